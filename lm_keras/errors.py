@@ -1,0 +1,25 @@
+"""The one exception that a user is meant to read."""
+
+
+class InputError(ValueError):
+    """Say in one line what was wrong, what was expected and what to do.
+
+    Raised for everything that a user's files, flags or arguments can get wrong. Scripts print its text
+    and end with exit code 1; no traceback reaches the user.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(str(message).split()))
+
+
+def nearest(word: str, good: list[str] | tuple[str, ...]) -> str:
+    """Return `", did you mean 'x'?"` for the good name nearest to `word`, or an empty string.
+
+    Example:
+        >>> nearest("cosin", ["cosine", "linear"])
+        ", did you mean 'cosine'?"
+    """
+    import difflib
+
+    close = difflib.get_close_matches(str(word), list(good), n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else ""
