@@ -44,7 +44,9 @@ def cosine(total_steps: int, initial: float = 1.0, final: float = 0.0) -> Schedu
 
     Reference: Loshchilov and Hutter (2017), SGDR, equation 5, without restarts.
     """
-    return lambda step: final + (initial - final) * 0.5 * (1 + math.cos(math.pi * _progress(step, total_steps)))
+    return lambda step: (
+        final + (initial - final) * 0.5 * (1 + math.cos(math.pi * _progress(step, total_steps)))
+    )
 
 
 def exponential(total_steps: int, final: float = 0.01) -> Schedule:
@@ -64,10 +66,11 @@ def inverse_sqrt(total_steps: int, timescale: int = 1000) -> Schedule:
 
 
 def staircase(total_steps: int, every: int = 0, factor: float = 0.5, start: int = 0) -> Schedule:
-    """Hold 1 until `start`, then multiply by `factor` at once and again after every `every` steps.
+    """Hold 1 until step `start`, then multiply by `factor` at once and again after every `every` steps.
 
-    `every=0` means a tenth of the run. Zaremba's small model is
-    `staircase:start=4 epochs,every=1 epoch,factor=0.5`, in steps.
+    `every=0` means a tenth of the run, `start=0` the end of the first stair. Both count steps: Zaremba's
+    small model halves each epoch after the fourth, so with 2,000 steps an epoch it is
+    `staircase:start=8000,every=2000,factor=0.5`.
 
     Example:
         >>> [staircase(8, every=2, factor=0.5, start=4)(step) for step in range(8)]
@@ -76,7 +79,7 @@ def staircase(total_steps: int, every: int = 0, factor: float = 0.5, start: int 
     Reference: Zaremba, Sutskever and Vinyals (2014), section 4.1.
     """
     width = every or max(1, total_steps // 10)
-    begin = start or (0 if start else width)
+    begin = start or width
     return lambda step: 1.0 if step < begin else factor ** (1 + (step - begin) // width)
 
 
@@ -166,7 +169,9 @@ def parse(text: str) -> tuple[str, dict[str, float | int]]:
     name, _, rest = text.partition(":")
     names = [*SCHEDULES, "plateau"]
     if name not in names:
-        raise InputError(f"schedule {name!r} is unknown{nearest(name, names)}; choose one of {', '.join(names)}")
+        raise InputError(
+            f"schedule {name!r} is unknown{nearest(name, names)}; choose one of {', '.join(names)}"
+        )
     allowed = _settings_of(name)
     settings: dict[str, float | int] = {}
     for item in filter(None, rest.split(",")):
@@ -211,7 +216,9 @@ def build(text: str, total_steps: int, warmup_steps: int = 0) -> Schedule:
     name, settings = parse(text)
     warmup = settings.pop("warmup", 0)
     if warmup and warmup_steps:
-        raise InputError(f"the warm-up is given twice: --warmup_steps={warmup_steps} and warmup={warmup} in {text!r}")
+        raise InputError(
+            f"the warm-up is given twice: --warmup_steps={warmup_steps} and warmup={warmup} in {text!r}"
+        )
     curve = constant(total_steps) if name == "plateau" else SCHEDULES[name](total_steps, **settings)
     return with_warmup(curve, int(warmup or warmup_steps))
 

@@ -1,0 +1,6 @@
+"""Layers that any family may use."""
+
+from lm_keras.layers.dropout import ScheduledDropout
+from lm_keras.layers.recurrent import LSTM
+
+__all__ = ["LSTM", "ScheduledDropout"]

@@ -1,0 +1,5 @@
+"""One file a family; `FAMILIES` maps the name of `--model` to the function that builds it."""
+
+from lm_keras.models import lstm
+
+FAMILIES = {"lstm": lstm.build}

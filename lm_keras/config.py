@@ -1,0 +1,348 @@
+"""Every setting of a run: its name, default, unit, meaning and check. Defaults live here and nowhere else.
+
+Five frozen dataclasses, one for each group of flags, joined in `Config`. Nothing is read from the command
+line here (`lm_keras.flags` does that) and nothing is changed afterwards.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+from lm_keras import schedules
+from lm_keras.errors import InputError, nearest
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """Describe one setting: its default, its meaning, and the values that it may take.
+
+    Args:
+        default: the value without a flag; its type, or that of the annotation, is the flag's type.
+        help: one sentence with the unit.
+        choices: the names that are allowed.
+        low, above, high, below: bounds; `low` and `high` are allowed values, `above` and `below` are not.
+    """
+    meta = {"help": help, "choices": choices, "low": low, "above": above, "high": high, "below": below}
+    return dataclasses.field(default=default, metadata=meta)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where the text comes from and how it becomes tokens."""
+
+    corpus: str = setting(
+        "python-docs", "text to learn: python-docs (needs no download) or text:GLOB (.txt, .gz, .jsonl)"
+    )
+    valid_corpus: str | None = setting(None, "text to validate on; without it a part of --corpus is held out")
+    test_corpus: str | None = setting(None, "text to test on at the end")
+    split: str = setting("90/5/5", "percent of --corpus for train/valid/test where no other corpus is given")
+    text_field: str = setting("text", "field of a .jsonl line that holds the text")
+    on_bad_text: str = setting(
+        "error",
+        "what to do with bad UTF-8 and NUL: stop, put U+FFFD there, or drop the line",
+        choices=("error", "replace", "skip"),
+    )
+    normalize: str = setting(
+        "none", "Unicode normalization form", choices=("none", "nfc", "nfd", "nfkc", "nfkd")
+    )
+    tokenizer: str = setting("sentencepiece", "how text becomes tokens", choices=("char", "sentencepiece"))
+    sentencepiece_model: str = setting(
+        "bpe", "which sentencepiece model to train", choices=("bpe", "unigram")
+    )
+    byte_fallback: bool = setting(
+        True, "spell what the sentencepiece vocabulary lacks in bytes, so that no text is lost"
+    )
+    vocab_size: int | None = setting(
+        None,
+        "tokens in the vocabulary, special ones included [char: all characters; sentencepiece: 2000]",
+        low=1,
+    )
+    cache_dir: str | None = setting(
+        None, "where tokenized text is kept [$LM_KERAS_CACHE, else ~/.cache/lm_keras]"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The network."""
+
+    model: str = setting("lstm", "family of the network", choices=("lstm",))
+    num_layers: int = setting(1, "recurrent layers", low=1)
+    embedding_dim: int = setting(128, "width of the token embedding", low=1)
+    hidden_units: int = setting(256, "units of each recurrent layer", low=1)
+    dropout: float = setting(
+        0.0, "share of values dropped at the input, between layers and at the output", low=0, below=1
+    )
+    tie_embeddings: bool = setting(
+        False, "use the embedding as the output matrix (a projection is added where widths differ)"
+    )
+    forget_bias: float = setting(1.0, "initial bias of the forget gate")
+    init_scale: float | None = setting(
+        None, "draw all weights from U(-s, s) [Glorot, orthogonal and U(-0.05, 0.05), as Keras does]", above=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchConfig:
+    """What one optimizer step sees, and how many steps there are."""
+
+    sequence_length: int = setting(64, "tokens in a row of the batch (T)", low=1)
+    batch_size: int = setting(32, "rows of one optimizer step over all replicas and micro-batches (B)", low=1)
+    batching: str | None = setting(
+        None,
+        "stream: rows go on where they ended, with carried state; window: shuffled windows [lstm: stream]",
+        choices=("stream", "window"),
+    )
+    micro_batches: int = setting(1, "parts that a replica computes one after the other to save memory", low=1)
+    steps: int | None = setting(None, "optimizer steps of the run", low=1)
+    epochs: int | None = setting(None, "passes over the training text, instead of --steps [1]", low=1)
+    seed: int = setting(1, "seed of initial weights, order of the data and dropout", low=0, high=2**31 - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningConfig:
+    """How the weights change."""
+
+    optimizer: str = setting(
+        "adamw",
+        "Keras optimizer",
+        choices=(
+            "sgd",
+            "momentum",
+            "adam",
+            "adamw",
+            "nadam",
+            "adamax",
+            "adagrad",
+            "adadelta",
+            "rmsprop",
+            "adafactor",
+            "lion",
+            "lamb",
+            "muon",
+        ),
+    )
+    learning_rate: float = setting(0.002, "base learning rate, before the schedule", above=0)
+    learning_rate_schedule: str = setting(
+        "cosine",
+        "factor on the learning rate: "
+        + ", ".join([*schedules.SCHEDULES, "plateau"])
+        + "; NAME:key=value,...",
+    )
+    warmup_steps: int = setting(0, "steps in which the learning rate first rises from 0", low=0)
+    dropout_schedule: str = setting(
+        "constant", "factor on --dropout, the same curves, e.g. linear:initial=0,final=1"
+    )
+    beta_1: float | None = setting(
+        None, "first decay rate of adam and its relatives [Keras's default]", low=0, below=1
+    )
+    beta_2: float | None = setting(
+        None, "second decay rate of adam and its relatives [Keras's default]", low=0, below=1
+    )
+    clip_norm: float = setting(1.0, "largest global norm of the gradient; 0 turns clipping off", low=0)
+    weight_decay: float = setting(0.0, "decoupled weight decay of matrices", low=0)
+    l1: float = setting(0.0, "L1 penalty on matrices", low=0)
+    l2: float = setting(0.0, "L2 penalty on matrices", low=0)
+    label_smoothing: float = setting(
+        0.0, "probability spread evenly over the vocabulary in the loss", low=0, below=1
+    )
+    early_stopping_evals: int = setting(
+        0, "stop after so many evaluations without improvement; 0 never", low=0
+    )
+    precision: str = setting(
+        "float32", "number format of the products", choices=("float32", "mixed_bfloat16", "mixed_float16")
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RunningConfig:
+    """Where and how the run is carried out; nothing here changes what is learnt."""
+
+    strategy: str = setting(
+        "auto",
+        "how devices share the work; auto: mirrored with several GPUs, else one device",
+        choices=("auto", "one_device", "mirrored"),
+    )
+    replicas: int | None = setting(
+        None, "devices to use; on a CPU it is split into that many [all GPUs, else 1]", low=1
+    )
+    steps_per_call: int = setting(10, "optimizer steps in one call of the compiled function", low=1)
+    jit: str = setting(
+        "auto",
+        "compile the gradients with XLA; auto: only where it was measured to pay",
+        choices=("auto", "on", "off"),
+    )
+    eval_every: int | None = setting(None, "steps between evaluations [a tenth of the run]", low=1)
+    checkpoint_every: int | None = setting(None, "steps between checkpoints [a tenth of the run]", low=1)
+    log_every: int = setting(10, "steps between lines in metrics.jsonl and points in TensorBoard", low=1)
+    sample_every: int | None = setting(None, "steps between text samples [with each evaluation]", low=1)
+    sample_prompt: str = setting("", "prompt of the text samples; empty: the start of a document")
+    keep_checkpoints: int = setting(2, "newest checkpoints kept beside the best one", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Which run the command is about; not a property of the run itself."""
+
+    run_dir: str | None = setting(
+        None, "folder of the run: settings, tokenizer, checkpoints, curves, samples"
+    )
+    resume: str = setting(
+        "auto",
+        "auto: go on with the run if there is one; never: refuse to; must: refuse to begin a new one",
+        choices=("auto", "never", "must"),
+    )
+
+
+GROUPS: dict[str, type] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "batches": BatchConfig,
+    "learning": LearningConfig,
+    "running": RunningConfig,
+}
+"""The groups in the order in which they are shown; the name of a group is a field of `Config`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings of a run.
+
+    Raises:
+        InputError: when a value is out of range or two settings contradict each other.
+
+    Example:
+        >>> Config(batches=BatchConfig(steps=100)).learning.optimizer
+        'adamw'
+    """
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    batches: BatchConfig = BatchConfig()
+    learning: LearningConfig = LearningConfig()
+    running: RunningConfig = RunningConfig()
+
+    def __post_init__(self):
+        for name, value in self.flat().items():
+            check(FIELDS[name], value)
+        batches, learning, running = self.batches, self.learning, self.running
+        if batches.steps is not None and batches.epochs is not None:
+            raise InputError(
+                f"--steps={batches.steps} and --epochs={batches.epochs} contradict each other; "
+                "give one of them, and clear the other one, if a flagfile sets it, with --steps= or --epochs="
+            )
+        for text in (learning.learning_rate_schedule, learning.dropout_schedule):
+            schedules.parse(text)
+        schedules.build(learning.learning_rate_schedule, 1, learning.warmup_steps)
+        if schedules.plateau_of(learning.dropout_schedule):
+            raise InputError(
+                "--dropout_schedule=plateau is not possible; plateau is for the learning rate only"
+            )
+        parts = (running.replicas or 1) * batches.micro_batches
+        if batches.batch_size % parts:
+            raise InputError(
+                f"--batch_size={batches.batch_size} rows can't be shared evenly by {running.replicas or 1} replicas x "
+                f"{batches.micro_batches} micro-batches; take a multiple of {parts}"
+            )
+        if running.strategy == "one_device" and (running.replicas or 1) > 1:
+            raise InputError(
+                f"--strategy=one_device and --replicas={running.replicas} contradict each other; use --strategy=mirrored"
+            )
+
+    def flat(self) -> dict[str, Any]:
+        """Return every setting under its flag's name, in a fixed order."""
+        return {
+            field.name: getattr(getattr(self, group), field.name)
+            for group, kind in GROUPS.items()
+            for field in dataclasses.fields(kind)
+        }
+
+    @property
+    def batching(self) -> str:
+        """Return how batches are made, with the family's default filled in."""
+        return self.batches.batching or "stream"
+
+
+FIELDS: dict[str, dataclasses.Field] = {
+    field.name: field for kind in GROUPS.values() for field in dataclasses.fields(kind)
+}
+"""Every setting by its flag's name."""
+
+
+def kind_of(field: dataclasses.Field) -> tuple[type, bool]:
+    """Return the type of a setting and whether it may be absent (None)."""
+    kinds = {"str": str, "int": int, "float": float, "bool": bool}
+    annotation = field.type if isinstance(field.type, type) else None
+    if annotation:
+        return annotation, False
+    names = [part.strip() for part in str(field.type).split("|")]
+    return kinds[names[0]], "None" in names
+
+
+def check(field: dataclasses.Field, value: Any) -> None:
+    """Raise InputError unless `value` is one that the setting may take."""
+    kind, optional = kind_of(field)
+    meta = field.metadata
+    if value is None and optional:
+        return
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise InputError(f"--{field.name}={value!r}: expected {expected(field)}")
+    if meta["choices"] and value not in meta["choices"]:
+        raise InputError(
+            f"--{field.name}={value} is unknown{nearest(value, meta['choices'])}; choose one of {', '.join(meta['choices'])}"
+        )
+    if kind in (int, float):
+        good = math.isfinite(value)
+        good = (
+            good
+            and (meta["low"] is None or value >= meta["low"])
+            and (meta["high"] is None or value <= meta["high"])
+        )
+        good = (
+            good
+            and (meta["above"] is None or value > meta["above"])
+            and (meta["below"] is None or value < meta["below"])
+        )
+        if not good:
+            raise InputError(f"--{field.name}={value} is out of range; expected {expected(field)}")
+
+
+def expected(field: dataclasses.Field) -> str:
+    """Say in words which values a setting may take."""
+    kind, _ = kind_of(field)
+    meta = field.metadata
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
+    bounds = [
+        (meta["low"], "of at least"),
+        (meta["above"], "above"),
+        (meta["high"], "of at most"),
+        (meta["below"], "below"),
+    ]
+    limits = " and ".join(f"{name} {bound:g}" for bound, name in bounds if bound is not None)
+    return f"{words} {limits}".strip()
+
+
+def from_flat(values: dict[str, Any]) -> Config:
+    """Build a `Config` from settings by flag name; what is missing takes its default.
+
+    Raises:
+        InputError: for a name that is no setting, or a value that it may not take.
+    """
+    unknown = [name for name in values if name not in FIELDS]
+    if unknown:
+        raise InputError(f"setting {unknown[0]!r} is unknown{nearest(unknown[0], list(FIELDS))}")
+    groups = {
+        group: kind(**{f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values})
+        for group, kind in GROUPS.items()
+    }
+    return Config(**groups)

@@ -1,0 +1,161 @@
+"""Between the command line and the frozen dataclasses: the only file of the package that imports absl.flags.
+
+A script defines its flags, and `run` reads the command line once, turns every user error into one line on
+standard error with exit code 1, and calls the script's `main`.
+"""
+
+import collections
+import dataclasses
+import difflib
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from absl import app, flags, logging
+
+from lm_keras import config
+from lm_keras.errors import InputError
+
+flags.disclaim_key_flags()
+
+
+_READERS = {
+    int: int,
+    float: float,
+    bool: lambda text: {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}[
+        text.lower()
+    ],
+}
+
+
+class _Parser(flags.ArgumentParser):
+    """Reads one flag value and says what was expected when it can't."""
+
+    def __init__(self, field: dataclasses.Field):
+        super().__init__()
+        self._kind, self._optional = config.kind_of(field)
+        self._field = field
+        self.syntactic_help = ""
+
+    def parse(self, argument: Any) -> Any:
+        if self._optional and argument in ("", None):
+            return None
+        if isinstance(argument, str) and self._kind is not str:
+            try:
+                argument = _READERS[self._kind](argument)
+            except (ValueError, KeyError):
+                raise InputError(
+                    f"--{self._field.name}={argument}: expected {config.expected(self._field)}"
+                ) from None
+        config.check(self._field, argument)
+        return argument
+
+    def flag_type(self) -> str:
+        return self._kind.__name__
+
+
+def define_field(field: dataclasses.Field) -> None:
+    """Define the flag of one dataclass field that was made with `config.setting`."""
+    kind, _ = config.kind_of(field)
+    text = field.metadata["help"]
+    if field.metadata["choices"]:
+        text += f" ({', '.join(field.metadata['choices'])})"
+    if kind is bool:
+        flag = flags.BooleanFlag(field.name, field.default, text)
+        flag.parser = _Parser(field)
+        flags.DEFINE_flag(flag)
+    else:
+        flags.DEFINE(_Parser(field), field.name, field.default, text, serializer=flags.ArgumentSerializer())
+
+
+def define(*kinds: type) -> None:
+    """Define a flag for every field of the given dataclasses; their names must differ."""
+    for kind in kinds:
+        for field in dataclasses.fields(kind):
+            define_field(field)
+
+
+def read(kind: type) -> Any:
+    """Return the dataclass filled from the flags of its fields."""
+    return kind(**{field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(kind)})
+
+
+def read_config() -> config.Config:
+    """Return the settings of a run, with `config.GROUPS` defined before."""
+    return config.Config(**{name: read(kind) for name, kind in config.GROUPS.items()})
+
+
+def flagfile_of(settings: dict[str, Any]) -> str:
+    """Write settings as the text of a flagfile that gives them again.
+
+    Example:
+        >>> flagfile_of({"steps": 10, "tie_embeddings": False, "valid_corpus": None})
+        '--steps=10\\n--notie_embeddings\\n--valid_corpus=\\n'
+    """
+    lines = []
+    for name, value in settings.items():
+        if isinstance(value, bool):
+            lines.append(f"--{name}" if value else f"--no{name}")
+        else:
+            lines.append(f"--{name}={'' if value is None else value}")
+    return "\n".join(lines) + "\n"
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        known = [name for name in flags.FLAGS if len(name) > 1]
+        near = difflib.get_close_matches(error.flagname, known, n=1, cutoff=0.5)
+        hint = f", did you mean --{near[0]}?" if near else ";"
+        _fail(f"--{error.flagname} is unknown{hint} see --help for all flags")
+    except (flags.Error, ValueError) as error:
+        # absl puts "flag --name=value: " before our own text, which names both already.
+        _fail(re.sub(r"^flag --\S*: (?=--)|^ERROR:: ", "", str(error)))
+    if len(rest) > 1:
+        _fail(
+            f"{rest[1]!r} is left over on the command line; every setting is a flag, --name=value, see --help"
+        )
+    return rest
+
+
+def _fail(error: Any) -> None:
+    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    sys.exit(1)
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Parse the command line, call `main` and exit with its code.
+
+    Exit codes: 0 done, 1 bad input, 130 and 143 stopped by SIGINT or SIGTERM.
+    """
+
+    def guarded(argv: list[str]) -> int:
+        del argv
+        logging.set_verbosity(logging.ERROR)
+        try:
+            return main() or 0
+        except InputError as error:
+            _fail(error)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 128 + signal.SIGPIPE
+            _fail(_os_error(error))
+        except KeyboardInterrupt:
+            print("\nstopped", file=sys.stderr)
+            return 128 + signal.SIGINT
+        return 1
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _os_error(error: OSError) -> str:
+    """Return one line for an operating-system error that nobody closer to it explained."""
+    reasons = collections.defaultdict(
+        lambda: "check the path and its permissions", {28: "free some space and run the same command again"}
+    )
+    return f"{error.filename or 'a file'}: {error.strerror or error}; {reasons[error.errno]}"

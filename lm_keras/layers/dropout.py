@@ -1,0 +1,129 @@
+"""Dropout whose rate may change while the step is compiled, and whose mask belongs to the row.
+
+Shapes: B rows, T time, D width.
+"""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+_PHILOX = 1
+"""The counter-based generator's number in TensorFlow's stateless random operations (Salmon et al., 2011)."""
+
+LAYERS_PER_STEP = 64
+"""How many dropout layers a network may have: the step and the layer share one 64-bit seed word."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """Everything that decides the dropout masks of some rows at one step.
+
+    Attributes:
+        seed: the run's seed.
+        step: optimizer step, int64 scalar tensor.
+        rate: dropout rate at that step, float32 scalar tensor.
+        first_row: number of the first row within the global batch, int64 scalar tensor.
+    """
+
+    seed: int
+    step: tf.Tensor
+    rate: tf.Tensor
+    first_row: tf.Tensor
+
+    def keep(self, layer: int, rows: tf.Tensor, size: int) -> tf.Tensor:
+        """Return which values stay, [rows, size] bool.
+
+        Philox turns a counter into four numbers, so row r starts at counter r * ceil(size / 4): whoever
+        computes some of the rows gets the same bits as whoever computes all of them. The integers are
+        compared as they are because float uniforms differ under XLA.
+        """
+        blocks = -(-size // 4)
+        seed = tf.stack(
+            [tf.constant(self.seed, tf.int64), tf.cast(self.step, tf.int64) * LAYERS_PER_STEP + layer]
+        )
+        key = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed).key
+        counter = tf.cast(self.first_row, tf.uint64) * tf.constant(blocks, tf.uint64)
+        bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
+            shape=tf.stack([rows, 4 * blocks]),
+            key=key,
+            counter=tf.stack([counter, tf.zeros([], tf.uint64)]),
+            alg=_PHILOX,
+            dtype=tf.uint32,
+        )
+        threshold = tf.cast(tf.cast(self.rate, tf.float64) * 2.0**32, tf.uint32)
+        return bits[:, :size] >= threshold
+
+
+class ScheduledDropout(keras.layers.Layer):
+    """Drop values at a rate that a schedule may change at every step.
+
+    `keras.layers.Dropout` compiles its rate in as a constant, so that a callback which assigns it changes
+    nothing. Here the rate is a variable (in plain `fit`) or comes in with the `Draw` (in the project's own
+    loop). Each call draws a fresh mask for every time step, as Zaremba et al. (2014) need.
+
+    Args:
+        rate: share of values set to zero; the rest is scaled by 1 / (1 - rate).
+        index: number of this layer within its network, so that no two layers share masks.
+        batch_axis: axis of the rows, 0 for [B, T, D] and 1 for time-major [T, B, D].
+
+    Reference: Srivastava et al. (2014), section 4.
+    """
+
+    def __init__(self, rate: float, index: int = 0, batch_axis: int = 0, seed: int | None = None, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate={rate}: expected a number of at least 0 and below 1")
+        if not 0 <= index < LAYERS_PER_STEP:
+            raise ValueError(f"index={index}: expected 0 to {LAYERS_PER_STEP - 1}")
+        self.initial_rate = rate
+        self.index = index
+        self.batch_axis = batch_axis
+        self.seed = seed
+        self.rate = self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(rate),
+            trainable=False,
+            dtype="float32",
+            name="rate",
+        )
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    def call(self, x, training=False, draw: Draw | None = None):
+        """Return `x` with some values dropped; `x` itself outside training.
+
+        Args:
+            x: [B, T, D] or [T, B, D], see `batch_axis`.
+            training: whether to drop anything when no `draw` is given.
+            draw: where rate and masks come from in the project's own loop.
+        """
+        if draw is not None:
+            shape = tf.shape(x)
+            rest = [x.shape[axis] for axis in range(len(x.shape)) if axis != self.batch_axis]
+            size = 1
+            for extent in rest:
+                size *= extent
+            keep = tf.reshape(draw.keep(self.index, shape[self.batch_axis], size), [-1, *rest])
+            if self.batch_axis == 1:
+                keep = tf.transpose(keep, [1, 0, 2])
+            return self._scale(x, keep, draw.rate)
+        if training:
+            rate = tf.convert_to_tensor(self.rate)
+            uniform = keras.random.uniform(tf.shape(x), dtype="float32", seed=self.seed_generator)
+            return self._scale(x, uniform >= rate, rate)
+        return x
+
+    @staticmethod
+    def _scale(x, keep, rate):
+        factor = tf.cast(1.0 / (1.0 - rate), x.dtype)
+        return tf.where(keep, x * factor, tf.zeros([], x.dtype))
+
+    def get_config(self):
+        own = {
+            "rate": self.initial_rate,
+            "index": self.index,
+            "batch_axis": self.batch_axis,
+            "seed": self.seed,
+        }
+        return {**super().get_config(), **own}

@@ -1,0 +1,178 @@
+"""The LSTM layer: one product for all input projections, and one for the recurrent weight gradient.
+
+Shapes: B batch, T time, D input width, H units. The layer works time-major, [T, B, ...].
+"""
+
+import keras
+import tensorflow as tf
+
+STEPS_PER_CHUNK = 16
+"""Time steps unrolled in the body of the loop over time: enough to hide the loop, few enough to trace fast."""
+
+
+class LSTM(keras.layers.Layer):
+    """Long short-term memory with its state as argument and result.
+
+    The gates are in Keras's order (input, forget, candidate, output) and so are the weights, which can
+    be exchanged with `keras.layers.LSTM`. Products run in the layer's compute dtype; the cell state,
+    the gates and the sums stay in float32.
+
+    Args:
+        units: width H of the state.
+        forget_bias: initial bias of the forget gate.
+        init_scale: draw weights from U(-s, s); None for Glorot and orthogonal matrices, as Keras does.
+
+    Reference: Hochreiter and Schmidhuber (1997); with forget gates, Gers et al. (2000).
+    """
+
+    def __init__(self, units: int, forget_bias: float = 1.0, init_scale: float | None = None, **kwargs):
+        # The carried float32 state must not be cast to the compute dtype on the way in.
+        super().__init__(autocast=False, **kwargs)
+        self.units = units
+        self.forget_bias = forget_bias
+        self.init_scale = init_scale
+
+    def build(self, input_shape):
+        scale = self.init_scale
+        uniform = keras.initializers.RandomUniform(-scale, scale) if scale else None
+        self.kernel = self.add_weight(
+            shape=(input_shape[-1], 4 * self.units),
+            initializer=uniform or "glorot_uniform",
+            autocast=False,
+            name="kernel",
+        )
+        self.recurrent_kernel = self.add_weight(
+            shape=(self.units, 4 * self.units),
+            initializer=uniform or "orthogonal",
+            autocast=False,
+            name="recurrent_kernel",
+        )
+        self.bias = self.add_weight(
+            shape=(4 * self.units,), initializer=self._initial_bias, autocast=False, name="bias"
+        )
+
+    def _initial_bias(self, shape, dtype=None):
+        gate = keras.ops.arange(shape[0]) // self.units
+        return keras.ops.cast(gate == 1, dtype) * self.forget_bias
+
+    def initial_state(self, batch_size) -> dict[str, tf.Tensor]:
+        """Return zeros: `{"h": [B, H], "c": [B, H]}` in float32."""
+        return {name: tf.zeros([batch_size, self.units]) for name in ("h", "c")}
+
+    def call(self, x, state):
+        """Run the layer over time.
+
+        Args:
+            x: [T, B, D], T known when traced.
+            state: `{"h": [B, H], "c": [B, H]}` float32.
+
+        Returns:
+            The hidden states [T, B, H] in the compute dtype, and the state after the last step.
+        """
+        dtype = self.compute_dtype
+        time, width = x.shape[0], x.shape[-1]
+        flat = tf.reshape(tf.cast(x, dtype), [-1, width])  # [T B, D]
+        projected = tf.cast(tf.matmul(flat, tf.cast(self.kernel, dtype)), tf.float32) + self.bias
+        projected = tf.reshape(projected, [time, -1, 4 * self.units])  # [T, B, 4 H]
+        outputs, cell = lstm(projected, tf.cast(self.recurrent_kernel, dtype), state["h"], state["c"])
+        return tf.cast(outputs, dtype), {"h": outputs[-1], "c": cell}
+
+    def get_config(self):
+        own = {"units": self.units, "forget_bias": self.forget_bias, "init_scale": self.init_scale}
+        return {**super().get_config(), **own}
+
+
+@tf.custom_gradient
+def lstm(projected, recurrent, h, c):
+    """Run the recurrence.
+
+    The gradient keeps the gate gradients of all steps and forms that of the recurrent matrix in one
+    product at the end, [H, T B] x [T B, 4 H], where the step-by-step sum would be T small ones.
+
+    Args:
+        projected: [T, B, 4 H] float32, W x + b for every step; T known when traced.
+        recurrent: [H, 4 H], in the dtype of the products.
+        h, c: [B, H] float32, the state before the first step.
+
+    Returns:
+        outputs: [T, B, H] float32, h of every step.
+        c: [B, H] float32 after the last step.
+    """
+    time, units = projected.shape[0], recurrent.shape[0]
+    element = tf.TensorShape([projected.shape[1], units])
+
+    def product(a, b, **kwargs):
+        return tf.cast(tf.matmul(tf.cast(a, recurrent.dtype), b, **kwargs), tf.float32)
+
+    def array(shape=element):
+        return tf.TensorArray(tf.float32, time, element_shape=shape, clear_after_read=False)
+
+    inputs = tf.TensorArray(tf.float32, time, clear_after_read=False).unstack(projected)
+
+    def forward(t, h, c, saved):
+        gates = tf.split(inputs.read(t) + product(h, recurrent), 4, axis=-1)
+        i, f, o = (tf.sigmoid(gates[k]) for k in (0, 1, 3))
+        g = tf.tanh(gates[2])
+        before, c = c, f * c + i * g
+        squashed = tf.tanh(c)
+        h = o * squashed
+        values = (i, f, g, o, squashed, before, h)
+        return h, c, [a.write(t, value) for a, value in zip(saved, values)]
+
+    _, c_last, saved = _over_time(forward, time, h, c, [array() for _ in range(7)])
+    outputs = saved[6].stack()
+    for values in saved:
+        # Eager arrays complain when nobody asks for a gradient; traced ones have no such method.
+        getattr(values, "mark_used", lambda: None)()
+
+    def gradient(d_outputs, d_c):
+        d_inputs = tf.TensorArray(tf.float32, time, clear_after_read=False).unstack(d_outputs)
+
+        def backward(step, d_h, d_c, results):
+            t = time - 1 - step
+            i, f, g, o, squashed, before = (a.read(t) for a in saved[:6])
+            d_h = d_h + d_inputs.read(t)
+            d_c = d_c + d_h * o * (1 - squashed * squashed)
+            d_gates = tf.concat(
+                [
+                    d_c * g * i * (1 - i),
+                    d_c * before * f * (1 - f),
+                    d_c * i * (1 - g * g),
+                    d_h * squashed * o * (1 - o),
+                ],
+                axis=-1,
+            )  # [B, 4 H]
+            d_h = product(d_gates, recurrent, transpose_b=True)
+            return d_h, d_c * f, [results[0].write(t, d_gates)]
+
+        results = [array(tf.TensorShape([projected.shape[1], 4 * units]))]
+        d_h, d_c, results = _over_time(backward, time, tf.zeros_like(h), d_c, results)
+        d_projected = results[0].stack()  # [T, B, 4 H]
+        before = tf.reshape(tf.concat([h[None], outputs[:-1]], 0), [-1, units])  # [T B, H]
+        d_flat = tf.cast(tf.reshape(d_projected, [-1, 4 * units]), recurrent.dtype)
+        d_recurrent = tf.matmul(tf.cast(before, recurrent.dtype), d_flat, transpose_a=True)
+        return d_projected, d_recurrent, d_h, d_c
+
+    return (outputs, c_last), gradient
+
+
+def _over_time(step, time: int, h, c, arrays):
+    """Call `step(t, h, c, arrays)` for t = 0 ... time - 1, unrolled in chunks inside one loop.
+
+    A loop of single steps pays its own cost at every step; unrolling everything traces for seconds at
+    long T. Chunks of a fixed size cost neither.
+    """
+    chunks = time // STEPS_PER_CHUNK if time > STEPS_PER_CHUNK else 0
+
+    def chunk(k, h, c, arrays):
+        for offset in range(STEPS_PER_CHUNK):
+            h, c, arrays = step(k * STEPS_PER_CHUNK + offset, h, c, arrays)
+        return k + 1, h, c, arrays
+
+    if chunks:
+        _, h, c, arrays = tf.while_loop(
+            lambda k, *_: k < chunks, chunk, (tf.constant(0), h, c, arrays), parallel_iterations=1
+        )
+    for t in range(chunks * STEPS_PER_CHUNK, time):
+        h, c, arrays = step(t, h, c, arrays)
+    return h, c, arrays

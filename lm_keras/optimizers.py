@@ -1,0 +1,51 @@
+"""Optimizers by name, from Keras."""
+
+import keras
+
+from lm_keras.config import LearningConfig
+from lm_keras.objectives.regularizers import is_matrix
+
+OPTIMIZERS = {
+    "sgd": keras.optimizers.SGD,
+    "momentum": keras.optimizers.SGD,
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "nadam": keras.optimizers.Nadam,
+    "adamax": keras.optimizers.Adamax,
+    "adagrad": keras.optimizers.Adagrad,
+    "adadelta": keras.optimizers.Adadelta,
+    "rmsprop": keras.optimizers.RMSprop,
+    "adafactor": keras.optimizers.Adafactor,
+    "lion": keras.optimizers.Lion,
+    "lamb": keras.optimizers.Lamb,
+    "muon": keras.optimizers.Muon,
+}
+"""`momentum` is SGD with momentum 0.9. Only optimizers that need no gradient of their own are here."""
+
+_WITH_BETAS = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
+
+
+def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
+    """Build the optimizer of a run, with its slots for `variables`.
+
+    Clipping is not its business: Keras would clip before the gradients of the replicas are summed.
+    Weight decay acts on matrices only. In float16 the optimizer is wrapped into loss scaling.
+
+    Args:
+        config: the learning settings.
+        variables: the trainable variables of the network.
+    """
+    arguments = {"learning_rate": config.learning_rate, "weight_decay": config.weight_decay or None}
+    if config.optimizer == "adamw":
+        arguments["weight_decay"] = config.weight_decay
+    if config.optimizer == "momentum":
+        arguments["momentum"] = 0.9
+    if config.optimizer in _WITH_BETAS:
+        betas = {"beta_1": config.beta_1, "beta_2": config.beta_2}
+        arguments.update({name: value for name, value in betas.items() if value is not None})
+    optimizer = OPTIMIZERS[config.optimizer](**arguments)
+    optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not is_matrix(v)])
+    if config.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(variables)
+    return optimizer
