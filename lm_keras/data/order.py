@@ -1,0 +1,137 @@
+"""Which tokens the rows of step s see: a pure function of (store, batch settings, seed, s).
+
+So a run needs no iterator to be saved: its position is the step. A store of n + 1 tokens holds n targets,
+numbers 1 to n; a row that starts at position a reads tokens a ... a + T - 1 and predicts a + 1 ... a + T.
+All functions here take and return int64 tensors and work eagerly and inside tf.data.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Where some rows of a batch begin and end.
+
+    Attributes:
+        start: [R] int64, position of the first input token.
+        end: [R] int64, position after the last input token that has a target; `end <= start` for an empty row.
+        reset: [R] bool, rows whose state starts anew.
+    """
+
+    start: tf.Tensor
+    end: tf.Tensor
+    reset: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamOrder:
+    """B contiguous streams: each row goes on where it ended at the step before, so that state can be carried.
+
+    Target i belongs to stream i // ceil(n / B). With n = 13 targets, B = 3 rows and T = 2, position by position:
+
+        step 0: [0 1] [5 6] [10 11]     step 1: [2 3] [7 8] [12 -]     step 2: [4 -] [9 -] [- -]
+
+    Every target exactly once an epoch; what is missing at the ends (-) has weight 0.
+
+    Attributes:
+        targets: n.
+        batch_size: B.
+        sequence_length: T.
+    """
+
+    targets: int
+    batch_size: int
+    sequence_length: int
+
+    @property
+    def stream_length(self) -> int:
+        """Return how many targets a stream has; the last ones may have fewer."""
+        return -(-self.targets // self.batch_size)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return how many steps see every target once."""
+        return -(-self.stream_length // self.sequence_length)
+
+    def rows(self, step: tf.Tensor, row: tf.Tensor) -> Rows:
+        """Return where the given rows [R] of the batch of `step` begin and end."""
+        within = step % self.steps_per_epoch
+        length, n = self.stream_length, self.targets
+        start = row * length + within * self.sequence_length
+        end = tf.minimum(tf.minimum(start + self.sequence_length, (row + 1) * length), n)
+        return Rows(tf.minimum(start, n), end, tf.fill(tf.shape(row), within == 0))
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowOrder:
+    """Windows of T tokens side by side, in a new order each epoch; each row is independent of all others.
+
+    With n = 13 targets and T = 5 the windows start at 0, 5 and 10; the last has 3 targets and 2 places of
+    weight 0. Every target exactly once an epoch; a last batch that is not full is filled with empty rows.
+
+    Attributes:
+        targets: n.
+        batch_size: B.
+        sequence_length: T.
+        seed: seed of the order.
+    """
+
+    targets: int
+    batch_size: int
+    sequence_length: int
+    seed: int
+
+    @property
+    def windows(self) -> int:
+        """Return how many windows the store has."""
+        return -(-self.targets // self.sequence_length)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return how many steps see every target once."""
+        return -(-self.windows // self.batch_size)
+
+    def rows(self, step: tf.Tensor, row: tf.Tensor) -> Rows:
+        """Return where the given rows [R] of the batch of `step` begin and end."""
+        epoch, within = step // self.steps_per_epoch, step % self.steps_per_epoch
+        example = within * self.batch_size + row
+        exists = example < self.windows
+        window = shuffled(tf.minimum(example, self.windows - 1), self.windows, self.seed, epoch)
+        start = window * self.sequence_length
+        end = tf.where(exists, tf.minimum(start + self.sequence_length, self.targets), start)
+        return Rows(start, end, tf.ones_like(exists))
+
+
+def shuffled(index: tf.Tensor, size: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    """Return where each index goes in a random permutation of 0 ... size - 1 that is never held in memory.
+
+    `tf.random.experimental.index_shuffle` is no permutation where its largest index is a power of four
+    from 2^16 on (one index comes twice, one never). There the domain is made one larger; the one index that
+    then lands on the extra place is sent on from there, which leads back into the domain.
+
+    Args:
+        index: [R] int64, each in 0 ... size - 1.
+        size: how many indices there are.
+        seed: the run's seed.
+        epoch: int64 scalar; each epoch has an order of its own.
+    """
+    largest = size - 1
+    extra = largest >= 2**16 and largest & (largest - 1) == 0
+    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    last = tf.constant(largest + extra, tf.int64)
+    place = tf.random.experimental.index_shuffle(index, key, last)
+    if not extra:
+        return place
+    beyond = tf.random.experimental.index_shuffle(last, key, last)
+    return tf.where(place == last, beyond, place)
+
+
+def build(
+    batching: str, targets: int, batch_size: int, sequence_length: int, seed: int
+) -> StreamOrder | WindowOrder:
+    """Return the order that `--batching` names."""
+    if batching == "stream":
+        return StreamOrder(targets, batch_size, sequence_length)
+    return WindowOrder(targets, batch_size, sequence_length, seed)

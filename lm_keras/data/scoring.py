@@ -1,0 +1,90 @@
+"""How a whole split is laid out for evaluation: every target scored once, whatever the batch size of training.
+
+The layout depends on the split alone, so the value does too.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from lm_keras.data.pipeline import gather
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """One call's worth of rows.
+
+    Attributes:
+        tokens: [R, T] int32.
+        targets: [R, T] int32.
+        weights: [R, T] float32, 1 for each target that this block scores.
+        reset: [R] bool, rows whose state starts anew; the others go on from the block before.
+    """
+
+    tokens: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    reset: np.ndarray
+
+
+STREAM_TARGETS = 2048
+"""Targets of one evaluation stream, as long as there are few of them."""
+
+MAX_STREAMS = 64
+
+BURN_IN = 256
+"""Tokens that a stream reads before its first target, so that it begins with the state it would have had."""
+
+BLOCK_LENGTH = 128
+
+
+def streams(tokens: np.ndarray) -> Iterator[Block]:
+    """Score a split in contiguous streams with carried state.
+
+    The first stream begins with the start state, every other one reads `BURN_IN` tokens first without
+    scoring them. That is within rounding what one pass with one row gives, and up to 64 times as fast.
+
+    Args:
+        tokens: [n + 1], the context before the first target included.
+    """
+    targets = len(tokens) - 1
+    count = max(1, min(MAX_STREAMS, targets // STREAM_TARGETS))
+    length = -(-targets // count)
+    first = np.arange(count) * length
+    begin = np.maximum(first - BURN_IN, 0)
+    end = np.minimum(first + length, targets)
+    for offset in range(0, int((end - begin).max()), BLOCK_LENGTH):
+        start = begin + offset
+        yield _block(tokens, start, first, end, BLOCK_LENGTH, reset=np.full(count, offset == 0))
+
+
+def windows(tokens: np.ndarray, length: int, stride: int, rows: int = 32) -> Iterator[Block]:
+    """Score a split in windows of `length` tokens that begin anew, each scoring its last `stride` targets.
+
+    The first window scores all its targets. With n = 8 targets, length 4 and stride 2, window by window
+    (position of the first input: targets scored): 0: 1-4, 2: 5-6, 4: 7-8.
+
+    Args:
+        tokens: [n + 1].
+        length: context of a window in tokens.
+        stride: targets that a window scores; the smaller, the more context each target has, and the slower.
+        rows: windows in one block; it does not change the value.
+    """
+    targets = len(tokens) - 1
+    count = 1 + max(0, -(-(targets - length) // stride))
+    ends = np.minimum(length + np.arange(count) * stride, targets)
+    begins = np.maximum(ends - length, 0)
+    first = np.concatenate([[0], ends[:-1]])
+    for k in range(0, len(ends), rows):
+        part = slice(k, k + rows)
+        padding = rows - len(ends[part])
+        begin, low, end = (np.pad(values[part], (0, padding)) for values in (begins, first, ends))
+        yield _block(tokens, begin, low, end, length, reset=np.ones(rows, bool))
+
+
+def _block(tokens, start, first, end, length, reset) -> Block:
+    window = gather(tokens, np.minimum(start, len(tokens) - 1), length)
+    place = start[:, None] + np.arange(length)
+    scored = (place >= first[:, None]) & (place < end[:, None])
+    return Block(window[:, :-1], window[:, 1:], scored.astype(np.float32), reset)

@@ -1,0 +1,227 @@
+import numpy as np
+import pytest
+
+from lm_keras.errors import InputError
+from lm_keras.sampling.generate import STREAM_POSITIONS, Sampler, find_stop, held_back
+
+V = 13
+PROMPTS = ["ab", "", "a€ #b cab"]
+
+
+@pytest.fixture(scope="module")
+def sampler(tiny, tokenizer):
+    return Sampler(tiny, tokenizer)
+
+
+def says(scripted, tokenizer, text, prompt=""):
+    """Return a sampler whose model continues `prompt` with `text` and then ends the document."""
+    return Sampler(scripted(tokenizer.encode(text), context=1 + len(tokenizer.encode(prompt))), tokenizer)
+
+
+def test_same_seed_same_text_other_seed_other_text(sampler, tiny, tokenizer):
+    first = sampler.generate(PROMPTS, max_new_tokens=40, seed=1)
+    assert first == sampler.generate(PROMPTS, max_new_tokens=40, seed=1)
+    assert first == Sampler(tiny, tokenizer).generate(PROMPTS, max_new_tokens=40, seed=1)
+    assert first != sampler.generate(PROMPTS, max_new_tokens=40, seed=2)
+    assert first != sampler.generate(PROMPTS, max_new_tokens=40, seed=-1)
+    greedy = {sampler.generate(["ab"], max_new_tokens=40, seed=seed, temperature=0)[0] for seed in range(4)}
+    assert len(greedy) == 1
+
+
+def test_a_prompt_has_the_same_text_in_every_batch(sampler, mixing, tokenizer):
+    def together_and_alone(sampler):
+        together = sampler.generate(PROMPTS, max_new_tokens=30, seed=4)
+        return together, [sampler.generate([prompt], max_new_tokens=30, seed=4)[0] for prompt in PROMPTS]
+
+    together, alone = together_and_alone(sampler)
+    assert together == alone
+    together, alone = together_and_alone(Sampler(mixing, tokenizer))
+    assert together != alone
+
+
+def test_samples_come_prompt_by_prompt_and_do_not_depend_on_their_number(sampler):
+    many = sampler.generate(PROMPTS, max_new_tokens=20, num_samples=5)
+    few = sampler.generate(PROMPTS, max_new_tokens=20, num_samples=2)
+    assert len(many) == 15 and len(set(many[:5])) > 1
+    assert [many[0:2], many[5:7], many[10:12]] == [few[0:2], few[2:4], few[4:6]]
+    assert few[::2] == sampler.generate(PROMPTS, max_new_tokens=20)
+
+
+def test_fewer_tokens_are_the_beginning_of_more_tokens(sampler):
+    long = sampler.sample(PROMPTS, max_new_tokens=150, seed=8)
+    short = sampler.sample(PROMPTS, max_new_tokens=7, seed=8)
+    assert [row.token_ids for row in short] == [row.token_ids[:7] for row in long]
+
+
+def test_top_k_of_one_equals_greedy(sampler):
+    greedy = sampler.generate(PROMPTS, max_new_tokens=30, temperature=0)
+    assert sampler.generate(PROMPTS, max_new_tokens=30, temperature=1.5, top_k=1, seed=9) == greedy
+    assert sampler.generate(PROMPTS, max_new_tokens=30, temperature=1.5, top_k=2, seed=9) != greedy
+
+
+def test_settings_prompts_and_batch_sizes_do_not_retrace(tiny, tokenizer):
+    sampler = Sampler(tiny, tokenizer)
+    sampler.generate(["a"], max_new_tokens=3)
+    before = sampler.traces
+    sampler.generate(["abc", "", "b"], max_new_tokens=70, temperature=0.3, top_k=3, top_p=0.8, seed=2)
+    sampler.generate(["abc"], num_samples=4, stop=["a#", "N"], max_new_tokens=9, temperature=0)
+    list(sampler.stream("c", max_new_tokens=11, temperature=2))
+    assert before == sampler.traces == 1
+    sampler.generate(["ab" * 50], max_new_tokens=2)
+    sampler.generate(["ab" * 100] * 3, max_new_tokens=3)
+    assert sampler.traces == 2
+
+
+def test_the_first_token_follows_the_models_distribution(sampler, tiny, tokenizer):
+    rows = sampler.sample(["b#"], max_new_tokens=1, num_samples=3000, seed=3)
+    counts = np.bincount([row.token_ids[0] for row in rows], minlength=V)
+    logits = tiny(np.array([[0, *tokenizer.encode("b#")]]))[0, -1].numpy().astype(np.float64)
+    logits[1] = -np.inf  # the unknown token
+
+    def error(probabilities):
+        probabilities = probabilities / probabilities.sum()
+        return abs(counts / 3000 - probabilities).max()
+
+    assert error(np.exp(logits)) < 4 * 0.5 / np.sqrt(3000)
+    assert error(np.exp(logits / 2)) > 4 * 0.5 / np.sqrt(3000)
+
+
+def test_the_unknown_token_is_never_sampled(tiny, tokenizer, monkeypatch):
+    def sampled():
+        rows = Sampler(tiny, tokenizer).sample(["a"], max_new_tokens=1, num_samples=500, temperature=30.0)
+        return {row.token_ids[0] for row in rows}
+
+    assert sampled() == set(range(V)) - {1}
+    monkeypatch.setattr(type(tokenizer), "unknown_id", None)
+    assert sampled() == set(range(V))
+
+
+def test_log_probabilities_are_of_the_models_own_distribution(sampler, tiny, tokenizer):
+    row = sampler.sample(["ab"], max_new_tokens=1, temperature=0.2, top_k=2, seed=6)[0]
+    logits = tiny(np.array([[0, *tokenizer.encode("ab")]]))[0, -1].numpy()
+    expected = logits[row.token_ids[0]] - np.log(np.exp(logits).sum())
+    assert row.log_probabilities == pytest.approx([expected], abs=1e-5)
+
+
+@pytest.mark.parametrize("prompt", ["", "abc"])
+def test_the_end_of_a_document_ends_the_text(scripted, tokenizer, prompt):
+    sampler = says(scripted, tokenizer, "a€é b", prompt)
+    (row,) = sampler.sample([prompt], max_new_tokens=50)
+    assert (row.text, row.ended_by, row.token_ids[-1]) == ("a€é b", "eod", 0)
+    (row,) = sampler.sample([prompt], max_new_tokens=3)
+    assert (row.text, row.ended_by, len(row.token_ids)) == ("a\ufffd", "length", 3)
+
+
+def test_a_stop_string_may_span_tokens_and_calls(scripted, tokenizer):
+    sampler = says(scripted, tokenizer, "ab ###c" * 30)
+    (row,) = sampler.sample([""], max_new_tokens=500, stop="##")
+    assert (row.text, row.ended_by, len(row.token_ids)) == ("ab ", "stop", 5)
+    assert sampler.generate([""], stop=["€", "c", "##"]) == ["ab "]
+    long = "b ###c" + "ab ###c" * 11
+    assert sampler.generate([""], stop=[long], max_new_tokens=200) == ["a"]
+    assert sampler.generate([""], stop=["Nb"], max_new_tokens=8) == ["ab ###ca"]
+
+
+def test_the_stop_string_of_one_row_does_not_end_the_others(scripted, tokenizer):
+    sampler = says(scripted, tokenizer, "aab#cc" + "c" * 90)
+    # The script goes by position: the second prompt is two tokens longer and enters it two tokens later.
+    assert sampler.generate(["", "NN"], stop="ab", max_new_tokens=70) == ["a", "b#cc" + "c" * 66]
+
+
+@pytest.mark.parametrize("text", ["ab " + "aé€c" * 9, "€" * 20, "é#" * STREAM_POSITIONS])
+@pytest.mark.parametrize("stop", [None, "c#", ["€c", "##", "é#é#é€"]])
+def test_streaming_equals_generate_for_characters_of_several_tokens(scripted, tokenizer, text, stop):
+    sampler = says(scripted, tokenizer, text)
+    for count in (1, 4, 8, 9, 200):
+        (whole,) = sampler.generate([""], max_new_tokens=count, stop=stop)
+        pieces = list(sampler.stream("", max_new_tokens=count, stop=stop))
+        assert "".join(pieces) == whole
+        assert not any("\ufffd" in piece for piece in pieces[:-1])
+
+
+def test_streaming_equals_generate_for_any_bytes(sampler):
+    texts = set()
+    for seed in range(12):
+        setting = {"max_new_tokens": 45, "seed": seed, "temperature": 1.5, "stop": ["ab#", "c c", "#\ufffd"]}
+        (whole,) = sampler.generate(["b"], **setting)
+        assert "".join(sampler.stream("b", **setting)) == whole
+        texts.add(whole)
+    assert len(texts) == 12 and any("\ufffd" in text for text in texts)
+
+
+def test_streaming_hands_out_text_before_the_end_and_holds_back_a_possible_stop(scripted, tokenizer):
+    sampler = says(scripted, tokenizer, "a" * 15 + "#" + "b" * 9)
+    assert list(sampler.stream("")) == ["a" * 8, "a" * 7 + "#", "b" * 8, "b"]
+    assert list(sampler.stream("", stop="#c")) == ["a" * 8, "a" * 7, "#" + "b" * 8, "b"]
+    assert list(sampler.stream("", stop="#b")) == ["a" * 8, "a" * 7]
+    assert "".join(sampler.stream("", stop="bN")) == "a" * 15 + "#" + "b" * 9
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "begin", "held"),
+    [
+        ("xabc", ("abc", "b"), 2, 0),
+        ("xabc", ("abc", "bc"), 1, 0),
+        ("xab", ("abc", "bd"), None, 2),
+        ("aab", ("aabaac",), None, 3),
+        ("aabaa", ("aabaac",), None, 5),
+        ("anything", (), None, 0),
+        ("", ("#",), None, 0),
+    ],
+)
+def test_stop_strings_are_found_and_held_back(text, stop, begin, held):
+    assert find_stop(text, stop) == begin
+    assert begin is not None or held_back(text, stop) == held
+
+
+def test_unknown_parts_of_a_prompt_are_named_once(sampler, tokenizer, monkeypatch):
+    assert sampler.unknown_parts("abc é€") == []
+    assert sampler.unknown_parts("axb z xyx") == ["x", "z", "y"]
+    assert sampler.unknown_parts("a\tb") == ["\t"]
+    assert sampler.unknown_parts("a\t\nb") == ["\t", "\n"]
+    assert len(sampler.generate(["xyz"], max_new_tokens=4)) == 1
+    # A tokenizer of words: one token, known or not.
+    monkeypatch.setattr(
+        type(tokenizer), "encode", lambda self, text: [1 if w != "known" else 2 for w in text.split()]
+    )
+    assert sampler.unknown_parts("known others known") == ["others"]
+    monkeypatch.setattr(type(tokenizer), "unknown_id", None)
+    assert sampler.unknown_parts("others") == []
+
+
+def test_no_prompts_give_no_texts(sampler):
+    assert sampler.generate([]) == []
+
+
+def test_new_weights_are_followed_without_a_new_trace(tokenizer, tiny):
+    model = type(tiny)(seed=5)
+    sampler = Sampler(model, tokenizer)
+    before = sampler.generate(["ab"], max_new_tokens=30)
+    for own, other in zip(
+        (model.table, model.recurrent, model.output_matrix), (tiny.table, tiny.recurrent, tiny.output_matrix)
+    ):
+        own.assign(other)
+    after = sampler.generate(["ab"], max_new_tokens=30)
+    assert before != after == Sampler(tiny, tokenizer).generate(["ab"], max_new_tokens=30)
+    assert sampler.traces == 1
+
+
+def test_a_model_that_diverged_is_an_error(tokenizer, tiny):
+    for value in (np.nan, np.inf):
+        model = type(tiny)()
+        model.output_matrix.assign(model.output_matrix * value)
+        for temperature in (0.0, 1.0):
+            with pytest.raises(InputError, match=r"logits are not finite.*use an earlier checkpoint"):
+                Sampler(model, tokenizer).generate(["a"], temperature=temperature)
+
+
+def test_a_tokenizer_of_another_model_is_an_error(tokenizer, tiny, monkeypatch):
+    monkeypatch.setattr(type(tokenizer), "vocab_size", 99)
+    with pytest.raises(
+        InputError, match="13 logits, but the tokenizer has 99 tokens; use the tokenizer that"
+    ):
+        Sampler(tiny, tokenizer)
+    # Padded logits are allowed, and never sampled.
+    monkeypatch.setattr(type(tokenizer), "vocab_size", 7)
+    rows = Sampler(tiny, tokenizer).sample(["a"], max_new_tokens=1, num_samples=300, temperature=30.0)
+    assert {row.token_ids[0] for row in rows} == {0, 2, 3, 4, 5, 6}

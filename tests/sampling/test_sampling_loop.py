@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lm_keras.sampling.loop import NOTHING, PREFILL_BLOCK, DecodeLoop, state_specs, uniform_numbers
+from lm_keras.sampling.rules import RuleSettings
+
+V = 13
+ALLOWED = [True] * V
+PROMPTS = [[0, 5, 3, 8, 2, 2, 7], [0, 4], [0, 11, 12, 6]]
+NEVER = V + 1  # an end-of-document token that never comes, so that rows have their full length
+
+
+def decode(loop, prompts, count, seed=3, settings=None, chunk=99, samples=None, prefill=True):
+    """Run to the end; return for each row its tokens and their log-probabilities."""
+    settings = RuleSettings.of() if settings is None else settings
+    samples = [0] * len(prompts) if samples is None else samples
+    batch, carry = loop.start(prompts, count, prefill)
+    tokens, scores = [], []
+    while not carry.finished.numpy().all():
+        uniforms = loop.uniforms(batch, carry, seed, samples, chunk)
+        new, score, carry = loop.advance(batch, carry, uniforms, settings)
+        tokens.append(new)
+        scores.append(score)
+    tokens, scores = np.concatenate(tokens, 1), np.concatenate(scores, 1)
+    return [(row[row != NOTHING].tolist(), score[row != NOTHING]) for row, score in zip(tokens, scores)]
+
+
+def uncached(model, prompt, tokens):
+    """Log-probabilities of `tokens` after `prompt`, from the whole sequence at once."""
+    logits = model(tf.constant([prompt + tokens]))[0, len(prompt) - 1 : -1]
+    return np.take_along_axis(tf.nn.log_softmax(logits).numpy(), np.array(tokens)[:, None], 1)[:, 0]
+
+
+def cache_error(model):
+    loop = DecodeLoop(model, NEVER, ALLOWED)
+    rows = zip(PROMPTS, decode(loop, PROMPTS, 17))
+    return max(abs(scores - uncached(model, prompt, tokens)).max() for prompt, (tokens, scores) in rows)
+
+
+def batch_error(model):
+    loop = DecodeLoop(model, NEVER, ALLOWED)
+    together = decode(loop, PROMPTS, 11)
+    alone = [decode(loop, [prompt], 11)[0] for prompt in PROMPTS]
+    if [tokens for tokens, _ in together] != [tokens for tokens, _ in alone]:
+        return np.inf
+    return max(abs(a[1] - b[1]).max() for a, b in zip(together, alone))
+
+
+def prefill_error(model, lengths):
+    loop = DecodeLoop(model, NEVER, ALLOWED)
+    random = np.random.default_rng(1)
+    prompts = [random.integers(0, V, length).tolist() for length in lengths]
+    fast, slow = (decode(loop, prompts, 9, prefill=prefill) for prefill in (True, False))
+    if [tokens for tokens, _ in fast] != [tokens for tokens, _ in slow]:
+        return np.inf
+    return max(abs(a[1] - b[1]).max() for a, b in zip(fast, slow))
+
+
+def test_cached_logits_equal_uncached_ones(tiny, forgetful):
+    assert cache_error(tiny) < 1e-5
+    assert cache_error(forgetful) > 0.1
+
+
+def test_a_batch_of_prompts_gives_what_each_gives_alone(tiny, mixing):
+    assert batch_error(tiny) < 1e-5
+    assert batch_error(mixing) > 0.1
+
+
+@pytest.mark.parametrize("lengths", [(65, 65, 66), (129, 200, 131)])
+def test_prefill_in_blocks_equals_token_by_token(tiny, hasty, lengths):
+    assert prefill_error(tiny, lengths) < 1e-5
+    assert prefill_error(hasty, lengths) > 0.01
+
+
+def test_prefill_starts_the_loop_after_whole_common_blocks(tiny):
+    loop = DecodeLoop(tiny, NEVER, ALLOWED)
+    for lengths, position in [((64, 300), 0), ((65, 300), 64), ((129, 129), 128)]:
+        prompts = [list(np.arange(length) % V) for length in lengths]
+        _, carry = loop.start(prompts, 5)
+        assert int(carry.position) == position
+        assert carry.token.numpy().tolist() == [position % V] * 2
+        assert carry.state["cache"][1].numpy().tolist() == [position] * 2
+    assert PREFILL_BLOCK == 64
+
+
+def test_calls_of_any_length_give_the_same_text(tiny):
+    loop = DecodeLoop(tiny, 0, ALLOWED)
+    whole = decode(loop, PROMPTS, 23)
+    for chunk in (1, 5, 8):
+        pieces = decode(loop, PROMPTS, 23, chunk=chunk)
+        assert [tokens for tokens, _ in whole] == [tokens for tokens, _ in pieces]
+
+
+def test_rows_end_at_the_token_that_ends_them_or_at_the_limit(scripted):
+    loop = DecodeLoop(scripted([4, 6, 4, 6, 6, 4, 7]), 6, ALLOWED)
+    rows = decode(loop, [[0], [0, 5, 5], [0, 5]], 3)
+    # The script goes by position: the longer the prompt, the later in the script the text begins.
+    assert [tokens for tokens, _ in rows] == [[4, 6], [4, 6], [6]]
+    loop = DecodeLoop(scripted([4] * 20), 6, ALLOWED)
+    assert [tokens for tokens, _ in decode(loop, [[0], [0, 5, 5]], 3)] == [[4, 4, 4], [4, 4, 4]]
+
+
+def test_rows_that_the_caller_finishes_stay_finished(tiny):
+    loop = DecodeLoop(tiny, NEVER, ALLOWED)
+    batch, carry = loop.start(PROMPTS, 50)
+    carry = carry._replace(finished=tf.constant([False, True, False]))
+    tokens, scores, carry = loop.advance(batch, carry, np.full([3, 9], 0.3), RuleSettings.of())
+    assert (tokens[1] == NOTHING).all() and (scores[1] == 0).all()
+    assert tokens[0].tolist()[:6] == [NOTHING] * 6 and (tokens[0, 6:] >= 0).all()
+    assert carry.finished.numpy().tolist() == [False, True, False]
+
+
+def test_the_loop_stops_early_when_all_rows_have_ended(scripted):
+    loop = DecodeLoop(scripted([4, 4, 6]), 6, ALLOWED)
+    batch, carry = loop.start([[0], [0]], 500)
+    tokens, _, carry = loop.advance(batch, carry, np.full([2, 500], 0.5), RuleSettings.of())
+    assert tokens.tolist() == [[4, 4, 6]] * 2 and int(carry.position) == 3
+
+
+def test_nothing_retraces(tiny):
+    loop = DecodeLoop(tiny, 0, ALLOWED)
+    for prompts, count, chunk, setting in [
+        (PROMPTS, 5, 3, (1.0, 0, 1.0)),
+        (PROMPTS[:1], 9, 7, (0.0, 0, 1.0)),
+        ([[0] * 70] * 5, 6, 64, (0.7, 5, 0.9)),
+        ([[0] * 150, [0, 3] * 40], 4, 9, (0.7, 0, 0.9)),
+    ]:
+        decode(loop, prompts, count, chunk=chunk, settings=RuleSettings.of(*setting))
+    assert loop.traces == 2
+    # The control: a function without a fixed signature traces for each of these shapes.
+    free = tf.function(lambda tokens: tiny.forward({"tokens": tokens}, tiny.initial_state(3))[0])
+    for time in (2, 4):
+        free(tf.zeros([3, time], tf.int32))
+    assert free.experimental_get_tracing_count() == 2
+
+
+def test_random_numbers_depend_on_seed_sample_and_token_alone():
+    whole = uniform_numbers(seed=7, sample=3, first=0, count=50)
+    for first in range(11):
+        np.testing.assert_array_equal(uniform_numbers(7, 3, first, 6), whole[first : first + 6])
+    np.testing.assert_array_equal(uniform_numbers(7, 3, -4, 10), np.r_[np.zeros(4), whole[:6]])
+    np.testing.assert_array_equal(uniform_numbers(7, 3, -9, 4), np.zeros(4))
+    for other in (uniform_numbers(8, 3, 0, 50), uniform_numbers(7, 4, 0, 50), uniform_numbers(-7, 3, 0, 50)):
+        assert (other != whole).all()
+    assert whole.dtype == np.float32 and whole.min() > 0 and whole.max() < 1
+
+
+def test_random_numbers_are_these():
+    """Texts of earlier versions can be had again only while these numbers stay."""
+    expected = [5189443 / 2**24, 5988731 / 2**24, 619155 / 2**24]
+    np.testing.assert_array_equal(uniform_numbers(1, 2, 0, 3), np.float32(expected))
+
+
+def test_state_specs_leave_open_what_varies(tiny):
+    specs = state_specs(tiny)
+    assert specs["h"].shape.as_list() == [None, 5]
+    assert specs["cache"][0].shape.as_list() == [None, None, 5]
+    assert specs["cache"][1].shape.as_list() == [None] and specs["cache"][1].dtype == tf.int32
