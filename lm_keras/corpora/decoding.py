@@ -1,0 +1,133 @@
+"""Bytes to text, with a policy for bytes that are no text."""
+
+import dataclasses
+import re
+
+from lm_keras.errors import InputError, nearest
+
+POLICIES = ("error", "replace", "skip")
+BOM = b"\xef\xbb\xbf"
+REPLACEMENT = "\ufffd"
+NOT_TEXT = re.compile("[\x00\ud800-\udfff]")  # what a decoded string may hold and no text should
+REMEDY = "fix the file, or pass --on_bad_text=replace or --on_bad_text=skip"
+
+
+def check_policy(on_bad_text: str) -> str:
+    """Return `on_bad_text` if it is a policy.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    if on_bad_text not in POLICIES:
+        raise InputError(
+            f"unknown on_bad_text {on_bad_text!r}{nearest(on_bad_text, POLICIES)}: expected one of "
+            f"{', '.join(POLICIES)}"
+        )
+    return on_bad_text
+
+
+@dataclasses.dataclass
+class Counts:
+    """What reading one file dropped or changed."""
+
+    replaced_sequences: int = 0
+    skipped_lines: int = 0
+    skipped_documents: int = 0
+    empty_documents: int = 0
+
+
+class TextDecoder:
+    r"""Decodes the blocks of one file in turn, as UTF-8 without NUL.
+
+    Bad text is a byte sequence that is no UTF-8, or a NUL. By policy it is an error that names the place,
+    one U+FFFD for each, or reason to drop the line. A byte order mark at the start is dropped.
+
+    Example:
+        >>> decoder = TextDecoder("a.txt", "replace", Counts())
+        >>> decoder.decode(b"\xef\xbb\xbfa\xffb\n"), decoder.decode(b"c\0\n")
+        ('a�b\n', 'c�\n')
+    """
+
+    def __init__(self, source: str, on_bad_text: str, counts: Counts):
+        self.source = source
+        self.on_bad_text = on_bad_text
+        self.counts = counts
+        self._offset = 0  # bytes before the next block
+        self._line = 1  # number of the next block's first line
+
+    def decode(self, block: bytes) -> str:
+        """Decode the next block, which must end with a line feed unless it is the last.
+
+        Raises:
+            InputError: the block has bad text and the policy is `error`.
+        """
+        kept = block.removeprefix(BOM) if self._offset == 0 else block
+        try:
+            text = kept.decode("utf-8")
+            bad = "\0" in text
+        except UnicodeDecodeError:
+            bad = True
+        if bad:
+            text = self._repaired(kept, self._offset + len(block) - len(kept))
+        self._offset += len(block)
+        self._line += block.count(b"\n")
+        return text
+
+    def _repaired(self, block: bytes, offset: int) -> str:
+        if self.on_bad_text == "error":
+            raise self._error(block, offset)
+        if self.on_bad_text == "replace":
+            text = block.decode("utf-8", "replace").replace("\0", REPLACEMENT)
+            genuine = block.count(REPLACEMENT.encode())  # EF never continues a sequence, so this is exact
+            self.counts.replaced_sequences += text.count(REPLACEMENT) - genuine
+            return text
+        good = []
+        for line in re.findall(rb"[^\n]*\n|[^\n]+", block):
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError:
+                text = "\0"
+            if "\0" in text:
+                self.counts.skipped_lines += 1
+            else:
+                good.append(text)
+        return "".join(good)
+
+    def _error(self, block: bytes, offset: int) -> InputError:
+        position = block.find(b"\0")
+        what = "a NUL byte"
+        try:
+            block.decode("utf-8")
+        except UnicodeDecodeError as error:
+            if position < 0 or error.start < position:
+                position = error.start
+                what = f"bad UTF-8 (byte 0x{block[position]:02X})"
+        line = self._line + block.count(b"\n", 0, position)
+        utf16 = offset == 0 and (block[:2] in (b"\xff\xfe", b"\xfe\xff") or block[1:2] == b"\0")
+        hint = "it looks like UTF-16: convert it (iconv -f UTF-16 -t UTF-8)" if utf16 else REMEDY
+        return InputError(
+            f"{self.source}: {what} at byte {offset + position}, line {line}: expected UTF-8 text; {hint}"
+        )
+
+
+def clean_string(text: str, place: str, on_bad_text: str, counts: Counts) -> str | None:
+    r"""Apply the policy to a string that JSON escapes may have given a NUL or a lone surrogate.
+
+    Returns:
+        The text, repaired where the policy is `replace`; None if the document is to be skipped.
+
+    Raises:
+        InputError: the string is bad and the policy is `error`.
+    """
+    bad = NOT_TEXT.search(text)
+    if not bad:
+        return text
+    if on_bad_text == "replace":
+        text, replaced = NOT_TEXT.subn(REPLACEMENT, text)
+        counts.replaced_sequences += replaced
+        return text
+    if on_bad_text == "skip":
+        counts.skipped_documents += 1
+        return None
+    what = "a NUL" if bad[0] == "\0" else f"a lone surrogate U+{ord(bad[0]):04X}"
+    raise InputError(f"{place}: {what} at character {bad.start()} of the text: expected text; {REMEDY}")

@@ -1,0 +1,124 @@
+"""One pass over a corpus: its numbers, and what dividing it needs."""
+
+import array
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from lm_keras.corpora.documents import Corpus
+from lm_keras.errors import InputError
+
+CUT_BELOW = 20  # fewer documents are each cut; this many are dealt out whole
+MAX_LINE_STARTS = 2**20  # kept for each document that may be cut
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """A corpus in numbers.
+
+    Attributes:
+        spec: what names the corpus.
+        licence: its licence where known, else None.
+        documents: number of documents.
+        bytes: size of the text in UTF-8.
+        characters: number of Unicode scalar values.
+        sha256: over the sha256 of each document in turn, so the boundaries between documents count.
+    """
+
+    spec: str
+    licence: str | None
+    documents: int
+    bytes: int
+    characters: int
+    sha256: str
+
+
+class LineStarts:
+    r"""The byte offsets at which lines start, thinned to a bounded number of them.
+
+    Example:
+        >>> starts = LineStarts()
+        >>> starts.add(b"ab\nc\n")
+        >>> starts.add(b"d\n")
+        >>> starts.first_from(1.5, 7), starts.first_from(3, 7), starts.first_from(5.1, 7)
+        (3, 3, 7)
+    """
+
+    def __init__(self):
+        self._kept: list[np.ndarray] = []
+        self._num_kept = self._num_seen = self._offset = 0
+        self._stride = 1
+
+    def add(self, piece: bytes) -> None:
+        """Take the next piece of the document."""
+        starts = np.flatnonzero(np.frombuffer(piece, np.uint8) == ord("\n")) + (1 + self._offset)
+        kept = starts[-self._num_seen % self._stride :: self._stride]
+        self._num_seen += len(starts)
+        self._offset += len(piece)
+        self._kept.append(kept)
+        self._num_kept += len(kept)
+        while self._num_kept > MAX_LINE_STARTS:  # keep every second
+            self._kept = [np.concatenate(self._kept)[::2]]
+            self._num_kept = len(self._kept[0])
+            self._stride *= 2
+
+    def any_before(self, size: int) -> bool:
+        """Say whether a line starts inside a document of that size."""
+        return self.first_from(1, size) < size
+
+    def first_from(self, boundary: float, size: int) -> int:
+        """Return the first kept start at or after a boundary, or `size` if there is none before the end."""
+        starts = np.concatenate([*self._kept, [size]])
+        return min(int(starts[np.searchsorted(starts, boundary)]), size) if boundary <= size else size
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """What one pass learns of a corpus: per document a 64-bit content hash, size, name and line starts."""
+
+    description: Description
+    hashes: np.ndarray  # uint64 [documents]
+    sizes: np.ndarray  # int64 [documents], in bytes
+    sources: list[str]  # of the first documents, as many as may be cut
+    line_starts: list[LineStarts]  # likewise
+
+
+def scan_corpus(corpus: Corpus) -> Scan:
+    """Read a corpus once; see `describe`."""
+    total = hashlib.sha256()
+    hashes, sizes = array.array("Q"), array.array("q")
+    sources, line_starts = [], []
+    characters = 0
+    for document in corpus.documents():
+        digest = hashlib.sha256()
+        starts = LineStarts() if len(sizes) < CUT_BELOW else None
+        size = 0
+        for piece in document.pieces():
+            content = piece.encode("utf-8")
+            digest.update(content)
+            size += len(content)
+            characters += len(piece)
+            if starts is not None:
+                starts.add(content)
+        total.update(digest.digest())
+        hashes.append(int.from_bytes(digest.digest()[:8], "big"))
+        sizes.append(size)
+        if starts is not None:
+            sources.append(document.source)
+            line_starts.append(starts)
+    if not sum(sizes):
+        raise InputError(f"the corpus {corpus.spec} has no text: expected at least one document")
+    description = Description(
+        corpus.spec, corpus.licence, len(sizes), sum(sizes), characters, total.hexdigest()
+    )
+    return Scan(description, np.array(hashes, np.uint64), np.array(sizes, np.int64), sources, line_starts)
+
+
+def describe(corpus: Corpus) -> Description:
+    """Read a corpus once and return its numbers.
+
+    Raises:
+        InputError: the corpus cannot be read, or has no text.
+    """
+    return scan_corpus(corpus).description

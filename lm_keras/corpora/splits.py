@@ -1,0 +1,223 @@
+"""Train, valid and test: three disjoint streams of documents."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from lm_keras.corpora.description import CUT_BELOW, Description, Scan, scan_corpus
+from lm_keras.corpora.documents import Corpus, Document
+from lm_keras.errors import InputError
+
+NAMES = ("train", "valid", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One part of a corpus.
+
+    Attributes:
+        name: `train`, `valid` or `test`.
+        description: the corpus it was taken from, whole.
+        rule: how it was taken, in words; the same words mean the same part of the same corpus.
+        num_documents: number of documents (or parts of documents) in the split.
+        num_bytes: size of their text in UTF-8.
+    """
+
+    name: str
+    description: Description
+    rule: str
+    num_documents: int
+    num_bytes: int
+    read: Callable[[], Iterator[Document]] = dataclasses.field(repr=False, compare=False)
+
+    def documents(self) -> Iterator[Document]:
+        """Yield the documents of the split, in the order of the corpus; may be called again.
+
+        Raises:
+            InputError: the text has changed since it was described.
+        """
+        return self.read()
+
+    def fingerprint(self) -> str:
+        """Return a sha256 over what decides the content: the corpus's sha256, the rule and the name."""
+        return hashlib.sha256(f"{self.description.sha256}\n{self.rule}\n{self.name}".encode()).hexdigest()
+
+
+def make_splits(
+    corpus: Corpus,
+    valid: Corpus | None = None,
+    test: Corpus | None = None,
+    fractions: tuple[float, float, float] = (90, 5, 5),
+) -> dict[str, Split]:
+    """Split a corpus into train, valid and test.
+
+    Without `valid`, 20 documents or more are dealt out by a hash of their content: the valid share has the
+    highest hashes but for the test share's, so shares are right by count and equal documents stay together.
+    Fewer documents are each cut at line ends: a line belongs to train if it starts in the first 90 % of the
+    document's bytes, to valid in the next 5 %, else to test. (In a document of more than 2^20 lines the cut
+    may come a few lines later.) With `valid`, the whole corpus is train. A given `test` is the test split,
+    and its share of the corpus goes to train.
+
+    Passes: each corpus is read once here, for its description and whatever the division needs. Each
+    `Split.documents()` is one more pass, which opens only the files it needs (JSON lines are all read).
+
+    Args:
+        corpus: the corpus to train on.
+        valid: a corpus to validate on, whole.
+        test: a corpus to test on, whole.
+        fractions: per cent of `corpus` for train, valid and test; 0 leaves a split out. Without effect
+            if `valid` is given.
+
+    Returns:
+        The splits that exist, by name, in the order train, valid, test.
+
+    Raises:
+        InputError: the fractions are no division of 100, a corpus cannot be read, or a split comes out empty.
+
+    Example:
+        >>> splits = make_splits(open_corpus("python-docs", text_field="text", on_bad_text="error"))
+        >>> {name: split.num_documents for name, split in splits.items()}
+        {'train': 6698, 'valid': 372, 'test': 372}
+    """
+    train_share, valid_share, test_share = _checked(fractions)
+    if test is not None:
+        train_share, test_share = train_share + test_share, 0
+    if valid is not None:
+        train_share, valid_share, test_share = 100, 0, 0
+    shares = (train_share, valid_share, test_share)
+    scan = scan_corpus(corpus)
+    if train_share == 100:
+        splits = {"train": _whole("train", corpus, scan)}
+    elif scan.description.documents >= CUT_BELOW:
+        splits = _dealt(corpus, scan, shares)
+    else:
+        splits = _cut(corpus, scan, shares)
+    for name, other in (("valid", valid), ("test", test)):
+        if other is not None:
+            splits[name] = _whole(name, other, scan_corpus(other))
+    return {name: splits[name] for name in NAMES if name in splits}
+
+
+def _checked(fractions: tuple[float, float, float]) -> tuple[float, float, float]:
+    good = (
+        len(fractions) == 3 and fractions[0] > 0 and min(fractions) >= 0 and abs(sum(fractions) - 100) < 1e-9
+    )
+    if not good:
+        raise InputError(
+            f"the split fractions are {', '.join(map(str, fractions))}: expected three numbers (train, valid, "
+            "test) that sum to 100, train above 0, the others 0 or more"
+        )
+    return tuple(fractions)
+
+
+def _whole(name: str, corpus: Corpus, scan: Scan) -> Split:
+    every = np.zeros(len(scan.sizes), np.uint8)
+    return _chosen(name, "the whole corpus", corpus, scan, every, 0)
+
+
+def _dealt(corpus: Corpus, scan: Scan, shares: tuple[float, float, float]) -> dict[str, Split]:
+    count = len(scan.hashes)
+    num_valid, num_test = (max(1, round(count * share / 100)) if share else 0 for share in shares[1:])
+    ordered = np.append(np.sort(scan.hashes), np.uint64(2**64 - 1))
+    valid_from, test_from = ordered[max(0, count - num_test - num_valid)], ordered[count - num_test]
+    owner = np.zeros(count, np.uint8)
+    if num_valid:
+        owner[scan.hashes >= valid_from] = NAMES.index("valid")
+    if num_test:
+        owner[scan.hashes >= test_from] = NAMES.index("test")
+    rule = f"documents by a hash of their content, {shares[0]:g}/{shares[1]:g}/{shares[2]:g} per cent"
+    splits = {}
+    for index, (name, share) in enumerate(zip(NAMES, shares)):
+        if share:
+            if not (owner == index).any():
+                raise InputError(
+                    f"no document of {corpus.spec} is left for the {name} split, because equal documents stay "
+                    "together: expected more different documents; add some, or pass --valid_corpus"
+                )
+            splits[name] = _chosen(name, rule, corpus, scan, owner, index)
+    return splits
+
+
+def _chosen(name: str, rule: str, corpus: Corpus, scan: Scan, owner: np.ndarray, index: int) -> Split:
+    """Return the split of the documents whose owner is `index`."""
+
+    def read() -> Iterator[Document]:
+        number = -1
+        for number, document in enumerate(corpus.documents()):
+            if number >= len(owner):
+                raise _changed(corpus.spec)
+            if owner[number] == index:
+                yield document
+        if number + 1 != len(owner):
+            raise _changed(corpus.spec)
+
+    mine = owner == index
+    return Split(name, scan.description, rule, int(mine.sum()), int(scan.sizes[mine].sum()), read)
+
+
+def _cut(corpus: Corpus, scan: Scan, shares: tuple[float, float, float]) -> dict[str, Split]:
+    ranges = []  # per document: where train starts, where valid starts, where test starts, the end
+    for source, size, starts in zip(scan.sources, scan.sizes.tolist(), scan.line_starts):
+        if not starts.any_before(size):
+            raise InputError(
+                f"{source} has no line end to cut it at: expected lines, or {CUT_BELOW} documents or more, "
+                "to take a validation split from; pass --valid_corpus, or put each document on lines"
+            )
+        valid_from = starts.first_from(size * shares[0] / 100, size)
+        test_from = starts.first_from(size * (shares[0] + shares[1]) / 100, size) if shares[2] else size
+        ranges.append((0, valid_from, test_from, size))
+    rule = f"each document cut at line ends, {shares[0]:g}/{shares[1]:g}/{shares[2]:g} per cent"
+    splits = {}
+    for index, (name, share) in enumerate(zip(NAMES, shares)):
+        if not share:
+            continue
+        mine = [(cuts[index], cuts[index + 1]) for cuts in ranges]
+        num_bytes = sum(end - start for start, end in mine)
+        if not num_bytes:
+            raise InputError(
+                f"the {name} split of {corpus.spec} comes out empty: expected enough lines to cut "
+                f"{scan.description.bytes} bytes at line ends; use more text, or pass --valid_corpus"
+            )
+        num_documents = sum(end > start for start, end in mine)
+        read = _reader(corpus, mine)
+        splits[name] = Split(name, scan.description, rule, num_documents, num_bytes, read)
+    return splits
+
+
+def _reader(corpus: Corpus, ranges: list[tuple[int, int]]) -> Callable[[], Iterator[Document]]:
+    def read() -> Iterator[Document]:
+        number = -1
+        for number, document in enumerate(corpus.documents()):
+            if number >= len(ranges):
+                raise _changed(corpus.spec)
+            start, end = ranges[number]
+            if end > start:
+                yield _part(document, start, end)
+        if number + 1 != len(ranges):
+            raise _changed(corpus.spec)
+
+    return read
+
+
+def _part(document: Document, start: int, end: int) -> Document:
+    """Return the bytes from `start` to `end` of a document; both are line starts or the document's end."""
+
+    def read() -> Iterator[str]:
+        offset = 0
+        for piece in document.pieces():
+            content = piece.encode("utf-8")
+            first, last = max(start - offset, 0), min(end - offset, len(content))
+            if first < last:
+                yield content[first:last].decode("utf-8")
+            offset += len(content)
+            if offset >= end:
+                return
+        raise _changed(document.source)
+
+    return Document(f"{document.source} (bytes {start} to {end})", read)
+
+
+def _changed(what: str) -> InputError:
+    return InputError(f"{what} has changed while it was read: expected the same text; start again")

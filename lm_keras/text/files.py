@@ -1,0 +1,108 @@
+"""The files of a saved tokenizer: written atomically, read with distrust."""
+
+import json
+import os
+from pathlib import Path
+
+from lm_keras.errors import InputError
+
+SETTINGS_FILE = "tokenizer.json"
+FORMAT_VERSION = 1
+MAX_FILE_BYTES = 256 * 2**20
+
+
+def write_atomically(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file so that every reader sees either the old content or the new one, whole.
+
+    Raises:
+        InputError: the folder or file cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; choose a folder that can be written"
+        ) from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read one file of a saved tokenizer.
+
+    Raises:
+        InputError: the file is missing, unreadable or far too large.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise InputError(f"{path} has {path.stat().st_size} bytes, too many for a tokenizer's file")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(
+            f"no file {path}: expected a folder that a tokenizer was saved to (with {SETTINGS_FILE} in it)"
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def write_settings(settings: dict) -> bytes:
+    """Return the bytes of `tokenizer.json` for these settings."""
+    content = {"format_version": FORMAT_VERSION, **settings}
+    return (json.dumps(content, ensure_ascii=True, indent=1) + "\n").encode("ascii")
+
+
+def read_settings(folder: str | os.PathLike) -> dict:
+    """Read `tokenizer.json` of a folder.
+
+    Raises:
+        InputError: the file is missing, is no JSON object, or was written by a newer version.
+    """
+    path = Path(folder) / SETTINGS_FILE
+    try:
+        settings = json.loads(read_bytes(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise damaged(folder, f"not valid JSON ({error})") from None
+    if not isinstance(settings, dict):
+        raise damaged(folder, f"expected a JSON object, found {type(settings).__name__}")
+    version = field(folder, settings, "format_version", int)
+    if version != FORMAT_VERSION:
+        raise damaged(folder, f"format_version is {version}, this program reads {FORMAT_VERSION}")
+    field(folder, settings, "tokenizer", str)
+    return settings
+
+
+def field(folder: str | os.PathLike, settings: dict, name: str, kind: type):
+    """Return `settings[name]`, which must be of type `kind`.
+
+    Raises:
+        InputError: the field is missing or of another type.
+    """
+    if name not in settings:
+        raise damaged(folder, f"the field {name!r} is missing")
+    value = settings[name]
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise damaged(folder, f"the field {name!r} should be {kind.__name__}, found {type(value).__name__}")
+    return value
+
+
+def damaged(folder: str | os.PathLike, reason: str) -> InputError:
+    """Return the error for a saved tokenizer that cannot be trusted."""
+    return InputError(
+        f"{Path(folder) / SETTINGS_FILE} is damaged or no tokenizer: {reason}; "
+        "restore it from a copy or train the tokenizer again"
+    )

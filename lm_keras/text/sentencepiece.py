@@ -1,0 +1,243 @@
+"""Subword tokens, trained with the sentencepiece library."""
+
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import sentencepiece as library
+
+from lm_keras.errors import InputError, nearest
+from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_bytes, write_settings
+from lm_keras.text.normalization import check_form, normalize
+from lm_keras.text.tokenizer import REPLACEMENT, Tokenizer
+
+MODEL_FILE = "sentencepiece.model"
+MODEL_TYPES = ("bpe", "unigram")
+
+# The library writes U+2581 for a space, so a U+2581 of the text is spelled in bytes, outside the library.
+SPACE_MARK = "\u2581"
+SEPARATORS = re.compile(f"([\n{SPACE_MARK}])")
+
+# The trainer reserves U+2585, and rejects NUL; special pieces are named with U+2585, so that no text can
+# collide with them. It would also fail if it learned a piece that looks like a byte piece: cut those.
+TRAINER_CUTS = re.compile(f"[\x00{SPACE_MARK}\u2585]|(?<=<0x)(?=[0-9A-F]{{2}}>)")
+EOD_PIECE, UNKNOWN_PIECE, NEWLINE_PIECE = "\u2585eod", "\u2585unk", "\u2585newline"
+EOD_ID, UNKNOWN_ID, NEWLINE_ID, FIRST_BYTE_ID = 0, 1, 2, 3
+
+MAX_LINE_CHARACTERS = 4096  # longer lines are cut for the trainer, which would drop them
+MAX_TRAINING_CHARACTERS = 2**26  # from a larger corpus the trainer gets evenly spaced lines
+TRAINING_THREADS = 16  # the unigram model depends on it in the last digits, so it is never the machine's own
+
+
+class SentencePieceTokenizer(Tokenizer):
+    r"""Subwords by byte-pair encoding or a unigram model.
+
+    Lines are encoded one by one and joined by the newline token, so no piece crosses a line feed. With
+    `byte_fallback` a character outside the vocabulary is spelled in byte tokens and every text survives the
+    round trip (`lossless`); without it such a character, or a run of them, becomes the unknown token.
+
+    Ids: 0 end of document, 1 unknown, 2 newline, 3 to 258 the bytes (with byte fallback), then the pieces.
+
+    Example:
+        >>> tokenizer = SentencePieceTokenizer.train(["low lower lowest\n"] * 9, 270, normalization="none")
+        >>> [tokenizer.label(i) for i in tokenizer.encode("low\n")]
+        ['low', '\\n']
+
+    Reference:
+        Kudo and Richardson, 2018, "SentencePiece: A simple and language independent subword tokenizer".
+    """
+
+    name = "sentencepiece"
+    eod_id = EOD_ID
+
+    def __init__(self, model: bytes, normalization: str):
+        """Take a serialized sentencepiece model that `train` made.
+
+        Raises:
+            InputError: the bytes are no such model.
+        """
+        if not model:  # the library would take it
+            raise InputError("not a sentencepiece model: no bytes; train the tokenizer again")
+        try:
+            self._processor = library.SentencePieceProcessor(model_proto=model)
+            _check_layout(self._processor)
+            pieces = [_piece_bytes(self._processor, i) for i in range(len(self._processor))]
+        except (RuntimeError, TypeError, UnicodeDecodeError) as error:
+            raise InputError(f"not a sentencepiece model: {error}; train the tokenizer again") from None
+        super().__init__(normalization, pieces)
+        self._model = model
+        self.byte_fallback = self._processor.is_byte(FIRST_BYTE_ID)
+        self.lossless = self.byte_fallback
+        self.unknown_id = None if self.byte_fallback else UNKNOWN_ID
+        mark = [FIRST_BYTE_ID + byte for byte in SPACE_MARK.encode()] if self.byte_fallback else [UNKNOWN_ID]
+        self._separator_ids = {"\n": [NEWLINE_ID], SPACE_MARK: mark}
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        vocab_size: int,
+        *,
+        normalization: str,
+        model_type: str = "bpe",
+        byte_fallback: bool = True,
+        character_coverage: float | None = None,
+    ) -> "SentencePieceTokenizer":
+        """Learn the pieces from a corpus. The same texts and settings give the same model.
+
+        Args:
+            texts: the corpus in pieces, cut after line feeds; read once. Of more than 2^26 characters every
+                second, fourth, ... line is used.
+            vocab_size: whole size: end of document, unknown, newline, bytes and pieces.
+            normalization: name of the Unicode normalization form.
+            model_type: `bpe` or `unigram`.
+            byte_fallback: spell unknown characters in bytes.
+            character_coverage: share of the corpus whose characters get a piece of their own, 0.98 to 1.
+                None means 0.9995 with byte fallback and 1 without.
+
+        Raises:
+            InputError: a setting is wrong, the corpus is empty, or it allows no vocabulary of that size.
+        """
+        check_form(normalization)
+        if model_type not in MODEL_TYPES:
+            raise InputError(
+                f"unknown model_type {model_type!r}{nearest(model_type, MODEL_TYPES)}: expected bpe or unigram"
+            )
+        if not 0 < vocab_size < 2**31:
+            raise InputError(f"vocab_size is {vocab_size}: expected a number of pieces above 0, such as 8000")
+        if character_coverage is None:
+            character_coverage = 0.9995 if byte_fallback else 1.0
+        if not 0.98 <= character_coverage <= 1.0:
+            raise InputError(f"character_coverage is {character_coverage}: expected 0.98 to 1")
+        lines = _thinned(_training_lines(texts, normalization))
+        if not lines:
+            raise InputError("no text to train a tokenizer on: expected a corpus with at least one character")
+        model = io.BytesIO()
+        try:
+            library.SentencePieceTrainer.train(
+                sentence_iterator=iter(lines),
+                model_writer=model,
+                model_type=model_type,
+                vocab_size=vocab_size,
+                byte_fallback=byte_fallback,
+                character_coverage=character_coverage,
+                normalization_rule_name="identity",
+                add_dummy_prefix=False,
+                remove_extra_whitespaces=False,
+                allow_whitespace_only_pieces=True,  # indentation in few tokens
+                max_sentence_length=4 * MAX_LINE_CHARACTERS + 1,  # in bytes
+                num_threads=TRAINING_THREADS,
+                eos_id=EOD_ID,
+                eos_piece=EOD_PIECE,
+                unk_id=UNKNOWN_ID,
+                unk_piece=UNKNOWN_PIECE,
+                bos_id=-1,
+                pad_id=-1,
+                control_symbols=[NEWLINE_PIECE],
+                minloglevel=2,
+            )
+        except (RuntimeError, OSError) as error:
+            raise _explained(str(error), vocab_size, byte_fallback) from None
+        return cls(model.getvalue(), normalization)
+
+    def _encode(self, text: str) -> np.ndarray:
+        parts = SEPARATORS.split(text)  # text, separator, text, ..., text
+        encoded = self._processor.encode(parts[::2], out_type=int)
+        ids = encoded[0]
+        for separator, following in zip(parts[1::2], encoded[1:]):
+            ids += self._separator_ids[separator]
+            ids += following
+        return np.array(ids, np.int32)
+
+    def _files(self) -> dict[str, bytes]:
+        settings = {
+            "tokenizer": self.name,
+            "normalization": self.normalization,
+            "vocab_size": self.vocab_size,
+            "model_sha256": hashlib.sha256(self._model).hexdigest(),
+        }
+        return {MODEL_FILE: self._model, SETTINGS_FILE: write_settings(settings)}
+
+    @classmethod
+    def _from_settings(cls, folder: Path, settings: dict) -> "SentencePieceTokenizer":
+        model = read_bytes(folder / MODEL_FILE)
+        if hashlib.sha256(model).hexdigest() != field(folder, settings, "model_sha256", str):
+            raise damaged(folder, f"{MODEL_FILE} beside it does not have the sha256 noted there")
+        tokenizer = cls(model, settings["normalization"])
+        if tokenizer.vocab_size != field(folder, settings, "vocab_size", int):
+            raise damaged(folder, f"{MODEL_FILE} beside it has {tokenizer.vocab_size} pieces")
+        return tokenizer
+
+
+def _training_lines(texts: Iterable[str], normalization: str) -> Iterator[str]:
+    """Yield the non-empty lines of the corpus, cut where the trainer would refuse them."""
+    for text in texts:
+        text = normalize(text, normalization)
+        if TRAINER_CUTS.search(text):
+            text = TRAINER_CUTS.sub("\n", text)
+        for line in text.split("\n"):
+            for start in range(0, len(line), MAX_LINE_CHARACTERS):
+                yield line[start : start + MAX_LINE_CHARACTERS]
+
+
+def _thinned(lines: Iterable[str]) -> list[str]:
+    """Keep every line, or every 2nd, 4th, 8th ... so that at most MAX_TRAINING_CHARACTERS remain."""
+    kept, characters, stride = [], 0, 1
+    for number, line in enumerate(lines):
+        if number % stride:
+            continue
+        kept.append(line)
+        characters += len(line)
+        while characters > MAX_TRAINING_CHARACTERS:
+            kept = kept[::2]
+            characters = sum(map(len, kept))
+            stride *= 2
+    return kept
+
+
+def _explained(message: str, vocab_size: int, byte_fallback: bool) -> InputError:
+    """Turn the trainer's complaint into one line with the remedy."""
+    if largest := re.search(r"Vocabulary size too high.*<= (\d+)", message):
+        return InputError(
+            f"vocab_size is {vocab_size}, but this corpus allows at most {largest[1]} pieces: "
+            f"set vocab_size to {largest[1]} or less, or use a larger corpus"
+        )
+    if smallest := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        bytes_too = " the 256 bytes," if byte_fallback else ""
+        return InputError(
+            f"vocab_size is {vocab_size}, but{bytes_too} the special tokens and the characters of this corpus "
+            f"need {smallest[1]}: set vocab_size to {smallest[1]} or more, or lower character_coverage"
+        )
+    return InputError(f"sentencepiece could not train a vocabulary of {vocab_size}: {message}")
+
+
+def _check_layout(processor: library.SentencePieceProcessor) -> None:
+    """Refuse a model whose special ids are not where `train` puts them."""
+    size = len(processor)
+    good = size > FIRST_BYTE_ID and processor.is_control(EOD_ID) and processor.is_unknown(UNKNOWN_ID)
+    good = good and processor.id_to_piece(NEWLINE_ID) == NEWLINE_PIECE and processor.is_control(NEWLINE_ID)
+    if good and processor.is_byte(FIRST_BYTE_ID):
+        good = size >= FIRST_BYTE_ID + 256 and all(
+            processor.id_to_piece(FIRST_BYTE_ID + byte) == f"<0x{byte:02X}>" for byte in range(256)
+        )
+    if not good:
+        raise InputError(
+            "this sentencepiece model was not trained here: expected ids 0 end-of-document, 1 unknown, 2 newline; "
+            "train the tokenizer again"
+        )
+
+
+def _piece_bytes(processor: library.SentencePieceProcessor, token_id: int) -> bytes:
+    if token_id == EOD_ID:
+        return b""
+    if token_id == UNKNOWN_ID:
+        return REPLACEMENT
+    if token_id == NEWLINE_ID:
+        return b"\n"
+    piece = processor.id_to_piece(token_id)
+    if processor.is_byte(token_id):
+        return bytes([int(piece[3:5], 16)])
+    return piece.replace(SPACE_MARK, " ").encode("utf-8")

@@ -1,0 +1,192 @@
+"""What every tokenizer can do: text to ids, ids to text, to and from a folder."""
+
+import abc
+import codecs
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from lm_keras.errors import InputError
+from lm_keras.text import normalization as normal_forms
+from lm_keras.text.files import SETTINGS_FILE, damaged, read_settings, write_atomically
+
+REPLACEMENT = "\ufffd".encode()  # what an unknown token decodes to
+
+
+class Decoder:
+    """Turns ids into text as they arrive, never handing out half a character.
+
+    Example:
+        >>> decoder = tokenizer.decoder()            # ids 195 and 164 are the two bytes of "ä"
+        >>> decoder.push([195]), decoder.push([164]), decoder.finish()
+        ('', 'ä', '')
+    """
+
+    def __init__(self, tokenizer: "Tokenizer"):
+        self._tokenizer = tokenizer
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, ids: Iterable[int]) -> str:
+        """Take more ids and return the text that is complete by now."""
+        return self._utf8.decode(b"".join(map(self._tokenizer.token_bytes, ids)))
+
+    def finish(self) -> str:
+        """Return what is left; bytes that never became a character are one U+FFFD."""
+        return self._utf8.decode(b"", final=True)
+
+
+class Tokenizer(abc.ABC):
+    r"""A map between strings and lists of token ids.
+
+    Contract: `encode(a + b) == encode(a) + encode(b)` whenever `a` ends with a line feed, so a document may
+    be encoded in pieces. A special token's name, such as `<unk>`, in a text is ordinary text. `decode` is
+    the UTF-8 reading of the tokens' bytes, so `decode(encode(x)) == normalize(x)` for every string of
+    Unicode scalar values if `lossless`, and for every `x` whose encoding has no `unknown_id` otherwise.
+
+    Attributes:
+        name: the key in `lm_keras.text.TOKENIZERS`.
+        vocab_size: number of ids; ids are 0 to `vocab_size - 1`.
+        normalization: name of the Unicode normalization that `encode` applies first.
+        eod_id: end of a document, also the context that a document starts from; `encode` never yields it.
+        unknown_id: the id of what the vocabulary lacks, or None if that cannot occur.
+        lossless: whether the round trip holds for every string of Unicode scalar values.
+    """
+
+    name: str
+    eod_id: int = 0
+    unknown_id: int | None = None
+    lossless: bool = False
+
+    def __init__(self, normalization: str, token_bytes: list[bytes]):
+        """Keep the normalization's name and the UTF-8 bytes of every token, by id."""
+        self.normalization = normal_forms.check_form(normalization)
+        self.vocab_size = len(token_bytes)
+        self._token_bytes = token_bytes
+
+    @abc.abstractmethod
+    def _encode(self, text: str) -> np.ndarray:
+        """Encode a normalized text of Unicode scalar values to int32 [T]."""
+
+    @abc.abstractmethod
+    def _files(self) -> dict[str, bytes]:
+        """Return the content of every file that `save` writes, by file name, the settings last."""
+
+    @classmethod
+    @abc.abstractmethod
+    def _from_settings(cls, folder: Path, settings: dict) -> "Tokenizer":
+        """Build the tokenizer from checked settings and the other files of the folder."""
+
+    def normalize(self, text: str) -> str:
+        """Return `text` in this tokenizer's normalization form."""
+        return normal_forms.normalize(text, self.normalization)
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """Normalize and encode a text.
+
+        Args:
+            text: a string of Unicode scalar values.
+
+        Returns:
+            The ids, int32 [T].
+
+        Raises:
+            InputError: the text has a lone surrogate, which is no Unicode scalar value.
+        """
+        if not text.isascii():
+            try:
+                text.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"the text has a lone surrogate U+{ord(text[error.start]):04X} at character {error.start}: "
+                    "expected Unicode scalar values; read the text as valid UTF-8"
+                ) from None
+        return self._encode(self.normalize(text))
+
+    def encode(self, text: str) -> list[int]:
+        """Normalize and encode a text to a list of ids; see `encode_array`."""
+        return self.encode_array(text).tolist()
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Return the UTF-8 bytes a token stands for: none for end-of-document, U+FFFD for unknown.
+
+        Raises:
+            InputError: the id is not in the vocabulary.
+        """
+        if not 0 <= token_id < self.vocab_size:
+            raise InputError(f"token id {token_id} is out of range: expected 0 to {self.vocab_size - 1}")
+        return self._token_bytes[token_id]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of some ids; bytes that form no character are read as U+FFFD.
+
+        Raises:
+            InputError: an id is not in the vocabulary.
+        """
+        return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
+
+    def decoder(self) -> Decoder:
+        """Return an incremental decoder for ids that arrive one by one."""
+        return Decoder(self)
+
+    def label(self, token_id: int) -> str:
+        r"""Return a printable name of a token, for tables and pictures.
+
+        Example:
+            >>> [tokenizer.label(i) for i in (0, 1, 2, 3, 259)]
+            ['<eod>', '<unk>', '\\n', '<0x00>', '␣the']
+        """
+        if token_id == self.eod_id:
+            return "<eod>"
+        if token_id == self.unknown_id:
+            return "<unk>"
+        content = self.token_bytes(token_id)
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError:
+            return "".join(f"<0x{byte:02X}>" for byte in content)
+        return "".join(_printable(character) for character in text)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the tokenizer to a folder, each file atomically.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        for name, content in self._files().items():
+            write_atomically(Path(folder) / name, content)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Tokenizer":
+        """Read a tokenizer of this class back from a folder.
+
+        Raises:
+            InputError: a file is missing or damaged, or holds another kind of tokenizer.
+        """
+        settings = read_settings(folder)
+        if settings["tokenizer"] != cls.name:
+            raise InputError(
+                f"{Path(folder) / SETTINGS_FILE} holds a {settings['tokenizer']!r} tokenizer, expected {cls.name!r}"
+            )
+        form = settings.get("normalization")
+        if form not in normal_forms.FORMS:
+            raise damaged(folder, f"unknown normalization {form!r}")
+        return cls._from_settings(Path(folder), settings)
+
+    def fingerprint(self) -> str:
+        """Return a sha256 (64 hexadecimal digits) over what `save` would write."""
+        digest = hashlib.sha256()
+        for name, content in sorted(self._files().items()):
+            digest.update(f"{name}\n{len(content)}\n".encode())
+            digest.update(content)
+        return digest.hexdigest()
+
+
+def _printable(character: str) -> str:
+    if character == " ":
+        return "␣"
+    if character.isprintable():
+        return character
+    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    return named.get(character, f"<U+{ord(character):04X}>")

@@ -1,0 +1,155 @@
+import re
+
+import pytest
+
+from lm_keras.errors import InputError
+from lm_keras.text import SentencePieceTokenizer, train_tokenizer
+from lm_keras.text import sentencepiece as module
+
+LINES = ["low lower lowest\n", "new newer newest\n", "wide wider widest 月光\n"]
+
+
+def train(texts=LINES * 9, vocab_size=290, **settings):
+    return SentencePieceTokenizer.train(texts, vocab_size, normalization="none", **settings)
+
+
+def test_layout_of_the_ids():
+    tokenizer = train()
+    assert tokenizer.vocab_size == 290
+    assert [tokenizer.label(i) for i in (0, 2, 3, 258)] == ["<eod>", "\\n", "<U+0000>", "<0xFF>"]
+    assert tokenizer.encode("\n") == [2]
+    assert tokenizer.token_bytes(2) == b"\n"
+    assert [tokenizer.token_bytes(i) for i in (3, 258)] == [b"\0", b"\xff"]
+
+
+def test_docstring_example():
+    tokenizer = SentencePieceTokenizer.train(["low lower lowest\n"] * 9, 270, normalization="none")
+    assert [tokenizer.label(i) for i in tokenizer.encode("low\n")] == ["low", "\\n"]
+
+
+def test_no_piece_crosses_a_line_feed_and_spaces_are_kept():
+    tokenizer = train()
+    pieces = [tokenizer.token_bytes(i) for i in tokenizer.encode("  low\n wide\n\n")]
+    assert b"".join(pieces) == b"  low\n wide\n\n"
+    assert pieces.count(b"\n") == 3
+
+
+def test_the_space_mark_is_spelled_in_bytes():
+    tokenizer = train()
+    assert tokenizer.encode("\u2581") == [3 + 0xE2, 3 + 0x96, 3 + 0x81]
+    assert tokenizer.encode("\u2581") != tokenizer.encode(" ")
+
+
+def test_without_byte_fallback_the_unknown_token():
+    tokenizer = train(vocab_size=60, byte_fallback=False)
+    assert not tokenizer.lossless
+    assert tokenizer.unknown_id == 1
+    assert tokenizer.encode("\u2581\n") == [1, 2]
+    assert tokenizer.decode(tokenizer.encode("low Ж\u2581\n")) == "low \ufffd\ufffd\n"
+    assert tokenizer.decode(tokenizer.encode("".join(LINES))) == "".join(LINES)
+
+
+@pytest.mark.parametrize("model_type", ["bpe", "unigram"])
+def test_training_is_deterministic_and_takes_pieces_or_the_whole(model_type):
+    texts = [f"{word} {number}\n" for number in range(211) for word in ("low", "newer", "widest")]
+    first = train(texts, 320, model_type=model_type)
+    second = train(["".join(texts)], 320, model_type=model_type)
+    assert first.fingerprint() == second.fingerprint()
+    assert train(texts, 319, model_type=model_type).fingerprint() != first.fingerprint()
+
+
+def test_the_trainer_is_silent(capfd):
+    train()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\0b \u2585 \u2581\n", "<unk> <s> <0x0A> <0xFF>\n", "\u2585eod\u2585newline\n", "tab\ttab\n", "\r\n"],
+)
+def test_text_that_the_trainer_reserves(text):
+    tokenizer = train([*LINES * 9, *[text] * 200])
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert not {0, 1} & set(tokenizer.encode(text))
+
+
+def test_long_lines_are_learned_from(monkeypatch):
+    monkeypatch.setattr(module, "MAX_LINE_CHARACTERS", 53)
+    tokenizer = train(["abracadabra " * 400], 280)
+    assert b" abracadabra" in [tokenizer.token_bytes(i) for i in range(280)]
+
+
+def test_a_huge_corpus_is_thinned_evenly(monkeypatch):
+    monkeypatch.setattr(module, "MAX_TRAINING_CHARACTERS", 100)
+    lines = [f"{number:05d}" for number in range(173)]
+    assert module._thinned(lines) == lines[::16]
+
+
+@pytest.mark.parametrize("model_type", ["bpe", "unigram"])
+def test_too_large_a_vocabulary_names_the_largest(model_type):
+    with pytest.raises(InputError) as caught:
+        train(vocab_size=50_021, model_type=model_type)
+    found = re.fullmatch(
+        r"vocab_size is 50021, but this corpus allows at most (\d+) pieces: "
+        r"set vocab_size to \1 or less, or use a larger corpus",
+        str(caught.value),
+    )
+    largest = int(found[1])
+    assert train(vocab_size=largest, model_type=model_type).vocab_size == largest
+
+
+def test_too_small_a_vocabulary_names_the_smallest():
+    with pytest.raises(InputError) as caught:
+        train(vocab_size=100)
+    found = re.match(
+        r"vocab_size is 100, but the 256 bytes, the special tokens and the characters of this corpus need (\d+): "
+        r"set vocab_size to \1 or more",
+        str(caught.value),
+    )
+    assert train(vocab_size=int(found[1])).vocab_size == int(found[1])
+
+
+@pytest.mark.parametrize("size", [0, -7, 10**12])
+def test_senseless_sizes(size):
+    with pytest.raises(InputError) as caught:
+        train(vocab_size=size)
+    assert str(caught.value) == f"vocab_size is {size}: expected a number of pieces above 0, such as 8000"
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["\n\n", "\n"], ["\0\u2581"]])
+def test_nothing_to_train_on(texts):
+    with pytest.raises(InputError, match="no text to train a tokenizer on: expected a corpus"):
+        train(texts)
+
+
+def test_wrong_settings():
+    with pytest.raises(
+        InputError, match=r"unknown model_type 'unigramm', did you mean 'unigram'.: expected bpe or"
+    ):
+        train(model_type="unigramm")
+    with pytest.raises(InputError, match=r"character_coverage is 1.5: expected 0.98 to 1"):
+        train(character_coverage=1.5)
+    with pytest.raises(InputError, match="the sentencepiece tokenizer needs a vocab_size, for instance 8000"):
+        train_tokenizer("sentencepiece", LINES, vocab_size=None, normalization="none")
+    with pytest.raises(InputError) as caught:
+        train_tokenizer("sentencpiece", LINES, vocab_size=300, normalization="none")
+    assert str(caught.value) == (
+        "unknown tokenizer 'sentencpiece', did you mean 'sentencepiece'?: expected one of char, sentencepiece, "
+        "or a folder with a saved tokenizer"
+    )
+
+
+def test_an_error_of_the_corpus_passes_through():
+    def texts():
+        yield LINES[0]
+        raise InputError("data/a.txt is empty")
+
+    with pytest.raises(InputError, match=r"^data/a.txt is empty$"):
+        train(texts())
+
+
+def test_models_that_were_not_trained_here():
+    with pytest.raises(InputError, match="not a sentencepiece model: "):
+        SentencePieceTokenizer(b"nonsense", "none")
+    with pytest.raises(InputError, match="not a sentencepiece model: "):
+        SentencePieceTokenizer(b"", "none")
