@@ -1,0 +1,23 @@
+"""Train language models on TensorFlow and Keras 3.
+
+    import lm_keras
+    lm = lm_keras.load("runs/quickstart")
+    lm.generate(["To be"], max_new_tokens=40)
+
+Importing the package is cheap; TensorFlow is imported when a model is loaded.
+"""
+
+from lm_keras.errors import InputError
+
+__all__ = ["InputError", "LanguageModel", "load"]
+
+
+def __getattr__(name: str):
+    if name in ("LanguageModel", "load"):
+        from lm_keras import quiet
+
+        quiet.import_tensorflow()
+        from lm_keras import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'lm_keras' has no attribute {name!r}")

@@ -11,6 +11,12 @@ from typing import Any
 from lm_keras import schedules
 from lm_keras.errors import InputError, nearest
 
+LARGEST = 2**31 - 1
+"""Largest whole number of any setting: all of them become int32 somewhere."""
+
+WITH_BETAS = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
+"""The optimizers that `--beta_1` and `--beta_2` are for."""
+
 
 def setting(
     default: Any,
@@ -104,7 +110,7 @@ class BatchConfig:
     micro_batches: int = setting(1, "parts that a replica computes one after the other to save memory", low=1)
     steps: int | None = setting(None, "optimizer steps of the run", low=1)
     epochs: int | None = setting(None, "passes over the training text, instead of --steps [1]", low=1)
-    seed: int = setting(1, "seed of initial weights, order of the data and dropout", low=0, high=2**31 - 1)
+    seed: int = setting(1, "seed of initial weights, order of the data and dropout", low=0, high=LARGEST)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,6 +252,18 @@ class Config:
             raise InputError(
                 "--dropout_schedule=plateau is not possible; plateau is for the learning rate only"
             )
+        for name in ("beta_1", "beta_2"):
+            if getattr(learning, name) is not None and learning.optimizer not in WITH_BETAS:
+                raise InputError(
+                    f"--{name}={getattr(learning, name)} has no meaning for --optimizer={learning.optimizer}; "
+                    f"leave it out, or take one of {', '.join(WITH_BETAS)}"
+                )
+        largest = self.model.dropout * schedules.largest(learning.dropout_schedule)
+        if largest >= 1:
+            raise InputError(
+                f"--dropout={self.model.dropout} times --dropout_schedule={learning.dropout_schedule} reaches {largest:g}; "
+                "a dropout rate has to stay below 1"
+            )
         parts = (running.replicas or 1) * batches.micro_batches
         if batches.batch_size % parts:
             raise InputError(
@@ -293,16 +311,19 @@ def check(field: dataclasses.Field, value: Any) -> None:
     meta = field.metadata
     if value is None and optional:
         return
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
+    if type(value) is not kind and not (kind is float and type(value) is int):
         raise InputError(f"--{field.name}={value!r}: expected {expected(field)}")
+    if kind is str and not _fits_a_flagfile(value):
+        raise InputError(
+            f"--{field.name}={value!r} has a line feed, a blank at its end or bytes that are no UTF-8, "
+            "which no flagfile can hold; leave them out"
+        )
     if meta["choices"] and value not in meta["choices"]:
         raise InputError(
             f"--{field.name}={value} is unknown{nearest(value, meta['choices'])}; choose one of {', '.join(meta['choices'])}"
         )
     if kind in (int, float):
-        good = math.isfinite(value)
+        good = type(value) is int or math.isfinite(value)
         good = (
             good
             and (meta["low"] is None or value >= meta["low"])
@@ -315,6 +336,14 @@ def check(field: dataclasses.Field, value: Any) -> None:
         )
         if not good:
             raise InputError(f"--{field.name}={value} is out of range; expected {expected(field)}")
+        if value > LARGEST and kind is int:
+            raise InputError(f"--{field.name}={value} is out of range; expected at most {LARGEST}")
+
+
+def _fits_a_flagfile(text: str) -> bool:
+    """Tell whether `--name=text` reads the same from a line of a UTF-8 file without its outer blanks."""
+    surrogates = any("\ud800" <= character <= "\udfff" for character in text)
+    return not surrogates and text == text.rstrip() and not {"\n", "\r"} & set(text)
 
 
 def expected(field: dataclasses.Field) -> str:
@@ -328,7 +357,7 @@ def expected(field: dataclasses.Field) -> str:
         (meta["high"], "of at most"),
         (meta["below"], "below"),
     ]
-    limits = " and ".join(f"{name} {bound:g}" for bound, name in bounds if bound is not None)
+    limits = " and ".join(f"{name} {bound}" for bound, name in bounds if bound is not None)
     return f"{words} {limits}".strip()
 
 

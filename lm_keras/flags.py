@@ -114,7 +114,10 @@ def _parse(argv: list[str]) -> list[str]:
         _fail(f"--{error.flagname} is unknown{hint} see --help for all flags")
     except (flags.Error, ValueError) as error:
         # absl puts "flag --name=value: " before our own text, which names both already.
-        _fail(re.sub(r"^flag --\S*: (?=--)|^ERROR:: ", "", str(error)))
+        _fail(re.sub(r"^flag --.*?: (?=--)|^ERROR:: ", "", str(error), flags=re.DOTALL))
+    except SystemExit:
+        # Only the help flags exit while flags are read, and absl gives them code 1 even so.
+        sys.exit(0)
     if len(rest) > 1:
         _fail(
             f"{rest[1]!r} is left over on the command line; every setting is a flag, --name=value, see --help"

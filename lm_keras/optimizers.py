@@ -2,8 +2,7 @@
 
 import keras
 
-from lm_keras.config import LearningConfig
-from lm_keras.objectives.regularizers import is_matrix
+from lm_keras.config import WITH_BETAS, LearningConfig
 
 OPTIMIZERS = {
     "sgd": keras.optimizers.SGD,
@@ -22,8 +21,6 @@ OPTIMIZERS = {
 }
 """`momentum` is SGD with momentum 0.9. Only optimizers that need no gradient of their own are here."""
 
-_WITH_BETAS = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
-
 
 def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
     """Build the optimizer of a run, with its slots for `variables`.
@@ -38,13 +35,17 @@ def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
     arguments = {"learning_rate": config.learning_rate, "weight_decay": config.weight_decay or None}
     if config.optimizer == "adamw":
         arguments["weight_decay"] = config.weight_decay
+    if config.optimizer == "muon":
+        # What Muon leaves to AdamW, the embedding, would decay by 0.004 else.
+        arguments["adam_weight_decay"] = config.weight_decay
     if config.optimizer == "momentum":
         arguments["momentum"] = 0.9
-    if config.optimizer in _WITH_BETAS:
+    if config.optimizer in WITH_BETAS:
         betas = {"beta_1": config.beta_1, "beta_2": config.beta_2}
         arguments.update({name: value for name, value in betas.items() if value is not None})
     optimizer = OPTIMIZERS[config.optimizer](**arguments)
-    optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not is_matrix(v)])
+    # The same variables that `objectives.regularizers.is_matrix` leaves out.
+    optimizer.exclude_from_weight_decay(var_list=[v for v in variables if len(v.shape) < 2])
     if config.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(variables)

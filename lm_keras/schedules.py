@@ -186,8 +186,10 @@ def parse(text: str) -> tuple[str, dict[str, float | int]]:
         except ValueError:
             kind = "a whole number" if allowed[key] is int else "a number"
             raise InputError(f"schedule {text!r}: {key}={value!r} is not {kind}") from None
+        if key in settings:
+            raise InputError(f"schedule {text!r}: {key} is given twice; keep one of the two")
         low, high = _BOUNDS[key]
-        if not low <= number <= high or math.isinf(number):
+        if not low <= number <= high or number == math.inf:
             raise InputError(f"schedule {text!r}: {key}={value} is out of range; expected {low} to {high}")
         settings[key] = number
     return name, settings
@@ -221,6 +223,16 @@ def build(text: str, total_steps: int, warmup_steps: int = 0) -> Schedule:
         )
     curve = constant(total_steps) if name == "plateau" else SCHEDULES[name](total_steps, **settings)
     return with_warmup(curve, int(warmup or warmup_steps))
+
+
+def largest(text: str) -> float:
+    """Return the largest factor that the schedule `text` can reach; every curve goes one way only."""
+    name, settings = parse(text)
+    settings.pop("warmup", None)
+    if name == "plateau":
+        return 1.0
+    curve = SCHEDULES[name](1, **settings)
+    return max(curve(0), curve(1))
 
 
 def plateau_of(text: str) -> Plateau | None:

@@ -1,0 +1,21 @@
+"""Callbacks for the project's own loop and for plain `fit`."""
+
+from lm_keras.callbacks.checkpoint import Checkpoint
+from lm_keras.callbacks.early_stopping import EarlyStopping
+from lm_keras.callbacks.metrics_file import MetricsFile
+from lm_keras.callbacks.progress import Progress
+from lm_keras.callbacks.samples import TextSamples
+from lm_keras.callbacks.schedules import DropoutSchedule, LearningRateSchedule, PlateauDecay
+from lm_keras.callbacks.tensorboard import TensorBoard
+
+__all__ = [
+    "Checkpoint",
+    "DropoutSchedule",
+    "EarlyStopping",
+    "LearningRateSchedule",
+    "MetricsFile",
+    "PlateauDecay",
+    "Progress",
+    "TensorBoard",
+    "TextSamples",
+]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lm_keras.data.pipeline import gather
+from lm_keras.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,12 @@ def windows(tokens: np.ndarray, length: int, stride: int, rows: int = 32) -> Ite
         length: context of a window in tokens.
         stride: targets that a window scores; the smaller, the more context each target has, and the slower.
         rows: windows in one block; it does not change the value.
+
+    Raises:
+        InputError: for a stride that would leave targets out.
     """
+    if not 1 <= stride <= length:
+        raise InputError(f"stride={stride}: expected 1 to {length}, the length of a window")
     targets = len(tokens) - 1
     count = 1 + max(0, -(-(targets - length) // stride))
     ends = np.minimum(length + np.arange(count) * stride, targets)

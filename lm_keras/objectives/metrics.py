@@ -1,26 +1,8 @@
 """From sums over a split to perplexity, bits per byte and the rest: the one place where this is done."""
 
-import dataclasses
 import math
 
-
-@dataclasses.dataclass(frozen=True)
-class TextCounts:
-    """What a split of text holds.
-
-    Attributes:
-        tokens: targets, separators between documents included.
-        bytes: UTF-8 bytes after normalization.
-        words: whitespace-separated words plus one end-of-line each.
-        characters: Unicode scalar values after normalization.
-        unknown: tokens that stand for text the vocabulary lacks.
-    """
-
-    tokens: int
-    bytes: int
-    words: int
-    characters: int
-    unknown: int = 0
+from lm_keras.data.store import TextCounts
 
 
 def measures(nats: float, tokens: int, counts: TextCounts | None = None) -> dict[str, float | None]:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import numbers
 
+from lm_keras.config import setting
 from lm_keras.errors import InputError, nearest
 
 _LARGEST_INT32 = 2**31 - 1
@@ -30,13 +31,13 @@ class SamplingSettings:
         ('###',)
     """
 
-    max_new_tokens: int = 100
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
-    num_samples: int = 1
-    stop: str | list[str] | tuple[str, ...] | None = None
+    max_new_tokens: int = setting(100, "tokens to generate at most")
+    temperature: float = setting(1.0, "below 1 is safer, above 1 is wilder, 0 is greedy")
+    top_k: int = setting(0, "choose among so many tokens; 0: among all")
+    top_p: float = setting(1.0, "choose among the likeliest tokens with this share of probability; 1: all")
+    seed: int = setting(0, "same seed, same text")
+    num_samples: int = setting(1, "continuations of the prompt")
+    stop: str | list[str] | tuple[str, ...] | None = setting(None, "end before this text")
 
     def __post_init__(self):
         _check_whole("max_new_tokens", self.max_new_tokens, 1, "how many tokens to generate, for example 100")

@@ -1,0 +1,139 @@
+"""A trained model in Python: load, generate, score, look inside."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+
+from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.config import Config
+from lm_keras.corpora import make_splits, open_corpus
+from lm_keras.data.store import TokenStore, cache_folder, prepare, tokenized
+from lm_keras.errors import InputError
+from lm_keras.sampling.generate import Sampler
+from lm_keras.sampling.score import Scorer
+from lm_keras.text.tokenizer import Tokenizer
+from lm_keras.training.evaluation import Evaluator
+from lm_keras.training.runner import restore_for_reading
+
+
+def load(run_dir: str | os.PathLike, checkpoint: str = "last") -> "LanguageModel":
+    """Load the model of a run; nothing but its folder is needed.
+
+    Args:
+        run_dir: the folder of the run, finished or not.
+        checkpoint: `last` or `best` (the lowest validation loss).
+
+    Raises:
+        InputError: there is no run or no such checkpoint in the folder.
+
+    Example:
+        >>> lm = lm_keras.load("runs/quickstart")
+        >>> lm.generate(["To be"], max_new_tokens=40, temperature=0.8, seed=1)
+    """
+    if checkpoint not in ("last", "best"):
+        raise InputError(f"checkpoint={checkpoint!r} is unknown; choose last or best")
+    folder = RunFolder(run_dir)
+    config, tokenizer = folder.config(), folder.tokenizer()
+    model, step = restore_for_reading(folder, checkpoint, _warn)
+    return LanguageModel(model, tokenizer, config, step, folder.read_data())
+
+
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+class LanguageModel:
+    """A network with its tokenizer.
+
+    Attributes:
+        model: the network, a `keras.Model`; `model(ids)` gives logits.
+        tokenizer: text to ids and back.
+        config: the settings of the run.
+        step: optimizer steps that made these weights.
+    """
+
+    def __init__(self, model: keras.Model, tokenizer: Tokenizer, config: Config, step: int, data: dict):
+        self.model, self.tokenizer, self.config, self.step = model, tokenizer, config, step
+        self._data = data
+        self._sampler = Sampler(model, tokenizer)
+        self._scorer = Scorer(model, tokenizer)
+
+    def generate(self, prompts: list[str], **settings) -> list[str]:
+        """Continue each prompt and return the continuations only.
+
+        Args:
+            prompts: any number of strings; an empty one starts a document.
+            **settings: max_new_tokens [100], temperature [1.0] (0 is greedy), top_k [0, off], top_p [1.0, off],
+                seed [0], num_samples [1], stop [None].
+
+        Raises:
+            InputError: a prompt or a setting is not allowed.
+        """
+        return self._sampler.generate(prompts, **settings)
+
+    def stream(self, prompt: str, **settings) -> Iterator[str]:
+        """Return the pieces of one continuation as they come; joined they are what `generate` returns."""
+        return self._sampler.stream(prompt, **settings)
+
+    def unknown_parts(self, prompt: str) -> list[str]:
+        """Return what of a prompt the vocabulary lacks; mostly an empty list."""
+        return self._sampler.unknown_parts(prompt)
+
+    def score(self, texts: list[str]) -> list[dict]:
+        """Return `{"nats", "tokens", "bytes"}` of each text, scored from the beginning of a document."""
+        return self._scorer.score(texts)
+
+    def logits(self, ids) -> np.ndarray:
+        """Return the logits for ids [B, T] as float32 [B, T, V], each row a document's beginning."""
+        return self._scorer.logits(ids)
+
+    def features(self, ids) -> np.ndarray:
+        """Return the last hidden states for ids [B, T] as float32 [B, T, D]."""
+        return self._scorer.features(ids)
+
+    def evaluate(
+        self,
+        split: str = "valid",
+        corpus: str | None = None,
+        stride: int | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> dict:
+        """Score a whole split, every target once.
+
+        Args:
+            split: `train`, `valid` or `test` of the run's own text.
+            corpus: other text, whole, instead of a split: `text:GLOB` or `python-docs`.
+            stride: evaluate in windows of the training length that each score so many targets; None carries
+                the state through the split if the model was trained so.
+            say: called with a line before longer work.
+
+        Returns:
+            The fields of `scripts/evaluate.py --json`.
+
+        Raises:
+            InputError: there is no such split, or its text cannot be read.
+        """
+        length = self.config.batches.sequence_length
+        if stride is not None and not 1 <= stride <= length:
+            raise InputError(f"stride={stride}: expected 1 to {length}, the sequence length of the model")
+        store = self._other_text(corpus, say) if corpus else self._own_text(split, say)
+        evaluator = Evaluator(self.model, self.config.batching, length, stride)
+        return evaluator(store, corpus or split, self.step)
+
+    def _own_text(self, split: str, say) -> TokenStore:
+        if split not in self._data["splits"]:
+            raise InputError(
+                f"split {split!r} is absent in this run; it has {', '.join(self._data['splits'])}; "
+                "other text is scored with --corpus=text:GLOB"
+            )
+        data = prepare(self.config.data, self.tokenizer, say)
+        return data.splits[split]
+
+    def _other_text(self, corpus: str, say) -> TokenStore:
+        data = self.config.data
+        opened = open_corpus(corpus, text_field=data.text_field, on_bad_text=data.on_bad_text)
+        whole = make_splits(opened, fractions=(100, 0, 0))["train"]
+        return tokenized(whole, self.tokenizer, cache_folder(data.cache_dir), say)

@@ -1,0 +1,68 @@
+"""Checkpoints while a model trains: the last ones and the best one."""
+
+from collections.abc import Callable
+
+from lm_keras.callbacks.base import StepCallback
+from lm_keras.checkpoints.state import Checkpoints
+
+
+class Checkpoint(StepCallback):
+    """Save every `every` steps, whenever the validation loss is the lowest so far, and at the end.
+
+    It stands last in the list of callbacks, so that it sees what all others did at a step. In plain
+    `fit` it saves the model and its optimizer at the end of each epoch.
+
+    Args:
+        checkpoints: where to.
+        every: steps between checkpoints.
+        tensors: returns what to save, by name; None for the model and its optimizer.
+        progress: returns what else to save, as JSON values.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        every: int,
+        tensors: Callable[[], dict] | None = None,
+        progress: Callable[[], dict] = dict,
+    ):
+        super().__init__()
+        self._checkpoints, self._every, self._tensors, self._progress = checkpoints, every, tensors, progress
+        self.best_loss: float | None = None
+        self._valid_loss: float | None = None
+        self._improved = False
+        self._last_step = 0
+
+    def on_test_end(self, logs=None):
+        self._valid_loss = (logs or {}).get("loss")
+        if self._valid_loss is not None and (self.best_loss is None or self._valid_loss < self.best_loss):
+            self.best_loss, self._improved = self._valid_loss, True
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._last_step = self.step(logs)
+        if self.own_loop and (self._improved or self._last_step % self._every == 0):
+            self.save(self._last_step)
+        elif self.own_loop:
+            self._valid_loss = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self.own_loop:
+            self.save(self.step())
+
+    def on_train_end(self, logs=None):
+        if self._last_step:
+            self.save(self._last_step)
+
+    def save(self, step: int) -> None:
+        """Save now, unless this step has been saved."""
+        tensors = (
+            self._tensors() if self._tensors else {"model": self.model, "optimizer": self.model.optimizer}
+        )
+        self._checkpoints.save(step, tensors, {**self._progress(), "valid_loss": self._valid_loss})
+        self._valid_loss, self._improved = None, False
+
+    def state(self):
+        return {"best_loss": self.best_loss}
+
+    def restore(self, state):
+        self.best_loss = state["best_loss"]

@@ -1,0 +1,37 @@
+"""Stop when validation no longer improves."""
+
+from lm_keras.callbacks.base import StepCallback
+
+
+class EarlyStopping(StepCallback):
+    """Stop after `patience` evaluations in a row without a lower validation loss.
+
+    Args:
+        patience: evaluations to wait.
+
+    Reference: Prechelt (1998), Early stopping - but when?, section 2.
+    """
+
+    def __init__(self, patience: int):
+        super().__init__()
+        self.patience = patience
+        self.best, self.waited = None, 0
+
+    def on_test_end(self, logs=None):
+        loss = (logs or {}).get("loss")
+        if loss is None:
+            return
+        if self.best is None or loss < self.best:
+            self.best, self.waited = loss, 0
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            self.model.stop_training = True
+
+    def state(self):
+        return {"best": self.best, "waited": self.waited}
+
+    def restore(self, state):
+        self.best, self.waited = state["best"], state["waited"]
+        if self.waited >= self.patience:
+            self.model.stop_training = True

@@ -1,0 +1,46 @@
+"""metrics.jsonl: one JSON object a line."""
+
+import json
+from pathlib import Path
+
+from lm_keras.callbacks.base import StepCallback
+
+TRAINING_FIELDS = (
+    "step", "loss", "perplexity", "bits_per_byte", "accuracy", "learning_rate", "dropout",
+    "gradient_norm", "data_wait", "tokens_per_second", "seconds",
+)  # fmt: skip
+
+
+class MetricsFile(StepCallback):
+    """Append training lines every `every` steps, and a line for each evaluation.
+
+    Args:
+        path: the file.
+        every: steps between training lines.
+    """
+
+    def __init__(self, path: Path, every: int):
+        super().__init__()
+        self._path, self._every = path, every
+        self._evaluations: list[dict] = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = self.step(logs)
+        lines = []
+        if step % self._every == 0:
+            fields = {"step": step, **{name: value for name, value in (logs or {}).items() if name != "step"}}
+            lines.append({name: fields[name] for name in TRAINING_FIELDS if name in fields})
+        self._write([*lines, *self._evaluations])
+
+    def on_test_end(self, logs=None):
+        fields = {name: value for name, value in (logs or {}).items() if name != "loss"}
+        self._evaluations.append({"step": self.step(logs), "split": "valid", **fields} if fields else {})
+        if not self.own_loop:
+            self._evaluations[-1]["loss"] = (logs or {}).get("loss")
+            self._write(self._evaluations)
+
+    def _write(self, lines):
+        if lines:
+            with open(self._path, "a") as file:
+                file.write("".join(json.dumps(line) + "\n" for line in lines))
+        self._evaluations = []

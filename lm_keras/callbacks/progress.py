@@ -1,0 +1,77 @@
+"""A live line on a terminal, a plain line now and then in a file or pipe."""
+
+import sys
+import time
+
+from lm_keras.callbacks.base import StepCallback
+
+
+class Progress(StepCallback):
+    """Show step, loss, perplexity, learning rate, tokens per second and the time that is left.
+
+    Args:
+        total_steps: length of the run.
+        stream: where to; standard error by default.
+        plain_seconds: seconds between lines where the stream is no terminal.
+    """
+
+    def __init__(self, total_steps: int, stream=None, plain_seconds: float = 10.0):
+        super().__init__()
+        self._total, self._stream, self._plain_seconds = total_steps, stream or sys.stderr, plain_seconds
+        self._live = self._stream.isatty()
+        self._shown_at = 0.0
+        self._width = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.monotonic()
+        if now - self._shown_at >= (0.2 if self._live else self._plain_seconds):
+            self._shown_at = now
+            line = self._line(dict(logs or {}), self.step(logs))
+            if self._live:
+                self._stream.write("\r" + line.ljust(self._width))
+                self._width = len(line)
+                self._stream.flush()
+            else:
+                self.say(line)
+
+    def on_test_end(self, logs=None):
+        logs = logs or {}
+        fields = [
+            f"valid at step {self.step(logs):,}: loss {_number(logs.get('loss'), '.4f')}",
+            f"perplexity {_number(logs.get('perplexity'), ',.2f')}",
+        ]
+        if logs.get("bits_per_byte") is not None:
+            fields.append(f"{logs['bits_per_byte']:.3f} bits/byte")
+        self.say("  ".join(fields))
+
+    def on_train_end(self, logs=None):
+        if self._live and self._width:
+            self._stream.write("\n")
+            self._width = 0
+
+    def say(self, line: str) -> None:
+        """Print a line of its own, above the live line if there is one."""
+        if self._live and self._width:
+            self._stream.write("\r" + " " * self._width + "\r")
+            self._width = 0
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def _line(self, logs, step):
+        fields = [
+            f"step {step:,}/{self._total:,}",
+            f"loss {_number(logs.get('loss'), '.4f')}",
+            f"perplexity {_number(logs.get('perplexity'), ',.2f')}",
+        ]
+        if logs.get("learning_rate") is not None:
+            fields.append(f"lr {logs['learning_rate']:.2g}")
+        if logs.get("tokens_per_second"):
+            fields.append(f"{logs['tokens_per_second']:,.0f} tokens/s")
+        if logs.get("seconds_left") is not None:
+            left = round(logs["seconds_left"])
+            fields.append(f"{left // 3600}:{left % 3600 // 60:02d}:{left % 60:02d} left")
+        return "  ".join(fields)
+
+
+def _number(value, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,41 @@
+"""Text samples while a model trains."""
+
+from collections.abc import Callable
+
+from lm_keras.callbacks.base import StepCallback
+from lm_keras.sampling.generate import Sampler
+
+SAMPLE_SETTINGS = {"max_new_tokens": 120, "temperature": 0.8, "seed": 1}
+"""The same prompt and the same random numbers each time: what changes is the model."""
+
+
+class TextSamples(StepCallback):
+    """Continue fixed prompts with a fixed seed every so often.
+
+    Args:
+        tokenizer: of the model.
+        prompts: what to continue.
+        every: steps between samples; in plain `fit` a sample is drawn at the end of each epoch.
+        show: called with the step and a dict prompt -> continuation.
+    """
+
+    def __init__(
+        self, tokenizer, prompts: list[str], every: int, show: Callable[[int, dict[str, str]], None]
+    ):
+        super().__init__()
+        self._tokenizer, self._prompts, self._every, self._show = tokenizer, prompts, every, show
+        self._sampler = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = self.step(logs)
+        if self.own_loop and step % self._every == 0:
+            self._draw(step)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self.own_loop:
+            self._draw(self.step())
+
+    def _draw(self, step):
+        self._sampler = self._sampler or Sampler(self.model, self._tokenizer)
+        texts = self._sampler.generate(self._prompts, **SAMPLE_SETTINGS)
+        self._show(step, dict(zip(self._prompts, texts)))

@@ -1,0 +1,129 @@
+"""Schedules as callbacks: the learning rate, and the dropout rate."""
+
+from lm_keras.callbacks.base import StepCallback
+from lm_keras.errors import InputError
+from lm_keras.layers.dropout import ScheduledDropout
+from lm_keras.schedules import Plateau, Schedule
+
+
+class ScheduleCallback(StepCallback):
+    """A value that is a function of the step.
+
+    The own loop asks for the values of the coming steps (`table`) and hands them to the compiled step, so
+    that they are exact for every step of a call. In plain `fit` the value is set before each batch.
+
+    Attributes:
+        name: what the values are called in the logs: `learning_rate` or `dropout`.
+    """
+
+    name: str
+
+    def __init__(self, base: float, schedule: Schedule):
+        super().__init__()
+        self.base, self.schedule = base, schedule
+
+    def table(self, first_step: int, count: int) -> list[float]:
+        """Return the values of steps first_step ... first_step + count - 1."""
+        return [self.base * self.schedule(step) for step in range(first_step, first_step + count)]
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if not self.own_loop:
+            self.assign(self.table(self.step(), 1)[0])
+
+    def assign(self, value: float) -> None:
+        """Set the value in plain `fit`."""
+        raise NotImplementedError
+
+
+class LearningRateSchedule(ScheduleCallback):
+    """Decay the learning rate.
+
+    Args:
+        base: learning rate where the schedule's factor is 1.
+        schedule: from `lm_keras.schedules`.
+
+    Example:
+        >>> from lm_keras import schedules
+        >>> callback = LearningRateSchedule(1e-3, schedules.build("cosine:final=0.1", 2000, warmup_steps=100))
+        >>> model.fit(x, y, callbacks=[callback])
+    """
+
+    name = "learning_rate"
+
+    def assign(self, value):
+        self.model.optimizer.learning_rate = value
+
+
+class DropoutSchedule(ScheduleCallback):
+    """Change the rate of every `ScheduledDropout` layer of the model while it trains.
+
+    Args:
+        base: dropout rate where the schedule's factor is 1.
+        schedule: from `lm_keras.schedules`; base times factor must stay below 1.
+
+    Raises:
+        InputError: in plain `fit`, when the model has no such layer. `keras.layers.Dropout` compiles its rate in.
+    """
+
+    name = "dropout"
+
+    def set_model(self, model):
+        super().set_model(model)
+        self._layers = [layer for layer in model._flatten_layers() if isinstance(layer, ScheduledDropout)]
+
+    def on_train_begin(self, logs=None):
+        if not self.own_loop and not self._layers:
+            raise InputError(
+                "a dropout schedule needs lm_keras.layers.ScheduledDropout layers, and the model has none; "
+                "keras.layers.Dropout keeps the rate with which it was compiled"
+            )
+
+    def table(self, first_step, count):
+        values = super().table(first_step, count)
+        if max(values, default=0) >= 1 or min(values, default=0) < 0:
+            raise InputError(
+                f"the dropout schedule reaches {max(values):g} at step {first_step} or soon after; "
+                "--dropout times its factor must stay between 0 and 1"
+            )
+        return values
+
+    def assign(self, value):
+        for layer in self._layers:
+            layer.rate.assign(value)
+
+
+class PlateauDecay(StepCallback):
+    """Multiply the learning rate by a factor when the validation loss stops falling.
+
+    It sets `optimizer.learning_rate`; the own loop takes that as a factor on its table from then on.
+
+    Args:
+        settings: factor, patience and so on.
+        base: base learning rate, for the floor.
+    """
+
+    def __init__(self, settings: Plateau, base: float):
+        super().__init__()
+        self.settings, self.base = settings, base
+        self.best, self.waited = float("inf"), 0
+
+    def on_test_end(self, logs=None):
+        loss = (logs or {}).get("loss")
+        if loss is None:
+            return
+        if loss < self.best - self.settings.min_delta:
+            self.best, self.waited = loss, 0
+            return
+        self.waited += 1
+        if self.waited > self.settings.patience:
+            self.waited = 0
+            optimizer = self.model.optimizer
+            lowered = float(optimizer.learning_rate.numpy()) * self.settings.factor
+            optimizer.learning_rate = max(lowered, self.base * self.settings.floor)
+
+    def state(self):
+        return {"best": self.best if self.best != float("inf") else None, "waited": self.waited}
+
+    def restore(self, state):
+        self.best = float("inf") if state["best"] is None else state["best"]
+        self.waited = state["waited"]

@@ -1,0 +1,105 @@
+"""TensorBoard by global step, and a run that goes on continues its curves."""
+
+import os
+from pathlib import Path
+
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto import event_pb2
+
+from lm_keras.callbacks.base import StepCallback
+
+TRAINING_TAGS = (
+    "loss", "perplexity", "bits_per_byte", "accuracy", "learning_rate", "dropout", "gradient_norm",
+    "tokens_per_second", "data_wait",
+)  # fmt: skip
+EVALUATION_TAGS = ("loss", "perplexity", "word_perplexity", "bits_per_byte", "bits_per_character", "accuracy")
+
+
+class TensorBoard(StepCallback):
+    """Write curves, samples and flags to `events/train` and `events/valid`.
+
+    Args:
+        folder: the `events` folder.
+        every: steps between training points.
+        flags: the settings of the run, as a flagfile; shown as text.
+    """
+
+    def __init__(self, folder: Path, every: int, flags: str = ""):
+        super().__init__()
+        self._folder, self._every, self._flags = Path(folder), every, flags
+        self._writers = {}
+
+    def on_train_begin(self, logs=None):
+        if self._flags and not (self._folder / "train").exists():
+            with self._writer("train").as_default(step=0):
+                tf.summary.text("flags", "\n".join(f"    {line}" for line in self._flags.splitlines()))
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = self.step(logs)
+        if step % self._every == 0:
+            values = dict(logs or {})
+            values.setdefault("learning_rate", float(self.model.optimizer.learning_rate.numpy()))
+            self._scalars("train", step, {tag: values.get(tag) for tag in TRAINING_TAGS})
+
+    def on_test_end(self, logs=None):
+        logs = logs or {}
+        self._scalars("valid", self.step(logs), {tag: logs.get(tag) for tag in EVALUATION_TAGS})
+
+    def on_train_end(self, logs=None):
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}
+
+    def text(self, step: int, samples: dict[str, str]) -> None:
+        """Show text samples: prompt -> continuation."""
+        with self._writer("valid").as_default(step=step):
+            for number, (prompt, continuation) in enumerate(samples.items()):
+                shown = "".join(f"    {line}\n" for line in (prompt + continuation).split("\n"))
+                tf.summary.text(f"sample_{number}", shown)
+        self._writer("valid").flush()
+
+    def flush(self) -> None:
+        """Make everything visible that was written so far."""
+        for writer in self._writers.values():
+            writer.flush()
+
+    def _scalars(self, run, step, values):
+        with self._writer(run).as_default(step=step):
+            for tag, value in values.items():
+                if value is not None:
+                    tf.summary.scalar(tag, value)
+
+    def _writer(self, run):
+        if run not in self._writers:
+            self._writers[run] = tf.summary.create_file_writer(str(self._folder / run))
+        return self._writers[run]
+
+
+def forget_after(folder: Path, step: int) -> None:
+    """Drop all events beyond `step`, so that a run which goes on from there draws one line.
+
+    All event files of a run become one file, without what lies beyond the step and without a half-written
+    last record.
+
+    Args:
+        folder: the `events` folder; need not exist.
+        step: the step of the checkpoint that the run goes on from.
+    """
+    for run in (path for path in Path(folder).glob("*") if path.is_dir()):
+        files = sorted(run.glob("events.out.tfevents.*"))
+        if not files:
+            continue
+        kept = []
+        for file in files:
+            for record in RawEventFileLoader(str(file)).Load():
+                event = event_pb2.Event.FromString(record)
+                if event.step <= step and not (kept and event.HasField("file_version")):
+                    kept.append(record)
+        merged = files[0].with_name(files[0].name + ".merged")
+        with tf.io.TFRecordWriter(str(merged)) as writer:
+            for record in kept:
+                writer.write(record)
+        os.replace(merged, files[0])
+        for file in files[1:]:
+            file.unlink()

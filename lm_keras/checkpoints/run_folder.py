@@ -1,0 +1,162 @@
+"""The run folder: everything that a run is, in one place.
+
+config.json   every setting          checkpoints/    the newest and the best weights
+flags.txt     the same as a flagfile  events/         TensorBoard
+data.json     counts, sha256          metrics.jsonl   one JSON object a line
+tokenizer/    learnt from the text    results.json    once the run is finished
+README.md     a model card            lock            held while a run writes
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lm_keras import text
+from lm_keras.checkpoints.state import Checkpoints
+from lm_keras.config import Config, from_flat
+from lm_keras.errors import InputError
+from lm_keras.text.files import write_atomically
+from lm_keras.text.tokenizer import Tokenizer
+
+CHANGEABLE = {
+    "steps", "epochs", "strategy", "replicas", "micro_batches", "jit", "steps_per_call",
+    "eval_every", "checkpoint_every", "log_every", "sample_every", "keep_checkpoints", "cache_dir",
+}  # fmt: skip
+"""Settings that may differ between two lives of a run; `steps` and `epochs` only upwards."""
+
+
+class RunFolder:
+    """One run on disk.
+
+    Args:
+        path: the folder; it need not exist.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether a run was begun here."""
+        return (self.path / "config.json").exists()
+
+    @property
+    def results(self) -> dict | None:
+        """Return the results of a finished run, or None."""
+        return self._read_json("results.json") if (self.path / "results.json").exists() else None
+
+    @contextlib.contextmanager
+    def writing(self):
+        """Make the folder and hold its lock; a folder in which no run was begun after all is removed.
+
+        Raises:
+            InputError: the folder cannot be written, is something else, or another process trains in it.
+        """
+        made = not self.path.exists()
+        lock = self._locked()
+        try:
+            yield
+        finally:
+            if made and not self.exists:
+                shutil.rmtree(self.path, ignore_errors=True)
+            lock.close()
+
+    def _locked(self):
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            # A run that was killed before it wrote config.json left a lock, and has nothing to lose.
+            begun = self.exists or (self.path / "lock").exists()
+            if not begun and any(self.path.iterdir()):
+                raise InputError(
+                    f"--run_dir={self.path} is not empty and holds no run; choose another folder"
+                )
+            lock = open(self.path / "lock", "a")  # noqa: SIM115
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            raise InputError(
+                f"another process is training in --run_dir={self.path}; wait for it, stop it, or choose another folder"
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"cannot write to --run_dir={self.path}: {error.strerror}; choose a folder that can be written"
+            ) from None
+
+    def forget_results(self) -> None:
+        """Delete the results of a run that goes on."""
+        (self.path / "results.json").unlink(missing_ok=True)
+
+    def config(self) -> Config:
+        """Return the settings of the run.
+
+        Raises:
+            InputError: there is no run here, or its settings are damaged.
+        """
+        if not self.exists:
+            raise InputError(
+                f"--run_dir={self.path} holds no run (no config.json); train one with scripts/train.py --run_dir={self.path}"
+            )
+        return from_flat(self._read_json("config.json"))
+
+    def tokenizer(self) -> Tokenizer:
+        """Return the tokenizer of the run."""
+        return text.load_tokenizer(self.path / "tokenizer")
+
+    def checkpoints(self, keep: int = 2, warn=lambda line: None) -> Checkpoints:
+        """Return the checkpoints of the run."""
+        return Checkpoints(self.path / "checkpoints", keep, warn)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file of the run, whole or not at all."""
+        write_atomically(
+            self.path / name, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+        )
+
+    def write_text(self, name: str, content: str) -> None:
+        """Write a text file of the run, whole or not at all."""
+        write_atomically(self.path / name, content.encode())
+
+    def read_data(self) -> dict:
+        """Return what `data.json` says of the text."""
+        return self._read_json("data.json")
+
+    def _read_json(self, name: str) -> dict:
+        path = self.path / name
+        try:
+            content = json.loads(path.read_text())
+            if not isinstance(content, dict):
+                raise ValueError("no JSON object")
+            return content
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{path} cannot be read ({error}); restore it from a copy") from None
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Return what a run would have to change to go on with other settings, one line for each.
+
+    Raises nothing; an empty list means that the run may go on.
+    """
+    before, after = old.flat(), new.flat()
+    lines = [
+        f"--{name}: {before[name]} in the run, {after[name]} now"
+        for name in after
+        if name not in CHANGEABLE and before[name] != after[name]
+    ]
+    return lines
+
+
+def truncate_lines_after(path: Path, step: int) -> None:
+    """Drop the lines of a metrics file that lie beyond `step`: a run goes on from there."""
+    with contextlib.suppress(FileNotFoundError):
+        kept = []
+        for line in path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (ValueError, KeyError, TypeError):
+                continue  # A line that a killed run left unfinished.
+        write_atomically(path, "".join(f"{line}\n" for line in kept).encode())

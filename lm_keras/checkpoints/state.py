@@ -1,0 +1,153 @@
+"""Checkpoints: written whole or not at all, checked when read, the newest valid one used.
+
+`checkpoints/step-00000500/` holds `state.index` and `state.data-*`, written by `tf.train.Checkpoint`, and
+`progress.json` with everything that is no tensor, and the sha256 of the other files.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+
+from lm_keras.data.store import write_folder
+from lm_keras.errors import InputError
+
+_PROGRESS = "progress.json"
+_PREFIX = "state"
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: where they are.
+        keep: how many of the newest to keep beside the best one.
+        warn: called with one line when a checkpoint is damaged.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2, warn: Callable[[str], None] = lambda line: None):
+        self.folder, self._keep, self._warn = Path(folder), keep, warn
+        self._checked: dict[Path, str] = {}
+
+    def save(self, step: int, tensors: dict, progress: dict) -> None:
+        """Write a checkpoint, then delete those that are neither new nor the best.
+
+        Args:
+            step: optimizer steps that were done.
+            tensors: what `tf.train.Checkpoint` tracks, by name.
+            progress: JSON values; `valid_loss`, if there, decides which checkpoint is the best.
+
+        Raises:
+            InputError: the folder cannot be written; what was there before is untouched.
+        """
+        folder = self._path(step)
+        if folder.exists():
+            return
+
+        def fill(path: Path) -> None:
+            try:
+                tf.train.Checkpoint(**tensors).write(str(path / _PREFIX))
+            except tf.errors.OpError as error:
+                raise OSError(None, _first_line(error), str(folder)) from None
+            content = {
+                "step": step,
+                **progress,
+                "sha256": {p.name: _sha256(p) for p in sorted(path.iterdir())},
+            }
+            (path / _PROGRESS).write_text(json.dumps(content, indent=1) + "\n")
+
+        write_folder(folder, fill)
+        self._checked[folder] = ""
+        self._forget_old()
+
+    def steps(self) -> list[int]:
+        """Return the steps of all checkpoints, damaged ones too, in rising order."""
+        names = [path.name.removeprefix("step-") for path in self.folder.glob("step-*")]
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def newest(self) -> int | None:
+        """Return the step of the newest checkpoint that is whole; warn of each newer one that is not."""
+        for step in reversed(self.steps()):
+            problem = self.problem(step)
+            if not problem:
+                return step
+            self._warn(f"checkpoint {self._path(step)} is damaged ({problem}); using the one before it")
+        return None
+
+    def best(self) -> int | None:
+        """Return the step of the checkpoint with the lowest validation loss, or None if none was validated."""
+        losses = {
+            step: self.progress(step).get("valid_loss") for step in self.steps() if not self.problem(step)
+        }
+        losses = {step: loss for step, loss in losses.items() if loss is not None}
+        return min(losses, key=lambda step: (losses[step], step)) if losses else None
+
+    def problem(self, step: int) -> str:
+        """Return what is wrong with a checkpoint, or an empty string. Each is read once."""
+        folder = self._path(step)
+        if folder not in self._checked:
+            self._checked[folder] = self._check(folder)
+        return self._checked[folder]
+
+    def _check(self, folder: Path) -> str:
+        try:
+            sums = json.loads((folder / _PROGRESS).read_text())["sha256"]
+            for name, expected in sums.items():
+                path = folder / Path(name).name
+                if not path.exists():
+                    return f"{name} is missing"
+                if _sha256(path) != expected:
+                    return f"{name} has other content than was written"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return f"{_PROGRESS} cannot be read: {_first_line(error)}"
+        return ""
+
+    def progress(self, step: int) -> dict:
+        """Return the JSON values of a checkpoint."""
+        return json.loads((self._path(step) / _PROGRESS).read_text())
+
+    def restore(self, step: int, tensors: dict, everything: bool = True) -> None:
+        """Read the tensors of a checkpoint.
+
+        Args:
+            step: one of `steps`.
+            tensors: as given to `save`, or part of them.
+            everything: whether all that was saved must find its place.
+
+        Raises:
+            InputError: the checkpoint does not fit.
+        """
+        try:
+            status = tf.train.Checkpoint(**tensors).read(str(self._path(step) / _PREFIX))
+            status.assert_existing_objects_matched()
+            if everything:
+                status.assert_consumed()
+            else:
+                status.expect_partial()
+        except (tf.errors.OpError, ValueError, AssertionError) as error:
+            raise InputError(
+                f"checkpoint {self._path(step)} does not fit this network ({_first_line(error)}); "
+                "was the run folder put together from two runs?"
+            ) from None
+
+    def _forget_old(self) -> None:
+        good = [step for step in self.steps() if not self.problem(step)]
+        kept = {*good[-self._keep :], self.best()}
+        for step in self.steps():
+            if step not in kept and good and step < good[-1]:
+                shutil.rmtree(self._path(step), ignore_errors=True)
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

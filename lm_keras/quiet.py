@@ -1,0 +1,40 @@
+"""Import TensorFlow without the lines that it prints at start."""
+
+import contextlib
+import os
+import sys
+import tempfile
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow and Keras and find the devices, in silence.
+
+    TensorFlow's C++ code writes to file descriptor 2 while it is imported and when it first looks for
+    devices, which no log level prevents. What it wrote is shown if one of both fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    with _captured_stderr():
+        import keras  # noqa: F401
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def _captured_stderr():
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            if failed and sys.exc_info()[0] is not KeyboardInterrupt:
+                written.seek(0)
+                sys.stderr.write(written.read().decode(errors="replace"))

@@ -1,0 +1,70 @@
+"""Score a whole split, every target once; the value depends on the split and the weights alone."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lm_keras.data import scoring
+from lm_keras.data.store import TokenStore
+from lm_keras.objectives.losses import per_token_nats
+from lm_keras.objectives.metrics import finite, measures
+
+
+class Evaluator:
+    """Scores splits with one compiled function.
+
+    Args:
+        model: a network with `forward`, `project` and `initial_state`.
+        batching: `stream` carries the state through the split; `window` begins anew in each window.
+        sequence_length: length of the windows.
+        stride: targets that a window scores, the last ones; None for all. Given, it also makes windows of
+            a model that was trained on streams.
+    """
+
+    def __init__(self, model: keras.Model, batching: str, sequence_length: int, stride: int | None = None):
+        self._model = model
+        self._windows = batching == "window" or stride is not None
+        self._length = sequence_length
+        self._stride = stride or sequence_length
+        self._block = tf.function(self._score_block, reduce_retracing=True)
+
+    def __call__(self, store: TokenStore, split: str, step: int) -> dict:
+        """Return the fields of `evaluate.py --json` and the accuracy.
+
+        Args:
+            store: the tokenized split.
+            split: its name.
+            step: the step of the weights.
+        """
+        if self._windows:
+            blocks = scoring.windows(store.tokens, self._length, self._stride)
+        else:
+            blocks = scoring.streams(store.tokens)
+        nats, correct, tokens, state = 0.0, 0, 0, None
+        for block in blocks:
+            if state is None:
+                state = self._model.initial_state(len(block.tokens), self._length)
+            losses, hits, state = self._block(block.tokens, block.targets, block.reset, state)
+            nats += float(np.sum(losses.numpy() * block.weights, dtype=np.float64))
+            correct += int(np.sum(hits.numpy() * (block.weights > 0)))
+            tokens += int(block.weights.sum())
+        counts = store.counts
+        return {
+            "step": step,
+            "split": split,
+            "tokens": tokens,
+            "bytes": counts.bytes,
+            "words": counts.words,
+            "characters": counts.characters,
+            "unknown": counts.unknown,
+            **measures(nats, tokens, counts),
+            "accuracy": finite(correct / tokens) if tokens else None,
+            "context": self._length if self._windows else None,
+            "stride": self._stride if self._windows else None,
+        }
+
+    def _score_block(self, tokens, targets, reset, state):
+        features, state = self._model.forward({"tokens": tokens, "reset": reset}, state)
+        logits = self._model.project(features)
+        best = tf.reduce_max(logits, axis=-1) <= tf.gather(logits, targets, batch_dims=2)
+        return per_token_nats(logits, targets), best, state

@@ -1,0 +1,77 @@
+"""What a person reads: progress on standard error, results on standard output, and the model card."""
+
+import sys
+from pathlib import Path
+
+from lm_keras.config import Config
+
+
+def say(line: str) -> None:
+    """Write one line to standard error."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def show(folder: Path, results: dict) -> None:
+    """Write the results to standard output and the next commands to standard error."""
+    lines = []
+    if results["splits"]:
+        lines.append(f"{'split':6} {'tokens':>10} {'loss':>8} {'perplexity':>11} {'bits/byte':>10}")
+    for name, values in results["splits"].items():
+        lines.append(
+            f"{name:6} {values['tokens']:>10,} {_number(values['nats_per_token'], '8.4f')} "
+            f"{_number(values['perplexity'], '11.2f')} {_number(values['bits_per_byte'], '10.3f')}"
+        )
+    sample = results["sample"]
+    lines += [
+        "",
+        f"sample (temperature {sample['temperature']}, seed {sample['seed']}):",
+        sample["prompt"] + sample["text"],
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+    best = results["best_step"]
+    if best is not None and best != results["step"]:
+        say(f"validation was best at step {best:,}; use those weights with --checkpoint=best")
+    say("next:")
+    python = (
+        "python" if Path(sys.prefix).name not in (".venv", "venv") else f"{Path(sys.prefix).name}/bin/python"
+    )
+    say(f"  {python} scripts/sample.py --run_dir={folder} --prompt='The '")
+    say(f"  {python} scripts/evaluate.py --run_dir={folder} --split=valid --checkpoint=best")
+    say(f"  {python.removesuffix('python')}tensorboard --logdir={folder}")
+
+
+def _number(value: float | None, form: str) -> str:
+    width = int(form.split(".")[0])
+    return "-".rjust(width) if value is None else format(value, form)
+
+
+def data_line(data: dict) -> str:
+    """Return one line on the text of a run."""
+    splits = data["splits"]
+    parts = [
+        f"{name} {values['tokens']:,} tokens ({values['bytes']:,} bytes)" for name, values in splits.items()
+    ]
+    return f"text: {', '.join(parts)}; vocabulary {data['vocab_size']:,}; sha256 {splits['train']['corpus_sha256'][:16]}"
+
+
+def model_card(config: Config, data: dict) -> str:
+    """Return the README.md of a run folder."""
+    splits = "\n".join(
+        f"| {name} | {values['corpus']} | {values['licence'] or 'not known'} | {values['documents']:,} | "
+        f"{values['tokens']:,} | {values['bytes']:,} | `{values['fingerprint'][:16]}` |"
+        for name, values in data["splits"].items()
+    )
+    return f"""# A language model trained with lm_keras
+
+Family `{config.model.model}`, tokenizer `{config.data.tokenizer}` with {data["vocab_size"]:,} tokens, {data["total_steps"]:,} steps.
+All settings are in `flags.txt`, which is a flagfile; results are in `results.json` once the run is finished.
+
+| split | corpus | licence | documents | tokens | bytes | fingerprint |
+|---|---|---|---|---|---|---|
+{splits}
+
+The model repeats what its text holds, mistakes and biases included, and says nothing of what is true.
+Read it with `lm_keras.load(folder)`, `scripts/sample.py` or `scripts/evaluate.py`.
+"""

@@ -1,0 +1,264 @@
+"""Where settings become a run: corpus, tokenizer, data, model, trainer and callbacks are joined here and only here."""
+
+import dataclasses
+
+import keras
+
+from lm_keras import callbacks, flags, optimizers, schedules
+from lm_keras.callbacks.tensorboard import forget_after
+from lm_keras.checkpoints.run_folder import RunFolder, differences, truncate_lines_after
+from lm_keras.checkpoints.state import Checkpoints
+from lm_keras.config import Config, RunOptions
+from lm_keras.data import order as orders
+from lm_keras.data.store import PreparedData, prepare
+from lm_keras.errors import InputError
+from lm_keras.models import FAMILIES
+from lm_keras.sampling.generate import Sampler
+from lm_keras.training import distribution, report
+from lm_keras.training.evaluation import Evaluator
+from lm_keras.training.trainer import Trainer
+
+
+def train(config: Config, options: RunOptions) -> int:
+    """Carry out a run, or go on with it, and print its results.
+
+    Returns:
+        The exit code: 0 done, 130 or 143 stopped by SIGINT or SIGTERM with everything saved.
+
+    Raises:
+        InputError: for everything that a user can get wrong; what was there before stays as it was.
+    """
+    folder = _checked_folder(config, options)
+    with folder.writing():
+        if folder.results and _same_length(folder.config(), config):
+            report.say(f"the run in {folder.path} is finished; this is what it reached")
+            report.show(folder.path, folder.results)
+            return 0
+        devices = distribution.set_up(config)
+        report.say(f"devices: {devices.description}")
+        if devices.warning:
+            report.say(devices.warning)
+        data = prepare(config.data, folder.tokenizer() if folder.exists else None, report.say)
+        total_steps = _total_steps(config, data)
+        _begin(folder, config, options, data, total_steps)
+        return _Run(config, folder, devices, data, total_steps).carry_out()
+
+
+def _checked_folder(config: Config, options: RunOptions) -> RunFolder:
+    if not options.run_dir:
+        raise InputError(
+            "--run_dir is missing: expected the folder for this run, such as --run_dir=runs/first"
+        )
+    folder = RunFolder(options.run_dir)
+    if not folder.exists:
+        if options.resume == "must":
+            raise InputError(
+                f"--resume=must, but --run_dir={options.run_dir} holds no run; begin one with --resume=auto"
+            )
+        return folder
+    if options.resume == "never":
+        raise InputError(
+            f"--resume=never, but --run_dir={options.run_dir} holds a run; choose another folder, or go on with --resume=auto"
+        )
+    changed = differences(folder.config(), config)
+    if changed:
+        raise InputError(
+            f"--run_dir={options.run_dir} holds a run with other settings: {'; '.join(changed)}. "
+            "Use the same settings to go on, or another --run_dir"
+        )
+    return folder
+
+
+def _same_length(old: Config, new: Config) -> bool:
+    return (old.batches.steps, old.batches.epochs) == (new.batches.steps, new.batches.epochs)
+
+
+def _total_steps(config: Config, data: PreparedData) -> int:
+    batches = config.batches
+    targets = data.splits["train"].counts.tokens
+    if targets < batches.sequence_length:
+        raise InputError(
+            f"the training text has {targets:,} tokens, fewer than one sequence of --sequence_length="
+            f"{batches.sequence_length}; give more text or a smaller --sequence_length"
+        )
+    if batches.steps:
+        return batches.steps
+    order = orders.build(config.batching, targets, batches.batch_size, batches.sequence_length, batches.seed)
+    return (batches.epochs or 1) * order.steps_per_epoch
+
+
+def _begin(
+    folder: RunFolder, config: Config, options: RunOptions, data: PreparedData, total_steps: int
+) -> None:
+    """Write down what the run is; `config.json` comes last, so that it stands for a complete folder."""
+    content = {**data.report, "vocab_size": data.tokenizer.vocab_size, "total_steps": total_steps}
+    if folder.exists:
+        before = folder.read_data()
+        for name, split in content["splits"].items():
+            if split["fingerprint"] != before["splits"].get(name, {}).get("fingerprint"):
+                raise InputError(
+                    f"the {name} text of {split['corpus']} has changed since the run in {folder.path} began; "
+                    "restore it, or begin a new run with another --run_dir"
+                )
+        if total_steps < before["total_steps"]:
+            raise InputError(
+                f"the run in {folder.path} has {before['total_steps']:,} steps and can't be cut to {total_steps:,}; "
+                "raise --steps or --epochs, or begin a new run with another --run_dir"
+            )
+        if total_steps > before["total_steps"]:
+            report.say(
+                f"the run now has {total_steps:,} steps instead of {before['total_steps']:,}; its schedules "
+                "stretch over the new length from here on"
+            )
+            folder.forget_results()
+    else:
+        data.tokenizer.save(folder.path / "tokenizer")
+    folder.write_json("data.json", content)
+    settings = {**dataclasses.asdict(options), **config.flat()}
+    folder.write_text("flags.txt", flags.flagfile_of(settings))
+    folder.write_text("README.md", report.model_card(config, content))
+    folder.write_json("config.json", config.flat())
+    report.say(report.data_line(content))
+
+
+class _Run:
+    """The objects of one run."""
+
+    def __init__(
+        self,
+        config: Config,
+        folder: RunFolder,
+        devices: distribution.Devices,
+        data: PreparedData,
+        total_steps: int,
+    ):
+        self.config, self.folder, self.data, self.total_steps = config, folder, data, total_steps
+        keras.utils.set_random_seed(config.batches.seed)
+        with devices.strategy.scope():
+            self.model = FAMILIES[config.model.model](config, data.tokenizer.vocab_size)
+            self.model.optimizer = optimizers.build(config.learning, self.model.trainable_variables)
+        self.evaluator = Evaluator(self.model, config.batching, config.batches.sequence_length)
+        self.progress = callbacks.Progress(total_steps)
+        self.trainer = Trainer(
+            self.model,
+            devices.strategy,
+            config,
+            data.splits["train"],
+            total_steps,
+            self._validate if "valid" in data.splits else None,
+            self.progress.say,
+        )
+        self.checkpoints = folder.checkpoints(config.running.keep_checkpoints, report.say)
+        report.say(
+            f"model: {config.model.model}, {self.model.count_params():,} parameters; {total_steps:,} steps"
+        )
+
+    def carry_out(self) -> int:
+        """Train from the newest checkpoint to the end; return the exit code."""
+        self._restore()
+        if self.trainer.step < self.total_steps:
+            running, tenth = self.config.running, max(1, self.total_steps // 10)
+            eval_every = running.eval_every or tenth
+            listed = self._callbacks(eval_every, running.checkpoint_every or tenth)
+            self.trainer.train(listed, eval_every, running.log_every)
+        if self.trainer.signal:
+            report.say(
+                f"stopped at step {self.trainer.step:,}, everything is saved; the same command goes on from there"
+            )
+            return 128 + self.trainer.signal
+        results = self._results()
+        self.folder.write_json("results.json", results)
+        report.show(self.folder.path, results)
+        return 0
+
+    def _restore(self) -> None:
+        folder, step = self.folder, self.checkpoints.newest()
+        if step is None and self.checkpoints.steps():
+            raise InputError(
+                f"every checkpoint in {self.checkpoints.folder} is damaged; restore one from a copy, "
+                "or begin a new run with another --run_dir"
+            )
+        truncate_lines_after(folder.path / "metrics.jsonl", step or 0)
+        forget_after(folder.path / "events", step or 0)
+        if step is not None:
+            self.checkpoints.restore(step, self.trainer.tensors())
+            self.trainer.restore(step, self.checkpoints.progress(step))
+            report.say(f"going on from step {step:,} of {self.total_steps:,}")
+
+    def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
+        config, path = self.config, self.folder.path
+        learning, running = config.learning, config.running
+        curve = schedules.build(learning.learning_rate_schedule, self.total_steps, learning.warmup_steps)
+        tensorboard = callbacks.TensorBoard(
+            path / "events", running.log_every, (path / "flags.txt").read_text()
+        )
+        listed = [callbacks.LearningRateSchedule(learning.learning_rate, curve)]
+        if config.model.dropout:
+            curve = schedules.build(learning.dropout_schedule, self.total_steps)
+            listed.append(callbacks.DropoutSchedule(config.model.dropout, curve))
+        if plateau := schedules.plateau_of(learning.learning_rate_schedule):
+            listed.append(callbacks.PlateauDecay(plateau, learning.learning_rate))
+        if learning.early_stopping_evals:
+            listed.append(callbacks.EarlyStopping(learning.early_stopping_evals))
+        listed += [
+            callbacks.MetricsFile(path / "metrics.jsonl", running.log_every),
+            tensorboard,
+            callbacks.TextSamples(
+                self.data.tokenizer,
+                [running.sample_prompt],
+                running.sample_every or eval_every,
+                tensorboard.text,
+            ),
+            self.progress,
+            callbacks.Checkpoint(
+                self.checkpoints, checkpoint_every, self.trainer.tensors, self.trainer.progress
+            ),
+        ]
+        return listed
+
+    def _validate(self, step: int) -> dict:
+        return self.evaluator(self.data.splits["valid"], "valid", step)
+
+    def _results(self) -> dict:
+        step = self.trainer.step
+        held_out = {name: store for name, store in self.data.splits.items() if name != "train"}
+        prompt = self.config.running.sample_prompt
+        settings = {"max_new_tokens": 200, "temperature": 0.8, "seed": 1}
+        return {
+            "step": step,
+            "seconds": self.trainer.seconds,
+            "best_step": self.checkpoints.best(),
+            "splits": {name: self.evaluator(store, name, step) for name, store in held_out.items()},
+            "sample": {
+                "prompt": prompt,
+                "text": Sampler(self.model, self.data.tokenizer).generate([prompt], **settings)[0],
+                **settings,
+            },
+        }
+
+
+def restore_for_reading(folder: RunFolder, checkpoint: str, warn) -> tuple[keras.Model, int]:
+    """Build the network of a run and read its weights.
+
+    Args:
+        folder: the run.
+        checkpoint: `last` or `best`.
+        warn: called with one line when a checkpoint is damaged.
+
+    Returns:
+        The network and the step of its weights.
+
+    Raises:
+        InputError: there is no such checkpoint.
+    """
+    config, tokenizer = folder.config(), folder.tokenizer()
+    checkpoints: Checkpoints = folder.checkpoints(warn=warn)
+    step = checkpoints.best() if checkpoint == "best" else checkpoints.newest()
+    if step is None:
+        raise InputError(
+            f"the run in {folder.path} has no {'validated ' if checkpoint == 'best' else ''}checkpoint yet; "
+            "go on training it first"
+        )
+    model = FAMILIES[config.model.model](config, tokenizer.vocab_size)
+    checkpoints.restore(step, {"model": model}, everything=False)
+    return model, step

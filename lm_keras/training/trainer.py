@@ -1,0 +1,292 @@
+"""The loop: compiled steps in between, standard Keras callbacks around them."""
+
+import dataclasses
+import signal
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lm_keras.callbacks.base import StepCallback
+from lm_keras.callbacks.schedules import ScheduleCallback
+from lm_keras.config import Config
+from lm_keras.data import order as orders
+from lm_keras.data.pipeline import training_batches
+from lm_keras.data.store import TokenStore
+from lm_keras.objectives.metrics import finite, measures
+from lm_keras.training.step import VALUES, TrainingStep
+
+
+@dataclasses.dataclass
+class Meter:
+    """Sums since the last training line; part of every checkpoint, so that a resumed run logs the same."""
+
+    nats: float = 0.0
+    correct: float = 0.0
+    weight: float = 0.0
+    gradient_norm: float = 0.0
+    data_wait: float = 0.0
+    steps: int = 0
+    timed_tokens: float = 0.0
+    timed_seconds: float = 0.0
+
+    def add(self, values: np.ndarray, seconds: float | None) -> None:
+        """Add some steps.
+
+        Args:
+            values: [steps, 5], columns as `VALUES` names them.
+            seconds: what they took, or None if that includes compiling.
+        """
+        totals = dict(zip(VALUES, values.sum(axis=0, dtype=np.float64).tolist()))
+        for name, total in totals.items():
+            setattr(self, name, getattr(self, name) + total)
+        self.steps += len(values)
+        if seconds is not None:
+            self.timed_tokens += totals["weight"]
+            self.timed_seconds += seconds
+
+
+class Trainer:
+    """Trains a network on a token store, from any step to any step.
+
+    Args:
+        model: the network, with `model.optimizer` built; both made in the strategy's scope.
+        strategy: how the rows of a batch are shared.
+        config: the settings of the run.
+        store: the training text.
+        total_steps: length of the run.
+        evaluate: returns the validation results at a step, or None if there is no validation text.
+        say: called with a line that a person should read.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy,
+        config: Config,
+        store: TokenStore,
+        total_steps: int,
+        evaluate: Callable[[int], dict] | None,
+        say: Callable[[str], None] = lambda line: None,
+    ):
+        self.model, self.strategy, self.config, self.total_steps = model, strategy, config, total_steps
+        self.step, self.signal, self.meter, self.seconds = 0, None, Meter(), 0.0
+        self._store, self._evaluate, self._say = store, evaluate, say
+        batches = config.batches
+        self.order = orders.build(
+            config.batching, len(store.tokens) - 1, batches.batch_size, batches.sequence_length, batches.seed
+        )
+        self.compiled_step = TrainingStep(model, model.optimizer, strategy, config)
+        self._rate_scale, self._rate_set, self._speed = 1.0, None, None
+        state = model.initial_state(batches.batch_size, batches.sequence_length)
+        self._carried = tf.nest.map_structure(lambda value: tf.Variable(value, trainable=False), state)
+        self._state = None
+        self._stateful: list[StepCallback] = []
+        self._callback_states: dict[str, dict] = {}
+
+    # What a checkpoint holds
+
+    def tensors(self) -> dict:
+        """Return what a checkpoint tracks: weights, optimizer slots, carried state of the global batch."""
+        if self._state is not None:
+            tf.nest.map_structure(
+                lambda variable, value: variable.assign(self._gathered(value)), self._carried, self._state
+            )
+        carried = {str(i): variable for i, variable in enumerate(tf.nest.flatten(self._carried))}
+        return {
+            "model": self.model,
+            "optimizer": self.model.optimizer,
+            "carried": tf.train.Checkpoint(**{f"state_{name}": value for name, value in carried.items()}),
+        }
+
+    def progress(self) -> dict:
+        """Return the rest of a checkpoint, as JSON values."""
+        return {
+            "meter": dataclasses.asdict(self.meter),
+            "seconds": self.seconds,
+            "learning_rate_scale": self._rate_scale,
+            "callbacks": {type(callback).__name__: callback.state() for callback in self._stateful},
+        }
+
+    def restore(self, step: int, progress: dict) -> None:
+        """Go on from a checkpoint whose tensors have been read; `train` restores the callbacks."""
+        self.step = step
+        self.meter = Meter(**progress["meter"])
+        self.seconds = progress["seconds"]
+        self._rate_scale = progress["learning_rate_scale"]
+        self._rate_set = float(self.model.optimizer.learning_rate.numpy())
+        self._callback_states = progress["callbacks"]
+
+    # The loop
+
+    def train(self, callbacks: list[keras.callbacks.Callback], eval_every: int, log_every: int) -> None:
+        """Run from the current step to the end, or until a callback or a signal stops it.
+
+        Args:
+            callbacks: called as `fit` calls them; per-batch hooks once a call of the compiled step, with the
+                first and the last step.
+            eval_every: steps between evaluations.
+            log_every: steps over which the logs are averaged.
+        """
+        per_epoch = self.order.steps_per_epoch
+        listed = keras.callbacks.CallbackList(
+            callbacks, add_history=True, model=self.model, epochs=-(-self.total_steps // per_epoch),
+            steps=per_epoch, verbose=0, own_loop=True,
+        )  # fmt: skip
+        self.model.stop_training = False
+        self._stateful = [c for c in listed.callbacks if isinstance(c, StepCallback)]
+        schedules = [c for c in listed.callbacks if isinstance(c, ScheduleCallback)]
+        self._stops_at = {"eval": eval_every, "log": log_every, "epoch": per_epoch}
+        batches = self._batches()
+        self._state = self._scattered()
+        with _Signals() as signals:
+            listed.on_train_begin()
+            for callback in self._stateful:
+                saved = self._callback_states.get(type(callback).__name__)
+                if saved:
+                    callback.restore(saved)
+            logs, epoch = {}, None
+            while self.step < self.total_steps and not self.model.stop_training and not signals.received:
+                if self.step // per_epoch != epoch:
+                    epoch = self.step // per_epoch
+                    listed.on_epoch_begin(epoch)
+                listed.on_train_batch_begin(self.step % per_epoch)
+                logs = self._call(batches, schedules)
+                if self._evaluate and (self.step % eval_every == 0 or self.step == self.total_steps):
+                    logs.update(self._validated(listed))
+                listed.on_train_batch_end((self.step - 1) % per_epoch, logs)
+                if self.step % log_every == 0:
+                    self.meter = Meter()
+                if self.step % per_epoch == 0:
+                    listed.on_epoch_end(epoch, logs)
+            self.signal = signals.received
+            listed.on_train_end(logs)
+
+    def _call(self, batches, schedules: list[ScheduleCallback]) -> dict:
+        """Carry out steps up to the next event and return the logs."""
+        first, size = self.step, self.config.running.steps_per_call
+        count = min([size, self.total_steps - first, *(n - first % n for n in self._stops_at.values())])
+        tables = {schedule.name: schedule.table(first, count) for schedule in schedules}
+        rates = self._scaled_rates(tables["learning_rate"])
+        dropouts = tables.get("dropout", [self.config.model.dropout] * count)
+
+        def padded(values):
+            return tf.constant(values + [0.0] * (size - count), tf.float32)
+
+        traces, began = self.compiled_step.traces, time.perf_counter()
+        results, self._state = self.compiled_step(
+            batches,
+            self._state,
+            tf.constant(first, tf.int64),
+            padded(rates),
+            padded(dropouts),
+            tf.constant(count),
+        )
+        values = results.numpy()[:count]
+        elapsed = time.perf_counter() - began
+        self._rate_set = float(np.float32(rates[-1]))
+        self.meter.add(values, elapsed if self.compiled_step.traces == traces else None)
+        self.seconds += elapsed
+        self.step += count
+        return self._logs(rates[-1], dropouts[-1])
+
+    def _logs(self, rate: float, dropout: float) -> dict:
+        meter, counts = self.meter, self._store.counts
+        measured = measures(meter.nats, meter.weight)
+        bytes_per_token = counts.bytes / counts.tokens
+        loss = measured["nats_per_token"]
+        if meter.timed_seconds:
+            self._speed = meter.timed_tokens / meter.timed_seconds
+        speed = self._speed
+        tokens_per_step = meter.weight / meter.steps
+        left = (self.total_steps - self.step) * tokens_per_step / speed if speed else None
+        lossless = not counts.unknown and loss is not None
+        return {
+            "step": self.step,
+            "loss": loss,
+            "perplexity": measured["perplexity"],
+            "bits_per_byte": loss / np.log(2) / bytes_per_token if lossless else None,
+            "accuracy": finite(meter.correct / meter.weight) if meter.weight else None,
+            "learning_rate": rate,
+            "dropout": dropout,
+            "gradient_norm": finite(meter.gradient_norm / meter.steps),
+            "data_wait": meter.data_wait / meter.steps,
+            "tokens_per_second": speed,
+            "seconds": self.seconds,
+            "seconds_left": left,
+        }
+
+    def _validated(self, listed) -> dict:
+        listed.on_test_begin()
+        result = self._evaluate(self.step)
+        logs = {**result, "loss": result["nats_per_token"]}
+        listed.on_test_end(logs)
+        names = ("loss", "accuracy", "perplexity", "bits_per_byte")
+        return {f"val_{name}": logs[name] for name in names if logs[name] is not None}
+
+    def _scaled_rates(self, table: list[float]) -> list[float]:
+        """Apply what a callback did to `optimizer.learning_rate`, as a factor, from now on."""
+        current = float(self.model.optimizer.learning_rate.numpy())
+        if self._rate_set and current != self._rate_set:
+            self._rate_scale *= current / self._rate_set
+            self._say(
+                f"a callback set the learning rate to {current:.3g} at step {self.step:,}; "
+                f"the schedule goes on at {self._rate_scale:.3g} times its values"
+            )
+        return [rate * self._rate_scale for rate in table]
+
+    # Between the global batch and the replicas
+
+    def _batches(self):
+        strategy, last = self.strategy, self.total_steps
+        local = strategy.num_replicas_in_sync
+
+        def make(context):
+            return training_batches(
+                self._store.tokens, self.order, self.step, last, replicas=local,
+                first_replica=context.input_pipeline_id * local, all_replicas=strategy.num_replicas_in_sync,
+            )  # fmt: skip
+
+        return iter(strategy.distribute_datasets_from_function(make))
+
+    def _scattered(self):
+        """Return the carried state as the compiled step takes it: every replica has its rows."""
+        rows = self.config.batches.batch_size // self.strategy.num_replicas_in_sync
+
+        def part(value):
+            def of_replica(context):
+                first = context.replica_id_in_sync_group * rows
+                return tf.identity(value[first : first + rows])
+
+            return self.strategy.experimental_distribute_values_from_function(of_replica)
+
+        scattered = tf.nest.map_structure(part, self._carried)
+        # With one replica `run` returns plain tensors; passing through it once gives the type that comes back.
+        return self.strategy.run(lambda state: state, args=(scattered,))
+
+    def _gathered(self, value):
+        return tf.concat(self.strategy.experimental_local_results(value), axis=0)
+
+
+class _Signals:
+    """Remembers SIGINT and SIGTERM until the loop has a step to stop at; a second one ends at once."""
+
+    def __init__(self):
+        self.received: int | None = None
+        self._before = {}
+
+    def __enter__(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._remember)
+        return self
+
+    def _remember(self, number, frame):
+        self.received = number
+        for each in self._before:
+            signal.signal(each, signal.SIG_DFL)
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,45 @@
+"""Score a trained model on held-out text: python scripts/evaluate.py --run_dir=runs/quickstart --split=test"""
+
+import dataclasses
+import json
+import sys
+
+from lm_keras import InputError, flags, quiet
+from lm_keras.config import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to score, and how."""
+
+    run_dir: str | None = setting(None, "folder of the run")
+    checkpoint: str = setting("last", "which weights", choices=("last", "best"))
+    split: str = setting("valid", "part of the run's own text", choices=("train", "valid", "test"))
+    corpus: str | None = setting(None, "other text instead, whole: text:GLOB or python-docs")
+    stride: int | None = setting(
+        None, "score in windows that each count so many targets [carried state]", low=1
+    )
+    json: bool = setting(False, "print one JSON object")
+
+
+def main() -> int:
+    """Read the flags, score and print."""
+    options = flags.read(Options)
+    if not options.run_dir:
+        raise InputError(
+            "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
+        )
+    quiet.import_tensorflow()
+    from lm_keras import api
+    from lm_keras.training import report
+
+    lm = api.load(options.run_dir, options.checkpoint)
+    result = lm.evaluate(options.split, options.corpus, options.stride, report.say)
+    lines = [json.dumps(result)] if options.json else [f"{name:20} {value}" for name, value in result.items()]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    flags.define(Options)
+    flags.run(main)

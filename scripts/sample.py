@@ -1,0 +1,56 @@
+"""Continue a prompt with a trained model: python scripts/sample.py --run_dir=runs/quickstart --prompt='The '"""
+
+import dataclasses
+import sys
+import time
+
+from lm_keras import InputError, flags, quiet
+from lm_keras.config import setting
+from lm_keras.sampling.settings import SamplingSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Which model, which prompt."""
+
+    run_dir: str | None = setting(None, "folder of the run")
+    checkpoint: str = setting("last", "which weights", choices=("last", "best"))
+    prompt: str = setting("", "text to continue; empty: the start of a document")
+    stream: bool = setting(True, "print one sample while it is generated")
+
+
+def main() -> int:
+    """Read the flags, print prompt and continuation; speed goes to standard error."""
+    options, settings = flags.read(Options), dataclasses.asdict(flags.read(SamplingSettings))
+    if not options.run_dir:
+        raise InputError(
+            "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
+        )
+    quiet.import_tensorflow()
+    from lm_keras import api
+
+    lm = api.load(options.run_dir, options.checkpoint)
+    unknown = lm.unknown_parts(options.prompt)
+    if unknown:
+        print(f"the model does not know {', '.join(map(repr, unknown))} of the prompt", file=sys.stderr)
+    began = time.perf_counter()
+    if options.stream and settings["num_samples"] == 1:
+        texts = [""]
+        sys.stdout.write(options.prompt)
+        for piece in lm.stream(options.prompt, **settings):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+            texts[0] += piece
+        sys.stdout.write("\n")
+    else:
+        texts = lm.generate([options.prompt], **settings)
+        sys.stdout.write("\n---\n".join(options.prompt + text for text in texts) + "\n")
+    seconds = time.perf_counter() - began
+    characters = sum(map(len, texts))
+    print(f"{characters:,} characters in {seconds:.1f} s, compiling included", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    flags.define(Options, SamplingSettings)
+    flags.run(main)

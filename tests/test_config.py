@@ -1,0 +1,285 @@
+import dataclasses
+import math
+
+import pytest
+
+from lm_keras import config
+from lm_keras.config import Config, from_flat
+from lm_keras.errors import InputError
+
+# Every number that can be set: values at the edge that are good, values just beyond that are not.
+NUMBERS = {
+    "vocab_size": ([1, 99, None], [0, -5]),
+    "num_layers": ([1, 13], [0, -1]),
+    "embedding_dim": ([1, 7], [0]),
+    "hidden_units": ([1, 5], [0]),
+    "dropout": ([0, 0.0, 0.999], [-0.001, 1, 1.0]),
+    "forget_bias": ([-3.0, 0, 1e9], []),
+    "init_scale": ([1e-9, 5, None], [0, -0.1]),
+    "sequence_length": ([1, 35], [0]),
+    "batch_size": ([1, 99], [0, -32]),
+    "micro_batches": ([1, 2], [0]),
+    "steps": ([1, 2**31 - 1, None], [0, 2**31, 10**400]),
+    "epochs": ([1, None], [0, -1]),
+    "seed": ([0, 2**31 - 1], [-1, 2**31]),
+    "learning_rate": ([1e-30, 30], [0, 0.0, -0.1]),
+    "warmup_steps": ([0, 10**9], [-1]),
+    "beta_1": ([0, 0.999, None], [1.0, -0.1]),
+    "beta_2": ([0.0, None], [1, -1]),
+    "clip_norm": ([0, 0.25], [-1e-9]),
+    "weight_decay": ([0, 3], [-0.1]),
+    "l1": ([0, 1.5], [-0.1]),
+    "l2": ([0.0, 1.5], [-0.1]),
+    "label_smoothing": ([0, 0.99], [1, -0.1]),
+    "early_stopping_evals": ([0, 7], [-1]),
+    "replicas": ([1, 2, None], [0]),
+    "steps_per_call": ([1, 5], [0]),
+    "eval_every": ([1, 10**9, None], [0]),
+    "checkpoint_every": ([1, None], [0]),
+    "log_every": ([1, 99], [0]),
+    "sample_every": ([1, None], [0]),
+    "keep_checkpoints": ([1, 13], [0]),
+}
+
+NAMES = {
+    "on_bad_text": ("error", "replace", "skip"),
+    "normalize": ("none", "nfc", "nfd", "nfkc", "nfkd"),
+    "tokenizer": ("char", "sentencepiece"),
+    "sentencepiece_model": ("bpe", "unigram"),
+    "model": ("lstm",),
+    "batching": ("stream", "window"),
+    "optimizer": (
+        *("sgd", "momentum", "adam", "adamw", "nadam", "adamax", "adagrad", "adadelta", "rmsprop"),
+        *("adafactor", "lion", "lamb", "muon"),
+    ),
+    "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+    "strategy": ("auto", "one_device", "mirrored"),
+    "jit": ("auto", "on", "off"),
+    "resume": ("auto", "never", "must"),
+}
+
+FIELDS = config.FIELDS | {field.name: field for field in dataclasses.fields(config.RunOptions)}
+
+
+def message_of(**settings):
+    """The text of the InputError that a config with these settings ends in, or None."""
+    try:
+        from_flat(settings)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def refusal(name, value):
+    """The text with which the check of one setting alone refuses a value, or None."""
+    try:
+        config.check(FIELDS[name], value)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def test_the_table_has_every_number():
+    numbers = [name for name, field in FIELDS.items() if config.kind_of(field)[0] in (int, float)]
+    assert sorted(numbers) == sorted(NUMBERS)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_bounds(name):
+    good, bad = NUMBERS[name]
+    for value in good:
+        assert refusal(name, value) is None
+    for value in bad:
+        assert refusal(name, value).startswith(f"--{name}={value} is out of range; expected ")
+        assert refusal(name, value) == message_of(**{name: value})
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_what_is_no_number_is_refused(name):
+    kind, optional = config.kind_of(FIELDS[name])
+    for value in ("7", True, [7], b"7"):
+        assert refusal(name, value) == f"--{name}={value!r}: expected {config.expected(FIELDS[name])}"
+    if kind is int:
+        assert refusal(name, 7.0) == f"--{name}=7.0: expected {config.expected(FIELDS[name])}"
+    else:
+        for value in (math.nan, math.inf, -math.inf):
+            expected = config.expected(FIELDS[name])
+            assert refusal(name, value) == f"--{name}={value} is out of range; expected {expected}"
+    assert (refusal(name, None) is None) == optional
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names(name):
+    for value in NAMES[name]:
+        assert refusal(name, value) is None
+    assert FIELDS[name].metadata["choices"] == NAMES[name]
+    message = f"--{name}=zzz is unknown; choose one of {', '.join(NAMES[name])}"
+    assert refusal(name, "zzz") == message
+    assert refusal(name, NAMES[name][0].upper()) is not None
+
+
+def test_the_table_has_every_choice():
+    assert sorted(NAMES) == sorted(name for name, field in FIELDS.items() if field.metadata["choices"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dropout": 1.0}, "--dropout=1.0 is out of range; expected a number of at least 0 and below 1"),
+        ({"learning_rate": math.nan}, "--learning_rate=nan is out of range; expected a number above 0"),
+        (
+            {"seed": 2**31},
+            "--seed=2147483648 is out of range; expected a whole number of at least 0 and of at most 2147483647",
+        ),
+        ({"steps": 2**31}, "--steps=2147483648 is out of range; expected at most 2147483647"),
+        ({"steps": "ten"}, "--steps='ten': expected a whole number of at least 1"),
+        ({"batch_size": None}, "--batch_size=None: expected a whole number of at least 1"),
+        ({"byte_fallback": 1}, "--byte_fallback=1: expected true or false"),
+        ({"corpus": 5}, "--corpus=5: expected a text"),
+        ({"model": "lsmt"}, "--model=lsmt is unknown, did you mean 'lstm'?; choose one of lstm"),
+        ({"jit": "onn"}, "--jit=onn is unknown, did you mean 'on'?; choose one of auto, on, off"),
+        ({"embeding_dim": 5}, "setting 'embeding_dim' is unknown, did you mean 'embedding_dim'?"),
+        ({"zzz": 5}, "setting 'zzz' is unknown"),
+        (
+            {"steps": 7, "epochs": 3},
+            "--steps=7 and --epochs=3 contradict each other; give one of them, and clear the other one, "
+            "if a flagfile sets it, with --steps= or --epochs=",
+        ),
+        (
+            {"batch_size": 32, "replicas": 3, "micro_batches": 5},
+            "--batch_size=32 rows can't be shared evenly by 3 replicas x 5 micro-batches; take a multiple of 15",
+        ),
+        (
+            {"batch_size": 32, "micro_batches": 7},
+            "--batch_size=32 rows can't be shared evenly by 1 replicas x 7 micro-batches; take a multiple of 7",
+        ),
+        (
+            {"strategy": "one_device", "replicas": 2},
+            "--strategy=one_device and --replicas=2 contradict each other; use --strategy=mirrored",
+        ),
+        (
+            {"learning_rate_schedule": "cosine:warmup=7", "warmup_steps": 5},
+            "the warm-up is given twice: --warmup_steps=5 and warmup=7 in 'cosine:warmup=7'",
+        ),
+        (
+            {"dropout_schedule": "plateau"},
+            "--dropout_schedule=plateau is not possible; plateau is for the learning rate only",
+        ),
+        (
+            {"dropout": 0.5, "dropout_schedule": "linear:initial=0,final=2"},
+            "--dropout=0.5 times --dropout_schedule=linear:initial=0,final=2 reaches 1; "
+            "a dropout rate has to stay below 1",
+        ),
+        (
+            {"optimizer": "sgd", "beta_1": 0.9},
+            "--beta_1=0.9 has no meaning for --optimizer=sgd; leave it out, or take one of "
+            "adam, adamw, nadam, adamax, lion, lamb",
+        ),
+        (
+            {"sample_prompt": "To be\n"},
+            "--sample_prompt='To be\\n' has a line feed, a blank at its end or bytes that are no UTF-8, "
+            "which no flagfile can hold; leave them out",
+        ),
+    ],
+)
+def test_whole_messages(settings, message):
+    assert message_of(**settings) == message
+
+
+@pytest.mark.parametrize("name", ["learning_rate_schedule", "dropout_schedule"])
+@pytest.mark.parametrize("text", ["cosin", "cosine:finl=1", "linear:final=nan"])
+def test_schedules_are_checked_before_the_run(name, text):
+    assert message_of(**{name: text}).startswith("schedule ")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"steps": 7, "epochs": None},
+        {"epochs": 3},
+        {"batch_size": 30, "replicas": 3, "micro_batches": 5},
+        {"strategy": "one_device", "replicas": 1},
+        {"strategy": "mirrored", "replicas": 2},
+        {"learning_rate_schedule": "cosine", "warmup_steps": 5},
+        {"learning_rate_schedule": "plateau:patience=3"},
+        {"dropout": 0.5, "dropout_schedule": "linear:initial=0,final=1.9"},
+        {"dropout": 0.0, "dropout_schedule": "linear:initial=0,final=99"},
+        {"optimizer": "adam", "beta_1": 0.5, "beta_2": 0.9},
+        {"sample_prompt": "# 'quoted' --flag=\"a b\" \t月"},
+        # A warm-up or an interval longer than the run is allowed.
+        {"steps": 10, "warmup_steps": 99, "eval_every": 100, "checkpoint_every": 101, "log_every": 102},
+        {"learning_rate": 1},
+    ],
+)
+def test_what_is_allowed_gives_no_message(settings):
+    assert message_of(**settings) is None
+
+
+@pytest.mark.parametrize("text", ["To be ", "a\nb", "a\rb", "\t", "\udcff", "a\u3000"])
+@pytest.mark.parametrize("name", ["corpus", "sample_prompt", "run_dir"])
+def test_a_text_that_no_flagfile_can_hold_is_refused(name, text):
+    assert "no flagfile can hold" in refusal(name, text)
+
+
+def test_the_fixed_defaults():
+    settings, options = Config().flat(), config.RunOptions()
+    fixed = {
+        "on_bad_text": "error",
+        "optimizer": "adamw",
+        "clip_norm": 1.0,
+        "log_every": 10,
+        "strategy": "auto",
+        "jit": "auto",
+        "precision": "float32",
+        "corpus": "python-docs",
+        "tie_embeddings": False,
+        "steps": None,
+        "epochs": None,
+    }
+    assert {name: settings[name] for name in fixed} == fixed
+    assert (options.run_dir, options.resume) == (None, "auto")
+
+
+def test_defaults_pass_their_own_checks():
+    for field in FIELDS.values():
+        assert refusal(field.name, field.default) is None
+        assert field.metadata["help"]
+
+
+def test_every_name_is_used_once():
+    kinds = [config.RunOptions, *config.GROUPS.values()]
+    names = [field.name for kind in kinds for field in dataclasses.fields(kind)]
+    assert len(names) == len(set(names))
+    assert list(config.GROUPS) == [field.name for field in dataclasses.fields(Config)]
+
+
+def test_flat_and_back():
+    settings = {
+        "vocab_size": 99,
+        "num_layers": 3,
+        "dropout": 0.25,
+        "steps": 13,
+        "beta_2": 0.95,
+        "log_every": 7,
+        "batching": "window",
+    }
+    flat = from_flat(settings).flat()
+    assert {name: value for name, value in flat.items() if value != Config().flat()[name]} == settings
+    assert from_flat(flat) == from_flat(settings) != Config()
+    assert list(flat) == list(config.FIELDS)
+
+
+def test_nothing_can_be_changed_afterwards():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().model = config.ModelConfig(num_layers=2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().model.num_layers = 2
+
+
+def test_batching_has_the_default_of_the_family():
+    assert Config().batching == "stream"
+    assert from_flat({"batching": "window"}).batching == "window"
+
+
+def test_an_error_is_one_line():
+    assert str(InputError("a\n  b\tc ")) == "a b c"
