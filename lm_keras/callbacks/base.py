@@ -10,6 +10,9 @@ import keras
 class StepCallback(keras.callbacks.Callback):
     """A callback that knows the global step and may have a state to save."""
 
+    interval: int | None = None
+    """Steps between the steps at which this callback does something; the own loop ends a call there."""
+
     @property
     def own_loop(self) -> bool:
         """Tell whether the project's own loop is running this callback, and not `fit`."""

@@ -27,7 +27,7 @@ class Checkpoint(StepCallback):
         progress: Callable[[], dict] = dict,
     ):
         super().__init__()
-        self._checkpoints, self._every, self._tensors, self._progress = checkpoints, every, tensors, progress
+        self._checkpoints, self.interval, self._tensors, self._progress = checkpoints, every, tensors, progress
         self.best_loss: float | None = None
         self._valid_loss: float | None = None
         self._improved = False
@@ -40,7 +40,7 @@ class Checkpoint(StepCallback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._last_step = self.step(logs)
-        if self.own_loop and (self._improved or self._last_step % self._every == 0):
+        if self.own_loop and (self._improved or self._last_step % self.interval == 0):
             self.save(self._last_step)
         elif self.own_loop:
             self._valid_loss = None

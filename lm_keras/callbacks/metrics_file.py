@@ -10,6 +10,14 @@ TRAINING_FIELDS = (
     "gradient_norm", "data_wait", "tokens_per_second", "seconds",
 )  # fmt: skip
 
+EVALUATION_FIELDS = (
+    "step", "split", "tokens", "bytes", "words", "characters", "unknown", "nats_per_token", "perplexity",
+    "word_perplexity", "bits_per_byte", "bits_per_character", "accuracy", "context", "stride",
+)  # fmt: skip
+
+_WHOLE = {"step", "tokens", "bytes", "words", "characters", "unknown", "context", "stride"}
+"""Counts, which Keras turns into floats on their way to a callback."""
+
 
 class MetricsFile(StepCallback):
     """Append training lines every `every` steps, and a line for each evaluation.
@@ -21,22 +29,25 @@ class MetricsFile(StepCallback):
 
     def __init__(self, path: Path, every: int):
         super().__init__()
-        self._path, self._every = path, every
+        self._path, self.interval = path, every
         self._evaluations: list[dict] = []
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.step(logs)
         lines = []
-        if step % self._every == 0:
+        if step % self.interval == 0:
             fields = {"step": step, **{name: value for name, value in (logs or {}).items() if name != "step"}}
             lines.append({name: fields[name] for name in TRAINING_FIELDS if name in fields})
         self._write([*lines, *self._evaluations])
 
     def on_test_end(self, logs=None):
-        fields = {name: value for name, value in (logs or {}).items() if name != "loss"}
-        self._evaluations.append({"step": self.step(logs), "split": "valid", **fields} if fields else {})
+        fields = {"step": self.step(logs), "split": "valid", **(logs or {})}
+        names = [name for name in EVALUATION_FIELDS if name in fields] if self.own_loop else list(fields)
+        whole = {name for name in names if name in _WHOLE and fields[name] is not None}
+        self._evaluations.append(
+            {name: int(fields[name]) if name in whole else fields[name] for name in names}
+        )
         if not self.own_loop:
-            self._evaluations[-1]["loss"] = (logs or {}).get("loss")
             self._write(self._evaluations)
 
     def _write(self, lines):

@@ -23,12 +23,12 @@ class TextSamples(StepCallback):
         self, tokenizer, prompts: list[str], every: int, show: Callable[[int, dict[str, str]], None]
     ):
         super().__init__()
-        self._tokenizer, self._prompts, self._every, self._show = tokenizer, prompts, every, show
+        self._tokenizer, self._prompts, self.interval, self._show = tokenizer, prompts, every, show
         self._sampler = None
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.step(logs)
-        if self.own_loop and step % self._every == 0:
+        if self.own_loop and step % self.interval == 0:
             self._draw(step)
 
     def on_epoch_end(self, epoch, logs=None):

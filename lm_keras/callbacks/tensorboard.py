@@ -27,7 +27,7 @@ class TensorBoard(StepCallback):
 
     def __init__(self, folder: Path, every: int, flags: str = ""):
         super().__init__()
-        self._folder, self._every, self._flags = Path(folder), every, flags
+        self._folder, self.interval, self._flags = Path(folder), every, flags
         self._writers = {}
 
     def on_train_begin(self, logs=None):
@@ -37,7 +37,7 @@ class TensorBoard(StepCallback):
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.step(logs)
-        if step % self._every == 0:
+        if step % self.interval == 0:
             values = dict(logs or {})
             values.setdefault("learning_rate", float(self.model.optimizer.learning_rate.numpy()))
             self._scalars("train", step, {tag: values.get(tag) for tag in TRAINING_TAGS})

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
 from lm_keras.data.store import write_folder
@@ -17,6 +18,8 @@ from lm_keras.errors import InputError
 
 _PROGRESS = "progress.json"
 _PREFIX = "state"
+
+Tensors = dict[str, list[keras.Variable | tf.Variable]]
 
 
 class Checkpoints:
@@ -32,12 +35,12 @@ class Checkpoints:
         self.folder, self._keep, self._warn = Path(folder), keep, warn
         self._checked: dict[Path, str] = {}
 
-    def save(self, step: int, tensors: dict, progress: dict) -> None:
+    def save(self, step: int, tensors: Tensors, progress: dict) -> None:
         """Write a checkpoint, then delete those that are neither new nor the best.
 
         Args:
             step: optimizer steps that were done.
-            tensors: what `tf.train.Checkpoint` tracks, by name.
+            tensors: lists of variables, by name: the weights, the optimizer's slots and so on.
             progress: JSON values; `valid_loss`, if there, decides which checkpoint is the best.
 
         Raises:
@@ -49,7 +52,7 @@ class Checkpoints:
 
         def fill(path: Path) -> None:
             try:
-                tf.train.Checkpoint(**tensors).write(str(path / _PREFIX))
+                _tracked(tensors).write(str(path / _PREFIX))
             except tf.errors.OpError as error:
                 raise OSError(None, _first_line(error), str(folder)) from None
             content = {
@@ -109,7 +112,7 @@ class Checkpoints:
         """Return the JSON values of a checkpoint."""
         return json.loads((self._path(step) / _PROGRESS).read_text())
 
-    def restore(self, step: int, tensors: dict, everything: bool = True) -> None:
+    def restore(self, step: int, tensors: Tensors, everything: bool = True) -> None:
         """Read the tensors of a checkpoint.
 
         Args:
@@ -121,7 +124,7 @@ class Checkpoints:
             InputError: the checkpoint does not fit.
         """
         try:
-            status = tf.train.Checkpoint(**tensors).read(str(self._path(step) / _PREFIX))
+            status = _tracked(tensors).read(str(self._path(step) / _PREFIX))
             status.assert_existing_objects_matched()
             if everything:
                 status.assert_consumed()
@@ -142,6 +145,27 @@ class Checkpoints:
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
+
+
+def _tracked(tensors: Tensors) -> tf.train.Checkpoint:
+    """Name every variable by its place and name.
+
+    `tf.train.Checkpoint(model=model)` would leave out layers that a Keras model holds in a list, without a word.
+    """
+    groups = {
+        group: tf.train.Checkpoint(
+            **{
+                f"{place:04d}_{variable.name.split(':')[0]}": _plain(variable)
+                for place, variable in enumerate(variables)
+            }
+        )
+        for group, variables in tensors.items()
+    }
+    return tf.train.Checkpoint(**groups)
+
+
+def _plain(variable) -> tf.Variable:
+    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def _sha256(path: Path) -> str:

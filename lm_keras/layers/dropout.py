@@ -85,6 +85,7 @@ class ScheduledDropout(keras.layers.Layer):
             initializer=keras.initializers.Constant(rate),
             trainable=False,
             dtype="float32",
+            autocast=False,
             name="rate",
         )
         self.seed_generator = keras.random.SeedGenerator(seed)

@@ -33,17 +33,20 @@ class LSTM(keras.layers.Layer):
         self.init_scale = init_scale
 
     def build(self, input_shape):
-        scale = self.init_scale
-        uniform = keras.initializers.RandomUniform(-scale, scale) if scale else None
+        def initializer(usual):
+            # One for each matrix: Keras's initializers give the same numbers whenever they are called.
+            scale = self.init_scale
+            return keras.initializers.RandomUniform(-scale, scale) if scale else usual
+
         self.kernel = self.add_weight(
             shape=(input_shape[-1], 4 * self.units),
-            initializer=uniform or "glorot_uniform",
+            initializer=initializer("glorot_uniform"),
             autocast=False,
             name="kernel",
         )
         self.recurrent_kernel = self.add_weight(
             shape=(self.units, 4 * self.units),
-            initializer=uniform or "orthogonal",
+            initializer=initializer("orthogonal"),
             autocast=False,
             name="recurrent_kernel",
         )

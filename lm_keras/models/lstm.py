@@ -62,13 +62,13 @@ class LSTMLanguageModel(keras.Model):
         # Products are cast where they happen; the weights themselves and the carried state stay float32.
         super().__init__(autocast=False, **kwargs)
         policy = self.dtype_policy
-        uniform = keras.initializers.RandomUniform(-init_scale, init_scale) if init_scale else None
+        self.init_scale = init_scale
         self.vocab_size = vocab_size
         self.tie_embeddings = tie_embeddings
         self.embedding = keras.layers.Embedding(
             vocab_size,
             embedding_dim,
-            embeddings_initializer=uniform or "uniform",
+            embeddings_initializer=self._initializer("uniform"),
             dtype=policy,
             name="embedding",
         )
@@ -85,19 +85,23 @@ class LSTMLanguageModel(keras.Model):
             layer.build((None, None, width))
         self.projection = None
         if tie_embeddings and hidden_units != embedding_dim:
-            self.projection = self._matrix((hidden_units, embedding_dim), uniform, "projection")
+            self.projection = self._matrix((hidden_units, embedding_dim), "projection")
         self.output_kernel = None
         if not tie_embeddings:
-            self.output_kernel = self._matrix((hidden_units, vocab_size), uniform, "output_kernel")
+            self.output_kernel = self._matrix((hidden_units, vocab_size), "output_kernel")
         self.output_bias = self.add_weight(
             shape=(vocab_size,), initializer="zeros", autocast=False, name="output_bias"
         )
         self.built = True
 
-    def _matrix(self, shape, uniform, name):
-        return self.add_weight(
-            shape=shape, initializer=uniform or "glorot_uniform", autocast=False, name=name
-        )
+    def _initializer(self, usual):
+        # One for each matrix: Keras's initializers give the same numbers whenever they are called.
+        scale = self.init_scale
+        return keras.initializers.RandomUniform(-scale, scale) if scale else usual
+
+    def _matrix(self, shape, name):
+        initializer = self._initializer("glorot_uniform")
+        return self.add_weight(shape=shape, initializer=initializer, autocast=False, name=name)
 
     def initial_state(self, batch_size, length=None):
         """Return the state before a document: `{"h", "c"}` of zeros [B, H] for every layer."""

@@ -260,5 +260,5 @@ def restore_for_reading(folder: RunFolder, checkpoint: str, warn) -> tuple[keras
             "go on training it first"
         )
     model = FAMILIES[config.model.model](config, tokenizer.vocab_size)
-    checkpoints.restore(step, {"model": model}, everything=False)
+    checkpoints.restore(step, {"model": model.variables}, everything=False)
     return model, step

@@ -101,11 +101,15 @@ class TrainingStep:
             return k + 1, total, [a.write(k, value) for a, value in zip(arrays, tf.nest.flatten(after))]
 
         zeros = [tf.zeros(shape) for shape in [v.shape for v in self._variables] + [[]] * 3]
-        arrays = [tf.TensorArray(value.dtype, micro_batches) for value in tf.nest.flatten(state)]
+        arrays = [
+            tf.TensorArray(value.dtype, micro_batches, element_shape=[self._rows, *value.shape[1:]])
+            for value in tf.nest.flatten(state)
+        ]
         _, total, arrays = tf.while_loop(
             lambda k, *_: k < micro_batches, one_more, (tf.constant(0), zeros, arrays), parallel_iterations=1
         )
-        return total, tf.nest.pack_sequence_as(state, [array.concat() for array in arrays])
+        flat = [tf.reshape(a.stack(), v.shape) for a, v in zip(arrays, tf.nest.flatten(state))]
+        return total, tf.nest.pack_sequence_as(state, flat)
 
     def _gradients_of_micro_batch(self, batch, state, step, rate, first_row):
         """Return the sums [gradients ..., nats, correct, weight] and the state after the batch."""

@@ -94,11 +94,10 @@ class Trainer:
             tf.nest.map_structure(
                 lambda variable, value: variable.assign(self._gathered(value)), self._carried, self._state
             )
-        carried = {str(i): variable for i, variable in enumerate(tf.nest.flatten(self._carried))}
         return {
-            "model": self.model,
-            "optimizer": self.model.optimizer,
-            "carried": tf.train.Checkpoint(**{f"state_{name}": value for name, value in carried.items()}),
+            "model": self.model.variables,
+            "optimizer": self.model.optimizer.variables,
+            "carried": tf.nest.flatten(self._carried),
         }
 
     def progress(self) -> dict:
@@ -138,7 +137,7 @@ class Trainer:
         self.model.stop_training = False
         self._stateful = [c for c in listed.callbacks if isinstance(c, StepCallback)]
         schedules = [c for c in listed.callbacks if isinstance(c, ScheduleCallback)]
-        self._stops_at = {"eval": eval_every, "log": log_every, "epoch": per_epoch}
+        self._intervals = {eval_every, log_every, per_epoch, *(c.interval for c in self._stateful if c.interval)}
         batches = self._batches()
         self._state = self._scattered()
         with _Signals() as signals:
@@ -154,11 +153,11 @@ class Trainer:
                     listed.on_epoch_begin(epoch)
                 listed.on_train_batch_begin(self.step % per_epoch)
                 logs = self._call(batches, schedules)
+                if self.step % log_every == 0:  # Before a callback saves: the next line begins after this step.
+                    self.meter = Meter()
                 if self._evaluate and (self.step % eval_every == 0 or self.step == self.total_steps):
                     logs.update(self._validated(listed))
                 listed.on_train_batch_end((self.step - 1) % per_epoch, logs)
-                if self.step % log_every == 0:
-                    self.meter = Meter()
                 if self.step % per_epoch == 0:
                     listed.on_epoch_end(epoch, logs)
             self.signal = signals.received
@@ -167,7 +166,7 @@ class Trainer:
     def _call(self, batches, schedules: list[ScheduleCallback]) -> dict:
         """Carry out steps up to the next event and return the logs."""
         first, size = self.step, self.config.running.steps_per_call
-        count = min([size, self.total_steps - first, *(n - first % n for n in self._stops_at.values())])
+        count = min(size, self.total_steps - first, *(n - first % n for n in self._intervals))
         tables = {schedule.name: schedule.table(first, count) for schedule in schedules}
         rates = self._scaled_rates(tables["learning_rate"])
         dropouts = tables.get("dropout", [self.config.model.dropout] * count)
