@@ -130,6 +130,12 @@ class LanguageModel:
                 "other text is scored with --corpus=text:GLOB"
             )
         data = prepare(self.config.data, self.tokenizer, say)
+        now = data.report["splits"].get(split, {})
+        if now.get("fingerprint") != self._data["splits"][split]["fingerprint"]:
+            raise InputError(
+                f"the {split} text of {self._data['splits'][split]['corpus']} has changed since the run began; "
+                "restore it, or score other text with --corpus=text:GLOB"
+            )
         return data.splits[split]
 
     def _other_text(self, corpus: str, say) -> TokenStore:

@@ -258,6 +258,10 @@ class Config:
                     f"--{name}={getattr(learning, name)} has no meaning for --optimizer={learning.optimizer}; "
                     f"leave it out, or take one of {', '.join(WITH_BETAS)}"
                 )
+        if learning.optimizer == "lion" and learning.beta_1 == 0:
+            raise InputError(
+                "--beta_1=0 would leave --optimizer=lion the sign of the gradient; give it a number above 0"
+            )
         largest = self.model.dropout * schedules.largest(learning.dropout_schedule)
         if largest >= 1:
             raise InputError(

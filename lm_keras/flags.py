@@ -17,7 +17,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from lm_keras import config
-from lm_keras.errors import InputError
+from lm_keras.errors import InputError, nearest
 
 flags.disclaim_key_flags()
 
@@ -105,6 +105,7 @@ def flagfile_of(settings: dict[str, Any]) -> str:
 
 
 def _parse(argv: list[str]) -> list[str]:
+    flags.FLAGS.set_gnu_getopt(True)  # Flags may follow a command.
     try:
         rest = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
@@ -118,10 +119,6 @@ def _parse(argv: list[str]) -> list[str]:
     except SystemExit:
         # Only the help flags exit while flags are read, and absl gives them code 1 even so.
         sys.exit(0)
-    if len(rest) > 1:
-        _fail(
-            f"{rest[1]!r} is left over on the command line; every setting is a flag, --name=value, see --help"
-        )
     return rest
 
 
@@ -130,17 +127,20 @@ def _fail(error: Any) -> None:
     sys.exit(1)
 
 
-def run(main: Callable[[], int | None]) -> None:
+def run(main: Callable[..., int | None], commands: tuple[str, ...] = ()) -> None:
     """Parse the command line, call `main` and exit with its code.
 
     Exit codes: 0 done, 1 bad input, 130 and 143 stopped by SIGINT or SIGTERM.
+
+    Args:
+        main: does the script's work; it reads its flags with `read`.
+        commands: words of which the command line must hold one, which `main` is then called with.
     """
 
     def guarded(argv: list[str]) -> int:
-        del argv
         logging.set_verbosity(logging.ERROR)
         try:
-            return main() or 0
+            return main(*_command(argv[1:], commands)) or 0
         except InputError as error:
             _fail(error)
         except OSError as error:
@@ -154,6 +154,17 @@ def run(main: Callable[[], int | None]) -> None:
         return 1
 
     app.run(guarded, flags_parser=_parse)
+
+
+def _command(words: list[str], commands: tuple[str, ...]) -> list[str]:
+    if len(words) > bool(commands):
+        raise InputError(
+            f"{words[-1]!r} is left over on the command line; every setting is a flag, --name=value, see --help"
+        )
+    if commands and (not words or words[0] not in commands):
+        given = f"{words[0]!r} is unknown{nearest(words[0], commands)}" if words else "a command is missing"
+        raise InputError(f"{given}; expected one of {', '.join(commands)}")
+    return words
 
 
 def _os_error(error: OSError) -> str:

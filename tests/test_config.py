@@ -176,6 +176,10 @@ def test_the_table_has_every_choice():
             "adam, adamw, nadam, adamax, lion, lamb",
         ),
         (
+            {"optimizer": "lion", "beta_1": 0.0},
+            "--beta_1=0 would leave --optimizer=lion the sign of the gradient; give it a number above 0",
+        ),
+        (
             {"sample_prompt": "To be\n"},
             "--sample_prompt='To be\\n' has a line feed, a blank at its end or bytes that are no UTF-8, "
             "which no flagfile can hold; leave them out",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.checkpoints.state import Checkpoints
+from lm_keras.objectives.metrics import finite
 
 
 class Checkpoint(StepCallback):
@@ -27,14 +28,19 @@ class Checkpoint(StepCallback):
         progress: Callable[[], dict] = dict,
     ):
         super().__init__()
-        self._checkpoints, self.interval, self._tensors, self._progress = checkpoints, every, tensors, progress
+        self._checkpoints, self.interval, self._tensors, self._progress = (
+            checkpoints,
+            every,
+            tensors,
+            progress,
+        )
         self.best_loss: float | None = None
         self._valid_loss: float | None = None
         self._improved = False
         self._last_step = 0
 
     def on_test_end(self, logs=None):
-        self._valid_loss = (logs or {}).get("loss")
+        self._valid_loss = finite((logs or {}).get("loss"))
         if self._valid_loss is not None and (self.best_loss is None or self._valid_loss < self.best_loss):
             self.best_loss, self._improved = self._valid_loss, True
 
@@ -56,7 +62,9 @@ class Checkpoint(StepCallback):
     def save(self, step: int) -> None:
         """Save now, unless this step has been saved."""
         tensors = (
-            self._tensors() if self._tensors else {"model": self.model, "optimizer": self.model.optimizer}
+            self._tensors()
+            if self._tensors
+            else {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
         )
         self._checkpoints.save(step, tensors, {**self._progress(), "valid_loss": self._valid_loss})
         self._valid_loss, self._improved = None, False

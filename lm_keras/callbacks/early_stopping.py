@@ -15,13 +15,13 @@ class EarlyStopping(StepCallback):
     def __init__(self, patience: int):
         super().__init__()
         self.patience = patience
-        self.best, self.waited = None, 0
+        self.best, self.waited = float("inf"), 0
 
     def on_test_end(self, logs=None):
         loss = (logs or {}).get("loss")
         if loss is None:
             return
-        if self.best is None or loss < self.best:
+        if loss < self.best:
             self.best, self.waited = loss, 0
             return
         self.waited += 1
@@ -29,9 +29,10 @@ class EarlyStopping(StepCallback):
             self.model.stop_training = True
 
     def state(self):
-        return {"best": self.best, "waited": self.waited}
+        return {"best": self.best if self.best != float("inf") else None, "waited": self.waited}
 
     def restore(self, state):
-        self.best, self.waited = state["best"], state["waited"]
+        self.best = float("inf") if state["best"] is None else state["best"]
+        self.waited = state["waited"]
         if self.waited >= self.patience:
             self.model.stop_training = True

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from lm_keras.callbacks.base import StepCallback
+from lm_keras.objectives.metrics import finite
 
 TRAINING_FIELDS = (
     "step", "loss", "perplexity", "bits_per_byte", "accuracy", "learning_rate", "dropout",
@@ -53,5 +54,9 @@ class MetricsFile(StepCallback):
     def _write(self, lines):
         if lines:
             with open(self._path, "a") as file:
-                file.write("".join(json.dumps(line) + "\n" for line in lines))
+                file.write("".join(json.dumps(_finite(line)) + "\n" for line in lines))
         self._evaluations = []
+
+
+def _finite(line: dict) -> dict:
+    return {name: finite(value) if isinstance(value, float) else value for name, value in line.items()}

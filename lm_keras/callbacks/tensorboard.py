@@ -8,6 +8,7 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto import event_pb2
 
 from lm_keras.callbacks.base import StepCallback
+from lm_keras.objectives.metrics import finite
 
 TRAINING_TAGS = (
     "loss", "perplexity", "bits_per_byte", "accuracy", "learning_rate", "dropout", "gradient_norm",
@@ -59,16 +60,12 @@ class TensorBoard(StepCallback):
                 tf.summary.text(f"sample_{number}", shown)
         self._writer("valid").flush()
 
-    def flush(self) -> None:
-        """Make everything visible that was written so far."""
-        for writer in self._writers.values():
-            writer.flush()
-
     def _scalars(self, run, step, values):
         with self._writer(run).as_default(step=step):
             for tag, value in values.items():
-                if value is not None:
+                if finite(value) is not None:
                     tf.summary.scalar(tag, value)
+        self._writer(run).flush()  # A checkpoint that follows must not be ahead of the curves.
 
     def _writer(self, run):
         if run not in self._writers:
@@ -80,7 +77,7 @@ def forget_after(folder: Path, step: int) -> None:
     """Drop all events beyond `step`, so that a run which goes on from there draws one line.
 
     All event files of a run become one file, without what lies beyond the step and without a half-written
-    last record.
+    last record. To be killed in here does no harm: the next call finds the same records and keeps each once.
 
     Args:
         folder: the `events` folder; need not exist.
@@ -90,16 +87,18 @@ def forget_after(folder: Path, step: int) -> None:
         files = sorted(run.glob("events.out.tfevents.*"))
         if not files:
             continue
-        kept = []
+        kept = {}
         for file in files:
             for record in RawEventFileLoader(str(file)).Load():
                 event = event_pb2.Event.FromString(record)
                 if event.step <= step and not (kept and event.HasField("file_version")):
-                    kept.append(record)
-        merged = files[0].with_name(files[0].name + ".merged")
+                    kept[record] = None
+        merged = run / ".merged"  # Not a name that the pattern above finds.
         with tf.io.TFRecordWriter(str(merged)) as writer:
             for record in kept:
                 writer.write(record)
+        with open(merged, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(merged, files[0])
         for file in files[1:]:
             file.unlink()

@@ -59,6 +59,7 @@ class RunFolder:
         made = not self.path.exists()
         lock = self._locked()
         try:
+            self._sweep()
             yield
         finally:
             if made and not self.exists:
@@ -85,6 +86,13 @@ class RunFolder:
             raise InputError(
                 f"cannot write to --run_dir={self.path}: {error.strerror}; choose a folder that can be written"
             ) from None
+
+    def _sweep(self) -> None:
+        """Delete what a killed process left half-written; nobody else writes while the lock is held."""
+        for unfinished in (self.path / "checkpoints").glob(".unfinished-*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        for unfinished in [*self.path.glob(".*.tmp"), *(self.path / "tokenizer").glob(".*.tmp")]:
+            unfinished.unlink(missing_ok=True)
 
     def forget_results(self) -> None:
         """Delete the results of a run that goes on."""

@@ -1,7 +1,7 @@
 """Checkpoints: written whole or not at all, checked when read, the newest valid one used.
 
 `checkpoints/step-00000500/` holds `state.index` and `state.data-*`, written by `tf.train.Checkpoint`, and
-`progress.json` with everything that is no tensor, and the sha256 of the other files.
+`progress.json` with everything that is no tensor, the sha256 of the other files and one of itself.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from lm_keras.errors import InputError
 
 _PROGRESS = "progress.json"
 _PREFIX = "state"
+_OWN_SUM = "sha256_of_this"
 
 Tensors = dict[str, list[keras.Variable | tf.Variable]]
 
@@ -48,7 +49,9 @@ class Checkpoints:
         """
         folder = self._path(step)
         if folder.exists():
-            return
+            if not self.problem(step):
+                return
+            shutil.rmtree(folder, ignore_errors=True)
 
         def fill(path: Path) -> None:
             try:
@@ -60,6 +63,7 @@ class Checkpoints:
                 **progress,
                 "sha256": {p.name: _sha256(p) for p in sorted(path.iterdir())},
             }
+            content[_OWN_SUM] = _sum_of(content)
             (path / _PROGRESS).write_text(json.dumps(content, indent=1) + "\n")
 
         write_folder(folder, fill)
@@ -97,7 +101,10 @@ class Checkpoints:
 
     def _check(self, folder: Path) -> str:
         try:
-            sums = json.loads((folder / _PROGRESS).read_text())["sha256"]
+            content = json.loads((folder / _PROGRESS).read_text())
+            own, sums = content.pop(_OWN_SUM, None), content["sha256"]
+            if own not in (None, _sum_of(content)):
+                return f"{_PROGRESS} has other content than was written"
             for name, expected in sums.items():
                 path = folder / Path(name).name
                 if not path.exists():
@@ -166,6 +173,10 @@ def _tracked(tensors: Tensors) -> tf.train.Checkpoint:
 
 def _plain(variable) -> tf.Variable:
     return variable.value if isinstance(variable, keras.Variable) else variable
+
+
+def _sum_of(content: dict) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

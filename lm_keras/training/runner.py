@@ -174,10 +174,7 @@ class _Run:
     def _restore(self) -> None:
         folder, step = self.folder, self.checkpoints.newest()
         if step is None and self.checkpoints.steps():
-            raise InputError(
-                f"every checkpoint in {self.checkpoints.folder} is damaged; restore one from a copy, "
-                "or begin a new run with another --run_dir"
-            )
+            raise _all_damaged(self.checkpoints)
         truncate_lines_after(folder.path / "metrics.jsonl", step or 0)
         forget_after(folder.path / "events", step or 0)
         if step is not None:
@@ -237,6 +234,13 @@ class _Run:
         }
 
 
+def _all_damaged(checkpoints: Checkpoints) -> InputError:
+    return InputError(
+        f"every checkpoint in {checkpoints.folder} is damaged; restore one from a copy, "
+        "or begin a new run with another --run_dir"
+    )
+
+
 def restore_for_reading(folder: RunFolder, checkpoint: str, warn) -> tuple[keras.Model, int]:
     """Build the network of a run and read its weights.
 
@@ -253,7 +257,17 @@ def restore_for_reading(folder: RunFolder, checkpoint: str, warn) -> tuple[keras
     """
     config, tokenizer = folder.config(), folder.tokenizer()
     checkpoints: Checkpoints = folder.checkpoints(warn=warn)
-    step = checkpoints.best() if checkpoint == "best" else checkpoints.newest()
+    if checkpoint == "best":
+        step = checkpoints.best()
+        for damaged in filter(checkpoints.problem, checkpoints.steps()):
+            warn(
+                f"the checkpoint of step {damaged:,} is damaged ({checkpoints.problem(damaged)}); "
+                "using the best of the others"
+            )
+    else:
+        step = checkpoints.newest()
+    if step is None and checkpoints.steps() and all(map(checkpoints.problem, checkpoints.steps())):
+        raise _all_damaged(checkpoints)
     if step is None:
         raise InputError(
             f"the run in {folder.path} has no {'validated ' if checkpoint == 'best' else ''}checkpoint yet; "

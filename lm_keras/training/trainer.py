@@ -79,7 +79,9 @@ class Trainer:
             config.batching, len(store.tokens) - 1, batches.batch_size, batches.sequence_length, batches.seed
         )
         self.compiled_step = TrainingStep(model, model.optimizer, strategy, config)
-        self._rate_scale, self._rate_set, self._speed = 1.0, None, None
+        # What a callback sets the rate to is compared with what the loop set last, at first the optimizer's own.
+        self._rate_scale, self._rate_set = 1.0, float(model.optimizer.learning_rate.numpy())
+        self._speed: float | None = None
         state = model.initial_state(batches.batch_size, batches.sequence_length)
         self._carried = tf.nest.map_structure(lambda value: tf.Variable(value, trainable=False), state)
         self._state = None
@@ -106,6 +108,7 @@ class Trainer:
             "meter": dataclasses.asdict(self.meter),
             "seconds": self.seconds,
             "learning_rate_scale": self._rate_scale,
+            "learning_rate_set": self._rate_set,
             "callbacks": {type(callback).__name__: callback.state() for callback in self._stateful},
         }
 
@@ -115,7 +118,9 @@ class Trainer:
         self.meter = Meter(**progress["meter"])
         self.seconds = progress["seconds"]
         self._rate_scale = progress["learning_rate_scale"]
-        self._rate_set = float(self.model.optimizer.learning_rate.numpy())
+        # Not the optimizer's rate: a callback may have set that one after the last step.
+        self._rate_set = progress["learning_rate_set"]
+        self._state = None
         self._callback_states = progress["callbacks"]
 
     # The loop
@@ -137,9 +142,15 @@ class Trainer:
         self.model.stop_training = False
         self._stateful = [c for c in listed.callbacks if isinstance(c, StepCallback)]
         schedules = [c for c in listed.callbacks if isinstance(c, ScheduleCallback)]
-        self._intervals = {eval_every, log_every, per_epoch, *(c.interval for c in self._stateful if c.interval)}
+        self._intervals = {
+            eval_every,
+            log_every,
+            per_epoch,
+            *(c.interval for c in self._stateful if c.interval),
+        }
         batches = self._batches()
-        self._state = self._scattered()
+        if self._state is None:
+            self._state = self._scattered()
         with _Signals() as signals:
             listed.on_train_begin()
             for callback in self._stateful:
@@ -153,7 +164,9 @@ class Trainer:
                     listed.on_epoch_begin(epoch)
                 listed.on_train_batch_begin(self.step % per_epoch)
                 logs = self._call(batches, schedules)
-                if self.step % log_every == 0:  # Before a callback saves: the next line begins after this step.
+                if (
+                    self.step % log_every == 0
+                ):  # Before a callback saves: the next line begins after this step.
                     self.meter = Meter()
                 if self._evaluate and (self.step % eval_every == 0 or self.step == self.total_steps):
                     logs.update(self._validated(listed))
@@ -195,18 +208,19 @@ class Trainer:
         meter, counts = self.meter, self._store.counts
         measured = measures(meter.nats, meter.weight)
         bytes_per_token = counts.bytes / counts.tokens
-        loss = measured["nats_per_token"]
+        # Not the null of the files: callbacks such as TerminateOnNaN look at it.
+        loss = meter.nats / meter.weight if meter.weight else float("nan")
         if meter.timed_seconds:
             self._speed = meter.timed_tokens / meter.timed_seconds
         speed = self._speed
         tokens_per_step = meter.weight / meter.steps
         left = (self.total_steps - self.step) * tokens_per_step / speed if speed else None
-        lossless = not counts.unknown and loss is not None
+        lossless = not counts.unknown
         return {
             "step": self.step,
             "loss": loss,
             "perplexity": measured["perplexity"],
-            "bits_per_byte": loss / np.log(2) / bytes_per_token if lossless else None,
+            "bits_per_byte": finite(loss / np.log(2) / bytes_per_token) if lossless else None,
             "accuracy": finite(meter.correct / meter.weight) if meter.weight else None,
             "learning_rate": rate,
             "dropout": dropout,
@@ -220,7 +234,8 @@ class Trainer:
     def _validated(self, listed) -> dict:
         listed.on_test_begin()
         result = self._evaluate(self.step)
-        logs = {**result, "loss": result["nats_per_token"]}
+        loss = result["nats_per_token"]
+        logs = {**result, "loss": float("nan") if loss is None else loss}
         listed.on_test_end(logs)
         names = ("loss", "accuracy", "perplexity", "bits_per_byte")
         return {f"val_{name}": logs[name] for name in names if logs[name] is not None}

@@ -1,0 +1,142 @@
+"""Four CPU devices in one process, a text to learn, and small settings: every dimension another number."""
+
+import contextlib
+import io
+import json
+import os
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+# The replicas of these tests are CPU devices, on machines with GPUs too.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+import tensorflow as tf
+
+from lm_keras.config import Config, RunOptions, from_flat
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
+)
+
+
+def sentences(count: int, seed: int = 3) -> list[str]:
+    """Return lines of plain English that a small network can learn something from."""
+    pick = random.Random(seed).choice
+    words = [
+        ["The", "A", "This", "That"],
+        ["old", "red", "quiet", "happy", "small"],
+        ["cat", "dog", "bird", "tree", "house", "river", "king", "child"],
+        ["sees", "likes", "finds", "keeps", "follows"],
+        ["the cat", "a dog", "the bird", "a tree", "this house", "that river", "the king"],
+    ]
+    return [" ".join(map(pick, words)) + ".\n" for _ in range(count)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Keep tokenized text of all tests, and of the processes that they start, in one folder."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LM_KERAS_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def english():
+    """The text of all small runs: 300 lines, 9 KB."""
+    return "".join(sentences(300))
+
+
+@pytest.fixture(scope="session")
+def shared_corpus(tmp_path_factory, english):
+    """A file with that text that no test changes."""
+    path = tmp_path_factory.mktemp("text") / "english.txt"
+    path.write_text(english)
+    return path
+
+
+@pytest.fixture
+def corpus(tmp_path, english):
+    """A file with that text for a test of its own."""
+    path = tmp_path / "english.txt"
+    path.write_text(english)
+    return path
+
+
+TINY = {
+    "tokenizer": "char", "embedding_dim": 7, "hidden_units": 13, "sequence_length": 11, "batch_size": 12,
+    "steps": 24, "steps_per_call": 5, "log_every": 4, "eval_every": 8, "checkpoint_every": 8,
+    "learning_rate": 0.02,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny_config(shared_corpus):
+    """A function from settings to a `Config` of a run of a few seconds; None takes the default."""
+
+    def make(**settings) -> Config:
+        together = {"corpus": f"text:{shared_corpus}", **TINY, **settings}
+        return from_flat({name: value for name, value in together.items() if value is not None})
+
+    return make
+
+
+class Ended(NamedTuple):
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def train():
+    """A function that carries out a run within this process, as `scripts/train.py` does."""
+    from lm_keras.training import runner
+
+    def carry_out(config: Config, run_dir: Path | None, resume: str = "auto") -> Ended:
+        out, err = io.StringIO(), io.StringIO()
+        options = RunOptions(run_dir=run_dir and str(run_dir), resume=resume)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = runner.train(config, options)
+        return Ended(code, out.getvalue(), err.getvalue())
+
+    return carry_out
+
+
+class Finished(NamedTuple):
+    """A run that was carried out once for many tests, which must not change its folder."""
+
+    path: Path
+    config: Config
+    ended: Ended
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, tiny_config, train):
+    """A finished run: dropout with a schedule, a cosine, 24 steps, three evaluations."""
+    path = tmp_path_factory.mktemp("runs") / "finished"
+    config = tiny_config(
+        dropout=0.1, dropout_schedule="linear:initial=0,final=1", learning_rate_schedule="cosine"
+    )
+    return Finished(path, config, train(config, path))
+
+
+@pytest.fixture(scope="session")
+def lines_of():
+    """A function that reads a file of JSON lines."""
+    return lambda path: [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def contents_of():
+    """A function that reads every file below a folder: relative path -> bytes."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        files = (path for path in sorted(Path(folder).rglob("*")) if path.is_file())
+        return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+    return read

@@ -1,0 +1,136 @@
+"""Rows B 3, time T 5, vocabulary V 13."""
+
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lm_keras.objectives.losses import next_token_loss, per_token_nats
+
+B, T, V = 3, 5, 13
+RANDOM = np.random.default_rng(4)
+LOGITS = tf.constant(RANDOM.normal(0, 2, [B, T, V]), tf.float32)
+TARGETS = tf.constant(RANDOM.integers(0, V, [B, T]), tf.int32)
+WEIGHTS = tf.constant([[1, 1, 1, 1, 0], [0, 0, 0, 0, 0], [1, 0, 1, 1, 0]], tf.float32)
+
+keras_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+
+
+def keras_smoothed(label_smoothing):
+    loss = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=label_smoothing, reduction="sum"
+    )
+    return lambda targets, logits, weights: loss(tf.one_hot(targets, V), logits, sample_weight=weights)
+
+
+WAYS = {
+    "eager": next_token_loss,
+    "graph": lambda *arguments: in_graph(next_token_loss, *arguments),
+    "xla": lambda *arguments: in_graph(next_token_loss, *arguments, jit_compile=True),
+}
+
+
+def in_graph(function, *arguments, **settings):
+    *tensors, label_smoothing = arguments
+    unpacked = tf.function(lambda *given: vars(function(*given, label_smoothing)), **settings)
+    return types.SimpleNamespace(**unpacked(*tensors))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 0.7])
+def test_sums_equal_those_of_keras(label_smoothing, way):
+    sums = WAYS[way](LOGITS, TARGETS, WEIGHTS, label_smoothing)
+    smoothed = keras_smoothed(label_smoothing)(TARGETS, LOGITS, WEIGHTS)
+    np.testing.assert_allclose(sums.objective, smoothed, rtol=1e-5)
+    np.testing.assert_allclose(sums.nats, keras_loss(TARGETS, LOGITS, sample_weight=WEIGHTS), rtol=1e-5)
+    assert sums.weight == 7
+    assert all(
+        value.shape == () and value.dtype == tf.float32 for value in [sums.objective, sums.nats, sums.correct]
+    )
+    # The comparison sees a smoothing that is a little too strong.
+    wrong = keras_smoothed(label_smoothing + 0.01)(TARGETS, LOGITS, WEIGHTS)
+    assert abs(wrong / sums.objective - 1) > 1e-4
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.3])
+def test_gradients_equal_those_of_keras(label_smoothing):
+    ours = lambda logits: next_token_loss(logits, TARGETS, WEIGHTS, label_smoothing).objective  # noqa: E731
+    theirs = lambda logits: keras_smoothed(label_smoothing)(TARGETS, logits, WEIGHTS)  # noqa: E731
+    slopes = []
+    for loss in (ours, theirs):
+        with tf.GradientTape() as tape:
+            tape.watch(LOGITS)
+            value = loss(LOGITS)
+        slopes.append(tape.gradient(value, LOGITS))
+    np.testing.assert_allclose(slopes[0], slopes[1], atol=1e-6)
+    assert np.abs(slopes[0]).max() > 0.1
+    assert not np.any(tf.boolean_mask(slopes[0], WEIGHTS == 0))
+    assert np.all(tf.reduce_any(tf.boolean_mask(slopes[0], WEIGHTS == 1) != 0, -1))
+
+
+def all_sums(logits, targets, weights=WEIGHTS):
+    return list(vars(next_token_loss(logits, targets, weights, 0.1)).values())
+
+
+def test_places_of_weight_zero_are_ignored():
+    elsewhere = (WEIGHTS == 0).numpy()
+    logits, targets = LOGITS.numpy(), TARGETS.numpy()
+    logits[elsewhere] = 99.0 * np.arange(V)
+    targets[elsewhere] = 0
+    np.testing.assert_array_equal(all_sums(logits, targets), all_sums(LOGITS, TARGETS))
+    # The control: at a place of weight 1 either change is seen.
+    for array in (logits, targets):
+        kept = array[2, 3].copy()
+        array[2, 3] = (array[2, 3] + 1) % 5
+        assert all_sums(logits, targets)[1] != all_sums(LOGITS, TARGETS)[1]
+        array[2, 3] = kept
+
+
+def test_sums_of_parts_add_up_to_the_whole():
+    """So micro-batches and replicas may be of any size, and whoever divides does it once."""
+    parts = [all_sums(LOGITS[row], TARGETS[row], WEIGHTS[row]) for row in (slice(0, 2), slice(2, 3))]
+    np.testing.assert_allclose(np.sum(parts, 0), all_sums(LOGITS, TARGETS), rtol=1e-6)
+    means = [part[0] / np.maximum(part[3], 1) for part in parts]
+    assert abs(np.mean(means) - all_sums(LOGITS, TARGETS)[0] / 7) > 1e-3  # a mean of means is something else
+
+
+def test_correct_targets_are_counted():
+    logits = tf.constant(
+        [[[3, 1, 2], [1, 3, 2], [2, 1, 3], [5, 5, 1]], [[0, 0, 0], [1, 2, 3], [9, 8, 7], [1, 0, 0]]]
+    )
+    targets = tf.constant([[0, 0, 2, 1], [2, 2, 0, 0]])
+    weights = tf.constant([[1, 1, 1, 1], [1, 1, 0, 0.5]])
+    # Right are: 0, not 1, 2, a tie, a tie, 3, one without weight, and one of half a weight.
+    sums = next_token_loss(tf.cast(logits, tf.float32), targets, weights)
+    assert (sums.correct, sums.weight) == (5.5, 6.5)
+    accuracy = keras.metrics.SparseCategoricalAccuracy()
+    accuracy.update_state(TARGETS, LOGITS, sample_weight=WEIGHTS)
+    plain = next_token_loss(LOGITS, TARGETS, WEIGHTS)
+    np.testing.assert_allclose(plain.correct / plain.weight, accuracy.result(), rtol=1e-6)
+    best = next_token_loss(LOGITS, tf.argmax(LOGITS, -1, tf.int32), WEIGHTS)
+    assert best.correct == best.weight == 7
+    assert next_token_loss(LOGITS, tf.argmin(LOGITS, -1, tf.int32), WEIGHTS).correct == 0
+
+
+def test_large_logits_stay_finite():
+    sums = next_token_loss(LOGITS * 1e30, TARGETS, WEIGHTS, 0.1)
+    assert all(np.isfinite(value) for value in vars(sums).values())
+
+
+def test_a_uniform_guess_costs_the_logarithm_of_the_vocabulary():
+    for label_smoothing in (0.0, 0.4):
+        sums = next_token_loss(tf.zeros([B, T, V]), TARGETS, tf.ones([B, T]), label_smoothing)
+        np.testing.assert_allclose([sums.nats, sums.objective], [B * T * np.log(V)] * 2, rtol=1e-6)
+
+
+def test_nats_of_each_token():
+    nats = per_token_nats(LOGITS, TARGETS)
+    assert nats.shape == (B, T)
+    logits = LOGITS.numpy().astype(np.float64)
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    chosen = np.take_along_axis(p, TARGETS.numpy()[..., None], -1)[..., 0]
+    np.testing.assert_allclose(nats, -np.log(chosen), rtol=1e-5)
+    sums = next_token_loss(LOGITS, TARGETS, WEIGHTS)
+    np.testing.assert_allclose(tf.reduce_sum(nats * WEIGHTS), sums.nats, rtol=1e-6)

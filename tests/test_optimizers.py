@@ -1,0 +1,152 @@
+"""Every optimizer by its name, on a matrix 5 x 7, an embedding 13 x 3 and a bias of 7."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lm_keras import optimizers
+from lm_keras.config import FIELDS, LearningConfig
+from lm_keras.objectives.regularizers import is_matrix
+
+NAMES = FIELDS["optimizer"].metadata["choices"]
+RANDOM = np.random.default_rng(4)
+VALUES = {
+    "kernel": RANDOM.normal(size=[5, 7]),
+    "embedding/embeddings": RANDOM.normal(size=[13, 3]),
+    "bias": RANDOM.normal(size=[7]),
+}
+SLOPES = [tf.constant(RANDOM.normal(size=value.shape), tf.float32) for value in VALUES.values()]
+ZEROS = [tf.zeros_like(slope) for slope in SLOPES]
+
+
+def variables():
+    return [
+        keras.Variable(value.astype(np.float32), name=name.replace("/", "_"))
+        for name, value in VALUES.items()
+    ]
+
+
+def built(given, **settings):
+    return optimizers.build(dataclasses.replace(LearningConfig(), **settings), given)
+
+
+def changes(given):
+    """How far each variable is from where it began."""
+    return [np.abs(now.numpy() - then).max() for now, then in zip(given, VALUES.values())]
+
+
+def test_every_name_has_an_optimizer():
+    assert tuple(optimizers.OPTIMIZERS) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_takes_a_step(name, compiled):
+    given = variables()
+    optimizer = built(given, optimizer=name, learning_rate=0.01)
+    assert optimizer.built
+    slots = len(optimizer.variables)
+    step = lambda: optimizer.apply(SLOPES, given)  # noqa: E731
+    (tf.function(step) if compiled else step)()
+    assert optimizer.iterations.numpy() == 1
+    assert len(optimizer.variables) == slots  # nothing is made within the step
+    assert min(changes(given)) > 1e-5
+    assert max(changes(given)) < 0.2
+    assert all(np.isfinite(variable.numpy()).all() for variable in given)
+    again = variables()
+    built(again, optimizer=name, learning_rate=0.0101).apply(SLOPES, again)
+    assert any(np.any(one.numpy() != two.numpy()) for one, two in zip(given, again))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weight_decay_acts_on_matrices_only(name):
+    given = variables()
+    optimizer = built(given, optimizer=name, learning_rate=0.05, weight_decay=0.4)
+    optimizer.apply(ZEROS, given)
+    for variable, value in zip(given, VALUES.values(), strict=True):
+        kept = 1 - 0.05 * 0.4 if is_matrix(variable) else 1.0
+        np.testing.assert_allclose(variable, kept * value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_weight_decay_nothing_decays(name):
+    given = variables()
+    built(given, optimizer=name, learning_rate=0.05).apply(ZEROS, given)
+    for variable, value in zip(given, VALUES.values(), strict=True):
+        np.testing.assert_array_equal(variable, value.astype(np.float32))
+
+
+def test_the_check_of_decay_can_fail():
+    """What Keras does when nobody excludes the bias, and when nobody sets the second decay of Muon."""
+    given = variables()
+    keras.optimizers.AdamW(0.05, weight_decay=0.4).apply(ZEROS, given)
+    assert changes(given)[2] > 0.01
+    given = variables()
+    keras.optimizers.Muon(0.05, weight_decay=0.0).apply(ZEROS, given)
+    assert [change > 1e-5 for change in changes(given)] == [False, True, True]
+
+
+@pytest.mark.parametrize(("name", "second"), [("sgd", 0.5), ("momentum", 0.5 * 1.9)])
+def test_two_steps_by_hand(name, second):
+    """w - lr g; then w - lr g again, or with momentum 0.9 w - lr (0.9 g + g)."""
+    given = variables()
+    optimizer = built(given, optimizer=name, learning_rate=0.5)
+    moved = 0.0
+    for distance in (0.5, second):
+        optimizer.apply(SLOPES, given)
+        moved += distance
+        for variable, value, slope in zip(given, VALUES.values(), SLOPES):
+            np.testing.assert_allclose(variable, value - moved * slope, atol=1e-5)
+            assert not np.allclose(variable, value - 1.1 * moved * slope, atol=1e-5)
+
+
+def test_betas_reach_the_optimizer_or_stay_those_of_keras():
+    usual = {
+        name: built(variables(), optimizer=name)
+        for name in ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
+    }
+    assert {name: (one.beta_1, one.beta_2) for name, one in usual.items()} == {
+        **dict.fromkeys(("adam", "adamw", "nadam", "adamax", "lamb"), (0.9, 0.999)),
+        "lion": (0.9, 0.99),
+    }
+    for name in usual:
+        one = built(variables(), optimizer=name, beta_1=0.5, beta_2=0.75)
+        assert (one.beta_1, one.beta_2) == (0.5, 0.75)
+        assert name == "lion" or built(variables(), optimizer=name, beta_1=0.0).beta_1 == 0
+        assert built(variables(), optimizer=name, beta_2=0.75).beta_1 == 0.9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_clipping_is_left_to_the_loop(name):
+    optimizer = built(variables(), optimizer=name, clip_norm=0.001)
+    assert (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue) == (None, None, None)
+    assert optimizer.learning_rate.numpy() == np.float32(LearningConfig().learning_rate)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_float16_scales_the_loss(name):
+    settings = {"optimizer": name, "learning_rate": 0.05, "weight_decay": 0.4}
+    given, plain = variables(), variables()
+    wrapped = built(given, precision="mixed_float16", **settings)
+    assert type(wrapped) is keras.optimizers.LossScaleOptimizer
+    scale = float(wrapped.scale_loss(1.0))
+    assert scale > 1
+    # The same step as without it, biases excluded here too, when the gradients come scaled.
+    wrapped.apply([slope * scale for slope in SLOPES], given)
+    built(plain, **settings).apply(SLOPES, plain)
+    for one, two in zip(given, plain):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+    # A gradient that is not finite changes nothing, and halves the scale.
+    before = [variable.numpy() for variable in given]
+    wrapped.apply([slope * np.inf for slope in SLOPES], given)
+    for variable, value in zip(given, before):
+        np.testing.assert_array_equal(variable, value)
+    assert float(wrapped.scale_loss(1.0)) == scale / 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_other_precisions_need_no_scale(precision):
+    assert type(built(variables(), precision=precision)) is keras.optimizers.AdamW

@@ -1,0 +1,131 @@
+"""A network that is traced in no time, and training with nothing around it."""
+
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lm_keras import callbacks as ours
+from lm_keras import optimizers, schedules
+from lm_keras.data.store import TextCounts, TokenStore
+from lm_keras.layers import ScheduledDropout
+from lm_keras.training.distribution import set_up
+from lm_keras.training.trainer import Trainer
+
+V = 19
+
+
+class Leaky(keras.Model):
+    """Predicts from the last token and a leaky sum of all windows before: the least that carries a state."""
+
+    def __init__(self, vocab_size: int = V, width: int = 6, dropout: float = 0.0):
+        super().__init__(autocast=False)
+        self.table = self.add_weight(shape=(vocab_size, width), initializer="normal", name="table")
+        self.matrix = self.add_weight(shape=(width, vocab_size), initializer="normal", name="matrix")
+        self.dropout = ScheduledDropout(dropout) if dropout else None
+        self.built = True
+
+    def initial_state(self, batch_size, length=None):
+        return [{"h": tf.zeros([batch_size, self.table.shape[1]])}]
+
+    def forward(self, inputs, state, draw=None, training=False):
+        h = state[0]["h"]
+        if "reset" in inputs:
+            h = tf.where(inputs["reset"][:, None], 0.0, h)
+        x = tf.gather(tf.convert_to_tensor(self.table), inputs["tokens"])  # [B, T, D]
+        features = x + h[:, None]
+        if self.dropout is not None:
+            features = self.dropout(features, training=training, draw=draw)
+        return features, [{"h": 0.5 * h + tf.reduce_mean(x, axis=1)}]
+
+    def project(self, features):
+        return tf.tensordot(features, tf.convert_to_tensor(self.matrix), 1)
+
+    def call(self, tokens, training=False):
+        features, _ = self.forward({"tokens": tokens}, self.initial_state(tf.shape(tokens)[0]))
+        return self.project(features)
+
+
+@pytest.fixture(scope="session")
+def leaky():
+    return Leaky
+
+
+@pytest.fixture(scope="session")
+def store_of():
+    """A function that makes a token store of n random tokens, the next of which can be guessed half the time."""
+
+    def make(count: int, vocab_size: int = V, seed: int = 5) -> TokenStore:
+        random = np.random.default_rng(seed)
+        tokens = random.integers(0, vocab_size, count + 1)
+        for place in np.flatnonzero(random.random(count) < 0.5):
+            tokens[place + 1] = (3 * tokens[place] + 1) % vocab_size
+        counts = TextCounts(tokens=count, bytes=2 * count, words=count // 3, characters=count)
+        return TokenStore(tokens.astype(np.uint16), np.array([1]), counts)
+
+    return make
+
+
+class Recorded:
+    """The compiled step, writing down what every single step reported."""
+
+    def __init__(self, step):
+        self.step, self.values = step, []
+
+    @property
+    def traces(self):
+        return self.step.traces
+
+    def __call__(self, *args):
+        results, state = self.step(*args)
+        self.values.append(results.numpy()[: int(args[-1])])
+        return results, state
+
+
+@pytest.fixture(scope="session")
+def fit(store_of):
+    """A function that trains a network by the project's own loop and tells everything of it."""
+
+    def run(
+        config,
+        build,
+        store=None,
+        callbacks=(),
+        evaluate=None,
+        eval_every=10**6,
+        log_every=10**6,
+        first_step=0,
+    ):
+        store = store or store_of(359)
+        keras.utils.set_random_seed(config.batches.seed)
+        strategy = set_up(config).strategy
+        with strategy.scope():
+            model = build()
+            model.optimizer = optimizers.build(config.learning, model.trainable_variables)
+        said = []
+        steps = config.batches.steps
+        trainer = Trainer(model, strategy, config, store, steps, evaluate, said.append)
+        trainer.compiled_step, trainer.step = Recorded(trainer.compiled_step), first_step
+        learning = config.learning
+        curve = schedules.build(learning.learning_rate_schedule, steps, learning.warmup_steps)
+        listed = [ours.LearningRateSchedule(learning.learning_rate, curve)]
+        if config.model.dropout:
+            curve = schedules.build(learning.dropout_schedule, steps)
+            listed.append(ours.DropoutSchedule(config.model.dropout, curve))
+        trainer.train([*listed, *callbacks], eval_every, log_every)
+        values = (
+            np.concatenate(trainer.compiled_step.values) if trainer.compiled_step.values else np.zeros((0, 5))
+        )
+        return types.SimpleNamespace(
+            trainer=trainer,
+            model=model,
+            losses=values[:, 0] / values[:, 2],
+            norms=values[:, 3],
+            calls=[len(call) for call in trainer.compiled_step.values],
+            weights=[weight.numpy() for weight in model.trainable_variables],
+            said=said,
+        )
+
+    return run

@@ -1,0 +1,211 @@
+"""Law 2: one global batch, one update, however it is split; and the numbers of a step against a step by hand."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lm_keras.data.order import build as build_order
+from lm_keras.data.pipeline import training_batches
+from lm_keras.layers.dropout import Draw
+from lm_keras.models import lstm
+from lm_keras.training.step import TrainingStep
+
+V, B, T, TARGETS, LAST = 19, 16, 3, 359, 7
+"""359 targets in 16 streams of 23: in the last batch of an epoch, of step 7, a row has 2 of 3 places, and the last
+row none. In 120 windows: there the second half of the rows is empty."""
+
+COMMON = {
+    "sequence_length": T, "batch_size": B, "steps": 20, "dropout": 0.3, "learning_rate_schedule": "linear",
+    "log_every": 10**6,
+}  # fmt: skip
+OPTIMIZERS = {
+    "adamw": {"optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1},
+    "sgd": {"optimizer": "sgd", "learning_rate": 3.0, "clip_norm": 0.1, "batching": "window"},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tiny_config, fit):
+    """A function that trains the LSTM; the same settings are trained once."""
+
+    @functools.cache
+    def trained(**settings):
+        config = tiny_config(**COMMON, **settings)
+        return fit(config, lambda: lstm.build(config, V))
+
+    return trained
+
+
+def differs(run, other, tolerance=1e-5):
+    """Tell whether losses or final weights of two runs differ by more than a relative tolerance."""
+
+    def far(a, b):
+        return np.linalg.norm(a - b) > tolerance * np.linalg.norm(b)
+
+    losses = np.abs(run.losses / other.losses - 1).max() > tolerance
+    return losses or any(map(far, run.weights, other.weights))
+
+
+SPLITS = [
+    ("adamw", 1, 4, 5), ("adamw", 2, 1, 5), ("adamw", 4, 2, 1), ("sgd", 2, 4, 1), ("sgd", 1, 2, 5), ("sgd", 4, 1, 5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("optimizer", "replicas", "micro_batches", "steps_per_call"), SPLITS)
+def test_every_split_gives_the_same_update(run, optimizer, replicas, micro_batches, steps_per_call):
+    whole = run(**OPTIMIZERS[optimizer], steps_per_call=1)
+    split = run(
+        **OPTIMIZERS[optimizer],
+        replicas=replicas,
+        micro_batches=micro_batches,
+        steps_per_call=steps_per_call,
+    )
+    assert len(whole.losses) == 20
+    assert whole.losses[-5:].mean() < whole.losses[:5].mean()  # it learns
+    assert np.mean(whole.norms > OPTIMIZERS[optimizer]["clip_norm"]) > 0.7  # clipping bites
+    assert max(split.calls) == steps_per_call
+    assert split.trainer.strategy.num_replicas_in_sync == replicas
+    assert not differs(split, whole)
+
+
+def clip_each_replica(step, batch, state, number, rate):
+    """What Keras does: clip what this replica has, then sum."""
+    summed, state = ON_REPLICA(step, batch, state, number, rate)
+    weight = tf.maximum(summed[-1], 1.0)
+    gradients = [gradient / weight for gradient in summed[:-3]]
+    gradients, _ = tf.clip_by_global_norm(gradients, step._config.learning.clip_norm)
+    return [*(gradient * weight for gradient in gradients), *summed[-3:]], state
+
+
+def mean_of_means(step, batch, state, number, rate):
+    """What Keras does: divide by the targets of this replica, then take the mean."""
+    summed, state = ON_REPLICA(step, batch, state, number, rate)
+    share = B / 2 * T / tf.maximum(summed[-1], 1.0)
+    return [*(gradient * share for gradient in summed[:-3]), *summed[-3:]], state
+
+
+def same_masks(step, batch, state, number, rate):
+    """What Keras does: every replica draws the masks of the first rows."""
+    rows = step._gradients
+    step._gradients = lambda batch, state, number, rate, first: rows(batch, state, number, rate, 0 * first)
+    result = ON_REPLICA(step, batch, state, number, rate)
+    step._gradients = rows
+    return result
+
+
+ON_REPLICA = TrainingStep._on_replica
+
+
+@pytest.mark.parametrize("broken", [clip_each_replica, mean_of_means, same_masks])
+def test_the_check_of_splits_can_fail(run, tiny_config, fit, monkeypatch, broken):
+    whole = run(**OPTIMIZERS["sgd"], steps_per_call=1)
+    monkeypatch.setattr(TrainingStep, "_on_replica", broken)
+    config = tiny_config(**COMMON, **OPTIMIZERS["sgd"], replicas=2, steps_per_call=5)
+    assert differs(fit(config, lambda: lstm.build(config, V)), whole, 1e-3)
+
+
+def step_by_hand(model, tokens, config):
+    """One step of SGD on the last batch of an epoch, by Keras's own losses and regularizers, as a mean.
+
+    Returns:
+        The weights after it, and the norm of the gradient.
+    """
+    learning = config.learning
+    order = build_order("stream", TARGETS, B, T, 0)
+    inputs, targets, weights = next(iter(training_batches(tokens, order, LAST, LAST + 1)))
+    draw = Draw(config.batches.seed, tf.constant(LAST), tf.constant(config.model.dropout), tf.constant(0))
+    variables = model.trainable_variables
+    with tf.GradientTape() as tape:
+        features, _ = model.forward(inputs, model.initial_state(B), draw)
+        loss = keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=learning.label_smoothing, reduction="none"
+        )(tf.one_hot(targets, V), model.project(features))
+        objective = tf.reduce_sum(loss * weights) / tf.reduce_sum(weights)
+        penalty = keras.regularizers.L1L2(learning.l1, learning.l2)
+        objective += sum(penalty(variable) for variable in variables if len(variable.shape) == 2)
+    gradients = tape.gradient(objective, variables)
+    gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+    clipped, norm = tf.clip_by_global_norm(gradients, learning.clip_norm)
+    after = [w.numpy() - learning.learning_rate * g.numpy() for w, g in zip(variables, clipped)]
+    return after, norm.numpy()
+
+
+PENALTIES = {"l1": 0.002, "l2": 0.03, "label_smoothing": 0.1, "clip_norm": 0.3, "learning_rate": 2.0}
+
+
+def test_a_step_equals_the_step_by_hand(tiny_config, fit, store_of):
+    """Also: penalties and label smoothing enter the gradient once, however often it is summed."""
+    settings = {
+        **COMMON,
+        **PENALTIES,
+        "optimizer": "sgd",
+        "learning_rate_schedule": "constant",
+        "steps": LAST + 1,
+    }
+    config = tiny_config(**settings, replicas=2, micro_batches=2)
+    step = fit(config, lambda: lstm.build(config, V), first_step=LAST)
+    assert step.calls == [1]
+
+    def by_hand(**changed):
+        keras.utils.set_random_seed(config.batches.seed)
+        changed = tiny_config(**{**settings, **changed})
+        return step_by_hand(lstm.build(changed, V), store_of(TARGETS).tokens, changed)
+
+    def differ(weights):
+        return max(np.abs(a - b).max() for a, b in zip(step.weights, weights, strict=True)) > 3e-6
+
+    weights, norm = by_hand()
+    assert not differ(weights)
+    assert step.norms[0] == pytest.approx(norm, rel=1e-5)
+    assert norm > PENALTIES["clip_norm"]
+    for name in PENALTIES:
+        assert differ(by_hand(**{name: 2 * PENALTIES[name]})[0]), name
+
+
+def test_one_trace_whatever_the_length_of_a_call(tiny_config, fit, leaky):
+    config = tiny_config(**{**COMMON, "steps": 23, "dropout": 0.0}, steps_per_call=5)
+    run = fit(config, leaky, eval_every=7, log_every=6)
+    assert run.calls == [5, 1, 1, 1, 4, 2, 2, 2, 3, 2]  # ends at multiples of 6, 7 and 8
+    assert run.trainer.compiled_step.traces == 1
+    # The control: tables of another length are another function.
+    trainer, table = run.trainer, tf.zeros([4])
+    arguments = (trainer._state, tf.constant(0, tf.int64), table, table, tf.constant(0))
+    trainer.compiled_step(trainer._batches(), *arguments)
+    assert trainer.compiled_step.traces == 2
+
+
+def test_jit_changes_nothing(run, tiny_config, fit):
+    plain = run(**OPTIMIZERS["sgd"], steps_per_call=1)
+    config = tiny_config(**COMMON, **OPTIMIZERS["sgd"], steps_per_call=5, jit="on")
+    compiled = fit(config, lambda: lstm.build(config, V))
+    assert compiled.trainer.compiled_step.traces == 1
+    assert not differs(compiled, plain, 1e-4)
+
+
+def test_jit_with_replicas_and_micro_batches(tiny_config, fit, leaky):
+    settings = {**COMMON, **OPTIMIZERS["adamw"], "steps_per_call": 5}
+    parts = {"replicas": 2, "micro_batches": 4}
+    plain = fit(tiny_config(**settings), lambda: leaky(dropout=0.3))
+    compiled = fit(tiny_config(**settings, **parts, jit="on"), lambda: leaky(dropout=0.3))
+    assert not differs(compiled, plain, 1e-4)
+    assert differs(fit(tiny_config(**settings, seed=2), lambda: leaky(dropout=0.3)), plain, 1e-2)
+
+
+@pytest.mark.parametrize(
+    ("precision", "replicas", "tolerance"), [("mixed_bfloat16", 1, 0.02), ("mixed_float16", 2, 0.01)]
+)
+def test_mixed_precision(run, tiny_config, fit, precision, replicas, tolerance):
+    exact = run(**OPTIMIZERS["adamw"], steps_per_call=1)
+    settings = {**COMMON, **OPTIMIZERS["adamw"], "precision": precision, "replicas": replicas}
+    config = tiny_config(**settings, steps_per_call=5)
+    mixed = fit(config, lambda: lstm.build(config, V))
+    assert not differs(mixed, exact, np.inf)
+    assert np.abs(mixed.losses / exact.losses - 1).max() < tolerance
+    assert differs(mixed, exact, 1e-4)  # the products are really rounded
+    assert {weight.dtype for weight in mixed.weights} == {np.dtype("float32")}
+    assert mixed.losses[-5:].mean() < mixed.losses[:5].mean()
+    scaled = isinstance(mixed.model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == (precision == "mixed_float16")
