@@ -207,6 +207,9 @@ class RunOptions:
         choices=("auto", "never", "must"),
     )
 
+    def __post_init__(self):
+        check_line("run_dir", self.run_dir)
+
 
 GROUPS: dict[str, type] = {
     "data": DataConfig,
@@ -239,14 +242,18 @@ class Config:
     def __post_init__(self):
         for name, value in self.flat().items():
             check(FIELDS[name], value)
+            check_line(name, value)
         batches, learning, running = self.batches, self.learning, self.running
         if batches.steps is not None and batches.epochs is not None:
             raise InputError(
                 f"--steps={batches.steps} and --epochs={batches.epochs} contradict each other; "
                 "give one of them, and clear the other one, if a flagfile sets it, with --steps= or --epochs="
             )
-        for text in (learning.learning_rate_schedule, learning.dropout_schedule):
-            schedules.parse(text)
+        for name in ("learning_rate_schedule", "dropout_schedule"):
+            try:
+                schedules.parse(getattr(learning, name))
+            except InputError as error:
+                raise InputError(f"--{name}: {error}") from None
         schedules.build(learning.learning_rate_schedule, 1, learning.warmup_steps)
         if schedules.plateau_of(learning.dropout_schedule):
             raise InputError(
@@ -263,7 +270,7 @@ class Config:
                 "--beta_1=0 would leave --optimizer=lion the sign of the gradient; give it a number above 0"
             )
         largest = self.model.dropout * schedules.largest(learning.dropout_schedule)
-        if largest >= 1:
+        if largest > 1 - 2**-24:  # The largest float32 below 1.
             raise InputError(
                 f"--dropout={self.model.dropout} times --dropout_schedule={learning.dropout_schedule} reaches {largest:g}; "
                 "a dropout rate has to stay below 1"
@@ -317,11 +324,6 @@ def check(field: dataclasses.Field, value: Any) -> None:
         return
     if type(value) is not kind and not (kind is float and type(value) is int):
         raise InputError(f"--{field.name}={value!r}: expected {expected(field)}")
-    if kind is str and not _fits_a_flagfile(value):
-        raise InputError(
-            f"--{field.name}={value!r} has a line feed, a blank at its end or bytes that are no UTF-8, "
-            "which no flagfile can hold; leave them out"
-        )
     if meta["choices"] and value not in meta["choices"]:
         raise InputError(
             f"--{field.name}={value} is unknown{nearest(value, meta['choices'])}; choose one of {', '.join(meta['choices'])}"
@@ -344,10 +346,16 @@ def check(field: dataclasses.Field, value: Any) -> None:
             raise InputError(f"--{field.name}={value} is out of range; expected at most {LARGEST}")
 
 
-def _fits_a_flagfile(text: str) -> bool:
-    """Tell whether `--name=text` reads the same from a line of a UTF-8 file without its outer blanks."""
-    surrogates = any("\ud800" <= character <= "\udfff" for character in text)
-    return not surrogates and text == text.rstrip() and not {"\n", "\r"} & set(text)
+def check_line(name: str, value: Any) -> None:
+    """Raise InputError if a text would not read the same from a line of a flagfile, which keeps every run."""
+    if not isinstance(value, str):
+        return
+    surrogates = any("\ud800" <= character <= "\udfff" for character in value)
+    if surrogates or value != value.rstrip() or {"\n", "\r"} & set(value):
+        raise InputError(
+            f"--{name}={value!r} has a line feed, a blank at its end or bytes that are no UTF-8, "
+            "which no flagfile can hold; leave them out"
+        )
 
 
 def expected(field: dataclasses.Field) -> str:

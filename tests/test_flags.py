@@ -77,7 +77,7 @@ BAD = {
     "--tie_embeddings=perhaps": "--tie_embeddings=perhaps: expected true or false",
     "--resume=maybe": "--resume=maybe is unknown; choose one of auto, never, must",
     "--learning_rate_schedule=cosin": (
-        "schedule 'cosin' is unknown, did you mean 'cosine'?; choose one of "
+        "--learning_rate_schedule: schedule 'cosin' is unknown, did you mean 'cosine'?; choose one of "
         "constant, linear, cosine, exponential, inverse_sqrt, staircase, wsd, plateau"
     ),
     "--sample_prompt=a\nb": (

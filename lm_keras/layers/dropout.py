@@ -11,9 +11,6 @@ import tensorflow as tf
 _PHILOX = 1
 """The counter-based generator's number in TensorFlow's stateless random operations (Salmon et al., 2011)."""
 
-LAYERS_PER_STEP = 64
-"""How many dropout layers a network may have: the step and the layer share one 64-bit seed word."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
@@ -35,19 +32,18 @@ class Draw:
         """Return which values stay, [rows, size] bool.
 
         Philox turns a counter into four numbers, so row r starts at counter r * ceil(size / 4): whoever
-        computes some of the rows gets the same bits as whoever computes all of them. The integers are
-        compared as they are because float uniforms differ under XLA.
+        computes some of the rows gets the same bits as whoever computes all of them. The layer stands in
+        the counter's high word: XLA reads 32 bits of a seed's word. The integers are compared as they are because
+        float uniforms differ under XLA.
         """
         blocks = -(-size // 4)
-        seed = tf.stack(
-            [tf.constant(self.seed, tf.int64), tf.cast(self.step, tf.int64) * LAYERS_PER_STEP + layer]
-        )
+        seed = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(self.step, tf.int64)])
         key = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed).key
         counter = tf.cast(self.first_row, tf.uint64) * tf.constant(blocks, tf.uint64)
         bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
             shape=tf.stack([rows, 4 * blocks]),
             key=key,
-            counter=tf.stack([counter, tf.zeros([], tf.uint64)]),
+            counter=tf.stack([counter, tf.constant(layer, tf.uint64)]),
             alg=_PHILOX,
             dtype=tf.uint32,
         )
@@ -74,8 +70,8 @@ class ScheduledDropout(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f"rate={rate}: expected a number of at least 0 and below 1")
-        if not 0 <= index < LAYERS_PER_STEP:
-            raise ValueError(f"index={index}: expected 0 to {LAYERS_PER_STEP - 1}")
+        if index < 0:
+            raise ValueError(f"index={index}: expected 0 or more")
         self.initial_rate = rate
         self.index = index
         self.batch_axis = batch_axis

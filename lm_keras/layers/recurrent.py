@@ -74,6 +74,10 @@ class LSTM(keras.layers.Layer):
         """
         dtype = self.compute_dtype
         time, width = x.shape[0], x.shape[-1]
+        if time is None:
+            raise ValueError(
+                f"the LSTM layer got x of shape {x.shape}; expected [T, B, D] with T known when traced"
+            )
         flat = tf.reshape(tf.cast(x, dtype), [-1, width])  # [T B, D]
         projected = tf.cast(tf.matmul(flat, tf.cast(self.kernel, dtype)), tf.float32) + self.bias
         projected = tf.reshape(projected, [time, -1, 4 * self.units])  # [T, B, 4 H]

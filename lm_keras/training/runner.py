@@ -161,6 +161,10 @@ class _Run:
             eval_every = running.eval_every or tenth
             listed = self._callbacks(eval_every, running.checkpoint_every or tenth)
             self.trainer.train(listed, eval_every, running.log_every)
+            if self.trainer.step < self.total_steps and not self.trainer.signal:
+                report.say(
+                    f"stopped early at step {self.trainer.step:,} of {self.total_steps:,}: a callback asked for it"
+                )
         if self.trainer.signal:
             report.say(
                 f"stopped at step {self.trainer.step:,}, everything is saved; the same command goes on from there"

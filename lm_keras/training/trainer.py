@@ -164,10 +164,8 @@ class Trainer:
                     listed.on_epoch_begin(epoch)
                 listed.on_train_batch_begin(self.step % per_epoch)
                 logs = self._call(batches, schedules)
-                if (
-                    self.step % log_every == 0
-                ):  # Before a callback saves: the next line begins after this step.
-                    self.meter = Meter()
+                if self.step % log_every == 0:
+                    self.meter = Meter()  # Before a callback saves: the next line begins after this step.
                 if self._evaluate and (self.step % eval_every == 0 or self.step == self.total_steps):
                     logs.update(self._validated(listed))
                 listed.on_train_batch_end((self.step - 1) % per_epoch, logs)
