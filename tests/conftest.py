@@ -5,6 +5,8 @@ import io
 import json
 import os
 import random
+import runpy
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,6 +107,31 @@ def train():
         return Ended(code, out.getvalue(), err.getvalue())
 
     return carry_out
+
+
+@pytest.fixture(scope="session")
+def script():
+    """A function that runs a script within this process, as the command line would, but for importing TensorFlow."""
+    from absl import flags
+
+    def run(name: str, *arguments) -> Ended:
+        out, err, known = io.StringIO(), io.StringIO(), set(flags.FLAGS)
+        path = Path(__file__).parents[1] / "scripts" / name
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            patch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+            try:
+                with pytest.raises(SystemExit) as ended:
+                    runpy.run_path(str(path), run_name="__main__")
+            finally:
+                for flag in set(flags.FLAGS) - known:
+                    delattr(flags.FLAGS, flag)
+        return Ended(ended.value.code or 0, out.getvalue(), err.getvalue())
+
+    return run
 
 
 class Finished(NamedTuple):

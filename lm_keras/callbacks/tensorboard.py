@@ -40,7 +40,8 @@ class TensorBoard(StepCallback):
         step = self.step(logs)
         if step % self.interval == 0:
             values = dict(logs or {})
-            values.setdefault("learning_rate", float(self.model.optimizer.learning_rate.numpy()))
+            if "learning_rate" not in values:
+                values["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
             self._scalars("train", step, {tag: values.get(tag) for tag in TRAINING_TAGS})
 
     def on_test_end(self, logs=None):

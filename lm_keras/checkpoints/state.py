@@ -131,12 +131,11 @@ class Checkpoints:
             InputError: the checkpoint does not fit.
         """
         try:
-            status = _tracked(tensors).read(str(self._path(step) / _PREFIX))
+            # What is missing is an error here; TensorFlow need not warn of it as well, at the end of the process.
+            status = _tracked(tensors).read(str(self._path(step) / _PREFIX)).expect_partial()
             status.assert_existing_objects_matched()
             if everything:
                 status.assert_consumed()
-            else:
-                status.expect_partial()
         except (tf.errors.OpError, ValueError, AssertionError) as error:
             raise InputError(
                 f"checkpoint {self._path(step)} does not fit this network ({_first_line(error)}); "

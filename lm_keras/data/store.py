@@ -237,8 +237,9 @@ def open_store(folder: Path) -> TokenStore:
         counts = TextCounts(**{field.name: content[field.name] for field in dataclasses.fields(TextCounts)})
         tokens = np.memmap(folder / "tokens", np.dtype(content["dtype"]), "r")
         documents = np.fromfile(folder / "documents", np.int64)
-        if len(tokens) != counts.tokens + 1 or len(documents) != counts.documents:
-            raise ValueError(f"{len(tokens):,} tokens where {counts.tokens + 1:,} were written")
+        for found, written in ((tokens, counts.tokens + 1), (documents, counts.documents)):
+            if len(found) != written:
+                raise ValueError(f"{len(found):,} numbers where {written:,} were written")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"the token cache {folder} is damaged ({error}); delete that folder and start again"

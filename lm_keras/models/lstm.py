@@ -25,6 +25,7 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         forget_bias=model.forget_bias,
         init_scale=model.init_scale,
         dtype=config.learning.precision,
+        name="lstm_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
 
 

@@ -119,6 +119,9 @@ def _begin(
     folder.write_text("README.md", report.model_card(config, content))
     folder.write_json("config.json", config.flat())
     report.say(report.data_line(content))
+    for name, counts in content["bad_text"].items():
+        repaired = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in counts.items())
+        report.say(f"bad text in {name}: {repaired}")
 
 
 class _Run:

@@ -23,18 +23,19 @@ COMMON = {
 }  # fmt: skip
 OPTIMIZERS = {
     "adamw": {"optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1},
-    "sgd": {"optimizer": "sgd", "learning_rate": 3.0, "clip_norm": 0.1, "batching": "window"},
+    "sgd": {"optimizer": "sgd", "learning_rate": 20.0, "clip_norm": 0.02, "batching": "window"},
 }
 
 
 @pytest.fixture(scope="module")
-def run(tiny_config, fit):
-    """A function that trains the LSTM; the same settings are trained once."""
+def run(tiny_config, fit, leaky):
+    """A function that trains the LSTM by AdamW, a smaller network by SGD; the same settings once."""
 
     @functools.cache
-    def trained(**settings):
-        config = tiny_config(**COMMON, **settings)
-        return fit(config, lambda: lstm.build(config, V))
+    def trained(optimizer, **settings):
+        config = tiny_config(**COMMON, **OPTIMIZERS[optimizer], **settings)
+        lstm_or_leaky = {"adamw": lambda: lstm.build(config, V), "sgd": lambda: leaky(dropout=0.3)}
+        return fit(config, lstm_or_leaky[optimizer])
 
     return trained
 
@@ -56,13 +57,9 @@ SPLITS = [
 
 @pytest.mark.parametrize(("optimizer", "replicas", "micro_batches", "steps_per_call"), SPLITS)
 def test_every_split_gives_the_same_update(run, optimizer, replicas, micro_batches, steps_per_call):
-    whole = run(**OPTIMIZERS[optimizer], steps_per_call=1)
-    split = run(
-        **OPTIMIZERS[optimizer],
-        replicas=replicas,
-        micro_batches=micro_batches,
-        steps_per_call=steps_per_call,
-    )
+    whole = run(optimizer, steps_per_call=1)
+    parts = {"replicas": replicas, "micro_batches": micro_batches}
+    split = run(optimizer, **parts, steps_per_call=steps_per_call)
     assert len(whole.losses) == 20
     assert whole.losses[-5:].mean() < whole.losses[:5].mean()  # it learns
     assert np.mean(whole.norms > OPTIMIZERS[optimizer]["clip_norm"]) > 0.7  # clipping bites
@@ -100,11 +97,11 @@ ON_REPLICA = TrainingStep._on_replica
 
 
 @pytest.mark.parametrize("broken", [clip_each_replica, mean_of_means, same_masks])
-def test_the_check_of_splits_can_fail(run, tiny_config, fit, monkeypatch, broken):
-    whole = run(**OPTIMIZERS["sgd"], steps_per_call=1)
+def test_the_check_of_splits_can_fail(run, tiny_config, fit, leaky, monkeypatch, broken):
+    whole = run("sgd", steps_per_call=1)
     monkeypatch.setattr(TrainingStep, "_on_replica", broken)
     config = tiny_config(**COMMON, **OPTIMIZERS["sgd"], replicas=2, steps_per_call=5)
-    assert differs(fit(config, lambda: lstm.build(config, V)), whole, 1e-3)
+    assert differs(fit(config, lambda: leaky(dropout=0.3)), whole, 1e-3)
 
 
 def step_by_hand(model, tokens, config):
@@ -177,31 +174,24 @@ def test_one_trace_whatever_the_length_of_a_call(tiny_config, fit, leaky):
     assert trainer.compiled_step.traces == 2
 
 
-def test_jit_changes_nothing(run, tiny_config, fit):
-    plain = run(**OPTIMIZERS["sgd"], steps_per_call=1)
-    config = tiny_config(**COMMON, **OPTIMIZERS["sgd"], steps_per_call=5, jit="on")
-    compiled = fit(config, lambda: lstm.build(config, V))
+def test_jit_changes_nothing(run):
+    plain, compiled = run("adamw", steps_per_call=1), run("adamw", steps_per_call=5, jit="on")
     assert compiled.trainer.compiled_step.traces == 1
     assert not differs(compiled, plain, 1e-4)
 
 
-def test_jit_with_replicas_and_micro_batches(tiny_config, fit, leaky):
-    settings = {**COMMON, **OPTIMIZERS["adamw"], "steps_per_call": 5}
-    parts = {"replicas": 2, "micro_batches": 4}
-    plain = fit(tiny_config(**settings), lambda: leaky(dropout=0.3))
-    compiled = fit(tiny_config(**settings, **parts, jit="on"), lambda: leaky(dropout=0.3))
-    assert not differs(compiled, plain, 1e-4)
-    assert differs(fit(tiny_config(**settings, seed=2), lambda: leaky(dropout=0.3)), plain, 1e-2)
+def test_jit_with_replicas_and_micro_batches(run):
+    plain = run("sgd", steps_per_call=1)
+    assert not differs(run("sgd", replicas=2, micro_batches=4, steps_per_call=5, jit="on"), plain, 1e-4)
+    assert differs(run("sgd", steps_per_call=5, seed=2), plain, 1e-2)
 
 
 @pytest.mark.parametrize(
     ("precision", "replicas", "tolerance"), [("mixed_bfloat16", 1, 0.02), ("mixed_float16", 2, 0.01)]
 )
-def test_mixed_precision(run, tiny_config, fit, precision, replicas, tolerance):
-    exact = run(**OPTIMIZERS["adamw"], steps_per_call=1)
-    settings = {**COMMON, **OPTIMIZERS["adamw"], "precision": precision, "replicas": replicas}
-    config = tiny_config(**settings, steps_per_call=5)
-    mixed = fit(config, lambda: lstm.build(config, V))
+def test_mixed_precision(run, precision, replicas, tolerance):
+    exact = run("adamw", steps_per_call=1)
+    mixed = run("adamw", steps_per_call=5, precision=precision, replicas=replicas)
     assert not differs(mixed, exact, np.inf)
     assert np.abs(mixed.losses / exact.losses - 1).max() < tolerance
     assert differs(mixed, exact, 1e-4)  # the products are really rounded

@@ -1,0 +1,271 @@
+"""Every callback of the package in plain `compile` and `fit`."""
+
+import io
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lm_keras import callbacks, schedules
+from lm_keras.checkpoints.state import Checkpoints
+from lm_keras.errors import InputError
+from lm_keras.layers import ScheduledDropout
+from lm_keras.models.lstm import LSTMLanguageModel
+from lm_keras.text import CharTokenizer
+
+TOKENIZER = CharTokenizer("abcdefghijk\n", "none")
+V, T, ROWS, BATCH, PER_EPOCH = TOKENIZER.vocab_size, 5, 51, 17, 3
+
+
+def batches(seed=0):
+    """Rows in which each token decides the next one."""
+    tokens = (np.random.default_rng(seed).integers(0, V, [ROWS, 1]) + 3 * np.arange(T + 1)) % V
+    return tokens[:, :-1], tokens[:, 1:]
+
+
+def compiled(model, learning_rate=0.02):
+    model.compile(
+        keras.optimizers.Adam(learning_rate),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def small(*layers, learning_rate=0.02):
+    """Embedding, what is given, and the output."""
+    return compiled(
+        keras.Sequential([keras.layers.Embedding(V, 7), *layers, keras.layers.Dense(V)]), learning_rate
+    )
+
+
+def fit(model, listed, epochs=3):
+    x, y = batches()
+    validation = batches(1)
+    return model.fit(
+        x, y, batch_size=BATCH, epochs=epochs, validation_data=validation, callbacks=listed, verbose=0
+    )
+
+
+class Seen(keras.callbacks.Callback):
+    """Writes down what `look` returns before each batch is computed."""
+
+    def __init__(self, look):
+        super().__init__()
+        self.look, self.values = look, []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.values.append(self.look(self.model))
+
+
+def rate_of(model):
+    return float(model.optimizer.learning_rate)
+
+
+def test_learning_rate_schedule():
+    curve = schedules.build("cosine:final=0.1", 12, warmup_steps=2)
+    model, seen = small(), Seen(rate_of)
+    listed = [callbacks.LearningRateSchedule(0.5, curve), seen]
+    fit(model, listed, epochs=3)
+    fit(model, listed, epochs=1)  # goes on where the optimizer is
+    np.testing.assert_allclose(seen.values, [0.5 * curve(step) for step in range(12)], rtol=1e-6)
+    assert len(set(seen.values)) > 9
+
+
+class Share(keras.layers.Layer):
+    """Writes down the share of zeros that comes in while training."""
+
+    def build(self, shape):
+        self.share = self.add_weight(shape=(), trainable=False, initializer="zeros")
+
+    def call(self, x, training=False):
+        if training:
+            self.share.assign(tf.reduce_mean(tf.cast(x == 0, tf.float32)))
+        return x
+
+
+@pytest.mark.parametrize("schedule", ["linear:initial=0,final=1", "constant"])
+def test_dropout_schedule_changes_what_is_dropped(schedule):
+    curve, share, dropout = schedules.build(schedule, 9), Share(), ScheduledDropout(0.6)
+    ends = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: shares.append(float(share.share))
+    )
+    shares = []
+    fit(small(dropout, share), [callbacks.DropoutSchedule(0.6, curve), ends])
+    np.testing.assert_allclose(shares, [0.6 * curve(step) for step in range(9)], atol=0.09)
+    assert (shares[0] == 0) == (schedule != "constant")
+    assert float(dropout.rate) == pytest.approx(0.6 * curve(8))
+
+
+def test_dropout_schedule_finds_layers_within_layers():
+    inner = keras.Sequential([ScheduledDropout(0.1), keras.layers.Dense(7)])
+    fit(small(inner), [callbacks.DropoutSchedule(0.3, schedules.build("constant", 3))], epochs=1)
+    assert float(inner.layers[0].rate) == pytest.approx(0.3)
+
+
+def test_dropout_schedule_without_a_layer_to_change():
+    callback = callbacks.DropoutSchedule(0.3, schedules.build("constant", 3))
+    with pytest.raises(InputError) as caught:
+        fit(small(keras.layers.Dropout(0.3)), [callback])
+    assert str(caught.value) == (
+        "a dropout schedule needs lm_keras.layers.ScheduledDropout layers, and the model has none; "
+        "keras.layers.Dropout keeps the rate with which it was compiled"
+    )
+
+
+def test_keras_dropout_is_why():
+    """The control: a rate that is assigned to Keras's layer while it trains changes nothing."""
+    share, dropout = Share(), keras.layers.Dropout(0.5)
+    shares = []
+
+    def change(batch, logs):
+        shares.append(float(share.share))
+        dropout.rate = 0.0
+
+    fit(small(dropout, share), [keras.callbacks.LambdaCallback(on_train_batch_end=change)])
+    np.testing.assert_allclose(shares, 0.5, atol=0.09)
+
+
+def test_a_dropout_rate_of_one_is_refused():
+    callback = callbacks.DropoutSchedule(0.6, lambda step: 2.0)
+    with pytest.raises(
+        InputError, match=r"reaches 1\.2 at step 0 or soon after; .* must stay between 0 and 1"
+    ):
+        fit(small(ScheduledDropout(0.6)), [callback])
+
+
+@pytest.mark.parametrize(
+    ("patience", "rates"), [(0, [0.5, 0.5, 0.2, 0.08, 0.05]), (1, [0.5, 0.5, 0.5, 0.2, 0.2])]
+)
+def test_plateau_decay(patience, rates):
+    """A bar of 99 nats that no epoch clears but the first; a floor of a tenth."""
+    plateau = schedules.Plateau(factor=0.4, patience=patience, min_delta=99.0, floor=0.1)
+    model, seen = small(learning_rate=0.5), Seen(rate_of)
+    fit(model, [callbacks.PlateauDecay(plateau, 0.5), seen], epochs=5)
+    np.testing.assert_allclose(seen.values[::PER_EPOCH], rates, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("learning_rate", "epochs"), [(0.0, 3), (0.02, 6)])
+def test_early_stopping(learning_rate, epochs):
+    model = small(learning_rate=learning_rate)
+    history = fit(model, [callbacks.EarlyStopping(2)], epochs=6)
+    assert len(history.epoch) == epochs
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A language model after four epochs of `fit` with all callbacks that write something."""
+    folder = tmp_path_factory.mktemp("fitted")
+    keras.utils.set_random_seed(3)
+    model = compiled(LSTMLanguageModel(V, embedding_dim=7, hidden_units=13, dropout=0.2))
+    stream, samples, weights, checkpoints = io.StringIO(), [], {}, Checkpoints(folder / "checkpoints", keep=2)
+    listed = [
+        callbacks.LearningRateSchedule(0.05, schedules.build("linear", 12)),
+        callbacks.DropoutSchedule(0.2, schedules.build("linear", 12)),
+        callbacks.MetricsFile(folder / "metrics.jsonl", every=2),
+        callbacks.TensorBoard(folder / "events", every=2, flags="--steps=12\n"),
+        callbacks.TextSamples(TOKENIZER, ["ab", ""], 2, lambda step, texts: samples.append((step, texts))),
+        callbacks.Progress(12, stream, plain_seconds=0.0),
+        callbacks.Checkpoint(checkpoints, every=2),
+        keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: weights.update({3 * epoch + 3: model.get_weights()})
+        ),
+    ]
+    history = fit(model, listed, epochs=4).history
+    return types.SimpleNamespace(
+        folder=folder, model=model, history=history, stream=stream, samples=samples, weights=weights,
+        checkpoints=checkpoints,
+    )  # fmt: skip
+
+
+def test_it_learns(fitted):
+    assert fitted.history["val_loss"][-1] < fitted.history["val_loss"][0] - 0.3
+
+
+def test_metrics_file(fitted, lines_of):
+    lines = lines_of(fitted.folder / "metrics.jsonl")
+    training = [line for line in lines if "split" not in line]
+    evaluations = [line for line in lines if "split" in line]
+    assert [line["step"] for line in training] == [2, 4, 6, 8, 10, 12]
+    assert set(training[0]) == {"step", "loss", "accuracy"}
+    assert [line["step"] for line in evaluations] == [3, 6, 9, 12]
+    assert [line["loss"] for line in evaluations] == pytest.approx(fitted.history["val_loss"])
+    assert training[2]["loss"] == pytest.approx(
+        fitted.history["loss"][1]
+    )  # Keras's logs are means of an epoch
+    steps = [line["step"] for line in lines]
+    assert steps == sorted(steps)
+
+
+def test_tensorboard(fitted, scalars_of):
+    train, valid = (
+        scalars_of(fitted.folder / "events" / "train"),
+        scalars_of(fitted.folder / "events" / "valid"),
+    )
+    assert set(train) == {"loss", "accuracy", "learning_rate"}
+    assert [step for step, _ in train["loss"]] == [2, 4, 6, 8, 10, 12]
+    rates = [value for _, value in train["learning_rate"]]
+    assert rates == pytest.approx([0.05 * (1 - (step - 1) / 12) for step in range(2, 13, 2)])
+    assert [step for step, _ in valid["loss"]] == [3, 6, 9, 12]
+    assert [value for _, value in valid["loss"]] == pytest.approx(fitted.history["val_loss"])
+
+
+def test_text_samples(fitted):
+    assert [step for step, _ in fitted.samples] == [3, 6, 9, 12]
+    for _, texts in fitted.samples:
+        assert list(texts) == ["ab", ""]
+        assert all(set(text) <= set("abcdefghijk\n") for text in texts.values())
+    assert (
+        len({texts["ab"] for _, texts in fitted.samples}) > 1
+    )  # the model changes, the random numbers do not
+
+
+def test_progress(fitted):
+    lines = fitted.stream.getvalue().splitlines()
+    assert lines[0].startswith("step 1/12  loss 2.")
+    assert sum(line.startswith("step ") for line in lines) == 12
+    valid = [line for line in lines if line.startswith("valid at step ")]
+    assert [line.split(":")[0] for line in valid] == [f"valid at step {step}" for step in (3, 6, 9, 12)]
+    assert f"loss {fitted.history['val_loss'][3]:.4f}" in valid[3]
+
+
+def test_checkpoint_keeps_the_last_and_the_best(fitted):
+    losses, checkpoints = fitted.history["val_loss"], fitted.checkpoints
+    best = 3 * int(np.argmin(losses)) + 3
+    assert checkpoints.newest() == 12
+    assert checkpoints.best() == best
+    assert checkpoints.steps() == sorted({9, 12, best})
+    for step in checkpoints.steps():
+        model = LSTMLanguageModel(V, embedding_dim=7, hidden_units=13, dropout=0.2)
+        checkpoints.restore(step, {"model": model.variables}, everything=False)
+        for weight, saved in zip(model.get_weights(), fitted.weights[step], strict=True):
+            np.testing.assert_array_equal(weight, saved)
+
+
+def test_checkpoint_keeps_the_slots(fitted):
+    variables = fitted.model.optimizer.variables
+    before = [variable.numpy() for variable in variables]
+    for variable in variables:
+        variable.assign(variable * 0)
+    fitted.checkpoints.restore(12, {"model": fitted.model.variables, "optimizer": variables})
+    assert int(before[0]) == 12
+    for variable, value in zip(variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_what_is_not_finite_is_null(tmp_path, lines_of, scalars_of):
+    model = small(learning_rate=0.0)
+    model.build((None, T))
+    model.layers[-1].bias.assign(np.full(V, np.nan))
+    metrics = callbacks.MetricsFile(tmp_path / "metrics.jsonl", every=3)
+    stopping, checkpoints = callbacks.EarlyStopping(2), Checkpoints(tmp_path / "checkpoints")
+    written = callbacks.TensorBoard(tmp_path / "events", every=3)
+    saving = callbacks.Checkpoint(checkpoints, every=1)
+    history = fit(model, [metrics, written, stopping, saving], epochs=4)
+    assert np.isnan(history.history["loss"]).all()
+    assert [line["loss"] for line in lines_of(tmp_path / "metrics.jsonl")] == [None] * 4
+    assert "loss" not in scalars_of(tmp_path / "events" / "train")
+    assert len(history.epoch) == 2  # no finite loss is no improvement
+    assert (checkpoints.newest(), checkpoints.best()) == (6, None)

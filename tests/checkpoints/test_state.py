@@ -1,0 +1,216 @@
+"""Checkpoints: whole or not at all, checked when read, the last and the best kept."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lm_keras.checkpoints.state import Checkpoints
+from lm_keras.errors import InputError
+from lm_keras.models.lstm import LSTMLanguageModel
+
+
+def variables(value, count=3):
+    """Two groups of variables, of Keras and of TensorFlow; all have a value of their own."""
+    return {
+        "model": [
+            keras.Variable(np.full([2 + n, 5], value + n, np.float32), name="kernel") for n in range(count)
+        ],
+        "carried": [tf.Variable(tf.fill([3, 7], value + 0.25)), tf.Variable(tf.constant(value, tf.float32))],
+    }
+
+
+def values_of(tensors):
+    return [np.array(variable).tolist() for group in tensors.values() for variable in group]
+
+
+@pytest.fixture
+def warnings():
+    return []
+
+
+@pytest.fixture
+def checkpoints(tmp_path, warnings):
+    return Checkpoints(tmp_path / "checkpoints", keep=2, warn=warnings.append)
+
+
+def reopened(checkpoints, warn=lambda line: None):
+    return Checkpoints(checkpoints.folder, keep=2, warn=warn)
+
+
+def list_variables(prefix):
+    return tf.train.list_variables(str(prefix))
+
+
+def flip(path, place):
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0x04
+    path.write_bytes(content)
+
+
+def test_what_was_saved_comes_back(checkpoints):
+    checkpoints.save(8, variables(1.5), {"seconds": 2.5, "valid_loss": 3.25})
+    other = variables(-4.0)
+    again = reopened(checkpoints)
+    assert (again.steps(), again.newest(), again.best()) == ([8], 8, 8)
+    again.restore(8, other)
+    assert values_of(other) == values_of(variables(1.5)) != values_of(variables(-4.0))
+    progress = again.progress(8)
+    assert (progress["step"], progress["seconds"], progress["valid_loss"]) == (8, 2.5, 3.25)
+
+
+def test_a_part_can_be_read_alone(checkpoints):
+    checkpoints.save(8, variables(1.5), {})
+    model = {"model": variables(0.0)["model"]}
+    with pytest.raises(InputError, match="does not fit"):
+        checkpoints.restore(8, model)
+    checkpoints.restore(8, model, everything=False)
+    assert values_of(model) == values_of(variables(1.5))[:3]
+
+
+def test_another_network_does_not_fit(checkpoints):
+    checkpoints.save(8, variables(1.5), {})
+    shaped = variables(0.0)
+    shaped["model"][1] = keras.Variable(np.zeros([3, 6]), name="kernel")
+    for tensors in (variables(0.0, count=4), shaped):
+        with pytest.raises(InputError) as caught:
+            checkpoints.restore(8, tensors, everything=False)
+        assert str(caught.value).startswith(f"checkpoint {checkpoints.folder}/step-00000008 does not fit")
+        assert str(caught.value).endswith("was the run folder put together from two runs?")
+
+
+def test_the_last_and_the_best_are_kept(checkpoints):
+    losses = {2: 3.0, 4: 2.0, 6: 2.5, 8: None, 10: 2.25, 12: 2.75}
+    for step, loss in losses.items():
+        checkpoints.save(step, variables(float(step)), {"valid_loss": loss})
+    assert checkpoints.steps() == [4, 10, 12]
+    assert (checkpoints.best(), checkpoints.newest()) == (4, 12)
+    best = variables(0.0)
+    checkpoints.restore(4, best)
+    assert values_of(best) == values_of(variables(4.0))
+    checkpoints.save(14, variables(14.0), {"valid_loss": 1.0})
+    assert checkpoints.steps() == [12, 14]
+
+
+def test_equal_losses_keep_the_first(checkpoints):
+    for step in (2, 4):
+        checkpoints.save(step, variables(0.0), {"valid_loss": 3.0})
+    assert checkpoints.best() == 2
+
+
+def test_nothing_was_validated(checkpoints):
+    checkpoints.save(2, variables(0.0), {"valid_loss": None})
+    assert checkpoints.best() is None
+    assert Checkpoints(checkpoints.folder / "nowhere").newest() is None
+
+
+@pytest.mark.parametrize("name", ["state.index", "state.data-00000-of-00001", "progress.json"])
+def test_every_damaged_byte_is_found(checkpoints, warnings, name):
+    checkpoints.save(2, variables(2.0), {"seconds": 1.0, "valid_loss": 3.0})
+    checkpoints.save(4, variables(4.0), {"seconds": 2.0, "valid_loss": 2.0})
+    path = checkpoints.folder / "step-00000004" / name
+    sound = path.read_bytes()
+    number = sound.find(b'"seconds": 2') + 11  # a digit: the file is still sound JSON
+    places = [0, len(sound) // 2, len(sound) - 3, *([number] if name == "progress.json" else [])]
+    for place in places:
+        path.write_bytes(sound)
+        assert reopened(checkpoints, warnings.append).newest() == 4
+        flip(path, place)
+        again = reopened(checkpoints, warnings.append)
+        assert again.problem(4).startswith(name)
+        assert (again.newest(), again.best()) == (2, 2)
+        assert warnings.pop() == (
+            f"checkpoint {checkpoints.folder}/step-00000004 is damaged ({again.problem(4)}); using the one before it"
+        )
+        assert warnings == []
+
+
+def test_what_can_be_wrong_is_said(checkpoints):
+    for step, harm in {
+        2: lambda folder: (folder / "state.index").unlink(),
+        4: lambda folder: (folder / "progress.json").unlink(),
+        6: lambda folder: (folder / "progress.json").write_text("[]"),
+        8: lambda folder: (folder / "state.index").write_bytes(b""),
+        10: lambda folder: (folder / "progress.json").write_bytes(b"\xff"),
+    }.items():
+        reopened(checkpoints).save(step, variables(0.0), {})
+        harm(checkpoints.folder / f"step-{step:08d}")
+        problem = reopened(checkpoints).problem(step)
+        assert problem.startswith(
+            {2: "state.index is missing", 8: "state.index has other content than was written"}.get(
+                step, "progress.json cannot be read: "
+            )
+        )
+    assert reopened(checkpoints).newest() is None
+
+
+def test_a_damaged_checkpoint_is_written_anew(checkpoints):
+    for step in (2, 4):
+        checkpoints.save(step, variables(float(step)), {})
+    flip(checkpoints.folder / "step-00000004" / "state.index", 9)
+    again = reopened(checkpoints)
+    assert again.newest() == 2
+    again.save(4, variables(4.5), {})
+    other = variables(0.0)
+    assert reopened(checkpoints).newest() == again.newest() == 4
+    again.restore(4, other)
+    assert values_of(other) == values_of(variables(4.5))
+    again.save(4, variables(5.0), {})  # a sound one stays
+    again.restore(4, other)
+    assert values_of(other) == values_of(variables(4.5))
+
+
+def test_a_failed_save_touches_nothing(checkpoints, monkeypatch, contents_of):
+    checkpoints.save(2, variables(2.0), {})
+    before = contents_of(checkpoints.folder)
+
+    def fail(self, path, options=None):
+        (checkpoints.folder / path).write_bytes(b"half")
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device\nsecond line")
+
+    monkeypatch.setattr(tf.train.Checkpoint, "write", fail)
+    with pytest.raises(InputError) as caught:
+        checkpoints.save(4, variables(4.0), {})
+    assert str(caught.value).startswith(
+        f"cannot write {checkpoints.folder}/step-00000004: No space left on device; free space there"
+    )
+    assert contents_of(checkpoints.folder) == before
+    assert checkpoints.steps() == [2]
+
+
+def test_other_names_are_no_checkpoints(checkpoints):
+    checkpoints.save(2, variables(2.0), {})
+    for name in ("step-x", "step-", "other"):
+        (checkpoints.folder / name).mkdir()
+    assert checkpoints.steps() == [2]
+
+
+def test_every_variable_of_a_network_is_in_the_file(checkpoints):
+    model = LSTMLanguageModel(19, embedding_dim=7, hidden_units=13, num_layers=2, dropout=0.1)
+    checkpoints.save(2, {"model": model.variables}, {})
+
+    def shapes(prefix):
+        held = {
+            name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE"): shape for name, shape in list_variables(prefix)
+        }
+        return sorted(shape for name, shape in held.items() if name[:1] != "_" and "save_counter" not in name)
+
+    everything = sorted(list(variable.shape) for variable in model.variables)
+    assert len(everything) == 9 + 3 * 2  # and of each dropout layer its rate and its seed
+    assert shapes(checkpoints.folder / "step-00000002" / "state") == everything
+    # The control: TensorFlow alone does not see the layers that a Keras model holds in lists.
+    alone = tf.train.Checkpoint(model=model).write(str(checkpoints.folder / "alone"))
+    assert [7, 4 * 13] in everything
+    assert [7, 4 * 13] not in shapes(alone)
+
+
+def test_progress_is_json(checkpoints):
+    checkpoints.save(2, variables(2.0), {"meter": {"nats": 0.1 + 0.2, "steps": 3}, "best": None, "name": "é"})
+    progress = json.loads((checkpoints.folder / "step-00000002" / "progress.json").read_text())
+    assert progress["meter"] == {"nats": 0.1 + 0.2, "steps": 3}
+    shutil.copytree(checkpoints.folder / "step-00000002", checkpoints.folder / "step-00000003")
+    assert reopened(checkpoints).newest() == 3  # a copy is as good

@@ -1,0 +1,287 @@
+"""The token store: written once, under a fingerprint of all that decides its content; counted right."""
+
+import dataclasses
+import json
+import os
+import time
+
+import numpy as np
+import pytest
+
+from lm_keras.config import DataConfig
+from lm_keras.corpora import make_splits, open_corpus
+from lm_keras.data import store as module
+from lm_keras.data.store import TextCounts, cache_folder, open_store, prepare, tokenized, write_folder
+from lm_keras.errors import InputError
+from lm_keras.text import CharTokenizer, train_tokenizer
+from lm_keras.text.tokenizer import Tokenizer
+
+
+@pytest.fixture
+def text(tmp_path):
+    """A function that writes documents, one file each, and returns the settings that read them."""
+
+    def write(*documents, **settings):
+        folder = tmp_path / "text"
+        folder.mkdir(exist_ok=True)
+        for number, document in enumerate(documents):
+            (folder / f"{number}.txt").write_bytes(
+                document.encode() if isinstance(document, str) else document
+            )
+        settings = {"tokenizer": "char", "split": "100/0/0", "cache_dir": str(tmp_path / "cache"), **settings}
+        return DataConfig(corpus=f"text:{folder}/*.txt", **settings)
+
+    return write
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """A list of all texts that were tokenized."""
+    seen = []
+    original = Tokenizer.encode_array
+
+    def encode_array(self, text):
+        seen.append(text)
+        return original(self, text)
+
+    monkeypatch.setattr(Tokenizer, "encode_array", encode_array)
+    return seen
+
+
+def test_tokens_and_counts_by_hand(text):
+    r"""Two documents, "ab é\n" and "b a": a 4, b 5, é 6, line feed 2, space 3, and 0 between documents.
+
+    4 bytes + 1 (é has two) + 1 line feed are 6, and 3; words: ab, é, the line's end, b, a.
+    """
+    data = prepare(text("ab é\n", "b a"))
+    store = data.splits["train"]
+    assert store.tokens.tolist() == [0, 4, 5, 3, 6, 2, 0, 5, 3, 4]
+    assert store.documents.tolist() == [1, 7]
+    assert store.counts == TextCounts(tokens=9, bytes=9, words=5, characters=8, documents=2, unknown=0)
+    assert data.tokenizer.vocab_size == 7
+    report = data.report["splits"]["train"]
+    assert {name: report[name] for name in dataclasses.asdict(store.counts)} == dataclasses.asdict(
+        store.counts
+    )
+    assert (report["documents"], report["rule"], report["licence"]) == (2, "the whole corpus", None)
+
+
+def test_counts_are_of_the_normalized_text(text):
+    decomposed = "e\u0301 e\u0301\n"  # e and an accent: 2 characters and 3 bytes, as é 1 and 2
+    for form, characters, size in [("none", 6, 8), ("nfc", 4, 6)]:
+        counts = prepare(text(decomposed, normalize=form)).splits["train"].counts
+        assert (counts.characters, counts.bytes, counts.tokens) == (characters, size, characters)
+
+
+def test_unknown_characters_are_counted(text):
+    data = prepare(
+        text("aaabbbc\n", vocab_size=5)
+    )  # <eod>, <unk>, the most frequent and the lowest: a, b, line feed
+    store = data.splits["train"]
+    assert store.counts.unknown == 1
+    assert store.tokens.tolist() == [0, 3, 3, 3, 4, 4, 4, 1, 2]
+    assert prepare(text("aaabbbc\n")).splits["train"].counts.unknown == 0
+
+
+def test_the_splits_share_one_alphabet(text):
+    """As is customary for characters; the text of another corpus has no say."""
+    settings = text("abc\n" * 9 + "x\n", split="90/10/0")
+    assert "x" in prepare(settings).tokenizer.characters
+    other = dataclasses.replace(settings, valid_corpus=text("abc\n" * 9 + "y\n").corpus)
+    assert prepare(other).splits["valid"].counts.unknown == 0
+    path = settings.corpus.removeprefix("text:").replace("*", "9")
+    with open(path, "w") as file:
+        file.write("abz\n")
+    given = dataclasses.replace(
+        settings, corpus=settings.corpus.replace("*", "0"), valid_corpus=f"text:{path}"
+    )
+    assert prepare(given).splits["valid"].counts.unknown == 1
+
+
+def test_the_second_time_nothing_is_tokenized(text, encoded):
+    settings = text("one fish\ntwo fish\n" * 5, split="80/20/0")
+    said = []
+    first = prepare(settings, say=said.append)
+    assert said[1:] == [
+        "training a char tokenizer",
+        "tokenizing train: 1 documents, 72 bytes",
+        "tokenizing valid: 1 documents, 18 bytes",
+    ]
+    assert encoded
+    encoded.clear(), said.clear()
+    again = prepare(settings, say=said.append)
+    assert encoded == []
+    assert said == [f"reading {settings.corpus}"]
+    for name in ("train", "valid"):
+        np.testing.assert_array_equal(first.splits[name].tokens, again.splits[name].tokens)
+        assert first.splits[name].counts == again.splits[name].counts
+    assert first.report == again.report
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"split": "60/40/0"}, {"normalize": "nfkc"}, {"tokenizer": "sentencepiece", "vocab_size": 280}],
+    ids=str,
+)
+def test_what_decides_the_content_makes_a_new_store(text, encoded, change):
+    settings = text("one fish\ntwo fish\n" * 5, split="80/20/0")
+    prepare(settings)
+    encoded.clear()
+    prepare(dataclasses.replace(settings, **change))
+    assert encoded
+
+
+def test_another_text_makes_a_new_store(text, encoded):
+    settings = text("one fish\n" * 9)
+    before = prepare(settings)
+    text("one fish\n" * 8 + "one dish\n")
+    encoded.clear()
+    after = prepare(settings)
+    assert encoded
+    assert before.report["splits"]["train"]["fingerprint"] != after.report["splits"]["train"]["fingerprint"]
+    assert before.splits["train"].tokens.tolist() != after.splits["train"].tokens.tolist()
+
+
+def test_the_store_is_mapped_not_read(text):
+    tokens = prepare(text("abc\n")).splits["train"].tokens
+    assert isinstance(tokens, np.memmap)
+    assert tokens.dtype == np.uint16
+    assert tokens.mode == "r"
+    with pytest.raises(ValueError, match="read-only"):
+        tokens[0] = 1
+
+
+def test_a_large_vocabulary_takes_four_bytes(tmp_path, text):
+    # Surrogates are no characters.
+    characters = [chr(code) for code in range(32, 32 + 2**16 + 2**11) if not 0xD800 <= code < 0xE000]
+    settings = text("".join(characters[-3:] + characters[:2]))
+    split = make_splits(
+        open_corpus(settings.corpus, text_field="", on_bad_text="error"), fractions=(100, 0, 0)
+    )
+    for count, dtype in [(2**16 - 2, np.uint16), (2**16 - 1, np.uint32)]:
+        tokenizer = CharTokenizer(characters[-count:], "none")
+        store = tokenized(split["train"], tokenizer, tmp_path / "cache")
+        assert store.tokens.dtype == dtype
+        assert store.tokens[1:4].tolist() == [count - 1, count, count + 1]  # the last three
+        assert tokenizer.vocab_size == count + 2
+
+
+def test_unfinished_folders(tmp_path):
+    cache = tmp_path / "cache"
+    old, new = cache / ".unfinished-old", cache / ".unfinished-new"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "tokens").write_bytes(b"half")
+    day = module.SWEEP_AFTER_SECONDS
+    os.utime(old, (time.time() - day - 60,) * 2)
+    os.utime(new, (time.time() - day + 60,) * 2)
+    write_folder(cache / "whole", lambda path: (path / "file").write_text("x"))
+    assert not old.exists()  # killed long ago
+    assert new.exists()  # perhaps another process is at it
+    assert sorted(os.listdir(cache)) == [".unfinished-new", "whole"]
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
+    def fail(path):
+        (path / "file").write_text("x")
+        raise OSError(28, "No space left on device", str(path / "file"))
+
+    with pytest.raises(InputError) as caught:
+        write_folder(tmp_path / "cache" / "whole", fail)
+    assert "No space left on device; free space there or choose another folder (--cache_dir" in str(
+        caught.value
+    )
+    assert os.listdir(tmp_path / "cache") == []
+
+
+def test_who_comes_second_leaves_the_folder_of_the_first(tmp_path):
+    def fill(path):
+        write_folder(tmp_path / "whole", lambda other: (other / "file").write_text("first"))
+        (path / "file").write_text("second")
+
+    write_folder(tmp_path / "whole", fill)
+    assert (tmp_path / "whole" / "file").read_text() == "first"
+    assert os.listdir(tmp_path) == ["whole"]
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, text):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError) as caught:
+        prepare(text("abc\n", cache_dir=str(tmp_path / "file")))
+    assert str(caught.value).startswith(
+        f"cannot write {tmp_path}/file/tokenizers: Not a directory; free space"
+    )
+
+
+def cut(path):
+    (path / "tokens").write_bytes((path / "tokens").read_bytes()[:-2])
+
+
+DAMAGE = {
+    "cut": (cut, "9 numbers where 10 were written"),
+    "half a token": (lambda path: (path / "tokens").write_bytes(b"abc"), ""),
+    "no tokens": (lambda path: (path / "tokens").unlink(), "No such file"),
+    "no documents": (lambda path: (path / "documents").write_bytes(b""), "0 numbers where 2 were written"),
+    "no settings": (lambda path: (path / "store.json").unlink(), "No such file"),
+    "no JSON": (lambda path: (path / "store.json").write_text("{"), ""),
+    "no object": (lambda path: (path / "store.json").write_text("[]"), ""),
+    "other type": (lambda path: (path / "store.json").write_text(json.dumps({"dtype": "x"})), ""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_store(text, tmp_path, damage):
+    settings = text("ab é\n", "b a")
+    prepare(settings)
+    (folder,) = (tmp_path / "cache" / "tokens").iterdir()
+    assert open_store(folder).counts.tokens == 9
+    harm, reason = DAMAGE[damage]
+    harm(folder)
+    with pytest.raises(InputError) as caught:
+        prepare(settings)
+    message = str(caught.value)
+    assert message.startswith(f"the token cache {folder} is damaged (")
+    assert reason in message
+    assert message.endswith("); delete that folder and start again")
+
+
+def test_a_text_that_changes_while_it_is_read(text, tmp_path, monkeypatch):
+    settings = text("one fish\n" * 9)
+    original = module._trained_tokenizer
+
+    def meanwhile(*args):
+        tokenizer = original(*args)
+        text("one fish\n" * 9 + "two fish\n")
+        return tokenizer
+
+    monkeypatch.setattr(module, "_trained_tokenizer", meanwhile)
+    with pytest.raises(InputError, match="has changed while it was read"):
+        prepare(settings)
+    assert list((tmp_path / "cache" / "tokens").iterdir()) == []
+
+
+def test_a_tokenizer_that_is_given_is_used(text):
+    tokenizer = train_tokenizer("char", ["zyx abc\n"], vocab_size=None, normalization="none")
+    data = prepare(text("ab z\n"), tokenizer)
+    assert data.tokenizer is tokenizer
+    assert data.splits["train"].tokens.tolist() == [0, *tokenizer.encode("ab z\n")]
+
+
+def test_where_the_cache_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("LM_KERAS_CACHE", str(tmp_path / "named"))
+    assert cache_folder(None) == tmp_path / "named"
+    assert cache_folder(str(tmp_path / "flag")) == tmp_path / "flag"
+    monkeypatch.delenv("LM_KERAS_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder(None) == tmp_path / ".cache" / "lm_keras"
+
+
+@pytest.mark.parametrize("split", ["90/10", "a/b/c", "90/5/5/5", ""])
+def test_bad_fractions(text, split):
+    with pytest.raises(InputError, match=r"--split=.*: expected three percentages such as 90/5/5"):
+        prepare(text("abc\n", split=split))
+
+
+def test_replaced_text_is_reported(text):
+    data = prepare(text(b"abc\xff\n", on_bad_text="replace"))
+    assert data.report["bad_text"] == {"train": {"replaced_sequences": 1}}

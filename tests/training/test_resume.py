@@ -1,0 +1,343 @@
+"""Law 4: a run that was interrupted, however often, ends bit by bit where the uninterrupted one ends."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lm_keras import models
+from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.errors import InputError
+from lm_keras.training import runner
+from lm_keras.training.trainer import Trainer
+
+MEASURED = {"seconds", "tokens_per_second", "data_wait"}
+"""What two runs may differ in: how fast they were."""
+
+
+class Crash(BaseException):
+    """Stands for a kill: nothing of the package is asked what to do about it."""
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Crashes, or sends itself a signal, when a step was done and before it is saved."""
+
+    def __init__(self, step, how):
+        super().__init__()
+        self.at, self.how = step, how
+
+    def on_train_batch_end(self, batch, logs=None):
+        if logs["step"] == self.at:
+            if self.how == "crash":
+                raise Crash
+            os.kill(os.getpid(), self.how)
+
+
+@pytest.fixture
+def live(train, monkeypatch):
+    """A function that begins or goes on with a run and ends it early if asked to."""
+    original = runner._Run._callbacks
+
+    def carry_out(config, path, step=None, how=None):
+        def with_interrupt(self, *args):
+            listed = original(self, *args)
+            return [*listed[:-1], Interrupt(step, how), listed[-1]]
+
+        monkeypatch.setattr(runner._Run, "_callbacks", with_interrupt)
+        if how != "crash":
+            return train(config, path)
+        with pytest.raises(Crash):
+            train(config, path)
+        return None
+
+    return carry_out
+
+
+@pytest.fixture(scope="module")
+def small_network(leaky):
+    """A context in which runs build a network that is traced in no time, and sample nothing."""
+
+    class Silent:
+        def __init__(self, *args):
+            pass
+
+        def generate(self, prompts, **settings):
+            return [""] * len(prompts)
+
+    @contextlib.contextmanager
+    def patched():
+        with pytest.MonkeyPatch.context() as patch:
+            build = lambda config, vocab_size: leaky(vocab_size, dropout=config.model.dropout)  # noqa: E731
+            patch.setitem(models.FAMILIES, "lstm", build)
+            patch.setattr(runner, "Sampler", Silent)
+            yield patch
+
+    return patched
+
+
+@pytest.fixture
+def small(small_network):
+    with small_network():
+        yield
+
+
+def events_of(path):
+    """Return (step, tag, value) of all scalars of a run, in the order in which they stand in the files."""
+    found = []
+    for file in sorted(path.glob("events.out.tfevents.*")):
+        for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "scalars" and value.tag not in MEASURED:
+                    found.append((event.step, value.tag, tf.make_ndarray(value.tensor).item()))
+    return found
+
+
+def everything_of(path):
+    """Return all that a run came to, but for its speed."""
+    folder = RunFolder(path)
+    step = folder.checkpoints().newest()
+    reader = tf.train.load_checkpoint(str(path / "checkpoints" / f"step-{step:08d}" / "state"))
+    names = [name for name in reader.get_variable_to_shape_map() if name[:1] != "_"]
+    progress = folder.checkpoints().progress(step)
+    progress["meter"] = {k: v for k, v in progress["meter"].items() if k not in MEASURED and k[:5] != "timed"}
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "tensors": {name: reader.get_tensor(name).tobytes() for name in sorted(names)},
+        "progress": {k: v for k, v in progress.items() if k not in MEASURED and k[:6] != "sha256"},
+        "checkpoints": folder.checkpoints().steps(),
+        "metrics": [{k: v for k, v in line.items() if k not in MEASURED} for line in lines],
+        "train": events_of(path / "events" / "train"),
+        "valid": events_of(path / "events" / "valid"),
+        "results": {k: v for k, v in folder.results.items() if k not in MEASURED},
+    }
+
+
+def differing(one, other):
+    """Return in which respects two runs differ."""
+    return {name for name in one if one[name] != other[name]}
+
+
+FULL = {
+    "sequence_length": 5, "steps_per_call": 4, "log_every": 5, "eval_every": 6, "checkpoint_every": 6,
+    "dropout": 0.2, "dropout_schedule": "linear:initial=0,final=1", "sample_every": 10**6,
+    "learning_rate_schedule": "plateau:factor=0.5,patience=0,min_delta=1,warmup=3", "early_stopping_evals": 3,
+    "weight_decay": 0.1,
+}  # fmt: skip
+
+
+def test_an_interrupted_run_equals_the_whole(tiny_config, live, tmp_path):
+    config = tiny_config(**FULL)
+    assert live(config, tmp_path / "whole").code == 0
+    whole = everything_of(tmp_path / "whole")
+
+    stopped = live(config, tmp_path / "parts", 5, signal.SIGINT)
+    assert stopped.code == 130
+    assert stopped.out == ""
+    assert stopped.err.endswith(
+        "stopped at step 5, everything is saved; the same command goes on from there\n"
+    )
+    live(
+        config, tmp_path / "parts", 15, "crash"
+    )  # goes on from 5, and then from 12, where the rate was lowered
+    ended = live(config, tmp_path / "parts")
+    assert ended.code == 0
+    assert "\ngoing on from step 12 of 24\n" in ended.err
+    parts = everything_of(tmp_path / "parts")
+    assert differing(parts, whole) == set()
+
+    # It is worth comparing: there are slots, a carried state, lowered rates, and lines of both kinds.
+    names = " ".join(whole["tensors"])
+    assert "velocity" in names
+    assert "carried" in names
+    assert whole["progress"]["learning_rate_scale"] < 1
+    assert whole["progress"]["callbacks"]["PlateauDecay"]["best"] < 9
+    assert [line["step"] for line in whole["metrics"]] == [5, 6, 10, 12, 15, 18, 20, 24]
+    assert {step for step, _, _ in whole["train"]} == {5, 10, 15, 20}
+    assert {step for step, _, _ in whole["valid"]} == {6, 12, 18, 24}
+
+
+def forget(what):
+    """Break resuming: one thing is not taken from the checkpoint."""
+    original = Trainer.restore
+
+    def restore(self, step, progress):
+        if what == "the carried state":
+            for variable in tf.nest.flatten(self._carried):
+                variable.assign(tf.zeros_like(variable))
+        if what == "the slots":
+            for variable in self.model.optimizer.variables[2:]:
+                variable.assign(tf.zeros_like(variable))
+        if what == "the callbacks":
+            progress["callbacks"] = {}
+        if what == "the meter":
+            progress["meter"] = {}
+        if what == "that the rate was lowered":
+            progress["learning_rate_set"] = float(self.model.optimizer.learning_rate.numpy())
+        original(self, step, progress)
+        if what == "the step":
+            self.step -= 1
+
+    return restore
+
+
+WEAKER = {**FULL, "learning_rate": 0.3, "steps": 18}
+
+
+@pytest.fixture(scope="module")
+def interrupted(tiny_config, train, small_network, tmp_path_factory):
+    """A run that crashed three steps after the checkpoint of step 12, and the same run whole."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    with small_network() as patch:
+        train(tiny_config(**WEAKER), folder / "whole")
+        original = runner._Run._callbacks
+
+        def with_crash(self, *args):
+            listed = original(self, *args)
+            return [*listed[:-1], Interrupt(15, "crash"), listed[-1]]
+
+        patch.setattr(runner._Run, "_callbacks", with_crash)
+        with pytest.raises(Crash):
+            train(tiny_config(**WEAKER), folder / "parts")
+    return folder
+
+
+LOST = {
+    "nothing": set(),
+    "the carried state": {"tensors", "metrics", "train", "valid", "results"},
+    "the slots": {"tensors", "metrics", "train", "valid", "results"},
+    "the callbacks": {"progress"},
+    "the meter": {"metrics", "train"},
+    "that the rate was lowered": {"tensors", "metrics", "train", "valid", "progress", "results"},
+    "the step": {"tensors", "metrics", "train"},
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_the_comparison_of_runs_can_fail(interrupted, tiny_config, live, small, tmp_path, monkeypatch, what):
+    shutil.copytree(interrupted / "parts", tmp_path / "parts")
+    monkeypatch.setattr(Trainer, "restore", forget(what))
+    assert live(tiny_config(**WEAKER), tmp_path / "parts").code == 0
+    whole, parts = everything_of(interrupted / "whole"), everything_of(tmp_path / "parts")
+    assert differing(parts, whole) - {"checkpoints"} >= LOST[what]
+    if what == "nothing":
+        assert differing(parts, whole) == set()
+
+
+def test_another_split_goes_on_to_the_same_numbers(interrupted, tiny_config, live, small, tmp_path):
+    """But for rounding."""
+    shutil.copytree(interrupted / "parts", tmp_path / "parts")
+    assert live(tiny_config(**WEAKER, replicas=2, micro_batches=3), tmp_path / "parts").code == 0
+    whole, parts = everything_of(interrupted / "whole"), everything_of(tmp_path / "parts")
+
+    def far(name):
+        kind = np.int64 if any(part in name for part in ("iteration", "seed", "save_counter")) else np.float32
+        a, b = (np.frombuffer(run["tensors"][name], kind) for run in (parts, whole))
+        return np.linalg.norm(a - b) > 1e-5 * np.linalg.norm(b)
+
+    assert not [name for name in whole["tensors"] if far(name)]
+    assert parts["tensors"] != whole["tensors"]
+
+
+def test_a_run_that_crashes_again_and_again(tiny_config, live, small, tmp_path):
+    """Before the first checkpoint, between two, at one, and with everything done but the results."""
+    config = tiny_config(**FULL, micro_batches=2)
+    live(config, tmp_path / "whole")
+    for step in (4, 6, 10, 18, 24):
+        live(config, tmp_path / "parts", step, "crash")
+        assert not (tmp_path / "parts" / "results.json").exists()
+    assert live(config, tmp_path / "parts").code == 0
+    whole, parts = everything_of(tmp_path / "whole"), everything_of(tmp_path / "parts")
+    assert differing(parts, whole) == set()
+
+
+def test_early_stopping_is_resumed(tiny_config, live, small, tmp_path):
+    settings = {
+        **FULL,
+        "optimizer": "sgd",
+        "learning_rate": 30.0,
+        "clip_norm": 0.0,
+        "early_stopping_evals": 2,
+    }
+    config = tiny_config(**{**settings, "learning_rate_schedule": "constant", "steps": 60})
+    live(config, tmp_path / "whole")
+    whole = everything_of(tmp_path / "whole")
+    last = whole["results"]["step"]
+    assert 12 < last < 60
+    for step in (last - 6, last):  # with one evaluation waited for, and when it was to stop
+        live(config, tmp_path / "parts", step, "crash")
+    assert live(config, tmp_path / "parts").code == 0
+    assert differing(everything_of(tmp_path / "parts"), whole) == set()
+    # What was to stop stops again, however many steps there are to go.
+    again = live(tiny_config(**{**config.flat(), "steps": 90}), tmp_path / "parts")
+    assert again.code == 0
+    assert everything_of(tmp_path / "parts")["results"]["step"] == last
+
+
+def test_a_longer_run_goes_on(tiny_config, live, small, tmp_path):
+    short, long = (
+        tiny_config(**{**FULL, "dropout_schedule": "constant", "steps": steps}) for steps in (18, 30)
+    )
+    live(long, tmp_path / "whole")
+    live(short, tmp_path / "parts")
+    longer = live(long, tmp_path / "parts")
+    assert longer.code == 0
+    assert (
+        "the run now has 30 steps instead of 18; its schedules stretch over the new length from here on\n"
+        in longer.err
+    )
+    whole, parts = everything_of(tmp_path / "whole"), everything_of(tmp_path / "parts")
+    assert parts["tensors"] == whole["tensors"]
+    assert parts["results"] == whole["results"]
+    with pytest.raises(InputError) as caught:
+        live(short, tmp_path / "parts")
+    assert str(caught.value) == (
+        f"the run in {tmp_path}/parts has 30 steps and can't be cut to 18; raise --steps or --epochs, "
+        "or begin a new run with another --run_dir"
+    )
+
+
+def test_a_damaged_checkpoint_is_passed_over(interrupted, tiny_config, live, small, tmp_path):
+    shutil.copytree(interrupted / "parts", tmp_path / "parts")
+    checkpoints = RunFolder(tmp_path / "parts").checkpoints()
+    assert checkpoints.steps() == [6, 12]
+    path = tmp_path / "parts" / "checkpoints" / "step-00000012" / "state.index"
+    path.write_bytes(path.read_bytes()[:-1])
+    ended = live(tiny_config(**WEAKER), tmp_path / "parts")
+    assert (
+        f"checkpoint {path.parent} is damaged (state.index has other content than was written); using the one before it\n"
+        "going on from step 6 of 18\n"
+    ) in ended.err
+    whole, parts = everything_of(interrupted / "whole"), everything_of(tmp_path / "parts")
+    assert differing(parts, whole) == set()
+
+
+def test_all_checkpoints_damaged(interrupted, tiny_config, live, small, tmp_path, contents_of):
+    shutil.copytree(interrupted / "parts", tmp_path / "parts")
+    for path in (tmp_path / "parts" / "checkpoints").glob("step-*/progress.json"):
+        path.write_text("{}")
+    before = {
+        **contents_of(tmp_path / "parts"),
+        "flags.txt": None,
+    }  # which names the folder that it was copied from
+    with pytest.raises(InputError) as caught:
+        live(tiny_config(**WEAKER), tmp_path / "parts")
+    assert str(caught.value) == (
+        f"every checkpoint in {tmp_path}/parts/checkpoints is damaged; restore one from a copy, "
+        "or begin a new run with another --run_dir"
+    )
+    assert {**contents_of(tmp_path / "parts"), "flags.txt": None} == before
+
+
+def test_a_run_that_was_killed_before_it_began(tiny_config, live, small, tmp_path):
+    (tmp_path / "parts" / "tokenizer").mkdir(parents=True)
+    (tmp_path / "parts" / "tokenizer" / "tokenizer.json").write_text("{half")
+    (tmp_path / "parts" / "data.json").write_text("{half")
+    (tmp_path / "parts" / "lock").touch()
+    assert live(tiny_config(**FULL), tmp_path / "parts").code == 0

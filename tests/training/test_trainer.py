@@ -1,0 +1,290 @@
+"""The loop: hooks in the documented order, others' callbacks, schedules that are exact within a call, signals."""
+
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lm_keras import optimizers, schedules
+from lm_keras.callbacks import EarlyStopping, PlateauDecay
+
+V, B, T, PER_EPOCH = 19, 16, 3, 8
+"""359 targets in 16 rows of 3: 8 steps see all of them."""
+
+
+class SGD(keras.optimizers.SGD):
+    """SGD that writes down the learning rate of every step, within the compiled step."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.rates = tf.Variable(tf.zeros([64]))
+
+    def apply(self, grads, trainable_variables=None):
+        self.rates.scatter_nd_update([[tf.cast(self.iterations.value, tf.int32)]], [self.learning_rate.value])
+        super().apply(grads, trainable_variables)
+
+
+@pytest.fixture
+def settings(tiny_config, monkeypatch):
+    """A function from settings to a config: SGD with a constant rate of 0.5, five steps a call."""
+    monkeypatch.setitem(optimizers.OPTIMIZERS, "sgd", SGD)
+
+    def make(**changed):
+        usual = {
+            "optimizer": "sgd", "learning_rate": 0.5, "learning_rate_schedule": "constant", "steps_per_call": 5,
+            "batch_size": B, "sequence_length": T,
+        }  # fmt: skip
+        return tiny_config(**{**usual, **changed})
+
+    return make
+
+
+def rates_of(run):
+    return run.model.optimizer.rates.numpy()[: run.trainer.step]
+
+
+def scripted(*losses):
+    """An evaluation that returns one loss after the other."""
+    losses = list(losses)
+
+    def evaluate(step):
+        loss = losses.pop(0)
+        return {
+            "step": step,
+            "split": "valid",
+            "nats_per_token": loss,
+            "accuracy": 0.5,
+            "perplexity": 9.0,
+        } | {"bits_per_byte": None}
+
+    return evaluate
+
+
+class Hooks(keras.callbacks.Callback):
+    """Writes down every hook with its argument and its logs."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.logs = [], []
+
+    def _note(name):
+        def hook(self, *args, logs=None):
+            self.calls.append((name, *args[:1]) if "batch" in name or "epoch" in name else (name,))
+            self.logs.append(logs if logs is not None else (args[-1] if args else None))
+
+        return hook
+
+    on_train_begin, on_train_end = _note("train_begin"), _note("train_end")
+    on_epoch_begin, on_epoch_end = _note("epoch_begin"), _note("epoch_end")
+    on_train_batch_begin, on_train_batch_end = _note("batch_begin"), _note("batch_end")
+    on_test_begin, on_test_end = _note("test_begin"), _note("test_end")
+
+    def logs_of(self, name):
+        return [logs for call, logs in zip(self.calls, self.logs) if call[0] == name]
+
+
+def test_hooks_come_in_the_documented_order(settings, fit, leaky):
+    hooks = Hooks()
+    run = fit(settings(steps=19), leaky, callbacks=[hooks], evaluate=scripted(3, 2.5, 2.7, 2.6), eval_every=6)
+    test = [("test_begin",), ("test_end",)]
+    assert hooks.calls == [
+        ("train_begin",),
+        ("epoch_begin", 0),
+        ("batch_begin", 0), ("batch_end", 4),
+        ("batch_begin", 5), *test, ("batch_end", 5),
+        ("batch_begin", 6), ("batch_end", 7),
+        ("epoch_end", 0),
+        ("epoch_begin", 1),
+        ("batch_begin", 0), *test, ("batch_end", 3),
+        ("batch_begin", 4), ("batch_end", 7),
+        ("epoch_end", 1),
+        ("epoch_begin", 2),
+        ("batch_begin", 0), *test, ("batch_end", 1),
+        ("batch_begin", 2), *test, ("batch_end", 2),
+        ("train_end",),
+    ]  # fmt: skip
+    assert (hooks.params["epochs"], hooks.params["steps"]) == (3, PER_EPOCH)
+    assert hooks.model is run.model
+    ends = hooks.logs_of("batch_end")
+    assert [logs["step"] for logs in ends] == [5, 6, 8, 12, 16, 18, 19]
+    assert [logs.get("val_loss") for logs in ends] == [None, 3, None, 2.5, None, 2.7, 2.6]
+    assert [logs["loss"] for logs in hooks.logs_of("test_end")] == [3, 2.5, 2.7, 2.6]
+    assert [logs["step"] for logs in hooks.logs_of("epoch_end")] == [8, 16]
+    for logs in ends:
+        assert 2 < logs["loss"] < 4
+        assert logs["perplexity"] == pytest.approx(np.exp(logs["loss"]))
+        assert logs["bits_per_byte"] == pytest.approx(logs["loss"] / np.log(2) / 2)  # two bytes a token
+        assert 0 <= logs["accuracy"] <= 1
+        assert (logs["learning_rate"], logs["dropout"]) == (0.5, 0.0)
+        assert logs["gradient_norm"] > 0
+    assert isinstance(run.model.history, keras.callbacks.History)
+    assert len(run.model.history.history["loss"]) == 2
+
+
+def test_logs_are_means_since_the_last_line(settings, fit, leaky):
+    hooks = Hooks()
+    run = fit(settings(steps=12), leaky, callbacks=[hooks], log_every=6)
+    ends, weights = hooks.logs_of("batch_end"), np.concatenate(run.trainer.compiled_step.values)[:, 2]
+    assert [logs["step"] for logs in ends] == [5, 6, 8, 12]
+    assert weights[7] < weights[0]  # the last batch of the epoch is not full
+    for logs, part in zip(ends, [slice(0, 5), slice(0, 6), slice(6, 8), slice(6, 12)]):
+        assert logs["loss"] == pytest.approx(np.average(run.losses[part], weights=weights[part]), rel=1e-6)
+        assert logs["gradient_norm"] == pytest.approx(run.norms[part].mean(), rel=1e-6)
+    assert abs(np.average(run.losses[6:12]) / ends[-1]["loss"] - 1) > 1e-6  # not the mean of means
+
+
+def test_the_learning_rate_is_exact_at_every_step_of_a_call(settings, fit, leaky):
+    text = "cosine:final=0.1"
+    run = fit(settings(steps=23, learning_rate_schedule=text, warmup_steps=4), leaky)
+    curve = schedules.build(text, 23, 4)
+    assert run.calls == [5, 3, 5, 3, 5, 2]
+    assert rates_of(run).tolist() == [np.float32(0.5 * curve(step)) for step in range(23)]
+    assert len(set(rates_of(run))) > 20
+    assert run.said == []
+
+
+class Zeros:
+    """Mixed into a network: writes down the share of zeros in the features of every step."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.shares = tf.Variable(tf.zeros([32]), trainable=False)
+
+    def forward(self, inputs, state, draw=None, training=False):
+        features, state = super().forward(inputs, state, draw, training)
+        if draw is not None:
+            share = tf.reduce_mean(tf.cast(features == 0, tf.float32))
+            self.shares.scatter_nd_update([[draw.step]], [share])
+        return features, state
+
+
+@pytest.mark.parametrize("schedule", ["linear:initial=0,final=1", "constant"])
+def test_the_dropout_rate_really_changes_in_the_compiled_step(settings, fit, leaky, schedule):
+    hooks, counted = Hooks(), type("Counted", (Zeros, leaky), {})
+    config = settings(steps=24, dropout=0.6, dropout_schedule=schedule)
+    run = fit(config, lambda: counted(width=61, dropout=0.6), callbacks=[hooks])
+    curve = schedules.build(schedule, 24)
+    wanted = np.array([0.6 * curve(step) for step in range(24)])
+    shares = run.model.shares.numpy()[:24]
+    np.testing.assert_allclose(shares, wanted, atol=0.05)
+    rising = np.linspace(0, 0.6, 24, endpoint=False)
+    assert (np.abs(shares - rising).max() < 0.05) == (schedule != "constant")
+    assert hooks.logs_of("batch_end")[-1]["dropout"] == pytest.approx(wanted[-1])
+
+
+def test_reduce_lr_on_plateau_of_keras(settings, fit, leaky):
+    callback = keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.1, patience=2)
+    run = fit(
+        settings(steps=32), leaky, callbacks=[callback], evaluate=scripted(2, 3, 3, 3), eval_every=PER_EPOCH
+    )
+    np.testing.assert_allclose(rates_of(run), [0.5] * 24 + [0.05] * 8, rtol=1e-6)
+    assert run.said == [
+        "a callback set the learning rate to 0.05 at step 24; the schedule goes on at 0.1 times its values"
+    ]
+
+
+def test_learning_rate_scheduler_of_keras(settings, fit, leaky):
+    """It halves what it finds, from the very first epoch on; the table's own decay goes on."""
+    callback = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    run = fit(settings(steps=22, learning_rate_schedule="linear"), leaky, callbacks=[callback])
+    wanted = [0.5 * (1 - step / 22) * 0.5 ** (1 + step // PER_EPOCH) for step in range(22)]
+    np.testing.assert_allclose(rates_of(run), wanted, rtol=1e-6)
+    assert len(run.said) == 3  # once for each change, not for each call
+    assert len(run.calls) > 4
+
+
+def test_a_scheduler_that_changes_nothing_is_not_spoken_of(settings, fit, leaky):
+    callback = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate)
+    assert fit(settings(steps=19), leaky, callbacks=[callback]).said == []
+
+
+def test_plateau_decay_lowers_the_rate_to_its_floor(settings, fit, leaky):
+    plateau = schedules.plateau_of("plateau:factor=0.25,patience=0,floor=0.1")
+    config = settings(steps=20, learning_rate_schedule="plateau:factor=0.25,patience=0,floor=0.1")
+    losses = scripted(3, 2, 2.5, None, 2.4)
+    run = fit(config, leaky, callbacks=[PlateauDecay(plateau, 0.5)], evaluate=losses, eval_every=4)
+    wanted = [0.5] * 12 + [0.125] * 4 + [0.05] * 4  # 2.5 is no improvement, no finite number is none either
+    np.testing.assert_allclose(rates_of(run), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("losses", [(3, 2, 2.1, 2.2), (3, 2, 2, None), (None,) * 2])
+def test_early_stopping_waits_for_evaluations(settings, fit, leaky, losses):
+    run = fit(
+        settings(steps=32), leaky, callbacks=[EarlyStopping(2)], evaluate=scripted(*losses), eval_every=4
+    )
+    assert run.trainer.step == 4 * len(losses)
+
+
+def test_early_stopping_of_keras(settings, fit, leaky):
+    callback = keras.callbacks.EarlyStopping(monitor="val_loss", patience=1, restore_best_weights=True)
+    losses = scripted(2.0, 2.5, 1.0, 1.0)
+    run = fit(settings(steps=32), leaky, callbacks=[callback], evaluate=losses, eval_every=PER_EPOCH)
+    assert run.trainer.step == 16
+    eight = fit(settings(steps=8), leaky)
+    for weight, best in zip(run.weights, eight.weights, strict=True):
+        np.testing.assert_array_equal(weight, best)
+
+
+@pytest.mark.parametrize("watching", [True, False])
+def test_terminate_on_nan_of_keras(settings, fit, leaky, watching):
+    callbacks = [keras.callbacks.TerminateOnNaN()] if watching else []
+    config = settings(steps=19, learning_rate=1e30, clip_norm=0.0)
+    run = fit(config, leaky, callbacks=callbacks)
+    assert not np.isfinite(run.losses[4])
+    assert run.trainer.step == (5 if watching else 19)
+
+
+def test_a_stop_takes_effect_at_the_next_call(settings, fit, leaky):
+    hooks = Hooks()
+
+    def stop(batch, logs):
+        run_of.model.stop_training = logs["step"] >= 6
+
+    run_of = keras.callbacks.LambdaCallback(on_train_batch_end=stop)
+    run = fit(settings(steps=19), leaky, callbacks=[run_of, hooks], evaluate=scripted(3), eval_every=6)
+    assert run.calls == [5, 1]
+    assert hooks.calls[-2:] == [("batch_end", 5), ("train_end",)]
+
+
+def test_to_stop_and_to_go_on_is_to_go_through(settings, fit, leaky):
+    """The carried state and the optimizer go on where they were."""
+    config = settings(steps=19, optimizer="adamw", learning_rate=0.01)
+    whole = fit(config, leaky)
+
+    def stop(batch, logs):
+        callback.model.stop_training = logs["step"] == 5
+
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=stop)
+    parts = fit(config, leaky, callbacks=[callback])
+    assert parts.trainer.step == 5
+    schedule = [c for c in parts.trainer._stateful if c.interval is None]
+    parts.trainer.train(schedule, 10**6, 10**6)
+    assert parts.trainer.step == 19
+    for weight, other in zip(parts.model.trainable_variables, whole.weights, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), other)
+    for value, other in zip(*(tf.nest.flatten(run.trainer._state) for run in (parts, whole)), strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_at_the_next_call_and_a_second_one_ends_at_once(settings, fit, leaky, number):
+    handlers = []
+
+    class Killed(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if logs["step"] == 5:
+                handlers.append(signal.getsignal(signal.SIGTERM))
+                os.kill(os.getpid(), number)
+                handlers.extend(map(signal.getsignal, (signal.SIGINT, signal.SIGTERM)))
+
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    hooks = Hooks()
+    run = fit(settings(steps=19), leaky, callbacks=[Killed(), hooks])
+    assert (run.trainer.signal, run.trainer.step) == (number, 5)
+    assert hooks.calls[-1] == ("train_end",)
+    assert handlers[0] not in before
+    assert handlers[1:] == [signal.SIG_DFL] * 2
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
