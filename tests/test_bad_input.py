@@ -5,13 +5,13 @@ import json
 import os
 import re
 import shutil
-import stat
 
 import pytest
 
 import lm_keras
 from lm_keras import InputError
 from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.config import from_flat
 from lm_keras.data.store import prepare
 
 
@@ -194,12 +194,13 @@ def test_resume_must_without_a_run(refused):
     )
 
 
-def test_more_rows_than_can_be_shared(refused):
-    assert refused(micro_batches=4, replicas=3, batch_size=36) != ""
-    from lm_keras.config import Config
-
-    with pytest.raises(InputError, match="can't be shared evenly by 5 replicas x 1 micro-batches"):
-        Config.__call__ if False else refused(replicas=5)
+def test_rows_that_cannot_be_shared(refused):
+    assert refused(replicas=5) == (
+        "--batch_size=12 rows can't be shared evenly by 5 replicas x 1 micro-batches; take a multiple of 5"
+    )
+    assert refused(replicas=6) == (
+        "--replicas=6: TensorFlow already runs with 4 CPU devices in this process; start a new process"
+    )
 
 
 @pytest.fixture
@@ -209,8 +210,6 @@ def again(finished, train, tmp_path, contents_of):
     shutil.copytree(finished.path, path)
 
     def message(resume="auto", **settings):
-        from lm_keras.config import from_flat
-
         before = contents_of(path)
         with pytest.raises(InputError) as caught:
             train(from_flat({**finished.config.flat(), **settings}), path, resume)
@@ -273,9 +272,9 @@ def with_own_text(finished, tmp_path, english):
     path, text = tmp_path / "run", tmp_path / "own.txt"
     shutil.copytree(finished.path, path)
     text.write_text(english)
-    settings = json.loads((path / "config.json").read_text())
-    settings["corpus"] = f"text:{text}"
-    (path / "config.json").write_text(json.dumps(settings))
+    for name in ("config.json", "data.json"):
+        content = (path / name).read_text()
+        (path / name).write_text(content.replace(finished.config.data.corpus, f"text:{text}"))
     return path, text
 
 
@@ -286,7 +285,7 @@ def test_a_text_that_changed_since_the_run_began(with_own_text, train, contents_
     text.write_text(text.read_text().replace("happy", "merry"))
     before = contents_of(path)
     with pytest.raises(InputError) as caught:
-        train(lm.config.__class__(**{**vars(lm.config), "batches": steps_of(lm.config, 30)}), path)
+        train(from_flat({**lm.config.flat(), "steps": 30}), path)
     assert str(caught.value) == (
         f"the train text of text:{text} has changed since the run in {path} began; "
         "restore it, or begin a new run with another --run_dir"
@@ -298,12 +297,6 @@ def test_a_text_that_changed_since_the_run_began(with_own_text, train, contents_
         f"the valid text of text:{text} has changed since the run began; "
         "restore it, or score other text with --corpus=text:GLOB"
     )
-
-
-def steps_of(config, steps):
-    import dataclasses
-
-    return dataclasses.replace(config.batches, steps=steps)
 
 
 def test_a_split_that_is_absent(finished, tmp_path):
@@ -393,68 +386,35 @@ def test_checkpoints_of_another_network(finished, tmp_path):
     )
 
 
-def one_line(ended):
-    """The complaint of a script that ended as bad input has to; its progress lines aside."""
-    lines = ended.err.splitlines()
-    assert (ended.code, ended.out) == (1, "")
-    assert lines[-1].startswith("error: ")
-    assert not [line for line in lines[:-1] if not line.startswith(("devices: ", "reading "))]
-    return lines[-1].removeprefix("error: ")
+NO_RUN_DIR = "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
+
+COMMANDS = {
+    "train.py --run_dir=run --corpus=text:empty.txt": "empty.txt is empty: expected text",
+    "train.py --run_dir=run --corpus=text:gone.txt": "no file gone.txt",
+    "train.py": "--run_dir is missing: expected the folder for this run",
+    "train.py --run_dir=RUN": "--run_dir=RUN holds a run with other settings: --corpus: text:",
+    "train.py --flagfile=RUN/flags.txt --steps=9": "the run in RUN has 24 steps and can't be cut to 9",
+    "train.py --run_dir=run --steps=3 --epochs=2": "--steps=3 and --epochs=2 contradict each other",
+    "train.py --run_dir=run --hiden_units=3": "--hiden_units is unknown, did you mean --hidden_units?",
+    "evaluate.py": NO_RUN_DIR,
+    "evaluate.py --run_dir=nowhere": "--run_dir=nowhere holds no run (no config.json); train one with",
+    "evaluate.py --run_dir=RUN --stride=12": "stride=12: expected 1 to 11, the sequence length of the model",
+    "evaluate.py --run_dir=RUN --checkpoint=newest": "--checkpoint=newest is unknown, did you mean 'best'?; choose one of last, best",
+    "evaluate.py --run_dir=RUN --corpus=text:gone.txt": "no file gone.txt",
+    "sample.py": NO_RUN_DIR,
+    "sample.py --run_dir=nowhere": "--run_dir=nowhere holds no run (no config.json); train one with",
+    "sample.py --run_dir=RUN --temperature=-1": "temperature=-1.0 is not a finite number of at least 0",
+    "sample.py --run_dir=RUN The": "'The' is left over on the command line; every setting is a flag",
+}
 
 
-def test_scripts_say_it_in_one_line(script, finished, tmp_path, monkeypatch):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_scripts_say_it_in_one_line(script, finished, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.txt").touch()
-    missing = "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
-    for name, arguments, expected in [
-        ("train.py", ["--run_dir=run", "--corpus=text:empty.txt"], "empty.txt is empty: expected text"),
-        (
-            "train.py",
-            ["--run_dir=run", "--corpus=text:gone.txt"],
-            "no file gone.txt: expected a file or glob",
-        ),
-        ("train.py", [], "--run_dir is missing: expected the folder for this run"),
-        (
-            "train.py",
-            [f"--run_dir={finished.path}"],
-            f"--run_dir={finished.path} holds a run with other settings: ",
-        ),
-        (
-            "train.py",
-            [f"--flagfile={finished.path}/flags.txt", "--steps=9"],
-            f"the run in {finished.path} has 24 steps",
-        ),
-        (
-            "train.py",
-            ["--run_dir=run", "--steps=3", "--epochs=2"],
-            "--steps=3 and --epochs=2 contradict each other",
-        ),
-        (
-            "train.py",
-            ["--run_dir=run", "--hiden_units=3"],
-            "--hiden_units is unknown, did you mean --hidden_units?",
-        ),
-        ("evaluate.py", [], missing),
-        (
-            "evaluate.py",
-            ["--run_dir=nowhere"],
-            "--run_dir=nowhere holds no run (no config.json); train one with",
-        ),
-        ("evaluate.py", [f"--run_dir={finished.path}", "--stride=12"], "stride=12: expected 1 to 11"),
-        (
-            "evaluate.py",
-            [f"--run_dir={finished.path}", "--checkpoint=newest"],
-            "--checkpoint=newest is unknown",
-        ),
-        (
-            "evaluate.py",
-            [f"--run_dir={finished.path}", "--corpus=text:gone.txt"],
-            "no file gone.txt: expected",
-        ),
-        ("sample.py", [], missing),
-        ("sample.py", ["--run_dir=nowhere"], "--run_dir=nowhere holds no run"),
-        ("sample.py", [f"--run_dir={finished.path}", "--temperature=-1"], "--temperature=-1"),
-        ("sample.py", [f"--run_dir={finished.path}", "The "], "'The ' is left over on the command line"),
-    ]:
-        assert one_line(script(name, *arguments)).startswith(expected)
+    ended = script(*command.replace("RUN", str(finished.path)).split())
+    lines = ended.err.splitlines()
+    assert (ended.code, ended.out) == (1, "")
+    assert lines.pop().startswith("error: " + COMMANDS[command].replace("RUN", str(finished.path)))
+    assert not [line for line in lines if not line.startswith(("devices: ", "reading "))]  # progress
     assert os.listdir(tmp_path) == ["empty.txt"]

@@ -1,6 +1,7 @@
 """Where settings become a run: corpus, tokenizer, data, model, trainer and callbacks are joined here and only here."""
 
 import dataclasses
+import math
 
 import keras
 
@@ -152,9 +153,9 @@ class _Run:
             self.progress.say,
         )
         self.checkpoints = folder.checkpoints(config.running.keep_checkpoints, report.say)
-        report.say(
-            f"model: {config.model.model}, {self.model.count_params():,} parameters; {total_steps:,} steps"
-        )
+        # Not `count_params`, which also counts the rates and seeds of dropout layers.
+        parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
+        report.say(f"model: {config.model.model}, {parameters:,} parameters; {total_steps:,} steps")
 
     def carry_out(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""

@@ -125,7 +125,7 @@ def differing(one, other):
 
 
 FULL = {
-    "sequence_length": 5, "steps_per_call": 4, "log_every": 5, "eval_every": 6, "checkpoint_every": 6,
+    "sequence_length": 3, "steps_per_call": 4, "log_every": 5, "eval_every": 6, "checkpoint_every": 6,
     "dropout": 0.2, "dropout_schedule": "linear:initial=0,final=1", "sample_every": 10**6,
     "learning_rate_schedule": "plateau:factor=0.5,patience=0,min_delta=1,warmup=3", "early_stopping_evals": 3,
     "weight_decay": 0.1,

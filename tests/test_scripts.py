@@ -1,0 +1,237 @@
+"""The scripts as processes: standard output, standard error, exit codes, kill -9 and signals."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.flags import flagfile_of
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def start(name, *arguments):
+    """Start a script as a process of its own."""
+    command = [sys.executable, str(SCRIPTS / name), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(process, happened, seconds=90):
+    """Wait for something that a process is to do."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def catches(process, number):
+    """Tell whether a process has a handler for a signal at this moment."""
+    (line,) = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+    return bool(int(line, 16) >> (number - 1) & 1)
+
+
+@pytest.fixture
+def ended():
+    """A function that lets a process end and returns exit code, standard output and standard error."""
+    processes = []
+
+    def end(process, seconds=90):
+        processes.append(process)
+        out, err = process.communicate(timeout=seconds)
+        return process.returncode, out, err
+
+    yield end
+    for process in processes:
+        process.kill()
+
+
+def weights_of(path):
+    """Everything that the newest checkpoint of a run holds: name -> bytes."""
+    step = RunFolder(path).checkpoints().newest()
+    reader = tf.train.load_checkpoint(str(path / "checkpoints" / f"step-{step:08d}" / "state"))
+    names = [name for name in reader.get_variable_to_shape_map() if name[:1] != "_"]
+    return step, {name: reader.get_tensor(name).tobytes() for name in names}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux when a signal would be caught")
+def test_stopped_killed_and_resumed(tiny_config, train, script, ended, tmp_path, lines_of):
+    """One run in four lives: a signal, two signals, kill -9, and to the end; then the same run at once."""
+    config = tiny_config(
+        dropout=0.1, steps=800, checkpoint_every=20, eval_every=10**6, log_every=80, sequence_length=3,
+        sample_every=10**6,
+    )  # fmt: skip
+    path, whole = tmp_path / "parts", tmp_path / "whole"
+    (tmp_path / "run.flags").write_text(flagfile_of(config.flat()))
+    flags = [f"--flagfile={tmp_path}/run.flags", f"--run_dir={path}"]
+    checkpoints = RunFolder(path).checkpoints()
+
+    def steps():
+        return max(checkpoints.steps(), default=0)
+
+    assert train(config, whole).code == 0
+    process = start("train.py", *flags)
+    wait_until(process, lambda: steps() >= 20)
+    process.send_signal(signal.SIGTERM)
+    code, out, err = ended(process)
+    assert (code, out) == (143, "")
+    stopped_at = steps()
+    assert 20 <= stopped_at < 800
+    lines = [line.split(":")[0].split()[0] for line in err.splitlines()]
+    assert [line for line in lines if line != "step"] == ["devices", "reading", "text", "model", "stopped"]
+    assert err.endswith(
+        f"stopped at step {stopped_at}, everything is saved; the same command goes on from there\n"
+    )
+
+    # A second signal ends at once, here while the step is compiled.
+    process = start("train.py", *flags)
+    wait_until(process, lambda: catches(process, signal.SIGTERM))
+    process.send_signal(signal.SIGTERM)
+    wait_until(process, lambda: not catches(process, signal.SIGTERM))
+    process.send_signal(signal.SIGINT)
+    code, out, err = ended(process)
+    assert (code, out) == (-signal.SIGINT, "")
+    assert f"going on from step {stopped_at} of 800\n" in err
+    assert steps() == stopped_at
+
+    process = start("train.py", *flags)
+    wait_until(process, lambda: steps() >= stopped_at + 30)
+    process.send_signal(signal.SIGKILL)
+    code, out, _ = ended(process)
+    killed_at = steps()
+    assert (code, out) == (-signal.SIGKILL, "")
+    assert killed_at < 800
+
+    code, out, err = script("train.py", *flags)
+    assert code == 0
+    assert f"going on from step {killed_at} of 800\n" in err
+    assert weights_of(path) == weights_of(whole)
+    results, expected = (RunFolder(folder).results for folder in (path, whole))
+    assert {**results, "seconds": 0} == {**expected, "seconds": 0}
+    assert out.endswith(expected["sample"]["text"] + "\n")
+    measured = {"seconds", "tokens_per_second", "data_wait"}
+    lines = [
+        [{k: v for k, v in line.items() if k not in measured} for line in lines_of(folder / "metrics.jsonl")]
+        for folder in (path, whole)
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_bad_input_is_one_line_of_a_process(ended, tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9\n" * 40)
+    code, out, err = ended(start("train.py", f"--corpus=text:{tmp_path}/a.txt", f"--run_dir={tmp_path}/run"))
+    assert (code, out) == (1, "")
+    progress, error = err.splitlines()[:-1], err.splitlines()[-1]
+    assert [line.split(":")[0].split()[0] for line in progress] == ["devices", "reading"]
+    assert error == (
+        f"error: {tmp_path}/a.txt: bad UTF-8 (byte 0xE9) at byte 3, line 1: expected UTF-8 text; "
+        "fix the file, or pass --on_bad_text=replace or --on_bad_text=skip"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_sample_script_streams_what_it_generates(script, finished):
+    arguments = [f"--run_dir={finished.path}", "--prompt=The old", "--max_new_tokens=13", "--seed=3"]
+    streamed = script("sample.py", *arguments)
+    assert streamed.code == 0
+    assert re.fullmatch(r"The old[^€]{13}\n", streamed.out)
+    assert re.fullmatch(r"13 characters in \d+\.\d s, compiling included\n", streamed.err)
+    assert script("sample.py", *arguments, "--nostream").out == streamed.out
+
+
+def test_sample_script(script, finished):
+    arguments = [f"--run_dir={finished.path}", "--prompt=The 5 €", "--max_new_tokens=9"]
+    ended = script("sample.py", *arguments, "--num_samples=3")
+    assert ended.code == 0
+    texts = ended.out.removesuffix("\n").split("\n---\n")
+    assert len(texts) == 3
+    assert all(text.startswith("The 5 €") for text in texts)
+    assert ended.err.splitlines()[0] == "the model does not know '5', '€' of the prompt"
+    greedy = [script("sample.py", *arguments, "--temperature=0", f"--seed={seed}").out for seed in (1, 2)]
+    assert greedy[0] == greedy[1]
+
+
+def test_evaluate_script(script, finished):
+    expected = RunFolder(finished.path).results["splits"]["test"]
+    ended = script("evaluate.py", f"--run_dir={finished.path}", "--split=test", "--json")
+    assert (ended.code, ended.err.splitlines()) == (0, [f"reading {finished.config.data.corpus}"])
+    result = json.loads(ended.out.splitlines()[-1])
+    assert result == expected
+    assert set(result) >= {
+        "split", "tokens", "bytes", "words", "characters", "nats_per_token", "perplexity", "word_perplexity",
+        "bits_per_byte", "bits_per_character", "context", "stride", "step",
+    }  # fmt: skip
+    plain = script("evaluate.py", f"--run_dir={finished.path}", "--split=test", "--checkpoint=best").out
+    assert dict(line.split(maxsplit=1) for line in plain.splitlines())["perplexity"] == str(
+        result["perplexity"]
+    )
+
+
+def test_a_finished_run_prints_its_results_again(script, finished, contents_of):
+    before = contents_of(finished.path)
+    times = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")}
+    ended = script("train.py", f"--flagfile={finished.path}/flags.txt")
+    assert (ended.code, ended.out) == (0, finished.ended.out)
+    first, *rest = ended.err.splitlines()
+    assert first == f"the run in {finished.path} is finished; this is what it reached"
+    assert finished.ended.err.splitlines()[-len(rest) :] == rest
+    assert contents_of(finished.path) == before
+    assert {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")} == times
+    for other in (
+        "--resume=must",
+        "--log_every=7",
+        "--replicas=2",
+    ):  # nor does what may change between two lives
+        assert script("train.py", f"--flagfile={finished.path}/flags.txt", other).out == ended.out
+
+
+def test_what_a_run_prints(finished):
+    """Results on standard output, without times and paths; progress and what to do next on standard error."""
+    out, err = finished.ended.out.splitlines(), finished.ended.err.splitlines()
+    assert out[0].split() == ["split", "tokens", "loss", "perplexity", "bits/byte"]
+    results = RunFolder(finished.path).results
+    for line, name in zip(out[1:3], ("valid", "test"), strict=True):
+        split = results["splits"][name]
+        measures = [f"{split[field]:.{digits}f}" for field, digits in
+                    [("nats_per_token", 4), ("perplexity", 2), ("bits_per_byte", 3)]]  # fmt: skip
+        assert line.split() == [name, str(split["tokens"]), *measures]
+    assert "\n".join(out).endswith(
+        "sample (temperature 0.8, seed 1):\n" + results["sample"]["text"].rstrip("\n")
+    )
+    assert str(finished.path) not in finished.ended.out
+    assert err[0].startswith("devices: CPU")
+    assert err[0].endswith("OneDeviceStrategy")
+    assert "model: lstm, 1,722 parameters; 24 steps" in err
+    assert [line.split(":")[0] for line in err if line.startswith("valid ")] == [
+        "valid at step 8", "valid at step 16", "valid at step 24",
+    ]  # fmt: skip
+    assert err[-4:] == [
+        "next:",
+        f"  {err[-3].split()[0]} scripts/sample.py --run_dir={finished.path} --prompt='The '",
+        f"  {err[-3].split()[0]} scripts/evaluate.py --run_dir={finished.path} --split=valid --checkpoint=best",
+        f"  {err[-1].split()[0]} --logdir={finished.path}",
+    ]
+
+
+def test_a_run_folder_describes_itself(finished, script):
+    names = {path.name for path in finished.path.iterdir()}
+    assert names == {
+        "README.md", "checkpoints", "config.json", "data.json", "events", "flags.txt", "lock", "metrics.jsonl",
+        "results.json", "tokenizer",
+    }  # fmt: skip
+    card = (finished.path / "README.md").read_text()
+    assert "| train | text:" in card
+    assert "Family `lstm`, tokenizer `char` with 30 tokens, 24 steps." in card
+    flags = (finished.path / "flags.txt").read_text().splitlines()
+    assert "--hidden_units=13" in flags
+    assert "--notie_embeddings" in flags
+    data = json.loads((finished.path / "data.json").read_text())
+    assert (data["vocab_size"], data["total_steps"]) == (30, 24)
+    assert data["splits"]["train"]["rule"] == "each document cut at line ends, 90/5/5 per cent"
