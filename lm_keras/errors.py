@@ -13,13 +13,13 @@ class InputError(ValueError):
 
 
 def nearest(word: str, good: list[str] | tuple[str, ...]) -> str:
-    """Return `", did you mean 'x'?"` for the good name nearest to `word`, or an empty string.
+    """Return `" (did you mean 'x'?)"` for the good name nearest to `word`, or an empty string.
 
     Example:
         >>> nearest("cosin", ["cosine", "linear"])
-        ", did you mean 'cosine'?"
+        " (did you mean 'cosine'?)"
     """
     import difflib
 
     close = difflib.get_close_matches(str(word), list(good), n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -111,8 +111,8 @@ def _parse(argv: list[str]) -> list[str]:
     except flags.UnrecognizedFlagError as error:
         known = [name for name in flags.FLAGS if len(name) > 1]
         near = difflib.get_close_matches(error.flagname, known, n=1, cutoff=0.5)
-        hint = f", did you mean --{near[0]}?" if near else ";"
-        _fail(f"--{error.flagname} is unknown{hint} see --help for all flags")
+        hint = f" (did you mean --{near[0]}?)" if near else ""
+        _fail(f"--{error.flagname} is unknown{hint}; see --help for all flags")
     except (flags.Error, ValueError) as error:
         # absl puts "flag --name=value: " before our own text, which names both already.
         _fail(re.sub(r"^flag --.*?: (?=--)|^ERROR:: ", "", str(error), flags=re.DOTALL))
@@ -139,6 +139,8 @@ def run(main: Callable[..., int | None], commands: tuple[str, ...] = ()) -> None
 
     def guarded(argv: list[str]) -> int:
         logging.set_verbosity(logging.ERROR)
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="replace")  # A locale may lack what a model writes.
         try:
             return main(*_command(argv[1:], commands)) or 0
         except InputError as error:

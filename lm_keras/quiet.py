@@ -13,7 +13,7 @@ def import_tensorflow() -> None:
     devices, which no log level prevents. What it wrote is shown if one of both fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     with _captured_stderr():
         import keras  # noqa: F401
         import tensorflow as tf

@@ -37,6 +37,7 @@ def main() -> int:
     if options.stream and settings["num_samples"] == 1:
         texts = [""]
         sys.stdout.write(options.prompt)
+        sys.stdout.flush()
         for piece in lm.stream(options.prompt, **settings):
             sys.stdout.write(piece)
             sys.stdout.flush()

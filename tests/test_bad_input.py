@@ -45,7 +45,7 @@ def corpora(folder):
     return {
         "missing": (
             "text:poem.txt", "poems.txt", TEXT,
-            "no file poem.txt, did you mean 'poems.txt'?: expected a file or glob, looked from the folder {folder}",
+            "no file poem.txt (did you mean 'poems.txt'?): expected a file or glob, looked from the folder {folder}",
         ),
         "no match": (
             "text:deep/*.txt", "deep/a.text", TEXT,
@@ -76,7 +76,7 @@ def corpora(folder):
         ),
         "no field": (
             "text:a.jsonl", "a.jsonl", records,
-            "a.jsonl:2: no field 'text', did you mean 'texts'?: the fields there are 'texts', 'title'; "
+            "a.jsonl:2: no field 'text' (did you mean 'texts'?): the fields there are 'texts', 'title'; "
             "name the one with the text with --text_field",
         ),
         "one line": (
@@ -86,7 +86,7 @@ def corpora(folder):
         ),
         "unknown": (
             "txt:a.txt", "a.txt", TEXT,
-            "unknown corpus 'txt:a.txt', did you mean 'text'?: expected python-docs or text:GLOB, such as text:data/*.txt",
+            "unknown corpus 'txt:a.txt' (did you mean 'text'?): expected python-docs or text:GLOB, such as text:data/*.txt",
         ),
     }  # fmt: skip
 
@@ -395,11 +395,11 @@ COMMANDS = {
     "train.py --run_dir=RUN": "--run_dir=RUN holds a run with other settings: --corpus: text:",
     "train.py --flagfile=RUN/flags.txt --steps=9": "the run in RUN has 24 steps and can't be cut to 9",
     "train.py --run_dir=run --steps=3 --epochs=2": "--steps=3 and --epochs=2 contradict each other",
-    "train.py --run_dir=run --hiden_units=3": "--hiden_units is unknown, did you mean --hidden_units?",
+    "train.py --run_dir=run --hiden_units=3": "--hiden_units is unknown (did you mean --hidden_units?)",
     "evaluate.py": NO_RUN_DIR,
     "evaluate.py --run_dir=nowhere": "--run_dir=nowhere holds no run (no config.json); train one with",
     "evaluate.py --run_dir=RUN --stride=12": "stride=12: expected 1 to 11, the sequence length of the model",
-    "evaluate.py --run_dir=RUN --checkpoint=newest": "--checkpoint=newest is unknown, did you mean 'best'?; choose one of last, best",
+    "evaluate.py --run_dir=RUN --checkpoint=newest": "--checkpoint=newest is unknown (did you mean 'best'?); choose one of last, best",
     "evaluate.py --run_dir=RUN --corpus=text:gone.txt": "no file gone.txt",
     "sample.py": NO_RUN_DIR,
     "sample.py --run_dir=nowhere": "--run_dir=nowhere holds no run (no config.json); train one with",

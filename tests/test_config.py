@@ -136,9 +136,9 @@ def test_the_table_has_every_choice():
         ({"batch_size": None}, "--batch_size=None: expected a whole number of at least 1"),
         ({"byte_fallback": 1}, "--byte_fallback=1: expected true or false"),
         ({"corpus": 5}, "--corpus=5: expected a text"),
-        ({"model": "lsmt"}, "--model=lsmt is unknown, did you mean 'lstm'?; choose one of lstm"),
-        ({"jit": "onn"}, "--jit=onn is unknown, did you mean 'on'?; choose one of auto, on, off"),
-        ({"embeding_dim": 5}, "setting 'embeding_dim' is unknown, did you mean 'embedding_dim'?"),
+        ({"model": "lsmt"}, "--model=lsmt is unknown (did you mean 'lstm'?); choose one of lstm"),
+        ({"jit": "onn"}, "--jit=onn is unknown (did you mean 'on'?); choose one of auto, on, off"),
+        ({"embeding_dim": 5}, "setting 'embeding_dim' is unknown (did you mean 'embedding_dim'?)"),
         ({"zzz": 5}, "setting 'zzz' is unknown"),
         (
             {"steps": 7, "epochs": 3},

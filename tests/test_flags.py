@@ -56,9 +56,9 @@ def complaint(run):
 
 
 BAD = {
-    "--learning_rte=3": "--learning_rte is unknown, did you mean --learning_rate? see --help for all flags",
+    "--learning_rte=3": "--learning_rte is unknown (did you mean --learning_rate?); see --help for all flags",
     "--zzzqqq=3": "--zzzqqq is unknown; see --help for all flags",
-    "--nosteps": "--nosteps is unknown, did you mean --steps? see --help for all flags",
+    "--nosteps": "--nosteps is unknown (did you mean --steps?); see --help for all flags",
     "quickstart": (
         "'quickstart' is left over on the command line; every setting is a flag, --name=value, see --help"
     ),
@@ -73,11 +73,11 @@ BAD = {
     "--learning_rate=nan": "--learning_rate=nan is out of range; expected a number above 0",
     "--learning_rate=1e400": "--learning_rate=inf is out of range; expected a number above 0",
     "--dropout=1": "--dropout=1.0 is out of range; expected a number of at least 0 and below 1",
-    "--model=lst m": "--model=lst m is unknown, did you mean 'lstm'?; choose one of lstm",
+    "--model=lst m": "--model=lst m is unknown (did you mean 'lstm'?); choose one of lstm",
     "--tie_embeddings=perhaps": "--tie_embeddings=perhaps: expected true or false",
     "--resume=maybe": "--resume=maybe is unknown; choose one of auto, never, must",
     "--learning_rate_schedule=cosin": (
-        "--learning_rate_schedule: schedule 'cosin' is unknown, did you mean 'cosine'?; choose one of "
+        "--learning_rate_schedule: schedule 'cosin' is unknown (did you mean 'cosine'?); choose one of "
         "constant, linear, cosine, exponential, inverse_sqrt, staircase, wsd, plateau"
     ),
     "--sample_prompt=a\nb": (
@@ -102,7 +102,7 @@ def test_contradictions_end_in_one_line():
     [
         (
             "--learning_rte=3",
-            "--learning_rte is unknown, did you mean --learning_rate? see --help for all flags",
+            "--learning_rte is unknown (did you mean --learning_rate?); see --help for all flags",
         ),
         (
             "steps=3",

@@ -114,12 +114,12 @@ def test_parse(text, parsed):
 NAMES = "constant, linear, cosine, exponential, inverse_sqrt, staircase, wsd, plateau"
 
 BAD = [
-    ("cosin", f"schedule 'cosin' is unknown, did you mean 'cosine'?; choose one of {NAMES}"),
+    ("cosin", f"schedule 'cosin' is unknown (did you mean 'cosine'?); choose one of {NAMES}"),
     ("", f"schedule '' is unknown; choose one of {NAMES}"),
     ("0.1", f"schedule '0.1' is unknown; choose one of {NAMES}"),
     (
         "cosine:finl=0.1",
-        "schedule 'cosine:finl=0.1': 'finl=0.1' is no setting of cosine, did you mean 'final'?; "
+        "schedule 'cosine:finl=0.1': 'finl=0.1' is no setting of cosine (did you mean 'final'?); "
         "write KEY=NUMBER with one of initial, final, warmup",
     ),
     (

@@ -36,7 +36,7 @@ class MetricsFile(StepCallback):
     def on_train_batch_end(self, batch, logs=None):
         step = self.step(logs)
         lines = []
-        if step % self.interval == 0:
+        if step % self.interval == 0 or (logs or {}).get("last"):
             fields = {"step": step, **{name: value for name, value in (logs or {}).items() if name != "step"}}
             lines.append({name: fields[name] for name in TRAINING_FIELDS if name in fields})
         self._write([*lines, *self._evaluations])
@@ -53,7 +53,7 @@ class MetricsFile(StepCallback):
 
     def _write(self, lines):
         if lines:
-            with open(self._path, "a") as file:
+            with open(self._path, "a", encoding="utf-8") as file:
                 file.write("".join(json.dumps(_finite(line)) + "\n" for line in lines))
         self._evaluations = []
 

@@ -1,5 +1,6 @@
 """A live line on a terminal, a plain line now and then in a file or pipe."""
 
+import os
 import sys
 import time
 
@@ -28,6 +29,7 @@ class Progress(StepCallback):
             self._shown_at = now
             line = self._line(dict(logs or {}), self.step(logs))
             if self._live:
+                line = line[: self._columns() - 1]  # A longer one would wrap, and each redraw would scroll.
                 self._stream.write("\r" + line.ljust(self._width))
                 self._width = len(line)
                 self._stream.flush()
@@ -57,16 +59,22 @@ class Progress(StepCallback):
         self._stream.write(line + "\n")
         self._stream.flush()
 
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
+
     def _line(self, logs, step):
         fields = [
             f"step {step:,}/{self._total:,}",
             f"loss {_number(logs.get('loss'), '.4f')}",
-            f"perplexity {_number(logs.get('perplexity'), ',.2f')}",
+            f"ppl {_number(logs.get('perplexity'), ',.2f')}",
         ]
         if logs.get("learning_rate") is not None:
             fields.append(f"lr {logs['learning_rate']:.2g}")
         if logs.get("tokens_per_second"):
-            fields.append(f"{logs['tokens_per_second']:,.0f} tokens/s")
+            fields.append(f"{logs['tokens_per_second']:,.0f} tok/s")
         if logs.get("seconds_left") is not None:
             left = round(logs["seconds_left"])
             fields.append(f"{left // 3600}:{left % 3600 // 60:02d}:{left % 60:02d} left")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from lm_keras.callbacks.base import StepCallback
+from lm_keras.errors import InputError
 from lm_keras.sampling.generate import Sampler
 
 SAMPLE_SETTINGS = {"max_new_tokens": 120, "temperature": 0.8, "seed": 1}
@@ -25,6 +26,14 @@ class TextSamples(StepCallback):
         super().__init__()
         self._tokenizer, self._prompts, self.interval, self._show = tokenizer, prompts, every, show
         self._sampler = None
+
+    def set_model(self, model):
+        super().set_model(model)
+        if not hasattr(model, "forward"):
+            raise InputError(
+                "text samples need a network of this package, with a state to carry from token to token; "
+                f"{type(model).__name__} {model.name!r} has no forward()"
+            )
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.step(logs)

@@ -119,7 +119,9 @@ class PlateauDecay(StepCallback):
             self.waited = 0
             optimizer = self.model.optimizer
             lowered = float(optimizer.learning_rate.numpy()) * self.settings.factor
-            optimizer.learning_rate = max(lowered, self.base * self.settings.floor)
+            floor = self.base * self.settings.floor
+            # Early in a warm-up the rate may be below the floor; it never rises here.
+            optimizer.learning_rate = max(lowered, min(floor, float(optimizer.learning_rate.numpy())))
 
     def state(self):
         return {"best": self.best if self.best != float("inf") else None, "waited": self.waited}

@@ -38,7 +38,7 @@ class TensorBoard(StepCallback):
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.step(logs)
-        if step % self.interval == 0:
+        if step % self.interval == 0 or (logs or {}).get("last"):
             values = dict(logs or {})
             if "learning_rate" not in values:
                 values["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
@@ -64,7 +64,8 @@ class TensorBoard(StepCallback):
     def _scalars(self, run, step, values):
         with self._writer(run).as_default(step=step):
             for tag, value in values.items():
-                if finite(value) is not None:
+                # A number of a log can be finite and still be too large for TensorBoard's float32.
+                if finite(value) is not None and abs(value) <= tf.float32.max:
                     tf.summary.scalar(tag, value)
         self._writer(run).flush()  # A checkpoint that follows must not be ahead of the curves.
 

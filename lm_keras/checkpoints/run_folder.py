@@ -23,7 +23,7 @@ from lm_keras.text.files import write_atomically
 from lm_keras.text.tokenizer import Tokenizer
 
 CHANGEABLE = {
-    "steps", "epochs", "strategy", "replicas", "micro_batches", "jit", "steps_per_call",
+    "steps", "epochs", "early_stopping_evals", "strategy", "replicas", "micro_batches", "jit", "steps_per_call",
     "eval_every", "checkpoint_every", "log_every", "sample_every", "keep_checkpoints", "cache_dir",
 }  # fmt: skip
 """Settings that may differ between two lives of a run; `steps` and `epochs` only upwards."""
@@ -135,7 +135,7 @@ class RunFolder:
     def _read_json(self, name: str) -> dict:
         path = self.path / name
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(content, dict):
                 raise ValueError("no JSON object")
             return content
@@ -161,7 +161,7 @@ def truncate_lines_after(path: Path, step: int) -> None:
     """Drop the lines of a metrics file that lie beyond `step`: a run goes on from there."""
     with contextlib.suppress(FileNotFoundError):
         kept = []
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line)

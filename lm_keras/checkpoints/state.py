@@ -6,6 +6,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,7 @@ class Checkpoints:
                 "sha256": {p.name: _sha256(p) for p in sorted(path.iterdir())},
             }
             content[_OWN_SUM] = _sum_of(content)
-            (path / _PROGRESS).write_text(json.dumps(content, indent=1) + "\n")
+            (path / _PROGRESS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
         write_folder(folder, fill)
         self._checked[folder] = ""
@@ -101,7 +102,7 @@ class Checkpoints:
 
     def _check(self, folder: Path) -> str:
         try:
-            content = json.loads((folder / _PROGRESS).read_text())
+            content = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
             own, sums = content.pop(_OWN_SUM, None), content["sha256"]
             if own not in (None, _sum_of(content)):
                 return f"{_PROGRESS} has other content than was written"
@@ -117,7 +118,7 @@ class Checkpoints:
 
     def progress(self, step: int) -> dict:
         """Return the JSON values of a checkpoint."""
-        return json.loads((self._path(step) / _PROGRESS).read_text())
+        return json.loads((self._path(step) / _PROGRESS).read_text(encoding="utf-8"))
 
     def restore(self, step: int, tensors: Tensors, everything: bool = True) -> None:
         """Read the tensors of a checkpoint.
@@ -184,4 +185,5 @@ def _sha256(path: Path) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    text = re.sub(r"\{\{.*?\}\} ?", "", str(error))  # TensorFlow names the node of its graph first.
+    return (text.strip().splitlines() or [type(error).__name__])[0][:200]

@@ -44,7 +44,7 @@ def open_corpus(spec: str, *, text_field: str, on_bad_text: str) -> Corpus:
     if scheme == "text" and colon:
         return TextFiles(rest, text_field=text_field, on_bad_text=on_bad_text)
     if os.path.exists(spec) or "*" in spec:
-        hint = f", did you mean 'text:{spec}'?"
+        hint = f" (did you mean 'text:{spec}'?)"
     else:
         hint = nearest(scheme, [PythonDocs.spec, "text"])
     raise InputError(

@@ -223,7 +223,7 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
         )
     counts = TextCounts(tokens - 1, size, words, characters, documents, unknown)
     content = {"format": FORMAT, "dtype": dtype.name, "split": split.name, **dataclasses.asdict(counts)}
-    (folder / "store.json").write_text(json.dumps(content, indent=1) + "\n")
+    (folder / "store.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def open_store(folder: Path) -> TokenStore:
@@ -233,7 +233,7 @@ def open_store(folder: Path) -> TokenStore:
         InputError: the folder is no token store or is damaged; it can be deleted without loss.
     """
     try:
-        content = json.loads((folder / "store.json").read_text())
+        content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
         counts = TextCounts(**{field.name: content[field.name] for field in dataclasses.fields(TextCounts)})
         tokens = np.memmap(folder / "tokens", np.dtype(content["dtype"]), "r")
         documents = np.fromfile(folder / "documents", np.int64)

@@ -1,5 +1,6 @@
 """What a person reads: progress on standard error, results on standard output, and the model card."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -34,12 +35,15 @@ def show(folder: Path, results: dict) -> None:
     if best is not None and best != results["step"]:
         say(f"validation was best at step {best:,}; use those weights with --checkpoint=best")
     say("next:")
-    python = (
-        "python" if Path(sys.prefix).name not in (".venv", "venv") else f"{Path(sys.prefix).name}/bin/python"
-    )
-    say(f"  {python} scripts/sample.py --run_dir={folder} --prompt='The '")
-    say(f"  {python} scripts/evaluate.py --run_dir={folder} --split=valid --checkpoint=best")
-    say(f"  {python.removesuffix('python')}tensorboard --logdir={folder}")
+    programs = Path(sys.executable).parent
+    if programs.is_relative_to(Path.cwd()):
+        programs = programs.relative_to(Path.cwd())
+    run_dir, prompt = shlex.quote(str(folder)), shlex.quote(sample["prompt"])
+    say(f"  {programs / 'python'} scripts/sample.py --run_dir={run_dir} --prompt={prompt}")
+    if results["splits"]:
+        options = f"--split={next(iter(results['splits']))}" + ("" if best is None else " --checkpoint=best")
+        say(f"  {programs / 'python'} scripts/evaluate.py --run_dir={run_dir} {options}")
+    say(f"  {programs / 'tensorboard'} --logdir={run_dir}")
 
 
 def _number(value: float | None, form: str) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import keras
+import tensorflow as tf
 
 from lm_keras import callbacks, flags, optimizers, schedules
 from lm_keras.callbacks.tensorboard import forget_after
@@ -11,7 +12,7 @@ from lm_keras.checkpoints.run_folder import RunFolder, differences, truncate_lin
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import Config, RunOptions
 from lm_keras.data import order as orders
-from lm_keras.data.store import PreparedData, prepare
+from lm_keras.data.store import PreparedData, TokenStore, prepare
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES
 from lm_keras.sampling.generate import Sampler
@@ -40,9 +41,17 @@ def train(config: Config, options: RunOptions) -> int:
         if devices.warning:
             report.say(devices.warning)
         data = prepare(config.data, folder.tokenizer() if folder.exists else None, report.say)
+        _check_splits(config, data)
         total_steps = _total_steps(config, data)
         _begin(folder, config, options, data, total_steps)
-        return _Run(config, folder, devices, data, total_steps).carry_out()
+        try:
+            return _Run(config, folder, devices, data, total_steps).carry_out()
+        except tf.errors.ResourceExhaustedError as error:
+            reason = str(error).strip().splitlines()[0][:120]
+            raise InputError(
+                f"the memory of the device is not enough ({reason}); take a smaller --batch_size or network, "
+                "or more --micro_batches"
+            ) from None
 
 
 def _checked_folder(config: Config, options: RunOptions) -> RunFolder:
@@ -71,7 +80,9 @@ def _checked_folder(config: Config, options: RunOptions) -> RunFolder:
 
 
 def _same_length(old: Config, new: Config) -> bool:
-    return (old.batches.steps, old.batches.epochs) == (new.batches.steps, new.batches.epochs)
+    names = ("steps", "epochs", "early_stopping_evals")
+    before, after = old.flat(), new.flat()
+    return all(before[name] == after[name] for name in names)
 
 
 def _total_steps(config: Config, data: PreparedData) -> int:
@@ -86,6 +97,19 @@ def _total_steps(config: Config, data: PreparedData) -> int:
         return batches.steps
     order = orders.build(config.batching, targets, batches.batch_size, batches.sequence_length, batches.seed)
     return (batches.epochs or 1) * order.steps_per_epoch
+
+
+def _check_splits(config: Config, data: PreparedData) -> None:
+    learning = config.learning
+    needs = (
+        [f"--early_stopping_evals={learning.early_stopping_evals}"] if learning.early_stopping_evals else []
+    )
+    if schedules.plateau_of(learning.learning_rate_schedule):
+        needs.append(f"--learning_rate_schedule={learning.learning_rate_schedule}")
+    if needs and "valid" not in data.splits:
+        raise InputError(
+            f"{needs[0]} needs text to validate on, and there is none; give --valid_corpus or another --split"
+        )
 
 
 def _begin(
@@ -142,6 +166,7 @@ class _Run:
             self.model = FAMILIES[config.model.model](config, data.tokenizer.vocab_size)
             self.model.optimizer = optimizers.build(config.learning, self.model.trainable_variables)
         self.evaluator = Evaluator(self.model, config.batching, config.batches.sequence_length)
+        self.validated: dict | None = None
         self.progress = callbacks.Progress(total_steps)
         self.trainer = Trainer(
             self.model,
@@ -167,7 +192,8 @@ class _Run:
             self.trainer.train(listed, eval_every, running.log_every)
             if self.trainer.step < self.total_steps and not self.trainer.signal:
                 report.say(
-                    f"stopped early at step {self.trainer.step:,} of {self.total_steps:,}: a callback asked for it"
+                    f"stopped early at step {self.trainer.step:,} of {self.total_steps:,}: validation no longer improves, or another callback "
+                    "asked for it; raise --early_stopping_evals to go on"
                 )
         if self.trainer.signal:
             report.say(
@@ -195,7 +221,7 @@ class _Run:
         learning, running = config.learning, config.running
         curve = schedules.build(learning.learning_rate_schedule, self.total_steps, learning.warmup_steps)
         tensorboard = callbacks.TensorBoard(
-            path / "events", running.log_every, (path / "flags.txt").read_text()
+            path / "events", running.log_every, (path / "flags.txt").read_text(encoding="utf-8")
         )
         listed = [callbacks.LearningRateSchedule(learning.learning_rate, curve)]
         if config.model.dropout:
@@ -222,7 +248,13 @@ class _Run:
         return listed
 
     def _validate(self, step: int) -> dict:
-        return self.evaluator(self.data.splits["valid"], "valid", step)
+        self.validated = self.evaluator(self.data.splits["valid"], "valid", step)
+        return self.validated
+
+    def _scored(self, split: str, store: TokenStore, step: int) -> dict:
+        if split == "valid" and self.validated and self.validated["step"] == step:
+            return self.validated
+        return self.evaluator(store, split, step)
 
     def _results(self) -> dict:
         step = self.trainer.step
@@ -233,7 +265,7 @@ class _Run:
             "step": step,
             "seconds": self.trainer.seconds,
             "best_step": self.checkpoints.best(),
-            "splits": {name: self.evaluator(store, name, step) for name, store in held_out.items()},
+            "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
             "sample": {
                 "prompt": prompt,
                 "text": Sampler(self.model, self.data.tokenizer).generate([prompt], **settings)[0],

@@ -1,7 +1,9 @@
 """The loop: compiled steps in between, standard Keras callbacks around them."""
 
 import dataclasses
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 
@@ -15,6 +17,7 @@ from lm_keras.config import Config
 from lm_keras.data import order as orders
 from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import TokenStore
+from lm_keras.errors import InputError
 from lm_keras.objectives.metrics import finite, measures
 from lm_keras.training.step import VALUES, TrainingStep
 
@@ -176,7 +179,7 @@ class Trainer:
 
     def _call(self, batches, schedules: list[ScheduleCallback]) -> dict:
         """Carry out steps up to the next event and return the logs."""
-        first, size = self.step, self.config.running.steps_per_call
+        first, size = self.step, min(self.config.running.steps_per_call, self.total_steps)
         count = min(size, self.total_steps - first, *(n - first % n for n in self._intervals))
         tables = {schedule.name: schedule.table(first, count) for schedule in schedules}
         rates = self._scaled_rates(tables["learning_rate"])
@@ -196,6 +199,11 @@ class Trainer:
         )
         values = results.numpy()[:count]
         elapsed = time.perf_counter() - began
+        if not np.isfinite(values[:, VALUES.index("nats")]).all():
+            raise InputError(
+                f"the loss is no longer a finite number between steps {first:,} and {first + count:,}; the checkpoints "
+                "before are kept; begin a new run in another --run_dir with a lower --learning_rate or a --clip_norm"
+            )
         self._rate_set = float(np.float32(rates[-1]))
         self.meter.add(values, elapsed if self.compiled_step.traces == traces else None)
         self.seconds += elapsed
@@ -216,6 +224,7 @@ class Trainer:
         lossless = not counts.unknown
         return {
             "step": self.step,
+            "last": self.step == self.total_steps,
             "loss": loss,
             "perplexity": measured["perplexity"],
             "bits_per_byte": finite(loss / np.log(2) / bytes_per_token) if lossless else None,
@@ -290,12 +299,14 @@ class _Signals:
         self._before = {}
 
     def __enter__(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
+        in_main = threading.current_thread() is threading.main_thread()  # Only there signals can be caught.
+        for number in (signal.SIGINT, signal.SIGTERM) if in_main else ():
             self._before[number] = signal.signal(number, self._remember)
         return self
 
     def _remember(self, number, frame):
         self.received = number
+        os.write(2, b"\nstopping after this step; once more ends at once, without saving\n")
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)
 

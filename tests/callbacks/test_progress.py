@@ -12,7 +12,7 @@ LOGS = {
     "step": 1234, "loss": 2.5, "perplexity": 12.18249, "learning_rate": 0.0125, "tokens_per_second": 54321.6,
     "seconds_left": 3725.4,
 }  # fmt: skip
-LINE = "step 1,234/5,000  loss 2.5000  perplexity 12.18  lr 0.013  54,322 tokens/s  1:02:05 left"
+LINE = "step 1,234/5,000  loss 2.5000  ppl 12.18  lr 0.013  54,322 tok/s  1:02:05 left"
 
 
 class Terminal(io.StringIO):
@@ -26,6 +26,15 @@ def clock(monkeypatch):
     now = [100.0]
     monkeypatch.setattr("lm_keras.callbacks.progress.time.monotonic", lambda: now[0])
     return now
+
+
+def test_a_narrow_terminal_gets_no_second_line(clock, monkeypatch):
+    stream = Terminal()
+    progress = Progress(5000, stream)
+    monkeypatch.setattr(progress, "_columns", lambda: 40)
+    progress.on_train_batch_end(1, LOGS)
+    assert stream.getvalue() == "\r" + LINE[:39]
+    assert len(LINE) < 80
 
 
 def test_a_file_gets_a_plain_line_now_and_then(clock):
@@ -46,7 +55,7 @@ def test_a_terminal_gets_one_line_that_changes(clock):
     progress.on_train_batch_end(1, {**LOGS, "step": 1235})  # too soon
     clock[0] += 0.2
     progress.on_train_batch_end(1, {"step": 1236, "loss": 2.25})
-    short = "step 1,236/5,000  loss 2.2500  perplexity -"
+    short = "step 1,236/5,000  loss 2.2500  ppl -"
     assert stream.getvalue() == "\r" + LINE + "\r" + short.ljust(len(LINE))
     progress.on_test_end({"step": 1240, "loss": 2.0, "perplexity": 7.389, "bits_per_byte": 1.5})
     assert stream.getvalue().endswith(
@@ -61,7 +70,7 @@ def test_a_terminal_gets_one_line_that_changes(clock):
 def test_a_loss_that_is_not_finite_is_seen(clock):
     stream = io.StringIO()
     Progress(9, stream).on_train_batch_end(1, {"step": 3, "loss": math.nan, "perplexity": None})
-    assert stream.getvalue() == "step 3/9  loss nan  perplexity -\n"
+    assert stream.getvalue() == "step 3/9  loss nan  ppl -\n"
 
 
 def test_metrics_of_a_run(finished, lines_of):

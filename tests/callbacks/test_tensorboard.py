@@ -190,21 +190,23 @@ def test_to_be_killed_while_forgetting_does_no_harm(two_lives, monkeypatch, kill
 
 
 def draw(folder, steps, every=2):
-    """Let the callback write some steps as the own loop does; it is not told that the run ends."""
+    """Let the callback write some steps as the own loop does, and return it; it is not told that the run ends."""
     board = TensorBoard(folder, every)
     board.set_params({"own_loop": True})
     logs = {"loss": 2.5, "learning_rate": 0.25, "perplexity": None, "accuracy": float("nan")}
     for step in steps:
         board.on_train_batch_end(step, {**logs, "step": step})
     board.on_test_end({"loss": 2.0, "step": step})
+    return board
 
 
 def test_points_are_on_disk_at_once(tmp_path, scalars_of):
     """A process that is killed after a checkpoint has drawn its curve up to there."""
-    draw(tmp_path, range(1, 6))
+    board = draw(tmp_path, range(1, 6))
     points = {"loss": [(2, 2.5), (4, 2.5)], "learning_rate": [(2, 0.25), (4, 0.25)]}
     assert scalars_of(tmp_path / "train") == points
     assert scalars_of(tmp_path / "valid") == {"loss": [(5, 2.0)]}
+    del board  # whose end would write what it held back
 
 
 @pytest.mark.parametrize("forgetting", [True, False])

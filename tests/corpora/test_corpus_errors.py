@@ -34,10 +34,10 @@ def message(spec, text_field="text", on_bad_text="error"):
 
 def test_unknown_scheme():
     expected = "expected python-docs or text:GLOB, such as text:data/*.txt"
-    assert message("pyhton-docs") == f"unknown corpus 'pyhton-docs', did you mean 'python-docs'?: {expected}"
-    assert message("txt:a.txt") == f"unknown corpus 'txt:a.txt', did you mean 'text'?: {expected}"
+    assert message("pyhton-docs") == f"unknown corpus 'pyhton-docs' (did you mean 'python-docs'?): {expected}"
+    assert message("txt:a.txt") == f"unknown corpus 'txt:a.txt' (did you mean 'text'?): {expected}"
     assert (
-        message("data/*.txt") == f"unknown corpus 'data/*.txt', did you mean 'text:data/*.txt'?: {expected}"
+        message("data/*.txt") == f"unknown corpus 'data/*.txt' (did you mean 'text:data/*.txt'?): {expected}"
     )
     assert message("") == f"unknown corpus '': {expected}"
 
@@ -49,7 +49,7 @@ def test_no_file_named():
 def test_missing_file(folder):
     (folder / "poems.txt").write_text("x")
     assert message("text:poem.txt") == (
-        "no file poem.txt, did you mean 'poems.txt'?: expected a file or glob, "
+        "no file poem.txt (did you mean 'poems.txt'?): expected a file or glob, "
         f"looked from the folder {folder}"
     )
     os.symlink("nowhere", folder / "link.txt")
@@ -199,7 +199,7 @@ def test_unknown_policy(folder):
     assert message("text:a.txt", on_bad_text="ignore") == (
         "unknown on_bad_text 'ignore': expected one of error, replace, skip"
     )
-    assert ", did you mean 'replace'?" in message("text:a.txt", on_bad_text="repalce")
+    assert " (did you mean 'replace'?)" in message("text:a.txt", on_bad_text="repalce")
 
 
 @pytest.mark.parametrize("kept", [5, 9, 300, -9, -8, -1])
@@ -237,7 +237,7 @@ def test_damaged_gz(folder):
         ("3.5", "a.jsonl:3: a JSON number: expected an object with the text in the field 'text'"),
         (
             '{"Text": "a", "id": 4}',
-            "a.jsonl:3: no field 'text', did you mean 'Text'?: the fields there are 'Text', 'id'; "
+            "a.jsonl:3: no field 'text' (did you mean 'Text'?): the fields there are 'Text', 'id'; "
             "name the one with the text with --text_field",
         ),
         ("{}", "a.jsonl:3: no field 'text': the fields there are none; name the one"),

@@ -46,7 +46,7 @@ NAN, INF = float("nan"), float("inf")
         ({"stop": 3}, "stop=3 is not a string or a list of strings"),
         (
             {"topk": 3},
-            "'topk' is not a sampling setting, did you mean 'top_k'?; the settings are max_new_tokens,",
+            "'topk' is not a sampling setting (did you mean 'top_k'?); the settings are max_new_tokens,",
         ),
     ],
     ids=str,
@@ -101,7 +101,7 @@ def test_the_sampler_checks_before_it_works(tiny, tokenizer):
     with pytest.raises(InputError, match="top_p=2 is not"):
         sampler.stream("a", top_p=2)
     with pytest.raises(
-        InputError, match="'temprature' is not a sampling setting, did you mean 'temperature'"
+        InputError, match=r"'temprature' is not a sampling setting .did you mean 'temperature'"
     ):
         sampler.generate(["a"], temprature=2)
     assert sampler.traces == 0

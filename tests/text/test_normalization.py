@@ -28,5 +28,5 @@ def test_unknown_form_names_the_nearest():
     with pytest.raises(InputError) as caught:
         normalize("a", "Nfkcc")
     assert str(caught.value) == (
-        "unknown normalization 'Nfkcc', did you mean 'nfkc'?: expected one of none, nfc, nfd, nfkc, nfkd"
+        "unknown normalization 'Nfkcc' (did you mean 'nfkc'?): expected one of none, nfc, nfd, nfkc, nfkd"
     )

@@ -92,7 +92,7 @@ GOOD = {"format_version": 1, "tokenizer": "char", "normalization": "none", "char
         ({"tokenizer": 5}, "the field 'tokenizer' should be str, found int"),
         (
             {"tokenizer": "chars"},
-            "unknown tokenizer 'chars', did you mean 'char'? (known are char, sentencepiece)",
+            "unknown tokenizer 'chars' (did you mean 'char'?) (known are char, sentencepiece)",
         ),
         ({"normalization": "nfx"}, "unknown normalization 'nfx'"),
         ({"normalization": None}, "unknown normalization None"),

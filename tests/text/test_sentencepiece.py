@@ -124,7 +124,7 @@ def test_nothing_to_train_on(texts):
 
 def test_wrong_settings():
     with pytest.raises(
-        InputError, match=r"unknown model_type 'unigramm', did you mean 'unigram'.: expected bpe or"
+        InputError, match=r"unknown model_type 'unigramm' .did you mean 'unigram'..: expected bpe or"
     ):
         train(model_type="unigramm")
     with pytest.raises(InputError, match=r"character_coverage is 1.5: expected 0.98 to 1"):
@@ -134,7 +134,7 @@ def test_wrong_settings():
     with pytest.raises(InputError) as caught:
         train_tokenizer("sentencpiece", LINES, vocab_size=300, normalization="none")
     assert str(caught.value) == (
-        "unknown tokenizer 'sentencpiece', did you mean 'sentencepiece'?: expected one of char, sentencepiece, "
+        "unknown tokenizer 'sentencpiece' (did you mean 'sentencepiece'?): expected one of char, sentencepiece, "
         "or a folder with a saved tokenizer"
     )
 

@@ -175,14 +175,10 @@ def test_one_trace_whatever_the_length_of_a_call(tiny_config, fit, leaky):
 
 
 def test_jit_changes_nothing(run):
-    plain, compiled = run("adamw", steps_per_call=1), run("adamw", steps_per_call=5, jit="on")
+    plain = run("sgd", steps_per_call=1)
+    compiled = run("sgd", replicas=2, micro_batches=4, steps_per_call=5, jit="on")
     assert compiled.trainer.compiled_step.traces == 1
     assert not differs(compiled, plain, 1e-4)
-
-
-def test_jit_with_replicas_and_micro_batches(run):
-    plain = run("sgd", steps_per_call=1)
-    assert not differs(run("sgd", replicas=2, micro_batches=4, steps_per_call=5, jit="on"), plain, 1e-4)
     assert differs(run("sgd", steps_per_call=5, seed=2), plain, 1e-2)
 
 
