@@ -7,6 +7,7 @@ standard error with exit code 1, and calls the script's `main`.
 import collections
 import dataclasses
 import difflib
+import io
 import os
 import re
 import signal
@@ -140,7 +141,8 @@ def run(main: Callable[..., int | None], commands: tuple[str, ...] = ()) -> None
     def guarded(argv: list[str]) -> int:
         logging.set_verbosity(logging.ERROR)
         for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(errors="replace")  # A locale may lack what a model writes.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # A locale may lack what a model writes.
         try:
             return main(*_command(argv[1:], commands)) or 0
         except InputError as error:

@@ -158,8 +158,8 @@ def test_an_interrupted_run_equals_the_whole(tiny_config, live, tmp_path):
     assert "carried" in names
     assert whole["progress"]["learning_rate_scale"] < 1
     assert whole["progress"]["callbacks"]["PlateauDecay"]["best"] < 9
-    assert [line["step"] for line in whole["metrics"]] == [5, 6, 10, 12, 15, 18, 20, 24]
-    assert {step for step, _, _ in whole["train"]} == {5, 10, 15, 20}
+    assert [line["step"] for line in whole["metrics"]] == [5, 6, 10, 12, 15, 18, 20, 24, 24]
+    assert {step for step, _, _ in whole["train"]} == {5, 10, 15, 20, 24}
     assert {step for step, _, _ in whole["valid"]} == {6, 12, 18, 24}
 
 
