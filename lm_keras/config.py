@@ -183,7 +183,7 @@ class RunningConfig:
     steps_per_call: int = setting(10, "optimizer steps in one call of the compiled function", low=1)
     jit: str = setting(
         "auto",
-        "compile the gradients with XLA; auto: only where it was measured to pay",
+        "compile the gradients with XLA; auto: where it was measured to pay, which is nowhere yet",
         choices=("auto", "on", "off"),
     )
     eval_every: int | None = setting(None, "steps between evaluations [a tenth of the run]", low=1)

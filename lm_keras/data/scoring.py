@@ -40,7 +40,7 @@ BURN_IN = 256
 BLOCK_LENGTH = 128
 
 
-def streams(tokens: np.ndarray) -> Iterator[Block]:
+def streams(tokens: np.ndarray, max_places: int = MAX_STREAMS * BLOCK_LENGTH) -> Iterator[Block]:
     """Score a split in contiguous streams with carried state.
 
     The first stream begins with the start state, every other one reads `BURN_IN` tokens first without
@@ -48,6 +48,8 @@ def streams(tokens: np.ndarray) -> Iterator[Block]:
 
     Args:
         tokens: [n + 1], the context before the first target included.
+        max_places: rows times length of a block at most, so that its logits fit into memory; no part of the
+            layout.
     """
     targets = len(tokens) - 1
     count = max(1, min(MAX_STREAMS, targets // STREAM_TARGETS))
@@ -55,9 +57,10 @@ def streams(tokens: np.ndarray) -> Iterator[Block]:
     first = np.arange(count) * length
     begin = np.maximum(first - BURN_IN, 0)
     end = np.minimum(first + length, targets)
-    for offset in range(0, int((end - begin).max()), BLOCK_LENGTH):
+    block_length = min(BLOCK_LENGTH, max(1, max_places // count))
+    for offset in range(0, int((end - begin).max()), block_length):
         start = begin + offset
-        yield _block(tokens, start, first, end, BLOCK_LENGTH, reset=np.full(count, offset == 0))
+        yield _block(tokens, start, first, end, block_length, reset=np.full(count, offset == 0))
 
 
 def windows(tokens: np.ndarray, length: int, stride: int, rows: int = 32) -> Iterator[Block]:

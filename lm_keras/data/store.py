@@ -76,7 +76,7 @@ class PreparedData:
     """Everything that the text of a run became.
 
     Attributes:
-        tokenizer: learnt from the training text, or given.
+        tokenizer: learnt from the training text (characters: from the whole corpus), or given.
         splits: `train` and, where they exist, `valid` and `test`.
         report: counts, bytes, sha256 and licence by split, and what was repaired; can be written as JSON.
     """

@@ -62,6 +62,16 @@ class LSTMLanguageModel(keras.Model):
     ):
         # Products are cast where they happen; the weights themselves and the carried state stay float32.
         super().__init__(autocast=False, **kwargs)
+        self._settings = {
+            "vocab_size": vocab_size,
+            "embedding_dim": embedding_dim,
+            "hidden_units": hidden_units,
+            "num_layers": num_layers,
+            "dropout": dropout,
+            "tie_embeddings": tie_embeddings,
+            "forget_bias": forget_bias,
+            "init_scale": init_scale,
+        }
         policy = self.dtype_policy
         self.init_scale = init_scale
         self.vocab_size = vocab_size
@@ -145,6 +155,9 @@ class LSTMLanguageModel(keras.Model):
         product = tf.matmul(flat, tf.cast(matrix, features.dtype), transpose_b=self.tie_embeddings)
         logits = tf.cast(product, tf.float32) + self.output_bias
         return tf.reshape(logits, tf.concat([tf.shape(features)[:-1], [self.vocab_size]], 0))
+
+    def get_config(self):
+        return {**super().get_config(), **self._settings}
 
     def call(self, tokens, training=False):
         """Return logits [B, T, V] float32 for tokens [B, T], each row a document's beginning."""

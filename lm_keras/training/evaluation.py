@@ -9,6 +9,9 @@ from lm_keras.data.store import TokenStore
 from lm_keras.objectives.losses import per_token_nats
 from lm_keras.objectives.metrics import finite, measures
 
+MAX_LOGITS = 2**26
+"""Logits held at a time: 256 MiB, so that a large vocabulary does not need more memory than training."""
+
 
 class Evaluator:
     """Scores splits with one compiled function.
@@ -36,10 +39,12 @@ class Evaluator:
             split: its name.
             step: the step of the weights.
         """
+        places = MAX_LOGITS // self._model.vocab_size
         if self._windows:
-            blocks = scoring.windows(store.tokens, self._length, self._stride)
+            rows = max(1, min(32, places // self._length))
+            blocks = scoring.windows(store.tokens, self._length, self._stride, rows)
         else:
-            blocks = scoring.streams(store.tokens)
+            blocks = scoring.streams(store.tokens, places)
         nats, correct, tokens, state = 0.0, 0, 0, None
         for block in blocks:
             if state is None:

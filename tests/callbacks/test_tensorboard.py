@@ -217,3 +217,15 @@ def test_a_second_life_goes_on_with_the_curve(tmp_path, scalars_of, forgetting):
     draw(tmp_path, range(5, 11))
     steps = [step for step, _ in scalars_of(tmp_path / "train")["loss"]]
     assert steps == ([2, 4, 6, 8, 10] if forgetting else [2, 4, 6, 6, 8, 10])
+
+
+@pytest.mark.parametrize("value", [1e39, -1e39, float("inf")])
+def test_what_float32_cannot_hold_is_left_out(tmp_path, scalars_of, value):
+    """The perplexity of a word of Chinese text, which has no blanks, is such a number."""
+    board = TensorBoard(tmp_path, 2)
+    board.set_params({"own_loop": True})
+    board.on_test_end({"loss": 2.0, "word_perplexity": value, "step": 5})
+    board.on_test_end({"loss": 1.5, "word_perplexity": 1e38, "step": 6})
+    points = scalars_of(tmp_path / "valid")
+    assert points["loss"] == [(5, 2.0), (6, 1.5)]
+    assert [step for step, _ in points["word_perplexity"]] == [6]
