@@ -65,7 +65,7 @@ class TensorBoard(StepCallback):
         with self._writer(run).as_default(step=step):
             for tag, value in values.items():
                 # A number of a log can be finite and still be too large for TensorBoard's float32.
-                if finite(value) is not None and abs(value) <= tf.float32.max:
+                if finite(value) is not None and abs(value) <= float(tf.float32.max):
                     tf.summary.scalar(tag, value)
         self._writer(run).flush()  # A checkpoint that follows must not be ahead of the curves.
 
