@@ -107,6 +107,9 @@ class BatchConfig:
         "stream: rows go on where they ended, with carried state; window: shuffled windows [lstm: stream]",
         choices=("stream", "window"),
     )
+    state_reset: float = setting(
+        0.0, "probability that a row's carried state starts anew at a step (streams only)", low=0, high=1
+    )
     micro_batches: int = setting(1, "parts that a replica computes one after the other to save memory", low=1)
     steps: int | None = setting(None, "optimizer steps of the run", low=1)
     epochs: int | None = setting(None, "passes over the training text, instead of --steps [1]", low=1)

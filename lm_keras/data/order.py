@@ -39,11 +39,16 @@ class StreamOrder:
         targets: n.
         batch_size: B.
         sequence_length: T.
+        seed: seed of the random resets.
+        state_reset: probability that a row's state starts anew at a step, so that the network also learns to
+            begin in the middle of a text (Melis, Dyer and Blunsom, 2018, reset with probability 0.01).
     """
 
     targets: int
     batch_size: int
     sequence_length: int
+    seed: int = 0
+    state_reset: float = 0.0
 
     @property
     def stream_length(self) -> int:
@@ -61,7 +66,13 @@ class StreamOrder:
         length, n = self.stream_length, self.targets
         start = row * length + within * self.sequence_length
         end = tf.minimum(tf.minimum(start + self.sequence_length, (row + 1) * length), n)
-        return Rows(tf.minimum(start, n), end, tf.fill(tf.shape(row), within == 0))
+        reset = tf.fill(tf.shape(row), within == 0)
+        if self.state_reset:
+            drawn = tf.random.stateless_uniform(
+                [self.batch_size], tf.stack([tf.constant(self.seed, tf.int64), step])
+            )
+            reset |= tf.gather(drawn, row) < self.state_reset
+        return Rows(tf.minimum(start, n), end, reset)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,9 +140,9 @@ def shuffled(index: tf.Tensor, size: int, seed: int, epoch: tf.Tensor) -> tf.Ten
 
 
 def build(
-    batching: str, targets: int, batch_size: int, sequence_length: int, seed: int
+    batching: str, targets: int, batch_size: int, sequence_length: int, seed: int, state_reset: float = 0.0
 ) -> StreamOrder | WindowOrder:
     """Return the order that `--batching` names."""
     if batching == "stream":
-        return StreamOrder(targets, batch_size, sequence_length)
+        return StreamOrder(targets, batch_size, sequence_length, seed, state_reset)
     return WindowOrder(targets, batch_size, sequence_length, seed)

@@ -79,7 +79,12 @@ class Trainer:
         self._store, self._evaluate, self._say = store, evaluate, say
         batches = config.batches
         self.order = orders.build(
-            config.batching, len(store.tokens) - 1, batches.batch_size, batches.sequence_length, batches.seed
+            config.batching,
+            len(store.tokens) - 1,
+            batches.batch_size,
+            batches.sequence_length,
+            batches.seed,
+            batches.state_reset,
         )
         self.compiled_step = TrainingStep(model, model.optimizer, strategy, config)
         # What a callback sets the rate to is compared with what the loop set last, at first the optimizer's own.
