@@ -18,6 +18,7 @@ NUMBERS = {
     "init_scale": ([1e-9, 5, None], [0, -0.1]),
     "sequence_length": ([1, 35], [0]),
     "batch_size": ([1, 99], [0, -32]),
+    "state_reset": ([0.0, 0.01, 1.0], [-0.01, 1.01]),
     "micro_batches": ([1, 2], [0]),
     "steps": ([1, 2**31 - 1, None], [0, 2**31, 10**400]),
     "epochs": ([1, None], [0, -1]),

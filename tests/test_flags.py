@@ -218,7 +218,14 @@ OTHERS = {
         "forget_bias": -1e-300,
         "init_scale": 1 / 3,
     },
-    **{"sequence_length": 35, "batch_size": 26, "batching": "window", "micro_batches": 13, "steps": 10**9},
+    **{
+        "sequence_length": 35,
+        "batch_size": 26,
+        "batching": "window",
+        "micro_batches": 13,
+        "steps": 10**9,
+        "state_reset": 0.25,
+    },
     **{"epochs": None, "seed": 2**31 - 1},
     **{
         "optimizer": "lamb",

@@ -17,7 +17,7 @@ class Evaluator:
     """Scores splits with one compiled function.
 
     Args:
-        model: a network with `forward`, `project` and `initial_state`.
+        model: a network with `forward`, `project`, `initial_state` and `vocab_size`.
         batching: `stream` carries the state through the split; `window` begins anew in each window.
         sequence_length: length of the windows.
         stride: targets that a window scores, the last ones; None for all. Given, it also makes windows of

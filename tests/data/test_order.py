@@ -223,5 +223,18 @@ def test_a_shuffle_inside_of_a_dataset():
 
 
 def test_build():
-    assert build("stream", 99, 7, 5, 3) == StreamOrder(99, 7, 5)
+    assert build("stream", 99, 7, 5, 3, 0.25) == StreamOrder(99, 7, 5, 3, 0.25)
     assert build("window", 99, 7, 5, 3) == WindowOrder(99, 7, 5, 3)
+
+
+def test_streams_begin_anew_at_random_places():
+    """About as often as asked, the same for any part of the rows, other places at other steps; never if not asked."""
+    order = StreamOrder(13 * 7 * 99, 13, 7, seed=5, state_reset=0.3)
+    every = tf.range(13, dtype=tf.int64)
+    steps = [tf.constant(step, tf.int64) for step in range(1, 99)]
+    resets = np.array([order.rows(step, every).reset.numpy() for step in steps])
+    assert 0.25 < resets.mean() < 0.35
+    assert len({tuple(row) for row in resets}) > 90
+    np.testing.assert_array_equal(order.rows(steps[2], every[4:9]).reset, resets[2, 4:9])
+    never = StreamOrder(13 * 7 * 99, 13, 7, seed=5)
+    assert not any(never.rows(step, every).reset.numpy().any() for step in steps)

@@ -22,6 +22,7 @@ class Leaky(keras.Model):
 
     def __init__(self, vocab_size: int = V, width: int = 6, dropout: float = 0.0):
         super().__init__(autocast=False, name="leaky")
+        self.vocab_size = vocab_size
         self.table = self.add_weight(shape=(vocab_size, width), initializer="normal", name="table")
         self.matrix = self.add_weight(shape=(width, vocab_size), initializer="normal", name="matrix")
         self.dropout = ScheduledDropout(dropout) if dropout else None
