@@ -44,7 +44,9 @@ def streams(tokens: np.ndarray, max_places: int = MAX_STREAMS * BLOCK_LENGTH) ->
     """Score a split in contiguous streams with carried state.
 
     The first stream begins with the start state, every other one reads `BURN_IN` tokens first without
-    scoring them. That is within rounding what one pass with one row gives, and up to 64 times as fast.
+    scoring them. For a network that forgets how it began, that is what one pass with one row gives, up to 64
+    times as fast. A network that never learnt to begin in the middle of a text may do worse here than in one
+    pass; `--state_reset` teaches it.
 
     Args:
         tokens: [n + 1], the context before the first target included.
