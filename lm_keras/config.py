@@ -196,6 +196,10 @@ class RunningConfig:
     sample_prompt: str = setting("", "prompt of the text samples; empty: the start of a document")
     keep_checkpoints: int = setting(2, "newest checkpoints kept beside the best one", low=1)
 
+    def evaluation_interval(self, total_steps: int) -> int:
+        """Return the steps between evaluations, with the default filled in."""
+        return self.eval_every or max(1, total_steps // 10)
+
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
@@ -208,6 +212,10 @@ class RunOptions:
         "auto",
         "auto: go on with the run if there is one; never: refuse to; must: refuse to begin a new one",
         choices=("auto", "never", "must"),
+    )
+    dry_run: bool = setting(
+        False,
+        "train nothing and write no run: print parameters, memory, FLOPs, schedules and the time that the run will take",
     )
 
     def __post_init__(self):

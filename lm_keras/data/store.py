@@ -20,7 +20,7 @@ import numpy as np
 
 from lm_keras import text
 from lm_keras.config import DataConfig
-from lm_keras.corpora import Split, make_splits, open_corpus
+from lm_keras.corpora import Corpus, Split, make_splits, open_corpus
 from lm_keras.errors import InputError
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -91,20 +91,30 @@ def cache_folder(cache_dir: str | None) -> Path:
     return Path(cache_dir or os.environ.get("LM_KERAS_CACHE") or "~/.cache/lm_keras").expanduser()
 
 
-def prepare(
-    config: DataConfig, tokenizer: Tokenizer | None = None, say: Callable[[str], None] = lambda line: None
-) -> PreparedData:
-    """Read, split and tokenize the text of a run, or find that in the cache.
+@dataclasses.dataclass(frozen=True)
+class DividedText:
+    """The text of a run, read once and divided, not tokenized yet.
 
-    Args:
-        config: the data settings.
-        tokenizer: the tokenizer of a run that goes on; None trains one.
-        say: called with a line before each longer piece of work.
+    Attributes:
+        splits: `train` and, where they exist, `valid` and `test`.
+        corpora: what they were taken from: that of `--corpus` is `train`.
+    """
+
+    splits: dict[str, Split]
+    corpora: dict[str, Corpus]
+
+    @property
+    def bytes(self) -> int:
+        """Return the size of the text of all splits."""
+        return sum(split.num_bytes for split in self.splits.values())
+
+
+def divide(config: DataConfig, say: Callable[[str], None] = lambda line: None) -> DividedText:
+    """Read and split the text of a run.
 
     Raises:
         InputError: for everything that text and settings can get wrong.
     """
-    cache = cache_folder(config.cache_dir)
     corpora = {
         name: open_corpus(spec, text_field=config.text_field, on_bad_text=config.on_bad_text)
         for name, spec in (
@@ -118,6 +128,40 @@ def prepare(
     splits = make_splits(
         corpora["train"], corpora.get("valid"), corpora.get("test"), fractions_of(config.split)
     )
+    return DividedText(splits, corpora)
+
+
+def is_prepared(config: DataConfig, divided: DividedText, tokenizer: Tokenizer | None = None) -> bool:
+    """Tell whether `prepare` would find everything in the cache."""
+    cache = cache_folder(config.cache_dir)
+    if tokenizer is None:
+        _, folder = _tokenizer_in_cache(config, divided.splits, cache)
+        if not folder.is_dir():
+            return False
+        tokenizer = text.load_tokenizer(folder)
+    return all(_store_in_cache(split, tokenizer, cache).is_dir() for split in divided.splits.values())
+
+
+def prepare(
+    config: DataConfig,
+    tokenizer: Tokenizer | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    divided: DividedText | None = None,
+) -> PreparedData:
+    """Read, split and tokenize the text of a run, or find that in the cache.
+
+    Args:
+        config: the data settings.
+        tokenizer: the tokenizer of a run that goes on; None trains one.
+        say: called with a line before each longer piece of work.
+        divided: the text, if it was read and split before.
+
+    Raises:
+        InputError: for everything that text and settings can get wrong.
+    """
+    cache = cache_folder(config.cache_dir)
+    divided = divided or divide(config, say)
+    splits, corpora = divided.splits, divided.corpora
     tokenizer = tokenizer or _trained_tokenizer(config, splits, cache, say)
     stores = {name: tokenized(split, tokenizer, cache, say) for name, split in splits.items()}
     report = {
@@ -150,6 +194,16 @@ def fractions_of(split: str) -> tuple[float, float, float]:
 
 
 def _trained_tokenizer(config: DataConfig, splits: dict[str, Split], cache: Path, say) -> Tokenizer:
+    (settings, learn_from), folder = _tokenizer_in_cache(config, splits, cache)
+    if not folder.is_dir():
+        say(f"training a {config.tokenizer} tokenizer")
+        tokenizer = text.train_tokenizer(texts=_pieces(splits, learn_from), **settings)
+        write_folder(folder, tokenizer.save)
+    return text.load_tokenizer(folder)
+
+
+def _tokenizer_in_cache(config: DataConfig, splits: dict[str, Split], cache: Path):
+    """Return how the tokenizer is trained, settings and names of splits, and where the cache keeps it."""
     vocab_size = config.vocab_size
     learn_from = ["train"]
     if config.tokenizer == "sentencepiece":
@@ -166,11 +220,7 @@ def _trained_tokenizer(config: DataConfig, splits: dict[str, Split], cache: Path
     }
     sources = [splits[name].fingerprint() for name in learn_from]
     folder = cache / "tokenizers" / _fingerprint({"settings": settings, "sources": sources})
-    if not folder.is_dir():
-        say(f"training a {config.tokenizer} tokenizer")
-        tokenizer = text.train_tokenizer(texts=_pieces(splits, learn_from), **settings)
-        write_folder(folder, tokenizer.save)
-    return text.load_tokenizer(folder)
+    return (settings, learn_from), folder
 
 
 def _pieces(splits: dict[str, Split], names: list[str]) -> Iterator[str]:
@@ -186,12 +236,16 @@ def tokenized(
 
     Memory does not grow with the size of the text.
     """
-    fingerprint = _fingerprint({"split": split.fingerprint(), "tokenizer": tokenizer.fingerprint()})
-    folder = cache / "tokens" / fingerprint
+    folder = _store_in_cache(split, tokenizer, cache)
     if not folder.is_dir():
         say(f"tokenizing {split.name}: {split.num_documents:,} documents, {split.num_bytes:,} bytes")
         write_folder(folder, lambda path: _write_tokens(path, split, tokenizer))
     return open_store(folder)
+
+
+def _store_in_cache(split: Split, tokenizer: Tokenizer, cache: Path) -> Path:
+    fingerprint = _fingerprint({"split": split.fingerprint(), "tokenizer": tokenizer.fingerprint()})
+    return cache / "tokens" / fingerprint
 
 
 def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:

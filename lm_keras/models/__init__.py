@@ -1,4 +1,16 @@
-"""One file a family; `FAMILIES` maps the name of `--model` to the function that builds it."""
+"""One file a family; `FAMILIES` maps the name of `--model` to the function that builds it.
+
+`build(config, vocab_size)` returns a `keras.Model` for which training, evaluation, sampling and the dry run need no
+more than this:
+
+- `vocab_size`, and `model(tokens)` -> logits [B, T, V] for plain `compile`, `fit` and `summary`;
+- `initial_state(batch_size, length)`, `forward(inputs, state, draw)` -> features [B, T, D] and state, and
+  `project(features)` -> logits;
+- `flops_per_token(length)` -> {part: FLOPs}: the matrix products of one token's forward pass in rows of `length`
+  tokens, 2 FLOPs a multiply-add, by part of the network (its layers' names, or any others); 0 for a part without;
+- `activation_bytes(rows, length)`: what a forward and backward pass over `rows` x `length` tokens holds at its peak
+  besides weights, gradients and logits. Held against measurements by `scripts/benchmark.py preflight`.
+"""
 
 from lm_keras.models import lstm
 

@@ -4,12 +4,14 @@ Read from top to bottom: tokens [B, T] -> embeddings [T, B, E] -> hidden states 
 [B, T, D] -> logits [B, T, V].
 """
 
+import math
+
 import keras
 import tensorflow as tf
 
 from lm_keras.config import Config
 from lm_keras.layers.dropout import Draw, ScheduledDropout
-from lm_keras.layers.recurrent import LSTM
+from lm_keras.layers.recurrent import LSTM, activation_values
 
 
 def build(config: Config, vocab_size: int) -> keras.Model:
@@ -155,6 +157,23 @@ class LSTMLanguageModel(keras.Model):
         product = tf.matmul(flat, tf.cast(matrix, features.dtype), transpose_b=self.tie_embeddings)
         logits = tf.cast(product, tf.float32) + self.output_bias
         return tf.reshape(logits, tf.concat([tf.shape(features)[:-1], [self.vocab_size]], 0))
+
+    def flops_per_token(self, length):
+        """Return the FLOPs of one token's forward pass by part; see `lm_keras.models`."""
+        del length  # An LSTM's work for a token does not grow with the text before it.
+        parts = {"embedding": 0}  # A look-up.
+        for layer in self.recurrent:
+            parts[layer.name] = 2 * sum(math.prod(m.shape) for m in (layer.kernel, layer.recurrent_kernel))
+        if self.projection is not None:
+            parts["projection"] = 2 * math.prod(self.projection.shape)
+        matrix = self.embedding.embeddings if self.tie_embeddings else self.output_kernel
+        return {**parts, "output": 2 * math.prod(matrix.shape)}
+
+    def activation_bytes(self, rows, length):
+        """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
+        embedded = self._settings["embedding_dim"]  # The input of the first layer, or its gradient.
+        hidden = activation_values(length, len(self.recurrent)) * self._settings["hidden_units"]
+        return round(4 * rows * length * (embedded + hidden))  # In float32 whatever the products are in.
 
     def get_config(self):
         return {**super().get_config(), **self._settings}

@@ -13,6 +13,12 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
+def write(lines: list[str]) -> None:
+    """Write lines to standard output."""
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
 def show(folder: Path, results: dict) -> None:
     """Write the results to standard output and the next commands to standard error."""
     lines = []
@@ -29,8 +35,7 @@ def show(folder: Path, results: dict) -> None:
         f"sample (temperature {sample['temperature']}, seed {sample['seed']}):",
         sample["prompt"] + sample["text"],
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    write(lines)
     best = results["best_step"]
     if best is not None and best != results["step"]:
         say(f"validation was best at step {best:,}; use those weights with --checkpoint=best")

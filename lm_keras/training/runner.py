@@ -1,5 +1,6 @@
 """Where settings become a run: corpus, tokenizer, data, model, trainer and callbacks are joined here and only here."""
 
+import contextlib
 import dataclasses
 import math
 
@@ -7,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from lm_keras import callbacks, flags, optimizers, schedules
+from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints.run_folder import RunFolder, differences, truncate_lines_after
 from lm_keras.checkpoints.state import Checkpoints
@@ -16,7 +18,7 @@ from lm_keras.data.store import PreparedData, TokenStore, prepare
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES
 from lm_keras.sampling.generate import Sampler
-from lm_keras.training import distribution, report
+from lm_keras.training import distribution, machine, preflight, report, trial
 from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.trainer import Trainer
 
@@ -31,27 +33,97 @@ def train(config: Config, options: RunOptions) -> int:
         InputError: for everything that a user can get wrong; what was there before stays as it was.
     """
     folder = _checked_folder(config, options)
+    if options.dry_run:
+        return _dry_run(config, folder)
     with folder.writing():
         if folder.results and _same_length(folder.config(), config):
             report.say(f"the run in {folder.path} is finished; this is what it reached")
             report.show(folder.path, folder.results)
             return 0
-        devices = distribution.set_up(config)
-        report.say(f"devices: {devices.description}")
-        if devices.warning:
-            report.say(devices.warning)
+        devices = _devices(config)
         data = prepare(config.data, folder.tokenizer() if folder.exists else None, report.say)
         _check_splits(config, data)
         total_steps = _total_steps(config, data)
         _begin(folder, config, options, data, total_steps)
-        try:
+        with _enough_memory():
             return _Run(config, folder, devices, data, total_steps).carry_out()
-        except tf.errors.ResourceExhaustedError as error:
-            reason = str(error).strip().splitlines()[0][:120]
-            raise InputError(
-                f"the memory of the device is not enough ({reason}); take a smaller --batch_size or network, "
-                "or more --micro_batches"
-            ) from None
+
+
+def _dry_run(config: Config, folder: RunFolder) -> int:
+    """Print what a run would need and how long it would take; nothing but the token cache is written.
+
+    The run may be training meanwhile: its folder is only read, and not locked.
+    """
+    folder.check()
+    devices = _devices(config)
+    text = preflight.read_text(config.data, folder.tokenizer() if folder.exists else None, report.say)
+    batches, data = config.batches, text.data
+    total_steps = batches.steps
+    if data:
+        _check_splits(config, data)
+        total_steps = _total_steps(config, data)
+        if folder.exists:
+            _check_same_run(folder, data, total_steps)
+    store = text.store(batches.batch_size, batches.sequence_length)
+    with tf.Graph().as_default():  # Where variables have shapes and take no memory.
+        shapes = _network(config, text.vocab_size)
+    done = _newest(folder.checkpoints(warn=report.say)) or 0
+    plan = preflight.Plan(
+        config, folder.path, devices, text, shapes, total_steps, done,
+        _schedules(config, total_steps) if total_steps else [],
+    )  # fmt: skip
+    report.write(plan.needs())
+    if not plan.fits:
+        report.write(["trial      none: the memory that is free is not enough for the estimate"])
+        return 0
+    meter = machine.MemoryMeter(devices)
+    with _enough_memory():
+        with devices.strategy.scope():
+            network = _network(config, text.vocab_size)
+        trainer = Trainer(network, devices.strategy, config, store, trial.STEPS, None)
+        speed = trial.try_out(trainer)
+    if speed is None:
+        return 128 + trainer.signal
+    report.write(plan.takes(speed, meter, machine.product_flops(devices, trainer.model.compute_dtype)))
+    return 0
+
+
+def _devices(config: Config) -> distribution.Devices:
+    devices = distribution.set_up(config)
+    report.say(f"devices: {devices.description}")
+    if devices.warning:
+        report.say(devices.warning)
+    return devices
+
+
+@contextlib.contextmanager
+def _enough_memory():
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        reason = str(error).strip().splitlines()[0][:120]
+        raise InputError(
+            f"the memory of the device is not enough ({reason}); take a smaller --batch_size or network, "
+            "or more --micro_batches"
+        ) from None
+
+
+def _network(config: Config, vocab_size: int) -> keras.Model:
+    """Build the network with its optimizer; within the scope of a strategy they belong to it."""
+    keras.utils.set_random_seed(config.batches.seed)
+    model = FAMILIES[config.model.model](config, vocab_size)
+    model.optimizer = optimizers.build(config.learning, model.trainable_variables)
+    return model
+
+
+def _schedules(config: Config, total_steps: int) -> list[ScheduleCallback]:
+    learning = config.learning
+    curve = schedules.build(learning.learning_rate_schedule, total_steps, learning.warmup_steps)
+    listed: list[ScheduleCallback] = [callbacks.LearningRateSchedule(learning.learning_rate, curve)]
+    if config.model.dropout:
+        curve = schedules.build(learning.dropout_schedule, total_steps)
+        listed.append(callbacks.DropoutSchedule(config.model.dropout, curve))
+    return listed
 
 
 def _checked_folder(config: Config, options: RunOptions) -> RunFolder:
@@ -118,21 +190,10 @@ def _begin(
     """Write down what the run is; `config.json` comes last, so that it stands for a complete folder."""
     content = {**data.report, "vocab_size": data.tokenizer.vocab_size, "total_steps": total_steps}
     if folder.exists:
-        before = folder.read_data()
-        for name, split in content["splits"].items():
-            if split["fingerprint"] != before["splits"].get(name, {}).get("fingerprint"):
-                raise InputError(
-                    f"the {name} text of {split['corpus']} has changed since the run in {folder.path} began; "
-                    "restore it, or begin a new run with another --run_dir"
-                )
-        if total_steps < before["total_steps"]:
-            raise InputError(
-                f"the run in {folder.path} has {before['total_steps']:,} steps and can't be cut to {total_steps:,}; "
-                "raise --steps or --epochs, or begin a new run with another --run_dir"
-            )
-        if total_steps > before["total_steps"]:
+        before = _check_same_run(folder, data, total_steps)
+        if total_steps > before:
             report.say(
-                f"the run now has {total_steps:,} steps instead of {before['total_steps']:,}; its schedules "
+                f"the run now has {total_steps:,} steps instead of {before:,}; its schedules "
                 "stretch over the new length from here on"
             )
             folder.forget_results()
@@ -149,6 +210,23 @@ def _begin(
         report.say(f"bad text in {name}: {repaired}")
 
 
+def _check_same_run(folder: RunFolder, data: PreparedData, total_steps: int) -> int:
+    """Return how many steps the run had before; its text must be the same, and it may not become shorter."""
+    before = folder.read_data()
+    for name, split in data.report["splits"].items():
+        if split["fingerprint"] != before["splits"].get(name, {}).get("fingerprint"):
+            raise InputError(
+                f"the {name} text of {split['corpus']} has changed since the run in {folder.path} began; "
+                "restore it, or begin a new run with another --run_dir"
+            )
+    if total_steps < before["total_steps"]:
+        raise InputError(
+            f"the run in {folder.path} has {before['total_steps']:,} steps and can't be cut to {total_steps:,}; "
+            "raise --steps or --epochs, or begin a new run with another --run_dir"
+        )
+    return before["total_steps"]
+
+
 class _Run:
     """The objects of one run."""
 
@@ -161,10 +239,8 @@ class _Run:
         total_steps: int,
     ):
         self.config, self.folder, self.data, self.total_steps = config, folder, data, total_steps
-        keras.utils.set_random_seed(config.batches.seed)
         with devices.strategy.scope():
-            self.model = FAMILIES[config.model.model](config, data.tokenizer.vocab_size)
-            self.model.optimizer = optimizers.build(config.learning, self.model.trainable_variables)
+            self.model = _network(config, data.tokenizer.vocab_size)
         self.evaluator = Evaluator(self.model, config.batching, config.batches.sequence_length)
         self.validated: dict | None = None
         self.progress = callbacks.Progress(total_steps)
@@ -187,7 +263,7 @@ class _Run:
         self._restore()
         if self.trainer.step < self.total_steps:
             running, tenth = self.config.running, max(1, self.total_steps // 10)
-            eval_every = running.eval_every or tenth
+            eval_every = running.evaluation_interval(self.total_steps)
             listed = self._callbacks(eval_every, running.checkpoint_every or tenth)
             self.trainer.train(listed, eval_every, running.log_every)
             if self.trainer.step < self.total_steps and not self.trainer.signal:
@@ -206,9 +282,7 @@ class _Run:
         return 0
 
     def _restore(self) -> None:
-        folder, step = self.folder, self.checkpoints.newest()
-        if step is None and self.checkpoints.steps():
-            raise _all_damaged(self.checkpoints)
+        folder, step = self.folder, _newest(self.checkpoints)
         truncate_lines_after(folder.path / "metrics.jsonl", step or 0)
         forget_after(folder.path / "events", step or 0)
         if step is not None:
@@ -219,14 +293,10 @@ class _Run:
     def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
         config, path = self.config, self.folder.path
         learning, running = config.learning, config.running
-        curve = schedules.build(learning.learning_rate_schedule, self.total_steps, learning.warmup_steps)
         tensorboard = callbacks.TensorBoard(
             path / "events", running.log_every, (path / "flags.txt").read_text(encoding="utf-8")
         )
-        listed = [callbacks.LearningRateSchedule(learning.learning_rate, curve)]
-        if config.model.dropout:
-            curve = schedules.build(learning.dropout_schedule, self.total_steps)
-            listed.append(callbacks.DropoutSchedule(config.model.dropout, curve))
+        listed: list[keras.callbacks.Callback] = [*_schedules(config, self.total_steps)]
         if plateau := schedules.plateau_of(learning.learning_rate_schedule):
             listed.append(callbacks.PlateauDecay(plateau, learning.learning_rate))
         if learning.early_stopping_evals:
@@ -272,6 +342,14 @@ class _Run:
                 **settings,
             },
         }
+
+
+def _newest(checkpoints: Checkpoints) -> int | None:
+    """Return the step of the newest checkpoint that is whole, or None where there is none at all."""
+    step = checkpoints.newest()
+    if step is None and checkpoints.steps():
+        raise _all_damaged(checkpoints)
+    return step
 
 
 def _all_damaged(checkpoints: Checkpoints) -> InputError:
