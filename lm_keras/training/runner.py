@@ -18,7 +18,7 @@ from lm_keras.data.store import PreparedData, TokenStore, prepare
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES
 from lm_keras.sampling.generate import Sampler
-from lm_keras.training import distribution, machine, preflight, report, trial
+from lm_keras.training import distribution, known_text, machine, preflight, report, trial
 from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.trainer import Trainer
 
@@ -56,7 +56,7 @@ def _dry_run(config: Config, folder: RunFolder) -> int:
     """
     folder.check()
     devices = _devices(config)
-    text = preflight.read_text(config.data, folder.tokenizer() if folder.exists else None, report.say)
+    text = known_text.read_text(config.data, folder.tokenizer() if folder.exists else None, report.say)
     batches, data = config.batches, text.data
     total_steps = batches.steps
     if data:

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 
-import keras
 import tensorflow as tf
 
 from lm_keras import optimizers
@@ -14,7 +13,7 @@ from lm_keras.callbacks import LearningRateSchedule
 from lm_keras.config import Config, from_flat
 from lm_keras.models import FAMILIES
 from lm_keras.training import distribution, estimates, machine
-from lm_keras.training.preflight import random_store
+from lm_keras.training.known_text import random_store
 from lm_keras.training.trainer import Trainer
 from lm_keras.training.trial import NEVER
 
@@ -196,7 +195,7 @@ def comparisons() -> Iterator[dict]:
         result = compare(shape)
         yield {
             "shape": shape,
-            "parameters": result.parameters,
+            "parameters": f"{result.parameters:,}",
             "memory estimated, MiB": round(result.estimated_bytes / 2**20, 1),
             "measured": round(result.measured_bytes / 2**20, 1),
             "ratio": round(result.estimated_bytes / result.measured_bytes, 2),
@@ -204,4 +203,3 @@ def comparisons() -> Iterator[dict]:
             "GFLOPs a step, estimated": round(result.estimated_flops / 1e9, 3),
             "in the graph": round(result.counted_flops / 1e9, 3),
         }
-    keras.backend.clear_session()

@@ -16,7 +16,16 @@ from lm_keras.config import from_flat
 from lm_keras.data.store import cache_folder, prepare
 from lm_keras.models import FAMILIES
 from lm_keras.models.lstm import LSTMLanguageModel
-from lm_keras.training import distribution, estimates, machine, preflight, runner, trial, verification
+from lm_keras.training import (
+    distribution,
+    estimates,
+    known_text,
+    machine,
+    preflight,
+    runner,
+    trial,
+    verification,
+)
 
 
 def close(estimated, measured):
@@ -138,8 +147,8 @@ def test_large_text_is_not_prepared(dry, tiny_config, cache, tmp_path, english, 
     text = tmp_path / "large.txt"
     content = "Zwölf Öfen\n" + english
     text.write_text(content)
-    monkeypatch.setattr(preflight, "PREPARED_AT_ONCE_BYTES", 5_000)
-    monkeypatch.setattr(preflight, "MIB", 4_000)  # One piece of text is the beginning.
+    monkeypatch.setattr(known_text, "PREPARED_AT_ONCE_BYTES", 5_000)
+    monkeypatch.setattr(known_text, "PIECE_BYTES", 4_000)  # One piece of text is the beginning.
     before = state_of(cache)
     config = tiny_config(corpus=f"text:{text}", steps=None, epochs=3)
     lines = dry(config, tmp_path / "run")
@@ -148,7 +157,7 @@ def test_large_text_is_not_prepared(dry, tiny_config, cache, tmp_path, english, 
         assert line_of(lines, name).endswith(preflight.UNKNOWN)
     assert line_of(lines, "vocabulary") == f"{len(set(content)) + 2} (char)"
     assert "tokens/s" in line_of(lines, "trial")
-    monkeypatch.setattr(preflight, "MIB", 2**20)
+    monkeypatch.setattr(known_text, "PIECE_BYTES", 2**20)
     known = dry(tiny_config(corpus=f"text:{text}", vocab_size=21), tmp_path / "run")
     assert line_of(known, "vocabulary") == "21 (char)"
     assert line_of(known, "the run").startswith("24 steps = an unknown number of epochs, ")
@@ -159,10 +168,10 @@ def test_large_text_is_not_prepared(dry, tiny_config, cache, tmp_path, english, 
 
 
 def test_sentencepiece_has_the_size_that_the_settings_say(tiny_config, monkeypatch, tmp_path):
-    monkeypatch.setattr(preflight, "PREPARED_AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(known_text, "PREPARED_AT_ONCE_BYTES", 0)
     for size, expected in ((None, 2000), (531, 531)):
         config = tiny_config(tokenizer="sentencepiece", vocab_size=size, cache_dir=str(tmp_path))
-        text = preflight.read_text(config.data, None, lambda line: None)
+        text = known_text.read_text(config.data, None, lambda line: None)
         assert (text.vocab_size, text.data) == (expected, None)
         assert text.store(12, 11).tokens.max() < expected
     assert list(cache_folder(str(tmp_path)).iterdir()) == []
@@ -232,7 +241,7 @@ def update_of(optimizer):
     config = from_flat({"optimizer": optimizer, "embedding_dim": 17, "hidden_units": 33, "weight_decay": 0.1})
     model = runner._network(config, 29)
     strategy = distribution.set_up(config).strategy
-    step = runner.Trainer(model, strategy, config, preflight.random_store(99, 29), 3, None).compiled_step
+    step = runner.Trainer(model, strategy, config, known_text.random_store(99, 29), 3, None).compiled_step
     gradients = [tf.TensorSpec(variable.shape) for variable in model.trainable_variables]
     traced = tf.function(lambda given: step._update(given, tf.constant(3.0), tf.constant(0.1)))
     counted = verification.count(traced.get_concrete_function(gradients).graph)
@@ -371,7 +380,7 @@ def test_the_trial_times_the_real_step(quick, monkeypatch):
     model = runner._network(config, 53)
     before = [variable.numpy() for variable in model.trainable_variables]
     strategy = distribution.set_up(config).strategy
-    trainer = runner.Trainer(model, strategy, config, preflight.random_store(3_000, 53), trial.STEPS, None)
+    trainer = runner.Trainer(model, strategy, config, known_text.random_store(3_000, 53), trial.STEPS, None)
     speed = trial.try_out(trainer)
     assert trainer.compiled_step.traces == 1
     assert speed.steps > 3
@@ -386,7 +395,7 @@ def test_the_time_left_is_that_of_the_steps_and_evaluations(finished, tiny_confi
     with tf.Graph().as_default():
         network = runner._network(config, 30)
     data = prepare(config.data)
-    text = preflight.Text(30, data, 9_000)
+    text = known_text.Text(30, data, 9_000)
     plan = preflight.Plan(config, finished.path, distribution.set_up(config), text, network, 100, 40, [])
     meter = machine.MemoryMeter(plan.devices)
     trial_line, reached, memory, left = plan.takes(trial.Speed(5, 10.0, 7.0), meter, plan.flops.step / 2)

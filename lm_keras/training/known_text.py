@@ -1,0 +1,80 @@
+"""The text of a run as far as a dry run knows it: prepared if that is quick, else only read."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+
+from lm_keras import text
+from lm_keras.config import DataConfig
+from lm_keras.corpora.documents import PIECE_BYTES
+from lm_keras.data.store import (
+    DEFAULT_SENTENCEPIECE_VOCAB,
+    DividedText,
+    PreparedData,
+    TextCounts,
+    TokenStore,
+    divide,
+    is_prepared,
+    prepare,
+)
+from lm_keras.text.tokenizer import Tokenizer
+
+PREPARED_AT_ONCE_BYTES = 20_000_000
+"""Text up to this size is prepared, into the cache, where the run will find it; that takes seconds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """What is known of the text of a run.
+
+    Attributes:
+        vocab_size: V; for text that is not prepared what the settings say, or what its beginning has.
+        data: the prepared text, or None.
+        bytes: size of the text of all splits.
+    """
+
+    vocab_size: int
+    data: PreparedData | None
+    bytes: int
+
+    def store(self, batch_size: int, sequence_length: int) -> TokenStore:
+        """Return tokens to try the step with: those of the text, else random ones for a few steps."""
+        if self.data:
+            return self.data.splits["train"]
+        return random_store(4 * batch_size * sequence_length, self.vocab_size)
+
+
+def random_store(count: int, vocab_size: int) -> TokenStore:
+    """Return a store of `count` random targets, to try a step with."""
+    tokens = np.random.default_rng(1).integers(0, vocab_size, count + 1).astype(np.uint32)
+    return TokenStore(tokens, np.array([1]), TextCounts(count, count, count, count))
+
+
+def read_text(config: DataConfig, tokenizer: Tokenizer | None, say: Callable[[str], None]) -> Text:
+    """Read the text of a run; prepare it unless that takes long.
+
+    Raises:
+        InputError: for everything that text and settings can get wrong.
+    """
+    divided = divide(config, say)
+    if divided.bytes <= PREPARED_AT_ONCE_BYTES or is_prepared(config, divided, tokenizer):
+        data = prepare(config, tokenizer, say, divided)
+        return Text(data.tokenizer.vocab_size, data, divided.bytes)
+    vocab_size = tokenizer.vocab_size if tokenizer else _expected_vocab_size(config, divided)
+    return Text(vocab_size, None, divided.bytes)
+
+
+def _expected_vocab_size(config: DataConfig, divided: DividedText) -> int:
+    if config.vocab_size:
+        return config.vocab_size
+    if config.tokenizer == "sentencepiece":
+        return DEFAULT_SENTENCEPIECE_VOCAB
+    pieces = itertools.chain.from_iterable(
+        document.pieces() for document in divided.splits["train"].documents()
+    )
+    beginning = itertools.islice(pieces, PREPARED_AT_ONCE_BYTES // PIECE_BYTES)
+    return text.train_tokenizer(
+        config.tokenizer, beginning, vocab_size=None, normalization=config.normalize
+    ).vocab_size
