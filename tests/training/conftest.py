@@ -20,6 +20,8 @@ V = 19
 class Leaky(keras.Model):
     """Predicts from the last token and a leaky sum of all windows before: the least that carries a state."""
 
+    context_tokens = None
+
     def __init__(self, vocab_size: int = V, width: int = 6, dropout: float = 0.0):
         super().__init__(autocast=False, name="leaky")
         self.vocab_size = vocab_size

@@ -10,7 +10,7 @@ import tensorflow as tf
 from lm_keras.data.order import build as build_order
 from lm_keras.data.pipeline import training_batches
 from lm_keras.layers.dropout import Draw
-from lm_keras.models import lstm
+from lm_keras.models import lstm, ngram
 from lm_keras.training.step import TrainingStep
 
 V, B, T, TARGETS, LAST = 19, 16, 3, 359, 7
@@ -24,18 +24,29 @@ COMMON = {
 OPTIMIZERS = {
     "adamw": {"optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1},
     "sgd": {"optimizer": "sgd", "learning_rate": 20.0, "clip_norm": 0.02, "batching": "window"},
+    "adam": {
+        "optimizer": "adam",
+        "learning_rate": 0.01,
+        "clip_norm": 0.1,
+        "model": "ngram",
+        "batching": "stream",
+    },
 }
 
 
 @pytest.fixture(scope="module")
 def run(tiny_config, fit, leaky):
-    """A function that trains the LSTM by AdamW, a smaller network by SGD; the same settings once."""
+    """A function that trains the LSTM by AdamW, the n-gram model by Adam, a smaller network by SGD; each once."""
 
     @functools.cache
     def trained(optimizer, **settings):
         config = tiny_config(**COMMON, **OPTIMIZERS[optimizer], **settings)
-        lstm_or_leaky = {"adamw": lambda: lstm.build(config, V), "sgd": lambda: leaky(dropout=0.3)}
-        return fit(config, lstm_or_leaky[optimizer])
+        networks = {
+            "adamw": lambda: lstm.build(config, V),
+            "adam": lambda: ngram.build(config, V),
+            "sgd": lambda: leaky(dropout=0.3),
+        }
+        return fit(config, networks[optimizer])
 
     return trained
 
@@ -52,6 +63,7 @@ def differs(run, other, tolerance=1e-5):
 
 SPLITS = [
     ("adamw", 1, 4, 5), ("adamw", 2, 1, 5), ("adamw", 4, 2, 1), ("sgd", 2, 4, 1), ("sgd", 1, 2, 5), ("sgd", 4, 1, 5),
+    ("adam", 2, 4, 5),
 ]  # fmt: skip
 
 
