@@ -163,6 +163,15 @@ class LearningConfig:
     dropout_schedule: str = setting(
         "constant", "factor on --dropout, the same curves, e.g. linear:initial=0,final=1"
     )
+    token_noise: float = setting(
+        0.0, "share of the tokens that are replaced at random before the network reads them", low=0, below=1
+    )
+    token_noise_kind: str = setting(
+        "unigram",
+        "what they are replaced by: tokens as frequent as in the training text, or one that says nothing",
+        choices=("unigram", "blank"),
+    )
+    token_noise_schedule: str = setting("constant", "factor on --token_noise, the same curves")
     beta_1: float | None = setting(
         None, "first decay rate of adam and its relatives [Keras's default]", low=0, below=1
     )
@@ -266,16 +275,7 @@ class Config:
                 f"--steps={batches.steps} and --epochs={batches.epochs} contradict each other; "
                 "give one of them, and clear the other one, if a flagfile sets it, with --steps= or --epochs="
             )
-        for name in ("learning_rate_schedule", "dropout_schedule"):
-            try:
-                schedules.parse(getattr(learning, name))
-            except InputError as error:
-                raise InputError(f"--{name}: {error}") from None
-        schedules.build(learning.learning_rate_schedule, 1, learning.warmup_steps)
-        if schedules.plateau_of(learning.dropout_schedule):
-            raise InputError(
-                "--dropout_schedule=plateau is not possible; plateau is for the learning rate only"
-            )
+        self._check_schedules()
         for name in ("beta_1", "beta_2"):
             if getattr(learning, name) is not None and learning.optimizer not in WITH_BETAS:
                 raise InputError(
@@ -285,12 +285,6 @@ class Config:
         if learning.optimizer == "lion" and learning.beta_1 == 0:
             raise InputError(
                 "--beta_1=0 would leave --optimizer=lion the sign of the gradient; give it a number above 0"
-            )
-        largest = self.model.dropout * schedules.largest(learning.dropout_schedule)
-        if largest > 1 - 2**-24:  # The largest float32 below 1.
-            raise InputError(
-                f"--dropout={self.model.dropout} times --dropout_schedule={learning.dropout_schedule} reaches {largest:g}; "
-                "a dropout rate has to stay below 1"
             )
         parts = (running.replicas or 1) * batches.micro_batches
         if batches.batch_size % parts:
@@ -302,6 +296,27 @@ class Config:
             raise InputError(
                 f"--strategy=one_device and --replicas={running.replicas} contradict each other; use --strategy=mirrored"
             )
+
+    def _check_schedules(self) -> None:
+        learning = self.learning
+        for name in ("learning_rate_schedule", "dropout_schedule", "token_noise_schedule"):
+            try:
+                schedules.parse(getattr(learning, name))
+            except InputError as error:
+                raise InputError(f"--{name}: {error}") from None
+        schedules.build(learning.learning_rate_schedule, 1, learning.warmup_steps)
+        for name, rate in (("dropout", self.model.dropout), ("token_noise", learning.token_noise)):
+            text = getattr(learning, f"{name}_schedule")
+            if schedules.plateau_of(text):
+                raise InputError(
+                    f"--{name}_schedule=plateau is not possible; plateau is for the learning rate only"
+                )
+            largest = rate * schedules.largest(text)
+            if largest > 1 - 2**-24:  # The largest float32 below 1.
+                raise InputError(
+                    f"--{name}={rate} times --{name}_schedule={text} reaches {largest:g}; "
+                    "such a rate has to stay below 1"
+                )
 
     def _check_family(self) -> None:
         family = self.model.model

@@ -32,6 +32,7 @@ NUMBERS = {
     "weight_decay": ([0, 3], [-0.1]),
     "l1": ([0, 1.5], [-0.1]),
     "l2": ([0.0, 1.5], [-0.1]),
+    "token_noise": ([0, 0.0, 0.99], [1, 1.0, -0.1]),
     "label_smoothing": ([0, 0.99], [1, -0.1]),
     "early_stopping_evals": ([0, 7], [-1]),
     "replicas": ([1, 2, None], [0]),
@@ -54,6 +55,7 @@ NAMES = {
         *("sgd", "momentum", "adam", "adamw", "nadam", "adamax", "adagrad", "adadelta", "rmsprop"),
         *("adafactor", "lion", "lamb", "muon"),
     ),
+    "token_noise_kind": ("unigram", "blank"),
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
     "strategy": ("auto", "one_device", "mirrored"),
     "jit": ("auto", "on", "off"),
@@ -170,7 +172,16 @@ def test_the_table_has_every_choice():
         (
             {"dropout": 0.5, "dropout_schedule": "linear:initial=0,final=2"},
             "--dropout=0.5 times --dropout_schedule=linear:initial=0,final=2 reaches 1; "
-            "a dropout rate has to stay below 1",
+            "such a rate has to stay below 1",
+        ),
+        (
+            {"token_noise": 0.25, "token_noise_schedule": "cosine:initial=4"},
+            "--token_noise=0.25 times --token_noise_schedule=cosine:initial=4 reaches 1; "
+            "such a rate has to stay below 1",
+        ),
+        (
+            {"token_noise_schedule": "plateau"},
+            "--token_noise_schedule=plateau is not possible; plateau is for the learning rate only",
         ),
         (
             {"optimizer": "sgd", "beta_1": 0.9},
@@ -213,7 +224,7 @@ def test_whole_messages(settings, message):
     assert message_of(**settings) == message
 
 
-@pytest.mark.parametrize("name", ["learning_rate_schedule", "dropout_schedule"])
+@pytest.mark.parametrize("name", ["learning_rate_schedule", "dropout_schedule", "token_noise_schedule"])
 @pytest.mark.parametrize("text", ["cosin", "cosine:finl=1", "linear:final=nan"])
 def test_schedules_are_checked_before_the_run(name, text):
     assert message_of(**{name: text}).startswith(f"--{name}: schedule ")

@@ -181,8 +181,10 @@ def test_one_trace_whatever_the_length_of_a_call(tiny_config, fit, leaky):
     assert run.trainer.compiled_step.traces == 1
     # The control: tables of another length are another function.
     trainer, table = run.trainer, tf.zeros([4])
-    arguments = (trainer._state, tf.constant(0, tf.int64), table, table, tf.constant(0))
-    trainer.compiled_step(trainer._batches(), *arguments)
+    tables = {"learning_rate": table, "dropout": table}
+    trainer.compiled_step(
+        trainer._batches(), trainer._state, tf.constant(0, tf.int64), tables, tf.constant(0)
+    )
     assert trainer.compiled_step.traces == 2
 
 
