@@ -22,7 +22,9 @@ class TokenNoise(keras.layers.Layer):
         unigram  the new token is drawn as often as it stands in the training text (`weights` are its counts)
         blank    the new token is always the same and says nothing (`weights` are 0 but for its place)
 
-    The rate comes in as in `ScheduledDropout`, and what is replaced belongs to the row of the global batch.
+    The rate comes in as in `ScheduledDropout`, and what is replaced belongs to the row of the global batch. In a
+    `keras.Sequential` put `keras.Input([None], dtype="int32")` before it: else Keras makes floating-point numbers
+    of the tokens, which half precision rounds.
 
     Args:
         rate: probability that a token is replaced, gamma in the paper. A drawn token may be the old one.
@@ -37,7 +39,6 @@ class TokenNoise(keras.layers.Layer):
     """
 
     def __init__(self, rate: float, weights, seed: int | None = None, **kwargs):
-        # A Sequential model may hand on tokens as float32, and half of that would round them.
         super().__init__(autocast=False, **kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f"rate={rate}: expected a number of at least 0 and below 1")

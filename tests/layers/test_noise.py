@@ -135,7 +135,7 @@ def test_types_and_shapes_stay(dtype):
 
 def test_tokens_of_a_sequential_model_in_half_precision_are_not_rounded():
     layer = TokenNoise(0.4, np.arange(4099) == 4098, dtype="mixed_bfloat16")
-    result = keras.Sequential([layer])(np.full([B, T], 4097), training=True)
+    result = keras.Sequential([keras.Input([T], dtype="int32"), layer])(np.full([B, T], 4097), training=True)
     assert set(np.ravel(result)) == {4097, 4098}
 
 
