@@ -1,5 +1,6 @@
 """Law 2: one global batch, one update, however it is split; and the numbers of a step against a step by hand."""
 
+import dataclasses
 import functools
 
 import keras
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from lm_keras.data.order import build as build_order
 from lm_keras.data.pipeline import training_batches
+from lm_keras.layers import TokenNoise
 from lm_keras.layers.dropout import Draw
 from lm_keras.models import lstm, ngram
 from lm_keras.training.step import TrainingStep
@@ -23,15 +25,12 @@ COMMON = {
 }  # fmt: skip
 OPTIMIZERS = {
     "adamw": {"optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1},
-    "sgd": {"optimizer": "sgd", "learning_rate": 20.0, "clip_norm": 0.02, "batching": "window"},
+    "sgd": {"optimizer": "sgd", "learning_rate": 20.0, "clip_norm": 0.02, "batching": "window", "token_noise": 0.2},
     "adam": {
-        "optimizer": "adam",
-        "learning_rate": 0.01,
-        "clip_norm": 0.1,
-        "model": "ngram",
-        "batching": "stream",
+        "optimizer": "adam", "learning_rate": 0.01, "clip_norm": 0.1, "model": "ngram", "batching": "stream",
+        "token_noise": 0.2, "token_noise_schedule": "linear",
     },
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -80,35 +79,46 @@ def test_every_split_gives_the_same_update(run, optimizer, replicas, micro_batch
     assert not differs(split, whole)
 
 
-def clip_each_replica(step, batch, state, number, rate):
+def clip_each_replica(step, batch, state, number, rates):
     """What Keras does: clip what this replica has, then sum."""
-    summed, state = ON_REPLICA(step, batch, state, number, rate)
+    summed, state = ON_REPLICA(step, batch, state, number, rates)
     weight = tf.maximum(summed[-1], 1.0)
     gradients = [gradient / weight for gradient in summed[:-3]]
     gradients, _ = tf.clip_by_global_norm(gradients, step._config.learning.clip_norm)
     return [*(gradient * weight for gradient in gradients), *summed[-3:]], state
 
 
-def mean_of_means(step, batch, state, number, rate):
+def mean_of_means(step, batch, state, number, rates):
     """What Keras does: divide by the targets of this replica, then take the mean."""
-    summed, state = ON_REPLICA(step, batch, state, number, rate)
+    summed, state = ON_REPLICA(step, batch, state, number, rates)
     share = B / 2 * T / tf.maximum(summed[-1], 1.0)
     return [*(gradient * share for gradient in summed[:-3]), *summed[-3:]], state
 
 
-def same_masks(step, batch, state, number, rate):
+def same_masks(step, batch, state, number, rates):
     """What Keras does: every replica draws the masks of the first rows."""
     rows = step._gradients
-    step._gradients = lambda batch, state, number, rate, first: rows(batch, state, number, rate, 0 * first)
-    result = ON_REPLICA(step, batch, state, number, rate)
+    step._gradients = lambda batch, state, number, rates, first: rows(batch, state, number, rates, 0 * first)
+    result = ON_REPLICA(step, batch, state, number, rates)
     step._gradients = rows
+    return result
+
+
+def same_noise(step, batch, state, number, rates):
+    """Every replica replaces the tokens of the first rows."""
+    noise = step._noise
+    step._noise = lambda tokens, draw: noise(
+        tokens, draw=dataclasses.replace(draw, first_row=0 * draw.first_row)
+    )
+    result = ON_REPLICA(step, batch, state, number, rates)
+    step._noise = noise
     return result
 
 
 ON_REPLICA = TrainingStep._on_replica
 
 
-@pytest.mark.parametrize("broken", [clip_each_replica, mean_of_means, same_masks])
+@pytest.mark.parametrize("broken", [clip_each_replica, mean_of_means, same_masks, same_noise])
 def test_the_check_of_splits_can_fail(run, tiny_config, fit, leaky, monkeypatch, broken):
     whole = run("sgd", steps_per_call=1)
     monkeypatch.setattr(TrainingStep, "_on_replica", broken)
@@ -125,10 +135,17 @@ def step_by_hand(model, tokens, config):
     learning = config.learning
     order = build_order("stream", TARGETS, B, T, 0)
     inputs, targets, weights = next(iter(training_batches(tokens, order, LAST, LAST + 1)))
-    draw = Draw(config.batches.seed, tf.constant(LAST), tf.constant(config.model.dropout), tf.constant(0))
+
+    def draw(rate):
+        return Draw(config.batches.seed, tf.constant(LAST), tf.constant(rate), tf.constant(0))
+
+    counts = np.bincount(tokens[1:], minlength=V)
+    read = TokenNoise(0.1, counts)(inputs["tokens"], draw=draw(learning.token_noise))
     variables = model.trainable_variables
     with tf.GradientTape() as tape:
-        features, _ = model.forward(inputs, model.initial_state(B), draw)
+        features, _ = model.forward(
+            {**inputs, "tokens": read}, model.initial_state(B), draw(config.model.dropout)
+        )
         loss = keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=learning.label_smoothing, reduction="none"
         )(tf.one_hot(targets, V), model.project(features))
@@ -142,11 +159,13 @@ def step_by_hand(model, tokens, config):
     return after, norm.numpy()
 
 
-PENALTIES = {"l1": 0.002, "l2": 0.03, "label_smoothing": 0.1, "clip_norm": 0.3, "learning_rate": 2.0}
+PENALTIES = {
+    "l1": 0.002, "l2": 0.03, "label_smoothing": 0.1, "clip_norm": 0.3, "learning_rate": 2.0, "token_noise": 0.3,
+}  # fmt: skip
 
 
 def test_a_step_equals_the_step_by_hand(tiny_config, fit, store_of):
-    """Also: penalties and label smoothing enter the gradient once, however often it is summed."""
+    """Also: penalties and label smoothing enter the gradient once, and noise changes no target."""
     settings = {
         **COMMON,
         **PENALTIES,

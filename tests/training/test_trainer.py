@@ -176,6 +176,40 @@ def test_the_dropout_rate_really_changes_in_the_compiled_step(settings, fit, lea
     assert hooks.logs_of("batch_end")[-1]["dropout"] == pytest.approx(wanted[-1])
 
 
+class Replaced:
+    """Mixed into a network: writes down the share of tokens V - 1, which stand in no text, in every step."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.shares = tf.Variable(tf.zeros([32]), trainable=False)
+        self.steps = tf.Variable(0, trainable=False)
+
+    def forward(self, inputs, state, draw=None, training=False):
+        share = tf.reduce_mean(tf.cast(inputs["tokens"] == V - 1, tf.float32))
+        self.shares.scatter_nd_update([[self.steps]], [share])
+        self.steps.assign_add(1)
+        return super().forward(inputs, state, draw, training)
+
+
+@pytest.mark.parametrize("schedule", ["linear:initial=0,final=1", "constant", "linear:initial=0,final=0"])
+def test_the_noise_really_changes_in_the_compiled_step(settings, fit, leaky, store_of, schedule):
+    hooks, counted = Hooks(), type("Counted", (Replaced, leaky), {})
+    config = settings(steps=24, batch_size=160, token_noise=0.6, token_noise_schedule=schedule)
+    store, blank = store_of(12_000, V - 1), np.arange(V) == V - 1
+    run = fit(config, counted, store, callbacks=[hooks], replaced_by=blank)
+    curve = schedules.build(schedule, 24)
+    wanted = np.array([0.6 * curve(step) for step in range(24)])
+    np.testing.assert_allclose(run.model.shares.numpy()[:24], wanted, atol=0.1)  # 480 tokens each
+    assert np.abs(run.model.shares.numpy()[:24] - wanted).mean() < 0.03
+    assert run.trainer.compiled_step.traces == 1
+    assert hooks.logs_of("batch_end")[-1]["token_noise"] == pytest.approx(wanted[-1])
+    # Noise at a rate of 0 is no noise, to the last bit.
+    without = fit(settings(steps=24, batch_size=160), leaky, store, callbacks=[hooks])
+    same = [np.array_equal(a, b) for a, b in zip(run.weights, without.weights, strict=True)]
+    assert all(same) == (wanted.max() == 0)
+    assert "token_noise" not in hooks.logs_of("batch_end")[-1]
+
+
 def test_reduce_lr_on_plateau_of_keras(settings, fit, leaky):
     callback = keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.1, patience=2)
     run = fit(
