@@ -176,6 +176,14 @@ def test_an_interrupted_run_equals_the_whole(tiny_config, live, tmp_path, settin
     # No measure of a trained network has noise.
     loaded = lm_keras.load(tmp_path / "whole")
     assert loaded.evaluate("valid") == whole["results"]["splits"]["valid"]
+    if settings:
+        assert whole["results"]["splits"]["test"]["context"] == 4
+        with pytest.raises(InputError) as caught:
+            loaded.evaluate("valid", stride=2)
+        assert str(caught.value) == (
+            "stride=2 has no meaning for --model=ngram: every target has its whole context of 4 tokens without "
+            "it; leave it out"
+        )
 
 
 def forget(what):

@@ -1,5 +1,6 @@
 """The loop: hooks in the documented order, others' callbacks, schedules that are exact within a call, signals."""
 
+import dataclasses
 import os
 import signal
 
@@ -10,7 +11,9 @@ import tensorflow as tf
 
 from lm_keras import optimizers, schedules
 from lm_keras.callbacks import EarlyStopping, PlateauDecay
+from lm_keras.data.store import prepare
 from lm_keras.errors import InputError
+from lm_keras.training import runner
 
 V, B, T, PER_EPOCH = 19, 16, 3, 8
 """359 targets in 16 rows of 3: 8 steps see all of them."""
@@ -208,6 +211,21 @@ def test_the_noise_really_changes_in_the_compiled_step(settings, fit, leaky, sto
     same = [np.array_equal(a, b) for a, b in zip(run.weights, without.weights, strict=True)]
     assert all(same) == (wanted.max() == 0)
     assert "token_noise" not in hooks.logs_of("batch_end")[-1]
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "sentencepiece"])
+def test_what_the_noise_of_a_run_draws(tiny_config, tokenizer):
+    size = {"char": None, "sentencepiece": 310}[tokenizer]
+    config = tiny_config(token_noise=0.3, tokenizer=tokenizer, vocab_size=size)
+    data = prepare(config.data)
+    vocab_size = data.tokenizer.vocab_size
+    counts = np.bincount(data.splits["train"].tokens[1:], minlength=vocab_size)
+    unigram = runner._noise(config.learning, data)
+    assert unigram.initial_rate == 0.3
+    np.testing.assert_array_equal(unigram.weights_of_tokens, counts)
+    blank = runner._noise(dataclasses.replace(config.learning, token_noise_kind="blank"), data)
+    np.testing.assert_array_equal(blank.weights_of_tokens, np.arange(vocab_size) == 1)
+    assert counts[1] == 0  # no text is the blank token
 
 
 def test_reduce_lr_on_plateau_of_keras(settings, fit, leaky):
