@@ -112,16 +112,22 @@ class LanguageModel:
             split: `train`, `valid` or `test` of the run's own text.
             corpus: other text, whole, instead of a split: `text:GLOB` or `python-docs`.
             stride: evaluate in windows of the training length that each score so many targets; None carries
-                the state through the split if the model was trained so.
+                the state through the split if the model was trained so. Not for n-gram models, whose targets
+                have their whole context anyway.
             say: called with a line before longer work.
 
         Returns:
             The fields of `scripts/evaluate.py --json`.
 
         Raises:
-            InputError: there is no such split, or its text cannot be read.
+            InputError: there is no such split, its text cannot be read, or the stride has no meaning.
         """
         length = self.config.batches.sequence_length
+        if stride is not None and self.model.context_tokens is not None:
+            raise InputError(
+                f"stride={stride} has no meaning for --model={self.config.model.model}: every target has its "
+                f"whole context of {self.model.context_tokens} tokens without it; leave it out"
+            )
         if stride is not None and not 1 <= stride <= length:
             raise InputError(f"stride={stride}: expected 1 to {length}, the sequence length of the model")
         store = self._other_text(corpus, say) if corpus else self._own_text(split, say)

@@ -27,6 +27,7 @@ def setting(
     above: float | None = None,
     high: float | None = None,
     below: float | None = None,
+    only_for: tuple[str, ...] = (),
 ) -> Any:
     """Describe one setting: its default, its meaning, and the values that it may take.
 
@@ -35,9 +36,10 @@ def setting(
         help: one sentence with the unit.
         choices: the names that are allowed.
         low, above, high, below: bounds; `low` and `high` are allowed values, `above` and `below` are not.
+        only_for: the families (`--model`) that it has a meaning for; empty for all.
     """
     meta = {"help": help, "choices": choices, "low": low, "above": above, "high": high, "below": below}
-    return dataclasses.field(default=default, metadata=meta)
+    return dataclasses.field(default=default, metadata={**meta, "only_for": only_for})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,17 +82,27 @@ class DataConfig:
 class ModelConfig:
     """The network."""
 
-    model: str = setting("lstm", "family of the network", choices=("lstm",))
-    num_layers: int = setting(1, "recurrent layers", low=1)
+    model: str = setting("lstm", "family of the network", choices=("ngram", "lstm"))
+    num_layers: int = setting(1, "hidden layers (lstm: recurrent layers)", low=1)
     embedding_dim: int = setting(128, "width of the token embedding", low=1)
-    hidden_units: int = setting(256, "units of each recurrent layer", low=1)
+    hidden_units: int = setting(256, "units of each hidden layer", low=1)
+    ngram_order: int = setting(
+        5,
+        "n: the n - 1 tokens before decide about the next one (ngram)",
+        low=2,
+        high=256,
+        only_for=("ngram",),
+    )
     dropout: float = setting(
         0.0, "share of values dropped at the input, between layers and at the output", low=0, below=1
     )
     tie_embeddings: bool = setting(
         False, "use the embedding as the output matrix (a projection is added where widths differ)"
     )
-    forget_bias: float = setting(1.0, "initial bias of the forget gate")
+    direct_connections: bool = setting(
+        False, "connect the embeddings with the output, past the hidden layers, too", only_for=("ngram",)
+    )
+    forget_bias: float = setting(1.0, "initial bias of the forget gate", only_for=("lstm",))
     init_scale: float | None = setting(
         None, "draw all weights from U(-s, s) [Glorot, orthogonal and U(-0.05, 0.05), as Keras does]", above=0
     )
@@ -104,7 +116,8 @@ class BatchConfig:
     batch_size: int = setting(32, "rows of one optimizer step over all replicas and micro-batches (B)", low=1)
     batching: str | None = setting(
         None,
-        "stream: rows go on where they ended, with carried state; window: shuffled windows [lstm: stream]",
+        "stream: rows go on where they ended, with carried state; window: shuffled windows "
+        "[lstm: stream, ngram: window]",
         choices=("stream", "window"),
     )
     state_reset: float = setting(
@@ -150,6 +163,15 @@ class LearningConfig:
     dropout_schedule: str = setting(
         "constant", "factor on --dropout, the same curves, e.g. linear:initial=0,final=1"
     )
+    token_noise: float = setting(
+        0.0, "share of the tokens that are replaced at random before the network reads them", low=0, below=1
+    )
+    token_noise_kind: str = setting(
+        "unigram",
+        "what they are replaced by: tokens as frequent as in the training text, or one that says nothing",
+        choices=("unigram", "blank"),
+    )
+    token_noise_schedule: str = setting("constant", "factor on --token_noise, the same curves")
     beta_1: float | None = setting(
         None, "first decay rate of adam and its relatives [Keras's default]", low=0, below=1
     )
@@ -249,21 +271,13 @@ class Config:
             check(FIELDS[name], value)
             check_line(name, value)
         batches, learning, running = self.batches, self.learning, self.running
+        self._check_family()
         if batches.steps is not None and batches.epochs is not None:
             raise InputError(
                 f"--steps={batches.steps} and --epochs={batches.epochs} contradict each other; "
                 "give one of them, and clear the other one, if a flagfile sets it, with --steps= or --epochs="
             )
-        for name in ("learning_rate_schedule", "dropout_schedule"):
-            try:
-                schedules.parse(getattr(learning, name))
-            except InputError as error:
-                raise InputError(f"--{name}: {error}") from None
-        schedules.build(learning.learning_rate_schedule, 1, learning.warmup_steps)
-        if schedules.plateau_of(learning.dropout_schedule):
-            raise InputError(
-                "--dropout_schedule=plateau is not possible; plateau is for the learning rate only"
-            )
+        self._check_schedules()
         for name in ("beta_1", "beta_2"):
             if getattr(learning, name) is not None and learning.optimizer not in WITH_BETAS:
                 raise InputError(
@@ -274,12 +288,6 @@ class Config:
             raise InputError(
                 "--beta_1=0 would leave --optimizer=lion the sign of the gradient; give it a number above 0"
             )
-        largest = self.model.dropout * schedules.largest(learning.dropout_schedule)
-        if largest > 1 - 2**-24:  # The largest float32 below 1.
-            raise InputError(
-                f"--dropout={self.model.dropout} times --dropout_schedule={learning.dropout_schedule} reaches {largest:g}; "
-                "a dropout rate has to stay below 1"
-            )
         parts = (running.replicas or 1) * batches.micro_batches
         if batches.batch_size % parts:
             raise InputError(
@@ -289,6 +297,47 @@ class Config:
         if running.strategy == "one_device" and (running.replicas or 1) > 1:
             raise InputError(
                 f"--strategy=one_device and --replicas={running.replicas} contradict each other; use --strategy=mirrored"
+            )
+
+    def _check_schedules(self) -> None:
+        learning = self.learning
+        for name in ("learning_rate_schedule", "dropout_schedule", "token_noise_schedule"):
+            try:
+                schedules.parse(getattr(learning, name))
+            except InputError as error:
+                raise InputError(f"--{name}: {error}") from None
+        schedules.build(learning.learning_rate_schedule, 1, learning.warmup_steps)
+        for name, rate in (("dropout", self.model.dropout), ("token_noise", learning.token_noise)):
+            text = getattr(learning, f"{name}_schedule")
+            if schedules.plateau_of(text):
+                raise InputError(
+                    f"--{name}_schedule=plateau is not possible; plateau is for the learning rate only"
+                )
+            largest = rate * schedules.largest(text)
+            if largest > 1 - 2**-24:  # The largest float32 below 1.
+                raise InputError(
+                    f"--{name}={rate} times --{name}_schedule={text} reaches {largest:g}; "
+                    "such a rate has to stay below 1"
+                )
+
+    def _check_family(self) -> None:
+        family = self.model.model
+        for field in dataclasses.fields(self.model):
+            families, value = field.metadata["only_for"], getattr(self.model, field.name)
+            if families and family not in families and value != field.default:
+                raise InputError(
+                    f"--{field.name}={value} has no meaning for --model={family}; leave it out, or take "
+                    f"--model={families[0]}"
+                )
+        if self.model.direct_connections and self.model.tie_embeddings:
+            raise InputError(
+                "--direct_connections and --tie_embeddings contradict each other: the embedding has no rows for "
+                "what comes directly; leave one of them out"
+            )
+        if self.batches.state_reset and self.batching == "window":
+            raise InputError(
+                f"--state_reset={self.batches.state_reset} has no meaning for windows, which all begin anew; "
+                "leave it out, or take --batching=stream"
             )
 
     def flat(self) -> dict[str, Any]:
@@ -302,7 +351,7 @@ class Config:
     @property
     def batching(self) -> str:
         """Return how batches are made, with the family's default filled in."""
-        return self.batches.batching or "stream"
+        return self.batches.batching or ("stream" if self.model.model == "lstm" else "window")
 
 
 FIELDS: dict[str, dataclasses.Field] = {

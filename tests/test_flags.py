@@ -73,7 +73,7 @@ BAD = {
     "--learning_rate=nan": "--learning_rate=nan is out of range; expected a number above 0",
     "--learning_rate=1e400": "--learning_rate=inf is out of range; expected a number above 0",
     "--dropout=1": "--dropout=1.0 is out of range; expected a number of at least 0 and below 1",
-    "--model=lst m": "--model=lst m is unknown (did you mean 'lstm'?); choose one of lstm",
+    "--model=lst m": "--model=lst m is unknown (did you mean 'lstm'?); choose one of ngram, lstm",
     "--tie_embeddings=perhaps": "--tie_embeddings=perhaps: expected true or false",
     "--resume=maybe": "--resume=maybe is unknown; choose one of auto, never, must",
     "--learning_rate_schedule=cosin": (
@@ -209,19 +209,21 @@ OTHERS = {
         "cache_dir": "~/$HOME/cache",
     },
     **{
-        "model": "lstm",
+        "model": "ngram",
         "num_layers": 3,
         "embedding_dim": 5,
         "hidden_units": 7,
+        "ngram_order": 4,
         "dropout": 0.1 + 0.2,
         "tie_embeddings": True,
-        "forget_bias": -1e-300,
+        "direct_connections": False,
+        "forget_bias": 1.0,
         "init_scale": 1 / 3,
     },
     **{
         "sequence_length": 35,
         "batch_size": 26,
-        "batching": "window",
+        "batching": "stream",
         "micro_batches": 13,
         "steps": 10**9,
         "state_reset": 0.25,
@@ -233,6 +235,9 @@ OTHERS = {
         "learning_rate_schedule": "staircase:every=1000,factor=0.5,start=4000",
         "warmup_steps": 17,
         "dropout_schedule": "linear:initial=0,final=1",
+        "token_noise": 0.3,
+        "token_noise_kind": "blank",
+        "token_noise_schedule": "cosine",
         "beta_1": 0.0,
         "beta_2": 1 - 2**-53,
         "clip_norm": 0.25,
@@ -263,7 +268,8 @@ def test_a_written_flagfile_gives_the_same_settings(tmp_path):
     path = tmp_path / "flags.txt"
     from_flat({name: value for name, value in OTHERS.items() if name in config.FIELDS})  # allowed
     same = [name for name, value in OTHERS.items() if value == DEFAULTS[name]]
-    assert same == ["model", "epochs"]  # one family so far, and steps exclude epochs
+    # What other settings exclude: tied embeddings, the n-gram model, and steps.
+    assert same == ["direct_connections", "forget_bias", "epochs"]
     path.write_text(flagfile_of(OTHERS), encoding="utf-8")
     assert read_back(path) == OTHERS
     path.write_text(flagfile_of(DEFAULTS), encoding="utf-8")

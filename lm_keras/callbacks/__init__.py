@@ -5,7 +5,12 @@ from lm_keras.callbacks.early_stopping import EarlyStopping
 from lm_keras.callbacks.metrics_file import MetricsFile
 from lm_keras.callbacks.progress import Progress
 from lm_keras.callbacks.samples import TextSamples
-from lm_keras.callbacks.schedules import DropoutSchedule, LearningRateSchedule, PlateauDecay
+from lm_keras.callbacks.schedules import (
+    DropoutSchedule,
+    LearningRateSchedule,
+    PlateauDecay,
+    TokenNoiseSchedule,
+)
 from lm_keras.callbacks.tensorboard import TensorBoard
 
 __all__ = [
@@ -18,4 +23,5 @@ __all__ = [
     "Progress",
     "TensorBoard",
     "TextSamples",
+    "TokenNoiseSchedule",
 ]

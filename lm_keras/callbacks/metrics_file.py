@@ -8,7 +8,7 @@ from lm_keras.objectives.metrics import finite
 
 TRAINING_FIELDS = (
     "step", "loss", "perplexity", "bits_per_byte", "accuracy", "learning_rate", "dropout",
-    "gradient_norm", "skipped", "data_wait", "tokens_per_second", "seconds",
+    "token_noise", "gradient_norm", "skipped", "data_wait", "tokens_per_second", "seconds",
 )  # fmt: skip
 
 EVALUATION_FIELDS = (

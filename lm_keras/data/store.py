@@ -29,6 +29,9 @@ FORMAT = 1
 
 DEFAULT_SENTENCEPIECE_VOCAB = 2000
 
+COUNTED_TOKENS = 2**22
+"""Tokens that are counted at once; numpy makes 64-bit numbers of them."""
+
 SWEEP_AFTER_SECONDS = 24 * 3600
 """Age at which an unfinished folder in the cache is taken for the leftover of a killed run."""
 
@@ -69,6 +72,13 @@ class TokenStore:
     tokens: np.ndarray
     documents: np.ndarray
     counts: TextCounts
+
+    def frequencies(self, vocab_size: int) -> np.ndarray:
+        """Return how often each token is a target, [V] int64; memory does not grow with the text."""
+        found = np.zeros(vocab_size, np.int64)
+        for begin in range(1, len(self.tokens), COUNTED_TOKENS):
+            found += np.bincount(self.tokens[begin : begin + COUNTED_TOKENS], minlength=vocab_size)
+        return found
 
 
 @dataclasses.dataclass(frozen=True)

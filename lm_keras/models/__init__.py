@@ -1,5 +1,5 @@
 """One file a family; `FAMILIES` maps the name of `--model` to the function that builds it."""
 
-from lm_keras.models import lstm
+from lm_keras.models import lstm, ngram
 
-FAMILIES = {"lstm": lstm.build}
+FAMILIES = {"ngram": ngram.build, "lstm": lstm.build}

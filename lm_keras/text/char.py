@@ -30,7 +30,7 @@ class CharTokenizer(Tokenizer):
     """
 
     name = "char"
-    unknown_id = 1
+    unknown_id = blank_id = 1
     lossless = False
 
     def __init__(self, characters: Iterable[str], normalization: str):

@@ -52,6 +52,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     name = "sentencepiece"
     eod_id = EOD_ID
+    blank_id = UNKNOWN_ID
 
     def __init__(self, model: bytes, normalization: str):
         """Take a serialized sentencepiece model that `train` made.

@@ -51,12 +51,15 @@ class Tokenizer(abc.ABC):
         normalization: name of the Unicode normalization that `encode` applies first.
         eod_id: end of a document, also the context that a document starts from; `encode` never yields it.
         unknown_id: the id of what the vocabulary lacks, or None if that cannot occur.
+        blank_id: a token that says nothing of the text, for blank noise, or None: the unknown one, in a
+            vocabulary that holds it, also where no text ever becomes unknown.
         lossless: whether the round trip holds for every string of Unicode scalar values.
     """
 
     name: str
     eod_id: int = 0
     unknown_id: int | None = None
+    blank_id: int | None = None
     lossless: bool = False
 
     def __init__(self, normalization: str, token_bytes: list[bytes]):

@@ -89,7 +89,7 @@ def baselines(run_dir: str, split: str) -> Iterator[dict]:
     if split not in data.splits:
         raise InputError(f"split {split!r} is absent in {run_dir}; it has {', '.join(data.splits)}")
     store, train = data.splits[split], data.splits["train"]
-    counts = np.bincount(train.tokens[1:], minlength=data.tokenizer.vocab_size) + 1.0
+    counts = train.frequencies(data.tokenizer.vocab_size) + 1.0
     nats = -np.log(counts / counts.sum())[store.tokens[1:]].sum()
     text, before = (data.tokenizer.decode(part.tokens[1:].tolist()).encode() for part in (store, train))
     best = {"format": lzma.FORMAT_XZ, "preset": 9}

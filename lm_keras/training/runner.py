@@ -4,16 +4,18 @@ import dataclasses
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lm_keras import callbacks, flags, optimizers, schedules
 from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints.run_folder import RunFolder, differences, truncate_lines_after
 from lm_keras.checkpoints.state import Checkpoints
-from lm_keras.config import Config, RunOptions
+from lm_keras.config import Config, LearningConfig, RunOptions
 from lm_keras.data import order as orders
 from lm_keras.data.store import PreparedData, TokenStore, prepare
 from lm_keras.errors import InputError
+from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
 from lm_keras.sampling.generate import Sampler
 from lm_keras.training import distribution, report
@@ -41,7 +43,7 @@ def train(config: Config, options: RunOptions) -> int:
         if devices.warning:
             report.say(devices.warning)
         data = prepare(config.data, folder.tokenizer() if folder.exists else None, report.say)
-        _check_splits(config, data)
+        _check_data(config, data)
         total_steps = _total_steps(config, data)
         _begin(folder, config, options, data, total_steps)
         try:
@@ -99,8 +101,13 @@ def _total_steps(config: Config, data: PreparedData) -> int:
     return (batches.epochs or 1) * order.steps_per_epoch
 
 
-def _check_splits(config: Config, data: PreparedData) -> None:
+def _check_data(config: Config, data: PreparedData) -> None:
     learning = config.learning
+    if learning.token_noise and learning.token_noise_kind == "blank" and data.tokenizer.blank_id is None:
+        raise InputError(
+            f"--token_noise_kind=blank needs a token that says nothing, and --tokenizer={data.tokenizer.name} has "
+            "none; use --token_noise_kind=unigram"
+        )
     needs = (
         [f"--early_stopping_evals={learning.early_stopping_evals}"] if learning.early_stopping_evals else []
     )
@@ -176,6 +183,7 @@ class _Run:
             total_steps,
             self._validate if "valid" in data.splits else None,
             self.progress.say,
+            _noise(config.learning, data) if config.learning.token_noise else None,
         )
         self.checkpoints = folder.checkpoints(config.running.keep_checkpoints, report.say)
         # Not `count_params`, which also counts the rates and seeds of dropout layers.
@@ -227,6 +235,9 @@ class _Run:
         if config.model.dropout:
             curve = schedules.build(learning.dropout_schedule, self.total_steps)
             listed.append(callbacks.DropoutSchedule(config.model.dropout, curve))
+        if learning.token_noise:
+            curve = schedules.build(learning.token_noise_schedule, self.total_steps)
+            listed.append(callbacks.TokenNoiseSchedule(learning.token_noise, curve))
         if plateau := schedules.plateau_of(learning.learning_rate_schedule):
             listed.append(callbacks.PlateauDecay(plateau, learning.learning_rate))
         if learning.early_stopping_evals:
@@ -272,6 +283,13 @@ class _Run:
                 **settings,
             },
         }
+
+
+def _noise(learning: LearningConfig, data: PreparedData) -> TokenNoise:
+    vocab_size = data.tokenizer.vocab_size
+    if learning.token_noise_kind == "unigram":
+        return TokenNoise(learning.token_noise, data.splits["train"].frequencies(vocab_size))
+    return TokenNoise(learning.token_noise, np.arange(vocab_size) == data.tokenizer.blank_id)
 
 
 def _all_damaged(checkpoints: Checkpoints) -> InputError:

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from lm_keras.config import Config
+from lm_keras.layers import TokenNoise
 from lm_keras.layers.dropout import Draw
 from lm_keras.objectives.losses import next_token_loss
 from lm_keras.objectives.regularizers import add_penalties
@@ -26,6 +27,7 @@ class TrainingStep:
         optimizer: built, without clipping of its own.
         strategy: the strategy in whose scope both were made.
         config: the settings of the run.
+        noise: replaces tokens before the network reads them; None for none.
 
     Attributes:
         may_skip: whether the loss is scaled, so that a step whose gradients overflow float16 is left out.
@@ -38,8 +40,10 @@ class TrainingStep:
         optimizer: keras.optimizers.Optimizer,
         strategy: tf.distribute.Strategy,
         config: Config,
+        noise: TokenNoise | None = None,
     ):
         self._model, self._optimizer, self._strategy, self._config = model, optimizer, strategy, config
+        self._noise = noise
         self._variables = model.trainable_variables
         self._sizes = [variable.shape.num_elements() for variable in (v.value for v in self._variables)]
         self.may_skip = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -52,21 +56,22 @@ class TrainingStep:
         self.traces = 0
 
     @tf.function
-    def __call__(self, iterator, state, first_step, learning_rates, dropouts, count):
+    def __call__(self, iterator, state, first_step, tables, count):
         """Carry out `count` steps.
 
         Args:
             iterator: over the (distributed) batches, at `first_step`.
             state: the carried state of every replica.
             first_step: int64 scalar.
-            learning_rates, dropouts: [K] float32, the values of the coming steps; K never changes.
+            tables: `learning_rate`, `dropout` and, with noise, `token_noise`: [K] float32 each, the values of
+                the coming steps; K never changes.
             count: int32 scalar, at most K.
 
         Returns:
             [K, 6] float32 with the `VALUES` of each step (zeros after `count`), and the state.
         """
         self.traces += 1
-        size = learning_rates.shape[0]
+        size = tables["learning_rate"].shape[0]
         results = tf.TensorArray(tf.float32, size, element_shape=[len(VALUES)])
         previous = tf.zeros([])
         for k in tf.range(count):
@@ -78,9 +83,10 @@ class TrainingStep:
             with tf.control_dependencies([first_input]):
                 waited = tf.cast(tf.timestamp() - asked, tf.float32)
             step = first_step + tf.cast(k, tf.int64)
-            summed, state = self._strategy.run(self._on_replica, args=(batch, state, step, dropouts[k]))
+            rates = {name: table[k] for name, table in tables.items()}
+            summed, state = self._strategy.run(self._on_replica, args=(batch, state, step, rates))
             gradients, nats, correct, weight = self._reduced(summed)
-            norm = self._update(gradients, weight, learning_rates[k])
+            norm = self._update(gradients, weight, rates["learning_rate"])
             # Without loss scaling nothing is left out, and a norm that is not finite is shown as it is.
             skipped = tf.constant(self.may_skip) & ~tf.math.is_finite(norm)
             shown = tf.where(skipped, 0.0, norm)
@@ -89,13 +95,13 @@ class TrainingStep:
             previous = norm
         return results.stack(), state
 
-    def _on_replica(self, batch, state, step, rate):
+    def _on_replica(self, batch, state, step, rates):
         """Sum gradients and losses over the micro-batches of this replica."""
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
         micro_batches = self._config.batches.micro_batches
         first = replica * micro_batches * self._rows
         if micro_batches == 1:
-            return self._gradients(batch, state, step, rate, first)
+            return self._gradients(batch, state, step, rates, first)
 
         def rows_of(k, structure):
             return tf.nest.map_structure(
@@ -104,7 +110,7 @@ class TrainingStep:
 
         def one_more(k, total, arrays):
             begin = first + tf.cast(k, tf.int64) * self._rows
-            summed, after = self._gradients(rows_of(k, batch), rows_of(k, state), step, rate, begin)
+            summed, after = self._gradients(rows_of(k, batch), rows_of(k, state), step, rates, begin)
             total = [a + b for a, b in zip(total, summed)]
             return k + 1, total, [a.write(k, value) for a, value in zip(arrays, tf.nest.flatten(after))]
 
@@ -119,10 +125,14 @@ class TrainingStep:
         flat = [tf.reshape(a.stack(), v.shape) for a, v in zip(arrays, tf.nest.flatten(state))]
         return total, tf.nest.pack_sequence_as(state, flat)
 
-    def _gradients_of_micro_batch(self, batch, state, step, rate, first_row):
+    def _gradients_of_micro_batch(self, batch, state, step, rates, first_row):
         """Return the sums [gradients ..., nats, correct, weight] and the state after the batch."""
         inputs, targets, weights = batch
-        draw = Draw(self._config.batches.seed, step, rate, first_row) if self._config.model.dropout else None
+        seed = self._config.batches.seed
+        draw = Draw(seed, step, rates["dropout"], first_row) if self._config.model.dropout else None
+        if self._noise is not None:
+            noise = Draw(seed, step, rates["token_noise"], first_row)
+            inputs = {**inputs, "tokens": self._noise(inputs["tokens"], draw=noise)}
         with tf.GradientTape() as tape:
             features, state = self._model.forward(inputs, state, draw)
             sums = next_token_loss(

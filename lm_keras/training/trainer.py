@@ -18,6 +18,7 @@ from lm_keras.data import order as orders
 from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
+from lm_keras.layers import TokenNoise
 from lm_keras.objectives.metrics import finite, measures
 from lm_keras.training.step import VALUES, TrainingStep
 
@@ -63,6 +64,7 @@ class Trainer:
         total_steps: length of the run.
         evaluate: returns the validation results at a step, or None if there is no validation text.
         say: called with a line that a person should read.
+        noise: replaces tokens before the network reads them; None for none.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Trainer:
         total_steps: int,
         evaluate: Callable[[int], dict] | None,
         say: Callable[[str], None] = lambda line: None,
+        noise: TokenNoise | None = None,
     ):
         self.model, self.strategy, self.config, self.total_steps = model, strategy, config, total_steps
         self.step, self.signal, self.meter, self.seconds = 0, None, Meter(), 0.0
@@ -87,7 +90,11 @@ class Trainer:
             batches.seed,
             batches.state_reset,
         )
-        self.compiled_step = TrainingStep(model, model.optimizer, strategy, config)
+        self.compiled_step = TrainingStep(model, model.optimizer, strategy, config, noise)
+        # What holds where no callback has a schedule for it.
+        self._rates = {"dropout": config.model.dropout}
+        if noise is not None:
+            self._rates["token_noise"] = config.learning.token_noise
         # What a callback sets the rate to is compared with what the loop set last, at first the optimizer's own.
         self._rate_scale, self._rate_set = 1.0, float(model.optimizer.learning_rate.numpy())
         self._speed: float | None = None
@@ -187,21 +194,15 @@ class Trainer:
         """Carry out steps up to the next event and return the logs."""
         first, size = self.step, min(self.config.running.steps_per_call, self.total_steps)
         count = min(size, self.total_steps - first, *(n - first % n for n in self._intervals))
-        tables = {schedule.name: schedule.table(first, count) for schedule in schedules}
-        rates = self._scaled_rates(tables["learning_rate"])
-        dropouts = tables.get("dropout", [self.config.model.dropout] * count)
-
-        def padded(values):
-            return tf.constant(values + [0.0] * (size - count), tf.float32)
-
+        tables = {name: [rate] * count for name, rate in self._rates.items()}
+        tables |= {schedule.name: schedule.table(first, count) for schedule in schedules}
+        tables["learning_rate"] = self._scaled_rates(tables["learning_rate"])
+        padded = {
+            name: tf.constant(values + [0.0] * (size - count), tf.float32) for name, values in tables.items()
+        }
         traces, began = self.compiled_step.traces, time.perf_counter()
         results, self._state = self.compiled_step(
-            batches,
-            self._state,
-            tf.constant(first, tf.int64),
-            padded(rates),
-            padded(dropouts),
-            tf.constant(count),
+            batches, self._state, tf.constant(first, tf.int64), padded, tf.constant(count)
         )
         values = results.numpy()[:count]
         elapsed = time.perf_counter() - began
@@ -210,13 +211,13 @@ class Trainer:
                 f"the loss is no longer a finite number between steps {first:,} and {first + count:,}; the checkpoints "
                 "before are kept; begin a new run in another --run_dir with a lower --learning_rate or a --clip_norm"
             )
-        self._rate_set = float(np.float32(rates[-1]))
+        self._rate_set = float(np.float32(tables["learning_rate"][-1]))
         self.meter.add(values, elapsed if self.compiled_step.traces == traces else None)
         self.seconds += elapsed
         self.step += count
-        return self._logs(rates[-1], dropouts[-1])
+        return self._logs({name: values[-1] for name, values in tables.items()})
 
-    def _logs(self, rate: float, dropout: float) -> dict:
+    def _logs(self, rates: dict[str, float]) -> dict:
         meter, counts = self.meter, self._store.counts
         measured = measures(meter.nats, meter.weight)
         bytes_per_token = counts.bytes / counts.tokens
@@ -236,8 +237,7 @@ class Trainer:
             "perplexity": measured["perplexity"],
             "bits_per_byte": finite(loss / np.log(2) / bytes_per_token) if lossless else None,
             "accuracy": finite(meter.correct / meter.weight) if meter.weight else None,
-            "learning_rate": rate,
-            "dropout": dropout,
+            **rates,
             "gradient_norm": finite(meter.gradient_norm / taken) if taken else None,
             **({"skipped": int(meter.skipped)} if self.compiled_step.may_skip else {}),
             "data_wait": meter.data_wait / meter.steps,

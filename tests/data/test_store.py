@@ -151,6 +151,16 @@ def test_the_store_is_mapped_not_read(text):
         tokens[0] = 1
 
 
+def test_frequencies_count_every_target_once(text, monkeypatch):
+    store = prepare(text("abba\n" * 9, "cab\n" * 7)).splits["train"]
+    expected = [np.count_nonzero(store.tokens[1:] == token) for token in range(9)]
+    assert sum(expected) == store.counts.tokens
+    assert min(expected[:1] + expected[2:6]) > 0  # end-of-document, line end, a, b and c
+    for part in (1, 7, 2**22):
+        monkeypatch.setattr("lm_keras.data.store.COUNTED_TOKENS", part)
+        assert store.frequencies(9).tolist() == expected
+
+
 def test_a_large_vocabulary_takes_four_bytes(tmp_path, text):
     # Surrogates are no characters.
     characters = [chr(code) for code in range(32, 32 + 2**16 + 2**11) if not 0xD800 <= code < 0xE000]
