@@ -45,7 +45,6 @@ NUMBERS = {
 NAMES = {
     "on_bad_text": ("error", "replace", "skip"),
     "normalize": ("none", "nfc", "nfd", "nfkc", "nfkd"),
-    "tokenizer": ("char", "sentencepiece"),
     "sentencepiece_model": ("bpe", "unigram"),
     "model": ("lstm",),
     "batching": ("stream", "window"),
