@@ -58,24 +58,44 @@ class DataConfig:
         "what to do with bad UTF-8 and NUL: stop, put U+FFFD there, or drop the line",
         choices=("error", "replace", "skip"),
     )
-    normalize: str = setting(
-        "none", "Unicode normalization form", choices=("none", "nfc", "nfd", "nfkc", "nfkd")
+    normalize: str | None = setting(
+        None, "Unicode normalization form [none]", choices=("none", "nfc", "nfd", "nfkc", "nfkd")
     )
-    tokenizer: str = setting("sentencepiece", "how text becomes tokens", choices=("char", "sentencepiece"))
-    sentencepiece_model: str = setting(
-        "bpe", "which sentencepiece model to train", choices=("bpe", "unigram")
+    tokenizer: str = setting(
+        "sentencepiece",
+        "how text becomes tokens: char, byte, word (split at white space), sentencepiece, or the folder of a saved "
+        "tokenizer or of a run, whose tokenizer is copied (./char is a folder of that name)",
     )
-    byte_fallback: bool = setting(
-        True, "spell what the sentencepiece vocabulary lacks in bytes, so that no text is lost"
+    sentencepiece_model: str | None = setting(
+        None, "which sentencepiece model to train [bpe]", choices=("bpe", "unigram")
+    )
+    byte_fallback: bool | None = setting(
+        None, "spell what the sentencepiece vocabulary lacks in bytes, so that no text is lost [true]"
     )
     vocab_size: int | None = setting(
         None,
-        "tokens in the vocabulary, special ones included [char: all characters; sentencepiece: 2000]",
+        "tokens in the vocabulary, special ones included [char: all characters; word: all words, else the most "
+        "frequent ones; sentencepiece: 2000]",
         low=1,
     )
     cache_dir: str | None = setting(
         None, "where tokenized text is kept [$LM_KERAS_CACHE, else ~/.cache/lm_keras]"
     )
+
+    def tokenizer_settings(self) -> dict[str, Any]:
+        """Return what `lm_keras.text.train_tokenizer` takes, defaults filled in."""
+        default_size = 2000 if self.tokenizer == "sentencepiece" else None
+        return {
+            "vocab_size": self.vocab_size or default_size,
+            "normalization": self.normalize or "none",
+            "model_type": self.sentencepiece_model or "bpe",
+            "byte_fallback": self.byte_fallback is not False,
+        }
+
+    def given_for_tokenizer(self) -> dict[str, Any]:
+        """Return the settings of the tokenizer that were given, under their flags' names."""
+        names = ("vocab_size", "normalize", "sentencepiece_model", "byte_fallback")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,13 +1,14 @@
-"""Measure: python scripts/benchmark.py feed, or python scripts/benchmark.py baselines --run_dir=runs/quickstart"""
+"""Measure: python scripts/benchmark.py feed (or tokenize, preparation, baselines --run_dir=runs/quickstart)"""
 
 import dataclasses
 import json
 import sys
+from collections.abc import Iterator
 
 from lm_keras import InputError, flags, quiet
 from lm_keras.config import setting
 
-COMMANDS = ("feed", "baselines")
+COMMANDS = ("feed", "baselines", "tokenize", "preparation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,26 +19,37 @@ class Options:
     split: str = setting("valid", "baselines: part of the text", choices=("train", "valid", "test"))
     sequence_length: int = setting(256, "feed: tokens in a row", low=1)
     batch_size: int = setting(256, "feed: rows in a batch", low=1)
-    repeats: int = setting(5, "feed: measurements of each kind, in turn", low=1)
+    repeats: int = setting(5, "feed, tokenize: measurements of each kind, in turn", low=1)
+    corpus: str = setting("python-docs", "tokenize: text to encode, such as text:GLOB")
+    gigabytes: float = setting(2.0, "preparation: size of the text that is generated, in 10^9 bytes", above=0)
 
 
 def main(command: str) -> int:
     """Carry out one measurement and print a JSON object for each result."""
-    options = flags.read(Options)
+    for result in measured(command, flags.read(Options)):
+        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.flush()
+    return 0
+
+
+def measured(command: str, options: Options) -> Iterator[dict]:
+    """Return the results as they come."""
+    if command in ("tokenize", "preparation"):
+        from lm_keras.training import text_benchmark
+
+        if command == "tokenize":
+            return text_benchmark.tokenize(options.corpus, options.repeats)
+        return text_benchmark.preparation(options.gigabytes)
+    if command == "baselines" and not options.run_dir:
+        raise InputError(
+            "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
+        )
     quiet.import_tensorflow()
     from lm_keras.training import benchmark
 
     if command == "feed":
-        results = benchmark.feed(options.sequence_length, options.batch_size, options.repeats)
-    elif options.run_dir:
-        results = benchmark.baselines(options.run_dir, options.split)
-    else:
-        raise InputError(
-            "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
-        )
-    for result in results:
-        sys.stdout.write(json.dumps(result) + "\n")
-    return 0
+        return benchmark.feed(options.sequence_length, options.batch_size, options.repeats)
+    return benchmark.baselines(options.run_dir, options.split)
 
 
 if __name__ == "__main__":

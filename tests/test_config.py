@@ -47,7 +47,6 @@ NUMBERS = {
 NAMES = {
     "on_bad_text": ("error", "replace", "skip"),
     "normalize": ("none", "nfc", "nfd", "nfkc", "nfkd"),
-    "tokenizer": ("char", "sentencepiece"),
     "sentencepiece_model": ("bpe", "unigram"),
     "model": ("ngram", "lstm"),
     "batching": ("stream", "window"),

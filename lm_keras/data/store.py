@@ -1,39 +1,22 @@
-"""The token store: text, tokenized once, as flat arrays on disk that are mapped into memory.
+"""The token store: text, tokenized once, as flat arrays on disk that are mapped into memory."""
 
-Under the cache folder there are `tokenizers/FINGERPRINT/` and `tokens/FINGERPRINT/`, one folder for each
-tokenizer and for each tokenized split. A fingerprint covers everything that decides the content. A folder is
-written under another name and then renamed, so it is there whole or not at all.
-"""
-
-import contextlib
 import dataclasses
-import hashlib
 import json
-import os
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from lm_keras import text
 from lm_keras.config import DataConfig
-from lm_keras.corpora import Split, make_splits, open_corpus
-from lm_keras.errors import InputError
+from lm_keras.corpora import Corpus, Split, make_splits, open_corpus
+from lm_keras.data.cache import FORMAT, cache_folder, fingerprint_of, write_folder
+from lm_keras.data.tokenizers import saved_tokenizer, trained_tokenizer, warn_of_unknown
+from lm_keras.errors import InputError, nearest
+from lm_keras.text import TOKENIZERS, count_words, load_tokenizer, saved_in
 from lm_keras.text.tokenizer import Tokenizer
-
-FORMAT = 1
-"""Part of every fingerprint, so that a new format never reads the old one's folders."""
-
-DEFAULT_SENTENCEPIECE_VOCAB = 2000
 
 COUNTED_TOKENS = 2**22
 """Tokens that are counted at once; numpy makes 64-bit numbers of them."""
-
-SWEEP_AFTER_SECONDS = 24 * 3600
-"""Age at which an unfinished folder in the cache is taken for the leftover of a killed run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +25,9 @@ class TextCounts:
 
     Attributes:
         tokens: targets, separators between documents included.
-        bytes: UTF-8 bytes after normalization.
-        words: whitespace-separated words plus one end-of-line each.
-        characters: Unicode scalar values after normalization.
+        bytes: UTF-8 bytes of what the tokens say: the text after normalization (word tokenizer: with single spaces).
+        words: whitespace-separated words of it plus one end-of-line each.
+        characters: Unicode scalar values of it.
         documents: documents or, in a corpus of few documents, parts of them.
         unknown: tokens that stand for text the vocabulary lacks.
     """
@@ -86,19 +69,15 @@ class PreparedData:
     """Everything that the text of a run became.
 
     Attributes:
-        tokenizer: learnt from the training text (characters: from the whole corpus), or given.
+        tokenizer: learnt from the training text (characters: from the whole corpus), or taken from a folder.
         splits: `train` and, where they exist, `valid` and `test`.
-        report: counts, bytes, sha256 and licence by split, and what was repaired; can be written as JSON.
+        report: counts, bytes, sha256 and licence by split, what was repaired, and kind and fingerprint of
+            the tokenizer; can be written as JSON.
     """
 
     tokenizer: Tokenizer
     splits: dict[str, TokenStore]
     report: dict
-
-
-def cache_folder(cache_dir: str | None) -> Path:
-    """Return the folder of the token cache: the flag, else $LM_KERAS_CACHE, else ~/.cache/lm_keras."""
-    return Path(cache_dir or os.environ.get("LM_KERAS_CACHE") or "~/.cache/lm_keras").expanduser()
 
 
 def prepare(
@@ -108,13 +87,49 @@ def prepare(
 
     Args:
         config: the data settings.
-        tokenizer: the tokenizer of a run that goes on; None trains one.
-        say: called with a line before each longer piece of work.
+        tokenizer: the tokenizer of a run that goes on; None makes the one that the settings ask for.
+        say: called with a line before each longer piece of work, and with what speaks against the tokenizer.
 
     Raises:
         InputError: for everything that text and settings can get wrong.
     """
     cache = cache_folder(config.cache_dir)
+    saved = saved_tokenizer(config) if tokenizer is None else None
+    corpora, splits = read_splits(config, say)
+    tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say)
+    stores = {name: tokenized(split, tokenizer, cache, say) for name, split in splits.items()}
+    if saved:
+        counts = [store.counts for store in stores.values()]
+        warn_of_unknown(
+            config, sum(part.unknown for part in counts), sum(part.tokens for part in counts), say
+        )
+    report = {
+        name: {
+            "corpus": split.description.spec,
+            "licence": split.description.licence,
+            "rule": split.rule,
+            "corpus_sha256": split.description.sha256,
+            "fingerprint": split.fingerprint(),
+            **dataclasses.asdict(stores[name].counts),
+        }
+        for name, split in splits.items()
+    }
+    repaired = {name: corpus.report() for name, corpus in corpora.items() if corpus.report()}
+    learnt = {"kind": tokenizer.name, "fingerprint": tokenizer.fingerprint()}
+    return PreparedData(tokenizer, stores, {"splits": report, "bad_text": repaired, "tokenizer": learnt})
+
+
+def read_splits(
+    config: DataConfig, say: Callable[[str], None] = lambda line: None
+) -> tuple[dict[str, Corpus], dict[str, Split]]:
+    """Read the text that the settings name once and divide it.
+
+    Returns:
+        The corpora that were given and the splits that exist, by the names of splits.
+
+    Raises:
+        InputError: a text cannot be read or divided so.
+    """
     corpora = {
         name: open_corpus(spec, text_field=config.text_field, on_bad_text=config.on_bad_text)
         for name, spec in (
@@ -128,21 +143,45 @@ def prepare(
     splits = make_splits(
         corpora["train"], corpora.get("valid"), corpora.get("test"), fractions_of(config.split)
     )
-    tokenizer = tokenizer or _trained_tokenizer(config, splits, cache, say)
-    stores = {name: tokenized(split, tokenizer, cache, say) for name, split in splits.items()}
-    report = {
-        name: {
-            "corpus": split.description.spec,
-            "licence": split.description.licence,
-            "rule": split.rule,
-            "corpus_sha256": split.description.sha256,
-            "fingerprint": split.fingerprint(),
-            **dataclasses.asdict(stores[name].counts),
-        }
-        for name, split in splits.items()
+    return corpora, splits
+
+
+def save_tokenizer(
+    config: DataConfig, folder: str | Path, say: Callable[[str], None] = lambda line: None
+) -> dict[str, str | int | float]:
+    """Save the tokenizer that a run with these settings would learn.
+
+    Args:
+        config: the data settings; `tokenizer` is the name of a kind.
+        folder: where it goes.
+        say: called with a line before each longer piece of work.
+
+    Returns:
+        kind, vocab_size, tokens_per_byte (of the training text) and fingerprint.
+
+    Raises:
+        InputError: the folder holds another tokenizer or cannot be written, or for text and settings.
+    """
+    if config.tokenizer not in TOKENIZERS:
+        raise InputError(
+            f"--tokenizer={config.tokenizer}{nearest(config.tokenizer, list(TOKENIZERS))} can't be trained; "
+            f"choose one of {', '.join(TOKENIZERS)}"
+        )
+    cache = cache_folder(config.cache_dir)
+    _, splits = read_splits(config, say)
+    tokenizer = trained_tokenizer(config, splits, cache, say)
+    there = saved_in(folder)
+    if there is None:
+        tokenizer.save(folder)
+    elif load_tokenizer(there).fingerprint() != tokenizer.fingerprint():
+        raise InputError(f"{there} holds another tokenizer; choose another --output_dir, or delete that one")
+    counts = tokenized(splits["train"], tokenizer, cache, say).counts
+    return {
+        "kind": tokenizer.name,
+        "vocab_size": tokenizer.vocab_size,
+        "tokens_per_byte": round(counts.tokens / counts.bytes, 4),
+        "fingerprint": tokenizer.fingerprint(),
     }
-    repaired = {name: corpus.report() for name, corpus in corpora.items() if corpus.report()}
-    return PreparedData(tokenizer, stores, {"splits": report, "bad_text": repaired})
 
 
 def fractions_of(split: str) -> tuple[float, float, float]:
@@ -159,36 +198,6 @@ def fractions_of(split: str) -> tuple[float, float, float]:
     return train, valid, test
 
 
-def _trained_tokenizer(config: DataConfig, splits: dict[str, Split], cache: Path, say) -> Tokenizer:
-    vocab_size = config.vocab_size
-    learn_from = ["train"]
-    if config.tokenizer == "sentencepiece":
-        vocab_size = vocab_size or DEFAULT_SENTENCEPIECE_VOCAB
-    elif splits["train"].rule != "the whole corpus":
-        # The alphabet is that of the whole corpus, as is customary for character models.
-        learn_from = list(splits)
-    settings = {
-        "name": config.tokenizer,
-        "vocab_size": vocab_size,
-        "normalization": config.normalize,
-        "model_type": config.sentencepiece_model,
-        "byte_fallback": config.byte_fallback,
-    }
-    sources = [splits[name].fingerprint() for name in learn_from]
-    folder = cache / "tokenizers" / _fingerprint({"settings": settings, "sources": sources})
-    if not folder.is_dir():
-        say(f"training a {config.tokenizer} tokenizer")
-        tokenizer = text.train_tokenizer(texts=_pieces(splits, learn_from), **settings)
-        write_folder(folder, tokenizer.save)
-    return text.load_tokenizer(folder)
-
-
-def _pieces(splits: dict[str, Split], names: list[str]) -> Iterator[str]:
-    for name in names:
-        for document in splits[name].documents():
-            yield from document.pieces()
-
-
 def tokenized(
     split: Split, tokenizer: Tokenizer, cache: Path, say: Callable[[str], None] = lambda line: None
 ) -> TokenStore:
@@ -196,7 +205,7 @@ def tokenized(
 
     Memory does not grow with the size of the text.
     """
-    fingerprint = _fingerprint({"split": split.fingerprint(), "tokenizer": tokenizer.fingerprint()})
+    fingerprint = fingerprint_of({"split": split.fingerprint(), "tokenizer": tokenizer.fingerprint()})
     folder = cache / "tokens" / fingerprint
     if not folder.is_dir():
         say(f"tokenizing {split.name}: {split.num_documents:,} documents, {split.num_bytes:,} bytes")
@@ -217,15 +226,15 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
             documents += 1
             np.array([tokens], np.int64).tofile(document_file)
             for piece in document.pieces():
-                normal = tokenizer.normalize(piece)
-                ids = tokenizer.encode_array(normal)
+                said = tokenizer.canonical(piece)
+                ids = tokenizer.encode_array(said)
                 ids.astype(dtype).tofile(token_file)
                 tokens += len(ids)
                 raw_size += len(piece.encode())
-                size += len(normal.encode())
-                words += len(normal.split()) + normal.count("\n")
-                characters += len(normal)
-                unknown += int((ids == tokenizer.unknown_id).sum()) if tokenizer.unknown_id is not None else 0
+                size += len(said.encode())
+                words += count_words(said) + said.count("\n")
+                characters += len(said)
+                unknown += tokenizer.count_unknown(said, ids)
     if raw_size != split.num_bytes or documents != split.num_documents:
         raise InputError(
             f"{split.description.spec} has changed while it was read ({split.num_bytes:,} bytes before, "
@@ -255,56 +264,3 @@ def open_store(folder: Path) -> TokenStore:
             f"the token cache {folder} is damaged ({error}); delete that folder and start again"
         ) from None
     return TokenStore(tokens, documents, counts)
-
-
-def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder that is there whole or not at all.
-
-    Args:
-        folder: where it goes. If somebody else makes the same folder first, theirs stays.
-        fill: writes the files into the folder that it is given.
-
-    Raises:
-        InputError: the folder cannot be written, or the disk is full.
-    """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
-        try:
-            fill(temporary)
-            for path in [*temporary.iterdir(), temporary]:
-                _sync(path)
-            with contextlib.suppress(FileExistsError):
-                temporary.rename(folder)
-            _sync(folder.parent)
-        except OSError as error:
-            if not folder.is_dir():  # Else somebody was faster.
-                raise error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {error.filename or folder}: {error.strerror or error}; "
-            "free space there or choose another folder (--cache_dir for tokenized text)"
-        ) from None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sweep(folder: Path) -> None:
-    for path in folder.glob(".unfinished-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > SWEEP_AFTER_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _fingerprint(content: dict) -> str:
-    text = json.dumps({"format": FORMAT, **content}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import sentencepiece as library
+from sentencepiece import sentencepiece_model_pb2
 
 from lm_keras.errors import InputError, nearest
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_bytes, write_settings
@@ -143,6 +144,16 @@ class SentencePieceTokenizer(Tokenizer):
         except (RuntimeError, OSError) as error:
             raise _explained(str(error), vocab_size, byte_fallback) from None
         return cls(model.getvalue(), normalization)
+
+    def settings(self) -> dict[str, str | int | bool]:
+        """Return the settings that made this tokenizer what it is, by the names of their flags."""
+        proto = sentencepiece_model_pb2.ModelProto.FromString(self._model)
+        model_type = proto.trainer_spec.DESCRIPTOR.enum_types_by_name["ModelType"].values_by_number
+        return {
+            **super().settings(),
+            "sentencepiece_model": model_type[proto.trainer_spec.model_type].name.lower(),
+            "byte_fallback": self.byte_fallback,
+        }
 
     def _encode(self, text: str) -> np.ndarray:
         parts = SEPARATORS.split(text)  # text, separator, text, ..., text

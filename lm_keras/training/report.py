@@ -69,7 +69,7 @@ def model_card(config: Config, data: dict) -> str:
     )
     return f"""# A language model trained with lm_keras
 
-Family `{config.model.model}`, tokenizer `{config.data.tokenizer}` with {data["vocab_size"]:,} tokens, {data["total_steps"]:,} steps.
+Family `{config.model.model}`, tokenizer `{data["tokenizer"]["kind"]}` with {data["vocab_size"]:,} tokens, {data["total_steps"]:,} steps.
 All settings are in `flags.txt`, which is a flagfile; results are in `results.json` once the run is finished.
 
 | split | corpus | licence | documents | tokens | bytes | fingerprint |

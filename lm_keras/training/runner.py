@@ -126,6 +126,11 @@ def _begin(
     content = {**data.report, "vocab_size": data.tokenizer.vocab_size, "total_steps": total_steps}
     if folder.exists:
         before = folder.read_data()
+        if content["tokenizer"] != before["tokenizer"]:
+            raise InputError(
+                f"the tokenizer in {folder.path / 'tokenizer'} is not the one with which the run began; "
+                "restore it from a copy, or begin a new run with another --run_dir"
+            )
         for name, split in content["splits"].items():
             if split["fingerprint"] != before["splits"].get(name, {}).get("fingerprint"):
                 raise InputError(

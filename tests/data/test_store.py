@@ -11,7 +11,8 @@ import pytest
 from lm_keras.config import DataConfig
 from lm_keras.corpora import make_splits, open_corpus
 from lm_keras.data import store as module
-from lm_keras.data.store import TextCounts, cache_folder, open_store, prepare, tokenized, write_folder
+from lm_keras.data.cache import SWEEP_AFTER_SECONDS, cache_folder, write_folder
+from lm_keras.data.store import TextCounts, open_store, prepare, tokenized
 from lm_keras.errors import InputError
 from lm_keras.text import CharTokenizer, train_tokenizer
 from lm_keras.text.tokenizer import Tokenizer
@@ -182,7 +183,7 @@ def test_unfinished_folders(tmp_path):
     for folder in (old, new):
         folder.mkdir(parents=True)
         (folder / "tokens").write_bytes(b"half")
-    day = module.SWEEP_AFTER_SECONDS
+    day = SWEEP_AFTER_SECONDS
     os.utime(old, (time.time() - day - 60,) * 2)
     os.utime(new, (time.time() - day + 60,) * 2)
     write_folder(cache / "whole", lambda path: (path / "file").write_text("x"))
@@ -257,14 +258,14 @@ def test_a_damaged_store(text, tmp_path, damage):
 
 def test_a_text_that_changes_while_it_is_read(text, tmp_path, monkeypatch):
     settings = text("one fish\n" * 9)
-    original = module._trained_tokenizer
+    original = module.trained_tokenizer
 
     def meanwhile(*args):
         tokenizer = original(*args)
         text("one fish\n" * 9 + "two fish\n")
         return tokenizer
 
-    monkeypatch.setattr(module, "_trained_tokenizer", meanwhile)
+    monkeypatch.setattr(module, "trained_tokenizer", meanwhile)
     with pytest.raises(InputError, match="has changed while it was read"):
         prepare(settings)
     assert list((tmp_path / "cache" / "tokens").iterdir()) == []
