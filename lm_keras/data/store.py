@@ -1,18 +1,14 @@
 """The token store: text, tokenized once, as flat arrays on disk that are mapped into memory.
 
 Under the cache folder there are `tokenizers/FINGERPRINT/` and `tokens/FINGERPRINT/`, one folder for each
-tokenizer and for each tokenized split. A fingerprint covers everything that decides the content. A folder is
-written under another name and then renamed, so it is there whole or not at all.
+tokenizer and for each tokenized split. A fingerprint covers everything that decides the content; `folders.py`
+says how a folder is written, checked and made again when it is damaged.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,16 +17,15 @@ import numpy as np
 from lm_keras import text
 from lm_keras.config import DataConfig
 from lm_keras.corpora import Split, make_splits, open_corpus
+from lm_keras.corpora.documents import changed
+from lm_keras.data.folders import cached_folder
 from lm_keras.errors import InputError
 from lm_keras.text.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 2
 """Part of every fingerprint, so that a new format never reads the old one's folders."""
 
 DEFAULT_SENTENCEPIECE_VOCAB = 2000
-
-SWEEP_AFTER_SECONDS = 24 * 3600
-"""Age at which an unfinished folder in the cache is taken for the leftover of a killed run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,10 +161,12 @@ def _trained_tokenizer(config: DataConfig, splits: dict[str, Split], cache: Path
     }
     sources = [splits[name].fingerprint() for name in learn_from]
     folder = cache / "tokenizers" / _fingerprint({"settings": settings, "sources": sources})
-    if not folder.is_dir():
+
+    def train(path: Path) -> None:
         say(f"training a {config.tokenizer} tokenizer")
-        tokenizer = text.train_tokenizer(texts=_pieces(splits, learn_from), **settings)
-        write_folder(folder, tokenizer.save)
+        text.train_tokenizer(texts=_pieces(splits, learn_from), **settings).save(path)
+
+    cached_folder(folder, train, say)
     return text.load_tokenizer(folder)
 
 
@@ -188,111 +185,53 @@ def tokenized(
     """
     fingerprint = _fingerprint({"split": split.fingerprint(), "tokenizer": tokenizer.fingerprint()})
     folder = cache / "tokens" / fingerprint
-    if not folder.is_dir():
+
+    def tokenize(path: Path) -> None:
         say(f"tokenizing {split.name}: {split.num_documents:,} documents, {split.num_bytes:,} bytes")
-        write_folder(folder, lambda path: _write_tokens(path, split, tokenizer))
-    return open_store(folder)
+        _write_tokens(path, split, tokenizer)
+
+    cached_folder(folder, tokenize, say)
+    return _open(folder)
 
 
 def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
+    separator = np.array([tokenizer.eod_id], dtype).tobytes()
     tokens = 1
     size = raw_size = words = characters = unknown = documents = 0
+    # Not `ndarray.tofile`, which loses the reason when the disk is full, and flushes the file each time.
     with open(folder / "tokens", "wb") as token_file, open(folder / "documents", "wb") as document_file:
-        np.array([tokenizer.eod_id], dtype).tofile(token_file)
+        token_file.write(separator)
         for document in split.documents():
             if documents:
-                np.array([tokenizer.eod_id], dtype).tofile(token_file)
+                token_file.write(separator)
                 tokens += 1
             documents += 1
-            np.array([tokens], np.int64).tofile(document_file)
+            document_file.write(np.int64(tokens).tobytes())
+            within_word = False  # whether the piece before ended in the middle of a word
             for piece in document.pieces():
                 normal = tokenizer.normalize(piece)
                 ids = tokenizer.encode_array(normal)
-                ids.astype(dtype).tofile(token_file)
+                token_file.write(ids.astype(dtype).tobytes())
                 tokens += len(ids)
                 raw_size += len(piece.encode())
                 size += len(normal.encode())
-                words += len(normal.split()) + normal.count("\n")
+                words += len(normal.split()) + normal.count("\n") - (within_word and not normal[0].isspace())
+                within_word = not normal[-1].isspace()
                 characters += len(normal)
                 unknown += int((ids == tokenizer.unknown_id).sum()) if tokenizer.unknown_id is not None else 0
     if raw_size != split.num_bytes or documents != split.num_documents:
-        raise InputError(
-            f"{split.description.spec} has changed while it was read ({split.num_bytes:,} bytes before, "
-            f"{raw_size:,} now); start again when nobody writes to it"
-        )
+        raise changed(split.description.spec)
     counts = TextCounts(tokens - 1, size, words, characters, documents, unknown)
-    content = {"format": FORMAT, "dtype": dtype.name, "split": split.name, **dataclasses.asdict(counts)}
+    content = {"dtype": dtype.name, "split": split.name, "counts": dataclasses.asdict(counts)}
     (folder / "store.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def open_store(folder: Path) -> TokenStore:
-    """Map a token store into memory.
-
-    Raises:
-        InputError: the folder is no token store or is damaged; it can be deleted without loss.
-    """
-    try:
-        content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-        counts = TextCounts(**{field.name: content[field.name] for field in dataclasses.fields(TextCounts)})
-        tokens = np.memmap(folder / "tokens", np.dtype(content["dtype"]), "r")
-        documents = np.fromfile(folder / "documents", np.int64)
-        for found, written in ((tokens, counts.tokens + 1), (documents, counts.documents)):
-            if len(found) != written:
-                raise ValueError(f"{len(found):,} numbers where {written:,} were written")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"the token cache {folder} is damaged ({error}); delete that folder and start again"
-        ) from None
-    return TokenStore(tokens, documents, counts)
-
-
-def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder that is there whole or not at all.
-
-    Args:
-        folder: where it goes. If somebody else makes the same folder first, theirs stays.
-        fill: writes the files into the folder that it is given.
-
-    Raises:
-        InputError: the folder cannot be written, or the disk is full.
-    """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
-        try:
-            fill(temporary)
-            for path in [*temporary.iterdir(), temporary]:
-                _sync(path)
-            with contextlib.suppress(FileExistsError):
-                temporary.rename(folder)
-            _sync(folder.parent)
-        except OSError as error:
-            if not folder.is_dir():  # Else somebody was faster.
-                raise error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {error.filename or folder}: {error.strerror or error}; "
-            "free space there or choose another folder (--cache_dir for tokenized text)"
-        ) from None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sweep(folder: Path) -> None:
-    for path in folder.glob(".unfinished-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > SWEEP_AFTER_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
+def _open(folder: Path) -> TokenStore:
+    """Map the tokens of a folder that was checked into memory."""
+    content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+    tokens = np.memmap(folder / "tokens", np.dtype(content["dtype"]), "r")
+    return TokenStore(tokens, np.fromfile(folder / "documents", np.int64), TextCounts(**content["counts"]))
 
 
 def _fingerprint(content: dict) -> str:

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from lm_keras.corpora import open_corpus
-from lm_keras.corpora.documents import Document, cut_blocks, cut_text
+from lm_keras.corpora.documents import Document, cut_blocks, cut_text, within_line
 from lm_keras.corpora.text_files import TextFiles
 
 
@@ -93,7 +93,8 @@ def test_cutting():
     assert list(cut_text("abcdefgh", size=3)) == ["abcdefgh"]
     assert list(cut_text("abcde\n\nf", size=3)) == ["abcde\n", "\nf"]
     assert list(cut_text("")) == []
-    assert list(cut_blocks([b"ab\ncd", b"ef", b"g\nh\ni"])) == [b"ab\n", b"cdefg\nh\n", b"i"]
+    assert list(cut_blocks([b"ab\ncd", b"ef", b"g\nh\ni"], 9, within_line)) == [b"ab\n", b"cdefg\nh\n", b"i"]
+    assert list(cut_blocks([b"ab cd", b" ef", b"gh\n"], 6, within_line)) == [b"ab cd", b" efgh\n"]
     assert list(cut_blocks([])) == []
 
 

@@ -1,9 +1,6 @@
 """The token store: written once, under a fingerprint of all that decides its content; counted right."""
 
 import dataclasses
-import json
-import os
-import time
 
 import numpy as np
 import pytest
@@ -11,7 +8,7 @@ import pytest
 from lm_keras.config import DataConfig
 from lm_keras.corpora import make_splits, open_corpus
 from lm_keras.data import store as module
-from lm_keras.data.store import TextCounts, cache_folder, open_store, prepare, tokenized, write_folder
+from lm_keras.data.store import TextCounts, cache_folder, prepare, tokenized
 from lm_keras.errors import InputError
 from lm_keras.text import CharTokenizer, train_tokenizer
 from lm_keras.text.tokenizer import Tokenizer
@@ -166,44 +163,6 @@ def test_a_large_vocabulary_takes_four_bytes(tmp_path, text):
         assert tokenizer.vocab_size == count + 2
 
 
-def test_unfinished_folders(tmp_path):
-    cache = tmp_path / "cache"
-    old, new = cache / ".unfinished-old", cache / ".unfinished-new"
-    for folder in (old, new):
-        folder.mkdir(parents=True)
-        (folder / "tokens").write_bytes(b"half")
-    day = module.SWEEP_AFTER_SECONDS
-    os.utime(old, (time.time() - day - 60,) * 2)
-    os.utime(new, (time.time() - day + 60,) * 2)
-    write_folder(cache / "whole", lambda path: (path / "file").write_text("x"))
-    assert not old.exists()  # killed long ago
-    assert new.exists()  # perhaps another process is at it
-    assert sorted(os.listdir(cache)) == [".unfinished-new", "whole"]
-
-
-def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
-    def fail(path):
-        (path / "file").write_text("x")
-        raise OSError(28, "No space left on device", str(path / "file"))
-
-    with pytest.raises(InputError) as caught:
-        write_folder(tmp_path / "cache" / "whole", fail)
-    assert "No space left on device; free space there or choose another folder (--cache_dir" in str(
-        caught.value
-    )
-    assert os.listdir(tmp_path / "cache") == []
-
-
-def test_who_comes_second_leaves_the_folder_of_the_first(tmp_path):
-    def fill(path):
-        write_folder(tmp_path / "whole", lambda other: (other / "file").write_text("first"))
-        (path / "file").write_text("second")
-
-    write_folder(tmp_path / "whole", fill)
-    assert (tmp_path / "whole" / "file").read_text() == "first"
-    assert os.listdir(tmp_path) == ["whole"]
-
-
 def test_a_cache_that_cannot_be_written(tmp_path, text):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError) as caught:
@@ -211,38 +170,6 @@ def test_a_cache_that_cannot_be_written(tmp_path, text):
     assert str(caught.value).startswith(
         f"cannot write {tmp_path}/file/tokenizers: Not a directory; free space"
     )
-
-
-def cut(path):
-    (path / "tokens").write_bytes((path / "tokens").read_bytes()[:-2])
-
-
-DAMAGE = {
-    "cut": (cut, "9 numbers where 10 were written"),
-    "half a token": (lambda path: (path / "tokens").write_bytes(b"abc"), ""),
-    "no tokens": (lambda path: (path / "tokens").unlink(), "No such file"),
-    "no documents": (lambda path: (path / "documents").write_bytes(b""), "0 numbers where 2 were written"),
-    "no settings": (lambda path: (path / "store.json").unlink(), "No such file"),
-    "no JSON": (lambda path: (path / "store.json").write_text("{"), ""),
-    "no object": (lambda path: (path / "store.json").write_text("[]"), ""),
-    "other type": (lambda path: (path / "store.json").write_text(json.dumps({"dtype": "x"})), ""),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_store(text, tmp_path, damage):
-    settings = text("ab é\n", "b a")
-    prepare(settings)
-    (folder,) = (tmp_path / "cache" / "tokens").iterdir()
-    assert open_store(folder).counts.tokens == 9
-    harm, reason = DAMAGE[damage]
-    harm(folder)
-    with pytest.raises(InputError) as caught:
-        prepare(settings)
-    message = str(caught.value)
-    assert message.startswith(f"the token cache {folder} is damaged (")
-    assert reason in message
-    assert message.endswith("); delete that folder and start again")
 
 
 def test_a_text_that_changes_while_it_is_read(text, tmp_path, monkeypatch):
