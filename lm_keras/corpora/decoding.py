@@ -119,7 +119,7 @@ class TextDecoder:
                 position = error.start
                 what = f"bad UTF-8 (byte 0x{block[position]:02X})"
         line = self._line + block.count(b"\n", 0, position)
-        utf16 = offset == 0 and b"\0" in block[:2]
+        utf16 = offset == 0 and block[:2].count(b"\0") == 1
         hint = "it looks like UTF-16: convert it (iconv -f UTF-16 -t UTF-8)" if utf16 else REMEDY
         return InputError(
             f"{shown(self.source)}: {what} at byte {offset + position}, line {line}: expected UTF-8 text; {hint}"
