@@ -1,12 +1,14 @@
 """The token store: written once, under a fingerprint of all that decides its content; counted right."""
 
 import dataclasses
+import re
+import resource
 
 import numpy as np
 import pytest
 
 from lm_keras.config import DataConfig
-from lm_keras.corpora import make_splits, open_corpus
+from lm_keras.corpora import make_splits, open_corpus, text_files
 from lm_keras.data import store as module
 from lm_keras.data.store import TextCounts, cache_folder, prepare, tokenized
 from lm_keras.errors import InputError
@@ -212,3 +214,44 @@ def test_bad_fractions(text, split):
 def test_replaced_text_is_reported(text):
     data = prepare(text(b"abc\xff\n", on_bad_text="replace"))
     assert data.report["bad_text"] == {"train": {"replaced_sequences": 1}}
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "sentencepiece"])
+@pytest.mark.parametrize("content", ["The cats see. " * 40, "longword" * 40, " a\tb  c\n\n" + "word " * 30])
+def test_words_are_counted_right_where_a_long_line_is_cut(text, monkeypatch, content, tokenizer):
+    monkeypatch.setattr(text_files, "PIECE_BYTES", 7)
+    monkeypatch.setattr(text_files, "LONGEST_LINE", 19)
+    data = prepare(text(content, tokenizer=tokenizer, vocab_size=None if tokenizer == "char" else 275))
+    store = data.splits["train"]
+    assert store.counts.words == len(content.split()) + content.count("\n")
+    assert store.counts.bytes == len(content)
+    assert data.tokenizer.decode(store.tokens[1:].tolist()) == content
+
+
+def test_line_ends_of_windows_are_kept_and_count_no_words(text):
+    content = "one fish\r\ntwo\u2028fish\r\n\r\n"
+    data = prepare(text(content))
+    store = data.splits["train"]
+    assert data.tokenizer.decode(store.tokens[1:].tolist()) == content
+    assert store.counts.words == 4 + 3
+
+
+def test_a_full_disk_leaves_nothing(text, tmp_path):
+    settings = text("one fish\n" * 999)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (4000, before[1])
+    )  # less than the tokens, more than the tokenizer
+    try:
+        with pytest.raises(InputError) as caught:
+            prepare(settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    folder = tmp_path / "cache" / "tokens"
+    assert re.fullmatch(
+        rf"cannot write {folder}/[0-9a-f]{{32}}: File too large; free space there or choose another folder "
+        r"\(--cache_dir for tokenized text\)",
+        str(caught.value),
+    )
+    assert list(folder.iterdir()) == []
+    assert prepare(settings).splits["train"].counts.tokens == 9 * 999
