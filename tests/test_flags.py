@@ -63,7 +63,8 @@ BAD = {
         "'quickstart' is left over on the command line; every setting is a flag, --name=value, see --help"
     ),
     "--flagfile=no/such.flags": (
-        "Unable to open flagfile: [Errno 2] No such file or directory: 'no/such.flags'"
+        "cannot read the flagfile no/such.flags: No such file or directory; expected a text file with a flag a line, "
+        f"looked from the folder {ROOT}"
     ),
     "--steps": "Missing value for flag --steps",
     "--steps=0": "--steps=0 is out of range; expected a whole number of at least 1",
@@ -106,7 +107,7 @@ def test_contradictions_end_in_one_line():
         ),
         (
             "steps=3",
-            "'steps=3' is left over on the command line; every setting is a flag, --name=value, see --help",
+            "line 4 of the flagfile {path} is 'steps=3'; expected a flag, --name=value, or a comment after #",
         ),
         (
             "--seed=-1",
@@ -117,7 +118,7 @@ def test_contradictions_end_in_one_line():
 def test_bad_lines_of_a_flagfile(tmp_path, line, message):
     path = tmp_path / "bad.flags"
     path.write_text(f"# A comment.\n--num_layers=3\n\n{line}\n")
-    assert complaint(python(TRAIN, f"--flagfile={path}")) == message
+    assert complaint(python(TRAIN, f"--flagfile={path}")) == message.replace("{path}", str(path))
 
 
 @pytest.mark.parametrize(

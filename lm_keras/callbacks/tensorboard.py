@@ -34,7 +34,9 @@ class TensorBoard(StepCallback):
     def on_train_begin(self, logs=None):
         if self._flags and not (self._folder / "train").exists():
             with self._writer("train").as_default(step=0):
-                tf.summary.text("flags", "\n".join(f"    {line}" for line in self._flags.splitlines()))
+                tf.summary.text(
+                    "flags", "\n".join(f"    {line}" for line in self._flags.rstrip("\n").split("\n"))
+                )
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.step(logs)

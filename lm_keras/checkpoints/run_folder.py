@@ -161,7 +161,7 @@ def truncate_lines_after(path: Path, step: int) -> None:
     """Drop the lines of a metrics file that lie beyond `step`: a run goes on from there."""
     with contextlib.suppress(FileNotFoundError):
         kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line)

@@ -1,6 +1,7 @@
 """The token store: text, tokenized once, as flat arrays on disk that are mapped into memory."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,9 @@ import numpy as np
 
 from lm_keras.config import DataConfig
 from lm_keras.corpora import Corpus, Split, make_splits, open_corpus
-from lm_keras.data.cache import FORMAT, cache_folder, fingerprint_of, write_folder
+from lm_keras.corpora.documents import changed
+from lm_keras.data.cache import cache_folder, fingerprint_of
+from lm_keras.data.folders import cached_folder
 from lm_keras.data.tokenizers import saved_tokenizer, trained_tokenizer, warn_of_unknown
 from lm_keras.errors import InputError, nearest
 from lm_keras.text import TOKENIZERS, count_words, load_tokenizer, saved_in
@@ -207,60 +210,55 @@ def tokenized(
     """
     fingerprint = fingerprint_of({"split": split.fingerprint(), "tokenizer": tokenizer.fingerprint()})
     folder = cache / "tokens" / fingerprint
-    if not folder.is_dir():
+
+    def tokenize(path: Path) -> None:
         say(f"tokenizing {split.name}: {split.num_documents:,} documents, {split.num_bytes:,} bytes")
-        write_folder(folder, lambda path: _write_tokens(path, split, tokenizer))
-    return open_store(folder)
+        _write_tokens(path, split, tokenizer)
+
+    cached_folder(folder, tokenize, say)
+    return _open(folder)
 
 
 def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
+    separator = np.array([tokenizer.eod_id], dtype).tobytes()
     tokens = 1
     size = raw_size = words = characters = unknown = documents = 0
+    # Not `ndarray.tofile`, which loses the reason when the disk is full, and flushes the file each time.
     with open(folder / "tokens", "wb") as token_file, open(folder / "documents", "wb") as document_file:
-        np.array([tokenizer.eod_id], dtype).tofile(token_file)
+        token_file.write(separator)
         for document in split.documents():
             if documents:
-                np.array([tokenizer.eod_id], dtype).tofile(token_file)
+                token_file.write(separator)
                 tokens += 1
             documents += 1
-            np.array([tokens], np.int64).tofile(document_file)
-            for piece in document.pieces():
+            document_file.write(np.int64(tokens).tobytes())
+            within_word = False  # whether the piece before ended in the middle of a word
+            for piece, after in itertools.pairwise(itertools.chain(document.pieces(), [None])):
+                goes_on = after is not None and not piece.endswith("\n")
                 said = tokenizer.canonical(piece)
-                ids = tokenizer.encode_array(said)
-                ids.astype(dtype).tofile(token_file)
+                if goes_on:
+                    ids = np.array(tokenizer.encode_prompt(piece), np.int32)
+                    said = said.removesuffix("\n")
+                else:
+                    ids = tokenizer.encode_array(said)
+                token_file.write(ids.astype(dtype).tobytes())
                 tokens += len(ids)
                 raw_size += len(piece.encode())
                 size += len(said.encode())
-                words += count_words(said) + said.count("\n")
+                words += count_words(said) + said.count("\n") - (within_word and not piece[0].isspace())
+                within_word = not piece[-1].isspace()
                 characters += len(said)
                 unknown += tokenizer.count_unknown(said, ids)
     if raw_size != split.num_bytes or documents != split.num_documents:
-        raise InputError(
-            f"{split.description.spec} has changed while it was read ({split.num_bytes:,} bytes before, "
-            f"{raw_size:,} now); start again when nobody writes to it"
-        )
+        raise changed(split.description.spec)
     counts = TextCounts(tokens - 1, size, words, characters, documents, unknown)
-    content = {"format": FORMAT, "dtype": dtype.name, "split": split.name, **dataclasses.asdict(counts)}
+    content = {"dtype": dtype.name, "split": split.name, "counts": dataclasses.asdict(counts)}
     (folder / "store.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def open_store(folder: Path) -> TokenStore:
-    """Map a token store into memory.
-
-    Raises:
-        InputError: the folder is no token store or is damaged; it can be deleted without loss.
-    """
-    try:
-        content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-        counts = TextCounts(**{field.name: content[field.name] for field in dataclasses.fields(TextCounts)})
-        tokens = np.memmap(folder / "tokens", np.dtype(content["dtype"]), "r")
-        documents = np.fromfile(folder / "documents", np.int64)
-        for found, written in ((tokens, counts.tokens + 1), (documents, counts.documents)):
-            if len(found) != written:
-                raise ValueError(f"{len(found):,} numbers where {written:,} were written")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"the token cache {folder} is damaged ({error}); delete that folder and start again"
-        ) from None
-    return TokenStore(tokens, documents, counts)
+def _open(folder: Path) -> TokenStore:
+    """Map the tokens of a folder that was checked into memory."""
+    content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+    tokens = np.memmap(folder / "tokens", np.dtype(content["dtype"]), "r")
+    return TokenStore(tokens, np.fromfile(folder / "documents", np.int64), TextCounts(**content["counts"]))

@@ -6,7 +6,8 @@ from pathlib import Path
 from lm_keras import text
 from lm_keras.config import DataConfig
 from lm_keras.corpora import Split
-from lm_keras.data.cache import fingerprint_of, write_folder
+from lm_keras.data.cache import fingerprint_of
+from lm_keras.data.folders import cached_folder
 from lm_keras.errors import InputError
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -69,10 +70,12 @@ def trained_tokenizer(
         learn_from = list(splits)
     sources = [splits[name].fingerprint() for name in learn_from]
     folder = cache / "tokenizers" / fingerprint_of({"settings": settings, "sources": sources})
-    if not folder.is_dir():
+
+    def train(path: Path) -> None:
         say(f"training a {config.tokenizer} tokenizer")
-        tokenizer = text.train_tokenizer(texts=_pieces(splits, learn_from), **settings)
-        write_folder(folder, tokenizer.save)
+        text.train_tokenizer(texts=_pieces(splits, learn_from), **settings).save(path)
+
+    cached_folder(folder, train, say)
     tokenizer = text.load_tokenizer(folder)
     if tokenizer.warning:
         say(tokenizer.warning)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ EOD_PIECE, UNKNOWN_PIECE, NEWLINE_PIECE = "\u2585eod", "\u2585unk", "\u2585newli
 EOD_ID, UNKNOWN_ID, NEWLINE_ID, FIRST_BYTE_ID = 0, 1, 2, 3
 
 MAX_LINE_CHARACTERS = 4096  # longer lines are cut for the trainer, which would drop them
+MAX_ENCODED_CHARACTERS = 2**16  # longer lines are cut, because the library takes 300 bytes a character
 MAX_TRAINING_CHARACTERS = 2**26  # from a larger corpus the trainer gets evenly spaced lines
 TRAINING_THREADS = 16  # the unigram model depends on it in the last digits, so it is never the machine's own
 
@@ -75,7 +77,7 @@ class SentencePieceTokenizer(Tokenizer):
         self.lossless = self.byte_fallback
         self.unknown_id = None if self.byte_fallback else UNKNOWN_ID
         mark = [FIRST_BYTE_ID + byte for byte in SPACE_MARK.encode()] if self.byte_fallback else [UNKNOWN_ID]
-        self._separator_ids = {"\n": [NEWLINE_ID], SPACE_MARK: mark}
+        self._separator_ids = {"\n": [NEWLINE_ID], SPACE_MARK: mark, "": []}
 
     @classmethod
     def train(
@@ -157,6 +159,8 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _encode(self, text: str) -> np.ndarray:
         parts = SEPARATORS.split(text)  # text, separator, text, ..., text
+        if len(text) > MAX_ENCODED_CHARACTERS:
+            parts = list(itertools.chain.from_iterable(map(_cut_line, parts)))
         encoded = self._processor.encode(parts[::2], out_type=int)
         ids = encoded[0]
         for separator, following in zip(parts[1::2], encoded[1:]):
@@ -182,6 +186,22 @@ class SentencePieceTokenizer(Tokenizer):
         if tokenizer.vocab_size != field(folder, settings, "vocab_size", int):
             raise damaged(folder, f"{MODEL_FILE} beside it has {tokenizer.vocab_size} pieces")
         return tokenizer
+
+
+def _cut_line(line: str) -> Iterator[str]:
+    """Yield a line with empty separators in it where it is too long.
+
+    A piece that was learnt here has blanks at its beginning only, so a cut before blanks changes no token.
+    """
+    start = 0
+    while len(line) - start > MAX_ENCODED_CHARACTERS:
+        end = start + MAX_ENCODED_CHARACTERS
+        before = line[start : line.rfind(" ", start, end) + 1].rstrip(" ")
+        end = start + len(before) if before else end
+        yield line[start:end]
+        yield ""
+        start = end
+    yield line[start:]
 
 
 def _training_lines(texts: Iterable[str], normalization: str) -> Iterator[str]:

@@ -49,7 +49,7 @@ def train(config: Config, options: RunOptions) -> int:
         try:
             return _Run(config, folder, devices, data, total_steps).carry_out()
         except tf.errors.ResourceExhaustedError as error:
-            reason = str(error).strip().splitlines()[0][:120]
+            reason = str(error).strip().split("\n")[0][:120]
             raise InputError(
                 f"the memory of the device is not enough ({reason}); take a smaller --batch_size or network, "
                 "or more --micro_batches"

@@ -1,3 +1,4 @@
+import random
 import re
 
 import pytest
@@ -153,3 +154,30 @@ def test_models_that_were_not_trained_here():
         SentencePieceTokenizer(b"nonsense", "none")
     with pytest.raises(InputError, match="not a sentencepiece model: "):
         SentencePieceTokenizer(b"", "none")
+
+
+WORDS = ["the", "cats", "sees", "trees", " ", "   ", "x", "é", "\t"]
+
+
+@pytest.mark.parametrize("model_type", ["bpe", "unigram"])
+def test_a_long_line_is_cut_where_no_token_changes(monkeypatch, model_type):
+    pick = random.Random(7).choice
+    text = "\n".join("".join(pick(WORDS) + pick(["", " "]) for _ in range(30)) for _ in range(200))
+    tokenizer = train([text], 300, model_type=model_type)
+    lines = text.split("\n")
+    whole = [tokenizer.encode(line) for line in lines]
+    monkeypatch.setattr(module, "MAX_ENCODED_CHARACTERS", 41)
+    assert all(len(list(module._cut_line(line))) > 1 for line in lines)
+    assert [tokenizer.encode(line) for line in lines] == whole
+    # The control: cuts anywhere, which keep the text all the same.
+    monkeypatch.setattr(module, "_cut_line", lambda line: [line[:20], "", line[20:]])
+    cut = [tokenizer.encode(line) for line in lines]
+    assert cut != whole
+    assert list(map(tokenizer.decode, cut)) == lines
+
+
+def test_a_long_line_without_blanks_keeps_its_text(monkeypatch):
+    tokenizer = train()
+    monkeypatch.setattr(module, "MAX_ENCODED_CHARACTERS", 7)
+    for text in ("lowlowestnewer" * 5 + "\n low", " " * 40, "月光" * 10, "a\u2581" * 9):
+        assert tokenizer.decode(tokenizer.encode(text)) == text

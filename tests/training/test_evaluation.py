@@ -161,3 +161,12 @@ def test_what_is_not_finite_is_null(store_of):
     broken.output_bias.assign(broken.output_bias * np.nan)
     result = Evaluator(broken, "stream", T)(store_of(60, V), "valid", 1)
     assert [result[name] for name in ("nats_per_token", "perplexity", "bits_per_byte")] == [None] * 3
+
+
+@pytest.mark.parametrize("batching", ["stream", "window"])
+@pytest.mark.parametrize("targets", [1, T - 1])
+def test_a_split_shorter_than_a_sequence(model, store_of, batching, targets):
+    store = store_of(targets, V)
+    result = Evaluator(model, batching, T)(store, "valid", 1)
+    assert result["tokens"] == targets
+    assert result["nats_per_token"] == pytest.approx(nats_of(model, store.tokens).mean(), abs=2e-6)
