@@ -78,7 +78,8 @@ class PreparedData:
     Attributes:
         tokenizer: learnt from the training text (characters: from the whole corpus), or given.
         splits: `train` and, where they exist, `valid` and `test`.
-        report: counts, bytes, sha256 and licence by split, and what was repaired; can be written as JSON.
+        report: counts, bytes, sha256, licence and citation by split, and what was repaired; can be written
+            as JSON.
     """
 
     tokenizer: Tokenizer
@@ -106,7 +107,9 @@ def prepare(
     """
     cache = cache_folder(config.cache_dir)
     corpora = {
-        name: open_corpus(spec, text_field=config.text_field, on_bad_text=config.on_bad_text)
+        name: open_corpus(
+            spec, text_field=config.text_field, on_bad_text=config.on_bad_text, part=name, say=say
+        )
         for name, spec in (
             ("train", config.corpus),
             ("valid", config.valid_corpus),
@@ -114,7 +117,8 @@ def prepare(
         )
         if spec
     }
-    say(f"reading {config.corpus}")
+    corpora = {**corpora["train"].held_out(), **corpora}
+    say(f"reading {corpora['train'].spec}")
     splits = make_splits(
         corpora["train"], corpora.get("valid"), corpora.get("test"), fractions_of(config.split)
     )
@@ -124,6 +128,7 @@ def prepare(
         name: {
             "corpus": split.description.spec,
             "licence": split.description.licence,
+            "citation": split.description.citation,
             "rule": split.rule,
             "corpus_sha256": split.description.sha256,
             "fingerprint": split.fingerprint(),
