@@ -110,7 +110,8 @@ class LanguageModel:
 
         Args:
             split: `train`, `valid` or `test` of the run's own text.
-            corpus: other text, whole, instead of a split: `text:GLOB` or `python-docs`.
+            corpus: other text, whole: `text:GLOB`, `python-docs`, or `tfds:NAME[/CONFIG][:SPLIT]`; a data set
+                whose split is not named there yields its own one for `split`.
             stride: evaluate in windows of the training length that each score so many targets; None carries
                 the state through the split if the model was trained so. Not for n-gram models, whose targets
                 have their whole context anyway.
@@ -130,7 +131,7 @@ class LanguageModel:
             )
         if stride is not None and not 1 <= stride <= length:
             raise InputError(f"stride={stride}: expected 1 to {length}, the sequence length of the model")
-        store = self._other_text(corpus, say) if corpus else self._own_text(split, say)
+        store = self._other_text(corpus, split, say) if corpus else self._own_text(split, say)
         evaluator = Evaluator(self.model, self.config.batching, length, stride)
         return evaluator(store, corpus or split, self.step)
 
@@ -149,8 +150,10 @@ class LanguageModel:
             )
         return data.splits[split]
 
-    def _other_text(self, corpus: str, say) -> TokenStore:
+    def _other_text(self, corpus: str, split: str, say) -> TokenStore:
         data = self.config.data
-        opened = open_corpus(corpus, text_field=data.text_field, on_bad_text=data.on_bad_text)
+        opened = open_corpus(
+            corpus, text_field=data.text_field, on_bad_text=data.on_bad_text, part=split, say=say
+        )
         whole = make_splits(opened, fractions=(100, 0, 0))["train"]
         return tokenized(whole, self.tokenizer, cache_folder(data.cache_dir), say)

@@ -47,12 +47,22 @@ class DataConfig:
     """Where the text comes from and how it becomes tokens."""
 
     corpus: str = setting(
-        "python-docs", "text to learn: python-docs (needs no download) or text:GLOB (.txt, .gz, .jsonl)"
+        "python-docs",
+        "text to learn: python-docs (needs no download), text:GLOB (.txt, .gz, .jsonl), or tfds:NAME[/CONFIG], "
+        "a data set of TensorFlow Datasets with its own splits (or one split or slice, tfds:NAME:train[:1%])",
     )
-    valid_corpus: str | None = setting(None, "text to validate on; without it a part of --corpus is held out")
-    test_corpus: str | None = setting(None, "text to test on at the end")
+    valid_corpus: str | None = setting(
+        None,
+        "text to validate on; without it the data set's own validation split, else a part of --corpus is held out",
+    )
+    test_corpus: str | None = setting(
+        None, "text to test on at the end; without it as for --valid_corpus, with the test split"
+    )
     split: str = setting("90/5/5", "percent of --corpus for train/valid/test where no other corpus is given")
-    text_field: str = setting("text", "field of a .jsonl line that holds the text")
+    text_field: str = setting(
+        "text",
+        "field of a .jsonl line, or feature of a data set's example, that holds the text (nested: pair/de)",
+    )
     on_bad_text: str = setting(
         "error",
         "what to do with bad UTF-8 and NUL: stop, put U+FFFD there, or drop the line",

@@ -43,14 +43,20 @@ class Corpus(abc.ABC):
     Attributes:
         spec: what names this corpus on the command line, such as `text:data/*.txt`.
         licence: the licence of the text where it is known, else None.
+        citation: how its makers want to be cited where that is known, usually BibTeX, else None.
     """
 
     spec: str
     licence: str | None = None
+    citation: str | None = None
 
     @abc.abstractmethod
     def documents(self) -> Iterator[Document]:
         """Yield every document, in the same order on every call."""
+
+    def held_out(self) -> dict[str, "Corpus"]:
+        """Return the corpora to validate and test on that come with this one, as `valid` and `test`."""
+        return {}
 
     def report(self) -> dict[str, int]:
         """Return how many bad or empty pieces were replaced or skipped while reading; no entry means none."""

@@ -74,8 +74,8 @@ class PreparedData:
     Attributes:
         tokenizer: learnt from the training text (characters: from the whole corpus), or taken from a folder.
         splits: `train` and, where they exist, `valid` and `test`.
-        report: counts, bytes, sha256 and licence by split, what was repaired, and kind and fingerprint of
-            the tokenizer; can be written as JSON.
+        report: counts, bytes, sha256, licence and citation by split, what was repaired, and kind and
+            fingerprint of the tokenizer; can be written as JSON.
     """
 
     tokenizer: Tokenizer
@@ -110,6 +110,7 @@ def prepare(
         name: {
             "corpus": split.description.spec,
             "licence": split.description.licence,
+            "citation": split.description.citation,
             "rule": split.rule,
             "corpus_sha256": split.description.sha256,
             "fingerprint": split.fingerprint(),
@@ -134,7 +135,9 @@ def read_splits(
         InputError: a text cannot be read or divided so.
     """
     corpora = {
-        name: open_corpus(spec, text_field=config.text_field, on_bad_text=config.on_bad_text)
+        name: open_corpus(
+            spec, text_field=config.text_field, on_bad_text=config.on_bad_text, part=name, say=say
+        )
         for name, spec in (
             ("train", config.corpus),
             ("valid", config.valid_corpus),
@@ -142,7 +145,8 @@ def read_splits(
         )
         if spec
     }
-    say(f"reading {config.corpus}")
+    corpora = {**corpora["train"].held_out(), **corpora}
+    say(f"reading {corpora['train'].spec}")
     splits = make_splits(
         corpora["train"], corpora.get("valid"), corpora.get("test"), fractions_of(config.split)
     )

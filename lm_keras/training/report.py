@@ -67,6 +67,8 @@ def model_card(config: Config, data: dict) -> str:
         f"{values['tokens']:,} | {values['bytes']:,} | `{values['fingerprint'][:16]}` |"
         for name, values in data["splits"].items()
     )
+    citations = dict.fromkeys(values["citation"] for values in data["splits"].values() if values["citation"])
+    cited = "".join(f"\nThe text is to be cited as:\n\n```\n{citation}\n```\n" for citation in citations)
     return f"""# A language model trained with lm_keras
 
 Family `{config.model.model}`, tokenizer `{data["tokenizer"]["kind"]}` with {data["vocab_size"]:,} tokens, {data["total_steps"]:,} steps.
@@ -75,7 +77,7 @@ All settings are in `flags.txt`, which is a flagfile; results are in `results.js
 | split | corpus | licence | documents | tokens | bytes | fingerprint |
 |---|---|---|---|---|---|---|
 {splits}
-
+{cited}
 The model repeats what its text holds, mistakes and biases included, and says nothing of what is true.
 Read it with `lm_keras.load(folder)`, `scripts/sample.py` or `scripts/evaluate.py`.
 """

@@ -33,7 +33,10 @@ def message(spec, text_field="text", on_bad_text="error"):
 
 
 def test_unknown_scheme():
-    expected = "expected python-docs or text:GLOB, such as text:data/*.txt"
+    expected = (
+        "expected python-docs, text:GLOB such as text:data/*.txt, or "
+        "tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare"
+    )
     assert message("pyhton-docs") == f"unknown corpus 'pyhton-docs' (did you mean 'python-docs'?): {expected}"
     assert message("txt:a.txt") == f"unknown corpus 'txt:a.txt' (did you mean 'text'?): {expected}"
     assert (
