@@ -38,7 +38,10 @@ class Projector(StepCallback):
         self._shown: np.ndarray | None = None  # ids, the most frequent first
 
     def on_train_begin(self, logs=None):
-        table_of(self.model, self._tokenizer.vocab_size)  # To fail now, and not at the first checkpoint.
+        if (
+            self.own_loop
+        ):  # To fail now and not at the first checkpoint; in `fit` a model may have no weights yet.
+            table_of(self.model, self._tokenizer.vocab_size)
 
     def on_train_batch_end(self, batch, logs=None):
         if self.own_loop and self.step(logs) % self.interval == 0:

@@ -90,7 +90,7 @@ def _row(cells: Iterable[Any], kind: str = "") -> str:
 
 def _cautions(runs: list[Run]) -> list[str]:
     """Say where numbers of several runs cannot be compared."""
-    texts = [run.data.get("splits", {}).get("valid", {}) for run in runs]
+    texts = [run.data["splits"].get("valid", {}) for run in runs]
     if len({text.get("fingerprint") for text in texts}) > 1:
         return ["The runs were not validated on the same text: their results do not compare."]
     if len({text.get("tokens") for text in texts}) > 1:
@@ -126,7 +126,7 @@ def _results(runs: list[Run]) -> str:
 
 
 def _text_of(run: Run, split: str) -> tuple:
-    return split, run.data.get("splits", {}).get(split, {}).get("fingerprint")
+    return split, run.data["splits"].get(split, {}).get("fingerprint")
 
 
 def _duration(run: Run) -> str | None:
@@ -200,7 +200,7 @@ def _data(runs: list[Run]) -> str:
     fields = ("corpus", "licence", "rule", "documents", "tokens", "bytes", "corpus_sha256")
     users: dict[tuple, list[str]] = {}
     for run in runs:
-        for split, values in run.data.get("splits", {}).items():
+        for split, values in run.data["splits"].items():
             bad = run.data.get("bad_text", {}).get(split, {})
             repaired = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in bad.items())
             cells = [f"{v:,}" if type(v) is int else v for v in map(values.get, fields)]

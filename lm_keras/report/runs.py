@@ -81,20 +81,30 @@ def read_runs(paths: list[str]) -> list[Run]:
 def _read(path: Path, name: str) -> Run:
     folder = RunFolder(path)
     settings = folder.config().flat()
+    data, results = folder.read_data(), folder.results
+    _check(path / "data.json", data, ("splits", "total_steps"))
+    if results is not None:
+        _check(path / "results.json", results, ("step", "splits", "sample"))
     notes: list[str] = []
     lines = list(_lines_of(path / "metrics.jsonl", notes))
     samples = [line for line in _lines_of(path / "samples.jsonl", notes) if isinstance(line.get("text"), str)]
     return Run(
         name=name,
         settings=settings,
-        data=folder.read_data(),
-        results=folder.results,
+        data=data,
+        results=results,
         lives=folder.lives,
         training=[line for line in lines if "split" not in line],
         evaluations=[line for line in lines if "split" in line],
         samples=samples,
         notes=notes,
     )
+
+
+def _check(path: Path, content: dict[str, Any], names: tuple[str, ...]) -> None:
+    missing = [name for name in names if name not in content]
+    if missing:
+        raise InputError(f"{path} lacks {missing[0]!r}; restore it from a copy")
 
 
 def _lines_of(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
