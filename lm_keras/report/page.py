@@ -16,7 +16,7 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1180px; ma
 h1 { font-size: 1.5em; margin-bottom: .2em } h2 { font-size: 1.15em; margin-top: 2em } h3 { font-size: 1em }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .88em }
 th, td { text-align: left; padding: .25em .7em; border-bottom: 1px solid #ddd; vertical-align: top }
-td.n, th.n { text-align: right } td { overflow-wrap: anywhere } .best { font-weight: bold } .wide { overflow-x: auto }
+td.n, .scores th:nth-child(n+5) { text-align: right } td { overflow-wrap: break-word; max-width: 30em } .best { font-weight: bold } .wide { overflow-x: auto }
 .differs td, .differs th { background: #fff4d6 } .note { color: #a33 } .quiet { color: #666 }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(345px, 1fr)); gap: .6em 1.2em }
 figure { margin: 0 } figcaption { font-weight: 600; font-size: .9em } svg { width: 100%; height: auto }
@@ -42,9 +42,12 @@ SCORES = (
 )
 """Field of an evaluation, the head of its column, its format."""
 
-ENVIRONMENT = (
-    "step", "began", "python", "lm_keras", "tensorflow", "keras", "numpy", "commit", "machine", "devices", "system",
-)  # fmt: skip
+ENVIRONMENT = {
+    "step": "from step", "began": "began", "python": "Python", "lm_keras": "lm_keras", "tensorflow": "TensorFlow",
+    "keras": "Keras", "numpy": "NumPy", "commit": "commit", "machine": "machine", "devices": "devices",
+    "system": "system",
+}  # fmt: skip
+"""Field of `environment.json`, and what it is called."""
 
 
 def page_of(runs: list[Run]) -> str:
@@ -90,7 +93,7 @@ def _row(cells: Iterable[Any], kind: str = "") -> str:
 
 def _cautions(runs: list[Run]) -> list[str]:
     """Say where numbers of several runs cannot be compared."""
-    texts = [run.data["splits"].get("valid", {}) for run in runs]
+    texts = [run.data["splits"]["valid"] for run in runs if "valid" in run.data["splits"]]
     if len({text.get("fingerprint") for text in texts}) > 1:
         return ["The runs were not validated on the same text: their results do not compare."]
     if len({text.get("tokens") for text in texts}) > 1:
@@ -122,7 +125,8 @@ def _results(runs: list[Run]) -> str:
             rows.append(f"<tr>{''.join(cells)}</tr>")
         if not run.scores():
             rows.append(_row([*known, "not evaluated", *[None] * len(SCORES)]))
-    return _table(["run", "state", "training", "split", *[head for _, head, _ in SCORES]], rows)
+    head = ["run", "state", "training", "split", *[head for _, head, _ in SCORES]]
+    return f"<div class='scores'>{_table(head, rows)}</div>"
 
 
 def _text_of(run: Run, split: str) -> tuple:
@@ -166,9 +170,10 @@ def _samples(run: Run) -> str:
     for line in run.samples:
         if line["step"] in shown:
             parts.append(_sample(f"step {line['step']:,}", line))
-    if run.results is not None:
-        sample = run.results["sample"]
-        parts.append(_sample(f"at the end, temperature {sample['temperature']}", sample))
+    if run.results is not None and run.results["sample"]["text"] not in [
+        line["text"] for line in run.samples
+    ]:
+        parts.append(_sample("at the end", run.results["sample"]))
     if not steps and run.results is None:
         parts.append("<p class='quiet'>none yet</p>")
     return "".join(parts) + "</section>"
@@ -197,20 +202,21 @@ def _settings(runs: list[Run]) -> str:
 
 
 def _data(runs: list[Run]) -> str:
-    fields = ("corpus", "licence", "rule", "documents", "tokens", "bytes", "corpus_sha256")
+    fields = ("corpus", "licence", "rule", "documents", "tokens", "bytes")
     users: dict[tuple, list[str]] = {}
     for run in runs:
         for split, values in run.data["splits"].items():
             bad = run.data.get("bad_text", {}).get(split, {})
             repaired = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in bad.items())
             cells = [f"{v:,}" if type(v) is int else v for v in map(values.get, fields)]
+            cells.append(str(values.get("corpus_sha256"))[:16])
             users.setdefault((split, *cells, repaired or None), []).append(run.name)
     rows = [_row([", ".join(names), *cells]) for cells, names in users.items()]
-    return _table(["runs", "split", *[field.replace("_", " ") for field in fields], "bad text"], rows)
+    return _table(["runs", "split", *fields, "sha256 of the corpus", "bad text"], rows)
 
 
 def _environment(runs: list[Run]) -> str:
-    rows = [_row([run.name, *map(life.get, ENVIRONMENT)]) for run in runs for life in run.lives]
-    if not rows:
-        return "<p class='quiet'>not recorded</p>"
-    return _table(["run", "from step", *ENVIRONMENT[1:]], rows)
+    """Show a column for each time that a run began or went on."""
+    lives = [(run.name, life) for run in runs for life in run.lives or [{"step": "not recorded"}]]
+    rows = [_row([name, *[life.get(field) for _, life in lives]]) for field, name in ENVIRONMENT.items()]
+    return _table(["", *[name for name, _ in lives]], rows)

@@ -34,22 +34,24 @@ class Measure:
         title: what stands above the plot, with the unit.
         evaluated: name of the field in an evaluation line, or an empty string.
         logarithmic: whether the values span orders of magnitude.
+        from_zero: whether the axis begins at 0, for values that are read as shares of the largest.
     """
 
     name: str
     title: str
     evaluated: str = ""
     logarithmic: bool = False
+    from_zero: bool = False
 
 
 MEASURES = (
     Measure("loss", "Loss, nats per token", "nats_per_token"),
     Measure("perplexity", "Perplexity", "perplexity", logarithmic=True),
     Measure("bits_per_byte", "Bits per byte", "bits_per_byte"),
-    Measure("learning_rate", "Learning rate"),
-    Measure("dropout", "Dropout rate"),
+    Measure("learning_rate", "Learning rate", from_zero=True),
+    Measure("dropout", "Dropout rate", from_zero=True),
     Measure("gradient_norm", "Gradient norm before clipping"),
-    Measure("tokens_per_second", "Tokens per second"),
+    Measure("tokens_per_second", "Tokens per second", from_zero=True),
 )
 
 
@@ -96,6 +98,8 @@ def svg_of(runs: list[Run], measure: Measure) -> str | None:
                 look["marker"] = "."
             axes.plot(*zip(*points), color=colour, gid=f"{number}-{part}", **look)
         axes.set_xlabel("step")
+        if measure.from_zero:
+            axes.set_ylim(bottom=0)
         if measure.logarithmic:
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
