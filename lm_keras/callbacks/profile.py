@@ -45,7 +45,8 @@ class Profile(StepCallback):
         if self._recording:
             self._stop()
         if not self._recorded:
-            self._say(f"no profile: this run did not pass step {self.boundaries[0] + 1:,}")
+            first, last = self.boundaries[0] + 1, self.boundaries[1]
+            self._say(f"no profile: steps {first:,} to {last:,} were not among those done now")
 
     def _stop(self):
         tf.profiler.experimental.stop()
