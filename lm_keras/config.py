@@ -249,6 +249,16 @@ class RunningConfig:
         "", "prompts of the text samples, with | between; empty: the start of a document"
     )
     keep_checkpoints: int = setting(2, "newest checkpoints kept beside the best one", low=1)
+    projector: bool = setting(
+        True, "write the token embedding for TensorBoard's projector with each checkpoint"
+    )
+    histogram_every: int | None = setting(
+        None, "steps between histograms of all weights in TensorBoard [never]", low=1
+    )
+    profile_steps: str | None = setting(
+        None,
+        "FIRST:LAST, steps to record for TensorBoard's profile tab, which needs `pip install xprof` [none]",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -318,6 +328,7 @@ class Config:
             raise InputError(
                 "--beta_1=0 would leave --optimizer=lion the sign of the gradient; give it a number above 0"
             )
+        profiled_steps(running.profile_steps)
         parts = (running.replicas or 1) * batches.micro_batches
         if batches.batch_size % parts:
             raise InputError(
@@ -440,6 +451,26 @@ def check_line(name: str, value: Any) -> None:
             f"--{name}={value!r} has a line feed, a blank at its end or bytes that are no UTF-8, "
             "which no flagfile can hold; leave them out"
         )
+
+
+def profiled_steps(text: str | None) -> tuple[int, int] | None:
+    """Read `--profile_steps`: the first and the last step to record, counted from 1.
+
+    Example:
+        >>> profiled_steps("101:120")
+        (101, 120)
+
+    Raises:
+        InputError: the text is something else.
+    """
+    if text is None:
+        return None
+    first, _, last = text.partition(":")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= LARGEST):
+        raise InputError(
+            f"--profile_steps={text}: expected FIRST:LAST, two steps in rising order, such as 101:120"
+        )
+    return int(first), int(last)
 
 
 def expected(field: dataclasses.Field) -> str:

@@ -198,14 +198,15 @@ def _fail(error: Any) -> None:
     sys.exit(1)
 
 
-def run(main: Callable[..., int | None], commands: tuple[str, ...] = ()) -> None:
+def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = ()) -> None:
     """Parse the command line, call `main` and exit with its code.
 
     Exit codes: 0 done, 1 bad input, 130 and 143 stopped by SIGINT or SIGTERM.
 
     Args:
         main: does the script's work; it reads its flags with `read`.
-        commands: words of which the command line must hold one, which `main` is then called with.
+        commands: words of which the command line must hold one, which `main` is then called with; None allows
+            any words, and `main` is called with all of them.
     """
 
     def guarded(argv: list[str]) -> int:
@@ -230,7 +231,9 @@ def run(main: Callable[..., int | None], commands: tuple[str, ...] = ()) -> None
     app.run(guarded, flags_parser=_parse)
 
 
-def _command(words: list[str], commands: tuple[str, ...]) -> list[str]:
+def _command(words: list[str], commands: tuple[str, ...] | None) -> list[str]:
+    if commands is None:
+        return words
     if len(words) > bool(commands):
         raise InputError(
             f"{words[-1]!r} is left over on the command line; every setting is a flag, --name=value, see --help"

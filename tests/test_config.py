@@ -42,6 +42,7 @@ NUMBERS = {
     "log_every": ([1, 99], [0]),
     "sample_every": ([1, None], [0]),
     "keep_checkpoints": ([1, 13], [0]),
+    "histogram_every": ([1, None], [0]),
 }
 
 NAMES = {
@@ -261,6 +262,22 @@ def test_what_is_allowed_gives_no_message(settings):
 def test_a_text_that_no_flagfile_can_hold_is_refused(name, text):
     with pytest.raises(InputError, match="no flagfile can hold"):
         config.RunOptions(run_dir=text) if name == "run_dir" else from_flat({name: text})
+
+
+@pytest.mark.parametrize(
+    "text", ["7", "7:", ":9", "9:7", "0:3", "-1:3", "1:3:5", "1,3", "a:b", "1: 3", "", "1:4294967296"]
+)
+def test_steps_to_profile_that_are_none(text):
+    assert message_of(profile_steps=text) == (
+        f"--profile_steps={text}: expected FIRST:LAST, two steps in rising order, such as 101:120"
+    )
+
+
+def test_steps_to_profile():
+    assert config.profiled_steps("7:9") == (7, 9)
+    assert config.profiled_steps("7:7") == (7, 7)
+    assert config.profiled_steps(None) is None
+    assert message_of(profile_steps="7:9") is None
 
 
 def test_the_fixed_defaults():

@@ -260,6 +260,9 @@ OTHERS = {
         "sample_every": 103,
         "sample_prompt": " // \"To\" 'be' = --steps=3 #月 \\n",
         "keep_checkpoints": 9,
+        "projector": False,
+        "histogram_every": 104,
+        "profile_steps": "105:107",
     },
     **{"run_dir": "runs/a b=c", "resume": "must"},
 }

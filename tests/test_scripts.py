@@ -226,8 +226,8 @@ def test_what_a_run_prints(finished):
 def test_a_run_folder_describes_itself(finished, script):
     names = {path.name for path in finished.path.iterdir()}
     assert names == {
-        "README.md", "checkpoints", "config.json", "data.json", "events", "flags.txt", "lock", "metrics.jsonl",
-        "results.json", "tokenizer",
+        "README.md", "checkpoints", "config.json", "data.json", "environment.json", "events", "flags.txt", "lock",
+        "metrics.jsonl", "results.json", "samples.jsonl", "tokenizer",
     }  # fmt: skip
     card = (finished.path / "README.md").read_text()
     assert "| train | text:" in card

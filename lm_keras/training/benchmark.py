@@ -16,7 +16,7 @@ from lm_keras.data.order import StreamOrder, WindowOrder
 from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import prepare
 from lm_keras.errors import InputError
-from lm_keras.training.machine import machine
+from lm_keras.training.environment import machine
 
 FEED_TOKENS = 50_000_000
 

@@ -11,14 +11,14 @@ from lm_keras import callbacks, flags, optimizers, schedules
 from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints.run_folder import RunFolder, differences, truncate_lines_after
 from lm_keras.checkpoints.state import Checkpoints
-from lm_keras.config import Config, LearningConfig, RunOptions
+from lm_keras.config import Config, LearningConfig, RunOptions, profiled_steps
 from lm_keras.data import order as orders
 from lm_keras.data.store import PreparedData, TokenStore, prepare
 from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
 from lm_keras.sampling.generate import Sampler
-from lm_keras.training import distribution, report
+from lm_keras.training import distribution, environment, report
 from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.trainer import Trainer
 
@@ -173,6 +173,7 @@ class _Run:
         total_steps: int,
     ):
         self.config, self.folder, self.data, self.total_steps = config, folder, data, total_steps
+        self.devices = devices
         keras.utils.set_random_seed(config.batches.seed)
         with devices.strategy.scope():
             self.model = FAMILIES[config.model.model](config, data.tokenizer.vocab_size)
@@ -198,6 +199,7 @@ class _Run:
     def carry_out(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
         self._restore()
+        self.folder.add_life(environment.of_this_process(self.devices.description, self.trainer.step))
         if self.trainer.step < self.total_steps:
             running, tenth = self.config.running, max(1, self.total_steps // 10)
             eval_every = running.eval_every or tenth
@@ -222,7 +224,8 @@ class _Run:
         folder, step = self.folder, self.checkpoints.newest()
         if step is None and self.checkpoints.steps():
             raise _all_damaged(self.checkpoints)
-        truncate_lines_after(folder.path / "metrics.jsonl", step or 0)
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            truncate_lines_after(folder.path / name, step or 0)
         forget_after(folder.path / "events", step or 0)
         if step is not None:
             self.checkpoints.restore(step, self.trainer.tensors())
@@ -233,10 +236,15 @@ class _Run:
         config, path = self.config, self.folder.path
         learning, running = config.learning, config.running
         curve = schedules.build(learning.learning_rate_schedule, self.total_steps, learning.warmup_steps)
-        tensorboard = callbacks.TensorBoard(
-            path / "events", running.log_every, (path / "flags.txt").read_text(encoding="utf-8")
+        self.tensorboard = callbacks.TensorBoard(
+            path / "events",
+            running.log_every,
+            (path / "flags.txt").read_text(encoding="utf-8"),
+            config.flat(),
         )
         listed = [callbacks.LearningRateSchedule(learning.learning_rate, curve)]
+        if steps := profiled_steps(running.profile_steps):
+            listed.append(callbacks.Profile(path / "events" / "train", *steps, self.progress.say))
         if config.model.dropout:
             curve = schedules.build(learning.dropout_schedule, self.total_steps)
             listed.append(callbacks.DropoutSchedule(config.model.dropout, curve))
@@ -249,19 +257,33 @@ class _Run:
             listed.append(callbacks.EarlyStopping(learning.early_stopping_evals))
         listed += [
             callbacks.MetricsFile(path / "metrics.jsonl", running.log_every),
-            tensorboard,
+            self.tensorboard,
             callbacks.TextSamples(
                 self.data.tokenizer,
                 running.sample_prompt.split("|"),
                 running.sample_every or eval_every,
-                tensorboard.text,
+                self._show_samples,
             ),
             self.progress,
+        ]
+        if running.histogram_every:
+            listed.append(callbacks.Histograms(running.histogram_every, self.tensorboard.histograms))
+        if running.projector:
+            tokens = self.data.splits["train"].tokens[1:]
+            listed.append(
+                callbacks.Projector(path / "events" / "train", self.data.tokenizer, tokens, checkpoint_every)
+            )
+        listed.append(
             callbacks.Checkpoint(
                 self.checkpoints, checkpoint_every, self.trainer.tensors, self.trainer.progress
-            ),
-        ]
+            )
+        )
         return listed
+
+    def _show_samples(self, step: int, samples: dict[str, str]) -> None:
+        self.tensorboard.text(step, samples)
+        for prompt, continuation in samples.items():
+            self.folder.append_line("samples.jsonl", {"step": step, "prompt": prompt, "text": continuation})
 
     def _validate(self, step: int) -> dict:
         self.validated = self.evaluator(self.data.splits["valid"], "valid", step)

@@ -19,7 +19,7 @@ from lm_keras.data.store import read_splits
 from lm_keras.errors import InputError
 from lm_keras.text import TOKENIZERS, train_tokenizer
 from lm_keras.text.sentencepiece import MODEL_FILE
-from lm_keras.training.machine import machine
+from lm_keras.training.environment import machine
 
 MEASURED_CHARACTERS = 8_000_000
 VOCAB_SIZES = {"word": 50_000, "sentencepiece": 8_000}

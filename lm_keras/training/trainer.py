@@ -164,6 +164,7 @@ class Trainer:
             per_epoch,
             *(c.interval for c in self._stateful if c.interval),
         }
+        self._boundaries = {step for c in self._stateful for step in c.boundaries}
         batches = self._batches()
         if self._state is None:
             self._state = self._scattered()
@@ -178,7 +179,7 @@ class Trainer:
                 if self.step // per_epoch != epoch:
                     epoch = self.step // per_epoch
                     listed.on_epoch_begin(epoch)
-                listed.on_train_batch_begin(self.step % per_epoch)
+                listed.on_train_batch_begin(self.step % per_epoch, {"step": self.step})
                 logs = self._call(batches, schedules)
                 if self.step % log_every == 0:
                     self.meter = Meter()  # Before a callback saves: the next line begins after this step.
@@ -193,7 +194,8 @@ class Trainer:
     def _call(self, batches, schedules: list[ScheduleCallback]) -> dict:
         """Carry out steps up to the next event and return the logs."""
         first, size = self.step, min(self.config.running.steps_per_call, self.total_steps)
-        count = min(size, self.total_steps - first, *(n - first % n for n in self._intervals))
+        ends = [n - first % n for n in self._intervals] + [b - first for b in self._boundaries if b > first]
+        count = min(size, self.total_steps - first, *ends)
         tables = {name: [rate] * count for name, rate in self._rates.items()}
         tables |= {schedule.name: schedule.table(first, count) for schedule in schedules}
         tables["learning_rate"] = self._scaled_rates(tables["learning_rate"])
