@@ -94,6 +94,10 @@ class ModelConfig:
     init_scale: float | None = setting(
         None, "draw all weights from U(-s, s) [Glorot, orthogonal and U(-0.05, 0.05), as Keras does]", above=0
     )
+    init_from: str | None = setting(
+        None,
+        "folder of another run: begin with its newest weights and its tokenizer, at step 0 (fine-tuning)",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -217,6 +217,7 @@ OTHERS = {
         "tie_embeddings": True,
         "forget_bias": -1e-300,
         "init_scale": 1 / 3,
+        "init_from": "runs/other",
     },
     **{
         "sequence_length": 35,

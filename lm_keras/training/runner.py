@@ -9,7 +9,6 @@ import tensorflow as tf
 from lm_keras import callbacks, flags, optimizers, schedules
 from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints.run_folder import RunFolder, differences, truncate_lines_after
-from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import Config, RunOptions
 from lm_keras.data import order as orders
 from lm_keras.data.store import PreparedData, TokenStore, prepare
@@ -19,6 +18,7 @@ from lm_keras.sampling.generate import Sampler
 from lm_keras.training import distribution, report
 from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.trainer import Trainer
+from lm_keras.training.weights import Origin, all_damaged
 
 
 def train(config: Config, options: RunOptions) -> int:
@@ -40,12 +40,14 @@ def train(config: Config, options: RunOptions) -> int:
         report.say(f"devices: {devices.description}")
         if devices.warning:
             report.say(devices.warning)
-        data = prepare(config.data, folder.tokenizer() if folder.exists else None, report.say)
+        origin = Origin.of(config, folder, report.say)
+        tokenizer = folder.tokenizer() if folder.exists else origin and origin.tokenizer
+        data = prepare(config.data, tokenizer, report.say)
         _check_splits(config, data)
         total_steps = _total_steps(config, data)
         _begin(folder, config, options, data, total_steps)
         try:
-            return _Run(config, folder, devices, data, total_steps).carry_out()
+            return _Run(config, folder, devices, data, total_steps, origin).carry_out()
         except tf.errors.ResourceExhaustedError as error:
             reason = str(error).strip().splitlines()[0][:120]
             raise InputError(
@@ -159,8 +161,10 @@ class _Run:
         devices: distribution.Devices,
         data: PreparedData,
         total_steps: int,
+        origin: Origin | None,
     ):
         self.config, self.folder, self.data, self.total_steps = config, folder, data, total_steps
+        self.origin = origin
         keras.utils.set_random_seed(config.batches.seed)
         with devices.strategy.scope():
             self.model = FAMILIES[config.model.model](config, data.tokenizer.vocab_size)
@@ -208,13 +212,18 @@ class _Run:
     def _restore(self) -> None:
         folder, step = self.folder, self.checkpoints.newest()
         if step is None and self.checkpoints.steps():
-            raise _all_damaged(self.checkpoints)
+            raise all_damaged(self.checkpoints)
         truncate_lines_after(folder.path / "metrics.jsonl", step or 0)
         forget_after(folder.path / "events", step or 0)
         if step is not None:
             self.checkpoints.restore(step, self.trainer.tensors())
             self.trainer.restore(step, self.checkpoints.progress(step))
             report.say(f"going on from step {step:,} of {self.total_steps:,}")
+        elif self.origin:
+            self.origin.give(self.model)
+            report.say(
+                f"beginning with the weights of {self.origin.folder.path} at step {self.origin.step:,}"
+            )
 
     def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
         config, path = self.config, self.folder.path
@@ -272,47 +281,3 @@ class _Run:
                 **settings,
             },
         }
-
-
-def _all_damaged(checkpoints: Checkpoints) -> InputError:
-    return InputError(
-        f"every checkpoint in {checkpoints.folder} is damaged; restore one from a copy, "
-        "or begin a new run with another --run_dir"
-    )
-
-
-def restore_for_reading(folder: RunFolder, checkpoint: str, warn) -> tuple[keras.Model, int]:
-    """Build the network of a run and read its weights.
-
-    Args:
-        folder: the run.
-        checkpoint: `last` or `best`.
-        warn: called with one line when a checkpoint is damaged.
-
-    Returns:
-        The network and the step of its weights.
-
-    Raises:
-        InputError: there is no such checkpoint.
-    """
-    config, tokenizer = folder.config(), folder.tokenizer()
-    checkpoints: Checkpoints = folder.checkpoints(warn=warn)
-    if checkpoint == "best":
-        step = checkpoints.best()
-        for damaged in filter(checkpoints.problem, checkpoints.steps()):
-            warn(
-                f"the checkpoint of step {damaged:,} is damaged ({checkpoints.problem(damaged)}); "
-                "using the best of the others"
-            )
-    else:
-        step = checkpoints.newest()
-    if step is None and checkpoints.steps() and all(map(checkpoints.problem, checkpoints.steps())):
-        raise _all_damaged(checkpoints)
-    if step is None:
-        raise InputError(
-            f"the run in {folder.path} has no {'validated ' if checkpoint == 'best' else ''}checkpoint yet; "
-            "go on training it first"
-        )
-    model = FAMILIES[config.model.model](config, tokenizer.vocab_size)
-    checkpoints.restore(step, {"model": model.variables}, everything=False)
-    return model, step
