@@ -215,6 +215,9 @@ class RunOptions:
         "auto: go on with the run if there is one; never: refuse to; must: refuse to begin a new one",
         choices=("auto", "never", "must"),
     )
+    dry_run: bool = setting(
+        False, "print what the run would be, need and take, after a short trial; begin nothing"
+    )
 
     def __post_init__(self):
         check_line("run_dir", self.run_dir)

@@ -15,7 +15,7 @@ from lm_keras.data.store import PreparedData, TokenStore, prepare
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES
 from lm_keras.sampling.generate import Sampler
-from lm_keras.training import distribution, report
+from lm_keras.training import distribution, preflight, report
 from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.trainer import Trainer
 from lm_keras.training.weights import Origin, all_damaged
@@ -31,6 +31,8 @@ def train(config: Config, options: RunOptions) -> int:
         InputError: for everything that a user can get wrong; what was there before stays as it was.
     """
     folder = _checked_folder(config, options)
+    if options.dry_run:
+        return _look(config, folder)
     with folder.writing():
         if folder.results and _same_length(folder.config(), config):
             report.say(f"the run in {folder.path} is finished; this is what it reached")
@@ -54,6 +56,21 @@ def train(config: Config, options: RunOptions) -> int:
                 f"the memory of the device is not enough ({reason}); take a smaller --batch_size or network, "
                 "or more --micro_batches"
             ) from None
+
+
+def _look(config: Config, folder: RunFolder) -> int:
+    """Print what a run would be, and change nothing in its folder."""
+    devices = distribution.set_up(config)
+    report.say(f"devices: {devices.description}")
+    origin = Origin.of(config, folder, report.say)
+    tokenizer = folder.tokenizer() if folder.exists else origin and origin.tokenizer
+    prepared = preflight.is_small(config.data.corpus)
+    data = prepare(config.data, tokenizer, report.say) if prepared else preflight.assumed_data(config)
+    if prepared:
+        _check_splits(config, data)
+    total_steps = _total_steps(config, data) if prepared else config.batches.steps or preflight.UNKNOWN_STEPS
+    _Run(config, folder, devices, data, total_steps, origin).look(prepared)
+    return 0
 
 
 def _checked_folder(config: Config, options: RunOptions) -> RunFolder:
@@ -186,6 +203,17 @@ class _Run:
         parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
         report.say(f"model: {config.model.model}, {parameters:,} parameters; {total_steps:,} steps")
 
+    def look(self, prepared: bool) -> None:
+        """Try some steps, print what the run is, needs and takes, and write nothing.
+
+        Args:
+            prepared: whether the text is that of the run, and not assumed.
+        """
+        trial = preflight.StopAfter(preflight.TRIAL_SECONDS)
+        self.trainer.train([*self._schedules(), trial], self.total_steps + 1, self.config.running.log_every)
+        done = self.checkpoints.newest() or 0
+        report.result(preflight.lines(self.config, self.trainer, prepared, done, trial.logs))
+
     def carry_out(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
         self._restore()
@@ -228,14 +256,10 @@ class _Run:
     def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
         config, path = self.config, self.folder.path
         learning, running = config.learning, config.running
-        curve = schedules.build(learning.learning_rate_schedule, self.total_steps, learning.warmup_steps)
         tensorboard = callbacks.TensorBoard(
             path / "events", running.log_every, (path / "flags.txt").read_text(encoding="utf-8")
         )
-        listed = [callbacks.LearningRateSchedule(learning.learning_rate, curve)]
-        if config.model.dropout:
-            curve = schedules.build(learning.dropout_schedule, self.total_steps)
-            listed.append(callbacks.DropoutSchedule(config.model.dropout, curve))
+        listed = self._schedules()
         if plateau := schedules.plateau_of(learning.learning_rate_schedule):
             listed.append(callbacks.PlateauDecay(plateau, learning.learning_rate))
         if learning.early_stopping_evals:
@@ -254,6 +278,15 @@ class _Run:
                 self.checkpoints, checkpoint_every, self.trainer.tensors, self.trainer.progress
             ),
         ]
+        return listed
+
+    def _schedules(self) -> list[keras.callbacks.Callback]:
+        learning = self.config.learning
+        curve = schedules.build(learning.learning_rate_schedule, self.total_steps, learning.warmup_steps)
+        listed = [callbacks.LearningRateSchedule(learning.learning_rate, curve)]
+        if self.config.model.dropout:
+            curve = schedules.build(learning.dropout_schedule, self.total_steps)
+            listed.append(callbacks.DropoutSchedule(self.config.model.dropout, curve))
         return listed
 
     def _validate(self, step: int) -> dict:
