@@ -16,7 +16,7 @@ from lm_keras.sampling.generate import Sampler
 from lm_keras.sampling.score import Scorer
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training.evaluation import Evaluator
-from lm_keras.training.runner import restore_for_reading
+from lm_keras.training.weights import restore_for_reading
 
 
 def load(run_dir: str | os.PathLike, checkpoint: str = "last") -> "LanguageModel":

@@ -136,6 +136,10 @@ class ModelConfig:
     init_scale: float | None = setting(
         None, "draw all weights from U(-s, s) [Glorot, orthogonal and U(-0.05, 0.05), as Keras does]", above=0
     )
+    init_from: str | None = setting(
+        None,
+        "folder of another run: begin with its newest weights and its tokenizer, at step 0 (fine-tuning)",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,6 +276,9 @@ class RunOptions:
         "auto",
         "auto: go on with the run if there is one; never: refuse to; must: refuse to begin a new one",
         choices=("auto", "never", "must"),
+    )
+    dry_run: bool = setting(
+        False, "print what the run would be, need and take, after a short trial; begin nothing"
     )
 
     def __post_init__(self):

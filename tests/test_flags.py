@@ -220,6 +220,7 @@ OTHERS = {
         "direct_connections": False,
         "forget_bias": 1.0,
         "init_scale": 1 / 3,
+        "init_from": "runs/other",
     },
     **{
         "sequence_length": 35,

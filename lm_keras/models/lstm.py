@@ -4,6 +4,8 @@ Read from top to bottom: tokens [B, T] -> embeddings [T, B, E] -> hidden states 
 [B, T, D] -> logits [B, T, V].
 """
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -160,6 +162,28 @@ class LSTMLanguageModel(keras.Model):
         product = tf.matmul(flat, tf.cast(matrix, features.dtype), transpose_b=self.tie_embeddings)
         logits = tf.cast(product, tf.float32) + self.output_bias
         return tf.reshape(logits, tf.concat([tf.shape(features)[:-1], [self.vocab_size]], 0))
+
+    def multiply_adds_per_token(self) -> dict[str, int]:
+        """Return the multiply-adds of the forward pass for one token, by part of the network."""
+        layers = {
+            layer.name: math.prod(layer.kernel.shape) + math.prod(layer.recurrent_kernel.shape)
+            for layer in self.recurrent
+        }
+        if self.projection is not None:
+            layers["projection"] = math.prod(self.projection.shape)
+        output = self.embedding.embeddings if self.tie_embeddings else self.output_kernel
+        return {**layers, "output": math.prod(output.shape)}
+
+    def activation_bytes_per_token(self) -> int:
+        """Return what the forward pass keeps of one token for the backward pass, and the gradients of that.
+
+        A recurrent layer keeps its projected inputs (4 H), six values of every unit and its outputs (7 H), and
+        has gradients of the gates (4 H) and of its outputs (H), all in float32.
+        """
+        compute = 4 if self.compute_dtype == "float32" else 2
+        width = self.embedding.output_dim
+        recurrent = sum(4 * 16 * layer.units + 2 * compute * layer.units for layer in self.recurrent)
+        return recurrent + 2 * compute * width * (2 if self.projection is not None else 1)
 
     def get_config(self):
         return {**super().get_config(), **self._settings}

@@ -36,7 +36,7 @@ def machine() -> str:
     if path.exists():
         names = [
             line.split(":", 1)[1].strip()
-            for line in path.read_text(encoding="utf-8").splitlines()
+            for line in path.read_text(encoding="utf-8").split("\n")
             if line.startswith("model name")
         ]
         name = names[0] if names else name

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from lm_keras.config import Config
@@ -11,6 +12,12 @@ def say(line: str) -> None:
     """Write one line to standard error."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
+
+
+def result(lines: Iterable[str]) -> None:
+    """Write lines to standard output."""
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
 
 
 def show(folder: Path, results: dict) -> None:
@@ -29,8 +36,7 @@ def show(folder: Path, results: dict) -> None:
         f"sample (temperature {sample['temperature']}, seed {sample['seed']}):",
         sample["prompt"] + sample["text"],
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    result(lines)
     best = results["best_step"]
     if best is not None and best != results["step"]:
         say(f"validation was best at step {best:,}; use those weights with --checkpoint=best")

@@ -10,7 +10,6 @@ import tensorflow as tf
 from lm_keras import callbacks, flags, optimizers, schedules
 from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints.run_folder import RunFolder, differences, truncate_lines_after
-from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import Config, LearningConfig, RunOptions, profiled_steps
 from lm_keras.data import order as orders
 from lm_keras.data.store import PreparedData, TokenStore, prepare
@@ -18,9 +17,10 @@ from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
 from lm_keras.sampling.generate import Sampler
-from lm_keras.training import distribution, environment, report
+from lm_keras.training import distribution, environment, preflight, report
 from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.trainer import Trainer
+from lm_keras.training.weights import Origin, all_damaged
 
 
 def train(config: Config, options: RunOptions) -> int:
@@ -33,6 +33,8 @@ def train(config: Config, options: RunOptions) -> int:
         InputError: for everything that a user can get wrong; what was there before stays as it was.
     """
     folder = _checked_folder(config, options)
+    if options.dry_run:
+        return _look(config, folder)
     with folder.writing():
         if folder.results and _same_length(folder.config(), config):
             report.say(f"the run in {folder.path} is finished; this is what it reached")
@@ -42,18 +44,35 @@ def train(config: Config, options: RunOptions) -> int:
         report.say(f"devices: {devices.description}")
         if devices.warning:
             report.say(devices.warning)
-        data = prepare(config.data, folder.tokenizer() if folder.exists else None, report.say)
+        origin = Origin.of(config, folder, report.say)
+        tokenizer = folder.tokenizer() if folder.exists else origin and origin.tokenizer
+        data = prepare(config.data, tokenizer, report.say)
         _check_data(config, data)
         total_steps = _total_steps(config, data)
         _begin(folder, config, options, data, total_steps)
         try:
-            return _Run(config, folder, devices, data, total_steps).carry_out()
+            return _Run(config, folder, devices, data, total_steps, origin).carry_out()
         except tf.errors.ResourceExhaustedError as error:
             reason = str(error).strip().split("\n")[0][:120]
             raise InputError(
                 f"the memory of the device is not enough ({reason}); take a smaller --batch_size or network, "
                 "or more --micro_batches"
             ) from None
+
+
+def _look(config: Config, folder: RunFolder) -> int:
+    """Print what a run would be, and change nothing in its folder."""
+    devices = distribution.set_up(config)
+    report.say(f"devices: {devices.description}")
+    origin = Origin.of(config, folder, report.say)
+    tokenizer = folder.tokenizer() if folder.exists else origin and origin.tokenizer
+    prepared = preflight.is_small(config.data.corpus)
+    data = prepare(config.data, tokenizer, report.say) if prepared else preflight.assumed_data(config)
+    if prepared:
+        _check_data(config, data)
+    total_steps = _total_steps(config, data) if prepared else config.batches.steps or preflight.UNKNOWN_STEPS
+    _Run(config, folder, devices, data, total_steps, origin).look(prepared)
+    return 0
 
 
 def _checked_folder(config: Config, options: RunOptions) -> RunFolder:
@@ -171,9 +190,10 @@ class _Run:
         devices: distribution.Devices,
         data: PreparedData,
         total_steps: int,
+        origin: Origin | None,
     ):
         self.config, self.folder, self.data, self.total_steps = config, folder, data, total_steps
-        self.devices = devices
+        self.devices, self.origin = devices, origin
         keras.utils.set_random_seed(config.batches.seed)
         with devices.strategy.scope():
             self.model = FAMILIES[config.model.model](config, data.tokenizer.vocab_size)
@@ -195,6 +215,17 @@ class _Run:
         # Not `count_params`, which also counts the rates and seeds of dropout layers.
         parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
         report.say(f"model: {config.model.model}, {parameters:,} parameters; {total_steps:,} steps")
+
+    def look(self, prepared: bool) -> None:
+        """Try some steps, print what the run is, needs and takes, and write nothing.
+
+        Args:
+            prepared: whether the text is that of the run, and not assumed.
+        """
+        trial = preflight.StopAfter(preflight.TRIAL_SECONDS)
+        self.trainer.train([*self._schedules(), trial], self.total_steps + 1, self.config.running.log_every)
+        done = self.checkpoints.newest() or 0
+        report.result(preflight.lines(self.config, self.trainer, prepared, done, trial.logs))
 
     def carry_out(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
@@ -223,7 +254,7 @@ class _Run:
     def _restore(self) -> None:
         folder, step = self.folder, self.checkpoints.newest()
         if step is None and self.checkpoints.steps():
-            raise _all_damaged(self.checkpoints)
+            raise all_damaged(self.checkpoints)
         for name in ("metrics.jsonl", "samples.jsonl"):
             truncate_lines_after(folder.path / name, step or 0)
         forget_after(folder.path / "events", step or 0)
@@ -231,26 +262,24 @@ class _Run:
             self.checkpoints.restore(step, self.trainer.tensors())
             self.trainer.restore(step, self.checkpoints.progress(step))
             report.say(f"going on from step {step:,} of {self.total_steps:,}")
+        elif self.origin:
+            self.origin.give(self.model)
+            report.say(
+                f"beginning with the weights of {self.origin.folder.path} at step {self.origin.step:,}"
+            )
 
     def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
         config, path = self.config, self.folder.path
         learning, running = config.learning, config.running
-        curve = schedules.build(learning.learning_rate_schedule, self.total_steps, learning.warmup_steps)
         self.tensorboard = callbacks.TensorBoard(
             path / "events",
             running.log_every,
             (path / "flags.txt").read_text(encoding="utf-8"),
             config.flat(),
         )
-        listed = [callbacks.LearningRateSchedule(learning.learning_rate, curve)]
+        listed = self._schedules()
         if steps := profiled_steps(running.profile_steps):
             listed.append(callbacks.Profile(path / "events" / "train", *steps, self.progress.say))
-        if config.model.dropout:
-            curve = schedules.build(learning.dropout_schedule, self.total_steps)
-            listed.append(callbacks.DropoutSchedule(config.model.dropout, curve))
-        if learning.token_noise:
-            curve = schedules.build(learning.token_noise_schedule, self.total_steps)
-            listed.append(callbacks.TokenNoiseSchedule(learning.token_noise, curve))
         if plateau := schedules.plateau_of(learning.learning_rate_schedule):
             listed.append(callbacks.PlateauDecay(plateau, learning.learning_rate))
         if learning.early_stopping_evals:
@@ -278,6 +307,18 @@ class _Run:
                 self.checkpoints, checkpoint_every, self.trainer.tensors, self.trainer.progress
             )
         )
+        return listed
+
+    def _schedules(self) -> list[keras.callbacks.Callback]:
+        learning = self.config.learning
+        curve = schedules.build(learning.learning_rate_schedule, self.total_steps, learning.warmup_steps)
+        listed = [callbacks.LearningRateSchedule(learning.learning_rate, curve)]
+        if self.config.model.dropout:
+            curve = schedules.build(learning.dropout_schedule, self.total_steps)
+            listed.append(callbacks.DropoutSchedule(self.config.model.dropout, curve))
+        if learning.token_noise:
+            curve = schedules.build(learning.token_noise_schedule, self.total_steps)
+            listed.append(callbacks.TokenNoiseSchedule(learning.token_noise, curve))
         return listed
 
     def _show_samples(self, step: int, samples: dict[str, str]) -> None:
@@ -317,47 +358,3 @@ def _noise(learning: LearningConfig, data: PreparedData) -> TokenNoise:
     if learning.token_noise_kind == "unigram":
         return TokenNoise(learning.token_noise, data.splits["train"].frequencies(vocab_size))
     return TokenNoise(learning.token_noise, np.arange(vocab_size) == data.tokenizer.blank_id)
-
-
-def _all_damaged(checkpoints: Checkpoints) -> InputError:
-    return InputError(
-        f"every checkpoint in {checkpoints.folder} is damaged; restore one from a copy, "
-        "or begin a new run with another --run_dir"
-    )
-
-
-def restore_for_reading(folder: RunFolder, checkpoint: str, warn) -> tuple[keras.Model, int]:
-    """Build the network of a run and read its weights.
-
-    Args:
-        folder: the run.
-        checkpoint: `last` or `best`.
-        warn: called with one line when a checkpoint is damaged.
-
-    Returns:
-        The network and the step of its weights.
-
-    Raises:
-        InputError: there is no such checkpoint.
-    """
-    config, tokenizer = folder.config(), folder.tokenizer()
-    checkpoints: Checkpoints = folder.checkpoints(warn=warn)
-    if checkpoint == "best":
-        step = checkpoints.best()
-        for damaged in filter(checkpoints.problem, checkpoints.steps()):
-            warn(
-                f"the checkpoint of step {damaged:,} is damaged ({checkpoints.problem(damaged)}); "
-                "using the best of the others"
-            )
-    else:
-        step = checkpoints.newest()
-    if step is None and checkpoints.steps() and all(map(checkpoints.problem, checkpoints.steps())):
-        raise _all_damaged(checkpoints)
-    if step is None:
-        raise InputError(
-            f"the run in {folder.path} has no {'validated ' if checkpoint == 'best' else ''}checkpoint yet; "
-            "go on training it first"
-        )
-    model = FAMILIES[config.model.model](config, tokenizer.vocab_size)
-    checkpoints.restore(step, {"model": model.variables}, everything=False)
-    return model, step
