@@ -340,7 +340,3 @@ def test_batching_has_the_default_of_the_family():
     assert from_flat({"model": "ngram"}).batching == "window"
     assert from_flat({"batching": "window"}).batching == "window"
     assert from_flat({"model": "ngram", "batching": "stream"}).batching == "stream"
-
-
-def test_an_error_is_one_line():
-    assert str(InputError("a\n  b\tc ")) == "a b c"

@@ -175,7 +175,7 @@ def test_help_is_quick_and_complete():
     assert time.perf_counter() - start < 3
     assert run.returncode == 0
     assert not imports_tensorflow(run)
-    for name in [*config.FIELDS, "run_dir", "resume"]:
+    for name in [*config.FIELDS, "run_dir", "resume", "dry_run"]:
         assert f"--{name}:" in run.stdout or f"--[no]{name}:" in run.stdout
 
 
@@ -265,7 +265,7 @@ OTHERS = {
         "histogram_every": 104,
         "profile_steps": "105:107",
     },
-    **{"run_dir": "runs/a b=c", "resume": "must"},
+    **{"run_dir": "runs/a b=c", "resume": "must", "dry_run": True},
 }
 
 

@@ -7,6 +7,8 @@ Read from top to bottom: tokens [B, T] -> embeddings [B, n - 2 + T, E] -> hidden
     x          0 0 a   0 a b   a b c
 """
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -190,6 +192,20 @@ class NGramLanguageModel(keras.Model):
         product = tf.matmul(flat, tf.cast(matrix, features.dtype), transpose_b=self.tie_embeddings)
         logits = tf.cast(product, tf.float32) + self.output_bias
         return tf.reshape(logits, tf.concat([tf.shape(features)[:-1], [self.vocab_size]], 0))
+
+    def multiply_adds_per_token(self) -> dict[str, int]:
+        """Return the multiply-adds of the forward pass for one token, by part of the network."""
+        parts = {f"hidden_{layer}": math.prod(kernel.shape) for layer, kernel in enumerate(self.kernels)}
+        if self.projection is not None:
+            parts["projection"] = math.prod(self.projection.shape)
+        output = self.embedding.embeddings if self.tie_embeddings else self.output_kernel
+        return {**parts, "output": math.prod(output.shape)}
+
+    def activation_bytes_per_token(self) -> int:
+        """Return what the forward pass keeps of one token for the backward pass, and the gradients of that."""
+        compute = 4 if self.compute_dtype == "float32" else 2
+        widths = [self.embedding.output_dim, *(3 * kernel.shape[1] for kernel in self.kernels)]
+        return 2 * compute * sum(widths)
 
     def get_config(self):
         return {**super().get_config(), **self._settings}

@@ -14,7 +14,8 @@ from lm_keras import schedules
 from lm_keras.callbacks.progress import clock
 from lm_keras.config import Config
 from lm_keras.corpora.file_lists import find_files
-from lm_keras.data.store import DEFAULT_SENTENCEPIECE_VOCAB, PreparedData, TextCounts, TokenStore
+from lm_keras.data.store import PreparedData, TextCounts, TokenStore
+from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.training import estimates
 from lm_keras.training.trainer import Trainer
 
@@ -27,7 +28,7 @@ SMALL_CORPUS_BYTES = 64 * 2**20
 UNKNOWN_STEPS = 10**6
 """Length of a trial's schedules as long as `--epochs` tells nothing yet."""
 
-USUAL_VOCABULARY = {"sentencepiece": DEFAULT_SENTENCEPIECE_VOCAB, "byte": 257, "char": 256, "word": 50_000}
+USUAL_VOCABULARY = {"byte": 257, "char": 256, "word": 50_000}
 """Sizes to reckon with as long as a text that is not prepared does not tell."""
 
 
@@ -47,9 +48,15 @@ def is_small(corpus: str) -> bool:
 
 
 def assumed_data(config: Config) -> PreparedData:
-    """Return random tokens in place of a text that is too large to be prepared for a look."""
+    """Return random tokens in place of a text that is too large to be prepared for a look.
+
+    Raises:
+        InputError: `--tokenizer` names a folder, and there is none.
+    """
     data, batches = config.data, config.batches
-    vocab_size = data.vocab_size or USUAL_VOCABULARY.get(data.tokenizer, USUAL_VOCABULARY["word"])
+    saved = saved_tokenizer(data)
+    asked = data.tokenizer_settings()["vocab_size"]
+    vocab_size = saved.vocab_size if saved else asked or USUAL_VOCABULARY[data.tokenizer]
     count = 16 * batches.batch_size * batches.sequence_length
     tokens = np.random.default_rng(batches.seed).integers(0, vocab_size, count + 1).astype(np.uint32)
     store = TokenStore(tokens, np.array([1]), TextCounts(count, count, count, count))

@@ -7,13 +7,11 @@ import keras
 
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.state import Checkpoints
-from lm_keras.config import Config, ModelConfig
+from lm_keras.config import Config, DataConfig, ModelConfig
+from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES
 from lm_keras.text.tokenizer import Tokenizer
-
-SAME_TEXT = ("tokenizer", "vocab_size", "normalize", "sentencepiece_model", "byte_fallback")
-"""Data settings that decide how text becomes tokens: an embedding means nothing with another tokenizer."""
 
 MAY_DIFFER = {"dropout", "forget_bias", "init_scale", "init_from"}
 """Model settings that decide no weight's shape."""
@@ -53,26 +51,43 @@ class Origin:
             raise InputError(
                 f"--init_from={path} holds no run (no config.json); expected the folder of a trained run"
             )
-        there, here = source.config(), config
+        there, tokenizer = source.config(), source.tokenizer()
         shape = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in MAY_DIFFER]
-        before, now = there.flat(), here.flat()
-        different = [
-            f"--{name}: {before[name]} there, {now[name]} here"
-            for name in [*SAME_TEXT, *shape]
-            if before[name] != now[name]
+        before, now = there.flat(), config.flat()
+        different = _other_tokenizer(config.data, there.data, tokenizer)
+        different += [
+            f"--{name}: {before[name]} there, {now[name]} here" for name in shape if before[name] != now[name]
         ]
         if different:
             raise InputError(
                 f"the weights of --init_from={path} do not fit: {'; '.join(different)}. Use the same settings, "
                 f"for instance with --flagfile={source.path / 'flags.txt'} before all other flags"
             )
-        return cls(source, step_for_reading(source, "last", warn), source.tokenizer())
+        return cls(source, step_for_reading(source, "last", warn), tokenizer)
 
     def give(self, model: keras.Model) -> None:
         """Copy the trained weights into a new network."""
         trained = _trained(self.folder, self.step)
         for source, target in zip(trained.trainable_variables, model.trainable_variables, strict=True):
             target.assign(source)
+
+
+def _other_tokenizer(here: DataConfig, there: DataConfig, tokenizer: Tokenizer) -> list[str]:
+    """Say in which settings the tokenizer of the new run would be another one than that of the weights."""
+    saved = saved_tokenizer(here)
+    if saved:
+        same = saved.fingerprint() == tokenizer.fingerprint()
+        return (
+            [] if same else [f"--tokenizer={here.tokenizer} holds another tokenizer than that of the weights"]
+        )
+    lines = []
+    if here.tokenizer not in (there.tokenizer, tokenizer.name):
+        lines.append(f"--tokenizer: {tokenizer.name} there, {here.tokenizer} here")
+    has = tokenizer.settings()
+    for name, value in here.given_for_tokenizer().items():
+        if value not in (getattr(there, name), has.get(name)):
+            lines.append(f"--{name}: {has.get(name, getattr(there, name))} there, {value} here")
+    return lines
 
 
 def restore_for_reading(
