@@ -114,7 +114,7 @@ def machine() -> str:
     if path.exists():
         names = [
             line.split(":", 1)[1].strip()
-            for line in path.read_text(encoding="utf-8").split("\n")
+            for line in path.read_text(encoding="utf-8").splitlines()
             if line.startswith("model name")
         ]
         name = names[0] if names else name
