@@ -25,8 +25,8 @@ _UNFINISHED = ".unfinished-"
 def cached_folder(folder: Path, fill: Callable[[Path], None], say: Callable[[str], None]) -> None:
     """Make sure that a folder of the cache is there and holds what was once written to it.
 
-    Every byte is read and compared with a CRC-32. That is always less work than what comes before: the text
-    itself was read and hashed (SHA-256, four to ten times as slow), to know its fingerprint.
+    Every byte is read and its CRC-32 compared, at about 2 GB/s of a core. That is less work than what comes before:
+    to know its fingerprint, the text itself was read, decoded and hashed with SHA-256.
 
     Args:
         folder: the folder, named after everything that decides its content.

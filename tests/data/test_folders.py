@@ -205,12 +205,12 @@ def test_a_damaged_folder_that_cannot_be_replaced(tmp_path, monkeypatch):
 
 
 def test_checking_is_cheap_beside_reading_the_text(tmp_path):
-    """The reason to check every byte at every start, in one process and one breath."""
+    """The reason to check every byte at every start. Seconds of the processor, because others may use it too."""
     content = np.arange(2**22, dtype=np.uint64).tobytes()
     (tmp_path / "file").write_bytes(content)
     times = []
     for work in (lambda: module._sum(tmp_path / "file"), lambda: hashlib.sha256(content).digest()):
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        times.append(time.perf_counter() - start)
-    assert times[0] < 3 * times[1]
+        times.append(time.process_time() - start)
+    assert times[0] < 2 * times[1]
