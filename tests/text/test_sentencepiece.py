@@ -181,3 +181,21 @@ def test_a_long_line_without_blanks_keeps_its_text(monkeypatch):
     monkeypatch.setattr(module, "MAX_ENCODED_CHARACTERS", 7)
     for text in ("lowlowestnewer" * 5 + "\n low", " " * 40, "月光" * 10, "a\u2581" * 9):
         assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_more_characters_than_a_vocabulary_has_room_for():
+    """Of 900 characters that come twice each and 20 frequent ones, a vocabulary of 399 keeps 70."""
+    rare = "".join(chr(0x4E00 + code) for code in range(900))
+    frequent = "".join(chr(0x6000 + code) for code in range(20))
+    text = "".join(f"{character}{frequent}\n" for character in rare * 2)
+    tokenizer = train_tokenizer("sentencepiece", [text], vocab_size=399, normalization="none")
+    assert tokenizer.vocab_size == 399
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    lengths = [len(tokenizer.encode(character)) for character in rare]
+    assert set(lengths) == {1, 3}  # a piece, or three bytes
+    assert lengths.count(1) == 50
+    assert all(len(tokenizer.encode(character)) == 1 for character in frequent)
+    assert len(tokenizer.encode(frequent)) < 20  # there was room for more than characters
+    # Without bytes to fall back on every character needs its piece.
+    with pytest.raises(InputError, match=r"need \d+: set vocab_size to \d+ or more$"):
+        train_tokenizer("sentencepiece", [text], vocab_size=399, normalization="none", byte_fallback=False)
