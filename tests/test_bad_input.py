@@ -86,7 +86,8 @@ def corpora(folder):
         ),
         "unknown": (
             "txt:a.txt", "a.txt", TEXT,
-            "unknown corpus 'txt:a.txt' (did you mean 'text'?): expected python-docs or text:GLOB, such as text:data/*.txt",
+            "unknown corpus 'txt:a.txt' (did you mean 'text'?): expected python-docs, "
+            "text:GLOB such as text:data/*.txt, or tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare",
         ),
     }  # fmt: skip
 
