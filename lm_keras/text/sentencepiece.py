@@ -33,7 +33,7 @@ EOD_ID, UNKNOWN_ID, NEWLINE_ID, FIRST_BYTE_ID = 0, 1, 2, 3
 
 MAX_LINE_CHARACTERS = 4096  # longer lines are cut for the trainer, which would drop them
 MAX_ENCODED_CHARACTERS = 2**16  # longer lines are cut, because the library takes 300 bytes a character
-MAX_TRAINING_CHARACTERS = 2**26  # from a larger corpus the trainer gets evenly spaced lines
+MAX_TRAINING_CHARACTERS = 2**24  # from a larger corpus the trainer gets evenly spaced lines, in 0.7 GB
 COUNTED_LINES = 2**14  # lines whose characters are counted at once
 TRAINING_THREADS = 16  # the unigram model depends on it in the last digits, so it is never the machine's own
 
@@ -96,7 +96,7 @@ class SentencePieceTokenizer(Tokenizer):
         """Learn the pieces from a corpus. The same texts and settings give the same model.
 
         Args:
-            texts: the corpus in pieces, cut after line feeds; read once. Of more than 2^26 characters every
+            texts: the corpus in pieces, cut after line feeds; read once. Of more than 2^24 characters every
                 second, fourth, ... line is used.
             vocab_size: whole size: end of document, unknown, newline, bytes and pieces.
             normalization: name of the Unicode normalization form.

@@ -108,7 +108,10 @@ class WordTokenizer(Tokenizer):
         if not counts:
             raise InputError("no text to train a tokenizer on: expected a corpus with at least one word")
         spaced = characters <= LONG_WORD * total and (total < JUDGED_WORDS or 2 * once <= total)
-        ordered = sorted(counts, key=lambda word: (-counts[word], word))
+        ordered = sorted(counts)
+        ordered.sort(
+            key=counts.__getitem__, reverse=True
+        )  # stable, so equals stay in the order of code points
         return cls(
             ordered[: None if vocab_size is None else vocab_size - FIRST_WORD_ID], normalization, spaced
         )
