@@ -264,6 +264,10 @@ class RunningConfig:
         "FIRST:LAST, steps to record for TensorBoard's profile tab, which needs `pip install xprof` [none]",
     )
 
+    def evaluation_interval(self, total_steps: int) -> int:
+        """Return the steps between evaluations, with the default filled in."""
+        return self.eval_every or max(1, total_steps // 10)
+
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
@@ -278,7 +282,8 @@ class RunOptions:
         choices=("auto", "never", "must"),
     )
     dry_run: bool = setting(
-        False, "print what the run would be, need and take, after a short trial; begin nothing"
+        False,
+        "train nothing and write no run: print parameters, memory, FLOPs, schedules and the time that the run will take",
     )
 
     def __post_init__(self):

@@ -1,5 +1,7 @@
 """Optimizers by name, from Keras."""
 
+import math
+
 import keras
 
 from lm_keras.config import WITH_BETAS, LearningConfig
@@ -20,6 +22,12 @@ OPTIMIZERS = {
     "muon": keras.optimizers.Muon,
 }
 """`momentum` is SGD with momentum 0.9. Only optimizers that need no gradient of their own are here."""
+
+UPDATE_FLOPS = {
+    "sgd": 9, "momentum": 11, "adam": 19, "adamw": 19, "nadam": 25, "adamax": 18, "adagrad": 14, "adadelta": 24,
+    "rmsprop": 16, "adafactor": 21, "lion": 16, "lamb": 25, "muon": 32,
+}  # fmt: skip
+"""Operations a parameter, from summed gradients to new weights: division, norm, clipping, decay, the optimizer."""
 
 
 def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
@@ -50,3 +58,18 @@ def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(variables)
     return optimizer
+
+
+def update_flops(config: LearningConfig, variables) -> int:
+    """Return the FLOPs of one update of all weights, counted from their shapes.
+
+    Muon multiplies the momentum of every matrix that is no embedding with itself: five Newton-Schulz iterations of
+    three products (Jordan et al., 2024).
+    """
+    flops = UPDATE_FLOPS[config.optimizer] * sum(math.prod(variable.shape) for variable in variables)
+    if config.optimizer == "muon":
+        for variable in variables:
+            if len(variable.shape) == 2 and "embedding" not in variable.path:
+                small, large = sorted(variable.shape)
+                flops += 5 * 2 * (2 * small * small * large + small**3)
+    return flops

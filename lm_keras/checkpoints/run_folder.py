@@ -11,6 +11,7 @@ Nothing here imports TensorFlow before a checkpoint is asked for.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -72,15 +73,30 @@ class RunFolder:
                 shutil.rmtree(self.path, ignore_errors=True)
             lock.close()
 
-    def _locked(self):
+    def check(self) -> None:
+        """Raise InputError if the folder holds something else than a run, or can't be made; change nothing."""
+        # A run that was killed before it wrote config.json left a lock, and has nothing to lose.
+        begun = self.exists or (self.path / "lock").exists()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            # A run that was killed before it wrote config.json left a lock, and has nothing to lose.
-            begun = self.exists or (self.path / "lock").exists()
             if not begun and any(self.path.iterdir()):
                 raise InputError(
                     f"--run_dir={self.path} is not empty and holds no run; choose another folder"
                 )
+        except FileNotFoundError:
+            if not os.access(next(path for path in self.path.absolute().parents if path.exists()), os.W_OK):
+                raise self._not_writable(PermissionError(errno.EACCES, os.strerror(errno.EACCES))) from None
+        except OSError as error:
+            raise self._not_writable(error) from None
+
+    def _not_writable(self, error: OSError) -> InputError:
+        return InputError(
+            f"cannot write to --run_dir={self.path}: {error.strerror}; choose a folder that can be written"
+        )
+
+    def _locked(self):
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.check()
             lock = open(self.path / "lock", "a")  # noqa: SIM115
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return lock
@@ -89,9 +105,7 @@ class RunFolder:
                 f"another process is training in --run_dir={self.path}; wait for it, stop it, or choose another folder"
             ) from None
         except OSError as error:
-            raise InputError(
-                f"cannot write to --run_dir={self.path}: {error.strerror}; choose a folder that can be written"
-            ) from None
+            raise self._not_writable(error) from None
 
     def _sweep(self) -> None:
         """Delete what a killed process left half-written; nobody else writes while the lock is held."""

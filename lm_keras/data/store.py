@@ -13,7 +13,7 @@ from lm_keras.corpora import Corpus, Split, make_splits, open_corpus
 from lm_keras.corpora.documents import changed
 from lm_keras.data.cache import cache_folder, fingerprint_of
 from lm_keras.data.folders import cached_folder
-from lm_keras.data.tokenizers import saved_tokenizer, trained_tokenizer, warn_of_unknown
+from lm_keras.data.tokenizers import cached_tokenizer, saved_tokenizer, trained_tokenizer, warn_of_unknown
 from lm_keras.errors import InputError, nearest
 from lm_keras.text import TOKENIZERS, count_words, load_tokenizer, saved_in
 from lm_keras.text.tokenizer import Tokenizer
@@ -83,8 +83,38 @@ class PreparedData:
     report: dict
 
 
+@dataclasses.dataclass(frozen=True)
+class DividedText:
+    """The text of a run, read once and divided, not tokenized yet.
+
+    Attributes:
+        splits: `train` and, where they exist, `valid` and `test`.
+        corpora: what they were taken from: that of `--corpus` is `train`.
+    """
+
+    splits: dict[str, Split]
+    corpora: dict[str, Corpus]
+
+    @property
+    def bytes(self) -> int:
+        """Return the size of the text of all splits."""
+        return sum(split.num_bytes for split in self.splits.values())
+
+
+def is_prepared(config: DataConfig, divided: DividedText, tokenizer: Tokenizer | None = None) -> bool:
+    """Tell whether `prepare` would find everything in the cache."""
+    cache = cache_folder(config.cache_dir)
+    tokenizer = tokenizer or saved_tokenizer(config) or cached_tokenizer(config, divided.splits, cache)
+    return tokenizer is not None and all(
+        _store_in_cache(split, tokenizer, cache).is_dir() for split in divided.splits.values()
+    )
+
+
 def prepare(
-    config: DataConfig, tokenizer: Tokenizer | None = None, say: Callable[[str], None] = lambda line: None
+    config: DataConfig,
+    tokenizer: Tokenizer | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    divided: DividedText | None = None,
 ) -> PreparedData:
     """Read, split and tokenize the text of a run, or find that in the cache.
 
@@ -92,13 +122,15 @@ def prepare(
         config: the data settings.
         tokenizer: the tokenizer of a run that goes on; None makes the one that the settings ask for.
         say: called with a line before each longer piece of work, and with what speaks against the tokenizer.
+        divided: the text, if it was read and split before.
 
     Raises:
         InputError: for everything that text and settings can get wrong.
     """
     cache = cache_folder(config.cache_dir)
     saved = saved_tokenizer(config) if tokenizer is None else None
-    corpora, splits = read_splits(config, say)
+    divided = divided or divide(config, say)
+    splits, corpora = divided.splits, divided.corpora
     tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say)
     stores = {name: tokenized(split, tokenizer, cache, say) for name, split in splits.items()}
     if saved:
@@ -123,13 +155,8 @@ def prepare(
     return PreparedData(tokenizer, stores, {"splits": report, "bad_text": repaired, "tokenizer": learnt})
 
 
-def read_splits(
-    config: DataConfig, say: Callable[[str], None] = lambda line: None
-) -> tuple[dict[str, Corpus], dict[str, Split]]:
+def divide(config: DataConfig, say: Callable[[str], None] = lambda line: None) -> DividedText:
     """Read the text that the settings name once and divide it.
-
-    Returns:
-        The corpora that were given and the splits that exist, by the names of splits.
 
     Raises:
         InputError: a text cannot be read or divided so.
@@ -150,7 +177,7 @@ def read_splits(
     splits = make_splits(
         corpora["train"], corpora.get("valid"), corpora.get("test"), fractions_of(config.split)
     )
-    return corpora, splits
+    return DividedText(splits, corpora)
 
 
 def save_tokenizer(
@@ -175,7 +202,7 @@ def save_tokenizer(
             f"choose one of {', '.join(TOKENIZERS)}"
         )
     cache = cache_folder(config.cache_dir)
-    _, splits = read_splits(config, say)
+    splits = divide(config, say).splits
     tokenizer = trained_tokenizer(config, splits, cache, say)
     there = saved_in(folder)
     if there is None:
@@ -212,8 +239,7 @@ def tokenized(
 
     Memory does not grow with the size of the text.
     """
-    fingerprint = fingerprint_of({"split": split.fingerprint(), "tokenizer": tokenizer.fingerprint()})
-    folder = cache / "tokens" / fingerprint
+    folder = _store_in_cache(split, tokenizer, cache)
 
     def tokenize(path: Path) -> None:
         say(f"tokenizing {split.name}: {split.num_documents:,} documents, {split.num_bytes:,} bytes")
@@ -221,6 +247,11 @@ def tokenized(
 
     cached_folder(folder, tokenize, say)
     return _open(folder)
+
+
+def _store_in_cache(split: Split, tokenizer: Tokenizer, cache: Path) -> Path:
+    fingerprint = fingerprint_of({"split": split.fingerprint(), "tokenizer": tokenizer.fingerprint()})
+    return cache / "tokens" / fingerprint
 
 
 def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:

@@ -64,22 +64,36 @@ def trained_tokenizer(
     Raises:
         InputError: a setting is wrong, or the text does not allow it.
     """
-    settings = {"name": config.tokenizer, **config.tokenizer_settings()}
-    learn_from = ["train"]
-    if config.tokenizer not in LEARN_FROM_TRAIN and splits["train"].rule != "the whole corpus":
-        learn_from = list(splits)
-    sources = [splits[name].fingerprint() for name in learn_from]
-    folder = cache / "tokenizers" / fingerprint_of({"settings": settings, "sources": sources})
+    folder, learn_from = _in_cache(config, splits, cache)
 
     def train(path: Path) -> None:
         say(f"training a {config.tokenizer} tokenizer")
-        text.train_tokenizer(texts=_pieces(splits, learn_from), **settings).save(path)
+        texts = _pieces(splits, learn_from)
+        text.train_tokenizer(config.tokenizer, texts, **config.tokenizer_settings()).save(path)
 
     cached_folder(folder, train, say)
     tokenizer = text.load_tokenizer(folder)
     if tokenizer.warning:
         say(tokenizer.warning)
     return tokenizer
+
+
+def cached_tokenizer(config: DataConfig, splits: dict[str, Split], cache: Path) -> Tokenizer | None:
+    """Return the tokenizer that `trained_tokenizer` would find in the cache, or None if it would learn one."""
+    folder, _ = _in_cache(config, splits, cache)
+    return text.load_tokenizer(folder) if folder.is_dir() else None
+
+
+def _in_cache(config: DataConfig, splits: dict[str, Split], cache: Path) -> tuple[Path, list[str]]:
+    """Return where the cache keeps a tokenizer, and the names of the splits that it is learnt from."""
+    learn_from = ["train"]
+    if config.tokenizer not in LEARN_FROM_TRAIN and splits["train"].rule != "the whole corpus":
+        learn_from = list(splits)
+    content = {
+        "settings": {"name": config.tokenizer, **config.tokenizer_settings()},
+        "sources": [splits[name].fingerprint() for name in learn_from],
+    }
+    return cache / "tokenizers" / fingerprint_of(content), learn_from
 
 
 def _pieces(splits: dict[str, Split], names: list[str]) -> Iterator[str]:

@@ -183,3 +183,18 @@ def _over_time(step, time: int, h, c, arrays):
     for t in range(chunks * STEPS_PER_CHUNK, time):
         h, c, arrays = step(t, h, c, arrays)
     return h, c, arrays
+
+
+def activation_values(length: int, layers: int) -> float:
+    """Estimate how many numbers the recurrence holds at its peak, for each row, time step and unit.
+
+    A layer keeps what its gradient needs (7), its outputs, and the outputs of the step before, of which the carried
+    h is a view. Where time is unrolled, TensorFlow forms factors of the gradient (5) for every step
+    at once, as soon as it can. The layer that is at work adds the gradients of its gates (4) and of its outputs.
+
+    Args:
+        length: T.
+        layers: recurrent layers.
+    """
+    unrolled = min(1.0, STEPS_PER_CHUNK / length)
+    return layers * (10 + 5 * unrolled) + 5

@@ -1,12 +1,16 @@
 """One file a family; `FAMILIES` maps the name of `--model` to the function that builds it.
 
-What a network is, beyond a `keras.Model` that maps tokens [B, T] to logits [B, T, V]:
+`build(config, vocab_size)` returns a `keras.Model` for which training, evaluation, sampling and the dry run need no
+more than this:
 
-    forward(inputs, state, draw, training) -> (features [B, T, D], state)
-    project(features) -> logits               initial_state(batch_size, length) -> state
-    vocab_size, context_tokens                None where the context has no end
-    multiply_adds_per_token()                 by part of the network, for a look before the run
-    activation_bytes_per_token()              kept by the forward pass, with the gradients
+- `vocab_size`, and `model(tokens)` -> logits [B, T, V] for plain `compile`, `fit` and `summary`;
+- `initial_state(batch_size, length)`, `forward(inputs, state, draw)` -> features [B, T, D] and state, and
+  `project(features)` -> logits;
+- `context_tokens`: how far a prediction looks back, None where that has no end;
+- `flops_per_token(length)` -> {part: FLOPs}: the matrix products of one token's forward pass in rows of `length`
+  tokens, 2 FLOPs a multiply-add, by part of the network (its layers' names, or any others); 0 for a part without;
+- `activation_bytes(rows, length)`: what a forward and backward pass over `rows` x `length` tokens holds at its peak
+  besides weights, gradients and logits.
 """
 
 from lm_keras.models import lstm, ngram

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from lm_keras.config import Config
 from lm_keras.layers.dropout import Draw, ScheduledDropout
-from lm_keras.layers.recurrent import LSTM
+from lm_keras.layers.recurrent import LSTM, activation_values
 
 
 def build(config: Config, vocab_size: int) -> keras.Model:
@@ -163,27 +163,22 @@ class LSTMLanguageModel(keras.Model):
         logits = tf.cast(product, tf.float32) + self.output_bias
         return tf.reshape(logits, tf.concat([tf.shape(features)[:-1], [self.vocab_size]], 0))
 
-    def multiply_adds_per_token(self) -> dict[str, int]:
-        """Return the multiply-adds of the forward pass for one token, by part of the network."""
-        layers = {
-            layer.name: math.prod(layer.kernel.shape) + math.prod(layer.recurrent_kernel.shape)
-            for layer in self.recurrent
-        }
+    def flops_per_token(self, length):
+        """Return the FLOPs of one token's forward pass by part; see `lm_keras.models`."""
+        del length  # An LSTM's work for a token does not grow with the text before it.
+        parts = {"embedding": 0}  # A look-up.
+        for layer in self.recurrent:
+            parts[layer.name] = 2 * sum(math.prod(m.shape) for m in (layer.kernel, layer.recurrent_kernel))
         if self.projection is not None:
-            layers["projection"] = math.prod(self.projection.shape)
-        output = self.embedding.embeddings if self.tie_embeddings else self.output_kernel
-        return {**layers, "output": math.prod(output.shape)}
+            parts["projection"] = 2 * math.prod(self.projection.shape)
+        matrix = self.embedding.embeddings if self.tie_embeddings else self.output_kernel
+        return {**parts, "output": 2 * math.prod(matrix.shape)}
 
-    def activation_bytes_per_token(self) -> int:
-        """Return what the forward pass keeps of one token for the backward pass, and the gradients of that.
-
-        A recurrent layer keeps its projected inputs (4 H), six values of every unit and its outputs (7 H), and
-        has gradients of the gates (4 H) and of its outputs (H), all in float32.
-        """
-        compute = 4 if self.compute_dtype == "float32" else 2
-        width = self.embedding.output_dim
-        recurrent = sum(4 * 16 * layer.units + 2 * compute * layer.units for layer in self.recurrent)
-        return recurrent + 2 * compute * width * (2 if self.projection is not None else 1)
+    def activation_bytes(self, rows, length):
+        """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
+        embedded = self._settings["embedding_dim"]  # The input of the first layer, or its gradient.
+        hidden = activation_values(length, len(self.recurrent)) * self._settings["hidden_units"]
+        return round(4 * rows * length * (embedded + hidden))  # In float32 whatever the products are in.
 
     def get_config(self):
         return {**super().get_config(), **self._settings}

@@ -193,19 +193,26 @@ class NGramLanguageModel(keras.Model):
         logits = tf.cast(product, tf.float32) + self.output_bias
         return tf.reshape(logits, tf.concat([tf.shape(features)[:-1], [self.vocab_size]], 0))
 
-    def multiply_adds_per_token(self) -> dict[str, int]:
-        """Return the multiply-adds of the forward pass for one token, by part of the network."""
-        parts = {f"hidden_{layer}": math.prod(kernel.shape) for layer, kernel in enumerate(self.kernels)}
+    def flops_per_token(self, length):
+        """Return the FLOPs of one token's forward pass by part; see `lm_keras.models`."""
+        del length  # The context has the same length everywhere.
+        parts = {"embedding": 0}  # A look-up.
+        parts |= {f"hidden_{layer}": 2 * math.prod(kernel.shape) for layer, kernel in enumerate(self.kernels)}
         if self.projection is not None:
-            parts["projection"] = math.prod(self.projection.shape)
-        output = self.embedding.embeddings if self.tie_embeddings else self.output_kernel
-        return {**parts, "output": math.prod(output.shape)}
+            parts["projection"] = 2 * math.prod(self.projection.shape)
+        matrix = self.embedding.embeddings if self.tie_embeddings else self.output_kernel
+        return {**parts, "output": 2 * math.prod(matrix.shape)}
 
-    def activation_bytes_per_token(self) -> int:
-        """Return what the forward pass keeps of one token for the backward pass, and the gradients of that."""
-        compute = 4 if self.compute_dtype == "float32" else 2
-        widths = [self.embedding.output_dim, *(3 * kernel.shape[1] for kernel in self.kernels)]
-        return 2 * compute * sum(widths)
+    def activation_bytes(self, rows, length):
+        """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`.
+
+        Each hidden layer keeps its sum and its output, and the layer at work adds the gradient of either.
+        """
+        size = 4 if self.compute_dtype == "float32" else 2
+        values = (
+            2 * self._settings["embedding_dim"] + (2 * len(self.kernels) + 2) * self._settings["hidden_units"]
+        )
+        return size * rows * length * values
 
     def get_config(self):
         return {**super().get_config(), **self._settings}

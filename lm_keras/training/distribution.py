@@ -25,6 +25,11 @@ class Devices:
     warning: str
 
     @property
+    def on_gpu(self) -> bool:
+        """Tell whether GPUs do the work."""
+        return ":GPU:" in self.strategy.extended.worker_devices[0].upper()
+
+    @property
     def replicas(self) -> int:
         """Return how many replicas compute a step."""
         return self.strategy.num_replicas_in_sync

@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from lm_keras.config import Config
@@ -14,7 +13,7 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-def result(lines: Iterable[str]) -> None:
+def write(lines: list[str]) -> None:
     """Write lines to standard output."""
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
@@ -36,7 +35,7 @@ def show(folder: Path, results: dict) -> None:
         f"sample (temperature {sample['temperature']}, seed {sample['seed']}):",
         sample["prompt"] + sample["text"],
     ]
-    result(lines)
+    write(lines)
     best = results["best_step"]
     if best is not None and best != results["step"]:
         say(f"validation was best at step {best:,}; use those weights with --checkpoint=best")

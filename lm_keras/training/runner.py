@@ -1,5 +1,6 @@
 """Where settings become a run: corpus, tokenizer, data, model, trainer and callbacks are joined here and only here."""
 
+import contextlib
 import dataclasses
 import math
 
@@ -8,8 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras import callbacks, flags, optimizers, schedules
+from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints.run_folder import RunFolder, differences, truncate_lines_after
+from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import Config, LearningConfig, RunOptions, profiled_steps
 from lm_keras.data import order as orders
 from lm_keras.data.store import PreparedData, TokenStore, prepare
@@ -17,7 +20,8 @@ from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
 from lm_keras.sampling.generate import Sampler
-from lm_keras.training import distribution, environment, preflight, report
+from lm_keras.text.tokenizer import Tokenizer
+from lm_keras.training import distribution, environment, machine, preflight, report, trial
 from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.trainer import Trainer
 from lm_keras.training.weights import Origin, all_damaged
@@ -34,45 +38,108 @@ def train(config: Config, options: RunOptions) -> int:
     """
     folder = _checked_folder(config, options)
     if options.dry_run:
-        return _look(config, folder)
+        return _dry_run(config, folder)
     with folder.writing():
         if folder.results and _same_length(folder.config(), config):
             report.say(f"the run in {folder.path} is finished; this is what it reached")
             report.show(folder.path, folder.results)
             return 0
-        devices = distribution.set_up(config)
-        report.say(f"devices: {devices.description}")
-        if devices.warning:
-            report.say(devices.warning)
+        devices = _devices(config)
         origin = Origin.of(config, folder, report.say)
-        tokenizer = folder.tokenizer() if folder.exists else origin and origin.tokenizer
-        data = prepare(config.data, tokenizer, report.say)
+        data = prepare(config.data, _tokenizer(folder, origin), report.say)
         _check_data(config, data)
         total_steps = _total_steps(config, data)
         _begin(folder, config, options, data, total_steps)
-        try:
+        with _enough_memory():
             return _Run(config, folder, devices, data, total_steps, origin).carry_out()
-        except tf.errors.ResourceExhaustedError as error:
-            reason = str(error).strip().split("\n")[0][:120]
-            raise InputError(
-                f"the memory of the device is not enough ({reason}); take a smaller --batch_size or network, "
-                "or more --micro_batches"
-            ) from None
 
 
-def _look(config: Config, folder: RunFolder) -> int:
-    """Print what a run would be, and change nothing in its folder."""
+def _dry_run(config: Config, folder: RunFolder) -> int:
+    """Print what a run would need and how long it would take; nothing but the token cache is written.
+
+    The run may be training meanwhile: its folder is only read, and not locked.
+    """
+    folder.check()
+    devices = _devices(config)
+    tokenizer = _tokenizer(folder, Origin.of(config, folder, report.say))
+    text = preflight.read_text(config.data, tokenizer, report.say)
+    batches, data = config.batches, text.data
+    total_steps = batches.steps
+    if data:
+        _check_data(config, data)
+        total_steps = _total_steps(config, data)
+        if folder.exists:
+            _check_same_run(folder, data, total_steps)
+    store = text.store(batches.batch_size, batches.sequence_length)
+    with tf.Graph().as_default():  # Where variables have shapes and take no memory.
+        shapes = _network(config, text.vocab_size)
+    done = _newest(folder.checkpoints(warn=report.say)) or 0
+    plan = preflight.Plan(
+        config, folder.path, devices, text, shapes, total_steps, done,
+        _schedules(config, total_steps) if total_steps else [],
+    )  # fmt: skip
+    report.write(plan.needs())
+    if not plan.fits:
+        report.write(["trial      none: the memory that is free is not enough for the estimate"])
+        return 0
+    meter = machine.MemoryMeter(devices)
+    with _enough_memory():
+        with devices.strategy.scope():
+            network = _network(config, text.vocab_size)
+        trainer = Trainer(network, devices.strategy, config, store, trial.STEPS, None)
+        speed = trial.try_out(trainer)
+    if speed is None:
+        return 128 + trainer.signal
+    report.write(plan.takes(speed, meter, machine.product_flops(devices, trainer.model.compute_dtype)))
+    return 0
+
+
+def _tokenizer(folder: RunFolder, origin: Origin | None) -> Tokenizer | None:
+    """Return the tokenizer that a run has already, or takes over with the weights that it begins with."""
+    if folder.exists:
+        return folder.tokenizer()
+    return origin.tokenizer if origin else None
+
+
+def _devices(config: Config) -> distribution.Devices:
     devices = distribution.set_up(config)
     report.say(f"devices: {devices.description}")
-    origin = Origin.of(config, folder, report.say)
-    tokenizer = folder.tokenizer() if folder.exists else origin and origin.tokenizer
-    prepared = preflight.is_small(config.data.corpus)
-    data = prepare(config.data, tokenizer, report.say) if prepared else preflight.assumed_data(config)
-    if prepared:
-        _check_data(config, data)
-    total_steps = _total_steps(config, data) if prepared else config.batches.steps or preflight.UNKNOWN_STEPS
-    _Run(config, folder, devices, data, total_steps, origin).look(prepared)
-    return 0
+    if devices.warning:
+        report.say(devices.warning)
+    return devices
+
+
+@contextlib.contextmanager
+def _enough_memory():
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        reason = str(error).strip().split("\n")[0][:120]
+        raise InputError(
+            f"the memory of the device is not enough ({reason}); take a smaller --batch_size or network, "
+            "or more --micro_batches"
+        ) from None
+
+
+def _network(config: Config, vocab_size: int) -> keras.Model:
+    """Build the network with its optimizer; within the scope of a strategy they belong to it."""
+    keras.utils.set_random_seed(config.batches.seed)
+    model = FAMILIES[config.model.model](config, vocab_size)
+    model.optimizer = optimizers.build(config.learning, model.trainable_variables)
+    return model
+
+
+def _schedules(config: Config, total_steps: int) -> list[ScheduleCallback]:
+    learning = config.learning
+    curve = schedules.build(learning.learning_rate_schedule, total_steps, learning.warmup_steps)
+    listed: list[ScheduleCallback] = [callbacks.LearningRateSchedule(learning.learning_rate, curve)]
+    if config.model.dropout:
+        curve = schedules.build(learning.dropout_schedule, total_steps)
+        listed.append(callbacks.DropoutSchedule(config.model.dropout, curve))
+    if learning.token_noise:
+        curve = schedules.build(learning.token_noise_schedule, total_steps)
+        listed.append(callbacks.TokenNoiseSchedule(learning.token_noise, curve))
+    return listed
 
 
 def _checked_folder(config: Config, options: RunOptions) -> RunFolder:
@@ -144,26 +211,10 @@ def _begin(
     """Write down what the run is; `config.json` comes last, so that it stands for a complete folder."""
     content = {**data.report, "vocab_size": data.tokenizer.vocab_size, "total_steps": total_steps}
     if folder.exists:
-        before = folder.read_data()
-        if content["tokenizer"] != before["tokenizer"]:
-            raise InputError(
-                f"the tokenizer in {folder.path / 'tokenizer'} is not the one with which the run began; "
-                "restore it from a copy, or begin a new run with another --run_dir"
-            )
-        for name, split in content["splits"].items():
-            if split["fingerprint"] != before["splits"].get(name, {}).get("fingerprint"):
-                raise InputError(
-                    f"the {name} text of {split['corpus']} has changed since the run in {folder.path} began; "
-                    "restore it, or begin a new run with another --run_dir"
-                )
-        if total_steps < before["total_steps"]:
-            raise InputError(
-                f"the run in {folder.path} has {before['total_steps']:,} steps and can't be cut to {total_steps:,}; "
-                "raise --steps or --epochs, or begin a new run with another --run_dir"
-            )
-        if total_steps > before["total_steps"]:
+        before = _check_same_run(folder, data, total_steps)
+        if total_steps > before:
             report.say(
-                f"the run now has {total_steps:,} steps instead of {before['total_steps']:,}; its schedules "
+                f"the run now has {total_steps:,} steps instead of {before:,}; its schedules "
                 "stretch over the new length from here on"
             )
             folder.forget_results()
@@ -180,6 +231,28 @@ def _begin(
         report.say(f"bad text in {name}: {repaired}")
 
 
+def _check_same_run(folder: RunFolder, data: PreparedData, total_steps: int) -> int:
+    """Return how many steps the run had before; its text must be the same, and it may not become shorter."""
+    before = folder.read_data()
+    if data.report["tokenizer"] != before["tokenizer"]:
+        raise InputError(
+            f"the tokenizer in {folder.path / 'tokenizer'} is not the one with which the run began; "
+            "restore it from a copy, or begin a new run with another --run_dir"
+        )
+    for name, split in data.report["splits"].items():
+        if split["fingerprint"] != before["splits"].get(name, {}).get("fingerprint"):
+            raise InputError(
+                f"the {name} text of {split['corpus']} has changed since the run in {folder.path} began; "
+                "restore it, or begin a new run with another --run_dir"
+            )
+    if total_steps < before["total_steps"]:
+        raise InputError(
+            f"the run in {folder.path} has {before['total_steps']:,} steps and can't be cut to {total_steps:,}; "
+            "raise --steps or --epochs, or begin a new run with another --run_dir"
+        )
+    return before["total_steps"]
+
+
 class _Run:
     """The objects of one run."""
 
@@ -194,10 +267,8 @@ class _Run:
     ):
         self.config, self.folder, self.data, self.total_steps = config, folder, data, total_steps
         self.devices, self.origin = devices, origin
-        keras.utils.set_random_seed(config.batches.seed)
         with devices.strategy.scope():
-            self.model = FAMILIES[config.model.model](config, data.tokenizer.vocab_size)
-            self.model.optimizer = optimizers.build(config.learning, self.model.trainable_variables)
+            self.model = _network(config, data.tokenizer.vocab_size)
         self.evaluator = Evaluator(self.model, config.batching, config.batches.sequence_length)
         self.validated: dict | None = None
         self.progress = callbacks.Progress(total_steps)
@@ -216,24 +287,13 @@ class _Run:
         parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
         report.say(f"model: {config.model.model}, {parameters:,} parameters; {total_steps:,} steps")
 
-    def look(self, prepared: bool) -> None:
-        """Try some steps, print what the run is, needs and takes, and write nothing.
-
-        Args:
-            prepared: whether the text is that of the run, and not assumed.
-        """
-        trial = preflight.StopAfter(preflight.TRIAL_SECONDS)
-        self.trainer.train([*self._schedules(), trial], self.total_steps + 1, self.config.running.log_every)
-        done = self.checkpoints.newest() or 0
-        report.result(preflight.lines(self.config, self.trainer, prepared, done, trial.logs))
-
     def carry_out(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
         self._restore()
         self.folder.add_life(environment.of_this_process(self.devices.description, self.trainer.step))
         if self.trainer.step < self.total_steps:
             running, tenth = self.config.running, max(1, self.total_steps // 10)
-            eval_every = running.eval_every or tenth
+            eval_every = running.evaluation_interval(self.total_steps)
             listed = self._callbacks(eval_every, running.checkpoint_every or tenth)
             self.trainer.train(listed, eval_every, running.log_every)
             if self.trainer.step < self.total_steps and not self.trainer.signal:
@@ -252,9 +312,7 @@ class _Run:
         return 0
 
     def _restore(self) -> None:
-        folder, step = self.folder, self.checkpoints.newest()
-        if step is None and self.checkpoints.steps():
-            raise all_damaged(self.checkpoints)
+        folder, step = self.folder, _newest(self.checkpoints)
         for name in ("metrics.jsonl", "samples.jsonl"):
             truncate_lines_after(folder.path / name, step or 0)
         forget_after(folder.path / "events", step or 0)
@@ -277,7 +335,7 @@ class _Run:
             (path / "flags.txt").read_text(encoding="utf-8"),
             config.flat(),
         )
-        listed = self._schedules()
+        listed: list[keras.callbacks.Callback] = [*_schedules(config, self.total_steps)]
         if steps := profiled_steps(running.profile_steps):
             listed.append(callbacks.Profile(path / "events" / "train", *steps, self.progress.say))
         if plateau := schedules.plateau_of(learning.learning_rate_schedule):
@@ -307,18 +365,6 @@ class _Run:
                 self.checkpoints, checkpoint_every, self.trainer.tensors, self.trainer.progress
             )
         )
-        return listed
-
-    def _schedules(self) -> list[keras.callbacks.Callback]:
-        learning = self.config.learning
-        curve = schedules.build(learning.learning_rate_schedule, self.total_steps, learning.warmup_steps)
-        listed = [callbacks.LearningRateSchedule(learning.learning_rate, curve)]
-        if self.config.model.dropout:
-            curve = schedules.build(learning.dropout_schedule, self.total_steps)
-            listed.append(callbacks.DropoutSchedule(self.config.model.dropout, curve))
-        if learning.token_noise:
-            curve = schedules.build(learning.token_noise_schedule, self.total_steps)
-            listed.append(callbacks.TokenNoiseSchedule(learning.token_noise, curve))
         return listed
 
     def _show_samples(self, step: int, samples: dict[str, str]) -> None:
@@ -358,3 +404,11 @@ def _noise(learning: LearningConfig, data: PreparedData) -> TokenNoise:
     if learning.token_noise_kind == "unigram":
         return TokenNoise(learning.token_noise, data.splits["train"].frequencies(vocab_size))
     return TokenNoise(learning.token_noise, np.arange(vocab_size) == data.tokenizer.blank_id)
+
+
+def _newest(checkpoints: Checkpoints) -> int | None:
+    """Return the step of the newest checkpoint that is whole, or None where there is none at all."""
+    step = checkpoints.newest()
+    if step is None and checkpoints.steps():
+        raise all_damaged(checkpoints)
+    return step

@@ -103,9 +103,9 @@ class TrainingStep:
         if micro_batches == 1:
             return self._gradients(batch, state, step, rates, first)
 
-        def rows_of(k, structure):
+        def rows_of(k, structure):  # Not a slice from k * rows on, whose number of rows would be unknown.
             return tf.nest.map_structure(
-                lambda value: value[k * self._rows : (k + 1) * self._rows], structure
+                lambda value: tf.reshape(value, [micro_batches, self._rows, *value.shape[1:]])[k], structure
             )
 
         def one_more(k, total, arrays):

@@ -15,7 +15,7 @@ import sentencepiece
 
 from lm_keras.config import DataConfig
 from lm_keras.corpora.documents import cut_text
-from lm_keras.data.store import read_splits
+from lm_keras.data.store import divide
 from lm_keras.errors import InputError
 from lm_keras.text import TOKENIZERS, train_tokenizer
 from lm_keras.text.sentencepiece import MODEL_FILE
@@ -94,7 +94,7 @@ def tokenize(corpus: str, repeats: int) -> Iterator[dict]:
 
 
 def _measured_pieces(corpus: str) -> list[str]:
-    _, splits = read_splits(DataConfig(corpus=corpus, split="100/0/0"))
+    splits = divide(DataConfig(corpus=corpus, split="100/0/0")).splits
     parts, characters = [], 0
     for document in splits["train"].documents():
         for piece in document.pieces():

@@ -1,0 +1,147 @@
+"""What a run costs, counted from shapes before anything is allocated: parameters, memory, FLOPs.
+
+FLOPs: 2 for a multiply-add; the backward pass is twice the forward pass. Bytes are those of one replica.
+"""
+
+import dataclasses
+import math
+
+import keras
+import tensorflow as tf
+
+from lm_keras import optimizers
+from lm_keras.config import Config
+
+LOGITS_COPIES = 2
+"""Logits and their gradient, [B T, V] float32 each."""
+
+SMOOTHED_LOGITS_COPIES = 5
+"""With label smoothing: also the gradients of the terms it adds, before they are summed."""
+
+BACKWARD = 2
+"""Products in the backward pass for each in the forward pass: one for the input, one for the weights."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """Weights that belong together.
+
+    Attributes:
+        name: of the layer, or of the weight where it belongs to the network itself.
+        shapes: of each weight by its name.
+        parameters: how many numbers they have.
+    """
+
+    name: str
+    shapes: dict[str, tuple[int, ...]]
+    parameters: int
+
+
+def layers(model: keras.Model) -> list[Layer]:
+    """Return the trainable weights by layer, in the order of the forward pass as far as layers have one."""
+    found: dict[str, dict[str, tuple[int, ...]]] = {}
+    own: dict[str, dict[str, tuple[int, ...]]] = {}
+    for variable in model.trainable_variables:
+        *above, name = variable.path.split("/")
+        inside = above[-1] if above and above[-1] != model.name else None
+        group = found.setdefault(inside, {}) if inside else own.setdefault(name, {})
+        group[name] = tuple(variable.shape)
+    # Keras lists a network's own weights first; here they stand at its end.
+    return [
+        Layer(name, shapes, sum(map(math.prod, shapes.values()))) for name, shapes in {**found, **own}.items()
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Estimated bytes of one replica.
+
+    While the network runs forward and backward, activations and logits are held, of one micro-batch. They are gone
+    when the weights are updated, which needs all gradients and what the optimizer makes of them.
+
+    Attributes:
+        weights: the trainable variables.
+        slots: the optimizer's variables.
+        activations: what the family says, for one micro-batch.
+        logits: their copies, for one micro-batch.
+        gradients: those held together with activations and logits: the largest, formed first as it is mostly
+            that of the output; with micro-batches also the sums so far and the zeros that they began with.
+        update: all gradients, and two intermediate results of the optimizer for the largest.
+    """
+
+    weights: int
+    slots: int
+    activations: int
+    logits: int
+    gradients: int
+    update: int
+
+    @property
+    def peak(self) -> int:
+        """Return the most that is held at a time."""
+        return self.weights + self.slots + max(self.activations + self.logits + self.gradients, self.update)
+
+
+def memory(model: keras.Model, config: Config, replicas: int) -> Memory:
+    """Estimate the memory of a step.
+
+    Args:
+        model: a network with `model.optimizer`; shapes are all that is asked for.
+        config: the settings of the run.
+        replicas: how many share the rows of a batch.
+    """
+    batches = config.batches
+    rows = batches.batch_size // replicas // batches.micro_batches
+    weights = _bytes(model.trainable_variables)
+    slots = _bytes(model.optimizer.variables)
+    copies = SMOOTHED_LOGITS_COPIES if config.learning.label_smoothing else LOGITS_COPIES
+    largest = max(_bytes([variable]) for variable in model.trainable_variables)
+    sums = 2 * weights if batches.micro_batches > 1 else 0
+    flat = 2 * weights if replicas > 1 else 0  # What crosses between the replicas, before and after.
+    return Memory(
+        weights,
+        slots,
+        model.activation_bytes(rows, batches.sequence_length),
+        copies * 4 * rows * batches.sequence_length * model.vocab_size,
+        sums + largest,
+        sums + flat + weights + (2 * largest if slots > largest else 0),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Flops:
+    """Floating-point operations.
+
+    Attributes:
+        forward: of one token's forward pass, by part of the network.
+        update: of one update of all weights.
+        tokens: of one step.
+    """
+
+    forward: dict[str, int]
+    update: int
+    tokens: int
+
+    @property
+    def step(self) -> int:
+        """Return the FLOPs of one step: forward, backward, update."""
+        return (1 + BACKWARD) * self.tokens * sum(self.forward.values()) + self.update
+
+
+def flops(model: keras.Model, config: Config) -> Flops:
+    """Count the FLOPs of a step of the whole batch."""
+    batches = config.batches
+    return Flops(
+        model.flops_per_token(batches.sequence_length),
+        optimizers.update_flops(config.learning, model.trainable_variables),
+        batches.batch_size * batches.sequence_length,
+    )
+
+
+def checkpoint_bytes(model: keras.Model) -> int:
+    """Return the size of a checkpoint, but for the carried state."""
+    return _bytes(model.variables) + _bytes(model.optimizer.variables)
+
+
+def _bytes(variables) -> int:
+    return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)

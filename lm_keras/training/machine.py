@@ -1,0 +1,99 @@
+"""What this machine has and reaches: free memory, number formats, large products, and memory in use."""
+
+import time
+from pathlib import Path
+
+import tensorflow as tf
+
+from lm_keras.training.distribution import Devices
+
+CPU_FLAGS = {
+    "bfloat16": {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"},
+    "float16": {"avx512_fp16", "amx_fp16"},
+}
+"""Words in /proc/cpuinfo that stand for instructions on a short number format."""
+
+
+def free_memory() -> int | None:
+    """Return how much main memory this process may still take, in bytes; None where the system does not say."""
+    free = []
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").split("\n")
+        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text(encoding="utf-8").strip()
+        if limit != "max":
+            free.append(int(limit) - int((group / "memory.current").read_text(encoding="utf-8")))
+    except OSError:
+        pass  # No Linux, or no limit on the group of this process.
+    return max(0, min(free)) if free else None
+
+
+def fast_types(on_gpu: bool) -> set[str]:
+    """Return the short number formats that this machine's hardware multiplies."""
+    if on_gpu:
+        gpu = tf.config.list_physical_devices("GPU")[0]
+        capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+        return {"float16"} if capability < (8, 0) else {"float16", "bfloat16"}
+    path = Path("/proc/cpuinfo")
+    words = set(path.read_text(encoding="utf-8").split()) if path.exists() else set()
+    return {name for name, flags in CPU_FLAGS.items() if words & flags}
+
+
+class MemoryMeter:
+    """The most memory that was held since this object was made.
+
+    On a GPU it is what TensorFlow's allocator gave out, weights included, on the first device. On a CPU it is the
+    resident memory of this process, TensorFlow's own code and graphs included: there the allocator does not count
+    tensors below 256 KiB, and keeps what it once had.
+    """
+
+    def __init__(self, devices: Devices):
+        self._gpu = devices.on_gpu
+        if self._gpu:
+            tf.config.experimental.reset_memory_stats("GPU:0")
+        else:
+            try:
+                Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Forgets the peak so far.
+            except OSError:
+                self._before = None
+                return
+        self._before = self._read("current", "VmRSS")
+
+    def peak(self) -> int | None:
+        """Return the most that was held, in bytes, beyond what was held at first; None where nobody counts."""
+        return None if self._before is None else self._read("peak", "VmHWM") - self._before
+
+    @property
+    def before(self) -> int | None:
+        """Return what was held at first, in bytes."""
+        return self._before
+
+    def _read(self, of_gpu: str, of_process: str) -> int:
+        if self._gpu:
+            return tf.config.experimental.get_memory_info("GPU:0")[of_gpu]
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").split("\n")
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(of_process))
+
+
+def product_flops(devices: Devices, dtype: str, seconds: float = 0.3) -> float:
+    """Measure how many FLOPs a second large square matrix products reach on all devices of a run together."""
+    size = 8192 if devices.on_gpu else 2048
+    with tf.device("/GPU:0" if devices.on_gpu else "/CPU:0"):
+        # Their mean is 1 / size, so that products of many stay where they are.
+        a = tf.cast(tf.random.stateless_uniform([size, size], [1, 2]) * 2 / size, dtype)
+
+        @tf.function
+        def products(count):
+            result = a
+            for _ in tf.range(count):
+                result = tf.matmul(a, result)
+            return tf.reduce_sum(tf.cast(result, tf.float32))
+
+        best, count, began = 0.0, tf.constant(2), time.perf_counter()
+        products(count).numpy()
+        while time.perf_counter() - began < seconds or not best:
+            start = time.perf_counter()
+            products(count).numpy()
+            best = max(best, 2 * 2 * size**3 / (time.perf_counter() - start))
+    return best * (devices.replicas if devices.on_gpu else 1)

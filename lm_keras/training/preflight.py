@@ -1,0 +1,349 @@
+"""The dry run: what a run would need and how long it would take, as text for people."""
+
+import dataclasses
+import functools
+import itertools
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from lm_keras import schedules, text
+from lm_keras.callbacks.schedules import ScheduleCallback
+from lm_keras.config import Config, DataConfig
+from lm_keras.data import order as orders
+from lm_keras.data.store import (
+    DividedText,
+    PreparedData,
+    TextCounts,
+    TokenStore,
+    divide,
+    is_prepared,
+    prepare,
+)
+from lm_keras.data.tokenizers import saved_tokenizer
+from lm_keras.text.tokenizer import Tokenizer
+from lm_keras.training import estimates
+from lm_keras.training.distribution import Devices
+from lm_keras.training.machine import MemoryMeter, fast_types, free_memory
+from lm_keras.training.trial import Speed
+
+PREPARED_AT_ONCE_BYTES = 20_000_000
+"""Text up to this size is prepared, into the cache, where the run will find it; that takes seconds."""
+
+MIB = 2**20
+
+UNKNOWN = "unknown until the text is prepared; a run does that first, and Ctrl-C ends it"
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """What is known of the text of a run.
+
+    Attributes:
+        vocab_size: V; for text that is not prepared what the settings say, or what its beginning has.
+        data: the prepared text, or None.
+        bytes: size of the text of all splits.
+    """
+
+    vocab_size: int
+    data: PreparedData | None
+    bytes: int
+
+    def store(self, batch_size: int, sequence_length: int) -> TokenStore:
+        """Return tokens to try the step with: those of the text, else random ones for a few steps."""
+        if self.data:
+            return self.data.splits["train"]
+        count = 4 * batch_size * sequence_length
+        tokens = np.random.default_rng(1).integers(0, self.vocab_size, count + 1).astype(np.uint32)
+        return TokenStore(tokens, np.array([1]), TextCounts(count, count, count, count))
+
+
+def read_text(config: DataConfig, tokenizer: Tokenizer | None, say: Callable[[str], None]) -> Text:
+    """Read the text of a run; prepare it unless that takes long.
+
+    Raises:
+        InputError: for everything that text and settings can get wrong.
+    """
+    divided = divide(config, say)
+    if divided.bytes <= PREPARED_AT_ONCE_BYTES or is_prepared(config, divided, tokenizer):
+        data = prepare(config, tokenizer, say, divided)
+        return Text(data.tokenizer.vocab_size, data, divided.bytes)
+    tokenizer = tokenizer or saved_tokenizer(config)
+    vocab_size = tokenizer.vocab_size if tokenizer else _expected_vocab_size(config, divided)
+    return Text(vocab_size, None, divided.bytes)
+
+
+def _expected_vocab_size(config: DataConfig, divided: DividedText) -> int:
+    settings = config.tokenizer_settings()
+    if settings["vocab_size"]:
+        return settings["vocab_size"]
+    pieces = itertools.chain.from_iterable(
+        document.pieces() for document in divided.splits["train"].documents()
+    )
+    beginning = itertools.islice(pieces, PREPARED_AT_ONCE_BYTES // MIB)
+    return text.train_tokenizer(config.tokenizer, beginning, **settings).vocab_size
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run as far as it is known before it trains.
+
+    Attributes:
+        config: its settings.
+        run_dir: its folder, which need not exist.
+        devices: what it would run on.
+        text: what it would learn.
+        network: with its optimizer; only shapes are asked for.
+        total_steps: its length, or None if that is not known yet.
+        done: steps that its newest checkpoint has; 0 for a new run.
+        schedules: learning rate and, where there is any, dropout; empty while `total_steps` is not known.
+    """
+
+    config: Config
+    run_dir: Path
+    devices: Devices
+    text: Text
+    network: keras.Model
+    total_steps: int | None
+    done: int
+    schedules: list[ScheduleCallback]
+
+    @functools.cached_property
+    def memory(self) -> estimates.Memory:
+        """Return what a step holds at its peak on one replica."""
+        return estimates.memory(self.network, self.config, self.devices.replicas)
+
+    @functools.cached_property
+    def flops(self) -> estimates.Flops:
+        """Return the work of a step of the whole batch."""
+        return estimates.flops(self.network, self.config)
+
+    @functools.cached_property
+    def parameters(self) -> int:
+        """Return how many numbers are learnt."""
+        return sum(layer.parameters for layer in estimates.layers(self.network))
+
+    @property
+    def fits(self) -> bool:
+        """Tell whether the machine's free memory holds the estimate; on a GPU only a trial can tell."""
+        free = free_memory()
+        return self.devices.on_gpu or free is None or self._on_this_machine <= free
+
+    @property
+    def _on_this_machine(self) -> int:
+        return self.memory.peak * (1 if self.devices.on_gpu else self.devices.replicas)
+
+    def needs(self) -> list[str]:
+        """Return the lines on what the run is and what it needs."""
+        return [
+            *self._about(), "", *self._parameters(), "", *self._memory(), "", *self._flops(), "", *self._length(), "",
+            *self._curves(), "", *self._kernels(),
+        ]  # fmt: skip
+
+    def _about(self) -> list[str]:
+        if self.done and self.done == self.total_steps:
+            state = f"finished, {self.done:,} steps"
+        elif self.done:
+            state = f"goes on at step {self.done:,}"
+        else:
+            state = "new"
+        data, corpus = self.text.data, self.config.data.corpus
+        if data:
+            counts = ", ".join(f"{name} {store.counts.tokens:,}" for name, store in data.splits.items())
+            size = sum(store.tokens.nbytes for store in data.splits.values())
+            free = free_memory()
+            room = (
+                ""
+                if free is None
+                else f", {'fits' if size < free else 'larger than'} the memory that is free"
+            )
+            tokens = f"{corpus}: {counts} tokens; {_mib(size)} MiB mapped from the cache{room}"
+        else:
+            tokens = f"{corpus}: {self.text.bytes:,} bytes; tokens {UNKNOWN}"
+        return [
+            f"run        {self.run_dir}: {state}",
+            f"devices    {self.devices.description}",
+            f"text       {tokens}",
+            f"           vocabulary {self.text.vocab_size:,} ({self.config.data.tokenizer})",
+        ]
+
+    def _parameters(self) -> list[str]:
+        rows = []
+        for layer in estimates.layers(self.network):
+            shapes = ", ".join(
+                ("" if name == layer.name else f"{name} ") + f"[{', '.join(map(str, shape))}]"
+                for name, shape in layer.shapes.items()
+            )
+            rows.append((layer.name, shapes, layer.parameters))
+        width = max(len(shapes) for _, shapes, _ in rows)
+        lines = [f"  {name:16} {shapes:{width}} {count:>15,}" for name, shapes, count in rows]
+        return ["parameters", *lines, f"  {'sum':16} {'':{width}} {self.parameters:>15,}"]
+
+    def _memory(self) -> list[str]:
+        memory, learning = self.memory, self.config.learning
+        rows = [
+            ("weights", memory.weights, ""),
+            ("optimizer slots", memory.slots, learning.optimizer),
+            ("activations", memory.activations, "forward and backward, of one micro-batch"),
+            ("logits", memory.logits, "with their gradient, of one micro-batch"),
+            ("gradients", memory.gradients, "held at the same time"),
+            ("update", memory.update, "all gradients and what the optimizer makes of them; the three above are gone by then"),
+            ("sum at the peak", memory.peak, "of one replica; TensorFlow itself and the mapped text not counted"),
+        ]  # fmt: skip
+        lines = [f"  {name:16} {_mib(size):>10}  {remark}".rstrip() for name, size, remark in rows if size]
+        free = free_memory()
+        if not self.devices.on_gpu and free is not None:
+            lines.append(f"  {'free here':16} {_mib(free):>10}" + ("" if self.fits else "  TOO LITTLE"))
+        count = self.config.running.keep_checkpoints + 2  # The best one, and the one that is being written.
+        size = count * estimates.checkpoint_bytes(self.network)
+        room = shutil.disk_usage(_existing(self.run_dir)).free
+        lines.append(
+            f"  {'on disk':16} {_mib(size):>10}  {count} checkpoints at most; {_mib(room)} MiB are free"
+            + ("" if size < room else ", TOO LITTLE")
+        )
+        return [f"{'memory, estimated':18} {'MiB':>10}", *lines]
+
+    def _flops(self) -> list[str]:
+        flops = self.flops
+        rows = [
+            (name, count, (1 + estimates.BACKWARD) * flops.tokens * count)
+            for name, count in flops.forward.items()
+        ]
+        lines = [f"  {name:16} {count:>15,} {step:>21,}" for name, count, step in rows]
+        total = sum(flops.forward.values())
+        return [
+            f"{'FLOPs':18} {'forward a token':>15} {'a step with backward':>21}",
+            *lines,
+            f"  {'update':16} {'':>15} {flops.update:>21,}",
+            f"  {'sum':16} {total:>15,} {flops.step:>21,}",
+        ]
+
+    def _length(self) -> list[str]:
+        batches, tokens = self.config.batches, self.flops.tokens
+        parts = f"{self.devices.replicas} replicas x {batches.micro_batches} micro-batches"
+        rows = batches.batch_size // self.devices.replicas // batches.micro_batches
+        lines = [
+            f"a step     {batches.batch_size:,} rows x {batches.sequence_length:,} tokens = {tokens:,} tokens "
+            f"({parts} of {rows:,} rows)"
+        ]
+        per_epoch, total = self._steps_per_epoch(), self.total_steps
+        lines.append(f"an epoch   {f'{per_epoch:,} steps' if per_epoch else UNKNOWN}")
+        if not total:
+            return [*lines, f"the run    {batches.epochs or 1:,} epochs; steps and tokens {UNKNOWN}"]
+        epochs = f"{total / per_epoch:,.2f}" if per_epoch else "an unknown number of"
+        ratio = total * tokens / self.parameters
+        lines.append(
+            f"the run    {total:,} steps = {epochs} epochs, {total * tokens:,} tokens, {ratio:,.2f} tokens a parameter"
+        )
+        return lines
+
+    def _steps_per_epoch(self) -> int | None:
+        if not self.text.data:
+            return None
+        targets, batches = self.text.data.splits["train"].counts.tokens, self.config.batches
+        order = orders.build(
+            self.config.batching, targets, batches.batch_size, batches.sequence_length, batches.seed
+        )
+        return order.steps_per_epoch
+
+    def _curves(self) -> list[str]:
+        total, learning = self.total_steps, self.config.learning
+        if not total:
+            return [f"schedules  {UNKNOWN}"]
+        _, settings = schedules.parse(learning.learning_rate_schedule)
+        warmup = int(settings.get("warmup", learning.warmup_steps))
+        points = {"start": 0, "middle": total // 2, "end": total - 1}
+        if 0 < warmup < total:
+            points = {"start": 0, "warm-up ends": warmup - 1, **points}
+        named = " ".join(f"{name:>14}" for name in points)
+        steps = " ".join(f"{step:>14,}" for step in points.values())
+        lines = [f"{'schedules':18} {named}", f"  {'step':16} {steps}"]
+        for schedule in self.schedules:
+            values = " ".join(f"{schedule.table(step, 1)[0]:>14.4g}" for step in points.values())
+            lines.append(f"  {schedule.name.replace('_', ' '):16} {values}")
+        if schedules.plateau_of(learning.learning_rate_schedule):
+            lines.append("  the learning rate also falls when validation stops improving (plateau)")
+        return lines
+
+    def _kernels(self) -> list[str]:
+        gpu = self.devices.on_gpu
+        cudnn = "the recurrence is a loop of lm_keras's own on every device" if gpu else "there is no GPU"
+        xla = {
+            "auto": "no: --jit=auto takes it where it was measured to pay, which is nowhere yet",
+            "on": "yes, for the gradients of a micro-batch; compiling takes long for long rows",
+            "off": "no: --jit=off",
+        }[self.config.running.jit]
+        return [f"cuDNN      no: {cudnn}", f"XLA        {xla}", f"precision  {self._precision()}"]
+
+    def _precision(self) -> str:
+        precision, fast = self.config.learning.precision, fast_types(self.devices.on_gpu)
+        if precision == "float32":
+            hint = "; --precision=mixed_bfloat16 may be faster, this hardware multiplies it"
+            return "float32 throughout" + (hint if "bfloat16" in fast else "")
+        kind = precision.removeprefix("mixed_")
+        if kind in fast:
+            return f"products in {kind}, which this hardware multiplies; weights, sums and state in float32"
+        return (
+            f"products in {kind}, WHICH THIS HARDWARE DOES NOT MULTIPLY: --precision=float32 will be faster"
+        )
+
+    def takes(self, speed: Speed, meter: MemoryMeter, product: float) -> list[str]:
+        """Return the lines on how long the run takes, from a trial.
+
+        Args:
+            speed: of the trial.
+            meter: made before the network of the trial was.
+            product: FLOPs a second that large matrix products reach here.
+        """
+        per_step = speed.seconds_per_step
+        reached = self.flops.step / per_step
+        peak, before = meter.peak(), meter.before
+        lines = [
+            f"trial      {speed.steps:,} steps, {1000 * per_step:,.1f} ms each, {self.flops.tokens / per_step:,.0f} tokens/s; "
+            f"the first took {_duration(speed.compile_seconds)}, compiling included",
+            f"           {reached / 1e9:,.1f} GFLOP/s, {reached / product:.0%} of what large products reach here "
+            f"({product / 1e9:,.1f})",
+        ]
+        if peak is not None:
+            where = "on the first GPU" if self.devices.on_gpu else "of this process"
+            lines.append(
+                f"           memory {where}: {_mib(before + peak)} MiB, {_mib(peak)} of it for the network and its step"
+            )
+        if not self.total_steps:
+            return [*lines, f"time       {UNKNOWN}"]
+        left = self.total_steps - self.done
+        training = left * per_step
+        total, parts = training, f"{left:,} steps {_duration(training)}"
+        if left and self.text.data and (evaluating := self._evaluating(reached)):
+            total += evaluating
+            parts += f", evaluation {_duration(evaluating)} as its FLOPs say"
+        return [*lines, f"time left  about {_duration(total)}: {parts}"]
+
+    def _evaluating(self, flops_per_second: float) -> float:
+        """Return the seconds that evaluations will take, if they reach as many FLOPs a second as training."""
+        held_out = {n: s.counts.tokens for n, s in self.text.data.splits.items() if n != "train"}
+        every, total = self.config.running.evaluation_interval(self.total_steps), self.total_steps
+        evaluations = -(-total // every) - self.done // every
+        tokens = held_out.get("valid", 0) * evaluations + held_out.get("test", 0)
+        return tokens * sum(self.flops.forward.values()) / flops_per_second
+
+
+def _existing(path: Path) -> Path:
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if os.path.isdir(folder))
+
+
+def _mib(size: float) -> str:
+    return f"{size / MIB:,.1f}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60:,} h {minutes % 60:02d} min"
