@@ -285,7 +285,3 @@ def test_nothing_can_be_changed_afterwards():
 def test_batching_has_the_default_of_the_family():
     assert Config().batching == "stream"
     assert from_flat({"batching": "window"}).batching == "window"
-
-
-def test_an_error_is_one_line():
-    assert str(InputError("a\n  b\tc ")) == "a b c"
