@@ -322,6 +322,9 @@ class Config:
         for name, value in self.flat().items():
             check(FIELDS[name], value)
             check_line(name, value)
+        for name in ("corpus", "text_field", "tokenizer"):
+            if not getattr(self.data, name).strip():
+                raise InputError(f"--{name} is empty; expected {FIELDS[name].metadata['help']}")
         batches, learning, running = self.batches, self.learning, self.running
         self._check_family()
         if batches.steps is not None and batches.epochs is not None:

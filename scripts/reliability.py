@@ -36,7 +36,7 @@ def main() -> int:
         some = [fault for fault in some if options.only in fault.name]
         if some:
             rows.append(
-                f"\n## {title}\n\n| fault | how it is made | times | exit code | what the user reads |"
+                f"\n## {title.removesuffix('.')}\n\n| fault | how it is made | times | exit code | what the user reads |"
             )
             rows.append("|---|---|---|---|---|")
         for fault in some:

@@ -177,6 +177,8 @@ class RunFolder:
             if not isinstance(content, dict):
                 raise ValueError("no JSON object")
             return content
+        except PermissionError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path} cannot be read ({error}); restore it from a copy") from None
 

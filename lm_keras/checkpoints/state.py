@@ -112,6 +112,10 @@ class Checkpoints:
                     return f"{name} is missing"
                 if _sha256(path) != expected:
                     return f"{name} has other content than was written"
+        except PermissionError as error:
+            raise InputError(
+                f"cannot read {error.filename}: {error.strerror}; check its permissions"
+            ) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return f"{_PROGRESS} cannot be read: {_first_line(error)}"
         return ""

@@ -40,15 +40,25 @@ def show(folder: Path, results: dict) -> None:
     if best is not None and best != results["step"]:
         say(f"validation was best at step {best:,}; use those weights with --checkpoint=best")
     say("next:")
-    programs = Path(sys.executable).parent
-    if programs.is_relative_to(Path.cwd()):
-        programs = programs.relative_to(Path.cwd())
+    python, tensorboard = (
+        _command(Path(sys.executable).with_name(name)) for name in ("python", "tensorboard")
+    )
+    scripts = Path(sys.argv[0]).absolute().parent
+    sample, evaluate = (
+        _command(scripts / name if (scripts / name).exists() else Path("scripts") / name)
+        for name in ("sample.py", "evaluate.py")
+    )
     run_dir, prompt = shlex.quote(str(folder)), shlex.quote(sample["prompt"])
-    say(f"  {programs / 'python'} scripts/sample.py --run_dir={run_dir} --prompt={prompt}")
+    say(f"  {python} {sample} --run_dir={run_dir} --prompt={prompt}")
     if results["splits"]:
         options = f"--split={next(iter(results['splits']))}" + ("" if best is None else " --checkpoint=best")
-        say(f"  {programs / 'python'} scripts/evaluate.py --run_dir={run_dir} {options}")
-    say(f"  {programs / 'tensorboard'} --logdir={run_dir}")
+        say(f"  {python} {evaluate} --run_dir={run_dir} {options}")
+    say(f"  {tensorboard} --logdir={run_dir}")
+
+
+def _command(path: Path) -> str:
+    """Return a path as a shell takes it, from the current folder on if it lies below it."""
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
 
 
 def _number(value: float | None, form: str) -> str:
