@@ -44,15 +44,15 @@ def show(folder: Path, results: dict) -> None:
         _command(Path(sys.executable).with_name(name)) for name in ("python", "tensorboard")
     )
     scripts = Path(sys.argv[0]).absolute().parent
-    sample, evaluate = (
+    sample_script, evaluate_script = (
         _command(scripts / name if (scripts / name).exists() else Path("scripts") / name)
         for name in ("sample.py", "evaluate.py")
     )
     run_dir, prompt = shlex.quote(str(folder)), shlex.quote(sample["prompt"])
-    say(f"  {python} {sample} --run_dir={run_dir} --prompt={prompt}")
+    say(f"  {python} {sample_script} --run_dir={run_dir} --prompt={prompt}")
     if results["splits"]:
         options = f"--split={next(iter(results['splits']))}" + ("" if best is None else " --checkpoint=best")
-        say(f"  {python} {evaluate} --run_dir={run_dir} {options}")
+        say(f"  {python} {evaluate_script} --run_dir={run_dir} {options}")
     say(f"  {tensorboard} --logdir={run_dir}")
 
 
