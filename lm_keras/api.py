@@ -78,6 +78,11 @@ class LanguageModel:
         """Return the pieces of one continuation as they come; joined they are what `generate` returns."""
         return self._sampler.stream(prompt, **settings)
 
+    @property
+    def tokens_generated(self) -> int:
+        """Return how many tokens `generate` and `stream` have generated so far."""
+        return self._sampler.tokens_generated
+
     def unknown_parts(self, prompt: str) -> list[str]:
         """Return what of a prompt the vocabulary lacks; mostly an empty list."""
         return self._sampler.unknown_parts(prompt)

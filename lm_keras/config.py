@@ -215,7 +215,9 @@ class RunningConfig:
     checkpoint_every: int | None = setting(None, "steps between checkpoints [a tenth of the run]", low=1)
     log_every: int = setting(10, "steps between lines in metrics.jsonl and points in TensorBoard", low=1)
     sample_every: int | None = setting(None, "steps between text samples [with each evaluation]", low=1)
-    sample_prompt: str = setting("", "prompt of the text samples; empty: the start of a document")
+    sample_prompt: str = setting(
+        "", "prompts of the text samples, with | between; empty: the start of a document"
+    )
     keep_checkpoints: int = setting(2, "newest checkpoints kept beside the best one", low=1)
 
 

@@ -144,7 +144,7 @@ def test_sample_script_streams_what_it_generates(script, finished):
     streamed = script("sample.py", *arguments)
     assert streamed.code == 0
     assert re.fullmatch(r"The old[^€]{13}\n", streamed.out)
-    assert re.fullmatch(r"13 characters in \d+\.\d s, compiling included\n", streamed.err)
+    assert re.fullmatch(r"13 tokens in \d+\.\d s, \d+ a second, compiling included\n", streamed.err)
     assert script("sample.py", *arguments, "--nostream").out == streamed.out
 
 

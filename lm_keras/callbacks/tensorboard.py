@@ -12,7 +12,7 @@ from lm_keras.objectives.metrics import finite
 
 TRAINING_TAGS = (
     "loss", "perplexity", "bits_per_byte", "accuracy", "learning_rate", "dropout", "token_noise",
-    "gradient_norm", "tokens_per_second", "data_wait",
+    "gradient_norm", "skipped", "tokens_per_second", "data_wait",
 )  # fmt: skip
 EVALUATION_TAGS = ("loss", "perplexity", "word_perplexity", "bits_per_byte", "bits_per_character", "accuracy")
 

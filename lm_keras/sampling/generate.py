@@ -46,6 +46,9 @@ class Sampler:
         model: a network: `forward(inputs, state)`, `project(features)`, `initial_state(batch_size, length)`.
         tokenizer: the tokenizer the model was trained with.
 
+    Attributes:
+        tokens_generated: by all calls so far.
+
     Raises:
         InputError: the model has fewer logits than the tokenizer has tokens.
 
@@ -60,6 +63,7 @@ class Sampler:
     def __init__(self, model: keras.Model, tokenizer):
         self._tokenizer = tokenizer
         self._loop = DecodeLoop(model, tokenizer.eod_id, _allowed_tokens(model, tokenizer))
+        self.tokens_generated = 0
 
     @property
     def traces(self) -> int:
@@ -161,7 +165,9 @@ class Sampler:
                     "diverged, use an earlier checkpoint or train with a lower learning rate"
                 )
             for row, ids, values in zip(rows, tokens, scores):
+                before = len(row.ids)
                 row.extend(ids[ids != NOTHING].tolist(), values[ids != NOTHING].tolist())
+                self.tokens_generated += len(row.ids) - before
             carry = carry._replace(finished=tf.constant([bool(row.ended_by) for row in rows]))
             yield
 

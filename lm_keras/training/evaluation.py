@@ -47,7 +47,7 @@ class Evaluator:
             rows = max(1, min(32, places // self._length))
             blocks = scoring.windows(store.tokens, self._length, self._stride, rows)
         else:
-            blocks = scoring.streams(store.tokens, places)
+            blocks = scoring.streams(store.tokens, store.documents, places)
         nats, correct, tokens, state = 0.0, 0, 0, None
         for block in blocks:
             if state is None:

@@ -247,7 +247,7 @@ class _Run:
             tensorboard,
             callbacks.TextSamples(
                 self.data.tokenizer,
-                [running.sample_prompt],
+                running.sample_prompt.split("|"),
                 running.sample_every or eval_every,
                 tensorboard.text,
             ),
@@ -270,7 +270,7 @@ class _Run:
     def _results(self) -> dict:
         step = self.trainer.step
         held_out = {name: store for name, store in self.data.splits.items() if name != "train"}
-        prompt = self.config.running.sample_prompt
+        prompt = self.config.running.sample_prompt.split("|")[0]
         settings = {"max_new_tokens": 200, "temperature": 0.8, "seed": 1}
         return {
             "step": step,

@@ -14,8 +14,9 @@ from lm_keras.layers.dropout import Draw
 from lm_keras.objectives.losses import next_token_loss
 from lm_keras.objectives.regularizers import add_penalties
 
-VALUES = ("nats", "correct", "weight", "gradient_norm", "data_wait")
-"""What a step reports, in this order: sums over its targets, the norm before clipping, seconds."""
+VALUES = ("nats", "correct", "weight", "gradient_norm", "data_wait", "skipped")
+"""What a step reports, in this order: sums over its targets, the norm before clipping (0 if skipped), seconds, and
+1 if loss scaling left the step out because float16 gradients were not finite."""
 
 
 class TrainingStep:
@@ -27,6 +28,10 @@ class TrainingStep:
         strategy: the strategy in whose scope both were made.
         config: the settings of the run.
         noise: replaces tokens before the network reads them; None for none.
+
+    Attributes:
+        may_skip: whether the loss is scaled, so that a step whose gradients overflow float16 is left out.
+        traces: how often the compiled function was traced.
     """
 
     def __init__(
@@ -41,7 +46,7 @@ class TrainingStep:
         self._noise = noise
         self._variables = model.trainable_variables
         self._sizes = [variable.shape.num_elements() for variable in (v.value for v in self._variables)]
-        self._scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        self.may_skip = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         self._rows = (
             config.batches.batch_size // strategy.num_replicas_in_sync // config.batches.micro_batches
         )
@@ -63,7 +68,7 @@ class TrainingStep:
             count: int32 scalar, at most K.
 
         Returns:
-            [K, 5] float32 with the `VALUES` of each step (zeros after `count`), and the state.
+            [K, 6] float32 with the `VALUES` of each step (zeros after `count`), and the state.
         """
         self.traces += 1
         size = tables["learning_rate"].shape[0]
@@ -82,7 +87,10 @@ class TrainingStep:
             summed, state = self._strategy.run(self._on_replica, args=(batch, state, step, rates))
             gradients, nats, correct, weight = self._reduced(summed)
             norm = self._update(gradients, weight, rates["learning_rate"])
-            values = tf.stack([nats, correct, weight, norm, waited])
+            # Without loss scaling nothing is left out, and a norm that is not finite is shown as it is.
+            skipped = tf.constant(self.may_skip) & ~tf.math.is_finite(norm)
+            shown = tf.where(skipped, 0.0, norm)
+            values = tf.stack([nats, correct, weight, shown, waited, tf.cast(skipped, tf.float32)])
             results = results.write(k, values)
             previous = norm
         return results.stack(), state
@@ -130,7 +138,7 @@ class TrainingStep:
             sums = next_token_loss(
                 self._model.project(features), targets, weights, self._config.learning.label_smoothing
             )
-            objective = self._optimizer.scale_loss(sums.objective) if self._scaled else sums.objective
+            objective = self._optimizer.scale_loss(sums.objective) if self.may_skip else sums.objective
         gradients = tape.gradient(objective, [variable.value for variable in self._variables])
         # Rows of a sparse gradient that belong to the same token are summed here, before any norm is taken.
         gradients = [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
@@ -153,13 +161,13 @@ class TrainingStep:
         """Divide once, add penalties, clip, apply; return the norm before clipping."""
         learning = self._config.learning
         # LossScaleOptimizer divides by its scale itself, so the gradients it gets are scaled again.
-        scale = self._optimizer.dynamic_scale.value if self._scaled else 1.0
+        scale = self._optimizer.dynamic_scale.value if self.may_skip else 1.0
         gradients = [gradient / (tf.maximum(weight, 1.0) * scale) for gradient in gradients]
         gradients = add_penalties(gradients, self._variables, learning.l1, learning.l2)
         norm = tf.linalg.global_norm(gradients)
         if learning.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, learning.clip_norm, use_norm=norm)
-        if self._scaled:
+        if self.may_skip:
             gradients = [gradient * scale for gradient in gradients]
         self._optimizer.learning_rate.assign(learning_rate)
         self._optimizer.apply(gradients, self._variables)

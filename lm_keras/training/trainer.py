@@ -32,6 +32,7 @@ class Meter:
     weight: float = 0.0
     gradient_norm: float = 0.0
     data_wait: float = 0.0
+    skipped: float = 0.0
     steps: int = 0
     timed_tokens: float = 0.0
     timed_seconds: float = 0.0
@@ -40,7 +41,7 @@ class Meter:
         """Add some steps.
 
         Args:
-            values: [steps, 5], columns as `VALUES` names them.
+            values: [steps, 6], columns as `VALUES` names them.
             seconds: what they took, or None if that includes compiling.
         """
         totals = dict(zip(VALUES, values.sum(axis=0, dtype=np.float64).tolist()))
@@ -228,6 +229,7 @@ class Trainer:
         tokens_per_step = meter.weight / meter.steps
         left = (self.total_steps - self.step) * tokens_per_step / speed if speed else None
         lossless = not counts.unknown
+        taken = meter.steps - int(meter.skipped)
         return {
             "step": self.step,
             "last": self.step == self.total_steps,
@@ -236,7 +238,8 @@ class Trainer:
             "bits_per_byte": finite(loss / np.log(2) / bytes_per_token) if lossless else None,
             "accuracy": finite(meter.correct / meter.weight) if meter.weight else None,
             **rates,
-            "gradient_norm": finite(meter.gradient_norm / meter.steps),
+            "gradient_norm": finite(meter.gradient_norm / taken) if taken else None,
+            **({"skipped": int(meter.skipped)} if self.compiled_step.may_skip else {}),
             "data_wait": meter.data_wait / meter.steps,
             "tokens_per_second": speed,
             "seconds": self.seconds,

@@ -81,6 +81,10 @@ class Recorded:
     def traces(self):
         return self.step.traces
 
+    @property
+    def may_skip(self):
+        return self.step.may_skip
+
     def __call__(self, *args):
         results, state = self.step(*args)
         self.values.append(results.numpy()[: int(args[-1])])
@@ -126,13 +130,14 @@ def fit(store_of):
             listed.append(ours.TokenNoiseSchedule(learning.token_noise, curve))
         trainer.train([*listed, *callbacks], eval_every, log_every)
         values = (
-            np.concatenate(trainer.compiled_step.values) if trainer.compiled_step.values else np.zeros((0, 5))
+            np.concatenate(trainer.compiled_step.values) if trainer.compiled_step.values else np.zeros((0, 6))
         )
         return types.SimpleNamespace(
             trainer=trainer,
             model=model,
             losses=values[:, 0] / values[:, 2],
             norms=values[:, 3],
+            skipped=values[:, 5].astype(bool),
             calls=[len(call) for call in trainer.compiled_step.values],
             weights=[weight.numpy() for weight in model.trainable_variables],
             said=said,

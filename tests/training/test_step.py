@@ -228,3 +228,28 @@ def test_mixed_precision(run, precision, replicas, tolerance):
     assert mixed.losses[-5:].mean() < mixed.losses[:5].mean()
     scaled = isinstance(mixed.model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert scaled == (precision == "mixed_float16")
+
+
+def test_a_step_that_overflows_float16_is_left_out_and_counted(tiny_config, fit):
+    """A loss scale of 2^40 overflows; Keras halves it at every such step until the gradients fit."""
+    config = tiny_config(**{**COMMON, "steps": 40, **OPTIMIZERS["adamw"], "precision": "mixed_float16"})
+    logged = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.model.optimizer.dynamic_scale.assign(2.0**40)
+
+        def on_train_batch_end(self, batch, logs=None):
+            logged.append(logs)
+
+    wild = fit(config, lambda: lstm.build(config, V), callbacks=[Watch()])
+    left_out = int(wild.skipped.sum())
+    assert 5 < left_out < 35
+    assert wild.skipped[:left_out].all()
+    assert (wild.norms[wild.skipped] == 0).all() and (wild.norms[~wild.skipped] > 0).all()
+    assert logged[-1]["skipped"] == left_out
+    assert logged[-1]["gradient_norm"] == pytest.approx(wild.norms.sum() / (40 - left_out), rel=1e-5)
+    assert np.isfinite(wild.losses).all() and wild.losses[-5:].mean() < wild.losses[:5].mean()
+    # The control: the usual scale fits, and without loss scaling there is nothing to leave out.
+    steady = fit(config, lambda: lstm.build(config, V))
+    assert not steady.skipped.any() and steady.trainer.compiled_step.step.may_skip
