@@ -266,6 +266,13 @@ def test_dropout_belongs_to_the_rows():
     assert {layer.batch_axis for layer in model.dropouts} == {0}
 
 
+def test_dropout_has_a_layer_of_its_own_at_every_place():
+    model, seen = build(dropout=0.4), []
+    model._drop = lambda place, x, draw, training: seen.append((place, x.shape[-1])) or x
+    model(tokens_of(B, 5))
+    assert seen == [(0, E), (1, H), (2, H)]
+
+
 def test_dropout_is_for_training_only():
     model, tokens = build(dropout=0.4), tokens_of(B, 5)
     assert close(model(tokens), model(tokens), 0)
