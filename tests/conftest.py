@@ -99,9 +99,9 @@ def train():
     """A function that carries out a run within this process, as `scripts/train.py` does."""
     from lm_keras.training import runner
 
-    def carry_out(config: Config, run_dir: Path | None, resume: str = "auto") -> Ended:
+    def carry_out(config: Config, run_dir: Path | None, resume: str = "auto", dry_run: bool = False) -> Ended:
         out, err = io.StringIO(), io.StringIO()
-        options = RunOptions(run_dir=run_dir and str(run_dir), resume=resume)
+        options = RunOptions(run_dir=run_dir and str(run_dir), resume=resume, dry_run=dry_run)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = runner.train(config, options)
         return Ended(code, out.getvalue(), err.getvalue())

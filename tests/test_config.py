@@ -296,7 +296,7 @@ def test_the_fixed_defaults():
         "epochs": None,
     }
     assert {name: settings[name] for name in fixed} == fixed
-    assert (options.run_dir, options.resume) == (None, "auto")
+    assert (options.run_dir, options.resume, options.dry_run) == (None, "auto", False)
 
 
 def test_defaults_pass_their_own_checks():

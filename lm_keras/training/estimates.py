@@ -62,7 +62,7 @@ class Memory:
     Attributes:
         weights: the trainable variables.
         slots: the optimizer's variables.
-        activations: what the family says, for one micro-batch.
+        activations: what the family says, for one micro-batch, and short copies of the weights.
         logits: their copies, for one micro-batch.
         gradients: those held together with activations and logits: the largest, formed first as it is mostly
             that of the output; with micro-batches also the sums so far and the zeros that they began with.
@@ -94,15 +94,18 @@ def memory(model: keras.Model, config: Config, replicas: int) -> Memory:
     rows = batches.batch_size // replicas // batches.micro_batches
     weights = _bytes(model.trainable_variables)
     slots = _bytes(model.optimizer.variables)
-    copies = SMOOTHED_LOGITS_COPIES if config.learning.label_smoothing else LOGITS_COPIES
+    logits = 4 * (SMOOTHED_LOGITS_COPIES if config.learning.label_smoothing else LOGITS_COPIES)
+    short = 0
+    if config.learning.precision != "float32":  # Weights and the gradient of the logits again, in 2 bytes.
+        short, logits = weights // 2, logits + 2
     largest = max(_bytes([variable]) for variable in model.trainable_variables)
     sums = 2 * weights if batches.micro_batches > 1 else 0
     flat = 2 * weights if replicas > 1 else 0  # What crosses between the replicas, before and after.
     return Memory(
         weights,
         slots,
-        model.activation_bytes(rows, batches.sequence_length),
-        copies * 4 * rows * batches.sequence_length * model.vocab_size,
+        model.activation_bytes(rows, batches.sequence_length) + short,
+        logits * rows * batches.sequence_length * model.vocab_size,
         sums + largest,
         sums + flat + weights + (2 * largest if slots > largest else 0),
     )

@@ -58,9 +58,13 @@ class Text:
         """Return tokens to try the step with: those of the text, else random ones for a few steps."""
         if self.data:
             return self.data.splits["train"]
-        count = 4 * batch_size * sequence_length
-        tokens = np.random.default_rng(1).integers(0, self.vocab_size, count + 1).astype(np.uint32)
-        return TokenStore(tokens, np.array([1]), TextCounts(count, count, count, count))
+        return random_store(4 * batch_size * sequence_length, self.vocab_size)
+
+
+def random_store(count: int, vocab_size: int) -> TokenStore:
+    """Return a store of `count` random targets, to try a step with."""
+    tokens = np.random.default_rng(1).integers(0, vocab_size, count + 1).astype(np.uint32)
+    return TokenStore(tokens, np.array([1]), TextCounts(count, count, count, count))
 
 
 def read_text(config: DataConfig, tokenizer: Tokenizer | None, say: Callable[[str], None]) -> Text:
@@ -152,25 +156,22 @@ class Plan:
             state = f"goes on at step {self.done:,}"
         else:
             state = "new"
-        data, corpus = self.text.data, self.config.data.corpus
-        if data:
-            counts = ", ".join(f"{name} {store.counts.tokens:,}" for name, store in data.splits.items())
-            size = sum(store.tokens.nbytes for store in data.splits.values())
-            free = free_memory()
-            room = (
-                ""
-                if free is None
-                else f", {'fits' if size < free else 'larger than'} the memory that is free"
-            )
-            tokens = f"{corpus}: {counts} tokens; {_mib(size)} MiB mapped from the cache{room}"
-        else:
-            tokens = f"{corpus}: {self.text.bytes:,} bytes; tokens {UNKNOWN}"
         return [
             f"run        {self.run_dir}: {state}",
             f"devices    {self.devices.description}",
-            f"text       {tokens}",
-            f"           vocabulary {self.text.vocab_size:,} ({self.config.data.tokenizer})",
+            f"text       {self.config.data.corpus}, {self.text.bytes:,} bytes",
+            f"tokens     {self._tokens()}",
+            f"vocabulary {self.text.vocab_size:,} ({self.config.data.tokenizer})",
         ]
+
+    def _tokens(self) -> str:
+        if not self.text.data:
+            return UNKNOWN
+        stores, free = self.text.data.splits, free_memory()
+        counts = ", ".join(f"{name} {store.counts.tokens:,}" for name, store in stores.items())
+        size = sum(store.tokens.nbytes for store in stores.values())
+        room = "" if free is None else f", {'fits into' if size < free else 'LARGER THAN'} free memory"
+        return f"{counts}; {_mib(size)} MiB mapped from disk{room}"
 
     def _parameters(self) -> list[str]:
         rows = []
@@ -225,11 +226,10 @@ class Plan:
 
     def _length(self) -> list[str]:
         batches, tokens = self.config.batches, self.flops.tokens
-        parts = f"{self.devices.replicas} replicas x {batches.micro_batches} micro-batches"
         rows = batches.batch_size // self.devices.replicas // batches.micro_batches
         lines = [
             f"a step     {batches.batch_size:,} rows x {batches.sequence_length:,} tokens = {tokens:,} tokens "
-            f"({parts} of {rows:,} rows)"
+            f"(replicas {self.devices.replicas} x micro-batches {batches.micro_batches} x {rows:,} rows)"
         ]
         per_epoch, total = self._steps_per_epoch(), self.total_steps
         lines.append(f"an epoch   {f'{per_epoch:,} steps' if per_epoch else UNKNOWN}")
