@@ -16,7 +16,7 @@ from lm_keras.sampling.generate import Sampler
 from lm_keras.sampling.score import Scorer
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training.evaluation import Evaluator
-from lm_keras.training.runner import restore_for_reading
+from lm_keras.training.weights import restore_for_reading
 
 
 def load(run_dir: str | os.PathLike, checkpoint: str = "last") -> "LanguageModel":
@@ -78,6 +78,11 @@ class LanguageModel:
         """Return the pieces of one continuation as they come; joined they are what `generate` returns."""
         return self._sampler.stream(prompt, **settings)
 
+    @property
+    def tokens_generated(self) -> int:
+        """Return how many tokens `generate` and `stream` have generated so far."""
+        return self._sampler.tokens_generated
+
     def unknown_parts(self, prompt: str) -> list[str]:
         """Return what of a prompt the vocabulary lacks; mostly an empty list."""
         return self._sampler.unknown_parts(prompt)
@@ -105,21 +110,28 @@ class LanguageModel:
 
         Args:
             split: `train`, `valid` or `test` of the run's own text.
-            corpus: other text, whole, instead of a split: `text:GLOB` or `python-docs`.
+            corpus: other text, whole: `text:GLOB`, `python-docs`, or `tfds:NAME[/CONFIG][:SPLIT]`; a data set
+                whose split is not named there yields its own one for `split`.
             stride: evaluate in windows of the training length that each score so many targets; None carries
-                the state through the split if the model was trained so.
+                the state through the split if the model was trained so. Not for n-gram models, whose targets
+                have their whole context anyway.
             say: called with a line before longer work.
 
         Returns:
             The fields of `scripts/evaluate.py --json`.
 
         Raises:
-            InputError: there is no such split, or its text cannot be read.
+            InputError: there is no such split, its text cannot be read, or the stride has no meaning.
         """
         length = self.config.batches.sequence_length
+        if stride is not None and self.model.context_tokens is not None:
+            raise InputError(
+                f"stride={stride} has no meaning for --model={self.config.model.model}: every target has its "
+                f"whole context of {self.model.context_tokens} tokens without it; leave it out"
+            )
         if stride is not None and not 1 <= stride <= length:
             raise InputError(f"stride={stride}: expected 1 to {length}, the sequence length of the model")
-        store = self._other_text(corpus, say) if corpus else self._own_text(split, say)
+        store = self._other_text(corpus, split, say) if corpus else self._own_text(split, say)
         evaluator = Evaluator(self.model, self.config.batching, length, stride)
         return evaluator(store, corpus or split, self.step)
 
@@ -138,8 +150,10 @@ class LanguageModel:
             )
         return data.splits[split]
 
-    def _other_text(self, corpus: str, say) -> TokenStore:
+    def _other_text(self, corpus: str, split: str, say) -> TokenStore:
         data = self.config.data
-        opened = open_corpus(corpus, text_field=data.text_field, on_bad_text=data.on_bad_text)
+        opened = open_corpus(
+            corpus, text_field=data.text_field, on_bad_text=data.on_bad_text, part=split, say=say
+        )
         whole = make_splits(opened, fractions=(100, 0, 0))["train"]
         return tokenized(whole, self.tokenizer, cache_folder(data.cache_dir), say)

@@ -27,6 +27,7 @@ def setting(
     above: float | None = None,
     high: float | None = None,
     below: float | None = None,
+    only_for: tuple[str, ...] = (),
 ) -> Any:
     """Describe one setting: its default, its meaning, and the values that it may take.
 
@@ -35,9 +36,10 @@ def setting(
         help: one sentence with the unit.
         choices: the names that are allowed.
         low, above, high, below: bounds; `low` and `high` are allowed values, `above` and `below` are not.
+        only_for: the families (`--model`) that it has a meaning for; empty for all.
     """
     meta = {"help": help, "choices": choices, "low": low, "above": above, "high": high, "below": below}
-    return dataclasses.field(default=default, metadata=meta)
+    return dataclasses.field(default=default, metadata={**meta, "only_for": only_for})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,54 +47,98 @@ class DataConfig:
     """Where the text comes from and how it becomes tokens."""
 
     corpus: str = setting(
-        "python-docs", "text to learn: python-docs (needs no download) or text:GLOB (.txt, .gz, .jsonl)"
+        "python-docs",
+        "text to learn: python-docs (needs no download), text:GLOB (.txt, .gz, .jsonl), or tfds:NAME[/CONFIG], "
+        "a data set of TensorFlow Datasets with its own splits (or one split or slice, tfds:NAME:train[:1%])",
     )
-    valid_corpus: str | None = setting(None, "text to validate on; without it a part of --corpus is held out")
-    test_corpus: str | None = setting(None, "text to test on at the end")
+    valid_corpus: str | None = setting(
+        None,
+        "text to validate on; without it the data set's own validation split, else a part of --corpus is held out",
+    )
+    test_corpus: str | None = setting(
+        None, "text to test on at the end; without it as for --valid_corpus, with the test split"
+    )
     split: str = setting("90/5/5", "percent of --corpus for train/valid/test where no other corpus is given")
-    text_field: str = setting("text", "field of a .jsonl line that holds the text")
+    text_field: str = setting(
+        "text",
+        "field of a .jsonl line, or feature of a data set's example, that holds the text (nested: pair/de)",
+    )
     on_bad_text: str = setting(
         "error",
         "what to do with bad UTF-8 and NUL: stop, put U+FFFD there, or drop the line",
         choices=("error", "replace", "skip"),
     )
-    normalize: str = setting(
-        "none", "Unicode normalization form", choices=("none", "nfc", "nfd", "nfkc", "nfkd")
+    normalize: str | None = setting(
+        None, "Unicode normalization form [none]", choices=("none", "nfc", "nfd", "nfkc", "nfkd")
     )
-    tokenizer: str = setting("sentencepiece", "how text becomes tokens", choices=("char", "sentencepiece"))
-    sentencepiece_model: str = setting(
-        "bpe", "which sentencepiece model to train", choices=("bpe", "unigram")
+    tokenizer: str = setting(
+        "sentencepiece",
+        "how text becomes tokens: char, byte, word (split at white space), sentencepiece, or the folder of a saved "
+        "tokenizer or of a run, whose tokenizer is copied (./char is a folder of that name)",
     )
-    byte_fallback: bool = setting(
-        True, "spell what the sentencepiece vocabulary lacks in bytes, so that no text is lost"
+    sentencepiece_model: str | None = setting(
+        None, "which sentencepiece model to train [bpe]", choices=("bpe", "unigram")
+    )
+    byte_fallback: bool | None = setting(
+        None, "spell what the sentencepiece vocabulary lacks in bytes, so that no text is lost [true]"
     )
     vocab_size: int | None = setting(
         None,
-        "tokens in the vocabulary, special ones included [char: all characters; sentencepiece: 2000]",
+        "tokens in the vocabulary, special ones included [char: all characters; word: all words, else the most "
+        "frequent ones; sentencepiece: 2000]",
         low=1,
     )
     cache_dir: str | None = setting(
         None, "where tokenized text is kept [$LM_KERAS_CACHE, else ~/.cache/lm_keras]"
     )
 
+    def tokenizer_settings(self) -> dict[str, Any]:
+        """Return what `lm_keras.text.train_tokenizer` takes, defaults filled in."""
+        default_size = 2000 if self.tokenizer == "sentencepiece" else None
+        return {
+            "vocab_size": self.vocab_size or default_size,
+            "normalization": self.normalize or "none",
+            "model_type": self.sentencepiece_model or "bpe",
+            "byte_fallback": self.byte_fallback is not False,
+        }
+
+    def given_for_tokenizer(self) -> dict[str, Any]:
+        """Return the settings of the tokenizer that were given, under their flags' names."""
+        names = ("vocab_size", "normalize", "sentencepiece_model", "byte_fallback")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """The network."""
 
-    model: str = setting("lstm", "family of the network", choices=("lstm",))
-    num_layers: int = setting(1, "recurrent layers", low=1)
+    model: str = setting("lstm", "family of the network", choices=("ngram", "lstm"))
+    num_layers: int = setting(1, "hidden layers (lstm: recurrent layers)", low=1)
     embedding_dim: int = setting(128, "width of the token embedding", low=1)
-    hidden_units: int = setting(256, "units of each recurrent layer", low=1)
+    hidden_units: int = setting(256, "units of each hidden layer", low=1)
+    ngram_order: int = setting(
+        5,
+        "n: the n - 1 tokens before decide about the next one (ngram)",
+        low=2,
+        high=256,
+        only_for=("ngram",),
+    )
     dropout: float = setting(
         0.0, "share of values dropped at the input, between layers and at the output", low=0, below=1
     )
     tie_embeddings: bool = setting(
         False, "use the embedding as the output matrix (a projection is added where widths differ)"
     )
-    forget_bias: float = setting(1.0, "initial bias of the forget gate")
+    direct_connections: bool = setting(
+        False, "connect the embeddings with the output, past the hidden layers, too", only_for=("ngram",)
+    )
+    forget_bias: float = setting(1.0, "initial bias of the forget gate", only_for=("lstm",))
     init_scale: float | None = setting(
         None, "draw all weights from U(-s, s) [Glorot, orthogonal and U(-0.05, 0.05), as Keras does]", above=0
+    )
+    init_from: str | None = setting(
+        None,
+        "folder of another run: begin with its newest weights and its tokenizer, at step 0 (fine-tuning)",
     )
 
 
@@ -104,7 +150,8 @@ class BatchConfig:
     batch_size: int = setting(32, "rows of one optimizer step over all replicas and micro-batches (B)", low=1)
     batching: str | None = setting(
         None,
-        "stream: rows go on where they ended, with carried state; window: shuffled windows [lstm: stream]",
+        "stream: rows go on where they ended, with carried state; window: shuffled windows "
+        "[lstm: stream, ngram: window]",
         choices=("stream", "window"),
     )
     state_reset: float = setting(
@@ -150,6 +197,15 @@ class LearningConfig:
     dropout_schedule: str = setting(
         "constant", "factor on --dropout, the same curves, e.g. linear:initial=0,final=1"
     )
+    token_noise: float = setting(
+        0.0, "share of the tokens that are replaced at random before the network reads them", low=0, below=1
+    )
+    token_noise_kind: str = setting(
+        "unigram",
+        "what they are replaced by: tokens as frequent as in the training text, or one that says nothing",
+        choices=("unigram", "blank"),
+    )
+    token_noise_schedule: str = setting("constant", "factor on --token_noise, the same curves")
     beta_1: float | None = setting(
         None, "first decay rate of adam and its relatives [Keras's default]", low=0, below=1
     )
@@ -193,8 +249,20 @@ class RunningConfig:
     checkpoint_every: int | None = setting(None, "steps between checkpoints [a tenth of the run]", low=1)
     log_every: int = setting(10, "steps between lines in metrics.jsonl and points in TensorBoard", low=1)
     sample_every: int | None = setting(None, "steps between text samples [with each evaluation]", low=1)
-    sample_prompt: str = setting("", "prompt of the text samples; empty: the start of a document")
+    sample_prompt: str = setting(
+        "", "prompts of the text samples, with | between; empty: the start of a document"
+    )
     keep_checkpoints: int = setting(2, "newest checkpoints kept beside the best one", low=1)
+    projector: bool = setting(
+        True, "write the token embedding for TensorBoard's projector with each checkpoint"
+    )
+    histogram_every: int | None = setting(
+        None, "steps between histograms of all weights in TensorBoard [never]", low=1
+    )
+    profile_steps: str | None = setting(
+        None,
+        "FIRST:LAST, steps to record for TensorBoard's profile tab, which needs `pip install xprof` [none]",
+    )
 
     def evaluation_interval(self, total_steps: int) -> int:
         """Return the steps between evaluations, with the default filled in."""
@@ -254,22 +322,17 @@ class Config:
         for name, value in self.flat().items():
             check(FIELDS[name], value)
             check_line(name, value)
+        for name in ("corpus", "text_field", "tokenizer"):
+            if not getattr(self.data, name).strip():
+                raise InputError(f"--{name} is empty; expected {FIELDS[name].metadata['help']}")
         batches, learning, running = self.batches, self.learning, self.running
+        self._check_family()
         if batches.steps is not None and batches.epochs is not None:
             raise InputError(
                 f"--steps={batches.steps} and --epochs={batches.epochs} contradict each other; "
                 "give one of them, and clear the other one, if a flagfile sets it, with --steps= or --epochs="
             )
-        for name in ("learning_rate_schedule", "dropout_schedule"):
-            try:
-                schedules.parse(getattr(learning, name))
-            except InputError as error:
-                raise InputError(f"--{name}: {error}") from None
-        schedules.build(learning.learning_rate_schedule, 1, learning.warmup_steps)
-        if schedules.plateau_of(learning.dropout_schedule):
-            raise InputError(
-                "--dropout_schedule=plateau is not possible; plateau is for the learning rate only"
-            )
+        self._check_schedules()
         for name in ("beta_1", "beta_2"):
             if getattr(learning, name) is not None and learning.optimizer not in WITH_BETAS:
                 raise InputError(
@@ -280,12 +343,7 @@ class Config:
             raise InputError(
                 "--beta_1=0 would leave --optimizer=lion the sign of the gradient; give it a number above 0"
             )
-        largest = self.model.dropout * schedules.largest(learning.dropout_schedule)
-        if largest > 1 - 2**-24:  # The largest float32 below 1.
-            raise InputError(
-                f"--dropout={self.model.dropout} times --dropout_schedule={learning.dropout_schedule} reaches {largest:g}; "
-                "a dropout rate has to stay below 1"
-            )
+        profiled_steps(running.profile_steps)
         parts = (running.replicas or 1) * batches.micro_batches
         if batches.batch_size % parts:
             raise InputError(
@@ -295,6 +353,47 @@ class Config:
         if running.strategy == "one_device" and (running.replicas or 1) > 1:
             raise InputError(
                 f"--strategy=one_device and --replicas={running.replicas} contradict each other; use --strategy=mirrored"
+            )
+
+    def _check_schedules(self) -> None:
+        learning = self.learning
+        for name in ("learning_rate_schedule", "dropout_schedule", "token_noise_schedule"):
+            try:
+                schedules.parse(getattr(learning, name))
+            except InputError as error:
+                raise InputError(f"--{name}: {error}") from None
+        schedules.build(learning.learning_rate_schedule, 1, learning.warmup_steps)
+        for name, rate in (("dropout", self.model.dropout), ("token_noise", learning.token_noise)):
+            text = getattr(learning, f"{name}_schedule")
+            if schedules.plateau_of(text):
+                raise InputError(
+                    f"--{name}_schedule=plateau is not possible; plateau is for the learning rate only"
+                )
+            largest = rate * schedules.largest(text)
+            if largest > 1 - 2**-24:  # The largest float32 below 1.
+                raise InputError(
+                    f"--{name}={rate} times --{name}_schedule={text} reaches {largest:g}; "
+                    "such a rate has to stay below 1"
+                )
+
+    def _check_family(self) -> None:
+        family = self.model.model
+        for field in dataclasses.fields(self.model):
+            families, value = field.metadata["only_for"], getattr(self.model, field.name)
+            if families and family not in families and value != field.default:
+                raise InputError(
+                    f"--{field.name}={value} has no meaning for --model={family}; leave it out, or take "
+                    f"--model={families[0]}"
+                )
+        if self.model.direct_connections and self.model.tie_embeddings:
+            raise InputError(
+                "--direct_connections and --tie_embeddings contradict each other: the embedding has no rows for "
+                "what comes directly; leave one of them out"
+            )
+        if self.batches.state_reset and self.batching == "window":
+            raise InputError(
+                f"--state_reset={self.batches.state_reset} has no meaning for windows, which all begin anew; "
+                "leave it out, or take --batching=stream"
             )
 
     def flat(self) -> dict[str, Any]:
@@ -308,7 +407,7 @@ class Config:
     @property
     def batching(self) -> str:
         """Return how batches are made, with the family's default filled in."""
-        return self.batches.batching or "stream"
+        return self.batches.batching or ("stream" if self.model.model == "lstm" else "window")
 
 
 FIELDS: dict[str, dataclasses.Field] = {
@@ -367,6 +466,26 @@ def check_line(name: str, value: Any) -> None:
             f"--{name}={value!r} has a line feed, a blank at its end or bytes that are no UTF-8, "
             "which no flagfile can hold; leave them out"
         )
+
+
+def profiled_steps(text: str | None) -> tuple[int, int] | None:
+    """Read `--profile_steps`: the first and the last step to record, counted from 1.
+
+    Example:
+        >>> profiled_steps("101:120")
+        (101, 120)
+
+    Raises:
+        InputError: the text is something else.
+    """
+    if text is None:
+        return None
+    first, _, last = text.partition(":")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= LARGEST):
+        raise InputError(
+            f"--profile_steps={text}: expected FIRST:LAST, two steps in rising order, such as 101:120"
+        )
+    return int(first), int(last)
 
 
 def expected(field: dataclasses.Field) -> str:

@@ -9,7 +9,20 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(str(message).split()))
+        lines = (line.strip() for line in str(message).splitlines())
+        super().__init__(shown(" ".join(line for line in lines if line)))
+
+
+def shown(name: str) -> str:
+    r"""Return a file's name or another text on one line, with everything that does not print escaped.
+
+    Example:
+        >>> print(shown("two\nlines\udcff"))
+        two\nlines\udcff
+    """
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def nearest(word: str, good: list[str] | tuple[str, ...]) -> str:

@@ -18,10 +18,12 @@ from typing import Any
 from absl import app, flags, logging
 
 from lm_keras import config
-from lm_keras.errors import InputError, nearest
+from lm_keras.errors import InputError, nearest, shown
 
 flags.disclaim_key_flags()
 
+# Python reads bytes of the command line that are no UTF-8 as surrogates.
+NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 _READERS = {
     int: int,
@@ -44,6 +46,11 @@ class _Parser(flags.ArgumentParser):
     def parse(self, argument: Any) -> Any:
         if self._optional and argument in ("", None):
             return None
+        if isinstance(argument, str) and NO_TEXT.search(argument):
+            raise InputError(
+                f"--{self._field.name}={argument!r} has a NUL or bytes that are no UTF-8; expected a text, "
+                "leave them out or rename the file"
+            )
         if isinstance(argument, str) and self._kind is not str:
             try:
                 argument = _READERS[self._kind](argument)
@@ -108,7 +115,7 @@ def flagfile_of(settings: dict[str, Any]) -> str:
 def _parse(argv: list[str]) -> list[str]:
     flags.FLAGS.set_gnu_getopt(True)  # Flags may follow a command.
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS(_with_flagfiles(argv))
     except flags.UnrecognizedFlagError as error:
         known = [name for name in flags.FLAGS if len(name) > 1]
         near = difflib.get_close_matches(error.flagname, known, n=1, cutoff=0.5)
@@ -123,19 +130,83 @@ def _parse(argv: list[str]) -> list[str]:
     return rest
 
 
+def _with_flagfiles(argv: list[str]) -> list[str]:
+    """Put the lines of flagfiles in the place of each `--flagfile`.
+
+    absl would do it, but it ignores a file that includes itself, reads with the encoding of the locale, waits
+    for ever at a named pipe, and does not say in which file something was wrong.
+
+    Raises:
+        InputError: a flagfile cannot be read, includes itself, or has a line that is no flag.
+    """
+    words, rest = [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return [*words, word, *rest]
+        if word in ("--flagfile", "-flagfile") and rest:
+            word = f"{word}={rest.pop(0)}"
+        name, equals, path = word.partition("=")
+        if name in ("--flagfile", "-flagfile") and equals:
+            words += _lines_of_flagfile(path, ())
+        else:
+            words.append(word)
+    return words
+
+
+def _lines_of_flagfile(path: str, includers: tuple[str, ...]) -> list[str]:
+    path = os.path.expanduser(path.strip())
+    if not path:
+        return []
+    chain = (*includers, path)
+    where = "".join(f", which {shown(name)} includes" for name in reversed(includers))
+    if os.path.realpath(path) in map(os.path.realpath, includers):
+        raise InputError(
+            f"the flagfile {shown(path)} includes itself ({' > '.join(map(shown, chain))}); delete one of these --flagfile lines"
+        )
+    try:
+        if not os.path.isfile(path) and os.path.exists(path):
+            raise OSError(None, "no regular file")
+        with open(path, encoding="utf-8-sig") as file:
+            lines = file.read().split("\n")
+    except OSError as error:
+        raise InputError(
+            f"cannot read the flagfile {shown(path)}{where}: {error.strerror}; expected a text file with a flag "
+            f"a line, looked from the folder {shown(os.getcwd())}"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"the flagfile {shown(path)}{where} is no UTF-8 (byte 0x{error.object[error.start]:02X} at byte "
+            f"{error.start}); expected a text file with a flag a line"
+        ) from None
+    words = []
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        name, _, value = line.partition("=")
+        if not line or line.startswith(("#", "//")):
+            continue
+        if not line.startswith("-"):
+            raise InputError(
+                f"line {number} of the flagfile {shown(path)} is {line!r}; expected a flag, --name=value, or a "
+                "comment after #"
+            )
+        words += _lines_of_flagfile(value, chain) if name in ("--flagfile", "-flagfile") else [line]
+    return words
+
+
 def _fail(error: Any) -> None:
-    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    print(f"error: {InputError(str(error))}", file=sys.stderr)
     sys.exit(1)
 
 
-def run(main: Callable[..., int | None], commands: tuple[str, ...] = ()) -> None:
+def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = ()) -> None:
     """Parse the command line, call `main` and exit with its code.
 
     Exit codes: 0 done, 1 bad input, 130 and 143 stopped by SIGINT or SIGTERM.
 
     Args:
         main: does the script's work; it reads its flags with `read`.
-        commands: words of which the command line must hold one, which `main` is then called with.
+        commands: words of which the command line must hold one, which `main` is then called with; None allows
+            any words, and `main` is called with all of them.
     """
 
     def guarded(argv: list[str]) -> int:
@@ -160,7 +231,9 @@ def run(main: Callable[..., int | None], commands: tuple[str, ...] = ()) -> None
     app.run(guarded, flags_parser=_parse)
 
 
-def _command(words: list[str], commands: tuple[str, ...]) -> list[str]:
+def _command(words: list[str], commands: tuple[str, ...] | None) -> list[str]:
+    if commands is None:
+        return words
     if len(words) > bool(commands):
         raise InputError(
             f"{words[-1]!r} is left over on the command line; every setting is a flag, --name=value, see --help"

@@ -1,13 +1,13 @@
-"""Measure: python scripts/benchmark.py feed, baselines --run_dir=runs/quickstart, or preflight --table"""
+"""Measure: python scripts/benchmark.py feed (or tokenize, preparation, preflight, baselines --run_dir=RUN)"""
 
 import dataclasses
 import json
-import sys
+from collections.abc import Iterator
 
 from lm_keras import InputError, flags, quiet
 from lm_keras.config import setting
 
-COMMANDS = ("feed", "baselines", "preflight")
+COMMANDS = ("feed", "baselines", "tokenize", "preparation", "preflight")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,33 +18,43 @@ class Options:
     split: str = setting("valid", "baselines: part of the text", choices=("train", "valid", "test"))
     sequence_length: int = setting(256, "feed: tokens in a row", low=1)
     batch_size: int = setting(256, "feed: rows in a batch", low=1)
-    repeats: int = setting(5, "feed: measurements of each kind, in turn", low=1)
+    repeats: int = setting(5, "feed, tokenize: measurements of each kind, in turn", low=1)
+    corpus: str = setting("python-docs", "tokenize: text to encode, such as text:GLOB")
+    gigabytes: float = setting(2.0, "preparation: size of the text that is generated, in 10^9 bytes", above=0)
     table: bool = setting(False, "print a Markdown table instead of JSON objects")
 
 
 def main(command: str) -> int:
     """Carry out one measurement and print a JSON object, or a row of a table, for each result."""
     options = flags.read(Options)
+    for number, result in enumerate(measured(command, options)):
+        if options.table and not number:
+            print(f"| {' | '.join(result)} |\n|{'---|' * len(result)}")
+        row = f"| {' | '.join(map(str, result.values()))} |" if options.table else json.dumps(result)
+        print(row, flush=True)
+    return 0
+
+
+def measured(command: str, options: Options) -> Iterator[dict]:
+    """Return the results as they come."""
+    if command in ("tokenize", "preparation"):
+        from lm_keras.training import text_benchmark
+
+        if command == "tokenize":
+            return text_benchmark.tokenize(options.corpus, options.repeats)
+        return text_benchmark.preparation(options.gigabytes)
+    if command == "baselines" and not options.run_dir:
+        raise InputError(
+            "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
+        )
     quiet.import_tensorflow()
     from lm_keras.training import benchmark, verification
 
     if command == "feed":
-        results = benchmark.feed(options.sequence_length, options.batch_size, options.repeats)
-    elif command == "preflight":
-        results = verification.comparisons()
-    elif options.run_dir:
-        results = benchmark.baselines(options.run_dir, options.split)
-    else:
-        raise InputError(
-            "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
-        )
-    for number, result in enumerate(results):
-        if options.table and not number:
-            sys.stdout.write(f"| {' | '.join(result)} |\n|{'---|' * len(result)}\n")
-        row = f"| {' | '.join(map(str, result.values()))} |" if options.table else json.dumps(result)
-        sys.stdout.write(row + "\n")
-        sys.stdout.flush()
-    return 0
+        return benchmark.feed(options.sequence_length, options.batch_size, options.repeats)
+    if command == "preflight":
+        return verification.comparisons()
+    return benchmark.baselines(options.run_dir, options.split)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ class Options:
 
     run_dir: str | None = setting(None, "folder of the run")
     checkpoint: str = setting("last", "which weights", choices=("last", "best"))
-    split: str = setting("valid", "part of the run's own text", choices=("train", "valid", "test"))
-    corpus: str | None = setting(None, "other text instead, whole: text:GLOB or python-docs")
+    split: str = setting(
+        "valid", "part of the run's own text, or of a data set", choices=("train", "valid", "test")
+    )
+    corpus: str | None = setting(None, "other text instead: text:GLOB, tfds:NAME[:SPLIT] or python-docs")
     stride: int | None = setting(
         None, "score in windows that each count so many targets [carried state]", low=1
     )

@@ -35,20 +35,21 @@ def main() -> int:
         print(f"the model does not know {', '.join(map(repr, unknown))} of the prompt", file=sys.stderr)
     began = time.perf_counter()
     if options.stream and settings["num_samples"] == 1:
-        texts = [""]
         sys.stdout.write(options.prompt)
         sys.stdout.flush()
         for piece in lm.stream(options.prompt, **settings):
             sys.stdout.write(piece)
             sys.stdout.flush()
-            texts[0] += piece
         sys.stdout.write("\n")
     else:
         texts = lm.generate([options.prompt], **settings)
         sys.stdout.write("\n---\n".join(options.prompt + text for text in texts) + "\n")
     seconds = time.perf_counter() - began
-    characters = sum(map(len, texts))
-    print(f"{characters:,} characters in {seconds:.1f} s, compiling included", file=sys.stderr)
+    tokens = lm.tokens_generated
+    print(
+        f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} a second, compiling included",
+        file=sys.stderr,
+    )
     return 0
 
 

@@ -86,7 +86,8 @@ def corpora(folder):
         ),
         "unknown": (
             "txt:a.txt", "a.txt", TEXT,
-            "unknown corpus 'txt:a.txt' (did you mean 'text'?): expected python-docs or text:GLOB, such as text:data/*.txt",
+            "unknown corpus 'txt:a.txt' (did you mean 'text'?): expected python-docs, "
+            "text:GLOB such as text:data/*.txt, or tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare",
         ),
     }  # fmt: skip
 
@@ -164,6 +165,14 @@ def test_a_vocabulary_larger_than_the_text_allows(refused, tiny_config, tmp_path
     # What it names is possible, and one more is not.
     assert prepare(tiny_config(**settings, vocab_size=largest).data).tokenizer.vocab_size == largest
     assert str(largest) in refused(**settings, vocab_size=largest + 1)
+
+
+def test_blank_noise_without_a_token_for_it(refused, monkeypatch):
+    monkeypatch.setattr("lm_keras.text.CharTokenizer.blank_id", None)
+    assert refused(token_noise=0.1, token_noise_kind="blank") == (
+        "--token_noise_kind=blank needs a token that says nothing, and --tokenizer=char has none; "
+        "use --token_noise_kind=unigram"
+    )
 
 
 def test_no_run_dir(refused):

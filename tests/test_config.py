@@ -13,6 +13,7 @@ NUMBERS = {
     "num_layers": ([1, 13], [0, -1]),
     "embedding_dim": ([1, 7], [0]),
     "hidden_units": ([1, 5], [0]),
+    "ngram_order": ([2, 5, 256], [1, 257]),
     "dropout": ([0, 0.0, 0.999], [-0.001, 1, 1.0]),
     "forget_bias": ([-3.0, 0, 1e9], []),
     "init_scale": ([1e-9, 5, None], [0, -0.1]),
@@ -31,6 +32,7 @@ NUMBERS = {
     "weight_decay": ([0, 3], [-0.1]),
     "l1": ([0, 1.5], [-0.1]),
     "l2": ([0.0, 1.5], [-0.1]),
+    "token_noise": ([0, 0.0, 0.99], [1, 1.0, -0.1]),
     "label_smoothing": ([0, 0.99], [1, -0.1]),
     "early_stopping_evals": ([0, 7], [-1]),
     "replicas": ([1, 2, None], [0]),
@@ -40,19 +42,20 @@ NUMBERS = {
     "log_every": ([1, 99], [0]),
     "sample_every": ([1, None], [0]),
     "keep_checkpoints": ([1, 13], [0]),
+    "histogram_every": ([1, None], [0]),
 }
 
 NAMES = {
     "on_bad_text": ("error", "replace", "skip"),
     "normalize": ("none", "nfc", "nfd", "nfkc", "nfkd"),
-    "tokenizer": ("char", "sentencepiece"),
     "sentencepiece_model": ("bpe", "unigram"),
-    "model": ("lstm",),
+    "model": ("ngram", "lstm"),
     "batching": ("stream", "window"),
     "optimizer": (
         *("sgd", "momentum", "adam", "adamw", "nadam", "adamax", "adagrad", "adadelta", "rmsprop"),
         *("adafactor", "lion", "lamb", "muon"),
     ),
+    "token_noise_kind": ("unigram", "blank"),
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
     "strategy": ("auto", "one_device", "mirrored"),
     "jit": ("auto", "on", "off"),
@@ -137,7 +140,7 @@ def test_the_table_has_every_choice():
         ({"batch_size": None}, "--batch_size=None: expected a whole number of at least 1"),
         ({"byte_fallback": 1}, "--byte_fallback=1: expected true or false"),
         ({"corpus": 5}, "--corpus=5: expected a text"),
-        ({"model": "lsmt"}, "--model=lsmt is unknown (did you mean 'lstm'?); choose one of lstm"),
+        ({"model": "lsmt"}, "--model=lsmt is unknown (did you mean 'lstm'?); choose one of ngram, lstm"),
         ({"jit": "onn"}, "--jit=onn is unknown (did you mean 'on'?); choose one of auto, on, off"),
         ({"embeding_dim": 5}, "setting 'embeding_dim' is unknown (did you mean 'embedding_dim'?)"),
         ({"zzz": 5}, "setting 'zzz' is unknown"),
@@ -169,7 +172,16 @@ def test_the_table_has_every_choice():
         (
             {"dropout": 0.5, "dropout_schedule": "linear:initial=0,final=2"},
             "--dropout=0.5 times --dropout_schedule=linear:initial=0,final=2 reaches 1; "
-            "a dropout rate has to stay below 1",
+            "such a rate has to stay below 1",
+        ),
+        (
+            {"token_noise": 0.25, "token_noise_schedule": "cosine:initial=4"},
+            "--token_noise=0.25 times --token_noise_schedule=cosine:initial=4 reaches 1; "
+            "such a rate has to stay below 1",
+        ),
+        (
+            {"token_noise_schedule": "plateau"},
+            "--token_noise_schedule=plateau is not possible; plateau is for the learning rate only",
         ),
         (
             {"optimizer": "sgd", "beta_1": 0.9},
@@ -179,6 +191,27 @@ def test_the_table_has_every_choice():
         (
             {"optimizer": "lion", "beta_1": 0.0},
             "--beta_1=0 would leave --optimizer=lion the sign of the gradient; give it a number above 0",
+        ),
+        (
+            {"model": "ngram", "forget_bias": 2.0},
+            "--forget_bias=2.0 has no meaning for --model=ngram; leave it out, or take --model=lstm",
+        ),
+        (
+            {"ngram_order": 3},
+            "--ngram_order=3 has no meaning for --model=lstm; leave it out, or take --model=ngram",
+        ),
+        (
+            {"direct_connections": True},
+            "--direct_connections=True has no meaning for --model=lstm; leave it out, or take --model=ngram",
+        ),
+        (
+            {"model": "ngram", "direct_connections": True, "tie_embeddings": True},
+            "--direct_connections and --tie_embeddings contradict each other: the embedding has no rows for what comes "
+            "directly; leave one of them out",
+        ),
+        (
+            {"model": "ngram", "state_reset": 0.1},
+            "--state_reset=0.1 has no meaning for windows, which all begin anew; leave it out, or take --batching=stream",
         ),
         (
             {"sample_prompt": "To be\n"},
@@ -191,7 +224,7 @@ def test_whole_messages(settings, message):
     assert message_of(**settings) == message
 
 
-@pytest.mark.parametrize("name", ["learning_rate_schedule", "dropout_schedule"])
+@pytest.mark.parametrize("name", ["learning_rate_schedule", "dropout_schedule", "token_noise_schedule"])
 @pytest.mark.parametrize("text", ["cosin", "cosine:finl=1", "linear:final=nan"])
 def test_schedules_are_checked_before_the_run(name, text):
     assert message_of(**{name: text}).startswith(f"--{name}: schedule ")
@@ -214,6 +247,10 @@ def test_schedules_are_checked_before_the_run(name, text):
         # A warm-up or an interval longer than the run is allowed.
         {"steps": 10, "warmup_steps": 99, "eval_every": 100, "checkpoint_every": 101, "log_every": 102},
         {"learning_rate": 1},
+        {"model": "ngram", "ngram_order": 3, "direct_connections": True},
+        {"model": "ngram", "forget_bias": 1.0},
+        {"model": "ngram", "state_reset": 0.1, "batching": "stream"},
+        {"state_reset": 0.1},
     ],
 )
 def test_what_is_allowed_gives_no_message(settings):
@@ -225,6 +262,22 @@ def test_what_is_allowed_gives_no_message(settings):
 def test_a_text_that_no_flagfile_can_hold_is_refused(name, text):
     with pytest.raises(InputError, match="no flagfile can hold"):
         config.RunOptions(run_dir=text) if name == "run_dir" else from_flat({name: text})
+
+
+@pytest.mark.parametrize(
+    "text", ["7", "7:", ":9", "9:7", "0:3", "-1:3", "1:3:5", "1,3", "a:b", "1: 3", "", "1:4294967296"]
+)
+def test_steps_to_profile_that_are_none(text):
+    assert message_of(profile_steps=text) == (
+        f"--profile_steps={text}: expected FIRST:LAST, two steps in rising order, such as 101:120"
+    )
+
+
+def test_steps_to_profile():
+    assert config.profiled_steps("7:9") == (7, 9)
+    assert config.profiled_steps("7:7") == (7, 7)
+    assert config.profiled_steps(None) is None
+    assert message_of(profile_steps="7:9") is None
 
 
 def test_the_fixed_defaults():
@@ -284,8 +337,6 @@ def test_nothing_can_be_changed_afterwards():
 
 def test_batching_has_the_default_of_the_family():
     assert Config().batching == "stream"
+    assert from_flat({"model": "ngram"}).batching == "window"
     assert from_flat({"batching": "window"}).batching == "window"
-
-
-def test_an_error_is_one_line():
-    assert str(InputError("a\n  b\tc ")) == "a b c"
+    assert from_flat({"model": "ngram", "batching": "stream"}).batching == "stream"

@@ -15,7 +15,7 @@ ROWS = [
     ["models", "objectives", "optimizers"],
     ["sampling", "checkpoints"],
     ["callbacks"],
-    ["training"],
+    ["training", "report"],
     ["api", "quiet"],
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
@@ -111,6 +111,7 @@ def test_the_check_sees_the_imports_there_are():
         ("lm_keras/training/step.py", "import tensorflow\ndef f(x: tensorflow.data.Dataset): pass", "tensorflow.data"),
         ("lm_keras/training/step.py", "from tensorflow import data", "tensorflow.data"),
         ("lm_keras/config.py", "import numpy, tensorflow as tf", "tensorflow"),
+        ("lm_keras/report/page.py", "from lm_keras.training import report", "lm_keras.training.report"),
         ("lm_keras/corpora/tfds.py", "def f():\n    from keras import ops", "keras.ops"),
     ],
 )  # fmt: skip

@@ -144,7 +144,7 @@ def test_sample_script_streams_what_it_generates(script, finished):
     streamed = script("sample.py", *arguments)
     assert streamed.code == 0
     assert re.fullmatch(r"The old[^€]{13}\n", streamed.out)
-    assert re.fullmatch(r"13 characters in \d+\.\d s, compiling included\n", streamed.err)
+    assert re.fullmatch(r"13 tokens in \d+\.\d s, \d+ a second, compiling included\n", streamed.err)
     assert script("sample.py", *arguments, "--nostream").out == streamed.out
 
 
@@ -226,8 +226,8 @@ def test_what_a_run_prints(finished):
 def test_a_run_folder_describes_itself(finished, script):
     names = {path.name for path in finished.path.iterdir()}
     assert names == {
-        "README.md", "checkpoints", "config.json", "data.json", "events", "flags.txt", "lock", "metrics.jsonl",
-        "results.json", "tokenizer",
+        "README.md", "checkpoints", "config.json", "data.json", "environment.json", "events", "flags.txt", "lock",
+        "metrics.jsonl", "results.json", "samples.jsonl", "tokenizer",
     }  # fmt: skip
     card = (finished.path / "README.md").read_text()
     assert "| train | text:" in card

@@ -2,20 +2,32 @@
 
 from lm_keras.callbacks.checkpoint import Checkpoint
 from lm_keras.callbacks.early_stopping import EarlyStopping
+from lm_keras.callbacks.histograms import Histograms
 from lm_keras.callbacks.metrics_file import MetricsFile
+from lm_keras.callbacks.profile import Profile
 from lm_keras.callbacks.progress import Progress
+from lm_keras.callbacks.projector import Projector
 from lm_keras.callbacks.samples import TextSamples
-from lm_keras.callbacks.schedules import DropoutSchedule, LearningRateSchedule, PlateauDecay
+from lm_keras.callbacks.schedules import (
+    DropoutSchedule,
+    LearningRateSchedule,
+    PlateauDecay,
+    TokenNoiseSchedule,
+)
 from lm_keras.callbacks.tensorboard import TensorBoard
 
 __all__ = [
     "Checkpoint",
     "DropoutSchedule",
     "EarlyStopping",
+    "Histograms",
     "LearningRateSchedule",
     "MetricsFile",
     "PlateauDecay",
+    "Profile",
     "Progress",
+    "Projector",
     "TensorBoard",
     "TextSamples",
+    "TokenNoiseSchedule",
 ]

@@ -13,6 +13,9 @@ class StepCallback(keras.callbacks.Callback):
     interval: int | None = None
     """Steps between the steps at which this callback does something; the own loop ends a call there."""
 
+    boundaries: tuple[int, ...] = ()
+    """Single steps after which the own loop ends a call too."""
+
     @property
     def own_loop(self) -> bool:
         """Tell whether the project's own loop is running this callback, and not `fit`."""

@@ -8,7 +8,7 @@ from lm_keras.objectives.metrics import finite
 
 TRAINING_FIELDS = (
     "step", "loss", "perplexity", "bits_per_byte", "accuracy", "learning_rate", "dropout",
-    "gradient_norm", "data_wait", "tokens_per_second", "seconds",
+    "token_noise", "gradient_norm", "skipped", "data_wait", "tokens_per_second", "seconds",
 )  # fmt: skip
 
 EVALUATION_FIELDS = (
@@ -16,7 +16,7 @@ EVALUATION_FIELDS = (
     "word_perplexity", "bits_per_byte", "bits_per_character", "accuracy", "context", "stride",
 )  # fmt: skip
 
-_WHOLE = {"step", "tokens", "bytes", "words", "characters", "unknown", "context", "stride"}
+_WHOLE = {"step", "skipped", "tokens", "bytes", "words", "characters", "unknown", "context", "stride"}
 """Counts, which Keras turns into floats on their way to a callback."""
 
 

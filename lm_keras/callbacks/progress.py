@@ -76,9 +76,19 @@ class Progress(StepCallback):
         if logs.get("tokens_per_second"):
             fields.append(f"{logs['tokens_per_second']:,.0f} tok/s")
         if logs.get("seconds_left") is not None:
-            left = round(logs["seconds_left"])
-            fields.append(f"{left // 3600}:{left % 3600 // 60:02d}:{left % 60:02d} left")
+            fields.append(f"{clock(logs['seconds_left'])} left")
         return "  ".join(fields)
+
+
+def clock(seconds: float) -> str:
+    """Return a time as hours, minutes and seconds.
+
+    Example:
+        >>> clock(3723.4)
+        '1:02:03'
+    """
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
 
 
 def _number(value, form: str) -> str:

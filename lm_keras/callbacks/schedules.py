@@ -1,8 +1,8 @@
-"""Schedules as callbacks: the learning rate, and the dropout rate."""
+"""Schedules as callbacks: the learning rate, and the rates of dropout and of noise."""
 
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.errors import InputError
-from lm_keras.layers.dropout import ScheduledDropout
+from lm_keras.layers import ScheduledDropout, TokenNoise
 from lm_keras.schedules import Plateau, Schedule
 
 
@@ -13,7 +13,7 @@ class ScheduleCallback(StepCallback):
     that they are exact for every step of a call. In plain `fit` the value is set before each batch.
 
     Attributes:
-        name: what the values are called in the logs: `learning_rate` or `dropout`.
+        name: what the values are called in the logs: `learning_rate`, `dropout` or `token_noise`.
     """
 
     name: str
@@ -54,42 +54,69 @@ class LearningRateSchedule(ScheduleCallback):
         self.model.optimizer.learning_rate = value
 
 
-class DropoutSchedule(ScheduleCallback):
-    """Change the rate of every `ScheduledDropout` layer of the model while it trains.
+class RateSchedule(ScheduleCallback):
+    """Change the rate of every layer of one kind while the model trains.
 
     Args:
-        base: dropout rate where the schedule's factor is 1.
+        base: rate where the schedule's factor is 1.
         schedule: from `lm_keras.schedules`; base times factor must stay below 1.
 
-    Raises:
-        InputError: in plain `fit`, when the model has no such layer. `keras.layers.Dropout` compiles its rate in.
+    Attributes:
+        kind: the layers that are changed in plain `fit`.
+        missing: what is said there when the model has none.
     """
 
-    name = "dropout"
+    kind: type
+    missing: str
 
     def set_model(self, model):
         super().set_model(model)
-        self._layers = [layer for layer in model._flatten_layers() if isinstance(layer, ScheduledDropout)]
+        self._layers = [layer for layer in model._flatten_layers() if isinstance(layer, self.kind)]
 
     def on_train_begin(self, logs=None):
         if not self.own_loop and not self._layers:
-            raise InputError(
-                "a dropout schedule needs lm_keras.layers.ScheduledDropout layers, and the model has none; "
-                "keras.layers.Dropout keeps the rate with which it was compiled"
-            )
+            raise InputError(self.missing)
 
     def table(self, first_step, count):
         values = super().table(first_step, count)
         if max(values, default=0) >= 1 or min(values, default=0) < 0:
             raise InputError(
-                f"the dropout schedule reaches {max(values):g} at step {first_step} or soon after; "
-                "--dropout times its factor must stay between 0 and 1"
+                f"the {self.name} schedule reaches {max(values):g} at step {first_step} or soon after; "
+                f"--{self.name} times its factor must stay between 0 and 1"
             )
         return values
 
     def assign(self, value):
         for layer in self._layers:
             layer.rate.assign(value)
+
+
+class DropoutSchedule(RateSchedule):
+    """Change the rate of every `ScheduledDropout` layer of the model while it trains.
+
+    Raises:
+        InputError: in plain `fit`, when the model has no such layer. `keras.layers.Dropout` compiles its rate in.
+    """
+
+    name, kind = "dropout", ScheduledDropout
+    missing = (
+        "a dropout schedule needs lm_keras.layers.ScheduledDropout layers, and the model has none; "
+        "keras.layers.Dropout keeps the rate with which it was compiled"
+    )
+
+
+class TokenNoiseSchedule(RateSchedule):
+    """Change the rate of token noise while the model trains.
+
+    Raises:
+        InputError: in plain `fit`, when the model has no `TokenNoise` layer. The own loop has one of its own.
+    """
+
+    name, kind = "token_noise", TokenNoise
+    missing = (
+        "a noise schedule needs a lm_keras.layers.TokenNoise layer, and the model has none; "
+        "put one before the embedding"
+    )
 
 
 class PlateauDecay(StepCallback):

@@ -1,40 +1,56 @@
 """TensorBoard by global step, and a run that goes on continues its curves."""
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto import event_pb2
+from tensorboard.plugins.hparams import summary_v2 as hparams
 
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.objectives.metrics import finite
 
 TRAINING_TAGS = (
-    "loss", "perplexity", "bits_per_byte", "accuracy", "learning_rate", "dropout", "gradient_norm",
-    "tokens_per_second", "data_wait",
+    "loss", "perplexity", "bits_per_byte", "accuracy", "learning_rate", "dropout", "token_noise",
+    "gradient_norm", "skipped", "tokens_per_second", "data_wait",
 )  # fmt: skip
 EVALUATION_TAGS = ("loss", "perplexity", "word_perplexity", "bits_per_byte", "bits_per_character", "accuracy")
 
 
 class TensorBoard(StepCallback):
-    """Write curves, samples and flags to `events/train` and `events/valid`.
+    """Write curves, samples and settings to `events/train` and `events/valid`.
 
     Args:
         folder: the `events` folder.
         every: steps between training points.
         flags: the settings of the run, as a flagfile; shown as text.
+        settings: the same by name, for the HParams tab, which shows them beside the last validation.
     """
 
-    def __init__(self, folder: Path, every: int, flags: str = ""):
+    def __init__(self, folder: Path, every: int, flags: str = "", settings: dict[str, Any] | None = None):
         super().__init__()
-        self._folder, self.interval, self._flags = Path(folder), every, flags
+        self._folder, self.interval, self._flags, self._settings = Path(folder), every, flags, settings or {}
         self._writers = {}
 
     def on_train_begin(self, logs=None):
         if self._flags and not (self._folder / "train").exists():
             with self._writer("train").as_default(step=0):
-                tf.summary.text("flags", "\n".join(f"    {line}" for line in self._flags.splitlines()))
+                tf.summary.text(
+                    "flags", "\n".join(f"    {line}" for line in self._flags.rstrip("\n").split("\n"))
+                )
+            self._writer("train").flush()
+        if self._settings and not (self._folder / "valid").exists():
+            given = {name: value for name, value in self._settings.items() if value is not None}
+            # Without a name of its own the group is the run; with the usual one, a hash of the settings,
+            # two runs with the same settings would be one row of averages.
+            summary = hparams.hparams_pb(given, trial_id="")
+            with self._writer("valid").as_default(step=0):
+                tf.summary.experimental.write_raw_pb(summary.SerializeToString())
+            self._writer("valid").flush()
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.step(logs)
@@ -61,6 +77,13 @@ class TensorBoard(StepCallback):
                 tf.summary.text(f"sample_{number}", shown)
         self._writer("valid").flush()
 
+    def histograms(self, step: int, weights: dict[str, np.ndarray]) -> None:
+        """Show how values are distributed: name -> values."""
+        with self._writer("train").as_default(step=step):
+            for name, values in weights.items():
+                tf.summary.histogram(f"weights/{name}", values)
+        self._writer("train").flush()
+
     def _scalars(self, run, step, values):
         with self._writer(run).as_default(step=step):
             for tag, value in values.items():
@@ -80,11 +103,14 @@ def forget_after(folder: Path, step: int) -> None:
 
     All event files of a run become one file, without what lies beyond the step and without a half-written
     last record. To be killed in here does no harm: the next call finds the same records and keeps each once.
+    A run that begins anew, at step 0, loses everything, for nobody knows whether it wrote its settings.
 
     Args:
         folder: the `events` folder; need not exist.
         step: the step of the checkpoint that the run goes on from.
     """
+    if step == 0 and Path(folder).exists():
+        shutil.rmtree(folder)
     for run in (path for path in Path(folder).glob("*") if path.is_dir()):
         files = sorted(run.glob("events.out.tfevents.*"))
         if not files:

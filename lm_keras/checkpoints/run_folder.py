@@ -1,10 +1,13 @@
 """The run folder: everything that a run is, in one place.
 
-config.json   every setting          checkpoints/    the newest and the best weights
-flags.txt     the same as a flagfile  events/         TensorBoard
-data.json     counts, sha256          metrics.jsonl   one JSON object a line
-tokenizer/    learnt from the text    results.json    once the run is finished
-README.md     a model card            lock            held while a run writes
+config.json       every setting           checkpoints/    the newest and the best weights
+flags.txt         the same as a flagfile  events/         TensorBoard
+data.json         counts, sha256          metrics.jsonl   one JSON object a line
+environment.json  versions, machines      samples.jsonl   text samples, one JSON object a line
+tokenizer/        learnt from the text    results.json    once the run is finished
+README.md         a model card            lock            held while a run writes
+
+Nothing here imports TensorFlow before a checkpoint is asked for.
 """
 
 import contextlib
@@ -14,18 +17,21 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lm_keras import text
-from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import Config, from_flat
 from lm_keras.errors import InputError
 from lm_keras.text.files import write_atomically
 from lm_keras.text.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from lm_keras.checkpoints.state import Checkpoints
+
 CHANGEABLE = {
     "steps", "epochs", "early_stopping_evals", "strategy", "replicas", "micro_batches", "jit", "steps_per_call",
     "eval_every", "checkpoint_every", "log_every", "sample_every", "keep_checkpoints", "cache_dir",
+    "projector", "histogram_every", "profile_steps",
 }  # fmt: skip
 """Settings that may differ between two lives of a run; `steps` and `epochs` only upwards."""
 
@@ -128,8 +134,10 @@ class RunFolder:
         """Return the tokenizer of the run."""
         return text.load_tokenizer(self.path / "tokenizer")
 
-    def checkpoints(self, keep: int = 2, warn=lambda line: None) -> Checkpoints:
+    def checkpoints(self, keep: int = 2, warn=lambda line: None) -> "Checkpoints":
         """Return the checkpoints of the run."""
+        from lm_keras.checkpoints.state import Checkpoints
+
         return Checkpoints(self.path / "checkpoints", keep, warn)
 
     def write_json(self, name: str, content: Any) -> None:
@@ -142,6 +150,22 @@ class RunFolder:
         """Write a text file of the run, whole or not at all."""
         write_atomically(self.path / name, content.encode())
 
+    def append_line(self, name: str, content: dict) -> None:
+        """Add a JSON object to a file of lines; all of it is ASCII, so that a line feed ends a line and nothing else."""
+        with open(self.path / name, "a", encoding="ascii") as file:
+            file.write(json.dumps(content) + "\n")
+
+    @property
+    def lives(self) -> list[dict]:
+        """Return on what the run was carried out, each time that it began or went on."""
+        if not (self.path / "environment.json").exists():
+            return []
+        return self._read_json("environment.json").get("lives", [])
+
+    def add_life(self, life: dict) -> None:
+        """Write down on what the run begins or goes on."""
+        self.write_json("environment.json", {"lives": [*self.lives, life]})
+
     def read_data(self) -> dict:
         """Return what `data.json` says of the text."""
         return self._read_json("data.json")
@@ -153,6 +177,8 @@ class RunFolder:
             if not isinstance(content, dict):
                 raise ValueError("no JSON object")
             return content
+        except PermissionError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path} cannot be read ({error}); restore it from a copy") from None
 
@@ -175,7 +201,7 @@ def truncate_lines_after(path: Path, step: int) -> None:
     """Drop the lines of a metrics file that lie beyond `step`: a run goes on from there."""
     with contextlib.suppress(FileNotFoundError):
         kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line)

@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from lm_keras.data.store import write_folder
+from lm_keras.data.folders import write_folder
 from lm_keras.errors import InputError
 
 _PROGRESS = "progress.json"
@@ -112,6 +112,10 @@ class Checkpoints:
                     return f"{name} is missing"
                 if _sha256(path) != expected:
                     return f"{name} has other content than was written"
+        except PermissionError as error:
+            raise InputError(
+                f"cannot read {error.filename}: {error.strerror}; check its permissions"
+            ) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return f"{_PROGRESS} cannot be read: {_first_line(error)}"
         return ""
@@ -186,4 +190,4 @@ def _sha256(path: Path) -> str:
 
 def _first_line(error: BaseException) -> str:
     text = re.sub(r"\{\{.*?\}\} ?", "", str(error))  # TensorFlow names the node of its graph first.
-    return (text.strip().splitlines() or [type(error).__name__])[0][:200]
+    return (text.strip() or type(error).__name__).split("\n")[0][:200]

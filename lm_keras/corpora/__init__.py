@@ -1,12 +1,14 @@
-"""Corpora: where the text comes from, and how it is split. Nothing here needs TensorFlow."""
+"""Corpora: where the text comes from, and how it is split. Only opening a `tfds:` corpus needs TensorFlow."""
 
 import os
+from collections.abc import Callable
 
 from lm_keras.corpora.description import Description, describe
 from lm_keras.corpora.documents import Corpus, Document
 from lm_keras.corpora.python_docs import PythonDocs
 from lm_keras.corpora.splits import Split, make_splits
 from lm_keras.corpora.text_files import TextFiles
+from lm_keras.corpora.tfds import TfdsSplit, open_tfds
 from lm_keras.errors import InputError, nearest
 
 __all__ = [
@@ -16,19 +18,31 @@ __all__ = [
     "PythonDocs",
     "Split",
     "TextFiles",
+    "TfdsSplit",
     "describe",
     "make_splits",
     "open_corpus",
 ]
 
 
-def open_corpus(spec: str, *, text_field: str, on_bad_text: str) -> Corpus:
+def open_corpus(
+    spec: str,
+    *,
+    text_field: str,
+    on_bad_text: str,
+    part: str = "train",
+    say: Callable[[str], None] = lambda line: None,
+) -> Corpus:
     """Return the corpus that a specification names; nothing is read yet.
 
     Args:
-        spec: `python-docs` or `text:GLOB` (several globs with commas between).
-        text_field: name of the field that holds the text in JSON lines.
+        spec: `python-docs`, `text:GLOB` (several globs with commas between), or
+            `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`, which is downloaded and prepared if it was not yet.
+        text_field: name of the field that holds the text in JSON lines, or of the feature in a data set.
         on_bad_text: `error`, `replace` or `skip`; see `TextFiles`.
+        part: `train`, `valid` or `test`: what the text is for, and so which of its own splits a data set
+            yields if the specification names none.
+        say: called with a line before longer work.
 
     Raises:
         InputError: the specification is unknown, or its files cannot be read.
@@ -43,10 +57,13 @@ def open_corpus(spec: str, *, text_field: str, on_bad_text: str) -> Corpus:
     scheme, colon, rest = spec.partition(":")
     if scheme == "text" and colon:
         return TextFiles(rest, text_field=text_field, on_bad_text=on_bad_text)
+    if scheme == "tfds" and colon:
+        return open_tfds(rest, part=part, text_field=text_field, on_bad_text=on_bad_text, say=say)
     if os.path.exists(spec) or "*" in spec:
         hint = f" (did you mean 'text:{spec}'?)"
     else:
-        hint = nearest(scheme, [PythonDocs.spec, "text"])
+        hint = nearest(scheme, [PythonDocs.spec, "text", "tfds"])
     raise InputError(
-        f"unknown corpus {spec!r}{hint}: expected python-docs or text:GLOB, such as text:data/*.txt"
+        f"unknown corpus {spec!r}{hint}: expected python-docs, text:GLOB such as text:data/*.txt, or "
+        "tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare"
     )

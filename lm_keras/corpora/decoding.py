@@ -1,12 +1,18 @@
 """Bytes to text, with a policy for bytes that are no text."""
 
+import codecs
 import dataclasses
 import re
 
-from lm_keras.errors import InputError, nearest
+from lm_keras.errors import InputError, nearest, shown
 
 POLICIES = ("error", "replace", "skip")
-BOM = b"\xef\xbb\xbf"
+OTHER_MARKS = {  # The longer one first: it begins with the shorter one.
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 REPLACEMENT = "\ufffd"
 NOT_TEXT = re.compile("[\x00\ud800-\udfff]")  # what a decoded string may hold and no text should
 REMEDY = "fix the file, or pass --on_bad_text=replace or --on_bad_text=skip"
@@ -40,7 +46,8 @@ class TextDecoder:
     r"""Decodes the blocks of one file in turn, as UTF-8 without NUL.
 
     Bad text is a byte sequence that is no UTF-8, or a NUL. By policy it is an error that names the place,
-    one U+FFFD for each, or reason to drop the line. A byte order mark at the start is dropped.
+    one U+FFFD for each, or reason to drop the line. A byte order mark at the start is dropped; that of
+    UTF-16 or UTF-32 is always an error. Line ends stay as they are, those of Windows too.
 
     Example:
         >>> decoder = TextDecoder("a.txt", "replace", Counts())
@@ -56,12 +63,12 @@ class TextDecoder:
         self._line = 1  # number of the next block's first line
 
     def decode(self, block: bytes) -> str:
-        """Decode the next block, which must end with a line feed unless it is the last.
+        """Decode the next block, which must end with a character, best with a line feed.
 
         Raises:
-            InputError: the block has bad text and the policy is `error`.
+            InputError: the block has bad text and the policy is `error`, or the file is in UTF-16 or UTF-32.
         """
-        kept = block.removeprefix(BOM) if self._offset == 0 else block
+        kept = self._without_mark(block) if self._offset == 0 else block
         try:
             text = kept.decode("utf-8")
             bad = "\0" in text
@@ -72,6 +79,15 @@ class TextDecoder:
         self._offset += len(block)
         self._line += block.count(b"\n")
         return text
+
+    def _without_mark(self, block: bytes) -> bytes:
+        for mark, name in OTHER_MARKS.items():
+            if block.startswith(mark):
+                raise InputError(
+                    f"{shown(self.source)}: the byte order mark of {name} at its start: expected UTF-8 text; "
+                    f"convert it (iconv -f {name} -t UTF-8)"
+                )
+        return block.removeprefix(codecs.BOM_UTF8)
 
     def _repaired(self, block: bytes, offset: int) -> str:
         if self.on_bad_text == "error":
@@ -103,10 +119,10 @@ class TextDecoder:
                 position = error.start
                 what = f"bad UTF-8 (byte 0x{block[position]:02X})"
         line = self._line + block.count(b"\n", 0, position)
-        utf16 = offset == 0 and (block[:2] in (b"\xff\xfe", b"\xfe\xff") or block[1:2] == b"\0")
+        utf16 = offset == 0 and block[:2].count(b"\0") == 1
         hint = "it looks like UTF-16: convert it (iconv -f UTF-16 -t UTF-8)" if utf16 else REMEDY
         return InputError(
-            f"{self.source}: {what} at byte {offset + position}, line {line}: expected UTF-8 text; {hint}"
+            f"{shown(self.source)}: {what} at byte {offset + position}, line {line}: expected UTF-8 text; {hint}"
         )
 
 

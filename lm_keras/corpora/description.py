@@ -20,6 +20,7 @@ class Description:
     Attributes:
         spec: what names the corpus.
         licence: its licence where known, else None.
+        citation: how to cite it where known, else None.
         documents: number of documents.
         bytes: size of the text in UTF-8.
         characters: number of Unicode scalar values.
@@ -28,6 +29,7 @@ class Description:
 
     spec: str
     licence: str | None
+    citation: str | None
     documents: int
     bytes: int
     characters: int
@@ -110,7 +112,7 @@ def scan_corpus(corpus: Corpus) -> Scan:
     if not sum(sizes):
         raise InputError(f"the corpus {corpus.spec} has no text: expected at least one document")
     description = Description(
-        corpus.spec, corpus.licence, len(sizes), sum(sizes), characters, total.hexdigest()
+        corpus.spec, corpus.licence, corpus.citation, len(sizes), sum(sizes), characters, total.hexdigest()
     )
     return Scan(description, np.array(hashes, np.uint64), np.array(sizes, np.int64), sources, line_starts)
 

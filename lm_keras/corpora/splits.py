@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from lm_keras.corpora.description import CUT_BELOW, Description, Scan, scan_corpus
-from lm_keras.corpora.documents import Corpus, Document
+from lm_keras.corpora.documents import Corpus, Document, changed
 from lm_keras.errors import InputError
 
 NAMES = ("train", "valid", "test")
@@ -147,11 +147,11 @@ def _chosen(name: str, rule: str, corpus: Corpus, scan: Scan, owner: np.ndarray,
         number = -1
         for number, document in enumerate(corpus.documents()):
             if number >= len(owner):
-                raise _changed(corpus.spec)
+                raise changed(corpus.spec)
             if owner[number] == index:
                 yield document
         if number + 1 != len(owner):
-            raise _changed(corpus.spec)
+            raise changed(corpus.spec)
 
     mine = owner == index
     return Split(name, scan.description, rule, int(mine.sum()), int(scan.sizes[mine].sum()), read)
@@ -191,12 +191,12 @@ def _reader(corpus: Corpus, ranges: list[tuple[int, int]]) -> Callable[[], Itera
         number = -1
         for number, document in enumerate(corpus.documents()):
             if number >= len(ranges):
-                raise _changed(corpus.spec)
+                raise changed(corpus.spec)
             start, end = ranges[number]
             if end > start:
                 yield _part(document, start, end)
         if number + 1 != len(ranges):
-            raise _changed(corpus.spec)
+            raise changed(corpus.spec)
 
     return read
 
@@ -211,13 +211,8 @@ def _part(document: Document, start: int, end: int) -> Document:
             first, last = max(start - offset, 0), min(end - offset, len(content))
             if first < last:
                 yield content[first:last].decode("utf-8")
-            offset += len(content)
-            if offset >= end:
-                return
-        raise _changed(document.source)
+            offset += len(content)  # Read on to the end, where a change of the file is noticed.
+        if offset < end:
+            raise changed(document.source)
 
     return Document(f"{document.source} (bytes {start} to {end})", read)
-
-
-def _changed(what: str) -> InputError:
-    return InputError(f"{what} has changed while it was read: expected the same text; start again")

@@ -3,14 +3,26 @@
 import dataclasses
 import functools
 import gzip
+import io
 import json
+import os
 import zlib
 from collections.abc import Iterator
 
 from lm_keras.corpora.decoding import Counts, TextDecoder, check_policy, clean_string
-from lm_keras.corpora.documents import PIECE_BYTES, Corpus, Document, cut_blocks
+from lm_keras.corpora.documents import (
+    LONGEST_LINE,
+    PIECE_BYTES,
+    Corpus,
+    Document,
+    changed,
+    cut_blocks,
+    within_line,
+)
 from lm_keras.corpora.file_lists import find_files
-from lm_keras.errors import InputError, nearest
+from lm_keras.errors import InputError, nearest, shown
+
+LONGEST_RECORD = 2**28  # bytes of a JSON line, which has to fit into memory
 
 
 class TextFiles(Corpus):
@@ -38,6 +50,7 @@ class TextFiles(Corpus):
         self.on_bad_text = check_policy(on_bad_text)
         self.files = find_files(globs)
         self._counts: dict[str, Counts] = {}
+        self._states: dict[str, tuple[int, int, int]] = {}
 
     def documents(self) -> Iterator[Document]:
         """Yield every document; those of plain files are opened only when their pieces are read.
@@ -67,7 +80,7 @@ class TextFiles(Corpus):
         counts = Counts()
         decoder = TextDecoder(path, self.on_bad_text, counts)
         has_text = False
-        for block in cut_blocks(_blocks(path)):
+        for block in cut_blocks(self._blocks(path), LONGEST_LINE, within_line):
             text = decoder.decode(block)
             has_text = has_text or not (text == "" or text.isspace())
             if text:
@@ -80,13 +93,20 @@ class TextFiles(Corpus):
         counts = Counts()
         decoder = TextDecoder(path, self.on_bad_text, counts)
         number = found = 0
-        for block in cut_blocks(_blocks(path)):
+
+        def too_long(line: bytes) -> int:
+            raise InputError(
+                f"{shown(path)}: more than {LONGEST_RECORD:,} bytes without a line feed after line {number:,}: "
+                "expected one JSON object a line; cut the documents, or give them as .txt files"
+            )
+
+        for block in cut_blocks(self._blocks(path), LONGEST_RECORD, too_long):
             for line in block.removesuffix(b"\n").split(b"\n"):
                 number += 1
                 content = decoder.decode(line + b"\n")
                 if not content.strip():
                     continue
-                place = f"{path}:{number}"
+                place = f"{shown(path)}:{number}"
                 text = clean_string(self._field(content, place), place, self.on_bad_text, counts)
                 if text is None:
                     continue
@@ -103,8 +123,14 @@ class TextFiles(Corpus):
 
     def _field(self, line: str, place: str) -> str:
         """Return the text of one JSON line."""
+        twice = (
+            line.count(json.dumps(self.text_field, ensure_ascii=False)) > 1
+        )  # perhaps; the hook takes time
         try:
-            record = json.loads(line)
+            # Python refuses integers of many digits; nothing here needs them.
+            record = json.loads(line, parse_int=float, object_pairs_hook=self._once if twice else None)
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
         except (ValueError, RecursionError) as error:
             raise InputError(f"{place}: not JSON ({error}): expected one JSON object a line") from None
         if not isinstance(record, dict):
@@ -128,31 +154,56 @@ class TextFiles(Corpus):
             )
         return text
 
+    def _once(self, fields: list[tuple[str, object]]) -> dict:
+        """Return a JSON object, in which the text must not come twice: one of both would be lost."""
+        if sum(name == self.text_field for name, _ in fields) > 1:
+            raise InputError(
+                f"the field {self.text_field!r} comes more than once in an object: expected it once; rename one"
+            )
+        return dict(fields)
 
-def _blocks(path: str) -> Iterator[bytes]:
-    """Yield the content of a file, unpacked if it ends in .gz, in blocks of 1 MiB."""
-    packed = path.lower().endswith(".gz")
-    try:
-        with gzip.open(path, "rb") if packed else open(path, "rb") as file:
-            while block := file.read(PIECE_BYTES):
-                yield block
-    except EOFError:
-        raise InputError(
-            f"{path} is a truncated gzip file: its end is missing; fetch or pack it again"
-        ) from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path} is no sound gzip file ({error}); fetch or pack it again") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}; expected a readable file") from None
+    def _blocks(self, path: str) -> Iterator[bytes]:
+        """Yield the content of a file, unpacked if it ends in .gz, in blocks of 1 MiB."""
+        try:
+            with open(path, "rb", opener=_without_waiting) as file:
+                before = self._states.setdefault(path, _state(file))
+                content = gzip.GzipFile(fileobj=file) if path.lower().endswith(".gz") else file
+                while _state(file) == before and (block := content.read(PIECE_BYTES)):
+                    yield block
+                if _state(file) != before:
+                    raise changed(path)
+        except EOFError:
+            raise InputError(
+                f"{shown(path)} is a truncated gzip file: its end is missing; fetch or pack it again"
+            ) from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(
+                f"{shown(path)} is no sound gzip file ({error}); fetch or pack it again"
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"cannot read {shown(path)}: {error.strerror or error}; expected a readable file"
+            ) from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file that may have become a named pipe since it was found: nobody might ever write to that."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _state(file: io.BufferedReader) -> tuple[int, int, int]:
+    """Return what changes when somebody writes to a file, or puts another one in its place."""
+    found = os.fstat(file.fileno())
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _empty(path: str, counts: Counts) -> InputError:
     if counts.skipped_lines or counts.skipped_documents:
         return InputError(
-            f"{path}: nothing is left after skipping bad text: expected UTF-8 text; convert the file, "
+            f"{shown(path)}: nothing is left after skipping bad text: expected UTF-8 text; convert the file, "
             "or leave it out of the corpus"
         )
-    return InputError(f"{path} is empty: expected text; leave it out of the corpus or fill it")
+    return InputError(f"{shown(path)} is empty: expected text; leave it out of the corpus or fill it")
 
 
 def _kind(value: object) -> str:

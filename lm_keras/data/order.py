@@ -6,6 +6,7 @@ All functions here take and return int64 tensors and work eagerly and inside tf.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -35,6 +36,10 @@ class StreamOrder:
 
     Every target exactly once an epoch; what is missing at the ends (-) has weight 0.
 
+    Where a state starts anew, the first token that the row reads is replaced by the end-of-document token
+    (`resets_begin_documents`): that is how the sampler begins, which a text of one document would otherwise
+    teach in one row of an epoch only.
+
     Attributes:
         targets: n.
         batch_size: B.
@@ -49,6 +54,8 @@ class StreamOrder:
     sequence_length: int
     seed: int = 0
     state_reset: float = 0.0
+
+    resets_begin_documents: ClassVar[bool] = True
 
     @property
     def stream_length(self) -> int:
@@ -93,6 +100,8 @@ class WindowOrder:
     batch_size: int
     sequence_length: int
     seed: int
+
+    resets_begin_documents: ClassVar[bool] = False
 
     @property
     def windows(self) -> int:

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.data.order import StreamOrder, WindowOrder
+from lm_keras.text.tokenizer import Tokenizer
 
 PREFETCH_BATCHES = 4
 
@@ -38,7 +39,7 @@ def training_batches(
 
     Example: with tokens 0 ... 13 in the store, `StreamOrder(13, 3, 2)` and one replica the first batch is
 
-        tokens [[0 1] [5 6] [10 11]], targets [[1 2] [6 7] [11 12]], weights all 1, reset all True
+        tokens [[0 1] [0 6] [0 11]], targets [[1 2] [6 7] [11 12]], weights all 1, reset all True
     """
     length = order.sequence_length
     rows_per_replica = order.batch_size // all_replicas
@@ -54,7 +55,11 @@ def training_batches(
         window = tf.ensure_shape(window, [rows_per_replica, length + 1])
         place = rows.start[:, None] + tf.range(length, dtype=tf.int64)
         weights = tf.cast(place < rows.end[:, None], tf.float32)
-        return {"tokens": window[:, :-1], "reset": rows.reset}, window[:, 1:], weights
+        read = window[:, :-1]
+        if order.resets_begin_documents:
+            first = tf.where(rows.reset, Tokenizer.eod_id, read[:, 0])
+            read = tf.concat([first[:, None], read[:, 1:]], axis=1)
+        return {"tokens": read, "reset": rows.reset}, window[:, 1:], weights
 
     elements = tf.data.Dataset.range(0, (last_step - first_step) * replicas)
     batches = elements.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -35,34 +35,52 @@ STREAM_TARGETS = 2048
 MAX_STREAMS = 64
 
 BURN_IN = 256
-"""Tokens that a stream reads before its first target, so that it begins with the state it would have had."""
+"""Tokens at least that a stream reads before its first target, so that it has the state it would have had."""
+
+MAX_BURN_IN = 1024
+"""Tokens at most that a stream reads before its first target in order to begin with a document."""
 
 BLOCK_LENGTH = 128
 
 
-def streams(tokens: np.ndarray, max_places: int = MAX_STREAMS * BLOCK_LENGTH) -> Iterator[Block]:
+def streams(
+    tokens: np.ndarray, documents: np.ndarray, max_places: int = MAX_STREAMS * BLOCK_LENGTH
+) -> Iterator[Block]:
     """Score a split in contiguous streams with carried state.
 
-    The first stream begins with the start state, every other one reads `BURN_IN` tokens first without
+    The first stream begins with the start state, every other one reads `BURN_IN` tokens or more first without
     scoring them. For a network that forgets how it began, that is what one pass with one row gives, up to 64
-    times as fast. A network that never learnt to begin in the middle of a text may do worse here than in one
-    pass; `--state_reset` teaches it.
+    times as fast. A stream begins with a document if one begins within `MAX_BURN_IN` tokens: a network that
+    never learnt to begin in the middle of a text can stay astray there for long.
 
     Args:
         tokens: [n + 1], the context before the first target included.
+        documents: positions in `tokens` where a document begins, rising.
         max_places: rows times length of a block at most, so that its logits fit into memory; no part of the
             layout.
+
+    Example: with streams of 10 targets, `BURN_IN` 3, `MAX_BURN_IN` 8 and documents that begin at 1, 6 and 14,
+        the streams score from 0, 10 and 20 on; the second begins at 5, with the end-of-document token before
+        the document at 6, the third at 13.
     """
     targets = len(tokens) - 1
     count = max(1, min(MAX_STREAMS, targets // STREAM_TARGETS))
     length = -(-targets // count)
     first = np.arange(count) * length
-    begin = np.maximum(first - BURN_IN, 0)
+    begin = _begins(first, documents)
     end = np.minimum(first + length, targets)
     block_length = min(BLOCK_LENGTH, max(1, max_places // count))
     for offset in range(0, int((end - begin).max()), block_length):
         start = begin + offset
         yield _block(tokens, start, first, end, block_length, reset=np.full(count, offset == 0))
+
+
+def _begins(first: np.ndarray, documents: np.ndarray) -> np.ndarray:
+    latest = np.maximum(first - BURN_IN, 0)
+    # What stands before a document is the token that ended the one before, the context of its first token.
+    starts = np.concatenate([[0], documents - 1])
+    document = starts[np.searchsorted(starts, latest, side="right") - 1]
+    return np.where(first - document <= MAX_BURN_IN, document, latest)
 
 
 def windows(tokens: np.ndarray, length: int, stride: int, rows: int = 32) -> Iterator[Block]:

@@ -1,36 +1,25 @@
-"""The token store: text, tokenized once, as flat arrays on disk that are mapped into memory.
+"""The token store: text, tokenized once, as flat arrays on disk that are mapped into memory."""
 
-Under the cache folder there are `tokenizers/FINGERPRINT/` and `tokens/FINGERPRINT/`, one folder for each
-tokenizer and for each tokenized split. A fingerprint covers everything that decides the content. A folder is
-written under another name and then renamed, so it is there whole or not at all.
-"""
-
-import contextlib
 import dataclasses
-import hashlib
+import itertools
 import json
-import os
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from lm_keras import text
 from lm_keras.config import DataConfig
 from lm_keras.corpora import Corpus, Split, make_splits, open_corpus
-from lm_keras.errors import InputError
+from lm_keras.corpora.documents import changed
+from lm_keras.data.cache import cache_folder, fingerprint_of
+from lm_keras.data.folders import cached_folder
+from lm_keras.data.tokenizers import cached_tokenizer, saved_tokenizer, trained_tokenizer, warn_of_unknown
+from lm_keras.errors import InputError, nearest
+from lm_keras.text import TOKENIZERS, count_words, load_tokenizer, saved_in
 from lm_keras.text.tokenizer import Tokenizer
 
-FORMAT = 1
-"""Part of every fingerprint, so that a new format never reads the old one's folders."""
-
-DEFAULT_SENTENCEPIECE_VOCAB = 2000
-
-SWEEP_AFTER_SECONDS = 24 * 3600
-"""Age at which an unfinished folder in the cache is taken for the leftover of a killed run."""
+COUNTED_TOKENS = 2**22
+"""Tokens that are counted at once; numpy makes 64-bit numbers of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +28,9 @@ class TextCounts:
 
     Attributes:
         tokens: targets, separators between documents included.
-        bytes: UTF-8 bytes after normalization.
-        words: whitespace-separated words plus one end-of-line each.
-        characters: Unicode scalar values after normalization.
+        bytes: UTF-8 bytes of what the tokens say: the text after normalization (word tokenizer: with single spaces).
+        words: whitespace-separated words of it plus one end-of-line each.
+        characters: Unicode scalar values of it.
         documents: documents or, in a corpus of few documents, parts of them.
         unknown: tokens that stand for text the vocabulary lacks.
     """
@@ -70,25 +59,28 @@ class TokenStore:
     documents: np.ndarray
     counts: TextCounts
 
+    def frequencies(self, vocab_size: int) -> np.ndarray:
+        """Return how often each token is a target, [V] int64; memory does not grow with the text."""
+        found = np.zeros(vocab_size, np.int64)
+        for begin in range(1, len(self.tokens), COUNTED_TOKENS):
+            found += np.bincount(self.tokens[begin : begin + COUNTED_TOKENS], minlength=vocab_size)
+        return found
+
 
 @dataclasses.dataclass(frozen=True)
 class PreparedData:
     """Everything that the text of a run became.
 
     Attributes:
-        tokenizer: learnt from the training text (characters: from the whole corpus), or given.
+        tokenizer: learnt from the training text (characters: from the whole corpus), or taken from a folder.
         splits: `train` and, where they exist, `valid` and `test`.
-        report: counts, bytes, sha256 and licence by split, and what was repaired; can be written as JSON.
+        report: counts, bytes, sha256, licence and citation by split, what was repaired, and kind and
+            fingerprint of the tokenizer; can be written as JSON.
     """
 
     tokenizer: Tokenizer
     splits: dict[str, TokenStore]
     report: dict
-
-
-def cache_folder(cache_dir: str | None) -> Path:
-    """Return the folder of the token cache: the flag, else $LM_KERAS_CACHE, else ~/.cache/lm_keras."""
-    return Path(cache_dir or os.environ.get("LM_KERAS_CACHE") or "~/.cache/lm_keras").expanduser()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,37 +101,13 @@ class DividedText:
         return sum(split.num_bytes for split in self.splits.values())
 
 
-def divide(config: DataConfig, say: Callable[[str], None] = lambda line: None) -> DividedText:
-    """Read and split the text of a run.
-
-    Raises:
-        InputError: for everything that text and settings can get wrong.
-    """
-    corpora = {
-        name: open_corpus(spec, text_field=config.text_field, on_bad_text=config.on_bad_text)
-        for name, spec in (
-            ("train", config.corpus),
-            ("valid", config.valid_corpus),
-            ("test", config.test_corpus),
-        )
-        if spec
-    }
-    say(f"reading {config.corpus}")
-    splits = make_splits(
-        corpora["train"], corpora.get("valid"), corpora.get("test"), fractions_of(config.split)
-    )
-    return DividedText(splits, corpora)
-
-
 def is_prepared(config: DataConfig, divided: DividedText, tokenizer: Tokenizer | None = None) -> bool:
     """Tell whether `prepare` would find everything in the cache."""
     cache = cache_folder(config.cache_dir)
-    if tokenizer is None:
-        _, folder = _tokenizer_in_cache(config, divided.splits, cache)
-        if not folder.is_dir():
-            return False
-        tokenizer = text.load_tokenizer(folder)
-    return all(_store_in_cache(split, tokenizer, cache).is_dir() for split in divided.splits.values())
+    tokenizer = tokenizer or saved_tokenizer(config) or cached_tokenizer(config, divided.splits, cache)
+    return tokenizer is not None and all(
+        _store_in_cache(split, tokenizer, cache).is_dir() for split in divided.splits.values()
+    )
 
 
 def prepare(
@@ -152,22 +120,29 @@ def prepare(
 
     Args:
         config: the data settings.
-        tokenizer: the tokenizer of a run that goes on; None trains one.
-        say: called with a line before each longer piece of work.
+        tokenizer: the tokenizer of a run that goes on; None makes the one that the settings ask for.
+        say: called with a line before each longer piece of work, and with what speaks against the tokenizer.
         divided: the text, if it was read and split before.
 
     Raises:
         InputError: for everything that text and settings can get wrong.
     """
     cache = cache_folder(config.cache_dir)
+    saved = saved_tokenizer(config) if tokenizer is None else None
     divided = divided or divide(config, say)
     splits, corpora = divided.splits, divided.corpora
-    tokenizer = tokenizer or _trained_tokenizer(config, splits, cache, say)
+    tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say)
     stores = {name: tokenized(split, tokenizer, cache, say) for name, split in splits.items()}
+    if saved:
+        counts = [store.counts for store in stores.values()]
+        warn_of_unknown(
+            config, sum(part.unknown for part in counts), sum(part.tokens for part in counts), say
+        )
     report = {
         name: {
             "corpus": split.description.spec,
             "licence": split.description.licence,
+            "citation": split.description.citation,
             "rule": split.rule,
             "corpus_sha256": split.description.sha256,
             "fingerprint": split.fingerprint(),
@@ -176,7 +151,71 @@ def prepare(
         for name, split in splits.items()
     }
     repaired = {name: corpus.report() for name, corpus in corpora.items() if corpus.report()}
-    return PreparedData(tokenizer, stores, {"splits": report, "bad_text": repaired})
+    learnt = {"kind": tokenizer.name, "fingerprint": tokenizer.fingerprint()}
+    return PreparedData(tokenizer, stores, {"splits": report, "bad_text": repaired, "tokenizer": learnt})
+
+
+def divide(config: DataConfig, say: Callable[[str], None] = lambda line: None) -> DividedText:
+    """Read the text that the settings name once and divide it.
+
+    Raises:
+        InputError: a text cannot be read or divided so.
+    """
+    corpora = {
+        name: open_corpus(
+            spec, text_field=config.text_field, on_bad_text=config.on_bad_text, part=name, say=say
+        )
+        for name, spec in (
+            ("train", config.corpus),
+            ("valid", config.valid_corpus),
+            ("test", config.test_corpus),
+        )
+        if spec
+    }
+    corpora = {**corpora["train"].held_out(), **corpora}
+    say(f"reading {corpora['train'].spec}")
+    splits = make_splits(
+        corpora["train"], corpora.get("valid"), corpora.get("test"), fractions_of(config.split)
+    )
+    return DividedText(splits, corpora)
+
+
+def save_tokenizer(
+    config: DataConfig, folder: str | Path, say: Callable[[str], None] = lambda line: None
+) -> dict[str, str | int | float]:
+    """Save the tokenizer that a run with these settings would learn.
+
+    Args:
+        config: the data settings; `tokenizer` is the name of a kind.
+        folder: where it goes.
+        say: called with a line before each longer piece of work.
+
+    Returns:
+        kind, vocab_size, tokens_per_byte (of the training text) and fingerprint.
+
+    Raises:
+        InputError: the folder holds another tokenizer or cannot be written, or for text and settings.
+    """
+    if config.tokenizer not in TOKENIZERS:
+        raise InputError(
+            f"--tokenizer={config.tokenizer}{nearest(config.tokenizer, list(TOKENIZERS))} can't be trained; "
+            f"choose one of {', '.join(TOKENIZERS)}"
+        )
+    cache = cache_folder(config.cache_dir)
+    splits = divide(config, say).splits
+    tokenizer = trained_tokenizer(config, splits, cache, say)
+    there = saved_in(folder)
+    if there is None:
+        tokenizer.save(folder)
+    elif load_tokenizer(there).fingerprint() != tokenizer.fingerprint():
+        raise InputError(f"{there} holds another tokenizer; choose another --output_dir, or delete that one")
+    counts = tokenized(splits["train"], tokenizer, cache, say).counts
+    return {
+        "kind": tokenizer.name,
+        "vocab_size": tokenizer.vocab_size,
+        "tokens_per_byte": round(counts.tokens / counts.bytes, 4),
+        "fingerprint": tokenizer.fingerprint(),
+    }
 
 
 def fractions_of(split: str) -> tuple[float, float, float]:
@@ -193,42 +232,6 @@ def fractions_of(split: str) -> tuple[float, float, float]:
     return train, valid, test
 
 
-def _trained_tokenizer(config: DataConfig, splits: dict[str, Split], cache: Path, say) -> Tokenizer:
-    (settings, learn_from), folder = _tokenizer_in_cache(config, splits, cache)
-    if not folder.is_dir():
-        say(f"training a {config.tokenizer} tokenizer")
-        tokenizer = text.train_tokenizer(texts=_pieces(splits, learn_from), **settings)
-        write_folder(folder, tokenizer.save)
-    return text.load_tokenizer(folder)
-
-
-def _tokenizer_in_cache(config: DataConfig, splits: dict[str, Split], cache: Path):
-    """Return how the tokenizer is trained, settings and names of splits, and where the cache keeps it."""
-    vocab_size = config.vocab_size
-    learn_from = ["train"]
-    if config.tokenizer == "sentencepiece":
-        vocab_size = vocab_size or DEFAULT_SENTENCEPIECE_VOCAB
-    elif splits["train"].rule != "the whole corpus":
-        # The alphabet is that of the whole corpus, as is customary for character models.
-        learn_from = list(splits)
-    settings = {
-        "name": config.tokenizer,
-        "vocab_size": vocab_size,
-        "normalization": config.normalize,
-        "model_type": config.sentencepiece_model,
-        "byte_fallback": config.byte_fallback,
-    }
-    sources = [splits[name].fingerprint() for name in learn_from]
-    folder = cache / "tokenizers" / _fingerprint({"settings": settings, "sources": sources})
-    return (settings, learn_from), folder
-
-
-def _pieces(splits: dict[str, Split], names: list[str]) -> Iterator[str]:
-    for name in names:
-        for document in splits[name].documents():
-            yield from document.pieces()
-
-
 def tokenized(
     split: Split, tokenizer: Tokenizer, cache: Path, say: Callable[[str], None] = lambda line: None
 ) -> TokenStore:
@@ -237,118 +240,60 @@ def tokenized(
     Memory does not grow with the size of the text.
     """
     folder = _store_in_cache(split, tokenizer, cache)
-    if not folder.is_dir():
+
+    def tokenize(path: Path) -> None:
         say(f"tokenizing {split.name}: {split.num_documents:,} documents, {split.num_bytes:,} bytes")
-        write_folder(folder, lambda path: _write_tokens(path, split, tokenizer))
-    return open_store(folder)
+        _write_tokens(path, split, tokenizer)
+
+    cached_folder(folder, tokenize, say)
+    return _open(folder)
 
 
 def _store_in_cache(split: Split, tokenizer: Tokenizer, cache: Path) -> Path:
-    fingerprint = _fingerprint({"split": split.fingerprint(), "tokenizer": tokenizer.fingerprint()})
+    fingerprint = fingerprint_of({"split": split.fingerprint(), "tokenizer": tokenizer.fingerprint()})
     return cache / "tokens" / fingerprint
 
 
 def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
+    separator = np.array([tokenizer.eod_id], dtype).tobytes()
     tokens = 1
     size = raw_size = words = characters = unknown = documents = 0
+    # Not `ndarray.tofile`, which loses the reason when the disk is full, and flushes the file each time.
     with open(folder / "tokens", "wb") as token_file, open(folder / "documents", "wb") as document_file:
-        np.array([tokenizer.eod_id], dtype).tofile(token_file)
+        token_file.write(separator)
         for document in split.documents():
             if documents:
-                np.array([tokenizer.eod_id], dtype).tofile(token_file)
+                token_file.write(separator)
                 tokens += 1
             documents += 1
-            np.array([tokens], np.int64).tofile(document_file)
-            for piece in document.pieces():
-                normal = tokenizer.normalize(piece)
-                ids = tokenizer.encode_array(normal)
-                ids.astype(dtype).tofile(token_file)
+            document_file.write(np.int64(tokens).tobytes())
+            within_word = False  # whether the piece before ended in the middle of a word
+            for piece, after in itertools.pairwise(itertools.chain(document.pieces(), [None])):
+                goes_on = after is not None and not piece.endswith("\n")
+                said = tokenizer.canonical(piece)
+                if goes_on:
+                    ids = np.array(tokenizer.encode_prompt(piece), np.int32)
+                    said = said.removesuffix("\n")
+                else:
+                    ids = tokenizer.encode_array(said)
+                token_file.write(ids.astype(dtype).tobytes())
                 tokens += len(ids)
                 raw_size += len(piece.encode())
-                size += len(normal.encode())
-                words += len(normal.split()) + normal.count("\n")
-                characters += len(normal)
-                unknown += int((ids == tokenizer.unknown_id).sum()) if tokenizer.unknown_id is not None else 0
+                size += len(said.encode())
+                words += count_words(said) + said.count("\n") - (within_word and not piece[0].isspace())
+                within_word = not piece[-1].isspace()
+                characters += len(said)
+                unknown += tokenizer.count_unknown(said, ids)
     if raw_size != split.num_bytes or documents != split.num_documents:
-        raise InputError(
-            f"{split.description.spec} has changed while it was read ({split.num_bytes:,} bytes before, "
-            f"{raw_size:,} now); start again when nobody writes to it"
-        )
+        raise changed(split.description.spec)
     counts = TextCounts(tokens - 1, size, words, characters, documents, unknown)
-    content = {"format": FORMAT, "dtype": dtype.name, "split": split.name, **dataclasses.asdict(counts)}
+    content = {"dtype": dtype.name, "split": split.name, "counts": dataclasses.asdict(counts)}
     (folder / "store.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def open_store(folder: Path) -> TokenStore:
-    """Map a token store into memory.
-
-    Raises:
-        InputError: the folder is no token store or is damaged; it can be deleted without loss.
-    """
-    try:
-        content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-        counts = TextCounts(**{field.name: content[field.name] for field in dataclasses.fields(TextCounts)})
-        tokens = np.memmap(folder / "tokens", np.dtype(content["dtype"]), "r")
-        documents = np.fromfile(folder / "documents", np.int64)
-        for found, written in ((tokens, counts.tokens + 1), (documents, counts.documents)):
-            if len(found) != written:
-                raise ValueError(f"{len(found):,} numbers where {written:,} were written")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"the token cache {folder} is damaged ({error}); delete that folder and start again"
-        ) from None
-    return TokenStore(tokens, documents, counts)
-
-
-def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder that is there whole or not at all.
-
-    Args:
-        folder: where it goes. If somebody else makes the same folder first, theirs stays.
-        fill: writes the files into the folder that it is given.
-
-    Raises:
-        InputError: the folder cannot be written, or the disk is full.
-    """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
-        try:
-            fill(temporary)
-            for path in [*temporary.iterdir(), temporary]:
-                _sync(path)
-            with contextlib.suppress(FileExistsError):
-                temporary.rename(folder)
-            _sync(folder.parent)
-        except OSError as error:
-            if not folder.is_dir():  # Else somebody was faster.
-                raise error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {error.filename or folder}: {error.strerror or error}; "
-            "free space there or choose another folder (--cache_dir for tokenized text)"
-        ) from None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sweep(folder: Path) -> None:
-    for path in folder.glob(".unfinished-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > SWEEP_AFTER_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _fingerprint(content: dict) -> str:
-    text = json.dumps({"format": FORMAT, **content}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def _open(folder: Path) -> TokenStore:
+    """Map the tokens of a folder that was checked into memory."""
+    content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+    tokens = np.memmap(folder / "tokens", np.dtype(content["dtype"]), "r")
+    return TokenStore(tokens, np.fromfile(folder / "documents", np.int64), TextCounts(**content["counts"]))

@@ -6,12 +6,13 @@ more than this:
 - `vocab_size`, and `model(tokens)` -> logits [B, T, V] for plain `compile`, `fit` and `summary`;
 - `initial_state(batch_size, length)`, `forward(inputs, state, draw)` -> features [B, T, D] and state, and
   `project(features)` -> logits;
+- `context_tokens`: how far a prediction looks back, None where that has no end;
 - `flops_per_token(length)` -> {part: FLOPs}: the matrix products of one token's forward pass in rows of `length`
   tokens, 2 FLOPs a multiply-add, by part of the network (its layers' names, or any others); 0 for a part without;
 - `activation_bytes(rows, length)`: what a forward and backward pass over `rows` x `length` tokens holds at its peak
-  besides weights, gradients and logits. Held against measurements by `scripts/benchmark.py preflight`.
+  besides weights, gradients and logits.
 """
 
-from lm_keras.models import lstm
+from lm_keras.models import lstm, ngram
 
-FAMILIES = {"lstm": lstm.build}
+FAMILIES = {"ngram": ngram.build, "lstm": lstm.build}

@@ -47,8 +47,13 @@ class LSTMLanguageModel(keras.Model):
         forget_bias, init_scale: see `lm_keras.layers.recurrent.LSTM`; `init_scale` also holds for the embedding
             and the output.
 
+    Attributes:
+        context_tokens: None: a prediction depends on all tokens before it.
+
     Reference: Zaremba, Sutskever and Vinyals (2014), sections 3 and 4.1.
     """
+
+    context_tokens = None
 
     def __init__(
         self,

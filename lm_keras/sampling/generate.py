@@ -46,6 +46,9 @@ class Sampler:
         model: a network: `forward(inputs, state)`, `project(features)`, `initial_state(batch_size, length)`.
         tokenizer: the tokenizer the model was trained with.
 
+    Attributes:
+        tokens_generated: by all calls so far.
+
     Raises:
         InputError: the model has fewer logits than the tokenizer has tokens.
 
@@ -60,6 +63,7 @@ class Sampler:
     def __init__(self, model: keras.Model, tokenizer):
         self._tokenizer = tokenizer
         self._loop = DecodeLoop(model, tokenizer.eod_id, _allowed_tokens(model, tokenizer))
+        self.tokens_generated = 0
 
     @property
     def traces(self) -> int:
@@ -124,19 +128,19 @@ class Sampler:
         Characters where the tokenizer has a token for each character, else whole words. The model reads the
         unknown token in their place, so a script should warn of them.
         """
-        unknown_id = self._tokenizer.unknown_id
         check_text("prompt", prompt)
+        tokenizer = self._tokenizer
 
         def is_unknown(text):
-            return unknown_id in self._tokenizer.encode(text)
+            return tokenizer.count_unknown(text, tokenizer.encode_array(text)) > 0
 
-        if unknown_id is None or not is_unknown(prompt):
+        if not is_unknown(prompt):
             return []
         # An unknown character may be white space: then no word shows it.
         words = [word for word in prompt.split() if is_unknown(word)]
         parts = []
         for word in words or filter(is_unknown, prompt):
-            spelled = len(self._tokenizer.encode(word)) == len(word)
+            spelled = len(tokenizer.encode_prompt(word)) == len(word)
             parts += filter(is_unknown, word) if spelled else [word]
         return list(dict.fromkeys(parts))
 
@@ -161,7 +165,9 @@ class Sampler:
                     "diverged, use an earlier checkpoint or train with a lower learning rate"
                 )
             for row, ids, values in zip(rows, tokens, scores):
+                before = len(row.ids)
                 row.extend(ids[ids != NOTHING].tolist(), values[ids != NOTHING].tolist())
+                self.tokens_generated += len(row.ids) - before
             carry = carry._replace(finished=tf.constant([bool(row.ended_by) for row in rows]))
             yield
 
@@ -170,7 +176,7 @@ class _Row:
     """One continuation as it grows: its tokens, its text, and what of its text is still held back."""
 
     def __init__(self, tokenizer, prompt: str, settings: SamplingSettings):
-        self.prompt_ids = [tokenizer.eod_id, *tokenizer.encode(prompt)]
+        self.prompt_ids = [tokenizer.eod_id, *tokenizer.encode_prompt(prompt)]
         self.ids: list[int] = []
         self.scores: list[float] = []
         self.pieces: list[str] = []
@@ -180,7 +186,7 @@ class _Row:
         self._max_new_tokens = settings.max_new_tokens
         self._stop = settings.stop
         self._held = ""
-        self._decoder = tokenizer.decoder()
+        self._decoder = tokenizer.decoder(before=prompt)
 
     def extend(self, ids: list[int], scores: list[float]) -> None:
         """Append generated tokens, up to the one that ends the text."""

@@ -4,25 +4,38 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lm_keras.errors import InputError, nearest
+from lm_keras.text.byte import ByteTokenizer
 from lm_keras.text.char import CharTokenizer
-from lm_keras.text.files import damaged, read_settings
+from lm_keras.text.code_points import count_words
+from lm_keras.text.files import SETTINGS_FILE, damaged, read_settings
 from lm_keras.text.normalization import FORMS, normalize
 from lm_keras.text.sentencepiece import SentencePieceTokenizer
 from lm_keras.text.tokenizer import Decoder, Tokenizer
+from lm_keras.text.word import WordTokenizer
 
 __all__ = [
     "FORMS",
     "TOKENIZERS",
+    "ByteTokenizer",
     "CharTokenizer",
     "Decoder",
     "SentencePieceTokenizer",
     "Tokenizer",
+    "WordTokenizer",
+    "count_words",
+    "find_tokenizer",
     "load_tokenizer",
     "normalize",
+    "saved_in",
     "train_tokenizer",
 ]
 
-TOKENIZERS = {"char": CharTokenizer, "sentencepiece": SentencePieceTokenizer}
+TOKENIZERS = {
+    "char": CharTokenizer,
+    "byte": ByteTokenizer,
+    "word": WordTokenizer,
+    "sentencepiece": SentencePieceTokenizer,
+}
 
 
 def train_tokenizer(
@@ -38,8 +51,9 @@ def train_tokenizer(
 
     Args:
         name: a key of `TOKENIZERS`.
-        texts: pieces of text, each cut after a line feed or at a document's end; read once.
-        vocab_size: whole size of the vocabulary; None means every character for `char`.
+        texts: pieces of text, each cut after a line feed or at a document's end; read once (`byte`: not at all).
+        vocab_size: whole size of the vocabulary (`word`: the largest); None means every character for `char`
+            and every word for `word`.
         normalization: name of the Unicode normalization form, `none` to leave text alone.
         model_type: `bpe` or `unigram`, for `sentencepiece`.
         byte_fallback: spell unknown characters in bytes, for `sentencepiece`.
@@ -52,18 +66,43 @@ def train_tokenizer(
         5
     """
     if name not in TOKENIZERS:
-        good = list(TOKENIZERS)
-        raise InputError(
-            f"unknown tokenizer {name!r}{nearest(name, good)}: expected one of {', '.join(good)}, "
-            "or a folder with a saved tokenizer"
-        )
-    if name == "char":
-        return CharTokenizer.train(texts, normalization, vocab_size)
+        raise _unknown(name)
+    if name == "byte":
+        return ByteTokenizer.train(normalization, vocab_size)
+    if name in ("char", "word"):
+        return TOKENIZERS[name].train(texts, normalization, vocab_size)
     if vocab_size is None:
         raise InputError("the sentencepiece tokenizer needs a vocab_size, for instance 8000")
     return SentencePieceTokenizer.train(
         texts, vocab_size, normalization=normalization, model_type=model_type, byte_fallback=byte_fallback
     )
+
+
+def find_tokenizer(name: str) -> Path | None:
+    """Return the folder of the saved tokenizer that a name means, or None for a key of `TOKENIZERS`.
+
+    A key wins over a folder of the same name: `char` is the kind, `./char` the folder.
+
+    Args:
+        name: a key, a folder that a tokenizer was saved to, or the folder of a run.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if name in TOKENIZERS:
+        return None
+    folder = saved_in(name)
+    if folder is None:
+        raise _unknown(name)
+    return folder
+
+
+def saved_in(folder: str | Path) -> Path | None:
+    """Return this folder if a tokenizer was saved to it, else its `tokenizer/`, as runs have it, else None."""
+    for place in (Path(folder), Path(folder) / "tokenizer"):
+        if (place / SETTINGS_FILE).is_file():
+            return place
+    return None
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
@@ -79,3 +118,12 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
             folder, f"unknown tokenizer {name!r}{nearest(name, good)} (known are {', '.join(good)})"
         )
     return TOKENIZERS[name].load(folder)
+
+
+def _unknown(name: str) -> InputError:
+    good = f"expected one of {', '.join(TOKENIZERS)}, or a folder with a saved tokenizer"
+    if Path(name).exists():
+        return InputError(
+            f"no tokenizer in {name!r}: {good}, which has {SETTINGS_FILE} or, in a run's folder, tokenizer/{SETTINGS_FILE}"
+        )
+    return InputError(f"unknown tokenizer {name!r}{nearest(name, list(TOKENIZERS))}: {good}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lm_keras.errors import InputError
+from lm_keras.text.code_points import code_points
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, write_settings
 from lm_keras.text.normalization import check_form, normalize
 from lm_keras.text.tokenizer import REPLACEMENT, Tokenizer
@@ -30,7 +31,7 @@ class CharTokenizer(Tokenizer):
     """
 
     name = "char"
-    unknown_id = 1
+    unknown_id = blank_id = 1
     lossless = False
 
     def __init__(self, characters: Iterable[str], normalization: str):
@@ -60,7 +61,7 @@ class CharTokenizer(Tokenizer):
         check_form(normalization)
         counts = np.zeros(NUM_CODE_POINTS, np.int64)
         for text in _joined(normalize(text, normalization) for text in texts):
-            found = np.bincount(_code_points(text))
+            found = np.bincount(code_points(text))
             counts[: len(found)] += found
         codes = np.flatnonzero(counts)
         if not len(codes):
@@ -78,7 +79,7 @@ class CharTokenizer(Tokenizer):
         return cls(map(chr, codes.tolist()), normalization)
 
     def _encode(self, text: str) -> np.ndarray:
-        return self._ids.take(_code_points(text), mode="clip")
+        return self._ids.take(code_points(text), mode="clip")
 
     def _files(self) -> dict[str, bytes]:
         settings = {
@@ -99,13 +100,6 @@ class CharTokenizer(Tokenizer):
         if any(0xD800 <= code < 0xE000 for code in codes):
             raise damaged(folder, "the field 'characters' has a lone surrogate")
         return cls(characters, settings["normalization"])
-
-
-def _code_points(text: str) -> np.ndarray:
-    """Return the code points of a text [T]; uint8 for ASCII, where that is several times faster."""
-    if text.isascii():
-        return np.frombuffer(text.encode("ascii"), np.uint8)
-    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
 
 
 def _joined(texts: Iterable[str]) -> Iterator[str]:

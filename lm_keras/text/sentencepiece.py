@@ -2,14 +2,18 @@
 
 import hashlib
 import io
+import itertools
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import sentencepiece as library
+from sentencepiece import sentencepiece_model_pb2
 
 from lm_keras.errors import InputError, nearest
+from lm_keras.text.code_points import code_points
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_bytes, write_settings
 from lm_keras.text.normalization import check_form, normalize
 from lm_keras.text.tokenizer import REPLACEMENT, Tokenizer
@@ -28,7 +32,9 @@ EOD_PIECE, UNKNOWN_PIECE, NEWLINE_PIECE = "\u2585eod", "\u2585unk", "\u2585newli
 EOD_ID, UNKNOWN_ID, NEWLINE_ID, FIRST_BYTE_ID = 0, 1, 2, 3
 
 MAX_LINE_CHARACTERS = 4096  # longer lines are cut for the trainer, which would drop them
-MAX_TRAINING_CHARACTERS = 2**26  # from a larger corpus the trainer gets evenly spaced lines
+MAX_ENCODED_CHARACTERS = 2**16  # longer lines are cut, because the library takes 300 bytes a character
+MAX_TRAINING_CHARACTERS = 2**24  # from a larger corpus the trainer gets evenly spaced lines, in 0.7 GB
+COUNTED_LINES = 2**14  # lines whose characters are counted at once
 TRAINING_THREADS = 16  # the unigram model depends on it in the last digits, so it is never the machine's own
 
 
@@ -52,6 +58,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     name = "sentencepiece"
     eod_id = EOD_ID
+    blank_id = UNKNOWN_ID
 
     def __init__(self, model: bytes, normalization: str):
         """Take a serialized sentencepiece model that `train` made.
@@ -73,7 +80,7 @@ class SentencePieceTokenizer(Tokenizer):
         self.lossless = self.byte_fallback
         self.unknown_id = None if self.byte_fallback else UNKNOWN_ID
         mark = [FIRST_BYTE_ID + byte for byte in SPACE_MARK.encode()] if self.byte_fallback else [UNKNOWN_ID]
-        self._separator_ids = {"\n": [NEWLINE_ID], SPACE_MARK: mark}
+        self._separator_ids = {"\n": [NEWLINE_ID], SPACE_MARK: mark, "": []}
 
     @classmethod
     def train(
@@ -89,14 +96,16 @@ class SentencePieceTokenizer(Tokenizer):
         """Learn the pieces from a corpus. The same texts and settings give the same model.
 
         Args:
-            texts: the corpus in pieces, cut after line feeds; read once. Of more than 2^26 characters every
+            texts: the corpus in pieces, cut after line feeds; read once. Of more than 2^24 characters every
                 second, fourth, ... line is used.
             vocab_size: whole size: end of document, unknown, newline, bytes and pieces.
             normalization: name of the Unicode normalization form.
             model_type: `bpe` or `unigram`.
             byte_fallback: spell unknown characters in bytes.
             character_coverage: share of the corpus whose characters get a piece of their own, 0.98 to 1.
-                None means 0.9995 with byte fallback and 1 without.
+                None means 1 without byte fallback and 0.9995 with it; but of a text with more characters than
+                pieces, such as a Chinese one, the rarest are then spelled in bytes and every second piece is
+                left for more than a character.
 
         Raises:
             InputError: a setting is wrong, the corpus is empty, or it allows no vocabulary of that size.
@@ -108,6 +117,7 @@ class SentencePieceTokenizer(Tokenizer):
             )
         if not 0 < vocab_size < 2**31:
             raise InputError(f"vocab_size is {vocab_size}: expected a number of pieces above 0, such as 8000")
+        room = 0 if character_coverage or not byte_fallback else vocab_size - FIRST_BYTE_ID - 256
         if character_coverage is None:
             character_coverage = 0.9995 if byte_fallback else 1.0
         if not 0.98 <= character_coverage <= 1.0:
@@ -115,6 +125,8 @@ class SentencePieceTokenizer(Tokenizer):
         lines = _thinned(_training_lines(texts, normalization))
         if not lines:
             raise InputError("no text to train a tokenizer on: expected a corpus with at least one character")
+        if room > 0 and (rare := _rare_characters(lines, room)):
+            lines, character_coverage = _cut_at(lines, rare), 1.0
         model = io.BytesIO()
         try:
             library.SentencePieceTrainer.train(
@@ -143,8 +155,20 @@ class SentencePieceTokenizer(Tokenizer):
             raise _explained(str(error), vocab_size, byte_fallback) from None
         return cls(model.getvalue(), normalization)
 
+    def settings(self) -> dict[str, str | int | bool]:
+        """Return the settings that made this tokenizer what it is, by the names of their flags."""
+        proto = sentencepiece_model_pb2.ModelProto.FromString(self._model)
+        model_type = proto.trainer_spec.DESCRIPTOR.enum_types_by_name["ModelType"].values_by_number
+        return {
+            **super().settings(),
+            "sentencepiece_model": model_type[proto.trainer_spec.model_type].name.lower(),
+            "byte_fallback": self.byte_fallback,
+        }
+
     def _encode(self, text: str) -> np.ndarray:
         parts = SEPARATORS.split(text)  # text, separator, text, ..., text
+        if len(text) > MAX_ENCODED_CHARACTERS:
+            parts = list(itertools.chain.from_iterable(map(_cut_line, parts)))
         encoded = self._processor.encode(parts[::2], out_type=int)
         ids = encoded[0]
         for separator, following in zip(parts[1::2], encoded[1:]):
@@ -170,6 +194,22 @@ class SentencePieceTokenizer(Tokenizer):
         if tokenizer.vocab_size != field(folder, settings, "vocab_size", int):
             raise damaged(folder, f"{MODEL_FILE} beside it has {tokenizer.vocab_size} pieces")
         return tokenizer
+
+
+def _cut_line(line: str) -> Iterator[str]:
+    """Yield a line with empty separators in it where it is too long.
+
+    A piece that was learnt here has blanks at its beginning only, so a cut before blanks changes no token.
+    """
+    start = 0
+    while len(line) - start > MAX_ENCODED_CHARACTERS:
+        end = start + MAX_ENCODED_CHARACTERS
+        before = line[start : line.rfind(" ", start, end) + 1].rstrip(" ")
+        end = start + len(before) if before else end
+        yield line[start:end]
+        yield ""
+        start = end
+    yield line[start:]
 
 
 def _training_lines(texts: Iterable[str], normalization: str) -> Iterator[str]:
@@ -198,6 +238,24 @@ def _thinned(lines: Iterable[str]) -> list[str]:
     return kept
 
 
+def _rare_characters(lines: list[str], room: int) -> list[str]:
+    """Return the characters beyond the room / 2 most frequent ones; none if there is room for all."""
+    counts = np.zeros(sys.maxunicode + 1, np.int64)
+    for start in range(0, len(lines), COUNTED_LINES):
+        found = np.bincount(code_points("".join(lines[start : start + COUNTED_LINES])))
+        counts[: len(found)] += found
+    codes = np.flatnonzero(counts)
+    if len(codes) <= room:
+        return []
+    return [chr(code) for code in codes[np.argsort(-counts[codes], kind="stable")][room // 2 :].tolist()]
+
+
+def _cut_at(lines: list[str], characters: list[str]) -> list[str]:
+    """Cut lines where one of the characters stands, so that the trainer does not see it."""
+    cuts = str.maketrans(dict.fromkeys(characters, "\n"))
+    return [part for line in lines for part in line.translate(cuts).split("\n")]
+
+
 def _explained(message: str, vocab_size: int, byte_fallback: bool) -> InputError:
     """Turn the trainer's complaint into one line with the remedy."""
     if largest := re.search(r"Vocabulary size too high.*<= (\d+)", message):
@@ -209,7 +267,7 @@ def _explained(message: str, vocab_size: int, byte_fallback: bool) -> InputError
         bytes_too = " the 256 bytes," if byte_fallback else ""
         return InputError(
             f"vocab_size is {vocab_size}, but{bytes_too} the special tokens and the characters of this corpus "
-            f"need {smallest[1]}: set vocab_size to {smallest[1]} or more, or lower character_coverage"
+            f"need {smallest[1]}: set vocab_size to {smallest[1]} or more"
         )
     return InputError(f"sentencepiece could not train a vocabulary of {vocab_size}: {message}")
 

@@ -41,9 +41,10 @@ class Tokenizer(abc.ABC):
     r"""A map between strings and lists of token ids.
 
     Contract: `encode(a + b) == encode(a) + encode(b)` whenever `a` ends with a line feed, so a document may
-    be encoded in pieces. A special token's name, such as `<unk>`, in a text is ordinary text. `decode` is
-    the UTF-8 reading of the tokens' bytes, so `decode(encode(x)) == normalize(x)` for every string of
-    Unicode scalar values if `lossless`, and for every `x` whose encoding has no `unknown_id` otherwise.
+    be encoded in pieces. `decode(encode(x)) == canonical(x)` for every string of Unicode scalar values if
+    `lossless`, and for every `x` in which nothing is unknown otherwise; but for the word tokenizer, which does
+    not keep white space, `canonical` is `normalize`, a special token's name in a text is ordinary text,
+    and `decode` is the UTF-8 reading of the tokens' bytes.
 
     Attributes:
         name: the key in `lm_keras.text.TOKENIZERS`.
@@ -51,13 +52,18 @@ class Tokenizer(abc.ABC):
         normalization: name of the Unicode normalization that `encode` applies first.
         eod_id: end of a document, also the context that a document starts from; `encode` never yields it.
         unknown_id: the id of what the vocabulary lacks, or None if that cannot occur.
+        blank_id: a token that says nothing of the text, for blank noise, or None: the unknown one, in a
+            vocabulary that holds it, also where no text ever becomes unknown.
         lossless: whether the round trip holds for every string of Unicode scalar values.
+        warning: what speaks against this kind of tokenizer for the text it was learnt from, or None.
     """
 
     name: str
     eod_id: int = 0
     unknown_id: int | None = None
+    blank_id: int | None = None
     lossless: bool = False
+    warning: str | None = None
 
     def __init__(self, normalization: str, token_bytes: list[bytes]):
         """Keep the normalization's name and the UTF-8 bytes of every token, by id."""
@@ -81,6 +87,10 @@ class Tokenizer(abc.ABC):
     def normalize(self, text: str) -> str:
         """Return `text` in this tokenizer's normalization form."""
         return normal_forms.normalize(text, self.normalization)
+
+    def canonical(self, text: str) -> str:
+        """Return what the tokens of a text say, which `decode` gives back where nothing is unknown."""
+        return self.normalize(text)
 
     def encode_array(self, text: str) -> np.ndarray:
         """Normalize and encode a text.
@@ -108,6 +118,18 @@ class Tokenizer(abc.ABC):
         """Normalize and encode a text to a list of ids; see `encode_array`."""
         return self.encode_array(text).tolist()
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """Return the ids of a text that goes on after its last character."""
+        return self.encode(text)
+
+    def count_unknown(self, text: str, ids: np.ndarray) -> int:
+        """Return how many of the ids [T] of a text stand for something that the vocabulary lacks."""
+        return 0 if self.unknown_id is None else int(np.count_nonzero(ids == self.unknown_id))
+
+    def settings(self) -> dict[str, str | int | bool]:
+        """Return the settings that made this tokenizer what it is, by the names of their flags."""
+        return {"vocab_size": self.vocab_size, "normalize": self.normalization}
+
     def token_bytes(self, token_id: int) -> bytes:
         """Return the UTF-8 bytes a token stands for: none for end-of-document, U+FFFD for unknown.
 
@@ -124,10 +146,15 @@ class Tokenizer(abc.ABC):
         Raises:
             InputError: an id is not in the vocabulary.
         """
-        return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
+        decoder = self.decoder()
+        return decoder.push(ids) + decoder.finish()
 
-    def decoder(self) -> Decoder:
-        """Return an incremental decoder for ids that arrive one by one."""
+    def decoder(self, before: str = "") -> Decoder:
+        """Return an incremental decoder for ids that arrive one by one.
+
+        Args:
+            before: the text that the ids continue.
+        """
         return Decoder(self)
 
     def label(self, token_id: int) -> str:

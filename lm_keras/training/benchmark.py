@@ -3,7 +3,6 @@
 import gzip
 import lzma
 import math
-import os
 import statistics
 import tempfile
 import time
@@ -17,6 +16,7 @@ from lm_keras.data.order import StreamOrder, WindowOrder
 from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import prepare
 from lm_keras.errors import InputError
+from lm_keras.training.environment import machine
 
 FEED_TOKENS = 50_000_000
 
@@ -89,7 +89,7 @@ def baselines(run_dir: str, split: str) -> Iterator[dict]:
     if split not in data.splits:
         raise InputError(f"split {split!r} is absent in {run_dir}; it has {', '.join(data.splits)}")
     store, train = data.splits[split], data.splits["train"]
-    counts = np.bincount(train.tokens[1:], minlength=data.tokenizer.vocab_size) + 1.0
+    counts = train.frequencies(data.tokenizer.vocab_size) + 1.0
     nats = -np.log(counts / counts.sum())[store.tokens[1:]].sum()
     text, before = (data.tokenizer.decode(part.tokens[1:].tolist()).encode() for part in (store, train))
     best = {"format": lzma.FORMAT_XZ, "preset": 9}
@@ -105,18 +105,3 @@ def baselines(run_dir: str, split: str) -> Iterator[dict]:
             "split": split,
             "bits_per_byte": round(8 * float(size) / store.counts.bytes, 3),
         }
-
-
-def machine() -> str:
-    """Return the processor and how many of its cores this process may use."""
-    name = "processor not known"
-    path = Path("/proc/cpuinfo")
-    if path.exists():
-        names = [
-            line.split(":", 1)[1].strip()
-            for line in path.read_text(encoding="utf-8").splitlines()
-            if line.startswith("model name")
-        ]
-        name = names[0] if names else name
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"

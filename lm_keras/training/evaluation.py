@@ -17,8 +17,10 @@ class Evaluator:
     """Scores splits with one compiled function.
 
     Args:
-        model: a network with `forward`, `project`, `initial_state` and `vocab_size`.
-        batching: `stream` carries the state through the split; `window` begins anew in each window.
+        model: a network with `forward`, `project`, `initial_state`, `vocab_size` and `context_tokens`.
+        batching: `stream` carries the state through the split; `window` begins anew in each window. A network
+            that looks back `context_tokens` tokens has its state carried in any case: every target then has
+            exactly the context of one pass, which no window gives its first ones.
         sequence_length: length of the windows.
         stride: targets that a window scores, the last ones; None for all. Given, it also makes windows of
             a model that was trained on streams.
@@ -26,7 +28,8 @@ class Evaluator:
 
     def __init__(self, model: keras.Model, batching: str, sequence_length: int, stride: int | None = None):
         self._model = model
-        self._windows = batching == "window" or stride is not None
+        bounded = model.context_tokens is not None
+        self._windows = stride is not None or (batching == "window" and not bounded)
         self._length = sequence_length
         self._stride = stride or sequence_length
         self._block = tf.function(self._score_block, reduce_retracing=True)
@@ -44,7 +47,7 @@ class Evaluator:
             rows = max(1, min(32, places // self._length))
             blocks = scoring.windows(store.tokens, self._length, self._stride, rows)
         else:
-            blocks = scoring.streams(store.tokens, places)
+            blocks = scoring.streams(store.tokens, store.documents, places)
         nats, correct, tokens, state = 0.0, 0, 0, None
         for block in blocks:
             if state is None:
@@ -64,7 +67,7 @@ class Evaluator:
             "unknown": counts.unknown,
             **measures(nats, tokens, counts),
             "accuracy": finite(correct / tokens) if tokens else None,
-            "context": self._length if self._windows else None,
+            "context": self._length if self._windows else self._model.context_tokens,
             "stride": self._stride if self._windows else None,
         }
 

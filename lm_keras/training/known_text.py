@@ -10,7 +10,6 @@ from lm_keras import text
 from lm_keras.config import DataConfig
 from lm_keras.corpora.documents import PIECE_BYTES
 from lm_keras.data.store import (
-    DEFAULT_SENTENCEPIECE_VOCAB,
     DividedText,
     PreparedData,
     TextCounts,
@@ -19,6 +18,7 @@ from lm_keras.data.store import (
     is_prepared,
     prepare,
 )
+from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.text.tokenizer import Tokenizer
 
 PREPARED_AT_ONCE_BYTES = 20_000_000
@@ -62,19 +62,17 @@ def read_text(config: DataConfig, tokenizer: Tokenizer | None, say: Callable[[st
     if divided.bytes <= PREPARED_AT_ONCE_BYTES or is_prepared(config, divided, tokenizer):
         data = prepare(config, tokenizer, say, divided)
         return Text(data.tokenizer.vocab_size, data, divided.bytes)
+    tokenizer = tokenizer or saved_tokenizer(config)
     vocab_size = tokenizer.vocab_size if tokenizer else _expected_vocab_size(config, divided)
     return Text(vocab_size, None, divided.bytes)
 
 
 def _expected_vocab_size(config: DataConfig, divided: DividedText) -> int:
-    if config.vocab_size:
-        return config.vocab_size
-    if config.tokenizer == "sentencepiece":
-        return DEFAULT_SENTENCEPIECE_VOCAB
+    settings = config.tokenizer_settings()
+    if settings["vocab_size"]:
+        return settings["vocab_size"]
     pieces = itertools.chain.from_iterable(
         document.pieces() for document in divided.splits["train"].documents()
     )
     beginning = itertools.islice(pieces, PREPARED_AT_ONCE_BYTES // PIECE_BYTES)
-    return text.train_tokenizer(
-        config.tokenizer, beginning, vocab_size=None, normalization=config.normalize
-    ).vocab_size
+    return text.train_tokenizer(config.tokenizer, beginning, **settings).vocab_size

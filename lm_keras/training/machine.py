@@ -18,7 +18,7 @@ def free_memory() -> int | None:
     """Return how much main memory this process may still take, in bytes; None where the system does not say."""
     free = []
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").split("\n")
         free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
         group = Path("/sys/fs/cgroup")
         limit = (group / "memory.max").read_text(encoding="utf-8").strip()
@@ -72,7 +72,7 @@ class MemoryMeter:
     def _read(self, of_gpu: str, of_process: str) -> int:
         if self._gpu:
             return tf.config.experimental.get_memory_info("GPU:0")[of_gpu]
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").split("\n")
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(of_process))
 
 

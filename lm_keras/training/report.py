@@ -40,15 +40,25 @@ def show(folder: Path, results: dict) -> None:
     if best is not None and best != results["step"]:
         say(f"validation was best at step {best:,}; use those weights with --checkpoint=best")
     say("next:")
-    programs = Path(sys.executable).parent
-    if programs.is_relative_to(Path.cwd()):
-        programs = programs.relative_to(Path.cwd())
+    python, tensorboard = (
+        _command(Path(sys.executable).with_name(name)) for name in ("python", "tensorboard")
+    )
+    scripts = Path(sys.argv[0]).absolute().parent
+    sample_script, evaluate_script = (
+        _command(scripts / name if (scripts / name).exists() else Path("scripts") / name)
+        for name in ("sample.py", "evaluate.py")
+    )
     run_dir, prompt = shlex.quote(str(folder)), shlex.quote(sample["prompt"])
-    say(f"  {programs / 'python'} scripts/sample.py --run_dir={run_dir} --prompt={prompt}")
+    say(f"  {python} {sample_script} --run_dir={run_dir} --prompt={prompt}")
     if results["splits"]:
         options = f"--split={next(iter(results['splits']))}" + ("" if best is None else " --checkpoint=best")
-        say(f"  {programs / 'python'} scripts/evaluate.py --run_dir={run_dir} {options}")
-    say(f"  {programs / 'tensorboard'} --logdir={run_dir}")
+        say(f"  {python} {evaluate_script} --run_dir={run_dir} {options}")
+    say(f"  {tensorboard} --logdir={run_dir}")
+
+
+def _command(path: Path) -> str:
+    """Return a path as a shell takes it, from the current folder on if it lies below it."""
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
 
 
 def _number(value: float | None, form: str) -> str:
@@ -72,15 +82,17 @@ def model_card(config: Config, data: dict) -> str:
         f"{values['tokens']:,} | {values['bytes']:,} | `{values['fingerprint'][:16]}` |"
         for name, values in data["splits"].items()
     )
+    citations = dict.fromkeys(values["citation"] for values in data["splits"].values() if values["citation"])
+    cited = "".join(f"\nThe text is to be cited as:\n\n```\n{citation}\n```\n" for citation in citations)
     return f"""# A language model trained with lm_keras
 
-Family `{config.model.model}`, tokenizer `{config.data.tokenizer}` with {data["vocab_size"]:,} tokens, {data["total_steps"]:,} steps.
+Family `{config.model.model}`, tokenizer `{data["tokenizer"]["kind"]}` with {data["vocab_size"]:,} tokens, {data["total_steps"]:,} steps.
 All settings are in `flags.txt`, which is a flagfile; results are in `results.json` once the run is finished.
 
 | split | corpus | licence | documents | tokens | bytes | fingerprint |
 |---|---|---|---|---|---|---|
 {splits}
-
+{cited}
 The model repeats what its text holds, mistakes and biases included, and says nothing of what is true.
 Read it with `lm_keras.load(folder)`, `scripts/sample.py` or `scripts/evaluate.py`.
 """

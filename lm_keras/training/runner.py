@@ -5,6 +5,7 @@ import dataclasses
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lm_keras import callbacks, flags, optimizers, schedules
@@ -12,15 +13,26 @@ from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints.run_folder import RunFolder, differences, truncate_lines_after
 from lm_keras.checkpoints.state import Checkpoints
-from lm_keras.config import Config, RunOptions
+from lm_keras.config import Config, LearningConfig, RunOptions, profiled_steps
 from lm_keras.data import order as orders
 from lm_keras.data.store import PreparedData, TokenStore, prepare
 from lm_keras.errors import InputError
+from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
 from lm_keras.sampling.generate import Sampler
-from lm_keras.training import distribution, known_text, machine, preflight, report, trial
+from lm_keras.text.tokenizer import Tokenizer
+from lm_keras.training import (
+    distribution,
+    environment,
+    known_text,
+    machine,
+    preflight,
+    report,
+    trial,
+)
 from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.trainer import Trainer
+from lm_keras.training.weights import Origin, all_damaged
 
 
 def train(config: Config, options: RunOptions) -> int:
@@ -41,12 +53,13 @@ def train(config: Config, options: RunOptions) -> int:
             report.show(folder.path, folder.results)
             return 0
         devices = _devices(config)
-        data = prepare(config.data, folder.tokenizer() if folder.exists else None, report.say)
-        _check_splits(config, data)
+        origin = Origin.of(config, folder, report.say)
+        data = prepare(config.data, _tokenizer(folder, origin), report.say)
+        _check_data(config, data)
         total_steps = _total_steps(config, data)
         _begin(folder, config, options, data, total_steps)
         with _enough_memory():
-            return _Run(config, folder, devices, data, total_steps).carry_out()
+            return _Run(config, folder, devices, data, total_steps, origin).carry_out()
 
 
 def _dry_run(config: Config, folder: RunFolder) -> int:
@@ -56,11 +69,12 @@ def _dry_run(config: Config, folder: RunFolder) -> int:
     """
     folder.check()
     devices = _devices(config)
-    text = known_text.read_text(config.data, folder.tokenizer() if folder.exists else None, report.say)
+    tokenizer = _tokenizer(folder, Origin.of(config, folder, report.say))
+    text = known_text.read_text(config.data, tokenizer, report.say)
     batches, data = config.batches, text.data
     total_steps = batches.steps
     if data:
-        _check_splits(config, data)
+        _check_data(config, data)
         total_steps = _total_steps(config, data)
         if folder.exists:
             _check_same_run(folder, data, total_steps)
@@ -88,6 +102,13 @@ def _dry_run(config: Config, folder: RunFolder) -> int:
     return 0
 
 
+def _tokenizer(folder: RunFolder, origin: Origin | None) -> Tokenizer | None:
+    """Return the tokenizer that a run has already, or takes over with the weights that it begins with."""
+    if folder.exists:
+        return folder.tokenizer()
+    return origin.tokenizer if origin else None
+
+
 def _devices(config: Config) -> distribution.Devices:
     devices = distribution.set_up(config)
     report.say(f"devices: {devices.description}")
@@ -101,7 +122,7 @@ def _enough_memory():
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        reason = str(error).strip().splitlines()[0][:120]
+        reason = str(error).strip().split("\n")[0][:120]
         raise InputError(
             f"the memory of the device is not enough ({reason}); take a smaller --batch_size or network, "
             "or more --micro_batches"
@@ -123,6 +144,9 @@ def _schedules(config: Config, total_steps: int) -> list[ScheduleCallback]:
     if config.model.dropout:
         curve = schedules.build(learning.dropout_schedule, total_steps)
         listed.append(callbacks.DropoutSchedule(config.model.dropout, curve))
+    if learning.token_noise:
+        curve = schedules.build(learning.token_noise_schedule, total_steps)
+        listed.append(callbacks.TokenNoiseSchedule(learning.token_noise, curve))
     return listed
 
 
@@ -171,8 +195,13 @@ def _total_steps(config: Config, data: PreparedData) -> int:
     return (batches.epochs or 1) * order.steps_per_epoch
 
 
-def _check_splits(config: Config, data: PreparedData) -> None:
+def _check_data(config: Config, data: PreparedData) -> None:
     learning = config.learning
+    if learning.token_noise and learning.token_noise_kind == "blank" and data.tokenizer.blank_id is None:
+        raise InputError(
+            f"--token_noise_kind=blank needs a token that says nothing, and --tokenizer={data.tokenizer.name} has "
+            "none; use --token_noise_kind=unigram"
+        )
     needs = (
         [f"--early_stopping_evals={learning.early_stopping_evals}"] if learning.early_stopping_evals else []
     )
@@ -213,6 +242,11 @@ def _begin(
 def _check_same_run(folder: RunFolder, data: PreparedData, total_steps: int) -> int:
     """Return how many steps the run had before; its text must be the same, and it may not become shorter."""
     before = folder.read_data()
+    if data.report["tokenizer"] != before["tokenizer"]:
+        raise InputError(
+            f"the tokenizer in {folder.path / 'tokenizer'} is not the one with which the run began; "
+            "restore it from a copy, or begin a new run with another --run_dir"
+        )
     for name, split in data.report["splits"].items():
         if split["fingerprint"] != before["splits"].get(name, {}).get("fingerprint"):
             raise InputError(
@@ -237,8 +271,10 @@ class _Run:
         devices: distribution.Devices,
         data: PreparedData,
         total_steps: int,
+        origin: Origin | None,
     ):
         self.config, self.folder, self.data, self.total_steps = config, folder, data, total_steps
+        self.devices, self.origin = devices, origin
         with devices.strategy.scope():
             self.model = _network(config, data.tokenizer.vocab_size)
         self.evaluator = Evaluator(self.model, config.batching, config.batches.sequence_length)
@@ -252,6 +288,7 @@ class _Run:
             total_steps,
             self._validate if "valid" in data.splits else None,
             self.progress.say,
+            _noise(config.learning, data) if config.learning.token_noise else None,
         )
         self.checkpoints = folder.checkpoints(config.running.keep_checkpoints, report.say)
         # Not `count_params`, which also counts the rates and seeds of dropout layers.
@@ -261,6 +298,7 @@ class _Run:
     def carry_out(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
         self._restore()
+        self.folder.add_life(environment.of_this_process(self.devices.description, self.trainer.step))
         if self.trainer.step < self.total_steps:
             running, tenth = self.config.running, max(1, self.total_steps // 10)
             eval_every = running.evaluation_interval(self.total_steps)
@@ -283,39 +321,64 @@ class _Run:
 
     def _restore(self) -> None:
         folder, step = self.folder, _newest(self.checkpoints)
-        truncate_lines_after(folder.path / "metrics.jsonl", step or 0)
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            truncate_lines_after(folder.path / name, step or 0)
         forget_after(folder.path / "events", step or 0)
         if step is not None:
             self.checkpoints.restore(step, self.trainer.tensors())
             self.trainer.restore(step, self.checkpoints.progress(step))
             report.say(f"going on from step {step:,} of {self.total_steps:,}")
+        elif self.origin:
+            self.origin.give(self.model)
+            report.say(
+                f"beginning with the weights of {self.origin.folder.path} at step {self.origin.step:,}"
+            )
 
     def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
         config, path = self.config, self.folder.path
         learning, running = config.learning, config.running
-        tensorboard = callbacks.TensorBoard(
-            path / "events", running.log_every, (path / "flags.txt").read_text(encoding="utf-8")
+        self.tensorboard = callbacks.TensorBoard(
+            path / "events",
+            running.log_every,
+            (path / "flags.txt").read_text(encoding="utf-8"),
+            config.flat(),
         )
         listed: list[keras.callbacks.Callback] = [*_schedules(config, self.total_steps)]
+        if steps := profiled_steps(running.profile_steps):
+            listed.append(callbacks.Profile(path / "events" / "train", *steps, self.progress.say))
         if plateau := schedules.plateau_of(learning.learning_rate_schedule):
             listed.append(callbacks.PlateauDecay(plateau, learning.learning_rate))
         if learning.early_stopping_evals:
             listed.append(callbacks.EarlyStopping(learning.early_stopping_evals))
         listed += [
             callbacks.MetricsFile(path / "metrics.jsonl", running.log_every),
-            tensorboard,
+            self.tensorboard,
             callbacks.TextSamples(
                 self.data.tokenizer,
-                [running.sample_prompt],
+                running.sample_prompt.split("|"),
                 running.sample_every or eval_every,
-                tensorboard.text,
+                self._show_samples,
             ),
             self.progress,
+        ]
+        if running.histogram_every:
+            listed.append(callbacks.Histograms(running.histogram_every, self.tensorboard.histograms))
+        if running.projector:
+            tokens = self.data.splits["train"].tokens[1:]
+            listed.append(
+                callbacks.Projector(path / "events" / "train", self.data.tokenizer, tokens, checkpoint_every)
+            )
+        listed.append(
             callbacks.Checkpoint(
                 self.checkpoints, checkpoint_every, self.trainer.tensors, self.trainer.progress
-            ),
-        ]
+            )
+        )
         return listed
+
+    def _show_samples(self, step: int, samples: dict[str, str]) -> None:
+        self.tensorboard.text(step, samples)
+        for prompt, continuation in samples.items():
+            self.folder.append_line("samples.jsonl", {"step": step, "prompt": prompt, "text": continuation})
 
     def _validate(self, step: int) -> dict:
         self.validated = self.evaluator(self.data.splits["valid"], "valid", step)
@@ -329,7 +392,7 @@ class _Run:
     def _results(self) -> dict:
         step = self.trainer.step
         held_out = {name: store for name, store in self.data.splits.items() if name != "train"}
-        prompt = self.config.running.sample_prompt
+        prompt = self.config.running.sample_prompt.split("|")[0]
         settings = {"max_new_tokens": 200, "temperature": 0.8, "seed": 1}
         return {
             "step": step,
@@ -344,53 +407,16 @@ class _Run:
         }
 
 
+def _noise(learning: LearningConfig, data: PreparedData) -> TokenNoise:
+    vocab_size = data.tokenizer.vocab_size
+    if learning.token_noise_kind == "unigram":
+        return TokenNoise(learning.token_noise, data.splits["train"].frequencies(vocab_size))
+    return TokenNoise(learning.token_noise, np.arange(vocab_size) == data.tokenizer.blank_id)
+
+
 def _newest(checkpoints: Checkpoints) -> int | None:
     """Return the step of the newest checkpoint that is whole, or None where there is none at all."""
     step = checkpoints.newest()
     if step is None and checkpoints.steps():
-        raise _all_damaged(checkpoints)
+        raise all_damaged(checkpoints)
     return step
-
-
-def _all_damaged(checkpoints: Checkpoints) -> InputError:
-    return InputError(
-        f"every checkpoint in {checkpoints.folder} is damaged; restore one from a copy, "
-        "or begin a new run with another --run_dir"
-    )
-
-
-def restore_for_reading(folder: RunFolder, checkpoint: str, warn) -> tuple[keras.Model, int]:
-    """Build the network of a run and read its weights.
-
-    Args:
-        folder: the run.
-        checkpoint: `last` or `best`.
-        warn: called with one line when a checkpoint is damaged.
-
-    Returns:
-        The network and the step of its weights.
-
-    Raises:
-        InputError: there is no such checkpoint.
-    """
-    config, tokenizer = folder.config(), folder.tokenizer()
-    checkpoints: Checkpoints = folder.checkpoints(warn=warn)
-    if checkpoint == "best":
-        step = checkpoints.best()
-        for damaged in filter(checkpoints.problem, checkpoints.steps()):
-            warn(
-                f"the checkpoint of step {damaged:,} is damaged ({checkpoints.problem(damaged)}); "
-                "using the best of the others"
-            )
-    else:
-        step = checkpoints.newest()
-    if step is None and checkpoints.steps() and all(map(checkpoints.problem, checkpoints.steps())):
-        raise _all_damaged(checkpoints)
-    if step is None:
-        raise InputError(
-            f"the run in {folder.path} has no {'validated ' if checkpoint == 'best' else ''}checkpoint yet; "
-            "go on training it first"
-        )
-    model = FAMILIES[config.model.model](config, tokenizer.vocab_size)
-    checkpoints.restore(step, {"model": model.variables}, everything=False)
-    return model, step

@@ -18,6 +18,7 @@ from lm_keras.data import order as orders
 from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
+from lm_keras.layers import TokenNoise
 from lm_keras.objectives.metrics import finite, measures
 from lm_keras.training.step import VALUES, TrainingStep
 
@@ -31,6 +32,7 @@ class Meter:
     weight: float = 0.0
     gradient_norm: float = 0.0
     data_wait: float = 0.0
+    skipped: float = 0.0
     steps: int = 0
     timed_tokens: float = 0.0
     timed_seconds: float = 0.0
@@ -39,7 +41,7 @@ class Meter:
         """Add some steps.
 
         Args:
-            values: [steps, 5], columns as `VALUES` names them.
+            values: [steps, 6], columns as `VALUES` names them.
             seconds: what they took, or None if that includes compiling.
         """
         totals = dict(zip(VALUES, values.sum(axis=0, dtype=np.float64).tolist()))
@@ -62,6 +64,7 @@ class Trainer:
         total_steps: length of the run.
         evaluate: returns the validation results at a step, or None if there is no validation text.
         say: called with a line that a person should read.
+        noise: replaces tokens before the network reads them; None for none.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Trainer:
         total_steps: int,
         evaluate: Callable[[int], dict] | None,
         say: Callable[[str], None] = lambda line: None,
+        noise: TokenNoise | None = None,
     ):
         self.model, self.strategy, self.config, self.total_steps = model, strategy, config, total_steps
         self.step, self.signal, self.meter, self.seconds = 0, None, Meter(), 0.0
@@ -86,7 +90,11 @@ class Trainer:
             batches.seed,
             batches.state_reset,
         )
-        self.compiled_step = TrainingStep(model, model.optimizer, strategy, config)
+        self.compiled_step = TrainingStep(model, model.optimizer, strategy, config, noise)
+        # What holds where no callback has a schedule for it.
+        self._rates = {"dropout": config.model.dropout}
+        if noise is not None:
+            self._rates["token_noise"] = config.learning.token_noise
         # What a callback sets the rate to is compared with what the loop set last, at first the optimizer's own.
         self._rate_scale, self._rate_set = 1.0, float(model.optimizer.learning_rate.numpy())
         self._speed: float | None = None
@@ -156,6 +164,7 @@ class Trainer:
             per_epoch,
             *(c.interval for c in self._stateful if c.interval),
         }
+        self._boundaries = {step for c in self._stateful for step in c.boundaries}
         batches = self._batches()
         if self._state is None:
             self._state = self._scattered()
@@ -170,7 +179,7 @@ class Trainer:
                 if self.step // per_epoch != epoch:
                     epoch = self.step // per_epoch
                     listed.on_epoch_begin(epoch)
-                listed.on_train_batch_begin(self.step % per_epoch)
+                listed.on_train_batch_begin(self.step % per_epoch, {"step": self.step})
                 logs = self._call(batches, schedules)
                 if self.step % log_every == 0:
                     self.meter = Meter()  # Before a callback saves: the next line begins after this step.
@@ -185,22 +194,17 @@ class Trainer:
     def _call(self, batches, schedules: list[ScheduleCallback]) -> dict:
         """Carry out steps up to the next event and return the logs."""
         first, size = self.step, min(self.config.running.steps_per_call, self.total_steps)
-        count = min(size, self.total_steps - first, *(n - first % n for n in self._intervals))
-        tables = {schedule.name: schedule.table(first, count) for schedule in schedules}
-        rates = self._scaled_rates(tables["learning_rate"])
-        dropouts = tables.get("dropout", [self.config.model.dropout] * count)
-
-        def padded(values):
-            return tf.constant(values + [0.0] * (size - count), tf.float32)
-
+        ends = [n - first % n for n in self._intervals] + [b - first for b in self._boundaries if b > first]
+        count = min(size, self.total_steps - first, *ends)
+        tables = {name: [rate] * count for name, rate in self._rates.items()}
+        tables |= {schedule.name: schedule.table(first, count) for schedule in schedules}
+        tables["learning_rate"] = self._scaled_rates(tables["learning_rate"])
+        padded = {
+            name: tf.constant(values + [0.0] * (size - count), tf.float32) for name, values in tables.items()
+        }
         traces, began = self.compiled_step.traces, time.perf_counter()
         results, self._state = self.compiled_step(
-            batches,
-            self._state,
-            tf.constant(first, tf.int64),
-            padded(rates),
-            padded(dropouts),
-            tf.constant(count),
+            batches, self._state, tf.constant(first, tf.int64), padded, tf.constant(count)
         )
         values = results.numpy()[:count]
         elapsed = time.perf_counter() - began
@@ -209,13 +213,13 @@ class Trainer:
                 f"the loss is no longer a finite number between steps {first:,} and {first + count:,}; the checkpoints "
                 "before are kept; begin a new run in another --run_dir with a lower --learning_rate or a --clip_norm"
             )
-        self._rate_set = float(np.float32(rates[-1]))
+        self._rate_set = float(np.float32(tables["learning_rate"][-1]))
         self.meter.add(values, elapsed if self.compiled_step.traces == traces else None)
         self.seconds += elapsed
         self.step += count
-        return self._logs(rates[-1], dropouts[-1])
+        return self._logs({name: values[-1] for name, values in tables.items()})
 
-    def _logs(self, rate: float, dropout: float) -> dict:
+    def _logs(self, rates: dict[str, float]) -> dict:
         meter, counts = self.meter, self._store.counts
         measured = measures(meter.nats, meter.weight)
         bytes_per_token = counts.bytes / counts.tokens
@@ -227,6 +231,7 @@ class Trainer:
         tokens_per_step = meter.weight / meter.steps
         left = (self.total_steps - self.step) * tokens_per_step / speed if speed else None
         lossless = not counts.unknown
+        taken = meter.steps - int(meter.skipped)
         return {
             "step": self.step,
             "last": self.step == self.total_steps,
@@ -234,9 +239,9 @@ class Trainer:
             "perplexity": measured["perplexity"],
             "bits_per_byte": finite(loss / np.log(2) / bytes_per_token) if lossless else None,
             "accuracy": finite(meter.correct / meter.weight) if meter.weight else None,
-            "learning_rate": rate,
-            "dropout": dropout,
-            "gradient_norm": finite(meter.gradient_norm / meter.steps),
+            **rates,
+            "gradient_norm": finite(meter.gradient_norm / taken) if taken else None,
+            **({"skipped": int(meter.skipped)} if self.compiled_step.may_skip else {}),
             "data_wait": meter.data_wait / meter.steps,
             "tokens_per_second": speed,
             "seconds": self.seconds,

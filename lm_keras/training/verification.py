@@ -38,6 +38,10 @@ SHAPES: dict[str, dict] = {
         "vocab_size": 10_000, "embedding_dim": 128, "hidden_units": 512, "num_layers": 2, "sequence_length": 16,
         "batch_size": 64, "precision": "mixed_bfloat16", "dropout": 0.1,
     },
+    "n-gram": {
+        "model": "ngram", "vocab_size": 5_000, "embedding_dim": 128, "hidden_units": 1_024, "sequence_length": 64,
+        "batch_size": 64,
+    },
 }  # fmt: skip
 """Settings to measure; `vocab_size` is that of random tokens."""
 
@@ -73,12 +77,12 @@ def counted_flops(trainer: Trainer) -> dict[str, int]:
     """Trace the compiled step and count the FLOPs in its graph.
 
     Returns:
-        `products`: those of matrix products of one step, loops as often as they turn.
+        `products`: those of matrix products and convolutions of one step, loops as often as they turn.
         `others`: the elements that additions, multiplications, roots and so on of one step make.
     """
-    rates = tf.zeros([1])
+    rates = {"learning_rate": tf.zeros([1]), "dropout": tf.zeros([1])}
     traced = trainer.compiled_step.__call__.get_concrete_function(
-        trainer._batches(), trainer._scattered(), tf.constant(0, tf.int64), rates, rates, tf.constant(1)
+        trainer._batches(), trainer._scattered(), tf.constant(0, tf.int64), rates, tf.constant(1)
     )
     return count(traced.graph)
 
@@ -88,11 +92,8 @@ def count(graph) -> dict[str, int]:
     found = {"products": 0, "others": 0}
     for operation in graph.get_operations():
         kind, times = operation.type, 1
-        if kind in ("MatMul", "BatchMatMulV2"):
-            transposed = operation.get_attr("transpose_a" if kind == "MatMul" else "adj_x")
-            inner = operation.inputs[0].shape[-2 if transposed else -1]
-            found["products"] += 2 * inner * math.prod(operation.outputs[0].shape)
-        elif kind in ELEMENTWISE or kind in REDUCING:
+        found["products"] += _products(operation)
+        if kind in ELEMENTWISE or kind in REDUCING:
             elements = [*operation.inputs, *operation.outputs][0 if kind in REDUCING else -1].shape
             if elements.is_fully_defined():
                 found["others"] += REDUCING.get(kind, 1) * math.prod(elements)
@@ -105,6 +106,23 @@ def count(graph) -> dict[str, int]:
             for name, flops in count(graph._get_function(inside).graph).items():
                 found[name] += times * flops
     return found
+
+
+def _products(operation) -> int:
+    """Return the FLOPs of a matrix product or of a convolution without padding, forward or backward; else 0."""
+    kind, inputs, outputs = operation.type, operation.inputs, operation.outputs
+    if kind in ("MatMul", "BatchMatMulV2"):
+        transposed = operation.get_attr("transpose_a" if kind == "MatMul" else "adj_x")
+        return 2 * inputs[0].shape[-2 if transposed else -1] * math.prod(outputs[0].shape)
+    convolutions = {
+        "Conv2D": lambda: (inputs[1], outputs[0]),
+        "Conv2DBackpropInput": lambda: (inputs[1], inputs[2]),
+        "Conv2DBackpropFilter": lambda: (outputs[0], inputs[2]),
+    }
+    if kind not in convolutions:
+        return 0
+    filters, result = convolutions[kind]()
+    return 2 * math.prod(filters.shape[:-1]) * math.prod(result.shape)
 
 
 ELEMENTWISE = {

@@ -11,7 +11,7 @@ import tensorflow as tf
 from lm_keras import callbacks, schedules
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.errors import InputError
-from lm_keras.layers import ScheduledDropout
+from lm_keras.layers import ScheduledDropout, TokenNoise
 from lm_keras.models.lstm import LSTMLanguageModel
 from lm_keras.text import CharTokenizer
 
@@ -107,6 +107,30 @@ def test_dropout_schedule_without_a_layer_to_change():
     assert str(caught.value) == (
         "a dropout schedule needs lm_keras.layers.ScheduledDropout layers, and the model has none; "
         "keras.layers.Dropout keeps the rate with which it was compiled"
+    )
+
+
+def test_noise_schedule_changes_what_is_replaced():
+    """By token 0, which is one of V in the text too; its embedding is 0 and stays so."""
+    curve, share, shares = schedules.build("linear:initial=0,final=1", 9), Share(), []
+    table = keras.layers.Embedding(V, 7, embeddings_initializer="ones", trainable=False)
+    noise = TokenNoise(0.6, np.arange(V) == 0, seed=5)
+    model = compiled(
+        keras.Sequential([keras.Input([T], dtype="int32"), noise, table, share, keras.layers.Dense(V)])
+    )
+    table.embeddings.assign(tf.cast(tf.range(V)[:, None] > 0, tf.float32) * tf.ones([V, 7]))
+    ends = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: shares.append(float(share.share))
+    )
+    fit(model, [callbacks.TokenNoiseSchedule(0.6, curve), ends])
+    wanted = np.array([0.6 * curve(step) for step in range(9)])
+    np.testing.assert_allclose(shares, wanted + (1 - wanted) / V, atol=0.15)  # 85 tokens each
+    assert np.abs(shares - wanted - (1 - wanted) / V).mean() < 0.06
+    with pytest.raises(InputError) as caught:
+        fit(small(ScheduledDropout(0.3)), [callbacks.TokenNoiseSchedule(0.6, curve)])
+    assert str(caught.value) == (
+        "a noise schedule needs a lm_keras.layers.TokenNoise layer, and the model has none; "
+        "put one before the embedding"
     )
 
 

@@ -1,127 +1,11 @@
-"""TensorBoard by global step: read back over HTTP from the real one, and curves that a resumed run continues."""
+"""TensorBoard by global step: event files, and curves that a resumed run continues."""
 
-import contextlib
-import json
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
 
 import pytest
 import tensorflow as tf
 
 from lm_keras.callbacks.tensorboard import TensorBoard, forget_after
-
-SCALARS = {
-    "train": {
-        "loss", "perplexity", "bits_per_byte", "accuracy", "learning_rate", "dropout", "gradient_norm",
-        "tokens_per_second", "data_wait",
-    },
-    "valid": {"loss", "perplexity", "word_perplexity", "bits_per_byte", "bits_per_character", "accuracy"},
-}  # fmt: skip
-
-
-@contextlib.contextmanager
-def served(folder):
-    """Start TensorBoard on a folder and yield a function that asks it for JSON."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "tensorboard.main",
-        "--logdir",
-        folder,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-    def ask(path, **query):
-        url = f"http://127.0.0.1:{port}/data/plugin/{path}?{urllib.parse.urlencode(query)}"
-        with opener.open(url, timeout=20) as answer:
-            return json.load(answer)
-
-    def patiently(path, enough, **query):
-        """Ask until the answer is enough: the server begins to listen late, and reads one run after the other."""
-        for _ in range(300):
-            assert process.poll() is None
-            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-                answer = ask(path, **query)
-                if enough(answer):
-                    return answer
-            time.sleep(0.2)
-        raise AssertionError(f"TensorBoard did not show {path}")
-
-    try:
-        yield patiently
-    finally:
-        process.kill()
-        process.wait(timeout=20)
-
-
-@pytest.fixture(scope="module")
-def runs(finished, train, tmp_path_factory):
-    """A folder with the finished run, and with the same run resumed after its first checkpoint but one."""
-    folder = tmp_path_factory.mktemp("runs")
-    for name in ("whole", "resumed"):
-        shutil.copytree(finished.path, folder / name)
-    (folder / "resumed" / "results.json").unlink()
-    shutil.rmtree(folder / "resumed" / "checkpoints" / "step-00000024")
-    ended = train(finished.config, folder / "resumed")
-    assert "going on from step 16 of 24" in ended.err
-    return folder
-
-
-def steps_of(curves):
-    return {tag: [step for step, _ in values] for tag, values in curves.items()}
-
-
-def test_a_resumed_run_draws_one_curve(runs, scalars_of, texts_of):
-    for part in ("train", "valid"):
-        whole, resumed = (scalars_of(runs / name / "events" / part) for name in ("whole", "resumed"))
-        for measured in ("tokens_per_second", "data_wait"):
-            whole.pop(measured, None), resumed.pop(measured, None)
-        assert resumed == whole
-        assert set(map(tuple, steps_of(resumed).values())) == {
-            (4, 8, 12, 16, 20, 24) if part == "train" else (8, 16, 24)
-        }
-    samples = [texts_of(runs / name / "events" / "valid") for name in ("whole", "resumed")]
-    assert samples[0] == samples[1]
-    assert [step for step, _ in samples[0]["sample_0"]] == [8, 16, 24]
-
-
-def test_tensorboard_shows_everything(runs, finished, lines_of):
-    everything = {f"{run}/events/{part}" for run in ("whole", "resumed") for part in SCALARS}
-    with served(runs) as ask:
-        tags = ask("scalars/tags", lambda answer: set(answer) >= everything)
-        assert set(tags) == everything
-        for run in everything:
-            assert set(tags[run]) == SCALARS[run.split("/")[-1]]
-        lines = [line for line in lines_of(finished.path / "metrics.jsonl") if "split" not in line]
-        for run in ("whole", "resumed"):
-            for tag in ("loss", "learning_rate", "dropout", "gradient_norm", "bits_per_byte"):
-                points = ask("scalars/scalars", bool, run=f"{run}/events/train", tag=tag)
-                assert [step for _, step, _ in points] == [4, 8, 12, 16, 20, 24]
-                assert [value for _, _, value in points] == pytest.approx(
-                    [line[tag] for line in lines], rel=1e-6
-                )
-            points = ask("scalars/scalars", bool, run=f"{run}/events/valid", tag="perplexity")
-            assert [step for _, step, _ in points] == [8, 16, 24]
-            texts = ask("text/text", bool, run=f"{run}/events/valid", tag="sample_0")
-            assert [text["step"] for text in texts] == [8, 16, 24]
-            (flags,) = ask("text/text", bool, run=f"{run}/events/train", tag="flags")
-            assert flags["step"] == 0
-            assert "--hidden_units=13" in flags["text"]
 
 
 def scalar(tag, value, step, when):
@@ -166,8 +50,9 @@ def test_events_beyond_a_step_are_forgotten(two_lives):
     assert records_of(run) == [VERSION, points[2]]
     assert os.listdir(run) == ["events.out.tfevents.1"]
     forget_after(run.parent, 0)
-    assert records_of(run) == [VERSION]
+    assert not run.exists()
     forget_after(run.parent / "nowhere", 0)
+    forget_after(run.parent / "nowhere", 2)
 
 
 @pytest.mark.parametrize("killed_at", ["replace", "unlink"])
@@ -207,6 +92,31 @@ def test_points_are_on_disk_at_once(tmp_path, scalars_of):
     assert scalars_of(tmp_path / "train") == points
     assert scalars_of(tmp_path / "valid") == {"loss": [(5, 2.0)]}
     del board  # whose end would write what it held back
+
+
+def begin(folder):
+    """Let the callback begin as in a run of 13 hidden units; it is not told that the run ends."""
+    board = TensorBoard(folder, 2, settings={"hidden_units": 13, "batching": None, "tie_embeddings": False})
+    board.on_train_begin()
+    return board
+
+
+def test_settings_are_told_once(tmp_path, hparams_of, monkeypatch):
+    lives = [begin(tmp_path)]
+    told = [{"hidden_units": 13, "tie_embeddings": False}]
+    assert (
+        hparams_of(tmp_path / "valid") == told
+    )  # at once: a process may be killed after its first checkpoint
+    forget_after(tmp_path, 2)
+    lives.append(begin(tmp_path))
+    assert hparams_of(tmp_path / "valid") == told
+    forget_after(tmp_path, 0)
+    lives.append(begin(tmp_path))
+    assert hparams_of(tmp_path / "valid") == told
+    monkeypatch.setattr("pathlib.Path.exists", lambda path: False)  # The control.
+    lives.append(begin(tmp_path))
+    monkeypatch.undo()
+    assert hparams_of(tmp_path / "valid") == 2 * told
 
 
 @pytest.mark.parametrize("forgetting", [True, False])

@@ -141,3 +141,11 @@ def test_lines_beyond_a_step_are_dropped(tmp_path):
     assert path.read_text() == ""
     truncate_lines_after(tmp_path / "absent.jsonl", 4)
     assert not (tmp_path / "absent.jsonl").exists()
+
+
+def test_only_a_line_feed_ends_a_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    lines = ['{"step": 2, "note": "a\u2028b\u2029c\x85d"}', '{"step": 3}']
+    path.write_bytes("\n".join(lines).encode() + b'\n{"step": 3, "note": "\xff"}x\n')
+    truncate_lines_after(path, 4)
+    assert path.read_text() == "".join(line + "\n" for line in lines)

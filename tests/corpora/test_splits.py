@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pytest
 
-from lm_keras.corpora import Corpus, Document, describe, make_splits
+from lm_keras.corpora import Corpus, Document, describe, make_splits, open_corpus
 from lm_keras.corpora import description as description_module
 from lm_keras.corpora.description import LineStarts
 from lm_keras.errors import InputError
@@ -261,3 +261,20 @@ def test_a_document_that_shrinks_meanwhile():
     corpus.texts = [lines(5)]
     with pytest.raises(InputError, match="memory:0 has changed while it was read: expected the same text"):
         texts(splits["test"])
+
+
+def test_a_file_that_changes_after_the_last_piece_of_a_split(tmp_path):
+    """The part after the split is read all the same: the change is noticed there."""
+    path = tmp_path / "a.txt"
+    path.write_text("a line of text\n" * 2**18)  # several pieces
+    corpus = open_corpus(f"text:{path}", text_field="text", on_bad_text="error")
+    split = make_splits(corpus)["train"]
+    (count,) = [len(list(document.pieces())) for document in split.documents()]
+    (document,) = split.documents()
+    pieces = document.pieces()
+    for _ in range(count):
+        next(pieces)
+    with path.open("a") as file:
+        file.write("more\n")
+    with pytest.raises(InputError, match=r"a\.txt has changed while it was read"):
+        next(pieces)

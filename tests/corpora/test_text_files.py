@@ -1,12 +1,16 @@
 import gzip
 import json
 import os
+import random
+import unicodedata
 
 import pytest
 
 from lm_keras.corpora import open_corpus
-from lm_keras.corpora.documents import Document, cut_blocks, cut_text
+from lm_keras.corpora import text_files as module
+from lm_keras.corpora.documents import LONGEST_LINE, PIECE_BYTES, Document, cut_blocks, cut_text, within_line
 from lm_keras.corpora.text_files import TextFiles
+from lm_keras.errors import InputError
 
 
 def texts(spec, text_field="text", on_bad_text="error"):
@@ -93,8 +97,133 @@ def test_cutting():
     assert list(cut_text("abcdefgh", size=3)) == ["abcdefgh"]
     assert list(cut_text("abcde\n\nf", size=3)) == ["abcde\n", "\nf"]
     assert list(cut_text("")) == []
-    assert list(cut_blocks([b"ab\ncd", b"ef", b"g\nh\ni"])) == [b"ab\n", b"cdefg\nh\n", b"i"]
-    assert list(cut_blocks([])) == []
+    assert list(cut_blocks([b"ab\ncd", b"ef", b"g\nh\ni"], 9, within_line)) == [b"ab\n", b"cdefg\nh\n", b"i"]
+    assert list(cut_blocks([b"ab cd", b" ef", b"gh\n"], 6, within_line)) == [b"ab cd", b" efgh\n"]
+    assert list(cut_blocks([], 6, within_line)) == []
+    assert within_line(b"to be or") == 5
+    assert within_line("to\u0301".encode()) == 1
+
+
+def test_a_cut_within_a_line_changes_neither_words_nor_any_normal_form():
+    """Marks, Hangul, halfwidth kana and Indic vowels join what is before them; blanks do not."""
+    pick = random.Random(5)
+    joining = (
+        "e\u0301\u0316\u1112\u1161\u11ab\uac00\u11a8\uff76\uff9e\u0bc6\u0bbe\u09c7\u09be\ufb01月か\u3099"
+    )
+    seen = set()
+    for blanks in ("", " "):
+        for _ in range(3000):
+            text = "".join(pick.choice(joining + blanks) for _ in range(pick.randint(2, 9)))
+            end = len(text.encode()[: within_line(text.encode())].decode())
+            first, second = text[:end], text[end:]
+            seen.add(second[:1])
+            for form in ("NFC", "NFD", "NFKC", "NFKD"):
+                one, two = unicodedata.normalize(form, first), unicodedata.normalize(form, second)
+                assert one + two == unicodedata.normalize(form, text)
+            if " " in text[1:]:
+                assert first.split() + second.split() == text.split()
+    assert seen == {"e", "\u1112", "\uac00", "\uff76", "\ufb01", "月", "か", " ", ""}
+
+
+@pytest.mark.parametrize(("unit", "size"), [(b"no blank", 8), (b"cats ", 5), ("月".encode(), 1)])
+def test_a_text_without_line_feeds_needs_no_more_memory_than_any_other(folder, unit, size):
+    (folder / "a.txt").write_bytes(unit * (11 * 2**20 // len(unit)))
+    (document,) = TextFiles("a.txt", text_field="text", on_bad_text="error").documents()
+    pieces = list(document.pieces())
+    assert "".join(pieces) == (folder / "a.txt").read_text()
+    assert len(pieces) == 3
+    assert max(len(piece.encode()) for piece in pieces) <= LONGEST_LINE + PIECE_BYTES
+    if b" " in unit:
+        assert all(piece.startswith(" ") for piece in pieces[1:])
+
+
+def test_bad_text_in_a_long_line_is_where_it_is_said_to_be(folder):
+    (folder / "a.txt").write_bytes(b"line\n" + b"cats " * 10**6 + b"\xff")
+    with pytest.raises(InputError, match=r"^a.txt: bad UTF-8 \(byte 0xFF\) at byte 5000005, line 2: "):
+        texts("a.txt")
+
+
+def test_links_that_lead_back_and_hidden_names(folder):
+    for name in ("a/1.txt", "a/b/2.txt", ".h/3.txt", "a/.4.txt", "c/5.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    for name in ("a/up", "a/b/up", "c/top"):
+        os.symlink(folder, folder / name)
+    os.symlink("../a/b", folder / "c" / "linked")
+    assert list(texts("**/*.txt").values()) == ["a/1.txt", "a/b/2.txt", "c/5.txt"]
+    assert list(texts("c/**/*.txt").values()) == ["c/5.txt", "a/b/2.txt", "a/1.txt"]
+    assert list(texts("a/**").values()) == ["a/1.txt", "a/b/2.txt", "c/5.txt"]
+    assert list(texts(f"{folder}/a/**/*.txt")) == list(texts(f"{folder}/**/a/**/**/*.txt"))
+    assert list(texts(".h/*")) == list(texts(".*/3.txt")) == [".h/3.txt"]
+    assert list(texts("[ac]/?.txt")) == ["a/1.txt", "c/5.txt"]
+    assert list(texts("a/b/../1.txt")) == list(texts("*/b/../1.txt")) == ["a/b/../1.txt"]
+
+
+def test_a_file_is_open_only_while_it_is_read(folder):
+    for number in range(40):
+        (folder / f"{number}.txt").write_text("text")
+        (folder / f"{number}.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    before = len(os.listdir("/dev/fd"))
+    counts = set()
+    for document in TextFiles("*", text_field="text", on_bad_text="error").documents():
+        for _ in document.pieces():
+            counts.add(len(os.listdir("/dev/fd")) - before)
+    assert counts <= {0, 1}
+
+
+def test_a_json_line_that_never_ends(folder, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_RECORD", 2**20)
+    (folder / "a.jsonl").write_text('{"text": "a"}\n{"text": "' + "b" * 2**21 + '"}\n')
+    with pytest.raises(InputError) as caught:
+        texts("a.jsonl")
+    assert str(caught.value) == (
+        "a.jsonl: more than 1,048,576 bytes without a line feed after line 1: expected one JSON object a line; "
+        "cut the documents, or give them as .txt files"
+    )
+    monkeypatch.undo()
+    assert len(texts(folder / "a.jsonl")[f"{folder}/a.jsonl:2"]) == 2**21
+
+
+CHANGES = {
+    "more": lambda path: path.write_text("line\n" * 10),
+    "other": lambda path: path.write_text("nile\n" * 9),
+    "replaced": lambda path: (path.with_name("b").write_text("line\n" * 9), os.replace(path.with_name("b"), path)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_a_file_that_changes_between_two_readings(folder, change, name):
+    (folder / name).write_text("line\n" * 9 if name == "a.txt" else '{"text": "a"}\n')
+    corpus = TextFiles(name, text_field="text", on_bad_text="error")
+
+    def read():
+        return ["".join(document.pieces()) for document in corpus.documents()]
+
+    assert read() == read()
+    CHANGES[change](folder / name)
+    with pytest.raises(InputError, match=f"^{name} has changed while it was read: expected the same text"):
+        read()
+
+
+def test_a_file_that_changes_while_it_is_read(folder):
+    (folder / "a.txt").write_text("line\n" * 2**19)
+    (document,) = TextFiles("a.txt", text_field="text", on_bad_text="error").documents()
+    pieces = document.pieces()
+    next(pieces)
+    with (folder / "a.txt").open("a") as file:
+        file.write("more\n")
+    with pytest.raises(InputError, match=r"^a\.txt has changed while it was read"):
+        list(pieces)
+
+
+def test_a_named_pipe_that_takes_the_place_of_a_file(folder):
+    (folder / "a.txt").write_text("text")
+    (document,) = TextFiles("a.txt", text_field="text", on_bad_text="error").documents()
+    (folder / "a.txt").unlink()
+    os.mkfifo(folder / "a.txt")
+    with pytest.raises(InputError, match=r"^a\.txt is empty"):
+        list(document.pieces())
 
 
 def test_documents_compare_by_source():

@@ -30,7 +30,7 @@ def equal(ours, theirs):
 def test_the_example_in_the_docstring():
     (first,) = batches(np.arange(14), StreamOrder(13, 3, 2), 0, 1)
     assert [part.tolist() for part in first] == [
-        [[0, 1], [5, 6], [10, 11]],
+        [[0, 1], [0, 6], [0, 11]],
         [True, True, True],
         [[1, 2], [6, 7], [11, 12]],
         [[1, 1], [1, 1], [1, 1]],
@@ -68,9 +68,13 @@ def test_every_target_once_and_after_its_input(kind, sizes):
     for epoch in (0, 2):
         first = epoch * order.steps_per_epoch
         seen = []
-        for tokens, _, targets, weights in batches(
+        for tokens, reset, targets, weights in batches(
             np.arange(sizes[0] + 1), order, first, first + order.steps_per_epoch
         ):
+            if kind == "stream":  # What begins anew begins with the end of a document.
+                assert (tokens[reset, 0] == 0).all()
+                tokens = tokens.copy()
+                tokens[reset, 0] = targets[reset, 0] - 1
             assert set(np.unique(weights)) <= {0, 1}
             counted = weights == 1
             np.testing.assert_array_equal(targets[counted], tokens[counted] + 1)

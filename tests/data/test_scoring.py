@@ -87,8 +87,8 @@ def test_the_number_of_rows_changes_no_context():
     assert contexts(layout(257, 13, 4)) != contexts(layout(257, 13, 5))
 
 
-def stream_layout(targets):
-    return list(scoring.streams(np.arange(targets + 1)))
+def stream_layout(targets, documents=(1,)):
+    return list(scoring.streams(np.arange(targets + 1), np.array(documents)))
 
 
 @pytest.fixture
@@ -97,6 +97,7 @@ def small_streams(monkeypatch):
     monkeypatch.setattr(scoring, "STREAM_TARGETS", 30)
     monkeypatch.setattr(scoring, "MAX_STREAMS", 5)
     monkeypatch.setattr(scoring, "BURN_IN", 11)
+    monkeypatch.setattr(scoring, "MAX_BURN_IN", 11)
     monkeypatch.setattr(scoring, "BLOCK_LENGTH", 8)
 
 
@@ -157,6 +158,36 @@ def test_every_stream_but_the_first_reads_before_it_scores(targets):
     # Each begins 11 tokens before the first target that the stream before does not score.
     ends = [row[row_weights == 1].max() for row, row_weights in zip(tokens, weights)]
     assert (tokens[1:, 11] == np.array(ends[:-1]) + 1).all()
+
+
+def begins(blocks):
+    """Where each stream begins to read, and to score."""
+    tokens = np.concatenate([block.tokens for block in blocks], axis=1)
+    weights = np.concatenate([block.weights for block in blocks], axis=1)
+    return tokens[:, 0].tolist(), [int(row[w == 1][0]) for row, w in zip(tokens, weights)]
+
+
+def test_the_example_of_streams(monkeypatch):
+    """The numbers of the docstring."""
+    for name, value in {"STREAM_TARGETS": 10, "BURN_IN": 3, "MAX_BURN_IN": 8, "BLOCK_LENGTH": 4}.items():
+        monkeypatch.setattr(scoring, name, value)
+    blocks = stream_layout(30, [1, 6, 14])
+    assert begins(blocks) == ([0, 5, 13], [0, 10, 20])
+    assert each_once(blocks, 30)
+
+
+@pytest.mark.usefixtures("small_streams")
+@pytest.mark.parametrize("documents", [[1, 20, 52], [1, 2, 3, 190, 191, 243], [1, *range(3, 300, 7)]])
+def test_a_stream_begins_with_a_document_that_is_near(documents, monkeypatch):
+    monkeypatch.setattr(scoring, "MAX_BURN_IN", 25)
+    blocks = stream_layout(300, documents)
+    assert each_once(blocks, 300)
+    assert goes_on(blocks)
+    read, score = begins(blocks)
+    assert score == [0, 60, 120, 180, 240]
+    for begin, first in zip(read[1:], score[1:]):
+        near = [d - 1 for d in documents if first - 25 <= d - 1 <= first - 11]
+        assert begin == (near[-1] if near else first - 11)
 
 
 def test_a_split_without_targets_has_nothing_to_score():

@@ -1,17 +1,17 @@
 """The token store: written once, under a fingerprint of all that decides its content; counted right."""
 
 import dataclasses
-import json
-import os
-import time
+import re
+import resource
 
 import numpy as np
 import pytest
 
 from lm_keras.config import DataConfig
-from lm_keras.corpora import make_splits, open_corpus
+from lm_keras.corpora import make_splits, open_corpus, text_files
 from lm_keras.data import store as module
-from lm_keras.data.store import TextCounts, cache_folder, open_store, prepare, tokenized, write_folder
+from lm_keras.data.cache import cache_folder
+from lm_keras.data.store import TextCounts, prepare, tokenized
 from lm_keras.errors import InputError
 from lm_keras.text import CharTokenizer, train_tokenizer
 from lm_keras.text.tokenizer import Tokenizer
@@ -151,6 +151,16 @@ def test_the_store_is_mapped_not_read(text):
         tokens[0] = 1
 
 
+def test_frequencies_count_every_target_once(text, monkeypatch):
+    store = prepare(text("abba\n" * 9, "cab\n" * 7)).splits["train"]
+    expected = [np.count_nonzero(store.tokens[1:] == token) for token in range(9)]
+    assert sum(expected) == store.counts.tokens
+    assert min(expected[:1] + expected[2:6]) > 0  # end-of-document, line end, a, b and c
+    for part in (1, 7, 2**22):
+        monkeypatch.setattr("lm_keras.data.store.COUNTED_TOKENS", part)
+        assert store.frequencies(9).tolist() == expected
+
+
 def test_a_large_vocabulary_takes_four_bytes(tmp_path, text):
     # Surrogates are no characters.
     characters = [chr(code) for code in range(32, 32 + 2**16 + 2**11) if not 0xD800 <= code < 0xE000]
@@ -166,44 +176,6 @@ def test_a_large_vocabulary_takes_four_bytes(tmp_path, text):
         assert tokenizer.vocab_size == count + 2
 
 
-def test_unfinished_folders(tmp_path):
-    cache = tmp_path / "cache"
-    old, new = cache / ".unfinished-old", cache / ".unfinished-new"
-    for folder in (old, new):
-        folder.mkdir(parents=True)
-        (folder / "tokens").write_bytes(b"half")
-    day = module.SWEEP_AFTER_SECONDS
-    os.utime(old, (time.time() - day - 60,) * 2)
-    os.utime(new, (time.time() - day + 60,) * 2)
-    write_folder(cache / "whole", lambda path: (path / "file").write_text("x"))
-    assert not old.exists()  # killed long ago
-    assert new.exists()  # perhaps another process is at it
-    assert sorted(os.listdir(cache)) == [".unfinished-new", "whole"]
-
-
-def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
-    def fail(path):
-        (path / "file").write_text("x")
-        raise OSError(28, "No space left on device", str(path / "file"))
-
-    with pytest.raises(InputError) as caught:
-        write_folder(tmp_path / "cache" / "whole", fail)
-    assert "No space left on device; free space there or choose another folder (--cache_dir" in str(
-        caught.value
-    )
-    assert os.listdir(tmp_path / "cache") == []
-
-
-def test_who_comes_second_leaves_the_folder_of_the_first(tmp_path):
-    def fill(path):
-        write_folder(tmp_path / "whole", lambda other: (other / "file").write_text("first"))
-        (path / "file").write_text("second")
-
-    write_folder(tmp_path / "whole", fill)
-    assert (tmp_path / "whole" / "file").read_text() == "first"
-    assert os.listdir(tmp_path) == ["whole"]
-
-
 def test_a_cache_that_cannot_be_written(tmp_path, text):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError) as caught:
@@ -213,48 +185,16 @@ def test_a_cache_that_cannot_be_written(tmp_path, text):
     )
 
 
-def cut(path):
-    (path / "tokens").write_bytes((path / "tokens").read_bytes()[:-2])
-
-
-DAMAGE = {
-    "cut": (cut, "9 numbers where 10 were written"),
-    "half a token": (lambda path: (path / "tokens").write_bytes(b"abc"), ""),
-    "no tokens": (lambda path: (path / "tokens").unlink(), "No such file"),
-    "no documents": (lambda path: (path / "documents").write_bytes(b""), "0 numbers where 2 were written"),
-    "no settings": (lambda path: (path / "store.json").unlink(), "No such file"),
-    "no JSON": (lambda path: (path / "store.json").write_text("{"), ""),
-    "no object": (lambda path: (path / "store.json").write_text("[]"), ""),
-    "other type": (lambda path: (path / "store.json").write_text(json.dumps({"dtype": "x"})), ""),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_store(text, tmp_path, damage):
-    settings = text("ab é\n", "b a")
-    prepare(settings)
-    (folder,) = (tmp_path / "cache" / "tokens").iterdir()
-    assert open_store(folder).counts.tokens == 9
-    harm, reason = DAMAGE[damage]
-    harm(folder)
-    with pytest.raises(InputError) as caught:
-        prepare(settings)
-    message = str(caught.value)
-    assert message.startswith(f"the token cache {folder} is damaged (")
-    assert reason in message
-    assert message.endswith("); delete that folder and start again")
-
-
 def test_a_text_that_changes_while_it_is_read(text, tmp_path, monkeypatch):
     settings = text("one fish\n" * 9)
-    original = module._trained_tokenizer
+    original = module.trained_tokenizer
 
     def meanwhile(*args):
         tokenizer = original(*args)
         text("one fish\n" * 9 + "two fish\n")
         return tokenizer
 
-    monkeypatch.setattr(module, "_trained_tokenizer", meanwhile)
+    monkeypatch.setattr(module, "trained_tokenizer", meanwhile)
     with pytest.raises(InputError, match="has changed while it was read"):
         prepare(settings)
     assert list((tmp_path / "cache" / "tokens").iterdir()) == []
@@ -285,3 +225,44 @@ def test_bad_fractions(text, split):
 def test_replaced_text_is_reported(text):
     data = prepare(text(b"abc\xff\n", on_bad_text="replace"))
     assert data.report["bad_text"] == {"train": {"replaced_sequences": 1}}
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "sentencepiece"])
+@pytest.mark.parametrize("content", ["The cats see. " * 40, "longword" * 40, " a\tb  c\n\n" + "word " * 30])
+def test_words_are_counted_right_where_a_long_line_is_cut(text, monkeypatch, content, tokenizer):
+    monkeypatch.setattr(text_files, "PIECE_BYTES", 7)
+    monkeypatch.setattr(text_files, "LONGEST_LINE", 19)
+    data = prepare(text(content, tokenizer=tokenizer, vocab_size=None if tokenizer == "char" else 275))
+    store = data.splits["train"]
+    assert store.counts.words == len(content.split()) + content.count("\n")
+    assert store.counts.bytes == len(content)
+    assert data.tokenizer.decode(store.tokens[1:].tolist()) == content
+
+
+def test_line_ends_of_windows_are_kept_and_count_no_words(text):
+    content = "one fish\r\ntwo\u2028fish\r\n\r\n"
+    data = prepare(text(content))
+    store = data.splits["train"]
+    assert data.tokenizer.decode(store.tokens[1:].tolist()) == content
+    assert store.counts.words == 4 + 3
+
+
+def test_a_full_disk_leaves_nothing(text, tmp_path):
+    settings = text("one fish\n" * 999)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (4000, before[1])
+    )  # less than the tokens, more than the tokenizer
+    try:
+        with pytest.raises(InputError) as caught:
+            prepare(settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    folder = tmp_path / "cache" / "tokens"
+    assert re.fullmatch(
+        rf"cannot write {folder}/[0-9a-f]{{32}}: File too large; free space there or choose another folder "
+        r"\(--cache_dir for tokenized text\)",
+        str(caught.value),
+    )
+    assert list(folder.iterdir()) == []
+    assert prepare(settings).splits["train"].counts.tokens == 9 * 999

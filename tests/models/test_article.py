@@ -11,6 +11,7 @@ import tensorflow as tf
 from lm_keras import optimizers
 from lm_keras.config import LearningConfig
 from lm_keras.models import article
+from lm_keras.models.ngram import NGramLanguageModel
 from lm_keras.objectives.losses import next_token_loss
 
 HELLO, WORLD = 0, 1
@@ -97,25 +98,38 @@ def step_in_numpy(w_h, w_k, learning_rate):
     return {"z": z, "y": y, "p": p, "loss": -np.log(p[1])}, gradients, after
 
 
-def step_in_keras(w_h, w_k, learning_rate):
-    """The same with Keras's layers, this package's loss, TensorFlow's derivatives and the SGD of Keras."""
-    layers = {
-        "embedding": keras.layers.Embedding(2, 2),
-        "hidden": keras.layers.Dense(3, activation="relu"),
-        "output": keras.layers.Dense(2),
-    }
-    network = keras.Sequential([keras.Input([1], dtype="int32"), *layers.values()])
-    # Keras multiplies from the right, x W, so its kernels are the article's matrices transposed.
-    network.set_weights([np.eye(2), np.transpose(w_h), np.zeros(3), np.transpose(w_k), np.zeros(2)])
-    optimizer = optimizers.build(
-        LearningConfig(optimizer="sgd", learning_rate=learning_rate), network.trainable_variables
+def in_keras():
+    """Keras's layers, and their variables in the order of the article."""
+    embedding, hidden, output = (
+        keras.layers.Embedding(2, 2),
+        keras.layers.Dense(3, activation="relu"),
+        keras.layers.Dense(2),
     )
+    network = keras.Sequential([keras.Input([1], dtype="int32"), embedding, hidden, output])
+    return network, [embedding.embeddings, hidden.kernel, hidden.bias, output.kernel, output.bias]
+
+
+def in_lm_keras():
+    """The same for this package's family: an order of 2, so that the word itself is the context."""
+    network = NGramLanguageModel(2, ngram_order=2, embedding_dim=2, hidden_units=3)
+    hidden, output = (network.kernels[0], network.biases[0]), (network.output_kernel, network.output_bias)
+    return network, [network.embedding.embeddings, *hidden, *output]
+
+
+def step_with(build, w_h, w_k, learning_rate):
+    """The same with a network, this package's loss, TensorFlow's derivatives and the SGD of Keras."""
+    network, variables = build()
+    # Keras multiplies from the right, x W, so its kernels are the article's matrices transposed.
+    given = [np.eye(2), np.transpose(w_h), np.zeros(3), np.transpose(w_k), np.zeros(2)]
+    for variable, value in zip(variables, given, strict=True):
+        variable.assign(value)
+    optimizer = optimizers.build(LearningConfig(optimizer="sgd", learning_rate=learning_rate), variables)
     with tf.GradientTape() as tape:
         logits = network(tf.constant([[HELLO]]))  # [1, 1, 2]
         sums = next_token_loss(logits, tf.constant([[WORLD]]), tf.ones([1, 1]))
         loss = sums.objective / sums.weight
-    slopes = [tf.convert_to_tensor(slope) for slope in tape.gradient(loss, network.trainable_variables)]
-    optimizer.apply(slopes, network.trainable_variables)
+    slopes = [tf.convert_to_tensor(slope) for slope in tape.gradient(loss, variables)]
+    optimizer.apply(slopes, variables)
 
     def named(values):
         values = [np.array(value) for value in values]
@@ -126,7 +140,7 @@ def step_in_keras(w_h, w_k, learning_rate):
         }
 
     values = {"y": logits[0, 0], "p": tf.nn.softmax(logits[0, 0]), "loss": loss}
-    return values, named(slopes), named(network.trainable_variables)
+    return values, named(slopes), named(variables)
 
 
 BY_HAND = (
@@ -158,7 +172,8 @@ def differing(step, other, tolerance=6e-7):
     }
 
 
-def test_the_worked_example():
+@pytest.mark.parametrize("build", [in_keras, in_lm_keras])
+def test_the_worked_example(build):
     r"""One step of SGD by hand, section 4.3: vocabulary {Hello, World}, d = 2, three hidden units, two outputs.
 
     v_Hello = [1, 0], v_World = [0, 1], W^h = [[.1, .2], [.3, .4], [.5, .6]], b^h = 0, b^k = 0. The article
@@ -188,18 +203,19 @@ def test_the_worked_example():
         v_Hello = [1.038401, .057601], v_World as before
     """
     assert differing(step_in_numpy(W_H, W_K, 1.0), BY_HAND) == set()
-    assert differing(step_in_keras(W_H, W_K, 1.0), BY_HAND) == set()
-    assert differing(step_in_keras(W_H, W_K, 0.1), step_in_numpy(W_H, W_K, 0.1), 1e-7) == set()
+    assert differing(step_with(build, W_H, W_K, 1.0), BY_HAND) == set()
+    assert differing(step_with(build, W_H, W_K, 0.1), step_in_numpy(W_H, W_K, 0.1), 1e-7) == set()
 
 
-def test_the_comparison_of_steps_can_fail():
+@pytest.mark.parametrize("build", [in_keras, in_lm_keras])
+def test_the_comparison_of_steps_can_fail(build):
     # Half the learning rate: all that is updated differs, nothing else does.
-    assert differing(step_in_keras(W_H, W_K, 0.5), BY_HAND) == {"embeddings", "w_h", "b_h", "w_k", "b_k"}
+    assert differing(step_with(build, W_H, W_K, 0.5), BY_HAND) == {"embeddings", "w_h", "b_h", "w_k", "b_k"}
     # A third column of W^k that is not zero.
     other = [[0.1, 0.2, 0.0], [0.3, 0.4, 0.05]]
-    assert {"y", "p", "loss", "b_h"} <= differing(step_in_keras(W_H, other, 1.0), BY_HAND)
+    assert {"y", "p", "loss", "b_h"} <= differing(step_with(build, W_H, other, 1.0), BY_HAND)
     # The matrices, not their transposes.
-    assert "y" in differing(step_in_keras(W_H, [[0.1, 0.3, 0.0], [0.2, 0.4, 0.0]], 1.0), BY_HAND)
+    assert "y" in differing(step_with(build, W_H, [[0.1, 0.3, 0.0], [0.2, 0.4, 0.0]], 1.0), BY_HAND)
 
 
 def test_the_other_word_of_the_example():

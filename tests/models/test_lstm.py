@@ -8,7 +8,7 @@ import tensorflow as tf
 from lm_keras.config import from_flat
 from lm_keras.layers import recurrent
 from lm_keras.layers.dropout import Draw
-from lm_keras.models import FAMILIES, lstm
+from lm_keras.models import FAMILIES
 from lm_keras.models.lstm import LSTMLanguageModel
 
 V, E, H = 99, 5, 7
@@ -364,8 +364,9 @@ def test_build_passes_every_setting_on():
             "precision": "mixed_bfloat16",
         }
     )
-    assert {"lstm": lstm.build} == FAMILIES
-    model = lstm.build(config, 99)
+    model = FAMILIES["lstm"](config, 99)
+    assert isinstance(model, LSTMLanguageModel)
+    assert model.context_tokens is None
     assert [layer.units for layer in model.recurrent] == [7, 7, 7]
     assert model.embedding.embeddings.shape == (99, 5)
     assert [layer.initial_rate for layer in model.dropouts] == [0.3] * 4

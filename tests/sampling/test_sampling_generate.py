@@ -3,6 +3,7 @@ import pytest
 
 from lm_keras.errors import InputError
 from lm_keras.sampling.generate import STREAM_POSITIONS, Sampler, find_stop, held_back
+from lm_keras.text import WordTokenizer
 
 V = 13
 PROMPTS = ["ab", "", "a€ #b cab"]
@@ -182,7 +183,7 @@ def test_unknown_parts_of_a_prompt_are_named_once(sampler, tokenizer, monkeypatc
     assert len(sampler.generate(["xyz"], max_new_tokens=4)) == 1
     # A tokenizer of words: one token, known or not.
     monkeypatch.setattr(
-        type(tokenizer), "encode", lambda self, text: [1 if w != "known" else 2 for w in text.split()]
+        tokenizer, "_encode", lambda text: np.array([1 if w != "known" else 2 for w in text.split()])
     )
     assert sampler.unknown_parts("known others known") == ["others"]
     monkeypatch.setattr(type(tokenizer), "unknown_id", None)
@@ -216,12 +217,25 @@ def test_a_model_that_diverged_is_an_error(tokenizer, tiny):
 
 
 def test_a_tokenizer_of_another_model_is_an_error(tokenizer, tiny, monkeypatch):
-    monkeypatch.setattr(type(tokenizer), "vocab_size", 99)
+    monkeypatch.setattr(tokenizer, "vocab_size", 99)
     with pytest.raises(
         InputError, match="13 logits, but the tokenizer has 99 tokens; use the tokenizer that"
     ):
         Sampler(tiny, tokenizer)
     # Padded logits are allowed, and never sampled.
-    monkeypatch.setattr(type(tokenizer), "vocab_size", 7)
+    monkeypatch.setattr(tokenizer, "vocab_size", 7)
     rows = Sampler(tiny, tokenizer).sample(["a"], max_new_tokens=1, num_samples=300, temperature=30.0)
     assert {row.token_ids[0] for row in rows} == {0, 2, 3, 4, 5, 6}
+
+
+def test_a_prompt_of_words_is_continued_in_its_line(scripted):
+    words = WordTokenizer([*"abcdefghij"], "none")
+    for prompt, context, expected in [
+        ("a", 2, " b c\nd"),
+        ("a ", 2, "b c\nd"),
+        ("a\n", 3, "b c\nd"),
+        ("", 1, "b c\nd"),
+    ]:
+        sampler = Sampler(scripted(words.encode("b c\nd")[:-1], context), words)
+        assert sampler.generate([prompt]) == [expected]
+        assert "".join(sampler.stream(prompt)) == expected

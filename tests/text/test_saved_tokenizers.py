@@ -7,7 +7,7 @@ from lm_keras.errors import InputError
 from lm_keras.text import CharTokenizer, SentencePieceTokenizer, load_tokenizer, train_tokenizer
 
 TEXTS = ["Zwölf Boxkämpfer jagen Viktor quer über den Sylter Deich.\n", "月光 \0\u2581\n"] * 5
-SIZES = {"char": None, "sentencepiece": 330}
+SIZES = {"char": None, "byte": None, "word": None, "sentencepiece": 330}
 
 
 @pytest.fixture(params=list(SIZES))
@@ -26,6 +26,7 @@ def test_saved_and_loaded_is_the_same(tokenizer, tmp_path):
     assert len(loaded.fingerprint()) == 64
     text = "".join(TEXTS) + "neu: ß ﬁ"
     assert loaded.encode(text) == tokenizer.encode(text)
+    assert (loaded.settings(), loaded.warning) == (tokenizer.settings(), tokenizer.warning)
     assert all(loaded.token_bytes(i) == tokenizer.token_bytes(i) for i in range(loaded.vocab_size))
 
 
@@ -34,6 +35,10 @@ def test_fingerprint_sees_every_difference():
         ("char", None, "none"),
         ("char", None, "nfc"),
         ("char", 20, "none"),
+        ("byte", None, "none"),
+        ("byte", None, "nfc"),
+        ("word", None, "none"),
+        ("word", 9, "none"),
         ("sentencepiece", 330, "none"),
         ("sentencepiece", 331, "none"),
         ("sentencepiece", 330, "nfd"),
@@ -48,8 +53,8 @@ def test_fingerprint_sees_every_difference():
 def test_saving_leaves_no_other_files(tokenizer, tmp_path):
     tokenizer.save(tmp_path)
     tokenizer.save(tmp_path)
-    expected = {"char": ["tokenizer.json"], "sentencepiece": ["sentencepiece.model", "tokenizer.json"]}
-    assert sorted(os.listdir(tmp_path)) == expected[tokenizer.name]
+    expected = ["sentencepiece.model"] * (tokenizer.name == "sentencepiece") + ["tokenizer.json"]
+    assert sorted(os.listdir(tmp_path)) == expected
 
 
 def test_saving_where_it_cannot(tokenizer, tmp_path):
@@ -76,6 +81,7 @@ def test_the_wrong_class(tmp_path):
 
 
 GOOD = {"format_version": 1, "tokenizer": "char", "normalization": "none", "characters": "abc"}
+WORD = {"tokenizer": "word", "words": ["a", "b"], "spaced": True}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +98,7 @@ GOOD = {"format_version": 1, "tokenizer": "char", "normalization": "none", "char
         ({"tokenizer": 5}, "the field 'tokenizer' should be str, found int"),
         (
             {"tokenizer": "chars"},
-            "unknown tokenizer 'chars' (did you mean 'char'?) (known are char, sentencepiece)",
+            "unknown tokenizer 'chars' (did you mean 'char'?) (known are char, byte, word, sentencepiece)",
         ),
         ({"normalization": "nfx"}, "unknown normalization 'nfx'"),
         ({"normalization": None}, "unknown normalization None"),
@@ -100,6 +106,16 @@ GOOD = {"format_version": 1, "tokenizer": "char", "normalization": "none", "char
         ({"characters": ""}, "the field 'characters' is empty"),
         ({"characters": "aab"}, "the field 'characters' is not in ascending order without repeats"),
         ({"characters": "a\ud800"}, "the field 'characters' has a lone surrogate"),
+        ({"tokenizer": "word"}, "the field 'words' is missing"),
+        ({**WORD, "words": []}, "the field 'words' is empty"),
+        ({**WORD, "words": ["a", 5]}, "the field 'words' has an entry that is no word"),
+        ({**WORD, "words": ["a", ""]}, "the field 'words' has an entry that is no word"),
+        ({**WORD, "words": ["a b"]}, "the field 'words' has an entry that is no word"),
+        ({**WORD, "words": ["a\u2028"]}, "the field 'words' has an entry that is no word"),
+        ({**WORD, "words": ["a", "\udc0a"]}, "the field 'words' has a lone surrogate"),
+        ({**WORD, "words": ["a", "b", "a"]}, "the field 'words' has <unk>, or a word twice"),
+        ({**WORD, "words": ["a", "<unk>"]}, "the field 'words' has <unk>, or a word twice"),
+        ({**WORD, "spaced": 1}, "the field 'spaced' should be bool, found int"),
     ],
 )
 def test_damaged_settings(content, reason, tmp_path):
@@ -118,6 +134,8 @@ def test_damaged_settings(content, reason, tmp_path):
 def test_the_good_settings_are_good(tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps(GOOD))
     assert load_tokenizer(tmp_path).encode("cab") == [4, 2, 3]
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**GOOD, **WORD}))
+    assert load_tokenizer(tmp_path).encode("b a c") == [4, 3, 1, 2]
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "flipped"])

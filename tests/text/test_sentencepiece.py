@@ -1,3 +1,4 @@
+import random
 import re
 
 import pytest
@@ -134,7 +135,7 @@ def test_wrong_settings():
     with pytest.raises(InputError) as caught:
         train_tokenizer("sentencpiece", LINES, vocab_size=300, normalization="none")
     assert str(caught.value) == (
-        "unknown tokenizer 'sentencpiece' (did you mean 'sentencepiece'?): expected one of char, sentencepiece, "
+        "unknown tokenizer 'sentencpiece' (did you mean 'sentencepiece'?): expected one of char, byte, word, sentencepiece, "
         "or a folder with a saved tokenizer"
     )
 
@@ -153,3 +154,48 @@ def test_models_that_were_not_trained_here():
         SentencePieceTokenizer(b"nonsense", "none")
     with pytest.raises(InputError, match="not a sentencepiece model: "):
         SentencePieceTokenizer(b"", "none")
+
+
+WORDS = ["the", "cats", "sees", "trees", " ", "   ", "x", "é", "\t"]
+
+
+@pytest.mark.parametrize("model_type", ["bpe", "unigram"])
+def test_a_long_line_is_cut_where_no_token_changes(monkeypatch, model_type):
+    pick = random.Random(7).choice
+    text = "\n".join("".join(pick(WORDS) + pick(["", " "]) for _ in range(30)) for _ in range(200))
+    tokenizer = train([text], 300, model_type=model_type)
+    lines = text.split("\n")
+    whole = [tokenizer.encode(line) for line in lines]
+    monkeypatch.setattr(module, "MAX_ENCODED_CHARACTERS", 41)
+    assert all(len(list(module._cut_line(line))) > 1 for line in lines)
+    assert [tokenizer.encode(line) for line in lines] == whole
+    # The control: cuts anywhere, which keep the text all the same.
+    monkeypatch.setattr(module, "_cut_line", lambda line: [line[:20], "", line[20:]])
+    cut = [tokenizer.encode(line) for line in lines]
+    assert cut != whole
+    assert list(map(tokenizer.decode, cut)) == lines
+
+
+def test_a_long_line_without_blanks_keeps_its_text(monkeypatch):
+    tokenizer = train()
+    monkeypatch.setattr(module, "MAX_ENCODED_CHARACTERS", 7)
+    for text in ("lowlowestnewer" * 5 + "\n low", " " * 40, "月光" * 10, "a\u2581" * 9):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_more_characters_than_a_vocabulary_has_room_for():
+    """Of 900 characters that come twice each and 20 frequent ones, a vocabulary of 399 keeps 70."""
+    rare = "".join(chr(0x4E00 + code) for code in range(900))
+    frequent = "".join(chr(0x6000 + code) for code in range(20))
+    text = "".join(f"{character}{frequent}\n" for character in rare * 2)
+    tokenizer = train_tokenizer("sentencepiece", [text], vocab_size=399, normalization="none")
+    assert tokenizer.vocab_size == 399
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    lengths = [len(tokenizer.encode(character)) for character in rare]
+    assert set(lengths) == {1, 3}  # a piece, or three bytes
+    assert lengths.count(1) == 50
+    assert all(len(tokenizer.encode(character)) == 1 for character in frequent)
+    assert len(tokenizer.encode(frequent)) < 20  # there was room for more than characters
+    # Without bytes to fall back on every character needs its piece.
+    with pytest.raises(InputError, match=r"need \d+: set vocab_size to \d+ or more$"):
+        train_tokenizer("sentencepiece", [text], vocab_size=399, normalization="none", byte_fallback=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lm_keras.errors import InputError
-from lm_keras.text import CharTokenizer, SentencePieceTokenizer, normalize
+from lm_keras.text import ByteTokenizer, CharTokenizer, SentencePieceTokenizer, WordTokenizer, normalize
 
 ENGLISH = "The quick brown fox doesn't jump.\n\tIt waits  for   the dog; the dog waits too.\r\n"
 GERMAN = "Über die Straße läuft ein Fuchs, größer als die übrigen Füchse.\n"
@@ -42,7 +42,14 @@ def random_text(seed: int, length: int = 41) -> str:
 
 
 def check_round_trip(tokenizer, text):
-    assert tokenizer.decode(tokenizer.encode(text)) == tokenizer.normalize(text)
+    assert tokenizer.decode(tokenizer.encode(text)) == tokenizer.canonical(text)
+    if tokenizer.lossless:
+        assert tokenizer.canonical(text) == tokenizer.normalize(text)
+
+
+def check_same_tokens(tokenizer, text):
+    assert tokenizer.canonical(tokenizer.canonical(text)) == tokenizer.canonical(text)
+    assert tokenizer.encode(tokenizer.canonical(text)) == tokenizer.encode(text)
 
 
 def check_pieces(tokenizer, first, second):
@@ -59,6 +66,11 @@ def check_decoder(tokenizer, text):
         assert "\ufffd" not in part or "\ufffd" in text
 
 
+def unknown_text(tokenizer):
+    """What an unknown token is read as."""
+    return "<unk>" if tokenizer.name == "word" else "\ufffd"
+
+
 def _sentencepiece(model_type, normalization, vocab_size=347):
     return SentencePieceTokenizer.train(
         CORPUS, vocab_size, normalization=normalization, model_type=model_type, character_coverage=0.98
@@ -71,6 +83,10 @@ MAKERS = {
     "bpe-nfkc": lambda: _sentencepiece("bpe", "nfkc"),
     "char": lambda: CharTokenizer.train([*CORPUS, *TEXTS], "none"),
     "char-nfd": lambda: CharTokenizer.train([*CORPUS, *TEXTS], "nfd"),
+    "byte": lambda: ByteTokenizer("none"),
+    "byte-nfkc": lambda: ByteTokenizer("nfkc"),
+    "word": lambda: WordTokenizer.train([*CORPUS, *TEXTS], "none"),
+    "word-nfd": lambda: WordTokenizer.train([*CORPUS, *TEXTS], "nfd"),
     "no-fallback": lambda: SentencePieceTokenizer.train(
         CORPUS, 151, normalization="none", byte_fallback=False
     ),
@@ -88,20 +104,25 @@ def test_attributes(tokenizer):
     assert isinstance(tokenizer.vocab_size, int)
     assert tokenizer.lossless == (tokenizer.unknown_id is None)
     if tokenizer.unknown_id is not None:
-        assert tokenizer.token_bytes(tokenizer.unknown_id) == "\ufffd".encode()
+        assert tokenizer.token_bytes(tokenizer.unknown_id) == unknown_text(tokenizer).encode()
+    assert tokenizer.settings()["vocab_size"] == tokenizer.vocab_size
+    assert tokenizer.settings()["normalize"] == tokenizer.normalization
 
 
 def test_round_trip_where_it_is_claimed(tokenizer):
     texts = TEXTS + [random_text(seed) for seed in range(300)]
     for text in texts:
-        if tokenizer.lossless or tokenizer.unknown_id not in tokenizer.encode(text):
+        ids = tokenizer.encode_array(text)
+        if not tokenizer.count_unknown(text, ids):
             check_round_trip(tokenizer, text)
         else:
-            assert "\ufffd" in tokenizer.decode(tokenizer.encode(text))
+            assert not tokenizer.lossless
+            assert unknown_text(tokenizer) in tokenizer.decode(ids)
+        check_same_tokens(tokenizer, text)
 
 
-@pytest.mark.parametrize("name", ["bpe", "unigram", "bpe-nfkc"])
-def test_every_scalar_value_survives_sentencepiece(name):
+@pytest.mark.parametrize("name", ["bpe", "unigram", "bpe-nfkc", "byte", "byte-nfkc"])
+def test_every_scalar_value_survives(name):
     tokenizer = MAKERS[name]()
     assert tokenizer.lossless
     codes = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
@@ -119,8 +140,16 @@ def test_pieces_encode_like_the_whole(tokenizer):
 
 def test_incremental_decoder(tokenizer):
     for text in [*TEXTS, *(random_text(seed) for seed in range(50))]:
-        if tokenizer.lossless:
+        if not tokenizer.count_unknown(text, tokenizer.encode_array(text)):
             check_decoder(tokenizer, text)
+
+
+def test_a_prompt_is_the_beginning_of_a_text(tokenizer):
+    for text in [*TEXTS, *(random_text(seed) for seed in range(50))]:
+        ids = tokenizer.encode(text)
+        prompt = tokenizer.encode_prompt(text)
+        assert ids[: len(prompt)] == prompt
+        assert tokenizer.encode_prompt(text + "\n") == tokenizer.encode(text + "\n")
 
 
 def test_ids_are_in_range_and_never_control_ids(tokenizer):
@@ -176,7 +205,7 @@ class _DecodesByToken(SentencePieceTokenizer):
     def decoder(self):
         class Decoder:
             def push(_, ids):
-                return self.decode(ids)
+                return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
 
             def finish(_):
                 return ""
@@ -184,7 +213,27 @@ class _DecodesByToken(SentencePieceTokenizer):
         return Decoder()
 
 
+class _CutsWords(ByteTokenizer):
+    def _encode(self, text):
+        return super()._encode(text)[:-1]
+
+
+class _LosesBlankLines(WordTokenizer):
+    def _encode(self, text):
+        return super()._encode("\n".join(line for line in text.split("\n") if line))
+
+
+class _EndsNoLine(WordTokenizer):
+    def canonical(self, text):
+        return " ".join(self.normalize(text).split())
+
+
 def test_the_checks_can_fail():
+    for broken in (_CutsWords("none"), _LosesBlankLines.train(CORPUS, "none")):
+        with pytest.raises(AssertionError):
+            check_round_trip(broken, ENGLISH + "\n" + GERMAN)
+    with pytest.raises(AssertionError):
+        check_same_tokens(_EndsNoLine.train(CORPUS, "none"), ENGLISH + GERMAN)
     train = {"vocab_size": 347, "normalization": "none", "character_coverage": 0.98}
     with pytest.raises(AssertionError):
         check_round_trip(_LosesTheMark.train(CORPUS, **train), TEXTS[8])

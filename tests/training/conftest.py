@@ -10,7 +10,7 @@ import tensorflow as tf
 from lm_keras import callbacks as ours
 from lm_keras import optimizers, schedules
 from lm_keras.data.store import TextCounts, TokenStore
-from lm_keras.layers import ScheduledDropout
+from lm_keras.layers import ScheduledDropout, TokenNoise
 from lm_keras.training.distribution import set_up
 from lm_keras.training.trainer import Trainer
 
@@ -19,6 +19,8 @@ V = 19
 
 class Leaky(keras.Model):
     """Predicts from the last token and a leaky sum of all windows before: the least that carries a state."""
+
+    context_tokens = None
 
     def __init__(self, vocab_size: int = V, width: int = 6, dropout: float = 0.0):
         super().__init__(autocast=False, name="leaky")
@@ -79,6 +81,10 @@ class Recorded:
     def traces(self):
         return self.step.traces
 
+    @property
+    def may_skip(self):
+        return self.step.may_skip
+
     def __call__(self, *args):
         results, state = self.step(*args)
         self.values.append(results.numpy()[: int(args[-1])])
@@ -98,6 +104,7 @@ def fit(store_of):
         eval_every=10**6,
         log_every=10**6,
         first_step=0,
+        replaced_by=None,
     ):
         store = store or store_of(359)
         keras.utils.set_random_seed(config.batches.seed)
@@ -107,23 +114,30 @@ def fit(store_of):
             model.optimizer = optimizers.build(config.learning, model.trainable_variables)
         said = []
         steps = config.batches.steps
-        trainer = Trainer(model, strategy, config, store, steps, evaluate, said.append)
+        learning, noise = config.learning, None
+        if learning.token_noise:
+            weights = store.frequencies(model.vocab_size) if replaced_by is None else replaced_by
+            noise = TokenNoise(learning.token_noise, weights)
+        trainer = Trainer(model, strategy, config, store, steps, evaluate, said.append, noise)
         trainer.compiled_step, trainer.step = Recorded(trainer.compiled_step), first_step
-        learning = config.learning
         curve = schedules.build(learning.learning_rate_schedule, steps, learning.warmup_steps)
         listed = [ours.LearningRateSchedule(learning.learning_rate, curve)]
         if config.model.dropout:
             curve = schedules.build(learning.dropout_schedule, steps)
             listed.append(ours.DropoutSchedule(config.model.dropout, curve))
+        if learning.token_noise:
+            curve = schedules.build(learning.token_noise_schedule, steps)
+            listed.append(ours.TokenNoiseSchedule(learning.token_noise, curve))
         trainer.train([*listed, *callbacks], eval_every, log_every)
         values = (
-            np.concatenate(trainer.compiled_step.values) if trainer.compiled_step.values else np.zeros((0, 5))
+            np.concatenate(trainer.compiled_step.values) if trainer.compiled_step.values else np.zeros((0, 6))
         )
         return types.SimpleNamespace(
             trainer=trainer,
             model=model,
             losses=values[:, 0] / values[:, 2],
             norms=values[:, 3],
+            skipped=values[:, 5].astype(bool),
             calls=[len(call) for call in trainer.compiled_step.values],
             weights=[weight.numpy() for weight in model.trainable_variables],
             said=said,

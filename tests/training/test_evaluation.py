@@ -9,6 +9,7 @@ import pytest
 from lm_keras.data import scoring
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.models.lstm import LSTMLanguageModel
+from lm_keras.models.ngram import NGramLanguageModel
 from lm_keras.objectives.metrics import measures
 from lm_keras.training.evaluation import Evaluator
 
@@ -64,6 +65,30 @@ def test_streams_equal_one_row_carried_through_the_split(model, store, one_row, 
     # The control: streams that begin without their past.
     monkeypatch.setattr(scoring, "BURN_IN", 0)
     assert abs(value()["nats_per_token"] - one_row.mean()) > 2e-4
+
+
+@pytest.fixture(scope="module")
+def ngram():
+    keras.utils.set_random_seed(3)
+    return NGramLanguageModel(V, 6, embedding_dim=7, hidden_units=13, init_scale=0.6)
+
+
+@pytest.mark.parametrize("batching", ["stream", "window"])
+def test_a_bounded_context_is_whole_for_every_target(ngram, store, monkeypatch, batching):
+    """However the network was trained: what one pass from the beginning gives, and nothing else."""
+
+    def value():
+        return Evaluator(ngram, batching, T)(store, "valid", 24)
+
+    logits = ngram(store.tokens[None, :-1].astype(np.int32))[0].numpy().astype(np.float64)
+    one_pass = np.log(np.exp(logits).sum(-1)) - logits[np.arange(TARGETS), store.tokens[1:]]
+    result = value()
+    assert result["tokens"] == TARGETS
+    assert result["nats_per_token"] == pytest.approx(one_pass.mean(), abs=1e-6)
+    assert (result["context"], result["stride"]) == (5, None)
+    # The control: three of the four streams begin a document.
+    monkeypatch.setattr(scoring, "BURN_IN", 0)
+    assert abs(value()["nats_per_token"] - one_pass.mean()) > 1e-5
 
 
 @pytest.mark.parametrize("stride", [None, 4])
@@ -136,3 +161,12 @@ def test_what_is_not_finite_is_null(store_of):
     broken.output_bias.assign(broken.output_bias * np.nan)
     result = Evaluator(broken, "stream", T)(store_of(60, V), "valid", 1)
     assert [result[name] for name in ("nats_per_token", "perplexity", "bits_per_byte")] == [None] * 3
+
+
+@pytest.mark.parametrize("batching", ["stream", "window"])
+@pytest.mark.parametrize("targets", [1, T - 1])
+def test_a_split_shorter_than_a_sequence(model, store_of, batching, targets):
+    store = store_of(targets, V)
+    result = Evaluator(model, batching, T)(store, "valid", 1)
+    assert result["tokens"] == targets
+    assert result["nats_per_token"] == pytest.approx(nats_of(model, store.tokens).mean(), abs=2e-6)

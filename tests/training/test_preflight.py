@@ -185,6 +185,7 @@ NETWORKS = {
     "micro-batches": {"micro_batches": 3, "num_layers": 2},
     "tied with a projection": {"tie_embeddings": True, "dropout": 0.1, "optimizer": "sgd"},
     "bfloat16": {"precision": "mixed_bfloat16", "label_smoothing": 0.1},
+    "n-gram": {"model": "ngram", "num_layers": 2, "batching": "window"},
 }
 
 

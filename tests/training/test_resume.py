@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import lm_keras
 from lm_keras import models
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
@@ -132,8 +133,14 @@ FULL = {
 }  # fmt: skip
 
 
-def test_an_interrupted_run_equals_the_whole(tiny_config, live, tmp_path):
-    config = tiny_config(**FULL)
+NGRAM = {
+    "model": "ngram", "batching": "stream", "token_noise": 0.3, "token_noise_schedule": "linear:initial=0,final=1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [{}, NGRAM], ids=["lstm", "ngram"])
+def test_an_interrupted_run_equals_the_whole(tiny_config, live, tmp_path, settings):
+    config = tiny_config(**FULL, **settings)
     assert live(config, tmp_path / "whole").code == 0
     whole = everything_of(tmp_path / "whole")
 
@@ -161,6 +168,22 @@ def test_an_interrupted_run_equals_the_whole(tiny_config, live, tmp_path):
     assert [line["step"] for line in whole["metrics"]] == [5, 6, 10, 12, 15, 18, 20, 24, 24]
     assert {step for step, _, _ in whole["train"]} == {5, 10, 15, 20, 24}
     assert {step for step, _, _ in whole["valid"]} == {6, 12, 18, 24}
+    noise = [line["token_noise"] for line in whole["metrics"] if "token_noise" in line]
+    shown = [value for _, tag, value in whole["train"] if tag == "token_noise"]
+    wanted = [0.3 * (step - 1) / 24 for step in (5, 10, 15, 20, 24)] if settings else []
+    assert noise == pytest.approx(wanted)
+    assert shown == pytest.approx(wanted)
+    # No measure of a trained network has noise.
+    loaded = lm_keras.load(tmp_path / "whole")
+    assert loaded.evaluate("valid") == whole["results"]["splits"]["valid"]
+    if settings:
+        assert whole["results"]["splits"]["test"]["context"] == 4
+        with pytest.raises(InputError) as caught:
+            loaded.evaluate("valid", stride=2)
+        assert str(caught.value) == (
+            "stride=2 has no meaning for --model=ngram: every target has its whole context of 4 tokens without "
+            "it; leave it out"
+        )
 
 
 def forget(what):

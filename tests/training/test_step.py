@@ -1,5 +1,6 @@
 """Law 2: one global batch, one update, however it is split; and the numbers of a step against a step by hand."""
 
+import dataclasses
 import functools
 
 import keras
@@ -9,8 +10,9 @@ import tensorflow as tf
 
 from lm_keras.data.order import build as build_order
 from lm_keras.data.pipeline import training_batches
+from lm_keras.layers import TokenNoise
 from lm_keras.layers.dropout import Draw
-from lm_keras.models import lstm
+from lm_keras.models import lstm, ngram
 from lm_keras.training.step import TrainingStep
 
 V, B, T, TARGETS, LAST = 19, 16, 3, 359, 7
@@ -23,19 +25,27 @@ COMMON = {
 }  # fmt: skip
 OPTIMIZERS = {
     "adamw": {"optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1},
-    "sgd": {"optimizer": "sgd", "learning_rate": 20.0, "clip_norm": 0.02, "batching": "window"},
-}
+    "sgd": {"optimizer": "sgd", "learning_rate": 20.0, "clip_norm": 0.02, "batching": "window", "token_noise": 0.2},
+    "adam": {
+        "optimizer": "adam", "learning_rate": 0.01, "clip_norm": 0.1, "model": "ngram", "batching": "stream",
+        "token_noise": 0.2, "token_noise_schedule": "linear",
+    },
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def run(tiny_config, fit, leaky):
-    """A function that trains the LSTM by AdamW, a smaller network by SGD; the same settings once."""
+    """A function that trains the LSTM by AdamW, the n-gram model by Adam, a smaller network by SGD; each once."""
 
     @functools.cache
     def trained(optimizer, **settings):
         config = tiny_config(**COMMON, **OPTIMIZERS[optimizer], **settings)
-        lstm_or_leaky = {"adamw": lambda: lstm.build(config, V), "sgd": lambda: leaky(dropout=0.3)}
-        return fit(config, lstm_or_leaky[optimizer])
+        networks = {
+            "adamw": lambda: lstm.build(config, V),
+            "adam": lambda: ngram.build(config, V),
+            "sgd": lambda: leaky(dropout=0.3),
+        }
+        return fit(config, networks[optimizer])
 
     return trained
 
@@ -52,6 +62,7 @@ def differs(run, other, tolerance=1e-5):
 
 SPLITS = [
     ("adamw", 1, 4, 5), ("adamw", 2, 1, 5), ("adamw", 4, 2, 1), ("sgd", 2, 4, 1), ("sgd", 1, 2, 5), ("sgd", 4, 1, 5),
+    ("adam", 2, 4, 5),
 ]  # fmt: skip
 
 
@@ -68,35 +79,46 @@ def test_every_split_gives_the_same_update(run, optimizer, replicas, micro_batch
     assert not differs(split, whole)
 
 
-def clip_each_replica(step, batch, state, number, rate):
+def clip_each_replica(step, batch, state, number, rates):
     """What Keras does: clip what this replica has, then sum."""
-    summed, state = ON_REPLICA(step, batch, state, number, rate)
+    summed, state = ON_REPLICA(step, batch, state, number, rates)
     weight = tf.maximum(summed[-1], 1.0)
     gradients = [gradient / weight for gradient in summed[:-3]]
     gradients, _ = tf.clip_by_global_norm(gradients, step._config.learning.clip_norm)
     return [*(gradient * weight for gradient in gradients), *summed[-3:]], state
 
 
-def mean_of_means(step, batch, state, number, rate):
+def mean_of_means(step, batch, state, number, rates):
     """What Keras does: divide by the targets of this replica, then take the mean."""
-    summed, state = ON_REPLICA(step, batch, state, number, rate)
+    summed, state = ON_REPLICA(step, batch, state, number, rates)
     share = B / 2 * T / tf.maximum(summed[-1], 1.0)
     return [*(gradient * share for gradient in summed[:-3]), *summed[-3:]], state
 
 
-def same_masks(step, batch, state, number, rate):
+def same_masks(step, batch, state, number, rates):
     """What Keras does: every replica draws the masks of the first rows."""
     rows = step._gradients
-    step._gradients = lambda batch, state, number, rate, first: rows(batch, state, number, rate, 0 * first)
-    result = ON_REPLICA(step, batch, state, number, rate)
+    step._gradients = lambda batch, state, number, rates, first: rows(batch, state, number, rates, 0 * first)
+    result = ON_REPLICA(step, batch, state, number, rates)
     step._gradients = rows
+    return result
+
+
+def same_noise(step, batch, state, number, rates):
+    """Every replica replaces the tokens of the first rows."""
+    noise = step._noise
+    step._noise = lambda tokens, draw: noise(
+        tokens, draw=dataclasses.replace(draw, first_row=0 * draw.first_row)
+    )
+    result = ON_REPLICA(step, batch, state, number, rates)
+    step._noise = noise
     return result
 
 
 ON_REPLICA = TrainingStep._on_replica
 
 
-@pytest.mark.parametrize("broken", [clip_each_replica, mean_of_means, same_masks])
+@pytest.mark.parametrize("broken", [clip_each_replica, mean_of_means, same_masks, same_noise])
 def test_the_check_of_splits_can_fail(run, tiny_config, fit, leaky, monkeypatch, broken):
     whole = run("sgd", steps_per_call=1)
     monkeypatch.setattr(TrainingStep, "_on_replica", broken)
@@ -113,10 +135,17 @@ def step_by_hand(model, tokens, config):
     learning = config.learning
     order = build_order("stream", TARGETS, B, T, 0)
     inputs, targets, weights = next(iter(training_batches(tokens, order, LAST, LAST + 1)))
-    draw = Draw(config.batches.seed, tf.constant(LAST), tf.constant(config.model.dropout), tf.constant(0))
+
+    def draw(rate):
+        return Draw(config.batches.seed, tf.constant(LAST), tf.constant(rate), tf.constant(0))
+
+    counts = np.bincount(tokens[1:], minlength=V)
+    read = TokenNoise(0.1, counts)(inputs["tokens"], draw=draw(learning.token_noise))
     variables = model.trainable_variables
     with tf.GradientTape() as tape:
-        features, _ = model.forward(inputs, model.initial_state(B), draw)
+        features, _ = model.forward(
+            {**inputs, "tokens": read}, model.initial_state(B), draw(config.model.dropout)
+        )
         loss = keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=learning.label_smoothing, reduction="none"
         )(tf.one_hot(targets, V), model.project(features))
@@ -130,11 +159,13 @@ def step_by_hand(model, tokens, config):
     return after, norm.numpy()
 
 
-PENALTIES = {"l1": 0.002, "l2": 0.03, "label_smoothing": 0.1, "clip_norm": 0.3, "learning_rate": 2.0}
+PENALTIES = {
+    "l1": 0.002, "l2": 0.03, "label_smoothing": 0.1, "clip_norm": 0.3, "learning_rate": 2.0, "token_noise": 0.3,
+}  # fmt: skip
 
 
 def test_a_step_equals_the_step_by_hand(tiny_config, fit, store_of):
-    """Also: penalties and label smoothing enter the gradient once, however often it is summed."""
+    """Also: penalties and label smoothing enter the gradient once, and noise changes no target."""
     settings = {
         **COMMON,
         **PENALTIES,
@@ -169,8 +200,10 @@ def test_one_trace_whatever_the_length_of_a_call(tiny_config, fit, leaky):
     assert run.trainer.compiled_step.traces == 1
     # The control: tables of another length are another function.
     trainer, table = run.trainer, tf.zeros([4])
-    arguments = (trainer._state, tf.constant(0, tf.int64), table, table, tf.constant(0))
-    trainer.compiled_step(trainer._batches(), *arguments)
+    tables = {"learning_rate": table, "dropout": table}
+    trainer.compiled_step(
+        trainer._batches(), trainer._state, tf.constant(0, tf.int64), tables, tf.constant(0)
+    )
     assert trainer.compiled_step.traces == 2
 
 
@@ -195,3 +228,28 @@ def test_mixed_precision(run, precision, replicas, tolerance):
     assert mixed.losses[-5:].mean() < mixed.losses[:5].mean()
     scaled = isinstance(mixed.model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert scaled == (precision == "mixed_float16")
+
+
+def test_a_step_that_overflows_float16_is_left_out_and_counted(tiny_config, fit):
+    """A loss scale of 2^40 overflows; Keras halves it at every such step until the gradients fit."""
+    config = tiny_config(**{**COMMON, "steps": 40, **OPTIMIZERS["adamw"], "precision": "mixed_float16"})
+    logged = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.model.optimizer.dynamic_scale.assign(2.0**40)
+
+        def on_train_batch_end(self, batch, logs=None):
+            logged.append(logs)
+
+    wild = fit(config, lambda: lstm.build(config, V), callbacks=[Watch()])
+    left_out = int(wild.skipped.sum())
+    assert 5 < left_out < 35
+    assert wild.skipped[:left_out].all()
+    assert (wild.norms[wild.skipped] == 0).all() and (wild.norms[~wild.skipped] > 0).all()
+    assert logged[-1]["skipped"] == left_out
+    assert logged[-1]["gradient_norm"] == pytest.approx(wild.norms.sum() / (40 - left_out), rel=1e-5)
+    assert np.isfinite(wild.losses).all() and wild.losses[-5:].mean() < wild.losses[:5].mean()
+    # The control: the usual scale fits, and without loss scaling there is nothing to leave out.
+    steady = fit(config, lambda: lstm.build(config, V))
+    assert not steady.skipped.any() and steady.trainer.compiled_step.step.may_skip

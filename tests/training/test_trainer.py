@@ -1,5 +1,6 @@
 """The loop: hooks in the documented order, others' callbacks, schedules that are exact within a call, signals."""
 
+import dataclasses
 import os
 import signal
 
@@ -10,7 +11,9 @@ import tensorflow as tf
 
 from lm_keras import optimizers, schedules
 from lm_keras.callbacks import EarlyStopping, PlateauDecay
+from lm_keras.data.store import prepare
 from lm_keras.errors import InputError
+from lm_keras.training import runner
 
 V, B, T, PER_EPOCH = 19, 16, 3, 8
 """359 targets in 16 rows of 3: 8 steps see all of them."""
@@ -174,6 +177,55 @@ def test_the_dropout_rate_really_changes_in_the_compiled_step(settings, fit, lea
     rising = np.linspace(0, 0.6, 24, endpoint=False)
     assert (np.abs(shares - rising).max() < 0.05) == (schedule != "constant")
     assert hooks.logs_of("batch_end")[-1]["dropout"] == pytest.approx(wanted[-1])
+
+
+class Replaced:
+    """Mixed into a network: writes down the share of tokens V - 1, which stand in no text, in every step."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.shares = tf.Variable(tf.zeros([32]), trainable=False)
+        self.steps = tf.Variable(0, trainable=False)
+
+    def forward(self, inputs, state, draw=None, training=False):
+        share = tf.reduce_mean(tf.cast(inputs["tokens"] == V - 1, tf.float32))
+        self.shares.scatter_nd_update([[self.steps]], [share])
+        self.steps.assign_add(1)
+        return super().forward(inputs, state, draw, training)
+
+
+@pytest.mark.parametrize("schedule", ["linear:initial=0,final=1", "constant", "linear:initial=0,final=0"])
+def test_the_noise_really_changes_in_the_compiled_step(settings, fit, leaky, store_of, schedule):
+    hooks, counted = Hooks(), type("Counted", (Replaced, leaky), {})
+    config = settings(steps=24, batch_size=160, token_noise=0.6, token_noise_schedule=schedule)
+    store, blank = store_of(12_000, V - 1), np.arange(V) == V - 1
+    run = fit(config, counted, store, callbacks=[hooks], replaced_by=blank)
+    curve = schedules.build(schedule, 24)
+    wanted = np.array([0.6 * curve(step) for step in range(24)])
+    np.testing.assert_allclose(run.model.shares.numpy()[:24], wanted, atol=0.1)  # 480 tokens each
+    assert np.abs(run.model.shares.numpy()[:24] - wanted).mean() < 0.03
+    assert run.trainer.compiled_step.traces == 1
+    assert hooks.logs_of("batch_end")[-1]["token_noise"] == pytest.approx(wanted[-1])
+    # Noise at a rate of 0 is no noise, to the last bit.
+    without = fit(settings(steps=24, batch_size=160), leaky, store, callbacks=[hooks])
+    same = [np.array_equal(a, b) for a, b in zip(run.weights, without.weights, strict=True)]
+    assert all(same) == (wanted.max() == 0)
+    assert "token_noise" not in hooks.logs_of("batch_end")[-1]
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "sentencepiece"])
+def test_what_the_noise_of_a_run_draws(tiny_config, tokenizer):
+    size = {"char": None, "sentencepiece": 310}[tokenizer]
+    config = tiny_config(token_noise=0.3, tokenizer=tokenizer, vocab_size=size)
+    data = prepare(config.data)
+    vocab_size = data.tokenizer.vocab_size
+    counts = np.bincount(data.splits["train"].tokens[1:], minlength=vocab_size)
+    unigram = runner._noise(config.learning, data)
+    assert unigram.initial_rate == 0.3
+    np.testing.assert_array_equal(unigram.weights_of_tokens, counts)
+    blank = runner._noise(dataclasses.replace(config.learning, token_noise_kind="blank"), data)
+    np.testing.assert_array_equal(blank.weights_of_tokens, np.arange(vocab_size) == 1)
+    assert counts[1] == 0  # no text is the blank token
 
 
 def test_reduce_lr_on_plateau_of_keras(settings, fit, leaky):

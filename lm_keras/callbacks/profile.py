@@ -1,0 +1,53 @@
+"""A recording of what the machine does in some steps."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+
+from lm_keras.callbacks.base import StepCallback
+
+
+class Profile(StepCallback):
+    """Record some steps for TensorBoard's profile tab, which needs `pip install xprof`.
+
+    What happens between these steps, an evaluation for instance, is recorded as well. A run that goes on
+    in the middle of them records the rest.
+
+    Args:
+        folder: where to; below it TensorBoard looks for `plugins/profile`.
+        first, last: the steps to record, counted from 1.
+        say: called with a line that a person should read.
+    """
+
+    def __init__(self, folder: Path, first: int, last: int, say: Callable[[str], None] = lambda line: None):
+        super().__init__()
+        self.boundaries = (first - 1, last)
+        self._folder, self._say = Path(folder), say
+        self._recording = self._recorded = False
+        self._mark = contextlib.ExitStack()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        step, (begin, end) = self.step(logs), self.boundaries
+        if not self._recording and begin <= step < end:
+            tf.profiler.experimental.start(str(self._folder))
+            self._recording = True
+        if self._recording:  # The mark by which the profile tab tells steps apart; here it is a call.
+            self._mark.enter_context(tf.profiler.experimental.Trace("train", step_num=step, _r=1))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._mark.close()
+        if self._recording and self.step(logs) >= self.boundaries[1]:
+            self._stop()
+
+    def on_train_end(self, logs=None):
+        if self._recording:
+            self._stop()
+        if not self._recorded:
+            first, last = self.boundaries[0] + 1, self.boundaries[1]
+            self._say(f"no profile: steps {first:,} to {last:,} were not among those done now")
+
+    def _stop(self):
+        tf.profiler.experimental.stop()
+        self._recording, self._recorded = False, True

@@ -1,0 +1,200 @@
+"""The corpus `tfds:NAME`: data sets of TensorFlow Datasets. The library is imported when one is opened."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lm_keras.corpora import tfds_builders
+from lm_keras.corpora.decoding import Counts, TextDecoder, check_policy
+from lm_keras.corpora.documents import Corpus, Document
+from lm_keras.errors import InputError, nearest
+
+EXPECTED = "tfds:NAME[/CONFIG][:VERSION][:SPLIT], such as tfds:tiny_shakespeare or tfds:wiki40b/de:test"
+SPEC = re.compile(
+    rf"(?P<name>\w+)(?:/(?P<config>[\w+.-]+))?(?::(?P<version>{tfds_builders.VERSION}))?(?::(?P<split>.+))?"
+)
+OWN_SPLITS = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "test": ("test",)}
+"""What data sets call their training, validation and test text."""
+
+ONLY_TEXT = "text"
+"""The text field that also means a data set's only string feature, whatever its name."""
+
+EXAMPLES_AT_ONCE = 32  # one at a time takes three times as long; many books at once take much memory
+
+
+class TfdsSplit(Corpus):
+    """One string of each example of a split: a document.
+
+    Examples come in the order of the files, which is the same on every pass; nothing is held in memory.
+    Examples without text are counted and left out.
+    """
+
+    def __init__(self, builder: Any, split: str, path: tuple[str, ...], on_bad_text: str):
+        """Describe a split of a prepared data set; nothing is read yet.
+
+        Args:
+            builder: a `tfds.core.DatasetBuilder`.
+            split: name of a split, or slices in the syntax of the library.
+            path: names that lead to the string in an example's features.
+            on_bad_text: what to do with bytes that are no UTF-8 and with NUL: `error`; `replace` each by
+                U+FFFD; `skip` the line.
+
+        Raises:
+            InputError: the data set has no such split, the slice is empty, or the policy is unknown.
+        """
+        self.spec = f"tfds:{tfds_builders.name_of(builder)}:{split}"
+        self.licence = " ".join(builder.info.redistribution_info.license.split()) or None
+        self.citation = builder.info.citation.strip() or None
+        self.on_bad_text = check_policy(on_bad_text)
+        self._builder, self._split, self._path = builder, split, path
+        self._counts = Counts()
+        self._files = _files(builder, split)
+
+    def documents(self) -> Iterator[Document]:
+        """Yield a document an example.
+
+        Raises:
+            InputError: the files are damaged or incomplete, or a text is bad and the policy is `error`.
+        """
+        counts = Counts()
+        for number, content in enumerate(self._contents()):
+            place = f"{self.spec} example {number}"
+            bad_lines = counts.skipped_lines
+            text = TextDecoder(place, self.on_bad_text, counts).decode(content)
+            if text.strip():
+                yield Document.from_text(place, text)
+            elif counts.skipped_lines > bad_lines:
+                counts.skipped_documents += 1
+            else:
+                counts.empty_documents += 1
+        self._counts = counts
+
+    def held_out(self) -> dict[str, Corpus]:
+        """Return the data set's own validation and test splits, unless this corpus reads from them."""
+        own = {part: _own_split(self._builder, part) for part in ("valid", "test")}
+        return {
+            part: TfdsSplit(self._builder, split, self._path, self.on_bad_text)
+            for part, split in own.items()
+            if split and self._files.isdisjoint(_files(self._builder, split))
+        }
+
+    def report(self) -> dict[str, int]:
+        """Return what the last whole pass replaced, skipped and left out, without zeros."""
+        return {name: count for name, count in dataclasses.asdict(self._counts).items() if count}
+
+    def _contents(self) -> Iterator[bytes]:
+        import tensorflow_datasets as tfds
+
+        # A translation is decoded whole or not at all; images and the like beside the text never are.
+        whole = isinstance(self._builder.info.features, tfds.features.Translation)
+        decoders = None if whole else tfds.decode.PartialDecoding({self._path[0]: True})
+        try:
+            with tfds_builders.quietly():
+                batches = self._builder.as_dataset(
+                    split=self._split,
+                    batch_size=EXAMPLES_AT_ONCE,
+                    shuffle_files=False,
+                    decoders=decoders,
+                    read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+                )
+            for values in tfds.as_numpy(batches):
+                for name in self._path:
+                    values = values[name]
+                yield from values
+        except Exception as error:
+            raise tfds_builders.unreadable(self.spec, self._builder, error) from None
+
+
+def open_tfds(
+    rest: str, *, part: str, text_field: str, on_bad_text: str, say: Callable[[str], None]
+) -> TfdsSplit:
+    """Open a data set, download and prepare it if that was not done yet, and choose a split and a feature.
+
+    Args:
+        rest: `NAME[/CONFIG][:VERSION][:SPLIT]`.
+        part: `train`, `valid` or `test`: which of its own splits is meant where none is named.
+        text_field: the feature with the text, with slashes before nested names; see `ONLY_TEXT`.
+        on_bad_text: `error`, `replace` or `skip`.
+        say: called with a line before long work, and when the text is a feature that was not named.
+
+    Raises:
+        InputError: no such data set, split or feature, or it is not there and cannot be prepared.
+    """
+    parsed = SPEC.fullmatch(rest)
+    if not parsed:
+        raise InputError(f"tfds:{rest} is no name of a data set: expected {EXPECTED}")
+    builder = tfds_builders.open_builder(parsed["name"], parsed["config"], parsed["version"])
+    path = _text_path(builder, text_field, say)
+    tfds_builders.prepare(builder, say)
+    split = parsed["split"] or _own_split(builder, part)
+    if not split:
+        raise InputError(
+            f"tfds:{tfds_builders.name_of(builder)} has no {part} split of its own: expected one of its splits "
+            f"{_splits(builder)}; name it after a colon, tfds:{rest}:SPLIT"
+        )
+    return TfdsSplit(builder, split, path, on_bad_text)
+
+
+def string_features(features: Any) -> dict[str, tuple[str, ...]]:
+    """Return the features that are one string an example: name with slashes -> names that lead there.
+
+    Example:
+        >>> string_features(tfds.features.FeaturesDict({
+        ...     "id": np.int64, "title": tfds.features.Text(), "words": tfds.features.Sequence(tfds.features.Text()),
+        ...     "pair": tfds.features.Translation(["de", "en"])}))
+        {'pair/de': ('pair', 'de'), 'pair/en': ('pair', 'en'), 'title': ('title',)}
+    """
+    import tensorflow_datasets as tfds
+
+    found = {}
+    for name, feature in features.items() if isinstance(features, tfds.features.FeaturesDict) else ():
+        for inner, path in string_features(feature).items():
+            found[f"{name}/{inner}"] = (name, *path)
+        info = feature.get_tensor_info()
+        if isinstance(info, tfds.features.TensorInfo) and info.shape == () and info.np_dtype in (str, object):
+            found[name] = (name,)
+    return dict(sorted(found.items()))
+
+
+def _text_path(builder: Any, text_field: str, say: Callable[[str], None]) -> tuple[str, ...]:
+    found, name = string_features(builder.info.features), tfds_builders.name_of(builder)
+    if text_field in found:
+        return found[text_field]
+    if text_field == ONLY_TEXT and len(found) == 1:
+        (only,) = found
+        say(f"the text is the feature {only!r}, the only string in tfds:{name}")
+        return found[only]
+    raise InputError(
+        f"tfds:{name}: no string feature {text_field!r}{nearest(text_field, list(found))}: its string features "
+        f"are {tfds_builders.listed(list(map(repr, found))) or 'none'}; name the one with the text with --text_field"
+    )
+
+
+def _own_split(builder: Any, part: str) -> str | None:
+    names = list(builder.info.splits)
+    if part == "train" and len(names) == 1:
+        return names[0]
+    return next((name for name in OWN_SPLITS[part] if name in names), None)
+
+
+def _splits(builder: Any) -> str:
+    return tfds_builders.listed(sorted(builder.info.splits)) or "none"
+
+
+def _files(builder: Any, split: str) -> set[str]:
+    """Return the names of the files with the examples of a split or of slices of splits."""
+    try:
+        chosen = builder.info.splits[split]
+    except Exception:  # ValueError, KeyError, AssertionError
+        names = list(builder.info.splits)
+        raise InputError(
+            f"tfds:{tfds_builders.name_of(builder)} has no split {split!r}{nearest(split, names)}: expected one of "
+            f"{_splits(builder)}, or slices of them such as {names[0]}[:10%] or {names[0]}[10:20]+{names[-1]}"
+        ) from None
+    if chosen.num_examples < 1:
+        raise InputError(
+            f"tfds:{tfds_builders.name_of(builder)}:{split} holds no example: expected at least one; "
+            "take a larger slice"
+        )
+    return set(chosen.filenames)

@@ -1,0 +1,102 @@
+"""Where the tokenizer of a run comes from: learnt from its text, found in the cache, or taken from a folder."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lm_keras import text
+from lm_keras.config import DataConfig
+from lm_keras.corpora import Split
+from lm_keras.data.cache import fingerprint_of
+from lm_keras.data.folders import cached_folder
+from lm_keras.errors import InputError
+from lm_keras.text.tokenizer import Tokenizer
+
+LEARN_FROM_TRAIN = ("word", "sentencepiece")
+"""Tokenizers that learn from the training text alone. The alphabet of `char` is that of the whole corpus, as is
+customary for character models."""
+
+
+def saved_tokenizer(config: DataConfig) -> Tokenizer | None:
+    """Return the tokenizer of the folder that `--tokenizer` names, or None where it names a kind.
+
+    Raises:
+        InputError: there is no such folder, what it holds is damaged, or another setting contradicts it.
+    """
+    folder = text.find_tokenizer(config.tokenizer)
+    if folder is None:
+        return None
+    tokenizer = text.load_tokenizer(folder)
+    has = tokenizer.settings()
+    given = {name: value for name, value in config.given_for_tokenizer().items() if value != has.get(name)}
+    if given:
+        different = "; ".join(
+            f"--{name}={value}, but it has {has.get(name, 'no such setting')}"
+            for name, value in given.items()
+        )
+        raise InputError(
+            f"--tokenizer={config.tokenizer} brings its own settings: {different}; "
+            f"leave them out, and clear what a flagfile sets with {' '.join(f'--{name}=' for name in given)}"
+        )
+    return tokenizer
+
+
+def warn_of_unknown(config: DataConfig, unknown: int, tokens: int, say: Callable[[str], None]) -> None:
+    """Say which share of a text a tokenizer that was learnt from another text does not know, if any."""
+    if unknown:
+        say(
+            f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.2%}) are unknown to --tokenizer={config.tokenizer}, which "
+            "was learnt from another text: they are lost, and there are no bits per byte; "
+            "a tokenizer that is learnt from this text, or byte, loses less"
+        )
+
+
+def trained_tokenizer(
+    config: DataConfig, splits: dict[str, Split], cache: Path, say: Callable[[str], None]
+) -> Tokenizer:
+    """Return the tokenizer that the settings ask for; learn it unless the cache has it.
+
+    Args:
+        config: the data settings; `tokenizer` is the name of a kind.
+        splits: the text of the run.
+        cache: the cache folder.
+        say: called with a line before longer work, and with what speaks against that kind for that text.
+
+    Raises:
+        InputError: a setting is wrong, or the text does not allow it.
+    """
+    folder, learn_from = _in_cache(config, splits, cache)
+
+    def train(path: Path) -> None:
+        say(f"training a {config.tokenizer} tokenizer")
+        texts = _pieces(splits, learn_from)
+        text.train_tokenizer(config.tokenizer, texts, **config.tokenizer_settings()).save(path)
+
+    cached_folder(folder, train, say)
+    tokenizer = text.load_tokenizer(folder)
+    if tokenizer.warning:
+        say(tokenizer.warning)
+    return tokenizer
+
+
+def cached_tokenizer(config: DataConfig, splits: dict[str, Split], cache: Path) -> Tokenizer | None:
+    """Return the tokenizer that `trained_tokenizer` would find in the cache, or None if it would learn one."""
+    folder, _ = _in_cache(config, splits, cache)
+    return text.load_tokenizer(folder) if folder.is_dir() else None
+
+
+def _in_cache(config: DataConfig, splits: dict[str, Split], cache: Path) -> tuple[Path, list[str]]:
+    """Return where the cache keeps a tokenizer, and the names of the splits that it is learnt from."""
+    learn_from = ["train"]
+    if config.tokenizer not in LEARN_FROM_TRAIN and splits["train"].rule != "the whole corpus":
+        learn_from = list(splits)
+    content = {
+        "settings": {"name": config.tokenizer, **config.tokenizer_settings()},
+        "sources": [splits[name].fingerprint() for name in learn_from],
+    }
+    return cache / "tokenizers" / fingerprint_of(content), learn_from
+
+
+def _pieces(splits: dict[str, Split], names: list[str]) -> Iterator[str]:
+    for name in names:
+        for document in splits[name].documents():
+            yield from document.pieces()

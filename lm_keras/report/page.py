@@ -1,0 +1,222 @@
+"""The page: one HTML file that needs nothing beside it, whatever settings, samples and names hold."""
+
+import html
+from collections.abc import Iterable
+from typing import Any
+
+from lm_keras.config import GROUPS, Config
+from lm_keras.report.plots import COLOURS, MEASURES, svg_of
+from lm_keras.report.runs import Run, is_number
+
+MAX_SAMPLES = 12
+"""Text samples of a run that are shown; of more, evenly spaced ones."""
+
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto; padding: 0 1.2em }
+h1 { font-size: 1.5em; margin-bottom: .2em } h2 { font-size: 1.15em; margin-top: 2em } h3 { font-size: 1em }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .88em }
+th, td { text-align: left; padding: .25em .7em; border-bottom: 1px solid #ddd; vertical-align: top }
+td.n, .scores th:nth-child(n+5) { text-align: right } td { overflow-wrap: break-word; max-width: 30em } .best { font-weight: bold } .wide { overflow-x: auto }
+.differs td, .differs th { background: #fff4d6 } .note { color: #a33 } .quiet { color: #666 }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(345px, 1fr)); gap: .6em 1.2em }
+figure { margin: 0 } figcaption { font-weight: 600; font-size: .9em } svg { width: 100%; height: auto }
+.legend span { margin-right: 1.4em; white-space: nowrap } .line { display: inline-block; width: 1.6em; vertical-align: middle }
+pre { background: #f6f6f4; padding: .6em .8em; white-space: pre-wrap; overflow-wrap: anywhere; margin: .3em 0 1em }
+summary { cursor: pointer; margin: .6em 0 }
+"""
+
+# No script may run and nothing may be fetched, even if something slipped through the escaping.
+HEAD = (
+    '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">"""
+)
+
+SCORES = (
+    ("tokens", "tokens", ",.0f"),
+    ("nats_per_token", "loss", ".4f"),
+    ("perplexity", "perplexity", ",.2f"),
+    ("word_perplexity", "per word", ",.1f"),
+    ("bits_per_byte", "bits/byte", ".3f"),
+    ("bits_per_character", "bits/char", ".3f"),
+    ("accuracy", "accuracy", ".3f"),
+)
+"""Field of an evaluation, the head of its column, its format."""
+
+ENVIRONMENT = {
+    "step": "from step", "began": "began", "python": "Python", "lm_keras": "lm_keras", "tensorflow": "TensorFlow",
+    "keras": "Keras", "numpy": "NumPy", "commit": "commit", "machine": "machine", "devices": "devices",
+    "system": "system",
+}  # fmt: skip
+"""Field of `environment.json`, and what it is called."""
+
+
+def page_of(runs: list[Run]) -> str:
+    """Return the report on some runs as HTML."""
+    title = "Report on " + ", ".join(run.name for run in runs)
+    notes = [f"{run.name}: {note}" for run in runs for note in run.notes] + _cautions(runs)
+    parts = [
+        f"<!DOCTYPE html>\n<html lang='en'><head>{HEAD}<title>{_text(title)}</title><style>{STYLE}</style></head><body>",
+        f"<h1>{_text(title)}</h1>",
+        *[f"<p class='note'>{_text(note)}</p>" for note in notes],
+        "<h2>Results</h2>",
+        _results(runs),
+        "<h2>Curves</h2>",
+        _curves(runs),
+        "<h2>Text samples</h2>",
+        "<div class='plots'>" + "".join(map(_samples, runs)) + "</div>",
+        "<h2>Settings</h2>",
+        _settings(runs),
+        "<h2>Data</h2>",
+        _data(runs),
+        "<h2>Environment</h2>",
+        _environment(runs),
+        "</body></html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _text(value: Any) -> str:
+    return html.escape("–" if value is None else str(value))
+
+
+def _table(head: Iterable[str], rows: Iterable[str]) -> str:
+    """Join cells of a head, as text, and rows, as HTML."""
+    cells = "".join(f"<th>{_text(cell)}</th>" for cell in head)
+    body = "\n".join(rows)
+    return f"<div class='wide'><table><tr>{cells}</tr>\n{body}</table></div>"
+
+
+def _row(cells: Iterable[Any], kind: str = "") -> str:
+    mark = f" class='{kind}'" if kind else ""
+    return f"<tr{mark}>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def _cautions(runs: list[Run]) -> list[str]:
+    """Say where numbers of several runs cannot be compared."""
+    texts = [run.data["splits"]["valid"] for run in runs if "valid" in run.data["splits"]]
+    if len({text.get("fingerprint") for text in texts}) > 1:
+        return ["The runs were not validated on the same text: their results do not compare."]
+    if len({text.get("tokens") for text in texts}) > 1:
+        return [
+            "The runs cut the same text into other tokens: compare bits per byte, not loss or perplexity."
+        ]
+    return []
+
+
+def _results(runs: list[Run]) -> str:
+    """Show what every run reached; of several runs on the same text the lowest bits per byte stand out."""
+    reached: dict[tuple, list[float]] = {}
+    for run in runs:
+        for split, values in run.scores().items():
+            if is_number(values.get("bits_per_byte")):
+                reached.setdefault(_text_of(run, split), []).append(values["bits_per_byte"])
+    rows = []
+    for run in runs:
+        best = (run.results or {}).get("best_step")
+        known = [run.name, run.state if best is None else f"{run.state}; best at {best:,}", _duration(run)]
+        for split, values in run.scores().items():
+            others = reached.get(_text_of(run, split), [])
+            cells = [f"<td>{_text(cell)}</td>" for cell in [*known, split]]
+            for field, _, form in SCORES:
+                value = values.get(field)
+                lowest = field == "bits_per_byte" and len(others) > 1 and value == min(others)
+                shown = format(value, form) if is_number(value) else "–"
+                cells.append(f"<td class='n{' best' if lowest else ''}'>{shown}</td>")
+            rows.append(f"<tr>{''.join(cells)}</tr>")
+        if not run.scores():
+            rows.append(_row([*known, "not evaluated", *[None] * len(SCORES)]))
+    head = ["run", "state", "training", "split", *[head for _, head, _ in SCORES]]
+    return f"<div class='scores'>{_table(head, rows)}</div>"
+
+
+def _text_of(run: Run, split: str) -> tuple:
+    return split, run.data["splits"].get(split, {}).get("fingerprint")
+
+
+def _duration(run: Run) -> str | None:
+    last = run.training[-1] if run.training else {}
+    seconds = (run.results or last).get("seconds")
+    if not is_number(seconds):
+        return None
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+
+
+def _curves(runs: list[Run]) -> str:
+    legend = "".join(
+        f"<span><i class='line' style='border-top: 3px solid {COLOURS[number % len(COLOURS)]}'></i> {_text(run.name)}</span>"
+        for number, run in enumerate(runs)
+    )
+    plots = []
+    for measure in MEASURES:
+        svg = svg_of(runs, measure)
+        if svg:
+            plots.append(f"<figure><figcaption>{_text(measure.title)}</figcaption>{svg}</figure>")
+    if not plots:
+        return "<p class='quiet'>No step has been logged yet.</p>"
+    meaning = "thin: training, the mean since the point before; with dots: validation, the whole split"
+    legend += f"<span class='quiet'>{meaning}</span>"
+    return f"<p class='legend'>{legend}</p><div class='plots'>{''.join(plots)}</div>"
+
+
+def _samples(run: Run) -> str:
+    steps = sorted({line["step"] for line in run.samples})
+    shown = steps
+    if len(steps) > MAX_SAMPLES:
+        shown = [steps[round(i * (len(steps) - 1) / (MAX_SAMPLES - 1))] for i in range(MAX_SAMPLES)]
+    parts = [f"<section><h3>{_text(run.name)}</h3>"]
+    if len(shown) < len(steps):
+        parts.append(f"<p class='quiet'>{len(shown)} of {len(steps):,} samples, evenly spaced</p>")
+    for line in run.samples:
+        if line["step"] in shown:
+            parts.append(_sample(f"step {line['step']:,}", line))
+    if run.results is not None and run.results["sample"]["text"] not in [
+        line["text"] for line in run.samples
+    ]:
+        parts.append(_sample("at the end", run.results["sample"]))
+    if not steps and run.results is None:
+        parts.append("<p class='quiet'>none yet</p>")
+    return "".join(parts) + "</section>"
+
+
+def _sample(when: str, sample: dict) -> str:
+    # The line feed is the one that HTML drops; the text may begin with one of its own.
+    prompt, text = _text(sample.get("prompt", "")), _text(sample["text"])
+    return f"<div class='quiet'>{_text(when)}</div><pre>\n<b>{prompt}</b>{text}</pre>"
+
+
+def _settings(runs: list[Run]) -> str:
+    """Show what differs between the runs, or of a single run what differs from the defaults; the rest folded."""
+    defaults = Config().flat()
+    groups = {name: group for group in GROUPS for name in getattr(Config(), group).__dataclass_fields__}
+    differing, equal = [], []
+    for name in defaults:
+        values = [run.settings[name] for run in runs]
+        marked = len({repr(value) for value in values}) > 1 if len(runs) > 1 else values[0] != defaults[name]
+        cells = [groups[name], f"--{name}", *values, defaults[name]]
+        (differing if marked else equal).append(_row(cells, "differs" if marked else ""))
+    head = ["group", "setting", *[run.name for run in runs], "default"]
+    what = "are the same in all runs" if len(runs) > 1 else "have their default"
+    folded = f"<details><summary>{len(equal)} settings {what}</summary>{_table(head, equal)}</details>"
+    return (_table(head, differing) if differing else "") + folded
+
+
+def _data(runs: list[Run]) -> str:
+    fields = ("corpus", "licence", "rule", "documents", "tokens", "bytes")
+    users: dict[tuple, list[str]] = {}
+    for run in runs:
+        for split, values in run.data["splits"].items():
+            bad = run.data.get("bad_text", {}).get(split, {})
+            repaired = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in bad.items())
+            cells = [f"{v:,}" if type(v) is int else v for v in map(values.get, fields)]
+            cells.append(str(values.get("corpus_sha256"))[:16])
+            users.setdefault((split, *cells, repaired or None), []).append(run.name)
+    rows = [_row([", ".join(names), *cells]) for cells, names in users.items()]
+    return _table(["runs", "split", *fields, "sha256 of the corpus", "bad text"], rows)
+
+
+def _environment(runs: list[Run]) -> str:
+    """Show a column for each time that a run began or went on."""
+    lives = [(run.name, life) for run in runs for life in run.lives or [{"step": "not recorded"}]]
+    rows = [_row([name, *[life.get(field) for _, life in lives]]) for field, name in ENVIRONMENT.items()]
+    return _table(["", *[name for name, _ in lives]], rows)

@@ -1,0 +1,151 @@
+"""The weights of a run: read for use, or given to another run to begin with."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+
+from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.checkpoints.state import Checkpoints
+from lm_keras.config import Config, DataConfig, ModelConfig
+from lm_keras.data.tokenizers import saved_tokenizer
+from lm_keras.errors import InputError
+from lm_keras.models import FAMILIES
+from lm_keras.text.tokenizer import Tokenizer
+
+MAY_DIFFER = {"dropout", "forget_bias", "init_scale", "init_from"}
+"""Model settings that decide no weight's shape."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The run whose weights another run begins with (`--init_from`); optimizer, schedules and step begin anew.
+
+    Attributes:
+        folder: the run.
+        step: of its weights.
+        tokenizer: its tokenizer, which the new run takes over.
+    """
+
+    folder: RunFolder
+    step: int
+    tokenizer: Tokenizer
+
+    @classmethod
+    def of(cls, config: Config, folder: RunFolder, warn: Callable[[str], None]) -> "Origin | None":
+        """Return where the run in `folder` begins, or None without `--init_from` or with weights of its own.
+
+        Args:
+            config: settings of the new run.
+            folder: of the new run.
+            warn: called with one line when a checkpoint of the other run is damaged.
+
+        Raises:
+            InputError: there is no such run, it has no weights yet, or they do not fit.
+        """
+        path = config.model.init_from
+        if not path or folder.checkpoints().newest() is not None:
+            return None
+        source = RunFolder(path)
+        if not source.exists:
+            raise InputError(
+                f"--init_from={path} holds no run (no config.json); expected the folder of a trained run"
+            )
+        there, tokenizer = source.config(), source.tokenizer()
+        shape = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in MAY_DIFFER]
+        before, now = there.flat(), config.flat()
+        different = _other_tokenizer(config.data, there.data, tokenizer)
+        different += [
+            f"--{name}: {before[name]} there, {now[name]} here" for name in shape if before[name] != now[name]
+        ]
+        if different:
+            raise InputError(
+                f"the weights of --init_from={path} do not fit: {'; '.join(different)}. Use the same settings, "
+                f"for instance with --flagfile={source.path / 'flags.txt'} before all other flags"
+            )
+        return cls(source, step_for_reading(source, "last", warn), tokenizer)
+
+    def give(self, model: keras.Model) -> None:
+        """Copy the trained weights into a new network."""
+        trained = _trained(self.folder, self.step)
+        for source, target in zip(trained.trainable_variables, model.trainable_variables, strict=True):
+            target.assign(source)
+
+
+def _other_tokenizer(here: DataConfig, there: DataConfig, tokenizer: Tokenizer) -> list[str]:
+    """Say in which settings the tokenizer of the new run would be another one than that of the weights."""
+    saved = saved_tokenizer(here)
+    if saved:
+        same = saved.fingerprint() == tokenizer.fingerprint()
+        return (
+            [] if same else [f"--tokenizer={here.tokenizer} holds another tokenizer than that of the weights"]
+        )
+    lines = []
+    if here.tokenizer not in (there.tokenizer, tokenizer.name):
+        lines.append(f"--tokenizer: {tokenizer.name} there, {here.tokenizer} here")
+    has = tokenizer.settings()
+    for name, value in here.given_for_tokenizer().items():
+        if value not in (getattr(there, name), has.get(name)):
+            lines.append(f"--{name}: {has.get(name, getattr(there, name))} there, {value} here")
+    return lines
+
+
+def restore_for_reading(
+    folder: RunFolder, checkpoint: str, warn: Callable[[str], None]
+) -> tuple[keras.Model, int]:
+    """Build the network of a run and read its weights.
+
+    Args:
+        folder: the run.
+        checkpoint: `last` or `best`.
+        warn: called with one line when a checkpoint is damaged.
+
+    Returns:
+        The network and the step of its weights.
+
+    Raises:
+        InputError: there is no such checkpoint.
+    """
+    step = step_for_reading(folder, checkpoint, warn)
+    return _trained(folder, step), step
+
+
+def step_for_reading(folder: RunFolder, checkpoint: str, warn: Callable[[str], None]) -> int:
+    """Return the step of the `last` or `best` checkpoint that is whole.
+
+    Raises:
+        InputError: there is none.
+    """
+    checkpoints = folder.checkpoints(warn=warn)
+    if checkpoint == "best":
+        step = checkpoints.best()
+        for damaged in filter(checkpoints.problem, checkpoints.steps()):
+            warn(
+                f"the checkpoint of step {damaged:,} is damaged ({checkpoints.problem(damaged)}); "
+                "using the best of the others"
+            )
+    else:
+        step = checkpoints.newest()
+    if step is None and checkpoints.steps() and all(map(checkpoints.problem, checkpoints.steps())):
+        raise all_damaged(checkpoints)
+    if step is None:
+        raise InputError(
+            f"the run in {folder.path} has no {'validated ' if checkpoint == 'best' else ''}checkpoint yet; "
+            "go on training it first"
+        )
+    return step
+
+
+def all_damaged(checkpoints: Checkpoints) -> InputError:
+    """Return the error for a run whose checkpoints are all damaged."""
+    return InputError(
+        f"every checkpoint in {checkpoints.folder} is damaged; restore one from a copy, "
+        "or begin a new run with another --run_dir"
+    )
+
+
+def _trained(folder: RunFolder, step: int) -> keras.Model:
+    config = folder.config()
+    model = FAMILIES[config.model.model](config, folder.tokenizer().vocab_size)
+    folder.checkpoints().restore(step, {"model": model.variables}, everything=False)
+    return model

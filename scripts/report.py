@@ -1,0 +1,42 @@
+"""Write one page on one or several runs: python scripts/report.py --run_dir=runs/quickstart [runs/other ...]"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from lm_keras import InputError, flags
+from lm_keras.config import setting
+from lm_keras.report import page, runs
+from lm_keras.text.files import write_atomically
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Which runs, and where the page goes."""
+
+    run_dir: str | None = setting(None, "folder of the run; further ones follow as words")
+    output: str | None = setting(None, "the HTML file [RUN_DIR/report.html]")
+
+
+def main(*more: str) -> int:
+    """Read the runs and write the page."""
+    options = flags.read(Options)
+    folders = [*filter(None, [options.run_dir]), *more]
+    if not folders:
+        raise InputError(
+            "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
+        )
+    found = runs.read_runs(folders)
+    for run in found:
+        for note in run.notes:
+            print(f"{run.name}: {note}", file=sys.stderr)
+    output = Path(options.output or Path(folders[0]) / "report.html")
+    content = page.page_of(found).encode("utf-8", "replace")
+    write_atomically(output, content)
+    print(f"wrote {output}, {len(content) / 1024:,.0f} KiB", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    flags.define(Options)
+    flags.run(main, commands=None)

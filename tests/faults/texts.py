@@ -1,0 +1,94 @@
+"""What can be wrong with the bytes of a text, and what looks wrong and is not."""
+
+import codecs
+import gzip
+import json
+
+from faults import ENGLISH, Fault, files
+
+TEXT = ENGLISH.encode()
+REMEDY = "fix the file, or pass --on_bad_text=replace or --on_bad_text=skip"
+BOMB_BYTES = 2**30
+
+
+def text(name, how, content, line="", *flags, file="a.txt", code=1, **more):
+    """A fault in the only file of a corpus."""
+    return Fault(name, how, files({file: content}), (f"--corpus=text:{file}", *flags), line, code, **more)
+
+
+def fine(name, how, content, *flags, **more):
+    """Something that is no fault: the run is carried out and says nothing unusual."""
+    return text(name, how, content, "", *flags, code=0, **more)
+
+
+def bomb(byte):
+    """A function that writes 1 GiB of one byte, packed to 1 MB."""
+
+    def make(folder):
+        with gzip.open(folder / "a.txt.gz", "wb", 1) as file:
+            for _ in range(BOMB_BYTES >> 20):
+                file.write(byte * 2**20)
+
+    return make
+
+
+def records(*more):
+    """Twenty good JSON lines, and some more."""
+    lines = [json.dumps({"text": f"The cat sees tree {number}.\n"}) for number in range(20)]
+    return "\n".join([*lines, *more]) + "\n"
+
+
+PACKED = gzip.compress(TEXT, mtime=0)
+
+FAULTS = [
+    text("an empty file", "a file of 0 bytes", b"", "a.txt is empty: expected text; leave it out of the corpus or fill it"),
+    text("nothing but blanks", "blanks, tabs and line ends", b" \n\t\r\n\n", "a.txt is empty: expected text; leave it out of the corpus or fill it"),
+    text("bad UTF-8", "the byte E9 (Latin-1) in line 61", TEXT + b"caf\xe9\n", f"a.txt: bad UTF-8 (byte 0xE9) at byte {len(TEXT) + 3}, line 61: expected UTF-8 text; {REMEDY}"),
+    text("a NUL", "the byte 00 in line 2", b"a\nb\0\n" + TEXT, f"a.txt: a NUL byte at byte 3, line 2: expected UTF-8 text; {REMEDY}"),
+    text("bad UTF-8, replaced", "the same with `--on_bad_text=replace`", TEXT + b"caf\xe9\n", "bad text in train: 1 replaced sequences", "--on_bad_text=replace", code=0),
+    text("nothing left after skipping", "the byte E9 in the only line, `--on_bad_text=skip`", b"caf\xe9\n", "a.txt: nothing is left after skipping bad text: expected UTF-8 text; convert the file, or leave it out of the corpus", "--on_bad_text=skip"),
+    fine("a byte order mark of UTF-8", "EF BB BF at the start", codecs.BOM_UTF8 + TEXT),
+    *(
+        text(f"a byte order mark of {encoding.upper()}", " ".join([f"the text in {encoding}", *flags]), mark + ENGLISH.encode(encoding), f"a.txt: the byte order mark of {name} at its start: expected UTF-8 text; convert it (iconv -f {name} -t UTF-8)", *flags)
+        for name, encoding, mark, *flags in [
+            ("UTF-16", "utf-16-le", codecs.BOM_UTF16_LE),
+            ("UTF-16", "utf-16-be", codecs.BOM_UTF16_BE, "--on_bad_text=replace"),
+            ("UTF-32", "utf-32-le", codecs.BOM_UTF32_LE),
+            ("UTF-32", "utf-32-be", codecs.BOM_UTF32_BE, "--on_bad_text=skip"),
+        ]
+    ),
+    text("UTF-16 without a mark", "the text in utf-16-le", ENGLISH.encode("utf-16-le"), "a.txt: a NUL byte at byte 1, line 1: expected UTF-8 text; it looks like UTF-16: convert it (iconv -f UTF-16 -t UTF-8)"),
+    fine("line ends of Windows", "CR LF after each line", TEXT.replace(b"\n", b"\r\n")),
+    text("no line end", "U+2028, U+2029, U+0085, CR, VT, FF between words, no LF", "The\u2028cat\u2029sees\x85the\rtree\vand\fsleeps", "a.txt has no line end to cut it at: expected lines, or 20 documents or more, to take a validation split from; pass --valid_corpus, or put each document on lines"),
+    fine("a line of 10 MB", "10,000,000 bytes of words without LF, characters", b"The cats. " * 10**6, "--split=100/0/0", slow=True),
+    fine("a line of 10 MB in pieces", "the same, sentencepiece", b"The cats. " * 10**6, "--split=100/0/0", "--tokenizer=sentencepiece", "--vocab_size=270", slow=True),
+    fine("a word of 10 MB", "10,000,000 letters without blank or LF, sentencepiece", b"abcdefghij" * 10**6, "--split=100/0/0", "--tokenizer=sentencepiece", "--vocab_size=280", slow=True),
+    text("a text shorter than a sequence", "20 words, `--sequence_length=73`", "cat\n" * 20, "the training text has 72 tokens, fewer than one sequence of --sequence_length=73; give more text or a smaller --sequence_length", "--sequence_length=73"),
+    Fault("validation shorter than a sequence", "`--valid_corpus` of 1 character", files({"a.txt": ENGLISH, "b.txt": "c"}), ("--corpus=text:a.txt", "--valid_corpus=text:b.txt"), "", 0),
+    Fault("validation shorter than a window", "the same with `--batching=window`", files({"a.txt": ENGLISH, "b.txt": "c"}), ("--corpus=text:a.txt", "--valid_corpus=text:b.txt", "--batching=window"), "", 0),
+    text("nothing left to validate on", "a text of 3 lines", "a long line\nb\nc\n", "the valid split of text:a.txt comes out empty: expected enough lines to cut 16 bytes at line ends; use more text, or pass --valid_corpus"),
+    fine("two gzip members", "`cat a.gz b.gz`", PACKED + PACKED, file="a.gz"),
+    fine("zeros after gzip", "512 NULs after the end, as on a tape", PACKED + b"\0" * 512, file="a.gz"),
+    text("garbage after gzip", "7 letters after the end", PACKED + b"garbage", "a.gz is no sound gzip file (Not a gzipped file (b'ga')); fetch or pack it again", file="a.gz"),
+    text("truncated gzip", "without the last 9 bytes", PACKED[:-9], "a.gz is a truncated gzip file: its end is missing; fetch or pack it again", file="a.gz"),
+    text("a wrong sum in gzip", "one bit of the CRC-32 flipped", PACKED[:-6] + bytes([PACKED[-6] ^ 1]) + PACKED[-5:], "a.gz is no sound gzip file (CRC check failed 0x356ecbc2 != 0x356fcbc2); fetch or pack it again", file="a.gz"),
+    text("gzip that is none", "text named a.gz", TEXT, "a.gz is no sound gzip file (Not a gzipped file (b'Th')); fetch or pack it again", file="a.gz"),
+    text("an empty gzip file", "a.gz of 0 bytes", b"", "a.gz is empty: expected text; leave it out of the corpus or fill it", file="a.gz"),
+    Fault("a gzip bomb of NULs", "1 GiB in 5 MB", bomb(b"\0"), ("--corpus=text:a.txt.gz",), f"a.txt.gz: a NUL byte at byte 0, line 1: expected UTF-8 text; {REMEDY}", slow=True),
+    Fault("a gzip bomb of letters", "1 GiB without LF in 5 MB", bomb(b"a"), ("--corpus=text:a.txt.gz",), "a.txt.gz has no line end to cut it at: expected lines, or 20 documents or more, to take a validation split from; pass --valid_corpus, or put each document on lines", slow=True),
+    fine("odd JSON lines", "BOM, CR LF, blank lines, NaN, an integer of 5,000 digits, arrays 100 deep", "\ufeff" + records(f'{{"n": NaN, "text": "a"}}\r\n\r\n  \n{{"n": {"9" * 5000}, "text": "b"}}\r\n{{"n": {"[" * 100 + "]" * 100}, "text": "c\\u2028d"}}'), file="a.jsonl"),
+    *(
+        text(name, how, records(line), f"a.jsonl:21: {message}", file="a.jsonl")
+        for name, how, line, message in [
+            ("no JSON", "plain text in a JSON line", "The cat", "not JSON (Expecting value: line 1 column 1 (char 0)): expected one JSON object a line"),
+            ("JSON too deep", "100,000 brackets", "[" * 10**5, "not JSON (maximum recursion depth exceeded while decoding a JSON array from a unicode string): expected one JSON object a line"),
+            ("no object", "an array in a JSON line", "[1]", "a JSON array: expected an object with the text in the field 'text'"),
+            ("another field", "`Text` instead of `text`", '{"Text": "a"}', "no field 'text' (did you mean 'Text'?): the fields there are 'Text'; name the one with the text with --text_field"),
+            ("a number for a text", '`{"text": 5}`', '{"text": 5}', "the field 'text' is a JSON number: expected a string; fields with strings there: none (choose one with --text_field)"),
+            ("NaN for a text", '`{"text": NaN}`', '{"text": NaN}', "the field 'text' is a JSON number: expected a string; fields with strings there: none (choose one with --text_field)"),
+            ("the same field twice", '`{"text": "a", "text": "b"}`', '{"text": "a", "text": "b"}', "the field 'text' comes more than once in an object: expected it once; rename one"),
+            ("a lone surrogate in JSON", "the escape `\\ud800`", '{"text": "a\\ud800"}', f"a lone surrogate U+D800 at character 1 of the text: expected text; {REMEDY}"),
+            ("a NUL in JSON", "the escape `\\u0000`", '{"text": "a\\u0000"}', f"a NUL at character 1 of the text: expected text; {REMEDY}"),
+        ]
+    ),
+]  # fmt: skip

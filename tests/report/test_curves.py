@@ -1,0 +1,106 @@
+"""Every point of a curve stands where metrics.jsonl says."""
+
+import json
+import re
+
+import numpy as np
+
+from lm_keras.report import page, plots
+from lm_keras.report.plots import MEASURES
+from lm_keras.report.runs import points_of, read_runs, thinned
+
+
+def report_on(*paths):
+    return page.page_of(read_runs(list(map(str, paths))))
+
+
+def drawn(content, curve):
+    """The places [n, 2] of a curve's points in its picture."""
+    (path,) = re.findall(rf'<g id="{curve}">\s*<path d="([^"]*)"', content)
+    return np.array(re.findall(r"[ML] (\S+) (\S+)", path), float)
+
+
+def distance(content, measure, curves):
+    """How far, in points of the picture, curves lie from where one scale for all of them would put them."""
+    places = np.concatenate([drawn(content, f"{measure.name}-{name}") for name in curves])
+    points = np.concatenate([np.array(values, float) for values in curves.values()])
+    if len(places) != len(points):
+        return np.inf
+    if measure.logarithmic:
+        points[:, 1] = np.log(points[:, 1])
+    residual = 0.0
+    for axis in (0, 1):
+        slope, start = np.polyfit(points[:, axis], places[:, axis], 1)
+        assert (slope > 0) == (axis == 0)  # pictures count downwards
+        residual = max(residual, np.abs(slope * points[:, axis] + start - places[:, axis]).max())
+    return residual
+
+
+def expected_curves(runs, measure):
+    curves = {}
+    for number, run in enumerate(runs):
+        curves[f"{number}-train"] = points_of(run.training, measure.name)
+        if measure.evaluated:
+            curves[f"{number}-valid"] = points_of(run.evaluations, measure.evaluated)
+    return curves
+
+
+def test_curves_are_those_of_the_runs(folder_of):
+    paths = [folder_of("first"), folder_of("second", 0.25)]
+    runs, content = read_runs(list(map(str, paths))), report_on(*paths)
+    for measure in MEASURES:
+        curves = expected_curves(runs, measure)
+        assert len(curves["0-train"]) == (11 if measure.name == "tokens_per_second" else 12)
+        assert [len(curves[name]) for name in curves if "valid" in name] == (
+            [4, 4] if measure.evaluated else []
+        )
+        assert distance(content, measure, curves) < 1e-3
+        # The control: one value is another one.
+        step, value = curves["1-train"][5]
+        curves["1-train"][5] = (step, 1.02 * value)
+        assert distance(content, measure, curves) > 0.1
+
+
+def test_a_long_curve_keeps_its_peaks(folder_of, monkeypatch):
+    random = np.random.default_rng(3).normal(size=7001)
+    random[[0, 1234, 7000]] = 0.5, 99, 0.25
+    points = [(step, float(value)) for step, value in enumerate(random)]
+    thin = thinned(points, 100)
+    assert 90 <= len(thin) <= 104
+    assert set(thin) <= set(points)
+    assert thin == sorted(thin)
+    assert {points[0], points[1234], points[-1], min(points, key=lambda point: point[1])} <= set(thin)
+    assert thinned(points[:100], 100) == points[:100]
+    assert thinned([(1, 5.0), (2, 9.0), (3, 1.0), (4, 4.0), (5, 4.0), (6, 3.0), (7, 2.0), (8, 7.0)], 4) == [
+        (1, 5.0), (2, 9.0), (3, 1.0), (7, 2.0), (8, 7.0),
+    ]  # fmt: skip
+    monkeypatch.setattr(plots, "thinned", lambda points: thinned(points, 5))
+    assert len(drawn(report_on(folder_of()), "loss-0-train")) == 6
+
+
+def test_curves_of_a_real_run(finished):
+    (run,) = read_runs([str(finished.path)])
+    content = page.page_of([run])
+    for measure in MEASURES:
+        if measure.name != "tokens_per_second":  # of which the first lines may have none
+            assert distance(content, measure, expected_curves([run], measure)) < 1e-3
+
+
+def test_null_and_damaged_lines(folder_of):
+    path = folder_of()
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    lines[2] = json.dumps(
+        {**json.loads(lines[2]), "loss": None, "perplexity": float("nan"), "gradient_norm": "x"}
+    )
+    lines[5] = lines[5][:20]
+    lines += ['{"loss": 3}', '{"step": "7"}', "[1, 2]", "\x00", "[" * 10**5]
+    (path / "metrics.jsonl").write_text("\n".join(lines))
+    (run,) = read_runs([str(path)])
+    assert run.notes == ["metrics.jsonl: 6 of its lines cannot be read and are left out"]
+    content = page.page_of([run])
+    assert [len(drawn(content, f"{name}-0-train")) for name in ("loss", "perplexity", "bits_per_byte")] == [
+        10,
+        10,
+        11,
+    ]
+    assert "first: metrics.jsonl: 6 of its lines cannot be read and are left out" in content

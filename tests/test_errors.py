@@ -1,0 +1,31 @@
+"""One line for every error, whatever is in the names that it tells."""
+
+import pytest
+
+from lm_keras.errors import InputError, nearest, shown
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("a  b.txt is empty", "a  b.txt is empty"),
+        ("the corpus\n  is empty\n", "the corpus is empty"),
+        ("one\r\n\r\n two\u2028three\x85four", "one two three four"),
+        ("red \x1b[31m, half \ud800, tab\t.", r"red \x1b[31m, half \ud800, tab\t."),
+        ("Grün 月", "Grün 月"),
+        ("", ""),
+    ],
+)
+def test_an_error_is_one_line_that_prints(message, line):
+    assert str(InputError(message)) == line
+    assert line.isprintable()
+
+
+def test_a_name_is_shown_with_what_does_not_print():
+    assert shown("two\nlines\udcff") == r"two\nlines\udcff"
+    assert shown("a b") == "a b"
+
+
+def test_nearest():
+    assert nearest("cosin", ["cosine", "linear"]) == " (did you mean 'cosine'?)"
+    assert nearest("zzz", ["cosine", "linear"]) == ""

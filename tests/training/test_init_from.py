@@ -1,0 +1,130 @@
+"""`--init_from`: a run begins with the weights and the tokenizer of another one, and with nothing else of it."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import lm_keras
+from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.errors import InputError
+from lm_keras.training import weights
+from lm_keras.training.trainer import Trainer
+
+LIKE_FINISHED = {"dropout": 0.3, "dropout_schedule": "constant", "learning_rate_schedule": "constant"}
+
+
+@pytest.fixture
+def other_text(tmp_path, english):
+    """Other text in the same alphabet: every line backwards."""
+    path = tmp_path / "backwards.txt"
+    path.write_text("\n".join(line[::-1] for line in english.split("\n")))
+    return f"text:{path}"
+
+
+@pytest.fixture
+def initial(monkeypatch):
+    """A list that gets the weights with which each run begins to train."""
+    seen, original = [], Trainer.train
+
+    def recorded(self, *args):
+        seen.append([variable.numpy() for variable in self.model.trainable_variables])
+        return original(self, *args)
+
+    monkeypatch.setattr(Trainer, "train", recorded)
+    return seen
+
+
+def weights_of(path):
+    return [variable.numpy() for variable in lm_keras.load(path).model.trainable_variables]
+
+
+def equal(one, other):
+    return len(one) == len(other) and all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_run_begins_with_the_weights_of_another(
+    finished, tiny_config, train, other_text, tmp_path, initial
+):
+    settings = {**LIKE_FINISHED, "corpus": other_text, "init_from": str(finished.path), "steps": 9}
+    ended = train(tiny_config(**settings), tmp_path / "tuned")
+    assert ended.code == 0
+    assert f"beginning with the weights of {finished.path} at step 24\n" in ended.err
+    trained = weights_of(finished.path)
+    assert equal(initial[0], trained)
+    assert not equal(weights_of(tmp_path / "tuned"), trained)  # it went on learning
+    folders = RunFolder(tmp_path / "tuned"), RunFolder(finished.path)
+    assert folders[0].tokenizer().fingerprint() == folders[1].tokenizer().fingerprint()
+    assert folders[0].results["step"] == 9
+    # The control: without the flag a run begins with other weights.
+    train(tiny_config(**{**settings, "init_from": None}), tmp_path / "fresh")
+    assert not equal(initial[1], trained)
+
+
+def test_what_was_learnt_helps(finished, tiny_config, train, tmp_path, lines_of):
+    losses = {}
+    for name, origin in (("tuned", str(finished.path)), ("fresh", None)):
+        config = tiny_config(**LIKE_FINISHED, steps=4, log_every=4, init_from=origin)
+        train(config, tmp_path / name)
+        losses[name] = lines_of(tmp_path / name / "metrics.jsonl")[0]["loss"]
+    assert losses["tuned"] < losses["fresh"] - 0.2
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_with_them_again(
+    finished, tiny_config, train, tmp_path, initial, monkeypatch
+):
+    config = tiny_config(**LIKE_FINISHED, steps=9, init_from=str(finished.path))
+    whole = train(config, tmp_path / "whole")
+    give = weights.Origin.give
+
+    def killed(self, model):
+        raise Killed
+
+    monkeypatch.setattr(weights.Origin, "give", killed)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "parts")
+    assert RunFolder(tmp_path / "parts").exists
+    monkeypatch.setattr(weights.Origin, "give", give)
+    parts = train(config, tmp_path / "parts")
+    assert parts.out == whole.out
+    assert equal(initial[0], initial[1])
+    assert equal(weights_of(tmp_path / "parts"), weights_of(tmp_path / "whole"))
+
+
+def test_a_run_that_has_weights_of_its_own_needs_the_other_no_more(finished, tiny_config, train, tmp_path):
+    shutil.copytree(finished.path, tmp_path / "source")
+    settings = {**LIKE_FINISHED, "init_from": str(tmp_path / "source")}
+    train(tiny_config(**settings, steps=5), tmp_path / "tuned")
+    shutil.rmtree(tmp_path / "source")
+    longer = train(tiny_config(**settings, steps=9), tmp_path / "tuned")
+    assert longer.code == 0
+    assert "\ngoing on from step 5 of 9\n" in longer.err
+    assert "beginning with the weights" not in longer.err
+
+
+def test_what_does_not_fit_is_refused(finished, tiny_config, train, tmp_path):
+    def message(**settings):
+        with pytest.raises(InputError) as caught:
+            train(tiny_config(**{**LIKE_FINISHED, "init_from": str(finished.path), **settings}), run)
+        assert not run.exists()
+        return str(caught.value)
+
+    run = tmp_path / "tuned"
+    assert message(hidden_units=17, tie_embeddings=True, normalize="nfc") == (
+        f"the weights of --init_from={finished.path} do not fit: --normalize: none there, nfc here; "
+        "--hidden_units: 13 there, 17 here; --tie_embeddings: False there, True here. Use the same settings, "
+        f"for instance with --flagfile={finished.path}/flags.txt before all other flags"
+    )
+    nowhere = tmp_path / "nowhere"
+    assert message(init_from=str(nowhere)) == (
+        f"--init_from={nowhere} holds no run (no config.json); expected the folder of a trained run"
+    )
+    shutil.copytree(finished.path, tmp_path / "untrained")
+    shutil.rmtree(tmp_path / "untrained" / "checkpoints")
+    assert message(init_from=str(tmp_path / "untrained")) == (
+        f"the run in {tmp_path}/untrained has no checkpoint yet; go on training it first"
+    )
