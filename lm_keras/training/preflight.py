@@ -125,7 +125,7 @@ class Plan:
             ("logits", memory.logits, "with their gradient, of one micro-batch"),
             ("gradients", memory.gradients, "held at the same time"),
             ("update", memory.update, "all gradients and what the optimizer makes of them; the three above are gone by then"),
-            ("sum at the peak", memory.peak, "of one replica; TensorFlow itself and the mapped text not counted"),
+            ("sum at the peak", memory.peak, "of one replica, without TensorFlow itself, its graphs and the mapped text"),
         ]  # fmt: skip
         lines = [f"  {name:16} {_mib(size):>10}  {remark}".rstrip() for name, size, remark in rows if size]
         free = free_memory()
