@@ -144,9 +144,18 @@ def _turns(graph, loop) -> int:
 
 
 def measured_memory(settings: dict) -> int:
-    """Train a tiny network, then one of these settings; return how many bytes the process grew beyond the tiny one."""
-    config = _config(settings)
-    train(trainer_of(_config({**settings, **TINY})))
+    """Return how many bytes more than a tiny network of the same form these settings need, for this process.
+
+    The tiny one is trained twice: what the first grows by is TensorFlow's code and threads, and what the second grows
+    by is its graphs, which are subtracted as well.
+    """
+    tiny = _config({**settings, **TINY})
+    train(trainer_of(tiny))
+    graphs = _growth(tiny)
+    return _growth(_config(settings)) - graphs
+
+
+def _growth(config: Config) -> int:
     meter = machine.MemoryMeter(distribution.set_up(config))
     train(trainer_of(config))
     return meter.peak()
@@ -175,7 +184,7 @@ class Comparison:
     Attributes:
         shape: a key of `SHAPES`.
         estimated_bytes: of weights, slots and a step at its peak.
-        measured_bytes: growth of the process with an allocator that gives back.
+        measured_bytes: growth of a process with an allocator that gives back, without graphs.
         default_bytes: the same with TensorFlow's own allocator, which keeps.
         estimated_flops: of a step, without its update.
         counted_flops: matrix products in the graph of the step.

@@ -121,7 +121,7 @@ def test_a_run_that_another_process_trains_is_read(dry, finished, tmp_path):
         lines = dry(config, path)
         assert state_of(path) == before
     assert line_of(lines, "run") == f"{path}: goes on at step 16"
-    assert re.match(r"about .* s: 24 steps ", line_of(lines, "time left"))
+    assert re.match(r"about .*: 24 steps ", line_of(lines, "time left"))
 
 
 def test_a_signal_ends_the_trial(quick, train, tiny_config, tmp_path, monkeypatch):
