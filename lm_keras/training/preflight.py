@@ -21,6 +21,9 @@ from lm_keras.training.trial import Speed
 
 MIB = 2**20
 
+CPU_ALLOCATOR = 1.5
+"""What TensorFlow's allocator for CPUs takes from the system, for each byte of the tensors that live: docs/preflight.md"""
+
 UNKNOWN = "unknown until the text is prepared; a run does that first, and Ctrl-C ends it"
 
 
@@ -67,11 +70,11 @@ class Plan:
     def fits(self) -> bool:
         """Tell whether the machine's free memory holds the estimate; on a GPU only a trial can tell."""
         free = free_memory()
-        return self.devices.on_gpu or free is None or self._on_this_machine <= free
+        return self.devices.on_gpu or free is None or self._in_main_memory <= free
 
     @property
-    def _on_this_machine(self) -> int:
-        return self.memory.peak * (1 if self.devices.on_gpu else self.devices.replicas)
+    def _in_main_memory(self) -> float:
+        return CPU_ALLOCATOR * self.memory.peak * self.devices.replicas
 
     def needs(self) -> list[str]:
         """Return the lines on what the run is and what it needs."""
@@ -130,7 +133,10 @@ class Plan:
         lines = [f"  {name:16} {_mib(size):>10}  {remark}".rstrip() for name, size, remark in rows if size]
         free = free_memory()
         if not self.devices.on_gpu and free is not None:
-            lines.append(f"  {'free here':16} {_mib(free):>10}" + ("" if self.fits else "  TOO LITTLE"))
+            lines.append(
+                f"  {'free here':16} {_mib(free):>10}"
+                + f"  {'' if self.fits else 'TOO LITTLE: '}a process takes up to {CPU_ALLOCATOR} times the sum"
+            )
         count = self.config.running.keep_checkpoints + 2  # The best one, and the one that is being written.
         size = count * estimates.checkpoint_bytes(self.network)
         room = shutil.disk_usage(_existing(self.run_dir)).free

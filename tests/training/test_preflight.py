@@ -330,7 +330,7 @@ def test_a_network_that_does_not_fit_is_not_tried(quick, train, tiny_config, tmp
     ended = train(tiny_config(), tmp_path / "run", dry_run=True)
     assert ended.code == 0
     lines = ended.out.splitlines()
-    assert line_of(lines, "free here") == "0.0  TOO LITTLE"
+    assert line_of(lines, "free here") == "0.0  TOO LITTLE: a process takes up to 1.5 times the sum"
     assert line_of(lines, "trial") == "none: the memory that is free is not enough for the estimate"
 
 
