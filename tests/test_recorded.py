@@ -35,7 +35,7 @@ def test_noise_helps_against_overfitting(tmp_path):
         carried_out(tmp_path / rate, "--flagfile=configs/noise.flags", f"--token_noise={rate}")["perplexity"]
         for rate in ("0", "0.2")
     ]
-    assert perplexities[1] < 0.75 * perplexities[0]
+    assert perplexities[1] < 0.85 * perplexities[0]
 
 
 @pytest.mark.gpu

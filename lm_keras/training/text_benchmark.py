@@ -30,12 +30,13 @@ WORDS_AT_ONCE = 2**20
 LONG_LINE_CHARACTERS = 10_000_000
 
 PREPARE = """
-import json, resource, sys, time
+import json, sys, time
 from lm_keras.config import DataConfig
 from lm_keras.data.store import prepare
 began = time.perf_counter()
 data = prepare(DataConfig(**json.loads(sys.argv[1])))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+status = open("/proc/self/status", encoding="utf-8").read()  # ru_maxrss would begin at that of the parent process
+peak = int(status.split("VmHWM:")[1].split()[0]) / 2**10
 tokens = sum(store.counts.tokens for store in data.splits.values())
 print(json.dumps({"seconds": time.perf_counter() - began, "peak_mebibytes": peak, "tokens": tokens}))
 """
@@ -116,7 +117,7 @@ def preparation(gigabytes: float) -> Iterator[dict]:
         gigabytes: size of the file in 10^9 bytes. As much again is needed for the token stores, for `char` twice.
 
     Yields:
-        For each tokenizer its tokens, seconds and the largest resident memory of its process (`ru_maxrss`).
+        For each tokenizer its tokens, seconds and the largest resident memory of its process (`VmHWM`, so on Linux).
 
     Raises:
         InputError: a process fails; its last line is the reason.
