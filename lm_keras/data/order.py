@@ -36,9 +36,9 @@ class StreamOrder:
 
     Every target exactly once an epoch; what is missing at the ends (-) has weight 0.
 
-    Where a state starts anew, the first token that the row reads is replaced by the end-of-document token
-    (`resets_begin_documents`): that is how the sampler begins, which a text of one document would otherwise
-    teach in one row of an epoch only.
+    Where a state starts anew, the first token that the row reads may be replaced by the end-of-document token
+    (`resets_begin_documents`): that is how the sampler begins, which a text of few documents would otherwise
+    hardly ever teach.
 
     Attributes:
         targets: n.
@@ -47,6 +47,7 @@ class StreamOrder:
         seed: seed of the random resets.
         state_reset: probability that a row's state starts anew at a step, so that the network also learns to
             begin in the middle of a text (Melis, Dyer and Blunsom, 2018, reset with probability 0.01).
+        resets_begin_documents: whether a row that starts anew reads the end-of-document token first.
     """
 
     targets: int
@@ -54,8 +55,7 @@ class StreamOrder:
     sequence_length: int
     seed: int = 0
     state_reset: float = 0.0
-
-    resets_begin_documents: ClassVar[bool] = True
+    resets_begin_documents: bool = True
 
     @property
     def stream_length(self) -> int:
@@ -149,9 +149,20 @@ def shuffled(index: tf.Tensor, size: int, seed: int, epoch: tf.Tensor) -> tf.Ten
 
 
 def build(
-    batching: str, targets: int, batch_size: int, sequence_length: int, seed: int, state_reset: float = 0.0
+    batching: str,
+    targets: int,
+    batch_size: int,
+    sequence_length: int,
+    seed: int,
+    state_reset: float = 0.0,
+    documents: int = 1,
 ) -> StreamOrder | WindowOrder:
-    """Return the order that `--batching` names."""
+    """Return the order that `--batching` names.
+
+    A text with as many documents as a batch has rows shows often enough how one begins; there a row that starts
+    anew in the middle of one keeps its first token, and the end-of-document token its meaning.
+    """
     if batching == "stream":
-        return StreamOrder(targets, batch_size, sequence_length, seed, state_reset)
+        few = documents < batch_size
+        return StreamOrder(targets, batch_size, sequence_length, seed, state_reset, few)
     return WindowOrder(targets, batch_size, sequence_length, seed)

@@ -89,6 +89,7 @@ class Trainer:
             batches.sequence_length,
             batches.seed,
             batches.state_reset,
+            len(store.documents),
         )
         self.compiled_step = TrainingStep(model, model.optimizer, strategy, config, noise)
         # What holds where no callback has a schedule for it.

@@ -238,3 +238,10 @@ def test_streams_begin_anew_at_random_places():
     np.testing.assert_array_equal(order.rows(steps[2], every[4:9]).reset, resets[2, 4:9])
     never = StreamOrder(13 * 7 * 99, 13, 7, seed=5)
     assert not any(never.rows(step, every).reset.numpy().any() for step in steps)
+
+
+def test_rows_that_start_anew_begin_a_document_where_there_are_few():
+    for documents, few in ((1, True), (11, True), (12, False), (999, False)):
+        order = build("stream", 99, 12, 5, 3, 0.1, documents)
+        assert order.resets_begin_documents is few
+    assert not build("window", 99, 12, 5, 3).resets_begin_documents
