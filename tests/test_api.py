@@ -1,5 +1,6 @@
 """A trained model in Python: what a run folder gives, and nothing but it."""
 
+import json
 import math
 import shutil
 import subprocess
@@ -157,3 +158,20 @@ def test_which_checkpoint(finished):
     with pytest.raises(InputError) as caught:
         lm_keras.load(finished.path, checkpoint="newest")
     assert str(caught.value) == "checkpoint='newest' is unknown; choose last or best"
+
+
+def test_the_best_weights_are_kept_when_no_checkpoint_is_due(tiny_config, train, tmp_path):
+    """At a learning rate that grows the loss is lowest early, at a step between the checkpoints of 12 and 24."""
+    config = tiny_config(
+        eval_every=2, checkpoint_every=12, keep_checkpoints=1, learning_rate=1.0, optimizer="sgd", clip_norm=0,
+        learning_rate_schedule="linear:initial=0.1,final=60",
+    )  # fmt: skip
+    train(config, tmp_path / "run")
+    lines = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().split("\n") if line
+    ]
+    losses = {line["step"]: line["nats_per_token"] for line in lines if "split" in line}
+    best = min(losses, key=losses.get)
+    assert best % 12
+    assert lm_keras.load(tmp_path / "run", checkpoint="best").step == best
+    assert lm_keras.load(tmp_path / "run").step == 24
