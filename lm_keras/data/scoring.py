@@ -50,8 +50,9 @@ def streams(
 
     The first stream begins with the start state, every other one reads `BURN_IN` tokens or more first without
     scoring them. For a network that forgets how it began, that is what one pass with one row gives, up to 64
-    times as fast. A stream begins with a document if one begins within `MAX_BURN_IN` tokens: a network that
-    never learnt to begin in the middle of a text can stay astray there for long.
+    times as fast. A stream begins with a document if one begins within `MAX_BURN_IN` tokens, and in any case
+    with the end-of-document token, as training and sampling do: a network that never learnt to begin otherwise
+    can stay astray for long.
 
     Args:
         tokens: [n + 1], the context before the first target included.
@@ -71,8 +72,10 @@ def streams(
     end = np.minimum(first + length, targets)
     block_length = min(BLOCK_LENGTH, max(1, max_places // count))
     for offset in range(0, int((end - begin).max()), block_length):
-        start = begin + offset
-        yield _block(tokens, start, first, end, block_length, reset=np.full(count, offset == 0))
+        block = _block(tokens, begin + offset, first, end, block_length, reset=np.full(count, offset == 0))
+        if offset == 0:
+            block.tokens[:, 0] = tokens[0]
+        yield block
 
 
 def _begins(first: np.ndarray, documents: np.ndarray) -> np.ndarray:

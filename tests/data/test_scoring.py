@@ -161,10 +161,12 @@ def test_every_stream_but_the_first_reads_before_it_scores(targets):
 
 
 def begins(blocks):
-    """Where each stream begins to read, and to score."""
-    tokens = np.concatenate([block.tokens for block in blocks], axis=1)
+    """Where each stream begins to read, and to score. Each begins with the end-of-document token, here 0."""
+    assert (blocks[0].tokens[:, 0] == 0).all()
+    assert all((block.tokens > 0).all() for block in blocks[1:])
+    places = np.concatenate([block.targets for block in blocks], axis=1) - 1
     weights = np.concatenate([block.weights for block in blocks], axis=1)
-    return tokens[:, 0].tolist(), [int(row[w == 1][0]) for row, w in zip(tokens, weights)]
+    return places[:, 0].tolist(), [int(row[w == 1][0]) for row, w in zip(places, weights)]
 
 
 def test_the_example_of_streams(monkeypatch):
