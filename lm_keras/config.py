@@ -202,7 +202,8 @@ class LearningConfig:
     )
     token_noise_kind: str = setting(
         "unigram",
-        "what they are replaced by: tokens as frequent as in the training text, or one that says nothing",
+        "what they are replaced by: tokens as frequent as in the training text, or one that says nothing (char and "
+        "sentencepiece have one)",
         choices=("unigram", "blank"),
     )
     token_noise_schedule: str = setting("constant", "factor on --token_noise, the same curves")
@@ -333,6 +334,20 @@ class Config:
                 "give one of them, and clear the other one, if a flagfile sets it, with --steps= or --epochs="
             )
         self._check_schedules()
+        given = [
+            f"--{name}={getattr(learning, name)}"
+            for name in ("token_noise_kind", "token_noise_schedule")
+            if getattr(learning, name) != FIELDS[name].default
+        ]
+        if given and not learning.token_noise:
+            raise InputError(
+                f"{given[0]} has no meaning without noise; give --token_noise too, or leave it out"
+            )
+        if learning.token_noise_kind == "blank" and self.data.tokenizer in ("byte", "word"):
+            raise InputError(
+                f"--token_noise_kind=blank needs a token that says nothing, and --tokenizer={self.data.tokenizer} has "
+                "none; use --token_noise_kind=unigram"
+            )
         for name in ("beta_1", "beta_2"):
             if getattr(learning, name) is not None and learning.optimizer not in WITH_BETAS:
                 raise InputError(

@@ -133,11 +133,8 @@ def prepare(
     splits, corpora = divided.splits, divided.corpora
     tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say)
     stores = {name: tokenized(split, tokenizer, cache, say) for name, split in splits.items()}
-    if saved:
-        counts = [store.counts for store in stores.values()]
-        warn_of_unknown(
-            config, sum(part.unknown for part in counts), sum(part.tokens for part in counts), say
-        )
+    for name, store in stores.items():
+        warn_of_unknown(name, store.counts.unknown, store.counts.tokens, say)
     report = {
         name: {
             "corpus": split.description.spec,

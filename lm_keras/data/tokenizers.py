@@ -40,13 +40,12 @@ def saved_tokenizer(config: DataConfig) -> Tokenizer | None:
     return tokenizer
 
 
-def warn_of_unknown(config: DataConfig, unknown: int, tokens: int, say: Callable[[str], None]) -> None:
-    """Say which share of a text a tokenizer that was learnt from another text does not know, if any."""
+def warn_of_unknown(name: str, unknown: int, tokens: int, say: Callable[[str], None]) -> None:
+    """Say which share of a split the tokenizer does not know, if any."""
     if unknown:
         say(
-            f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.2%}) are unknown to --tokenizer={config.tokenizer}, which "
-            "was learnt from another text: they are lost, and there are no bits per byte; "
-            "a tokenizer that is learnt from this text, or byte, loses less"
+            f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.2%}) of the {name} text are unknown to the tokenizer: what "
+            "they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing"
         )
 
 
