@@ -96,11 +96,18 @@ def _cautions(runs: list[Run]) -> list[str]:
     texts = [run.data["splits"]["valid"] for run in runs if "valid" in run.data["splits"]]
     if len({text.get("fingerprint") for text in texts}) > 1:
         return ["The runs were not validated on the same text: their results do not compare."]
+    cautions = []
     if len({text.get("tokens") for text in texts}) > 1:
-        return [
+        cautions.append(
             "The runs cut the same text into other tokens: compare bits per byte, not loss or perplexity."
-        ]
-    return []
+        )
+    losing = [run.name for run in runs if run.data["splits"].get("valid", {}).get("unknown")]
+    if losing and len(runs) > 1:
+        cautions.append(
+            f"The tokenizer of {', '.join(losing)} does not know all of the validation text: there are no bits per byte of it, "
+            "and those of its training text do not compare."
+        )
+    return cautions
 
 
 def _results(runs: list[Run]) -> str:
