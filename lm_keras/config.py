@@ -223,6 +223,17 @@ class LearningConfig:
     early_stopping_evals: int = setting(
         0, "stop after so many evaluations without improvement; 0 never", low=0
     )
+    on_nonfinite: str = setting(
+        "stop",
+        "what to do at a step whose loss or gradient is no finite number: end the run, or leave the step out",
+        choices=("stop", "skip"),
+    )
+    spike_sigma: float = setting(
+        0.0,
+        "leave out steps whose loss or gradient norm lies so many standard deviations above the last --spike_window; 0 never",
+        low=0,
+    )
+    spike_window: int = setting(100, "steps that a spike is compared with", low=10, high=10_000)
     precision: str = setting(
         "float32", "number format of the products", choices=("float32", "mixed_bfloat16", "mixed_float16")
     )

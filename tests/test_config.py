@@ -43,6 +43,8 @@ NUMBERS = {
     "sample_every": ([1, None], [0]),
     "keep_checkpoints": ([1, 13], [0]),
     "histogram_every": ([1, None], [0]),
+    "spike_sigma": ([0.0, 3.5], [-0.1]),
+    "spike_window": ([10, 10_000], [9, 10_001]),
 }
 
 NAMES = {
@@ -56,6 +58,7 @@ NAMES = {
         *("adafactor", "lion", "lamb", "muon"),
     ),
     "token_noise_kind": ("unigram", "blank"),
+    "on_nonfinite": ("stop", "skip"),
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
     "strategy": ("auto", "one_device", "mirrored"),
     "jit": ("auto", "on", "off"),

@@ -229,6 +229,9 @@ OTHERS = {
         "micro_batches": 13,
         "steps": 10**9,
         "state_reset": 0.25,
+        "on_nonfinite": "skip",
+        "spike_sigma": 5.5,
+        "spike_window": 44,
     },
     **{"epochs": None, "seed": 2**31 - 1},
     **{

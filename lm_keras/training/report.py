@@ -36,6 +36,10 @@ def show(folder: Path, results: dict) -> None:
         sample["prompt"] + sample["text"],
     ]
     write(lines)
+    left_out = {name: count for name, count in results.get("left_out", {}).items() if count}
+    if left_out:
+        reasons = ", ".join(f"{count:,} {name}" for name, count in left_out.items())
+        say(f"steps left out: {reasons}")
     best = results["best_step"]
     if best is not None and best != results["step"]:
         say(f"validation was best at step {best:,}; use those weights with --checkpoint=best")

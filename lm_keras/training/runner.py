@@ -398,6 +398,7 @@ class _Run:
             "step": step,
             "seconds": self.trainer.seconds,
             "best_step": self.checkpoints.best(),
+            "left_out": self.trainer.left_out,
             "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
             "sample": {
                 "prompt": prompt,

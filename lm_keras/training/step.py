@@ -13,10 +13,12 @@ from lm_keras.layers import TokenNoise
 from lm_keras.layers.dropout import Draw
 from lm_keras.objectives.losses import next_token_loss
 from lm_keras.objectives.regularizers import add_penalties
+from lm_keras.training.guard import LEFT_OUT, Guard
 
-VALUES = ("nats", "correct", "weight", "gradient_norm", "data_wait", "skipped")
-"""What a step reports, in this order: sums over its targets, the norm before clipping (0 if skipped), seconds, and
-1 if loss scaling left the step out because float16 gradients were not finite."""
+VALUES = ("nats", "correct", "weight", "gradient_norm", "data_wait", *LEFT_OUT, "asked")
+"""What a step reports, in this order: sums over its targets, the norm before clipping, seconds, 1 for the reason for
+which the step was left out, and how many replicas were asked to end. Of a step that is not finite the sums are 0; of
+one that was left out the norm is."""
 
 
 class TrainingStep:
@@ -30,7 +32,7 @@ class TrainingStep:
         noise: replaces tokens before the network reads them; None for none.
 
     Attributes:
-        may_skip: whether the loss is scaled, so that a step whose gradients overflow float16 is left out.
+        guard: decides which steps are left out.
         traces: how often the compiled function was traced.
     """
 
@@ -46,7 +48,9 @@ class TrainingStep:
         self._noise = noise
         self._variables = model.trainable_variables
         self._sizes = [variable.shape.num_elements() for variable in (v.value for v in self._variables)]
-        self.may_skip = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        self._scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        learning = config.learning
+        self.guard = Guard(learning.on_nonfinite, learning.spike_sigma, learning.spike_window, self._scaled)
         self._rows = (
             config.batches.batch_size // strategy.num_replicas_in_sync // config.batches.micro_batches
         )
@@ -56,47 +60,58 @@ class TrainingStep:
         self.traces = 0
 
     @tf.function
-    def __call__(self, iterator, state, first_step, tables, count):
-        """Carry out `count` steps.
+    def __call__(self, iterator, state, recent, first_step, tables, count, asked):
+        """Carry out `count` steps, or fewer if one is asked to be the last.
 
         Args:
             iterator: over the (distributed) batches, at `first_step`.
             state: the carried state of every replica.
+            recent: what `guard` knows of the steps before.
             first_step: int64 scalar.
             tables: `learning_rate`, `dropout` and, with noise, `token_noise`: [K] float32 each, the values of
                 the coming steps; K never changes.
             count: int32 scalar, at most K.
+            asked: float32 scalar, 1 if this process wants to end. All end after the step in which one asks, or
+                which is not finite where that stops the run.
 
         Returns:
-            [K, 6] float32 with the `VALUES` of each step (zeros after `count`), and the state.
+            [K, 9] float32 with the `VALUES` of each step (zeros after the last), the state, `recent`, and how
+            many steps were done.
         """
         self.traces += 1
         size = tables["learning_rate"].shape[0]
         results = tf.TensorArray(tf.float32, size, element_shape=[len(VALUES)])
-        previous = tf.zeros([])
+        previous, done = tf.zeros([]), tf.constant(0)
         for k in tf.range(count):
             with tf.control_dependencies([previous]):
-                asked = tf.timestamp()
-            with tf.control_dependencies([asked]):
+                began = tf.timestamp()
+            with tf.control_dependencies([began]):
                 batch = next(iterator)
             first_input = self._strategy.experimental_local_results(batch[1])[0]
             with tf.control_dependencies([first_input]):
-                waited = tf.cast(tf.timestamp() - asked, tf.float32)
+                waited = tf.cast(tf.timestamp() - began, tf.float32)
             step = first_step + tf.cast(k, tf.int64)
             rates = {name: table[k] for name, table in tables.items()}
-            summed, state = self._strategy.run(self._on_replica, args=(batch, state, step, rates))
-            gradients, nats, correct, weight = self._reduced(summed)
-            norm = self._update(gradients, weight, rates["learning_rate"])
-            # Without loss scaling nothing is left out, and a norm that is not finite is shown as it is.
-            skipped = tf.constant(self.may_skip) & ~tf.math.is_finite(norm)
-            shown = tf.where(skipped, 0.0, norm)
-            values = tf.stack([nats, correct, weight, shown, waited, tf.cast(skipped, tf.float32)])
-            results = results.write(k, values)
-            previous = norm
-        return results.stack(), state
+            summed, state = self._strategy.run(self._on_replica, args=(batch, state, step, rates, asked))
+            gradients, sums, last = self._reduced(summed)
+            gradients, norm = self._clipped(gradients, sums[2])
+            left_out, recent = self.guard(sums[0] / tf.maximum(sums[2], 1.0), norm, self._scale(), recent)
+            self._update(gradients, rates["learning_rate"], left_out)
+            sums = [tf.where(left_out["nonfinite"], 0.0, value) for value in sums]
+            norm = tf.where(tf.reduce_any(list(left_out.values())), 0.0, norm)
+            reasons = [tf.cast(left_out[name], tf.float32) for name in LEFT_OUT]
+            results = results.write(k, tf.stack([*sums, norm, waited, *reasons, last]))
+            previous, done = norm, k + 1
+            if (last > 0) | (self.guard.stops & left_out["nonfinite"]):
+                break
+        return results.stack(), state, recent, done
 
-    def _on_replica(self, batch, state, step, rates):
-        """Sum gradients and losses over the micro-batches of this replica."""
+    def _on_replica(self, batch, state, step, rates, asked):
+        """Return the sums of gradients and losses over the micro-batches of this replica, and `asked`."""
+        summed, after = self._over_micro_batches(batch, state, step, rates)
+        return [*summed, asked], tf.nest.map_structure(_finite_or_before, after, state)
+
+    def _over_micro_batches(self, batch, state, step, rates):
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
         micro_batches = self._config.batches.micro_batches
         first = replica * micro_batches * self._rows
@@ -138,7 +153,7 @@ class TrainingStep:
             sums = next_token_loss(
                 self._model.project(features), targets, weights, self._config.learning.label_smoothing
             )
-            objective = self._optimizer.scale_loss(sums.objective) if self.may_skip else sums.objective
+            objective = self._optimizer.scale_loss(sums.objective) if self._scaled else sums.objective
         gradients = tape.gradient(objective, [variable.value for variable in self._variables])
         # Rows of a sparse gradient that belong to the same token are summed here, before any norm is taken.
         gradients = [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
@@ -153,22 +168,38 @@ class TrainingStep:
                 lambda parts: tf.concat([tf.reshape(part, [-1]) for part in parts], 0), (summed,)
             )
             flat = self._strategy.reduce(tf.distribute.ReduceOp.SUM, flat, axis=None)
-            parts = tf.split(flat, [*self._sizes, 1, 1, 1])
+            parts = tf.split(flat, [*self._sizes, 1, 1, 1, 1])
         gradients = [tf.reshape(part, v.shape) for part, v in zip(parts, self._variables)]
-        return gradients, *(tf.reshape(part, []) for part in parts[-3:])
+        *sums, asked = (tf.reshape(part, []) for part in parts[-4:])
+        return gradients, sums, asked
 
-    def _update(self, gradients, weight, learning_rate):
-        """Divide once, add penalties, clip, apply; return the norm before clipping."""
+    def _scale(self):
+        """Return by what the loss was multiplied."""
+        return self._optimizer.dynamic_scale.value if self._scaled else tf.ones([])
+
+    def _clipped(self, gradients, weight):
+        """Divide once, add penalties, clip; return the norm before clipping as well."""
         learning = self._config.learning
-        # LossScaleOptimizer divides by its scale itself, so the gradients it gets are scaled again.
-        scale = self._optimizer.dynamic_scale.value if self.may_skip else 1.0
-        gradients = [gradient / (tf.maximum(weight, 1.0) * scale) for gradient in gradients]
+        gradients = [gradient / (tf.maximum(weight, 1.0) * self._scale()) for gradient in gradients]
         gradients = add_penalties(gradients, self._variables, learning.l1, learning.l2)
         norm = tf.linalg.global_norm(gradients)
         if learning.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, learning.clip_norm, use_norm=norm)
-        if self.may_skip:
-            gradients = [gradient * scale for gradient in gradients]
+        return gradients, norm
+
+    def _update(self, gradients, learning_rate, left_out):
+        """Apply the gradients, unless the guard leaves the step out."""
+
+        def apply():
+            # LossScaleOptimizer divides by its scale itself; where that overflows it lowers the scale and no more.
+            scaled = [gradient * self._scale() for gradient in gradients] if self._scaled else gradients
+            self._optimizer.apply(scaled, self._variables)
+            return True
+
         self._optimizer.learning_rate.assign(learning_rate)
-        self._optimizer.apply(gradients, self._variables)
-        return norm
+        tf.cond(left_out["nonfinite"] | left_out["spiked"], lambda: False, apply)
+
+
+def _finite_or_before(new, old):
+    """Return the state of a row as it was where it is not finite: what was left out must not live on in it."""
+    return tf.where(tf.math.is_finite(new), new, old) if new.dtype.is_floating else new

@@ -20,6 +20,7 @@ from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
 from lm_keras.objectives.metrics import finite, measures
+from lm_keras.training.guard import LEFT_OUT, MOST_IN_A_ROW
 from lm_keras.training.step import VALUES, TrainingStep
 
 
@@ -32,7 +33,7 @@ class Meter:
     weight: float = 0.0
     gradient_norm: float = 0.0
     data_wait: float = 0.0
-    skipped: float = 0.0
+    left_out: float = 0.0
     steps: int = 0
     timed_tokens: float = 0.0
     timed_seconds: float = 0.0
@@ -41,10 +42,12 @@ class Meter:
         """Add some steps.
 
         Args:
-            values: [steps, 6], columns as `VALUES` names them.
+            values: [steps, 9], columns as `VALUES` names them.
             seconds: what they took, or None if that includes compiling.
         """
         totals = dict(zip(VALUES, values.sum(axis=0, dtype=np.float64).tolist()))
+        totals["left_out"] = sum(totals.pop(name) for name in LEFT_OUT)
+        del totals["asked"]
         for name, total in totals.items():
             setattr(self, name, getattr(self, name) + total)
         self.steps += len(values)
@@ -102,6 +105,9 @@ class Trainer:
         state = model.initial_state(batches.batch_size, batches.sequence_length)
         self._carried = tf.nest.map_structure(lambda value: tf.Variable(value, trainable=False), state)
         self._state = None
+        self._recent = self.compiled_step.guard.recent()
+        self.left_out = dict.fromkeys(LEFT_OUT, 0)
+        self._in_a_row = 0
         self._stateful: list[StepCallback] = []
         self._callback_states: dict[str, dict] = {}
 
@@ -126,19 +132,30 @@ class Trainer:
             "seconds": self.seconds,
             "learning_rate_scale": self._rate_scale,
             "learning_rate_set": self._rate_set,
+            "left_out": self.left_out,
+            "left_out_in_a_row": self._in_a_row,
+            "recent": self.compiled_step.guard.saved(self._recent),
             "callbacks": {type(callback).__name__: callback.state() for callback in self._stateful},
         }
 
     def restore(self, step: int, progress: dict) -> None:
         """Go on from a checkpoint whose tensors have been read; `train` restores the callbacks."""
         self.step = step
-        self.meter = Meter(**progress["meter"])
-        self.seconds = progress["seconds"]
-        self._rate_scale = progress["learning_rate_scale"]
-        # Not the optimizer's rate: a callback may have set that one after the last step.
-        self._rate_set = progress["learning_rate_set"]
+        try:
+            self.meter = Meter(**progress["meter"])
+            self.seconds = progress["seconds"]
+            self._rate_scale = progress["learning_rate_scale"]
+            # Not the optimizer's rate: a callback may have set that one after the last step.
+            self._rate_set = progress["learning_rate_set"]
+            self._recent = self.compiled_step.guard.recent(progress["recent"])
+            self.left_out, self._in_a_row = dict(progress["left_out"]), progress["left_out_in_a_row"]
+            self._callback_states = progress["callbacks"]
+        except (KeyError, TypeError):
+            raise InputError(
+                f"the checkpoint of step {step:,} was written by another version of lm_keras, which kept other "
+                "numbers; go on with that version, or begin a new run with --init_from this one"
+            ) from None
         self._state = None
-        self._callback_states = progress["callbacks"]
 
     # The loop
 
@@ -204,21 +221,50 @@ class Trainer:
             name: tf.constant(values + [0.0] * (size - count), tf.float32) for name, values in tables.items()
         }
         traces, began = self.compiled_step.traces, time.perf_counter()
-        results, self._state = self.compiled_step(
-            batches, self._state, tf.constant(first, tf.int64), padded, tf.constant(count)
+        results, self._state, self._recent, done = self.compiled_step(
+            batches,
+            self._state,
+            self._recent,
+            tf.constant(first, tf.int64),
+            padded,
+            tf.constant(count),
+            tf.zeros([]),
         )
+        count = int(done)
         values = results.numpy()[:count]
         elapsed = time.perf_counter() - began
-        if not np.isfinite(values[:, VALUES.index("nats")]).all():
-            raise InputError(
-                f"the loss is no longer a finite number between steps {first:,} and {first + count:,}; the checkpoints "
-                "before are kept; begin a new run in another --run_dir with a lower --learning_rate or a --clip_norm"
-            )
-        self._rate_set = float(np.float32(tables["learning_rate"][-1]))
+        self._look_at_left_out(first, values)
+        self._rate_set = float(np.float32(tables["learning_rate"][count - 1]))
         self.meter.add(values, elapsed if self.compiled_step.traces == traces else None)
         self.seconds += elapsed
         self.step += count
-        return self._logs({name: values[-1] for name, values in tables.items()})
+        return self._logs({name: values[count - 1] for name, values in tables.items()})
+
+    def _look_at_left_out(self, first: int, values: np.ndarray) -> None:
+        """Count the steps that were left out, say so, and raise InputError where it must not go on."""
+        begin = VALUES.index(LEFT_OUT[0])
+        for step, reasons in enumerate(values[:, begin : begin + len(LEFT_OUT)] > 0, first + 1):
+            self._in_a_row = self._in_a_row + 1 if reasons.any() else 0
+            why = next((name for name, holds in zip(LEFT_OUT, reasons) if holds), None)
+            if why is None:
+                continue
+            self.left_out[why] += 1
+            if why == "nonfinite" and self.compiled_step.guard.stops:
+                raise InputError(
+                    f"the loss or its gradient is no finite number at step {step:,}; the weights were not touched and the "
+                    "checkpoints before are kept; go on with --on_nonfinite=skip, or begin a new run in another "
+                    "--run_dir with a lower --learning_rate or a --clip_norm"
+                )
+            if self._in_a_row == MOST_IN_A_ROW:
+                raise InputError(
+                    f"the last {MOST_IN_A_ROW} steps up to step {step:,} were all left out, so nothing is learnt any more; "
+                    "the checkpoints before are kept; begin a new run in another --run_dir with a lower --learning_rate"
+                )
+            if why != "overflowed":
+                what = "its loss or gradient is no finite number"
+                if why == "spiked":
+                    what = f"its loss or gradient norm lies more than {self.config.learning.spike_sigma:g} standard deviations above the last steps"
+                self._say(f"step {step:,} was left out: {what}")
 
     def _logs(self, rates: dict[str, float]) -> dict:
         meter, counts = self.meter, self._store.counts
@@ -232,7 +278,7 @@ class Trainer:
         tokens_per_step = meter.weight / meter.steps
         left = (self.total_steps - self.step) * tokens_per_step / speed if speed else None
         lossless = not counts.unknown
-        taken = meter.steps - int(meter.skipped)
+        taken = meter.steps - int(meter.left_out)
         return {
             "step": self.step,
             "last": self.step == self.total_steps,
@@ -242,7 +288,7 @@ class Trainer:
             "accuracy": finite(meter.correct / meter.weight) if meter.weight else None,
             **rates,
             "gradient_norm": finite(meter.gradient_norm / taken) if taken else None,
-            **({"skipped": int(meter.skipped)} if self.compiled_step.may_skip else {}),
+            **({"skipped": int(meter.left_out)} if self.compiled_step.guard.may_leave_out else {}),
             "data_wait": meter.data_wait / meter.steps,
             "tokens_per_second": speed,
             "seconds": self.seconds,

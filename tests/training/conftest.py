@@ -82,13 +82,13 @@ class Recorded:
         return self.step.traces
 
     @property
-    def may_skip(self):
-        return self.step.may_skip
+    def guard(self):
+        return self.step.guard
 
     def __call__(self, *args):
-        results, state = self.step(*args)
-        self.values.append(results.numpy()[: int(args[-1])])
-        return results, state
+        results, *rest, done = self.step(*args)
+        self.values.append(results.numpy()[: int(done)])
+        return results, *rest, done
 
 
 @pytest.fixture(scope="session")
@@ -130,14 +130,15 @@ def fit(store_of):
             listed.append(ours.TokenNoiseSchedule(learning.token_noise, curve))
         trainer.train([*listed, *callbacks], eval_every, log_every)
         values = (
-            np.concatenate(trainer.compiled_step.values) if trainer.compiled_step.values else np.zeros((0, 6))
+            np.concatenate(trainer.compiled_step.values) if trainer.compiled_step.values else np.zeros((0, 9))
         )
         return types.SimpleNamespace(
             trainer=trainer,
             model=model,
-            losses=values[:, 0] / values[:, 2],
+            losses=values[:, 0] / np.maximum(values[:, 2], 1),
             norms=values[:, 3],
-            skipped=values[:, 5].astype(bool),
+            left_out=values[:, 5:8].astype(bool),
+            skipped=values[:, 5:8].any(axis=1),
             calls=[len(call) for call in trainer.compiled_step.values],
             weights=[weight.numpy() for weight in model.trainable_variables],
             said=said,

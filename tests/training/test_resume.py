@@ -129,7 +129,7 @@ FULL = {
     "sequence_length": 3, "steps_per_call": 4, "log_every": 5, "eval_every": 6, "checkpoint_every": 6,
     "dropout": 0.2, "dropout_schedule": "linear:initial=0,final=1", "sample_every": 10**6,
     "learning_rate_schedule": "plateau:factor=0.5,patience=0,min_delta=1,warmup=3", "early_stopping_evals": 3,
-    "weight_decay": 0.1,
+    "weight_decay": 0.1, "spike_sigma": 1.0, "spike_window": 10,
 }  # fmt: skip
 
 
@@ -201,6 +201,8 @@ def forget(what):
             progress["callbacks"] = {}
         if what == "the meter":
             progress["meter"] = {}
+        if what == "what the guard knows":
+            progress["recent"] = []
         if what == "that the rate was lowered":
             progress["learning_rate_set"] = float(self.model.optimizer.learning_rate.numpy())
         original(self, step, progress)
@@ -238,6 +240,7 @@ LOST = {
     "the callbacks": {"progress"},
     "the meter": {"metrics", "train"},
     "that the rate was lowered": {"tensors", "metrics", "train", "valid", "progress", "results"},
+    "what the guard knows": {"metrics", "train", "progress"},
     "the step": {"tensors", "metrics", "train"},
 }
 

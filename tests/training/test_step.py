@@ -115,13 +115,13 @@ def same_noise(step, batch, state, number, rates):
     return result
 
 
-ON_REPLICA = TrainingStep._on_replica
+ON_REPLICA = TrainingStep._over_micro_batches
 
 
 @pytest.mark.parametrize("broken", [clip_each_replica, mean_of_means, same_masks, same_noise])
 def test_the_check_of_splits_can_fail(run, tiny_config, fit, leaky, monkeypatch, broken):
     whole = run("sgd", steps_per_call=1)
-    monkeypatch.setattr(TrainingStep, "_on_replica", broken)
+    monkeypatch.setattr(TrainingStep, "_over_micro_batches", broken)
     config = tiny_config(**COMMON, **OPTIMIZERS["sgd"], replicas=2, steps_per_call=5)
     assert differs(fit(config, lambda: leaky(dropout=0.3)), whole, 1e-3)
 
@@ -202,7 +202,13 @@ def test_one_trace_whatever_the_length_of_a_call(tiny_config, fit, leaky):
     trainer, table = run.trainer, tf.zeros([4])
     tables = {"learning_rate": table, "dropout": table}
     trainer.compiled_step(
-        trainer._batches(), trainer._state, tf.constant(0, tf.int64), tables, tf.constant(0)
+        trainer._batches(),
+        trainer._state,
+        trainer._recent,
+        tf.constant(0, tf.int64),
+        tables,
+        tf.constant(0),
+        table[0],
     )
     assert trainer.compiled_step.traces == 2
 
@@ -252,4 +258,4 @@ def test_a_step_that_overflows_float16_is_left_out_and_counted(tiny_config, fit)
     assert np.isfinite(wild.losses).all() and wild.losses[-5:].mean() < wild.losses[:5].mean()
     # The control: the usual scale fits, and without loss scaling there is nothing to leave out.
     steady = fit(config, lambda: lstm.build(config, V))
-    assert not steady.skipped.any() and steady.trainer.compiled_step.step.may_skip
+    assert not steady.skipped.any() and steady.trainer.compiled_step.guard.may_leave_out

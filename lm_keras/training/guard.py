@@ -1,0 +1,78 @@
+"""Which steps are left out because their numbers have gone wrong, decided before they touch the weights."""
+
+import tensorflow as tf
+
+LEFT_OUT = ("overflowed", "nonfinite", "spiked")
+"""Why a step is left out: its float16 gradients overflow and the loss scale is lowered; its loss or gradient is no
+finite number; its loss or gradient norm lies far beyond those before."""
+
+MOST_IN_A_ROW = 100
+"""Steps that may be left out one after the other before the run ends: it would learn nothing any more."""
+
+
+class Guard:
+    """Judges each step by its loss and the norm of its gradient, both of the whole batch.
+
+    A spike is a value above mean + sigma x standard deviation of the last `window` steps. It is remembered as if
+    it had been at that bound: so one spike does not hide the next, and a lasting change of level is accepted in
+    time. Nothing is called a spike before the window is full. (Chowdhery et al., 2022, section 5.1, leave out the
+    data around a spike by hand.)
+
+    Args:
+        on_nonfinite: `stop` or `skip`.
+        sigma: 0 for no spike guard.
+        window: steps.
+        scaled: whether the loss is scaled, so that float16 gradients may overflow while the scale is above 1.
+
+    Attributes:
+        stops: whether a step that is not finite ends the run.
+        may_leave_out: whether a run may go on without some of its steps.
+    """
+
+    def __init__(self, on_nonfinite: str, sigma: float, window: int, scaled: bool):
+        self.stops = on_nonfinite == "stop"
+        self.may_leave_out = scaled or not self.stops or sigma > 0
+        self._sigma, self._window, self._scaled = sigma, window, scaled
+
+    def recent(self, saved: list[list[float]] = ()) -> dict[str, tf.Tensor]:
+        """Return what is known of the steps before, from what `saved` returned."""
+        kept = saved[-self._window :] if self._sigma else []
+        size = self._window if self._sigma else 0
+        rows = [[0.0, 0.0]] * (size - len(kept)) + [list(pair) for pair in kept]
+        values = tf.reshape(tf.constant(rows, tf.float32), [size, 2])
+        return {"values": values, "count": tf.constant(len(kept))}
+
+    def saved(self, recent: dict[str, tf.Tensor]) -> list[list[float]]:
+        """Return `recent` as JSON values: [loss, gradient norm] of each step, the newest last."""
+        values, count = recent["values"].numpy(), int(recent["count"])
+        return values[len(values) - count :].tolist()
+
+    def __call__(self, loss, norm, scale, recent):
+        """Return which of `LEFT_OUT` holds for a step, as bool scalars by name, and `recent` with the step.
+
+        Args:
+            loss: mean nats a target, a scalar.
+            norm: of the gradient before clipping, a scalar.
+            scale: by what the loss was multiplied, a scalar.
+            recent: as `recent` returned it.
+        """
+        finite_loss, finite_norm = tf.math.is_finite(loss), tf.math.is_finite(norm)
+        overflowed = tf.constant(self._scaled) & finite_loss & ~finite_norm & (scale > 1.0)
+        finite = finite_loss & finite_norm
+        left_out = {
+            "overflowed": overflowed,
+            "nonfinite": ~finite & ~overflowed,
+            "spiked": tf.constant(False),
+        }
+        if not self._sigma:
+            return left_out, recent
+        values, count = recent["values"], recent["count"]
+        mean, variance = tf.nn.moments(values, axes=[0])
+        bound = tf.where(count == self._window, mean + self._sigma * tf.sqrt(variance), tf.float32.max)
+        now = tf.stack([loss, norm])
+        left_out["spiked"] = finite & tf.reduce_any(now > bound)
+        entered = tf.concat([values[1:], tf.minimum(now, bound)[None]], axis=0)
+        return left_out, {
+            "values": tf.where(finite, entered, values),
+            "count": tf.where(finite, tf.minimum(count + 1, self._window), count),
+        }
