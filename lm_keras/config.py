@@ -245,8 +245,9 @@ class RunningConfig:
 
     strategy: str = setting(
         "auto",
-        "how devices share the work; auto: mirrored with several GPUs, else one device",
-        choices=("auto", "one_device", "mirrored"),
+        "how devices share the work; auto: multi_worker where TF_CONFIG is set, mirrored with several GPUs, else one "
+        "device; tpu is untested",
+        choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
     )
     replicas: int | None = setting(
         None, "devices to use; on a CPU it is split into that many [all GPUs, else 1]", low=1

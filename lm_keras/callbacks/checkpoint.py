@@ -14,7 +14,7 @@ class Checkpoint(StepCallback):
     `fit` it saves the model and its optimizer at the end of each epoch.
 
     Args:
-        checkpoints: where to.
+        checkpoints: where to; None in a worker that takes part and writes nothing.
         every: steps between checkpoints.
         tensors: returns what to save, by name; None for the model and its optimizer.
         progress: returns what else to save, as JSON values.
@@ -22,7 +22,7 @@ class Checkpoint(StepCallback):
 
     def __init__(
         self,
-        checkpoints: Checkpoints,
+        checkpoints: Checkpoints | None,
         every: int,
         tensors: Callable[[], dict] | None = None,
         progress: Callable[[], dict] = dict,
@@ -66,7 +66,8 @@ class Checkpoint(StepCallback):
             if self._tensors
             else {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
         )
-        self._checkpoints.save(step, tensors, {**self._progress(), "valid_loss": self._valid_loss})
+        if self._checkpoints:
+            self._checkpoints.save(step, tensors, {**self._progress(), "valid_loss": self._valid_loss})
         self._valid_loss, self._improved = None, False
 
     def state(self):

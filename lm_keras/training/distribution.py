@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from lm_keras.config import Config
 from lm_keras.errors import InputError
+from lm_keras.training.workers import Cluster, Workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +19,13 @@ class Devices:
         strategy: how they share the work.
         description: their names, for people.
         warning: what is wrong with them, or an empty string.
+        workers: the processes that they belong to.
     """
 
     strategy: tf.distribute.Strategy
     description: str
     warning: str
+    workers: Workers
 
     @property
     def on_gpu(self) -> bool:
@@ -35,45 +38,118 @@ class Devices:
         return self.strategy.num_replicas_in_sync
 
 
-def set_up(config: Config) -> Devices:
+def set_up(config: Config, alone: bool = False) -> Devices:
     """Choose the devices and make the strategy; before TensorFlow has used any device.
 
-    With several replicas and no GPU, the CPU is split into as many logical devices.
+    With several replicas and no GPU, the CPU is split into as many logical devices. With several workers it
+    waits until all of them are there.
+
+    Args:
+        config: the settings of the run.
+        alone: whether to leave out the other workers of a run.
 
     Raises:
-        InputError: when there are fewer GPUs than replicas, the batch cannot be shared evenly, or TensorFlow
-            has already fixed the devices of this process.
+        InputError: when there are fewer GPUs than replicas, the batch cannot be shared evenly, TensorFlow
+            has already fixed the devices of this process, or what `--strategy` needs is not there.
     """
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
-    running = config.running
-    replicas = running.replicas or (len(gpus) if gpus and running.strategy != "one_device" else 1)
-    if gpus and replicas > len(gpus):
-        raise InputError(f"--replicas={replicas}: this machine has {len(gpus)} GPUs; take at most that many")
+    cluster = None if alone else cluster_of(config)
+    if cluster:
+        strategy = _multi_worker(cluster)
+    elif config.running.strategy == "tpu":
+        strategy = _tpu()
+    else:
+        strategy = _on_this_machine(config, gpus)
+    replicas, wanted = strategy.num_replicas_in_sync, config.running.replicas
+    if wanted and wanted != replicas and not alone:
+        raise InputError(
+            f"--replicas={wanted}: there are {replicas} with --strategy={config.running.strategy}, which uses all devices; "
+            "leave --replicas out"
+        )
+    _check_shares(config, replicas)
+    kind = "MultiWorkerMirroredStrategy" if cluster else type(strategy).__name__
+    local = len(strategy.extended.worker_devices)
+    described = f"{_described(gpus, local)}, {kind}"
+    if cluster:
+        described = f"{len(cluster.addresses)} workers, each with {described}"
+    return Devices(strategy, described, _hidden_gpu(gpus), Workers(strategy, cluster))
+
+
+def cluster_of(config: Config) -> Cluster | None:
+    """Return the workers of a run, or None if it has but this process.
+
+    Raises:
+        InputError: `--strategy=multi_worker` without `TF_CONFIG`, or one that is not valid.
+    """
+    if config.running.strategy not in ("auto", "multi_worker"):
+        return None
+    cluster = Cluster.of_environment()
+    if cluster is None and config.running.strategy == "multi_worker":
+        raise InputError(
+            "--strategy=multi_worker needs the environment variable TF_CONFIG, which says where the workers are; "
+            "start them with scripts/launch_local.py on one machine, or see docs/several_machines.md"
+        )
+    return cluster
+
+
+def _check_shares(config: Config, replicas: int) -> None:
     parts = replicas * config.batches.micro_batches
     if config.batches.batch_size % parts:
         raise InputError(
             f"--batch_size={config.batches.batch_size} rows can't be shared evenly by {replicas} replicas x "
             f"{config.batches.micro_batches} micro-batches; take a multiple of {parts}, or set --replicas"
         )
+
+
+def _on_this_machine(config: Config, gpus: list) -> tf.distribute.Strategy:
+    running = config.running
+    replicas = running.replicas or (len(gpus) if gpus and running.strategy != "one_device" else 1)
+    if gpus and replicas > len(gpus):
+        raise InputError(f"--replicas={replicas}: this machine has {len(gpus)} GPUs; take at most that many")
+    _check_shares(config, replicas)
     kind = "GPU" if gpus else "CPU"
     if kind == "CPU" and replicas > 1:
         _split_cpu(replicas)
     if replicas == 1 and running.strategy != "mirrored":
-        strategy = tf.distribute.OneDeviceStrategy(f"/{kind.lower()}:0")
+        return tf.distribute.OneDeviceStrategy(f"/{kind.lower()}:0")
+    return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(replicas)])
+
+
+def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (tf.errors.OpError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise InputError(
+            f"worker {cluster.index} of {len(cluster.addresses)} at {cluster.addresses[cluster.index]} could not meet the others "
+            f"({reason}); check the addresses in TF_CONFIG and that no other process uses these ports"
+        ) from None
+
+
+def _tpu() -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=os.environ.get("TPU_NAME", "local"))
+        if resolver.tpu != "local":
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0][:120]
+        raise InputError(
+            f"--strategy=tpu: TensorFlow finds no TPU here ({reason}); leave --strategy out to use what there is"
+        ) from None
+
+
+def _described(gpus: list, replicas: int) -> str:
+    """Return the devices of this process, for people."""
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        name = details.get("device_name", "GPU")
     else:
-        strategy = tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(replicas)])
-    names = [
-        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus[:replicas]
-    ]
-    if not names:
-        names = [
-            f"CPU ({_usable_cores()} cores)" if replicas == 1 else f"CPU ({_usable_cores()} cores in all)"
-        ]
-        names *= replicas
-    described = names[0] if replicas == 1 else f"{replicas} x {names[0]}"
-    return Devices(strategy, f"{described}, {type(strategy).__name__}", _hidden_gpu(gpus))
+        name = f"CPU ({_usable_cores()} cores{'' if replicas == 1 else ' in all'})"
+    return name if replicas == 1 else f"{replicas} x {name}"
 
 
 def _split_cpu(replicas: int) -> None:

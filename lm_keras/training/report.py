@@ -5,11 +5,30 @@ import sys
 from pathlib import Path
 
 from lm_keras.config import Config
+from lm_keras.training.workers import Cluster
+
+_muted = False
+
+
+def mute() -> None:
+    """Say nothing from now on: this process takes part in a run that another one shows."""
+    global _muted
+    _muted = True
 
 
 def say(line: str) -> None:
     """Write one line to standard error."""
+    if _muted:
+        return
     sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def say_as_worker(cluster: Cluster, line: str) -> None:
+    """Write one line to standard error, in whatever worker."""
+    index, count = cluster.index, len(cluster.addresses)
+    shows = "; the chief shows how it goes on" if index else ""
+    sys.stderr.write(f"worker {index} of {count} ({cluster.addresses[index]}): {line}{shows}\n")
     sys.stderr.flush()
 
 

@@ -33,6 +33,7 @@ from lm_keras.training import (
 from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.trainer import Trainer
 from lm_keras.training.weights import Origin, all_damaged
+from lm_keras.training.workers import Cluster
 
 
 def train(config: Config, options: RunOptions) -> int:
@@ -47,19 +48,66 @@ def train(config: Config, options: RunOptions) -> int:
     folder = _checked_folder(config, options)
     if options.dry_run:
         return _dry_run(config, folder)
-    with folder.writing():
-        if folder.results and _same_length(folder.config(), config):
-            report.say(f"the run in {folder.path} is finished; this is what it reached")
-            report.show(folder.path, folder.results)
-            return 0
-        devices = _devices(config)
-        origin = Origin.of(config, folder, report.say)
-        data = prepare(config.data, _tokenizer(folder, origin), report.say)
-        _check_data(config, data)
-        total_steps = _total_steps(config, data)
-        _begin(folder, config, options, data, total_steps)
-        with _enough_memory():
-            return _Run(config, folder, devices, data, total_steps, origin).carry_out()
+    cluster = distribution.cluster_of(config)
+    if cluster and cluster.index:
+        report.mute()
+    if folder.results and _same_length(folder.config(), config):
+        report.say(f"the run in {folder.path} is finished; this is what it reached")
+        report.show(folder.path, folder.results)
+        return 0
+    if cluster is None:
+        with folder.writing():
+            return _carry_out(config, options, folder, _devices(config))
+    return _carry_out_together(config, options, folder, cluster)
+
+
+def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, cluster: Cluster) -> int:
+    """Carry out a run as one of several workers; all of them use the same folder, and the chief alone writes."""
+    report.say_as_worker(cluster, "waiting for all to start")
+    devices = _devices(config)
+    workers = devices.workers
+    with workers.watched(), contextlib.ExitStack() as stack:
+        with workers.together():
+            if workers.chief:
+                stack.enter_context(folder.writing())
+        code = _carry_out(config, options, folder, devices)
+        workers.total(0.0)  # Nobody leaves before the chief has written everything.
+        return code
+
+
+def _carry_out(config: Config, options: RunOptions, folder: RunFolder, devices: distribution.Devices) -> int:
+    workers = devices.workers
+    with workers.together():
+        if workers.chief:
+            origin, data, total_steps = _begun(config, options, folder)
+    with workers.together():
+        if not workers.chief:
+            origin, data, total_steps = _joined(config, folder)
+    with _enough_memory():
+        return _Run(config, folder, devices, data, total_steps, origin).carry_out()
+
+
+def _begun(config: Config, options: RunOptions, folder: RunFolder) -> tuple[Origin | None, PreparedData, int]:
+    """Prepare the text and write down what the run is."""
+    origin = Origin.of(config, folder, report.say)
+    data = prepare(config.data, _tokenizer(folder, origin), report.say)
+    _check_data(config, data)
+    total_steps = _total_steps(config, data)
+    _begin(folder, config, options, data, total_steps)
+    return origin, data, total_steps
+
+
+def _joined(config: Config, folder: RunFolder) -> tuple[Origin | None, PreparedData, int]:
+    """Prepare the text with the tokenizer of a run that the chief has begun."""
+    if not folder.exists:
+        raise InputError(
+            f"--run_dir={folder.path} holds no run here, although the chief has begun one; all workers need the same "
+            "folder, on a file system that they share"
+        )
+    data = prepare(config.data, folder.tokenizer(), report.say)
+    total_steps = _total_steps(config, data)
+    _check_same_run(folder, data, total_steps)
+    return Origin.of(config, folder, report.say), data, total_steps
 
 
 def _dry_run(config: Config, folder: RunFolder) -> int:
@@ -68,7 +116,7 @@ def _dry_run(config: Config, folder: RunFolder) -> int:
     The run may be training meanwhile: its folder is only read, and not locked.
     """
     folder.check()
-    devices = _devices(config)
+    devices = _devices(config, alone=True)
     tokenizer = _tokenizer(folder, Origin.of(config, folder, report.say))
     text = known_text.read_text(config.data, tokenizer, report.say)
     batches, data = config.batches, text.data
@@ -109,8 +157,8 @@ def _tokenizer(folder: RunFolder, origin: Origin | None) -> Tokenizer | None:
     return origin.tokenizer if origin else None
 
 
-def _devices(config: Config) -> distribution.Devices:
-    devices = distribution.set_up(config)
+def _devices(config: Config, alone: bool = False) -> distribution.Devices:
+    devices = distribution.set_up(config, alone)
     report.say(f"devices: {devices.description}")
     if devices.warning:
         report.say(devices.warning)
@@ -274,7 +322,7 @@ class _Run:
         origin: Origin | None,
     ):
         self.config, self.folder, self.data, self.total_steps = config, folder, data, total_steps
-        self.devices, self.origin = devices, origin
+        self.devices, self.origin, self.workers = devices, origin, devices.workers
         with devices.strategy.scope():
             self.model = _network(config, data.tokenizer.vocab_size)
         self.evaluator = Evaluator(self.model, config.batching, config.batches.sequence_length)
@@ -287,8 +335,9 @@ class _Run:
             data.splits["train"],
             total_steps,
             self._validate if "valid" in data.splits else None,
-            self.progress.say,
+            self.progress.say if self.workers.chief else report.say,
             _noise(config.learning, data) if config.learning.token_noise else None,
+            self.workers,
         )
         self.checkpoints = folder.checkpoints(config.running.keep_checkpoints, report.say)
         # Not `count_params`, which also counts the rates and seeds of dropout layers.
@@ -298,7 +347,6 @@ class _Run:
     def carry_out(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
         self._restore()
-        self.folder.add_life(environment.of_this_process(self.devices.description, self.trainer.step))
         if self.trainer.step < self.total_steps:
             running, tenth = self.config.running, max(1, self.total_steps // 10)
             eval_every = running.evaluation_interval(self.total_steps)
@@ -314,16 +362,35 @@ class _Run:
                 f"stopped at step {self.trainer.step:,}, everything is saved; the same command goes on from there"
             )
             return 128 + self.trainer.signal
-        results = self._results()
-        self.folder.write_json("results.json", results)
-        report.show(self.folder.path, results)
+        if self.workers.chief:
+            results = self._results()
+            self.folder.write_json("results.json", results)
+            report.show(self.folder.path, results)
         return 0
 
     def _restore(self) -> None:
-        folder, step = self.folder, _newest(self.checkpoints)
+        """Go on from the newest checkpoint that the chief finds whole, or begin."""
+        step = None
+        with self.workers.together():
+            if self.workers.chief:
+                step = _newest(self.checkpoints)
+                self._prepare_to_write(step or 0)
+        (step,) = self.workers.from_chief(step)
+        step = None if step is None else int(step)
+        with self.workers.together():
+            self._read(step)
+
+    def _prepare_to_write(self, step: int) -> None:
+        """Forget what was written after a step, and write down on what the run goes on."""
         for name in ("metrics.jsonl", "samples.jsonl"):
-            truncate_lines_after(folder.path / name, step or 0)
-        forget_after(folder.path / "events", step or 0)
+            truncate_lines_after(self.folder.path / name, step)
+        forget_after(self.folder.path / "events", step)
+        described, lives = self.devices.description, self.folder.lives
+        if lives and lives[-1]["devices"] != described:
+            report.say(f"the run goes on with {described}; before it had {lives[-1]['devices']}")
+        self.folder.add_life(environment.of_this_process(described, step))
+
+    def _read(self, step: int | None) -> None:
         if step is not None:
             self.checkpoints.restore(step, self.trainer.tensors())
             self.trainer.restore(step, self.checkpoints.progress(step))
@@ -335,21 +402,40 @@ class _Run:
             )
 
     def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
+        """Return the callbacks: those that decide something in every worker, those that write in the chief."""
+        chief = self.workers.chief
+        return [
+            *self._deciding(),
+            *(self._writing(eval_every, checkpoint_every) if chief else []),
+            callbacks.Checkpoint(
+                self.checkpoints if chief else None,
+                checkpoint_every,
+                self.trainer.tensors,
+                self.trainer.progress,
+            ),
+        ]
+
+    def _deciding(self) -> list[keras.callbacks.Callback]:
+        learning = self.config.learning
+        listed: list[keras.callbacks.Callback] = [*_schedules(self.config, self.total_steps)]
+        if plateau := schedules.plateau_of(learning.learning_rate_schedule):
+            listed.append(callbacks.PlateauDecay(plateau, learning.learning_rate))
+        if learning.early_stopping_evals:
+            listed.append(callbacks.EarlyStopping(learning.early_stopping_evals))
+        return listed
+
+    def _writing(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
         config, path = self.config, self.folder.path
-        learning, running = config.learning, config.running
+        running = config.running
         self.tensorboard = callbacks.TensorBoard(
             path / "events",
             running.log_every,
             (path / "flags.txt").read_text(encoding="utf-8"),
             config.flat(),
         )
-        listed: list[keras.callbacks.Callback] = [*_schedules(config, self.total_steps)]
+        listed: list[keras.callbacks.Callback] = []
         if steps := profiled_steps(running.profile_steps):
             listed.append(callbacks.Profile(path / "events" / "train", *steps, self.progress.say))
-        if plateau := schedules.plateau_of(learning.learning_rate_schedule):
-            listed.append(callbacks.PlateauDecay(plateau, learning.learning_rate))
-        if learning.early_stopping_evals:
-            listed.append(callbacks.EarlyStopping(learning.early_stopping_evals))
         listed += [
             callbacks.MetricsFile(path / "metrics.jsonl", running.log_every),
             self.tensorboard,
@@ -368,11 +454,6 @@ class _Run:
             listed.append(
                 callbacks.Projector(path / "events" / "train", self.data.tokenizer, tokens, checkpoint_every)
             )
-        listed.append(
-            callbacks.Checkpoint(
-                self.checkpoints, checkpoint_every, self.trainer.tensors, self.trainer.progress
-            )
-        )
         return listed
 
     def _show_samples(self, step: int, samples: dict[str, str]) -> None:
@@ -381,8 +462,13 @@ class _Run:
             self.folder.append_line("samples.jsonl", {"step": step, "prompt": prompt, "text": continuation})
 
     def _validate(self, step: int) -> dict:
-        self.validated = self.evaluator(self.data.splits["valid"], "valid", step)
-        return self.validated
+        """Score the validation text in the chief, and tell the others how it came out."""
+        names = ("nats_per_token", "accuracy", "perplexity", "bits_per_byte")
+        if self.workers.chief:
+            self.validated = self.evaluator(self.data.splits["valid"], "valid", step)
+        found = self.validated or {}
+        told = dict(zip(names, self.workers.from_chief(*(found.get(name) for name in names))))
+        return {**found, **told}
 
     def _scored(self, split: str, store: TokenStore, step: int) -> dict:
         if split == "valid" and self.validated and self.validated["step"] == step:

@@ -15,10 +15,10 @@ from lm_keras.objectives.losses import next_token_loss
 from lm_keras.objectives.regularizers import add_penalties
 from lm_keras.training.guard import LEFT_OUT, Guard
 
-VALUES = ("nats", "correct", "weight", "gradient_norm", "data_wait", *LEFT_OUT, "asked")
-"""What a step reports, in this order: sums over its targets, the norm before clipping, seconds, 1 for the reason for
-which the step was left out, and how many replicas were asked to end. Of a step that is not finite the sums are 0; of
-one that was left out the norm is."""
+VALUES = ("nats", "correct", "weight", "gradient_norm", "data_wait", *LEFT_OUT)
+"""What a step reports, in this order: sums over its targets, the norm before clipping, seconds, and 1 for
+the reason for which the step was left out. Of a step that is not finite the sums are 0; of one that was left out the
+norm is."""
 
 
 class TrainingStep:
@@ -60,8 +60,8 @@ class TrainingStep:
         self.traces = 0
 
     @tf.function
-    def __call__(self, iterator, state, recent, first_step, tables, count, asked):
-        """Carry out `count` steps, or fewer if one is asked to be the last.
+    def __call__(self, iterator, state, recent, first_step, tables, count):
+        """Carry out `count` steps; fewer if one is not finite and that stops the run.
 
         Args:
             iterator: over the (distributed) batches, at `first_step`.
@@ -71,11 +71,9 @@ class TrainingStep:
             tables: `learning_rate`, `dropout` and, with noise, `token_noise`: [K] float32 each, the values of
                 the coming steps; K never changes.
             count: int32 scalar, at most K.
-            asked: float32 scalar, 1 if this process wants to end. All end after the step in which one asks, or
-                which is not finite where that stops the run.
 
         Returns:
-            [K, 9] float32 with the `VALUES` of each step (zeros after the last), the state, `recent`, and how
+            [K, 8] float32 with the `VALUES` of each step (zeros after the last), the state, `recent`, and how
             many steps were done.
         """
         self.traces += 1
@@ -92,24 +90,24 @@ class TrainingStep:
                 waited = tf.cast(tf.timestamp() - began, tf.float32)
             step = first_step + tf.cast(k, tf.int64)
             rates = {name: table[k] for name, table in tables.items()}
-            summed, state = self._strategy.run(self._on_replica, args=(batch, state, step, rates, asked))
-            gradients, sums, last = self._reduced(summed)
+            summed, state = self._strategy.run(self._on_replica, args=(batch, state, step, rates))
+            gradients, sums = self._reduced(summed)
             gradients, norm = self._clipped(gradients, sums[2])
             left_out, recent = self.guard(sums[0] / tf.maximum(sums[2], 1.0), norm, self._scale(), recent)
             self._update(gradients, rates["learning_rate"], left_out)
             sums = [tf.where(left_out["nonfinite"], 0.0, value) for value in sums]
             norm = tf.where(tf.reduce_any(list(left_out.values())), 0.0, norm)
             reasons = [tf.cast(left_out[name], tf.float32) for name in LEFT_OUT]
-            results = results.write(k, tf.stack([*sums, norm, waited, *reasons, last]))
+            results = results.write(k, tf.stack([*sums, norm, waited, *reasons]))
             previous, done = norm, k + 1
-            if (last > 0) | (self.guard.stops & left_out["nonfinite"]):
+            if self.guard.stops & left_out["nonfinite"]:
                 break
         return results.stack(), state, recent, done
 
-    def _on_replica(self, batch, state, step, rates, asked):
-        """Return the sums of gradients and losses over the micro-batches of this replica, and `asked`."""
+    def _on_replica(self, batch, state, step, rates):
+        """Return the sums of gradients and losses over the micro-batches of this replica, and its state."""
         summed, after = self._over_micro_batches(batch, state, step, rates)
-        return [*summed, asked], tf.nest.map_structure(_finite_or_before, after, state)
+        return summed, tf.nest.map_structure(_finite_or_before, after, state)
 
     def _over_micro_batches(self, batch, state, step, rates):
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
@@ -168,10 +166,9 @@ class TrainingStep:
                 lambda parts: tf.concat([tf.reshape(part, [-1]) for part in parts], 0), (summed,)
             )
             flat = self._strategy.reduce(tf.distribute.ReduceOp.SUM, flat, axis=None)
-            parts = tf.split(flat, [*self._sizes, 1, 1, 1, 1])
+            parts = tf.split(flat, [*self._sizes, 1, 1, 1])
         gradients = [tf.reshape(part, v.shape) for part, v in zip(parts, self._variables)]
-        *sums, asked = (tf.reshape(part, []) for part in parts[-4:])
-        return gradients, sums, asked
+        return gradients, [tf.reshape(part, []) for part in parts[-3:]]
 
     def _scale(self):
         """Return by what the loss was multiplied."""

@@ -22,6 +22,7 @@ from lm_keras.layers import TokenNoise
 from lm_keras.objectives.metrics import finite, measures
 from lm_keras.training.guard import LEFT_OUT, MOST_IN_A_ROW
 from lm_keras.training.step import VALUES, TrainingStep
+from lm_keras.training.workers import Workers
 
 
 @dataclasses.dataclass
@@ -42,12 +43,11 @@ class Meter:
         """Add some steps.
 
         Args:
-            values: [steps, 9], columns as `VALUES` names them.
+            values: [steps, 8], columns as `VALUES` names them.
             seconds: what they took, or None if that includes compiling.
         """
         totals = dict(zip(VALUES, values.sum(axis=0, dtype=np.float64).tolist()))
         totals["left_out"] = sum(totals.pop(name) for name in LEFT_OUT)
-        del totals["asked"]
         for name, total in totals.items():
             setattr(self, name, getattr(self, name) + total)
         self.steps += len(values)
@@ -68,6 +68,7 @@ class Trainer:
         evaluate: returns the validation results at a step, or None if there is no validation text.
         say: called with a line that a person should read.
         noise: replaces tokens before the network reads them; None for none.
+        workers: the processes that train together; None for this one alone.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class Trainer:
         evaluate: Callable[[int], dict] | None,
         say: Callable[[str], None] = lambda line: None,
         noise: TokenNoise | None = None,
+        workers: Workers | None = None,
     ):
+        self._workers = workers or Workers(strategy)
         self.model, self.strategy, self.config, self.total_steps = model, strategy, config, total_steps
         self.step, self.signal, self.meter, self.seconds = 0, None, Meter(), 0.0
         self._store, self._evaluate, self._say = store, evaluate, say
@@ -193,7 +196,7 @@ class Trainer:
                 if saved:
                     callback.restore(saved)
             logs, epoch = {}, None
-            while self.step < self.total_steps and not self.model.stop_training and not signals.received:
+            while self.step < self.total_steps and not self._ended(signals):
                 if self.step // per_epoch != epoch:
                     epoch = self.step // per_epoch
                     listed.on_epoch_begin(epoch)
@@ -206,8 +209,14 @@ class Trainer:
                 listed.on_train_batch_end((self.step - 1) % per_epoch, logs)
                 if self.step % per_epoch == 0:
                     listed.on_epoch_end(epoch, logs)
-            self.signal = signals.received
             listed.on_train_end(logs)
+
+    def _ended(self, signals: "_Signals") -> bool:
+        """Tell whether a callback or a signal ends the run now, in any of the workers."""
+        wanted = [signals.received == number for number in signals.NUMBERS]
+        *received, stopped = self._workers.total(*wanted, self.model.stop_training)
+        self.signal = next((number for number, count in zip(signals.NUMBERS, received) if count), None)
+        return bool(self.signal or stopped)
 
     def _call(self, batches, schedules: list[ScheduleCallback]) -> dict:
         """Carry out steps up to the next event and return the logs."""
@@ -228,7 +237,6 @@ class Trainer:
             tf.constant(first, tf.int64),
             padded,
             tf.constant(count),
-            tf.zeros([]),
         )
         count = int(done)
         values = results.numpy()[:count]
@@ -319,7 +327,7 @@ class Trainer:
 
     def _batches(self):
         strategy, last = self.strategy, self.total_steps
-        local = strategy.num_replicas_in_sync
+        local = len(strategy.extended.worker_devices)
 
         def make(context):
             return training_batches(
@@ -345,11 +353,16 @@ class Trainer:
         return self.strategy.run(lambda state: state, args=(scattered,))
 
     def _gathered(self, value):
+        """Return the rows of all replicas, of all workers; every worker has to call this."""
+        if self._workers.count > 1:
+            return self.strategy.gather(value, axis=0)
         return tf.concat(self.strategy.experimental_local_results(value), axis=0)
 
 
 class _Signals:
     """Remembers SIGINT and SIGTERM until the loop has a step to stop at; a second one ends at once."""
+
+    NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self):
         self.received: int | None = None
@@ -357,7 +370,7 @@ class _Signals:
 
     def __enter__(self):
         in_main = threading.current_thread() is threading.main_thread()  # Only there signals can be caught.
-        for number in (signal.SIGINT, signal.SIGTERM) if in_main else ():
+        for number in self.NUMBERS if in_main else ():
             self._before[number] = signal.signal(number, self._remember)
         return self
 

@@ -130,7 +130,7 @@ def fit(store_of):
             listed.append(ours.TokenNoiseSchedule(learning.token_noise, curve))
         trainer.train([*listed, *callbacks], eval_every, log_every)
         values = (
-            np.concatenate(trainer.compiled_step.values) if trainer.compiled_step.values else np.zeros((0, 9))
+            np.concatenate(trainer.compiled_step.values) if trainer.compiled_step.values else np.zeros((0, 8))
         )
         return types.SimpleNamespace(
             trainer=trainer,

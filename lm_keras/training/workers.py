@@ -1,0 +1,148 @@
+"""The processes of a run: who they are, and how they stay together.
+
+Several processes train as one, each with the same command and with its place in the environment variable
+`TF_CONFIG`. All carry out the same steps; worker 0, the chief, is the only one that writes and shows anything.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+
+import tensorflow as tf
+
+from lm_keras.errors import InputError
+
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.UnknownError,
+)
+"""What TensorFlow raises in the workers that remain when one is gone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """Where the workers are.
+
+    Attributes:
+        addresses: `host:port` of each worker; the first is the chief.
+        index: which of them this process is.
+    """
+
+    addresses: tuple[str, ...]
+    index: int
+
+    @classmethod
+    def of_environment(cls) -> "Cluster | None":
+        """Return the cluster that `TF_CONFIG` describes, or None if it is not set or empty.
+
+        Raises:
+            InputError: it is not what TensorFlow documents, or has parameter servers or an evaluator.
+        """
+        text = os.environ.get("TF_CONFIG", "").strip()
+        if text in ("", "{}"):
+            return None
+        try:
+            content = json.loads(text)
+            jobs, task = dict(content["cluster"]), content["task"]
+            kind, place = task["type"], int(task["index"])
+            lists = [list(jobs.pop(name, [])) for name in ("chief", "worker")]
+            if jobs or kind not in ("chief", "worker") or len(lists[0]) > 1:
+                raise ValueError("only the tasks chief (one) and worker are known")
+            addresses = [*lists[0], *lists[1]]
+            for address in addresses:
+                host, _, port = address.rpartition(":")
+                if not host or not 0 < int(port) < 2**16:
+                    raise ValueError(f"{address!r} is no host:port")
+            if not 0 <= place < len(lists[kind == "worker"]):
+                raise ValueError(f"there is no {kind} {place}")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise InputError(
+                f"the environment variable TF_CONFIG is not valid ({reason}); expected "
+                '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}, '
+                "or unset it to train with this process alone"
+            ) from None
+        return cls(tuple(addresses), place + (len(lists[0]) if kind == "worker" else 0))
+
+
+class Workers:
+    """The processes of this run, seen from one of them.
+
+    Args:
+        strategy: the strategy that joins them.
+        cluster: where they are; None for this process alone.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy, cluster: Cluster | None = None):
+        self.count = len(cluster.addresses) if cluster else 1
+        self.index = cluster.index if cluster else 0
+        self._strategy = strategy
+        self._reduced = tf.function(self._reduce)
+
+    @property
+    def chief(self) -> bool:
+        """Tell whether this process writes and shows what the run does."""
+        return self.index == 0
+
+    def total(self, *values: float) -> list[float]:
+        """Return the sum of each value over all workers; every worker has to call this."""
+        if self.count == 1:
+            return list(values)
+        local = len(self._strategy.extended.worker_devices)
+
+        def of_replica(context):
+            once = context.replica_id_in_sync_group % local == 0
+            return tf.constant(values if once else [0.0] * len(values), tf.float64)
+
+        return (
+            self._reduced(self._strategy.experimental_distribute_values_from_function(of_replica))
+            .numpy()
+            .tolist()
+        )
+
+    def _reduce(self, values):
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
+
+    def from_chief(self, *values: float | None) -> list[float | None]:
+        """Return the values that the chief gave; every worker has to call this, with as many."""
+        present = [value is not None and self.chief for value in values]
+        sums = self.total(*present, *(value if here else 0.0 for here, value in zip(present, values)))
+        return [value if here else None for here, value in zip(sums[: len(values)], sums[len(values) :])]
+
+    @contextlib.contextmanager
+    def together(self):
+        """Wait at the end for all workers; what happens in here must succeed in each of them.
+
+        Raises:
+            InputError: another worker met with one.
+        """
+        try:
+            yield
+        except InputError:
+            self.total(1.0)
+            raise
+        if self.total(0.0)[0]:
+            raise InputError(
+                f"worker {self.index} of {self.count} ends because another one could not go on, which says why; "
+                "when that is mended, start all of them again"
+            )
+
+    @contextlib.contextmanager
+    def watched(self):
+        """Turn the loss of another worker into an InputError."""
+        try:
+            yield
+        except LOST as error:
+            if self.count == 1:
+                raise
+            reason = str(error).strip().split("\n")[0][:160]
+            raise InputError(
+                f"worker {self.index} of {self.count} lost another one ({reason}); what was saved is kept: "
+                "start all of them again with the same command"
+            ) from None
