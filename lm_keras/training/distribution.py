@@ -97,9 +97,10 @@ def cluster_of(config: Config) -> Cluster | None:
 def _check_shares(config: Config, replicas: int) -> None:
     parts = replicas * config.batches.micro_batches
     if config.batches.batch_size % parts:
+        other = "another number of workers" if cluster_of(config) else "set --replicas"
         raise InputError(
             f"--batch_size={config.batches.batch_size} rows can't be shared evenly by {replicas} replicas x "
-            f"{config.batches.micro_batches} micro-batches; take a multiple of {parts}, or set --replicas"
+            f"{config.batches.micro_batches} micro-batches; take a multiple of {parts}, or {other}"
         )
 
 
@@ -130,8 +131,9 @@ def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
 
 def _tpu() -> tf.distribute.Strategy:
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=os.environ.get("TPU_NAME", "local"))
-        if resolver.tpu != "local":
+        name = os.environ.get("TPU_NAME") or "local"
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
+        if name != "local":
             tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)

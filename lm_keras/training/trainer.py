@@ -189,7 +189,7 @@ class Trainer:
         batches = self._batches()
         if self._state is None:
             self._state = self._scattered()
-        with _Signals() as signals:
+        with _Signals(self._workers.chief) as signals:
             listed.on_train_begin()
             for callback in self._stateful:
                 saved = self._callback_states.get(type(callback).__name__)
@@ -364,9 +364,9 @@ class _Signals:
 
     NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self):
+    def __init__(self, loud: bool = True):
         self.received: int | None = None
-        self._before = {}
+        self._loud, self._before = loud, {}
 
     def __enter__(self):
         in_main = threading.current_thread() is threading.main_thread()  # Only there signals can be caught.
@@ -376,7 +376,8 @@ class _Signals:
 
     def _remember(self, number, frame):
         self.received = number
-        os.write(2, b"\nstopping after this step; once more ends at once, without saving\n")
+        if self._loud:
+            os.write(2, b"\nstopping after this step; once more ends at once, without saving\n")
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)
 

@@ -141,8 +141,7 @@ class Workers:
         except LOST as error:
             if self.count == 1:
                 raise
-            reason = str(error).strip().split("\n")[0][:160]
             raise InputError(
-                f"worker {self.index} of {self.count} lost another one ({reason}); what was saved is kept: "
+                f"worker {self.index} of {self.count} lost another one ({type(error).__name__}); what was saved is kept: "
                 "start all of them again with the same command"
             ) from None

@@ -1,0 +1,178 @@
+"""What can end a run before it is done."""
+
+import dataclasses
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import faults
+
+TEXT = {"text.txt": "".join(faults.ENGLISH[i:] + faults.ENGLISH[:i] for i in range(0, 900, 28))}
+
+COMMON = [
+    "--run_dir=run", "--cache_dir=cache", "--corpus=text:text.txt", "--tokenizer=char", "--embedding_dim=8",
+    "--hidden_units=16", "--sequence_length=8", "--batch_size=16", "--dropout=0.2",
+    "--dropout_schedule=linear:initial=0,final=1", "--weight_decay=0.1", "--spike_sigma=2", "--spike_window=20",
+    "--learning_rate_schedule=plateau:factor=0.7,patience=1", "--early_stopping_evals=1000", "--log_every=3",
+    "--eval_every=100", "--checkpoint_every=20", "--sample_every=300", "--steps_per_call=5",
+]  # fmt: skip
+"""Everything that a run can have a memory of, on a network that is traced in little time."""
+
+GONE_SECONDS = 60
+"""In which all workers have to be gone after one was killed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kills:
+    """A run that is ended again and again at random moments, a third of them in the middle of a save.
+
+    Attributes:
+        name: what is ended, in words; unique.
+        flags: flags after `COMMON`.
+        times: how often at least.
+        workers: processes of the run; one of them is ended.
+        signals: which one ends it, drawn each time.
+        steps: length of the run; with too few ends it is begun anew until there were `times`.
+    """
+
+    name: str
+    flags: tuple[str, ...]
+    times: int = 20
+    workers: int = 1
+    signals: tuple[signal.Signals, ...] = (signal.SIGKILL,)
+    steps: int = 3000
+    slow: bool = True
+    before: tuple[str, ...] = ()
+    at_once: int = 1
+
+    @property
+    def how(self) -> str:
+        """Return how it is made, in words."""
+        names = " or ".join(f"`{number.name}`" for number in self.signals)
+        of_which = f" to one of {self.workers} workers" if self.workers > 1 else ""
+        return (
+            f"{names}{of_which} at random moments, also in the middle of a save; then the same command again"
+        )
+
+    def carry_out(self, start=None) -> faults.Result:
+        """Carry out the run once whole and once in pieces, and compare everything that both came to."""
+        from comparison import differing, everything_of
+
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            faults.files(TEXT)(folder)
+            whole = self._process(folder, "whole")
+            _, err = whole.communicate()
+            if whole.returncode:
+                return faults.Result(whole.returncode, err.strip().split("\n")[-1], ["the whole run failed"])
+            expected, problems, ends, pieces = everything_of(folder / "whole"), [], 0, 0
+            while ends < self.times and not problems:
+                pieces += 1
+                more, problems = self._in_pieces(folder, f"run{pieces}", self.times - ends)
+                ends += more
+                if not problems:
+                    differ = differing(everything_of(folder / f"run{pieces}"), expected)
+                    problems = [f"{what} differ" for what in sorted(differ)]
+        return faults.Result(
+            0, f"ended {ends} times, then as the run that was not ended, bit for bit", problems
+        )
+
+    def _in_pieces(self, folder: Path, run: str, wanted: int) -> tuple[int, list[str]]:
+        """Carry out a run to its end; return how often it was ended, and problems."""
+        ends = 0
+        while True:
+            process = self._process(folder, run)
+            number = random.choice(self.signals)
+            if ends < wanted:
+                ended = self._end(process, folder / run, number)
+            else:
+                ended = False
+            began = time.monotonic()
+            _, err = process.communicate()
+            if "Traceback" in err:
+                return ends, [f"a traceback: {err[-300:]!r}"]
+            if process.returncode == 0:
+                return ends, []
+            if not ended:
+                return ends, [f"exit code {process.returncode}: {err[-300:]!r}"]
+            ends += 1
+            if time.monotonic() - began > GONE_SECONDS:
+                return ends, [f"not gone after {GONE_SECONDS} seconds"]
+            if problem := self._wrong(process.returncode, err, number):
+                return ends, [problem]
+
+    def _wrong(self, code: int, err: str, number: signal.Signals) -> str:
+        if number != signal.SIGKILL:
+            # Ended while nothing was trained yet, Python's own handlers answer.
+            early = "going on from" not in err.split("model:")[-1] and "step" not in err.split("model:")[-1]
+            saved = re.search(r"stopped at step [\d,]+, everything is saved", err)
+            return (
+                "" if code in (128 + number, -number) and (saved or early) else f"code {code}: {err[-300:]!r}"
+            )
+        if self.workers == 1:
+            return "" if code == -number else f"exit code {code}: {err[-300:]!r}"
+        # Killed before all have met, the others are still waiting; the launcher ends them.
+        return "" if code == 1 and "was ended by SIGKILL" in err else f"exit code {code}: {err[-300:]!r}"
+
+    def _process(self, folder: Path, run: str) -> subprocess.Popen:
+        scripts = faults.ROOT / "scripts"
+        command = [str(scripts / "train.py")]
+        if self.workers > 1:
+            command = [str(scripts / "launch_local.py"), f"--workers={self.workers}", "--"]
+        command += [*COMMON, f"--steps={self.steps}", *self.flags, f"--run_dir={run}"]
+        environment = {**os.environ, "PYTHONPATH": str(faults.ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
+        return subprocess.Popen(
+            [sys.executable, *command], cwd=folder, env=environment, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def _end(self, process: subprocess.Popen, run: Path, number: signal.Signals) -> bool:
+        """Send the signal at a random moment after the first step, or in the middle of a save."""
+        before = _last_step(run)
+        while process.poll() is None and _last_step(run) in (None, before):
+            time.sleep(0.002)
+        if random.random() < 1 / 3:
+            while process.poll() is None and not any((run / "checkpoints").glob(".unfinished-*")):
+                pass
+        else:
+            time.sleep(random.expovariate(5))
+        if process.poll() is not None:
+            return False
+        if self.workers == 1:
+            process.send_signal(number)
+        else:
+            os.kill(random.choice(children(process.pid)), number)
+        return True
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _last_step(run: Path) -> int | None:
+    try:
+        lines = (run / "metrics.jsonl").read_bytes().split(b"\n")
+        return json.loads(lines[-2])["step"]
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+FAULTS = [
+    Kills("a killed LSTM run", ()),
+    Kills("a killed run with loss scaling and micro-batches", ("--precision=mixed_float16", "--micro_batches=2")),
+    Kills("a killed n-gram run on two replicas", (
+        "--model=ngram", "--batching=stream", "--token_noise=0.2", "--token_noise_schedule=linear:initial=0,final=1",
+        "--replicas=2",
+    )),
+    Kills("a killed worker of two", ("--state_reset=0.05", "--token_noise=0.1"), workers=2),
+    Kills("a run that is asked to stop", (), signals=(signal.SIGINT, signal.SIGTERM), times=10),
+    Kills("a worker of two that is asked to stop", (), signals=(signal.SIGINT, signal.SIGTERM), times=6, workers=2),
+]  # fmt: skip
