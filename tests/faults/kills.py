@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import faults
@@ -61,17 +62,26 @@ class Kills:
             f"{names}{of_which} at random moments, also in the middle of a save; then the same command again"
         )
 
-    def carry_out(self, start=None) -> faults.Result:
-        """Carry out the run once whole and once in pieces, and compare everything that both came to."""
+    def carry_out(self, whole: Callable[[Path, list[str]], object] | None = None) -> faults.Result:
+        """Carry out the run once whole and once in pieces, and compare everything that both came to.
+
+        Args:
+            whole: carries out the whole run in a folder by the flags of `scripts/train.py`, with two replicas
+                where there are two workers, which is the same to the bit; None for a process like the others.
+        """
         from comparison import differing, everything_of
 
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             faults.files(TEXT)(folder)
-            whole = self._process(folder, "whole")
-            _, err = whole.communicate()
-            if whole.returncode:
-                return faults.Result(whole.returncode, err.strip().split("\n")[-1], ["the whole run failed"])
+            if whole:
+                replicas = [f"--replicas={self.workers}"] if self.workers > 1 else []
+                whole(folder, [*self._flags("whole"), *replicas])
+            else:
+                process = self._process(folder, "whole")
+                _, err = process.communicate()
+                if process.returncode:
+                    return faults.Result(process.returncode, err[-200:], ["the whole run failed"])
             expected, problems, ends, pieces = everything_of(folder / "whole"), [], 0, 0
             while ends < self.times and not problems:
                 pieces += 1
@@ -121,12 +131,15 @@ class Kills:
         # Killed before all have met, the others are still waiting; the launcher ends them.
         return "" if code == 1 and "was ended by SIGKILL" in err else f"exit code {code}: {err[-300:]!r}"
 
+    def _flags(self, run: str) -> list[str]:
+        return [*COMMON, f"--steps={self.steps}", *self.flags, f"--run_dir={run}"]
+
     def _process(self, folder: Path, run: str) -> subprocess.Popen:
         scripts = faults.ROOT / "scripts"
         command = [str(scripts / "train.py")]
         if self.workers > 1:
             command = [str(scripts / "launch_local.py"), f"--workers={self.workers}", "--"]
-        command += [*COMMON, f"--steps={self.steps}", *self.flags, f"--run_dir={run}"]
+        command += self._flags(run)
         environment = {**os.environ, "PYTHONPATH": str(faults.ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
         return subprocess.Popen(
             [sys.executable, *command], cwd=folder, env=environment, stdout=subprocess.DEVNULL,
@@ -172,7 +185,7 @@ FAULTS = [
         "--model=ngram", "--batching=stream", "--token_noise=0.2", "--token_noise_schedule=linear:initial=0,final=1",
         "--replicas=2",
     )),
-    Kills("a killed worker of two", ("--state_reset=0.05", "--token_noise=0.1"), workers=2),
+    Kills("a killed worker of two", ("--state_reset=0.05", "--token_noise=0.1", "--precision=mixed_float16"), workers=2),
     Kills("a run that is asked to stop", (), signals=(signal.SIGINT, signal.SIGTERM), times=10),
-    Kills("a worker of two that is asked to stop", (), signals=(signal.SIGINT, signal.SIGTERM), times=6, workers=2),
+    Kills("a worker of two that is asked to stop", ("--precision=mixed_bfloat16",), signals=(signal.SIGINT, signal.SIGTERM), times=6, workers=2),
 ]  # fmt: skip

@@ -1,7 +1,9 @@
-"""Law 4 by real processes: killed, started again, and equal to the run that was not, bit for bit."""
+"""Law 4 by real processes: killed, started again, and equal to the run that was not, bit for bit.
+
+All of `faults.kills` is carried out with `-m slow` and by `scripts/reliability.py`.
+"""
 
 import dataclasses
-import random
 
 import pytest
 from faults import kills
@@ -9,7 +11,22 @@ from faults import kills
 LSTM, _, _, WORKERS, *_ = kills.FAULTS
 
 
-def test_three_kills():
-    random.seed()
-    short = dataclasses.replace(LSTM, times=3, steps=500)
-    assert short.carry_out().problems == []
+@pytest.fixture
+def whole(script, monkeypatch):
+    """A function that carries out a run in this process."""
+
+    def carry_out(folder, flags):
+        with monkeypatch.context() as patch:
+            patch.chdir(folder)
+            assert script("train.py", *flags).code == 0
+
+    return carry_out
+
+
+def test_three_kills(whole):
+    assert dataclasses.replace(LSTM, times=3, steps=500).carry_out(whole).problems == []
+
+
+def test_a_killed_worker(whole):
+    """The other one ends, both start again, and the run becomes what two replicas of one process make of it."""
+    assert dataclasses.replace(WORKERS, times=1, steps=300).carry_out(whole).problems == []

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import keras
 import numpy as np
@@ -66,7 +67,13 @@ SPLITS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("optimizer", "replicas", "micro_batches", "steps_per_call"), SPLITS)
+GRID = [
+    pytest.param(*split, marks=[pytest.mark.slow] * (split not in SPLITS))
+    for split in itertools.product(OPTIMIZERS, (1, 2, 4), (1, 2, 4), (1, 5))
+]
+
+
+@pytest.mark.parametrize(("optimizer", "replicas", "micro_batches", "steps_per_call"), GRID)
 def test_every_split_gives_the_same_update(run, optimizer, replicas, micro_batches, steps_per_call):
     whole = run(optimizer, steps_per_call=1)
     parts = {"replicas": replicas, "micro_batches": micro_batches}
@@ -202,13 +209,7 @@ def test_one_trace_whatever_the_length_of_a_call(tiny_config, fit, leaky):
     trainer, table = run.trainer, tf.zeros([4])
     tables = {"learning_rate": table, "dropout": table}
     trainer.compiled_step(
-        trainer._batches(),
-        trainer._state,
-        trainer._recent,
-        tf.constant(0, tf.int64),
-        tables,
-        tf.constant(0),
-        table[0],
+        trainer._batches(), trainer._state, trainer._recent, tf.constant(0, tf.int64), tables, tf.constant(0)
     )
     assert trainer.compiled_step.traces == 2
 
@@ -222,7 +223,13 @@ def test_jit_changes_nothing(run):
 
 
 @pytest.mark.parametrize(
-    ("precision", "replicas", "tolerance"), [("mixed_bfloat16", 1, 0.02), ("mixed_float16", 2, 0.01)]
+    ("precision", "replicas", "tolerance"),
+    [
+        ("mixed_bfloat16", 1, 0.02),
+        ("mixed_bfloat16", 2, 0.02),
+        ("mixed_float16", 1, 0.01),
+        ("mixed_float16", 2, 0.01),
+    ],
 )
 def test_mixed_precision(run, precision, replicas, tolerance):
     exact = run("adamw", steps_per_call=1)

@@ -1,0 +1,151 @@
+"""Who the workers are, what they agree on, and what is refused; `test_kills.py` trains with two of them."""
+
+import json
+
+import pytest
+import tensorflow as tf
+
+from lm_keras.errors import InputError
+from lm_keras.training import distribution
+from lm_keras.training.workers import Cluster, Workers
+
+TWO = ["127.0.0.1:4000", "[::1]:4001"]
+
+
+def config_of(cluster, kind="worker", index=0):
+    return json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses", "index"),
+    [
+        (config_of({"worker": TWO}), TWO, 0),
+        (config_of({"worker": TWO}, index=1), TWO, 1),
+        (config_of({"chief": ["a:1"], "worker": TWO}, "chief"), ["a:1", *TWO], 0),
+        (config_of({"chief": ["a:1"], "worker": TWO}, "worker", "1"), ["a:1", *TWO], 2),
+    ],
+)
+def test_the_cluster_of_the_environment(monkeypatch, text, addresses, index):
+    monkeypatch.setenv("TF_CONFIG", text)
+    assert Cluster.of_environment() == Cluster(tuple(addresses), index)
+
+
+@pytest.mark.parametrize("text", ["", " ", "{}", None])
+def test_no_cluster(monkeypatch, text, tiny_config):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if text is not None:
+        monkeypatch.setenv("TF_CONFIG", text)
+    assert Cluster.of_environment() is None
+    assert distribution.cluster_of(tiny_config()) is None
+    with pytest.raises(
+        InputError, match=r"^--strategy=multi_worker needs the environment variable TF_CONFIG"
+    ):
+        distribution.cluster_of(tiny_config(strategy="multi_worker"))
+
+
+WRONG = {
+    "{": "Expecting property name",
+    "[1]": "list indices must be",
+    "[" * 100_000: "recursion",
+    '{"cluster": {}}': "'task' is missing",
+    config_of({}): "there is no worker 0",
+    config_of({"worker": TWO}, index=2): "there is no worker 2",
+    config_of({"worker": TWO}, index=-1): "there is no worker -1",
+    config_of({"worker": TWO}, index=None): "int",
+    config_of({"worker": TWO}, "chief"): "there is no chief 0",
+    config_of({"worker": TWO}, "evaluator"): "only the tasks chief (one) and worker are known",
+    config_of({"worker": TWO, "ps": ["a:1"]}): "only the tasks chief (one) and worker are known",
+    config_of({"chief": ["a:1", "b:1"], "worker": TWO}): "only the tasks chief (one) and worker are known",
+    config_of({"worker": ["localhost"]}): "'localhost' is no host:port",
+    config_of({"worker": ["a:70000"]}): "'a:70000' is no host:port",
+    config_of({"worker": ["a:b"]}): "invalid literal",
+    config_of({"worker": [1]}): "no attribute",
+}
+
+
+@pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
+def test_what_is_no_cluster(monkeypatch, text, tiny_config):
+    monkeypatch.setenv("TF_CONFIG", text)
+    for strategy in ("auto", "multi_worker"):
+        with pytest.raises(InputError) as caught:
+            distribution.cluster_of(tiny_config(strategy=strategy))
+        assert str(caught.value).startswith("the environment variable TF_CONFIG is not valid (")
+        assert WRONG[text] in str(caught.value)
+        assert str(caught.value).endswith("or unset it to train with this process alone")
+    assert distribution.cluster_of(tiny_config(strategy="one_device")) is None
+
+
+def test_one_process_agrees_with_itself():
+    alone = Workers(tf.distribute.get_strategy())
+    assert (alone.count, alone.index, alone.chief) == (1, 0, True)
+    assert alone.total(3.0, 1) == [3.0, 1]
+    assert alone.from_chief(2.5, None) == [2.5, None]
+    with alone.together():
+        pass
+    with pytest.raises(InputError, match=r"^as it was$"), alone.together():
+        raise InputError("as it was")
+    # Alone there is nobody to lose: such an error is a defect, and is not hidden.
+    with pytest.raises(tf.errors.UnavailableError), alone.watched():
+        raise tf.errors.UnavailableError(None, None, "gone")
+
+
+@pytest.fixture
+def second_of_two(monkeypatch):
+    """The second of two workers, where the first one always adds what a test says."""
+
+    def make(*of_the_first):
+        workers = Workers(tf.distribute.get_strategy(), Cluster(tuple(TWO), 1))
+        monkeypatch.setattr(workers, "total", lambda *own: [a + b for a, b in zip(own, of_the_first)])
+        return workers
+
+    return make
+
+
+def test_what_another_worker_meets_with(second_of_two):
+    assert not second_of_two().chief
+    assert second_of_two(1, 0, 2.5, 0.0).from_chief(7.0, 8.0) == [2.5, None]
+    with second_of_two(0.0).together():
+        pass
+    with pytest.raises(InputError) as caught, second_of_two(1.0).together():
+        pass
+    assert str(caught.value) == (
+        "worker 1 of 2 ends because another one could not go on, which says why; when that is mended, start all of them again"
+    )
+    with pytest.raises(InputError) as caught, second_of_two().watched():
+        raise tf.errors.UnavailableError(None, None, "Socket closed\nmore")
+    assert str(caught.value) == (
+        "worker 1 of 2 lost another one (UnavailableError); what was saved is kept: start all of them again with the same command"
+    )
+
+
+def test_no_tpu(tiny_config):
+    with pytest.raises(
+        InputError, match=r"^--strategy=tpu: TensorFlow finds no TPU here .*; leave --strategy out"
+    ):
+        distribution.set_up(tiny_config(strategy="tpu"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "there is nothing to start: expected the flags of scripts/train.py after two dashes"),
+        (
+            ["--workers=0"],
+            "--workers=0 is out of range; expected a whole number of at least 1 and of at most 64",
+        ),
+        (["--worker=2"], "--worker is unknown (did you mean --workers?); see --help for all flags"),
+    ],
+)
+def test_the_launcher_refuses(script, words, message):
+    ended = script("launch_local.py", *words)
+    assert ended.code == 1
+    assert ended.err.startswith(f"error: {message}")
+
+
+def test_the_launcher_shares_gpus(script, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    ended = script("launch_local.py", "--workers=2", "--", "--run_dir=run")
+    assert ended.err == (
+        "error: --workers=2: this machine shows 1 GPUs; take at most that many workers, or set CUDA_VISIBLE_DEVICES= "
+        "to use the CPU\n"
+    )
