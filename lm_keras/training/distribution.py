@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from lm_keras.config import Config
 from lm_keras.errors import InputError
-from lm_keras.training.workers import Cluster, Workers
+from lm_keras.training.workers import Cluster, Workers, interruptible
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +120,8 @@ def _on_this_machine(config: Config, gpus: list) -> tf.distribute.Strategy:
 
 def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        with interruptible():
+            return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0][:200]
         raise InputError(

@@ -8,6 +8,8 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
+import threading
 
 import tensorflow as tf
 
@@ -71,6 +73,25 @@ class Cluster:
         return cls(tuple(addresses), place + (len(lists[0]) if kind == "worker" else 0))
 
 
+@contextlib.contextmanager
+def interruptible():
+    """Let Ctrl-C end this process at once while it waits in TensorFlow's code, where Python would not see it.
+
+    Where somebody else handles the signal nothing is changed.
+    """
+    waits = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if waits:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if waits:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Workers:
     """The processes of this run, seen from one of them.
 
@@ -100,11 +121,9 @@ class Workers:
             once = context.replica_id_in_sync_group % local == 0
             return tf.constant(values if once else [0.0] * len(values), tf.float64)
 
-        return (
-            self._reduced(self._strategy.experimental_distribute_values_from_function(of_replica))
-            .numpy()
-            .tolist()
-        )
+        shares = self._strategy.experimental_distribute_values_from_function(of_replica)
+        with interruptible():
+            return self._reduced(shares).numpy().tolist()
 
     def _reduce(self, values):
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
