@@ -1,4 +1,4 @@
-"""Measure: python scripts/benchmark.py feed (or tokenize, preparation, preflight, baselines --run_dir=RUN)"""
+"""Measure: python scripts/benchmark.py feed (or tokenize, preparation, preflight, guards, baselines --run_dir=RUN)"""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lm_keras import InputError, flags, quiet
 from lm_keras.config import setting
 
-COMMANDS = ("feed", "baselines", "tokenize", "preparation", "preflight")
+COMMANDS = ("feed", "baselines", "tokenize", "preparation", "preflight", "guards")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Options:
     split: str = setting("valid", "baselines: part of the text", choices=("train", "valid", "test"))
     sequence_length: int = setting(256, "feed: tokens in a row", low=1)
     batch_size: int = setting(256, "feed: rows in a batch", low=1)
-    repeats: int = setting(5, "feed, tokenize: measurements of each kind, in turn", low=1)
+    repeats: int = setting(5, "feed, tokenize, guards: measurements of each kind, in turn", low=1)
     corpus: str = setting("python-docs", "tokenize: text to encode, such as text:GLOB")
     gigabytes: float = setting(2.0, "preparation: size of the text that is generated, in 10^9 bytes", above=0)
     table: bool = setting(False, "print a Markdown table instead of JSON objects")
@@ -48,10 +48,12 @@ def measured(command: str, options: Options) -> Iterator[dict]:
             "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
         )
     quiet.import_tensorflow()
-    from lm_keras.training import benchmark, verification
+    from lm_keras.training import benchmark, guard_benchmark, verification
 
     if command == "feed":
         return benchmark.feed(options.sequence_length, options.batch_size, options.repeats)
+    if command == "guards":
+        return guard_benchmark.guards(options.repeats)
     if command == "preflight":
         return verification.comparisons()
     return benchmark.baselines(options.run_dir, options.split)

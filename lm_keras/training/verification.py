@@ -82,7 +82,12 @@ def counted_flops(trainer: Trainer) -> dict[str, int]:
     """
     rates = {"learning_rate": tf.zeros([1]), "dropout": tf.zeros([1])}
     traced = trainer.compiled_step.__call__.get_concrete_function(
-        trainer._batches(), trainer._scattered(), tf.constant(0, tf.int64), rates, tf.constant(1)
+        trainer._batches(),
+        trainer._scattered(),
+        trainer._recent,
+        tf.constant(0, tf.int64),
+        rates,
+        tf.constant(1),
     )
     return count(traced.graph)
 
@@ -97,14 +102,17 @@ def count(graph) -> dict[str, int]:
             elements = [*operation.inputs, *operation.outputs][0 if kind in REDUCING else -1].shape
             if elements.is_fully_defined():
                 found["others"] += REDUCING.get(kind, 1) * math.prod(elements)
-        inside = None
+        inside = []
         if kind in ("While", "StatelessWhile"):
-            inside, times = operation.get_attr("body").name, _turns(graph, operation)
+            inside, times = ["body"], _turns(graph, operation)
         elif kind in ("PartitionedCall", "StatefulPartitionedCall"):
-            inside = operation.get_attr("f").name
-        if inside:
-            for name, flops in count(graph._get_function(inside).graph).items():
-                found[name] += times * flops
+            inside = ["f"]
+        elif kind in ("If", "StatelessIf"):  # One branch leaves the step out and does nothing.
+            inside = ["then_branch", "else_branch"]
+        for function in inside:
+            name = operation.get_attr(function).name
+            for sort, flops in count(graph._get_function(name).graph).items():
+                found[sort] += times * flops
     return found
 
 

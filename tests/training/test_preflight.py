@@ -244,8 +244,12 @@ def update_of(optimizer):
     strategy = distribution.set_up(config).strategy
     step = runner.Trainer(model, strategy, config, known_text.random_store(99, 29), 3, None).compiled_step
     gradients = [tf.TensorSpec(variable.shape) for variable in model.trainable_variables]
-    traced = tf.function(lambda given: step._update(given, tf.constant(3.0), tf.constant(0.1)))
-    counted = verification.count(traced.get_concrete_function(gradients).graph)
+
+    def update(given):
+        clipped, norm = step._clipped(given, tf.constant(3.0))
+        step._update(clipped, tf.constant(0.1), {"nonfinite": norm < 0, "spiked": norm < 0})
+
+    counted = verification.count(tf.function(update).get_concrete_function(gradients).graph)
     return optimizers.update_flops(config.learning, model.trainable_variables), sum(counted.values())
 
 
