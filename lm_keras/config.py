@@ -202,8 +202,8 @@ class LearningConfig:
     )
     token_noise_kind: str = setting(
         "unigram",
-        "what they are replaced by: tokens as frequent as in the training text, or one that says nothing (char and "
-        "sentencepiece have one)",
+        "what they are replaced by: tokens as frequent as in the training text, or one that says nothing (byte and "
+        "word get one for it, on top of --vocab_size)",
         choices=("unigram", "blank"),
     )
     token_noise_schedule: str = setting("constant", "factor on --token_noise, the same curves")
@@ -343,11 +343,6 @@ class Config:
             raise InputError(
                 f"{given[0]} has no meaning without noise; give --token_noise too, or leave it out"
             )
-        if learning.token_noise_kind == "blank" and self.data.tokenizer in ("byte", "word"):
-            raise InputError(
-                f"--token_noise_kind=blank needs a token that says nothing, and --tokenizer={self.data.tokenizer} has "
-                "none; use --token_noise_kind=unigram"
-            )
         for name in ("beta_1", "beta_2"):
             if getattr(learning, name) is not None and learning.optimizer not in WITH_BETAS:
                 raise InputError(
@@ -410,6 +405,11 @@ class Config:
                 f"--state_reset={self.batches.state_reset} has no meaning for windows, which all begin anew; "
                 "leave it out, or take --batching=stream"
             )
+
+    @property
+    def needs_blank(self) -> bool:
+        """Tell whether the tokenizer needs a token that says nothing."""
+        return self.learning.token_noise_kind == "blank"
 
     def flat(self) -> dict[str, Any]:
         """Return every setting under its flag's name, in a fixed order."""

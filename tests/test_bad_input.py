@@ -167,14 +167,6 @@ def test_a_vocabulary_larger_than_the_text_allows(refused, tiny_config, tmp_path
     assert str(largest) in refused(**settings, vocab_size=largest + 1)
 
 
-def test_blank_noise_without_a_token_for_it(refused, monkeypatch):
-    monkeypatch.setattr("lm_keras.text.CharTokenizer.blank_id", None)
-    assert refused(token_noise=0.1, token_noise_kind="blank") == (
-        "--token_noise_kind=blank needs a token that says nothing, and --tokenizer=char has none; "
-        "use --token_noise_kind=unigram"
-    )
-
-
 def test_no_run_dir(refused):
     expected = "--run_dir is missing: expected the folder for this run, such as --run_dir=runs/first"
     assert refused(run_dir=None) == expected

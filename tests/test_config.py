@@ -214,11 +214,6 @@ def test_the_table_has_every_choice():
             "--token_noise_schedule=linear has no meaning without noise; give --token_noise too, or leave it out",
         ),
         (
-            {"tokenizer": "word", "token_noise": 0.1, "token_noise_kind": "blank"},
-            "--token_noise_kind=blank needs a token that says nothing, and --tokenizer=word has none; "
-            "use --token_noise_kind=unigram",
-        ),
-        (
             {"model": "ngram", "state_reset": 0.1},
             "--state_reset=0.1 has no meaning for windows, which all begin anew; leave it out, or take --batching=stream",
         ),

@@ -101,10 +101,16 @@ class DividedText:
         return sum(split.num_bytes for split in self.splits.values())
 
 
-def is_prepared(config: DataConfig, divided: DividedText, tokenizer: Tokenizer | None = None) -> bool:
+def is_prepared(
+    config: DataConfig, divided: DividedText, tokenizer: Tokenizer | None, needs_blank: bool
+) -> bool:
     """Tell whether `prepare` would find everything in the cache."""
     cache = cache_folder(config.cache_dir)
-    tokenizer = tokenizer or saved_tokenizer(config) or cached_tokenizer(config, divided.splits, cache)
+    tokenizer = (
+        tokenizer
+        or saved_tokenizer(config, needs_blank)
+        or cached_tokenizer(config, divided.splits, cache, needs_blank)
+    )
     return tokenizer is not None and all(
         _store_in_cache(split, tokenizer, cache).is_dir() for split in divided.splits.values()
     )
@@ -115,6 +121,7 @@ def prepare(
     tokenizer: Tokenizer | None = None,
     say: Callable[[str], None] = lambda line: None,
     divided: DividedText | None = None,
+    needs_blank: bool = False,
 ) -> PreparedData:
     """Read, split and tokenize the text of a run, or find that in the cache.
 
@@ -123,15 +130,16 @@ def prepare(
         tokenizer: the tokenizer of a run that goes on; None makes the one that the settings ask for.
         say: called with a line before each longer piece of work, and with what speaks against the tokenizer.
         divided: the text, if it was read and split before.
+        needs_blank: whether a tokenizer that is not given has to have a `blank_id`.
 
     Raises:
         InputError: for everything that text and settings can get wrong.
     """
     cache = cache_folder(config.cache_dir)
-    saved = saved_tokenizer(config) if tokenizer is None else None
+    saved = saved_tokenizer(config, needs_blank) if tokenizer is None else None
     divided = divided or divide(config, say)
     splits, corpora = divided.splits, divided.corpora
-    tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say)
+    tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_blank)
     stores = {name: tokenized(split, tokenizer, cache, say) for name, split in splits.items()}
     for name, store in stores.items():
         warn_of_unknown(name, store.counts.unknown, store.counts.tokens, say)

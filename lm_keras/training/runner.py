@@ -54,7 +54,7 @@ def train(config: Config, options: RunOptions) -> int:
             return 0
         devices = _devices(config)
         origin = Origin.of(config, folder, report.say)
-        data = prepare(config.data, _tokenizer(folder, origin), report.say)
+        data = prepare(config.data, _tokenizer(folder, origin), report.say, needs_blank=config.needs_blank)
         _check_data(config, data)
         total_steps = _total_steps(config, data)
         _begin(folder, config, options, data, total_steps)
@@ -70,7 +70,7 @@ def _dry_run(config: Config, folder: RunFolder) -> int:
     folder.check()
     devices = _devices(config)
     tokenizer = _tokenizer(folder, Origin.of(config, folder, report.say))
-    text = known_text.read_text(config.data, tokenizer, report.say)
+    text = known_text.read_text(config.data, tokenizer, report.say, config.needs_blank)
     batches, data = config.batches, text.data
     total_steps = batches.steps
     if data:
@@ -197,11 +197,6 @@ def _total_steps(config: Config, data: PreparedData) -> int:
 
 def _check_data(config: Config, data: PreparedData) -> None:
     learning = config.learning
-    if learning.token_noise and learning.token_noise_kind == "blank" and data.tokenizer.blank_id is None:
-        raise InputError(
-            f"--token_noise_kind=blank needs a token that says nothing, and --tokenizer={data.tokenizer.name} has "
-            "none; use --token_noise_kind=unigram"
-        )
     needs = (
         [f"--early_stopping_evals={learning.early_stopping_evals}"] if learning.early_stopping_evals else []
     )

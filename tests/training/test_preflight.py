@@ -167,13 +167,24 @@ def test_large_text_is_not_prepared(dry, tiny_config, cache, tmp_path, english, 
     assert not [line for line in lines if preflight.UNKNOWN in line]
 
 
-def test_sentencepiece_has_the_size_that_the_settings_say(tiny_config, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("tokenizer", "size", "expected", "with_blank"),
+    [
+        ("sentencepiece", None, 2000, 2000),
+        ("sentencepiece", 531, 531, 531),
+        ("byte", None, 257, 258),
+        ("word", 17, 17, 18),
+    ],
+)
+def test_vocabularies_have_the_size_that_the_settings_say(
+    tiny_config, monkeypatch, tmp_path, tokenizer, size, expected, with_blank
+):
     monkeypatch.setattr(known_text, "PREPARED_AT_ONCE_BYTES", 0)
-    for size, expected in ((None, 2000), (531, 531)):
-        config = tiny_config(tokenizer="sentencepiece", vocab_size=size, cache_dir=str(tmp_path))
-        text = known_text.read_text(config.data, None, lambda line: None)
-        assert (text.vocab_size, text.data) == (expected, None)
-        assert text.store(12, 11).tokens.max() < expected
+    for needs_blank, vocab_size in ((False, expected), (True, with_blank)):
+        config = tiny_config(tokenizer=tokenizer, vocab_size=size, cache_dir=str(tmp_path))
+        text = known_text.read_text(config.data, None, lambda line: None, needs_blank)
+        assert (text.vocab_size, text.data) == (vocab_size, None)
+        assert text.store(12, 11).tokens.max() < vocab_size
     assert list(cache_folder(str(tmp_path)).iterdir()) == []
 
 
