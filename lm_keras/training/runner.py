@@ -62,28 +62,30 @@ def train(config: Config, options: RunOptions) -> int:
             return _Run(config, folder, devices, data, total_steps, origin).carry_out()
 
 
-def _dry_run(config: Config, folder: RunFolder) -> int:
+def _dry_run(config: Config, folder: RunFolder | None) -> int:
     """Print what a run would need and how long it would take; nothing but the token cache is written.
 
-    The run may be training meanwhile: its folder is only read, and not locked.
+    The run may be training meanwhile: its folder is only read, and not locked. It need not have one yet.
     """
-    folder.check()
+    if folder:
+        folder.check()
     devices = _devices(config)
-    tokenizer = _tokenizer(folder, Origin.of(config, folder, report.say))
+    origin = Origin.of(config, folder, report.say)
+    tokenizer = _tokenizer(folder, origin)
     text = known_text.read_text(config.data, tokenizer, report.say, config.needs_blank)
     batches, data = config.batches, text.data
     total_steps = batches.steps
     if data:
         _check_data(config, data)
         total_steps = _total_steps(config, data)
-        if folder.exists:
+        if folder and folder.exists:
             _check_same_run(folder, data, total_steps)
     store = text.store(batches.batch_size, batches.sequence_length)
     with tf.Graph().as_default():  # Where variables have shapes and take no memory.
         shapes = _network(config, text.vocab_size)
-    done = _newest(folder.checkpoints(warn=report.say)) or 0
+    done = (_newest(folder.checkpoints(warn=report.say)) if folder else None) or 0
     plan = preflight.Plan(
-        config, folder.path, devices, text, shapes, total_steps, done,
+        config, folder.path if folder else None, origin, devices, text, shapes, total_steps, done,
         _schedules(config, total_steps) if total_steps else [],
     )  # fmt: skip
     report.write(plan.needs())
@@ -102,9 +104,9 @@ def _dry_run(config: Config, folder: RunFolder) -> int:
     return 0
 
 
-def _tokenizer(folder: RunFolder, origin: Origin | None) -> Tokenizer | None:
+def _tokenizer(folder: RunFolder | None, origin: Origin | None) -> Tokenizer | None:
     """Return the tokenizer that a run has already, or takes over with the weights that it begins with."""
-    if folder.exists:
+    if folder and folder.exists:
         return folder.tokenizer()
     return origin.tokenizer if origin else None
 
@@ -150,8 +152,10 @@ def _schedules(config: Config, total_steps: int) -> list[ScheduleCallback]:
     return listed
 
 
-def _checked_folder(config: Config, options: RunOptions) -> RunFolder:
+def _checked_folder(config: Config, options: RunOptions) -> RunFolder | None:
     if not options.run_dir:
+        if options.dry_run and options.resume != "must":
+            return None
         raise InputError(
             "--run_dir is missing: expected the folder for this run, such as --run_dir=runs/first"
         )

@@ -32,19 +32,19 @@ class Origin:
     tokenizer: Tokenizer
 
     @classmethod
-    def of(cls, config: Config, folder: RunFolder, warn: Callable[[str], None]) -> "Origin | None":
+    def of(cls, config: Config, folder: RunFolder | None, warn: Callable[[str], None]) -> "Origin | None":
         """Return where the run in `folder` begins, or None without `--init_from` or with weights of its own.
 
         Args:
             config: settings of the new run.
-            folder: of the new run.
+            folder: of the new run, or None where a dry run has none.
             warn: called with one line when a checkpoint of the other run is damaged.
 
         Raises:
             InputError: there is no such run, it has no weights yet, or they do not fit.
         """
         path = config.model.init_from
-        if not path or folder.checkpoints().newest() is not None:
+        if not path or (folder and folder.checkpoints().newest() is not None):
             return None
         source = RunFolder(path)
         if not source.exists:
