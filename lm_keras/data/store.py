@@ -29,7 +29,7 @@ class TextCounts:
     Attributes:
         tokens: targets, separators between documents included.
         bytes: UTF-8 bytes of what the tokens say: the text after normalization (word tokenizer: with single spaces).
-        words: whitespace-separated words of it plus one end-of-line each.
+        words: whitespace-separated words of it plus one end-of-line each; a last line without line feed counts too.
         characters: Unicode scalar values of it.
         documents: documents or, in a corpus of few documents, parts of them.
         unknown: tokens that stand for text the vocabulary lacks.
@@ -286,7 +286,8 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
                 tokens += len(ids)
                 raw_size += len(piece.encode())
                 size += len(said.encode())
-                words += count_words(said) + said.count("\n") - (within_word and not piece[0].isspace())
+                line_ends = said.count("\n") + (not goes_on and not said.endswith("\n"))
+                words += count_words(said) + line_ends - (within_word and not piece[0].isspace())
                 within_word = not piece[-1].isspace()
                 characters += len(said)
                 unknown += tokenizer.count_unknown(said, ids)
