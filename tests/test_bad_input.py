@@ -81,8 +81,8 @@ def corpora(folder):
         ),
         "one line": (
             "text:a.txt", "a.txt", b"The cat sees the tree.",
-            "a.txt has no line end to cut it at: expected lines, or 20 documents or more, to take a validation split "
-            "from; pass --valid_corpus, or put each document on lines",
+            "the valid split of text:a.txt comes out empty: expected enough lines, or words of a single line, to cut 22 "
+            "bytes there; use more text, or pass --valid_corpus",
         ),
         "unknown": (
             "txt:a.txt", "a.txt", TEXT,
