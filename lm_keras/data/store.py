@@ -238,16 +238,27 @@ def fractions_of(split: str) -> tuple[float, float, float]:
 
 
 def tokenized(
-    split: Split, tokenizer: Tokenizer, cache: Path, say: Callable[[str], None] = lambda line: None
+    split: Split,
+    tokenizer: Tokenizer,
+    cache: Path,
+    say: Callable[[str], None] = lambda line: None,
+    name: str | None = None,
 ) -> TokenStore:
     """Return the token store of a split; tokenize it unless the cache has it.
 
     Memory does not grow with the size of the text.
+
+    Args:
+        split: the text.
+        tokenizer: what makes tokens of it.
+        cache: the cache folder.
+        say: called with a line before the text is tokenized.
+        name: what that line calls the text; None for the split's own name.
     """
     folder = _store_in_cache(split, tokenizer, cache)
 
     def tokenize(path: Path) -> None:
-        say(f"tokenizing {split.name}: {split.num_documents:,} documents, {split.num_bytes:,} bytes")
+        say(f"tokenizing {name or split.name}: {split.num_documents:,} documents, {split.num_bytes:,} bytes")
         _write_tokens(path, split, tokenizer)
 
     cached_folder(folder, tokenize, say)
