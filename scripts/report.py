@@ -26,11 +26,11 @@ def main(*more: str) -> int:
         raise InputError(
             "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
         )
-    found = runs.read_runs(folders)
+    found = runs.read_runs(folders, lambda line: print(line, file=sys.stderr))
     for run in found:
         for note in run.notes:
             print(f"{run.name}: {note}", file=sys.stderr)
-    output = Path(options.output or Path(folders[0]) / "report.html")
+    output = Path(options.output or found[0].path / "report.html")
     content = page.page_of(found).encode("utf-8", "replace")
     write_atomically(output, content)
     print(f"wrote {output}, {len(content) / 1024:,.0f} KiB", file=sys.stderr)
