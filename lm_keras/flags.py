@@ -96,6 +96,19 @@ def read_config() -> config.Config:
     return config.Config(**{name: read(kind) for name, kind in config.GROUPS.items()})
 
 
+def given_run(run_dir: str | None) -> str:
+    """Return `--run_dir` of a script that reads a run.
+
+    Raises:
+        InputError: none is given.
+    """
+    if not run_dir:
+        raise InputError(
+            "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
+        )
+    return run_dir
+
+
 def flagfile_of(settings: dict[str, Any]) -> str:
     """Write settings as the text of a flagfile that gives them again.
 

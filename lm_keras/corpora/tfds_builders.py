@@ -18,9 +18,7 @@ from urllib.parse import urlsplit
 from lm_keras.errors import InputError, nearest
 
 VERSION = r"[\d*]+(?:\.[\d*]+){2}"
-LIKE_IN_CATALOGUE = (
-    0.75  # from which likeness on a name of some hundred is meant; below, `ptb` is like `gpt3`
-)
+LIKE_IN_CATALOGUE = 0.75  # likeness of names from which on one is proposed; below, `ptb` is like `gpt3`
 LONGEST_REASON = 200  # characters of a foreign error that are passed on
 FOREIGN_PREFIX = re.compile(r"\{\{.*?\}\} ?|Failed to construct dataset [^{]*\{[^}]*\}\": ")
 DOWNLOAD_RETRIES = 4
