@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 
 from lm_keras import flags, quiet
-from lm_keras.config import setting
+from lm_keras.fields import setting
 
 COMMANDS = ("feed", "baselines", "tokenize", "preparation", "preflight")
 

@@ -5,7 +5,7 @@ import json
 import sys
 
 from lm_keras import flags, quiet
-from lm_keras.config import setting
+from lm_keras.fields import setting
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from lm_keras import flags
-from lm_keras.config import setting
+from lm_keras.fields import setting
 from lm_keras.report import page, runs
 from lm_keras.text.files import write_atomically
 

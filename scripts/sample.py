@@ -5,7 +5,7 @@ import sys
 import time
 
 from lm_keras import flags, quiet
-from lm_keras.config import setting
+from lm_keras.fields import setting
 from lm_keras.sampling.settings import SamplingSettings
 
 
