@@ -156,4 +156,5 @@ class LanguageModel:
             corpus, text_field=data.text_field, on_bad_text=data.on_bad_text, part=split, say=say
         )
         whole = make_splits(opened, fractions=(100, 0, 0))["train"]
-        return tokenized(whole, self.tokenizer, cache_folder(data.cache_dir), say)
+        cache = cache_folder(data.cache_dir)
+        return tokenized(whole, self.tokenizer, cache, say, whole.description.spec)

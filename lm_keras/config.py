@@ -5,41 +5,14 @@ line here (`lm_keras.flags` does that) and nothing is changed afterwards.
 """
 
 import dataclasses
-import math
 from typing import Any
 
 from lm_keras import schedules
 from lm_keras.errors import InputError, nearest
-
-LARGEST = 2**31 - 1
-"""Largest whole number of any setting: all of them become int32 somewhere."""
+from lm_keras.fields import LARGEST, check, check_line, setting
 
 WITH_BETAS = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
 """The optimizers that `--beta_1` and `--beta_2` are for."""
-
-
-def setting(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] = (),
-    low: float | None = None,
-    above: float | None = None,
-    high: float | None = None,
-    below: float | None = None,
-    only_for: tuple[str, ...] = (),
-) -> Any:
-    """Describe one setting: its default, its meaning, and the values that it may take.
-
-    Args:
-        default: the value without a flag; its type, or that of the annotation, is the flag's type.
-        help: one sentence with the unit.
-        choices: the names that are allowed.
-        low, above, high, below: bounds; `low` and `high` are allowed values, `above` and `below` are not.
-        only_for: the families (`--model`) that it has a meaning for; empty for all.
-    """
-    meta = {"help": help, "choices": choices, "low": low, "above": above, "high": high, "below": below}
-    return dataclasses.field(default=default, metadata={**meta, "only_for": only_for})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,8 +175,8 @@ class LearningConfig:
     )
     token_noise_kind: str = setting(
         "unigram",
-        "what they are replaced by: tokens as frequent as in the training text, or one that says nothing (char and "
-        "sentencepiece have one)",
+        "what they are replaced by: tokens as frequent as in the training text, or one that says nothing (byte and "
+        "word get one for it, on top of --vocab_size)",
         choices=("unigram", "blank"),
     )
     token_noise_schedule: str = setting("constant", "factor on --token_noise, the same curves")
@@ -355,11 +328,6 @@ class Config:
             raise InputError(
                 f"{given[0]} has no meaning without noise; give --token_noise too, or leave it out"
             )
-        if learning.token_noise_kind == "blank" and self.data.tokenizer in ("byte", "word"):
-            raise InputError(
-                f"--token_noise_kind=blank needs a token that says nothing, and --tokenizer={self.data.tokenizer} has "
-                "none; use --token_noise_kind=unigram"
-            )
         for name in ("beta_1", "beta_2"):
             if getattr(learning, name) is not None and learning.optimizer not in WITH_BETAS:
                 raise InputError(
@@ -423,6 +391,11 @@ class Config:
                 "leave it out, or take --batching=stream"
             )
 
+    @property
+    def needs_blank(self) -> bool:
+        """Tell whether the tokenizer needs a token that says nothing."""
+        return self.learning.token_noise_kind == "blank"
+
     def flat(self) -> dict[str, Any]:
         """Return every setting under its flag's name, in a fixed order."""
         return {
@@ -443,58 +416,6 @@ FIELDS: dict[str, dataclasses.Field] = {
 """Every setting by its flag's name."""
 
 
-def kind_of(field: dataclasses.Field) -> tuple[type, bool]:
-    """Return the type of a setting and whether it may be absent (None)."""
-    kinds = {"str": str, "int": int, "float": float, "bool": bool}
-    annotation = field.type if isinstance(field.type, type) else None
-    if annotation:
-        return annotation, False
-    names = [part.strip() for part in str(field.type).split("|")]
-    return kinds[names[0]], "None" in names
-
-
-def check(field: dataclasses.Field, value: Any) -> None:
-    """Raise InputError unless `value` is one that the setting may take."""
-    kind, optional = kind_of(field)
-    meta = field.metadata
-    if value is None and optional:
-        return
-    if type(value) is not kind and not (kind is float and type(value) is int):
-        raise InputError(f"--{field.name}={value!r}: expected {expected(field)}")
-    if meta["choices"] and value not in meta["choices"]:
-        raise InputError(
-            f"--{field.name}={value} is unknown{nearest(value, meta['choices'])}; choose one of {', '.join(meta['choices'])}"
-        )
-    if kind in (int, float):
-        good = type(value) is int or math.isfinite(value)
-        good = (
-            good
-            and (meta["low"] is None or value >= meta["low"])
-            and (meta["high"] is None or value <= meta["high"])
-        )
-        good = (
-            good
-            and (meta["above"] is None or value > meta["above"])
-            and (meta["below"] is None or value < meta["below"])
-        )
-        if not good:
-            raise InputError(f"--{field.name}={value} is out of range; expected {expected(field)}")
-        if value > LARGEST and kind is int:
-            raise InputError(f"--{field.name}={value} is out of range; expected at most {LARGEST}")
-
-
-def check_line(name: str, value: Any) -> None:
-    """Raise InputError if a text would not read the same from a line of a flagfile, which keeps every run."""
-    if not isinstance(value, str):
-        return
-    surrogates = any("\ud800" <= character <= "\udfff" for character in value)
-    if surrogates or value != value.rstrip() or {"\n", "\r"} & set(value):
-        raise InputError(
-            f"--{name}={value!r} has a line feed, a blank at its end or bytes that are no UTF-8, "
-            "which no flagfile can hold; leave them out"
-        )
-
-
 def profiled_steps(text: str | None) -> tuple[int, int] | None:
     """Read `--profile_steps`: the first and the last step to record, counted from 1.
 
@@ -513,21 +434,6 @@ def profiled_steps(text: str | None) -> tuple[int, int] | None:
             f"--profile_steps={text}: expected FIRST:LAST, two steps in rising order, such as 101:120"
         )
     return int(first), int(last)
-
-
-def expected(field: dataclasses.Field) -> str:
-    """Say in words which values a setting may take."""
-    kind, _ = kind_of(field)
-    meta = field.metadata
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
-    bounds = [
-        (meta["low"], "of at least"),
-        (meta["above"], "above"),
-        (meta["high"], "of at most"),
-        (meta["below"], "below"),
-    ]
-    limits = " and ".join(f"{name} {bound}" for bound, name in bounds if bound is not None)
-    return f"{words} {limits}".strip()
 
 
 def from_flat(values: dict[str, Any]) -> Config:

@@ -25,8 +25,14 @@ def shown(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
-def nearest(word: str, good: list[str] | tuple[str, ...]) -> str:
+def nearest(word: str, good: list[str] | tuple[str, ...], cutoff: float = 0.5) -> str:
     """Return `" (did you mean 'x'?)"` for the good name nearest to `word`, or an empty string.
+
+    Args:
+        word: what was given.
+        good: the names that there are.
+        cutoff: least likeness, `difflib.SequenceMatcher.ratio`, 0 to 1. Of some hundred names one is always a
+            little like the word.
 
     Example:
         >>> nearest("cosin", ["cosine", "linear"])
@@ -34,5 +40,5 @@ def nearest(word: str, good: list[str] | tuple[str, ...]) -> str:
     """
     import difflib
 
-    close = difflib.get_close_matches(str(word), list(good), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(word), list(good), n=1, cutoff=cutoff)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from lm_keras import config
+from lm_keras import config, fields
 from lm_keras.errors import InputError, nearest, shown
 
 flags.disclaim_key_flags()
@@ -39,7 +39,7 @@ class _Parser(flags.ArgumentParser):
 
     def __init__(self, field: dataclasses.Field):
         super().__init__()
-        self._kind, self._optional = config.kind_of(field)
+        self._kind, self._optional = fields.kind_of(field)
         self._field = field
         self.syntactic_help = ""
 
@@ -56,9 +56,9 @@ class _Parser(flags.ArgumentParser):
                 argument = _READERS[self._kind](argument)
             except (ValueError, KeyError):
                 raise InputError(
-                    f"--{self._field.name}={argument}: expected {config.expected(self._field)}"
+                    f"--{self._field.name}={argument}: expected {fields.expected(self._field)}"
                 ) from None
-        config.check(self._field, argument)
+        fields.check(self._field, argument)
         return argument
 
     def flag_type(self) -> str:
@@ -66,8 +66,8 @@ class _Parser(flags.ArgumentParser):
 
 
 def define_field(field: dataclasses.Field) -> None:
-    """Define the flag of one dataclass field that was made with `config.setting`."""
-    kind, _ = config.kind_of(field)
+    """Define the flag of one dataclass field that was made with `fields.setting`."""
+    kind, _ = fields.kind_of(field)
     text = field.metadata["help"]
     if field.metadata["choices"]:
         text += f" ({', '.join(field.metadata['choices'])})"
@@ -94,6 +94,19 @@ def read(kind: type) -> Any:
 def read_config() -> config.Config:
     """Return the settings of a run, with `config.GROUPS` defined before."""
     return config.Config(**{name: read(kind) for name, kind in config.GROUPS.items()})
+
+
+def given_run(run_dir: str | None) -> str:
+    """Return `--run_dir` of a script that reads a run.
+
+    Raises:
+        InputError: none is given.
+    """
+    if not run_dir:
+        raise InputError(
+            "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
+        )
+    return run_dir
 
 
 def flagfile_of(settings: dict[str, Any]) -> str:

@@ -4,8 +4,8 @@ import dataclasses
 import json
 from collections.abc import Iterator
 
-from lm_keras import InputError, flags, quiet
-from lm_keras.config import setting
+from lm_keras import flags, quiet
+from lm_keras.fields import setting
 
 COMMANDS = ("feed", "baselines", "tokenize", "preparation", "preflight", "guards")
 
@@ -37,16 +37,13 @@ def main(command: str) -> int:
 
 def measured(command: str, options: Options) -> Iterator[dict]:
     """Return the results as they come."""
-    if command in ("tokenize", "preparation"):
-        from lm_keras.training import text_benchmark
+    from lm_keras.training import text_benchmark
 
-        if command == "tokenize":
-            return text_benchmark.tokenize(options.corpus, options.repeats)
+    if command == "tokenize":
+        return text_benchmark.tokenize(options.corpus, options.repeats)
+    if command == "preparation":
         return text_benchmark.preparation(options.gigabytes)
-    if command == "baselines" and not options.run_dir:
-        raise InputError(
-            "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
-        )
+    run_dir = flags.given_run(options.run_dir) if command == "baselines" else None
     quiet.import_tensorflow()
     from lm_keras.training import benchmark, guard_benchmark, verification
 
@@ -56,7 +53,7 @@ def measured(command: str, options: Options) -> Iterator[dict]:
         return guard_benchmark.guards(options.repeats)
     if command == "preflight":
         return verification.comparisons()
-    return benchmark.baselines(options.run_dir, options.split)
+    return benchmark.baselines(run_dir, options.split)
 
 
 if __name__ == "__main__":

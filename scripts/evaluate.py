@@ -4,8 +4,8 @@ import dataclasses
 import json
 import sys
 
-from lm_keras import InputError, flags, quiet
-from lm_keras.config import setting
+from lm_keras import flags, quiet
+from lm_keras.fields import setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,15 +27,12 @@ class Options:
 def main() -> int:
     """Read the flags, score and print."""
     options = flags.read(Options)
-    if not options.run_dir:
-        raise InputError(
-            "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
-        )
+    run_dir = flags.given_run(options.run_dir)
     quiet.import_tensorflow()
     from lm_keras import api
     from lm_keras.training import report
 
-    lm = api.load(options.run_dir, options.checkpoint)
+    lm = api.load(run_dir, options.checkpoint)
     result = lm.evaluate(options.split, options.corpus, options.stride, report.say)
     lines = [json.dumps(result)] if options.json else [f"{name:20} {value}" for name, value in result.items()]
     sys.stdout.write("\n".join(lines) + "\n")

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from lm_keras import InputError, flags
-from lm_keras.config import setting
+from lm_keras.fields import setting
 
 ROOT = Path(__file__).parents[1]
 HEAD = """# Reliability

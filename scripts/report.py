@@ -4,8 +4,8 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from lm_keras import InputError, flags
-from lm_keras.config import setting
+from lm_keras import flags
+from lm_keras.fields import setting
 from lm_keras.report import page, runs
 from lm_keras.text.files import write_atomically
 
@@ -22,15 +22,12 @@ def main(*more: str) -> int:
     """Read the runs and write the page."""
     options = flags.read(Options)
     folders = [*filter(None, [options.run_dir]), *more]
-    if not folders:
-        raise InputError(
-            "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
-        )
-    found = runs.read_runs(folders)
+    flags.given_run(next(iter(folders), None))
+    found = runs.read_runs(folders, lambda line: print(line, file=sys.stderr))
     for run in found:
         for note in run.notes:
             print(f"{run.name}: {note}", file=sys.stderr)
-    output = Path(options.output or Path(folders[0]) / "report.html")
+    output = Path(options.output or found[0].path / "report.html")
     content = page.page_of(found).encode("utf-8", "replace")
     write_atomically(output, content)
     print(f"wrote {output}, {len(content) / 1024:,.0f} KiB", file=sys.stderr)

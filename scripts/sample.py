@@ -4,8 +4,8 @@ import dataclasses
 import sys
 import time
 
-from lm_keras import InputError, flags, quiet
-from lm_keras.config import setting
+from lm_keras import flags, quiet
+from lm_keras.fields import setting
 from lm_keras.sampling.settings import SamplingSettings
 
 
@@ -22,14 +22,11 @@ class Options:
 def main() -> int:
     """Read the flags, print prompt and continuation; speed goes to standard error."""
     options, settings = flags.read(Options), dataclasses.asdict(flags.read(SamplingSettings))
-    if not options.run_dir:
-        raise InputError(
-            "--run_dir is missing: expected the folder of a run, such as --run_dir=runs/quickstart"
-        )
+    run_dir = flags.given_run(options.run_dir)
     quiet.import_tensorflow()
     from lm_keras import api
 
-    lm = api.load(options.run_dir, options.checkpoint)
+    lm = api.load(run_dir, options.checkpoint)
     unknown = lm.unknown_parts(options.prompt)
     if unknown:
         print(f"the model does not know {', '.join(map(repr, unknown))} of the prompt", file=sys.stderr)

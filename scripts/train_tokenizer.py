@@ -5,7 +5,7 @@ import shlex
 import sys
 
 from lm_keras import InputError, config, flags
-from lm_keras.config import setting
+from lm_keras.fields import setting
 
 
 @dataclasses.dataclass(frozen=True)

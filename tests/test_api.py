@@ -131,7 +131,9 @@ def test_a_split_scores_what_its_text_scores(lm, english):
 
 def test_evaluate_other_text(lm, tmp_path):
     (tmp_path / "other.txt").write_text("The cat.\n" * 3)
-    result = lm.evaluate(corpus=f"text:{tmp_path}/other.txt")
+    said = []
+    result = lm.evaluate(corpus=f"text:{tmp_path}/other.txt", say=said.append)
+    assert said == [f"tokenizing text:{tmp_path}/other.txt: 1 documents, 27 bytes"]
     assert (result["tokens"], result["words"], result["split"]) == (27, 9, f"text:{tmp_path}/other.txt")
     assert result["nats_per_token"] * 27 == pytest.approx(lm.score(["The cat.\n" * 3])[0]["nats"], rel=1e-5)
 

@@ -81,8 +81,8 @@ def corpora(folder):
         ),
         "one line": (
             "text:a.txt", "a.txt", b"The cat sees the tree.",
-            "a.txt has no line end to cut it at: expected lines, or 20 documents or more, to take a validation split "
-            "from; pass --valid_corpus, or put each document on lines",
+            "the valid split of text:a.txt comes out empty: expected enough lines, or words of a single line, to cut 22 "
+            "bytes there; use more text, or pass --valid_corpus",
         ),
         "unknown": (
             "txt:a.txt", "a.txt", TEXT,
@@ -165,14 +165,6 @@ def test_a_vocabulary_larger_than_the_text_allows(refused, tiny_config, tmp_path
     # What it names is possible, and one more is not.
     assert prepare(tiny_config(**settings, vocab_size=largest).data).tokenizer.vocab_size == largest
     assert str(largest) in refused(**settings, vocab_size=largest + 1)
-
-
-def test_blank_noise_without_a_token_for_it(refused, monkeypatch):
-    monkeypatch.setattr("lm_keras.text.CharTokenizer.blank_id", None)
-    assert refused(token_noise=0.1, token_noise_kind="blank") == (
-        "--token_noise_kind=blank needs a token that says nothing, and --tokenizer=char has none; "
-        "use --token_noise_kind=unigram"
-    )
 
 
 def test_no_run_dir(refused):
@@ -405,11 +397,12 @@ COMMANDS = {
     "train.py --flagfile=RUN/flags.txt --steps=9": "the run in RUN has 24 steps and can't be cut to 9",
     "train.py --run_dir=run --steps=3 --epochs=2": "--steps=3 and --epochs=2 contradict each other",
     "train.py --run_dir=run --hiden_units=3": "--hiden_units is unknown (did you mean --hidden_units?)",
-    "train.py --dry_run": "--run_dir is missing: expected the folder for this run",
+    "train.py --dry_run --resume=must": "--run_dir is missing: expected the folder for this run",
     "train.py --run_dir=run --dryrun": "--dryrun is unknown (did you mean --dry_run?)",
     "train.py --run_dir=run --dry_run --corpus=text:gone.txt": "no file gone.txt",
     "train.py --run_dir=. --dry_run": "--run_dir=. is not empty and holds no run; choose another folder",
     "train.py --run_dir=empty.txt/run --dry_run": "cannot write to --run_dir=empty.txt/run: Not a directory",
+    "train.py --run_dir=/proc/x/run --dry_run": "cannot write to --run_dir=/proc/x/run: No such file or directory",
     "train.py --run_dir=run --dry_run --replicas=3 --batch_size=10": "--batch_size=10 rows can't be shared evenly",
     "train.py --flagfile=RUN/flags.txt --steps=9 --dry_run": "the run in RUN has 24 steps and can't be cut to 9",
     "evaluate.py": NO_RUN_DIR,

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from lm_keras import config
+from lm_keras import config, fields
 from lm_keras.config import Config, from_flat
 from lm_keras.errors import InputError
 
@@ -80,14 +80,14 @@ def message_of(**settings):
 def refusal(name, value):
     """The text with which the check of one setting alone refuses a value, or None."""
     try:
-        config.check(FIELDS[name], value)
+        fields.check(FIELDS[name], value)
     except InputError as error:
         return str(error)
     return None
 
 
 def test_the_table_has_every_number():
-    numbers = [name for name, field in FIELDS.items() if config.kind_of(field)[0] in (int, float)]
+    numbers = [name for name, field in FIELDS.items() if fields.kind_of(field)[0] in (int, float)]
     assert sorted(numbers) == sorted(NUMBERS)
 
 
@@ -103,14 +103,14 @@ def test_bounds(name):
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_what_is_no_number_is_refused(name):
-    kind, optional = config.kind_of(FIELDS[name])
+    kind, optional = fields.kind_of(FIELDS[name])
     for value in ("7", True, [7], b"7"):
-        assert refusal(name, value) == f"--{name}={value!r}: expected {config.expected(FIELDS[name])}"
+        assert refusal(name, value) == f"--{name}={value!r}: expected {fields.expected(FIELDS[name])}"
     if kind is int:
-        assert refusal(name, 7.0) == f"--{name}=7.0: expected {config.expected(FIELDS[name])}"
+        assert refusal(name, 7.0) == f"--{name}=7.0: expected {fields.expected(FIELDS[name])}"
     else:
         for value in (math.nan, math.inf, -math.inf):
-            expected = config.expected(FIELDS[name])
+            expected = fields.expected(FIELDS[name])
             assert refusal(name, value) == f"--{name}={value} is out of range; expected {expected}"
     assert (refusal(name, None) is None) == optional
 
@@ -215,11 +215,6 @@ def test_the_table_has_every_choice():
         (
             {"token_noise_schedule": "linear"},
             "--token_noise_schedule=linear has no meaning without noise; give --token_noise too, or leave it out",
-        ),
-        (
-            {"tokenizer": "word", "token_noise": 0.1, "token_noise_kind": "blank"},
-            "--token_noise_kind=blank needs a token that says nothing, and --tokenizer=word has none; "
-            "use --token_noise_kind=unigram",
         ),
         (
             {"model": "ngram", "state_reset": 0.1},

@@ -28,4 +28,5 @@ def test_a_name_is_shown_with_what_does_not_print():
 
 def test_nearest():
     assert nearest("cosin", ["cosine", "linear"]) == " (did you mean 'cosine'?)"
+    assert nearest("cosin", ["cosine", "linear"], cutoff=0.95) == ""
     assert nearest("zzz", ["cosine", "linear"]) == ""

@@ -38,6 +38,11 @@ def catches(process, number):
     return bool(int(line, 16) >> (number - 1) & 1)
 
 
+@pytest.mark.parametrize("path", SCRIPTS.glob("*.py"), ids=lambda path: path.name)
+def test_a_script_is_too_short_to_hold_anything(path):
+    assert len(path.read_text().splitlines()) <= 60
+
+
 @pytest.fixture
 def ended():
     """A function that lets a process end and returns exit code, standard output and standard error."""

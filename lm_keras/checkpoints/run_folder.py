@@ -11,11 +11,11 @@ Nothing here imports TensorFlow before a checkpoint is asked for.
 """
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,19 +74,27 @@ class RunFolder:
             lock.close()
 
     def check(self) -> None:
-        """Raise InputError if the folder holds something else than a run, or can't be made; change nothing."""
-        # A run that was killed before it wrote config.json left a lock, and has nothing to lose.
-        begun = self.exists or (self.path / "lock").exists()
+        """Raise InputError where `writing` would, but for its lock; what is made to find that out is removed again."""
+        missing = []
         try:
-            if not begun and any(self.path.iterdir()):
-                raise InputError(
-                    f"--run_dir={self.path} is not empty and holds no run; choose another folder"
-                )
-        except FileNotFoundError:
-            if not os.access(next(path for path in self.path.absolute().parents if path.exists()), os.W_OK):
-                raise self._not_writable(PermissionError(errno.EACCES, os.strerror(errno.EACCES))) from None
+            missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._check_content()
+            lock = self.path / "lock"
+            with open(lock, "a") if lock.exists() else tempfile.TemporaryFile(dir=self.path):
+                pass
         except OSError as error:
             raise self._not_writable(error) from None
+        finally:
+            for path in missing:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+
+    def _check_content(self) -> None:
+        # A run that was killed before it wrote config.json left a lock, and has nothing to lose.
+        begun = self.exists or (self.path / "lock").exists()
+        if not begun and any(self.path.iterdir()):
+            raise InputError(f"--run_dir={self.path} is not empty and holds no run; choose another folder")
 
     def _not_writable(self, error: OSError) -> InputError:
         return InputError(
@@ -96,7 +104,7 @@ class RunFolder:
     def _locked(self):
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self.check()
+            self._check_content()
             lock = open(self.path / "lock", "a")  # noqa: SIM115
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return lock

@@ -77,20 +77,19 @@ class LineStarts:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """What one pass learns of a corpus: per document a 64-bit content hash, size, name and line starts."""
+    """What one pass learns of a corpus: per document a 64-bit content hash, size and line starts."""
 
     description: Description
     hashes: np.ndarray  # uint64 [documents]
     sizes: np.ndarray  # int64 [documents], in bytes
-    sources: list[str]  # of the first documents, as many as may be cut
-    line_starts: list[LineStarts]  # likewise
+    line_starts: list[LineStarts]  # of the first documents, as many as may be cut
 
 
 def scan_corpus(corpus: Corpus) -> Scan:
     """Read a corpus once; see `describe`."""
     total = hashlib.sha256()
     hashes, sizes = array.array("Q"), array.array("q")
-    sources, line_starts = [], []
+    line_starts = []
     characters = 0
     for document in corpus.documents():
         digest = hashlib.sha256()
@@ -107,14 +106,13 @@ def scan_corpus(corpus: Corpus) -> Scan:
         hashes.append(int.from_bytes(digest.digest()[:8], "big"))
         sizes.append(size)
         if starts is not None:
-            sources.append(document.source)
             line_starts.append(starts)
     if not sum(sizes):
         raise InputError(f"the corpus {corpus.spec} has no text: expected at least one document")
     description = Description(
         corpus.spec, corpus.licence, corpus.citation, len(sizes), sum(sizes), characters, total.hexdigest()
     )
-    return Scan(description, np.array(hashes, np.uint64), np.array(sizes, np.int64), sources, line_starts)
+    return Scan(description, np.array(hashes, np.uint64), np.array(sizes, np.int64), line_starts)
 
 
 def describe(corpus: Corpus) -> Description:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from lm_keras.corpora.description import CUT_BELOW, Description, Scan, scan_corpus
-from lm_keras.corpora.documents import Corpus, Document, changed
+from lm_keras.corpora.documents import Corpus, Document, changed, within_line
 from lm_keras.errors import InputError
 
 NAMES = ("train", "valid", "test")
+
+BLANK_WITHIN_BYTES = 2**16  # a line is cut at a blank that is so near, else between characters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +59,12 @@ def make_splits(
     highest hashes but for the test share's, so shares are right by count and equal documents stay together.
     Fewer documents are each cut at line ends: a line belongs to train if it starts in the first 90 % of the
     document's bytes, to valid in the next 5 %, else to test. (In a document of more than 2^20 lines the cut
-    may come a few lines later.) With `valid`, the whole corpus is train. A given `test` is the test split,
+    may come a few lines later.) A document of a single line, as text8 is, is cut before the last blank of the
+    first 90 % and 95 %, or before a character where no blank is near. With `valid`, the whole corpus is train. A given `test` is the test split,
     and its share of the corpus goes to train.
 
-    Passes: each corpus is read once here, for its description and whatever the division needs. Each
+    Passes: each corpus is read once here, for its description and whatever the division needs, and once
+    more where a single line has to be cut. Each
     `Split.documents()` is one more pass, which opens only the files it needs (JSON lines are all read).
 
     Args:
@@ -159,16 +163,16 @@ def _chosen(name: str, rule: str, corpus: Corpus, scan: Scan, owner: np.ndarray,
 
 def _cut(corpus: Corpus, scan: Scan, shares: tuple[float, float, float]) -> dict[str, Split]:
     ranges = []  # per document: where train starts, where valid starts, where test starts, the end
-    for source, size, starts in zip(scan.sources, scan.sizes.tolist(), scan.line_starts):
+    single_lines = {}  # number of the document: where valid and test should start
+    for number, (size, starts) in enumerate(zip(scan.sizes.tolist(), scan.line_starts)):
+        ends = [size * shares[0] / 100, size * (shares[0] + shares[1]) / 100 if shares[2] else size]
         if not starts.any_before(size):
-            raise InputError(
-                f"{source} has no line end to cut it at: expected lines, or {CUT_BELOW} documents or more, "
-                "to take a validation split from; pass --valid_corpus, or put each document on lines"
-            )
-        valid_from = starts.first_from(size * shares[0] / 100, size)
-        test_from = starts.first_from(size * (shares[0] + shares[1]) / 100, size) if shares[2] else size
-        ranges.append((0, valid_from, test_from, size))
-    rule = f"each document cut at line ends, {shares[0]:g}/{shares[1]:g}/{shares[2]:g} per cent"
+            single_lines[number] = [int(end) for end in ends]
+        ranges.append((0, *(starts.first_from(end, size) for end in ends), size))
+    for number, starts in _within_lines(corpus, single_lines).items():
+        ranges[number] = (0, *starts, ranges[number][-1])
+    where = "at line ends, or within its single line" if single_lines else "at line ends"
+    rule = f"each document cut {where}, {shares[0]:g}/{shares[1]:g}/{shares[2]:g} per cent"
     splits = {}
     for index, (name, share) in enumerate(zip(NAMES, shares)):
         if not share:
@@ -177,13 +181,41 @@ def _cut(corpus: Corpus, scan: Scan, shares: tuple[float, float, float]) -> dict
         num_bytes = sum(end - start for start, end in mine)
         if not num_bytes:
             raise InputError(
-                f"the {name} split of {corpus.spec} comes out empty: expected enough lines to cut "
-                f"{scan.description.bytes} bytes at line ends; use more text, or pass --valid_corpus"
+                f"the {name} split of {corpus.spec} comes out empty: expected enough lines, or words of a single "
+                f"line, to cut {scan.description.bytes} bytes there; use more text, or pass --valid_corpus"
             )
         num_documents = sum(end > start for start, end in mine)
         read = _reader(corpus, mine)
         splits[name] = Split(name, scan.description, rule, num_documents, num_bytes, read)
     return splits
+
+
+def _within_lines(corpus: Corpus, wanted: dict[int, list[int]]) -> dict[int, list[int]]:
+    """Return for some documents, by number, the offsets nearest before the wanted ones at which a line may be cut."""
+    if not wanted:
+        return {}
+    found = {}
+    for number, document in enumerate(corpus.documents()):
+        if number not in wanted:
+            continue
+        found[number], offset = list(wanted[number]), 0
+        for piece in document.pieces():
+            content = piece.encode("utf-8")
+            for index, end in enumerate(wanted[number]):
+                if 0 < end - offset < len(content):
+                    found[number][index] = offset + _cut_before(content, end - offset)
+            offset += len(content)
+    if found.keys() != wanted.keys():
+        raise changed(corpus.spec)
+    return found
+
+
+def _cut_before(line: bytes, end: int) -> int:
+    """Return the last place up to `end` at which a line may be cut."""
+    while line[end] & 0xC0 == 0x80:  # within a character
+        end -= 1
+    start = max(0, end - BLANK_WITHIN_BYTES)
+    return start + within_line(line[start:end]) if end else 0
 
 
 def _reader(corpus: Corpus, ranges: list[tuple[int, int]]) -> Callable[[], Iterator[Document]]:
@@ -202,7 +234,7 @@ def _reader(corpus: Corpus, ranges: list[tuple[int, int]]) -> Callable[[], Itera
 
 
 def _part(document: Document, start: int, end: int) -> Document:
-    """Return the bytes from `start` to `end` of a document; both are line starts or the document's end."""
+    """Return the bytes from `start` to `end` of a document; both are places where it may be cut, or its end."""
 
     def read() -> Iterator[str]:
         offset = 0

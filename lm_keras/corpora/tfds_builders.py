@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from lm_keras.errors import InputError, nearest
 
 VERSION = r"[\d*]+(?:\.[\d*]+){2}"
+LIKE_IN_CATALOGUE = 0.75  # likeness of names from which on one is proposed; below, `ptb` is like `gpt3`
 LONGEST_REASON = 200  # characters of a foreign error that are passed on
 FOREIGN_PREFIX = re.compile(r"\{\{.*?\}\} ?|Failed to construct dataset [^{]*\{[^}]*\}\": ")
 DOWNLOAD_RETRIES = 4
@@ -112,7 +113,7 @@ def _not_opened(name: str, config: str | None, version: str | None, error: Excep
     known = [*tfds.list_builders(with_community_datasets=False), *(path[0] for path in prepared)]
     if name not in known:
         return InputError(
-            f"unknown data set tfds:{name}{nearest(name, known)}: expected one of the catalogue of TensorFlow "
+            f"unknown data set tfds:{name}{nearest(name, known, LIKE_IN_CATALOGUE)}: expected one of the catalogue of TensorFlow "
             f"Datasets, or one that is prepared in {where} (another folder: set TFDS_DATA_DIR)"
         )
     configs = [path[1] for path in prepared if path[0] == name and len(path) == 3]

@@ -9,7 +9,7 @@ import json
 import os
 from pathlib import Path
 
-FORMAT = 2
+FORMAT = 3
 """Part of every fingerprint, so that a new format never reads the old one's folders."""
 
 

@@ -29,7 +29,7 @@ class TextCounts:
     Attributes:
         tokens: targets, separators between documents included.
         bytes: UTF-8 bytes of what the tokens say: the text after normalization (word tokenizer: with single spaces).
-        words: whitespace-separated words of it plus one end-of-line each.
+        words: whitespace-separated words of it plus one end-of-line each; a last line without line feed counts too.
         characters: Unicode scalar values of it.
         documents: documents or, in a corpus of few documents, parts of them.
         unknown: tokens that stand for text the vocabulary lacks.
@@ -101,10 +101,16 @@ class DividedText:
         return sum(split.num_bytes for split in self.splits.values())
 
 
-def is_prepared(config: DataConfig, divided: DividedText, tokenizer: Tokenizer | None = None) -> bool:
+def is_prepared(
+    config: DataConfig, divided: DividedText, tokenizer: Tokenizer | None, needs_blank: bool
+) -> bool:
     """Tell whether `prepare` would find everything in the cache."""
     cache = cache_folder(config.cache_dir)
-    tokenizer = tokenizer or saved_tokenizer(config) or cached_tokenizer(config, divided.splits, cache)
+    tokenizer = (
+        tokenizer
+        or saved_tokenizer(config, needs_blank)
+        or cached_tokenizer(config, divided.splits, cache, needs_blank)
+    )
     return tokenizer is not None and all(
         _store_in_cache(split, tokenizer, cache).is_dir() for split in divided.splits.values()
     )
@@ -115,6 +121,7 @@ def prepare(
     tokenizer: Tokenizer | None = None,
     say: Callable[[str], None] = lambda line: None,
     divided: DividedText | None = None,
+    needs_blank: bool = False,
 ) -> PreparedData:
     """Read, split and tokenize the text of a run, or find that in the cache.
 
@@ -123,15 +130,16 @@ def prepare(
         tokenizer: the tokenizer of a run that goes on; None makes the one that the settings ask for.
         say: called with a line before each longer piece of work, and with what speaks against the tokenizer.
         divided: the text, if it was read and split before.
+        needs_blank: whether a tokenizer that is not given has to have a `blank_id`.
 
     Raises:
         InputError: for everything that text and settings can get wrong.
     """
     cache = cache_folder(config.cache_dir)
-    saved = saved_tokenizer(config) if tokenizer is None else None
+    saved = saved_tokenizer(config, needs_blank) if tokenizer is None else None
     divided = divided or divide(config, say)
     splits, corpora = divided.splits, divided.corpora
-    tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say)
+    tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_blank)
     stores = {name: tokenized(split, tokenizer, cache, say) for name, split in splits.items()}
     for name, store in stores.items():
         warn_of_unknown(name, store.counts.unknown, store.counts.tokens, say)
@@ -230,16 +238,27 @@ def fractions_of(split: str) -> tuple[float, float, float]:
 
 
 def tokenized(
-    split: Split, tokenizer: Tokenizer, cache: Path, say: Callable[[str], None] = lambda line: None
+    split: Split,
+    tokenizer: Tokenizer,
+    cache: Path,
+    say: Callable[[str], None] = lambda line: None,
+    name: str | None = None,
 ) -> TokenStore:
     """Return the token store of a split; tokenize it unless the cache has it.
 
     Memory does not grow with the size of the text.
+
+    Args:
+        split: the text.
+        tokenizer: what makes tokens of it.
+        cache: the cache folder.
+        say: called with a line before the text is tokenized.
+        name: what that line calls the text; None for the split's own name.
     """
     folder = _store_in_cache(split, tokenizer, cache)
 
     def tokenize(path: Path) -> None:
-        say(f"tokenizing {split.name}: {split.num_documents:,} documents, {split.num_bytes:,} bytes")
+        say(f"tokenizing {name or split.name}: {split.num_documents:,} documents, {split.num_bytes:,} bytes")
         _write_tokens(path, split, tokenizer)
 
     cached_folder(folder, tokenize, say)
@@ -278,7 +297,8 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
                 tokens += len(ids)
                 raw_size += len(piece.encode())
                 size += len(said.encode())
-                words += count_words(said) + said.count("\n") - (within_word and not piece[0].isspace())
+                line_ends = said.count("\n") + (not goes_on and not said.endswith("\n"))
+                words += count_words(said) + line_ends - (within_word and not piece[0].isspace())
                 within_word = not piece[-1].isspace()
                 characters += len(said)
                 unknown += tokenizer.count_unknown(said, ids)

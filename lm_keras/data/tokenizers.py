@@ -16,8 +16,12 @@ LEARN_FROM_TRAIN = ("word", "sentencepiece")
 customary for character models."""
 
 
-def saved_tokenizer(config: DataConfig) -> Tokenizer | None:
+def saved_tokenizer(config: DataConfig, needs_blank: bool = False) -> Tokenizer | None:
     """Return the tokenizer of the folder that `--tokenizer` names, or None where it names a kind.
+
+    Args:
+        config: the data settings.
+        needs_blank: whether it gets a `blank_id` if it has none.
 
     Raises:
         InputError: there is no such folder, what it holds is damaged, or another setting contradicts it.
@@ -37,7 +41,7 @@ def saved_tokenizer(config: DataConfig) -> Tokenizer | None:
             f"--tokenizer={config.tokenizer} brings its own settings: {different}; "
             f"leave them out, and clear what a flagfile sets with {' '.join(f'--{name}=' for name in given)}"
         )
-    return tokenizer
+    return tokenizer.with_blank() if needs_blank else tokenizer
 
 
 def warn_of_unknown(name: str, unknown: int, tokens: int, say: Callable[[str], None]) -> None:
@@ -50,7 +54,11 @@ def warn_of_unknown(name: str, unknown: int, tokens: int, say: Callable[[str], N
 
 
 def trained_tokenizer(
-    config: DataConfig, splits: dict[str, Split], cache: Path, say: Callable[[str], None]
+    config: DataConfig,
+    splits: dict[str, Split],
+    cache: Path,
+    say: Callable[[str], None],
+    needs_blank: bool = False,
 ) -> Tokenizer:
     """Return the tokenizer that the settings ask for; learn it unless the cache has it.
 
@@ -59,6 +67,7 @@ def trained_tokenizer(
         splits: the text of the run.
         cache: the cache folder.
         say: called with a line before longer work, and with what speaks against that kind for that text.
+        needs_blank: whether it gets a `blank_id` if it has none; the cache keeps it without.
 
     Raises:
         InputError: a setting is wrong, or the text does not allow it.
@@ -74,13 +83,18 @@ def trained_tokenizer(
     tokenizer = text.load_tokenizer(folder)
     if tokenizer.warning:
         say(tokenizer.warning)
-    return tokenizer
+    return tokenizer.with_blank() if needs_blank else tokenizer
 
 
-def cached_tokenizer(config: DataConfig, splits: dict[str, Split], cache: Path) -> Tokenizer | None:
+def cached_tokenizer(
+    config: DataConfig, splits: dict[str, Split], cache: Path, needs_blank: bool
+) -> Tokenizer | None:
     """Return the tokenizer that `trained_tokenizer` would find in the cache, or None if it would learn one."""
     folder, _ = _in_cache(config, splits, cache)
-    return text.load_tokenizer(folder) if folder.is_dir() else None
+    if not folder.is_dir():
+        return None
+    tokenizer = text.load_tokenizer(folder)
+    return tokenizer.with_blank() if needs_blank else tokenizer
 
 
 def _in_cache(config: DataConfig, splits: dict[str, Split], cache: Path) -> tuple[Path, list[str]]:

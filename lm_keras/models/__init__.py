@@ -1,4 +1,6 @@
-"""One file a family; `FAMILIES` maps the name of `--model` to the function that builds it.
+"""One file a family, and `language_model.py` for what they have in common.
+
+`FAMILIES` maps the name of `--model` to the function that builds it.
 
 `build(config, vocab_size)` returns a `keras.Model` for which training, evaluation, sampling and the dry run need no
 more than this:

@@ -13,7 +13,8 @@ import keras
 import tensorflow as tf
 
 from lm_keras.config import Config
-from lm_keras.layers.dropout import Draw, ScheduledDropout
+from lm_keras.layers.dropout import Draw
+from lm_keras.models.language_model import LanguageModel
 from lm_keras.text.tokenizer import Tokenizer
 
 
@@ -35,7 +36,7 @@ def build(config: Config, vocab_size: int) -> keras.Model:
     )
 
 
-class NGramLanguageModel(keras.Model):
+class NGramLanguageModel(LanguageModel):
     """Predict the next token from the n - 1 tokens before it.
 
     `model(tokens)` returns logits [B, T, V] and works with plain `compile`, `fit` and `summary`.
@@ -47,10 +48,9 @@ class NGramLanguageModel(keras.Model):
         hidden_units: H, width of every hidden layer.
         num_layers: hidden layers.
         dropout: rate at the input, between layers and at the output.
-        tie_embeddings: use the embedding as output matrix (Press and Wolf, 2017); where H differs from E a
-            projection H -> E stands before it.
+        tie_embeddings: use the embedding as output matrix; where H differs from E a projection stands before it.
         direct_connections: let x also reach the output without a hidden layer, the W x of Bengio's equation 1.
-        init_scale: draw all matrices from U(-s, s); None for U(-0.05, 0.05) and Glorot, as Keras does.
+        init_scale: see `LanguageModel`.
 
     Attributes:
         context_tokens: n - 1, tokens that a prediction depends on.
@@ -72,64 +72,24 @@ class NGramLanguageModel(keras.Model):
         init_scale: float | None = None,
         **kwargs,
     ):
-        # Products are cast where they happen; the weights themselves stay float32.
-        super().__init__(autocast=False, **kwargs)
-        self._settings = {
-            "vocab_size": vocab_size,
+        own = {
             "ngram_order": ngram_order,
-            "embedding_dim": embedding_dim,
             "hidden_units": hidden_units,
             "num_layers": num_layers,
             "dropout": dropout,
-            "tie_embeddings": tie_embeddings,
             "direct_connections": direct_connections,
-            "init_scale": init_scale,
         }
-        policy = self.dtype_policy
-        self.init_scale = init_scale
-        self.vocab_size = vocab_size
+        super().__init__(vocab_size, embedding_dim, tie_embeddings, init_scale, own, **kwargs)
         self.context_tokens = ngram_order - 1
-        self.tie_embeddings = tie_embeddings
         self.direct_connections = direct_connections
-        self.embedding = keras.layers.Embedding(
-            vocab_size,
-            embedding_dim,
-            embeddings_initializer=self._initializer("uniform"),
-            dtype=policy,
-            name="embedding",
-        )
-        self.embedding.build((None, None))
-        self.dropouts = [
-            ScheduledDropout(dropout, index=place, dtype=policy, name=f"dropout_{place}")
-            for place in range(num_layers + 1 if dropout else 0)
-        ]
+        self._add_dropouts(dropout, num_layers + 1)
         context_width = self.context_tokens * embedding_dim
         widths = [context_width] + [hidden_units] * num_layers
         self.kernels = [
             self._matrix((widths[layer], hidden_units), f"kernel_{layer}") for layer in range(num_layers)
         ]
         self.biases = [self._bias(hidden_units, f"bias_{layer}") for layer in range(num_layers)]
-        self.projection = None
-        if tie_embeddings and hidden_units != embedding_dim:
-            self.projection = self._matrix((hidden_units, embedding_dim), "projection")
-        self.output_kernel = None
-        if not tie_embeddings:
-            features = hidden_units + (context_width if direct_connections else 0)
-            self.output_kernel = self._matrix((features, vocab_size), "output_kernel")
-        self.output_bias = self._bias(vocab_size, "output_bias")
-        self.built = True
-
-    def _initializer(self, usual):
-        # One for each matrix: Keras's initializers give the same numbers whenever they are called.
-        scale = self.init_scale
-        return keras.initializers.RandomUniform(-scale, scale) if scale else usual
-
-    def _matrix(self, shape, name):
-        initializer = self._initializer("glorot_uniform")
-        return self.add_weight(shape=shape, initializer=initializer, autocast=False, name=name)
-
-    def _bias(self, width, name):
-        return self.add_weight(shape=(width,), initializer="zeros", autocast=False, name=name)
+        self._add_output(hidden_units, hidden_units + (context_width if direct_connections else 0))
 
     def initial_state(self, batch_size, length=None):
         """Return the state before a document: `{"tokens": [B, n - 1]}` int32, end-of-document tokens."""
@@ -162,8 +122,7 @@ class NGramLanguageModel(keras.Model):
                 x = tf.tensordot(x, tf.cast(self.kernels[layer], x.dtype), 1)
             x = tf.nn.relu(x + tf.cast(bias, x.dtype))  # [B, T, H]
             x = self._drop(layer + 1, x, draw, training)
-        if self.projection is not None:
-            x = tf.tensordot(x, tf.cast(self.projection, x.dtype), 1)  # [B, T, E]
+        x = self._projected(x)
         if self.direct_connections:
             x = tf.concat([x, self._side_by_side(embedded)], -1)
         return x, {"tokens": tokens[:, -self.context_tokens :]}
@@ -182,26 +141,12 @@ class NGramLanguageModel(keras.Model):
         time = tf.shape(embedded)[1] - self.context_tokens + 1
         return tf.concat([embedded[:, k : k + time] for k in range(self.context_tokens)], -1)
 
-    def _drop(self, place, x, draw, training):
-        return self.dropouts[place](x, training=training, draw=draw) if self.dropouts else x
-
-    def project(self, features):
-        """Turn features [..., D] into logits [..., V] in float32."""
-        matrix = self.embedding.embeddings if self.tie_embeddings else self.output_kernel
-        flat = tf.reshape(features, [-1, features.shape[-1]])
-        product = tf.matmul(flat, tf.cast(matrix, features.dtype), transpose_b=self.tie_embeddings)
-        logits = tf.cast(product, tf.float32) + self.output_bias
-        return tf.reshape(logits, tf.concat([tf.shape(features)[:-1], [self.vocab_size]], 0))
-
     def flops_per_token(self, length):
         """Return the FLOPs of one token's forward pass by part; see `lm_keras.models`."""
         del length  # The context has the same length everywhere.
-        parts = {"embedding": 0}  # A look-up.
-        parts |= {f"hidden_{layer}": 2 * math.prod(kernel.shape) for layer, kernel in enumerate(self.kernels)}
-        if self.projection is not None:
-            parts["projection"] = 2 * math.prod(self.projection.shape)
-        matrix = self.embedding.embeddings if self.tie_embeddings else self.output_kernel
-        return {**parts, "output": 2 * math.prod(matrix.shape)}
+        return self._flops_around(
+            {f"hidden_{layer}": 2 * math.prod(kernel.shape) for layer, kernel in enumerate(self.kernels)}
+        )
 
     def activation_bytes(self, rows, length):
         """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`.
@@ -213,13 +158,3 @@ class NGramLanguageModel(keras.Model):
             2 * self._settings["embedding_dim"] + (2 * len(self.kernels) + 2) * self._settings["hidden_units"]
         )
         return size * rows * length * values
-
-    def get_config(self):
-        return {**super().get_config(), **self._settings}
-
-    def call(self, tokens, training=False):
-        """Return logits [B, T, V] float32 for tokens [B, T], each row a document's beginning."""
-        features, _ = self.forward(
-            {"tokens": tokens}, self.initial_state(tf.shape(tokens)[0]), training=training
-        )
-        return self.project(features)

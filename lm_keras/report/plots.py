@@ -71,14 +71,15 @@ def svg_of(runs: list[Run], measure: Measure) -> str | None:
 
     Returns:
         An `<svg>` element in which every curve has the id `MEASURE-NUMBER-PART`, such as `loss-0-valid`, or
-        None if no run has a value.
+        None if no run has a value, or all have nothing but 0 where that means that it is not used.
     """
     curves = [
         (number, part, points)
         for number, run in enumerate(runs)
         for part, points in curves_of(run, measure).items()
     ]
-    if not curves:
+    values = [value for _, _, points in curves for _, value in points]
+    if not values or (measure.from_zero and not any(values)):
         return None
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # It tells of its cache of fonts.
     import matplotlib

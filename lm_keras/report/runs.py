@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ class Run:
     """A run, finished or not.
 
     Attributes:
+        path: of the folder, as it was given.
         name: short, and no two runs of a page have the same.
         settings: every setting by its flag's name.
         data: what `data.json` holds: the text by split, the length of the run.
@@ -28,6 +29,7 @@ class Run:
         notes: what could not be read.
     """
 
+    path: Path
     name: str
     settings: dict[str, Any]
     data: dict[str, Any]
@@ -61,11 +63,16 @@ class Run:
         return {line["split"]: line for line in self.evaluations}
 
 
-def read_runs(paths: list[str]) -> list[Run]:
-    """Read some run folders.
+def read_runs(paths: list[str], warn: Callable[[str], None] = lambda line: None) -> list[Run]:
+    """Read some run folders, as far as they can be read.
+
+    Args:
+        paths: of the folders.
+        warn: called with one line for each folder that is left out, because it holds no run or a file that every
+            run has cannot be read.
 
     Raises:
-        InputError: a folder holds no run, is given twice, or a file that every run has cannot be read.
+        InputError: a folder is given twice, or not a single one can be read.
     """
     folders = [Path(path) for path in paths]
     resolved = [folder.resolve() for folder in folders]
@@ -73,9 +80,17 @@ def read_runs(paths: list[str]) -> list[Run]:
     if twice:
         raise InputError(f"the run {twice[0]} is given twice; name each run once")
     names = [where.name for where in resolved]
-    return [
-        _read(folder, name if names.count(name) == 1 else str(folder)) for folder, name in zip(folders, names)
-    ]
+    runs, errors = [], []
+    for folder, name in zip(folders, names):
+        try:
+            runs.append(_read(folder, name if names.count(name) == 1 else str(folder)))
+        except InputError as error:
+            errors.append(error)
+    for error in errors if runs else errors[1:]:
+        warn(f"left out: {error}")
+    if not runs:
+        raise errors[0]
+    return runs
 
 
 def _read(path: Path, name: str) -> Run:
@@ -89,6 +104,7 @@ def _read(path: Path, name: str) -> Run:
     lines = list(_lines_of(path / "metrics.jsonl", notes))
     samples = [line for line in _lines_of(path / "samples.jsonl", notes) if isinstance(line.get("text"), str)]
     return Run(
+        path=path,
         name=name,
         settings=settings,
         data=data,

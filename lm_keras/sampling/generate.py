@@ -248,7 +248,7 @@ def held_back(text: str, stop: tuple[str, ...]) -> int:
 
 
 def _allowed_tokens(model: keras.Model, tokenizer) -> np.ndarray:
-    """Return [V] bool: not the unknown token, and nothing beyond the vocabulary (logits may be padded).
+    """Return [V] bool: neither the unknown token nor the blank, and nothing beyond the vocabulary (logits may be padded).
 
     One real step through the model finds V. It also builds a model that has not been called yet, which must
     not happen inside of the compiled loop.
@@ -262,6 +262,6 @@ def _allowed_tokens(model: keras.Model, tokenizer) -> np.ndarray:
             "use the tokenizer that the model was trained with"
         )
     allowed = np.arange(width) < tokenizer.vocab_size
-    if tokenizer.unknown_id is not None:
-        allowed[tokenizer.unknown_id] = False
+    never = {tokenizer.unknown_id, tokenizer.blank_id} - {None}
+    allowed[list(never)] = False
     return allowed

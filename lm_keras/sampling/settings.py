@@ -4,8 +4,8 @@ import dataclasses
 import math
 import numbers
 
-from lm_keras.config import setting
 from lm_keras.errors import InputError, nearest
+from lm_keras.fields import setting
 
 _LARGEST_INT32 = 2**31 - 1
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lm_keras.errors import InputError
-from lm_keras.text.files import SETTINGS_FILE, write_settings
+from lm_keras.text.files import SETTINGS_FILE
 from lm_keras.text.tokenizer import Tokenizer
 
 FIRST_BYTE_ID = 1  # after <eod>
@@ -16,7 +16,7 @@ VOCAB_SIZE = FIRST_BYTE_ID + 256
 class ByteTokenizer(Tokenizer):
     r"""One token a byte of the text in UTF-8.
 
-    Ids: 0 end of document, then 1 more than the byte. Nothing is learnt from a text, nothing is unknown, and
+    Ids: 0 end of document, then 1 more than the byte, then the blank where one is reserved. Nothing is learnt from a text, nothing is unknown, and
     every text survives the round trip.
 
     Example:
@@ -55,13 +55,15 @@ class ByteTokenizer(Tokenizer):
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of some ids, all at once; see `Tokenizer.decode`."""
         ids = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), np.int64)
-        for wrong in ids[(ids < 0) | (ids >= VOCAB_SIZE)][:1]:
+        for wrong in ids[(ids < 0) | (ids >= self.vocab_size)][:1]:
             self.token_bytes(int(wrong))  # raises
+        if self.blank_id is not None and self.blank_id in ids:
+            return super().decode(ids.tolist())
         found = ids[ids != self.eod_id] - FIRST_BYTE_ID
         return found.astype(np.uint8).tobytes().decode("utf-8", "replace")
 
     def _files(self) -> dict[str, bytes]:
-        return {SETTINGS_FILE: write_settings({"tokenizer": self.name, "normalization": self.normalization})}
+        return {SETTINGS_FILE: self._settings_file()}
 
     @classmethod
     def _from_settings(cls, folder: Path, settings: dict) -> "ByteTokenizer":

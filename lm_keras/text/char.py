@@ -8,7 +8,7 @@ import numpy as np
 
 from lm_keras.errors import InputError
 from lm_keras.text.code_points import code_points
-from lm_keras.text.files import SETTINGS_FILE, damaged, field, write_settings
+from lm_keras.text.files import SETTINGS_FILE, damaged, field
 from lm_keras.text.normalization import check_form, normalize
 from lm_keras.text.tokenizer import REPLACEMENT, Tokenizer
 
@@ -82,12 +82,7 @@ class CharTokenizer(Tokenizer):
         return self._ids.take(code_points(text), mode="clip")
 
     def _files(self) -> dict[str, bytes]:
-        settings = {
-            "tokenizer": self.name,
-            "normalization": self.normalization,
-            "characters": self.characters,
-        }
-        return {SETTINGS_FILE: write_settings(settings)}
+        return {SETTINGS_FILE: self._settings_file(characters=self.characters)}
 
     @classmethod
     def _from_settings(cls, folder: Path, settings: dict) -> "CharTokenizer":

@@ -14,7 +14,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from lm_keras.errors import InputError, nearest
 from lm_keras.text.code_points import code_points
-from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_bytes, write_settings
+from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_bytes
 from lm_keras.text.normalization import check_form, normalize
 from lm_keras.text.tokenizer import REPLACEMENT, Tokenizer
 
@@ -177,13 +177,9 @@ class SentencePieceTokenizer(Tokenizer):
         return np.array(ids, np.int32)
 
     def _files(self) -> dict[str, bytes]:
-        settings = {
-            "tokenizer": self.name,
-            "normalization": self.normalization,
-            "vocab_size": self.vocab_size,
-            "model_sha256": hashlib.sha256(self._model).hexdigest(),
-        }
-        return {MODEL_FILE: self._model, SETTINGS_FILE: write_settings(settings)}
+        checksum = hashlib.sha256(self._model).hexdigest()
+        settings = self._settings_file(vocab_size=self.vocab_size, model_sha256=checksum)
+        return {MODEL_FILE: self._model, SETTINGS_FILE: settings}
 
     @classmethod
     def _from_settings(cls, folder: Path, settings: dict) -> "SentencePieceTokenizer":

@@ -2,6 +2,7 @@
 
 import abc
 import codecs
+import copy
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +11,14 @@ import numpy as np
 
 from lm_keras.errors import InputError
 from lm_keras.text import normalization as normal_forms
-from lm_keras.text.files import SETTINGS_FILE, damaged, read_settings, write_atomically
+from lm_keras.text.files import (
+    SETTINGS_FILE,
+    damaged,
+    field,
+    read_settings,
+    write_atomically,
+    write_settings,
+)
 
 REPLACEMENT = "\ufffd".encode()  # what an unknown token decodes to
 
@@ -52,8 +60,9 @@ class Tokenizer(abc.ABC):
         normalization: name of the Unicode normalization that `encode` applies first.
         eod_id: end of a document, also the context that a document starts from; `encode` never yields it.
         unknown_id: the id of what the vocabulary lacks, or None if that cannot occur.
-        blank_id: a token that says nothing of the text, for blank noise, or None: the unknown one, in a
-            vocabulary that holds it, also where no text ever becomes unknown.
+        blank_id: a token that says nothing of the text, for blank noise, or None: the unknown one of `char` and
+            `sentencepiece`, also where no text ever becomes unknown; of others the one that `with_blank` adds.
+        reserves_blank: whether `blank_id` is a token of its own, the last one.
         lossless: whether the round trip holds for every string of Unicode scalar values.
         warning: what speaks against this kind of tokenizer for the text it was learnt from, or None.
     """
@@ -62,6 +71,7 @@ class Tokenizer(abc.ABC):
     eod_id: int = 0
     unknown_id: int | None = None
     blank_id: int | None = None
+    reserves_blank: bool = False
     lossless: bool = False
     warning: str | None = None
 
@@ -83,6 +93,22 @@ class Tokenizer(abc.ABC):
     @abc.abstractmethod
     def _from_settings(cls, folder: Path, settings: dict) -> "Tokenizer":
         """Build the tokenizer from checked settings and the other files of the folder."""
+
+    def with_blank(self) -> "Tokenizer":
+        """Return a tokenizer that has a `blank_id`: this one, or a copy with one token more, which no text becomes.
+
+        Example:
+            >>> words = WordTokenizer(["the", "cat"], normalization="none")
+            >>> words.vocab_size, words.with_blank().vocab_size, words.with_blank().blank_id
+            (5, 6, 5)
+        """
+        if self.blank_id is not None:
+            return self
+        made = copy.copy(self)
+        made.blank_id, made.reserves_blank = self.vocab_size, True
+        made.vocab_size = self.vocab_size + 1
+        made._token_bytes = [*self._token_bytes, REPLACEMENT]
+        return made
 
     def normalize(self, text: str) -> str:
         """Return `text` in this tokenizer's normalization form."""
@@ -127,11 +153,14 @@ class Tokenizer(abc.ABC):
         return 0 if self.unknown_id is None else int(np.count_nonzero(ids == self.unknown_id))
 
     def settings(self) -> dict[str, str | int | bool]:
-        """Return the settings that made this tokenizer what it is, by the names of their flags."""
-        return {"vocab_size": self.vocab_size, "normalize": self.normalization}
+        """Return the settings that made this tokenizer what it is, by the names of their flags.
+
+        A reserved blank comes on top of `vocab_size`.
+        """
+        return {"vocab_size": self.vocab_size - self.reserves_blank, "normalize": self.normalization}
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Return the UTF-8 bytes a token stands for: none for end-of-document, U+FFFD for unknown.
+        """Return the UTF-8 bytes a token stands for: none for end-of-document, U+FFFD for unknown and blank.
 
         Raises:
             InputError: the id is not in the vocabulary.
@@ -162,12 +191,14 @@ class Tokenizer(abc.ABC):
 
         Example:
             >>> [tokenizer.label(i) for i in (0, 1, 2, 3, 259)]
-            ['<eod>', '<unk>', '\\n', '<0x00>', '␣the']
+            ['<eod>', '<blank>', '\\n', '<0x00>', '␣the']
         """
         if token_id == self.eod_id:
             return "<eod>"
         if token_id == self.unknown_id:
             return "<unk>"
+        if token_id == self.blank_id:
+            return "<blank>"
         content = self.token_bytes(token_id)
         try:
             text = content.decode("utf-8")
@@ -199,7 +230,16 @@ class Tokenizer(abc.ABC):
         form = settings.get("normalization")
         if form not in normal_forms.FORMS:
             raise damaged(folder, f"unknown normalization {form!r}")
-        return cls._from_settings(Path(folder), settings)
+        tokenizer = cls._from_settings(Path(folder), settings)
+        blank = "blank" in settings and field(folder, settings, "blank", bool)
+        return tokenizer.with_blank() if blank else tokenizer
+
+    def _settings_file(self, **fields: str | int | bool | list) -> bytes:
+        """Return the content of the settings' file: what every kind has, and these fields."""
+        blank = {"blank": True} if self.reserves_blank else {}
+        return write_settings(
+            {"tokenizer": self.name, "normalization": self.normalization, **blank, **fields}
+        )
 
     def fingerprint(self) -> str:
         """Return a sha256 (64 hexadecimal digits) over what `save` would write."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lm_keras.errors import InputError
-from lm_keras.text.files import SETTINGS_FILE, damaged, field, write_settings
+from lm_keras.text.files import SETTINGS_FILE, damaged, field
 from lm_keras.text.normalization import check_form, normalize
 from lm_keras.text.tokenizer import Decoder, Tokenizer
 
@@ -25,7 +25,9 @@ class WordTokenizer(Tokenizer):
 
     A word is what stands between white space (`str.split`); punctuation is not cut off. A last line without
     line feed gets its `<eos>` too. Ids: 0 end of document, 1 `<unk>`, 2 `<eos>`, then the words, the most
-    frequent first. So the vocabulary is one larger than published sizes, which do not know `<eod>`.
+    frequent first, then the blank where one is reserved: the placeholder `_` of Xie et al. (2017), which can't be
+    `<unk>`, a word of the benchmarks. So the vocabulary is one larger than published sizes, which do not know
+    `<eod>`, and with a blank two.
 
     White space is not kept: `decode` joins words with one space and makes a line feed of `<eos>`, which is
     `canonical`. Bytes and characters of a split are counted in that text.
@@ -156,13 +158,7 @@ class WordTokenizer(Tokenizer):
         return _WordDecoder(self, before)
 
     def _files(self) -> dict[str, bytes]:
-        settings = {
-            "tokenizer": self.name,
-            "normalization": self.normalization,
-            "spaced": self.spaced,
-            "words": self.words,
-        }
-        return {SETTINGS_FILE: write_settings(settings)}
+        return {SETTINGS_FILE: self._settings_file(spaced=self.spaced, words=self.words)}
 
     @classmethod
     def _from_settings(cls, folder: Path, settings: dict) -> "WordTokenizer":

@@ -23,7 +23,7 @@ class Evaluator:
             exactly the context of one pass, which no window gives its first ones.
         sequence_length: length of the windows.
         stride: targets that a window scores, the last ones; None for all. Given, it also makes windows of
-            a model that was trained on streams.
+            a model that was trained on streams; they then begin like documents, as its streams did.
     """
 
     def __init__(self, model: keras.Model, batching: str, sequence_length: int, stride: int | None = None):
@@ -31,6 +31,7 @@ class Evaluator:
         bounded = model.context_tokens is not None
         self._windows = stride is not None or (batching == "window" and not bounded)
         self._length = sequence_length
+        self._like_documents = batching == "stream"
         self._stride = stride or sequence_length
         self._block = tf.function(self._score_block, reduce_retracing=True)
 
@@ -45,13 +46,13 @@ class Evaluator:
         places = MAX_LOGITS // self._model.vocab_size
         if self._windows:
             rows = max(1, min(32, places // self._length))
-            blocks = scoring.windows(store.tokens, self._length, self._stride, rows)
+            blocks = scoring.windows(store.tokens, self._length, self._stride, rows, self._like_documents)
         else:
             blocks = scoring.streams(store.tokens, store.documents, places)
         nats, correct, tokens, state = 0.0, 0, 0, None
         for block in blocks:
             if state is None:
-                state = self._model.initial_state(len(block.tokens), self._length)
+                state = self._model.initial_state(*block.tokens.shape)
             losses, hits, state = self._block(block.tokens, block.targets, block.reset, state)
             nats += float(np.sum(losses.numpy() * block.weights, dtype=np.float64))
             correct += int(np.sum(hits.numpy() * (block.weights > 0)))

@@ -52,27 +52,30 @@ def random_store(count: int, vocab_size: int) -> TokenStore:
     return TokenStore(tokens, np.array([1]), TextCounts(count, count, count, count))
 
 
-def read_text(config: DataConfig, tokenizer: Tokenizer | None, say: Callable[[str], None]) -> Text:
-    """Read the text of a run; prepare it unless that takes long.
+def read_text(
+    config: DataConfig, tokenizer: Tokenizer | None, say: Callable[[str], None], needs_blank: bool
+) -> Text:
+    """Read the text of a run; prepare it unless that takes long. The arguments are those of `prepare`.
 
     Raises:
         InputError: for everything that text and settings can get wrong.
     """
     divided = divide(config, say)
-    if divided.bytes <= PREPARED_AT_ONCE_BYTES or is_prepared(config, divided, tokenizer):
-        data = prepare(config, tokenizer, say, divided)
+    if divided.bytes <= PREPARED_AT_ONCE_BYTES or is_prepared(config, divided, tokenizer, needs_blank):
+        data = prepare(config, tokenizer, say, divided, needs_blank)
         return Text(data.tokenizer.vocab_size, data, divided.bytes)
-    tokenizer = tokenizer or saved_tokenizer(config)
-    vocab_size = tokenizer.vocab_size if tokenizer else _expected_vocab_size(config, divided)
+    tokenizer = tokenizer or saved_tokenizer(config, needs_blank)
+    vocab_size = tokenizer.vocab_size if tokenizer else _expected_vocab_size(config, divided, needs_blank)
     return Text(vocab_size, None, divided.bytes)
 
 
-def _expected_vocab_size(config: DataConfig, divided: DividedText) -> int:
+def _expected_vocab_size(config: DataConfig, divided: DividedText, needs_blank: bool) -> int:
     settings = config.tokenizer_settings()
+    blank = int(needs_blank and text.TOKENIZERS[config.tokenizer].blank_id is None)
     if settings["vocab_size"]:
-        return settings["vocab_size"]
+        return settings["vocab_size"] + blank
     pieces = itertools.chain.from_iterable(
         document.pieces() for document in divided.splits["train"].documents()
     )
     beginning = itertools.islice(pieces, PREPARED_AT_ONCE_BYTES // PIECE_BYTES)
-    return text.train_tokenizer(config.tokenizer, beginning, **settings).vocab_size
+    return text.train_tokenizer(config.tokenizer, beginning, **settings).vocab_size + blank

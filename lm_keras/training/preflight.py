@@ -18,6 +18,7 @@ from lm_keras.training.distribution import Devices
 from lm_keras.training.known_text import Text
 from lm_keras.training.machine import MemoryMeter, fast_types, free_memory
 from lm_keras.training.trial import Speed
+from lm_keras.training.weights import Origin
 
 MIB = 2**20
 
@@ -33,7 +34,8 @@ class Plan:
 
     Attributes:
         config: its settings.
-        run_dir: its folder, which need not exist.
+        run_dir: its folder, which need not exist, or None where none is given.
+        origin: the run whose weights it begins with, or None.
         devices: what it would run on.
         text: what it would learn.
         network: with its optimizer; only shapes are asked for.
@@ -43,7 +45,8 @@ class Plan:
     """
 
     config: Config
-    run_dir: Path
+    run_dir: Path | None
+    origin: Origin | None
     devices: Devices
     text: Text
     network: keras.Model
@@ -90,8 +93,13 @@ class Plan:
             state = f"goes on at step {self.done:,}"
         else:
             state = "new"
+        lines = [f"run        {self.run_dir or 'without --run_dir'}: {state}"]
+        if self.origin:
+            lines.append(
+                f"begins     with the weights of {self.origin.folder.path} at step {self.origin.step:,}"
+            )
         return [
-            f"run        {self.run_dir}: {state}",
+            *lines,
             f"devices    {self.devices.description}",
             f"text       {self.config.data.corpus}, {self.text.bytes:,} bytes",
             f"tokens     {self._tokens()}",
@@ -139,11 +147,10 @@ class Plan:
             )
         count = self.config.running.keep_checkpoints + 2  # The best one, and the one that is being written.
         size = count * estimates.checkpoint_bytes(self.network)
-        room = shutil.disk_usage(_existing(self.run_dir)).free
-        lines.append(
-            f"  {'on disk':16} {_mib(size):>10}  {count} checkpoints at most; {_mib(room)} MiB are free"
-            + ("" if size < room else ", TOO LITTLE")
-        )
+        lines.append(f"  {'on disk':16} {_mib(size):>10}  {count} checkpoints at most")
+        if self.run_dir:
+            room = shutil.disk_usage(_existing(self.run_dir)).free
+            lines[-1] += f"; {_mib(room)} MiB are free" + ("" if size < room else ", TOO LITTLE")
         return [f"{'memory, estimated':18} {'MiB':>10}", *lines]
 
     def _flops(self) -> list[str]:

@@ -34,6 +34,8 @@ def say_as_worker(cluster: Cluster, line: str) -> None:
 
 def write(lines: list[str]) -> None:
     """Write lines to standard output."""
+    if _muted:
+        return
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 

@@ -90,7 +90,7 @@ def _carry_out(config: Config, options: RunOptions, folder: RunFolder, devices: 
 def _begun(config: Config, options: RunOptions, folder: RunFolder) -> tuple[Origin | None, PreparedData, int]:
     """Prepare the text and write down what the run is."""
     origin = Origin.of(config, folder, report.say)
-    data = prepare(config.data, _tokenizer(folder, origin), report.say)
+    data = prepare(config.data, _tokenizer(folder, origin), report.say, needs_blank=config.needs_blank)
     _check_data(config, data)
     total_steps = _total_steps(config, data)
     _begin(folder, config, options, data, total_steps)
@@ -110,28 +110,30 @@ def _joined(config: Config, folder: RunFolder) -> tuple[Origin | None, PreparedD
     return Origin.of(config, folder, report.say), data, total_steps
 
 
-def _dry_run(config: Config, folder: RunFolder) -> int:
+def _dry_run(config: Config, folder: RunFolder | None) -> int:
     """Print what a run would need and how long it would take; nothing but the token cache is written.
 
-    The run may be training meanwhile: its folder is only read, and not locked.
+    The run may be training meanwhile: its folder is only read, and not locked. It need not have one yet.
     """
-    folder.check()
+    if folder:
+        folder.check()
     devices = _devices(config, alone=True)
-    tokenizer = _tokenizer(folder, Origin.of(config, folder, report.say))
-    text = known_text.read_text(config.data, tokenizer, report.say)
+    origin = Origin.of(config, folder, report.say)
+    tokenizer = _tokenizer(folder, origin)
+    text = known_text.read_text(config.data, tokenizer, report.say, config.needs_blank)
     batches, data = config.batches, text.data
     total_steps = batches.steps
     if data:
         _check_data(config, data)
         total_steps = _total_steps(config, data)
-        if folder.exists:
+        if folder and folder.exists:
             _check_same_run(folder, data, total_steps)
     store = text.store(batches.batch_size, batches.sequence_length)
     with tf.Graph().as_default():  # Where variables have shapes and take no memory.
         shapes = _network(config, text.vocab_size)
-    done = _newest(folder.checkpoints(warn=report.say)) or 0
+    done = (_newest(folder.checkpoints(warn=report.say)) if folder else None) or 0
     plan = preflight.Plan(
-        config, folder.path, devices, text, shapes, total_steps, done,
+        config, folder.path if folder else None, origin, devices, text, shapes, total_steps, done,
         _schedules(config, total_steps) if total_steps else [],
     )  # fmt: skip
     report.write(plan.needs())
@@ -150,9 +152,9 @@ def _dry_run(config: Config, folder: RunFolder) -> int:
     return 0
 
 
-def _tokenizer(folder: RunFolder, origin: Origin | None) -> Tokenizer | None:
+def _tokenizer(folder: RunFolder | None, origin: Origin | None) -> Tokenizer | None:
     """Return the tokenizer that a run has already, or takes over with the weights that it begins with."""
-    if folder.exists:
+    if folder and folder.exists:
         return folder.tokenizer()
     return origin.tokenizer if origin else None
 
@@ -198,8 +200,10 @@ def _schedules(config: Config, total_steps: int) -> list[ScheduleCallback]:
     return listed
 
 
-def _checked_folder(config: Config, options: RunOptions) -> RunFolder:
+def _checked_folder(config: Config, options: RunOptions) -> RunFolder | None:
     if not options.run_dir:
+        if options.dry_run and options.resume != "must":
+            return None
         raise InputError(
             "--run_dir is missing: expected the folder for this run, such as --run_dir=runs/first"
         )
@@ -245,11 +249,6 @@ def _total_steps(config: Config, data: PreparedData) -> int:
 
 def _check_data(config: Config, data: PreparedData) -> None:
     learning = config.learning
-    if learning.token_noise and learning.token_noise_kind == "blank" and data.tokenizer.blank_id is None:
-        raise InputError(
-            f"--token_noise_kind=blank needs a token that says nothing, and --tokenizer={data.tokenizer.name} has "
-            "none; use --token_noise_kind=unigram"
-        )
     needs = (
         [f"--early_stopping_evals={learning.early_stopping_evals}"] if learning.early_stopping_evals else []
     )

@@ -32,19 +32,19 @@ class Origin:
     tokenizer: Tokenizer
 
     @classmethod
-    def of(cls, config: Config, folder: RunFolder, warn: Callable[[str], None]) -> "Origin | None":
+    def of(cls, config: Config, folder: RunFolder | None, warn: Callable[[str], None]) -> "Origin | None":
         """Return where the run in `folder` begins, or None without `--init_from` or with weights of its own.
 
         Args:
             config: settings of the new run.
-            folder: of the new run.
+            folder: of the new run, or None where a dry run has none.
             warn: called with one line when a checkpoint of the other run is damaged.
 
         Raises:
             InputError: there is no such run, it has no weights yet, or they do not fit.
         """
         path = config.model.init_from
-        if not path or folder.checkpoints().newest() is not None:
+        if not path or (folder and folder.checkpoints().newest() is not None):
             return None
         source = RunFolder(path)
         if not source.exists:
@@ -55,6 +55,8 @@ class Origin:
         shape = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in MAY_DIFFER]
         before, now = there.flat(), config.flat()
         different = _other_tokenizer(config.data, there.data, tokenizer)
+        if config.needs_blank and tokenizer.blank_id is None:
+            different.append("--token_noise_kind=blank needs a token that the tokenizer there does not have")
         different += [
             f"--{name}: {before[name]} there, {now[name]} here" for name in shape if before[name] != now[name]
         ]
@@ -76,7 +78,7 @@ def _other_tokenizer(here: DataConfig, there: DataConfig, tokenizer: Tokenizer) 
     """Say in which settings the tokenizer of the new run would be another one than that of the weights."""
     saved = saved_tokenizer(here)
     if saved:
-        same = saved.fingerprint() == tokenizer.fingerprint()
+        same = tokenizer.fingerprint() in (saved.fingerprint(), saved.with_blank().fingerprint())
         return (
             [] if same else [f"--tokenizer={here.tokenizer} holds another tokenizer than that of the weights"]
         )

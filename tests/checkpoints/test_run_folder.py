@@ -45,15 +45,43 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, contents_of):
     assert contents_of(tmp_path) == before
 
 
-def test_a_file_is_no_folder(tmp_path):
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("file", "File exists"),
+        ("file/below", "Not a directory"),
+        ("nowhere/" + "long" * 99, "File name too long"),
+        ("link", "File exists"),
+        ("/proc/deep/run", "No such file or directory"),
+    ],
+    ids=["file", "below a file", "long", "link", "proc"],
+)
+def test_where_no_folder_can_be_is_said_before_and_at_the_start(tmp_path, contents_of, path, reason):
     (tmp_path / "file").write_text("text")
-    for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(InputError) as caught, RunFolder(path).writing():
+    (tmp_path / "link").symlink_to("gone")
+    path = tmp_path / path
+
+    def begin():
+        with RunFolder(path).writing():
             raise AssertionError("written into")
-        reason = "File exists" if path.name == "file" else "Not a directory"
+
+    for refused in (RunFolder(path).check, begin):
+        with pytest.raises(InputError) as caught:
+            refused()
         assert str(caught.value) == (
             f"cannot write to --run_dir={path}: {reason}; choose a folder that can be written"
         )
+        if refused != begin:
+            assert sorted(os.listdir(tmp_path)) == ["file", "link"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_check_leaves_nothing(tmp_path, there):
+    folder = RunFolder(tmp_path / "deep" / "run")
+    if there:
+        folder.path.mkdir(parents=True)
+    folder.check()
+    assert list(tmp_path.rglob("*")) == ([tmp_path / "deep", folder.path] if there else [])
 
 
 @pytest.fixture
@@ -64,16 +92,24 @@ def public_folder():
         yield Path(folder)
 
 
+def _begin(folder):
+    with folder.writing():
+        pass
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-def test_a_folder_that_only_others_may_write(public_folder):
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("refused", [_begin, RunFolder.check])
+def test_a_folder_that_only_others_may_write(public_folder, refused, there):
+    if there:
+        (public_folder / "run").mkdir()
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         message = "no error"
         try:
             os.setuid(65534)
-            with RunFolder(public_folder / "run").writing():
-                pass
+            refused(RunFolder(public_folder / "run"))
         except BaseException as error:
             message = f"{type(error).__name__}: {error}"
         os.write(writer, message.encode())

@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pytest
 
-from lm_keras.corpora import Corpus, Document, describe, make_splits, open_corpus
+from lm_keras.corpora import Corpus, Document, describe, make_splits, open_corpus, text_files
 from lm_keras.corpora import description as description_module
 from lm_keras.corpora.description import LineStarts
 from lm_keras.errors import InputError
@@ -155,23 +155,62 @@ def test_line_starts_are_thinned(monkeypatch):
     assert kept[0] == 2
 
 
-def test_a_document_without_line_ends():
-    for text in ("one long line", "one long line\n"):
-        with pytest.raises(InputError) as caught:
-            make_splits(Memory([lines(301), text]))
-        assert str(caught.value) == (
-            "memory:1 has no line end to cut it at: expected lines, or 20 documents or more, to take a "
-            "validation split from; pass --valid_corpus, or put each document on lines"
-        )
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_single_line_is_cut_before_blanks(end):
+    """As text8 is given, with the same split: 90 million characters, 5 and 5."""
+    whole = [lines(301), "to be or not to be that is the question" * 9 + end]
+    splits = make_splits(Memory(whole))
+    parts = read(splits)
+    assert ["".join(column) for column in zip(*parts.values())] == whole
+    check_cut(whole[:1], {name: part[:1] for name, part in parts.items()})
+    (train, valid, test), size = (part[1] for part in parts.values()), len(whole[1])
+    assert valid[0] == test[0] == " "
+    assert 0 <= 0.9 * size - len(train) < 9 and 0 <= 0.95 * size - len(train + valid) < 9
+    rule = "each document cut at line ends, or within its single line, 90/5/5 per cent"
+    assert splits["valid"].rule == rule
+    assert make_splits(Memory(whole[:1]))["valid"].rule == rule.replace(", or within its single line", "")
+
+
+def test_a_single_line_without_blanks_is_cut_before_characters():
+    line = "e\u0301月👍" * 30
+    for place in range(3, len(line.encode())):
+        parts = read(make_splits(Memory([line]), fractions=(100 * place / 300, 100 - 100 * place / 300, 0)))
+        assert "".join(parts["train"] + parts["valid"]) == line
+        assert not parts["valid"][0].startswith("\u0301")
+        assert 0 <= place - len(parts["train"][0].encode()) < 7
+
+
+@pytest.mark.parametrize(
+    ("within", "expected"), [(2**16, ["a", " " + "x" * 999]), (100, ["a " + "x" * 497, "x" * 502])]
+)
+def test_a_blank_that_is_far_away_is_none(monkeypatch, within, expected):
+    monkeypatch.setattr("lm_keras.corpora.splits.BLANK_WITHIN_BYTES", within)
+    parts = read(make_splits(Memory(["a " + "x" * 999]), fractions=(50, 50, 0)))
+    assert [part[0] for part in parts.values()] == expected
+
+
+def test_a_single_line_is_cut_across_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_files, "PIECE_BYTES", 7)
+    monkeypatch.setattr(text_files, "LONGEST_LINE", 19)
+    (tmp_path / "a.txt").write_text("to be or not to be that is the question " * 9)
+    corpus = open_corpus(f"text:{tmp_path}/a.txt", text_field="text", on_bad_text="error")
+    parts = read(make_splits(corpus, fractions=(50, 30, 20)))
+    assert "".join(text for part in parts.values() for text in part) == (tmp_path / "a.txt").read_text()
+    assert [len(part[0]) // 10 for part in parts.values()] == [17, 10, 7]
+    assert [part[0][0] for part in parts.values()] == ["t", " ", " "]
 
 
 def test_a_split_that_comes_out_empty():
     with pytest.raises(InputError) as caught:
         make_splits(Memory(["a\nb\nc\n"]))
-    assert str(caught.value) == (
-        "the valid split of memory comes out empty: expected enough lines to cut 6 bytes at line ends; "
-        "use more text, or pass --valid_corpus"
+    expected = (
+        "the valid split of memory comes out empty: expected enough lines, or words of a single line, to cut 6 bytes "
+        "there; use more text, or pass --valid_corpus"
     )
+    assert str(caught.value) == expected
+    with pytest.raises(InputError) as caught:
+        make_splits(Memory(["x y"]))
+    assert str(caught.value) == expected.replace("6", "3")
 
 
 def test_no_text():

@@ -343,6 +343,14 @@ def test_unknown_name(shared_folder):
         f"unknown data set tfds:tiny_shakespear (did you mean 'tiny_shakespeare'?): {end}"
     )
     assert error("only_trian") == f"unknown data set tfds:only_trian (did you mean 'only_train'?): {end}"
+    for name in (
+        "ptb",
+        "penn_treebank",
+        "wikitext",
+        "multi30k",
+        "bookcorpus",
+    ):  # like others, but none of them
+        assert error(name) == f"unknown data set tfds:{name}: {end}"
 
 
 def test_unknown_configuration_and_version(shared_folder):

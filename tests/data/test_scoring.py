@@ -42,10 +42,20 @@ def test_the_example_of_windows():
 @pytest.mark.parametrize("targets", [1, 2, 7, 8, 13, 99, 100, 257])
 @pytest.mark.parametrize(("length", "stride"), [(7, 7), (7, 1), (7, 3), (13, 12), (1, 1), (99, 50), (300, 5)])
 @pytest.mark.parametrize("rows", [1, 5, 32])
-def test_windows_score_each_target_once(targets, length, stride, rows):
-    blocks = layout(targets, length, stride, rows=rows)
+@pytest.mark.parametrize("like_documents", [False, True])
+def test_windows_score_each_target_once(targets, length, stride, rows, like_documents):
+    blocks = layout(targets, length, stride, rows=rows, like_documents=like_documents)
     assert each_once(blocks, targets)
-    assert {block.tokens.shape for block in blocks} == {(rows, length)}
+    assert {block.tokens.shape for block in blocks} == {(rows, length + like_documents)}
+
+
+def test_windows_that_begin_like_documents():
+    """The same targets with the same tokens before them, but for the end-of-document token, here 0."""
+    plain, (block,) = layout(8, 4, 2, rows=3), layout(8, 4, 2, rows=3, like_documents=True)
+    assert block.tokens.tolist() == [[0, 1, 2, 3, 4], [0, 2, 3, 4, 5], [0, 4, 5, 6, 7]]
+    assert block.weights[1:].tolist() == [[0, 0, 0, 1, 1]] * 2
+    assert block.weights[0].tolist() == [1, 1, 1, 1, 0]
+    assert scored([block]).tolist() == scored(plain).tolist()
 
 
 def test_the_check_of_targets_can_fail():

@@ -51,13 +51,13 @@ def encoded(monkeypatch):
 def test_tokens_and_counts_by_hand(text):
     r"""Two documents, "ab é\n" and "b a": a 4, b 5, é 6, line feed 2, space 3, and 0 between documents.
 
-    4 bytes + 1 (é has two) + 1 line feed are 6, and 3; words: ab, é, the line's end, b, a.
+    4 bytes + 1 (é has two) + 1 line feed are 6, and 3; words: ab, é, b, a, and an end of each line.
     """
     data = prepare(text("ab é\n", "b a"))
     store = data.splits["train"]
     assert store.tokens.tolist() == [0, 4, 5, 3, 6, 2, 0, 5, 3, 4]
     assert store.documents.tolist() == [1, 7]
-    assert store.counts == TextCounts(tokens=9, bytes=9, words=5, characters=8, documents=2, unknown=0)
+    assert store.counts == TextCounts(tokens=9, bytes=9, words=6, characters=8, documents=2, unknown=0)
     assert data.tokenizer.vocab_size == 7
     report = data.report["splits"]["train"]
     assert {name: report[name] for name in dataclasses.asdict(store.counts)} == dataclasses.asdict(
@@ -234,9 +234,19 @@ def test_words_are_counted_right_where_a_long_line_is_cut(text, monkeypatch, con
     monkeypatch.setattr(text_files, "LONGEST_LINE", 19)
     data = prepare(text(content, tokenizer=tokenizer, vocab_size=None if tokenizer == "char" else 275))
     store = data.splits["train"]
-    assert store.counts.words == len(content.split()) + content.count("\n")
+    assert store.counts.words == len(content.split()) + content.count("\n") + 1
     assert store.counts.bytes == len(content)
     assert data.tokenizer.decode(store.tokens[1:].tolist()) == content
+
+
+@pytest.mark.parametrize("end", ["", "\n", " ", "\n\n", "\r\n", "\n "])
+def test_every_tokenizer_counts_the_same_words(text, end):
+    """In documents whose last line has a line feed or none, each line has one end."""
+    contents = [f"to be or\n\nnot to be{end}", "that", f" is\tthe {end}", "question\n"]
+    words = 10 + sum(content.removesuffix("\n").count("\n") + 1 for content in contents)
+    for tokenizer, vocab_size in (("char", None), ("byte", None), ("word", None), ("sentencepiece", 280)):
+        counts = prepare(text(*contents, tokenizer=tokenizer, vocab_size=vocab_size)).splits["train"].counts
+        assert counts.words == words
 
 
 def test_line_ends_of_windows_are_kept_and_count_no_words(text):

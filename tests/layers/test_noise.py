@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.config import LARGEST
+from lm_keras.fields import LARGEST
 from lm_keras.layers import TokenNoise, noise
 from lm_keras.layers.dropout import Draw
 

@@ -61,6 +61,17 @@ def test_curves_are_those_of_the_runs(folder_of):
         assert distance(content, measure, curves) > 0.1
 
 
+def test_nothing_but_zeros_is_not_drawn(folder_of):
+    without, path = folder_of("without"), folder_of("with")
+    lines = [json.loads(line) for line in (without / "metrics.jsonl").read_text().splitlines()]
+    (without / "metrics.jsonl").write_text(
+        "".join(json.dumps({**line, "dropout": 0.0}) + "\n" for line in lines)
+    )
+    assert "Dropout rate" not in report_on(without)
+    both = report_on(without, path)
+    assert len(drawn(both, "dropout-0-train")) == len(drawn(both, "dropout-1-train")) == 12
+
+
 def test_a_long_curve_keeps_its_peaks(folder_of, monkeypatch):
     random = np.random.default_rng(3).normal(size=7001)
     random[[0, 1234, 7000]] = 0.5, 99, 0.25

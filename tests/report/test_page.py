@@ -198,6 +198,26 @@ def test_what_is_no_run(folder_of, file, content, expected):
     assert str(caught.value) == expected.replace("{path}", str(path))
 
 
+def test_what_is_no_run_is_left_out_of_several(folder_of, script, tmp_path):
+    whole, damaged = folder_of("whole"), folder_of("damaged")
+    (damaged / "data.json").write_text('{"splits": ')
+    ended = script("report.py", f"--run_dir={tmp_path}/nowhere", damaged, whole)
+    lines = ended.err.splitlines()
+    assert (ended.code, ended.out) == (0, "")
+    assert lines[0].startswith(f"left out: --run_dir={tmp_path}/nowhere holds no run (no config.json); ")
+    assert lines[1].startswith(f"left out: {damaged}/data.json cannot be read (")
+    assert lines[2].startswith(f"wrote {whole}/report.html, ")
+    assert (whole / "report.html").read_text(encoding="utf-8") == report_on(whole)
+    assert not (tmp_path / "nowhere").exists()
+    ended = script("report.py", f"--run_dir={tmp_path}/nowhere", damaged)
+    assert ended.code == 1
+    lines = ended.err.splitlines()
+    assert lines[0].startswith(f"left out: {damaged}/data.json cannot be read (")
+    assert lines[1].startswith(f"error: --run_dir={tmp_path}/nowhere holds no run (no config.json); ")
+    assert len(lines) == 2
+    assert not (damaged / "report.html").exists()
+
+
 def test_a_run_is_named_once(folder_of):
     path = folder_of()
     with pytest.raises(InputError) as caught:

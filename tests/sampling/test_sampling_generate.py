@@ -87,12 +87,15 @@ def test_the_first_token_follows_the_models_distribution(sampler, tiny, tokenize
     assert error(np.exp(logits / 2)) > 4 * 0.5 / np.sqrt(3000)
 
 
-def test_the_unknown_token_is_never_sampled(tiny, tokenizer, monkeypatch):
+def test_neither_the_unknown_token_nor_the_blank_is_sampled(tiny, tokenizer, monkeypatch):
     def sampled():
         rows = Sampler(tiny, tokenizer).sample(["a"], max_new_tokens=1, num_samples=500, temperature=30.0)
         return {row.token_ids[0] for row in rows}
 
     assert sampled() == set(range(V)) - {1}
+    monkeypatch.setattr(type(tokenizer), "blank_id", V - 1)
+    assert sampled() == set(range(V)) - {1, V - 1}
+    monkeypatch.setattr(type(tokenizer), "blank_id", None)
     monkeypatch.setattr(type(tokenizer), "unknown_id", None)
     assert sampled() == set(range(V))
 

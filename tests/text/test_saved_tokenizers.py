@@ -30,6 +30,26 @@ def test_saved_and_loaded_is_the_same(tokenizer, tmp_path):
     assert all(loaded.token_bytes(i) == tokenizer.token_bytes(i) for i in range(loaded.vocab_size))
 
 
+def test_a_blank_is_saved_too(tokenizer, tmp_path):
+    made = tokenizer.with_blank()
+    made.save(tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    for name in ("vocab_size", "blank_id", "reserves_blank"):
+        assert getattr(loaded, name) == getattr(made, name)
+    assert loaded.fingerprint() == made.fingerprint()
+    assert (made.fingerprint() == tokenizer.fingerprint()) == (tokenizer.blank_id is not None)
+
+
+def test_files_of_old_runs_stay_what_they_are(tmp_path):
+    """They know nothing of a blank, and a run that goes on compares fingerprints."""
+    old = b'{\n "format_version": 1,\n "tokenizer": "word",\n "normalization": "none",\n "spaced": true,\n "words": [\n  "a"\n ]\n}\n'
+    (tmp_path / "tokenizer.json").write_bytes(old)
+    tokenizer = load_tokenizer(tmp_path)
+    assert (tokenizer.vocab_size, tokenizer.blank_id) == (4, None)
+    tokenizer.save(tmp_path)
+    assert (tmp_path / "tokenizer.json").read_bytes() == old
+
+
 def test_fingerprint_sees_every_difference():
     settings = [
         ("char", None, "none"),
@@ -116,6 +136,7 @@ WORD = {"tokenizer": "word", "words": ["a", "b"], "spaced": True}
         ({**WORD, "words": ["a", "b", "a"]}, "the field 'words' has <unk>, or a word twice"),
         ({**WORD, "words": ["a", "<unk>"]}, "the field 'words' has <unk>, or a word twice"),
         ({**WORD, "spaced": 1}, "the field 'spaced' should be bool, found int"),
+        ({**WORD, "blank": 1}, "the field 'blank' should be bool, found int"),
     ],
 )
 def test_damaged_settings(content, reason, tmp_path):

@@ -86,6 +86,8 @@ MAKERS = {
     "byte": lambda: ByteTokenizer("none"),
     "byte-nfkc": lambda: ByteTokenizer("nfkc"),
     "word": lambda: WordTokenizer.train([*CORPUS, *TEXTS], "none"),
+    "byte-blank": lambda: ByteTokenizer("none").with_blank(),
+    "word-blank": lambda: WordTokenizer.train([*CORPUS, *TEXTS], "none").with_blank(),
     "word-nfd": lambda: WordTokenizer.train([*CORPUS, *TEXTS], "nfd"),
     "no-fallback": lambda: SentencePieceTokenizer.train(
         CORPUS, 151, normalization="none", byte_fallback=False
@@ -105,7 +107,7 @@ def test_attributes(tokenizer):
     assert tokenizer.lossless == (tokenizer.unknown_id is None)
     if tokenizer.unknown_id is not None:
         assert tokenizer.token_bytes(tokenizer.unknown_id) == unknown_text(tokenizer).encode()
-    assert tokenizer.settings()["vocab_size"] == tokenizer.vocab_size
+    assert tokenizer.settings()["vocab_size"] == tokenizer.vocab_size - tokenizer.reserves_blank
     assert tokenizer.settings()["normalize"] == tokenizer.normalization
 
 
@@ -162,6 +164,7 @@ def test_ids_are_in_range_and_never_control_ids(tokenizer):
             assert ids.min() >= 0
             assert ids.max() < tokenizer.vocab_size
             assert tokenizer.eod_id not in ids
+            assert tokenizer.blank_id == tokenizer.unknown_id or tokenizer.blank_id not in ids
 
 
 def test_labels_are_printable(tokenizer):
@@ -175,6 +178,20 @@ def test_encode_normalizes(tokenizer):
     text = "Ko\u0308ln \ufb01"
     assert tokenizer.encode(text) == tokenizer.encode(tokenizer.normalize(text))
     assert tokenizer.normalize(text) == normalize(text, tokenizer.normalization)
+
+
+def test_a_tokenizer_with_a_blank_is_the_same_but_for_that(tokenizer):
+    made = tokenizer.with_blank()
+    assert made.with_blank() is made
+    assert made.reserves_blank == (tokenizer.name in ("byte", "word"))
+    if made.reserves_blank:
+        assert made.blank_id == made.vocab_size - 1
+        assert made.label(made.blank_id) == "<blank>"
+    parts = made.decode([2, made.blank_id, 3]).split("\ufffd")
+    assert [part.strip(" ") for part in parts] == [made.decode([token]).strip(" ") for token in (2, 3)]
+    assert tokenizer.blank_id in (None, made.blank_id)  # as it was
+    for text in TEXTS:
+        assert made.encode(text) == tokenizer.encode(text)
 
 
 @pytest.mark.parametrize("token", [-1, 100_000])

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.config import FIELDS, from_flat, kind_of
+from lm_keras.config import FIELDS, from_flat
 from lm_keras.data.order import build as build_order
 from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import TextCounts, TokenStore
+from lm_keras.fields import kind_of
 from lm_keras.models import FAMILIES, article
 
 FLAGS = Path(__file__).parents[2] / "configs" / "article.flags"

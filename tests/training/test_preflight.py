@@ -88,6 +88,21 @@ def test_a_new_run_is_only_described(dry, tiny_config, tmp_path):
     assert max(map(len, lines[1:])) <= 130  # but for the path of the run
 
 
+def test_no_folder_is_needed(dry, tiny_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = dry(tiny_config(), None)
+    assert line_of(lines, "run") == "without --run_dir: new"
+    assert line_of(lines, "on disk").endswith("4 checkpoints at most")
+    assert os.listdir(tmp_path) == []
+
+
+def test_it_says_whose_weights_a_run_begins_with(dry, finished):
+    for origin in (str(finished.path), None):
+        lines = dry(from_flat({**finished.config.flat(), "init_from": origin}), None)
+        begins = [line for line in lines if line.startswith("begins ")]
+        assert begins == ([f"begins     with the weights of {finished.path} at step 24"] if origin else [])
+
+
 def test_the_check_for_files_can_fail(tmp_path):
     path = tmp_path / "flags.txt"
     path.write_text("--steps=3\n")
@@ -167,13 +182,24 @@ def test_large_text_is_not_prepared(dry, tiny_config, cache, tmp_path, english, 
     assert not [line for line in lines if preflight.UNKNOWN in line]
 
 
-def test_sentencepiece_has_the_size_that_the_settings_say(tiny_config, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("tokenizer", "size", "expected", "with_blank"),
+    [
+        ("sentencepiece", None, 2000, 2000),
+        ("sentencepiece", 531, 531, 531),
+        ("byte", None, 257, 258),
+        ("word", 17, 17, 18),
+    ],
+)
+def test_vocabularies_have_the_size_that_the_settings_say(
+    tiny_config, monkeypatch, tmp_path, tokenizer, size, expected, with_blank
+):
     monkeypatch.setattr(known_text, "PREPARED_AT_ONCE_BYTES", 0)
-    for size, expected in ((None, 2000), (531, 531)):
-        config = tiny_config(tokenizer="sentencepiece", vocab_size=size, cache_dir=str(tmp_path))
-        text = known_text.read_text(config.data, None, lambda line: None)
-        assert (text.vocab_size, text.data) == (expected, None)
-        assert text.store(12, 11).tokens.max() < expected
+    for needs_blank, vocab_size in ((False, expected), (True, with_blank)):
+        config = tiny_config(tokenizer=tokenizer, vocab_size=size, cache_dir=str(tmp_path))
+        text = known_text.read_text(config.data, None, lambda line: None, needs_blank)
+        assert (text.vocab_size, text.data) == (vocab_size, None)
+        assert text.store(12, 11).tokens.max() < vocab_size
     assert list(cache_folder(str(tmp_path)).iterdir()) == []
 
 
@@ -354,7 +380,7 @@ def test_schedules_at_four_steps(dry, tiny_config, tmp_path):
         assert line_of(lines, name).split() == [f"{base * curve(place):.4g}" for place in places]
     assert "warm-up ends" in line_of(lines, "schedules")
     config = tiny_config(warmup_steps=24)
-    plan = preflight.Plan(config, None, None, None, None, 24, 0, runner._schedules(config, 24))
+    plan = preflight.Plan(config, None, None, None, None, None, 24, 0, runner._schedules(config, 24))
     assert plan._curves()[0].split() == ["schedules", "start", "middle", "end"]
 
 
@@ -370,7 +396,7 @@ def test_schedules_at_four_steps(dry, tiny_config, tmp_path):
 def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast, expected):
     monkeypatch.setattr(preflight, "fast_types", lambda on_gpu: fast)
     config = tiny_config(precision=precision, jit="off")
-    plan = preflight.Plan(config, None, distribution.set_up(config), None, None, 24, 0, [])
+    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, 24, 0, [])
     cudnn, xla, said = plan._kernels()
     assert said.startswith("precision  " + expected)
     assert (cudnn.split(), xla.split()) == (
@@ -401,7 +427,9 @@ def test_the_time_left_is_that_of_the_steps_and_evaluations(finished, tiny_confi
         network = runner._network(config, 30)
     data = prepare(config.data)
     text = known_text.Text(30, data, 9_000)
-    plan = preflight.Plan(config, finished.path, distribution.set_up(config), text, network, 100, 40, [])
+    plan = preflight.Plan(
+        config, finished.path, None, distribution.set_up(config), text, network, 100, 40, []
+    )
     meter = machine.MemoryMeter(plan.devices)
     trial_line, reached, memory, left = plan.takes(trial.Speed(5, 10.0, 7.0), meter, plan.flops.step / 2)
     assert trial_line.startswith("trial      5 steps, 2,000.0 ms each, 66 tokens/s; the first took 7.0 s")

@@ -9,6 +9,7 @@ import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import from_flat
 from lm_keras.errors import InputError
+from lm_keras.text import train_tokenizer
 from lm_keras.training import runner
 
 
@@ -130,3 +131,27 @@ def test_words_are_sampled_in_the_line_of_the_prompt(of_words):
     )
     assert lm.unknown_parts("The <unk> bird .") == ["bird"]
     assert lm.unknown_parts("ab ab x") == ["ab", "x"]
+
+
+def test_blank_noise_reserves_a_token(train, begun, tiny_config, tmp_path, english):
+    plain = train_tokenizer("word", [english], vocab_size=None, normalization="none")
+    plain.save(tmp_path / "words")
+    noisy = {"tokenizer": str(tmp_path / "words"), "token_noise": 0.3, "token_noise_kind": "blank"}
+    assert train(tiny_config(**noisy, steps=4), tmp_path / "run").code == 0
+    tokenizer = RunFolder(tmp_path / "run").tokenizer()
+    assert tokenizer.fingerprint() == plain.with_blank().fingerprint() != plain.fingerprint()
+    assert lm_keras.load(tmp_path / "run").logits([[tokenizer.blank_id]]).shape[2] == plain.vocab_size + 1
+    assert "going on from step 4 of 8" in train(tiny_config(**noisy, steps=8), tmp_path / "run").err
+    # With its weights a run may begin that has blank noise too, or none; not the other way round.
+    origin = {"init_from": str(tmp_path / "run"), "steps": 4}
+    for number, settings in enumerate((noisy, {**noisy, "token_noise": 0.0, "token_noise_kind": "unigram"})):
+        begun(tiny_config(**settings, **origin), tmp_path / str(number))
+        copied = RunFolder(tmp_path / str(number)).tokenizer()
+        assert copied.fingerprint() == tokenizer.fingerprint()
+    assert train(tiny_config(tokenizer="word", steps=1), tmp_path / "plain").code == 0
+    with pytest.raises(InputError) as caught:
+        begun(tiny_config(**{**noisy, **origin, "init_from": str(tmp_path / "plain")}), tmp_path / "new")
+    assert str(caught.value).startswith(
+        f"the weights of --init_from={tmp_path}/plain do not fit: --tokenizer={tmp_path}/words holds another "
+        "tokenizer than that of the weights; --token_noise_kind=blank needs a token that the tokenizer there does not have."
+    )

@@ -213,19 +213,20 @@ def test_the_noise_really_changes_in_the_compiled_step(settings, fit, leaky, sto
     assert "token_noise" not in hooks.logs_of("batch_end")[-1]
 
 
-@pytest.mark.parametrize("tokenizer", ["char", "sentencepiece"])
+@pytest.mark.parametrize("tokenizer", ["char", "byte", "word", "sentencepiece"])
 def test_what_the_noise_of_a_run_draws(tiny_config, tokenizer):
-    size = {"char": None, "sentencepiece": 310}[tokenizer]
+    size = 310 if tokenizer == "sentencepiece" else None
     config = tiny_config(token_noise=0.3, tokenizer=tokenizer, vocab_size=size)
-    data = prepare(config.data)
+    data = prepare(config.data, needs_blank=True)
     vocab_size = data.tokenizer.vocab_size
     counts = np.bincount(data.splits["train"].tokens[1:], minlength=vocab_size)
     unigram = runner._noise(config.learning, data)
     assert unigram.initial_rate == 0.3
     np.testing.assert_array_equal(unigram.weights_of_tokens, counts)
     blank = runner._noise(dataclasses.replace(config.learning, token_noise_kind="blank"), data)
-    np.testing.assert_array_equal(blank.weights_of_tokens, np.arange(vocab_size) == 1)
-    assert counts[1] == 0  # no text is the blank token
+    place = vocab_size - 1 if tokenizer in ("byte", "word") else 1
+    np.testing.assert_array_equal(blank.weights_of_tokens, np.arange(vocab_size) == place)
+    assert counts[place] == 0  # no text is the blank token
 
 
 def test_reduce_lr_on_plateau_of_keras(settings, fit, leaky):

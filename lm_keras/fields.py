@@ -1,0 +1,101 @@
+"""One setting: how it is described, and which values it may take. `config.py` says which settings there are."""
+
+import dataclasses
+import math
+from typing import Any
+
+from lm_keras.errors import InputError, nearest
+
+LARGEST = 2**31 - 1
+"""Largest whole number of any setting: all of them become int32 somewhere."""
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+    only_for: tuple[str, ...] = (),
+) -> Any:
+    """Describe one setting: its default, its meaning, and the values that it may take.
+
+    Args:
+        default: the value without a flag; its type, or that of the annotation, is the flag's type.
+        help: one sentence with the unit.
+        choices: the names that are allowed.
+        low, above, high, below: bounds; `low` and `high` are allowed values, `above` and `below` are not.
+        only_for: the families (`--model`) that it has a meaning for; empty for all.
+    """
+    meta = {"help": help, "choices": choices, "low": low, "above": above, "high": high, "below": below}
+    return dataclasses.field(default=default, metadata={**meta, "only_for": only_for})
+
+
+def kind_of(field: dataclasses.Field) -> tuple[type, bool]:
+    """Return the type of a setting and whether it may be absent (None)."""
+    kinds = {"str": str, "int": int, "float": float, "bool": bool}
+    annotation = field.type if isinstance(field.type, type) else None
+    if annotation:
+        return annotation, False
+    names = [part.strip() for part in str(field.type).split("|")]
+    return kinds[names[0]], "None" in names
+
+
+def check(field: dataclasses.Field, value: Any) -> None:
+    """Raise InputError unless `value` is one that the setting may take."""
+    kind, optional = kind_of(field)
+    meta = field.metadata
+    if value is None and optional:
+        return
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise InputError(f"--{field.name}={value!r}: expected {expected(field)}")
+    if meta["choices"] and value not in meta["choices"]:
+        raise InputError(
+            f"--{field.name}={value} is unknown{nearest(value, meta['choices'])}; choose one of {', '.join(meta['choices'])}"
+        )
+    if kind in (int, float):
+        good = type(value) is int or math.isfinite(value)
+        good = (
+            good
+            and (meta["low"] is None or value >= meta["low"])
+            and (meta["high"] is None or value <= meta["high"])
+        )
+        good = (
+            good
+            and (meta["above"] is None or value > meta["above"])
+            and (meta["below"] is None or value < meta["below"])
+        )
+        if not good:
+            raise InputError(f"--{field.name}={value} is out of range; expected {expected(field)}")
+        if value > LARGEST and kind is int:
+            raise InputError(f"--{field.name}={value} is out of range; expected at most {LARGEST}")
+
+
+def check_line(name: str, value: Any) -> None:
+    """Raise InputError if a text would not read the same from a line of a flagfile, which keeps every run."""
+    if not isinstance(value, str):
+        return
+    surrogates = any("\ud800" <= character <= "\udfff" for character in value)
+    if surrogates or value != value.rstrip() or {"\n", "\r"} & set(value):
+        raise InputError(
+            f"--{name}={value!r} has a line feed, a blank at its end or bytes that are no UTF-8, "
+            "which no flagfile can hold; leave them out"
+        )
+
+
+def expected(field: dataclasses.Field) -> str:
+    """Say in words which values a setting may take."""
+    kind, _ = kind_of(field)
+    meta = field.metadata
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
+    bounds = [
+        (meta["low"], "of at least"),
+        (meta["above"], "above"),
+        (meta["high"], "of at most"),
+        (meta["below"], "below"),
+    ]
+    limits = " and ".join(f"{name} {bound}" for bound, name in bounds if bound is not None)
+    return f"{words} {limits}".strip()

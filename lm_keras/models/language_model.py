@@ -1,0 +1,128 @@
+"""What the families have in common: token embedding and output matrix, and what stands at either end of them.
+
+tokens [B, T] -> (embedding) -> a family's own layers -> features [B, T, D] -> logits [B, T, V].
+"""
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from lm_keras.layers.dropout import ScheduledDropout
+
+
+class LanguageModel(keras.Model):
+    """A network from tokens to logits, but for what happens between embedding and features.
+
+    A family calls `_add_dropouts` and adds its layers, then calls `_add_output`; it sets `context_tokens` and defines
+    `initial_state`, `forward`, `flops_per_token` and `activation_bytes`, as `lm_keras.models` says.
+
+    Args:
+        vocab_size: V.
+        embedding_dim: E, width of the token embedding.
+        tie_embeddings: use the embedding as output matrix (Press and Wolf, 2017); where the hidden values have
+            another width than E a projection to E stands before it.
+        init_scale: draw all matrices from U(-s, s); None for U(-0.05, 0.05) and Glorot, as Keras does.
+        own: the arguments that only the family has, by name.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        embedding_dim: int,
+        tie_embeddings: bool,
+        init_scale: float | None,
+        own: dict[str, Any],
+        **kwargs,
+    ):
+        # Products are cast where they happen; the weights themselves and the carried state stay as they are.
+        super().__init__(autocast=False, **kwargs)
+        self._settings = {
+            "vocab_size": vocab_size,
+            "embedding_dim": embedding_dim,
+            "tie_embeddings": tie_embeddings,
+            "init_scale": init_scale,
+            **own,
+        }
+        self.vocab_size = vocab_size
+        self.tie_embeddings = tie_embeddings
+        self.init_scale = init_scale
+        self.embedding = keras.layers.Embedding(
+            vocab_size,
+            embedding_dim,
+            embeddings_initializer=self._initializer("uniform"),
+            dtype=self.dtype_policy,
+            name="embedding",
+        )
+        self.embedding.build((None, None))
+
+    def _initializer(self, usual):
+        # One for each matrix: Keras's initializers give the same numbers whenever they are called.
+        scale = self.init_scale
+        return keras.initializers.RandomUniform(-scale, scale) if scale else usual
+
+    def _matrix(self, shape, name):
+        initializer = self._initializer("glorot_uniform")
+        return self.add_weight(shape=shape, initializer=initializer, autocast=False, name=name)
+
+    def _bias(self, width, name):
+        return self.add_weight(shape=(width,), initializer="zeros", autocast=False, name=name)
+
+    def _add_dropouts(self, rate, count, batch_axis=0):
+        """Add places for dropout; none at a rate of 0."""
+        self.dropouts = [
+            ScheduledDropout(
+                rate, index=place, batch_axis=batch_axis, dtype=self.dtype_policy, name=f"dropout_{place}"
+            )
+            for place in range(count if rate else 0)
+        ]
+
+    def _drop(self, place, x, draw, training):
+        return self.dropouts[place](x, training=training, draw=draw) if self.dropouts else x
+
+    def _add_output(self, hidden_units, features):
+        """Add the output matrix, for features of that width, or what makes an output of the embedding."""
+        embedding_dim = self.embedding.output_dim
+        self.projection = None
+        if self.tie_embeddings and hidden_units != embedding_dim:
+            self.projection = self._matrix((hidden_units, embedding_dim), "projection")
+        self.output_kernel = None
+        if not self.tie_embeddings:
+            self.output_kernel = self._matrix((features, self.vocab_size), "output_kernel")
+        self.output_bias = self._bias(self.vocab_size, "output_bias")
+        self.built = True
+
+    def _projected(self, x):
+        """Turn hidden values [..., H] into features [..., D]; a projection stands there for tied embeddings only."""
+        return x if self.projection is None else tf.tensordot(x, tf.cast(self.projection, x.dtype), 1)
+
+    @property
+    def _output_matrix(self):
+        return self.embedding.embeddings if self.tie_embeddings else self.output_kernel
+
+    def project(self, features):
+        """Turn features [..., D] into logits [..., V] in float32."""
+        flat = tf.reshape(features, [-1, features.shape[-1]])
+        product = tf.matmul(
+            flat, tf.cast(self._output_matrix, features.dtype), transpose_b=self.tie_embeddings
+        )
+        logits = tf.cast(product, tf.float32) + self.output_bias
+        return tf.reshape(logits, tf.concat([tf.shape(features)[:-1], [self.vocab_size]], 0))
+
+    def _flops_around(self, hidden):
+        """Return FLOPs a token by part: those of the hidden layers, and those of what stands around them."""
+        parts = {"embedding": 0, **hidden}  # A look-up.
+        if self.projection is not None:
+            parts["projection"] = 2 * math.prod(self.projection.shape)
+        return {**parts, "output": 2 * math.prod(self._output_matrix.shape)}
+
+    def get_config(self):
+        return {**super().get_config(), **self._settings}
+
+    def call(self, tokens, training=False):
+        """Return logits [B, T, V] float32 for tokens [B, T], each row a document's beginning."""
+        features, _ = self.forward(
+            {"tokens": tokens}, self.initial_state(tf.shape(tokens)[0]), training=training
+        )
+        return self.project(features)
