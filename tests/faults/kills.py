@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -165,6 +166,49 @@ class Kills:
         return True
 
 
+@dataclasses.dataclass(frozen=True)
+class FastResume:
+    """How much longer it takes until the first step when a run goes on than when it begins, in turn."""
+
+    name: str = "a run that goes on late"
+    how: str = "seconds from the command to the first step, of a new run and of one stopped after 3,000 steps, in turn"
+    times: int = 1
+    repeats: int = 5
+    most: float = 2.0
+    slow: bool = True
+    before: tuple[str, ...] = ()
+    at_once: int = 1
+
+    def carry_out(self, start=None) -> faults.Result:
+        """Measure both, and find a problem if the median of the differences is above `most` seconds."""
+        command = Kills(
+            "", ("--log_every=1", "--eval_every=100000", "--checkpoint_every=100000"), steps=10**6
+        )
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            faults.files(TEXT)(folder)
+            self._until(command, folder, "late", 3000)
+            more = []
+            for repeat in range(self.repeats):
+                fresh, _ = self._until(command, folder, f"fresh{repeat}", 1)
+                late, out = self._until(command, folder, "late", 1)
+                if "going on from step" not in out:
+                    return faults.Result(0, "", [f"it did not go on: {out[-200:]!r}"])
+                more.append(late - fresh)
+        line = f"{statistics.median(more):.1f} s more (from {min(more):.1f} to {max(more):.1f})"
+        return faults.Result(0, line, [line] if statistics.median(more) > self.most else [])
+
+    def _until(self, command: Kills, folder: Path, run: str, steps: int) -> tuple[float, str]:
+        """Carry out so many steps and stop; return how long it took, and what was said."""
+        last, began = (_last_step(folder / run) or 0) + steps, time.monotonic()
+        process = command._process(folder, run)
+        while process.poll() is None and (_last_step(folder / run) or 0) < last:
+            time.sleep(0.01)
+        seconds = time.monotonic() - began
+        process.send_signal(signal.SIGTERM)
+        return seconds, process.communicate()[1]
+
+
 def children(pid: int) -> list[int]:
     """Return the processes that a process has started."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
@@ -188,4 +232,5 @@ FAULTS = [
     Kills("a killed worker of two", ("--state_reset=0.05", "--token_noise=0.1", "--precision=mixed_float16"), workers=2),
     Kills("a run that is asked to stop", (), signals=(signal.SIGINT, signal.SIGTERM), times=10),
     Kills("a worker of two that is asked to stop", ("--precision=mixed_bfloat16",), signals=(signal.SIGINT, signal.SIGTERM), times=6, workers=2),
+    FastResume(),
 ]  # fmt: skip
