@@ -11,7 +11,7 @@ import tensorflow as tf
 from lm_keras import callbacks, flags, optimizers, schedules
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.callbacks.tensorboard import forget_after
-from lm_keras.checkpoints.run_folder import RunFolder, differences, truncate_lines_after
+from lm_keras.checkpoints.run_folder import RunFolder, append_lines, differences, truncate_lines_after
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import Config, LearningConfig, RunOptions, profiled_steps
 from lm_keras.data import order as orders
@@ -24,6 +24,7 @@ from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import (
     distribution,
     environment,
+    estimates,
     known_text,
     machine,
     preflight,
@@ -48,15 +49,17 @@ def train(config: Config, options: RunOptions) -> int:
     if options.dry_run:
         return _dry_run(config, folder)
     with folder.writing():
-        if folder.results and _same_length(folder.config(), config):
+        results = folder.sound_results(report.say)
+        if results and _same_length(folder.config(), config):
             report.say(f"the run in {folder.path} is finished; this is what it reached")
-            report.show(folder.path, folder.results)
+            report.show(folder.path, results)
             return 0
         devices = _devices(config)
         origin = Origin.of(config, folder, report.say)
         data = prepare(config.data, _tokenizer(folder, origin), report.say)
         _check_data(config, data)
         total_steps = _total_steps(config, data)
+        _check_space(folder, config, data, total_steps)
         _begin(folder, config, options, data, total_steps)
         with _enough_memory():
             return _Run(config, folder, devices, data, total_steps, origin).carry_out()
@@ -79,8 +82,7 @@ def _dry_run(config: Config, folder: RunFolder) -> int:
         if folder.exists:
             _check_same_run(folder, data, total_steps)
     store = text.store(batches.batch_size, batches.sequence_length)
-    with tf.Graph().as_default():  # Where variables have shapes and take no memory.
-        shapes = _network(config, text.vocab_size)
+    shapes = _shapes(config, text.vocab_size)
     done = _newest(folder.checkpoints(warn=report.say)) or 0
     plan = preflight.Plan(
         config, folder.path, devices, text, shapes, total_steps, done,
@@ -135,6 +137,25 @@ def _network(config: Config, vocab_size: int) -> keras.Model:
     model = FAMILIES[config.model.model](config, vocab_size)
     model.optimizer = optimizers.build(config.learning, model.trainable_variables)
     return model
+
+
+def _shapes(config: Config, vocab_size: int) -> keras.Model:
+    """Build a network of which only shapes are asked."""
+    with tf.Graph().as_default():  # Where variables have shapes and take no memory.
+        return _network(config, vocab_size)
+
+
+def _check_space(folder: RunFolder, config: Config, data: PreparedData, total_steps: int) -> None:
+    """Raise InputError if the disk cannot hold what the run will write."""
+    steps, network = folder.checkpoints().steps(), _shapes(config, data.tokenizer.vocab_size)
+    disk = estimates.disk(network, config, total_steps, max(steps, default=0), len(steps))
+    free = machine.free_disk(folder.path)
+    if free < disk.needed:
+        raise InputError(
+            f"the disk of --run_dir={folder.path} has {free / 2**20:,.1f} MiB free, and the run still writes "
+            f"{disk.needed / 2**20:,.1f} MiB ({disk.parts()}); free space there, choose another --run_dir, or "
+            f"lower --keep_checkpoints={config.running.keep_checkpoints}"
+        )
 
 
 def _schedules(config: Config, total_steps: int) -> list[ScheduleCallback]:
@@ -291,6 +312,12 @@ class _Run:
             _noise(config.learning, data) if config.learning.token_noise else None,
         )
         self.checkpoints = folder.checkpoints(config.running.keep_checkpoints, report.say)
+        self.saving = callbacks.Checkpoint(
+            self.checkpoints,
+            config.running.checkpoint_interval(total_steps),
+            self.trainer.tensors,
+            self.trainer.progress,
+        )
         # Not `count_params`, which also counts the rates and seeds of dropout layers.
         parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
         report.say(f"model: {config.model.model}, {parameters:,} parameters; {total_steps:,} steps")
@@ -298,12 +325,16 @@ class _Run:
     def carry_out(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
         self._restore()
+        self.folder.hold_checkpoints()
         self.folder.add_life(environment.of_this_process(self.devices.description, self.trainer.step))
         if self.trainer.step < self.total_steps:
-            running, tenth = self.config.running, max(1, self.total_steps // 10)
+            running = self.config.running
             eval_every = running.evaluation_interval(self.total_steps)
-            listed = self._callbacks(eval_every, running.checkpoint_every or tenth)
-            self.trainer.train(listed, eval_every, running.log_every)
+            listed = self._callbacks(eval_every, running.checkpoint_interval(self.total_steps))
+            try:
+                self.trainer.train(listed, eval_every, running.log_every)
+            finally:
+                self.progress.end_line()
             if self.trainer.step < self.total_steps and not self.trainer.signal:
                 report.say(
                     f"stopped early at step {self.trainer.step:,} of {self.total_steps:,}: validation no longer improves, or another callback "
@@ -315,7 +346,8 @@ class _Run:
             )
             return 128 + self.trainer.signal
         results = self._results()
-        self.folder.write_json("results.json", results)
+        self.folder.check_in_place()
+        self.folder.write_results(results)
         report.show(self.folder.path, results)
         return 0
 
@@ -326,7 +358,9 @@ class _Run:
         forget_after(folder.path / "events", step or 0)
         if step is not None:
             self.checkpoints.restore(step, self.trainer.tensors())
-            self.trainer.restore(step, self.checkpoints.progress(step))
+            progress = self.checkpoints.progress(step)
+            self.saving.restore(progress["callbacks"][type(self.saving).__name__])
+            self.trainer.restore(step, progress)
             report.say(f"going on from step {step:,} of {self.total_steps:,}")
         elif self.origin:
             self.origin.give(self.model)
@@ -343,7 +377,11 @@ class _Run:
             (path / "flags.txt").read_text(encoding="utf-8"),
             config.flat(),
         )
-        listed: list[keras.callbacks.Callback] = [*_schedules(config, self.total_steps)]
+        in_place = lambda *_, **__: self.folder.check_in_place()  # noqa: E731
+        listed: list[keras.callbacks.Callback] = [
+            keras.callbacks.LambdaCallback(on_train_batch_end=in_place, on_train_end=in_place),
+            *_schedules(config, self.total_steps),
+        ]
         if steps := profiled_steps(running.profile_steps):
             listed.append(callbacks.Profile(path / "events" / "train", *steps, self.progress.say))
         if plateau := schedules.plateau_of(learning.learning_rate_schedule):
@@ -368,17 +406,12 @@ class _Run:
             listed.append(
                 callbacks.Projector(path / "events" / "train", self.data.tokenizer, tokens, checkpoint_every)
             )
-        listed.append(
-            callbacks.Checkpoint(
-                self.checkpoints, checkpoint_every, self.trainer.tensors, self.trainer.progress
-            )
-        )
-        return listed
+        return [*listed, self.saving]
 
     def _show_samples(self, step: int, samples: dict[str, str]) -> None:
         self.tensorboard.text(step, samples)
-        for prompt, continuation in samples.items():
-            self.folder.append_line("samples.jsonl", {"step": step, "prompt": prompt, "text": continuation})
+        lines = [{"step": step, "prompt": prompt, "text": text} for prompt, text in samples.items()]
+        append_lines(self.folder.path / "samples.jsonl", lines)
 
     def _validate(self, step: int) -> dict:
         self.validated = self.evaluator(self.data.splits["valid"], "valid", step)
@@ -397,6 +430,7 @@ class _Run:
         return {
             "step": step,
             "seconds": self.trainer.seconds,
+            "saving_seconds": self.saving.seconds,
             "best_step": self.checkpoints.best(),
             "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
             "sample": {

@@ -1,7 +1,6 @@
 """Law 4: a run that was interrupted, however often, ends bit by bit where the uninterrupted one ends."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from comparison import differing, everything_of
 
 import lm_keras
 from lm_keras import models
@@ -17,9 +17,6 @@ from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
 from lm_keras.training import runner
 from lm_keras.training.trainer import Trainer
-
-MEASURED = {"seconds", "tokens_per_second", "data_wait"}
-"""What two runs may differ in: how fast they were."""
 
 
 class Crash(BaseException):
@@ -86,43 +83,6 @@ def small_network(leaky):
 def small(small_network):
     with small_network():
         yield
-
-
-def events_of(path):
-    """Return (step, tag, value) of all scalars of a run, in the order in which they stand in the files."""
-    found = []
-    for file in sorted(path.glob("events.out.tfevents.*")):
-        for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
-            event = tf.compat.v1.Event.FromString(record)
-            for value in event.summary.value:
-                if value.metadata.plugin_data.plugin_name == "scalars" and value.tag not in MEASURED:
-                    found.append((event.step, value.tag, tf.make_ndarray(value.tensor).item()))
-    return found
-
-
-def everything_of(path):
-    """Return all that a run came to, but for its speed."""
-    folder = RunFolder(path)
-    step = folder.checkpoints().newest()
-    reader = tf.train.load_checkpoint(str(path / "checkpoints" / f"step-{step:08d}" / "state"))
-    names = [name for name in reader.get_variable_to_shape_map() if name[:1] != "_"]
-    progress = folder.checkpoints().progress(step)
-    progress["meter"] = {k: v for k, v in progress["meter"].items() if k not in MEASURED and k[:5] != "timed"}
-    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    return {
-        "tensors": {name: reader.get_tensor(name).tobytes() for name in sorted(names)},
-        "progress": {k: v for k, v in progress.items() if k not in MEASURED and k[:6] != "sha256"},
-        "checkpoints": folder.checkpoints().steps(),
-        "metrics": [{k: v for k, v in line.items() if k not in MEASURED} for line in lines],
-        "train": events_of(path / "events" / "train"),
-        "valid": events_of(path / "events" / "valid"),
-        "results": {k: v for k, v in folder.results.items() if k not in MEASURED},
-    }
-
-
-def differing(one, other):
-    """Return in which respects two runs differ."""
-    return {name for name in one if one[name] != other[name]}
 
 
 FULL = {
