@@ -1,6 +1,7 @@
 """The one exception that a user is meant to read."""
 
 import os
+import re
 
 
 class InputError(ValueError):
@@ -39,7 +40,8 @@ def reason_of(error: Exception) -> str:
         'No space left on device'
     """
     text = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
-    return (text.strip() or type(error).__name__).split("\n")[0].rsplit("; ", 1)[-1][:200]
+    line = (text.strip() or type(error).__name__).split("\n")[0]
+    return re.sub(r"\{\{.*?\}\} ?| \[Op:.*", "", line).rsplit("; ", 1)[-1][:200]
 
 
 def not_written(path: str | os.PathLike, error: Exception) -> InputError:

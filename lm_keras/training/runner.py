@@ -353,6 +353,8 @@ class _Run:
 
     def _restore(self) -> None:
         folder, step = self.folder, _newest(self.checkpoints)
+        if step is None and (folder.path / "metrics.jsonl").exists():
+            report.say(f"there is no checkpoint in {self.checkpoints.folder}: the run begins again at step 0")
         for name in ("metrics.jsonl", "samples.jsonl"):
             truncate_lines_after(folder.path / name, step or 0)
         forget_after(folder.path / "events", step or 0)

@@ -136,7 +136,7 @@ class Fault:
         if self.code:
             line = lines[-1].removeprefix("error: ") if lines else ""
         else:
-            line = " / ".join(line for line in lines if not re.match(_USUAL, line))
+            line = " / ".join(line for line in lines if not USUAL.match(line))
         return re.sub(r"\b[0-9a-f]{32}\b", "HASH", line)
 
     def _problems(self, ended: Ended, line: str) -> list[str]:
@@ -152,7 +152,11 @@ class Fault:
         return found
 
 
-_USUAL = r"devices:|reading |training a |tokenizing |text:|model:|valid at|step |next:|  |validation was best"
+USUAL = re.compile(
+    "devices:|reading |training a |tokenizing |text:|model:|valid at|step |next:|  |validation was best"
+)
+"""How lines begin that every run writes to standard error."""
+
 _WHOLE = r"cache(/(tokens|tokenizers)(/[0-9a-f]{32}(/[a-z.]+)?)?)?"  # A cache may stay: it is whole.
 
 
