@@ -120,7 +120,7 @@ def forget_after(folder: Path, step: int) -> None:
     """
     if step == 0 and Path(folder).exists():
         shutil.rmtree(folder)
-    for run in (path for path in Path(folder).glob("*") if path.is_dir()):
+    for run in sorted(path for path in Path(folder).glob("*") if path.is_dir()):
         files = sorted(run.glob("events.out.tfevents.*"))
         if not files:
             continue

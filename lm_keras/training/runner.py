@@ -324,8 +324,8 @@ class _Run:
 
     def carry_out(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
+        self.folder.hold_checkpoints()  # First: nothing is cut off where no checkpoints can be read.
         self._restore()
-        self.folder.hold_checkpoints()
         self.folder.add_life(environment.of_this_process(self.devices.description, self.trainer.step))
         if self.trainer.step < self.total_steps:
             running = self.config.running

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import json
 import os
 import runpy
 import shutil
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from small_disk import SmallDisk, fill
 
-from faults import ENGLISH, ROOT, SMALL, USUAL, Ended, Fault, Result, process
+from faults import ENGLISH, ROOT, SMALL, USUAL, Ended, Fault, Result, files, process
 from faults.caches import flip
 from faults.paths import WITHOUT_RIGHTS
 from lm_keras.errors import GO_ON
@@ -178,6 +179,61 @@ def happening(mishap: Mishap) -> Iterator[None]:
         runner._Run._callbacks = original
 
 
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """No fault: what saving takes of a whole run.
+
+    Attributes:
+        config: name of a file in `configs`.
+        flags: more flags; `None` if the text is not there.
+    """
+
+    config: str
+    flags: tuple[str, ...] = ()
+
+    times = 1
+    slow = True
+    at_once = 1
+    before = ()
+    limit = 0.05
+    """The largest share of training and saving together that saving may take."""
+
+    @property
+    def name(self) -> str:
+        """Return what is measured."""
+        return f"no fault, but what saving costs: {self.config}"
+
+    @property
+    def how(self) -> str:
+        """Return how it is measured."""
+        return f"`--flagfile=configs/{self.config}.flags`, a checkpoint after each tenth of the run"
+
+    def carry_out(self) -> Result:
+        """Carry out the run and look at how long it saved."""
+        with tempfile.TemporaryDirectory() as path:
+            fault = Fault(
+                "",
+                "",
+                lambda folder: None,
+                (f"--flagfile={ROOT}/configs/{self.config}.flags", *self.flags),
+                "",
+                0,
+            )
+            ended = process(fault, ["--run_dir=run"], Path(path), lambda number: None)
+            if ended.code:
+                return Result(ended.code, "", [ended.err])
+            results = json.loads((Path(path) / "run" / "results.json").read_text())
+            data = next((Path(path) / "run" / "checkpoints").glob("*/state.data*")).stat().st_size
+            lives = json.loads((Path(path) / "run" / "environment.json").read_text())["lives"]
+        saving, training = results["saving_seconds"], results["seconds"]
+        share = saving / (saving + training)
+        line = (
+            f"{share:.1%} of the time: saving took {saving:.1f} s, training {training:.1f} s; a checkpoint has "
+            f"{data / 2**20:.1f} MiB; {lives[0]['machine']}"
+        )
+        return Result(0, line, [] if share <= self.limit else [f"saving took {share:.1%} of the time"])
+
+
 def kill(model: "keras.Model") -> None:
     """End this process as `kill -9` does."""
     os.kill(os.getpid(), signal.SIGKILL)
@@ -238,7 +294,7 @@ def lost(
 def damaged(name: str, how: str, harm: Callable[[Path], object], problem: str, **more) -> Mishap:
     """Something that happens to the newest of two checkpoints while nothing runs."""
     newest = "disk/run/checkpoints/step-00000008"
-    line = f"checkpoint {newest} is damaged ({problem}); using the one before it / going on from step 4 of 12"
+    line = f"checkpoint {newest} is damaged ({problem}); using the one before it / going on from step 6 of 12"
     return Mishap(
         name, how, kill, "", line, -signal.SIGKILL, 10, mend=lambda folder: harm(folder / newest),
         flags=("--checkpoint_every=4",), **more,
@@ -261,10 +317,28 @@ def back(path: str) -> Callable[[Path], None]:
     return mend
 
 
+def in_a_small_disk(*words: str) -> tuple[str, ...]:
+    """Return words before a command, for which `run` is a disk of its own; it vanishes with the command."""
+    return (
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        f'mount -t tmpfs -o {" ".join(words)} tmpfs run && exec "$@"',
+        "sh",
+    )
+
+
 RUN_DIR, SAVED, DATA = "disk/run", "disk/run/checkpoints", "state.data-00000-of-00001"
+TEXTS = os.environ.get("LM_KERAS_DATA")
+WHOLE_RUNS = [("quickstart", ())]
+if TEXTS:
+    WHOLE_RUNS.append(("shakespeare_char", (f"--corpus=text:{TEXTS}/tinyshakespeare/input.txt",)))
 OTHER = "has other content than was written"
 
 FAULTS = [
+    Fault("a disk that is too small for the run", "a file system of 1 MiB", lambda folder: (files({"a.txt": ENGLISH})(folder), (folder / "run").mkdir()), ("--corpus=text:a.txt", "--hidden_units=200", "--steps=12"), "the disk of --run_dir=run has 1.0 MiB free, and the run still writes 7.9 MiB (4 x 2.0 of checkpoints and 0.0 of curves); free space there, choose another --run_dir, or lower --keep_checkpoints=2", before=in_a_small_disk("size=1m")),
+    Fault("a disk that is read-only", "mounted with `-o ro`", lambda folder: (files({"a.txt": ENGLISH})(folder), (folder / "run").mkdir()), ("--corpus=text:a.txt",), "cannot write to --run_dir=run: Read-only file system; choose a folder that can be written", before=in_a_small_disk("ro")),
     full("a disk that is full when a checkpoint is due", "a file system of 4 MiB, filled up after step 12", f"{SAVED}/step-00000012", KEPT, at="Checkpoint"),
     full("a disk that is full when the first checkpoint is due", "the same after step 6", f"{SAVED}/step-00000006", KEPT, at="Checkpoint", step=6, then=ANEW),
     full("a disk that is full when metrics are due", "the same after step 8", "disk/run/metrics.jsonl", at="MetricsFile", step=8, happen=lines_end_with_a_page),
@@ -284,15 +358,16 @@ FAULTS = [
     Mishap("killed while a checkpoint gets its name", "`kill -9` before it is renamed", kill_in(Path, "rename"), "", FROM_6, -signal.SIGKILL, at="Checkpoint"),
     Mishap("killed while the projector's files are written", "`kill -9` before one is renamed", kill_in(os, "replace"), "", FROM_6, -signal.SIGKILL, at="Projector", flags=("--projector",)),
     Mishap("killed while the results are written", "`kill -9` before they are renamed", kill_in(os, "replace"), "", "going on from step 12 of 12", -signal.SIGKILL),
-    Mishap("a weight that is not finite", "NaN among the weights after step 12", spoil, "model variable lstm_language_model/embedding/embeddings holds a number that is not finite at step 12, which is not saved; the checkpoints before are kept; begin a new run in another --run_dir with a lower --learning_rate or a --clip_norm", FROM_6, at="Checkpoint"),
+    Mishap("a weight that is not finite", "NaN among the weights after step 12", spoil, "model variable lstm_language_model/output_kernel holds a number that is not finite at step 12, which is not saved; the checkpoints before are kept; begin a new run in another --run_dir with a lower --learning_rate or a --clip_norm", FROM_6, at="Checkpoint"),
     damaged("a flipped bit in the newest checkpoint", f"one bit of `{DATA}`", lambda path: flip(path / DATA), f"{DATA} {OTHER}"),
     damaged("a flipped bit in its index", "one bit of `state.index`", lambda path: flip(path / "state.index"), f"state.index {OTHER}"),
     damaged("a flipped bit in its progress", "one bit of `progress.json`", lambda path: flip(path / "progress.json"), f"progress.json {OTHER}"),
     damaged("a missing shard", f"`{DATA}` deleted", lambda path: (path / DATA).unlink(), f"{DATA} is missing"),
     damaged("an empty checkpoint", "a folder without files", lambda path: (shutil.rmtree(path), path.mkdir()), "an empty folder"),
     damaged("a link to nowhere for a checkpoint", "`ln -s nowhere`", lambda path: (shutil.rmtree(path), path.symlink_to("nowhere")), "a link to nowhere"),
-    damaged("the checkpoint of another step", "`cp -r` of the one before", lambda path: (shutil.rmtree(path), shutil.copytree(path.with_name("step-00000004"), path)), "progress.json is of step 4"),
+    damaged("the checkpoint of another step", "`cp -r` of the one before", lambda path: (shutil.rmtree(path), shutil.copytree(path.with_name("step-00000006"), path)), "progress.json is of step 6"),
     Mishap("damaged results of a finished run", "one bit of `results.json`", lambda model: None, "", f"disk/run/results.json {OTHER}; the results are computed again from the last checkpoint / going on from step 12 of 12", 0, mend=lambda folder: flip(folder / RUN_DIR / "results.json")),
+    *(Cost(config, flags) for config, flags in WHOLE_RUNS),
 ]  # fmt: skip
 
 

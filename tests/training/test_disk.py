@@ -61,7 +61,7 @@ def test_a_run_to_which_everything_happens(
         mishap = MISHAPS[name]
         with runs.happening(mishap), pytest.raises(InputError) as caught:
             train(tiny_config(**{**base, **settings_of(mishap.flags)}), "disk/run")
-        expected = mishap.line.replace("lstm_language_model/embedding/embeddings", "leaky/table")
+        expected = mishap.line.replace("lstm_language_model/output_kernel", "leaky/table")
         assert str(caught.value) == expected
         assert ended.pop()  # What comes next has a line of its own.
         ended.clear()
