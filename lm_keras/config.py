@@ -254,6 +254,10 @@ class RunningConfig:
         """Return the steps between evaluations, with the default filled in."""
         return self.eval_every or max(1, total_steps // 10)
 
+    def checkpoint_interval(self, total_steps: int) -> int:
+        """Return the steps between checkpoints, with the default filled in."""
+        return self.checkpoint_every or max(1, total_steps // 10)
+
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:

@@ -1,5 +1,8 @@
 """The one exception that a user is meant to read."""
 
+import os
+import re
+
 
 class InputError(ValueError):
     """Say in one line what was wrong, what was expected and what to do.
@@ -23,6 +26,27 @@ def shown(name: str) -> str:
     if name.isprintable():
         return name
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+GO_ON = "free space there or make it writable, and the same command goes on"
+"""What to do when a run could not write."""
+
+
+def reason_of(error: Exception) -> str:
+    """Return why something failed, on one line, from an error of the system or one of TensorFlow.
+
+    Example:
+        >>> reason_of(ValueError("/disk/events; No space left on device\\n\\tFailed to flush 1 events"))
+        'No space left on device'
+    """
+    text = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
+    line = (text.strip() or type(error).__name__).split("\n")[0]
+    return re.sub(r"\{\{.*?\}\} ?| \[Op:.*", "", line).rsplit("; ", 1)[-1][:200]
+
+
+def not_written(path: str | os.PathLike, error: Exception) -> InputError:
+    """Return the error for a file that a run could not write while it trains."""
+    return InputError(f"cannot write {path}: {reason_of(error)}; {GO_ON}")
 
 
 def nearest(word: str, good: list[str] | tuple[str, ...], cutoff: float = 0.5) -> str:

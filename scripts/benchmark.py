@@ -47,13 +47,12 @@ def measured(command: str, options: Options) -> Iterator[dict]:
     quiet.import_tensorflow()
     from lm_keras.training import benchmark, guard_benchmark, verification
 
-    if command == "feed":
-        return benchmark.feed(options.sequence_length, options.batch_size, options.repeats)
-    if command == "guards":
-        return guard_benchmark.guards(options.repeats)
-    if command == "preflight":
-        return verification.comparisons()
-    return benchmark.baselines(run_dir, options.split)
+    return {
+        "feed": lambda: benchmark.feed(options.sequence_length, options.batch_size, options.repeats),
+        "guards": lambda: guard_benchmark.guards(options.repeats),
+        "preflight": verification.comparisons,
+        "baselines": lambda: benchmark.baselines(run_dir, options.split),
+    }[command]()
 
 
 if __name__ == "__main__":

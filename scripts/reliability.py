@@ -8,13 +8,6 @@ from lm_keras import InputError, flags
 from lm_keras.fields import setting
 
 ROOT = Path(__file__).parents[1]
-HEAD = """# Reliability
-
-What goes wrong, or only seems to, and what the user then reads. `scripts/reliability.py` writes this page: it makes each
-fault, carries out `scripts/train.py` with a small network, and fails if an exit code or a line differs from what
-[the collection of faults](../tests/faults) says, if there is a traceback, or if a file is left over. An exit code of 0 without a
-line means that the run goes on to its end and says nothing unusual. FOLDER and HASH stand for what differs each time.
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +24,7 @@ def main() -> int:
     sys.path.insert(0, str(ROOT / "tests"))
     import faults
 
-    rows, failed = [HEAD], 0
+    rows, failed = [faults.HEAD], 0
     for title, some in faults.collection().items():
         some = [fault for fault in some if options.only in fault.name]
         if some:

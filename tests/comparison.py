@@ -1,16 +1,17 @@
-"""Everything that a run came to, but for its speed, so that two runs can be compared."""
+"""All that a run came to, for tests that compare two of them bit by bit."""
 
 import json
+from pathlib import Path
 
 import tensorflow as tf
 
 from lm_keras.checkpoints.run_folder import RunFolder
 
-MEASURED = {"seconds", "seconds_left", "tokens_per_second", "data_wait"}
+MEASURED = {"seconds", "seconds_left", "saving_seconds", "tokens_per_second", "data_wait"}
 """What two runs may differ in: how fast they were."""
 
 
-def events_of(path):
+def events_of(path: Path) -> list:
     """Return (step, tag, value) of all scalars of a run, in the order in which they stand in the files."""
     found = []
     for file in sorted(path.glob("events.out.tfevents.*")):
@@ -22,14 +23,15 @@ def events_of(path):
     return found
 
 
-def everything_of(path):
-    """Return all that a run came to."""
+def everything_of(path: Path) -> dict:
+    """Return all that a run came to, but for its speed."""
     folder = RunFolder(path)
     step = folder.checkpoints().newest()
     reader = tf.train.load_checkpoint(str(path / "checkpoints" / f"step-{step:08d}" / "state"))
     names = [name for name in reader.get_variable_to_shape_map() if name[:1] != "_"]
     progress = folder.checkpoints().progress(step)
     progress["meter"] = {k: v for k, v in progress["meter"].items() if k not in MEASURED and k[:5] != "timed"}
+    del progress["callbacks"]["Checkpoint"]["seconds"]
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     return {
         "tensors": {name: reader.get_tensor(name).tobytes() for name in sorted(names)},
@@ -43,6 +45,6 @@ def everything_of(path):
     }
 
 
-def differing(one, other):
+def differing(one: dict, other: dict) -> set[str]:
     """Return in which respects two runs differ."""
     return {name for name in one if one[name] != other[name]}

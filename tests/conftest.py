@@ -6,6 +6,7 @@ import json
 import os
 import random
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
 import tensorflow as tf
+from small_disk import SmallDisk
 
 from lm_keras.config import Config, RunOptions, from_flat
 
@@ -132,6 +134,17 @@ def script():
         return Ended(ended.value.code or 0, out.getvalue(), err.getvalue())
 
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 1 MiB, really: what fills it gets the errors of a full disk."""
+    try:
+        disk = SmallDisk(tmp_path / "disk")
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no file system can be mounted here: {error}")
+    yield disk
+    disk.unmount()
 
 
 class Finished(NamedTuple):

@@ -249,7 +249,7 @@ def test_another_process_trains_there(again, tmp_path):
         )
 
 
-@pytest.mark.parametrize("name", ["config.json", "data.json", "results.json"])
+@pytest.mark.parametrize("name", ["config.json", "data.json"])
 def test_a_damaged_file_of_the_run(again, tmp_path, name):
     path = tmp_path / "run" / name
     path.write_text(path.read_text()[:-5])
@@ -257,6 +257,26 @@ def test_a_damaged_file_of_the_run(again, tmp_path, name):
     message = again(**settings)
     assert message.startswith(f"RUN/{name} cannot be read (")
     assert message.endswith("; restore it from a copy")
+
+
+def test_damaged_results_are_computed_again(finished, train, tmp_path, contents_of):
+    path = tmp_path / "run"
+    shutil.copytree(finished.path, path)
+    content = (path / "results.json").read_text()
+    (path / "results.json").write_text(content.replace('"step": 24', '"step": 25'))
+    ended = train(finished.config, path)
+    assert (ended.code, ended.out) == (0, finished.ended.out)
+    assert ended.err.count("results.json") == 1
+    assert ended.err.startswith(
+        f"{path}/results.json has other content than was written; the results are computed again from the last checkpoint\n"
+    )
+    assert "\ngoing on from step 24 of 24\n" in ended.err
+    measured = {"saving_seconds": 0}
+    assert {**RunFolder(path).results, **measured} == {**RunFolder(finished.path).results, **measured}
+    after = contents_of(path)
+    again = train(finished.config, path)
+    assert again.err.startswith(f"the run in {path} is finished; this is what it reached\n")
+    assert contents_of(path) == after
 
 
 def test_a_damaged_tokenizer_of_the_run(again, tmp_path):

@@ -1,5 +1,6 @@
 """Checkpoints while a model trains: the last ones and the best one."""
 
+import time
 from collections.abc import Callable
 
 from lm_keras.callbacks.base import StepCallback
@@ -18,6 +19,9 @@ class Checkpoint(StepCallback):
         every: steps between checkpoints.
         tensors: returns what to save, by name; None for the model and its optimizer.
         progress: returns what else to save, as JSON values.
+
+    Attributes:
+        seconds: what saving took, over all lives of a run.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class Checkpoint(StepCallback):
             tensors,
             progress,
         )
+        self.seconds = 0.0
         self.best_loss: float | None = None
         self._valid_loss: float | None = None
         self._improved = False
@@ -61,6 +66,7 @@ class Checkpoint(StepCallback):
 
     def save(self, step: int) -> None:
         """Save now, unless this step has been saved."""
+        began = time.perf_counter()
         tensors = (
             self._tensors()
             if self._tensors
@@ -69,9 +75,10 @@ class Checkpoint(StepCallback):
         if self._checkpoints:
             self._checkpoints.save(step, tensors, {**self._progress(), "valid_loss": self._valid_loss})
         self._valid_loss, self._improved = None, False
+        self.seconds += time.perf_counter() - began
 
     def state(self):
-        return {"best_loss": self.best_loss}
+        return {"best_loss": self.best_loss, "seconds": self.seconds}
 
     def restore(self, state):
-        self.best_loss = state["best_loss"]
+        self.best_loss, self.seconds = state["best_loss"], state["seconds"]

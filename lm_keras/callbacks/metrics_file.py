@@ -1,9 +1,9 @@
 """metrics.jsonl: one JSON object a line."""
 
-import json
 from pathlib import Path
 
 from lm_keras.callbacks.base import StepCallback
+from lm_keras.checkpoints.run_folder import append_lines
 from lm_keras.objectives.metrics import finite
 
 TRAINING_FIELDS = (
@@ -53,8 +53,7 @@ class MetricsFile(StepCallback):
 
     def _write(self, lines):
         if lines:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write("".join(json.dumps(_finite(line)) + "\n" for line in lines))
+            append_lines(self._path, [_finite(line) for line in lines])
         self._evaluations = []
 
 

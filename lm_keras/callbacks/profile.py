@@ -7,6 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from lm_keras.callbacks.base import StepCallback
+from lm_keras.errors import not_written
 
 
 class Profile(StepCallback):
@@ -31,7 +32,8 @@ class Profile(StepCallback):
     def on_train_batch_begin(self, batch, logs=None):
         step, (begin, end) = self.step(logs), self.boundaries
         if not self._recording and begin <= step < end:
-            tf.profiler.experimental.start(str(self._folder))
+            with self._writing():
+                tf.profiler.experimental.start(str(self._folder))
             self._recording = True
         if self._recording:  # The mark by which the profile tab tells steps apart; here it is a call.
             self._mark.enter_context(tf.profiler.experimental.Trace("train", step_num=step, _r=1))
@@ -49,5 +51,13 @@ class Profile(StepCallback):
             self._say(f"no profile: steps {first:,} to {last:,} were not among those done now")
 
     def _stop(self):
-        tf.profiler.experimental.stop()
         self._recording, self._recorded = False, True
+        with self._writing():
+            tf.profiler.experimental.stop()
+
+    @contextlib.contextmanager
+    def _writing(self):
+        try:
+            yield
+        except (tf.errors.OpError, OSError) as error:
+            raise not_written(self._folder / "plugins" / "profile", error) from None

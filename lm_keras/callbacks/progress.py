@@ -47,6 +47,10 @@ class Progress(StepCallback):
         self.say("  ".join(fields))
 
     def on_train_end(self, logs=None):
+        self.end_line()
+
+    def end_line(self) -> None:
+        """Let whatever comes next begin on a line of its own."""
         if self._live and self._width:
             self._stream.write("\n")
             self._width = 0

@@ -1,5 +1,6 @@
 """TensorBoard by global step, and a run that goes on continues its curves."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from tensorboard.compat.proto import event_pb2
 from tensorboard.plugins.hparams import summary_v2 as hparams
 
 from lm_keras.callbacks.base import StepCallback
+from lm_keras.errors import not_written
 from lm_keras.objectives.metrics import finite
 
 TRAINING_TAGS = (
@@ -38,19 +40,17 @@ class TensorBoard(StepCallback):
 
     def on_train_begin(self, logs=None):
         if self._flags and not (self._folder / "train").exists():
-            with self._writer("train").as_default(step=0):
+            with self._writing("train", 0):
                 tf.summary.text(
                     "flags", "\n".join(f"    {line}" for line in self._flags.rstrip("\n").split("\n"))
                 )
-            self._writer("train").flush()
         if self._settings and not (self._folder / "valid").exists():
             given = {name: value for name, value in self._settings.items() if value is not None}
             # Without a name of its own the group is the run; with the usual one, a hash of the settings,
             # two runs with the same settings would be one row of averages.
             summary = hparams.hparams_pb(given, trial_id="")
-            with self._writer("valid").as_default(step=0):
+            with self._writing("valid", 0):
                 tf.summary.experimental.write_raw_pb(summary.SerializeToString())
-            self._writer("valid").flush()
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.step(logs)
@@ -65,37 +65,46 @@ class TensorBoard(StepCallback):
         self._scalars("valid", self.step(logs), {tag: logs.get(tag) for tag in EVALUATION_TAGS})
 
     def on_train_end(self, logs=None):
-        for writer in self._writers.values():
-            writer.close()
+        for run, writer in self._writers.items():
+            try:
+                writer.close()
+            except tf.errors.OpError as error:
+                raise not_written(self._folder / run, error) from None
         self._writers = {}
 
     def text(self, step: int, samples: dict[str, str]) -> None:
         """Show text samples: prompt -> continuation."""
-        with self._writer("valid").as_default(step=step):
+        with self._writing("valid", step):
             for number, (prompt, continuation) in enumerate(samples.items()):
                 shown = "".join(f"    {line}\n" for line in (prompt + continuation).split("\n"))
                 tf.summary.text(f"sample_{number}", shown)
-        self._writer("valid").flush()
 
     def histograms(self, step: int, weights: dict[str, np.ndarray]) -> None:
         """Show how values are distributed: name -> values."""
-        with self._writer("train").as_default(step=step):
+        with self._writing("train", step):
             for name, values in weights.items():
                 tf.summary.histogram(f"weights/{name}", values)
-        self._writer("train").flush()
 
     def _scalars(self, run, step, values):
-        with self._writer(run).as_default(step=step):
+        with self._writing(run, step):
             for tag, value in values.items():
                 # A number of a log can be finite and still be too large for TensorBoard's float32.
                 if finite(value) is not None and abs(value) <= float(tf.float32.max):
                     tf.summary.scalar(tag, value)
-        self._writer(run).flush()  # A checkpoint that follows must not be ahead of the curves.
 
-    def _writer(self, run):
-        if run not in self._writers:
-            self._writers[run] = tf.summary.create_file_writer(str(self._folder / run))
-        return self._writers[run]
+    @contextlib.contextmanager
+    def _writing(self, run, step):
+        """Let summaries go to a run; what is written is flushed, for a checkpoint must not be ahead of the curves."""
+        folder = self._folder / run
+        try:
+            if run not in self._writers:
+                self._writers[run] = tf.summary.create_file_writer(str(folder))
+            with self._writers[run].as_default(step=step):
+                yield
+            self._writers[run].flush()
+            folder.stat()  # TensorFlow goes on writing to files that were deleted.
+        except (tf.errors.OpError, OSError) as error:
+            raise not_written(folder, error) from None
 
 
 def forget_after(folder: Path, step: int) -> None:
@@ -111,7 +120,7 @@ def forget_after(folder: Path, step: int) -> None:
     """
     if step == 0 and Path(folder).exists():
         shutil.rmtree(folder)
-    for run in (path for path in Path(folder).glob("*") if path.is_dir()):
+    for run in sorted(path for path in Path(folder).glob("*") if path.is_dir()):
         files = sorted(run.glob("events.out.tfevents.*"))
         if not files:
             continue
@@ -121,12 +130,16 @@ def forget_after(folder: Path, step: int) -> None:
                 event = event_pb2.Event.FromString(record)
                 if event.step <= step and not (kept and event.HasField("file_version")):
                     kept[record] = None
-        merged = run / ".merged"  # Not a name that the pattern above finds.
-        with tf.io.TFRecordWriter(str(merged)) as writer:
-            for record in kept:
-                writer.write(record)
-        with open(merged, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(merged, files[0])
-        for file in files[1:]:
-            file.unlink()
+        merged = run / ".merged.tmp"  # Not a name that the pattern above finds.
+        try:
+            with tf.io.TFRecordWriter(str(merged)) as writer:
+                for record in kept:
+                    writer.write(record)
+            with open(merged, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(merged, files[0])
+            for file in files[1:]:
+                file.unlink()
+        except (tf.errors.OpError, OSError) as error:
+            merged.unlink(missing_ok=True)
+            raise not_written(run, error) from None

@@ -16,12 +16,14 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_keras import text
+from lm_keras.checkpoints.sealed import OWN_SUM, sealed, unsealed
 from lm_keras.config import Config, from_flat
-from lm_keras.errors import InputError
+from lm_keras.errors import InputError, not_written
 from lm_keras.text.files import write_atomically
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -45,6 +47,9 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
+        self._held: dict[
+            Path, int
+        ] = {}  # path -> descriptor of what has to stay there while this process writes
 
     @property
     def exists(self) -> bool:
@@ -54,7 +59,32 @@ class RunFolder:
     @property
     def results(self) -> dict | None:
         """Return the results of a finished run, or None."""
-        return self._read_json("results.json") if (self.path / "results.json").exists() else None
+        if not (self.path / "results.json").exists():
+            return None
+        content = self._read_json("results.json")
+        return {name: value for name, value in content.items() if name != OWN_SUM}
+
+    def sound_results(self, warn: Callable[[str], None]) -> dict | None:
+        """Return the results of a finished run, or None if there are none, or not the ones that were written.
+
+        Args:
+            warn: called with one line in the latter case: they can be computed again.
+        """
+        path = self.path / "results.json"
+        try:
+            return unsealed(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except PermissionError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
+        except (OSError, ValueError) as error:
+            reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else error
+        warn(f"{path} {reason}; the results are computed again from the last checkpoint")
+        return None
+
+    def write_results(self, results: dict) -> None:
+        """Write down what a run reached: it is finished."""
+        self.write_text("results.json", sealed(results))
 
     @contextlib.contextmanager
     def writing(self):
@@ -65,13 +95,47 @@ class RunFolder:
         """
         made = not self.path.exists()
         lock = self._locked()
+        self._held[self.path / "lock"] = os.dup(lock.fileno())
         try:
             self._sweep()
             yield
         finally:
-            if made and not self.exists:
+            if made and not self.exists and not self._lost():
                 shutil.rmtree(self.path, ignore_errors=True)
+            for descriptor in self._held.values():
+                os.close(descriptor)
+            self._held = {}
             lock.close()
+
+    def hold_checkpoints(self) -> None:
+        """Make the folder of the checkpoints; from now on it has to stay in its place, too."""
+        path = self.path / "checkpoints"
+        try:
+            path.mkdir(exist_ok=True)
+            self._held[path] = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise not_written(path, error) from None
+
+    def check_in_place(self) -> None:
+        """Raise InputError if the folder or its checkpoints are no longer those that this process began to write to.
+
+        A folder that was deleted, moved, unmounted or replaced is neither made again nor written to.
+        """
+        if lost := self._lost():
+            raise InputError(
+                f"{lost} is no longer in its place: it was deleted, moved or replaced while the run was training, and "
+                "nothing more is written; put it back, and the same command goes on from the last checkpoint"
+            )
+
+    def _lost(self) -> Path | None:
+        for path, descriptor in self._held.items():
+            try:
+                same = os.path.samestat(os.stat(path), os.fstat(descriptor))
+            except OSError:
+                same = False
+            if not same:
+                return self.path if path.name == "lock" else path
+        return None
 
     def check(self) -> None:
         """Raise InputError where `writing` would, but for its lock; what is made to find that out is removed again."""
@@ -119,8 +183,10 @@ class RunFolder:
         """Delete what a killed process left half-written; nobody else writes while the lock is held."""
         for unfinished in (self.path / "checkpoints").glob(".unfinished-*"):
             shutil.rmtree(unfinished, ignore_errors=True)
-        for unfinished in [*self.path.glob(".*.tmp"), *(self.path / "tokenizer").glob(".*.tmp")]:
-            unfinished.unlink(missing_ok=True)
+        for place in (".", "tokenizer", "events/*"):
+            for unfinished in self.path.glob(f"{place}/.*.tmp"):
+                with contextlib.suppress(OSError):
+                    unfinished.unlink()
 
     def forget_results(self) -> None:
         """Delete the results of a run that goes on."""
@@ -157,11 +223,6 @@ class RunFolder:
     def write_text(self, name: str, content: str) -> None:
         """Write a text file of the run, whole or not at all."""
         write_atomically(self.path / name, content.encode())
-
-    def append_line(self, name: str, content: dict) -> None:
-        """Add a JSON object to a file of lines; all of it is ASCII, so that a line feed ends a line and nothing else."""
-        with open(self.path / name, "a", encoding="ascii") as file:
-            file.write(json.dumps(content) + "\n")
 
     @property
     def lives(self) -> list[dict]:
@@ -203,6 +264,25 @@ def differences(old: Config, new: Config) -> list[str]:
         if name not in CHANGEABLE and before[name] != after[name]
     ]
     return lines
+
+
+def append_lines(path: Path, lines: list[dict]) -> None:
+    """Add JSON objects to a file of lines, all of them or none; it is ASCII, so that nothing but a line feed ends a line.
+
+    Raises:
+        InputError: the file cannot be written, or the disk is full.
+    """
+    try:
+        with open(path, "ab", buffering=0) as file:
+            before, content = file.tell(), "".join(json.dumps(line) + "\n" for line in lines).encode("ascii")
+            try:
+                while content:
+                    content = content[file.write(content) :]
+            except OSError:
+                file.truncate(before)
+                raise
+    except OSError as error:
+        raise not_written(path, error) from None
 
 
 def truncate_lines_after(path: Path, step: int) -> None:

@@ -5,21 +5,20 @@
 """
 
 import hashlib
-import json
 import re
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import keras
 import tensorflow as tf
 
-from lm_keras.data.folders import write_folder
-from lm_keras.errors import InputError
+from lm_keras.checkpoints.sealed import sealed, unsealed
+from lm_keras.data.folders import remove_folder, write_folder
+from lm_keras.errors import GO_ON, InputError, reason_of
 
 _PROGRESS = "progress.json"
 _PREFIX = "state"
-_OWN_SUM = "sha256_of_this"
 
 Tensors = dict[str, list[keras.Variable | tf.Variable]]
 
@@ -46,35 +45,33 @@ class Checkpoints:
             progress: JSON values; `valid_loss`, if there, decides which checkpoint is the best.
 
         Raises:
-            InputError: the folder cannot be written; what was there before is untouched.
+            InputError: a number is not finite, or the folder cannot be written; what was there before is untouched.
         """
         folder = self._path(step)
-        if folder.exists():
+        if step in self.steps():
             if not self.problem(step):
                 return
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
+        _check_finite(step, tensors)
 
         def fill(path: Path) -> None:
             try:
                 _tracked(tensors).write(str(path / _PREFIX))
             except tf.errors.OpError as error:
-                raise OSError(None, _first_line(error), str(folder)) from None
-            content = {
-                "step": step,
-                **progress,
-                "sha256": {p.name: _sha256(p) for p in sorted(path.iterdir())},
-            }
-            content[_OWN_SUM] = _sum_of(content)
-            (path / _PROGRESS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+                raise OSError(None, reason_of(error), str(folder)) from None
+            sums = {file.name: _sha256(file) for file in sorted(path.iterdir())}
+            content = sealed({"step": step, **progress, "sha256": sums})
+            (path / _PROGRESS).write_text(content, encoding="utf-8")
 
-        write_folder(folder, fill)
+        write_folder(folder, fill, f"the checkpoints before are as they were; {GO_ON}")
         self._checked[folder] = ""
         self._forget_old()
 
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, damaged ones too, in rising order."""
-        names = [path.name.removeprefix("step-") for path in self.folder.glob("step-*")]
-        return sorted(int(name) for name in names if name.isdigit())
+        numbers = {path: path.name.removeprefix("step-") for path in self.folder.glob("step-*")}
+        found = {int(number): path for path, number in numbers.items() if number.isdecimal()}
+        return sorted(step for step, path in found.items() if path == self._path(step))
 
     def newest(self) -> int | None:
         """Return the step of the newest checkpoint that is whole; warn of each newer one that is not."""
@@ -97,32 +94,37 @@ class Checkpoints:
         """Return what is wrong with a checkpoint, or an empty string. Each is read once."""
         folder = self._path(step)
         if folder not in self._checked:
-            self._checked[folder] = self._check(folder)
+            self._checked[folder] = self._check(step)
         return self._checked[folder]
 
-    def _check(self, folder: Path) -> str:
+    def _check(self, step: int) -> str:
+        folder, name = self._path(step), _PROGRESS
         try:
-            content = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
-            own, sums = content.pop(_OWN_SUM, None), content["sha256"]
-            if own not in (None, _sum_of(content)):
-                return f"{_PROGRESS} has other content than was written"
-            for name, expected in sums.items():
-                path = folder / Path(name).name
-                if not path.exists():
-                    return f"{name} is missing"
-                if _sha256(path) != expected:
+            if not folder.is_dir():
+                return "a link to nowhere" if folder.is_symlink() else "no folder"
+            if not any(folder.iterdir()):
+                return "an empty folder"
+            content = self.progress(step)
+            if content["step"] != step:
+                return f"{_PROGRESS} is of step {content['step']:,}"
+            for name, expected in content["sha256"].items():
+                if _sha256(folder / Path(name).name) != expected:
                     return f"{name} has other content than was written"
+        except FileNotFoundError:
+            return f"{name} is missing"
         except PermissionError as error:
             raise InputError(
                 f"cannot read {error.filename}: {error.strerror}; check its permissions"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            return f"{_PROGRESS} cannot be read: {_first_line(error)}"
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror or error}"
+        except ValueError as error:
+            return f"{_PROGRESS} {error}"
         return ""
 
     def progress(self, step: int) -> dict:
         """Return the JSON values of a checkpoint."""
-        return json.loads((self._path(step) / _PROGRESS).read_text(encoding="utf-8"))
+        return unsealed(_bytes_of(self._path(step) / _PROGRESS))
 
     def restore(self, step: int, tensors: Tensors, everything: bool = True) -> None:
         """Read the tensors of a checkpoint.
@@ -152,7 +154,7 @@ class Checkpoints:
         kept = {*good[-self._keep :], self.best()}
         for step in self.steps():
             if step not in kept and good and step < good[-1]:
-                shutil.rmtree(self._path(step), ignore_errors=True)
+                remove_folder(self._path(step))
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
@@ -179,13 +181,40 @@ def _plain(variable) -> tf.Variable:
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
-def _sum_of(content: dict) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _check_finite(step: int, tensors: Tensors) -> None:
+    for name, variable in _named(tensors):
+        if not variable.dtype.is_floating:
+            continue
+        try:
+            tf.debugging.check_numerics(variable, name)  # One pass, and no memory.
+        except tf.errors.InvalidArgumentError:
+            raise InputError(
+                f"{name} holds a number that is not finite at step {step:,}, which is not saved; the checkpoints before "
+                "are kept; begin a new run in another --run_dir with a lower --learning_rate or a --clip_norm"
+            ) from None
+
+
+def _named(tensors: Tensors) -> Iterator[tuple[str, tf.Variable]]:
+    for group, variables in tensors.items():
+        for place, variable in enumerate(variables):
+            yield f"{group} variable {getattr(variable, 'path', place)}", _plain(variable)
 
 
 def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
+    with _opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _bytes_of(path: Path) -> bytes:
+    with _opened(path) as file:
+        return file.read()
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file; what would never end, such as a named pipe, is none."""
+    if path.exists() and not path.is_file():
+        raise OSError(None, "no regular file")
+    return open(path, "rb")
 
 
 def _first_line(error: BaseException) -> str:

@@ -20,6 +20,7 @@ SWEEP_AFTER_SECONDS = 24 * 3600
 
 _BLOCK_BYTES = 2**20
 _UNFINISHED = ".unfinished-"
+_OTHER_CACHE = "free space there or choose another folder (--cache_dir for tokenized text)"
 
 
 def cached_folder(folder: Path, fill: Callable[[Path], None], say: Callable[[str], None]) -> None:
@@ -97,20 +98,16 @@ def _put_aside(folder: Path, identity: tuple[int, int]) -> None:
         raise InputError(
             f"cannot replace {shown(str(folder))}: {error.strerror}; delete it, or choose another folder with --cache_dir"
         ) from None
-    if aside.is_dir() and not aside.is_symlink():
-        with contextlib.suppress(OSError):
-            aside.chmod(0o700)
-        shutil.rmtree(aside, ignore_errors=True)
-    else:
-        aside.unlink(missing_ok=True)
+    _delete(aside)
 
 
-def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+def write_folder(folder: Path, fill: Callable[[Path], None], remedy: str = _OTHER_CACHE) -> None:
     """Make a folder that is there whole or not at all.
 
     Args:
         folder: where it goes. If somebody else makes the same folder first, theirs stays.
         fill: writes the files into the folder that it is given.
+        remedy: what to do when that fails, in words.
 
     Raises:
         InputError: the folder cannot be written, or the disk is full.
@@ -133,10 +130,27 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
+        path = str(error.filename or folder)
         raise InputError(
-            f"cannot write {shown(str(error.filename or folder))}: {error.strerror or error}; "
-            "free space there or choose another folder (--cache_dir for tokenized text)"
+            f"cannot write {shown(str(folder) if _UNFINISHED in path else path)}: {error.strerror or error}; {remedy}"
         ) from None
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder so that it is there whole or not at all; also what is no folder."""
+    aside = _new_name(folder.parent)
+    with contextlib.suppress(OSError):
+        folder.rename(aside)
+        _delete(aside)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        with contextlib.suppress(OSError):
+            path.chmod(0o700)
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _new_name(parent: Path) -> Path:

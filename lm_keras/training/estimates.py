@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from lm_keras import optimizers
+from lm_keras.callbacks.projector import MAX_POINTS, table_of
 from lm_keras.config import Config
 
 LOGITS_COPIES = 2
@@ -17,6 +18,21 @@ LOGITS_COPIES = 2
 
 SMOOTHED_LOGITS_COPIES = 5
 """With label smoothing: also the gradients of the terms it adds, before they are summed."""
+
+SMALL_FILES = 16 * 2**10
+"""Files of a checkpoint beside the one with the tensors; those with which a run describes itself."""
+
+NAMES = 512
+"""What a checkpoint needs to name a variable."""
+
+LABEL = 64
+"""A token in the projector's list."""
+
+LOGGED = 2 * 2**10
+"""A line of metrics.jsonl, the same in TensorBoard, and samples; the quickstart has 1.0 KiB of them a line."""
+
+HISTOGRAM = 2 * 2**10
+"""A histogram in TensorBoard."""
 
 BACKWARD = 2
 """Products in the backward pass for each in the forward pass: one for the input, one for the weights."""
@@ -141,9 +157,59 @@ def flops(model: keras.Model, config: Config) -> Flops:
     )
 
 
-def checkpoint_bytes(model: keras.Model) -> int:
-    """Return the size of a checkpoint, but for the carried state."""
-    return _bytes(model.variables) + _bytes(model.optimizer.variables)
+@dataclasses.dataclass(frozen=True)
+class Disk:
+    """What a run still has to write, in bytes.
+
+    Attributes:
+        checkpoint: size of one.
+        count: checkpoints that will be there at a time, beyond those that are there already.
+        curves: metrics, samples, events and the files of the projector.
+    """
+
+    checkpoint: int
+    count: int
+    curves: int
+
+    @property
+    def needed(self) -> int:
+        """Return the sum."""
+        return self.count * self.checkpoint + self.curves
+
+    def parts(self) -> str:
+        """Return what the sum is made of, in words."""
+        return f"{self.count} x {self.checkpoint / 2**20:,.1f} of checkpoints and {self.curves / 2**20:,.1f} of curves"
+
+
+def disk(
+    model: keras.Model, config: Config, total_steps: int | None, done: int = 0, present: int = 0
+) -> Disk:
+    """Estimate what a run still has to write.
+
+    There are `--keep_checkpoints`, the best one and the one that is being written, or as many as the run saves.
+
+    Args:
+        model: a network with `model.optimizer`; shapes are all that is asked for.
+        config: the settings of the run.
+        total_steps: its length, or None if that is not known yet.
+        done: steps that its newest checkpoint has.
+        present: checkpoints that are there.
+    """
+    running, batches = config.running, config.batches
+    state = tf.nest.flatten(model.initial_state(batches.batch_size, batches.sequence_length))
+    variables = [*model.variables, *model.optimizer.variables, *state]
+    count = max(1, running.keep_checkpoints + 2 - present)
+    curves = SMALL_FILES
+    if running.projector:  # Two: the old file stays until the new one is whole.
+        table = table_of(model, model.vocab_size)
+        curves += 2 * min(table.shape[0], MAX_POINTS) * (4 * table.shape[1] + LABEL)
+    if total_steps is not None:
+        left, every = total_steps - done, running.evaluation_interval(total_steps)
+        count = min(count, left // running.checkpoint_interval(total_steps) + left // every + (left > 0))
+        curves += LOGGED * (left // running.log_every + left // every)
+        if running.histogram_every:
+            curves += HISTOGRAM * len(model.trainable_variables) * (left // running.histogram_every)
+    return Disk(_bytes(variables) + NAMES * len(variables) + SMALL_FILES, count, curves)
 
 
 def _bytes(variables) -> int:

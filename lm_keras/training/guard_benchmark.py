@@ -97,13 +97,12 @@ def guards(repeats: int, seconds: float = 1.0) -> Iterator[dict]:
 
 
 class _Timed:
-    """Calls the compiled step of a trainer again and again, on batches that are made beforehand."""
+    """Calls the compiled step of a trainer again and again."""
 
     def __init__(self, trainer):
+        trainer.total_steps = 10**9
         self._trainer, self._state, self._recent = trainer, trainer._scattered(), trainer._recent
-        batch = next(trainer._batches())
-        repeated = tf.data.Dataset.from_tensors(batch).cache().repeat()
-        self._batches = iter(trainer.strategy.experimental_distribute_dataset(repeated))
+        self._batches = trainer._batches()
         self._tables = {name: tf.zeros([STEPS_PER_CALL]) for name in ("learning_rate", "dropout")}
 
     def milliseconds(self, seconds: float) -> float:

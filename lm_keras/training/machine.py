@@ -1,5 +1,6 @@
-"""What this machine has and reaches: free memory, number formats, large products, and memory in use."""
+"""What this machine has and reaches: free memory and disk space, number formats, large products, and memory in use."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def free_memory() -> int | None:
     except OSError:
         pass  # No Linux, or no limit on the group of this process.
     return max(0, min(free)) if free else None
+
+
+def free_disk(run_dir: Path) -> int:
+    """Return how many bytes may still be written where the checkpoints of a run are or will be."""
+    folder = run_dir.absolute() / "checkpoints"
+    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.is_dir())).free
 
 
 def fast_types(on_gpu: bool) -> set[str]:

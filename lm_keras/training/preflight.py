@@ -3,20 +3,19 @@
 import dataclasses
 import functools
 import math
-import os
-import shutil
 from pathlib import Path
 
 import keras
 
 from lm_keras import schedules
 from lm_keras.callbacks.schedules import ScheduleCallback
+from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
 from lm_keras.data import order as orders
 from lm_keras.training import estimates
 from lm_keras.training.distribution import Devices
 from lm_keras.training.known_text import Text
-from lm_keras.training.machine import MemoryMeter, fast_types, free_memory
+from lm_keras.training.machine import MemoryMeter, fast_types, free_disk, free_memory
 from lm_keras.training.trial import Speed
 from lm_keras.training.weights import Origin
 
@@ -74,6 +73,12 @@ class Plan:
         """Tell whether the machine's free memory holds the estimate; on a GPU only a trial can tell."""
         free = free_memory()
         return self.devices.on_gpu or free is None or self._in_main_memory <= free
+
+    @functools.cached_property
+    def disk(self) -> estimates.Disk:
+        """Return what the run still has to write."""
+        present = len(RunFolder(self.run_dir).checkpoints().steps()) if self.run_dir else 0
+        return estimates.disk(self.network, self.config, self.total_steps, self.done, present)
 
     @property
     def _in_main_memory(self) -> float:
@@ -145,12 +150,11 @@ class Plan:
                 f"  {'free here':16} {_mib(free):>10}"
                 + f"  {'' if self.fits else 'TOO LITTLE: '}a process takes up to {CPU_ALLOCATOR} times the sum"
             )
-        count = self.config.running.keep_checkpoints + 2  # The best one, and the one that is being written.
-        size = count * estimates.checkpoint_bytes(self.network)
-        lines.append(f"  {'on disk':16} {_mib(size):>10}  {count} checkpoints at most")
-        if self.run_dir:
-            room = shutil.disk_usage(_existing(self.run_dir)).free
-            lines[-1] += f"; {_mib(room)} MiB are free" + ("" if size < room else ", TOO LITTLE")
+        room = free_disk(self.run_dir) if self.run_dir else None
+        line = f"  {'on disk':16} {_mib(self.disk.needed):>10}  still to write, {self.disk.parts()}"
+        if room is not None:
+            line += f"; {_mib(room)} MiB are free" + ("" if self.disk.needed <= room else ", TOO LITTLE")
+        lines.append(line)
         return [f"{'memory, estimated':18} {'MiB':>10}", *lines]
 
     def _flops(self) -> list[str]:
@@ -275,11 +279,6 @@ class Plan:
         evaluations = -(-total // every) - self.done // every
         tokens = held_out.get("valid", 0) * evaluations + held_out.get("test", 0)
         return tokens * sum(self.flops.forward.values()) / flops_per_second
-
-
-def _existing(path: Path) -> Path:
-    path = path.absolute()
-    return next(folder for folder in (path, *path.parents) if os.path.isdir(folder))
 
 
 def _mib(size: float) -> str:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from lm_keras import callbacks, flags, optimizers, schedules
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.callbacks.tensorboard import forget_after
-from lm_keras.checkpoints.run_folder import RunFolder, differences, truncate_lines_after
+from lm_keras.checkpoints.run_folder import RunFolder, append_lines, differences, truncate_lines_after
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import Config, LearningConfig, RunOptions, profiled_steps
 from lm_keras.data import order as orders
@@ -24,6 +24,7 @@ from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import (
     distribution,
     environment,
+    estimates,
     known_text,
     machine,
     preflight,
@@ -51,9 +52,10 @@ def train(config: Config, options: RunOptions) -> int:
     cluster = distribution.cluster_of(config)
     if cluster and cluster.index:
         report.mute()
-    if folder.results and _same_length(folder.config(), config):
+    results = folder.sound_results(report.say)
+    if results and _same_length(folder.config(), config):
         report.say(f"the run in {folder.path} is finished; this is what it reached")
-        report.show(folder.path, folder.results)
+        report.show(folder.path, results)
         return 0
     if cluster is None:
         with folder.writing():
@@ -93,6 +95,7 @@ def _begun(config: Config, options: RunOptions, folder: RunFolder) -> tuple[Orig
     data = prepare(config.data, _tokenizer(folder, origin), report.say, needs_blank=config.needs_blank)
     _check_data(config, data)
     total_steps = _total_steps(config, data)
+    _check_space(folder, config, data, total_steps)
     _begin(folder, config, options, data, total_steps)
     return origin, data, total_steps
 
@@ -129,8 +132,7 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
         if folder and folder.exists:
             _check_same_run(folder, data, total_steps)
     store = text.store(batches.batch_size, batches.sequence_length)
-    with tf.Graph().as_default():  # Where variables have shapes and take no memory.
-        shapes = _network(config, text.vocab_size)
+    shapes = _shapes(config, text.vocab_size)
     done = (_newest(folder.checkpoints(warn=report.say)) if folder else None) or 0
     plan = preflight.Plan(
         config, folder.path if folder else None, origin, devices, text, shapes, total_steps, done,
@@ -185,6 +187,25 @@ def _network(config: Config, vocab_size: int) -> keras.Model:
     model = FAMILIES[config.model.model](config, vocab_size)
     model.optimizer = optimizers.build(config.learning, model.trainable_variables)
     return model
+
+
+def _shapes(config: Config, vocab_size: int) -> keras.Model:
+    """Build a network of which only shapes are asked."""
+    with tf.Graph().as_default():  # Where variables have shapes and take no memory.
+        return _network(config, vocab_size)
+
+
+def _check_space(folder: RunFolder, config: Config, data: PreparedData, total_steps: int) -> None:
+    """Raise InputError if the disk cannot hold what the run will write."""
+    steps, network = folder.checkpoints().steps(), _shapes(config, data.tokenizer.vocab_size)
+    disk = estimates.disk(network, config, total_steps, max(steps, default=0), len(steps))
+    free = machine.free_disk(folder.path)
+    if free < disk.needed:
+        raise InputError(
+            f"the disk of --run_dir={folder.path} has {free / 2**20:,.1f} MiB free, and the run still writes "
+            f"{disk.needed / 2**20:,.1f} MiB ({disk.parts()}); free space there, choose another --run_dir, or "
+            f"lower --keep_checkpoints={config.running.keep_checkpoints}"
+        )
 
 
 def _schedules(config: Config, total_steps: int) -> list[ScheduleCallback]:
@@ -339,6 +360,12 @@ class _Run:
             self.workers,
         )
         self.checkpoints = folder.checkpoints(config.running.keep_checkpoints, report.say)
+        self.saving = callbacks.Checkpoint(
+            self.checkpoints if self.workers.chief else None,
+            config.running.checkpoint_interval(total_steps),
+            self.trainer.tensors,
+            self.trainer.progress,
+        )
         # Not `count_params`, which also counts the rates and seeds of dropout layers.
         parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
         report.say(f"model: {config.model.model}, {parameters:,} parameters; {total_steps:,} steps")
@@ -347,10 +374,13 @@ class _Run:
         """Train from the newest checkpoint to the end; return the exit code."""
         self._restore()
         if self.trainer.step < self.total_steps:
-            running, tenth = self.config.running, max(1, self.total_steps // 10)
+            running = self.config.running
             eval_every = running.evaluation_interval(self.total_steps)
-            listed = self._callbacks(eval_every, running.checkpoint_every or tenth)
-            self.trainer.train(listed, eval_every, running.log_every)
+            listed = self._callbacks(eval_every, running.checkpoint_interval(self.total_steps))
+            try:
+                self.trainer.train(listed, eval_every, running.log_every)
+            finally:
+                self.progress.end_line()
             if self.trainer.step < self.total_steps and not self.trainer.signal:
                 report.say(
                     f"stopped early at step {self.trainer.step:,} of {self.total_steps:,}: validation no longer improves, or another callback "
@@ -363,7 +393,8 @@ class _Run:
             return 128 + self.trainer.signal
         if self.workers.chief:
             results = self._results()
-            self.folder.write_json("results.json", results)
+            self.folder.check_in_place()
+            self.folder.write_results(results)
             report.show(self.folder.path, results)
         return 0
 
@@ -372,6 +403,7 @@ class _Run:
         step = None
         with self.workers.together():
             if self.workers.chief:
+                self.folder.hold_checkpoints()  # First: nothing is cut off where no checkpoints can be read.
                 step = _newest(self.checkpoints)
                 self._prepare_to_write(step or 0)
         (step,) = self.workers.from_chief(step)
@@ -381,6 +413,8 @@ class _Run:
 
     def _prepare_to_write(self, step: int) -> None:
         """Forget what was written after a step, and write down on what the run goes on."""
+        if not step and (self.folder.path / "metrics.jsonl").exists():
+            report.say(f"there is no checkpoint in {self.checkpoints.folder}: the run begins again at step 0")
         for name in ("metrics.jsonl", "samples.jsonl"):
             truncate_lines_after(self.folder.path / name, step)
         forget_after(self.folder.path / "events", step)
@@ -392,7 +426,9 @@ class _Run:
     def _read(self, step: int | None) -> None:
         if step is not None:
             self.checkpoints.restore(step, self.trainer.tensors())
-            self.trainer.restore(step, self.checkpoints.progress(step))
+            progress = self.checkpoints.progress(step)
+            self.saving.restore(progress["callbacks"][type(self.saving).__name__])
+            self.trainer.restore(step, progress)
             report.say(f"going on from step {step:,} of {self.total_steps:,}")
         elif self.origin:
             self.origin.give(self.model)
@@ -406,12 +442,7 @@ class _Run:
         return [
             *self._deciding(),
             *(self._writing(eval_every, checkpoint_every) if chief else []),
-            callbacks.Checkpoint(
-                self.checkpoints if chief else None,
-                checkpoint_every,
-                self.trainer.tensors,
-                self.trainer.progress,
-            ),
+            self.saving,
         ]
 
     def _deciding(self) -> list[keras.callbacks.Callback]:
@@ -432,7 +463,10 @@ class _Run:
             (path / "flags.txt").read_text(encoding="utf-8"),
             config.flat(),
         )
-        listed: list[keras.callbacks.Callback] = []
+        in_place = lambda *_, **__: self.folder.check_in_place()  # noqa: E731
+        listed: list[keras.callbacks.Callback] = [
+            keras.callbacks.LambdaCallback(on_train_batch_end=in_place, on_train_end=in_place)
+        ]
         if steps := profiled_steps(running.profile_steps):
             listed.append(callbacks.Profile(path / "events" / "train", *steps, self.progress.say))
         listed += [
@@ -457,8 +491,8 @@ class _Run:
 
     def _show_samples(self, step: int, samples: dict[str, str]) -> None:
         self.tensorboard.text(step, samples)
-        for prompt, continuation in samples.items():
-            self.folder.append_line("samples.jsonl", {"step": step, "prompt": prompt, "text": continuation})
+        lines = [{"step": step, "prompt": prompt, "text": text} for prompt, text in samples.items()]
+        append_lines(self.folder.path / "samples.jsonl", lines)
 
     def _validate(self, step: int) -> dict:
         """Score the validation text in the chief, and tell the others how it came out."""
@@ -482,6 +516,7 @@ class _Run:
         return {
             "step": step,
             "seconds": self.trainer.seconds,
+            "saving_seconds": self.saving.seconds,
             "best_step": self.checkpoints.best(),
             "left_out": self.trainer.left_out,
             "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},

@@ -287,10 +287,11 @@ def test_what_is_not_finite_is_null(tmp_path, lines_of, scalars_of):
     metrics = callbacks.MetricsFile(tmp_path / "metrics.jsonl", every=3)
     stopping, checkpoints = callbacks.EarlyStopping(2), Checkpoints(tmp_path / "checkpoints")
     written = callbacks.TensorBoard(tmp_path / "events", every=3)
-    saving = callbacks.Checkpoint(checkpoints, every=1)
-    history = fit(model, [metrics, written, stopping, saving], epochs=4)
+    history = fit(model, [metrics, written, stopping], epochs=4)
     assert np.isnan(history.history["loss"]).all()
     assert [line["loss"] for line in lines_of(tmp_path / "metrics.jsonl")] == [None] * 4
     assert "loss" not in scalars_of(tmp_path / "events" / "train")
     assert len(history.epoch) == 2  # no finite loss is no improvement
-    assert (checkpoints.newest(), checkpoints.best()) == (6, None)
+    with pytest.raises(InputError, match="not finite at step 9, which is not saved"):
+        fit(model, [callbacks.Checkpoint(checkpoints, every=1)], epochs=1)
+    assert checkpoints.steps() == []

@@ -1,11 +1,13 @@
 """TensorBoard by global step: event files, and curves that a resumed run continues."""
 
 import os
+import shutil
 
 import pytest
 import tensorflow as tf
 
 from lm_keras.callbacks.tensorboard import TensorBoard, forget_after
+from lm_keras.errors import InputError
 
 
 def scalar(tag, value, step, when):
@@ -139,3 +141,48 @@ def test_what_float32_cannot_hold_is_left_out(tmp_path, scalars_of, value):
     points = scalars_of(tmp_path / "valid")
     assert points["loss"] == [(5, 2.0), (6, 1.5)]
     assert [step for step, _ in points["word_perplexity"]] == [6]
+
+
+GO_ON = "free space there or make it writable, and the same command goes on"
+
+
+def test_a_full_disk_is_said(small_disk, scalars_of):
+    folder = small_disk.path / "events"
+    boards = [draw(folder, range(1, 5))]
+    small_disk.fill()
+    last = 4
+    with pytest.raises(InputError) as caught:
+        for last in range(6, 200, 2):  # What is left of the file's last block takes some points.
+            boards[0].on_train_batch_end(last, {"loss": 2.5, "learning_rate": 0.25, "step": last})
+    assert str(caught.value) == f"cannot write {folder}/train: No space left on device; {GO_ON}"
+    with pytest.raises(InputError) as caught:
+        boards.append(draw(small_disk.path / "others", [2]))  # a new file
+    assert (
+        str(caught.value) == f"cannot write {small_disk.path}/others/train: No space left on device; {GO_ON}"
+    )
+    small_disk.free()
+    forget_after(folder, last)  # Whatever is half-written at the end is passed over.
+    boards.append(draw(folder, range(last, last + 3)))
+    assert scalars_of(folder / "train")["loss"] == [(step, 2.5) for step in range(2, last + 3, 2)]
+
+
+def test_a_folder_that_is_gone_is_said(tmp_path):
+    """TensorFlow says nothing when it writes to a file that was deleted."""
+    board = draw(tmp_path / "events", range(1, 5))
+    shutil.rmtree(tmp_path / "events" / "train")
+    with pytest.raises(InputError) as caught:
+        board.on_train_batch_end(6, {"loss": 2.5, "learning_rate": 0.25, "step": 6})
+    assert str(caught.value) == f"cannot write {tmp_path}/events/train: No such file or directory; {GO_ON}"
+    assert not (tmp_path / "events" / "train").exists()
+
+
+def test_forgetting_on_a_full_disk_forgets_nothing(small_disk, scalars_of, contents_of):
+    folder = small_disk.path / "events"
+    board = draw(folder, range(1, 400))
+    small_disk.fill()
+    before = contents_of(folder)
+    with pytest.raises(InputError) as caught:
+        forget_after(folder, 398)
+    assert str(caught.value) == f"cannot write {folder}/train: No space left on device; {GO_ON}"
+    assert contents_of(folder) == before
+    del board

@@ -2,12 +2,19 @@
 
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from lm_keras.checkpoints.run_folder import CHANGEABLE, RunFolder, differences, truncate_lines_after
+from lm_keras.checkpoints.run_folder import (
+    CHANGEABLE,
+    RunFolder,
+    append_lines,
+    differences,
+    truncate_lines_after,
+)
 from lm_keras.config import FIELDS
 from lm_keras.errors import InputError
 
@@ -131,10 +138,97 @@ def test_what_a_killed_writer_left_is_swept(tmp_path):
     (folder.path / "tokenizer").mkdir()
     (folder.path / "tokenizer" / ".tokenizer.json.77.tmp").write_text("half")
     (folder.path / ".config.json.77.tmp").write_text("half")
+    (folder.path / "events" / "train").mkdir(parents=True)
+    for name in (".embedding.bytes.77.tmp", ".merged.tmp", "tokens.tsv"):
+        (folder.path / "events" / "train" / name).write_text("half")
     (folder.path / "lock").touch()
     with folder.writing():
         found = {str(path.relative_to(folder.path)) for path in folder.path.rglob("*")}
-    assert found == {"lock", "tokenizer", "checkpoints", "checkpoints/step-00000002"}
+    assert found == {
+        "lock", "tokenizer", "checkpoints", "checkpoints/step-00000002", "events", "events/train", "events/train/tokens.tsv",
+    }  # fmt: skip
+
+
+def lost(folder, path=None):
+    return (
+        f"{path or folder.path} is no longer in its place: it was deleted, moved or replaced while the run was training, "
+        "and nothing more is written; put it back, and the same command goes on from the last checkpoint"
+    )
+
+
+def make_again(path):
+    shutil.rmtree(path)
+    path.mkdir()
+
+
+LOSE = {
+    "deleted": lambda path: shutil.rmtree(path),
+    "moved": lambda path: path.rename(path.with_name("moved")),
+    "made again": make_again,
+    "copied": lambda path: (path.rename(path.with_name("old")), shutil.copytree(path.with_name("old"), path)),
+    "a file": lambda path: (shutil.rmtree(path), path.write_text("thesis")),
+    "a link": lambda path: (shutil.rmtree(path), path.symlink_to("nowhere")),
+}
+
+
+@pytest.mark.parametrize("what", ["run", "checkpoints"])
+@pytest.mark.parametrize("how", LOSE)
+def test_a_folder_that_is_lost_is_noticed(tmp_path, contents_of, what, how):
+    folder = RunFolder(tmp_path / "run")
+    path = folder.path if what == "run" else folder.path / what
+    with folder.writing():
+        folder.write_json("config.json", {})
+        folder.hold_checkpoints()
+        folder.check_in_place()
+        LOSE[how](path)
+        before = contents_of(tmp_path)
+        with pytest.raises(InputError) as caught:
+            folder.check_in_place()
+        assert str(caught.value) == lost(folder, path)
+    assert contents_of(tmp_path) == before
+
+
+def test_a_folder_in_the_place_of_a_new_run_is_left_alone(tmp_path, contents_of):
+    """A folder in which no run was begun is deleted; this one is not the same any more."""
+    folder = RunFolder(tmp_path / "run")
+    with folder.writing():
+        make_again(folder.path)
+        (folder.path / "thesis.tex").write_text("my life's work")
+    assert contents_of(tmp_path) == {"run/thesis.tex": b"my life's work"}
+
+
+def test_a_moved_link_to_the_folder_is_no_loss(tmp_path):
+    """Only the place counts: whoever has a run behind a link may have the folder under another name as well."""
+    (tmp_path / "disk" / "run").mkdir(parents=True)
+    (tmp_path / "run").symlink_to("disk/run")
+    folder = RunFolder(tmp_path / "run")
+    with folder.writing():
+        folder.hold_checkpoints()
+        (tmp_path / "other").symlink_to("disk/run")
+        folder.check_in_place()
+
+
+def test_results_are_those_that_were_written(tmp_path):
+    folder, said = RunFolder(tmp_path), []
+    assert folder.results is folder.sound_results(said.append) is None
+    results = {"step": 24, "splits": {"valid": {"perplexity": 30.6, "unknown": None}}, "text": "grün"}
+    folder.write_results(results)
+    assert folder.results == folder.sound_results(said.append) == results
+    assert said == []
+    path = tmp_path / "results.json"
+    whole = path.read_bytes()
+    for content in (whole.replace(b"30.6", b"30.5"), whole[:-9], b"", b"{}", b"\xff", b'{"step": 24}'):
+        path.write_bytes(content)
+        assert folder.sound_results(said.append) is None
+        assert said.pop() == (
+            f"{path} has other content than was written; the results are computed again from the last checkpoint"
+        )
+    path.unlink()
+    path.mkdir()
+    assert folder.sound_results(said.append) is None
+    assert said == [
+        f"{path} cannot be read: Is a directory; the results are computed again from the last checkpoint"
+    ]
 
 
 def test_which_settings_may_change(tiny_config):
@@ -185,3 +279,21 @@ def test_only_a_line_feed_ends_a_line(tmp_path):
     path.write_bytes("\n".join(lines).encode() + b'\n{"step": 3, "note": "\xff"}x\n')
     truncate_lines_after(path, 4)
     assert path.read_text() == "".join(line + "\n" for line in lines)
+
+
+def test_lines_are_added_whole_or_not_at_all(small_disk):
+    path = small_disk.path / "metrics.jsonl"
+    append_lines(path, [{"step": 1, "text": "é\u2028"}, {"step": 2}])
+    assert path.read_bytes() == b'{"step": 1, "text": "\\u00e9\\u2028"}\n{"step": 2}\n'
+    before = path.read_bytes()
+    small_disk.fill()
+    long = {"step": 3, "text": "x" * 9000}  # The rest of the file's last page is still free.
+    with pytest.raises(InputError) as caught:
+        append_lines(path, [{"step": 3}, long])
+    assert str(caught.value) == (
+        f"cannot write {path}: No space left on device; free space there or make it writable, and the same command goes on"
+    )
+    assert path.read_bytes() == before
+    small_disk.free()
+    append_lines(path, [long])
+    assert path.read_bytes() == before + json.dumps(long).encode() + b"\n"

@@ -1,13 +1,16 @@
 """Checkpoints: whole or not at all, checked when read, the last and the best kept."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from lm_keras.checkpoints.sealed import unsealed
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.errors import InputError
 from lm_keras.models.lstm import LSTMLanguageModel
@@ -129,31 +132,44 @@ def test_every_damaged_byte_is_found(checkpoints, warnings, name):
         assert warnings == []
 
 
-def test_what_can_be_wrong_is_said(checkpoints):
-    for step, harm in {
-        2: lambda folder: (folder / "state.index").unlink(),
-        4: lambda folder: (folder / "progress.json").unlink(),
-        6: lambda folder: (folder / "progress.json").write_text("[]"),
-        8: lambda folder: (folder / "state.index").write_bytes(b""),
-        10: lambda folder: (folder / "progress.json").write_bytes(b"\xff"),
-    }.items():
-        reopened(checkpoints).save(step, variables(0.0), {})
-        harm(checkpoints.folder / f"step-{step:08d}")
-        problem = reopened(checkpoints).problem(step)
-        assert problem.startswith(
-            {2: "state.index is missing", 8: "state.index has other content than was written"}.get(
-                step, "progress.json cannot be read: "
-            )
-        )
-    assert reopened(checkpoints).newest() is None
+def replace(path, make):
+    """Put something else into the place of a file or folder, which stands beside it from now on."""
+    path.rename(path.with_name(f"aside-{path.name}"))
+    make(path)
 
 
-def test_a_damaged_checkpoint_is_written_anew(checkpoints):
+DATA, CHANGED = "state.data-00000-of-00001", "has other content than was written"
+HARM = {
+    "an index that is gone": (lambda folder: (folder / "state.index").unlink(), "state.index is missing"),
+    "a shard that is gone": (lambda folder: (folder / DATA).unlink(), f"{DATA} is missing"),
+    "progress that is gone": (lambda folder: (folder / "progress.json").unlink(), "progress.json is missing"),
+    "other JSON": (lambda folder: (folder / "progress.json").write_text("[]"), f"progress.json {CHANGED}"),
+    "deep JSON": (lambda folder: (folder / "progress.json").write_text("[" * 10**5), f"progress.json {CHANGED}"),
+    "no UTF-8": (lambda folder: (folder / "progress.json").write_bytes(b"\xff"), f"progress.json {CHANGED}"),
+    "an empty index": (lambda folder: (folder / "state.index").write_bytes(b""), f"state.index {CHANGED}"),
+    "a short shard": (lambda folder: os.truncate(folder / DATA, (folder / DATA).stat().st_size - 1), f"{DATA} {CHANGED}"),
+    "a folder for a file": (lambda folder: replace(folder / DATA, Path.mkdir), f"{DATA} cannot be read: no regular file"),
+    "a pipe for a file": (lambda folder: replace(folder / "progress.json", os.mkfifo), "progress.json cannot be read: no regular file"),
+    "a device for a file": (lambda folder: replace(folder / DATA, lambda path: path.symlink_to("/dev/zero")), f"{DATA} cannot be read: no regular file"),
+    "a link to nowhere": (lambda folder: replace(folder, lambda path: path.symlink_to("nowhere")), "a link to nowhere"),
+    "a link to itself": (lambda folder: replace(folder, lambda path: path.symlink_to(path.name)), "a link to nowhere"),
+    "a file for the folder": (lambda folder: replace(folder, Path.touch), "no folder"),
+    "an empty folder": (lambda folder: replace(folder, Path.mkdir), "an empty folder"),
+    "another step": (lambda folder: replace(folder, lambda path: shutil.copytree(folder.parent / "step-00000002", path)), "progress.json is of step 2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HARM)
+def test_what_is_wrong_is_said_and_mended(checkpoints, warnings, what):
+    harm, problem = HARM[what]
     for step in (2, 4):
         checkpoints.save(step, variables(float(step)), {})
-    flip(checkpoints.folder / "step-00000004" / "state.index", 9)
-    again = reopened(checkpoints)
+    harm(checkpoints.folder / "step-00000004")
+    again = reopened(checkpoints, warnings.append)
     assert again.newest() == 2
+    assert warnings == [
+        f"checkpoint {checkpoints.folder}/step-00000004 is damaged ({problem}); using the one before it"
+    ]
     again.save(4, variables(4.5), {})
     other = variables(0.0)
     assert reopened(checkpoints).newest() == again.newest() == 4
@@ -162,6 +178,19 @@ def test_a_damaged_checkpoint_is_written_anew(checkpoints):
     again.save(4, variables(5.0), {})  # a sound one stays
     again.restore(4, other)
     assert values_of(other) == values_of(variables(4.5))
+
+
+def test_no_changed_bit_of_the_progress_goes_unnoticed(checkpoints):
+    checkpoints.save(8, variables(8.0), {"seconds": 1e-05, "name": "é", "meter": {"nats": 0.1, "steps": 3}})
+    text = (checkpoints.folder / "step-00000008" / "progress.json").read_bytes()
+    assert unsealed(text)["name"] == "é"
+    for place in range(8 * len(text)):
+        changed = bytearray(text)
+        changed[place // 8] ^= 1 << place % 8
+        with pytest.raises(ValueError, match=CHANGED):
+            unsealed(bytes(changed))
+    # The control: that JSON can be read and says the same is not enough.
+    assert json.loads(text.replace(b"1e-05", b"1E-05")) == json.loads(text)
 
 
 def test_a_failed_save_touches_nothing(checkpoints, monkeypatch, contents_of):
@@ -175,8 +204,9 @@ def test_a_failed_save_touches_nothing(checkpoints, monkeypatch, contents_of):
     monkeypatch.setattr(tf.train.Checkpoint, "write", fail)
     with pytest.raises(InputError) as caught:
         checkpoints.save(4, variables(4.0), {})
-    assert str(caught.value).startswith(
-        f"cannot write {checkpoints.folder}/step-00000004: No space left on device; free space there"
+    assert str(caught.value) == (
+        f"cannot write {checkpoints.folder}/step-00000004: No space left on device; the checkpoints before are as they "
+        "were; free space there or make it writable, and the same command goes on"
     )
     assert contents_of(checkpoints.folder) == before
     assert checkpoints.steps() == [2]
@@ -184,7 +214,7 @@ def test_a_failed_save_touches_nothing(checkpoints, monkeypatch, contents_of):
 
 def test_other_names_are_no_checkpoints(checkpoints):
     checkpoints.save(2, variables(2.0), {})
-    for name in ("step-x", "step-", "other"):
+    for name in ("step-x", "step-", "step-7", "step-000000009", "step-٠٠٠٠٠٠٠٣", "other"):
         (checkpoints.folder / name).mkdir()
     assert checkpoints.steps() == [2]
 
@@ -212,5 +242,67 @@ def test_progress_is_json(checkpoints):
     checkpoints.save(2, variables(2.0), {"meter": {"nats": 0.1 + 0.2, "steps": 3}, "best": None, "name": "é"})
     progress = json.loads((checkpoints.folder / "step-00000002" / "progress.json").read_text())
     assert progress["meter"] == {"nats": 0.1 + 0.2, "steps": 3}
-    shutil.copytree(checkpoints.folder / "step-00000002", checkpoints.folder / "step-00000003")
-    assert reopened(checkpoints).newest() == 3  # a copy is as good
+    shutil.copytree(checkpoints.folder, checkpoints.folder.with_name("copy"))
+    assert Checkpoints(checkpoints.folder.with_name("copy")).newest() == 2  # a copy is as good
+
+
+def test_a_link_to_a_whole_checkpoint_is_one(checkpoints, tmp_path):
+    checkpoints.save(2, variables(2.0), {})
+    (checkpoints.folder / "step-00000002").rename(tmp_path / "elsewhere")
+    (checkpoints.folder / "step-00000002").symlink_to(tmp_path / "elsewhere")
+    again = reopened(checkpoints)
+    assert again.newest() == 2
+    for step in (4, 6):
+        again.save(step, variables(float(step)), {})
+    assert reopened(checkpoints).steps() == [4, 6]
+    assert sorted(os.listdir(checkpoints.folder)) == ["step-00000004", "step-00000006"]
+    assert (
+        tmp_path / "elsewhere" / "progress.json"
+    ).exists()  # The link is deleted, and not what it leads to.
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    ("group", "place", "name"), [("model", 1, "model variable kernel"), ("carried", 0, "carried variable 0")]
+)
+def test_what_is_not_finite_is_not_saved(checkpoints, contents_of, group, place, name, bad):
+    checkpoints.save(2, variables(2.0), {})
+    before, tensors = contents_of(checkpoints.folder), variables(4.0)
+    values = np.array(tensors[group][place])
+    values[1, 4] = bad
+    tensors[group][place].assign(values)
+    tensors["carried"][1].assign(np.nan)  # The first one is named.
+    with pytest.raises(InputError) as caught:
+        checkpoints.save(1234, tensors, {})
+    assert str(caught.value) == (
+        f"{name} holds a number that is not finite at step 1,234, which is not saved; the checkpoints before are kept; "
+        "begin a new run in another --run_dir with a lower --learning_rate or a --clip_norm"
+    )
+    assert contents_of(checkpoints.folder) == before
+
+
+def test_integers_and_short_numbers_are_saved(checkpoints):
+    tensors = {"model": [tf.Variable([2**31, -1], dtype=tf.int64), tf.Variable([1.5], dtype=tf.bfloat16)]}
+    checkpoints.save(2, tensors, {})
+    assert checkpoints.newest() == 2
+    tensors["model"][1].assign([float("nan")])
+    with pytest.raises(InputError, match="not finite"):
+        checkpoints.save(4, tensors, {})
+
+
+def test_what_is_deleted_is_never_half_there(checkpoints, monkeypatch):
+    """A process that is killed while it deletes an old checkpoint leaves none that looks damaged."""
+
+    def killed(path, ignore_errors):
+        if path.exists():
+            (path / "state.index").unlink()
+            raise KeyboardInterrupt
+
+    for step in (2, 4):
+        checkpoints.save(step, variables(float(step)), {})
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(6, variables(6.0), {})
+    assert reopened(checkpoints).steps() == [4, 6]
+    (left,) = checkpoints.folder.glob(".unfinished-*")
+    assert sorted(os.listdir(left)) == ["progress.json", DATA]

@@ -2,7 +2,7 @@
 
 The tests and `scripts/reliability.py` carry out the same faults: those within one process, up to the first step; this
 one with the real script, to the end. A module of this folder holds a list `FAULTS`; what is no `Fault` in it
-has the same `name`, `how`, `times` and `carry_out`.
+has the same `name`, `how`, `times`, `slow`, `before`, `at_once` and `carry_out`.
 """
 
 import concurrent.futures
@@ -22,6 +22,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
+
+HEAD = """# Reliability
+
+What goes wrong, or only seems to, and what the user then reads. `scripts/reliability.py` writes this page: it makes each
+fault, carries out `scripts/train.py` with a small network, and fails if an exit code or a line differs from what
+[the collection of faults](../tests/faults) says, if there is a traceback, or if a file is left over. An exit code of 0 without a
+line means that the run goes on to its end and says nothing unusual. FOLDER and HASH stand for what differs each time.
+
+What happens to a run while it trains happens within its process, after a step. The same command is then carried out again, and
+has to come to the weights, metrics, curves and results of a run to which nothing happened. What the user reads the second time
+stands behind "then:".
+"""
 
 SMALL = [
     "--run_dir=run",
@@ -136,7 +148,7 @@ class Fault:
         if self.code:
             line = lines[-1].removeprefix("error: ") if lines else ""
         else:
-            line = " / ".join(line for line in lines if not re.match(_USUAL, line))
+            line = " / ".join(line for line in lines if not USUAL.match(line))
         return re.sub(r"\b[0-9a-f]{32}\b", "HASH", line)
 
     def _problems(self, ended: Ended, line: str) -> list[str]:
@@ -152,7 +164,11 @@ class Fault:
         return found
 
 
-_USUAL = r"devices:|reading |training a |tokenizing |text:|model:|valid at|step |next:|  |validation was best"
+USUAL = re.compile(
+    "devices:|reading |training a |tokenizing |text:|model:|valid at|step |next:|  |validation was best"
+)
+"""How lines begin that every run writes to standard error."""
+
 _WHOLE = r"cache(/(tokens|tokenizers)(/[0-9a-f]{32}(/[a-z.]+)?)?)?"  # A cache may stay: it is whole.
 
 

@@ -1,5 +1,6 @@
 """A network that is traced in no time, and training with nothing around it."""
 
+import contextlib
 import types
 
 import keras
@@ -8,9 +9,10 @@ import pytest
 import tensorflow as tf
 
 from lm_keras import callbacks as ours
-from lm_keras import optimizers, schedules
+from lm_keras import models, optimizers, schedules
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.layers import ScheduledDropout, TokenNoise
+from lm_keras.training import runner
 from lm_keras.training.distribution import set_up
 from lm_keras.training.trainer import Trainer
 
@@ -54,6 +56,34 @@ class Leaky(keras.Model):
 @pytest.fixture(scope="session")
 def leaky():
     return Leaky
+
+
+@pytest.fixture(scope="session")
+def small_network(leaky):
+    """A context in which runs build a network that is traced in no time, and sample nothing."""
+
+    class Silent:
+        def __init__(self, *args):
+            pass
+
+        def generate(self, prompts, **settings):
+            return [""] * len(prompts)
+
+    @contextlib.contextmanager
+    def patched():
+        with pytest.MonkeyPatch.context() as patch:
+            build = lambda config, vocab_size: leaky(vocab_size, dropout=config.model.dropout)  # noqa: E731
+            patch.setitem(models.FAMILIES, "lstm", build)
+            patch.setattr(runner, "Sampler", Silent)
+            yield patch
+
+    return patched
+
+
+@pytest.fixture
+def small(small_network):
+    with small_network():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Law 4: a run that was interrupted, however often, ends bit by bit where the uninterrupted one ends."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -12,7 +11,6 @@ import tensorflow as tf
 from comparison import differing, everything_of
 
 import lm_keras
-from lm_keras import models
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
 from lm_keras.training import runner
@@ -55,34 +53,6 @@ def live(train, monkeypatch):
         return None
 
     return carry_out
-
-
-@pytest.fixture(scope="module")
-def small_network(leaky):
-    """A context in which runs build a network that is traced in no time, and sample nothing."""
-
-    class Silent:
-        def __init__(self, *args):
-            pass
-
-        def generate(self, prompts, **settings):
-            return [""] * len(prompts)
-
-    @contextlib.contextmanager
-    def patched():
-        with pytest.MonkeyPatch.context() as patch:
-            build = lambda config, vocab_size: leaky(vocab_size, dropout=config.model.dropout)  # noqa: E731
-            patch.setitem(models.FAMILIES, "lstm", build)
-            patch.setattr(runner, "Sampler", Silent)
-            yield patch
-
-    return patched
-
-
-@pytest.fixture
-def small(small_network):
-    with small_network():
-        yield
 
 
 FULL = {
