@@ -121,6 +121,10 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
     if folder:
         folder.check()
     devices = _devices(config, alone=True)
+    if cluster := distribution.cluster_of(config):
+        report.say(
+            f"TF_CONFIG names {len(cluster.addresses)} workers; the figures are those of this one without the others"
+        )
     origin = Origin.of(config, folder, report.say)
     tokenizer = _tokenizer(folder, origin)
     text = known_text.read_text(config.data, tokenizer, report.say, config.needs_blank)
