@@ -47,9 +47,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        self._held: dict[
-            Path, int
-        ] = {}  # path -> descriptor of what has to stay there while this process writes
+        self._held: dict[Path, int] = {}  # What has to stay in its place, open as these descriptors.
 
     @property
     def exists(self) -> bool:

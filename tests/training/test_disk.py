@@ -113,6 +113,22 @@ def test_a_run_without_checkpoints_says_that_it_begins_again(unfinished, here, s
     assert differing(everything_of(here / "run"), everything_of(short[0])) == set()
 
 
+def test_a_folder_that_is_lost_while_the_network_is_validated(unfinished, here, monkeypatch):
+    """TensorFlow would make it again for the first event of this life."""
+    shutil.rmtree(here / "run" / "checkpoints" / "step-00000012")
+    original = runner._Run._validate
+
+    def lose(run, step):
+        runs.aside(here / "run")
+        return original(run, step)
+
+    monkeypatch.setattr(runner._Run, "_validate", lose)
+    with pytest.raises(InputError) as caught:
+        unfinished()
+    assert str(caught.value) == f"run {runs.IN_PLACE}"
+    assert os.listdir(here) == ["run-aside"]
+
+
 def test_a_folder_that_is_lost_before_the_results_are_written(unfinished, here, monkeypatch):
     original = runner._Run._results
 
