@@ -5,6 +5,7 @@ import os
 
 import faults
 import pytest
+from faults import runs
 
 from lm_keras.training import runner
 
@@ -75,6 +76,27 @@ CONTROLS = {
 def test_what_is_not_as_it_has_to_be_is_seen(control):
     start, problems = CONTROLS[control]
     assert WRONG.carry_out(start).problems == problems
+
+
+MISHAP = runs.Mishap("x", "y", lambda model: None, "this is wrong", "going on from step 6 of 12")
+OF_MISHAPS = {
+    "code": (faults.Ended(0, "", "error: this is wrong\n"), ["exit code 0 where 1 was expected"]),
+    "output": (faults.Ended(1, "text\n", "error: this is wrong\n"), ["something on standard output"]),
+    "two lines": (
+        faults.Ended(1, "", "model: lstm\nodd\nerror: this is wrong\n"),
+        ["'odd / this is wrong' where 'this is wrong' was expected"],
+    ),
+    "half": (faults.Ended(1, "", "error: this is wrong\n"), ["disk/.unfinished-1 was left over"]),
+    "nothing": (faults.Ended(1, "", "model: lstm\nerror: this is wrong\n"), []),
+}
+
+
+@pytest.mark.parametrize("control", OF_MISHAPS)
+def test_what_is_not_as_it_has_to_be_after_a_mishap_is_seen(tmp_path, control):
+    ended, problems = OF_MISHAPS[control]
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / (".unfinished-1" if control == "half" else "run")).touch()
+    assert MISHAP.problems_of(ended, tmp_path) == problems
 
 
 def test_what_is_as_it_has_to_be_passes():

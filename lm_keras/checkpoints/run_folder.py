@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from lm_keras import text
 from lm_keras.checkpoints.sealed import OWN_SUM, sealed, unsealed
 from lm_keras.config import Config, from_flat
+from lm_keras.data.folders import delete
 from lm_keras.errors import InputError, not_written
 from lm_keras.text.files import write_atomically
 from lm_keras.text.tokenizer import Tokenizer
@@ -47,9 +48,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        self._held: dict[
-            Path, int
-        ] = {}  # path -> descriptor of what has to stay there while this process writes
+        self._held: dict[Path, int] = {}  # What has to stay in its place, open as these descriptors.
 
     @property
     def exists(self) -> bool:
@@ -181,12 +180,10 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Delete what a killed process left half-written; nobody else writes while the lock is held."""
-        for unfinished in (self.path / "checkpoints").glob(".unfinished-*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
-        for place in (".", "tokenizer", "events/*"):
-            for unfinished in self.path.glob(f"{place}/.*.tmp"):
+        for pattern in ("checkpoints/.unfinished-*", ".*.tmp", "tokenizer/.*.tmp", "events/*/.*.tmp"):
+            for unfinished in self.path.glob(pattern):
                 with contextlib.suppress(OSError):
-                    unfinished.unlink()
+                    delete(unfinished)
 
     def forget_results(self) -> None:
         """Delete the results of a run that goes on."""

@@ -48,11 +48,12 @@ class Checkpoints:
             InputError: a number is not finite, or the folder cannot be written; what was there before is untouched.
         """
         folder = self._path(step)
-        if step in self.steps():
-            if not self.problem(step):
-                return
-            remove_folder(folder)
+        there = step in self.steps()
+        if there and not self.problem(step):
+            return
         _check_finite(step, tensors)
+        if there:
+            remove_folder(folder)
 
         def fill(path: Path) -> None:
             try:

@@ -98,7 +98,7 @@ def _put_aside(folder: Path, identity: tuple[int, int]) -> None:
         raise InputError(
             f"cannot replace {shown(str(folder))}: {error.strerror}; delete it, or choose another folder with --cache_dir"
         ) from None
-    _delete(aside)
+    delete(aside)
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None], remedy: str = _OTHER_CACHE) -> None:
@@ -141,10 +141,11 @@ def remove_folder(folder: Path) -> None:
     aside = _new_name(folder.parent)
     with contextlib.suppress(OSError):
         folder.rename(aside)
-        _delete(aside)
+        delete(aside)
 
 
-def _delete(path: Path) -> None:
+def delete(path: Path) -> None:
+    """Delete a folder with all that is in it, or whatever else is there."""
     if path.is_dir() and not path.is_symlink():
         with contextlib.suppress(OSError):
             path.chmod(0o700)

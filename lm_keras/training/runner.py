@@ -467,9 +467,8 @@ class _Run:
             (path / "flags.txt").read_text(encoding="utf-8"),
             config.flat(),
         )
-        in_place = lambda *_, **__: self.folder.check_in_place()  # noqa: E731
         listed: list[keras.callbacks.Callback] = [
-            keras.callbacks.LambdaCallback(on_train_batch_end=in_place, on_train_end=in_place)
+            _InPlace(self.folder),
         ]
         if steps := profiled_steps(running.profile_steps):
             listed.append(callbacks.Profile(path / "events" / "train", *steps, self.progress.say))
@@ -530,6 +529,23 @@ class _Run:
                 **settings,
             },
         }
+
+
+class _InPlace(keras.callbacks.Callback):
+    """Ends a run whose folder is no longer in its place, before any other callback writes to it."""
+
+    def __init__(self, folder: RunFolder):
+        super().__init__()
+        self._folder = folder
+
+    def on_test_end(self, logs=None):
+        self._folder.check_in_place()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._folder.check_in_place()
+
+    def on_train_end(self, logs=None):
+        self._folder.check_in_place()
 
 
 def _noise(learning: LearningConfig, data: PreparedData) -> TokenNoise:

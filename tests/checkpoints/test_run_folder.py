@@ -134,6 +134,7 @@ def test_what_a_killed_writer_left_is_swept(tmp_path):
     folder = RunFolder(tmp_path / "run")
     (folder.path / "checkpoints" / ".unfinished-abc").mkdir(parents=True)
     (folder.path / "checkpoints" / ".unfinished-abc" / "state.index").write_text("half")
+    (folder.path / "checkpoints" / ".unfinished-link").symlink_to("nowhere")
     (folder.path / "checkpoints" / "step-00000002").mkdir()
     (folder.path / "tokenizer").mkdir()
     (folder.path / "tokenizer" / ".tokenizer.json.77.tmp").write_text("half")

@@ -42,8 +42,9 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
 
     with pytest.raises(InputError) as caught:
         write_folder(tmp_path / "cache" / "whole", fail)
-    assert "No space left on device; free space there or choose another folder (--cache_dir" in str(
-        caught.value
+    assert str(caught.value) == (
+        f"cannot write {tmp_path}/cache/whole: No space left on device; "
+        "free space there or choose another folder (--cache_dir for tokenized text)"
     )
     assert os.listdir(tmp_path / "cache") == []
 

@@ -84,14 +84,14 @@ class Mishap:
 
         with _folder(self.kibibytes) as folder:
             first = self.start(folder)
-            problems = self.problems_of_first(folder, first)
+            problems = self.problems_of(first, folder)
             self.mend(folder)
             second = process(self, list(RUN + self.flags), folder, lambda number: None)
             problems += _problems(second, 0, self.then, "the second time: ")
             if not problems:
                 different = differing(everything_of(folder / "disk" / "run"), undisturbed(self.flags))
                 problems += [f"other {name} than an undisturbed run" for name in sorted(different)]
-        said = "; then: ".join(filter(None, [self.line, self.then]))
+        said = "; ".join(filter(None, [self.line, self.then and f"then: {self.then}"]))
         return Result(first.code, said if not problems else "", problems)
 
     def start(self, folder: Path) -> Ended:
@@ -102,7 +102,7 @@ class Mishap:
         ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=600)
         return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
-    def problems_of_first(self, folder: Path, ended: Ended) -> list[str]:
+    def problems_of(self, ended: Ended, folder: Path) -> list[str]:
         """Return what is not as it has to be after the first life."""
         found = _problems(ended, self.code, self.line, "")
         if self.code and ended.out:

@@ -15,7 +15,7 @@ from lm_keras import callbacks, optimizers
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import from_flat
-from lm_keras.errors import InputError
+from lm_keras.errors import GO_ON, InputError
 from lm_keras.models import FAMILIES
 from lm_keras.training import estimates, machine, preflight, runner
 
@@ -76,6 +76,75 @@ def test_a_run_to_which_everything_happens(
     assert differing(everything_of(here / "disk" / "run"), everything_of(here / "whole")) == set()
 
 
+@pytest.fixture(scope="module")
+def short(small_network, train, tiny_config, tmp_path_factory):
+    """A finished run of 12 steps, and its settings."""
+    settings = {"steps": 12, "checkpoint_every": 6, "log_every": 2, "sequence_length": 3, "projector": False}
+    config, path = tiny_config(**settings, sample_every=99), tmp_path_factory.mktemp("short") / "run"
+    with small_network():
+        assert train(config, path).code == 0
+    return path, config
+
+
+@pytest.fixture
+def unfinished(here, small, train, short):
+    """A function that goes on with a copy of that run of which only the results are missing."""
+    path, config = short
+    shutil.copytree(path, here / "run", ignore=shutil.ignore_patterns("results.json"))
+    return lambda: train(config, "run")
+
+
+def test_where_no_checkpoints_can_be_read_nothing_is_cut_off(unfinished, here, contents_of):
+    runs.aside(here / "run" / "checkpoints")
+    (here / "run" / "checkpoints").touch()
+    before = contents_of(here)
+    with pytest.raises(InputError) as caught:
+        unfinished()
+    assert str(caught.value) == f"cannot write run/checkpoints: File exists; {GO_ON}"
+    changed = {name for name, content in contents_of(here).items() if content != before[name]}
+    assert changed <= {"run/README.md", "run/flags.txt"}  # which are written at each start
+
+
+def test_a_run_without_checkpoints_says_that_it_begins_again(unfinished, here, short):
+    shutil.rmtree(here / "run" / "checkpoints")
+    again = unfinished()
+    assert again.code == 0
+    assert "\nthere is no checkpoint in run/checkpoints: the run begins again at step 0\n" in again.err
+    assert differing(everything_of(here / "run"), everything_of(short[0])) == set()
+
+
+def test_a_folder_that_is_lost_while_the_network_is_validated(unfinished, here, monkeypatch):
+    """TensorFlow would make it again for the first event of this life."""
+    shutil.rmtree(here / "run" / "checkpoints" / "step-00000012")
+    original = runner._Run._validate
+
+    def lose(run, step):
+        runs.aside(here / "run")
+        return original(run, step)
+
+    monkeypatch.setattr(runner._Run, "_validate", lose)
+    with pytest.raises(InputError) as caught:
+        unfinished()
+    assert str(caught.value) == f"run {runs.IN_PLACE}"
+    assert os.listdir(here) == ["run-aside"]
+
+
+def test_a_folder_that_is_lost_before_the_results_are_written(unfinished, here, monkeypatch):
+    original = runner._Run._results
+
+    def lose(run):
+        results = original(run)
+        runs.aside(here / "run")
+        return results
+
+    monkeypatch.setattr(runner._Run, "_results", lose)
+    with pytest.raises(InputError) as caught:
+        unfinished()
+    assert str(caught.value) == f"run {runs.IN_PLACE}"
+    assert sorted(os.listdir(here)) == ["run-aside"]
+    assert not (here / "run-aside" / "results.json").exists()
+
+
 def test_killed_in_a_save(here, script, contents_of):
     """A process, for nothing but a kill leaves behind what a kill leaves behind."""
     killed = MISHAPS["killed while a checkpoint is written"]
@@ -128,6 +197,18 @@ def test_as_many_checkpoints_as_there_will_be(tiny_config):
     assert estimates.disk(model, config, 100).needed == 5 * estimates.disk(
         model, config, 100
     ).checkpoint + estimates.SMALL_FILES + estimates.LOGGED * (100 // 4 + 100 // 25)
+
+
+def test_what_else_is_asked_for_takes_space(tiny_config):
+    """The projector's two files in two states, and histograms of the six weights."""
+
+    def curves(**settings):
+        config = tiny_config(**{"projector": False, **settings})
+        return estimates.disk(network(config), config, 24).curves
+
+    assert curves(projector=True) - curves() == 2 * 30 * (4 * 7 + estimates.LABEL)
+    assert len(network(tiny_config()).trainable_variables) == 6
+    assert curves(histogram_every=5) - curves() == 4 * 6 * estimates.HISTOGRAM
 
 
 def test_curves_take_what_is_expected_at_most(finished):
