@@ -195,7 +195,7 @@ class Cost:
 
     Attributes:
         config: name of a file in `configs`.
-        flags: more flags; `None` if the text is not there.
+        flags: more flags, such as where its text is.
     """
 
     config: str
@@ -221,14 +221,8 @@ class Cost:
     def carry_out(self) -> Result:
         """Carry out the run and look at how long it saved."""
         with tempfile.TemporaryDirectory() as path:
-            fault = Fault(
-                "",
-                "",
-                lambda folder: None,
-                (f"--flagfile={ROOT}/configs/{self.config}.flags", *self.flags),
-                "",
-                0,
-            )
+            words = (f"--flagfile={ROOT}/configs/{self.config}.flags", *self.flags)
+            fault = Fault("", "", lambda folder: None, words, "", 0)
             ended = process(fault, ["--run_dir=run"], Path(path), lambda number: None)
             if ended.code:
                 return Result(ended.code, "", [ended.err])
