@@ -20,6 +20,7 @@ from small_disk import SmallDisk, fill
 from faults import ENGLISH, ROOT, SMALL, USUAL, Ended, Fault, Result, files, process
 from faults.caches import flip
 from faults.paths import WITHOUT_RIGHTS
+from lm_keras import quiet
 from lm_keras.errors import GO_ON
 
 if TYPE_CHECKING:
@@ -80,8 +81,6 @@ class Mishap:
 
     def carry_out(self) -> Result:
         """Let it happen, carry the command out again, and look at what came of it."""
-        from comparison import differing, everything_of
-
         with _folder(self.kibibytes) as folder:
             first = self.start(folder)
             problems = self.problems_of(first, folder)
@@ -89,7 +88,7 @@ class Mishap:
             second = process(self, list(RUN + self.flags), folder, lambda number: None)
             problems += _problems(second, 0, self.then, "the second time: ")
             if not problems:
-                different = differing(everything_of(folder / "disk" / "run"), undisturbed(self.flags))
+                different = comparison().differing(everything_of(folder), undisturbed(self.flags))
                 problems += [f"other {name} than an undisturbed run" for name in sorted(different)]
         said = "; ".join(filter(None, [self.line, self.then and f"then: {self.then}"]))
         return Result(first.code, said if not problems else "", problems)
@@ -116,13 +115,24 @@ class Mishap:
 @functools.cache
 def undisturbed(flags: tuple[str, ...]) -> dict:
     """Return all that a run comes to when nothing happens to it."""
-    from comparison import everything_of
-
     nothing = Fault("", "", lambda folder: None, RUN + flags, "", 0)
     with _folder(0) as folder:
         (folder / "a.txt").write_text(ENGLISH)
         process(nothing, [], folder, lambda number: None)
-        return everything_of(folder / "disk" / "run")
+        return everything_of(folder)
+
+
+def everything_of(folder: Path) -> dict:
+    """Return all that the run in a folder came to."""
+    return comparison().everything_of(folder / "disk" / "run")
+
+
+def comparison():
+    """Import what needs TensorFlow, without the lines that it prints."""
+    quiet.import_tensorflow()
+    import comparison
+
+    return comparison
 
 
 @contextlib.contextmanager
@@ -185,7 +195,7 @@ class Cost:
 
     Attributes:
         config: name of a file in `configs`.
-        flags: more flags; `None` if the text is not there.
+        flags: more flags, such as where its text is.
     """
 
     config: str
@@ -211,14 +221,8 @@ class Cost:
     def carry_out(self) -> Result:
         """Carry out the run and look at how long it saved."""
         with tempfile.TemporaryDirectory() as path:
-            fault = Fault(
-                "",
-                "",
-                lambda folder: None,
-                (f"--flagfile={ROOT}/configs/{self.config}.flags", *self.flags),
-                "",
-                0,
-            )
+            words = (f"--flagfile={ROOT}/configs/{self.config}.flags", *self.flags)
+            fault = Fault("", "", lambda folder: None, words, "", 0)
             ended = process(fault, ["--run_dir=run"], Path(path), lambda number: None)
             if ended.code:
                 return Result(ended.code, "", [ended.err])
@@ -228,10 +232,12 @@ class Cost:
         saving, training = results["saving_seconds"], results["seconds"]
         share = saving / (saving + training)
         line = (
-            f"{share:.1%} of the time: saving took {saving:.1f} s, training {training:.1f} s; a checkpoint has "
+            f"{100 * share:.1f} % of the time: saving took {saving:.1f} s, training {training:.1f} s; a checkpoint has "
             f"{data / 2**20:.1f} MiB; {lives[0]['machine']}"
         )
-        return Result(0, line, [] if share <= self.limit else [f"saving took {share:.1%} of the time"])
+        return Result(
+            0, line, [] if share <= self.limit else [f"more than {100 * self.limit:.0f} % of the time"]
+        )
 
 
 def kill(model: "keras.Model") -> None:
@@ -373,8 +379,6 @@ FAULTS = [
 
 def main() -> None:
     """Carry out `scripts/train.py` with the flags of the command line and with the mishap that its first word names."""
-    from lm_keras import quiet
-
     name, *words = sys.argv[1:]
     (mishap,) = [mishap for mishap in FAULTS if mishap.name == name]
     sys.argv = [str(ROOT / "scripts" / "train.py"), *words]
