@@ -38,16 +38,13 @@ class MetricsFile(StepCallback):
         lines = []
         if step % self.interval == 0 or (logs or {}).get("last"):
             fields = {"step": step, **{name: value for name, value in (logs or {}).items() if name != "step"}}
-            lines.append({name: fields[name] for name in TRAINING_FIELDS if name in fields})
+            lines.append(_counted({name: fields[name] for name in TRAINING_FIELDS if name in fields}))
         self._write([*lines, *self._evaluations])
 
     def on_test_end(self, logs=None):
         fields = {"step": self.step(logs), "split": "valid", **(logs or {})}
         names = [name for name in EVALUATION_FIELDS if name in fields] if self.own_loop else list(fields)
-        whole = {name for name in names if name in _WHOLE and fields[name] is not None}
-        self._evaluations.append(
-            {name: int(fields[name]) if name in whole else fields[name] for name in names}
-        )
+        self._evaluations.append(_counted({name: fields[name] for name in names}))
         if not self.own_loop:
             self._write(self._evaluations)
 
@@ -55,6 +52,12 @@ class MetricsFile(StepCallback):
         if lines:
             append_lines(self._path, [_finite(line) for line in lines])
         self._evaluations = []
+
+
+def _counted(line: dict) -> dict:
+    return {
+        name: int(value) if name in _WHOLE and value is not None else value for name, value in line.items()
+    }
 
 
 def _finite(line: dict) -> dict:

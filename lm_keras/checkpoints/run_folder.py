@@ -14,9 +14,10 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,13 @@ class RunFolder:
     def exists(self) -> bool:
         """Tell whether a run was begun here."""
         return (self.path / "config.json").exists()
+
+    @property
+    def identity(self) -> str:
+        """Return what tells this folder from all others: it is drawn when a run begins, and stands in the lock."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return (self.path / "lock").read_text(encoding="ascii")
+        return ""
 
     @property
     def results(self) -> dict | None:
@@ -170,6 +178,9 @@ class RunFolder:
             self._check_content()
             lock = open(self.path / "lock", "a")  # noqa: SIM115
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not lock.tell():
+                lock.write(secrets.token_hex(16))
+                lock.flush()
             return lock
         except BlockingIOError:
             raise InputError(
@@ -249,7 +260,7 @@ class RunFolder:
             raise InputError(f"{path} cannot be read ({error}); restore it from a copy") from None
 
 
-def differences(old: Config, new: Config) -> list[str]:
+def differences(old: Config, new: Config, changeable: Iterable[str] = CHANGEABLE) -> list[str]:
     """Return what a run would have to change to go on with other settings, one line for each.
 
     Raises nothing; an empty list means that the run may go on.
@@ -258,7 +269,7 @@ def differences(old: Config, new: Config) -> list[str]:
     lines = [
         f"--{name}: {before[name]} in the run, {after[name]} now"
         for name in after
-        if name not in CHANGEABLE and before[name] != after[name]
+        if name not in changeable and before[name] != after[name]
     ]
     return lines
 

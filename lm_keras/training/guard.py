@@ -13,7 +13,8 @@ MOST_IN_A_ROW = 100
 class Guard:
     """Judges each step by its loss and the norm of its gradient, both of the whole batch.
 
-    A spike is a value above mean + sigma x standard deviation of the last `window` steps. It is remembered as if
+    A spike is a value above mean + sigma x standard deviation of the last `window` steps, the deviation being taken for
+    at least a thousandth of the mean. It is remembered as if
     it had been at that bound: so one spike does not hide the next, and a lasting change of level is accepted in
     time. Nothing is called a spike before the window is full. (Chowdhery et al., 2022, section 5.1, leave out the
     data around a spike by hand.)
@@ -47,6 +48,12 @@ class Guard:
         values, count = recent["values"].numpy(), int(recent["count"])
         return values[len(values) - count :].tolist()
 
+    def explain(self, reason: str) -> str:
+        """Return why a step was left out, in words."""
+        if reason == "spiked":
+            return f"its loss or gradient norm lies more than {self._sigma:g} standard deviations above the last steps"
+        return "its loss or gradient is no finite number"
+
     def __call__(self, loss, norm, scale, recent):
         """Return which of `LEFT_OUT` holds for a step, as bool scalars by name, and `recent` with the step.
 
@@ -68,7 +75,10 @@ class Guard:
             return left_out, recent
         values, count = recent["values"], recent["count"]
         mean, variance = tf.nn.moments(values, axes=[0])
-        bound = tf.where(count == self._window, mean + self._sigma * tf.sqrt(variance), tf.float32.max)
+        spread = tf.maximum(
+            tf.sqrt(variance), 1e-3 * tf.abs(mean)
+        )  # Else any rise is a spike where all was equal.
+        bound = tf.where(count == self._window, mean + self._sigma * spread, tf.float32.max)
         now = tf.stack([loss, norm])
         left_out["spiked"] = finite & tf.reduce_any(now > bound)
         entered = tf.concat([values[1:], tf.minimum(now, bound)[None]], axis=0)

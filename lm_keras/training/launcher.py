@@ -1,6 +1,7 @@
 """Several workers of one run on this machine, each a process; nothing here imports TensorFlow."""
 
 import contextlib
+import ctypes
 import glob
 import json
 import os
@@ -32,19 +33,22 @@ def launch(command: list[str], count: int) -> int:
     """
     addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
     gpus = visible_gpus()
-    if 0 < len(gpus) < count:
+    each = len(gpus) // count
+    if gpus and not each:
         raise InputError(
             f"--workers={count}: this machine shows {len(gpus)} GPUs; take at most that many workers, or "
             "set CUDA_VISIBLE_DEVICES= to use the CPU"
         )
-    workers: list[subprocess.Popen] = []
-    with passed_on(workers):
+    workers: list[Worker] = []
+    with passed_on(workers) as sent:
         for index in range(count):
             environment = {**os.environ, "TF_CONFIG": task(addresses, index)}
             if gpus:
-                environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[index::count])
-            workers.append(start(command, environment, index))
-        return wait(workers)
+                environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[index * each : (index + 1) * each])
+            workers.append(Worker(command, environment, index))
+            for number in sent:  # Came while they were being started.
+                workers[-1].send(number)
+        return wait(workers, sent)
 
 
 def free_ports(count: int) -> list[int]:
@@ -69,66 +73,96 @@ def task(addresses: list[str], index: int) -> str:
     return json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
 
 
-def start(command: list[str], environment: dict[str, str], index: int) -> subprocess.Popen:
-    """Start a worker in a session of its own; a key at the terminal reaches it through this process alone.
+class Worker:
+    """A process in a session of its own; a key at the terminal reaches it through this process alone.
 
     The chief writes to where this process writes; what others say comes with their number in front.
     """
-    if index == 0:
-        return subprocess.Popen(command, env=environment, start_new_session=True)
-    worker = subprocess.Popen(
-        command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
 
-    def repeat() -> None:
-        for line in worker.stderr:
+    def __init__(self, command: list[str], environment: dict[str, str], index: int):
+        own = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE} if index else {}
+        self.index, self.ended = index, 0.0
+        self.process = subprocess.Popen(
+            command, env=environment, start_new_session=True, preexec_fn=_end_with_the_parent, **own
+        )
+        self._repeating = threading.Thread(target=self._repeat, daemon=True)
+        self._repeating.start()
+
+    def _repeat(self) -> None:
+        for line in self.process.stderr or ():
             text = line.decode(errors="replace").rstrip()
-            sys.stderr.write(f"{'' if text.startswith('worker ') else f'worker {index}: '}{text}\n")
+            if text:
+                sys.stderr.write(f"{'' if text.startswith('worker ') else f'worker {self.index}: '}{text}\n")
 
-    threading.Thread(target=repeat, daemon=True).start()
-    return worker
+    def send(self, number: int) -> None:
+        """Send it a signal if it is still there."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    def code(self) -> int | None:
+        """Return its exit code, or None while it runs."""
+        code = self.process.poll()
+        if code is not None and not self.ended:
+            self.ended = time.monotonic()
+            self._repeating.join(1.0)
+        return code
+
+
+def _end_with_the_parent() -> None:
+    """Ask Linux to end this process when the one that started it is gone, even if that was killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 @contextlib.contextmanager
-def passed_on(workers: list[subprocess.Popen]):
-    """Send SIGINT and SIGTERM on to all workers, and leave none behind."""
+def passed_on(workers: list[Worker]):
+    """Send SIGINT and SIGTERM on to all workers, a lost terminal as SIGTERM, and leave none behind.
+
+    Yields:
+        The signals that were sent on so far.
+    """
+    sent: list[int] = []
 
     def send(number, frame):
+        number = signal.SIGTERM if number == signal.SIGHUP else number
+        sent.append(number)
         for worker in workers:
-            with contextlib.suppress(ProcessLookupError):
-                worker.send_signal(number)
+            worker.send(number)
 
-    before = {number: signal.signal(number, send) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, send) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     try:
-        yield
+        yield sent
     finally:
         for worker in workers:
-            if worker.poll() is None:
-                worker.kill()
+            if worker.code() is None:
+                worker.process.kill()
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def wait(workers: list[subprocess.Popen]) -> int:
+def wait(workers: list[Worker], sent: list[int]) -> int:
     """Wait for all workers and return the exit code of the first that failed, else 0."""
-    first = None
-    ended = 0.0
-    while any(worker.poll() is None for worker in workers):
-        if first is None:
-            first = next((worker for worker in workers if worker.poll() not in (None, 0)), None)
-            ended = time.monotonic()
-        elif time.monotonic() - ended > GRACE_SECONDS:
+    while None in {worker.code() for worker in workers}:
+        failed = [worker.ended for worker in workers if worker.code()]
+        if failed and time.monotonic() - min(failed) > GRACE_SECONDS:
             break  # The caller ends what is left.
-        time.sleep(0.1)
-    first = first or next((worker for worker in workers if worker.poll() not in (None, 0)), None)
-    if first is None:
+        time.sleep(0.05)
+    # Those that a signal ended come first: the others only lost them.
+    failed = sorted(
+        (worker for worker in workers if worker.code()), key=lambda one: (one.code() > 0, one.ended)
+    )
+    if not failed:
         return 0
-    if first.returncode < 0:
-        number = workers.index(first)
-        name = signal.Signals(-first.returncode).name
+    if sent:
+        return 128 + sent[0]
+    code = failed[0].code()
+    if code < 0:
+        name = signal.Signals(-code).name
         print(
-            f"worker {number} was ended by {name}; the same command goes on from the last checkpoint",
+            f"worker {failed[0].index} was ended by {name}; the same command goes on from what was saved",
             file=sys.stderr,
         )
         return 1
-    return first.returncode
+    return code

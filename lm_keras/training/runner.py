@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import math
 
 import keras
@@ -52,15 +53,22 @@ def train(config: Config, options: RunOptions) -> int:
     cluster = distribution.cluster_of(config)
     if cluster and cluster.index:
         report.mute()
-    results = folder.sound_results(report.say)
-    if results and _same_length(folder.config(), config):
-        report.say(f"the run in {folder.path} is finished; this is what it reached")
-        report.show(folder.path, results)
+    if cluster:
+        return _carry_out_together(config, options, folder, cluster)
+    if _shown_if_finished(config, folder):
         return 0
-    if cluster is None:
-        with folder.writing():
-            return _carry_out(config, options, folder, _devices(config))
-    return _carry_out_together(config, options, folder, cluster)
+    with folder.writing():
+        return _carry_out(config, options, folder, _devices(config))
+
+
+def _shown_if_finished(config: Config, folder: RunFolder) -> bool:
+    """Show the results of a run that is finished, and tell whether it is."""
+    results = folder.sound_results(report.say)
+    if not results or not _same_length(folder.config(), config):
+        return False
+    report.say(f"the run in {folder.path} is finished; this is what it reached")
+    report.show(folder.path, results)
+    return True
 
 
 def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, cluster: Cluster) -> int:
@@ -69,11 +77,14 @@ def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, 
     devices = _devices(config)
     workers = devices.workers
     with workers.watched(), contextlib.ExitStack() as stack:
+        finished = False
         with workers.together():
-            if workers.chief:
+            if workers.chief and not (finished := _shown_if_finished(config, folder)):
                 stack.enter_context(folder.writing())
+        if workers.from_chief(finished) == [True]:
+            return 0
         code = _carry_out(config, options, folder, devices)
-        workers.total(0.0)  # Nobody leaves before the chief has written everything.
+        workers.meet()  # Nobody leaves before the chief has written everything.
         return code
 
 
@@ -82,9 +93,10 @@ def _carry_out(config: Config, options: RunOptions, folder: RunFolder, devices: 
     with workers.together():
         if workers.chief:
             origin, data, total_steps = _begun(config, options, folder)
+    same = workers.check_same(_common(config, folder))
     with workers.together():
         if not workers.chief:
-            origin, data, total_steps = _joined(config, folder)
+            origin, data, total_steps = _joined(config, folder, same)
     with _enough_memory():
         return _Run(config, folder, devices, data, total_steps, origin).carry_out()
 
@@ -100,12 +112,27 @@ def _begun(config: Config, options: RunOptions, folder: RunFolder) -> tuple[Orig
     return origin, data, total_steps
 
 
-def _joined(config: Config, folder: RunFolder) -> tuple[Origin | None, PreparedData, int]:
+def _common(config: Config, folder: RunFolder) -> bytes:
+    """Return what all workers have to have in common: the settings, and what the chief wrote down of the run."""
+    settings = {name: value for name, value in config.flat().items() if name != "cache_dir"}
+    data = folder.path / "data.json"
+    return json.dumps(
+        [settings, data.read_text(encoding="utf-8") if data.exists() else "", folder.identity]
+    ).encode()
+
+
+def _joined(config: Config, folder: RunFolder, same: bool) -> tuple[Origin | None, PreparedData, int]:
     """Prepare the text with the tokenizer of a run that the chief has begun."""
     if not folder.exists:
         raise InputError(
             f"--run_dir={folder.path} holds no run here, although the chief has begun one; all workers need the same "
             "folder, on a file system that they share"
+        )
+    if not same:
+        changed = differences(folder.config(), config, ()) or ["the folders are not the same"]
+        raise InputError(
+            f"this worker and the chief have other settings for --run_dir={folder.path}: {'; '.join(changed)}. "
+            "Start all workers with the same flags and the same folder"
         )
     data = prepare(config.data, folder.tokenizer(), report.say)
     total_steps = _total_steps(config, data)

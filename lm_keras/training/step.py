@@ -198,5 +198,5 @@ class TrainingStep:
 
 
 def _finite_or_before(new, old):
-    """Return the state of a row as it was where it is not finite: what was left out must not live on in it."""
+    """Return the state, but its old values where the new ones are not finite: what was left out must not live on."""
     return tf.where(tf.math.is_finite(new), new, old) if new.dtype.is_floating else new

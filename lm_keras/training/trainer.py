@@ -241,38 +241,36 @@ class Trainer:
         count = int(done)
         values = results.numpy()[:count]
         elapsed = time.perf_counter() - began
-        self._look_at_left_out(first, values)
+        self._count_left_out(first, values)
         self._rate_set = float(np.float32(tables["learning_rate"][count - 1]))
         self.meter.add(values, elapsed if self.compiled_step.traces == traces else None)
         self.seconds += elapsed
         self.step += count
         return self._logs({name: values[count - 1] for name, values in tables.items()})
 
-    def _look_at_left_out(self, first: int, values: np.ndarray) -> None:
-        """Count the steps that were left out, say so, and raise InputError where it must not go on."""
+    def _count_left_out(self, first: int, values: np.ndarray) -> None:
+        """Count the steps that were left out, say so, and raise InputError where the run must not go on."""
         begin = VALUES.index(LEFT_OUT[0])
         for step, reasons in enumerate(values[:, begin : begin + len(LEFT_OUT)] > 0, first + 1):
             self._in_a_row = self._in_a_row + 1 if reasons.any() else 0
-            why = next((name for name, holds in zip(LEFT_OUT, reasons) if holds), None)
-            if why is None:
+            if not reasons.any():
                 continue
+            why = LEFT_OUT[int(np.argmax(reasons))]
             self.left_out[why] += 1
             if why == "nonfinite" and self.compiled_step.guard.stops:
                 raise InputError(
-                    f"the loss or its gradient is no finite number at step {step:,}; the weights were not touched and the "
-                    "checkpoints before are kept; go on with --on_nonfinite=skip, or begin a new run in another "
-                    "--run_dir with a lower --learning_rate or a --clip_norm"
+                    f"the loss or its gradient is no finite number at step {step:,}, which was left out; the checkpoints "
+                    "before are kept. If it is a single step, go on with --on_nonfinite=skip; else begin a new run in "
+                    "another --run_dir with a lower --learning_rate or a --clip_norm"
                 )
             if self._in_a_row == MOST_IN_A_ROW:
                 raise InputError(
                     f"the last {MOST_IN_A_ROW} steps up to step {step:,} were all left out, so nothing is learnt any more; "
                     "the checkpoints before are kept; begin a new run in another --run_dir with a lower --learning_rate"
                 )
-            if why != "overflowed":
-                what = "its loss or gradient is no finite number"
-                if why == "spiked":
-                    what = f"its loss or gradient norm lies more than {self.config.learning.spike_sigma:g} standard deviations above the last steps"
-                self._say(f"step {step:,} was left out: {what}")
+            if why != "overflowed" and self._in_a_row in (1, 10):
+                many = f"; it is the {self._in_a_row}th in a row" if self._in_a_row > 1 else ""
+                self._say(f"step {step:,} was left out: {self.compiled_step.guard.explain(why)}{many}")
 
     def _logs(self, rates: dict[str, float]) -> dict:
         meter, counts = self.meter, self._store.counts

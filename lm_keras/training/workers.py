@@ -6,6 +6,7 @@ Several processes train as one, each with the same command and with its place in
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import threading
 
 import tensorflow as tf
 
-from lm_keras.errors import InputError
+from lm_keras.errors import InputError, reason_of
 
 LOST = (
     tf.errors.UnavailableError,
@@ -23,6 +24,7 @@ LOST = (
     tf.errors.InternalError,
     tf.errors.FailedPreconditionError,
     tf.errors.UnknownError,
+    tf.errors.InvalidArgumentError,
 )
 """What TensorFlow raises in the workers that remain when one is gone."""
 
@@ -134,6 +136,16 @@ class Workers:
         sums = self.total(*present, *(value if here else 0.0 for here, value in zip(present, values)))
         return [value if here else None for here, value in zip(sums[: len(values)], sums[len(values) :])]
 
+    def meet(self) -> None:
+        """Wait for all workers; every worker has to call this."""
+        self.total(0.0)
+
+    def check_same(self, what: bytes) -> bool:
+        """Tell whether this worker and the chief gave the same; every worker has to call this."""
+        digest = hashlib.sha256(what).digest()
+        numbers = [float(int.from_bytes(digest[place : place + 6])) for place in range(0, 30, 6)]
+        return self.from_chief(*numbers) == numbers
+
     @contextlib.contextmanager
     def together(self):
         """Wait at the end for all workers; what happens in here must succeed in each of them.
@@ -160,7 +172,8 @@ class Workers:
         except LOST as error:
             if self.count == 1:
                 raise
+            reason = reason_of(error)
             raise InputError(
-                f"worker {self.index} of {self.count} lost another one ({type(error).__name__}); what was saved is kept: "
+                f"worker {self.index} of {self.count} lost another one ({type(error).__name__}: {reason}); what was saved is kept: "
                 "start all of them again with the same command"
             ) from None

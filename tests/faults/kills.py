@@ -38,15 +38,16 @@ class Kills:
     Attributes:
         name: what is ended, in words; unique.
         flags: flags after `COMMON`.
-        times: how often at least.
+        kills: how often at least.
         workers: processes of the run; one of them is ended.
         signals: which one ends it, drawn each time.
-        steps: length of the run; with too few ends it is begun anew until there were `times`.
+        steps: length of the run; with too few ends it is begun anew until there were so many.
     """
 
     name: str
     flags: tuple[str, ...]
-    times: int = 20
+    kills: int = 20
+    times: int = 1
     workers: int = 1
     signals: tuple[signal.Signals, ...] = (signal.SIGKILL,)
     steps: int = 3000
@@ -84,9 +85,9 @@ class Kills:
                 if process.returncode:
                     return faults.Result(process.returncode, err[-200:], ["the whole run failed"])
             expected, problems, ends, pieces = everything_of(folder / "whole"), [], 0, 0
-            while ends < self.times and not problems:
+            while ends < self.kills and not problems:
                 pieces += 1
-                more, problems = self._in_pieces(folder, f"run{pieces}", self.times - ends)
+                more, problems = self._in_pieces(folder, f"run{pieces}", self.kills - ends)
                 ends += more
                 if not problems:
                     differ = differing(everything_of(folder / f"run{pieces}"), expected)
@@ -230,7 +231,7 @@ FAULTS = [
         "--replicas=2",
     )),
     Kills("a killed worker of two", ("--state_reset=0.05", "--token_noise=0.1", "--precision=mixed_float16"), workers=2),
-    Kills("a run that is asked to stop", (), signals=(signal.SIGINT, signal.SIGTERM), times=10),
-    Kills("a worker of two that is asked to stop", ("--precision=mixed_bfloat16",), signals=(signal.SIGINT, signal.SIGTERM), times=6, workers=2),
+    Kills("a run that is asked to stop", (), signals=(signal.SIGINT, signal.SIGTERM), kills=10),
+    Kills("a worker of two that is asked to stop", ("--precision=mixed_bfloat16",), signals=(signal.SIGINT, signal.SIGTERM), kills=6, workers=2),
     FastResume(),
 ]  # fmt: skip

@@ -285,7 +285,7 @@ def test_early_stopping_of_keras(settings, fit, leaky):
 def test_a_loss_that_is_not_finite_ends_the_run(settings, fit, leaky):
     """Before any callback sees it, so that nobody saves such weights."""
     hooks = Hooks()
-    with pytest.raises(InputError, match="no finite number at step 2; the weights were not touched"):
+    with pytest.raises(InputError, match="no finite number at step 2, which was left out"):
         fit(settings(steps=19, learning_rate=1e30, clip_norm=0.0), leaky, callbacks=[hooks])
     assert not any(call[0] == "batch_end" for call in hooks.calls)
 
@@ -300,6 +300,20 @@ def test_a_stop_takes_effect_at_the_next_call(settings, fit, leaky):
     run = fit(settings(steps=19), leaky, callbacks=[run_of, hooks], evaluate=scripted(3), eval_every=6)
     assert run.calls == [5, 1]
     assert hooks.calls[-2:] == [("batch_end", 5), ("train_end",)]
+
+
+@pytest.mark.parametrize(
+    ("of_others", "number"),
+    [((0, 0, 0), None), ((0, 1, 0), signal.SIGTERM), ((1, 1, 0), signal.SIGINT), ((0, 0, 1), None)],
+)
+def test_another_worker_ends_the_run(settings, fit, leaky, monkeypatch, of_others, number):
+    """Whatever one of them wants, all end after the same call."""
+    monkeypatch.setattr(
+        "lm_keras.training.workers.Workers.total", lambda self, *own: [a + b for a, b in zip(own, of_others)]
+    )
+    run = fit(settings(steps=19), leaky)
+    assert run.trainer.signal == number
+    assert run.trainer.step == (0 if any(of_others) else 19)
 
 
 def test_to_stop_and_to_go_on_is_to_go_through(settings, fit, leaky):

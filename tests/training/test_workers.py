@@ -1,13 +1,19 @@
 """Who the workers are, what they agree on, and what is refused; `test_kills.py` trains with two of them."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.training import distribution
-from lm_keras.training.workers import Cluster, Workers
+from lm_keras.training.workers import Cluster, Workers, interruptible
 
 TWO = ["127.0.0.1:4000", "[::1]:4001"]
 
@@ -114,7 +120,7 @@ def test_what_another_worker_meets_with(second_of_two):
     with pytest.raises(InputError) as caught, second_of_two().watched():
         raise tf.errors.UnavailableError(None, None, "Socket closed\nmore")
     assert str(caught.value) == (
-        "worker 1 of 2 lost another one (UnavailableError); what was saved is kept: start all of them again with the same command"
+        "worker 1 of 2 lost another one (UnavailableError: Socket closed); what was saved is kept: start all of them again with the same command"
     )
 
 
@@ -149,3 +155,161 @@ def test_the_launcher_shares_gpus(script, monkeypatch):
         "error: --workers=2: this machine shows 1 GPUs; take at most that many workers, or set CUDA_VISIBLE_DEVICES= "
         "to use the CPU\n"
     )
+
+
+def test_what_all_workers_have_in_common(second_of_two, monkeypatch):
+    chief = Workers(tf.distribute.get_strategy())
+    given = []
+    monkeypatch.setattr(chief, "from_chief", lambda *numbers: given.extend(numbers) or list(numbers))
+    assert chief.check_same(b"these settings")
+    present = [1.0] * len(given)
+    assert len(given) == 5 and all(number < 2**53 for number in given)
+    assert second_of_two(*present, *given).check_same(b"these settings")
+    assert not second_of_two(*present, *given).check_same(b"those settings")
+
+
+def test_ctrl_c_reaches_a_worker_that_waits():
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with interruptible():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        own = lambda number, frame: None  # noqa: E731
+        signal.signal(signal.SIGINT, own)
+        with interruptible():
+            assert signal.getsignal(signal.SIGINT) is own
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_agreeing_lets_ctrl_c_through(monkeypatch):
+    """While a worker waits for the others it is in TensorFlow's code."""
+    seen = []
+
+    class Waiting(Workers):
+        def _reduce(self, values):
+            seen.append(signal.getsignal(signal.SIGINT))
+            return values
+
+    workers = Waiting(tf.distribute.OneDeviceStrategy("/cpu:0"), Cluster(tuple(TWO), 0))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        workers.total(1.0)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [signal.SIG_DFL]
+
+
+WORKER = """
+import json, os, signal, sys, time
+index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+if index: print("hello", file=sys.stderr, flush=True)
+else: print("ready", flush=True)
+def stopped(number, frame):
+    open(f"got{index}", "w").write(signal.Signals(number).name)
+    sys.exit(128 + number)
+signal.signal(signal.SIGINT, stopped); signal.signal(signal.SIGTERM, stopped)
+open(f"pid{index}", "w").write(str(os.getpid()))
+time.sleep(int(sys.argv[1]))
+sys.exit(index and int(sys.argv[2]))
+"""
+LAUNCHER = """
+import sys
+from lm_keras.training import launcher
+sys.exit(launcher.launch([sys.executable, *sys.argv[1:]], 2))
+"""
+
+
+@pytest.fixture
+def launched(tmp_path, monkeypatch):
+    """A function that starts a launcher with two workers that do nothing, and waits until they are there."""
+    (tmp_path / "worker.py").write_text(WORKER)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+    def start(seconds=60, code=0):
+        command = [sys.executable, "-c", LAUNCHER, "worker.py", str(seconds), str(code)]
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    return start
+
+
+def pids_of(folder):
+    """The processes of both workers, as soon as they can be stopped."""
+    found = []
+    for index in (0, 1):
+        path, until = folder / f"pid{index}", time.monotonic() + 30
+        while not (path.exists() and path.read_text()) and time.monotonic() < until:
+            time.sleep(0.01)
+        found.append(int(path.read_text()))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("number", "received"),
+    [(signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGTERM")],
+)
+def test_the_launcher_passes_signals_on(launched, tmp_path, number, received):
+    process = launched()
+    pids_of(tmp_path)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + getattr(signal, received)
+    assert err == "worker 1: hello\n"
+    assert {(tmp_path / f"got{index}").read_text() for index in (0, 1)} == {received}
+
+
+def test_a_killed_launcher_leaves_no_worker_behind(launched, tmp_path):
+    process = launched()
+    pids = pids_of(tmp_path)
+    process.kill()
+    process.communicate(timeout=30)
+    until = time.monotonic() + 30
+    while time.monotonic() < until and not all((tmp_path / f"got{index}").exists() for index in (0, 1)):
+        time.sleep(0.01)
+    assert {(tmp_path / f"got{index}").read_text() for index in (0, 1)} == {"SIGTERM"}
+    assert pids
+
+
+def test_the_launcher_tells_which_worker_was_killed(launched, tmp_path):
+    process = launched(seconds=1)
+    os.kill(pids_of(tmp_path)[1], signal.SIGKILL)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "worker 1 was ended by SIGKILL; the same command goes on from what was saved\n" in err
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_the_launcher_ends_as_its_workers_do(launched, code):
+    process = launched(seconds=0, code=code)
+    process.communicate(timeout=30)
+    assert process.returncode == code
+
+
+@pytest.mark.parametrize(("gpus", "shares"), [("0,1", ["0", "1"]), ("0,1,2", ["0", "1"]), ("", [None, None])])
+def test_gpus_are_shared_out_evenly(monkeypatch, gpus, shares):
+    """As many for each; one that is left over stays unused, because all workers need the same number."""
+    from lm_keras.training import launcher
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    given = []
+
+    class Started:
+        def __init__(self, command, environment, index):
+            given.append(environment["CUDA_VISIBLE_DEVICES"] or None)
+
+        def code(self):
+            return 0
+
+    monkeypatch.setattr(launcher, "Worker", Started)
+    assert launcher.launch(["x"], 2) == 0
+    assert given == shares
