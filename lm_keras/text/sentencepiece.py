@@ -34,6 +34,7 @@ EOD_ID, UNKNOWN_ID, NEWLINE_ID, FIRST_BYTE_ID = 0, 1, 2, 3
 MAX_LINE_CHARACTERS = 4096  # longer lines are cut for the trainer, which would drop them
 MAX_ENCODED_CHARACTERS = 2**16  # longer lines are cut, because the library takes 300 bytes a character
 MAX_TRAINING_CHARACTERS = 2**24  # from a larger corpus the trainer gets evenly spaced lines, in 0.7 GB
+MAX_PIECE_CHARACTERS = 16  # the library's default
 COUNTED_LINES = 2**14  # lines whose characters are counted at once
 TRAINING_THREADS = 16  # the unigram model depends on it in the last digits, so it is never the machine's own
 
@@ -127,13 +128,16 @@ class SentencePieceTokenizer(Tokenizer):
             raise InputError("no text to train a tokenizer on: expected a corpus with at least one character")
         if room > 0 and (rare := _rare_characters(lines, room)):
             lines, character_coverage = _cut_at(lines, rare), 1.0
+        # A corpus has no more pieces than short parts of lines. Told to find far more, the library takes seconds to
+        # refuse, or never comes back.
+        most = FIRST_BYTE_ID + 256 + MAX_PIECE_CHARACTERS * sum(map(len, lines))
         model = io.BytesIO()
         try:
             library.SentencePieceTrainer.train(
                 sentence_iterator=iter(lines),
                 model_writer=model,
                 model_type=model_type,
-                vocab_size=vocab_size,
+                vocab_size=min(vocab_size, most),
                 byte_fallback=byte_fallback,
                 character_coverage=character_coverage,
                 normalization_rule_name="identity",

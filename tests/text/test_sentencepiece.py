@@ -86,12 +86,13 @@ def test_a_huge_corpus_is_thinned_evenly(monkeypatch):
     assert module._thinned(lines) == lines[::16]
 
 
+@pytest.mark.parametrize("asked", [50_021, 2**31 - 1])
 @pytest.mark.parametrize("model_type", ["bpe", "unigram"])
-def test_too_large_a_vocabulary_names_the_largest(model_type):
+def test_too_large_a_vocabulary_names_the_largest(model_type, asked):
     with pytest.raises(InputError) as caught:
-        train(vocab_size=50_021, model_type=model_type)
+        train(vocab_size=asked, model_type=model_type)
     found = re.fullmatch(
-        r"vocab_size is 50021, but this corpus allows at most (\d+) pieces: "
+        rf"vocab_size is {asked}, but this corpus allows at most (\d+) pieces: "
         r"set vocab_size to \1 or less, or use a larger corpus",
         str(caught.value),
     )
