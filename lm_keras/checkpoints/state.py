@@ -124,6 +124,10 @@ class Checkpoints:
         """Return the JSON values of a checkpoint."""
         return json.loads((self._path(step) / _PROGRESS).read_text(encoding="utf-8"))
 
+    def size(self, step: int) -> int:
+        """Return how many bytes of tensors a checkpoint has."""
+        return sum(path.stat().st_size for path in self._path(step).glob(f"{_PREFIX}.data-*"))
+
     def restore(self, step: int, tensors: Tensors, everything: bool = True) -> None:
         """Read the tensors of a checkpoint.
 

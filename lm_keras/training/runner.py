@@ -57,6 +57,8 @@ def train(config: Config, options: RunOptions) -> int:
         data = prepare(config.data, _tokenizer(folder, origin), report.say)
         _check_data(config, data)
         total_steps = _total_steps(config, data)
+        there_is = None if devices.on_gpu else machine.total_memory()
+        preflight.check_memory(config, data.tokenizer.vocab_size, devices.replicas, there_is)
         _begin(folder, config, options, data, total_steps)
         with _enough_memory():
             return _Run(config, folder, devices, data, total_steps, origin).carry_out()
@@ -78,6 +80,7 @@ def _dry_run(config: Config, folder: RunFolder) -> int:
         total_steps = _total_steps(config, data)
         if folder.exists:
             _check_same_run(folder, data, total_steps)
+    preflight.check_memory(config, text.vocab_size, devices.replicas)
     store = text.store(batches.batch_size, batches.sequence_length)
     with tf.Graph().as_default():  # Where variables have shapes and take no memory.
         shapes = _network(config, text.vocab_size)

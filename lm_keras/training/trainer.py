@@ -194,7 +194,9 @@ class Trainer:
 
     def _call(self, batches, schedules: list[ScheduleCallback]) -> dict:
         """Carry out steps up to the next event and return the logs."""
-        first, size = self.step, min(self.config.running.steps_per_call, self.total_steps)
+        # No call is longer than the shortest interval, so neither are the tables that it takes.
+        first = self.step
+        size = min(self.config.running.steps_per_call, self.total_steps, *self._intervals)
         ends = [n - first % n for n in self._intervals] + [b - first for b in self._boundaries if b > first]
         count = min(size, self.total_steps - first, *ends)
         tables = {name: [rate] * count for name, rate in self._rates.items()}
