@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_keras import text
+from lm_keras.checkpoints import records
 from lm_keras.config import Config, from_flat
 from lm_keras.errors import InputError
 from lm_keras.text.files import write_atomically
@@ -54,7 +55,8 @@ class RunFolder:
     @property
     def results(self) -> dict | None:
         """Return the results of a finished run, or None."""
-        return self._read_json("results.json") if (self.path / "results.json").exists() else None
+        path = self.path / "results.json"
+        return records.read(path) if path.exists() else None
 
     @contextlib.contextmanager
     def writing(self):
@@ -128,11 +130,22 @@ class RunFolder:
             raise InputError(
                 f"--run_dir={self.path} holds no run (no config.json); train one with scripts/train.py --run_dir={self.path}"
             )
-        return from_flat(self._read_json("config.json"))
+        return from_flat(records.read(self.path / "config.json"))
 
     def tokenizer(self) -> Tokenizer:
-        """Return the tokenizer of the run."""
-        return text.load_tokenizer(self.path / "tokenizer")
+        """Return the tokenizer of the run.
+
+        Raises:
+            InputError: it is damaged, or another one than `data.json` tells of.
+        """
+        tokenizer = text.load_tokenizer(self.path / "tokenizer")
+        learnt = {"kind": tokenizer.name, "fingerprint": tokenizer.fingerprint()}
+        if self.read_data().get("tokenizer", learnt) != learnt:
+            raise InputError(
+                f"the tokenizer in {self.path / 'tokenizer'} is not the one with which the run began; "
+                "restore it from a copy, or begin a new run with another --run_dir"
+            )
+        return tokenizer
 
     def checkpoints(self, keep: int = 2, warn=lambda line: None) -> "Checkpoints":
         """Return the checkpoints of the run."""
@@ -140,8 +153,13 @@ class RunFolder:
 
         return Checkpoints(self.path / "checkpoints", keep, warn)
 
-    def write_json(self, name: str, content: Any) -> None:
-        """Write a JSON file of the run, whole or not at all."""
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a JSON file of the run, whole or not at all.
+
+        All have a sum of themselves but `config.json`: there a person may write where the text has gone, and all that
+        decides about the weights is checked against them.
+        """
+        content = content if name == "config.json" else records.signed(content)
         write_atomically(
             self.path / name, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
         )
@@ -158,9 +176,8 @@ class RunFolder:
     @property
     def lives(self) -> list[dict]:
         """Return on what the run was carried out, each time that it began or went on."""
-        if not (self.path / "environment.json").exists():
-            return []
-        return self._read_json("environment.json").get("lives", [])
+        path = self.path / "environment.json"
+        return records.read(path)["lives"] if path.exists() else []
 
     def add_life(self, life: dict) -> None:
         """Write down on what the run begins or goes on."""
@@ -168,19 +185,7 @@ class RunFolder:
 
     def read_data(self) -> dict:
         """Return what `data.json` says of the text."""
-        return self._read_json("data.json")
-
-    def _read_json(self, name: str) -> dict:
-        path = self.path / name
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise ValueError("no JSON object")
-            return content
-        except PermissionError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{path} cannot be read ({error}); restore it from a copy") from None
+        return records.read(self.path / "data.json")
 
 
 def differences(old: Config, new: Config) -> list[str]:

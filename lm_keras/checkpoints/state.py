@@ -14,12 +14,12 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from lm_keras.checkpoints import records
 from lm_keras.data.folders import write_folder
 from lm_keras.errors import InputError
 
 _PROGRESS = "progress.json"
 _PREFIX = "state"
-_OWN_SUM = "sha256_of_this"
 
 Tensors = dict[str, list[keras.Variable | tf.Variable]]
 
@@ -64,8 +64,8 @@ class Checkpoints:
                 **progress,
                 "sha256": {p.name: _sha256(p) for p in sorted(path.iterdir())},
             }
-            content[_OWN_SUM] = _sum_of(content)
-            (path / _PROGRESS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            text = json.dumps(records.signed(content), indent=1)
+            (path / _PROGRESS).write_text(text + "\n", encoding="utf-8")
 
         write_folder(folder, fill)
         self._checked[folder] = ""
@@ -74,7 +74,7 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, damaged ones too, in rising order."""
         names = [path.name.removeprefix("step-") for path in self.folder.glob("step-*")]
-        return sorted(int(name) for name in names if name.isdigit())
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def newest(self) -> int | None:
         """Return the step of the newest checkpoint that is whole; warn of each newer one that is not."""
@@ -103,9 +103,11 @@ class Checkpoints:
     def _check(self, folder: Path) -> str:
         try:
             content = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
-            own, sums = content.pop(_OWN_SUM, None), content["sha256"]
-            if own not in (None, _sum_of(content)):
+            own, sums = content.pop(records.OWN_SUM), content["sha256"]
+            if own != records.sum_of(content):
                 return f"{_PROGRESS} has other content than was written"
+            if folder != self._path(content["step"]):
+                return f"{_PROGRESS} is that of step {content['step']}"
             for name, expected in sums.items():
                 path = folder / Path(name).name
                 if not path.exists():
@@ -116,7 +118,7 @@ class Checkpoints:
             raise InputError(
                 f"cannot read {error.filename}: {error.strerror}; check its permissions"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             return f"{_PROGRESS} cannot be read: {_first_line(error)}"
         return ""
 
@@ -181,10 +183,6 @@ def _tracked(tensors: Tensors) -> tf.train.Checkpoint:
 
 def _plain(variable) -> tf.Variable:
     return variable.value if isinstance(variable, keras.Variable) else variable
-
-
-def _sum_of(content: dict) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

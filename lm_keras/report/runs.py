@@ -82,9 +82,6 @@ def _read(path: Path, name: str) -> Run:
     folder = RunFolder(path)
     settings = folder.config().flat()
     data, results = folder.read_data(), folder.results
-    _check(path / "data.json", data, ("splits", "total_steps"))
-    if results is not None:
-        _check(path / "results.json", results, ("step", "splits", "sample"))
     notes: list[str] = []
     lines = list(_lines_of(path / "metrics.jsonl", notes))
     samples = [line for line in _lines_of(path / "samples.jsonl", notes) if isinstance(line.get("text"), str)]
@@ -99,12 +96,6 @@ def _read(path: Path, name: str) -> Run:
         samples=samples,
         notes=notes,
     )
-
-
-def _check(path: Path, content: dict[str, Any], names: tuple[str, ...]) -> None:
-    missing = [name for name in names if name not in content]
-    if missing:
-        raise InputError(f"{path} lacks {missing[0]!r}; restore it from a copy")
 
 
 def _lines_of(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:

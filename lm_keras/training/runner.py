@@ -245,11 +245,6 @@ def _begin(
 def _check_same_run(folder: RunFolder, data: PreparedData, total_steps: int) -> int:
     """Return how many steps the run had before; its text must be the same, and it may not become shorter."""
     before = folder.read_data()
-    if data.report["tokenizer"] != before["tokenizer"]:
-        raise InputError(
-            f"the tokenizer in {folder.path / 'tokenizer'} is not the one with which the run began; "
-            "restore it from a copy, or begin a new run with another --run_dir"
-        )
     for name, split in data.report["splits"].items():
         if split["fingerprint"] != before["splits"].get(name, {}).get("fingerprint"):
             raise InputError(

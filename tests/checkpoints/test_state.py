@@ -136,6 +136,8 @@ def test_what_can_be_wrong_is_said(checkpoints):
         6: lambda folder: (folder / "progress.json").write_text("[]"),
         8: lambda folder: (folder / "state.index").write_bytes(b""),
         10: lambda folder: (folder / "progress.json").write_bytes(b"\xff"),
+        12: lambda folder: (folder / "progress.json").write_text("[" * 100_000),
+        14: lambda folder: (folder / "progress.json").write_text('{"step": 14, "sha256": {}}'),
     }.items():
         reopened(checkpoints).save(step, variables(0.0), {})
         harm(checkpoints.folder / f"step-{step:08d}")
@@ -212,5 +214,7 @@ def test_progress_is_json(checkpoints):
     checkpoints.save(2, variables(2.0), {"meter": {"nats": 0.1 + 0.2, "steps": 3}, "best": None, "name": "é"})
     progress = json.loads((checkpoints.folder / "step-00000002" / "progress.json").read_text())
     assert progress["meter"] == {"nats": 0.1 + 0.2, "steps": 3}
-    shutil.copytree(checkpoints.folder / "step-00000002", checkpoints.folder / "step-00000003")
-    assert reopened(checkpoints).newest() == 3  # a copy is as good
+    shutil.copytree(checkpoints.folder, checkpoints.folder / "copied")
+    assert Checkpoints(checkpoints.folder / "copied").newest() == 2  # a copy is as good
+    (checkpoints.folder / "step-00000002").rename(checkpoints.folder / "step-00000003")
+    assert reopened(checkpoints).problem(3) == "progress.json is that of step 2"
