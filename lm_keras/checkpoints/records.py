@@ -44,25 +44,31 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 """What others read in a file: a type, several, an object with these fields or with any names (`str`), or a list.
 
-A field with a question mark may be missing. Further ones may be there, for newer versions write more.
+A field with a question mark may be missing. Beside the sum further ones may be there, for newer versions write more.
 """
 
 
 def signed(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a file with its sum."""
-    return {**content, OWN_SUM: sum_of(content)}
+    """Return the content of a file with its sum, which stands first, so that its line can be deleted."""
+    return {OWN_SUM: sum_of(content), **content}
 
 
 def read(path: Path) -> dict[str, Any]:
     """Return the content of a JSON file of a run, without its sum.
 
     Raises:
-        InputError: it cannot be read, is no JSON object, has other content than was written, or lacks a field.
+        InputError: it cannot be read, is no JSON object, has other content than was written, lacks a field, or
+            has neither its sum nor known fields only.
     """
+    shape = SHAPES.get(path.name, {})
+    known = {name.removesuffix("?") for name in shape}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("no JSON object")
+        unknown = [name for name in content if known and name not in known]
+        if unknown and OWN_SUM not in content:
+            raise ValueError(f"{unknown[0]!r} is unknown")
         if OWN_SUM in content and content.pop(OWN_SUM) != sum_of(content):
             raise ValueError(
                 f"other content than was written; who meant to change it deletes its line {OWN_SUM}"
@@ -71,7 +77,7 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}); restore it from a copy") from None
-    if wrong := _wrong(content, SHAPES.get(path.name, {})):
+    if wrong := _wrong(content, shape):
         raise InputError(f"{path} {wrong}; restore it from a copy")
     return content
 

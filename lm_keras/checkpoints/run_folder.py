@@ -203,13 +203,24 @@ def differences(old: Config, new: Config) -> list[str]:
 
 
 def truncate_lines_after(path: Path, step: int) -> None:
-    """Drop the lines of a metrics file that lie beyond `step`: a run goes on from there."""
-    with contextlib.suppress(FileNotFoundError):
-        kept = []
-        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line)
-            except (ValueError, KeyError, TypeError):
-                continue  # A line that a killed run left unfinished.
-        write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
+    """Drop the lines of a metrics file that lie beyond `step`: a run goes on from there.
+
+    Raises:
+        InputError: the file is there and cannot be read or written.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror}; delete it, or restore it from a copy"
+        ) from None
+    kept = []
+    for line in lines:
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue  # A line that a killed run left unfinished, or a damaged one.
+    write_atomically(path, "".join(f"{line}\n" for line in kept).encode())

@@ -52,7 +52,7 @@ class Checkpoints:
         if folder.exists():
             if not self.problem(step):
                 return
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
 
         def fill(path: Path) -> None:
             try:
@@ -162,6 +162,14 @@ class Checkpoints:
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
+
+
+def _remove(path: Path) -> None:
+    """Delete a damaged checkpoint, whatever it is, or say why that cannot be."""
+    try:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except OSError as error:
+        raise InputError(f"cannot replace {path}: {error.strerror}; delete it") from None
 
 
 def _tracked(tensors: Tensors) -> tf.train.Checkpoint:

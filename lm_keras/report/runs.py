@@ -100,10 +100,15 @@ def _read(path: Path, name: str) -> Run:
 
 def _lines_of(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     """Yield the JSON objects of a file that have a step; a note tells how many lines are something else."""
-    if not path.exists():
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        notes.append(f"{path.name} cannot be read ({error.strerror}) and is left out")
         return
     damaged = 0
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+    for line in lines:
         if not line.strip():
             continue
         try:

@@ -164,6 +164,11 @@ def _checked_folder(config: Config, options: RunOptions) -> RunFolder:
             raise InputError(
                 f"--resume=must, but --run_dir={options.run_dir} holds no run; begin one with --resume=auto"
             )
+        if folder.checkpoints().steps():  # Of which settings, nobody knows.
+            raise InputError(
+                f"--run_dir={options.run_dir} holds checkpoints and no config.json; restore that from a copy, or choose "
+                "another folder"
+            )
         return folder
     if options.resume == "never":
         raise InputError(

@@ -137,10 +137,18 @@ def test_lines_beyond_a_step_are_dropped(tmp_path):
     path.write_text("\n".join(lines) + '\n{"step": 3, "lo')
     truncate_lines_after(path, 4)
     assert path.read_text() == "".join(line + "\n" for line in lines[:3])
+    path.write_text(f"{lines[0]}\n{'[' * 100_000}\n{lines[1]}\n")
+    truncate_lines_after(path, 4)
+    assert path.read_text() == "".join(line + "\n" for line in lines[:2])
     truncate_lines_after(path, 0)
     assert path.read_text() == ""
     truncate_lines_after(tmp_path / "absent.jsonl", 4)
     assert not (tmp_path / "absent.jsonl").exists()
+    with pytest.raises(InputError) as caught:
+        truncate_lines_after(tmp_path, 4)
+    assert (
+        str(caught.value) == f"cannot read {tmp_path}: Is a directory; delete it, or restore it from a copy"
+    )
 
 
 def test_only_a_line_feed_ends_a_line(tmp_path):
