@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-from absl import flags
+from absl import app, flags
 
 from lm_keras.config import Config, RunOptions
 
@@ -24,6 +24,7 @@ class Ended(NamedTuple):
 
 def script(name: str, *arguments) -> Ended:
     """Run a script with these words on its command line."""
+    app.define_help_flags()  # absl does that once in a process.
     out, err, known, code = io.StringIO(), io.StringIO(), set(flags.FLAGS), None
     path = str(SCRIPTS / name)
     words = mock.patch("sys.argv", [path, *map(str, arguments)])
