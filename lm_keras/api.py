@@ -143,9 +143,10 @@ class LanguageModel:
             )
         data = prepare(self.config.data, self.tokenizer, say)
         now = data.report["splits"].get(split, {})
-        if now.get("fingerprint") != self._data["splits"][split]["fingerprint"]:
+        before = self._data["splits"][split]
+        if now.get("fingerprint") != before.get("fingerprint"):
             raise InputError(
-                f"the {split} text of {self._data['splits'][split]['corpus']} has changed since the run began; "
+                f"the {split} text of {before.get('corpus')} has changed since the run began; "
                 "restore it, or score other text with --corpus=text:GLOB"
             )
         return data.splits[split]

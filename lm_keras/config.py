@@ -86,7 +86,7 @@ class ModelConfig:
     """The network."""
 
     model: str = setting("lstm", "family of the network", choices=("ngram", "lstm"))
-    num_layers: int = setting(1, "hidden layers (lstm: recurrent layers)", low=1)
+    num_layers: int = setting(1, "hidden layers (lstm: recurrent layers)", low=1, high=1000)
     embedding_dim: int = setting(128, "width of the token embedding", low=1)
     hidden_units: int = setting(256, "units of each hidden layer", low=1)
     ngram_order: int = setting(
@@ -223,7 +223,7 @@ class RunningConfig:
         choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
     )
     replicas: int | None = setting(
-        None, "devices to use; on a CPU it is split into that many [all GPUs, else 1]", low=1
+        None, "devices to use; on a CPU it is split into that many [all GPUs, else 1]", low=1, high=1000
     )
     steps_per_call: int = setting(10, "optimizer steps in one call of the compiled function", low=1)
     jit: str = setting(

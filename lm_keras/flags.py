@@ -25,6 +25,9 @@ flags.disclaim_key_flags()
 # Python reads bytes of the command line that are no UTF-8 as surrogates.
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
+LONGEST_NAME = 100
+"""Letters of the name of a flag."""
+
 _READERS = {
     int: int,
     float: float,
@@ -128,7 +131,7 @@ def flagfile_of(settings: dict[str, Any]) -> str:
 def _parse(argv: list[str]) -> list[str]:
     flags.FLAGS.set_gnu_getopt(True)  # Flags may follow a command.
     try:
-        rest = flags.FLAGS(_with_flagfiles(argv))
+        rest = flags.FLAGS(_named_shortly(_with_flagfiles(argv)))
     except flags.UnrecognizedFlagError as error:
         known = [name for name in flags.FLAGS if len(name) > 1]
         near = difflib.get_close_matches(error.flagname, known, n=1, cutoff=0.5)
@@ -164,6 +167,17 @@ def _with_flagfiles(argv: list[str]) -> list[str]:
             words += _lines_of_flagfile(path, ())
         else:
             words.append(word)
+    return words
+
+
+def _named_shortly(words: list[str]) -> list[str]:
+    """Refuse a name of a flag that none can have: absl would look for a similar one, a call deeper each letter."""
+    for word in words[1:]:
+        if word == "--":
+            break
+        name = word.lstrip("-").partition("=")[0]
+        if word.startswith("-") and len(name) > LONGEST_NAME:
+            raise InputError(f"--{name[:LONGEST_NAME]}... is unknown; see --help for all flags")
     return words
 
 

@@ -1,13 +1,9 @@
 """Four CPU devices in one process, a text to learn, and small settings: every dimension another number."""
 
-import contextlib
-import io
 import json
 import os
 import random
-import runpy
 import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +11,12 @@ from typing import NamedTuple
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import in_process
 import pytest
 import tensorflow as tf
 from small_disk import SmallDisk
 
-from lm_keras.config import Config, RunOptions, from_flat
+from lm_keras.config import Config, from_flat
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
@@ -88,52 +85,16 @@ def tiny_config(shared_corpus):
     return make
 
 
-class Ended(NamedTuple):
-    """How a command ended, and what it wrote."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture(scope="session")
 def train():
     """A function that carries out a run within this process, as `scripts/train.py` does."""
-    from lm_keras.training import runner
-
-    def carry_out(config: Config, run_dir: Path | None, resume: str = "auto", dry_run: bool = False) -> Ended:
-        out, err = io.StringIO(), io.StringIO()
-        options = RunOptions(run_dir=run_dir and str(run_dir), resume=resume, dry_run=dry_run)
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = runner.train(config, options)
-        return Ended(code, out.getvalue(), err.getvalue())
-
-    return carry_out
+    return in_process.train
 
 
 @pytest.fixture(scope="session")
 def script():
-    """A function that runs a script within this process, as the command line would, but for importing TensorFlow."""
-    from absl import flags
-
-    def run(name: str, *arguments) -> Ended:
-        out, err, known = io.StringIO(), io.StringIO(), set(flags.FLAGS)
-        path = Path(__file__).parents[1] / "scripts" / name
-        with (
-            pytest.MonkeyPatch.context() as patch,
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
-            patch.setattr(sys, "argv", [str(path), *map(str, arguments)])
-            try:
-                with pytest.raises(SystemExit) as ended:
-                    runpy.run_path(str(path), run_name="__main__")
-            finally:
-                for flag in set(flags.FLAGS) - known:
-                    delattr(flags.FLAGS, flag)
-        return Ended(ended.value.code or 0, out.getvalue(), err.getvalue())
-
-    return run
+    """A function that runs a script within this process."""
+    return in_process.script
 
 
 @pytest.fixture
@@ -152,7 +113,7 @@ class Finished(NamedTuple):
 
     path: Path
     config: Config
-    ended: Ended
+    ended: in_process.Ended
 
 
 @pytest.fixture(scope="session")

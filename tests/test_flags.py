@@ -58,6 +58,7 @@ def complaint(run):
 BAD = {
     "--learning_rte=3": "--learning_rte is unknown (did you mean --learning_rate?); see --help for all flags",
     "--zzzqqq=3": "--zzzqqq is unknown; see --help for all flags",
+    "--" + 999 * "x": "--" + 100 * "x" + "... is unknown; see --help for all flags",
     "--nosteps": "--nosteps is unknown (did you mean --steps?); see --help for all flags",
     "quickstart": (
         "'quickstart' is left over on the command line; every setting is a flag, --name=value, see --help"

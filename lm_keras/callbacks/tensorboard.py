@@ -121,7 +121,7 @@ def forget_after(folder: Path, step: int) -> None:
     if step == 0 and Path(folder).exists():
         shutil.rmtree(folder)
     for run in sorted(path for path in Path(folder).glob("*") if path.is_dir()):
-        files = sorted(run.glob("events.out.tfevents.*"))
+        files = sorted(path for path in run.glob("events.out.tfevents.*") if path.is_file())
         if not files:
             continue
         kept = {}

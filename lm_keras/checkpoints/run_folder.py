@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_keras import text
-from lm_keras.checkpoints.sealed import OWN_SUM, sealed, unsealed
+from lm_keras.checkpoints import records
+from lm_keras.checkpoints.sealed import sealed, unsealed
 from lm_keras.config import Config, from_flat
 from lm_keras.data.folders import delete
 from lm_keras.errors import InputError, not_written
@@ -66,10 +67,8 @@ class RunFolder:
     @property
     def results(self) -> dict | None:
         """Return the results of a finished run, or None."""
-        if not (self.path / "results.json").exists():
-            return None
-        content = self._read_json("results.json")
-        return {name: value for name, value in content.items() if name != OWN_SUM}
+        path = self.path / "results.json"
+        return records.read(path) if path.exists() else None
 
     def sound_results(self, warn: Callable[[str], None]) -> dict | None:
         """Return the results of a finished run, or None if there are none, or not the ones that were written.
@@ -210,11 +209,22 @@ class RunFolder:
             raise InputError(
                 f"--run_dir={self.path} holds no run (no config.json); train one with scripts/train.py --run_dir={self.path}"
             )
-        return from_flat(self._read_json("config.json"))
+        return from_flat(records.read(self.path / "config.json"))
 
     def tokenizer(self) -> Tokenizer:
-        """Return the tokenizer of the run."""
-        return text.load_tokenizer(self.path / "tokenizer")
+        """Return the tokenizer of the run.
+
+        Raises:
+            InputError: it is damaged, or another one than `data.json` tells of.
+        """
+        tokenizer = text.load_tokenizer(self.path / "tokenizer")
+        learnt = {"kind": tokenizer.name, "fingerprint": tokenizer.fingerprint()}
+        if self.read_data().get("tokenizer", learnt) != learnt:
+            raise InputError(
+                f"the tokenizer in {self.path / 'tokenizer'} is not the one with which the run began; "
+                "restore it from a copy, or begin a new run with another --run_dir"
+            )
+        return tokenizer
 
     def checkpoints(self, keep: int = 2, warn=lambda line: None) -> "Checkpoints":
         """Return the checkpoints of the run."""
@@ -222,8 +232,13 @@ class RunFolder:
 
         return Checkpoints(self.path / "checkpoints", keep, warn)
 
-    def write_json(self, name: str, content: Any) -> None:
-        """Write a JSON file of the run, whole or not at all."""
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a JSON file of the run, whole or not at all.
+
+        All have a sum of themselves but `config.json`: there a person may write where the text has gone, and all that
+        decides about the weights is checked against them.
+        """
+        content = content if name == "config.json" else records.signed(content)
         write_atomically(
             self.path / name, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
         )
@@ -235,9 +250,8 @@ class RunFolder:
     @property
     def lives(self) -> list[dict]:
         """Return on what the run was carried out, each time that it began or went on."""
-        if not (self.path / "environment.json").exists():
-            return []
-        return self._read_json("environment.json").get("lives", [])
+        path = self.path / "environment.json"
+        return records.read(path)["lives"] if path.exists() else []
 
     def add_life(self, life: dict) -> None:
         """Write down on what the run begins or goes on."""
@@ -245,19 +259,7 @@ class RunFolder:
 
     def read_data(self) -> dict:
         """Return what `data.json` says of the text."""
-        return self._read_json("data.json")
-
-    def _read_json(self, name: str) -> dict:
-        path = self.path / name
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise ValueError("no JSON object")
-            return content
-        except PermissionError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{path} cannot be read ({error}); restore it from a copy") from None
+        return records.read(self.path / "data.json")
 
 
 def differences(old: Config, new: Config, changeable: Iterable[str] = CHANGEABLE) -> list[str]:
@@ -294,13 +296,24 @@ def append_lines(path: Path, lines: list[dict]) -> None:
 
 
 def truncate_lines_after(path: Path, step: int) -> None:
-    """Drop the lines of a metrics file that lie beyond `step`: a run goes on from there."""
-    with contextlib.suppress(FileNotFoundError):
-        kept = []
-        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line)
-            except (ValueError, KeyError, TypeError):
-                continue  # A line that a killed run left unfinished.
-        write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
+    """Drop the lines of a metrics file that lie beyond `step`: a run goes on from there.
+
+    Raises:
+        InputError: the file is there and cannot be read or written.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror}; delete it, or restore it from a copy"
+        ) from None
+    kept = []
+    for line in lines:
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue  # A line that a killed run left unfinished, or a damaged one.
+    write_atomically(path, "".join(f"{line}\n" for line in kept).encode())

@@ -1,11 +1,9 @@
 """JSON with a sum of itself, so that not one changed bit of it goes unnoticed."""
 
-import hashlib
 import json
 from typing import Any
 
-OWN_SUM = "sha256_of_this"
-"""The last field: the SHA-256 of all others."""
+from lm_keras.checkpoints.records import OWN_SUM, signed
 
 
 def sealed(content: dict[str, Any]) -> str:
@@ -14,8 +12,7 @@ def sealed(content: dict[str, Any]) -> str:
     Args:
         content: JSON values by name.
     """
-    own = hashlib.sha256(_text(content).encode()).hexdigest()
-    return _text({**content, OWN_SUM: own})
+    return json.dumps(signed(content), indent=1, ensure_ascii=False) + "\n"
 
 
 def unsealed(text: bytes) -> dict[str, Any]:
@@ -33,7 +30,3 @@ def unsealed(text: bytes) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise ValueError("has other content than was written")
-
-
-def _text(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -6,6 +6,7 @@
 
 import hashlib
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -53,7 +54,7 @@ class Checkpoints:
             return
         _check_finite(step, tensors)
         if there:
-            remove_folder(folder)
+            _remove(folder)
 
         def fill(path: Path) -> None:
             try:
@@ -127,6 +128,10 @@ class Checkpoints:
         """Return the JSON values of a checkpoint."""
         return unsealed(_bytes_of(self._path(step) / _PROGRESS))
 
+    def size(self, step: int) -> int:
+        """Return how many bytes of tensors a checkpoint has."""
+        return sum(path.stat().st_size for path in self._path(step).glob(f"{_PREFIX}.data-*"))
+
     def restore(self, step: int, tensors: Tensors, everything: bool = True) -> None:
         """Read the tensors of a checkpoint.
 
@@ -159,6 +164,14 @@ class Checkpoints:
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
+
+
+def _remove(path: Path) -> None:
+    """Delete a damaged checkpoint, whatever it is, or say why that cannot be."""
+    try:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    except OSError as error:
+        raise InputError(f"cannot replace {path}: {error.strerror}; delete it") from None
 
 
 def _tracked(tensors: Tensors) -> tf.train.Checkpoint:

@@ -13,8 +13,12 @@ more than this:
   tokens, 2 FLOPs a multiply-add, by part of the network (its layers' names, or any others); 0 for a part without;
 - `activation_bytes(rows, length)`: what a forward and backward pass over `rows` x `length` tokens holds at its peak
   besides weights, gradients and logits.
+
+`NUM_PARAMETERS` maps it to the function that counts the weights from settings, before anything is built:
+`num_parameters(settings, vocab_size)`.
 """
 
 from lm_keras.models import lstm, ngram
 
 FAMILIES = {"ngram": ngram.build, "lstm": lstm.build}
+NUM_PARAMETERS = {"ngram": ngram.num_parameters, "lstm": lstm.num_parameters}

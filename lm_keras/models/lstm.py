@@ -9,7 +9,7 @@ import math
 import keras
 import tensorflow as tf
 
-from lm_keras.config import Config
+from lm_keras.config import Config, ModelConfig
 from lm_keras.layers.dropout import Draw
 from lm_keras.layers.recurrent import LSTM, activation_values
 from lm_keras.models.language_model import LanguageModel
@@ -30,6 +30,16 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         dtype=config.learning.precision,
         name="lstm_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
+
+
+def num_parameters(model: ModelConfig, vocab_size: int) -> int:
+    """Return how many numbers the network of these settings learns."""
+    embedding, hidden, tied = model.embedding_dim, model.hidden_units, model.tie_embeddings
+    gates = 4 * hidden
+    recurrent = gates * (model.num_layers * (hidden + 1) + embedding + (model.num_layers - 1) * hidden)
+    projection = hidden * embedding if tied and hidden != embedding else 0
+    output = vocab_size * (1 if tied else hidden + 1)
+    return vocab_size * embedding + recurrent + projection + output
 
 
 class LSTMLanguageModel(LanguageModel):

@@ -12,7 +12,7 @@ import math
 import keras
 import tensorflow as tf
 
-from lm_keras.config import Config
+from lm_keras.config import Config, ModelConfig
 from lm_keras.layers.dropout import Draw
 from lm_keras.models.language_model import LanguageModel
 from lm_keras.text.tokenizer import Tokenizer
@@ -34,6 +34,17 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         dtype=config.learning.precision,
         name="ngram_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
+
+
+def num_parameters(model: ModelConfig, vocab_size: int) -> int:
+    """Return how many numbers the network of these settings learns."""
+    embedding, hidden, tied = model.embedding_dim, model.hidden_units, model.tie_embeddings
+    context = (model.ngram_order - 1) * embedding
+    layers = hidden * (context + (model.num_layers - 1) * hidden + model.num_layers)
+    projection = hidden * embedding if tied and hidden != embedding else 0
+    features = hidden + (context if model.direct_connections else 0)
+    output = vocab_size * (1 if tied else features + 1)
+    return vocab_size * embedding + layers + projection + output
 
 
 class NGramLanguageModel(LanguageModel):

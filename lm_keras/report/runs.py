@@ -97,9 +97,6 @@ def _read(path: Path, name: str) -> Run:
     folder = RunFolder(path)
     settings = folder.config().flat()
     data, results = folder.read_data(), folder.results
-    _check(path / "data.json", data, ("splits", "total_steps"))
-    if results is not None:
-        _check(path / "results.json", results, ("step", "splits", "sample"))
     notes: list[str] = []
     lines = list(_lines_of(path / "metrics.jsonl", notes))
     samples = [line for line in _lines_of(path / "samples.jsonl", notes) if isinstance(line.get("text"), str)]
@@ -117,18 +114,17 @@ def _read(path: Path, name: str) -> Run:
     )
 
 
-def _check(path: Path, content: dict[str, Any], names: tuple[str, ...]) -> None:
-    missing = [name for name in names if name not in content]
-    if missing:
-        raise InputError(f"{path} lacks {missing[0]!r}; restore it from a copy")
-
-
 def _lines_of(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     """Yield the JSON objects of a file that have a step; a note tells how many lines are something else."""
-    if not path.exists():
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        notes.append(f"{path.name} cannot be read ({error.strerror}) and is left out")
         return
     damaged = 0
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+    for line in lines:
         if not line.strip():
             continue
         try:

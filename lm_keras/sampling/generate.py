@@ -15,6 +15,9 @@ from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_te
 GENERATE_POSITIONS = 64
 """Positions of one compiled call of `generate`: between calls stop strings are looked for."""
 
+MAX_LOGITS = 2**30
+"""Logits of all rows at a position: 4 GiB, and as much again for their probabilities."""
+
 STREAM_POSITIONS = 8
 """Positions of one compiled call of `stream`: pieces of text come this often."""
 
@@ -91,6 +94,12 @@ class Sampler:
         prompts, settings = check_prompts(prompts), settings_from(settings)
         if not prompts:
             return []
+        count, vocab_size = len(prompts) * settings.num_samples, self._tokenizer.vocab_size
+        if count * vocab_size > MAX_LOGITS:
+            raise InputError(
+                f"num_samples={settings.num_samples} of {len(prompts)} prompts takes {count:,} rows of {vocab_size:,} logits at "
+                f"once, and {MAX_LOGITS:,} logits are allowed; generate fewer at a time, each with a seed of its own"
+            )
         rows = [
             _Row(self._tokenizer, prompt, settings) for prompt in prompts for _ in range(settings.num_samples)
         ]

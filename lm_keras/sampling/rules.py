@@ -31,8 +31,10 @@ class RuleSettings(NamedTuple):
     @classmethod
     def of(cls, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> "RuleSettings":
         """Return Python numbers as the tensors that `choose` takes."""
+        # Divided by infinity, a rejected logit would become NaN.
+        hottest = min(temperature, float(tf.float32.max))
         return cls(
-            tf.constant(temperature, tf.float32), tf.constant(top_k, tf.int32), tf.constant(top_p, tf.float32)
+            tf.constant(hottest, tf.float32), tf.constant(top_k, tf.int32), tf.constant(top_p, tf.float32)
         )
 
     @classmethod

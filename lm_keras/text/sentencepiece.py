@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import sentencepiece as library
+from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
 
 from lm_keras.errors import InputError, nearest
@@ -34,6 +35,7 @@ EOD_ID, UNKNOWN_ID, NEWLINE_ID, FIRST_BYTE_ID = 0, 1, 2, 3
 MAX_LINE_CHARACTERS = 4096  # longer lines are cut for the trainer, which would drop them
 MAX_ENCODED_CHARACTERS = 2**16  # longer lines are cut, because the library takes 300 bytes a character
 MAX_TRAINING_CHARACTERS = 2**24  # from a larger corpus the trainer gets evenly spaced lines, in 0.7 GB
+MAX_PIECE_CHARACTERS = 16  # the library's default
 COUNTED_LINES = 2**14  # lines whose characters are counted at once
 TRAINING_THREADS = 16  # the unigram model depends on it in the last digits, so it is never the machine's own
 
@@ -70,9 +72,9 @@ class SentencePieceTokenizer(Tokenizer):
             raise InputError("not a sentencepiece model: no bytes; train the tokenizer again")
         try:
             self._processor = library.SentencePieceProcessor(model_proto=model)
-            _check_layout(self._processor)
+            _check_layout(model)
             pieces = [_piece_bytes(self._processor, i) for i in range(len(self._processor))]
-        except (RuntimeError, TypeError, UnicodeDecodeError) as error:
+        except (RuntimeError, TypeError, UnicodeDecodeError, DecodeError) as error:
             raise InputError(f"not a sentencepiece model: {error}; train the tokenizer again") from None
         super().__init__(normalization, pieces)
         self._model = model
@@ -80,7 +82,11 @@ class SentencePieceTokenizer(Tokenizer):
         self.lossless = self.byte_fallback
         self.unknown_id = None if self.byte_fallback else UNKNOWN_ID
         mark = [FIRST_BYTE_ID + byte for byte in SPACE_MARK.encode()] if self.byte_fallback else [UNKNOWN_ID]
-        self._separator_ids = {"\n": [NEWLINE_ID], SPACE_MARK: mark, "": []}
+        self._separators, self._separator_ids = SEPARATORS, {"\n": [NEWLINE_ID], SPACE_MARK: mark, "": []}
+        if self.byte_fallback and b" " not in pieces[FIRST_BYTE_ID + 256 :]:
+            # Learnt from a text without spaces. The library would spell a space as the bytes of its own mark.
+            self._separators = re.compile(f"([\n {SPACE_MARK}])")
+            self._separator_ids[" "] = [FIRST_BYTE_ID + ord(" ")]
 
     @classmethod
     def train(
@@ -127,13 +133,16 @@ class SentencePieceTokenizer(Tokenizer):
             raise InputError("no text to train a tokenizer on: expected a corpus with at least one character")
         if room > 0 and (rare := _rare_characters(lines, room)):
             lines, character_coverage = _cut_at(lines, rare), 1.0
+        # A corpus has no more pieces than short parts of lines. Told to find far more, the library takes seconds to
+        # refuse, or never comes back.
+        most = FIRST_BYTE_ID + 256 + MAX_PIECE_CHARACTERS * sum(map(len, lines))
         model = io.BytesIO()
         try:
             library.SentencePieceTrainer.train(
                 sentence_iterator=iter(lines),
                 model_writer=model,
                 model_type=model_type,
-                vocab_size=vocab_size,
+                vocab_size=min(vocab_size, most),
                 byte_fallback=byte_fallback,
                 character_coverage=character_coverage,
                 normalization_rule_name="identity",
@@ -166,7 +175,7 @@ class SentencePieceTokenizer(Tokenizer):
         }
 
     def _encode(self, text: str) -> np.ndarray:
-        parts = SEPARATORS.split(text)  # text, separator, text, ..., text
+        parts = self._separators.split(text)  # text, separator, text, ..., text
         if len(text) > MAX_ENCODED_CHARACTERS:
             parts = list(itertools.chain.from_iterable(map(_cut_line, parts)))
         encoded = self._processor.encode(parts[::2], out_type=int)
@@ -268,19 +277,33 @@ def _explained(message: str, vocab_size: int, byte_fallback: bool) -> InputError
     return InputError(f"sentencepiece could not train a vocabulary of {vocab_size}: {message}")
 
 
-def _check_layout(processor: library.SentencePieceProcessor) -> None:
-    """Refuse a model whose special ids are not where `train` puts them."""
-    size = len(processor)
-    good = size > FIRST_BYTE_ID and processor.is_control(EOD_ID) and processor.is_unknown(UNKNOWN_ID)
-    good = good and processor.id_to_piece(NEWLINE_ID) == NEWLINE_PIECE and processor.is_control(NEWLINE_ID)
-    if good and processor.is_byte(FIRST_BYTE_ID):
-        good = size >= FIRST_BYTE_ID + 256 and all(
-            processor.id_to_piece(FIRST_BYTE_ID + byte) == f"<0x{byte:02X}>" for byte in range(256)
-        )
-    if not good:
+def _check_layout(model: bytes) -> None:
+    """Refuse a model in which `train` did not put every token at its place, or that would change a text."""
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    kind = proto.SentencePiece
+    kinds = [piece.type for piece in proto.pieces]
+    names = [piece.piece for piece in proto.pieces]
+    spelled = [f"<0x{byte:02X}>" for byte in range(256)] if kind.BYTE in kinds else []
+    special = [kind.CONTROL, kind.UNKNOWN, kind.CONTROL] + [kind.BYTE] * len(spelled)
+    rules, types = proto.normalizer_spec, (proto.trainer_spec.BPE, proto.trainer_spec.UNIGRAM)
+    changes_text = (
+        rules.precompiled_charsmap
+        or rules.add_dummy_prefix
+        or rules.remove_extra_whitespaces
+        or not rules.escape_whitespaces
+        or proto.HasField("denormalizer_spec")
+        or proto.trainer_spec.treat_whitespace_as_suffix
+        or proto.trainer_spec.model_type not in types
+    )
+    in_place = (
+        kinds == special + [kind.NORMAL] * (len(kinds) - len(special))
+        and names[:FIRST_BYTE_ID] == [EOD_PIECE, UNKNOWN_PIECE, NEWLINE_PIECE]
+        and names[FIRST_BYTE_ID : len(special)] == spelled
+    )
+    if changes_text or not in_place:
         raise InputError(
-            "this sentencepiece model was not trained here: expected ids 0 end-of-document, 1 unknown, 2 newline; "
-            "train the tokenizer again"
+            "this sentencepiece model was not trained here: expected ids 0 end-of-document, 1 unknown, 2 newline, then "
+            "bytes or none, then plain pieces, and a text that is left as it is; train the tokenizer again"
         )
 
 

@@ -228,7 +228,7 @@ class Tokenizer(abc.ABC):
                 f"{Path(folder) / SETTINGS_FILE} holds a {settings['tokenizer']!r} tokenizer, expected {cls.name!r}"
             )
         form = settings.get("normalization")
-        if form not in normal_forms.FORMS:
+        if not isinstance(form, str) or form not in normal_forms.FORMS:
             raise damaged(folder, f"unknown normalization {form!r}")
         tokenizer = cls._from_settings(Path(folder), settings)
         blank = "blank" in settings and field(folder, settings, "blank", bool)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from lm_keras import optimizers
 from lm_keras.callbacks.projector import MAX_POINTS, table_of
 from lm_keras.config import Config
+from lm_keras.models import NUM_PARAMETERS
 
 LOGITS_COPIES = 2
 """Logits and their gradient, [B T, V] float32 each."""
@@ -125,6 +126,18 @@ def memory(model: keras.Model, config: Config, replicas: int) -> Memory:
         sums + largest,
         sums + flat + weights + (2 * largest if slots > largest else 0),
     )
+
+
+def least_memory(config: Config, vocab_size: int, replicas: int) -> int:
+    """Return bytes that a step takes on all replicas in any case, from settings alone.
+
+    That is the weights with their gradients, or with the logits of a micro-batch and a value for each of its units.
+    """
+    batches, model = config.batches, config.model
+    places = max(1, batches.batch_size // replicas // batches.micro_batches) * batches.sequence_length
+    weights = NUM_PARAMETERS[model.model](model, vocab_size)
+    values = places * (vocab_size + model.embedding_dim + model.num_layers * model.hidden_units)
+    return 4 * replicas * (weights + max(weights, values))
 
 
 @dataclasses.dataclass(frozen=True)

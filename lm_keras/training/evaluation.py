@@ -45,8 +45,12 @@ class Evaluator:
         """
         places = MAX_LOGITS // self._model.vocab_size
         if self._windows:
-            rows = max(1, min(32, places // self._length))
-            blocks = scoring.windows(store.tokens, self._length, self._stride, rows, self._like_documents)
+            # What a window has beyond the end of the text would only take memory.
+            length = min(self._length, max(1, len(store.tokens) - 1))
+            rows = max(1, min(32, places // length))
+            blocks = scoring.windows(
+                store.tokens, length, min(self._stride, length), rows, self._like_documents
+            )
         else:
             blocks = scoring.streams(store.tokens, store.documents, places)
         nats, correct, tokens, state = 0.0, 0, 0, None

@@ -14,20 +14,40 @@ CPU_FLAGS = {
 }
 """Words in /proc/cpuinfo that stand for instructions on a short number format."""
 
+GROUP = Path("/sys/fs/cgroup")
+"""Where Linux says how much memory the group of this process may take."""
+
 
 def free_memory() -> int | None:
     """Return how much main memory this process may still take, in bytes; None where the system does not say."""
-    free = []
+    free = _memory_of_machine("MemAvailable")
+    if limit := _limit_of_group():
+        free.append(limit - int((GROUP / "memory.current").read_text(encoding="utf-8")))
+    return max(0, min(free)) if free else None
+
+
+def total_memory() -> int | None:
+    """Return how much memory a process may take when nothing else runs, swap included, in bytes; None as above."""
+    parts = _memory_of_machine("MemTotal", "SwapTotal")
+    limit = _limit_of_group()
+    total = [sum(parts)] * bool(parts) + [limit] * bool(limit)
+    return min(total) if total else None
+
+
+def _memory_of_machine(*names: str) -> list[int]:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").split("\n")
-        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text(encoding="utf-8").strip()
-        if limit != "max":
-            free.append(int(limit) - int((group / "memory.current").read_text(encoding="utf-8")))
     except OSError:
-        pass  # No Linux, or no limit on the group of this process.
-    return max(0, min(free)) if free else None
+        return []  # No Linux.
+    return [int(line.split()[1]) * 1024 for line in lines if line.partition(":")[0] in names]
+
+
+def _limit_of_group() -> int | None:
+    try:
+        limit = (GROUP / "memory.max").read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    return None if limit == "max" else int(limit)
 
 
 def free_disk(run_dir: Path) -> int:

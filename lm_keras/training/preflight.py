@@ -12,6 +12,7 @@ from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
 from lm_keras.data import order as orders
+from lm_keras.errors import InputError
 from lm_keras.training import estimates
 from lm_keras.training.distribution import Devices
 from lm_keras.training.known_text import Text
@@ -24,7 +25,34 @@ MIB = 2**20
 CPU_ALLOCATOR = 1.5
 """What TensorFlow's allocator for CPUs takes from the system, for each byte of the tensors that live: docs/preflight.md"""
 
+BEYOND_EVERY_MACHINE = 2**50
+"""Bytes of a step for which no shapes are made any more."""
+
 UNKNOWN = "unknown until the text is prepared; a run does that first, and Ctrl-C ends it"
+
+
+def check_memory(config: Config, vocab_size: int, replicas: int, there_is: int | None = None) -> None:
+    """Refuse a network or a batch that memory cannot hold in any case, before anything of it is allocated.
+
+    Args:
+        config: settings of the run.
+        vocab_size: V.
+        replicas: how many share the rows of a batch.
+        there_is: memory in bytes; None if that is not known.
+
+    Raises:
+        InputError: the least that a step takes is more.
+    """
+    least = estimates.least_memory(config, vocab_size, replicas)
+    if least > (there_is or BEYOND_EVERY_MACHINE):
+        model, batches = config.model, config.batches
+        here = f"this machine has {there_is / 2**30:,.0f}" if there_is else "no machine has so much"
+        raise InputError(
+            f"a step of this network takes {least / 2**30:,.0f} GiB or more, and {here}: "
+            f"--hidden_units={model.hidden_units} --embedding_dim={model.embedding_dim} --num_layers={model.num_layers} "
+            f"--batch_size={batches.batch_size} --sequence_length={batches.sequence_length} and {vocab_size:,} tokens "
+            "in the vocabulary; take smaller ones, or more --micro_batches, and see --dry_run"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -92,7 +92,7 @@ def _carry_out(config: Config, options: RunOptions, folder: RunFolder, devices: 
     workers = devices.workers
     with workers.together():
         if workers.chief:
-            origin, data, total_steps = _begun(config, options, folder)
+            origin, data, total_steps = _begun(config, options, folder, devices)
     same = workers.check_same(_common(config, folder))
     with workers.together():
         if not workers.chief:
@@ -101,12 +101,16 @@ def _carry_out(config: Config, options: RunOptions, folder: RunFolder, devices: 
         return _Run(config, folder, devices, data, total_steps, origin).carry_out()
 
 
-def _begun(config: Config, options: RunOptions, folder: RunFolder) -> tuple[Origin | None, PreparedData, int]:
+def _begun(
+    config: Config, options: RunOptions, folder: RunFolder, devices: distribution.Devices
+) -> tuple[Origin | None, PreparedData, int]:
     """Prepare the text and write down what the run is."""
     origin = Origin.of(config, folder, report.say)
     data = prepare(config.data, _tokenizer(folder, origin), report.say, needs_blank=config.needs_blank)
     _check_data(config, data)
     total_steps = _total_steps(config, data)
+    there_is = None if devices.on_gpu else machine.total_memory()
+    preflight.check_memory(config, data.tokenizer.vocab_size, devices.replicas, there_is)
     _check_space(folder, config, data, total_steps)
     _begin(folder, config, options, data, total_steps)
     return origin, data, total_steps
@@ -162,6 +166,7 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
         total_steps = _total_steps(config, data)
         if folder and folder.exists:
             _check_same_run(folder, data, total_steps)
+    preflight.check_memory(config, text.vocab_size, devices.replicas)
     store = text.store(batches.batch_size, batches.sequence_length)
     shapes = _shapes(config, text.vocab_size)
     done = (_newest(folder.checkpoints(warn=report.say)) if folder else None) or 0
@@ -265,6 +270,11 @@ def _checked_folder(config: Config, options: RunOptions) -> RunFolder | None:
             raise InputError(
                 f"--resume=must, but --run_dir={options.run_dir} holds no run; begin one with --resume=auto"
             )
+        if folder.checkpoints().steps():  # Of which settings, nobody knows.
+            raise InputError(
+                f"--run_dir={options.run_dir} holds checkpoints and no config.json; restore that from a copy, or choose "
+                "another folder"
+            )
         return folder
     if options.resume == "never":
         raise InputError(
@@ -341,11 +351,6 @@ def _begin(
 def _check_same_run(folder: RunFolder, data: PreparedData, total_steps: int) -> int:
     """Return how many steps the run had before; its text must be the same, and it may not become shorter."""
     before = folder.read_data()
-    if data.report["tokenizer"] != before["tokenizer"]:
-        raise InputError(
-            f"the tokenizer in {folder.path / 'tokenizer'} is not the one with which the run began; "
-            "restore it from a copy, or begin a new run with another --run_dir"
-        )
     for name, split in data.report["splits"].items():
         if split["fingerprint"] != before["splits"].get(name, {}).get("fingerprint"):
             raise InputError(

@@ -25,6 +25,10 @@ from lm_keras.training.step import VALUES, TrainingStep
 from lm_keras.training.workers import Workers
 
 
+LONGEST_CALL = 10_000
+"""Steps of a call, whatever `--steps_per_call` says: the tables that it takes have as many values."""
+
+
 @dataclasses.dataclass
 class Meter:
     """Sums since the last training line; part of every checkpoint, so that a resumed run logs the same."""
@@ -220,7 +224,7 @@ class Trainer:
 
     def _call(self, batches, schedules: list[ScheduleCallback]) -> dict:
         """Carry out steps up to the next event and return the logs."""
-        first, size = self.step, min(self.config.running.steps_per_call, self.total_steps)
+        first, size = self.step, min(self.config.running.steps_per_call, self.total_steps, LONGEST_CALL)
         ends = [n - first % n for n in self._intervals] + [b - first for b in self._boundaries if b > first]
         count = min(size, self.total_steps - first, *ends)
         tables = {name: [rate] * count for name, rate in self._rates.items()}

@@ -10,7 +10,7 @@ from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import Config, DataConfig, ModelConfig
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError
-from lm_keras.models import FAMILIES
+from lm_keras.models import FAMILIES, NUM_PARAMETERS
 from lm_keras.text.tokenizer import Tokenizer
 
 MAY_DIFFER = {"dropout", "forget_bias", "init_scale", "init_from"}
@@ -147,7 +147,14 @@ def all_damaged(checkpoints: Checkpoints) -> InputError:
 
 
 def _trained(folder: RunFolder, step: int) -> keras.Model:
-    config = folder.config()
-    model = FAMILIES[config.model.model](config, folder.tokenizer().vocab_size)
+    config, vocab_size = folder.config(), folder.tokenizer().vocab_size
+    needed = 4 * NUM_PARAMETERS[config.model.model](config.model, vocab_size)
+    found = folder.checkpoints().size(step)
+    if needed > found:  # Before memory is taken for what a config.json says.
+        raise InputError(
+            f"the checkpoint of step {step:,} in {folder.path} does not fit this network ({needed:,} bytes of weights, and it "
+            f"has {found:,}); was the run folder put together from two runs?"
+        )
+    model = FAMILIES[config.model.model](config, vocab_size)
     folder.checkpoints().restore(step, {"model": model.variables}, everything=False)
     return model

@@ -57,6 +57,15 @@ def test_events_beyond_a_step_are_forgotten(two_lives):
     forget_after(run.parent / "nowhere", 2)
 
 
+def test_a_folder_in_the_place_of_an_event_file(two_lives):
+    run, points = two_lives
+    (run / "events.out.tfevents.0").mkdir()
+    forget_after(run.parent, 4)
+    assert sorted(os.listdir(run)) == ["events.out.tfevents.0", "events.out.tfevents.1"]
+    (run / "events.out.tfevents.0").rmdir()
+    assert records_of(run) == [VERSION, points[2], points[4]]
+
+
 @pytest.mark.parametrize("killed_at", ["replace", "unlink"])
 def test_to_be_killed_while_forgetting_does_no_harm(two_lives, monkeypatch, killed_at):
     run, points = two_lives

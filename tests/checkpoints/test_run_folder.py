@@ -212,7 +212,11 @@ def test_a_moved_link_to_the_folder_is_no_loss(tmp_path):
 def test_results_are_those_that_were_written(tmp_path):
     folder, said = RunFolder(tmp_path), []
     assert folder.results is folder.sound_results(said.append) is None
-    results = {"step": 24, "splits": {"valid": {"perplexity": 30.6, "unknown": None}}, "text": "grün"}
+    results = {
+        "step": 24,
+        "splits": {"valid": {"perplexity": 30.6, "unknown": None}},
+        "sample": {"text": "grün"},
+    }
     folder.write_results(results)
     assert folder.results == folder.sound_results(said.append) == results
     assert said == []
@@ -268,10 +272,18 @@ def test_lines_beyond_a_step_are_dropped(tmp_path):
     path.write_text("\n".join(lines) + '\n{"step": 3, "lo')
     truncate_lines_after(path, 4)
     assert path.read_text() == "".join(line + "\n" for line in lines[:3])
+    path.write_text(f"{lines[0]}\n{'[' * 100_000}\n{lines[1]}\n")
+    truncate_lines_after(path, 4)
+    assert path.read_text() == "".join(line + "\n" for line in lines[:2])
     truncate_lines_after(path, 0)
     assert path.read_text() == ""
     truncate_lines_after(tmp_path / "absent.jsonl", 4)
     assert not (tmp_path / "absent.jsonl").exists()
+    with pytest.raises(InputError) as caught:
+        truncate_lines_after(tmp_path, 4)
+    assert (
+        str(caught.value) == f"cannot read {tmp_path}: Is a directory; delete it, or restore it from a copy"
+    )
 
 
 def test_only_a_line_feed_ends_a_line(tmp_path):

@@ -238,6 +238,17 @@ def test_every_variable_of_a_network_is_in_the_file(checkpoints):
     assert [7, 4 * 13] not in shapes(alone)
 
 
+@pytest.mark.parametrize("in_the_way", [lambda path: path.mkdir(), lambda path: path.write_text("thesis")])
+def test_what_is_no_checkpoint_is_replaced(checkpoints, in_the_way):
+    checkpoints.save(2, variables(2.0), {})
+    in_the_way(checkpoints.folder / "step-00000004")
+    (checkpoints.folder / "step-²").mkdir()  # a digit, and no number
+    again = reopened(checkpoints)
+    assert (again.steps(), again.newest()) == ([2, 4], 2)
+    again.save(4, variables(4.0), {})
+    assert reopened(checkpoints).newest() == 4
+
+
 def test_progress_is_json(checkpoints):
     checkpoints.save(2, variables(2.0), {"meter": {"nats": 0.1 + 0.2, "steps": 3}, "best": None, "name": "é"})
     progress = json.loads((checkpoints.folder / "step-00000002" / "progress.json").read_text())

@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from in_process import Ended
+
 ROOT = Path(__file__).parents[2]
 
 HEAD = """# Reliability
@@ -50,14 +52,6 @@ SMALL = [
 ENGLISH = "".join(
     f"The {word} cat sees the tree.\n" for word in ("old", "red", "quiet", "happy", "small") * 12
 )
-
-
-class Ended(NamedTuple):
-    """How a command ended, and what it wrote."""
-
-    code: int
-    out: str
-    err: str
 
 
 class Result(NamedTuple):

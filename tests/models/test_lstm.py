@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.config import from_flat
+from lm_keras.config import ModelConfig, from_flat
 from lm_keras.layers import recurrent
 from lm_keras.layers.dropout import Draw
 from lm_keras.models import FAMILIES
-from lm_keras.models.lstm import LSTMLanguageModel
+from lm_keras.models.lstm import LSTMLanguageModel, num_parameters
 
 V, E, H = 99, 5, 7
 B = 3
@@ -65,6 +65,9 @@ def test_parameters(settings, parameters):
     model = build(**settings)
     assert model.count_params() == parameters
     assert sum(np.prod(weight.shape) for weight in model.trainable_variables) == parameters
+    settings = {"embedding_dim": E, "hidden_units": H, "num_layers": 2, **settings}
+    vocab_size = settings.pop("vocab_size", V)
+    assert num_parameters(ModelConfig(**settings), vocab_size) == parameters
     assert len({weight.path for weight in model.weights}) == len(model.weights)
 
 

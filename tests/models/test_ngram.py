@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 
 from lm_keras import config, text
-from lm_keras.config import from_flat
+from lm_keras.config import ModelConfig, from_flat
 from lm_keras.data import scoring
 from lm_keras.layers.dropout import Draw
 from lm_keras.models import FAMILIES, ngram
-from lm_keras.models.ngram import NGramLanguageModel
+from lm_keras.models.ngram import NGramLanguageModel, num_parameters
 from lm_keras.sampling.loop import NOTHING, DecodeLoop, state_specs
 from lm_keras.sampling.rules import RuleSettings
 
@@ -139,6 +139,8 @@ def test_the_convolution_is_the_product_with_x(settings):
 def test_parameters(settings, parameters):
     model = build(**settings)
     assert model.count_params() == parameters
+    usual = {"ngram_order": N, "embedding_dim": E, "hidden_units": H, "num_layers": 2}
+    assert num_parameters(ModelConfig(**{**usual, **settings}), V) == parameters
     assert len({weight.path for weight in model.weights}) == len(model.weights)
 
 

@@ -19,6 +19,15 @@ def says(scripted, tokenizer, text, prompt=""):
     return Sampler(scripted(tokenizer.encode(text), context=1 + len(tokenizer.encode(prompt))), tokenizer)
 
 
+def test_more_rows_than_memory_holds(sampler):
+    with pytest.raises(InputError) as caught:
+        sampler.generate(["a", "b"], num_samples=2**31 - 1)
+    assert str(caught.value) == (
+        "num_samples=2147483647 of 2 prompts takes 4,294,967,294 rows of 13 logits at once, and 1,073,741,824 logits are "
+        "allowed; generate fewer at a time, each with a seed of its own"
+    )
+
+
 def test_same_seed_same_text_other_seed_other_text(sampler, tiny, tokenizer):
     first = sampler.generate(PROMPTS, max_new_tokens=40, seed=1)
     assert first == sampler.generate(PROMPTS, max_new_tokens=40, seed=1)

@@ -125,6 +125,12 @@ def test_a_token_of_probability_zero_is_never_chosen_at_the_edges(uniform):
     assert tokens.tolist() == ([1, 2, 3] if uniform == 0 else [2, 2, 3])
 
 
+def test_a_temperature_beyond_float32_makes_all_tokens_alike():
+    allowed = np.arange(V) != 4
+    counts = frequencies(LOGITS[1], RuleSettings.of(1e308), allowed)
+    assert chi_square(counts, allowed / allowed.sum()) < LIMIT
+
+
 @pytest.mark.parametrize("temperature", [1e-45, 1e-30, 1e-3])
 def test_a_tiny_temperature_is_greedy_and_stays_finite(temperature):
     tokens = rules.choose(LOGITS * 1e4, tf.fill([B], 0.7), RuleSettings.of(temperature), ALL)

@@ -122,6 +122,7 @@ WORD = {"tokenizer": "word", "words": ["a", "b"], "spaced": True}
         ),
         ({"normalization": "nfx"}, "unknown normalization 'nfx'"),
         ({"normalization": None}, "unknown normalization None"),
+        ({"normalization": []}, "unknown normalization []"),
         ({"characters": ["a"]}, "the field 'characters' should be str, found list"),
         ({"characters": ""}, "the field 'characters' is empty"),
         ({"characters": "aab"}, "the field 'characters' is not in ascending order without repeats"),

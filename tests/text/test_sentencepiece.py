@@ -41,6 +41,13 @@ def test_the_space_mark_is_spelled_in_bytes():
     assert tokenizer.encode("\u2581") != tokenizer.encode(" ")
 
 
+@pytest.mark.parametrize("model_type", ["bpe", "unigram"])
+def test_a_space_where_the_training_text_had_none(model_type):
+    tokenizer = train(["abab\nbaba\n"] * 9, 263, model_type=model_type)
+    assert [tokenizer.token_bytes(token) for token in tokenizer.encode("  \n ")] == [b" ", b" ", b"\n", b" "]
+    assert tokenizer.decode(tokenizer.encode(" ab \u2581 b")) == " ab \u2581 b"
+
+
 def test_without_byte_fallback_the_unknown_token():
     tokenizer = train(vocab_size=60, byte_fallback=False)
     assert not tokenizer.lossless
@@ -86,12 +93,13 @@ def test_a_huge_corpus_is_thinned_evenly(monkeypatch):
     assert module._thinned(lines) == lines[::16]
 
 
+@pytest.mark.parametrize("asked", [50_021, 2**31 - 1])
 @pytest.mark.parametrize("model_type", ["bpe", "unigram"])
-def test_too_large_a_vocabulary_names_the_largest(model_type):
+def test_too_large_a_vocabulary_names_the_largest(model_type, asked):
     with pytest.raises(InputError) as caught:
-        train(vocab_size=50_021, model_type=model_type)
+        train(vocab_size=asked, model_type=model_type)
     found = re.fullmatch(
-        r"vocab_size is 50021, but this corpus allows at most (\d+) pieces: "
+        rf"vocab_size is {asked}, but this corpus allows at most (\d+) pieces: "
         r"set vocab_size to \1 or less, or use a larger corpus",
         str(caught.value),
     )
@@ -157,6 +165,28 @@ def test_models_that_were_not_trained_here():
 
 
 WORDS = ["the", "cats", "sees", "trees", " ", "   ", "x", "é", "\t"]
+
+
+FORGED = {
+    "a prefix": lambda proto: setattr(proto.normalizer_spec, "add_dummy_prefix", True),
+    "other white space": lambda proto: setattr(proto.normalizer_spec, "remove_extra_whitespaces", True),
+    "no space marks": lambda proto: setattr(proto.normalizer_spec, "escape_whitespaces", False),
+    "rules on the way back": lambda proto: setattr(proto.denormalizer_spec, "name", "identity"),
+    "spaces at the end": lambda proto: setattr(proto.trainer_spec, "treat_whitespace_as_suffix", True),
+    "a model of words": lambda proto: setattr(proto.trainer_spec, "model_type", proto.trainer_spec.WORD),
+    "a piece that comes first": lambda proto: setattr(proto.pieces[270], "type", proto.SentencePiece.USER_DEFINED),
+    "a newline that is none": lambda proto: setattr(proto.pieces[2], "piece", "x"),
+    "bytes in another order": lambda proto: proto.pieces.insert(3, proto.pieces.pop(4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_a_model_that_would_change_a_text(what):
+    proto = module.sentencepiece_model_pb2.ModelProto.FromString(train()._model)
+    SentencePieceTokenizer(proto.SerializeToString(), "none")
+    FORGED[what](proto)
+    with pytest.raises(InputError, match="this sentencepiece model was not trained here: expected ids 0 end"):
+        SentencePieceTokenizer(proto.SerializeToString(), "none")
 
 
 @pytest.mark.parametrize("model_type", ["bpe", "unigram"])

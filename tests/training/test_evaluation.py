@@ -67,6 +67,14 @@ def test_streams_equal_one_row_carried_through_the_split(model, store, one_row, 
     assert abs(value()["nats_per_token"] - one_row.mean()) > 2e-4
 
 
+def test_a_window_longer_than_the_text_takes_no_more_memory(model, store_of):
+    store = store_of(43, V)
+    whole = Evaluator(model, "window", 43)(store, "valid", 24)
+    longer = Evaluator(model, "window", 10**12, 10**11)(store, "valid", 24)
+    assert (longer.pop("context"), longer.pop("stride")) == (10**12, 10**11)
+    assert longer == {name: value for name, value in whole.items() if name not in ("context", "stride")}
+
+
 @pytest.fixture(scope="module")
 def ngram():
     keras.utils.set_random_seed(3)

@@ -14,6 +14,7 @@ from lm_keras import optimizers, schedules
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import from_flat
 from lm_keras.data.store import cache_folder, prepare
+from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES
 from lm_keras.models.lstm import LSTMLanguageModel
 from lm_keras.training import (
@@ -343,6 +344,48 @@ def test_estimates_are_near_measurements(shape):
     result = verification.compare(shape)
     assert close(result.estimated_bytes, result.measured_bytes)
     assert result.estimated_flops == result.counted_flops
+
+
+@pytest.mark.parametrize("shape", verification.SHAPES)
+def test_the_least_is_less_than_the_estimate(shape):
+    settings = dict(verification.SHAPES[shape])
+    vocab_size, config = settings.pop("vocab_size"), from_flat(settings)
+    with tf.Graph().as_default():
+        peak = estimates.memory(runner._network(config, vocab_size), config, 1).peak
+    least = estimates.least_memory(config, vocab_size, 1)
+    assert peak / 20 < least < peak
+    preflight.check_memory(config, vocab_size, 1, there_is=least)
+    for replicas, there_is in ((1, least - 1), (2, least)):
+        with pytest.raises(
+            InputError, match="a step of this network takes 0 GiB or more, and this machine has 0: "
+        ):
+            preflight.check_memory(config, vocab_size, replicas, there_is)
+
+
+def test_what_no_machine_has(train, tiny_config, tmp_path):
+    for dry_run in (False, True):
+        with pytest.raises(InputError) as caught:
+            train(tiny_config(hidden_units=2**31 - 1), tmp_path / "run", dry_run=dry_run)
+        assert re.fullmatch(
+            r"a step of this network takes 137,438,95\d,\d{3} GiB or more, and "
+            + ("no machine has so much" if dry_run else r"this machine has [\d,]+")
+            + r": --hidden_units=2147483647 --embedding_dim=7 --num_layers=1 --batch_size=12 --sequence_length=11 and "
+            r"\d+ tokens in the vocabulary; take smaller ones, or more --micro_batches, and see --dry_run",
+            str(caught.value),
+        )
+        assert not (tmp_path / "run").exists()
+
+
+def test_memory_of_this_machine(monkeypatch, tmp_path):
+    with_swap = machine.total_memory()
+    assert 0 < machine.free_memory() < with_swap < 2**50
+    monkeypatch.setattr(machine, "GROUP", tmp_path)
+    for limit in ("max", str(2**62)):
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        (tmp_path / "memory.current").write_text("7\n")
+        assert machine.total_memory() == with_swap
+    (tmp_path / "memory.max").write_text("1234\n")
+    assert (machine.total_memory(), machine.free_memory()) == (1234, 1227)
 
 
 def test_micro_batches_take_less_memory():

@@ -291,6 +291,18 @@ def test_all_checkpoints_damaged(interrupted, tiny_config, live, small, tmp_path
     assert {**contents_of(tmp_path / "parts"), "flags.txt": None} == before
 
 
+def test_checkpoints_of_unknown_settings(interrupted, tiny_config, live, small, tmp_path, contents_of):
+    shutil.copytree(interrupted / "parts", tmp_path / "parts")
+    (tmp_path / "parts" / "config.json").unlink()
+    before = contents_of(tmp_path)
+    with pytest.raises(InputError) as caught:
+        live(tiny_config(**{**WEAKER, "seed": 2}), tmp_path / "parts")
+    assert str(caught.value) == (
+        f"--run_dir={tmp_path}/parts holds checkpoints and no config.json; restore that from a copy, or choose another folder"
+    )
+    assert contents_of(tmp_path) == before
+
+
 def test_a_run_that_was_killed_before_it_began(tiny_config, live, small, tmp_path):
     (tmp_path / "parts" / "tokenizer").mkdir(parents=True)
     (tmp_path / "parts" / "tokenizer" / "tokenizer.json").write_text("{half")

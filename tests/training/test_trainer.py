@@ -290,6 +290,17 @@ def test_a_loss_that_is_not_finite_ends_the_run(settings, fit, leaky):
     assert not any(call[0] == "batch_end" for call in hooks.calls)
 
 
+def test_a_call_is_no_longer_than_the_shortest_interval(settings, fit, leaky):
+    """Tables of two thousand million rates would not fit into memory."""
+
+    def stop(batch, logs):
+        callback.model.stop_training = True
+
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=stop)
+    run = fit(settings(steps=2**31 - 1, steps_per_call=2**31 - 1), leaky, callbacks=[callback], log_every=7)
+    assert run.calls == [7]
+
+
 def test_a_stop_takes_effect_at_the_next_call(settings, fit, leaky):
     hooks = Hooks()
 

@@ -1,0 +1,110 @@
+"""The JSON files of a run: written with a sum of themselves, read with distrust.
+
+A file without the sum is read, too: older runs have none, and whoever changes a file by hand may delete that line.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from lm_keras.errors import InputError
+
+OWN_SUM = "sha256_of_this"
+"""The field with the SHA-256 of all other ones."""
+
+NUMBER = (int, float)
+
+SPLIT = {
+    "corpus?": str, "licence?": (str, None), "rule?": (str, None), "corpus_sha256?": str, "fingerprint?": str,
+    "tokens?": int, "bytes?": int, "words?": int, "characters?": int, "documents?": int, "unknown?": int,
+}  # fmt: skip
+
+SCORES = {
+    "tokens?": int,
+    **dict.fromkeys(("nats_per_token?", "perplexity?", "bits_per_byte?"), (*NUMBER, None)),
+}
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "data.json": {
+        "splits": {str: SPLIT},
+        "total_steps": int,
+        "vocab_size?": int,
+        "bad_text?": {str: {str: int}},
+        "tokenizer?": {"kind": str, "fingerprint": str},
+    },
+    "results.json": {
+        "step": int,
+        "splits": {str: SCORES},
+        "sample": {"text": str, "prompt?": str, "temperature?": NUMBER, "seed?": int},
+        "seconds?": NUMBER,
+        "best_step?": (int, None),
+    },
+    "environment.json": {"lives": [{}]},
+}
+"""What others read in a file: a type, several, an object with these fields or with any names (`str`), or a list.
+
+A field with a question mark may be missing. Beside the sum further ones may be there, for newer versions write more.
+"""
+
+
+def signed(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a file with its sum, which stands first, so that its line can be deleted."""
+    return {OWN_SUM: sum_of(content), **content}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file of a run, without its sum.
+
+    Raises:
+        InputError: it cannot be read, is no JSON object, has other content than was written, lacks a field, or
+            has neither its sum nor known fields only.
+    """
+    shape = SHAPES.get(path.name, {})
+    known = {name.removesuffix("?") for name in shape}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("no JSON object")
+        unknown = [name for name in content if known and name not in known]
+        if unknown and OWN_SUM not in content:
+            raise ValueError(f"{unknown[0]!r} is unknown")
+        if OWN_SUM in content and content.pop(OWN_SUM) != sum_of(content):
+            raise ValueError(
+                f"other content than was written; who meant to change it deletes its line {OWN_SUM}"
+            )
+    except PermissionError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read ({error}); restore it from a copy") from None
+    if wrong := _wrong(content, shape):
+        raise InputError(f"{path} {wrong}; restore it from a copy")
+    return content
+
+
+def sum_of(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of JSON values, whatever their order and layout."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _wrong(value: Any, shape: Any, name: str = "") -> str:
+    """Return what is wrong with a JSON value that should have a shape, or an empty string."""
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return f"has no list for {name!r}"
+        return next(filter(None, (_wrong(item, shape[0], name) for item in value)), "")
+    if isinstance(shape, tuple | type):
+        kinds = shape if isinstance(shape, tuple) else (shape,)
+        if type(value) in kinds or (value is None and None in kinds):
+            return ""
+        return f"has {repr(value)[:40]} for {name!r}"
+    if not isinstance(value, dict):
+        return f"has no object for {name!r}"
+    fields = dict.fromkeys(value, shape[str]) if str in shape else shape
+    for field, inner in fields.items():
+        key = field.removesuffix("?")
+        if key not in value and key == field:
+            return f"lacks {key!r}"
+        if key in value and (wrong := _wrong(value[key], inner, key)):
+            return wrong
+    return ""
