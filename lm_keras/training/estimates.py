@@ -12,6 +12,7 @@ import tensorflow as tf
 from lm_keras import optimizers
 from lm_keras.callbacks.projector import MAX_POINTS, table_of
 from lm_keras.config import Config
+from lm_keras.objectives.losses import PIECE_VALUES
 
 LOGITS_COPIES = 2
 """Logits and their gradient, [B T, V] float32 each."""
@@ -121,10 +122,15 @@ def memory(model: keras.Model, config: Config, replicas: int) -> Memory:
         weights,
         slots,
         model.activation_bytes(rows, batches.sequence_length) + short,
-        logits * rows * batches.sequence_length * model.vocab_size,
+        logits * _logits_held(rows * batches.sequence_length * model.vocab_size),
         sums + largest,
         sums + flat + weights + (2 * largest if slots > largest else 0),
     )
+
+
+def _logits_held(values: int) -> int:
+    """Return how many logits exist at a time of so many."""
+    return PIECE_VALUES if values > 2 * PIECE_VALUES else values
 
 
 @dataclasses.dataclass(frozen=True)
