@@ -193,6 +193,9 @@ class LearningConfig:
     label_smoothing: float = setting(
         0.0, "probability spread evenly over the vocabulary in the loss", low=0, below=1
     )
+    z_loss: float = setting(
+        0.0, "weight of the squared logarithm of the softmax normalizer in the loss, such as 1e-4", low=0
+    )
     early_stopping_evals: int = setting(
         0, "stop after so many evaluations without improvement; 0 never", low=0
     )

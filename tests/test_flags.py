@@ -251,6 +251,7 @@ OTHERS = {
         "l1": 5e-324,
         "l2": 0.07,
         "label_smoothing": 0.11,
+        "z_loss": 0.0003,
         "early_stopping_evals": 4,
         "precision": "mixed_bfloat16",
     },

@@ -7,7 +7,8 @@ more than this:
 
 - `vocab_size`, and `model(tokens)` -> logits [B, T, V] for plain `compile`, `fit` and `summary`;
 - `initial_state(batch_size, length)`, `forward(inputs, state, draw)` -> features [B, T, D] and state, and
-  `project(features)` -> logits;
+  `project(features)` -> logits; `output_weights()` -> matrix, bias and whether the matrix is transposed, which the
+  training loss takes in place of logits;
 - `context_tokens`: how far a prediction looks back, None where that has no end;
 - `flops_per_token(length)` -> {part: FLOPs}: the matrix products of one token's forward pass in rows of `length`
   tokens, 2 FLOPs a multiply-add, by part of the network (its layers' names, or any others); 0 for a part without;

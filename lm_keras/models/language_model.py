@@ -101,6 +101,11 @@ class LanguageModel(keras.Model):
     def _output_matrix(self):
         return self.embedding.embeddings if self.tie_embeddings else self.output_kernel
 
+    def output_weights(self):
+        """Return `(matrix, bias, transposed)`: [D, V], or [V, D] if transposed, and [V], float32."""
+        matrix, bias = map(tf.convert_to_tensor, (self._output_matrix, self.output_bias))
+        return matrix, bias, self.tie_embeddings
+
     def project(self, features):
         """Turn features [..., D] into logits [..., V] in float32."""
         flat = tf.reshape(features, [-1, features.shape[-1]])

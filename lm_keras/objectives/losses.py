@@ -1,11 +1,15 @@
 """The next-token loss, as sums: whoever divides does it once, over the whole global batch.
 
-Shapes: B rows, T time, V vocabulary.
+Shapes: B rows, T time, R = B T, D width of the features, V vocabulary.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import tensorflow as tf
+
+PIECE_VALUES = 2**22
+"""Logits that are held at a time, 16 MiB in float32, where there are more than twice as many."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +17,7 @@ class LossSums:
     """Sums over the weighted targets of a batch, each a float32 scalar.
 
     Attributes:
-        objective: what the gradient is taken of, in nats: the loss with label smoothing.
+        objective: what the gradient is taken of, in nats: the loss with label smoothing and z-loss.
         nats: cross-entropy of the true tokens, which perplexity is made of.
         correct: targets whose logit is the largest.
         weight: number of targets.
@@ -25,37 +29,133 @@ class LossSums:
     weight: tf.Tensor
 
 
-def next_token_loss(logits, targets, weights, label_smoothing: float = 0.0) -> LossSums:
-    """Sum the cross-entropy of the targets under the logits.
+class _Piece(NamedTuple):
+    """What some rows add to the sums and to the gradients of the objective."""
 
-    J = - sum_i w_i sum_j y_ij log softmax(z_i)_j, with y one-hot, or with `label_smoothing` e:
-    (1 - e) one-hot + e / V.
+    objective: tf.Tensor
+    nats: tf.Tensor
+    correct: tf.Tensor
+    d_features: tf.Tensor
+    d_matrix: tf.Tensor
+    d_bias: tf.Tensor
+
+
+def next_token_loss(
+    features, output, targets, weights, label_smoothing: float = 0.0, z_loss: float = 0.0, scale=None
+) -> LossSums:
+    """Sum the cross-entropy of the targets under the logits that features and an output matrix give.
+
+    J = - sum_i w_i sum_j y_ij log softmax(z_i)_j, with y one-hot, or with `label_smoothing` e: (1 - e) one-hot + e / V;
+    with `z_loss` c also + c sum_i w_i log^2 sum_j exp z_ij.
+
+    The gradient is formed together with the loss, piece by piece over the rows, so that no more than about
+    `PIECE_VALUES` of the R V logits exist at a time; the backward pass only multiplies it by what comes from above.
+    Products run in the dtype of the features, everything else in float32.
 
     Args:
-        logits: [B, T, V] float32.
+        features: [B, T, D], B and T known when traced.
+        output: `(matrix, bias, transposed)` as a network's `output_weights` returns it: [D, V], or [V, D] if
+            transposed, and [V], float32.
         targets: [B, T] int32.
         weights: [B, T] float32, 0 where there is no target.
         label_smoothing: e, probability spread evenly over the vocabulary.
+        z_loss: c, which keeps the logits' normalizer near 1.
+        scale: by what the gradient is multiplied while it is in the dtype of the features, a scalar; None for 1.
 
     Reference: the article's section 4.2, equation J(theta), without its division by m. Label smoothing: Szegedy
-    et al. (2016), section 7.
+    et al. (2016), section 7. z-loss: Chowdhery et al. (2022), section 5.
     """
-    vocab_size = logits.shape[-1]
-    logits = tf.reshape(logits, [-1, vocab_size])  # [B T, V]
-    targets = tf.reshape(targets, [-1])
-    weights = tf.reshape(weights, [-1])
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-    nats = tf.reduce_sum(losses * weights)
-    objective = nats
-    if label_smoothing:
-        # -mean_j log p_j = log-sum-exp - mean_j z_j, and log-sum-exp = loss + z of the target.
-        chosen = tf.gather(logits, targets, batch_dims=1)
-        uniform = losses + chosen - tf.reduce_mean(logits, axis=-1)
-        objective = (1 - label_smoothing) * nats + label_smoothing * tf.reduce_sum(uniform * weights)
+    matrix, bias, transposed = output
+    width, vocab_size = features.shape[-1], bias.shape[0]
+    targets, weights = tf.reshape(targets, [-1]), tf.reshape(weights, [-1])
+
+    @tf.custom_gradient
+    def sums(features, matrix, bias):
+        matrix = tf.cast(matrix, features.dtype)
+        over = _over_pieces if features.shape[0] * vocab_size > 2 * PIECE_VALUES else _at_once
+        whole = over(
+            lambda *rows: _piece(*rows, matrix, bias, transposed, label_smoothing, z_loss, scale),
+            (features, targets, weights),
+            vocab_size,
+            _Piece(*[tf.zeros([])] * 3, None, tf.zeros(matrix.shape), tf.zeros([vocab_size])),
+        )
+
+        def gradient(d_objective, *_):
+            d_features = tf.cast(whole.d_features * d_objective, features.dtype)
+            return d_features, whole.d_matrix * d_objective, whole.d_bias * d_objective
+
+        return (whole.objective, whole.nats, whole.correct), gradient
+
+    objective, nats, correct = sums(tf.reshape(features, [-1, width]), matrix, bias)
+    return LossSums(objective, tf.stop_gradient(nats), tf.stop_gradient(correct), tf.reduce_sum(weights))
+
+
+def _piece(features, targets, weights, matrix, bias, transposed, label_smoothing, z_loss, scale) -> _Piece:
+    """Compute loss and gradient of some rows: features [r, D], targets [r], weights [r]."""
+    dtype, vocab_size = features.dtype, bias.shape[0]
+    logits = tf.cast(tf.matmul(features, matrix, transpose_b=transposed), tf.float32) + bias  # [r, V]
+    # The operation gives the gradient of the losses, softmax - one-hot, along with them.
+    losses, d_logits = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=targets)
+    chosen = tf.gather(logits, targets, batch_dims=1)
     # Comparing with the largest logit costs a tenth of an argmax.
-    best = tf.reduce_max(logits, axis=-1) <= tf.gather(logits, targets, batch_dims=1)
-    correct = tf.reduce_sum(tf.cast(best, tf.float32) * weights)
-    return LossSums(objective, nats, tf.stop_gradient(correct), tf.reduce_sum(weights))
+    best = tf.reduce_max(logits, axis=-1) <= chosen
+    terms = losses
+    if label_smoothing or z_loss:
+        normalizer = losses + chosen  # log sum_j exp z_j
+        one_hot = tf.one_hot(targets, vocab_size)
+        # -mean_j log p_j = normalizer - mean_j z_j
+        uniform = normalizer - tf.reduce_mean(logits, axis=-1)
+        terms = (1 - label_smoothing) * losses + label_smoothing * uniform
+        if z_loss:
+            terms += z_loss * normalizer**2
+        pull = (2 * z_loss * normalizer)[:, None]
+        d_logits = d_logits * (1 + pull) + one_hot * (label_smoothing + pull) - label_smoothing / vocab_size
+    d_bias = tf.linalg.matvec(d_logits, weights, transpose_a=True)
+    short = tf.cast(d_logits if scale is None else d_logits * scale, dtype)
+    weighted = features * tf.cast(weights, dtype)[:, None]
+    first, second = (short, weighted) if transposed else (weighted, short)
+    d_matrix = tf.cast(tf.matmul(first, second, transpose_a=True), tf.float32)
+    d_features = tf.cast(tf.matmul(short, matrix, transpose_b=not transposed), tf.float32) * weights[:, None]
+    if scale is not None:
+        d_matrix, d_features = d_matrix / scale, d_features / scale
+    return _Piece(
+        tf.reduce_sum(terms * weights),
+        tf.reduce_sum(losses * weights),
+        tf.reduce_sum(tf.cast(best, tf.float32) * weights),
+        d_features,
+        d_matrix,
+        d_bias,
+    )
+
+
+def _at_once(compute, rows, vocab_size, zeros) -> _Piece:
+    return compute(*rows)
+
+
+def _over_pieces(compute, rows, vocab_size, zeros) -> _Piece:
+    """Call `compute` for some of the rows at a time; rows of weight 0 fill up the last piece."""
+    count, width = rows[0].shape
+    pieces = -(-count * vocab_size // PIECE_VALUES)
+    size = -(-count // pieces)
+    # Not slices from k * size on, whose number of rows XLA would not know.
+    filled = [tf.pad(a, [[0, pieces * size - count]] + [[0, 0]] * (len(a.shape) - 1)) for a in rows]
+    parts = [tf.reshape(a, [pieces, size, *a.shape[1:]]) for a in filled]
+
+    def one_more(k, d_features, total):
+        piece = compute(*(part[k] for part in parts))
+        values = [getattr(piece, name) for name in summed]
+        return k + 1, d_features.write(k, piece.d_features), [a + b for a, b in zip(total, values)]
+
+    summed = [name for name, zero in zeros._asdict().items() if zero is not None]
+    array = tf.TensorArray(tf.float32, pieces, element_shape=[size, width])
+    _, d_features, total = tf.while_loop(
+        lambda k, *_: k < pieces,
+        one_more,
+        (tf.constant(0), array, [getattr(zeros, name) for name in summed]),
+        parallel_iterations=1,
+    )
+    d_features = tf.reshape(d_features.stack(), [-1, width])[:count]
+    return zeros._replace(d_features=d_features, **dict(zip(summed, total)))
 
 
 def per_token_nats(logits, targets):

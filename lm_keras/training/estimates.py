@@ -13,6 +13,7 @@ from lm_keras import optimizers
 from lm_keras.callbacks.projector import MAX_POINTS, table_of
 from lm_keras.config import Config
 from lm_keras.models import NUM_PARAMETERS
+from lm_keras.objectives.losses import PIECE_VALUES
 
 LOGITS_COPIES = 2
 """Logits and their gradient, [B T, V] float32 each."""
@@ -122,7 +123,7 @@ def memory(model: keras.Model, config: Config, replicas: int) -> Memory:
         weights,
         slots,
         model.activation_bytes(rows, batches.sequence_length) + short,
-        logits * rows * batches.sequence_length * model.vocab_size,
+        logits * _logits_held(rows * batches.sequence_length * model.vocab_size),
         sums + largest,
         sums + flat + weights + (2 * largest if slots > largest else 0),
     )
@@ -136,8 +137,14 @@ def least_memory(config: Config, vocab_size: int, replicas: int) -> int:
     batches, model = config.batches, config.model
     places = max(1, batches.batch_size // replicas // batches.micro_batches) * batches.sequence_length
     weights = NUM_PARAMETERS[model.model](model, vocab_size)
-    values = places * (vocab_size + model.embedding_dim + model.num_layers * model.hidden_units)
+    values = _logits_held(places * vocab_size)
+    values += places * (model.embedding_dim + model.num_layers * model.hidden_units)
     return 4 * replicas * (weights + max(weights, values))
+
+
+def _logits_held(values: int) -> int:
+    """Return how many logits exist at a time of so many."""
+    return PIECE_VALUES if values > 2 * PIECE_VALUES else values
 
 
 @dataclasses.dataclass(frozen=True)

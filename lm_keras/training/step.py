@@ -141,7 +141,7 @@ class TrainingStep:
     def _gradients_of_micro_batch(self, batch, state, step, rates, first_row):
         """Return the sums [gradients ..., nats, correct, weight] and the state after the batch."""
         inputs, targets, weights = batch
-        seed = self._config.batches.seed
+        seed, learning = self._config.batches.seed, self._config.learning
         draw = Draw(seed, step, rates["dropout"], first_row) if self._config.model.dropout else None
         if self._noise is not None:
             noise = Draw(seed, step, rates["token_noise"], first_row)
@@ -149,7 +149,13 @@ class TrainingStep:
         with tf.GradientTape() as tape:
             features, state = self._model.forward(inputs, state, draw)
             sums = next_token_loss(
-                self._model.project(features), targets, weights, self._config.learning.label_smoothing
+                features,
+                self._model.output_weights(),
+                targets,
+                weights,
+                learning.label_smoothing,
+                learning.z_loss,
+                self._scale() if self._scaled else None,
             )
             objective = self._optimizer.scale_loss(sums.objective) if self._scaled else sums.objective
         gradients = tape.gradient(objective, [variable.value for variable in self._variables])

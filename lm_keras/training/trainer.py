@@ -24,7 +24,6 @@ from lm_keras.training.guard import LEFT_OUT, MOST_IN_A_ROW
 from lm_keras.training.step import VALUES, TrainingStep
 from lm_keras.training.workers import Workers
 
-
 LONGEST_CALL = 10_000
 """Steps of a call, whatever `--steps_per_call` says: the tables that it takes have as many values."""
 

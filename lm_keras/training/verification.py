@@ -120,6 +120,8 @@ def _products(operation) -> int:
     """Return the FLOPs of a matrix product or of a convolution without padding, forward or backward; else 0."""
     kind, inputs, outputs = operation.type, operation.inputs, operation.outputs
     if kind in ("MatMul", "BatchMatMulV2"):
+        if outputs[0].shape[-1] == 1:
+            return 0  # A matrix times a vector: the sum that is the gradient of a bias.
         transposed = operation.get_attr("transpose_a" if kind == "MatMul" else "adj_x")
         return 2 * inputs[0].shape[-2 if transposed else -1] * math.prod(outputs[0].shape)
     convolutions = {

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.objectives.losses import next_token_loss, per_token_nats
+from lm_keras.objectives import losses
+from lm_keras.objectives.losses import per_token_nats
 
 B, T, V = 3, 5, 13
 RANDOM = np.random.default_rng(4)
@@ -23,6 +24,12 @@ def keras_smoothed(label_smoothing):
         from_logits=True, label_smoothing=label_smoothing, reduction="sum"
     )
     return lambda targets, logits, weights: loss(tf.one_hot(targets, V), logits, sample_weight=weights)
+
+
+def next_token_loss(logits, *more):
+    """The loss of given logits: those are the features, and the output matrix does nothing."""
+    vocab_size = logits.shape[-1]
+    return losses.next_token_loss(logits, (tf.eye(vocab_size), tf.zeros([vocab_size]), False), *more)
 
 
 WAYS = {
@@ -134,3 +141,125 @@ def test_nats_of_each_token():
     np.testing.assert_allclose(nats, -np.log(chosen), rtol=1e-5)
     sums = next_token_loss(LOGITS, TARGETS, WEIGHTS)
     np.testing.assert_allclose(tf.reduce_sum(nats * WEIGHTS), sums.nats, rtol=1e-6)
+
+
+D, ROWS = 4, 3 * 5
+OUTPUTS = {
+    False: RANDOM.normal(0, 1, [D, V]).astype(np.float32),
+    True: RANDOM.normal(0, 1, [V, D]).astype(np.float32),
+}
+BIAS = RANDOM.normal(0, 1, [V]).astype(np.float32)
+FEATURES = RANDOM.normal(0, 1, [B, T, D]).astype(np.float32)
+
+
+def plain(features, matrix, bias, transposed, label_smoothing, z_loss):
+    """The objective from all logits at a time, for TensorFlow to take the derivatives of."""
+    logits = (
+        tf.cast(tf.einsum("btd,vd->btv" if transposed else "btd,dv->btv", features, matrix), tf.float32)
+        + bias
+    )
+    log_p = tf.nn.log_softmax(logits)
+    wanted = (1 - label_smoothing) * tf.one_hot(TARGETS, V) + label_smoothing / V
+    losses = -tf.reduce_sum(wanted * log_p, -1) + z_loss * tf.reduce_logsumexp(logits, -1) ** 2
+    return tf.reduce_sum(losses * WEIGHTS)
+
+
+def value_and_slopes(function, dtype=tf.float32, transposed=False, upstream=3.0):
+    given = [tf.constant(FEATURES, dtype), tf.constant(OUTPUTS[transposed]), tf.constant(BIAS)]
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        value = upstream * function(*given)
+    return [value, *(tf.cast(slope, tf.float32) for slope in tape.gradient(value, given))]
+
+
+@pytest.mark.parametrize("pieces", [1, 4, 15])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(("label_smoothing", "z_loss"), [(0.0, 0.0), (0.2, 0.0), (0.0, 0.01), (0.3, 0.02)])
+def test_gradients_in_pieces_equal_those_of_all_logits(
+    monkeypatch, pieces, transposed, label_smoothing, z_loss
+):
+    monkeypatch.setattr(losses, "PIECE_VALUES", ROWS * V if pieces == 1 else -(-ROWS // pieces) * V)
+
+    def ours(features, matrix, bias):
+        return losses.next_token_loss(
+            features, (matrix, bias, transposed), TARGETS, WEIGHTS, label_smoothing, z_loss
+        ).objective
+
+    def theirs(features, matrix, bias):
+        return plain(features, tf.cast(matrix, features.dtype), bias, transposed, label_smoothing, z_loss)
+
+    expected = value_and_slopes(theirs, transposed=transposed)
+    for way in (ours, tf.function(ours), tf.function(ours, jit_compile=True)):
+        found = value_and_slopes(way, transposed=transposed)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5)
+    # The control: a weight that is a little too large is seen.
+    other = value_and_slopes(
+        lambda f, m, b: plain(f, m, b, transposed, label_smoothing, z_loss + 0.001), transposed=transposed
+    )
+    assert max(np.abs(a - b).max() for a, b in zip(found, other, strict=True)) > 1e-3
+
+
+def test_no_more_than_a_piece_of_the_logits_is_held(monkeypatch):
+    shapes = set()
+    original = losses._piece
+
+    def watched(features, *more):
+        shapes.add(tuple(features.shape))
+        return original(features, *more)
+
+    monkeypatch.setattr(losses, "_piece", watched)
+    for values, wanted in [
+        (ROWS * V // 2 + 1, {(15, D)}),
+        (2 * V, {(2, D)}),
+        (V, {(1, D)}),
+        (4 * V, {(4, D)}),
+    ]:
+        monkeypatch.setattr(losses, "PIECE_VALUES", values)
+        shapes.clear()
+        losses.next_token_loss(FEATURES, (OUTPUTS[False], BIAS, False), TARGETS, WEIGHTS)
+        assert shapes == wanted
+
+
+@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])
+@pytest.mark.parametrize("pieces", [1, 4])
+def test_short_floats(monkeypatch, dtype, pieces):
+    monkeypatch.setattr(losses, "PIECE_VALUES", ROWS * V if pieces == 1 else 4 * V)
+
+    def ours(features, matrix, bias, scale=None):
+        return losses.next_token_loss(
+            features, (matrix, bias, False), TARGETS, WEIGHTS, scale=scale
+        ).objective
+
+    exact = value_and_slopes(ours)
+    for one, other in zip(value_and_slopes(ours, dtype), exact, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0.05, atol=0.1)
+    assert value_and_slopes(ours, dtype)[0] != exact[0]  # the products are really rounded
+
+
+@pytest.mark.parametrize("pieces", [1, 4])
+def test_gradients_too_small_for_float16_are_scaled(monkeypatch, pieces):
+    monkeypatch.setattr(losses, "PIECE_VALUES", ROWS * V if pieces == 1 else 4 * V)
+    matrix, bias = tf.zeros([D, V]), tf.one_hot(0, V) * 20.0  # e^-20 = 2e-9 for all tokens but one
+
+    def slope(scale):
+        features = tf.ones([B, T, D], tf.float16)
+        with tf.GradientTape() as tape:
+            tape.watch(matrix)
+            sums = losses.next_token_loss(
+                features, (matrix, bias, False), tf.zeros([B, T], tf.int32), WEIGHTS, scale=scale
+            )
+        return tape.gradient(sums.objective, matrix)[:, 1:].numpy()
+
+    np.testing.assert_allclose(slope(tf.constant(2.0**24)), 7 * np.exp(-20.0), rtol=0.01)
+    assert not slope(None).any()
+
+
+def test_only_the_objective_has_a_gradient():
+    features = tf.constant(FEATURES)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(features)
+        sums = losses.next_token_loss(features, (OUTPUTS[False], BIAS, False), TARGETS, WEIGHTS)
+    assert tape.gradient(sums.nats, features) is None
+    assert tape.gradient(sums.correct, features) is None
+    assert np.any(tape.gradient(sums.objective, features))

@@ -45,6 +45,9 @@ class Leaky(keras.Model):
             features = self.dropout(features, training=training, draw=draw)
         return features, [{"h": 0.5 * h + tf.reduce_mean(x, axis=1)}]
 
+    def output_weights(self):
+        return tf.convert_to_tensor(self.matrix), tf.zeros([self.vocab_size]), False
+
     def project(self, features):
         return tf.tensordot(features, tf.convert_to_tensor(self.matrix), 1)
 
