@@ -215,3 +215,26 @@ def test_checking_is_cheap_beside_reading_the_text(tmp_path):
         work()
         times.append(time.process_time() - start)
     assert times[0] < 2 * times[1]
+
+
+def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    """Else a machine that loses its power may keep the name and lose what is in it."""
+    done, fsync, rename = [], os.fsync, Path.rename
+
+    def recorded_fsync(descriptor):
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def recorded_rename(self, target):
+        done.append("renamed")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(Path, "rename", recorded_rename)
+    write_folder(
+        tmp_path / "place" / "folder", lambda path: [(path / name).write_text(name) for name in "ab"]
+    )
+    before, after = done[: done.index("renamed")], done[done.index("renamed") + 1 :]
+    assert sorted(before[:2]) == ["a", "b"]
+    assert before[2].startswith(".unfinished-")
+    assert after == ["place"]

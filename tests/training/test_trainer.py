@@ -313,6 +313,15 @@ def test_a_stop_takes_effect_at_the_next_call(settings, fit, leaky):
     assert hooks.calls[-2:] == [("batch_end", 5), ("train_end",)]
 
 
+def test_rows_begin_with_the_end_of_a_document_where_the_text_has_few(settings, fit, leaky, store_of):
+    few = store_of(359)
+    many = dataclasses.replace(few, documents=np.arange(1, 359, 20))
+    config = settings(steps=1)
+    assert len(few.documents) < config.batches.batch_size < len(many.documents)
+    assert fit(config, leaky, few).trainer.order.resets_begin_documents
+    assert not fit(config, leaky, many).trainer.order.resets_begin_documents
+
+
 @pytest.mark.parametrize(
     ("of_others", "number"),
     [((0, 0, 0), None), ((0, 1, 0), signal.SIGTERM), ((1, 1, 0), signal.SIGINT), ((0, 0, 1), None)],
