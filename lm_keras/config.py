@@ -107,7 +107,10 @@ class ModelConfig:
     )
     forget_bias: float = setting(1.0, "initial bias of the forget gate", only_for=("lstm",))
     init_scale: float | None = setting(
-        None, "draw all weights from U(-s, s) [Glorot, orthogonal and U(-0.05, 0.05), as Keras does]", above=0
+        None,
+        "draw all weights from U(-s, s) [Glorot, orthogonal and U(-0.05, 0.05), as Keras does]",
+        above=0,
+        high=1e6,
     )
     init_from: str | None = setting(
         None,

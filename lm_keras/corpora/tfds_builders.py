@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lm_keras.errors import InputError, nearest
+from lm_keras.errors import InputError, nearest, shown
 
 VERSION = r"[\d*]+(?:\.[\d*]+){2}"
 LIKE_IN_CATALOGUE = 0.75  # likeness of names from which on one is proposed; below, `ptb` is like `gpt3`
@@ -54,10 +54,32 @@ def open_builder(name: str, config: str | None, version: str | None) -> Any:
 
     wanted = full_name(name, config, version)
     try:
-        with quietly():
-            return tfds.builder(wanted)
+        with quietly(), _features_of_the_library():
+            builder = tfds.builder(wanted)
+            _ = builder.info.features  # Read now, while it is watched.
+            return builder
     except Exception as error:
         raise _not_opened(name, config, version, error) from None
+
+
+@contextlib.contextmanager
+def _features_of_the_library() -> Iterator[None]:
+    """Let no file of a prepared data set name a Python module to import, but those of the library."""
+    import tensorflow_datasets as tfds
+
+    connector = tfds.features.FeatureConnector
+    original = vars(connector)["cls_from_name"]
+
+    def checked(cls, name: str) -> type:
+        if not name.startswith("tensorflow_datasets."):
+            raise ValueError(f"it has a feature of the class {shown(name)}, which is not of the library")
+        return original.__get__(None, cls)(name)
+
+    connector.cls_from_name = classmethod(checked)
+    try:
+        yield
+    finally:
+        connector.cls_from_name = original
 
 
 def prepare(builder: Any, say: Callable[[str], None]) -> None:

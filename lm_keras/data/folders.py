@@ -74,10 +74,13 @@ def _problem(folder: Path) -> str:
         for name, expected in sums.items():
             if _sum(folder / Path(name).name) != expected:
                 return f"{name} has other content than was written"
+        others = {path.name for path in folder.iterdir()} - {SUMS, *sums}
     except OSError as error:
         return f"{name}: {error.strerror}"
     except (ValueError, AttributeError, RecursionError):
         return f"{SUMS} has other content than was written"
+    if others:
+        return f"{min(others)} has no sum"
     return "" if sums else f"{SUMS} is empty"
 
 

@@ -14,9 +14,12 @@ from lm_keras.corpora.documents import changed
 from lm_keras.data.cache import cache_folder, fingerprint_of
 from lm_keras.data.folders import cached_folder
 from lm_keras.data.tokenizers import cached_tokenizer, saved_tokenizer, trained_tokenizer, warn_of_unknown
-from lm_keras.errors import InputError, nearest
+from lm_keras.errors import InputError, nearest, shown
 from lm_keras.text import TOKENIZERS, count_words, load_tokenizer, saved_in
 from lm_keras.text.tokenizer import Tokenizer
+
+DTYPES = {"uint16": np.uint16, "uint32": np.uint32}
+"""The types that tokens may have on disk."""
 
 COUNTED_TOKENS = 2**22
 """Tokens that are counted at once; numpy makes 64-bit numbers of them."""
@@ -310,7 +313,22 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
 
 
 def _open(folder: Path) -> TokenStore:
-    """Map the tokens of a folder that was checked into memory."""
-    content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-    tokens = np.memmap(folder / "tokens", np.dtype(content["dtype"]), "r")
-    return TokenStore(tokens, np.fromfile(folder / "documents", np.int64), TextCounts(**content["counts"]))
+    """Map the tokens of a folder into memory.
+
+    Raises:
+        InputError: the sums of its files are right, and yet it holds something else than was written here.
+    """
+    try:
+        content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+        tokens = np.memmap(folder / "tokens", DTYPES[content["dtype"]], "r")
+        documents = np.fromfile(folder / "documents", np.int64)
+        counts = TextCounts(**content["counts"])
+        if (len(tokens) - 1, len(documents)) != (counts.tokens, counts.documents):
+            raise ValueError(f"{len(tokens):,} tokens in {len(documents):,} documents")
+        if documents[:1].tolist() != [1] or documents[-1] > len(tokens) or (np.diff(documents) < 1).any():
+            raise ValueError("documents that begin nowhere")
+        return TokenStore(tokens, documents, counts)
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{shown(str(folder))} holds no tokens ({error}); delete it, and it is made again from the text"
+        ) from None

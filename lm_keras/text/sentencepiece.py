@@ -3,6 +3,7 @@
 import hashlib
 import io
 import itertools
+import math
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -299,6 +300,7 @@ def _check_layout(model: bytes) -> None:
         kinds == special + [kind.NORMAL] * (len(kinds) - len(special))
         and names[:FIRST_BYTE_ID] == [EOD_PIECE, UNKNOWN_PIECE, NEWLINE_PIECE]
         and names[FIRST_BYTE_ID : len(special)] == spelled
+        and all(math.isfinite(piece.score) for piece in proto.pieces)
     )
     if changes_text or not in_place:
         raise InputError(

@@ -464,6 +464,26 @@ def test_damaged_descriptions(own, name, content):
     assert "sentences" in error("sentences")
 
 
+def test_a_feature_whose_class_is_a_module_of_somebody(own, tmp_path, monkeypatch):
+    """The library would import what a file names; here only its own modules are."""
+    folder, _ = own
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "somebodys.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    content = (folder / "features.json").read_text()
+    own_class = "tensorflow_datasets.core.features.text_feature.Text"
+    assert own_class in content
+    (folder / "features.json").write_text(content.replace(own_class, "somebodys.Text"))
+    assert error("sentences").startswith(
+        "cannot open tfds:sentences (it has a feature of the class somebodys.Text, which is not of the library): expected one"
+    )
+    assert not (tmp_path / "ran").exists()
+    # The control: the library itself imports it.
+    with pytest.raises(ValueError, match="Unrecognized FeatureConnector"):
+        tfds.builder("sentences")
+    assert (tmp_path / "ran").exists()
+
+
 # Preparing
 
 
