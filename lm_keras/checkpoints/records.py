@@ -77,8 +77,8 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}); restore it from a copy") from None
-    if wrong := _wrong(content, shape):
-        raise InputError(f"{path} {wrong}; restore it from a copy")
+    if problem := wrong(content, shape):
+        raise InputError(f"{path} {problem}; restore it from a copy")
     return content
 
 
@@ -87,12 +87,12 @@ def sum_of(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _wrong(value: Any, shape: Any, name: str = "") -> str:
+def wrong(value: Any, shape: Any, name: str = "") -> str:
     """Return what is wrong with a JSON value that should have a shape, or an empty string."""
     if isinstance(shape, list):
         if not isinstance(value, list):
             return f"has no list for {name!r}"
-        return next(filter(None, (_wrong(item, shape[0], name) for item in value)), "")
+        return next(filter(None, (wrong(item, shape[0], name) for item in value)), "")
     if isinstance(shape, tuple | type):
         kinds = shape if isinstance(shape, tuple) else (shape,)
         if type(value) in kinds or (value is None and None in kinds):
@@ -105,6 +105,6 @@ def _wrong(value: Any, shape: Any, name: str = "") -> str:
         key = field.removesuffix("?")
         if key not in value and key == field:
             return f"lacks {key!r}"
-        if key in value and (wrong := _wrong(value[key], inner, key)):
-            return wrong
+        if key in value and (problem := wrong(value[key], inner, key)):
+            return problem
     return ""

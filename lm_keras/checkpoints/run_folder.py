@@ -78,7 +78,10 @@ class RunFolder:
         """
         path = self.path / "results.json"
         try:
-            return unsealed(path.read_bytes())
+            content = unsealed(path.read_bytes())
+            if problem := records.wrong(content, records.SHAPES[path.name]):
+                raise ValueError(problem)  # Another file of the run, perhaps.
+            return content
         except FileNotFoundError:
             return None
         except PermissionError as error:
