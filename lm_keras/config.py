@@ -14,6 +14,9 @@ from lm_keras.errors import InputError, nearest
 LARGEST = 2**31 - 1
 """Largest whole number of any setting: all of them become int32 somewhere."""
 
+LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
+"""Largest absolute value of any other number: all of them become float32."""
+
 WITH_BETAS = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
 """The optimizers that `--beta_1` and `--beta_2` are for."""
 
@@ -381,6 +384,12 @@ class Config:
             except InputError as error:
                 raise InputError(f"--{name}: {error}") from None
         schedules.build(learning.learning_rate_schedule, 1, learning.warmup_steps)
+        largest = learning.learning_rate * schedules.largest(learning.learning_rate_schedule)
+        if largest > LARGEST_FLOAT:
+            raise InputError(
+                f"--learning_rate={learning.learning_rate} times --learning_rate_schedule={learning.learning_rate_schedule} reaches "
+                f"{largest:g}; expected at most {LARGEST_FLOAT:.1e}, the limit of float32"
+            )
         for name, rate in (("dropout", self.model.dropout), ("token_noise", learning.token_noise)):
             text = getattr(learning, f"{name}_schedule")
             if schedules.plateau_of(text):
@@ -472,6 +481,10 @@ def check(field: dataclasses.Field, value: Any) -> None:
             raise InputError(f"--{field.name}={value} is out of range; expected {expected(field)}")
         if value > LARGEST and kind is int:
             raise InputError(f"--{field.name}={value} is out of range; expected at most {LARGEST}")
+        if abs(value) > LARGEST_FLOAT and kind is float:
+            raise InputError(
+                f"--{field.name}={value} is out of range; expected at most {LARGEST_FLOAT:.1e}, the limit of float32"
+            )
 
 
 def check_line(name: str, value: Any) -> None:
