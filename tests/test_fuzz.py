@@ -27,6 +27,12 @@ def test_a_law_holds(name):
     assert outcome.refused < outcome.cases >= LAWS[name].few
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAWS)
+def test_a_law_holds_for_many(name):
+    assert LAWS[name].carry_out(LAWS[name].many).failure == ""
+
+
 def test_names_are_unique():
     assert len(LAWS) == sum(map(len, fuzz.collection().values()))
 
