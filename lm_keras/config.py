@@ -11,6 +11,9 @@ from lm_keras import schedules
 from lm_keras.errors import InputError, nearest
 from lm_keras.fields import LARGEST, check, check_line, setting
 
+LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
+"""Largest absolute value of any other number: all of them become float32."""
+
 WITH_BETAS = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
 """The optimizers that `--beta_1` and `--beta_2` are for."""
 
@@ -368,6 +371,12 @@ class Config:
             except InputError as error:
                 raise InputError(f"--{name}: {error}") from None
         schedules.build(learning.learning_rate_schedule, 1, learning.warmup_steps)
+        largest = learning.learning_rate * schedules.largest(learning.learning_rate_schedule)
+        if largest > LARGEST_FLOAT:
+            raise InputError(
+                f"--learning_rate={learning.learning_rate} times --learning_rate_schedule={learning.learning_rate_schedule} reaches "
+                f"{largest:g}; expected at most {LARGEST_FLOAT:.1e}, the limit of float32"
+            )
         for name, rate in (("dropout", self.model.dropout), ("token_noise", learning.token_noise)):
             text = getattr(learning, f"{name}_schedule")
             if schedules.plateau_of(text):

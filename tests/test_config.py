@@ -15,7 +15,7 @@ NUMBERS = {
     "hidden_units": ([1, 5], [0]),
     "ngram_order": ([2, 5, 256], [1, 257]),
     "dropout": ([0, 0.0, 0.999], [-0.001, 1, 1.0]),
-    "forget_bias": ([-3.0, 0, 1e9], []),
+    "forget_bias": ([-3.0, 0, 1e9], [-3.5e38]),
     "init_scale": ([1e-9, 5, 1e6, None], [0, -0.1, 1e7]),
     "sequence_length": ([1, 35], [0]),
     "batch_size": ([1, 99], [0, -32]),
@@ -24,13 +24,13 @@ NUMBERS = {
     "steps": ([1, 2**31 - 1, None], [0, 2**31, 10**400]),
     "epochs": ([1, None], [0, -1]),
     "seed": ([0, 2**31 - 1], [-1, 2**31]),
-    "learning_rate": ([1e-30, 30], [0, 0.0, -0.1]),
+    "learning_rate": ([1e-30, 30, 3.4e38], [0, 0.0, -0.1, 3.5e38]),
     "warmup_steps": ([0, 10**9], [-1]),
     "beta_1": ([0, 0.999, None], [1.0, -0.1]),
     "beta_2": ([0.0, None], [1, -1]),
     "clip_norm": ([0, 0.25], [-1e-9]),
     "weight_decay": ([0, 3], [-0.1]),
-    "l1": ([0, 1.5], [-0.1]),
+    "l1": ([0, 1.5], [-0.1, 1e300]),
     "l2": ([0.0, 1.5], [-0.1]),
     "token_noise": ([0, 0.0, 0.99], [1, 1.0, -0.1]),
     "z_loss": ([0, 1e-4], [-1e-4]),
@@ -168,6 +168,11 @@ def test_the_table_has_every_choice():
         (
             {"learning_rate_schedule": "cosine:warmup=7", "warmup_steps": 5},
             "the warm-up is given twice: --warmup_steps=5 and warmup=7 in 'cosine:warmup=7'",
+        ),
+        (
+            {"learning_rate": 1e38, "learning_rate_schedule": "linear:initial=0,final=4"},
+            "--learning_rate=1e+38 times --learning_rate_schedule=linear:initial=0,final=4 reaches 4e+38; expected at most "
+            "3.4e+38, the limit of float32",
         ),
         (
             {"dropout_schedule": "plateau"},
