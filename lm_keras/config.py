@@ -9,10 +9,7 @@ from typing import Any
 
 from lm_keras import schedules
 from lm_keras.errors import InputError, nearest
-from lm_keras.fields import LARGEST, check, check_line, setting
-
-LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
-"""Largest absolute value of any other number: all of them become float32."""
+from lm_keras.fields import LARGEST, LARGEST_FLOAT, check, check_line, setting
 
 WITH_BETAS = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
 """The optimizers that `--beta_1` and `--beta_2` are for."""

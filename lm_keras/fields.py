@@ -6,6 +6,9 @@ from typing import Any
 
 from lm_keras.errors import InputError, nearest
 
+LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
+"""Largest absolute value of any other number: all of them become float32."""
+
 LARGEST = 2**31 - 1
 """Largest whole number of any setting: all of them become int32 somewhere."""
 
@@ -72,6 +75,10 @@ def check(field: dataclasses.Field, value: Any) -> None:
             raise InputError(f"--{field.name}={value} is out of range; expected {expected(field)}")
         if value > LARGEST and kind is int:
             raise InputError(f"--{field.name}={value} is out of range; expected at most {LARGEST}")
+        if abs(value) > LARGEST_FLOAT and kind is float:
+            raise InputError(
+                f"--{field.name}={value} is out of range; expected at most {LARGEST_FLOAT:.1e}, the limit of float32"
+            )
 
 
 def check_line(name: str, value: Any) -> None:

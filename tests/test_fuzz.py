@@ -1,6 +1,7 @@
 """A few random cases of every law of `fuzz`, always the same ones, and for each law a defect that it finds."""
 
 import contextlib
+import re
 from unittest import mock
 
 import fuzz
@@ -28,12 +29,35 @@ def test_a_law_holds(name):
     assert outcome.refused < outcome.cases or name == "a JSON file of a run says what was written"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAWS)
+def test_a_law_holds_for_many(name):
+    assert LAWS[name].carry_out(LAWS[name].many).failure == ""
+
+
 def test_names_are_unique():
     assert len(LAWS) == sum(map(len, fuzz.collection().values()))
 
 
 def test_a_long_run_is_long():
     assert sum(law.many for law in LAWS.values()) >= 10_000
+
+
+def test_the_script(script, tmp_path):
+    page, name = tmp_path / "page.md", "a table is its steps one by one"
+    ended = script("fuzz.py", "--only=steps one", "--cases=70", "--seed=3", f"--page={page}")
+    assert (ended.code, ended.out) == (0, "")
+    assert re.fullmatch(rf"{name}: 70 cases in \d+ s; holds\n", ended.err)
+    assert f"| {name} | {LAWS[name].drawn} | 70 | 0 | " in page.read_text()
+    assert "\n70 cases of 1 laws, seed 3, in 0 minutes: 0 failures. " in page.read_text()
+    page.unlink()
+    with DEFECTS[name]():
+        failed = script("fuzz.py", "--only=steps one", "--cases=70")
+    assert (failed.code, failed.out) == (1, "")
+    assert failed.err.startswith(f"{name}: ")
+    assert "Failing test case" in failed.err
+    nothing = script("fuzz.py", "--only=no such law")
+    assert nothing.err == "error: --only=no such law is in no name of a law; docs/fuzz.md has the names\n"
 
 
 def wrapped(owner, name, change):

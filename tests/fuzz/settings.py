@@ -123,5 +123,5 @@ def holds_trained(case) -> None:
 
 LAWS = [
     Law("sizes that no memory holds are refused at once", "one to four sizes, up to 10^12", SIZED, holds_sized, 40, 800),
-    Law("extreme numbers train or are refused", "an optimizer, a precision, a schedule, and one to three numbers at their limits", EXTREME, holds_trained, 4, 150),
+    Law("extreme numbers train or are refused", "an optimizer, a precision, a schedule, and one to three numbers at their limits", EXTREME, holds_trained, 3, 150),
 ]  # fmt: skip
