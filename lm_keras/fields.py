@@ -85,6 +85,8 @@ def check_line(name: str, value: Any) -> None:
     """Raise InputError if a text would not read the same from a line of a flagfile, which keeps every run."""
     if not isinstance(value, str):
         return
+    if "\0" in value:
+        raise InputError(f"--{name}={value!r} has a NUL, which no name of a file can hold; leave it out")
     surrogates = any("\ud800" <= character <= "\udfff" for character in value)
     if surrogates or value != value.rstrip() or {"\n", "\r"} & set(value):
         raise InputError(

@@ -5,8 +5,6 @@ import math
 import sys
 from pathlib import Path
 
-from absl import flags as absl_flags
-
 from lm_keras import InputError, flags, quiet
 from lm_keras.config import setting
 
@@ -26,8 +24,6 @@ class Options:
 def main() -> int:
     """Try the laws and write the page; the exit code is 1 if one of them does not hold."""
     options = flags.read(Options)
-    for field in dataclasses.fields(Options):
-        delattr(absl_flags.FLAGS, field.name)  # For the scripts that are carried out within this process.
     quiet.import_tensorflow()
     sys.path.insert(0, str(ROOT / "tests"))
     import fuzz

@@ -24,20 +24,36 @@ class Ended(NamedTuple):
 
 def script(name: str, *arguments) -> Ended:
     """Run a script with these words on its command line."""
-    app.define_help_flags()  # absl does that once in a process.
-    out, err, known, code = io.StringIO(), io.StringIO(), set(flags.FLAGS), None
-    path = str(SCRIPTS / name)
+    out, err, code, path = io.StringIO(), io.StringIO(), None, str(SCRIPTS / name)
     words = mock.patch("sys.argv", [path, *map(str, arguments)])
-    with words, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with words, _only_flags_of_absl(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             runpy.run_path(path, run_name="__main__")
         except SystemExit as ended:
             code = ended.code or 0
-        finally:
-            for flag in set(flags.FLAGS) - known:
-                delattr(flags.FLAGS, flag)
     assert code is not None, "a script ends with an exit code"
     return Ended(code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def _only_flags_of_absl():
+    """Take away the flags of a script that is running, if there is one, and at last those of the other one."""
+    app.define_help_flags()  # absl does that once in a process.
+    kept = {
+        name: flags.FLAGS[name]
+        for name in flags.FLAGS
+        if not str(flags.FLAGS.find_module_defining_flag(name)).startswith("absl")
+    }
+    for name in kept:
+        delattr(flags.FLAGS, name)
+    known = set(flags.FLAGS)
+    try:
+        yield
+    finally:
+        for name in set(flags.FLAGS) - known:
+            delattr(flags.FLAGS, name)
+        for name, flag in kept.items():
+            flags.FLAGS[name] = flag
 
 
 def train(config: Config, run_dir: Path | None, resume: str = "auto", dry_run: bool = False) -> Ended:

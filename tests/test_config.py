@@ -227,6 +227,10 @@ def test_the_table_has_every_choice():
             "--state_reset=0.1 has no meaning for windows, which all begin anew; leave it out, or take --batching=stream",
         ),
         (
+            {"cache_dir": "a\0b"},
+            "--cache_dir='a\\x00b' has a NUL, which no name of a file can hold; leave it out",
+        ),
+        (
             {"sample_prompt": "To be\n"},
             "--sample_prompt='To be\\n' has a line feed, a blank at its end or bytes that are no UTF-8, "
             "which no flagfile can hold; leave them out",

@@ -374,7 +374,6 @@ def test_a_checkpoint_that_names_files_elsewhere(finished, tmp_path):
         "~/x",
         "x/../../y:train",
         "x/.hidden",
-        "x\0y",
     ],
 )
 def test_names_of_data_sets(name):
@@ -404,6 +403,19 @@ def test_the_name_of_a_run_is_no_markup(finished, tmp_path):
     assert name not in content
     assert "&lt;img src=x onerror=alert(1)&gt;&amp;lt;" in content
     assert str(tmp_path) not in content.replace(finished.config.data.corpus, "")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 5000, "", "\n"])
+def test_names_that_no_file_can_have(name):
+    for use in (lm_keras.load, text.find_tokenizer, lambda name: list(open_text(name).documents())):
+        with pytest.raises(InputError) as caught:
+            use(name)
+        assert str(caught.value).isprintable()
+
+
+def open_text(name):
+    """The corpus of the files of a name."""
+    return open_corpus(f"text:{name}", text_field="text", on_bad_text="error")
 
 
 # Sizes and settings

@@ -55,7 +55,7 @@ class RunFolder:
     @property
     def exists(self) -> bool:
         """Tell whether a run was begun here."""
-        return (self.path / "config.json").exists()
+        return os.path.exists(self.path / "config.json")  # Which a name that is too long does not stop.
 
     @property
     def identity(self) -> str:

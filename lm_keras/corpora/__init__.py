@@ -52,6 +52,10 @@ def open_corpus(
         >>> [document.source for document in corpus.documents()]
         ['data/a.txt', 'data/more/b.txt']
     """
+    if _is_no_name(spec):
+        raise InputError(
+            f"the corpus {spec!r} has a NUL or a lone surrogate, which no name has; leave it out"
+        )
     if spec == PythonDocs.spec:
         return PythonDocs()
     scheme, colon, rest = spec.partition(":")
@@ -67,3 +71,10 @@ def open_corpus(
         f"unknown corpus {spec!r}{hint}: expected python-docs, text:GLOB such as text:data/*.txt, or "
         "tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare"
     )
+
+
+def _is_no_name(spec: str) -> bool:
+    try:
+        return b"\0" in os.fsencode(spec)
+    except UnicodeEncodeError:
+        return True

@@ -1,5 +1,6 @@
 """Tokenizers: strings to ids and back. Nothing here needs TensorFlow."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def find_tokenizer(name: str) -> Path | None:
 def saved_in(folder: str | Path) -> Path | None:
     """Return this folder if a tokenizer was saved to it, else its `tokenizer/`, as runs have it, else None."""
     for place in (Path(folder), Path(folder) / "tokenizer"):
-        if (place / SETTINGS_FILE).is_file():
+        if os.path.isfile(place / SETTINGS_FILE):  # Which a name that is too long does not stop.
             return place
     return None
 
@@ -122,7 +123,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 
 def _unknown(name: str) -> InputError:
     good = f"expected one of {', '.join(TOKENIZERS)}, or a folder with a saved tokenizer"
-    if Path(name).exists():
+    if os.path.exists(Path(name)):
         return InputError(
             f"no tokenizer in {name!r}: {good}, which has {SETTINGS_FILE} or, in a run's folder, tokenizer/{SETTINGS_FILE}"
         )

