@@ -7,7 +7,7 @@ import faults
 import pytest
 from faults import runs
 
-from lm_keras.training import runner
+from lm_keras.training import one_run
 
 ALL = [fault for part in faults.collection().values() for fault in part]
 QUICK = [fault for fault in ALL if not (fault.slow or fault.before or fault.at_once > 1)]
@@ -20,8 +20,8 @@ def names_of(some):
 @pytest.fixture
 def within_this_process(script, monkeypatch):
     """What carries out the script of a fault without training."""
-    monkeypatch.setattr(runner._Run, "__init__", lambda self, *args: None)
-    monkeypatch.setattr(runner._Run, "carry_out", lambda self: 0)
+    monkeypatch.setattr(one_run.Run, "__init__", lambda self, *args: None)
+    monkeypatch.setattr(one_run.Run, "carry_out", lambda self: 0)
 
     def start(fault, more, folder, tell):
         monkeypatch.chdir(folder)

@@ -114,7 +114,7 @@ DEFECTS = {
     "a damaged run goes on to the same end or is refused": lambda: wrapped(Trainer, "restore", forgetful),
     "a report of a damaged run is right or refused": lambda: mock.patch("lm_keras.report.page._settings", side_effect=KeyError),
     "sizes that no memory holds are refused at once": lambda: mock.patch("lm_keras.training.preflight.check_memory"),
-    "extreme numbers train or are refused": lambda: mock.patch("lm_keras.training.runner._Run._results", side_effect=OverflowError),
+    "extreme numbers train or are refused": lambda: mock.patch("lm_keras.training.one_run.Run._results", side_effect=OverflowError),
 }  # fmt: skip
 
 

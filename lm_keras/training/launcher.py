@@ -160,9 +160,8 @@ def wait(workers: list[Worker], sent: list[int]) -> int:
     code = failed[0].code()
     if code < 0:
         name = signal.Signals(-code).name
-        print(
-            f"worker {failed[0].index} was ended by {name}; the same command goes on from what was saved",
-            file=sys.stderr,
+        sys.stderr.write(
+            f"worker {failed[0].index} was ended by {name}; the same command goes on from what was saved\n"
         )
         return 1
     return code

@@ -167,14 +167,14 @@ def happening(mishap: Mishap) -> Iterator[None]:
     """Let it happen to the run that is carried out within."""
     import keras
 
-    from lm_keras.training import runner
+    from lm_keras.training import one_run
 
     class Happening(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if logs["step"] == mishap.step:
                 mishap.happen(self.model)
 
-    original = runner._Run._callbacks
+    original = one_run.Run._callbacks
 
     def with_mishap(run, *args):
         listed = original(run, *args)
@@ -182,11 +182,11 @@ def happening(mishap: Mishap) -> Iterator[None]:
         listed.insert(names.index(mishap.at) if mishap.at else len(listed), Happening())
         return listed
 
-    runner._Run._callbacks = with_mishap
+    one_run.Run._callbacks = with_mishap
     try:
         yield
     finally:
-        runner._Run._callbacks = original
+        one_run.Run._callbacks = original
 
 
 @dataclasses.dataclass(frozen=True)

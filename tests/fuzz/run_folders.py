@@ -28,7 +28,7 @@ from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import Config, from_flat
 from lm_keras.errors import InputError
 from lm_keras.report import page, runs
-from lm_keras.training import runner
+from lm_keras.training import one_run
 
 SMALL = {
     "tokenizer": "char", "model": "ngram", "ngram_order": 3, "batching": "stream", "dropout": 0.1, "embedding_dim": 5,
@@ -96,7 +96,7 @@ def undamaged() -> Undamaged:
 def quick():
     """Let runs sample nothing."""
     with (
-        mock.patch.object(runner, "Sampler", Silent),
+        mock.patch.object(one_run, "Sampler", Silent),
         mock.patch("lm_keras.callbacks.samples.Sampler", Silent),
     ):
         yield

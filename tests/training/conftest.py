@@ -12,7 +12,7 @@ from lm_keras import callbacks as ours
 from lm_keras import models, optimizers, schedules
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.layers import ScheduledDropout, TokenNoise
-from lm_keras.training import runner
+from lm_keras.training import one_run
 from lm_keras.training.distribution import set_up
 from lm_keras.training.trainer import Trainer
 
@@ -77,7 +77,7 @@ def small_network(leaky):
         with pytest.MonkeyPatch.context() as patch:
             build = lambda config, vocab_size: leaky(vocab_size, dropout=config.model.dropout)  # noqa: E731
             patch.setitem(models.FAMILIES, "lstm", build)
-            patch.setattr(runner, "Sampler", Silent)
+            patch.setattr(one_run, "Sampler", Silent)
             yield patch
 
     return patched

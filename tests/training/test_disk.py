@@ -17,7 +17,7 @@ from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import from_flat
 from lm_keras.errors import GO_ON, InputError
 from lm_keras.models import FAMILIES
-from lm_keras.training import estimates, machine, preflight, runner
+from lm_keras.training import estimates, machine, one_run, preflight
 
 MISHAPS = {mishap.name: mishap for mishap in runs.FAULTS if isinstance(mishap, runs.Mishap)}
 
@@ -116,13 +116,13 @@ def test_a_run_without_checkpoints_says_that_it_begins_again(unfinished, here, s
 def test_a_folder_that_is_lost_while_the_network_is_validated(unfinished, here, monkeypatch):
     """TensorFlow would make it again for the first event of this life."""
     shutil.rmtree(here / "run" / "checkpoints" / "step-00000012")
-    original = runner._Run._validate
+    original = one_run.Run._validate
 
     def lose(run, step):
         runs.aside(here / "run")
         return original(run, step)
 
-    monkeypatch.setattr(runner._Run, "_validate", lose)
+    monkeypatch.setattr(one_run.Run, "_validate", lose)
     with pytest.raises(InputError) as caught:
         unfinished()
     assert str(caught.value) == f"run {runs.IN_PLACE}"
@@ -130,14 +130,14 @@ def test_a_folder_that_is_lost_while_the_network_is_validated(unfinished, here, 
 
 
 def test_a_folder_that_is_lost_before_the_results_are_written(unfinished, here, monkeypatch):
-    original = runner._Run._results
+    original = one_run.Run._results
 
     def lose(run):
         results = original(run)
         runs.aside(here / "run")
         return results
 
-    monkeypatch.setattr(runner._Run, "_results", lose)
+    monkeypatch.setattr(one_run.Run, "_results", lose)
     with pytest.raises(InputError) as caught:
         unfinished()
     assert str(caught.value) == f"run {runs.IN_PLACE}"
@@ -241,8 +241,8 @@ def test_too_little_space_is_said_before_anything_is_written(
 @pytest.fixture
 def up_to_training(monkeypatch):
     """Let a run end where it would train."""
-    monkeypatch.setattr(runner._Run, "__init__", lambda self, *args: None)
-    monkeypatch.setattr(runner._Run, "carry_out", lambda self: 0)
+    monkeypatch.setattr(one_run.Run, "__init__", lambda self, *args: None)
+    monkeypatch.setattr(one_run.Run, "carry_out", lambda self: 0)
 
 
 def test_a_run_that_goes_on_needs_less(finished, train, up_to_training, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from lm_keras.training import (
     estimates,
     known_text,
     machine,
+    one_run,
     preflight,
     runner,
     trial,
@@ -267,7 +268,7 @@ def test_flops_by_part():
 def update_of(optimizer):
     """Estimated and counted FLOPs of one update by this optimizer."""
     config = from_flat({"optimizer": optimizer, "embedding_dim": 17, "hidden_units": 33, "weight_decay": 0.1})
-    model = runner._network(config, 29)
+    model = one_run.network(config, 29)
     strategy = distribution.set_up(config).strategy
     step = runner.Trainer(model, strategy, config, known_text.random_store(99, 29), 3, None).compiled_step
     gradients = [tf.TensorSpec(variable.shape) for variable in model.trainable_variables]
@@ -295,7 +296,7 @@ def test_an_update_costs_what_is_said(optimizer):
 def test_layers_hold_every_parameter():
     config = settings_of("tied with a projection")
     with tf.Graph().as_default():
-        model = runner._network(config, 53)
+        model = one_run.network(config, 53)
     layers = {layer.name: layer for layer in estimates.layers(model)}
     assert {name: layer.parameters for name, layer in layers.items()} == {
         "embedding": 53 * 7, "lstm_0": (7 + 13 + 1) * 52, "projection": 13 * 7, "output_bias": 53,
@@ -314,7 +315,7 @@ def test_shapes_take_no_memory():
     config = from_flat({"embedding_dim": 1_000, "hidden_units": 20_000, "num_layers": 9})
     before = tf.config.experimental.get_memory_info("CPU:0")["current"]
     with tf.Graph().as_default():
-        model = runner._network(config, 50_000)
+        model = one_run.network(config, 50_000)
     assert tf.config.experimental.get_memory_info("CPU:0")["current"] == before
     memory = estimates.memory(model, config, 1)
     assert memory.weights > 100e9  # bytes
@@ -351,7 +352,7 @@ def test_the_least_is_less_than_the_estimate(shape):
     settings = dict(verification.SHAPES[shape])
     vocab_size, config = settings.pop("vocab_size"), from_flat(settings)
     with tf.Graph().as_default():
-        peak = estimates.memory(runner._network(config, vocab_size), config, 1).peak
+        peak = estimates.memory(one_run.network(config, vocab_size), config, 1).peak
     least = estimates.least_memory(config, vocab_size, 1)
     assert peak / 20 < least < peak
     preflight.check_memory(config, vocab_size, 1, there_is=least)
@@ -393,7 +394,7 @@ def test_micro_batches_take_less_memory():
     for parts in (1, 4):
         config = from_flat({"batch_size": 64, "micro_batches": parts, "sequence_length": 99})
         with tf.Graph().as_default():
-            peaks.append(estimates.memory(runner._network(config, 999), config, 1).peak)
+            peaks.append(estimates.memory(one_run.network(config, 999), config, 1).peak)
     assert peaks[1] < peaks[0] / 2
 
 
@@ -423,7 +424,7 @@ def test_schedules_at_four_steps(dry, tiny_config, tmp_path):
         assert line_of(lines, name).split() == [f"{base * curve(place):.4g}" for place in places]
     assert "warm-up ends" in line_of(lines, "schedules")
     config = tiny_config(warmup_steps=24)
-    plan = preflight.Plan(config, None, None, None, None, None, 24, 0, runner._schedules(config, 24))
+    plan = preflight.Plan(config, None, None, None, None, None, 24, 0, one_run.schedule_callbacks(config, 24))
     assert plan._curves()[0].split() == ["schedules", "start", "middle", "end"]
 
 
@@ -451,7 +452,7 @@ def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast
 def test_the_trial_times_the_real_step(quick, monkeypatch):
     config = from_flat({**settings_of("micro-batches").running.__dict__, "batch_size": 6, "steps_per_call": 4,
                         "hidden_units": 13, "embedding_dim": 7, "sequence_length": 5})  # fmt: skip
-    model = runner._network(config, 53)
+    model = one_run.network(config, 53)
     before = [variable.numpy() for variable in model.trainable_variables]
     strategy = distribution.set_up(config).strategy
     trainer = runner.Trainer(model, strategy, config, known_text.random_store(3_000, 53), trial.STEPS, None)
@@ -467,7 +468,7 @@ def test_the_trial_times_the_real_step(quick, monkeypatch):
 def test_the_time_left_is_that_of_the_steps_and_evaluations(finished, tiny_config):
     config = tiny_config(steps=100, eval_every=30)
     with tf.Graph().as_default():
-        network = runner._network(config, 30)
+        network = one_run.network(config, 30)
     data = prepare(config.data)
     text = known_text.Text(30, data, 9_000)
     plan = preflight.Plan(

@@ -13,7 +13,7 @@ from comparison import differing, everything_of
 import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
-from lm_keras.training import runner
+from lm_keras.training import one_run
 from lm_keras.training.trainer import Trainer
 
 
@@ -38,14 +38,14 @@ class Interrupt(keras.callbacks.Callback):
 @pytest.fixture
 def live(train, monkeypatch):
     """A function that begins or goes on with a run and ends it early if asked to."""
-    original = runner._Run._callbacks
+    original = one_run.Run._callbacks
 
     def carry_out(config, path, step=None, how=None):
         def with_interrupt(self, *args):
             listed = original(self, *args)
             return [*listed[:-1], Interrupt(step, how), listed[-1]]
 
-        monkeypatch.setattr(runner._Run, "_callbacks", with_interrupt)
+        monkeypatch.setattr(one_run.Run, "_callbacks", with_interrupt)
         if how != "crash":
             return train(config, path)
         with pytest.raises(Crash):
@@ -151,13 +151,13 @@ def interrupted(tiny_config, train, small_network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("interrupted")
     with small_network() as patch:
         train(tiny_config(**WEAKER), folder / "whole")
-        original = runner._Run._callbacks
+        original = one_run.Run._callbacks
 
         def with_crash(self, *args):
             listed = original(self, *args)
             return [*listed[:-1], Interrupt(15, "crash"), listed[-1]]
 
-        patch.setattr(runner._Run, "_callbacks", with_crash)
+        patch.setattr(one_run.Run, "_callbacks", with_crash)
         with pytest.raises(Crash):
             train(tiny_config(**WEAKER), folder / "parts")
     return folder

@@ -10,7 +10,7 @@ from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import from_flat
 from lm_keras.errors import InputError
 from lm_keras.text import train_tokenizer
-from lm_keras.training import runner
+from lm_keras.training import one_run
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,8 @@ def begun(train):
 
     def begin(config, path):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(runner._Run, "__init__", lambda self, *args: None)
-            patch.setattr(runner._Run, "carry_out", lambda self: 0)
+            patch.setattr(one_run.Run, "__init__", lambda self, *args: None)
+            patch.setattr(one_run.Run, "carry_out", lambda self: 0)
             return train(config, path)
 
     return begin

@@ -13,7 +13,7 @@ from lm_keras import optimizers, schedules
 from lm_keras.callbacks import EarlyStopping, PlateauDecay
 from lm_keras.data.store import prepare
 from lm_keras.errors import InputError
-from lm_keras.training import runner
+from lm_keras.training import one_run
 
 V, B, T, PER_EPOCH = 19, 16, 3, 8
 """359 targets in 16 rows of 3: 8 steps see all of them."""
@@ -220,10 +220,10 @@ def test_what_the_noise_of_a_run_draws(tiny_config, tokenizer):
     data = prepare(config.data, needs_blank=True)
     vocab_size = data.tokenizer.vocab_size
     counts = np.bincount(data.splits["train"].tokens[1:], minlength=vocab_size)
-    unigram = runner._noise(config.learning, data)
+    unigram = one_run._noise(config.learning, data)
     assert unigram.initial_rate == 0.3
     np.testing.assert_array_equal(unigram.weights_of_tokens, counts)
-    blank = runner._noise(dataclasses.replace(config.learning, token_noise_kind="blank"), data)
+    blank = one_run._noise(dataclasses.replace(config.learning, token_noise_kind="blank"), data)
     place = vocab_size - 1 if tokenizer in ("byte", "word") else 1
     np.testing.assert_array_equal(blank.weights_of_tokens, np.arange(vocab_size) == place)
     assert counts[place] == 0  # no text is the blank token

@@ -1,0 +1,273 @@
+"""The objects of one run, from its first step or a checkpoint to its results; `runner.py` decides that it may begin."""
+
+import math
+
+import keras
+import numpy as np
+
+from lm_keras import callbacks, optimizers, schedules
+from lm_keras.callbacks.schedules import ScheduleCallback
+from lm_keras.callbacks.tensorboard import forget_after
+from lm_keras.checkpoints.run_folder import RunFolder, append_lines, truncate_lines_after
+from lm_keras.checkpoints.state import Checkpoints
+from lm_keras.config import Config, LearningConfig, profiled_steps
+from lm_keras.data.store import PreparedData, TokenStore
+from lm_keras.layers import TokenNoise
+from lm_keras.models import FAMILIES
+from lm_keras.sampling.generate import Sampler
+from lm_keras.training import distribution, environment, report
+from lm_keras.training.evaluation import Evaluator
+from lm_keras.training.trainer import Trainer
+from lm_keras.training.weights import Origin, all_damaged
+
+
+def network(config: Config, vocab_size: int) -> keras.Model:
+    """Build the network with its optimizer; within the scope of a strategy they belong to it."""
+    keras.utils.set_random_seed(config.batches.seed)
+    model = FAMILIES[config.model.model](config, vocab_size)
+    model.optimizer = optimizers.build(config.learning, model.trainable_variables)
+    return model
+
+
+def schedule_callbacks(config: Config, total_steps: int) -> list[ScheduleCallback]:
+    """Return what sets the rates of each step."""
+    learning = config.learning
+    curve = schedules.build(learning.learning_rate_schedule, total_steps, learning.warmup_steps)
+    listed: list[ScheduleCallback] = [callbacks.LearningRateSchedule(learning.learning_rate, curve)]
+    if config.model.dropout:
+        curve = schedules.build(learning.dropout_schedule, total_steps)
+        listed.append(callbacks.DropoutSchedule(config.model.dropout, curve))
+    if learning.token_noise:
+        curve = schedules.build(learning.token_noise_schedule, total_steps)
+        listed.append(callbacks.TokenNoiseSchedule(learning.token_noise, curve))
+    return listed
+
+
+class Run:
+    """The objects of one run."""
+
+    def __init__(
+        self,
+        config: Config,
+        folder: RunFolder,
+        devices: distribution.Devices,
+        data: PreparedData,
+        total_steps: int,
+        origin: Origin | None,
+    ):
+        self.config, self.folder, self.data, self.total_steps = config, folder, data, total_steps
+        self.devices, self.origin, self.workers = devices, origin, devices.workers
+        with devices.strategy.scope():
+            self.model = network(config, data.tokenizer.vocab_size)
+        self.evaluator = Evaluator(self.model, config.batching, config.batches.sequence_length)
+        self.validated: dict | None = None
+        self.progress = callbacks.Progress(total_steps)
+        self.trainer = Trainer(
+            self.model,
+            devices.strategy,
+            config,
+            data.splits["train"],
+            total_steps,
+            self._validate if "valid" in data.splits else None,
+            self.progress.say if self.workers.chief else report.say,
+            _noise(config.learning, data) if config.learning.token_noise else None,
+            self.workers,
+        )
+        self.checkpoints = folder.checkpoints(config.running.keep_checkpoints, report.say)
+        self.saving = callbacks.Checkpoint(
+            self.checkpoints if self.workers.chief else None,
+            config.running.checkpoint_interval(total_steps),
+            self.trainer.tensors,
+            self.trainer.progress,
+        )
+        # Not `count_params`, which also counts the rates and seeds of dropout layers.
+        parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
+        report.say(f"model: {config.model.model}, {parameters:,} parameters; {total_steps:,} steps")
+
+    def carry_out(self) -> int:
+        """Train from the newest checkpoint to the end; return the exit code."""
+        self._restore()
+        if self.trainer.step < self.total_steps:
+            running = self.config.running
+            eval_every = running.evaluation_interval(self.total_steps)
+            listed = self._callbacks(eval_every, running.checkpoint_interval(self.total_steps))
+            try:
+                self.trainer.train(listed, eval_every, running.log_every)
+            finally:
+                self.progress.end_line()
+            if self.trainer.step < self.total_steps and not self.trainer.signal:
+                report.say(
+                    f"stopped early at step {self.trainer.step:,} of {self.total_steps:,}: validation no longer improves, or another callback "
+                    "asked for it; raise --early_stopping_evals to go on"
+                )
+        if self.trainer.signal:
+            report.say(
+                f"stopped at step {self.trainer.step:,}, everything is saved; the same command goes on from there"
+            )
+            return 128 + self.trainer.signal
+        if self.workers.chief:
+            results = self._results()
+            self.folder.check_in_place()
+            self.folder.write_results(results)
+            report.show(self.folder.path, results)
+        return 0
+
+    def _restore(self) -> None:
+        """Go on from the newest checkpoint that the chief finds whole, or begin."""
+        step = None
+        with self.workers.together():
+            if self.workers.chief:
+                self.folder.hold_checkpoints()  # First: nothing is cut off where no checkpoints can be read.
+                step = newest(self.checkpoints)
+                self._prepare_to_write(step or 0)
+        (step,) = self.workers.from_chief(step)
+        step = None if step is None else int(step)
+        with self.workers.together():
+            self._read(step)
+
+    def _prepare_to_write(self, step: int) -> None:
+        """Forget what was written after a step, and write down on what the run goes on."""
+        if not step and (self.folder.path / "metrics.jsonl").exists():
+            report.say(f"there is no checkpoint in {self.checkpoints.folder}: the run begins again at step 0")
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            truncate_lines_after(self.folder.path / name, step)
+        forget_after(self.folder.path / "events", step)
+        described, lives = self.devices.description, self.folder.lives
+        if lives and lives[-1]["devices"] != described:
+            report.say(f"the run goes on with {described}; before it had {lives[-1]['devices']}")
+        self.folder.add_life(environment.of_this_process(described, step))
+
+    def _read(self, step: int | None) -> None:
+        if step is not None:
+            self.checkpoints.restore(step, self.trainer.tensors())
+            progress = self.checkpoints.progress(step)
+            self.saving.restore(progress["callbacks"][type(self.saving).__name__])
+            self.trainer.restore(step, progress)
+            report.say(f"going on from step {step:,} of {self.total_steps:,}")
+        elif self.origin:
+            self.origin.give(self.model)
+            report.say(
+                f"beginning with the weights of {self.origin.folder.path} at step {self.origin.step:,}"
+            )
+
+    def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
+        """Return the callbacks: those that decide something in every worker, those that write in the chief."""
+        chief = self.workers.chief
+        return [
+            *self._deciding(),
+            *(self._writing(eval_every, checkpoint_every) if chief else []),
+            self.saving,
+        ]
+
+    def _deciding(self) -> list[keras.callbacks.Callback]:
+        learning = self.config.learning
+        listed: list[keras.callbacks.Callback] = [*schedule_callbacks(self.config, self.total_steps)]
+        if plateau := schedules.plateau_of(learning.learning_rate_schedule):
+            listed.append(callbacks.PlateauDecay(plateau, learning.learning_rate))
+        if learning.early_stopping_evals:
+            listed.append(callbacks.EarlyStopping(learning.early_stopping_evals))
+        return listed
+
+    def _writing(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
+        config, path = self.config, self.folder.path
+        running = config.running
+        self.tensorboard = callbacks.TensorBoard(
+            path / "events",
+            running.log_every,
+            (path / "flags.txt").read_text(encoding="utf-8"),
+            config.flat(),
+        )
+        listed: list[keras.callbacks.Callback] = [
+            _InPlace(self.folder),
+        ]
+        if steps := profiled_steps(running.profile_steps):
+            listed.append(callbacks.Profile(path / "events" / "train", *steps, self.progress.say))
+        listed += [
+            callbacks.MetricsFile(path / "metrics.jsonl", running.log_every),
+            self.tensorboard,
+            callbacks.TextSamples(
+                self.data.tokenizer,
+                running.sample_prompt.split("|"),
+                running.sample_every or eval_every,
+                self._show_samples,
+            ),
+            self.progress,
+        ]
+        if running.histogram_every:
+            listed.append(callbacks.Histograms(running.histogram_every, self.tensorboard.histograms))
+        if running.projector:
+            tokens = self.data.splits["train"].tokens[1:]
+            listed.append(
+                callbacks.Projector(path / "events" / "train", self.data.tokenizer, tokens, checkpoint_every)
+            )
+        return listed
+
+    def _show_samples(self, step: int, samples: dict[str, str]) -> None:
+        self.tensorboard.text(step, samples)
+        lines = [{"step": step, "prompt": prompt, "text": text} for prompt, text in samples.items()]
+        append_lines(self.folder.path / "samples.jsonl", lines)
+
+    def _validate(self, step: int) -> dict:
+        """Score the validation text in the chief, and tell the others how it came out."""
+        names = ("nats_per_token", "accuracy", "perplexity", "bits_per_byte")
+        if self.workers.chief:
+            self.validated = self.evaluator(self.data.splits["valid"], "valid", step)
+        found = self.validated or {}
+        told = dict(zip(names, self.workers.from_chief(*(found.get(name) for name in names))))
+        return {**found, **told}
+
+    def _scored(self, split: str, store: TokenStore, step: int) -> dict:
+        if split == "valid" and self.validated and self.validated["step"] == step:
+            return self.validated
+        return self.evaluator(store, split, step)
+
+    def _results(self) -> dict:
+        step = self.trainer.step
+        held_out = {name: store for name, store in self.data.splits.items() if name != "train"}
+        prompt = self.config.running.sample_prompt.split("|")[0]
+        settings = {"max_new_tokens": 200, "temperature": 0.8, "seed": 1}
+        return {
+            "step": step,
+            "seconds": self.trainer.seconds,
+            "saving_seconds": self.saving.seconds,
+            "best_step": self.checkpoints.best(),
+            "left_out": self.trainer.left_out,
+            "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
+            "sample": {
+                "prompt": prompt,
+                "text": Sampler(self.model, self.data.tokenizer).generate([prompt], **settings)[0],
+                **settings,
+            },
+        }
+
+
+class _InPlace(keras.callbacks.Callback):
+    """Ends a run whose folder is no longer in its place, before any other callback writes to it."""
+
+    def __init__(self, folder: RunFolder):
+        super().__init__()
+        self._folder = folder
+
+    def on_test_end(self, logs=None):
+        self._folder.check_in_place()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._folder.check_in_place()
+
+    def on_train_end(self, logs=None):
+        self._folder.check_in_place()
+
+
+def _noise(learning: LearningConfig, data: PreparedData) -> TokenNoise:
+    vocab_size = data.tokenizer.vocab_size
+    if learning.token_noise_kind == "unigram":
+        return TokenNoise(learning.token_noise, data.splits["train"].frequencies(vocab_size))
+    return TokenNoise(learning.token_noise, np.arange(vocab_size) == data.tokenizer.blank_id)
+
+
+def newest(checkpoints: Checkpoints) -> int | None:
+    """Return the step of the newest checkpoint that is whole, or None where there is none at all."""
+    step = checkpoints.newest()
+    if step is None and checkpoints.steps():
+        raise all_damaged(checkpoints)
+    return step
