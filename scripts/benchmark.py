@@ -1,26 +1,33 @@
-"""Measure: python scripts/benchmark.py feed (or tokenize, preparation, preflight, guards, baselines --run_dir=RUN)"""
+"""Measure: python scripts/benchmark.py train --flagfile=configs/quickstart.flags --peer=torch (or another command)
+
+train       the training step, beside keras_fit and torch     prepare     text to token stores: time and memory
+sample      the sampler, beside torch                         tokenize    the tokenizers alone
+feed        the pipeline alone                                preflight   the estimates of a dry run against the step
+guards      what the guard of the step costs                  baselines   compressors on the text of --run_dir
+"""
 
 import dataclasses
 import json
 from collections.abc import Iterator
 
-from lm_keras import flags, quiet
+from lm_keras import config, flags, quiet
 from lm_keras.fields import setting
 
-COMMANDS = ("feed", "baselines", "tokenize", "preparation", "preflight", "guards")
+COMMANDS = ("train", "sample", "feed", "prepare", "tokenize", "preflight", "guards", "baselines")
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What to measure."""
+    """How to measure; the settings of a run say what."""
 
+    peer: str = setting(
+        "", "train, sample: what to measure in turn with it: keras_fit, torch, or both with a comma"
+    )
+    repeats: int = setting(5, "measurements of each kind, in turn", low=1)
+    seconds: float = setting(3.0, "train: length of one measurement", above=0)
+    gigabytes: float = setting(2.0, "prepare: size of the text that is generated, in 10^9 bytes", above=0)
     run_dir: str | None = setting(None, "baselines: folder of the run whose text is measured")
-    split: str = setting("valid", "baselines: part of the text", choices=("train", "valid", "test"))
-    sequence_length: int = setting(256, "feed: tokens in a row", low=1)
-    batch_size: int = setting(256, "feed: rows in a batch", low=1)
-    repeats: int = setting(5, "feed, tokenize, guards: measurements of each kind, in turn", low=1)
-    corpus: str = setting("python-docs", "tokenize: text to encode, such as text:GLOB")
-    gigabytes: float = setting(2.0, "preparation: size of the text that is generated, in 10^9 bytes", above=0)
+    part: str = setting("valid", "baselines: part of the text", choices=("train", "valid", "test"))
     table: bool = setting(False, "print a Markdown table instead of JSON objects")
 
 
@@ -37,24 +44,29 @@ def main(command: str) -> int:
 
 def measured(command: str, options: Options) -> Iterator[dict]:
     """Return the results as they come."""
-    from lm_keras.training import text_benchmark
+    settings = flags.read_config()
+    if command in ("tokenize", "prepare"):
+        from lm_keras.benchmarks import text
 
-    if command == "tokenize":
-        return text_benchmark.tokenize(options.corpus, options.repeats)
-    if command == "preparation":
-        return text_benchmark.preparation(options.gigabytes)
+        if command == "tokenize":
+            return text.tokenize(settings.data.corpus, options.repeats)
+        return text.preparation(options.gigabytes)
     run_dir = flags.given_run(options.run_dir) if command == "baselines" else None
     quiet.import_tensorflow()
-    from lm_keras.training import benchmark, guard_benchmark, verification
+    from lm_keras.benchmarks import baselines, feed, guards, sample, train, verification
 
+    peers = [peer for peer in options.peer.split(",") if peer]
+    batches = settings.batches
     return {
-        "feed": lambda: benchmark.feed(options.sequence_length, options.batch_size, options.repeats),
-        "guards": lambda: guard_benchmark.guards(options.repeats),
+        "train": lambda: train.train(settings, peers, options.repeats, options.seconds),
+        "sample": lambda: sample.sample(settings, peers, options.repeats),
+        "feed": lambda: feed.feed(batches.sequence_length, batches.batch_size, options.repeats),
+        "guards": lambda: guards.guards(options.repeats),
         "preflight": verification.comparisons,
-        "baselines": lambda: benchmark.baselines(run_dir, options.split),
+        "baselines": lambda: baselines.baselines(run_dir, options.part),
     }[command]()
 
 
 if __name__ == "__main__":
-    flags.define(Options)
+    flags.define(*config.GROUPS.values(), Options)
     flags.run(main, COMMANDS)

@@ -60,7 +60,7 @@ NAMES = {
     ),
     "token_noise_kind": ("unigram", "blank"),
     "on_nonfinite": ("stop", "skip"),
-    "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+    "precision": ("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     "strategy": ("auto", "one_device", "mirrored", "multi_worker", "tpu"),
     "jit": ("auto", "on", "off"),
     "resume": ("auto", "never", "must"),

@@ -15,8 +15,9 @@ ROWS = [
     ["models", "objectives", "optimizers"],
     ["sampling", "checkpoints"],
     ["callbacks"],
-    ["training", "report"],
-    ["api", "quiet"],
+    ["training", "report", "quiet"],
+    ["benchmarks"],
+    ["api"],
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py"))

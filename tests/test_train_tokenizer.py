@@ -65,7 +65,7 @@ def test_bad_input_is_one_line(script, corpus_flags, tmp_path, monkeypatch, argu
 
 
 def test_the_rate_of_every_tokenizer(script, monkeypatch, tmp_path):
-    from lm_keras.training import text_benchmark
+    from lm_keras.benchmarks import text as text_benchmark
 
     monkeypatch.setattr(text_benchmark, "VOCAB_SIZES", {"word": 50, "sentencepiece": 310})
     monkeypatch.setattr(text_benchmark, "MEASURED_CHARACTERS", 30_000)
@@ -82,11 +82,11 @@ def test_the_rate_of_every_tokenizer(script, monkeypatch, tmp_path):
 
 
 def test_a_generated_text_is_prepared(script, monkeypatch):
-    from lm_keras.training import text_benchmark
+    from lm_keras.benchmarks import text as text_benchmark
 
     monkeypatch.setattr(text_benchmark, "TOKENIZERS", {"byte": None})
     monkeypatch.setattr(text_benchmark, "GENERATE", _SMALL + text_benchmark.GENERATE)
-    ended = script("benchmark.py", "preparation", "--gigabytes=0.00004")
+    ended = script("benchmark.py", "prepare", "--gigabytes=0.00004")
     (result,) = [json.loads(line) for line in ended.out.splitlines()]
     assert result["tokenizer"] == "byte"
     assert result["tokens"] == round(result["gigabytes"] * 1e9) > 40_000
@@ -94,16 +94,16 @@ def test_a_generated_text_is_prepared(script, monkeypatch):
 
 
 _SMALL = """
-from lm_keras.training import text_benchmark as small
+from lm_keras.benchmarks import text as small
 small.GENERATED_WORDS, small.WORDS_AT_ONCE, small.LONG_LINE_CHARACTERS = 500, 3000, 1000
 """
 
 
 def test_a_process_that_fails_is_one_line(script, monkeypatch):
-    from lm_keras.training import text_benchmark
+    from lm_keras.benchmarks import text as text_benchmark
 
     monkeypatch.setattr(text_benchmark, "GENERATE", "raise SystemExit('the disk is full')")
-    ended = script("benchmark.py", "preparation")
+    ended = script("benchmark.py", "prepare")
     assert (ended.code, ended.out) == (1, "")
     assert ended.err == (
         "error: the measuring process failed: the disk is full; free memory or disk space, or measure less text\n"
@@ -114,7 +114,7 @@ def test_a_process_that_fails_is_one_line(script, monkeypatch):
 def test_a_large_text_is_prepared_in_a_gigabyte(script):
     """300 MB; from there on nothing grows with the text. The command's own default is 2 GB."""
     results = [
-        json.loads(line) for line in script("benchmark.py", "preparation", "--gigabytes=0.3").out.splitlines()
+        json.loads(line) for line in script("benchmark.py", "prepare", "--gigabytes=0.3").out.splitlines()
     ]
     assert {result["tokenizer"] for result in results} == {"char", "byte", "word", "sentencepiece"}
     assert all(result["peak_mebibytes"] * 2**20 < 1e9 for result in results), results

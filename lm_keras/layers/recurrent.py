@@ -108,8 +108,8 @@ def lstm(projected, recurrent, h, c):
     time, units = projected.shape[0], recurrent.shape[0]
     element = tf.TensorShape([projected.shape[1], units])
 
-    def product(a, b, **kwargs):
-        return tf.cast(tf.matmul(tf.cast(a, recurrent.dtype), b, **kwargs), tf.float32)
+    def product(a, b):
+        return tf.cast(tf.matmul(tf.cast(a, recurrent.dtype), b), tf.float32)
 
     def array(shape=element):
         return tf.TensorArray(tf.float32, time, element_shape=shape, clear_after_read=False)
@@ -133,6 +133,8 @@ def lstm(projected, recurrent, h, c):
         getattr(values, "mark_used", lambda: None)()
 
     def gradient(d_outputs, d_c):
+        # Once for all steps: a product of few rows with a transposed matrix takes up to twice as long.
+        transposed = tf.transpose(recurrent)
         d_inputs = tf.TensorArray(tf.float32, time, clear_after_read=False).unstack(d_outputs)
 
         def backward(step, d_h, d_c, results):
@@ -149,7 +151,7 @@ def lstm(projected, recurrent, h, c):
                 ],
                 axis=-1,
             )  # [B, 4 H]
-            d_h = product(d_gates, recurrent, transpose_b=True)
+            d_h = product(d_gates, transposed)
             return d_h, d_c * f, [results[0].write(t, d_gates)]
 
         results = [array(tf.TensorShape([projected.shape[1], 4 * units]))]

@@ -10,8 +10,9 @@ more than this:
   `project(features)` -> logits; `output_weights()` -> matrix, bias and whether the matrix is transposed, which the
   training loss takes in place of logits;
 - `context_tokens`: how far a prediction looks back, None where that has no end;
-- `flops_per_token(length)` -> {part: FLOPs}: the matrix products of one token's forward pass in rows of `length`
-  tokens, 2 FLOPs a multiply-add, by part of the network (its layers' names, or any others); 0 for a part without;
+- `products(rows, length)` -> {part: [Product]}: the matrix products of a forward pass over `rows` x `length` tokens, by
+  part of the network (its layers' names, or any others), none for a part without; `flops_per_token(length)` ->
+  {part: FLOPs} counts them, 2 FLOPs a multiply-add;
 - `activation_bytes(rows, length)`: what a forward and backward pass over `rows` x `length` tokens holds at its peak
   besides weights, gradients and logits.
 

@@ -3,8 +3,7 @@
 tokens [B, T] -> (embedding) -> a family's own layers -> features [B, T, D] -> logits [B, T, V].
 """
 
-import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -12,11 +11,29 @@ import tensorflow as tf
 from lm_keras.layers.dropout import ScheduledDropout
 
 
+class Product(NamedTuple):
+    """So many products [m, k] x [k, n] of a forward pass with the same second matrix, one after the other or in one."""
+
+    m: int
+    k: int
+    n: int
+    times: int = 1
+
+    @property
+    def flops(self) -> int:
+        """Return their FLOPs, 2 a multiply-add."""
+        return 2 * self.m * self.k * self.n * self.times
+
+    def backward(self) -> list["Product"]:
+        """Return the products of the gradients: each of the first matrix, and all of the second one in one."""
+        return [Product(self.m, self.n, self.k, self.times), Product(self.k, self.m * self.times, self.n)]
+
+
 class LanguageModel(keras.Model):
     """A network from tokens to logits, but for what happens between embedding and features.
 
     A family calls `_add_dropouts` and adds its layers, then calls `_add_output`; it sets `context_tokens` and defines
-    `initial_state`, `forward`, `flops_per_token` and `activation_bytes`, as `lm_keras.models` says.
+    `initial_state`, `forward`, `_hidden_products` and `activation_bytes`, as `lm_keras.models` says.
 
     Args:
         vocab_size: V.
@@ -115,12 +132,21 @@ class LanguageModel(keras.Model):
         logits = tf.cast(product, tf.float32) + self.output_bias
         return tf.reshape(logits, tf.concat([tf.shape(features)[:-1], [self.vocab_size]], 0))
 
-    def _flops_around(self, hidden):
-        """Return FLOPs a token by part: those of the hidden layers, and those of what stands around them."""
-        parts = {"embedding": 0, **hidden}  # A look-up.
+    def products(self, rows, length):
+        """Return the matrix products of a forward pass over `rows` x `length` tokens, by part of the network."""
+        parts = {"embedding": [], **self._hidden_products(rows, length)}  # A look-up.
         if self.projection is not None:
-            parts["projection"] = 2 * math.prod(self.projection.shape)
-        return {**parts, "output": 2 * math.prod(self._output_matrix.shape)}
+            parts["projection"] = [Product(rows * length, *self.projection.shape)]
+        matrix = self._output_matrix
+        width, vocab_size = reversed(matrix.shape) if self.tie_embeddings else matrix.shape
+        return {**parts, "output": [Product(rows * length, width, vocab_size)]}
+
+    def flops_per_token(self, length):
+        """Return the FLOPs of one token's forward pass by part; see `lm_keras.models`."""
+        return {
+            part: sum(product.flops for product in products) // length
+            for part, products in self.products(1, length).items()
+        }
 
     def get_config(self):
         return {**super().get_config(), **self._settings}

@@ -4,15 +4,13 @@ Read from top to bottom: tokens [B, T] -> embeddings [T, B, E] -> hidden states 
 [B, T, D] -> logits [B, T, V].
 """
 
-import math
-
 import keras
 import tensorflow as tf
 
 from lm_keras.config import Config, ModelConfig
 from lm_keras.layers.dropout import Draw
 from lm_keras.layers.recurrent import LSTM, activation_values
-from lm_keras.models.language_model import LanguageModel
+from lm_keras.models.language_model import LanguageModel, Product
 
 
 def build(config: Config, vocab_size: int) -> keras.Model:
@@ -122,15 +120,14 @@ class LSTMLanguageModel(LanguageModel):
         x = self._drop(len(self.recurrent), x, draw, training)
         return tf.transpose(self._projected(x), [1, 0, 2]), after
 
-    def flops_per_token(self, length):
-        """Return the FLOPs of one token's forward pass by part; see `lm_keras.models`."""
-        del length  # An LSTM's work for a token does not grow with the text before it.
-        return self._flops_around(
-            {
-                layer.name: 2 * sum(math.prod(m.shape) for m in (layer.kernel, layer.recurrent_kernel))
-                for layer in self.recurrent
-            }
-        )
+    def _hidden_products(self, rows, length):
+        return {
+            layer.name: [
+                Product(rows * length, *layer.kernel.shape),
+                Product(rows, *layer.recurrent_kernel.shape, times=length),
+            ]
+            for layer in self.recurrent
+        }
 
     def activation_bytes(self, rows, length):
         """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""

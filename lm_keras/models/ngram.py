@@ -7,14 +7,12 @@ Read from top to bottom: tokens [B, T] -> embeddings [B, n - 2 + T, E] -> hidden
     x          0 0 a   0 a b   a b c
 """
 
-import math
-
 import keras
 import tensorflow as tf
 
 from lm_keras.config import Config, ModelConfig
 from lm_keras.layers.dropout import Draw
-from lm_keras.models.language_model import LanguageModel
+from lm_keras.models.language_model import LanguageModel, Product
 from lm_keras.text.tokenizer import Tokenizer
 
 
@@ -152,12 +150,11 @@ class NGramLanguageModel(LanguageModel):
         time = tf.shape(embedded)[1] - self.context_tokens + 1
         return tf.concat([embedded[:, k : k + time] for k in range(self.context_tokens)], -1)
 
-    def flops_per_token(self, length):
-        """Return the FLOPs of one token's forward pass by part; see `lm_keras.models`."""
-        del length  # The context has the same length everywhere.
-        return self._flops_around(
-            {f"hidden_{layer}": 2 * math.prod(kernel.shape) for layer, kernel in enumerate(self.kernels)}
-        )
+    def _hidden_products(self, rows, length):
+        return {
+            f"hidden_{layer}": [Product(rows * length, *kernel.shape)]
+            for layer, kernel in enumerate(self.kernels)
+        }
 
     def activation_bytes(self, rows, length):
         """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`.

@@ -67,6 +67,18 @@ def fast_types(on_gpu: bool) -> set[str]:
     return {name for name, flags in CPU_FLAGS.items() if words & flags}
 
 
+def chosen_precision() -> str:
+    """Return what `--precision=auto` stands for on this machine."""
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    return "mixed_bfloat16" if "bfloat16" in fast_types(on_gpu) else "float32"
+
+
+def slow_products(precision: str, on_gpu: bool) -> str:
+    """Return the number format of a precision if this machine's hardware does not multiply it, else an empty text."""
+    kind = precision.removeprefix("mixed_")
+    return "" if kind in {"float32", *fast_types(on_gpu)} else kind
+
+
 class MemoryMeter:
     """The most memory that was held since this object was made.
 

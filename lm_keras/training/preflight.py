@@ -16,7 +16,7 @@ from lm_keras.errors import InputError
 from lm_keras.training import estimates
 from lm_keras.training.distribution import Devices
 from lm_keras.training.known_text import Text
-from lm_keras.training.machine import MemoryMeter, fast_types, free_disk, free_memory
+from lm_keras.training.machine import MemoryMeter, free_disk, free_memory, slow_products
 from lm_keras.training.trial import Speed
 from lm_keras.training.weights import Origin
 
@@ -257,16 +257,14 @@ class Plan:
         return [f"cuDNN      no: {cudnn}", f"XLA        {xla}", f"precision  {self._precision()}"]
 
     def _precision(self) -> str:
-        precision, fast = self.config.learning.precision, fast_types(self.devices.on_gpu)
+        precision, gpu = self.config.learning.precision, self.devices.on_gpu
         if precision == "float32":
             hint = "; --precision=mixed_bfloat16 may be faster, this hardware multiplies it"
-            return "float32 throughout" + (hint if "bfloat16" in fast else "")
+            return "float32 throughout" + ("" if slow_products("mixed_bfloat16", gpu) else hint)
+        if kind := slow_products(precision, gpu):
+            return f"products in {kind}, WHICH THIS HARDWARE DOES NOT MULTIPLY: --precision=float32 will be faster"
         kind = precision.removeprefix("mixed_")
-        if kind in fast:
-            return f"products in {kind}, which this hardware multiplies; weights, sums and state in float32"
-        return (
-            f"products in {kind}, WHICH THIS HARDWARE DOES NOT MULTIPLY: --precision=float32 will be faster"
-        )
+        return f"products in {kind}, which this hardware multiplies; weights, sums and state in float32"
 
     def takes(self, speed: Speed, meter: MemoryMeter, product: float) -> list[str]:
         """Return the lines on how long the run takes, from a trial.

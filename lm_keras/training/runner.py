@@ -38,6 +38,7 @@ def train(config: Config, options: RunOptions) -> int:
     Raises:
         InputError: for everything that a user can get wrong; what was there before stays as it was.
     """
+    config = _with_precision(config, options)
     folder = _checked_folder(config, options)
     if options.dry_run:
         return _dry_run(config, folder)
@@ -50,6 +51,15 @@ def train(config: Config, options: RunOptions) -> int:
         return 0
     with folder.writing():
         return _carry_out(config, options, folder, _devices(config))
+
+
+def _with_precision(config: Config, options: RunOptions) -> Config:
+    """Put what `--precision=auto` stands for into the settings: what the run began with, else what this machine does."""
+    if config.learning.precision != "auto":
+        return config
+    folder = RunFolder(options.run_dir) if options.run_dir else None
+    precision = folder.config().learning.precision if folder and folder.exists else machine.chosen_precision()
+    return dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision=precision))
 
 
 def _shown_if_finished(config: Config, folder: RunFolder) -> bool:
@@ -193,6 +203,11 @@ def _devices(config: Config, alone: bool = False) -> distribution.Devices:
     report.say(f"devices: {devices.description}")
     if devices.warning:
         report.say(devices.warning)
+    if not alone and (kind := machine.slow_products(config.learning.precision, devices.on_gpu)):
+        report.say(
+            f"--precision={config.learning.precision}: this hardware has no instructions for {kind}, so that float32 is "
+            "several times faster; --precision=auto takes what it has"
+        )
     return devices
 
 

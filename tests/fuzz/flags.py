@@ -23,9 +23,9 @@ CARRIED_OUT = "the work of the script"
 
 WORK = [
     "faults.collection", "fuzz.collection", "lm_keras.api.load", "lm_keras.data.store.save_tokenizer",
-    "lm_keras.report.runs.read_runs", "lm_keras.training.benchmark.baselines", "lm_keras.training.benchmark.feed",
-    "lm_keras.training.runner.train", "lm_keras.training.text_benchmark.preparation",
-    "lm_keras.training.text_benchmark.tokenize", "lm_keras.training.verification.comparisons",
+    "lm_keras.report.runs.read_runs", "lm_keras.benchmarks.baselines.baselines", "lm_keras.benchmarks.feed.feed",
+    "lm_keras.training.runner.train", "lm_keras.benchmarks.text.preparation",
+    "lm_keras.benchmarks.text.tokenize", "lm_keras.benchmarks.verification.comparisons",
 ]  # fmt: skip
 
 SCRIPTS = sorted(path.name for path in (Path(__file__).parents[2] / "scripts").glob("[!l]*.py"))

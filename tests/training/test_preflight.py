@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from lm_keras import optimizers, schedules
+from lm_keras.benchmarks import verification
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import from_flat
 from lm_keras.data.store import cache_folder, prepare
@@ -26,7 +27,6 @@ from lm_keras.training import (
     preflight,
     runner,
     trial,
-    verification,
 )
 
 
@@ -438,7 +438,7 @@ def test_schedules_at_four_steps(dry, tiny_config, tmp_path):
     ],
 )
 def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast, expected):
-    monkeypatch.setattr(preflight, "fast_types", lambda on_gpu: fast)
+    monkeypatch.setattr(machine, "fast_types", lambda on_gpu: fast)
     config = tiny_config(precision=precision, jit="off")
     plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, 24, 0, [])
     cudnn, xla, said = plan._kernels()

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from lm_keras.benchmarks import verification
 from lm_keras.config import from_flat
-from lm_keras.training import verification
 from lm_keras.training.environment import machine
 from lm_keras.training.guard import LEFT_OUT, Guard
 from lm_keras.training.step import TrainingStep

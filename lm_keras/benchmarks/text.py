@@ -40,7 +40,9 @@ peak = int(status.split("VmHWM:")[1].split()[0]) / 2**10
 tokens = sum(store.counts.tokens for store in data.splits.values())
 print(json.dumps({"seconds": time.perf_counter() - began, "peak_mebibytes": peak, "tokens": tokens}))
 """
-GENERATE = "import sys; from lm_keras.training import text_benchmark as b; b.write_text(sys.argv[1], int(sys.argv[2]))"
+GENERATE = (
+    "import sys; from lm_keras.benchmarks import text as b; b.write_text(sys.argv[1], int(sys.argv[2]))"
+)
 
 
 def tokenize(corpus: str, repeats: int) -> Iterator[dict]:

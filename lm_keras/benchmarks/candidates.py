@@ -1,0 +1,121 @@
+"""What is measured side by side: our own training step, plain Keras `fit`, and PyTorch, on the same network.
+
+Each candidate lives in a process of its own, so that its memory and its threads are its own. All read random tokens.
+"""
+
+import importlib.util
+import multiprocessing
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from lm_keras.config import Config
+from lm_keras.errors import InputError
+
+MODULES = {"lm_keras": "ours", "keras_fit": "keras_peer", "torch": "torch_peer"}
+"""The module of each candidate within this folder; it has a class `Candidate`."""
+
+
+class Candidate(Protocol):
+    """A network that can be trained and sampled from for some time; built from the settings of a run."""
+
+    parameters: int
+
+    def train(self, seconds: float) -> tuple[int, float]:
+        """Train for about so many seconds; return the steps, and the seconds that they took."""
+
+    def sample(self, rows: int, tokens: int) -> float:
+        """Return the seconds that so many rows of so many new tokens take."""
+
+
+class Running:
+    """A candidate in its own process. The first call of a method compiles there; it answers one at a time.
+
+    Args:
+        name: a key of `MODULES`.
+        config: the settings; `vocab_size` is that of the random tokens.
+
+    Raises:
+        InputError: the candidate cannot be built; the line says why.
+    """
+
+    def __init__(self, name: str, config: Config):
+        self.name = name
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, name, config), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._receive()
+
+    def call(self, method: str, *arguments) -> Any:
+        """Call a method of the candidate and return its result."""
+        self._connection.send((method, arguments))
+        return self._receive()
+
+    def peak_mebibytes(self) -> float:
+        """Return the most main memory that the process has held so far."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
+        return int(status.split("VmHWM:")[1].split()[0]) / 2**10
+
+    def stop(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.join()
+
+    def _receive(self) -> Any:
+        try:
+            good, result = self._connection.recv()
+        except EOFError:
+            self._process.join()
+            raise InputError(
+                f"the process of {self.name} ended with code {self._process.exitcode}; there may be too little memory"
+            ) from None
+        if not good:
+            raise InputError(result)
+        return result
+
+
+def _serve(connection, name: str, config: Config) -> None:
+    """Build a candidate and call its methods until the other side hangs up."""
+    try:
+        if name != "torch":
+            from lm_keras import quiet
+
+            quiet.import_tensorflow()
+        module = importlib.import_module(f"lm_keras.benchmarks.{MODULES[name]}")
+        candidate = module.Candidate(config)
+        connection.send((True, None))
+        while True:
+            method, arguments = connection.recv()
+            value = getattr(candidate, method)
+            connection.send((True, value(*arguments) if callable(value) else value))
+    except (EOFError, KeyboardInterrupt):
+        return
+    except InputError as error:
+        connection.send((False, str(error)))
+    except Exception:
+        connection.send((False, f"{name} failed: {traceback.format_exc().strip().splitlines()[-1]}"))
+
+
+def check(peers: Iterable[str], config: Config) -> None:
+    """Raise InputError if one of the peers is unknown, not installed, or has no such network."""
+    for peer in peers:
+        if peer not in MODULES or peer == "lm_keras":
+            raise InputError(f"--peer={peer} is unknown; choose of {', '.join(list(MODULES)[1:])}")
+        if peer == "torch" and importlib.util.find_spec("torch") is None:
+            raise InputError("--peer=torch needs PyTorch, which is not installed: pip install torch")
+        model = config.model
+        for name, bad in (
+            ("model", model.model != "lstm"),
+            ("tie_embeddings", model.tie_embeddings),
+            ("token_noise", config.learning.token_noise),
+            ("label_smoothing", config.learning.label_smoothing),
+        ):
+            if bad:
+                raise InputError(
+                    f"--{name}={config.flat()[name]}: --peer={peer} has only an LSTM without it; leave one of both out"
+                )
+    if config.data.vocab_size is None:
+        raise InputError("--vocab_size is missing: expected the vocabulary of the random tokens")

@@ -1,0 +1,122 @@
+"""Our own training step and sampler, as a candidate."""
+
+import math
+import time
+
+import tensorflow as tf
+
+from lm_keras.benchmarks import verification
+from lm_keras.callbacks import LearningRateSchedule
+from lm_keras.callbacks.base import StepCallback
+from lm_keras.config import Config
+from lm_keras.errors import InputError
+from lm_keras.models.language_model import Product
+from lm_keras.sampling.generate import Sampler
+from lm_keras.text import train_tokenizer
+from lm_keras.text.tokenizer import Tokenizer
+from lm_keras.training import estimates
+from lm_keras.training.trial import NEVER, STEPS
+
+PRODUCTS_AT_ONCE = 8
+"""Equal products that are timed in one call, each with a first matrix of its own."""
+
+FIRST_CHARACTER = 0x20000
+"""The first of some 42,000 characters that stand for tokens when sampling is measured."""
+
+
+class Candidate:
+    """The step of a run, in the trainer's own loop with nothing but a schedule around it."""
+
+    def __init__(self, config: Config):
+        self.trainer = verification.trainer_of(config)
+        self.trainer.total_steps = STEPS
+        self._config = config
+        self.parameters = sum(math.prod(v.shape) for v in self.trainer.model.trainable_variables)
+        self.flops = estimates.flops(self.trainer.model, config).step
+
+    def train(self, seconds: float) -> tuple[int, float]:
+        """Train until so many seconds have passed since the end of the first call, which is not counted."""
+        clock = _Clock(seconds)
+        rate = LearningRateSchedule(self._config.learning.learning_rate, lambda step: 1.0)
+        self.trainer.train([rate, clock], NEVER, self._config.running.log_every)
+        return clock.last[0] - clock.first[0], clock.last[1] - clock.first[1]
+
+    def products(self, seconds: float) -> dict[str, list[float]]:
+        """Measure the products of a step alone, each for so many seconds.
+
+        Returns:
+            For each different product, by its shape in words: how often a step has it, its FLOPs, and the seconds that
+            one takes at its best.
+        """
+        batches, model = self._config.batches, self.trainer.model
+        rows = batches.batch_size // self.trainer.strategy.num_replicas_in_sync // batches.micro_batches
+        wanted: dict[Product, int] = {}
+        for forward in model.products(rows, batches.sequence_length).values():
+            for product in forward:
+                for each in [product, *product.backward()]:
+                    one = each._replace(times=1)
+                    wanted[one] = wanted.get(one, 0) + each.times
+        times = batches.batch_size // rows
+        return {
+            f"[{p.m}, {p.k}] x [{p.k}, {p.n}]": [count * times, p.flops, self._seconds_of(p, seconds)]
+            for p, count in wanted.items()
+        }
+
+    def _seconds_of(self, product: Product, seconds: float) -> float:
+        dtype = self.trainer.model.compute_dtype
+        firsts = [
+            tf.cast(tf.random.stateless_uniform([product.m, product.k], [1, k]), dtype)
+            for k in range(PRODUCTS_AT_ONCE)
+        ]
+        second = tf.cast(tf.random.stateless_uniform([product.k, product.n], [2, 3]), dtype)
+
+        @tf.function
+        def all_of_them(firsts, second):
+            corners = []
+            for first in firsts:
+                with tf.control_dependencies(corners):  # One after the other, as in the step.
+                    corners.append(tf.matmul(first, second)[0, 0])
+            return tf.add_n(corners)  # What nobody asks for would not be computed.
+
+        all_of_them(firsts, second).numpy()
+        best, began = math.inf, time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            start = time.perf_counter()
+            all_of_them(firsts, second).numpy()
+            best = min(best, (time.perf_counter() - start) / len(firsts))
+        return best
+
+    def sample(self, rows: int, tokens: int) -> float:
+        """Return the seconds that so many rows of so many new tokens take, as text and without an end before."""
+        if not hasattr(self, "_sampler"):
+            tokenizer = _characters(self.trainer.model.vocab_size)
+            self._sampler = Sampler(self.trainer.model, tokenizer)
+            bias = self.trainer.model.output_bias
+            bias.assign(tf.tensor_scatter_nd_update(bias.value, [[tokenizer.eod_id]], [-1e9]))
+        before, began = self._sampler.tokens_generated, time.perf_counter()
+        self._sampler.generate([chr(FIRST_CHARACTER)] * rows, max_new_tokens=tokens, temperature=1.0, seed=1)
+        elapsed = time.perf_counter() - began
+        if self._sampler.tokens_generated - before != rows * tokens:
+            raise InputError("a row ended early, so that its speed means nothing")
+        return elapsed
+
+
+def _characters(vocab_size: int) -> Tokenizer:
+    """Return a tokenizer of that size, every token but its special ones a character."""
+    special = train_tokenizer("char", ["a"]).vocab_size - 1
+    text = "".join(map(chr, range(FIRST_CHARACTER, FIRST_CHARACTER + vocab_size - special)))
+    return train_tokenizer("char", [text])
+
+
+class _Clock(StepCallback):
+    """Notes step and time at the end of the first and of the last call; stops after so many seconds."""
+
+    def __init__(self, seconds: float):
+        super().__init__()
+        self._seconds, self.first = seconds, None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.last = (self.step(logs), time.perf_counter())
+        self.first = self.first or self.last
+        if self.last[1] - self.first[1] >= self._seconds:
+            self.model.stop_training = True

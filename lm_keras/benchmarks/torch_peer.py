@@ -1,0 +1,86 @@
+"""The same network in PyTorch, trained and sampled from in a plain loop; PyTorch is optional."""
+
+import time
+
+import torch
+
+from lm_keras.config import Config
+from lm_keras.errors import InputError
+
+OPTIMIZERS = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": lambda parameters, lr: torch.optim.AdamW(parameters, lr, weight_decay=0.0),
+}
+
+
+class _Network(torch.nn.Module):
+    def __init__(self, vocab_size: int, embedding_dim: int, units: int, layers: int, dropout: float):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(vocab_size, embedding_dim)
+        self.lstm = torch.nn.LSTM(embedding_dim, units, layers, dropout=dropout if layers > 1 else 0.0)
+        self.dropout = torch.nn.Dropout(dropout)
+        self.output = torch.nn.Linear(units, vocab_size)
+
+    def forward(self, tokens, state=None):
+        """Return logits [T, B, V] for tokens [T, B], and the state."""
+        x, state = self.lstm(self.dropout(self.embedding(tokens)), state)
+        return self.output(self.dropout(x)), state
+
+
+class Candidate:
+    """`nn.Embedding`, `nn.LSTM` and `nn.Linear` in float32, with carried state for streams."""
+
+    def __init__(self, config: Config):
+        model, learning, batches = config.model, config.learning, config.batches
+        if learning.optimizer not in OPTIMIZERS:
+            raise InputError(
+                f"--optimizer={learning.optimizer}: --peer=torch has {', '.join(OPTIMIZERS)}; take one of them"
+            )
+        torch.manual_seed(batches.seed)
+        self._vocab_size = config.data.vocab_size
+        self._network = _Network(
+            self._vocab_size, model.embedding_dim, model.hidden_units, model.num_layers, model.dropout
+        )
+        self._optimizer = OPTIMIZERS[learning.optimizer](
+            self._network.parameters(), lr=learning.learning_rate
+        )
+        self._clip_norm, self._carried = learning.clip_norm, config.batching == "stream"
+        self._shape, self._state = (batches.sequence_length + 1, batches.batch_size), None
+        self.parameters = sum(parameter.numel() for parameter in self._network.parameters())
+
+    def train(self, seconds: float) -> tuple[int, float]:
+        """Train for so many seconds, after two steps that are not counted."""
+        for _ in range(2):
+            self._step()
+        steps, began = 0, time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            self._step()
+            steps += 1
+        return steps, time.perf_counter() - began
+
+    def _step(self) -> None:
+        tokens = torch.randint(self._vocab_size, self._shape)
+        self._optimizer.zero_grad(set_to_none=True)
+        logits, state = self._network(tokens[:-1], self._state)
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[1:].flatten())
+        loss.backward()
+        if self._clip_norm:
+            torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._clip_norm)
+        self._optimizer.step()
+        self._state = tuple(part.detach() for part in state) if self._carried else None
+
+    @torch.no_grad()
+    def sample(self, rows: int, tokens: int) -> float:
+        """Return the seconds that so many rows of so many new tokens take."""
+        self._network.eval()
+        last, state, chosen = torch.ones(1, rows, dtype=torch.long), None, []
+        began = time.perf_counter()
+        for _ in range(tokens):
+            logits, state = self._network(last, state)
+            last = torch.multinomial(torch.softmax(logits[0], -1), 1).T
+            chosen.append(last)
+        torch.cat(chosen).tolist()
+        elapsed = time.perf_counter() - began
+        self._network.train()
+        return elapsed

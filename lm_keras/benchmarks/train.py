@@ -1,0 +1,97 @@
+"""How fast the training step is, beside its peers and beside the machine's own products."""
+
+import statistics
+from collections.abc import Iterator
+
+from lm_keras.benchmarks.candidates import Running, check
+from lm_keras.config import Config
+from lm_keras.training.environment import machine
+
+
+def train(config: Config, peers: list[str], repeats: int, seconds: float) -> Iterator[dict]:
+    """Train on random tokens, all candidates in turn, each in a process of its own.
+
+    Args:
+        config: the settings; `vocab_size` is that of the random tokens.
+        peers: other candidates, as `--peer` names them.
+        repeats: how often each is measured.
+        seconds: length of one measurement.
+
+    Yields:
+        For our step and each peer: what it needs a step, in all the spread of the middle half; tokens a second; the
+        seconds until the first measurement could begin (tracing and compiling); peak memory. For our step also its
+        FLOPs, and the share of its time that its own matrix products take by themselves, measured in turn with it. For a
+        peer the ratio of its time to ours, pair by pair.
+
+    Raises:
+        InputError: a peer is not there or has no such network, or a process fails.
+    """
+    check(peers, config)
+    names = ["lm_keras", *peers]
+    running = [Running(name, config) for name in names]
+    try:
+        yield from _measured(config, running, repeats, seconds)
+    finally:
+        for candidate in running:
+            candidate.stop()
+
+
+def _measured(config: Config, running: list[Running], repeats: int, seconds: float) -> Iterator[dict]:
+    ours = running[0]
+    for candidate in running:
+        candidate.call("train", 0.1)  # Compiles.
+    times: dict[str, list[float]] = {candidate.name: [] for candidate in running}
+    products: list[dict] = []
+    for repeat in range(repeats):
+        for candidate in running if repeat % 2 else running[::-1]:
+            steps, elapsed = candidate.call("train", seconds)
+            times[candidate.name].append(elapsed / steps)
+        products.append(ours.call("products", min(0.3, seconds / 10)))
+    tokens = config.batches.batch_size * config.batches.sequence_length
+    flops = ours.call("flops")
+    for candidate in running:
+        values = times[candidate.name]
+        middle = statistics.median(values)
+        result = {
+            "candidate": candidate.name,
+            "precision": "float32" if candidate.name == "torch" else config.learning.precision,
+            "parameters": candidate.call("parameters"),
+            "milliseconds_per_step": round(1000 * middle, 2),
+            "middle_half": between([1000 * value for value in values]),
+            "tokens_per_second": round(tokens / middle),
+            "peak_mebibytes": round(candidate.peak_mebibytes()),
+        }
+        if candidate is ours:
+            alone = [sum(count * each for count, _, each in found.values()) for found in products]
+            shares = [product / step for product, step in zip(alone, values)]
+            result |= {
+                "gflops_per_step": round(flops / 1e9, 3),
+                "gflops_per_second": round(flops / middle / 1e9, 1),
+                "milliseconds_of_products_alone": round(1000 * statistics.median(alone), 2),
+                "share_of_products": round(statistics.median(shares), 3),
+                "products": _rates(products),
+            }
+        else:
+            ratios = [theirs / our for theirs, our in zip(values, times["lm_keras"])]
+            result |= {
+                "times_faster": round(statistics.median(ratios), 3),
+                "times_faster_middle_half": between(ratios),
+            }
+        yield {**result, "repeats": repeats, "machine": machine()}
+
+
+def _rates(products: list[dict]) -> dict[str, str]:
+    """Say for each product how often a step has it, and at how many GFLOP/s it runs by itself."""
+    said = {}
+    for shape, (count, flops, _) in products[0].items():
+        best = statistics.median(found[shape][2] for found in products)
+        said[shape] = f"{count} x at {flops / best / 1e9:.0f} GFLOP/s"
+    return said
+
+
+def between(values: list[float]) -> str:
+    """Return the middle half of some values, in words."""
+    if len(values) < 2:
+        return f"{values[0]:.4g}"
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{low:.4g} to {high:.4g}"
