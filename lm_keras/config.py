@@ -99,6 +99,13 @@ class ModelConfig:
     dropout: float = setting(
         0.0, "share of values dropped at the input, between layers and at the output", low=0, below=1
     )
+    weight_drop: float = setting(
+        0.0,
+        "share of each recurrent matrix that is dropped, anew at every step (AWD-LSTM: 0.5)",
+        low=0,
+        below=1,
+        only_for=("lstm",),
+    )
     tie_embeddings: bool = setting(
         False, "use the embedding as the output matrix (a projection is added where widths differ)"
     )

@@ -15,6 +15,7 @@ NUMBERS = {
     "hidden_units": ([1, 5], [0]),
     "ngram_order": ([2, 5, 256], [1, 257]),
     "dropout": ([0, 0.0, 0.999], [-0.001, 1, 1.0]),
+    "weight_drop": ([0, 0.0, 0.999], [-0.001, 1, 1.0]),
     "forget_bias": ([-3.0, 0, 1e9], [-3.5e38]),
     "init_scale": ([1e-9, 5, 1e6, None], [0, -0.1, 1e7]),
     "sequence_length": ([1, 35], [0]),

@@ -3,11 +3,18 @@
 Shapes: B batch, T time, D input width, H units. The layer works time-major, [T, B, ...].
 """
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
+from lm_keras.layers.dropout import Draw
+
 STEPS_PER_CHUNK = 16
 """Time steps unrolled in the body of the loop over time: enough to hide the loop, few enough to trace fast."""
+
+FIRST_MASK = 10_000
+"""Number of the first layer's weight-drop mask among the masks of a network; those of dropout count from 0."""
 
 
 class LSTM(keras.layers.Layer):
@@ -21,16 +28,31 @@ class LSTM(keras.layers.Layer):
         units: width H of the state.
         forget_bias: initial bias of the forget gate.
         init_scale: draw weights from U(-s, s); None for Glorot and orthogonal matrices, as Keras does.
+        weight_drop: share of the recurrent matrix that is set to zero, anew at every step; the rest is scaled by
+            1 / (1 - share). The same weights are dropped at every time step and in every row.
+        index: number of this layer within its network, so that no two layers share masks.
 
-    Reference: Hochreiter and Schmidhuber (1997); with forget gates, Gers et al. (2000).
+    Reference: Hochreiter and Schmidhuber (1997); with forget gates, Gers et al. (2000). Weight-drop: Merity, Keskar and
+    Socher (2018), section 2.
     """
 
-    def __init__(self, units: int, forget_bias: float = 1.0, init_scale: float | None = None, **kwargs):
+    def __init__(
+        self,
+        units: int,
+        forget_bias: float = 1.0,
+        init_scale: float | None = None,
+        weight_drop: float = 0.0,
+        index: int = 0,
+        **kwargs,
+    ):
         # The carried float32 state must not be cast to the compute dtype on the way in.
         super().__init__(autocast=False, **kwargs)
         self.units = units
         self.forget_bias = forget_bias
         self.init_scale = init_scale
+        self.weight_drop = weight_drop
+        self.index = index
+        self.seed_generator = keras.random.SeedGenerator() if weight_drop else None
 
     def build(self, input_shape):
         def initializer(usual):
@@ -62,12 +84,27 @@ class LSTM(keras.layers.Layer):
         """Return zeros: `{"h": [B, H], "c": [B, H]}` in float32."""
         return {name: tf.zeros([batch_size, self.units]) for name in ("h", "c")}
 
-    def call(self, x, state):
+    def _recurrent_matrix(self, draw: Draw | None, training: bool):
+        """Return the recurrent matrix of a step, [H, 4 H]."""
+        matrix = tf.convert_to_tensor(self.recurrent_kernel)
+        if not self.weight_drop or (draw is None and not training):
+            return matrix
+        if draw is None:
+            keep = keras.random.uniform(matrix.shape, seed=self.seed_generator) >= self.weight_drop
+        else:
+            # The mask belongs to the matrix: all rows, micro-batches and replicas of a step have the same one.
+            of_matrix = {"rate": tf.constant(self.weight_drop), "first_row": tf.constant(0, tf.int64)}
+            keep = dataclasses.replace(draw, **of_matrix).keep(FIRST_MASK + self.index, *matrix.shape)
+        return tf.where(keep, matrix / (1.0 - self.weight_drop), 0.0)
+
+    def call(self, x, state, draw: Draw | None = None, training=False):
         """Run the layer over time.
 
         Args:
             x: [T, B, D], T known when traced.
             state: `{"h": [B, H], "c": [B, H]}` float32.
+            draw: step and seed of the weight-drop mask in the project's own loop.
+            training: whether to drop weights when no `draw` is given.
 
         Returns:
             The hidden states [T, B, H] in the compute dtype, and the state after the last step.
@@ -81,12 +118,13 @@ class LSTM(keras.layers.Layer):
         flat = tf.reshape(tf.cast(x, dtype), [-1, width])  # [T B, D]
         projected = tf.cast(tf.matmul(flat, tf.cast(self.kernel, dtype)), tf.float32) + self.bias
         projected = tf.reshape(projected, [time, -1, 4 * self.units])  # [T, B, 4 H]
-        outputs, cell = lstm(projected, tf.cast(self.recurrent_kernel, dtype), state["h"], state["c"])
+        recurrent = tf.cast(self._recurrent_matrix(draw, training), dtype)
+        outputs, cell = lstm(projected, recurrent, state["h"], state["c"])
         return tf.cast(outputs, dtype), {"h": outputs[-1], "c": cell}
 
     def get_config(self):
-        own = {"units": self.units, "forget_bias": self.forget_bias, "init_scale": self.init_scale}
-        return {**super().get_config(), **own}
+        names = ("units", "forget_bias", "init_scale", "weight_drop", "index")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @tf.custom_gradient

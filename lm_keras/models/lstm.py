@@ -22,6 +22,7 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         hidden_units=model.hidden_units,
         num_layers=model.num_layers,
         dropout=model.dropout,
+        weight_drop=model.weight_drop,
         tie_embeddings=model.tie_embeddings,
         forget_bias=model.forget_bias,
         init_scale=model.init_scale,
@@ -52,6 +53,7 @@ class LSTMLanguageModel(LanguageModel):
         num_layers: recurrent layers.
         dropout: rate at the input, between layers and at the output, with a fresh mask at each time step.
         tie_embeddings: use the embedding as output matrix; where H differs from E a projection stands before it.
+        weight_drop: share of each recurrent matrix that is dropped, see `lm_keras.layers.recurrent.LSTM`.
         forget_bias, init_scale: see `lm_keras.layers.recurrent.LSTM`; `init_scale` also holds for the embedding
             and the output.
 
@@ -73,6 +75,7 @@ class LSTMLanguageModel(LanguageModel):
         tie_embeddings: bool = False,
         forget_bias: float = 1.0,
         init_scale: float | None = None,
+        weight_drop: float = 0.0,
         **kwargs,
     ):
         own = {
@@ -80,10 +83,19 @@ class LSTMLanguageModel(LanguageModel):
             "num_layers": num_layers,
             "dropout": dropout,
             "forget_bias": forget_bias,
+            "weight_drop": weight_drop,
         }
         super().__init__(vocab_size, embedding_dim, tie_embeddings, init_scale, own, **kwargs)
         self.recurrent = [
-            LSTM(hidden_units, forget_bias, init_scale, dtype=self.dtype_policy, name=f"lstm_{layer}")
+            LSTM(
+                hidden_units,
+                forget_bias,
+                init_scale,
+                weight_drop,
+                layer,
+                dtype=self.dtype_policy,
+                name=f"lstm_{layer}",
+            )
             for layer in range(num_layers)
         ]
         self._add_dropouts(dropout, num_layers + 1, batch_axis=1)
@@ -115,7 +127,7 @@ class LSTMLanguageModel(LanguageModel):
         after = []
         for number, layer in enumerate(self.recurrent):
             x = self._drop(number, x, draw, training)
-            x, new = layer(x, state[number])  # [T, B, H]
+            x, new = layer(x, state[number], draw=draw, training=training)  # [T, B, H]
             after.append(new)
         x = self._drop(len(self.recurrent), x, draw, training)
         return tf.transpose(self._projected(x), [1, 0, 2]), after

@@ -142,7 +142,8 @@ class TrainingStep:
         """Return the sums [gradients ..., nats, correct, weight] and the state after the batch."""
         inputs, targets, weights = batch
         seed, learning = self._config.batches.seed, self._config.learning
-        draw = Draw(seed, step, rates["dropout"], first_row) if self._config.model.dropout else None
+        dropped = self._config.model.dropout or self._config.model.weight_drop
+        draw = Draw(seed, step, rates["dropout"], first_row) if dropped else None
         if self._noise is not None:
             noise = Draw(seed, step, rates["token_noise"], first_row)
             inputs = {**inputs, "tokens": self._noise(inputs["tokens"], draw=noise)}

@@ -258,6 +258,41 @@ def test_dropout_belongs_to_the_rows():
     assert 0.3 < np.mean(whole == 0) < 0.5  # the output's own mask
 
 
+def test_weight_drop_is_one_mask_of_the_matrix_for_all_rows():
+    """Ports of AWD-LSTM are known in which it does nothing; it has to change the matrix, and as the step says."""
+    layers, rate = 2, 0.3
+    model, tokens = build(weight_drop=rate, num_layers=layers), tokens_of(6, 5)
+
+    def forward(first, count, first_row, step=17):
+        state = model.initial_state(count)
+        return model.forward(
+            {"tokens": tokens[first : first + count]}, state, draw=dropout_draw(first_row, step)
+        )[0]
+
+    whole = forward(0, 6, 0)
+    assert close(tf.concat([forward(0, 4, 0), forward(4, 2, 4)], 0), whole, 1e-6)
+    assert not close(forward(0, 6, 0, step=18), whole, 1e-3)
+    evaluated = model.forward({"tokens": tokens}, model.initial_state(6))[0]
+    assert not close(whole, evaluated, 1e-3)
+    # What was computed is the network whose matrices were masked by hand.
+    matrices = [layer._recurrent_matrix(dropout_draw(99), False) for layer in model.recurrent]
+    for layer, masked in zip(model.recurrent, matrices, strict=True):
+        kept = masked.numpy() != 0
+        assert abs(kept.mean() - (1 - rate)) < 0.05
+        assert close(masked.numpy()[kept], layer.recurrent_kernel.numpy()[kept] / (1 - rate), 1e-6)
+    assert not np.array_equal(matrices[0] != 0, matrices[1] != 0)
+    for layer, masked in zip(model.recurrent, matrices, strict=True):
+        layer.recurrent_kernel.assign(masked)
+    assert close(model.forward({"tokens": tokens}, model.initial_state(6))[0], whole, 1e-5)
+
+
+def test_weight_drop_outside_of_the_own_loop():
+    model, tokens = build(weight_drop=0.3), tokens_of(B, 5)
+    assert close(model(tokens), model(tokens), 0)
+    assert not close(model(tokens, training=True), model(tokens), 1e-3)
+    assert not close(model(tokens, training=True), model(tokens, training=True), 1e-3)
+
+
 def test_dropout_is_for_training_only():
     model, tokens = build(dropout=0.4), tokens_of(B, 5)
     assert close(model(tokens), model(tokens), 0)
