@@ -84,9 +84,8 @@ def test_the_rate_of_every_tokenizer(script, monkeypatch, tmp_path):
 def test_a_generated_text_is_prepared(script, monkeypatch):
     from lm_keras.benchmarks import text as text_benchmark
 
-    monkeypatch.setattr(text_benchmark, "TOKENIZERS", {"byte": None})
     monkeypatch.setattr(text_benchmark, "GENERATE", _SMALL + text_benchmark.GENERATE)
-    ended = script("benchmark.py", "prepare", "--gigabytes=0.00004")
+    ended = script("benchmark.py", "prepare", "--gigabytes=0.00004", "--tokenizers=byte")
     (result,) = [json.loads(line) for line in ended.out.splitlines()]
     assert result["tokenizer"] == "byte"
     assert result["tokens"] == round(result["gigabytes"] * 1e9) > 40_000
@@ -97,6 +96,13 @@ _SMALL = """
 from lm_keras.benchmarks import text as small
 small.GENERATED_WORDS, small.WORDS_AT_ONCE, small.LONG_LINE_CHARACTERS = 500, 3000, 1000
 """
+
+
+def test_a_tokenizer_that_is_unknown(script):
+    ended = script("benchmark.py", "prepare", "--tokenizers=byte,bite")
+    assert ended.err == (
+        "error: --tokenizers: 'bite' is unknown; expected some of char, byte, word, sentencepiece\n"
+    )
 
 
 def test_a_process_that_fails_is_one_line(script, monkeypatch):
@@ -116,5 +122,11 @@ def test_a_large_text_is_prepared_in_a_gigabyte(script):
     results = [
         json.loads(line) for line in script("benchmark.py", "prepare", "--gigabytes=0.3").out.splitlines()
     ]
-    assert {result["tokenizer"] for result in results} == {"char", "byte", "word", "sentencepiece"}
+    assert {result["tokenizer"] for result in results} == {
+        "char",
+        "byte",
+        "word",
+        "sentencepiece",
+        "sentencepiece (unigram)",
+    }
     assert all(result["peak_mebibytes"] * 2**20 < 1e9 for result in results), results

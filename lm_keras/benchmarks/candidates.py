@@ -3,6 +3,7 @@
 Each candidate lives in a process of its own, so that its memory and its threads are its own. All read random tokens.
 """
 
+import importlib
 import importlib.util
 import multiprocessing
 import traceback
@@ -13,8 +14,17 @@ from typing import Any, Protocol
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 
-MODULES = {"lm_keras": "ours", "keras_fit": "keras_peer", "torch": "torch_peer"}
-"""The module of each candidate within this folder; it has a class `Candidate`."""
+CLASSES = {
+    "lm_keras": "ours.Candidate",
+    "keras_fit": "keras_peer.Candidate",
+    "torch": "torch_peer.Candidate",
+    "loss_in_pieces": "loss.Candidate",
+    "plain_loss": "loss.PlainCandidate",
+}
+"""The class of each candidate, in a module of this folder."""
+
+PEERS = ("keras_fit", "torch")
+"""Those that train the same network."""
 
 
 class Candidate(Protocol):
@@ -33,7 +43,7 @@ class Running:
     """A candidate in its own process. The first call of a method compiles there; it answers one at a time.
 
     Args:
-        name: a key of `MODULES`.
+        name: a key of `CLASSES`.
         config: the settings; `vocab_size` is that of the random tokens.
 
     Raises:
@@ -84,8 +94,8 @@ def _serve(connection, name: str, config: Config) -> None:
             from lm_keras import quiet
 
             quiet.import_tensorflow()
-        module = importlib.import_module(f"lm_keras.benchmarks.{MODULES[name]}")
-        candidate = module.Candidate(config)
+        module, kind = CLASSES[name].split(".")
+        candidate = getattr(importlib.import_module(f"lm_keras.benchmarks.{module}"), kind)(config)
         connection.send((True, None))
         while True:
             method, arguments = connection.recv()
@@ -102,8 +112,8 @@ def _serve(connection, name: str, config: Config) -> None:
 def check(peers: Iterable[str], config: Config) -> None:
     """Raise InputError if one of the peers is unknown, not installed, or has no such network."""
     for peer in peers:
-        if peer not in MODULES or peer == "lm_keras":
-            raise InputError(f"--peer={peer} is unknown; choose of {', '.join(list(MODULES)[1:])}")
+        if peer not in PEERS:
+            raise InputError(f"--peer={peer} is unknown; expected {' or '.join(PEERS)}, or both with a comma")
         if peer == "torch" and importlib.util.find_spec("torch") is None:
             raise InputError("--peer=torch needs PyTorch, which is not installed: pip install torch")
         model = config.model

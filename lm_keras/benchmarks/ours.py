@@ -12,7 +12,7 @@ from lm_keras.config import Config
 from lm_keras.errors import InputError
 from lm_keras.models.language_model import Product
 from lm_keras.sampling.generate import Sampler
-from lm_keras.text import train_tokenizer
+from lm_keras.text.char import NUM_SPECIAL, CharTokenizer
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import estimates
 from lm_keras.training.trial import NEVER, STEPS
@@ -103,9 +103,8 @@ class Candidate:
 
 def _characters(vocab_size: int) -> Tokenizer:
     """Return a tokenizer of that size, every token but its special ones a character."""
-    special = train_tokenizer("char", ["a"]).vocab_size - 1
-    text = "".join(map(chr, range(FIRST_CHARACTER, FIRST_CHARACTER + vocab_size - special)))
-    return train_tokenizer("char", [text])
+    text = "".join(map(chr, range(FIRST_CHARACTER, FIRST_CHARACTER + vocab_size - NUM_SPECIAL)))
+    return CharTokenizer(text, normalization="none")
 
 
 class _Clock(StepCallback):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +108,7 @@ def _measured_pieces(corpus: str) -> list[str]:
     return list(cut_text("".join(parts)))
 
 
-def preparation(gigabytes: float) -> Iterator[dict]:
+def preparation(gigabytes: float, tokenizers: Iterable[str]) -> Iterator[dict]:
     """Measure memory and time of the whole way from a text file to token stores, for each tokenizer.
 
     A file of words whose frequencies follow Zipf's law is generated in a temporary folder, with a line of ten
@@ -117,26 +117,33 @@ def preparation(gigabytes: float) -> Iterator[dict]:
 
     Args:
         gigabytes: size of the file in 10^9 bytes. As much again is needed for the token stores, for `char` twice.
+        tokenizers: which of them, by name; sentencepiece is measured with either of its models.
 
     Yields:
         For each tokenizer its tokens, seconds and the largest resident memory of its process (`VmHWM`, so on Linux).
 
     Raises:
-        InputError: a process fails; its last line is the reason.
+        InputError: a name is unknown, or a process fails; its last line is the reason.
     """
+    cases = [*((name, None) for name in TOKENIZERS), ("sentencepiece", "unigram")]
+    for name in tokenizers:
+        if name not in TOKENIZERS:
+            raise InputError(f"--tokenizers: {name!r} is unknown; expected some of {', '.join(TOKENIZERS)}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "text.txt"
         _child(
             GENERATE, str(path), str(int(gigabytes * 1e9))
         )  # A process of its own, so that none inherits its peak.
-        for name in TOKENIZERS:
+        for name, model in [case for case in cases if case[0] in tokenizers]:
             with tempfile.TemporaryDirectory(dir=folder) as cache:
                 settings = {"corpus": f"text:{path}", "tokenizer": name, "cache_dir": cache}
                 if name in VOCAB_SIZES:
                     settings["vocab_size"] = VOCAB_SIZES[name]
+                if model:
+                    settings["sentencepiece_model"] = model
                 result = json.loads(_child(PREPARE, json.dumps(settings)))
             yield {
-                "tokenizer": name,
+                "tokenizer": f"{name} ({model})" if model else name,
                 "gigabytes": path.stat().st_size / 1e9,
                 "tokens": result["tokens"],
                 "seconds": round(result["seconds"], 1),

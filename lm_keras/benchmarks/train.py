@@ -1,6 +1,7 @@
 """How fast the training step is, beside its peers and beside the machine's own products."""
 
 import statistics
+import time
 from collections.abc import Iterator
 
 from lm_keras.benchmarks.candidates import Running, check
@@ -19,7 +20,7 @@ def train(config: Config, peers: list[str], repeats: int, seconds: float) -> Ite
 
     Yields:
         For our step and each peer: what it needs a step, in all the spread of the middle half; tokens a second; the
-        seconds until the first measurement could begin (tracing and compiling); peak memory. For our step also its
+        seconds of its first few steps, which trace and compile; the most main memory of its process. For our step also its
         FLOPs, and the share of its time that its own matrix products take by themselves, measured in turn with it. For a
         peer the ratio of its time to ours, pair by pair.
 
@@ -38,8 +39,11 @@ def train(config: Config, peers: list[str], repeats: int, seconds: float) -> Ite
 
 def _measured(config: Config, running: list[Running], repeats: int, seconds: float) -> Iterator[dict]:
     ours = running[0]
+    first = {}
     for candidate in running:
-        candidate.call("train", 0.1)  # Compiles.
+        began = time.perf_counter()
+        candidate.call("train", 0.0)
+        first[candidate.name] = time.perf_counter() - began
     times: dict[str, list[float]] = {candidate.name: [] for candidate in running}
     products: list[dict] = []
     for repeat in range(repeats):
@@ -55,10 +59,12 @@ def _measured(config: Config, running: list[Running], repeats: int, seconds: flo
         result = {
             "candidate": candidate.name,
             "precision": "float32" if candidate.name == "torch" else config.learning.precision,
+            "jit": config.running.jit if candidate is ours else "",
             "parameters": candidate.call("parameters"),
             "milliseconds_per_step": round(1000 * middle, 2),
             "middle_half": between([1000 * value for value in values]),
             "tokens_per_second": round(tokens / middle),
+            "first_steps_seconds": round(first[candidate.name], 1),
             "peak_mebibytes": round(candidate.peak_mebibytes()),
         }
         if candidate is ours:

@@ -1,0 +1,215 @@
+"""docs/performance.md: what the other commands of scripts/benchmark.py print, run one after the other."""
+
+import datetime
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from lm_keras.benchmarks.candidates import PEERS
+from lm_keras.errors import InputError
+from lm_keras.training.environment import commit
+from lm_keras.training.machine import chosen_precision
+
+SHAPES = ("article", "ptb_medium", "characters")
+BASE = {
+    "vocab_size": 2_000,
+    "embedding_dim": 256,
+    "hidden_units": 256,
+    "sequence_length": 64,
+    "batch_size": 32,
+}
+"""The network whose cost is followed as one of its sizes grows."""
+
+GROWTH = {
+    "sequence_length": (32, 64, 128, 256, 512),
+    "vocab_size": (1_000, 3_000, 10_000, 30_000, 100_000),
+    "hidden_units": (128, 256, 512, 1_024),
+    "batch_size": (8, 16, 32, 64, 128),
+    "replicas": (1, 2, 4),
+}
+LOSSES = ((50_000, 256, 64, 64), (10_000, 650, 20, 35), (2_000, 384, 64, 16))
+"""Vocabulary, width, rows, length."""
+
+TITLES = {
+    "train": "The training step",
+    "sample": "Sampling",
+    "loss": "The vocabulary loss",
+    "growth": "How the cost grows",
+    "jit": "XLA",
+}
+WORDS = {
+    "train": """One process each, in turn; the figures are medians with the middle half of the measurements. `keras_fit` is
+`Sequential(Embedding, LSTM ..., Dense)` with `compile` and `fit`; `torch` is `nn.Embedding`, `nn.LSTM` and `nn.Linear`, in
+float32, with carried state. *times ours* is the time of a peer divided by ours, pair by pair. *of it products* is the share of
+our step that its matrix products need by themselves, each measured alone at its best in the same run: what is missing to 1
+is everything else.""",
+    "sample": "256 new tokens a row at temperature 1, random weights; `torch` is a loop over `nn.LSTM` and `multinomial`.",
+    "loss": "Loss and all gradients from features and output matrix, in float32; memory is what the process took for it.",
+    "growth": """One LSTM layer, {base}; one of these sizes changes at a time, batch is the whole batch of all
+replicas, which share the same cores.
+
+![Tokens a second and memory against length, vocabulary, width, batch and replicas](performance.png)""",
+    "jit": "`--jit=on` compiles the gradients of a micro-batch with XLA; it also counts what that takes at the first step.",
+}
+COLUMNS = {
+    "candidate": "", "form": "", "precision": "precision", "jit": "jit", "rows": "rows", "width": "width",
+    "vocab_size": "vocabulary",
+    "milliseconds_per_step": "ms a step", "milliseconds": "ms", "middle_half": "middle half",
+    "tokens_per_second": "tokens/s", "times_faster": "times ours", "times_faster_middle_half": "middle half",
+    "times_slower": "times ours", "times_slower_middle_half": "middle half",
+    "gflops_per_second": "GFLOP/s", "share_of_products": "of it products", "first_steps_seconds": "first steps, s",
+    "peak_mebibytes": "peak MiB", "mebibytes": "MiB",
+}  # fmt: skip
+
+
+def commands(section: str) -> list[list[str]]:
+    """Return the command lines of a section, without the script's name."""
+    torch = importlib.util.find_spec("torch") is not None
+    peers = ",".join(peer for peer in PEERS if peer != "torch" or torch)
+    short = chosen_precision()
+    if section == "train":
+        listed = [
+            ["train", f"--flagfile=configs/benchmark/{name}.flags", f"--peer={peers}"] for name in SHAPES
+        ]
+        return listed + [[*line, f"--precision={short}"] for line in listed[1:] if short != "float32"]
+    if section == "sample":
+        return [["sample", "--flagfile=configs/benchmark/ptb_medium.flags", *["--peer=torch"] * torch]]
+    if section == "loss":
+        names = ("vocab_size", "hidden_units", "batch_size", "sequence_length")
+        return [["loss", *_flags(dict(zip(names, sizes)))] for sizes in LOSSES]
+    if section == "growth":
+        return [
+            ["train", *_flags({**BASE, name: value})] for name, values in GROWTH.items() for value in values
+        ]
+    shapes = [[f"--flagfile=configs/benchmark/{name}.flags"] for name in SHAPES]
+    ngram = _flags({**BASE, "model": "ngram", "hidden_units": 512})
+    return [["train", *shape, f"--jit={jit}"] for shape in [*shapes, ngram] for jit in ("off", "on")]
+
+
+def _flags(settings: dict) -> list[str]:
+    return [f"--{name}={value}" for name, value in settings.items()]
+
+
+def write(sections: list[str], repeats: int, seconds: float, root: Path) -> Iterator[dict]:
+    """Measure some sections anew, and write docs/performance.md, .json and .png.
+
+    Args:
+        sections: keys of `TITLES`.
+        repeats, seconds: as `train` takes them.
+        root: the folder with `docs`, `scripts` and `configs`.
+
+    Yields:
+        Every result, as it comes.
+
+    Raises:
+        InputError: a section is unknown, or a command fails.
+    """
+    for section in sections:
+        if section not in TITLES:
+            raise InputError(f"--sections: {section!r} is unknown; expected some of {', '.join(TITLES)}")
+    path = root / "docs" / "performance.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for section in sections:
+        kept[section] = []
+        for command in commands(section):
+            results = _results(root, command, repeats, seconds)
+            kept[section].append({"command": " ".join(command), "results": results})
+            yield from results
+        kept[f"{section}_measured"] = {
+            "date": datetime.date.today().isoformat(),
+            "commit": commit(root),
+            "machine": results[0]["machine"],
+        }
+        path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    if "growth" in kept:
+        _plot(kept["growth"], root / "docs" / "performance.png")
+    (root / "docs" / "performance.md").write_text("\n".join(_page(kept)) + "\n", encoding="utf-8")
+
+
+def _results(root: Path, command: list[str], repeats: int, seconds: float) -> list[dict]:
+    line = [sys.executable, "scripts/benchmark.py", *command, f"--repeats={repeats}", f"--seconds={seconds}"]
+    ended = subprocess.run(line, cwd=root, capture_output=True, text=True)
+    if ended.returncode:
+        raise InputError(f"{' '.join(line[1:])}: {ended.stderr.strip().splitlines()[-1]}")
+    return [json.loads(result) for result in ended.stdout.splitlines()]
+
+
+def _page(kept: dict) -> Iterator[str]:
+    yield "# Performance\n\nWritten by `scripts/benchmark.py page`, which carries out the commands below. Times on shared machines vary;"
+    yield "what is compared was measured in turn in the same run."
+    for section, title in TITLES.items():
+        if section not in kept:
+            continue
+        about = kept[f"{section}_measured"]
+        base = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in BASE.items())
+        yield f"\n## {title}\n\n{WORDS[section].format(base=base)}\n"
+        yield f"Measured on {about['machine']}, {about['date']}.\n"
+        if section == "growth":
+            yield from _growth_table(kept[section])
+            continue
+        for measured in kept[section]:
+            yield from _table(measured)
+
+
+def _table(measured: dict) -> Iterator[str]:
+    yield f"`{measured['command']}`\n"
+    names = [name for name in COLUMNS if any(name in result for result in measured["results"])]
+    yield "| " + " | ".join(COLUMNS[name] for name in names) + " |\n" + "|---" * len(names) + "|"
+    for result in measured["results"]:
+        cells = [
+            f"{value:,}" if isinstance(value := result.get(name, ""), int) else str(value) for name in names
+        ]
+        yield "| " + " | ".join(cells) + " |"
+    yield ""
+    for result in measured["results"]:
+        if "products" in result:
+            each = "; ".join(f"{shape} {said}" for shape, said in result["products"].items())
+            yield f"Products of a step, alone: {each}.\n"
+
+
+def _points(growth: list[dict]) -> dict[str, list[tuple[int, dict]]]:
+    """Return for each size that grows its values and what was measured at them."""
+    found, lines = {}, iter(growth)
+    for name, values in GROWTH.items():
+        found[name] = [(value, next(lines)["results"][0]) for value in values]
+    return found
+
+
+def _growth_table(growth: list[dict]) -> Iterator[str]:
+    yield (
+        "| | tokens/s | ms a step | GFLOP/s | of it products | first steps, s | peak MiB |\n"
+        + "|---" * 7
+        + "|"
+    )
+    names = ("milliseconds_per_step", "gflops_per_second", "share_of_products", "first_steps_seconds")
+    for name, points in _points(growth).items():
+        for value, result in points:
+            cells = [f"{name.replace('_', ' ')} {value:,}", f"{result['tokens_per_second']:,}"]
+            cells += [str(result[each]) for each in names] + [f"{result['peak_mebibytes']:,}"]
+            yield "| " + " | ".join(cells) + " |"
+
+
+def _plot(growth: list[dict], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
+    axes = figure.subplots(2, 3).flat
+    for (name, points), axis in zip(_points(growth).items(), axes):
+        values = [value for value, _ in points]
+        axis.plot(values, [result["tokens_per_second"] for _, result in points], "o-", color="#1f77b4")
+        axis.set_xscale("log")
+        axis.set_xticks(values, [f"{value:,}" for value in values], minor=False)
+        axis.set_xticks([], minor=True)
+        axis.set_ylim(bottom=0)
+        axis.set_title(name.replace("_", " "), fontsize=10)
+        axis.set_ylabel("tokens/s", color="#1f77b4")
+        memory = axis.twinx()
+        memory.plot(values, [result["peak_mebibytes"] for _, result in points], "s--", color="#d62728")
+        memory.set_ylim(bottom=0)
+        memory.set_ylabel("peak MiB", color="#d62728")
+    for axis in list(axes):
+        axis.set_visible(False)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,125 @@
+"""scripts/benchmark.py: the step and the sampler beside their peers, and the page that is made of it."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lm_keras.benchmarks import candidates, loss, page, sample, train, verification
+from lm_keras.config import from_flat
+from lm_keras.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+TINY = {"vocab_size": 11, "embedding_dim": 4, "hidden_units": 6, "sequence_length": 5, "batch_size": 4}
+FLAGS = [f"--{name}={value}" for name, value in TINY.items()]
+
+
+def test_training_beside_keras(script):
+    ended = script("benchmark.py", "train", *FLAGS, "--peer=keras_fit", "--repeats=2", "--seconds=0.05")
+    assert (ended.code, ended.err) == (0, "")
+    ours, peer = map(json.loads, ended.out.splitlines())
+    assert (ours["candidate"], peer["candidate"]) == ("lm_keras", "keras_fit")
+    assert ours["parameters"] == peer["parameters"] == 11 * 4 + 24 * (4 + 6 + 1) + 11 * 7
+    assert ours["tokens_per_second"] == pytest.approx(20 / ours["milliseconds_per_step"] * 1000, rel=0.02)
+    assert 0 < ours["share_of_products"] < 1.5  # Of so small a step products are hardly anything.
+    assert ours["products"].keys() == {
+        *("[20, 4] x [4, 24]", "[20, 24] x [24, 4]", "[4, 20] x [20, 24]"),
+        *("[4, 6] x [6, 24]", "[4, 24] x [24, 6]", "[6, 20] x [20, 24]"),
+        *("[20, 6] x [6, 11]", "[20, 11] x [11, 6]", "[6, 20] x [20, 11]"),
+    }
+    assert ours["products"]["[4, 6] x [6, 24]"].startswith("5 x ")
+    assert "times_faster" not in ours and peer["times_faster"] > 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+def test_sampling_beside_torch(script):
+    ended = script("benchmark.py", "sample", *FLAGS, "--peer=torch", "--repeats=1")
+    results = [json.loads(line) for line in ended.out.splitlines()]
+    assert [(result["candidate"], result["rows"]) for result in results] == [
+        ("lm_keras", 1), ("torch", 1), ("lm_keras", 32), ("torch", 32),
+    ]  # fmt: skip
+    ended = script("benchmark.py", "train", *FLAGS, "--peer=torch", "--repeats=1", "--seconds=0.05")
+    ours, peer = map(json.loads, ended.out.splitlines())
+    assert peer["parameters"] - ours["parameters"] == 24  # PyTorch's LSTM has a second bias.
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", *FLAGS, "--peer=keras"], "--peer=keras is unknown; expected keras_fit or torch"),
+        (
+            ["train", *FLAGS, "--peer=keras_fit", "--model=ngram"],
+            "--model=ngram: --peer=keras_fit has only an LSTM",
+        ),
+        (
+            ["train", *FLAGS, "--peer=keras_fit", "--tie_embeddings"],
+            "--tie_embeddings=True: --peer=keras_fit has",
+        ),
+        (["train"], "--vocab_size is missing"),
+        (["sample", *FLAGS, "--peer=keras_fit"], "--peer=keras_fit only trains"),
+        (["page", "--sections=speed"], "--sections: 'speed' is unknown; expected some of train, sample"),
+        (["rain"], "'rain' is unknown (did you mean 'train'?)"),
+    ],
+)
+def test_what_cannot_be_measured(script, words, message):
+    ended = script("benchmark.py", *words)
+    assert ended.code == 1
+    assert ended.err.startswith(f"error: {message}") and ended.err.count("\n") == 1
+
+
+def test_torch_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        InputError, match="--peer=torch needs PyTorch, which is not installed: pip install torch"
+    ):
+        candidates.check(["torch"], from_flat(TINY))
+
+
+def test_a_process_that_fails_says_why():
+    with pytest.raises(InputError, match="lm_keras failed: ValueError"):
+        candidates.Running("lm_keras", from_flat({**TINY, "vocab_size": None}))
+
+
+def test_the_products_of_a_step_have_its_flops():
+    for settings in (TINY, {**TINY, "model": "ngram", "ngram_order": 3}, {**TINY, "num_layers": 2}):
+        trainer = verification.trainer_of(from_flat({**settings, "steps": 3}))
+        listed = [
+            p
+            for part in trainer.model.products(4, 5).values()
+            for product in part
+            for p in (product, *product.backward())
+        ]
+        assert sum(product.flops for product in listed) == verification.counted_flops(trainer)["products"]
+
+
+def test_both_forms_of_the_loss_have_the_same_gradients():
+    config = from_flat(TINY)
+    ours, plain = loss.Candidate(config), loss.PlainCandidate(config)
+    pairs = [each._gradients(each._features, each._matrix, each._bias) for each in (ours, plain)]
+    for one, other in zip(*pairs, strict=True):
+        np.testing.assert_allclose(tf.convert_to_tensor(one), tf.convert_to_tensor(other), atol=1e-5)
+
+
+def test_the_page_is_what_was_measured():
+    """Nobody writes a figure into docs/performance.md by hand."""
+    kept = json.loads((ROOT / "docs" / "performance.json").read_text())
+    assert "\n".join(page._page(kept)) + "\n" == (ROOT / "docs" / "performance.md").read_text()
+    for section in page.TITLES:
+        for measured in kept[section]:
+            assert measured["results"]
+            assert measured["command"].split()[0] in ("train", "sample", "loss")
+
+
+def test_every_command_of_the_page_can_be_read(script, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    called = []
+    for module, name in ((train, "train"), (sample, "sample"), (loss, "loss")):
+        monkeypatch.setattr(module, name, lambda config, *_: called.append(config) or ())
+    for section in page.TITLES:
+        for command in page.commands(section):
+            assert script("benchmark.py", *command).code == 0, command
+    assert len(called) == sum(len(page.commands(section)) for section in page.TITLES)
+    assert {config.data.vocab_size for config in called} >= {65, 1_000, 10_000, 50_000, 100_000}
