@@ -1,16 +1,75 @@
-"""Optimizers by name, from Keras."""
+"""Optimizers by name, from Keras; the most usual ones update a variable in one pass over it.
+
+Keras writes an update as some ten operations, each of which reads and writes all numbers of a variable: for Adam more
+memory traffic than some networks need for their products.
+"""
 
 import math
 
 import keras
+import tensorflow as tf
 
 from lm_keras.config import WITH_BETAS, LearningConfig
 
+
+class SGD(keras.optimizers.SGD):
+    """Keras's SGD, with momentum or without, in one operation a variable."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update a variable and its slots, as Keras's class does."""
+        rate = tf.cast(learning_rate, tf.float32)
+        if not self.momentum:
+            tf.raw_ops.ResourceApplyGradientDescent(var=_handle(variable), alpha=rate, delta=gradient)
+            return
+        slot = self.momentums[self._get_variable_index(variable)]
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=_handle(variable),
+            accum=_handle(slot),
+            lr=rate,
+            grad=gradient,
+            momentum=self.momentum,
+            use_nesterov=self.nesterov,
+        )
+
+
+class _OnePassAdam:
+    """Adam's update in one operation; Kingma and Ba (2015), the formulation just before section 2.1."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update a variable and its slots, as Keras's class does."""
+        index, step = self._get_variable_index(variable), tf.cast(self.iterations.value + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=_handle(variable),
+            m=_handle(self._momentums[index]),
+            v=_handle(self._velocities[index]),
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.cast(learning_rate, tf.float32),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
+class Adam(_OnePassAdam, keras.optimizers.Adam):
+    """Keras's Adam in one operation a variable."""
+
+
+class AdamW(_OnePassAdam, keras.optimizers.AdamW):
+    """Keras's AdamW in one operation a variable, beside that of the decay."""
+
+
+def _handle(variable):
+    """Return the resource of a variable: of this device's copy, where a strategy has several."""
+    return (variable.value if isinstance(variable, keras.Variable) else variable).handle
+
+
 OPTIMIZERS = {
-    "sgd": keras.optimizers.SGD,
-    "momentum": keras.optimizers.SGD,
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
+    "sgd": SGD,
+    "momentum": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
     "nadam": keras.optimizers.Nadam,
     "adamax": keras.optimizers.Adamax,
     "adagrad": keras.optimizers.Adagrad,

@@ -10,6 +10,7 @@ import tensorflow as tf
 from lm_keras import optimizers
 from lm_keras.config import FIELDS, LearningConfig
 from lm_keras.objectives.regularizers import is_matrix
+from lm_keras.training import distribution
 
 NAMES = FIELDS["optimizer"].metadata["choices"]
 RANDOM = np.random.default_rng(4)
@@ -149,4 +150,34 @@ def test_float16_scales_the_loss(name):
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_other_precisions_need_no_scale(precision):
-    assert type(built(variables(), precision=precision)) is keras.optimizers.AdamW
+    assert type(built(variables(), precision=precision)) is optimizers.AdamW
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw"])
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_one_pass_gives_what_keras_gives(name, replicas, tiny_config):
+    """Also under a strategy, where each replica has its own copy of variables and slots."""
+    settings = {"optimizer": name, "learning_rate": 0.03, "weight_decay": 0.2 if name == "adamw" else 0.0}
+    strategy = distribution.set_up(tiny_config(replicas=replicas)).strategy
+    with strategy.scope():
+        given, plain = variables(), variables()
+        ours = built(given, **settings)
+        kind = type(ours).__mro__[2 if name.startswith("adam") else 1]
+        theirs = kind.from_config({**ours.get_config(), "name": "theirs"})
+        theirs.exclude_from_weight_decay(var_list=[v for v in plain if len(v.shape) < 2])
+        theirs.build(plain)
+    assert kind.__module__.startswith("keras.") and type(ours).__module__ == "lm_keras.optimizers"
+
+    @tf.function
+    def both(factor):
+        ours.apply([slope * factor for slope in SLOPES], given)
+        theirs.apply([slope * factor for slope in SLOPES], plain)
+
+    for step in range(4):
+        both(tf.constant(1.0 / (1 + step)))
+    assert min(changes(given)) > 0.01
+    for one, other in zip([*given, *ours.variables], [*plain, *theirs.variables], strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5, atol=1e-7)
+    if replicas > 1:
+        copies = [tuple(copy.numpy() for copy in v.value.values) for v in given]
+        assert all(np.array_equal(*copy) for copy in copies)

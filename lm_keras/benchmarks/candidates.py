@@ -120,6 +120,7 @@ def check(peers: Iterable[str], config: Config) -> None:
         for name, bad in (
             ("model", model.model != "lstm"),
             ("tie_embeddings", model.tie_embeddings),
+            ("optimizer", config.learning.optimizer == "momentum"),
             ("token_noise", config.learning.token_noise),
             ("label_smoothing", config.learning.label_smoothing),
         ):

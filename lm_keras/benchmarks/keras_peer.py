@@ -5,7 +5,6 @@ import time
 import keras
 import numpy as np
 
-from lm_keras import optimizers
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 
@@ -24,9 +23,8 @@ class Candidate:
             layers += [keras.layers.LSTM(model.hidden_units, return_sequences=True), *dropout]
         layers.append(keras.layers.Dense(config.data.vocab_size, dtype="float32"))
         self._model = keras.Sequential(layers)
-        optimizer = optimizers.OPTIMIZERS[learning.optimizer](
-            learning.learning_rate, global_clipnorm=learning.clip_norm or None
-        )
+        kind = type(keras.optimizers.get(learning.optimizer))
+        optimizer = kind(learning.learning_rate, global_clipnorm=learning.clip_norm or None)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self._model.compile(optimizer, loss)
         self._batch_size, self._shape = batches.batch_size, (batches.batch_size, batches.sequence_length)

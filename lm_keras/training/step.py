@@ -182,14 +182,22 @@ class TrainingStep:
         return self._optimizer.dynamic_scale.value if self._scaled else tf.ones([])
 
     def _clipped(self, gradients, weight):
-        """Divide once, add penalties, clip; return the norm before clipping as well."""
+        """Divide, add penalties, clip; return the norm before clipping as well.
+
+        Without penalties what divides and what clips is one factor, so that the gradients are read twice and written
+        once.
+        """
         learning = self._config.learning
-        gradients = [gradient / (tf.maximum(weight, 1.0) * self._scale()) for gradient in gradients]
-        gradients = add_penalties(gradients, self._variables, learning.l1, learning.l2)
-        norm = tf.linalg.global_norm(gradients)
-        if learning.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, learning.clip_norm, use_norm=norm)
-        return gradients, norm
+        factor = 1.0 / (tf.maximum(weight, 1.0) * self._scale())
+        if learning.l1 or learning.l2:
+            gradients = [gradient * factor for gradient in gradients]
+            gradients = add_penalties(gradients, self._variables, learning.l1, learning.l2)
+            factor = tf.ones([])
+        norm = tf.linalg.global_norm(gradients) * factor
+        if learning.clip_norm:  # A norm that is no finite number makes the gradients so, too.
+            clipping = tf.minimum(1.0, learning.clip_norm / norm)
+            factor *= tf.where(tf.math.is_finite(norm), clipping, float("nan"))
+        return [gradient * factor for gradient in gradients], norm
 
     def _update(self, gradients, learning_rate, left_out):
         """Apply the gradients, unless the guard leaves the step out."""

@@ -275,3 +275,28 @@ def test_a_step_that_overflows_float16_is_left_out_and_counted(tiny_config, fit)
     # The control: the usual scale fits, and without loss scaling there is nothing to leave out.
     steady = fit(config, lambda: lstm.build(config, V))
     assert not steady.skipped.any() and steady.trainer.compiled_step.guard.may_leave_out
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.01])
+def test_clipping_at_the_limits(penalty):
+    """A gradient of zeros stays zero, and a norm that float32 cannot hold makes the step one that is left out."""
+    from lm_keras.benchmarks.verification import trainer_of
+    from lm_keras.config import from_flat
+
+    tiny = {"vocab_size": 7, "embedding_dim": 2, "hidden_units": 3, "sequence_length": 3, "batch_size": 2}
+    step = trainer_of(from_flat({**tiny, "clip_norm": 0.5, "l2": penalty})).compiled_step
+    shapes = [variable.shape for variable in step._variables]
+
+    def clipped(value):
+        gradients, norm = step._clipped([tf.fill(shape, value) for shape in shapes], tf.constant(2.0))
+        return np.concatenate([gradient.numpy().ravel() for gradient in gradients]), float(norm)
+
+    gradients, norm = clipped(0.0)
+    assert np.isfinite(gradients).all() and (penalty or (norm == 0 and not gradients.any()))
+    gradients, norm = clipped(8.0)
+    assert np.linalg.norm(gradients) == pytest.approx(0.5, rel=1e-5)
+    assert norm == pytest.approx(4.0 * gradients.size**0.5, rel=0.01)
+    gradients, norm = clipped(0.01)
+    assert gradients == pytest.approx(0.005, abs=1e-6) if not penalty else norm < 0.5
+    gradients, norm = clipped(3e38)
+    assert not np.isfinite(norm) and np.isnan(gradients).all()
