@@ -20,7 +20,7 @@ COMMANDS = (
 )  # fmt: skip
 
 
-SECTIONS = ("train", "sample", "loss", "growth", "jit")
+SECTIONS = ("train", "sample", "loss", "growth", "jit", "guards")
 ROOT = Path(__file__).parents[1]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.benchmarks import candidates, loss, page, sample, train, verification
+from lm_keras.benchmarks import candidates, guards, loss, page, sample, train, verification
 from lm_keras.config import from_flat
 from lm_keras.errors import InputError
 
@@ -110,7 +110,7 @@ def test_the_page_is_what_was_measured():
     for section in page.TITLES:
         for measured in kept[section]:
             assert measured["results"]
-            assert measured["command"].split()[0] in ("train", "sample", "loss")
+            assert measured["command"].split()[0] in ("train", "sample", "loss", "guards")
 
 
 def test_every_command_of_the_page_can_be_read(script, monkeypatch):
@@ -118,6 +118,7 @@ def test_every_command_of_the_page_can_be_read(script, monkeypatch):
     called = []
     for module, name in ((train, "train"), (sample, "sample"), (loss, "loss")):
         monkeypatch.setattr(module, name, lambda config, *_: called.append(config) or ())
+    monkeypatch.setattr(guards, "guards", lambda repeats: called.append(from_flat(TINY)) or ())
     for section in page.TITLES:
         for command in page.commands(section):
             assert script("benchmark.py", *command).code == 0, command

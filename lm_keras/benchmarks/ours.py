@@ -18,7 +18,9 @@ from lm_keras.training import estimates
 from lm_keras.training.trial import NEVER, STEPS
 
 PRODUCTS_AT_ONCE = 8
-"""Equal products that are timed in one call, each with a first matrix of its own."""
+"""Equal products that are timed in one call, each with a first matrix of its own; fewer where they are large."""
+
+FLOPS_AT_ONCE = 4e9
 
 FIRST_CHARACTER = 0x20000
 """The first of some 42,000 characters that stand for tokens when sampling is measured."""
@@ -66,7 +68,7 @@ class Candidate:
         dtype = self.trainer.model.compute_dtype
         firsts = [
             tf.cast(tf.random.stateless_uniform([product.m, product.k], [1, k]), dtype)
-            for k in range(PRODUCTS_AT_ONCE)
+            for k in range(max(1, min(PRODUCTS_AT_ONCE, round(FLOPS_AT_ONCE / product.flops))))
         ]
         second = tf.cast(tf.random.stateless_uniform([product.k, product.n], [2, 3]), dtype)
 

@@ -39,6 +39,7 @@ TITLES = {
     "loss": "The vocabulary loss",
     "growth": "How the cost grows",
     "jit": "XLA",
+    "guards": "The guard of the step",
 }
 WORDS = {
     "train": """One process each, in turn; the figures are medians with the middle half of the measurements. `keras_fit` is
@@ -53,9 +54,12 @@ replicas, which share the same cores.
 
 ![Tokens a second and memory against length, vocabulary, width, batch and replicas](performance.png)""",
     "jit": "`--jit=on` compiles the gradients of a micro-batch with XLA; it also counts what that takes at the first step.",
+    "guards": """The same step with `--on_nonfinite` and `--spike_sigma` deciding whether it is taken, and without all that they need,
+in turn.""",
 }
 COLUMNS = {
-    "candidate": "", "form": "", "precision": "precision", "jit": "jit", "rows": "rows", "width": "width",
+    "candidate": "", "form": "", "step": "", "milliseconds_with": "ms with", "milliseconds_without": "ms without",
+    "ratio": "ratio", "precision": "precision", "jit": "jit", "rows": "rows", "width": "width",
     "vocab_size": "vocabulary",
     "milliseconds_per_step": "ms a step", "milliseconds": "ms", "middle_half": "middle half",
     "tokens_per_second": "tokens/s", "times_faster": "times ours", "times_faster_middle_half": "middle half",
@@ -80,6 +84,8 @@ def commands(section: str) -> list[list[str]]:
     if section == "loss":
         names = ("vocab_size", "hidden_units", "batch_size", "sequence_length")
         return [["loss", *_flags(dict(zip(names, sizes)))] for sizes in LOSSES]
+    if section == "guards":
+        return [["guards", "--repeats=15"]]
     if section == "growth":
         return [
             ["train", *_flags({**BASE, name: value})] for name, values in GROWTH.items() for value in values
@@ -130,7 +136,8 @@ def write(sections: list[str], repeats: int, seconds: float, root: Path) -> Iter
 
 
 def _results(root: Path, command: list[str], repeats: int, seconds: float) -> list[dict]:
-    line = [sys.executable, "scripts/benchmark.py", *command, f"--repeats={repeats}", f"--seconds={seconds}"]
+    how = [f"--repeats={repeats}", f"--seconds={seconds}"]
+    line = [sys.executable, "scripts/benchmark.py", command[0], *how, *command[1:]]
     ended = subprocess.run(line, cwd=root, capture_output=True, text=True)
     if ended.returncode:
         raise InputError(f"{' '.join(line[1:])}: {ended.stderr.strip().splitlines()[-1]}")
@@ -155,7 +162,7 @@ def _page(kept: dict) -> Iterator[str]:
 
 
 def _table(measured: dict) -> Iterator[str]:
-    yield f"`{measured['command']}`\n"
+    yield f"    .venv/bin/python scripts/benchmark.py {measured['command']}\n"
     names = [name for name in COLUMNS if any(name in result for result in measured["results"])]
     yield "| " + " | ".join(COLUMNS[name] for name in names) + " |\n" + "|---" * len(names) + "|"
     for result in measured["results"]:
@@ -201,7 +208,8 @@ def _plot(growth: list[dict], path: Path) -> None:
         values = [value for value, _ in points]
         axis.plot(values, [result["tokens_per_second"] for _, result in points], "o-", color="#1f77b4")
         axis.set_xscale("log")
-        axis.set_xticks(values, [f"{value:,}" for value in values], minor=False)
+        short = [f"{value // 1000}k" if value % 1000 == 0 else f"{value}" for value in values]
+        axis.set_xticks(values, short, minor=False)
         axis.set_xticks([], minor=True)
         axis.set_ylim(bottom=0)
         axis.set_title(name.replace("_", " "), fontsize=10)

@@ -46,10 +46,12 @@ def _measured(config: Config, running: list[Running], repeats: int, seconds: flo
         first[candidate.name] = time.perf_counter() - began
     times: dict[str, list[float]] = {candidate.name: [] for candidate in running}
     products: list[dict] = []
+    peaks = {}
     for repeat in range(repeats):
         for candidate in running if repeat % 2 else running[::-1]:
             steps, elapsed = candidate.call("train", seconds)
             times[candidate.name].append(elapsed / steps)
+            peaks.setdefault(candidate.name, candidate.peak_mebibytes())  # Before products are measured.
         products.append(ours.call("products", min(0.3, seconds / 10)))
     tokens = config.batches.batch_size * config.batches.sequence_length
     flops = ours.call("flops")
@@ -65,7 +67,7 @@ def _measured(config: Config, running: list[Running], repeats: int, seconds: flo
             "middle_half": between([1000 * value for value in values]),
             "tokens_per_second": round(tokens / middle),
             "first_steps_seconds": round(first[candidate.name], 1),
-            "peak_mebibytes": round(candidate.peak_mebibytes()),
+            "peak_mebibytes": round(peaks[candidate.name]),
         }
         if candidate is ours:
             alone = [sum(count * each for count, _, each in found.values()) for found in products]
