@@ -41,7 +41,8 @@ class Options:
     run_dir: str | None = setting(None, "baselines: folder of the run whose text is measured")
     part: str = setting("valid", "baselines: part of the text", choices=("train", "valid", "test"))
     sections: str = setting(
-        ",".join(SECTIONS), "page: parts to measure anew, with commas; the others stay as they are"
+        ",".join(SECTIONS),
+        "page: parts to measure anew, with commas; the others stay as they are, without any it is only written anew",
     )
     table: bool = setting(False, "print a Markdown table instead of JSON objects")
 
@@ -77,7 +78,9 @@ def measured(command: str, options: Options) -> Iterator[dict]:
         "sample": lambda: sample.sample(settings, peers, options.repeats),
         "feed": lambda: feed.feed(batches.sequence_length, batches.batch_size, options.repeats),
         "loss": lambda: loss.loss(settings, options.repeats),
-        "page": lambda: page.write(options.sections.split(","), options.repeats, options.seconds, ROOT),
+        "page": lambda: page.write(
+            list(filter(None, options.sections.split(","))), options.repeats, options.seconds, ROOT
+        ),
         "guards": lambda: guards.guards(options.repeats),
         "preflight": verification.comparisons,
         "baselines": lambda: baselines.baselines(run_dir, options.part),
