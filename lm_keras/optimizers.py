@@ -82,11 +82,14 @@ OPTIMIZERS = {
 }
 """`momentum` is SGD with momentum 0.9. Only optimizers that need no gradient of their own are here."""
 
+ONE_PASS = {name for name, kind in OPTIMIZERS.items() if kind.__module__ == __name__}
+"""Those whose update makes no intermediate results."""
+
 UPDATE_FLOPS = {
-    "sgd": 9, "momentum": 11, "adam": 19, "adamw": 19, "nadam": 25, "adamax": 18, "adagrad": 14, "adadelta": 24,
-    "rmsprop": 16, "adafactor": 21, "lion": 16, "lamb": 25, "muon": 32,
+    "sgd": 8, "momentum": 10, "adam": 18, "adamw": 18, "nadam": 24, "adamax": 17, "adagrad": 13, "adadelta": 23,
+    "rmsprop": 15, "adafactor": 20, "lion": 15, "lamb": 24, "muon": 31,
 }  # fmt: skip
-"""Operations a parameter, from summed gradients to new weights: division, norm, clipping, decay, the optimizer."""
+"""Operations a parameter, from summed gradients to new weights: norm, division with clipping, decay, the optimizer."""
 
 
 def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:

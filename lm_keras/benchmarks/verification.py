@@ -102,6 +102,9 @@ def count(graph) -> dict[str, int]:
             elements = [*operation.inputs, *operation.outputs][0 if kind in REDUCING else -1].shape
             if elements.is_fully_defined():
                 found["others"] += REDUCING.get(kind, 1) * math.prod(elements)
+        if kind in UPDATES:
+            operations, gradient = UPDATES[kind]
+            found["others"] += operations * math.prod(operation.inputs[gradient].shape)
         inside = []
         if kind in ("While", "StatelessWhile"):
             inside, times = ["body"], _turns(graph, operation)
@@ -139,6 +142,13 @@ ELEMENTWISE = {
     "AddV2", "AddN", "Sub", "Mul", "RealDiv", "Square", "Sqrt", "Rsqrt", "Maximum", "Sign", "Pow", "Abs", "Neg",
     "Sigmoid", "Tanh", "AssignAddVariableOp", "AssignSubVariableOp",
 }  # fmt: skip
+
+UPDATES = {
+    "ResourceApplyGradientDescent": (2, 2),
+    "ResourceApplyKerasMomentum": (4, 3),
+    "ResourceApplyAdam": (12, 9),
+}
+"""Operations for each element of the gradient, and which input that is."""
 
 REDUCING = {"Sum": 1, "Mean": 1, "Max": 1, "L2Loss": 2}
 """Operations for each element that goes in."""

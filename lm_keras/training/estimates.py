@@ -83,8 +83,8 @@ class Memory:
         activations: what the family says, for one micro-batch, and short copies of the weights.
         logits: their copies, for one micro-batch.
         gradients: those held together with activations and logits: the largest, formed first as it is mostly
-            that of the output; with micro-batches also the sums so far and the zeros that they began with.
-        update: all gradients, and two intermediate results of the optimizer for the largest.
+            that of the output, twice where the loss adds it up piece by piece; with micro-batches also the sums so far.
+        update: all gradients, and two intermediate results for the largest if the optimizer takes several passes.
     """
 
     weights: int
@@ -117,15 +117,17 @@ def memory(model: keras.Model, config: Config, replicas: int) -> Memory:
     if config.learning.precision != "float32":  # Weights and the gradient of the logits again, in 2 bytes.
         short, logits = weights // 2, logits + 2
     largest = max(_bytes([variable]) for variable in model.trainable_variables)
-    sums = 2 * weights if batches.micro_batches > 1 else 0
+    sums = weights if batches.micro_batches > 1 else 0
     flat = 2 * weights if replicas > 1 else 0  # What crosses between the replicas, before and after.
+    values = rows * batches.sequence_length * model.vocab_size
+    several_passes = config.learning.optimizer not in optimizers.ONE_PASS
     return Memory(
         weights,
         slots,
         model.activation_bytes(rows, batches.sequence_length) + short,
-        logits * _logits_held(rows * batches.sequence_length * model.vocab_size),
-        sums + largest,
-        sums + flat + weights + (2 * largest if slots > largest else 0),
+        logits * _logits_held(values),
+        sums + largest * (2 if _logits_held(values) < values else 1),
+        sums + flat + weights + (2 * largest if several_passes and slots > largest else 0),
     )
 
 
