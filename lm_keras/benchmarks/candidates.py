@@ -7,21 +7,21 @@ import importlib
 import importlib.util
 import multiprocessing
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 
-CLASSES = {
-    "lm_keras": "ours.Candidate",
-    "keras_fit": "keras_peer.Candidate",
-    "torch": "torch_peer.Candidate",
-    "loss_in_pieces": "loss.Candidate",
-    "plain_loss": "loss.PlainCandidate",
+CLASSES: dict[str, Callable[[], type]] = {
+    "lm_keras": lambda: importlib.import_module("lm_keras.benchmarks.ours").Candidate,
+    "keras_fit": lambda: importlib.import_module("lm_keras.benchmarks.keras_peer").Candidate,
+    "torch": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").Candidate,
+    "loss_in_pieces": lambda: importlib.import_module("lm_keras.benchmarks.loss").Candidate,
+    "plain_loss": lambda: importlib.import_module("lm_keras.benchmarks.loss").PlainCandidate,
 }
-"""The class of each candidate, in a module of this folder."""
+"""The class of each candidate, imported where it is needed: in its own process."""
 
 PEERS = ("keras_fit", "torch")
 """Those that train the same network."""
@@ -94,8 +94,7 @@ def _serve(connection, name: str, config: Config) -> None:
             from lm_keras import quiet
 
             quiet.import_tensorflow()
-        module, kind = CLASSES[name].split(".")
-        candidate = getattr(importlib.import_module(f"lm_keras.benchmarks.{module}"), kind)(config)
+        candidate = CLASSES[name]()(config)
         connection.send((True, None))
         while True:
             method, arguments = connection.recv()

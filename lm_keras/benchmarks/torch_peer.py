@@ -73,7 +73,7 @@ class Candidate:
     @torch.no_grad()
     def sample(self, rows: int, tokens: int) -> float:
         """Return the seconds that so many rows of so many new tokens take."""
-        self._network.eval()
+        self._network.train(False)
         last, state, chosen = torch.ones(1, rows, dtype=torch.long), None, []
         began = time.perf_counter()
         for _ in range(tokens):

@@ -1,0 +1,76 @@
+"""The commands of scripts/benchmark.py. Those about text do without TensorFlow."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from lm_keras import flags, quiet
+from lm_keras.config import Config
+from lm_keras.fields import setting
+
+COMMANDS = (
+    "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "baselines", "page",
+)  # fmt: skip
+SECTIONS = ("train", "sample", "loss", "growth", "jit", "guards")
+"""Of docs/performance.md."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to measure; the settings of a run say what."""
+
+    peer: str = setting(
+        "", "train, sample: what to measure in turn with it: keras_fit, torch, or both with a comma"
+    )
+    repeats: int = setting(5, "measurements of each kind, in turn", low=1)
+    seconds: float = setting(3.0, "train: length of one measurement", above=0)
+    gigabytes: float = setting(2.0, "prepare: size of the text that is generated, in 10^9 bytes", above=0)
+    tokenizers: str = setting(
+        "char,byte,word,sentencepiece",
+        "prepare: which to measure, with commas; sentencepiece with both of its models",
+    )
+    run_dir: str | None = setting(None, "baselines: folder of the run whose text is measured")
+    part: str = setting("valid", "baselines: part of the text", choices=("train", "valid", "test"))
+    sections: str = setting(
+        ",".join(SECTIONS),
+        "page: parts to measure anew, with commas; the others stay as they are, without any it is only written anew",
+    )
+    table: bool = setting(False, "print a Markdown table instead of JSON objects")
+
+
+def measured(command: str, settings: Config, options: Options, root: Path) -> Iterator[dict]:
+    """Return the results of a command as they come.
+
+    Args:
+        command: one of `COMMANDS`.
+        settings: what is measured, for the commands that train.
+        options: how.
+        root: the folder of the project, for the page.
+
+    Raises:
+        InputError: something that the command needs is not there.
+    """
+    if command in ("tokenize", "prepare"):
+        from lm_keras.benchmarks import text
+
+        if command == "tokenize":
+            return text.tokenize(settings.data.corpus, options.repeats)
+        return text.preparation(options.gigabytes, options.tokenizers.split(","))
+    run_dir = flags.given_run(options.run_dir) if command == "baselines" else None
+    quiet.import_tensorflow()
+    from lm_keras.benchmarks import baselines, feed, guards, loss, page, sample, train, verification
+
+    peers = [peer for peer in options.peer.split(",") if peer]
+    batches = settings.batches
+    return {
+        "train": lambda: train.train(settings, peers, options.repeats, options.seconds),
+        "sample": lambda: sample.sample(settings, peers, options.repeats),
+        "feed": lambda: feed.feed(batches.sequence_length, batches.batch_size, options.repeats),
+        "loss": lambda: loss.loss(settings, options.repeats),
+        "page": lambda: page.write(
+            list(filter(None, options.sections.split(","))), options.repeats, options.seconds, root
+        ),
+        "guards": lambda: guards.guards(options.repeats),
+        "preflight": verification.comparisons,
+        "baselines": lambda: baselines.baselines(run_dir, options.part),
+    }[command]()
