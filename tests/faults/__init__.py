@@ -35,6 +35,9 @@ line means that the run goes on to its end and says nothing unusual. FOLDER and 
 What happens to a run while it trains happens within its process, after a step. The same command is then carried out again, and
 has to come to the weights, metrics, curves and results of a run to which nothing happened. What the user reads the second time
 stands behind "then:".
+
+What it costs a step to be watched for numbers that are not finite and for spikes is measured in
+[performance.md](performance.md).
 """
 
 SMALL = [
