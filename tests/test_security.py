@@ -119,8 +119,6 @@ BAD = [
     "import shelve",
     "import dill",
     "import joblib",
-    "import torch\ntorch.load(path)",
-    "from torch import load\nload(path)",
     "import yaml",
     "import h5py",
     "def f():\n    import cloudpickle",
@@ -616,3 +614,8 @@ def test_tensorboard_is_suggested_on_this_machine_only(finished):
 def test_the_check_of_suggestions_can_fail(more):
     (command,) = suggestions(f"look:\n    .venv/bin/tensorboard {more} \n")
     assert OPEN.search(command)
+
+
+def test_who_may_import_torch_may_not_load_by_it():
+    assert violations("import torch\ntorch.load(path)") == ["imports torch", "line 2 calls torch.load"]
+    assert violations("from torch.jit import load as l\nl(path)")[1:] == ["line 2 calls torch.jit.load"]
