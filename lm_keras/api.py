@@ -42,7 +42,7 @@ def load(run_dir: str | os.PathLike, checkpoint: str = "last") -> "LanguageModel
 
 
 def _warn(line: str) -> None:
-    print(line, file=sys.stderr)
+    sys.stderr.write(f"{line}\n")
 
 
 class LanguageModel:

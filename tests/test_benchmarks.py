@@ -11,6 +11,7 @@ import tensorflow as tf
 from lm_keras.benchmarks import candidates, guards, loss, page, sample, train, verification
 from lm_keras.config import from_flat
 from lm_keras.errors import InputError
+from lm_keras.training import machine
 
 ROOT = Path(__file__).parents[1]
 TINY = {"vocab_size": 11, "embedding_dim": 4, "hidden_units": 6, "sequence_length": 5, "batch_size": 4}
@@ -68,6 +69,16 @@ def test_what_cannot_be_measured(script, words, message):
     ended = script("benchmark.py", *words)
     assert ended.code == 1
     assert ended.err.startswith(f"error: {message}") and ended.err.count("\n") == 1
+
+
+def test_the_precision_is_settled_before_anything_is_built(script, monkeypatch):
+    """configs/quickstart.flags, which the script's own example takes, leaves it to the machine."""
+    called = []
+    monkeypatch.setattr(train, "train", lambda config, *_: called.append(config.learning.precision) or ())
+    for fast, precision in (({"bfloat16"}, "mixed_bfloat16"), (set(), "float32")):
+        monkeypatch.setattr(machine, "fast_types", lambda on_gpu, fast=fast: fast)
+        assert script("benchmark.py", "train", f"--flagfile={ROOT}/configs/quickstart.flags").code == 0
+        assert called.pop() == precision
 
 
 def test_torch_that_is_not_installed(monkeypatch):

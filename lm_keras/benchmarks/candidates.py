@@ -120,6 +120,11 @@ def check(peers: Iterable[str], config: Config) -> None:
             ("model", model.model != "lstm"),
             ("tie_embeddings", model.tie_embeddings),
             ("optimizer", config.learning.optimizer == "momentum"),
+            ("weight_drop", model.weight_drop),
+            ("weight_decay", config.learning.weight_decay),
+            ("l1", config.learning.l1),
+            ("l2", config.learning.l2),
+            ("z_loss", config.learning.z_loss),
             ("token_noise", config.learning.token_noise),
             ("label_smoothing", config.learning.label_smoothing),
         ):

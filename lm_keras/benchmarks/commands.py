@@ -59,7 +59,9 @@ def measured(command: str, settings: Config, options: Options, root: Path) -> It
     run_dir = flags.given_run(options.run_dir) if command == "baselines" else None
     quiet.import_tensorflow()
     from lm_keras.benchmarks import baselines, feed, guards, loss, page, sample, train, verification
+    from lm_keras.training.machine import with_precision
 
+    settings = with_precision(settings)
     peers = [peer for peer in options.peer.split(",") if peer]
     batches = settings.batches
     return {

@@ -1,11 +1,13 @@
 """What this machine has and reaches: free memory and disk space, number formats, large products, and memory in use."""
 
+import dataclasses
 import shutil
 import time
 from pathlib import Path
 
 import tensorflow as tf
 
+from lm_keras.config import Config
 from lm_keras.training.distribution import Devices
 
 CPU_FLAGS = {
@@ -71,6 +73,14 @@ def chosen_precision() -> str:
     """Return what `--precision=auto` stands for on this machine."""
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
     return "mixed_bfloat16" if "bfloat16" in fast_types(on_gpu) else "float32"
+
+
+def with_precision(config: Config, begun: Config | None = None) -> Config:
+    """Put what `--precision=auto` stands for into settings: what a run was begun with, else what this machine does."""
+    if config.learning.precision != "auto":
+        return config
+    precision = begun.learning.precision if begun else chosen_precision()
+    return dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision=precision))
 
 
 def slow_products(precision: str, on_gpu: bool) -> str:

@@ -38,7 +38,8 @@ def train(config: Config, options: RunOptions) -> int:
     Raises:
         InputError: for everything that a user can get wrong; what was there before stays as it was.
     """
-    config = _with_precision(config, options)
+    begun = RunFolder(options.run_dir) if options.run_dir else None
+    config = machine.with_precision(config, begun.config() if begun and begun.exists else None)
     folder = _checked_folder(config, options)
     if options.dry_run:
         return _dry_run(config, folder)
@@ -51,15 +52,6 @@ def train(config: Config, options: RunOptions) -> int:
         return 0
     with folder.writing():
         return _carry_out(config, options, folder, _devices(config))
-
-
-def _with_precision(config: Config, options: RunOptions) -> Config:
-    """Put what `--precision=auto` stands for into the settings: what the run began with, else what this machine does."""
-    if config.learning.precision != "auto":
-        return config
-    folder = RunFolder(options.run_dir) if options.run_dir else None
-    precision = folder.config().learning.precision if folder and folder.exists else machine.chosen_precision()
-    return dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision=precision))
 
 
 def _shown_if_finished(config: Config, folder: RunFolder) -> bool:
