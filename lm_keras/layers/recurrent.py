@@ -8,6 +8,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from lm_keras.layers import cudnn
 from lm_keras.layers.dropout import Draw
 
 STEPS_PER_CHUNK = 16
@@ -31,6 +32,11 @@ class LSTM(keras.layers.Layer):
         weight_drop: share of the recurrent matrix that is set to zero, anew at every step; the rest is scaled by
             1 / (1 - share). The same weights are dropped at every time step and in every row.
         index: number of this layer within its network, so that no two layers share masks.
+        use_cudnn: hand over to cuDNN where there is an NVIDIA GPU. It computes in float32 whatever the compute dtype is, so
+            that the cell state stays what it is here; its products may be in TF32. XLA has no such operation.
+
+    Attributes:
+        by_cudnn: whether it does so in this process.
 
     Reference: Hochreiter and Schmidhuber (1997); with forget gates, Gers et al. (2000). Weight-drop: Merity, Keskar and
     Socher (2018), section 2.
@@ -43,6 +49,7 @@ class LSTM(keras.layers.Layer):
         init_scale: float | None = None,
         weight_drop: float = 0.0,
         index: int = 0,
+        use_cudnn: bool = True,
         **kwargs,
     ):
         # The carried float32 state must not be cast to the compute dtype on the way in.
@@ -52,6 +59,7 @@ class LSTM(keras.layers.Layer):
         self.init_scale = init_scale
         self.weight_drop = weight_drop
         self.index = index
+        self.use_cudnn = use_cudnn
         self.seed_generator = keras.random.SeedGenerator() if weight_drop else None
 
     def build(self, input_shape):
@@ -75,6 +83,10 @@ class LSTM(keras.layers.Layer):
         self.bias = self.add_weight(
             shape=(4 * self.units,), initializer=self._initial_bias, autocast=False, name="bias"
         )
+
+    @property
+    def by_cudnn(self) -> bool:
+        return self.use_cudnn and cudnn.available()
 
     def _initial_bias(self, shape, dtype=None):
         gate = keras.ops.arange(shape[0]) // self.units
@@ -115,15 +127,19 @@ class LSTM(keras.layers.Layer):
             raise ValueError(
                 f"the LSTM layer got x of shape {x.shape}; expected [T, B, D] with T known when traced"
             )
+        matrix = self._recurrent_matrix(draw, training)
+        if self.by_cudnn and time > 1:  # A single step, as the sampler takes them, would pack the weights anew each time.
+            x, weights = tf.cast(x, tf.float32), (self.kernel.value, matrix, self.bias.value)
+            outputs, h, c = cudnn.lstm(x, *weights, state["h"], state["c"])
+            return tf.cast(outputs, dtype), {"h": h, "c": c}
         flat = tf.reshape(tf.cast(x, dtype), [-1, width])  # [T B, D]
         projected = tf.cast(tf.matmul(flat, tf.cast(self.kernel, dtype)), tf.float32) + self.bias
         projected = tf.reshape(projected, [time, -1, 4 * self.units])  # [T, B, 4 H]
-        recurrent = tf.cast(self._recurrent_matrix(draw, training), dtype)
-        outputs, cell = lstm(projected, recurrent, state["h"], state["c"])
+        outputs, cell = lstm(projected, tf.cast(matrix, dtype), state["h"], state["c"])
         return tf.cast(outputs, dtype), {"h": outputs[-1], "c": cell}
 
     def get_config(self):
-        names = ("units", "forget_bias", "init_scale", "weight_drop", "index")
+        names = ("units", "forget_bias", "init_scale", "weight_drop", "index", "use_cudnn")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
@@ -135,24 +151,24 @@ def lstm(projected, recurrent, h, c):
     product at the end, [H, T B] x [T B, 4 H], where the step-by-step sum would be T small ones.
 
     Args:
-        projected: [T, B, 4 H] float32, W x + b for every step; T known when traced.
+        projected: [T, B, 4 H], W x + b for every step, in the dtype of the state; T known when traced.
         recurrent: [H, 4 H], in the dtype of the products.
-        h, c: [B, H] float32, the state before the first step.
+        h, c: [B, H], the state before the first step.
 
     Returns:
-        outputs: [T, B, H] float32, h of every step.
-        c: [B, H] float32 after the last step.
+        outputs: [T, B, H], h of every step, in the dtype of the state.
+        c: [B, H] after the last step, likewise.
     """
-    time, units = projected.shape[0], recurrent.shape[0]
+    dtype, time, units = projected.dtype, projected.shape[0], recurrent.shape[0]
     element = tf.TensorShape([projected.shape[1], units])
 
     def product(a, b):
-        return tf.cast(tf.matmul(tf.cast(a, recurrent.dtype), b), tf.float32)
+        return tf.cast(tf.matmul(tf.cast(a, recurrent.dtype), b), dtype)
 
     def array(shape=element):
-        return tf.TensorArray(tf.float32, time, element_shape=shape, clear_after_read=False)
+        return tf.TensorArray(dtype, time, element_shape=shape, clear_after_read=False)
 
-    inputs = tf.TensorArray(tf.float32, time, clear_after_read=False).unstack(projected)
+    inputs = tf.TensorArray(dtype, time, clear_after_read=False).unstack(projected)
 
     def forward(t, h, c, saved):
         gates = tf.split(inputs.read(t) + product(h, recurrent), 4, axis=-1)
@@ -173,7 +189,7 @@ def lstm(projected, recurrent, h, c):
     def gradient(d_outputs, d_c):
         # Once for all steps: a product of few rows with a transposed matrix takes up to twice as long.
         transposed = tf.transpose(recurrent)
-        d_inputs = tf.TensorArray(tf.float32, time, clear_after_read=False).unstack(d_outputs)
+        d_inputs = tf.TensorArray(dtype, time, clear_after_read=False).unstack(d_outputs)
 
         def backward(step, d_h, d_c, results):
             t = time - 1 - step

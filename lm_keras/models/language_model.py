@@ -42,7 +42,12 @@ class LanguageModel(keras.Model):
             another width than E a projection to E stands before it.
         init_scale: draw all matrices from U(-s, s); None for U(-0.05, 0.05) and Glorot, as Keras does.
         own: the arguments that only the family has, by name.
+
+    Attributes:
+        remark: what a user should know of how it is computed here; empty if nothing.
     """
+
+    remark = ""
 
     def __init__(
         self,

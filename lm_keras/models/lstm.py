@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from lm_keras.config import Config, ModelConfig
+from lm_keras.layers import cudnn
 from lm_keras.layers.dropout import Draw
 from lm_keras.layers.recurrent import LSTM, activation_values
 from lm_keras.models.language_model import LanguageModel, Product
@@ -26,6 +27,7 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         tie_embeddings=model.tie_embeddings,
         forget_bias=model.forget_bias,
         init_scale=model.init_scale,
+        use_cudnn=config.running.jit != "on",
         dtype=config.learning.precision,
         name="lstm_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
@@ -54,6 +56,7 @@ class LSTMLanguageModel(LanguageModel):
         dropout: rate at the input, between layers and at the output, with a fresh mask at each time step.
         tie_embeddings: use the embedding as output matrix; where H differs from E a projection stands before it.
         weight_drop: share of each recurrent matrix that is dropped, see `lm_keras.layers.recurrent.LSTM`.
+        use_cudnn: let cuDNN run the recurrent layers where there is an NVIDIA GPU; not possible under XLA.
         forget_bias, init_scale: see `lm_keras.layers.recurrent.LSTM`; `init_scale` also holds for the embedding
             and the output.
 
@@ -76,6 +79,7 @@ class LSTMLanguageModel(LanguageModel):
         forget_bias: float = 1.0,
         init_scale: float | None = None,
         weight_drop: float = 0.0,
+        use_cudnn: bool = True,
         **kwargs,
     ):
         own = {
@@ -84,6 +88,7 @@ class LSTMLanguageModel(LanguageModel):
             "dropout": dropout,
             "forget_bias": forget_bias,
             "weight_drop": weight_drop,
+            "use_cudnn": use_cudnn,
         }
         super().__init__(vocab_size, embedding_dim, tie_embeddings, init_scale, own, **kwargs)
         self.recurrent = [
@@ -93,6 +98,7 @@ class LSTMLanguageModel(LanguageModel):
                 init_scale,
                 weight_drop,
                 layer,
+                use_cudnn,
                 dtype=self.dtype_policy,
                 name=f"lstm_{layer}",
             )
@@ -102,6 +108,13 @@ class LSTMLanguageModel(LanguageModel):
         for layer, width in zip(self.recurrent, [embedding_dim] + [hidden_units] * num_layers):
             layer.build((None, None, width))
         self._add_output(hidden_units, features=hidden_units)
+
+    @property
+    def remark(self):
+        """Say who runs the recurrent layers, where there is a choice."""
+        if not cudnn.available():
+            return ""
+        return "recurrence by cuDNN" if self._settings["use_cudnn"] else "no cuDNN, which XLA rules out"
 
     def initial_state(self, batch_size, length=None):
         """Return the state before a document: `{"h", "c"}` of zeros [B, H] for every layer."""

@@ -350,3 +350,26 @@ def test_a_layer_is_rebuilt_from_its_configuration():
     assert again.get_config() == layer.get_config()
     assert (again.units, again.forget_bias, again.init_scale) == (H, 0.5, 0.07)
     assert (again.compute_dtype, again.name) == ("bfloat16", "third")
+
+
+def test_gradients_are_what_finite_differences_say_in_float64():
+    """The gradient of `recurrent.lstm` by its definition: (f(x + e) - f(x - e)) / 2e, along random directions."""
+    random = np.random.default_rng(8)
+    shapes = [(20, B, 4 * H), (H, 4 * H), (B, H), (B, H)]
+    at = [tf.constant(random.normal(0, 0.5, shape)) for shape in shapes]
+    pull = [random.normal(size=shape) for shape in [(20, B, H), (B, H)]]
+
+    def objective(values):
+        outputs, cell = recurrent.lstm(*values)
+        return tf.reduce_sum(outputs * pull[0]) + tf.reduce_sum(cell * pull[1])
+
+    with tf.GradientTape() as tape:
+        tape.watch(at)
+        total = objective(at)
+    gradients = tape.gradient(total, at)
+    for place, shape in enumerate(shapes):
+        direction = random.normal(size=shape)
+        moved = [[v + e * direction if k == place else v for k, v in enumerate(at)] for e in (1e-6, -1e-6)]
+        expected = (objective(moved[0]) - objective(moved[1])) / 2e-6
+        found = tf.reduce_sum(gradients[place] * direction)
+        assert abs(found / expected - 1) < 1e-7
