@@ -246,6 +246,11 @@ class RunningConfig:
         "compile the gradients with XLA; auto: where it was measured to pay, which is nowhere yet",
         choices=("auto", "on", "off"),
     )
+    deterministic: bool = setting(
+        False,
+        "use only operations that give the same bits each time; on a GPU an exact resume needs it, those of a CPU do so "
+        "anyway",
+    )
     eval_every: int | None = setting(None, "steps between evaluations [a tenth of the run]", low=1)
     checkpoint_every: int | None = setting(None, "steps between checkpoints [a tenth of the run]", low=1)
     log_every: int = setting(10, "steps between lines in metrics.jsonl and points in TensorBoard", low=1)

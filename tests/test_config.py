@@ -307,6 +307,7 @@ def test_the_fixed_defaults():
         "log_every": 10,
         "strategy": "auto",
         "jit": "auto",
+        "deterministic": False,
         "precision": "float32",
         "corpus": "python-docs",
         "tie_embeddings": False,

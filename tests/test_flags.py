@@ -261,6 +261,7 @@ OTHERS = {
         "replicas": 2,
         "steps_per_call": 6,
         "jit": "off",
+        "deterministic": True,
         "eval_every": 101,
         "checkpoint_every": 102,
         "log_every": 8,

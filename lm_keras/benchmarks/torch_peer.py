@@ -13,6 +13,9 @@ OPTIMIZERS = {
     "adamw": lambda parameters, lr: torch.optim.AdamW(parameters, lr, weight_decay=0.0),
 }
 
+STEPS_AT_ONCE = 10
+"""A GPU is asked for so many steps before the clock is read."""
+
 
 class _Network(torch.nn.Module):
     def __init__(self, vocab_size: int, embedding_dim: int, units: int, layers: int, dropout: float):
@@ -29,7 +32,10 @@ class _Network(torch.nn.Module):
 
 
 class Candidate:
-    """`nn.Embedding`, `nn.LSTM` and `nn.Linear` in float32, with carried state for streams."""
+    """`nn.Embedding`, `nn.LSTM` and `nn.Linear` in float32, with carried state for streams; on a GPU where there is one.
+
+    There products may be in TF32, as TensorFlow's are.
+    """
 
     def __init__(self, config: Config):
         model, learning, batches = config.model, config.learning, config.batches
@@ -37,11 +43,13 @@ class Candidate:
             raise InputError(
                 f"--optimizer={learning.optimizer}: --peer=torch has {', '.join(OPTIMIZERS)}; take one of them"
             )
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.backends.cuda.matmul.allow_tf32 = True
         torch.manual_seed(batches.seed)
         self._vocab_size = config.data.vocab_size
         self._network = _Network(
             self._vocab_size, model.embedding_dim, model.hidden_units, model.num_layers, model.dropout
-        )
+        ).to(self._device)
         self._optimizer = OPTIMIZERS[learning.optimizer](
             self._network.parameters(), lr=learning.learning_rate
         )
@@ -53,14 +61,22 @@ class Candidate:
         """Train for so many seconds, after two steps that are not counted."""
         for _ in range(2):
             self._step()
+        self._wait()
         steps, began = 0, time.perf_counter()
         while time.perf_counter() - began < seconds:
             self._step()
             steps += 1
+            if not steps % STEPS_AT_ONCE:
+                self._wait()
+        self._wait()
         return steps, time.perf_counter() - began
 
+    def _wait(self) -> None:
+        if self._device == "cuda":
+            torch.cuda.synchronize()
+
     def _step(self) -> None:
-        tokens = torch.randint(self._vocab_size, self._shape)
+        tokens = torch.randint(self._vocab_size, self._shape, device=self._device)
         self._optimizer.zero_grad(set_to_none=True)
         logits, state = self._network(tokens[:-1], self._state)
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[1:].flatten())
@@ -74,7 +90,7 @@ class Candidate:
     def sample(self, rows: int, tokens: int) -> float:
         """Return the seconds that so many rows of so many new tokens take."""
         self._network.train(False)
-        last, state, chosen = torch.ones(1, rows, dtype=torch.long), None, []
+        last, state, chosen = torch.ones(1, rows, dtype=torch.long, device=self._device), None, []
         began = time.perf_counter()
         for _ in range(tokens):
             logits, state = self._network(last, state)

@@ -62,6 +62,8 @@ def set_up(config: Config, alone: bool = False) -> Devices:
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
+    if config.running.deterministic:
+        tf.config.experimental.enable_op_determinism()
     cluster = None if alone else cluster_of(config)
     if cluster:
         strategy = _multi_worker(cluster)

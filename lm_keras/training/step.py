@@ -82,12 +82,12 @@ class TrainingStep:
         previous, done = tf.zeros([]), tf.constant(0)
         for k in tf.range(count):
             with tf.control_dependencies([previous]):
-                began = tf.timestamp()
+                began = self._clock()
             with tf.control_dependencies([began]):
                 batch = next(iterator)
             first_input = self._strategy.experimental_local_results(batch[1])[0]
             with tf.control_dependencies([first_input]):
-                waited = tf.cast(tf.timestamp() - began, tf.float32)
+                waited = tf.cast(self._clock() - began, tf.float32)
             step = first_step + tf.cast(k, tf.int64)
             rates = {name: table[k] for name, table in tables.items()}
             summed, state = self._strategy.run(self._on_replica, args=(batch, state, step, rates))
@@ -103,6 +103,11 @@ class TrainingStep:
             if self.guard.stops & left_out["nonfinite"]:
                 break
         return results.stack(), state, recent, done
+
+    def _clock(self):
+        """Return the time in seconds, or 0 in deterministic runs, where TensorFlow has no clock."""
+        deterministic = self._config.running.deterministic
+        return tf.zeros([], tf.float64) if deterministic else tf.timestamp()
 
     def _on_replica(self, batch, state, step, rates):
         """Return the sums of gradients and losses over the micro-batches of this replica, and its state."""

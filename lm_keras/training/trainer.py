@@ -90,6 +90,7 @@ class Trainer:
         self.model, self.strategy, self.config, self.total_steps = model, strategy, config, total_steps
         self.step, self.signal, self.meter, self.seconds = 0, None, Meter(), 0.0
         self._store, self._evaluate, self._say = store, evaluate, say
+        self._untimed = config.running.deterministic  # TensorFlow has no clock then.
         batches = config.batches
         self.order = orders.build(
             config.batching,
@@ -298,7 +299,7 @@ class Trainer:
             **rates,
             "gradient_norm": finite(meter.gradient_norm / taken) if taken else None,
             **({"skipped": int(meter.left_out)} if self.compiled_step.guard.may_leave_out else {}),
-            "data_wait": meter.data_wait / meter.steps,
+            **({} if self._untimed else {"data_wait": meter.data_wait / meter.steps}),
             "tokens_per_second": speed,
             "seconds": self.seconds,
             "seconds_left": left,

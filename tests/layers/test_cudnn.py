@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from lm_keras.config import from_flat
 from lm_keras.layers import LSTM, cudnn
-from lm_keras.layers.dropout import Draw
+from lm_keras.layers.dropout import Draw, ScheduledDropout
 from lm_keras.models import lstm
 
 T, B, D, H = 20, 3, 5, 7
@@ -22,9 +22,9 @@ X, STATE = normal(T, B, D), {"h": normal(B, H), "c": normal(B, H)}
 WEIGHTS = [normal(D, 4 * H), normal(H, 4 * H), normal(4 * H)]
 
 
-def cudnn_by_the_book(input, input_h, input_c, params, rnn_mode):  # noqa: A002, TensorFlow's name
+def cudnn_by_the_book(input, input_h, input_c, params, sequence_lengths, rnn_mode):  # noqa: A002, TensorFlow's name
     """The equations of cudnnRNNMode_t's CUDNN_LSTM, with the weights where cuDNN's guide says that they are."""
-    assert rnn_mode == "lstm"
+    assert (rnn_mode, list(sequence_lengths)) == ("lstm", [input.shape[0]] * input.shape[1])
     taken = 0
 
     def take(*shape):
@@ -44,7 +44,7 @@ def cudnn_by_the_book(input, input_h, input_c, params, rnn_mode):  # noqa: A002,
         c = tf.sigmoid(s["forget"]) * c + tf.sigmoid(s["input"]) * tf.tanh(s["candidate"])
         h = tf.sigmoid(s["output"]) * tf.tanh(c)
         outputs.append(h)
-    return tf.stack(outputs), h[None], c[None], None
+    return tf.stack(outputs), h[None], c[None], None, None
 
 
 def layer_of(**settings):
@@ -71,7 +71,7 @@ def furthest(found, expected):
 @pytest.fixture
 def by_the_book(monkeypatch):
     monkeypatch.setattr(cudnn, "available", lambda: True)
-    monkeypatch.setattr(tf.raw_ops, "CudnnRNN", cudnn_by_the_book)
+    monkeypatch.setattr(tf.raw_ops, "CudnnRNNV3", cudnn_by_the_book)
 
 
 @pytest.mark.parametrize("weight_drop", [0.0, 0.5])
@@ -95,7 +95,7 @@ def test_the_cell_state_stays_in_float32(by_the_book):
 
 
 def test_a_single_step_does_not_pack_the_weights(by_the_book, monkeypatch):
-    monkeypatch.setattr(tf.raw_ops, "CudnnRNN", None)
+    monkeypatch.setattr(tf.raw_ops, "CudnnRNNV3", None)
     y, _ = layer_of()(X[:1], STATE)
     assert y.shape == (1, B, H)
     with pytest.raises(TypeError):
@@ -130,6 +130,21 @@ def test_cudnn_computes_what_the_layer_computes(weight_drop):
     found = values_and_gradients(layer, draw)
     expected = values_and_gradients(layer_of(weight_drop=weight_drop, use_cudnn=False), draw)
     assert furthest(found, expected) < 1e-5
+
+
+@pytest.mark.gpu
+def test_dropout_masks_do_not_depend_on_how_rows_are_split():
+    layer = ScheduledDropout(0.4, 0, batch_axis=0)
+    step, rate = tf.constant(7, tf.int64), tf.constant(0.4)
+
+    def masks(first, rows):
+        draw = Draw(3, step, rate, tf.constant(first, tf.int64))
+        return tf.function(lambda: layer(tf.ones([rows, 5, 33]), draw=draw))()
+
+    with tf.device("CPU:0"):
+        expected = masks(0, 12)
+    assert np.array_equal(masks(0, 12), expected)  # On a GPU, if there is one.
+    assert np.array_equal(tf.concat([masks(0, 4), masks(4, 8)], 0), expected)
 
 
 @pytest.mark.gpu
