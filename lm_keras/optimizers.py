@@ -13,13 +13,24 @@ from lm_keras.config import WITH_BETAS, LearningConfig
 
 
 class SGD(keras.optimizers.SGD):
-    """Keras's SGD, with momentum or without, in one operation a variable."""
+    """Keras's SGD, with momentum or without, in one operation a variable.
+
+    Attributes:
+        plain: whether an update is the gradient times the learning rate and nothing else.
+        factor: what else an update is multiplied by, if it is plain; `apply` sets it.
+    """
+
+    factor = 1.0
+
+    @property
+    def plain(self):
+        return not (self.momentum or self.weight_decay)
 
     def update_step(self, gradient, variable, learning_rate):
         """Update a variable and its slots, as Keras's class does."""
         rate = tf.cast(learning_rate, tf.float32)
         if not self.momentum:
-            tf.raw_ops.ResourceApplyGradientDescent(var=_handle(variable), alpha=rate, delta=gradient)
+            _descend(_handle(variable), rate * self.factor, gradient)
             return
         slot = self.momentums[self._get_variable_index(variable)]
         tf.raw_ops.ResourceApplyKerasMomentum(
@@ -58,6 +69,40 @@ class Adam(_OnePassAdam, keras.optimizers.Adam):
 
 class AdamW(_OnePassAdam, keras.optimizers.AdamW):
     """Keras's AdamW in one operation a variable, beside that of the decay."""
+
+
+def takes_rows(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Tell whether an update changes nothing where the gradient is zero, so that a table needs only the rows in use."""
+    return isinstance(optimizer, SGD) and optimizer.plain
+
+
+def apply(optimizer: keras.optimizers.Optimizer, gradients, factor, variables) -> None:
+    """Update variables by gradients times a factor.
+
+    Plain SGD takes the factor into its learning rate, so that the gradients are read once and never written; that may
+    be a tenth of a step.
+
+    Args:
+        optimizer: as `build` makes it.
+        gradients: one for each variable; `tf.IndexedSlices` with each row once for those that `takes_rows`.
+        factor: float32 scalar.
+        variables: what to update.
+    """
+    if isinstance(optimizer, SGD) and optimizer.plain:
+        optimizer.factor = factor
+        optimizer.apply(gradients, variables)
+        optimizer.factor = 1.0
+    else:
+        optimizer.apply([gradient * factor for gradient in gradients], variables)
+
+
+def _descend(handle, rate, gradient):
+    if isinstance(gradient, tf.IndexedSlices):
+        tf.raw_ops.ResourceScatterSub(
+            resource=handle, indices=gradient.indices, updates=rate * gradient.values
+        )
+    else:
+        tf.raw_ops.ResourceApplyGradientDescent(var=handle, alpha=rate, delta=gradient)
 
 
 def _handle(variable):

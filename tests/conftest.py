@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import in_process
 import pytest
 import tensorflow as tf
+import warm
 from small_disk import SmallDisk
 
 from lm_keras.config import Config, from_flat
@@ -106,6 +107,14 @@ def small_disk(tmp_path):
         pytest.skip(f"no file system can be mounted here: {error}")
     yield disk
     disk.unmount()
+
+
+@pytest.fixture(scope="session")
+def start():
+    """A function that starts a script as a process, with its arguments and in a folder."""
+    server = warm.Server()
+    yield server.start
+    server.close()
 
 
 class Finished(NamedTuple):

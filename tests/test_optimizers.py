@@ -181,3 +181,31 @@ def test_one_pass_gives_what_keras_gives(name, replicas, tiny_config):
     if replicas > 1:
         copies = [tuple(copy.numpy() for copy in v.value.values) for v in given]
         assert all(np.array_equal(*copy) for copy in copies)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw", "nadam"])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_gradients_times_a_factor(name, weight_decay):
+    """Whatever takes the factor, the update is that of the gradients which it multiplies."""
+    results = []
+    for factor in (0.25, 1.0):
+        given = variables()
+        optimizer = built(given, optimizer=name, learning_rate=0.3, weight_decay=weight_decay)
+        slopes = [slope / factor for slope in SLOPES]
+        for _ in range(2):
+            optimizers.apply(optimizer, slopes, tf.constant(factor), given)
+        results.append([variable.numpy() for variable in given])
+    for scaled, plain in zip(*results):
+        assert scaled == pytest.approx(plain, rel=1e-5, abs=1e-6)
+    assert optimizers.takes_rows(optimizer) == (name == "sgd" and not weight_decay)
+
+
+def test_rows_of_a_table():
+    given, again = variables(), variables()
+    rows = tf.IndexedSlices(tf.constant([[1.0, 2, 3], [4, 5, 6], [0, 0, 0]]), tf.constant([7, 2, 2]), [13, 3])
+    for some, slope in ((given, rows), (again, tf.convert_to_tensor(rows))):
+        optimizer = built(some, optimizer="sgd", learning_rate=0.5)
+        optimizers.apply(optimizer, [SLOPES[0], slope, SLOPES[2]], tf.constant(0.5), some)
+    assert given[1].numpy() == pytest.approx(again[1].numpy(), rel=1e-6)
+    moved = np.abs(given[1].numpy() - VALUES["embedding/embeddings"]).max(axis=1)
+    assert (moved > 1e-3).nonzero()[0].tolist() == [2, 7]

@@ -44,10 +44,10 @@ class LanguageModel(keras.Model):
         own: the arguments that only the family has, by name.
 
     Attributes:
-        remark: what a user should know of how it is computed here; empty if nothing.
+        remarks: what a user should know of how it is computed here.
     """
 
-    remark = ""
+    remarks: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -110,11 +110,11 @@ class LSTMLanguageModel(LanguageModel):
         self._add_output(hidden_units, features=hidden_units)
 
     @property
-    def remark(self):
+    def remarks(self):
         """Say who runs the recurrent layers, where there is a choice."""
         if not cudnn.available():
-            return ""
-        return "recurrence by cuDNN" if self._settings["use_cudnn"] else "no cuDNN, which XLA rules out"
+            return ()
+        return ("recurrence by cuDNN" if self._settings["use_cudnn"] else "no cuDNN, which XLA rules out",)
 
     def initial_state(self, batch_size, length=None):
         """Return the state before a document: `{"h", "c"}` of zeros [B, H] for every layer."""

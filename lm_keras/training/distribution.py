@@ -48,7 +48,8 @@ class Devices:
 def set_up(config: Config, alone: bool = False) -> Devices:
     """Choose the devices and make the strategy; before TensorFlow has used any device.
 
-    With several replicas and no GPU, the CPU is split into as many logical devices. With several workers it
+    With several replicas and no GPU, the CPU is split into as many logical devices, which share its cores: what runs on
+    one core waits for no other, and of small products that is most of the time. With several workers it
     waits until all of them are there.
 
     Args:
@@ -194,6 +195,7 @@ def _described(gpus: list, replicas: int) -> str:
 def _split_cpu(replicas: int) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     try:
+        tf.config.threading.set_intra_op_parallelism_threads(max(1, _usable_cores() // replicas))
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
     except RuntimeError:
         existing = len(tf.config.list_logical_devices("CPU"))

@@ -82,8 +82,8 @@ class Run:
         )
         # Not `count_params`, which also counts the rates and seeds of dropout layers.
         parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
-        remark = f", {self.model.remark}" if self.model.remark else ""
-        report.say(f"model: {config.model.model}, {parameters:,} parameters{remark}; {total_steps:,} steps")
+        model = [config.model.model, f"{parameters:,} parameters", *getattr(self.model, "remarks", ())]
+        report.say(f"model: {', '.join(model)}; {total_steps:,} steps")
 
     def carry_out(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""

@@ -8,6 +8,7 @@ averages, which makes the update depend on the split.
 import keras
 import tensorflow as tf
 
+from lm_keras import optimizers
 from lm_keras.config import Config
 from lm_keras.layers import TokenNoise
 from lm_keras.layers.dropout import Draw
@@ -54,6 +55,8 @@ class TrainingStep:
         self._rows = (
             config.batches.batch_size // strategy.num_replicas_in_sync // config.batches.micro_batches
         )
+        one_piece = strategy.num_replicas_in_sync == config.batches.micro_batches == 1
+        self._sparse = one_piece and optimizers.takes_rows(optimizer) and not (learning.l1 or learning.l2)
         self._gradients = self._gradients_of_micro_batch
         if config.running.jit == "on":
             self._gradients = tf.function(self._gradients, jit_compile=True)
@@ -92,9 +95,9 @@ class TrainingStep:
             rates = {name: table[k] for name, table in tables.items()}
             summed, state = self._strategy.run(self._on_replica, args=(batch, state, step, rates))
             gradients, sums = self._reduced(summed)
-            gradients, norm = self._clipped(gradients, sums[2])
+            gradients, factor, norm = self._with_penalties(gradients, sums[2])
             left_out, recent = self.guard(sums[0] / tf.maximum(sums[2], 1.0), norm, self._scale(), recent)
-            self._update(gradients, rates["learning_rate"], left_out)
+            self._update(gradients, factor, rates["learning_rate"], left_out)
             sums = [tf.where(left_out["nonfinite"], 0.0, value) for value in sums]
             norm = tf.where(tf.reduce_any(list(left_out.values())), 0.0, norm)
             reasons = [tf.cast(left_out[name], tf.float32) for name in LEFT_OUT]
@@ -166,7 +169,8 @@ class TrainingStep:
             objective = self._optimizer.scale_loss(sums.objective) if self._scaled else sums.objective
         gradients = tape.gradient(objective, [variable.value for variable in self._variables])
         # Rows of a sparse gradient that belong to the same token are summed here, before any norm is taken.
-        gradients = [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
+        whole = _summed_rows if self._sparse else tf.convert_to_tensor
+        gradients = [tf.cast(whole(gradient), tf.float32) for gradient in gradients]
         return [*gradients, sums.nats, sums.correct, sums.weight], state
 
     def _reduced(self, summed):
@@ -179,18 +183,23 @@ class TrainingStep:
             )
             flat = self._strategy.reduce(tf.distribute.ReduceOp.SUM, flat, axis=None)
             parts = tf.split(flat, [*self._sizes, 1, 1, 1])
-        gradients = [tf.reshape(part, v.shape) for part, v in zip(parts, self._variables)]
+        gradients = [
+            part if isinstance(part, tf.IndexedSlices) else tf.reshape(part, v.shape)
+            for part, v in zip(parts, self._variables)
+        ]
         return gradients, [tf.reshape(part, []) for part in parts[-3:]]
 
     def _scale(self):
         """Return by what the loss was multiplied."""
         return self._optimizer.dynamic_scale.value if self._scaled else tf.ones([])
 
-    def _clipped(self, gradients, weight):
-        """Divide, add penalties, clip; return the norm before clipping as well.
+    def _with_penalties(self, gradients, weight):
+        """Return gradients of the mean with penalties, and by what to divide them still, what clips among it.
 
-        Without penalties what divides and what clips is one factor, so that the gradients are read twice and written
-        once.
+        What divides and what clips is one factor, which `optimizers.apply` may leave to the update.
+
+        Returns:
+            The gradients, the factor, and the norm before clipping.
         """
         learning = self._config.learning
         factor = 1.0 / (tf.maximum(weight, 1.0) * self._scale())
@@ -202,19 +211,29 @@ class TrainingStep:
         if learning.clip_norm:  # A norm that is no finite number makes the gradients so, too.
             clipping = tf.minimum(1.0, learning.clip_norm / norm)
             factor *= tf.where(tf.math.is_finite(norm), clipping, float("nan"))
-        return [gradient * factor for gradient in gradients], norm
+        return gradients, factor, norm
 
-    def _update(self, gradients, learning_rate, left_out):
-        """Apply the gradients, unless the guard leaves the step out."""
+    def _update(self, gradients, factor, learning_rate, left_out):
+        """Apply the gradients times a factor, unless the guard leaves the step out."""
 
         def apply():
             # LossScaleOptimizer divides by its scale itself; where that overflows it lowers the scale and no more.
-            scaled = [gradient * self._scale() for gradient in gradients] if self._scaled else gradients
-            self._optimizer.apply(scaled, self._variables)
+            optimizers.apply(self._optimizer, gradients, factor * self._scale(), self._variables)
             return True
 
         self._optimizer.learning_rate.assign(learning_rate)
         tf.cond(left_out["nonfinite"] | left_out["spiked"], lambda: False, apply)
+
+
+def _summed_rows(gradient):
+    """Return a gradient; of a sparse one, the sum of the rows of each token once, followed by rows of zeros."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    count = gradient.indices.shape[0]
+    tokens, place = tf.unique(gradient.indices)
+    indices = tf.pad(tokens, [[0, count - tf.size(tokens)]])
+    values = tf.math.unsorted_segment_sum(gradient.values, place, count)
+    return tf.IndexedSlices(values, tf.ensure_shape(indices, [count]), gradient.dense_shape)
 
 
 def _finite_or_before(new, old):

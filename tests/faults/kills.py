@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import faults
 
@@ -42,6 +43,7 @@ class Kills:
         workers: processes of the run; one of them is ended.
         signals: which one ends it, drawn each time.
         steps: length of the run; with too few ends it is begun anew until there were so many.
+        start: starts a run of one process in a folder by the flags of `scripts/train.py`; None for a new interpreter.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Kills:
     workers: int = 1
     signals: tuple[signal.Signals, ...] = (signal.SIGKILL,)
     steps: int = 3000
+    start: Callable[[Path, list[str]], Any] | None = None
     slow: bool = True
     before: tuple[str, ...] = ()
     at_once: int = 1
@@ -136,7 +139,9 @@ class Kills:
     def _flags(self, run: str) -> list[str]:
         return [*COMMON, f"--steps={self.steps}", *self.flags, f"--run_dir={run}"]
 
-    def _process(self, folder: Path, run: str) -> subprocess.Popen:
+    def _process(self, folder: Path, run: str) -> Any:
+        if self.start:
+            return self.start(folder, self._flags(run))
         scripts = faults.ROOT / "scripts"
         command = [str(scripts / "train.py")]
         if self.workers > 1:
@@ -148,7 +153,7 @@ class Kills:
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def _end(self, process: subprocess.Popen, run: Path, number: signal.Signals) -> bool:
+    def _end(self, process: Any, run: Path, number: signal.Signals) -> bool:
         """Send the signal at a random moment after the first step, or in the middle of a save."""
         before = _last_step(run)
         while process.poll() is None and _last_step(run) in (None, before):

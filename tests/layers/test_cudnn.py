@@ -103,15 +103,15 @@ def test_a_single_step_does_not_pack_the_weights(by_the_book, monkeypatch):
 
 
 def test_the_run_says_who_computes(by_the_book):
-    assert network("auto").remark == "recurrence by cuDNN"
-    assert network("on").remark == "no cuDNN, which XLA rules out"
+    assert network("auto").remarks == ("recurrence by cuDNN",)
+    assert network("on").remarks == ("no cuDNN, which XLA rules out",)
     assert not network("on").recurrent[0].by_cudnn
 
 
 def test_without_a_gpu_nothing_is_said():
     if cudnn.available():
         pytest.skip("here is a GPU")
-    assert network("auto").remark == ""
+    assert network("auto").remarks == ()
     assert not network("auto").recurrent[0].by_cudnn
 
 

@@ -23,10 +23,13 @@ def whole(script, monkeypatch):
     return carry_out
 
 
-def test_three_kills(whole):
-    assert dataclasses.replace(LSTM, kills=3, steps=500).carry_out(whole).problems == []
+def test_three_kills(whole, start):
+    run = dataclasses.replace(
+        LSTM, kills=3, steps=400, start=lambda folder, flags: start("train.py", *flags, folder=folder)
+    )
+    assert run.carry_out(whole).problems == []
 
 
 def test_a_killed_worker(whole):
     """The other one ends, both start again, and the run becomes what two replicas of one process make of it."""
-    assert dataclasses.replace(WORKERS, kills=1, steps=300).carry_out(whole).problems == []
+    assert dataclasses.replace(WORKERS, kills=1, steps=100).carry_out(whole).problems == []

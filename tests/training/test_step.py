@@ -288,8 +288,9 @@ def test_clipping_at_the_limits(penalty):
     shapes = [variable.shape for variable in step._variables]
 
     def clipped(value):
-        gradients, norm = step._clipped([tf.fill(shape, value) for shape in shapes], tf.constant(2.0))
-        return np.concatenate([gradient.numpy().ravel() for gradient in gradients]), float(norm)
+        given = [tf.fill(shape, value) for shape in shapes]
+        gradients, factor, norm = step._with_penalties(given, tf.constant(2.0))
+        return np.concatenate([(factor * gradient).numpy().ravel() for gradient in gradients]), float(norm)
 
     gradients, norm = clipped(0.0)
     assert np.isfinite(gradients).all() and (penalty or (norm == 0 and not gradients.any()))
@@ -300,3 +301,28 @@ def test_clipping_at_the_limits(penalty):
     assert gradients == pytest.approx(0.005, abs=1e-6) if not penalty else norm < 0.5
     gradients, norm = clipped(3e38)
     assert not np.isfinite(norm) and np.isnan(gradients).all()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
+def test_an_update_touches_only_the_rows_that_it_needs_to(optimizer):
+    """Plain SGD gets each token's summed gradient once; momentum moves rows whose gradient is zero."""
+    from lm_keras.benchmarks.verification import trainer_of
+    from lm_keras.config import from_flat
+
+    shape = {"vocab_size": 50, "embedding_dim": 2, "hidden_units": 3, "sequence_length": 4, "batch_size": 2}
+    step = trainer_of(from_flat({**shape, "optimizer": optimizer})).compiled_step
+    tokens = np.array([[5, 9, 5, 5], [9, 7, 5, 0]], np.int32)
+    batch = ({"tokens": tf.constant(tokens)}, tf.constant(tokens), tf.ones(tokens.shape))
+    rates = {"learning_rate": tf.constant(0.1), "dropout": tf.constant(0.0)}
+    state = step._model.initial_state(2)
+    arguments = (batch, state, tf.constant(0, tf.int64), rates, tf.constant(0, tf.int64))
+    place = [tuple(variable.shape) for variable in step._variables].index((50, 2))
+    found = step._gradients(*arguments)[0][place]
+    step._sparse = False
+    dense = step._gradients(*arguments)[0][place]
+    assert isinstance(found, tf.IndexedSlices) == (optimizer == "sgd")
+    assert tf.convert_to_tensor(found).numpy() == pytest.approx(dense.numpy(), rel=1e-6, abs=1e-9)
+    if optimizer == "sgd":
+        assert found.indices.numpy().tolist() == [5, 9, 7, 0, 0, 0, 0, 0]
+        assert not found.values[4:].numpy().any()
+        assert float(tf.norm(found.values)) == pytest.approx(float(tf.norm(dense)), rel=1e-6)

@@ -1,0 +1,104 @@
+"""Scripts as processes of their own that need not import TensorFlow first, which takes longer than most tests.
+
+A server imports everything once and forks itself for each script. The import starts no thread and no device, so that a
+forked process is what a new one is after its imports; `scripts/reliability.py` and slow tests start new ones.
+"""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+class Process:
+    """What tests need of `subprocess.Popen`."""
+
+    def __init__(self, server: "Server", pid: int, files: list[Path]):
+        self._server, self.pid, self._files, self.returncode = server, pid, files, None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = self._server.ask(poll=self.pid)
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        del timeout  # A run that hangs is ended by whoever runs the tests.
+        if self.returncode is None:
+            self.returncode = self._server.ask(wait=self.pid)
+        return tuple(path.read_text() for path in self._files)
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(9)
+
+
+class Server:
+    """Forks itself into scripts."""
+
+    def __init__(self):
+        quiet = {"OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # No threads of numpy, which come with its import.
+        environment = {**os.environ, **quiet, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self._folder, self._count = tempfile.TemporaryDirectory(), 0
+
+    def ask(self, **what):
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def start(self, script: str, *arguments: str, folder: Path | None = None) -> Process:
+        """Start a script of `scripts/` in a folder."""
+        self._count += 1
+        files = [Path(self._folder.name) / f"{self._count}.{name}" for name in ("out", "err")]
+        argv = [str(ROOT / "scripts" / script), *map(str, arguments)]
+        return Process(self, self.ask(argv=argv, folder=str(folder or Path.cwd()), files=[*map(str, files)]), files)
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+        self._folder.cleanup()
+
+
+def _become(argv: list[str], folder: str, files: list[str]) -> None:
+    """Turn a forked process into a script."""
+    os.chdir(folder)
+    for descriptor, path in zip((0, 1, 2), (os.devnull, *files)):
+        opened = os.open(path, os.O_RDWR | os.O_CREAT)
+        os.dup2(opened, descriptor)
+    sys.argv = argv
+    runpy.run_path(argv[0], run_name="__main__")
+
+
+def _serve() -> None:
+    import lm_keras.training.runner  # noqa: F401
+
+    assert len(os.listdir("/proc/self/task")) == 1, "the import has started threads, which a fork would lose"
+    codes = {}
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "argv" in asked:
+            answer = os.fork()
+            if not answer:
+                return _become(**asked)
+        else:
+            (pid,) = asked.values()
+            if pid not in codes:
+                ended, status = os.waitpid(pid, os.WNOHANG if "poll" in asked else 0)
+                if ended:
+                    codes[pid] = os.waitstatus_to_exitcode(status)
+            answer = codes.get(pid)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()
