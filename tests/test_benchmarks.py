@@ -114,6 +114,13 @@ def test_both_forms_of_the_loss_have_the_same_gradients():
         np.testing.assert_allclose(tf.convert_to_tensor(one), tf.convert_to_tensor(other), atol=1e-5)
 
 
+def test_the_guard_is_measured_beside_a_step_without(monkeypatch):
+    monkeypatch.setattr(guards, "SHAPES", {"tiny": TINY})
+    (found,) = guards.guards(repeats=8)
+    low, high = map(float, found["confidence"].split(" to "))
+    assert low <= found["ratio"] <= high and found["milliseconds_without"] > 0
+
+
 def test_the_page_is_what_was_measured():
     """Nobody writes a figure into docs/performance.md by hand."""
     kept = json.loads((ROOT / "docs" / "performance.json").read_text())

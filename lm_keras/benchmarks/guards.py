@@ -1,11 +1,13 @@
 """What the guard of the step costs: the same step with and without it, in turn."""
 
+import math
 import statistics
 import time
 from collections.abc import Iterator
 
 import tensorflow as tf
 
+from lm_keras import optimizers
 from lm_keras.benchmarks import verification
 from lm_keras.config import from_flat
 from lm_keras.training.environment import machine
@@ -27,7 +29,7 @@ SHAPES: dict[str, dict] = {
 }  # fmt: skip
 """Settings to measure; `vocab_size` is that of random tokens."""
 
-STEPS_PER_CALL = 10
+STEPS_PER_CALL = 5
 
 
 class _Trusting(Guard):
@@ -45,20 +47,24 @@ class _Unguarded(TrainingStep):
     def _on_replica(self, *args):
         return self._over_micro_batches(*args)
 
-    def _update(self, gradients, learning_rate, left_out):
+    def _update(self, gradients, factor, learning_rate, left_out):
         self._optimizer.learning_rate.assign(learning_rate)
-        self._optimizer.apply(gradients, self._variables)
+        optimizers.apply(self._optimizer, gradients, factor, self._variables)
 
 
-def guards(repeats: int, seconds: float = 1.0) -> Iterator[dict]:
+def guards(repeats: int, calls: int = 1) -> Iterator[dict]:
     """Measure the time of a step with the guard against non-finite numbers and spikes, and without.
 
+    A measurement is short and its neighbour the other kind: what else a machine does changes from second to second, and
+    single pairs differ by more than what is asked for. The median of many is known better.
+
     Args:
-        repeats: pairs of measurements, in turn.
-        seconds: length of one measurement.
+        repeats: pairs of measurements, in turn; at least 6.
+        calls: length of one measurement, in calls of `STEPS_PER_CALL` steps.
 
     Yields:
-        For each shape the median milliseconds of both, and the median and the middle half of their ratios.
+        For each shape the median milliseconds of both, the median of their ratios, and between what that lies with 95 %
+        confidence, by its order statistics.
     """
     for name, settings in SHAPES.items():
         shape = {
@@ -77,20 +83,20 @@ def guards(repeats: int, seconds: float = 1.0) -> Iterator[dict]:
                 )
             trainers.append(_Timed(trainer))
         for trainer in trainers:
-            trainer.milliseconds(seconds / 2)  # Compiles.
+            trainer.milliseconds(2)  # Compiles.
         pairs = []
         for repeat in range(repeats):
             order = trainers if repeat % 2 else trainers[::-1]
-            times = {trainer: trainer.milliseconds(seconds) for trainer in order}
+            times = {trainer: trainer.milliseconds(calls) for trainer in order}
             pairs.append([times[trainer] for trainer in trainers])
-        ratios = [with_guard / without for with_guard, without in pairs]
-        low, _, high = statistics.quantiles(ratios, n=4)
+        ratios = sorted(with_guard / without for with_guard, without in pairs)
+        lowest = max(0, math.floor((repeats - 1.96 * math.sqrt(repeats)) / 2))
         yield {
             "step": name,
             "milliseconds_with": round(statistics.median(pair[0] for pair in pairs), 2),
             "milliseconds_without": round(statistics.median(pair[1] for pair in pairs), 2),
             "ratio": round(statistics.median(ratios), 3),
-            "middle_half": f"{low:.3f} to {high:.3f}",
+            "confidence": f"{ratios[lowest]:.3f} to {ratios[-1 - lowest]:.3f}",
             "repeats": repeats,
             "machine": machine(),
         }
@@ -105,14 +111,13 @@ class _Timed:
         self._batches = trainer._batches()
         self._tables = {name: tf.zeros([STEPS_PER_CALL]) for name in ("learning_rate", "dropout")}
 
-    def milliseconds(self, seconds: float) -> float:
-        """Return the time of a step, measured for so many seconds."""
-        steps, began = 0, time.perf_counter()
-        while time.perf_counter() - began < seconds:
+    def milliseconds(self, calls: int) -> float:
+        """Return the time of a step, measured for so many calls."""
+        began = time.perf_counter()
+        for _ in range(calls):
             results, self._state, self._recent, _ = self._trainer.compiled_step(
                 self._batches, self._state, self._recent, tf.constant(0, tf.int64), self._tables,
                 tf.constant(STEPS_PER_CALL),
             )  # fmt: skip
             results.numpy()
-            steps += STEPS_PER_CALL
-        return 1000 * (time.perf_counter() - began) / steps
+        return 1000 * (time.perf_counter() - began) / (calls * STEPS_PER_CALL)

@@ -57,11 +57,11 @@ replicas, which share the same cores.
 ![Tokens a second and memory against length, vocabulary, width, batch and replicas](performance.png)""",
     "jit": "`--jit=on` compiles the gradients of a micro-batch with XLA; it also counts what that takes at the first step.",
     "guards": """The same step with `--on_nonfinite` and `--spike_sigma` deciding whether it is taken, and without all that they need,
-in turn.""",
+five steps at a time in turn: the median of the ratios, and between what it lies.""",
 }
 COLUMNS = {
     "candidate": "", "form": "", "step": "", "milliseconds_with": "ms with", "milliseconds_without": "ms without",
-    "ratio": "ratio", "precision": "precision", "jit": "jit", "rows": "rows", "width": "width",
+    "ratio": "ratio", "confidence": "95 % confidence", "precision": "precision", "jit": "jit", "rows": "rows", "width": "width",
     "vocab_size": "vocabulary",
     "milliseconds_per_step": "ms a step", "milliseconds": "ms", "middle_half": "middle half",
     "tokens_per_second": "tokens/s", "times_faster": "times ours", "times_faster_middle_half": "middle half",
@@ -87,7 +87,7 @@ def commands(section: str) -> list[list[str]]:
         names = ("vocab_size", "hidden_units", "batch_size", "sequence_length")
         return [["loss", *_flags(dict(zip(names, sizes)))] for sizes in LOSSES]
     if section == "guards":
-        return [["guards", "--repeats=15"]]
+        return [["guards", "--repeats=101"]]
     if section == "growth":
         return [
             ["train", *_flags({**BASE, name: value})] for name, values in GROWTH.items() for value in values
