@@ -80,7 +80,8 @@ def commands(section: str) -> list[list[str]]:
         listed = [
             ["train", f"--flagfile=configs/benchmark/{name}.flags", f"--peer={peers}"] for name in SHAPES
         ]
-        return listed + [[*line, f"--precision={short}"] for line in listed[1:] if short != "float32"]
+        in_short = [[*line, f"--precision={short}"] for line in listed[1:] if short != "float32"]
+        return [[*listed[0], "--replicas=2"], *listed, *in_short]
     if section == "sample":
         return [["sample", "--flagfile=configs/benchmark/ptb_medium.flags", *["--peer=torch"] * torch]]
     if section == "loss":
