@@ -44,10 +44,17 @@ class Server:
     """Forks itself into scripts."""
 
     def __init__(self):
-        quiet = {"OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # No threads of numpy, which come with its import.
+        quiet = {
+            "OPENBLAS_NUM_THREADS": "1",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        }  # No threads of numpy, which come with its import.
         environment = {**os.environ, **quiet, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         self._folder, self._count = tempfile.TemporaryDirectory(), 0
 
@@ -61,7 +68,9 @@ class Server:
         self._count += 1
         files = [Path(self._folder.name) / f"{self._count}.{name}" for name in ("out", "err")]
         argv = [str(ROOT / "scripts" / script), *map(str, arguments)]
-        return Process(self, self.ask(argv=argv, folder=str(folder or Path.cwd()), files=[*map(str, files)]), files)
+        return Process(
+            self, self.ask(argv=argv, folder=str(folder or Path.cwd()), files=[*map(str, files)]), files
+        )
 
     def close(self) -> None:
         self._process.stdin.close()

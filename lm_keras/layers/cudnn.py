@@ -26,7 +26,9 @@ def lstm(x, kernel, recurrent, bias, h, c):
 
     Reference: Chetlur et al. (2014); Appleyard, Kocisky and Blunsom (2016).
     """
-    lengths = tf.fill(tf.shape(x)[1:2], tf.shape(x)[0])  # All the same; cuDNN 9 refuses TensorFlow's calls without them.
+    lengths = tf.fill(
+        tf.shape(x)[1:2], tf.shape(x)[0]
+    )  # All the same; cuDNN 9 refuses TensorFlow's calls without them.
     params = packed(kernel, recurrent, bias)
     outputs, h, c, _, _ = tf.raw_ops.CudnnRNNV3(
         input=x, input_h=h[None], input_c=c[None], params=params, sequence_lengths=lengths, rnn_mode="lstm"

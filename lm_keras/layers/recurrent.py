@@ -128,7 +128,9 @@ class LSTM(keras.layers.Layer):
                 f"the LSTM layer got x of shape {x.shape}; expected [T, B, D] with T known when traced"
             )
         matrix = self._recurrent_matrix(draw, training)
-        if self.by_cudnn and time > 1:  # A single step, as the sampler takes them, would pack the weights anew each time.
+        if (
+            self.by_cudnn and time > 1
+        ):  # A single step, as the sampler takes them, would pack the weights anew each time.
             x, weights = tf.cast(x, tf.float32), (self.kernel.value, matrix, self.bias.value)
             outputs, h, c = cudnn.lstm(x, *weights, state["h"], state["c"])
             return tf.cast(outputs, dtype), {"h": h, "c": c}

@@ -21,6 +21,7 @@ from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
 from lm_keras.objectives.metrics import finite, measures
 from lm_keras.training.guard import LEFT_OUT, MOST_IN_A_ROW
+from lm_keras.training.machine import keep_freed_memory
 from lm_keras.training.step import VALUES, TrainingStep
 from lm_keras.training.workers import Workers
 
@@ -337,7 +338,9 @@ class Trainer:
                 first_replica=context.input_pipeline_id * local, all_replicas=strategy.num_replicas_in_sync,
             )  # fmt: skip
 
-        return iter(strategy.distribute_datasets_from_function(make))
+        batches = iter(strategy.distribute_datasets_from_function(make))
+        keep_freed_memory()
+        return batches
 
     def _scattered(self):
         """Return the carried state as the compiled step takes it: every replica has its rows."""

@@ -22,7 +22,7 @@ X, STATE = normal(T, B, D), {"h": normal(B, H), "c": normal(B, H)}
 WEIGHTS = [normal(D, 4 * H), normal(H, 4 * H), normal(4 * H)]
 
 
-def cudnn_by_the_book(input, input_h, input_c, params, sequence_lengths, rnn_mode):  # noqa: A002, TensorFlow's name
+def cudnn_by_the_book(input, input_h, input_c, params, sequence_lengths, rnn_mode):
     """The equations of cudnnRNNMode_t's CUDNN_LSTM, with the weights where cuDNN's guide says that they are."""
     assert (rnn_mode, list(sequence_lengths)) == ("lstm", [input.shape[0]] * input.shape[1])
     taken = 0
@@ -83,9 +83,7 @@ def test_weights_lie_in_cudnns_order(by_the_book, weight_drop):
 
 
 def test_another_order_is_noticed(by_the_book, monkeypatch):
-    monkeypatch.setattr(
-        cudnn, "packed", lambda w, r, b, packed=cudnn.packed: packed(tf.roll(w, H, 1), r, b)
-    )
+    monkeypatch.setattr(cudnn, "packed", lambda w, r, b, packed=cudnn.packed: packed(tf.roll(w, H, 1), r, b))
     assert furthest(values_and_gradients(layer_of()), values_and_gradients(layer_of(use_cudnn=False))) > 0.1
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import resource
 import signal
 
 import keras
@@ -10,10 +11,12 @@ import pytest
 import tensorflow as tf
 
 from lm_keras import optimizers, schedules
+from lm_keras.benchmarks import guards, verification
 from lm_keras.callbacks import EarlyStopping, PlateauDecay
+from lm_keras.config import from_flat
 from lm_keras.data.store import prepare
 from lm_keras.errors import InputError
-from lm_keras.training import one_run
+from lm_keras.training import machine, one_run
 
 V, B, T, PER_EPOCH = 19, 16, 3, 8
 """359 targets in 16 rows of 3: 8 steps see all of them."""
@@ -375,3 +378,28 @@ def test_a_signal_stops_at_the_next_call_and_a_second_one_ends_at_once(settings,
     assert handlers[0] not in before
     assert handlers[1:] == [signal.SIG_DFL] * 2
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.skipif(not hasattr(machine.LIBC, "mallopt"), reason="asks glibc")
+def test_a_step_takes_no_new_pages():
+    """TensorFlow lowers glibc's threshold under Python 3.11, and each operation then pays for its memory anew."""
+    shape = {
+        "vocab_size": 20,
+        "embedding_dim": 8,
+        "hidden_units": 512,
+        "sequence_length": 4,
+        "batch_size": 64,
+    }
+    timed = guards._Timed(verification.trainer_of(from_flat({**shape, "tokenizer": "char", "steps": 10})))
+
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        timed.milliseconds(4)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    faults()
+    few = faults()
+    machine.LIBC.mallopt(machine.M_MMAP_THRESHOLD, 128 << 10)
+    many = faults()
+    machine.keep_freed_memory()
+    assert many > 10_000 > 5 * few
