@@ -274,8 +274,8 @@ def update_of(optimizer):
     gradients = [tf.TensorSpec(variable.shape) for variable in model.trainable_variables]
 
     def update(given):
-        clipped, norm = step._clipped(given, tf.constant(3.0))
-        step._update(clipped, tf.constant(0.1), {"nonfinite": norm < 0, "spiked": norm < 0})
+        given, factor, norm = step._with_penalties(given, tf.constant(3.0))
+        step._update(given, factor, tf.constant(0.1), {"nonfinite": norm < 0, "spiked": norm < 0})
 
     counted = verification.count(tf.function(update).get_concrete_function(gradients).graph)
     return optimizers.update_flops(config.learning, model.trainable_variables), sum(counted.values())
