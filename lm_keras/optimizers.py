@@ -88,7 +88,7 @@ def apply(optimizer: keras.optimizers.Optimizer, gradients, factor, variables) -
         factor: float32 scalar.
         variables: what to update.
     """
-    if isinstance(optimizer, SGD) and optimizer.plain:
+    if takes_rows(optimizer):
         optimizer.factor = factor
         optimizer.apply(gradients, variables)
         optimizer.factor = 1.0

@@ -119,6 +119,24 @@ def test_stopped_and_resumed(tiny_config, train, script, start, ended, tmp_path,
     assert lines[0] == lines[1]
 
 
+def test_a_deterministic_run(start, ended, tmp_path, lines_of):
+    """A process of its own, since TensorFlow cannot take it back; it has no clock then."""
+    (tmp_path / "a.txt").write_text("a b c d e f g\n" * 60)
+    tiny = (
+        "--tokenizer=char",
+        "--hidden_units=8",
+        "--sequence_length=8",
+        "--batch_size=4",
+        "--dropout=0.2",
+        "--steps=10",
+    )
+    code, _, err = ended(
+        start("train.py", *tiny, "--deterministic", "--corpus=text:a.txt", "--run_dir=run", folder=tmp_path)
+    )
+    assert code == 0, err
+    assert all("data_wait" not in line for line in lines_of(tmp_path / "run" / "metrics.jsonl"))
+
+
 def test_bad_input_is_one_line_of_a_process(ended, tmp_path):
     (tmp_path / "a.txt").write_bytes(b"caf\xe9\n" * 40)
     command = [sys.executable, str(SCRIPTS / "train.py"), f"--corpus=text:{tmp_path}/a.txt"]

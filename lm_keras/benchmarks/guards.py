@@ -52,15 +52,14 @@ class _Unguarded(TrainingStep):
         optimizers.apply(self._optimizer, gradients, factor, self._variables)
 
 
-def guards(repeats: int, calls: int = 1) -> Iterator[dict]:
+def guards(repeats: int) -> Iterator[dict]:
     """Measure the time of a step with the guard against non-finite numbers and spikes, and without.
 
     A measurement is short and its neighbour the other kind: what else a machine does changes from second to second, and
     single pairs differ by more than what is asked for. The median of many is known better.
 
     Args:
-        repeats: pairs of measurements, in turn; at least 6.
-        calls: length of one measurement, in calls of `STEPS_PER_CALL` steps.
+        repeats: pairs of measurements of `STEPS_PER_CALL` steps, in turn; with fewer than 6 the confidence is less.
 
     Yields:
         For each shape the median milliseconds of both, the median of their ratios, and between what that lies with 95 %
@@ -87,7 +86,7 @@ def guards(repeats: int, calls: int = 1) -> Iterator[dict]:
         pairs = []
         for repeat in range(repeats):
             order = trainers if repeat % 2 else trainers[::-1]
-            times = {trainer: trainer.milliseconds(calls) for trainer in order}
+            times = {trainer: trainer.milliseconds(1) for trainer in order}
             pairs.append([times[trainer] for trainer in trainers])
         ratios = sorted(with_guard / without for with_guard, without in pairs)
         lowest = max(0, math.floor((repeats - 1.96 * math.sqrt(repeats)) / 2))

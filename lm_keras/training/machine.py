@@ -98,7 +98,7 @@ def slow_products(precision: str, on_gpu: bool) -> str:
 def keep_freed_memory() -> None:
     """Let the C library keep what tensors gave back, for the tensors of the next operations.
 
-    Under Python 3.11 TensorFlow 2.21 tells it, whenever it makes an iterator of a distributed data set, to ask the kernel
+    Under Python 3.11 (others were not tried) TensorFlow 2.21 tells it, whenever it makes an iterator of a distributed data set, to ask the kernel
     for every piece of 128 KiB and to return it at once. Each operation then pays for new pages: a third of the time of
     some steps.
     """

@@ -55,8 +55,10 @@ class TrainingStep:
         self._rows = (
             config.batches.batch_size // strategy.num_replicas_in_sync // config.batches.micro_batches
         )
+        # Sums over pieces are dense, so are penalties, and XLA has no tensors of unknown length.
         one_piece = strategy.num_replicas_in_sync == config.batches.micro_batches == 1
-        self._sparse = one_piece and optimizers.takes_rows(optimizer) and not (learning.l1 or learning.l2)
+        dense = learning.l1 or learning.l2 or config.running.jit == "on"
+        self._sparse = one_piece and not dense and optimizers.takes_rows(optimizer)
         self._gradients = self._gradients_of_micro_batch
         if config.running.jit == "on":
             self._gradients = tf.function(self._gradients, jit_compile=True)
@@ -194,9 +196,9 @@ class TrainingStep:
         return self._optimizer.dynamic_scale.value if self._scaled else tf.ones([])
 
     def _with_penalties(self, gradients, weight):
-        """Return gradients of the mean with penalties, and by what to divide them still, what clips among it.
+        """Return gradients with penalties, and the factor that makes them those of the mean and clips them.
 
-        What divides and what clips is one factor, which `optimizers.apply` may leave to the update.
+        It is not applied here: `optimizers.apply` may leave it to the update.
 
         Returns:
             The gradients, the factor, and the norm before clipping.

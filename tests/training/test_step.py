@@ -219,6 +219,7 @@ def test_one_trace_whatever_the_length_of_a_call(tiny_config, fit, leaky):
 def test_jit_changes_nothing(run):
     plain = run("sgd", steps_per_call=1)
     compiled = run("sgd", replicas=2, micro_batches=4, steps_per_call=5, jit="on")
+    assert not differs(run("sgd", steps_per_call=5, jit="on"), plain, 1e-5)
     assert compiled.trainer.compiled_step.traces == 1
     assert not differs(compiled, plain, 1e-4)
     assert differs(run("sgd", steps_per_call=5, seed=2), plain, 1e-2)
@@ -321,6 +322,8 @@ def test_an_update_touches_only_the_rows_that_it_needs_to(optimizer):
     step._sparse = False
     dense = step._gradients(*arguments)[0][place]
     assert isinstance(found, tf.IndexedSlices) == (optimizer == "sgd")
+    for other in ({"jit": "on"}, {"micro_batches": 2}, {"l2": 0.1}, {"weight_decay": 0.1}):
+        assert not trainer_of(from_flat({**shape, "optimizer": optimizer, **other})).compiled_step._sparse
     assert tf.convert_to_tensor(found).numpy() == pytest.approx(dense.numpy(), rel=1e-6, abs=1e-9)
     if optimizer == "sgd":
         assert found.indices.numpy().tolist() == [5, 9, 7, 0, 0, 0, 0, 0]
