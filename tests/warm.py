@@ -4,13 +4,17 @@ A server imports everything once and forks itself for each script. The import st
 forked process is what a new one is after its imports; `scripts/reliability.py` and slow tests start new ones.
 """
 
+import atexit
 import json
 import os
 import runpy
 import subprocess
 import sys
 import tempfile
+import traceback
+import types
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,7 +52,12 @@ class Server:
             "OPENBLAS_NUM_THREADS": "1",
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }  # No threads of numpy, which come with its import.
-        environment = {**os.environ, **quiet, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
+        environment = {
+            **os.environ,
+            **quiet,
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+            "CUDA_VISIBLE_DEVICES": "-1",
+        }
         self._process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
@@ -64,7 +73,7 @@ class Server:
         return json.loads(self._process.stdout.readline())
 
     def start(self, script: str, *arguments: str, folder: Path | None = None) -> Process:
-        """Start a script of `scripts/` in a folder."""
+        """Start a script of `scripts/`, or one with its whole path, in a folder."""
         self._count += 1
         files = [Path(self._folder.name) / f"{self._count}.{name}" for name in ("out", "err")]
         argv = [str(ROOT / "scripts" / script), *map(str, arguments)]
@@ -78,18 +87,71 @@ class Server:
         self._folder.cleanup()
 
 
+class Forked:
+    """What the launcher needs of `subprocess.Popen`: a worker that is a child of this process, and warm, too."""
+
+    def __init__(self, command, env, preexec_fn, start_new_session, stdin=None, stderr=None):
+        del start_new_session, stdin  # Always its own session; standard input is empty anyway.
+        reading, writing = os.pipe() if stderr else (None, None)
+        self.returncode, self.pid = None, os.fork()
+        if not self.pid:
+            os.setsid()
+            preexec_fn()
+            os.environ.update(env)
+            if stderr:
+                os.dup2(writing, 2)
+                sys.stderr = os.fdopen(2, "w")  # Python still takes it for the file that it was.
+            _carry_out(command[1:])
+        if stderr:
+            os.close(writing)
+        self.stderr = stderr and os.fdopen(reading, "rb")
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(9)
+
+
+def _carry_out(argv: list[str]) -> NoReturn:
+    """Carry out a script, and end this process with it: nobody else's `finally` is to be carried out here."""
+    code = 1
+    try:
+        sys.argv = argv
+        runpy.run_path(argv[0], run_name="__main__")
+    except SystemExit as ended:
+        code = ended.code or 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
 def _become(argv: list[str], folder: str, files: list[str]) -> None:
     """Turn a forked process into a script."""
     os.chdir(folder)
     for descriptor, path in zip((0, 1, 2), (os.devnull, *files)):
         opened = os.open(path, os.O_RDWR | os.O_CREAT)
         os.dup2(opened, descriptor)
-    sys.argv = argv
-    runpy.run_path(argv[0], run_name="__main__")
+    _carry_out(argv)
 
 
 def _serve() -> None:
-    import lm_keras.training.runner  # noqa: F401
+    from lm_keras.training import launcher
+
+    launcher.subprocess = types.SimpleNamespace(
+        Popen=Forked, PIPE=subprocess.PIPE, DEVNULL=subprocess.DEVNULL
+    )
 
     assert len(os.listdir("/proc/self/task")) == 1, "the import has started threads, which a fork would lose"
     codes = {}
@@ -98,7 +160,7 @@ def _serve() -> None:
         if "argv" in asked:
             answer = os.fork()
             if not answer:
-                return _become(**asked)
+                _become(**asked)
         else:
             (pid,) = asked.values()
             if pid not in codes:

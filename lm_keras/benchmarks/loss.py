@@ -64,7 +64,7 @@ class Candidate:
         self._matrix = 0.05 * tf.random.stateless_normal([width, vocab_size], [1, 3])
         self._targets = tf.random.stateless_uniform([rows, length], [1, 4], 0, vocab_size, tf.int32)
         self._bias, self._weights = tf.zeros([vocab_size]), tf.ones([rows, length])
-        self._gradients = tf.function(self._gradients_of_loss)
+        self._gradients = tf.function(self._gradients_of_loss, autograph=False)
 
     def ready(self) -> float:
         """Return the mebibytes that the process holds."""

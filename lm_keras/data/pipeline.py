@@ -44,6 +44,7 @@ def training_batches(
     length = order.sequence_length
     rows_per_replica = order.batch_size // all_replicas
 
+    @tf.autograph.experimental.do_not_convert  # Converting takes a second, and there is nothing to convert.
     def batch(element):
         step = first_step + element // replicas
         replica = first_replica + element % replicas

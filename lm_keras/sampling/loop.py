@@ -70,6 +70,7 @@ class DecodeLoop:
         self._prefill = tf.function(
             self._prefill_block,
             input_signature=[tf.TensorSpec([None, PREFILL_BLOCK], tf.int32), self._state_specs],
+            autograph=False,
         )
         self._decode = tf.function(
             self._decode_positions,
@@ -79,6 +80,7 @@ class DecodeLoop:
                 tf.TensorSpec([None, None], tf.float32),
                 rules.RuleSettings.signature(),
             ],
+            autograph=False,
         )
 
     @property

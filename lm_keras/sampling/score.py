@@ -34,9 +34,9 @@ class Scorer:
         self._model = model
         self._tokenizer = tokenizer
         tokens, state = tf.TensorSpec([None, BLOCK], tf.int32), state_specs(model)
-        self._features = tf.function(self._features_block, input_signature=[tokens, state])
-        self._logits = tf.function(self._logits_block, input_signature=[tokens, state])
-        self._nats = tf.function(self._nats_block, input_signature=[tokens, tokens, state])
+        self._features = tf.function(self._features_block, input_signature=[tokens, state], autograph=False)
+        self._logits = tf.function(self._logits_block, input_signature=[tokens, state], autograph=False)
+        self._nats = tf.function(self._nats_block, input_signature=[tokens, tokens, state], autograph=False)
 
     @property
     def traces(self) -> int:

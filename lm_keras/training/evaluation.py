@@ -33,7 +33,7 @@ class Evaluator:
         self._length = sequence_length
         self._like_documents = batching == "stream"
         self._stride = stride or sequence_length
-        self._block = tf.function(self._score_block, reduce_retracing=True)
+        self._block = tf.function(self._score_block, reduce_retracing=True, autograph=False)
 
     def __call__(self, store: TokenStore, split: str, step: int) -> dict:
         """Return the fields of `evaluate.py --json` and the accuracy.

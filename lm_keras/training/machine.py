@@ -148,7 +148,7 @@ def product_flops(devices: Devices, dtype: str, seconds: float = 0.5) -> float:
     size = 8192 if devices.on_gpu else 1024
     with tf.device("/GPU:0" if devices.on_gpu else "/CPU:0"):
         a = tf.cast(tf.random.stateless_uniform([size, size], [1, 2]), dtype)
-        product = tf.function(lambda: tf.matmul(a, a)[0, 0])
+        product = tf.function(lambda: tf.matmul(a, a)[0, 0], autograph=False)
         product().numpy()
         best, began = 0.0, time.perf_counter()
         while time.perf_counter() - began < seconds:

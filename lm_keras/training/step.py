@@ -61,10 +61,10 @@ class TrainingStep:
         self._sparse = one_piece and not dense and optimizers.takes_rows(optimizer)
         self._gradients = self._gradients_of_micro_batch
         if config.running.jit == "on":
-            self._gradients = tf.function(self._gradients, jit_compile=True)
+            self._gradients = tf.function(self._gradients, jit_compile=True, autograph=False)
         self.traces = 0
 
-    @tf.function
+    @tf.function(autograph=False)
     def __call__(self, iterator, state, recent, first_step, tables, count):
         """Carry out `count` steps; fewer if one is not finite and that stops the run.
 
@@ -84,8 +84,9 @@ class TrainingStep:
         self.traces += 1
         size = tables["learning_rate"].shape[0]
         results = tf.TensorArray(tf.float32, size, element_shape=[len(VALUES)])
-        previous, done = tf.zeros([]), tf.constant(0)
-        for k in tf.range(count):
+
+        def one_more(done, goes_on, previous, state, recent, results):
+            del goes_on
             with tf.control_dependencies([previous]):
                 began = self._clock()
             with tf.control_dependencies([began]):
@@ -93,8 +94,8 @@ class TrainingStep:
             first_input = self._strategy.experimental_local_results(batch[1])[0]
             with tf.control_dependencies([first_input]):
                 waited = tf.cast(self._clock() - began, tf.float32)
-            step = first_step + tf.cast(k, tf.int64)
-            rates = {name: table[k] for name, table in tables.items()}
+            step = first_step + tf.cast(done, tf.int64)
+            rates = {name: table[done] for name, table in tables.items()}
             summed, state = self._strategy.run(self._on_replica, args=(batch, state, step, rates))
             gradients, sums = self._reduced(summed)
             gradients, factor, norm = self._with_penalties(gradients, sums[2])
@@ -103,10 +104,15 @@ class TrainingStep:
             sums = [tf.where(left_out["nonfinite"], 0.0, value) for value in sums]
             norm = tf.where(tf.reduce_any(list(left_out.values())), 0.0, norm)
             reasons = [tf.cast(left_out[name], tf.float32) for name in LEFT_OUT]
-            results = results.write(k, tf.stack([*sums, norm, waited, *reasons]))
-            previous, done = norm, k + 1
-            if self.guard.stops & left_out["nonfinite"]:
-                break
+            results = results.write(done, tf.stack([*sums, norm, waited, *reasons]))
+            goes_on = ~(self.guard.stops & left_out["nonfinite"])
+            return done + 1, goes_on, norm, state, recent, results
+
+        done, _, _, state, recent, results = tf.while_loop(
+            lambda done, goes_on, *_: goes_on & (done < count),
+            one_more,
+            (tf.constant(0), tf.constant(True), tf.zeros([]), state, recent, results),
+        )
         return results.stack(), state, recent, done
 
     def _clock(self):

@@ -106,7 +106,7 @@ class Workers:
         self.count = len(cluster.addresses) if cluster else 1
         self.index = cluster.index if cluster else 0
         self._strategy = strategy
-        self._reduced = tf.function(self._reduce)
+        self._reduced = tf.function(self._reduce, autograph=False)
 
     @property
     def chief(self) -> bool:

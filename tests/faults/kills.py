@@ -43,7 +43,7 @@ class Kills:
         workers: processes of the run; one of them is ended.
         signals: which one ends it, drawn each time.
         steps: length of the run; with too few ends it is begun anew until there were so many.
-        start: starts a run of one process in a folder by the flags of `scripts/train.py`; None for a new interpreter.
+        start: starts a script with its arguments and in a folder; None for a new interpreter.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Kills:
     workers: int = 1
     signals: tuple[signal.Signals, ...] = (signal.SIGKILL,)
     steps: int = 3000
-    start: Callable[[Path, list[str]], Any] | None = None
+    start: Callable[..., Any] | None = None
     slow: bool = True
     before: tuple[str, ...] = ()
     at_once: int = 1
@@ -140,16 +140,13 @@ class Kills:
         return [*COMMON, f"--steps={self.steps}", *self.flags, f"--run_dir={run}"]
 
     def _process(self, folder: Path, run: str) -> Any:
+        launcher = ["launch_local.py", f"--workers={self.workers}", "--"]
+        script, *words = [*(launcher if self.workers > 1 else ["train.py"]), *self._flags(run)]
         if self.start:
-            return self.start(folder, self._flags(run))
-        scripts = faults.ROOT / "scripts"
-        command = [str(scripts / "train.py")]
-        if self.workers > 1:
-            command = [str(scripts / "launch_local.py"), f"--workers={self.workers}", "--"]
-        command += self._flags(run)
+            return self.start(script, *words, folder=folder)
         environment = {**os.environ, "PYTHONPATH": str(faults.ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
         return subprocess.Popen(
-            [sys.executable, *command], cwd=folder, env=environment, stdout=subprocess.DEVNULL,
+            [sys.executable, str(faults.ROOT / "scripts" / script), *words], cwd=folder, env=environment, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 

@@ -93,9 +93,18 @@ class Mishap:
         said = "; ".join(filter(None, [self.line, self.then and f"then: {self.then}"]))
         return Result(first.code, said if not problems else "", problems)
 
-    def start(self, folder: Path) -> Ended:
-        """Carry out the first life, in which it happens."""
+    def start(self, folder: Path, start: Callable | None = None) -> Ended:
+        """Carry out the first life, in which it happens.
+
+        Args:
+            folder: where.
+            start: starts a script with its arguments and in a folder; None for a new interpreter.
+        """
         (folder / "a.txt").write_text(ENGLISH)
+        if start:
+            process = start(__file__, self.name, *SMALL, *RUN, *self.flags, folder=folder)
+            out, err = process.communicate()
+            return Ended(process.returncode, out, err)
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "CUDA_VISIBLE_DEVICES": "-1"}
         command = [*self.before, sys.executable, __file__, self.name, *SMALL, *RUN, *self.flags]
         ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=600)

@@ -145,11 +145,11 @@ def test_a_folder_that_is_lost_before_the_results_are_written(unfinished, here, 
     assert not (here / "run-aside" / "results.json").exists()
 
 
-def test_killed_in_a_save(here, script, contents_of):
+def test_killed_in_a_save(here, script, start):
     """A process, for nothing but a kill leaves behind what a kill leaves behind."""
     killed = MISHAPS["killed while a checkpoint is written"]
     (here / "disk").mkdir()
-    assert killed.start(here).code == -signal.SIGKILL
+    assert killed.start(here, start).code == -signal.SIGKILL
     (left,) = (here / "disk" / "run" / "checkpoints").glob(".unfinished-*")
     assert sorted(path.name.split(".")[0] for path in left.iterdir()) == ["state", "state"]
     assert RunFolder("disk/run").checkpoints().steps() == [6]
