@@ -2,13 +2,15 @@
 
 import importlib.util
 import json
+import math
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.benchmarks import candidates, guards, loss, page, sample, train, verification
+from lm_keras.benchmarks import candidates, guards, loss, page, race, sample, train, verification
 from lm_keras.config import from_flat
 from lm_keras.errors import InputError
 from lm_keras.training import machine
@@ -61,6 +63,7 @@ def test_sampling_beside_torch(script):
         ),
         (["train"], "--vocab_size is missing"),
         (["sample", *FLAGS, "--peer=keras_fit"], "--peer=keras_fit only trains"),
+        (["page", "--sections=race"], "--corpus=python-docs: the race is one on tinyshakespeare"),
         (["page", "--sections=speed"], "--sections: 'speed' is unknown; expected some of train, sample"),
         (["rain"], "'rain' is unknown (did you mean 'train'?)"),
     ],
@@ -114,6 +117,73 @@ def test_both_forms_of_the_loss_have_the_same_gradients():
         np.testing.assert_allclose(tf.convert_to_tensor(one), tf.convert_to_tensor(other), atol=1e-5)
 
 
+@pytest.fixture
+def own_run(script, monkeypatch, tmp_path):
+    """Let a race train ours within this process, and begin where PyTorch is not asked for."""
+
+    def carry_out(line, **_):
+        code, out, err = script("train.py", *line[2:])
+        return subprocess.CompletedProcess(line, code, out, err)
+
+    monkeypatch.setattr(race.subprocess, "run", carry_out)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+
+
+def test_a_race_trains_both_in_turn(own_run, tiny_config, monkeypatch):
+    taken = iter([(3.0, 2.5), (5.0, 2.0)])
+    monkeypatch.setattr(race, "_theirs", lambda config: next(taken))
+    ours, theirs = race.race(tiny_config(steps=6, eval_every=6), 2, ROOT)
+    assert (ours["candidate"], theirs["candidate"]) == ("lm_keras", "torch_gpt")
+    assert 0 < ours["training_seconds"] < 30 and 0 < ours["nats_per_token"] < 4
+    assert (theirs["training_seconds"], theirs["middle_half"]) == (4.0, "3.5 to 4.5")
+    assert (theirs["nats_per_token"], theirs["worst_nats_per_token"]) == (2.25, 2.5)
+    assert theirs["times_faster"] == pytest.approx(4 / ours["training_seconds"], rel=0.5)
+    monkeypatch.setattr(race, "_theirs", lambda config: (3.0, 2.5))
+    with pytest.raises(InputError, match=r"^no file /nowhere: "):
+        list(race.race(tiny_config(steps=6, corpus="text:/nowhere"), 1, ROOT))
+    with pytest.raises(InputError, match=r"^--split=100/0/0: a race needs a validation text; take 90/10/0$"):
+        list(race.race(tiny_config(steps=6, split="100/0/0"), 1, ROOT))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+def test_the_peer_of_a_race_learns(tiny_config, monkeypatch):
+    from lm_keras.benchmarks import torch_gpt
+
+    monkeypatch.setattr(torch_gpt, "STEPS", 60)
+    monkeypatch.setattr(torch_gpt, "WARMUP", 5)
+    peer = torch_gpt.Candidate(tiny_config(split="90/10/0"))
+    vocab_size = peer._network.tokens.weight.shape[0]
+    assert peer.parameters == (vocab_size + 64) * 128 + 4 * (12 * 128**2 + 2 * 128) + 128
+    before = peer.evaluate()
+    assert before == pytest.approx(math.log(vocab_size), rel=0.05)
+    assert peer.run() > 0
+    assert peer.evaluate() < 0.8 * before
+    # What is scored is every target of whole windows once, whatever the rows of a piece.
+    text = peer._text["valid"]
+    count = (len(text) - 1) // 64
+    each = [
+        peer._network(text[k * 64 : k * 64 + 64][None], text[k * 64 + 1 : k * 64 + 65][None]).item()
+        for k in range(count)
+    ]
+    assert peer.evaluate() == pytest.approx(sum(each) / count, rel=1e-5)
+    # No token sees a later one.
+    changed = text[:65].clone()
+    changed[40:] = 1
+    rows = text[None, :64], changed[None, :64]
+    seen = [
+        peer._network.blocks(peer._network.tokens(each) + peer._network.positions.weight) for each in rows
+    ]
+    assert bool((seen[0][0, :40] == seen[1][0, :40]).all()) and not bool(
+        (seen[0][0, 40:] == seen[1][0, 40:]).all()
+    )
+
+
+def test_a_race_without_torch(tiny_config, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="race needs PyTorch, which is not installed: pip install torch"):
+        list(race.race(tiny_config(), 1, ROOT))
+
+
 def test_the_guard_is_measured_beside_a_step_without(monkeypatch):
     monkeypatch.setattr(guards, "SHAPES", {"tiny": TINY})
     (found,) = guards.guards(repeats=8)
@@ -128,7 +198,7 @@ def test_the_page_is_what_was_measured():
     for section in page.TITLES:
         for measured in kept[section]:
             assert measured["results"]
-            assert measured["command"].split()[0] in ("train", "sample", "loss", "guards")
+            assert measured["command"].split()[0] in ("train", "sample", "race", "loss", "guards")
 
 
 def test_every_command_of_the_page_can_be_read(script, monkeypatch):
@@ -136,6 +206,7 @@ def test_every_command_of_the_page_can_be_read(script, monkeypatch):
     called = []
     for module, name in ((train, "train"), (sample, "sample"), (loss, "loss")):
         monkeypatch.setattr(module, name, lambda config, *_: called.append(config) or ())
+    monkeypatch.setattr(race, "race", lambda config, *_: called.append(config) or ())
     monkeypatch.setattr(guards, "guards", lambda repeats: called.append(from_flat(TINY)) or ())
     for section in page.TITLES:
         for command in page.commands(section):

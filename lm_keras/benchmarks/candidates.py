@@ -18,6 +18,7 @@ CLASSES: dict[str, Callable[[], type]] = {
     "lm_keras": lambda: importlib.import_module("lm_keras.benchmarks.ours").Candidate,
     "keras_fit": lambda: importlib.import_module("lm_keras.benchmarks.keras_peer").Candidate,
     "torch": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").Candidate,
+    "torch_gpt": lambda: importlib.import_module("lm_keras.benchmarks.torch_gpt").Candidate,
     "loss_in_pieces": lambda: importlib.import_module("lm_keras.benchmarks.loss").Candidate,
     "plain_loss": lambda: importlib.import_module("lm_keras.benchmarks.loss").PlainCandidate,
 }
@@ -90,7 +91,7 @@ class Running:
 def _serve(connection, name: str, config: Config) -> None:
     """Build a candidate and call its methods until the other side hangs up."""
     try:
-        if name != "torch":
+        if not name.startswith("torch"):
             from lm_keras import quiet
 
             quiet.import_tensorflow()

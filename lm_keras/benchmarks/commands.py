@@ -9,9 +9,9 @@ from lm_keras.config import Config
 from lm_keras.fields import setting
 
 COMMANDS = (
-    "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "baselines", "page",
+    "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "baselines", "page",
 )  # fmt: skip
-SECTIONS = ("train", "sample", "loss", "growth", "jit", "guards")
+SECTIONS = ("train", "sample", "race", "loss", "growth", "jit", "guards")
 """Of docs/performance.md."""
 
 
@@ -58,7 +58,7 @@ def measured(command: str, settings: Config, options: Options, root: Path) -> It
         return text.preparation(options.gigabytes, options.tokenizers.split(","))
     run_dir = flags.given_run(options.run_dir) if command == "baselines" else None
     quiet.import_tensorflow()
-    from lm_keras.benchmarks import baselines, feed, guards, loss, page, sample, train, verification
+    from lm_keras.benchmarks import baselines, feed, guards, loss, page, race, sample, train, verification
     from lm_keras.training.machine import with_precision
 
     settings = with_precision(settings)
@@ -70,8 +70,13 @@ def measured(command: str, settings: Config, options: Options, root: Path) -> It
         "feed": lambda: feed.feed(batches.sequence_length, batches.batch_size, options.repeats),
         "loss": lambda: loss.loss(settings, options.repeats),
         "page": lambda: page.write(
-            list(filter(None, options.sections.split(","))), options.repeats, options.seconds, root
+            list(filter(None, options.sections.split(","))),
+            options.repeats,
+            options.seconds,
+            settings.data.corpus,
+            root,
         ),
+        "race": lambda: race.race(settings, options.repeats, root),
         "guards": lambda: guards.guards(options.repeats),
         "preflight": verification.comparisons,
         "baselines": lambda: baselines.baselines(run_dir, options.part),

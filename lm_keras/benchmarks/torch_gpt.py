@@ -1,0 +1,108 @@
+"""A GPT in PyTorch with nanoGPT's recipe for a CPU, for races on a text; PyTorch is optional.
+
+Recipe: https://github.com/karpathy/nanoGPT, README, "I only have a macbook".
+"""
+
+import math
+import time
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from lm_keras.config import Config
+from lm_keras.data.store import prepare
+
+LAYERS, HEADS, WIDTH, CONTEXT, ROWS = 4, 4, 128, 64, 12
+STEPS, WARMUP, RATE, LAST_RATE = 2_000, 100, 1e-3, 1e-4
+BETAS, DECAY, CLIP_NORM = (0.9, 0.99), 0.1, 1.0
+
+
+class _Block(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(WIDTH, bias=False) for _ in range(2))
+        self.mixed = torch.nn.Linear(WIDTH, 3 * WIDTH, bias=False)
+        self.out = torch.nn.Linear(WIDTH, WIDTH, bias=False)
+        self.wide = torch.nn.Linear(WIDTH, 4 * WIDTH, bias=False)
+        self.narrow = torch.nn.Linear(4 * WIDTH, WIDTH, bias=False)
+
+    def forward(self, x):
+        rows, length, _ = x.shape
+        parts = self.mixed(self.norms[0](x)).view(rows, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+        seen = functional.scaled_dot_product_attention(*parts, is_causal=True)
+        x = x + self.out(seen.transpose(1, 2).reshape(rows, length, WIDTH))
+        return x + self.narrow(functional.gelu(self.wide(self.norms[1](x))))
+
+
+class _Network(torch.nn.Module):
+    def __init__(self, vocab_size: int):
+        super().__init__()
+        self.tokens = torch.nn.Embedding(vocab_size, WIDTH)
+        self.positions = torch.nn.Embedding(CONTEXT, WIDTH)
+        self.blocks = torch.nn.Sequential(*(_Block() for _ in range(LAYERS)))
+        self.norm = torch.nn.LayerNorm(WIDTH, bias=False)
+        for name, weight in self.named_parameters():
+            if weight.ndim == 2:
+                inner = name.endswith(("out.weight", "narrow.weight"))
+                torch.nn.init.normal_(weight, std=0.02 / (math.sqrt(2 * LAYERS) if inner else 1.0))
+
+    def forward(self, tokens, targets):
+        """Return the mean nats a target."""
+        x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
+        logits = self.norm(self.blocks(x)) @ self.tokens.weight.T
+        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+class Candidate:
+    """The GPT on the text of a run; its settings beside the text's are the recipe's."""
+
+    def __init__(self, config: Config):
+        data = prepare(config.data)
+        self._text = {
+            name: torch.from_numpy(np.array(store.tokens, np.int64)) for name, store in data.splits.items()
+        }
+        torch.manual_seed(config.batches.seed)
+        self._network = _Network(data.tokenizer.vocab_size)
+        self.parameters = sum(parameter.numel() for parameter in self._network.parameters())
+        decayed = [weight for weight in self._network.parameters() if weight.ndim == 2]
+        others = [weight for weight in self._network.parameters() if weight.ndim != 2]
+        groups = [{"params": decayed, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
+        self._optimizer = torch.optim.AdamW(groups, RATE, BETAS)
+
+    def run(self) -> float:
+        """Train as long as the recipe says, and return the seconds of it."""
+        began = time.perf_counter()
+        for step in range(STEPS):
+            rate = RATE * (step + 1) / (WARMUP + 1)
+            if step >= WARMUP:
+                done = (step - WARMUP) / (STEPS - WARMUP)
+                rate = LAST_RATE + (RATE - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate
+            loss = self._network(*self._random_rows())
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self._network.parameters(), CLIP_NORM)
+            self._optimizer.step()
+        return time.perf_counter() - began
+
+    def _random_rows(self):
+        text = self._text["train"]
+        begins = torch.randint(len(text) - CONTEXT, (ROWS, 1))
+        rows = text[begins + torch.arange(CONTEXT + 1)]
+        return rows[:, :-1], rows[:, 1:]
+
+    @torch.no_grad()
+    def evaluate(self) -> float:
+        """Return the mean nats a target of the validation text in windows, as its random batches have it on average."""
+        text = self._text["valid"]
+        count = (len(text) - 1) // CONTEXT
+        rows = (
+            text[: count * CONTEXT].view(count, CONTEXT),
+            text[1 : count * CONTEXT + 1].view(count, CONTEXT),
+        )
+        losses = [
+            (float(self._network(*part)), len(part[0])) for part in zip(*(whole.split(256) for whole in rows))
+        ]
+        return sum(loss * size for loss, size in losses) / count
