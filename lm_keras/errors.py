@@ -32,16 +32,29 @@ GO_ON = "free space there or make it writable, and the same command goes on"
 """What to do when a run could not write."""
 
 
+LONGEST_REASON = 200
+_WHERE = re.compile(
+    r"Graph execution error:|Detected at node |<stack traces|\d+ root error|\s+(?!\s|\(\d+\) )"
+)
+"""Lines in which TensorFlow tells where in a graph something failed; the reason stands behind them."""
+_COUNTED = re.compile(r"\s*\(\d+\) ([A-Z_]+:\s+)?")
+
+
 def reason_of(error: Exception) -> str:
     """Return why something failed, on one line, from an error of the system or one of TensorFlow.
 
     Example:
         >>> reason_of(ValueError("/disk/events; No space left on device\\n\\tFailed to flush 1 events"))
         'No space left on device'
+        >>> where = "Detected at node x defined at (most recent call last):\\n  File 'a.py', line 1\\n\\n"
+        >>> reason_of(ValueError(f"Graph execution error:\\n\\n{where}Socket closed\\n\\t [[{{{{node x}}}}]]"))
+        'Socket closed'
     """
     text = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
-    line = (text.strip() or type(error).__name__).split("\n")[0]
-    return re.sub(r"\{\{.*?\}\} ?| \[Op:.*", "", line).rsplit("; ", 1)[-1][:200]
+    lines = [line for line in text.strip().split("\n") if line and not _WHERE.match(line)]
+    line = _COUNTED.sub("", lines[0]) if lines else type(error).__name__
+    short = re.sub(r"\{\{.*?\}\} ?| \[Op:.*", "", line).rsplit("; ", 1)[-1].strip()
+    return short if len(short) <= LONGEST_REASON else f"{short[: LONGEST_REASON - 1]}…"
 
 
 def not_written(path: str | os.PathLike, error: Exception) -> InputError:

@@ -7,6 +7,7 @@ standard error with exit code 1, and calls the script's `main`.
 import collections
 import dataclasses
 import difflib
+import functools
 import io
 import os
 import re
@@ -128,14 +129,14 @@ def flagfile_of(settings: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _parse(argv: list[str]) -> list[str]:
+def _parse(argv: list[str], hint: str) -> list[str]:
     flags.FLAGS.set_gnu_getopt(True)  # Flags may follow a command.
     try:
         rest = flags.FLAGS(_named_shortly(_with_flagfiles(argv)))
     except flags.UnrecognizedFlagError as error:
         known = [name for name in flags.FLAGS if len(name) > 1]
         near = difflib.get_close_matches(error.flagname, known, n=1, cutoff=0.5)
-        hint = f" (did you mean --{near[0]}?)" if near else ""
+        hint = hint or (f" (did you mean --{near[0]}?)" if near else "")
         _fail(f"--{error.flagname} is unknown{hint}; see --help for all flags")
     except (flags.Error, ValueError) as error:
         # absl puts "flag --name=value: " before our own text, which names both already.
@@ -225,7 +226,7 @@ def _fail(error: Any) -> None:
     sys.exit(1)
 
 
-def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = ()) -> None:
+def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = (), hint: str = "") -> None:
     """Parse the command line, call `main` and exit with its code.
 
     Exit codes: 0 done, 1 bad input, 130 and 143 stopped by SIGINT or SIGTERM.
@@ -234,6 +235,7 @@ def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = ()) 
         main: does the script's work; it reads its flags with `read`.
         commands: words of which the command line must hold one, which `main` is then called with; None allows
             any words, and `main` is called with all of them.
+        hint: what to add where a flag is unknown.
     """
 
     def guarded(argv: list[str]) -> int:
@@ -255,7 +257,7 @@ def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = ()) 
             return 128 + signal.SIGINT
         return 1
 
-    app.run(guarded, flags_parser=_parse)
+    app.run(guarded, flags_parser=functools.partial(_parse, hint=hint))
 
 
 def _command(words: list[str], commands: tuple[str, ...] | None) -> list[str]:

@@ -33,4 +33,8 @@ def main(*train_flags: str) -> int:
 
 if __name__ == "__main__":
     flags.define(Options)
-    flags.run(main, commands=None)
+    flags.run(
+        main,
+        commands=None,
+        hint="; the flags of scripts/train.py stand behind two dashes: launch_local.py --workers=2 -- --run_dir=run",
+    )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lm_keras.errors import InputError, nearest, shown
+from lm_keras.errors import LONGEST_REASON, InputError, nearest, reason_of, shown
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,25 @@ def test_nearest():
     assert nearest("cosin", ["cosine", "linear"]) == " (did you mean 'cosine'?)"
     assert nearest("cosin", ["cosine", "linear"], cutoff=0.95) == ""
     assert nearest("zzz", ["cosine", "linear"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Socket closed", "Socket closed"),
+        ("", "ValueError"),
+        ("Graph execution error:\n\n", "ValueError"),
+        ("{{function_node f}} OOM\n\t [[{{node f}}]]\nHint: more\n [Op:f]", "OOM"),
+        ("/disk/events; No space left on device\n\tFailed to flush", "No space left on device"),
+        (
+            "Graph execution error:\n\nDetected at node f defined at (most recent call last):\n<stack traces unavailable>\nLost",
+            "Lost",
+        ),
+    ],
+)
+def test_why_something_failed(text, reason):
+    assert reason_of(ValueError(text)) == reason
+
+
+def test_a_long_reason_is_cut_where_that_can_be_seen():
+    assert reason_of(ValueError("x" * 500)) == (LONGEST_REASON - 1) * "x" + "…"

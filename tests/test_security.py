@@ -1,7 +1,9 @@
 """Nothing that is loaded can run code, reach for other files, or take memory that it has no right to."""
 
 import ast
+import contextlib
 import json
+import os
 import pickle
 import re
 import shutil
@@ -25,6 +27,7 @@ from lm_keras.errors import InputError
 from lm_keras.report import page, runs
 from lm_keras.text import load_tokenizer, train_tokenizer
 from lm_keras.text.sentencepiece import sentencepiece_model_pb2
+from lm_keras.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*(ROOT / "lm_keras").rglob("*.py"), *(ROOT / "scripts").glob("*.py")])
@@ -106,7 +109,11 @@ def test_no_file_runs_what_it_loads(path):
     # The launcher starts the project's own script, by a list of words and without a shell.
     # The peers of the benchmarks are written in PyTorch, whose layers load nothing.
     torch = ["imports torch"]
-    own = {"launcher.py": ["calls subprocess.Popen"], "torch_peer.py": torch, "torch_gpt.py": torch}
+    own = {
+        "launcher.py": ["calls subprocess.Popen"],
+        "torch_peer.py": torch,
+        "torch_gpt.py": [*torch, "imports torch.nn"],
+    }
     found = violations(path.read_text(encoding="utf-8"))
     assert [re.sub(r"^line \d+ ", "", line) for line in found] == own.get(path.name, [])
 
@@ -355,12 +362,100 @@ def test_a_checkpoint_that_names_files_elsewhere(finished, tmp_path):
         "../step-00000016/state.index": None,  # of this very folder, then
         "../../secret": "../../secret is missing",
         "/etc/hostname": "/etc/hostname is missing",
-        "..": " cannot be read: no regular file",
+        "..": ".. cannot be read: no regular file",
     }.items():
         sums = {**content["sha256"], name: content["sha256"]["state.index"]}
         path.write_text(sealed({**content, "sha256": sums}))
         found = Checkpoints(tmp_path / "checkpoints").problem(24)
         assert problem in found if problem else not found
+
+
+FORGED = {
+    "sha256": [{}, [1], None, {"state.index": 5}],
+    "step": [None, "24", 24.5, [24]],
+    "valid_loss": ["x", [], {}],
+    "seconds": ["x", None],
+    "learning_rate_scale": ["x"],
+    "learning_rate_set": [[]],
+    "meter": [{"nats": "x"}, {"nats": 1.0, "more": 2.0}, 5],
+    "left_out": [5, {"spiked": "x"}],
+    "left_out_in_a_row": ["x"],
+    "recent": [5, [5], ["x"]],
+    "callbacks": [{}, 5, {"Checkpoint": 5}, {"Checkpoint": {}}],
+}
+
+
+@pytest.fixture
+def up_to_training(monkeypatch):
+    """Let a run that goes on end where it would carry out a step; everything was read by then."""
+
+    class Reached(Exception):
+        pass
+
+    def reached(*args):
+        raise Reached
+
+    monkeypatch.setattr(Trainer, "_call", reached)
+    return Reached
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name, values in FORGED.items() for value in values),
+        *((name, ...) for name in FORGED),
+    ],
+)
+def test_numbers_of_a_checkpoint_signed_anew(finished, train, tmp_path, up_to_training, name, value):
+    """The sum of a file tells what happened to it by accident; whoever means harm writes it anew."""
+    shutil.copytree(finished.path, tmp_path / "run")
+    (tmp_path / "run" / "results.json").unlink()
+    for folder in (tmp_path / "run" / "checkpoints").iterdir():
+        content = json.loads((folder / "progress.json").read_text())
+        del content[records.OWN_SUM]
+        content = {key: part for key, part in content.items() if key != name}
+        forged = content if value is ... else {**content, name: value}
+        (folder / "progress.json").write_text(sealed(forged))
+    with contextlib.suppress(InputError):
+        lm_keras.load(tmp_path / "run", "best")
+    if (name, value) == ("valid_loss", ...):
+        return  # Nothing that a run needs.
+    with pytest.raises(InputError) as caught:
+        train(from_flat({**finished.config.flat(), "steps": 26}), tmp_path / "run")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("how", ["a pipe", "a device", "a folder", "too large"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "data.json", "results.json", "tokenizer/tokenizer.json", "metrics.jsonl", "lock"]
+)
+def test_what_would_never_end(finished, train, tmp_path, monkeypatch, name, how):
+    """In the place of a file of a run: neither reading it nor going on waits for it, or takes it into memory."""
+    path = tmp_path / "run" / name
+    shutil.copytree(finished.path, tmp_path / "run")
+    before = path.read_bytes()
+    path.unlink()
+    if how == "a pipe":
+        os.mkfifo(path)
+    elif how == "a device":
+        path.symlink_to("/dev/zero")
+    elif how == "a folder":
+        path.mkdir()
+    else:
+        path.write_bytes(before + b" " * 2000)
+        limits = (text.files, "MAX_FILE_BYTES") if "tokenizer" in name else (records, "MAX_BYTES")
+        monkeypatch.setattr(*limits, len(before) + 1000)
+    began = time.perf_counter()
+    for use in (
+        lambda: lm_keras.load(tmp_path / "run"),
+        lambda: runs.read_runs([str(tmp_path / "run")]),
+        lambda: train(finished.config, tmp_path / "run"),
+    ):
+        try:
+            use()
+        except InputError as error:
+            assert str(path.parent) in str(error), error
+    assert time.perf_counter() - began < 20
 
 
 @pytest.mark.parametrize(
@@ -450,7 +545,7 @@ def changed(finished, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["hidden_unit", "__class__", "../../x", "", "\x1b[31m", "x" * 1000])
 def test_settings_that_are_none(changed, name):
     message = changed(**{name: 5})
-    assert message.startswith("setting ")
+    assert message.startswith("RUN/config.json: setting ")
     assert " is unknown" in message
     assert message.isprintable()
 
@@ -475,7 +570,7 @@ def test_settings_that_are_none(changed, name):
     ],
 )  # fmt: skip
 def test_settings_that_are_absurd(changed, name, value, expected):
-    assert changed(**{name: value}).startswith(expected)
+    assert changed(**{name: value}).startswith(f"RUN/config.json: {expected}")
 
 
 @pytest.mark.parametrize(
@@ -581,7 +676,7 @@ def test_json_that_is_a_trap(tmp_path, content, reason):
 def test_a_file_that_is_too_large(tmp_path, monkeypatch):
     monkeypatch.setattr(text.files, "MAX_FILE_BYTES", 10)
     (tmp_path / "tokenizer.json").write_text(" " * 11)
-    with pytest.raises(InputError, match="has 11 bytes, too many for a tokenizer's file"):
+    with pytest.raises(InputError, match=r"cannot read .*tokenizer.json: more than 10 bytes"):
         load_tokenizer(tmp_path)
 
 

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lm_keras.errors import InputError
+from lm_keras.text.files import bytes_of
 
 OWN_SUM = "sha256_of_this"
 """The field with the SHA-256 of all other ones."""
+
+MAX_BYTES = 32 * 2**20
+"""More than any of these files has; its values take many times that in memory."""
 
 NUMBER = (int, float)
 
@@ -63,7 +67,7 @@ def read(path: Path) -> dict[str, Any]:
     shape = SHAPES.get(path.name, {})
     known = {name.removesuffix("?") for name in shape}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(bytes_of(path, MAX_BYTES).decode("utf-8"))
         if not isinstance(content, dict):
             raise ValueError("no JSON object")
         unknown = [name for name in content if known and name not in known]
@@ -76,7 +80,8 @@ def read(path: Path) -> dict[str, Any]:
     except PermissionError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read ({error}); restore it from a copy") from None
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read ({reason}); restore it from a copy") from None
     if problem := wrong(content, shape):
         raise InputError(f"{path} {problem}; restore it from a copy")
     return content

@@ -27,7 +27,7 @@ from lm_keras.checkpoints.sealed import sealed, unsealed
 from lm_keras.config import Config, from_flat
 from lm_keras.data.folders import delete
 from lm_keras.errors import InputError, not_written
-from lm_keras.text.files import write_atomically
+from lm_keras.text.files import bytes_of, opened, write_atomically
 from lm_keras.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class RunFolder:
     def identity(self) -> str:
         """Return what tells this folder from all others: it is drawn when a run begins, and stands in the lock."""
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            return (self.path / "lock").read_text(encoding="ascii")
+            return bytes_of(self.path / "lock").decode("ascii")
         return ""
 
     @property
@@ -78,7 +78,7 @@ class RunFolder:
         """
         path = self.path / "results.json"
         try:
-            content = unsealed(path.read_bytes())
+            content = unsealed(bytes_of(path, records.MAX_BYTES))
             if problem := records.wrong(content, records.SHAPES[path.name]):
                 raise ValueError(problem)  # Another file of the run, perhaps.
             return content
@@ -212,7 +212,13 @@ class RunFolder:
             raise InputError(
                 f"--run_dir={self.path} holds no run (no config.json); train one with scripts/train.py --run_dir={self.path}"
             )
-        return from_flat(records.read(self.path / "config.json"))
+        path = self.path / "config.json"
+        try:
+            return from_flat(records.read(path))
+        except InputError as error:
+            if str(error).startswith(("cannot read", str(path))):
+                raise
+            raise InputError(f"{path}: {error}; restore it from a copy") from None
 
     def tokenizer(self) -> Tokenizer:
         """Return the tokenizer of the run.
@@ -305,7 +311,8 @@ def truncate_lines_after(path: Path, step: int) -> None:
         InputError: the file is there and cannot be read or written.
     """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        with opened(path) as file:
+            lines = file.read().decode("utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return
     except OSError as error:

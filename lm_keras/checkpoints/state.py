@@ -9,17 +9,25 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import keras
 import tensorflow as tf
 
+from lm_keras.checkpoints.records import MAX_BYTES, NUMBER, wrong
 from lm_keras.checkpoints.sealed import sealed, unsealed
 from lm_keras.data.folders import remove_folder, write_folder
 from lm_keras.errors import GO_ON, InputError, reason_of
+from lm_keras.text.files import bytes_of, opened
 
 _PROGRESS = "progress.json"
 _PREFIX = "state"
+
+SHAPE = {
+    "step": int, "sha256": {str: str}, "valid_loss?": (*NUMBER, None), "meter?": {str: NUMBER}, "seconds?": NUMBER,
+    "learning_rate_scale?": NUMBER, "learning_rate_set?": NUMBER, "left_out?": {str: int}, "left_out_in_a_row?": int,
+    "recent?": [[NUMBER]], "callbacks?": {str: {}},
+}  # fmt: skip
+"""What is read in `progress.json`, as in `records.SHAPES`."""
 
 Tensors = dict[str, list[keras.Variable | tf.Variable]]
 
@@ -107,6 +115,8 @@ class Checkpoints:
             if not any(folder.iterdir()):
                 return "an empty folder"
             content = self.progress(step)
+            if problem := wrong(content, SHAPE) or ("" if content["sha256"] else "lists no files"):
+                return f"{_PROGRESS} {problem}"
             if content["step"] != step:
                 return f"{_PROGRESS} is of step {content['step']:,}"
             for name, expected in content["sha256"].items():
@@ -126,7 +136,7 @@ class Checkpoints:
 
     def progress(self, step: int) -> dict:
         """Return the JSON values of a checkpoint."""
-        return unsealed(_bytes_of(self._path(step) / _PROGRESS))
+        return unsealed(bytes_of(self._path(step) / _PROGRESS, MAX_BYTES))
 
     def size(self, step: int) -> int:
         """Return how many bytes of tensors a checkpoint has."""
@@ -215,20 +225,8 @@ def _named(tensors: Tensors) -> Iterator[tuple[str, tf.Variable]]:
 
 
 def _sha256(path: Path) -> str:
-    with _opened(path) as file:
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _bytes_of(path: Path) -> bytes:
-    with _opened(path) as file:
-        return file.read()
-
-
-def _opened(path: Path) -> BinaryIO:
-    """Open a file; what would never end, such as a named pipe, is none."""
-    if path.exists() and not path.is_file():
-        raise OSError(None, "no regular file")
-    return open(path, "rb")
 
 
 def _first_line(error: BaseException) -> str:

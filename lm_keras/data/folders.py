@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lm_keras.errors import InputError, shown
+from lm_keras.text.files import bytes_of, opened
 
 SUMS = "sums.json"
 """File of a cached folder with size and CRC-32 of every other file."""
@@ -59,7 +60,7 @@ def cached_folder(folder: Path, fill: Callable[[Path], None], say: Callable[[str
 def _sum(path: Path) -> list[int]:
     """Return the size of a file and its CRC-32."""
     size = crc = 0
-    with open(path, "rb") as file:
+    with opened(path) as file:
         while block := file.read(_BLOCK_BYTES):
             size += len(block)
             crc = zlib.crc32(block, crc)
@@ -70,7 +71,7 @@ def _problem(folder: Path) -> str:
     """Return what is wrong with a folder of the cache, or an empty string."""
     name = SUMS
     try:
-        sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
+        sums = json.loads(bytes_of(folder / SUMS))
         for name, expected in sums.items():
             if _sum(folder / Path(name).name) != expected:
                 return f"{name} has other content than was written"

@@ -16,6 +16,7 @@ from lm_keras.data.folders import cached_folder
 from lm_keras.data.tokenizers import cached_tokenizer, saved_tokenizer, trained_tokenizer, warn_of_unknown
 from lm_keras.errors import InputError, nearest, shown
 from lm_keras.text import TOKENIZERS, count_words, load_tokenizer, saved_in
+from lm_keras.text.files import bytes_of
 from lm_keras.text.tokenizer import Tokenizer
 
 DTYPES = {"uint16": np.uint16, "uint32": np.uint32}
@@ -319,7 +320,7 @@ def _open(folder: Path) -> TokenStore:
         InputError: the sums of its files are right, and yet it holds something else than was written here.
     """
     try:
-        content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+        content = json.loads(bytes_of(folder / "store.json"))
         tokens = np.memmap(folder / "tokens", DTYPES[content["dtype"]], "r")
         documents = np.fromfile(folder / "documents", np.int64)
         counts = TextCounts(**content["counts"])

@@ -9,6 +9,7 @@ from typing import Any
 
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
+from lm_keras.text.files import opened
 
 Points = list[tuple[int, float]]
 
@@ -117,7 +118,8 @@ def _read(path: Path, name: str) -> Run:
 def _lines_of(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     """Yield the JSON objects of a file that have a step; a note tells how many lines are something else."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        with opened(path) as file:
+            lines = file.read().decode("utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return
     except OSError as error:

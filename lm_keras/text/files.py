@@ -2,7 +2,9 @@
 
 import json
 import os
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from lm_keras.errors import InputError
 
@@ -40,6 +42,33 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
         ) from None
 
 
+def opened(path: str | os.PathLike) -> BinaryIO:
+    """Open a file to read it; what would never end, as a named pipe or a device, is none.
+
+    Raises:
+        OSError: it cannot be opened or is no regular file; `strerror` says so.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # A pipe would wait for a writer.
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(None, "no regular file", os.fspath(path))
+    return open(descriptor, "rb")
+
+
+def bytes_of(path: str | os.PathLike, most: int | None = None) -> bytes:
+    """Read a regular file of no more than so many bytes, `MAX_FILE_BYTES` if nothing is said.
+
+    Raises:
+        OSError: as `opened`, or it is larger.
+    """
+    most = MAX_FILE_BYTES if most is None else most
+    with opened(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(None, f"more than {most:,} bytes", os.fspath(path))
+    return content
+
+
 def read_bytes(path: Path) -> bytes:
     """Read one file of a saved tokenizer.
 
@@ -47,9 +76,7 @@ def read_bytes(path: Path) -> bytes:
         InputError: the file is missing, unreadable or far too large.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise InputError(f"{path} has {path.stat().st_size} bytes, too many for a tokenizer's file")
-        return path.read_bytes()
+        return bytes_of(path)
     except FileNotFoundError:
         raise InputError(
             f"no file {path}: expected a folder that a tokenizer was saved to (with {SETTINGS_FILE} in it)"

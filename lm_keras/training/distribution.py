@@ -176,9 +176,8 @@ def _tpu() -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0][:120]
         raise InputError(
-            f"--strategy=tpu: TensorFlow finds no TPU here ({reason}); leave --strategy out to use what there is"
+            f"--strategy=tpu: TensorFlow finds no TPU here ({reason_of(error)}); leave --strategy out to use what there is"
         ) from None
 
 

@@ -5,6 +5,7 @@ import ctypes
 import glob
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,9 @@ import threading
 import time
 
 from lm_keras.errors import InputError
+
+WORKER = re.compile(r"(error: )?worker ")
+"""How lines begin that say themselves whose they are."""
 
 GRACE_SECONDS = 60
 """How long the other workers may take to end after one has."""
@@ -92,7 +96,7 @@ class Worker:
         for line in self.process.stderr or ():
             text = line.decode(errors="replace").rstrip()
             if text:
-                sys.stderr.write(f"{'' if text.startswith('worker ') else f'worker {self.index}: '}{text}\n")
+                sys.stderr.write(f"{'' if WORKER.match(text) else f'worker {self.index}: '}{text}\n")
 
     def send(self, number: int) -> None:
         """Send it a signal if it is still there."""

@@ -17,7 +17,7 @@ from lm_keras.models import FAMILIES
 from lm_keras.sampling.generate import Sampler
 from lm_keras.training import distribution, environment, report
 from lm_keras.training.evaluation import Evaluator
-from lm_keras.training.trainer import Trainer
+from lm_keras.training.trainer import Trainer, understood
 from lm_keras.training.weights import Origin, all_damaged
 
 
@@ -142,7 +142,8 @@ class Run:
         if step is not None:
             self.checkpoints.restore(step, self.trainer.tensors())
             progress = self.checkpoints.progress(step)
-            self.saving.restore(progress["callbacks"][type(self.saving).__name__])
+            with understood(step):
+                self.saving.restore(progress["callbacks"][type(self.saving).__name__])
             self.trainer.restore(step, progress)
             report.say(f"going on from step {step:,} of {self.total_steps:,}")
         elif self.origin:

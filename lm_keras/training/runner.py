@@ -12,7 +12,7 @@ from lm_keras.checkpoints.run_folder import RunFolder, differences
 from lm_keras.config import Config, RunOptions
 from lm_keras.data import order as orders
 from lm_keras.data.store import PreparedData, prepare
-from lm_keras.errors import InputError
+from lm_keras.errors import InputError, reason_of
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import (
     distribution,
@@ -208,9 +208,8 @@ def _enough_memory():
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        reason = str(error).strip().split("\n")[0][:120]
         raise InputError(
-            f"the memory of the device is not enough ({reason}); take a smaller --batch_size or network, "
+            f"the memory of the device is not enough ({reason_of(error)}); take a smaller --batch_size or network, "
             "or more --micro_batches"
         ) from None
 

@@ -35,6 +35,7 @@ class TrainingStep:
     Attributes:
         guard: decides which steps are left out.
         traces: how often the compiled function was traced.
+        stopped: a variable; a call ends after the step in which it becomes true.
     """
 
     def __init__(
@@ -62,11 +63,13 @@ class TrainingStep:
         self._gradients = self._gradients_of_micro_batch
         if config.running.jit == "on":
             self._gradients = tf.function(self._gradients, jit_compile=True, autograph=False)
+        with tf.device("/cpu:0"):
+            self.stopped = tf.Variable(False, trainable=False)
         self.traces = 0
 
     @tf.function(autograph=False)
     def __call__(self, iterator, state, recent, first_step, tables, count):
-        """Carry out `count` steps; fewer if one is not finite and that stops the run.
+        """Carry out `count` steps; fewer if one is not finite and that stops the run, or if `stopped` becomes true.
 
         Args:
             iterator: over the (distributed) batches, at `first_step`.
@@ -105,7 +108,9 @@ class TrainingStep:
             norm = tf.where(tf.reduce_any(list(left_out.values())), 0.0, norm)
             reasons = [tf.cast(left_out[name], tf.float32) for name in LEFT_OUT]
             results = results.write(done, tf.stack([*sums, norm, waited, *reasons]))
-            goes_on = ~(self.guard.stops & left_out["nonfinite"])
+            with tf.control_dependencies([norm]):
+                stopped = self.stopped.read_value()
+            goes_on = ~(self.guard.stops & left_out["nonfinite"]) & ~stopped
             return done + 1, goes_on, norm, state, recent, results
 
         done, _, _, state, recent, results = tf.while_loop(

@@ -1,9 +1,7 @@
 """The loop: compiled steps in between, standard Keras callbacks around them."""
 
+import contextlib
 import dataclasses
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable
 
@@ -22,6 +20,7 @@ from lm_keras.layers import TokenNoise
 from lm_keras.objectives.metrics import finite, measures
 from lm_keras.training.guard import LEFT_OUT, MOST_IN_A_ROW
 from lm_keras.training.machine import keep_freed_memory
+from lm_keras.training.signals import Signals
 from lm_keras.training.step import VALUES, TrainingStep
 from lm_keras.training.workers import Workers
 
@@ -58,6 +57,20 @@ class Meter:
         if seconds is not None:
             self.timed_tokens += totals["weight"]
             self.timed_seconds += seconds
+
+
+@contextlib.contextmanager
+def understood(step: int):
+    """Turn what goes wrong while the numbers of a checkpoint are taken over into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise InputError(
+            f"the checkpoint of step {step:,} was written by another version of lm_keras, which kept other "
+            "numbers; go on with that version, or begin a new run with --init_from this one"
+        ) from None
 
 
 class Trainer:
@@ -149,7 +162,7 @@ class Trainer:
     def restore(self, step: int, progress: dict) -> None:
         """Go on from a checkpoint whose tensors have been read; `train` restores the callbacks."""
         self.step = step
-        try:
+        with understood(step):
             self.meter = Meter(**progress["meter"])
             self.seconds = progress["seconds"]
             self._rate_scale = progress["learning_rate_scale"]
@@ -158,11 +171,6 @@ class Trainer:
             self._recent = self.compiled_step.guard.recent(progress["recent"])
             self.left_out, self._in_a_row = dict(progress["left_out"]), progress["left_out_in_a_row"]
             self._callback_states = progress["callbacks"]
-        except (KeyError, TypeError):
-            raise InputError(
-                f"the checkpoint of step {step:,} was written by another version of lm_keras, which kept other "
-                "numbers; go on with that version, or begin a new run with --init_from this one"
-            ) from None
         self._state = None
 
     # The loop
@@ -182,6 +190,7 @@ class Trainer:
             steps=per_epoch, verbose=0, own_loop=True,
         )  # fmt: skip
         self.model.stop_training = False
+        self.compiled_step.stopped.assign(False)
         self._stateful = [c for c in listed.callbacks if isinstance(c, StepCallback)]
         schedules = [c for c in listed.callbacks if isinstance(c, ScheduleCallback)]
         self._intervals = {
@@ -194,12 +203,13 @@ class Trainer:
         batches = self._batches()
         if self._state is None:
             self._state = self._scattered()
-        with _Signals(self._workers.chief) as signals:
+        with Signals(self._stop_soon, self._workers.chief) as signals:
             listed.on_train_begin()
             for callback in self._stateful:
                 saved = self._callback_states.get(type(callback).__name__)
                 if saved:
-                    callback.restore(saved)
+                    with understood(self.step):
+                        callback.restore(saved)
             logs, epoch = {}, None
             while self.step < self.total_steps and not self._ended(signals):
                 if self.step // per_epoch != epoch:
@@ -216,12 +226,17 @@ class Trainer:
                     listed.on_epoch_end(epoch, logs)
             listed.on_train_end(logs)
 
-    def _ended(self, signals: "_Signals") -> bool:
+    def _ended(self, signals: Signals) -> bool:
         """Tell whether a callback or a signal ends the run now, in any of the workers."""
         wanted = [signals.received == number for number in signals.NUMBERS]
         *received, stopped = self._workers.total(*wanted, self.model.stop_training)
         self.signal = next((number for number, count in zip(signals.NUMBERS, received) if count), None)
         return bool(self.signal or stopped)
+
+    def _stop_soon(self) -> None:
+        """End the call that is being carried out after its next step; several workers all do whole calls."""
+        if self._workers.count == 1:
+            self.compiled_step.stopped.assign(True)
 
     def _call(self, batches, schedules: list[ScheduleCallback]) -> dict:
         """Carry out steps up to the next event and return the logs."""
@@ -362,30 +377,3 @@ class Trainer:
         if self._workers.count > 1:
             return self.strategy.gather(value, axis=0)
         return tf.concat(self.strategy.experimental_local_results(value), axis=0)
-
-
-class _Signals:
-    """Remembers SIGINT and SIGTERM until the loop has a step to stop at; a second one ends at once."""
-
-    NUMBERS = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self, loud: bool = True):
-        self.received: int | None = None
-        self._loud, self._before = loud, {}
-
-    def __enter__(self):
-        in_main = threading.current_thread() is threading.main_thread()  # Only there signals can be caught.
-        for number in self.NUMBERS if in_main else ():
-            self._before[number] = signal.signal(number, self._remember)
-        return self
-
-    def _remember(self, number, frame):
-        self.received = number
-        if self._loud:
-            os.write(2, b"\nstopping after this step; once more ends at once, without saving\n")
-        for each in self._before:
-            signal.signal(each, signal.SIG_DFL)
-
-    def __exit__(self, *_):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

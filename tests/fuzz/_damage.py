@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,10 @@ class Damage:
 
     Attributes:
         which: place of the file in the order of names, of `PLACES`.
-        how: `truncate`, `flip`, `insert`, `append`, `replace`, `json`, `delete`, `folder` or `swap`.
+        how: `truncate`, `flip`, `insert`, `append`, `replace`, `json`, `delete`, `folder`, `pipe`, `link` or `swap`.
         where: place within the file, or of another file for `swap`, of `PLACES`.
-        what: a bit for `flip`, bytes for `insert` and `append`, a key of `CONTENTS` for `replace`, a value for `json`.
+        what: a bit for `flip`, bytes for `insert` and `append`, a key of `CONTENTS` for `replace`, a value for `json`,
+            where it leads for `link`.
         files: pattern of the names of the files that are meant.
     """
 
@@ -64,6 +66,12 @@ class Damage:
         elif self.how == "folder":
             path.unlink()
             path.mkdir()
+        elif self.how == "pipe":
+            path.unlink()
+            os.mkfifo(path)
+        elif self.how == "link":
+            path.unlink()
+            path.symlink_to(self.what)
         elif self.how == "swap":
             other = paths[self.where * len(paths) // PLACES]
             mine, its = path.read_bytes(), other.read_bytes()
@@ -129,8 +137,11 @@ def of_json(files: str = "*") -> st.SearchStrategy:
 
 def of_files(files: str = "*") -> st.SearchStrategy:
     """Draw a damage of any kind."""
-    moved = [_drawn(files, st.just(how), st.none()) for how in ("delete", "folder", "swap")]
-    return st.one_of(of_bytes(files), of_json(files), *moved)
+    moved = [_drawn(files, st.just(how), st.none()) for how in ("delete", "folder", "pipe", "swap")]
+    linked = _drawn(
+        files, st.just("link"), st.sampled_from(["nowhere", "/dev/zero", "/dev/full", "..", "/etc/hostname"])
+    )
+    return st.one_of(of_bytes(files), of_json(files), linked, *moved)
 
 
 def _drawn(files: str, how: st.SearchStrategy, what: st.SearchStrategy) -> st.SearchStrategy:

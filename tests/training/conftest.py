@@ -118,6 +118,10 @@ class Recorded:
     def guard(self):
         return self.step.guard
 
+    @property
+    def stopped(self):
+        return self.step.stopped
+
     def __call__(self, *args):
         results, *rest, done = self.step(*args)
         self.values.append(results.numpy()[: int(done)])

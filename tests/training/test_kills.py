@@ -24,7 +24,7 @@ def whole(script, monkeypatch):
 
 
 def test_three_kills(whole, start):
-    run = dataclasses.replace(LSTM, kills=3, steps=200, start=start)
+    run = dataclasses.replace(LSTM, kills=3, steps=200, start=start, start_seconds=2.0)
     assert run.carry_out(whole).problems == []
 
 

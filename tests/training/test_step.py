@@ -33,6 +33,13 @@ OPTIMIZERS = {
         "optimizer": "adam", "learning_rate": 0.01, "clip_norm": 0.1, "model": "ngram", "batching": "stream",
         "token_noise": 0.2, "token_noise_schedule": "linear",
     },
+    # Whatever is left of {LSTM, n-gram} x {SGD, AdamW}: with the whole grid only.
+    "lstm_sgd": {"optimizer": "sgd", "learning_rate": 10.0, "clip_norm": 0.02, "weight_drop": 0.2, "token_noise": 0.2},
+    "ngram_sgd": {"optimizer": "sgd", "learning_rate": 10.0, "clip_norm": 0.02, "model": "ngram", "batching": "stream"},
+    "ngram_adamw": {
+        "optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1, "model": "ngram",
+        "batching": "window",
+    },
 }  # fmt: skip
 
 
@@ -43,12 +50,8 @@ def run(tiny_config, fit, leaky):
     @functools.cache
     def trained(optimizer, **settings):
         config = tiny_config(**COMMON, **OPTIMIZERS[optimizer], **settings)
-        networks = {
-            "adamw": lambda: lstm.build(config, V),
-            "adam": lambda: ngram.build(config, V),
-            "sgd": lambda: leaky(dropout=0.3),
-        }
-        return fit(config, networks[optimizer])
+        build = {"lstm": lstm.build, "ngram": ngram.build}[config.model.model]
+        return fit(config, lambda: leaky(dropout=0.3) if optimizer == "sgd" else build(config, V))
 
     return trained
 
@@ -86,6 +89,35 @@ def test_every_split_gives_the_same_update(run, optimizer, replicas, micro_batch
     assert max(split.calls) == steps_per_call
     assert split.trainer.strategy.num_replicas_in_sync == replicas
     assert not differs(split, whole)
+
+
+REDUCE = TrainingStep._reduced
+
+
+def part_by_part(step, summed):
+    """What costs a way across the network for each variable."""
+    for part in summed[1:]:
+        step._strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None)
+    return REDUCE(step, summed)
+
+
+@pytest.mark.parametrize(("reduced", "times"), [(REDUCE, 1), (part_by_part, 3)])
+def test_gradients_cross_the_network_once(tiny_config, fit, leaky, monkeypatch, reduced, times):
+    """One sum over the replicas is all that a step asks of the strategy, updates included."""
+    sums = []
+    for name in ("reduce", "batch_reduce"):
+        original = getattr(tf.distribute.CrossDeviceOps, name)
+
+        def counted(self, *args, original=original, **settings):
+            sums.append(original)
+            return original(self, *args, **settings)
+
+        monkeypatch.setattr(tf.distribute.CrossDeviceOps, name, counted)
+    monkeypatch.setattr(TrainingStep, "_reduced", reduced)
+    config = tiny_config(**{**COMMON, **OPTIMIZERS["sgd"], "steps": 3}, replicas=2, steps_per_call=3)
+    run = fit(config, lambda: leaky(dropout=0.3))
+    assert run.trainer.compiled_step.traces == 1
+    assert len(sums) == times if reduced is REDUCE else len(sums) > times
 
 
 def clip_each_replica(step, batch, state, number, rates):

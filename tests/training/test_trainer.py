@@ -1,8 +1,13 @@
 """The loop: hooks in the documented order, others' callbacks, schedules that are exact within a call, signals."""
 
 import dataclasses
+import itertools
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,7 +20,11 @@ from lm_keras.callbacks import EarlyStopping, PlateauDecay
 from lm_keras.config import from_flat
 from lm_keras.data.store import prepare
 from lm_keras.errors import InputError
-from lm_keras.training import machine, one_run
+from lm_keras.training import machine, one_run, runner
+from lm_keras.training.step import TrainingStep
+from lm_keras.training.trainer import Trainer
+
+ROOT = Path(__file__).parents[2]
 
 V, B, T, PER_EPOCH = 19, 16, 3, 8
 """359 targets in 16 rows of 3: 8 steps see all of them."""
@@ -379,6 +388,89 @@ def test_a_signal_stops_at_the_next_call_and_a_second_one_ends_at_once(settings,
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+@pytest.fixture
+def during_a_step(monkeypatch):
+    """A function that lets something be done in a process while it carries out a step of a call."""
+
+    def let(step, act):
+        original, count = TrainingStep._clock, itertools.count(1)
+
+        def act_then():
+            if next(count) == 2 * step:  # The clock is read twice a step.
+                act()
+                time.sleep(0.5)  # So that the thread that waits for signals has its turn.
+            return np.zeros([])
+
+        def clock(self):
+            with tf.control_dependencies([tf.numpy_function(act_then, [], tf.float64, stateful=True)]):
+                return original(self)
+
+        monkeypatch.setattr(TrainingStep, "_clock", clock)
+
+    return let
+
+
+@pytest.mark.parametrize(("count", "step"), [(1, 7), (2, 8)])
+def test_a_signal_ends_a_call_after_its_step(settings, fit, leaky, during_a_step, monkeypatch, count, step):
+    """Several workers carry out the whole call, to the end of the epoch, as the others do."""
+    monkeypatch.setattr("lm_keras.training.workers.Workers.total", lambda self, *own: list(own))
+    original = Trainer.__init__
+
+    def of_so_many(self, *args, **settings):
+        original(self, *args, **settings)
+        self._workers.count = count
+
+    monkeypatch.setattr(Trainer, "__init__", of_so_many)
+    during_a_step(7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    run = fit(settings(steps=19, steps_per_call=10), leaky)
+    assert (run.trainer.signal, run.trainer.step) == (signal.SIGTERM, step)
+
+
+TWICE = """
+import os, signal, sys, time
+from lm_keras.training.signals import Signals
+
+stopped = []
+with Signals(lambda: stopped.append(1)):
+    for number in map(int, sys.argv[1:]):
+        os.kill(os.getpid(), number)
+        until = time.monotonic() + 5
+        while not stopped and time.monotonic() < until:
+            pass
+print(stopped)
+"""
+
+
+@pytest.mark.parametrize(
+    ("numbers", "code"), [((2,), 0), ((15,), 0), ((15, 15), -15), ((2, 15), -15), ((15, 2), -2)]
+)
+def test_a_second_signal_ends_at_once(numbers, code):
+    words = [sys.executable, "-c", TWICE, *map(str, numbers)]
+    ended = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert ended.returncode == code
+    assert ended.stdout == ("[1]\n" if not code else "")
+    assert ended.stderr == "\nstopping after this step; once more ends at once, without saving\n"
+
+
+IN_OTHER_CODE = """
+import hashlib, os, threading
+from lm_keras.training.signals import Signals
+
+with Signals(lambda: None):
+    for seconds, number in ((0.1, 2), (0.4, 15)):
+        threading.Timer(seconds, os.kill, (os.getpid(), number)).start()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**8)  # Half a minute in which Python is not asked.
+"""
+
+
+def test_a_second_signal_ends_at_once_whatever_is_carried_out():
+    began = time.monotonic()
+    words = [sys.executable, "-c", IN_OTHER_CODE]
+    ended = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert time.monotonic() - began < 10
+
+
 def test_memory_is_kept_from_the_first_batch_on(monkeypatch):
     """TensorFlow lowers glibc's thresholds as it makes an iterator; only what is set after that holds."""
     events = []
@@ -397,3 +489,14 @@ def test_memory_is_kept_from_the_first_batch_on(monkeypatch):
     assert events == ["iterator", *kept]
     monkeypatch.setattr(machine, "LIBC", object())  # Another C library, which has no such function.
     machine.keep_freed_memory()
+
+
+def test_too_little_memory_says_how_much_was_asked_for(monkeypatch):
+    asked = tf.function(lambda n: tf.reduce_sum(tf.random.uniform([n, n])))
+    with pytest.raises(InputError) as caught, runner._enough_memory():
+        asked(tf.constant(10**7))
+    line = str(caught.value)
+    assert line.startswith(
+        "the memory of the device is not enough (OOM when allocating tensor with shape[10000000,"
+    )
+    assert line.endswith("); take a smaller --batch_size or network, or more --micro_batches")

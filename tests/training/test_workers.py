@@ -107,7 +107,21 @@ def second_of_two(monkeypatch):
     return make
 
 
-def test_what_another_worker_meets_with(second_of_two):
+IN_A_GRAPH = "Graph execution error:\n\nDetected at node x defined at (most recent call last):\n"
+FRAME = '  File "a.py", line 3, in f\n\n'
+NODE = "\n\t [[{{node x}}]] [Op:__inference_f_3]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Socket closed\nmore",
+        f"{IN_A_GRAPH}<stack traces unavailable>\nSocket closed{NODE}",
+        f"{IN_A_GRAPH}{FRAME}{FRAME}Socket closed{NODE}",
+        f"{IN_A_GRAPH}{FRAME}2 root error(s) found.\n  (0) UNAVAILABLE:  Socket closed{NODE}\n  (1) CANCELLED:  No{NODE}",
+    ],
+)
+def test_what_another_worker_meets_with(second_of_two, text):
     assert not second_of_two().chief
     assert second_of_two(1, 0, 2.5, 0.0).from_chief(7.0, 8.0) == [2.5, None]
     with second_of_two(0.0).together():
@@ -118,7 +132,7 @@ def test_what_another_worker_meets_with(second_of_two):
         "worker 1 of 2 ends because another one could not go on, which says why; when that is mended, start all of them again"
     )
     with pytest.raises(InputError) as caught, second_of_two().watched():
-        raise tf.errors.UnavailableError(None, None, "Socket closed\nmore")
+        raise tf.errors.UnavailableError(None, None, text)
     assert str(caught.value) == (
         "worker 1 of 2 lost another one (UnavailableError: Socket closed); what was saved is kept: start all of them again with the same command"
     )
@@ -139,7 +153,14 @@ def test_no_tpu(tiny_config):
             ["--workers=0"],
             "--workers=0 is out of range; expected a whole number of at least 1 and of at most 64",
         ),
-        (["--worker=2"], "--worker is unknown (did you mean --workers?); see --help for all flags"),
+        (
+            ["--worker=2"],
+            "--worker is unknown; the flags of scripts/train.py stand behind two dashes: launch",
+        ),
+        (
+            ["--run_dir=x"],
+            "--run_dir is unknown; the flags of scripts/train.py stand behind two dashes: launch",
+        ),
     ],
 )
 def test_the_launcher_refuses(script, words, message):
