@@ -244,7 +244,11 @@ def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = (), 
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # A locale may lack what a model writes.
         try:
-            return main(*_command(argv[1:], commands)) or 0
+            code = main(*_command(argv[1:], commands)) or 0
+            if code > 128:  # Stopped: whoever asks again, while Python ends, is not to see where.
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, signal.SIG_DFL)
+            return code
         except InputError as error:
             _fail(error)
         except OSError as error:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from lm_keras.checkpoints.run_folder import RunFolder
@@ -23,18 +24,24 @@ def events_of(path: Path) -> list:
     return found
 
 
+def tensors_of(path: Path) -> dict:
+    """Return all tensors of the newest checkpoint of a run, as arrays by name."""
+    step = RunFolder(path).checkpoints().newest()
+    reader = tf.train.load_checkpoint(str(path / "checkpoints" / f"step-{step:08d}" / "state"))
+    names = [name for name in reader.get_variable_to_shape_map() if name[:1] != "_"]
+    return {name: np.asarray(reader.get_tensor(name)) for name in sorted(names)}
+
+
 def everything_of(path: Path) -> dict:
     """Return all that a run came to, but for its speed."""
     folder = RunFolder(path)
     step = folder.checkpoints().newest()
-    reader = tf.train.load_checkpoint(str(path / "checkpoints" / f"step-{step:08d}" / "state"))
-    names = [name for name in reader.get_variable_to_shape_map() if name[:1] != "_"]
     progress = folder.checkpoints().progress(step)
     progress["meter"] = {k: v for k, v in progress["meter"].items() if k not in MEASURED and k[:5] != "timed"}
     del progress["callbacks"]["Checkpoint"]["seconds"]
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     return {
-        "tensors": {name: reader.get_tensor(name).tobytes() for name in sorted(names)},
+        "tensors": {name: tensor.tobytes() for name, tensor in tensors_of(path).items()},
         "progress": {k: v for k, v in progress.items() if k not in MEASURED and k[:6] != "sha256"},
         "checkpoints": folder.checkpoints().steps(),
         "metrics": [{k: v for k, v in line.items() if k not in MEASURED} for line in lines],

@@ -3,7 +3,12 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
+
+SAME_SECONDS = 0.5
+"""Signals that come so soon after the first one are the same wish: Linux tells a process of its parent's end once for each of
+the parent's threads, and schedulers signal a process and its group."""
 
 
 class Signals:
@@ -39,22 +44,22 @@ class Signals:
         return self
 
     def _watch(self, reading: int) -> None:
-        first = None
+        first = 0.0
         with os.fdopen(reading, "rb", buffering=0) as pipe:
             while number := pipe.read(1):
                 if number[0] not in self.NUMBERS:
                     continue
                 if first:
-                    os._exit(128 + number[0])
-                first = number[0]
+                    if time.monotonic() - first > SAME_SECONDS:
+                        os._exit(128 + number[0])
+                    continue
+                first = time.monotonic()
                 if self._loud:
                     os.write(2, b"\nstopping after this step; once more ends at once, without saving\n")
                 self._stop()
 
     def _remember(self, number, frame):
         self.received = self.received or number
-        for each in self._before:
-            signal.signal(each, signal.SIG_DFL)
 
     def __exit__(self, *_):
         if not self._before:

@@ -384,7 +384,7 @@ def test_a_signal_stops_at_the_next_call_and_a_second_one_ends_at_once(settings,
     assert (run.trainer.signal, run.trainer.step) == (number, 5)
     assert hooks.calls[-1] == ("train_end",)
     assert handlers[0] not in before
-    assert handlers[1:] == [signal.SIG_DFL] * 2
+    assert handlers[1:] == handlers[:1] * 2
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 
@@ -396,9 +396,10 @@ def during_a_step(monkeypatch):
         original, count = TrainingStep._clock, itertools.count(1)
 
         def act_then():
-            if next(count) == 2 * step:  # The clock is read twice a step.
+            if (
+                next(count) == 2 * step - 1
+            ):  # The clock is read twice a step, first before its batch is asked for.
                 act()
-                time.sleep(0.5)  # So that the thread that waits for signals has its turn.
             return np.zeros([])
 
         def clock(self):
@@ -414,14 +415,22 @@ def during_a_step(monkeypatch):
 def test_a_signal_ends_a_call_after_its_step(settings, fit, leaky, during_a_step, monkeypatch, count, step):
     """Several workers carry out the whole call, to the end of the epoch, as the others do."""
     monkeypatch.setattr("lm_keras.training.workers.Workers.total", lambda self, *own: list(own))
-    original = Trainer.__init__
+    original, trainers = Trainer.__init__, []
 
     def of_so_many(self, *args, **settings):
         original(self, *args, **settings)
         self._workers.count = count
+        trainers.append(self)
 
     monkeypatch.setattr(Trainer, "__init__", of_so_many)
-    during_a_step(7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+    def act():
+        os.kill(os.getpid(), signal.SIGTERM)
+        until = time.monotonic() + (10 if count == 1 else 0.5)
+        while not trainers[0].compiled_step.stopped.numpy() and time.monotonic() < until:
+            time.sleep(0.01)
+
+    during_a_step(7, act)
     run = fit(settings(steps=19, steps_per_call=10), leaky)
     assert (run.trainer.signal, run.trainer.step) == (signal.SIGTERM, step)
 
@@ -432,20 +441,26 @@ from lm_keras.training.signals import Signals
 
 stopped = []
 with Signals(lambda: stopped.append(1)):
-    for number in map(int, sys.argv[1:]):
+    for number, seconds in zip(map(int, sys.argv[1::2]), map(float, sys.argv[2::2])):
         os.kill(os.getpid(), number)
-        until = time.monotonic() + 5
-        while not stopped and time.monotonic() < until:
-            pass
+        time.sleep(seconds)
 print(stopped)
 """
 
 
 @pytest.mark.parametrize(
-    ("numbers", "code"), [((2,), 0), ((15,), 0), ((15, 15), -15), ((2, 15), -15), ((15, 2), -2)]
+    ("signals", "code"),
+    [
+        ((2, 0.3), 0),
+        ((15, 0.0, 15, 0.3), 0),
+        ((15, 0.7, 15, 9), 143),
+        ((2, 0.7, 15, 9), 143),
+        ((15, 0.7, 2, 9), 130),
+    ],
 )
-def test_a_second_signal_ends_at_once(numbers, code):
-    words = [sys.executable, "-c", TWICE, *map(str, numbers)]
+def test_a_second_signal_ends_at_once(signals, code):
+    """But not the same wish told twice."""
+    words = [sys.executable, "-c", TWICE, *map(str, signals)]
     ended = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert ended.returncode == code
     assert ended.stdout == ("[1]\n" if not code else "")
@@ -457,7 +472,7 @@ import hashlib, os, threading
 from lm_keras.training.signals import Signals
 
 with Signals(lambda: None):
-    for seconds, number in ((0.1, 2), (0.4, 15)):
+    for seconds, number in ((0.1, 2), (0.8, 15)):
         threading.Timer(seconds, os.kill, (os.getpid(), number)).start()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**8)  # Half a minute in which Python is not asked.
 """
