@@ -16,7 +16,7 @@ from lm_keras.data.folders import cached_folder
 from lm_keras.data.tokenizers import cached_tokenizer, saved_tokenizer, trained_tokenizer, warn_of_unknown
 from lm_keras.errors import InputError, nearest, shown
 from lm_keras.text import TOKENIZERS, count_words, load_tokenizer, saved_in
-from lm_keras.text.files import bytes_of
+from lm_keras.text.files import bytes_of, opened
 from lm_keras.text.tokenizer import Tokenizer
 
 DTYPES = {"uint16": np.uint16, "uint32": np.uint32}
@@ -321,8 +321,10 @@ def _open(folder: Path) -> TokenStore:
     """
     try:
         content = json.loads(bytes_of(folder / "store.json"))
-        tokens = np.memmap(folder / "tokens", DTYPES[content["dtype"]], "r")
-        documents = np.fromfile(folder / "documents", np.int64)
+        with opened(folder / "tokens") as file:
+            tokens = np.memmap(file, DTYPES[content["dtype"]], "r")
+        with opened(folder / "documents") as file:
+            documents = np.fromfile(file, np.int64)
         counts = TextCounts(**content["counts"])
         if (len(tokens) - 1, len(documents)) != (counts.tokens, counts.documents):
             raise ValueError(f"{len(tokens):,} tokens in {len(documents):,} documents")

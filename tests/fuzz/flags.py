@@ -24,12 +24,11 @@ CARRIED_OUT = "the work of the script"
 WORK = [
     "faults.collection", "fuzz.collection", "lm_keras.api.load", "lm_keras.data.store.save_tokenizer",
     "lm_keras.report.runs.read_runs", "lm_keras.benchmarks.baselines.baselines", "lm_keras.benchmarks.feed.feed",
-    "lm_keras.training.runner.train", "lm_keras.benchmarks.text.preparation",
+    "lm_keras.training.launcher.launch", "lm_keras.training.runner.train", "lm_keras.benchmarks.text.preparation",
     "lm_keras.benchmarks.text.tokenize", "lm_keras.benchmarks.verification.comparisons",
 ]  # fmt: skip
 
-SCRIPTS = sorted(path.name for path in (Path(__file__).parents[2] / "scripts").glob("[!l]*.py"))
-"""All but launch_local.py, which starts other processes."""
+SCRIPTS = sorted(path.name for path in (Path(__file__).parents[2] / "scripts").glob("*.py"))
 
 
 @contextlib.contextmanager
