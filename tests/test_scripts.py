@@ -14,6 +14,7 @@ from comparison import MEASURED
 
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.flags import flagfile_of
+from lm_keras.training.signals import SAME_SECONDS
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -92,14 +93,18 @@ def test_stopped_and_resumed(tiny_config, train, script, start, ended, tmp_path,
         f"stopped at step {stopped_at}, everything is saved; the same command goes on from there\n"
     )
 
-    # A second signal ends at once, here while the step is compiled.
+    # A second signal ends at once, here while the step is compiled; that shall not be done before, so it is held meanwhile.
     process = start("train.py", *flags)
     wait_until(process, lambda: catches(process, signal.SIGTERM))
     process.send_signal(signal.SIGTERM)
-    wait_until(process, lambda: not catches(process, signal.SIGTERM))
+    time.sleep(0.1)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(SAME_SECONDS)
     process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     code, out, err = ended(process)
-    assert (code, out) == (-signal.SIGINT, "")
+    assert (code, out) == (130, "")
+    assert err.endswith("\nstopping after this step; once more ends at once, without saving\n")
     assert f"going on from step {stopped_at} of 400\n" in err
     assert steps() == stopped_at
 

@@ -232,7 +232,7 @@ def test_results_are_those_that_were_written(tmp_path):
     path.mkdir()
     assert folder.sound_results(said.append) is None
     assert said == [
-        f"{path} cannot be read: Is a directory; the results are computed again from the last checkpoint"
+        f"{path} cannot be read: no regular file; the results are computed again from the last checkpoint"
     ]
 
 
@@ -282,7 +282,7 @@ def test_lines_beyond_a_step_are_dropped(tmp_path):
     with pytest.raises(InputError) as caught:
         truncate_lines_after(tmp_path, 4)
     assert (
-        str(caught.value) == f"cannot read {tmp_path}: Is a directory; delete it, or restore it from a copy"
+        str(caught.value) == f"cannot read {tmp_path}: no regular file; delete it, or restore it from a copy"
     )
 
 

@@ -100,7 +100,7 @@ DAMAGE = {
     "longer": (lambda path: path.open("ab").write(b"x"), "other content than was written"),
     "empty": (lambda path: os.truncate(path, 0), "other content than was written"),
     "gone": (lambda path: path.unlink(), "No such file or directory"),
-    "folder": (lambda path: (path.unlink(), path.mkdir()), "Is a directory"),
+    "folder": (lambda path: (path.unlink(), path.mkdir()), "no regular file"),
 }
 
 
