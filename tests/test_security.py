@@ -402,8 +402,9 @@ def up_to_training(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *((name, value) for name, values in FORGED.items() for value in values),
-        *((name, ...) for name in FORGED),
+        pytest.param(name, value, marks=[pytest.mark.slow] * (place > 0))
+        for name, values in FORGED.items()
+        for place, value in enumerate([*values, ...])
     ],
 )
 def test_numbers_of_a_checkpoint_signed_anew(finished, train, tmp_path, up_to_training, name, value):

@@ -201,6 +201,7 @@ def test_another_split_goes_on_to_the_same_numbers(interrupted, tiny_config, liv
     assert parts["tensors"] != whole["tensors"]
 
 
+@pytest.mark.slow  # test_kills.py kills real processes.
 def test_a_run_that_crashes_again_and_again(tiny_config, live, small, tmp_path):
     """Before the first checkpoint, between two, at one, and with everything done but the results."""
     config = tiny_config(**FULL)
