@@ -71,7 +71,8 @@ def _ours(config: Config, root: Path) -> tuple[float, float]:
         ]
         ended = subprocess.run(line, capture_output=True, text=True)
         if ended.returncode:
-            raise InputError(ended.stderr.strip().splitlines()[-1].removeprefix("error: "))
+            said = ended.stderr.strip().splitlines() or [f"our run ended with code {ended.returncode}"]
+            raise InputError(said[-1].removeprefix("error: "))
         results = RunFolder(f"{folder}/run").results
     if "valid" not in results["splits"]:
         raise InputError(f"--split={config.data.split}: a race needs a validation text; take 90/10/0")

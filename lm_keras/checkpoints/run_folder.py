@@ -213,11 +213,10 @@ class RunFolder:
                 f"--run_dir={self.path} holds no run (no config.json); train one with scripts/train.py --run_dir={self.path}"
             )
         path = self.path / "config.json"
+        settings = records.read(path)
         try:
-            return from_flat(records.read(path))
+            return from_flat(settings)
         except InputError as error:
-            if str(error).startswith(("cannot read", str(path))):
-                raise
             raise InputError(f"{path}: {error}; restore it from a copy") from None
 
     def tokenizer(self) -> Tokenizer:
