@@ -460,6 +460,27 @@ def test_what_would_never_end(finished, train, tmp_path, monkeypatch, name, how)
 
 
 @pytest.mark.parametrize(
+    "make",
+    [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.symlink_to("../victim")],
+    ids=["a pipe", "a device", "a link to an empty file"],
+)
+def test_a_lock_that_is_none(finished, tmp_path, make):
+    """Whoever trains writes into it: nothing waits for a pipe, and no file elsewhere is written to."""
+    shutil.copytree(finished.path, tmp_path / "run")
+    (tmp_path / "victim").touch()
+    with RunFolder(tmp_path / "run").writing():
+        pass
+    (tmp_path / "run" / "lock").unlink()
+    make(tmp_path / "run" / "lock")
+    with (
+        pytest.raises(InputError, match=r"^cannot write to --run_dir="),
+        RunFolder(tmp_path / "run").writing(),
+    ):
+        pass
+    assert (tmp_path / "victim").read_text() == ""
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "..",

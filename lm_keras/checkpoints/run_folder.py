@@ -178,7 +178,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._check_content()
-            lock = open(self.path / "lock", "a")  # noqa: SIM115
+            lock = opened(self.path / "lock", "a")
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not lock.tell():
                 lock.write(secrets.token_hex(16))

@@ -4,7 +4,7 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from lm_keras.errors import InputError
 
@@ -42,17 +42,22 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
         ) from None
 
 
-def opened(path: str | os.PathLike) -> BinaryIO:
-    """Open a file to read it; what would never end, as a named pipe or a device, is none.
+def opened(path: str | os.PathLike, mode: str = "rb") -> IO:
+    """Open a file; what would never end, as a named pipe or a device, is none.
+
+    Args:
+        path: the file.
+        mode: `rb` to read it, or `a` to write at its end, where it may be missing and may not be a link to another file.
 
     Raises:
         OSError: it cannot be opened or is no regular file; `strerror` says so.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # A pipe would wait for a writer.
+    flags = os.O_RDONLY if mode == "rb" else os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)  # Else a pipe would wait for the other side.
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(None, "no regular file", os.fspath(path))
-    return open(descriptor, "rb")
+    return open(descriptor, mode)
 
 
 def bytes_of(path: str | os.PathLike, most: int | None = None) -> bytes:
