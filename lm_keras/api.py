@@ -123,7 +123,7 @@ class LanguageModel:
         Raises:
             InputError: there is no such split, its text cannot be read, or the stride has no meaning.
         """
-        length = self.config.batches.sequence_length
+        length = self.config.context_length
         if stride is not None and self.model.context_tokens is not None:
             raise InputError(
                 f"stride={stride} has no meaning for --model={self.config.model.model}: every target has its "

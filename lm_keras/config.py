@@ -85,10 +85,17 @@ class DataConfig:
 class ModelConfig:
     """The network."""
 
-    model: str = setting("lstm", "family of the network", choices=("ngram", "lstm"))
-    num_layers: int = setting(1, "hidden layers (lstm: recurrent layers)", low=1, high=1000)
-    embedding_dim: int = setting(128, "width of the token embedding", low=1)
-    hidden_units: int = setting(256, "units of each hidden layer", low=1)
+    model: str = setting("lstm", "family of the network", choices=("ngram", "lstm", "gpt"))
+    num_layers: int = setting(1, "hidden layers (lstm: recurrent layers, gpt: blocks)", low=1, high=1000)
+    embedding_dim: int = setting(
+        128, "width of the token embedding (gpt: of everything between the blocks)", low=1
+    )
+    hidden_units: int | None = setting(
+        None,
+        "units of each hidden layer (gpt: of the feed-forward part of a block) [256; gpt: 4, or with swiglu 8/3, times "
+        "--embedding_dim]",
+        low=1,
+    )
     ngram_order: int = setting(
         5,
         "n: the n - 1 tokens before decide about the next one (ngram)",
@@ -96,8 +103,56 @@ class ModelConfig:
         high=256,
         only_for=("ngram",),
     )
+    num_heads: int = setting(4, "attention heads (gpt)", low=1, only_for=("gpt",))
+    num_kv_heads: int | None = setting(
+        None,
+        "heads of keys and values, each for several heads of queries (grouped-query attention) [--num_heads]",
+        low=1,
+        only_for=("gpt",),
+    )
+    context_length: int | None = setting(
+        None,
+        "tokens that a gpt can look back on, itself included [--sequence_length]",
+        low=1,
+        only_for=("gpt",),
+    )
+    positions: str = setting(
+        "learned",
+        "how a gpt knows the order of tokens: a learned vector for each place, or queries and keys rotated by it",
+        choices=("learned", "rotary"),
+        only_for=("gpt",),
+    )
+    rotary_base: float = setting(
+        10_000.0, "longest wavelength of rotary positions, over 2 pi", above=1, only_for=("gpt",)
+    )
+    norm: str = setting("layer", "LayerNorm or RMSNorm (gpt)", choices=("layer", "rms"), only_for=("gpt",))
+    norm_epsilon: float = setting(
+        1e-5, "added to the variance in a norm (gpt)", above=0, high=1, only_for=("gpt",)
+    )
+    activation: str = setting(
+        "gelu",
+        "of the feed-forward part: gelu (its tanh form, as in GPT-2) or swiglu (as in LLaMA) (gpt)",
+        choices=("gelu", "swiglu"),
+        only_for=("gpt",),
+    )
+    biases: bool = setting(True, "add biases after products and in LayerNorm (gpt)", only_for=("gpt",))
+    separate_documents: bool = setting(
+        False,
+        "tokens of a row see those of their own document only, and count places from its beginning (gpt)",
+        only_for=("gpt",),
+    )
+    attention_chunk: int | None = setting(
+        None,
+        "queries whose attention is computed at a time, so that memory grows with T and not with its square [all]",
+        low=1,
+        only_for=("gpt",),
+    )
     dropout: float = setting(
-        0.0, "share of values dropped at the input, between layers and at the output", low=0, below=1
+        0.0,
+        "share of values dropped at the input, between layers and at the output (gpt: of the embedding, the attention and "
+        "what each part of a block adds)",
+        low=0,
+        below=1,
     )
     weight_drop: float = setting(
         0.0,
@@ -106,8 +161,9 @@ class ModelConfig:
         below=1,
         only_for=("lstm",),
     )
-    tie_embeddings: bool = setting(
-        False, "use the embedding as the output matrix (a projection is added where widths differ)"
+    tie_embeddings: bool | None = setting(
+        None,
+        "use the embedding as the output matrix (a projection is added where widths differ) [gpt: true, else false]",
     )
     direct_connections: bool = setting(
         False, "connect the embeddings with the output, past the hidden layers, too", only_for=("ngram",)
@@ -115,7 +171,7 @@ class ModelConfig:
     forget_bias: float = setting(1.0, "initial bias of the forget gate", only_for=("lstm",))
     init_scale: float | None = setting(
         None,
-        "draw all weights from U(-s, s) [Glorot, orthogonal and U(-0.05, 0.05), as Keras does]",
+        "draw all weights from U(-s, s) [Glorot, orthogonal and U(-0.05, 0.05), as Keras does; gpt: N(0, 0.02), as GPT-2]",
         above=0,
         high=1e6,
     )
@@ -123,6 +179,23 @@ class ModelConfig:
         None,
         "folder of another run: begin with its newest weights and its tokenizer, at step 0 (fine-tuning)",
     )
+
+    @property
+    def units(self) -> int:
+        """Return `--hidden_units`, with the family's default filled in."""
+        if self.hidden_units or self.model != "gpt":
+            return self.hidden_units or 256
+        return 4 * self.embedding_dim if self.activation == "gelu" else -(-8 * self.embedding_dim // 3)
+
+    @property
+    def tied(self) -> bool:
+        """Tell whether the embedding is the output matrix, with the family's default filled in."""
+        return self.model == "gpt" if self.tie_embeddings is None else self.tie_embeddings
+
+    @property
+    def kv_heads(self) -> int:
+        """Return `--num_kv_heads`, with its default filled in."""
+        return self.num_kv_heads or self.num_heads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +207,7 @@ class BatchConfig:
     batching: str | None = setting(
         None,
         "stream: rows go on where they ended, with carried state; window: shuffled windows "
-        "[lstm: stream, ngram: window]",
+        "[lstm: stream, else window]",
         choices=("stream", "window"),
     )
     state_reset: float = setting(
@@ -245,6 +318,12 @@ class RunningConfig:
         "auto",
         "compile the gradients with XLA; auto: where it was measured to pay, which is nowhere yet",
         choices=("auto", "on", "off"),
+    )
+    rematerialize: bool = setting(
+        False,
+        "keep of each block only what goes in, and compute the rest again for the gradient: less memory, a third more work "
+        "(gpt)",
+        only_for=("gpt",),
     )
     deterministic: bool = setting(
         False,
@@ -403,14 +482,17 @@ class Config:
 
     def _check_family(self) -> None:
         family = self.model.model
-        for field in dataclasses.fields(self.model):
-            families, value = field.metadata["only_for"], getattr(self.model, field.name)
+        for name, value in self.flat().items():
+            field = FIELDS[name]
+            families = field.metadata["only_for"]
             if families and family not in families and value != field.default:
                 raise InputError(
                     f"--{field.name}={value} has no meaning for --model={family}; leave it out, or take "
                     f"--model={families[0]}"
                 )
-        if self.model.direct_connections and self.model.tie_embeddings:
+        if family == "gpt":
+            self._check_gpt()
+        if self.model.direct_connections and self.model.tied:
             raise InputError(
                 "--direct_connections and --tie_embeddings contradict each other: the embedding has no rows for "
                 "what comes directly; leave one of them out"
@@ -419,6 +501,32 @@ class Config:
             raise InputError(
                 f"--state_reset={self.batches.state_reset} has no meaning for windows, which all begin anew; "
                 "leave it out, or take --batching=stream"
+            )
+
+    def _check_gpt(self) -> None:
+        model, length = self.model, self.batches.sequence_length
+        if model.embedding_dim % model.num_heads:
+            raise InputError(
+                f"--num_heads={model.num_heads} do not divide --embedding_dim={model.embedding_dim}; take a number of heads "
+                "that does"
+            )
+        if model.num_heads % model.kv_heads:
+            raise InputError(
+                f"--num_kv_heads={model.num_kv_heads} do not divide --num_heads={model.num_heads}; take a number that does"
+            )
+        if model.positions == "rotary" and model.embedding_dim // model.num_heads % 2:
+            raise InputError(
+                f"--positions=rotary turns pairs of numbers, and a head has {model.embedding_dim // model.num_heads} of them "
+                "(--embedding_dim over --num_heads); make that even"
+            )
+        if self.context_length < length:
+            raise InputError(
+                f"--context_length={model.context_length} is shorter than a row of --sequence_length={length} tokens; make it "
+                "as long, or rows shorter"
+            )
+        if self.batching == "stream":
+            raise InputError(
+                "--batching=stream carries a state from row to row, which --model=gpt does not have; leave it out"
             )
 
     @property
@@ -433,6 +541,11 @@ class Config:
             for group, kind in GROUPS.items()
             for field in dataclasses.fields(kind)
         }
+
+    @property
+    def context_length(self) -> int:
+        """Return how many tokens a window of the run's text has at most: `--context_length`, else `--sequence_length`."""
+        return self.model.context_length or self.batches.sequence_length
 
     @property
     def batching(self) -> str:

@@ -75,7 +75,7 @@ BAD = {
     "--learning_rate=nan": "--learning_rate=nan is out of range; expected a number above 0",
     "--learning_rate=1e400": "--learning_rate=inf is out of range; expected a number above 0",
     "--dropout=1": "--dropout=1.0 is out of range; expected a number of at least 0 and below 1",
-    "--model=lst m": "--model=lst m is unknown (did you mean 'lstm'?); choose one of ngram, lstm",
+    "--model=lst m": "--model=lst m is unknown (did you mean 'lstm'?); choose one of ngram, lstm, gpt",
     "--tie_embeddings=perhaps": "--tie_embeddings=perhaps: expected true or false",
     "--resume=maybe": "--resume=maybe is unknown; choose one of auto, never, must",
     "--learning_rate_schedule=cosin": (
@@ -279,16 +279,28 @@ OTHERS = {
 def test_a_written_flagfile_gives_the_same_settings(tmp_path):
     path = tmp_path / "flags.txt"
     from_flat({name: value for name, value in OTHERS.items() if name in config.FIELDS})  # allowed
+    for_gpt = [name for name, field in config.FIELDS.items() if field.metadata["only_for"] == ("gpt",)]
+    others = OTHERS | {name: DEFAULTS[name] for name in for_gpt}
     same = [name for name, value in OTHERS.items() if value == DEFAULTS[name]]
     # What other settings exclude: tied embeddings, the n-gram model (twice), and steps.
     assert same == ["direct_connections", "forget_bias", "weight_drop", "epochs"]
     path.write_text(flagfile_of(OTHERS), encoding="utf-8")
-    assert read_back(path) == OTHERS
+    assert read_back(path) == others
+    changed = {
+        "model": "gpt",
+        "num_heads": 8,
+        "biases": False,
+        "norm": "rms",
+        "rotary_base": 1e5,
+        "rematerialize": True,
+    }
+    path.write_text(flagfile_of(DEFAULTS | changed), encoding="utf-8")
+    assert read_back(path) == DEFAULTS | changed
     path.write_text(flagfile_of(DEFAULTS), encoding="utf-8")
     assert read_back(path) == DEFAULTS
     # What a flagfile leaves open is absent, and can be said on the command line after another setting.
     path.write_text(flagfile_of(OTHERS), encoding="utf-8")
-    assert read_back(path, "--steps=", "--epochs=3") == OTHERS | {"steps": None, "epochs": 3}
+    assert read_back(path, "--steps=", "--epochs=3") == others | {"steps": None, "epochs": 3}
 
 
 def test_the_comparison_of_settings_can_fail(tmp_path):
@@ -309,6 +321,6 @@ def test_the_last_flag_wins_and_flagfiles_nest(tmp_path):
     inner.write_text("--steps=7\n--num_layers=3\n--tie_embeddings\n")
     outer.write_text(f"--flagfile={inner}\n--num_layers=5\n")
     settings = read_back(outer, "--steps=13", "--notie_embeddings")
-    changed = {"steps": 13, "num_layers": 5}
+    changed = {"steps": 13, "num_layers": 5, "tie_embeddings": False}
     assert settings == DEFAULTS | changed
     assert read_back(outer) == DEFAULTS | {"steps": 7, "num_layers": 5, "tie_embeddings": True}

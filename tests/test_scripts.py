@@ -254,7 +254,7 @@ def test_a_run_folder_describes_itself(finished, script):
     assert "Family `lstm`, tokenizer `char` with 30 tokens, 24 steps." in card
     flags = (finished.path / "flags.txt").read_text().splitlines()
     assert "--hidden_units=13" in flags
-    assert "--notie_embeddings" in flags
+    assert "--tie_embeddings=" in flags and "--nodeterministic" in flags
     data = json.loads((finished.path / "data.json").read_text())
     assert (data["vocab_size"], data["total_steps"]) == (30, 24)
     assert data["splits"]["train"]["rule"] == "each document cut at line ends, 90/5/5 per cent"

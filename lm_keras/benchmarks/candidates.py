@@ -119,7 +119,7 @@ def check(peers: Iterable[str], config: Config) -> None:
         model = config.model
         for name, bad in (
             ("model", model.model != "lstm"),
-            ("tie_embeddings", model.tie_embeddings),
+            ("tie_embeddings", model.tied),
             ("optimizer", config.learning.optimizer == "momentum"),
             ("weight_drop", model.weight_drop),
             ("weight_decay", config.learning.weight_decay),

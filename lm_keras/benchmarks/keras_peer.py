@@ -20,7 +20,7 @@ class Candidate:
         dropout = [keras.layers.Dropout(model.dropout)] if model.dropout else []
         layers = [keras.layers.Embedding(config.data.vocab_size, model.embedding_dim), *dropout]
         for _ in range(model.num_layers):
-            layers += [keras.layers.LSTM(model.hidden_units, return_sequences=True), *dropout]
+            layers += [keras.layers.LSTM(model.units, return_sequences=True), *dropout]
         layers.append(keras.layers.Dense(config.data.vocab_size, dtype="float32"))
         self._model = keras.Sequential(layers)
         kind = type(keras.optimizers.get(learning.optimizer))

@@ -39,7 +39,7 @@ def loss(config: Config, repeats: int) -> Iterator[dict]:
             yield {
                 "form": each.name.replace("_", " "),
                 "rows": config.batches.batch_size * config.batches.sequence_length,
-                "width": config.model.hidden_units,
+                "width": config.model.units,
                 "vocab_size": config.data.vocab_size,
                 "milliseconds": round(1000 * statistics.median(times[each.name])),
                 "middle_half": between([1000 * value for value in times[each.name]]),
@@ -59,7 +59,7 @@ class Candidate:
 
     def __init__(self, config: Config):
         rows, length = config.batches.batch_size, config.batches.sequence_length
-        width, vocab_size = config.model.hidden_units, config.data.vocab_size
+        width, vocab_size = config.model.units, config.data.vocab_size
         self._features = tf.random.stateless_normal([rows, length, width], [1, 2])
         self._matrix = 0.05 * tf.random.stateless_normal([width, vocab_size], [1, 3])
         self._targets = tf.random.stateless_uniform([rows, length], [1, 4], 0, vocab_size, tf.int32)

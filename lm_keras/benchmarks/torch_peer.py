@@ -48,7 +48,7 @@ class Candidate:
         torch.manual_seed(batches.seed)
         self._vocab_size = config.data.vocab_size
         self._network = _Network(
-            self._vocab_size, model.embedding_dim, model.hidden_units, model.num_layers, model.dropout
+            self._vocab_size, model.embedding_dim, model.units, model.num_layers, model.dropout
         ).to(self._device)
         self._optimizer = OPTIMIZERS[learning.optimizer](
             self._network.parameters(), lr=learning.learning_rate

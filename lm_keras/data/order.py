@@ -86,14 +86,16 @@ class StreamOrder:
 class WindowOrder:
     """Windows of T tokens side by side, in a new order each epoch; each row is independent of all others.
 
-    With n = 13 targets and T = 5 the windows start at 0, 5 and 10; the last has 3 targets and 2 places of
-    weight 0. Every target exactly once an epoch; a last batch that is not full is filled with empty rows.
+    With n = 13 targets and T = 5 the windows of the first epoch start at 0, 5 and 10; the last has 3 targets and 2 places of
+    weight 0. In later epochs they lie elsewhere, begun so many tokens before the text, so that a target is not seen at the
+    same place of a window each time: with a shift of 2 they are 0 ... 2, 3 ... 7, 8 ... 12. Every target exactly once an
+    epoch. There is one window more than the first epoch needs, and a last batch that is not full: these rows are empty.
 
     Attributes:
         targets: n.
         batch_size: B.
         sequence_length: T.
-        seed: seed of the order.
+        seed: seed of order and shifts.
     """
 
     targets: int
@@ -105,8 +107,8 @@ class WindowOrder:
 
     @property
     def windows(self) -> int:
-        """Return how many windows the store has."""
-        return -(-self.targets // self.sequence_length)
+        """Return how many windows an epoch has, whatever its shift."""
+        return -(-(self.targets + self.sequence_length - 1) // self.sequence_length)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -119,9 +121,16 @@ class WindowOrder:
         example = within * self.batch_size + row
         exists = example < self.windows
         window = shuffled(tf.minimum(example, self.windows - 1), self.windows, self.seed, epoch)
-        start = window * self.sequence_length
-        end = tf.where(exists, tf.minimum(start + self.sequence_length, self.targets), start)
+        begin = window * self.sequence_length - self._shift(epoch)
+        start = tf.clip_by_value(begin, 0, self.targets)
+        end = tf.where(exists, tf.minimum(begin + self.sequence_length, self.targets), start)
         return Rows(start, end, tf.ones_like(exists))
+
+    def _shift(self, epoch: tf.Tensor) -> tf.Tensor:
+        """Return how many tokens before the text the first window begins, 0 to T - 1."""
+        key = tf.stack([tf.constant(self.seed, tf.int64), epoch])
+        drawn = tf.random.stateless_uniform([], key, 0, self.sequence_length, tf.int64)
+        return tf.where(epoch > 0, drawn, 0)
 
 
 def shuffled(index: tf.Tensor, size: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:

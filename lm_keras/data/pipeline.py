@@ -60,13 +60,24 @@ def training_batches(
         if order.resets_begin_documents:
             first = tf.where(rows.reset, Tokenizer.eod_id, read[:, 0])
             read = tf.concat([first[:, None], read[:, 1:]], axis=1)
-        return {"tokens": read, "reset": rows.reset}, window[:, 1:], weights
+        document = documents_of(read, int(tokens[0]))
+        return {"tokens": read, "reset": rows.reset, "document": document}, window[:, 1:], weights
 
     elements = tf.data.Dataset.range(0, (last_step - first_step) * replicas)
     batches = elements.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     options = tf.data.Options()
     options.autotune.enabled = True
     return batches.with_options(options).prefetch(PREFETCH_BATCHES)
+
+
+def documents_of(window, eod_id: int):
+    """Number the documents within the rows of a window [R, T]: [R, T] int32, rising by 1 at each end-of-document token.
+
+    That token is the context in which the next document begins, and belongs to it.
+
+    Example: with end-of-document 0 the row [5, 6, 0, 7, 0, 8] has the documents [0, 0, 1, 1, 2, 2].
+    """
+    return tf.cumsum(tf.cast(window == eod_id, tf.int32), axis=1)
 
 
 def gather(tokens: np.ndarray, start: np.ndarray, length: int) -> np.ndarray:

@@ -4,6 +4,9 @@ Shapes: B rows, T time, D width.
 """
 
 import dataclasses
+import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -61,6 +64,28 @@ class Draw:
         return bits[:, :size]
 
 
+PARTS = 2**16
+"""Masks of one layer's parts are this far apart: more than a network has layers."""
+
+
+class Mask(NamedTuple):
+    """Dropout of a step, in the rows that are at hand.
+
+    Attributes:
+        keep: `keep(shape, part=0)` says which values stay, bool of that shape; its first axis is the rows, and all others
+            are known. It says the same whenever it is called; parts of one layer have masks of their own.
+        rate: share that is dropped.
+    """
+
+    keep: Callable
+    rate: tf.Tensor
+
+    def apply(self, x, keep):
+        """Return x with some values dropped, and the others scaled by 1 / (1 - rate)."""
+        factor = tf.cast(1.0 / (1.0 - self.rate), x.dtype)
+        return tf.where(keep, x * factor, tf.zeros([], x.dtype))
+
+
 class ScheduledDropout(keras.layers.Layer):
     """Drop values at a rate that a schedule may change at every step.
 
@@ -105,26 +130,34 @@ class ScheduledDropout(keras.layers.Layer):
             training: whether to drop anything when no `draw` is given.
             draw: where rate and masks come from in the project's own loop.
         """
-        if draw is not None:
-            shape = tf.shape(x)
-            rest = [x.shape[axis] for axis in range(len(x.shape)) if axis != self.batch_axis]
-            size = 1
-            for extent in rest:
-                size *= extent
-            keep = tf.reshape(draw.keep(self.index, shape[self.batch_axis], size), [-1, *rest])
-            if self.batch_axis == 1:
-                keep = tf.transpose(keep, [1, 0, 2])
-            return self._scale(x, keep, draw.rate)
-        if training:
-            rate = tf.convert_to_tensor(self.rate)
-            uniform = keras.random.uniform(tf.shape(x), dtype="float32", seed=self.seed_generator)
-            return self._scale(x, uniform >= rate, rate)
-        return x
+        mask = self.mask(training, draw)
+        if mask is None:
+            return x
+        shape = [tf.shape(x)[axis] if size is None else size for axis, size in enumerate(x.shape)]
+        if self.batch_axis == 1:
+            keep = tf.transpose(mask.keep([shape[1], shape[0], shape[2]]), [1, 0, 2])
+        else:
+            keep = mask.keep(shape)
+        return mask.apply(x, keep)
 
-    @staticmethod
-    def _scale(x, keep, rate):
-        factor = tf.cast(1.0 / (1.0 - rate), x.dtype)
-        return tf.where(keep, x * factor, tf.zeros([], x.dtype))
+    def mask(self, training=False, draw: Draw | None = None) -> Mask | None:
+        """Return what a call drops, for values that are not at hand or exist in parts; None outside training."""
+        if draw is not None:
+
+            def drawn(shape, part=0):
+                rows, *rest = shape
+                return tf.reshape(draw.keep(self.index + PARTS * part, rows, math.prod(rest)), [-1, *rest])
+
+            return Mask(drawn, draw.rate)
+        if not training:
+            return None
+        rate, seed = tf.convert_to_tensor(self.rate), self.seed_generator.next()
+
+        def random(shape, part=0):
+            seeds = tf.cast(seed, tf.int32) + [0, part]
+            return tf.random.stateless_uniform(shape, seeds) >= rate
+
+        return Mask(random, rate)
 
     def get_config(self):
         own = {

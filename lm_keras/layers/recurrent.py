@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from lm_keras.layers import cudnn
+from lm_keras.layers.casting import cast
 from lm_keras.layers.dropout import Draw
 
 STEPS_PER_CHUNK = 16
@@ -97,23 +98,23 @@ class LSTM(keras.layers.Layer):
         return {name: tf.zeros([batch_size, self.units]) for name in ("h", "c")}
 
     def _recurrent_matrix(self, draw: Draw | None, training: bool):
-        """Return the recurrent matrix of a step, [H, 4 H]."""
-        matrix = tf.convert_to_tensor(self.recurrent_kernel)
+        """Return the recurrent matrix of a step, [H, 4 H], in the compute dtype."""
         if not self.weight_drop or (draw is None and not training):
-            return matrix
+            return cast(self.recurrent_kernel, self.compute_dtype)
+        matrix = tf.convert_to_tensor(self.recurrent_kernel)
         if draw is None:
             keep = keras.random.uniform(matrix.shape, seed=self.seed_generator) >= self.weight_drop
         else:
             # The mask belongs to the matrix: all rows, micro-batches and replicas of a step have the same one.
             of_matrix = {"rate": tf.constant(self.weight_drop), "first_row": tf.constant(0, tf.int64)}
             keep = dataclasses.replace(draw, **of_matrix).keep(FIRST_MASK + self.index, *matrix.shape)
-        return tf.where(keep, matrix / (1.0 - self.weight_drop), 0.0)
+        return tf.cast(tf.where(keep, matrix / (1.0 - self.weight_drop), 0.0), self.compute_dtype)
 
     def call(self, x, state, draw: Draw | None = None, training=False):
         """Run the layer over time.
 
         Args:
-            x: [T, B, D], T known when traced.
+            x: [T, B, D].
             state: `{"h": [B, H], "c": [B, H]}` float32.
             draw: step and seed of the weight-drop mask in the project's own loop.
             training: whether to drop weights when no `draw` is given.
@@ -123,21 +124,20 @@ class LSTM(keras.layers.Layer):
         """
         dtype = self.compute_dtype
         time, width = x.shape[0], x.shape[-1]
-        if time is None:
-            raise ValueError(
-                f"the LSTM layer got x of shape {x.shape}; expected [T, B, D] with T known when traced"
-            )
         matrix = self._recurrent_matrix(draw, training)
-        if (
-            self.by_cudnn and time > 1
-        ):  # A single step, as the sampler takes them, would pack the weights anew each time.
-            x, weights = tf.cast(x, tf.float32), (self.kernel.value, matrix, self.bias.value)
+        # A single step, as the sampler takes them, would pack the weights anew each time.
+        if self.by_cudnn and time != 1:
+            x, weights = (
+                tf.cast(x, tf.float32),
+                (self.kernel.value, tf.cast(matrix, tf.float32), self.bias.value),
+            )
             outputs, h, c = cudnn.lstm(x, *weights, state["h"], state["c"])
             return tf.cast(outputs, dtype), {"h": h, "c": c}
         flat = tf.reshape(tf.cast(x, dtype), [-1, width])  # [T B, D]
-        projected = tf.cast(tf.matmul(flat, tf.cast(self.kernel, dtype)), tf.float32) + self.bias
-        projected = tf.reshape(projected, [time, -1, 4 * self.units])  # [T, B, 4 H]
-        outputs, cell = lstm(projected, tf.cast(matrix, dtype), state["h"], state["c"])
+        projected = tf.cast(tf.matmul(flat, cast(self.kernel, dtype)), tf.float32) + self.bias
+        shape = [*tf.unstack(tf.shape(x)[:2]), 4 * self.units] if time is None else [time, -1, 4 * self.units]
+        projected = tf.reshape(projected, shape)  # [T, B, 4 H]
+        outputs, cell = lstm(projected, matrix, state["h"], state["c"])
         return tf.cast(outputs, dtype), {"h": outputs[-1], "c": cell}
 
     def get_config(self):
@@ -153,7 +153,7 @@ def lstm(projected, recurrent, h, c):
     product at the end, [H, T B] x [T B, 4 H], where the step-by-step sum would be T small ones.
 
     Args:
-        projected: [T, B, 4 H], W x + b for every step, in the dtype of the state; T known when traced.
+        projected: [T, B, 4 H], W x + b for every step, in the dtype of the state.
         recurrent: [H, 4 H], in the dtype of the products.
         h, c: [B, H], the state before the first step.
 
@@ -161,7 +161,8 @@ def lstm(projected, recurrent, h, c):
         outputs: [T, B, H], h of every step, in the dtype of the state.
         c: [B, H] after the last step, likewise.
     """
-    dtype, time, units = projected.dtype, projected.shape[0], recurrent.shape[0]
+    dtype, units = projected.dtype, recurrent.shape[0]
+    time = tf.shape(projected)[0] if projected.shape[0] is None else projected.shape[0]
     element = tf.TensorShape([projected.shape[1], units])
 
     def product(a, b):
@@ -221,24 +222,30 @@ def lstm(projected, recurrent, h, c):
     return (outputs, c_last), gradient
 
 
-def _over_time(step, time: int, h, c, arrays):
+def _over_time(step, time, h, c, arrays):
     """Call `step(t, h, c, arrays)` for t = 0 ... time - 1, unrolled in chunks inside one loop.
 
     A loop of single steps pays its own cost at every step; unrolling everything traces for seconds at
-    long T. Chunks of a fixed size cost neither.
+    long T. Chunks of a fixed size cost neither. Where T is not known when traced, what is left is a loop.
     """
-    chunks = time // STEPS_PER_CHUNK if time > STEPS_PER_CHUNK else 0
 
-    def chunk(k, h, c, arrays):
-        for offset in range(STEPS_PER_CHUNK):
-            h, c, arrays = step(k * STEPS_PER_CHUNK + offset, h, c, arrays)
-        return k + 1, h, c, arrays
+    def loop(count, size, first, h, c, arrays):
+        def chunk(k, h, c, arrays):
+            for offset in range(size):
+                h, c, arrays = step(first + k * size + offset, h, c, arrays)
+            return k + 1, h, c, arrays
 
-    if chunks:
-        _, h, c, arrays = tf.while_loop(
-            lambda k, *_: k < chunks, chunk, (tf.constant(0), h, c, arrays), parallel_iterations=1
-        )
-    for t in range(chunks * STEPS_PER_CHUNK, time):
+        start = (tf.constant(0), h, c, arrays)
+        return tf.while_loop(lambda k, *_: k < count, chunk, start, parallel_iterations=1)[1:]
+
+    known = isinstance(time, int)
+    chunks = time // STEPS_PER_CHUNK if not known or time > STEPS_PER_CHUNK else 0
+    if not known or chunks:
+        h, c, arrays = loop(chunks, STEPS_PER_CHUNK, 0, h, c, arrays)
+    left = chunks * STEPS_PER_CHUNK
+    if not known:
+        return loop(time - left, 1, left, h, c, arrays)
+    for t in range(left, time):
         h, c, arrays = step(t, h, c, arrays)
     return h, c, arrays
 

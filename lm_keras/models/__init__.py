@@ -6,10 +6,12 @@
 more than this:
 
 - `vocab_size`, and `model(tokens)` -> logits [B, T, V] for plain `compile`, `fit` and `summary`;
-- `initial_state(batch_size, length)`, `forward(inputs, state, draw)` -> features [B, T, D] and state, and
+- `initial_state(batch_size, length)`, with a length where so many tokens will come in several parts, without where rows
+  come whole or go on for ever; `forward(inputs, state, draw)` -> features [B, T, D] and state, and
   `project(features)` -> logits; `output_weights()` -> matrix, bias and whether the matrix is transposed, which the
   training loss takes in place of logits;
-- `context_tokens`: how far a prediction looks back, None where that has no end;
+- `context_tokens`: how far a prediction looks back, None where that has no end; `context_length`: the most tokens that a
+  state or a row can take, None where that has no end;
 - `products(rows, length)` -> {part: [Product]}: the matrix products of a forward pass over `rows` x `length` tokens, by
   part of the network (its layers' names, or any others), none for a part without; `flops_per_token(length)` ->
   {part: FLOPs} counts them, 2 FLOPs a multiply-add;
@@ -17,10 +19,10 @@ more than this:
   besides weights, gradients and logits.
 
 `NUM_PARAMETERS` maps it to the function that counts the weights from settings, before anything is built:
-`num_parameters(settings, vocab_size)`.
+`num_parameters(config, vocab_size)`.
 """
 
-from lm_keras.models import lstm, ngram
+from lm_keras.models import gpt, lstm, ngram
 
-FAMILIES = {"ngram": ngram.build, "lstm": lstm.build}
-NUM_PARAMETERS = {"ngram": ngram.num_parameters, "lstm": lstm.num_parameters}
+FAMILIES = {"ngram": ngram.build, "lstm": lstm.build, "gpt": gpt.build}
+NUM_PARAMETERS = {"ngram": ngram.num_parameters, "lstm": lstm.num_parameters, "gpt": gpt.num_parameters}

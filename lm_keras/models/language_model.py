@@ -8,25 +8,32 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from lm_keras.layers.casting import cast
 from lm_keras.layers.dropout import ScheduledDropout
 
 
 class Product(NamedTuple):
-    """So many products [m, k] x [k, n] of a forward pass with the same second matrix, one after the other or in one."""
+    """So many products [m, k] x [k, n] of a forward pass with the same second matrix, one after the other or in one.
+
+    Attributes:
+        batch: how many of them, each with matrices of its own, are one operation.
+    """
 
     m: int
     k: int
     n: int
     times: int = 1
+    batch: int = 1
 
     @property
     def flops(self) -> int:
         """Return their FLOPs, 2 a multiply-add."""
-        return 2 * self.m * self.k * self.n * self.times
+        return 2 * self.m * self.k * self.n * self.times * self.batch
 
     def backward(self) -> list["Product"]:
         """Return the products of the gradients: each of the first matrix, and all of the second one in one."""
-        return [Product(self.m, self.n, self.k, self.times), Product(self.k, self.m * self.times, self.n)]
+        first = Product(self.m, self.n, self.k, self.times, self.batch)
+        return [first, Product(self.k, self.m * self.times, self.n, batch=self.batch)]
 
 
 class LanguageModel(keras.Model):
@@ -42,12 +49,15 @@ class LanguageModel(keras.Model):
             another width than E a projection to E stands before it.
         init_scale: draw all matrices from U(-s, s); None for U(-0.05, 0.05) and Glorot, as Keras does.
         own: the arguments that only the family has, by name.
+        embedding_initializer: what draws the embedding where `init_scale` does not.
 
     Attributes:
         remarks: what a user should know of how it is computed here.
+        context_length: the most tokens that a row or a state can take; None: any number.
     """
 
     remarks: tuple[str, ...] = ()
+    context_length: int | None = None
 
     def __init__(
         self,
@@ -56,6 +66,7 @@ class LanguageModel(keras.Model):
         tie_embeddings: bool,
         init_scale: float | None,
         own: dict[str, Any],
+        embedding_initializer="uniform",
         **kwargs,
     ):
         # Products are cast where they happen; the weights themselves and the carried state stay as they are.
@@ -73,7 +84,7 @@ class LanguageModel(keras.Model):
         self.embedding = keras.layers.Embedding(
             vocab_size,
             embedding_dim,
-            embeddings_initializer=self._initializer("uniform"),
+            embeddings_initializer=self._initializer(embedding_initializer),
             dtype=self.dtype_policy,
             name="embedding",
         )
@@ -84,8 +95,8 @@ class LanguageModel(keras.Model):
         scale = self.init_scale
         return keras.initializers.RandomUniform(-scale, scale) if scale else usual
 
-    def _matrix(self, shape, name):
-        initializer = self._initializer("glorot_uniform")
+    def _matrix(self, shape, name, usual="glorot_uniform"):
+        initializer = self._initializer(usual)
         return self.add_weight(shape=shape, initializer=initializer, autocast=False, name=name)
 
     def _bias(self, width, name):
@@ -103,16 +114,16 @@ class LanguageModel(keras.Model):
     def _drop(self, place, x, draw, training):
         return self.dropouts[place](x, training=training, draw=draw) if self.dropouts else x
 
-    def _add_output(self, hidden_units, features):
-        """Add the output matrix, for features of that width, or what makes an output of the embedding."""
+    def _add_output(self, hidden_units, features, bias=True, initializer="glorot_uniform"):
+        """Add the output matrix, for features of that width, or what makes an output of the embedding; and the bias."""
         embedding_dim = self.embedding.output_dim
         self.projection = None
         if self.tie_embeddings and hidden_units != embedding_dim:
             self.projection = self._matrix((hidden_units, embedding_dim), "projection")
         self.output_kernel = None
         if not self.tie_embeddings:
-            self.output_kernel = self._matrix((features, self.vocab_size), "output_kernel")
-        self.output_bias = self._bias(self.vocab_size, "output_bias")
+            self.output_kernel = self._matrix((features, self.vocab_size), "output_kernel", initializer)
+        self.output_bias = self._bias(self.vocab_size, "output_bias") if bias else None
         self.built = True
 
     def _projected(self, x):
@@ -124,17 +135,17 @@ class LanguageModel(keras.Model):
         return self.embedding.embeddings if self.tie_embeddings else self.output_kernel
 
     def output_weights(self):
-        """Return `(matrix, bias, transposed)`: [D, V], or [V, D] if transposed, and [V], float32."""
-        matrix, bias = map(tf.convert_to_tensor, (self._output_matrix, self.output_bias))
-        return matrix, bias, self.tie_embeddings
+        """Return `(matrix, bias, transposed)`: [D, V], or [V, D] if transposed, and [V] or None, float32."""
+        bias = None if self.output_bias is None else tf.convert_to_tensor(self.output_bias)
+        return tf.convert_to_tensor(self._output_matrix), bias, self.tie_embeddings
 
     def project(self, features):
         """Turn features [..., D] into logits [..., V] in float32."""
         flat = tf.reshape(features, [-1, features.shape[-1]])
-        product = tf.matmul(
-            flat, tf.cast(self._output_matrix, features.dtype), transpose_b=self.tie_embeddings
-        )
-        logits = tf.cast(product, tf.float32) + self.output_bias
+        matrix = cast(self._output_matrix, features.dtype)
+        logits = tf.cast(tf.matmul(flat, matrix, transpose_b=self.tie_embeddings), tf.float32)
+        if self.output_bias is not None:
+            logits += self.output_bias
         return tf.reshape(logits, tf.concat([tf.shape(features)[:-1], [self.vocab_size]], 0))
 
     def products(self, rows, length):

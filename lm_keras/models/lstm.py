@@ -7,7 +7,7 @@ Read from top to bottom: tokens [B, T] -> embeddings [T, B, E] -> hidden states 
 import keras
 import tensorflow as tf
 
-from lm_keras.config import Config, ModelConfig
+from lm_keras.config import Config
 from lm_keras.layers import cudnn
 from lm_keras.layers.dropout import Draw
 from lm_keras.layers.recurrent import LSTM, activation_values
@@ -20,11 +20,11 @@ def build(config: Config, vocab_size: int) -> keras.Model:
     return LSTMLanguageModel(
         vocab_size,
         embedding_dim=model.embedding_dim,
-        hidden_units=model.hidden_units,
+        hidden_units=model.units,
         num_layers=model.num_layers,
         dropout=model.dropout,
         weight_drop=model.weight_drop,
-        tie_embeddings=model.tie_embeddings,
+        tie_embeddings=model.tied,
         forget_bias=model.forget_bias,
         init_scale=model.init_scale,
         use_cudnn=config.running.jit != "on",
@@ -33,9 +33,10 @@ def build(config: Config, vocab_size: int) -> keras.Model:
     )
 
 
-def num_parameters(model: ModelConfig, vocab_size: int) -> int:
+def num_parameters(config: Config, vocab_size: int) -> int:
     """Return how many numbers the network of these settings learns."""
-    embedding, hidden, tied = model.embedding_dim, model.hidden_units, model.tie_embeddings
+    model = config.model
+    embedding, hidden, tied = model.embedding_dim, model.units, model.tied
     gates = 4 * hidden
     recurrent = gates * (model.num_layers * (hidden + 1) + embedding + (model.num_layers - 1) * hidden)
     projection = hidden * embedding if tied and hidden != embedding else 0

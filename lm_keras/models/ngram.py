@@ -10,7 +10,7 @@ Read from top to bottom: tokens [B, T] -> embeddings [B, n - 2 + T, E] -> hidden
 import keras
 import tensorflow as tf
 
-from lm_keras.config import Config, ModelConfig
+from lm_keras.config import Config
 from lm_keras.layers.dropout import Draw
 from lm_keras.models.language_model import LanguageModel, Product
 from lm_keras.text.tokenizer import Tokenizer
@@ -23,10 +23,10 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         vocab_size,
         ngram_order=model.ngram_order,
         embedding_dim=model.embedding_dim,
-        hidden_units=model.hidden_units,
+        hidden_units=model.units,
         num_layers=model.num_layers,
         dropout=model.dropout,
-        tie_embeddings=model.tie_embeddings,
+        tie_embeddings=model.tied,
         direct_connections=model.direct_connections,
         init_scale=model.init_scale,
         dtype=config.learning.precision,
@@ -34,9 +34,10 @@ def build(config: Config, vocab_size: int) -> keras.Model:
     )
 
 
-def num_parameters(model: ModelConfig, vocab_size: int) -> int:
+def num_parameters(config: Config, vocab_size: int) -> int:
     """Return how many numbers the network of these settings learns."""
-    embedding, hidden, tied = model.embedding_dim, model.hidden_units, model.tie_embeddings
+    model = config.model
+    embedding, hidden, tied = model.embedding_dim, model.units, model.tied
     context = (model.ngram_order - 1) * embedding
     layers = hidden * (context + (model.num_layers - 1) * hidden + model.num_layers)
     projection = hidden * embedding if tied and hidden != embedding else 0

@@ -37,7 +37,7 @@ class _Piece(NamedTuple):
     correct: tf.Tensor
     d_features: tf.Tensor
     d_matrix: tf.Tensor
-    d_bias: tf.Tensor
+    d_bias: tf.Tensor | None
 
 
 def next_token_loss(
@@ -55,7 +55,7 @@ def next_token_loss(
     Args:
         features: [B, T, D], B and T known when traced.
         output: `(matrix, bias, transposed)` as a network's `output_weights` returns it: [D, V], or [V, D] if
-            transposed, and [V], float32.
+            transposed, and [V] or None, float32.
         targets: [B, T] int32.
         weights: [B, T] float32, 0 where there is no target.
         label_smoothing: e, probability spread evenly over the vocabulary.
@@ -66,34 +66,44 @@ def next_token_loss(
     et al. (2016), section 7. z-loss: Chowdhery et al. (2022), section 5.
     """
     matrix, bias, transposed = output
-    width, vocab_size = features.shape[-1], bias.shape[0]
+    width, vocab_size = features.shape[-1], matrix.shape[0 if transposed else 1]
     targets, weights = tf.reshape(targets, [-1]), tf.reshape(weights, [-1])
 
     @tf.custom_gradient
-    def sums(features, matrix, bias):
-        matrix = tf.cast(matrix, features.dtype)
+    def sums(features, matrix, *bias):
+        matrix, bias = tf.cast(matrix, features.dtype), bias[0] if bias else None
         over = _over_pieces if features.shape[0] * vocab_size > 2 * PIECE_VALUES else _at_once
         whole = over(
             lambda *rows: _piece(*rows, matrix, bias, transposed, label_smoothing, z_loss, scale),
             (features, targets, weights),
             vocab_size,
-            _Piece(*[tf.zeros([])] * 3, None, tf.zeros(matrix.shape), tf.zeros([vocab_size])),
+            _Piece(
+                *[tf.zeros([])] * 3,
+                None,
+                tf.zeros(matrix.shape),
+                None if bias is None else tf.zeros([vocab_size]),
+            ),
         )
 
         def gradient(d_objective, *_):
             d_features = tf.cast(whole.d_features * d_objective, features.dtype)
-            return d_features, whole.d_matrix * d_objective, whole.d_bias * d_objective
+            d_bias = [] if bias is None else [whole.d_bias * d_objective]
+            return d_features, whole.d_matrix * d_objective, *d_bias
 
         return (whole.objective, whole.nats, whole.correct), gradient
 
-    objective, nats, correct = sums(tf.reshape(features, [-1, width]), matrix, bias)
+    biases = [] if bias is None else [bias]
+    objective, nats, correct = sums(tf.reshape(features, [-1, width]), matrix, *biases)
     return LossSums(objective, tf.stop_gradient(nats), tf.stop_gradient(correct), tf.reduce_sum(weights))
 
 
 def _piece(features, targets, weights, matrix, bias, transposed, label_smoothing, z_loss, scale) -> _Piece:
     """Compute loss and gradient of some rows: features [r, D], targets [r], weights [r]."""
-    dtype, vocab_size = features.dtype, bias.shape[0]
-    logits = tf.cast(tf.matmul(features, matrix, transpose_b=transposed), tf.float32) + bias  # [r, V]
+    dtype = features.dtype
+    logits = tf.cast(tf.matmul(features, matrix, transpose_b=transposed), tf.float32)  # [r, V]
+    vocab_size = logits.shape[-1]
+    if bias is not None:
+        logits += bias
     losses, probabilities, chosen, best = _cross_entropy(logits, targets)
     places = tf.stack([tf.range(tf.shape(targets)[0]), targets], axis=1)
     with tf.control_dependencies(
@@ -111,7 +121,7 @@ def _piece(features, targets, weights, matrix, bias, transposed, label_smoothing
             terms += z_loss * normalizer**2
         pull = (2 * z_loss * normalizer)[:, None]
         d_logits = d_logits * (1 + pull) + one_hot * (label_smoothing + pull) - label_smoothing / vocab_size
-    d_bias = tf.linalg.matvec(d_logits, weights, transpose_a=True)
+    d_bias = None if bias is None else tf.linalg.matvec(d_logits, weights, transpose_a=True)
     short = tf.cast(d_logits if scale is None else d_logits * scale, dtype)
     weighted = features * tf.cast(weights, dtype)[:, None]
     first, second = (short, weighted) if transposed else (weighted, short)

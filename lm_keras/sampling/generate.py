@@ -1,13 +1,15 @@
 """Strings in, strings out: prompts, stop strings, streaming."""
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from lm_keras.errors import InputError
+from lm_keras.sampling.beam import BeamSearch
 from lm_keras.sampling.loop import NOTHING, DecodeLoop
 from lm_keras.sampling.rules import RuleSettings
 from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, settings_from
@@ -31,12 +33,17 @@ class Continuation:
         token_ids: the generated tokens, with the one that ended the text.
         log_probabilities: of each of these tokens under the model's own distribution, in nats.
         ended_by: "eod" (the model ended the document), "stop" (a stop string) or "length".
+        likeliest: for each of these tokens the likeliest ones there, `(token_id, log_probability)` each, as many as
+            `top_logprobs` says.
+        score: by which beam search ranks it; None for samples.
     """
 
     text: str
     token_ids: tuple[int, ...]
     log_probabilities: tuple[float, ...]
     ended_by: str
+    likeliest: tuple[tuple[tuple[int, float], ...], ...] = ()
+    score: float | None = None
 
 
 class Sampler:
@@ -48,6 +55,7 @@ class Sampler:
     Args:
         model: a network: `forward(inputs, state)`, `project(features)`, `initial_state(batch_size, length)`.
         tokenizer: the tokenizer the model was trained with.
+        say: called with a line when a prompt is shortened.
 
     Attributes:
         tokens_generated: by all calls so far.
@@ -63,23 +71,25 @@ class Sampler:
         ...     print(piece, end="", flush=True)
     """
 
-    def __init__(self, model: keras.Model, tokenizer):
-        self._tokenizer = tokenizer
-        self._loop = DecodeLoop(model, tokenizer.eod_id, _allowed_tokens(model, tokenizer))
+    def __init__(self, model: keras.Model, tokenizer, say: Callable[[str], None] = lambda line: None):
+        self._model, self._tokenizer, self._say = model, tokenizer, say
+        allowed = _allowed_tokens(model, tokenizer)
+        self._loop = DecodeLoop(model, tokenizer.eod_id, allowed)
+        self._beams = BeamSearch(self._loop, model, tokenizer.eod_id, allowed)
+        self._width = len(allowed)
         self.tokens_generated = 0
 
     @property
     def traces(self) -> int:
-        """How often a function was traced so far: at most 2, whatever the calls."""
-        return self._loop.traces
+        """How often a function was traced so far: at most 3, the loop, the prefill and the search, whatever the calls."""
+        return self._loop.traces + self._beams.traces
 
     def generate(self, prompts: list[str], **settings) -> list[str]:
         """Return the continuations of the prompts, without the prompts.
 
         Args:
             prompts: any number of strings. An empty one starts a document.
-            **settings: fields of `SamplingSettings`: max_new_tokens, temperature, top_k, top_p, seed,
-                num_samples, stop.
+            **settings: fields of `SamplingSettings`.
 
         Returns:
             `num_samples` continuations of the first prompt, then those of the second, and so on.
@@ -100,14 +110,17 @@ class Sampler:
                 f"num_samples={settings.num_samples} of {len(prompts)} prompts takes {count:,} rows of {vocab_size:,} logits at "
                 f"once, and {MAX_LOGITS:,} logits are allowed; generate fewer at a time, each with a seed of its own"
             )
+        seeds = _seeds(settings, len(prompts))
+        if settings.num_beams > 1:
+            return [found for prompt in prompts for found in self._searched(prompt, settings)]
         rows = [
-            _Row(self._tokenizer, prompt, settings) for prompt in prompts for _ in range(settings.num_samples)
+            self._row(prompt, settings, seed)
+            for prompt, seed in zip(prompts, seeds)
+            for _ in range(settings.num_samples)
         ]
         for _ in self._decode(rows, settings, GENERATE_POSITIONS):
             pass
-        return [
-            Continuation("".join(row.pieces), tuple(row.ids), tuple(row.scores), row.ended_by) for row in rows
-        ]
+        return [row.continuation() for row in rows]
 
     def stream(self, prompt: str, **settings) -> Iterator[str]:
         """Return an iterator over the pieces of one continuation, as they come.
@@ -129,7 +142,11 @@ class Sampler:
                 f"num_samples={settings.num_samples} cannot be streamed, only 1 can; "
                 "use generate, or stream once for each seed"
             )
-        return self._pieces(_Row(self._tokenizer, prompt, settings), settings)
+        if settings.num_beams != 1:
+            raise InputError(
+                f"num_beams={settings.num_beams} cannot be streamed: a search knows its text when it has ended; use generate"
+            )
+        return self._pieces(self._row(prompt, settings, _seeds(settings, 1)[0]), settings)
 
     def unknown_parts(self, prompt: str) -> list[str]:
         """Return what of a prompt the tokenizer does not know, each once, in order; mostly an empty list.
@@ -160,22 +177,71 @@ class Sampler:
             if piece:
                 yield piece
 
+    def _row(self, prompt: str, settings: SamplingSettings, seed: int) -> "_Row":
+        return _Row(self._tokenizer, prompt, self._prompt_ids(prompt, settings), settings, seed)
+
+    def _prompt_ids(self, prompt: str, settings: SamplingSettings) -> list[int]:
+        """Return the tokens of a prompt, no more than the model's context has."""
+        ids = [self._tokenizer.eod_id, *self._tokenizer.encode_prompt(prompt)]
+        most = self._model.context_length
+        if most is None or len(ids) <= most:
+            return ids
+        if settings.long_prompt == "error":
+            raise InputError(
+                f"the prompt has {len(ids):,} tokens with the beginning of a document, and the model looks back on {most:,} "
+                "at most; shorten it, or take long_prompt=keep_end to use its end"
+            )
+        kept = max(most // 2, most - settings.max_new_tokens)
+        self._say(f"of the {len(ids):,} tokens of the prompt the last {kept:,} are used")
+        return ids[-kept:]
+
+    def _rules(self, settings: SamplingSettings) -> RuleSettings:
+        bias = np.zeros(self._width if settings.logit_bias else 1, np.float32)
+        for token, value in settings.logit_bias:
+            if token >= self._tokenizer.vocab_size:
+                raise InputError(
+                    f"logit_bias has the token {token}, but the vocabulary goes from 0 to {self._tokenizer.vocab_size - 1}"
+                )
+            bias[token] = value
+        return RuleSettings.of(
+            settings.temperature,
+            settings.top_k,
+            settings.top_p,
+            min_p=settings.min_p,
+            repetition_penalty=settings.repetition_penalty,
+            presence_penalty=settings.presence_penalty,
+            frequency_penalty=settings.frequency_penalty,
+            no_repeat_ngram=settings.no_repeat_ngram,
+            logit_bias=bias,
+        )
+
+    def _searched(self, prompt: str, settings: SamplingSettings) -> list[Continuation]:
+        """Return the best continuations that beam search finds."""
+        ids = self._prompt_ids(prompt, settings)
+        count = settings.max_new_tokens, settings.num_beams, settings.length_penalty
+        found = []
+        for hypothesis in self._beams.search(ids, *count, self._rules(settings))[: settings.num_samples]:
+            row = _Row(self._tokenizer, prompt, ids, settings, 0)
+            row.extend(hypothesis.token_ids, hypothesis.log_probabilities)
+            self.tokens_generated += len(row.ids)
+            found.append(dataclasses.replace(row.continuation(), score=hypothesis.score))
+        return found
+
     def _decode(self, rows: list["_Row"], settings: SamplingSettings, positions: int) -> Iterator[None]:
         """Fill the rows, and yield after every call of the compiled loop."""
-        rules = RuleSettings.of(settings.temperature, settings.top_k, settings.top_p)
-        samples = [index % settings.num_samples for index in range(len(rows))]
+        rules = self._rules(settings)
+        seeds, samples = [row.seed for row in rows], [n % settings.num_samples for n in range(len(rows))]
+        likeliest = min(settings.top_logprobs, self._width)
         prompts, carry = self._loop.start([row.prompt_ids for row in rows], settings.max_new_tokens)
         while not all(row.ended_by for row in rows):
-            uniforms = self._loop.uniforms(prompts, carry, settings.seed, samples, positions)
-            tokens, scores, carry = self._loop.advance(prompts, carry, uniforms, rules)
-            if np.isnan(scores).any():
-                raise InputError(
-                    "the model's logits are not finite, so there is nothing to sample from; its training has "
-                    "diverged, use an earlier checkpoint or train with a lower learning rate"
-                )
-            for row, ids, values in zip(rows, tokens, scores):
+            uniforms = self._loop.uniforms(prompts, carry, seeds, samples, positions)
+            chosen, carry = self._loop.advance(prompts, carry, uniforms, rules, likeliest)
+            if np.isnan(chosen.log_probabilities).any():
+                raise InputError(NOT_FINITE)
+            for row, *values in zip(rows, *chosen):
                 before = len(row.ids)
-                row.extend(ids[ids != NOTHING].tolist(), values[ids != NOTHING].tolist())
+                there = values[0] != NOTHING
+                row.extend(*(value[there].tolist() for value in values))
                 self.tokens_generated += len(row.ids) - before
             carry = carry._replace(finished=tf.constant([bool(row.ended_by) for row in rows]))
             yield
@@ -184,10 +250,11 @@ class Sampler:
 class _Row:
     """One continuation as it grows: its tokens, its text, and what of its text is still held back."""
 
-    def __init__(self, tokenizer, prompt: str, settings: SamplingSettings):
-        self.prompt_ids = [tokenizer.eod_id, *tokenizer.encode_prompt(prompt)]
+    def __init__(self, tokenizer, prompt: str, prompt_ids: list[int], settings: SamplingSettings, seed: int):
+        self.prompt_ids, self.seed = prompt_ids, seed
         self.ids: list[int] = []
         self.scores: list[float] = []
+        self.likeliest: list[tuple[tuple[int, float], ...]] = []
         self.pieces: list[str] = []
         self.streamed = 0
         self.ended_by = ""
@@ -197,13 +264,23 @@ class _Row:
         self._held = ""
         self._decoder = tokenizer.decoder(before=prompt)
 
-    def extend(self, ids: list[int], scores: list[float]) -> None:
+    def continuation(self) -> Continuation:
+        """Return what has come of it."""
+        likeliest = tuple(self.likeliest)
+        return Continuation(
+            "".join(self.pieces), tuple(self.ids), tuple(self.scores), self.ended_by, likeliest
+        )
+
+    def extend(self, ids, scores, likeliest=(), likeliest_scores=()) -> None:
         """Append generated tokens, up to the one that ends the text."""
-        for token, score in zip(ids, scores):
+        for token, score, *best in itertools.zip_longest(
+            ids, scores, likeliest, likeliest_scores, fillvalue=()
+        ):
             if self.ended_by:
                 return
             self.ids.append(token)
             self.scores.append(score)
+            self.likeliest.append(tuple(zip(*best)))
             if token == self._eod_id:
                 self._end("eod")
             else:
@@ -227,6 +304,23 @@ class _Row:
             safe = len(text) - held_back(text, self._stop)
             self.pieces.append(text[:safe])
             self._held = text[safe:]
+
+
+NOT_FINITE = (
+    "the model's logits are not finite, so there is nothing to sample from; its training has diverged, use an earlier "
+    "checkpoint or train with a lower learning rate"
+)
+
+
+def _seeds(settings: SamplingSettings, prompts: int) -> list[int]:
+    """Return a seed for each prompt."""
+    if not isinstance(settings.seed, (list, tuple)):
+        return [settings.seed] * prompts
+    if len(settings.seed) != prompts:
+        raise InputError(
+            f"seed has {len(settings.seed)} numbers for {prompts} prompts; give one for each, or one for all"
+        )
+    return list(settings.seed)
 
 
 def find_stop(text: str, stop: tuple[str, ...]) -> int | None:

@@ -1,6 +1,6 @@
 """The compiled decoding loop: tokens and state in, tokens and state out.
 
-B batch (rows), T time, V vocabulary, D width, P longest prompt, N positions of one call.
+B batch (rows), T time, V vocabulary, D width, L longest text, N positions of one call.
 
 At every position each row is fed its current token. The next one is the prompt's while the row's prompt goes
 on, and the sampled one after that. So prompts of different lengths need no padding logic, and the state is
@@ -9,6 +9,11 @@ exactly what the row would have alone. With lengths 2 and 4:
     position   0   1   2   3   4
     row 0 fed  p0  p1  s0  s1  s2       p = prompt, s = sampled
     row 1 fed  p0  p1  p2  p3  s0
+
+What the prompts have in common in length goes through the network in one pass before that.
+
+The state of some networks has a limited number of places, those of their context. When all are taken, the last half of
+them is computed anew as if the text began there, which makes room for as many tokens.
 """
 
 from typing import NamedTuple
@@ -17,30 +22,51 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lm_keras.layers.casting import cast_once
 from lm_keras.sampling import rules
 
 NOTHING = -1
 """Stands in the returned tokens where a row is still in its prompt, or has ended."""
 
-PREFILL_BLOCK = 64
-"""Prompt tokens that go through the network at once, before the loop goes on token by token."""
+PREFILL_TOKENS = 1024
+"""Prompt tokens that go through the network at once, at most."""
+
+SMALLEST_STATE = 64
+"""Places of a state: this, or twice as often, up to the model's context. Every place costs time, taken or not."""
 
 
 class Prompts(NamedTuple):
-    """What is fixed while a batch is decoded: the prompts, padded at the end, and their lengths."""
+    """What is fixed while a batch is decoded."""
 
-    tokens: tf.Tensor  # [B, P] int32
     lengths: tf.Tensor  # [B] int32, each at least 1
     max_new_tokens: tf.Tensor  # [] int32
+    places: int | None  # of the state; None: any number of tokens
 
 
 class Carry(NamedTuple):
-    """What goes from one call to the next. `token` is the one to feed at `position`."""
+    """What goes from one call to the next. The token to feed stands in column `position`."""
 
     position: tf.Tensor  # [] int32
-    token: tf.Tensor  # [B] int32
+    taken: tf.Tensor  # [] int32, places of the state
+    tokens: tf.Tensor  # [B, L] int32, prompts and what was generated
     finished: tf.Tensor  # [B] bool
-    state: object  # the network's, first axis B
+    state: object  # the network's, first axis B where there is one
+
+
+class Chosen(NamedTuple):
+    """What a call generated, position by position; `NOTHING` and 0 where a row generated no token.
+
+    Attributes:
+        tokens: [B, N] int32.
+        log_probabilities: [B, N] float32, under the model's own distribution, before any rule.
+        likeliest: [B, N, A] int32, the likeliest tokens there under the same distribution.
+        likeliest_log_probabilities: [B, N, A] float32, theirs.
+    """
+
+    tokens: np.ndarray
+    log_probabilities: np.ndarray
+    likeliest: np.ndarray
+    likeliest_log_probabilities: np.ndarray
 
 
 class DecodeLoop:
@@ -54,8 +80,8 @@ class DecodeLoop:
     Example:
         >>> loop = DecodeLoop(model, eod_id=0, allowed=[True] * vocab_size)
         >>> prompts, carry = loop.start([[0, 5, 3], [0]], max_new_tokens=8)
-        >>> uniforms = loop.uniforms(prompts, carry, seed=0, samples=[0, 0], positions=10)
-        >>> tokens, log_probabilities, carry = loop.advance(prompts, carry, uniforms, RuleSettings.of())
+        >>> uniforms = loop.uniforms(prompts, carry, seeds=[0, 0], samples=[0, 0], positions=10)
+        >>> chosen, carry = loop.advance(prompts, carry, uniforms, RuleSettings.of())
     """
 
     def __init__(self, model: keras.Model, eod_id: int, allowed: list[bool] | np.ndarray):
@@ -63,22 +89,21 @@ class DecodeLoop:
         self._eod_id = int(eod_id)
         self._allowed = tf.constant(allowed, tf.bool)
         self._state_specs = state_specs(model)
-        row = tf.TensorSpec([None], tf.int32)
-        self._carry_specs = Carry(
-            tf.TensorSpec([], tf.int32), row, tf.TensorSpec([None], tf.bool), self._state_specs
-        )
+        row, table = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
+        number = tf.TensorSpec([], tf.int32)
+        self._carry_specs = Carry(number, number, table, tf.TensorSpec([None], tf.bool), self._state_specs)
         self._prefill = tf.function(
-            self._prefill_block,
-            input_signature=[tf.TensorSpec([None, PREFILL_BLOCK], tf.int32), self._state_specs],
-            autograph=False,
+            self._prefill_block, input_signature=[table, self._state_specs], autograph=False
         )
         self._decode = tf.function(
             self._decode_positions,
             input_signature=[
-                Prompts(tf.TensorSpec([None, None], tf.int32), row, tf.TensorSpec([], tf.int32)),
+                row,
+                number,
                 self._carry_specs,
                 tf.TensorSpec([None, None], tf.float32),
                 rules.RuleSettings.signature(),
+                number,
             ],
             autograph=False,
         )
@@ -91,50 +116,65 @@ class DecodeLoop:
     def start(
         self, prompts: list[list[int]], max_new_tokens: int, prefill: bool = True
     ) -> tuple[Prompts, Carry]:
-        """Pad the prompts and put what they have in common of whole blocks through the network.
+        """Pad the prompts, and put what they have in common in length through the network.
 
         Args:
-            prompts: B lists of at least one token each.
+            prompts: B lists of at least one token each, and at most as many as the model's context has.
             max_new_tokens: tokens after which a row ends.
-            prefill: whether to use blocks at all; without, the result is the same and takes longer.
+            prefill: whether to do the latter; without, the result is the same and takes longer.
 
         Returns:
             The prompts as tensors, and the carry before the first call of `advance`.
         """
         lengths = [len(prompt) for prompt in prompts]
-        tokens = np.full([len(prompts), max(lengths)], self._eod_id, np.int32)  # [B, P]
+        longest = max(lengths) + max_new_tokens
+        tokens = np.full([len(prompts), longest], self._eod_id, np.int32)  # [B, L]
         for row, prompt in enumerate(prompts):
             tokens[row, : len(prompt)] = prompt
-        state = self._model.initial_state(len(prompts), length=max(lengths) + max_new_tokens)
+        places = places_for(self._model, longest)
         # The last token of a prompt gives the first sampled one, so it belongs to the loop.
-        position = (min(lengths) - 1) // PREFILL_BLOCK * PREFILL_BLOCK if prefill else 0
-        for begin in range(0, position, PREFILL_BLOCK):
-            state = self._prefill(tf.constant(tokens[:, begin : begin + PREFILL_BLOCK]), state)
+        position = min(lengths) - 1 if prefill else 0
+        state = self.prefilled(tokens[:, :position], longest if places is None else places)
         carry = Carry(
-            tf.constant(position), tf.constant(tokens[:, position]), tf.zeros([len(prompts)], tf.bool), state
+            tf.constant(position),
+            tf.constant(position),
+            tf.constant(tokens),
+            tf.zeros([len(prompts)], tf.bool),
+            state,
         )
-        return Prompts(
-            tf.constant(tokens), tf.constant(lengths, tf.int32), tf.constant(max_new_tokens)
-        ), carry
+        return Prompts(tf.constant(lengths, tf.int32), tf.constant(max_new_tokens), places), carry
+
+    def prefilled(self, tokens: np.ndarray, places: int):
+        """Return the state of so many places after tokens [B, T], which may be none."""
+        state = self._model.initial_state(len(tokens), length=places)
+        for begin in range(0, tokens.shape[1], PREFILL_TOKENS):
+            state = self._prefill(tf.constant(tokens[:, begin : begin + PREFILL_TOKENS]), state)
+        return state
 
     def uniforms(
-        self, prompts: Prompts, carry: Carry, seed: int, samples: list[int], positions: int
+        self, prompts: Prompts, carry: Carry, seeds: list[int], samples: list[int], positions: int
     ) -> np.ndarray:
         """Return the random numbers [B, N] of the next `positions` positions.
 
         Args:
             prompts: from `start`.
             carry: from `start` or `advance`.
-            seed: the seed of the whole text.
+            seeds: [B], the seed of each text.
             samples: [B], which continuation of its prompt each row is.
             positions: N.
         """
         first = int(carry.position) + 1 - prompts.lengths.numpy()  # [B]
-        return np.stack([uniform_numbers(seed, s, int(f), positions) for s, f in zip(samples, first)])
+        rows = zip(seeds, samples, first)
+        return np.stack([uniform_numbers(seed, sample, int(f), positions) for seed, sample, f in rows])
 
     def advance(
-        self, prompts: Prompts, carry: Carry, uniforms: np.ndarray, settings: rules.RuleSettings
-    ) -> tuple[np.ndarray, np.ndarray, Carry]:
+        self,
+        prompts: Prompts,
+        carry: Carry,
+        uniforms: np.ndarray,
+        settings: rules.RuleSettings,
+        likeliest: int = 0,
+    ) -> tuple[Chosen, Carry]:
         """Go on by N positions, or fewer when every row has ended.
 
         Args:
@@ -142,61 +182,104 @@ class DecodeLoop:
             carry: from `start` or the previous call. Rows that are set to `finished` stay so.
             uniforms: [B, N], from `uniforms`.
             settings: the rules' settings.
+            likeliest: A, how many of the likeliest tokens to return.
 
         Returns:
-            The generated tokens [B, up to N] int32, `NOTHING` where a row generated none; their
-            log-probabilities [B, up to N] float32 under the model's own distribution, before any rule; the carry.
+            What was generated at up to N positions, and the carry.
         """
-        tokens, scores, carry = self._decode(prompts, carry, tf.constant(uniforms, tf.float32), settings)
-        return tokens.numpy(), scores.numpy(), carry
+        parts, done, count = [], 0, uniforms.shape[1]
+        while done < count and not (parts and carry.finished.numpy().all()):
+            carry = self._with_room(prompts, carry)
+            room = count if prompts.places is None else prompts.places - int(carry.taken)
+            part = tf.constant(uniforms[:, done : done + room], tf.float32)
+            *values, carry = self._decode(
+                prompts.lengths, prompts.max_new_tokens, carry, part, settings, tf.constant(likeliest)
+            )
+            parts.append([value.numpy() for value in values])
+            done += room
+        return Chosen(*(np.concatenate(values, 1) for values in zip(*parts))), carry
+
+    def _with_room(self, prompts: Prompts, carry: Carry) -> Carry:
+        """Return the carry with a state that has a place left."""
+        if prompts.places is None or int(carry.taken) < prompts.places:
+            return carry
+        kept, position = prompts.places // 2, int(carry.position)
+        state = self.prefilled(carry.tokens.numpy()[:, position - kept : position], prompts.places)
+        return carry._replace(state=state, taken=tf.constant(kept))
 
     def _prefill_block(self, tokens, state):
         return self._model.forward({"tokens": tokens}, state)[1]
 
-    def _decode_positions(self, prompts: Prompts, carry: Carry, uniforms, settings):
+    def _decode_positions(self, lengths, max_new_tokens, carry: Carry, uniforms, settings, likeliest):
         count = tf.shape(uniforms)[1]
 
-        def goes_on(step, carry, tokens, scores):
-            del tokens, scores
+        def goes_on(step, carry, *_):
             return (step < count) & ~tf.reduce_all(carry.finished)
 
-        def one_position(step, carry, tokens, scores):
-            token, score, carry = self._decode_one(prompts, carry, uniforms[:, step], settings)
-            return step + 1, carry, tokens.write(step, token), scores.write(step, score)
+        def one_position(step, carry, *arrays):
+            values, carry = self._decode_one(
+                lengths, max_new_tokens, carry, uniforms[:, step], settings, likeliest
+            )
+            return step + 1, carry, *(array.write(step, value) for array, value in zip(arrays, values))
 
-        step, carry, tokens, scores = tf.while_loop(
-            goes_on,
-            one_position,
-            [
-                tf.constant(0),
-                carry,
-                tf.TensorArray(tf.int32, count, element_shape=[None]),
-                tf.TensorArray(tf.float32, count, element_shape=[None]),
-            ],
-            shape_invariants=[
-                tf.TensorShape([]),
-                tf.nest.map_structure(lambda spec: spec.shape, self._carry_specs),
-                tf.TensorShape(None),
-                tf.TensorShape(None),
-            ],
+        kinds = (
+            (tf.int32, [None]),
+            (tf.float32, [None]),
+            (tf.int32, [None, None]),
+            (tf.float32, [None, None]),
         )
-        taken = tf.range(step)
-        return tf.transpose(tokens.gather(taken)), tf.transpose(scores.gather(taken)), carry  # [B, N]
+        arrays = [tf.TensorArray(dtype, count, element_shape=shape) for dtype, shape in kinds]
+        with cast_once(self._model.trainable_variables, self._model.compute_dtype):
+            step, carry, *arrays = tf.while_loop(
+                goes_on,
+                one_position,
+                [tf.constant(0), carry, *arrays],
+                shape_invariants=[
+                    tf.TensorShape([]),
+                    tf.nest.map_structure(lambda spec: spec.shape, self._carry_specs),
+                    *[tf.TensorShape(None)] * len(arrays),
+                ],
+            )
+        values = [array.gather(tf.range(step)) for array in arrays]  # [N, B, ...]
+        return *(tf.transpose(value, [1, 0, *range(2, len(value.shape))]) for value in values), carry
 
-    def _decode_one(self, prompts: Prompts, carry: Carry, uniform, settings):
-        features, state = self._model.forward({"tokens": carry.token[:, None]}, carry.state)  # [B, 1, D]
+    def _decode_one(self, lengths, max_new_tokens, carry: Carry, uniform, settings, likeliest):
+        token = tf.gather(carry.tokens, carry.position, axis=1)
+        features, state = self._model.forward({"tokens": token[:, None]}, carry.state)  # [B, 1, D]
         logits = self._model.project(features[:, 0])  # [B, V]
-        sampled = rules.choose(logits, uniform, settings, self._allowed)  # [B]
+        past = rules.Past(carry.tokens, carry.position + 1, lengths)
+        sampled = rules.choose(logits, uniform, settings, self._allowed, past)  # [B]
         scores = -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=sampled, logits=logits)  # [B]
+        best, best_ids = tf.cond(  # [B, A]
+            likeliest > 0,
+            lambda: tuple(tf.math.top_k(tf.nn.log_softmax(logits), likeliest)),
+            lambda: (logits[:, :0], tf.zeros([tf.shape(logits)[0], 0], tf.int32)),
+        )
 
-        number = carry.position + 1 - prompts.lengths  # [B] of the generated token; below 0 in the prompt
+        number = carry.position + 1 - lengths  # [B] of the generated token; below 0 in the prompt
         in_prompt = number < 0
         generated = ~in_prompt & ~carry.finished
-        ends = (sampled == self._eod_id) | (number + 1 >= prompts.max_new_tokens)
-        column = tf.minimum(carry.position + 1, tf.shape(prompts.tokens)[1] - 1)
-        token = tf.where(in_prompt, prompts.tokens[:, column], sampled)
-        carry = Carry(carry.position + 1, token, carry.finished | (generated & ends), state)
-        return tf.where(generated, sampled, NOTHING), tf.where(generated, scores, 0.0), carry
+        ends = (sampled == self._eod_id) | (number + 1 >= max_new_tokens)
+        here = tf.range(tf.shape(carry.tokens)[1]) == carry.position + 1
+        tokens = tf.where(here & ~in_prompt[:, None], sampled[:, None], carry.tokens)
+        finished = carry.finished | (generated & ends)
+        values = (
+            tf.where(generated, sampled, NOTHING),
+            tf.where(generated, scores, 0.0),
+            tf.where(generated[:, None], best_ids, NOTHING),
+            tf.where(generated[:, None], best, 0.0),
+        )
+        return values, Carry(carry.position + 1, carry.taken + 1, tokens, finished, state)
+
+
+def places_for(model: keras.Model, tokens: int) -> int | None:
+    """Return how many places a state for a text of so many tokens gets; None if the model's takes any number."""
+    if model.context_length is None:
+        return None
+    places = SMALLEST_STATE
+    while places < tokens:
+        places *= 2
+    return min(places, model.context_length)
 
 
 def uniform_numbers(seed: int, sample: int, first: int, count: int) -> np.ndarray:

@@ -1,19 +1,21 @@
-"""From logits to a token: temperature, top-k, top-p, and one uniform number a row.
+"""From logits to a token: penalties, temperature, top-k, top-p, min-p, and one uniform number a row.
 
-B batch, V vocabulary, K tokens that are still in the race. Every setting is a scalar tensor, so none of them
+B batch, V vocabulary, L length of the text, K tokens that are still in the race. Every setting is a tensor, so none of them
 is part of a compiled function: changing it does not retrace.
 
-A new rule works on logits that are sorted from the likeliest token down, and sets what it rejects to -inf:
+There are two kinds of rules. `adjusted` changes logits in the order of the vocabulary by what the text so far is. The
+others work on logits that are sorted from the likeliest token down, and set what they reject to -inf:
 
     def min_p(logits, settings):
         probabilities = tf.nn.softmax(logits)  # [B, K]
         return tf.where(probabilities >= settings.min_p * probabilities[:, :1], logits, REJECTED)
 
-Then it needs its field in `RuleSettings`, its name in `SORTED_RULES` and its term in `is_narrow`.
+A new one needs its field in `RuleSettings`, its name in `SORTED_RULES` and its term in `is_narrow`.
 """
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 REJECTED = float("-inf")
@@ -22,35 +24,82 @@ _COLDEST = 1e-6  # Below it a float32 quotient may overflow; the distribution is
 
 
 class RuleSettings(NamedTuple):
-    """The settings of the rules as scalar tensors; see `SamplingSettings` for their meaning."""
+    """The settings of the rules as tensors; see `SamplingSettings` for their meaning.
+
+    All are scalars but `logit_bias`, [V] or [1].
+    """
 
     temperature: tf.Tensor
     top_k: tf.Tensor
     top_p: tf.Tensor
+    min_p: tf.Tensor
+    repetition_penalty: tf.Tensor
+    presence_penalty: tf.Tensor
+    frequency_penalty: tf.Tensor
+    no_repeat_ngram: tf.Tensor
+    logit_bias: tf.Tensor
 
     @classmethod
-    def of(cls, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> "RuleSettings":
+    def of(
+        cls,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        *,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        no_repeat_ngram: int = 0,
+        logit_bias: np.ndarray | None = None,
+    ) -> "RuleSettings":
         """Return Python numbers as the tensors that `choose` takes."""
         # Divided by infinity, a rejected logit would become NaN.
         hottest = min(temperature, float(tf.float32.max))
-        return cls(
-            tf.constant(hottest, tf.float32), tf.constant(top_k, tf.int32), tf.constant(top_p, tf.float32)
-        )
+        values = (
+            hottest, top_k, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty, no_repeat_ngram,
+            np.zeros(1) if logit_bias is None else logit_bias,
+        )  # fmt: skip
+        return cls(*(tf.constant(value, spec.dtype) for value, spec in zip(values, cls.signature())))
 
     @classmethod
     def signature(cls) -> "RuleSettings":
         """Return the `tf.TensorSpec` of every field."""
-        return cls(tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32))
+        number, whole = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
+        return cls(
+            number, whole, number, number, number, number, number, whole, tf.TensorSpec([None], tf.float32)
+        )
 
 
-def choose(logits: tf.Tensor, uniform: tf.Tensor, settings: RuleSettings, allowed: tf.Tensor) -> tf.Tensor:
+class Past(NamedTuple):
+    """The text so far, which penalties look at.
+
+    Attributes:
+        tokens: [B, L] int32; what stands from `length` on does not count, nor does column 0, where the document begins.
+        length: [] int32.
+        prompt_lengths: [B] int32; tokens from there on were generated.
+    """
+
+    tokens: tf.Tensor
+    length: tf.Tensor
+    prompt_lengths: tf.Tensor
+
+
+def choose(
+    logits: tf.Tensor,
+    uniform: tf.Tensor,
+    settings: RuleSettings,
+    allowed: tf.Tensor,
+    past: Past | None = None,
+) -> tf.Tensor:
     """Choose one token a row.
 
     Args:
         logits: [B, V] float32.
         uniform: [B] float32 in [0, 1), the one random number of each row.
-        settings: scalar tensors.
+        settings: tensors.
         allowed: [V] bool; a token that is not allowed is never chosen.
+        past: the text so far; None if no rule looks at it.
 
     Returns:
         [B] int32.
@@ -60,10 +109,90 @@ def choose(logits: tf.Tensor, uniform: tf.Tensor, settings: RuleSettings, allowe
         >>> choose(logits, tf.constant([0.4, 0.7, 0.9]), RuleSettings.of(), [True] * 3).numpy()
         array([0, 1, 2], dtype=int32)
     """
-    logits = tf.where(allowed, logits, REJECTED)
+    logits = adjusted(tf.where(allowed, logits, REJECTED), settings, past)
     scaled = with_temperature(logits, settings.temperature)
     scaled = tf.cond(is_narrow(settings), lambda: narrow(scaled, settings), lambda: scaled)
     return tf.where(settings.temperature > 0, sample(scaled, uniform), greedy(logits))
+
+
+def adjusted(logits: tf.Tensor, settings: RuleSettings, past: Past | None) -> tf.Tensor:
+    """Apply the rules that look at the text so far, and the bias, to logits [B, V]."""
+    if past is not None:
+        for is_on, rule in (
+            (settings.repetition_penalty != 1, repetition_penalty),
+            ((settings.presence_penalty != 0) | (settings.frequency_penalty != 0), count_penalties),
+            (settings.no_repeat_ngram > 0, no_repeat_ngram),
+        ):
+            logits = tf.cond(is_on, lambda: rule(logits, settings, past), lambda: logits)  # noqa: B023 called at once
+    return logits + settings.logit_bias
+
+
+def repetition_penalty(logits: tf.Tensor, settings: RuleSettings, past: Past) -> tf.Tensor:
+    """Make every token of the text so far, prompt included, less likely by a factor of its logit.
+
+    A positive logit is divided by the penalty and a negative one multiplied, so that either falls.
+
+    Reference: Keskar et al. (2019), CTRL, section 4.1, which divides; what it does to negative logits is the remedy that
+    implementations agree on.
+    """
+    seen = _counts(past, 1, tf.shape(logits)) > 0
+    theta = settings.repetition_penalty
+    return tf.where(seen, tf.where(logits > 0, logits / theta, logits * theta), logits)
+
+
+def count_penalties(logits: tf.Tensor, settings: RuleSettings, past: Past) -> tf.Tensor:
+    """Subtract from a token's logit the presence penalty if it was generated before, and the frequency penalty each time.
+
+    Reference: OpenAI's API reference, "frequency and presence penalties"; no paper.
+    """
+    counts = tf.cast(_counts(past, past.prompt_lengths[:, None], tf.shape(logits)), tf.float32)
+    present = tf.cast(counts > 0, tf.float32)
+    return logits - settings.presence_penalty * present - settings.frequency_penalty * counts
+
+
+def no_repeat_ngram(logits: tf.Tensor, settings: RuleSettings, past: Past) -> tf.Tensor:
+    """Reject what would complete n tokens in a row that the text so far, prompt included, has already.
+
+    Where that would leave nothing, nothing is rejected.
+
+    Reference: Paulus, Xiong and Socher (2018), section 2.5, with n = 3.
+    """
+    places = tf.range(tf.shape(past.tokens)[1])
+    # same[b, i]: the n - 1 tokens before place i are the last n - 1 of the text.
+    same = (places >= settings.no_repeat_ngram) & (
+        places < past.length
+    )  # A whole n-gram fits, without column 0.
+    same = tf.tile(same[None], [tf.shape(logits)[0], 1])
+
+    def compare(back, same):
+        before = tf.roll(past.tokens, back, axis=1)  # before[b, i] = tokens[b, i - back]
+        last = past.tokens[:, past.length - back, None]
+        return back + 1, same & (before == last)
+
+    size = tf.minimum(settings.no_repeat_ngram, past.length)
+    _, same = tf.while_loop(
+        lambda back, _: back < size,
+        compare,
+        [tf.constant(1), same],
+        shape_invariants=[tf.TensorShape([]), tf.TensorShape([None, None])],
+    )
+    banned = _scattered(past.tokens, same, tf.shape(logits)) > 0
+    left = tf.reduce_any(~banned & (logits > REJECTED), -1, keepdims=True)
+    return tf.where(banned & left, REJECTED, logits)
+
+
+def _counts(past: Past, begin, shape) -> tf.Tensor:
+    """Return how often each token stands in the text from column `begin` on, [B, V] int32."""
+    places = tf.range(tf.shape(past.tokens)[1])[None]
+    counted = (places >= begin) & (places < past.length)
+    return _scattered(past.tokens, tf.broadcast_to(counted, tf.shape(past.tokens)), shape)
+
+
+def _scattered(tokens, counted, shape) -> tf.Tensor:
+    """Count tokens [B, L] where `counted` [B, L], by row: [B, V] int32."""
+    places = tf.where(counted)
+    pairs = tf.stack([places[:, 0], tf.cast(tf.gather_nd(tokens, places), tf.int64)], 1)
+    return tf.scatter_nd(pairs, tf.ones_like(pairs[:, 0], tf.int32), tf.cast(shape, tf.int64))
 
 
 def greedy(logits: tf.Tensor) -> tf.Tensor:
@@ -100,7 +229,8 @@ def sample(logits: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
 
 def is_narrow(settings: RuleSettings) -> tf.Tensor:
     """Return whether any rule that needs sorted logits is on, as a bool scalar."""
-    return (settings.temperature > 0) & ((settings.top_k > 0) | (settings.top_p < 1))
+    narrow = (settings.top_k > 0) | (settings.top_p < 1) | (settings.min_p > 0)
+    return (settings.temperature > 0) & narrow
 
 
 def narrow(logits: tf.Tensor, settings: RuleSettings) -> tf.Tensor:
@@ -139,7 +269,20 @@ def top_p(logits: tf.Tensor, settings: RuleSettings) -> tf.Tensor:
     return tf.where((settings.top_p >= 1) | (before < settings.top_p), logits, REJECTED)
 
 
-SORTED_RULES = (top_p,)
+def min_p(logits: tf.Tensor, settings: RuleSettings) -> tf.Tensor:
+    """Keep the tokens that are at least p times as likely as the likeliest one.
+
+    Args:
+        logits: [B, K], the largest first.
+        settings: tensors.
+
+    Reference: Nguyen et al. (2024), Turning up the heat: min-p sampling, section 3.
+    """
+    probabilities = tf.nn.softmax(logits)
+    return tf.where(probabilities >= settings.min_p * probabilities[:, :1], logits, REJECTED)
+
+
+SORTED_RULES = (top_p, min_p)
 """The rules that see sorted logits, in the order in which they apply."""
 
 

@@ -138,9 +138,9 @@ def least_memory(config: Config, vocab_size: int, replicas: int) -> int:
     """
     batches, model = config.batches, config.model
     places = max(1, batches.batch_size // replicas // batches.micro_batches) * batches.sequence_length
-    weights = NUM_PARAMETERS[model.model](model, vocab_size)
+    weights = NUM_PARAMETERS[model.model](config, vocab_size)
     values = _logits_held(places * vocab_size)
-    values += places * (model.embedding_dim + model.num_layers * model.hidden_units)
+    values += places * (model.embedding_dim + model.num_layers * model.units)
     return 4 * replicas * (weights + max(weights, values))
 
 
@@ -218,7 +218,7 @@ def disk(
         present: checkpoints that are there.
     """
     running, batches = config.running, config.batches
-    state = tf.nest.flatten(model.initial_state(batches.batch_size, batches.sequence_length))
+    state = tf.nest.flatten(model.initial_state(batches.batch_size))
     variables = [*model.variables, *model.optimizer.variables, *state]
     count = max(1, running.keep_checkpoints + 2 - present)
     curves = SMALL_FILES

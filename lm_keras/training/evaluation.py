@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.data import scoring
+from lm_keras.data.pipeline import documents_of
 from lm_keras.data.store import TokenStore
 from lm_keras.objectives.losses import per_token_nats
 from lm_keras.objectives.metrics import finite, measures
@@ -56,8 +57,13 @@ class Evaluator:
         nats, correct, tokens, state = 0.0, 0, 0, None
         for block in blocks:
             if state is None:
-                state = self._model.initial_state(*block.tokens.shape)
-            losses, hits, state = self._block(block.tokens, block.targets, block.reset, state)
+                state = self._model.initial_state(len(block.tokens))
+            inputs = {
+                "tokens": block.tokens,
+                "reset": block.reset,
+                "document": documents_of(block.tokens, int(store.tokens[0])),
+            }
+            losses, hits, state = self._block(inputs, block.targets, state)
             nats += float(np.sum(losses.numpy() * block.weights, dtype=np.float64))
             correct += int(np.sum(hits.numpy() * (block.weights > 0)))
             tokens += int(block.weights.sum())
@@ -76,8 +82,8 @@ class Evaluator:
             "stride": self._stride if self._windows else None,
         }
 
-    def _score_block(self, tokens, targets, reset, state):
-        features, state = self._model.forward({"tokens": tokens, "reset": reset}, state)
+    def _score_block(self, inputs, targets, state):
+        features, state = self._model.forward(inputs, state)
         logits = self._model.project(features)
         best = tf.reduce_max(logits, axis=-1) <= tf.gather(logits, targets, batch_dims=2)
         return per_token_nats(logits, targets), best, state

@@ -59,7 +59,7 @@ class Run:
         self.devices, self.origin, self.workers = devices, origin, devices.workers
         with devices.strategy.scope():
             self.model = network(config, data.tokenizer.vocab_size)
-        self.evaluator = Evaluator(self.model, config.batching, config.batches.sequence_length)
+        self.evaluator = Evaluator(self.model, config.batching, config.context_length)
         self.validated: dict | None = None
         self.progress = callbacks.Progress(total_steps)
         self.trainer = Trainer(

@@ -49,7 +49,7 @@ def check_memory(config: Config, vocab_size: int, replicas: int, there_is: int |
         here = f"this machine has {there_is / 2**30:,.0f}" if there_is else "no machine has so much"
         raise InputError(
             f"a step of this network takes {least / 2**30:,.0f} GiB or more, and {here}: "
-            f"--hidden_units={model.hidden_units} --embedding_dim={model.embedding_dim} --num_layers={model.num_layers} "
+            f"--hidden_units={model.units} --embedding_dim={model.embedding_dim} --num_layers={model.num_layers} "
             f"--batch_size={batches.batch_size} --sequence_length={batches.sequence_length} and {vocab_size:,} tokens "
             "in the vocabulary; take smaller ones, or more --micro_batches, and see --dry_run"
         )

@@ -123,7 +123,7 @@ class Trainer:
         # What a callback sets the rate to is compared with what the loop set last, at first the optimizer's own.
         self._rate_scale, self._rate_set = 1.0, float(model.optimizer.learning_rate.numpy())
         self._speed: float | None = None
-        state = model.initial_state(batches.batch_size, batches.sequence_length)
+        state = model.initial_state(batches.batch_size)
         self._carried = tf.nest.map_structure(lambda value: tf.Variable(value, trainable=False), state)
         self._state = None
         self._recent = self.compiled_step.guard.recent()

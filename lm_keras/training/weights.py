@@ -2,19 +2,22 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.state import Checkpoints
-from lm_keras.config import Config, DataConfig, ModelConfig
+from lm_keras.config import Config, DataConfig
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES, NUM_PARAMETERS
 from lm_keras.text.tokenizer import Tokenizer
 
-MAY_DIFFER = {"dropout", "forget_bias", "init_scale", "init_from"}
-"""Model settings that decide no weight's shape."""
+MAY_DIFFER = {
+    "dropout", "weight_drop", "forget_bias", "init_scale", "init_from", "separate_documents", "attention_chunk"
+}  # fmt: skip
+"""Model settings that neither decide a weight's shape nor what a weight means."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +55,12 @@ class Origin:
                 f"--init_from={path} holds no run (no config.json); expected the folder of a trained run"
             )
         there, tokenizer = source.config(), source.tokenizer()
-        shape = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in MAY_DIFFER]
-        before, now = there.flat(), config.flat()
+        before, now = _shape(there), _shape(config)
         different = _other_tokenizer(config.data, there.data, tokenizer)
         if config.needs_blank and tokenizer.blank_id is None:
             different.append("--token_noise_kind=blank needs a token that the tokenizer there does not have")
         different += [
-            f"--{name}: {before[name]} there, {now[name]} here" for name in shape if before[name] != now[name]
+            f"--{name}: {before[name]} there, {now[name]} here" for name in now if before[name] != now[name]
         ]
         if different:
             raise InputError(
@@ -72,6 +74,20 @@ class Origin:
         trained = _trained(self.folder, self.step)
         for source, target in zip(trained.trainable_variables, model.trainable_variables, strict=True):
             target.assign(source)
+
+
+def _shape(config: Config) -> dict[str, Any]:
+    """Return the settings that decide what the weights are, with the family's defaults filled in."""
+    model = config.model
+    learned = model.model == "gpt" and model.positions == "learned"
+    settings = {
+        **dataclasses.asdict(model),
+        "hidden_units": model.units,
+        "tie_embeddings": model.tied,
+        "num_kv_heads": model.kv_heads,
+        "context_length": config.context_length if learned else None,
+    }
+    return {name: value for name, value in settings.items() if name not in MAY_DIFFER}
 
 
 def _other_tokenizer(here: DataConfig, there: DataConfig, tokenizer: Tokenizer) -> list[str]:
@@ -148,7 +164,7 @@ def all_damaged(checkpoints: Checkpoints) -> InputError:
 
 def _trained(folder: RunFolder, step: int) -> keras.Model:
     config, vocab_size = folder.config(), folder.tokenizer().vocab_size
-    needed = 4 * NUM_PARAMETERS[config.model.model](config.model, vocab_size)
+    needed = 4 * NUM_PARAMETERS[config.model.model](config, vocab_size)
     found = folder.checkpoints().size(step)
     if needed > found:  # Before memory is taken for what a config.json says.
         raise InputError(

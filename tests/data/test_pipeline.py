@@ -52,7 +52,11 @@ def test_the_rest_of_that_epoch():
 def test_types_and_shapes(name, dtype):
     dataset = training_batches(TOKENS.astype(dtype), ORDERS[name], 0, 7)
     assert dataset.element_spec == (
-        {"tokens": tf.TensorSpec([12, 5], tf.int32), "reset": tf.TensorSpec([12], tf.bool)},
+        {
+            "tokens": tf.TensorSpec([12, 5], tf.int32),
+            "reset": tf.TensorSpec([12], tf.bool),
+            "document": tf.TensorSpec([12, 5], tf.int32),
+        },
         tf.TensorSpec([12, 5], tf.int32),
         tf.TensorSpec([12, 5], tf.float32),
     )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.config import ModelConfig, from_flat
+from lm_keras.config import Config, ModelConfig, from_flat
 from lm_keras.layers import recurrent
 from lm_keras.layers.dropout import Draw
 from lm_keras.models import FAMILIES
@@ -67,7 +67,7 @@ def test_parameters(settings, parameters):
     assert sum(np.prod(weight.shape) for weight in model.trainable_variables) == parameters
     settings = {"embedding_dim": E, "hidden_units": H, "num_layers": 2, **settings}
     vocab_size = settings.pop("vocab_size", V)
-    assert num_parameters(ModelConfig(**settings), vocab_size) == parameters
+    assert num_parameters(Config(model=ModelConfig(**settings)), vocab_size) == parameters
     assert len({weight.path for weight in model.weights}) == len(model.weights)
 
 

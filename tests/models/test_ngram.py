@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from lm_keras import config, text
-from lm_keras.config import ModelConfig, from_flat
+from lm_keras.config import Config, ModelConfig, from_flat
 from lm_keras.data import scoring
 from lm_keras.layers.dropout import Draw
 from lm_keras.models import FAMILIES, ngram
@@ -140,7 +140,8 @@ def test_parameters(settings, parameters):
     model = build(**settings)
     assert model.count_params() == parameters
     usual = {"ngram_order": N, "embedding_dim": E, "hidden_units": H, "num_layers": 2}
-    assert num_parameters(ModelConfig(**{**usual, **settings}), V) == parameters
+    config = Config(model=ModelConfig(model="ngram", **{**usual, **settings}))
+    assert num_parameters(config, V) == parameters
     assert len({weight.path for weight in model.weights}) == len(model.weights)
 
 
@@ -390,8 +391,9 @@ PROMPTS = [[0, *range(3, 72)], [0, *range(5, 75), 9], [0, *range(11, 79)]]
 def decoded(loop, prompts):
     """Continue prompts by 17 tokens; return for each its tokens and their log-probabilities."""
     batch, carry = loop.start(prompts, 17)
-    uniforms = loop.uniforms(batch, carry, seed=3, samples=[0] * len(prompts), positions=99)
-    tokens, scores, _ = loop.advance(batch, carry, uniforms, RuleSettings.of())
+    nothing = [0] * len(prompts)
+    uniforms = loop.uniforms(batch, carry, seeds=nothing, samples=nothing, positions=99)
+    (tokens, scores, *_), _ = loop.advance(batch, carry, uniforms, RuleSettings.of())
     assert loop.traces == 2
     return [(row[row != NOTHING].tolist(), score[row != NOTHING]) for row, score in zip(tokens, scores)]
 

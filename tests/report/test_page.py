@@ -116,7 +116,7 @@ def test_what_a_page_says_of_one_run(folder_of):
     assert parsed.row("first", state)[:8] == [
         "first", state, "1:06:40", "valid", "500", "2.2167", "9.18", "–",
     ]  # fmt: skip
-    assert parsed.row("model", "--hidden_units") == ["model", "--hidden_units", "77", "256"]
+    assert parsed.row("model", "--hidden_units") == ["model", "--hidden_units", "77", "–"]
     assert "settings have their default" in parsed.text
     assert parsed.row("first", "train")[-1] == "1,234 skipped lines"
     assert parsed.row("", "first") == ["", "first", "first"]  # It went on once.

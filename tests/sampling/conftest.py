@@ -36,6 +36,8 @@ class TinyTokenizer(Tokenizer):
 class TinyModel(keras.Model):
     """A recurrent state, and a cache over which it takes the mean: both kinds of state there are."""
 
+    context_length = None
+
     def __init__(self, scale=2.0, seed=0):
         super().__init__()
         random = np.random.default_rng(seed)
@@ -97,6 +99,8 @@ class Mixing(TinyModel):
 
 class Scripted(keras.Model):
     """After `context` tokens it says `ids`, then end-of-document; each with probability 1 but for e-13."""
+
+    context_length = None
 
     def __init__(self, ids, context=1):
         super().__init__()

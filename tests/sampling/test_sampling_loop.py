@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.sampling.loop import NOTHING, PREFILL_BLOCK, DecodeLoop, state_specs, uniform_numbers
+from lm_keras.sampling import loop as loop_module
+from lm_keras.sampling.loop import NOTHING, DecodeLoop, state_specs, uniform_numbers
 from lm_keras.sampling.rules import RuleSettings
 
 V = 13
@@ -18,10 +19,10 @@ def decode(loop, prompts, count, seed=3, settings=None, chunk=99, samples=None, 
     batch, carry = loop.start(prompts, count, prefill)
     tokens, scores = [], []
     while not carry.finished.numpy().all():
-        uniforms = loop.uniforms(batch, carry, seed, samples, chunk)
-        new, score, carry = loop.advance(batch, carry, uniforms, settings)
-        tokens.append(new)
-        scores.append(score)
+        uniforms = loop.uniforms(batch, carry, [seed] * len(prompts), samples, chunk)
+        chosen, carry = loop.advance(batch, carry, uniforms, settings)
+        tokens.append(chosen.tokens)
+        scores.append(chosen.log_probabilities)
     tokens, scores = np.concatenate(tokens, 1), np.concatenate(scores, 1)
     return [(row[row != NOTHING].tolist(), score[row != NOTHING]) for row, score in zip(tokens, scores)]
 
@@ -67,21 +68,21 @@ def test_a_batch_of_prompts_gives_what_each_gives_alone(tiny, mixing):
     assert batch_error(mixing) > 0.1
 
 
-@pytest.mark.parametrize("lengths", [(65, 65, 66), (129, 200, 131)])
-def test_prefill_in_blocks_equals_token_by_token(tiny, hasty, lengths):
+@pytest.mark.parametrize("lengths", [(6, 6, 9), (65, 65, 66), (129, 200, 131)])
+def test_prefill_equals_token_by_token(tiny, hasty, monkeypatch, lengths):
+    monkeypatch.setattr(loop_module, "PREFILL_TOKENS", 50)
     assert prefill_error(tiny, lengths) < 1e-5
     assert prefill_error(hasty, lengths) > 0.01
 
 
-def test_prefill_starts_the_loop_after_whole_common_blocks(tiny):
+def test_prefill_starts_the_loop_at_the_last_token_of_the_shortest_prompt(tiny):
     loop = DecodeLoop(tiny, NEVER, ALLOWED)
-    for lengths, position in [((64, 300), 0), ((65, 300), 64), ((129, 129), 128)]:
+    for lengths, position in [((1, 30), 0), ((64, 300), 63), ((129, 129), 128)]:
         prompts = [list(np.arange(length) % V) for length in lengths]
         _, carry = loop.start(prompts, 5)
         assert int(carry.position) == position
-        assert carry.token.numpy().tolist() == [position % V] * 2
+        assert carry.tokens.numpy()[:, position].tolist() == [position % V] * 2
         assert carry.state["cache"][1].numpy().tolist() == [position] * 2
-    assert PREFILL_BLOCK == 64
 
 
 def test_calls_of_any_length_give_the_same_text(tiny):
@@ -105,16 +106,16 @@ def test_rows_that_the_caller_finishes_stay_finished(tiny):
     loop = DecodeLoop(tiny, NEVER, ALLOWED)
     batch, carry = loop.start(PROMPTS, 50)
     carry = carry._replace(finished=tf.constant([False, True, False]))
-    tokens, scores, carry = loop.advance(batch, carry, np.full([3, 9], 0.3), RuleSettings.of())
+    (tokens, scores, *_), carry = loop.advance(batch, carry, np.full([3, 9], 0.3), RuleSettings.of())
     assert (tokens[1] == NOTHING).all() and (scores[1] == 0).all()
-    assert tokens[0].tolist()[:6] == [NOTHING] * 6 and (tokens[0, 6:] >= 0).all()
+    assert tokens[0].tolist()[:5] == [NOTHING] * 5 and (tokens[0, 5:] >= 0).all()
     assert carry.finished.numpy().tolist() == [False, True, False]
 
 
 def test_the_loop_stops_early_when_all_rows_have_ended(scripted):
     loop = DecodeLoop(scripted([4, 4, 6]), 6, ALLOWED)
     batch, carry = loop.start([[0], [0]], 500)
-    tokens, _, carry = loop.advance(batch, carry, np.full([2, 500], 0.5), RuleSettings.of())
+    (tokens, *_), carry = loop.advance(batch, carry, np.full([2, 500], 0.5), RuleSettings.of())
     assert tokens.tolist() == [[4, 4, 6]] * 2 and int(carry.position) == 3
 
 

@@ -22,7 +22,7 @@ V = 19
 class Leaky(keras.Model):
     """Predicts from the last token and a leaky sum of all windows before: the least that carries a state."""
 
-    context_tokens = None
+    context_tokens = context_length = None
 
     def __init__(self, vocab_size: int = V, width: int = 6, dropout: float = 0.0):
         super().__init__(autocast=False, name="leaky")

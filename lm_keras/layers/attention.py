@@ -1,0 +1,227 @@
+"""Scaled dot-product attention, whole or in chunks of queries, and rotary positions.
+
+Shapes: B rows, T queries, S keys (those of earlier tokens included), H heads of queries, K heads of keys and values,
+each for H / K heads of queries, d width of a head.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+UNSEEN = -1e9
+"""Added to a score that a query must not see: its share of the softmax is exactly 0 in float32."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sight:
+    """Which keys each query sees: those of its own and of earlier places, and of its own document.
+
+    Attributes:
+        first: place of the first query among the keys, an integer or a scalar int32.
+        queries: [B, T] int32, number of the document of each query; None where there is one document only.
+        keys: [B, S] int32, likewise of the keys.
+    """
+
+    first: int | tf.Tensor = 0
+    queries: tf.Tensor | None = None
+    keys: tf.Tensor | None = None
+
+    def bias(self, begin: int, count, keys):
+        """Return what is added to the scores of `count` queries from `begin` on: 0 or `UNSEEN`, [1 or B, 1, count, keys].
+
+        Example: with 2 queries behind 1 key that was there before, `Sight(1).bias(0, 2, 3)` is
+
+            [[0, 0, -1e9],
+             [0, 0,  0  ]]
+        """
+        places = self.first + begin + tf.range(count)  # [T] of the queries
+        seen = tf.range(keys)[None] <= places[:, None]  # [T, S]
+        if self.queries is None:
+            return tf.where(seen, 0.0, UNSEEN)[None, None]
+        same = self.queries[:, begin : begin + count, None] == self.keys[:, None, :keys]  # [B, T, S]
+        return tf.where(seen & same, 0.0, UNSEEN)[:, None]
+
+
+Keep = Callable[[int, int, int], tf.Tensor]
+"""`keep(begin, count, keys)` says which weights of `count` queries from `begin` on dropout keeps, [B, H, count, keys]
+bool; the same whenever it is called."""
+
+
+def attention(
+    queries, keys, values, sight: Sight, chunk: int | None = None, keep: Keep | None = None, rate=0.0
+):
+    """Return for each query the mean of the values, weighted by softmax(q k / sqrt(d)).
+
+    Args:
+        queries: [B, H, T, d].
+        keys, values: [B, K, S, d], H a multiple of K.
+        sight: which keys a query sees; one at least.
+        chunk: queries whose weights exist at a time; without it all [B, H, T, S] of them. T and S have to be known
+            when traced, and the keys are those of the queries.
+        keep: dropout of the weights; None for none.
+        rate: share that it drops.
+
+    Returns:
+        [B, H, T, d], in the dtype of the queries; scores and softmax are in float32.
+
+    Reference: Vaswani et al. (2017), equation 1; grouped queries: Ainslie et al. (2023), section 2.2; in chunks: Rabe
+    and Staats (2021), with a gradient that computes the weights of a chunk again, as in Dao et al. (2022), section 3.1.
+    """
+    time = queries.shape[2]
+    whole = chunk is None or (time is not None and time <= chunk)
+    scaled = queries * tf.cast(queries.shape[-1] ** -0.5, queries.dtype)
+    factor = 1.0 / (1.0 - rate)
+    compute = _whole if whole else _in_chunks
+    return compute(scaled, keys, values, sight, chunk, keep, factor)
+
+
+def _whole(queries, keys, values, sight, chunk, keep, factor):
+    del chunk
+
+    @tf.custom_gradient
+    def attend(queries, keys, values):
+        count, seen = _length(queries), _length(keys)
+        bias = sight.bias(0, count, seen)
+        kept = None if keep is None else keep(0, count, seen)
+        weights = _weights(queries, keys, bias)
+        outputs = _mean(_dropped(weights, kept, factor), values)
+
+        def gradient(d_outputs):
+            return _gradients(weights, kept, factor, queries, keys, values, outputs, d_outputs)
+
+        return outputs, gradient
+
+    return attend(queries, keys, values)
+
+
+def _in_chunks(queries, keys, values, sight, chunk, keep, factor):
+    time = queries.shape[2]
+    begins = range(0, time, chunk)
+
+    def part(begin, queries, keys, values):
+        """Return what the queries of a chunk need: themselves, the keys and values up to them, weights, and what is kept."""
+        end = min(begin + chunk, time)
+        own, keys, values = queries[:, :, begin:end], keys[:, :, :end], values[:, :, :end]
+        kept = None if keep is None else keep(begin, end - begin, end)
+        return own, keys, values, _weights(own, keys, sight.bias(begin, end - begin, end)), kept
+
+    @tf.custom_gradient
+    def attend(queries, keys, values):
+        outputs = []
+        for begin in begins:
+            with tf.control_dependencies(
+                outputs[-1:]
+            ):  # One after the other, or all weights would be there at once.
+                own = tf.identity(queries)
+            *_, values_seen, weights, kept = part(begin, own, keys, values)
+            outputs.append(_mean(_dropped(weights, kept, factor), values_seen))
+        outputs = tf.concat(outputs, 2)
+
+        def gradient(d_outputs):
+            d_queries, after = [], [d_outputs]
+            d_keys, d_values = tf.zeros_like(keys), tf.zeros_like(values)
+            for begin in begins:
+                with tf.control_dependencies(after):
+                    all_queries = tf.identity(queries)
+                own, keys_seen, values_seen, weights, kept = part(begin, all_queries, keys, values)
+                end = keys_seen.shape[2]
+                d_own, d_k, d_v = _gradients(
+                    weights, kept, factor, own, keys_seen, values_seen,
+                    outputs[:, :, begin:end], d_outputs[:, :, begin:end],
+                )  # fmt: skip
+                beyond = [[0, 0], [0, 0], [0, time - end], [0, 0]]
+                d_queries.append(d_own)
+                d_keys, d_values = d_keys + tf.pad(d_k, beyond), d_values + tf.pad(d_v, beyond)
+                after = [d_own, d_keys, d_values]
+            return tf.concat(d_queries, 2), d_keys, d_values
+
+        return outputs, gradient
+
+    return attend(queries, keys, values)
+
+
+def _length(heads):
+    """Return T of [B, H, T, d]."""
+    return heads.shape[2] or tf.shape(heads)[2]
+
+
+def _grouped(queries, heads: int):
+    """Return [B, H, T, n] as [B, K, H / K T, n]: the queries that share keys side by side."""
+    if queries.shape[1] == heads:
+        return queries
+    return tf.reshape(queries, [tf.shape(queries)[0], heads, -1, queries.shape[-1] or tf.shape(queries)[-1]])
+
+
+def _apart(grouped, like):
+    """Return [B, K, H / K T, n] as [B, H, T, n], with the B, H and T of `like`."""
+    if grouped.shape[1] == like.shape[1]:
+        return grouped
+    shape = tf.shape(like)
+    width = grouped.shape[-1] or tf.shape(grouped)[-1]
+    return tf.reshape(grouped, [shape[0], like.shape[1], shape[2], width])
+
+
+def _weights(queries, keys, bias):
+    """Return softmax(q k + bias), [B, H, T, S] float32, for queries that are scaled already."""
+    scores = tf.matmul(_grouped(queries, keys.shape[1]), keys, transpose_b=True)
+    return tf.nn.softmax(tf.cast(_apart(scores, queries), tf.float32) + bias)
+
+
+def _dropped(weights, kept, factor):
+    return weights if kept is None else tf.where(kept, weights * factor, 0.0)
+
+
+def _mean(weights, values):
+    """Return [B, H, T, d]: weights [B, H, T, S] times values [B, K, S, d]."""
+    grouped = _grouped(tf.cast(weights, values.dtype), values.shape[1])
+    return _apart(tf.matmul(grouped, values), weights)
+
+
+def _gradients(weights, kept, factor, queries, keys, values, outputs, d_outputs):
+    """Return the gradients of queries, keys and values.
+
+    The sum over the keys of a weight times its gradient is that of the outputs times theirs (Dao et al., 2022,
+    section B.2), which has d terms instead of S.
+    """
+    heads = keys.shape[1]
+    grouped = _grouped(d_outputs, heads)
+    dropped = tf.cast(_dropped(weights, kept, factor), values.dtype)
+    d_values = tf.matmul(_grouped(dropped, heads), grouped, transpose_a=True)
+    d_weights = tf.cast(_apart(tf.matmul(grouped, values, transpose_b=True), weights), tf.float32)
+    d_weights = _dropped(d_weights, kept, factor)
+    product = tf.cast(outputs, tf.float32) * tf.cast(d_outputs, tf.float32)
+    d_scores = weights * (d_weights - tf.reduce_sum(product, -1, keepdims=True))
+    d_scores = _grouped(tf.cast(d_scores, queries.dtype), heads)
+    d_queries = _apart(tf.matmul(d_scores, keys), queries)
+    d_keys = tf.matmul(d_scores, _grouped(queries, heads), transpose_a=True)
+    return d_queries, d_keys, d_values
+
+
+def rotations(places, width: int, base: float):
+    """Return cosines and sines [..., width / 2] of the angles by which queries and keys at some places are turned.
+
+    Args:
+        places: [...] int32.
+        width: d, of a head; even.
+        base: the angles are place * base^(-2 i / d) for i = 0 ... d / 2 - 1.
+
+    Reference: Su et al. (2021), equation 15.
+    """
+    frequencies = base ** (-2.0 * tf.range(width // 2, dtype=tf.float32) / width)
+    angles = tf.cast(places, tf.float32)[..., None] * frequencies
+    return tf.cos(angles), tf.sin(angles)
+
+
+def rotated(heads, cosines, sines):
+    """Turn each pair of numbers (i, i + d / 2) of a head by its angle; the pairs are those of LLaMA's weights.
+
+    Args:
+        heads: [B, T, H, d].
+        cosines, sines: [1 or B, T, d / 2].
+    """
+    dtype = heads.dtype
+    first, second = tf.split(tf.cast(heads, tf.float32), 2, axis=-1)
+    cosines, sines = cosines[:, :, None], sines[:, :, None]  # [B, T, 1, d / 2]
+    turned = [first * cosines - second * sines, second * cosines + first * sines]
+    return tf.cast(tf.concat(turned, -1), dtype)

@@ -1,0 +1,246 @@
+"""The Transformer block: attention and a feed-forward part, each behind a norm and added to what came in.
+
+Shapes: B rows, T time, R = B T, D width, H heads, K heads of keys and values, d = D / H, F units of the feed-forward part.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from lm_keras.layers.activations import ACTIVATIONS, WIDTHS
+from lm_keras.layers.attention import Sight, attention, rotated
+from lm_keras.layers.casting import cast
+from lm_keras.layers.dropout import Draw, Mask, ScheduledDropout
+from lm_keras.layers.normalization import norm_weights, normalized
+
+DROPOUTS = 3
+"""Places for dropout in a block: the attention's weights, and what either part adds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockSettings:
+    """What a block looks like.
+
+    Attributes:
+        width: D.
+        num_heads: H; it divides D.
+        num_kv_heads: K; it divides H.
+        hidden_units: F.
+        norm, norm_epsilon: see `normalized`.
+        activation: a key of `ACTIVATIONS`.
+        biases: whether products and LayerNorms have one.
+        dropout: share of the attention's weights, and of what either part adds, that is dropped.
+        attention_chunk: see `attention`.
+        rematerialize: compute everything inside again for the gradient instead of keeping it.
+    """
+
+    width: int
+    num_heads: int
+    num_kv_heads: int
+    hidden_units: int
+    norm: str = "layer"
+    norm_epsilon: float = 1e-5
+    activation: str = "gelu"
+    biases: bool = True
+    dropout: float = 0.0
+    attention_chunk: int | None = None
+    rematerialize: bool = False
+
+    @property
+    def head_width(self) -> int:
+        """Return d."""
+        return self.width // self.num_heads
+
+    def kernels(self) -> dict[str, tuple[int, int]]:
+        """Return the shapes of the matrices by name, in the order in which they are used."""
+        heads = self.num_heads + 2 * self.num_kv_heads
+        return {
+            "query_key_value": (self.width, heads * self.head_width),
+            "attention_output": (self.width, self.width),
+            "feed_forward": (self.width, WIDTHS[self.activation] * self.hidden_units),
+            "feed_forward_output": (self.hidden_units, self.width),
+        }
+
+    def weights(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of all weights by name."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for norm, names in (
+            ("attention_norm", ("query_key_value", "attention_output")),
+            ("feed_forward_norm", ("feed_forward", "feed_forward_output")),
+        ):
+            for name, shape in norm_weights(self.norm, self.width, self.biases).items():
+                shapes[f"{norm}_{name}"] = shape
+            for name in names:
+                shapes[f"{name}_kernel"] = self.kernels()[name]
+                if self.biases:
+                    shapes[f"{name}_bias"] = self.kernels()[name][1:]
+        return shapes
+
+    @property
+    def parameters(self) -> int:
+        """Return how many numbers a block learns."""
+        return sum(map(math.prod, self.weights().values()))
+
+
+class Cache(NamedTuple):
+    """Keys and values of the tokens so far, [B, K, L, d] each in the compute dtype: room for L tokens."""
+
+    keys: tf.Tensor
+    values: tf.Tensor
+
+
+class TransformerBlock(keras.layers.Layer):
+    """A pre-norm block: x + attention(norm(x)), then x + feed_forward(norm(x)).
+
+    The values between blocks are float32; products run in the layer's compute dtype.
+
+    Args:
+        settings: of the block.
+        initializer: called with the name of a matrix for what draws it.
+        index: number of the block, so that no two blocks share dropout masks.
+
+    Reference: Radford et al. (2019), section 2.3; Vaswani et al. (2017), section 3.
+    """
+
+    def __init__(self, settings: BlockSettings, initializer: Callable, index: int = 0, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.settings, self.index = settings, index
+        places = [1 + DROPOUTS * index + place for place in range(DROPOUTS if settings.dropout else 0)]
+        self.dropouts = [
+            ScheduledDropout(settings.dropout, index=place, name=f"dropout_{place}") for place in places
+        ]
+        usual = {"gain": "ones", "bias": "zeros"}
+        self.by_name = {
+            name: self.add_weight(
+                shape=shape,
+                initializer=usual.get(name.rpartition("_")[2]) or initializer(name),
+                autocast=False,
+                name=name,
+            )
+            for name, shape in settings.weights().items()
+        }
+        self.built = True
+
+    def call(
+        self,
+        x,
+        rows,
+        sight: Sight,
+        turn=None,
+        cache: Cache | None = None,
+        draw: Draw | None = None,
+        training=False,
+    ):
+        """Run the block.
+
+        Args:
+            x: [R, D] float32.
+            rows: B, an integer or a scalar int32.
+            sight: which keys a query sees.
+            turn: cosines and sines for rotary positions, as `rotations` returns them, or None.
+            cache: keys and values of the tokens before, `sight.first` of them; None where there are none.
+            draw: masks of the dropout layers; without it they are active only if `training`.
+
+        Returns:
+            [R, D] float32, and the cache with the new tokens, or None.
+        """
+        masks = [dropout.mask(training, draw) for dropout in self.dropouts] or [None] * DROPOUTS
+        names, dtype = list(self.by_name), self.compute_dtype
+
+        def compute(x, cache, *weights):
+            return _block(self.settings, dtype, x, rows, dict(zip(names, weights)), sight, turn, cache, masks)
+
+        weights = [cast(v, dtype if len(v.shape) == 2 else "float32") for v in self.by_name.values()]
+        if self.settings.rematerialize and cache is None:
+            return _computed_again(
+                lambda *arguments: compute(arguments[0], None, *arguments[1:])[0], x, *weights
+            ), None
+        return compute(x, cache, *weights)
+
+
+def _block(settings, dtype, x, rows, weights, sight, turn, cache, masks: list[Mask | None]):
+    def norm(name, x):
+        gain, bias = weights[f"{name}_gain"], weights.get(f"{name}_bias")
+        return normalized(settings.norm, x, gain, bias, settings.norm_epsilon)
+
+    def product(name, x):
+        y = tf.cast(tf.matmul(tf.cast(x, dtype), weights[f"{name}_kernel"]), tf.float32)
+        return y + weights[f"{name}_bias"] if settings.biases else y
+
+    together = tf.cast(product("query_key_value", norm("attention_norm", x)), dtype)
+    mixed, cache = _attended(settings, together, rows, sight, turn, cache, masks[0])
+    x = x + _dropped(product("attention_output", mixed), rows, masks[1])
+    wide = ACTIVATIONS[settings.activation](product("feed_forward", norm("feed_forward_norm", x)))
+    return x + _dropped(product("feed_forward_output", wide), rows, masks[2]), cache
+
+
+def _attended(settings, together, rows, sight, turn, cache, mask):
+    """Return the attention [R, D] of queries, keys and values that stand side by side, [R, (H + 2 K) d]."""
+    counts = [settings.num_heads, settings.num_kv_heads, settings.num_kv_heads]
+    known = isinstance(rows, int) and together.shape[0] is not None
+    time = together.shape[0] // rows if known else -1
+    together = tf.reshape(together, [rows, time, sum(counts), settings.head_width])
+    queries, keys, values = tf.split(together, counts, axis=2)
+    if turn is not None:
+        queries, keys = rotated(queries, *turn), rotated(keys, *turn)
+    queries, keys, values = (tf.transpose(part, [0, 2, 1, 3]) for part in (queries, keys, values))
+    if cache is not None:
+        cache = Cache(*(_written(old, new, sight.first) for old, new in zip(cache, (keys, values))))
+        keys, values = cache
+    chunk = settings.attention_chunk if cache is None else None
+
+    def keep(begin, count, seen):
+        return mask.keep([rows, settings.num_heads, count, seen], begin // chunk + 1 if chunk else 0)
+
+    dropout = {} if mask is None else {"keep": keep, "rate": mask.rate}
+    mixed = attention(queries, keys, values, sight, chunk, **dropout)
+    return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, settings.width]), cache
+
+
+def _written(cache, new, first):
+    """Put `new` [B, K, T, d] into a cache [B, K, L, d] from place `first` on; its memory is used again where possible."""
+    end = first + tf.shape(new)[2]
+    return tf.raw_ops.TensorStridedSliceUpdate(
+        input=cache,
+        begin=tf.stack([0, 0, first, 0]),
+        end=tf.stack([0, 0, end, 0]),
+        strides=[1, 1, 1, 1],
+        value=new,
+        begin_mask=0b1011,
+        end_mask=0b1011,
+    )
+
+
+def _dropped(x, rows, mask: Mask | None):
+    """Drop values of x [R, D]."""
+    if mask is None:
+        return x
+    width = x.shape[-1]
+    by_row = tf.reshape(x, [rows, -1, width])
+    time = by_row.shape[1] or tf.shape(by_row)[1]
+    return mask.apply(x, tf.reshape(mask.keep([rows, time, width]), tf.shape(x)))
+
+
+def _computed_again(compute, *arguments):
+    """Return `compute(*arguments)`, of which the gradient keeps the arguments only.
+
+    Reference: Chen et al. (2016), section 3.
+    """
+
+    @tf.custom_gradient
+    def once(*arguments):
+        def gradient(d_outputs):
+            with tf.control_dependencies([d_outputs]):  # Else it would be computed at once, and kept.
+                again = [tf.identity(argument) for argument in arguments]
+            with tf.GradientTape() as tape:
+                tape.watch(again)
+                outputs = compute(*again)
+            return tape.gradient(outputs, again, d_outputs)
+
+        return compute(*arguments), gradient
+
+    return once(*arguments)

@@ -1,0 +1,232 @@
+"""The GPT: a stack of Transformer blocks in which each token sees itself and those before it.
+
+Read from top to bottom: tokens [B, T] -> embeddings, with places, [R, D] -> blocks [R, D] -> norm -> features [B, T, D]
+-> logits [B, T, V]; R = B T. The defaults are GPT-2's; rotary positions, RMSNorm, SwiGLU, grouped queries and no biases
+make it a LLaMA.
+"""
+
+import dataclasses
+import math
+
+import keras
+import tensorflow as tf
+
+from lm_keras.config import Config, ModelConfig
+from lm_keras.layers.attention import Sight, rotations
+from lm_keras.layers.dropout import Draw
+from lm_keras.layers.normalization import norm_weights, normalized
+from lm_keras.layers.transformer import BlockSettings, Cache, TransformerBlock
+from lm_keras.models.language_model import LanguageModel, Product
+
+INITIAL_DEVIATION = 0.02
+"""Standard deviation of initial weights; of matrices that add to what passes by, over sqrt(2 layers)."""
+
+
+def build(config: Config, vocab_size: int) -> keras.Model:
+    """Build the network of a run; its initial weights follow `keras.utils.set_random_seed`."""
+    model = config.model
+    return GPTLanguageModel(
+        vocab_size,
+        num_layers=model.num_layers,
+        context_length=config.context_length,
+        block=block_settings(model, config.running.rematerialize),
+        positions=model.positions,
+        rotary_base=model.rotary_base,
+        separate_documents=model.separate_documents,
+        tie_embeddings=model.tied,
+        init_scale=model.init_scale,
+        dtype=config.learning.precision,
+        name="gpt_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
+    )
+
+
+def block_settings(model: ModelConfig, rematerialize: bool = False) -> BlockSettings:
+    """Return what the blocks of these settings look like."""
+    return BlockSettings(
+        model.embedding_dim, model.num_heads, model.kv_heads, model.units, model.norm, model.norm_epsilon,
+        model.activation, model.biases, model.dropout, model.attention_chunk, rematerialize,
+    )  # fmt: skip
+
+
+def num_parameters(config: Config, vocab_size: int) -> int:
+    """Return how many numbers the network of these settings learns."""
+    model, block = config.model, block_settings(config.model)
+    places = config.context_length if model.positions == "learned" else 0
+    tables = vocab_size * (1 if model.tied else 2) + places
+    norm = sum(map(math.prod, norm_weights(model.norm, model.embedding_dim, model.biases).values()))
+    return model.embedding_dim * tables + model.num_layers * block.parameters + norm
+
+
+class GPTLanguageModel(LanguageModel):
+    """Predict the next token from up to `context_length` tokens: itself and those before it.
+
+    `model(tokens)` returns logits [B, T, V] and works with plain `compile`, `fit` and `summary`.
+
+    Args:
+        vocab_size: V.
+        num_layers: blocks.
+        context_length: L, the most tokens that a row may have, those of its state included.
+        block: what a block looks like, or the same as a dictionary.
+        positions: `learned`, a vector for each place, or `rotary`, see `lm_keras.layers.attention.rotations`.
+        rotary_base: of rotary positions.
+        separate_documents: tokens see those of their own document only, by `document` of the inputs, and places count from
+            its beginning, so that documents side by side in a row are what each would be alone.
+        tie_embeddings: use the embedding as output matrix.
+        init_scale: draw all matrices from U(-s, s); None for N(0, 0.02), as in GPT-2.
+
+    Attributes:
+        context_tokens: None: all tokens of a row count.
+        context_length: L.
+
+    Reference: Radford et al. (2019), section 2.3; Touvron et al. (2023), section 2.2.
+    """
+
+    context_tokens = None
+
+    def __init__(
+        self,
+        vocab_size: int,
+        num_layers: int,
+        context_length: int,
+        block: BlockSettings | dict,
+        positions: str = "learned",
+        rotary_base: float = 10_000.0,
+        separate_documents: bool = False,
+        tie_embeddings: bool = True,
+        init_scale: float | None = None,
+        **kwargs,
+    ):
+        block = BlockSettings(**block) if isinstance(block, dict) else block
+        own = {
+            "num_layers": num_layers,
+            "context_length": context_length,
+            "block": dataclasses.asdict(block),
+            "positions": positions,
+            "rotary_base": rotary_base,
+            "separate_documents": separate_documents,
+        }
+        normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
+        super().__init__(vocab_size, block.width, tie_embeddings, init_scale, own, normal, **kwargs)
+        self.context_length, self.block_settings = context_length, block
+        self.separate_documents = separate_documents
+        self.rotary_base = rotary_base if positions == "rotary" else None
+        self.places = None
+        if positions == "learned":
+            normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
+            self.places = self._matrix((context_length, block.width), "places", normal)
+        self._add_dropouts(block.dropout, 1)
+        small = INITIAL_DEVIATION / math.sqrt(2 * num_layers)
+
+        def initializer(name):
+            # One for each matrix: Keras's initializers give the same numbers whenever they are called.
+            deviation = small if "output" in name else INITIAL_DEVIATION
+            return self._initializer(keras.initializers.RandomNormal(stddev=deviation))
+
+        self.blocks = [
+            TransformerBlock(block, initializer, index, dtype=self.dtype_policy, name=f"block_{index}")
+            for index in range(num_layers)
+        ]
+        names = norm_weights(block.norm, block.width, block.biases)
+        self.norm_gain = self.add_weight(
+            shape=names["gain"], initializer="ones", autocast=False, name="norm_gain"
+        )
+        self.norm_bias = self._bias(block.width, "norm_bias") if "bias" in names else None
+        normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
+        self._add_output(block.width, features=block.width, bias=False, initializer=normal)
+
+    def initial_state(self, batch_size, length=None):
+        """Return the state before a document.
+
+        Args:
+            batch_size: B.
+            length: the most tokens that will come, up to L, if they come in several parts; None for rows that come whole,
+                which have no state.
+
+        Returns:
+            Nothing, or `{"length": [], "keys": [[B, K, length, d] for each block], "values": likewise}`: places for so
+            many tokens, of which `length` are taken.
+        """
+        if length is None:
+            return {}
+        block, layers = self.block_settings, len(self.blocks)
+        shape = [batch_size, block.num_kv_heads, length, block.head_width]
+        keys, values = ([tf.zeros(shape, self.compute_dtype) for _ in range(layers)] for _ in range(2))
+        return {"length": tf.constant(0), "keys": keys, "values": values}
+
+    def forward(self, inputs, state, draw: Draw | None = None, training=False):
+        """Run the network up to the features: the one forward pass of training, evaluation and sampling.
+
+        Args:
+            inputs: `tokens` [B, T] integers, T at most L; with `separate_documents` also `document` [B, T] int32, rising
+                numbers of the documents that they belong to, all the same where it is missing.
+            state: as `initial_state` returns it.
+            draw: masks of the dropout layers; without it they are active only if `training`.
+
+        Returns:
+            features [B, T, D] in the compute dtype; and the state after the last token.
+        """
+        tokens = inputs["tokens"]
+        rows, time = (known or tf.shape(tokens)[axis] for axis, known in enumerate(tokens.shape))
+        if tokens.shape[1] is not None and tokens.shape[1] > self.context_length:
+            raise ValueError(
+                f"a row has {tokens.shape[1]} tokens, and this network was built for context_length={self.context_length}"
+            )
+        documents = inputs.get("document") if self.separate_documents and not state else None
+        first = state["length"] if state else 0
+        places, sight = first + tf.range(time)[None], Sight(first)  # [1, T]
+        if documents is not None:
+            places, sight = places_within(documents), Sight(first, documents, documents)
+        x = tf.gather(tf.convert_to_tensor(self.embedding.embeddings), tokens)  # [B, T, D]
+        x = tf.cast(x, tf.float32)  # Keras casts the table where a mixed network is called as a layer.
+        if self.places is not None:
+            x += tf.gather(tf.convert_to_tensor(self.places), places)
+        x = tf.reshape(self._drop(0, x, draw, training), [-1, self.block_settings.width])
+        turn = (
+            rotations(places, self.block_settings.head_width, self.rotary_base) if self.rotary_base else None
+        )
+        after = {"length": first + time, "keys": [], "values": []}
+        for number, block in enumerate(self.blocks):
+            cache = Cache(state["keys"][number], state["values"][number]) if state else None
+            x, cache = block(x, rows=rows, sight=sight, turn=turn, cache=cache, draw=draw, training=training)
+            if state:
+                after["keys"].append(cache.keys)
+                after["values"].append(cache.values)
+        bias = None if self.norm_bias is None else tf.convert_to_tensor(self.norm_bias)
+        settings = self.block_settings
+        x = normalized(settings.norm, x, tf.convert_to_tensor(self.norm_gain), bias, settings.norm_epsilon)
+        features = tf.reshape(tf.cast(x, self.compute_dtype), [rows, time, settings.width])
+        return features, after if state else {}
+
+    def get_config(self):
+        return {name: value for name, value in super().get_config().items() if name != "embedding_dim"}
+
+    def _hidden_products(self, rows, length):
+        block = self.block_settings
+        kernels = [Product(rows * length, *shape) for shape in block.kernels().values()]
+        heads = rows * block.num_heads
+        scores = [
+            Product(length, block.head_width, length, batch=heads),
+            Product(length, length, block.head_width, batch=heads),
+        ]
+        parts = kernels[:1] + scores + kernels[1:]
+        return {"places": [], **{layer.name: parts for layer in self.blocks}, "norm": []}
+
+    def activation_bytes(self, rows, length):
+        """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
+        block, places = self.block_settings, rows * length
+        wide = block.kernels()["feed_forward"][1]
+        vectors = 9 * block.width + 2 * block.kernels()["query_key_value"][1] + 4 * wide
+        queries = min(length, block.attention_chunk or length)
+        weights = rows * block.num_heads * queries * length
+        inside = places * vectors + weights * (1 if block.attention_chunk else 2)
+        kept = len(self.blocks) * (places * block.width if block.rematerialize else inside)
+        return round(4 * (kept + inside))
+
+
+def places_within(documents):
+    """Return the place of each token within its document, for rising numbers of documents [B, T].
+
+    Example: the documents [[0, 0, 1, 1, 1, 2]] have the places [[0, 1, 0, 1, 2, 0]].
+    """
+    begins = tf.searchsorted(documents, documents)  # Where the first token of the same document stands.
+    return tf.range(tf.shape(documents)[1])[None] - begins

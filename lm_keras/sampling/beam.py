@@ -1,0 +1,203 @@
+"""Beam search: the texts that a model finds likeliest, as far as a search of limited width sees them.
+
+K beams, V vocabulary, L longest text.
+"""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lm_keras.errors import InputError
+from lm_keras.layers.casting import cast_once
+from lm_keras.sampling import rules
+from lm_keras.sampling.loop import DecodeLoop, places_for, state_specs
+
+IMPOSSIBLE = -1e30
+"""Score of a hypothesis that does not exist."""
+
+
+class Hypothesis(NamedTuple):
+    """A text that was found.
+
+    Attributes:
+        token_ids: what follows the prompt, with the token that ended the document if it did.
+        log_probabilities: of each of these tokens under the model's own distribution, in nats.
+        score: by which it is ranked: their sum, with the rules that are on, over the length penalty.
+    """
+
+    token_ids: list[int]
+    log_probabilities: list[float]
+    score: float
+
+
+class Beams(NamedTuple):
+    """Hypotheses side by side: those that go on, or those that have ended."""
+
+    tokens: tf.Tensor  # [K, L] int32, prompt included
+    nats: tf.Tensor  # [K, L] float32, of each generated token
+    sums: tf.Tensor  # [K] float32, log-probability with the rules
+    scores: tf.Tensor  # [K] float32, over the length penalty
+    lengths: tf.Tensor  # [K] int32, of prompt and text
+
+
+class BeamSearch:
+    """Beam search with a network. It is traced once, whatever the prompts, beams, lengths and settings.
+
+    At every step the 2 K best ways to go on from K texts are looked at: those that end the document are set aside, the
+    best K others go on. It ends when no text can become better than the worst of the K best that have ended.
+
+    Args:
+        loop: the network's decoding loop, whose prefill is used.
+        model: the network.
+        eod_id: the token that ends a document.
+        allowed: [V] bool, the tokens that may be chosen.
+
+    Reference: Graves (2012), section 2.1; the length penalty: Wu et al. (2016), equation 14.
+    """
+
+    def __init__(self, loop: DecodeLoop, model: keras.Model, eod_id: int, allowed: np.ndarray):
+        self._loop, self._model, self._eod_id = loop, model, eod_id
+        self._allowed = tf.constant(allowed, tf.bool)
+        self._specs = state_specs(model)
+        number, factor = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
+        self._search = tf.function(
+            self._search_from,
+            input_signature=[
+                tf.TensorSpec([None], tf.int32), number, number, factor, rules.RuleSettings.signature(), self._specs,
+            ],
+            autograph=False,
+        )  # fmt: skip
+
+    @property
+    def traces(self) -> int:
+        """How often the search was traced: at most once."""
+        return self._search.experimental_get_tracing_count()
+
+    def search(
+        self,
+        prompt: list[int],
+        max_new_tokens: int,
+        beams: int,
+        length_penalty: float,
+        settings: rules.RuleSettings,
+    ) -> list[Hypothesis]:
+        """Return up to `beams` texts that follow a prompt, the best first.
+
+        Args:
+            prompt: at least one token.
+            max_new_tokens: tokens at which a text ends at the latest.
+            beams: K.
+            length_penalty: alpha of ((5 + n) / 6)^alpha, by which the sum of n log-probabilities is divided.
+            settings: of the rules that look at the text so far; the others have no meaning here.
+
+        Raises:
+            InputError: the text would be longer than the model's context, or the logits are not finite.
+        """
+        longest, most = len(prompt) + max_new_tokens, self._model.context_length
+        if most is not None and longest > most + 1:  # The last token is never fed.
+            raise InputError(
+                f"num_beams={beams} with {len(prompt):,} tokens of prompt and max_new_tokens={max_new_tokens} reaches beyond the "
+                f"{most:,} tokens that the model looks back on; take fewer of either"
+            )
+        places = places_for(self._model, longest)
+        state = self._loop.prefilled(np.array([prompt[:-1]], np.int32), places or longest)
+        ended = self._search(
+            tf.constant(prompt, tf.int32), tf.constant(max_new_tokens), tf.constant(beams), tf.constant(length_penalty, tf.float32),
+            settings, state,
+        )  # fmt: skip
+        if not np.isfinite(ended.scores.numpy()).all():
+            raise InputError(NOT_FINITE)
+        found = []
+        for tokens, nats, _, score, length in zip(*(part.numpy() for part in ended)):
+            if score > IMPOSSIBLE / 2:
+                text = slice(len(prompt), length)
+                found.append(Hypothesis(tokens[text].tolist(), nats[text].tolist(), float(score)))
+        return found
+
+    def _search_from(self, prompt, max_new_tokens, beams, alpha, settings, state):
+        """Return the K best texts that have ended, the best first."""
+        first = tf.size(prompt)
+        longest = first + max_new_tokens
+        tokens = tf.tile(tf.pad(prompt, [[0, max_new_tokens]])[None], [beams, 1])
+        nats, numbers = tf.zeros([beams, longest]), tf.fill([beams], IMPOSSIBLE)
+        # All beams are the same at first: one of them goes on.
+        begun = tf.where(tf.range(beams) == 0, 0.0, IMPOSSIBLE)
+        lengths = tf.fill([beams], first)
+        alive = Beams(tokens, nats, begun, numbers, lengths)
+        ended = Beams(tokens, nats, numbers, numbers, lengths)
+        state = tf.nest.map_structure(lambda part: _rows(part, tf.zeros([beams], tf.int32)), state)
+
+        def penalty(count):
+            return tf.pow((5.0 + tf.cast(count, tf.float32)) / 6.0, alpha)
+
+        def goes_on(length, alive, ended, _):
+            # No sum rises any more: this is what the best of them can still come to.
+            divisor = penalty(tf.where(alpha > 0, max_new_tokens, length - first + 1))
+            return (length < longest) & (tf.reduce_max(alive.sums) / divisor > tf.reduce_min(ended.scores))
+
+        def one_more(length, alive, ended, state):
+            token = tf.gather(alive.tokens, length - 1, axis=1)
+            features, state = self._model.forward({"tokens": token[:, None]}, state)
+            logits = self._model.project(features[:, 0])  # [K, V]
+            own = tf.nn.log_softmax(logits)
+            past = rules.Past(alive.tokens, length, tf.fill([beams], first))
+            ruled = rules.adjusted(tf.where(self._allowed, logits, rules.REJECTED), settings, past)
+            sums = alive.sums[:, None] + tf.maximum(tf.nn.log_softmax(ruled), IMPOSSIBLE)
+            width = tf.shape(logits)[1]
+            best, place = tf.math.top_k(tf.reshape(sums, [-1]), tf.minimum(2 * beams, beams * width))
+            parent, chosen = place // width, place % width
+            here = tf.range(longest) == length
+            candidates = Beams(
+                tf.where(here, chosen[:, None], tf.gather(alive.tokens, parent)),
+                tf.where(
+                    here,
+                    tf.gather_nd(own, tf.stack([parent, chosen], 1))[:, None],
+                    tf.gather(alive.nats, parent),
+                ),
+                best,
+                best / penalty(length + 1 - first),
+                tf.fill(tf.shape(place), length + 1),
+            )
+            ends = (chosen == self._eod_id) | (length + 1 == longest)
+            ended = _best(_joined(ended, _unless(~ends, candidates)), beams)
+            _, kept = tf.math.top_k(tf.where(ends, 2 * IMPOSSIBLE, best), beams)
+            alive = tf.nest.map_structure(lambda part: tf.gather(part, kept), _unless(ends, candidates))
+            state = tf.nest.map_structure(lambda part: _rows(part, tf.gather(parent, kept)), state)
+            return length + 1, alive, ended, state
+
+        some = Beams(*[tf.TensorShape([None, None])] * 2, *[tf.TensorShape([None])] * 3)
+        shapes = [tf.TensorShape([]), some, some, tf.nest.map_structure(lambda spec: spec.shape, self._specs)]
+        with cast_once(self._model.trainable_variables, self._model.compute_dtype):
+            _, _, ended, _ = tf.while_loop(
+                goes_on, one_more, [first, alive, ended, state], shape_invariants=shapes
+            )
+        return ended
+
+
+NOT_FINITE = (
+    "the model's logits are not finite, so there is nothing to search; its training has diverged, use an earlier checkpoint "
+    "or train with a lower learning rate"
+)
+
+
+def _rows(part, rows):
+    """Choose rows of a part of the state, which it may not have."""
+    return tf.gather(part, rows) if part.shape.rank else part
+
+
+def _joined(some: Beams, others: Beams) -> Beams:
+    return Beams(*(tf.concat(parts, 0) for parts in zip(some, others)))
+
+
+def _unless(gone, beams: Beams) -> Beams:
+    """Make hypotheses impossible."""
+    return beams._replace(
+        sums=tf.where(gone, IMPOSSIBLE, beams.sums), scores=tf.where(gone, IMPOSSIBLE, beams.scores)
+    )
+
+
+def _best(some: Beams, count) -> Beams:
+    _, kept = tf.math.top_k(some.scores, count)
+    return Beams(*(tf.gather(part, kept) for part in some))

@@ -1,0 +1,457 @@
+"""Vocabulary V 99, width D 12, H 3 heads, L 2 blocks, rows B 3, T 7."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lm_keras.config import Config, from_flat
+from lm_keras.errors import InputError
+from lm_keras.layers.dropout import Draw
+from lm_keras.models import FAMILIES
+from lm_keras.models.gpt import GPTLanguageModel, num_parameters, places_within
+from lm_keras.objectives.losses import next_token_loss
+from lm_keras.sampling.loop import NOTHING, DecodeLoop, places_for, state_specs
+from lm_keras.sampling.rules import RuleSettings
+
+V, D, H, B, T = 99, 12, 3, 3, 7
+GPT2 = {"num_layers": 2, "embedding_dim": D, "num_heads": H, "hidden_units": 10, "sequence_length": 20}
+LLAMA = {
+    **GPT2, "positions": "rotary", "norm": "rms", "activation": "swiglu", "num_kv_heads": 1, "biases": False,
+    "tie_embeddings": False,
+}  # fmt: skip
+KINDS = {"gpt2": GPT2, "llama": LLAMA}
+RANDOM = np.random.default_rng(13)
+
+
+def config_of(**settings):
+    return from_flat({"model": "gpt", **GPT2, **settings})
+
+
+def build(**settings):
+    """A network whose weights all differ from what they are at first, biases and gains included."""
+    keras.utils.set_random_seed(5)
+    model = FAMILIES["gpt"](config_of(**settings), V)
+    random = np.random.default_rng(6)
+    for variable in model.trainable_variables:
+        variable.assign(variable.numpy() + random.normal(0, 0.3, variable.shape))
+    return model
+
+
+def tokens_of(rows, time):
+    return tf.constant(RANDOM.integers(0, V, [rows, time]), tf.int32)
+
+
+def numbers(config, vocab_size=V):
+    return num_parameters(config, vocab_size)
+
+
+@pytest.mark.parametrize(
+    ("settings", "parameters"),
+    [
+        # tables 99 x 12 and 20 x 12; a block: 12 x 36 + 36, 12 x 12 + 12, 12 x 10 + 10, 10 x 12 + 12, four of 12; norm 24
+        (GPT2, 1188 + 240 + 2 * (468 + 156 + 130 + 132 + 48) + 24),
+        ({**GPT2, "context_length": 30, "biases": False}, 1188 + 360 + 2 * (432 + 144 + 120 + 120 + 24) + 12),
+        # two tables; 12 x (3 + 1 + 1) 4, 12 x 12, 12 x 20, 10 x 12, two of 12; 12
+        (LLAMA, 2 * 1188 + 2 * (240 + 144 + 240 + 120 + 24) + 12),
+    ],
+    ids=["gpt2", "long", "llama"],
+)
+def test_parameters(settings, parameters):
+    model = build(**settings)
+    assert sum(np.prod(weight.shape) for weight in model.trainable_variables) == parameters
+    assert numbers(config_of(**settings)) == parameters
+    assert len({weight.path for weight in model.weights}) == len(model.weights)
+    again = GPTLanguageModel.from_config(model.get_config())
+    assert [v.shape for v in again.weights] == [v.shape for v in model.weights]
+
+
+def test_parameters_of_the_models_of_the_papers():
+    """GPT-2 small, and LLaMA 7B as its checkpoints have it."""
+    small = {
+        "model": "gpt", "num_layers": 12, "embedding_dim": 768, "num_heads": 12, "sequence_length": 1024,
+    }  # fmt: skip
+    assert numbers(from_flat(small), 50_257) == 124_439_808
+    large = {
+        **LLAMA, "model": "gpt", "num_layers": 32, "embedding_dim": 4096, "num_heads": 32, "num_kv_heads": None,
+        "hidden_units": 11_008,
+    }  # fmt: skip
+    assert numbers(from_flat(large), 32_000) == 6_738_415_616
+
+
+def by_hand(model, tokens):
+    """GPT-2 and LLaMA in float64, as their papers write them."""
+    settings, weights = model.block_settings, {}
+    for number, block in enumerate(model.blocks):
+        weights[number] = {name: v.numpy().astype(np.float64) for name, v in block.by_name.items()}
+
+    def norm(x, gain, bias):
+        if settings.norm == "rms":
+            return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5) * gain
+        centered = x - x.mean(-1, keepdims=True)
+        return centered / np.sqrt(centered.var(-1, keepdims=True) + 1e-5) * gain + bias
+
+    def product(w, name, x):
+        return x @ w[f"{name}_kernel"] + w.get(f"{name}_bias", 0)
+
+    def turned(x):
+        width = x.shape[-1]
+        angles = np.arange(len(x))[:, None] * 10_000.0 ** (-2 * np.arange(width // 2) / width)
+        a, b = x[:, : width // 2], x[:, width // 2 :]
+        return np.concatenate(
+            [a * np.cos(angles) - b * np.sin(angles), b * np.cos(angles) + a * np.sin(angles)], 1
+        )
+
+    def activated(x):
+        if settings.activation == "gelu":
+            return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+        a, b = np.split(x, 2, -1)
+        return a / (1 + np.exp(-a)) * b
+
+    results = []
+    for row in np.asarray(tokens):
+        table = model.embedding.embeddings.numpy().astype(np.float64)
+        x = table[row] + (0 if model.places is None else model.places.numpy()[: len(row)])
+        for w in weights.values():
+            mixed = product(
+                w, "query_key_value", norm(x, w["attention_norm_gain"], w.get("attention_norm_bias", 0))
+            )
+            width = settings.head_width
+            parts = np.split(mixed, mixed.shape[1] // width, 1)
+            outputs = []
+            for h in range(settings.num_heads):
+                kv = h * settings.num_kv_heads // settings.num_heads
+                q, k = parts[h], parts[settings.num_heads + kv]
+                v = parts[settings.num_heads + settings.num_kv_heads + kv]
+                if model.rotary_base:
+                    q, k = turned(q), turned(k)
+                scores = np.where(np.tri(len(row)) > 0, q @ k.T / np.sqrt(width), -np.inf)
+                share = np.exp(scores - scores.max(1, keepdims=True))
+                outputs.append(share / share.sum(1, keepdims=True) @ v)
+            x = x + product(w, "attention_output", np.concatenate(outputs, 1))
+            inner = product(
+                w, "feed_forward", norm(x, w["feed_forward_norm_gain"], w.get("feed_forward_norm_bias", 0))
+            )
+            x = x + product(w, "feed_forward_output", activated(inner))
+        x = norm(x, model.norm_gain.numpy(), 0 if model.norm_bias is None else model.norm_bias.numpy())
+        output = table.T if model.tie_embeddings else model.output_kernel.numpy()
+        results.append(x @ output)
+    return np.stack(results)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_equal_the_papers_equations(kind):
+    model, tokens = build(**KINDS[kind]), tokens_of(B, T)
+    expected = by_hand(model, tokens)
+    np.testing.assert_allclose(model(tokens), expected, atol=1e-5 * np.abs(expected).max())
+    model.blocks[1].by_name["attention_norm_gain"].assign_add([0.01] * D)
+    assert np.abs(model(tokens) - expected).max() > 1e-4 * np.abs(expected).max()
+
+
+def test_initial_weights_are_those_of_gpt2():
+    model = FAMILIES["gpt"](config_of(embedding_dim=96, hidden_units=384), V)
+    weights = {v.path.removeprefix("gpt_language_model/"): v.numpy() for v in model.trainable_variables}
+    for name, value in weights.items():
+        if value.ndim == 2:
+            expected = 0.02 / (2.0 if "output" in name else 1.0)  # Over the root of twice two blocks.
+            assert value.std() == pytest.approx(expected, rel=0.05), name
+        else:
+            assert (value == (1.0 if "gain" in name else 0.0)).all(), name
+    assert len({value.tobytes() for value in weights.values() if value.ndim == 2}) == 10
+    uniform = FAMILIES["gpt"](config_of(init_scale=0.3), V)
+    assert all(
+        np.abs(v.numpy()).max() == pytest.approx(0.3, rel=0.1)
+        for v in uniform.trainable_variables
+        if v.ndim == 2
+    )
+
+
+def dependencies(model):
+    """For each place, row by row, which tokens its features depend on, by gradient; every place has another token."""
+    tokens, found = tf.reshape(tf.range(B * T), [B, T]), {}
+    document = tf.constant([[0, 0, 0, 1, 1, 2, 2]] * B)
+    with tf.GradientTape(persistent=True) as tape:
+        features, _ = model.forward({"tokens": tokens, "document": document}, model.initial_state(B))
+        parts = {(b, t): tf.reduce_sum(tf.sin(features[b, t])) for b in range(B) for t in range(T)}
+    for place, part in parts.items():
+        slope = tf.convert_to_tensor(tape.gradient(part, model.embedding.embeddings))
+        found[place] = {divmod(token, T) for token in np.flatnonzero(np.abs(slope).max(-1) > 0)}
+    return found
+
+
+def seen(first):
+    """Every token from `first(t)` on up to its own, of its own row."""
+    return {(b, t): {(b, s) for s in range(first(t), t + 1)} for b in range(B) for t in range(T)}
+
+
+CAUSAL = seen(lambda t: 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_no_gradient_from_the_future(kind, chunk):
+    assert dependencies(build(**KINDS[kind], attention_chunk=chunk)) == CAUSAL
+
+
+def test_no_gradient_from_another_document():
+    assert dependencies(build(separate_documents=True)) == seen(lambda t: [0, 0, 0, 3, 3, 5, 5][t])
+    assert dependencies(build(separate_documents=False)) == CAUSAL
+
+
+class Bidirectional(GPTLanguageModel):
+    """A broken network: it also reads from the end."""
+
+    def forward(self, inputs, state, draw=None, training=False):
+        features, after = super().forward(inputs, state)
+        backwards, _ = super().forward({"tokens": inputs["tokens"][:, ::-1]}, state)
+        return features + backwards[:, ::-1], after
+
+
+class Mixing(GPTLanguageModel):
+    """A broken network: rows see each other."""
+
+    def forward(self, inputs, state, draw=None, training=False):
+        features, after = super().forward(inputs, state)
+        return features + tf.reduce_mean(features, 0), after
+
+
+@pytest.mark.parametrize("broken", [Bidirectional, Mixing])
+def test_the_check_of_causality_can_fail(broken):
+    assert dependencies(broken.from_config(build().get_config())) != CAUSAL
+
+
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_a_document_in_a_row_is_what_it_is_alone(positions, chunk):
+    packed = np.array([[5, 6, 7, 0, 8, 9, 0, 3, 4, 4, 4, 2]])
+    document = np.cumsum(packed == 0, 1)
+
+    def logits(model):
+        features, _ = model.forward({"tokens": packed, "document": document}, model.initial_state(1))
+        return model.project(features).numpy()[0]
+
+    settings = {"positions": positions, "attention_chunk": chunk}
+    separate, together = build(separate_documents=True, **settings), build(**settings)
+    alone = np.concatenate([separate(packed[:, part])[0] for part in (np.s_[:3], np.s_[3:6], np.s_[6:])])
+    np.testing.assert_allclose(logits(separate), alone, atol=1e-4)
+    assert np.abs(logits(together) - alone).max() > 0.1
+
+
+def test_places_of_the_docstring():
+    assert places_within(tf.constant([[0, 0, 1, 1, 1, 2]])).numpy().tolist() == [[0, 1, 0, 1, 2, 0]]
+    documents = np.sort(RANDOM.integers(0, 5, [B, 30]))
+    expected = [[list(row[:t]).count(d) for t, d in enumerate(row)] for row in documents]
+    assert places_within(tf.constant(documents)).numpy().tolist() == expected
+
+
+PROMPTS = [[0, 5, 3, 8, 2, 2, 7], [0, 4], [0, 11, 12, 6]]
+
+
+def decoded(model, prompts, count=9, settings=None):
+    """Continue prompts; return for each its tokens and their log-probabilities."""
+    loop = DecodeLoop(model, V, [True] * V)
+    batch, carry = loop.start(prompts, count)
+    nothing, parts = [0] * len(prompts), []
+    while not carry.finished.numpy().all():
+        uniforms = loop.uniforms(batch, carry, nothing, nothing, 4)
+        chosen, carry = loop.advance(batch, carry, uniforms, settings or RuleSettings.of())
+        parts.append(chosen[:2])
+    assert loop.traces == 2
+    tokens, scores = (np.concatenate(part, 1) for part in zip(*parts))
+    return [(row[row != NOTHING].tolist(), score[row != NOTHING]) for row, score in zip(tokens, scores)]
+
+
+def cache_error(model, rows, prompts=PROMPTS):
+    """How far log-probabilities of the decoding loop lie from those of one call."""
+    errors = []
+    for prompt, (tokens, scores) in zip(prompts, rows, strict=True):
+        logits = model(tf.constant([prompt + tokens]))[0, len(prompt) - 1 : -1]
+        uncached = np.take_along_axis(tf.nn.log_softmax(logits).numpy(), np.array(tokens)[:, None], 1)[:, 0]
+        errors.append(np.abs(scores - uncached).max())
+    return max(errors)
+
+
+class Forgetful(GPTLanguageModel):
+    """A broken network: it writes nothing into its cache."""
+
+    def forward(self, inputs, state, draw=None, training=False):
+        features, after = super().forward(inputs, state)
+        return features, {**after, "keys": state["keys"]} if state else after
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cached_logits_equal_uncached_ones(kind):
+    model = build(**KINDS[kind])
+    together = decoded(model, PROMPTS)
+    assert cache_error(model, together) < 1e-4
+    alone = [decoded(model, [prompt])[0] for prompt in PROMPTS]
+    assert [tokens for tokens, _ in together] == [tokens for tokens, _ in alone]
+    assert max(np.abs(a[1] - b[1]).max() for a, b in zip(together, alone)) < 1e-5
+    broken = Forgetful.from_config(model.get_config())
+    for own, other in zip(broken.weights, model.weights, strict=True):
+        own.assign(other)
+    assert cache_error(broken, decoded(broken, PROMPTS)) > 0.1
+
+
+def test_the_state_has_as_many_places_as_the_text_needs():
+    model = build(sequence_length=200)
+    assert [places_for(model, n) for n in (1, 64, 65, 129, 10_000)] == [64, 64, 128, 200, 200]
+    specs = state_specs(model)
+    assert specs["keys"][0].shape.as_list() == [None, H, None, D // H] and specs["length"].shape == []
+    assert model.initial_state(B) == {}
+
+
+def test_a_text_goes_on_beyond_the_context():
+    """When all 20 places are taken, the last 10 tokens are all that a prediction sees, then up to 20 again."""
+    model, prompts = build(), [[0, 5, 3, 8, 2, 2, 7], [0, 4]]
+    rows = decoded(model, prompts, 40, RuleSettings.of(temperature=0.0))
+    for prompt, (tokens, _) in zip(prompts, rows):
+        text, expected = list(prompt), []
+        while len(expected) < 40:
+            # The token in column 20 is the first that finds no place.
+            begin = 0 if len(text) <= 20 else (len(text) - 11) // 10 * 10
+            logits = model(tf.constant([text[begin:]]))[0, -1]
+            expected.append(int(np.argmax(logits)))
+            text.append(expected[-1])
+        assert tokens == expected
+
+
+def objective(model, tokens, draw=None):
+    """The loss of some rows and its gradients."""
+    with tf.GradientTape() as tape:
+        features, _ = model.forward({"tokens": tokens[:, :-1]}, model.initial_state(tokens.shape[0]), draw)
+        weights = tf.ones([tokens.shape[0], tokens.shape[1] - 1])
+        sums = next_token_loss(features, model.output_weights(), tokens[:, 1:], weights)
+    return [sums.nats, *tape.gradient(sums.objective, [v.value for v in model.trainable_variables])]
+
+
+def differ(ours, theirs):
+    pairs = [map(tf.convert_to_tensor, pair) for pair in zip(ours, theirs, strict=True)]
+    return max(float(tf.reduce_max(tf.abs(a - b)) / (1e-6 + tf.reduce_max(tf.abs(b)))) for a, b in pairs)
+
+
+def draw_at(first_row=0, rate=0.3):
+    return Draw(3, tf.constant(5, tf.int64), tf.constant(rate), tf.constant(first_row, tf.int64))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("setting", "dropout"), [("rematerialize", True), ("attention_chunk", False)])
+def test_what_saves_memory_changes_nothing(kind, setting, dropout):
+    common, tokens = {**KINDS[kind], "dropout": 0.3}, tokens_of(B, T + 1)
+    value = True if setting == "rematerialize" else 3
+    draw = draw_at() if dropout else None
+    plain, saving = build(**common), build(**common, **{setting: value})
+    compiled = tf.function(lambda tokens: objective(saving, tokens, draw), autograph=False)
+    assert differ(compiled(tokens), objective(plain, tokens, draw)) < 1e-4
+    plain.norm_gain.assign_add([0.1] * D)
+    assert differ(objective(saving, tokens, draw), objective(plain, tokens, draw)) > 1e-3
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_masks_of_dropout_belong_to_the_row(chunk):
+    model, tokens = build(dropout=0.3, attention_chunk=chunk), tokens_of(B, T + 1)
+    whole = objective(model, tokens, draw_at())
+    parts = [objective(model, tokens[k : k + 1], draw_at(first_row=k)) for k in range(B)]
+    summed = [tf.add_n([tf.convert_to_tensor(part) for part in same]) for same in zip(*parts)]
+    assert differ(whole, summed) < 1e-4
+    wrong = [objective(model, tokens[k : k + 1], draw_at()) for k in range(B)]
+    assert differ(whole, [tf.add_n([tf.convert_to_tensor(p) for p in same]) for same in zip(*wrong)]) > 0.01
+    assert differ(objective(model, tokens, draw_at(rate=0.0)), objective(model, tokens)) < 1e-5
+
+
+def test_every_place_for_dropout_has_a_mask_of_its_own():
+    model = build(dropout=0.3)
+    layers = [*model.dropouts, *(dropout for block in model.blocks for dropout in block.dropouts)]
+    assert sorted(layer.index for layer in layers) == list(range(1 + 3 * 2))
+
+
+def test_dropout_in_plain_fit():
+    model = build(dropout=0.4)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    tokens = tokens_of(B, T + 1).numpy()
+    model.fit(tokens[:, :-1], tokens[:, 1:], epochs=2, verbose=0)
+    assert np.abs(model(tokens, training=True) - model(tokens, training=True)).max() > 0.01
+    assert np.abs(model(tokens) - model(tokens)).max() == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_products_in_bfloat16(kind):
+    single, mixed = build(**KINDS[kind]), build(**KINDS[kind], precision="mixed_bfloat16")
+    tokens = tokens_of(B, T)
+    features, state = mixed.forward({"tokens": tokens}, mixed.initial_state(B, 9))
+    assert (
+        features.dtype == state["keys"][1].dtype == tf.bfloat16
+        and mixed.project(features).dtype == tf.float32
+    )
+    assert all(v.dtype == "float32" for v in mixed.trainable_variables)
+    assert 1e-5 < differ([mixed(tokens)], [single(tokens)]) < 0.1
+    loss, *gradients = objective(mixed, tokens)
+    assert loss.dtype == tf.float32 and all(np.isfinite(tf.convert_to_tensor(g)).all() for g in gradients)
+
+
+def test_a_row_that_is_too_long_is_refused():
+    with pytest.raises(
+        ValueError, match="a row has 21 tokens, and this network was built for context_length=20"
+    ):
+        build().forward({"tokens": tokens_of(B, 21)}, {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"num_heads": 5},
+            "--num_heads=5 do not divide --embedding_dim=12; take a number of heads that does",
+        ),
+        ({"num_kv_heads": 2}, "--num_kv_heads=2 do not divide --num_heads=3; take a number that does"),
+        (
+            {"positions": "rotary", "num_heads": 4},
+            "--positions=rotary turns pairs of numbers, and a head has 3 of them",
+        ),
+        ({"context_length": 19}, "--context_length=19 is shorter than a row of --sequence_length=20 tokens"),
+        (
+            {"batching": "stream"},
+            "--batching=stream carries a state from row to row, which --model=gpt does not have",
+        ),
+        (
+            {"ngram_order": 3},
+            "--ngram_order=3 has no meaning for --model=gpt; leave it out, or take --model=ngram",
+        ),
+        ({"model": "lstm", "rematerialize": True}, "--num_heads=3 has no meaning for --model=lstm"),
+    ],
+    ids=str,
+)
+def test_what_contradicts_is_refused(settings, message):
+    with pytest.raises(InputError) as error:
+        config_of(**settings)
+    assert str(error.value).startswith(message)
+
+
+def test_defaults_of_the_family():
+    plain, swiglu = (
+        Config(model=dataclasses.replace(config_of().model, hidden_units=None)),
+        config_of(hidden_units=None, activation="swiglu"),
+    )
+    assert (plain.model.units, swiglu.model.units, plain.model.tied, plain.batching) == (
+        48,
+        32,
+        True,
+        "window",
+    )
+    assert (Config().model.units, Config().model.tied) == (256, False)
+
+
+def test_products_and_flops():
+    model = build(**LLAMA)
+    products = model.products(B, T)
+    assert (
+        sum(p.flops for p in products["block_0"])
+        == 2 * B * T * (240 + 144 + 240 + 120) + 2 * 2 * B * T * T * D
+    )
+    [forward] = products["output"]
+    assert (forward.m, forward.k, forward.n) == (B * T, D, V)
+    scores = products["block_1"][1]
+    assert (scores.m, scores.k, scores.n, scores.batch) == (T, D // H, T, B * H)
+    assert [product.flops for product in scores.backward()] == [scores.flops] * 2
