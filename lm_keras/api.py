@@ -12,7 +12,7 @@ from lm_keras.config import Config
 from lm_keras.corpora import make_splits, open_corpus
 from lm_keras.data.store import TokenStore, cache_folder, prepare, tokenized
 from lm_keras.errors import InputError
-from lm_keras.sampling.generate import Sampler
+from lm_keras.sampling.generate import Continuation, Sampler
 from lm_keras.sampling.score import Scorer
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training.evaluation import Evaluator
@@ -58,7 +58,7 @@ class LanguageModel:
     def __init__(self, model: keras.Model, tokenizer: Tokenizer, config: Config, step: int, data: dict):
         self.model, self.tokenizer, self.config, self.step = model, tokenizer, config, step
         self._data = data
-        self._sampler = Sampler(model, tokenizer)
+        self._sampler = Sampler(model, tokenizer, _warn)
         self._scorer = Scorer(model, tokenizer)
 
     def generate(self, prompts: list[str], **settings) -> list[str]:
@@ -67,12 +67,17 @@ class LanguageModel:
         Args:
             prompts: any number of strings; an empty one starts a document.
             **settings: max_new_tokens [100], temperature [1.0] (0 is greedy), top_k [0, off], top_p [1.0, off],
-                seed [0], num_samples [1], stop [None].
+                seed [0], num_samples [1], stop [None], and the other fields of
+                `lm_keras.sampling.settings.SamplingSettings`.
 
         Raises:
             InputError: a prompt or a setting is not allowed.
         """
         return self._sampler.generate(prompts, **settings)
+
+    def sample(self, prompts: list[str], **settings) -> list[Continuation]:
+        """Return the same as `generate`, with tokens, log-probabilities and the reason of each end."""
+        return self._sampler.sample(prompts, **settings)
 
     def stream(self, prompt: str, **settings) -> Iterator[str]:
         """Return the pieces of one continuation as they come; joined they are what `generate` returns."""

@@ -2,51 +2,51 @@
 
 import dataclasses
 import sys
-import time
 
-from lm_keras import flags, quiet
+from lm_keras import InputError, flags, quiet
 from lm_keras.fields import setting
 from lm_keras.sampling.settings import SamplingSettings
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Which model, which prompt."""
+    """Which model, which prompt, what to print."""
 
     run_dir: str | None = setting(None, "folder of the run")
     checkpoint: str = setting("last", "which weights", choices=("last", "best"))
     prompt: str = setting("", "text to continue; empty: the start of a document")
+    prompt_file: str | None = setting(None, "file with the text to continue; -: standard input")
+    interactive: bool = setting(False, "continue every line of standard input, with the model loaded once")
     stream: bool = setting(True, "print one sample while it is generated")
+    color: bool = setting(
+        False,
+        "on a terminal, colour tokens by their probability: green from 1/2, yellow 1/10, magenta 1/100, red",
+    )
+    json: bool = setting(False, "print one JSON object a continuation, with tokens and log-probabilities")
 
 
 def main() -> int:
     """Read the flags, print prompt and continuation; speed goes to standard error."""
     options, settings = flags.read(Options), dataclasses.asdict(flags.read(SamplingSettings))
     run_dir = flags.given_run(options.run_dir)
+    if options.interactive and (options.prompt or options.prompt_file):
+        raise InputError(
+            "--interactive reads its prompts from standard input; leave --prompt and --prompt_file out"
+        )
     quiet.import_tensorflow()
     from lm_keras import api
+    from lm_keras.sampling import console
 
+    prompt = console.given_prompt(options.prompt, options.prompt_file)
+    color = options.color and sys.stdout.isatty()
+    if options.color and not color:
+        print("--color: standard output is no terminal, so there are no colours", file=sys.stderr)
     lm = api.load(run_dir, options.checkpoint)
-    unknown = lm.unknown_parts(options.prompt)
-    if unknown:
-        print(f"the model does not know {', '.join(map(repr, unknown))} of the prompt", file=sys.stderr)
-    began = time.perf_counter()
-    if options.stream and settings["num_samples"] == 1:
-        sys.stdout.write(options.prompt)
-        sys.stdout.flush()
-        for piece in lm.stream(options.prompt, **settings):
-            sys.stdout.write(piece)
-            sys.stdout.flush()
-        sys.stdout.write("\n")
+    how = {"stream": options.stream, "color": color, "as_json": options.json}
+    if options.interactive:
+        console.converse(lm, settings, **how)
     else:
-        texts = lm.generate([options.prompt], **settings)
-        sys.stdout.write("\n---\n".join(options.prompt + text for text in texts) + "\n")
-    seconds = time.perf_counter() - began
-    tokens = lm.tokens_generated
-    print(
-        f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} a second, compiling included",
-        file=sys.stderr,
-    )
+        console.show(lm, prompt, settings, **how)
     return 0
 
 

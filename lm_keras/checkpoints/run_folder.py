@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 CHANGEABLE = {
     "steps", "epochs", "early_stopping_evals", "strategy", "replicas", "micro_batches", "jit", "deterministic", "steps_per_call",
     "eval_every", "checkpoint_every", "log_every", "sample_every", "keep_checkpoints", "cache_dir",
-    "projector", "histogram_every", "profile_steps", "on_nonfinite", "spike_sigma",
+    "projector", "histogram_every", "rematerialize", "profile_steps", "on_nonfinite", "spike_sigma",
 }  # fmt: skip
 """Settings that may differ between two lives of a run; `steps` and `epochs` only upwards."""
 

@@ -289,7 +289,9 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
             documents += 1
             document_file.write(np.int64(tokens).tobytes())
             within_word = False  # whether the piece before ended in the middle of a word
-            for piece, after in itertools.pairwise(itertools.chain(document.pieces(), [None])):
+            for piece, after in itertools.pairwise(
+                itertools.chain(tokenizer.pieces(document.pieces()), [None])
+            ):
                 goes_on = after is not None and not piece.endswith("\n")
                 said = tokenizer.canonical(piece)
                 if goes_on:

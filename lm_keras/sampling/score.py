@@ -3,6 +3,8 @@
 B batch (rows), T time, V vocabulary, D width.
 """
 
+from typing import NamedTuple
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -16,6 +18,14 @@ BLOCK = 64
 
 ROWS = 8
 """Texts that are scored side by side; bounds the memory for the logits, ROWS x BLOCK x V floats."""
+
+
+class _Window(NamedTuple):
+    """Tokens that are read, what comes after each, and the first of these that is scored."""
+
+    inputs: list[int]
+    targets: list[int]
+    first: int
 
 
 class Scorer:
@@ -33,7 +43,7 @@ class Scorer:
     def __init__(self, model: keras.Model, tokenizer):
         self._model = model
         self._tokenizer = tokenizer
-        tokens, state = tf.TensorSpec([None, BLOCK], tf.int32), state_specs(model)
+        tokens, state = tf.TensorSpec([None, None], tf.int32), state_specs(model)
         self._features = tf.function(self._features_block, input_signature=[tokens, state], autograph=False)
         self._logits = tf.function(self._logits_block, input_signature=[tokens, state], autograph=False)
         self._nats = tf.function(self._nats_block, input_signature=[tokens, tokens, state], autograph=False)
@@ -47,7 +57,8 @@ class Scorer:
     def score(self, texts: list[str]) -> list[dict]:
         """Score each text from the state in which a document starts, every token once.
 
-        The end-of-document token is the context of the first token and is not scored itself.
+        The end-of-document token is the context of the first token and is not scored itself. A text that is longer than the
+        model's context is scored in windows of that length, of which each but the first scores the second half.
 
         Args:
             texts: any number of texts; an empty one scores 0 nats on 0 tokens.
@@ -67,13 +78,13 @@ class Scorer:
         for index, text in enumerate(texts):
             check_text(f"texts[{index}]", text)
         ids = [list(self._tokenizer.encode(text)) for text in texts]
+        windows = [(index, window) for index, tokens in enumerate(ids) for window in self._windows(tokens)]
+        # Those of like length go side by side, so that little is computed for padding.
+        windows.sort(key=lambda pair: -len(pair[1].targets))
         nats = np.zeros(len(texts))
-        # Texts of like length go side by side, so that little is computed for padding.
-        order = sorted(range(len(texts)), key=lambda index: -len(ids[index]))
-        order = [index for index in order if ids[index]]
-        for begin in range(0, len(order), ROWS):
-            rows = order[begin : begin + ROWS]
-            nats[rows] = self._nats_of([ids[index] for index in rows])
+        for begin in range(0, len(windows), ROWS):
+            rows = windows[begin : begin + ROWS]
+            np.add.at(nats, [index for index, _ in rows], self._nats_of([window for _, window in rows]))
         for index in np.flatnonzero(~np.isfinite(nats)):
             raise InputError(
                 f"the model's loss on texts[{index}] is {nats[index]}, not a finite number; its training has "
@@ -102,23 +113,35 @@ class Scorer:
         """
         return self._whole(self._features, ids)
 
-    def _nats_of(self, rows: list[list[int]]) -> np.ndarray:
-        """Return the summed nats [B] of rows of ids.
+    def _windows(self, ids: list[int]) -> list["_Window"]:
+        """Return what is read and scored of a text: all at once, or windows where it is longer than the context.
+
+        Example: with end-of-document 0 and a context of 4 the text [5, 6, 7, 8, 9] has the windows
+            [0, 5, 6, 7] -> [5, 6, 7, 8], all scored, and [5, 6, 7, 8] -> [6, 7, 8, 9], of which the last is scored.
+        """
+        inputs, most = [self._tokenizer.eod_id, *ids[:-1]], self._model.context_length or len(ids)
+        windows, done = [], 0
+        while done < len(ids):
+            end = min(done + (max(1, most // 2) if done else most), len(ids))
+            begin = max(0, end - most)
+            windows.append(_Window(inputs[begin:end], ids[begin:end], done - begin))
+            done = end
+        return windows
+
+    def _nats_of(self, rows: list["_Window"]) -> np.ndarray:
+        """Return the summed nats [B] of windows.
 
         Example:
-            Rows [5, 3] and [7] with end-of-document 0 and blocks of 4 become the inputs
-            [[0, 5, 0, 0], [0, 0, 0, 0]], the targets [[5, 3, 0, 0], [7, 0, 0, 0]] and the mask
-            [[1, 1, 0, 0], [1, 0, 0, 0]].
+            The texts [5, 3] and [7] with end-of-document 0 become the inputs [[0, 5], [0, 0]], the targets
+            [[5, 3], [7, 0]] and the mask [[1, 1], [1, 0]].
         """
-        eod_id = self._tokenizer.eod_id
-        length = _round_up(max(map(len, rows)))
-        inputs = np.full([len(rows), length], eod_id, np.int32)
-        targets = np.full([len(rows), length], eod_id, np.int32)
-        counted = np.zeros([len(rows), length], bool)
-        for row, ids in enumerate(rows):
-            inputs[row, 1 : len(ids)] = ids[:-1]
-            targets[row, : len(ids)] = ids
-            counted[row, : len(ids)] = True
+        length = max(len(row.targets) for row in rows)
+        inputs = np.full([len(rows), length], self._tokenizer.eod_id, np.int32)
+        targets, counted = np.zeros_like(inputs), np.zeros([len(rows), length], bool)
+        for number, row in enumerate(rows):
+            count = len(row.targets)
+            inputs[number, :count], targets[number, :count] = row.inputs, row.targets
+            counted[number, row.first : count] = True
         total = np.zeros(len(rows))
         state = self._model.initial_state(len(rows), length=length)
         for begin in range(0, length, BLOCK):
@@ -130,14 +153,12 @@ class Scorer:
 
     def _whole(self, function, ids) -> np.ndarray:
         ids = self._checked(ids)
-        count = ids.shape[1]
-        ids = np.pad(ids, [(0, 0), (0, _round_up(count) - count)])  # The future does not change the past.
         state = self._model.initial_state(len(ids), length=ids.shape[1])
         blocks = []
         for begin in range(0, ids.shape[1], BLOCK):
             values, state = function(tf.constant(ids[:, begin : begin + BLOCK]), state)
             blocks.append(values.numpy())
-        return np.concatenate(blocks, axis=1)[:, :count]
+        return np.concatenate(blocks, axis=1)
 
     def _checked(self, ids) -> np.ndarray:
         try:
@@ -158,6 +179,11 @@ class Scorer:
                 f"ids has the token {wrong[0]}, but the vocabulary goes from 0 to {vocab_size - 1}; "
                 "make ids with the encode of this model's own tokenizer"
             )
+        most = self._model.context_length
+        if most is not None and array.shape[1] > most:
+            raise InputError(
+                f"ids has rows of {array.shape[1]:,} tokens, and the model looks back on {most:,} at most; give shorter rows"
+            )
         return array.astype(np.int32)
 
     def _features_block(self, tokens, state):
@@ -176,7 +202,3 @@ class Scorer:
 def score(model: keras.Model, tokenizer, texts: list[str]) -> list[dict]:
     """Score texts once; see `Scorer.score`. For repeated calls keep a `Scorer`, which traces only once."""
     return Scorer(model, tokenizer).score(texts)
-
-
-def _round_up(length: int) -> int:
-    return -(-length // BLOCK) * BLOCK

@@ -9,6 +9,7 @@ from lm_keras.text.byte import ByteTokenizer
 from lm_keras.text.char import CharTokenizer
 from lm_keras.text.code_points import count_words
 from lm_keras.text.files import SETTINGS_FILE, damaged, read_settings
+from lm_keras.text.huggingface import HuggingFaceTokenizer
 from lm_keras.text.normalization import FORMS, normalize
 from lm_keras.text.sentencepiece import SentencePieceTokenizer
 from lm_keras.text.tokenizer import Decoder, Tokenizer
@@ -16,10 +17,12 @@ from lm_keras.text.word import WordTokenizer
 
 __all__ = [
     "FORMS",
+    "SAVED",
     "TOKENIZERS",
     "ByteTokenizer",
     "CharTokenizer",
     "Decoder",
+    "HuggingFaceTokenizer",
     "SentencePieceTokenizer",
     "Tokenizer",
     "WordTokenizer",
@@ -37,6 +40,10 @@ TOKENIZERS = {
     "word": WordTokenizer,
     "sentencepiece": SentencePieceTokenizer,
 }
+"""Those that can be learnt from a text."""
+
+SAVED = TOKENIZERS | {"huggingface": HuggingFaceTokenizer}
+"""Those that a folder may hold."""
 
 
 def train_tokenizer(
@@ -113,12 +120,12 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         InputError: the folder has no `tokenizer.json`, or a file in it is damaged.
     """
     name = read_settings(folder)["tokenizer"]
-    if name not in TOKENIZERS:
-        good = list(TOKENIZERS)
+    if name not in SAVED:
+        good = list(SAVED)
         raise damaged(
             folder, f"unknown tokenizer {name!r}{nearest(name, good)} (known are {', '.join(good)})"
         )
-    return TOKENIZERS[name].load(folder)
+    return SAVED[name].load(folder)
 
 
 def _unknown(name: str) -> InputError:

@@ -4,7 +4,7 @@ import abc
 import codecs
 import copy
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +48,8 @@ class Decoder:
 class Tokenizer(abc.ABC):
     r"""A map between strings and lists of token ids.
 
-    Contract: `encode(a + b) == encode(a) + encode(b)` whenever `a` ends with a line feed, so a document may
-    be encoded in pieces. `decode(encode(x)) == canonical(x)` for every string of Unicode scalar values if
+    Contract: `encode(a + b) == encode(a) + encode(b)` whenever `a` ends with a line feed and both are pieces as `pieces`
+    yields them, so a document may be encoded in pieces. `decode(encode(x)) == canonical(x)` for every string of Unicode scalar values if
     `lossless`, and for every `x` in which nothing is unknown otherwise; but for the word tokenizer, which does
     not keep white space, `canonical` is `normalize`, a special token's name in a text is ordinary text,
     and `decode` is the UTF-8 reading of the tokens' bytes.
@@ -143,6 +143,14 @@ class Tokenizer(abc.ABC):
     def encode(self, text: str) -> list[int]:
         """Normalize and encode a text to a list of ids; see `encode_array`."""
         return self.encode_array(text).tolist()
+
+    def pieces(self, pieces: Iterable[str]) -> Iterator[str]:
+        """Yield the text of a document in pieces that may be encoded one by one.
+
+        Args:
+            pieces: the text, cut after line feeds.
+        """
+        return iter(pieces)
 
     def encode_prompt(self, text: str) -> list[int]:
         """Return the ids of a text that goes on after its last character."""

@@ -148,9 +148,7 @@ class Run:
             report.say(f"going on from step {step:,} of {self.total_steps:,}")
         elif self.origin:
             self.origin.give(self.model)
-            report.say(
-                f"beginning with the weights of {self.origin.folder.path} at step {self.origin.step:,}"
-            )
+            report.say(f"beginning with the weights of {self.origin.path} at step {self.origin.step:,}")
 
     def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
         """Return the callbacks: those that decide something in every worker, those that write in the chief."""

@@ -128,9 +128,7 @@ class Plan:
             state = "new"
         lines = [f"run        {self.run_dir or 'without --run_dir'}: {state}"]
         if self.origin:
-            lines.append(
-                f"begins     with the weights of {self.origin.folder.path} at step {self.origin.step:,}"
-            )
+            lines.append(f"begins     with the weights of {self.origin.path} at step {self.origin.step:,}")
         return [
             *lines,
             f"devices    {self.devices.description}",

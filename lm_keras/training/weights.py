@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
 
+from lm_keras.checkpoints import exchange
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import Config, DataConfig
@@ -22,17 +24,21 @@ MAY_DIFFER = {
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """The run whose weights another run begins with (`--init_from`); optimizer, schedules and step begin anew.
+    """What a run begins with (`--init_from`): the weights of another run, or of a model of another project.
+
+    Optimizer, schedules and step begin anew.
 
     Attributes:
-        folder: the run.
+        path: the folder of the run or model.
         step: of its weights.
         tokenizer: its tokenizer, which the new run takes over.
+        give: copies the weights into a new network.
     """
 
-    folder: RunFolder
+    path: Path
     step: int
     tokenizer: Tokenizer
+    give: Callable[[keras.Model], None]
 
     @classmethod
     def of(cls, config: Config, folder: RunFolder | None, warn: Callable[[str], None]) -> "Origin | None":
@@ -44,7 +50,7 @@ class Origin:
             warn: called with one line when a checkpoint of the other run is damaged.
 
         Raises:
-            InputError: there is no such run, it has no weights yet, or they do not fit.
+            InputError: there is no such run or model, it has no weights yet, or they do not fit.
         """
         path = config.model.init_from
         if not path or (folder and folder.checkpoints().newest() is not None):
@@ -54,7 +60,19 @@ class Origin:
             raise InputError(
                 f"--init_from={path} holds no run (no config.json); expected the folder of a trained run"
             )
-        there, tokenizer = source.config(), source.tokenizer()
+        if foreign := exchange.is_foreign(source.path):
+            imported = exchange.read(source.path)
+            there, tokenizer = imported.config, imported.tokenizer
+            same = " ".join(f"--{name}={value}" for name, value in imported.settings.items())
+            remedy = (
+                f"Use the same settings, here {same} --tokenizer=, or shorter rows with that --context_length"
+            )
+        else:
+            there, tokenizer = source.config(), source.tokenizer()
+            remedy = (
+                "Use the same settings, for instance with "
+                f"--flagfile={source.path / 'flags.txt'} before all other flags"
+            )
         before, now = _shape(there), _shape(config)
         different = _other_tokenizer(config.data, there.data, tokenizer)
         if config.needs_blank and tokenizer.blank_id is None:
@@ -64,16 +82,17 @@ class Origin:
         ]
         if different:
             raise InputError(
-                f"the weights of --init_from={path} do not fit: {'; '.join(different)}. Use the same settings, "
-                f"for instance with --flagfile={source.path / 'flags.txt'} before all other flags"
+                f"the weights of --init_from={path} do not fit: {'; '.join(different)}. {remedy}"
             )
-        return cls(source, step_for_reading(source, "last", warn), tokenizer)
+        if foreign:
+            return cls(source.path, imported.step, tokenizer, imported.give)
+        step = step_for_reading(source, "last", warn)
+        return cls(source.path, step, tokenizer, lambda model: _copy(_trained(source, step), model))
 
-    def give(self, model: keras.Model) -> None:
-        """Copy the trained weights into a new network."""
-        trained = _trained(self.folder, self.step)
-        for source, target in zip(trained.trainable_variables, model.trainable_variables, strict=True):
-            target.assign(source)
+
+def _copy(trained: keras.Model, model: keras.Model) -> None:
+    for source, target in zip(trained.trainable_variables, model.trainable_variables, strict=True):
+        target.assign(source)
 
 
 def _shape(config: Config) -> dict[str, Any]:

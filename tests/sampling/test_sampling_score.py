@@ -47,7 +47,7 @@ def test_a_score_does_not_depend_on_the_other_texts(scorer, mixing, tokenizer):
 def test_a_generated_text_scores_what_its_tokens_had(scorer, tiny, tokenizer):
     row = Sampler(tiny, tokenizer).sample([""], max_new_tokens=80, seed=2)[0]
     ids = [token for token in row.token_ids if token != 0]
-    nats = scorer._nats_of([ids])[0]
+    nats = scorer._nats_of(scorer._windows(ids))[0]
     assert nats == pytest.approx(-sum(row.log_probabilities[: len(ids)]), rel=1e-5)
 
 

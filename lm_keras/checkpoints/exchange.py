@@ -1,0 +1,252 @@
+"""Folders of models as Hugging Face keeps them: config.json, model.safetensors and a tokenizer. Nothing there is run."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from lm_keras.checkpoints import foreign
+from lm_keras.config import Config, from_flat
+from lm_keras.data.folders import write_folder
+from lm_keras.errors import InputError
+from lm_keras.models import FAMILIES, NUM_PARAMETERS
+from lm_keras.text.files import bytes_of
+from lm_keras.text.huggingface import HuggingFaceTokenizer, read_folder
+
+CONFIG_BYTES = 2**20
+"""More than any config.json has."""
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Imported:
+    """A model of another project.
+
+    Attributes:
+        path: its folder.
+        settings: of ours, by flag, that make such a network.
+        tokenizer: the one that it was trained with.
+        step: 0; its steps are not known.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    tokenizer: HuggingFaceTokenizer
+    kind: foreign.Kind
+    vocab_size: int
+    step: int = 0
+
+    @property
+    def config(self) -> Config:
+        """Return the settings of a run of it."""
+        return from_flat(self.settings)
+
+    def build(self) -> keras.Model:
+        """Build the network and give it the weights.
+
+        Raises:
+            InputError: a tensor is missing, is one too many, has another shape or is not finite; or a file is damaged.
+        """
+        needed, there = 4 * NUM_PARAMETERS["gpt"](self.config, self.vocab_size), self._bytes()
+        if (
+            needed > 4 * there + 2**20
+        ):  # Before memory is taken for what a config.json says; a byte a number at least.
+            raise InputError(
+                f"config.json of {self.path} asks for {needed:,} bytes of weights, and there are {there:,}"
+            )
+        model = FAMILIES["gpt"](self.config, self.vocab_size)
+        self.give(model)
+        return model
+
+    def give(self, model: keras.Model) -> None:
+        """Copy the weights into a network of these settings."""
+        variables = _by_path(model)
+        parts = {part.variable: part for part in self.kind.parts(self.config, self.vocab_size)}
+        with self._tensors() as tensors:
+            wanted = {name for part in parts.values() for name in part.tensors}
+            tied = {self.kind.output} if self.config.model.tied else set()
+            for name in sorted(tensors):
+                if name not in wanted | tied and not foreign.is_buffer(self.kind, name):
+                    raise InputError(f"{self.path}: the tensor {name!r} belongs to no such network")
+            for name in sorted(wanted):
+                if name not in tensors:
+                    raise InputError(f"{self.path}: the tensor {name!r} is missing")
+            for path, variable in variables.items():
+                variable.assign(self._joined(parts[path], tensors, variable.shape))
+
+    def _joined(self, part: foreign.Part, tensors: dict, shape: tuple) -> np.ndarray:
+        values = []
+        for name, width in zip(part.tensors, part.widths, strict=True):
+            expected = (*shape[:-1], width)
+            value = tensors[name](expected[::-1] if part.transposed else expected)
+            values.append(value.T if part.transposed else value)
+        return np.concatenate(values, -1)
+
+    def _bytes(self) -> int:
+        return sum(file.stat().st_size for file in self._files())
+
+    def _files(self) -> list[Path]:
+        if (self.path / WEIGHTS).exists():
+            return [self.path / WEIGHTS]
+        if not (self.path / INDEX).exists():
+            raise InputError(
+                f"{self.path} has neither {WEIGHTS} nor {INDEX}; older formats can run code and are not read: save the model "
+                "as safetensors"
+            )
+        try:
+            names = set(json.loads(bytes_of(self.path / INDEX)).get("weight_map", {}).values())
+        except (OSError, ValueError, AttributeError) as error:
+            raise InputError(f"{self.path / INDEX} is damaged ({error}); restore it from a copy") from None
+        for name in names:
+            if not isinstance(name, str) or Path(name).name != name or name == "..":
+                raise InputError(f"{self.path / INDEX} names {name!r}, which is no file of this folder")
+        return [self.path / name for name in sorted(names)]
+
+    @contextlib.contextmanager
+    def _tensors(self) -> Iterator[dict[str, Any]]:
+        """Open the files; yields a function for each tensor, by its name without prefix, that reads it as float32."""
+        with contextlib.ExitStack() as stack:
+            found = {}
+            for path in self._files():
+                try:
+                    with path.open("rb"):
+                        file = stack.enter_context(safetensors.safe_open(path, framework="np"))
+                except OSError as error:
+                    raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+                except safetensors.SafetensorError as error:
+                    raise InputError(f"{path} is damaged ({error}); restore it from a copy") from None
+                for name in file.keys():  # noqa: SIM118 no dictionary
+                    short = name.removeprefix(self.kind.prefix)
+                    if short in found:
+                        raise InputError(f"{self.path}: the tensor {short!r} is there twice")
+                    found[short] = _reader(file, path, name)
+            yield found
+
+
+def _by_path(model: keras.Model) -> dict[str, keras.Variable]:
+    """Return the weights by their path below the network's name."""
+    return {v.path.removeprefix(f"{model.name}/"): v for v in model.trainable_variables}
+
+
+def _reader(file, path: Path, name: str):
+    def read(shape: tuple[int, ...]) -> np.ndarray:
+        there = file.get_slice(name)
+        if tuple(there.get_shape()) != tuple(shape):
+            raise InputError(
+                f"{path}: the tensor {name!r} has the shape {list(there.get_shape())}, expected {list(shape)}"
+            )
+        if there.get_dtype() not in ("F64", "F32", "F16", "BF16"):
+            raise InputError(
+                f"{path}: the tensor {name!r} has numbers of type {there.get_dtype()}, expected floats"
+            )
+        value = np.asarray(file.get_tensor(name)).astype(np.float32)
+        if not np.isfinite(value).all():
+            raise InputError(f"{path}: the tensor {name!r} has numbers that are not finite")
+        return value
+
+    return read
+
+
+def is_foreign(folder: Path) -> bool:
+    """Tell whether a folder holds a model of another project, by its config.json."""
+    try:
+        return "model_type" in _config(folder)
+    except InputError:
+        return False
+
+
+def read(folder: Path) -> Imported:
+    """Read what a folder holds, but for the weights.
+
+    Raises:
+        InputError: a file is missing or damaged, or the network is one that does not exist here.
+    """
+    config = _config(folder)
+    kind = foreign.kind_of(config)
+    vocab_size = config.get("vocab_size")
+    if type(vocab_size) is not int or not 1 <= vocab_size <= 2**24:
+        raise InputError(f"config.json has {vocab_size!r} for 'vocab_size'")
+    settings = kind.settings(config)
+    eos = config.get("eos_token_id")
+    eos = eos[0] if isinstance(eos, list) and eos else eos
+    if eos is not None and (type(eos) is not int or not 0 <= eos < vocab_size):
+        raise InputError(f"config.json has {eos!r} for 'eos_token_id', and {vocab_size:,} tokens")
+    tokenizer = read_folder(folder, eod_id=eos, vocab_size=vocab_size)
+    if tokenizer is None:
+        raise InputError(f"{folder} has no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
+    return Imported(folder, settings, tokenizer, kind, vocab_size)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(bytes_of(path, CONFIG_BYTES).decode("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder} holds no model: there is no config.json") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON ({error}); restore it from a copy") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{path} is no JSON object; restore it from a copy")
+    return config
+
+
+def write(folder: Path, model: keras.Model, config: Config, tokenizer) -> list[str]:
+    """Write a network as a folder that `transformers` loads.
+
+    Args:
+        folder: it may not exist yet.
+        model: the network.
+        config: the settings of its run.
+        tokenizer: its tokenizer; only one that came from such a folder can be written.
+
+    Returns:
+        What a user should know of it, in lines.
+
+    Raises:
+        InputError: the folder exists or cannot be written, or there is no such network there.
+    """
+    name, kind = foreign.kind_for(config)
+    if folder.exists():
+        raise InputError(f"{folder} exists already; choose another folder, or delete that one")
+    variables = {path: np.array(variable) for path, variable in _by_path(model).items()}
+    tensors = {}
+    for part in kind.parts(config, model.vocab_size):
+        value = variables.get(part.variable)
+        value = (
+            np.zeros(sum(part.widths), np.float32) if value is None else value
+        )  # A bias that ours does without.
+        for tensor, piece in zip(part.tensors, np.split(value, np.cumsum(part.widths)[:-1], -1), strict=True):
+            short = tensor if tensor == kind.output else kind.prefix + tensor
+            tensors[short] = np.ascontiguousarray(piece.T if part.transposed else piece)
+    content = {**kind.config(config, model.vocab_size, tokenizer.eod_id), "dtype": "float32"}
+    ours = isinstance(tokenizer, HuggingFaceTokenizer)
+
+    def fill(path: Path) -> None:
+        (path / "config.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        try:
+            safetensors.numpy.save_file(tensors, path / WEIGHTS, metadata={"format": "pt"})
+        except safetensors.SafetensorError as error:
+            raise OSError(None, str(error), str(folder)) from None
+        if ours:
+            (path / "tokenizer.json").write_bytes(tokenizer.model)
+            end = tokenizer.end_name
+            names = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end, "bos_token": end}
+            (path / "tokenizer_config.json").write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
+
+    write_folder(folder, fill, "nothing was written")
+    lines = [f"{name} with {model.count_params():,} parameters in {folder}"]
+    if not ours:
+        lines.append(
+            f"its {tokenizer.name} tokenizer has no counterpart there and was not written: encode text with lm_keras"
+        )
+    return lines

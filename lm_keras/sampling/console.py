@@ -1,0 +1,139 @@
+"""What `scripts/sample.py` reads and prints: prompts, streamed text, colours, JSON, a conversation."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from lm_keras.errors import InputError
+from lm_keras.sampling.generate import Continuation
+from lm_keras.sampling.settings import check_text
+from lm_keras.text.files import bytes_of
+
+PROMPT_BYTES = 16 * 2**20
+
+_SHADES = ((0.5, "\x1b[32m"), (0.1, "\x1b[33m"), (0.01, "\x1b[35m"), (0.0, "\x1b[31m"))
+"""Colours by the least probability that has them: green, yellow, magenta, red."""
+
+_PLAIN = "\x1b[0m"
+
+
+def given_prompt(prompt: str, path: str | None) -> str:
+    """Return the prompt: of the flag, of a file, or of standard input for the path `-`; one line feed at the end is cut.
+
+    Raises:
+        InputError: both are given, or the file cannot be read or is no UTF-8.
+    """
+    if path is None:
+        return prompt
+    if prompt:
+        raise InputError("--prompt and --prompt_file contradict each other; give one of them")
+    try:
+        content = sys.stdin.buffer.read(PROMPT_BYTES) if path == "-" else bytes_of(path, PROMPT_BYTES)
+        text = content.decode("utf-8")
+    except OSError as error:
+        raise InputError(f"--prompt_file={path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"--prompt_file={path} is no UTF-8 at byte {error.start}") from None
+    return text.removesuffix("\n")
+
+
+def show(lm, prompt: str, settings: dict[str, Any], stream: bool, color: bool, as_json: bool) -> None:
+    """Print continuations of a prompt to standard output, and the speed to standard error.
+
+    Args:
+        lm: a `lm_keras.api.LanguageModel`.
+        prompt: what is continued.
+        settings: fields of `SamplingSettings`.
+        stream: whether a single one appears while it is generated.
+        color: whether tokens have a colour that says how likely they were.
+        as_json: one JSON object a continuation instead.
+    """
+    if color and as_json:
+        raise InputError("--color and --json contradict each other; leave one of them out")
+    unknown = lm.unknown_parts(prompt)
+    if unknown:
+        print(f"the model does not know {', '.join(map(repr, unknown))} of the prompt", file=sys.stderr)
+    before, began, out = lm.tokens_generated, time.perf_counter(), sys.stdout
+    if as_json:
+        for found in lm.sample([prompt], **settings):
+            out.write(json.dumps(described(prompt, found, lm.tokenizer)) + "\n")
+    elif color:
+        texts = [prompt + colored(found, lm.tokenizer, prompt) for found in lm.sample([prompt], **settings)]
+        out.write("\n---\n".join(texts) + "\n")
+    elif stream and settings.get("num_samples", 1) == settings.get("num_beams", 1) == 1:
+        _stream(lm.stream(prompt, **settings), prompt, out)
+    else:
+        texts = lm.generate([prompt], **settings)
+        out.write("\n---\n".join(prompt + text for text in texts) + "\n")
+    out.flush()
+    seconds, tokens = time.perf_counter() - began, lm.tokens_generated - before
+    first = ", compiling included" if not before else ""
+    print(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} a second{first}", file=sys.stderr)
+
+
+def _stream(pieces: Iterator[str], prompt: str, out: TextIO) -> None:
+    out.write(prompt)
+    out.flush()
+    for piece in pieces:
+        out.write(piece)
+        out.flush()
+    out.write("\n")
+
+
+def described(prompt: str, found: Continuation, tokenizer) -> dict[str, Any]:
+    """Return what `--json` prints of a continuation."""
+    likeliest = [
+        [{"id": i, "token": tokenizer.label(i), "log_probability": round(score, 6)} for i, score in best]
+        for best in found.likeliest
+    ]
+    return {
+        "prompt": prompt,
+        "text": found.text,
+        "ended_by": found.ended_by,
+        "score": found.score,
+        "token_ids": list(found.token_ids),
+        "tokens": [tokenizer.label(i) for i in found.token_ids],
+        "log_probabilities": [round(score, 6) for score in found.log_probabilities],
+        "likeliest": likeliest if any(likeliest) else None,
+    }
+
+
+def colored(found: Continuation, tokenizer, prompt: str) -> str:
+    """Return a continuation in which each token has the colour of its probability under the model."""
+    decoder, parts, left = tokenizer.decoder(before=prompt), [], len(found.text)
+    for token, score in zip(found.token_ids, found.log_probabilities):
+        text = decoder.push([token])[:left] if token != tokenizer.eod_id else ""
+        left -= len(text)
+        shade = next(code for least, code in _SHADES if score >= _LOG[least])
+        parts.append(f"{shade}{text}{_PLAIN}" if text else "")
+    return "".join(parts) + decoder.finish()[:left]
+
+
+_LOG = {0.5: -0.6931, 0.1: -2.3026, 0.01: -4.6052, 0.0: float("-inf")}
+
+
+def converse(lm, settings: dict[str, Any], stream: bool, color: bool, as_json: bool) -> None:
+    """Continue each line of standard input, with the model loaded once; end at the end of the input.
+
+    Ctrl-C ends the text that is being generated, and at an empty prompt the conversation.
+    """
+    asking = sys.stdin.isatty()
+    while True:
+        if asking:
+            sys.stderr.write("> ")
+            sys.stderr.flush()
+        line = sys.stdin.readline()
+        if not line:
+            return
+        prompt = line.removesuffix("\n")
+        try:
+            check_text("prompt", prompt)
+            show(lm, prompt, settings, stream, color, as_json)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+        except KeyboardInterrupt:
+            if not asking:
+                raise
+            sys.stdout.write("\n")

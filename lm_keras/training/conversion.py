@@ -1,0 +1,64 @@
+"""Models of other projects become runs, and runs become models of other projects."""
+
+import dataclasses
+from pathlib import Path
+
+from lm_keras import flags
+from lm_keras.checkpoints import exchange
+from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.config import RunOptions, from_flat
+from lm_keras.errors import InputError
+from lm_keras.training import report
+from lm_keras.training.weights import restore_for_reading
+
+
+def to_run(source: str, run_dir: str) -> None:
+    """Make a run of a model's folder, with the weights as its only checkpoint, at step 0.
+
+    Args:
+        source: a folder with config.json, model.safetensors and a tokenizer.
+        run_dir: the folder of the new run.
+
+    Raises:
+        InputError: the model cannot be read or does not exist here, or there is a run already.
+    """
+    folder = RunFolder(run_dir)
+    if folder.exists or folder.checkpoints().steps():
+        raise InputError(f"--run_dir={run_dir} holds a run already; choose another folder")
+    imported = exchange.read(Path(source))
+    model, tokenizer = imported.build(), imported.tokenizer
+    config = from_flat({**imported.settings, "tokenizer": str(folder.path / "tokenizer")})
+    data = {
+        "splits": {},
+        "total_steps": 0,
+        "vocab_size": tokenizer.vocab_size,
+        "bad_text": {},
+        "tokenizer": {"kind": tokenizer.name, "fingerprint": tokenizer.fingerprint()},
+    }
+    with folder.writing():
+        folder.checkpoints().save(0, {"model": model.variables}, {})
+        tokenizer.save(folder.path / "tokenizer")
+        folder.write_json("data.json", data)
+        settings = {**dataclasses.asdict(RunOptions(run_dir=run_dir)), **config.flat()}
+        folder.write_text("flags.txt", flags.flagfile_of(settings))
+        folder.write_text("README.md", report.model_card(config, data))
+        folder.write_json("config.json", config.flat())
+    report.say(f"{config.model.model} with {model.count_params():,} parameters in {run_dir}")
+
+
+def from_run(run_dir: str, checkpoint: str, target: str) -> None:
+    """Write the weights of a run as a folder that `transformers` loads.
+
+    Args:
+        run_dir: the folder of the run.
+        checkpoint: `last` or `best`.
+        target: the new folder.
+
+    Raises:
+        InputError: there is no run, it has no counterpart there, or the folder exists.
+    """
+    folder = RunFolder(run_dir)
+    config = folder.config()
+    model, _ = restore_for_reading(folder, checkpoint, report.say)
+    for line in exchange.write(Path(target), model, config, folder.tokenizer()):
+        report.say(line)

@@ -1,0 +1,107 @@
+"""Folders as `transformers` writes them, with weights that a formula makes: V 60, L 2 blocks, H 4 heads, 16 places.
+
+`python tests/checkpoints/folders_of_models.py` writes what `transformers` computes for them into golden_logits.json.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+import tokenizers as library
+
+V, D, F, L, H, K, PLACES = 60, 24, 40, 2, 4, 2, 16
+GOLDEN = Path(__file__).with_name("golden_logits.json")
+IDS = [[5, 17, 59, 0, 3, 3, 41, 22, 8], [1, 2, 3, 4, 5, 6, 7, 8, 9]]
+
+CONFIGS = {
+    "gpt2": {
+        "model_type": "gpt2", "vocab_size": V, "n_positions": PLACES, "n_embd": D, "n_layer": L, "n_head": H, "n_inner": F,
+        "eos_token_id": 0, "bos_token_id": 0, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5,
+    },
+    "llama": {
+        "model_type": "llama", "vocab_size": V, "max_position_embeddings": PLACES, "hidden_size": D, "intermediate_size": F,
+        "num_hidden_layers": L, "num_attention_heads": H, "num_key_value_heads": K, "rms_norm_eps": 1e-5, "rope_theta": 500.0,
+        "hidden_act": "silu", "eos_token_id": 0, "bos_token_id": 0, "tie_word_embeddings": False,
+    },
+}  # fmt: skip
+
+
+def shapes(kind):
+    """The tensors of a model with their shapes, without a prefix."""
+    found = {}
+    if kind == "gpt2":
+        found |= {"wte.weight": (V, D), "wpe.weight": (PLACES, D)}
+        for n in range(L):
+            for name, shape in (
+                ("ln_1", (D,)), ("attn.c_attn", (D, 3 * D)), ("attn.c_proj", (D, D)), ("ln_2", (D,)), ("mlp.c_fc", (D, F)),
+                ("mlp.c_proj", (F, D)),
+            ):  # fmt: skip
+                found |= {f"h.{n}.{name}.weight": shape, f"h.{n}.{name}.bias": shape[-1:]}
+        return found | {"ln_f.weight": (D,), "ln_f.bias": (D,)}
+    found["embed_tokens.weight"] = (V, D)
+    width = D // H
+    for n in range(L):
+        for name, shape in (
+            ("input_layernorm", (D,)), ("self_attn.q_proj", (D, D)), ("self_attn.k_proj", (K * width, D)),
+            ("self_attn.v_proj", (K * width, D)), ("self_attn.o_proj", (D, D)), ("post_attention_layernorm", (D,)),
+            ("mlp.gate_proj", (F, D)), ("mlp.up_proj", (F, D)), ("mlp.down_proj", (D, F)),
+        ):  # fmt: skip
+            found[f"layers.{n}.{name}.weight"] = shape
+    return found | {"norm.weight": (D,), "lm_head.weight": (V, D)}
+
+
+def tensors(kind):
+    """Weights that look random and are the same everywhere, named as a whole model names them."""
+    prefix, made = {"gpt2": "transformer.", "llama": "model."}[kind], {}
+    for number, (name, shape) in enumerate(shapes(kind).items()):
+        values = np.sin(np.arange(np.prod(shape)) * 12.9898 + 78.233 * number) * 43_758.5453
+        values = (values - np.floor(values) - 0.5).reshape(shape)
+        full = name if name == "lm_head.weight" else prefix + name
+        made[full] = (values + (1 if len(shape) == 1 and "weight" in name else 0)).astype(np.float32)
+    return made
+
+
+def tokenizer():
+    """As many tokens as the model has."""
+    letters = {chr(0x21 + n): n for n in range(1, V)}
+    made = library.Tokenizer(library.models.BPE(vocab={"<|endoftext|>": 0, **letters}, merges=[]))
+    made.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = library.decoders.ByteLevel()
+    made.add_special_tokens(["<|endoftext|>"])
+    return made
+
+
+def write(folder, kind, changed=None, config=None):
+    """Write a model's folder; `changed` are tensors that differ, None for those that are missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: value for name, value in {**tensors(kind), **(changed or {})}.items() if value is not None
+    }
+    safetensors.numpy.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps({**CONFIGS[kind], **(config or {})}))
+    tokenizer().save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def theirs(folder, ids):
+    """Logits of `transformers`."""
+    import torch
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    with torch.no_grad():
+        return model(torch.tensor(ids)).logits.numpy()
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    made = {}
+    for kind in CONFIGS:
+        with tempfile.TemporaryDirectory() as folder:
+            logits = theirs(write(Path(folder), kind), IDS)
+            made[kind] = np.round(logits[:, -2:].astype(float), 5).tolist()
+    GOLDEN.write_text(json.dumps(made) + "\n")
+    print(GOLDEN, file=sys.stderr)
