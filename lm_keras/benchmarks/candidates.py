@@ -17,15 +17,17 @@ from lm_keras.errors import InputError
 CLASSES: dict[str, Callable[[], type]] = {
     "lm_keras": lambda: importlib.import_module("lm_keras.benchmarks.ours").Candidate,
     "keras_fit": lambda: importlib.import_module("lm_keras.benchmarks.keras_peer").Candidate,
-    "torch": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").Candidate,
+    "torch": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").of_family,
+    "torch_compiled": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").CompiledGPT,
+    "torch_bfloat16": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").GPTInBfloat16,
     "torch_gpt": lambda: importlib.import_module("lm_keras.benchmarks.torch_gpt").Candidate,
     "loss_in_pieces": lambda: importlib.import_module("lm_keras.benchmarks.loss").Candidate,
     "plain_loss": lambda: importlib.import_module("lm_keras.benchmarks.loss").PlainCandidate,
 }
 """The class of each candidate, imported where it is needed: in its own process."""
 
-PEERS = ("keras_fit", "torch")
-"""Those that train the same network."""
+PEERS = {"lstm": ("keras_fit", "torch"), "gpt": ("torch", "torch_compiled", "torch_bfloat16"), "ngram": ()}
+"""Those that train the same network, by family."""
 
 
 class Candidate(Protocol):
@@ -111,27 +113,43 @@ def _serve(connection, name: str, config: Config) -> None:
 
 def check(peers: Iterable[str], config: Config) -> None:
     """Raise InputError if one of the peers is unknown, not installed, or has no such network."""
+    model, learning, known = config.model, config.learning, PEERS[config.model.model]
+    differ = {
+        "optimizer": learning.optimizer == "momentum",
+        "l1": learning.l1,
+        "l2": learning.l2,
+        "z_loss": learning.z_loss,
+        "token_noise": learning.token_noise,
+        "label_smoothing": learning.label_smoothing,
+    }
+    if model.model == "lstm":
+        differ |= {
+            "tie_embeddings": model.tied,
+            "weight_drop": model.weight_drop,
+            "weight_decay": learning.weight_decay,
+        }
+    else:
+        differ |= {
+            "optimizer": learning.optimizer != "adamw",
+            "tie_embeddings": not model.tied,
+            "positions": model.positions != "learned",
+            "norm": model.norm != "layer",
+            "activation": model.activation != "gelu",
+            "num_kv_heads": model.kv_heads != model.num_heads,
+            "separate_documents": model.separate_documents,
+        }
     for peer in peers:
-        if peer not in PEERS:
-            raise InputError(f"--peer={peer} is unknown; expected {' or '.join(PEERS)}, or both with a comma")
-        if peer == "torch" and importlib.util.find_spec("torch") is None:
-            raise InputError("--peer=torch needs PyTorch, which is not installed: pip install torch")
-        model = config.model
-        for name, bad in (
-            ("model", model.model != "lstm"),
-            ("tie_embeddings", model.tied),
-            ("optimizer", config.learning.optimizer == "momentum"),
-            ("weight_drop", model.weight_drop),
-            ("weight_decay", config.learning.weight_decay),
-            ("l1", config.learning.l1),
-            ("l2", config.learning.l2),
-            ("z_loss", config.learning.z_loss),
-            ("token_noise", config.learning.token_noise),
-            ("label_smoothing", config.learning.label_smoothing),
-        ):
+        if peer not in known:
+            raise InputError(
+                f"--peer={peer} is unknown for --model={model.model}; expected {' or '.join(known) or 'none'}, several with "
+                "a comma"
+            )
+        if peer.startswith("torch") and importlib.util.find_spec("torch") is None:
+            raise InputError(f"--peer={peer} needs PyTorch, which is not installed: pip install torch")
+        for name, bad in differ.items():
             if bad:
                 raise InputError(
-                    f"--{name}={config.flat()[name]}: --peer={peer} has only an LSTM without it; leave one of both out"
+                    f"--{name}={config.flat()[name]}: --peer={peer} has no such network or training; leave one of both out"
                 )
     if config.data.vocab_size is None:
         raise InputError("--vocab_size is missing: expected the vocabulary of the random tokens")

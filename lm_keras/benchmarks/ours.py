@@ -60,24 +60,25 @@ class Candidate:
                     wanted[one] = wanted.get(one, 0) + each.times
         times = batches.batch_size // rows
         return {
-            f"[{p.m}, {p.k}] x [{p.k}, {p.n}]": [count * times, p.flops, self._seconds_of(p, seconds)]
-            for p, count in wanted.items()
+            _named(p): [count * times, p.flops, self._seconds_of(p, seconds)] for p, count in wanted.items()
         }
 
     def _seconds_of(self, product: Product, seconds: float) -> float:
         dtype = self.trainer.model.compute_dtype
         firsts = [
-            tf.cast(tf.random.stateless_uniform([product.m, product.k], [1, k]), dtype)
+            tf.cast(tf.random.stateless_uniform([product.batch, product.m, product.k], [1, k]), dtype)
             for k in range(max(1, min(PRODUCTS_AT_ONCE, round(FLOPS_AT_ONCE / product.flops))))
         ]
-        second = tf.cast(tf.random.stateless_uniform([product.k, product.n], [2, 3]), dtype)
+        second = tf.cast(tf.random.stateless_uniform([product.batch, product.k, product.n], [2, 3]), dtype)
+        if product.batch == 1:
+            firsts, second = [first[0] for first in firsts], second[0]
 
         @tf.function
         def all_of_them(firsts, second):
             corners = []
             for first in firsts:
                 with tf.control_dependencies(corners):  # One after the other, as in the step.
-                    corners.append(tf.matmul(first, second)[0, 0])
+                    corners.append(tf.reshape(tf.matmul(first, second), [-1])[0])
             return tf.add_n(corners)  # What nobody asks for would not be computed.
 
         all_of_them(firsts, second).numpy()
@@ -101,6 +102,11 @@ class Candidate:
         if self._sampler.tokens_generated - before != rows * tokens:
             raise InputError("a row ended early, so that its speed means nothing")
         return elapsed
+
+
+def _named(product: Product) -> str:
+    batch = f"{product.batch} x " if product.batch > 1 else ""
+    return f"{batch}[{product.m}, {product.k}] x [{product.k}, {product.n}]"
 
 
 def _characters(vocab_size: int) -> Tokenizer:

@@ -79,7 +79,7 @@ COLUMNS = {
 def commands(section: str) -> list[list[str]]:
     """Return the command lines of a section, without the script's name."""
     torch = importlib.util.find_spec("torch") is not None
-    peers = ",".join(peer for peer in PEERS if peer != "torch" or torch)
+    peers = ",".join(peer for peer in PEERS["lstm"] if peer != "torch" or torch)
     short = chosen_precision()
     if section == "train":
         listed = [

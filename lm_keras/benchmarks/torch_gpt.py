@@ -1,4 +1,4 @@
-"""A GPT in PyTorch with nanoGPT's recipe for a CPU, for races on a text; PyTorch is optional.
+"""GPT-2 in PyTorch: for races with nanoGPT's recipe for a CPU, and beside our own step; PyTorch is optional.
 
 Recipe: https://github.com/karpathy/nanoGPT, README, "I only have a macbook".
 """
@@ -19,39 +19,59 @@ BETAS, DECAY, CLIP_NORM = (0.9, 0.99), 0.1, 1.0
 
 
 class _Block(torch.nn.Module):
-    def __init__(self):
+    def __init__(self, width: int, heads: int, units: int, biases: bool, dropout: float):
         super().__init__()
-        self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(WIDTH, bias=False) for _ in range(2))
-        self.mixed = torch.nn.Linear(WIDTH, 3 * WIDTH, bias=False)
-        self.out = torch.nn.Linear(WIDTH, WIDTH, bias=False)
-        self.wide = torch.nn.Linear(WIDTH, 4 * WIDTH, bias=False)
-        self.narrow = torch.nn.Linear(4 * WIDTH, WIDTH, bias=False)
+        self.heads, self.rate, self.dropout = heads, dropout, torch.nn.Dropout(dropout)
+        self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(width, bias=biases) for _ in range(2))
+        self.mixed = torch.nn.Linear(width, 3 * width, bias=biases)
+        self.out = torch.nn.Linear(width, width, bias=biases)
+        self.wide = torch.nn.Linear(width, units, bias=biases)
+        self.narrow = torch.nn.Linear(units, width, bias=biases)
 
     def forward(self, x):
-        rows, length, _ = x.shape
-        parts = self.mixed(self.norms[0](x)).view(rows, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
-        seen = functional.scaled_dot_product_attention(*parts, is_causal=True)
-        x = x + self.out(seen.transpose(1, 2).reshape(rows, length, WIDTH))
-        return x + self.narrow(functional.gelu(self.wide(self.norms[1](x))))
+        rows, length, width = x.shape
+        parts = self.mixed(self.norms[0](x)).view(rows, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        rate = self.rate if self.training else 0.0
+        seen = functional.scaled_dot_product_attention(*parts, is_causal=True, dropout_p=rate)
+        x = x + self.dropout(self.out(seen.transpose(1, 2).reshape(rows, length, width)))
+        wide = functional.gelu(self.wide(self.norms[1](x)), approximate="tanh")
+        return x + self.dropout(self.narrow(wide))
 
 
-class _Network(torch.nn.Module):
-    def __init__(self, vocab_size: int):
+class Network(torch.nn.Module):
+    """GPT-2: learned positions, pre-norm blocks, tied output."""
+
+    def __init__(
+        self, vocab_size: int, width: int, layers: int, heads: int, units: int, context: int, biases: bool, dropout: float
+    ):  # fmt: skip
         super().__init__()
-        self.tokens = torch.nn.Embedding(vocab_size, WIDTH)
-        self.positions = torch.nn.Embedding(CONTEXT, WIDTH)
-        self.blocks = torch.nn.Sequential(*(_Block() for _ in range(LAYERS)))
-        self.norm = torch.nn.LayerNorm(WIDTH, bias=False)
+        self.tokens = torch.nn.Embedding(vocab_size, width)
+        self.positions = torch.nn.Embedding(context, width)
+        self.dropout = torch.nn.Dropout(dropout)
+        self.blocks = torch.nn.Sequential(
+            *(_Block(width, heads, units, biases, dropout) for _ in range(layers))
+        )
+        self.norm = torch.nn.LayerNorm(width, bias=biases)
         for name, weight in self.named_parameters():
             if weight.ndim == 2:
                 inner = name.endswith(("out.weight", "narrow.weight"))
-                torch.nn.init.normal_(weight, std=0.02 / (math.sqrt(2 * LAYERS) if inner else 1.0))
+                torch.nn.init.normal_(weight, std=0.02 / (math.sqrt(2 * layers) if inner else 1.0))
 
     def forward(self, tokens, targets):
         """Return the mean nats a target."""
-        x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
+        x = self.dropout(self.tokens(tokens) + self.positions.weight[: tokens.shape[1]])
         logits = self.norm(self.blocks(x)) @ self.tokens.weight.T
         return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def adamw(
+    network: torch.nn.Module, rate: float, betas: tuple[float, float], decay: float
+) -> torch.optim.AdamW:
+    """Return an optimizer that decays matrices."""
+    decayed = [weight for weight in network.parameters() if weight.ndim == 2]
+    others = [weight for weight in network.parameters() if weight.ndim != 2]
+    groups = [{"params": decayed, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, rate, betas)
 
 
 class Candidate:
@@ -63,12 +83,11 @@ class Candidate:
             name: torch.from_numpy(np.array(store.tokens, np.int64)) for name, store in data.splits.items()
         }
         torch.manual_seed(config.batches.seed)
-        self._network = _Network(data.tokenizer.vocab_size)
+        self._network = Network(
+            data.tokenizer.vocab_size, WIDTH, LAYERS, HEADS, 4 * WIDTH, CONTEXT, biases=False, dropout=0.0
+        )
         self.parameters = sum(parameter.numel() for parameter in self._network.parameters())
-        decayed = [weight for weight in self._network.parameters() if weight.ndim == 2]
-        others = [weight for weight in self._network.parameters() if weight.ndim != 2]
-        groups = [{"params": decayed, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
-        self._optimizer = torch.optim.AdamW(groups, RATE, BETAS)
+        self._optimizer = adamw(self._network, RATE, BETAS, DECAY)
 
     def run(self) -> float:
         """Train as long as the recipe says, and return the seconds of it."""

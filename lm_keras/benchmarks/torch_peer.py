@@ -4,6 +4,7 @@ import time
 
 import torch
 
+from lm_keras.benchmarks import torch_gpt
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 
@@ -29,6 +30,83 @@ class _Network(torch.nn.Module):
         """Return logits [T, B, V] for tokens [T, B], and the state."""
         x, state = self.lstm(self.dropout(self.embedding(tokens)), state)
         return self.output(self.dropout(x)), state
+
+
+class GPTCandidate:
+    """GPT-2 as `torch_gpt.Network` has it, in float32; on a GPU where there is one.
+
+    Attributes:
+        compiled: whether `torch.compile` makes the step.
+        dtype: of the products, by autocast.
+    """
+
+    compiled, dtype = False, torch.float32
+
+    def __init__(self, config: Config):
+        model, learning, batches = config.model, config.learning, config.batches
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.manual_seed(batches.seed)
+        self._vocab_size = config.data.vocab_size
+        self._network = torch_gpt.Network(
+            self._vocab_size, model.embedding_dim, model.num_layers, model.num_heads, model.units, config.context_length,
+            model.biases, model.dropout,
+        ).to(self._device)  # fmt: skip
+        betas = (learning.beta_1 or 0.9, learning.beta_2 or 0.999)
+        self._optimizer = torch_gpt.adamw(self._network, learning.learning_rate, betas, learning.weight_decay)
+        self._clip_norm = learning.clip_norm
+        self._shape = (batches.batch_size, batches.sequence_length + 1)
+        self.parameters = sum(parameter.numel() for parameter in self._network.parameters())
+        self._loss = torch.compile(self._network) if self.compiled else self._network
+
+    def train(self, seconds: float) -> tuple[int, float]:
+        """Train for so many seconds, after two steps that are not counted."""
+        return _timed(self._step, self._device, seconds)
+
+    def _step(self) -> None:
+        tokens = torch.randint(self._vocab_size, self._shape, device=self._device)
+        self._optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self._device, self.dtype, enabled=self.dtype != torch.float32):
+            loss = self._loss(tokens[:, :-1], tokens[:, 1:])
+        loss.backward()
+        if self._clip_norm:
+            torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._clip_norm)
+        self._optimizer.step()
+
+
+class CompiledGPT(GPTCandidate):
+    """The same, compiled."""
+
+    compiled = True
+
+
+class GPTInBfloat16(GPTCandidate):
+    """The same with products in bfloat16."""
+
+    dtype = torch.bfloat16
+
+
+def of_family(config: Config):
+    """Return the candidate of the family."""
+    return GPTCandidate(config) if config.model.model == "gpt" else Candidate(config)
+
+
+def _timed(step, device: str, seconds: float) -> tuple[int, float]:
+    def wait():
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    for _ in range(2):
+        step()
+    wait()
+    steps, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        step()
+        steps += 1
+        if not steps % STEPS_AT_ONCE:
+            wait()
+    wait()
+    return steps, time.perf_counter() - began
 
 
 class Candidate:
@@ -59,21 +137,7 @@ class Candidate:
 
     def train(self, seconds: float) -> tuple[int, float]:
         """Train for so many seconds, after two steps that are not counted."""
-        for _ in range(2):
-            self._step()
-        self._wait()
-        steps, began = 0, time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            self._step()
-            steps += 1
-            if not steps % STEPS_AT_ONCE:
-                self._wait()
-        self._wait()
-        return steps, time.perf_counter() - began
-
-    def _wait(self) -> None:
-        if self._device == "cuda":
-            torch.cuda.synchronize()
+        return _timed(self._step, self._device, seconds)
 
     def _step(self) -> None:
         tokens = torch.randint(self._vocab_size, self._shape, device=self._device)

@@ -60,7 +60,9 @@ def _measured(config: Config, running: list[Running], repeats: int, seconds: flo
         middle = statistics.median(values)
         result = {
             "candidate": candidate.name,
-            "precision": "float32" if candidate.name == "torch" else config.learning.precision,
+            "precision": "float32"
+            if candidate.name in ("torch", "torch_compiled")
+            else config.learning.precision,
             "jit": config.running.jit if candidate is ours else "",
             "parameters": candidate.call("parameters"),
             "milliseconds_per_step": round(1000 * middle, 2),

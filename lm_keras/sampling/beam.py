@@ -107,13 +107,13 @@ class BeamSearch:
             tf.constant(prompt, tf.int32), tf.constant(max_new_tokens), tf.constant(beams), tf.constant(length_penalty, tf.float32),
             settings, state,
         )  # fmt: skip
-        if not np.isfinite(ended.scores.numpy()).all():
-            raise InputError(NOT_FINITE)
         found = []
         for tokens, nats, _, score, length in zip(*(part.numpy() for part in ended)):
             if score > IMPOSSIBLE / 2:
                 text = slice(len(prompt), length)
                 found.append(Hypothesis(tokens[text].tolist(), nats[text].tolist(), float(score)))
+        if not found or not np.isfinite(ended.nats.numpy()).all():
+            raise InputError(NOT_FINITE)
         return found
 
     def _search_from(self, prompt, max_new_tokens, beams, alpha, settings, state):

@@ -1,0 +1,109 @@
+"""Beam search against every text there is. V 13, the tiny networks and tokenizer of this folder."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lm_keras.errors import InputError
+from lm_keras.sampling import beam
+from lm_keras.sampling.generate import Sampler
+from lm_keras.sampling.loop import DecodeLoop
+from lm_keras.sampling.rules import RuleSettings
+
+V, EOD = 13, 0
+
+
+@pytest.fixture(scope="module")
+def allowed():
+    tokens = np.ones(V, bool)
+    tokens[1] = False  # the unknown token
+    return tokens
+
+
+@pytest.fixture(scope="module")
+def search(tiny, allowed):
+    loop = DecodeLoop(tiny, EOD, allowed)
+    return beam.BeamSearch(loop, tiny, EOD, allowed)
+
+
+def log_probabilities(model, prompt, allowed):
+    logits = np.where(allowed, model(tf.constant([prompt]))[0, -1].numpy().astype(np.float64), -np.inf)
+    return logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
+
+
+def every_text(model, prompt, count, alpha, allowed):
+    """All texts of up to `count` tokens with their scores, the best first."""
+    found = []
+
+    def go_on(text, total):
+        if text and (text[-1] == EOD or len(text) == count):
+            found.append((text, total / ((5 + len(text)) / 6) ** alpha))
+            return
+        scores = log_probabilities(model, prompt + text, allowed)
+        for token in np.flatnonzero(allowed):
+            go_on([*text, int(token)], total + scores[token])
+
+    go_on([], 0.0)
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.7, 2.0, -0.5])
+@pytest.mark.parametrize("prompt", [[0], [0, 5, 3, 8]])
+def test_a_search_that_is_wide_enough_finds_the_best_texts(search, tiny, allowed, prompt, alpha):
+    expected = every_text(tiny, prompt, 3, alpha, allowed)
+    found = search.search(prompt, 3, V**3, alpha, RuleSettings.of())
+    for ours, (text, score) in zip(found[:20], expected):
+        assert ours.score == pytest.approx(score, rel=1e-4)
+        assert ours.token_ids == text
+    assert len(found) == len(expected)
+    assert search.traces == 1
+
+
+def test_more_beams_never_find_less_and_one_is_greedy(search, tiny, allowed):
+    prompt = [0, 4, 4]
+    best = [search.search(prompt, 6, beams, 0.0, RuleSettings.of())[0] for beams in (1, 2, 4, 16, 64)]
+    assert best[-1].score >= best[0].score - 1e-5
+    greedy, text = [], list(prompt)
+    while len(greedy) < 6 and (not greedy or greedy[-1] != EOD):
+        greedy.append(int(np.argmax(log_probabilities(tiny, text, allowed))))
+        text.append(greedy[-1])
+    assert best[0].token_ids == greedy
+    # The model's own distribution gives something to the token that is not allowed.
+    assert all(sum(h.log_probabilities) < h.score for h in best)
+
+
+def test_scores_fall_and_texts_differ(search):
+    found = search.search([0, 7], 8, 5, 1.0, RuleSettings.of())
+    scores = [hypothesis.score for hypothesis in found]
+    assert len(found) == 5 and scores == sorted(scores, reverse=True)
+    for a, b in itertools.combinations(found, 2):
+        assert a.token_ids != b.token_ids
+
+
+def test_rules_that_look_at_the_text_hold_in_a_search(search):
+    found = search.search([0], 9, 4, 0.0, RuleSettings.of(no_repeat_ngram=1))
+    assert all(len(set(h.token_ids)) == len(h.token_ids) for h in found)
+    free = search.search([0], 9, 4, 0.0, RuleSettings.of())
+    assert any(len(set(h.token_ids)) < len(h.token_ids) for h in free)
+
+
+def test_texts_of_a_search(tiny, tokenizer):
+    sampler = Sampler(tiny, tokenizer)
+    found = sampler.sample(["ab", "c"], max_new_tokens=7, num_beams=4, num_samples=2, length_penalty=0.6)
+    assert len(found) == 4 and found[0].score >= found[1].score
+    assert [row.text for row in found[:2]] == sampler.generate(
+        ["ab"], max_new_tokens=7, num_beams=4, num_samples=2, length_penalty=0.6
+    )
+    with pytest.raises(InputError, match="num_beams=2 cannot be streamed"):
+        sampler.stream("a", num_beams=2)
+    with pytest.raises(
+        InputError, match="num_samples=3 of num_beams=2: a search gives at most as many texts"
+    ):
+        sampler.generate(["a"], num_beams=2, num_samples=3)
+    with pytest.raises(InputError, match="temperature=0.5 has no meaning with num_beams=2"):
+        sampler.generate(["a"], num_beams=2, temperature=0.5)
+    broken = type(tiny)(scale=np.nan)
+    with pytest.raises(InputError, match="logits are not finite, so there is nothing to search"):
+        Sampler(broken, tokenizer).generate(["a"], num_beams=2)
