@@ -102,7 +102,7 @@ def test_texts_of_a_search(tiny, tokenizer):
         InputError, match="num_samples=3 of num_beams=2: a search gives at most as many texts"
     ):
         sampler.generate(["a"], num_beams=2, num_samples=3)
-    with pytest.raises(InputError, match="temperature=0.5 has no meaning with num_beams=2"):
+    with pytest.raises(InputError, match=r"temperature=0\.5 has no meaning with num_beams=2"):
         sampler.generate(["a"], num_beams=2, temperature=0.5)
     broken = type(tiny)(scale=np.nan)
     with pytest.raises(InputError, match="logits are not finite, so there is nothing to search"):

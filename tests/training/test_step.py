@@ -13,7 +13,7 @@ from lm_keras.data.order import build as build_order
 from lm_keras.data.pipeline import training_batches
 from lm_keras.layers import TokenNoise
 from lm_keras.layers.dropout import Draw
-from lm_keras.models import lstm, ngram
+from lm_keras.models import FAMILIES
 from lm_keras.training.step import TrainingStep
 
 V, B, T, TARGETS, LAST = 19, 16, 3, 359, 7
@@ -33,6 +33,10 @@ OPTIMIZERS = {
         "optimizer": "adam", "learning_rate": 0.01, "clip_norm": 0.1, "model": "ngram", "batching": "stream",
         "token_noise": 0.2, "token_noise_schedule": "linear",
     },
+    "gpt": {
+        "optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1, "model": "gpt",
+        "num_heads": 2, "embedding_dim": 8, "hidden_units": 12, "num_kv_heads": 1, "positions": "rotary",
+    },
     # Whatever is left of {LSTM, n-gram} x {SGD, AdamW}: with the whole grid only.
     "lstm_sgd": {"optimizer": "sgd", "learning_rate": 10.0, "clip_norm": 0.02, "weight_drop": 0.2, "token_noise": 0.2},
     "ngram_sgd": {"optimizer": "sgd", "learning_rate": 10.0, "clip_norm": 0.02, "model": "ngram", "batching": "stream"},
@@ -50,7 +54,7 @@ def run(tiny_config, fit, leaky):
     @functools.cache
     def trained(optimizer, **settings):
         config = tiny_config(**COMMON, **OPTIMIZERS[optimizer], **settings)
-        build = {"lstm": lstm.build, "ngram": ngram.build}[config.model.model]
+        build = FAMILIES[config.model.model]
         return fit(config, lambda: leaky(dropout=0.3) if optimizer == "sgd" else build(config, V))
 
     return trained
@@ -68,7 +72,7 @@ def differs(run, other, tolerance=1e-5):
 
 SPLITS = [
     ("adamw", 1, 4, 5), ("adamw", 2, 1, 5), ("adamw", 4, 2, 1), ("sgd", 2, 4, 1), ("sgd", 1, 2, 5), ("sgd", 4, 1, 5),
-    ("adam", 2, 4, 5),
+    ("adam", 2, 4, 5), ("gpt", 2, 2, 5),
 ]  # fmt: skip
 
 
