@@ -38,6 +38,10 @@ SHAPES: dict[str, dict] = {
         "vocab_size": 10_000, "embedding_dim": 128, "hidden_units": 512, "num_layers": 2, "sequence_length": 16,
         "batch_size": 64, "precision": "mixed_bfloat16", "dropout": 0.1,
     },
+    "GPT": {
+        "model": "gpt", "vocab_size": 2_000, "embedding_dim": 256, "num_layers": 4, "num_heads": 8, "sequence_length": 128,
+        "batch_size": 16,
+    },
     "n-gram": {
         "model": "ngram", "vocab_size": 5_000, "embedding_dim": 128, "hidden_units": 1_024, "sequence_length": 64,
         "batch_size": 64,

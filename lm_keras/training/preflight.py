@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -27,6 +29,9 @@ CPU_ALLOCATOR = 1.5
 
 BEYOND_EVERY_MACHINE = 2**50
 """Bytes of a step for which no shapes are made any more."""
+
+WIDEST_SHAPES = 90
+"""Characters of a line of shapes; where there are more, each weight has a line."""
 
 UNKNOWN = "unknown until the text is prepared; a run does that first, and Ctrl-C ends it"
 
@@ -148,14 +153,22 @@ class Plan:
 
     def _parameters(self) -> list[str]:
         rows = []
-        for layer in estimates.layers(self.network):
-            shapes = ", ".join(
-                ("" if name == layer.name else f"{name} ") + f"[{', '.join(map(str, shape))}]"
-                for name, shape in layer.shapes.items()
-            )
-            rows.append((layer.name, shapes, layer.parameters))
+        for name, alike in _alike((layer.name, layer) for layer in estimates.layers(self.network)):
+            shapes = [
+                ("" if weight == name else f"{weight} ") + f"[{', '.join(map(str, shape))}]"
+                for weight, shape in alike[0].shapes.items()
+            ]
+            short = len(", ".join(shapes)) <= WIDEST_SHAPES
+            first, *others = [", ".join(shapes)] if short else shapes
+            rows += [
+                (name, first, sum(layer.parameters for layer in alike)),
+                *(("", other, None) for other in others),
+            ]
         width = max(len(shapes) for _, shapes, _ in rows)
-        lines = [f"  {name:16} {shapes:{width}} {count:>15,}" for name, shapes, count in rows]
+        lines = [
+            f"  {name:16} {shapes:{width}} {'' if count is None else f'{count:,}':>15}".rstrip()
+            for name, shapes, count in rows
+        ]
         return ["parameters", *lines, f"  {'sum':16} {'':{width}} {self.parameters:>15,}"]
 
     def _memory(self) -> list[str]:
@@ -186,8 +199,8 @@ class Plan:
     def _flops(self) -> list[str]:
         flops = self.flops
         rows = [
-            (name, count, (1 + estimates.BACKWARD) * flops.tokens * count)
-            for name, count in flops.forward.items()
+            (name, sum(counts), (1 + estimates.BACKWARD) * flops.tokens * sum(counts))
+            for name, counts in _alike(flops.forward.items())
         ]
         lines = [f"  {name:16} {count:>15,} {step:>21,}" for name, count, step in rows]
         total = sum(flops.forward.values())
@@ -303,6 +316,27 @@ class Plan:
         evaluations = -(-total // every) - self.done // every
         tokens = held_out.get("valid", 0) * evaluations + held_out.get("test", 0)
         return tokens * sum(self.flops.forward.values()) / flops_per_second
+
+
+def _alike(pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, list]]:
+    """Put neighbours that differ in the number at the end of their name only, and not in size, under one name.
+
+    Example:
+        >>> _alike([("embedding", 7), ("block_0", 5), ("block_1", 5), ("block_2", 5), ("output", 7)])
+        [('embedding', [7]), ('block_0 to 2', [5, 5, 5]), ('output', [7])]
+    """
+    groups: list[tuple[str, list]] = []
+    before = None
+    for name, value in pairs:
+        stem, _, number = name.rpartition("_")
+        kind = (stem, getattr(value, "shapes", value)) if number.isdecimal() else None
+        if kind is not None and kind == before:
+            title, values = groups[-1]
+            groups[-1] = (f"{title.split(' to ')[0]} to {number}", [*values, value])
+        else:
+            groups.append((name, [value]))
+        before = kind
+    return groups
 
 
 def _mib(size: float) -> str:

@@ -214,6 +214,18 @@ NETWORKS = {
     "tied with a projection": {"tie_embeddings": True, "dropout": 0.1, "optimizer": "sgd"},
     "bfloat16": {"precision": "mixed_bfloat16", "label_smoothing": 0.1},
     "n-gram": {"model": "ngram", "num_layers": 2, "batching": "window"},
+    "GPT": {"model": "gpt", "num_layers": 2, "num_heads": 2, "embedding_dim": 8},
+    "LLaMA": {
+        "model": "gpt",
+        "num_heads": 4,
+        "num_kv_heads": 2,
+        "embedding_dim": 16,
+        "norm": "rms",
+        "activation": "swiglu",
+        "positions": "rotary",
+        "biases": False,
+        "tie_embeddings": False,
+    },
 }
 
 
