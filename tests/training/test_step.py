@@ -219,13 +219,13 @@ def test_a_step_equals_the_step_by_hand(tiny_config, fit, store_of):
         "steps": LAST + 1,
     }
     config = tiny_config(**settings, replicas=2, micro_batches=2)
-    step = fit(config, lambda: lstm.build(config, V), first_step=LAST)
+    step = fit(config, lambda: FAMILIES["lstm"](config, V), first_step=LAST)
     assert step.calls == [1]
 
     def by_hand(**changed):
         keras.utils.set_random_seed(config.batches.seed)
         changed = tiny_config(**{**settings, **changed})
-        return step_by_hand(lstm.build(changed, V), store_of(TARGETS).tokens, changed)
+        return step_by_hand(FAMILIES["lstm"](changed, V), store_of(TARGETS).tokens, changed)
 
     def differ(weights):
         return max(np.abs(a - b).max() for a, b in zip(step.weights, weights, strict=True)) > 3e-6
@@ -301,7 +301,7 @@ def test_a_step_that_overflows_float16_is_left_out_and_counted(tiny_config, fit)
         def on_train_batch_end(self, batch, logs=None):
             logged.append(logs)
 
-    wild = fit(config, lambda: lstm.build(config, V), callbacks=[Watch()])
+    wild = fit(config, lambda: FAMILIES["lstm"](config, V), callbacks=[Watch()])
     left_out = int(wild.skipped.sum())
     assert 5 < left_out < 35
     assert wild.skipped[:left_out].all()
@@ -310,7 +310,7 @@ def test_a_step_that_overflows_float16_is_left_out_and_counted(tiny_config, fit)
     assert logged[-1]["gradient_norm"] == pytest.approx(wild.norms.sum() / (40 - left_out), rel=1e-5)
     assert np.isfinite(wild.losses).all() and wild.losses[-5:].mean() < wild.losses[:5].mean()
     # The control: the usual scale fits, and without loss scaling there is nothing to leave out.
-    steady = fit(config, lambda: lstm.build(config, V))
+    steady = fit(config, lambda: FAMILIES["lstm"](config, V))
     assert not steady.skipped.any() and steady.trainer.compiled_step.guard.may_leave_out
 
 
