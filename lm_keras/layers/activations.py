@@ -1,47 +1,79 @@
-"""GELU and SwiGLU, with gradients that take few passes over the values."""
+"""GELU and SwiGLU, each way one pass over the values."""
 
+import functools
 import math
 
 import tensorflow as tf
 
+from lm_keras.layers.fused import fused, over_rows, single
+
 _SLOPE, _CUBIC = 2.0 * math.sqrt(2.0 / math.pi), 0.044715
 
 
-@tf.custom_gradient
-def gelu(x):
+def _gelu(x):
     """Return 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), computed as x sigmoid(2 sqrt(2 / pi) (...)).
 
     Reference: Hendrycks and Gimpel (2016), section 2, the approximation that GPT-2 uses.
     """
+    return x * tf.sigmoid(x * (_SLOPE + _SLOPE * _CUBIC * x * x))
+
+
+def _gelu_gradient(x, dy):
     square = x * x
     gate = tf.sigmoid(x * (_SLOPE + _SLOPE * _CUBIC * square))
-    outputs = x * gate
-
-    def gradient(d_outputs):
-        slope = _SLOPE + 3.0 * _SLOPE * _CUBIC * square
-        return d_outputs * (gate + outputs * (1.0 - gate) * slope)
-
-    return outputs, gradient
+    return dy * gate * (1.0 + x * (1.0 - gate) * (_SLOPE + 3.0 * _SLOPE * _CUBIC * square))
 
 
-@tf.custom_gradient
-def swiglu(x):
+def _swiglu(x):
     """Return silu(a) b for x = [a, b] side by side: [..., 2 F] -> [..., F].
 
     Reference: Shazeer (2020), equation 6, without its products.
     """
     a, b = tf.split(x, 2, axis=-1)
+    return a * tf.sigmoid(a) * b
+
+
+def _swiglu_gradient(x, dy):
+    a, b = tf.split(x, 2, axis=-1)
     gate = tf.sigmoid(a)
-    silu = a * gate
-
-    def gradient(d_outputs):
-        d_a = d_outputs * b * (gate + silu * (1.0 - gate))
-        return tf.concat([d_a, d_outputs * silu], -1)
-
-    return silu * b, gradient
+    return tf.concat([dy * b * gate * (1.0 + a * (1.0 - gate)), dy * a * gate], -1)
 
 
-ACTIVATIONS = {"gelu": gelu, "swiglu": swiglu}
+ACTIVATIONS = {"gelu": (_gelu, _gelu_gradient), "swiglu": (_swiglu, _swiglu_gradient)}
 
 WIDTHS = {"gelu": 1, "swiglu": 2}
 """How many times as wide the values are that go in."""
+
+
+def activated(kind: str, x, bias=None):
+    """Return the activation of x + bias, in the dtype of x; in between everything is float32.
+
+    Args:
+        kind: a key of `ACTIVATIONS`.
+        x: [..., D], in the dtype of a product.
+        bias: [D] float32, or None.
+    """
+    return _activation(kind, bias is not None)(x, *([] if bias is None else [bias]))
+
+
+@functools.cache
+def _activation(kind, biased):
+    value, slope = ACTIVATIONS[kind]
+
+    def whole(x, bias):
+        return single(x) + bias[0] if bias else single(x)
+
+    @fused
+    def forward(x, *bias):
+        return tf.cast(value(whole(x, bias)), x.dtype)
+
+    @fused
+    def backward(x, dy, *bias):
+        d_x = slope(whole(x, bias), single(dy))
+        return tf.cast(d_x, x.dtype), *([over_rows(d_x)] if biased else [])
+
+    @tf.custom_gradient
+    def activation(x, *bias):
+        return forward(x, *bias), lambda dy: backward(x, dy, *bias)
+
+    return activation

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from lm_keras.layers.fused import fused, single
+
 UNSEEN = -1e9
 """Added to a score that a query must not see: its share of the softmax is exactly 0 in float32."""
 
@@ -63,7 +65,7 @@ def attention(
         rate: share that it drops.
 
     Returns:
-        [B, H, T, d], in the dtype of the queries; scores and softmax are in float32.
+        [B, H, T, d], in the dtype of the queries, as the weights are; between scores and weights everything is float32.
 
     Reference: Vaswani et al. (2017), equation 1; grouped queries: Ainslie et al. (2023), section 2.2; in chunks: Rabe
     and Staats (2021), with a gradient that computes the weights of a chunk again, as in Dao et al. (2022), section 3.1.
@@ -163,36 +165,51 @@ def _apart(grouped, like):
 
 
 def _weights(queries, keys, bias):
-    """Return softmax(q k + bias), [B, H, T, S] float32, for queries that are scaled already."""
+    """Return softmax(q k + bias), [B, H, T, S] in the dtype of the products, for queries that are scaled already."""
     scores = tf.matmul(_grouped(queries, keys.shape[1]), keys, transpose_b=True)
-    return tf.nn.softmax(tf.cast(_apart(scores, queries), tf.float32) + bias)
+    return _softmax(_apart(scores, queries), bias)
 
 
-def _dropped(weights, kept, factor):
-    return weights if kept is None else tf.where(kept, weights * factor, 0.0)
+@fused
+def _softmax(scores, bias):
+    scores_and_bias = single(scores) + bias
+    powers = tf.exp(scores_and_bias - tf.reduce_max(scores_and_bias, -1, keepdims=True))
+    return tf.cast(powers / tf.reduce_sum(powers, -1, keepdims=True), scores.dtype)
 
 
-def _mean(weights, values):
-    """Return [B, H, T, d]: weights [B, H, T, S] times values [B, K, S, d]."""
-    grouped = _grouped(tf.cast(weights, values.dtype), values.shape[1])
-    return _apart(tf.matmul(grouped, values), weights)
-
-
-def _gradients(weights, kept, factor, queries, keys, values, outputs, d_outputs):
-    """Return the gradients of queries, keys and values.
+@fused
+def _softmax_gradient(weights, d_weights, outputs, d_outputs):
+    """Return the gradient of the scores.
 
     The sum over the keys of a weight times its gradient is that of the outputs times theirs (Dao et al., 2022,
     section B.2), which has d terms instead of S.
     """
+    along = tf.reduce_sum(single(outputs) * single(d_outputs), -1, keepdims=True)
+    return tf.cast(single(weights) * (single(d_weights) - along), weights.dtype)
+
+
+def _dropped(weights, kept, factor):
+    return (
+        weights
+        if kept is None
+        else tf.where(kept, weights * tf.cast(factor, weights.dtype), tf.zeros([], weights.dtype))
+    )
+
+
+def _mean(weights, values):
+    """Return [B, H, T, d]: weights [B, H, T, S] times values [B, K, S, d]."""
+    return _apart(tf.matmul(_grouped(weights, values.shape[1]), values), weights)
+
+
+def _gradients(weights, kept, factor, queries, keys, values, outputs, d_outputs):
+    """Return the gradients of queries, keys and values."""
     heads = keys.shape[1]
     grouped = _grouped(d_outputs, heads)
-    dropped = tf.cast(_dropped(weights, kept, factor), values.dtype)
+    dropped = _dropped(weights, kept, factor)
     d_values = tf.matmul(_grouped(dropped, heads), grouped, transpose_a=True)
-    d_weights = tf.cast(_apart(tf.matmul(grouped, values, transpose_b=True), weights), tf.float32)
-    d_weights = _dropped(d_weights, kept, factor)
-    product = tf.cast(outputs, tf.float32) * tf.cast(d_outputs, tf.float32)
-    d_scores = weights * (d_weights - tf.reduce_sum(product, -1, keepdims=True))
-    d_scores = _grouped(tf.cast(d_scores, queries.dtype), heads)
+    d_weights = _apart(tf.matmul(grouped, values, transpose_b=True), weights)
+    d_scores = _softmax_gradient(weights, _dropped(d_weights, kept, factor), outputs, d_outputs)
+    d_scores = _grouped(d_scores, heads)
     d_queries = _apart(tf.matmul(d_scores, keys), queries)
     d_keys = tf.matmul(d_scores, _grouped(queries, heads), transpose_a=True)
     return d_queries, d_keys, d_values

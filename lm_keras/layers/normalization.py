@@ -1,9 +1,13 @@
-"""LayerNorm and RMSNorm of the last axis, with gradients that take few passes over the values.
+"""LayerNorm and RMSNorm of the last axis, each way one pass over the values.
 
-Shapes: R rows of everything before the last axis, D width. Everything in float32.
+Shapes: R rows of everything before the last axis, D width.
 """
 
+import functools
+
 import tensorflow as tf
+
+from lm_keras.layers.fused import fused, over_rows, single
 
 
 def norm_weights(kind: str, width: int, biases: bool) -> dict[str, tuple[int]]:
@@ -11,7 +15,7 @@ def norm_weights(kind: str, width: int, biases: bool) -> dict[str, tuple[int]]:
     return {"gain": (width,), **({"bias": (width,)} if biases and kind == "layer" else {})}
 
 
-def normalized(kind: str, x, gain, bias, epsilon: float):
+def normalized(kind: str, x, gain, bias, epsilon: float, dtype="float32"):
     """Normalize each vector of width D, then scale it and, if there is a bias, shift it.
 
     Args:
@@ -20,47 +24,39 @@ def normalized(kind: str, x, gain, bias, epsilon: float):
         gain: [D].
         bias: [D], or None.
         epsilon: added to the variance, or to the mean square.
+        dtype: of the result.
 
     Reference: Ba, Kiros and Hinton (2016), equation 4; Zhang and Sennrich (2019), equation 4.
     """
-    scaled = (_layer if kind == "layer" else _rms)(epsilon)(x, gain)
-    return scaled if bias is None else scaled + bias
+    weights = [gain] if bias is None else [gain, bias]
+    return _norm(kind, epsilon, tf.as_dtype(dtype), bias is not None)(x, *weights)
 
 
-def _layer(epsilon):
+@functools.cache
+def _norm(kind, epsilon, dtype, biased):
+    def centered(x):
+        return x - tf.reduce_mean(x, -1, keepdims=True) if kind == "layer" else x
+
+    def inverse(x):
+        return tf.math.rsqrt(tf.reduce_mean(tf.square(x), -1, keepdims=True) + epsilon)
+
+    @fused
+    def forward(x, gain, *bias):
+        x = centered(x)
+        y = x * inverse(x) * gain
+        return tf.cast(y + bias[0] if bias else y, dtype)
+
+    @fused
+    def backward(x, gain, dy):
+        x, dy = centered(x), single(dy)
+        factor = inverse(x)
+        normal, d_normal = x * factor, dy * gain
+        along = tf.reduce_mean(d_normal * normal, -1, keepdims=True)
+        d_x = centered(d_normal - normal * along) * factor
+        return d_x, over_rows(dy * normal), *([over_rows(dy)] if biased else [])
+
     @tf.custom_gradient
-    def scaled(x, gain):
-        centered = x - tf.reduce_mean(x, -1, keepdims=True)
-        inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(centered), -1, keepdims=True) + epsilon)
-        normal = centered * inverse
+    def norm(x, gain, *bias):
+        return forward(x, gain, *bias), lambda dy: backward(x, gain, dy)
 
-        def gradient(dy):
-            d_normal = dy * gain
-            mean = tf.reduce_mean(d_normal, -1, keepdims=True)
-            along = tf.reduce_mean(d_normal * normal, -1, keepdims=True)
-            return (d_normal - mean - normal * along) * inverse, _over_rows(dy * normal)
-
-        return normal * gain, gradient
-
-    return scaled
-
-
-def _rms(epsilon):
-    @tf.custom_gradient
-    def scaled(x, gain):
-        inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(x), -1, keepdims=True) + epsilon)
-        normal = x * inverse
-
-        def gradient(dy):
-            d_normal = dy * gain
-            along = tf.reduce_mean(d_normal * normal, -1, keepdims=True)
-            return (d_normal - normal * along) * inverse, _over_rows(dy * normal)
-
-        return normal * gain, gradient
-
-    return scaled
-
-
-def _over_rows(values):
-    """Sum [..., D] over all but the last axis."""
-    return tf.reduce_sum(tf.reshape(values, [-1, values.shape[-1]]), 0)
+    return norm

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from lm_keras.layers.activations import ACTIVATIONS, WIDTHS
+from lm_keras.layers.activations import WIDTHS, activated
 from lm_keras.layers.attention import Sight, attention, rotated
 from lm_keras.layers.casting import cast
 from lm_keras.layers.dropout import Draw, Mask, ScheduledDropout
+from lm_keras.layers.fused import added
 from lm_keras.layers.normalization import norm_weights, normalized
 
 DROPOUTS = 3
@@ -31,7 +32,7 @@ class BlockSettings:
         num_kv_heads: K; it divides H.
         hidden_units: F.
         norm, norm_epsilon: see `normalized`.
-        activation: a key of `ACTIVATIONS`.
+        activation: `gelu` or `swiglu`.
         biases: whether products and LayerNorms have one.
         dropout: share of the attention's weights, and of what either part adds, that is dropped.
         attention_chunk: see `attention`.
@@ -165,17 +166,23 @@ class TransformerBlock(keras.layers.Layer):
 def _block(settings, dtype, x, rows, weights, sight, turn, cache, masks: list[Mask | None]):
     def norm(name, x):
         gain, bias = weights[f"{name}_gain"], weights.get(f"{name}_bias")
-        return normalized(settings.norm, x, gain, bias, settings.norm_epsilon)
+        return normalized(settings.norm, x, gain, bias, settings.norm_epsilon, dtype)
 
     def product(name, x):
-        y = tf.cast(tf.matmul(tf.cast(x, dtype), weights[f"{name}_kernel"]), tf.float32)
-        return y + weights[f"{name}_bias"] if settings.biases else y
+        """Return a product, and the bias that is still to be added."""
+        return tf.matmul(x, weights[f"{name}_kernel"]), weights.get(f"{name}_bias")
 
-    together = tf.cast(product("query_key_value", norm("attention_norm", x)), dtype)
+    def add(x, y, bias, mask):
+        return (
+            added(x, y, bias) if mask is None else x + _dropped(added(tf.zeros_like(x), y, bias), rows, mask)
+        )
+
+    together, bias = product("query_key_value", norm("attention_norm", x))
+    together = together if bias is None else together + tf.cast(bias, dtype)
     mixed, cache = _attended(settings, together, rows, sight, turn, cache, masks[0])
-    x = x + _dropped(product("attention_output", mixed), rows, masks[1])
-    wide = ACTIVATIONS[settings.activation](product("feed_forward", norm("feed_forward_norm", x)))
-    return x + _dropped(product("feed_forward_output", wide), rows, masks[2]), cache
+    x = add(x, *product("attention_output", mixed), masks[1])
+    wide = activated(settings.activation, *product("feed_forward", norm("feed_forward_norm", x)))
+    return add(x, *product("feed_forward_output", wide), masks[2]), cache
 
 
 def _attended(settings, together, rows, sight, turn, cache, mask):
@@ -215,10 +222,8 @@ def _written(cache, new, first):
     )
 
 
-def _dropped(x, rows, mask: Mask | None):
+def _dropped(x, rows, mask: Mask):
     """Drop values of x [R, D]."""
-    if mask is None:
-        return x
     width = x.shape[-1]
     by_row = tf.reshape(x, [rows, -1, width])
     time = by_row.shape[1] or tf.shape(by_row)[1]
