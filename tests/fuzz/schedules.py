@@ -111,6 +111,7 @@ def holds_junk(case) -> None:
                     str(error) in str(other)
                     or "has no meaning" in str(other)
                     or "which no flagfile" in str(other)
+                    or "which no name of a file" in str(other)
                 )
             else:
                 raise AssertionError(f"--{name}={text!r} is allowed") from None
