@@ -52,10 +52,13 @@ def test_sampling_beside_torch(script):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", *FLAGS, "--peer=keras"], "--peer=keras is unknown; expected keras_fit or torch"),
+        (
+            ["train", *FLAGS, "--peer=keras"],
+            "--peer=keras is unknown for --model=lstm; expected keras_fit or torch, several",
+        ),
         (
             ["train", *FLAGS, "--peer=keras_fit", "--model=ngram"],
-            "--model=ngram: --peer=keras_fit has only an LSTM",
+            "--peer=keras_fit is unknown for --model=ngram; expected none",
         ),
         (
             ["train", *FLAGS, "--peer=keras_fit", "--tie_embeddings"],

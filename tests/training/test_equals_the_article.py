@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.config import FIELDS, from_flat
+from lm_keras.data.order import WindowOrder
 from lm_keras.data.order import build as build_order
 from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import TextCounts, TokenStore
@@ -91,7 +92,9 @@ def family_network(config, weights):
     return model
 
 
-def test_the_same_losses_as_the_listing(config, store, listing, fit):
+def test_the_same_losses_as_the_listing(config, store, listing, fit, monkeypatch):
+    # Keras gets whole rows only, and the first window of a later epoch is part of one.
+    monkeypatch.setattr(WindowOrder, "_shift", lambda self, epoch: tf.zeros([], tf.int64))
     weights, losses_from = listing
     run, losses = fit(config, lambda: family_network(config, weights), store), losses_from(weights)
     assert len(losses) == STEPS

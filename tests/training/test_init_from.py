@@ -79,16 +79,16 @@ def test_a_run_killed_before_its_first_checkpoint_begins_with_them_again(
 ):
     config = tiny_config(**LIKE_FINISHED, steps=9, init_from=str(finished.path))
     whole = train(config, tmp_path / "whole")
-    give = weights.Origin.give
+    copy = weights._copy
 
-    def killed(self, model):
+    def killed(trained, model):
         raise Killed
 
-    monkeypatch.setattr(weights.Origin, "give", killed)
+    monkeypatch.setattr(weights, "_copy", killed)
     with pytest.raises(Killed):
         train(config, tmp_path / "parts")
     assert RunFolder(tmp_path / "parts").exists
-    monkeypatch.setattr(weights.Origin, "give", give)
+    monkeypatch.setattr(weights, "_copy", copy)
     parts = train(config, tmp_path / "parts")
     assert parts.out == whole.out
     assert equal(initial[0], initial[1])
