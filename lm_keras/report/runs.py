@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
+from lm_keras.fields import LARGEST
 from lm_keras.text.files import opened
 
 Points = list[tuple[int, float]]
@@ -131,7 +133,7 @@ def _lines_of(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
             continue
         try:
             content = json.loads(line)
-            if type(content["step"]) is not int:
+            if type(content["step"]) is not int or not 0 <= content["step"] <= LARGEST:
                 raise ValueError("a step is a whole number")
         except (ValueError, TypeError, KeyError, RecursionError):
             damaged += 1
@@ -147,8 +149,8 @@ def points_of(lines: list[dict[str, Any]], field: str) -> Points:
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a JSON value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Tell whether a JSON value is a finite number, which a float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def thinned(points: Points, limit: int = 500) -> Points:

@@ -66,7 +66,7 @@ def understood(step: int):
         yield
     except InputError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise InputError(
             f"the checkpoint of step {step:,} was written by another version of lm_keras, which kept other "
             "numbers; go on with that version, or begin a new run with --init_from this one"

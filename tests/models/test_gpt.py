@@ -13,8 +13,11 @@ from lm_keras.layers.dropout import Draw
 from lm_keras.models import FAMILIES
 from lm_keras.models.gpt import GPTLanguageModel, num_parameters, places_within
 from lm_keras.objectives.losses import next_token_loss
+from lm_keras.sampling.generate import Sampler
 from lm_keras.sampling.loop import NOTHING, DecodeLoop, places_for, state_specs
 from lm_keras.sampling.rules import RuleSettings
+from lm_keras.sampling.score import Scorer
+from lm_keras.text.char import NUM_SPECIAL, CharTokenizer
 
 V, D, H, B, T = 99, 12, 3, 3, 7
 GPT2 = {"num_layers": 2, "embedding_dim": D, "num_heads": H, "hidden_units": 10, "sequence_length": 20}
@@ -455,3 +458,70 @@ def test_products_and_flops():
     scores = products["block_1"][1]
     assert (scores.m, scores.k, scores.n, scores.batch) == (T, D // H, T, B * H)
     assert [product.flops for product in scores.backward()] == [scores.flops] * 2
+
+
+def characters():
+    """A tokenizer with as many tokens as the network has logits."""
+    return CharTokenizer("".join(map(chr, range(0x4E00, 0x4E00 + V - NUM_SPECIAL))), normalization="none")
+
+
+def text_of(length, seed=2):
+    random = np.random.default_rng(seed)
+    return "".join(chr(0x4E00 + n) for n in random.integers(0, V - NUM_SPECIAL, length))
+
+
+def test_a_prompt_beyond_the_context_is_an_error_or_its_end_is_used():
+    said = []
+    sampler = Sampler(build(), characters(), said.append)
+    long, settings = text_of(50), {"max_new_tokens": 5, "seed": 3}
+    with pytest.raises(InputError) as caught:
+        sampler.generate([long], **settings)
+    assert str(caught.value).startswith(
+        "the prompt has 51 tokens with the beginning of a document, and the model looks back on 20 at most; shorten it"
+    )
+    text = sampler.generate([long], **settings, long_prompt="keep_end")
+    assert said == ["of the 51 tokens of the prompt the last 15 are used"]  # 15 and 5 new ones are 20.
+    assert text == sampler.generate([text_of(70, 9) + long[-15:]], **settings, long_prompt="keep_end")
+    assert text != sampler.generate([text_of(70, 9) + long[-14:]], **settings, long_prompt="keep_end")
+    # A prompt that just fits says nothing: 19 characters and the beginning of a document.
+    said.clear()
+    sampler.generate([long[:19]], **settings)
+    assert said == []
+
+
+def test_prompts_of_any_length_do_not_retrace():
+    sampler = Sampler(build(), characters())
+    sampler.generate([text_of(3)], max_new_tokens=2)
+    before = sampler.traces
+    for length, count in ((4, 3), (17, 60), (1, 1)):
+        sampler.generate([text_of(length), text_of(2)], max_new_tokens=count, min_p=0.1 * count / 60)
+    assert before == sampler.traces == 2
+
+
+def test_a_text_beyond_the_context_is_scored_in_windows():
+    """20 tokens of context: the first window scores 20, each of the others the last 10 that it reads."""
+    model, tokenizer = build(), characters()
+    scorer = Scorer(model, tokenizer)
+    for length in (1, 20, 21, 30, 47):
+        text = text_of(length)
+        ids = tokenizer.encode(text)
+        expected, done = 0.0, 0
+        while done < length:
+            end = min(length, done + (10 if done else 20))
+            begin = max(0, end - 20)
+            logits = model(tf.constant([[0, *ids][begin:end]]))[0].numpy().astype(np.float64)
+            scores = (
+                logits
+                - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
+                - logits.max(-1, keepdims=True)
+            )
+            expected -= sum(scores[place - begin, ids[place]] for place in range(done, end))
+            done = end
+        [found] = scorer.score([text])
+        assert found["nats"] == pytest.approx(expected, rel=1e-4) and found["tokens"] == length
+    together = scorer.score([text_of(length) for length in (1, 20, 21, 30, 47)])
+    assert together[-1]["nats"] == pytest.approx(found["nats"], rel=1e-5)
+    assert scorer.traces == 1
+    assert scorer.logits([[5] * 20]).shape == (1, 20, V)
+    with pytest.raises(InputError, match="ids has rows of 21 tokens, and the model looks back on 20 at most"):
+        scorer.logits([[5] * 21])

@@ -1,6 +1,7 @@
 """The page of a report: what it says, that nothing comes from outside, and that no text becomes markup."""
 
 import html.parser
+import json
 import os
 import re
 import resource
@@ -223,6 +224,21 @@ def test_a_run_is_named_once(folder_of):
     with pytest.raises(InputError) as caught:
         report_on(path, folder_of("second"), f"{path}/../first")
     assert str(caught.value) == f"the run {path} is given twice; name each run once"
+
+
+def test_numbers_that_no_float_holds_are_no_points(folder_of, script):
+    huge, good = "1" + 400 * "0", {"step": 3, "loss": 1.5}
+    path = folder_of()
+    lines = [
+        json.dumps(good),
+        f'{{"step": 4, "loss": {huge}}}',
+        f'{{"step": {huge}, "loss": 1.0}}',
+        '{"step": -1}',
+    ]
+    (path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    ended = script("report.py", f"--run_dir={path}")
+    assert ended.code == 0
+    assert ended.err.startswith("first: metrics.jsonl: 2 of its lines cannot be read and are left out\n")
 
 
 def test_the_script(folder_of, script, tmp_path):
