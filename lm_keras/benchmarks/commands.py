@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lm_keras import flags, quiet
+from lm_keras.benchmarks import candidates
 from lm_keras.config import Config
+from lm_keras.errors import InputError
 from lm_keras.fields import setting
 
 COMMANDS = (
@@ -20,7 +22,9 @@ class Options:
     """How to measure; the settings of a run say what."""
 
     peer: str = setting(
-        "", "train, sample: what to measure in turn with it: keras_fit, torch, or both with a comma"
+        "",
+        "train, sample: what to measure in turn with it, several with a comma: keras_fit and torch for lstm; torch, "
+        "torch_compiled and torch_bfloat16 for gpt",
     )
     repeats: int = setting(5, "measurements of each kind, in turn", low=1)
     seconds: float = setting(3.0, "train: length of one measurement", above=0)
@@ -57,27 +61,42 @@ def measured(command: str, settings: Config, options: Options, root: Path) -> It
             return text.tokenize(settings.data.corpus, options.repeats)
         return text.preparation(options.gigabytes, options.tokenizers.split(","))
     run_dir = flags.given_run(options.run_dir) if command == "baselines" else None
+    peers, sections = _listed(options.peer), _listed(options.sections)
+    if command in ("train", "sample", "loss"):
+        candidates.check(peers, settings)
+    if command == "page":
+        _check_page(sections, settings.data.corpus)
     quiet.import_tensorflow()
     from lm_keras.benchmarks import baselines, feed, guards, loss, page, race, sample, train, verification
     from lm_keras.training.machine import with_precision
 
     settings = with_precision(settings)
-    peers = [peer for peer in options.peer.split(",") if peer]
     batches = settings.batches
     return {
         "train": lambda: train.train(settings, peers, options.repeats, options.seconds),
         "sample": lambda: sample.sample(settings, peers, options.repeats),
         "feed": lambda: feed.feed(batches.sequence_length, batches.batch_size, options.repeats),
         "loss": lambda: loss.loss(settings, options.repeats),
-        "page": lambda: page.write(
-            list(filter(None, options.sections.split(","))),
-            options.repeats,
-            options.seconds,
-            settings.data.corpus,
-            root,
-        ),
+        "page": lambda: page.write(sections, options.repeats, options.seconds, settings.data.corpus, root),
         "race": lambda: race.race(settings, options.repeats, root),
         "guards": lambda: guards.guards(options.repeats),
         "preflight": verification.comparisons,
         "baselines": lambda: baselines.baselines(run_dir, options.part),
     }[command]()
+
+
+def _check_page(sections: list[str], corpus: str) -> None:
+    """Raise InputError if a section is unknown, or a race has no text."""
+    for section in sections:
+        if section not in SECTIONS:
+            raise InputError(f"--sections: {section!r} is unknown; expected some of {', '.join(SECTIONS)}")
+    if "race" in sections and not corpus.startswith("text:"):
+        raise InputError(
+            f"--corpus={corpus}: the race is one on tinyshakespeare; take --corpus=text:PATH/input.txt, or leave race out of "
+            "--sections"
+        )
+
+
+def _listed(text: str) -> list[str]:
+    """Return what stands between commas, each once."""
+    return list(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))

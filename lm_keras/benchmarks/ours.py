@@ -1,6 +1,7 @@
 """Our own training step and sampler, as a candidate."""
 
 import math
+import statistics
 import time
 
 import tensorflow as tf
@@ -27,7 +28,11 @@ FIRST_CHARACTER = 0x20000
 
 
 class Candidate:
-    """The step of a run, in the trainer's own loop with nothing but a schedule around it."""
+    """The step of a run, in the trainer's own loop with nothing but a schedule around it.
+
+    Attributes:
+        data_wait: seconds of a step in which it waited for its batch, when last trained.
+    """
 
     def __init__(self, config: Config):
         self.trainer = verification.trainer_of(config)
@@ -41,6 +46,7 @@ class Candidate:
         clock = _Clock(seconds)
         rate = LearningRateSchedule(self._config.learning.learning_rate, lambda step: 1.0)
         self.trainer.train([rate, clock], NEVER, self._config.running.log_every)
+        self.data_wait = statistics.median(clock.waits)
         return clock.last[0] - clock.first[0], clock.last[1] - clock.first[1]
 
     def products(self, seconds: float) -> dict[str, list[float]]:
@@ -116,13 +122,14 @@ def _characters(vocab_size: int) -> Tokenizer:
 
 
 class _Clock(StepCallback):
-    """Notes step and time at the end of the first and of the last call; stops after so many seconds."""
+    """Notes step and time at the end of the first and of the last call, and waits; stops after so many seconds."""
 
     def __init__(self, seconds: float):
         super().__init__()
-        self._seconds, self.first = seconds, None
+        self._seconds, self.first, self.waits = seconds, None, []
 
     def on_train_batch_end(self, batch, logs=None):
+        self.waits.append(logs.get("data_wait", 0.0))
         self.last = (self.step(logs), time.perf_counter())
         self.first = self.first or self.last
         if self.last[1] - self.first[1] >= self._seconds:

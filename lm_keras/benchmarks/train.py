@@ -8,6 +8,9 @@ from lm_keras.benchmarks.candidates import Running, check
 from lm_keras.config import Config
 from lm_keras.training.environment import machine
 
+PRECISIONS = {"torch": "float32", "torch_compiled": "float32", "torch_bfloat16": "bfloat16"}
+"""Of peers that have one of their own."""
+
 
 def train(config: Config, peers: list[str], repeats: int, seconds: float) -> Iterator[dict]:
     """Train on random tokens, all candidates in turn, each in a process of its own.
@@ -21,8 +24,8 @@ def train(config: Config, peers: list[str], repeats: int, seconds: float) -> Ite
     Yields:
         For our step and each peer: what it needs a step, in all the spread of the middle half; tokens a second; the
         seconds of its first few steps, which trace and compile; the most main memory of its process. For our step also its
-        FLOPs, and the share of its time that its own matrix products take by themselves, measured in turn with it. For a
-        peer the ratio of its time to ours, pair by pair.
+        FLOPs, the share of its time in which it waits for data, and the share that its own matrix products take by themselves, measured in turn with it. For a
+        peer the ratio of its time to ours, pair by pair, and what it would be if our step were its matrix products alone.
 
     Raises:
         InputError: a peer is not there or has no such network, or a process fails.
@@ -46,23 +49,28 @@ def _measured(config: Config, running: list[Running], repeats: int, seconds: flo
         first[candidate.name] = time.perf_counter() - began
     times: dict[str, list[float]] = {candidate.name: [] for candidate in running}
     products: list[dict] = []
+    waits: list[float] = []
     peaks = {}
     for repeat in range(repeats):
         for candidate in running if repeat % 2 else running[::-1]:
             steps, elapsed = candidate.call("train", seconds)
             times[candidate.name].append(elapsed / steps)
+            if candidate is ours:
+                waits.append(ours.call("data_wait") * steps / elapsed)
             peaks.setdefault(candidate.name, candidate.peak_mebibytes())  # Before products are measured.
-        products.append(ours.call("products", min(0.3, seconds / 10)))
+        if (
+            config.running.replicas or 1
+        ) == 1:  # Those of replicas run side by side, and can't be measured alone.
+            products.append(ours.call("products", min(0.3, seconds / 10)))
     tokens = config.batches.batch_size * config.batches.sequence_length
     flops = ours.call("flops")
+    alone = [sum(count * each for count, _, each in found.values()) for found in products]
     for candidate in running:
         values = times[candidate.name]
         middle = statistics.median(values)
         result = {
             "candidate": candidate.name,
-            "precision": "float32"
-            if candidate.name in ("torch", "torch_compiled")
-            else config.learning.precision,
+            "precision": PRECISIONS.get(candidate.name, config.learning.precision),
             "jit": config.running.jit if candidate is ours else "",
             "parameters": candidate.call("parameters"),
             "milliseconds_per_step": round(1000 * middle, 2),
@@ -72,21 +80,26 @@ def _measured(config: Config, running: list[Running], repeats: int, seconds: flo
             "peak_mebibytes": round(peaks[candidate.name]),
         }
         if candidate is ours:
-            alone = [sum(count * each for count, _, each in found.values()) for found in products]
-            shares = [product / step for product, step in zip(alone, values)]
             result |= {
                 "gflops_per_step": round(flops / 1e9, 3),
                 "gflops_per_second": round(flops / middle / 1e9, 1),
-                "milliseconds_of_products_alone": round(1000 * statistics.median(alone), 2),
-                "share_of_products": round(statistics.median(shares), 3),
-                "products": _rates(products),
+                "data_wait_share": round(statistics.median(waits), 4),
             }
+            if alone:
+                shares = [product / step for product, step in zip(alone, values)]
+                result |= {
+                    "milliseconds_of_products_alone": round(1000 * statistics.median(alone), 2),
+                    "share_of_products": round(statistics.median(shares), 3),
+                    "products": _rates(products),
+                }
         else:
             ratios = [theirs / our for theirs, our in zip(values, times["lm_keras"])]
             result |= {
                 "times_faster": round(statistics.median(ratios), 3),
                 "times_faster_middle_half": between(ratios),
             }
+            if alone:
+                result["limit"] = round(middle / statistics.median(alone), 2)
         yield {**result, "repeats": repeats, "machine": machine()}
 
 

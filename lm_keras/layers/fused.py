@@ -35,21 +35,40 @@ def over_rows(values):
     return tf.reduce_sum(tf.reshape(values, [-1, values.shape[-1]]), 0)
 
 
-@functools.cache
-def _adding(biased: bool):
-    forward = fused(lambda x, y, *bias: x + single(y) + (bias[0] if bias else 0.0))
+def added(x, y, bias=None, keep=None, factor=None):
+    """Return x + y + bias, where some of y + bias is dropped.
 
-    @functools.cache
-    def backward(dtype):
-        return fused(lambda d: (tf.cast(d, dtype), over_rows(d)) if biased else (tf.cast(d, dtype),))
+    Args:
+        x: [..., D] float32.
+        y: [..., D], in the dtype of a product.
+        bias: [D] float32, or None.
+        keep: [..., D] bool, what stays, or None for all of it.
+        factor: what stays is multiplied by it, a scalar.
+    """
+    weights = [] if bias is None else [bias]
+    dropout = [] if keep is None else [keep, factor]
+    return _adding(bool(weights), bool(dropout))(x, y, *weights, *dropout)
+
+
+@functools.cache
+def _adding(biased: bool, dropped: bool):
+    def kept(values, rest):
+        return tf.where(rest[-2], values * rest[-1], 0.0) if dropped else values
+
+    @fused
+    def forward(x, y, *rest):
+        return x + kept(single(y) + (rest[0] if biased else 0.0), rest)
+
+    @fused
+    def backward(d, y, *rest):
+        d_y = kept(d, rest)
+        return tf.cast(d_y, y.dtype), *([over_rows(d_y)] if biased else [])
 
     @tf.custom_gradient
-    def add(x, y, *bias):
-        return forward(x, y, *bias), lambda d: (d, *backward(y.dtype)(d))
+    def add(x, y, *rest):
+        def gradient(d):
+            return d, *backward(d, y, *rest), *([None, None] if dropped else [])
+
+        return forward(x, y, *rest), gradient
 
     return add
-
-
-def added(x, y, bias=None):
-    """Return x + y + bias: x [..., D] float32, y in the dtype of a product, bias [D] or None."""
-    return _adding(bias is not None)(x, y, *([] if bias is None else [bias]))

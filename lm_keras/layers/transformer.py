@@ -173,9 +173,7 @@ def _block(settings, dtype, x, rows, weights, sight, turn, cache, masks: list[Ma
         return tf.matmul(x, weights[f"{name}_kernel"]), weights.get(f"{name}_bias")
 
     def add(x, y, bias, mask):
-        return (
-            added(x, y, bias) if mask is None else x + _dropped(added(tf.zeros_like(x), y, bias), rows, mask)
-        )
+        return added(x, y, bias) if mask is None else added(x, y, bias, *_kept(x, rows, mask))
 
     together, bias = product("query_key_value", norm("attention_norm", x))
     together = together if bias is None else together + tf.cast(bias, dtype)
@@ -222,12 +220,13 @@ def _written(cache, new, first):
     )
 
 
-def _dropped(x, rows, mask: Mask):
-    """Drop values of x [R, D]."""
-    width = x.shape[-1]
-    by_row = tf.reshape(x, [rows, -1, width])
+def _kept(x, rows, mask: Mask):
+    """Return which values of x [R, D] stay, and what they are multiplied by."""
+    by_row = tf.reshape(x, [rows, -1, x.shape[-1]])
     time = by_row.shape[1] or tf.shape(by_row)[1]
-    return mask.apply(x, tf.reshape(mask.keep([rows, time, width]), tf.shape(x)))
+    keep = mask.keep([rows, time, x.shape[-1]])
+    keep = tf.reshape(keep, x.shape if x.shape.is_fully_defined() else tf.shape(x))
+    return keep, tf.cast(1.0 / (1.0 - mask.rate), x.dtype)
 
 
 def _computed_again(compute, *arguments):

@@ -130,7 +130,11 @@ class GPTLanguageModel(LanguageModel):
         self.norm_gain = self.add_weight(
             shape=names["gain"], initializer="ones", autocast=False, name="norm_gain"
         )
-        self.norm_bias = self._bias(block.width, "norm_bias") if "bias" in names else None
+        self.norm_bias = None
+        if "bias" in names:
+            self.norm_bias = self.add_weight(
+                shape=names["bias"], initializer="zeros", autocast=False, name="norm_bias"
+            )
         normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
         self._add_output(block.width, features=block.width, bias=False, initializer=normal)
 

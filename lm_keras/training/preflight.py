@@ -258,14 +258,17 @@ class Plan:
         return lines
 
     def _kernels(self) -> list[str]:
-        gpu = self.devices.on_gpu
-        cudnn = "the recurrence is a loop of lm_keras's own on every device" if gpu else "there is no GPU"
+        cudnn = "no: there is no GPU"
+        if self.devices.on_gpu:
+            cudnn = (
+                ", ".join(self.network.remarks) or f"no: --model={self.config.model.model} has no recurrence"
+            )
         xla = {
-            "auto": "no: --jit=auto takes it where it was measured to pay, which is nowhere yet",
+            "auto": "no: with most networks it costs more than it saves (docs/performance.md); --jit=on tries it",
             "on": "yes, for the gradients of a micro-batch; compiling takes long for long rows",
             "off": "no: --jit=off",
         }[self.config.running.jit]
-        return [f"cuDNN      no: {cudnn}", f"XLA        {xla}", f"precision  {self._precision()}"]
+        return [f"cuDNN      {cudnn}", f"XLA        {xla}", f"precision  {self._precision()}"]
 
     def _precision(self) -> str:
         precision, gpu = self.config.learning.precision, self.devices.on_gpu

@@ -16,6 +16,13 @@ X = (3 * RANDOM.normal(size=[5, 7]) + 1).astype(np.float32)
 GAIN, BIAS, SLOPE = (RANDOM.normal(size=shape).astype(np.float32) for shape in ([7], [7], [5, 7]))
 
 
+KEEP = RANDOM.random([5, 7]) > 0.4
+
+
+def dropped(x, y, bias):
+    return added(x, y, bias, tf.constant(KEEP), tf.constant(2.5))
+
+
 GELU, SWIGLU = functools.partial(activated, "gelu"), functools.partial(activated, "swiglu")
 
 
@@ -64,8 +71,19 @@ def keras_rms(x, gain):
         ),
         (added, lambda x, y: x + y, (X, SLOPE)),
         (added, lambda x, y, b: x + y + b, (X, SLOPE, BIAS)),
+        (dropped, lambda x, y, b: x + tf.where(KEEP, 2.5 * (y + b), 0.0), (X, SLOPE, BIAS)),
     ],
-    ids=["layer", "rms", "gelu", "gelu with bias", "swiglu", "swiglu with bias", "sum", "sum with bias"],
+    ids=[
+        "layer",
+        "rms",
+        "gelu",
+        "gelu with bias",
+        "swiglu",
+        "swiglu with bias",
+        "sum",
+        "sum with bias",
+        "sum with dropout",
+    ],
 )
 def test_values_and_gradients_equal_those_of_keras(ours, theirs, arguments):
     expected = slopes(theirs, *arguments)

@@ -1,5 +1,7 @@
 """Batch B 3, input width D 5, units H 7; the time T goes over every edge of the chunks of the loop."""
 
+import time as clock
+
 import keras
 import numpy as np
 import pytest
@@ -373,3 +375,53 @@ def test_gradients_are_what_finite_differences_say_in_float64():
         expected = (objective(moved[0]) - objective(moved[1])) / 2e-6
         found = tf.reduce_sum(gradients[place] * direction)
         assert abs(found / expected - 1) < 1e-7
+
+
+def operations_at(time, layer):
+    """How many operations a traced gradient has at a length."""
+
+    @tf.function(input_signature=[tf.TensorSpec([time, B, D])], autograph=False)
+    def slope(x):
+        with tf.GradientTape() as tape:
+            outputs, _ = layer(x, layer.initial_state(B))
+            total = tf.reduce_sum(outputs)
+        return tape.gradient(total, [v.value for v in layer.trainable_variables])
+
+    began = clock.perf_counter()
+    graph = slope.get_concrete_function().graph
+    slope(tf.zeros([time, B, D]))
+    seconds = clock.perf_counter() - began
+    inside = sum(len(f.graph.get_operations()) for f in graph._functions.values() if hasattr(f, "graph"))
+    return len(graph.get_operations()) + inside, seconds
+
+
+def test_a_long_row_compiles_as_fast_as_a_short_one(monkeypatch):
+    layer = layer_with()
+    (short, _), (long, seconds) = operations_at(4 * CHUNK, layer), operations_at(512, layer)
+    assert long < 1.1 * short
+    assert seconds < 10
+    # The control: everything unrolled.
+    monkeypatch.setattr(recurrent, "STEPS_PER_CHUNK", 10**6)
+    assert operations_at(8 * CHUNK, layer)[0] > 1.8 * operations_at(4 * CHUNK, layer)[0]
+
+
+@pytest.mark.parametrize("time", [1, 5, CHUNK, 40])
+def test_a_length_that_is_not_known_when_traced(time):
+    layer = layer_with()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, B, D])], autograph=False)
+    def slope(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs, state = layer(x, STATE)
+            total = tf.reduce_sum(outputs * outputs) + tf.reduce_sum(state["c"])
+        return [
+            outputs,
+            state["h"],
+            state["c"],
+            *tape.gradient(total, [x, *(v.value for v in layer.trainable_variables)]),
+        ]
+
+    x = normal(time, B, D)
+    for found, expected in zip(slope(x), slope.python_function(x), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
