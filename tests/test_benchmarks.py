@@ -49,6 +49,44 @@ def test_sampling_beside_torch(script):
     assert peer["parameters"] - ours["parameters"] == 24  # PyTorch's LSTM has a second bias.
 
 
+SMALL_GPT = {
+    "model": "gpt", "vocab_size": 11, "embedding_dim": 8, "num_heads": 2, "num_layers": 2, "sequence_length": 5, "batch_size": 4,
+}  # fmt: skip
+GPT_FLAGS = [f"--{name}={value}" for name, value in SMALL_GPT.items()]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+def test_a_gpt_beside_torch(script):
+    ended = script(
+        "benchmark.py",
+        "train",
+        *GPT_FLAGS,
+        "--peer=torch,torch_bfloat16, torch",
+        "--repeats=1",
+        "--seconds=0.05",
+    )
+    ours, eager, short = map(json.loads, ended.out.splitlines())
+    assert (eager["candidate"], short["candidate"]) == ("torch", "torch_bfloat16")
+    assert ours["parameters"] == eager["parameters"] == short["parameters"]
+    assert (eager["precision"], short["precision"]) == ("float32", "bfloat16")
+    assert ours["products"]["8 x [5, 4] x [4, 5]"].startswith(
+        "4 x "
+    )  # Scores, and the gradient of the weights.
+    assert eager["limit"] > 0 and 0 <= ours["data_wait_share"] < 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
+def test_sampling_beside_transformers(script):
+    ended = script(
+        "benchmark.py", "sample", *GPT_FLAGS, "--context_length=96", "--peer=transformers", "--repeats=1"
+    )
+    results = [json.loads(line) for line in ended.out.splitlines()]
+    assert [(result["candidate"], result["rows"]) for result in results] == [
+        ("lm_keras", 1), ("transformers", 1), ("lm_keras", 8), ("transformers", 8),
+    ]  # fmt: skip
+    assert results[0]["gigabytes_per_second"] > 1 and 0 < results[0]["share_of_reading"] < 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -65,7 +103,11 @@ def test_sampling_beside_torch(script):
             "--tie_embeddings=True: --peer=keras_fit has",
         ),
         (["train"], "--vocab_size is missing"),
-        (["sample", *FLAGS, "--peer=keras_fit"], "--peer=keras_fit only trains"),
+        (
+            ["sample", *FLAGS, "--peer=keras_fit"],
+            "--peer=keras_fit is unknown for sampling with --model=lstm; expected torch",
+        ),
+        (["loss"], "--vocab_size is missing"),
         (["page", "--sections=race"], "--corpus=python-docs: the race is one on tinyshakespeare"),
         (["page", "--sections=speed"], "--sections: 'speed' is unknown; expected some of train, sample"),
         (["rain"], "'rain' is unknown (did you mean 'train'?)"),

@@ -20,6 +20,7 @@ CLASSES: dict[str, Callable[[], type]] = {
     "torch": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").of_family,
     "torch_compiled": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").CompiledGPT,
     "torch_bfloat16": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").GPTInBfloat16,
+    "transformers": lambda: importlib.import_module("lm_keras.benchmarks.transformers_peer").Candidate,
     "torch_gpt": lambda: importlib.import_module("lm_keras.benchmarks.torch_gpt").Candidate,
     "loss_in_pieces": lambda: importlib.import_module("lm_keras.benchmarks.loss").Candidate,
     "plain_loss": lambda: importlib.import_module("lm_keras.benchmarks.loss").PlainCandidate,
@@ -28,6 +29,12 @@ CLASSES: dict[str, Callable[[], type]] = {
 
 PEERS = {"lstm": ("keras_fit", "torch"), "gpt": ("torch", "torch_compiled", "torch_bfloat16"), "ngram": ()}
 """Those that train the same network, by family."""
+
+PACKAGES = {"keras_fit": {}, "transformers": {"torch": "PyTorch", "transformers": "transformers"}}
+"""What peers need, where it is not PyTorch alone."""
+
+SAMPLING_PEERS = {"lstm": ("torch",), "gpt": ("transformers",), "ngram": ()}
+"""Those that sample from the same network."""
 
 
 class Candidate(Protocol):
@@ -38,8 +45,8 @@ class Candidate(Protocol):
     def train(self, seconds: float) -> tuple[int, float]:
         """Train for about so many seconds; return the steps, and the seconds that they took."""
 
-    def sample(self, rows: int, tokens: int) -> float:
-        """Return the seconds that so many rows of so many new tokens take."""
+    def sample(self, rows: int, prompt: int, tokens: int) -> float:
+        """Return the seconds that so many rows of so many new tokens take after a prompt."""
 
 
 class Running:
@@ -111,9 +118,13 @@ def _serve(connection, name: str, config: Config) -> None:
         connection.send((False, f"{name} failed: {traceback.format_exc().strip().splitlines()[-1]}"))
 
 
-def check(peers: Iterable[str], config: Config) -> None:
+def check(peers: Iterable[str], config: Config, sampling: bool = False) -> None:
     """Raise InputError if one of the peers is unknown, not installed, or has no such network."""
-    model, learning, known = config.model, config.learning, PEERS[config.model.model]
+    model, learning, known = (
+        config.model,
+        config.learning,
+        (SAMPLING_PEERS if sampling else PEERS)[config.model.model],
+    )
     differ = {
         "optimizer": learning.optimizer == "momentum",
         "l1": learning.l1,
@@ -141,11 +152,12 @@ def check(peers: Iterable[str], config: Config) -> None:
     for peer in peers:
         if peer not in known:
             raise InputError(
-                f"--peer={peer} is unknown for --model={model.model}; expected {' or '.join(known) or 'none'}, several with "
-                "a comma"
+                f"--peer={peer} is unknown for {'sampling with ' if sampling else ''}--model={model.model}; expected "
+                f"{' or '.join(known) or 'none'}, several with a comma"
             )
-        if peer.startswith("torch") and importlib.util.find_spec("torch") is None:
-            raise InputError(f"--peer={peer} needs PyTorch, which is not installed: pip install torch")
+        for package, name in PACKAGES.get(peer, {"torch": "PyTorch"}).items():
+            if importlib.util.find_spec(package) is None:
+                raise InputError(f"--peer={peer} needs {name}, which is not installed: pip install {package}")
         for name, bad in differ.items():
             if bad:
                 raise InputError(

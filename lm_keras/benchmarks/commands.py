@@ -24,7 +24,7 @@ class Options:
     peer: str = setting(
         "",
         "train, sample: what to measure in turn with it, several with a comma: keras_fit and torch for lstm; torch, "
-        "torch_compiled and torch_bfloat16 for gpt",
+        "torch_compiled and torch_bfloat16 for gpt; to sample torch for lstm, transformers for gpt",
     )
     repeats: int = setting(5, "measurements of each kind, in turn", low=1)
     seconds: float = setting(3.0, "train: length of one measurement", above=0)
@@ -63,7 +63,7 @@ def measured(command: str, settings: Config, options: Options, root: Path) -> It
     run_dir = flags.given_run(options.run_dir) if command == "baselines" else None
     peers, sections = _listed(options.peer), _listed(options.sections)
     if command in ("train", "sample", "loss"):
-        candidates.check(peers, settings)
+        candidates.check(peers, settings, command == "sample")
     if command == "page":
         _check_page(sections, settings.data.corpus)
     quiet.import_tensorflow()

@@ -27,6 +27,10 @@ FIRST_CHARACTER = 0x20000
 """The first of some 42,000 characters that stand for tokens when sampling is measured."""
 
 
+READ_BYTES, READS = 2**29, 3
+"""What is read to measure the speed of memory, and how often."""
+
+
 class Candidate:
     """The step of a run, in the trainer's own loop with nothing but a schedule around it.
 
@@ -95,19 +99,38 @@ class Candidate:
             best = min(best, (time.perf_counter() - start) / len(firsts))
         return best
 
-    def sample(self, rows: int, tokens: int) -> float:
-        """Return the seconds that so many rows of so many new tokens take, as text and without an end before."""
+    def sample(self, rows: int, prompt: int, tokens: int) -> float:
+        """Return the seconds that so many rows of so many new tokens take after a prompt, as text and without an end before."""
         if not hasattr(self, "_sampler"):
-            tokenizer = _characters(self.trainer.model.vocab_size)
-            self._sampler = Sampler(self.trainer.model, tokenizer)
-            bias = self.trainer.model.output_bias
-            bias.assign(tf.tensor_scatter_nd_update(bias.value, [[tokenizer.eod_id]], [-1e9]))
+            self._tokenizer = _characters(self.trainer.model.vocab_size)
+            self._sampler = Sampler(self.trainer.model, self._tokenizer)
+        # The beginning of a document is a token of the prompt, too.
+        text = chr(FIRST_CHARACTER) * max(1, prompt - 1)
+        settings = {"max_new_tokens": tokens, "seed": 1, "logit_bias": {self._tokenizer.eod_id: -1000.0}}
         before, began = self._sampler.tokens_generated, time.perf_counter()
-        self._sampler.generate([chr(FIRST_CHARACTER)] * rows, max_new_tokens=tokens, temperature=1.0, seed=1)
+        self._sampler.generate([text] * rows, **settings)
         elapsed = time.perf_counter() - began
         if self._sampler.tokens_generated - before != rows * tokens:
             raise InputError("a row ended early, so that its speed means nothing")
         return elapsed
+
+    @property
+    def weight_bytes(self) -> int:
+        """Return the size of all weights in the number format of the products."""
+        return self.parameters * tf.as_dtype(self.trainer.model.compute_dtype).size
+
+    def bytes_per_second(self) -> float:
+        """Return how fast memory is read, at best of a few times: the sum of more numbers than any cache holds."""
+        if not hasattr(self, "_numbers"):
+            self._numbers = tf.random.stateless_uniform([READ_BYTES // 4], [1, 2])
+            self._sum = tf.function(tf.reduce_sum, autograph=False)
+            self._sum(self._numbers)
+        times = []
+        for _ in range(READS):
+            began = time.perf_counter()
+            self._sum(self._numbers).numpy()
+            times.append(time.perf_counter() - began)
+        return READ_BYTES / min(times)
 
 
 def _named(product: Product) -> str:

@@ -83,7 +83,7 @@ COLUMNS = {
     "tokens_per_second": "tokens/s", "times_faster": "times ours", "times_faster_middle_half": "middle half",
     "times_slower": "times ours", "times_slower_middle_half": "middle half",
     "limit": "at most", "gflops_per_second": "GFLOP/s", "milliseconds_of_products_alone": "products alone, ms",
-    "share_of_products": "of it products", "data_wait_share": "of it waiting for data",
+    "gigabytes_per_second": "memory, GB/s", "share_of_reading": "of reading all weights", "share_of_products": "of it products", "data_wait_share": "of it waiting for data",
     "first_steps_seconds": "first steps, s",
     "peak_mebibytes": "peak MiB", "mebibytes": "MiB",
 }  # fmt: skip

@@ -1,16 +1,15 @@
-"""How fast text is sampled, beside a plain loop in PyTorch."""
+"""How fast text is sampled, beside a plain loop in PyTorch or the library transformers."""
 
 import statistics
 from collections.abc import Iterator
 
-from lm_keras.benchmarks.candidates import Running, check
+from lm_keras.benchmarks.candidates import Running
 from lm_keras.benchmarks.train import between
 from lm_keras.config import Config
-from lm_keras.errors import InputError
 from lm_keras.training.environment import machine
 
-NEW_TOKENS = 256
-ROWS = (1, 32)
+SHAPES = {"lstm": ((1, 32), 1, 256), "ngram": ((1, 32), 1, 256), "gpt": ((1, 8), 32, 64)}
+"""Rows, tokens of the prompt, and new tokens, by family."""
 
 
 def sample(config: Config, peers: list[str], repeats: int) -> Iterator[dict]:
@@ -23,33 +22,43 @@ def sample(config: Config, peers: list[str], repeats: int) -> Iterator[dict]:
 
     Yields:
         For each number of rows and each candidate: tokens a second over all rows, the middle half, and for a peer the
-        ratio of its time to ours, pair by pair.
+        ratio of its time to ours, pair by pair. For ours also how many gigabytes a second are read from memory, measured
+        in turn with it, and the share of the speed that reading all weights once for each token would allow.
 
     Raises:
-        InputError: a peer is not there or has no such network, or a process fails.
+        InputError: a process fails.
     """
-    check(peers, config)
-    if "keras_fit" in peers:
-        raise InputError("--peer=keras_fit only trains; take --peer=torch to compare sampling")
+    every_rows, prompt, tokens = SHAPES[config.model.model]
     running = [Running(name, config) for name in ["lm_keras", *peers]]
+    ours = running[0]
     try:
-        for rows in ROWS:
+        for rows in every_rows:
             for candidate in running:
-                candidate.call("sample", rows, NEW_TOKENS)  # Compiles.
+                candidate.call("sample", rows, prompt, tokens)  # Compiles.
             times: dict[str, list[float]] = {candidate.name: [] for candidate in running}
+            reading = []
             for repeat in range(repeats):
                 for candidate in running if repeat % 2 else running[::-1]:
-                    times[candidate.name].append(candidate.call("sample", rows, NEW_TOKENS))
-            for name, values in times.items():
-                speeds = [rows * NEW_TOKENS / value for value in values]
+                    times[candidate.name].append(candidate.call("sample", rows, prompt, tokens))
+                reading.append(ours.call("bytes_per_second"))
+            for candidate in running:
+                values = times[candidate.name]
+                speeds = [rows * tokens / value for value in values]
                 result = {
-                    "candidate": name,
+                    "candidate": candidate.name,
                     "rows": rows,
                     "tokens_per_second": round(statistics.median(speeds)),
                     "middle_half": between(speeds),
                 }
-                if name != "lm_keras":
-                    ratios = [theirs / ours for theirs, ours in zip(values, times["lm_keras"])]
+                if candidate is ours:
+                    rate, size = statistics.median(reading), ours.call("weight_bytes")
+                    shares = [size * tokens / value / rate for value in values]
+                    result |= {
+                        "gigabytes_per_second": round(rate / 1e9, 1),
+                        "share_of_reading": round(statistics.median(shares), 3),
+                    }
+                else:
+                    ratios = [theirs / our for theirs, our in zip(values, times["lm_keras"])]
                     result |= {
                         "times_faster": round(statistics.median(ratios), 3),
                         "times_faster_middle_half": between(ratios),

@@ -151,8 +151,8 @@ class Candidate:
         self._state = tuple(part.detach() for part in state) if self._carried else None
 
     @torch.no_grad()
-    def sample(self, rows: int, tokens: int) -> float:
-        """Return the seconds that so many rows of so many new tokens take."""
+    def sample(self, rows: int, prompt: int, tokens: int) -> float:
+        """Return the seconds that so many rows of so many new tokens take after a prompt of one token."""
         self._network.train(False)
         last, state, chosen = torch.ones(1, rows, dtype=torch.long, device=self._device), None, []
         began = time.perf_counter()
