@@ -13,7 +13,7 @@ from lm_keras.fields import setting
 COMMANDS = (
     "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "baselines", "page",
 )  # fmt: skip
-SECTIONS = ("train", "sample", "race", "loss", "growth", "jit", "guards")
+SECTIONS = ("train", "sample", "race", "loss", "growth", "jit", "guards", "gpt")
 """Of docs/performance.md."""
 
 

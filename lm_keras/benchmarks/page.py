@@ -45,6 +45,7 @@ TITLES = {
     "growth": "How the cost grows",
     "jit": "XLA",
     "guards": "The guard of the step",
+    "gpt": "GPT: the training step, and decoding",
 }
 WORDS = {
     "train": """One process each, in turn; the figures are medians with the middle half of the measurements. `keras_fit` is
@@ -73,6 +74,10 @@ first steps. `--jit=auto` does not: on a CPU it pays for some shapes and costs o
 stands between the products of a GPT is compiled in any case (`layers/fused.py`).""",
     "guards": """The same step with `--on_nonfinite` and `--spike_sigma` deciding whether it is taken, and without all that they need,
 five steps at a time in turn: the median of the ratios, and between what it lies.""",
+    "gpt": """`torch` is the same GPT-2 in PyTorch, `torch_compiled` with `torch.compile`, `torch_bfloat16` with products in bfloat16;
+columns as for the training step. Decoding is 64 new tokens after 32, and `transformers` generates with its cache, in the same
+number format. *of reading all weights* is the share of the speed that reading all weights once for each token would allow,
+by the speed at which memory was read in the same run.""",
 }
 COLUMNS = {
     "candidate": "", "form": "", "step": "", "milliseconds_with": "ms with", "milliseconds_without": "ms without",
@@ -91,7 +96,7 @@ COLUMNS = {
 
 def commands(section: str) -> list[list[str]]:
     """Return the command lines of a section, without the script's name."""
-    torch = importlib.util.find_spec("torch") is not None
+    torch, transformers = (importlib.util.find_spec(name) is not None for name in ("torch", "transformers"))
     peers = ",".join(peer for peer in PEERS["lstm"] if peer != "torch" or torch)
     short = chosen_precision()
     if section == "train":
@@ -109,6 +114,17 @@ def commands(section: str) -> list[list[str]]:
         return [["loss", *_flags(dict(zip(names, sizes)))] for sizes in LOSSES]
     if section == "guards":
         return [["guards", "--repeats=101"]]
+    if section == "gpt":
+        flags = {
+            name: f"--flagfile=configs/benchmark/{name}.flags"
+            for name in ("gpt_small", "gpt_medium", "gpt2_124m")
+        }
+        lines = [
+            ["train", flags["gpt_small"], *["--peer=torch,torch_compiled"] * torch],
+            ["train", flags["gpt_medium"], *["--peer=torch,torch_bfloat16"] * torch],
+            ["sample", flags["gpt2_124m"], *["--peer=transformers"] * transformers],
+        ]
+        return [[*line, f"--precision={one}"] for line in lines for one in dict.fromkeys(("float32", short))]
     if section == "growth":
         return [
             ["train", *_flags({**BASE, name: value})] for name, values in GROWTH.items() for value in values
