@@ -28,9 +28,8 @@ class LSTM(keras.layers.Layer):
 
     Args:
         units: width H of the state.
-        forget_bias: initial bias of the forget gate, on top of what is drawn.
-        init_scale: draw all weights, biases too, from U(-s, s); None for Glorot and orthogonal matrices and biases of 0, as
-            Keras does.
+        forget_bias: initial bias of the forget gate; the others begin at 0.
+        init_scale: draw the matrices from U(-s, s); None for Glorot and orthogonal matrices, as Keras does.
         weight_drop: share of the recurrent matrix that is set to zero, anew at every step; the rest is scaled by
             1 / (1 - share). The same weights are dropped at every time step and in every row.
         index: number of this layer within its network, so that no two layers share masks.
@@ -92,11 +91,7 @@ class LSTM(keras.layers.Layer):
 
     def _initial_bias(self, shape, dtype=None):
         gate = keras.ops.arange(shape[0]) // self.units
-        of_forget_gate = keras.ops.cast(gate == 1, dtype) * self.forget_bias
-        if not self.init_scale:
-            return of_forget_gate
-        scale = self.init_scale
-        return keras.initializers.RandomUniform(-scale, scale)(shape, dtype) + of_forget_gate
+        return keras.ops.cast(gate == 1, dtype) * self.forget_bias
 
     def initial_state(self, batch_size) -> dict[str, tf.Tensor]:
         """Return zeros: `{"h": [B, H], "c": [B, H]}` in float32."""

@@ -47,7 +47,7 @@ class LanguageModel(keras.Model):
         embedding_dim: E, width of the token embedding.
         tie_embeddings: use the embedding as output matrix (Press and Wolf, 2017); where the hidden values have
             another width than E a projection to E stands before it.
-        init_scale: draw all weights from U(-s, s); None for U(-0.05, 0.05), Glorot and biases of 0, as Keras does.
+        init_scale: draw all matrices from U(-s, s); None for U(-0.05, 0.05) and Glorot, as Keras does.
         own: the arguments that only the family has, by name.
         embedding_initializer: what draws the embedding where `init_scale` does not.
 
@@ -100,9 +100,7 @@ class LanguageModel(keras.Model):
         return self.add_weight(shape=shape, initializer=initializer, autocast=False, name=name)
 
     def _bias(self, width, name):
-        return self.add_weight(
-            shape=(width,), initializer=self._initializer("zeros"), autocast=False, name=name
-        )
+        return self.add_weight(shape=(width,), initializer="zeros", autocast=False, name=name)
 
     def _add_dropouts(self, rate, count, batch_axis=0):
         """Add places for dropout; none at a rate of 0."""

@@ -26,7 +26,7 @@ from lm_keras.training import (
 from lm_keras.training.one_run import Run, network, newest, schedule_callbacks
 from lm_keras.training.trainer import Trainer
 from lm_keras.training.weights import Origin
-from lm_keras.training.workers import Cluster
+from lm_keras.training.workers import LOST, Cluster
 
 
 def train(config: Config, options: RunOptions) -> int:
@@ -77,7 +77,12 @@ def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, 
         if workers.from_chief(finished) == [True]:
             return 0
         code = _carry_out(config, options, folder, devices)
-        workers.meet()  # Nobody leaves before the chief has written everything.
+        try:
+            workers.meet()  # Nobody leaves before the chief has written everything.
+        except LOST:
+            # Who has left already is not lost: the chief has done its work, and results are the last that it writes.
+            if not workers.chief and not (code == 0 and (folder.path / "results.json").exists()):
+                raise
         return code
 
 
