@@ -143,7 +143,7 @@ class LanguageModel:
     def _own_text(self, split: str, say) -> TokenStore:
         if split not in self._data["splits"]:
             raise InputError(
-                f"split {split!r} is absent in this run; it has {', '.join(self._data['splits'])}; "
+                f"split {split!r} is absent in this run; it has {', '.join(self._data['splits']) or 'none'}; "
                 "other text is scored with --corpus=text:GLOB"
             )
         data = prepare(self.config.data, self.tokenizer, say)

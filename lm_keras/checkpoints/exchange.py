@@ -17,7 +17,7 @@ from lm_keras.config import Config, from_flat
 from lm_keras.data.folders import write_folder
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES, NUM_PARAMETERS
-from lm_keras.text.files import bytes_of
+from lm_keras.text.files import bytes_of, opened
 from lm_keras.text.huggingface import HuggingFaceTokenizer, read_folder
 
 CONFIG_BYTES = 2**20
@@ -91,7 +91,10 @@ class Imported:
         return np.concatenate(values, -1)
 
     def _bytes(self) -> int:
-        return sum(file.stat().st_size for file in self._files())
+        try:
+            return sum(file.stat().st_size for file in self._files())
+        except OSError as error:
+            raise InputError(f"cannot read {error.filename}: {error.strerror}") from None
 
     def _files(self) -> list[Path]:
         if (self.path / WEIGHTS).exists():
@@ -117,7 +120,7 @@ class Imported:
             found = {}
             for path in self._files():
                 try:
-                    with path.open("rb"):
+                    with opened(path):  # The library would wait for a named pipe for ever.
                         file = stack.enter_context(safetensors.safe_open(path, framework="np"))
                 except OSError as error:
                     raise InputError(f"cannot read {path}: {error.strerror or error}") from None

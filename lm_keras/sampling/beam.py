@@ -14,6 +14,9 @@ from lm_keras.layers.casting import cast_once
 from lm_keras.sampling import rules
 from lm_keras.sampling.loop import DecodeLoop, places_for, state_specs
 
+MAX_NUMBERS = 2**26
+"""Tokens of all beams, and logits of all beams at a step: 256 MiB each, and there are several of them."""
+
 IMPOSSIBLE = -1e30
 """Score of a hypothesis that does not exist."""
 
@@ -96,6 +99,11 @@ class BeamSearch:
             InputError: the text would be longer than the model's context, or the logits are not finite.
         """
         longest, most = len(prompt) + max_new_tokens, self._model.context_length
+        if beams * max(longest, len(self._allowed)) > MAX_NUMBERS:
+            raise InputError(
+                f"num_beams={beams} of up to {longest:,} tokens, and {len(self._allowed):,} in the vocabulary, are more numbers than "
+                f"the {MAX_NUMBERS:,} that are held at once; take fewer beams or max_new_tokens"
+            )
         if most is not None and longest > most + 1:  # The last token is never fed.
             raise InputError(
                 f"num_beams={beams} with {len(prompt):,} tokens of prompt and max_new_tokens={max_new_tokens} reaches beyond the "

@@ -54,7 +54,7 @@ def show(lm, prompt: str, settings: dict[str, Any], stream: bool, color: bool, a
         raise InputError("--color and --json contradict each other; leave one of them out")
     unknown = lm.unknown_parts(prompt)
     if unknown:
-        print(f"the model does not know {', '.join(map(repr, unknown))} of the prompt", file=sys.stderr)
+        sys.stderr.write(f"the model does not know {', '.join(map(repr, unknown))} of the prompt\n")
     before, began, out = lm.tokens_generated, time.perf_counter(), sys.stdout
     if as_json:
         for found in lm.sample([prompt], **settings):
@@ -70,7 +70,7 @@ def show(lm, prompt: str, settings: dict[str, Any], stream: bool, color: bool, a
     out.flush()
     seconds, tokens = time.perf_counter() - began, lm.tokens_generated - before
     first = ", compiling included" if not before else ""
-    print(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} a second{first}", file=sys.stderr)
+    sys.stderr.write(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} a second{first}\n")
 
 
 def _stream(pieces: Iterator[str], prompt: str, out: TextIO) -> None:
@@ -132,7 +132,7 @@ def converse(lm, settings: dict[str, Any], stream: bool, color: bool, as_json: b
             check_text("prompt", prompt)
             show(lm, prompt, settings, stream, color, as_json)
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
+            sys.stderr.write(f"error: {error}\n")
         except KeyboardInterrupt:
             if not asking:
                 raise

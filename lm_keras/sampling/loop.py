@@ -31,6 +31,8 @@ NOTHING = -1
 PREFILL_TOKENS = 1024
 """Prompt tokens that go through the network at once, at most."""
 
+NO_END = 2**31 - 1
+
 SMALLEST_STATE = 64
 """Places of a state: this, or twice as often, up to the model's context. Every place costs time, taken or not."""
 
@@ -128,7 +130,9 @@ class DecodeLoop:
         """
         lengths = [len(prompt) for prompt in prompts]
         longest = max(lengths) + max_new_tokens
-        tokens = np.full([len(prompts), longest], self._eod_id, np.int32)  # [B, L]
+        tokens = np.full(
+            [len(prompts), max(lengths)], self._eod_id, np.int32
+        )  # [B, L]; L grows as the texts do
         for row, prompt in enumerate(prompts):
             tokens[row, : len(prompt)] = prompt
         places = places_for(self._model, longest)
@@ -190,7 +194,8 @@ class DecodeLoop:
         parts, done, count = [], 0, uniforms.shape[1]
         while done < count and not (parts and carry.finished.numpy().all()):
             carry = self._with_room(prompts, carry)
-            room = count if prompts.places is None else prompts.places - int(carry.taken)
+            room = min(count - done, NO_END if prompts.places is None else prompts.places - int(carry.taken))
+            carry = self._with_columns(carry, int(carry.position) + room + 1)
             part = tf.constant(uniforms[:, done : done + room], tf.float32)
             *values, carry = self._decode(
                 prompts.lengths, prompts.max_new_tokens, carry, part, settings, tf.constant(likeliest)
@@ -198,6 +203,14 @@ class DecodeLoop:
             parts.append([value.numpy() for value in values])
             done += room
         return Chosen(*(np.concatenate(values, 1) for values in zip(*parts))), carry
+
+    def _with_columns(self, carry: Carry, count: int) -> Carry:
+        """Return the carry with so many columns of tokens at least; each time that there are too few, with twice as many."""
+        there = carry.tokens.shape[1]
+        if there >= count:
+            return carry
+        more = max(count, 2 * there) - there
+        return carry._replace(tokens=tf.pad(carry.tokens, [[0, 0], [0, more]], constant_values=self._eod_id))
 
     def _with_room(self, prompts: Prompts, carry: Carry) -> Carry:
         """Return the carry with a state that has a place left."""

@@ -7,6 +7,9 @@ import numbers
 from lm_keras.errors import InputError, nearest
 from lm_keras.fields import setting
 
+MOST_LOGPROBS = 1000
+"""Tokens that are told with each chosen one."""
+
 _LARGEST_INT32 = 2**31 - 1
 _LARGEST_BIAS = 1000
 """No logit is larger: a token with the negative of it is never chosen."""
@@ -104,6 +107,9 @@ class SamplingSettings:
             "num_samples", self.num_samples, 1, "how many continuations of each prompt to give, for example 1"
         )
         _check_whole("num_beams", self.num_beams, 1, "1 to sample, or for example 4")
+        _check_between(
+            "top_logprobs", self.top_logprobs, 0, MOST_LOGPROBS, "how many tokens to tell, for example 5"
+        )
         _check_whole("top_logprobs", self.top_logprobs, 0, "how many tokens to tell, for example 5")
         if self.long_prompt not in ("error", "keep_end"):
             raise InputError(

@@ -72,18 +72,22 @@ class HuggingFaceTokenizer(Tokenizer):
             self._token_bytes[self.unknown_id] = REPLACEMENT
 
     @classmethod
-    def of_byte_level_bpe(cls, vocab: bytes, merges: bytes, **settings) -> "HuggingFaceTokenizer":
-        """Make one of GPT-2's two files, `vocab.json` and `merges.txt`.
+    def of_byte_level_bpe(
+        cls, vocab: bytes, merges: bytes, eod_id: int | None, vocab_size: int | None = None
+    ) -> "HuggingFaceTokenizer":
+        """Make one of GPT-2's two files, `vocab.json` and `merges.txt`; without `eod_id` a token's name tells it.
 
         Raises:
-            InputError: they are damaged.
+            InputError: they are damaged, or nothing tells which token ends a document.
         """
         try:
             ids = json.loads(vocab)
             lines = merges.decode("utf-8").split("\n")
             pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
             model = library.Tokenizer(library.models.BPE(vocab=ids, merges=pairs))
-        except Exception as error:
+        except BaseException as error:  # The library's own panics are no Exception.
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
             raise InputError(
                 f"vocab.json and merges.txt are damaged or no byte-level BPE: {_line(error)}"
             ) from None
@@ -91,7 +95,11 @@ class HuggingFaceTokenizer(Tokenizer):
         model.decoder = library.decoders.ByteLevel()
         ends = [name for name in END_NAMES if name in ids]
         model.add_special_tokens(ends)
-        return cls(model.to_str().encode(), **settings)
+        if eod_id is None and not ends:
+            raise InputError(
+                f"vocab.json has none of {', '.join(END_NAMES)}; write eos_token_id into config.json"
+            )
+        return cls(model.to_str().encode(), ids[ends[0]] if eod_id is None else eod_id, vocab_size)
 
     @classmethod
     def end_in(cls, model: bytes) -> int | None:
@@ -239,12 +247,9 @@ def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | None:
             )
         return HuggingFaceTokenizer(model, **settings)
     if files["vocab.json"].exists() and files["merges.txt"].exists():
-        vocab = _bytes(files["vocab.json"])
-        if settings["eod_id"] is None:
-            settings["eod_id"] = next(
-                (json.loads(vocab).get(name) for name in END_NAMES if name in json.loads(vocab)), 0
-            )
-        return HuggingFaceTokenizer.of_byte_level_bpe(vocab, _bytes(files["merges.txt"]), **settings)
+        return HuggingFaceTokenizer.of_byte_level_bpe(
+            _bytes(files["vocab.json"]), _bytes(files["merges.txt"]), **settings
+        )
     return None
 
 

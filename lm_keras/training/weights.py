@@ -64,9 +64,7 @@ class Origin:
             imported = exchange.read(source.path)
             there, tokenizer = imported.config, imported.tokenizer
             same = " ".join(f"--{name}={value}" for name, value in imported.settings.items())
-            remedy = (
-                f"Use the same settings, here {same} --tokenizer=, or shorter rows with that --context_length"
-            )
+            remedy = f"Use the same settings, here {same}; --sequence_length may be shorter"
         else:
             there, tokenizer = source.config(), source.tokenizer()
             remedy = (

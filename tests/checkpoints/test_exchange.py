@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import os
 import struct
 
 import folders_of_models as models
@@ -248,6 +249,13 @@ def test_files_that_are_missing_or_outside_of_the_folder(tmp_path):
         index.write_text(json.dumps({"weight_map": {"wte.weight": name}}))
         with pytest.raises(InputError, match="which is no file of this folder"):
             exchange.read(folder).build()
+    index.write_text(json.dumps({"weight_map": {"wte.weight": "nowhere.safetensors"}}))
+    with pytest.raises(InputError, match=r"cannot read .*nowhere\.safetensors: No such file"):
+        exchange.read(folder).build()
+    os.mkfifo(folder / "model.safetensors")  # Which is not waited for.
+    with pytest.raises(InputError, match=r"cannot read .*model\.safetensors: no regular file|asks for"):
+        exchange.read(folder).build()
+    (folder / "model.safetensors").unlink()
     for content in ("[", "[]", '{"weight_map": 3}'):
         index.write_text(content)
         with pytest.raises(InputError, match="is damaged"):
@@ -270,3 +278,35 @@ def test_what_has_no_counterpart_there_is_refused():
         "this network is neither of those that can be written: gpt2 has no --positions=rotary instead of learned; llama has "
         "no --norm=layer instead of rms, --activation=gelu instead of swiglu, --biases=True instead of False"
     )
+
+
+def test_a_run_begins_with_it(tiny_config, train, tmp_path):
+    """Straight from the folder; what does not fit is told with the flags that do."""
+    folder, settings = (
+        models.write(tmp_path / "model", "gpt2"),
+        {**tiny_config().flat(), "tokenizer": "sentencepiece"},
+    )
+    with pytest.raises(InputError) as caught:
+        train(
+            from_flat({**settings, "model": "gpt", "embedding_dim": 16, "init_from": str(folder)}),
+            tmp_path / "wrong",
+        )
+    assert str(caught.value).startswith(
+        f"the weights of --init_from={folder} do not fit: --num_layers: 2 there, 1 here; "
+    )
+    assert "Use the same settings, here --model=gpt --num_layers=2 --embedding_dim=24" in str(caught.value)
+    right = {
+        **settings,
+        **exchange.read(folder).settings,
+        "sequence_length": 7,
+        "init_from": str(folder),
+        "steps": 2,
+    }
+    ended = train(from_flat({**right, "learning_rate": 1e-9, "optimizer": "sgd"}), tmp_path / "tuned")
+    assert ended.code == 0 and f"beginning with the weights of {folder} at step 0" in ended.err
+    np.testing.assert_allclose(
+        lm_keras.load(tmp_path / "tuned").logits(models.IDS), logits(folder), atol=1e-4
+    )
+    conversion.to_run(str(folder), str(tmp_path / "run"))
+    with pytest.raises(InputError, match="split 'valid' is absent in this run; it has none"):
+        lm_keras.load(tmp_path / "run").evaluate("valid")

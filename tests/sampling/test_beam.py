@@ -104,6 +104,9 @@ def test_texts_of_a_search(tiny, tokenizer):
         sampler.generate(["a"], num_beams=2, num_samples=3)
     with pytest.raises(InputError, match=r"temperature=0\.5 has no meaning with num_beams=2"):
         sampler.generate(["a"], num_beams=2, temperature=0.5)
+    for settings in ({"num_beams": 2**31 - 1}, {"num_beams": 2, "max_new_tokens": 2**31 - 1}):
+        with pytest.raises(InputError, match="are more numbers than the 67,108,864 that are held at once"):
+            sampler.generate(["a"], **settings)
     broken = type(tiny)(scale=np.nan)
     with pytest.raises(InputError, match="logits are not finite, so there is nothing to search"):
         Sampler(broken, tokenizer).generate(["a"], num_beams=2)

@@ -158,3 +158,16 @@ def test_state_specs_leave_open_what_varies(tiny):
     assert specs["h"].shape.as_list() == [None, 5]
     assert specs["cache"][0].shape.as_list() == [None, None, 5]
     assert specs["cache"][1].shape.as_list() == [None] and specs["cache"][1].dtype == tf.int32
+
+
+def test_a_limit_that_no_text_reaches_takes_no_memory(tiny):
+    """Only as many columns are held as the text has, or twice as many."""
+    loop = DecodeLoop(tiny, NEVER, ALLOWED)
+    batch, carry = loop.start([[0, 5, 3]], 100)
+    limitless = batch._replace(max_new_tokens=tf.constant(2**31 - 1))
+    widths = []
+    for _ in range(4):
+        uniforms = loop.uniforms(limitless, carry, [1], [0], 7)
+        _, carry = loop.advance(limitless, carry, uniforms, RuleSettings.of())
+        widths.append(carry.tokens.shape[1])
+    assert int(carry.position) == 2 + 28 and widths == [10, 20, 40, 40]

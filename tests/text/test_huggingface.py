@@ -191,6 +191,18 @@ def test_the_folder_of_a_model(made, tokenizer, tmp_path):
     ):
         read_folder(tmp_path, eod_id=None, vocab_size=400)
     (tmp_path / "tokenizer.json").unlink()
+    model = json.loads(made.to_str())["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]))
+    (tmp_path / "merges.txt").write_text("\n".join(" ".join(pair) for pair in model["merges"]))
+    assert read_folder(tmp_path, eod_id=None, vocab_size=400).encode(TEXT[:99]) == tokenizer.encode(TEXT[:99])
+    (tmp_path / "vocab.json").write_text('{"a": 0}')
+    (tmp_path / "merges.txt").write_text("")
+    with pytest.raises(InputError, match=r"vocab\.json has none of <\|endoftext\|>, .*; write eos_token_id"):
+        read_folder(tmp_path, eod_id=None, vocab_size=400)
+    for content in ("[]", "{", "7", '{"a": -1}', "[" * 100_000):
+        (tmp_path / "vocab.json").write_text(content)
+        with pytest.raises(InputError, match=r"vocab\.json and merges\.txt are damaged"):
+            read_folder(tmp_path, eod_id=None, vocab_size=400)
     (tmp_path / "vocab.json").write_text("{}")
     (tmp_path / "merges.txt").write_text("#version: 0.2\na b c\n")
     with pytest.raises(InputError, match=r"vocab\.json and merges\.txt are damaged or no byte-level BPE"):
