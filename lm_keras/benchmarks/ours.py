@@ -7,6 +7,7 @@ import time
 import tensorflow as tf
 
 from lm_keras.benchmarks import verification
+from lm_keras.benchmarks.profile import Recording
 from lm_keras.callbacks import LearningRateSchedule
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.config import Config
@@ -52,6 +53,15 @@ class Candidate:
         self.trainer.train([rate, clock], NEVER, self._config.running.log_every)
         self.data_wait = statistics.median(clock.waits)
         return clock.last[0] - clock.first[0], clock.last[1] - clock.first[1]
+
+    def profile(self, seconds: float) -> dict[str, float]:
+        """Train for so many seconds, and return the share of them that each kind of operation takes, the largest first."""
+        with Recording() as recording:
+            self.train(seconds)
+        whole = sum(recording.seconds.values())
+        return {
+            kind: part / whole for kind, part in sorted(recording.seconds.items(), key=lambda item: -item[1])
+        }
 
     def products(self, seconds: float) -> dict[str, list[float]]:
         """Measure the products of a step alone, each for so many seconds.

@@ -56,8 +56,9 @@ what is missing to 1 is everything else, gates and softmax, casts, the norm of t
 *times ours* would be if our step were its products and nothing else: no work on the rest brings more with the products that
 TensorFlow has. PyTorch hands an LSTM to oneDNN's RNN primitive (`aten::mkldnn_rnn_layer`), which arranges the recurrent matrix
 once for all time steps. TensorFlow has no operation for that and arranges it in each product, so that the products of few rows,
-listed below, stay below the rate of the others, by a quarter in float32 and by half in bfloat16. *first steps* are those of
-the first call, tracing and compiling included.""",
+listed below, stay below the rate of the others, by a quarter in float32 and by half in bfloat16. *A step as recorded* says by
+TensorFlow's kinds of operations where its time goes; a moment with several at a time is divided among them. Recording makes
+small operations longer, and what is between them. *first steps* are those of the first call, tracing and compiling included.""",
     "sample": "256 new tokens a row at temperature 1, random weights; `torch` is a loop over `nn.LSTM` and `multinomial`.",
     "race": """From nothing to the result of nanoGPT's recipe for a CPU, whose published loss is 1.88 nats a character on the last tenth
 of tinyshakespeare: our LSTM, and the recipe itself (a GPT of 4 layers, width 128, 2,000 steps of 12 x 64 characters) in PyTorch,
@@ -225,6 +226,9 @@ def _table(measured: dict) -> Iterator[str]:
         if "products" in result:
             each = "; ".join(f"{shape} {said}" for shape, said in result["products"].items())
             yield f"Products of a step, alone: {each}.\n"
+        if "profile" in result:
+            each = ", ".join(f"{kind} {100 * share:.1f} %" for kind, share in result["profile"].items())
+            yield f"A step as recorded: {each}.\n"
 
 
 def _points(growth: list[dict]) -> dict[str, list[tuple[int, dict]]]:

@@ -8,6 +8,10 @@ from lm_keras.benchmarks.candidates import Running
 from lm_keras.config import Config
 from lm_keras.training.environment import machine
 
+RECORDED_SECONDS = 0.6
+SMALLEST_SHARE = 0.01
+"""What takes less of a step is not listed."""
+
 PRECISIONS = {"torch": "float32", "torch_compiled": "float32", "torch_bfloat16": "bfloat16"}
 """Of peers that have one of their own."""
 
@@ -24,7 +28,8 @@ def train(config: Config, peers: list[str], repeats: int, seconds: float) -> Ite
     Yields:
         For our step and each peer: what it needs a step, in all the spread of the middle half; tokens a second; the
         seconds of its first few steps, which trace and compile; the most main memory of its process. For our step also its
-        FLOPs, the share of its time in which it waits for data, and the share that its own matrix products take by themselves, measured in turn with it. For a
+        FLOPs, the share of its time in which it waits for data, the share that its own matrix products take by themselves,
+        measured in turn with it, and the kinds of operations that take most of it. For a
         peer the ratio of its time to ours, pair by pair, and what it would be if our step were its matrix products alone.
 
     Raises:
@@ -61,6 +66,7 @@ def _measured(config: Config, running: list[Running], repeats: int, seconds: flo
             config.running.replicas or 1
         ) == 1:  # Those of replicas run side by side, and can't be measured alone.
             products.append(ours.call("products", min(0.3, seconds / 10)))
+    profile = ours.call("profile", min(RECORDED_SECONDS, seconds))
     tokens = config.batches.batch_size * config.batches.sequence_length
     flops = ours.call("flops")
     alone = [sum(count * each for count, _, each in found.values()) for found in products]
@@ -83,6 +89,9 @@ def _measured(config: Config, running: list[Running], repeats: int, seconds: flo
                 "gflops_per_step": round(flops / 1e9, 3),
                 "gflops_per_second": round(flops / middle / 1e9, 1),
                 "data_wait_share": round(statistics.median(waits), 4),
+                "profile": {
+                    kind: round(share, 3) for kind, share in profile.items() if share >= SMALLEST_SHARE
+                },
             }
             if alone:
                 shares = [product / step for product, step in zip(alone, values)]

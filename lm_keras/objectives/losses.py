@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-PIECE_VALUES = 2**22
-"""Logits that are held at a time, 16 MiB in float32, where there are more than twice as many."""
+PIECE_VALUES = 2**23
+"""Most logits that are held at a time, 32 MiB in float32: each piece adds to the whole gradient of the matrix, so that many
+small pieces take longer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ def next_token_loss(
     J = - sum_i w_i sum_j y_ij log softmax(z_i)_j, with y one-hot, or with `label_smoothing` e: (1 - e) one-hot + e / V;
     with `z_loss` c also + c sum_i w_i log^2 sum_j exp z_ij.
 
-    The gradient is formed together with the loss, piece by piece over the rows, so that no more than about
+    The gradient is formed together with the loss, piece by piece over the rows, so that no more than
     `PIECE_VALUES` of the R V logits exist at a time; the backward pass only multiplies it by what comes from above.
     Products run in the dtype of the features, everything else in float32.
 
@@ -72,7 +73,7 @@ def next_token_loss(
     @tf.custom_gradient
     def sums(features, matrix, *bias):
         matrix, bias = tf.cast(matrix, features.dtype), bias[0] if bias else None
-        over = _over_pieces if features.shape[0] * vocab_size > 2 * PIECE_VALUES else _at_once
+        over = _over_pieces if features.shape[0] * vocab_size > PIECE_VALUES else _at_once
         whole = over(
             lambda *rows: _piece(*rows, matrix, bias, transposed, label_smoothing, z_loss, scale),
             (features, targets, weights),

@@ -146,7 +146,7 @@ def least_memory(config: Config, vocab_size: int, replicas: int) -> int:
 
 def _logits_held(values: int) -> int:
     """Return how many logits exist at a time of so many."""
-    return PIECE_VALUES if values > 2 * PIECE_VALUES else values
+    return min(values, PIECE_VALUES)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -210,7 +210,8 @@ def test_no_more_than_a_piece_of_the_logits_is_held(monkeypatch):
 
     monkeypatch.setattr(losses, "_piece", watched)
     for values, wanted in [
-        (ROWS * V // 2 + 1, {(15, D)}),
+        (ROWS * V, {(15, D)}),
+        (ROWS * V - 1, {(8, D)}),
         (2 * V, {(2, D)}),
         (V, {(1, D)}),
         (4 * V, {(4, D)}),
