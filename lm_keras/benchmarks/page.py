@@ -71,8 +71,8 @@ replicas, which share the same cores.
 
 ![Tokens a second and memory against length, vocabulary, width, batch and replicas](performance.png)""",
     "jit": """`--jit=on` compiles all gradients of a micro-batch with XLA, products included; it also counts what that takes at the
-first steps. `--jit=auto` does not: on a CPU it pays for some shapes and costs others more, and it takes long to compile. What
-stands between the products of a GPT is compiled in any case (`layers/fused.py`).""",
+first steps. `--jit=auto` does so for a GPT in float32 on a CPU, where it pays, and not for what it costs more. What stands
+between the products of a GPT is compiled in any case (`layers/fused.py`).""",
     "guards": """The same step with `--on_nonfinite` and `--spike_sigma` deciding whether it is taken, and without all that they need,
 five steps at a time in turn: the median of the ratios, and between what it lies.""",
     "gpt": """`torch` is the same GPT-2 in PyTorch, `torch_compiled` with `torch.compile`, `torch_bfloat16` with products in bfloat16;
@@ -130,9 +130,12 @@ def commands(section: str) -> list[list[str]]:
         return [
             ["train", *_flags({**BASE, name: value})] for name, values in GROWTH.items() for value in values
         ]
-    shapes = [[f"--flagfile=configs/benchmark/{name}.flags"] for name in SHAPES]
+    shapes = [[f"--flagfile=configs/benchmark/{name}.flags"] for name in (*SHAPES, "gpt_small", "gpt_medium")]
     ngram = _flags({**BASE, "model": "ngram", "hidden_units": 512})
-    return [["train", *shape, f"--jit={jit}"] for shape in [*shapes, ngram] for jit in ("off", "on")]
+    in_short = [[*shape, f"--precision={short}"] for shape in shapes[-2:] if short != "float32"]
+    return [
+        ["train", *shape, f"--jit={jit}"] for shape in [*shapes, *in_short, ngram] for jit in ("off", "on")
+    ]
 
 
 def _flags(settings: dict) -> list[str]:

@@ -171,8 +171,10 @@ def lstm(projected, recurrent, h, c):
     def array(shape=element):
         return tf.TensorArray(dtype, time, element_shape=shape, clear_after_read=False)
 
-    def forward(t, x, h, c, saved):
-        gates = tf.split(x + product(h, recurrent), 4, axis=-1)
+    inputs = tf.TensorArray(dtype, time, clear_after_read=False).unstack(projected)
+
+    def forward(t, h, c, saved):
+        gates = tf.split(inputs.read(t) + product(h, recurrent), 4, axis=-1)
         i, f, o = (tf.sigmoid(gates[k]) for k in (0, 1, 3))
         g = tf.tanh(gates[2])
         before, c = c, f * c + i * g
@@ -181,7 +183,7 @@ def lstm(projected, recurrent, h, c):
         values = (i, f, g, o, squashed, before, h)
         return h, c, [a.write(t, value) for a, value in zip(saved, values)]
 
-    _, c_last, saved = _over_time(forward, projected, h, c, [array() for _ in range(7)])
+    _, c_last, saved = _over_time(forward, time, h, c, [array() for _ in range(7)])
     outputs = saved[6].stack()
     for values in saved:
         # Eager arrays complain when nobody asks for a gradient; traced ones have no such method.
@@ -190,10 +192,12 @@ def lstm(projected, recurrent, h, c):
     def gradient(d_outputs, d_c):
         # Once for all steps: a product of few rows with a transposed matrix takes up to twice as long.
         transposed = tf.transpose(recurrent)
+        d_inputs = tf.TensorArray(dtype, time, clear_after_read=False).unstack(d_outputs)
 
-        def backward(t, d_output, d_h, d_c, results):
+        def backward(step, d_h, d_c, results):
+            t = time - 1 - step
             i, f, g, o, squashed, before = (a.read(t) for a in saved[:6])
-            d_h = d_h + d_output
+            d_h = d_h + d_inputs.read(t)
             d_c = d_c + tf.raw_ops.TanhGrad(y=squashed, dy=d_h * o)
             d_gates = tf.concat(
                 [
@@ -208,7 +212,7 @@ def lstm(projected, recurrent, h, c):
             return d_h, d_c * f, [results[0].write(t, d_gates)]
 
         results = [array(tf.TensorShape([projected.shape[1], 4 * units]))]
-        d_h, d_c, results = _over_time(backward, d_outputs, tf.zeros_like(h), d_c, results, backwards=True)
+        d_h, d_c, results = _over_time(backward, time, tf.zeros_like(h), d_c, results)
         d_projected = results[0].stack()  # [T, B, 4 H]
         before = tf.reshape(tf.concat([h[None], outputs[:-1]], 0), [-1, units])  # [T B, H]
         d_flat = tf.cast(tf.reshape(d_projected, [-1, 4 * units]), recurrent.dtype)
@@ -218,51 +222,31 @@ def lstm(projected, recurrent, h, c):
     return (outputs, c_last), gradient
 
 
-def _over_time(step, inputs, h, c, arrays, backwards=False):
-    """Call `step(t, inputs[t], h, c, arrays)` for t = 0 ... T - 1, or from T - 1 down, unrolled in chunks inside one loop.
+def _over_time(step, time, h, c, arrays):
+    """Call `step(t, h, c, arrays)` for t = 0 ... time - 1, unrolled in chunks inside one loop.
 
     A loop of single steps pays its own cost at every step; unrolling everything traces for seconds at
     long T. Chunks of a fixed size cost neither. Where T is not known when traced, what is left is a loop.
-
-    Args:
-        step: returns h, c and arrays.
-        inputs: [T, B, ...].
-        h, c, arrays: what the first step gets.
-        backwards: whether time runs from the last step to the first.
-
-    Returns:
-        What the last step returns.
     """
-    time = inputs.shape[0]
-    known = time is not None
-    total = time if known else tf.shape(inputs)[0]
-    row = [size or tf.shape(inputs)[1 + axis] for axis, size in enumerate(inputs.shape[1:])]
 
-    def carried_out(first, size, h, c, arrays):
-        """Carry out some steps, `first` and those that follow in time."""
-        # Not inputs[first : first + size], whose size XLA would not know.
-        rows = tf.unstack(tf.slice(inputs, [first, 0, 0], [size, *row]), size)
-        for offset in range(size)[:: -1 if backwards else 1]:
-            h, c, arrays = step(first + offset, rows[offset], h, c, arrays)
-        return h, c, arrays
-
-    def loop(count, size, done, h, c, arrays):
+    def loop(count, size, first, h, c, arrays):
         def chunk(k, h, c, arrays):
-            before = done + k * size
-            first = total - before - size if backwards else before
-            return k + 1, *carried_out(first, size, h, c, arrays)
+            for offset in range(size):
+                h, c, arrays = step(first + k * size + offset, h, c, arrays)
+            return k + 1, h, c, arrays
 
         start = (tf.constant(0), h, c, arrays)
         return tf.while_loop(lambda k, *_: k < count, chunk, start, parallel_iterations=1)[1:]
 
-    chunks = total // STEPS_PER_CHUNK if not known or time > STEPS_PER_CHUNK else 0
+    known = isinstance(time, int)
+    chunks = time // STEPS_PER_CHUNK if not known or time > STEPS_PER_CHUNK else 0
     if not known or chunks:
         h, c, arrays = loop(chunks, STEPS_PER_CHUNK, 0, h, c, arrays)
-    left = total - chunks * STEPS_PER_CHUNK
+    left = chunks * STEPS_PER_CHUNK
     if not known:
-        return loop(left, 1, total - left, h, c, arrays)
-    if left:
-        return carried_out(0 if backwards else total - left, left, h, c, arrays)
+        return loop(time - left, 1, left, h, c, arrays)
+    for t in range(left, time):
+        h, c, arrays = step(t, h, c, arrays)
     return h, c, arrays
 
 

@@ -89,6 +89,18 @@ def with_precision(config: Config, begun: Config | None = None) -> Config:
     return dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision=precision))
 
 
+def compiles_gradients(config: Config) -> bool:
+    """Return whether XLA compiles all gradients of a micro-batch, products too: `--jit`, where it is auto by measurement.
+
+    A GPT's products in float32 are faster on a CPU in XLA than outside of it where they are small, and as fast where they
+    are large; those in bfloat16, and an LSTM, are slower (docs/performance.md).
+    """
+    if config.running.jit != "auto":
+        return config.running.jit == "on"
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    return config.model.model == "gpt" and config.learning.precision == "float32" and not on_gpu
+
+
 def slow_products(precision: str, on_gpu: bool) -> str:
     """Return the number format of a precision if this machine's hardware does not multiply it, else an empty text."""
     kind = precision.removeprefix("mixed_")

@@ -18,7 +18,7 @@ from lm_keras.errors import InputError
 from lm_keras.training import estimates
 from lm_keras.training.distribution import Devices
 from lm_keras.training.known_text import Text
-from lm_keras.training.machine import MemoryMeter, free_disk, free_memory, slow_products
+from lm_keras.training.machine import MemoryMeter, compiles_gradients, free_disk, free_memory, slow_products
 from lm_keras.training.trial import Speed
 from lm_keras.training.weights import Origin
 
@@ -264,10 +264,14 @@ class Plan:
                 ", ".join(self.network.remarks) or f"no: --model={self.config.model.model} has no recurrence"
             )
         xla = {
-            "auto": "no: with most networks it costs more than it saves (docs/performance.md); --jit=on tries it",
-            "on": "yes, for the gradients of a micro-batch; compiling takes long for long rows",
-            "off": "no: --jit=off",
-        }[self.config.running.jit]
+            (
+                False,
+                "auto",
+            ): "no: it costs such a network more than it saves (docs/performance.md); --jit=on tries it",
+            (False, "off"): "no: --jit=off",
+            (True, "auto"): "yes, for the gradients of a micro-batch: with gpt in float32 on a CPU it pays",
+            (True, "on"): "yes, for the gradients of a micro-batch; compiling takes long for long rows",
+        }[compiles_gradients(self.config), self.config.running.jit]
         return [f"cuDNN      {cudnn}", f"XLA        {xla}", f"precision  {self._precision()}"]
 
     def _precision(self) -> str:

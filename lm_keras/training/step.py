@@ -15,6 +15,7 @@ from lm_keras.layers.dropout import Draw
 from lm_keras.objectives.losses import next_token_loss
 from lm_keras.objectives.regularizers import add_penalties
 from lm_keras.training.guard import LEFT_OUT, Guard
+from lm_keras.training.machine import compiles_gradients
 
 VALUES = ("nats", "correct", "weight", "gradient_norm", "data_wait", *LEFT_OUT)
 """What a step reports, in this order: sums over its targets, the norm before clipping, seconds, and 1 for
@@ -58,10 +59,11 @@ class TrainingStep:
         )
         # Sums over pieces are dense, so are penalties, and XLA has no tensors of unknown length.
         one_piece = strategy.num_replicas_in_sync == config.batches.micro_batches == 1
-        dense = learning.l1 or learning.l2 or config.running.jit == "on"
+        compiled = compiles_gradients(config)
+        dense = learning.l1 or learning.l2 or compiled
         self._sparse = one_piece and not dense and optimizers.takes_rows(optimizer)
         self._gradients = self._gradients_of_micro_batch
-        if config.running.jit == "on":
+        if compiled:
             self._gradients = tf.function(self._gradients, jit_compile=True, autograph=False)
         with tf.device("/cpu:0"):
             self.stopped = tf.Variable(False, trainable=False)

@@ -462,6 +462,24 @@ def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast
     )
 
 
+@pytest.mark.parametrize(
+    ("model", "precision", "jit", "compiled", "said"),
+    [
+        ("gpt", "float32", "auto", True, "yes, for the gradients of a micro-batch: with gpt in float32"),
+        ("gpt", "mixed_bfloat16", "auto", False, "no: it costs such a network more"),
+        ("lstm", "float32", "auto", False, "no: it costs such a network more"),
+        ("ngram", "float32", "auto", False, "no: it costs such a network more"),
+        ("gpt", "float32", "off", False, "no: --jit=off"),
+        ("lstm", "float32", "on", True, "yes, for the gradients of a micro-batch; compiling"),
+    ],
+)
+def test_xla_compiles_where_it_pays(tiny_config, model, precision, jit, compiled, said):
+    config = tiny_config(model=model, precision=precision, jit=jit, hidden_units=8, embedding_dim=8)
+    assert machine.compiles_gradients(config) == compiled
+    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, 24, 0, [])
+    assert plan._kernels()[1].split(maxsplit=1)[1].startswith(said)
+
+
 def test_the_trial_times_the_real_step(quick, monkeypatch):
     config = from_flat({**settings_of("micro-batches").running.__dict__, "batch_size": 6, "steps_per_call": 4,
                         "hidden_units": 13, "embedding_dim": 7, "sequence_length": 5})  # fmt: skip
