@@ -316,8 +316,8 @@ class RunningConfig:
     steps_per_call: int = setting(10, "optimizer steps in one call of the compiled function", low=1)
     jit: str = setting(
         "auto",
-        "compile all gradients with XLA, products too; auto: where it was measured to pay, that is, for gpt in float32 on a "
-        "CPU (docs/performance.md)",
+        "compile all gradients with XLA, products too; auto: where it was measured to pay, that is, on a GPU but "
+        "for lstm, which has cuDNN there, and on a CPU for gpt in float32",
         choices=("auto", "on", "off"),
     )
     rematerialize: bool = setting(

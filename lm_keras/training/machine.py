@@ -92,13 +92,16 @@ def with_precision(config: Config, begun: Config | None = None) -> Config:
 def compiles_gradients(config: Config) -> bool:
     """Return whether XLA compiles all gradients of a micro-batch, products too: `--jit`, where it is auto by measurement.
 
-    A GPT's products in float32 are faster on a CPU in XLA than outside of it where they are small, and as fast where they
-    are large; those in bfloat16, and an LSTM, are slower (docs/performance.md).
+    On a GPU, where each operation has to be started, it takes less than half of the time with a GPT (docs/gpu.md), and XLA
+    has no LSTM of cuDNN. On a CPU a GPT's products in float32 are faster in XLA than outside of it where they are small, and
+    as fast where they are large; those in bfloat16, and other networks, are slower (docs/performance.md).
     """
     if config.running.jit != "auto":
         return config.running.jit == "on"
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    return config.model.model == "gpt" and config.learning.precision == "float32" and not on_gpu
+    family = config.model.model
+    if tf.config.list_physical_devices("GPU"):
+        return family != "lstm"
+    return family == "gpt" and config.learning.precision == "float32"
 
 
 def slow_products(precision: str, on_gpu: bool) -> str:

@@ -251,5 +251,8 @@ FAULTS = [
     ), workers=2, kills=3),
     Kills("a run that is asked to stop", (), signals=(signal.SIGINT, signal.SIGTERM), kills=10),
     Kills("a worker of two that is asked to stop", ("--precision=mixed_bfloat16",), signals=(signal.SIGINT, signal.SIGTERM), kills=6, workers=2),
+    Kills("a killed GPT run with separate documents", (
+        "--model=gpt", "--num_heads=2", "--positions=rotary", "--separate_documents", "--micro_batches=2",
+    )),
     FastResume(),
 ]  # fmt: skip

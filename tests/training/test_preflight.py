@@ -465,7 +465,7 @@ def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast
 @pytest.mark.parametrize(
     ("model", "precision", "jit", "compiled", "said"),
     [
-        ("gpt", "float32", "auto", True, "yes, for the gradients of a micro-batch: with gpt in float32"),
+        ("gpt", "float32", "auto", True, "yes, for the gradients of a micro-batch: with such a network it pays"),
         ("gpt", "mixed_bfloat16", "auto", False, "no: it costs such a network more"),
         ("lstm", "float32", "auto", False, "no: it costs such a network more"),
         ("ngram", "float32", "auto", False, "no: it costs such a network more"),
@@ -478,6 +478,14 @@ def test_xla_compiles_where_it_pays(tiny_config, model, precision, jit, compiled
     assert machine.compiles_gradients(config) == compiled
     plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, 24, 0, [])
     assert plan._kernels()[1].split(maxsplit=1)[1].startswith(said)
+
+
+def test_xla_compiles_what_cudnn_does_not_on_a_gpu(tiny_config, monkeypatch):
+    monkeypatch.setattr(machine.tf.config, "list_physical_devices", lambda kind: [kind])
+    chosen = {}
+    for model in ("gpt", "lstm", "ngram"):
+        chosen[model] = machine.compiles_gradients(tiny_config(model=model, hidden_units=8, embedding_dim=8))
+    assert chosen == {"gpt": True, "lstm": False, "ngram": True}
 
 
 def test_the_trial_times_the_real_step(quick, monkeypatch):
