@@ -7,12 +7,9 @@ line here (`lm_keras.flags` does that) and nothing is changed afterwards.
 import dataclasses
 from typing import Any
 
-from lm_keras import schedules
+from lm_keras import checks, schedules
 from lm_keras.errors import InputError, nearest
-from lm_keras.fields import LARGEST, LARGEST_FLOAT, check, check_line, setting
-
-WITH_BETAS = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
-"""The optimizers that `--beta_1` and `--beta_2` are for."""
+from lm_keras.fields import LARGEST, check_line, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -409,126 +406,7 @@ class Config:
     running: RunningConfig = RunningConfig()
 
     def __post_init__(self):
-        for name, value in self.flat().items():
-            check(FIELDS[name], value)
-            check_line(name, value)
-        for name in ("corpus", "text_field", "tokenizer"):
-            if not getattr(self.data, name).strip():
-                raise InputError(f"--{name} is empty; expected {FIELDS[name].metadata['help']}")
-        batches, learning, running = self.batches, self.learning, self.running
-        self._check_family()
-        if batches.steps is not None and batches.epochs is not None:
-            raise InputError(
-                f"--steps={batches.steps} and --epochs={batches.epochs} contradict each other; "
-                "give one of them, and clear the other one, if a flagfile sets it, with --steps= or --epochs="
-            )
-        self._check_schedules()
-        given = [
-            f"--{name}={getattr(learning, name)}"
-            for name in ("token_noise_kind", "token_noise_schedule")
-            if getattr(learning, name) != FIELDS[name].default
-        ]
-        if given and not learning.token_noise:
-            raise InputError(
-                f"{given[0]} has no meaning without noise; give --token_noise too, or leave it out"
-            )
-        for name in ("beta_1", "beta_2"):
-            if getattr(learning, name) is not None and learning.optimizer not in WITH_BETAS:
-                raise InputError(
-                    f"--{name}={getattr(learning, name)} has no meaning for --optimizer={learning.optimizer}; "
-                    f"leave it out, or take one of {', '.join(WITH_BETAS)}"
-                )
-        if learning.optimizer == "lion" and learning.beta_1 == 0:
-            raise InputError(
-                "--beta_1=0 would leave --optimizer=lion the sign of the gradient; give it a number above 0"
-            )
-        profiled_steps(running.profile_steps)
-        parts = (running.replicas or 1) * batches.micro_batches
-        if batches.batch_size % parts:
-            raise InputError(
-                f"--batch_size={batches.batch_size} rows can't be shared evenly by {running.replicas or 1} replicas x "
-                f"{batches.micro_batches} micro-batches; take a multiple of {parts}"
-            )
-        if running.strategy == "one_device" and (running.replicas or 1) > 1:
-            raise InputError(
-                f"--strategy=one_device and --replicas={running.replicas} contradict each other; use --strategy=mirrored"
-            )
-
-    def _check_schedules(self) -> None:
-        learning = self.learning
-        for name in ("learning_rate_schedule", "dropout_schedule", "token_noise_schedule"):
-            try:
-                schedules.parse(getattr(learning, name))
-            except InputError as error:
-                raise InputError(f"--{name}: {error}") from None
-        schedules.build(learning.learning_rate_schedule, 1, learning.warmup_steps)
-        largest = learning.learning_rate * schedules.largest(learning.learning_rate_schedule)
-        if largest > LARGEST_FLOAT:
-            raise InputError(
-                f"--learning_rate={learning.learning_rate} times --learning_rate_schedule={learning.learning_rate_schedule} reaches "
-                f"{largest:g}; expected at most {LARGEST_FLOAT:.1e}, the limit of float32"
-            )
-        for name, rate in (("dropout", self.model.dropout), ("token_noise", learning.token_noise)):
-            text = getattr(learning, f"{name}_schedule")
-            if schedules.plateau_of(text):
-                raise InputError(
-                    f"--{name}_schedule=plateau is not possible; plateau is for the learning rate only"
-                )
-            largest = rate * schedules.largest(text)
-            if largest > 1 - 2**-24:  # The largest float32 below 1.
-                raise InputError(
-                    f"--{name}={rate} times --{name}_schedule={text} reaches {largest:g}; "
-                    "such a rate has to stay below 1"
-                )
-
-    def _check_family(self) -> None:
-        family = self.model.model
-        for name, value in self.flat().items():
-            field = FIELDS[name]
-            families = field.metadata["only_for"]
-            if families and family not in families and value != field.default:
-                raise InputError(
-                    f"--{field.name}={value} has no meaning for --model={family}; leave it out, or take "
-                    f"--model={families[0]}"
-                )
-        if family == "gpt":
-            self._check_gpt()
-        if self.model.direct_connections and self.model.tied:
-            raise InputError(
-                "--direct_connections and --tie_embeddings contradict each other: the embedding has no rows for "
-                "what comes directly; leave one of them out"
-            )
-        if self.batches.state_reset and self.batching == "window":
-            raise InputError(
-                f"--state_reset={self.batches.state_reset} has no meaning for windows, which all begin anew; "
-                "leave it out, or take --batching=stream"
-            )
-
-    def _check_gpt(self) -> None:
-        model, length = self.model, self.batches.sequence_length
-        if model.embedding_dim % model.num_heads:
-            raise InputError(
-                f"--num_heads={model.num_heads} do not divide --embedding_dim={model.embedding_dim}; take a number of heads "
-                "that does"
-            )
-        if model.num_heads % model.kv_heads:
-            raise InputError(
-                f"--num_kv_heads={model.num_kv_heads} do not divide --num_heads={model.num_heads}; take a number that does"
-            )
-        if model.positions == "rotary" and model.embedding_dim // model.num_heads % 2:
-            raise InputError(
-                f"--positions=rotary turns pairs of numbers, and a head has {model.embedding_dim // model.num_heads} of them "
-                "(--embedding_dim over --num_heads); make that even"
-            )
-        if self.context_length < length:
-            raise InputError(
-                f"--context_length={model.context_length} is shorter than a row of --sequence_length={length} tokens; make it "
-                "as long, or rows shorter"
-            )
-        if self.batching == "stream":
-            raise InputError(
-                "--batching=stream carries a state from row to row, which --model=gpt does not have; leave it out"
-            )
+        checks.check_settings(self, FIELDS)
 
     @property
     def needs_blank(self) -> bool:
@@ -558,26 +436,6 @@ FIELDS: dict[str, dataclasses.Field] = {
     field.name: field for kind in GROUPS.values() for field in dataclasses.fields(kind)
 }
 """Every setting by its flag's name."""
-
-
-def profiled_steps(text: str | None) -> tuple[int, int] | None:
-    """Read `--profile_steps`: the first and the last step to record, counted from 1.
-
-    Example:
-        >>> profiled_steps("101:120")
-        (101, 120)
-
-    Raises:
-        InputError: the text is something else.
-    """
-    if text is None:
-        return None
-    first, _, last = text.partition(":")
-    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= LARGEST):
-        raise InputError(
-            f"--profile_steps={text}: expected FIRST:LAST, two steps in rising order, such as 101:120"
-        )
-    return int(first), int(last)
 
 
 def from_flat(values: dict[str, Any]) -> Config:

@@ -9,7 +9,8 @@ import math
 import keras
 import tensorflow as tf
 
-from lm_keras.config import WITH_BETAS, LearningConfig
+from lm_keras.checks import WITH_BETAS
+from lm_keras.config import LearningConfig
 
 
 class SGD(keras.optimizers.SGD):

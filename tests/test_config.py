@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from lm_keras import config, fields
+from lm_keras import checks, config, fields
 from lm_keras.config import Config, from_flat
 from lm_keras.errors import InputError
 
@@ -301,9 +301,9 @@ def test_steps_to_profile_that_are_none(text):
 
 
 def test_steps_to_profile():
-    assert config.profiled_steps("7:9") == (7, 9)
-    assert config.profiled_steps("7:7") == (7, 7)
-    assert config.profiled_steps(None) is None
+    assert checks.profiled_steps("7:9") == (7, 9)
+    assert checks.profiled_steps("7:7") == (7, 7)
+    assert checks.profiled_steps(None) is None
     assert message_of(profile_steps="7:9") is None
 
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lm_keras"
 
 ROWS = [
-    ["config", "fields", "schedules", "errors"],
+    ["config", "checks", "fields", "schedules", "errors"],
     ["text", "corpora", "flags"],
     ["data", "layers"],
     ["models", "objectives", "optimizers"],

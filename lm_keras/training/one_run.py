@@ -10,7 +10,8 @@ from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints.run_folder import RunFolder, append_lines, truncate_lines_after
 from lm_keras.checkpoints.state import Checkpoints
-from lm_keras.config import Config, LearningConfig, profiled_steps
+from lm_keras.checks import profiled_steps
+from lm_keras.config import Config, LearningConfig
 from lm_keras.data.store import PreparedData, TokenStore
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES

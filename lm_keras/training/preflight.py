@@ -269,7 +269,10 @@ class Plan:
                 "auto",
             ): "no: it costs such a network more than it saves (docs/performance.md); --jit=on tries it",
             (False, "off"): "no: --jit=off",
-            (True, "auto"): "yes, for the gradients of a micro-batch: with such a network it pays; --jit=off compiles less",
+            (
+                True,
+                "auto",
+            ): "yes, for the gradients of a micro-batch: with such a network it pays; --jit=off compiles less",
             (True, "on"): "yes, for the gradients of a micro-batch; compiling takes long for long rows",
         }[compiles_gradients(self.config), self.config.running.jit]
         return [f"cuDNN      {cudnn}", f"XLA        {xla}", f"precision  {self._precision()}"]

@@ -465,7 +465,13 @@ def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast
 @pytest.mark.parametrize(
     ("model", "precision", "jit", "compiled", "said"),
     [
-        ("gpt", "float32", "auto", True, "yes, for the gradients of a micro-batch: with such a network it pays"),
+        (
+            "gpt",
+            "float32",
+            "auto",
+            True,
+            "yes, for the gradients of a micro-batch: with such a network it pays",
+        ),
         ("gpt", "mixed_bfloat16", "auto", False, "no: it costs such a network more"),
         ("lstm", "float32", "auto", False, "no: it costs such a network more"),
         ("ngram", "float32", "auto", False, "no: it costs such a network more"),

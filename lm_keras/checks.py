@@ -1,0 +1,160 @@
+"""Which values settings may take, and which contradict each other; `config.py` says which settings there are."""
+
+import dataclasses
+
+from lm_keras import schedules
+from lm_keras.errors import InputError
+from lm_keras.fields import LARGEST, LARGEST_FLOAT, check, check_line
+
+WITH_BETAS = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
+"""The optimizers that `--beta_1` and `--beta_2` are for."""
+
+
+def check_settings(config, fields: dict[str, dataclasses.Field]) -> None:
+    """Raise InputError when a value is out of range or two settings contradict each other.
+
+    Args:
+        config: a `Config`.
+        fields: its settings by name.
+    """
+    for name, value in config.flat().items():
+        check(fields[name], value)
+        check_line(name, value)
+    for name in ("corpus", "text_field", "tokenizer"):
+        if not getattr(config.data, name).strip():
+            raise InputError(f"--{name} is empty; expected {fields[name].metadata['help']}")
+    batches, learning, running = config.batches, config.learning, config.running
+    _check_family(config, fields)
+    if batches.steps is not None and batches.epochs is not None:
+        raise InputError(
+            f"--steps={batches.steps} and --epochs={batches.epochs} contradict each other; "
+            "give one of them, and clear the other one, if a flagfile sets it, with --steps= or --epochs="
+        )
+    _check_schedules(config)
+    given = [
+        f"--{name}={getattr(learning, name)}"
+        for name in ("token_noise_kind", "token_noise_schedule")
+        if getattr(learning, name) != fields[name].default
+    ]
+    if given and not learning.token_noise:
+        raise InputError(f"{given[0]} has no meaning without noise; give --token_noise too, or leave it out")
+    for name in ("beta_1", "beta_2"):
+        if getattr(learning, name) is not None and learning.optimizer not in WITH_BETAS:
+            raise InputError(
+                f"--{name}={getattr(learning, name)} has no meaning for --optimizer={learning.optimizer}; "
+                f"leave it out, or take one of {', '.join(WITH_BETAS)}"
+            )
+    if learning.optimizer == "lion" and learning.beta_1 == 0:
+        raise InputError(
+            "--beta_1=0 would leave --optimizer=lion the sign of the gradient; give it a number above 0"
+        )
+    profiled_steps(running.profile_steps)
+    parts = (running.replicas or 1) * batches.micro_batches
+    if batches.batch_size % parts:
+        raise InputError(
+            f"--batch_size={batches.batch_size} rows can't be shared evenly by {running.replicas or 1} replicas x "
+            f"{batches.micro_batches} micro-batches; take a multiple of {parts}"
+        )
+    if running.strategy == "one_device" and (running.replicas or 1) > 1:
+        raise InputError(
+            f"--strategy=one_device and --replicas={running.replicas} contradict each other; use --strategy=mirrored"
+        )
+
+
+def _check_schedules(config) -> None:
+    learning = config.learning
+    for name in ("learning_rate_schedule", "dropout_schedule", "token_noise_schedule"):
+        try:
+            schedules.parse(getattr(learning, name))
+        except InputError as error:
+            raise InputError(f"--{name}: {error}") from None
+    schedules.build(learning.learning_rate_schedule, 1, learning.warmup_steps)
+    largest = learning.learning_rate * schedules.largest(learning.learning_rate_schedule)
+    if largest > LARGEST_FLOAT:
+        raise InputError(
+            f"--learning_rate={learning.learning_rate} times --learning_rate_schedule={learning.learning_rate_schedule} reaches "
+            f"{largest:g}; expected at most {LARGEST_FLOAT:.1e}, the limit of float32"
+        )
+    for name, rate in (("dropout", config.model.dropout), ("token_noise", learning.token_noise)):
+        text = getattr(learning, f"{name}_schedule")
+        if schedules.plateau_of(text):
+            raise InputError(
+                f"--{name}_schedule=plateau is not possible; plateau is for the learning rate only"
+            )
+        largest = rate * schedules.largest(text)
+        if largest > 1 - 2**-24:  # The largest float32 below 1.
+            raise InputError(
+                f"--{name}={rate} times --{name}_schedule={text} reaches {largest:g}; "
+                "such a rate has to stay below 1"
+            )
+
+
+def _check_family(config, fields) -> None:
+    family = config.model.model
+    for name, value in config.flat().items():
+        field = fields[name]
+        families = field.metadata["only_for"]
+        if families and family not in families and value != field.default:
+            raise InputError(
+                f"--{field.name}={value} has no meaning for --model={family}; leave it out, or take "
+                f"--model={families[0]}"
+            )
+    if family == "gpt":
+        _check_gpt(config)
+    if config.model.direct_connections and config.model.tied:
+        raise InputError(
+            "--direct_connections and --tie_embeddings contradict each other: the embedding has no rows for "
+            "what comes directly; leave one of them out"
+        )
+    if config.batches.state_reset and config.batching == "window":
+        raise InputError(
+            f"--state_reset={config.batches.state_reset} has no meaning for windows, which all begin anew; "
+            "leave it out, or take --batching=stream"
+        )
+
+
+def _check_gpt(config) -> None:
+    model, length = config.model, config.batches.sequence_length
+    if model.embedding_dim % model.num_heads:
+        raise InputError(
+            f"--num_heads={model.num_heads} do not divide --embedding_dim={model.embedding_dim}; take a number of heads "
+            "that does"
+        )
+    if model.num_heads % model.kv_heads:
+        raise InputError(
+            f"--num_kv_heads={model.num_kv_heads} do not divide --num_heads={model.num_heads}; take a number that does"
+        )
+    if model.positions == "rotary" and model.embedding_dim // model.num_heads % 2:
+        raise InputError(
+            f"--positions=rotary turns pairs of numbers, and a head has {model.embedding_dim // model.num_heads} of them "
+            "(--embedding_dim over --num_heads); make that even"
+        )
+    if config.context_length < length:
+        raise InputError(
+            f"--context_length={model.context_length} is shorter than a row of --sequence_length={length} tokens; make it "
+            "as long, or rows shorter"
+        )
+    if config.batching == "stream":
+        raise InputError(
+            "--batching=stream carries a state from row to row, which --model=gpt does not have; leave it out"
+        )
+
+
+def profiled_steps(text: str | None) -> tuple[int, int] | None:
+    """Read `--profile_steps`: the first and the last step to record, counted from 1.
+
+    Example:
+        >>> profiled_steps("101:120")
+        (101, 120)
+
+    Raises:
+        InputError: the text is something else.
+    """
+    if text is None:
+        return None
+    first, _, last = text.partition(":")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= LARGEST):
+        raise InputError(
+            f"--profile_steps={text}: expected FIRST:LAST, two steps in rising order, such as 101:120"
+        )
+    return int(first), int(last)
