@@ -23,11 +23,13 @@ class Sight:
         first: place of the first query among the keys, an integer or a scalar int32.
         queries: [B, T] int32, number of the document of each query; None where there is one document only.
         keys: [B, S] int32, likewise of the keys.
+        begins: [B] int32, the first place of each row that is seen at all; None for 0.
     """
 
     first: int | tf.Tensor = 0
     queries: tf.Tensor | None = None
     keys: tf.Tensor | None = None
+    begins: tf.Tensor | None = None
     _made: dict = dataclasses.field(default_factory=dict, repr=False)
 
     def bias(self, begin: int, count, keys):
@@ -51,6 +53,9 @@ class Sight:
     def _bias(self, begin, count, keys):
         places = self.first + begin + tf.range(count)  # [T] of the queries
         seen = tf.range(keys)[None] <= places[:, None]  # [T, S]
+        if self.begins is not None:
+            seen &= tf.range(keys) >= self.begins[:, None, None]  # [B, T, S]
+            return tf.where(seen, 0.0, UNSEEN)[:, None]
         if self.queries is None:
             return tf.where(seen, 0.0, UNSEEN)[None, None]
         same = self.queries[:, begin : begin + count, None] == self.keys[:, None, :keys]  # [B, T, S]

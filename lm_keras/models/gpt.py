@@ -147,22 +147,24 @@ class GPTLanguageModel(LanguageModel):
                 which have no state.
 
         Returns:
-            Nothing, or `{"length": [], "keys": [[B, K, length, d] for each block], "values": likewise}`: places for so
-            many tokens, of which `length` are taken.
+            Nothing, or `{"length": [], "begins": [B], "keys": [[B, K, length, d] for each block], "values": likewise}`:
+            places for so many tokens, of which `length` are taken, each row's from its place `begins` on.
         """
         if length is None:
             return {}
         block, layers = self.block_settings, len(self.blocks)
         shape = [batch_size, block.num_kv_heads, length, block.head_width]
         keys, values = ([tf.zeros(shape, self.compute_dtype) for _ in range(layers)] for _ in range(2))
-        return {"length": tf.constant(0), "keys": keys, "values": values}
+        begins = tf.zeros([batch_size], tf.int32)
+        return {"length": tf.constant(0), "begins": begins, "keys": keys, "values": values}
 
     def forward(self, inputs, state, draw: Draw | None = None, training=False):
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
             inputs: `tokens` [B, T] integers, T at most L; with `separate_documents` also `document` [B, T] int32, rising
-                numbers of the documents that they belong to, all the same where it is missing.
+                numbers of the documents that they belong to, all the same where it is missing; and with a state optionally
+                `reset` [B] bool, rows that begin anew.
             state: as `initial_state` returns it.
             draw: masks of the dropout layers; without it they are active only if `training`.
 
@@ -176,9 +178,13 @@ class GPTLanguageModel(LanguageModel):
                 f"a row has {tokens.shape[1]} tokens, and this network was built for context_length={self.context_length}"
             )
         documents = inputs.get("document") if self.separate_documents and not state else None
-        first = state["length"] if state else 0
+        first, begins = (state["length"], state["begins"]) if state else (0, None)
         places, sight = first + tf.range(time)[None], Sight(first)  # [1, T]
-        if documents is not None:
+        if state:
+            if "reset" in inputs:
+                begins = tf.where(inputs["reset"], first, begins)
+            places, sight = places - begins[:, None], Sight(first, begins=begins)  # [B, T]
+        elif documents is not None:
             places, sight = places_within(documents), Sight(first, documents, documents)
         x = tf.gather(tf.convert_to_tensor(self.embedding.embeddings), tokens)  # [B, T, D]
         x = tf.cast(x, tf.float32)  # Keras casts the table where a mixed network is called as a layer.
@@ -188,7 +194,7 @@ class GPTLanguageModel(LanguageModel):
         turn = (
             rotations(places, self.block_settings.head_width, self.rotary_base) if self.rotary_base else None
         )
-        after = {"length": first + time, "keys": [], "values": []}
+        after = {"length": first + time, "begins": begins, "keys": [], "values": []}
         for number, block in enumerate(self.blocks):
             cache = Cache(state["keys"][number], state["values"][number]) if state else None
             x, cache = block(x, rows=rows, sight=sight, turn=turn, cache=cache, draw=draw, training=training)

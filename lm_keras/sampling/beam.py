@@ -110,7 +110,9 @@ class BeamSearch:
                 f"{most:,} tokens that the model looks back on; take fewer of either"
             )
         places = places_for(self._model, longest)
-        state = self._loop.prefilled(np.array([prompt[:-1]], np.int32), places or longest)
+        state = self._loop.prefilled(
+            np.array([prompt[:-1]], np.int32), np.zeros(1, np.int32), places or longest
+        )
         ended = self._search(
             tf.constant(prompt, tf.int32), tf.constant(max_new_tokens), tf.constant(beams), tf.constant(length_penalty, tf.float32),
             settings, state,
@@ -150,7 +152,7 @@ class BeamSearch:
             features, state = self._model.forward({"tokens": token[:, None]}, state)
             logits = self._model.project(features[:, 0])  # [K, V]
             own = tf.nn.log_softmax(logits)
-            past = rules.Past(alive.tokens, length, tf.fill([beams], first))
+            past = rules.Past(alive.tokens, length, first, tf.zeros([beams], tf.int32))
             ruled = rules.adjusted(tf.where(self._allowed, logits, rules.REJECTED), settings, past)
             sums = alive.sums[:, None] + tf.maximum(tf.nn.log_softmax(ruled), IMPOSSIBLE)
             width = tf.shape(logits)[1]

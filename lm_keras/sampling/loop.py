@@ -2,20 +2,21 @@
 
 B batch (rows), T time, V vocabulary, D width, L longest text, N positions of one call.
 
-At every position each row is fed its current token. The next one is the prompt's while the row's prompt goes
-on, and the sampled one after that. So prompts of different lengths need no padding logic, and the state is
-exactly what the row would have alone. With lengths 2 and 4:
+At every position each row is fed its current token. Prompts end side by side, so that all rows begin to sample at
+once; where a row begins its state starts anew, so that it is exactly what the row would have alone. With lengths 2 and 4:
 
     position   0   1   2   3   4
-    row 0 fed  p0  p1  s0  s1  s2       p = prompt, s = sampled
+    row 0 fed  -   -   p0  p1  s0       p = prompt, s = sampled, - = nothing that would matter
     row 1 fed  p0  p1  p2  p3  s0
 
-What the prompts have in common in length goes through the network in one pass before that.
+All but the last token of the prompts go through the network before that: in one pass where they are equally long, else in
+one from each beginning of a row to the next.
 
-The state of some networks has a limited number of places, those of their context. When all are taken, the last half of
-them is computed anew as if the text began there, which makes room for as many tokens.
+The state of some networks has a limited number of places, those of their context. When a text has taken all, its last half
+is computed anew as if it began there, which makes room for as many tokens.
 """
 
+import itertools
 from typing import NamedTuple
 
 import keras
@@ -40,7 +41,8 @@ SMALLEST_STATE = 64
 class Prompts(NamedTuple):
     """What is fixed while a batch is decoded."""
 
-    lengths: tf.Tensor  # [B] int32, each at least 1
+    begins: tf.Tensor  # [B] int32, the column in which each prompt begins
+    end: tf.Tensor  # [] int32, the column in which the first sampled token of every row stands
     max_new_tokens: tf.Tensor  # [] int32
     places: int | None  # of the state; None: any number of tokens
 
@@ -95,12 +97,15 @@ class DecodeLoop:
         number = tf.TensorSpec([], tf.int32)
         self._carry_specs = Carry(number, number, table, tf.TensorSpec([None], tf.bool), self._state_specs)
         self._prefill = tf.function(
-            self._prefill_block, input_signature=[table, self._state_specs], autograph=False
+            self._prefill_block,
+            input_signature=[table, tf.TensorSpec([None], tf.bool), self._state_specs],
+            autograph=False,
         )
         self._decode = tf.function(
             self._decode_positions,
             input_signature=[
                 row,
+                number,
                 number,
                 self._carry_specs,
                 tf.TensorSpec([None, None], tf.float32),
@@ -118,7 +123,7 @@ class DecodeLoop:
     def start(
         self, prompts: list[list[int]], max_new_tokens: int, prefill: bool = True
     ) -> tuple[Prompts, Carry]:
-        """Pad the prompts, and put what they have in common in length through the network.
+        """Put the prompts side by side so that they end together, and all but their last tokens through the network.
 
         Args:
             prompts: B lists of at least one token each, and at most as many as the model's context has.
@@ -130,15 +135,16 @@ class DecodeLoop:
         """
         lengths = [len(prompt) for prompt in prompts]
         longest = max(lengths) + max_new_tokens
+        begins = max(lengths) - np.array(lengths, np.int32)
         tokens = np.full(
             [len(prompts), max(lengths)], self._eod_id, np.int32
         )  # [B, L]; L grows as the texts do
         for row, prompt in enumerate(prompts):
-            tokens[row, : len(prompt)] = prompt
+            tokens[row] = [prompt[0]] * begins[row] + prompt
         places = places_for(self._model, longest)
         # The last token of a prompt gives the first sampled one, so it belongs to the loop.
-        position = min(lengths) - 1 if prefill else 0
-        state = self.prefilled(tokens[:, :position], longest if places is None else places)
+        position = max(lengths) - 1 if prefill else 0
+        state = self.prefilled(tokens[:, :position], begins, longest if places is None else places)
         carry = Carry(
             tf.constant(position),
             tf.constant(position),
@@ -146,13 +152,15 @@ class DecodeLoop:
             tf.zeros([len(prompts)], tf.bool),
             state,
         )
-        return Prompts(tf.constant(lengths, tf.int32), tf.constant(max_new_tokens), places), carry
+        first = tf.constant(max(lengths))
+        return Prompts(tf.constant(begins), first, tf.constant(max_new_tokens), places), carry
 
-    def prefilled(self, tokens: np.ndarray, places: int):
-        """Return the state of so many places after tokens [B, T], which may be none."""
-        state = self._model.initial_state(len(tokens), length=places)
-        for begin in range(0, tokens.shape[1], PREFILL_TOKENS):
-            state = self._prefill(tf.constant(tokens[:, begin : begin + PREFILL_TOKENS]), state)
+    def prefilled(self, tokens: np.ndarray, begins: np.ndarray, places: int):
+        """Return the state of so many places after tokens [B, T], which may be none, of texts that begin at columns [B]."""
+        state, length = self._model.initial_state(len(tokens), length=places), tokens.shape[1]
+        cuts = {0, length, *begins.tolist(), *range(0, length, PREFILL_TOKENS)}
+        for first, last in itertools.pairwise(sorted(cut for cut in cuts if cut <= length)):
+            state = self._prefill(tf.constant(tokens[:, first:last]), tf.constant(begins == first), state)
         return state
 
     def uniforms(
@@ -167,9 +175,10 @@ class DecodeLoop:
             samples: [B], which continuation of its prompt each row is.
             positions: N.
         """
-        first = int(carry.position) + 1 - prompts.lengths.numpy()  # [B]
-        rows = zip(seeds, samples, first)
-        return np.stack([uniform_numbers(seed, sample, int(f), positions) for seed, sample, f in rows])
+        first = int(carry.position) + 1 - int(prompts.end)
+        return np.stack(
+            [uniform_numbers(seed, sample, first, positions) for seed, sample in zip(seeds, samples)]
+        )
 
     def advance(
         self,
@@ -197,9 +206,7 @@ class DecodeLoop:
             room = min(count - done, NO_END if prompts.places is None else prompts.places - int(carry.taken))
             carry = self._with_columns(carry, int(carry.position) + room + 1)
             part = tf.constant(uniforms[:, done : done + room], tf.float32)
-            *values, carry = self._decode(
-                prompts.lengths, prompts.max_new_tokens, carry, part, settings, tf.constant(likeliest)
-            )
+            *values, carry = self._decode(*prompts[:3], carry, part, settings, tf.constant(likeliest))
             parts.append([value.numpy() for value in values])
             done += room
         return Chosen(*(np.concatenate(values, 1) for values in zip(*parts))), carry
@@ -213,17 +220,21 @@ class DecodeLoop:
         return carry._replace(tokens=tf.pad(carry.tokens, [[0, 0], [0, more]], constant_values=self._eod_id))
 
     def _with_room(self, prompts: Prompts, carry: Carry) -> Carry:
-        """Return the carry with a state that has a place left."""
+        """Return the carry with a state that has a place left: of a text that has taken all, the last half is computed anew."""
         if prompts.places is None or int(carry.taken) < prompts.places:
             return carry
-        kept, position = prompts.places // 2, int(carry.position)
-        state = self.prefilled(carry.tokens.numpy()[:, position - kept : position], prompts.places)
-        return carry._replace(state=state, taken=tf.constant(kept))
+        position, begins = int(carry.position), prompts.begins.numpy()
+        moved = prompts.places - prompts.places // 2
+        # From where each text is seen: a matter of its own length, not of the texts beside it.
+        begins = begins + moved * np.maximum((position - begins - prompts.places) // moved + 1, 0)
+        first = int(begins.min())
+        state = self.prefilled(carry.tokens.numpy()[:, first:position], begins - first, prompts.places)
+        return carry._replace(state=state, taken=tf.constant(position - first))
 
-    def _prefill_block(self, tokens, state):
-        return self._model.forward({"tokens": tokens}, state)[1]
+    def _prefill_block(self, tokens, reset, state):
+        return self._model.forward({"tokens": tokens, "reset": reset}, state)[1]
 
-    def _decode_positions(self, lengths, max_new_tokens, carry: Carry, uniforms, settings, likeliest):
+    def _decode_positions(self, begins, end, max_new_tokens, carry: Carry, uniforms, settings, likeliest):
         count = tf.shape(uniforms)[1]
 
         def goes_on(step, carry, *_):
@@ -231,7 +242,7 @@ class DecodeLoop:
 
         def one_position(step, carry, *arrays):
             values, carry = self._decode_one(
-                lengths, max_new_tokens, carry, uniforms[:, step], settings, likeliest
+                begins, end, max_new_tokens, carry, uniforms[:, step], settings, likeliest
             )
             return step + 1, carry, *(array.write(step, value) for array, value in zip(arrays, values))
 
@@ -256,11 +267,12 @@ class DecodeLoop:
         values = [array.gather(tf.range(step)) for array in arrays]  # [N, B, ...]
         return *(tf.transpose(value, [1, 0, *range(2, len(value.shape))]) for value in values), carry
 
-    def _decode_one(self, lengths, max_new_tokens, carry: Carry, uniform, settings, likeliest):
+    def _decode_one(self, begins, end, max_new_tokens, carry: Carry, uniform, settings, likeliest):
         token = tf.gather(carry.tokens, carry.position, axis=1)
-        features, state = self._model.forward({"tokens": token[:, None]}, carry.state)  # [B, 1, D]
+        inputs = {"tokens": token[:, None], "reset": begins == carry.position}
+        features, state = self._model.forward(inputs, carry.state)  # [B, 1, D]
         logits = self._model.project(features[:, 0])  # [B, V]
-        past = rules.Past(carry.tokens, carry.position + 1, lengths)
+        past = rules.Past(carry.tokens, carry.position + 1, end, begins)
         sampled = rules.choose(logits, uniform, settings, self._allowed, past)  # [B]
         scores = -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=sampled, logits=logits)  # [B]
         best, best_ids = tf.cond(  # [B, A]
@@ -269,12 +281,12 @@ class DecodeLoop:
             lambda: (logits[:, :0], tf.zeros([tf.shape(logits)[0], 0], tf.int32)),
         )
 
-        number = carry.position + 1 - lengths  # [B] of the generated token; below 0 in the prompt
+        number = carry.position + 1 - end  # of the generated token; below 0 in the prompts
         in_prompt = number < 0
         generated = ~in_prompt & ~carry.finished
         ends = (sampled == self._eod_id) | (number + 1 >= max_new_tokens)
         here = tf.range(tf.shape(carry.tokens)[1]) == carry.position + 1
-        tokens = tf.where(here & ~in_prompt[:, None], sampled[:, None], carry.tokens)
+        tokens = tf.where(here & ~in_prompt, sampled[:, None], carry.tokens)
         finished = carry.finished | (generated & ends)
         values = (
             tf.where(generated, sampled, NOTHING),

@@ -75,14 +75,17 @@ class Past(NamedTuple):
     """The text so far, which penalties look at.
 
     Attributes:
-        tokens: [B, L] int32; what stands from `length` on does not count, nor does column 0, where the document begins.
+        tokens: [B, L] int32; what stands from `length` on does not count, nor does the first column of a text, where the
+            document begins.
         length: [] int32.
-        prompt_lengths: [B] int32; tokens from there on were generated.
+        prompt_end: [] int32; tokens from this column on were generated.
+        begins: [B] int32, the column in which each text begins.
     """
 
     tokens: tf.Tensor
     length: tf.Tensor
-    prompt_lengths: tf.Tensor
+    prompt_end: tf.Tensor
+    begins: tf.Tensor
 
 
 def choose(
@@ -135,7 +138,7 @@ def repetition_penalty(logits: tf.Tensor, settings: RuleSettings, past: Past) ->
     Reference: Keskar et al. (2019), CTRL, section 4.1, which divides; what it does to negative logits is the remedy that
     implementations agree on.
     """
-    seen = _counts(past, 1, tf.shape(logits)) > 0
+    seen = _counts(past, past.begins[:, None] + 1, tf.shape(logits)) > 0
     theta = settings.repetition_penalty
     return tf.where(seen, tf.where(logits > 0, logits / theta, logits * theta), logits)
 
@@ -145,7 +148,7 @@ def count_penalties(logits: tf.Tensor, settings: RuleSettings, past: Past) -> tf
 
     Reference: OpenAI's API reference, "frequency and presence penalties"; no paper.
     """
-    counts = tf.cast(_counts(past, past.prompt_lengths[:, None], tf.shape(logits)), tf.float32)
+    counts = tf.cast(_counts(past, past.prompt_end, tf.shape(logits)), tf.float32)
     present = tf.cast(counts > 0, tf.float32)
     return logits - settings.presence_penalty * present - settings.frequency_penalty * counts
 
@@ -159,10 +162,10 @@ def no_repeat_ngram(logits: tf.Tensor, settings: RuleSettings, past: Past) -> tf
     """
     places = tf.range(tf.shape(past.tokens)[1])
     # same[b, i]: the n - 1 tokens before place i are the last n - 1 of the text.
-    same = (places >= settings.no_repeat_ngram) & (
-        places < past.length
-    )  # A whole n-gram fits, without column 0.
-    same = tf.tile(same[None], [tf.shape(logits)[0], 1])
+    fits = (
+        places - past.begins[:, None] >= settings.no_repeat_ngram
+    )  # A whole n-gram, without the first column.
+    same = fits & (places < past.length)
 
     def compare(back, same):
         before = tf.roll(past.tokens, back, axis=1)  # before[b, i] = tokens[b, i - back]

@@ -319,6 +319,8 @@ def test_a_text_goes_on_beyond_the_context():
             expected.append(int(np.argmax(logits)))
             text.append(expected[-1])
         assert tokens == expected
+    # Beside another text it is the same; were they moved together, the shorter would be moved too soon.
+    assert rows[1][0] == decoded(model, prompts[1:], 40, RuleSettings.of(temperature=0.0))[0][0]
 
 
 def objective(model, tokens, draw=None):

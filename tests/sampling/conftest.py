@@ -10,6 +10,18 @@ from lm_keras.text import Tokenizer
 V, D = 13, 5
 
 
+def begun_anew(inputs, state):
+    """Return the state with zeros in the rows that begin anew."""
+    if "reset" not in inputs:
+        return state
+
+    def fresh(part):
+        reset = tf.reshape(inputs["reset"], [-1] + [1] * (part.shape.rank - 1))
+        return tf.where(reset, tf.zeros([], part.dtype), part)
+
+    return tf.nest.map_structure(fresh, state)
+
+
 class TinyTokenizer(Tokenizer):
     """Bytes of `abc #N`, `é` (2 bytes) and `€` (3 bytes), each byte a token."""
 
@@ -53,6 +65,7 @@ class TinyModel(keras.Model):
         }
 
     def forward(self, inputs, state, draw=None):
+        state = begun_anew(inputs, state)
         x = tf.gather(self.table, inputs["tokens"])  # [B, T, D]
         step = lambda h, e: tf.tanh(e + tf.matmul(h, self.recurrent))  # noqa: E731
         h = tf.transpose(tf.scan(step, tf.transpose(x, [1, 0, 2]), state["h"]), [1, 0, 2])
@@ -85,7 +98,8 @@ class Hasty(TinyModel):
     def forward(self, inputs, state, draw=None):
         features, after = super().forward(inputs, state)
         if inputs["tokens"].shape[1] != 1:
-            after["h"] = super().forward({"tokens": inputs["tokens"][:, :-1]}, state)[1]["h"]
+            few = tf.maximum(1, tf.shape(inputs["tokens"])[1] - 1)
+            after["h"] = super().forward({**inputs, "tokens": inputs["tokens"][:, :few]}, state)[1]["h"]
         return features, after
 
 
@@ -110,6 +124,7 @@ class Scripted(keras.Model):
         return (tf.zeros([batch_size], tf.int32),)
 
     def forward(self, inputs, state, draw=None):
+        state = begun_anew(inputs, state)
         time = tf.shape(inputs["tokens"])[1]
         position = state[0][:, None] + tf.range(time)
         return tf.cast(position[..., None], tf.float32), (state[0] + time,)

@@ -1,4 +1,4 @@
-"""Rules that look at the text so far, against a computation by hand. B 3 rows, V 11, L 9."""
+"""Rules that look at the text so far, against a computation by hand. B 3 rows, V 11, L 11."""
 
 import numpy as np
 import pytest
@@ -7,14 +7,19 @@ import tensorflow as tf
 from lm_keras.sampling import rules
 from lm_keras.sampling.rules import Past, RuleSettings
 
-B, V, L = 3, 11, 9
+B, V, L = 3, 11, 11
 RANDOM = np.random.default_rng(7)
 LOGITS = RANDOM.normal(0, 2, [B, V]).astype(np.float32)
 TOKENS = np.array(
-    [[0, 5, 3, 5, 3, 7, 5, 9, 9], [0, 2, 2, 2, 2, 2, 8, 8, 8], [0, 4, 10, 4, 6, 4, 10, 1, 1]], np.int32
+    [
+        [0, 5, 3, 5, 3, 7, 5, 3, 5, 9, 9],
+        [9, 9, 0, 2, 8, 7, 5, 2, 8, 8, 8],
+        [7, 0, 4, 10, 4, 6, 4, 10, 4, 1, 1],
+    ],
+    np.int32,
 )
-LENGTH, PROMPTS = 7, np.array([3, 5, 1], np.int32)
-PAST = Past(tf.constant(TOKENS), tf.constant(LENGTH), tf.constant(PROMPTS))
+LENGTH, PROMPT_END, BEGINS = 9, 4, np.array([0, 2, 1], np.int32)
+PAST = Past(*map(tf.constant, (TOKENS, LENGTH, PROMPT_END, BEGINS)))
 
 
 def adjusted(**settings):
@@ -23,7 +28,10 @@ def adjusted(**settings):
 
 def texts():
     """For each row its text without the beginning of the document, and the generated part of it."""
-    return [(row[1:LENGTH].tolist(), row[prompt:LENGTH].tolist()) for row, prompt in zip(TOKENS, PROMPTS)]
+    return [
+        (row[begin + 1 : LENGTH].tolist(), row[PROMPT_END:LENGTH].tolist())
+        for row, begin in zip(TOKENS, BEGINS)
+    ]
 
 
 def test_repetition_penalty():
@@ -32,7 +40,7 @@ def test_repetition_penalty():
         for token in set(text):
             expected[row, token] *= 1 / 1.3 if expected[row, token] > 0 else 1.3
     np.testing.assert_allclose(adjusted(repetition_penalty=1.3), expected, rtol=1e-5)
-    assert (expected <= LOGITS).all() and (expected != LOGITS).sum() == 3 + 2 + 3
+    assert (expected <= LOGITS).all() and (expected != LOGITS).sum() == 3 + 4 + 3
 
 
 def test_presence_and_frequency_penalties_look_at_what_was_generated():
@@ -68,7 +76,7 @@ def test_the_check_of_ngrams_is_not_empty():
 
 def test_where_everything_would_be_banned_nothing_is():
     tokens = tf.constant([[0, *range(V - 1), V - 1]])
-    past = Past(tokens, tf.constant(V + 1), tf.constant([1]))
+    past = Past(tokens, tf.constant(V + 1), tf.constant(1), tf.constant([0]))
     found = rules.adjusted(tf.constant(LOGITS[:1]), RuleSettings.of(no_repeat_ngram=1), past)
     np.testing.assert_array_equal(found, LOGITS[:1])
 
