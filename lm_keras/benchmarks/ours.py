@@ -1,8 +1,10 @@
 """Our own training step and sampler, as a candidate."""
 
+import functools
 import math
 import statistics
 import time
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -27,7 +29,6 @@ FLOPS_AT_ONCE = 4e9
 FIRST_CHARACTER = 0x20000
 """The first of some 42,000 characters that stand for tokens when sampling is measured."""
 
-
 READ_BYTES, READS = 2**29, 3
 """What is read to measure the speed of memory, and how often."""
 
@@ -45,6 +46,8 @@ class Candidate:
         self._config = config
         self.parameters = sum(math.prod(v.shape) for v in self.trainer.model.trainable_variables)
         self.flops = estimates.flops(self.trainer.model, config).step
+        self._matrices: list[tf.Tensor] = []
+        self._products_of: dict[int, Callable] = {}
 
     def train(self, seconds: float) -> tuple[int, float]:
         """Train until so many seconds have passed since the end of the first call, which is not counted."""
@@ -124,6 +127,32 @@ class Candidate:
             raise InputError("a row ended early, so that its speed means nothing")
         return elapsed
 
+    def products_of_a_token(self, rows: int) -> float:
+        """Return the seconds, at best of a few times, that the matrix products of a token of so many rows take alone.
+
+        Each has a matrix of its own, which it reads from memory as the sampler's does; those of attention are left out.
+        """
+        if rows not in self._products_of:
+            dtype, parts = self.trainer.model.compute_dtype, self.trainer.model.products(rows, 1).values()
+            products = [product for part in parts for product in part if product.batch == 1]
+            firsts = {p.k: tf.cast(tf.random.stateless_uniform([rows, p.k], [1, 2]), dtype) for p in products}
+            if not self._matrices:
+                self._matrices = [
+                    tf.cast(tf.random.stateless_uniform([p.k, p.n], [3, k]), dtype)
+                    for k, p in enumerate(products)
+                ]
+
+            @functools.partial(tf.function, autograph=False)
+            def all_of_them(matrices):
+                corners = []
+                for matrix in matrices:
+                    with tf.control_dependencies(corners[-1:]):
+                        corners.append(tf.reshape(tf.matmul(firsts[matrix.shape[0]], matrix), [-1])[0])
+                return tf.add_n(corners)
+
+            self._products_of[rows] = all_of_them
+        return _best(lambda: self._products_of[rows](self._matrices).numpy())
+
     @property
     def weight_bytes(self) -> int:
         """Return the size of all weights in the number format of the products."""
@@ -134,13 +163,18 @@ class Candidate:
         if not hasattr(self, "_numbers"):
             self._numbers = tf.random.stateless_uniform([READ_BYTES // 4], [1, 2])
             self._sum = tf.function(tf.reduce_sum, autograph=False)
-            self._sum(self._numbers)
-        times = []
-        for _ in range(READS):
-            began = time.perf_counter()
-            self._sum(self._numbers).numpy()
-            times.append(time.perf_counter() - began)
-        return READ_BYTES / min(times)
+        return READ_BYTES / _best(lambda: self._sum(self._numbers).numpy())
+
+
+def _best(compute: Callable[[], object]) -> float:
+    """Return the seconds of a computation, at best of a few times after the first one."""
+    compute()
+    times = []
+    for _ in range(READS):
+        began = time.perf_counter()
+        compute()
+        times.append(time.perf_counter() - began)
+    return min(times)
 
 
 def _named(product: Product) -> str:

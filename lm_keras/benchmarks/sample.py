@@ -23,7 +23,8 @@ def sample(config: Config, peers: list[str], repeats: int) -> Iterator[dict]:
     Yields:
         For each number of rows and each candidate: tokens a second over all rows, the middle half, and for a peer the
         ratio of its time to ours, pair by pair. For ours also how many gigabytes a second are read from memory, measured
-        in turn with it, and the share of the speed that reading all weights once for each token would allow.
+        in turn with it, the share of the speed that reading all weights once for each token would allow, the milliseconds of
+        a token of every row, and those of its matrix products alone.
 
     Raises:
         InputError: a process fails.
@@ -36,11 +37,12 @@ def sample(config: Config, peers: list[str], repeats: int) -> Iterator[dict]:
             for candidate in running:
                 candidate.call("sample", rows, prompt, tokens)  # Compiles.
             times: dict[str, list[float]] = {candidate.name: [] for candidate in running}
-            reading = []
+            reading, products = [], []
             for repeat in range(repeats):
                 for candidate in running if repeat % 2 else running[::-1]:
                     times[candidate.name].append(candidate.call("sample", rows, prompt, tokens))
                 reading.append(ours.call("bytes_per_second"))
+                products.append(ours.call("products_of_a_token", rows))
             for candidate in running:
                 values = times[candidate.name]
                 speeds = [rows * tokens / value for value in values]
@@ -56,6 +58,8 @@ def sample(config: Config, peers: list[str], repeats: int) -> Iterator[dict]:
                     result |= {
                         "gigabytes_per_second": round(rate / 1e9, 1),
                         "share_of_reading": round(statistics.median(shares), 3),
+                        "milliseconds_per_token": round(1000 * statistics.median(values) / tokens, 2),
+                        "milliseconds_of_products_alone": round(1000 * statistics.median(products), 2),
                     }
                 else:
                     ratios = [theirs / our for theirs, our in zip(values, times["lm_keras"])]

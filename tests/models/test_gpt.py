@@ -527,3 +527,12 @@ def test_a_text_beyond_the_context_is_scored_in_windows():
     assert scorer.logits([[5] * 20]).shape == (1, 20, V)
     with pytest.raises(InputError, match="ids has rows of 21 tokens, and the model looks back on 20 at most"):
         scorer.logits([[5] * 21])
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 64, 65])
+def test_logits_of_few_rows_are_those_of_many(rows):
+    model = build(dropout=0.0)
+    features = tf.random.stateless_normal([rows, D], [1, 2])
+    logits = tf.function(model.project, input_signature=[tf.TensorSpec([None, D])], autograph=False)(features)
+    np.testing.assert_allclose(logits, features @ tf.transpose(model.output_weights()[0]), atol=1e-5)
+    np.testing.assert_allclose(logits, model.project(features[:, None])[:, 0], atol=1e-5)
