@@ -99,6 +99,10 @@ class TrainingStep:
             first_input = self._strategy.experimental_local_results(batch[1])[0]
             with tf.control_dependencies([first_input]):
                 waited = tf.cast(self._clock() - began, tf.float32)
+            if self._strategy.num_replicas_in_sync == 1:
+                # Else the clock may be read behind what the step begins with.
+                with tf.control_dependencies([waited]):
+                    batch = tf.nest.map_structure(tf.identity, batch)
             step = first_step + tf.cast(done, tf.int64)
             rates = {name: table[done] for name, table in tables.items()}
             summed, state = self._strategy.run(self._on_replica, args=(batch, state, step, rates))
