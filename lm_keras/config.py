@@ -174,7 +174,8 @@ class ModelConfig:
     )
     init_from: str | None = setting(
         None,
-        "folder of another run: begin with its newest weights and its tokenizer, at step 0 (fine-tuning)",
+        "folder of another run, or of a Hugging Face model: begin with its newest weights and its tokenizer, at step 0 "
+        "(fine-tuning)",
     )
 
     @property

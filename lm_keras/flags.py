@@ -243,6 +243,8 @@ def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = (), 
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # A locale may lack what a model writes.
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="surrogateescape")  # Who reads a line says what is wrong with it.
         try:
             code = main(*_command(argv[1:], commands)) or 0
             if code > 128:  # Stopped: whoever asks again, while Python ends, is not to see where.

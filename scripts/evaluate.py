@@ -19,7 +19,9 @@ class Options:
     )
     corpus: str | None = setting(None, "other text instead: text:GLOB, tfds:NAME[:SPLIT] or python-docs")
     stride: int | None = setting(
-        None, "score in windows that each count so many targets [carried state]", low=1
+        None,
+        "score in windows that each count so many targets [lstm, ngram: carried state; gpt: all of a window]",
+        low=1,
     )
     json: bool = setting(False, "print one JSON object")
 

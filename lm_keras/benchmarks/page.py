@@ -80,7 +80,7 @@ columns as for the training step. Decoding is 64 new tokens after 32, and `trans
 number format. *of reading all weights* is the share of the speed that reading all weights once for each token would allow,
 by the speed at which memory was read in the same run. *ms a token* has the prompt in it; *products alone* are those of one
 token of every row, one after the other, each with a matrix of its own, as TensorFlow computes them outside of any network:
-what they take beyond the time of reading is theirs, and no sampler built of them can be faster.""",
+what they take beyond the time of reading is theirs.""",
 }
 COLUMNS = {
     "candidate": "", "form": "", "step": "", "milliseconds_with": "ms with", "milliseconds_without": "ms without",
@@ -255,7 +255,7 @@ def _growth_table(growth: list[dict]) -> Iterator[str]:
     for name, points in _points(growth).items():
         for value, result in points:
             cells = [f"{name.replace('_', ' ')} {value:,}", f"{result['tokens_per_second']:,}"]
-            cells += [str(result[each]) for each in names] + [f"{result['peak_mebibytes']:,}"]
+            cells += [str(result.get(each, "")) for each in names] + [f"{result['peak_mebibytes']:,}"]
             yield "| " + " | ".join(cells) + " |"
 
 

@@ -106,10 +106,10 @@ class Imported:
             )
         try:
             names = set(json.loads(bytes_of(self.path / INDEX)).get("weight_map", {}).values())
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise InputError(f"{self.path / INDEX} is damaged ({error}); restore it from a copy") from None
         for name in names:
-            if not isinstance(name, str) or Path(name).name != name or name == "..":
+            if not isinstance(name, str) or not name.isprintable() or Path(name).name != name or name == "..":
                 raise InputError(f"{self.path / INDEX} names {name!r}, which is no file of this folder")
         return [self.path / name for name in sorted(names)]
 

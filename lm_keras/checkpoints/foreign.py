@@ -3,6 +3,7 @@
 Theirs are read from `config.json` and `model.safetensors`; a weight of ours may be several of theirs side by side.
 """
 
+import math
 import re
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ def kind_of(config: dict[str, Any]) -> Kind:
         InputError: it is none that is known here.
     """
     name = config.get("model_type")
-    if name not in KINDS:
+    if not isinstance(name, str) or name not in KINDS:
         raise InputError(f"config.json has model_type {name!r}; known are {', '.join(KINDS)}")
     return KINDS[name]
 
@@ -83,7 +84,7 @@ def kind_for(config: Config) -> tuple[str, Kind]:
 def _value(config: dict, name: str, default: Any = None, kinds: tuple = (int,)) -> Any:
     value = config.get(name)
     value = default if value is None else value
-    if type(value) not in kinds or (type(value) in (int, float) and value <= 0):
+    if type(value) not in kinds or (type(value) in (int, float) and not 0 < value < math.inf):
         raise InputError(f"config.json has {value!r} for {name!r}")
     return value
 

@@ -4,7 +4,6 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.data.order import StreamOrder, WindowOrder
-from lm_keras.text.tokenizer import Tokenizer
 
 PREFETCH_BATCHES = 4
 
@@ -58,7 +57,7 @@ def training_batches(
         weights = tf.cast(place < rows.end[:, None], tf.float32)
         read = window[:, :-1]
         if order.resets_begin_documents:
-            first = tf.where(rows.reset, Tokenizer.eod_id, read[:, 0])
+            first = tf.where(rows.reset, int(tokens[0]), read[:, 0])  # The end-of-document token.
             read = tf.concat([first[:, None], read[:, 1:]], axis=1)
         document = documents_of(read, int(tokens[0]))
         return {"tokens": read, "reset": rows.reset, "document": document}, window[:, 1:], weights

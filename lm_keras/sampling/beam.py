@@ -118,8 +118,8 @@ class BeamSearch:
             settings, state,
         )  # fmt: skip
         found = []
-        for tokens, nats, _, score, length in zip(*(part.numpy() for part in ended)):
-            if score > IMPOSSIBLE / 2:
+        for tokens, nats, total, score, length in zip(*(part.numpy() for part in ended)):
+            if total > IMPOSSIBLE / 2:
                 text = slice(len(prompt), length)
                 found.append(Hypothesis(tokens[text].tolist(), nats[text].tolist(), float(score)))
         if not found or not np.isfinite(ended.nats.numpy()).all():

@@ -92,7 +92,8 @@ class Sampler:
             **settings: fields of `SamplingSettings`.
 
         Returns:
-            `num_samples` continuations of the first prompt, then those of the second, and so on.
+            `num_samples` continuations of the first prompt, then those of the second, and so on; a beam search gives fewer
+            where there are no more texts.
 
         Raises:
             InputError: a prompt or a setting is not allowed, or the model's logits are not finite.
@@ -191,7 +192,7 @@ class Sampler:
                 f"the prompt has {len(ids):,} tokens with the beginning of a document, and the model looks back on {most:,} "
                 "at most; shorten it, or take long_prompt=keep_end to use its end"
             )
-        kept = max(most // 2, most - settings.max_new_tokens)
+        kept = max(1, most // 2, most - settings.max_new_tokens)
         self._say(f"of the {len(ids):,} tokens of the prompt the last {kept:,} are used")
         return ids[-kept:]
 

@@ -63,7 +63,10 @@ class SamplingSettings:
     logit_bias: str | dict[int, float] | None = setting(
         None, "ID:BIAS,...: added to the logits of these token ids"
     )
-    num_beams: int = setting(1, "search for the likeliest text with so many beams; 1: sample")
+    num_beams: int = setting(
+        1,
+        "search for the likeliest text with so many beams, where stop strings cut what was found; 1: sample",
+    )
     length_penalty: float = setting(1.0, "of beam search: the higher, the longer the texts it prefers")
     top_logprobs: int = setting(0, "how many of the likeliest tokens to tell with each chosen one")
     long_prompt: str = setting(
@@ -102,7 +105,8 @@ class SamplingSettings:
             raise InputError(
                 f"seed={self.seed!r} is not an integer; use for example seed=0, or a list with one for each prompt"
             )
-        object.__setattr__(self, "seed", tuple(seeds) if seeds is self.seed else self.seed)
+        # Those of NumPy would overflow where a seed is taken modulo 2^64.
+        object.__setattr__(self, "seed", tuple(map(int, seeds)) if seeds is self.seed else int(self.seed))
         _check_whole(
             "num_samples", self.num_samples, 1, "how many continuations of each prompt to give, for example 1"
         )

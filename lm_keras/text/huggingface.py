@@ -141,7 +141,7 @@ class HuggingFaceTokenizer(Tokenizer):
     def _files(self) -> dict[str, bytes]:
         settings = {
             "eod_id": self.eod_id,
-            "vocab_size": self.vocab_size,
+            "vocab_size": self.vocab_size - self.reserves_blank,
             "sha256": hashlib.sha256(self._model).hexdigest(),
         }
         return {MODEL_FILE: self._model, SETTINGS_FILE: self._settings_file(**settings)}

@@ -236,7 +236,9 @@ class Run:
             "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
             "sample": {
                 "prompt": prompt,
-                "text": Sampler(self.model, self.data.tokenizer).generate([prompt], **settings)[0],
+                "text": Sampler(self.model, self.data.tokenizer).generate(
+                    [prompt], **settings, long_prompt="keep_end"
+                )[0],
                 **settings,
             },
         }

@@ -245,7 +245,7 @@ def test_files_that_are_missing_or_outside_of_the_folder(tmp_path):
     ):
         exchange.read(folder).build()
     index = folder / "model.safetensors.index.json"
-    for name in ("../w.safetensors", "/etc/passwd", "..", 7):
+    for name in ("../w.safetensors", "/etc/passwd", "..", 7, "a\x00.safetensors", "\ud800.safetensors"):
         index.write_text(json.dumps({"weight_map": {"wte.weight": name}}))
         with pytest.raises(InputError, match="which is no file of this folder"):
             exchange.read(folder).build()
@@ -256,13 +256,17 @@ def test_files_that_are_missing_or_outside_of_the_folder(tmp_path):
     with pytest.raises(InputError, match=r"cannot read .*model\.safetensors: no regular file|asks for"):
         exchange.read(folder).build()
     (folder / "model.safetensors").unlink()
-    for content in ("[", "[]", '{"weight_map": 3}'):
+    for content in ("[", "[]", '{"weight_map": 3}', '{"weight_map": {"a": []}}', "[" * 100_000):
         index.write_text(content)
         with pytest.raises(InputError, match="is damaged"):
             exchange.read(folder).build()
     for content in ("", "[]", "[" * 100_000, "\udcff"):
         (folder / "config.json").write_text(content, errors="surrogateescape")
         with pytest.raises(InputError, match=r"is no JSON"):
+            exchange.read(folder)
+    for name in ([], {}, None):
+        (folder / "config.json").write_text(json.dumps({"model_type": name}))
+        with pytest.raises(InputError, match=r"config\.json has model_type"):
             exchange.read(folder)
     with pytest.raises(InputError, match=r"holds no model: there is no config\.json"):
         exchange.read(tmp_path)

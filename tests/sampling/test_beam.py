@@ -89,6 +89,16 @@ def test_rules_that_look_at_the_text_hold_in_a_search(search):
     assert any(len(set(h.token_ids)) < len(h.token_ids) for h in free)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 5.0])
+def test_texts_that_do_not_exist_are_not_found(tiny, alpha):
+    """Of three tokens, each once, there are 5 texts that end and 2 that are as long as allowed."""
+    allowed = np.arange(V) < 3
+    search = beam.BeamSearch(DecodeLoop(tiny, EOD, allowed), tiny, EOD, allowed)
+    found = search.search([0], 3, 40, alpha, RuleSettings.of(no_repeat_ngram=1))
+    assert 1 < len(found) < 40 and all(h.score > -1e4 for h in found)
+    assert len({tuple(h.token_ids) for h in found}) == len(found)
+
+
 def test_texts_of_a_search(tiny, tokenizer):
     sampler = Sampler(tiny, tokenizer)
     found = sampler.sample(["ab", "c"], max_new_tokens=7, num_beams=4, num_samples=2, length_penalty=0.6)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.sampling.generate import STREAM_POSITIONS, Sampler, find_stop, held_back
@@ -47,6 +48,31 @@ def test_a_prompt_has_the_same_text_in_every_batch(sampler, mixing, tokenizer):
     assert together == alone
     together, alone = together_and_alone(Sampler(mixing, tokenizer))
     assert together != alone
+
+
+def test_each_prompt_may_have_a_seed_of_its_own(sampler):
+    together = sampler.generate(PROMPTS, max_new_tokens=30, seed=[4, 9, 4])
+    alone = [
+        sampler.generate([prompt], max_new_tokens=30, seed=seed)[0]
+        for prompt, seed in zip(PROMPTS, (4, 9, 4))
+    ]
+    assert together == alone != sampler.generate(PROMPTS, max_new_tokens=30, seed=4)
+    with pytest.raises(
+        InputError, match="seed has 2 numbers for 3 prompts; give one for each, or one for all"
+    ):
+        sampler.generate(PROMPTS, seed=[1, 2])
+
+
+def test_the_likeliest_tokens_are_those_of_the_logits(sampler, tiny, tokenizer):
+    (found,) = sampler.sample(["ab"], max_new_tokens=6, seed=3, top_logprobs=4)
+    text = [0, *tokenizer.encode("ab")]
+    for token, score, best in zip(found.token_ids, found.log_probabilities, found.likeliest):
+        own = tf.nn.log_softmax(tiny(tf.constant([text])))[0, -1].numpy()
+        assert [chosen for chosen, _ in best] == np.argsort(-own)[:4].tolist()
+        np.testing.assert_allclose(
+            [*(value for _, value in best), score], [*np.sort(-own)[:4] * -1, own[token]], atol=1e-4
+        )
+        text.append(token)
 
 
 def test_samples_come_prompt_by_prompt_and_do_not_depend_on_their_number(sampler):

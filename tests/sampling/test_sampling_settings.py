@@ -62,6 +62,8 @@ def test_good_settings_at_their_edges():
     assert good.stop == ("###", "\n\n") and hash(good)
     assert dataclasses.replace(good, stop="x").stop == ("x",)
     assert settings_from({"top_k": np.int64(3), "temperature": np.float32(0.5)}).top_k == 3
+    for seed, kept in ((np.int64(-3), -3), ([np.int32(5), 2], (5, 2))):
+        assert repr(settings_from({"seed": seed}).seed) == repr(kept)
     with pytest.raises(dataclasses.FrozenInstanceError):
         good.seed = 3
 

@@ -68,7 +68,10 @@ NGRAM = {
 }  # fmt: skip
 
 
-GPT = {"model": "gpt", "embedding_dim": 8, "num_heads": 2, "separate_documents": True}
+GPT = {
+    "model": "gpt", "embedding_dim": 8, "num_heads": 2, "separate_documents": True,
+    "sample_prompt": "more than the context has, which must end no run",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("settings", [{}, NGRAM, GPT], ids=["lstm", "ngram", "gpt"])
