@@ -188,16 +188,11 @@ def _attended(settings, together, rows, sight, turn, cache, mask):
     counts = [settings.num_heads, settings.num_kv_heads, settings.num_kv_heads]
     known = isinstance(rows, int) and together.shape[0] is not None
     time = together.shape[0] // rows if known else -1
-    if turn is None and settings.num_heads == settings.num_kv_heads:
-        # All three in one pass over memory, after which each of them is a part of it.
-        together = tf.reshape(together, [rows, time, 3, settings.num_heads, settings.head_width])
-        queries, keys, values = tf.unstack(tf.transpose(together, [2, 0, 3, 1, 4]), 3)
-    else:
-        together = tf.reshape(together, [rows, time, sum(counts), settings.head_width])
-        queries, keys, values = tf.split(together, counts, axis=2)
-        if turn is not None:
-            queries, keys = rotated(queries, *turn), rotated(keys, *turn)
-        queries, keys, values = (tf.transpose(part, [0, 2, 1, 3]) for part in (queries, keys, values))
+    together = tf.reshape(together, [rows, time, sum(counts), settings.head_width])
+    queries, keys, values = tf.split(together, counts, axis=2)
+    if turn is not None:
+        queries, keys = rotated(queries, *turn), rotated(keys, *turn)
+    queries, keys, values = (tf.transpose(part, [0, 2, 1, 3]) for part in (queries, keys, values))
     if cache is not None:
         cache = Cache(*(_written(old, new, sight.first) for old, new in zip(cache, (keys, values))))
         keys, values = cache
