@@ -5,7 +5,7 @@ sample      the sampler, beside torch                         tokenize    the to
 feed        the pipeline alone                                preflight   the estimates of a dry run against the step
 loss        the loss in pieces beside the plain one           guards      what the guard of the step costs
 race        a run beside nanoGPT's recipe in PyTorch          page        all of docs/performance.md
-baselines   compressors on the text of --run_dir
+baselines   compressors on the text of --run_dir              decode      the sampler as a text grows
 """
 
 import json

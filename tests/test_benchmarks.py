@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.benchmarks import candidates, guards, loss, page, race, sample, train, verification
+from lm_keras.benchmarks import (
+    candidates,
+    decode,
+    guards,
+    loss,
+    page,
+    profile,
+    race,
+    sample,
+    train,
+    verification,
+)
 from lm_keras.config import from_flat
 from lm_keras.errors import InputError
 from lm_keras.training import machine
@@ -53,6 +64,42 @@ SMALL_GPT = {
     "model": "gpt", "vocab_size": 11, "embedding_dim": 8, "num_heads": 2, "num_layers": 2, "sequence_length": 5, "batch_size": 4,
 }  # fmt: skip
 GPT_FLAGS = [f"--{name}={value}" for name, value in SMALL_GPT.items()]
+
+
+def test_decoding_as_a_text_grows(monkeypatch):
+    for name, value in {"LENGTHS": (3, 9), "OTHER_LENGTHS": (5,), "TOKENS": 4}.items():
+        monkeypatch.setattr(decode, name, value)
+    with pytest.raises(
+        InputError, match="--sequence_length=5: texts of 13 tokens are measured; make it as long"
+    ):
+        next(decode.decode(from_flat({**SMALL_GPT, "precision": "float32"}), 1))
+    settings = {**SMALL_GPT, "precision": "float32", "sequence_length": 13}
+    *tokens, first = decode.decode(from_flat(settings), 1)
+    assert [result["tokens_before"] for result in (*tokens, first)] == [3, 9, 5]
+    assert all("milliseconds" in result for result in tokens) and first["first_token_milliseconds"] > 0
+
+
+def test_the_profile_divides_the_clock():
+    operations = [(0.0, 4.0, "a"), (1.0, 3.0, "b"), (2.0, 3.0, "b"), (6.0, 7.0, "a"), (6.5, 6.5, "c")]
+    found = profile.divided(operations)
+    # 0-1 a; 1-2 a, b; 2-3 a and b twice; 3-4 a; 4-6 nothing; 6-7 a.
+    expected = {"a": 1 + 0.5 + 1 / 3 + 1 + 1, "b": 0.5 + 2 / 3, profile.IDLE: 2.0}
+    assert {name: value for name, value in found.items() if value} == pytest.approx(expected)
+    assert sum(found.values()) == pytest.approx(7.0)
+
+
+def test_kinds_of_operations():
+    kinds = map(
+        profile._kind,
+        [
+            "while/MatMul_3:_MklMatMul",
+            "a/b:Tanh",
+            "CpuExecutable::ExecuteAsync",
+            "ExecutorState::Process",
+            "x",
+        ],
+    )
+    assert list(kinds) == [profile.PRODUCTS, "Tanh", profile.COMPILED, None, None]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
@@ -254,6 +301,7 @@ def test_every_command_of_the_page_can_be_read(script, monkeypatch):
     for module, name in ((train, "train"), (sample, "sample"), (loss, "loss")):
         monkeypatch.setattr(module, name, lambda config, *_: called.append(config) or ())
     monkeypatch.setattr(race, "race", lambda config, *_: called.append(config) or ())
+    monkeypatch.setattr(decode, "decode", lambda config, *_: called.append(config) or ())
     monkeypatch.setattr(guards, "guards", lambda repeats: called.append(from_flat(TINY)) or ())
     for section in page.TITLES:
         for command in page.commands(section):

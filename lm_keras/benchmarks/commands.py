@@ -11,9 +11,9 @@ from lm_keras.errors import InputError
 from lm_keras.fields import setting
 
 COMMANDS = (
-    "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "baselines", "page",
+    "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode", "baselines", "page",
 )  # fmt: skip
-SECTIONS = ("train", "sample", "race", "loss", "growth", "jit", "guards", "gpt")
+SECTIONS = ("train", "sample", "race", "loss", "growth", "jit", "guards", "gpt", "decode")
 """Of docs/performance.md."""
 
 
@@ -67,7 +67,18 @@ def measured(command: str, settings: Config, options: Options, root: Path) -> It
     if command == "page":
         _check_page(sections, settings.data.corpus)
     quiet.import_tensorflow()
-    from lm_keras.benchmarks import baselines, feed, guards, loss, page, race, sample, train, verification
+    from lm_keras.benchmarks import (
+        baselines,
+        decode,
+        feed,
+        guards,
+        loss,
+        page,
+        race,
+        sample,
+        train,
+        verification,
+    )
     from lm_keras.training.machine import with_precision
 
     settings = with_precision(settings)
@@ -79,6 +90,7 @@ def measured(command: str, settings: Config, options: Options, root: Path) -> It
         "loss": lambda: loss.loss(settings, options.repeats),
         "page": lambda: page.write(sections, options.repeats, options.seconds, settings.data.corpus, root),
         "race": lambda: race.race(settings, options.repeats, root),
+        "decode": lambda: decode.decode(settings, options.repeats),
         "guards": lambda: guards.guards(options.repeats),
         "preflight": verification.comparisons,
         "baselines": lambda: baselines.baselines(run_dir, options.part),

@@ -46,6 +46,7 @@ TITLES = {
     "jit": "XLA",
     "guards": "The guard of the step",
     "gpt": "GPT: the training step, and decoding",
+    "decode": "GPT: as a text grows",
 }
 WORDS = {
     "train": """One process each, in turn; the figures are medians with the middle half of the measurements. `keras_fit` is
@@ -80,16 +81,20 @@ columns as for the training step. Decoding is 64 new tokens after 32, and `trans
 number format. *of reading all weights* is the share of the speed that reading all weights once for each token would allow,
 by the speed at which memory was read in the same run. *ms a token* has the prompt in it; *products alone* are those of one
 token of every row, one after the other, each with a matrix of its own, as TensorFlow computes them outside of any network:
-what they take beyond the time of reading is theirs.""",
+what they take beyond the time of reading is theirs. They read at half of memory's speed for one row in float32 and at two
+fifths in bfloat16, and at less for eight rows: that is the limit here.""",
+    "decode": """One row of GPT-2's shape: milliseconds for each of 64 tokens behind so many others, without the prompt's; and
+to the first token of a prompt whose length is new, where nothing is compiled, so that it takes no longer than later.""",
 }
 COLUMNS = {
     "candidate": "", "form": "", "step": "", "milliseconds_with": "ms with", "milliseconds_without": "ms without",
     "ratio": "ratio", "confidence": "95 % confidence", "precision": "precision", "jit": "jit", "rows": "rows", "width": "width",
     "vocab_size": "vocabulary",
-    "milliseconds_per_token": "ms a token",
+    "tokens_before": "tokens before",
     "milliseconds_per_step": "ms a step", "milliseconds": "ms", "middle_half": "middle half",
     "training_seconds": "training, s", "nats_per_token": "nats/character", "worst_nats_per_token": "the worst",
-    "tokens_per_second": "tokens/s", "times_faster": "times ours", "times_faster_middle_half": "middle half",
+    "tokens_per_second": "tokens/s", "milliseconds_per_token": "ms a token",
+    "first_token_milliseconds": "first token, ms", "later_first_token_milliseconds": "the same later, ms", "times_faster": "times ours", "times_faster_middle_half": "middle half",
     "times_slower": "times ours", "times_slower_middle_half": "middle half",
     "limit": "at most", "gflops_per_second": "GFLOP/s", "milliseconds_of_products_alone": "products alone, ms",
     "gigabytes_per_second": "memory, GB/s", "share_of_reading": "of reading all weights", "share_of_products": "of it products", "data_wait_share": "of it waiting for data",
@@ -129,6 +134,8 @@ def commands(section: str) -> list[list[str]]:
             ["sample", flags["gpt2_124m"], *["--peer=transformers"] * transformers],
         ]
         return [[*line, f"--precision={one}"] for line in lines for one in dict.fromkeys(("float32", short))]
+    if section == "decode":
+        return [["decode", "--flagfile=configs/benchmark/gpt2_124m.flags", "--precision=float32"]]
     if section == "growth":
         return [
             ["train", *_flags({**BASE, name: value})] for name, values in GROWTH.items() for value in values
