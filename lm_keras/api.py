@@ -12,8 +12,9 @@ from lm_keras.config import Config
 from lm_keras.corpora import make_splits, open_corpus
 from lm_keras.data.store import TokenStore, cache_folder, prepare, tokenized
 from lm_keras.errors import InputError
-from lm_keras.sampling.generate import Continuation, Sampler
-from lm_keras.sampling.score import Scorer
+from lm_keras.layers.masking import Masking
+from lm_keras.sampling.blanks import Filled, sampler_for, scorer_for
+from lm_keras.sampling.generate import Continuation
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.weights import restore_for_reading
@@ -58,8 +59,8 @@ class LanguageModel:
     def __init__(self, model: keras.Model, tokenizer: Tokenizer, config: Config, step: int, data: dict):
         self.model, self.tokenizer, self.config, self.step = model, tokenizer, config, step
         self._data = data
-        self._sampler = Sampler(model, tokenizer, _warn)
-        self._scorer = Scorer(model, tokenizer)
+        self._sampler = sampler_for(model, tokenizer, _warn)
+        self._scorer = scorer_for(model, tokenizer)
 
     def generate(self, prompts: list[str], **settings) -> list[str]:
         """Continue each prompt and return the continuations only.
@@ -82,6 +83,22 @@ class LanguageModel:
     def stream(self, prompt: str, **settings) -> Iterator[str]:
         """Return the pieces of one continuation as they come; joined they are what `generate` returns."""
         return self._sampler.stream(prompt, **settings)
+
+    def fill(self, text: str, words: int = 5) -> Filled:
+        """Say what stands in the places of `[MASK]` in a text; for `--model=bert`.
+
+        Args:
+            text: with one `[MASK]` for each token that is hidden, at least one.
+            words: how many of the likeliest tokens to return for each.
+
+        Raises:
+            InputError: there is no `[MASK]`, the text is too long, or the model generates text instead.
+        """
+        if not hasattr(self._sampler, "fill"):
+            raise InputError(
+                f"--model={self.config.model.model} generates text and fills no blanks; use generate"
+            )
+        return self._sampler.fill(text, words)
 
     @property
     def tokens_generated(self) -> int:
@@ -137,7 +154,12 @@ class LanguageModel:
         if stride is not None and not 1 <= stride <= length:
             raise InputError(f"stride={stride}: expected 1 to {length}, the sequence length of the model")
         store = self._other_text(corpus, split, say) if corpus else self._own_text(split, say)
-        evaluator = Evaluator(self.model, self.config.batching, length, stride)
+        masking = Masking.of(self.config, self.model.vocab_size, self.tokenizer)
+        if masking and stride:
+            raise InputError(
+                f"stride={stride} has no meaning for --model=bert, which predicts hidden tokens; leave it out"
+            )
+        evaluator = Evaluator(self.model, self.config.batching, length, stride, masking)
         return evaluator(store, corpus or split, self.step)
 
     def _own_text(self, split: str, say) -> TokenStore:

@@ -6,6 +6,9 @@ from lm_keras import schedules
 from lm_keras.errors import InputError
 from lm_keras.fields import LARGEST, LARGEST_FLOAT, check, check_line
 
+TRANSFORMERS = ("gpt", "bert")
+"""Families that are stacks of Transformer blocks."""
+
 WITH_BETAS = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
 """The optimizers that `--beta_1` and `--beta_2` are for."""
 
@@ -99,8 +102,12 @@ def _check_family(config, fields) -> None:
                 f"--{field.name}={value} has no meaning for --model={family}; leave it out, or take "
                 f"--model={families[0]}"
             )
-    if family == "gpt":
-        _check_gpt(config)
+    if family in TRANSFORMERS:
+        _check_transformer(config)
+    if family == "bert" and config.learning.token_noise:
+        raise InputError(
+            f"--token_noise={config.learning.token_noise} has no meaning for --model=bert, which hides tokens anyway; leave it out"
+        )
     if config.model.direct_connections and config.model.tied:
         raise InputError(
             "--direct_connections and --tie_embeddings contradict each other: the embedding has no rows for "
@@ -113,7 +120,7 @@ def _check_family(config, fields) -> None:
         )
 
 
-def _check_gpt(config) -> None:
+def _check_transformer(config) -> None:
     model, length = config.model, config.batches.sequence_length
     if model.embedding_dim % model.num_heads:
         raise InputError(
@@ -136,7 +143,7 @@ def _check_gpt(config) -> None:
         )
     if config.batching == "stream":
         raise InputError(
-            "--batching=stream carries a state from row to row, which --model=gpt does not have; leave it out"
+            f"--batching=stream carries a state from row to row, which --model={model.model} does not have; leave it out"
         )
 
 

@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any
 
 from lm_keras import checks, schedules
+from lm_keras.checks import TRANSFORMERS
 from lm_keras.errors import InputError, nearest
 from lm_keras.fields import LARGEST, check_line, setting
 
@@ -82,10 +83,12 @@ class DataConfig:
 class ModelConfig:
     """The network."""
 
-    model: str = setting("lstm", "family of the network", choices=("ngram", "lstm", "gpt"))
-    num_layers: int = setting(1, "hidden layers (lstm: recurrent layers, gpt: blocks)", low=1, high=1000)
+    model: str = setting("lstm", "family of the network", choices=("ngram", "lstm", "gpt", "bert"))
+    num_layers: int = setting(
+        1, "hidden layers (lstm: recurrent layers, gpt, bert: blocks)", low=1, high=1000
+    )
     embedding_dim: int = setting(
-        128, "width of the token embedding (gpt: of everything between the blocks)", low=1
+        128, "width of the token embedding (gpt, bert: of everything between the blocks)", low=1
     )
     hidden_units: int | None = setting(
         None,
@@ -100,7 +103,7 @@ class ModelConfig:
         high=256,
         only_for=("ngram",),
     )
-    num_heads: int = setting(4, "attention heads (gpt)", low=1, only_for=("gpt",))
+    num_heads: int = setting(4, "attention heads (gpt, bert)", low=1, only_for=("gpt", "bert"))
     num_kv_heads: int | None = setting(
         None,
         "heads of keys and values, each for several heads of queries (grouped-query attention) [--num_heads]",
@@ -109,9 +112,9 @@ class ModelConfig:
     )
     context_length: int | None = setting(
         None,
-        "tokens that a gpt can look back on, itself included [--sequence_length]",
+        "most tokens that a gpt can look back on, itself included, or that a row of bert has [--sequence_length]",
         low=1,
-        only_for=("gpt",),
+        only_for=("gpt", "bert"),
     )
     positions: str = setting(
         "learned",
@@ -124,7 +127,7 @@ class ModelConfig:
     )
     norm: str = setting("layer", "LayerNorm or RMSNorm (gpt)", choices=("layer", "rms"), only_for=("gpt",))
     norm_epsilon: float = setting(
-        1e-5, "added to the variance in a norm (gpt)", above=0, high=1, only_for=("gpt",)
+        1e-5, "added to the variance in a norm (gpt)", above=0, high=1, only_for=("gpt", "bert")
     )
     activation: str = setting(
         "gelu",
@@ -142,7 +145,17 @@ class ModelConfig:
         None,
         "queries whose attention is computed at a time, so that memory grows with T and not with its square [all]",
         low=1,
-        only_for=("gpt",),
+        only_for=("gpt", "bert"),
+    )
+    mask_rate: float = setting(
+        0.15,
+        "share of the tokens of a row that are hidden and predicted",
+        above=0,
+        high=0.5,
+        only_for=("bert",),
+    )
+    whole_words: bool = setting(
+        False, "hide all tokens of a word or none (whole-word masking)", only_for=("bert",)
     )
     dropout: float = setting(
         0.0,
@@ -160,7 +173,7 @@ class ModelConfig:
     )
     tie_embeddings: bool | None = setting(
         None,
-        "use the embedding as the output matrix (a projection is added where widths differ) [gpt: true, else false]",
+        "use the embedding as the output matrix (a projection is added where widths differ) [gpt, bert: true, else false]",
     )
     direct_connections: bool = setting(
         False, "connect the embeddings with the output, past the hidden layers, too", only_for=("ngram",)
@@ -181,14 +194,14 @@ class ModelConfig:
     @property
     def units(self) -> int:
         """Return `--hidden_units`, with the family's default filled in."""
-        if self.hidden_units or self.model != "gpt":
+        if self.hidden_units or self.model not in TRANSFORMERS:
             return self.hidden_units or 256
         return 4 * self.embedding_dim if self.activation == "gelu" else -(-8 * self.embedding_dim // 3)
 
     @property
     def tied(self) -> bool:
         """Tell whether the embedding is the output matrix, with the family's default filled in."""
-        return self.model == "gpt" if self.tie_embeddings is None else self.tie_embeddings
+        return self.model in TRANSFORMERS if self.tie_embeddings is None else self.tie_embeddings
 
     @property
     def kv_heads(self) -> int:
@@ -412,7 +425,7 @@ class Config:
     @property
     def needs_blank(self) -> bool:
         """Tell whether the tokenizer needs a token that says nothing."""
-        return self.learning.token_noise_kind == "blank"
+        return self.learning.token_noise_kind == "blank" or self.model.model == "bert"
 
     def flat(self) -> dict[str, Any]:
         """Return every setting under its flag's name, in a fixed order."""

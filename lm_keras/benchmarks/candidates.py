@@ -27,13 +27,18 @@ CLASSES: dict[str, Callable[[], type]] = {
 }
 """The class of each candidate, imported where it is needed: in its own process."""
 
-PEERS = {"lstm": ("keras_fit", "torch"), "gpt": ("torch", "torch_compiled", "torch_bfloat16"), "ngram": ()}
+PEERS = {
+    "lstm": ("keras_fit", "torch"),
+    "gpt": ("torch", "torch_compiled", "torch_bfloat16"),
+    "ngram": (),
+    "bert": (),
+}
 """Those that train the same network, by family."""
 
 PACKAGES = {"keras_fit": {}, "transformers": {"torch": "PyTorch", "transformers": "transformers"}}
 """What peers need, where it is not PyTorch alone."""
 
-SAMPLING_PEERS = {"lstm": ("torch",), "gpt": ("transformers",), "ngram": ()}
+SAMPLING_PEERS = {"lstm": ("torch",), "gpt": ("transformers",), "ngram": (), "bert": ()}
 """Those that sample from the same network."""
 
 
@@ -163,5 +168,7 @@ def check(peers: Iterable[str], config: Config, sampling: bool = False) -> None:
                 raise InputError(
                     f"--{name}={config.flat()[name]}: --peer={peer} has no such network or training; leave one of both out"
                 )
+    if sampling and model.model == "bert":
+        raise InputError("--model=bert generates no text whose speed could be measured; take another family")
     if config.data.vocab_size is None:
         raise InputError("--vocab_size is missing: expected the vocabulary of the random tokens")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.errors import InputError
-from lm_keras.sampling.generate import Sampler
+from lm_keras.sampling.blanks import sampler_for
 
 SAMPLE_SETTINGS = {"max_new_tokens": 120, "temperature": 0.8, "seed": 1, "long_prompt": "keep_end"}
 """The same prompt and the same random numbers each time: what changes is the model. A long prompt ends no run."""
@@ -45,6 +45,6 @@ class TextSamples(StepCallback):
             self._draw(self.step())
 
     def _draw(self, step):
-        self._sampler = self._sampler or Sampler(self.model, self._tokenizer)
+        self._sampler = self._sampler or sampler_for(self.model, self._tokenizer)
         texts = self._sampler.generate(self._prompts, **SAMPLE_SETTINGS)
         self._show(step, dict(zip(self._prompts, texts)))

@@ -24,6 +24,22 @@ def _gelu_gradient(x, dy):
     return dy * gate * (1.0 + x * (1.0 - gate) * (_SLOPE + 3.0 * _SLOPE * _CUBIC * square))
 
 
+def _gelu_erf(x):
+    """Return x Phi(x), with Phi the distribution function of N(0, 1).
+
+    Reference: Hendrycks and Gimpel (2016), section 2.
+    """
+    return x * _phi(x)
+
+
+def _gelu_erf_gradient(x, dy):
+    return dy * (_phi(x) + x * tf.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi))
+
+
+def _phi(x):
+    return 0.5 * (1.0 + tf.math.erf(x / math.sqrt(2.0)))
+
+
 def _swiglu(x):
     """Return silu(a) b for x = [a, b] side by side: [..., 2 F] -> [..., F].
 
@@ -39,9 +55,13 @@ def _swiglu_gradient(x, dy):
     return tf.concat([dy * b * gate * (1.0 + a * (1.0 - gate)), dy * a * gate], -1)
 
 
-ACTIVATIONS = {"gelu": (_gelu, _gelu_gradient), "swiglu": (_swiglu, _swiglu_gradient)}
+ACTIVATIONS = {
+    "gelu": (_gelu, _gelu_gradient),
+    "gelu_erf": (_gelu_erf, _gelu_erf_gradient),
+    "swiglu": (_swiglu, _swiglu_gradient),
+}
 
-WIDTHS = {"gelu": 1, "swiglu": 2}
+WIDTHS = {"gelu": 1, "gelu_erf": 1, "swiglu": 2}
 """How many times as wide the values are that go in."""
 
 

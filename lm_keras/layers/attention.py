@@ -17,12 +17,13 @@ UNSEEN = -1e9
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sight:
-    """Which keys each query sees: those of its own and of earlier places, and of its own document.
+    """Which keys each query sees: those of its own and of earlier places, or of all, and of its own document.
 
     Attributes:
         first: place of the first query among the keys, an integer or a scalar int32.
         queries: [B, T] int32, number of the document of each query; None where there is one document only.
         keys: [B, S] int32, likewise of the keys.
+        causal: whether later places are hidden.
         begins: [B] int32, the first place of each row that is seen at all; None for 0.
     """
 
@@ -30,6 +31,7 @@ class Sight:
     queries: tf.Tensor | None = None
     keys: tf.Tensor | None = None
     begins: tf.Tensor | None = None
+    causal: bool = True
     _made: dict = dataclasses.field(default_factory=dict, repr=False)
 
     def bias(self, begin: int, count, keys):
@@ -52,7 +54,9 @@ class Sight:
 
     def _bias(self, begin, count, keys):
         places = self.first + begin + tf.range(count)  # [T] of the queries
-        seen = tf.range(keys)[None] <= places[:, None]  # [T, S]
+        seen = (
+            tf.range(keys)[None] <= places[:, None] if self.causal else tf.ones([count, keys], bool)
+        )  # [T, S]
         if self.begins is not None:
             seen &= tf.range(keys) >= self.begins[:, None, None]  # [B, T, S]
             return tf.where(seen, 0.0, UNSEEN)[:, None]
@@ -119,11 +123,12 @@ def _in_chunks(queries, keys, values, sight, chunk, keep, factor):
     begins = range(0, time, chunk)
 
     def part(begin, queries, keys, values):
-        """Return what the queries of a chunk need: themselves, the keys and values up to them, weights, and what is kept."""
+        """Return what the queries of a chunk need: themselves, the keys and values that they see, weights, and what is kept."""
         end = min(begin + chunk, time)
-        own, keys, values = queries[:, :, begin:end], keys[:, :, :end], values[:, :, :end]
-        kept = None if keep is None else keep(begin, end - begin, end)
-        return own, keys, values, _weights(own, keys, sight.bias(begin, end - begin, end)), kept
+        seen = end if sight.causal else time
+        own, keys, values = queries[:, :, begin:end], keys[:, :, :seen], values[:, :, :seen]
+        kept = None if keep is None else keep(begin, end - begin, seen)
+        return own, keys, values, _weights(own, keys, sight.bias(begin, end - begin, seen)), kept
 
     @tf.custom_gradient
     def attend(queries, keys, values):
@@ -144,12 +149,12 @@ def _in_chunks(queries, keys, values, sight, chunk, keep, factor):
                 with tf.control_dependencies(after):
                     all_queries = tf.identity(queries)
                 own, keys_seen, values_seen, weights, kept = part(begin, all_queries, keys, values)
-                end = keys_seen.shape[2]
+                seen, end = keys_seen.shape[2], begin + own.shape[2]
                 d_own, d_k, d_v = _gradients(
                     weights, kept, factor, own, keys_seen, values_seen,
                     outputs[:, :, begin:end], d_outputs[:, :, begin:end],
                 )  # fmt: skip
-                beyond = [[0, 0], [0, 0], [0, time - end], [0, 0]]
+                beyond = [[0, 0], [0, 0], [0, time - seen], [0, 0]]
                 d_queries.append(d_own)
                 d_keys, d_values = d_keys + tf.pad(d_k, beyond), d_values + tf.pad(d_v, beyond)
                 after = [d_own, d_keys, d_values]

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from lm_keras.layers import cudnn
 from lm_keras.layers.casting import cast
-from lm_keras.layers.dropout import Draw
+from lm_keras.layers.draws import Draw
 
 STEPS_PER_CHUNK = 16
 """Time steps unrolled in the body of the loop over time: enough to hide the loop, few enough to trace fast."""

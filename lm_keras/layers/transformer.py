@@ -14,7 +14,8 @@ import tensorflow as tf
 from lm_keras.layers.activations import WIDTHS, activated
 from lm_keras.layers.attention import Sight, attention, rotated
 from lm_keras.layers.casting import cast
-from lm_keras.layers.dropout import Draw, Mask, ScheduledDropout
+from lm_keras.layers.draws import Draw
+from lm_keras.layers.dropout import Mask, ScheduledDropout
 from lm_keras.layers.fused import added
 from lm_keras.layers.normalization import norm_weights, normalized
 
@@ -37,6 +38,7 @@ class BlockSettings:
         dropout: share of the attention's weights, and of what either part adds, that is dropped.
         attention_chunk: see `attention`.
         rematerialize: compute everything inside again for the gradient instead of keeping it.
+        post_norm: norms stand behind what the parts add, as in the first Transformer, not before the parts.
     """
 
     width: int
@@ -50,6 +52,7 @@ class BlockSettings:
     dropout: float = 0.0
     attention_chunk: int | None = None
     rematerialize: bool = False
+    post_norm: bool = False
 
     @property
     def head_width(self) -> int:
@@ -95,7 +98,7 @@ class Cache(NamedTuple):
 
 
 class TransformerBlock(keras.layers.Layer):
-    """A pre-norm block: x + attention(norm(x)), then x + feed_forward(norm(x)).
+    """A pre-norm block: x + attention(norm(x)), then x + feed_forward(norm(x)); post-norm: norm(x + attention(x)), and so on.
 
     The values between blocks are float32; products run in the layer's compute dtype.
 
@@ -164,9 +167,17 @@ class TransformerBlock(keras.layers.Layer):
 
 
 def _block(settings, dtype, x, rows, weights, sight, turn, cache, masks: list[Mask | None]):
-    def norm(name, x):
+    def norm(name, x, dtype):
         gain, bias = weights[f"{name}_gain"], weights.get(f"{name}_bias")
         return normalized(settings.norm, x, gain, bias, settings.norm_epsilon, dtype)
+
+    def before(name, x):
+        """Return what a part reads."""
+        return tf.cast(x, dtype) if settings.post_norm else norm(name, x, dtype)
+
+    def after(name, x):
+        """Return what passes by once a part has added to it."""
+        return norm(name, x, tf.float32) if settings.post_norm else x
 
     def product(name, x):
         """Return a product, and the bias that is still to be added."""
@@ -175,12 +186,12 @@ def _block(settings, dtype, x, rows, weights, sight, turn, cache, masks: list[Ma
     def add(x, y, bias, mask):
         return added(x, y, bias) if mask is None else added(x, y, bias, *_kept(x, rows, mask))
 
-    together, bias = product("query_key_value", norm("attention_norm", x))
+    together, bias = product("query_key_value", before("attention_norm", x))
     together = together if bias is None else together + tf.cast(bias, dtype)
     mixed, cache = _attended(settings, together, rows, sight, turn, cache, masks[0])
-    x = add(x, *product("attention_output", mixed), masks[1])
-    wide = activated(settings.activation, *product("feed_forward", norm("feed_forward_norm", x)))
-    return add(x, *product("feed_forward_output", wide), masks[2]), cache
+    x = after("attention_norm", add(x, *product("attention_output", mixed), masks[1]))
+    wide = activated(settings.activation, *product("feed_forward", before("feed_forward_norm", x)))
+    return after("feed_forward_norm", add(x, *product("feed_forward_output", wide), masks[2])), cache
 
 
 def _attended(settings, together, rows, sight, turn, cache, mask):

@@ -16,6 +16,7 @@ more than this:
 - `products(rows, length)` -> {part: [Product]}: the matrix products of a forward pass over `rows` x `length` tokens, by
   part of the network (its layers' names, or any others), none for a part without; `flops_per_token(length)` ->
   {part: FLOPs} counts them, 2 FLOPs a multiply-add;
+- `predictions(length)`: how many tokens of a row training predicts; `bidirectional`: whether tokens see those after them;
 - `activation_bytes(rows, length)`: what a forward and backward pass over `rows` x `length` tokens holds at its peak
   besides weights, gradients and logits.
 
@@ -23,7 +24,12 @@ more than this:
 `num_parameters(config, vocab_size)`.
 """
 
-from lm_keras.models import gpt, lstm, ngram
+from lm_keras.models import bert, gpt, lstm, ngram
 
-FAMILIES = {"ngram": ngram.build, "lstm": lstm.build, "gpt": gpt.build}
-NUM_PARAMETERS = {"ngram": ngram.num_parameters, "lstm": lstm.num_parameters, "gpt": gpt.num_parameters}
+FAMILIES = {"ngram": ngram.build, "lstm": lstm.build, "gpt": gpt.build, "bert": bert.build}
+NUM_PARAMETERS = {
+    "ngram": ngram.num_parameters,
+    "lstm": lstm.num_parameters,
+    "gpt": gpt.num_parameters,
+    "bert": bert.num_parameters,
+}

@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from lm_keras.config import Config, ModelConfig
 from lm_keras.layers.attention import Sight, rotations
-from lm_keras.layers.dropout import Draw
+from lm_keras.layers.draws import Draw
 from lm_keras.layers.normalization import norm_weights, normalized
 from lm_keras.layers.transformer import BlockSettings, Cache, TransformerBlock
-from lm_keras.models.language_model import LanguageModel, Product
+from lm_keras.models.language_model import LanguageModel, block_products, blocks_bytes
 
 INITIAL_DEVIATION = 0.02
 """Standard deviation of initial weights; of matrices that add to what passes by, over sqrt(2 layers)."""
@@ -211,26 +211,12 @@ class GPTLanguageModel(LanguageModel):
         return {name: value for name, value in super().get_config().items() if name != "embedding_dim"}
 
     def _hidden_products(self, rows, length):
-        block = self.block_settings
-        kernels = [Product(rows * length, *shape) for shape in block.kernels().values()]
-        heads = rows * block.num_heads
-        scores = [
-            Product(length, block.head_width, length, batch=heads),
-            Product(length, length, block.head_width, batch=heads),
-        ]
-        parts = kernels[:1] + scores + kernels[1:]
+        parts = block_products(self.block_settings, rows, length)
         return {"places": [], **{layer.name: parts for layer in self.blocks}, "norm": []}
 
     def activation_bytes(self, rows, length):
         """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
-        block, places = self.block_settings, rows * length
-        wide = block.kernels()["feed_forward"][1]
-        vectors = 9 * block.width + 2 * block.kernels()["query_key_value"][1] + 4 * wide
-        queries = min(length, block.attention_chunk or length)
-        weights = rows * block.num_heads * queries * length
-        inside = places * vectors + weights * (1 if block.attention_chunk else 2)
-        kept = len(self.blocks) * (places * block.width if block.rematerialize else inside)
-        return round(4 * (kept + inside))
+        return blocks_bytes(self.block_settings, len(self.blocks), rows, length)
 
 
 def places_within(documents):

@@ -55,6 +55,29 @@ def _of_some_rows(rows, matrix):
     )
 
 
+def block_products(block, rows: int, length: int) -> list[Product]:
+    """Return the products of a Transformer block, `BlockSettings`, over `rows` x `length` tokens, in their order."""
+    kernels = [Product(rows * length, *shape) for shape in block.kernels().values()]
+    heads = rows * block.num_heads
+    scores = [
+        Product(length, block.head_width, length, batch=heads),
+        Product(length, length, block.head_width, batch=heads),
+    ]
+    return kernels[:1] + scores + kernels[1:]
+
+
+def blocks_bytes(block, layers: int, rows: int, length: int) -> int:
+    """Return what a forward and backward pass through Transformer blocks holds at its peak, in bytes."""
+    places = rows * length
+    wide = block.kernels()["feed_forward"][1]
+    vectors = 9 * block.width + 2 * block.kernels()["query_key_value"][1] + 4 * wide
+    queries = min(length, block.attention_chunk or length)
+    weights = rows * block.num_heads * queries * length
+    inside = places * vectors + weights * (1 if block.attention_chunk else 2)
+    kept = layers * (places * block.width if block.rematerialize else inside)
+    return round(4 * (kept + inside))
+
+
 class LanguageModel(keras.Model):
     """A network from tokens to logits, but for what happens between embedding and features.
 
@@ -73,8 +96,10 @@ class LanguageModel(keras.Model):
     Attributes:
         remarks: what a user should know of how it is computed here.
         context_length: the most tokens that a row or a state can take; None: any number.
+        bidirectional: whether tokens see those after them, so that it fills blanks and generates nothing.
     """
 
+    bidirectional = False
     remarks: tuple[str, ...] = ()
     context_length: int | None = None
 
@@ -169,6 +194,10 @@ class LanguageModel(keras.Model):
         if self.output_bias is not None:
             logits += self.output_bias
         return tf.reshape(logits, tf.concat([tf.shape(features)[:-1], [self.vocab_size]], 0))
+
+    def predictions(self, length):
+        """Return how many tokens of a row of so many training predicts."""
+        return length
 
     def products(self, rows, length):
         """Return the matrix products of a forward pass over `rows` x `length` tokens, by part of the network."""

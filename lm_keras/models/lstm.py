@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from lm_keras.config import Config
 from lm_keras.layers import cudnn
-from lm_keras.layers.dropout import Draw
+from lm_keras.layers.draws import Draw
 from lm_keras.layers.recurrent import LSTM, activation_values
 from lm_keras.models.language_model import LanguageModel, Product
 

@@ -52,6 +52,8 @@ def show(lm, prompt: str, settings: dict[str, Any], stream: bool, color: bool, a
     """
     if color and as_json:
         raise InputError("--color and --json contradict each other; leave one of them out")
+    if lm.model.bidirectional:
+        return _show_filled(lm, prompt, settings, as_json)
     unknown = lm.unknown_parts(prompt)
     if unknown:
         sys.stderr.write(f"the model does not know {', '.join(map(repr, unknown))} of the prompt\n")
@@ -71,6 +73,20 @@ def show(lm, prompt: str, settings: dict[str, Any], stream: bool, color: bool, a
     seconds, tokens = time.perf_counter() - began, lm.tokens_generated - before
     first = ", compiling included" if not before else ""
     sys.stderr.write(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} a second{first}\n")
+
+
+def _show_filled(lm, prompt: str, settings: dict[str, Any], as_json: bool) -> None:
+    """Print a text with its blanks filled, and the likeliest words of each with their probabilities."""
+    began, out = time.perf_counter(), sys.stdout
+    found = lm.fill(prompt, settings.get("top_logprobs") or 5)
+    if as_json:
+        blanks = [[{"text": text, "probability": p} for text, p in words] for words in found.words]
+        out.write(json.dumps({"prompt": prompt, "text": found.text, "blanks": blanks}) + "\n")
+    else:
+        lines = [", ".join(f"{text!r} {p:.3f}" for text, p in words) for words in found.words]
+        out.write("\n".join([found.text, *(f"{n}. {line}" for n, line in enumerate(lines, 1))]) + "\n")
+    out.flush()
+    sys.stderr.write(f"{len(found.words):,} blanks in {time.perf_counter() - began:.1f} s\n")
 
 
 def _stream(pieces: Iterator[str], prompt: str, out: TextIO) -> None:

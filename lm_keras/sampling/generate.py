@@ -1,6 +1,7 @@
 """Strings in, strings out: prompts, stop strings, streaming."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 
@@ -19,6 +20,9 @@ GENERATE_POSITIONS = 64
 
 MAX_LOGITS = 2**30
 """Logits of all rows at a position: 4 GiB, and as much again for their probabilities."""
+
+MAX_STATE = 2**31
+"""Numbers that the keys and values of all rows may be: 8 GiB in float32, where every row is as long as the context."""
 
 STREAM_POSITIONS = 8
 """Positions of one compiled call of `stream`: pieces of text come this often."""
@@ -112,6 +116,7 @@ class Sampler:
                 f"once, and {MAX_LOGITS:,} logits are allowed; generate fewer at a time, each with a seed of its own"
             )
         seeds = _seeds(settings, len(prompts))
+        self._check_state(prompts, settings)
         if settings.num_beams > 1:
             return [found for prompt in prompts for found in self._searched(prompt, settings)]
         rows = [
@@ -195,6 +200,25 @@ class Sampler:
         kept = max(1, most // 2, most - settings.max_new_tokens)
         self._say(f"of the {len(ids):,} tokens of the prompt the last {kept:,} are used")
         return ids[-kept:]
+
+    @functools.cached_property
+    def _numbers_of_a_row(self) -> int:
+        with tf.Graph().as_default():  # Where tensors have shapes and take no memory.
+            state = self._model.initial_state(1, length=self._model.context_length)
+        return sum(part.shape.num_elements() for part in tf.nest.flatten(state))
+
+    def _check_state(self, prompts: list[str], settings: SamplingSettings) -> None:
+        """Raise InputError if what the network remembers of all rows would take more memory than there may be."""
+        most = self._model.context_length
+        if most is None:
+            return
+        rows = len(prompts) * max(settings.num_samples, settings.num_beams)
+        of_a_row = self._numbers_of_a_row
+        if rows * of_a_row > MAX_STATE:
+            raise InputError(
+                f"{rows:,} rows at once may remember {rows * of_a_row:,} numbers, and {MAX_STATE:,} are allowed; generate fewer at "
+                "a time, each with a seed of its own"
+            )
 
     def _rules(self, settings: SamplingSettings) -> RuleSettings:
         bias = np.zeros(self._width if settings.logit_bias else 1, np.float32)

@@ -30,7 +30,13 @@ NOTHING = -1
 """Stands in the returned tokens where a row is still in its prompt, or has ended."""
 
 PREFILL_TOKENS = 1024
-"""Prompt tokens that go through the network at once, at most."""
+"""Prompt tokens of a row that go through the network at once, at most."""
+
+PREFILL_ROWS = 8
+"""Rows of which so many go through at once; of more rows fewer, so that what is held does not grow with the rows."""
+
+LEAST_PREFILLED = 64
+"""Tokens of a row that go through at once however many rows there are."""
 
 NO_END = 2**31 - 1
 
@@ -144,7 +150,17 @@ class DecodeLoop:
         places = places_for(self._model, longest)
         # The last token of a prompt gives the first sampled one, so it belongs to the loop.
         position = max(lengths) - 1 if prefill else 0
-        state = self.prefilled(tokens[:, :position], begins, longest if places is None else places)
+        # Several samples of a prompt have the same state at first.
+        whole = np.concatenate([begins[:, None], tokens], 1)
+        _, rows, row_of = np.unique(whole, axis=0, return_index=True, return_inverse=True)
+        if len(rows) == len(prompts):
+            rows = np.arange(len(prompts))
+        state = self.prefilled(tokens[rows, :position], begins[rows], longest if places is None else places)
+        if len(rows) < len(prompts):
+            index = tf.constant(row_of.ravel(), tf.int32)
+            state = tf.nest.map_structure(
+                lambda part: tf.gather(part, index) if part.shape.rank else part, state
+            )
         carry = Carry(
             tf.constant(position),
             tf.constant(position),
@@ -158,7 +174,8 @@ class DecodeLoop:
     def prefilled(self, tokens: np.ndarray, begins: np.ndarray, places: int):
         """Return the state of so many places after tokens [B, T], which may be none, of texts that begin at columns [B]."""
         state, length = self._model.initial_state(len(tokens), length=places), tokens.shape[1]
-        cuts = {0, length, *begins.tolist(), *range(0, length, PREFILL_TOKENS)}
+        at_once = min(PREFILL_TOKENS, max(LEAST_PREFILLED, PREFILL_ROWS * PREFILL_TOKENS // len(tokens)))
+        cuts = {0, length, *begins.tolist(), *range(0, length, at_once)}
         for first, last in itertools.pairwise(sorted(cut for cut in cuts if cut <= length)):
             state = self._prefill(tf.constant(tokens[:, first:last]), tf.constant(begins == first), state)
         return state

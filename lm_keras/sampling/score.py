@@ -152,39 +152,13 @@ class Scorer:
         return total
 
     def _whole(self, function, ids) -> np.ndarray:
-        ids = self._checked(ids)
+        ids = check_ids(ids, self._tokenizer.vocab_size, self._model.context_length)
         state = self._model.initial_state(len(ids), length=ids.shape[1])
         blocks = []
         for begin in range(0, ids.shape[1], BLOCK):
             values, state = function(tf.constant(ids[:, begin : begin + BLOCK]), state)
             blocks.append(values.numpy())
         return np.concatenate(blocks, axis=1)
-
-    def _checked(self, ids) -> np.ndarray:
-        try:
-            array = np.asarray(ids)
-        except ValueError:
-            raise InputError(
-                "ids has rows of different lengths; give rows of one length, or one row at a time"
-            ) from None
-        if array.ndim != 2 or not array.size or not np.issubdtype(array.dtype, np.integer):
-            raise InputError(
-                f"ids has shape {list(array.shape)} and type {array.dtype}, not [B, T] with integers; "
-                "for one sequence of tokens write [ids]"
-            )
-        vocab_size = self._tokenizer.vocab_size
-        wrong = array[(array < 0) | (array >= vocab_size)]
-        if wrong.size:
-            raise InputError(
-                f"ids has the token {wrong[0]}, but the vocabulary goes from 0 to {vocab_size - 1}; "
-                "make ids with the encode of this model's own tokenizer"
-            )
-        most = self._model.context_length
-        if most is not None and array.shape[1] > most:
-            raise InputError(
-                f"ids has rows of {array.shape[1]:,} tokens, and the model looks back on {most:,} at most; give shorter rows"
-            )
-        return array.astype(np.int32)
 
     def _features_block(self, tokens, state):
         features, state = self._model.forward({"tokens": tokens}, state)
@@ -197,6 +171,41 @@ class Scorer:
     def _nats_block(self, tokens, targets, state):
         logits, state = self._logits_block(tokens, state)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits), state
+
+
+def check_ids(ids, vocab_size: int, most: int | None) -> np.ndarray:
+    """Return `ids` as int32 [B, T].
+
+    Args:
+        ids: anything that is an array of integers.
+        vocab_size: all of them are below it.
+        most: T at most; None for any.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        array = np.asarray(ids)
+    except ValueError:
+        raise InputError(
+            "ids has rows of different lengths; give rows of one length, or one row at a time"
+        ) from None
+    if array.ndim != 2 or not array.size or not np.issubdtype(array.dtype, np.integer):
+        raise InputError(
+            f"ids has shape {list(array.shape)} and type {array.dtype}, not [B, T] with integers; "
+            "for one sequence of tokens write [ids]"
+        )
+    wrong = array[(array < 0) | (array >= vocab_size)]
+    if wrong.size:
+        raise InputError(
+            f"ids has the token {wrong[0]}, but the vocabulary goes from 0 to {vocab_size - 1}; "
+            "make ids with the encode of this model's own tokenizer"
+        )
+    if most is not None and array.shape[1] > most:
+        raise InputError(
+            f"ids has rows of {array.shape[1]:,} tokens, and the model looks back on {most:,} at most; give shorter rows"
+        )
+    return array.astype(np.int32)
 
 
 def score(model: keras.Model, tokenizer, texts: list[str]) -> list[dict]:

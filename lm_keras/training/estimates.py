@@ -119,7 +119,7 @@ def memory(model: keras.Model, config: Config, replicas: int) -> Memory:
     largest = max(_bytes([variable]) for variable in model.trainable_variables)
     sums = weights if batches.micro_batches > 1 else 0
     flat = 2 * weights if replicas > 1 else 0  # What crosses between the replicas, before and after.
-    values = rows * batches.sequence_length * model.vocab_size
+    values = rows * model.predictions(batches.sequence_length) * model.vocab_size
     several_passes = config.learning.optimizer not in optimizers.ONE_PASS
     return Memory(
         weights,
@@ -139,7 +139,8 @@ def least_memory(config: Config, vocab_size: int, replicas: int) -> int:
     batches, model = config.batches, config.model
     places = max(1, batches.batch_size // replicas // batches.micro_batches) * batches.sequence_length
     weights = NUM_PARAMETERS[model.model](config, vocab_size)
-    values = _logits_held(places * vocab_size)
+    share = model.mask_rate if model.model == "bert" else 1.0
+    values = _logits_held(round(share * places * vocab_size))
     values += places * (model.embedding_dim + model.num_layers * model.units)
     return 4 * replicas * (weights + max(weights, values))
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 from lm_keras.data import scoring
 from lm_keras.data.pipeline import documents_of
 from lm_keras.data.store import TokenStore
+from lm_keras.layers.masking import Masking
 from lm_keras.objectives.losses import per_token_nats
 from lm_keras.objectives.metrics import finite, measures
 
@@ -25,10 +26,19 @@ class Evaluator:
         sequence_length: length of the windows.
         stride: targets that a window scores, the last ones; None for all. Given, it also makes windows of
             a model that was trained on streams; they then begin like documents, as its streams did.
+        masking: of a network that predicts hidden tokens: the split is cut into windows, and in each the same tokens are hidden
+            every time. They alone are scored, so that there is no measure per word, byte or character.
     """
 
-    def __init__(self, model: keras.Model, batching: str, sequence_length: int, stride: int | None = None):
-        self._model = model
+    def __init__(
+        self,
+        model: keras.Model,
+        batching: str,
+        sequence_length: int,
+        stride: int | None = None,
+        masking: Masking | None = None,
+    ):
+        self._model, self._masking = model, masking
         bounded = model.context_tokens is not None
         self._windows = stride is not None or (batching == "window" and not bounded)
         self._length = sequence_length
@@ -45,6 +55,8 @@ class Evaluator:
             step: the step of the weights.
         """
         places = MAX_LOGITS // self._model.vocab_size
+        if self._masking is not None:
+            return self._hidden(store, split, step, places)
         if self._windows:
             # What a window has beyond the end of the text would only take memory.
             length = min(self._length, max(1, len(store.tokens) - 1))
@@ -80,6 +92,35 @@ class Evaluator:
             "accuracy": finite(correct / tokens) if tokens else None,
             "context": self._length if self._windows else self._model.context_tokens,
             "stride": self._stride if self._windows else None,
+        }
+
+    def _hidden(self, store: TokenStore, split: str, step: int, places: int) -> dict:
+        length = min(self._length, max(1, len(store.tokens) - 1))
+        rows = max(1, min(32, places // length))
+        nats, correct, tokens = 0.0, 0, 0
+        for number, block in enumerate(scoring.windows(store.tokens, length, length, rows)):
+            row = tf.constant(number * rows, tf.int64)
+            inputs, targets, weights = self._masking(
+                tf.constant(block.targets), tf.constant(block.weights > 0), tf.constant(0, tf.int64), row
+            )
+            losses, hits, _ = self._block(inputs, targets, {})
+            nats += float(np.sum(losses.numpy() * weights.numpy(), dtype=np.float64))
+            correct += int(np.sum(hits.numpy() * (weights.numpy() > 0)))
+            tokens += int(weights.numpy().sum())
+        counts = store.counts
+        return {
+            "step": step,
+            "split": split,
+            "tokens": tokens,
+            "bytes": counts.bytes,
+            "words": counts.words,
+            "characters": counts.characters,
+            "unknown": counts.unknown,
+            **measures(nats, tokens),
+            "accuracy": finite(correct / tokens) if tokens else None,
+            "context": length,
+            "stride": None,
+            "hidden": round(tokens / max(1, counts.tokens), 4),
         }
 
     def _score_block(self, inputs, targets, state):

@@ -14,8 +14,9 @@ from lm_keras.checks import profiled_steps
 from lm_keras.config import Config, LearningConfig
 from lm_keras.data.store import PreparedData, TokenStore
 from lm_keras.layers import TokenNoise
+from lm_keras.layers.masking import Masking
 from lm_keras.models import FAMILIES
-from lm_keras.sampling.generate import Sampler
+from lm_keras.sampling.blanks import sampler_for
 from lm_keras.training import distribution, environment, report
 from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.trainer import Trainer, understood
@@ -60,7 +61,8 @@ class Run:
         self.devices, self.origin, self.workers = devices, origin, devices.workers
         with devices.strategy.scope():
             self.model = network(config, data.tokenizer.vocab_size)
-        self.evaluator = Evaluator(self.model, config.batching, config.context_length)
+        masking = Masking.of(config, data.tokenizer.vocab_size, data.tokenizer)
+        self.evaluator = Evaluator(self.model, config.batching, config.context_length, masking=masking)
         self.validated: dict | None = None
         self.progress = callbacks.Progress(total_steps)
         self.trainer = Trainer(
@@ -73,6 +75,7 @@ class Run:
             self.progress.say if self.workers.chief else report.say,
             _noise(config.learning, data) if config.learning.token_noise else None,
             self.workers,
+            masking,
         )
         self.checkpoints = folder.checkpoints(config.running.keep_checkpoints, report.say)
         self.saving = callbacks.Checkpoint(
@@ -236,7 +239,7 @@ class Run:
             "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
             "sample": {
                 "prompt": prompt,
-                "text": Sampler(self.model, self.data.tokenizer).generate(
+                "text": sampler_for(self.model, self.data.tokenizer).generate(
                     [prompt], **settings, long_prompt="keep_end"
                 )[0],
                 **settings,

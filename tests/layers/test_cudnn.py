@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from lm_keras.config import from_flat
 from lm_keras.layers import LSTM, cudnn
-from lm_keras.layers.dropout import Draw, ScheduledDropout
+from lm_keras.layers.draws import Draw
+from lm_keras.layers.dropout import ScheduledDropout
 from lm_keras.models import lstm
 
 T, B, D, H = 20, 3, 5, 7

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from lm_keras.fields import LARGEST
 from lm_keras.layers import TokenNoise, noise
-from lm_keras.layers.dropout import Draw
+from lm_keras.layers.draws import Draw
 
 B, T, V = 26, 35, 7
 COUNTS = [500, 0, 31, 200, 1, 0, 268]

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from lm_keras.config import Config, ModelConfig, from_flat
 from lm_keras.layers import recurrent
-from lm_keras.layers.dropout import Draw
+from lm_keras.layers.draws import Draw
 from lm_keras.models import FAMILIES
 from lm_keras.models.lstm import LSTMLanguageModel, num_parameters
 

@@ -18,7 +18,8 @@ def lm(tiny, tokenizer):
     class Model(types.SimpleNamespace):
         tokens_generated = property(lambda self: sampler.tokens_generated)
 
-    return Model(tokenizer=tokenizer, **members)
+    model = types.SimpleNamespace(bidirectional=False)
+    return Model(tokenizer=tokenizer, model=model, **members)
 
 
 HOW = {"stream": True, "color": False, "as_json": False}

@@ -50,6 +50,21 @@ def test_a_prompt_has_the_same_text_in_every_batch(sampler, mixing, tokenizer):
     assert together != alone
 
 
+def test_a_prompt_is_read_once_for_all_its_samples(tiny, tokenizer, monkeypatch):
+    sampler = Sampler(tiny, tokenizer)
+    rows, prefill = [], sampler._loop._prefill
+    monkeypatch.setattr(
+        sampler._loop, "_prefill", lambda *given: rows.append(len(given[0])) or prefill(*given)
+    )
+    many = sampler.generate(["abc ab", "b"], max_new_tokens=9, num_samples=3, seed=2)
+    assert set(rows) == {2}
+    rows.clear()
+    alone = [
+        sampler.generate([prompt], max_new_tokens=9, num_samples=3, seed=2) for prompt in ("abc ab", "b")
+    ]
+    assert many == alone[0] + alone[1]
+
+
 def test_each_prompt_may_have_a_seed_of_its_own(sampler):
     together = sampler.generate(PROMPTS, max_new_tokens=30, seed=[4, 9, 4])
     alone = [

@@ -72,9 +72,10 @@ GPT = {
     "model": "gpt", "embedding_dim": 8, "num_heads": 2, "separate_documents": True,
     "sample_prompt": "more than the context has, which must end no run",
 }  # fmt: skip
+BERT = {"model": "bert", "embedding_dim": 8, "num_heads": 2, "sample_prompt": "a [MASK] b"}
 
 
-@pytest.mark.parametrize("settings", [{}, NGRAM, GPT], ids=["lstm", "ngram", "gpt"])
+@pytest.mark.parametrize("settings", [{}, NGRAM, GPT, BERT], ids=["lstm", "ngram", "gpt", "bert"])
 def test_an_interrupted_run_equals_the_whole(tiny_config, live, tmp_path, settings):
     config = tiny_config(**FULL, **settings)
     assert live(config, tmp_path / "whole").code == 0
@@ -98,7 +99,7 @@ def test_an_interrupted_run_equals_the_whole(tiny_config, live, tmp_path, settin
     # It is worth comparing: there are slots, a carried state, lowered rates, and lines of both kinds.
     names = " ".join(whole["tensors"])
     assert "velocity" in names
-    assert ("carried" in names) == (settings is not GPT)
+    assert ("carried" in names) == (settings not in (GPT, BERT))
     assert whole["progress"]["learning_rate_scale"] < 1
     assert whole["progress"]["callbacks"]["PlateauDecay"]["best"] < 9
     assert [line["step"] for line in whole["metrics"]] == [5, 6, 10, 12, 15, 18, 20, 24, 24]

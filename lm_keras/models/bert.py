@@ -1,0 +1,221 @@
+"""BERT: a stack of Transformer blocks in which each token sees all others, to say what hidden tokens were.
+
+Read from top to bottom: tokens [B, T] -> embeddings of tokens, places and segments, added and normalized, [R, D] -> blocks
+[R, D] -> hidden states [B, T, D] -> those of the hidden places [B, K, D] -> head -> features [B, K, D] -> logits
+[B, K, V]; R = B T.
+"""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from lm_keras.config import Config
+from lm_keras.layers.activations import activated
+from lm_keras.layers.attention import Sight
+from lm_keras.layers.casting import cast
+from lm_keras.layers.draws import Draw
+from lm_keras.layers.masking import masked_places
+from lm_keras.layers.normalization import normalized
+from lm_keras.layers.transformer import BlockSettings, TransformerBlock
+from lm_keras.models.language_model import LanguageModel, Product, block_products, blocks_bytes
+
+INITIAL_DEVIATION = 0.02
+"""Standard deviation of all initial matrices."""
+
+SEGMENTS = 2
+
+
+def build(config: Config, vocab_size: int) -> keras.Model:
+    """Build the network of a run; its initial weights follow `keras.utils.set_random_seed`."""
+    model = config.model
+    return BERTLanguageModel(
+        vocab_size,
+        num_layers=model.num_layers,
+        context_length=config.context_length,
+        block=block_settings(config),
+        mask_rate=model.mask_rate,
+        tie_embeddings=model.tied,
+        init_scale=model.init_scale,
+        dtype=config.learning.precision,
+        name="bert_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
+    )
+
+
+def block_settings(config: Config) -> BlockSettings:
+    """Return what the blocks of these settings look like."""
+    model = config.model
+    return BlockSettings(
+        model.embedding_dim, model.num_heads, model.num_heads, model.units, norm_epsilon=model.norm_epsilon,
+        activation="gelu_erf", dropout=model.dropout, attention_chunk=model.attention_chunk,
+        rematerialize=config.running.rematerialize, post_norm=True,
+    )  # fmt: skip
+
+
+def num_parameters(config: Config, vocab_size: int) -> int:
+    """Return how many numbers the network of these settings learns."""
+    model = config.model
+    width = model.embedding_dim
+    tables = vocab_size * (1 if model.tied else 2) + config.context_length + SEGMENTS
+    head = width * width + width + 2 * width + vocab_size
+    return width * tables + 2 * width + model.num_layers * block_settings(config).parameters + head
+
+
+class BERTLanguageModel(LanguageModel):
+    """Say what hidden tokens were, from all tokens of a row.
+
+    `model(tokens)` returns logits [B, T, V] of all places and works with plain `compile`, `fit` and `summary`.
+
+    Args:
+        vocab_size: V.
+        num_layers: blocks.
+        context_length: L, the most tokens that a row may have.
+        block: what a block looks like, or the same as a dictionary; its norms stand behind what they add.
+        mask_rate: share of a row's tokens that training predicts; it decides no weight.
+        tie_embeddings: use the embedding as output matrix.
+        init_scale: draw all matrices from U(-s, s); None for N(0, 0.02).
+
+    Attributes:
+        bidirectional: True: there is no order in which its tokens could be generated.
+        context_tokens: None: all tokens of a row count.
+        context_length: L.
+
+    Reference: Devlin et al. (2019), section 3; without its second task, whether two sentences follow each other, which Liu
+    et al. (2019), section 4.2, leave out, too.
+    """
+
+    bidirectional = True
+    context_tokens = None
+
+    def __init__(
+        self,
+        vocab_size: int,
+        num_layers: int,
+        context_length: int,
+        block: BlockSettings | dict,
+        mask_rate: float = 0.15,
+        tie_embeddings: bool = True,
+        init_scale: float | None = None,
+        **kwargs,
+    ):
+        block = BlockSettings(**block) if isinstance(block, dict) else block
+        own = {
+            "num_layers": num_layers,
+            "context_length": context_length,
+            "block": dataclasses.asdict(block),
+            "mask_rate": mask_rate,
+        }
+        super().__init__(vocab_size, block.width, tie_embeddings, init_scale, own, _normal(), **kwargs)
+        self.context_length, self.block_settings, self.mask_rate = context_length, block, mask_rate
+        width = block.width
+        self.places = self._matrix((context_length, width), "places", _normal())
+        self.segments = self._matrix((SEGMENTS, width), "segments", _normal())
+        self.embedding_norm = self._norm(width, "embedding_norm")
+        self._add_dropouts(block.dropout, 1)
+        self.blocks = [
+            TransformerBlock(
+                block,
+                lambda name: self._initializer(_normal()),
+                index,
+                dtype=self.dtype_policy,
+                name=f"block_{index}",
+            )
+            for index in range(num_layers)
+        ]
+        self.head_kernel = self._matrix((width, width), "head_kernel", _normal())
+        self.head_bias = self._bias(width, "head_bias")
+        self.head_norm = self._norm(width, "head_norm")
+        self._add_output(width, features=width, initializer=_normal())
+
+    def _norm(self, width, name):
+        """Return gain and bias of a LayerNorm."""
+        return [
+            self.add_weight(shape=(width,), initializer=initializer, autocast=False, name=f"{name}_{part}")
+            for part, initializer in (("gain", "ones"), ("bias", "zeros"))
+        ]
+
+    def initial_state(self, batch_size, length=None):
+        """Return nothing: a row is read as a whole."""
+        return {}
+
+    def forward(self, inputs, state, draw: Draw | None = None, training=False):
+        """Run the network up to the features: the one forward pass of training, evaluation and filling.
+
+        Args:
+            inputs: `tokens` [B, T] integers, T at most L; optionally `places` [B, K] int32, where features are wanted, all where
+                it is missing; `document` [B, T] int32: tokens see those of the same number only; `segment` [B, T] int32, 0 or 1.
+            state: nothing.
+            draw: masks of the dropout layers; without it they are active only if `training`.
+
+        Returns:
+            features [B, K, D] in the compute dtype, and nothing.
+        """
+        hidden = self.hidden(inputs, draw, training)  # [B, T, D]
+        if "places" in inputs:
+            hidden = tf.gather(hidden, inputs["places"], batch_dims=1)
+        shape = tf.shape(hidden)
+        flat = tf.reshape(hidden, [-1, self.block_settings.width])
+        x = activated(
+            "gelu_erf",
+            tf.matmul(flat, cast(self.head_kernel, self.compute_dtype)),
+            tf.convert_to_tensor(self.head_bias),
+        )
+        features = self._normalized(tf.cast(x, tf.float32), self.head_norm, self.compute_dtype)
+        static = hidden.shape
+        return tf.ensure_shape(tf.reshape(features, shape), static), {}
+
+    def hidden(self, inputs, draw: Draw | None = None, training=False):
+        """Return the hidden states after the last block, [B, T, D] in the compute dtype; arguments as those of `forward`."""
+        tokens = inputs["tokens"]
+        rows, time = (known or tf.shape(tokens)[axis] for axis, known in enumerate(tokens.shape))
+        if tokens.shape[1] is not None and tokens.shape[1] > self.context_length:
+            raise ValueError(
+                f"a row has {tokens.shape[1]} tokens, and this network was built for context_length={self.context_length}"
+            )
+        document = inputs.get("document")
+        sight = Sight(0, document, document, causal=False)
+        x = tf.cast(
+            tf.gather(tf.convert_to_tensor(self.embedding.embeddings), tokens), tf.float32
+        )  # [B, T, D]
+        x += tf.convert_to_tensor(self.places)[:time]
+        segments = tf.convert_to_tensor(self.segments)
+        x += tf.gather(segments, inputs["segment"]) if "segment" in inputs else segments[0]
+        x = self._normalized(x, self.embedding_norm)
+        x = tf.reshape(self._drop(0, x, draw, training), [-1, self.block_settings.width])
+        for block in self.blocks:
+            x, _ = block(x, rows=rows, sight=sight, draw=draw, training=training)
+        return tf.reshape(tf.cast(x, self.compute_dtype), [rows, time, self.block_settings.width])
+
+    def _normalized(self, x, norm, dtype="float32"):
+        gain, bias = map(tf.convert_to_tensor, norm)
+        return normalized("layer", x, gain, bias, self.block_settings.norm_epsilon, dtype)
+
+    def get_config(self):
+        return {name: value for name, value in super().get_config().items() if name != "embedding_dim"}
+
+    def predictions(self, length):
+        """Return K, how many tokens of a row of so many training predicts."""
+        return masked_places(length, self.mask_rate)
+
+    def products(self, rows, length):
+        """Return the matrix products of a forward pass over `rows` x `length` tokens, by part of the network."""
+        block, places = self.block_settings, rows * self.predictions(length)
+        parts = block_products(block, rows, length)
+        return {
+            "embedding": [],
+            "places": [],
+            "segments": [],
+            "embedding_norm": [],
+            **{layer.name: parts for layer in self.blocks},
+            "head": [Product(places, block.width, block.width)],
+            "output": [Product(places, block.width, self.vocab_size)],
+        }
+
+    def activation_bytes(self, rows, length):
+        """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
+        return blocks_bytes(self.block_settings, len(self.blocks), rows, length)
+
+
+def _normal():
+    # One for each matrix: Keras's initializers give the same numbers whenever they are called.
+    return keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)

@@ -1,0 +1,219 @@
+"""Networks that see both sides: filling `[MASK]`s, and scoring texts by hiding one token after the other.
+
+B batch (rows), T time, K hidden places of a row, V vocabulary, D width.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lm_keras.errors import InputError
+from lm_keras.sampling.generate import Sampler
+from lm_keras.sampling.score import Scorer, check_ids
+from lm_keras.sampling.settings import check_prompts, check_text
+from lm_keras.text.tokenizer import Tokenizer
+
+MASK = "[MASK]"
+"""What stands in a text for one hidden token."""
+
+ROWS = 16
+"""Rows that go through the network at once."""
+
+
+class Filled(NamedTuple):
+    """A text whose blanks were filled.
+
+    Attributes:
+        text: with the likeliest token in each blank.
+        words: for each blank the likeliest tokens, `(text, probability)` each, the best first.
+    """
+
+    text: str
+    words: tuple[tuple[tuple[str, float], ...], ...]
+
+
+class Filler:
+    """Fills the `[MASK]`s of texts: each blank is one token, and all blanks of a text are predicted at once.
+
+    Args:
+        model: a network with `bidirectional` and `forward(inputs, state)`.
+        tokenizer: the tokenizer the model was trained with, with a `blank_id`.
+
+    Attributes:
+        tokens_generated: blanks filled by all calls so far.
+    """
+
+    def __init__(
+        self, model: keras.Model, tokenizer: Tokenizer, say: Callable[[str], None] = lambda line: None
+    ):
+        del say
+        self._tokenizer, self._reader = tokenizer, Reader(model, tokenizer)
+        self.tokens_generated = 0
+
+    def generate(self, prompts: list[str], **settings) -> list[str]:
+        """Return the prompts with their blanks filled; those without a `[MASK]` stay as they are.
+
+        Args:
+            prompts: any number of strings.
+            **settings: of those of a `Sampler` only `long_prompt` matters: `keep_end` uses the end of a long text.
+        """
+        keep_end = settings.get("long_prompt") == "keep_end"
+        return [
+            self.fill(text, 1, keep_end).text if MASK in text else text for text in check_prompts(prompts)
+        ]
+
+    def fill(self, text: str, words: int = 5, keep_end: bool = False) -> Filled:
+        """Return the text with its blanks filled, and the likeliest tokens of each.
+
+        Args:
+            text: with a `[MASK]` for each token that is to be filled in.
+            words: how many of the likeliest tokens.
+            keep_end: of a text that is longer than the model's context, use its end; else that is an error.
+
+        Raises:
+            InputError: there is no `[MASK]`, or the text is longer than the model's context.
+        """
+        check_text("text", text)
+        if MASK not in text:
+            raise InputError(f"the text has no {MASK}: put one where a token is to be filled in")
+        ids = []
+        for number, part in enumerate(text.split(MASK)):
+            ids += [self._tokenizer.blank_id] * bool(number) + self._tokenizer.encode_prompt(part)
+        if keep_end:
+            ids = ids[-max(1, self._reader.most) :]
+        places = [place for place, token in enumerate(ids) if token == self._tokenizer.blank_id]
+        if not places:
+            return Filled(self._tokenizer.decode(ids), ())
+        logits = self._reader.logits([ids], [places])[0]  # [K, V]
+        probabilities = tf.nn.softmax(tf.where(self._allowed(logits.shape[-1]), logits, -np.inf)).numpy()
+        best = np.argsort(-probabilities, axis=-1)[:, :words]
+        for place, tokens in zip(places, best):
+            ids[place] = int(tokens[0])
+        self.tokens_generated += len(places)
+        listed = tuple(
+            tuple((self._tokenizer.decode([int(token)]), float(row[token])) for token in tokens)
+            for row, tokens in zip(probabilities, best)
+        )
+        return Filled(self._tokenizer.decode(ids), listed)
+
+    def unknown_parts(self, prompt: str) -> list[str]:
+        """Return nothing: what a prompt has and the vocabulary lacks reads as a blank, too."""
+        return []
+
+    def _allowed(self, width: int) -> np.ndarray:
+        tokenizer = self._tokenizer
+        allowed = np.arange(width) < tokenizer.vocab_size
+        allowed[
+            [
+                token
+                for token in (tokenizer.eod_id, tokenizer.unknown_id, tokenizer.blank_id)
+                if token is not None
+            ]
+        ] = False
+        return allowed
+
+
+class HidingScorer:
+    """Scores texts with a network that sees both sides.
+
+    Args:
+        model: a network with `bidirectional`.
+        tokenizer: its tokenizer, with a `blank_id`.
+    """
+
+    def __init__(self, model: keras.Model, tokenizer: Tokenizer):
+        self._model, self._tokenizer, self._reader = model, tokenizer, Reader(model, tokenizer)
+
+    def score(self, texts: list[str]) -> list[dict]:
+        """Return the pseudo-log-likelihood of each text: every token is hidden in turn, and predicted from all others.
+
+        That is no probability of the text. A text that is longer than the model's context is scored in windows side by side.
+
+        Returns:
+            For each text `nats` (float), `tokens` (int), `bytes` (int) and `pseudo`, true.
+
+        Reference: Salazar et al. (2020), section 2, equation 1.
+        """
+        if isinstance(texts, str) or not isinstance(texts, (list, tuple)):
+            raise InputError(
+                f'texts is a {type(texts).__name__}, not a list of strings; for one text write ["..."]'
+            )
+        found = []
+        for index, text in enumerate(texts):
+            check_text(f"texts[{index}]", text)
+            ids, most = list(self._tokenizer.encode(text)), self._model.context_length - 2
+            nats = sum(self._nats(ids[begin : begin + most]) for begin in range(0, len(ids), most))
+            found.append(
+                {"nats": float(nats), "tokens": len(ids), "bytes": len(text.encode("utf-8")), "pseudo": True}
+            )
+        return found
+
+    def _nats(self, ids: list[int]) -> float:
+        total = 0.0
+        for begin in range(0, len(ids), ROWS):
+            places = range(begin, min(begin + ROWS, len(ids)))
+            rows = [
+                [self._tokenizer.blank_id if i == place else token for i, token in enumerate(ids)]
+                for place in places
+            ]
+            logits = self._reader.logits(rows, [[place] for place in places])[:, 0]
+            own = tf.nn.log_softmax(logits).numpy()
+            total -= sum(float(own[row, ids[place]]) for row, place in enumerate(places))
+        return total
+
+    def logits(self, ids) -> np.ndarray:
+        """Return the logits float32 [B, T, V] at each token of `ids` [B, T], none of which is hidden but by its id."""
+        return self._model.project(self._model.forward({"tokens": self._checked(ids)}, {})[0]).numpy()
+
+    def features(self, ids) -> np.ndarray:
+        """Return the hidden states after the last block, float32 [B, T, D], at each token of `ids` [B, T]."""
+        return tf.cast(self._model.hidden({"tokens": self._checked(ids)}), tf.float32).numpy()
+
+    def _checked(self, ids) -> np.ndarray:
+        return check_ids(ids, self._tokenizer.vocab_size, self._model.context_length)
+
+
+class Reader:
+    """Logits at places of texts, each between two end-of-document tokens, as it stands in a training text.
+
+    Attributes:
+        most: tokens of a text at most.
+    """
+
+    def __init__(self, model: keras.Model, tokenizer: Tokenizer):
+        self._model, self._eod_id = model, tokenizer.eod_id
+        self.most = model.context_length - 2
+        table = tf.TensorSpec([None, None], tf.int32)
+        self._logits = tf.function(self._at, input_signature=[table, table], autograph=False)
+
+    def logits(self, rows: list[list[int]], places: list[list[int]]) -> np.ndarray:
+        """Return logits float32 [B, K, V] of rows of equal length at K places of each."""
+        if len(rows[0]) > self.most:
+            raise InputError(
+                f"the text has {len(rows[0]):,} tokens, and the model sees {self.most:,} at a time with those around it; shorten it"
+            )
+        tokens = np.array([[self._eod_id, *row, self._eod_id] for row in rows], np.int32)
+        logits = self._logits(tf.constant(tokens), tf.constant(places, tf.int32) + 1).numpy()
+        if not np.isfinite(logits).all():
+            raise InputError(
+                "the model's logits are not finite; its training has diverged, use an earlier checkpoint or train with a lower "
+                "learning rate"
+            )
+        return logits
+
+    def _at(self, tokens, places):
+        features, _ = self._model.forward({"tokens": tokens, "places": places}, {})
+        return self._model.project(features)
+
+
+def sampler_for(model: keras.Model, tokenizer: Tokenizer, say: Callable[[str], None] = lambda line: None):
+    """Return what turns a model into text: a `Filler` where it sees both sides, else a `Sampler`."""
+    return (Filler if getattr(model, "bidirectional", False) else Sampler)(model, tokenizer, say)
+
+
+def scorer_for(model: keras.Model, tokenizer: Tokenizer):
+    """Return what scores texts with a model."""
+    return (HidingScorer if getattr(model, "bidirectional", False) else Scorer)(model, tokenizer)
