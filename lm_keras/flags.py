@@ -5,6 +5,7 @@ standard error with exit code 1, and calls the script's `main`.
 """
 
 import collections
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -244,7 +245,8 @@ def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = (), 
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # A locale may lack what a model writes.
         if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(errors="surrogateescape")  # Who reads a line says what is wrong with it.
+            with contextlib.suppress(io.UnsupportedOperation):  # Somebody has read from it already.
+                sys.stdin.reconfigure(errors="surrogateescape")  # Who reads a line says what is wrong with it.
         try:
             code = main(*_command(argv[1:], commands)) or 0
             if code > 128:  # Stopped: whoever asks again, while Python ends, is not to see where.

@@ -96,8 +96,8 @@ def undamaged() -> Undamaged:
 def quick():
     """Let runs sample nothing."""
     with (
-        mock.patch.object(one_run, "Sampler", Silent),
-        mock.patch("lm_keras.callbacks.samples.Sampler", Silent),
+        mock.patch.object(one_run, "sampler_for", Silent),
+        mock.patch("lm_keras.callbacks.samples.sampler_for", Silent),
     ):
         yield
 

@@ -77,7 +77,7 @@ def small_network(leaky):
         with pytest.MonkeyPatch.context() as patch:
             build = lambda config, vocab_size: leaky(vocab_size, dropout=config.model.dropout)  # noqa: E731
             patch.setitem(models.FAMILIES, "lstm", build)
-            patch.setattr(one_run, "Sampler", Silent)
+            patch.setattr(one_run, "sampler_for", Silent)
             yield patch
 
     return patched
