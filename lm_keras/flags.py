@@ -246,7 +246,9 @@ def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = (), 
                 stream.reconfigure(errors="replace")  # A locale may lack what a model writes.
         if isinstance(sys.stdin, io.TextIOWrapper):
             with contextlib.suppress(io.UnsupportedOperation):  # Somebody has read from it already.
-                sys.stdin.reconfigure(errors="surrogateescape")  # Who reads a line says what is wrong with it.
+                sys.stdin.reconfigure(
+                    errors="surrogateescape"
+                )  # Who reads a line says what is wrong with it.
         try:
             code = main(*_command(argv[1:], commands)) or 0
             if code > 128:  # Stopped: whoever asks again, while Python ends, is not to see where.
