@@ -292,7 +292,7 @@ def test_the_page_is_what_was_measured():
     for section in sections:
         for measured in kept[section]:
             assert measured["results"]
-            assert measured["command"].split()[0] in ("train", "sample", "race", "loss", "guards")
+            assert measured["command"].split()[0] in ("train", "sample", "race", "loss", "guards", "decode")
 
 
 def test_every_command_of_the_page_can_be_read(script, monkeypatch):
