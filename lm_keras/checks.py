@@ -104,6 +104,11 @@ def _check_family(config, fields) -> None:
             )
     if family in TRANSFORMERS:
         _check_transformer(config)
+    if family == "bert" and config.context_length < 3:
+        raise InputError(
+            f"--sequence_length={config.batches.sequence_length} is too short for --model=bert, which reads a text between two "
+            "tokens; take at least 3"
+        )
     if family == "bert" and config.learning.token_noise:
         raise InputError(
             f"--token_noise={config.learning.token_noise} has no meaning for --model=bert, which hides tokens anyway; leave it out"

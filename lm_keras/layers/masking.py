@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.config import Config
+from lm_keras.errors import InputError
 from lm_keras.layers.draws import Draw
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -40,7 +41,7 @@ class Masking:
         rate: share of the tokens that is predicted.
         seed: the run's seed.
         mask_id: the token that stands for a hidden one.
-        ordinary: [N] int32, the tokens that may stand in place of another, and may be hidden.
+        ordinary: [V] bool, the tokens that may be hidden, and may stand in place of another.
         begins_word: [V] bool, tokens with which a word begins, so that whole words are hidden; None for single tokens.
 
     Example: the row [7, 4, 9, 5] with K = 2 may become
@@ -72,15 +73,15 @@ class Masking:
         if model.model != "bert":
             return None
         if tokenizer is None:
-            return cls(
-                model.mask_rate, config.batches.seed, 1, np.arange(2, max(3, vocab_size), dtype=np.int32)
+            return cls(model.mask_rate, config.batches.seed, 1, np.arange(vocab_size) != 1)
+        ordinary = np.ones(tokenizer.vocab_size, bool)
+        ordinary[list(tokenizer.special_ids)] = False
+        if not ordinary.any():
+            raise InputError(
+                "the vocabulary has no token that could be hidden; train a tokenizer on more text"
             )
-        special = {tokenizer.eod_id, tokenizer.unknown_id, tokenizer.blank_id}
-        ordinary = [token for token in range(tokenizer.vocab_size) if token not in special]
         begins = word_beginnings(tokenizer) if model.whole_words else None
-        return cls(
-            model.mask_rate, config.batches.seed, tokenizer.blank_id, np.array(ordinary, np.int32), begins
-        )
+        return cls(model.mask_rate, config.batches.seed, tokenizer.blank_id, ordinary, begins)
 
     def __call__(self, tokens: tf.Tensor, there: tf.Tensor, step: tf.Tensor, first_row: tf.Tensor):
         """Hide tokens of some rows.
@@ -99,24 +100,19 @@ class Masking:
         rows, length = tf.shape(tokens)[0], tokens.shape[1]
         count = masked_places(length, self.rate)
         draw = Draw(self.seed, step, tf.zeros([]), first_row)
-        may = there & tf.gather(tf.constant(self._is_ordinary(tokens)), tokens)
+        may = there & tf.gather(tf.constant(self.ordinary), tokens)
         places, weights = self._chosen(draw, tokens, may, rows, length, count)
         targets = tf.gather(tokens, places, batch_dims=1)
         kind = _uniform(draw.bits(_KIND, rows, count))
-        other = draw.bits(_TOKEN, rows, count) % tf.constant(len(self.ordinary), tf.uint32)
-        other = tf.gather(tf.constant(self.ordinary), tf.cast(other, tf.int32))
+        others = np.flatnonzero(self.ordinary).astype(np.int32)
+        other = draw.bits(_TOKEN, rows, count) % tf.constant(len(others), tf.uint32)
+        other = tf.gather(tf.constant(others), tf.cast(other, tf.int32))
         shown = tf.where(kind < HIDDEN, self.mask_id, tf.where(kind < HIDDEN + EXCHANGED, other, targets))
         shown = tf.where(weights > 0, shown, targets)
         row = tf.broadcast_to(tf.range(rows)[:, None], tf.shape(places))
         tokens = tf.tensor_scatter_nd_update(tokens, tf.stack([row, places], -1), shown)
         document = tf.where(there, 0, NO_DOCUMENT)
         return {"tokens": tokens, "places": places, "document": document}, targets, weights
-
-    def _is_ordinary(self, tokens) -> np.ndarray:
-        size = int(self.ordinary.max()) + 1
-        known = np.zeros(max(size, self.mask_id + 1, 2), bool)
-        known[self.ordinary] = True
-        return known
 
     def _chosen(self, draw, tokens, may, rows, length, count):
         """Return places [R, K], each once in a row, and weights [R, K]."""
@@ -146,9 +142,8 @@ def _uniform(bits):
 
 def word_beginnings(tokenizer: Tokenizer) -> np.ndarray:
     """Return [V] bool: tokens with which a word begins, white space with what follows, and those that say nothing."""
-    silent = {tokenizer.eod_id, tokenizer.unknown_id, tokenizer.blank_id}
     begins = [
-        token in silent
+        token in tokenizer.special_ids
         or tokenizer.name == "word"
         or tokenizer.token_bytes(token)[:1] in (b" ", b"\n", b"\t")
         for token in range(tokenizer.vocab_size)

@@ -8,9 +8,8 @@ more than this:
 - `vocab_size`, and `model(tokens)` -> logits [B, T, V] for plain `compile`, `fit` and `summary`;
 - `initial_state(batch_size, length)`, with a length where so many tokens will come in several parts, without where rows
   come whole or go on for ever; `forward(inputs, state, draw)` -> features [B, T, D] and state, which begins anew in the rows
-  [B] of `reset`, and
-  `project(features)` -> logits; `output_weights()` -> matrix, bias and whether the matrix is transposed, which the
-  training loss takes in place of logits;
+  [B] of `reset`, and `project(features)` -> logits; `output_weights()` -> matrix, bias and whether the matrix is
+  transposed, which the training loss takes in place of logits;
 - `context_tokens`: how far a prediction looks back, None where that has no end; `context_length`: the most tokens that a
   state or a row can take, None where that has no end;
 - `products(rows, length)` -> {part: [Product]}: the matrix products of a forward pass over `rows` x `length` tokens, by

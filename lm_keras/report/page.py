@@ -188,7 +188,8 @@ def _samples(run: Run) -> str:
 
 def _sample(when: str, sample: dict) -> str:
     # The line feed is the one that HTML drops; the text may begin with one of its own.
-    prompt, text = _text(sample.get("prompt", "")), _text(sample["text"])
+    text = _text(sample["text"])
+    prompt = "" if sample.get("filled") else _text(sample.get("prompt", ""))
     return f"<div class='quiet'>{_text(when)}</div><pre>\n<b>{prompt}</b>{text}</pre>"
 
 

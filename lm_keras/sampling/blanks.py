@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.errors import InputError
-from lm_keras.sampling.generate import Sampler
+from lm_keras.sampling.generate import Sampler, unknown_parts
 from lm_keras.sampling.score import Scorer, check_ids
 from lm_keras.sampling.settings import check_prompts, check_text
 from lm_keras.text.tokenizer import Tokenizer
@@ -51,6 +51,7 @@ class Filler:
     ):
         del say
         self._tokenizer, self._reader = tokenizer, Reader(model, tokenizer)
+        self._never = list(tokenizer.special_ids)
         self.tokens_generated = 0
 
     def generate(self, prompts: list[str], **settings) -> list[str]:
@@ -79,12 +80,15 @@ class Filler:
         check_text("text", text)
         if MASK not in text:
             raise InputError(f"the text has no {MASK}: put one where a token is to be filled in")
-        ids = []
+        ids, places = [], []
         for number, part in enumerate(text.split(MASK)):
-            ids += [self._tokenizer.blank_id] * bool(number) + self._tokenizer.encode_prompt(part)
+            if number:
+                places.append(len(ids))
+                ids.append(self._tokenizer.blank_id)
+            ids += self._tokenizer.encode_prompt(part)
         if keep_end:
-            ids = ids[-max(1, self._reader.most) :]
-        places = [place for place, token in enumerate(ids) if token == self._tokenizer.blank_id]
+            cut = max(0, len(ids) - self._reader.most)
+            ids, places = ids[cut:], [place - cut for place in places if place >= cut]
         if not places:
             return Filled(self._tokenizer.decode(ids), ())
         logits = self._reader.logits([ids], [places])[0]  # [K, V]
@@ -100,19 +104,12 @@ class Filler:
         return Filled(self._tokenizer.decode(ids), listed)
 
     def unknown_parts(self, prompt: str) -> list[str]:
-        """Return nothing: what a prompt has and the vocabulary lacks reads as a blank, too."""
-        return []
+        """Return what of a prompt the tokenizer does not know, as a `Sampler` does; a `[MASK]` is known."""
+        return unknown_parts(self._tokenizer, prompt.replace(MASK, ""))
 
     def _allowed(self, width: int) -> np.ndarray:
-        tokenizer = self._tokenizer
-        allowed = np.arange(width) < tokenizer.vocab_size
-        allowed[
-            [
-                token
-                for token in (tokenizer.eod_id, tokenizer.unknown_id, tokenizer.blank_id)
-                if token is not None
-            ]
-        ] = False
+        allowed = np.arange(width) < self._tokenizer.vocab_size
+        allowed[self._never] = False
         return allowed
 
 

@@ -1,5 +1,6 @@
 """What `scripts/sample.py` reads and prints: prompts, streamed text, colours, JSON, a conversation."""
 
+import dataclasses
 import json
 import sys
 import time
@@ -8,7 +9,7 @@ from typing import Any, TextIO
 
 from lm_keras.errors import InputError
 from lm_keras.sampling.generate import Continuation
-from lm_keras.sampling.settings import check_text
+from lm_keras.sampling.settings import SamplingSettings, check_text
 from lm_keras.text.files import bytes_of
 
 PROMPT_BYTES = 16 * 2**20
@@ -52,11 +53,11 @@ def show(lm, prompt: str, settings: dict[str, Any], stream: bool, color: bool, a
     """
     if color and as_json:
         raise InputError("--color and --json contradict each other; leave one of them out")
-    if lm.model.bidirectional:
-        return _show_filled(lm, prompt, settings, as_json)
     unknown = lm.unknown_parts(prompt)
     if unknown:
         sys.stderr.write(f"the model does not know {', '.join(map(repr, unknown))} of the prompt\n")
+    if lm.model.bidirectional:
+        return _show_filled(lm, prompt, settings, color, as_json)
     before, began, out = lm.tokens_generated, time.perf_counter(), sys.stdout
     if as_json:
         for found in lm.sample([prompt], **settings):
@@ -75,8 +76,16 @@ def show(lm, prompt: str, settings: dict[str, Any], stream: bool, color: bool, a
     sys.stderr.write(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} a second{first}\n")
 
 
-def _show_filled(lm, prompt: str, settings: dict[str, Any], as_json: bool) -> None:
+def _show_filled(lm, prompt: str, settings: dict[str, Any], color: bool, as_json: bool) -> None:
     """Print a text with its blanks filled, and the likeliest words of each with their probabilities."""
+    others = {"color": False, **dataclasses.asdict(SamplingSettings())}
+    given = {"color": color, **settings}
+    for name, value in given.items():
+        if name not in ("top_logprobs", "seed") and value != others[name]:
+            raise InputError(
+                f"--{name}={value} has no meaning for a model that fills blanks; leave it out (--top_logprobs says how many words "
+                "are listed)"
+            )
     began, out = time.perf_counter(), sys.stdout
     found = lm.fill(prompt, settings.get("top_logprobs") or 5)
     if as_json:

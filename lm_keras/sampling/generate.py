@@ -155,26 +155,8 @@ class Sampler:
         return self._pieces(self._row(prompt, settings, _seeds(settings, 1)[0]), settings)
 
     def unknown_parts(self, prompt: str) -> list[str]:
-        """Return what of a prompt the tokenizer does not know, each once, in order; mostly an empty list.
-
-        Characters where the tokenizer has a token for each character, else whole words. The model reads the
-        unknown token in their place, so a script should warn of them.
-        """
-        check_text("prompt", prompt)
-        tokenizer = self._tokenizer
-
-        def is_unknown(text):
-            return tokenizer.count_unknown(text, tokenizer.encode_array(text)) > 0
-
-        if not is_unknown(prompt):
-            return []
-        # An unknown character may be white space: then no word shows it.
-        words = [word for word in prompt.split() if is_unknown(word)]
-        parts = []
-        for word in words or filter(is_unknown, prompt):
-            spelled = len(tokenizer.encode_prompt(word)) == len(word)
-            parts += filter(is_unknown, word) if spelled else [word]
-        return list(dict.fromkeys(parts))
+        """Return what of a prompt the tokenizer does not know; see `unknown_parts`."""
+        return unknown_parts(self._tokenizer, prompt)
 
     def _pieces(self, row: "_Row", settings: SamplingSettings) -> Iterator[str]:
         for _ in self._decode([row], settings, STREAM_POSITIONS):
@@ -331,6 +313,28 @@ class _Row:
             self._held = text[safe:]
 
 
+def unknown_parts(tokenizer, prompt: str) -> list[str]:
+    """Return what of a prompt the tokenizer does not know, each once, in order; mostly an empty list.
+
+    Characters where the tokenizer has a token for each character, else whole words. The model reads the
+    unknown token in their place, so a script should warn of them.
+    """
+    check_text("prompt", prompt)
+
+    def is_unknown(text):
+        return tokenizer.count_unknown(text, tokenizer.encode_array(text)) > 0
+
+    if not is_unknown(prompt):
+        return []
+    # An unknown character may be white space: then no word shows it.
+    words = [word for word in prompt.split() if is_unknown(word)]
+    parts = []
+    for word in words or filter(is_unknown, prompt):
+        spelled = len(tokenizer.encode_prompt(word)) == len(word)
+        parts += filter(is_unknown, word) if spelled else [word]
+    return list(dict.fromkeys(parts))
+
+
 NOT_FINITE = (
     "the model's logits are not finite, so there is nothing to sample from; its training has diverged, use an earlier "
     "checkpoint or train with a lower learning rate"
@@ -390,6 +394,5 @@ def _allowed_tokens(model: keras.Model, tokenizer) -> np.ndarray:
             "use the tokenizer that the model was trained with"
         )
     allowed = np.arange(width) < tokenizer.vocab_size
-    never = {tokenizer.unknown_id, tokenizer.blank_id} - {None}
-    allowed[list(never)] = False
+    allowed[list(tokenizer.special_ids - {tokenizer.eod_id})] = False
     return allowed

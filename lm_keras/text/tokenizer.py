@@ -94,6 +94,11 @@ class Tokenizer(abc.ABC):
     def _from_settings(cls, folder: Path, settings: dict) -> "Tokenizer":
         """Build the tokenizer from checked settings and the other files of the folder."""
 
+    @property
+    def special_ids(self) -> set[int]:
+        """Return the ids that stand for no text: end of document, unknown and blank, as far as there are such."""
+        return {self.eod_id, self.unknown_id, self.blank_id} - {None}
+
     def with_blank(self) -> "Tokenizer":
         """Return a tokenizer that has a `blank_id`: this one, or a copy with one token more, which no text becomes.
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from lm_keras.data import scoring
 from lm_keras.data.pipeline import documents_of
-from lm_keras.data.store import TokenStore
+from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.layers.masking import Masking
 from lm_keras.objectives.losses import per_token_nats
 from lm_keras.objectives.metrics import finite, measures
@@ -79,20 +79,9 @@ class Evaluator:
             nats += float(np.sum(losses.numpy() * block.weights, dtype=np.float64))
             correct += int(np.sum(hits.numpy() * (block.weights > 0)))
             tokens += int(block.weights.sum())
-        counts = store.counts
-        return {
-            "step": step,
-            "split": split,
-            "tokens": tokens,
-            "bytes": counts.bytes,
-            "words": counts.words,
-            "characters": counts.characters,
-            "unknown": counts.unknown,
-            **measures(nats, tokens, counts),
-            "accuracy": finite(correct / tokens) if tokens else None,
-            "context": self._length if self._windows else self._model.context_tokens,
-            "stride": self._stride if self._windows else None,
-        }
+        context = self._length if self._windows else self._model.context_tokens
+        how = {"context": context, "stride": self._stride if self._windows else None}
+        return _fields(store.counts, split, step, nats, correct, tokens, store.counts) | how
 
     def _hidden(self, store: TokenStore, split: str, step: int, places: int) -> dict:
         length = min(self._length, max(1, len(store.tokens) - 1))
@@ -107,24 +96,34 @@ class Evaluator:
             nats += float(np.sum(losses.numpy() * weights.numpy(), dtype=np.float64))
             correct += int(np.sum(hits.numpy() * (weights.numpy() > 0)))
             tokens += int(weights.numpy().sum())
-        counts = store.counts
-        return {
-            "step": step,
-            "split": split,
-            "tokens": tokens,
-            "bytes": counts.bytes,
-            "words": counts.words,
-            "characters": counts.characters,
-            "unknown": counts.unknown,
-            **measures(nats, tokens),
-            "accuracy": finite(correct / tokens) if tokens else None,
-            "context": length,
-            "stride": None,
-            "hidden": round(tokens / max(1, counts.tokens), 4),
-        }
+        how = {"context": length, "stride": None, "hidden": round(tokens / max(1, store.counts.tokens), 4)}
+        return _fields(store.counts, split, step, nats, correct, tokens) | how
 
     def _score_block(self, inputs, targets, state):
         features, state = self._model.forward(inputs, state)
         logits = self._model.project(features)
         best = tf.reduce_max(logits, axis=-1) <= tf.gather(logits, targets, batch_dims=2)
         return per_token_nats(logits, targets), best, state
+
+
+def _fields(
+    counts: TextCounts,
+    split: str,
+    step: int,
+    nats: float,
+    correct: int,
+    tokens: int,
+    whole: TextCounts | None = None,
+) -> dict:
+    """Return the fields of an evaluation; those per word, byte and character only with the counts of what was scored."""
+    return {
+        "step": step,
+        "split": split,
+        "tokens": tokens,
+        "bytes": counts.bytes,
+        "words": counts.words,
+        "characters": counts.characters,
+        "unknown": counts.unknown,
+        **measures(nats, tokens, whole),
+        "accuracy": finite(correct / tokens) if tokens else None,
+    }

@@ -208,7 +208,10 @@ class Run:
 
     def _show_samples(self, step: int, samples: dict[str, str]) -> None:
         self.tensorboard.text(step, samples)
-        lines = [{"step": step, "prompt": prompt, "text": text} for prompt, text in samples.items()]
+        lines = [
+            {"step": step, "prompt": prompt, "text": text, **self._kind_of_sample()}
+            for prompt, text in samples.items()
+        ]
         append_lines(self.folder.path / "samples.jsonl", lines)
 
     def _validate(self, step: int) -> dict:
@@ -243,8 +246,13 @@ class Run:
                     [prompt], **settings, long_prompt="keep_end"
                 )[0],
                 **settings,
+                **self._kind_of_sample(),
             },
         }
+
+    def _kind_of_sample(self) -> dict:
+        """Return `filled`, true, where a sample is its prompt with the blanks filled, and no continuation."""
+        return {"filled": True} if getattr(self.model, "bidirectional", False) else {}
 
 
 class _InPlace(keras.callbacks.Callback):

@@ -53,8 +53,14 @@ def show(folder: Path, results: dict) -> None:
     sample = results["sample"]
     lines += [
         "",
-        f"sample (temperature {sample['temperature']}, seed {sample['seed']}):",
-        sample["prompt"] + sample["text"],
+        *(
+            ["sample, blanks filled:", sample["text"]]
+            if sample.get("filled")
+            else [
+                f"sample (temperature {sample['temperature']}, seed {sample['seed']}):",
+                sample["prompt"] + sample["text"],
+            ]
+        ),
     ]
     write(lines)
     left_out = {name: count for name, count in results.get("left_out", {}).items() if count}

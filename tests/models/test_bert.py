@@ -182,3 +182,26 @@ def test_bad_texts_end_in_one_line(tokenizer, text, message):
     with pytest.raises(InputError) as error:
         Filler(build(), tokenizer).fill(text)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_the_vocabulary_lacks_is_no_blank(tokenizer):
+    filler = Filler(build(), tokenizer)
+    filled = filler.fill("aXb[MASK]")
+    assert len(filled.words) == 1 and filler.unknown_parts("aXb[MASK]") == ["X"]
+    assert filler.fill("abcdefghijklmnop[MASK]q", keep_end=True).text.startswith("ijklmnop")
+    assert filler.generate(["[MASK]" + "a" * 30], long_prompt="keep_end") == ["a" * 10]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sequence_length": 2}, "--sequence_length=2 is too short for --model=bert"),
+        ({"token_noise": 0.1}, "--token_noise=0.1 has no meaning for --model=bert"),
+        ({"batching": "stream"}, "--model=bert does not have"),
+        ({"positions": "rotary"}, "--positions=rotary has no meaning for --model=bert"),
+    ],
+)
+def test_settings_that_it_has_not(settings, message):
+    with pytest.raises(InputError) as error:
+        from_flat({**SETTINGS, **settings})
+    assert message in str(error.value)
