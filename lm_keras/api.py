@@ -117,9 +117,18 @@ class LanguageModel:
         """Return the logits for ids [B, T] as float32 [B, T, V], each row a document's beginning."""
         return self._scorer.logits(ids)
 
-    def features(self, ids) -> np.ndarray:
-        """Return the last hidden states for ids [B, T] as float32 [B, T, D]."""
-        return self._scorer.features(ids)
+    def features(self, ids, segments=None) -> np.ndarray:
+        """Return the last hidden states for ids [B, T] as float32 [B, T, D].
+
+        Args:
+            ids: [B, T], each row a document's beginning.
+            segments: [B, T], for `--model=bert` only: 0 for tokens of the first, 1 for those of the second of two texts.
+        """
+        if segments is None:
+            return self._scorer.features(ids)
+        if self.config.model.model != "bert":
+            raise InputError(f"segments has no meaning for --model={self.config.model.model}; leave it out")
+        return self._scorer.features(ids, segments)
 
     def evaluate(
         self,

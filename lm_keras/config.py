@@ -157,6 +157,11 @@ class ModelConfig:
     whole_words: bool = setting(
         False, "hide all tokens of a word or none (whole-word masking)", only_for=("bert",)
     )
+    prediction_head: bool = setting(
+        True,
+        "whether a bert can say what hidden tokens were; false where it was imported without that part",
+        only_for=("bert",),
+    )
     dropout: float = setting(
         0.0,
         "share of values dropped at the input, between layers and at the output (gpt: of the embedding, the attention and "

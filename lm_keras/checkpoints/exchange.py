@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,10 @@ from lm_keras.config import Config, from_flat
 from lm_keras.data.folders import write_folder
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES, NUM_PARAMETERS
+from lm_keras.models.bert import NO_HEAD
 from lm_keras.text.files import bytes_of, opened
-from lm_keras.text.huggingface import HuggingFaceTokenizer, read_folder
+from lm_keras.text.huggingface import HuggingFaceTokenizer
+from lm_keras.text.model_folder import read_folder
 
 CONFIG_BYTES = 2**20
 """More than any config.json has."""
@@ -55,32 +58,51 @@ class Imported:
         Raises:
             InputError: a tensor is missing, is one too many, has another shape or is not finite; or a file is damaged.
         """
-        needed, there = 4 * NUM_PARAMETERS["gpt"](self.config, self.vocab_size), self._bytes()
+        config, family = self.config, self.kind.family
+        needed, there = 4 * NUM_PARAMETERS[family](config, self.vocab_size), self._bytes()
         if (
             needed > 4 * there + 2**20
         ):  # Before memory is taken for what a config.json says; a byte a number at least.
             raise InputError(
                 f"config.json of {self.path} asks for {needed:,} bytes of weights, and there are {there:,}"
             )
-        model = FAMILIES["gpt"](self.config, self.vocab_size)
+        model = FAMILIES[family](config, self.vocab_size)
         self.give(model)
         return model
 
     def give(self, model: keras.Model) -> None:
-        """Copy the weights into a network of these settings."""
+        """Copy the weights into a network of these settings; it may have a `prediction_head` that is missing there."""
         variables = _by_path(model)
         parts = {part.variable: part for part in self.kind.parts(self.config, self.vocab_size)}
         with self._tensors() as tensors:
             wanted = {name for part in parts.values() for name in part.tensors}
             tied = {self.kind.output} if self.config.model.tied else set()
             for name in sorted(tensors):
-                if name not in wanted | tied and not foreign.is_buffer(self.kind, name):
+                known = name in wanted | tied or self.kind.is_buffer(name) or self.kind.is_unused(name)
+                if not known:
                     raise InputError(f"{self.path}: the tensor {name!r} belongs to no such network")
             for name in sorted(wanted):
                 if name not in tensors:
                     raise InputError(f"{self.path}: the tensor {name!r} is missing")
             for path, variable in variables.items():
-                variable.assign(self._joined(parts[path], tensors, variable.shape))
+                if path in parts:  # A head that is missing there begins anew.
+                    variable.assign(self._joined(parts[path], tensors, variable.shape))
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """Return the short names of all tensors."""
+        with self._tensors() as tensors:
+            return sorted(tensors)
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return what a user should know of it, in lines."""
+        lines = []
+        if unused := [name for name in self.names if self.kind.is_unused(name)]:
+            lines.append(f"left out, since nothing here uses them: {', '.join(unused)}")
+        if not self.config.model.prediction_head:
+            lines.append(NO_HEAD)
+        return lines
 
     def _joined(self, part: foreign.Part, tensors: dict, shape: tuple) -> np.ndarray:
         values = []
@@ -127,7 +149,7 @@ class Imported:
                 except safetensors.SafetensorError as error:
                     raise InputError(f"{path} is damaged ({error}); restore it from a copy") from None
                 for name in file.keys():  # noqa: SIM118 no dictionary
-                    short = name.removeprefix(self.kind.prefix)
+                    short = self.kind.short(name)
                     if short in found:
                         raise InputError(f"{self.path}: the tensor {short!r} is there twice")
                     found[short] = _reader(file, path, name)
@@ -184,8 +206,15 @@ def read(folder: Path) -> Imported:
         raise InputError(f"config.json has {eos!r} for 'eos_token_id', and {vocab_size:,} tokens")
     tokenizer = read_folder(folder, eod_id=eos, vocab_size=vocab_size)
     if tokenizer is None:
-        raise InputError(f"{folder} has no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
-    return Imported(folder, settings, tokenizer, kind, vocab_size)
+        raise InputError(
+            f"{folder} has no tokenizer: expected tokenizer.json, vocab.json and merges.txt, or vocab.txt"
+        )
+    imported = Imported(folder, settings, tokenizer, kind, vocab_size)
+    if kind.family == "bert" and tokenizer.blank_id is None:
+        raise InputError(f"the vocabulary of {folder} has no [MASK], which a BERT was trained with")
+    if kind.head is None or any(name.startswith(kind.head) for name in imported.names):
+        return imported
+    return dataclasses.replace(imported, settings={**settings, "prediction_head": False})
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -229,9 +258,8 @@ def write(folder: Path, model: keras.Model, config: Config, tokenizer) -> list[s
             np.zeros(sum(part.widths), np.float32) if value is None else value
         )  # A bias that ours does without.
         for tensor, piece in zip(part.tensors, np.split(value, np.cumsum(part.widths)[:-1], -1), strict=True):
-            short = tensor if tensor == kind.output else kind.prefix + tensor
-            tensors[short] = np.ascontiguousarray(piece.T if part.transposed else piece)
-    content = {**kind.config(config, model.vocab_size, tokenizer.eod_id), "dtype": "float32"}
+            tensors[kind.full(tensor)] = np.ascontiguousarray(piece.T if part.transposed else piece)
+    content = {**kind.config(config, model.vocab_size, tokenizer), "dtype": "float32"}
     ours = isinstance(tokenizer, HuggingFaceTokenizer)
 
     def fill(path: Path) -> None:
@@ -242,8 +270,7 @@ def write(folder: Path, model: keras.Model, config: Config, tokenizer) -> list[s
             raise OSError(None, str(error), str(folder)) from None
         if ours:
             (path / "tokenizer.json").write_bytes(tokenizer.model)
-            end = tokenizer.end_name
-            names = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end, "bos_token": end}
+            names = {"tokenizer_class": "PreTrainedTokenizerFast", **tokenizer.special_names}
             (path / "tokenizer_config.json").write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
 
     write_folder(folder, fill, "nothing was written")

@@ -141,11 +141,5 @@ def _uniform(bits):
 
 
 def word_beginnings(tokenizer: Tokenizer) -> np.ndarray:
-    """Return [V] bool: tokens with which a word begins, white space with what follows, and those that say nothing."""
-    begins = [
-        token in tokenizer.special_ids
-        or tokenizer.name == "word"
-        or tokenizer.token_bytes(token)[:1] in (b" ", b"\n", b"\t")
-        for token in range(tokenizer.vocab_size)
-    ]
-    return np.array(begins)
+    """Return [V] bool: tokens with which a word begins, and those that say nothing."""
+    return np.array([tokenizer.begins_word(token) for token in range(tokenizer.vocab_size)])

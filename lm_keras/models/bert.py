@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from lm_keras.config import Config
+from lm_keras.errors import InputError
 from lm_keras.layers.activations import activated
 from lm_keras.layers.attention import Sight
 from lm_keras.layers.casting import cast
@@ -25,6 +26,11 @@ INITIAL_DEVIATION = 0.02
 
 SEGMENTS = 2
 
+NO_HEAD = (
+    "this BERT was imported without the head that says what hidden tokens were: it has hidden states (features) and predicts "
+    "nothing; train one with --init_from"
+)
+
 
 def build(config: Config, vocab_size: int) -> keras.Model:
     """Build the network of a run; its initial weights follow `keras.utils.set_random_seed`."""
@@ -35,6 +41,7 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         context_length=config.context_length,
         block=block_settings(config),
         mask_rate=model.mask_rate,
+        prediction_head=model.prediction_head,
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
         dtype=config.learning.precision,
@@ -56,8 +63,11 @@ def num_parameters(config: Config, vocab_size: int) -> int:
     """Return how many numbers the network of these settings learns."""
     model = config.model
     width = model.embedding_dim
-    tables = vocab_size * (1 if model.tied else 2) + config.context_length + SEGMENTS
-    head = width * width + width + 2 * width + vocab_size
+    tables = vocab_size + config.context_length + SEGMENTS
+    head = 0
+    if model.prediction_head:
+        tables += 0 if model.tied else vocab_size
+        head = width * width + width + 2 * width + vocab_size
     return width * tables + 2 * width + model.num_layers * block_settings(config).parameters + head
 
 
@@ -72,6 +82,7 @@ class BERTLanguageModel(LanguageModel):
         context_length: L, the most tokens that a row may have.
         block: what a block looks like, or the same as a dictionary; its norms stand behind what they add.
         mask_rate: share of a row's tokens that training predicts; it decides no weight.
+        prediction_head: whether it can say what hidden tokens were; without, it has hidden states only.
         tie_embeddings: use the embedding as output matrix.
         init_scale: draw all matrices from U(-s, s); None for N(0, 0.02).
 
@@ -94,6 +105,7 @@ class BERTLanguageModel(LanguageModel):
         context_length: int,
         block: BlockSettings | dict,
         mask_rate: float = 0.15,
+        prediction_head: bool = True,
         tie_embeddings: bool = True,
         init_scale: float | None = None,
         **kwargs,
@@ -104,6 +116,7 @@ class BERTLanguageModel(LanguageModel):
             "context_length": context_length,
             "block": dataclasses.asdict(block),
             "mask_rate": mask_rate,
+            "prediction_head": prediction_head,
         }
         super().__init__(vocab_size, block.width, tie_embeddings, init_scale, own, _normal(), **kwargs)
         self.context_length, self.block_settings, self.mask_rate = context_length, block, mask_rate
@@ -122,6 +135,10 @@ class BERTLanguageModel(LanguageModel):
             )
             for index in range(num_layers)
         ]
+        self.prediction_head = prediction_head
+        if not prediction_head:
+            self.built = True
+            return
         self.head_kernel = self._matrix((width, width), "head_kernel", _normal())
         self.head_bias = self._bias(width, "head_bias")
         self.head_norm = self._norm(width, "head_norm")
@@ -149,7 +166,12 @@ class BERTLanguageModel(LanguageModel):
 
         Returns:
             features [B, K, D] in the compute dtype, and nothing.
+
+        Raises:
+            InputError: it has no head.
         """
+        if not self.prediction_head:
+            raise InputError(NO_HEAD)
         hidden = self.hidden(inputs, draw, training)  # [B, T, D]
         if "places" in inputs:
             hidden = tf.gather(hidden, inputs["places"], batch_dims=1)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.errors import InputError
+from lm_keras.models.bert import SEGMENTS
 from lm_keras.sampling.generate import Sampler, unknown_parts
 from lm_keras.sampling.score import Scorer, check_ids
 from lm_keras.sampling.settings import check_prompts, check_text
@@ -165,23 +166,39 @@ class HidingScorer:
         """Return the logits float32 [B, T, V] at each token of `ids` [B, T], none of which is hidden but by its id."""
         return self._model.project(self._model.forward({"tokens": self._checked(ids)}, {})[0]).numpy()
 
-    def features(self, ids) -> np.ndarray:
-        """Return the hidden states after the last block, float32 [B, T, D], at each token of `ids` [B, T]."""
-        return tf.cast(self._model.hidden({"tokens": self._checked(ids)}), tf.float32).numpy()
+    def features(self, ids, segments=None) -> np.ndarray:
+        """Return the hidden states after the last block, float32 [B, T, D], at each token of `ids` [B, T].
+
+        Args:
+            ids: with the tokens that a text begins and ends with, where the model expects them.
+            segments: [B, T], 0 for tokens of the first and 1 for those of the second of two texts; None for all of the first.
+
+        Raises:
+            InputError: an id is none of the vocabulary, a segment is neither, or the rows are too long.
+        """
+        inputs = {"tokens": self._checked(ids)}
+        if segments is not None:
+            segments = check_ids(segments, SEGMENTS, self._model.context_length, "segments")
+            if segments.shape != inputs["tokens"].shape:
+                raise InputError(
+                    f"segments has the shape {list(segments.shape)}, expected that of ids, {list(inputs['tokens'].shape)}"
+                )
+            inputs["segment"] = segments
+        return tf.cast(self._model.hidden(inputs), tf.float32).numpy()
 
     def _checked(self, ids) -> np.ndarray:
         return check_ids(ids, self._tokenizer.vocab_size, self._model.context_length)
 
 
 class Reader:
-    """Logits at places of texts, each between two end-of-document tokens, as it stands in a training text.
+    """Logits at places of texts, each between the tokens that a text begins and ends with.
 
     Attributes:
         most: tokens of a text at most.
     """
 
     def __init__(self, model: keras.Model, tokenizer: Tokenizer):
-        self._model, self._eod_id = model, tokenizer.eod_id
+        self._model, self._begin_id, self._eod_id = model, tokenizer.begin_id, tokenizer.eod_id
         self.most = model.context_length - 2
         table = tf.TensorSpec([None, None], tf.int32)
         self._logits = tf.function(self._at, input_signature=[table, table], autograph=False)
@@ -192,7 +209,7 @@ class Reader:
             raise InputError(
                 f"the text has {len(rows[0]):,} tokens, and the model sees {self.most:,} at a time with those around it; shorten it"
             )
-        tokens = np.array([[self._eod_id, *row, self._eod_id] for row in rows], np.int32)
+        tokens = np.array([[self._begin_id, *row, self._eod_id] for row in rows], np.int32)
         logits = self._logits(tf.constant(tokens), tf.constant(places, tf.int32) + 1).numpy()
         if not np.isfinite(logits).all():
             raise InputError(

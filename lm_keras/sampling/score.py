@@ -173,13 +173,14 @@ class Scorer:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits), state
 
 
-def check_ids(ids, vocab_size: int, most: int | None) -> np.ndarray:
+def check_ids(ids, vocab_size: int, most: int | None, name: str = "ids") -> np.ndarray:
     """Return `ids` as int32 [B, T].
 
     Args:
         ids: anything that is an array of integers.
         vocab_size: all of them are below it.
         most: T at most; None for any.
+        name: what the argument is called.
 
     Raises:
         InputError: it is something else.
@@ -188,22 +189,22 @@ def check_ids(ids, vocab_size: int, most: int | None) -> np.ndarray:
         array = np.asarray(ids)
     except ValueError:
         raise InputError(
-            "ids has rows of different lengths; give rows of one length, or one row at a time"
+            f"{name} has rows of different lengths; give rows of one length, or one row at a time"
         ) from None
     if array.ndim != 2 or not array.size or not np.issubdtype(array.dtype, np.integer):
         raise InputError(
-            f"ids has shape {list(array.shape)} and type {array.dtype}, not [B, T] with integers; "
+            f"{name} has shape {list(array.shape)} and type {array.dtype}, not [B, T] with integers; "
             "for one sequence of tokens write [ids]"
         )
     wrong = array[(array < 0) | (array >= vocab_size)]
     if wrong.size:
         raise InputError(
-            f"ids has the token {wrong[0]}, but the vocabulary goes from 0 to {vocab_size - 1}; "
+            f"{name} has the token {wrong[0]}, but the vocabulary goes from 0 to {vocab_size - 1}; "
             "make ids with the encode of this model's own tokenizer"
         )
     if most is not None and array.shape[1] > most:
         raise InputError(
-            f"ids has rows of {array.shape[1]:,} tokens, and the model looks back on {most:,} at most; give shorter rows"
+            f"{name} has rows of {array.shape[1]:,} tokens, and the model looks back on {most:,} at most; give shorter rows"
         )
     return array.astype(np.int32)
 

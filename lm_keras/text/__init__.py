@@ -14,6 +14,7 @@ from lm_keras.text.normalization import FORMS, normalize
 from lm_keras.text.sentencepiece import SentencePieceTokenizer
 from lm_keras.text.tokenizer import Decoder, Tokenizer
 from lm_keras.text.word import WordTokenizer
+from lm_keras.text.wordpiece import WordPieceTokenizer
 
 __all__ = [
     "FORMS",
@@ -25,6 +26,7 @@ __all__ = [
     "HuggingFaceTokenizer",
     "SentencePieceTokenizer",
     "Tokenizer",
+    "WordPieceTokenizer",
     "WordTokenizer",
     "count_words",
     "find_tokenizer",
@@ -42,7 +44,7 @@ TOKENIZERS = {
 }
 """Those that can be learnt from a text."""
 
-SAVED = TOKENIZERS | {"huggingface": HuggingFaceTokenizer}
+SAVED = TOKENIZERS | {"huggingface": HuggingFaceTokenizer, "wordpiece": WordPieceTokenizer}
 """Those that a folder may hold."""
 
 

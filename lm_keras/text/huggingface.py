@@ -9,7 +9,7 @@ import numpy as np
 import tokenizers as library
 
 from lm_keras.errors import InputError
-from lm_keras.text.files import SETTINGS_FILE, bytes_of, damaged, field, read_bytes
+from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_bytes
 from lm_keras.text.tokenizer import REPLACEMENT, Tokenizer
 
 MODEL_FILE = "huggingface.json"
@@ -111,6 +111,11 @@ class HuggingFaceTokenizer(Tokenizer):
     def end_name(self) -> str:
         """Return the name of the token that ends a document."""
         return self._tokenizer.id_to_token(self.eod_id) or END_NAMES[0]
+
+    @property
+    def special_names(self) -> dict[str, str]:
+        """Return the names of special tokens as a tokenizer_config.json has them."""
+        return {"eos_token": self.end_name, "bos_token": self.end_name}
 
     @property
     def model(self) -> bytes:
@@ -223,38 +228,3 @@ def _of_pieces(name: str | None, special: bool) -> bytes:
         except ValueError:
             pass
     return name.replace("\u2581", " ").encode("utf-8", "replace")
-
-
-def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | None:
-    """Read the tokenizer of a model's folder: tokenizer.json, or vocab.json with merges.txt; None where neither is.
-
-    Args:
-        folder: of the model.
-        settings: `eod_id`, which may be None where a token's name tells it, and `vocab_size`.
-
-    Raises:
-        InputError: a file is damaged, or nothing tells which token ends a document.
-    """
-    files = {name: folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt")}
-    if files["tokenizer.json"].exists():
-        model = _bytes(files["tokenizer.json"])
-        if settings["eod_id"] is None:
-            settings["eod_id"] = HuggingFaceTokenizer.end_in(model)
-        if settings["eod_id"] is None:
-            raise InputError(
-                f"{files['tokenizer.json']} has none of the tokens {', '.join(END_NAMES)}, and config.json no eos_token_id: "
-                "nothing tells which token ends a document; write eos_token_id into config.json"
-            )
-        return HuggingFaceTokenizer(model, **settings)
-    if files["vocab.json"].exists() and files["merges.txt"].exists():
-        return HuggingFaceTokenizer.of_byte_level_bpe(
-            _bytes(files["vocab.json"]), _bytes(files["merges.txt"]), **settings
-        )
-    return None
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return bytes_of(path)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None

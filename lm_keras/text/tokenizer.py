@@ -95,6 +95,11 @@ class Tokenizer(abc.ABC):
         """Build the tokenizer from checked settings and the other files of the folder."""
 
     @property
+    def begin_id(self) -> int:
+        """Return the token that a text begins with where it stands alone: `eod_id`, but of some models another."""
+        return self.eod_id
+
+    @property
     def special_ids(self) -> set[int]:
         """Return the ids that stand for no text: end of document, unknown and blank, as far as there are such."""
         return {self.eod_id, self.unknown_id, self.blank_id} - {None}
@@ -160,6 +165,10 @@ class Tokenizer(abc.ABC):
     def encode_prompt(self, text: str) -> list[int]:
         """Return the ids of a text that goes on after its last character."""
         return self.encode(text)
+
+    def begins_word(self, token_id: int) -> bool:
+        """Tell whether a word begins with a token: with white space and what follows, and with those that say nothing."""
+        return token_id in self.special_ids or self.token_bytes(token_id)[:1] in (b" ", b"\n", b"\t")
 
     def count_unknown(self, text: str, ids: np.ndarray) -> int:
         """Return how many of the ids [T] of a text stand for something that the vocabulary lacks."""

@@ -139,6 +139,10 @@ class WordTokenizer(Tokenizer):
         ids = self.encode(text)
         return ids[:-1] if text and not text.endswith("\n") else ids
 
+    def begins_word(self, token_id: int) -> bool:
+        """Return True: each token is a word."""
+        return True
+
     def canonical(self, text: str) -> str:
         """Return the text with single spaces between words, none at a line's ends, and every line ended."""
         lines = self.normalize(text).split("\n")

@@ -44,6 +44,8 @@ def to_run(source: str, run_dir: str) -> None:
         folder.write_text("README.md", report.model_card(config, data))
         folder.write_json("config.json", config.flat())
     report.say(f"{config.model.model} with {model.count_params():,} parameters in {run_dir}")
+    for line in imported.remarks:
+        report.say(line)
 
 
 def from_run(run_dir: str, checkpoint: str, target: str) -> None:

@@ -38,6 +38,11 @@ def train(config: Config, options: RunOptions) -> int:
     Raises:
         InputError: for everything that a user can get wrong; what was there before stays as it was.
     """
+    if not config.model.prediction_head:
+        raise InputError(
+            "--prediction_head=false leaves nothing to train: it is for a bert that was imported without that part; leave it "
+            "out, and --init_from=FOLDER gives the imported weights a new head"
+        )
     begun = RunFolder(options.run_dir) if options.run_dir else None
     config = machine.with_precision(config, begun.config() if begun and begun.exists else None)
     folder = _checked_folder(config, options)

@@ -10,6 +10,7 @@ import keras
 from lm_keras.checkpoints import exchange
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.state import Checkpoints
+from lm_keras.checks import TRANSFORMERS
 from lm_keras.config import Config, DataConfig
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError
@@ -17,7 +18,8 @@ from lm_keras.models import FAMILIES, NUM_PARAMETERS
 from lm_keras.text.tokenizer import Tokenizer
 
 MAY_DIFFER = {
-    "dropout", "weight_drop", "forget_bias", "init_scale", "init_from", "separate_documents", "attention_chunk"
+    "dropout", "weight_drop", "forget_bias", "init_scale", "init_from", "separate_documents", "attention_chunk",
+    "mask_rate", "whole_words", "prediction_head",
 }  # fmt: skip
 """Model settings that neither decide a weight's shape nor what a weight means."""
 
@@ -89,14 +91,16 @@ class Origin:
 
 
 def _copy(trained: keras.Model, model: keras.Model) -> None:
-    for source, target in zip(trained.trainable_variables, model.trainable_variables, strict=True):
-        target.assign(source)
+    there = {variable.path: variable for variable in trained.trainable_variables}
+    for variable in model.trainable_variables:
+        if variable.path in there:  # A `prediction_head` that is missing there begins anew.
+            variable.assign(there[variable.path])
 
 
 def _shape(config: Config) -> dict[str, Any]:
     """Return the settings that decide what the weights are, with the family's defaults filled in."""
     model = config.model
-    learned = model.model == "gpt" and model.positions == "learned"
+    learned = model.model in TRANSFORMERS and model.positions == "learned"
     settings = {
         **dataclasses.asdict(model),
         "hidden_units": model.units,

@@ -25,7 +25,27 @@ CONFIGS = {
         "num_hidden_layers": L, "num_attention_heads": H, "num_key_value_heads": K, "rms_norm_eps": 1e-5, "rope_theta": 500.0,
         "hidden_act": "silu", "eos_token_id": 0, "bos_token_id": 0, "tie_word_embeddings": False,
     },
+    "bert": {
+        "model_type": "bert", "vocab_size": V, "max_position_embeddings": PLACES, "hidden_size": D, "intermediate_size": F,
+        "num_hidden_layers": L, "num_attention_heads": H, "hidden_act": "gelu", "layer_norm_eps": 1e-12, "type_vocab_size": 2,
+        "pad_token_id": 0,
+    },
 }  # fmt: skip
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+VOCABULARY = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    ",",
+    "the",
+    *LETTERS,
+    *(f"##{letter}" for letter in LETTERS),
+    ".",
+]
 
 
 def shapes(kind):
@@ -40,6 +60,8 @@ def shapes(kind):
             ):  # fmt: skip
                 found |= {f"h.{n}.{name}.weight": shape, f"h.{n}.{name}.bias": shape[-1:]}
         return found | {"ln_f.weight": (D,), "ln_f.bias": (D,)}
+    if kind == "bert":
+        return bert_shapes()
     found["embed_tokens.weight"] = (V, D)
     width = D // H
     for n in range(L):
@@ -52,13 +74,35 @@ def shapes(kind):
     return found | {"norm.weight": (D,), "lm_head.weight": (V, D)}
 
 
+def bert_shapes():
+    def dense(name, rows, columns):
+        return {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
+
+    def norm(name):
+        return {f"{name}.LayerNorm.weight": (D,), f"{name}.LayerNorm.bias": (D,)}
+
+    found = {
+        "embeddings.word_embeddings.weight": (V, D), "embeddings.position_embeddings.weight": (PLACES, D),
+        "embeddings.token_type_embeddings.weight": (2, D), **norm("embeddings"),
+    }  # fmt: skip
+    for n in range(L):
+        there = f"encoder.layer.{n}."
+        for name in ("query", "key", "value"):
+            found |= dense(f"{there}attention.self.{name}", D, D)
+        found |= dense(f"{there}attention.output.dense", D, D) | norm(f"{there}attention.output")
+        found |= dense(f"{there}intermediate.dense", F, D) | dense(f"{there}output.dense", D, F)
+        found |= norm(f"{there}output")
+    found |= dense("cls.predictions.transform.dense", D, D) | norm("cls.predictions.transform")
+    return found | {"cls.predictions.bias": (V,)}
+
+
 def tensors(kind):
     """Weights that look random and are the same everywhere, named as a whole model names them."""
-    prefix, made = {"gpt2": "transformer.", "llama": "model."}[kind], {}
+    prefix, made = {"gpt2": "transformer.", "llama": "model.", "bert": "bert."}[kind], {}
     for number, (name, shape) in enumerate(shapes(kind).items()):
         values = np.sin(np.arange(np.prod(shape)) * 12.9898 + 78.233 * number) * 43_758.5453
         values = (values - np.floor(values) - 0.5).reshape(shape)
-        full = name if name == "lm_head.weight" else prefix + name
+        full = name if name.startswith(("lm_head.", "cls.")) else prefix + name
         made[full] = (values + (1 if len(shape) == 1 and "weight" in name else 0)).astype(np.float32)
     return made
 
@@ -81,7 +125,10 @@ def write(folder, kind, changed=None, config=None):
     }
     safetensors.numpy.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps({**CONFIGS[kind], **(config or {})}))
-    tokenizer().save(str(folder / "tokenizer.json"))
+    if kind == "bert":
+        (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
+    else:
+        tokenizer().save(str(folder / "tokenizer.json"))
     return folder
 
 
@@ -90,7 +137,9 @@ def theirs(folder, ids):
     import torch
     import transformers
 
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    bert = json.loads((folder / "config.json").read_text())["model_type"] == "bert"
+    kind = transformers.AutoModelForMaskedLM if bert else transformers.AutoModelForCausalLM
+    model = kind.from_pretrained(folder).eval()
     with torch.no_grad():
         return model(torch.tensor(ids)).logits.numpy()
 

@@ -1,100 +1,12 @@
-"""How Hugging Face's GPT-2 and LLaMA name and lay out what a GPT of ours has; settings and weights, both ways.
+"""How GPT-2 and LLaMA name and lay out what a GPT of ours has."""
 
-Theirs are read from `config.json` and `model.safetensors`; a weight of ours may be several of theirs side by side.
-"""
+from typing import Any
 
-import math
-import re
-from typing import Any, NamedTuple
-
+from lm_keras.checkpoints.foreign.kind import Kind, Part, only, value_of
 from lm_keras.config import Config, from_flat
 from lm_keras.errors import InputError
 from lm_keras.models.gpt import block_settings
-
-
-class Part(NamedTuple):
-    """A weight of ours, and the tensors that it is made of.
-
-    Attributes:
-        variable: path of the weight below the network's name.
-        tensors: names of theirs, without a prefix.
-        widths: columns of ours that each of them is.
-        transposed: whether theirs have rows and columns exchanged.
-    """
-
-    variable: str
-    tensors: tuple[str, ...]
-    widths: tuple[int, ...]
-    transposed: bool = False
-
-
-class Kind(NamedTuple):
-    """A family of theirs.
-
-    Attributes:
-        prefix: that names may have, all or none.
-        buffers: names of tensors that are no weights.
-        output: the output matrix, which is another name of the embedding where both are tied.
-        settings: their config.json -> settings of ours by flag; raises InputError.
-        parts: our settings and V -> the parts.
-        config: our settings, V and the end-of-document token -> their config.json.
-        needed: settings that a network of ours has to have to be one of these.
-    """
-
-    prefix: str
-    buffers: str
-    output: str
-    settings: Any
-    parts: Any
-    config: Any
-    needed: dict[str, Any]
-
-
-def kind_of(config: dict[str, Any]) -> Kind:
-    """Return the family that a config.json names.
-
-    Raises:
-        InputError: it is none that is known here.
-    """
-    name = config.get("model_type")
-    if not isinstance(name, str) or name not in KINDS:
-        raise InputError(f"config.json has model_type {name!r}; known are {', '.join(KINDS)}")
-    return KINDS[name]
-
-
-def kind_for(config: Config) -> tuple[str, Kind]:
-    """Return the name of the family that a network of ours can be written as, and the family.
-
-    Raises:
-        InputError: none can hold it; the line says what stands in the way.
-    """
-    if config.model.model != "gpt":
-        raise InputError(f"--model={config.model.model} has no counterpart there; only gpt has")
-    reasons = []
-    for name, kind in KINDS.items():
-        flat = {**config.flat(), "tie_embeddings": config.model.tied, "num_kv_heads": config.model.kv_heads}
-        needed = {k: flat["num_heads"] if v == "num_heads" else v for k, v in kind.needed.items()}
-        wrong = [f"--{k}={flat[k]} instead of {v}" for k, v in needed.items() if flat[k] != v]
-        if not wrong:
-            return name, kind
-        reasons.append(f"{name} has no {', '.join(wrong)}")
-    raise InputError(f"this network is neither of those that can be written: {'; '.join(reasons)}")
-
-
-def _value(config: dict, name: str, default: Any = None, kinds: tuple = (int,)) -> Any:
-    value = config.get(name)
-    value = default if value is None else value
-    if type(value) not in kinds or (type(value) in (int, float) and not 0 < value < math.inf):
-        raise InputError(f"config.json has {value!r} for {name!r}")
-    return value
-
-
-def _only(config: dict, expected: dict[str, tuple]) -> None:
-    for name, values in expected.items():
-        if config.get(name, values[0]) not in values:
-            raise InputError(
-                f"config.json has {config[name]!r} for {name!r}, which is not supported; known is {values[0]!r}"
-            )
+from lm_keras.text.tokenizer import Tokenizer
 
 
 def _common(settings: dict[str, Any]) -> dict[str, Any]:
@@ -106,7 +18,7 @@ def _common(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gpt2_settings(config: dict[str, Any]) -> dict[str, Any]:
-    _only(
+    only(
         config,
         {
             "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
@@ -116,15 +28,15 @@ def _gpt2_settings(config: dict[str, Any]) -> dict[str, Any]:
             "add_cross_attention": (False,),
         },
     )
-    width = _value(config, "n_embd")
+    width = value_of(config, "n_embd")
     return _common(
         {
-            "num_layers": _value(config, "n_layer"),
+            "num_layers": value_of(config, "n_layer"),
             "embedding_dim": width,
-            "num_heads": _value(config, "n_head"),
-            "hidden_units": _value(config, "n_inner", 4 * width),
-            "context_length": _value(config, "n_positions", config.get("n_ctx")),
-            "norm_epsilon": _value(config, "layer_norm_epsilon", 1e-5, (float, int)),
+            "num_heads": value_of(config, "n_head"),
+            "hidden_units": value_of(config, "n_inner", 4 * width),
+            "context_length": value_of(config, "n_positions", config.get("n_ctx")),
+            "norm_epsilon": value_of(config, "layer_norm_epsilon", 1e-5, (float, int)),
         }
     )
 
@@ -157,19 +69,19 @@ def _gpt2_parts(config: Config, vocab_size: int) -> list[Part]:
     ]
 
 
-def _gpt2_config(config: Config, vocab_size: int, eod_id: int) -> dict[str, Any]:
+def _gpt2_config(config: Config, vocab_size: int, tokenizer: Tokenizer) -> dict[str, Any]:
     model = config.model
     return {
         "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": vocab_size,
         "n_positions": config.context_length, "n_embd": model.embedding_dim, "n_layer": model.num_layers,
         "n_head": model.num_heads, "n_inner": model.units, "activation_function": "gelu_new",
-        "layer_norm_epsilon": model.norm_epsilon, "tie_word_embeddings": True, "bos_token_id": eod_id, "eos_token_id": eod_id,
+        "layer_norm_epsilon": model.norm_epsilon, "tie_word_embeddings": True, "bos_token_id": tokenizer.begin_id, "eos_token_id": tokenizer.eod_id,
         "resid_pdrop": model.dropout, "embd_pdrop": model.dropout, "attn_pdrop": model.dropout,
     }  # fmt: skip
 
 
 def _llama_settings(config: dict[str, Any]) -> dict[str, Any]:
-    _only(
+    only(
         config,
         {
             "hidden_act": ("silu",), "attention_bias": (False,), "mlp_bias": (False,), "rope_scaling": (None,),
@@ -181,7 +93,7 @@ def _llama_settings(config: dict[str, Any]) -> dict[str, Any]:
         raise InputError(
             f"config.json has {rope!r} for 'rope_parameters', which is not supported; known is the type 'default'"
         )
-    width, heads = _value(config, "hidden_size"), _value(config, "num_attention_heads")
+    width, heads = value_of(config, "hidden_size"), value_of(config, "num_attention_heads")
     if config.get("head_dim") not in (None, width // heads):
         raise InputError(
             f"config.json has {config['head_dim']!r} for 'head_dim', which is not supported; known is hidden_size over "
@@ -189,15 +101,15 @@ def _llama_settings(config: dict[str, Any]) -> dict[str, Any]:
         )
     return _common(
         {
-            "num_layers": _value(config, "num_hidden_layers"),
+            "num_layers": value_of(config, "num_hidden_layers"),
             "embedding_dim": width,
             "num_heads": heads,
-            "num_kv_heads": _value(config, "num_key_value_heads", heads),
-            "hidden_units": _value(config, "intermediate_size"),
-            "context_length": _value(config, "max_position_embeddings", 2048),
-            "rotary_base": float(_value({**config, **rope}, "rope_theta", 10_000.0, (float, int))),
-            "norm_epsilon": _value(config, "rms_norm_eps", 1e-6, (float, int)),
-            "tie_embeddings": _value(config, "tie_word_embeddings", False, (bool,)),
+            "num_kv_heads": value_of(config, "num_key_value_heads", heads),
+            "hidden_units": value_of(config, "intermediate_size"),
+            "context_length": value_of(config, "max_position_embeddings", 2048),
+            "rotary_base": float(value_of({**config, **rope}, "rope_theta", 10_000.0, (float, int))),
+            "norm_epsilon": value_of(config, "rms_norm_eps", 1e-6, (float, int)),
+            "tie_embeddings": value_of(config, "tie_word_embeddings", False, (bool,)),
             "positions": "rotary",
             "norm": "rms",
             "activation": "swiglu",
@@ -228,7 +140,7 @@ def _llama_parts(config: Config, vocab_size: int) -> list[Part]:
     return parts
 
 
-def _llama_config(config: Config, vocab_size: int, eod_id: int) -> dict[str, Any]:
+def _llama_config(config: Config, vocab_size: int, tokenizer: Tokenizer) -> dict[str, Any]:
     model = config.model
     return {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": vocab_size,
@@ -238,26 +150,21 @@ def _llama_config(config: Config, vocab_size: int, eod_id: int) -> dict[str, Any
         "rms_norm_eps": model.norm_epsilon, "rope_theta": model.rotary_base,
         "rope_parameters": {"rope_type": "default", "rope_theta": model.rotary_base},
         "tie_word_embeddings": model.tied, "attention_bias": False, "mlp_bias": False,
-        "bos_token_id": eod_id, "eos_token_id": eod_id,
+        "bos_token_id": tokenizer.begin_id, "eos_token_id": tokenizer.eod_id,
     }  # fmt: skip
 
 
 KINDS = {
     "gpt2": Kind(
-        "transformer.", r"h\.\d+\.attn\.(bias|masked_bias)", "lm_head.weight", _gpt2_settings, _gpt2_parts, _gpt2_config,
+        "gpt", "transformer.", r"h\.\d+\.attn\.(bias|masked_bias)", "lm_head.weight", _gpt2_settings, _gpt2_parts, _gpt2_config,
         {
             "positions": "learned", "norm": "layer", "activation": "gelu", "num_kv_heads": "num_heads",
             "tie_embeddings": True,
         },
     ),
     "llama": Kind(
-        "model.", r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq", "lm_head.weight", _llama_settings, _llama_parts,
+        "gpt", "model.", r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq", "lm_head.weight", _llama_settings, _llama_parts,
         _llama_config, {"positions": "rotary", "norm": "rms", "activation": "swiglu", "biases": False},
     ),
 }  # fmt: skip
 """By their `model_type`."""
-
-
-def is_buffer(kind: Kind, name: str) -> bool:
-    """Tell whether a tensor, named without prefix, is no weight."""
-    return re.fullmatch(kind.buffers, name) is not None

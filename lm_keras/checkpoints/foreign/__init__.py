@@ -1,0 +1,50 @@
+"""Models of Hugging Face: how they name and lay out what ours have; settings and weights, both ways.
+
+Theirs are read from `config.json` and `model.safetensors`; a weight of ours may be several of theirs side by side.
+"""
+
+from typing import Any
+
+from lm_keras.checkpoints.foreign import bert, gpt
+from lm_keras.checkpoints.foreign.kind import Kind, Part
+from lm_keras.config import Config
+from lm_keras.errors import InputError
+
+__all__ = ["KINDS", "Kind", "Part", "kind_for", "kind_of"]
+
+KINDS = gpt.KINDS | bert.KINDS
+"""By their `model_type`."""
+
+
+def kind_of(config: dict[str, Any]) -> Kind:
+    """Return the family that a config.json names.
+
+    Raises:
+        InputError: it is none that is known here.
+    """
+    name = config.get("model_type")
+    if not isinstance(name, str) or name not in KINDS:
+        raise InputError(f"config.json has model_type {name!r}; known are {', '.join(KINDS)}")
+    return KINDS[name]
+
+
+def kind_for(config: Config) -> tuple[str, Kind]:
+    """Return the name of the family that a network of ours can be written as, and the family.
+
+    Raises:
+        InputError: none can hold it; the line says what stands in the way.
+    """
+    family, reasons = config.model.model, []
+    for name, kind in KINDS.items():
+        if kind.family != family:
+            continue
+        flat = {**config.flat(), "tie_embeddings": config.model.tied, "num_kv_heads": config.model.kv_heads}
+        needed = {k: flat["num_heads"] if v == "num_heads" else v for k, v in kind.needed.items()}
+        wrong = [f"--{k}={flat[k]} instead of {v}" for k, v in needed.items() if flat[k] != v]
+        if not wrong:
+            return name, kind
+        reasons.append(f"{name} has no {', '.join(wrong)}")
+    if not reasons:
+        known = sorted({kind.family for kind in KINDS.values()})
+        raise InputError(f"--model={family} has no counterpart there; {' and '.join(known)} have")
+    raise InputError(f"this network is none of those that can be written: {'; '.join(reasons)}")
