@@ -12,11 +12,12 @@ from lm_keras.config import Config
 from lm_keras.corpora import make_splits, open_corpus
 from lm_keras.data.store import TokenStore, cache_folder, prepare, tokenized
 from lm_keras.errors import InputError
-from lm_keras.layers.masking import Masking
-from lm_keras.sampling.blanks import Filled, sampler_for, scorer_for
+from lm_keras.sampling.blanks import Filled
+from lm_keras.sampling.families import sampler_for, scorer_for
 from lm_keras.sampling.generate import Continuation
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training.evaluation import Evaluator
+from lm_keras.training.hiding import hiding_of
 from lm_keras.training.weights import restore_for_reading
 
 
@@ -84,12 +85,13 @@ class LanguageModel:
         """Return the pieces of one continuation as they come; joined they are what `generate` returns."""
         return self._sampler.stream(prompt, **settings)
 
-    def fill(self, text: str, words: int = 5) -> Filled:
-        """Say what stands in the places of `[MASK]` in a text; for `--model=bert`.
+    def fill(self, text: str, words: int = 5, **settings) -> Filled:
+        """Say what stands in the places of `[MASK]` in a text; for `--model=bert` and `--model=glm`.
 
         Args:
-            text: with one `[MASK]` for each token that is hidden, at least one.
-            words: how many of the likeliest tokens to return for each.
+            text: with a `[MASK]` for each token that is hidden (bert), or for each blank of any length (glm), at least one.
+            words: how many of the likeliest tokens to return for each (bert).
+            **settings: fields of `SamplingSettings`, such as temperature [0] and seed (glm).
 
         Raises:
             InputError: there is no `[MASK]`, the text is too long, or the model generates text instead.
@@ -98,7 +100,7 @@ class LanguageModel:
             raise InputError(
                 f"--model={self.config.model.model} generates text and fills no blanks; use generate"
             )
-        return self._sampler.fill(text, words)
+        return self._sampler.fill(text, words, **settings)
 
     @property
     def tokens_generated(self) -> int:
@@ -163,12 +165,12 @@ class LanguageModel:
         if stride is not None and not 1 <= stride <= length:
             raise InputError(f"stride={stride}: expected 1 to {length}, the sequence length of the model")
         store = self._other_text(corpus, split, say) if corpus else self._own_text(split, say)
-        masking = Masking.of(self.config, self.model.vocab_size, self.tokenizer)
-        if masking and stride:
+        hiding = hiding_of(self.config, self.model.vocab_size, self.tokenizer)
+        if self.model.bidirectional and stride:
             raise InputError(
                 f"stride={stride} has no meaning for --model=bert, which predicts hidden tokens; leave it out"
             )
-        evaluator = Evaluator(self.model, self.config.batching, length, stride, masking)
+        evaluator = Evaluator(self.model, self.config.batching, length, stride, hiding)
         return evaluator(store, corpus or split, self.step)
 
     def _own_text(self, split: str, say) -> TokenStore:

@@ -6,8 +6,11 @@ from lm_keras import schedules
 from lm_keras.errors import InputError
 from lm_keras.fields import LARGEST, LARGEST_FLOAT, check, check_line
 
-TRANSFORMERS = ("gpt", "bert")
+TRANSFORMERS = ("gpt", "bert", "glm")
 """Families that are stacks of Transformer blocks."""
+
+HIDING = ("bert", "glm")
+"""Families that predict tokens that were hidden."""
 
 WITH_BETAS = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
 """The optimizers that `--beta_1` and `--beta_2` are for."""
@@ -109,9 +112,14 @@ def _check_family(config, fields) -> None:
             f"--sequence_length={config.batches.sequence_length} is too short for --model=bert, which reads a text between two "
             "tokens; take at least 3"
         )
-    if family == "bert" and config.learning.token_noise:
+    if family == "glm" and config.batches.sequence_length < 2:
         raise InputError(
-            f"--token_noise={config.learning.token_noise} has no meaning for --model=bert, which hides tokens anyway; leave it out"
+            f"--sequence_length={config.batches.sequence_length} is too short for --model=glm, which needs a blank and a token "
+            "beside it; take at least 2"
+        )
+    if family in HIDING and config.learning.token_noise:
+        raise InputError(
+            f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which hides tokens anyway; leave it out"
         )
     if config.model.direct_connections and config.model.tied:
         raise InputError(

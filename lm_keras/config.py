@@ -83,12 +83,12 @@ class DataConfig:
 class ModelConfig:
     """The network."""
 
-    model: str = setting("lstm", "family of the network", choices=("ngram", "lstm", "gpt", "bert"))
+    model: str = setting("lstm", "family of the network", choices=("ngram", "lstm", "gpt", "bert", "glm"))
     num_layers: int = setting(
-        1, "hidden layers (lstm: recurrent layers, gpt, bert: blocks)", low=1, high=1000
+        1, "hidden layers (lstm: recurrent layers, gpt, bert, glm: blocks)", low=1, high=1000
     )
     embedding_dim: int = setting(
-        128, "width of the token embedding (gpt, bert: of everything between the blocks)", low=1
+        128, "width of the token embedding (gpt, bert, glm: of everything between the blocks)", low=1
     )
     hidden_units: int | None = setting(
         None,
@@ -103,18 +103,18 @@ class ModelConfig:
         high=256,
         only_for=("ngram",),
     )
-    num_heads: int = setting(4, "attention heads (gpt, bert)", low=1, only_for=("gpt", "bert"))
+    num_heads: int = setting(4, "attention heads (gpt, bert, glm)", low=1, only_for=("gpt", "bert", "glm"))
     num_kv_heads: int | None = setting(
         None,
         "heads of keys and values, each for several heads of queries (grouped-query attention) [--num_heads]",
         low=1,
-        only_for=("gpt",),
+        only_for=("gpt", "glm"),
     )
     context_length: int | None = setting(
         None,
-        "most tokens that a gpt can look back on, itself included, or that a row of bert has [--sequence_length]",
+        "most tokens that a gpt can look back on, itself included, or that a text of bert and glm has [--sequence_length]",
         low=1,
-        only_for=("gpt", "bert"),
+        only_for=("gpt", "bert", "glm"),
     )
     positions: str = setting(
         "learned",
@@ -125,17 +125,25 @@ class ModelConfig:
     rotary_base: float = setting(
         10_000.0, "longest wavelength of rotary positions, over 2 pi", above=1, only_for=("gpt",)
     )
-    norm: str = setting("layer", "LayerNorm or RMSNorm (gpt)", choices=("layer", "rms"), only_for=("gpt",))
+    norm: str = setting(
+        "layer", "LayerNorm or RMSNorm (gpt, glm)", choices=("layer", "rms"), only_for=("gpt", "glm")
+    )
     norm_epsilon: float = setting(
-        1e-5, "added to the variance in a norm (gpt)", above=0, high=1, only_for=("gpt", "bert")
+        1e-5,
+        "added to the variance in a norm (gpt, bert, glm)",
+        above=0,
+        high=1,
+        only_for=("gpt", "bert", "glm"),
     )
     activation: str = setting(
         "gelu",
-        "of the feed-forward part: gelu (its tanh form, as in GPT-2) or swiglu (as in LLaMA) (gpt)",
+        "of the feed-forward part: gelu (its tanh form, as in GPT-2) or swiglu (as in LLaMA) (gpt, glm)",
         choices=("gelu", "swiglu"),
-        only_for=("gpt",),
+        only_for=("gpt", "glm"),
     )
-    biases: bool = setting(True, "add biases after products and in LayerNorm (gpt)", only_for=("gpt",))
+    biases: bool = setting(
+        True, "add biases after products and in LayerNorm (gpt, glm)", only_for=("gpt", "glm")
+    )
     separate_documents: bool = setting(
         False,
         "tokens of a row see those of their own document only, and count places from its beginning (gpt)",
@@ -145,14 +153,25 @@ class ModelConfig:
         None,
         "queries whose attention is computed at a time, so that memory grows with T and not with its square [all]",
         low=1,
-        only_for=("gpt", "bert"),
+        only_for=("gpt", "bert", "glm"),
     )
     mask_rate: float = setting(
         0.15,
         "share of the tokens of a row that are hidden and predicted",
         above=0,
         high=0.5,
-        only_for=("bert",),
+        only_for=("bert", "glm"),
+    )
+    span_length: float = setting(
+        3.0, "mean length of short blanks, in tokens (glm)", above=0, high=1000, only_for=("glm",)
+    )
+    long_spans: float = setting(
+        0.5,
+        "share of the rows in which all tokens from a random one on are one blank, by which a glm learns to continue texts; "
+        "the others have short blanks",
+        low=0,
+        high=1,
+        only_for=("glm",),
     )
     whole_words: bool = setting(
         False, "hide all tokens of a word or none (whole-word masking)", only_for=("bert",)
@@ -430,7 +449,7 @@ class Config:
     @property
     def needs_blank(self) -> bool:
         """Tell whether the tokenizer needs a token that says nothing."""
-        return self.learning.token_noise_kind == "blank" or self.model.model == "bert"
+        return self.learning.token_noise_kind == "blank" or self.model.model in checks.HIDING
 
     def flat(self) -> dict[str, Any]:
         """Return every setting under its flag's name, in a fixed order."""

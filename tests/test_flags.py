@@ -75,7 +75,7 @@ BAD = {
     "--learning_rate=nan": "--learning_rate=nan is out of range; expected a number above 0",
     "--learning_rate=1e400": "--learning_rate=inf is out of range; expected a number above 0",
     "--dropout=1": "--dropout=1.0 is out of range; expected a number of at least 0 and below 1",
-    "--model=lst m": "--model=lst m is unknown (did you mean 'lstm'?); choose one of ngram, lstm, gpt, bert",
+    "--model=lst m": "--model=lst m is unknown (did you mean 'lstm'?); choose one of ngram, lstm, gpt, bert, glm",
     "--tie_embeddings=perhaps": "--tie_embeddings=perhaps: expected true or false",
     "--resume=maybe": "--resume=maybe is unknown; choose one of auto, never, must",
     "--learning_rate_schedule=cosin": (
@@ -281,7 +281,7 @@ def test_a_written_flagfile_gives_the_same_settings(tmp_path):
     from_flat({name: value for name, value in OTHERS.items() if name in config.FIELDS})  # allowed
     only_for = {name: field.metadata["only_for"] for name, field in config.FIELDS.items()}
     for_transformers = [
-        name for name, families in only_for.items() if families and set(families) <= {"gpt", "bert"}
+        name for name, families in only_for.items() if families and set(families) <= {"gpt", "bert", "glm"}
     ]
     others = OTHERS | {name: DEFAULTS[name] for name in for_transformers}
     same = [name for name, value in OTHERS.items() if value == DEFAULTS[name]]

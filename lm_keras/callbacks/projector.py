@@ -41,7 +41,7 @@ class Projector(StepCallback):
         if (
             self.own_loop
         ):  # To fail now and not at the first checkpoint; in `fit` a model may have no weights yet.
-            table_of(self.model, self._tokenizer.vocab_size)
+            self._table()
 
     def on_train_batch_end(self, batch, logs=None):
         if self.own_loop and self.step(logs) % self.interval == 0:
@@ -57,7 +57,7 @@ class Projector(StepCallback):
     def _write(self):
         if self._shown is None:
             self._shown = self._begin()
-        table = table_of(self.model, self._tokenizer.vocab_size).numpy()[self._shown]
+        table = self._table().numpy()[self._shown]
         write_atomically(self._folder / "embedding.bytes", table.astype("<f4").tobytes())
         config = ProjectorConfig()
         config.embeddings.add(
@@ -80,6 +80,10 @@ class Projector(StepCallback):
         content = "token\tid\tcount\n" + "".join(lines)
         write_atomically(self._folder / "tokens.tsv", content.encode())
         return ids
+
+    def _table(self) -> keras.Variable:
+        extra = getattr(self.model, "extra_tokens", 0)
+        return table_of(self.model, self._tokenizer.vocab_size + extra)
 
 
 def table_of(model: keras.Model, vocab_size: int) -> keras.Variable:

@@ -19,7 +19,7 @@ def training_batches(
     replicas: int = 1,
     first_replica: int = 0,
     all_replicas: int = 1,
-    masking: Callable | None = None,
+    hiding: Callable | None = None,
 ) -> tf.data.Dataset:
     """Return the batches of steps first_step ... last_step - 1 for some of the replicas.
 
@@ -35,7 +35,8 @@ def training_batches(
         replicas: local replicas, that is, replicas of this process.
         first_replica: number of the first of them.
         all_replicas: replicas of all processes.
-        masking: a `lm_keras.layers.masking.Masking`, which hides tokens that are predicted; None to predict the next ones.
+        hiding: a `lm_keras.layers.masking.Masking` or a `lm_keras.data.blanks.Blanks`, which hides tokens that are predicted; None to
+            predict the next ones.
 
     Returns:
         A dataset of `(inputs, targets, weights)`, see `lm_keras.data`.
@@ -59,8 +60,8 @@ def training_batches(
         window = tf.ensure_shape(window, [rows_per_replica, length + 1])
         place = rows.start[:, None] + tf.range(length, dtype=tf.int64)
         there = place < rows.end[:, None]
-        if masking is not None:  # The targets themselves are read: each of them is in one row of an epoch.
-            return masking(window[:, 1:], there, step, row[0])
+        if hiding is not None:  # The targets themselves are read: each of them is in one row of an epoch.
+            return hiding(window[:, 1:], there, step, row[0])
         weights = tf.cast(there, tf.float32)
         read = window[:, :-1]
         if order.resets_begin_documents:

@@ -25,6 +25,9 @@ class Sight:
         keys: [B, S] int32, likewise of the keys.
         causal: whether later places are hidden.
         begins: [B] int32, the first place of each row that is seen at all; None for 0.
+        ends: the place from which on no key is there yet, an integer or a scalar int32; None for S.
+        order: [B, T] int32, of queries that are their own keys: a query sees keys whose order is not above its own; None for
+            any.
     """
 
     first: int | tf.Tensor = 0
@@ -32,6 +35,8 @@ class Sight:
     keys: tf.Tensor | None = None
     begins: tf.Tensor | None = None
     causal: bool = True
+    ends: int | tf.Tensor | None = None
+    order: tf.Tensor | None = None
     _made: dict = dataclasses.field(default_factory=dict, repr=False)
 
     def bias(self, begin: int, count, keys):
@@ -57,6 +62,11 @@ class Sight:
         seen = (
             tf.range(keys)[None] <= places[:, None] if self.causal else tf.ones([count, keys], bool)
         )  # [T, S]
+        if self.ends is not None:
+            seen &= tf.range(keys) < self.ends
+        if self.order is not None:
+            seen &= self.order[:, None, :keys] <= self.order[:, begin : begin + count, None]  # [B, T, S]
+            return tf.where(seen, 0.0, UNSEEN)[:, None]
         if self.begins is not None:
             seen &= tf.range(keys) >= self.begins[:, None, None]  # [B, T, S]
             return tf.where(seen, 0.0, UNSEEN)[:, None]

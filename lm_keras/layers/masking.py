@@ -61,8 +61,8 @@ class Masking:
     begins_word: np.ndarray | None = None
 
     @classmethod
-    def of(cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None) -> "Masking | None":
-        """Return what the settings of a run say, or None if its family predicts the next token.
+    def of(cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None) -> "Masking":
+        """Return what the settings of a run say.
 
         Args:
             config: the settings.
@@ -70,8 +70,6 @@ class Masking:
             tokenizer: with a `blank_id`; without one, for a trial, single tokens are hidden by token 1.
         """
         model = config.model
-        if model.model != "bert":
-            return None
         if tokenizer is None:
             return cls(model.mask_rate, config.batches.seed, 1, np.arange(vocab_size) != 1)
         ordinary = np.ones(tokenizer.vocab_size, bool)

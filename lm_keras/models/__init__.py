@@ -23,12 +23,13 @@ more than this:
 `num_parameters(config, vocab_size)`.
 """
 
-from lm_keras.models import bert, gpt, lstm, ngram
+from lm_keras.models import bert, glm, gpt, lstm, ngram
 
-FAMILIES = {"ngram": ngram.build, "lstm": lstm.build, "gpt": gpt.build, "bert": bert.build}
+FAMILIES = {"ngram": ngram.build, "lstm": lstm.build, "gpt": gpt.build, "bert": bert.build, "glm": glm.build}
 NUM_PARAMETERS = {
     "ngram": ngram.num_parameters,
     "lstm": lstm.num_parameters,
     "gpt": gpt.num_parameters,
     "bert": bert.num_parameters,
+    "glm": glm.num_parameters,
 }

@@ -7,6 +7,7 @@ make it a LLaMA.
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -173,28 +174,20 @@ class GPTLanguageModel(LanguageModel):
         """
         tokens = inputs["tokens"]
         rows, time = (known or tf.shape(tokens)[axis] for axis, known in enumerate(tokens.shape))
-        if tokens.shape[1] is not None and tokens.shape[1] > self.context_length:
+        if tokens.shape[1] is not None and tokens.shape[1] > self.row_length:
             raise ValueError(
                 f"a row has {tokens.shape[1]} tokens, and this network was built for context_length={self.context_length}"
             )
-        documents = inputs.get("document") if self.separate_documents and not state else None
-        first, begins = (state["length"], state["begins"]) if state else (0, None)
-        places, sight = first + tf.range(time)[None], Sight(first)  # [1, T]
-        if state:
-            if "reset" in inputs:
-                begins = tf.where(inputs["reset"], first, begins)
-            places, sight = places - begins[:, None], Sight(first, begins=begins)  # [B, T]
-        elif documents is not None:
-            places, sight = places_within(documents), Sight(first, documents, documents)
+        arranged = self._arranged(inputs, state, time)
+        places, sight = arranged.places, arranged.sight
         x = tf.gather(tf.convert_to_tensor(self.embedding.embeddings), tokens)  # [B, T, D]
         x = tf.cast(x, tf.float32)  # Keras casts the table where a mixed network is called as a layer.
-        if self.places is not None:
-            x += tf.gather(tf.convert_to_tensor(self.places), places)
+        x = self._placed(x, arranged)
         x = tf.reshape(self._drop(0, x, draw, training), [-1, self.block_settings.width])
         turn = (
             rotations(places, self.block_settings.head_width, self.rotary_base) if self.rotary_base else None
         )
-        after = {"length": first + time, "begins": begins, "keys": [], "values": []}
+        after = {**arranged.after, "keys": [], "values": []}
         for number, block in enumerate(self.blocks):
             cache = Cache(state["keys"][number], state["values"][number]) if state else None
             x, cache = block(x, rows=rows, sight=sight, turn=turn, cache=cache, draw=draw, training=training)
@@ -207,6 +200,28 @@ class GPTLanguageModel(LanguageModel):
         features = tf.reshape(tf.cast(x, self.compute_dtype), [rows, time, settings.width])
         return features, after if state else {}
 
+    @property
+    def row_length(self) -> int:
+        """Return the most tokens that go through the network at once."""
+        return self.context_length
+
+    def _arranged(self, inputs, state, time) -> "Arranged":
+        """Return where the T tokens of a row stand and what they see."""
+        documents = inputs.get("document") if self.separate_documents and not state else None
+        if documents is not None:
+            return Arranged(places_within(documents), Sight(0, documents, documents), {})
+        if not state:
+            return Arranged(tf.range(time)[None], Sight(0), {})
+        first, begins = state["length"], state["begins"]
+        if "reset" in inputs:
+            begins = tf.where(inputs["reset"], first, begins)
+        places = first + tf.range(time)[None] - begins[:, None]
+        return Arranged(places, Sight(first, begins=begins), {"length": first + time, "begins": begins})
+
+    def _placed(self, x, arranged: "Arranged"):
+        """Return embedded tokens [B, T, D] with what says where they stand."""
+        return x if self.places is None else x + tf.gather(tf.convert_to_tensor(self.places), arranged.places)
+
     def get_config(self):
         return {name: value for name, value in super().get_config().items() if name != "embedding_dim"}
 
@@ -217,6 +232,22 @@ class GPTLanguageModel(LanguageModel):
     def activation_bytes(self, rows, length):
         """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
         return blocks_bytes(self.block_settings, len(self.blocks), rows, length)
+
+
+class Arranged(NamedTuple):
+    """Where the tokens of some rows stand.
+
+    Attributes:
+        places: [1 or B, T] int32.
+        sight: what they see.
+        after: what the state after them has beside keys and values.
+        within: [B, T] int32, of a network whose tokens have a second place.
+    """
+
+    places: tf.Tensor
+    sight: Sight
+    after: dict[str, tf.Tensor]
+    within: tf.Tensor | None = None
 
 
 def places_within(documents):

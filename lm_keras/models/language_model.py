@@ -96,10 +96,14 @@ class LanguageModel(keras.Model):
     Attributes:
         remarks: what a user should know of how it is computed here.
         context_length: the most tokens that a row or a state can take; None: any number.
+        extra_tokens: tokens of its vocabulary beyond those of the text, the last ones.
         bidirectional: whether tokens see those after them, so that it fills blanks and generates nothing.
+        infills: whether it reads a text with blanks as a whole before it generates what stands in them, token by token.
     """
 
+    extra_tokens = 0
     bidirectional = False
+    infills = False
     remarks: tuple[str, ...] = ()
     context_length: int | None = None
 

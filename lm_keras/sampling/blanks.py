@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.models.bert import SEGMENTS
-from lm_keras.sampling.generate import Sampler, unknown_parts
-from lm_keras.sampling.score import Scorer, check_ids
+from lm_keras.sampling.generate import unknown_parts
+from lm_keras.sampling.score import check_ids
 from lm_keras.sampling.settings import check_prompts, check_text
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -221,13 +221,3 @@ class Reader:
     def _at(self, tokens, places):
         features, _ = self._model.forward({"tokens": tokens, "places": places}, {})
         return self._model.project(features)
-
-
-def sampler_for(model: keras.Model, tokenizer: Tokenizer, say: Callable[[str], None] = lambda line: None):
-    """Return what turns a model into text: a `Filler` where it sees both sides, else a `Sampler`."""
-    return (Filler if getattr(model, "bidirectional", False) else Sampler)(model, tokenizer, say)
-
-
-def scorer_for(model: keras.Model, tokenizer: Tokenizer):
-    """Return what scores texts with a model."""
-    return (HidingScorer if getattr(model, "bidirectional", False) else Scorer)(model, tokenizer)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from lm_keras.errors import InputError
+from lm_keras.sampling.families import fills
 from lm_keras.sampling.generate import Continuation
 from lm_keras.sampling.settings import SamplingSettings, check_text
 from lm_keras.text.files import bytes_of
@@ -56,7 +57,7 @@ def show(lm, prompt: str, settings: dict[str, Any], stream: bool, color: bool, a
     unknown = lm.unknown_parts(prompt)
     if unknown:
         sys.stderr.write(f"the model does not know {', '.join(map(repr, unknown))} of the prompt\n")
-    if lm.model.bidirectional:
+    if fills(lm.model, prompt):
         return _show_filled(lm, prompt, settings, color, as_json)
     before, began, out = lm.tokens_generated, time.perf_counter(), sys.stdout
     if as_json:
@@ -80,14 +81,19 @@ def _show_filled(lm, prompt: str, settings: dict[str, Any], color: bool, as_json
     """Print a text with its blanks filled, and the likeliest words of each with their probabilities."""
     others = {"color": False, **dataclasses.asdict(SamplingSettings())}
     given = {"color": color, **settings}
+    means = (
+        ("top_logprobs", "seed")
+        if lm.model.bidirectional
+        else set(settings) - {"num_samples", "top_logprobs"}
+    )
     for name, value in given.items():
-        if name not in ("top_logprobs", "seed") and value != others[name]:
+        if name not in means and value != others[name]:
             raise InputError(
                 f"--{name}={value} has no meaning for a model that fills blanks; leave it out (--top_logprobs says how many words "
                 "are listed)"
             )
     began, out = time.perf_counter(), sys.stdout
-    found = lm.fill(prompt, settings.get("top_logprobs") or 5)
+    found = lm.fill(prompt, settings.get("top_logprobs") or 5, **({} if lm.model.bidirectional else settings))
     if as_json:
         blanks = [[{"text": text, "probability": p} for text, p in words] for words in found.words]
         out.write(json.dumps({"prompt": prompt, "text": found.text, "blanks": blanks}) + "\n")

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.sampling.beam import BeamSearch
-from lm_keras.sampling.loop import NOTHING, DecodeLoop
+from lm_keras.sampling.loop import NOTHING, Chosen, DecodeLoop
 from lm_keras.sampling.rules import RuleSettings
 from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, settings_from
 
@@ -243,15 +243,19 @@ class Sampler:
         while not all(row.ended_by for row in rows):
             uniforms = self._loop.uniforms(prompts, carry, seeds, samples, positions)
             chosen, carry = self._loop.advance(prompts, carry, uniforms, rules, likeliest)
-            if np.isnan(chosen.log_probabilities).any():
-                raise InputError(NOT_FINITE)
-            for row, *values in zip(rows, *chosen):
-                before = len(row.ids)
-                there = values[0] != NOTHING
-                row.extend(*(value[there].tolist() for value in values))
-                self.tokens_generated += len(row.ids) - before
+            self._take(rows, chosen)
             carry = carry._replace(finished=tf.constant([bool(row.ended_by) for row in rows]))
             yield
+
+    def _take(self, rows: list["_Row"], chosen: Chosen) -> None:
+        """Append what a call of the loop generated."""
+        if np.isnan(chosen.log_probabilities).any():
+            raise InputError(NOT_FINITE)
+        for row, *values in zip(rows, *chosen):
+            before = len(row.ids)
+            there = values[0] != NOTHING
+            row.extend(*(value[there].tolist() for value in values))
+            self.tokens_generated += len(row.ids) - before
 
 
 class _Row:

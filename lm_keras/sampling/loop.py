@@ -174,8 +174,13 @@ class DecodeLoop:
     def prefilled(self, tokens: np.ndarray, begins: np.ndarray, places: int):
         """Return the state of so many places after tokens [B, T], which may be none, of texts that begin at columns [B]."""
         state, length = self._model.initial_state(len(tokens), length=places), tokens.shape[1]
-        at_once = min(PREFILL_TOKENS, max(LEAST_PREFILLED, PREFILL_ROWS * PREFILL_TOKENS // len(tokens)))
-        cuts = {0, length, *begins.tolist(), *range(0, length, at_once)}
+        whole = getattr(self._model, "infills", False)
+        at_once = (
+            length
+            if whole
+            else min(PREFILL_TOKENS, max(LEAST_PREFILLED, PREFILL_ROWS * PREFILL_TOKENS // len(tokens)))
+        )
+        cuts = {0, length, *begins.tolist(), *range(0, length, max(1, at_once))}
         for first, last in itertools.pairwise(sorted(cut for cut in cuts if cut <= length)):
             state = self._prefill(tf.constant(tokens[:, first:last]), tf.constant(begins == first), state)
         return state

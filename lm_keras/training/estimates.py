@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from lm_keras import optimizers
 from lm_keras.callbacks.projector import MAX_POINTS, table_of
+from lm_keras.checks import HIDING
 from lm_keras.config import Config
 from lm_keras.models import NUM_PARAMETERS
 from lm_keras.objectives.losses import PIECE_VALUES
@@ -139,7 +140,8 @@ def least_memory(config: Config, vocab_size: int, replicas: int) -> int:
     batches, model = config.batches, config.model
     places = max(1, batches.batch_size // replicas // batches.micro_batches) * batches.sequence_length
     weights = NUM_PARAMETERS[model.model](config, vocab_size)
-    share = model.mask_rate if model.model == "bert" else 1.0
+    predicts_all = model.model not in HIDING or (model.model == "glm" and model.long_spans)
+    share = 1.0 if predicts_all else model.mask_rate
     values = _logits_held(round(share * places * vocab_size))
     values += places * (model.embedding_dim + model.num_layers * model.units)
     return 4 * replicas * (weights + max(weights, values))

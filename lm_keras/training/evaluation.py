@@ -1,10 +1,13 @@
 """Score a whole split, every target once; the value depends on the split and the weights alone."""
 
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from lm_keras.data import scoring
+from lm_keras.data.blanks import Blanks
 from lm_keras.data.pipeline import documents_of
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.layers.masking import Masking
@@ -26,8 +29,9 @@ class Evaluator:
         sequence_length: length of the windows.
         stride: targets that a window scores, the last ones; None for all. Given, it also makes windows of
             a model that was trained on streams; they then begin like documents, as its streams did.
-        masking: of a network that predicts hidden tokens: the split is cut into windows, and in each the same tokens are hidden
-            every time. They alone are scored, so that there is no measure per word, byte or character.
+        hiding: of a network that predicts hidden tokens: the split is cut into windows, and in each the same tokens are hidden
+            every time. They alone are scored, so that there is no measure per word, byte or character. With a `stride` a network
+            that fills blanks of any length instead continues each window by its last tokens.
     """
 
     def __init__(
@@ -36,14 +40,14 @@ class Evaluator:
         batching: str,
         sequence_length: int,
         stride: int | None = None,
-        masking: Masking | None = None,
+        hiding: Masking | Blanks | None = None,
     ):
-        self._model, self._masking = model, masking
+        self._model, self._hiding = model, hiding
         bounded = model.context_tokens is not None
         self._windows = stride is not None or (batching == "window" and not bounded)
         self._length = sequence_length
         self._like_documents = batching == "stream"
-        self._stride = stride or sequence_length
+        self._stride = stride
         self._block = tf.function(self._score_block, reduce_retracing=True, autograph=False)
 
     def __call__(self, store: TokenStore, split: str, step: int) -> dict:
@@ -54,50 +58,60 @@ class Evaluator:
             split: its name.
             step: the step of the weights.
         """
-        places = MAX_LOGITS // self._model.vocab_size
-        if self._masking is not None:
-            return self._hidden(store, split, step, places)
-        if self._windows:
-            # What a window has beyond the end of the text would only take memory.
-            length = min(self._length, max(1, len(store.tokens) - 1))
-            rows = max(1, min(32, places // length))
-            blocks = scoring.windows(
-                store.tokens, length, min(self._stride, length), rows, self._like_documents
-            )
-        else:
-            blocks = scoring.streams(store.tokens, store.documents, places)
         nats, correct, tokens, state = 0.0, 0, 0, None
-        for block in blocks:
+        for inputs, targets, weights in self._batches(store):
             if state is None:
-                state = self._model.initial_state(len(block.tokens))
-            inputs = {
-                "tokens": block.tokens,
-                "reset": block.reset,
-                "document": documents_of(block.tokens, int(store.tokens[0])),
-            }
-            losses, hits, state = self._block(inputs, block.targets, state)
-            nats += float(np.sum(losses.numpy() * block.weights, dtype=np.float64))
-            correct += int(np.sum(hits.numpy() * (block.weights > 0)))
-            tokens += int(block.weights.sum())
+                state = self._model.initial_state(len(targets))
+            losses, hits, state = self._block(inputs, targets, state)
+            nats += float(np.sum(losses.numpy() * weights, dtype=np.float64))
+            correct += int(np.sum(hits.numpy() * (weights > 0)))
+            tokens += int(weights.sum())
+        if self._hides:
+            share = round(tokens / max(1, store.counts.tokens), 4)
+            how = {"context": self._window(store), "stride": None, "hidden": share}
+            return _fields(store.counts, split, step, nats, correct, tokens) | how
         context = self._length if self._windows else self._model.context_tokens
-        how = {"context": context, "stride": self._stride if self._windows else None}
+        how = {"context": context, "stride": (self._stride or self._length) if self._windows else None}
         return _fields(store.counts, split, step, nats, correct, tokens, store.counts) | how
 
-    def _hidden(self, store: TokenStore, split: str, step: int, places: int) -> dict:
-        length = min(self._length, max(1, len(store.tokens) - 1))
+    @property
+    def _hides(self) -> bool:
+        """Tell whether only tokens that are hidden are scored; else all are, each after those before it."""
+        return self._hiding is not None and self._stride is None
+
+    def _window(self, store: TokenStore) -> int:
+        """Return the length of a window; what it has beyond the end of the text would only take memory."""
+        return min(self._length, max(1, len(store.tokens) - 1))
+
+    def _batches(self, store: TokenStore) -> Iterator[tuple[dict, np.ndarray, np.ndarray]]:
+        """Yield inputs, targets and weights, block by block."""
+        places, length = MAX_LOGITS // self._model.vocab_size, self._window(store)
         rows = max(1, min(32, places // length))
-        nats, correct, tokens = 0.0, 0, 0
+        if self._hides:
+            yield from self._hidden(store, length, rows)
+        elif self._hiding is not None:
+            for block in scoring.windows(store.tokens, length, min(self._stride, length), rows):
+                yield self._hiding.continuations(block.targets, block.weights > 0)
+        else:
+            stride = min(self._stride or length, length)
+            for block in (
+                scoring.windows(store.tokens, length, stride, rows, self._like_documents)
+                if self._windows
+                else scoring.streams(store.tokens, store.documents, places)
+            ):
+                document = documents_of(block.tokens, int(store.tokens[0]))
+                inputs = {"tokens": block.tokens, "reset": block.reset, "document": document}
+                yield inputs, block.targets, block.weights
+
+    def _hidden(
+        self, store: TokenStore, length: int, rows: int
+    ) -> Iterator[tuple[dict, np.ndarray, np.ndarray]]:
         for number, block in enumerate(scoring.windows(store.tokens, length, length, rows)):
             row = tf.constant(number * rows, tf.int64)
-            inputs, targets, weights = self._masking(
+            inputs, targets, weights = self._hiding(
                 tf.constant(block.targets), tf.constant(block.weights > 0), tf.constant(0, tf.int64), row
             )
-            losses, hits, _ = self._block(inputs, targets, {})
-            nats += float(np.sum(losses.numpy() * weights.numpy(), dtype=np.float64))
-            correct += int(np.sum(hits.numpy() * (weights.numpy() > 0)))
-            tokens += int(weights.numpy().sum())
-        how = {"context": length, "stride": None, "hidden": round(tokens / max(1, store.counts.tokens), 4)}
-        return _fields(store.counts, split, step, nats, correct, tokens) | how
+            yield inputs, targets, weights.numpy()
 
     def _score_block(self, inputs, targets, state):
         features, state = self._model.forward(inputs, state)

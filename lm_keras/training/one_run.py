@@ -14,11 +14,11 @@ from lm_keras.checks import profiled_steps
 from lm_keras.config import Config, LearningConfig
 from lm_keras.data.store import PreparedData, TokenStore
 from lm_keras.layers import TokenNoise
-from lm_keras.layers.masking import Masking
 from lm_keras.models import FAMILIES
-from lm_keras.sampling.blanks import sampler_for
+from lm_keras.sampling.families import fills, sampler_for
 from lm_keras.training import distribution, environment, report
 from lm_keras.training.evaluation import Evaluator
+from lm_keras.training.hiding import hiding_of
 from lm_keras.training.trainer import Trainer, understood
 from lm_keras.training.weights import Origin, all_damaged
 
@@ -61,8 +61,8 @@ class Run:
         self.devices, self.origin, self.workers = devices, origin, devices.workers
         with devices.strategy.scope():
             self.model = network(config, data.tokenizer.vocab_size)
-        masking = Masking.of(config, data.tokenizer.vocab_size, data.tokenizer)
-        self.evaluator = Evaluator(self.model, config.batching, config.context_length, masking=masking)
+        hiding = hiding_of(config, data.tokenizer.vocab_size, data.tokenizer)
+        self.evaluator = Evaluator(self.model, config.batching, config.context_length, hiding=hiding)
         self.validated: dict | None = None
         self.progress = callbacks.Progress(total_steps)
         self.trainer = Trainer(
@@ -75,7 +75,7 @@ class Run:
             self.progress.say if self.workers.chief else report.say,
             _noise(config.learning, data) if config.learning.token_noise else None,
             self.workers,
-            masking,
+            hiding,
         )
         self.checkpoints = folder.checkpoints(config.running.keep_checkpoints, report.say)
         self.saving = callbacks.Checkpoint(
@@ -209,7 +209,12 @@ class Run:
     def _show_samples(self, step: int, samples: dict[str, str]) -> None:
         self.tensorboard.text(step, samples)
         lines = [
-            {"step": step, "prompt": prompt, "text": text, **self._kind_of_sample()}
+            {
+                "step": step,
+                "prompt": prompt,
+                "text": text,
+                **({"filled": True} if fills(self.model, prompt) else {}),
+            }
             for prompt, text in samples.items()
         ]
         append_lines(self.folder.path / "samples.jsonl", lines)
@@ -246,13 +251,9 @@ class Run:
                     [prompt], **settings, long_prompt="keep_end"
                 )[0],
                 **settings,
-                **self._kind_of_sample(),
+                **({"filled": True} if fills(self.model, prompt) else {}),
             },
         }
-
-    def _kind_of_sample(self) -> dict:
-        """Return `filled`, true, where a sample is its prompt with the blanks filled, and no continuation."""
-        return {"filled": True} if getattr(self.model, "bidirectional", False) else {}
 
 
 class _InPlace(keras.callbacks.Callback):

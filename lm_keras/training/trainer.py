@@ -13,6 +13,7 @@ from lm_keras.callbacks.base import StepCallback
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.config import Config
 from lm_keras.data import order as orders
+from lm_keras.data.blanks import Blanks
 from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
@@ -20,6 +21,7 @@ from lm_keras.layers import TokenNoise
 from lm_keras.layers.masking import Masking
 from lm_keras.objectives.metrics import finite, measures
 from lm_keras.training.guard import LEFT_OUT, MOST_IN_A_ROW
+from lm_keras.training.hiding import hiding_of
 from lm_keras.training.machine import keep_freed_memory
 from lm_keras.training.signals import Signals
 from lm_keras.training.step import VALUES, TrainingStep
@@ -87,7 +89,7 @@ class Trainer:
         say: called with a line that a person should read.
         noise: replaces tokens before the network reads them; None for none.
         workers: the processes that train together; None for this one alone.
-        masking: hides the tokens that are predicted; None for what the settings say, with a mask that no tokenizer needs.
+        hiding: hides the tokens that are predicted; None for what the settings say, with a mask that no tokenizer needs.
     """
 
     def __init__(
@@ -101,13 +103,13 @@ class Trainer:
         say: Callable[[str], None] = lambda line: None,
         noise: TokenNoise | None = None,
         workers: Workers | None = None,
-        masking: Masking | None = None,
+        hiding: Masking | Blanks | None = None,
     ):
         self._workers = workers or Workers(strategy)
         self.model, self.strategy, self.config, self.total_steps = model, strategy, config, total_steps
         self.step, self.signal, self.meter, self.seconds = 0, None, Meter(), 0.0
         self._store, self._evaluate, self._say = store, evaluate, say
-        self._masking = masking or Masking.of(config, model.vocab_size)
+        self._hiding = hiding or hiding_of(config, model.vocab_size - getattr(model, "extra_tokens", 0))
         self._untimed = config.running.deterministic  # TensorFlow has no clock then.
         batches = config.batches
         self.order = orders.build(
@@ -307,7 +309,7 @@ class Trainer:
         speed = self._speed
         tokens_per_step = meter.weight / meter.steps
         left = (self.total_steps - self.step) * tokens_per_step / speed if speed else None
-        lossless = not counts.unknown and self._masking is None
+        lossless = not counts.unknown and self._hiding is None
         taken = meter.steps - int(meter.left_out)
         return {
             "step": self.step,
@@ -354,7 +356,7 @@ class Trainer:
         def make(context):
             return training_batches(
                 self._store.tokens, self.order, self.step, last, replicas=local,
-                first_replica=context.input_pipeline_id * local, all_replicas=strategy.num_replicas_in_sync, masking=self._masking,
+                first_replica=context.input_pipeline_id * local, all_replicas=strategy.num_replicas_in_sync, hiding=self._hiding,
             )  # fmt: skip
 
         batches = iter(strategy.distribute_datasets_from_function(make))

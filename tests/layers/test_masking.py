@@ -7,10 +7,12 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.config import from_flat
+from lm_keras.data.blanks import Blanks
 from lm_keras.data.order import WindowOrder
 from lm_keras.data.pipeline import training_batches
 from lm_keras.layers.masking import NO_DOCUMENT, Masking, masked_places, word_beginnings
 from lm_keras.text.sentencepiece import SentencePieceTokenizer
+from lm_keras.training.hiding import hiding_of
 
 R, T, V, MASK = 6, 20, 50, 1
 ORDINARY = np.arange(V) > 1
@@ -126,9 +128,7 @@ def test_every_token_of_an_epoch_is_read_once():
     order = WindowOrder(95, 4, 10, 1)
     masking = Masking(0.15, 1, MASK, np.arange(97) > 1)
     seen = []
-    for inputs, targets, weights in training_batches(
-        tokens, order, 0, order.steps_per_epoch, masking=masking
-    ):
+    for inputs, targets, weights in training_batches(tokens, order, 0, order.steps_per_epoch, hiding=masking):
         original = tf.tensor_scatter_nd_update(
             inputs["tokens"],
             tf.stack([tf.broadcast_to(tf.range(4)[:, None], inputs["places"].shape), inputs["places"]], -1),
@@ -147,7 +147,7 @@ def test_how_many(length, rate, count):
 
 
 def test_what_settings_say():
-    assert Masking.of(from_flat({}), V) is None
+    assert hiding_of(from_flat({}), V) is None and type(hiding_of(from_flat({"model": "glm"}), V)) is Blanks
     made = Masking.of(from_flat({"model": "bert", "mask_rate": 0.2}), V)
     assert (
         (made.rate, made.mask_id, made.begins_word) == (0.2, 1, None)

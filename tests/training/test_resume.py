@@ -73,9 +73,10 @@ GPT = {
     "sample_prompt": "more than the context has, which must end no run",
 }  # fmt: skip
 BERT = {"model": "bert", "embedding_dim": 8, "num_heads": 2, "sample_prompt": "a [MASK] b"}
+GLM = {**BERT, "model": "glm", "sample_prompt": "a [MASK] b|more than the context has, which must end no run"}
 
 
-@pytest.mark.parametrize("settings", [{}, NGRAM, GPT, BERT], ids=["lstm", "ngram", "gpt", "bert"])
+@pytest.mark.parametrize("settings", [{}, NGRAM, GPT, BERT, GLM], ids=["lstm", "ngram", "gpt", "bert", "glm"])
 def test_an_interrupted_run_equals_the_whole(tiny_config, live, tmp_path, settings):
     config = tiny_config(**FULL, **settings)
     assert live(config, tmp_path / "whole").code == 0

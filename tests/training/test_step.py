@@ -42,6 +42,10 @@ OPTIMIZERS = {
         "optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1, "model": "bert",
         "num_heads": 2, "embedding_dim": 8, "hidden_units": 12, "mask_rate": 0.4,
     },
+    "glm": {
+        "optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1, "model": "glm",
+        "num_heads": 2, "embedding_dim": 8, "hidden_units": 12, "mask_rate": 0.4,
+    },
     # Whatever is left of {LSTM, n-gram} x {SGD, AdamW}: with the whole grid only.
     "lstm_sgd": {"optimizer": "sgd", "learning_rate": 10.0, "clip_norm": 0.02, "weight_drop": 0.2, "token_noise": 0.2},
     "ngram_sgd": {"optimizer": "sgd", "learning_rate": 10.0, "clip_norm": 0.02, "model": "ngram", "batching": "stream"},
@@ -77,7 +81,7 @@ def differs(run, other, tolerance=1e-5):
 
 SPLITS = [
     ("adamw", 1, 4, 5), ("adamw", 2, 1, 5), ("adamw", 4, 2, 1), ("sgd", 2, 4, 1), ("sgd", 1, 2, 5), ("sgd", 4, 1, 5),
-    ("adam", 2, 4, 5), ("gpt", 2, 2, 5), ("bert", 2, 2, 5),
+    ("adam", 2, 4, 5), ("gpt", 2, 2, 5), ("bert", 2, 2, 5), ("glm", 2, 2, 5),
 ]  # fmt: skip
 
 

@@ -1,0 +1,164 @@
+"""The GLM: a text with blanks is read as a whole, and what stands in the blanks is generated token by token.
+
+Its blocks are those of a GPT; what differs is what a token sees, and that it has two places. A row is part A, the text with
+blanks, and part B, what stood in them; `lm_keras.data.blanks` shows one. Tokens of A see all of A. Tokens of B see all of A
+and those before them in B. A token of B has the place of its blank, and its place within the blank.
+"""
+
+import keras
+import tensorflow as tf
+
+from lm_keras.config import Config
+from lm_keras.data.blanks import EXTRA_TOKENS, Blanks
+from lm_keras.layers.attention import Sight
+from lm_keras.models import gpt
+from lm_keras.models.gpt import INITIAL_DEVIATION, Arranged, GPTLanguageModel
+from lm_keras.models.language_model import Product, block_products, blocks_bytes
+
+
+def build(config: Config, vocab_size: int) -> keras.Model:
+    """Build the network of a run; its initial weights follow `keras.utils.set_random_seed`."""
+    model = config.model
+    return GLMLanguageModel(
+        vocab_size,
+        num_layers=model.num_layers,
+        context_length=config.context_length,
+        block=gpt.block_settings(model, config.running.rematerialize),
+        mask_rate=model.mask_rate,
+        long_spans=model.long_spans,
+        tie_embeddings=model.tied,
+        init_scale=model.init_scale,
+        dtype=config.learning.precision,
+        name="glm_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
+    )
+
+
+def num_parameters(config: Config, vocab_size: int) -> int:
+    """Return how many numbers the network of these settings learns."""
+    second_places = _second_places(config.context_length) * config.model.embedding_dim
+    return gpt.num_parameters(config, vocab_size + EXTRA_TOKENS) + second_places
+
+
+def _second_places(context_length: int) -> int:
+    return context_length + 2  # 0 for part A; a span has no more tokens than the text, and an end.
+
+
+class GLMLanguageModel(GPTLanguageModel):
+    """Say what stands in the blanks of a text.
+
+    `model(tokens)` returns logits [B, T, V + 3] of part A and works with plain `compile`, `fit` and `summary`; the tokens beyond
+    those of the text are in `lm_keras.data.blanks`.
+
+    Args:
+        vocab_size: V, tokens of the text.
+        num_layers, block, tie_embeddings, init_scale: as for a GPT.
+        context_length: C, the most tokens of a text, its blanks included.
+        mask_rate, long_spans: what training hides; they decide no weight.
+
+    Attributes:
+        infills: True: a part of a text has to be read at once.
+        context_length: C.
+
+    Reference: Du et al. (2022), section 2.2; the blocks are pre-norm, as theirs.
+    """
+
+    infills = True
+    extra_tokens = EXTRA_TOKENS
+
+    def __init__(
+        self,
+        vocab_size: int,
+        num_layers: int,
+        context_length: int,
+        block,
+        mask_rate: float = 0.15,
+        long_spans: float = 0.5,
+        tie_embeddings: bool = True,
+        init_scale: float | None = None,
+        **kwargs,
+    ):
+        super().__init__(
+            vocab_size + EXTRA_TOKENS, num_layers, context_length, block, tie_embeddings=tie_embeddings, init_scale=init_scale, **kwargs
+        )  # fmt: skip
+        self._hides = {"mask_rate": mask_rate, "long_spans": long_spans}
+        normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
+        shape = (_second_places(context_length), self.block_settings.width)
+        self.within = self._matrix(shape, "within", normal)
+
+    @property
+    def row_length(self) -> int:
+        """Return the most tokens that go through the network at once: a whole text, hidden and shown."""
+        return 2 * self.context_length + 1
+
+    def initial_state(self, batch_size, length=None):
+        """Return the state before a text; as that of a GPT, and `place` and `within` [B] of the latest token."""
+        state = super().initial_state(batch_size, length)
+        places = {name: tf.zeros([batch_size], tf.int32) for name in ("place", "within")}
+        return {**state, **places} if state else {}
+
+    def forward(self, inputs, state, draw=None, training=False):
+        """Run the network up to the features: the one forward pass of training, evaluation and filling.
+
+        Args:
+            inputs: without a state `tokens`, `place`, `within`, `order` [B, T] and `places` [B, K] as `Blanks` makes them; of
+                them only `tokens` is needed, for part A. With a state `tokens` [B, T], all of part A where T is not known
+                when traced, else the next token of a blank; and optionally `reset` [B] bool, rows that begin anew.
+            state: as `initial_state` returns it; the next token belongs to the blank at its `place`, behind `within` others.
+            draw: masks of the dropout layers; without it they are active only if `training`.
+
+        Returns:
+            features [B, K or T, D] in the compute dtype; and the state after the last token.
+        """
+        features, state = super().forward(inputs, state, draw, training)
+        if "places" in inputs:
+            features = tf.gather(features, inputs["places"], batch_dims=1)
+        return features, state
+
+    def _arranged(self, inputs, state, time):
+        if not state:
+            order = inputs.get("order")
+            places, none = tf.range(time)[None], tf.zeros([1, time], tf.int32)
+            sight = Sight(0, causal=False, order=order)
+            return Arranged(inputs.get("place", places), sight, {}, inputs.get("within", none))
+        first, begins = state["length"], state["begins"]
+        if "reset" in inputs:
+            begins = tf.where(inputs["reset"], first, begins)
+        end = first + time
+        if inputs["tokens"].shape[1] == 1:
+            places, within = state["place"][:, None], state["within"][:, None] + 1
+        else:
+            places = first + tf.range(time)[None] - begins[:, None]
+            within = tf.zeros_like(places)
+        after = {"length": end, "begins": begins, "place": places[:, -1], "within": within[:, -1]}
+        return Arranged(places, Sight(first, begins=begins, causal=False, ends=end), after, within)
+
+    def _placed(self, x, arranged):
+        return super()._placed(x, arranged) + tf.gather(tf.convert_to_tensor(self.within), arranged.within)
+
+    def get_config(self):
+        """Return the arguments of the constructor."""
+        settings = super().get_config()
+        for name in ("positions", "rotary_base", "separate_documents"):
+            del settings[name]
+        return {**settings, **self._hides, "vocab_size": self.vocab_size - EXTRA_TOKENS}
+
+    def _blanks(self, length: int) -> Blanks:
+        return Blanks(
+            length, self.vocab_size, 0, self._hides["mask_rate"], long_share=self._hides["long_spans"]
+        )
+
+    def predictions(self, length):
+        """Return K, at how many places of a row with so many tokens of text training predicts."""
+        return self._blanks(length).predictions
+
+    def products(self, rows, length):
+        """Return the matrix products of a forward pass over `rows` x `length` tokens of text, by part of the network."""
+        whole = self._blanks(length).length
+        parts = block_products(self.block_settings, rows, whole)
+        output = Product(rows * self.predictions(length), self.block_settings.width, self.vocab_size)
+        blocks = {layer.name: parts for layer in self.blocks}
+        return {"embedding": [], "places": [], "within": [], **blocks, "norm": [], "output": [output]}
+
+    def activation_bytes(self, rows, length):
+        """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
+        return blocks_bytes(self.block_settings, len(self.blocks), rows, self._blanks(length).length)

@@ -1,0 +1,265 @@
+"""A network that fills blanks token by token: `[MASK]`s of any length within a text, and what follows a text.
+
+B batch (rows), T time, V tokens of the text.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lm_keras.data.blanks import END, GENERATE, START, Blanks
+from lm_keras.errors import InputError
+from lm_keras.sampling.blanks import MASK, Filled
+from lm_keras.sampling.generate import NOT_FINITE, Sampler
+from lm_keras.sampling.loop import NOTHING, DecodeLoop, uniform_numbers
+from lm_keras.sampling.score import check_ids
+from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, settings_from
+
+ROWS = 16
+"""Windows that go through the network at once when texts are scored."""
+
+
+class InfillSampler(Sampler):
+    """Fills the `[MASK]`s of texts, each with any number of tokens, and continues texts without one.
+
+    Args:
+        model: a network with `infills`.
+        tokenizer: the tokenizer the model was trained with, with a `blank_id`.
+        say: called with a line when a prompt is shortened.
+    """
+
+    def __init__(self, model: keras.Model, tokenizer, say: Callable[[str], None] = lambda line: None):
+        super().__init__(model, tokenizer, say)
+        self._extra = model.vocab_size - model.extra_tokens
+        allowed = np.arange(self._width) < tokenizer.vocab_size
+        allowed[list(tokenizer.special_ids)] = False
+        allowed[self._extra + END] = True
+        self._blanks = DecodeLoop(model, self._extra + END, allowed)
+
+    @property
+    def traces(self) -> int:
+        """How often a function was traced so far: at most 5, those of a `Sampler` and two more for blanks within a text."""
+        return super().traces + self._blanks.traces
+
+    def generate(self, prompts: list[str], **settings) -> list[str]:
+        """Return for each prompt the text with its blanks filled if it has a `[MASK]`, else what follows it.
+
+        Args:
+            prompts: any number of strings.
+            **settings: fields of `SamplingSettings`; `max_new_tokens` holds for each blank.
+        """
+        checked, count = check_prompts(prompts), settings_from(settings).num_samples
+        if not any(MASK in prompt for prompt in checked):
+            return super().generate(prompts, **settings)
+        seeds = settings.pop("seed", 0)
+        seeds = list(seeds) if isinstance(seeds, (list, tuple)) else [seeds] * len(checked)
+        texts = []
+        for prompt, seed in zip(checked, seeds, strict=True):
+            if MASK in prompt:
+                texts += [self.fill(prompt, seed=seed, sample=n, **settings).text for n in range(count)]
+            else:
+                texts += super().generate([prompt], seed=seed, **settings)
+        return texts
+
+    def fill(self, text: str, words: int = 1, sample: int = 0, **settings) -> Filled:
+        """Return a text with its blanks filled, from left to right.
+
+        Args:
+            text: with a `[MASK]` for each blank, which may be a part of a word or many words.
+            words: without meaning here: each blank has one filling.
+            sample: which of several fillings of the same seed.
+            **settings: fields of `SamplingSettings`; without a `temperature` the likeliest token is taken each time.
+
+        Returns:
+            The text, and for each blank what was filled in, with its probability.
+
+        Raises:
+            InputError: there is no `[MASK]`, a setting is not allowed, or the text is longer than the model's context.
+        """
+        del words
+        check_text("text", text)
+        settings = settings_from({"temperature": 0.0, **settings})
+        if MASK not in text:
+            raise InputError(f"the text has no {MASK}: put one where something is to be filled in")
+        for name in ("num_beams", "stop"):
+            if getattr(settings, name) != getattr(SamplingSettings(), name):
+                raise InputError(
+                    f"{name}={getattr(settings, name)} has no meaning where blanks within a text are filled; leave it out"
+                )
+        parts = text.split(MASK)
+        ids, masks = [self._tokenizer.begin_id], []
+        for number, part in enumerate(parts):
+            if number:
+                masks.append(len(ids))
+                ids.append(self._tokenizer.blank_id)
+            ids += self._tokenizer.encode_prompt(part)
+        ids.append(self._tokenizer.eod_id)
+        cut = self._cut(ids, masks, settings)
+        left = [mask - cut for mask in masks if mask >= cut]  # Blanks before that stay as they are.
+        lost = len(masks) - len(left)
+        found = self._filled(ids[cut:], left, settings, sample) if left else []
+        whole, said = MASK.join(parts[: lost + 1]), []
+        for (tokens, score), part in zip(found, parts[lost + 1 :]):
+            decoder = self._tokenizer.decoder(before=whole)
+            filling = decoder.push(tokens) + decoder.finish()
+            whole += filling + part
+            said.append(((filling, float(np.exp(score))),))
+        return Filled(whole, tuple(said))
+
+    def _cut(self, ids, masks, settings: SamplingSettings) -> int:
+        """Return how many tokens at the beginning of part A have to go, so that there is room for its blanks."""
+        most, cut = self._model.context_length, 0
+        while len(ids) - cut + 2 * sum(mask >= cut for mask in masks) > most:
+            cut += 1
+        if cut and settings.long_prompt == "error":
+            raise InputError(
+                f"the text has {len(ids):,} tokens with those around it and {len(masks):,} blanks, and the model sees {most:,} at a "
+                "time with what it fills in; shorten it"
+            )
+        return cut
+
+    def _filled(self, ids, masks, settings: SamplingSettings, sample: int) -> list[tuple[list[int], float]]:
+        """Return tokens and log-probability of each blank of part A."""
+        most = self._model.context_length
+        needed = len(masks) * (settings.max_new_tokens + 1)
+        rules, start = self._rules(settings), self._extra + START
+        prompts, carry = self._blanks.start([[*ids, start]], min(needed, most - len(ids)))
+        found = []
+        for number, at in enumerate(masks):
+            position = int(carry.position)
+            # Each blank that comes needs a place for its start and one for a token.
+            room = prompts.places - int(carry.taken) - 2 * (len(masks) - 1 - number)
+            count = min(settings.max_new_tokens + 1, room)
+            tokens = carry.tokens.numpy()
+            tokens[:, position] = start
+            state = {**carry.state, "place": tf.constant([at]), "within": tf.constant([0])}
+            carry = carry._replace(tokens=tf.constant(tokens), finished=tf.constant([False]), state=state)
+            prompts = prompts._replace(end=tf.constant(position + 1), max_new_tokens=tf.constant(count))
+            uniforms = uniform_numbers(settings.seed + number, sample, 0, count)[None]
+            chosen, carry = self._blanks.advance(prompts, carry, uniforms, rules)
+            if np.isnan(chosen.log_probabilities).any():
+                raise InputError(NOT_FINITE)
+            there = chosen.tokens[0] != NOTHING
+            tokens, scores = chosen.tokens[0][there].tolist(), chosen.log_probabilities[0][there]
+            self.tokens_generated += len(tokens)
+            ended = tokens[-1] == self._extra + END
+            # What came last was not read yet: the end, or the token that is one too many.
+            found.append((tokens[:-1], float(scores[: len(tokens) - 1 + ended].sum())))
+        return found
+
+    def _prompt_ids(self, prompt: str, settings: SamplingSettings) -> list[int]:
+        ids = [self._tokenizer.begin_id, *self._tokenizer.encode_prompt(prompt)]
+        most = self._model.context_length - 2  # [gMASK] and the start of the blank.
+        if len(ids) > most:
+            if settings.long_prompt == "error":
+                raise InputError(
+                    f"the prompt has {len(ids):,} tokens with the beginning of a document, and the model looks back on {most:,} "
+                    "at most; shorten it, or take long_prompt=keep_end to use its end"
+                )
+            kept = max(1, most // 2, most - settings.max_new_tokens)
+            self._say(f"of the {len(ids):,} tokens of the prompt the last {kept:,} are used")
+            ids = ids[-kept:]
+        return [*ids, self._extra + GENERATE, self._extra + START]
+
+    def _decode(self, rows, settings: SamplingSettings, positions: int) -> Iterator[None]:
+        """Fill the rows, those of equally long prompts together: part A has to be read at once."""
+        numbered = sorted(enumerate(rows), key=lambda pair: len(pair[1].prompt_ids))
+        for _, group in itertools.groupby(numbered, lambda pair: len(pair[1].prompt_ids)):
+            yield from self._continued(list(group), settings, positions)
+
+    def _continued(self, group, settings: SamplingSettings, positions: int) -> Iterator[None]:
+        """Fill rows of one length; where a text has taken all places, its last half is read anew as part A."""
+        rules, likeliest = self._rules(settings), min(settings.top_logprobs, self._width)
+        ids, most = {number: row.prompt_ids for number, row in group}, self._model.context_length - 2
+        while group := [(number, row) for number, row in group if not row.ended_by]:
+            prompts, carry = self._loop.start([ids[number] for number, _ in group], settings.max_new_tokens)
+            room = prompts.places - int(carry.taken)
+            while room and not all(row.ended_by for _, row in group):
+                count = min(positions, room)
+                done = max(len(row.ids) for _, row in group)
+                uniforms = np.stack(
+                    [
+                        uniform_numbers(row.seed, number % settings.num_samples, done, count)
+                        for number, row in group
+                    ]
+                )
+                chosen, carry = self._loop.advance(prompts, carry, uniforms, rules, likeliest)
+                self._take([row for _, row in group], chosen)
+                carry = carry._replace(finished=tf.constant([bool(row.ended_by) for _, row in group]))
+                room -= count
+                yield
+            for number, row in group:
+                text = [*row.prompt_ids[:-2], *row.ids][-max(1, most // 2) :]
+                ids[number] = [*text, *row.prompt_ids[-2:]]
+
+
+class InfillScorer:
+    """Scores texts with a network that fills blanks: each window of a text is what follows the one before.
+
+    Args:
+        model: a network with `infills`.
+        tokenizer: its tokenizer, with a `blank_id`.
+    """
+
+    def __init__(self, model: keras.Model, tokenizer):
+        self._model, self._tokenizer = model, tokenizer
+        self._window = max(1, model.context_length // 2)
+        self._blanks = Blanks(2 * self._window, tokenizer.vocab_size, tokenizer.blank_id)
+        self._nats = tf.function(self._nats_of, reduce_retracing=True, autograph=False)
+
+    def score(self, texts: list[str]) -> list[dict]:
+        """Return the negative log-likelihood of each text, token by token from a document's beginning.
+
+        Each half a context of it is one blank, read behind the half before.
+
+        Returns:
+            For each text `nats` (float), `tokens` (int) and `bytes` (int).
+        """
+        if isinstance(texts, str) or not isinstance(texts, (list, tuple)):
+            raise InputError(
+                f'texts is a {type(texts).__name__}, not a list of strings; for one text write ["..."]'
+            )
+        found = []
+        for index, text in enumerate(texts):
+            check_text(f"texts[{index}]", text)
+            ids = [self._tokenizer.begin_id, *self._tokenizer.encode(text)]
+            found.append(
+                {"nats": self._of_ids(ids), "tokens": len(ids) - 1, "bytes": len(text.encode("utf-8"))}
+            )
+        return found
+
+    def _of_ids(self, ids: list[int]) -> float:
+        size, total = self._window, 0.0
+        begins = range(1, len(ids), size)
+        for first in range(0, len(begins), ROWS):
+            texts = np.zeros([min(ROWS, len(begins) - first), 2 * size], np.int32)
+            scored = np.zeros(texts.shape, bool)
+            for row, begin in enumerate(begins[first : first + ROWS]):
+                window = ids[max(0, begin - size) : begin + size]
+                texts[row, : len(window)] = window
+                scored[row, min(begin, size) : len(window)] = True
+            inputs, targets, weights = self._blanks.continuations(texts, scored)
+            nats = self._nats(inputs, targets).numpy()
+            if not np.isfinite(nats).all():
+                raise InputError(NOT_FINITE)
+            total += float(np.sum(nats * weights, dtype=np.float64))
+        return total
+
+    def logits(self, ids) -> np.ndarray:
+        """Return the logits float32 [B, T, V + 3] at each token of part A, `ids` [B, T]."""
+        return self._model.project(self._model.forward({"tokens": self._checked(ids)}, {})[0]).numpy()
+
+    def features(self, ids) -> np.ndarray:
+        """Return the last hidden states float32 [B, T, D] at each token of part A, `ids` [B, T]."""
+        features, _ = self._model.forward({"tokens": self._checked(ids)}, {})
+        return tf.cast(features, tf.float32).numpy()
+
+    def _checked(self, ids) -> np.ndarray:
+        return check_ids(ids, self._model.vocab_size, self._model.context_length)
+
+    def _nats_of(self, inputs, targets):
+        logits = self._model.project(self._model.forward(inputs, {})[0])
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
