@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
+from lm_keras.checks import HIDING
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 
@@ -18,8 +19,8 @@ CLASSES: dict[str, Callable[[], type]] = {
     "lm_keras": lambda: importlib.import_module("lm_keras.benchmarks.ours").Candidate,
     "keras_fit": lambda: importlib.import_module("lm_keras.benchmarks.keras_peer").Candidate,
     "torch": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").of_family,
-    "torch_compiled": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").CompiledGPT,
-    "torch_bfloat16": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").GPTInBfloat16,
+    "torch_compiled": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").CompiledTransformer,
+    "torch_bfloat16": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").TransformerInBfloat16,
     "transformers": lambda: importlib.import_module("lm_keras.benchmarks.transformers_peer").Candidate,
     "torch_gpt": lambda: importlib.import_module("lm_keras.benchmarks.torch_gpt").Candidate,
     "loss_in_pieces": lambda: importlib.import_module("lm_keras.benchmarks.loss").Candidate,
@@ -29,16 +30,15 @@ CLASSES: dict[str, Callable[[], type]] = {
 
 PEERS = {
     "lstm": ("keras_fit", "torch"),
-    "gpt": ("torch", "torch_compiled", "torch_bfloat16"),
+    **dict.fromkeys(("gpt", "bert", "glm"), ("torch", "torch_compiled", "torch_bfloat16")),
     "ngram": (),
-    "bert": (),
 }
 """Those that train the same network, by family."""
 
 PACKAGES = {"keras_fit": {}, "transformers": {"torch": "PyTorch", "transformers": "transformers"}}
 """What peers need, where it is not PyTorch alone."""
 
-SAMPLING_PEERS = {"lstm": ("torch",), "gpt": ("transformers",), "ngram": (), "bert": ()}
+SAMPLING_PEERS = {"lstm": ("torch",), "gpt": ("transformers",), "ngram": (), "bert": (), "glm": ()}
 """Those that sample from the same network."""
 
 
@@ -168,7 +168,9 @@ def check(peers: Iterable[str], config: Config, sampling: bool = False) -> None:
                 raise InputError(
                     f"--{name}={config.flat()[name]}: --peer={peer} has no such network or training; leave one of both out"
                 )
-    if sampling and model.model == "bert":
-        raise InputError("--model=bert generates no text whose speed could be measured; take another family")
+    if sampling and model.model in HIDING:
+        raise InputError(
+            f"--model={model.model}: the speed of filling blanks is not measured here; take another family"
+        )
     if config.data.vocab_size is None:
         raise InputError("--vocab_size is missing: expected the vocabulary of the random tokens")

@@ -126,11 +126,14 @@ def commands(section: str) -> list[list[str]]:
     if section == "gpt":
         flags = {
             name: f"--flagfile=configs/benchmark/{name}.flags"
-            for name in ("gpt_small", "gpt_medium", "gpt2_124m")
+            for name in ("gpt_small", "gpt_medium", "bert_medium", "glm_medium", "gpt2_124m")
         }
         lines = [
             ["train", flags["gpt_small"], *["--peer=torch,torch_compiled"] * torch],
-            ["train", flags["gpt_medium"], *["--peer=torch,torch_bfloat16"] * torch],
+            *(
+                ["train", flags[f"{family}_medium"], *["--peer=torch,torch_bfloat16"] * torch]
+                for family in ("gpt", "bert", "glm")
+            ),
             ["sample", flags["gpt2_124m"], *["--peer=transformers"] * transformers],
         ]
         return [[*line, f"--precision={one}"] for line in lines for one in dict.fromkeys(("float32", short))]

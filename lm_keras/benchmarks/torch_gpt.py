@@ -18,7 +18,9 @@ STEPS, WARMUP, RATE, LAST_RATE = 2_000, 100, 1e-3, 1e-4
 BETAS, DECAY, CLIP_NORM = (0.9, 0.99), 0.1, 1.0
 
 
-class _Block(torch.nn.Module):
+class Block(torch.nn.Module):
+    """Attention and a feed-forward part, each behind a norm."""
+
     def __init__(self, width: int, heads: int, units: int, biases: bool, dropout: float):
         super().__init__()
         self.heads, self.rate, self.dropout = heads, dropout, torch.nn.Dropout(dropout)
@@ -28,12 +30,17 @@ class _Block(torch.nn.Module):
         self.wide = torch.nn.Linear(width, units, bias=biases)
         self.narrow = torch.nn.Linear(units, width, bias=biases)
 
-    def forward(self, x):
+    def attended(self, x, mask=None, causal=False):
+        """Return what the attention adds to x [B, T, D]; a query sees the keys that the mask says, else all or those before."""
         rows, length, width = x.shape
-        parts = self.mixed(self.norms[0](x)).view(rows, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        parts = self.mixed(x).view(rows, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         rate = self.rate if self.training else 0.0
-        seen = functional.scaled_dot_product_attention(*parts, is_causal=True, dropout_p=rate)
-        x = x + self.dropout(self.out(seen.transpose(1, 2).reshape(rows, length, width)))
+        seen = functional.scaled_dot_product_attention(*parts, mask, is_causal=causal, dropout_p=rate)
+        return self.out(seen.transpose(1, 2).reshape(rows, length, width))
+
+    def forward(self, x, mask=None):
+        """Return x [B, T, D] after both parts; causal where there is no mask."""
+        x = x + self.dropout(self.attended(self.norms[0](x), mask, mask is None))
         wide = functional.gelu(self.wide(self.norms[1](x)), approximate="tanh")
         return x + self.dropout(self.narrow(wide))
 
@@ -49,13 +56,18 @@ class Network(torch.nn.Module):
         self.positions = torch.nn.Embedding(context, width)
         self.dropout = torch.nn.Dropout(dropout)
         self.blocks = torch.nn.Sequential(
-            *(_Block(width, heads, units, biases, dropout) for _ in range(layers))
+            *(Block(width, heads, units, biases, dropout) for _ in range(layers))
         )
         self.norm = torch.nn.LayerNorm(width, bias=biases)
         for name, weight in self.named_parameters():
             if weight.ndim == 2:
                 inner = name.endswith(("out.weight", "narrow.weight"))
                 torch.nn.init.normal_(weight, std=0.02 / (math.sqrt(2 * layers) if inner else 1.0))
+
+    def batch(self, rows: int, length: int, device: str) -> tuple:
+        """Return random tokens, and those that come next."""
+        tokens = torch.randint(len(self.tokens.weight), (rows, length + 1), device=device)
+        return tokens[:, :-1], tokens[:, 1:]
 
     def forward(self, tokens, targets):
         """Return the mean nats a target."""

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from lm_keras.benchmarks import torch_gpt
+from lm_keras.benchmarks import torch_gpt, torch_hiding
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 
@@ -32,8 +32,20 @@ class _Network(torch.nn.Module):
         return self.output(self.dropout(x)), state
 
 
-class GPTCandidate:
-    """GPT-2 as `torch_gpt.Network` has it, in float32; on a GPU where there is one.
+def _gpt(config: Config) -> torch.nn.Module:
+    model = config.model
+    return torch_gpt.Network(
+        config.data.vocab_size, model.embedding_dim, model.num_layers, model.num_heads, model.units, config.context_length,
+        model.biases, model.dropout,
+    )  # fmt: skip
+
+
+NETWORKS = {"gpt": _gpt, "bert": torch_hiding.BERT, "glm": torch_hiding.GLM}
+"""Stacks of Transformer blocks: modules with `batch(rows, length, device)`, which returns what they are called with."""
+
+
+class TransformerCandidate:
+    """GPT-2, BERT or GLM in float32; on a GPU where there is one.
 
     Attributes:
         compiled: whether `torch.compile` makes the step.
@@ -43,19 +55,15 @@ class GPTCandidate:
     compiled, dtype = False, torch.float32
 
     def __init__(self, config: Config):
-        model, learning, batches = config.model, config.learning, config.batches
+        learning, batches = config.learning, config.batches
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.manual_seed(batches.seed)
-        self._vocab_size = config.data.vocab_size
-        self._network = torch_gpt.Network(
-            self._vocab_size, model.embedding_dim, model.num_layers, model.num_heads, model.units, config.context_length,
-            model.biases, model.dropout,
-        ).to(self._device)  # fmt: skip
+        self._network = NETWORKS[config.model.model](config).to(self._device)
         betas = (learning.beta_1 or 0.9, learning.beta_2 or 0.999)
         self._optimizer = torch_gpt.adamw(self._network, learning.learning_rate, betas, learning.weight_decay)
         self._clip_norm = learning.clip_norm
-        self._shape = (batches.batch_size, batches.sequence_length + 1)
+        self._shape = (batches.batch_size, batches.sequence_length)
         self.parameters = sum(parameter.numel() for parameter in self._network.parameters())
         self._loss = torch.compile(self._network) if self.compiled else self._network
 
@@ -64,23 +72,23 @@ class GPTCandidate:
         return _timed(self._step, self._device, seconds)
 
     def _step(self) -> None:
-        tokens = torch.randint(self._vocab_size, self._shape, device=self._device)
+        batch = self._network.batch(*self._shape, self._device)
         self._optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self._device, self.dtype, enabled=self.dtype != torch.float32):
-            loss = self._loss(tokens[:, :-1], tokens[:, 1:])
+            loss = self._loss(*batch)
         loss.backward()
         if self._clip_norm:
             torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._clip_norm)
         self._optimizer.step()
 
 
-class CompiledGPT(GPTCandidate):
+class CompiledTransformer(TransformerCandidate):
     """The same, compiled."""
 
     compiled = True
 
 
-class GPTInBfloat16(GPTCandidate):
+class TransformerInBfloat16(TransformerCandidate):
     """The same with products in bfloat16."""
 
     dtype = torch.bfloat16
@@ -88,7 +96,7 @@ class GPTInBfloat16(GPTCandidate):
 
 def of_family(config: Config):
     """Return the candidate of the family."""
-    return GPTCandidate(config) if config.model.model == "gpt" else Candidate(config)
+    return TransformerCandidate(config) if config.model.model in NETWORKS else Candidate(config)
 
 
 def _timed(step, device: str, seconds: float) -> tuple[int, float]:
