@@ -226,8 +226,15 @@ class Sampler:
         """Return the best continuations that beam search finds."""
         ids = self._prompt_ids(prompt, settings)
         count = settings.max_new_tokens, settings.num_beams, settings.length_penalty
+
+        def stopped(tokens: list[int]) -> bool:
+            return find_stop(self._tokenizer.decoder(before=prompt).push(tokens), settings.stop) is not None
+
+        hypotheses = self._beams.search(
+            ids, *count, self._rules(settings), stopped if settings.stop else None
+        )
         found = []
-        for hypothesis in self._beams.search(ids, *count, self._rules(settings))[: settings.num_samples]:
+        for hypothesis in hypotheses[: settings.num_samples]:
             row = _Row(self._tokenizer, prompt, ids, settings, 0)
             row.extend(hypothesis.token_ids, hypothesis.log_probabilities)
             self.tokens_generated += len(row.ids)
