@@ -140,7 +140,7 @@ class BeamSearch:
 
     def _search_from(self, prompt, max_new_tokens, beams, alpha, asks, settings, state):
         """Return the K best texts that have ended, the best first."""
-        first = tf.size(prompt)
+        first, begins = tf.size(prompt), tf.cast(prompt[0] == self._eod_id, tf.int32)
         longest = first + max_new_tokens
         tokens = tf.tile(tf.pad(prompt, [[0, max_new_tokens]])[None], [beams, 1])
         nats, numbers = tf.zeros([beams, longest]), tf.fill([beams], IMPOSSIBLE)
@@ -164,7 +164,7 @@ class BeamSearch:
             features, state = self._model.forward({"tokens": token[:, None]}, state)
             logits = self._model.project(features[:, 0])  # [K, V]
             own = tf.nn.log_softmax(logits)
-            past = rules.Past(alive.tokens, length, first, tf.zeros([beams], tf.int32))
+            past = rules.Past(alive.tokens, length, first, tf.fill([beams], begins))
             ruled = rules.adjusted(tf.where(self._allowed, logits, rules.REJECTED), settings, past)
             sums = alive.sums[:, None] + tf.maximum(tf.nn.log_softmax(ruled), IMPOSSIBLE)
             width = tf.shape(logits)[1]

@@ -48,6 +48,9 @@ class Prompts(NamedTuple):
     """What is fixed while a batch is decoded."""
 
     begins: tf.Tensor  # [B] int32, the column in which each prompt begins
+    texts: (
+        tf.Tensor
+    )  # [B] int32, the same, or the column after it where the token there only begins a document
     end: tf.Tensor  # [] int32, the column in which the first sampled token of every row stands
     max_new_tokens: tf.Tensor  # [] int32
     places: int | None  # of the state; None: any number of tokens
@@ -111,6 +114,7 @@ class DecodeLoop:
             self._decode_positions,
             input_signature=[
                 row,
+                row,
                 number,
                 number,
                 self._carry_specs,
@@ -168,8 +172,9 @@ class DecodeLoop:
             tf.zeros([len(prompts)], tf.bool),
             state,
         )
-        first = tf.constant(max(lengths))
-        return Prompts(tf.constant(begins), first, tf.constant(max_new_tokens), places), carry
+        texts = begins + np.array([prompt[0] == self._eod_id for prompt in prompts], np.int32)
+        fixed = map(tf.constant, (begins, texts, max(lengths), max_new_tokens))
+        return Prompts(*fixed, places), carry
 
     def prefilled(self, tokens: np.ndarray, begins: np.ndarray, places: int):
         """Return the state of so many places after tokens [B, T], which may be none, of texts that begin at columns [B]."""
@@ -223,7 +228,7 @@ class DecodeLoop:
             room = min(count - done, NO_END if prompts.places is None else prompts.places - int(carry.taken))
             carry = self._with_columns(carry, int(carry.position) + room + 1)
             part = tf.constant(uniforms[:, done : done + room], tf.float32)
-            *values, carry = self._decode(*prompts[:3], carry, part, settings, tf.constant(likeliest))
+            *values, carry = self._decode(*prompts[:4], carry, part, settings, tf.constant(likeliest))
             parts.append([value.numpy() for value in values])
             done += room
         return Chosen(*(np.concatenate(values, 1) for values in zip(*parts))), carry
@@ -251,7 +256,9 @@ class DecodeLoop:
     def _prefill_block(self, tokens, reset, state):
         return self._model.forward({"tokens": tokens, "reset": reset}, state)[1]
 
-    def _decode_positions(self, begins, end, max_new_tokens, carry: Carry, uniforms, settings, likeliest):
+    def _decode_positions(
+        self, begins, texts, end, max_new_tokens, carry: Carry, uniforms, settings, likeliest
+    ):
         count = tf.shape(uniforms)[1]
 
         def goes_on(step, carry, *_):
@@ -259,7 +266,7 @@ class DecodeLoop:
 
         def one_position(step, carry, *arrays):
             values, carry = self._decode_one(
-                begins, end, max_new_tokens, carry, uniforms[:, step], settings, likeliest
+                begins, texts, end, max_new_tokens, carry, uniforms[:, step], settings, likeliest
             )
             return step + 1, carry, *(array.write(step, value) for array, value in zip(arrays, values))
 
@@ -284,12 +291,12 @@ class DecodeLoop:
         values = [array.gather(tf.range(step)) for array in arrays]  # [N, B, ...]
         return *(tf.transpose(value, [1, 0, *range(2, len(value.shape))]) for value in values), carry
 
-    def _decode_one(self, begins, end, max_new_tokens, carry: Carry, uniform, settings, likeliest):
+    def _decode_one(self, begins, texts, end, max_new_tokens, carry: Carry, uniform, settings, likeliest):
         token = tf.gather(carry.tokens, carry.position, axis=1)
         inputs = {"tokens": token[:, None], "reset": begins == carry.position}
         features, state = self._model.forward(inputs, carry.state)  # [B, 1, D]
         logits = self._model.project(features[:, 0])  # [B, V]
-        past = rules.Past(carry.tokens, carry.position + 1, end, begins)
+        past = rules.Past(carry.tokens, carry.position + 1, end, texts)
         sampled = rules.choose(logits, uniform, settings, self._allowed, past)  # [B]
         scores = -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=sampled, logits=logits)  # [B]
         best, best_ids = tf.cond(  # [B, A]
