@@ -37,7 +37,7 @@ class Kind(NamedTuple):
         output: the output matrix, which is another name of the embedding where both are tied.
         settings: their config.json -> settings of ours by flag; raises InputError.
         parts: our settings and V -> the parts.
-        config: our settings, V and the end-of-document token -> their config.json.
+        config: our settings and V -> their config.json, but for the tokens that begin and end a document.
         needed: settings that a network of ours has to have to be one of these.
     """
 
@@ -157,13 +157,13 @@ def _gpt2_parts(config: Config, vocab_size: int) -> list[Part]:
     ]
 
 
-def _gpt2_config(config: Config, vocab_size: int, eod_id: int) -> dict[str, Any]:
+def _gpt2_config(config: Config, vocab_size: int) -> dict[str, Any]:
     model = config.model
     return {
         "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": vocab_size,
         "n_positions": config.context_length, "n_embd": model.embedding_dim, "n_layer": model.num_layers,
         "n_head": model.num_heads, "n_inner": model.units, "activation_function": "gelu_new",
-        "layer_norm_epsilon": model.norm_epsilon, "tie_word_embeddings": True, "bos_token_id": eod_id, "eos_token_id": eod_id,
+        "layer_norm_epsilon": model.norm_epsilon, "tie_word_embeddings": True,
         "resid_pdrop": model.dropout, "embd_pdrop": model.dropout, "attn_pdrop": model.dropout,
     }  # fmt: skip
 
@@ -228,7 +228,7 @@ def _llama_parts(config: Config, vocab_size: int) -> list[Part]:
     return parts
 
 
-def _llama_config(config: Config, vocab_size: int, eod_id: int) -> dict[str, Any]:
+def _llama_config(config: Config, vocab_size: int) -> dict[str, Any]:
     model = config.model
     return {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": vocab_size,
@@ -238,7 +238,6 @@ def _llama_config(config: Config, vocab_size: int, eod_id: int) -> dict[str, Any
         "rms_norm_eps": model.norm_epsilon, "rope_theta": model.rotary_base,
         "rope_parameters": {"rope_type": "default", "rope_theta": model.rotary_base},
         "tie_word_embeddings": model.tied, "attention_bias": False, "mlp_bias": False,
-        "bos_token_id": eod_id, "eos_token_id": eod_id,
     }  # fmt: skip
 
 

@@ -58,12 +58,21 @@ class BeamSearch:
         model: the network.
         eod_id: the token that ends a document.
         allowed: [V] bool, the tokens that may be chosen.
+        begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
 
     Reference: Graves (2012), section 2.1; the length penalty: Wu et al. (2016), equation 14.
     """
 
-    def __init__(self, loop: DecodeLoop, model: keras.Model, eod_id: int, allowed: np.ndarray):
+    def __init__(
+        self,
+        loop: DecodeLoop,
+        model: keras.Model,
+        eod_id: int,
+        allowed: np.ndarray,
+        begin_id: int | None = None,
+    ):
         self._loop, self._model, self._eod_id = loop, model, eod_id
+        self._begin_id = eod_id if begin_id is None else begin_id
         self._allowed = tf.constant(allowed, tf.bool)
         self._specs = state_specs(model)
         self._ended: Callable[[list[int]], bool] | None = None
@@ -140,7 +149,7 @@ class BeamSearch:
 
     def _search_from(self, prompt, max_new_tokens, beams, alpha, asks, settings, state):
         """Return the K best texts that have ended, the best first."""
-        first, begins = tf.size(prompt), tf.cast(prompt[0] == self._eod_id, tf.int32)
+        first, begins = tf.size(prompt), tf.cast(prompt[0] == self._begin_id, tf.int32)
         longest = first + max_new_tokens
         tokens = tf.tile(tf.pad(prompt, [[0, max_new_tokens]])[None], [beams, 1])
         nats, numbers = tf.zeros([beams, longest]), tf.fill([beams], IMPOSSIBLE)

@@ -89,6 +89,7 @@ class DecodeLoop:
         model: a network: `forward(inputs, state)`, `project(features)`, `initial_state(batch_size, length)`.
         eod_id: the token that ends a row.
         allowed: [V] bool, the tokens that may be sampled.
+        begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
 
     Example:
         >>> loop = DecodeLoop(model, eod_id=0, allowed=[True] * vocab_size)
@@ -97,9 +98,16 @@ class DecodeLoop:
         >>> chosen, carry = loop.advance(prompts, carry, uniforms, RuleSettings.of())
     """
 
-    def __init__(self, model: keras.Model, eod_id: int, allowed: list[bool] | np.ndarray):
+    def __init__(
+        self,
+        model: keras.Model,
+        eod_id: int,
+        allowed: list[bool] | np.ndarray,
+        begin_id: int | None = None,
+    ):
         self._model = model
         self._eod_id = int(eod_id)
+        self._begin_id = self._eod_id if begin_id is None else int(begin_id)
         self._allowed = tf.constant(allowed, tf.bool)
         self._state_specs = state_specs(model)
         row, table = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
@@ -172,7 +180,7 @@ class DecodeLoop:
             tf.zeros([len(prompts)], tf.bool),
             state,
         )
-        texts = begins + np.array([prompt[0] == self._eod_id for prompt in prompts], np.int32)
+        texts = begins + np.array([prompt[0] == self._begin_id for prompt in prompts], np.int32)
         fixed = map(tf.constant, (begins, texts, max(lengths), max_new_tokens))
         return Prompts(*fixed, places), carry
 

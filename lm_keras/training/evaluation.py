@@ -62,10 +62,10 @@ class Evaluator:
             length = min(self._length, max(1, len(store.tokens) - 1))
             rows = max(1, min(32, places // length))
             blocks = scoring.windows(
-                store.tokens, length, min(self._stride, length), rows, self._like_documents
+                store.tokens, length, min(self._stride, length), rows, self._like_documents, store.unscored
             )
         else:
-            blocks = scoring.streams(store.tokens, store.documents, places)
+            blocks = scoring.streams(store.tokens, store.documents, places, store.unscored)
         nats, correct, tokens, state = 0.0, 0, 0, None
         for block in blocks:
             if state is None:
