@@ -183,6 +183,9 @@ class HuggingFaceTokenizer(Tokenizer):
             raise damaged(folder, str(error)) from None
 
 
+FILES = ("tokenizer.json", "vocab.json", "merges.txt")
+"""What a model's folder may have of them."""
+
 MAX_VOCABULARY = 2**24
 """Far more tokens than any tokenizer has."""
 
@@ -258,7 +261,7 @@ def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | None:
     Raises:
         InputError: a file is damaged, or nothing tells which token ends a document.
     """
-    files = {name: folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt")}
+    files = {name: folder / name for name in FILES}
     if files["tokenizer.json"].exists():
         model = _bytes(files["tokenizer.json"])
         if settings["eod_id"] is None:

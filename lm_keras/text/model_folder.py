@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from lm_keras.errors import InputError
-from lm_keras.text.files import bytes_of
-from lm_keras.text.huggingface import MAX_VOCABULARY, HuggingFaceTokenizer, read_folder
+from lm_keras.text.files import SETTINGS_FILE, bytes_of
+from lm_keras.text.huggingface import FILES, MAX_VOCABULARY, HuggingFaceTokenizer, read_folder
 
 CONFIG_BYTES = 2**20
 """More than any config.json has."""
@@ -22,6 +22,8 @@ def read_tokenizer(folder: Path) -> HuggingFaceTokenizer | None:
     Raises:
         InputError: a file is damaged, or nothing tells which token ends a document.
     """
+    if not any((folder / name).is_file() for name in FILES):
+        return None
     path, beside = folder / "config.json", folder / "tokenizer_config.json"
     config = json_of(path) if path.exists() else {}
     vocab_size = size_in(config) if "vocab_size" in config else None
@@ -35,6 +37,21 @@ def read_tokenizer(folder: Path) -> HuggingFaceTokenizer | None:
         name = name.get("content") if isinstance(name, dict) else name
         begin = name if isinstance(name, str) else None
     return tokenizer if theirs.get("add_bos_token") is False else tokenizer.beginning_with(begin)
+
+
+def is_of_library(folder: Path) -> bool:
+    """Tell whether a folder has no tokenizer that was saved here: its tokenizer.json is that of Hugging Face's library, or missing."""
+    try:
+        content = json.loads(bytes_of(folder / SETTINGS_FILE))
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, RecursionError):
+        return False
+    return (
+        isinstance(content, dict)
+        and "format_version" not in content
+        and isinstance(content.get("model"), dict)
+    )
 
 
 def size_in(config: dict[str, Any]) -> int:

@@ -11,7 +11,7 @@ from lm_keras.data.pipeline import documents_of
 from lm_keras.data.scoring import streams, windows
 from lm_keras.data.store import tokenized
 from lm_keras.errors import InputError
-from lm_keras.text import load_tokenizer
+from lm_keras.text import find_tokenizer, load_tokenizer
 from lm_keras.text.model_folder import read_tokenizer
 
 BEGIN, END = 1, 2
@@ -116,3 +116,55 @@ def test_documents_begin_with_it_in_a_store(folder, tmp_path):
         ):
             found = np.concatenate([b.targets[b.weights > 0] for b in blocks])
             assert sorted(found) == [END, 3, 4, 5]
+
+
+def test_the_folder_of_a_model_is_a_tokenizer(folder, tiny_config, train, tmp_path):
+    """For a run of its own: the tokenizer is copied, and documents begin as that model's do."""
+    path = folder({"vocab_size": 9, "bos_token_id": BEGIN, "eos_token_id": END})
+    assert find_tokenizer(str(path)) == path
+    assert load_tokenizer(path).fingerprint() == read_tokenizer(path).fingerprint()
+    for number in range(40):
+        (tmp_path / f"{number}.txt").write_text(f"{number:b} a b c\n".replace("0", "a").replace("1", "cb"))
+    config = tiny_config(
+        corpus=f"text:{tmp_path}/*.txt",
+        tokenizer=str(path),
+        steps=2,
+        eval_every=2,
+        checkpoint_every=2,
+        split="60/40/0",
+    )
+    ended = train(config, tmp_path / "run")
+    assert ended.code == 0, ended.err
+    for file in path.iterdir():
+        file.unlink()
+    kept = load_tokenizer(tmp_path / "run" / "tokenizer")
+    assert (kept.name, kept.begin_id, kept.vocab_size) == ("huggingface", BEGIN, 9)
+    counts = json.loads((tmp_path / "run" / "data.json").read_text())["splits"]["valid"]
+    found = json.loads((tmp_path / "run" / "results.json").read_text())["splits"]["valid"]
+    # Between documents stand two tokens, of which the one that begins the next is no target.
+    assert counts["documents"] > 5 and found["tokens"] == counts["tokens"] - (counts["documents"] - 1)
+
+
+def test_the_two_files_of_gpt2_are_a_tokenizer(tmp_path):
+    words = {"<|endoftext|>": 0, "a": 1, "b": 2, "ab": 3}
+    (tmp_path / "vocab.json").write_text(json.dumps(words))
+    with pytest.raises(
+        InputError, match=r"no tokenizer in .*, which has tokenizer\.json, vocab\.json and merges\.txt or"
+    ):
+        find_tokenizer(str(tmp_path))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\na b\n")
+    assert find_tokenizer(str(tmp_path)) == tmp_path
+    tokenizer = load_tokenizer(tmp_path)
+    assert (tokenizer.encode("aab"), tokenizer.eod_id, tokenizer.begin_id) == ([1, 3], 0, 0)
+
+
+def test_a_tokenizer_of_others_that_is_damaged_is_named(folder):
+    path = folder({"bos_token_id": BEGIN})
+    whole = (path / "tokenizer.json").read_text()
+    (path / "tokenizer.json").write_text(whole.replace('"BPE"', '"Nothing"'))
+    with pytest.raises(InputError, match=r"^damaged or no tokenizer that the library tokenizers reads: "):
+        load_tokenizer(path)
+    (path / "tokenizer.json").write_text(whole)
+    (path / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"config\.json is no JSON"):
+        load_tokenizer(path)
