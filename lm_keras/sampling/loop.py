@@ -33,7 +33,8 @@ PREFILL_TOKENS = 1024
 """Prompt tokens of a row that go through the network at once, at most."""
 
 PREFILL_ROWS = 8
-"""Rows of which so many go through at once; of more rows fewer, so that what is held does not grow with the rows."""
+"""Rows of which so many go through at once; of more rows fewer, so that what is held does not grow with the rows, nor, where
+each token looks at all places of a state, with more places than `PREFILL_TOKENS`."""
 
 LEAST_PREFILLED = 64
 """Tokens of a row that go through at once however many rows there are."""
@@ -187,7 +188,10 @@ class DecodeLoop:
     def prefilled(self, tokens: np.ndarray, begins: np.ndarray, places: int):
         """Return the state of so many places after tokens [B, T], which may be none, of texts that begin at columns [B]."""
         state, length = self._model.initial_state(len(tokens), length=places), tokens.shape[1]
-        at_once = min(PREFILL_TOKENS, max(LEAST_PREFILLED, PREFILL_ROWS * PREFILL_TOKENS // len(tokens)))
+        at_once = PREFILL_ROWS * PREFILL_TOKENS // len(tokens)
+        if self._model.context_length is not None:
+            at_once = at_once * PREFILL_TOKENS // max(PREFILL_TOKENS, places)
+        at_once = min(PREFILL_TOKENS, max(LEAST_PREFILLED, at_once))
         cuts = {0, length, *begins.tolist(), *range(0, length, at_once)}
         for first, last in itertools.pairwise(sorted(cut for cut in cuts if cut <= length)):
             state = self._prefill(tf.constant(tokens[:, first:last]), tf.constant(begins == first), state)
