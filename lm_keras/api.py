@@ -78,11 +78,34 @@ class LanguageModel:
         return self._sampler.generate(prompts, **settings)
 
     def sample(self, prompts: list[str], **settings) -> list[Continuation]:
-        """Return the same as `generate`, with tokens, log-probabilities and the reason of each end."""
+        """Continue each prompt, and tell the tokens, their log-probabilities and the reason of each end.
+
+        Args:
+            prompts: any number of strings; an empty one starts a document.
+            **settings: as for `generate`; top_logprobs [0] says how many of the likeliest tokens are told with each one.
+
+        Returns:
+            A `lm_keras.sampling.generate.Continuation` for each text that `generate` returns, in its order.
+
+        Raises:
+            InputError: a prompt or a setting is not allowed.
+        """
         return self._sampler.sample(prompts, **settings)
 
     def stream(self, prompt: str, **settings) -> Iterator[str]:
-        """Return the pieces of one continuation as they come; joined they are what `generate` returns."""
+        """Continue one prompt piece by piece.
+
+        Args:
+            prompt: one string; an empty one starts a document.
+            **settings: as for `generate`, with num_samples=1 and num_beams=1.
+
+        Returns:
+            An iterator over the pieces of the continuation, as they come; joined they are what `generate` returns. No piece ends
+            within a character, and what may begin a stop string is held back until it does not.
+
+        Raises:
+            InputError: the prompt or a setting is not allowed.
+        """
         return self._sampler.stream(prompt, **settings)
 
     def fill(self, text: str, words: int = 5, **settings) -> Filled:

@@ -45,7 +45,7 @@ class DataConfig:
     tokenizer: str = setting(
         "sentencepiece",
         "how text becomes tokens: char, byte, word (split at white space), sentencepiece, or the folder of a saved "
-        "tokenizer or of a run, whose tokenizer is copied (./char is a folder of that name)",
+        "tokenizer, of a run or of a Hugging Face model, whose tokenizer is copied (./char is a folder of that name)",
     )
     sentencepiece_model: str | None = setting(
         None, "which sentencepiece model to train [bpe]", choices=("bpe", "unigram")

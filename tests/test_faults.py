@@ -26,7 +26,7 @@ def within_this_process(script, monkeypatch):
     def start(fault, more, folder, tell):
         monkeypatch.chdir(folder)
         tell(os.getpid())
-        return script("train.py", *faults.SMALL, *fault.flags, *more)
+        return script(fault.script, *fault.common, *fault.flags, *more)
 
     yield start
     monkeypatch.undo()
@@ -39,6 +39,15 @@ def test_a_fault(within_this_process, fault):
 
 def test_names_are_unique():
     assert len(set(names_of(ALL))) == len(ALL)
+
+
+def test_a_killed_conversion(start, script, monkeypatch):
+    def convert(folder, *words):
+        monkeypatch.chdir(folder)
+        return script("convert.py", *words)
+
+    (fault,) = [fault for fault in ALL if fault.name == "a model killed before it is a run"]
+    assert fault.carry_out(convert, start).problems == []
 
 
 @pytest.mark.slow

@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 from comparison import MEASURED
 
+import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.flags import flagfile_of
 from lm_keras.training.signals import SAME_SECONDS
@@ -178,6 +180,56 @@ def test_sample_script(script, finished):
     assert ended.err.splitlines()[0] == "the model does not know '5', '€' of the prompt"
     greedy = [script("sample.py", *arguments, "--temperature=0", f"--seed={seed}").out for seed in (1, 2)]
     assert greedy[0] == greedy[1]
+
+
+def test_a_conversation_and_a_prompt_in_a_file_as_processes(start, ended, finished, tmp_path):
+    """Each line is continued with the model loaded once; what is wrong with one ends nothing."""
+    prompts = ["The old", "€", "The king"]
+    texts = lm_keras.load(finished.path).generate(prompts, max_new_tokens=5, seed=3)
+    (tmp_path / "lines").write_bytes("\n".join(prompts).encode())
+    words = [f"--run_dir={finished.path}", "--max_new_tokens=5", "--seed=3"]
+    command = [
+        sys.executable,
+        str(SCRIPTS / "sample.py"),
+        *words,
+        "--interactive",
+        "--json",
+        "--top_logprobs=2",
+    ]
+    with open(tmp_path / "lines", "rb") as lines:
+        pipes = {"stdin": lines, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        code, out, err = ended(subprocess.Popen(command, text=True, **pipes))
+    assert code == 0, err
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [(line["prompt"], line["text"]) for line in found] == list(zip(prompts, texts))
+    assert all(len(line["log_probabilities"]) == len(line["likeliest"]) == 5 for line in found)
+    assert err.count(" tokens in ") == 3 and "the model does not know '€' of the prompt" in err
+    for content, code, out in ((b"The old\n", 0, f"The old{texts[0]}\n"), (b"The \xff", 1, "")):
+        (tmp_path / "prompt.txt").write_bytes(content)
+        process = start("sample.py", *words, "--prompt_file=prompt.txt", "--nostream", folder=tmp_path)
+        *result, err = ended(process)
+        assert result == [code, out], err
+    assert err.endswith("error: --prompt_file=prompt.txt is no UTF-8 at byte 4\n")
+
+
+def test_a_model_of_others_there_and_back_as_processes(start, ended, tmp_path):
+    sys.path.append(str(Path(__file__).parent / "checkpoints"))
+    import folders_of_models
+
+    folder = folders_of_models.write(tmp_path / "model", "llama", config={"bos_token_id": 5})
+    code, out, err = ended(start("convert.py", "--from_hf=model", "--run_dir=run", folder=tmp_path))
+    assert (code, out) == (0, "") and err.endswith("gpt with 12,216 parameters in run\n")
+    code, out, err = ended(start("convert.py", "--to_hf=back", "--run_dir=run", folder=tmp_path))
+    assert (code, out) == (0, "") and err.endswith("llama with 12,216 parameters in back\n")
+    there, back = (
+        safetensors.numpy.load_file(path / "model.safetensors") for path in (folder, tmp_path / "back")
+    )
+    assert there.keys() == back.keys() and all((there[name] == back[name]).all() for name in there)
+    assert (tmp_path / "back" / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+    ids = [
+        json.loads((path / "config.json").read_text())["bos_token_id"] for path in (folder, tmp_path / "back")
+    ]
+    assert ids == [5, 5]
 
 
 def test_evaluate_script(script, finished):

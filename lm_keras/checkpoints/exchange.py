@@ -21,10 +21,7 @@ from lm_keras.models import FAMILIES, NUM_PARAMETERS
 from lm_keras.models.bert import NO_HEAD
 from lm_keras.text.files import bytes_of, opened
 from lm_keras.text.huggingface import HuggingFaceTokenizer
-from lm_keras.text.model_folder import read_folder
-
-CONFIG_BYTES = 2**20
-"""More than any config.json has."""
+from lm_keras.text.model_folder import json_of, read_tokenizer, size_in
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -183,7 +180,7 @@ def _reader(file, path: Path, name: str):
 def is_foreign(folder: Path) -> bool:
     """Tell whether a folder holds a model of another project, by its config.json."""
     try:
-        return "model_type" in _config(folder)
+        return "model_type" in json_of(folder / "config.json")
     except InputError:
         return False
 
@@ -194,17 +191,10 @@ def read(folder: Path) -> Imported:
     Raises:
         InputError: a file is missing or damaged, or the network is one that does not exist here.
     """
-    config = _config(folder)
+    config = json_of(folder / "config.json")
     kind = foreign.kind_of(config)
-    vocab_size = config.get("vocab_size")
-    if type(vocab_size) is not int or not 1 <= vocab_size <= 2**24:
-        raise InputError(f"config.json has {vocab_size!r} for 'vocab_size'")
-    settings = kind.settings(config)
-    eos = config.get("eos_token_id")
-    eos = eos[0] if isinstance(eos, list) and eos else eos
-    if eos is not None and (type(eos) is not int or not 0 <= eos < vocab_size):
-        raise InputError(f"config.json has {eos!r} for 'eos_token_id', and {vocab_size:,} tokens")
-    tokenizer = read_folder(folder, eod_id=eos, vocab_size=vocab_size)
+    vocab_size, settings = size_in(config), kind.settings(config)
+    tokenizer = read_tokenizer(folder)
     if tokenizer is None:
         raise InputError(
             f"{folder} has no tokenizer: expected tokenizer.json, vocab.json and merges.txt, or vocab.txt"
@@ -215,21 +205,6 @@ def read(folder: Path) -> Imported:
     if kind.head is None or any(name.startswith(kind.head) for name in imported.names):
         return imported
     return dataclasses.replace(imported, settings={**settings, "prediction_head": False})
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        config = json.loads(bytes_of(path, CONFIG_BYTES).decode("utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder} holds no model: there is no config.json") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON ({error}); restore it from a copy") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{path} is no JSON object; restore it from a copy")
-    return config
 
 
 def write(folder: Path, model: keras.Model, config: Config, tokenizer) -> list[str]:

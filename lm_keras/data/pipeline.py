@@ -20,6 +20,7 @@ def training_batches(
     first_replica: int = 0,
     all_replicas: int = 1,
     hiding: Callable | None = None,
+    unscored: int | None = None,
 ) -> tf.data.Dataset:
     """Return the batches of steps first_step ... last_step - 1 for some of the replicas.
 
@@ -37,6 +38,7 @@ def training_batches(
         all_replicas: replicas of all processes.
         hiding: a `lm_keras.layers.masking.Masking` or a `lm_keras.data.blanks.Blanks`, which hides tokens that are predicted; None to
             predict the next ones.
+        unscored: of the store: a token that is never a target.
 
     Returns:
         A dataset of `(inputs, targets, weights)`, see `lm_keras.data`.
@@ -62,10 +64,11 @@ def training_batches(
         there = place < rows.end[:, None]
         if hiding is not None:  # The targets themselves are read: each of them is in one row of an epoch.
             return hiding(window[:, 1:], there, step, row[0])
-        weights = tf.cast(there, tf.float32)
+        scored = there if unscored is None else there & (window[:, 1:] != unscored)
+        weights = tf.cast(scored, tf.float32)
         read = window[:, :-1]
         if order.resets_begin_documents:
-            first = tf.where(rows.reset, int(tokens[0]), read[:, 0])  # The end-of-document token.
+            first = tf.where(rows.reset, int(tokens[0]), read[:, 0])  # The token that begins a document.
             read = tf.concat([first[:, None], read[:, 1:]], axis=1)
         document = documents_of(read, int(tokens[0]))
         return {"tokens": read, "reset": rows.reset, "document": document}, window[:, 1:], weights
@@ -77,14 +80,14 @@ def training_batches(
     return batches.with_options(options).prefetch(PREFETCH_BATCHES)
 
 
-def documents_of(window, eod_id: int):
-    """Number the documents within the rows of a window [R, T]: [R, T] int32, rising by 1 at each end-of-document token.
+def documents_of(window, begin_id: int):
+    """Number the documents within the rows of a window [R, T]: [R, T] int32, rising by 1 at each token that begins one.
 
-    That token is the context in which the next document begins, and belongs to it.
+    Where that is the token that ends the one before, it is the context in which the next document begins, and belongs to it.
 
-    Example: with end-of-document 0 the row [5, 6, 0, 7, 0, 8] has the documents [0, 0, 1, 1, 2, 2].
+    Example: with 0 for that token the row [5, 6, 0, 7, 0, 8] has the documents [0, 0, 1, 1, 2, 2].
     """
-    return tf.cumsum(tf.cast(window == eod_id, tf.int32), axis=1)
+    return tf.cumsum(tf.cast(window == begin_id, tf.int32), axis=1)
 
 
 def gather(tokens: np.ndarray, start: np.ndarray, length: int) -> np.ndarray:

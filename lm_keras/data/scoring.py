@@ -44,14 +44,17 @@ BLOCK_LENGTH = 128
 
 
 def streams(
-    tokens: np.ndarray, documents: np.ndarray, max_places: int = MAX_STREAMS * BLOCK_LENGTH
+    tokens: np.ndarray,
+    documents: np.ndarray,
+    max_places: int = MAX_STREAMS * BLOCK_LENGTH,
+    unscored: int | None = None,
 ) -> Iterator[Block]:
     """Score a split in contiguous streams with carried state.
 
     The first stream begins with the start state, every other one reads `BURN_IN` tokens or more first without
     scoring them. For a network that forgets how it began, that is what one pass with one row gives, up to 64
     times as fast. A stream begins with a document if one begins within `MAX_BURN_IN` tokens, and in any case
-    with the end-of-document token, as training and sampling do: a network that never learnt to begin otherwise
+    with the token that begins one, as training and sampling do: a network that never learnt to begin otherwise
     can stay astray for long.
 
     Args:
@@ -59,9 +62,10 @@ def streams(
         documents: positions in `tokens` where a document begins, rising.
         max_places: rows times length of a block at most, so that its logits fit into memory; no part of the
             layout.
+        unscored: a token that is never a target.
 
     Example: with streams of 10 targets, `BURN_IN` 3, `MAX_BURN_IN` 8 and documents that begin at 1, 6 and 14,
-        the streams score from 0, 10 and 20 on; the second begins at 5, with the end-of-document token before
+        the streams score from 0, 10 and 20 on; the second begins at 5, with the token before
         the document at 6, the third at 13.
     """
     targets = len(tokens) - 1
@@ -72,7 +76,8 @@ def streams(
     end = np.minimum(first + length, targets)
     block_length = min(BLOCK_LENGTH, max(1, max_places // count))
     for offset in range(0, int((end - begin).max()), block_length):
-        block = _block(tokens, begin + offset, first, end, block_length, reset=np.full(count, offset == 0))
+        reset = np.full(count, offset == 0)
+        block = _block(tokens, begin + offset, first, end, block_length, reset, unscored)
         if offset == 0:
             block.tokens[:, 0] = tokens[0]
         yield block
@@ -80,31 +85,37 @@ def streams(
 
 def _begins(first: np.ndarray, documents: np.ndarray) -> np.ndarray:
     latest = np.maximum(first - BURN_IN, 0)
-    # What stands before a document is the token that ended the one before, the context of its first token.
+    # What stands before a document is the context of its first token.
     starts = np.concatenate([[0], documents - 1])
     document = starts[np.searchsorted(starts, latest, side="right") - 1]
     return np.where(first - document <= MAX_BURN_IN, document, latest)
 
 
 def windows(
-    tokens: np.ndarray, length: int, stride: int, rows: int = 32, like_documents: bool = False
+    tokens: np.ndarray,
+    length: int,
+    stride: int,
+    rows: int = 32,
+    like_documents: bool = False,
+    unscored: int | None = None,
 ) -> Iterator[Block]:
     """Score a split in windows of `length` tokens that begin anew, each scoring its last `stride` targets.
 
     The first window scores all its targets. With n = 8 targets, length 4 and stride 2, window by window
     (position of the first input: targets scored): 0: 1-4, 2: 5-6, 4: 7-8.
 
-    A network that was trained on streams has begun with the end-of-document token only. In windows that begin
+    A network that was trained on streams has begun as documents begin only. In windows that begin
     otherwise it can go astray from their first token to their last: 6.07 nats a token where one pass gives 4.59,
     and windows that begin like documents 4.59 (300 steps of configs/quickstart.flags with `--state_reset=0`,
     length 16, stride 2). A network that was trained on windows has begun anywhere.
 
     Args:
-        tokens: [n + 1], the end-of-document token first.
+        tokens: [n + 1], the token that begins a document first.
         length: context of a window in tokens.
         stride: targets that a window scores; the smaller, the more context each target has, and the slower.
         rows: windows in one block; it does not change the value.
-        like_documents: whether a window reads the end-of-document token before its own `length` tokens.
+        like_documents: whether a window reads the token that begins a document before its own `length` tokens.
+        unscored: a token that is never a target.
 
     Raises:
         InputError: for a stride that would leave targets out.
@@ -121,14 +132,16 @@ def windows(
         part = slice(k, k + rows)
         padding = rows - len(ends[part])
         begin, low, end = (np.pad(values[part], (0, padding)) for values in (begins, first, ends))
-        block = _block(tokens, begin, low, end, width, reset=np.ones(rows, bool))
+        block = _block(tokens, begin, low, end, width, np.ones(rows, bool), unscored)
         if like_documents:
             block.tokens[:, 0] = tokens[0]
         yield block
 
 
-def _block(tokens, start, first, end, length, reset) -> Block:
+def _block(tokens, start, first, end, length, reset, unscored) -> Block:
     window = gather(tokens, np.minimum(start, len(tokens) - 1), length)
     place = start[:, None] + np.arange(length)
     scored = (place >= first[:, None]) & (place < end[:, None])
+    if unscored is not None:
+        scored &= window[:, 1:] != unscored
     return Block(window[:, :-1], window[:, 1:], scored.astype(np.float32), reset)

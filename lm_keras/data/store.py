@@ -52,16 +52,18 @@ class TokenStore:
     """A tokenized split.
 
     Attributes:
-        tokens: [n + 1] unsigned integers, usually a memory map. The first is the end-of-document token, the
-            context in which the first document begins; it is no target. The same token stands between
-            documents, and is a target there.
+        tokens: [n + 1] unsigned integers, usually a memory map. The first is the token that begins a document, the
+            context of its first one; it is no target. Between documents stands the token that ends one, a target, and
+            behind it, if it is another one, again the token that begins one.
         documents: [documents] int64, positions in `tokens` where a document begins.
         counts: what the split holds; `counts.tokens` is n.
+        unscored: a token that is never a target: the one that begins documents, if it does not end them, too.
     """
 
     tokens: np.ndarray
     documents: np.ndarray
     counts: TextCounts
+    unscored: int | None = None
 
     def frequencies(self, vocab_size: int) -> np.ndarray:
         """Return how often each token is a target, [V] int64; memory does not grow with the text."""
@@ -276,16 +278,18 @@ def _store_in_cache(split: Split, tokenizer: Tokenizer, cache: Path) -> Path:
 
 def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
-    separator = np.array([tokenizer.eod_id], dtype).tobytes()
+    begin = np.array([tokenizer.begin_id], dtype).tobytes()
+    unscored = None if tokenizer.begin_id == tokenizer.eod_id else tokenizer.begin_id
+    separator = np.array([tokenizer.eod_id], dtype).tobytes() + (b"" if unscored is None else begin)
     tokens = 1
     size = raw_size = words = characters = unknown = documents = 0
     # Not `ndarray.tofile`, which loses the reason when the disk is full, and flushes the file each time.
     with open(folder / "tokens", "wb") as token_file, open(folder / "documents", "wb") as document_file:
-        token_file.write(separator)
+        token_file.write(begin)
         for document in split.documents():
             if documents:
                 token_file.write(separator)
-                tokens += 1
+                tokens += 1 if unscored is None else 2
             documents += 1
             document_file.write(np.int64(tokens).tobytes())
             within_word = False  # whether the piece before ended in the middle of a word
@@ -311,7 +315,12 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
     if raw_size != split.num_bytes or documents != split.num_documents:
         raise changed(split.description.spec)
     counts = TextCounts(tokens - 1, size, words, characters, documents, unknown)
-    content = {"dtype": dtype.name, "split": split.name, "counts": dataclasses.asdict(counts)}
+    content = {
+        "dtype": dtype.name,
+        "split": split.name,
+        "counts": dataclasses.asdict(counts),
+        "unscored": unscored,
+    }
     (folder / "store.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
@@ -332,7 +341,7 @@ def _open(folder: Path) -> TokenStore:
             raise ValueError(f"{len(tokens):,} tokens in {len(documents):,} documents")
         if documents[:1].tolist() != [1] or documents[-1] > len(tokens) or (np.diff(documents) < 1).any():
             raise ValueError("documents that begin nowhere")
-        return TokenStore(tokens, documents, counts)
+        return TokenStore(tokens, documents, counts, content.get("unscored"))
     except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"{shown(str(folder))} holds no tokens ({error}); delete it, and it is made again from the text"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from lm_keras.layers.chunks import chunk_by_chunk, groups_of
 from lm_keras.layers.fused import fused, single
 
 UNSEEN = -1e9
@@ -72,11 +73,12 @@ class Sight:
             return tf.where(seen, 0.0, UNSEEN)[:, None]
         if self.queries is None:
             return tf.where(seen, 0.0, UNSEEN)[None, None]
-        same = self.queries[:, begin : begin + count, None] == self.keys[:, None, :keys]  # [B, T, S]
+        queries = tf.gather(self.queries, begin + tf.range(count), axis=1)
+        same = queries[..., None] == self.keys[:, None, :keys]  # [B, T, S]
         return tf.where(seen & same, 0.0, UNSEEN)[:, None]
 
 
-Keep = Callable[[int, int, int], tf.Tensor]
+Keep = Callable[[int | tf.Tensor, int, int], tf.Tensor]
 """`keep(begin, count, keys)` says which weights of `count` queries from `begin` on dropout keeps, [B, H, count, keys]
 bool; the same whenever it is called."""
 
@@ -130,41 +132,42 @@ def _whole(queries, keys, values, sight, chunk, keep, factor):
 
 def _in_chunks(queries, keys, values, sight, chunk, keep, factor):
     time = queries.shape[2]
-    begins = range(0, time, chunk)
+    groups = groups_of(time, chunk, sight.causal)
 
-    def part(begin, queries, keys, values):
-        """Return what the queries of a chunk need: themselves, the keys and values that they see, weights, and what is kept."""
-        end = min(begin + chunk, time)
-        seen = end if sight.causal else time
-        own, keys, values = queries[:, :, begin:end], keys[:, :, :seen], values[:, :, :seen]
-        kept = None if keep is None else keep(begin, end - begin, seen)
-        return own, keys, values, _weights(own, keys, sight.bias(begin, end - begin, seen)), kept
+    def weights_of(group, begin, own, keys):
+        """Return the weights of a chunk, and which of them dropout keeps."""
+        kept = None if keep is None else keep(begin, group.size, group.seen)
+        return _weights(own, keys, sight.bias(begin, group.size, group.seen)), kept
 
     @tf.custom_gradient
     def attend(queries, keys, values):
         outputs = []
-        for begin in begins:
-            with tf.control_dependencies(
-                outputs[-1:]
-            ):  # One after the other, or all weights would be there at once.
-                own = tf.identity(queries)
-            *_, values_seen, weights, kept = part(begin, own, keys, values)
-            outputs.append(_mean(_dropped(weights, kept, factor), values_seen))
+        for group in groups:
+
+            def outputs_of(begin, own, keys, values, group=group):
+                weights, kept = weights_of(group, begin, own, keys)
+                return [_mean(_dropped(weights, kept, factor), values)]
+
+            with tf.control_dependencies(outputs[-1:]):  # One after the other, or all would be there at once.
+                own, seen = tf.identity(queries), [keys[:, :, : group.seen], values[:, :, : group.seen]]
+            outputs += chunk_by_chunk(group, outputs_of, [own], seen, [])
         outputs = tf.concat(outputs, 2)
 
         def gradient(d_outputs):
-            d_queries, after = [], [d_outputs]
-            d_keys, d_values = tf.zeros_like(keys), tf.zeros_like(values)
-            for begin in begins:
+            d_queries, d_keys, d_values = [], tf.zeros_like(keys), tf.zeros_like(values)
+            after = [d_outputs]
+            for group in groups:
+
+                def gradients_of(begin, own, outputs, d_outputs, keys, values, group=group):
+                    weights, kept = weights_of(group, begin, own, keys)
+                    return _gradients(weights, kept, factor, own, keys, values, outputs, d_outputs)
+
                 with tf.control_dependencies(after):
                     all_queries = tf.identity(queries)
-                own, keys_seen, values_seen, weights, kept = part(begin, all_queries, keys, values)
-                seen, end = keys_seen.shape[2], begin + own.shape[2]
-                d_own, d_k, d_v = _gradients(
-                    weights, kept, factor, own, keys_seen, values_seen,
-                    outputs[:, :, begin:end], d_outputs[:, :, begin:end],
-                )  # fmt: skip
-                beyond = [[0, 0], [0, 0], [0, time - seen], [0, 0]]
+                seen = [keys[:, :, : group.seen], values[:, :, : group.seen]]
+                by_query, sums = [all_queries, outputs, d_outputs], [tf.zeros_like(part) for part in seen]
+                d_own, d_k, d_v = chunk_by_chunk(group, gradients_of, by_query, seen, sums)
+                beyond = [[0, 0], [0, 0], [0, time - group.seen], [0, 0]]
                 d_queries.append(d_own)
                 d_keys, d_values = d_keys + tf.pad(d_k, beyond), d_values + tf.pad(d_v, beyond)
                 after = [d_own, d_keys, d_values]
@@ -268,6 +271,9 @@ def rotated(heads, cosines, sines):
     Args:
         heads: [B, T, H, d].
         cosines, sines: [1 or B, T, d / 2].
+
+    Returns:
+        [B, T, H, d], in the dtype of the heads; the turn itself is in float32.
     """
     dtype = heads.dtype
     first, second = tf.split(tf.cast(heads, tf.float32), 2, axis=-1)

@@ -32,11 +32,11 @@ class Draw:
     rate: tf.Tensor
     first_row: tf.Tensor
 
-    def keep(self, layer: int, rows: tf.Tensor, size: int) -> tf.Tensor:
+    def keep(self, layer: int | tf.Tensor, rows: tf.Tensor, size: int) -> tf.Tensor:
         """Return which values stay, [rows, size] bool."""
         return self.bits(layer, rows, size) >= below(self.rate)
 
-    def bits(self, layer: int, rows: tf.Tensor, size: int) -> tf.Tensor:
+    def bits(self, layer: int | tf.Tensor, rows: tf.Tensor, size: int) -> tf.Tensor:
         """Return random numbers [rows, size] uint32 that belong to (seed, step, layer, row).
 
         Philox turns a counter into four numbers, so row r starts at counter r * ceil(size / 4): whoever
@@ -50,7 +50,7 @@ class Draw:
         bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
             shape=tf.stack([rows, 4 * blocks]),
             key=key,
-            counter=tf.stack([counter, tf.constant(layer, tf.uint64)]),
+            counter=tf.stack([counter, tf.cast(layer, tf.uint64)]),
             alg=_PHILOX,
             dtype=tf.uint32,
         )

@@ -3,6 +3,7 @@
 K beams, V vocabulary, L longest text.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -25,7 +26,7 @@ class Hypothesis(NamedTuple):
     """A text that was found.
 
     Attributes:
-        token_ids: what follows the prompt, with the token that ended the document if it did.
+        token_ids: what follows the prompt, with the token that ended it.
         log_probabilities: of each of these tokens under the model's own distribution, in nats.
         score: by which it is ranked: their sum, with the rules that are on, over the length penalty.
     """
@@ -48,27 +49,39 @@ class Beams(NamedTuple):
 class BeamSearch:
     """Beam search with a network. It is traced once, whatever the prompts, beams, lengths and settings.
 
-    At every step the 2 K best ways to go on from K texts are looked at: those that end the document are set aside, the
-    best K others go on. It ends when no text can become better than the worst of the K best that have ended.
+    At every step the 2 K best ways to go on from K texts are looked at: those that end the document or hold a stop string
+    are set aside, the best K others go on. It ends when no text can become better than the worst of the K best that have
+    ended. Whether a text holds a stop string is asked in Python, since it may begin and end within tokens.
 
     Args:
         loop: the network's decoding loop, whose prefill is used.
         model: the network.
         eod_id: the token that ends a document.
         allowed: [V] bool, the tokens that may be chosen.
+        begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
 
     Reference: Graves (2012), section 2.1; the length penalty: Wu et al. (2016), equation 14.
     """
 
-    def __init__(self, loop: DecodeLoop, model: keras.Model, eod_id: int, allowed: np.ndarray):
+    def __init__(
+        self,
+        loop: DecodeLoop,
+        model: keras.Model,
+        eod_id: int,
+        allowed: np.ndarray,
+        begin_id: int | None = None,
+    ):
         self._loop, self._model, self._eod_id = loop, model, eod_id
+        self._begin_id = eod_id if begin_id is None else begin_id
         self._allowed = tf.constant(allowed, tf.bool)
         self._specs = state_specs(model)
+        self._ended: Callable[[list[int]], bool] | None = None
         number, factor = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
         self._search = tf.function(
             self._search_from,
             input_signature=[
-                tf.TensorSpec([None], tf.int32), number, number, factor, rules.RuleSettings.signature(), self._specs,
+                tf.TensorSpec([None], tf.int32), number, number, factor, tf.TensorSpec([], tf.bool),
+                rules.RuleSettings.signature(), self._specs,
             ],
             autograph=False,
         )  # fmt: skip
@@ -85,6 +98,7 @@ class BeamSearch:
         beams: int,
         length_penalty: float,
         settings: rules.RuleSettings,
+        ended: Callable[[list[int]], bool] | None = None,
     ) -> list[Hypothesis]:
         """Return up to `beams` texts that follow a prompt, the best first.
 
@@ -94,6 +108,8 @@ class BeamSearch:
             beams: K.
             length_penalty: alpha of ((5 + n) / 6)^alpha, by which the sum of n log-probabilities is divided.
             settings: of the rules that look at the text so far; the others have no meaning here.
+            ended: tells whether generated tokens end the text, as those with a stop string do; None where only the end of
+                the document does.
 
         Raises:
             InputError: the text would be longer than the model's context, or the logits are not finite.
@@ -113,22 +129,27 @@ class BeamSearch:
         state = self._loop.prefilled(
             np.array([prompt[:-1]], np.int32), np.zeros(1, np.int32), places or longest
         )
-        ended = self._search(
+        self._ended = ended
+        best = self._search(
             tf.constant(prompt, tf.int32), tf.constant(max_new_tokens), tf.constant(beams), tf.constant(length_penalty, tf.float32),
-            settings, state,
+            tf.constant(ended is not None), settings, state,
         )  # fmt: skip
         found = []
-        for tokens, nats, total, score, length in zip(*(part.numpy() for part in ended)):
+        for tokens, nats, total, score, length in zip(*(part.numpy() for part in best)):
             if total > IMPOSSIBLE / 2:
                 text = slice(len(prompt), length)
                 found.append(Hypothesis(tokens[text].tolist(), nats[text].tolist(), float(score)))
-        if not found or not np.isfinite(ended.nats.numpy()).all():
+        if not found or not np.isfinite(best.nats.numpy()).all():
             raise InputError(NOT_FINITE)
         return found
 
-    def _search_from(self, prompt, max_new_tokens, beams, alpha, settings, state):
+    def _have_ended(self, tokens: np.ndarray, sums: np.ndarray) -> np.ndarray:
+        """Tell which texts [2 K, n] have ended, [2 K] bool; those that do not exist may have tokens that do not."""
+        return np.array([s > IMPOSSIBLE / 2 and self._ended(t) for t, s in zip(tokens.tolist(), sums)], bool)
+
+    def _search_from(self, prompt, max_new_tokens, beams, alpha, asks, settings, state):
         """Return the K best texts that have ended, the best first."""
-        first = tf.size(prompt)
+        first, begins = tf.size(prompt), tf.cast(prompt[0] == self._begin_id, tf.int32)
         longest = first + max_new_tokens
         tokens = tf.tile(tf.pad(prompt, [[0, max_new_tokens]])[None], [beams, 1])
         nats, numbers = tf.zeros([beams, longest]), tf.fill([beams], IMPOSSIBLE)
@@ -152,7 +173,7 @@ class BeamSearch:
             features, state = self._model.forward({"tokens": token[:, None]}, state)
             logits = self._model.project(features[:, 0])  # [K, V]
             own = tf.nn.log_softmax(logits)
-            past = rules.Past(alive.tokens, length, first, tf.zeros([beams], tf.int32))
+            past = rules.Past(alive.tokens, length, first, tf.fill([beams], begins))
             ruled = rules.adjusted(tf.where(self._allowed, logits, rules.REJECTED), settings, past)
             sums = alive.sums[:, None] + tf.maximum(tf.nn.log_softmax(ruled), IMPOSSIBLE)
             width = tf.shape(logits)[1]
@@ -170,7 +191,17 @@ class BeamSearch:
                 best / penalty(length + 1 - first),
                 tf.fill(tf.shape(place), length + 1),
             )
-            ends = (chosen == self._eod_id) | (length + 1 == longest)
+            stopped = tf.cond(
+                asks,
+                lambda: tf.ensure_shape(
+                    tf.numpy_function(
+                        self._have_ended, [candidates.tokens[:, first : length + 1], best], tf.bool
+                    ),
+                    [None],
+                ),
+                lambda: tf.zeros_like(chosen, tf.bool),
+            )
+            ends = (chosen == self._eod_id) | (length + 1 == longest) | stopped
             ended = _best(_joined(ended, _unless(~ends, candidates)), beams)
             _, kept = tf.math.top_k(tf.where(ends, 2 * IMPOSSIBLE, best), beams)
             alive = tf.nest.map_structure(lambda part: tf.gather(part, kept), _unless(ends, candidates))

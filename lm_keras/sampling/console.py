@@ -14,6 +14,7 @@ from lm_keras.sampling.settings import SamplingSettings, check_text
 from lm_keras.text.files import bytes_of
 
 PROMPT_BYTES = 16 * 2**20
+"""The longest prompt."""
 
 _SHADES = ((0.5, "\x1b[32m"), (0.1, "\x1b[33m"), (0.01, "\x1b[35m"), (0.0, "\x1b[31m"))
 """Colours by the least probability that has them: green, yellow, magenta, red."""
@@ -25,14 +26,16 @@ def given_prompt(prompt: str, path: str | None) -> str:
     """Return the prompt: of the flag, of a file, or of standard input for the path `-`; one line feed at the end is cut.
 
     Raises:
-        InputError: both are given, or the file cannot be read or is no UTF-8.
+        InputError: both are given, or the file cannot be read, is too large or is no UTF-8.
     """
     if path is None:
         return prompt
     if prompt:
         raise InputError("--prompt and --prompt_file contradict each other; give one of them")
     try:
-        content = sys.stdin.buffer.read(PROMPT_BYTES) if path == "-" else bytes_of(path, PROMPT_BYTES)
+        content = sys.stdin.buffer.read(PROMPT_BYTES + 1) if path == "-" else bytes_of(path, PROMPT_BYTES)
+        if len(content) > PROMPT_BYTES:
+            raise OSError(None, f"more than {PROMPT_BYTES:,} bytes", path)
         text = content.decode("utf-8")
     except OSError as error:
         raise InputError(f"--prompt_file={path} cannot be read: {error.strerror or error}") from None

@@ -78,8 +78,9 @@ class Sampler:
     def __init__(self, model: keras.Model, tokenizer, say: Callable[[str], None] = lambda line: None):
         self._model, self._tokenizer, self._say = model, tokenizer, say
         allowed = _allowed_tokens(model, tokenizer)
-        self._loop = DecodeLoop(model, tokenizer.eod_id, allowed)
-        self._beams = BeamSearch(self._loop, model, tokenizer.eod_id, allowed)
+        ends = tokenizer.eod_id, allowed, tokenizer.begin_id
+        self._loop = DecodeLoop(model, *ends)
+        self._beams = BeamSearch(self._loop, model, *ends)
         self._width = len(allowed)
         self.tokens_generated = 0
 
@@ -170,7 +171,7 @@ class Sampler:
 
     def _prompt_ids(self, prompt: str, settings: SamplingSettings) -> list[int]:
         """Return the tokens of a prompt, no more than the model's context has."""
-        ids = [self._tokenizer.eod_id, *self._tokenizer.encode_prompt(prompt)]
+        ids = [self._tokenizer.begin_id, *self._tokenizer.encode_prompt(prompt)]
         most = self._model.context_length
         if most is None or len(ids) <= most:
             return ids
@@ -226,8 +227,15 @@ class Sampler:
         """Return the best continuations that beam search finds."""
         ids = self._prompt_ids(prompt, settings)
         count = settings.max_new_tokens, settings.num_beams, settings.length_penalty
+
+        def stopped(tokens: list[int]) -> bool:
+            return find_stop(self._tokenizer.decoder(before=prompt).push(tokens), settings.stop) is not None
+
+        hypotheses = self._beams.search(
+            ids, *count, self._rules(settings), stopped if settings.stop else None
+        )
         found = []
-        for hypothesis in self._beams.search(ids, *count, self._rules(settings))[: settings.num_samples]:
+        for hypothesis in hypotheses[: settings.num_samples]:
             row = _Row(self._tokenizer, prompt, ids, settings, 0)
             row.extend(hypothesis.token_ids, hypothesis.log_probabilities)
             self.tokens_generated += len(row.ids)
@@ -389,7 +397,7 @@ def _allowed_tokens(model: keras.Model, tokenizer) -> np.ndarray:
     One real step through the model finds V. It also builds a model that has not been called yet, which must
     not happen inside of the compiled loop.
     """
-    tokens = tf.constant([[tokenizer.eod_id]], tf.int32)
+    tokens = tf.constant([[tokenizer.begin_id]], tf.int32)
     features, _ = model.forward({"tokens": tokens}, model.initial_state(1, length=1))
     width = int(model.project(features).shape[-1])
     if width < tokenizer.vocab_size:

@@ -33,7 +33,8 @@ PREFILL_TOKENS = 1024
 """Prompt tokens of a row that go through the network at once, at most."""
 
 PREFILL_ROWS = 8
-"""Rows of which so many go through at once; of more rows fewer, so that what is held does not grow with the rows."""
+"""Rows of which so many go through at once; of more rows fewer, so that what is held does not grow with the rows, nor, where
+each token looks at all places of a state, with more places than `PREFILL_TOKENS`."""
 
 LEAST_PREFILLED = 64
 """Tokens of a row that go through at once however many rows there are."""
@@ -48,6 +49,9 @@ class Prompts(NamedTuple):
     """What is fixed while a batch is decoded."""
 
     begins: tf.Tensor  # [B] int32, the column in which each prompt begins
+    texts: (
+        tf.Tensor
+    )  # [B] int32, the same, or the column after it where the token there only begins a document
     end: tf.Tensor  # [] int32, the column in which the first sampled token of every row stands
     max_new_tokens: tf.Tensor  # [] int32
     places: int | None  # of the state; None: any number of tokens
@@ -86,6 +90,7 @@ class DecodeLoop:
         model: a network: `forward(inputs, state)`, `project(features)`, `initial_state(batch_size, length)`.
         eod_id: the token that ends a row.
         allowed: [V] bool, the tokens that may be sampled.
+        begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
 
     Example:
         >>> loop = DecodeLoop(model, eod_id=0, allowed=[True] * vocab_size)
@@ -94,9 +99,16 @@ class DecodeLoop:
         >>> chosen, carry = loop.advance(prompts, carry, uniforms, RuleSettings.of())
     """
 
-    def __init__(self, model: keras.Model, eod_id: int, allowed: list[bool] | np.ndarray):
+    def __init__(
+        self,
+        model: keras.Model,
+        eod_id: int,
+        allowed: list[bool] | np.ndarray,
+        begin_id: int | None = None,
+    ):
         self._model = model
         self._eod_id = int(eod_id)
+        self._begin_id = self._eod_id if begin_id is None else int(begin_id)
         self._allowed = tf.constant(allowed, tf.bool)
         self._state_specs = state_specs(model)
         row, table = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
@@ -110,6 +122,7 @@ class DecodeLoop:
         self._decode = tf.function(
             self._decode_positions,
             input_signature=[
+                row,
                 row,
                 number,
                 number,
@@ -168,19 +181,20 @@ class DecodeLoop:
             tf.zeros([len(prompts)], tf.bool),
             state,
         )
-        first = tf.constant(max(lengths))
-        return Prompts(tf.constant(begins), first, tf.constant(max_new_tokens), places), carry
+        texts = begins + np.array([prompt[0] == self._begin_id for prompt in prompts], np.int32)
+        fixed = map(tf.constant, (begins, texts, max(lengths), max_new_tokens))
+        return Prompts(*fixed, places), carry
 
     def prefilled(self, tokens: np.ndarray, begins: np.ndarray, places: int):
         """Return the state of so many places after tokens [B, T], which may be none, of texts that begin at columns [B]."""
         state, length = self._model.initial_state(len(tokens), length=places), tokens.shape[1]
-        whole = getattr(self._model, "infills", False)
-        at_once = (
-            length
-            if whole
-            else min(PREFILL_TOKENS, max(LEAST_PREFILLED, PREFILL_ROWS * PREFILL_TOKENS // len(tokens)))
-        )
-        cuts = {0, length, *begins.tolist(), *range(0, length, max(1, at_once))}
+        at_once = PREFILL_ROWS * PREFILL_TOKENS // len(tokens)
+        if self._model.context_length is not None:
+            at_once = at_once * PREFILL_TOKENS // max(PREFILL_TOKENS, places)
+        at_once = min(PREFILL_TOKENS, max(LEAST_PREFILLED, at_once))
+        if getattr(self._model, "infills", False):  # Which reads a text as a whole.
+            at_once = max(1, length)
+        cuts = {0, length, *begins.tolist(), *range(0, length, at_once)}
         for first, last in itertools.pairwise(sorted(cut for cut in cuts if cut <= length)):
             state = self._prefill(tf.constant(tokens[:, first:last]), tf.constant(begins == first), state)
         return state
@@ -228,7 +242,7 @@ class DecodeLoop:
             room = min(count - done, NO_END if prompts.places is None else prompts.places - int(carry.taken))
             carry = self._with_columns(carry, int(carry.position) + room + 1)
             part = tf.constant(uniforms[:, done : done + room], tf.float32)
-            *values, carry = self._decode(*prompts[:3], carry, part, settings, tf.constant(likeliest))
+            *values, carry = self._decode(*prompts[:4], carry, part, settings, tf.constant(likeliest))
             parts.append([value.numpy() for value in values])
             done += room
         return Chosen(*(np.concatenate(values, 1) for values in zip(*parts))), carry
@@ -256,7 +270,9 @@ class DecodeLoop:
     def _prefill_block(self, tokens, reset, state):
         return self._model.forward({"tokens": tokens, "reset": reset}, state)[1]
 
-    def _decode_positions(self, begins, end, max_new_tokens, carry: Carry, uniforms, settings, likeliest):
+    def _decode_positions(
+        self, begins, texts, end, max_new_tokens, carry: Carry, uniforms, settings, likeliest
+    ):
         count = tf.shape(uniforms)[1]
 
         def goes_on(step, carry, *_):
@@ -264,7 +280,7 @@ class DecodeLoop:
 
         def one_position(step, carry, *arrays):
             values, carry = self._decode_one(
-                begins, end, max_new_tokens, carry, uniforms[:, step], settings, likeliest
+                begins, texts, end, max_new_tokens, carry, uniforms[:, step], settings, likeliest
             )
             return step + 1, carry, *(array.write(step, value) for array, value in zip(arrays, values))
 
@@ -289,12 +305,12 @@ class DecodeLoop:
         values = [array.gather(tf.range(step)) for array in arrays]  # [N, B, ...]
         return *(tf.transpose(value, [1, 0, *range(2, len(value.shape))]) for value in values), carry
 
-    def _decode_one(self, begins, end, max_new_tokens, carry: Carry, uniform, settings, likeliest):
+    def _decode_one(self, begins, texts, end, max_new_tokens, carry: Carry, uniform, settings, likeliest):
         token = tf.gather(carry.tokens, carry.position, axis=1)
         inputs = {"tokens": token[:, None], "reset": begins == carry.position}
         features, state = self._model.forward(inputs, carry.state)  # [B, 1, D]
         logits = self._model.project(features[:, 0])  # [B, V]
-        past = rules.Past(carry.tokens, carry.position + 1, end, begins)
+        past = rules.Past(carry.tokens, carry.position + 1, end, texts)
         sampled = rules.choose(logits, uniform, settings, self._allowed, past)  # [B]
         scores = -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=sampled, logits=logits)  # [B]
         best, best_ids = tf.cond(  # [B, A]

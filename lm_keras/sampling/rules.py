@@ -75,11 +75,10 @@ class Past(NamedTuple):
     """The text so far, which penalties look at.
 
     Attributes:
-        tokens: [B, L] int32; what stands from `length` on does not count, nor does the first column of a text, where the
-            document begins.
+        tokens: [B, L] int32; what stands from `length` on does not count.
         length: [] int32.
         prompt_end: [] int32; tokens from this column on were generated.
-        begins: [B] int32, the column in which each text begins.
+        begins: [B] int32, the column in which each text begins, behind the token that begins its document.
     """
 
     tokens: tf.Tensor
@@ -138,7 +137,7 @@ def repetition_penalty(logits: tf.Tensor, settings: RuleSettings, past: Past) ->
     Reference: Keskar et al. (2019), CTRL, section 4.1, which divides; what it does to negative logits is the remedy that
     implementations agree on.
     """
-    seen = _counts(past, past.begins[:, None] + 1, tf.shape(logits)) > 0
+    seen = _counts(past, past.begins[:, None], tf.shape(logits)) > 0
     theta = settings.repetition_penalty
     return tf.where(seen, tf.where(logits > 0, logits / theta, logits * theta), logits)
 
@@ -162,9 +161,7 @@ def no_repeat_ngram(logits: tf.Tensor, settings: RuleSettings, past: Past) -> tf
     """
     places = tf.range(tf.shape(past.tokens)[1])
     # same[b, i]: the n - 1 tokens before place i are the last n - 1 of the text.
-    fits = (
-        places - past.begins[:, None] >= settings.no_repeat_ngram
-    )  # A whole n-gram, without the first column.
+    fits = places - past.begins[:, None] >= settings.no_repeat_ngram - 1  # A whole n-gram.
     same = fits & (places < past.length)
 
     def compare(back, same):

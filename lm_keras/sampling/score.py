@@ -57,7 +57,7 @@ class Scorer:
     def score(self, texts: list[str]) -> list[dict]:
         """Score each text from the state in which a document starts, every token once.
 
-        The end-of-document token is the context of the first token and is not scored itself. A text that is longer than the
+        The token that begins a document is the context of the first token and is not scored itself. A text that is longer than the
         model's context is scored in windows of that length, of which each but the first scores the second half.
 
         Args:
@@ -98,7 +98,7 @@ class Scorer:
     def logits(self, ids) -> np.ndarray:
         """Return the logits float32 [B, T, V] after each token of `ids` [B, T], from the model's start state.
 
-        Nothing is put before `ids`: for the logits of a text, begin each row with the end-of-document token.
+        Nothing is put before `ids`: for the logits of a text, begin each row with the tokenizer's `begin_id`.
 
         Raises:
             InputError: `ids` is not a [B, T] array of integers of the vocabulary.
@@ -116,10 +116,10 @@ class Scorer:
     def _windows(self, ids: list[int]) -> list["_Window"]:
         """Return what is read and scored of a text: all at once, or windows where it is longer than the context.
 
-        Example: with end-of-document 0 and a context of 4 the text [5, 6, 7, 8, 9] has the windows
+        Example: with 0 for the begin of a document and a context of 4 the text [5, 6, 7, 8, 9] has the windows
             [0, 5, 6, 7] -> [5, 6, 7, 8], all scored, and [5, 6, 7, 8] -> [6, 7, 8, 9], of which the last is scored.
         """
-        inputs, most = [self._tokenizer.eod_id, *ids[:-1]], self._model.context_length or len(ids)
+        inputs, most = [self._tokenizer.begin_id, *ids[:-1]], self._model.context_length or len(ids)
         windows, done = [], 0
         while done < len(ids):
             end = min(done + (max(1, most // 2) if done else most), len(ids))
@@ -132,11 +132,11 @@ class Scorer:
         """Return the summed nats [B] of windows.
 
         Example:
-            The texts [5, 3] and [7] with end-of-document 0 become the inputs [[0, 5], [0, 0]], the targets
+            The texts [5, 3] and [7] with 0 for the begin of a document become the inputs [[0, 5], [0, 0]], the targets
             [[5, 3], [7, 0]] and the mask [[1, 1], [1, 0]].
         """
         length = max(len(row.targets) for row in rows)
-        inputs = np.full([len(rows), length], self._tokenizer.eod_id, np.int32)
+        inputs = np.full([len(rows), length], self._tokenizer.begin_id, np.int32)
         targets, counted = np.zeros_like(inputs), np.zeros([len(rows), length], bool)
         for number, row in enumerate(rows):
             count = len(row.targets)

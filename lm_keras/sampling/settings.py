@@ -36,7 +36,8 @@ class SamplingSettings:
         length_penalty: alpha of beam search: a text of n tokens is ranked by its log-probability over ((5 + n) / 6)^alpha.
         top_logprobs: how many of the likeliest tokens to return with each chosen one.
         long_prompt: what to do with a prompt that is longer than the model's context: "error", or "keep_end".
-        stop: strings that end a continuation. They are not part of it. One string, several, or None.
+        stop: strings that end a continuation, in a search each text that holds one. They are not part of it. One string,
+            several, or None.
 
     Raises:
         InputError: a value is outside of what its setting allows.
@@ -63,10 +64,7 @@ class SamplingSettings:
     logit_bias: str | dict[int, float] | None = setting(
         None, "ID:BIAS,...: added to the logits of these token ids"
     )
-    num_beams: int = setting(
-        1,
-        "search for the likeliest text with so many beams, where stop strings cut what was found; 1: sample",
-    )
+    num_beams: int = setting(1, "search for the likeliest text with so many beams; 1: sample")
     length_penalty: float = setting(1.0, "of beam search: the higher, the longer the texts it prefers")
     top_logprobs: int = setting(0, "how many of the likeliest tokens to tell with each chosen one")
     long_prompt: str = setting(

@@ -10,6 +10,7 @@ from lm_keras.text.char import CharTokenizer
 from lm_keras.text.code_points import count_words
 from lm_keras.text.files import SETTINGS_FILE, damaged, read_settings
 from lm_keras.text.huggingface import HuggingFaceTokenizer
+from lm_keras.text.model_folder import is_of_library, read_tokenizer
 from lm_keras.text.normalization import FORMS, normalize
 from lm_keras.text.sentencepiece import SentencePieceTokenizer
 from lm_keras.text.tokenizer import Decoder, Tokenizer
@@ -94,7 +95,7 @@ def find_tokenizer(name: str) -> Path | None:
     A key wins over a folder of the same name: `char` is the kind, `./char` the folder.
 
     Args:
-        name: a key, a folder that a tokenizer was saved to, or the folder of a run.
+        name: a key, a folder that a tokenizer was saved to, the folder of a run, or that of another project's model.
 
     Raises:
         InputError: it is none of them.
@@ -108,19 +109,27 @@ def find_tokenizer(name: str) -> Path | None:
 
 
 def saved_in(folder: str | Path) -> Path | None:
-    """Return this folder if a tokenizer was saved to it, else its `tokenizer/`, as runs have it, else None."""
+    """Return this folder if it holds a tokenizer, ours or another project's, else its `tokenizer/`, as runs have it, else None.
+
+    Raises:
+        InputError: a file of another project's tokenizer is damaged.
+    """
     for place in (Path(folder), Path(folder) / "tokenizer"):
         if os.path.isfile(place / SETTINGS_FILE):  # Which a name that is too long does not stop.
+            return place
+        if os.path.isdir(place) and read_tokenizer(place):
             return place
     return None
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """Load a saved tokenizer of any kind.
+    """Load a saved tokenizer of any kind, or that of another project's model.
 
     Raises:
         InputError: the folder has no `tokenizer.json`, or a file in it is damaged.
     """
+    if is_of_library(Path(folder)) and (found := read_tokenizer(Path(folder))):
+        return found
     name = read_settings(folder)["tokenizer"]
     if name not in SAVED:
         good = list(SAVED)
@@ -131,9 +140,10 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 
 
 def _unknown(name: str) -> InputError:
-    good = f"expected one of {', '.join(TOKENIZERS)}, or a folder with a saved tokenizer"
+    good = f"expected one of {', '.join(TOKENIZERS)}, or a folder with a saved tokenizer or a model's"
     if os.path.exists(Path(name)):
         return InputError(
-            f"no tokenizer in {name!r}: {good}, which has {SETTINGS_FILE} or, in a run's folder, tokenizer/{SETTINGS_FILE}"
+            f"no tokenizer in {name!r}: {good}, which has {SETTINGS_FILE}, vocab.json and merges.txt, vocab.txt or, in a run's folder, "
+            f"tokenizer/{SETTINGS_FILE}"
         )
     return InputError(f"unknown tokenizer {name!r}{nearest(name, list(TOKENIZERS))}: {good}")

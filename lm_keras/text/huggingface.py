@@ -1,5 +1,6 @@
 """The tokenizers of other projects' models, as Hugging Face's library reads them: GPT-2's byte-level BPE, LLaMA's and others."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -63,7 +64,7 @@ class HuggingFaceTokenizer(Tokenizer):
             b"" if i == eod_id else to_bytes(names.get(i), i in special) for i in range(vocab_size or size)
         ]
         super().__init__("none", spelled)
-        self.eod_id = eod_id
+        self.eod_id = self.begin_id = eod_id
         self.lossless = self.byte_level and content.get("normalizer") is None
         unknown = (content.get("model") or {}).get("unk_token")
         if unknown is not None and not self.lossless and unknown in self._tokenizer.get_vocab():
@@ -107,6 +108,23 @@ class HuggingFaceTokenizer(Tokenizer):
         vocabulary = _read(model).get_vocab(with_added_tokens=True)
         return next((vocabulary[name] for name in END_NAMES if name in vocabulary), None)
 
+    def beginning_with(self, token: int | str | None) -> "HuggingFaceTokenizer":
+        """Return the same tokenizer with another `begin_id`.
+
+        Args:
+            token: id or name of the token; None, or a name that is unknown, for the one that ends documents.
+        """
+        made = copy.copy(self)
+        found = self._tokenizer.token_to_id(token) if isinstance(token, str) else token
+        made.begin_id = self.eod_id if found is None else found
+        made._token_bytes = [b"" if i == made.begin_id else b for i, b in enumerate(self._token_bytes)]
+        return made
+
+    @property
+    def begin_name(self) -> str:
+        """Return the name of the token that begins a document."""
+        return self._tokenizer.id_to_token(self.begin_id) or self.end_name
+
     @property
     def end_name(self) -> str:
         """Return the name of the token that ends a document."""
@@ -115,7 +133,7 @@ class HuggingFaceTokenizer(Tokenizer):
     @property
     def special_names(self) -> dict[str, str]:
         """Return the names of special tokens as a tokenizer_config.json has them."""
-        return {"eos_token": self.end_name, "bos_token": self.end_name}
+        return {"eos_token": self.end_name, "bos_token": self.begin_name}
 
     @property
     def model(self) -> bytes:
@@ -144,8 +162,10 @@ class HuggingFaceTokenizer(Tokenizer):
             yield held
 
     def _files(self) -> dict[str, bytes]:
+        own = {} if self.begin_id == self.eod_id else {"begin_id": self.begin_id}
         settings = {
             "eod_id": self.eod_id,
+            **own,
             "vocab_size": self.vocab_size - self.reserves_blank,
             "sha256": hashlib.sha256(self._model).hexdigest(),
         }
@@ -157,10 +177,13 @@ class HuggingFaceTokenizer(Tokenizer):
         if hashlib.sha256(model).hexdigest() != field(folder, settings, "sha256", str):
             raise damaged(folder, f"{MODEL_FILE} beside it has other content")
         eod_id, size = field(folder, settings, "eod_id", int), field(folder, settings, "vocab_size", int)
-        if not 0 <= eod_id < size <= MAX_VOCABULARY:
-            raise damaged(folder, f"{size} tokens, of which {eod_id} ends a document")
+        begin_id = field(folder, settings, "begin_id", int) if "begin_id" in settings else eod_id
+        if not (0 <= eod_id < size <= MAX_VOCABULARY and 0 <= begin_id < size):
+            raise damaged(
+                folder, f"{size} tokens, of which {begin_id} begins a document and {eod_id} ends it"
+            )
         try:
-            return cls(model, eod_id, size)
+            return cls(model, eod_id, size).beginning_with(begin_id)
         except InputError as error:
             raise damaged(folder, str(error)) from None
 

@@ -1,16 +1,50 @@
-"""The tokenizer of a model's folder, as Hugging Face keeps it."""
+"""The tokenizer in the folder of another project's model, with the tokens that its settings say begin and end a document."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 from lm_keras.errors import InputError
-from lm_keras.text.files import bytes_of
-from lm_keras.text.huggingface import END_NAMES, HuggingFaceTokenizer
+from lm_keras.text.files import SETTINGS_FILE, bytes_of
+from lm_keras.text.huggingface import END_NAMES, MAX_VOCABULARY, HuggingFaceTokenizer
 from lm_keras.text.wordpiece import WordPieceTokenizer, is_wordpiece, read_vocabulary
+
+FILES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")
+"""What a model's folder may have of a tokenizer."""
+
+CONFIG_BYTES = 2**20
+"""More than any config.json has."""
+
+
+def read_tokenizer(folder: Path) -> HuggingFaceTokenizer | None:
+    """Read the tokenizer of a model's folder, or return None if there is none.
+
+    A document ends with `eos_token_id` of config.json, if that is there, and begins with its `bos_token_id`, else with
+    `bos_token` of tokenizer_config.json, unless `add_bos_token` there says that it does not. Where nothing says how, it
+    begins as it ends.
+
+    Raises:
+        InputError: a file is damaged, or nothing tells which token ends a document.
+    """
+    if not any((folder / name).is_file() for name in FILES):
+        return None
+    path, beside = folder / "config.json", folder / "tokenizer_config.json"
+    config = json_of(path) if path.exists() else {}
+    vocab_size = size_in(config) if "vocab_size" in config else None
+    eod_id, begin = (_id(config, name, vocab_size) for name in ("eos_token_id", "bos_token_id"))
+    tokenizer = read_folder(folder, eod_id=eod_id, vocab_size=vocab_size)
+    if tokenizer is None:
+        return None
+    theirs = json_of(beside) if beside.exists() else {}
+    if begin is None:
+        name = theirs.get("bos_token")
+        name = name.get("content") if isinstance(name, dict) else name
+        begin = name if isinstance(name, str) else None
+    return tokenizer if theirs.get("add_bos_token") is False else tokenizer.beginning_with(begin)
 
 
 def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | None:
-    """Read the tokenizer of a model's folder: tokenizer.json, vocab.json with merges.txt, or vocab.txt; None without any.
+    """Read tokenizer.json, vocab.json with merges.txt, or vocab.txt of a folder; None without any.
 
     Args:
         folder: of the model.
@@ -19,7 +53,7 @@ def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | None:
     Raises:
         InputError: a file is damaged, or nothing tells which token ends a document.
     """
-    files = {name: folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")}
+    files = {name: folder / name for name in FILES}
     if files["tokenizer.json"].exists():
         model = _bytes(files["tokenizer.json"])
         if settings["eod_id"] is None:
@@ -37,22 +71,10 @@ def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | None:
         )
     if files["vocab.txt"].exists():
         del settings["eod_id"]  # BERT's says nothing of it: [SEP] does.
-        return read_vocabulary(files["vocab.txt"], _bytes(files["vocab.txt"]), _settings(folder), **settings)
+        beside = folder / "tokenizer_config.json"
+        how = json_of(beside) if beside.exists() else None
+        return read_vocabulary(files["vocab.txt"], _bytes(files["vocab.txt"]), how, **settings)
     return None
-
-
-def _settings(folder: Path) -> dict | None:
-    """Return what tokenizer_config.json says, or None where there is none."""
-    path = folder / "tokenizer_config.json"
-    if not path.exists():
-        return None
-    try:
-        settings = json.loads(_bytes(path))
-    except (ValueError, RecursionError) as error:
-        raise error if isinstance(error, InputError) else InputError(f"{path} is no JSON ({error})") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{path} is no JSON object; restore it from a copy")
-    return settings
 
 
 def _bytes(path: Path) -> bytes:
@@ -60,3 +82,57 @@ def _bytes(path: Path) -> bytes:
         return bytes_of(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def is_of_library(folder: Path) -> bool:
+    """Tell whether a folder has no tokenizer that was saved here: its tokenizer.json is that of Hugging Face's library, or missing."""
+    try:
+        content = json.loads(bytes_of(folder / SETTINGS_FILE))
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, RecursionError):
+        return False
+    return (
+        isinstance(content, dict)
+        and "format_version" not in content
+        and isinstance(content.get("model"), dict)
+    )
+
+
+def size_in(config: dict[str, Any]) -> int:
+    """Return the `vocab_size` of a config.json.
+
+    Raises:
+        InputError: it is none.
+    """
+    size = config.get("vocab_size")
+    if type(size) is not int or not 1 <= size <= MAX_VOCABULARY:
+        raise InputError(f"config.json has {size!r} for 'vocab_size'")
+    return size
+
+
+def json_of(path: Path) -> dict[str, Any]:
+    """Read a JSON object of settings.
+
+    Raises:
+        InputError: it cannot be read, or is something else.
+    """
+    try:
+        content = json.loads(bytes_of(path, CONFIG_BYTES).decode("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path.parent} holds no model: there is no {path.name}") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON ({error}); restore it from a copy") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is no JSON object; restore it from a copy")
+    return content
+
+
+def _id(config: dict[str, Any], name: str, vocab_size: int | None) -> int | None:
+    token, most = config.get(name), vocab_size or MAX_VOCABULARY
+    token = token[0] if isinstance(token, list) and token else token
+    if token is not None and (type(token) is not int or not 0 <= token < most):
+        raise InputError(f"config.json has {token!r} for {name!r}, and {most:,} tokens")
+    return token

@@ -58,7 +58,8 @@ class Tokenizer(abc.ABC):
         name: the key in `lm_keras.text.TOKENIZERS`.
         vocab_size: number of ids; ids are 0 to `vocab_size - 1`.
         normalization: name of the Unicode normalization that `encode` applies first.
-        eod_id: end of a document, also the context that a document starts from; `encode` never yields it.
+        eod_id: end of a document; `encode` never yields it.
+        begin_id: the context that a document starts from, for most tokenizers `eod_id` again; `encode` never yields it.
         unknown_id: the id of what the vocabulary lacks, or None if that cannot occur.
         blank_id: a token that says nothing of the text, for blank noise, or None: the unknown one of `char` and
             `sentencepiece`, also where no text ever becomes unknown; of others the one that `with_blank` adds.
@@ -69,6 +70,7 @@ class Tokenizer(abc.ABC):
 
     name: str
     eod_id: int = 0
+    begin_id: int = 0
     unknown_id: int | None = None
     blank_id: int | None = None
     reserves_blank: bool = False
@@ -95,14 +97,9 @@ class Tokenizer(abc.ABC):
         """Build the tokenizer from checked settings and the other files of the folder."""
 
     @property
-    def begin_id(self) -> int:
-        """Return the token that a text begins with where it stands alone: `eod_id`, but of some models another."""
-        return self.eod_id
-
-    @property
     def special_ids(self) -> set[int]:
-        """Return the ids that stand for no text: end of document, unknown and blank, as far as there are such."""
-        return {self.eod_id, self.unknown_id, self.blank_id} - {None}
+        """Return the ids that stand for no text: begin and end of a document, unknown and blank, as far as there are such."""
+        return {self.begin_id, self.eod_id, self.unknown_id, self.blank_id} - {None}
 
     def with_blank(self) -> "Tokenizer":
         """Return a tokenizer that has a `blank_id`: this one, or a copy with one token more, which no text becomes.
@@ -182,7 +179,7 @@ class Tokenizer(abc.ABC):
         return {"vocab_size": self.vocab_size - self.reserves_blank, "normalize": self.normalization}
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Return the UTF-8 bytes a token stands for: none for end-of-document, U+FFFD for unknown and blank.
+        """Return the UTF-8 bytes a token stands for: none where a document begins or ends, U+FFFD for unknown and blank.
 
         Raises:
             InputError: the id is not in the vocabulary.
@@ -217,6 +214,8 @@ class Tokenizer(abc.ABC):
         """
         if token_id == self.eod_id:
             return "<eod>"
+        if token_id == self.begin_id:
+            return "<begin>"
         if token_id == self.unknown_id:
             return "<unk>"
         if token_id == self.blank_id:

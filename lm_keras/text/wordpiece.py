@@ -48,12 +48,14 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
         names = {number: name for name, number in ids.items()}
         self._spelled = [names.get(number, "") for number in range(self.vocab_size)]
         self._token_bytes = [
-            b"" if number == eod_id else name.removeprefix(CONTINUES).encode("utf-8", "replace")
+            b""
+            if number in (eod_id, ids.get(BEGIN))
+            else name.removeprefix(CONTINUES).encode("utf-8", "replace")
             for number, name in enumerate(self._spelled)
         ]
         self.lossless = False
         self.unknown_id, self.blank_id = ids.get(UNKNOWN), ids.get(MASK)
-        self._begin_id = ids.get(BEGIN, eod_id)
+        self.begin_id = ids.get(BEGIN, eod_id)
         nothing = {number for number, name in enumerate(self._spelled) if not name}
         self._special = nothing | {ids[name] for name in SPECIAL if name in ids}
         for number in (self.unknown_id, self.blank_id):
@@ -102,10 +104,9 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
         there = self._tokenizer.get_vocab(with_added_tokens=True)
         return {key: name for key, name in zip(keys, SPECIAL) if name in there}
 
-    @property
-    def begin_id(self) -> int:
-        """Return `[CLS]`, or `[SEP]` where there is none."""
-        return self._begin_id
+    def beginning_with(self, token: int | str | None) -> "WordPieceTokenizer":
+        """Return the same tokenizer with another `begin_id`; None for `[CLS]`."""
+        return super().beginning_with(BEGIN if token is None else token)
 
     @property
     def special_ids(self) -> set[int]:

@@ -1,6 +1,7 @@
 """Models of other projects become runs, and runs become models of other projects."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 from lm_keras import flags
@@ -23,7 +24,7 @@ def to_run(source: str, run_dir: str) -> None:
         InputError: the model cannot be read or does not exist here, or there is a run already.
     """
     folder = RunFolder(run_dir)
-    if folder.exists or folder.checkpoints().steps():
+    if folder.exists or any(folder.checkpoints().steps()):
         raise InputError(f"--run_dir={run_dir} holds a run already; choose another folder")
     imported = exchange.read(Path(source))
     model, tokenizer = imported.build(), imported.tokenizer
@@ -36,6 +37,8 @@ def to_run(source: str, run_dir: str) -> None:
         "tokenizer": {"kind": tokenizer.name, "fingerprint": tokenizer.fingerprint()},
     }
     with folder.writing():
+        # Of a conversion that was killed before it wrote config.json, which makes the folder a run.
+        shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
         folder.checkpoints().save(0, {"model": model.variables}, {})
         tokenizer.save(folder.path / "tokenizer")
         folder.write_json("data.json", data)

@@ -90,14 +90,16 @@ class Evaluator:
         if self._hides:
             yield from self._hidden(store, length, rows)
         elif self._hiding is not None:
-            for block in scoring.windows(store.tokens, length, min(self._stride, length), rows):
+            for block in scoring.windows(
+                store.tokens, length, min(self._stride, length), rows, unscored=store.unscored
+            ):
                 yield self._hiding.continuations(block.targets, block.weights > 0)
         else:
             stride = min(self._stride or length, length)
             for block in (
-                scoring.windows(store.tokens, length, stride, rows, self._like_documents)
+                scoring.windows(store.tokens, length, stride, rows, self._like_documents, store.unscored)
                 if self._windows
-                else scoring.streams(store.tokens, store.documents, places)
+                else scoring.streams(store.tokens, store.documents, places, store.unscored)
             ):
                 document = documents_of(block.tokens, int(store.tokens[0]))
                 inputs = {"tokens": block.tokens, "reset": block.reset, "document": document}

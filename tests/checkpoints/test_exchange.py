@@ -111,6 +111,31 @@ def test_a_run_of_it_and_back(kind, tmp_path, capfd):
         conversion.to_run(str(folder), str(tmp_path / "run"))
 
 
+def test_a_text_begins_as_its_config_says(tmp_path):
+    """LLaMA's documents begin with another token than ends them; it is read, never said, and written back."""
+    folder = models.write(tmp_path / "model", "llama", config={"bos_token_id": 5})
+    conversion.to_run(str(folder), str(tmp_path / "run"))
+    lm = lm_keras.load(tmp_path / "run")
+    ids = lm.tokenizer.encode("ABC")
+    for begin, same in ((5, True), (0, False)):
+        scores = lm.logits([[begin, *ids]])[0].astype(np.float64)
+        scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
+        nats = -scores[range(3), ids].sum()
+        assert (abs(lm.score(["ABC"])[0]["nats"] - nats) < 1e-4) == same
+        (row,) = lm.sample(["ABC"], max_new_tokens=1, temperature=0)
+        assert (abs(row.log_probabilities[0] - scores[3, row.token_ids[0]]) < 1e-4) == same
+    (row,) = lm.sample(["A"], max_new_tokens=1, temperature=0, logit_bias={5: 500.0})
+    assert row.token_ids != (5,)
+    conversion.from_run(str(tmp_path / "run"), "last", str(tmp_path / "back"))
+    config, beside = (
+        json.loads((tmp_path / "back" / name).read_text())
+        for name in ("config.json", "tokenizer_config.json")
+    )
+    assert (config["bos_token_id"], config["eos_token_id"]) == (5, 0)
+    assert (beside["bos_token"], beside["eos_token"]) == (lm.tokenizer.begin_name, "<|endoftext|>")
+    assert exchange.read(tmp_path / "back").tokenizer.begin_id == 5
+
+
 @needs_transformers
 @pytest.mark.parametrize("kind", KINDS)
 def test_transformers_loads_what_is_written(kind, tmp_path):

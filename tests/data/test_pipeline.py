@@ -37,6 +37,16 @@ def test_the_example_in_the_docstring():
     ]
 
 
+@pytest.mark.parametrize("order", [StreamOrder(13, 3, 2), WindowOrder(13, 3, 2, seed=3)])
+def test_a_token_that_is_never_a_target(order):
+    steps = order.steps_per_epoch
+    whole, without = (batches(np.arange(14), order, 0, steps, **how) for how in ({}, {"unscored": 6}))
+    for (*parts, weights), (*others, less) in zip(whole, without, strict=True):
+        assert equal([parts], [others])
+        assert (less == weights * (parts[2] != 6)).all()
+    assert sum(weights.sum() for *_, weights in whole) - sum(less.sum() for *_, less in without) == 1
+
+
 def test_the_rest_of_that_epoch():
     """What the streams lack at their ends has weight 0; what stands there is no matter."""
     _, second, third = batches(np.arange(14), StreamOrder(13, 3, 2), 0, 3)

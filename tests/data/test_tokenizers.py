@@ -110,7 +110,7 @@ def test_a_setting_of_another_kind_is_refused(settings, saved):
     )
 
 
-KINDS = "expected one of char, byte, word, sentencepiece, or a folder with a saved tokenizer"
+KINDS = "expected one of char, byte, word, sentencepiece, or a folder with a saved tokenizer or a model's"
 
 
 def test_what_is_no_tokenizer(settings, tmp_path):
@@ -119,7 +119,8 @@ def test_what_is_no_tokenizer(settings, tmp_path):
     )
     assert refusal(settings(ENGLISH, tokenizer="runs/none")) == f"unknown tokenizer 'runs/none': {KINDS}"
     assert refusal(settings(ENGLISH, tokenizer="")) == (
-        f"no tokenizer in '': {KINDS}, which has tokenizer.json or, in a run's folder, tokenizer/tokenizer.json"
+        f"no tokenizer in '': {KINDS}, which has tokenizer.json, vocab.json and merges.txt or, in a run's folder, "
+        "tokenizer/tokenizer.json"
     )
     for name in ("empty", "file"):
         (tmp_path / "empty").mkdir(exist_ok=True)

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 HEAD = """# Reliability
 
 What goes wrong, or only seems to, and what the user then reads. `scripts/reliability.py` writes this page: it makes each
-fault, carries out `scripts/train.py` with a small network, and fails if an exit code or a line differs from what
+fault, carries out `scripts/train.py` with a small network, or `scripts/convert.py`, and fails if an exit code or a line differs from what
 [the collection of faults](../tests/faults) says, if there is a traceback, or if a file is left over. An exit code of 0 without a
 line means that the run goes on to its end and says nothing unusual. FOLDER and HASH stand for what differs each time.
 
@@ -71,7 +71,8 @@ Start = Callable[["Fault", list[str], Path, Callable[[int], None]], Ended]
 
 def process(fault: "Fault", more: list[str], folder: Path, tell: Callable[[int], None]) -> Ended:
     """Carry out a command as a user does."""
-    command = [*fault.before, sys.executable, str(ROOT / "scripts" / "train.py"), *SMALL, *fault.flags, *more]
+    script = str(ROOT / "scripts" / fault.script)
+    command = [*fault.before, sys.executable, script, *fault.common, *fault.flags, *more]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=folder, env=environment, **pipes) as child:
@@ -86,13 +87,13 @@ def process(fault: "Fault", more: list[str], folder: Path, tell: Callable[[int],
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong, or only seems to, when `scripts/train.py` is called.
+    """One thing that goes wrong, or only seems to, when `scripts/train.py` or another script is called.
 
     Attributes:
         name: what is wrong, in words; unique.
         how: how it is made, in words.
         make: makes it in an empty folder, in which the command is then carried out.
-        flags: flags after `SMALL`.
+        flags: flags after `common`.
         line: the line that the user reads, FOLDER and HASH standing for what differs each time; an empty one if
             nothing is to be said.
         code: exit code.
@@ -101,6 +102,8 @@ class Fault:
         at_once: how many of the same command run at the same time, each in its own run folder.
         times: how often `scripts/reliability.py` does it.
         slow: whether it takes more than a second or two even without training.
+        script: what is called.
+        common: its first flags.
     """
 
     name: str
@@ -114,6 +117,8 @@ class Fault:
     at_once: int = 1
     times: int = 1
     slow: bool = False
+    script: str = "train.py"
+    common: tuple[str, ...] = tuple(SMALL)
 
     def carry_out(self, start: Start = process) -> Result:
         """Make the fault in a folder of its own, carry out the command there, and look at what came of it."""

@@ -1,11 +1,15 @@
 """B 2 rows, H 6 heads, K 3 of keys and values, T 7, d 4."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from lm_keras.layers import attention as attention_module
 from lm_keras.layers.attention import UNSEEN, Sight, attention, rotated, rotations
+from lm_keras.layers.chunks import KEY_LENGTHS, groups_of
 
 B, H, K, T, D = 2, 6, 3, 7, 4
 RANDOM = np.random.default_rng(3)
@@ -65,7 +69,7 @@ KEPT = RANDOM.random([B, H, T, T]) > 0.3
 
 
 def keep(begin, count, keys):
-    return tf.constant(KEPT[:, :, begin : begin + count, :keys])
+    return tf.constant(KEPT)[:, :, begin : begin + count, :keys]
 
 
 def gradients(chunk, parts, sight, dropout, slope):
@@ -144,6 +148,32 @@ def test_memory_of_chunks_grows_with_the_length_and_not_with_its_square(chunk, f
         return largest(function)
 
     assert of(256) / of(128) == factor
+
+
+def test_the_groups_of_the_docstring():
+    assert groups_of(21, 2, True) == [
+        (0, 2, 2, 4), (4, 2, 2, 8), (8, 2, 2, 12), (12, 2, 2, 16), (16, 2, 2, 20), (20, 1, 1, 21)
+    ]  # fmt: skip
+    assert groups_of(21, 2, False) == [(0, 10, 2, 21), (20, 1, 1, 21)]
+    for time in (1, 7, 16, 33):
+        for chunk in (1, 3, 16):
+            for causal in (True, False):
+                groups = groups_of(time, chunk, causal)
+                queries = [
+                    g.first + n * g.size + q for g in groups for n in range(g.count) for q in range(g.size)
+                ]
+                assert queries == list(range(time)) and len(groups) <= KEY_LENGTHS + 1
+                assert all(g.first + g.count * g.size <= g.seen <= time for g in groups)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux how much memory a process had")
+def test_a_process_with_chunks_takes_memory_as_the_length_grows(start):
+    """At T 4,096 one matrix of weights is 192 MiB, and a chunk of 256 of them 12 MiB; XLA takes the rest."""
+    process = start(Path(__file__).with_name("memory_of_attention.py"))
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    half, more, whole = json.loads(out)
+    assert half < 130 and more < 130 and whole > 2 * 192
 
 
 def gradients_of(queries, keys, values, chunk):

@@ -33,12 +33,12 @@ def log_probabilities(model, prompt, allowed):
     return logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
 
 
-def every_text(model, prompt, count, alpha, allowed):
+def every_text(model, prompt, count, alpha, allowed, ended=lambda text: False):
     """All texts of up to `count` tokens with their scores, the best first."""
     found = []
 
     def go_on(text, total):
-        if text and (text[-1] == EOD or len(text) == count):
+        if text and (text[-1] == EOD or len(text) == count or ended(text)):
             found.append((text, total / ((5 + len(text)) / 6) ** alpha))
             return
         scores = log_probabilities(model, prompt + text, allowed)
@@ -59,6 +59,49 @@ def test_a_search_that_is_wide_enough_finds_the_best_texts(search, tiny, allowed
         assert ours.token_ids == text
     assert len(found) == len(expected)
     assert search.traces == 1
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.7])
+def test_a_text_ends_in_the_search_where_it_holds_what_ends_it(search, tiny, allowed, alpha):
+    """Two tokens one after the other, as a stop string may need."""
+
+    def ended(text):
+        return any(pair in itertools.pairwise(text) for pair in ((5, 3), (12, 12), (4, 9)))
+
+    expected = every_text(tiny, [0, 5], 3, alpha, allowed, ended)
+    found = search.search([0, 5], 3, V**3, alpha, RuleSettings.of(), ended)
+    assert len(found) == len(expected) < len(every_text(tiny, [0, 5], 3, alpha, allowed))
+    for ours, (text, score) in zip(found[:20], expected):
+        assert ours.score == pytest.approx(score, rel=1e-4)
+        assert ours.token_ids == text
+    assert search.traces == 1
+
+
+def test_stop_strings_of_a_search(tiny, tokenizer, monkeypatch):
+    """A stop string that spans tokens makes a text short and so, with a log-probability of fewer tokens, better."""
+    sampler = Sampler(tiny, tokenizer)
+    letters = dict.fromkeys(range(8, 13), -1000.0)  # No half characters.
+    settings = {
+        "max_new_tokens": 9,
+        "num_beams": 6,
+        "num_samples": 6,
+        "length_penalty": 0.0,
+        "logit_bias": letters,
+    }
+    free = sampler.sample(["ab"], **settings)
+    stop = free[0].text[3:5]
+    found = sampler.sample(["ab"], **settings, stop=["€#€", stop])
+    ended = [row for row in found if row.ended_by == "stop"]
+    assert ended and stop not in "".join(row.text for row in ended)
+    for row in ended:
+        assert tokenizer.decode(row.token_ids).endswith(stop) and len(row.token_ids) < 9
+    # Where the search looks for it, what follows a stop string does not count.
+    assert found[0].score > free[0].score
+    assert sampler.traces == 2
+    # Of few tokens there are fewer texts than beams, and those that do not exist are not asked for.
+    monkeypatch.setattr(tokenizer, "vocab_size", 4)
+    sampler = Sampler(tiny, tokenizer)
+    assert len(sampler.sample(["a"], max_new_tokens=2, num_beams=12, num_samples=12, stop="a")) == 5
 
 
 def test_more_beams_never_find_less_and_one_is_greedy(search, tiny, allowed):

@@ -75,6 +75,18 @@ def test_prompts_of_files_and_of_standard_input(tmp_path, monkeypatch):
     assert console.given_prompt("x\n", None) == "x\n"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("é\n".encode())))
     assert console.given_prompt("", "-") == "é"
+    monkeypatch.setattr(console, "PROMPT_BYTES", 5)
+    for size in (5, 6):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a" * size)))
+        path.write_bytes(b"a" * size)
+        for file in ("-", str(path)):
+            if size == 5:
+                assert console.given_prompt("", file) == "aaaaa"
+            else:
+                with pytest.raises(
+                    InputError, match=rf"--prompt_file={file} cannot be read: more than 5 bytes"
+                ):
+                    console.given_prompt("", file)
     path.write_bytes(b"ab\xff")
     for prompt, file, message in (
         ("x", str(path), "--prompt and --prompt_file contradict each other"),

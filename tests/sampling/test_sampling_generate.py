@@ -243,6 +243,21 @@ def test_unknown_parts_of_a_prompt_are_named_once(sampler, tokenizer, monkeypatc
     assert sampler.unknown_parts("others") == []
 
 
+def test_penalties_see_all_that_is_kept_of_a_long_prompt(tiny, tokenizer):
+    """Of 9 tokens the last 4 are kept, `#cab`; the first of them begins no document, and counts like the others."""
+    model = type(tiny)()
+    model.context_length = 8
+    sampler = Sampler(model, tokenizer)
+    for beams in (1, 3):
+        how = {"max_new_tokens": 4, "long_prompt": "keep_end", "no_repeat_ngram": 1, "num_beams": beams}
+        for bias in (None, {tokenizer.encode("#")[0]: 50.0}):
+            (row,) = sampler.sample(["aaaab#cab"], **how, logit_bias=bias)
+            assert not set(row.token_ids) & set(tokenizer.encode("#cab"))
+    # What is not kept may come, and the token that begins a document is no text of the prompt: it may end it.
+    (row,) = sampler.sample(["b#cab"], max_new_tokens=1, no_repeat_ngram=1, logit_bias={0: 50.0})
+    assert row.token_ids == (0,)
+
+
 def test_no_prompts_give_no_texts(sampler):
     assert sampler.generate([]) == []
 

@@ -90,6 +90,19 @@ def test_prefill_takes_all_but_the_last_token_of_every_prompt(tiny, monkeypatch)
             assert carry.state["cache"][1].numpy().tolist() == [length - 1 for length in lengths]
 
 
+@pytest.mark.parametrize(("context", "expected"), [(None, [100, 49]), (2048, [83, 66]), (4096, [70, 70, 9])])
+def test_prefill_takes_fewer_tokens_at_once_for_many_places(tiny, monkeypatch, context, expected):
+    """The weights of attention are a number for each row, token and place."""
+    model, passes = type(tiny)(), []
+    model.context_length = context
+    loop = DecodeLoop(model, NEVER, ALLOWED)
+    for name, value in (("PREFILL_TOKENS", 100), ("PREFILL_ROWS", 17), ("LEAST_PREFILLED", 70)):
+        monkeypatch.setattr(loop_module, name, value)
+    monkeypatch.setattr(loop, "_prefill", lambda tokens, *_: passes.append(tokens.shape[1]))
+    loop.prefilled(np.zeros([1, 149], np.int32), np.zeros(1, np.int32), context or 4096)
+    assert passes == expected
+
+
 def test_calls_of_any_length_give_the_same_text(tiny):
     loop = DecodeLoop(tiny, 0, ALLOWED)
     whole = decode(loop, PROMPTS, 23)

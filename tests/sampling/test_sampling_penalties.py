@@ -18,7 +18,7 @@ TOKENS = np.array(
     ],
     np.int32,
 )
-LENGTH, PROMPT_END, BEGINS = 9, 4, np.array([0, 2, 1], np.int32)
+LENGTH, PROMPT_END, BEGINS = 9, 4, np.array([1, 3, 2], np.int32)
 PAST = Past(*map(tf.constant, (TOKENS, LENGTH, PROMPT_END, BEGINS)))
 
 
@@ -29,8 +29,7 @@ def adjusted(**settings):
 def texts():
     """For each row its text without the beginning of the document, and the generated part of it."""
     return [
-        (row[begin + 1 : LENGTH].tolist(), row[PROMPT_END:LENGTH].tolist())
-        for row, begin in zip(TOKENS, BEGINS)
+        (row[begin:LENGTH].tolist(), row[PROMPT_END:LENGTH].tolist()) for row, begin in zip(TOKENS, BEGINS)
     ]
 
 
@@ -76,7 +75,7 @@ def test_the_check_of_ngrams_is_not_empty():
 
 def test_where_everything_would_be_banned_nothing_is():
     tokens = tf.constant([[0, *range(V - 1), V - 1]])
-    past = Past(tokens, tf.constant(V + 1), tf.constant(1), tf.constant([0]))
+    past = Past(tokens, tf.constant(V + 1), tf.constant(1), tf.constant([1]))
     found = rules.adjusted(tf.constant(LOGITS[:1]), RuleSettings.of(no_repeat_ngram=1), past)
     np.testing.assert_array_equal(found, LOGITS[:1])
 

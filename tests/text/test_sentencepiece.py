@@ -144,7 +144,7 @@ def test_wrong_settings():
         train_tokenizer("sentencpiece", LINES, vocab_size=300, normalization="none")
     assert str(caught.value) == (
         "unknown tokenizer 'sentencpiece' (did you mean 'sentencepiece'?): expected one of char, byte, word, sentencepiece, "
-        "or a folder with a saved tokenizer"
+        "or a folder with a saved tokenizer or a model's"
     )
 
 

@@ -75,7 +75,8 @@ def _gpt2_config(config: Config, vocab_size: int, tokenizer: Tokenizer) -> dict[
         "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": vocab_size,
         "n_positions": config.context_length, "n_embd": model.embedding_dim, "n_layer": model.num_layers,
         "n_head": model.num_heads, "n_inner": model.units, "activation_function": "gelu_new",
-        "layer_norm_epsilon": model.norm_epsilon, "tie_word_embeddings": True, "bos_token_id": tokenizer.begin_id, "eos_token_id": tokenizer.eod_id,
+        "layer_norm_epsilon": model.norm_epsilon, "tie_word_embeddings": True, "bos_token_id": tokenizer.begin_id,
+        "eos_token_id": tokenizer.eod_id,
         "resid_pdrop": model.dropout, "embd_pdrop": model.dropout, "attn_pdrop": model.dropout,
     }  # fmt: skip
 

@@ -1,0 +1,195 @@
+"""What can be wrong with a model of another project, and with where it goes."""
+
+import dataclasses
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from faults import ROOT, Ended, Fault, Result
+from faults.paths import WITHOUT_RIGHTS
+from faults.runs import in_a_small_disk, kill_in
+from lm_keras import quiet
+
+MODEL, RUN = "--from_hf=model", ("--run_dir=run",)
+
+
+def folder_of(kind: str = "gpt2", then: Callable[[Path], object] = lambda path: None, **changes):
+    """Return a function that writes a model of another project to `model`, then does something else to it."""
+
+    def make(folder: Path) -> None:
+        sys.path.append(str(ROOT / "tests" / "checkpoints"))
+        import folders_of_models
+
+        then(folders_of_models.write(folder / "model", kind, **changes))
+
+    return make
+
+
+def run_of(then: Callable[[Path], object] = lambda folder: None):
+    """Return a function that makes a run of such a model in `run`, then does something else in the folder."""
+
+    def make(folder: Path) -> None:
+        folder_of()(folder)
+        quiet.import_tensorflow()
+        from lm_keras.training import conversion
+
+        conversion.to_run(str(folder / "model"), str(folder / "run"))
+        then(folder)
+
+    return make
+
+
+def model(name: str, how: str, make: Callable, line: str, *flags: str, **more) -> Fault:
+    """A fault of `scripts/convert.py`."""
+    return Fault(name, how, make, flags or (MODEL,), line, script="convert.py", common=RUN, **more)
+
+
+def cut(path: Path) -> None:
+    """Leave half of a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def converted(folder: Path, *words: str) -> Ended:
+    """Carry out `scripts/convert.py` in a folder as a user does."""
+    return _process(folder, ROOT / "scripts" / "convert.py", *words)
+
+
+def _process(folder: Path, script: str | Path, *words: str) -> Ended:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "CUDA_VISIBLE_DEVICES": "-1"}
+    command = [sys.executable, str(script), *words]
+    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+@dataclasses.dataclass(frozen=True)
+class KilledConversion:
+    """A conversion that is killed; the same command must then give what it gives undisturbed.
+
+    Attributes:
+        name: what happens, in words; unique.
+        how: how it is made, in words.
+        kill: makes it, in the process that converts.
+        flags: of `scripts/convert.py`, in a folder with a run `done` and the model that it was made of.
+        made: the folder that they make.
+    """
+
+    name: str
+    how: str
+    kill: Callable[[], object]
+    flags: tuple[str, ...]
+    made: str
+
+    times = 1
+    slow = True
+    at_once = 1
+    before = ()
+
+    def carry_out(self, convert: Callable = converted, start: Callable | None = None) -> Result:
+        """Kill the conversion, carry it out again, and look at what came of it.
+
+        Args:
+            convert: carries out `scripts/convert.py` in a folder, with words.
+            start: starts the process that is killed; None for a new interpreter.
+        """
+        with tempfile.TemporaryDirectory() as path:
+            folder = Path(path).resolve()
+            run_of(lambda folder: (folder / "run").rename(folder / "done"))(folder)
+            code, problems = self._killed(folder, start), []
+            if code != -signal.SIGKILL:
+                problems.append(f"exit code {code} where it was to be killed")
+            again = convert(folder, *self.flags)
+            if again.code:
+                problems.append(f"the second time: {again.err[-200:]!r}")
+            else:
+                found = everything_of(folder / self.made)
+                shutil.rmtree(folder / self.made)
+                convert(folder, *self.flags)
+                whole = everything_of(folder / self.made)
+                different = [name for name in found | whole if found.get(name) != whole.get(name)]
+                problems += [f"{name} is not what it is undisturbed" for name in different]
+        return Result(code, "", problems)
+
+    def _killed(self, folder: Path, start: Callable | None) -> int:
+        """Carry out the first life, and return its exit code."""
+        if not start:
+            return _process(folder, __file__, self.name, *self.flags).code
+        process = start(__file__, self.name, *self.flags, folder=folder)
+        process.communicate()
+        return process.returncode
+
+
+def everything_of(folder: Path) -> dict[str, bytes]:
+    """Return the files of a folder, but for what is drawn anew each time."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
+
+
+def kill_in_the_checkpoint() -> None:
+    """Let the process be killed when the tensors of the run are written, and nothing else of it."""
+    import tensorflow as tf
+
+    kill_in(tf.train.Checkpoint, "write", after=True)(None)
+
+
+def kill_before_the_settings() -> None:
+    """Let it be killed when weights and tokenizer are in the run's folder, which is no run yet."""
+    from lm_keras.checkpoints.run_folder import RunFolder
+
+    kill_in(RunFolder, "write_text")(None)
+
+
+def kill_in_the_weights() -> None:
+    """Let it be killed when the weights are written for others, and no tokenizer."""
+    import safetensors.numpy
+
+    kill_in(safetensors.numpy, "save_file", after=True)(None)
+
+
+BACK = "--to_hf=back"
+FROM, INTO = (MODEL, *RUN), ("--run_dir=done", BACK)
+PICKLED = "model has neither model.safetensors nor model.safetensors.index.json; older formats can run code and are not read: save the model as safetensors"
+
+FAULTS = [
+    model("a model that is not there", "`--from_hf=model` where there is none", lambda folder: None, "model holds no model: there is no config.json"),
+    model("a model's settings without permission", "`chmod 0 config.json`", folder_of(then=lambda path: (path / "config.json").chmod(0)), "cannot read model/config.json: Permission denied", before=WITHOUT_RIGHTS),
+    model("a model's weights without permission", "`chmod 0 model.safetensors`", folder_of(then=lambda path: (path / "model.safetensors").chmod(0)), "cannot read model/model.safetensors: Permission denied", before=WITHOUT_RIGHTS),
+    model("a model's weights cut short", "half of `model.safetensors`", folder_of(then=lambda path: cut(path / "model.safetensors")), "model/model.safetensors is damaged (Error while deserializing header: incomplete metadata, file not fully covered); restore it from a copy"),
+    model("a model's settings cut short", "half of `config.json`", folder_of(then=lambda path: (path / "config.json").write_text('{"model_type": "gp')), "model/config.json is no JSON (Unterminated string starting at: line 1 column 16 (char 15)); restore it from a copy"),
+    model("a model of a kind that is unknown here", '`"model_type": "bloom"`', folder_of(config={"model_type": "bloom"}), "config.json has model_type 'bloom'; known are gpt2, llama"),
+    model("a model that lacks a tensor", "`ln_f.weight`", folder_of(changed={"transformer.ln_f.weight": None}), "model: the tensor 'ln_f.weight' is missing"),
+    model("a model without a tokenizer", "`tokenizer.json` deleted", folder_of(then=lambda path: (path / "tokenizer.json").unlink()), "model has no tokenizer: expected tokenizer.json, or vocab.json and merges.txt"),
+    model("a model as a pickle", "`pytorch_model.bin` alone", folder_of(then=lambda path: (path / "model.safetensors").rename(path / "pytorch_model.bin")), PICKLED),
+    model("a model where a run is", "the same command twice", run_of(), "--run_dir=run holds a run already; choose another folder"),
+    model("a model where something else is", "a folder with a file", lambda folder: (folder_of()(folder), (folder / "run").mkdir(), (folder / "run" / "x").touch()), "--run_dir=run is not empty and holds no run; choose another folder"),
+    model("a model on a disk that is too small", "a file system of 64 KiB", lambda folder: (folder_of()(folder), (folder / "run").mkdir()), "cannot write run/checkpoints/step-00000000: No space left on device; free space there or choose another folder", before=in_a_small_disk("size=64k")),
+    model("a model on a disk that is read-only", "mounted with `-o ro`", lambda folder: (folder_of()(folder), (folder / "run").mkdir()), "cannot write to --run_dir=run: Read-only file system; choose a folder that can be written", before=in_a_small_disk("ro")),
+    model("a run for others that is not there", "`--to_hf=back` where there is none", lambda folder: None, "--run_dir=run holds no run (no config.json); train one with scripts/train.py --run_dir=run", BACK),
+    model("a run for others where a folder is", "`--to_hf=back` where there is one", run_of(lambda folder: (folder / "back").mkdir()), "back exists already; choose another folder, or delete that one", BACK),
+    model("a run for others where nobody may write", "`chmod 555`", run_of(lambda folder: ((folder / "out").mkdir(), (folder / "out").chmod(0o555))), "cannot write out/back: Permission denied; nothing was written", "--to_hf=out/back", before=WITHOUT_RIGHTS),
+    KilledConversion("a model killed while its checkpoint is written", "`kill -9` between its tensors and the rest", kill_in_the_checkpoint, FROM, "run"),
+    KilledConversion("a model killed before it is a run", "`kill -9` after weights and tokenizer", kill_before_the_settings, FROM, "run"),
+    KilledConversion("a run for others killed in the middle", "`kill -9` after the weights", kill_in_the_weights, INTO, "back"),
+]  # fmt: skip
+
+
+def main() -> None:
+    """Carry out `scripts/convert.py` with the flags of the command line and with the fault that its first word names."""
+    name, *words = sys.argv[1:]
+    (fault,) = [fault for fault in FAULTS if fault.name == name]
+    sys.argv = [str(ROOT / "scripts" / "convert.py"), *words]
+    quiet.import_tensorflow()
+    fault.kill()
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
