@@ -13,6 +13,7 @@ from lm_keras.corpora import make_splits, open_corpus
 from lm_keras.data.store import TokenStore, cache_folder, prepare, tokenized
 from lm_keras.errors import InputError
 from lm_keras.sampling.blanks import Filled
+from lm_keras.sampling.cloze import exact_matches
 from lm_keras.sampling.families import sampler_for, scorer_for
 from lm_keras.sampling.generate import Continuation
 from lm_keras.text.tokenizer import Tokenizer
@@ -45,6 +46,10 @@ def load(run_dir: str | os.PathLike, checkpoint: str = "last") -> "LanguageModel
 
 def _warn(line: str) -> None:
     sys.stderr.write(f"{line}\n")
+
+
+CLOZE_TOKENS = 2**18
+"""Of a split the text of so many tokens is searched for blanks."""
 
 
 class LanguageModel:
@@ -195,6 +200,25 @@ class LanguageModel:
             )
         evaluator = Evaluator(self.model, self.config.batching, length, stride, hiding)
         return evaluator(store, corpus or split, self.step)
+
+    def exact_matches(
+        self, split: str = "test", count: int = 200, say: Callable[[str], None] = lambda line: None
+    ) -> dict[str, float]:
+        """Return for blanks of one to five words of a split the share that is filled exactly; see `lm_keras.sampling.cloze`.
+
+        Args:
+            split: `train`, `valid` or `test` of the run's own text.
+            count: blanks of each length.
+            say: called with a line before longer work.
+
+        Raises:
+            InputError: there is no such split, or it has no such places.
+        """
+        store = self._own_text(split, say)
+        found = exact_matches(self, self.tokenizer.decode(store.tokens[1 : 1 + CLOZE_TOKENS].tolist()), count)
+        if not found:
+            raise InputError(f"split {split!r} has no line with several words in which one could be a blank")
+        return found
 
     def _own_text(self, split: str, say) -> TokenStore:
         if split not in self._data["splits"]:

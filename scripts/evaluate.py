@@ -4,7 +4,7 @@ import dataclasses
 import json
 import sys
 
-from lm_keras import flags, quiet
+from lm_keras import InputError, flags, quiet
 from lm_keras.fields import setting
 
 
@@ -23,6 +23,12 @@ class Options:
         "score in windows that each count so many targets [lstm, ngram: carried state; gpt: all of a window]",
         low=1,
     )
+    blanks: int | None = setting(
+        None,
+        "fill so many blanks each of one to five words of the split, and count those that are exactly as they were",
+        low=1,
+        high=10_000,
+    )
     json: bool = setting(False, "print one JSON object")
 
 
@@ -34,8 +40,13 @@ def main() -> int:
     from lm_keras import api
     from lm_keras.training import report
 
+    if options.blanks and options.corpus:
+        raise InputError("--blanks is for the run's own text; leave --corpus out")
     lm = api.load(run_dir, options.checkpoint)
     result = lm.evaluate(options.split, options.corpus, options.stride, report.say)
+    if options.blanks:
+        shares = lm.exact_matches(options.split, options.blanks, report.say)
+        result |= {f"blanks_of_{words}": share for words, share in shares.items()}
     lines = [json.dumps(result)] if options.json else [f"{name:20} {value}" for name, value in result.items()]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0

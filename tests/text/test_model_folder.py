@@ -149,7 +149,8 @@ def test_the_two_files_of_gpt2_are_a_tokenizer(tmp_path):
     words = {"<|endoftext|>": 0, "a": 1, "b": 2, "ab": 3}
     (tmp_path / "vocab.json").write_text(json.dumps(words))
     with pytest.raises(
-        InputError, match=r"no tokenizer in .*, which has tokenizer\.json, vocab\.json and merges\.txt, vocab\.txt or"
+        InputError,
+        match=r"no tokenizer in .*, which has tokenizer\.json, vocab\.json and merges\.txt, vocab\.txt or",
     ):
         find_tokenizer(str(tmp_path))
     (tmp_path / "merges.txt").write_text("#version: 0.2\na b\n")

@@ -1,0 +1,117 @@
+"""Blanks of whole words in a text, and how many of them a model fills exactly."""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from lm_keras.sampling.blanks import MASK
+
+WORDS = (1, 2, 3, 4, 5)
+"""How many words a blank has."""
+
+MAX_FILLED = 24
+"""Tokens that may stand in a blank; words of that many are rare."""
+
+MAX_AROUND = 256
+"""Characters before a blank that are read, at most; half as many behind it."""
+
+_WORDS = re.compile(r"[A-Za-z]+(?: [A-Za-z]+)*")
+
+
+class Blank(NamedTuple):
+    """A place in a text.
+
+    Attributes:
+        before, after: what stands around it.
+        hidden: what stood there, words behind one blank each: tokens of most vocabularies begin with it.
+    """
+
+    before: str
+    hidden: str
+    after: str
+
+
+def blanks_in(text: str, words: int, count: int, seed: int, before: int, after: int) -> list[Blank]:
+    """Choose places of a text; no two texts around them need to be different.
+
+    Args:
+        text: any text; a blank is within a line, among words of letters that single blanks separate.
+        words: of a blank.
+        count: places at most.
+        seed: decides which.
+        before, after: characters around a blank at most; they are cut at a word's end.
+
+    Returns:
+        Places in the order of the text.
+
+    Example:
+        >>> blanks_in("It is the first line.", 2, 1, 0, 10, 10)
+        [Blank(before='It is', hidden=' the first', after=' line.')]
+    """
+    places = []
+    for found in _WORDS.finditer(text):
+        names = found[0].split(" ")
+        begins = np.cumsum([0, *(len(name) + 1 for name in names)]) + found.start()
+        # A word stands on either side, so that there is something to go by.
+        places += [(begins[n] - 1, begins[n + words] - 1) for n in range(1, len(names) - words)]
+    random = np.random.Generator(np.random.Philox(key=seed))
+    chosen = sorted(random.permutation(len(places))[:count])
+    made = []
+    for begin, end in (places[n] for n in chosen):
+        left, right = text[max(0, begin - before) : begin], text[end : end + after]
+        if begin > before:
+            left = left[left.find(" ") + 1 :]
+        if end + after < len(text) and " " in right[1:]:
+            right = right[: right.rindex(" ")]
+        made.append(Blank(left, text[begin:end], right))
+    return made
+
+
+def filled(lm, blank: Blank) -> str:
+    """Return what a model says stands in a blank, as many words as stood there.
+
+    A model that sees both sides is told how many tokens are hidden; one that fills blanks of any length sees both sides and
+    is told nothing; others continue what stands before.
+
+    Args:
+        lm: a `lm_keras.api.LanguageModel`.
+        blank: the place.
+    """
+    if lm.model.bidirectional:
+        whole, before = (
+            len(lm.tokenizer.encode_prompt(text)) for text in (blank.before + blank.hidden, blank.before)
+        )
+        found = lm.fill(blank.before + MASK * max(1, whole - before) + blank.after, 1)
+        return found.text[len(blank.before) : len(found.text) - len(blank.after)]
+    if lm.model.infills:
+        return lm.fill(blank.before + MASK + blank.after, max_new_tokens=MAX_FILLED).words[0][0][0]
+    text = lm.generate([blank.before], max_new_tokens=MAX_FILLED, temperature=0.0, stop=["\n"])[0]
+    return " ".join(text.split(" ")[: 1 + blank.hidden.count(" ")])
+
+
+def exact_matches(lm, text: str, count: int, seed: int = 1) -> dict[str, float]:
+    """Return for blanks of one to five words the share that is filled exactly as it was, every likeliest token taken.
+
+    Args:
+        lm: a `lm_keras.api.LanguageModel`.
+        text: that it was not trained on.
+        count: blanks of each length.
+        seed: decides where they are.
+
+    Reference: Du et al. (2022), section 3.3 and table 4, and Donahue et al. (2020), for the task.
+    """
+    # Most tokens have three characters or more, so that there is room for what is filled in.
+    around = min(MAX_AROUND, lm.config.context_length)
+    shares = {}
+    for words in WORDS:
+        blanks = blanks_in(text, words, count, seed, around, around // 2)
+        hits = sum(_plain(filled(lm, blank)) == _plain(blank.hidden) for blank in blanks)
+        if blanks:
+            shares[str(words)] = round(hits / len(blanks), 4)
+    return shares
+
+
+def _plain(text: str) -> str:
+    """Return words of letters and digits with single blanks between them; case counts where the vocabulary has it."""
+    return " ".join(re.findall(r"\w+", text))

@@ -1,0 +1,69 @@
+"""Blanks of whole words, filled by models that say what the test tells them."""
+
+import types
+
+import pytest
+
+from lm_keras.sampling import cloze
+from lm_keras.sampling.blanks import MASK, Filled
+from lm_keras.text.char import CharTokenizer
+
+TEXT = "It is the first line of all.\nA second one comes here, with a few words more in it.\nx\n"
+
+
+def test_blanks_are_words_between_words():
+    for words in cloze.WORDS:
+        found = cloze.blanks_in(TEXT, words, 100, 1, 30, 15)
+        assert found
+        for blank in found:
+            assert blank.hidden.count(" ") == words and blank.hidden.startswith(" ")
+            whole = blank.before + blank.hidden + blank.after
+            assert whole in TEXT and blank.before[-1].isalpha() and blank.after[0] == " "
+            assert len(blank.before) <= 30 and len(blank.after) <= 15
+    assert len(cloze.blanks_in(TEXT, 1, 100, 1, 30, 15)) == len(set(cloze.blanks_in(TEXT, 1, 100, 1, 30, 15))) == 13
+
+
+def test_places_are_drawn_by_seed():
+    one = cloze.blanks_in(TEXT, 2, 4, 1, 30, 15)
+    assert len(one) == 4 and one == cloze.blanks_in(TEXT, 2, 4, 1, 30, 15)
+    assert {blank.hidden for blank in one} != {blank.hidden for blank in cloze.blanks_in(TEXT, 2, 4, 2, 30, 15)}
+    assert cloze.blanks_in("no", 1, 4, 1, 30, 15) == []
+
+
+def model(kind, knows):
+    """A model that knows a text, whose blanks it fills as `knows` says."""
+    tokenizer = CharTokenizer("\n " + "".join(sorted(set(TEXT) - {"\n", " "})), normalization="none")
+
+    def hidden(before):
+        begin = TEXT.index(before) + len(before)
+        return lambda count: knows(TEXT[begin : begin + count])
+
+    def fill(text, words=1, **settings):
+        before, *_, after = text.split(MASK)
+        if kind == "bert":
+            filling = hidden(before)(text.count(MASK))
+        else:
+            begin = TEXT.index(before) + len(before)
+            filling = knows(TEXT[begin : TEXT.index(after, begin)])
+        return Filled(before + filling + after, (((filling, 1.0),),))
+
+    def generate(prompts, **settings):
+        return [hidden(prompts[0])(60)]
+
+    network = types.SimpleNamespace(bidirectional=kind == "bert", infills=kind == "glm")
+    config = types.SimpleNamespace(context_length=64)
+    return types.SimpleNamespace(model=network, config=config, tokenizer=tokenizer, fill=fill, generate=generate)
+
+
+@pytest.mark.parametrize("kind", ["bert", "glm", "gpt"])
+def test_who_knows_the_text_fills_all_and_who_does_not_none(kind):
+    all_of_them = dict.fromkeys("12345", 1.0)
+    assert cloze.exact_matches(model(kind, lambda text: text), TEXT, 50) == all_of_them
+    wrong = cloze.exact_matches(model(kind, lambda text: "q" * len(text)), TEXT, 50)
+    assert wrong == dict.fromkeys("12345", 0.0)
+
+
+def test_some_are_right():
+    found = cloze.exact_matches(model("glm", lambda text: text if "e" in text else "q"), TEXT, 50)
+    words = [blank.hidden for blank in cloze.blanks_in(TEXT, 1, 50, 1, 64, 32)]
+    assert found["1"] == round(sum("e" in word for word in words) / len(words), 4) and 0 < found["1"] < 1
