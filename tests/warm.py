@@ -104,6 +104,7 @@ class Forked:
             if stderr:
                 os.dup2(writing if piped else stderr.fileno(), 2)
                 sys.stderr = os.fdopen(2, "w")  # Python still takes it for the file that it was.
+            in_process.forget_flags()
             _carry_out(command[1:])
         if piped:
             os.close(writing)
@@ -150,6 +151,9 @@ def _become(argv: list[str], folder: str, files: list[str]) -> None:
 
 
 def _serve() -> None:
+    global in_process
+    import in_process
+
     from lm_keras.training import launcher
 
     launcher.subprocess = types.SimpleNamespace(

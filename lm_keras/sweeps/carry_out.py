@@ -93,15 +93,13 @@ def sweep(base: Config, trials: list[Trial], options: SweepOptions, train: list[
     with folder.held():
         folder.read()  # Again: another sweep may have ended meanwhile.
         asked = folder.added(trials)
+        if options.retry_failed:
+            folder.forgive(asked)
         folder.save()
-        return _carry_out(folder, asked, options, train)
+        return _carry_out(folder, asked, train)
 
 
-def _carry_out(folder: SweepFolder, asked: list[Trial], options: SweepOptions, train: list[str]) -> int:
-    if options.retry_failed:
-        folder.failed = {
-            name: why for name, why in folder.failed.items() if name not in {t.name for t in asked}
-        }
+def _carry_out(folder: SweepFolder, asked: list[Trial], train: list[str]) -> int:
     left = [trial for trial in asked if trial.name not in folder.failed and not _finished(folder, trial)]
     kept = len(asked) - len(left)
     if kept:

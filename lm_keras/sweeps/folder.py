@@ -104,6 +104,11 @@ class SweepFolder:
         self.trials += [trial for trial in asked if trial not in self.trials]
         return asked
 
+    def forgive(self, trials: list[Trial]) -> None:
+        """Forget that some trials failed."""
+        for trial in trials:
+            self.failed.pop(trial.name, None)
+
     def save(self) -> None:
         """Write down which trials there are."""
         entries = [

@@ -56,8 +56,8 @@ def write(folder: SweepFolder, rows: list[Row]) -> None:
 
 def _domain(values: list[Any]) -> summary_v2.Discrete | None:
     """Return the values of a column; TensorBoard wants them to be of one type."""
-    given = [value for value in values if value is not None]
-    return summary_v2.Discrete(given) if len({type(value) for value in given}) == 1 else None
+    given = {value for value in values if value is not None}
+    return summary_v2.Discrete(sorted(given)) if len({type(value) for value in given}) == 1 else None
 
 
 def _scores(line: dict[str, Any]) -> summary_pb2.Summary:

@@ -3,6 +3,7 @@
 import io
 import logging
 import math
+import statistics
 from typing import Any
 
 from lm_keras.report.plots import COLOURS, STYLE
@@ -15,6 +16,9 @@ MOST_LINES = len(COLOURS)
 
 MOST_NAMES = 16
 """Groups that are ranked by name; of more, each flag gets a panel."""
+
+MOST_TICKS = 8
+"""Values of a flag that are each marked on its axis."""
 
 DECADE = 10.0
 """How far values have to reach for a logarithmic axis."""
@@ -118,14 +122,16 @@ def _sorted(groups: list[Group], name: str | None) -> list[Group]:
 
 
 def _scale(panel, name: str, values: list[Any]) -> None:
-    """Make the axis of a flag logarithmic where its values span a decade, and mark few values themselves."""
+    """Make the axis of a flag logarithmic where its values are spaced so, and mark few values themselves."""
     panel.set_xlabel(name)
-    if min(values) > 0 and max(values) >= DECADE * min(values):
-        panel.set_xscale("log")
-    elif min(values) == 0 and len(set(values)) > 2 and max(values) >= DECADE * sorted(set(values))[1]:
-        panel.set_xscale("symlog", linthresh=sorted(set(values))[1])
-    if len(set(values)) <= 8:
-        panel.set_xticks(sorted(set(values)), [shortly(value) for value in sorted(set(values))])
+    distinct = sorted(set(values))
+    above = [value for value in distinct if value > 0]
+    spread = len(above) > 1 and above[-1] >= DECADE * above[0]
+    if spread and distinct[0] >= 0 and statistics.median_low(above) < above[-1] / 3:
+        with_zero = {"linthresh": above[0]} if distinct[0] == 0 else {}
+        panel.set_xscale("symlog" if with_zero else "log", **with_zero)
+    if len(distinct) <= MOST_TICKS:
+        panel.set_xticks(distinct, map(shortly, distinct))
         panel.minorticks_off()
 
 

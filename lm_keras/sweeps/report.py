@@ -8,7 +8,7 @@ from lm_keras.report.page import cautions
 from lm_keras.report.runs import is_number
 from lm_keras.sweeps import hparams, plot
 from lm_keras.sweeps.folder import SweepFolder
-from lm_keras.sweeps.rows import MEASURES, Group, Row, columns_of, groups_of, rows_of, settings_of
+from lm_keras.sweeps.rows import MEASURES, Group, Row, columns_of, groups_of, rows_of, scored_as, settings_of
 from lm_keras.sweeps.search import shortly
 
 REMARK = """*best* is the lowest validation and *step* where it was, *last* the validation at the end, *training* the last line on
@@ -100,32 +100,26 @@ def _spread(values: list[float]) -> str:
     if not values:
         return ""
     mean = sum(values) / len(values)
-    return f"{mean:.3f}" + (f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else "")
+    spread = f" ({scored_as(min(values), 3)} to {scored_as(max(values), 3)})" if len(values) > 1 else ""
+    return scored_as(mean, 3) + spread
 
 
 def _each(results: Results, times: bool = True) -> tuple[list[str], list[list[str]]]:
-    measure = results.rows[0].measure
+    measure = results.rows[0].measure if results.rows else "bits_per_byte"
     head = [*results.columns, f"best, {MEASURES[measure]}", "step", "last", "training", "parameters"]
     head += [*["seconds"] * times, "state"]
     cells = []
     for row in results.rows:
         settings = settings_of(row.trial, results.columns, results.base)
-        values = [
-            row.result,
-            row.best.get("step"),
-            row.last.get(measure),
-            row.trained.get(measure),
-            row.parameters,
-        ]
-        forms = (".4f", ",.0f", ".4f", ".4f", ",.0f")
-        state = f"failed: {row.failed}" if row.failed or not row.run else row.run.state
+        scores = (row.result, row.last.get(measure), row.trained.get(measure))
+        best, last, trained = (scored_as(score) if is_number(score) else "" for score in scores)
+        step, parameters = (
+            f"{number:,}" if is_number(number) else "" for number in (row.best.get("step"), row.parameters)
+        )
+        seconds = [f"{row.seconds:.0f}" if is_number(row.seconds) else ""] * times
+        state = row.run.state if row.run and not row.failed else row.outcome
         cells.append(
-            [
-                *map(shortly, settings.values()),
-                *(format(value, form) if is_number(value) else "" for value, form in zip(values, forms)),
-                *[f"{row.seconds:.0f}" if is_number(row.seconds) else ""] * times,
-                state,
-            ]
+            [*map(shortly, settings.values()), best, step, last, trained, parameters, *seconds, state]
         )
     return head, cells
 

@@ -16,7 +16,7 @@ MEASURES = {"bits_per_byte": "bits/byte", "nats_per_token": "nats/token"}
 CASE = "case"
 """The column of `--cases`."""
 
-ORDER = ("finished", "unfinished", "failed")
+ORDER = ("finished", "unfinished", "failed", "damaged")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,21 +25,23 @@ class Row:
 
     Attributes:
         trial: which.
-        run: what its folder holds; None where it never began.
+        run: what its folder holds; None where it never began or cannot be read.
         failed: why it failed, or None.
+        damage: why its folder cannot be read, or None.
         measure: one of `MEASURES`.
     """
 
     trial: Trial
     run: Run | None
     failed: str | None
+    damage: str | None
     measure: str
 
     @property
     def state(self) -> str:
         """Return one of `ORDER`."""
-        if self.failed:
-            return "failed"
+        if self.failed or self.damage:
+            return "failed" if self.failed else "damaged"
         return "finished" if self.run and self.run.results is not None else "unfinished"
 
     @property
@@ -88,14 +90,14 @@ class Row:
     @property
     def outcome(self) -> str:
         """Say in one line what came of it."""
-        if self.failed:
-            return f"failed: {self.failed}"
+        if self.failed or self.damage:
+            return f"{self.state}: {self.failed or self.damage}"
         if not self.run:
             return "not begun"
         state = {"unfinished": f"{self.run.state}; "}.get(self.state, "")
         scored = "not validated"
         if self.best:
-            scored = f"{self.result:.4f} {MEASURES[self.measure]} at step {self.best['step']:,}"
+            scored = f"{scored_as(self.result)} {MEASURES[self.measure]} at step {self.best['step']:,}"
         return f"{state}{scored}, {self.seconds or 0:.0f} s of training"
 
 
@@ -131,9 +133,11 @@ class Group:
 
 def rows_of(folder: SweepFolder) -> list[Row]:
     """Return what came of all trials that began or failed, the best first."""
-    runs = {trial.name: _run_of(folder, trial) for trial in folder.trials}
-    known = [trial for trial in folder.trials if runs[trial.name] or trial.name in folder.failed]
-    rows = [Row(trial, runs[trial.name], folder.failed.get(trial.name), "nats_per_token") for trial in known]
+    rows = [
+        _read(folder, trial, "nats_per_token")
+        for trial in folder.trials
+        if trial.name in folder.failed or folder.begun(trial)
+    ]
     if all(is_number(line.get("bits_per_byte")) for row in rows for line in row.evaluations):
         rows = [dataclasses.replace(row, measure="bits_per_byte") for row in rows]
     return sorted(
@@ -143,17 +147,18 @@ def rows_of(folder: SweepFolder) -> list[Row]:
 
 def row_of(folder: SweepFolder, trial: Trial) -> Row:
     """Return what came of one trial; there are bits per byte only where its tokenizer loses no text."""
-    row = Row(trial, _run_of(folder, trial), folder.failed.get(trial.name), "bits_per_byte")
+    row = _read(folder, trial, "bits_per_byte")
     return row if row.best else dataclasses.replace(row, measure="nats_per_token")
 
 
-def _run_of(folder: SweepFolder, trial: Trial) -> Run | None:
-    if not folder.begun(trial):
-        return None
-    try:
-        return read_runs([str(folder.path / trial.name)])[0]
-    except InputError:
-        return None  # Begun, but its files are damaged: the trial itself says so when it goes on.
+def _read(folder: SweepFolder, trial: Trial, measure: str) -> Row:
+    run = damage = None
+    if folder.begun(trial):
+        try:
+            (run,) = read_runs([str(folder.path / trial.name)])
+        except InputError as error:
+            damage = str(error)
+    return Row(trial, run, folder.failed.get(trial.name), damage, measure)
 
 
 def columns_of(trials: list[Trial], base: dict[str, Any]) -> list[str]:
@@ -184,7 +189,12 @@ def groups_of(rows: list[Row], columns: list[str], base: dict[str, Any]) -> list
     shared = [name for name in columns if name != "seed"] or columns
     groups: dict[str, Group] = {}
     for row in rows:
-        if row.state != "failed" and row.result is not None:
+        if row.state in ("finished", "unfinished") and row.result is not None:
             settings = settings_of(row.trial, shared, base)
             groups.setdefault(repr(settings), Group(settings, [])).rows.append(row)
     return sorted(groups.values(), key=Group.mean)
+
+
+def scored_as(value: float, digits: int = 4) -> str:
+    """Return a result as a table shows it; one that diverged is not written out."""
+    return f"{value:.{digits}f}" if abs(value) < 10_000 else f"{value:.3g}"

@@ -24,6 +24,9 @@ LONGEST_NAME = 150
 DRAWS_PER_TRIAL = 100
 """How often it is drawn for a trial that is not there yet."""
 
+MOST_TRIALS = 10_000
+"""Of one command; each is checked before the first begins."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Range:
@@ -90,19 +93,7 @@ def trials_of(base: Config, options: SweepOptions) -> list[Trial]:
         raise InputError(f"--{twice[0]} is set by --cases and by --vary; leave it out of one of them")
     if not varied and not cases:
         raise InputError("nothing is varied; give --vary='embedding_dim=8,32,128', or --cases, see --help")
-    if options.random_trials:
-        chosen = _drawn(list(cases) or [None], varied, options)
-    else:
-        ranges = [name for name, values in varied.items() if isinstance(values, Range)]
-        if ranges:
-            raise InputError(
-                f"--vary: {ranges[0]} has a range, of which numbers are drawn; say how many trials with --random_trials, or "
-                "list its values"
-            )
-        chosen = [
-            (case, dict(zip(varied, values)))
-            for case, *values in itertools.product(list(cases) or [None], *varied.values())
-        ]
+    chosen = _drawn(varied, cases, options) if options.random_trials else _combined(varied, cases)
     return _distinct([named_trial(base, case, {**cases.get(case, {}), **values}) for case, values in chosen])
 
 
@@ -189,20 +180,38 @@ def _range_of(name: str, text: str) -> Range | None:
     return Range(low, high, kind_of(FIELDS[name])[0] is int, bool(logarithmic))
 
 
-def _drawn(cases: list, axes: dict[str, list | Range], options: SweepOptions) -> list[tuple]:
+def _combined(varied: dict[str, list | Range], cases: dict[str, dict]) -> list[tuple[str | None, dict]]:
+    """Return all combinations: a case, or None, and values by name."""
+    ranges = [name for name, values in varied.items() if isinstance(values, Range)]
+    if ranges:
+        raise InputError(
+            f"--vary: {ranges[0]} has a range, of which numbers are drawn; say how many trials with --random_trials, or "
+            "list its values"
+        )
+    axes = [list(cases) or [None], *varied.values()]
+    count = math.prod(map(len, axes))
+    if count > MOST_TRIALS:
+        raise InputError(
+            f"--vary and --cases have {count:,} combinations; draw some of them with --random_trials, or vary less"
+        )
+    return [(case, dict(zip(varied, values))) for case, *values in itertools.product(*axes)]
+
+
+def _drawn(
+    varied: dict[str, list | Range], cases: dict[str, dict], options: SweepOptions
+) -> list[tuple[str | None, dict]]:
     """Draw trials; the i-th draw depends on the seed and i alone, and what was drawn before is left out."""
-    chosen: list[tuple] = []
+    chosen: dict[str, tuple[str | None, dict]] = {}
     for number in range(DRAWS_PER_TRIAL * options.random_trials):
         source = random.Random(f"{options.search_seed} {number}")
-        case = source.choice(cases)
+        case = source.choice(list(cases) or [None])
         values = {
             name: axis.draw(source) if isinstance(axis, Range) else source.choice(axis)
-            for name, axis in axes.items()
+            for name, axis in varied.items()
         }
-        if (case, values) not in chosen:
-            chosen.append((case, values))
+        chosen.setdefault(repr((case, values)), (case, values))
         if len(chosen) == options.random_trials:
-            return chosen
+            return list(chosen.values())
     raise InputError(
         f"--random_trials={options.random_trials}: only {len(chosen)} different ones were found; take fewer, or all "
         "combinations without this flag"

@@ -26,7 +26,10 @@ class SweepOptions:
         "stands for the flags as they are. Each case is tried with each combination of --vary",
     )
     random_trials: int | None = setting(
-        None, "so many trials drawn at random from --vary and --cases instead of all combinations", low=1
+        None,
+        "so many trials drawn at random from --vary and --cases instead of all combinations",
+        low=1,
+        high=10_000,
     )
     search_seed: int = setting(
         1, "seed of --random_trials; more of them begin with the same ones", low=0, high=LARGEST
