@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import time
+from pathlib import Path
 from typing import IO
 
 from lm_keras import flags
@@ -74,6 +75,10 @@ def sweep(base: Config, trials: list[Trial], options: SweepOptions, train: list[
         raise InputError(
             "--sweep_dir is missing: expected the folder for this sweep, such as --sweep_dir=sweeps/first"
         )
+    if os.environ.get("TF_CONFIG"):
+        raise InputError(
+            "the environment variable TF_CONFIG is set, and a sweep is one process that starts its trials on this machine; unset it"
+        )
     folder = SweepFolder(options.sweep_dir, base)
     folder.read()
     if folder.exists and options.resume == "never":
@@ -87,7 +92,7 @@ def sweep(base: Config, trials: list[Trial], options: SweepOptions, train: list[
     if options.dry_run:
         asked = folder.added(trials)
         sys.stdout.write("".join(f"{trial.name}\n" for trial in asked))
-        done = sum(folder.run(trial).results is not None for trial in asked)
+        done = sum(_finished(folder, trial) for trial in asked)
         _say(f"{len(asked)} trials, {done} of them finished; nothing is trained")
         return 0
     with folder.held():
@@ -115,7 +120,9 @@ def _carry_out(folder: SweepFolder, asked: list[Trial], train: list[str]) -> int
     results = report.write(folder, _command())
     sys.stdout.write(report.shown(results))
     _say(f"wrote {folder.path}/table.md, table.jsonl and plot.png; next:")
-    _say(f"  tensorboard --logdir={shlex.quote(str(folder.path))}")
+    program = Path(sys.executable).with_name("tensorboard")
+    here = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
+    _say(f"  {shlex.quote(str(here))} --logdir={shlex.quote(str(folder.path))}")
     return 0 if any(row.state == "finished" for row in results.rows) else 1
 
 

@@ -261,6 +261,18 @@ def test_bad_input_is_one_line(script, here, contents_of, message):
     assert contents_of(here) == before
 
 
+def test_a_cluster_is_refused(script, here, monkeypatch):
+    monkeypatch.setenv(
+        "TF_CONFIG", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}'
+    )
+    ended = script("sweep.py", "--cases=none", f"--sweep_dir={here}/new")
+    assert ended == (
+        1, "", "error: the environment variable TF_CONFIG is set, and a sweep is one process that starts its trials on this machine; "
+        "unset it\n",
+    )  # fmt: skip
+    assert not (here / "new").exists()
+
+
 DAMAGED = {
     "{": "cannot be read (Expecting property name",
     '{"base": {}}': "lacks 'trials'",
