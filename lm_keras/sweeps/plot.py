@@ -167,6 +167,8 @@ def _curves(panel, groups: list[Group]) -> None:
             points = points_of(row.evaluations, row.measure)
             label = {"label": group.name} if not index else {}
             panel.plot(*zip(*points), marker=".", linewidth=1.2, color=COLOURS[number], **label)
+    if len(groups) > MOST_LINES:
+        panel.set_title(f"the best {MOST_LINES} of {len(groups)}", fontsize=9)
     panel.set_xlabel("step")
     panel.set_ylabel(f"validation, {MEASURES[_measure(groups)]}")
     panel.legend(fontsize=7)

@@ -62,12 +62,12 @@ def test_the_table_for_programs(sweep_of, lines_of):
 
 
 def test_trials_that_differ_in_their_seed_are_one(sweep_of):
-    folder = sweep_of([[4.0], [5.0], [3.0], [3.2]], vary="dropout=0,0.5 seed=1,2")
+    folder = sweep_of([[2.8], [5.0], [3.0], [3.2]], vary="dropout=0,0.5 seed=1,2")
     results = report.write(folder, COMMAND)
     head, rows = cells_of((folder.path / "table.md").read_text(), "dropout | seeds")
     assert head == ["dropout", "seeds", "best, bits/byte", "last", "training"]
     assert rows[0][:3] == ["0.5", "2", "1.550 (1.500 to 1.600)"]
-    assert rows[1][:3] == ["0", "2", "2.250 (2.000 to 2.500)"]
+    assert rows[1][:3] == ["0", "2", "1.950 (1.400 to 2.500)"]
     assert report.shown(results).split("\n")[1].split()[:5] == ["0.5", "2", "1.550", "(1.500", "to"]
     alone = sweep_of([[4.0], [5.0]], vary="seed=3,4")
     _, rows = cells_of(report.page_of(report.write(alone, COMMAND), "some", COMMAND), "seed")
@@ -163,12 +163,13 @@ def test_cases_are_ranked(sweep_of, drawn):
     report.write(sweep_of([[4.0], [2.0, 3.0]], cases="none; dropout=0.5 l2=0.1"), COMMAND)
     ranking, _ = drawn()
     assert [label.get_text() for label in ranking.get_yticklabels()] == ["dropout=0.5 l2=0.1", "none"]
+    assert ranking.yaxis_inverted()  # The best above.
     assert lines_in(ranking)["best validation"] == ([1.0, 2.0], [0, 1])
     assert lines_in(ranking)["last validation"] == ([1.5, 2.0], [0, 1])
 
 
 def test_many_flags_get_a_panel_each(sweep_of, drawn):
-    curves = [[5.0 + (7 * number) % 20] for number in range(20)]
+    curves = [[5.0 + (7 * number + 5) % 20] for number in range(20)]
     what = "learning_rate=log:1e-4..1e-2 dropout=0..0.5 model=lstm,ngram"
     report.write(sweep_of(curves, vary=what, random_trials=20), COMMAND)
     panels = drawn()
