@@ -70,7 +70,7 @@ def png_of(groups: list[Group]) -> bytes | None:
                 _lines(axes[0], groups, x, second)
             else:
                 _ranking(axes[0], groups)
-            _curves(axes[1], groups)
+            _curves(axes[1], groups, named=bool(x))
         written = io.BytesIO()
         figure.savefig(written, format="png", dpi=110, metadata={"Software": None})
     return written.getvalue()
@@ -145,9 +145,13 @@ def _ranking(panel, groups: list[Group]) -> None:
                 *zip(*points), marker, color=COLOURS[index], label=LABELS[kind], markersize=4, alpha=0.8
             )
     panel.set_yticks(range(len(groups)), [_wrapped(group.name) for group in groups])
+    for label, colour in zip(panel.get_yticklabels(), COLOURS):  # Those of the curves.
+        label.set_color(colour)
     panel.invert_yaxis()
     panel.set_xlabel(MEASURES[_measure(groups)])
-    panel.legend(fontsize=8)
+    panel.legend(
+        fontsize=8, ncols=len(KINDS), loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.0
+    )
 
 
 def _wrapped(name: str) -> str:
@@ -160,8 +164,8 @@ def _wrapped(name: str) -> str:
     return "\n".join(lines)
 
 
-def _curves(panel, groups: list[Group]) -> None:
-    """Draw the validation of the best groups over the steps, a line for each trial."""
+def _curves(panel, groups: list[Group], named: bool) -> None:
+    """Draw the validation of the best groups over the steps, a line for each trial; named unless the ranking does it."""
     for number, group in enumerate(groups[:MOST_LINES]):
         for index, row in enumerate(group.rows):
             points = points_of(row.evaluations, row.measure)
@@ -171,7 +175,8 @@ def _curves(panel, groups: list[Group]) -> None:
         panel.set_title(f"the best {MOST_LINES} of {len(groups)}", fontsize=9)
     panel.set_xlabel("step")
     panel.set_ylabel(f"validation, {MEASURES[_measure(groups)]}")
-    panel.legend(fontsize=7)
+    if named:
+        panel.legend(fontsize=7)
 
 
 def _scatter(panel, groups: list[Group], name: str) -> None:

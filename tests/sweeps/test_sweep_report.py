@@ -161,7 +161,9 @@ def test_a_second_flag_makes_lines(sweep_of, drawn):
 
 def test_cases_are_ranked(sweep_of, drawn):
     report.write(sweep_of([[4.0], [2.0, 3.0]], cases="none; dropout=0.5 l2=0.1"), COMMAND)
-    ranking, _ = drawn()
+    ranking, steps = drawn()
+    colours = [label.get_color() for label in ranking.get_yticklabels()]
+    assert colours == [line.get_color() for line in steps.lines]  # Which have no other legend.
     assert [label.get_text() for label in ranking.get_yticklabels()] == ["dropout=0.5 l2=0.1", "none"]
     assert ranking.yaxis_inverted()  # The best above.
     assert lines_in(ranking)["best validation"] == ([1.0, 2.0], [0, 1])
