@@ -101,6 +101,17 @@ def read_config() -> config.Config:
     return config.Config(**{name: read(kind) for name, kind in config.GROUPS.items()})
 
 
+def value_of(name: str, text: str) -> Any:
+    """Return the value of a setting that its flag reads from a text.
+
+    Raises:
+        InputError: there is no such setting, or it may not take that value.
+    """
+    if name not in config.FIELDS:
+        raise InputError(f"--{name} is unknown{nearest(name, list(config.FIELDS))}; see --help for all flags")
+    return _Parser(config.FIELDS[name]).parse(text)
+
+
 def given_run(run_dir: str | None) -> str:
     """Return `--run_dir` of a script that reads a run.
 

@@ -39,13 +39,7 @@ def script(name: str, *arguments) -> Ended:
 def _only_flags_of_absl():
     """Take away the flags of a script that is running, if there is one, and at last those of the other one."""
     app.define_help_flags()  # absl does that once in a process.
-    kept = {
-        name: flags.FLAGS[name]
-        for name in flags.FLAGS
-        if not str(flags.FLAGS.find_module_defining_flag(name)).startswith("absl")
-    }
-    for name in kept:
-        delattr(flags.FLAGS, name)
+    kept = forget_flags()
     known = set(flags.FLAGS)
     try:
         yield
@@ -54,6 +48,18 @@ def _only_flags_of_absl():
             delattr(flags.FLAGS, name)
         for name, flag in kept.items():
             flags.FLAGS[name] = flag
+
+
+def forget_flags() -> dict[str, flags.Flag]:
+    """Take away the flags of a script, and return them."""
+    kept = {
+        name: flags.FLAGS[name]
+        for name in flags.FLAGS
+        if not str(flags.FLAGS.find_module_defining_flag(name)).startswith("absl")
+    }
+    for name in kept:
+        delattr(flags.FLAGS, name)
+    return kept
 
 
 def train(config: Config, run_dir: Path | None, resume: str = "auto", dry_run: bool = False) -> Ended:

@@ -16,7 +16,7 @@ ROWS = [
     ["sampling", "checkpoints"],
     ["callbacks"],
     ["training", "report", "quiet"],
-    ["benchmarks"],
+    ["benchmarks", "sweeps"],
     ["api"],
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}

@@ -90,21 +90,25 @@ class Server:
 class Forked:
     """What the launcher needs of `subprocess.Popen`: a worker that is a child of this process, and warm, too."""
 
-    def __init__(self, command, env, preexec_fn, start_new_session, stdin=None, stderr=None):
+    def __init__(self, command, env, preexec_fn, start_new_session, stdin=None, stdout=None, stderr=None):
         del start_new_session, stdin  # Always its own session; standard input is empty anyway.
-        reading, writing = os.pipe() if stderr else (None, None)
+        piped = stderr == subprocess.PIPE
+        reading, writing = os.pipe() if piped else (None, None)
         self.returncode, self.pid = None, os.fork()
         if not self.pid:
             os.setsid()
             preexec_fn()
             os.environ.update(env)
+            if stdout:
+                os.dup2(stdout.fileno(), 1)
             if stderr:
-                os.dup2(writing, 2)
+                os.dup2(writing if piped else stderr.fileno(), 2)
                 sys.stderr = os.fdopen(2, "w")  # Python still takes it for the file that it was.
+            in_process.forget_flags()
             _carry_out(command[1:])
-        if stderr:
+        if piped:
             os.close(writing)
-        self.stderr = stderr and os.fdopen(reading, "rb")
+        self.stderr = os.fdopen(reading, "rb") if piped else None
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -147,6 +151,9 @@ def _become(argv: list[str], folder: str, files: list[str]) -> None:
 
 
 def _serve() -> None:
+    global in_process
+    import in_process
+
     from lm_keras.training import launcher
 
     launcher.subprocess = types.SimpleNamespace(

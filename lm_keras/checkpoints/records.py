@@ -41,6 +41,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "step": int,
         "splits": {str: SCORES},
         "sample": {"text": str, "prompt?": str, "temperature?": NUMBER, "seed?": int},
+        "parameters?": int,
         "seconds?": NUMBER,
         "best_step?": (int, None),
     },

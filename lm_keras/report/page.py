@@ -53,7 +53,7 @@ ENVIRONMENT = {
 def page_of(runs: list[Run]) -> str:
     """Return the report on some runs as HTML."""
     title = "Report on " + ", ".join(run.name for run in runs)
-    notes = [f"{run.name}: {note}" for run in runs for note in run.notes] + _cautions(runs)
+    notes = [f"{run.name}: {note}" for run in runs for note in run.notes] + cautions(runs)
     parts = [
         f"<!DOCTYPE html>\n<html lang='en'><head>{HEAD}<title>{_text(title)}</title><style>{STYLE}</style></head><body>",
         f"<h1>{_text(title)}</h1>",
@@ -91,7 +91,7 @@ def _row(cells: Iterable[Any], kind: str = "") -> str:
     return f"<tr{mark}>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>"
 
 
-def _cautions(runs: list[Run]) -> list[str]:
+def cautions(runs: list[Run]) -> list[str]:
     """Say where numbers of several runs cannot be compared."""
     texts = [run.data["splits"]["valid"] for run in runs if "valid" in run.data["splits"]]
     if len({text.get("fingerprint") for text in texts}) > 1:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import IO
 
 from lm_keras.errors import InputError
 
@@ -81,10 +82,18 @@ class Worker:
     """A process in a session of its own; a key at the terminal reaches it through this process alone.
 
     The chief writes to where this process writes; what others say comes with their number in front.
+
+    Args:
+        command: what it carries out.
+        environment: its environment variables.
+        index: its number; the chief has 0.
+        log: an open file that it writes everything to instead.
     """
 
-    def __init__(self, command: list[str], environment: dict[str, str], index: int):
+    def __init__(self, command: list[str], environment: dict[str, str], index: int, log: IO | None = None):
         own = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE} if index else {}
+        if log:
+            own = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
         self.index, self.ended = index, 0.0
         self.process = subprocess.Popen(
             command, env=environment, start_new_session=True, preexec_fn=_end_with_the_parent, **own

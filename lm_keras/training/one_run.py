@@ -85,8 +85,8 @@ class Run:
             self.trainer.progress,
         )
         # Not `count_params`, which also counts the rates and seeds of dropout layers.
-        parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
-        model = [config.model.model, f"{parameters:,} parameters", *getattr(self.model, "remarks", ())]
+        self.parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
+        model = [config.model.model, f"{self.parameters:,} parameters", *getattr(self.model, "remarks", ())]
         report.say(f"model: {', '.join(model)}; {total_steps:,} steps")
 
     def carry_out(self) -> int:
@@ -240,6 +240,7 @@ class Run:
         settings = {"max_new_tokens": 200, "temperature": 0.8, "seed": 1}
         return {
             "step": step,
+            "parameters": self.parameters,
             "seconds": self.trainer.seconds,
             "saving_seconds": self.saving.seconds,
             "best_step": self.checkpoints.best(),

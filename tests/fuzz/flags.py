@@ -17,6 +17,7 @@ from lm_keras.config import FIELDS, LARGEST, Config, RunOptions, from_flat
 from lm_keras.errors import InputError
 from lm_keras.flags import flagfile_of
 from lm_keras.sampling.settings import SamplingSettings
+from lm_keras.sweeps.settings import SweepOptions
 
 CARRIED_OUT = "the work of the script"
 """What is said in place of it: here, flags are only read."""
@@ -25,7 +26,7 @@ WORK = [
     "faults.collection", "fuzz.collection", "lm_keras.api.load", "lm_keras.data.store.save_tokenizer",
     "lm_keras.report.runs.read_runs", "lm_keras.benchmarks.baselines.baselines", "lm_keras.benchmarks.feed.feed",
     "lm_keras.training.launcher.launch", "lm_keras.training.runner.train", "lm_keras.benchmarks.text.preparation",
-    "lm_keras.benchmarks.text.tokenize", "lm_keras.benchmarks.verification.comparisons",
+    "lm_keras.benchmarks.text.tokenize", "lm_keras.benchmarks.verification.comparisons", "lm_keras.sweeps.carry_out.sweep",
 ]  # fmt: skip
 
 SCRIPTS = sorted(path.name for path in (Path(__file__).parents[2] / "scripts").glob("*.py"))
@@ -53,7 +54,11 @@ def text_of(field: dataclasses.Field) -> st.SearchStrategy:
     return st.sampled_from(choices) | good if choices else good
 
 
-OPTIONS = {field.name: field for kind in (RunOptions, SamplingSettings) for field in dataclasses.fields(kind)}
+OPTIONS = {
+    field.name: field
+    for kind in (RunOptions, SamplingSettings, SweepOptions)
+    for field in dataclasses.fields(kind)
+}
 ABSL = [
     "verbosity",
     "v",
