@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lm_keras.config import GROUPS, Config
+from lm_keras.report import comparison
 from lm_keras.report.plots import COLOURS, MEASURES, svg_of
 from lm_keras.report.runs import Run, is_number
 
@@ -60,6 +61,7 @@ def page_of(runs: list[Run]) -> str:
         *[f"<p class='note'>{_text(note)}</p>" for note in notes],
         "<h2>Results</h2>",
         _results(runs),
+        *_comparison(runs),
         "<h2>Curves</h2>",
         _curves(runs),
         "<h2>Text samples</h2>",
@@ -134,6 +136,19 @@ def _results(runs: list[Run]) -> str:
             rows.append(_row([*known, "not evaluated", *[None] * len(SCORES)]))
     head = ["run", "state", "training", "split", *[head for _, head, _ in SCORES]]
     return f"<div class='scores'>{_table(head, rows)}</div>"
+
+
+def _comparison(runs: list[Run]) -> list[str]:
+    """Show what was measured of runs that belong to a comparison."""
+    rows = comparison.rows_of(runs)
+    if not rows:
+        return []
+    shown = [
+        f"<tr>{''.join(f'<td>{_text(cell)}</td>' if n < 2 else f'<td class=n>{_text(cell)}</td>' for n, cell in enumerate(row))}</tr>"
+        for row in rows
+    ]
+    note = "blanks: the share of one to five words that is filled exactly as it was"
+    return ["<h2>Comparison</h2>", f"<p class='quiet'>{note}</p>", _table(comparison.HEAD, shown)]
 
 
 def _text_of(run: Run, split: str) -> tuple:

@@ -11,7 +11,9 @@ from typing import Any
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
 from lm_keras.fields import LARGEST
-from lm_keras.text.files import opened
+from lm_keras.text.files import bytes_of, opened
+
+MAX_COMPARISON = 2**20
 
 Points = list[tuple[int, float]]
 
@@ -30,6 +32,7 @@ class Run:
         training, evaluations: the lines of `metrics.jsonl`.
         samples: the lines of `samples.jsonl`.
         notes: what could not be read.
+        comparison: what `comparison.json` holds, or None if the run is not part of one.
     """
 
     path: Path
@@ -42,6 +45,7 @@ class Run:
     evaluations: list[dict[str, Any]]
     samples: list[dict[str, Any]]
     notes: list[str]
+    comparison: dict[str, Any] | None = None
 
     @property
     def step(self) -> int:
@@ -114,7 +118,21 @@ def _read(path: Path, name: str) -> Run:
         evaluations=[line for line in lines if "split" in line],
         samples=samples,
         notes=notes,
+        comparison=_comparison(path / "comparison.json", notes),
     )
+
+
+def _comparison(path: Path, notes: list[str]) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(bytes_of(path, MAX_COMPARISON))
+        if isinstance(content, dict):
+            return content
+        raise ValueError("no JSON object")
+    except (OSError, ValueError, RecursionError):
+        notes.append(f"{path.name} cannot be read and is left out")
+        return None
 
 
 def _lines_of(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:

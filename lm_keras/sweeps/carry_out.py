@@ -30,10 +30,11 @@ class Processes:
 
     Attributes:
         sent: the signals that came.
+        peak_mebibytes: the most main memory that the latest process has held.
     """
 
     def __init__(self, command: list[str]):
-        self.command, self.sent = command, []
+        self.command, self.sent, self.peak_mebibytes = command, [], 0.0
         self._workers: list[launcher.Worker] = []
         self._passed_on = launcher.passed_on(self._workers)
 
@@ -51,9 +52,20 @@ class Processes:
         self._workers[:] = [launcher.Worker([*self.command, *words], dict(os.environ), 0, log)]
         for number in self.sent:  # Came while it was being started.
             self._workers[0].send(number)
+        self.peak_mebibytes = 0.0
         while (code := self._workers[0].code()) is None:
+            self.peak_mebibytes = max(self.peak_mebibytes, _peak_mebibytes(self._workers[0].process.pid))
             time.sleep(0.05)
         return code
+
+
+def _peak_mebibytes(pid: int) -> float:
+    """Return the most main memory that a process has held so far; 0 where nothing tells, or it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+        return int(status.split("VmHWM:")[1].split()[0]) / 2**10
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def sweep(base: Config, trials: list[Trial], options: SweepOptions, train: list[str]) -> int:

@@ -20,13 +20,19 @@ def test_blanks_are_words_between_words():
             whole = blank.before + blank.hidden + blank.after
             assert whole in TEXT and blank.before[-1].isalpha() and blank.after[0] == " "
             assert len(blank.before) <= 30 and len(blank.after) <= 15
-    assert len(cloze.blanks_in(TEXT, 1, 100, 1, 30, 15)) == len(set(cloze.blanks_in(TEXT, 1, 100, 1, 30, 15))) == 13
+    assert (
+        len(cloze.blanks_in(TEXT, 1, 100, 1, 30, 15))
+        == len(set(cloze.blanks_in(TEXT, 1, 100, 1, 30, 15)))
+        == 13
+    )
 
 
 def test_places_are_drawn_by_seed():
     one = cloze.blanks_in(TEXT, 2, 4, 1, 30, 15)
     assert len(one) == 4 and one == cloze.blanks_in(TEXT, 2, 4, 1, 30, 15)
-    assert {blank.hidden for blank in one} != {blank.hidden for blank in cloze.blanks_in(TEXT, 2, 4, 2, 30, 15)}
+    assert {blank.hidden for blank in one} != {
+        blank.hidden for blank in cloze.blanks_in(TEXT, 2, 4, 2, 30, 15)
+    }
     assert cloze.blanks_in("no", 1, 4, 1, 30, 15) == []
 
 
@@ -52,7 +58,9 @@ def model(kind, knows):
 
     network = types.SimpleNamespace(bidirectional=kind == "bert", infills=kind == "glm")
     config = types.SimpleNamespace(context_length=64)
-    return types.SimpleNamespace(model=network, config=config, tokenizer=tokenizer, fill=fill, generate=generate)
+    return types.SimpleNamespace(
+        model=network, config=config, tokenizer=tokenizer, fill=fill, generate=generate
+    )
 
 
 @pytest.mark.parametrize("kind", ["bert", "glm", "gpt"])

@@ -1,0 +1,194 @@
+"""Families compared: each trains as long as the others on the same text, then is measured in the same ways.
+
+A configuration is tried for some steps first, so that it gets as many as fit into the time. All happens in processes of the
+scripts that a user would call.
+"""
+
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from lm_keras.errors import InputError
+from lm_keras.fields import check_line, setting
+from lm_keras.report.comparison import FILE, table_of
+from lm_keras.report.runs import read_runs
+from lm_keras.sweeps.carry_out import Processes
+from lm_keras.text.files import bytes_of, write_atomically
+
+TRIAL_STEPS = 120
+"""Steps after which the speed of a configuration is known; the first quarter is not counted."""
+
+MAX_OUTPUT = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareOptions:
+    """Which configurations, how long, and where they go."""
+
+    compare_dir: str | None = setting(
+        None,
+        "folder of the comparison: a run folder for each configuration, and report.html; the same command goes on",
+    )
+    minutes: float = setting(4.0, "how long each trains", above=0, high=10_000)
+    blanks: int = setting(
+        200, "blanks of each length, one to five words, that each fills", low=1, high=10_000
+    )
+    split: str = setting("test", "part of the text that all are measured on", choices=("valid", "test"))
+    page: str | None = setting(None, "also write the table to this Markdown file")
+
+    def __post_init__(self):
+        check_line("compare_dir", self.compare_dir)
+
+
+def compare(configs: list[str], options: CompareOptions, scripts: Path, command: str) -> int:
+    """Train and measure configurations, or go on with it, and write the page.
+
+    Args:
+        configs: flagfiles of scripts/train.py; their names are those of the runs.
+        options: where, and how long.
+        scripts: the folder of train.py, evaluate.py and report.py.
+        command: what the page says it came from.
+
+    Returns:
+        The exit code: 0 done, 130 or 143 stopped by SIGINT or SIGTERM, else that of the script that failed.
+
+    Raises:
+        InputError: for everything that a user can get wrong.
+    """
+    if not options.compare_dir:
+        raise InputError("--compare_dir is missing: expected a folder, such as --compare_dir=runs/compare")
+    if len(configs) < 2:
+        raise InputError("expected two flagfiles at least, such as configs/compare/*.flags")
+    names = [Path(config).stem for config in configs]
+    for config, name in zip(configs, names):
+        if names.count(name) > 1:
+            raise InputError(f"two flagfiles are called {name}; rename one of them")
+        if not Path(config).is_file():
+            raise InputError(f"there is no flagfile {config}")
+    folder = Path(options.compare_dir)
+    with Processes([sys.executable]) as processes:
+        for number, (config, name) in enumerate(zip(configs, names), 1):
+            one = _One(folder / name, Path(config), options, scripts, processes)
+            code = one.carry_out(f"{number} of {len(names)}, {name}")
+            if code:
+                return code
+    found = read_runs([str(folder / name) for name in names], _say)
+    if options.page:
+        table = table_of(found)
+        write_atomically(options.page, _page(table, command, found).encode())
+        _say(f"wrote {options.page}")
+    sys.stdout.write(table_of(found) + "\n")
+    _say(f"next: python {scripts.name}/report.py --run_dir={' '.join(str(folder / name) for name in names)}")
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _One:
+    """A configuration that is carried out."""
+
+    folder: Path
+    config: Path
+    options: CompareOptions
+    scripts: Path
+    processes: Processes
+
+    def carry_out(self, place: str) -> int:
+        measured = self.folder / FILE
+        if measured.exists():
+            _say(f"{place}: done already")
+            return 0
+        code, steps = self._steps(place)
+        if code:
+            return code
+        _say(f"{place}: training {steps:,} steps")
+        code = self._call(
+            "train", f"--flagfile={self.config}", f"--run_dir={self.folder}", f"--steps={steps}"
+        )
+        if code:
+            return self._stopped(code)
+        peak = self.processes.peak_mebibytes
+        _say(f"{place}: measuring on {self.options.split}")
+        result = self.folder / "evaluation.json"
+        family, length = (
+            json.loads(bytes_of(self.folder / "config.json"))[name] for name in ("model", "sequence_length")
+        )
+        # Others have the whole context of a window, or carry a state.
+        half = [f"--stride={max(1, length // 2)}"] if family in ("gpt", "glm") else []
+        code = self._call(
+            "evaluate", f"--run_dir={self.folder}", f"--split={self.options.split}", f"--blanks={self.options.blanks}", *half,
+            "--json", output=result,
+        )  # fmt: skip
+        if code:
+            return self._stopped(code)
+        found = json.loads(bytes_of(result, MAX_OUTPUT))
+        result.unlink()
+        content = {"minutes": self.options.minutes, "peak_mebibytes": round(peak), **found}
+        write_atomically(measured, (json.dumps(content, indent=1) + "\n").encode())
+        return 0
+
+    def _steps(self, place: str) -> tuple[int, int]:
+        """Return an exit code, and how many steps fit into the time; those of a run that has begun already stay."""
+        begun = self.folder / "config.json"
+        if begun.exists():
+            return 0, json.loads(bytes_of(begun))["steps"]
+        _say(f"{place}: measuring its speed")
+        trial = self.folder.with_name(f".{self.folder.name}.trial")
+        shutil.rmtree(trial, ignore_errors=True)
+        every = TRIAL_STEPS // 4
+        code = self._call(
+            "train", f"--flagfile={self.config}", f"--run_dir={trial}", f"--steps={TRIAL_STEPS}", f"--log_every={every}",
+            f"--eval_every={TRIAL_STEPS}", "--sample_every=1000000", "--warmup_steps=0",
+        )  # fmt: skip
+        if code:
+            return self._stopped(code), 0
+        lines = [json.loads(line) for line in bytes_of(trial / "metrics.jsonl").decode().splitlines()]
+        lines = [line for line in lines if "split" not in line]
+        first, last = lines[0], lines[-1]
+        rate = (last["step"] - first["step"]) / (last["seconds"] - first["seconds"])
+        shutil.rmtree(trial)
+        return 0, max(1, round(60 * self.options.minutes * rate))
+
+    def _call(self, script: str, *words: str, output: Path | None = None) -> int:
+        """Carry out a script; its output goes to a log, that of evaluate.py to a file."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        log = output or self.folder.with_name(f"{self.folder.name}.log")
+        with open(log, "wb" if output else "ab") as file:
+            code = self.processes.carry_out([str(self.scripts / f"{script}.py"), *words], file)
+        if output:  # Standard error is there, too: the JSON object is the last line.
+            lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            output.write_text("\n".join(lines[-1:]), encoding="utf-8")
+        return code
+
+    def _stopped(self, code: int) -> int:
+        if code in (130, 143):
+            _say("stopped; the same command goes on from there")
+            return code
+        log = self.folder.with_name(f"{self.folder.name}.log")
+        last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
+        raise InputError(
+            f"{self.config} failed: {(last or [f'exit code {code}'])[0].removeprefix('error: ')}; see {log}"
+        )
+
+
+def _page(table: str, command: str, runs) -> str:
+    life = runs[0].lives[-1] if runs[0].lives else {}
+    where = f"{life.get('machine')}, {life.get('devices')}, commit {str(life.get('commit'))[:12]}"
+    return f"""# Families compared
+
+`{command}` on {where}.
+
+Each configuration trained for the same time on the same text, with about as many parameters. *Bits per byte* are those of the
+text read from left to right: an n-gram model and an LSTM with all that came before, a GPT and a GLM in windows with half a
+row before the first token at least; a BERT has no such measure. *Blanks* of one to five words are counted where every
+letter is as it was, always the likeliest token taken: a GLM is told nothing of their length and sees both sides, a BERT is
+told how many tokens there are, the others see only what comes before.
+
+{table}
+"""
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
