@@ -39,14 +39,19 @@ def linear(total_steps: int, initial: float = 1.0, final: float = 0.0) -> Schedu
     return lambda step: initial + (final - initial) * _progress(step, total_steps)
 
 
-def cosine(total_steps: int, initial: float = 1.0, final: float = 0.0) -> Schedule:
-    """Go from `initial` to `final` along half a cosine wave.
+def cosine(total_steps: int, initial: float = 1.0, final: float = 0.0, start: int = 0) -> Schedule:
+    """Hold `initial` until step `start`, then go to `final` along half a cosine wave.
+
+    With `start` at the end of the warm-up this is what GPT-2's descendants are trained with.
 
     Reference: Loshchilov and Hutter (2017), SGDR, equation 5, without restarts.
     """
-    return lambda step: (
-        final + (initial - final) * 0.5 * (1 + math.cos(math.pi * _progress(step, total_steps)))
-    )
+
+    def curve(step: int) -> float:
+        done = _progress(max(0, step - start), total_steps - start)
+        return final + (initial - final) * 0.5 * (1 + math.cos(math.pi * done))
+
+    return curve
 
 
 def exponential(total_steps: int, final: float = 0.01) -> Schedule:
@@ -228,7 +233,7 @@ def build(text: str, total_steps: int, warmup_steps: int = 0) -> Schedule:
 def largest(text: str) -> float:
     """Return the largest factor that the schedule `text` can reach; every curve goes one way only."""
     name, settings = parse(text)
-    settings.pop("warmup", None)
+    settings = {key: value for key, value in settings.items() if key not in ("warmup", "start")}
     if name == "plateau":
         return 1.0
     curve = SCHEDULES[name](1, **settings)

@@ -15,6 +15,14 @@ CURVES = [
     ("linear:initial=0,final=1", 5, 0, [0, 0.2, 0.4, 0.6, 0.8, 1, 1]),
     ("cosine", 4, 0, [1, (1 + HALF) / 2, 0.5, (1 - HALF) / 2, 0, 0]),
     ("cosine:final=0.1", 4, 0, [1, 0.1 + 0.45 * (1 + HALF), 0.55, 0.1 + 0.45 * (1 - HALF), 0.1, 0.1]),
+    ("cosine:start=2", 6, 0, [1, 1, 1, (1 + HALF) / 2, 0.5, (1 - HALF) / 2, 0, 0]),
+    (
+        "cosine:start=2,final=0.1",
+        6,
+        2,
+        [0.5, 1, 1, 0.1 + 0.45 * (1 + HALF), 0.55, 0.1 + 0.45 * (1 - HALF), 0.1],
+    ),
+    ("cosine:start=9", 3, 0, [1, 1, 1, 1]),
     ("cosine:initial=0.25,final=3", 3, 0, [0.25, 0.9375, 2.3125, 3, 3]),
     ("exponential:final=0.0625", 4, 0, [1, 0.5, 0.25, 0.125, 0.0625, 0.0625]),
     ("exponential", 2, 0, [1, 0.1, 0.01, 0.01]),
@@ -82,6 +90,15 @@ def test_a_value_belongs_to_its_step_whatever_was_asked_before(text):
     assert all(type(value) is float and math.isfinite(value) for value in forwards)
 
 
+def test_the_recipe_of_nanogpt():
+    """`get_lr` of its train.py, but that its warm-up divides by one more step."""
+    schedule = schedules.build("cosine:start=100,final=0.1", 2000, 100)
+    for step in range(2000):
+        done = (step - 100) / (2000 - 100)
+        theirs = (step + 1) / 100 if step < 100 else 0.1 + 0.5 * (1 + math.cos(math.pi * done)) * 0.9
+        assert schedule(step) == pytest.approx(theirs, rel=1e-12)
+
+
 def test_a_table_row_of_zaremba():
     """The small model: rate 1 for 4 epochs, then halved each epoch; here with 5 steps an epoch."""
     schedule = schedules.build("staircase:start=20,every=5,factor=0.5", 13 * 5)
@@ -120,7 +137,7 @@ BAD = [
     (
         "cosine:finl=0.1",
         "schedule 'cosine:finl=0.1': 'finl=0.1' is no setting of cosine (did you mean 'final'?); "
-        "write KEY=NUMBER with one of initial, final, warmup",
+        "write KEY=NUMBER with one of initial, final, start, warmup",
     ),
     (
         "constant:final=2",
@@ -213,6 +230,7 @@ def test_plateau():
         ("linear:initial=0,final=3", 3),
         ("linear:initial=2", 2),
         ("cosine:final=0.5", 1),
+        ("cosine:final=3,start=7", 3),
         ("exponential:final=5", 5),
         ("wsd:final=7,warmup=99", 7),
         ("staircase", 1),

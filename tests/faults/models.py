@@ -13,7 +13,7 @@ from pathlib import Path
 
 from faults import ROOT, Ended, Fault, Result
 from faults.paths import WITHOUT_RIGHTS
-from faults.runs import in_a_small_disk, kill_in
+from faults.runs import KEPT, in_a_small_disk, kill_in
 from lm_keras import quiet
 
 MODEL, RUN = "--from_hf=model", ("--run_dir=run",)
@@ -170,7 +170,8 @@ FAULTS = [
     model("a model as a pickle", "`pytorch_model.bin` alone", folder_of(then=lambda path: (path / "model.safetensors").rename(path / "pytorch_model.bin")), PICKLED),
     model("a model where a run is", "the same command twice", run_of(), "--run_dir=run holds a run already; choose another folder"),
     model("a model where something else is", "a folder with a file", lambda folder: (folder_of()(folder), (folder / "run").mkdir(), (folder / "run" / "x").touch()), "--run_dir=run is not empty and holds no run; choose another folder"),
-    model("a model on a disk that is too small", "a file system of 64 KiB", lambda folder: (folder_of()(folder), (folder / "run").mkdir()), "cannot write run/checkpoints/step-00000000: No space left on device; free space there or choose another folder", before=in_a_small_disk("size=64k")),
+    model("a model on a disk that is too small", "a file system of 24 KiB", lambda folder: (folder_of()(folder), (folder / "run").mkdir()), f"cannot write run/checkpoints/step-00000000: No space left on device; {KEPT}", before=in_a_small_disk("size=24k")),
+    model("a model on a disk that is too small for its tokenizer", "a file system of 64 KiB", lambda folder: (folder_of()(folder), (folder / "run").mkdir()), "cannot write run/tokenizer/tokenizer.json: No space left on device; free space there or choose a folder that can be written", before=in_a_small_disk("size=64k")),
     model("a model on a disk that is read-only", "mounted with `-o ro`", lambda folder: (folder_of()(folder), (folder / "run").mkdir()), "cannot write to --run_dir=run: Read-only file system; choose a folder that can be written", before=in_a_small_disk("ro")),
     model("a run for others that is not there", "`--to_hf=back` where there is none", lambda folder: None, "--run_dir=run holds no run (no config.json); train one with scripts/train.py --run_dir=run", BACK),
     model("a run for others where a folder is", "`--to_hf=back` where there is one", run_of(lambda folder: (folder / "back").mkdir()), "back exists already; choose another folder, or delete that one", BACK),

@@ -13,6 +13,7 @@ from lm_keras.data.store import tokenized
 from lm_keras.errors import InputError
 from lm_keras.text import find_tokenizer, load_tokenizer
 from lm_keras.text.model_folder import read_tokenizer
+from lm_keras.training import trainer
 
 BEGIN, END = 1, 2
 
@@ -118,7 +119,7 @@ def test_documents_begin_with_it_in_a_store(folder, tmp_path):
             assert sorted(found) == [END, 3, 4, 5]
 
 
-def test_the_folder_of_a_model_is_a_tokenizer(folder, tiny_config, train, tmp_path):
+def test_the_folder_of_a_model_is_a_tokenizer(folder, tiny_config, train, tmp_path, monkeypatch):
     """For a run of its own: the tokenizer is copied, and documents begin as that model's do."""
     path = folder({"vocab_size": 9, "bos_token_id": BEGIN, "eos_token_id": END})
     assert find_tokenizer(str(path)) == path
@@ -133,8 +134,15 @@ def test_the_folder_of_a_model_is_a_tokenizer(folder, tiny_config, train, tmp_pa
         checkpoint_every=2,
         split="60/40/0",
     )
+    given, batches = [], trainer.training_batches
+    monkeypatch.setattr(
+        trainer,
+        "training_batches",
+        lambda *args, **how: given.append(how["unscored"]) or batches(*args, **how),
+    )
     ended = train(config, tmp_path / "run")
     assert ended.code == 0, ended.err
+    assert given == [BEGIN]
     for file in path.iterdir():
         file.unlink()
     kept = load_tokenizer(tmp_path / "run" / "tokenizer")
