@@ -316,3 +316,12 @@ def test_a_sweep_does_without_tensorflow(swept):
     names = [line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()]
     assert "matplotlib" in names and "tensorboard.plugins.hparams.summary_v2" in names
     assert not [name for name in names if name.partition(".")[0] in ("tensorflow", "keras")]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/sweeps/*.flags")), ids=lambda path: path.stem)
+def test_every_config_is_a_sweep(script, tmp_path, path):
+    ended = script("sweep.py", f"--flagfile={path}", f"--sweep_dir={tmp_path}/new", "--dry_run")
+    names = ended.out.splitlines()
+    assert (ended.code, ended.err) == (0, f"{len(names)} trials, 0 of them finished; nothing is trained\n")
+    assert f"--flagfile=configs/sweeps/{path.name}" in path.read_text()
+    assert len(names) >= 10
