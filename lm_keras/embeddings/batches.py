@@ -13,11 +13,15 @@ from lm_keras.errors import InputError
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.text.word import EOS_ID, WordTokenizer
 
-BLOCK = 64
+BLOCK = 32
 """Words that share their negative samples (S)."""
 
-DRAWN = 64
+DRAWN = 32
 """Negative samples of a block (N)."""
+
+AT_ONCE = 16
+"""Blocks of a batch whose gradients are taken at the same vectors; the next ones see what these have changed. A word that
+comes often takes too large a step where too many of its gradients are added."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +130,7 @@ class Noise:
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """G blocks of S words that follow each other in the text; w words of both neighbours stand around each block.
+    """G blocks, a multiple of `AT_ONCE`, of S words that follow each other in the text; w words of both neighbours stand around each block.
 
     Attributes:
         near: [G, S + 2w] int32, the words of the block in the middle, and those around it.
@@ -188,7 +192,7 @@ class Batches:
         return self._blocks(random, tokens[kept], part, int(there.sum()))
 
     def _blocks(self, random: np.random.Generator, ids: np.ndarray, part: np.ndarray, words: int) -> Batch:
-        around, blocks = self._settings.window, max(1, -(-len(ids) // BLOCK))
+        around, blocks = self._settings.window, max(1, -(-len(ids) // (AT_ONCE * BLOCK))) * AT_ONCE
         window = random.integers(1, around + 1, blocks * BLOCK, np.int32)
         window[len(ids) :] = 0
         lines = (

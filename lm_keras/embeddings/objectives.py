@@ -10,6 +10,7 @@ Reference:
     "Parallelizing word2vec in shared and distributed memory", for the shared samples.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -22,13 +23,13 @@ class Step(NamedTuple):
     Attributes:
         first: gradient of the input rows, as ids and values [..., D].
         second: gradient of the output rows, as `first`.
-        loss: sum of the losses of all predictions.
+        loss: returns the sum of the losses of all predictions; it costs a logarithm for each, and no gradient needs it.
         count: how many predictions there are: pairs, or words that have a context.
     """
 
     first: tuple[tf.Tensor, tf.Tensor]
     second: tuple[tf.Tensor, tf.Tensor]
-    loss: tf.Tensor
+    loss: Callable[[], tf.Tensor]
     count: tf.Tensor
 
 
@@ -76,15 +77,13 @@ def skipgram(inputs, outputs, near, part, window, drawn, negatives: int) -> Step
     near_logits, drawn_logits = logits[:, :, : near.shape[-1]], logits[:, :, near.shape[-1] :]
     weight = tf.reduce_sum(pairs, -1, keepdims=True) * (negatives / drawn.shape[-1])  # [G, S, 1]
     error = tf.concat([-pairs * tf.sigmoid(-near_logits), weight * tf.sigmoid(drawn_logits)], -1)
-    loss = tf.reduce_sum(pairs * tf.nn.softplus(-near_logits)) + tf.reduce_sum(
-        weight * tf.nn.softplus(drawn_logits)
-    )
-    return Step(
-        (middle, tf.matmul(error, v)),
-        (others, tf.matmul(error, u, transpose_a=True)),
-        loss,
-        tf.reduce_sum(pairs),
-    )
+
+    def loss():
+        of_pairs = tf.reduce_sum(pairs * tf.nn.softplus(-near_logits))
+        return of_pairs + tf.reduce_sum(weight * tf.nn.softplus(drawn_logits))
+
+    of_others = tf.matmul(error, u, transpose_a=True)  # [G, P + N, D]
+    return Step((middle, tf.matmul(error, v)), (others, of_others), loss, tf.reduce_sum(pairs))
 
 
 def cbow(inputs, outputs, near, part, window, drawn, negatives: int) -> Step:
@@ -112,12 +111,13 @@ def cbow(inputs, outputs, near, part, window, drawn, negatives: int) -> Step:
     error, drawn_error = -there * tf.sigmoid(-logit), weight * tf.sigmoid(drawn_logits)
     of_mean = error * own + tf.matmul(drawn_error, noise)
     of_others = tf.concat([error * mean, tf.matmul(drawn_error, mean, transpose_a=True)], 1)
-    loss = tf.reduce_sum(there * tf.nn.softplus(-logit)) + tf.reduce_sum(
-        weight * tf.nn.softplus(drawn_logits)
-    )
-    return Step(
-        (near, tf.matmul(share, of_mean, transpose_a=True)), (others, of_others), loss, tf.reduce_sum(there)
-    )
+    of_near = tf.matmul(share, of_mean, transpose_a=True)  # [G, P, D]
+
+    def loss():
+        of_own = tf.reduce_sum(there * tf.nn.softplus(-logit))
+        return of_own + tf.reduce_sum(weight * tf.nn.softplus(drawn_logits))
+
+    return Step((near, of_near), (others, of_others), loss, tf.reduce_sum(there))
 
 
 METHODS = {"skipgram": skipgram, "cbow": cbow}

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from lm_keras.embeddings.batches import Batch
+from lm_keras.embeddings.batches import AT_ONCE, Batch
 from lm_keras.embeddings.objectives import METHODS
 from lm_keras.embeddings.settings import EmbeddingConfig
 
@@ -33,16 +33,32 @@ class Tables:
         self._step = tf.function(self._updated, autograph=False, reduce_retracing=True)
 
     def step(self, batch: Batch, rate: float) -> tuple[float, int]:
-        """Change the tables; return the sum of the losses before, and how many predictions there were."""
+        """Change the tables by all blocks of a batch, `AT_ONCE` of them at a time.
+
+        Returns:
+            The sum of the losses of the first ones, and how many predictions these had.
+        """
         arrays = (batch.near, batch.part, batch.window, batch.drawn)
         loss, count = self._step(*map(tf.constant, arrays), tf.constant(rate, tf.float32))
         return float(loss), int(count)
 
     def _updated(self, near, part, window, drawn, rate):
-        asked = self._method(self.inputs, self.outputs, near, part, window, drawn, self._negatives)
-        for table, (ids, gradient) in ((self.inputs, asked.first), (self.outputs, asked.second)):
-            table.scatter_nd_sub(ids[..., None], rate * gradient)
-        return asked.loss, asked.count
+        blocks = (near, part, window, drawn)
+
+        def update(first, loss, count):
+            some = [tf.slice(each, [first, 0], [AT_ONCE, -1]) for each in blocks]
+            some = [tf.ensure_shape(one, [AT_ONCE, each.shape[1]]) for one, each in zip(some, blocks)]
+            asked = self._method(self.inputs, self.outputs, *some, self._negatives)
+            measured = tf.cond(first == 0, lambda: (asked.loss(), asked.count), lambda: (loss, count))
+            with tf.control_dependencies(measured):  # Before the tables change.
+                for table, (ids, gradient) in ((self.inputs, asked.first), (self.outputs, asked.second)):
+                    table.scatter_nd_sub(ids[..., None], rate * gradient)
+            return first + AT_ONCE, *measured
+
+        _, loss, count = tf.while_loop(
+            lambda first, *_: first < tf.shape(near)[0], update, (0, 0.0, 0.0), parallel_iterations=1
+        )
+        return loss, count
 
     def tensors(self) -> dict[str, list[tf.Variable]]:
         """Return what a checkpoint holds."""
