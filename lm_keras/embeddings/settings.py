@@ -7,6 +7,8 @@ from lm_keras.config import DataConfig
 from lm_keras.errors import InputError, nearest
 from lm_keras.fields import LARGEST, check, check_line, setting
 
+METHODS = ("skipgram", "cbow")
+
 RATES = {"skipgram": 0.025, "cbow": 0.075}
 """Base learning rates: those of word2vec, and for CBOW three times as much, because its gradient is that of the mean
 of the context (İrsoy et al., 2021, section 3), which word2vec forgets to divide."""
@@ -30,7 +32,7 @@ class EmbeddingConfig:
     method: str = setting(
         "skipgram",
         "skipgram: a word predicts each word near it; cbow: the mean of the words near it predicts a word",
-        choices=("skipgram", "cbow"),
+        choices=METHODS,
     )
     embedding_dim: int = setting(100, "numbers of a vector", low=1)
     window: int = setting(
