@@ -32,7 +32,12 @@ def tokenizer():
 def store():
     """40 documents of the words of their own: document d has only word d mod 11, lines of 4, and unknown words."""
     line = [1, 1, UNKNOWN_ID, 1, 1, EOS_ID]
-    return store_of([[FIRST + d % WORDS if token == 1 and i != 2 else token for i, token in enumerate(line * 9)] for d in range(40)])
+    return store_of(
+        [
+            [FIRST + d % WORDS if token == 1 and i != 2 else token for i, token in enumerate(line * 9)]
+            for d in range(40)
+        ]
+    )
 
 
 def made(store, tokenizer, **settings):

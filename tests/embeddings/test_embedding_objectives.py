@@ -147,7 +147,9 @@ def test_neither_memory_nor_time_of_a_step_grow_with_the_vocabulary():
         tables.inputs.assign_sub(tf.math.unsorted_segment_sum(tf.gather(tables.inputs, ids), ids, 997))
         return place + 1, ids
 
-    dense = tf.function(lambda ids: tf.while_loop(lambda place, _: place < 2, added, (0, ids)), autograph=False)
+    dense = tf.function(
+        lambda ids: tf.while_loop(lambda place, _: place < 2, added, (0, ids)), autograph=False
+    )
     assert 997 in sizes_of(dense, arrays[0][0])
 
 

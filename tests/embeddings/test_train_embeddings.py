@@ -48,7 +48,10 @@ def test_a_run_writes_vectors_and_says_what_is_near(embedded, lines_of):
     assert 1 < len(lines) <= 8 and all(line.split(": ")[0] in vectors for line in lines)
     metrics = lines_of(path / "metrics.jsonl")
     assert [line["step"] for line in metrics] == [7, 14, 21, 28, 35, 42, 49, 56, 63, 66]
-    assert metrics[0]["loss"] == pytest.approx(6 * np.log(2), rel=0.01) and metrics[-2]["loss"] < metrics[0]["loss"]
+    assert (
+        metrics[0]["loss"] == pytest.approx(6 * np.log(2), rel=0.01)
+        and metrics[-2]["loss"] < metrics[0]["loss"]
+    )
     rates = [line["learning_rate"] for line in metrics]
     assert rates[0] == pytest.approx(0.025 * (1 - 6 / 66), rel=1e-3) and 0 < rates[-1] < 0.001
     assert f"model: skipgram, {head.words} words of 7 numbers; 66 steps\n" in ended.err
@@ -110,7 +113,10 @@ def test_a_finished_run_says_it_again(embed, embedded, monkeypatch):
 def test_another_seed_and_cbow_give_other_vectors(embed, embedded, tmp_path):
     for number, flag in enumerate(("--seed=2", "--method=cbow")):
         assert embed(tmp_path / str(number), flag).code == 0
-        assert table_of(tmp_path / str(number) / "vectors.txt").keys() == table_of(embedded[0] / "vectors.txt").keys()
+        assert (
+            table_of(tmp_path / str(number) / "vectors.txt").keys()
+            == table_of(embedded[0] / "vectors.txt").keys()
+        )
         assert table_of(tmp_path / str(number) / "vectors.txt") != table_of(embedded[0] / "vectors.txt")
 
 
@@ -148,7 +154,9 @@ def test_changed_text(embed, embedded, tmp_path, english):
     assert embed(tmp_path / "run", f"--corpus=text:{tmp_path}/a.txt", "--epochs=1").code == 0
     (tmp_path / "a.txt").write_text(english.replace("cat", "cow"))
     ended = embed(tmp_path / "run", f"--corpus=text:{tmp_path}/a.txt", "--epochs=1")
-    assert ended.err.splitlines()[-1].startswith(f"error: the train text of text:{tmp_path}/a.txt has changed since")
+    assert ended.err.splitlines()[-1].startswith(
+        f"error: the train text of text:{tmp_path}/a.txt has changed since"
+    )
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte"])
