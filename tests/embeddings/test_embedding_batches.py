@@ -132,6 +132,7 @@ def test_windows_are_drawn_evenly_and_a_batch_depends_on_its_step_alone(store, t
 def test_rare_words_get_no_vector(tokenizer):
     store = store_of([[3] * 9 + [4] * 5 + [5] * 4])
     _, vocabulary = made(store, tokenizer)
+    np.testing.assert_allclose(vocabulary.noise[3:5], np.array([9**0.75, 5**0.75]) / (9**0.75 + 5**0.75))
     assert vocabulary.counts[FIRST:6].tolist() == [9, 5, 0]
     assert vocabulary.noise[5] == vocabulary.keep[5] == 0
     with pytest.raises(InputError, match=re.escape("of 14 tokens 1 come at least --min_count=6 times")):
