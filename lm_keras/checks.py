@@ -121,6 +121,11 @@ def _check_family(config, fields) -> None:
         raise InputError(
             f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which hides tokens anyway; leave it out"
         )
+    if config.model.init_from and config.model.embedding_init:
+        raise InputError(
+            "--init_from and --embedding_init contradict each other: the weights of a run have an embedding already; leave one "
+            "of them out"
+        )
     if config.model.direct_connections and config.model.tied:
         raise InputError(
             "--direct_connections and --tie_embeddings contradict each other: the embedding has no rows for "

@@ -214,6 +214,11 @@ class ModelConfig:
         "folder of another run, or of a Hugging Face model: begin with its newest weights and its tokenizer, at step 0 "
         "(fine-tuning)",
     )
+    embedding_init: str | None = setting(
+        None,
+        "file of word vectors as text, of word2vec or GloVe, or vectors.txt of scripts/train_embeddings.py: the token "
+        "embedding begins with those of its tokens that are there, as they are",
+    )
 
     @property
     def units(self) -> int:

@@ -6,6 +6,7 @@ feed        the pipeline alone                                preflight   the es
 loss        the loss in pieces beside the plain one           guards      what the guard of the step costs
 race        a run beside nanoGPT's recipe in PyTorch          page        all of docs/performance.md
 baselines   compressors on the text of --run_dir              decode      the sampler as a text grows
+embeddings  word embeddings, beside gensim
 """
 
 import json

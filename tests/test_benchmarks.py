@@ -13,6 +13,7 @@ import tensorflow as tf
 from lm_keras.benchmarks import (
     candidates,
     decode,
+    embeddings,
     guards,
     loss,
     page,
@@ -292,7 +293,41 @@ def test_the_page_is_what_was_measured():
     for section in sections:
         for measured in kept[section]:
             assert measured["results"]
-            assert measured["command"].split()[0] in ("train", "sample", "race", "loss", "guards", "decode")
+            assert measured["command"].split()[0] in (
+                "train",
+                "sample",
+                "race",
+                "loss",
+                "guards",
+                "decode",
+                "embeddings",
+            )
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gensim") is None, reason="gensim is not installed")
+def test_word_embeddings_beside_gensim(script, shared_corpus):
+    flags = [f"--corpus=text:{shared_corpus}", "--embedding_dim=7", "--repeats=1", "--seconds=0.05"]
+    ended = script("benchmark.py", "embeddings", "--peer=gensim", *flags)
+    results = [json.loads(line) for line in ended.out.splitlines()]
+    assert [(result["candidate"], result["method"]) for result in results] == [
+        ("lm_keras", "skipgram"), ("gensim", "skipgram"), ("lm_keras", "cbow"), ("gensim", "cbow"),
+    ]  # fmt: skip
+    assert len({result["vectors"] for result in results}) == 1
+    assert all(result["words_per_second"] > 0 for result in results)
+
+
+def test_word_embeddings_without_gensim(script, shared_corpus, monkeypatch):
+    flags = [f"--corpus=text:{shared_corpus}", "--embedding_dim=7", "--repeats=1", "--seconds=0.05"]
+    ours = embeddings.of_method("skipgram")(
+        from_flat({"corpus": f"text:{shared_corpus}", "embedding_dim": 7})
+    )
+    words, seconds, of_cores = ours.train(0.05)
+    assert words > len(shared_corpus.read_text().split()) / 20 and seconds >= 0.05 and of_cores > 0
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    ended = script("benchmark.py", "embeddings", "--peer=gensim", *flags)
+    assert ended.err == "error: --peer=gensim needs gensim, which is not installed: pip install gensim\n"
+    ended = script("benchmark.py", "embeddings", "--peer=torch", *flags)
+    assert ended.err == "error: --peer=torch is unknown for word embeddings; expected gensim\n"
 
 
 def test_every_command_of_the_page_can_be_read(script, monkeypatch):
@@ -302,6 +337,7 @@ def test_every_command_of_the_page_can_be_read(script, monkeypatch):
         monkeypatch.setattr(module, name, lambda config, *_: called.append(config) or ())
     monkeypatch.setattr(race, "race", lambda config, *_: called.append(config) or ())
     monkeypatch.setattr(decode, "decode", lambda config, *_: called.append(config) or ())
+    monkeypatch.setattr(embeddings, "embeddings", lambda config, *_: called.append(config) or ())
     monkeypatch.setattr(guards, "guards", lambda repeats: called.append(from_flat(TINY)) or ())
     for section in page.TITLES:
         for command in page.commands(section):

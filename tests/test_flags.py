@@ -223,6 +223,7 @@ OTHERS = {
         "weight_drop": 0.0,
         "init_scale": 1 / 3,
         "init_from": "runs/other",
+        "embedding_init": None,
     },
     **{
         "sequence_length": 35,
@@ -285,8 +286,8 @@ def test_a_written_flagfile_gives_the_same_settings(tmp_path):
     ]
     others = OTHERS | {name: DEFAULTS[name] for name in for_transformers}
     same = [name for name, value in OTHERS.items() if value == DEFAULTS[name]]
-    # What other settings exclude: tied embeddings, the n-gram model (twice), and steps.
-    assert same == ["direct_connections", "forget_bias", "weight_drop", "epochs"]
+    # What other settings exclude: tied embeddings, the n-gram model (twice), the weights of a run, and steps.
+    assert same == ["direct_connections", "forget_bias", "weight_drop", "embedding_init", "epochs"]
     path.write_text(flagfile_of(OTHERS), encoding="utf-8")
     assert read_back(path) == others
     changed = {

@@ -16,6 +16,7 @@ ROWS = [
     ["sampling", "checkpoints"],
     ["callbacks"],
     ["training", "report", "quiet"],
+    ["embeddings"],
     ["benchmarks", "sweeps"],
     ["api"],
 ]

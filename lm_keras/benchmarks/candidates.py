@@ -23,6 +23,12 @@ CLASSES: dict[str, Callable[[], type]] = {
     "torch_bfloat16": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").TransformerInBfloat16,
     "transformers": lambda: importlib.import_module("lm_keras.benchmarks.transformers_peer").Candidate,
     "torch_gpt": lambda: importlib.import_module("lm_keras.benchmarks.torch_gpt").Candidate,
+    "skipgram": lambda: importlib.import_module("lm_keras.benchmarks.embeddings").of_method("skipgram"),
+    "cbow": lambda: importlib.import_module("lm_keras.benchmarks.embeddings").of_method("cbow"),
+    "gensim_skipgram": lambda: importlib.import_module("lm_keras.benchmarks.gensim_peer").of_method(
+        "skipgram"
+    ),
+    "gensim_cbow": lambda: importlib.import_module("lm_keras.benchmarks.gensim_peer").of_method("cbow"),
     "loss_in_pieces": lambda: importlib.import_module("lm_keras.benchmarks.loss").Candidate,
     "plain_loss": lambda: importlib.import_module("lm_keras.benchmarks.loss").PlainCandidate,
 }
@@ -105,7 +111,7 @@ class Running:
 def _serve(connection, name: str, config: Config) -> None:
     """Build a candidate and call its methods until the other side hangs up."""
     try:
-        if not name.startswith("torch"):
+        if not name.startswith(("torch", "gensim")):
             from lm_keras import quiet
 
             quiet.import_tensorflow()

@@ -1,6 +1,7 @@
 """The commands of scripts/benchmark.py. Those about text do without TensorFlow."""
 
 import dataclasses
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from lm_keras.errors import InputError
 from lm_keras.fields import setting
 
 COMMANDS = (
-    "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode", "baselines", "page",
+    "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode", "embeddings", "baselines", "page",
 )  # fmt: skip
-SECTIONS = ("train", "sample", "race", "loss", "growth", "jit", "guards", "gpt", "decode")
+SECTIONS = ("train", "sample", "race", "loss", "growth", "jit", "guards", "gpt", "decode", "embeddings")
 """Of docs/performance.md."""
 
 
@@ -24,7 +25,7 @@ class Options:
     peer: str = setting(
         "",
         "train, sample: what to measure in turn with it, several with a comma: keras_fit and torch for lstm; torch, "
-        "torch_compiled and torch_bfloat16 for gpt; to sample torch for lstm, transformers for gpt",
+        "torch_compiled and torch_bfloat16 for gpt; to sample torch for lstm, transformers for gpt; embeddings: gensim",
     )
     repeats: int = setting(5, "measurements of each kind, in turn", low=1)
     seconds: float = setting(3.0, "train: length of one measurement", above=0)
@@ -64,12 +65,15 @@ def measured(command: str, settings: Config, options: Options, root: Path) -> It
     peers, sections = _listed(options.peer), _listed(options.sections)
     if command in ("train", "sample", "loss"):
         candidates.check(peers, settings, command == "sample")
+    if command == "embeddings":
+        _check_peers_of_embeddings(peers)
     if command == "page":
         _check_page(sections, settings.data.corpus)
     quiet.import_tensorflow()
     from lm_keras.benchmarks import (
         baselines,
         decode,
+        embeddings,
         feed,
         guards,
         loss,
@@ -91,10 +95,20 @@ def measured(command: str, settings: Config, options: Options, root: Path) -> It
         "page": lambda: page.write(sections, options.repeats, options.seconds, settings.data.corpus, root),
         "race": lambda: race.race(settings, options.repeats, root),
         "decode": lambda: decode.decode(settings, options.repeats),
+        "embeddings": lambda: embeddings.embeddings(settings, peers, options.repeats, options.seconds),
         "guards": lambda: guards.guards(options.repeats),
         "preflight": verification.comparisons,
         "baselines": lambda: baselines.baselines(run_dir, options.part),
     }[command]()
+
+
+def _check_peers_of_embeddings(peers: list[str]) -> None:
+    """Raise InputError if there is another peer than gensim, or gensim is not installed."""
+    for peer in peers:
+        if peer != "gensim":
+            raise InputError(f"--peer={peer} is unknown for word embeddings; expected gensim")
+        if importlib.util.find_spec("gensim") is None:
+            raise InputError("--peer=gensim needs gensim, which is not installed: pip install gensim")
 
 
 def _check_page(sections: list[str], corpus: str) -> None:

@@ -47,6 +47,7 @@ TITLES = {
     "guards": "The guard of the step",
     "gpt": "GPT: the training step, and decoding",
     "decode": "GPT: as a text grows",
+    "embeddings": "Word embeddings",
 }
 WORDS = {
     "train": """One process each, in turn; the figures are medians with the middle half of the measurements. `keras_fit` is
@@ -85,15 +86,19 @@ what they take beyond the time of reading is theirs. They read at half of memory
 fifths in bfloat16, and at less for eight rows: that is the limit here.""",
     "decode": """One row of GPT-2's shape: milliseconds for each of 64 tokens behind so many others, without the prompt's; and
 to the first token of a prompt whose length is new, where nothing is compiled, so that it takes no longer than later.""",
+    "embeddings": """Words of the text a second, those that sub-sampling leaves out counted too: 100 numbers, a window of 5, 5
+negative samples, sub-sampling from 0.001 on; one process each, in turn. `gensim` computes pair by pair in a thread of compiled code
+for each core; ours shares 32 negative samples among 32 neighbouring words, so that all their pairs are three products of matrices.
+`scripts/train_embeddings.py` also makes the batches, in a second thread, as measured here.""",
 }
 COLUMNS = {
-    "candidate": "", "form": "", "step": "", "milliseconds_with": "ms with", "milliseconds_without": "ms without",
+    "candidate": "", "method": "method", "form": "", "step": "", "milliseconds_with": "ms with", "milliseconds_without": "ms without",
     "ratio": "ratio", "confidence": "95 % confidence", "precision": "precision", "jit": "jit", "rows": "rows", "width": "width",
     "vocab_size": "vocabulary",
     "tokens_before": "tokens before",
     "milliseconds_per_step": "ms a step", "milliseconds": "ms", "middle_half": "middle half",
     "training_seconds": "training, s", "nats_per_token": "nats/character", "worst_nats_per_token": "the worst",
-    "tokens_per_second": "tokens/s", "milliseconds_per_token": "ms a token",
+    "tokens_per_second": "tokens/s", "words_per_second": "words/s", "core_microseconds_per_word": "core µs a word", "milliseconds_per_token": "ms a token",
     "first_token_milliseconds": "first token, ms", "later_first_token_milliseconds": "the same later, ms", "times_faster": "times ours", "times_faster_middle_half": "middle half",
     "times_slower": "times ours", "times_slower_middle_half": "middle half",
     "limit": "at most", "gflops_per_second": "GFLOP/s", "milliseconds_of_products_alone": "products alone, ms",
@@ -137,6 +142,9 @@ def commands(section: str) -> list[list[str]]:
             ["sample", flags["gpt2_124m"], *["--peer=transformers"] * transformers],
         ]
         return [[*line, f"--precision={one}"] for line in lines for one in dict.fromkeys(("float32", short))]
+    if section == "embeddings":
+        peer = ["--peer=gensim"] * (importlib.util.find_spec("gensim") is not None)
+        return [["embeddings", "--embedding_dim=100", *peer]]
     if section == "decode":
         return [["decode", "--flagfile=configs/benchmark/gpt2_124m.flags", "--precision=float32"]]
     if section == "growth":

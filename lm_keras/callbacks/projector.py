@@ -57,33 +57,45 @@ class Projector(StepCallback):
     def _write(self):
         if self._shown is None:
             self._shown = self._begin()
-        table = self._table().numpy()[self._shown]
-        write_atomically(self._folder / "embedding.bytes", table.astype("<f4").tobytes())
-        config = ProjectorConfig()
-        config.embeddings.add(
-            tensor_name="token embedding",
-            tensor_path="embedding.bytes",
-            tensor_shape=table.shape,
-            metadata_path="tokens.tsv",
-        )
-        write_atomically(
-            self._folder / "projector_config.pbtxt", text_format.MessageToString(config).encode()
-        )
+        write_points(self._folder, self._table().numpy()[self._shown])
 
     def _begin(self) -> np.ndarray:
         """Write the labels and return the ids that they belong to."""
         counts = np.zeros(self._tokenizer.vocab_size, np.int64)
         for begin in range(0, len(self._tokens), _CHUNK):
             counts += np.bincount(self._tokens[begin : begin + _CHUNK], minlength=len(counts))
-        ids = np.argsort(-counts, kind="stable")[: min(MAX_POINTS, np.count_nonzero(counts))]
-        lines = [f"{self._tokenizer.label(int(i))}\t{i}\t{counts[i]}\n" for i in ids]
-        content = "token\tid\tcount\n" + "".join(lines)
-        write_atomically(self._folder / "tokens.tsv", content.encode())
-        return ids
+        return write_labels(self._folder, self._tokenizer, counts)
 
     def _table(self) -> keras.Variable:
         extra = getattr(self.model, "extra_tokens", 0)
         return table_of(self.model, self._tokenizer.vocab_size + extra)
+
+
+def write_labels(folder: Path, tokenizer: Tokenizer, counts: np.ndarray) -> np.ndarray:
+    """Write `tokens.tsv` for the most frequent tokens, and return their ids.
+
+    Args:
+        folder: a run of TensorBoard.
+        tokenizer: of the text.
+        counts: [V], occurrences in it.
+    """
+    ids = np.argsort(-counts, kind="stable")[: min(MAX_POINTS, np.count_nonzero(counts))]
+    lines = [f"{tokenizer.label(int(i))}\t{i}\t{counts[i]}\n" for i in ids]
+    write_atomically(folder / "tokens.tsv", ("token\tid\tcount\n" + "".join(lines)).encode())
+    return ids
+
+
+def write_points(folder: Path, table: np.ndarray) -> None:
+    """Write the vectors of these tokens, [n, D], and the file that tells TensorBoard of them."""
+    write_atomically(folder / "embedding.bytes", table.astype("<f4").tobytes())
+    config = ProjectorConfig()
+    config.embeddings.add(
+        tensor_name="token embedding",
+        tensor_path="embedding.bytes",
+        tensor_shape=table.shape,
+        metadata_path="tokens.tsv",
+    )
+    write_atomically(folder / "projector_config.pbtxt", text_format.MessageToString(config).encode())
 
 
 def table_of(model: keras.Model, vocab_size: int) -> keras.Variable:

@@ -40,6 +40,9 @@ CHANGEABLE = {
 }  # fmt: skip
 """Settings that may differ between two lives of a run; `steps` and `epochs` only upwards."""
 
+EMBEDDINGS = "word embeddings"
+"""What `kind` says in the `config.json` of a run of scripts/train_embeddings.py; others have no `kind`."""
+
 
 class RunFolder:
     """One run on disk.
@@ -214,6 +217,11 @@ class RunFolder:
             )
         path = self.path / "config.json"
         settings = records.read(path)
+        if settings.get("kind") == EMBEDDINGS:
+            raise InputError(
+                f"--run_dir={self.path} holds word embeddings and no language model; ask them with scripts/embeddings.py, or "
+                f"let a model begin with them, --embedding_init={self.path / 'vectors.txt'}"
+            )
         try:
             return from_flat(settings)
         except InputError as error:

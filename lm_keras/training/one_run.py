@@ -18,6 +18,7 @@ from lm_keras.models import FAMILIES
 from lm_keras.sampling.families import fills, sampler_for
 from lm_keras.training import distribution, environment, report
 from lm_keras.training.evaluation import Evaluator
+from lm_keras.training.given_vectors import GivenVectors
 from lm_keras.training.hiding import hiding_of
 from lm_keras.training.trainer import Trainer, understood
 from lm_keras.training.weights import Origin, all_damaged
@@ -55,7 +56,7 @@ class Run:
         devices: distribution.Devices,
         data: PreparedData,
         total_steps: int,
-        origin: Origin | None,
+        origin: Origin | GivenVectors | None,
     ):
         self.config, self.folder, self.data, self.total_steps = config, folder, data, total_steps
         self.devices, self.origin, self.workers = devices, origin, devices.workers
@@ -152,7 +153,7 @@ class Run:
             report.say(f"going on from step {step:,} of {self.total_steps:,}")
         elif self.origin:
             self.origin.give(self.model)
-            report.say(f"beginning with the weights of {self.origin.path} at step {self.origin.step:,}")
+            report.say(f"beginning {self.origin.said}")
 
     def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
         """Return the callbacks: those that decide something in every worker, those that write in the chief."""

@@ -17,6 +17,7 @@ from lm_keras.data import order as orders
 from lm_keras.errors import InputError
 from lm_keras.training import estimates
 from lm_keras.training.distribution import Devices
+from lm_keras.training.given_vectors import GivenVectors
 from lm_keras.training.known_text import Text
 from lm_keras.training.machine import MemoryMeter, compiles_gradients, free_disk, free_memory, slow_products
 from lm_keras.training.trial import Speed
@@ -67,7 +68,7 @@ class Plan:
     Attributes:
         config: its settings.
         run_dir: its folder, which need not exist, or None where none is given.
-        origin: the run whose weights it begins with, or None.
+        origin: the run whose weights it begins with, or the word vectors, or None.
         devices: what it would run on.
         text: what it would learn.
         network: with its optimizer; only shapes are asked for.
@@ -78,7 +79,7 @@ class Plan:
 
     config: Config
     run_dir: Path | None
-    origin: Origin | None
+    origin: Origin | GivenVectors | None
     devices: Devices
     text: Text
     network: keras.Model
@@ -133,7 +134,7 @@ class Plan:
             state = "new"
         lines = [f"run        {self.run_dir or 'without --run_dir'}: {state}"]
         if self.origin:
-            lines.append(f"begins     with the weights of {self.origin.path} at step {self.origin.step:,}")
+            lines.append(f"begins     {self.origin.said}")
         return [
             *lines,
             f"devices    {self.devices.description}",

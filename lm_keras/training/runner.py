@@ -23,6 +23,7 @@ from lm_keras.training import (
     report,
     trial,
 )
+from lm_keras.training.given_vectors import GivenVectors
 from lm_keras.training.one_run import Run, network, newest, schedule_callbacks
 from lm_keras.training.trainer import Trainer
 from lm_keras.training.weights import Origin
@@ -106,10 +107,14 @@ def _carry_out(config: Config, options: RunOptions, folder: RunFolder, devices: 
 
 def _begun(
     config: Config, options: RunOptions, folder: RunFolder, devices: distribution.Devices
-) -> tuple[Origin | None, PreparedData, int]:
+) -> tuple[Origin | GivenVectors | None, PreparedData, int]:
     """Prepare the text and write down what the run is."""
     origin = Origin.of(config, folder, report.say)
+    GivenVectors.of(
+        config, folder, None
+    )  # What is wrong with its first line is said before the text is read.
     data = prepare(config.data, _tokenizer(folder, origin), report.say, needs_blank=config.needs_blank)
+    origin = origin or GivenVectors.of(config, folder, data.tokenizer)
     _check_data(config, data)
     total_steps = _total_steps(config, data)
     there_is = None if devices.on_gpu else machine.total_memory()
@@ -128,7 +133,9 @@ def _common(config: Config, folder: RunFolder) -> bytes:
     ).encode()
 
 
-def _joined(config: Config, folder: RunFolder, same: bool) -> tuple[Origin | None, PreparedData, int]:
+def _joined(
+    config: Config, folder: RunFolder, same: bool
+) -> tuple[Origin | GivenVectors | None, PreparedData, int]:
     """Prepare the text with the tokenizer of a run that the chief has begun."""
     if not folder.exists:
         raise InputError(
@@ -144,7 +151,8 @@ def _joined(config: Config, folder: RunFolder, same: bool) -> tuple[Origin | Non
     data = prepare(config.data, folder.tokenizer(), report.say)
     total_steps = _total_steps(config, data)
     _check_same_run(folder, data, total_steps)
-    return Origin.of(config, folder, report.say), data, total_steps
+    origin = Origin.of(config, folder, report.say) or GivenVectors.of(config, folder, data.tokenizer)
+    return origin, data, total_steps
 
 
 def _dry_run(config: Config, folder: RunFolder | None) -> int:
@@ -163,6 +171,7 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
     tokenizer = _tokenizer(folder, origin)
     text = known_text.read_text(config.data, tokenizer, report.say, config.needs_blank)
     batches, data = config.batches, text.data
+    origin = origin or GivenVectors.of(config, folder, data.tokenizer if data else tokenizer)
     total_steps = batches.steps
     if data:
         _check_data(config, data)

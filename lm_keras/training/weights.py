@@ -18,8 +18,8 @@ from lm_keras.models import FAMILIES, NUM_PARAMETERS
 from lm_keras.text.tokenizer import Tokenizer
 
 MAY_DIFFER = {
-    "dropout", "weight_drop", "forget_bias", "init_scale", "init_from", "separate_documents", "attention_chunk",
-    "mask_rate", "whole_words", "span_length", "long_spans", "prediction_head",
+    "dropout", "weight_drop", "forget_bias", "init_scale", "init_from", "embedding_init", "separate_documents",
+    "attention_chunk", "mask_rate", "whole_words", "span_length", "long_spans", "prediction_head",
 }  # fmt: skip
 """Model settings that neither decide a weight's shape nor what a weight means."""
 
@@ -41,6 +41,11 @@ class Origin:
     step: int
     tokenizer: Tokenizer
     give: Callable[[keras.Model], None]
+
+    @property
+    def said(self) -> str:
+        """Say with what the run begins."""
+        return f"with the weights of {self.path} at step {self.step:,}"
 
     @classmethod
     def of(cls, config: Config, folder: RunFolder | None, warn: Callable[[str], None]) -> "Origin | None":

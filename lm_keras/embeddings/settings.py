@@ -1,0 +1,143 @@
+"""Every setting of scripts/train_embeddings.py beside those of the text."""
+
+import dataclasses
+from typing import Any
+
+from lm_keras.config import DataConfig
+from lm_keras.errors import InputError, nearest
+from lm_keras.fields import LARGEST, check, check_line, setting
+
+METHODS = ("skipgram", "cbow")
+
+RATES = {"skipgram": 0.025, "cbow": 0.075}
+"""Base learning rates: those of word2vec, and for CBOW three times as much, because its gradient is that of the mean
+of the context (İrsoy et al., 2021, section 3), which word2vec forgets to divide."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig(DataConfig):
+    """Where the text comes from; words, where language models take pieces."""
+
+    tokenizer: str = setting(
+        "word",
+        "how text becomes tokens: word (split at white space), sentencepiece, char, byte, or the folder of a saved "
+        "tokenizer or of a run, so that its model can begin with these vectors",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingConfig:
+    """What is learnt, and how."""
+
+    method: str = setting(
+        "skipgram",
+        "skipgram: a word predicts each word near it; cbow: the mean of the words near it predicts a word",
+        choices=METHODS,
+    )
+    embedding_dim: int = setting(100, "numbers of a vector", low=1)
+    window: int = setting(
+        5, "words on either side, at most: drawn from 1 to this for each word", low=1, high=100
+    )
+    negatives: int = setting(5, "negative samples of a pair", low=1, high=1000)
+    subsample: float = setting(
+        1e-3,
+        "share of the text from which on a word is left out at times, the oftener the more frequent; 0: never",
+        low=0,
+        high=1,
+    )
+    min_count: int = setting(5, "occurrences that a token needs to get a vector", low=1)
+    within_lines: bool = setting(False, "pair no words of two lines")
+    batch_size: int = setting(16, "rows of one step (B)", low=1)
+    sequence_length: int = setting(256, "tokens of the text in a row (T)", low=2)
+    epochs: int = setting(5, "passes over the training text", low=1)
+    learning_rate: float | None = setting(
+        None,
+        "base learning rate, which falls to nothing in a straight line [skipgram: 0.025, cbow: 0.075]",
+        above=0,
+    )
+    seed: int = setting(
+        1,
+        "seed of initial vectors, order of the text, windows, sub-sampling and negatives",
+        low=0,
+        high=LARGEST,
+    )
+
+    @property
+    def rate(self) -> float:
+        """Return `--learning_rate`, with the method's default filled in."""
+        return self.learning_rate or RATES[self.method]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunningConfig:
+    """How the run is carried out; nothing here changes what is learnt."""
+
+    log_every: int = setting(100, "steps between lines in metrics.jsonl and points in TensorBoard", low=1)
+    checkpoint_every: int | None = setting(None, "steps between checkpoints [a tenth of the run]", low=1)
+    projector: bool = setting(True, "write the vectors for TensorBoard's projector at the end")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Which run the command is about."""
+
+    run_dir: str | None = setting(
+        None, "folder of the run: settings, tokenizer, checkpoints, curves, and at the end vectors.txt"
+    )
+
+    def __post_init__(self):
+        check_line("run_dir", self.run_dir)
+
+
+GROUPS: dict[str, type] = {"text": TextConfig, "embedding": EmbeddingConfig, "running": RunningConfig}
+
+CHANGEABLE = {"cache_dir", "log_every", "checkpoint_every", "projector"}
+"""Settings that may differ between two lives of a run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All settings of a run.
+
+    Raises:
+        InputError: when a value is out of range.
+    """
+
+    text: TextConfig = TextConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    running: RunningConfig = RunningConfig()
+
+    def __post_init__(self):
+        for name, value in self.flat().items():
+            check(FIELDS[name], value)
+            check_line(name, value)
+
+    def flat(self) -> dict[str, Any]:
+        """Return every setting under its flag's name, in a fixed order."""
+        return {
+            field.name: getattr(getattr(self, group), field.name)
+            for group, kind in GROUPS.items()
+            for field in dataclasses.fields(kind)
+        }
+
+
+FIELDS: dict[str, dataclasses.Field] = {
+    field.name: field for kind in GROUPS.values() for field in dataclasses.fields(kind)
+}
+"""Every setting by its flag's name."""
+
+
+def from_flat(values: dict[str, Any]) -> Settings:
+    """Build `Settings` from settings by flag name; what is missing takes its default.
+
+    Raises:
+        InputError: for a name that is no setting, or a value that it may not take.
+    """
+    unknown = [name for name in values if name not in FIELDS]
+    if unknown:
+        raise InputError(f"setting {unknown[0]!r} is unknown{nearest(unknown[0], list(FIELDS))}")
+    groups = {
+        group: kind(**{f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values})
+        for group, kind in GROUPS.items()
+    }
+    return Settings(**groups)

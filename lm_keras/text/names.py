@@ -1,0 +1,58 @@
+"""Tokens as words of a file of vectors, where a blank ends a word and a line feed a line."""
+
+import re
+import unicodedata
+
+BLANK = "▁"
+"""What stands for a blank, as in sentencepiece."""
+
+_SPELLED = re.compile("<U\\+([0-9A-F]{4,6})>|((?:<0x[0-9A-F]{2}>)+)")
+
+
+def name_of(token: bytes) -> str:
+    r"""Return a name without white space that stands for the bytes of a token, and for no others.
+
+    Nearly every word is its own name. A blank is `▁`; other white space, control characters, `▁` itself and what would
+    read as one of these are spelled, `<U+000A>`, and bytes that are no UTF-8 too, `<0xE2>` each.
+
+    Example:
+        >>> [name_of(token) for token in (b"cat", b" the", b"\n", b"\xe2\x96", b"<U+000A>")]
+        ['cat', '▁the', '<U+000A>', '<0xE2><0x96>', '<U+003C>U+000A>']
+    """
+    try:
+        text = token.decode("utf-8")
+    except UnicodeDecodeError:
+        return "".join(f"<0x{byte:02X}>" for byte in token)
+    if text.isalnum():
+        return text
+    return "".join(_character(text, place) for place in range(len(text)))
+
+
+def _character(text: str, place: int) -> str:
+    one = text[place]
+    if one == " ":
+        return BLANK
+    spelled = one == BLANK or one.isspace() or unicodedata.category(one) == "Cc"
+    return f"<U+{ord(one):04X}>" if spelled or text.startswith(("<U+", "<0x"), place) else one
+
+
+def token_of(name: str) -> bytes:
+    r"""Return the bytes of the token that a name stands for.
+
+    Example:
+        >>> token_of("▁the<U+000A>"), token_of("<0xE2><0x96>")
+        (b' the\n', b'\xe2\x96')
+    """
+    content, end = [], 0
+    for found in _SPELLED.finditer(name):
+        content.append(_plain(name[end : found.start()]))
+        if found[1]:
+            content.append(chr(min(int(found[1], 16), 0x10FFFF)).encode("utf-8", "replace"))
+        else:
+            content.append(bytes.fromhex(found[2].replace("<0x", "").replace(">", "")))
+        end = found.end()
+    return b"".join([*content, _plain(name[end:])])
+
+
+def _plain(text: str) -> bytes:
+    return text.replace(BLANK, " ").encode("utf-8", "replace")
