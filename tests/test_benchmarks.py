@@ -305,13 +305,15 @@ def test_the_page_is_what_was_measured():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gensim") is None, reason="gensim is not installed")
-def test_word_embeddings_beside_gensim(script, shared_corpus):
+def test_word_embeddings_beside_gensim(script, shared_corpus, monkeypatch):
+    monkeypatch.setattr(embeddings, "METHODS", ("skipgram",))
     flags = [f"--corpus=text:{shared_corpus}", "--embedding_dim=7", "--repeats=1", "--seconds=0.05"]
     ended = script("benchmark.py", "embeddings", "--peer=gensim", *flags)
     results = [json.loads(line) for line in ended.out.splitlines()]
     assert [(result["candidate"], result["method"]) for result in results] == [
-        ("lm_keras", "skipgram"), ("gensim", "skipgram"), ("lm_keras", "cbow"), ("gensim", "cbow"),
-    ]  # fmt: skip
+        ("lm_keras", "skipgram"),
+        ("gensim", "skipgram"),
+    ]
     assert len({result["vectors"] for result in results}) == 1
     assert all(result["words_per_second"] > 0 for result in results)
 

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import math
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -208,8 +209,10 @@ class Run:
             shown = write_labels(path / "events" / "train", tokenizer, counts)
             write_points(path / "events" / "train", self.tables.vectors(shown))
         report.write(list(_lines(Vectors(list(names), table))))
-        report.say(f"{len(names):,} vectors stand in {path / VECTORS}; the words near one of them:")
-        report.say(f"  python scripts/embeddings.py nearest {next(iter(names))} --run_dir={path}")
+        asked = f"nearest {shlex.quote(next(iter(names)))} --run_dir={shlex.quote(str(path))}"
+        report.say(
+            f"{len(names):,} vectors stand in {path / VECTORS}\nnext:\n  python scripts/embeddings.py {asked}"
+        )
 
 
 @dataclasses.dataclass
