@@ -117,6 +117,11 @@ def _check_family(config, fields) -> None:
             f"--sequence_length={config.batches.sequence_length} is too short for --model=glm, which needs a blank and a token "
             "beside it; take at least 2"
         )
+    if family == "glm" and config.model.span_length > config.batches.sequence_length:
+        raise InputError(
+            f"--span_length={config.model.span_length} makes blanks longer than a row of --sequence_length="
+            f"{config.batches.sequence_length} tokens; take shorter ones"
+        )
     if family in HIDING and config.learning.token_noise:
         raise InputError(
             f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which hides tokens anyway; leave it out"

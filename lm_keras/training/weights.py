@@ -10,7 +10,7 @@ import keras
 from lm_keras.checkpoints import exchange
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.state import Checkpoints
-from lm_keras.checks import TRANSFORMERS
+from lm_keras.checks import HIDING, TRANSFORMERS
 from lm_keras.config import Config, DataConfig
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError
@@ -81,7 +81,8 @@ class Origin:
         before, now = _shape(there), _shape(config)
         different = _other_tokenizer(config.data, there.data, tokenizer)
         if config.needs_blank and tokenizer.blank_id is None:
-            different.append("--token_noise_kind=blank needs a token that the tokenizer there does not have")
+            what = f"--model={config.model.model}" if config.model.model in HIDING else "--token_noise_kind=blank"
+            different.append(f"{what} needs a token that says nothing, such as [MASK], and the tokenizer there has none")
         different += [
             f"--{name}: {before[name]} there, {now[name]} here" for name in now if before[name] != now[name]
         ]
