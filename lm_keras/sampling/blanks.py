@@ -14,7 +14,7 @@ from lm_keras.errors import InputError
 from lm_keras.models.bert import SEGMENTS
 from lm_keras.sampling.generate import unknown_parts
 from lm_keras.sampling.score import check_ids
-from lm_keras.sampling.settings import check_prompts, check_text
+from lm_keras.sampling.settings import check_prompts, check_text, check_texts
 from lm_keras.text.tokenizer import Tokenizer
 
 MASK = "[MASK]"
@@ -135,13 +135,9 @@ class HidingScorer:
 
         Reference: Salazar et al. (2020), section 2, equation 1.
         """
-        if isinstance(texts, str) or not isinstance(texts, (list, tuple)):
-            raise InputError(
-                f'texts is a {type(texts).__name__}, not a list of strings; for one text write ["..."]'
-            )
+        check_texts(texts)
         found = []
-        for index, text in enumerate(texts):
-            check_text(f"texts[{index}]", text)
+        for text in texts:
             ids, most = list(self._tokenizer.encode(text)), self._model.context_length - 2
             nats = sum(self._nats(ids[begin : begin + most]) for begin in range(0, len(ids), most))
             found.append(

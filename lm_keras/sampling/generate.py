@@ -169,10 +169,15 @@ class Sampler:
     def _row(self, prompt: str, settings: SamplingSettings, seed: int) -> "_Row":
         return _Row(self._tokenizer, prompt, self._prompt_ids(prompt, settings), settings, seed)
 
+    @property
+    def _longest_prompt(self) -> int | None:
+        """Return how many tokens a prompt may have; None: any number."""
+        return self._model.context_length
+
     def _prompt_ids(self, prompt: str, settings: SamplingSettings) -> list[int]:
         """Return the tokens of a prompt, no more than the model's context has."""
         ids = [self._tokenizer.begin_id, *self._tokenizer.encode_prompt(prompt)]
-        most = self._model.context_length
+        most = self._longest_prompt
         if most is None or len(ids) <= most:
             return ids
         if settings.long_prompt == "error":

@@ -16,7 +16,7 @@ from lm_keras.sampling.blanks import MASK, Filled
 from lm_keras.sampling.generate import NOT_FINITE, Sampler
 from lm_keras.sampling.loop import NOTHING, DecodeLoop, uniform_numbers
 from lm_keras.sampling.score import check_ids
-from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, settings_from
+from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, check_texts, settings_from
 
 ROWS = 16
 """Windows that go through the network at once when texts are scored."""
@@ -150,19 +150,12 @@ class InfillSampler(Sampler):
             found.append((tokens[:-1], float(scores[: len(tokens) - 1 + ended].sum())))
         return found
 
+    @property
+    def _longest_prompt(self) -> int:
+        return self._model.context_length - 2  # [gMASK] and the start of the blank.
+
     def _prompt_ids(self, prompt: str, settings: SamplingSettings) -> list[int]:
-        ids = [self._tokenizer.begin_id, *self._tokenizer.encode_prompt(prompt)]
-        most = self._model.context_length - 2  # [gMASK] and the start of the blank.
-        if len(ids) > most:
-            if settings.long_prompt == "error":
-                raise InputError(
-                    f"the prompt has {len(ids):,} tokens with the beginning of a document, and the model looks back on {most:,} "
-                    "at most; shorten it, or take long_prompt=keep_end to use its end"
-                )
-            kept = max(1, most // 2, most - settings.max_new_tokens)
-            self._say(f"of the {len(ids):,} tokens of the prompt the last {kept:,} are used")
-            ids = ids[-kept:]
-        return [*ids, self._extra + GENERATE, self._extra + START]
+        return [*super()._prompt_ids(prompt, settings), self._extra + GENERATE, self._extra + START]
 
     def _decode(self, rows, settings: SamplingSettings, positions: int) -> Iterator[None]:
         """Fill the rows, those of equally long prompts together: part A has to be read at once."""
@@ -173,7 +166,7 @@ class InfillSampler(Sampler):
     def _continued(self, group, settings: SamplingSettings, positions: int) -> Iterator[None]:
         """Fill rows of one length; where a text has taken all places, its last half is read anew as part A."""
         rules, likeliest = self._rules(settings), min(settings.top_logprobs, self._width)
-        ids, most = {number: row.prompt_ids for number, row in group}, self._model.context_length - 2
+        ids, most = {number: row.prompt_ids for number, row in group}, self._longest_prompt
         while group := [(number, row) for number, row in group if not row.ended_by]:
             prompts, carry = self._loop.start([ids[number] for number, _ in group], settings.max_new_tokens)
             room = prompts.places - int(carry.taken)
@@ -218,13 +211,9 @@ class InfillScorer:
         Returns:
             For each text `nats` (float), `tokens` (int) and `bytes` (int).
         """
-        if isinstance(texts, str) or not isinstance(texts, (list, tuple)):
-            raise InputError(
-                f'texts is a {type(texts).__name__}, not a list of strings; for one text write ["..."]'
-            )
+        check_texts(texts)
         found = []
-        for index, text in enumerate(texts):
-            check_text(f"texts[{index}]", text)
+        for text in texts:
             ids = [self._tokenizer.begin_id, *self._tokenizer.encode(text)]
             found.append(
                 {"nats": self._of_ids(ids), "tokens": len(ids) - 1, "bytes": len(text.encode("utf-8"))}

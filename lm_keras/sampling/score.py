@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.sampling.loop import state_specs
-from lm_keras.sampling.settings import check_text
+from lm_keras.sampling.settings import check_texts
 
 BLOCK = 64
 """Tokens of a row that go through the network at once. Longer rows carry their state on."""
@@ -71,12 +71,7 @@ class Scorer:
             InputError: `texts` is no list of strings, a text is no valid Unicode, or the model's logits are
                 not finite.
         """
-        if isinstance(texts, str) or not isinstance(texts, (list, tuple)):
-            raise InputError(
-                f'texts is a {type(texts).__name__}, not a list of strings; for one text write ["..."]'
-            )
-        for index, text in enumerate(texts):
-            check_text(f"texts[{index}]", text)
+        check_texts(texts)
         ids = [list(self._tokenizer.encode(text)) for text in texts]
         windows = [(index, window) for index, tokens in enumerate(ids) for window in self._windows(tokens)]
         # Those of like length go side by side, so that little is computed for padding.

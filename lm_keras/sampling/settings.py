@@ -187,6 +187,16 @@ def check_text(name: str, text: str) -> None:
         ) from None
 
 
+def check_texts(texts: list[str]) -> None:
+    """Raise an `InputError` unless `texts` is a list of texts."""
+    if isinstance(texts, str) or not isinstance(texts, (list, tuple)):
+        raise InputError(
+            f'texts is a {type(texts).__name__}, not a list of strings; for one text write ["..."]'
+        )
+    for index, text in enumerate(texts):
+        check_text(f"texts[{index}]", text)
+
+
 def _checked_stop(stop) -> tuple[str, ...]:
     if stop is None:
         return ()

@@ -81,8 +81,14 @@ class Origin:
         before, now = _shape(there), _shape(config)
         different = _other_tokenizer(config.data, there.data, tokenizer)
         if config.needs_blank and tokenizer.blank_id is None:
-            what = f"--model={config.model.model}" if config.model.model in HIDING else "--token_noise_kind=blank"
-            different.append(f"{what} needs a token that says nothing, such as [MASK], and the tokenizer there has none")
+            what = (
+                f"--model={config.model.model}"
+                if config.model.model in HIDING
+                else "--token_noise_kind=blank"
+            )
+            different.append(
+                f"{what} needs a token that says nothing, such as [MASK], and the tokenizer there has none"
+            )
         different += [
             f"--{name}: {before[name]} there, {now[name]} here" for name in now if before[name] != now[name]
         ]

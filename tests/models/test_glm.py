@@ -323,7 +323,10 @@ def test_bad_texts_end_in_one_line(model, tokenizer, use, message):
         ({"token_noise": 0.1}, "--token_noise=0.1 has no meaning for --model=glm"),
         ({"batching": "stream"}, "--model=glm does not have"),
         ({"positions": "rotary"}, "--positions=rotary has no meaning for --model=glm"),
-        ({"span_length": 13.0}, "--span_length=13.0 makes blanks longer than a row of --sequence_length=12 tokens"),
+        (
+            {"span_length": 13.0},
+            "--span_length=13.0 makes blanks longer than a row of --sequence_length=12 tokens",
+        ),
         ({"long_spans": 1.5}, "--long_spans=1.5"),
         ({"model": "gpt", "span_length": 2.0}, "--span_length=2.0 has no meaning for --model=gpt"),
     ],
