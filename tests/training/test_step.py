@@ -270,6 +270,9 @@ def test_jit_changes_nothing(run):
     assert differs(run("sgd", steps_per_call=5, seed=2), plain, 1e-2)
     # Of a GPT on a CPU all gradients are compiled by themselves.
     assert not differs(run("gpt", steps_per_call=5, jit="auto"), run("gpt", steps_per_call=5), 1e-5)
+    # On a GPU those of others are, too.
+    for family in ("bert", "glm"):
+        assert not differs(run(family, steps_per_call=5, jit="on"), run(family, steps_per_call=5), 1e-5)
 
 
 @pytest.mark.parametrize(
