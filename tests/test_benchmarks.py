@@ -177,6 +177,28 @@ def test_the_precision_is_settled_before_anything_is_built(script, monkeypatch):
         assert called.pop() == precision
 
 
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+@pytest.mark.parametrize("family", ["bert", "glm"])
+def test_bert_and_glm_in_torch_are_as_large_and_predict_as_much(family):
+    import torch
+
+    from lm_keras.benchmarks import torch_peer
+    from lm_keras.models import FAMILIES, NUM_PARAMETERS
+
+    settings = {**SMALL_GPT, "model": family, "vocab_size": 40, "sequence_length": 20, "batch_size": 3}
+    config = from_flat(settings)
+    peer = torch_peer.TransformerCandidate(config)
+    assert peer.parameters == NUM_PARAMETERS[family](config, 40)
+    batch = peer._network.batch(3, 20, "cpu")
+    targets = FAMILIES[family](config, 40).predictions(20)
+    assert batch[-1].shape == (3, targets)
+    with torch.no_grad():
+        loss = float(peer._network(*batch))
+    assert abs(loss - np.log(40)) < 1.5
+    steps, seconds = peer.train(0.05)
+    assert steps > 0 and seconds > 0
+
+
 def test_torch_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lm_keras.benchmarks.candidates import PEERS
+from lm_keras.benchmarks.page_text import COLUMNS, TITLES, WORDS
 from lm_keras.errors import InputError
 from lm_keras.training.environment import commit
 from lm_keras.training.machine import chosen_precision
@@ -37,76 +38,6 @@ AXES = {
 LOSSES = ((50_000, 256, 64, 64), (10_000, 650, 20, 35), (2_000, 384, 64, 16))
 """Vocabulary, width, rows, length."""
 
-TITLES = {
-    "train": "The training step",
-    "sample": "Sampling",
-    "race": "A race on tinyshakespeare",
-    "loss": "The vocabulary loss",
-    "growth": "How the cost grows",
-    "jit": "XLA",
-    "guards": "The guard of the step",
-    "gpt": "GPT: the training step, and decoding",
-    "decode": "GPT: as a text grows",
-    "embeddings": "Word embeddings",
-}
-WORDS = {
-    "train": """One process each, in turn; the figures are medians with the middle half of the measurements. `keras_fit` is
-`Sequential(Embedding, LSTM ..., Dense)` with `compile` and `fit`; `torch` is `nn.Embedding`, `nn.LSTM` and `nn.Linear`, in
-float32, with carried state. *times ours* is the time of a peer divided by ours, pair by pair. *products alone* is what the
-matrix products of our step need by themselves, each measured at its best in the same run, and *of it products* their share:
-what is missing to 1 is everything else, gates and softmax, casts, the norm of the gradient and the update. *at most* is what
-*times ours* would be if our step were its products and nothing else: no work on the rest brings more with the products that
-TensorFlow has. PyTorch hands an LSTM to oneDNN's RNN primitive (`aten::mkldnn_rnn_layer`), which arranges the recurrent matrix
-once for all time steps. TensorFlow has no operation for that and arranges it in each product, so that the products of few rows,
-listed below, stay below the rate of the others, by a quarter in float32 and by half in bfloat16. *A step as recorded* says by
-TensorFlow's kinds of operations where its time goes; a moment with several at a time is divided among them. Recording makes
-small operations longer, and what is between them. *first steps* are those of the first call, tracing and compiling included.""",
-    "sample": "256 new tokens a row at temperature 1, random weights; `torch` is a loop over `nn.LSTM` and `multinomial`.",
-    "race": """From nothing to the result of nanoGPT's recipe for a CPU, whose published loss is 1.88 nats a character on the last tenth
-of tinyshakespeare: our LSTM, and the recipe itself (a GPT of 4 layers, width 128, 2,000 steps of 12 x 64 characters) in PyTorch,
-`torch_gpt`, to the end of its recipe, wherever that leads. Ours is scored on the whole tenth with carried state, the other one
-in windows of 64. The seconds are those of training, compiling included and validation not.""",
-    "loss": """Loss and all gradients from features and output matrix, in float32; memory is what the process took for it. *times
-ours* is the time of the plain form divided by that in pieces: around 1, with a part of the memory.""",
-    "growth": """One LSTM layer, {base}; one of these sizes changes at a time, batch is the whole batch of all
-replicas, which share the same cores.
-
-![Tokens a second and memory against length, vocabulary, width, batch and replicas](performance.png)""",
-    "jit": """`--jit=on` compiles all gradients of a micro-batch with XLA, products included; it also counts what that takes at the
-first steps. `--jit=auto` does so for a GPT in float32 on a CPU, where it pays, and not for what it costs more. What stands
-between the products of a GPT is compiled in any case (`layers/fused.py`).""",
-    "guards": """The same step with `--on_nonfinite` and `--spike_sigma` deciding whether it is taken, and without all that they need,
-five steps at a time in turn: the median of the ratios, and between what it lies.""",
-    "gpt": """`torch` is the same GPT-2 in PyTorch, `torch_compiled` with `torch.compile`, `torch_bfloat16` with products in bfloat16;
-columns as for the training step. Decoding is 64 new tokens after 32, and `transformers` generates with its cache, in the same
-number format. *of reading all weights* is the share of the speed that reading all weights once for each token would allow,
-by the speed at which memory was read in the same run. *ms a token* has the prompt in it; *products alone* are those of one
-token of every row, one after the other, each with a matrix of its own, as TensorFlow computes them outside of any network:
-what they take beyond the time of reading is theirs. They read at half of memory's speed for one row in float32 and at two
-fifths in bfloat16, and at less for eight rows: that is the limit here.""",
-    "decode": """One row of GPT-2's shape: milliseconds for each of 64 tokens behind so many others, without the prompt's; and
-to the first token of a prompt whose length is new, where nothing is compiled, so that it takes no longer than later.""",
-    "embeddings": """Words of the text a second, those that sub-sampling leaves out counted too: 100 numbers, a window of 5, 5
-negative samples, sub-sampling from 0.001 on; one process each, in turn. `gensim` computes pair by pair in a thread of compiled code
-for each core; ours shares 32 negative samples among 32 neighbouring words, so that all their pairs are three products of matrices.
-`scripts/train_embeddings.py` also makes the batches, in a second thread, as measured here.""",
-}
-COLUMNS = {
-    "candidate": "", "method": "method", "form": "", "step": "", "milliseconds_with": "ms with", "milliseconds_without": "ms without",
-    "ratio": "ratio", "confidence": "95 % confidence", "precision": "precision", "jit": "jit", "rows": "rows", "width": "width",
-    "vocab_size": "vocabulary",
-    "tokens_before": "tokens before",
-    "milliseconds_per_step": "ms a step", "milliseconds": "ms", "middle_half": "middle half",
-    "training_seconds": "training, s", "nats_per_token": "nats/character", "worst_nats_per_token": "the worst",
-    "tokens_per_second": "tokens/s", "words_per_second": "words/s", "core_microseconds_per_word": "core µs a word", "milliseconds_per_token": "ms a token",
-    "first_token_milliseconds": "first token, ms", "later_first_token_milliseconds": "the same later, ms", "times_faster": "times ours", "times_faster_middle_half": "middle half",
-    "times_slower": "times ours", "times_slower_middle_half": "middle half",
-    "limit": "at most", "gflops_per_second": "GFLOP/s", "milliseconds_of_products_alone": "products alone, ms",
-    "gigabytes_per_second": "memory, GB/s", "share_of_reading": "of reading all weights", "share_of_products": "of it products", "data_wait_share": "of it waiting for data",
-    "first_steps_seconds": "first steps, s",
-    "peak_mebibytes": "peak MiB", "mebibytes": "MiB",
-}  # fmt: skip
-
 
 def commands(section: str) -> list[list[str]]:
     """Return the command lines of a section, without the script's name."""
@@ -131,20 +62,24 @@ def commands(section: str) -> list[list[str]]:
     if section == "gpt":
         flags = {
             name: f"--flagfile=configs/benchmark/{name}.flags"
-            for name in ("gpt_small", "gpt_medium", "bert_medium", "glm_medium", "gpt2_124m")
+            for name in ("gpt_small", "gpt_medium", "gpt2_124m")
         }
         lines = [
             ["train", flags["gpt_small"], *["--peer=torch,torch_compiled"] * torch],
-            *(
-                ["train", flags[f"{family}_medium"], *["--peer=torch,torch_bfloat16"] * torch]
-                for family in ("gpt", "bert", "glm")
-            ),
+            ["train", flags["gpt_medium"], *["--peer=torch,torch_bfloat16"] * torch],
             ["sample", flags["gpt2_124m"], *["--peer=transformers"] * transformers],
         ]
         return [[*line, f"--precision={one}"] for line in lines for one in dict.fromkeys(("float32", short))]
     if section == "embeddings":
         peer = ["--peer=gensim"] * (importlib.util.find_spec("gensim") is not None)
         return [["embeddings", "--embedding_dim=100", *peer]]
+    if section == "hiding":
+        peers = ["--peer=torch,torch_bfloat16"] * torch
+        return [
+            ["train", f"--flagfile=configs/benchmark/{family}_medium.flags", *peers, f"--precision={one}"]
+            for family in ("bert", "glm")
+            for one in dict.fromkeys(("float32", short))
+        ]
     if section == "decode":
         return [["decode", "--flagfile=configs/benchmark/gpt2_124m.flags", "--precision=float32"]]
     if section == "growth":
