@@ -15,7 +15,7 @@ from lm_keras.errors import InputError
 from lm_keras.sampling.blanks import Filled
 from lm_keras.sampling.cloze import exact_matches
 from lm_keras.sampling.families import sampler_for, scorer_for
-from lm_keras.sampling.generate import Continuation
+from lm_keras.sampling.row import Continuation
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.hiding import hiding_of

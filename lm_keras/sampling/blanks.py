@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.models.bert import SEGMENTS
-from lm_keras.sampling.generate import unknown_parts
+from lm_keras.sampling.row import unknown_parts
 from lm_keras.sampling.score import check_ids
 from lm_keras.sampling.settings import check_prompts, check_text, check_texts
 from lm_keras.text.tokenizer import Tokenizer

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from lm_keras.errors import InputError
 from lm_keras.sampling.families import fills
-from lm_keras.sampling.generate import Continuation
+from lm_keras.sampling.row import Continuation
 from lm_keras.sampling.settings import SamplingSettings, check_text
 from lm_keras.text.files import bytes_of
 

@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.errors import InputError
-from lm_keras.sampling.generate import STREAM_POSITIONS, Sampler, find_stop, held_back
+from lm_keras.sampling.generate import STREAM_POSITIONS, Sampler
+from lm_keras.sampling.row import find_stop, held_back
 from lm_keras.text import WordTokenizer
 
 V = 13

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.sampling import rules
-from lm_keras.sampling.generate import find_stop, held_back
 from lm_keras.sampling.loop import uniform_numbers
+from lm_keras.sampling.row import find_stop, held_back
 from lm_keras.sampling.rules import RuleSettings
 from lm_keras.sampling.settings import SamplingSettings
 
