@@ -101,15 +101,30 @@ def exact_matches(lm, text: str, count: int, seed: int = 1) -> dict[str, float]:
 
     Reference: Du et al. (2022), section 3.3 and table 4, and Donahue et al. (2020), for the task.
     """
-    # Most tokens have three characters or more, so that there is room for what is filled in.
+    # Most tokens have three characters or more, so that there is room for what is filled in; where they have not, less is read.
     around = min(MAX_AROUND, lm.config.context_length)
     shares = {}
     for words in WORDS:
-        blanks = blanks_in(text, words, count, seed, around, around // 2)
+        blanks = [_short(lm, blank) for blank in blanks_in(text, words, count, seed, around, around // 2)]
         hits = sum(_plain(filled(lm, blank)) == _plain(blank.hidden) for blank in blanks)
         if blanks:
             shares[str(words)] = round(hits / len(blanks), 4)
     return shares
+
+
+def _short(lm, blank: Blank) -> Blank:
+    """Return a place around which there is no more text than a model sees with what it fills in."""
+    before, after, room = blank.before, blank.after, lm.config.context_length - MAX_FILLED - 4
+
+    def tokens(text):
+        return len(lm.tokenizer.encode_prompt(text))
+
+    while tokens(before) + tokens(after) > room and (before or after):
+        if len(before) > len(after):
+            before = before[len(before) // 4 + 1 :]
+        else:
+            after = after[: 3 * len(after) // 4]
+    return Blank(before, blank.hidden, after)
 
 
 def _plain(text: str) -> str:

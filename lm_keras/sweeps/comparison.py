@@ -156,6 +156,8 @@ class _One:
         log = output or self.folder.with_name(f"{self.folder.name}.log")
         with open(log, "wb" if output else "ab") as file:
             code = self.processes.carry_out([str(self.scripts / f"{script}.py"), *words], file)
+        if output and code:
+            self.folder.with_name(f"{self.folder.name}.log").write_bytes(output.read_bytes())
         if output:  # Standard error is there, too: the JSON object is the last line.
             lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             output.write_text("\n".join(lines[-1:]), encoding="utf-8")

@@ -71,6 +71,15 @@ def test_who_knows_the_text_fills_all_and_who_does_not_none(kind):
     assert wrong == dict.fromkeys("12345", 0.0)
 
 
+def test_around_a_blank_is_no_more_than_the_model_sees():
+    lm = model("gpt", lambda text: text)
+    lm.config.context_length = 40
+    for blank in cloze.blanks_in(TEXT, 2, 50, 1, 64, 32):
+        short = cloze._short(lm, blank)
+        assert len(short.before) + len(short.after) <= 40 - cloze.MAX_FILLED - 4
+        assert blank.before.endswith(short.before) and blank.after.startswith(short.after)
+
+
 def test_some_are_right():
     found = cloze.exact_matches(model("glm", lambda text: text if "e" in text else "q"), TEXT, 50)
     words = [blank.hidden for blank in cloze.blanks_in(TEXT, 1, 50, 1, 64, 32)]

@@ -1,0 +1,136 @@
+"""One text as it grows: tokens become text, stop strings are found, and what may become one is held back."""
+
+import dataclasses
+import itertools
+
+from lm_keras.sampling.settings import SamplingSettings, check_text
+
+
+@dataclasses.dataclass(frozen=True)
+class Continuation:
+    """One continuation of a prompt.
+
+    Attributes:
+        text: what follows the prompt, without the stop string.
+        token_ids: the generated tokens, with the one that ended the text.
+        log_probabilities: of each of these tokens under the model's own distribution, in nats.
+        ended_by: "eod" (the model ended the document), "stop" (a stop string) or "length".
+        likeliest: for each of these tokens the likeliest ones there, `(token_id, log_probability)` each, as many as
+            `top_logprobs` says.
+        score: by which beam search ranks it; None for samples.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    log_probabilities: tuple[float, ...]
+    ended_by: str
+    likeliest: tuple[tuple[tuple[int, float], ...], ...] = ()
+    score: float | None = None
+
+
+class Row:
+    """One continuation as it grows: its tokens, its text, and what of its text is still held back."""
+
+    def __init__(self, tokenizer, prompt: str, prompt_ids: list[int], settings: SamplingSettings, seed: int):
+        self.prompt_ids, self.seed = prompt_ids, seed
+        self.ids: list[int] = []
+        self.scores: list[float] = []
+        self.likeliest: list[tuple[tuple[int, float], ...]] = []
+        self.pieces: list[str] = []
+        self.streamed = 0
+        self.ended_by = ""
+        self._eod_id = tokenizer.eod_id
+        self._max_new_tokens = settings.max_new_tokens
+        self._stop = settings.stop
+        self._held = ""
+        self._decoder = tokenizer.decoder(before=prompt)
+
+    def continuation(self) -> Continuation:
+        """Return what has come of it."""
+        likeliest = tuple(self.likeliest)
+        return Continuation(
+            "".join(self.pieces), tuple(self.ids), tuple(self.scores), self.ended_by, likeliest
+        )
+
+    def extend(self, ids, scores, likeliest=(), likeliest_scores=()) -> None:
+        """Append generated tokens, up to the one that ends the text."""
+        for token, score, *best in itertools.zip_longest(
+            ids, scores, likeliest, likeliest_scores, fillvalue=()
+        ):
+            if self.ended_by:
+                return
+            self.ids.append(token)
+            self.scores.append(score)
+            self.likeliest.append(tuple(zip(*best)))
+            if token == self._eod_id:
+                self._end("eod")
+            else:
+                self._append(self._decoder.push([token]))
+                if not self.ended_by and len(self.ids) >= self._max_new_tokens:
+                    self._end("length")
+
+    def _end(self, reason: str) -> None:
+        self._append(self._decoder.finish())
+        if not self.ended_by:
+            self.ended_by = reason
+            self.pieces.append(self._held)
+
+    def _append(self, text: str) -> None:
+        text = self._held + text
+        begin = find_stop(text, self._stop)
+        if begin is not None:
+            self.ended_by = "stop"
+            self.pieces.append(text[:begin])
+        else:
+            safe = len(text) - held_back(text, self._stop)
+            self.pieces.append(text[:safe])
+            self._held = text[safe:]
+
+
+def find_stop(text: str, stop: tuple[str, ...]) -> int | None:
+    """Return where the stop string begins that is complete first, or None.
+
+    Complete first, not begun first: so the result does not depend on how the text came in pieces.
+
+    Example:
+        >>> find_stop("xabc", ("abc", "b"))
+        2
+    """
+    found = [(text.index(string) + len(string), text.index(string)) for string in stop if string in text]
+    return min(found)[1] if found else None
+
+
+def held_back(text: str, stop: tuple[str, ...]) -> int:
+    """Return how many characters at the end of `text` may be the beginning of a stop string.
+
+    Example:
+        >>> held_back("one #", ("###", "END"))
+        1
+    """
+    longest = max(map(len, stop), default=0)
+    for count in range(min(longest - 1, len(text)), 0, -1):
+        if any(string.startswith(text[-count:]) for string in stop):
+            return count
+    return 0
+
+
+def unknown_parts(tokenizer, prompt: str) -> list[str]:
+    """Return what of a prompt the tokenizer does not know, each once, in order; mostly an empty list.
+
+    Characters where the tokenizer has a token for each character, else whole words. The model reads the
+    unknown token in their place, so a script should warn of them.
+    """
+    check_text("prompt", prompt)
+
+    def is_unknown(text):
+        return tokenizer.count_unknown(text, tokenizer.encode_array(text)) > 0
+
+    if not is_unknown(prompt):
+        return []
+    # An unknown character may be white space: then no word shows it.
+    words = [word for word in prompt.split() if is_unknown(word)]
+    parts = []
+    for word in words or filter(is_unknown, prompt):
+        spelled = len(tokenizer.encode_prompt(word)) == len(word)
+        parts += filter(is_unknown, word) if spelled else [word]
+    return list(dict.fromkeys(parts))
