@@ -95,6 +95,7 @@ class LanguageModel:
         Raises:
             InputError: a prompt or a setting is not allowed.
         """
+        self._continues()
         return self._sampler.sample(prompts, **settings)
 
     def stream(self, prompt: str, **settings) -> Iterator[str]:
@@ -111,6 +112,7 @@ class LanguageModel:
         Raises:
             InputError: the prompt or a setting is not allowed.
         """
+        self._continues()
         return self._sampler.stream(prompt, **settings)
 
     def fill(self, text: str, words: int = 5, **settings) -> Filled:
@@ -200,6 +202,12 @@ class LanguageModel:
             )
         evaluator = Evaluator(self.model, self.config.batching, length, stride, hiding)
         return evaluator(store, corpus or split, self.step)
+
+    def _continues(self) -> None:
+        if not hasattr(self._sampler, "sample"):
+            raise InputError(
+                f"--model={self.config.model.model} fills blanks and continues no text; use fill"
+            )
 
     def exact_matches(
         self, split: str = "test", count: int = 200, say: Callable[[str], None] = lambda line: None

@@ -112,10 +112,10 @@ def _check_family(config, fields) -> None:
             f"--sequence_length={config.batches.sequence_length} is too short for --model=bert, which reads a text between two "
             "tokens; take at least 3"
         )
-    if family == "glm" and config.batches.sequence_length < 2:
+    if family == "glm" and config.batches.sequence_length < 3:
         raise InputError(
-            f"--sequence_length={config.batches.sequence_length} is too short for --model=glm, which needs a blank and a token "
-            "beside it; take at least 2"
+            f"--sequence_length={config.batches.sequence_length} is too short for --model=glm, which reads a blank and its start beside a "
+            "token; take at least 3"
         )
     if family == "glm" and config.model.span_length > config.batches.sequence_length:
         raise InputError(

@@ -62,7 +62,8 @@ class Blanks:
         span_length: mean length of these; at least 1 token each.
         long_share: share of the rows with one long blank.
         seed: the run's seed.
-        unknown_id: a token that is not predicted, or None.
+        unknown_id: a token that is not predicted in training, or None.
+        unscored: a token that is never predicted, as the one that begins documents where another one ends them, or None.
 
     Example: of the text [11, 12, 13, 14, 15, 16] with `[MASK]` 1, V 20, half of the tokens in blanks and no long ones, the
     spans [13] and [15, 16] become, the second one first,
@@ -85,7 +86,8 @@ class Blanks:
         targets   14 15 16  0  0
         weights    1  1  1  0  0
 
-    Reference: Du et al. (2022), section 2.1.1 and figure 2; long blanks: section 2.1.2; places: section 2.2.2.
+    Reference: Du et al. (2022), section 2.1.1 and figure 2; places: section 2.2.2; long blanks: section 2.1.2, where they are half
+    of a text at least. Here they begin anywhere, so that short continuations are learnt, too.
     """
 
     text_length: int
@@ -96,6 +98,7 @@ class Blanks:
     long_share: float = 0.5
     seed: int = 0
     unknown_id: int | None = None
+    unscored: int | None = None
 
     @classmethod
     def of(cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None) -> "Blanks":
@@ -108,12 +111,13 @@ class Blanks:
         """
         model, batches = config.model, config.batches
         if tokenizer is None:
-            mask_id, unknown_id = 1, None
+            mask_id, unknown_id, unscored = 1, None, None
         else:
             vocab_size, mask_id, unknown_id = tokenizer.vocab_size, tokenizer.blank_id, tokenizer.unknown_id
+            unscored = None if tokenizer.begin_id == tokenizer.eod_id else tokenizer.begin_id
         return cls(
             batches.sequence_length, vocab_size, mask_id, model.mask_rate, model.span_length, model.long_spans,
-            batches.seed, unknown_id,
+            batches.seed, unknown_id, unscored,
         )  # fmt: skip
 
     @property
@@ -142,7 +146,7 @@ class Blanks:
 
         Args:
             tokens: [R, t] int32, R known.
-            there: [R, t] bool, false beyond the end of the text.
+            there: [R, t] bool, the tokens of the text, side by side; others are left out.
             step: int64 scalar.
             first_row: int64 scalar, number of the first row within the global batch; the others follow.
 
@@ -163,10 +167,10 @@ class Blanks:
         # The key is written down whole: NumPy would spread a single integer with a hash of its own.
         key = (self.seed % 2**64) + (int(step) % 2**64 << 64)
         rows = []
-        for number, (row, count) in enumerate(zip(tokens, there.sum(1))):
+        for number, (row, text) in enumerate(zip(tokens, there)):
             counter = int(first_row) + number << 64
             random = np.random.Generator(np.random.Philox(key=key, counter=counter))
-            rows.append(self.row(row[:count], random))
+            rows.append(self.row(row[text], random))
         return [np.stack(values) for values in zip(*rows)]
 
     def row(self, text: np.ndarray, random: np.random.Generator) -> Row:
@@ -257,7 +261,7 @@ class Blanks:
             within += range(1, count + 1)
         first, count = len(part_a), len(targets)
         order = [0] * first + list(range(1, count + 1))
-        weights = [float(target != self.unknown_id) for target in targets]
+        weights = [float(target not in (self.unknown_id, self.unscored)) for target in targets]
         filled = [
             _padded(values, self.length, rest)
             for values, rest in ((tokens, 0), (place, 0), (within, 0), (order, NO_ORDER))

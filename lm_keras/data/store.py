@@ -302,7 +302,7 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
                     ids = np.array(tokenizer.encode_prompt(piece), np.int32)
                     said = said.removesuffix("\n")
                 else:
-                    ids = tokenizer.encode_array(said)
+                    ids = tokenizer.encode_array(piece)  # What is unknown may be gone in `said`.
                 token_file.write(ids.astype(dtype).tobytes())
                 tokens += len(ids)
                 raw_size += len(piece.encode())

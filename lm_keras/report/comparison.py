@@ -28,16 +28,17 @@ def table_of(runs: list[Run]) -> str:
 def _row(run: Run, found: dict[str, Any]) -> list[str]:
     last = run.training[-1] if run.training else {}
     seconds = (run.results or {}).get("seconds")
-    speeds = sorted(
-        line["tokens_per_second"] for line in run.training if is_number(line.get("tokens_per_second"))
-    )
+    read = (
+        run.settings["batch_size"] * run.settings["sequence_length"]
+    )  # Of the text, whatever of it is predicted.
+    done = is_number(seconds) and seconds > 0 and is_number(last.get("step"))
     return [
         run.name,
         str(run.settings["model"]),
         _number((run.results or {}).get("parameters"), ",.0f"),
         _number(last.get("step"), ",.0f"),
         f"{seconds / 60:.1f} min" if is_number(seconds) else "–",
-        _number(speeds[len(speeds) // 2] if speeds else None, ",.0f"),
+        _number(last["step"] * read / seconds if done else None, ",.0f"),
         _number(found.get("peak_mebibytes"), ",.0f"),
         _number(found.get("bits_per_byte"), ".3f"),
         *[f"{found[f'blanks_of_{n}']:.1%}" if is_number(found.get(f"blanks_of_{n}")) else "–" for n in WORDS],

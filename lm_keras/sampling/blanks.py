@@ -14,7 +14,13 @@ from lm_keras.errors import InputError
 from lm_keras.models.bert import SEGMENTS
 from lm_keras.sampling.row import unknown_parts
 from lm_keras.sampling.score import check_ids
-from lm_keras.sampling.settings import check_prompts, check_text, check_texts
+from lm_keras.sampling.settings import (
+    SamplingSettings,
+    check_prompts,
+    check_text,
+    check_texts,
+    settings_from,
+)
 from lm_keras.text.tokenizer import Tokenizer
 
 MASK = "[MASK]"
@@ -60,29 +66,34 @@ class Filler:
 
         Args:
             prompts: any number of strings.
-            **settings: of those of a `Sampler` only `long_prompt` matters: `keep_end` uses the end of a long text.
+            **settings: fields of `SamplingSettings`, of which only `long_prompt` matters: `keep_end` uses the end of a long text.
         """
-        keep_end = settings.get("long_prompt") == "keep_end"
-        return [
-            self.fill(text, 1, keep_end).text if MASK in text else text for text in check_prompts(prompts)
-        ]
+        how = {"long_prompt": settings_from(settings).long_prompt}
+        return [self.fill(text, 1, **how).text if MASK in text else text for text in check_prompts(prompts)]
 
-    def fill(self, text: str, words: int = 5, keep_end: bool = False) -> Filled:
+    def fill(self, text: str, words: int = 5, **settings) -> Filled:
         """Return the text with its blanks filled, and the likeliest tokens of each.
 
         Args:
             text: with a `[MASK]` for each token that is to be filled in.
             words: how many of the likeliest tokens.
-            keep_end: of a text that is longer than the model's context, use its end; else that is an error.
+            **settings: fields of `SamplingSettings`, of which only `long_prompt` has a meaning: of a text that is longer than the
+                model's context `keep_end` uses its end; else that is an error.
 
         Raises:
-            InputError: there is no `[MASK]`, or the text is longer than the model's context.
+            InputError: there is no `[MASK]`, a setting has no meaning, or the text is longer than the model's context.
         """
         check_text("text", text)
+        keep_end = settings_from(settings).long_prompt == "keep_end"
+        for name, value in settings.items():
+            if name != "long_prompt" and value != getattr(SamplingSettings(), name):
+                raise InputError(
+                    f"{name}={value} has no meaning for a model that says what single hidden tokens were; leave it out"
+                )
         if MASK not in text:
             raise InputError(f"the text has no {MASK}: put one where a token is to be filled in")
         ids, places = [], []
-        for number, part in enumerate(text.split(MASK)):
+        for number, part in enumerate(parts_of(text, self._tokenizer)):
             if number:
                 places.append(len(ids))
                 ids.append(self._tokenizer.blank_id)
@@ -112,6 +123,17 @@ class Filler:
         allowed = np.arange(width) < self._tokenizer.vocab_size
         allowed[self._never] = False
         return allowed
+
+
+def parts_of(text: str, tokenizer: Tokenizer) -> list[str]:
+    """Return what stands around the `[MASK]`s of a text.
+
+    Where a token is a word with the blank before it, a blank before a `[MASK]` is a part of what is filled in, as in training.
+    """
+    *before, last = text.split(MASK)
+    if tokenizer.joins_blanks:
+        before = [part.removesuffix(" ") for part in before]
+    return [*before, last]
 
 
 class HidingScorer:

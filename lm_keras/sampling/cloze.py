@@ -106,6 +106,7 @@ def exact_matches(lm, text: str, count: int, seed: int = 1) -> dict[str, float]:
     shares = {}
     for words in WORDS:
         blanks = [_short(lm, blank) for blank in blanks_in(text, words, count, seed, around, around // 2)]
+        blanks = [blank for blank in blanks if blank.before]  # Else the words alone are too many.
         hits = sum(_plain(filled(lm, blank)) == _plain(blank.hidden) for blank in blanks)
         if blanks:
             shares[str(words)] = round(hits / len(blanks), 4)
@@ -114,11 +115,13 @@ def exact_matches(lm, text: str, count: int, seed: int = 1) -> dict[str, float]:
 
 def _short(lm, blank: Blank) -> Blank:
     """Return a place around which there is no more text than a model sees with what it fills in."""
-    before, after, room = blank.before, blank.after, lm.config.context_length - MAX_FILLED - 4
 
     def tokens(text):
         return len(lm.tokenizer.encode_prompt(text))
 
+    before, after = blank.before, blank.after
+    hidden = tokens(before + blank.hidden) - tokens(before)
+    room = lm.config.context_length - max(MAX_FILLED, hidden) - 4
     while tokens(before) + tokens(after) > room and (before or after):
         if len(before) > len(after):
             before = before[len(before) // 4 + 1 :]

@@ -83,28 +83,39 @@ def show(lm, prompt: str, settings: dict[str, Any], stream: bool, color: bool, a
 def _show_filled(lm, prompt: str, settings: dict[str, Any], color: bool, as_json: bool) -> None:
     """Print a text with its blanks filled, and the likeliest words of each with their probabilities."""
     others = {"color": False, **dataclasses.asdict(SamplingSettings())}
-    given = {"color": color, **settings}
+    given, tokens = {"color": color, **settings}, lm.model.bidirectional
     means = (
-        ("top_logprobs", "seed")
-        if lm.model.bidirectional
-        else set(settings) - {"num_samples", "top_logprobs"}
+        {"top_logprobs", "seed", "long_prompt"}
+        if tokens
+        else set(settings) - {"top_logprobs", "num_beams", "stop"}
     )
     for name, value in given.items():
         if name not in means and value != others[name]:
-            raise InputError(
-                f"--{name}={value} has no meaning for a model that fills blanks; leave it out (--top_logprobs says how many words "
-                "are listed)"
-            )
+            more = " (--top_logprobs says how many words are listed)" if tokens else ""
+            raise InputError(f"--{name}={value} has no meaning where blanks are filled; leave it out{more}")
+    count = 1 if tokens else settings.get("num_samples", 1)
+    how = {
+        name: value
+        for name, value in settings.items()
+        if name in means - {"top_logprobs"} - ({"seed"} if tokens else set())
+    }
     began, out = time.perf_counter(), sys.stdout
-    found = lm.fill(prompt, settings.get("top_logprobs") or 5, **({} if lm.model.bidirectional else settings))
-    if as_json:
-        blanks = [[{"text": text, "probability": p} for text, p in words] for words in found.words]
-        out.write(json.dumps({"prompt": prompt, "text": found.text, "blanks": blanks}) + "\n")
-    else:
-        lines = [", ".join(f"{text!r} {p:.3f}" for text, p in words) for words in found.words]
-        out.write("\n".join([found.text, *(f"{n}. {line}" for n, line in enumerate(lines, 1))]) + "\n")
+    listed = settings.get("top_logprobs") or 5
+    samples = [{}] if tokens else [{"sample": number} for number in range(count)]
+    texts = [lm.fill(prompt, listed, **how, **sample) for sample in samples]
+    for number, found in enumerate(texts):
+        if as_json:
+            blanks = [[{"text": text, "probability": p} for text, p in words] for words in found.words]
+            out.write(json.dumps({"prompt": prompt, "text": found.text, "blanks": blanks}) + "\n")
+        else:
+            lines = [", ".join(f"{text!r} {p:.3f}" for text, p in words) for words in found.words]
+            between = ["---"] if number else []
+            out.write(
+                "\n".join([*between, found.text, *(f"{n}. {line}" for n, line in enumerate(lines, 1))]) + "\n"
+            )
     out.flush()
-    sys.stderr.write(f"{len(found.words):,} blanks in {time.perf_counter() - began:.1f} s\n")
+    filled = sum(len(found.words) for found in texts)
+    sys.stderr.write(f"{filled:,} blanks in {time.perf_counter() - began:.1f} s\n")
 
 
 def _stream(pieces: Iterator[str], prompt: str, out: TextIO) -> None:

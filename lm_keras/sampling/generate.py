@@ -94,7 +94,7 @@ class Sampler:
                 f"num_samples={settings.num_samples} of {len(prompts)} prompts takes {count:,} rows of {vocab_size:,} logits at "
                 f"once, and {MAX_LOGITS:,} logits are allowed; generate fewer at a time, each with a seed of its own"
             )
-        seeds = _seeds(settings, len(prompts))
+        seeds = seeds_of(settings, len(prompts))
         self._check_state(prompts, settings)
         if settings.num_beams > 1:
             return [found for prompt in prompts for found in self._searched(prompt, settings)]
@@ -131,7 +131,7 @@ class Sampler:
             raise InputError(
                 f"num_beams={settings.num_beams} cannot be streamed: a search knows its text when it has ended; use generate"
             )
-        return self._pieces(self._row(prompt, settings, _seeds(settings, 1)[0]), settings)
+        return self._pieces(self._row(prompt, settings, seeds_of(settings, 1)[0]), settings)
 
     def unknown_parts(self, prompt: str) -> list[str]:
         """Return what of a prompt the tokenizer does not know; see `unknown_parts`."""
@@ -255,7 +255,7 @@ NOT_FINITE = (
 )
 
 
-def _seeds(settings: SamplingSettings, prompts: int) -> list[int]:
+def seeds_of(settings: SamplingSettings, prompts: int) -> list[int]:
     """Return a seed for each prompt."""
     if not isinstance(settings.seed, (list, tuple)):
         return [settings.seed] * prompts

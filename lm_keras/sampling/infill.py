@@ -3,6 +3,7 @@
 B batch (rows), T time, V tokens of the text.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 
@@ -12,9 +13,10 @@ import tensorflow as tf
 
 from lm_keras.data.blanks import END, GENERATE, START, Blanks
 from lm_keras.errors import InputError
-from lm_keras.sampling.blanks import MASK, Filled
-from lm_keras.sampling.generate import NOT_FINITE, Sampler
+from lm_keras.sampling.blanks import MASK, Filled, parts_of
+from lm_keras.sampling.generate import NOT_FINITE, Sampler, seeds_of
 from lm_keras.sampling.loop import NOTHING, DecodeLoop, uniform_numbers
+from lm_keras.sampling.row import Continuation
 from lm_keras.sampling.score import check_ids
 from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, check_texts, settings_from
 
@@ -51,18 +53,31 @@ class InfillSampler(Sampler):
             prompts: any number of strings.
             **settings: fields of `SamplingSettings`; `max_new_tokens` holds for each blank.
         """
-        checked, count = check_prompts(prompts), settings_from(settings).num_samples
+        checked, asked = check_prompts(prompts), settings_from(settings)
         if not any(MASK in prompt for prompt in checked):
             return super().generate(prompts, **settings)
-        seeds = settings.pop("seed", 0)
-        seeds = list(seeds) if isinstance(seeds, (list, tuple)) else [seeds] * len(checked)
+        settings.pop("seed", None)
         texts = []
-        for prompt, seed in zip(checked, seeds, strict=True):
+        for prompt, seed in zip(checked, seeds_of(asked, len(checked))):
             if MASK in prompt:
-                texts += [self.fill(prompt, seed=seed, sample=n, **settings).text for n in range(count)]
+                texts += [
+                    self.fill(prompt, seed=seed, sample=n, **settings).text for n in range(asked.num_samples)
+                ]
             else:
                 texts += super().generate([prompt], seed=seed, **settings)
         return texts
+
+    def sample(self, prompts: list[str], **settings) -> list[Continuation]:
+        """Return continuations, as a `Sampler` does; of the likeliest tokens those of the text."""
+        return [
+            dataclasses.replace(
+                found,
+                likeliest=tuple(
+                    tuple(pair for pair in best if pair[0] < self._extra) for best in found.likeliest
+                ),
+            )
+            for found in super().sample(prompts, **settings)
+        ]
 
     def fill(self, text: str, words: int = 1, sample: int = 0, **settings) -> Filled:
         """Return a text with its blanks filled, from left to right.
@@ -89,7 +104,9 @@ class InfillSampler(Sampler):
                 raise InputError(
                     f"{name}={getattr(settings, name)} has no meaning where blanks within a text are filled; leave it out"
                 )
-        parts = text.split(MASK)
+        (seed,) = seeds_of(settings, 1)
+        settings = dataclasses.replace(settings, seed=seed)
+        parts = parts_of(text, self._tokenizer)
         ids, masks = [self._tokenizer.begin_id], []
         for number, part in enumerate(parts):
             if number:

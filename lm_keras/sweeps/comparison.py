@@ -4,21 +4,32 @@ A configuration is tried for some steps first, so that it gets as many as fit in
 scripts that a user would call.
 """
 
+import contextlib
 import dataclasses
+import fcntl
+import itertools
 import json
+import shlex
 import shutil
+import statistics
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
 from lm_keras.fields import check_line, setting
 from lm_keras.report.comparison import FILE, table_of
 from lm_keras.report.runs import read_runs
 from lm_keras.sweeps.carry_out import Processes
-from lm_keras.text.files import bytes_of, write_atomically
+from lm_keras.text.files import bytes_of, opened, write_atomically
 
-TRIAL_STEPS = 120
-"""Steps after which the speed of a configuration is known; the first quarter is not counted."""
+TRIAL_STEPS = 200
+"""Steps after which the speed of a configuration is known: the middle one of those of its tenths."""
+
+PEAK = "peak.json"
+"""What a run folder has of the memory that its training took, until it is measured."""
 
 MAX_OUTPUT = 2**20
 
@@ -29,7 +40,7 @@ class CompareOptions:
 
     compare_dir: str | None = setting(
         None,
-        "folder of the comparison: a run folder for each configuration, and report.html; the same command goes on",
+        "folder of the comparison: a run folder for each configuration; the same command goes on",
     )
     minutes: float = setting(4.0, "how long each trains", above=0, high=10_000)
     blanks: int = setting(
@@ -68,7 +79,7 @@ def compare(configs: list[str], options: CompareOptions, scripts: Path, command:
         if not Path(config).is_file():
             raise InputError(f"there is no flagfile {config}")
     folder = Path(options.compare_dir)
-    with Processes([sys.executable]) as processes:
+    with _held(folder), Processes([sys.executable]) as processes:
         for number, (config, name) in enumerate(zip(configs, names), 1):
             one = _One(folder / name, Path(config), options, scripts, processes)
             code = one.carry_out(f"{number} of {len(names)}, {name}")
@@ -80,7 +91,8 @@ def compare(configs: list[str], options: CompareOptions, scripts: Path, command:
         write_atomically(options.page, _page(table, command, found).encode())
         _say(f"wrote {options.page}")
     sys.stdout.write(table_of(found) + "\n")
-    _say(f"next: python {scripts.name}/report.py --run_dir={' '.join(str(folder / name) for name in names)}")
+    paths = " ".join(shlex.quote(str(folder / name)) for name in names)
+    _say(f"next: python {scripts.name}/report.py --run_dir={paths}")
     return 0
 
 
@@ -95,58 +107,81 @@ class _One:
     processes: Processes
 
     def carry_out(self, place: str) -> int:
-        measured = self.folder / FILE
+        measured, asked = self.folder / FILE, self._asked()
         if measured.exists():
+            done = _json_of(measured)
+            for name, value in asked.items():
+                if done.get(name) != value:
+                    raise InputError(
+                        f"{self.folder} was measured with --{name}={done.get(name)}, and now --{name}={value}; choose another "
+                        f"--compare_dir, or delete {measured} to measure it anew"
+                    )
             _say(f"{place}: done already")
             return 0
-        code, steps = self._steps(place)
-        if code:
-            return code
-        _say(f"{place}: training {steps:,} steps")
-        code = self._call(
-            "train", f"--flagfile={self.config}", f"--run_dir={self.folder}", f"--steps={steps}"
-        )
-        if code:
-            return self._stopped(code)
-        peak = self.processes.peak_mebibytes
+        peak = self.folder / PEAK
+        if not peak.exists():  # Else it is trained, and only has to be measured.
+            code, steps = self._steps(place)
+            if code:
+                return code
+            _say(f"{place}: training {steps:,} steps")
+            code = self._call(
+                "train", f"--flagfile={self.config}", f"--run_dir={self.folder}", f"--steps={steps}"
+            )
+            if code:
+                return self._stopped(code)
+            write_atomically(
+                peak, json.dumps({"peak_mebibytes": round(self.processes.peak_mebibytes)}).encode()
+            )
         _say(f"{place}: measuring on {self.options.split}")
-        result = self.folder / "evaluation.json"
-        family, length = (
-            json.loads(bytes_of(self.folder / "config.json"))[name] for name in ("model", "sequence_length")
-        )
+        result, settings = self.folder / "evaluation.json", self._settings()
         # Others have the whole context of a window, or carry a state.
-        half = [f"--stride={max(1, length // 2)}"] if family in ("gpt", "glm") else []
+        half = (
+            [f"--stride={max(1, settings['sequence_length'] // 2)}"]
+            if settings["model"] in ("gpt", "glm")
+            else []
+        )
         code = self._call(
             "evaluate", f"--run_dir={self.folder}", f"--split={self.options.split}", f"--blanks={self.options.blanks}", *half,
             "--json", output=result,
         )  # fmt: skip
         if code:
             return self._stopped(code)
-        found = json.loads(bytes_of(result, MAX_OUTPUT))
-        result.unlink()
-        content = {"minutes": self.options.minutes, "peak_mebibytes": round(peak), **found}
+        content = {**_json_of(peak), **_json_of(result), **asked}
         write_atomically(measured, (json.dumps(content, indent=1) + "\n").encode())
+        result.unlink()
         return 0
+
+    def _asked(self) -> dict[str, Any]:
+        """Return what is noted beside the measurements, for they hold for that alone."""
+        return {name: getattr(self.options, name) for name in ("minutes", "blanks", "split")}
+
+    def _settings(self) -> dict[str, Any]:
+        return RunFolder(self.folder).config().flat()
 
     def _steps(self, place: str) -> tuple[int, int]:
         """Return an exit code, and how many steps fit into the time; those of a run that has begun already stay."""
-        begun = self.folder / "config.json"
-        if begun.exists():
-            return 0, json.loads(bytes_of(begun))["steps"]
+        if RunFolder(self.folder).exists:
+            steps = self._settings()["steps"]
+            if steps is None:
+                raise InputError(
+                    f"{self.folder} holds a run that was not begun here; choose another --compare_dir"
+                )
+            return 0, steps
         _say(f"{place}: measuring its speed")
         trial = self.folder.with_name(f".{self.folder.name}.trial")
         shutil.rmtree(trial, ignore_errors=True)
-        every = TRIAL_STEPS // 4
         code = self._call(
-            "train", f"--flagfile={self.config}", f"--run_dir={trial}", f"--steps={TRIAL_STEPS}", f"--log_every={every}",
-            f"--eval_every={TRIAL_STEPS}", "--sample_every=1000000", "--warmup_steps=0",
+            "train", f"--flagfile={self.config}", f"--run_dir={trial}", f"--steps={TRIAL_STEPS}",
+            f"--log_every={TRIAL_STEPS // 10}", f"--eval_every={TRIAL_STEPS}", "--sample_every=1000000", "--warmup_steps=0",
         )  # fmt: skip
         if code:
             return self._stopped(code), 0
         lines = [json.loads(line) for line in bytes_of(trial / "metrics.jsonl").decode().splitlines()]
         lines = [line for line in lines if "split" not in line]
-        first, last = lines[0], lines[-1]
-        rate = (last["step"] - first["step"]) / (last["seconds"] - first["seconds"])
+        rate = statistics.median(
+            (later["step"] - line["step"]) / (later["seconds"] - line["seconds"])
+            for line, later in itertools.pairwise(lines)
+        )
         shutil.rmtree(trial)
         return 0, max(1, round(60 * self.options.minutes * rate))
 
@@ -157,13 +192,16 @@ class _One:
         with open(log, "wb" if output else "ab") as file:
             code = self.processes.carry_out([str(self.scripts / f"{script}.py"), *words], file)
         if output and code:
-            self.folder.with_name(f"{self.folder.name}.log").write_bytes(output.read_bytes())
+            with open(self.folder.with_name(f"{self.folder.name}.log"), "ab") as file:
+                file.write(output.read_bytes())
         if output:  # Standard error is there, too: the JSON object is the last line.
             lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             output.write_text("\n".join(lines[-1:]), encoding="utf-8")
         return code
 
     def _stopped(self, code: int) -> int:
+        if self.processes.sent:
+            code = 128 + self.processes.sent[0]
         if code in (130, 143):
             _say("stopped; the same command goes on from there")
             return code
@@ -174,14 +212,52 @@ class _One:
         )
 
 
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Make the folder and hold its lock.
+
+    Raises:
+        InputError: it cannot be written, or another comparison is at work in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = opened(folder / "lock", "a")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"another comparison is at work in --compare_dir={folder}; wait for it, stop it, or choose another folder"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"cannot write to --compare_dir={folder}: {error.strerror}; choose a folder that can be written"
+        ) from None
+    with lock:
+        yield
+
+
+def _json_of(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(bytes_of(path, MAX_OUTPUT))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); delete it"
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} cannot be read (no JSON object); delete it")
+    return content
+
+
 def _page(table: str, command: str, runs) -> str:
     life = runs[0].lives[-1] if runs[0].lives else {}
     where = f"{life.get('machine')}, {life.get('devices')}, commit {str(life.get('commit'))[:12]}"
+    how = runs[0].comparison
     return f"""# Families compared
 
 `{command}` on {where}.
 
-Each configuration trained for the same time on the same text, with about as many parameters. *Bits per byte* are those of the
+Each configuration got as many steps as fit into {how["minutes"]:g} minutes by its speed in a trial of {TRIAL_STEPS} steps; what they took is
+in the table. All have about as many parameters. *tokens/s* are those of the text that is read. All is measured on the {how["split"]} split,
+with {how["blanks"]} blanks of each length. *Bits per byte* are those of the
 text read from left to right: an n-gram model and an LSTM with all that came before, a GPT and a GLM in windows with half a
 row before the first token at least; a BERT has no such measure. *Blanks* of one to five words are counted where every
 letter is as it was, always the likeliest token taken: a GLM is told nothing of their length and sees both sides, a BERT is

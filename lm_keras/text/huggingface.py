@@ -47,6 +47,7 @@ class HuggingFaceTokenizer(Tokenizer):
     """
 
     name = "huggingface"
+    joins_blanks = True
 
     def __init__(self, model: bytes, eod_id: int, vocab_size: int | None = None):
         self._model = model

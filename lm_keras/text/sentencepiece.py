@@ -62,6 +62,7 @@ class SentencePieceTokenizer(Tokenizer):
     name = "sentencepiece"
     eod_id = EOD_ID
     blank_id = UNKNOWN_ID
+    joins_blanks = True
 
     def __init__(self, model: bytes, normalization: str):
         """Take a serialized sentencepiece model that `train` made.

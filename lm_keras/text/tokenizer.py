@@ -64,6 +64,7 @@ class Tokenizer(abc.ABC):
         blank_id: a token that says nothing of the text, for blank noise, or None: the unknown one of `char` and
             `sentencepiece`, also where no text ever becomes unknown; of others the one that `with_blank` adds.
         reserves_blank: whether `blank_id` is a token of its own, the last one.
+        joins_blanks: whether a token that begins a word has the blank before it.
         lossless: whether the round trip holds for every string of Unicode scalar values.
         warning: what speaks against this kind of tokenizer for the text it was learnt from, or None.
     """
@@ -74,6 +75,7 @@ class Tokenizer(abc.ABC):
     unknown_id: int | None = None
     blank_id: int | None = None
     reserves_blank: bool = False
+    joins_blanks: bool = False
     lossless: bool = False
     warning: str | None = None
 

@@ -26,7 +26,7 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
     """BERT's tokenizer: words are divided at white space and punctuation, then into the longest pieces that there are.
 
     White space is not kept, nor are case and accents where the vocabulary has none: `decode` puts words side by side as one
-    would write them. A word that cannot be spelled, or has more than 100 characters, is `[UNK]`. A document ends with `[SEP]`,
+    would write them. A word that cannot be spelled, or has more than 100 characters, is `[UNK]` (200 in its first code, 100 in that of others since). A document ends with `[SEP]`,
     and a text that stands alone begins with `[CLS]`.
 
     Attributes:
@@ -41,6 +41,7 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
     """
 
     name = "wordpiece"
+    joins_blanks = False
 
     def __init__(self, model: bytes, eod_id: int, vocab_size: int | None = None):
         super().__init__(model, eod_id, vocab_size)
@@ -115,7 +116,10 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
 
     def begins_word(self, token_id: int) -> bool:
         """Tell whether a token does not go on within a word."""
-        return not self._spelled[token_id].startswith(CONTINUES)
+        name = (
+            self._spelled[token_id] if token_id < len(self._spelled) else ""
+        )  # A reserved blank comes behind them.
+        return not name.startswith(CONTINUES)
 
     def decoder(self, before: str = "") -> Decoder:
         """Return an incremental decoder; it begins with a blank where one would write one after `before`."""

@@ -175,6 +175,29 @@ def test_unknown_tokens_are_not_predicted():
     assert (weights[targets == 3] == 0).all() and weights.sum() > 0
 
 
+def test_a_row_has_the_tokens_that_are_there_wherever_they_are():
+    there = np.arange(T)[None] >= np.full([6, 1], T - 7)
+    inputs, targets, weights = made(SHORT, TEXT, there)
+    for row in range(6):
+        parts = (
+            inputs["tokens"][row],
+            targets[row],
+            weights[row],
+            inputs["places"][row],
+            inputs["place"][row],
+        )
+        assert text_of(*parts) == TEXT[row, -7:].tolist()
+
+
+def test_what_begins_documents_is_never_predicted():
+    blanks, text = dataclasses.replace(LONG, unscored=4), TEXT.copy()
+    text[:, ::3] = 4
+    _, targets, weights = made(blanks, text)
+    assert (weights[targets == 4] == 0).all() and weights.sum() > 0
+    _, targets, weights = blanks.continuations(text, np.ones_like(text, bool))
+    assert (weights[targets == 4] == 0).all() and weights.sum() == (text != 4).sum()
+
+
 def test_a_continuation_predicts_what_is_asked_for():
     scored = np.zeros_like(TEXT, bool)
     scored[:, 12:17] = True

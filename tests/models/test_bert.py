@@ -184,11 +184,21 @@ def test_bad_texts_end_in_one_line(tokenizer, text, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+def test_settings_without_a_meaning_are_refused(tokenizer):
+    filler = Filler(build(), tokenizer)
+    with pytest.raises(
+        InputError, match=r"temperature=0\.5 has no meaning for a model that says what single"
+    ):
+        filler.fill("a[MASK]", temperature=0.5)
+    with pytest.raises(InputError, match="'heat' is not a sampling setting"):
+        filler.generate(["a[MASK]"], heat=1)
+
+
 def test_what_the_vocabulary_lacks_is_no_blank(tokenizer):
     filler = Filler(build(), tokenizer)
     filled = filler.fill("aXb[MASK]")
     assert len(filled.words) == 1 and filler.unknown_parts("aXb[MASK]") == ["X"]
-    assert filler.fill("abcdefghijklmnop[MASK]q", keep_end=True).text.startswith("ijklmnop")
+    assert filler.fill("abcdefghijklmnop[MASK]q", long_prompt="keep_end").text.startswith("ijklmnop")
     assert filler.generate(["[MASK]" + "a" * 30], long_prompt="keep_end") == ["a" * 10]
 
 

@@ -239,6 +239,19 @@ def test_the_end_of_a_long_text_is_filled(model, tokenizer):
     assert sampler.generate(["[MASK]" + "a" * 30], long_prompt="keep_end") == ["[MASK]" + "a" * 30]
 
 
+def test_likeliest_tokens_are_those_of_the_text_and_seeds_are_one_for_each(tokenizer):
+    sampler = InfillSampler(build(sequence_length=24), tokenizer)
+    (found,) = sampler.sample(["cab"], max_new_tokens=3, top_logprobs=26)
+    assert all(token < V for best in found.likeliest for token, _ in best) and len(found.likeliest[0]) == V
+    both = sampler.generate(["a[MASK]b", "c"], seed=[1, 2], max_new_tokens=3)
+    assert both[0] == sampler.generate(["a[MASK]b"], seed=1, max_new_tokens=3)[0]
+    with pytest.raises(InputError, match="seed has 1 numbers for 2 prompts"):
+        sampler.generate(["a[MASK]b", "c"], seed=[1])
+    assert sampler.fill("a[MASK]b", seed=[3], max_new_tokens=3) == sampler.fill(
+        "a[MASK]b", seed=3, max_new_tokens=3
+    )
+
+
 def test_fillings_are_drawn_by_seed(tokenizer):
     sampler = InfillSampler(build(sequence_length=40), tokenizer)
     how = {"max_new_tokens": 6, "temperature": 1.0}
@@ -319,7 +332,7 @@ def test_bad_texts_end_in_one_line(model, tokenizer, use, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"sequence_length": 1}, "--sequence_length=1 is too short for --model=glm"),
+        ({"sequence_length": 2}, "--sequence_length=2 is too short for --model=glm"),
         ({"token_noise": 0.1}, "--token_noise=0.1 has no meaning for --model=glm"),
         ({"batching": "stream"}, "--model=glm does not have"),
         ({"positions": "rotary"}, "--positions=rotary has no meaning for --model=glm"),

@@ -1,5 +1,6 @@
 """A comparison, with scripts that only pretend to train and to measure."""
 
+import json
 import re
 import signal
 
@@ -91,7 +92,7 @@ def test_each_gets_as_many_steps_as_fit_and_is_measured(scripts, flagfiles, tmp_
     assert not (folder / ".fast.trial").exists()
     table = capsys.readouterr().out
     assert re.search(
-        r"\| fast \| gpt \| 1,234 \| 1,200 \| 2.0 min \| 1,000 \| \d+ \| 1.500 \| 25.0% \| – ", table
+        r"\| fast \| gpt \| 1,234 \| 1,200 \| 2.0 min \| \d+,?\d* \| \d+ \| 1.500 \| 25.0% \| – ", table
     )
     page = (tmp_path / "page.md").read_text()
     assert "`the command`" in page and table.strip() in page
@@ -128,6 +129,33 @@ def test_what_was_stopped_goes_on_with_the_same_steps(scripts, flagfiles, tmp_pa
     assert compare(configs, options, scripts, "c") == 0
     assert calls(folder)[-3:] == ["train b 120", "train b 120", "evaluate b 6 200 test"]
     assert calls(folder).count("train a 600") == 1
+
+
+def test_other_options_and_other_runs_are_refused(scripts, flagfiles, tmp_path):
+    folder, configs = tmp_path / "made", flagfiles(a="pace=10", b="pace=2")
+    assert compare(configs, CompareOptions(str(folder), minutes=1.0), scripts, "c") == 0
+    for changed, message in (
+        ({"minutes": 2.0}, r"--minutes=1\.0, and now --minutes=2\.0"),
+        ({"split": "valid"}, "--split=test, and"),
+    ):
+        with pytest.raises(InputError, match=message):
+            compare(configs, CompareOptions(str(folder), **{"minutes": 1.0, **changed}), scripts, "c")
+    # Measuring alone is done anew, with the memory that training took.
+    kept = json.loads((folder / "b" / "comparison.json").read_text())["peak_mebibytes"]
+    (folder / "b" / "comparison.json").unlink()
+    assert compare(configs, CompareOptions(str(folder), minutes=1.0), scripts, "c") == 0
+    assert calls(folder).count("train b 120") == 1
+    assert json.loads((folder / "b" / "comparison.json").read_text())["peak_mebibytes"] == kept
+    (folder / "b" / "comparison.json").write_text("[")
+    with pytest.raises(InputError, match=r"comparison\.json cannot be read"):
+        compare(configs, CompareOptions(str(folder), minutes=1.0), scripts, "c")
+    # A run that somebody else has begun.
+    (folder / "b" / "comparison.json").unlink()
+    (folder / "b" / "peak.json").unlink()
+    config = json.loads((folder / "b" / "config.json").read_text())
+    (folder / "b" / "config.json").write_text(json.dumps({**config, "steps": None}))
+    with pytest.raises(InputError, match="holds a run that was not begun here"):
+        compare(configs, CompareOptions(str(folder), minutes=1.0), scripts, "c")
 
 
 @pytest.mark.parametrize(

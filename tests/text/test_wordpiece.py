@@ -151,6 +151,30 @@ def test_a_text_goes_on_behind_a_word_or_a_blank():
         assert tokenizer.decoder(before).push(ids) == said
 
 
+def test_what_is_unknown_stays_unknown_in_a_store(tmp_path):
+    """The text that its tokens say has lost it already."""
+    from lm_keras.corpora import make_splits, open_corpus
+    from lm_keras.data.store import tokenized
+
+    (tmp_path / "text.txt").write_text("hello \u2603 hello.\n" * 20)
+    split = make_splits(
+        open_corpus(f"text:{tmp_path}/text.txt", text_field="text", on_bad_text="error"),
+        fractions=(100, 0, 0),
+    )["train"]
+    tokenizer = WordPieceTokenizer.of_vocabulary(file_of(LOWER))
+    store = tokenized(split, tokenizer, tmp_path / "cache", lambda line: None, "text")
+    assert store.counts.unknown == 20 and (store.tokens == tokenizer.unknown_id).sum() == 20
+
+
+def test_a_reserved_blank_is_a_word():
+    """Of a vocabulary without [MASK]."""
+    tokenizer = WordPieceTokenizer.of_vocabulary(
+        file_of(name for name in LOWER if name != "[MASK]")
+    ).with_blank()
+    assert tokenizer.reserves_blank and tokenizer.begins_word(tokenizer.blank_id)
+    assert tokenizer.decode([tokenizer.blank_id]) == "\ufffd"
+
+
 def test_words_begin_where_no_piece_goes_on():
     tokenizer = WordPieceTokenizer.of_vocabulary(file_of(LOWER))
     ids = tokenizer.encode("unaffable, 猫好")
