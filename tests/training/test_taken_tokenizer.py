@@ -153,5 +153,5 @@ def test_blank_noise_reserves_a_token(train, begun, tiny_config, tmp_path, engli
         begun(tiny_config(**{**noisy, **origin, "init_from": str(tmp_path / "plain")}), tmp_path / "new")
     assert str(caught.value).startswith(
         f"the weights of --init_from={tmp_path}/plain do not fit: --tokenizer={tmp_path}/words holds another "
-        "tokenizer than that of the weights; --token_noise_kind=blank needs a token that the tokenizer there does not have."
+        "tokenizer than that of the weights; --token_noise_kind=blank needs a token that says nothing, such as [MASK], and the tokenizer there has none."
     )
