@@ -14,7 +14,19 @@ from lm_keras.fields import setting
 COMMANDS = (
     "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode", "embeddings", "baselines", "page",
 )  # fmt: skip
-SECTIONS = ("train", "sample", "race", "loss", "growth", "jit", "guards", "gpt", "hiding", "decode", "embeddings")
+SECTIONS = (
+    "train",
+    "sample",
+    "race",
+    "loss",
+    "growth",
+    "jit",
+    "guards",
+    "gpt",
+    "hiding",
+    "decode",
+    "embeddings",
+)
 """Of docs/performance.md."""
 
 

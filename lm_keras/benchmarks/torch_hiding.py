@@ -14,6 +14,13 @@ class _PostNormBlock(Block):
         return self.norms[1](x + self.dropout(self.narrow(wide)))
 
 
+def _begin(network: torch.nn.Module) -> None:
+    """Draw all matrices from N(0, 0.02)."""
+    for weight in network.parameters():
+        if weight.ndim == 2:
+            torch.nn.init.normal_(weight, std=0.02)
+
+
 class BERT(torch.nn.Module):
     """Learned positions, post-norm blocks, a head over the hidden places, tied output."""
 
@@ -30,6 +37,7 @@ class BERT(torch.nn.Module):
         self.blocks = torch.nn.ModuleList(_PostNormBlock(*sizes) for _ in range(model.num_layers))
         self.head, self.head_norm = torch.nn.Linear(width, width), torch.nn.LayerNorm(width)
         self.bias = torch.nn.Parameter(torch.zeros(self.vocab_size))
+        _begin(self)
 
     def batch(self, rows: int, length: int, device: str) -> tuple:
         """Return random tokens, places that are hidden, and targets."""
@@ -71,6 +79,7 @@ class GLM(torch.nn.Module):
             torch.nn.LayerNorm(width, bias=model.biases),
             torch.nn.Dropout(model.dropout),
         )
+        _begin(self)
 
     def batch(self, rows: int, length: int, device: str) -> tuple:
         """Return random tokens, places, what each token sees, where it predicts, and targets."""
