@@ -4,16 +4,13 @@ A configuration is tried for some steps first, so that it gets as many as fit in
 scripts that a user would call.
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import itertools
 import json
 import shlex
 import shutil
 import statistics
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,8 @@ from lm_keras.fields import check_line, setting
 from lm_keras.report.comparison import FILE, table_of
 from lm_keras.report.runs import read_runs
 from lm_keras.sweeps.carry_out import Processes
-from lm_keras.text.files import bytes_of, opened, write_atomically
+from lm_keras.sweeps.folder import locked
+from lm_keras.text.files import bytes_of, write_atomically
 
 TRIAL_STEPS = 200
 """Steps after which the speed of a configuration is known: the middle one of those of its tenths."""
@@ -79,7 +77,7 @@ def compare(configs: list[str], options: CompareOptions, scripts: Path, command:
         if not Path(config).is_file():
             raise InputError(f"there is no flagfile {config}")
     folder = Path(options.compare_dir)
-    with _held(folder), Processes([sys.executable]) as processes:
+    with locked(folder, "comparison", "compare_dir"), Processes([sys.executable]) as processes:
         for number, (config, name) in enumerate(zip(configs, names), 1):
             one = _One(folder / name, Path(config), options, scripts, processes)
             code = one.carry_out(f"{number} of {len(names)}, {name}")
@@ -210,29 +208,6 @@ class _One:
         raise InputError(
             f"{self.config} failed: {(last or [f'exit code {code}'])[0].removeprefix('error: ')}; see {log}"
         )
-
-
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Make the folder and hold its lock.
-
-    Raises:
-        InputError: it cannot be written, or another comparison is at work in it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = opened(folder / "lock", "a")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(
-            f"another comparison is at work in --compare_dir={folder}; wait for it, stop it, or choose another folder"
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f"cannot write to --compare_dir={folder}: {error.strerror}; choose a folder that can be written"
-        ) from None
-    with lock:
-        yield
 
 
 def _json_of(path: Path) -> dict[str, Any]:

@@ -35,6 +35,34 @@ SAVING_SECONDS = 60
 """How long the trial of a sweep that was killed may take to save and end."""
 
 
+@contextlib.contextmanager
+def locked(folder: Path, what: str, flag: str) -> Iterator[None]:
+    """Make a folder and hold its lock.
+
+    Args:
+        folder: it may not exist yet.
+        what: is at work in it.
+        flag: by which the user named it.
+
+    Raises:
+        InputError: it cannot be written, or another one is at work in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = opened(folder / "lock", "a")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"another {what} is at work in --{flag}={folder}; wait for it, stop it, or choose another folder"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"cannot write to --{flag}={folder}: {error.strerror}; choose a folder that can be written"
+        ) from None
+    with lock:
+        yield
+
+
 class SweepFolder:
     """A sweep on disk.
 
@@ -137,19 +165,7 @@ class SweepFolder:
         Raises:
             InputError: it cannot be written, or another sweep is at work in it.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = opened(self.path / "lock", "a")
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another sweep is at work in --sweep_dir={self.path}; wait for it, stop it, or choose another folder"
-            ) from None
-        except OSError as error:
-            raise InputError(
-                f"cannot write to --sweep_dir={self.path}: {error.strerror}; choose a folder that can be written"
-            ) from None
-        with lock:
+        with locked(self.path, "sweep", "sweep_dir"):
             yield
 
     def wait_for(self, trial: Trial) -> None:

@@ -12,6 +12,7 @@ from lm_keras.report.comparison import HEAD, rows_of, table_of
 from lm_keras.report.page import page_of
 from lm_keras.report.runs import read_runs
 from lm_keras.sweeps.comparison import TRIAL_STEPS, CompareOptions, compare
+from lm_keras.sweeps.folder import locked
 
 TRAIN = """
 import json, os, pathlib, sys, time
@@ -171,6 +172,19 @@ def test_bad_input_is_one_line(contents, settings, message, scripts, flagfiles, 
     with pytest.raises(InputError) as error:
         compare(flagfiles(**contents), options, scripts, "c")
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_one_comparison_at_a_time_and_a_folder_that_can_be_written(scripts, flagfiles, tmp_path):
+    folder, configs = tmp_path / "made", flagfiles(a="pace=10", b="pace=2")
+    with (
+        locked(folder, "comparison", "compare_dir"),
+        pytest.raises(InputError, match="another comparison is at work in"),
+    ):
+        compare(configs, CompareOptions(str(folder)), scripts, "c")
+    assert [path.name for path in folder.iterdir()] == ["lock"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write to --compare_dir="):
+        compare(configs, CompareOptions(str(tmp_path / "file")), scripts, "c")
 
 
 def test_flagfiles_that_are_missing_or_called_alike(scripts, flagfiles, tmp_path):
