@@ -142,7 +142,11 @@ class LanguageModel:
         return self._sampler.unknown_parts(prompt)
 
     def score(self, texts: list[str]) -> list[dict]:
-        """Return `{"nats", "tokens", "bytes"}` of each text, scored from the beginning of a document."""
+        """Return `{"nats", "tokens", "bytes"}` of each text, scored from the beginning of a document.
+
+        With `--model=bert` the nats are a pseudo-log-likelihood, no probability of the text, and `"pseudo"` is true there
+        (Salazar et al., 2020).
+        """
         return self._scorer.score(texts)
 
     def logits(self, ids) -> np.ndarray:

@@ -4,6 +4,7 @@ import html
 from collections.abc import Iterable
 from typing import Any
 
+from lm_keras.checks import HIDING
 from lm_keras.config import GROUPS, Config
 from lm_keras.report import comparison
 from lm_keras.report.plots import COLOURS, MEASURES, svg_of
@@ -99,6 +100,15 @@ def cautions(runs: list[Run]) -> list[str]:
     if len({text.get("fingerprint") for text in texts}) > 1:
         return ["The runs were not validated on the same text: their results do not compare."]
     cautions = []
+    hiding = [run.name for run in runs if run.settings.get("model") in HIDING]
+    if (
+        0 < len(hiding) < len(runs)
+        or len({run.settings.get("model") for run in runs if run.name in hiding}) > 1
+    ):
+        cautions.append(
+            f"{', '.join(hiding)} predict tokens that were hidden, not the next ones: loss, perplexity and accuracy do not compare "
+            "with those of other families."
+        )
     if len({text.get("tokens") for text in texts}) > 1:
         cautions.append(
             "The runs cut the same text into other tokens: compare bits per byte, not loss or perplexity."

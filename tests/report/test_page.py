@@ -144,6 +144,18 @@ def test_several_runs(folder_of):
     assert len(re.findall(r'<g id="loss-\d-', content)) == 6
 
 
+def test_hidden_and_next_tokens_do_not_compare(folder_of):
+    paths = {name: folder_of(name, model=name) for name in ("gpt", "bert", "glm")}
+    said = "predict tokens that were hidden, not the next ones"
+    for names, expected in (
+        (["gpt", "bert"], True),
+        (["bert", "glm"], True),
+        (["glm"], False),
+        (["gpt"], False),
+    ):
+        assert (said in report_on(*(paths[name] for name in names))) == expected, names
+
+
 @pytest.mark.parametrize(
     ("changed", "caution"),
     [

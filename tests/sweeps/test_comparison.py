@@ -111,6 +111,7 @@ def test_a_report_shows_it(scripts, flagfiles, tmp_path):
     runs = read_runs([str(folder / "a"), str(folder / "b")])
     assert all(len(row) == len(HEAD) for row in rows_of(runs))
     page = page_of(runs)
+    assert "predict tokens that were hidden" not in page
     assert "<h2>Comparison</h2>" in page and ">25.0%</td>" in page
     (folder / "b" / "comparison.json").write_text("[")
     runs = read_runs([str(folder / "a"), str(folder / "b")])
