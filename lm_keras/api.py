@@ -1,5 +1,6 @@
 """A trained model in Python: load, generate, score, look inside."""
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ import numpy as np
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
 from lm_keras.corpora import make_splits, open_corpus
+from lm_keras.data.masking import AROUND
 from lm_keras.data.store import TokenStore, cache_folder, prepare, tokenized
 from lm_keras.errors import InputError
+from lm_keras.objectives.metrics import measures
 from lm_keras.sampling.blanks import Filled
 from lm_keras.sampling.cloze import exact_matches
 from lm_keras.sampling.families import sampler_for, scorer_for
@@ -190,6 +193,48 @@ class LanguageModel:
         Raises:
             InputError: there is no such split, its text cannot be read, or the stride has no meaning.
         """
+        length = self._checked_stride(stride)
+        store = self._text(split, corpus, say)
+        hiding = hiding_of(self.config, self.model.vocab_size, self.tokenizer)
+        evaluator = Evaluator(self.model, self.config.batching, length, stride, hiding)
+        return evaluator(store, corpus or split, self.step)
+
+    def pseudo_likelihood(
+        self,
+        split: str = "valid",
+        corpus: str | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> dict[str, float | None]:
+        """Hide every token of a split in turn and predict it from all others of its row: for `--model=bert` only.
+
+        The pseudo-log-likelihood that the logarithms sum up to is no probability of the text, and compares with no model that reads
+        from left to right.
+
+        Args:
+            split, corpus, say: as for `evaluate`.
+
+        Returns:
+            `pseudo_nats_per_token`, `pseudo_perplexity` and `pseudo_bits_per_byte`; the last is None where text is unknown.
+
+        Raises:
+            InputError: the model reads from left to right, there is no such split, or its text cannot be read.
+
+        Reference: Salazar et al. (2020), section 2, equations 1 and 3.
+        """
+        if not self.model.bidirectional:
+            raise InputError(
+                f"--model={self.config.model.model} has a likelihood of its own: the pseudo-log-likelihood is for --model=bert, which "
+                "has none"
+            )
+        store = self._text(split, corpus, say)
+        hiding = hiding_of(self.config, self.model.vocab_size, self.tokenizer)
+        rows = itertools.pairwise(hiding.begins(store.tokens, self.config.context_length - AROUND))
+        nats, tokens = self._scorer.pseudo_nats(store.tokens[1:][a:b].tolist() for a, b in rows)
+        found = measures(nats, tokens, store.counts)
+        return {f"pseudo_{name}": found[name] for name in ("nats_per_token", "perplexity", "bits_per_byte")}
+
+    def _checked_stride(self, stride: int | None) -> int:
+        """Return the context of the model; raise InputError if the stride has no meaning with it."""
         length = self.config.context_length
         if stride is not None and self.model.context_tokens is not None:
             raise InputError(
@@ -198,14 +243,11 @@ class LanguageModel:
             )
         if stride is not None and not 1 <= stride <= length:
             raise InputError(f"stride={stride}: expected 1 to {length}, the sequence length of the model")
-        store = self._other_text(corpus, split, say) if corpus else self._own_text(split, say)
-        hiding = hiding_of(self.config, self.model.vocab_size, self.tokenizer)
         if self.model.bidirectional and stride:
             raise InputError(
                 f"stride={stride} has no meaning for --model=bert, which predicts hidden tokens; leave it out"
             )
-        evaluator = Evaluator(self.model, self.config.batching, length, stride, hiding)
-        return evaluator(store, corpus or split, self.step)
+        return length
 
     def _continues(self) -> None:
         if not hasattr(self._sampler, "sample"):
@@ -229,8 +271,14 @@ class LanguageModel:
         store = self._own_text(split, say)
         found = exact_matches(self, self.tokenizer.decode(store.tokens[1 : 1 + CLOZE_TOKENS].tolist()), count)
         if not found:
-            raise InputError(f"split {split!r} has no line with several words in which one could be a blank")
+            raise InputError(
+                f"split {split!r} has no line with several words in which one could be a blank, or the "
+                f"{self.config.context_length:,} tokens that the model sees have no room for one"
+            )
         return found
+
+    def _text(self, split: str, corpus: str | None, say) -> TokenStore:
+        return self._other_text(corpus, split, say) if corpus else self._own_text(split, say)
 
     def _own_text(self, split: str, say) -> TokenStore:
         if split not in self._data["splits"]:

@@ -107,7 +107,7 @@ def _check_family(config, fields) -> None:
             )
     if family in TRANSFORMERS:
         _check_transformer(config)
-    if family == "bert" and config.context_length < 3:
+    if family == "bert" and config.batches.sequence_length < 3:
         raise InputError(
             f"--sequence_length={config.batches.sequence_length} is too short for --model=bert, which reads a text between two "
             "tokens; take at least 3"

@@ -176,6 +176,11 @@ class ModelConfig:
     whole_words: bool = setting(
         False, "hide all tokens of a word or none (whole-word masking)", only_for=("bert",)
     )
+    full_sentences: bool = setting(
+        True,
+        "pack whole sentences into the rows of a bert, as many as fit; false: rows of as many tokens, wherever they begin",
+        only_for=("bert",),
+    )
     prediction_head: bool = setting(
         True,
         "whether a bert can say what hidden tokens were; false where it was imported without that part",

@@ -29,6 +29,7 @@ class Options:
         low=1,
         high=10_000,
     )
+    pseudo: bool = setting(False, "hide each token in turn, too: the pseudo-log-likelihood of a bert")
     json: bool = setting(False, "print one JSON object")
 
 
@@ -42,11 +43,13 @@ def main() -> int:
 
     if options.blanks and options.corpus:
         raise InputError("--blanks is for the run's own text; leave --corpus out")
-    lm = api.load(run_dir, options.checkpoint)
-    result = lm.evaluate(options.split, options.corpus, options.stride, report.say)
+    lm, split = api.load(run_dir, options.checkpoint), options.split
+    result = lm.evaluate(split, options.corpus, options.stride, report.say)
     if options.blanks:
-        shares = lm.exact_matches(options.split, options.blanks, report.say)
+        shares = lm.exact_matches(split, options.blanks, report.say)
         result |= {f"blanks_of_{words}": share for words, share in shares.items()}
+    if options.pseudo:
+        result |= lm.pseudo_likelihood(split, options.corpus, report.say)
     lines = [json.dumps(result)] if options.json else [f"{name:20} {value}" for name, value in result.items()]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0

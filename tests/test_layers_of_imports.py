@@ -11,6 +11,7 @@ PACKAGE = ROOT / "lm_keras"
 ROWS = [
     ["config", "checks", "fields", "schedules", "errors"],
     ["text", "corpora", "flags"],
+    ["draws"],
     ["data", "layers"],
     ["models", "objectives", "optimizers"],
     ["sampling", "checkpoints"],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.layers.draws import Draw
+from lm_keras.draws import Draw
 
 ROOT = Path(__file__).parents[1]
 

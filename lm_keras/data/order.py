@@ -6,8 +6,10 @@ All functions here take and return int64 tensors and work eagerly and inside tf.
 """
 
 import dataclasses
+import functools
 from typing import ClassVar
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -133,6 +135,49 @@ class WindowOrder:
         return tf.where(epoch > 0, drawn, 0)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class PackedOrder:
+    """Rows of different lengths side by side, in a new order each epoch; each is independent of all others.
+
+    With the begins [0, 3, 4, 9] the rows have the targets 1 ... 3, 4, and 5 ... 9. Every target exactly once an epoch. A last batch
+    that is not full has empty rows.
+
+    Attributes:
+        begins: [rows + 1] int64, how many targets stand before each row, and n.
+        batch_size: B.
+        sequence_length: T, tokens of a row at most.
+        seed: seed of the order.
+    """
+
+    begins: np.ndarray
+    batch_size: int
+    sequence_length: int
+    seed: int
+
+    resets_begin_documents: ClassVar[bool] = False
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return how many steps see every target once."""
+        return -(-(len(self.begins) - 1) // self.batch_size)
+
+    @functools.cached_property
+    def _begins(self) -> tf.Tensor:
+        with tf.init_scope():  # Not within the graph of a pipeline, which would hold a copy.
+            return tf.constant(self.begins)
+
+    def rows(self, step: tf.Tensor, row: tf.Tensor) -> Rows:
+        """Return where the given rows [R] of the batch of `step` begin and end."""
+        count = len(self.begins) - 1
+        epoch, within = step // self.steps_per_epoch, step % self.steps_per_epoch
+        example = within * self.batch_size + row
+        exists = example < count
+        number = shuffled(tf.minimum(example, count - 1), count, self.seed, epoch)
+        start = tf.gather(self._begins, number)
+        end = tf.where(exists, tf.gather(self._begins, number + 1), start)
+        return Rows(start, end, tf.ones_like(exists))
+
+
 def shuffled(index: tf.Tensor, size: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:
     """Return where each index goes in a random permutation of 0 ... size - 1 that is never held in memory.
 
@@ -165,12 +210,15 @@ def build(
     seed: int,
     state_reset: float = 0.0,
     documents: int = 1,
-) -> StreamOrder | WindowOrder:
-    """Return the order that `--batching` names.
+    begins: np.ndarray | None = None,
+) -> StreamOrder | WindowOrder | PackedOrder:
+    """Return the order that `--batching` names, or with `begins` that of these rows.
 
     A text with as many documents as a batch has rows shows often enough how one begins; there a row that starts
     anew in the middle of one keeps its first token, and the end-of-document token its meaning.
     """
+    if begins is not None:
+        return PackedOrder(begins, batch_size, sequence_length, seed)
     if batching == "stream":
         few = documents < batch_size
         return StreamOrder(targets, batch_size, sequence_length, seed, state_reset, few)

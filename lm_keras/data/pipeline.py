@@ -5,14 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from lm_keras.data.order import StreamOrder, WindowOrder
+from lm_keras.data.order import PackedOrder, StreamOrder, WindowOrder
 
 PREFETCH_BATCHES = 4
 
 
 def training_batches(
     tokens: np.ndarray,
-    order: StreamOrder | WindowOrder,
+    order: StreamOrder | WindowOrder | PackedOrder,
     first_step: int,
     last_step: int,
     *,
@@ -36,7 +36,7 @@ def training_batches(
         replicas: local replicas, that is, replicas of this process.
         first_replica: number of the first of them.
         all_replicas: replicas of all processes.
-        hiding: a `lm_keras.layers.masking.Masking` or a `lm_keras.data.blanks.Blanks`, which hides tokens that are predicted; None to
+        hiding: a `lm_keras.data.masking.Masking` or a `lm_keras.data.blanks.Blanks`, which hides tokens that are predicted; None to
             predict the next ones.
         unscored: of the store: a token that is never a target.
 

@@ -138,6 +138,22 @@ def windows(
         yield block
 
 
+def rows_of(tokens: np.ndarray, begins: np.ndarray, length: int, rows: int) -> Iterator[Block]:
+    """Lay out a split in rows side by side, all of whose tokens may be scored.
+
+    Args:
+        tokens: [n + 1], the token that begins a document first.
+        begins: [count + 1] int64, how many targets stand before each row, and n.
+        length: tokens of a row at most.
+        rows: in one block.
+    """
+    for k in range(0, len(begins) - 1, rows):
+        first, end = begins[:-1][k : k + rows], begins[1:][k : k + rows]
+        padding = rows - len(first)
+        first, end = np.pad(first, (0, padding)), np.pad(end, (0, padding))
+        yield _block(tokens, first, first, end, length, np.ones(rows, bool), None)
+
+
 def _block(tokens, start, first, end, length, reset, unscored) -> Block:
     window = gather(tokens, np.minimum(start, len(tokens) - 1), length)
     place = start[:, None] + np.arange(length)

@@ -199,10 +199,9 @@ class Run:
         counts, tokenizer, path = self.vocabulary.counts, self.data.tokenizer, self.folder.path
         ids = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
         names = {}
-        for (
-            token
-        ) in ids.tolist():  # A piece and a byte may say the same: the more frequent one stands for both.
-            names.setdefault(name_of(tokenizer.token_bytes(token)), token)
+        # A piece and a byte may say the same: the more frequent one stands for both.
+        for token in ids.tolist():
+            names.setdefault(name_of(tokenizer.spelling(token)), token)
         table = self.tables.vectors(np.fromiter(names.values(), np.int32))
         write_vectors(path / VECTORS, names, table)
         if self.settings.running.projector:

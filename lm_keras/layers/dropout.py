@@ -10,7 +10,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from lm_keras.layers.draws import Draw
+from lm_keras.draws import Draw
 
 PARTS = 2**16
 """Masks of one layer's parts are this far apart: more than a network has layers."""

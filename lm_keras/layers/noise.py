@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lm_keras.layers.draws import Draw, below
+from lm_keras.draws import Draw, below
 
 _WHETHER, _WHICH = 2**32 - 2, 2**32 - 1
 """Numbers of this layer's two draws; no network has so many dropout layers, whose numbers begin at 0."""

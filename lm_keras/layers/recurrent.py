@@ -8,9 +8,9 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from lm_keras.draws import Draw
 from lm_keras.layers import cudnn
 from lm_keras.layers.casting import cast
-from lm_keras.layers.draws import Draw
 
 STEPS_PER_CHUNK = 16
 """Time steps unrolled in the body of the loop over time: enough to hide the loop, few enough to trace fast."""

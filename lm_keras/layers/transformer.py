@@ -11,10 +11,10 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from lm_keras.draws import Draw
 from lm_keras.layers.activations import WIDTHS, activated
 from lm_keras.layers.attention import Sight, attention, rotated
 from lm_keras.layers.casting import cast
-from lm_keras.layers.draws import Draw
 from lm_keras.layers.dropout import Mask, ScheduledDropout
 from lm_keras.layers.fused import added
 from lm_keras.layers.normalization import norm_weights, normalized

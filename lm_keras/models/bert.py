@@ -11,12 +11,12 @@ import keras
 import tensorflow as tf
 
 from lm_keras.config import Config
+from lm_keras.data.masking import masked_places
+from lm_keras.draws import Draw
 from lm_keras.errors import InputError
 from lm_keras.layers.activations import activated
 from lm_keras.layers.attention import Sight
 from lm_keras.layers.casting import cast
-from lm_keras.layers.draws import Draw
-from lm_keras.layers.masking import masked_places
 from lm_keras.layers.normalization import normalized
 from lm_keras.layers.transformer import BlockSettings, TransformerBlock
 from lm_keras.models.language_model import LanguageModel, Product, block_products, blocks_bytes

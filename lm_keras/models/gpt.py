@@ -13,8 +13,8 @@ import keras
 import tensorflow as tf
 
 from lm_keras.config import Config, ModelConfig
+from lm_keras.draws import Draw
 from lm_keras.layers.attention import Sight, rotations
-from lm_keras.layers.draws import Draw
 from lm_keras.layers.normalization import norm_weights, normalized
 from lm_keras.layers.transformer import BlockSettings, Cache, TransformerBlock
 from lm_keras.models.language_model import LanguageModel, block_products, blocks_bytes

@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 
 from lm_keras.config import Config
+from lm_keras.draws import Draw
 from lm_keras.layers import cudnn
-from lm_keras.layers.draws import Draw
 from lm_keras.layers.recurrent import LSTM, activation_values
 from lm_keras.models.language_model import LanguageModel, Product
 

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from lm_keras.config import Config
-from lm_keras.layers.draws import Draw
+from lm_keras.draws import Draw
 from lm_keras.models.language_model import LanguageModel, Product
 from lm_keras.text.tokenizer import Tokenizer
 

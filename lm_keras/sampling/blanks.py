@@ -3,7 +3,7 @@
 B batch (rows), T time, K hidden places of a row, V vocabulary, D width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import keras
@@ -161,24 +161,30 @@ class HidingScorer:
         found = []
         for text in texts:
             ids, most = list(self._tokenizer.encode(text)), self._model.context_length - 2
-            nats = sum(self._nats(ids[begin : begin + most]) for begin in range(0, len(ids), most))
+            nats, _ = self.pseudo_nats(ids[begin : begin + most] for begin in range(0, len(ids), most))
             found.append(
                 {"nats": float(nats), "tokens": len(ids), "bytes": len(text.encode("utf-8")), "pseudo": True}
             )
         return found
 
-    def _nats(self, ids: list[int]) -> float:
-        total = 0.0
-        for begin in range(0, len(ids), ROWS):
-            places = range(begin, min(begin + ROWS, len(ids)))
-            rows = [
-                [self._tokenizer.blank_id if i == place else token for i, token in enumerate(ids)]
-                for place in places
-            ]
-            logits = self._reader.logits(rows, [[place] for place in places])[:, 0]
-            own = tf.nn.log_softmax(logits).numpy()
-            total -= sum(float(own[row, ids[place]]) for row, place in enumerate(places))
-        return total
+    def pseudo_nats(self, texts: Iterable[list[int]]) -> tuple[float, int]:
+        """Return the summed negative pseudo-log-likelihood of texts of tokens, and how many tokens were hidden in turn.
+
+        Tokens that begin or end a document are read only.
+        """
+        around = {self._tokenizer.begin_id, self._tokenizer.eod_id}
+        total, count = 0.0, 0
+        for ids in texts:
+            hidden = [place for place, token in enumerate(ids) if token not in around]
+            for begin in range(0, len(hidden), ROWS):
+                places = hidden[begin : begin + ROWS]
+                rows = np.tile(np.array(ids, np.int32), (len(places), 1))
+                rows[np.arange(len(places)), places] = self._tokenizer.blank_id
+                logits = self._reader.logits(rows.tolist(), [[place] for place in places])[:, 0]
+                own = tf.nn.log_softmax(logits).numpy()
+                total -= sum(float(own[row, ids[place]]) for row, place in enumerate(places))
+            count += len(hidden)
+        return total, count
 
     def logits(self, ids) -> np.ndarray:
         """Return the logits float32 [B, T, V] at each token of `ids` [B, T], none of which is hidden but by its id."""

@@ -69,10 +69,10 @@ def blanks_in(text: str, words: int, count: int, seed: int, before: int, after: 
 
 
 def filled(lm, blank: Blank) -> str:
-    """Return what a model says stands in a blank, as many words as stood there.
+    """Return what a model says stands in a blank.
 
-    A model that sees both sides is told how many tokens are hidden; one that fills blanks of any length sees both sides and
-    is told nothing; others continue what stands before.
+    Each is told how much stood there: one that sees both sides and predicts single tokens how many of them; others how many words,
+    behind which their text is cut, that of one that fills blanks as well as that of one that continues what stands before.
 
     Args:
         lm: a `lm_keras.api.LanguageModel`.
@@ -85,8 +85,10 @@ def filled(lm, blank: Blank) -> str:
         found = lm.fill(blank.before + MASK * max(1, whole - before) + blank.after, 1)
         return found.text[len(blank.before) : len(found.text) - len(blank.after)]
     if lm.model.infills:
-        return lm.fill(blank.before + MASK + blank.after, max_new_tokens=MAX_FILLED).words[0][0][0]
-    text = lm.generate([blank.before], max_new_tokens=MAX_FILLED, temperature=0.0, stop=["\n"])[0]
+        text = lm.fill(blank.before + MASK + blank.after, max_new_tokens=MAX_FILLED).words[0][0][0]
+    else:
+        text = lm.generate([blank.before], max_new_tokens=MAX_FILLED, temperature=0.0)[0]
+    text = text.partition("\n")[0]
     return " ".join(text.split(" ")[: 1 + blank.hidden.count(" ")])
 
 

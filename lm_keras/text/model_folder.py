@@ -64,7 +64,10 @@ def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | None:
                 "nothing tells which token ends a document; write eos_token_id into config.json"
             )
         kind = WordPieceTokenizer if is_wordpiece(model) else HuggingFaceTokenizer
-        return kind(model, **settings)
+        try:
+            return kind(model, **settings)
+        except InputError as error:
+            raise InputError(f"{files['tokenizer.json']}: {error}") from None
     if files["vocab.json"].exists() and files["merges.txt"].exists():
         return HuggingFaceTokenizer.of_byte_level_bpe(
             _bytes(files["vocab.json"]), _bytes(files["merges.txt"]), **settings

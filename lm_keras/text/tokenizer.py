@@ -190,6 +190,10 @@ class Tokenizer(abc.ABC):
             raise InputError(f"token id {token_id} is out of range: expected 0 to {self.vocab_size - 1}")
         return self._token_bytes[token_id]
 
+    def spelling(self, token_id: int) -> bytes:
+        """Return what tells a token from others in a list of words: its bytes, unless the same ones stand for another, too."""
+        return self.token_bytes(token_id)
+
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of some ids; bytes that form no character are read as U+FFFD.
 

@@ -121,6 +121,11 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
         )  # A reserved blank comes behind them.
         return not name.startswith(CONTINUES)
 
+    def spelling(self, token_id: int) -> bytes:
+        """Return the bytes of a token, with `##` before those that go on within a word, as the vocabulary has them."""
+        content = self.token_bytes(token_id)
+        return content if self.begins_word(token_id) else CONTINUES.encode() + content
+
     def decoder(self, before: str = "") -> Decoder:
         """Return an incremental decoder; it begins with a blank where one would write one after `before`."""
         return _WordPieceDecoder(self, before)

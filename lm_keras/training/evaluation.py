@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from lm_keras.data import scoring
 from lm_keras.data.blanks import Blanks
+from lm_keras.data.masking import AROUND, Masking
+from lm_keras.data.packing import side_by_side
 from lm_keras.data.pipeline import documents_of
 from lm_keras.data.store import TextCounts, TokenStore
-from lm_keras.layers.masking import Masking
 from lm_keras.objectives.losses import per_token_nats
 from lm_keras.objectives.metrics import finite, measures
 
@@ -29,8 +30,8 @@ class Evaluator:
         sequence_length: length of the windows.
         stride: targets that a window scores, the last ones; None for all. Given, it also makes windows of
             a model that was trained on streams; they then begin like documents, as its streams did.
-        hiding: of a network that predicts hidden tokens: the split is cut into windows, and in each the same tokens are hidden
-            every time. They alone are scored, so that there is no measure per word, byte or character. With a `stride` a network
+        hiding: of a network that predicts hidden tokens: the split is cut into rows as training does, and in each the same tokens are
+            hidden every time. They alone are scored, so that there is no measure per word, byte or character. With a `stride` a network
             that fills blanks of any length instead continues each window by its last tokens.
     """
 
@@ -81,7 +82,8 @@ class Evaluator:
 
     def _window(self, store: TokenStore) -> int:
         """Return the length of a window; what it has beyond the end of the text would only take memory."""
-        return min(self._length, max(1, len(store.tokens) - 1))
+        around = AROUND if isinstance(self._hiding, Masking) else 0
+        return min(self._length, max(1, len(store.tokens) - 1) + around)
 
     def _batches(self, store: TokenStore) -> Iterator[tuple[dict, np.ndarray, np.ndarray]]:
         """Yield inputs, targets and weights, block by block."""
@@ -108,7 +110,12 @@ class Evaluator:
     def _hidden(
         self, store: TokenStore, length: int, rows: int
     ) -> Iterator[tuple[dict, np.ndarray, np.ndarray]]:
-        for number, block in enumerate(scoring.windows(store.tokens, length, length, rows)):
+        if isinstance(self._hiding, Masking):
+            length = max(1, length - AROUND)
+            begins = self._hiding.begins(store.tokens, length)
+        else:
+            begins = side_by_side(len(store.tokens) - 1, length)
+        for number, block in enumerate(scoring.rows_of(store.tokens, begins, length, rows)):
             row = tf.constant(number * rows, tf.int64)
             inputs, targets, weights = self._hiding(
                 tf.constant(block.targets), tf.constant(block.weights > 0), tf.constant(0, tf.int64), row

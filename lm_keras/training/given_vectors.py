@@ -98,7 +98,7 @@ def names_of(tokenizer: Tokenizer) -> dict[bytes, list[tuple[int, int]]]:
     without = tokenizer.special_ids | ({EOS_ID} if isinstance(tokenizer, WordTokenizer) else set())
     names: dict[bytes, list[tuple[int, int]]] = {}
     for token in range(tokenizer.vocab_size):
-        content = tokenizer.token_bytes(token)
+        content = tokenizer.spelling(token)
         if token in without or not content:
             continue
         for rank, part in enumerate(dict.fromkeys([content, content.removeprefix(b" ")])):

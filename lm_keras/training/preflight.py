@@ -13,11 +13,11 @@ from lm_keras import schedules
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
-from lm_keras.data import order as orders
 from lm_keras.errors import InputError
 from lm_keras.training import estimates
 from lm_keras.training.distribution import Devices
 from lm_keras.training.given_vectors import GivenVectors
+from lm_keras.training.hiding import hiding_of, order_of
 from lm_keras.training.known_text import Text
 from lm_keras.training.machine import MemoryMeter, compiles_gradients, free_disk, free_memory, slow_products
 from lm_keras.training.trial import Speed
@@ -233,11 +233,9 @@ class Plan:
     def _steps_per_epoch(self) -> int | None:
         if not self.text.data:
             return None
-        targets, batches = self.text.data.splits["train"].counts.tokens, self.config.batches
-        order = orders.build(
-            self.config.batching, targets, batches.batch_size, batches.sequence_length, batches.seed
-        )
-        return order.steps_per_epoch
+        data = self.text.data
+        hiding = hiding_of(self.config, data.tokenizer.vocab_size, data.tokenizer)
+        return order_of(self.config, data.splits["train"], hiding).steps_per_epoch
 
     def _curves(self) -> list[str]:
         total, learning = self.total_steps, self.config.learning

@@ -10,7 +10,6 @@ import tensorflow as tf
 from lm_keras import flags, schedules
 from lm_keras.checkpoints.run_folder import RunFolder, differences
 from lm_keras.config import Config, RunOptions
-from lm_keras.data import order as orders
 from lm_keras.data.store import PreparedData, prepare
 from lm_keras.errors import InputError, reason_of
 from lm_keras.text.tokenizer import Tokenizer
@@ -24,6 +23,7 @@ from lm_keras.training import (
     trial,
 )
 from lm_keras.training.given_vectors import GivenVectors
+from lm_keras.training.hiding import hiding_of, order_of
 from lm_keras.training.one_run import Run, network, newest, schedule_callbacks
 from lm_keras.training.trainer import Trainer
 from lm_keras.training.weights import Origin
@@ -300,8 +300,8 @@ def _total_steps(config: Config, data: PreparedData) -> int:
         )
     if batches.steps:
         return batches.steps
-    order = orders.build(config.batching, targets, batches.batch_size, batches.sequence_length, batches.seed)
-    return (batches.epochs or 1) * order.steps_per_epoch
+    hiding = hiding_of(config, data.tokenizer.vocab_size, data.tokenizer)
+    return (batches.epochs or 1) * order_of(config, data.splits["train"], hiding).steps_per_epoch
 
 
 def _check_data(config: Config, data: PreparedData) -> None:

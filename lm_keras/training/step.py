@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from lm_keras import optimizers
 from lm_keras.config import Config
+from lm_keras.draws import Draw
 from lm_keras.layers import TokenNoise
-from lm_keras.layers.draws import Draw
 from lm_keras.objectives.losses import next_token_loss
 from lm_keras.objectives.regularizers import add_penalties
 from lm_keras.training.guard import LEFT_OUT, Guard

@@ -12,16 +12,15 @@ import tensorflow as tf
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.config import Config
-from lm_keras.data import order as orders
 from lm_keras.data.blanks import Blanks
+from lm_keras.data.masking import Masking
 from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
-from lm_keras.layers.masking import Masking
 from lm_keras.objectives.metrics import finite, measures
 from lm_keras.training.guard import LEFT_OUT, MOST_IN_A_ROW
-from lm_keras.training.hiding import hiding_of
+from lm_keras.training.hiding import hiding_of, order_of
 from lm_keras.training.machine import keep_freed_memory
 from lm_keras.training.signals import Signals
 from lm_keras.training.step import VALUES, TrainingStep
@@ -111,16 +110,7 @@ class Trainer:
         self._store, self._evaluate, self._say = store, evaluate, say
         self._hiding = hiding or hiding_of(config, model.vocab_size - getattr(model, "extra_tokens", 0))
         self._untimed = config.running.deterministic  # TensorFlow has no clock then.
-        batches = config.batches
-        self.order = orders.build(
-            config.batching,
-            len(store.tokens) - 1,
-            batches.batch_size,
-            batches.sequence_length,
-            batches.seed,
-            batches.state_reset,
-            len(store.documents),
-        )
+        self.order = order_of(config, store, self._hiding)
         self.compiled_step = TrainingStep(model, model.optimizer, strategy, config, noise)
         # What holds where no callback has a schedule for it.
         self._rates = {"dropout": config.model.dropout}
@@ -129,7 +119,7 @@ class Trainer:
         # What a callback sets the rate to is compared with what the loop set last, at first the optimizer's own.
         self._rate_scale, self._rate_set = 1.0, float(model.optimizer.learning_rate.numpy())
         self._speed: float | None = None
-        state = model.initial_state(batches.batch_size)
+        state = model.initial_state(config.batches.batch_size)
         self._carried = tf.nest.map_structure(lambda value: tf.Variable(value, trainable=False), state)
         self._state = None
         self._recent = self.compiled_step.guard.recent()

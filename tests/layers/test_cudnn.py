@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.config import from_flat
+from lm_keras.draws import Draw
 from lm_keras.layers import LSTM, cudnn
-from lm_keras.layers.draws import Draw
 from lm_keras.layers.dropout import ScheduledDropout
 from lm_keras.models import lstm
 

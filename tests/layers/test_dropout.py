@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lm_keras.draws import Draw
 from lm_keras.layers import ScheduledDropout
-from lm_keras.layers.draws import Draw
 
 B, T, D = 13, 7, 9
 

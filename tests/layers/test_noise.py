@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lm_keras.draws import Draw
 from lm_keras.fields import LARGEST
 from lm_keras.layers import TokenNoise, noise
-from lm_keras.layers.draws import Draw
 
 B, T, V = 26, 35, 7
 COUNTS = [500, 0, 31, 200, 1, 0, 268]

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.config import Config, from_flat
+from lm_keras.draws import Draw
 from lm_keras.errors import InputError
-from lm_keras.layers.draws import Draw
 from lm_keras.models import FAMILIES
 from lm_keras.models.gpt import GPTLanguageModel, num_parameters, places_within
 from lm_keras.objectives.losses import next_token_loss

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.config import Config, ModelConfig, from_flat
+from lm_keras.draws import Draw
 from lm_keras.layers import recurrent
-from lm_keras.layers.draws import Draw
 from lm_keras.models import FAMILIES
 from lm_keras.models.lstm import LSTMLanguageModel, num_parameters
 

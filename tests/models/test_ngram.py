@@ -8,7 +8,7 @@ import tensorflow as tf
 from lm_keras import config, text
 from lm_keras.config import Config, ModelConfig, from_flat
 from lm_keras.data import scoring
-from lm_keras.layers.draws import Draw
+from lm_keras.draws import Draw
 from lm_keras.models import FAMILIES, ngram
 from lm_keras.models.ngram import NGramLanguageModel, num_parameters
 from lm_keras.sampling.loop import NOTHING, DecodeLoop, state_specs

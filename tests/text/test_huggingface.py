@@ -196,6 +196,11 @@ def test_the_folder_of_a_model(made, tokenizer, tmp_path):
         InputError, match=r"nothing tells which token ends a document; write eos_token_id into config\.json"
     ):
         read_folder(tmp_path, eod_id=None, vocab_size=400)
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(
+        InputError, match=rf"{tmp_path}/tokenizer\.json: damaged or no tokenizer that the library"
+    ):
+        read_folder(tmp_path, eod_id=0, vocab_size=400)
     (tmp_path / "tokenizer.json").unlink()
     model = json.loads(made.to_str())["model"]
     (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]))

@@ -10,7 +10,9 @@ import pytest
 from lm_keras.errors import InputError
 from lm_keras.text import load_tokenizer
 from lm_keras.text.model_folder import read_folder
+from lm_keras.text.tokenizer import REPLACEMENT
 from lm_keras.text.wordpiece import WordPieceTokenizer
+from lm_keras.training.given_vectors import names_of
 
 LETTERS = [*"abcdefghijklmnopqrstuvwxyzßøé0123456789"]
 WORDS = ["the", "un", "##aff", "##able", "caf", "resume", "hello", "don", "猫", "好", "..."]
@@ -179,6 +181,15 @@ def test_words_begin_where_no_piece_goes_on():
     tokenizer = WordPieceTokenizer.of_vocabulary(file_of(LOWER))
     ids = tokenizer.encode("unaffable, 猫好")
     assert [tokenizer.begins_word(token) for token in ids] == [True, False, False, True, True, True]
+
+
+def test_spellings_tell_pieces_apart():
+    tokenizer = WordPieceTokenizer.of_vocabulary(file_of([*LOWER, "so", "##so"]))
+    names = [tokenizer.spelling(token) for token in range(tokenizer.vocab_size)]
+    assert names[-2:] == [b"so", b"##so"] and tokenizer.token_bytes(tokenizer.vocab_size - 1) == b"so"
+    told = [name for name in names if name and name != REPLACEMENT]
+    assert len(set(told)) == len(told)
+    assert names_of(tokenizer)[b"##so"] == [(0, tokenizer.vocab_size - 1)]
 
 
 def test_it_is_saved_and_read_again(tokenizer, tmp_path):

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from lm_keras.data.order import build as build_order
 from lm_keras.data.pipeline import training_batches
+from lm_keras.draws import Draw
 from lm_keras.layers import TokenNoise
-from lm_keras.layers.draws import Draw
 from lm_keras.models import FAMILIES
 from lm_keras.training.step import TrainingStep
 

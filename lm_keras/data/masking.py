@@ -9,12 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.config import Config
+from lm_keras.data.packing import Sentences, side_by_side
+from lm_keras.draws import Draw
 from lm_keras.errors import InputError
-from lm_keras.layers.draws import Draw
 from lm_keras.text.tokenizer import Tokenizer
 
 HIDDEN, EXCHANGED = 0.8, 0.1
 """Shares of the chosen tokens that become the mask, or a random token; the others stay, and are predicted all the same."""
+
+AROUND = 2
+"""Tokens that stand around the text of a row: the one that begins a document, and the one that ends it."""
 
 NO_DOCUMENT = -1
 """Number of the document of a place beyond the text: no token sees it."""
@@ -38,15 +42,19 @@ class Masking:
     """Hides tokens of rows. What is hidden is a function of (seed, step, global row) alone.
 
     Attributes:
-        rate: share of the tokens that is predicted.
+        rate: share of the tokens of a row that is predicted, one at least.
         seed: the run's seed.
         mask_id: the token that stands for a hidden one.
         ordinary: [V] bool, the tokens that may be hidden, and may stand in place of another.
         begins_word: [V] bool, tokens with which a word begins, so that whole words are hidden; None for single tokens.
+        sentences: where the sentences of a text end, so that rows have whole ones; None for rows of as many tokens.
+        begin_id: what a row begins with; within it that is left out, where it is not `end_id`, too.
+        end_id: what ends a document, and a row.
+        text_length: tokens of text in a row of the run.
 
-    Example: the row [7, 4, 9, 5] with K = 2 may become
+    Example: the text [7, 4, 9, 5] with K = 2, 2 and 3 for the beginning and the end, may become
 
-        tokens [7, 4, 1, 5], places [2, 0], targets [9, 7], weights [1, 1]
+        tokens [2, 7, 4, 1, 5, 3], places [3, 1], targets [9, 7], weights [1, 1]
 
     where 9 was hidden by the mask 1, and 7 was chosen, too, but left as it is.
 
@@ -59,6 +67,10 @@ class Masking:
     mask_id: int
     ordinary: np.ndarray
     begins_word: np.ndarray | None = None
+    sentences: Sentences | None = None
+    begin_id: int = 0
+    end_id: int = 0
+    text_length: int = 0
 
     @classmethod
     def of(cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None) -> "Masking":
@@ -69,9 +81,9 @@ class Masking:
             vocab_size: V, where there is no tokenizer.
             tokenizer: with a `blank_id`; without one, for a trial, single tokens are hidden by token 1.
         """
-        model = config.model
+        model, text = config.model, {"text_length": config.batches.sequence_length - AROUND}
         if tokenizer is None:
-            return cls(model.mask_rate, config.batches.seed, 1, np.arange(vocab_size) != 1)
+            return cls(model.mask_rate, config.batches.seed, 1, np.arange(vocab_size) > 1, **text)
         ordinary = np.ones(tokenizer.vocab_size, bool)
         ordinary[list(tokenizer.special_ids)] = False
         if not ordinary.any():
@@ -79,27 +91,42 @@ class Masking:
                 "the vocabulary has no token that could be hidden; train a tokenizer on more text"
             )
         begins = word_beginnings(tokenizer) if model.whole_words else None
-        return cls(model.mask_rate, config.batches.seed, tokenizer.blank_id, ordinary, begins)
+        sentences = Sentences.of(tokenizer) if model.full_sentences else None
+        return cls(
+            model.mask_rate, config.batches.seed, tokenizer.blank_id, ordinary, begins, sentences, tokenizer.begin_id,
+            tokenizer.eod_id, **text,
+        )  # fmt: skip
+
+    def begins(self, tokens: np.ndarray, length: int) -> np.ndarray:
+        """Return where the rows of a whole text begin, see `Sentences.begins`.
+
+        Args:
+            tokens: [n + 1] of a store, of which the first is no text.
+            length: tokens of text in a row at most.
+        """
+        if self.sentences is None:
+            return side_by_side(len(tokens) - 1, length)
+        return self.sentences.begins(tokens[1:], length)
 
     def __call__(self, tokens: tf.Tensor, there: tf.Tensor, step: tf.Tensor, first_row: tf.Tensor):
         """Hide tokens of some rows.
 
         Args:
-            tokens: [R, T] int32, T known.
-            there: [R, T] bool, false beyond the end of the text.
+            tokens: [R, T - 2] int32, T known.
+            there: [R, T - 2] bool, false beyond the end of the text.
             step: int64 scalar.
             first_row: int64 scalar, number of the first row within the global batch; the others follow.
 
         Returns:
             `(inputs, targets, weights)`: inputs `tokens` [R, T] int32, `places` [R, K] int32, those that are predicted, and
             `document` [R, T] int32, 0 where there is text, else `NO_DOCUMENT`; targets [R, K] int32; weights [R, K] float32,
-            0 where a row has fewer tokens that may be hidden.
+            0 where a row has no text, or fewer tokens that may be hidden, or is not full, so that its share is smaller.
         """
+        tokens, there = self._framed(tokens, there)
         rows, length = tf.shape(tokens)[0], tokens.shape[1]
         count = masked_places(length, self.rate)
         draw = Draw(self.seed, step, tf.zeros([]), first_row)
-        may = there & tf.gather(tf.constant(self.ordinary), tokens)
-        places, weights = self._chosen(draw, tokens, may, rows, length, count)
+        places, weights = self._chosen(draw, tokens, there, rows, length, count)
         targets = tf.gather(tokens, places, batch_dims=1)
         kind = _uniform(draw.bits(_KIND, rows, count))
         others = np.flatnonzero(self.ordinary).astype(np.int32)
@@ -112,15 +139,33 @@ class Masking:
         document = tf.where(there, 0, NO_DOCUMENT)
         return {"tokens": tokens, "places": places, "document": document}, targets, weights
 
-    def _chosen(self, draw, tokens, may, rows, length, count):
+    def _framed(self, tokens, there):
+        """Return the tokens and where there are some, [R, T] both, with those that stand around a text."""
+        if self.begin_id != self.end_id:
+            there &= tokens != self.begin_id
+            order = tf.argsort(tf.cast(~there, tf.int32), axis=1, stable=True)
+            tokens = tf.gather(tokens, order, batch_dims=1)
+        count = tf.reduce_sum(tf.cast(there, tf.int32), axis=1, keepdims=True)
+        last = tf.gather(tokens, tf.maximum(count - 1, 0), batch_dims=1)
+        tokens = tf.pad(tokens, [[0, 0], [1, 1]], constant_values=self.begin_id)
+        place = tf.range(tokens.shape[1])[None]
+        tokens = tf.where(place > count, self.end_id, tokens)
+        # A document that ends with the row has its end already.
+        end = count + tf.where(last == self.end_id, 1, AROUND)
+        return tokens, (place < end) & (count > 0)
+
+    def _chosen(self, draw, tokens, there, rows, length, count):
         """Return places [R, K], each once in a row, and weights [R, K]."""
+        may = there & tf.gather(tf.constant(self.ordinary), tokens)
         scores = _uniform(draw.bits(_CHOICE, rows, length))
         if self.begins_word is not None:
             word = tf.cumsum(tf.cast(tf.gather(tf.constant(self.begins_word), tokens), tf.int32), axis=1)
             # One number for each word, which all its tokens have: that of the place whose number is the word's.
             scores = tf.gather(scores, word % length, batch_dims=1)
         ranked, places = tf.math.top_k(tf.where(may, scores, -1.0), count)
-        weights = ranked >= 0
+        size = tf.reduce_sum(tf.cast(there, tf.float32), axis=1, keepdims=True)
+        share = tf.maximum(tf.round(size * self.rate), 1.0)  # Of a row that is not full it is fewer than K.
+        weights = (ranked >= 0) & (tf.range(count, dtype=tf.float32)[None] < share)
         if self.begins_word is not None:
             # A word of which only a part found a place is left out.
             chosen = tf.gather(word, places, batch_dims=1)  # [R, K]

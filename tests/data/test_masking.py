@@ -1,4 +1,4 @@
-"""Masking: R 6 rows, T 20, V 50."""
+"""Masking: R 6 rows of 20 tokens of text, T 22, V 50."""
 
 import dataclasses
 
@@ -8,17 +8,22 @@ import tensorflow as tf
 
 from lm_keras.config import from_flat
 from lm_keras.data.blanks import Blanks
-from lm_keras.data.order import WindowOrder
+from lm_keras.data.masking import AROUND, NO_DOCUMENT, Masking, masked_places, word_beginnings
+from lm_keras.data.order import PackedOrder, WindowOrder
 from lm_keras.data.pipeline import training_batches
-from lm_keras.layers.masking import NO_DOCUMENT, Masking, masked_places, word_beginnings
 from lm_keras.text.sentencepiece import SentencePieceTokenizer
 from lm_keras.training.hiding import hiding_of
 
-R, T, V, MASK = 6, 20, 50, 1
+R, TEXT, V, MASK, END = 6, 20, 50, 1, 0
+T = TEXT + AROUND
 ORDINARY = np.arange(V) > 1
 MASKING = Masking(0.3, 7, MASK, ORDINARY)
 K = masked_places(T, 0.3)
-TOKENS = np.random.default_rng(3).integers(2, V, [R, T]).astype(np.int32)
+TOKENS = np.random.default_rng(3).integers(2, V, [R, TEXT]).astype(np.int32)
+
+
+def framed(tokens):
+    return np.pad(tokens, [(0, 0), (1, 1)], constant_values=END)
 
 
 def hidden(masking=MASKING, tokens=TOKENS, there=None, step=0, first=0):
@@ -31,12 +36,12 @@ def hidden(masking=MASKING, tokens=TOKENS, there=None, step=0, first=0):
 
 def test_as_many_places_of_every_row_are_predicted_and_nothing_else_changes():
     inputs, targets, weights = hidden()
-    assert targets.shape == weights.shape == inputs["places"].shape == (R, K) and K == 6
+    assert targets.shape == weights.shape == inputs["places"].shape == (R, K) and K == 7
     assert all(len(set(row)) == K for row in inputs["places"].tolist())
-    np.testing.assert_array_equal(targets, np.take_along_axis(TOKENS, inputs["places"], 1))
-    untouched = np.ones_like(TOKENS, bool)
+    np.testing.assert_array_equal(targets, np.take_along_axis(framed(TOKENS), inputs["places"], 1))
+    untouched = np.ones([R, T], bool)
     np.put_along_axis(untouched, inputs["places"], False, 1)
-    np.testing.assert_array_equal(inputs["tokens"][untouched], TOKENS[untouched])
+    np.testing.assert_array_equal(inputs["tokens"][untouched], framed(TOKENS)[untouched])
     assert (weights == 1).all() and (inputs["document"] == 0).all()
 
 
@@ -58,7 +63,8 @@ def test_every_place_is_hidden_equally_often_and_each_time_others():
     counts = np.zeros(T)
     for step in range(400):
         counts += np.bincount(hidden(step=step)[0]["places"].ravel(), minlength=T)
-    np.testing.assert_allclose(counts / counts.sum(), 1 / T, atol=0.008)
+    assert counts[0] == counts[-1] == 0  # What stands around a text is known.
+    np.testing.assert_allclose(counts[1:-1] / counts.sum(), 1 / TEXT, atol=0.008)
     assert (hidden(step=1)[0]["places"] != hidden(step=2)[0]["places"]).any()
 
 
@@ -77,10 +83,19 @@ def test_what_is_no_text_is_never_hidden():
     for step in range(30):
         inputs, targets, weights = hidden(tokens=tokens, there=there, step=step)
         assert (targets[weights > 0] > 1).all()
-        assert weights[0].sum() == 1 and (weights[1:] == 1).all()
-        assert (inputs["document"] == np.where(there, 0, NO_DOCUMENT)).all()
+        # Of two tokens of text 0.3 are one, and half of the other rows are ends of documents.
+        assert weights[0].sum() == 1 and (weights[1:].sum(1) == K).all()
+        # Of three tokens of text the last ends a document; of all others the row has an end of its own.
+        length = np.array([4] + [T] * (R - 1))[:, None]
+        assert (inputs["document"] == np.where(np.arange(T) < length, 0, NO_DOCUMENT)).all()
         # Of what is not predicted nothing changes either.
-        assert inputs["tokens"][0, 3:].tolist() == tokens[0, 3:].tolist()
+        assert inputs["tokens"][0, 4:].tolist() == [END] * (T - 4)
+
+
+@pytest.mark.parametrize(("text", "predicted"), [(0, 0), (1, 1), (2, 1), (3, 2), (6, 2), (12, 4), (20, 7)])
+def test_of_a_row_that_is_not_full_the_same_share_is_predicted(text, predicted):
+    there = np.tile(np.arange(TEXT) < text, (R, 1))
+    assert (hidden(there=there)[2].sum(1) == predicted).all()
 
 
 def words_of(row, begins):
@@ -98,7 +113,7 @@ def test_whole_words_are_hidden_or_left():
     for step in range(40):
         inputs, _, weights = hidden(masking, step=step)
         for row, places, weight in zip(TOKENS, inputs["places"], weights):
-            chosen = set(places[weight > 0].tolist())
+            chosen = set((places[weight > 0] - 1).tolist())
             assert all(not (word & chosen) or word <= chosen for word in words_of(row, begins))
             cut += len(chosen) < K
     assert 0 < cut < 40 * R
@@ -106,7 +121,7 @@ def test_whole_words_are_hidden_or_left():
     inputs, _, _ = hidden()
     torn = [
         word & set(places) and not word <= set(places)
-        for row, places in zip(TOKENS, inputs["places"].tolist())
+        for row, places in zip(TOKENS, (inputs["places"] - 1).tolist())
         for word in words_of(row, begins)
     ]
     assert any(torn)
@@ -123,20 +138,46 @@ def test_where_words_begin():
     assert len(starts) in (2, 3) and begins[tokenizer.eod_id]
 
 
-def test_every_token_of_an_epoch_is_read_once():
-    tokens = np.concatenate([[0], np.arange(2, 2 + 95)]).astype(np.uint32)
-    order = WindowOrder(95, 4, 10, 1)
-    masking = Masking(0.15, 1, MASK, np.arange(97) > 1)
-    seen = []
-    for inputs, targets, weights in training_batches(tokens, order, 0, order.steps_per_epoch, hiding=masking):
-        original = tf.tensor_scatter_nd_update(
-            inputs["tokens"],
-            tf.stack([tf.broadcast_to(tf.range(4)[:, None], inputs["places"].shape), inputs["places"]], -1),
-            targets,
-        )
-        seen += original.numpy()[inputs["document"].numpy() == 0].tolist()
-        assert weights.shape == (4, 2)
-    assert sorted(seen) == list(range(2, 97))
+def read_in(order, masking, tokens, step=0):
+    """Rows of text of an epoch, as they were before anything was hidden."""
+    rows = []
+    for inputs, targets, _ in training_batches(
+        tokens, order, step, step + order.steps_per_epoch, hiding=masking
+    ):
+        at = tf.stack([tf.broadcast_to(tf.range(4)[:, None], inputs["places"].shape), inputs["places"]], -1)
+        original = tf.tensor_scatter_nd_update(inputs["tokens"], at, targets).numpy()
+        rows += [row[there] for row, there in zip(original, inputs["document"].numpy() == 0)]
+    return [row.tolist() for row in rows if len(row)]
+
+
+@pytest.mark.parametrize("begins", [None, [0, 3, 4, 14, 20, 28, 38, 39, 49, 55, 65, 75, 85, 95]])
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_every_token_of_an_epoch_is_read_once(begins, epoch):
+    tokens = np.concatenate([[END], np.arange(2, 2 + 95)]).astype(np.uint32)
+    order = WindowOrder(95, 4, 10, 1) if begins is None else PackedOrder(np.array(begins), 4, 10, 1)
+    rows = read_in(order, Masking(0.15, 1, MASK, np.arange(97) > 1), tokens, epoch * order.steps_per_epoch)
+    assert all(row[0] == row[-1] == END and len(row) <= 12 for row in rows)
+    assert sorted(token for row in rows for token in row[1:-1]) == list(range(2, 97))
+    if begins:
+        assert sorted(len(row) - 2 for row in rows) == sorted(np.diff(begins).tolist())
+        again = read_in(order, Masking(0.15, 1, MASK, np.arange(97) > 1), tokens, 9 * order.steps_per_epoch)
+        assert rows != again and sorted(rows) == sorted(again)
+
+
+def test_what_stands_around_a_text():
+    begin, end = 3, 2
+    masking = dataclasses.replace(MASKING, begin_id=begin, end_id=end, ordinary=np.arange(V) > 3)
+    tokens = np.array([[9, 8, end, begin, 7, 6], [9, 8, 7, 6, 5, end], [begin, 9, 8, 7, 5, 5]])
+    there = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]], bool)
+    inputs, targets, _ = hidden(masking, tokens.astype(np.int32), there)
+    for row, places, target in zip(inputs["tokens"], inputs["places"], targets):
+        row[places] = target
+    assert inputs["tokens"].tolist() == [
+        [begin, 9, 8, end, 7, 6, end, end],
+        [begin, 9, 8, 7, 6, 5, end, end],
+        [begin, 9, 8, 7, end, end, end, end],
+    ]
+    assert (inputs["document"] == 0).sum(1).tolist() == [7, 7, 5]
 
 
 @pytest.mark.parametrize(
@@ -152,5 +193,6 @@ def test_what_settings_say():
     assert (
         (made.rate, made.mask_id, made.begins_word) == (0.2, 1, None)
         and not made.ordinary[1]
-        and made.ordinary.sum() == V - 1
+        and made.ordinary.sum() == V - 2
+        and made.text_length == 62
     )
