@@ -229,7 +229,10 @@ class LanguageModel:
         store = self._text(split, corpus, say)
         hiding = hiding_of(self.config, self.model.vocab_size, self.tokenizer)
         rows = itertools.pairwise(hiding.begins(store.tokens, self.config.context_length - AROUND))
-        nats, tokens = self._scorer.pseudo_nats(store.tokens[1:][a:b].tolist() for a, b in rows)
+        say(f"hiding {store.counts.tokens:,} tokens, one after the other")
+        nats, tokens = self._scorer.pseudo_nats(
+            hiding.text_of(store.tokens[1:][a:b]).tolist() for a, b in rows
+        )
         found = measures(nats, tokens, store.counts)
         return {f"pseudo_{name}": found[name] for name in ("nats_per_token", "perplexity", "bits_per_byte")}
 

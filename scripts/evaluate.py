@@ -44,12 +44,11 @@ def main() -> int:
     if options.blanks and options.corpus:
         raise InputError("--blanks is for the run's own text; leave --corpus out")
     lm, split = api.load(run_dir, options.checkpoint), options.split
-    result = lm.evaluate(split, options.corpus, options.stride, report.say)
+    pseudo = lm.pseudo_likelihood(split, options.corpus, report.say) if options.pseudo else {}
+    result = lm.evaluate(split, options.corpus, options.stride, report.say) | pseudo
     if options.blanks:
         shares = lm.exact_matches(split, options.blanks, report.say)
         result |= {f"blanks_of_{words}": share for words, share in shares.items()}
-    if options.pseudo:
-        result |= lm.pseudo_likelihood(split, options.corpus, report.say)
     lines = [json.dumps(result)] if options.json else [f"{name:20} {value}" for name, value in result.items()]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0

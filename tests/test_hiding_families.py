@@ -1,5 +1,6 @@
 """BERT and GLM from the command line and from Python: trained, filled, continued and scored as a user would."""
 
+import itertools
 import json
 import math
 
@@ -8,6 +9,7 @@ import pytest
 
 import lm_keras
 from lm_keras import InputError
+from lm_keras.training.hiding import hiding_of
 
 SMALL = {"embedding_dim": 16, "num_heads": 2, "hidden_units": None, "sequence_length": 24, "tokenizer": "sentencepiece", "vocab_size": 100, "byte_fallback": False}  # fmt: skip
 
@@ -71,6 +73,28 @@ def test_a_pseudo_log_likelihood_is_that_of_hiding_each_token(bert, script, tmp_
     assert found["pseudo_bits_per_byte"] == pytest.approx(scored["nats"] / math.log(2) / len(text))
 
 
+def test_a_text_of_several_documents_is_read_as_in_training(bert, script, tmp_path):
+    texts = ["The old cat.", "The dog sat."]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    ended = script(
+        "evaluate.py", f"--run_dir={bert}", f"--corpus=text:{tmp_path}/a.jsonl", "--pseudo", "--json"
+    )
+    found, lm = json.loads(ended.out), lm_keras.load(bert)
+    eod, ids = lm.tokenizer.eod_id, [lm.tokenizer.encode(text) for text in texts]
+    hiding = hiding_of(lm.config, 0, lm.tokenizer)
+    store = np.array([eod, *ids[0], eod, *ids[1]])
+    rows = [store[1:][a:b] for a, b in itertools.pairwise(hiding.begins(store, 22).tolist())]
+    total = 0.0
+    for row in rows:
+        around = [eod, *row.tolist(), *([eod] if row[-1] != eod else [])]
+        for place in np.flatnonzero(row != eod) + 1:
+            hidden = np.array([around])
+            hidden[0, place] = lm.tokenizer.blank_id
+            logits = lm.logits(hidden)[0, place]
+            total += np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[around[place]]
+    assert found["pseudo_nats_per_token"] == pytest.approx(total / sum(map(len, ids)), rel=1e-5)
+
+
 def test_only_a_bert_has_a_pseudo_likelihood(glm, script):
     ended = script("evaluate.py", f"--run_dir={glm}", "--pseudo")
     assert ended.code == 1 and ended.err.splitlines()[-1] == (
@@ -111,8 +135,8 @@ def test_a_glm_is_scored_as_one_that_continues(glm, script):
     assert found["tokens"] == counts["tokens"]
 
 
-def test_a_model_that_sees_too_little_fills_no_blanks_of_words(bert, script):
-    ended = script("evaluate.py", f"--run_dir={bert}", "--blanks=5")
+def test_a_model_that_sees_too_little_fills_no_blanks_of_words(glm, script):
+    ended = script("evaluate.py", f"--run_dir={glm}", "--blanks=5")
     assert ended.code == 1 and ended.err.splitlines()[-1] == (
         "error: split 'valid' has no line with several words in which one could be a blank, or the 24 tokens that the model sees "
         "have no room for one"

@@ -75,11 +75,11 @@ def commands(section: str) -> list[list[str]]:
         return [["embeddings", "--embedding_dim=100", *peer]]
     if section == "hiding":
         peers = ["--peer=torch,torch_bfloat16"] * torch
-        return [
-            ["train", f"--flagfile=configs/benchmark/{family}_medium.flags", *peers, f"--precision={one}"]
-            for family in ("bert", "glm")
-            for one in dict.fromkeys(("float32", short))
+        lines = [
+            ["train", f"--flagfile=configs/benchmark/{family}_medium.flags"] for family in ("bert", "glm")
         ]
+        kinds = [[*peers, f"--precision={one}"] for one in dict.fromkeys(("float32", short))]
+        return [[*line, *kind] for line in lines for kind in [*kinds, ["--precision=float32", "--jit=on"]]]
     if section == "decode":
         return [["decode", "--flagfile=configs/benchmark/gpt2_124m.flags", "--precision=float32"]]
     if section == "growth":

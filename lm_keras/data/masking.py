@@ -28,7 +28,7 @@ _CHOICE, _KIND, _TOKEN = 20_000, 20_001, 20_002
 
 
 def masked_places(length: int, rate: float) -> int:
-    """Return K, how many tokens of a row are predicted: always as many, so that shapes are fixed.
+    """Return K, how many tokens of a row are predicted at most: always as many places, so that shapes are fixed.
 
     Example:
         >>> masked_places(128, 0.15)
@@ -82,14 +82,14 @@ class Masking:
             tokenizer: with a `blank_id`; without one, for a trial, single tokens are hidden by token 1.
         """
         model, text = config.model, {"text_length": config.batches.sequence_length - AROUND}
-        if tokenizer is None:
-            return cls(model.mask_rate, config.batches.seed, 1, np.arange(vocab_size) > 1, **text)
-        ordinary = np.ones(tokenizer.vocab_size, bool)
-        ordinary[list(tokenizer.special_ids)] = False
+        ordinary = np.ones(tokenizer.vocab_size if tokenizer else vocab_size, bool)
+        ordinary[list(tokenizer.special_ids) if tokenizer else [0, 1]] = False
         if not ordinary.any():
             raise InputError(
                 "the vocabulary has no token that could be hidden; train a tokenizer on more text"
             )
+        if tokenizer is None:
+            return cls(model.mask_rate, config.batches.seed, 1, ordinary, **text)
         begins = word_beginnings(tokenizer) if model.whole_words else None
         sentences = Sentences.of(tokenizer) if model.full_sentences else None
         return cls(
@@ -108,6 +108,12 @@ class Masking:
             return side_by_side(len(tokens) - 1, length)
         return self.sentences.begins(tokens[1:], length)
 
+    def text_of(self, row: np.ndarray) -> np.ndarray:
+        """Return the tokens of a row of the store [m] that stand between those around it: without `begin_id`, and an end at its end."""
+        if self.begin_id != self.end_id:
+            row = row[row != self.begin_id]
+        return row[:-1] if row[-1:] == self.end_id else row
+
     def __call__(self, tokens: tf.Tensor, there: tf.Tensor, step: tf.Tensor, first_row: tf.Tensor):
         """Hide tokens of some rows.
 
@@ -120,7 +126,8 @@ class Masking:
         Returns:
             `(inputs, targets, weights)`: inputs `tokens` [R, T] int32, `places` [R, K] int32, those that are predicted, and
             `document` [R, T] int32, 0 where there is text, else `NO_DOCUMENT`; targets [R, K] int32; weights [R, K] float32,
-            0 where a row has no text, or fewer tokens that may be hidden, or is not full, so that its share is smaller.
+            0 where a row has no text, or fewer tokens that may be hidden, or is not full, so that its share is smaller, and where a
+            word of several tokens found no room.
         """
         tokens, there = self._framed(tokens, there)
         rows, length = tf.shape(tokens)[0], tokens.shape[1]
@@ -163,18 +170,23 @@ class Masking:
             # One number for each word, which all its tokens have: that of the place whose number is the word's.
             scores = tf.gather(scores, word % length, batch_dims=1)
         ranked, places = tf.math.top_k(tf.where(may, scores, -1.0), count)
-        size = tf.reduce_sum(tf.cast(there, tf.float32), axis=1, keepdims=True)
-        share = tf.maximum(tf.round(size * self.rate), 1.0)  # Of a row that is not full it is fewer than K.
-        weights = (ranked >= 0) & (tf.range(count, dtype=tf.float32)[None] < share)
+        # Of a row that is not full it is fewer than K.
+        length = tf.reduce_sum(tf.cast(there, tf.float32), axis=1, keepdims=True)
+        share = tf.cast(tf.maximum(tf.round(length * self.rate), 1.0), tf.int32)
+        weights = ranked >= 0
         if self.begins_word is not None:
             # A word of which only a part found a place is left out.
             chosen = tf.gather(word, places, batch_dims=1)  # [R, K]
             size = tf.reduce_sum(tf.cast((chosen[..., None] == word[:, None]) & may[:, None], tf.int32), -1)
+            share = tf.maximum(share, size[:, :1])  # One word at least, if there is room for it.
+            weights &= tf.range(count)[None] < share
             found = tf.reduce_sum(
                 tf.cast(chosen[..., None] == chosen[:, None], tf.int32) * tf.cast(weights, tf.int32)[:, None],
                 -1,
             )
             weights &= size == found
+        else:
+            weights &= tf.range(count)[None] < share
         return places, tf.cast(weights, tf.float32)
 
 

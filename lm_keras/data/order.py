@@ -157,6 +157,11 @@ class PackedOrder:
     resets_begin_documents: ClassVar[bool] = False
 
     @property
+    def targets(self) -> int:
+        """Return n."""
+        return int(self.begins[-1])
+
+    @property
     def steps_per_epoch(self) -> int:
         """Return how many steps see every target once."""
         return -(-(len(self.begins) - 1) // self.batch_size)

@@ -7,14 +7,17 @@ import numpy as np
 
 from lm_keras.text.tokenizer import Tokenizer
 
-TERMINATORS = frozenset(".!?…。！？।؟")
-"""What a sentence ends with."""
+TERMINATORS = frozenset(".!?…।؟")
+"""What a sentence ends with where white space or a new word follows."""
 
-CLOSERS = frozenset("\"'”’)]}»」』")
+WIDE_TERMINATORS = frozenset("。！？")
+"""What a sentence ends with whatever follows: their scripts have no white space between sentences."""
+
+CLOSERS = "\"'”’)]}»」』"
 """What may follow that and still belongs to the sentence, as white space does."""
 
 MOST_CLOSERS = 3
-"""Tokens of closing marks and white space that are looked through."""
+"""Tokens of closing marks that are looked through."""
 
 BLOCK = 2**20
 """Tokens that are looked at together."""
@@ -25,26 +28,29 @@ class Sentences:
     r"""Tells where the sentences of a text of tokens end.
 
     A sentence ends with a full stop, a question or exclamation mark or an ellipsis, with closing marks and white space behind it,
-    where a word begins next; with an empty line; and with its document. A line alone ends none: many texts are wrapped.
+    where a word begins next; with an empty line; and with its document. A line alone ends none: many texts are wrapped. Where
+    tokens keep no white space, as in WordPiece, `e.g.` cannot be told from two sentences.
 
     Attributes:
         ends: [V] bool, tokens that a sentence ends with.
-        closes: [V] bool, tokens of closing marks alone, or of white space alone.
+        wide: [V] bool, those of them that need no white space behind them.
+        closes: [V] bool, tokens of closing marks alone.
         white: [V] bool, tokens of white space alone.
-        begins_word: [V] bool, tokens with which a word begins.
         blank: [V] bool, tokens that end with white space.
-        line: [V] bool, tokens that end with a line feed.
+        feeds: [V] int, line feeds in the white space that a token ends with.
+        opens: [V] bool, tokens with which a sentence may begin where there is no white space: those that begin a word, but for digits.
         end_id: the token that ends a document.
 
     Example: of single characters the text `It is 3.5 m. "Why?" he said` has the sentences `It is 3.5 m. `, `"Why?" ` and `he said`.
     """
 
     ends: np.ndarray
+    wide: np.ndarray
     closes: np.ndarray
     white: np.ndarray
-    begins_word: np.ndarray
     blank: np.ndarray
-    line: np.ndarray
+    feeds: np.ndarray
+    opens: np.ndarray
     end_id: int
 
     @classmethod
@@ -55,30 +61,34 @@ class Sentences:
             "" if token in tokenizer.special_ids else tokenizer.token_bytes(token).decode("utf-8", "replace")
             for token in tokens
         ]
-        bare = [text.rstrip().rstrip("".join(CLOSERS)) for text in texts]
+        last = [text.rstrip().rstrip(CLOSERS)[-1:] for text in texts]
         return cls(
-            np.array([text[-1:] in TERMINATORS for text in bare]) & np.array([bool(text) for text in bare]),
-            np.array(
-                [bool(t) and not rest and (t.isspace() or not t[0].isspace()) for t, rest in zip(texts, bare)]
-            ),
-            np.array([text.isspace() for text in texts]),
-            np.array([tokenizer.begins_word(token) for token in tokens]),
-            np.array([text[-1:].isspace() for text in texts]),
-            np.array([text.endswith("\n") for text in texts]),
-            tokenizer.eod_id,
+            ends=np.array([mark in TERMINATORS | WIDE_TERMINATORS for mark in last]),
+            wide=np.array([mark in WIDE_TERMINATORS for mark in last]),
+            closes=np.array([bool(text) and not text.strip(CLOSERS) for text in texts]),
+            white=np.array([text.isspace() for text in texts]),
+            blank=np.array([text[-1:].isspace() for text in texts]),
+            feeds=np.array([text[len(text.rstrip()) :].count("\n") for text in texts]),
+            opens=np.array([tokenizer.begins_word(t) and not texts[t][:1].isdigit() for t in tokens]),
+            end_id=tokenizer.eod_id,
         )
 
     def last_tokens(self, tokens: np.ndarray) -> np.ndarray:
         """Tell which tokens are the last of their sentence: tokens [n] of a text, returns [n] bool; the last token is one."""
         after = np.append(tokens[1:], self.end_id)
-        closes, ended = self.closes[tokens], self.ends[tokens]
+        closes, ended, wide = self.closes[tokens], self.ends[tokens], self.wide[tokens]
         for _ in range(MOST_CLOSERS):
             ended[1:] |= closes[1:] & ended[:-1]
+            wide[1:] |= closes[1:] & wide[:-1]
+        # What white space ends is decided by what stands before it.
+        visible = np.maximum.accumulate(np.where(self.white[tokens], -1, np.arange(len(tokens))))
+        ended, wide = ended[visible] & (visible >= 0), wide[visible]
         # Behind white space a mark opens what comes next; without any it closes what ended.
-        opens = (self.blank[tokens] & ~self.white[after]) | (self.begins_word[after] & ~self.closes[after])
-        last = ended & opens
-        empty_line = self.line[tokens] & np.append(False, self.line[tokens[:-1]]) & ~self.line[after]
-        last |= empty_line | (tokens == self.end_id)
+        opens = self.blank[tokens] | ((self.opens[after] | wide) & ~self.closes[after])
+        feeds = np.cumsum(self.feeds[tokens])
+        in_space = feeds - np.where(visible >= 0, (feeds - self.feeds[tokens])[visible], 0)
+        last = ((ended & opens) | (in_space > 1)) & ~self.white[after]
+        last |= tokens == self.end_id
         last[-1:] = True
         return last
 

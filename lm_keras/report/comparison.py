@@ -30,7 +30,7 @@ def _row(run: Run, found: dict[str, Any]) -> list[str]:
     seconds = (run.results or {}).get("seconds")
     read = (
         run.settings["batch_size"] * run.settings["sequence_length"]
-    )  # Of the text, whatever of it is predicted.
+    )  # Places, whatever is predicted of them.
     done = is_number(seconds) and seconds > 0 and is_number(last.get("step"))
     return [
         run.name,

@@ -104,7 +104,7 @@ def exact_matches(lm, text: str, count: int, seed: int = 1) -> dict[str, float]:
     Reference: Du et al. (2022), section 3.3 and table 4, and Donahue et al. (2020), for the task.
     """
     # Most tokens have three characters or more, so that there is room for what is filled in; where they have not, less is read.
-    around = min(MAX_AROUND, lm.config.context_length)
+    around = min(MAX_AROUND, lm.model.context_length or MAX_AROUND)
     shares = {}
     for words in WORDS:
         blanks = [_short(lm, blank) for blank in blanks_in(text, words, count, seed, around, around // 2)]
@@ -116,14 +116,17 @@ def exact_matches(lm, text: str, count: int, seed: int = 1) -> dict[str, float]:
 
 
 def _short(lm, blank: Blank) -> Blank:
-    """Return a place around which there is no more text than a model sees with what it fills in."""
+    """Return a place around which there is no more text than a model sees with what it fills in; some see any length."""
+    most = lm.model.context_length
+    if most is None:
+        return blank
 
     def tokens(text):
         return len(lm.tokenizer.encode_prompt(text))
 
     before, after = blank.before, blank.after
     hidden = tokens(before + blank.hidden) - tokens(before)
-    room = lm.config.context_length - max(MAX_FILLED, hidden) - 4
+    room = most - (hidden if lm.model.bidirectional else max(MAX_FILLED, hidden)) - 4
     while tokens(before) + tokens(after) > room and (before or after):
         if len(before) > len(after):
             before = before[len(before) // 4 + 1 :]

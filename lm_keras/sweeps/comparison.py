@@ -231,12 +231,13 @@ def _page(table: str, command: str, runs) -> str:
 `{command}` on {where}.
 
 Each configuration got as many steps as fit into {how["minutes"]:g} minutes by its speed in a trial of {TRIAL_STEPS} steps; what they took is
-in the table. All have about as many parameters. *tokens/s* are those of the text that is read. All is measured on the {how["split"]} split,
+in the table. All have about as many parameters. *tokens/s* are places of the
+rows that are read; a BERT's have two around their text, and, with whole sentences, are not all full. All is measured on the {how["split"]} split,
 with {how["blanks"]} blanks of each length. *Bits per byte* are those of the
 text read from left to right: an n-gram model and an LSTM with all that came before, a GPT and a GLM in windows with half a
 row before the first token at least; a BERT has no such measure. *Blanks* of one to five words are counted where every
-letter is as it was, always the likeliest token taken: a GLM is told nothing of their length and sees both sides, a BERT is
-told how many tokens there are, the others see only what comes before.
+letter is as it was, always the likeliest token taken. A BERT and a GLM see both sides, the others only what comes before; a BERT is
+told how many tokens there are, the others how many words, behind which their text is cut.
 
 {table}
 """

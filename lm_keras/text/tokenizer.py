@@ -191,7 +191,7 @@ class Tokenizer(abc.ABC):
         return self._token_bytes[token_id]
 
     def spelling(self, token_id: int) -> bytes:
-        """Return what tells a token from others in a list of words: its bytes, unless the same ones stand for another, too."""
+        """Return what a token is called in a list of words: its bytes, and in WordPiece whether it goes on within a word."""
         return self.token_bytes(token_id)
 
     def decode(self, ids: Iterable[int]) -> str:

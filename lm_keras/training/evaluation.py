@@ -30,7 +30,7 @@ class Evaluator:
         sequence_length: length of the windows.
         stride: targets that a window scores, the last ones; None for all. Given, it also makes windows of
             a model that was trained on streams; they then begin like documents, as its streams did.
-        hiding: of a network that predicts hidden tokens: the split is cut into rows as training does, and in each the same tokens are
+        hiding: of a network that predicts hidden tokens: the split is cut into rows as a text of training is, and in each the same tokens are
             hidden every time. They alone are scored, so that there is no measure per word, byte or character. With a `stride` a network
             that fills blanks of any length instead continues each window by its last tokens.
     """

@@ -92,7 +92,7 @@ class GivenVectors:
 def names_of(tokenizer: Tokenizer) -> dict[bytes, list[tuple[int, int]]]:
     """Return the words of a file that tokens may be called there: UTF-8 -> [(rank, token)], the lowest rank is the best.
 
-    A token is called what `name_of` says. One that begins with a blank, as the pieces do with which a word begins, is also
+    A token is called what `name_of` says of its spelling. One that begins with a blank, as the pieces do with which a word begins, is also
     found as the word without it, if the file does not have it with one.
     """
     without = tokenizer.special_ids | ({EOS_ID} if isinstance(tokenizer, WordTokenizer) else set())

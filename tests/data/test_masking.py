@@ -11,6 +11,7 @@ from lm_keras.data.blanks import Blanks
 from lm_keras.data.masking import AROUND, NO_DOCUMENT, Masking, masked_places, word_beginnings
 from lm_keras.data.order import PackedOrder, WindowOrder
 from lm_keras.data.pipeline import training_batches
+from lm_keras.errors import InputError
 from lm_keras.text.sentencepiece import SentencePieceTokenizer
 from lm_keras.training.hiding import hiding_of
 
@@ -98,6 +99,16 @@ def test_of_a_row_that_is_not_full_the_same_share_is_predicted(text, predicted):
     assert (hidden(there=there)[2].sum(1) == predicted).all()
 
 
+def test_a_row_that_is_not_full_hides_one_whole_word_at_least():
+    masking = dataclasses.replace(MASKING, rate=0.15, begins_word=np.arange(V) % 2 == 0)
+    tokens = np.full([R, TEXT], 3, np.int32)
+    tokens[:, ::3] = 2  # Words of three tokens, of which K, three too, are one.
+    there = np.tile(np.arange(TEXT) < 9, (R, 1))
+    assert (hidden(masking, tokens, there)[2].sum(1) == 3).all()
+    single = dataclasses.replace(masking, begins_word=None)
+    assert (hidden(single, tokens, there)[2].sum(1) == 2).all()
+
+
 def words_of(row, begins):
     starts = np.flatnonzero(begins[row])
     return [
@@ -180,11 +191,28 @@ def test_what_stands_around_a_text():
     assert (inputs["document"] == 0).sum(1).tolist() == [7, 7, 5]
 
 
+@pytest.mark.parametrize(("begin", "end"), [(0, 0), (3, 0)])
+def test_the_text_of_a_row_is_what_training_reads_between_those_around_it(begin, end):
+    masking = dataclasses.replace(MASKING, begin_id=begin, end_id=end, ordinary=np.arange(V) > 3)
+    tokens = np.random.default_rng(5).integers(0, 6, [200, 7]).astype(np.int32)
+    inputs, targets, _ = hidden(masking, tokens)
+    np.put_along_axis(inputs["tokens"], inputs["places"], targets, 1)
+    for row, read, document in zip(tokens, inputs["tokens"], inputs["document"]):
+        text = masking.text_of(row).tolist()
+        assert read[document == 0].tolist() == [begin, *text, end]
+        assert begin == end or begin not in text
+
+
 @pytest.mark.parametrize(
     ("length", "rate", "count"), [(128, 0.15, 19), (10, 0.15, 2), (3, 0.1, 1), (512, 0.15, 77)]
 )
 def test_how_many(length, rate, count):
     assert masked_places(length, rate) == count
+
+
+def test_a_vocabulary_of_special_tokens_alone_has_nothing_to_hide():
+    with pytest.raises(InputError, match="no token that could be hidden"):
+        Masking.of(from_flat({"model": "bert"}), 2)
 
 
 def test_what_settings_say():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.data.order import StreamOrder, WindowOrder, build, shuffled
+from lm_keras.data.order import PackedOrder, StreamOrder, WindowOrder, build, shuffled
 
 
 def rows_at(order, step, rows=None):
@@ -69,8 +69,16 @@ SIZES = [
 ]
 
 
+def packed(targets, batch_size, length, seed):
+    """Rows of 1 to `length` targets."""
+    random = np.random.default_rng(targets)
+    ends = np.cumsum(random.integers(1, length + 1, targets))
+    return PackedOrder(np.array([0, *ends[ends < targets], targets]), batch_size, length, seed)
+
+
 def orders(sizes):
-    return [StreamOrder(*sizes), WindowOrder(*sizes, seed=3), WindowOrder(*sizes, seed=4)]
+    windows = [WindowOrder(*sizes, seed=seed) for seed in (3, 4)]
+    return [StreamOrder(*sizes), *windows, packed(*sizes, seed=3)]
 
 
 def counts(order, epoch):

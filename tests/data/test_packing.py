@@ -1,5 +1,6 @@
 """Rows of whole sentences."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from lm_keras.data import packing
 from lm_keras.data.packing import Sentences
+from lm_keras.text.byte import ByteTokenizer
 from lm_keras.text.char import CharTokenizer
 from lm_keras.text.sentencepiece import SentencePieceTokenizer
 from lm_keras.text.wordpiece import WordPieceTokenizer
@@ -46,21 +48,53 @@ def test_sentences_of_sentencepiece():
 
 
 def test_sentences_of_wordpiece_which_keeps_no_white_space():
-    words = [
+    names = [
         "[PAD]",
         "[UNK]",
         "[CLS]",
         "[SEP]",
         "[MASK]",
-        *["it", "is", "so", ".", "!", "why", "?", "he", "##y"],
+        "it",
+        "is",
+        "so",
+        ".",
+        "!",
+        "why",
+        "?",
+        "he",
+        "##y",
+        "3",
+        "5",
     ]
-    tokenizer = WordPieceTokenizer.of_vocabulary("\n".join(words).encode())
-    assert sentences_of(tokenizer, tokenizer.encode("It is so. Hey! Why? It is")) == [
-        "it is so.",
-        "hey!",
-        "why?",
-        "it is",
-    ]
+    tokenizer = WordPieceTokenizer.of_vocabulary("\n".join(names).encode())
+    found = sentences_of(tokenizer, tokenizer.encode("It is 3.5. Hey! Why? It is"))
+    assert [sentence.replace(" ", "") for sentence in found] == ["itis3.5.", "hey!", "why?", "itis"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("一句。两句！「三句？」四。", ["一句。", "两句！", "「三句？」", "四。"]),
+        (
+            "End.\n        Next.\r\n\r\nHead\r\n\r\nLast",
+            ["End.\n        ", "Next.\r\n\r\n", "Head\r\n\r\n", "Last"],
+        ),
+        ("  \n\n  a. B", ["  \n\n  ", "a. ", "B"]),
+        ("a.b c.\nwrapped\nline", ["a.b c.\n", "wrapped\nline"]),
+        ('He said: "No." "Yes." Then', ['He said: "No." ', '"Yes." ', "Then"]),
+    ],
+)
+def test_sentences_of_other_texts(text, sentences):
+    tokenizer = CharTokenizer.train([text], normalization="none")
+    assert sentences_of(tokenizer, tokenizer.encode(text)) == sentences
+
+
+def test_one_token_may_be_an_empty_line():
+    tokenizer = ByteTokenizer(normalization="none")
+    kinds = np.arange(tokenizer.vocab_size)
+    sentences = Sentences.of(tokenizer)
+    two = dataclasses.replace(sentences, feeds=np.where(kinds == 70, 2, 0), white=kinds == 70)
+    assert two.last_tokens(np.array([66, 70, 67, 68])).tolist() == [False, True, False, True]
 
 
 def test_a_document_ends_a_sentence():
@@ -73,7 +107,8 @@ def test_a_document_ends_a_sentence():
 def numbered():
     """Sentences for which token 1 ends one, and 0 a document."""
     kinds = np.arange(8)
-    return Sentences(kinds == 1, kinds > 8, kinds > 8, kinds > 1, kinds > 8, kinds > 8, 0)
+    none = kinds > 8
+    return Sentences(kinds == 1, none, none, none, none, none.astype(int), kinds > 0, 0)
 
 
 def sentences_with(lengths):

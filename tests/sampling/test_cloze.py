@@ -56,14 +56,13 @@ def model(kind, knows):
     def generate(prompts, **settings):
         return [hidden(prompts[0])(60)]
 
-    network = types.SimpleNamespace(bidirectional=kind == "bert", infills=kind == "glm")
-    config = types.SimpleNamespace(context_length=64)
-    return types.SimpleNamespace(
-        model=network, config=config, tokenizer=tokenizer, fill=fill, generate=generate
+    network = types.SimpleNamespace(
+        bidirectional=kind == "bert", infills=kind == "glm", context_length=None if kind == "lstm" else 64
     )
+    return types.SimpleNamespace(model=network, tokenizer=tokenizer, fill=fill, generate=generate)
 
 
-@pytest.mark.parametrize("kind", ["bert", "glm", "gpt"])
+@pytest.mark.parametrize("kind", ["bert", "glm", "gpt", "lstm"])
 def test_who_knows_the_text_fills_all_and_who_does_not_none(kind):
     all_of_them = dict.fromkeys("12345", 1.0)
     assert cloze.exact_matches(model(kind, lambda text: text), TEXT, 50) == all_of_them
@@ -71,9 +70,33 @@ def test_who_knows_the_text_fills_all_and_who_does_not_none(kind):
     assert wrong == dict.fromkeys("12345", 0.0)
 
 
+def test_what_sees_any_length_is_shown_all_and_what_knows_the_count_more():
+    shown = []
+    for kind in ("gpt", "bert", "lstm"):
+        lm = model(kind, lambda text: text)
+        lm.model.context_length = lm.model.context_length and 40
+        (blank,) = cloze.blanks_in(TEXT, 1, 1, 3, 64, 32)
+        short = cloze._short(lm, blank)
+        shown.append(len(short.before) + len(short.after))
+    assert shown[0] < shown[1] < shown[2] == len(blank.before) + len(blank.after)
+
+
+@pytest.mark.parametrize("kind", ["glm", "gpt"])
+def test_behind_as_many_words_as_were_hidden_a_text_is_cut(kind):
+    lm = model(kind, lambda text: text)
+    fill, generate = lm.fill, lm.generate
+
+    def more(text, **settings):
+        found = fill(text, **settings)
+        return found._replace(words=(((f"{found.words[0][0][0]} and more\nlines", 1.0),),))
+
+    lm.fill, lm.generate = more, lambda *args, **settings: [f"{generate(*args)[0]} and more"]
+    assert cloze.exact_matches(lm, TEXT, 50) == dict.fromkeys("12345", 1.0)
+
+
 def test_around_a_blank_is_no_more_than_the_model_sees():
     lm = model("gpt", lambda text: text)
-    lm.config.context_length = 40
+    lm.model.context_length = 40
     for blank in cloze.blanks_in(TEXT, 2, 50, 1, 64, 32):
         short = cloze._short(lm, blank)
         assert len(short.before) + len(short.after) <= 40 - cloze.MAX_FILLED - 4

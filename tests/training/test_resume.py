@@ -72,13 +72,18 @@ GPT = {
     "model": "gpt", "embedding_dim": 8, "num_heads": 2, "separate_documents": True,
     "sample_prompt": "more than the context has, which must end no run",
 }  # fmt: skip
-BERT = {"model": "bert", "embedding_dim": 8, "num_heads": 2, "sample_prompt": "a [MASK] b"}
-GLM = {**BERT, "model": "glm", "sample_prompt": "a [MASK] b|more than the context has, which must end no run"}
+HIDING = {"embedding_dim": 8, "num_heads": 2}
+BERT = {**HIDING, "model": "bert", "sequence_length": 12, "whole_words": True, "sample_prompt": "a [MASK] b"}
+GLM = {
+    **HIDING,
+    "model": "glm",
+    "sample_prompt": "a [MASK] b|more than the context has, which must end no run",
+}
 
 
 @pytest.mark.parametrize("settings", [{}, NGRAM, GPT, BERT, GLM], ids=["lstm", "ngram", "gpt", "bert", "glm"])
 def test_an_interrupted_run_equals_the_whole(tiny_config, live, tmp_path, settings):
-    config = tiny_config(**FULL, **settings)
+    config = tiny_config(**{**FULL, **settings})
     assert live(config, tmp_path / "whole").code == 0
     whole = everything_of(tmp_path / "whole")
 
@@ -115,7 +120,9 @@ def test_an_interrupted_run_equals_the_whole(tiny_config, live, tmp_path, settin
     loaded = lm_keras.load(tmp_path / "whole")
     assert loaded.evaluate("valid") == whole["results"]["splits"]["valid"]
     if settings:
-        assert whole["results"]["splits"]["test"]["context"] == (4 if settings is NGRAM else 3)
+        assert whole["results"]["splits"]["test"]["context"] == (
+            4 if settings is NGRAM else settings.get("sequence_length", 3)
+        )
     if settings is NGRAM:
         with pytest.raises(InputError) as caught:
             loaded.evaluate("valid", stride=2)
