@@ -232,7 +232,8 @@ def _page(table: str, command: str, runs) -> str:
 
 Each configuration got as many steps as fit into {how["minutes"]:g} minutes by its speed in a trial of {TRIAL_STEPS} steps; what they took is
 in the table. All have about as many parameters. *tokens/s* are places of the
-rows that are read; a BERT's have two around their text, and, with whole sentences, are not all full. All is measured on the {how["split"]} split,
+rows that are read; a BERT's have two around their text, and, with whole sentences, are not all full. *targets/s* are the tokens
+that are predicted, those from which a network learns: of a BERT and a GLM the hidden ones alone. All is measured on the {how["split"]} split,
 with {how["blanks"]} blanks of each length. *Bits per byte* are those of the
 text read from left to right: an n-gram model and an LSTM with all that came before, a GPT and a GLM in windows with half a
 row before the first token at least; a BERT has no such measure. *Blanks* of one to five words are counted where every
