@@ -93,7 +93,8 @@ def test_each_gets_as_many_steps_as_fit_and_is_measured(scripts, flagfiles, tmp_
     assert not (folder / ".fast.trial").exists()
     table = capsys.readouterr().out
     assert re.search(
-        r"\| fast \| gpt \| 1,234 \| 1,200 \| 2.0 min \| \d+,?\d* \| 1,000 \| \d+ \| 1.500 \| 25.0% \| – ", table
+        r"\| fast \| gpt \| 1,234 \| 1,200 \| 2.0 min \| \d+,?\d* \| 1,000 \| \d+ \| 1.500 \| 25.0% \| – ",
+        table,
     )
     page = (tmp_path / "page.md").read_text()
     assert "`the command`" in page and table.strip() in page
