@@ -74,7 +74,7 @@ def test_a_pseudo_log_likelihood_is_that_of_hiding_each_token(bert, script, tmp_
 
 
 def test_a_text_of_several_documents_is_read_as_in_training(bert, script, tmp_path):
-    texts = ["The old cat.", "The dog sat."]
+    texts = [f"The {animal} sat." for animal in ("cat", "dog", "old cat", "old dog", "dog")]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     ended = script(
         "evaluate.py", f"--run_dir={bert}", f"--corpus=text:{tmp_path}/a.jsonl", "--pseudo", "--json"
@@ -82,9 +82,10 @@ def test_a_text_of_several_documents_is_read_as_in_training(bert, script, tmp_pa
     found, lm = json.loads(ended.out), lm_keras.load(bert)
     eod, ids = lm.tokenizer.eod_id, [lm.tokenizer.encode(text) for text in texts]
     hiding = hiding_of(lm.config, 0, lm.tokenizer)
-    store = np.array([eod, *ids[0], eod, *ids[1]])
+    store = np.array([token for one in ids for token in (eod, *one)])
     rows = [store[1:][a:b] for a, b in itertools.pairwise(hiding.begins(store, 22).tolist())]
     total = 0.0
+    assert any(row[-1] == eod for row in rows) and any(eod in row[:-1] for row in rows)
     for row in rows:
         around = [eod, *row.tolist(), *([eod] if row[-1] != eod else [])]
         for place in np.flatnonzero(row != eod) + 1:

@@ -111,8 +111,7 @@ class Sentences:
         while at < total:
             part = np.asarray(tokens[at : at + BLOCK + length + 1])
             ends = (np.flatnonzero(self.last_tokens(part)) + 1).tolist()
-            if at + len(part) < total:
-                ends.pop()  # The part is cut there, and no sentence need be.
+            # Where the part is cut is beyond the reach of every row that begins among its first tokens.
             here, enough = 0, min(BLOCK, len(part))
             while here < enough:
                 limit = min(here + length, len(part))
