@@ -48,8 +48,9 @@ by the speed at which memory was read in the same run. *ms a token* has the prom
 token of every row, one after the other, each with a matrix of its own, as TensorFlow computes them outside of any network:
 what they take beyond the time of reading is theirs. They read at half of memory's speed for one row in float32 and at two
 fifths in bfloat16, and at less for eight rows: that is the limit here.""",
-    "hiding": """As for the GPT: six blocks of 384, rows of 128 tokens, and once with `--jit=on`, which `--jit=auto` does not do here: what
-it saves is little beside what it takes to compile. A BERT's logits are those of the 19 tokens of a row that are hidden; a GLM's rows are 148 tokens long with what is hidden of them, and predict at up to 128 places. The peers see random
+    "hiding": """As for the GPT: six blocks of 384, rows of 128 tokens, and once with `--jit=on`, which `--jit=auto` does not take
+here: beside what compiling costs it saves little or nothing. A BERT's logits are those of the 19 tokens of a row that are
+hidden; a GLM's rows are 148 tokens long with what is hidden of them, and predict at up to 128 places. The peers see random
 tokens, the same number of hidden ones, and for the GLM a mask of who sees whom.""",
     "decode": """One row of GPT-2's shape: milliseconds for each of 64 tokens behind so many others, without the prompt's; and
 to the first token of a prompt whose length is new, where nothing is compiled, so that it takes no longer than later.""",

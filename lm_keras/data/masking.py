@@ -112,7 +112,7 @@ class Masking:
         """Return the tokens of a row of the store [m] that stand between those around it: without `begin_id`, and an end at its end."""
         if self.begin_id != self.end_id:
             row = row[row != self.begin_id]
-        return row[:-1] if row[-1:] == self.end_id else row
+        return row[:-1] if len(row) and row[-1] == self.end_id else row
 
     def __call__(self, tokens: tf.Tensor, there: tf.Tensor, step: tf.Tensor, first_row: tf.Tensor):
         """Hide tokens of some rows.

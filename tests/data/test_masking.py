@@ -201,6 +201,7 @@ def test_the_text_of_a_row_is_what_training_reads_between_those_around_it(begin,
         text = masking.text_of(row).tolist()
         assert read[document == 0].tolist() == [begin, *text, end]
         assert begin == end or begin not in text
+    assert not len(masking.text_of(np.array([begin]))) and not len(masking.text_of(np.array([], int)))
 
 
 @pytest.mark.parametrize(
