@@ -1,32 +1,54 @@
-"""Weights in the number format of the products; in a loop that uses them often, cast once before it."""
+"""Weights in the number format of the products; where they stay as they are for long, as in a sampler, cast once."""
 
 import contextlib
 import contextvars
-from collections.abc import Iterable
 
+import keras
 import tensorflow as tf
 
 _CAST: contextvars.ContextVar[dict] = contextvars.ContextVar("cast")
 
 
 def cast(variable, dtype):
-    """Return a variable as a tensor of that dtype; within `cast_once`, the one that was made there."""
+    """Return a variable as a tensor of that dtype; within `CastOnce.used`, the one that was made before."""
     there = _CAST.get({}).get((id(variable), tf.as_dtype(dtype)))
     return tf.cast(tf.convert_to_tensor(variable), dtype) if there is None else there
 
 
-@contextlib.contextmanager
-def cast_once(variables: Iterable, dtype):
-    """Cast matrices here and now, for every `cast` of the block; what is traced within may be the body of a loop.
+class CastOnce:
+    """The matrices of a network in the number format of its products, for as long as its weights stay as they are.
 
-    Casting reads four bytes and writes two for every two that a product reads.
+    Casting reads four bytes and writes two for every two that a product reads. In float32 there is nothing to cast.
+
+    Args:
+        model: a network.
+
+    Attributes:
+        specs: of what `made` returns.
+
+    Example:
+        >>> matrices = CastOnce(model)
+        >>> tensors = matrices.made()
+        >>> with matrices.used(tensors):
+        ...     features, state = model.forward(inputs, state)
     """
-    matrices = [variable for variable in variables if len(variable.shape) == 2]
-    made = {}
-    if dtype != "float32":
-        made = {(id(v), tf.as_dtype(dtype)): tf.cast(tf.convert_to_tensor(v), dtype) for v in matrices}
-    token = _CAST.set(made)
-    try:
-        yield
-    finally:
-        _CAST.reset(token)
+
+    def __init__(self, model: keras.Model):
+        self._dtype = tf.as_dtype(model.compute_dtype)
+        variables = [] if self._dtype == tf.float32 else model.trainable_variables
+        self._matrices = [variable for variable in variables if len(variable.shape) == 2]
+        self.specs = [tf.TensorSpec(variable.shape, self._dtype) for variable in self._matrices]
+
+    def made(self) -> list[tf.Tensor]:
+        """Cast the weights as they are now."""
+        return [tf.cast(tf.convert_to_tensor(variable), self._dtype) for variable in self._matrices]
+
+    @contextlib.contextmanager
+    def used(self, made: list[tf.Tensor]):
+        """Have `cast` return what was made; what is traced within may be the body of a loop."""
+        keys = [(id(variable), self._dtype) for variable in self._matrices]
+        token = _CAST.set(dict(zip(keys, made, strict=True)))
+        try:
+            yield
+        finally:
+            _CAST.reset(token)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.errors import InputError
-from lm_keras.layers.casting import cast_once
+from lm_keras.layers.casting import CastOnce
 from lm_keras.sampling import rules
 from lm_keras.sampling.loop import DecodeLoop, places_for, state_specs
 
@@ -74,14 +74,14 @@ class BeamSearch:
         self._loop, self._model, self._eod_id = loop, model, eod_id
         self._begin_id = eod_id if begin_id is None else begin_id
         self._allowed = tf.constant(allowed, tf.bool)
-        self._specs = state_specs(model)
+        self._specs, self._matrices = state_specs(model), CastOnce(model)
         self._ended: Callable[[list[int]], bool] | None = None
         number, factor = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
         self._search = tf.function(
             self._search_from,
             input_signature=[
                 tf.TensorSpec([None], tf.int32), number, number, factor, tf.TensorSpec([], tf.bool),
-                rules.RuleSettings.signature(), self._specs,
+                rules.RuleSettings.signature(), self._specs, self._matrices.specs,
             ],
             autograph=False,
         )  # fmt: skip
@@ -126,13 +126,13 @@ class BeamSearch:
                 f"{most:,} tokens that the model looks back on; take fewer of either"
             )
         places = places_for(self._model, longest)
-        state = self._loop.prefilled(
-            np.array([prompt[:-1]], np.int32), np.zeros(1, np.int32), places or longest
-        )
+        matrices = self._matrices.made()
+        before = np.array([prompt[:-1]], np.int32), np.zeros(1, np.int32)
+        state = self._loop.prefilled(*before, places or longest, matrices)
         self._ended = ended
         best = self._search(
             tf.constant(prompt, tf.int32), tf.constant(max_new_tokens), tf.constant(beams), tf.constant(length_penalty, tf.float32),
-            tf.constant(ended is not None), settings, state,
+            tf.constant(ended is not None), settings, state, matrices,
         )  # fmt: skip
         found = []
         for tokens, nats, total, score, length in zip(*(part.numpy() for part in best)):
@@ -147,7 +147,7 @@ class BeamSearch:
         """Tell which texts [2 K, n] have ended, [2 K] bool; those that do not exist may have tokens that do not."""
         return np.array([s > IMPOSSIBLE / 2 and self._ended(t) for t, s in zip(tokens.tolist(), sums)], bool)
 
-    def _search_from(self, prompt, max_new_tokens, beams, alpha, asks, settings, state):
+    def _search_from(self, prompt, max_new_tokens, beams, alpha, asks, settings, state, matrices):
         """Return the K best texts that have ended, the best first."""
         first, begins = tf.size(prompt), tf.cast(prompt[0] == self._begin_id, tf.int32)
         longest = first + max_new_tokens
@@ -210,7 +210,7 @@ class BeamSearch:
 
         some = Beams(*[tf.TensorShape([None, None])] * 2, *[tf.TensorShape([None])] * 3)
         shapes = [tf.TensorShape([]), some, some, tf.nest.map_structure(lambda spec: spec.shape, self._specs)]
-        with cast_once(self._model.trainable_variables, self._model.compute_dtype):
+        with self._matrices.used(matrices):
             _, _, ended, _ = tf.while_loop(
                 goes_on, one_more, [first, alive, ended, state], shape_invariants=shapes
             )

@@ -23,7 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lm_keras.layers.casting import cast_once
+from lm_keras.layers.casting import CastOnce
 from lm_keras.sampling import rules
 
 NOTHING = -1
@@ -55,6 +55,7 @@ class Prompts(NamedTuple):
     end: tf.Tensor  # [] int32, the column in which the first sampled token of every row stands
     max_new_tokens: tf.Tensor  # [] int32
     places: int | None  # of the state; None: any number of tokens
+    matrices: list[tf.Tensor]  # what `CastOnce.made` returned at the beginning
 
 
 class Carry(NamedTuple):
@@ -110,13 +111,13 @@ class DecodeLoop:
         self._eod_id = int(eod_id)
         self._begin_id = self._eod_id if begin_id is None else int(begin_id)
         self._allowed = tf.constant(allowed, tf.bool)
-        self._state_specs = state_specs(model)
+        self._state_specs, self._matrices = state_specs(model), CastOnce(model)
         row, table = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
         number = tf.TensorSpec([], tf.int32)
         self._carry_specs = Carry(number, number, table, tf.TensorSpec([None], tf.bool), self._state_specs)
         self._prefill = tf.function(
             self._prefill_block,
-            input_signature=[table, tf.TensorSpec([None], tf.bool), self._state_specs],
+            input_signature=[table, tf.TensorSpec([None], tf.bool), self._state_specs, self._matrices.specs],
             autograph=False,
         )
         self._decode = tf.function(
@@ -130,6 +131,7 @@ class DecodeLoop:
                 tf.TensorSpec([None, None], tf.float32),
                 rules.RuleSettings.signature(),
                 number,
+                self._matrices.specs,
             ],
             autograph=False,
         )
@@ -160,7 +162,7 @@ class DecodeLoop:
         )  # [B, L]; L grows as the texts do
         for row, prompt in enumerate(prompts):
             tokens[row] = [prompt[0]] * begins[row] + prompt
-        places = places_for(self._model, longest)
+        places, matrices = places_for(self._model, longest), self._matrices.made()
         # The last token of a prompt gives the first sampled one, so it belongs to the loop.
         position = max(lengths) - 1 if prefill else 0
         # Several samples of a prompt have the same state at first.
@@ -168,7 +170,8 @@ class DecodeLoop:
         _, rows, row_of = np.unique(whole, axis=0, return_index=True, return_inverse=True)
         if len(rows) == len(prompts):
             rows = np.arange(len(prompts))
-        state = self.prefilled(tokens[rows, :position], begins[rows], longest if places is None else places)
+        first = tokens[rows, :position], begins[rows]
+        state = self.prefilled(*first, longest if places is None else places, matrices)
         if len(rows) < len(prompts):
             index = tf.constant(row_of.ravel(), tf.int32)
             state = tf.nest.map_structure(
@@ -183,10 +186,13 @@ class DecodeLoop:
         )
         texts = begins + np.array([prompt[0] == self._begin_id for prompt in prompts], np.int32)
         fixed = map(tf.constant, (begins, texts, max(lengths), max_new_tokens))
-        return Prompts(*fixed, places), carry
+        return Prompts(*fixed, places, matrices), carry
 
-    def prefilled(self, tokens: np.ndarray, begins: np.ndarray, places: int):
-        """Return the state of so many places after tokens [B, T], which may be none, of texts that begin at columns [B]."""
+    def prefilled(self, tokens: np.ndarray, begins: np.ndarray, places: int, matrices: list[tf.Tensor]):
+        """Return the state of so many places after tokens [B, T], which may be none, of texts that begin at columns [B].
+
+        `matrices` are those that `CastOnce.made` returned.
+        """
         state, length = self._model.initial_state(len(tokens), length=places), tokens.shape[1]
         at_once = PREFILL_ROWS * PREFILL_TOKENS // len(tokens)
         if self._model.context_length is not None:
@@ -196,7 +202,8 @@ class DecodeLoop:
             at_once = max(1, length)
         cuts = {0, length, *begins.tolist(), *range(0, length, at_once)}
         for first, last in itertools.pairwise(sorted(cut for cut in cuts if cut <= length)):
-            state = self._prefill(tf.constant(tokens[:, first:last]), tf.constant(begins == first), state)
+            part = tf.constant(tokens[:, first:last]), tf.constant(begins == first)
+            state = self._prefill(*part, state, matrices)
         return state
 
     def uniforms(
@@ -242,7 +249,9 @@ class DecodeLoop:
             room = min(count - done, NO_END if prompts.places is None else prompts.places - int(carry.taken))
             carry = self._with_columns(carry, int(carry.position) + room + 1)
             part = tf.constant(uniforms[:, done : done + room], tf.float32)
-            *values, carry = self._decode(*prompts[:4], carry, part, settings, tf.constant(likeliest))
+            *values, carry = self._decode(
+                *prompts[:4], carry, part, settings, tf.constant(likeliest), prompts.matrices
+            )
             parts.append([value.numpy() for value in values])
             done += room
         return Chosen(*(np.concatenate(values, 1) for values in zip(*parts))), carry
@@ -264,14 +273,16 @@ class DecodeLoop:
         # From where each text is seen: a matter of its own length, not of the texts beside it.
         begins = begins + moved * np.maximum((position - begins - prompts.places) // moved + 1, 0)
         first = int(begins.min())
-        state = self.prefilled(carry.tokens.numpy()[:, first:position], begins - first, prompts.places)
+        text = carry.tokens.numpy()[:, first:position], begins - first
+        state = self.prefilled(*text, prompts.places, prompts.matrices)
         return carry._replace(state=state, taken=tf.constant(position - first))
 
-    def _prefill_block(self, tokens, reset, state):
-        return self._model.forward({"tokens": tokens, "reset": reset}, state)[1]
+    def _prefill_block(self, tokens, reset, state, matrices):
+        with self._matrices.used(matrices):
+            return self._model.forward({"tokens": tokens, "reset": reset}, state)[1]
 
     def _decode_positions(
-        self, begins, texts, end, max_new_tokens, carry: Carry, uniforms, settings, likeliest
+        self, begins, texts, end, max_new_tokens, carry: Carry, uniforms, settings, likeliest, matrices
     ):
         count = tf.shape(uniforms)[1]
 
@@ -291,7 +302,7 @@ class DecodeLoop:
             (tf.float32, [None, None]),
         )
         arrays = [tf.TensorArray(dtype, count, element_shape=shape) for dtype, shape in kinds]
-        with cast_once(self._model.trainable_variables, self._model.compute_dtype):
+        with self._matrices.used(matrices):
             step, carry, *arrays = tf.while_loop(
                 goes_on,
                 one_position,

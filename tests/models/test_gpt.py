@@ -10,6 +10,7 @@ import tensorflow as tf
 from lm_keras.config import Config, from_flat
 from lm_keras.draws import Draw
 from lm_keras.errors import InputError
+from lm_keras.layers.casting import CastOnce
 from lm_keras.models import FAMILIES
 from lm_keras.models.gpt import GPTLanguageModel, num_parameters, places_within
 from lm_keras.objectives.losses import next_token_loss
@@ -498,6 +499,24 @@ def test_prompts_of_any_length_do_not_retrace():
     for length, count in ((4, 3), (17, 60), (1, 1)):
         sampler.generate([text_of(length), text_of(2)], max_new_tokens=count, min_p=0.1 * count / 60)
     assert before == sampler.traces == 2
+
+
+def test_weights_are_cast_once_for_a_text_and_anew_for_the_next(monkeypatch):
+    """A sampler in bfloat16 follows the weights, as one within a training run has to; a search does so, too."""
+    model, other = (build(precision="mixed_bfloat16", init_scale=scale) for scale in (0.4, 0.6))
+    sampler, prompt, times = Sampler(model, characters()), text_of(5), []
+    made = CastOnce.made
+    monkeypatch.setattr(CastOnce, "made", lambda self: times.append(1) or made(self))
+
+    def said(sampler):
+        greedy = list(sampler.stream(prompt, max_new_tokens=40, temperature=0))
+        return greedy, sampler.generate([prompt], max_new_tokens=9, num_beams=3)
+
+    before = said(sampler)
+    assert len(before[0]) > 1 and len(times) == 2
+    for own, their in zip(model.weights, other.weights, strict=True):
+        own.assign(their)
+    assert said(sampler) == said(Sampler(other, characters())) != before
 
 
 def test_a_text_beyond_the_context_is_scored_in_windows():

@@ -99,7 +99,7 @@ def test_prefill_takes_fewer_tokens_at_once_for_many_places(tiny, monkeypatch, c
     for name, value in (("PREFILL_TOKENS", 100), ("PREFILL_ROWS", 17), ("LEAST_PREFILLED", 70)):
         monkeypatch.setattr(loop_module, name, value)
     monkeypatch.setattr(loop, "_prefill", lambda tokens, *_: passes.append(tokens.shape[1]))
-    loop.prefilled(np.zeros([1, 149], np.int32), np.zeros(1, np.int32), context or 4096)
+    loop.prefilled(np.zeros([1, 149], np.int32), np.zeros(1, np.int32), context or 4096, [])
     assert passes == expected
 
 

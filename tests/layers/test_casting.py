@@ -1,0 +1,40 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lm_keras.layers.casting import CastOnce, cast
+
+
+def network(policy):
+    model = keras.Sequential([keras.Input([3]), keras.layers.Dense(2, dtype=policy)])
+    model.dtype_policy = policy
+    return model
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_matrices_are_those_of_the_moment_at_which_they_were_made(precision):
+    model = network(f"mixed_{precision}")
+    kernel, bias = model.trainable_variables
+    matrices = CastOnce(model)
+    made = matrices.made()
+    assert [(spec.shape, spec.dtype.name) for spec in matrices.specs] == [([3, 2], precision)]
+    before = kernel.numpy()
+    kernel.assign(before + 1)
+    with matrices.used(made):
+        assert cast(kernel, precision) is made[0]
+        # Neither of another format nor of anything but a matrix.
+        np.testing.assert_array_equal(cast(kernel, "float32"), before + 1)
+        assert cast(bias, precision).dtype == precision
+    np.testing.assert_array_equal(made[0], tf.cast(before, precision))
+    np.testing.assert_array_equal(cast(kernel, precision), tf.cast(before + 1, precision))
+
+
+def test_in_float32_nothing_is_made():
+    model = network("float32")
+    matrices = CastOnce(model)
+    assert matrices.made() == matrices.specs == []
+    with matrices.used([]):
+        np.testing.assert_array_equal(
+            cast(model.trainable_variables[0], "float32"), model.trainable_variables[0]
+        )
