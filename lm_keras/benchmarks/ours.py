@@ -158,12 +158,16 @@ class Candidate:
         """Return the size of all weights in the number format of the products."""
         return self.parameters * tf.as_dtype(self.trainer.model.compute_dtype).size
 
-    def bytes_per_second(self) -> float:
-        """Return how fast memory is read, at best of a few times: the sum of more numbers than any cache holds."""
+    def bytes_per_second(self) -> tuple[float, float]:
+        """Return how fast memory is read by all cores and by one, at best of a few times: more numbers than any cache holds.
+
+        All cores add them, as TensorFlow does; one finds the largest, as numpy does, which has one thread for that.
+        """
         if not hasattr(self, "_numbers"):
             self._numbers = tf.random.stateless_uniform([READ_BYTES // 4], [1, 2])
             self._sum = tf.function(tf.reduce_sum, autograph=False)
-        return READ_BYTES / _best(lambda: self._sum(self._numbers).numpy())
+        there = self._numbers.numpy()  # The same memory.
+        return READ_BYTES / _best(lambda: self._sum(self._numbers).numpy()), READ_BYTES / _best(there.max)
 
 
 def _best(compute: Callable[[], object]) -> float:

@@ -70,7 +70,7 @@ COLUMNS = {
     "first_token_milliseconds": "first token, ms", "later_first_token_milliseconds": "the same later, ms", "times_faster": "times ours", "times_faster_middle_half": "middle half",
     "times_slower": "times ours", "times_slower_middle_half": "middle half",
     "limit": "at most", "gflops_per_second": "GFLOP/s", "milliseconds_of_products_alone": "products alone, ms",
-    "gigabytes_per_second": "memory, GB/s", "share_of_reading": "of reading all weights", "share_of_products": "of it products", "data_wait_share": "of it waiting for data",
+    "gigabytes_per_second": "memory, GB/s", "gigabytes_per_second_of_a_core": "by one core, GB/s", "share_of_reading": "of reading all weights", "share_of_products": "of it products", "data_wait_share": "of it waiting for data",
     "first_steps_seconds": "first steps, s",
     "peak_mebibytes": "peak MiB", "mebibytes": "MiB",
 }  # fmt: skip

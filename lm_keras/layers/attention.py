@@ -269,14 +269,14 @@ def rotated(heads, cosines, sines):
     """Turn each pair of numbers (i, i + d / 2) of a head by its angle; the pairs are those of LLaMA's weights.
 
     Args:
-        heads: [B, T, H, d].
+        heads: [B, H, T, d].
         cosines, sines: [1 or B, T, d / 2].
 
     Returns:
-        [B, T, H, d], in the dtype of the heads; the turn itself is in float32.
+        [B, H, T, d], in the dtype of the heads; the turn itself is in float32.
     """
     dtype = heads.dtype
     first, second = tf.split(tf.cast(heads, tf.float32), 2, axis=-1)
-    cosines, sines = cosines[:, :, None], sines[:, :, None]  # [B, T, 1, d / 2]
+    cosines, sines = cosines[:, None], sines[:, None]  # [B, 1, T, d / 2]
     turned = [first * cosines - second * sines, second * cosines + first * sines]
     return tf.cast(tf.concat(turned, -1), dtype)

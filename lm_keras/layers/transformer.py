@@ -196,14 +196,9 @@ def _block(settings, dtype, x, rows, weights, sight, turn, cache, masks: list[Ma
 
 def _attended(settings, together, rows, sight, turn, cache, mask):
     """Return the attention [R, D] of queries, keys and values that stand side by side, [R, (H + 2 K) d]."""
-    counts = [settings.num_heads, settings.num_kv_heads, settings.num_kv_heads]
-    known = isinstance(rows, int) and together.shape[0] is not None
-    time = together.shape[0] // rows if known else -1
-    together = tf.reshape(together, [rows, time, sum(counts), settings.head_width])
-    queries, keys, values = tf.split(together, counts, axis=2)
+    queries, keys, values = _heads(settings, together, rows)
     if turn is not None:
         queries, keys = rotated(queries, *turn), rotated(keys, *turn)
-    queries, keys, values = (tf.transpose(part, [0, 2, 1, 3]) for part in (queries, keys, values))
     if cache is not None:
         cache = Cache(*(_written(old, new, sight.first) for old, new in zip(cache, (keys, values))))
         keys, values = cache
@@ -215,6 +210,21 @@ def _attended(settings, together, rows, sight, turn, cache, mask):
     dropout = {} if mask is None else {"keep": keep, "rate": mask.rate}
     mixed = attention(queries, keys, values, sight, chunk, **dropout)
     return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, settings.width]), cache
+
+
+def _heads(settings, together, rows):
+    """Return queries [B, H, T, d], keys and values [B, K, T, d] of what stands side by side, [R, (H + 2 K) d]."""
+    known = isinstance(rows, int) and together.shape[0] is not None
+    time = together.shape[0] // rows if known else -1
+    heads, shared = settings.num_heads, settings.num_kv_heads
+    if (
+        heads == shared
+    ):  # One operation in place of four: what stands one behind the other need not be copied to be taken apart.
+        together = tf.reshape(together, [rows, time, 3, heads, settings.head_width])
+        return tf.unstack(tf.transpose(together, [2, 0, 3, 1, 4]))
+    together = tf.reshape(together, [rows, time, heads + 2 * shared, settings.head_width])
+    parts = tf.split(together, [heads, shared, shared], axis=2)
+    return [tf.transpose(part, [0, 2, 1, 3]) for part in parts]
 
 
 def _written(cache, new, first):

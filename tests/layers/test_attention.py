@@ -185,24 +185,24 @@ def gradients_of(queries, keys, values, chunk):
 
 def test_rotated_pairs_are_those_of_the_equation():
     places = np.array([[0, 1, 5]])
-    x = RANDOM.normal(size=[B, 3, H, D]).astype(np.float32)
+    x = RANDOM.normal(size=[B, H, 3, D]).astype(np.float32)
     cosines, sines = rotations(tf.constant(places), D, 100.0)
     assert cosines.shape == (1, 3, D // 2)
     ours = rotated(tf.constant(x), cosines, sines).numpy()
     for t, place in enumerate(places[0]):
         for pair, frequency in enumerate((1.0, 0.1)):  # 100^(-2 i / 4)
-            a, b = x[:, t, :, pair], x[:, t, :, pair + 2]
+            a, b = x[:, :, t, pair], x[:, :, t, pair + 2]
             cosine, sine = np.cos(place * frequency), np.sin(place * frequency)
-            np.testing.assert_allclose(ours[:, t, :, pair], a * cosine - b * sine, atol=1e-5)
-            np.testing.assert_allclose(ours[:, t, :, pair + 2], a * sine + b * cosine, atol=1e-5)
+            np.testing.assert_allclose(ours[:, :, t, pair], a * cosine - b * sine, atol=1e-5)
+            np.testing.assert_allclose(ours[:, :, t, pair + 2], a * sine + b * cosine, atol=1e-5)
 
 
 def test_rotated_products_depend_on_the_distance_alone():
-    queries, keys = (tf.constant(RANDOM.normal(size=[1, T, 1, D]), tf.float32) for _ in range(2))
+    queries, keys = (tf.constant(RANDOM.normal(size=[1, 1, T, D]), tf.float32) for _ in range(2))
 
     def scores(shift):
         turn = rotations(shift + tf.range(T)[None], D, 10_000.0)
-        return tf.einsum("bthd,bshd->bts", rotated(queries, *turn), rotated(keys, *turn)).numpy()
+        return tf.einsum("bhtd,bhsd->bts", rotated(queries, *turn), rotated(keys, *turn)).numpy()
 
     np.testing.assert_allclose(scores(0), scores(1_000), atol=1e-3)
     turned = rotated(queries, *rotations(3 + tf.range(T)[None], D, 10_000.0))
