@@ -44,10 +44,14 @@ five steps at a time in turn: the median of the ratios, and between what it lies
     "gpt": """`torch` is the same GPT-2 in PyTorch, `torch_compiled` with `torch.compile`, `torch_bfloat16` with products in bfloat16;
 columns as for the training step. Decoding is 64 new tokens after 32, and `transformers` generates with its cache, in the same
 number format. *of reading all weights* is the share of the speed that reading all weights once for each token would allow,
-by the speed at which memory was read in the same run. *ms a token* has the prompt in it; *products alone* are those of one
-token of every row, one after the other, each with a matrix of its own, as TensorFlow computes them outside of any network:
-what they take beyond the time of reading is theirs. They read at half of memory's speed for one row in float32 and at two
-fifths in bfloat16, and at less for eight rows: that is the limit here.""",
+by the speed at which memory was read in the same run, *by one core* what one of the two reads alone. *ms a token* has the
+prompt in it; *products alone* are those of one token of every row, each with a matrix of its own and behind the one before, as
+TensorFlow computes them outside of any network, and *compiled* all of them in one program of XLA's, with matrices transposed:
+what they take beyond the time of reading is theirs, and that is the limit here. Compiled and with one row they read fastest, and
+even they alone, without attention and sampler, come to about three quarters of the speed of reading. The sampler leaves them to
+TensorFlow: a program for all of a network would be compiled again, for seconds, whenever a text needs more room, and what was
+compiled in parts saved nothing in float32; in bfloat16 it saved a quarter of the time of this shape, lost time on a small GPT, and
+took a second and more to compile.""",
     "hiding": """As for the GPT: six blocks of 384, rows of 128 tokens, and once with `--jit=on`, which `--jit=auto` does not take
 here: beside what compiling costs it saves little or nothing. A BERT's logits are those of the 19 tokens of a row that are
 hidden; a GLM's rows are 148 tokens long with what is hidden of them, and predict at up to 128 places. The peers see random
@@ -69,7 +73,7 @@ COLUMNS = {
     "tokens_per_second": "tokens/s", "words_per_second": "words/s", "core_microseconds_per_word": "core µs a word", "milliseconds_per_token": "ms a token",
     "first_token_milliseconds": "first token, ms", "later_first_token_milliseconds": "the same later, ms", "times_faster": "times ours", "times_faster_middle_half": "middle half",
     "times_slower": "times ours", "times_slower_middle_half": "middle half",
-    "limit": "at most", "gflops_per_second": "GFLOP/s", "milliseconds_of_products_alone": "products alone, ms",
+    "limit": "at most", "gflops_per_second": "GFLOP/s", "milliseconds_of_products_alone": "products alone, ms", "milliseconds_of_compiled_products": "compiled, ms",
     "gigabytes_per_second": "memory, GB/s", "gigabytes_per_second_of_a_core": "by one core, GB/s", "share_of_reading": "of reading all weights", "share_of_products": "of it products", "data_wait_share": "of it waiting for data",
     "first_steps_seconds": "first steps, s",
     "peak_mebibytes": "peak MiB", "mebibytes": "MiB",
