@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from lm_keras.benchmarks import verification
@@ -28,7 +29,7 @@ FLOPS_AT_ONCE = 4e9
 FIRST_CHARACTER = 0x20000
 """The first of some 42,000 characters that stand for tokens when sampling is measured."""
 
-TINY = 2.0**-40
+TINY = 2.0**-24
 """By which a product depends on the one before without being changed by it."""
 
 READ_BYTES, READS = 2**29, 3
@@ -49,6 +50,7 @@ class Candidate:
         self.parameters = sum(math.prod(v.shape) for v in self.trainer.model.trainable_variables)
         self.flops = estimates.flops(self.trainer.model, config).step
         self._matrices: list[tf.Tensor] = []
+        self._transposed: list[tf.Tensor] = []
         self._products_of: dict[int, list[Callable]] = {}
 
     def train(self, seconds: float) -> tuple[int, float]:
@@ -176,7 +178,7 @@ class Candidate:
         if not hasattr(self, "_numbers"):
             self._numbers = tf.random.stateless_uniform([READ_BYTES // 4], [1, 2])
             self._sum = tf.function(tf.reduce_sum, autograph=False)
-        there = self._numbers.numpy()  # The same memory.
+        there = np.asarray(self._numbers)  # The same memory on a CPU; else that of the host.
         return READ_BYTES / _best(lambda: self._sum(self._numbers).numpy()), READ_BYTES / _best(there.max)
 
 

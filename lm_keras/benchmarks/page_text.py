@@ -25,7 +25,8 @@ once for all time steps. TensorFlow has no operation for that and arranges it in
 listed below, stay below the rate of the others, by a quarter in float32 and by half in bfloat16. *A step as recorded* says by
 TensorFlow's kinds of operations where its time goes; a moment with several at a time is divided among them. Recording makes
 small operations longer, and what is between them. *first steps* are those of the first call, tracing and compiling included.""",
-    "sample": "256 new tokens a row at temperature 1, random weights; `torch` is a loop over `nn.LSTM` and `multinomial`.",
+    "sample": """256 new tokens a row at temperature 1, random weights; `torch` is a loop over `nn.LSTM` and `multinomial`. Columns as
+for the decoding of the GPT.""",
     "race": """From nothing to the result of nanoGPT's recipe for a CPU, whose published loss is 1.88 nats a character on the last tenth
 of tinyshakespeare: our LSTM, and the recipe itself (a GPT of 4 layers, width 128, 2,000 steps of 12 x 64 characters) in PyTorch,
 `torch_gpt`, to the end of its recipe, wherever that leads. Ours is scored on the whole tenth with carried state, the other one
@@ -47,11 +48,10 @@ number format. *of reading all weights* is the share of the speed that reading a
 by the speed at which memory was read in the same run, *by one core* what one of the two reads alone. *ms a token* has the
 prompt in it; *products alone* are those of one token of every row, each with a matrix of its own and behind the one before, as
 TensorFlow computes them outside of any network, and *compiled* all of them in one program of XLA's, with matrices transposed:
-what they take beyond the time of reading is theirs, and that is the limit here. Compiled and with one row they read fastest, and
-even they alone, without attention and sampler, come to about three quarters of the speed of reading. The sampler leaves them to
-TensorFlow: a program for all of a network would be compiled again, for seconds, whenever a text needs more room, and what was
-compiled in parts saved nothing in float32; in bfloat16 it saved a quarter of the time of this shape, lost time on a small GPT, and
-took a second and more to compile.""",
+what they take beyond the time of reading is theirs. Compiled, those of one row are read at four fifths of memory's speed, where
+TensorFlow's reach somewhat over half in float32 and three tenths in bfloat16: that is what limits the sampler, which leaves them to TensorFlow.
+One program for all of a token would be compiled again, for seconds, whenever a text needs more room; for eight rows it would
+gain nothing.""",
     "hiding": """As for the GPT: six blocks of 384, rows of 128 tokens, and once with `--jit=on`, which `--jit=auto` does not take
 here: beside what compiling costs it saves little or nothing. A BERT's logits are those of the 19 tokens of a row that are
 hidden; a GLM's rows are 148 tokens long with what is hidden of them, and predict at up to 128 places. The peers see random

@@ -18,10 +18,11 @@ def cast(variable, dtype):
 class CastOnce:
     """The matrices of a network in the number format of its products, for as long as its weights stay as they are.
 
-    Casting reads four bytes and writes two for every two that a product reads. In float32 there is nothing to cast.
+    Casting reads four bytes and writes two for every two that a product reads. In float32 there is nothing to cast, and a
+    table that is only looked up in stays as it is.
 
     Args:
-        model: a network.
+        model: a network, built.
 
     Attributes:
         specs: of what `made` returns.
@@ -35,8 +36,10 @@ class CastOnce:
 
     def __init__(self, model: keras.Model):
         self._dtype = tf.as_dtype(model.compute_dtype)
-        variables = [] if self._dtype == tf.float32 else model.trainable_variables
-        self._matrices = [variable for variable in variables if len(variable.shape) == 2]
+        self._matrices = []
+        if self._dtype != tf.float32:
+            table = None if model.tie_embeddings else model.embedding.embeddings
+            self._matrices = [v for v in model.weights if len(v.shape) == 2 and v is not table]
         self.specs = [tf.TensorSpec(variable.shape, self._dtype) for variable in self._matrices]
 
     def made(self) -> list[tf.Tensor]:

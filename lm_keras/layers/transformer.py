@@ -217,9 +217,8 @@ def _heads(settings, together, rows):
     known = isinstance(rows, int) and together.shape[0] is not None
     time = together.shape[0] // rows if known else -1
     heads, shared = settings.num_heads, settings.num_kv_heads
-    if (
-        heads == shared
-    ):  # One operation in place of four: what stands one behind the other need not be copied to be taken apart.
+    if heads == shared:
+        # One copy in place of six: what then stands one behind the other is taken apart where it is.
         together = tf.reshape(together, [rows, time, 3, heads, settings.head_width])
         return tf.unstack(tf.transpose(together, [2, 0, 3, 1, 4]))
     together = tf.reshape(together, [rows, time, heads + 2 * shared, settings.head_width])

@@ -176,7 +176,7 @@ class LanguageModel(keras.Model):
 
     def _projected(self, x):
         """Turn hidden values [..., H] into features [..., D]; a projection stands there for tied embeddings only."""
-        return x if self.projection is None else tf.tensordot(x, tf.cast(self.projection, x.dtype), 1)
+        return x if self.projection is None else tf.tensordot(x, cast(self.projection, x.dtype), 1)
 
     @property
     def _output_matrix(self):

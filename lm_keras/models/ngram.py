@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from lm_keras.config import Config
 from lm_keras.draws import Draw
+from lm_keras.layers.casting import cast
 from lm_keras.models.language_model import LanguageModel, Product
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -129,7 +130,7 @@ class NGramLanguageModel(LanguageModel):
         x = self._first_product(embedded)
         for layer, bias in enumerate(self.biases):
             if layer:
-                x = tf.tensordot(x, tf.cast(self.kernels[layer], x.dtype), 1)
+                x = tf.tensordot(x, cast(self.kernels[layer], x.dtype), 1)
             x = tf.nn.relu(x + tf.cast(bias, x.dtype))  # [B, T, H]
             x = self._drop(layer + 1, x, draw, training)
         x = self._projected(x)
@@ -143,8 +144,9 @@ class NGramLanguageModel(LanguageModel):
         W x = sum_k W_k e_k is a convolution over time. It is faster than the product with x itself, which
         would first have to be put together (1.1 to 2.6 times, forward and backward, on a CPU).
         """
-        filters = tf.reshape(self.kernels[0], [self.context_tokens, embedded.shape[-1], -1])
-        return tf.nn.conv1d(embedded, tf.cast(filters, embedded.dtype), stride=1, padding="VALID")
+        matrix = cast(self.kernels[0], embedded.dtype)
+        filters = tf.reshape(matrix, [self.context_tokens, embedded.shape[-1], -1])
+        return tf.nn.conv1d(embedded, filters, stride=1, padding="VALID")
 
     def _side_by_side(self, embedded):
         """Return x [B, T, (n - 1) E]."""

@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.errors import InputError
-from lm_keras.layers.casting import CastOnce
 from lm_keras.sampling import rules
 from lm_keras.sampling.loop import DecodeLoop, places_for, state_specs
 
@@ -74,14 +73,14 @@ class BeamSearch:
         self._loop, self._model, self._eod_id = loop, model, eod_id
         self._begin_id = eod_id if begin_id is None else begin_id
         self._allowed = tf.constant(allowed, tf.bool)
-        self._specs, self._matrices = state_specs(model), CastOnce(model)
+        self._specs = state_specs(model)
         self._ended: Callable[[list[int]], bool] | None = None
         number, factor = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
         self._search = tf.function(
             self._search_from,
             input_signature=[
                 tf.TensorSpec([None], tf.int32), number, number, factor, tf.TensorSpec([], tf.bool),
-                rules.RuleSettings.signature(), self._specs, self._matrices.specs,
+                rules.RuleSettings.signature(), self._specs, loop.matrices.specs,
             ],
             autograph=False,
         )  # fmt: skip
@@ -126,7 +125,7 @@ class BeamSearch:
                 f"{most:,} tokens that the model looks back on; take fewer of either"
             )
         places = places_for(self._model, longest)
-        matrices = self._matrices.made()
+        matrices = self._loop.matrices.made()
         before = np.array([prompt[:-1]], np.int32), np.zeros(1, np.int32)
         state = self._loop.prefilled(*before, places or longest, matrices)
         self._ended = ended
@@ -210,7 +209,7 @@ class BeamSearch:
 
         some = Beams(*[tf.TensorShape([None, None])] * 2, *[tf.TensorShape([None])] * 3)
         shapes = [tf.TensorShape([]), some, some, tf.nest.map_structure(lambda spec: spec.shape, self._specs)]
-        with self._matrices.used(matrices):
+        with self._loop.matrices.used(matrices):
             _, _, ended, _ = tf.while_loop(
                 goes_on, one_more, [first, alive, ended, state], shape_invariants=shapes
             )

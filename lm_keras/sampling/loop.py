@@ -93,6 +93,9 @@ class DecodeLoop:
         allowed: [V] bool, the tokens that may be sampled.
         begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
 
+    Attributes:
+        matrices: the network's, cast once for a text.
+
     Example:
         >>> loop = DecodeLoop(model, eod_id=0, allowed=[True] * vocab_size)
         >>> prompts, carry = loop.start([[0, 5, 3], [0]], max_new_tokens=8)
@@ -111,13 +114,13 @@ class DecodeLoop:
         self._eod_id = int(eod_id)
         self._begin_id = self._eod_id if begin_id is None else int(begin_id)
         self._allowed = tf.constant(allowed, tf.bool)
-        self._state_specs, self._matrices = state_specs(model), CastOnce(model)
+        self._state_specs, self.matrices = state_specs(model), CastOnce(model)
         row, table = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
         number = tf.TensorSpec([], tf.int32)
         self._carry_specs = Carry(number, number, table, tf.TensorSpec([None], tf.bool), self._state_specs)
         self._prefill = tf.function(
             self._prefill_block,
-            input_signature=[table, tf.TensorSpec([None], tf.bool), self._state_specs, self._matrices.specs],
+            input_signature=[table, tf.TensorSpec([None], tf.bool), self._state_specs, self.matrices.specs],
             autograph=False,
         )
         self._decode = tf.function(
@@ -131,7 +134,7 @@ class DecodeLoop:
                 tf.TensorSpec([None, None], tf.float32),
                 rules.RuleSettings.signature(),
                 number,
-                self._matrices.specs,
+                self.matrices.specs,
             ],
             autograph=False,
         )
@@ -145,6 +148,8 @@ class DecodeLoop:
         self, prompts: list[list[int]], max_new_tokens: int, prefill: bool = True
     ) -> tuple[Prompts, Carry]:
         """Put the prompts side by side so that they end together, and all but their last tokens through the network.
+
+        The network's weights have to stay as they are until the last call of `advance` for these prompts.
 
         Args:
             prompts: B lists of at least one token each, and at most as many as the model's context has.
@@ -162,7 +167,7 @@ class DecodeLoop:
         )  # [B, L]; L grows as the texts do
         for row, prompt in enumerate(prompts):
             tokens[row] = [prompt[0]] * begins[row] + prompt
-        places, matrices = places_for(self._model, longest), self._matrices.made()
+        places, matrices = places_for(self._model, longest), self.matrices.made()
         # The last token of a prompt gives the first sampled one, so it belongs to the loop.
         position = max(lengths) - 1 if prefill else 0
         # Several samples of a prompt have the same state at first.
@@ -278,7 +283,7 @@ class DecodeLoop:
         return carry._replace(state=state, taken=tf.constant(position - first))
 
     def _prefill_block(self, tokens, reset, state, matrices):
-        with self._matrices.used(matrices):
+        with self.matrices.used(matrices):
             return self._model.forward({"tokens": tokens, "reset": reset}, state)[1]
 
     def _decode_positions(
@@ -302,7 +307,7 @@ class DecodeLoop:
             (tf.float32, [None, None]),
         )
         arrays = [tf.TensorArray(dtype, count, element_shape=shape) for dtype, shape in kinds]
-        with self._matrices.used(matrices):
+        with self.matrices.used(matrices):
             step, carry, *arrays = tf.while_loop(
                 goes_on,
                 one_position,

@@ -3,12 +3,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lm_keras.config import from_flat
 from lm_keras.layers.casting import CastOnce, cast
+from lm_keras.models import FAMILIES
 
 
 def network(policy):
     model = keras.Sequential([keras.Input([3]), keras.layers.Dense(2, dtype=policy)])
-    model.dtype_policy = policy
+    model.dtype_policy, model.tie_embeddings = policy, True
     return model
 
 
@@ -28,6 +30,22 @@ def test_matrices_are_those_of_the_moment_at_which_they_were_made(precision):
         assert cast(bias, precision).dtype == precision
     np.testing.assert_array_equal(made[0], tf.cast(before, precision))
     np.testing.assert_array_equal(cast(kernel, precision), tf.cast(before + 1, precision))
+
+
+def test_a_table_that_is_only_looked_up_in_is_left_out():
+    settings = {
+        "model": "gpt",
+        "num_layers": 1,
+        "num_heads": 1,
+        "embedding_dim": 4,
+        "precision": "mixed_bfloat16",
+    }
+    tied, untied = (
+        FAMILIES["gpt"](from_flat({**settings, "tie_embeddings": tie}), 9) for tie in (True, False)
+    )
+    assert [9, 4] in [spec.shape for spec in CastOnce(tied).specs]
+    assert [9, 4] not in [spec.shape for spec in CastOnce(untied).specs]
+    assert [4, 9] in [spec.shape for spec in CastOnce(untied).specs]
 
 
 def test_in_float32_nothing_is_made():

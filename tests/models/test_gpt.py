@@ -26,7 +26,7 @@ LLAMA = {
     **GPT2, "positions": "rotary", "norm": "rms", "activation": "swiglu", "num_kv_heads": 1, "biases": False,
     "tie_embeddings": False,
 }  # fmt: skip
-KINDS = {"gpt2": GPT2, "llama": LLAMA}
+KINDS = {"gpt2": GPT2, "llama": LLAMA, "rotary": {**LLAMA, "num_kv_heads": H}}
 RANDOM = np.random.default_rng(13)
 
 
@@ -517,6 +517,27 @@ def test_weights_are_cast_once_for_a_text_and_anew_for_the_next(monkeypatch):
     for own, their in zip(model.weights, other.weights, strict=True):
         own.assign(their)
     assert said(sampler) == said(Sampler(other, characters())) != before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sampler_computes_with_the_cast_matrices(kind, monkeypatch):
+    """With zeros in their place nothing is written into a cache, and all tokens are equally likely."""
+    sampler = Sampler(build(**KINDS[kind], precision="mixed_bfloat16"), characters())
+    made = CastOnce.made
+    prompt, settings = [text_of(5)], {"max_new_tokens": 4, "logit_bias": {CharTokenizer.eod_id: -1000.0}}
+
+    def log_probabilities():
+        sampled = sampler.sample(prompt, **settings)[0].log_probabilities
+        found = sampler.sample(prompt, **settings, num_beams=2)[0].log_probabilities
+        return np.concatenate([sampled, found])
+
+    assert np.ptp(log_probabilities()) > 0.1
+    monkeypatch.setattr(CastOnce, "made", lambda self: [tf.zeros_like(each) for each in made(self)])
+    np.testing.assert_allclose(log_probabilities(), -np.log(V), rtol=1e-5)
+    _, carry = sampler._loop.start([[1, 2, 3, 4]], 5)
+    biased = "biases" not in KINDS[kind]
+    assert biased or not any(np.any(tf.cast(part, tf.float32)) for part in carry.state["values"])
+    assert sampler.traces == 3
 
 
 def test_a_text_beyond_the_context_is_scored_in_windows():
