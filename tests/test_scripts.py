@@ -99,7 +99,7 @@ def test_stopped_and_resumed(tiny_config, train, script, start, ended, tmp_path,
     process = start("train.py", *flags)
     wait_until(process, lambda: catches(process, signal.SIGTERM))
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.1)
+    wait_until(process, lambda: "stopping" in process.said())
     process.send_signal(signal.SIGSTOP)
     time.sleep(SAME_SECONDS)
     process.send_signal(signal.SIGINT)

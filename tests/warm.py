@@ -36,6 +36,10 @@ class Process:
             self.returncode = self._server.ask(wait=self.pid)
         return tuple(path.read_text() for path in self._files)
 
+    def said(self) -> str:
+        """Return what stands on standard error so far."""
+        return self._files[1].read_text()
+
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
             os.kill(self.pid, number)
