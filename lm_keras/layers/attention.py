@@ -111,6 +111,33 @@ def attention(
     return compute(scaled, keys, values, sight, chunk, keep, factor)
 
 
+def attention_beside(earlier_keys, earlier_values, queries, keys, values, sight: Sight):
+    """Return the same for one query a row, whose own key and value are not among the earlier ones.
+
+    Within a program of XLA's, which cannot write into what it is given and would copy all places to add one to them.
+
+    Args:
+        earlier_keys, earlier_values: [B, K, S, d], of which the first `sight.first` are there.
+        queries: [B, H, 1, d].
+        keys, values: [B, K, 1, d], of the same tokens as the queries.
+        sight: which of the earlier keys a query sees; it sees its own.
+
+    Returns:
+        [B, H, 1, d], in the dtype of the queries; all between is float32.
+    """
+    rows, heads = tf.shape(queries)[0], keys.shape[1]
+    grouped = [rows, heads, queries.shape[1] // heads, queries.shape[-1]]  # [B, K, H / K, d]
+    scaled = tf.reshape(single(queries), grouped) * queries.shape[-1] ** -0.5
+    bias = dataclasses.replace(sight, ends=sight.first).bias(0, 1, tf.shape(earlier_keys)[2])
+    scores = tf.reduce_sum(single(earlier_keys)[:, :, None] * scaled[..., None, :], -1) + bias  # [B, K, H / K, S]
+    own = tf.reduce_sum(single(keys) * scaled, -1, keepdims=True)  # [B, K, H / K, 1]
+    highest = tf.maximum(tf.reduce_max(scores, -1, keepdims=True), own)
+    powers, own_power = tf.exp(scores - highest), tf.exp(own - highest)
+    sums = tf.reduce_sum(powers[..., None] * single(earlier_values)[:, :, None], -2) + own_power * single(values)
+    mixed = sums / (tf.reduce_sum(powers, -1, keepdims=True) + own_power)
+    return tf.cast(tf.reshape(mixed, tf.shape(queries)), queries.dtype)
+
+
 def _whole(queries, keys, values, sight, chunk, keep, factor):
     del chunk
 

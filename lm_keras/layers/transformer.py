@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from lm_keras.draws import Draw
 from lm_keras.layers.activations import WIDTHS, activated
-from lm_keras.layers.attention import Sight, attention, rotated
+from lm_keras.layers.attention import Sight, attention, attention_beside, rotated
 from lm_keras.layers.casting import cast
 from lm_keras.layers.dropout import Mask, ScheduledDropout
 from lm_keras.layers.fused import added
@@ -96,6 +96,10 @@ class Cache(NamedTuple):
     keys: tf.Tensor
     values: tf.Tensor
 
+    def extended(self, keys, values, first) -> "Cache":
+        """Return it with keys and values [B, K, T, d] from place `first` on."""
+        return Cache(_written(self.keys, keys, first), _written(self.values, values, first))
+
 
 class TransformerBlock(keras.layers.Layer):
     """A pre-norm block: x + attention(norm(x)), then x + feed_forward(norm(x)); post-norm: norm(x + attention(x)), and so on.
@@ -138,6 +142,7 @@ class TransformerBlock(keras.layers.Layer):
         cache: Cache | None = None,
         draw: Draw | None = None,
         training=False,
+        apart=False,
     ):
         """Run the block.
 
@@ -148,6 +153,7 @@ class TransformerBlock(keras.layers.Layer):
             turn: cosines and sines for rotary positions, as `rotations` returns them, or None.
             cache: keys and values of the tokens before, `sight.first` of them; None where there are none.
             draw: masks of the dropout layers; without it they are active only if `training`.
+            apart: leave the cache as it is, and return one of the new tokens alone, one a row.
 
         Returns:
             [R, D] float32, and the cache with the new tokens, or None.
@@ -156,7 +162,8 @@ class TransformerBlock(keras.layers.Layer):
         names, dtype = list(self.by_name), self.compute_dtype
 
         def compute(x, cache, *weights):
-            return _block(self.settings, dtype, x, rows, dict(zip(names, weights)), sight, turn, cache, masks)
+            by_name = dict(zip(names, weights))
+            return _block(self.settings, dtype, x, rows, by_name, sight, turn, cache, masks, apart)
 
         weights = [cast(v, dtype if len(v.shape) == 2 else "float32") for v in self.by_name.values()]
         if self.settings.rematerialize and cache is None:
@@ -166,7 +173,7 @@ class TransformerBlock(keras.layers.Layer):
         return compute(x, cache, *weights)
 
 
-def _block(settings, dtype, x, rows, weights, sight, turn, cache, masks: list[Mask | None]):
+def _block(settings, dtype, x, rows, weights, sight, turn, cache, masks: list[Mask | None], apart):
     def norm(name, x, dtype):
         gain, bias = weights[f"{name}_gain"], weights.get(f"{name}_bias")
         return normalized(settings.norm, x, gain, bias, settings.norm_epsilon, dtype)
@@ -188,20 +195,22 @@ def _block(settings, dtype, x, rows, weights, sight, turn, cache, masks: list[Ma
 
     together, bias = product("query_key_value", before("attention_norm", x))
     together = together if bias is None else together + tf.cast(bias, dtype)
-    mixed, cache = _attended(settings, together, rows, sight, turn, cache, masks[0])
+    mixed, cache = _attended(settings, together, rows, sight, turn, cache, masks[0], apart)
     x = after("attention_norm", add(x, *product("attention_output", mixed), masks[1]))
     wide = activated(settings.activation, *product("feed_forward", before("feed_forward_norm", x)))
     return after("feed_forward_norm", add(x, *product("feed_forward_output", wide), masks[2])), cache
 
 
-def _attended(settings, together, rows, sight, turn, cache, mask):
+def _attended(settings, together, rows, sight, turn, cache, mask, apart):
     """Return the attention [R, D] of queries, keys and values that stand side by side, [R, (H + 2 K) d]."""
     queries, keys, values = _heads(settings, together, rows)
     if turn is not None:
         queries, keys = rotated(queries, *turn), rotated(keys, *turn)
+    if apart:
+        mixed = attention_beside(cache.keys, cache.values, queries, keys, values, sight)
+        return tf.reshape(mixed, [-1, settings.width]), Cache(keys, values)
     if cache is not None:
-        cache = Cache(*(_written(old, new, sight.first) for old, new in zip(cache, (keys, values))))
-        keys, values = cache
+        cache = keys, values = cache.extended(keys, values, sight.first)
     chunk = settings.attention_chunk if cache is None else None
 
     def keep(begin, count, seen):

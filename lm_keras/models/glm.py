@@ -96,7 +96,7 @@ class GLMLanguageModel(GPTLanguageModel):
         places = {name: tf.zeros([batch_size], tf.int32) for name in ("place", "within")}
         return {**state, **places} if state else {}
 
-    def forward(self, inputs, state, draw=None, training=False):
+    def forward(self, inputs, state, draw=None, training=False, apart=False):
         """Run the network up to the features: the one forward pass of training, evaluation and filling.
 
         Args:
@@ -105,11 +105,12 @@ class GLMLanguageModel(GPTLanguageModel):
                 when traced, else the next token of a blank; and optionally `reset` [B] bool, rows that begin anew.
             state: as `initial_state` returns it; the next token belongs to the blank at its `place`, behind `within` others.
             draw: masks of the dropout layers; without it they are active only if `training`.
+            apart: see `forward_apart`.
 
         Returns:
             features [B, K or T, D] in the compute dtype; and the state after the last token.
         """
-        features, state = super().forward(inputs, state, draw, training)
+        features, state = super().forward(inputs, state, draw, training, apart)
         if "places" in inputs:
             features = tf.gather(features, inputs["places"], batch_dims=1)
         return features, state

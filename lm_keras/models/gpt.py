@@ -159,7 +159,7 @@ class GPTLanguageModel(LanguageModel):
         begins = tf.zeros([batch_size], tf.int32)
         return {"length": tf.constant(0), "begins": begins, "keys": keys, "values": values}
 
-    def forward(self, inputs, state, draw: Draw | None = None, training=False):
+    def forward(self, inputs, state, draw: Draw | None = None, training=False, apart=False):
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
@@ -168,6 +168,7 @@ class GPTLanguageModel(LanguageModel):
                 `reset` [B] bool, rows that begin anew.
             state: as `initial_state` returns it.
             draw: masks of the dropout layers; without it they are active only if `training`.
+            apart: see `forward_apart`.
 
         Returns:
             features [B, T, D] in the compute dtype; and the state after the last token.
@@ -190,7 +191,9 @@ class GPTLanguageModel(LanguageModel):
         after = {**arranged.after, "keys": [], "values": []}
         for number, block in enumerate(self.blocks):
             cache = Cache(state["keys"][number], state["values"][number]) if state else None
-            x, cache = block(x, rows=rows, sight=sight, turn=turn, cache=cache, draw=draw, training=training)
+            x, cache = block(
+                x, rows=rows, sight=sight, turn=turn, cache=cache, draw=draw, training=training, apart=apart
+            )
             if state:
                 after["keys"].append(cache.keys)
                 after["values"].append(cache.values)
@@ -199,6 +202,17 @@ class GPTLanguageModel(LanguageModel):
         x = normalized(settings.norm, x, tf.convert_to_tensor(self.norm_gain), bias, settings.norm_epsilon)
         features = tf.reshape(tf.cast(x, self.compute_dtype), [rows, time, settings.width])
         return features, after if state else {}
+
+    def forward_apart(self, inputs, state):
+        return self.forward(inputs, state, apart=True)
+
+    def joined(self, state, addition):
+        parts = zip(state["keys"], state["values"], addition["keys"], addition["values"])
+        caches = [
+            Cache(old_keys, old_values).extended(keys, values, state["length"])
+            for old_keys, old_values, keys, values in parts
+        ]
+        return {**addition, "keys": [c.keys for c in caches], "values": [c.values for c in caches]}
 
     @property
     def row_length(self) -> int:

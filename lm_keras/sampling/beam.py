@@ -169,8 +169,7 @@ class BeamSearch:
 
         def one_more(length, alive, ended, state):
             token = tf.gather(alive.tokens, length - 1, axis=1)
-            features, state = self._model.forward({"tokens": token[:, None]}, state)
-            logits = self._model.project(features[:, 0])  # [K, V]
+            logits, state = self._loop.next_logits({"tokens": token[:, None]}, state, matrices)  # [K, V]
             own = tf.nn.log_softmax(logits)
             past = rules.Past(alive.tokens, length, first, tf.fill([beams], begins))
             ruled = rules.adjusted(tf.where(self._allowed, logits, rules.REJECTED), settings, past)
@@ -209,10 +208,9 @@ class BeamSearch:
 
         some = Beams(*[tf.TensorShape([None, None])] * 2, *[tf.TensorShape([None])] * 3)
         shapes = [tf.TensorShape([]), some, some, tf.nest.map_structure(lambda spec: spec.shape, self._specs)]
-        with self._loop.matrices.used(matrices):
-            _, _, ended, _ = tf.while_loop(
-                goes_on, one_more, [first, alive, ended, state], shape_invariants=shapes
-            )
+        _, _, ended, _ = tf.while_loop(
+            goes_on, one_more, [first, alive, ended, state], shape_invariants=shapes
+        )
         return ended
 
 

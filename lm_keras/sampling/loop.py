@@ -92,6 +92,8 @@ class DecodeLoop:
         eod_id: the token that ends a row.
         allowed: [V] bool, the tokens that may be sampled.
         begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
+        jit: compile what the network does for a token of each row as one program of XLA's. That takes seconds for each number
+            of rows and of places of the state, and saves the time that TensorFlow needs for each operation.
 
     Attributes:
         matrices: the network's, cast once for a text.
@@ -109,15 +111,17 @@ class DecodeLoop:
         eod_id: int,
         allowed: list[bool] | np.ndarray,
         begin_id: int | None = None,
+        jit: bool = False,
     ):
         self._model = model
         self._eod_id = int(eod_id)
         self._begin_id = self._eod_id if begin_id is None else int(begin_id)
         self._allowed = tf.constant(allowed, tf.bool)
-        self._state_specs, self.matrices = state_specs(model), CastOnce(model)
+        self._state_specs, self.matrices = state_specs(model), CastOnce(model, transposed=jit)
         row, table = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
         number = tf.TensorSpec([], tf.int32)
         self._carry_specs = Carry(number, number, table, tf.TensorSpec([None], tf.bool), self._state_specs)
+        self._compiled = tf.function(self._logits_apart, jit_compile=True, autograph=False) if jit else None
         self._prefill = tf.function(
             self._prefill_block,
             input_signature=[table, tf.TensorSpec([None], tf.bool), self._state_specs, self.matrices.specs],
@@ -282,6 +286,26 @@ class DecodeLoop:
         state = self.prefilled(*text, prompts.places, prompts.matrices)
         return carry._replace(state=state, taken=tf.constant(position - first))
 
+    def next_logits(self, inputs, state, matrices):
+        """Return the logits [B, V] that follow a token of each row, and the state after it; within a compiled function.
+
+        Args:
+            inputs: `tokens` [B, 1], and optionally `reset` [B]; see the network's `forward`.
+            state: before the token.
+            matrices: those that `CastOnce.made` returned.
+        """
+        if self._compiled is not None:
+            logits, addition = self._compiled(inputs, state, matrices)
+            return logits, self._model.joined(state, addition)
+        with self.matrices.used(matrices):
+            features, state = self._model.forward(inputs, state)  # [B, 1, D]
+            return self._model.project(features[:, 0]), state
+
+    def _logits_apart(self, inputs, state, matrices):
+        with self.matrices.used(matrices):
+            features, addition = self._model.forward_apart(inputs, state)
+            return self._model.project(features[:, 0]), addition
+
     def _prefill_block(self, tokens, reset, state, matrices):
         with self.matrices.used(matrices):
             return self._model.forward({"tokens": tokens, "reset": reset}, state)[1]
@@ -296,7 +320,7 @@ class DecodeLoop:
 
         def one_position(step, carry, *arrays):
             values, carry = self._decode_one(
-                begins, texts, end, max_new_tokens, carry, uniforms[:, step], settings, likeliest
+                begins, texts, end, max_new_tokens, carry, uniforms[:, step], settings, likeliest, matrices
             )
             return step + 1, carry, *(array.write(step, value) for array, value in zip(arrays, values))
 
@@ -307,25 +331,23 @@ class DecodeLoop:
             (tf.float32, [None, None]),
         )
         arrays = [tf.TensorArray(dtype, count, element_shape=shape) for dtype, shape in kinds]
-        with self.matrices.used(matrices):
-            step, carry, *arrays = tf.while_loop(
-                goes_on,
-                one_position,
-                [tf.constant(0), carry, *arrays],
-                shape_invariants=[
-                    tf.TensorShape([]),
-                    tf.nest.map_structure(lambda spec: spec.shape, self._carry_specs),
-                    *[tf.TensorShape(None)] * len(arrays),
-                ],
-            )
+        step, carry, *arrays = tf.while_loop(
+            goes_on,
+            one_position,
+            [tf.constant(0), carry, *arrays],
+            shape_invariants=[
+                tf.TensorShape([]),
+                tf.nest.map_structure(lambda spec: spec.shape, self._carry_specs),
+                *[tf.TensorShape(None)] * len(arrays),
+            ],
+        )
         values = [array.gather(tf.range(step)) for array in arrays]  # [N, B, ...]
         return *(tf.transpose(value, [1, 0, *range(2, len(value.shape))]) for value in values), carry
 
-    def _decode_one(self, begins, texts, end, max_new_tokens, carry: Carry, uniform, settings, likeliest):
+    def _decode_one(self, begins, texts, end, max_new_tokens, carry: Carry, uniform, settings, likeliest, matrices):
         token = tf.gather(carry.tokens, carry.position, axis=1)
         inputs = {"tokens": token[:, None], "reset": begins == carry.position}
-        features, state = self._model.forward(inputs, carry.state)  # [B, 1, D]
-        logits = self._model.project(features[:, 0])  # [B, V]
+        logits, state = self.next_logits(inputs, carry.state, matrices)  # [B, V]
         past = rules.Past(carry.tokens, carry.position + 1, end, texts)
         sampled = rules.choose(logits, uniform, settings, self._allowed, past)  # [B]
         scores = -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=sampled, logits=logits)  # [B]
