@@ -25,15 +25,17 @@ from lm_keras.training.hiding import hiding_of
 from lm_keras.training.weights import restore_for_reading
 
 
-def load(run_dir: str | os.PathLike, checkpoint: str = "last") -> "LanguageModel":
+def load(run_dir: str | os.PathLike, checkpoint: str = "last", jit: bool = False) -> "LanguageModel":
     """Load the model of a run; nothing but its folder is needed.
 
     Args:
         run_dir: the folder of the run, finished or not.
         checkpoint: `last` or `best` (the lowest validation loss).
+        jit: let XLA compile the network's work for a token as one program. That takes a second or more for each number of
+            rows, and each time that the room for a text doubles; then a token of a GPT takes half to four fifths of the time.
 
     Raises:
-        InputError: there is no run or no such checkpoint in the folder.
+        InputError: there is no run or no such checkpoint in the folder, or a bert's texts are to be compiled.
 
     Example:
         >>> lm = lm_keras.load("runs/quickstart")
@@ -44,7 +46,7 @@ def load(run_dir: str | os.PathLike, checkpoint: str = "last") -> "LanguageModel
     folder = RunFolder(run_dir)
     config, tokenizer = folder.config(), folder.tokenizer()
     model, step = restore_for_reading(folder, checkpoint, _warn)
-    return LanguageModel(model, tokenizer, config, step, folder.read_data())
+    return LanguageModel(model, tokenizer, config, step, folder.read_data(), jit)
 
 
 def _warn(line: str) -> None:
@@ -65,10 +67,18 @@ class LanguageModel:
         step: optimizer steps that made these weights.
     """
 
-    def __init__(self, model: keras.Model, tokenizer: Tokenizer, config: Config, step: int, data: dict):
+    def __init__(
+        self,
+        model: keras.Model,
+        tokenizer: Tokenizer,
+        config: Config,
+        step: int,
+        data: dict,
+        jit: bool = False,
+    ):
         self.model, self.tokenizer, self.config, self.step = model, tokenizer, config, step
         self._data = data
-        self._sampler = sampler_for(model, tokenizer, _warn)
+        self._sampler = sampler_for(model, tokenizer, _warn, jit)
         self._scorer = scorer_for(model, tokenizer)
 
     def generate(self, prompts: list[str], **settings) -> list[str]:

@@ -120,7 +120,7 @@ class Candidate:
         """Return the seconds that so many rows of so many new tokens take after a prompt, as text and without an end before."""
         if not hasattr(self, "_sampler"):
             self._tokenizer = _characters(self.trainer.model.vocab_size)
-            self._sampler = Sampler(self.trainer.model, self._tokenizer)
+            self._sampler = Sampler(self.trainer.model, self._tokenizer, jit=self._config.running.jit == "on")
         # The beginning of a document is a token of the prompt, too.
         text = chr(FIRST_CHARACTER) * max(1, prompt - 1)
         settings = {"max_new_tokens": tokens, "seed": 1, "logit_bias": {self._tokenizer.eod_id: -1000.0}}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import keras
 
+from lm_keras.errors import InputError
 from lm_keras.sampling.blanks import MASK, Filler, HidingScorer
 from lm_keras.sampling.generate import Sampler
 from lm_keras.sampling.infill import InfillSampler, InfillScorer
@@ -11,9 +12,19 @@ from lm_keras.sampling.score import Scorer
 from lm_keras.text.tokenizer import Tokenizer
 
 
-def sampler_for(model: keras.Model, tokenizer: Tokenizer, say: Callable[[str], None] = lambda line: None):
-    """Return what turns a model into text."""
-    return _chosen(model, Filler, InfillSampler, Sampler)(model, tokenizer, say)
+def sampler_for(
+    model: keras.Model,
+    tokenizer: Tokenizer,
+    say: Callable[[str], None] = lambda line: None,
+    jit: bool = False,
+):
+    """Return what turns a model into text; `jit` as for a `Sampler`."""
+    if jit and _chosen(model, True, False, False):
+        raise InputError(
+            "jit compiles what generates text token by token, and this model fills all blanks at once; leave it out"
+        )
+    how = {"jit": True} if jit else {}
+    return _chosen(model, Filler, InfillSampler, Sampler)(model, tokenizer, say, **how)
 
 
 def scorer_for(model: keras.Model, tokenizer: Tokenizer):

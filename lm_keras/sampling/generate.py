@@ -38,6 +38,7 @@ class Sampler:
         model: a network: `forward(inputs, state)`, `project(features)`, `initial_state(batch_size, length)`.
         tokenizer: the tokenizer the model was trained with.
         say: called with a line when a prompt is shortened.
+        jit: compile the network's work for a token as one program of XLA's; see `DecodeLoop`.
 
     Attributes:
         tokens_generated: by all calls so far.
@@ -53,11 +54,17 @@ class Sampler:
         ...     print(piece, end="", flush=True)
     """
 
-    def __init__(self, model: keras.Model, tokenizer, say: Callable[[str], None] = lambda line: None):
+    def __init__(
+        self,
+        model: keras.Model,
+        tokenizer,
+        say: Callable[[str], None] = lambda line: None,
+        jit: bool = False,
+    ):
         self._model, self._tokenizer, self._say = model, tokenizer, say
         allowed = _allowed_tokens(model, tokenizer)
         ends = tokenizer.eod_id, allowed, tokenizer.begin_id
-        self._loop = DecodeLoop(model, *ends)
+        self._loop = DecodeLoop(model, *ends, jit=jit)
         self._beams = BeamSearch(self._loop, model, *ends)
         self._width = len(allowed)
         self.tokens_generated = 0

@@ -31,15 +31,22 @@ class InfillSampler(Sampler):
         model: a network with `infills`.
         tokenizer: the tokenizer the model was trained with, with a `blank_id`.
         say: called with a line when a prompt is shortened.
+        jit: see `Sampler`.
     """
 
-    def __init__(self, model: keras.Model, tokenizer, say: Callable[[str], None] = lambda line: None):
-        super().__init__(model, tokenizer, say)
+    def __init__(
+        self,
+        model: keras.Model,
+        tokenizer,
+        say: Callable[[str], None] = lambda line: None,
+        jit: bool = False,
+    ):
+        super().__init__(model, tokenizer, say, jit)
         self._extra = model.vocab_size - model.extra_tokens
         allowed = np.arange(self._width) < tokenizer.vocab_size
         allowed[list(tokenizer.special_ids)] = False
         allowed[self._extra + END] = True
-        self._blanks = DecodeLoop(model, self._extra + END, allowed)
+        self._blanks = DecodeLoop(model, self._extra + END, allowed, jit=jit)
 
     @property
     def traces(self) -> int:

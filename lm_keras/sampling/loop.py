@@ -16,6 +16,7 @@ The state of some networks has a limited number of places, those of their contex
 is computed anew as if it began there, which makes room for as many tokens.
 """
 
+import functools
 import itertools
 from typing import NamedTuple
 
@@ -92,8 +93,8 @@ class DecodeLoop:
         eod_id: the token that ends a row.
         allowed: [V] bool, the tokens that may be sampled.
         begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
-        jit: compile what the network does for a token of each row as one program of XLA's. That takes seconds for each number
-            of rows and of places of the state, and saves the time that TensorFlow needs for each operation.
+        jit: compile what the network does for a token of each row as one program of XLA's, which takes a second or more for
+            each number of rows and of places of the state; but not where that costs more than it saves, see `compiles`.
 
     Attributes:
         matrices: the network's, cast once for a text.
@@ -121,32 +122,37 @@ class DecodeLoop:
         row, table = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
         number = tf.TensorSpec([], tf.int32)
         self._carry_specs = Carry(number, number, table, tf.TensorSpec([None], tf.bool), self._state_specs)
-        self._compiled = tf.function(self._logits_apart, jit_compile=True, autograph=False) if jit else None
+        self._jit = jit
+        self._compiled = tf.function(self._logits_apart, jit_compile=True, autograph=False)
         self._prefill = tf.function(
             self._prefill_block,
             input_signature=[table, tf.TensorSpec([None], tf.bool), self._state_specs, self.matrices.specs],
             autograph=False,
         )
-        self._decode = tf.function(
-            self._decode_positions,
-            input_signature=[
-                row,
-                row,
-                number,
-                number,
-                self._carry_specs,
-                tf.TensorSpec([None, None], tf.float32),
-                rules.RuleSettings.signature(),
-                number,
-                self.matrices.specs,
-            ],
-            autograph=False,
-        )
+        signature = [
+            row,
+            row,
+            number,
+            number,
+            self._carry_specs,
+            tf.TensorSpec([None, None], tf.float32),
+            rules.RuleSettings.signature(),
+            number,
+            self.matrices.specs,
+        ]
+        self._decode = {
+            compiled: tf.function(
+                functools.partial(self._decode_positions, compiled=compiled),
+                input_signature=signature,
+                autograph=False,
+            )
+            for compiled in (False, True)
+        }
 
     @property
     def traces(self) -> int:
-        """How often a function of this loop was traced: at most 2, the loop and the prefill."""
-        return sum(f.experimental_get_tracing_count() for f in (self._decode, self._prefill))
+        """How often a function of this loop was traced: at most 2, the loop and the prefill; 3 with `jit`, for one row and many."""
+        return sum(f.experimental_get_tracing_count() for f in (*self._decode.values(), self._prefill))
 
     def start(
         self, prompts: list[list[int]], max_new_tokens: int, prefill: bool = True
@@ -253,12 +259,13 @@ class DecodeLoop:
             What was generated at up to N positions, and the carry.
         """
         parts, done, count = [], 0, uniforms.shape[1]
+        decode = self._decode[self.compiles(len(uniforms))]
         while done < count and not (parts and carry.finished.numpy().all()):
             carry = self._with_room(prompts, carry)
             room = min(count - done, NO_END if prompts.places is None else prompts.places - int(carry.taken))
             carry = self._with_columns(carry, int(carry.position) + room + 1)
             part = tf.constant(uniforms[:, done : done + room], tf.float32)
-            *values, carry = self._decode(
+            *values, carry = decode(
                 *prompts[:4], carry, part, settings, tf.constant(likeliest), prompts.matrices
             )
             parts.append([value.numpy() for value in values])
@@ -286,15 +293,25 @@ class DecodeLoop:
         state = self.prefilled(*text, prompts.places, prompts.matrices)
         return carry._replace(state=state, taken=tf.constant(position - first))
 
-    def next_logits(self, inputs, state, matrices):
+    def compiles(self, rows: int) -> bool:
+        """Tell whether XLA compiles the network's work for a token of so many rows.
+
+        On a CPU its products of several rows in another format than float32 take twice the time of TensorFlow's
+        (`scripts/benchmark.py sample --jit=on --precision=mixed_bfloat16`).
+        """
+        fast = tf.as_dtype(self._model.compute_dtype) == tf.float32 or tf.config.list_physical_devices("GPU")
+        return self._jit and (rows == 1 or bool(fast))
+
+    def next_logits(self, inputs, state, matrices, compiled: bool):
         """Return the logits [B, V] that follow a token of each row, and the state after it; within a compiled function.
 
         Args:
             inputs: `tokens` [B, 1], and optionally `reset` [B]; see the network's `forward`.
             state: before the token.
             matrices: those that `CastOnce.made` returned.
+            compiled: what `compiles` says.
         """
-        if self._compiled is not None:
+        if compiled:
             logits, addition = self._compiled(inputs, state, matrices)
             return logits, self._model.joined(state, addition)
         with self.matrices.used(matrices):
@@ -311,7 +328,17 @@ class DecodeLoop:
             return self._model.forward({"tokens": tokens, "reset": reset}, state)[1]
 
     def _decode_positions(
-        self, begins, texts, end, max_new_tokens, carry: Carry, uniforms, settings, likeliest, matrices
+        self,
+        begins,
+        texts,
+        end,
+        max_new_tokens,
+        carry: Carry,
+        uniforms,
+        settings,
+        likeliest,
+        matrices,
+        compiled,
     ):
         count = tf.shape(uniforms)[1]
 
@@ -319,8 +346,11 @@ class DecodeLoop:
             return (step < count) & ~tf.reduce_all(carry.finished)
 
         def one_position(step, carry, *arrays):
+            token = tf.gather(carry.tokens, carry.position, axis=1)
+            inputs = {"tokens": token[:, None], "reset": begins == carry.position}
+            logits, state = self.next_logits(inputs, carry.state, matrices, compiled)
             values, carry = self._decode_one(
-                begins, texts, end, max_new_tokens, carry, uniforms[:, step], settings, likeliest, matrices
+                texts, end, max_new_tokens, carry, logits, state, uniforms[:, step], settings, likeliest
             )
             return step + 1, carry, *(array.write(step, value) for array, value in zip(arrays, values))
 
@@ -344,10 +374,10 @@ class DecodeLoop:
         values = [array.gather(tf.range(step)) for array in arrays]  # [N, B, ...]
         return *(tf.transpose(value, [1, 0, *range(2, len(value.shape))]) for value in values), carry
 
-    def _decode_one(self, begins, texts, end, max_new_tokens, carry: Carry, uniform, settings, likeliest, matrices):
-        token = tf.gather(carry.tokens, carry.position, axis=1)
-        inputs = {"tokens": token[:, None], "reset": begins == carry.position}
-        logits, state = self.next_logits(inputs, carry.state, matrices)  # [B, V]
+    def _decode_one(
+        self, texts, end, max_new_tokens, carry: Carry, logits, state, uniform, settings, likeliest
+    ):
+        """Choose a token of each row by its logits [B, V]."""
         past = rules.Past(carry.tokens, carry.position + 1, end, texts)
         sampled = rules.choose(logits, uniform, settings, self._allowed, past)  # [B]
         scores = -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=sampled, logits=logits)  # [B]
