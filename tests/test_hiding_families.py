@@ -54,6 +54,12 @@ def test_a_bert_continues_no_text_and_says_so(bert, script, prompt):
     assert ended.code == 1 and len(ended.err.splitlines()) == 1 and "[MASK]" in ended.err
 
 
+def test_a_bert_compiles_no_tokens(bert, script):
+    ended = script("sample.py", f"--run_dir={bert}", "--prompt=The [MASK]", "--jit")
+    assert ended.code == 1 and len(ended.err.splitlines()) == 1
+    assert "jit compiles what generates text token by token" in ended.err
+
+
 def test_a_bert_is_scored_by_what_it_hides(bert, script):
     found = json.loads(script("evaluate.py", f"--run_dir={bert}", "--split=valid", "--json").out)
     assert found["hidden"] == pytest.approx(0.15, abs=0.05)

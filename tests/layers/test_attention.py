@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.layers import attention as attention_module
-from lm_keras.layers.attention import UNSEEN, Sight, attention, rotated, rotations
+from lm_keras.layers.attention import UNSEEN, Sight, attention, attention_beside, rotated, rotations
 from lm_keras.layers.chunks import KEY_LENGTHS, groups_of
 
 B, H, K, T, D = 2, 6, 3, 7, 4
@@ -59,6 +59,24 @@ def test_queries_behind_keys_that_were_there_before():
     for first in (4, tf.constant(4)):
         ours = attention(*map(tf.constant, (queries, keys, values)), Sight(first))
         np.testing.assert_allclose(ours, by_hand(queries, keys, values, causal(4, 3, 11)), atol=1e-5)
+
+
+@pytest.mark.parametrize("kv_heads", [1, K, H])
+def test_a_query_beside_the_keys_that_were_there_before(kv_heads):
+    """What stands in places that are not taken, or before a row begins, changes nothing."""
+    queries, begins, first = heads(time=1), np.array([0, 2], np.int32), 4
+    keys, values = heads(kv_heads, first + 1), heads(kv_heads, first + 1)
+    seen = (np.arange(first + 1) >= begins[:, None])[:, None]
+    room = np.full([B, kv_heads, 9, D], 50.0, np.float32)
+    earlier = [np.concatenate([part[:, :, :first], room], 2) for part in (keys, values)]
+    own = [queries, *(part[:, :, first:] for part in (keys, values))]
+
+    def error(first):
+        found = attention_beside(*map(tf.constant, (*earlier, *own)), Sight(first, begins=begins))
+        return np.abs(found - by_hand(queries, keys, values, seen)).max()
+
+    assert error(first) < error(tf.constant(first)) + 1e-6 < 1e-5
+    assert min(error(first - 1), error(first + 1)) > 0.01
 
 
 def test_the_bias_of_the_docstring():

@@ -48,6 +48,25 @@ def test_a_table_that_is_only_looked_up_in_is_left_out():
     assert [4, 9] in [spec.shape for spec in CastOnce(untied).specs]
 
 
+def test_matrices_are_kept_transposed_and_come_back_as_they_are():
+    """But for a tied table, which stands transposed in its product already."""
+    settings = {
+        "model": "gpt",
+        "num_layers": 1,
+        "num_heads": 1,
+        "embedding_dim": 4,
+        "precision": "mixed_bfloat16",
+    }
+    model = FAMILIES["gpt"](from_flat(settings), 9)
+    kernel = model.blocks[0].by_name["feed_forward_kernel"]
+    plain, turned = CastOnce(model), CastOnce(model, transposed=True)
+    for shape, other in (([4, 16], [16, 4]), ([9, 4], [9, 4])):
+        assert shape in [spec.shape for spec in plain.specs]
+        assert other in [spec.shape for spec in turned.specs]
+    with turned.used(turned.made()):
+        np.testing.assert_array_equal(cast(kernel, "bfloat16"), tf.cast(kernel.value, "bfloat16"))
+
+
 def test_in_float32_nothing_is_made():
     model = network("float32")
     matrices = CastOnce(model)

@@ -253,9 +253,9 @@ def test_places_of_the_docstring():
 PROMPTS = [[0, 5, 3, 8, 2, 2, 7], [0, 4], [0, 11, 12, 6]]
 
 
-def decoded(model, prompts, count=9, settings=None):
+def decoded(model, prompts, count=9, settings=None, jit=False):
     """Continue prompts; return for each its tokens and their log-probabilities."""
-    loop = DecodeLoop(model, V, [True] * V)
+    loop = DecodeLoop(model, V, [True] * V, jit=jit)
     batch, carry = loop.start(prompts, count)
     nothing, parts = [0] * len(prompts), []
     while not carry.finished.numpy().all():
@@ -280,23 +280,42 @@ def cache_error(model, rows, prompts=PROMPTS):
 class Forgetful(GPTLanguageModel):
     """A broken network: it writes nothing into its cache."""
 
-    def forward(self, inputs, state, draw=None, training=False):
-        features, after = super().forward(inputs, state)
-        return features, {**after, "keys": state["keys"]} if state else after
+    def forward(self, inputs, state, draw=None, training=False, apart=False):
+        features, after = super().forward(inputs, state, apart=apart)
+        return features, {**after, "keys": state["keys"]} if state and not apart else after
+
+    def joined(self, state, addition):
+        return {**super().joined(state, addition), "keys": state["keys"]}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_cached_logits_equal_uncached_ones(kind):
+@pytest.mark.parametrize(
+    ("kind", "jit"), [*[(kind, False) for kind in KINDS], ("gpt2", True), ("llama", True)]
+)
+def test_cached_logits_equal_uncached_ones(kind, jit):
     model = build(**KINDS[kind])
-    together = decoded(model, PROMPTS)
+    together = decoded(model, PROMPTS, jit=jit)
     assert cache_error(model, together) < 1e-4
-    alone = [decoded(model, [prompt])[0] for prompt in PROMPTS]
+    alone = [decoded(model, [prompt], jit=jit)[0] for prompt in PROMPTS]
     assert [tokens for tokens, _ in together] == [tokens for tokens, _ in alone]
     assert max(np.abs(a[1] - b[1]).max() for a, b in zip(together, alone)) < 1e-5
     broken = Forgetful.from_config(model.get_config())
     for own, other in zip(broken.weights, model.weights, strict=True):
         own.assign(other)
-    assert cache_error(broken, decoded(broken, PROMPTS)) > 0.1
+    assert cache_error(broken, decoded(broken, PROMPTS, jit=jit)) > 0.1
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_what_is_compiled(precision, rows):
+    """With `jit` a token's work is one program of XLA's, in bfloat16 on a CPU that of one row; else none is."""
+    model = build(precision=precision)
+    pays = rows == 1 or precision == "float32" or bool(tf.config.list_physical_devices("GPU"))
+    for jit in (False, True):
+        loop = DecodeLoop(model, V, [True] * V, jit=jit)
+        batch, carry = loop.start([[0, 4]] * rows, 2)
+        loop.advance(batch, carry, np.zeros([rows, 2], np.float32), RuleSettings.of())
+        traced = bool(loop._compiled.experimental_get_tracing_count())
+        assert loop.compiles(rows) == traced == (jit and pays)
 
 
 def test_the_state_has_as_many_places_as_the_text_needs():
@@ -519,10 +538,12 @@ def test_weights_are_cast_once_for_a_text_and_anew_for_the_next(monkeypatch):
     assert said(sampler) == said(Sampler(other, characters())) != before
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_sampler_computes_with_the_cast_matrices(kind, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "jit"), [*[(kind, False) for kind in KINDS], ("gpt2", True), ("llama", True)]
+)
+def test_a_sampler_computes_with_the_cast_matrices(kind, jit, monkeypatch):
     """With zeros in their place nothing is written into a cache, and all tokens are equally likely."""
-    sampler = Sampler(build(**KINDS[kind], precision="mixed_bfloat16"), characters())
+    sampler = Sampler(build(**KINDS[kind], precision="mixed_bfloat16"), characters(), jit=jit)
     made = CastOnce.made
     prompt, settings = [text_of(5)], {"max_new_tokens": 4, "logit_bias": {CharTokenizer.eod_id: -1000.0}}
 
@@ -538,6 +559,23 @@ def test_a_sampler_computes_with_the_cast_matrices(kind, monkeypatch):
     biased = "biases" not in KINDS[kind]
     assert biased or not any(np.any(tf.cast(part, tf.float32)) for part in carry.state["values"])
     assert sampler.traces == 3
+
+
+def test_compiled_texts_in_bfloat16_are_as_likely_as_said():
+    """Transposed matrices and sums of keys beside the cache, within what bfloat16 rounds; with matrices of others they are not."""
+    model, other = (
+        build(precision="mixed_bfloat16", embedding_dim=D, hidden_units=D, init_scale=scale)
+        for scale in (0.1, 0.2)
+    )
+    (row,) = Sampler(model, characters(), jit=True).sample([text_of(5)], max_new_tokens=12, seed=1)
+    text = [CharTokenizer.eod_id, *characters().encode(text_of(5)), *row.token_ids]
+
+    def error(model):
+        logits = model(tf.constant([text]))[0, 5:-1]
+        expected = np.take_along_axis(tf.nn.log_softmax(logits).numpy(), np.array(row.token_ids)[:, None], 1)
+        return np.abs(expected[:, 0] - row.log_probabilities).max()
+
+    assert error(model) < 0.1 < error(other)
 
 
 def test_a_text_beyond_the_context_is_scored_in_windows():

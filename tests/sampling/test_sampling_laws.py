@@ -1,4 +1,5 @@
-"""The laws of sampling over the networks themselves: an LSTM, an n-gram model and a GPT, V 13, with the tokenizer of this folder."""
+"""The laws of sampling over the networks themselves: an LSTM, an n-gram model and a GPT, V 13, with the tokenizer of this folder;
+and with a token's work compiled by XLA."""
 
 import keras
 import numpy as np
@@ -30,14 +31,19 @@ def build(name):
     return model
 
 
-@pytest.fixture(scope="module", params=SETTINGS)
-def model(request):
-    return build(request.param)
+@pytest.fixture(scope="module", params=[*SETTINGS, "lstm jit", "gpt jit"])
+def kind(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def sampler(model, tokenizer):
-    return Sampler(model, tokenizer)
+def model(kind):
+    return build(kind.split()[0])
+
+
+@pytest.fixture(scope="module")
+def sampler(model, tokenizer, kind):
+    return Sampler(model, tokenizer, jit=kind.endswith("jit"))
 
 
 def log_probabilities(model, text, allowed=slice(None)):
