@@ -68,6 +68,7 @@ def commands(section: str) -> list[list[str]]:
             ["train", flags["gpt_small"], *["--peer=torch,torch_compiled"] * torch],
             ["train", flags["gpt_medium"], *["--peer=torch,torch_bfloat16"] * torch],
             ["sample", flags["gpt2_124m"], *["--peer=transformers"] * transformers],
+            ["sample", flags["gpt2_124m"], *["--peer=transformers"] * transformers, "--jit=on"],
         ]
         return [[*line, f"--precision={one}"] for line in lines for one in dict.fromkeys(("float32", short))]
     if section == "embeddings":

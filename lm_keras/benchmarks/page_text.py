@@ -49,9 +49,11 @@ by the speed at which memory was read in the same run, *by one core* what one of
 prompt in it; *products alone* are those of one token of every row, each with a matrix of its own and behind the one before, as
 TensorFlow computes them outside of any network, and *compiled* all of them in one program of XLA's, with matrices transposed:
 what they take beyond the time of reading is theirs. Compiled, those of one row are read at four fifths of memory's speed, where
-TensorFlow's reach somewhat over half in float32 and three tenths in bfloat16: that is what limits the sampler, which leaves them to TensorFlow.
-One program for all of a token would be compiled again, for seconds, whenever a text needs more room; for eight rows it would
-gain nothing.""",
+TensorFlow's reach somewhat over half in float32 and three tenths in bfloat16: that is what limits the sampler, which leaves them to
+TensorFlow unless told `--jit`. Then all of a token but its choice is one such program, compiled for a second or more for each
+number of rows and whenever a text needs more room: it pays for texts of some hundred tokens, and in bfloat16 for one row only.
+What is still missing to the products alone are norms, GELU and attention between them, for which memory waits, the writing of
+keys and values, and the choice of a token among 50,257, a millisecond.""",
     "hiding": """As for the GPT: six blocks of 384, rows of 128 tokens, and once with `--jit=on`, which `--jit=auto` does not take
 here: beside what compiling costs it saves little or nothing. A BERT's logits are those of the 19 tokens of a row that are
 hidden; a GLM's rows are 148 tokens long with what is hidden of them, and predict at up to 128 places. The peers see random
