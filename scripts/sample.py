@@ -22,9 +22,10 @@ class Options:
         False,
         "on a terminal, colour tokens by their probability: green from 1/2, yellow 1/10, magenta 1/100, red",
     )
-    jit: bool = setting(
-        False,
-        "compile the work for a token with XLA: a GPT's texts faster, for seconds of compiling; for long texts and --interactive",
+    jit: str = setting(
+        "off",
+        "let XLA compile the work for a token (gpt, glm): faster after seconds of compiling; for long texts, --interactive",
+        choices=("off", "on"),
     )
     json: bool = setting(False, "print one JSON object a continuation, with tokens and log-probabilities")
 
@@ -45,7 +46,7 @@ def main() -> int:
     color = options.color and sys.stdout.isatty()
     if options.color and not color:
         print("--color: standard output is no terminal, so there are no colours", file=sys.stderr)
-    lm = api.load(run_dir, options.checkpoint, options.jit)
+    lm = api.load(run_dir, options.checkpoint, options.jit == "on")
     how = {"stream": options.stream, "color": color, "as_json": options.json}
     if options.interactive:
         console.converse(lm, settings, **how)

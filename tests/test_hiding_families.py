@@ -9,6 +9,7 @@ import pytest
 
 import lm_keras
 from lm_keras import InputError
+from lm_keras.sampling.loop import DecodeLoop
 from lm_keras.training.hiding import hiding_of
 
 SMALL = {"embedding_dim": 16, "num_heads": 2, "hidden_units": None, "sequence_length": 24, "tokenizer": "sentencepiece", "vocab_size": 100, "byte_fallback": False}  # fmt: skip
@@ -54,10 +55,24 @@ def test_a_bert_continues_no_text_and_says_so(bert, script, prompt):
     assert ended.code == 1 and len(ended.err.splitlines()) == 1 and "[MASK]" in ended.err
 
 
-def test_a_bert_compiles_no_tokens(bert, script):
-    ended = script("sample.py", f"--run_dir={bert}", "--prompt=The [MASK]", "--jit")
+@pytest.mark.parametrize("run", ["bert", "finished"])
+def test_what_is_neither_a_gpt_nor_a_glm_compiles_no_tokens(run, request, script):
+    run = request.getfixturevalue(run)
+    ended = script("sample.py", f"--run_dir={getattr(run, 'path', run)}", "--prompt=The [MASK]", "--jit=on")
     assert ended.code == 1 and len(ended.err.splitlines()) == 1
-    assert "jit compiles what generates text token by token" in ended.err
+    assert "--jit=on (jit=True) compiles what a gpt or a glm does for a token" in ended.err
+
+
+@pytest.mark.parametrize("text", ["The [MASK] cat [MASK]", "The cat"])
+def test_a_compiled_glm_writes_what_it_writes(glm, script, text, monkeypatch):
+    asked, compiles = [], DecodeLoop.compiles
+    monkeypatch.setattr(
+        DecodeLoop, "compiles", lambda self, rows: asked.append(compiles(self, rows)) or asked[-1]
+    )
+    words = [f"--run_dir={glm}", f"--prompt={text}", "--max_new_tokens=9", "--nostream"]
+    plain, compiled = (script("sample.py", *words, f"--jit={jit}") for jit in ("off", "on"))
+    assert plain.code == compiled.code == 0 and plain.out == compiled.out
+    assert set(asked) == {False, True}
 
 
 def test_a_bert_is_scored_by_what_it_hides(bert, script):

@@ -168,7 +168,6 @@ def test_sample_script_streams_what_it_generates(script, finished):
     assert re.fullmatch(r"The old[^€]{13}\n", streamed.out)
     assert re.fullmatch(r"13 tokens in \d+\.\d s, \d+ a second, compiling included\n", streamed.err)
     assert script("sample.py", *arguments, "--nostream").out == streamed.out
-    assert script("sample.py", *arguments, "--jit").out == streamed.out
 
 
 def test_sample_script(script, finished):

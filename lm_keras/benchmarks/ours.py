@@ -15,7 +15,7 @@ from lm_keras.callbacks.base import StepCallback
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 from lm_keras.models.language_model import Product
-from lm_keras.sampling.generate import Sampler
+from lm_keras.sampling.families import sampler_for
 from lm_keras.text.char import NUM_SPECIAL, CharTokenizer
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import estimates
@@ -120,7 +120,8 @@ class Candidate:
         """Return the seconds that so many rows of so many new tokens take after a prompt, as text and without an end before."""
         if not hasattr(self, "_sampler"):
             self._tokenizer = _characters(self.trainer.model.vocab_size)
-            self._sampler = Sampler(self.trainer.model, self._tokenizer, jit=self._config.running.jit == "on")
+            jit = self._config.running.jit == "on"
+            self._sampler = sampler_for(self.trainer.model, self._tokenizer, jit=jit)
         # The beginning of a document is a token of the prompt, too.
         text = chr(FIRST_CHARACTER) * max(1, prompt - 1)
         settings = {"max_new_tokens": tokens, "seed": 1, "logit_bias": {self._tokenizer.eod_id: -1000.0}}

@@ -38,7 +38,7 @@ class Sight:
     causal: bool = True
     ends: int | tf.Tensor | None = None
     order: tf.Tensor | None = None
-    _made: dict = dataclasses.field(default_factory=dict, repr=False)
+    _made: dict = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     def bias(self, begin: int, count, keys):
         """Return what is added to the scores of `count` queries from `begin` on: 0 or `UNSEEN`, [1 or B, 1, count, keys].
@@ -112,7 +112,7 @@ def attention(
 
 
 def attention_beside(earlier_keys, earlier_values, queries, keys, values, sight: Sight):
-    """Return the same for one query a row, whose own key and value are not among the earlier ones.
+    """Return what `attention` does for one query a row, whose own key and value are not among the earlier ones.
 
     Within a program of XLA's, which cannot write into what it is given and would copy all places to add one to them.
 

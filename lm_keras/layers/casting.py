@@ -24,7 +24,7 @@ class CastOnce:
     Args:
         model: a network, built.
         transposed: keep them transposed, since XLA's product of one row in bfloat16 reads them ten times as fast; `cast`
-            returns them turned back, which costs nothing where a product follows.
+            returns them turned back, which XLA, and TensorFlow as it optimizes a graph, make part of the product that follows.
 
     Attributes:
         specs: of what `made` returns.
@@ -39,10 +39,8 @@ class CastOnce:
     def __init__(self, model: keras.Model, transposed: bool = False):
         self._dtype, self._matrices, self._turned = tf.as_dtype(model.compute_dtype), [], []
         if self._dtype != tf.float32:
-            table = model.embedding.embeddings if hasattr(model, "embedding") else None
-            self._matrices = [
-                v for v in model.weights if len(v.shape) == 2 and (v is not table or model.tie_embeddings)
-            ]
+            table, tied = model.embedding.embeddings, model.tie_embeddings
+            self._matrices = [v for v in model.weights if len(v.shape) == 2 and (tied or v is not table)]
             # As output matrix the table is transposed already.
             self._turned = [transposed and v is not table for v in self._matrices]
         self.specs = [
@@ -52,22 +50,20 @@ class CastOnce:
 
     def made(self) -> list[tf.Tensor]:
         """Cast the weights as they are now."""
-        cast_now = [tf.cast(tf.convert_to_tensor(variable), self._dtype) for variable in self._matrices]
-        return self._turned_over(cast_now)
+        there = zip(self._matrices, self._turned)
+        return [_turned(tf.cast(tf.convert_to_tensor(v), self._dtype), turned) for v, turned in there]
 
     @contextlib.contextmanager
     def used(self, made: list[tf.Tensor]):
         """Have `cast` return what was made; what is traced within may be the body of a loop."""
         keys = [(id(variable), self._dtype) for variable in self._matrices]
-        token = _CAST.set(dict(zip(keys, self._turned_over(made), strict=True)))
+        back = [_turned(matrix, turned) for matrix, turned in zip(made, self._turned, strict=True)]
+        token = _CAST.set(dict(zip(keys, back, strict=True)))
         try:
             yield
         finally:
             _CAST.reset(token)
 
-    def _turned_over(self, matrices):
-        """Turn those that are kept transposed, or turn them back."""
-        return [
-            tf.transpose(matrix) if turned else matrix
-            for matrix, turned in zip(matrices, self._turned, strict=True)
-        ]
+
+def _turned(matrix, turned: bool):
+    return tf.transpose(matrix) if turned else matrix

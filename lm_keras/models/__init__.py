@@ -10,6 +10,8 @@ more than this:
   come whole or go on for ever; `forward(inputs, state, draw)` -> features [B, T, D] and state, which begins anew in the rows
   [B] of `reset`, and `project(features)` -> logits; `output_weights()` -> matrix, bias and whether the matrix is
   transposed, which the training loss takes in place of logits;
+- optionally `forward_apart(inputs, state)` and `joined(state, addition)`: `forward` for one token a row in two parts, of which
+  XLA can compile the first;
 - `context_tokens`: how far a prediction looks back, None where that has no end; `context_length`: the most tokens that a
   state or a row can take, None where that has no end;
 - `products(rows, length)` -> {part: [Product]}: the matrix products of a forward pass over `rows` x `length` tokens, by

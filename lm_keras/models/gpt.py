@@ -204,9 +204,21 @@ class GPTLanguageModel(LanguageModel):
         return features, after if state else {}
 
     def forward_apart(self, inputs, state):
+        """Run the network over one token of each row, as `forward` does, without a copy of the state.
+
+        A program of XLA's cannot write into what it is given, and would copy keys and values of all tokens to add one.
+
+        Args:
+            inputs: as for `forward`, T = 1.
+            state: of `initial_state` with a length.
+
+        Returns:
+            features [B, 1, D]; and what `joined` makes the state after the token of.
+        """
         return self.forward(inputs, state, apart=True)
 
     def joined(self, state, addition):
+        """Return the state after a token of each row, from the one before and what `forward_apart` returned."""
         parts = zip(state["keys"], state["values"], addition["keys"], addition["values"])
         caches = [
             Cache(old_keys, old_values).extended(keys, values, state["length"])

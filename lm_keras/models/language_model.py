@@ -187,21 +187,6 @@ class LanguageModel(keras.Model):
         bias = None if self.output_bias is None else tf.convert_to_tensor(self.output_bias)
         return tf.convert_to_tensor(self._output_matrix), bias, self.tie_embeddings
 
-    def forward_apart(self, inputs, state):
-        """Run the network over one token of each row, as `forward` does, without a copy of the state.
-
-        A program of XLA's cannot write into what it is given, and would copy keys and values of all tokens to add one.
-
-        Returns:
-            features [B, 1, D]; and what `joined` makes the state after the token of.
-        """
-        return self.forward(inputs, state)
-
-    def joined(self, state, addition):
-        """Return the state after a token of each row, from the one before and what `forward_apart` returned."""
-        del state
-        return addition
-
     def project(self, features):
         """Turn features [..., D] into logits [..., V] in float32."""
         flat = tf.reshape(features, [-1, features.shape[-1]])

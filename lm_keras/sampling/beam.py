@@ -162,9 +162,7 @@ class BeamSearch:
         def penalty(count):
             return tf.pow((5.0 + tf.cast(count, tf.float32)) / 6.0, alpha)
 
-        compiled = self._loop.compiles(
-            2
-        )  # A search has several beams, whose number is not known when it is traced.
+        compiled = self._loop.compiles(rows=2)  # Several, however many.
 
         def goes_on(length, alive, ended, _):
             # No sum rises any more: this is what the best of them can still come to.

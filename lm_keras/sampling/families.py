@@ -19,12 +19,12 @@ def sampler_for(
     jit: bool = False,
 ):
     """Return what turns a model into text; `jit` as for a `Sampler`."""
-    if jit and _chosen(model, True, False, False):
+    if jit and not hasattr(model, "forward_apart"):
         raise InputError(
-            "jit compiles what generates text token by token, and this model fills all blanks at once; leave it out"
+            "--jit=on (jit=True) compiles what a gpt or a glm does for a token, and this model is neither; leave it out"
         )
-    how = {"jit": True} if jit else {}
-    return _chosen(model, Filler, InfillSampler, Sampler)(model, tokenizer, say, **how)
+    sampler = _chosen(model, Filler, InfillSampler, Sampler)
+    return sampler(model, tokenizer, say, **({} if sampler is Filler else {"jit": jit}))
 
 
 def scorer_for(model: keras.Model, tokenizer: Tokenizer):

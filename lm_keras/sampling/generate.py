@@ -71,7 +71,8 @@ class Sampler:
 
     @property
     def traces(self) -> int:
-        """How often a function was traced so far: at most 3, the loop, the prefill and the search, whatever the calls."""
+        """How often a function was traced so far: at most 3, the loop, the prefill and the search, whatever the calls; with
+        `jit` 4, since there is a loop for one row and one for several."""
         return self._loop.traces + self._beams.traces
 
     def generate(self, prompts: list[str], **settings) -> list[str]:

@@ -50,7 +50,7 @@ class InfillSampler(Sampler):
 
     @property
     def traces(self) -> int:
-        """How often a function was traced so far: at most 5, those of a `Sampler` and two more for blanks within a text."""
+        """How often a function was traced so far: at most 5, those of a `Sampler` and two more for blanks; with `jit` 7."""
         return super().traces + self._blanks.traces
 
     def generate(self, prompts: list[str], **settings) -> list[str]:

@@ -86,15 +86,16 @@ class Chosen(NamedTuple):
 
 
 class DecodeLoop:
-    """A network's decoding loop. It is traced once, whatever the prompts, batch sizes, lengths and settings.
+    """A network's decoding loop. It is traced once, with `jit` twice, whatever the prompts, batch sizes, lengths and settings.
 
     Args:
         model: a network: `forward(inputs, state)`, `project(features)`, `initial_state(batch_size, length)`.
         eod_id: the token that ends a row.
         allowed: [V] bool, the tokens that may be sampled.
         begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
-        jit: compile what the network does for a token of each row as one program of XLA's, which takes a second or more for
-            each number of rows and of places of the state; but not where that costs more than it saves, see `compiles`.
+        jit: compile what the network, which has `forward_apart` and `joined` then, does for a token of each row as one program
+            of XLA's, which takes a second or more for each number of rows and of places of the state; but not where that costs
+            more than it saves, see `compiles`.
 
     Attributes:
         matrices: the network's, cast once for a text.
@@ -296,11 +297,11 @@ class DecodeLoop:
     def compiles(self, rows: int) -> bool:
         """Tell whether XLA compiles the network's work for a token of so many rows.
 
-        On a CPU its products of several rows in another format than float32 take twice the time of TensorFlow's
-        (`scripts/benchmark.py sample --jit=on --precision=mixed_bfloat16`).
+        On a CPU its products of several rows in bfloat16 take twice the time of TensorFlow's (`scripts/benchmark.py sample`,
+        "compiled"); float16 is treated likewise.
         """
-        fast = tf.as_dtype(self._model.compute_dtype) == tf.float32 or tf.config.list_physical_devices("GPU")
-        return self._jit and (rows == 1 or bool(fast))
+        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        return self._jit and (rows == 1 or on_gpu or self._model.compute_dtype == "float32")
 
     def next_logits(self, inputs, state, matrices, compiled: bool):
         """Return the logits [B, V] that follow a token of each row, and the state after it; within a compiled function.

@@ -11,6 +11,8 @@ from lm_keras.models import FAMILIES
 def network(policy):
     model = keras.Sequential([keras.Input([3]), keras.layers.Dense(2, dtype=policy)])
     model.dtype_policy, model.tie_embeddings = policy, True
+    model.embedding = keras.layers.Embedding(1, 1)
+    model.embedding.build((None,))
     return model
 
 

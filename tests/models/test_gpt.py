@@ -561,19 +561,24 @@ def test_a_sampler_computes_with_the_cast_matrices(kind, jit, monkeypatch):
     assert sampler.traces == 3
 
 
-def test_compiled_texts_in_bfloat16_are_as_likely_as_said():
-    """Transposed matrices and sums of keys beside the cache, within what bfloat16 rounds; with matrices of others they are not."""
+@pytest.mark.parametrize(("tie", "rows"), [(True, 1), (False, 1), (False, 2)])
+def test_texts_from_transposed_matrices_are_as_likely_as_said(tie, rows):
+    """Within what bfloat16 rounds; with the matrices of another network they are not."""
     model, other = (
-        build(precision="mixed_bfloat16", embedding_dim=D, hidden_units=D, init_scale=scale)
-        for scale in (0.1, 0.2)
+        build(precision="mixed_bfloat16", init_scale=scale, tie_embeddings=tie) for scale in (0.1, 0.4)
     )
-    (row,) = Sampler(model, characters(), jit=True).sample([text_of(5)], max_new_tokens=12, seed=1)
-    text = [CharTokenizer.eod_id, *characters().encode(text_of(5)), *row.token_ids]
+    found = Sampler(model, characters(), jit=True).sample(
+        [text_of(5)], max_new_tokens=12, seed=1, num_samples=rows
+    )
 
     def error(model):
-        logits = model(tf.constant([text]))[0, 5:-1]
-        expected = np.take_along_axis(tf.nn.log_softmax(logits).numpy(), np.array(row.token_ids)[:, None], 1)
-        return np.abs(expected[:, 0] - row.log_probabilities).max()
+        errors = []
+        for row in found:
+            text = [CharTokenizer.eod_id, *characters().encode(text_of(5)), *row.token_ids]
+            logits = tf.nn.log_softmax(model(tf.constant([text]))[0, 5:-1]).numpy()
+            expected = np.take_along_axis(logits, np.array(row.token_ids)[:, None], 1)[:, 0]
+            errors.append(np.abs(expected - row.log_probabilities).max())
+        return max(errors)
 
     assert error(model) < 0.1 < error(other)
 

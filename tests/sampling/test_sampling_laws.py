@@ -31,7 +31,7 @@ def build(name):
     return model
 
 
-@pytest.fixture(scope="module", params=[*SETTINGS, "lstm jit", "gpt jit"])
+@pytest.fixture(scope="module", params=[*SETTINGS, "gpt jit"])
 def kind(request):
     return request.param
 
