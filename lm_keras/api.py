@@ -31,9 +31,9 @@ def load(run_dir: str | os.PathLike, checkpoint: str = "last", jit: bool = False
     Args:
         run_dir: the folder of the run, finished or not.
         checkpoint: `last` or `best` (the lowest validation loss).
-        jit: of a gpt or glm, let XLA compile the network's work for a token as one program. That takes a second or more for
-            each number of texts at once and each room (64, 128, ... tokens of prompt and text); then a text takes half to four
-            fifths of the time. On a CPU several texts at once in bfloat16 are left to TensorFlow, which is faster there.
+        jit: of a gpt or glm, let XLA compile the network's work for a token as one program. That takes a second or two
+            with GPT-2's size for each number of texts at once and each room (64, 128, ... tokens of prompt and text); then a
+            text comes faster. On a CPU several texts at once in bfloat16 are left to TensorFlow, which is faster there.
 
     Raises:
         InputError: there is no run or no such checkpoint in the folder, or `jit` is for another model.

@@ -50,7 +50,7 @@ prompt in it; *products alone* are those of one token of every row, each with a 
 TensorFlow computes them outside of any network, and *compiled* all of them in one program of XLA's, with matrices transposed:
 what they take beyond the time of reading is theirs. Compiled, those of one row are read at four fifths of memory's speed, where
 TensorFlow's reach somewhat over half in float32 and three tenths in bfloat16: that is what limits the sampler, which leaves them to
-TensorFlow unless told `--jit`. Then all of a token but its choice is one such program, compiled for a second or more for each
+TensorFlow unless told `--jit`. Then all of a token but its choice is one such program, compiled for a second or two for each
 number of rows and each room: it pays for texts of some hundred tokens, and in bfloat16 for one row only.
 What is still missing to the products alone are norms, GELU and attention between them, for which memory waits, the writing of
 keys and values, and the choice of a token among 50,257, a millisecond.""",

@@ -129,15 +129,13 @@ def attention_beside(earlier_keys, earlier_values, queries, keys, values, sight:
     grouped = [rows, heads, queries.shape[1] // heads, queries.shape[-1]]  # [B, K, H / K, d]
     scaled = tf.reshape(single(queries), grouped) * queries.shape[-1] ** -0.5
     bias = dataclasses.replace(sight, ends=sight.first).bias(0, 1, tf.shape(earlier_keys)[2])
-    scores = (
-        tf.reduce_sum(single(earlier_keys)[:, :, None] * scaled[..., None, :], -1) + bias
-    )  # [B, K, H / K, S]
-    own = tf.reduce_sum(single(keys) * scaled, -1, keepdims=True)  # [B, K, H / K, 1]
+    # Scores of earlier keys [B, K, H / K, S], and of the own one [B, K, H / K, 1].
+    scores = tf.reduce_sum(single(earlier_keys)[:, :, None] * scaled[..., None, :], -1) + bias
+    own = tf.reduce_sum(single(keys) * scaled, -1, keepdims=True)
     highest = tf.maximum(tf.reduce_max(scores, -1, keepdims=True), own)
     powers, own_power = tf.exp(scores - highest), tf.exp(own - highest)
-    sums = tf.reduce_sum(powers[..., None] * single(earlier_values)[:, :, None], -2) + own_power * single(
-        values
-    )
+    sums = tf.reduce_sum(powers[..., None] * single(earlier_values)[:, :, None], -2)
+    sums += own_power * single(values)
     mixed = sums / (tf.reduce_sum(powers, -1, keepdims=True) + own_power)
     return tf.cast(tf.reshape(mixed, tf.shape(queries)), queries.dtype)
 

@@ -37,7 +37,7 @@ class Sampler:
     Args:
         model: a network: `forward(inputs, state)`, `project(features)`, `initial_state(batch_size, length)`.
         tokenizer: the tokenizer the model was trained with.
-        say: called with a line when a prompt is shortened.
+        say: called with a line when a prompt is shortened, or nothing is compiled in spite of `jit`.
         jit: compile the network's work for a token as one program of XLA's; see `DecodeLoop`.
 
     Attributes:
@@ -104,6 +104,12 @@ class Sampler:
             )
         seeds = seeds_of(settings, len(prompts))
         self._check_state(prompts, settings)
+        if self._loop.jit and not self._loop.compiles(
+            len(prompts) * max(settings.num_samples, settings.num_beams)
+        ):
+            self._say(
+                "jit: several texts at once are not compiled in this number format, which would make them slower here"
+            )
         if settings.num_beams > 1:
             return [found for prompt in prompts for found in self._searched(prompt, settings)]
         rows = [

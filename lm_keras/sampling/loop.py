@@ -94,10 +94,11 @@ class DecodeLoop:
         allowed: [V] bool, the tokens that may be sampled.
         begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
         jit: compile what the network, which has `forward_apart` and `joined` then, does for a token of each row as one program
-            of XLA's, which takes a second or more for each number of rows and of places of the state; but not where that costs
+            of XLA's, which takes a second or two for each number of rows and of places of the state; but not where that costs
             more than it saves, see `compiles`.
 
     Attributes:
+        jit: as given.
         matrices: the network's, cast once for a text.
 
     Example:
@@ -123,7 +124,7 @@ class DecodeLoop:
         row, table = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
         number = tf.TensorSpec([], tf.int32)
         self._carry_specs = Carry(number, number, table, tf.TensorSpec([None], tf.bool), self._state_specs)
-        self._jit = jit
+        self.jit = jit
         self._compiled = tf.function(self._logits_apart, jit_compile=True, autograph=False)
         self._prefill = tf.function(
             self._prefill_block,
@@ -301,7 +302,7 @@ class DecodeLoop:
         "compiled"); float16 is treated likewise.
         """
         on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        return self._jit and (rows == 1 or on_gpu or self._model.compute_dtype == "float32")
+        return self.jit and (rows == 1 or on_gpu or self._model.compute_dtype == "float32")
 
     def next_logits(self, inputs, state, matrices, compiled: bool):
         """Return the logits [B, V] that follow a token of each row, and the state after it; within a compiled function.

@@ -7,6 +7,8 @@ from lm_keras.config import from_flat
 from lm_keras.layers.casting import CastOnce, cast
 from lm_keras.models import FAMILIES
 
+GPT = {"model": "gpt", "num_layers": 1, "num_heads": 1, "embedding_dim": 4, "precision": "mixed_bfloat16"}
+
 
 def network(policy):
     model = keras.Sequential([keras.Input([3]), keras.layers.Dense(2, dtype=policy)])
@@ -35,16 +37,7 @@ def test_matrices_are_those_of_the_moment_at_which_they_were_made(precision):
 
 
 def test_a_table_that_is_only_looked_up_in_is_left_out():
-    settings = {
-        "model": "gpt",
-        "num_layers": 1,
-        "num_heads": 1,
-        "embedding_dim": 4,
-        "precision": "mixed_bfloat16",
-    }
-    tied, untied = (
-        FAMILIES["gpt"](from_flat({**settings, "tie_embeddings": tie}), 9) for tie in (True, False)
-    )
+    tied, untied = (FAMILIES["gpt"](from_flat({**GPT, "tie_embeddings": tie}), 9) for tie in (True, False))
     assert [9, 4] in [spec.shape for spec in CastOnce(tied).specs]
     assert [9, 4] not in [spec.shape for spec in CastOnce(untied).specs]
     assert [4, 9] in [spec.shape for spec in CastOnce(untied).specs]
@@ -52,14 +45,7 @@ def test_a_table_that_is_only_looked_up_in_is_left_out():
 
 def test_matrices_are_kept_transposed_and_come_back_as_they_are():
     """But for a tied table, which stands transposed in its product already."""
-    settings = {
-        "model": "gpt",
-        "num_layers": 1,
-        "num_heads": 1,
-        "embedding_dim": 4,
-        "precision": "mixed_bfloat16",
-    }
-    model = FAMILIES["gpt"](from_flat(settings), 9)
+    model = FAMILIES["gpt"](from_flat(GPT), 9)
     kernel = model.blocks[0].by_name["feed_forward_kernel"]
     plain, turned = CastOnce(model), CastOnce(model, transposed=True)
     for shape, other in (([4, 16], [16, 4]), ([9, 4], [9, 4])):
