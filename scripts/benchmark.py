@@ -12,16 +12,16 @@ embeddings  word embeddings, beside gensim
 import json
 from pathlib import Path
 
+from benchmarks import dispatch
 from lm_keras import config, flags
-from lm_keras.benchmarks import commands
 
 ROOT = Path(__file__).parents[1]
 
 
 def main(command: str) -> int:
     """Carry out one measurement and print a JSON object, or a row of a table, for each result."""
-    options = flags.read(commands.Options)
-    for number, result in enumerate(commands.measured(command, flags.read_config(), options, ROOT)):
+    options = flags.read(dispatch.Options)
+    for number, result in enumerate(dispatch.measured(command, flags.read_config(), options, ROOT)):
         if options.table and not number:
             print(f"| {' | '.join(result)} |\n|{'---|' * len(result)}")
         row = f"| {' | '.join(map(str, result.values()))} |" if options.table else json.dumps(result)
@@ -30,5 +30,5 @@ def main(command: str) -> int:
 
 
 if __name__ == "__main__":
-    flags.define(*config.GROUPS.values(), commands.Options)
-    flags.run(main, commands.COMMANDS)
+    flags.define(*config.GROUPS.values(), dispatch.Options)
+    flags.run(main, dispatch.COMMANDS)

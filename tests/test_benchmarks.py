@@ -10,19 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.benchmarks import (
-    candidates,
-    decode,
-    embeddings,
-    guards,
-    loss,
-    page,
-    profile,
-    race,
-    sample,
-    train,
-    verification,
-)
+from benchmarks import graph_flops, running, trainers
+from benchmarks.candidates import embeddings as embedding_candidates
+from benchmarks.candidates import loss as loss_candidates
+from benchmarks.candidates import profile
+from benchmarks.commands import decode, embeddings, guards, loss, page, race, sample, train
 from lm_keras.config import from_flat
 from lm_keras.errors import InputError
 from lm_keras.training import machine
@@ -183,7 +175,7 @@ def test_the_precision_is_settled_before_anything_is_built(script, monkeypatch):
 def test_bert_and_glm_in_torch_are_as_large_and_predict_as_much(family):
     import torch
 
-    from lm_keras.benchmarks import torch_peer
+    from benchmarks.candidates import torch_peer
     from lm_keras.models import FAMILIES, NUM_PARAMETERS
 
     settings = {**SMALL_GPT, "model": family, "vocab_size": 40, "sequence_length": 20, "batch_size": 3}
@@ -205,29 +197,29 @@ def test_torch_that_is_not_installed(monkeypatch):
     with pytest.raises(
         InputError, match="--peer=torch needs PyTorch, which is not installed: pip install torch"
     ):
-        candidates.check(["torch"], from_flat(TINY))
+        running.check(["torch"], from_flat(TINY))
 
 
 def test_a_process_that_fails_says_why():
     with pytest.raises(InputError, match="lm_keras failed: ValueError"):
-        candidates.Running("lm_keras", from_flat({**TINY, "vocab_size": None}))
+        running.Running("lm_keras", from_flat({**TINY, "vocab_size": None}))
 
 
 def test_the_products_of_a_step_have_its_flops():
     for settings in (TINY, {**TINY, "model": "ngram", "ngram_order": 3}, {**TINY, "num_layers": 2}):
-        trainer = verification.trainer_of(from_flat({**settings, "steps": 3}))
+        trainer = trainers.trainer_of(from_flat({**settings, "steps": 3}))
         listed = [
             p
             for part in trainer.model.products(4, 5).values()
             for product in part
             for p in (product, *product.backward())
         ]
-        assert sum(product.flops for product in listed) == verification.counted_flops(trainer)["products"]
+        assert sum(product.flops for product in listed) == graph_flops.counted_flops(trainer)["products"]
 
 
 def test_both_forms_of_the_loss_have_the_same_gradients():
     config = from_flat(TINY)
-    ours, plain = loss.Candidate(config), loss.PlainCandidate(config)
+    ours, plain = loss_candidates.Candidate(config), loss_candidates.PlainCandidate(config)
     pairs = [each._gradients(each._features, each._matrix, each._bias) for each in (ours, plain)]
     for one, other in zip(*pairs, strict=True):
         np.testing.assert_allclose(tf.convert_to_tensor(one), tf.convert_to_tensor(other), atol=1e-5)
@@ -263,7 +255,7 @@ def test_a_race_trains_both_in_turn(own_run, tiny_config, monkeypatch):
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 def test_the_peer_of_a_race_learns(tiny_config, monkeypatch):
-    from lm_keras.benchmarks import torch_gpt
+    from benchmarks.candidates import torch_gpt
 
     monkeypatch.setattr(torch_gpt, "STEPS", 60)
     monkeypatch.setattr(torch_gpt, "WARMUP", 5)
@@ -343,9 +335,7 @@ def test_word_embeddings_beside_gensim(script, shared_corpus, monkeypatch):
 
 def test_word_embeddings_without_gensim(script, shared_corpus, monkeypatch):
     flags = [f"--corpus=text:{shared_corpus}", "--embedding_dim=7", "--repeats=1", "--seconds=0.05"]
-    ours = embeddings.of_method("skipgram")(
-        from_flat({"corpus": f"text:{shared_corpus}", "embedding_dim": 7})
-    )
+    ours = embedding_candidates.SkipGram(from_flat({"corpus": f"text:{shared_corpus}", "embedding_dim": 7}))
     words, seconds, of_cores = ours.train(0.05)
     assert words > len(shared_corpus.read_text().split()) / 20 and seconds >= 0.05 and of_cores > 0
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

@@ -4,11 +4,11 @@ import contextlib
 import re
 from unittest import mock
 
-import fuzz
 import pytest
 import tensorflow as tf
-from fuzz import run_folders
 
+import fuzz
+from fuzz import run_folders
 from lm_keras import schedules
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.checkpoints.run_folder import RunFolder

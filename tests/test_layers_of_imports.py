@@ -1,6 +1,8 @@
-"""Holds the table of layers in the design: a row imports only from rows above it or within its own folder."""
+"""Holds the table of layers in the design: a row imports only from rows above it or within its own folder, and no files in a circle."""
 
 import ast
+import graphlib
+import re
 from pathlib import Path
 
 import pytest
@@ -18,11 +20,21 @@ ROWS = [
     ["callbacks"],
     ["training", "report", "quiet"],
     ["embeddings"],
-    ["benchmarks", "sweeps"],
+    ["sweeps"],
     ["api"],
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py"))
+
+BENCHMARKS = ROOT / "scripts" / "benchmarks"
+ROWS_OF_BENCHMARKS = [
+    ["spread", "trainers", "graph_flops"],
+    ["candidates"],
+    ["running"],
+    ["commands"],
+    ["dispatch"],
+]
+ROW_OF_BENCHMARK = {name: row for row, names in enumerate(ROWS_OF_BENCHMARKS) for name in names}
 
 
 def imports_of(source, path):
@@ -78,6 +90,46 @@ def violations(source, path):
         heavy = is_in(name, "tensorflow") or is_in(name, "keras")
         if heavy and ROW_OF.get(own, 9) < 2:
             found.append(f"{path}: row {ROW_OF[own]} imports {name}")
+    return found
+
+
+def files_imported(source, path, files):
+    """Return the files among `files`, dotted name -> path, that a file imports, by a statement or by a name in a string."""
+    names = imports_of(source, path)
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and re.fullmatch(r"\w+(\.\w+)+", node.value)
+        ):
+            names.add(node.value)
+    found = {files.get(name) or files.get(name.rpartition(".")[0]) for name in names}
+    return found - {None, path}
+
+
+def circle(sources):
+    """Return the files of a circle of imports, or None; `__init__.py` of a folder, which only offers its files, is left out.
+
+    Args:
+        sources: path below the folder that Python finds packages in -> source.
+    """
+    files = {path.removesuffix(".py").replace("/", "."): path for path in sources}
+    graph = {path: files_imported(source, path, files) for path, source in sources.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return None
+
+
+def violations_of_benchmarks(source, path):
+    """One line for each import in a file of scripts/benchmarks/ that its rows forbid."""
+    row, found = ROW_OF_BENCHMARK[path.split("/")[1].removesuffix(".py")], []
+    own = path.split("/")[1]
+    for name in sorted(imports_of(source, path)):
+        other = name.split(".")[1] if is_in(name, "benchmarks") else own
+        if other != own and ROW_OF_BENCHMARK.get(other, row) >= row:
+            found.append(f"{path}: row {row} imports {name}")
     return found
 
 
@@ -137,3 +189,46 @@ def test_an_offending_import_is_found(path, source, name):
 )
 def test_a_good_import_passes(path, source):
     assert violations(source, path) == []
+
+
+def sources_of(folder, root):
+    return {
+        path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in folder.rglob("*.py")
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path in sources_of(BENCHMARKS, ROOT / "scripts")
+        if path.count("/") > 1 or "__init__" not in path
+    ],
+)
+def test_a_file_of_the_benchmarks_imports_only_from_above(path):
+    source = (ROOT / "scripts" / path).read_text(encoding="utf-8")
+    assert violations_of_benchmarks(source, path) == []
+
+
+def test_a_candidate_that_imports_a_command_is_found():
+    source = "from benchmarks.commands import train\nfrom benchmarks import spread\nfrom benchmarks.candidates import loss"
+    assert violations_of_benchmarks(source, "benchmarks/candidates/ours.py") == [
+        "benchmarks/candidates/ours.py: row 1 imports benchmarks.commands.train"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("folder", "root"), [(PACKAGE, ROOT), (BENCHMARKS, ROOT / "scripts")], ids=["lm_keras", "benchmarks"]
+)
+def test_no_files_import_each_other_in_a_circle(folder, root):
+    assert circle(sources_of(folder, root)) is None
+
+
+def test_a_circle_is_found_even_through_a_name_in_a_string():
+    sources = {
+        "benchmarks/loss.py": "from benchmarks.running import Running",
+        "benchmarks/running.py": 'CLASSES = {"loss": "benchmarks.loss.Candidate"}',
+        "benchmarks/train.py": "from benchmarks import running",
+    }
+    assert set(circle(sources)) == {"benchmarks/loss.py", "benchmarks/running.py"}
+    assert circle({**sources, "benchmarks/loss.py": ""}) is None

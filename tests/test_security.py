@@ -30,7 +30,7 @@ from lm_keras.text.sentencepiece import sentencepiece_model_pb2
 from lm_keras.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted([*(ROOT / "lm_keras").rglob("*.py"), *(ROOT / "scripts").glob("*.py")])
+FILES = sorted([*(ROOT / "lm_keras").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")])
 
 # What the code does
 
@@ -107,7 +107,7 @@ def _dotted(node: ast.expr, aliases: dict[str, str]) -> str:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_runs_what_it_loads(path):
     # The launcher starts the project's own script, by a list of words and without a shell.
-    # The peers of the benchmarks are written in PyTorch, whose layers load nothing.
+    # The peers of the benchmarks are written in PyTorch, whose layers load nothing; a table in the code names their modules.
     torch = ["imports torch"]
     own = {
         "launcher.py": ["calls subprocess.Popen"],
@@ -115,6 +115,7 @@ def test_no_file_runs_what_it_loads(path):
         "torch_gpt.py": [*torch, "imports torch.nn"],
         "torch_hiding.py": [*torch, "imports torch.nn"],
         "transformers_peer.py": torch,
+        "running.py": ["calls importlib.import_module"],
     }
     found = violations(path.read_text(encoding="utf-8"))
     assert [re.sub(r"^line \d+ ", "", line) for line in found] == own.get(path.name, [])

@@ -65,7 +65,7 @@ def test_bad_input_is_one_line(script, corpus_flags, tmp_path, monkeypatch, argu
 
 
 def test_the_rate_of_every_tokenizer(script, monkeypatch, tmp_path):
-    from lm_keras.benchmarks import text as text_benchmark
+    from benchmarks.commands import text as text_benchmark
 
     monkeypatch.setattr(text_benchmark, "VOCAB_SIZES", {"word": 50, "sentencepiece": 310})
     monkeypatch.setattr(text_benchmark, "MEASURED_CHARACTERS", 30_000)
@@ -82,7 +82,7 @@ def test_the_rate_of_every_tokenizer(script, monkeypatch, tmp_path):
 
 
 def test_a_generated_text_is_prepared(script, monkeypatch):
-    from lm_keras.benchmarks import text as text_benchmark
+    from benchmarks.commands import text as text_benchmark
 
     monkeypatch.setattr(text_benchmark, "GENERATE", _SMALL + text_benchmark.GENERATE)
     ended = script("benchmark.py", "prepare", "--gigabytes=0.00004", "--tokenizers=byte")
@@ -93,7 +93,7 @@ def test_a_generated_text_is_prepared(script, monkeypatch):
 
 
 _SMALL = """
-from lm_keras.benchmarks import text as small
+from benchmarks.commands import text as small
 small.GENERATED_WORDS, small.WORDS_AT_ONCE, small.LONG_LINE_CHARACTERS = 500, 3000, 1000
 """
 
@@ -106,7 +106,7 @@ def test_a_tokenizer_that_is_unknown(script):
 
 
 def test_a_process_that_fails_is_one_line(script, monkeypatch):
-    from lm_keras.benchmarks import text as text_benchmark
+    from benchmarks.commands import text as text_benchmark
 
     monkeypatch.setattr(text_benchmark, "GENERATE", "raise SystemExit('the disk is full')")
     ended = script("benchmark.py", "prepare")

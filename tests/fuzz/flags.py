@@ -24,9 +24,9 @@ CARRIED_OUT = "the work of the script"
 
 WORK = [
     "faults.collection", "fuzz.collection", "lm_keras.api.load", "lm_keras.data.store.save_tokenizer",
-    "lm_keras.report.runs.read_runs", "lm_keras.benchmarks.baselines.baselines", "lm_keras.benchmarks.feed.feed",
-    "lm_keras.training.launcher.launch", "lm_keras.training.runner.train", "lm_keras.benchmarks.text.preparation",
-    "lm_keras.benchmarks.text.tokenize", "lm_keras.benchmarks.verification.comparisons", "lm_keras.sweeps.carry_out.sweep",
+    "lm_keras.report.runs.read_runs", "benchmarks.commands.baselines.baselines", "benchmarks.commands.feed.feed",
+    "lm_keras.training.launcher.launch", "lm_keras.training.runner.train", "benchmarks.commands.text.preparation",
+    "benchmarks.commands.text.tokenize", "benchmarks.commands.preflight.comparisons", "lm_keras.sweeps.carry_out.sweep",
 ]  # fmt: skip
 
 SCRIPTS = sorted(path.name for path in (Path(__file__).parents[2] / "scripts").glob("*.py"))

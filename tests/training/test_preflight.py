@@ -10,8 +10,9 @@ import signal
 import pytest
 import tensorflow as tf
 
+from benchmarks import graph_flops, trainers
+from benchmarks.commands import preflight as measured_preflight
 from lm_keras import optimizers, schedules
-from lm_keras.benchmarks import verification
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import from_flat
 from lm_keras.data.store import cache_folder, prepare
@@ -241,22 +242,22 @@ def settings_of(name):
 def products_match(trainer, factor):
     """Tell whether the FLOPs that a network says are those in the graph of its step, `factor` each."""
     flops = estimates.flops(trainer.model, trainer.config)
-    counted = verification.counted_flops(trainer)["products"]
+    counted = graph_flops.counted_flops(trainer)["products"]
     return (1 + factor) * flops.tokens * sum(flops.forward.values()) == counted
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_flops_are_those_of_the_graph(name):
-    trainer = verification.trainer_of(settings_of(name))
+    trainer = trainers.trainer_of(settings_of(name))
     assert products_match(trainer, estimates.BACKWARD)
     assert not products_match(trainer, 1)
 
 
 def test_wrong_flops_are_noticed(monkeypatch):
     counted = LSTMLanguageModel.flops_per_token
-    trainer = verification.trainer_of(settings_of("one layer"))
-    found = verification.counted_flops(trainer)
-    monkeypatch.setattr(verification, "counted_flops", lambda trainer: found)
+    trainer = trainers.trainer_of(settings_of("one layer"))
+    found = graph_flops.counted_flops(trainer)
+    monkeypatch.setattr(graph_flops, "counted_flops", lambda trainer: found)
     for part in counted(trainer.model, 11):
         monkeypatch.setattr(
             LSTMLanguageModel,
@@ -267,7 +268,7 @@ def test_wrong_flops_are_noticed(monkeypatch):
 
 
 def test_flops_by_part():
-    trainer = verification.trainer_of(settings_of("tied with a projection"))
+    trainer = trainers.trainer_of(settings_of("tied with a projection"))
     assert trainer.model.flops_per_token(11) == {
         "embedding": 0, "lstm_0": 2 * (7 + 13) * 4 * 13, "projection": 2 * 13 * 7, "output": 2 * 7 * 53,
     }  # fmt: skip
@@ -289,7 +290,7 @@ def update_of(optimizer):
         given, factor, norm = step._with_penalties(given, tf.constant(3.0))
         step._update(given, factor, tf.constant(0.1), {"nonfinite": norm < 0, "spiked": norm < 0})
 
-    counted = verification.count(tf.function(update).get_concrete_function(gradients).graph)
+    counted = graph_flops.count(tf.function(update).get_concrete_function(gradients).graph)
     return optimizers.update_flops(config.learning, model.trainable_variables), sum(counted.values())
 
 
@@ -342,9 +343,9 @@ def test_memory_is_near_what_the_allocator_gave_out():
     )  # fmt: skip
     gc.collect()
     before = tf.config.experimental.get_memory_info("CPU:0")["current"]
-    trainer = verification.trainer_of(config)
+    trainer = trainers.trainer_of(config)
     tf.config.experimental.reset_memory_stats("CPU:0")
-    verification.train(trainer)
+    trainers.train(trainer)
     measured = tf.config.experimental.get_memory_info("CPU:0")["peak"] - before
     assert close(estimates.memory(trainer.model, config, 1).peak, measured)
     other = dataclasses.replace(config, batches=dataclasses.replace(config.batches, batch_size=1024))
@@ -352,17 +353,17 @@ def test_memory_is_near_what_the_allocator_gave_out():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", verification.SHAPES)
+@pytest.mark.parametrize("shape", measured_preflight.SHAPES)
 def test_estimates_are_near_measurements(shape):
-    result = verification.compare(shape)
+    result = measured_preflight.compare(shape)
     assert close(result.estimated_bytes, result.measured_bytes)
     # Rows of weight 0 may fill up the last piece of the loss.
     assert result.counted_flops == pytest.approx(result.estimated_flops, rel=2e-3)
 
 
-@pytest.mark.parametrize("shape", verification.SHAPES)
+@pytest.mark.parametrize("shape", measured_preflight.SHAPES)
 def test_the_least_is_less_than_the_estimate(shape):
-    settings = dict(verification.SHAPES[shape])
+    settings = dict(measured_preflight.SHAPES[shape])
     vocab_size, config = settings.pop("vocab_size"), from_flat(settings)
     with tf.Graph().as_default():
         peak = estimates.memory(one_run.network(config, vocab_size), config, 1).peak

@@ -331,7 +331,7 @@ def test_a_step_that_overflows_float16_is_left_out_and_counted(tiny_config, fit)
 @pytest.mark.parametrize("penalty", [0.0, 0.01])
 def test_clipping_at_the_limits(penalty):
     """A gradient of zeros stays zero, and a norm that float32 cannot hold makes the step one that is left out."""
-    from lm_keras.benchmarks.verification import trainer_of
+    from benchmarks.trainers import trainer_of
     from lm_keras.config import from_flat
 
     tiny = {"vocab_size": 7, "embedding_dim": 2, "hidden_units": 3, "sequence_length": 3, "batch_size": 2}
@@ -357,7 +357,7 @@ def test_clipping_at_the_limits(penalty):
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
 def test_an_update_touches_only_the_rows_that_it_needs_to(optimizer):
     """Plain SGD gets each token's summed gradient once; momentum moves rows whose gradient is zero."""
-    from lm_keras.benchmarks.verification import trainer_of
+    from benchmarks.trainers import trainer_of
     from lm_keras.config import from_flat
 
     shape = {"vocab_size": 50, "embedding_dim": 2, "hidden_units": 3, "sequence_length": 4, "batch_size": 2}

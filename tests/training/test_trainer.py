@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks.trainers import trainer_of
 from lm_keras import optimizers, schedules
-from lm_keras.benchmarks import verification
 from lm_keras.callbacks import EarlyStopping, PlateauDecay
 from lm_keras.config import from_flat
 from lm_keras.data.store import prepare
@@ -491,7 +491,7 @@ def test_memory_is_kept_from_the_first_batch_on(monkeypatch):
     events = []
     libc = type("Libc", (), {"mallopt": lambda self, name, value: events.append((name, value))})
     monkeypatch.setattr(machine, "LIBC", libc())
-    trainer = verification.trainer_of(from_flat({"vocab_size": 20, "tokenizer": "char", "steps": 10}))
+    trainer = trainer_of(from_flat({"vocab_size": 20, "tokenizer": "char", "steps": 10}))
     distribute = trainer.strategy.distribute_datasets_from_function
     monkeypatch.setattr(
         trainer.strategy,

@@ -1,21 +1,14 @@
 """Hold the estimates of a dry run against measurements of the real step."""
 
 import dataclasses
-import math
 import multiprocessing
 import os
 from collections.abc import Iterator
 
-import tensorflow as tf
-
-from lm_keras import optimizers
-from lm_keras.callbacks import LearningRateSchedule
+from benchmarks import graph_flops
+from benchmarks.trainers import STEPS, train, trainer_of
 from lm_keras.config import Config, from_flat
-from lm_keras.models import FAMILIES
 from lm_keras.training import distribution, estimates, machine
-from lm_keras.training.known_text import random_store
-from lm_keras.training.trainer import Trainer
-from lm_keras.training.trial import NEVER
 
 SHAPES: dict[str, dict] = {
     "characters": {"vocab_size": 60, "embedding_dim": 64, "hidden_units": 512, "sequence_length": 64, "batch_size": 64},
@@ -52,119 +45,11 @@ SHAPES: dict[str, dict] = {
 TINY = {"vocab_size": 11, "embedding_dim": 5, "hidden_units": 8}
 """In place of a shape's own: what TensorFlow needs for code, threads and graphs, whatever the sizes."""
 
-STEPS = 3
-
 PLAIN_ALLOCATOR = {"TF_ENABLE_ONEDNN_OPTS": "0", "MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_ARENA_MAX": "1"}
 """Environment in which TensorFlow gives memory back as soon as a tensor is gone.
 
 By default its allocator on CPUs keeps what it had, in pieces up to twice as large as asked for.
 """
-
-
-def trainer_of(config: Config) -> Trainer:
-    """Build everything that a step needs, with random tokens and in this process."""
-    vocab_size, batches = config.data.vocab_size, config.batches
-    strategy = distribution.set_up(config).strategy
-    with strategy.scope():
-        model = FAMILIES[config.model.model](config, vocab_size)
-        model.optimizer = optimizers.build(config.learning, model.trainable_variables)
-    store = random_store((STEPS + 1) * batches.batch_size * batches.sequence_length, vocab_size)
-    return Trainer(model, strategy, config, store, STEPS, None)
-
-
-def train(trainer: Trainer) -> None:
-    """Carry out some steps at a learning rate of 0, one a call."""
-    trainer.train([LearningRateSchedule(0.0, lambda step: 1.0)], NEVER, 1)
-
-
-def counted_flops(trainer: Trainer) -> dict[str, int]:
-    """Trace the compiled step and count the FLOPs in its graph.
-
-    Returns:
-        `products`: those of matrix products and convolutions of one step, loops as often as they turn.
-        `others`: the elements that additions, multiplications, roots and so on of one step make.
-    """
-    rates = {"learning_rate": tf.zeros([1]), "dropout": tf.zeros([1])}
-    traced = trainer.compiled_step.__call__.get_concrete_function(
-        trainer._batches(),
-        trainer._scattered(),
-        trainer._recent,
-        tf.constant(0, tf.int64),
-        rates,
-        tf.constant(1),
-    )
-    return count(traced.graph)
-
-
-def count(graph) -> dict[str, int]:
-    """Count the FLOPs of a graph and of the loops and functions in it."""
-    found = {"products": 0, "others": 0}
-    for operation in graph.get_operations():
-        kind, times = operation.type, 1
-        found["products"] += _products(operation)
-        if kind in ELEMENTWISE or kind in REDUCING:
-            elements = [*operation.inputs, *operation.outputs][0 if kind in REDUCING else -1].shape
-            if elements.is_fully_defined():
-                found["others"] += REDUCING.get(kind, 1) * math.prod(elements)
-        if kind in UPDATES:
-            operations, gradient = UPDATES[kind]
-            found["others"] += operations * math.prod(operation.inputs[gradient].shape)
-        inside = []
-        if kind in ("While", "StatelessWhile"):
-            inside, times = ["body"], _turns(graph, operation)
-        elif kind in ("PartitionedCall", "StatefulPartitionedCall"):
-            inside = ["f"]
-        elif kind in ("If", "StatelessIf"):  # One branch leaves the step out and does nothing.
-            inside = ["then_branch", "else_branch"]
-        for function in inside:
-            name = operation.get_attr(function).name
-            for sort, flops in count(graph._get_function(name).graph).items():
-                found[sort] += times * flops
-    return found
-
-
-def _products(operation) -> int:
-    """Return the FLOPs of a matrix product or of a convolution without padding, forward or backward; else 0."""
-    kind, inputs, outputs = operation.type, operation.inputs, operation.outputs
-    if kind in ("MatMul", "BatchMatMulV2"):
-        if outputs[0].shape[-1] == 1:
-            return 0  # A matrix times a vector: the sum that is the gradient of a bias.
-        transposed = operation.get_attr("transpose_a" if kind == "MatMul" else "adj_x")
-        return 2 * inputs[0].shape[-2 if transposed else -1] * math.prod(outputs[0].shape)
-    convolutions = {
-        "Conv2D": lambda: (inputs[1], outputs[0]),
-        "Conv2DBackpropInput": lambda: (inputs[1], inputs[2]),
-        "Conv2DBackpropFilter": lambda: (outputs[0], inputs[2]),
-    }
-    if kind not in convolutions:
-        return 0
-    filters, result = convolutions[kind]()
-    return 2 * math.prod(filters.shape[:-1]) * math.prod(result.shape)
-
-
-ELEMENTWISE = {
-    "AddV2", "AddN", "Sub", "Mul", "RealDiv", "Square", "Sqrt", "Rsqrt", "Maximum", "Sign", "Pow", "Abs", "Neg",
-    "Sigmoid", "Tanh", "AssignAddVariableOp", "AssignSubVariableOp",
-}  # fmt: skip
-
-UPDATES = {
-    "ResourceApplyGradientDescent": (2, 2),
-    "ResourceApplyKerasMomentum": (4, 3),
-    "ResourceApplyAdam": (12, 9),
-}
-"""Operations for each element of the gradient, and which input that is."""
-
-REDUCING = {"Sum": 1, "Mean": 1, "Max": 1, "L2Loss": 2}
-"""Operations for each element that goes in."""
-
-
-def _turns(graph, loop) -> int:
-    """Return how often a loop turns; the loop over the steps of a call counts once."""
-    condition = graph._get_function(loop.get_attr("cond").name).graph
-    limits = [
-        tf.get_static_value(less.inputs[1]) for less in condition.get_operations() if less.type == "Less"
-    ]
-    return next((int(limit) for limit in limits if limit is not None), 1)
 
 
 def measured_memory(settings: dict) -> int:
@@ -236,7 +121,7 @@ def compare(shape: str) -> Comparison:
         in_process(PLAIN_ALLOCATOR, SHAPES[shape]),
         in_process({}, SHAPES[shape]),
         flops.step - flops.update,
-        counted_flops(trainer)["products"],
+        graph_flops.counted_flops(trainer)["products"],
     )
 
 

@@ -4,7 +4,8 @@ import statistics
 import time
 from collections.abc import Iterator
 
-from lm_keras.benchmarks.candidates import Running
+from benchmarks.running import Running
+from benchmarks.spread import between
 from lm_keras.config import Config
 from lm_keras.training.environment import machine
 
@@ -118,11 +119,3 @@ def _rates(products: list[dict]) -> dict[str, str]:
         best = statistics.median(found[shape][2] for found in products)
         said[shape] = f"{count} x at {flops / best / 1e9:.0f} GFLOP/s"
     return said
-
-
-def between(values: list[float]) -> str:
-    """Return the middle half of some values, in words."""
-    if len(values) < 2:
-        return f"{values[0]:.4g}"
-    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{low:.4g} to {high:.4g}"

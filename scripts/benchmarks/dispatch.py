@@ -5,8 +5,8 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import running
 from lm_keras import flags, quiet
-from lm_keras.benchmarks import candidates
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 from lm_keras.fields import setting
@@ -68,7 +68,7 @@ def measured(command: str, settings: Config, options: Options, root: Path) -> It
         InputError: something that the command needs is not there.
     """
     if command in ("tokenize", "prepare"):
-        from lm_keras.benchmarks import text
+        from benchmarks.commands import text
 
         if command == "tokenize":
             return text.tokenize(settings.data.corpus, options.repeats)
@@ -76,13 +76,13 @@ def measured(command: str, settings: Config, options: Options, root: Path) -> It
     run_dir = flags.given_run(options.run_dir) if command == "baselines" else None
     peers, sections = _listed(options.peer), _listed(options.sections)
     if command in ("train", "sample", "loss"):
-        candidates.check(peers, settings, command == "sample")
+        running.check(peers, settings, command == "sample")
     if command == "embeddings":
         _check_peers_of_embeddings(peers)
     if command == "page":
         _check_page(sections, settings.data.corpus)
     quiet.import_tensorflow()
-    from lm_keras.benchmarks import (
+    from benchmarks.commands import (
         baselines,
         decode,
         embeddings,
@@ -90,10 +90,10 @@ def measured(command: str, settings: Config, options: Options, root: Path) -> It
         guards,
         loss,
         page,
+        preflight,
         race,
         sample,
         train,
-        verification,
     )
     from lm_keras.training.machine import with_precision
 
@@ -109,7 +109,7 @@ def measured(command: str, settings: Config, options: Options, root: Path) -> It
         "decode": lambda: decode.decode(settings, options.repeats),
         "embeddings": lambda: embeddings.embeddings(settings, peers, options.repeats, options.seconds),
         "guards": lambda: guards.guards(options.repeats),
-        "preflight": verification.comparisons,
+        "preflight": preflight.comparisons,
         "baselines": lambda: baselines.baselines(run_dir, options.part),
     }[command]()
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -41,8 +42,9 @@ tokens = sum(store.counts.tokens for store in data.splits.values())
 print(json.dumps({"seconds": time.perf_counter() - began, "peak_mebibytes": peak, "tokens": tokens}))
 """
 GENERATE = (
-    "import sys; from lm_keras.benchmarks import text as b; b.write_text(sys.argv[1], int(sys.argv[2]))"
+    "import sys; from benchmarks.commands import text as b; b.write_text(sys.argv[1], int(sys.argv[2]))"
 )
+SCRIPTS = Path(__file__).parents[2]
 
 
 def tokenize(corpus: str, repeats: int) -> Iterator[dict]:
@@ -154,8 +156,14 @@ def preparation(gigabytes: float, tokenizers: Iterable[str]) -> Iterator[dict]:
 
 
 def _child(code: str, *arguments: str) -> str:
-    """Run code in a Python of its own and return what it writes."""
-    ended = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    """Run code in a Python of its own, which finds this package, and return what it writes."""
+    paths = os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get("PYTHONPATH")]))
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
     if ended.returncode:
         lines = ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"]
         raise InputError(

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from lm_keras.benchmarks import verification
-from lm_keras.benchmarks.profile import Recording
+from benchmarks.candidates.profile import Recording
+from benchmarks.trainers import trainer_of
 from lm_keras.callbacks import LearningRateSchedule
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.config import Config
@@ -44,7 +44,7 @@ class Candidate:
     """
 
     def __init__(self, config: Config):
-        self.trainer = verification.trainer_of(config)
+        self.trainer = trainer_of(config)
         self.trainer.total_steps = STEPS
         self._config = config
         self.parameters = sum(math.prod(v.shape) for v in self.trainer.model.trainable_variables)

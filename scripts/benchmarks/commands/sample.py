@@ -3,8 +3,8 @@
 import statistics
 from collections.abc import Iterator
 
-from lm_keras.benchmarks.candidates import Running
-from lm_keras.benchmarks.train import between
+from benchmarks.running import Running
+from benchmarks.spread import between
 from lm_keras.config import Config
 from lm_keras.training.environment import machine
 

@@ -2,16 +2,12 @@
 
 import contextlib
 import statistics
-import time
 from collections.abc import Iterator
 
-import numpy as np
-
-from lm_keras.benchmarks.candidates import Running
-from lm_keras.benchmarks.train import between
-from lm_keras.config import Config, DataConfig
-from lm_keras.data.store import PreparedData, prepare
-from lm_keras.embeddings.settings import METHODS, EmbeddingConfig
+from benchmarks.running import Running
+from benchmarks.spread import between
+from lm_keras.config import Config
+from lm_keras.embeddings.settings import METHODS
 from lm_keras.training.environment import machine
 
 
@@ -62,55 +58,3 @@ def embeddings(config: Config, peers: list[str], repeats: int, seconds: float) -
                         "times_faster_middle_half": between(ratios),
                     }
                 yield {**result, "repeats": repeats, "machine": machine()}
-
-
-def text_of(config: Config) -> PreparedData:
-    """Return the words of the whole text, tokenized."""
-    data = config.data
-    return prepare(
-        DataConfig(corpus=data.corpus, tokenizer="word", split="100/0/0", cache_dir=data.cache_dir)
-    )
-
-
-def words_of(data: PreparedData) -> int:
-    """Return how many words a text has; ends of lines and documents are none."""
-    return int(data.splits["train"].frequencies(data.tokenizer.vocab_size)[3:].sum())
-
-
-class Candidate:
-    """Our training, batches included."""
-
-    method: str
-
-    def __init__(self, config: Config):
-        from lm_keras.embeddings.batches import Batches, Vocabulary
-        from lm_keras.embeddings.tables import Tables
-
-        data = text_of(config)
-        settings = EmbeddingConfig(method=self.method, embedding_dim=config.model.embedding_dim)
-        store, vocab_size = data.splits["train"], data.tokenizer.vocab_size
-        vocabulary = Vocabulary.of(data.tokenizer, store.frequencies(vocab_size), settings)
-        self.vectors = int(np.count_nonzero(vocabulary.counts))
-        self._batches, self._tables = Batches(store, vocabulary, settings), Tables(vocab_size, settings)
-        self._rate, self._step = settings.rate, 0
-        self._words_in_token = words_of(data) / store.counts.tokens
-
-    def train(self, seconds: float) -> tuple[float, float, float]:
-        """Train for about so many seconds; return the words of the text, and the seconds of the clock and of all cores."""
-        from lm_keras.embeddings.training import ahead
-
-        tokens, began, before = 0, time.perf_counter(), time.process_time()
-        with contextlib.closing(ahead(self._batches, self._step, self._step + 10**9)) as batches:
-            for batch in batches:
-                self._tables.step(batch, self._rate)
-                self._step += 1
-                tokens += batch.words
-                elapsed = time.perf_counter() - began
-                if elapsed >= seconds:
-                    return tokens * self._words_in_token, elapsed, time.process_time() - before
-        raise AssertionError("there is no end of batches")
-
-
-def of_method(method: str) -> type[Candidate]:
-    """Return the candidate that learns by a method."""
-    return type(method, (Candidate,), {"method": method})

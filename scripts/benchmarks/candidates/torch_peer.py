@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from lm_keras.benchmarks import torch_gpt, torch_hiding
+from benchmarks.candidates import torch_gpt, torch_hiding
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 

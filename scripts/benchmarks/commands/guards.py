@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from benchmarks.trainers import trainer_of
 from lm_keras import optimizers
-from lm_keras.benchmarks import verification
 from lm_keras.config import from_flat
 from lm_keras.training.environment import machine
 from lm_keras.training.guard import LEFT_OUT, Guard
@@ -75,7 +75,7 @@ def guards(repeats: int) -> Iterator[dict]:
         }
         trainers = []
         for guarded in (True, False):
-            trainer = verification.trainer_of(from_flat({**shape, "spike_sigma": 6.0 if guarded else 0.0}))
+            trainer = trainer_of(from_flat({**shape, "spike_sigma": 6.0 if guarded else 0.0}))
             if not guarded:
                 trainer.compiled_step = _Unguarded(
                     trainer.model, trainer.model.optimizer, trainer.strategy, trainer.config

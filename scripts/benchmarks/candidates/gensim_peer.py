@@ -3,7 +3,7 @@
 import os
 import time
 
-from lm_keras.benchmarks.embeddings import text_of, words_of
+from benchmarks.candidates.embeddings import text_of, words_of
 from lm_keras.config import Config
 from lm_keras.embeddings.settings import RATES, EmbeddingConfig
 
@@ -57,6 +57,13 @@ class Candidate:
                 return passes * self._words, elapsed, time.process_time() - before
 
 
-def of_method(method: str) -> type[Candidate]:
-    """Return the candidate that learns by a method."""
-    return type(method, (Candidate,), {"method": method})
+class SkipGram(Candidate):
+    """The candidate that predicts the words around a word."""
+
+    method = "skipgram"
+
+
+class Cbow(Candidate):
+    """The candidate that predicts a word from those around it."""
+
+    method = "cbow"

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lm_keras.benchmarks.candidates import PEERS
-from lm_keras.benchmarks.page_text import COLUMNS, TITLES, WORDS
+from benchmarks.commands.page_text import COLUMNS, TITLES, WORDS
+from benchmarks.running import PEERS
 from lm_keras.errors import InputError
 from lm_keras.training.environment import commit
 from lm_keras.training.machine import chosen_precision

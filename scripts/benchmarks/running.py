@@ -1,13 +1,13 @@
-"""What is measured side by side: our own training step, plain Keras `fit`, and PyTorch, on the same network.
+"""Candidates in processes of their own: our training step, plain Keras `fit`, PyTorch, and others, on the same network.
 
-Each candidate lives in a process of its own, so that its memory and its threads are its own. All read random tokens.
+So memory and threads of a candidate are its own. All read random tokens.
 """
 
 import importlib
 import importlib.util
 import multiprocessing
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,24 +15,22 @@ from lm_keras.checks import HIDING
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 
-CLASSES: dict[str, Callable[[], type]] = {
-    "lm_keras": lambda: importlib.import_module("lm_keras.benchmarks.ours").Candidate,
-    "keras_fit": lambda: importlib.import_module("lm_keras.benchmarks.keras_peer").Candidate,
-    "torch": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").of_family,
-    "torch_compiled": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").CompiledTransformer,
-    "torch_bfloat16": lambda: importlib.import_module("lm_keras.benchmarks.torch_peer").TransformerInBfloat16,
-    "transformers": lambda: importlib.import_module("lm_keras.benchmarks.transformers_peer").Candidate,
-    "torch_gpt": lambda: importlib.import_module("lm_keras.benchmarks.torch_gpt").Candidate,
-    "skipgram": lambda: importlib.import_module("lm_keras.benchmarks.embeddings").of_method("skipgram"),
-    "cbow": lambda: importlib.import_module("lm_keras.benchmarks.embeddings").of_method("cbow"),
-    "gensim_skipgram": lambda: importlib.import_module("lm_keras.benchmarks.gensim_peer").of_method(
-        "skipgram"
-    ),
-    "gensim_cbow": lambda: importlib.import_module("lm_keras.benchmarks.gensim_peer").of_method("cbow"),
-    "loss_in_pieces": lambda: importlib.import_module("lm_keras.benchmarks.loss").Candidate,
-    "plain_loss": lambda: importlib.import_module("lm_keras.benchmarks.loss").PlainCandidate,
+CLASSES = {
+    "lm_keras": "benchmarks.candidates.ours.Candidate",
+    "keras_fit": "benchmarks.candidates.keras_peer.Candidate",
+    "torch": "benchmarks.candidates.torch_peer.of_family",
+    "torch_compiled": "benchmarks.candidates.torch_peer.CompiledTransformer",
+    "torch_bfloat16": "benchmarks.candidates.torch_peer.TransformerInBfloat16",
+    "transformers": "benchmarks.candidates.transformers_peer.Candidate",
+    "torch_gpt": "benchmarks.candidates.torch_gpt.Candidate",
+    "skipgram": "benchmarks.candidates.embeddings.SkipGram",
+    "cbow": "benchmarks.candidates.embeddings.Cbow",
+    "gensim_skipgram": "benchmarks.candidates.gensim_peer.SkipGram",
+    "gensim_cbow": "benchmarks.candidates.gensim_peer.Cbow",
+    "loss_in_pieces": "benchmarks.candidates.loss.Candidate",
+    "plain_loss": "benchmarks.candidates.loss.PlainCandidate",
 }
-"""The class of each candidate, imported where it is needed: in its own process."""
+"""What makes each candidate of a `Config`. It is imported in the candidate's own process only."""
 
 PEERS = {
     "lstm": ("keras_fit", "torch"),
@@ -115,7 +113,8 @@ def _serve(connection, name: str, config: Config) -> None:
             from lm_keras import quiet
 
             quiet.import_tensorflow()
-        candidate = CLASSES[name]()(config)
+        module, _, made = CLASSES[name].rpartition(".")
+        candidate = getattr(importlib.import_module(module), made)(config)
         connection.send((True, None))
         while True:
             method, arguments = connection.recv()

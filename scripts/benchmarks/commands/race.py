@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.running import Running
+from benchmarks.spread import between
 from lm_keras import flags
-from lm_keras.benchmarks.candidates import Running
-from lm_keras.benchmarks.train import between
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
 from lm_keras.errors import InputError

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional
 
-from lm_keras.benchmarks.torch_gpt import Block
+from benchmarks.candidates.torch_gpt import Block
 from lm_keras.config import Config
 
 

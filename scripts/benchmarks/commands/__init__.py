@@ -1,0 +1,1 @@
+"""The commands of `scripts/benchmark.py`, one file each; they run in the process of the script."""
