@@ -4,7 +4,7 @@ import dataclasses
 
 from lm_keras import schedules
 from lm_keras.errors import InputError
-from lm_keras.fields import LARGEST, LARGEST_FLOAT, check, check_line
+from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, check, check_line
 
 TRANSFORMERS = ("gpt", "bert", "glm")
 """Families that are stacks of Transformer blocks."""
@@ -80,6 +80,11 @@ def _check_schedules(config) -> None:
         raise InputError(
             f"--learning_rate={learning.learning_rate} times --learning_rate_schedule={learning.learning_rate_schedule} reaches "
             f"{largest:g}; expected at most {LARGEST_FLOAT:.1e}, the limit of float32"
+        )
+    if 0 < largest < SMALLEST_FLOAT:
+        raise InputError(
+            f"--learning_rate={learning.learning_rate} times --learning_rate_schedule={learning.learning_rate_schedule} reaches "
+            f"{largest:g} at most, which is 0 in float32; expected at least {SMALLEST_FLOAT:.1e}"
         )
     for name, rate in (("dropout", config.model.dropout), ("token_noise", learning.token_noise)):
         text = getattr(learning, f"{name}_schedule")

@@ -2,12 +2,17 @@
 
 import dataclasses
 import math
+import struct
+from collections.abc import Mapping
 from typing import Any
 
 from lm_keras.errors import InputError, nearest
 
 LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
 """Largest absolute value of any other number: all of them become float32."""
+
+SMALLEST_FLOAT = 2.0**-126
+"""Smallest normal float32 above 0. TensorFlow takes smaller numbers for 0."""
 
 LARGEST = 2**31 - 1
 """Largest whole number of any setting: all of them become int32 somewhere."""
@@ -23,6 +28,7 @@ def setting(
     high: float | None = None,
     below: float | None = None,
     only_for: tuple[str, ...] = (),
+    several: bool = False,
 ) -> Any:
     """Describe one setting: its default, its meaning, and the values that it may take.
 
@@ -32,9 +38,10 @@ def setting(
         choices: the names that are allowed.
         low, above, high, below: bounds; `low` and `high` are allowed values, `above` and `below` are not.
         only_for: the families (`--model`) that it has a meaning for; empty for all.
+        several: the flag may be given several times, and is a list then; of others the last one counts.
     """
     meta = {"help": help, "choices": choices, "low": low, "above": above, "high": high, "below": below}
-    return dataclasses.field(default=default, metadata={**meta, "only_for": only_for})
+    return dataclasses.field(default=default, metadata={**meta, "only_for": only_for, "several": several})
 
 
 def kind_of(field: dataclasses.Field) -> tuple[type, bool]:
@@ -47,8 +54,32 @@ def kind_of(field: dataclasses.Field) -> tuple[type, bool]:
     return kinds[names[0]], "None" in names
 
 
+def in_float32(value: float) -> float:
+    """Return what TensorFlow makes of a number of at most `LARGEST_FLOAT`: the nearest float32, and 0 below `SMALLEST_FLOAT`.
+
+    Example:
+        >>> in_float32(1e-40), in_float32(1 - 1e-9), in_float32(0.5)
+        (0.0, 1.0, 0.5)
+    """
+    (nearest_one,) = struct.unpack("f", struct.pack("f", value))
+    return nearest_one if abs(nearest_one) >= SMALLEST_FLOAT else 0.0
+
+
+def within_float32(value: float) -> float:
+    """Return a number, or the float32 number nearest to it that has its sign and is finite.
+
+    Example:
+        >>> within_float32(1e-46) == SMALLEST_FLOAT, within_float32(1e39) == LARGEST_FLOAT, within_float32(-0.5)
+        (True, True, -0.5)
+    """
+    if not value:
+        return 0.0
+    size = min(max(abs(value), SMALLEST_FLOAT), LARGEST_FLOAT)
+    return float(size if value > 0 else -size)
+
+
 def check(field: dataclasses.Field, value: Any) -> None:
-    """Raise InputError unless `value` is one that the setting may take."""
+    """Raise InputError unless `value` is one that the setting may take, as it is and in float32."""
     kind, optional = kind_of(field)
     meta = field.metadata
     if value is None and optional:
@@ -60,18 +91,7 @@ def check(field: dataclasses.Field, value: Any) -> None:
             f"--{field.name}={value} is unknown{nearest(value, meta['choices'])}; choose one of {', '.join(meta['choices'])}"
         )
     if kind in (int, float):
-        good = type(value) is int or math.isfinite(value)
-        good = (
-            good
-            and (meta["low"] is None or value >= meta["low"])
-            and (meta["high"] is None or value <= meta["high"])
-        )
-        good = (
-            good
-            and (meta["above"] is None or value > meta["above"])
-            and (meta["below"] is None or value < meta["below"])
-        )
-        if not good:
+        if not _within(meta, value):
             raise InputError(f"--{field.name}={value} is out of range; expected {expected(field)}")
         if value > LARGEST and kind is int:
             raise InputError(f"--{field.name}={value} is out of range; expected at most {LARGEST}")
@@ -79,6 +99,35 @@ def check(field: dataclasses.Field, value: Any) -> None:
             raise InputError(
                 f"--{field.name}={value} is out of range; expected at most {LARGEST_FLOAT:.1e}, the limit of float32"
             )
+    if kind is float:
+        _check_in_float32(field, value)
+
+
+def _within(meta: Mapping[str, Any], value: float) -> bool:
+    """Tell whether a number lies within the bounds of a setting."""
+    return (
+        (type(value) is int or math.isfinite(value))
+        and (meta["low"] is None or value >= meta["low"])
+        and (meta["high"] is None or value <= meta["high"])
+        and (meta["above"] is None or value > meta["above"])
+        and (meta["below"] is None or value < meta["below"])
+    )
+
+
+def _check_in_float32(field: dataclasses.Field, value: float) -> None:
+    """Raise InputError if a bound has no meaning for what a number becomes in float32: 0 for 1e-46, 1 for 1 - 1e-9.
+
+    A setting without bounds, which checks itself or for which 0 is a number like any other, may become 0.
+    """
+    meta, single = field.metadata, in_float32(value)
+    bounded = any(meta[name] is not None for name in ("low", "above", "high", "below"))
+    if not bounded or (_within(meta, single) and bool(single) == bool(value)):
+        return
+    smallest = f"{SMALLEST_FLOAT:.1e}"
+    less = "" if single else f", 0 or at least {smallest}" if _within(meta, 0.0) else f", at least {smallest}"
+    raise InputError(
+        f"--{field.name}={value} becomes {single:g} in float32, in which everything is computed; expected {expected(field)}{less}"
+    )
 
 
 def check_line(name: str, value: Any) -> None:

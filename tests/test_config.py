@@ -115,6 +115,51 @@ def test_bounds(name):
         assert refusal(name, value) == message_of(**{name: value})
 
 
+FLOATS = [name for name in NUMBERS if fields.kind_of(FIELDS[name])[0] is float]
+UNBOUNDED = ["forget_bias"]
+"""Where 0 is a number like any other."""
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_what_is_0_in_float32_is_refused(name):
+    for value in (1e-46, 1e-40):
+        found = refusal(name, value)
+        if name in UNBOUNDED:
+            assert found is None
+        elif FIELDS[name].metadata["above"] == 1:
+            assert " is out of range; expected " in found
+        else:
+            assert found.startswith(
+                f"--{name}={value} becomes 0 in float32, in which everything is computed; expected "
+            )
+            zero = " 0 or at" if FIELDS[name].metadata["above"] is None else " at"
+            assert found.endswith(f",{zero} least 1.2e-38") and found == message_of(**{name: value})
+    assert [
+        n for n in FLOATS if all(FIELDS[n].metadata[b] is None for b in ("low", "high", "above", "below"))
+    ] == UNBOUNDED
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dropout", 1 - 1e-9),
+        ("weight_drop", 1 - 1e-9),
+        ("beta_2", 1 - 1e-9),
+        ("label_smoothing", 1 - 1e-12),
+        ("rotary_base", 1 + 1e-9),
+    ],
+)
+def test_what_reaches_a_bound_in_float32_is_refused(name, value):
+    assert f"--{name}={value} becomes 1 in float32" in refusal(name, value)
+    assert refusal(name, 1 + (value - 1) * 1e4) is None or name == "label_smoothing"
+
+
+def test_a_learning_rate_that_its_schedule_makes_0_is_refused():
+    found = message_of(learning_rate=1e-30, learning_rate_schedule="linear:initial=1e-10,final=1e-9")
+    assert found.endswith("reaches 1e-39 at most, which is 0 in float32; expected at least 1.2e-38")
+    assert message_of(learning_rate=1e-30, learning_rate_schedule="linear:initial=1,final=0") is None
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 def test_what_is_no_number_is_refused(name):
     kind, optional = fields.kind_of(FIELDS[name])

@@ -18,9 +18,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from lm_keras.fields import within_float32
+
 REJECTED = float("-inf")
 
 _COLDEST = 1e-6  # Below it a float32 quotient may overflow; the distribution is one token long before.
+_LEAST_PENALTY = 1e-30  # Likewise: a logit of 1e8 may still be divided by it.
 
 
 class RuleSettings(NamedTuple):
@@ -53,11 +56,14 @@ class RuleSettings(NamedTuple):
         no_repeat_ngram: int = 0,
         logit_bias: np.ndarray | None = None,
     ) -> "RuleSettings":
-        """Return Python numbers as the tensors that `choose` takes."""
-        # Divided by infinity, a rejected logit would become NaN.
-        hottest = min(temperature, float(tf.float32.max))
+        """Return Python numbers as the tensors that `choose` takes.
+
+        What is above 0 stays so in float32, and what is finite stays finite.
+        """
+        numbers = temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty
+        hottest, top_p, min_p, *penalties = map(within_float32, numbers)
         values = (
-            hottest, top_k, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty, no_repeat_ngram,
+            hottest, top_k, top_p, min_p, *penalties, no_repeat_ngram,
             np.zeros(1) if logit_bias is None else logit_bias,
         )  # fmt: skip
         return cls(*(tf.constant(value, spec.dtype) for value, spec in zip(values, cls.signature())))
@@ -138,7 +144,7 @@ def repetition_penalty(logits: tf.Tensor, settings: RuleSettings, past: Past) ->
     implementations agree on.
     """
     seen = _counts(past, past.begins[:, None], tf.shape(logits)) > 0
-    theta = settings.repetition_penalty
+    theta = tf.maximum(settings.repetition_penalty, _LEAST_PENALTY)
     return tf.where(seen, tf.where(logits > 0, logits / theta, logits * theta), logits)
 
 

@@ -41,6 +41,8 @@ FAULTS = [
     flags("bytes that are no UTF-8 left over", "a word of the byte FF", os.fsdecode(b"\xff"), line=r"'\udcff' is left over on the command line; every setting is a flag, --name=value, see --help"),
     flags("a line feed in a path", "`--corpus=text:a\\n`", "--corpus=text:a\n", line=r"--corpus='text:a\n' has a line feed, a blank at its end or bytes that are no UTF-8, which no flagfile can hold; leave them out"),
     flags("a number that is none", "`--steps=1e3`", "--steps=1e3", line="--steps=1e3: expected a whole number of at least 1"),
+    flags("a number that is 0 in float32", "`--learning_rate=1e-46`", "--corpus=text:a.txt", "--learning_rate=1e-46", line="--learning_rate=1e-46 becomes 0 in float32, in which everything is computed; expected a number above 0, at least 1.2e-38"),
+    flags("a number that reaches its bound in float32", "`--dropout=0.999999999`", "--corpus=text:a.txt", "--dropout=0.999999999", line="--dropout=0.999999999 becomes 1 in float32, in which everything is computed; expected a number of at least 0 and below 1"),
     flags("a split that is none", "`--split=90/10`", "--corpus=text:a.txt", "--split=90/10", line="--split=90/10: expected three percentages such as 90/5/5"),
     flags("flags that contradict each other", "`--steps=3 --epochs=2`", "--steps=3", "--epochs=2", line="--steps=3 and --epochs=2 contradict each other; give one of them, and clear the other one, if a flagfile sets it, with --steps= or --epochs="),
 ]  # fmt: skip
