@@ -80,8 +80,12 @@ def define_field(field: dataclasses.Field) -> None:
         flag = flags.BooleanFlag(field.name, field.default, text)
         flag.parser = _Parser(field)
         flags.DEFINE_flag(flag)
-    else:
-        flags.DEFINE(_Parser(field), field.name, field.default, text, serializer=flags.ArgumentSerializer())
+        return
+    define_flag = flags.DEFINE_multi if field.metadata["several"] else flags.DEFINE
+    serializer = flags.ArgumentSerializer()
+    define_flag(
+        parser=_Parser(field), serializer=serializer, name=field.name, default=field.default, help=text
+    )
 
 
 def define(*kinds: type) -> None:
@@ -93,7 +97,19 @@ def define(*kinds: type) -> None:
 
 def read(kind: type) -> Any:
     """Return the dataclass filled from the flags of its fields."""
-    return kind(**{field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(kind)})
+    return kind(**{field.name: _value(field) for field in dataclasses.fields(kind)})
+
+
+def _value(field: dataclasses.Field) -> Any:
+    value = flags.FLAGS[field.name].value
+    if not field.metadata["several"] or value is None:
+        return value
+    given = [one for one in value if one is not None]  # An empty one is None.
+    if given and len(given) < len(value):
+        raise InputError(
+            f"--{field.name}= is empty beside --{field.name}={given[0]!r}; leave the empty one out, or all the others"
+        )
+    return given or None
 
 
 def read_config() -> config.Config:

@@ -40,9 +40,9 @@ def main() -> int:
         )
     quiet.import_tensorflow()
     from lm_keras import api
-    from lm_keras.sampling import console
+    from lm_keras.sampling import console, prompts
 
-    prompt = console.given_prompt(options.prompt, options.prompt_file)
+    prompt = prompts.given_prompt(options.prompt, options.prompt_file)
     color = options.color and sys.stdout.isatty()
     if options.color and not color:
         print("--color: standard output is no terminal, so there are no colours", file=sys.stderr)

@@ -162,7 +162,7 @@ def test_bad_input_is_one_line_of_a_process(ended, tmp_path):
 
 
 def test_sample_script_streams_what_it_generates(script, finished):
-    arguments = [f"--run_dir={finished.path}", "--prompt=The old", "--max_new_tokens=13", "--seed=3"]
+    arguments = [f"--run_dir={finished.path}", "--prompt=The old", "--max_new_tokens=13", "--seed=4"]
     streamed = script("sample.py", *arguments)
     assert streamed.code == 0
     assert re.fullmatch(r"The old[^€]{13}\n", streamed.out)
@@ -182,12 +182,33 @@ def test_sample_script(script, finished):
     assert greedy[0] == greedy[1]
 
 
+def test_stop_strings_from_the_command_line(script, finished, tmp_path):
+    """All of them count, those of flagfiles too, and one is taken as it stands."""
+    words = [f"--run_dir={finished.path}", "--prompt=The", "--seed=4", "--json"]
+    (tmp_path / "stop.flags").write_text("--stop=t\n")
+    lm = lm_keras.load(finished.path)
+    both, one, none = (lm.sample(["The"], seed=4, stop=stop)[0] for stop in (["o", "t"], "t", None))
+    assert len(both.text) < len(one.text) < len(none.text) and both.ended_by == "stop"
+    for flags, expected in (
+        (["--stop=o", "--stop=t"], both), (["--stop=t", "--stop", "o"], both), (["--stop=t"], one), (["--stop="], none),
+        ([f"--flagfile={tmp_path}/stop.flags", "--stop=o"], both), ([], none),
+    ):  # fmt: skip
+        assert json.loads(script("sample.py", *words, *flags).out)["text"] == expected.text, flags
+    ended = script("sample.py", *words, "--stop=o", "--stop=")
+    message = "--stop= is empty beside --stop='o'; leave the empty one out, or all the others"
+    assert (ended.code, ended.err) == (1, f"error: {message}\n")
+    ended = script("sample.py", *words, r"--stop=\n")
+    assert ended.err.splitlines()[0] == (
+        r"the stop string '\\n' can never come: the vocabulary has no '\\'; it has a backslash and a letter where bash writes $'\n'"
+    )
+
+
 def test_a_conversation_and_a_prompt_in_a_file_as_processes(start, ended, finished, tmp_path):
     """Each line is continued with the model loaded once; what is wrong with one ends nothing."""
     prompts = ["The old", "€", "The king"]
-    texts = lm_keras.load(finished.path).generate(prompts, max_new_tokens=5, seed=3)
+    texts = lm_keras.load(finished.path).generate(prompts, max_new_tokens=5, seed=5)
     (tmp_path / "lines").write_bytes("\n".join(prompts).encode())
-    words = [f"--run_dir={finished.path}", "--max_new_tokens=5", "--seed=3"]
+    words = [f"--run_dir={finished.path}", "--max_new_tokens=5", "--seed=5"]
     command = [
         sys.executable,
         str(SCRIPTS / "sample.py"),

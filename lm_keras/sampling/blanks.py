@@ -48,6 +48,7 @@ class Filler:
     Args:
         model: a network with `bidirectional` and `forward(inputs, state)`.
         tokenizer: the tokenizer the model was trained with, with a `blank_id`.
+        say: called with a line when a text is shortened.
 
     Attributes:
         tokens_generated: blanks filled by all calls so far.
@@ -56,7 +57,7 @@ class Filler:
     def __init__(
         self, model: keras.Model, tokenizer: Tokenizer, say: Callable[[str], None] = lambda line: None
     ):
-        del say
+        self._say = say
         self._tokenizer, self._reader = tokenizer, Reader(model, tokenizer)
         self._never = list(tokenizer.special_ids)
         self.tokens_generated = 0
@@ -99,8 +100,12 @@ class Filler:
                 ids.append(self._tokenizer.blank_id)
             ids += self._tokenizer.encode_prompt(part)
         if keep_end:
-            cut = max(0, len(ids) - self._reader.most)
+            cut, blanks, whole = max(0, len(ids) - self._reader.most), len(places), len(ids)
             ids, places = ids[cut:], [place - cut for place in places if place >= cut]
+            if cut:
+                self._say(
+                    f"of the {whole:,} tokens of the text the last {len(ids):,} are used, with {len(places):,} of {blanks:,} blanks"
+                )
         if not places:
             return Filled(self._tokenizer.decode(ids), ())
         logits = self._reader.logits([ids], [places])[0]  # [K, V]

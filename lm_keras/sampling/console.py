@@ -1,6 +1,7 @@
-"""What `scripts/sample.py` reads and prints: prompts, streamed text, colours, JSON, a conversation."""
+"""What `scripts/sample.py` prints: streamed text, colours, JSON, a conversation."""
 
 import dataclasses
+import itertools
 import json
 import sys
 import time
@@ -9,12 +10,9 @@ from typing import Any, TextIO
 
 from lm_keras.errors import InputError
 from lm_keras.sampling.families import fills
+from lm_keras.sampling.prompts import as_read
 from lm_keras.sampling.row import Continuation
 from lm_keras.sampling.settings import SamplingSettings, check_text
-from lm_keras.text.files import bytes_of
-
-PROMPT_BYTES = 16 * 2**20
-"""The longest prompt."""
 
 _SHADES = ((0.5, "\x1b[32m"), (0.1, "\x1b[33m"), (0.01, "\x1b[35m"), (0.0, "\x1b[31m"))
 """Colours by the least probability that has them: green, yellow, magenta, red."""
@@ -22,34 +20,12 @@ _SHADES = ((0.5, "\x1b[32m"), (0.1, "\x1b[33m"), (0.01, "\x1b[35m"), (0.0, "\x1b
 _PLAIN = "\x1b[0m"
 
 
-def given_prompt(prompt: str, path: str | None) -> str:
-    """Return the prompt: of the flag, of a file, or of standard input for the path `-`; one line feed at the end is cut.
-
-    Raises:
-        InputError: both are given, or the file cannot be read, is too large or is no UTF-8.
-    """
-    if path is None:
-        return prompt
-    if prompt:
-        raise InputError("--prompt and --prompt_file contradict each other; give one of them")
-    try:
-        content = sys.stdin.buffer.read(PROMPT_BYTES + 1) if path == "-" else bytes_of(path, PROMPT_BYTES)
-        if len(content) > PROMPT_BYTES:
-            raise OSError(None, f"more than {PROMPT_BYTES:,} bytes", path)
-        text = content.decode("utf-8")
-    except OSError as error:
-        raise InputError(f"--prompt_file={path} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"--prompt_file={path} is no UTF-8 at byte {error.start}") from None
-    return text.removesuffix("\n")
-
-
 def show(lm, prompt: str, settings: dict[str, Any], stream: bool, color: bool, as_json: bool) -> None:
     """Print continuations of a prompt to standard output, and the speed to standard error.
 
     Args:
         lm: a `lm_keras.api.LanguageModel`.
-        prompt: what is continued.
+        prompt: what is continued, as it was given.
         settings: fields of `SamplingSettings`.
         stream: whether a single one appears while it is generated.
         color: whether tokens have a colour that says how likely they were.
@@ -57,11 +33,17 @@ def show(lm, prompt: str, settings: dict[str, Any], stream: bool, color: bool, a
     """
     if color and as_json:
         raise InputError("--color and --json contradict each other; leave one of them out")
+    prompt, said = as_read(prompt, lm.tokenizer, lm.unknown_parts)
+    sys.stderr.writelines(f"{line}\n" for line in said)
     unknown = lm.unknown_parts(prompt)
     if unknown:
         sys.stderr.write(f"the model does not know {', '.join(map(repr, unknown))} of the prompt\n")
     if fills(lm.model, prompt):
         return _show_filled(lm, prompt, settings, color, as_json)
+    if settings.get("top_logprobs") and not as_json:
+        raise InputError(
+            f"--top_logprobs={settings['top_logprobs']} is told by --json alone; add --json, or leave it out"
+        )
     before, began, out = lm.tokens_generated, time.perf_counter(), sys.stdout
     if as_json:
         for found in lm.sample([prompt], **settings):
@@ -119,9 +101,9 @@ def _show_filled(lm, prompt: str, settings: dict[str, Any], color: bool, as_json
 
 
 def _stream(pieces: Iterator[str], prompt: str, out: TextIO) -> None:
-    out.write(prompt)
-    out.flush()
-    for piece in pieces:
+    # Where there is no piece a line on standard error says why: it comes before anything stands in this one.
+    first = next(pieces, "")
+    for piece in itertools.chain([prompt + first], pieces):
         out.write(piece)
         out.flush()
     out.write("\n")

@@ -11,9 +11,11 @@ import tensorflow as tf
 from lm_keras.errors import InputError
 from lm_keras.sampling.beam import BeamSearch
 from lm_keras.sampling.loop import NOTHING, Chosen, DecodeLoop
+from lm_keras.sampling.notices import Notices
 from lm_keras.sampling.row import Continuation, Row, find_stop, unknown_parts
 from lm_keras.sampling.rules import RuleSettings
 from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, settings_from
+from lm_keras.sampling.uniforms import key_of
 
 GENERATE_POSITIONS = 64
 """Positions of one compiled call of `generate`: between calls stop strings are looked for."""
@@ -37,7 +39,8 @@ class Sampler:
     Args:
         model: a network: `forward(inputs, state)`, `project(features)`, `initial_state(batch_size, length)`.
         tokenizer: the tokenizer the model was trained with.
-        say: called with a line when a prompt is shortened, or nothing is compiled in spite of `jit`.
+        say: called with a line when a prompt is shortened, a text ends at once, a stop string can never come, or nothing is
+            compiled in spite of `jit`.
         jit: compile the network's work for a token as one program of XLA's; see `DecodeLoop`.
 
     Attributes:
@@ -62,11 +65,11 @@ class Sampler:
         jit: bool = False,
     ):
         self._model, self._tokenizer, self._say = model, tokenizer, say
-        allowed = _allowed_tokens(model, tokenizer)
+        self._allowed = allowed = _allowed_tokens(model, tokenizer)
         ends = tokenizer.eod_id, allowed, tokenizer.begin_id
         self._loop = DecodeLoop(model, *ends, jit=jit)
         self._beams = BeamSearch(self._loop, model, *ends)
-        self._width = len(allowed)
+        self._width, self._notices = len(allowed), Notices(tokenizer, say)
         self.tokens_generated = 0
 
     @property
@@ -104,6 +107,7 @@ class Sampler:
             )
         seeds = seeds_of(settings, len(prompts))
         self._check_state(prompts, settings)
+        self._notices.tell_stops(settings.stop)
         if self._loop.jit and not self._loop.compiles(
             len(prompts) * max(settings.num_samples, settings.num_beams)
         ):
@@ -111,15 +115,15 @@ class Sampler:
                 "jit: several texts at once are not compiled in this number format, which would make them slower here"
             )
         if settings.num_beams > 1:
-            return [found for prompt in prompts for found in self._searched(prompt, settings)]
-        rows = [
-            self._row(prompt, settings, seed)
-            for prompt, seed in zip(prompts, seeds)
-            for _ in range(settings.num_samples)
-        ]
+            found = [text for prompt in prompts for text in self._searched(prompt, settings)]
+            self._notices.tell_early_ends(found, settings)
+            return found
+        rows = [row for given in zip(prompts, seeds) for row in self._rows(*given, settings)]
         for _ in self._decode(rows, settings, GENERATE_POSITIONS):
             pass
-        return [row.continuation() for row in rows]
+        found = [row.continuation() for row in rows]
+        self._notices.tell_early_ends(found, settings)
+        return found
 
     def stream(self, prompt: str, **settings) -> Iterator[str]:
         """Return an iterator over the pieces of one continuation, as they come.
@@ -145,7 +149,9 @@ class Sampler:
             raise InputError(
                 f"num_beams={settings.num_beams} cannot be streamed: a search knows its text when it has ended; use generate"
             )
-        return self._pieces(self._row(prompt, settings, seeds_of(settings, 1)[0]), settings)
+        self._notices.tell_stops(settings.stop)
+        (row,) = self._rows(prompt, seeds_of(settings, 1)[0], settings)
+        return self._pieces(row, settings)
 
     def unknown_parts(self, prompt: str) -> list[str]:
         """Return what of a prompt the tokenizer does not know; see `unknown_parts`."""
@@ -157,9 +163,13 @@ class Sampler:
             row.streamed = len(row.pieces)
             if piece:
                 yield piece
+        self._notices.tell_early_ends([row.continuation()], settings)
 
-    def _row(self, prompt: str, settings: SamplingSettings, seed: int) -> Row:
-        return Row(self._tokenizer, prompt, self._prompt_ids(prompt, settings), settings, seed)
+    def _rows(self, prompt: str, seed: int, settings: SamplingSettings) -> list[Row]:
+        """Return the samples of a prompt, which are still empty."""
+        ids = self._prompt_ids(prompt, settings)
+        keys = [key_of(seed, ids, sample) for sample in range(settings.num_samples)]
+        return [Row(self._tokenizer, prompt, ids, settings, key) for key in keys]
 
     @property
     def _longest_prompt(self) -> int | None:
@@ -207,6 +217,10 @@ class Sampler:
                 raise InputError(
                     f"logit_bias has the token {token}, but the vocabulary goes from 0 to {self._tokenizer.vocab_size - 1}"
                 )
+            if value > 0 and not self._allowed[token]:
+                raise InputError(
+                    f"logit_bias has the token {token}, which stands for no text and is never chosen; leave it out"
+                )
             bias[token] = value
         return RuleSettings.of(
             settings.temperature,
@@ -242,11 +256,11 @@ class Sampler:
     def _decode(self, rows: list[Row], settings: SamplingSettings, positions: int) -> Iterator[None]:
         """Fill the rows, and yield after every call of the compiled loop."""
         rules = self._rules(settings)
-        seeds, samples = [row.seed for row in rows], [n % settings.num_samples for n in range(len(rows))]
+        keys = [row.key for row in rows]
         likeliest = min(settings.top_logprobs, self._width)
         prompts, carry = self._loop.start([row.prompt_ids for row in rows], settings.max_new_tokens)
         while not all(row.ended_by for row in rows):
-            uniforms = self._loop.uniforms(prompts, carry, seeds, samples, positions)
+            uniforms = self._loop.uniforms(prompts, carry, keys, positions)
             chosen, carry = self._loop.advance(prompts, carry, uniforms, rules, likeliest)
             self._take(rows, chosen)
             carry = carry._replace(finished=tf.constant([bool(row.ended_by) for row in rows]))

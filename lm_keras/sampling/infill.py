@@ -15,10 +15,11 @@ from lm_keras.data.blanks import END, GENERATE, START, Blanks
 from lm_keras.errors import InputError
 from lm_keras.sampling.blanks import MASK, Filled, parts_of
 from lm_keras.sampling.generate import NOT_FINITE, Sampler, seeds_of
-from lm_keras.sampling.loop import NOTHING, DecodeLoop, uniform_numbers
+from lm_keras.sampling.loop import NOTHING, DecodeLoop
 from lm_keras.sampling.row import Continuation
 from lm_keras.sampling.score import check_ids
 from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, check_texts, settings_from
+from lm_keras.sampling.uniforms import key_of, uniform_numbers
 
 ROWS = 16
 """Windows that go through the network at once when texts are scored."""
@@ -30,7 +31,7 @@ class InfillSampler(Sampler):
     Args:
         model: a network with `infills`.
         tokenizer: the tokenizer the model was trained with, with a `blank_id`.
-        say: called with a line when a prompt is shortened.
+        say: called with lines, as by a `Sampler`.
         jit: see `Sampler`.
     """
 
@@ -124,6 +125,10 @@ class InfillSampler(Sampler):
         cut = self._cut(ids, masks, settings)
         left = [mask - cut for mask in masks if mask >= cut]  # Blanks before that stay as they are.
         lost = len(masks) - len(left)
+        if cut:
+            self._say(
+                f"of the {len(ids):,} tokens of the text the last {len(ids) - cut:,} are read, with {len(left):,} of {len(masks):,} blanks"
+            )
         found = self._filled(ids[cut:], left, settings, sample) if left else []
         whole, said = MASK.join(parts[: lost + 1]), []
         for (tokens, score), part in zip(found, parts[lost + 1 :]):
@@ -162,7 +167,8 @@ class InfillSampler(Sampler):
             state = {**carry.state, "place": tf.constant([at]), "within": tf.constant([0])}
             carry = carry._replace(tokens=tf.constant(tokens), finished=tf.constant([False]), state=state)
             prompts = prompts._replace(end=tf.constant(position + 1), max_new_tokens=tf.constant(count))
-            uniforms = uniform_numbers(settings.seed + number, sample, 0, count)[None]
+            key = key_of(settings.seed, ids, sample, blank=number)
+            uniforms = uniform_numbers(key, 0, count)[None]
             chosen, carry = self._blanks.advance(prompts, carry, uniforms, rules)
             if np.isnan(chosen.log_probabilities).any():
                 raise InputError(NOT_FINITE)
@@ -197,12 +203,7 @@ class InfillSampler(Sampler):
             while room and not all(row.ended_by for _, row in group):
                 count = min(positions, room)
                 done = max(len(row.ids) for _, row in group)
-                uniforms = np.stack(
-                    [
-                        uniform_numbers(row.seed, number % settings.num_samples, done, count)
-                        for number, row in group
-                    ]
-                )
+                uniforms = np.stack([uniform_numbers(row.key, done, count) for _, row in group])
                 chosen, carry = self._loop.advance(prompts, carry, uniforms, rules, likeliest)
                 self._take([row for _, row in group], chosen)
                 carry = carry._replace(finished=tf.constant([bool(row.ended_by) for _, row in group]))

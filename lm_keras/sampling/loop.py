@@ -26,6 +26,7 @@ import tensorflow as tf
 
 from lm_keras.layers.casting import CastOnce
 from lm_keras.sampling import rules
+from lm_keras.sampling.uniforms import uniform_numbers
 
 NOTHING = -1
 """Stands in the returned tokens where a row is still in its prompt, or has ended."""
@@ -104,7 +105,8 @@ class DecodeLoop:
     Example:
         >>> loop = DecodeLoop(model, eod_id=0, allowed=[True] * vocab_size)
         >>> prompts, carry = loop.start([[0, 5, 3], [0]], max_new_tokens=8)
-        >>> uniforms = loop.uniforms(prompts, carry, seeds=[0, 0], samples=[0, 0], positions=10)
+        >>> keys = [key_of(0, [0, 5, 3]), key_of(0, [0])]
+        >>> uniforms = loop.uniforms(prompts, carry, keys, positions=10)
         >>> chosen, carry = loop.advance(prompts, carry, uniforms, RuleSettings.of())
     """
 
@@ -223,22 +225,17 @@ class DecodeLoop:
             state = self._prefill(*part, state, matrices)
         return state
 
-    def uniforms(
-        self, prompts: Prompts, carry: Carry, seeds: list[int], samples: list[int], positions: int
-    ) -> np.ndarray:
+    def uniforms(self, prompts: Prompts, carry: Carry, keys: list[int], positions: int) -> np.ndarray:
         """Return the random numbers [B, N] of the next `positions` positions.
 
         Args:
             prompts: from `start`.
             carry: from `start` or `advance`.
-            seeds: [B], the seed of each text.
-            samples: [B], which continuation of its prompt each row is.
+            keys: [B], of each text, from `key_of`.
             positions: N.
         """
         first = int(carry.position) + 1 - int(prompts.end)
-        return np.stack(
-            [uniform_numbers(seed, sample, first, positions) for seed, sample in zip(seeds, samples)]
-        )
+        return np.stack([uniform_numbers(key, first, positions) for key in keys])
 
     def advance(
         self,
@@ -413,38 +410,6 @@ def places_for(model: keras.Model, tokens: int) -> int | None:
     while places < tokens:
         places *= 2
     return min(places, model.context_length)
-
-
-def uniform_numbers(seed: int, sample: int, first: int, count: int) -> np.ndarray:
-    """Return the uniform numbers [count] of the generated tokens `first`, `first + 1`, ...
-
-    A number depends on (seed, sample, number of the token) only: not on the batch, the device, or the
-    TensorFlow version. Before token 0, in the prompt, it is 0.
-
-    Args:
-        seed: any integer.
-        sample: which continuation of its prompt this is.
-        first: number of the first token; negative in the prompt.
-        count: how many numbers.
-
-    Returns:
-        float32 in (0, 1), 23 random bits each.
-
-    Example:
-        >>> whole = uniform_numbers(seed=3, sample=0, first=0, count=9)
-        >>> bool((uniform_numbers(3, 0, 5, 4) == whole[5:]).all())
-        True
-
-    Reference: Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3 (Philox).
-    """
-    in_prompt = min(count, max(0, -first))
-    block, skipped = divmod(max(0, first), 4)  # A Philox block is 4 numbers.
-    # The key is written down whole: numpy would spread a single integer with a hash of its own.
-    philox = np.random.Philox(key=(seed % 2**64) + ((sample % 2**64) << 64), counter=block)
-    raw = philox.random_raw(skipped + count - in_prompt)[skipped:]
-    # Never 0: that would choose the first token there is, however small its probability.
-    numbers = (raw >> np.uint64(41)).astype(np.float32) * np.float32(2**-23) + np.float32(2**-24)
-    return np.concatenate([np.zeros(in_prompt, np.float32), numbers])
 
 
 def state_specs(model: keras.Model):

@@ -29,10 +29,19 @@ class Continuation:
 
 
 class Row:
-    """One continuation as it grows: its tokens, its text, and what of its text is still held back."""
+    """One continuation as it grows: its tokens, its text, and what of its text is still held back.
 
-    def __init__(self, tokenizer, prompt: str, prompt_ids: list[int], settings: SamplingSettings, seed: int):
-        self.prompt_ids, self.seed = prompt_ids, seed
+    Attributes:
+        prompt_ids: the tokens that the model reads before it.
+        key: of its random numbers, see `lm_keras.sampling.uniforms`.
+        ids, scores, likeliest: see `Continuation`.
+        pieces: its text, as far as it is certain.
+        streamed: how many pieces were handed out.
+        ended_by: see `Continuation`; empty while it grows.
+    """
+
+    def __init__(self, tokenizer, prompt: str, prompt_ids: list[int], settings: SamplingSettings, key: int):
+        self.prompt_ids, self.key = prompt_ids, key
         self.ids: list[int] = []
         self.scores: list[float] = []
         self.likeliest: list[tuple[tuple[int, float], ...]] = []

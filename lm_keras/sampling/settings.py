@@ -30,7 +30,7 @@ class SamplingSettings:
         frequency_penalty: subtracted as often as it was generated. 0 = off.
         no_repeat_ngram: never have the same n tokens in a row twice. 0 = off.
         logit_bias: token id -> what is added to its logit, as a dictionary or as text, "262:-5,11:2".
-        seed: any integer, or one for each prompt. The same seed gives the same text.
+        seed: any integer, or one for each prompt. The same seed and prompt give the same text, whatever the other prompts are.
         num_samples: continuations for each prompt; with beams, the best ones.
         num_beams: search for the likeliest text with so many beams instead of sampling. 1 = off.
         length_penalty: alpha of beam search: a text of n tokens is ranked by its log-probability over ((5 + n) / 6)^alpha.
@@ -53,7 +53,12 @@ class SamplingSettings:
     top_p: float = setting(1.0, "choose among the likeliest tokens with this share of probability; 1: all")
     seed: int | list[int] | tuple[int, ...] = setting(0, "same seed, same text")
     num_samples: int = setting(1, "continuations of the prompt; with --num_beams the best ones")
-    stop: str | list[str] | tuple[str, ...] | None = setting(None, "end before this text")
+    stop: str | list[str] | tuple[str, ...] | None = setting(
+        None,
+        "end before this text; may be given several times, the text that comes first counts. It is taken as it stands; bash "
+        "writes a line end as --stop=$'\\n'",
+        several=True,
+    )
     min_p: float = setting(
         0.0, "choose among tokens at least so many times as likely as the likeliest; 0: all"
     )
@@ -119,6 +124,10 @@ class SamplingSettings:
             )
         if self.num_beams > 1:
             self._check_beams()
+        elif self.length_penalty != 1:
+            raise InputError(
+                f"length_penalty={self.length_penalty!r} has no meaning without a search; give num_beams too, or leave it out"
+            )
         object.__setattr__(self, "stop", _checked_stop(self.stop))
 
     def _check_beams(self) -> None:
@@ -218,9 +227,12 @@ def _checked_bias(bias) -> tuple[tuple[int, float], ...]:
     if isinstance(bias, str):
         pairs = [pair.partition(":") for pair in bias.split(",")] if bias else []
         try:
-            bias = {int(token): float(value) for token, _, value in pairs}
+            given = [(int(token), float(value)) for token, _, value in pairs]
         except ValueError:
             raise InputError(f"logit_bias={bias!r} is not ID:BIAS,...; {form}") from None
+        if len(dict(given)) < len(given):
+            raise InputError(f"logit_bias={bias!r} has a token twice; give each token one bias")
+        bias = dict(given)
     bias = dict(bias or {}) if bias is None or isinstance(bias, tuple) else bias
     if not isinstance(bias, dict):
         raise InputError(f"logit_bias={bias!r} is not a dictionary; {form}")

@@ -18,6 +18,7 @@ from lm_keras.sampling.generate import Sampler
 from lm_keras.sampling.loop import NOTHING, DecodeLoop, places_for, state_specs
 from lm_keras.sampling.rules import RuleSettings
 from lm_keras.sampling.score import Scorer
+from lm_keras.sampling.uniforms import key_of
 from lm_keras.text.char import NUM_SPECIAL, CharTokenizer
 
 V, D, H, B, T = 99, 12, 3, 3, 7
@@ -257,9 +258,9 @@ def decoded(model, prompts, count=9, settings=None, jit=False):
     """Continue prompts; return for each its tokens and their log-probabilities."""
     loop = DecodeLoop(model, V, [True] * V, jit=jit)
     batch, carry = loop.start(prompts, count)
-    nothing, parts = [0] * len(prompts), []
+    keys, parts = [key_of(0, prompt) for prompt in prompts], []
     while not carry.finished.numpy().all():
-        uniforms = loop.uniforms(batch, carry, nothing, nothing, 4)
+        uniforms = loop.uniforms(batch, carry, keys, 4)
         chosen, carry = loop.advance(batch, carry, uniforms, settings or RuleSettings.of())
         parts.append(chosen[:2])
     assert loop.traces == 2

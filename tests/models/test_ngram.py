@@ -13,6 +13,7 @@ from lm_keras.models import FAMILIES, ngram
 from lm_keras.models.ngram import NGramLanguageModel, num_parameters
 from lm_keras.sampling.loop import NOTHING, DecodeLoop, state_specs
 from lm_keras.sampling.rules import RuleSettings
+from lm_keras.sampling.uniforms import key_of
 
 V, N, E, H = 99, 4, 5, 7
 B = 3
@@ -391,8 +392,7 @@ PROMPTS = [[0, *range(3, 72)], [0, *range(5, 75), 9], [0, *range(11, 79)]]
 def decoded(loop, prompts):
     """Continue prompts by 17 tokens; return for each its tokens and their log-probabilities."""
     batch, carry = loop.start(prompts, 17)
-    nothing = [0] * len(prompts)
-    uniforms = loop.uniforms(batch, carry, seeds=nothing, samples=nothing, positions=99)
+    uniforms = loop.uniforms(batch, carry, [key_of(0, prompt) for prompt in prompts], positions=99)
     (tokens, scores, *_), _ = loop.advance(batch, carry, uniforms, RuleSettings.of())
     assert loop.traces == 2
     return [(row[row != NOTHING].tolist(), score[row != NOTHING]) for row, score in zip(tokens, scores)]

@@ -1,3 +1,4 @@
+import functools
 import io
 import json
 import sys
@@ -6,8 +7,10 @@ import types
 import pytest
 
 from lm_keras.errors import InputError
-from lm_keras.sampling import console
+from lm_keras.sampling import console, prompts
 from lm_keras.sampling.generate import Sampler
+from lm_keras.sampling.row import unknown_parts
+from lm_keras.text import ByteTokenizer, CharTokenizer, WordTokenizer
 
 
 @pytest.fixture
@@ -71,22 +74,28 @@ def test_colours_tell_how_likely_a_token_was(tokenizer):
 def test_prompts_of_files_and_of_standard_input(tmp_path, monkeypatch):
     path = tmp_path / "prompt.txt"
     path.write_text("two\nlines\n", encoding="utf-8")
-    assert console.given_prompt("", str(path)) == "two\nlines"
-    assert console.given_prompt("x\n", None) == "x\n"
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("é\n".encode())))
-    assert console.given_prompt("", "-") == "é"
-    monkeypatch.setattr(console, "PROMPT_BYTES", 5)
+    assert prompts.given_prompt("", str(path)) == "two\nlines"
+    assert prompts.given_prompt("x\n", None) == "x\n"
+    for content, text in (("é\n", "é"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a\r", "a\r")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+        assert prompts.given_prompt("", "-") == text
+    monkeypatch.setattr(prompts, "PROMPT_BYTES", 5)
     for size in (5, 6):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a" * size)))
         path.write_bytes(b"a" * size)
         for file in ("-", str(path)):
             if size == 5:
-                assert console.given_prompt("", file) == "aaaaa"
+                assert prompts.given_prompt("", file) == "aaaaa"
             else:
                 with pytest.raises(
                     InputError, match=rf"--prompt_file={file} cannot be read: more than 5 bytes"
                 ):
-                    console.given_prompt("", file)
+                    prompts.given_prompt("", file)
+    path.write_bytes("a".encode("utf-16"))
+    with pytest.raises(
+        InputError, match=r"is no UTF-8 at byte 0; it is UTF-16, convert it \(iconv -f UTF-16 -t UTF-8\)"
+    ):
+        prompts.given_prompt("", str(path))
     path.write_bytes(b"ab\xff")
     for prompt, file, message in (
         ("x", str(path), "--prompt and --prompt_file contradict each other"),
@@ -95,7 +104,64 @@ def test_prompts_of_files_and_of_standard_input(tmp_path, monkeypatch):
         ("", str(tmp_path), "cannot be read: no regular file"),
     ):
         with pytest.raises(InputError, match=message):
-            console.given_prompt(prompt, file)
+            prompts.given_prompt(prompt, file)
+
+
+MARK = "\ufeff"
+DROPPED = "byte order marks (U+FEFF) within the prompt were dropped"
+LACKING = "the vocabulary has no carriage return, so {} of them in the prompt were read as line ends"
+READ = "the prompt has 1 carriage returns, and the model reads them"
+AS_READ = [
+    (f"{MARK}ab", "ab", []),
+    (MARK, "", []),
+    (f"{MARK}a{MARK}{MARK}b", "ab", [f"2 {DROPPED}"]),
+    ("a\r\nb\rc", "a\nb\nc", [LACKING.format(2)]),
+    (f"a{MARK}\r\n", "a\n", [f"1 {DROPPED}", LACKING.format(1)]),
+]
+
+
+@pytest.mark.parametrize(("given", "text", "said"), AS_READ)
+def test_what_is_no_text_is_not_read(given, text, said):
+    letters = CharTokenizer("\nabc", "none")
+    assert prompts.as_read(given, letters, functools.partial(unknown_parts, letters)) == (text, said)
+
+
+def test_carriage_returns_are_read_where_the_vocabulary_has_them():
+    """Words know none: they are white space there."""
+    for tokenizer, text, lines in (
+        (CharTokenizer("\n\rab", "none"), "a\r\nb", [READ]),
+        (ByteTokenizer("none"), "a\r\nb", [READ]),
+        (WordTokenizer(["a", "b"], "none"), "a\nb", []),
+    ):
+        found, said = prompts.as_read("a\r\nb", tokenizer, functools.partial(unknown_parts, tokenizer))
+        assert found == text and [line[: len(READ)] for line in said] == lines
+
+
+def test_a_prompt_with_a_mark_is_continued_as_without(lm, capsys, monkeypatch):
+    plain, marked = shown(lm, capsys), shown(lm, capsys, prompt=f"{MARK}a{MARK}b")
+    assert marked.out == plain.out and marked.err.splitlines()[:-1] == [f"1 {DROPPED}"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{MARK}ab\n"))
+    console.converse(lm, {"max_new_tokens": 9, "seed": 4}, **HOW)
+    assert capsys.readouterr().out == plain.out
+
+
+def test_likeliest_tokens_that_nothing_shows_are_refused(lm):
+    with pytest.raises(
+        InputError, match="--top_logprobs=3 is told by --json alone; add --json, or leave it out"
+    ):
+        console.show(lm, "a", {"top_logprobs": 3}, **HOW)
+
+
+def test_a_text_that_ends_at_once_is_told_before_its_line(scripted, tokenizer):
+    """In one stream, as on a terminal: the prompt is not written before the line that says why nothing follows it."""
+    out = io.StringIO()
+    sampler = Sampler(scripted([]), tokenizer, lambda line: out.write(f"{line}\n"))
+    console._stream(sampler.stream(""), "ab", out)
+    assert out.getvalue().splitlines() == [
+        "the model ended the text at once, with a probability of 1; another seed gives another text, and "
+        "logit_bias=0:-1000 keeps it from ending",
+        "ab",
+    ]
 
 
 def test_a_conversation_goes_on_after_a_bad_line(lm, capsys, monkeypatch):

@@ -4,8 +4,9 @@ import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.sampling.generate import STREAM_POSITIONS, Sampler
+from lm_keras.sampling.notices import Notices
 from lm_keras.sampling.row import find_stop, held_back
-from lm_keras.text import WordTokenizer
+from lm_keras.text import ByteTokenizer, CharTokenizer, WordTokenizer
 
 V = 13
 PROMPTS = ["ab", "", "a€ #b cab"]
@@ -242,6 +243,71 @@ def test_unknown_parts_of_a_prompt_are_named_once(sampler, tokenizer, monkeypatc
     assert sampler.unknown_parts("known others known") == ["others"]
     monkeypatch.setattr(type(tokenizer), "unknown_id", None)
     assert sampler.unknown_parts("others") == []
+
+
+def test_texts_that_end_at_once_are_told(scripted, tiny, tokenizer):
+    said = []
+    ends = Sampler(scripted([]), tokenizer, said.append)
+    assert ends.generate(["", ""]) == ["", ""]
+    ends.sample([""], temperature=0.0)
+    ends.sample([""], num_beams=2, max_new_tokens=3)
+    seed, bias = "another seed gives another text, and ", "logit_bias=0:-1000 keeps it from ending"
+    assert said == [
+        f"the model ended 2 of 2 texts at once, with a probability of up to 1; {seed}{bias}",
+        f"the model ended the text at once, with a probability of 1; {bias}",
+        f"the model ended the text at once, with a probability of 1; {bias}",
+    ]
+    # The advice helps, and a text that begins is not told.
+    for how in ({}, {"temperature": 0.0}, {"num_beams": 2}):
+        (text,) = ends.generate([""], logit_bias="0:-1000", max_new_tokens=5, **how)
+        assert text and len(said) == 3
+    list(Sampler(tiny, tokenizer, said.append).stream("ab", max_new_tokens=3, logit_bias={0: -1000.0}))
+    assert len(said) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "stop", "line"),
+    [
+        (CharTokenizer("ab\né", "nfc"), "a\nb", None),
+        (CharTokenizer("ab", "nfc"), "aqbq?", "can never come: the vocabulary has no 'q', '?'"),
+        (CharTokenizer("ab\né", "nfc"), "be\u0301", "can never come: the vocabulary has no 'e', '\u0301', its texts have 'bé' instead"),
+        (CharTokenizer("abn\n", "none"), r"\n", r"can never come: the vocabulary has no '\\'; it has a backslash and a letter where bash writes $'\n'"),
+        (ByteTokenizer("none"), r"\n", r"has a backslash and a letter where bash writes $'\n'"),
+        (ByteTokenizer("none"), "€ü🙂\n", None),
+        (WordTokenizer(["ab", "c"], "none"), "b c\n", None),
+        (WordTokenizer(["ab", "c"], "none"), "b, c", "can never come: the vocabulary has no ','"),
+    ],
+)  # fmt: skip
+def test_stop_strings_that_never_come_are_told(kind, stop, line):
+    said = []
+    notices = Notices(kind, said.append)
+    notices.tell_stops((stop, "a"))
+    notices.tell_stops((stop,))  # Once.
+    assert said == ([f"the stop string {stop!r} {line}"] if line else [])
+
+
+def test_a_sampler_tells_of_stop_strings(sampler, tiny, tokenizer):
+    said = []
+    told = Sampler(tiny, tokenizer, said.append)
+    for _ in range(2):
+        told.generate(["a"], stop=["€", "x"], max_new_tokens=2)
+        list(told.stream("a", stop="y", max_new_tokens=2, logit_bias={0: -1000.0}))
+    never = "can never come: the vocabulary has no"
+    assert [line for line in said if "stop" in line] == [
+        f"the stop string {one!r} {never} {one!r}" for one in "xy"
+    ]
+
+
+def test_settings_that_would_do_nothing_are_refused(sampler):
+    for settings, message in (
+        ({"logit_bias": {1: 3.0}}, "logit_bias has the token 1, which stands for no text and is never chosen; leave it out"),
+        ({"logit_bias": "2:1,3:1,2:5"}, "logit_bias='2:1,3:1,2:5' has a token twice; give each token one bias"),
+        ({"length_penalty": 0.5}, "length_penalty=0.5 has no meaning without a search; give num_beams too, or leave it out"),
+    ):  # fmt: skip
+        with pytest.raises(InputError) as caught:
+            sampler.generate(["a"], **settings)
+        assert str(caught.value) == message
+    sampler.generate(["a"], max_new_tokens=1, logit_bias={1: -3.0})  # As it wishes anyway.
 
 
 def test_penalties_see_all_that_is_kept_of_a_long_prompt(tiny, tokenizer):

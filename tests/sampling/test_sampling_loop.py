@@ -3,8 +3,9 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.sampling import loop as loop_module
-from lm_keras.sampling.loop import NOTHING, DecodeLoop, state_specs, uniform_numbers
+from lm_keras.sampling.loop import NOTHING, DecodeLoop, state_specs
 from lm_keras.sampling.rules import RuleSettings
+from lm_keras.sampling.uniforms import key_of
 
 V = 13
 ALLOWED = [True] * V
@@ -16,10 +17,11 @@ def decode(loop, prompts, count, seed=3, settings=None, chunk=99, samples=None, 
     """Run to the end; return for each row its tokens and their log-probabilities."""
     settings = RuleSettings.of() if settings is None else settings
     samples = [0] * len(prompts) if samples is None else samples
+    keys = [key_of(seed, *given) for given in zip(prompts, samples)]
     batch, carry = loop.start(prompts, count, prefill)
     tokens, scores = [], []
     while not carry.finished.numpy().all():
-        uniforms = loop.uniforms(batch, carry, [seed] * len(prompts), samples, chunk)
+        uniforms = loop.uniforms(batch, carry, keys, chunk)
         chosen, carry = loop.advance(batch, carry, uniforms, settings)
         tokens.append(chosen.tokens)
         scores.append(chosen.log_probabilities)
@@ -154,23 +156,6 @@ def test_nothing_retraces(tiny):
     assert free.experimental_get_tracing_count() == 2
 
 
-def test_random_numbers_depend_on_seed_sample_and_token_alone():
-    whole = uniform_numbers(seed=7, sample=3, first=0, count=50)
-    for first in range(11):
-        np.testing.assert_array_equal(uniform_numbers(7, 3, first, 6), whole[first : first + 6])
-    np.testing.assert_array_equal(uniform_numbers(7, 3, -4, 10), np.r_[np.zeros(4), whole[:6]])
-    np.testing.assert_array_equal(uniform_numbers(7, 3, -9, 4), np.zeros(4))
-    for other in (uniform_numbers(8, 3, 0, 50), uniform_numbers(7, 4, 0, 50), uniform_numbers(-7, 3, 0, 50)):
-        assert (other != whole).all()
-    assert whole.dtype == np.float32 and whole.min() > 0 and whole.max() < 1
-
-
-def test_random_numbers_are_these():
-    """Texts of earlier versions can be had again only while these numbers stay."""
-    expected = [5189443 / 2**24, 5988731 / 2**24, 619155 / 2**24]
-    np.testing.assert_array_equal(uniform_numbers(1, 2, 0, 3), np.float32(expected))
-
-
 def test_state_specs_leave_open_what_varies(tiny):
     specs = state_specs(tiny)
     assert specs["h"].shape.as_list() == [None, 5]
@@ -185,7 +170,7 @@ def test_a_limit_that_no_text_reaches_takes_no_memory(tiny):
     limitless = batch._replace(max_new_tokens=tf.constant(2**31 - 1))
     widths = []
     for _ in range(4):
-        uniforms = loop.uniforms(limitless, carry, [1], [0], 7)
+        uniforms = loop.uniforms(limitless, carry, [1], 7)
         _, carry = loop.advance(limitless, carry, uniforms, RuleSettings.of())
         widths.append(carry.tokens.shape[1])
     assert int(carry.position) == 2 + 28 and widths == [10, 20, 40, 40]

@@ -1,14 +1,15 @@
 import doctest
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from lm_keras.sampling import rules
-from lm_keras.sampling.loop import uniform_numbers
 from lm_keras.sampling.row import find_stop, held_back
 from lm_keras.sampling.rules import RuleSettings
 from lm_keras.sampling.settings import SamplingSettings
+from lm_keras.sampling.uniforms import key_of, uniform_numbers
 
 B, V, ROWS = 3, 13, 20_000
 ALL = np.ones(V, bool)
@@ -38,7 +39,7 @@ def expected_probabilities(logits, temperature=1.0, top_k=0, top_p=1.0):
 
 def frequencies(logits, settings, allowed=ALL):
     """Counts [V] of ROWS tokens chosen from one row of logits."""
-    uniform = uniform_numbers(seed=5, sample=2, first=0, count=ROWS)
+    uniform = uniform_numbers(key_of(5, [2]), first=0, count=ROWS)
     tokens = rules.choose(tf.tile(logits[None], [ROWS, 1]), tf.constant(uniform), settings, allowed)
     return np.bincount(tokens.numpy(), minlength=V)
 
@@ -70,7 +71,7 @@ def test_the_distribution_check_can_fail():
     counts = frequencies(LOGITS[1], RuleSettings.of(temperature=1.1))
     assert chi_square(counts, expected_probabilities(LOGITS[1])) > LIMIT
     # Neighbours of one stream must be independent too, not only each number uniform.
-    uniform = uniform_numbers(seed=5, sample=2, first=0, count=ROWS)
+    uniform = uniform_numbers(key_of(5, [2]), first=0, count=ROWS)
     assert abs(np.corrcoef(uniform[:-1], uniform[1:])[0, 1]) < 4 / np.sqrt(ROWS)
 
 
@@ -104,7 +105,7 @@ def test_top_k_of_one_is_greedy_also_among_equals():
 
 
 def test_rules_that_reject_nothing_change_no_token():
-    uniform = tf.constant(uniform_numbers(0, 0, 0, B))
+    uniform = tf.constant(uniform_numbers(key_of(0, []), 0, B))
     plain = rules.choose(LOGITS, uniform, RuleSettings.of(), ALL)
     np.testing.assert_array_equal(plain, rules.choose(LOGITS, uniform, RuleSettings.of(top_k=V), ALL))
     np.testing.assert_array_equal(plain, rules.choose(LOGITS, uniform, RuleSettings.of(top_p=0.9999999), ALL))
@@ -148,10 +149,50 @@ def test_one_trace_for_all_settings_and_equal_results_inside():
         ],
     )
     for number, setting in enumerate([(0.0, 0, 1.0), (1.0, 0, 1.0), (0.5, 3, 0.9), (2.0, 99, 0.2)]):
-        uniform = tf.constant(uniform_numbers(number, 0, 0, B))
+        uniform = tf.constant(uniform_numbers(key_of(number, []), 0, B))
         args = (tf.constant(LOGITS), uniform, RuleSettings.of(*setting), tf.constant(ALL))
         np.testing.assert_array_equal(compiled(*args), rules.choose(*args))
     assert compiled.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "tiny"), [("top_p", True), ("min_p", False), ("temperature", True), ("repetition_penalty", None)]
+)
+def test_what_float32_cannot_hold_does_what_the_nearest_does(name, tiny):
+    """What is above 0 stays so: `tiny` tells whether that keeps the likeliest token alone, or all."""
+    uniform = tf.constant(uniform_numbers(key_of(3, []), 0, 60))
+    logits = np.tile(LOGITS, [20, 1])
+    past = rules.Past(
+        tf.tile(tf.range(V)[None], [60, 1]), *map(tf.constant, (4, 0)), tf.zeros([60], tf.int32)
+    )
+
+    def chosen(**settings):
+        return (
+            rules.choose(tf.constant(logits), uniform, RuleSettings.of(**settings), ALL, past)
+            .numpy()
+            .tolist()
+        )
+
+    expected = chosen(**{name: 1e-30})
+    for value in (1e-46, 1e-40, 1e-38, Fraction(1, 10**46), np.float64(1e-300)):
+        assert chosen(**{name: value}) == expected
+    if tiny is not None:
+        assert (expected == logits.argmax(-1).tolist()) == tiny and (expected == chosen()) == (not tiny)
+    assert chosen(temperature=1e39) == chosen(temperature=3e38) == chosen(temperature=10**400)
+    # The control: the tensor without the rounding.
+    cast = RuleSettings.of()._replace(top_p=tf.constant(1e-46))
+    assert (
+        rules.choose(tf.constant(logits), uniform, cast, ALL, past).numpy().tolist()
+        != logits.argmax(-1).tolist()
+    )
+
+
+def test_a_penalty_leaves_numbers_at_any_size():
+    logits = tf.constant([[1e8, -1e8, 3.0, -3.0, 0.0, *[1.0] * (V - 5)]])
+    past = rules.Past(tf.range(V)[None], tf.constant(5), tf.constant(0), tf.zeros([1], tf.int32))
+    for penalty in (1e-46, 1e-30, 1e-3, 100.0):
+        found = rules.adjusted(logits, RuleSettings.of(repetition_penalty=penalty), past).numpy()
+        assert np.isfinite(found).all()
 
 
 def test_the_examples_in_the_docstrings_run():

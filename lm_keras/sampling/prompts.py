@@ -1,0 +1,74 @@
+"""Prompts of the command line, of files and of standard input."""
+
+import re
+import sys
+from collections.abc import Callable
+
+from lm_keras.corpora.decoding import OTHER_MARKS
+from lm_keras.errors import InputError
+from lm_keras.text.files import bytes_of
+from lm_keras.text.tokenizer import Tokenizer
+
+PROMPT_BYTES = 16 * 2**20
+"""The longest prompt."""
+
+MARK = "\ufeff"
+"""The byte order mark: no text, as in a corpus."""
+
+
+def given_prompt(prompt: str, path: str | None) -> str:
+    """Return the prompt: of the flag, of a file, or of standard input for the path `-`; one line end at the end is cut.
+
+    Raises:
+        InputError: both are given, or the file cannot be read, is too large or is no UTF-8.
+    """
+    if path is None:
+        return prompt
+    if prompt:
+        raise InputError("--prompt and --prompt_file contradict each other; give one of them")
+    try:
+        content = sys.stdin.buffer.read(PROMPT_BYTES + 1) if path == "-" else bytes_of(path, PROMPT_BYTES)
+        if len(content) > PROMPT_BYTES:
+            raise OSError(None, f"more than {PROMPT_BYTES:,} bytes", path)
+        text = content.decode("utf-8")
+    except OSError as error:
+        raise InputError(f"--prompt_file={path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        other = next((name for mark, name in OTHER_MARKS.items() if content.startswith(mark)), None)
+        remedy = f"; it is {other}, convert it (iconv -f {other} -t UTF-8)" if other else ""
+        raise InputError(f"--prompt_file={path} is no UTF-8 at byte {error.start}{remedy}") from None
+    return re.sub(r"\r?\n\Z", "", text)
+
+
+def as_read(
+    prompt: str, tokenizer: Tokenizer, unknown_parts: Callable[[str], list[str]]
+) -> tuple[str, list[str]]:
+    r"""Return a prompt without what is no text to a model: byte order marks, and carriage returns that its vocabulary lacks.
+
+    Args:
+        prompt: as it was given.
+        tokenizer: of the model.
+        unknown_parts: tells what of a text the model does not know.
+
+    Returns:
+        The prompt, and lines that tell what was changed and what may not be meant. A mark at the beginning is dropped without
+        a word, as that of a corpus is.
+    """
+    text, said = prompt.removeprefix(MARK), []
+    if marks := text.count(MARK):
+        text = text.replace(MARK, "")
+        said.append(f"{marks:,} byte order marks (U+FEFF) within the prompt were dropped")
+    if "\r" not in text:
+        return text, said
+    returns, without = text.count("\r"), re.sub("\r\n?", "\n", text)
+    if unknown_parts("\r"):
+        said.append(
+            f"the vocabulary has no carriage return, so {returns:,} of them in the prompt were read as line ends"
+        )
+    elif tokenizer.encode_prompt(text) != tokenizer.encode_prompt(without):
+        said.append(
+            f"the prompt has {returns:,} carriage returns, and the model reads them; if the lines of its training text did not end "
+            "with them, remove them (tr -d '\\r')"
+        )
+        return text, said
+    return without, said
