@@ -19,7 +19,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from lm_keras import config, fields
+from lm_keras import config, fields, streams
 from lm_keras.errors import InputError, nearest, shown
 
 flags.disclaim_key_flags()
@@ -257,7 +257,8 @@ def _fail(error: Any) -> None:
 def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = (), hint: str = "") -> None:
     """Parse the command line, call `main` and exit with its code.
 
-    Exit codes: 0 done, 1 bad input, 130 and 143 stopped by SIGINT or SIGTERM.
+    Exit codes: 0 done, 1 bad input or results that cannot be written, 129, 130 and 143 stopped by SIGHUP, SIGINT or
+    SIGTERM, 141 when the reader of standard output has ended.
 
     Args:
         main: does the script's work; it reads its flags with `read`.
@@ -268,9 +269,6 @@ def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = (), 
 
     def guarded(argv: list[str]) -> int:
         logging.set_verbosity(logging.ERROR)
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # A locale may lack what a model writes.
         if isinstance(sys.stdin, io.TextIOWrapper):
             with contextlib.suppress(io.UnsupportedOperation):  # Somebody has read from it already.
                 sys.stdin.reconfigure(
@@ -285,16 +283,37 @@ def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = (), 
         except InputError as error:
             _fail(error)
         except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                return 128 + signal.SIGPIPE
-            _fail(_os_error(error))
+            return _failed(error)
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             print("\nstopped", file=sys.stderr)
             return 128 + signal.SIGINT
         return 1
 
-    app.run(guarded, flags_parser=functools.partial(_parse, hint=hint))
+    streams.secure()
+    try:
+        app.run(guarded, flags_parser=functools.partial(_parse, hint=hint))
+    except SystemExit as ended:
+        sys.exit(_written(ended.code))
+    except OSError as error:  # Of --help, whose text is written while the flags are read.
+        sys.exit(_failed(error))
+
+
+def _written(code: Any) -> Any:
+    """Return the exit code of a script, 1 instead of 0 if its last results cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return code or _failed(error)
+    return code
+
+
+def _failed(error: OSError) -> int:
+    """Say in one line why the system has refused something; return the exit code."""
+    if streams.reader_left(error):
+        return 128 + signal.SIGPIPE
+    print(f"error: {InputError(_os_error(error))}", file=sys.stderr)
+    return 1
 
 
 def _command(words: list[str], commands: tuple[str, ...] | None) -> list[str]:
@@ -312,6 +331,8 @@ def _command(words: list[str], commands: tuple[str, ...] | None) -> list[str]:
 
 def _os_error(error: OSError) -> str:
     """Return one line for an operating-system error that nobody closer to it explained."""
+    if streams.is_of_output(error):
+        return f"cannot write to {streams.OUTPUT}: {error.strerror}; send it where it can be written, and run the same command again"
     reasons = collections.defaultdict(
         lambda: "check the path and its permissions", {28: "free some space and run the same command again"}
     )

@@ -23,8 +23,12 @@ def import_tensorflow() -> None:
 
 @contextlib.contextmanager
 def _captured_stderr():
-    sys.stderr.flush()
-    kept = os.dup(2)
+    try:
+        sys.stderr.flush()
+        kept = os.dup(2)
+    except (OSError, AttributeError):  # Nobody reads it, or it is closed.
+        yield
+        return
     with tempfile.TemporaryFile() as written:
         os.dup2(written.fileno(), 2)
         failed = True

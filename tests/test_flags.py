@@ -155,7 +155,7 @@ def test_the_check_for_one_line_can_fail(statement):
         ("return 0", 0, ""),
         ("return 143", 143, ""),
         ("raise KeyboardInterrupt", 130, "\nstopped\n"),
-        ("raise BrokenPipeError", 141, ""),
+        ("raise BrokenPipeError(32, 'Broken pipe', 'standard output')", 141, ""),
     ],
 )
 def test_exit_codes(statement, code, error):

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lm_keras"
 
 ROWS = [
-    ["config", "checks", "fields", "schedules", "errors"],
+    ["config", "checks", "fields", "schedules", "errors", "streams"],
     ["text", "corpora", "flags"],
     ["draws"],
     ["data", "layers"],

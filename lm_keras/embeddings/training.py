@@ -44,7 +44,7 @@ def train(settings: Settings, options: RunOptions) -> int:
     """Carry out a run, or go on with it, and print what its words are like.
 
     Returns:
-        The exit code: 0 done, 130 or 143 stopped by SIGINT or SIGTERM with everything saved.
+        The exit code: 0 done, 129, 130 or 143 stopped by SIGHUP, SIGINT or SIGTERM with everything saved.
 
     Raises:
         InputError: for everything that a user can get wrong.

@@ -20,6 +20,7 @@ from lm_keras.sweeps.rows import row_of
 from lm_keras.sweeps.search import Trial
 from lm_keras.sweeps.settings import SweepOptions
 from lm_keras.training import launcher
+from lm_keras.training.signals import STOPPED
 
 
 class Processes:
@@ -78,7 +79,7 @@ def sweep(base: Config, trials: list[Trial], options: SweepOptions, train: list[
         train: the command of a run, to which its flags are added.
 
     Returns:
-        The exit code: 0 done, 1 if not a single trial is finished, 130 or 143 stopped by SIGINT or SIGTERM.
+        The exit code: 0 done, 1 if not a single trial is finished, 129, 130 or 143 stopped by SIGHUP, SIGINT or SIGTERM.
 
     Raises:
         InputError: for everything that a user can get wrong; trials that are there stay as they are.
@@ -171,7 +172,7 @@ def _trained(folder: SweepFolder, trial: Trial, how: Processes) -> int:
         code = how.carry_out(flags.flagfile_of(settings).splitlines(), file)
     if how.sent:
         return 128 + how.sent[0]
-    if code in (130, 143):  # Somebody else has stopped the trial.
+    if code in STOPPED:  # Somebody else has stopped the trial.
         return code
     if code:
         why = _reason(log.read_bytes()[before:].decode(errors="replace"), code)

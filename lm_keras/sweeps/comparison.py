@@ -22,6 +22,7 @@ from lm_keras.report.runs import read_runs
 from lm_keras.sweeps.carry_out import Processes
 from lm_keras.sweeps.folder import locked
 from lm_keras.text.files import bytes_of, write_atomically
+from lm_keras.training.signals import STOPPED
 
 TRIAL_STEPS = 200
 """Steps after which the speed of a configuration is known: the middle one of those of its tenths."""
@@ -61,7 +62,7 @@ def compare(configs: list[str], options: CompareOptions, scripts: Path, command:
         command: what the page says it came from.
 
     Returns:
-        The exit code: 0 done, 130 or 143 stopped by SIGINT or SIGTERM, else that of the script that failed.
+        The exit code: 0 done, 129, 130 or 143 stopped by SIGHUP, SIGINT or SIGTERM, else that of the script that failed.
 
     Raises:
         InputError: for everything that a user can get wrong.
@@ -200,7 +201,7 @@ class _One:
     def _stopped(self, code: int) -> int:
         if self.processes.sent:
             code = 128 + self.processes.sent[0]
-        if code in (130, 143):
+        if code in STOPPED:
             _say("stopped; the same command goes on from there")
             return code
         log = self.folder.with_name(f"{self.folder.name}.log")

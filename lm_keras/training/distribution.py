@@ -1,21 +1,15 @@
 """Devices: which there are, and how the rows of a batch are shared among them."""
 
-import contextlib
 import dataclasses
 import glob
 import os
-import signal
-import sys
-import threading
 
 import tensorflow as tf
 
 from lm_keras.config import Config
 from lm_keras.errors import InputError, reason_of
-from lm_keras.training.workers import Cluster, Workers, interruptible
-
-MEETING_SECONDS = 600
-"""How long a worker waits until all others have started."""
+from lm_keras.training import meeting
+from lm_keras.training.workers import Cluster, Workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,42 +123,15 @@ def _on_this_machine(config: Config, gpus: list) -> tf.distribute.Strategy:
 
 
 def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
-    me = f"worker {cluster.index} of {len(cluster.addresses)} at {cluster.addresses[cluster.index]}"
+    meeting.meet(cluster)
     try:
-        with (
-            interruptible(),
-            _limit(
-                f"{me} waited {MEETING_SECONDS // 60} minutes for the others at {', '.join(cluster.addresses)}"
-            ),
-        ):
-            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        with meeting.joining():
+            return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:
         raise InputError(
-            f"{me} could not meet the others ({reason_of(error)}); check the addresses in TF_CONFIG and that no other process "
+            f"{cluster.me} could not meet the others ({reason_of(error)}); check the addresses in TF_CONFIG and that no other process "
             "uses these ports"
         ) from None
-    if threading.current_thread() is threading.main_thread():
-        # TensorFlow has put a handler of its own there, with which nothing happens.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    return strategy
-
-
-@contextlib.contextmanager
-def _limit(what: str):
-    """End this process with one line if what happens in here takes too long: it waits where Python can't reach it."""
-
-    def give_up() -> None:
-        sys.stderr.write(f"error: {what} in vain; start them all within that time, or look why they ended\n")
-        sys.stderr.flush()
-        os._exit(1)
-
-    timer = threading.Timer(MEETING_SECONDS, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _tpu() -> tf.distribute.Strategy:

@@ -15,6 +15,7 @@ import time
 from typing import IO
 
 from lm_keras.errors import InputError
+from lm_keras.training.signals import MEANING, caught
 
 WORKER = re.compile(r"(error: )?worker ")
 """How lines begin that say themselves whose they are."""
@@ -129,22 +130,19 @@ def _end_with_the_parent() -> None:
 
 @contextlib.contextmanager
 def passed_on(workers: list[Worker]):
-    """Send SIGINT and SIGTERM on to all workers, a lost terminal as SIGTERM, and leave none behind.
+    """Send the signals that ask this process to stop on to all workers, and leave none behind.
 
     Yields:
-        The signals that were sent on so far.
+        As what the signals count that were sent on so far.
     """
     sent: list[int] = []
 
     def send(number, frame):
-        number = signal.SIGTERM if number == signal.SIGHUP else number
-        sent.append(number)
+        sent.append(MEANING[number])
         for worker in workers:
             worker.send(number)
 
-    before = {
-        number: signal.signal(number, send) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
+    before = {number: signal.signal(number, send) for number in caught()}
     try:
         yield sent
     finally:

@@ -34,7 +34,7 @@ def train(config: Config, options: RunOptions) -> int:
     """Carry out a run, or go on with it, and print its results.
 
     Returns:
-        The exit code: 0 done, 130 or 143 stopped by SIGINT or SIGTERM with everything saved.
+        The exit code: 0 done, 129, 130 or 143 stopped by SIGHUP, SIGINT or SIGTERM with everything saved.
 
     Raises:
         InputError: for everything that a user can get wrong; what was there before stays as it was.

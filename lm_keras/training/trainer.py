@@ -22,7 +22,7 @@ from lm_keras.objectives.metrics import finite, measures
 from lm_keras.training.guard import LEFT_OUT, MOST_IN_A_ROW
 from lm_keras.training.hiding import hiding_of, order_of
 from lm_keras.training.machine import keep_freed_memory
-from lm_keras.training.signals import Signals
+from lm_keras.training.signals import STOPS, Signals
 from lm_keras.training.step import VALUES, TrainingStep
 from lm_keras.training.workers import Workers
 
@@ -224,9 +224,9 @@ class Trainer:
 
     def _ended(self, signals: Signals) -> bool:
         """Tell whether a callback or a signal ends the run now, in any of the workers."""
-        wanted = [signals.received == number for number in signals.NUMBERS]
+        wanted = [signals.received == number for number in STOPS]
         *received, stopped = self._workers.total(*wanted, self.model.stop_training)
-        self.signal = next((number for number, count in zip(signals.NUMBERS, received) if count), None)
+        self.signal = next((number for number, count in zip(STOPS, received) if count), None)
         return bool(self.signal or stopped)
 
     def _stop_soon(self) -> None:

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import signal
 import threading
 
@@ -29,6 +30,10 @@ LOST = (
 """What TensorFlow raises in the workers that remain when one is gone."""
 
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Names of the machine on which a process runs."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Cluster:
     """Where the workers are.
@@ -41,12 +46,17 @@ class Cluster:
     addresses: tuple[str, ...]
     index: int
 
+    @property
+    def me(self) -> str:
+        """Return this worker's name, for people."""
+        return f"worker {self.index} of {len(self.addresses)} at {self.addresses[self.index]}"
+
     @classmethod
     def of_environment(cls) -> "Cluster | None":
         """Return the cluster that `TF_CONFIG` describes, or None if it is not set or empty.
 
         Raises:
-            InputError: it is not what TensorFlow documents, or has parameter servers or an evaluator.
+            InputError: it is not what TensorFlow documents, lists an address twice, or has parameter servers or an evaluator.
         """
         text = os.environ.get("TF_CONFIG", "").strip()
         if text in ("", "{}"):
@@ -54,15 +64,22 @@ class Cluster:
         try:
             content = json.loads(text)
             jobs, task = dict(content["cluster"]), content["task"]
-            kind, place = task["type"], int(task["index"])
+            kind, place = task["type"], task["index"]
+            if isinstance(place, bool | float):
+                raise ValueError(f"index {place} is no whole number")
+            place = int(place)
             lists = [list(jobs.pop(name, [])) for name in ("chief", "worker")]
             if jobs or kind not in ("chief", "worker") or len(lists[0]) > 1:
                 raise ValueError("only the tasks chief (one) and worker are known")
             addresses = [*lists[0], *lists[1]]
+            taken = {}
             for address in addresses:
-                host, _, port = address.rpartition(":")
-                if not host or not 0 < int(port) < 2**16:
-                    raise ValueError(f"{address!r} is no host:port")
+                host, port = host_and_port(address)
+                key = ("localhost" if host in LOOPBACK else host.lower(), port)
+                if key in taken:
+                    also = "" if taken[key] == address else f", also as {taken[key]}"
+                    raise ValueError(f"{address} is listed twice{also}")
+                taken[key] = address
             if not 0 <= place < len(lists[kind == "worker"]):
                 raise ValueError(f"there is no {kind} {place}")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -73,6 +90,27 @@ class Cluster:
                 "or unset it to train with this process alone"
             ) from None
         return cls(tuple(addresses), place + (len(lists[0]) if kind == "worker" else 0))
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Return the two parts of an address.
+
+    Raises:
+        ValueError: it has not these two parts.
+
+    Example:
+        >>> host_and_port("[::1]:2222")
+        ('::1', 2222)
+    """
+    host, _, port = address.rpartition(":")
+    if (
+        re.search(r"[\s/]", host)
+        or not host
+        or not re.fullmatch("[0-9]{1,5}", port)
+        or not 0 < int(port) < 2**16
+    ):
+        raise ValueError(f"{address!r} is no host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 @contextlib.contextmanager

@@ -124,6 +124,19 @@ def _wait_for_a_step(process: subprocess.Popen, folder: Path) -> None:
         time.sleep(0.01)
 
 
+def stop_reading(process: subprocess.Popen, folder: Path) -> None:
+    """Close the other end of its standard error after a step."""
+    _wait_for_a_step(process, folder)
+    process.stderr.close()
+
+
+def cluster(*ports: int) -> tuple[tuple[str, str], ...]:
+    """Return the environment of the first worker of those at these ports of this machine."""
+    addresses = [f"127.0.0.1:{port}" for port in ports]
+    task = {"type": "worker", "index": 0}
+    return (("TF_CONFIG", json.dumps({"cluster": {"worker": addresses}, "task": task})),)
+
+
 def kill_the_launcher(process: subprocess.Popen, folder: Path) -> None:
     """Kill it after a step, and wait until its workers are gone."""
     _wait_for_a_step(process, folder)
@@ -215,6 +228,18 @@ FAULTS = [
         Command((*TRAIN, *LONG), r"^stopped at step [\d,]+, everything is saved; the same command goes on from there", 130, meanwhile=after_a_step(signal.SIGINT)),
         Command((*TRAIN, *LONG), r"^going on from step [\d,]+ of 2,000"),
     )),
+    Course("a terminal that is closed", "`SIGHUP` after a step, then the same command", (
+        Command((*TRAIN, *LONG), r"^stopped at step [\d,]+, everything is saved; the same command goes on from there", 129, meanwhile=after_a_step(signal.SIGHUP)),
+        Command((*TRAIN, *LONG), r"^going on from step [\d,]+ of 2,000"),
+    )),
+    Course("a job whose time is nearly over", "`SIGUSR1` after a step, as by `--signal=USR1@90` of SLURM, then the same command", (
+        Command((*TRAIN, *LONG), r"^stopped at step [\d,]+, everything is saved; the same command goes on from there", 143, meanwhile=after_a_step(signal.SIGUSR1)),
+        Command((*TRAIN, *LONG), r"^going on from step [\d,]+ of 2,000"),
+    )),
+    Course("a reader of the progress that is gone", "standard error is closed at its other end after a step; the run goes on, and the same command shows what it reached", (
+        Command((*TRAIN, *LONG), "^$", meanwhile=stop_reading),
+        Command((*TRAIN, *LONG), "^the run in run is finished; this is what it reached"),
+    )),
     Course("a TPU that is not there", "`--strategy=tpu`", (
         Command((*TRAIN, "--strategy=tpu"), r"^error: --strategy=tpu: TensorFlow finds no TPU here", 1),
     )),
@@ -223,6 +248,12 @@ FAULTS = [
     )),
     Course("a cluster that is none", "`TF_CONFIG={`", (
         Command(TRAIN, r"^error: the environment variable TF_CONFIG is not valid \(", 1, env=(("TF_CONFIG", "{"),)),
+    )),
+    Course("a cluster with an address twice", "`TF_CONFIG` with two times the same address", (
+        Command(TRAIN, r"^error: the environment variable TF_CONFIG is not valid \(127.0.0.1:23456 is listed twice\)", 1, env=cluster(23456, 23456)),
+    )),
+    Course("a worker that is alone and asked to stop", "`SIGTERM` to the first of two workers while it waits for the other one", (
+        Command(TRAIN, r"^worker 0 of 2 \(127.0.0.1:23456\): waiting for all to start", 143, cluster(23456, 23457), lambda process, folder: (time.sleep(15), process.terminate())),
     )),
     Course("a killed launcher", "`kill -9` after a step of its two workers, which have to be gone within a minute; then the same command", (
         Command(two(*LONG), "", 137, meanwhile=kill_the_launcher),

@@ -21,6 +21,7 @@ from lm_keras.config import from_flat
 from lm_keras.data.store import prepare
 from lm_keras.errors import InputError
 from lm_keras.training import machine, one_run, runner
+from lm_keras.training.signals import MEANING, caught
 from lm_keras.training.step import TrainingStep
 from lm_keras.training.trainer import Trainer
 
@@ -335,7 +336,13 @@ def test_rows_begin_with_the_end_of_a_document_where_the_text_has_few(settings, 
 
 @pytest.mark.parametrize(
     ("of_others", "number"),
-    [((0, 0, 0), None), ((0, 1, 0), signal.SIGTERM), ((1, 1, 0), signal.SIGINT), ((0, 0, 1), None)],
+    [
+        ((0, 0, 0, 0), None),
+        ((0, 1, 0, 0), signal.SIGTERM),
+        ((1, 1, 0, 0), signal.SIGINT),
+        ((0, 0, 2, 0), signal.SIGHUP),
+        ((0, 0, 0, 1), None),
+    ],
 )
 def test_another_worker_ends_the_run(settings, fit, leaky, monkeypatch, of_others, number):
     """Whatever one of them wants, all end after the same call."""
@@ -367,8 +374,17 @@ def test_to_stop_and_to_go_on_is_to_go_through(settings, fit, leaky):
         np.testing.assert_array_equal(value, other)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_at_the_next_call_and_a_second_one_ends_at_once(settings, fit, leaky, number):
+@pytest.mark.parametrize(
+    ("number", "counts_as"),
+    [
+        (signal.SIGINT, signal.SIGINT),
+        (signal.SIGTERM, signal.SIGTERM),
+        (signal.SIGHUP, signal.SIGHUP),
+        (signal.SIGUSR1, signal.SIGTERM),
+        (signal.SIGUSR2, signal.SIGTERM),
+    ],
+)
+def test_a_signal_stops_at_the_next_call(settings, fit, leaky, number, counts_as):
     handlers = []
 
     class Killed(keras.callbacks.Callback):
@@ -376,16 +392,36 @@ def test_a_signal_stops_at_the_next_call_and_a_second_one_ends_at_once(settings,
             if logs["step"] == 5:
                 handlers.append(signal.getsignal(signal.SIGTERM))
                 os.kill(os.getpid(), number)
-                handlers.extend(map(signal.getsignal, (signal.SIGINT, signal.SIGTERM)))
+                handlers.extend(map(signal.getsignal, MEANING))
 
-    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(each) for each in MEANING]
     hooks = Hooks()
     run = fit(settings(steps=19), leaky, callbacks=[Killed(), hooks])
-    assert (run.trainer.signal, run.trainer.step) == (number, 5)
+    assert (run.trainer.signal, run.trainer.step) == (counts_as, 5)
     assert hooks.calls[-1] == ("train_end",)
     assert handlers[0] not in before
-    assert handlers[1:] == handlers[:1] * 2
-    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+    assert handlers[1:] == handlers[:1] * len(MEANING)
+    assert [signal.getsignal(each) for each in MEANING] == before
+
+
+def test_what_is_ignored_or_handled_by_others_stays_so(settings, fit, leaky):
+    """As under `nohup`. Ctrl-C and SIGTERM are always caught: a shell ignores SIGINT for what it starts in the background."""
+    own = lambda number, frame: None  # noqa: E731
+    before = {number: signal.getsignal(number) for number in MEANING}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, own)
+        assert caught() == [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2]
+        hang_up = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: os.kill(os.getpid(), signal.SIGHUP)
+        )
+        run = fit(settings(steps=19), leaky, callbacks=[hang_up])
+        assert (run.trainer.signal, run.trainer.step) == (None, 19)
+        assert signal.getsignal(signal.SIGUSR1) is own
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -456,15 +492,18 @@ print(stopped)
         ((15, 0.7, 15, 9), 143),
         ((2, 0.7, 15, 9), 143),
         ((15, 0.7, 2, 9), 130),
+        ((1, 0.7, 15, 0.7, 15, 9), 143),
+        ((1, 0.7, 1, 0.7, 10, 0.7, 15, 0.3), 0),
     ],
 )
 def test_a_second_signal_ends_at_once(signals, code):
-    """But not the same wish told twice."""
+    """But not the same wish told twice, and none by which a terminal or a scheduler announces the end."""
     words = [sys.executable, "-c", TWICE, *map(str, signals)]
     ended = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert ended.returncode == code
     assert ended.stdout == ("[1]\n" if not code else "")
-    assert ended.stderr == "\nstopping after this step; once more ends at once, without saving\n"
+    first = "\nstopping after this step\n" if signals[0] == 1 else ""
+    assert ended.stderr == f"{first}\nstopping after this step; once more ends at once, without saving\n"
 
 
 IN_OTHER_CODE = """

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.training import distribution
+from lm_keras.training.signals import MEANING
 from lm_keras.training.workers import Cluster, Workers, interruptible
 
 TWO = ["127.0.0.1:4000", "[::1]:4001"]
@@ -63,8 +64,16 @@ WRONG = {
     config_of({"worker": TWO, "ps": ["a:1"]}): "only the tasks chief (one) and worker are known",
     config_of({"chief": ["a:1", "b:1"], "worker": TWO}): "only the tasks chief (one) and worker are known",
     config_of({"worker": ["localhost"]}): "'localhost' is no host:port",
+    config_of({"worker": ["http://a:1"]}): "'http://a:1' is no host:port",
+    config_of({"worker": ["a:1_0"]}): "'a:1_0' is no host:port",
+    config_of({"worker": ["a:1", "b:1", "a:1"]}): "a:1 is listed twice)",
+    config_of({"worker": ["A:1", "a:01"]}): "a:01 is listed twice, also as A:1)",
+    config_of({"worker": ["localhost:1", "[::1]:1"]}): "[::1]:1 is listed twice, also as localhost:1)",
+    config_of({"chief": ["a:1"], "worker": ["a:1", "b:1"]}): "a:1 is listed twice)",
+    config_of({"worker": TWO}, index=0.5): "index 0.5 is no whole number",
+    config_of({"worker": TWO}, index=True): "index True is no whole number",
     config_of({"worker": ["a:70000"]}): "'a:70000' is no host:port",
-    config_of({"worker": ["a:b"]}): "invalid literal",
+    config_of({"worker": ["a:b"]}): "'a:b' is no host:port",
     config_of({"worker": [1]}): "no attribute",
 }
 
@@ -230,7 +239,7 @@ else: print("ready", flush=True)
 def stopped(number, frame):
     open(f"got{index}", "w").write(signal.Signals(number).name)
     sys.exit(128 + number)
-signal.signal(signal.SIGINT, stopped); signal.signal(signal.SIGTERM, stopped)
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1): signal.signal(number, stopped)
 open(f"pid{index}", "w").write(str(os.getpid()))
 time.sleep(int(sys.argv[1]))
 sys.exit(index and int(sys.argv[2]))
@@ -277,14 +286,19 @@ def pids_of(folder):
 
 @pytest.mark.parametrize(
     ("number", "received"),
-    [(signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGTERM")],
+    [
+        (signal.SIGINT, "SIGINT"),
+        (signal.SIGTERM, "SIGTERM"),
+        (signal.SIGHUP, "SIGHUP"),
+        (signal.SIGUSR1, "SIGUSR1"),
+    ],
 )
 def test_the_launcher_passes_signals_on(launched, tmp_path, number, received):
     process = launched()
     pids_of(tmp_path)
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 128 + getattr(signal, received)
+    assert process.returncode == 128 + MEANING[number]
     assert err == "worker 1: hello\n"
     assert {(tmp_path / f"got{index}").read_text() for index in (0, 1)} == {received}
 
