@@ -5,6 +5,7 @@ memory traffic than some networks need for their products.
 """
 
 import math
+import re
 
 import keras
 import tensorflow as tf
@@ -131,6 +132,10 @@ OPTIMIZERS = {
 ONE_PASS = {name for name, kind in OPTIMIZERS.items() if kind.__module__ == __name__}
 """Those whose update makes no intermediate results."""
 
+NOT_BY_MUON = r"(^|/)(embeddings|output_kernel|places|segments|within)$"
+"""Paths of the matrices that Muon leaves to AdamW, as its authors do: tables that are looked up by a token, a position or a
+segment, and what turns features into logits. Each row of these belongs to one of them; they are no maps between features."""
+
 UPDATE_FLOPS = {
     "sgd": 8, "momentum": 10, "adam": 18, "adamw": 18, "nadam": 24, "adamax": 17, "adagrad": 13, "adadelta": 23,
     "rmsprop": 15, "adafactor": 20, "lion": 15, "lamb": 24, "muon": 31,
@@ -152,8 +157,9 @@ def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
     if config.optimizer == "adamw":
         arguments["weight_decay"] = config.weight_decay
     if config.optimizer == "muon":
-        # What Muon leaves to AdamW, the embedding, would decay by 0.004 else.
+        # What Muon leaves to AdamW would decay by 0.004 else.
         arguments["adam_weight_decay"] = config.weight_decay
+        arguments["exclude_layers"] = [NOT_BY_MUON]
     if config.optimizer == "momentum":
         arguments["momentum"] = 0.9
     if config.optimizer in WITH_BETAS:
@@ -171,13 +177,13 @@ def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
 def update_flops(config: LearningConfig, variables) -> int:
     """Return the FLOPs of one update of all weights, counted from their shapes.
 
-    Muon multiplies the momentum of every matrix that is no embedding with itself: five Newton-Schulz iterations of
-    three products (Jordan et al., 2024).
+    Muon multiplies the momentum of every matrix that it does not leave to AdamW with itself: five Newton-Schulz iterations
+    of three products (Jordan et al., 2024).
     """
     flops = UPDATE_FLOPS[config.optimizer] * sum(math.prod(variable.shape) for variable in variables)
     if config.optimizer == "muon":
         for variable in variables:
-            if len(variable.shape) == 2 and "embedding" not in variable.path:
+            if len(variable.shape) == 2 and not re.search(NOT_BY_MUON, variable.path):
                 small, large = sorted(variable.shape)
                 flops += 5 * 2 * (2 * small * small * large + small**3)
     return flops

@@ -240,6 +240,47 @@ def largest(text: str) -> float:
     return max(curve(0), curve(1))
 
 
+SMALLEST = 2.0**-126
+"""The smallest rate: TensorFlow computes in float32 and takes numbers below for 0."""
+
+
+def when_nothing(text: str, base: float, total_steps: int, warmup_steps: int = 0) -> str:
+    """Return from when on a schedule leaves nothing of a rate, or an empty string.
+
+    A rate may end at 0, or begin there, but it has to be above 0 at one step at least beside the first one.
+
+    Args:
+        text: as `parse` reads it.
+        base: what the schedule multiplies.
+        total_steps: length of the run.
+        warmup_steps: the flag `--warmup_steps`.
+
+    Example:
+        >>> when_nothing("exponential:final=0", 0.001, 500)
+        'from the second step on'
+        >>> when_nothing("linear:initial=0,final=1", 0.001, 500)
+        ''
+    """
+    plateau, curve = plateau_of(text), build(text, total_steps, warmup_steps)
+    if plateau and base * max(plateau.factor, plateau.floor) < SMALLEST:
+        return "once the validation loss stops falling"
+    # Every curve goes one way only.
+    some = [base * curve(step) >= SMALLEST for step in (0, min(1, total_steps - 1), total_steps - 1)]
+    if any(some[1:]):
+        return ""
+    return "from the second step on" if some[0] else "at every step"
+
+
+def first_stair_to_nothing(text: str, base: float, total_steps: int) -> int | None:
+    """Return the step from which on a staircase, which goes down to 0 at once, leaves nothing of a rate, or None."""
+    name, settings = parse(text)
+    settings.pop("warmup", None)
+    if name != "staircase" or base * settings.get("factor", 0.5) >= SMALLEST:
+        return None
+    step = settings.get("start") or settings.get("every") or max(1, total_steps // 10)
+    return step if step < total_steps else None
+
+
 def plateau_of(text: str) -> Plateau | None:
     """Return the settings of a `plateau` schedule, or None when `text` names another."""
     name, settings = parse(text)

@@ -1,6 +1,7 @@
 """Every optimizer by its name, on a matrix 5 x 7, an embedding 13 x 3 and a bias of 7."""
 
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 import tensorflow as tf
 
 from lm_keras import optimizers
-from lm_keras.config import FIELDS, LearningConfig
+from lm_keras.checks import TRANSFORMERS
+from lm_keras.config import FIELDS, LearningConfig, from_flat
 from lm_keras.objectives.regularizers import is_matrix
-from lm_keras.training import distribution
+from lm_keras.training import distribution, one_run
 
 NAMES = FIELDS["optimizer"].metadata["choices"]
 RANDOM = np.random.default_rng(4)
@@ -125,6 +127,55 @@ def test_clipping_is_left_to_the_loop(name):
     optimizer = built(variables(), optimizer=name, clip_norm=0.001)
     assert (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue) == (None, None, None)
     assert optimizer.learning_rate.numpy() == np.float32(LearningConfig().learning_rate)
+
+
+FAMILIES = {
+    "lstm": {"model": "lstm"},
+    "ngram": {"model": "ngram", "direct_connections": True},
+    "gpt": {"model": "gpt", "tie_embeddings": False},
+    "bert": {"model": "bert", "tie_embeddings": False},
+    "glm": {"model": "glm", "tie_embeddings": False},
+}
+OF_BLOCKS = {
+    "query_key_value_kernel",
+    "attention_output_kernel",
+    "feed_forward_kernel",
+    "feed_forward_output_kernel",
+}
+BY_MUON = {
+    "lstm": {"kernel", "recurrent_kernel"},
+    "ngram": {"kernel_0"},
+    "gpt": OF_BLOCKS,
+    "bert": OF_BLOCKS | {"head_kernel"},
+    "glm": OF_BLOCKS,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_muon_leaves_tables_and_the_output_to_adamw(family, monkeypatch):
+    """And nothing between, though names of the output stand within other names."""
+
+    def by_muon():
+        heads = {"num_heads": 2} if family in TRANSFORMERS else {}
+        config = from_flat(
+            {"optimizer": "muon", "embedding_dim": 6, "hidden_units": 10, **heads, **FAMILIES[family]}
+        )
+        with tf.Graph().as_default():
+            model = one_run.network(config, 13)
+        found, slots = [], model.optimizer.adam_velocities
+        for variable, velocity in zip(model.trainable_variables, slots, strict=True):
+            if velocity is None:
+                found.append(variable)
+        base = optimizers.UPDATE_FLOPS["muon"] * sum(math.prod(v.shape) for v in model.trainable_variables)
+        products = sum(10 * min(v.shape) ** 2 * (2 * max(v.shape) + min(v.shape)) for v in found)
+        assert optimizers.update_flops(config.learning, model.trainable_variables) == base + products
+        return {variable.path.split("/")[-1] for variable in found}
+
+    assert by_muon() == BY_MUON[family]
+    monkeypatch.setattr(
+        optimizers, "NOT_BY_MUON", "embeddings"
+    )  # The control: what Keras leaves out by itself.
+    assert "output_kernel" in by_muon()
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])

@@ -1,6 +1,7 @@
 import doctest
 import math
 
+import numpy as np
 import pytest
 
 from lm_keras import schedules
@@ -244,7 +245,63 @@ def test_largest_is_reached_and_never_passed(text, largest):
     assert max(schedule(step) for step in range(300)) == pytest.approx(largest)
 
 
+NOTHING = [
+    ("exponential:final=0", "from the second step on"),
+    ("exponential:final=0,warmup=9", "from the second step on"),
+    ("linear:initial=0,final=0", "at every step"),
+    ("linear:initial=0,final=1e-60", "at every step"),
+    ("cosine:initial=0,final=0,warmup=3", "at every step"),
+    ("cosine:initial=0,start=99", "at every step"),
+    ("cosine:initial=0,start=99,final=1", "at every step"),
+    ("staircase:start=1,factor=0", "from the second step on"),
+    ("staircase:every=1,factor=1e-40", "from the second step on"),
+    ("constant:warmup=" + "9" * 400, "at every step"),
+    ("plateau:factor=0,floor=0", "once the validation loss stops falling"),
+    *[(text, "") for text in (
+        *schedules.SCHEDULES, "plateau", "plateau:factor=0", "linear:initial=0,final=1", "linear:initial=1e-30",
+        "exponential:final=1e-300", "cosine:initial=0,start=50,final=1", "staircase:start=2,factor=0", "wsd:decay=1",
+        "wsd:decay=0", "constant:warmup=1000000",
+    )],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "when"), NOTHING)
+def test_what_leaves_nothing_of_a_rate(text, when):
+    """As a table in float32 has it, which holds all values of these steps."""
+    assert schedules.when_nothing(text, 0.002, 99) == when
+    if "plateau:" not in text:
+        table = np.float32([0.002 * schedules.build(text, 99)(step) for step in range(99)])
+        alive = table >= np.finfo(np.float32).tiny
+        assert when == ("" if alive[1:].any() else "from the second step on" if alive[0] else "at every step")
+
+
+def test_a_rate_that_is_nothing_itself_and_runs_of_a_step_or_two():
+    assert schedules.when_nothing("constant", 1e-45, 99) == "at every step"
+    assert schedules.when_nothing("constant", 1e-37, 99) == ""
+    assert schedules.when_nothing("constant", 0.1, 9, 10**300) == "at every step"
+    for name in schedules.SCHEDULES:
+        assert [schedules.when_nothing(name, 0.1, total) for total in (1, 2)] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ("staircase:factor=0", 9),
+        ("staircase:factor=0,every=7", 7),
+        ("staircase:factor=1e-40,start=5,every=7", 5),
+        ("staircase:factor=0,start=99", None),
+        ("staircase:factor=1e-30,every=1", None),
+        ("exponential:final=0", None),
+    ],
+)
+def test_a_staircase_that_goes_down_to_nothing(text, step):
+    assert schedules.first_stair_to_nothing(text, 0.002, 99) == step
+    if step:
+        curve = schedules.build(text, 99)
+        assert curve(step - 1) == 1 and 0.002 * curve(step) < 1e-38
+
+
 def test_the_examples_in_the_docstrings_run():
     found = doctest.testmod(schedules)
-    assert found.attempted == 3
+    assert found.attempted == 5
     assert found.failed == 0

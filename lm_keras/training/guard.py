@@ -54,7 +54,7 @@ class Guard:
             return f"its loss or gradient norm lies more than {self._sigma:g} standard deviations above the last steps"
         return "its loss or gradient is no finite number"
 
-    def __call__(self, loss, norm, scale, recent):
+    def __call__(self, loss, norm, scale, recent, empty):
         """Return which of `LEFT_OUT` holds for a step, as bool scalars by name, and `recent` with the step.
 
         Args:
@@ -62,6 +62,7 @@ class Guard:
             norm: of the gradient before clipping, a scalar.
             scale: by what the loss was multiplied, a scalar.
             recent: as `recent` returned it.
+            empty: whether the step has no target, a bool scalar; then it says nothing about the steps to come.
         """
         finite_loss, finite_norm = tf.math.is_finite(loss), tf.math.is_finite(norm)
         overflowed = tf.constant(self._scaled) & finite_loss & ~finite_norm & (scale > 1.0)
@@ -80,9 +81,10 @@ class Guard:
         )  # Else any rise is a spike where all was equal.
         bound = tf.where(count == self._window, mean + self._sigma * spread, tf.float32.max)
         now = tf.stack([loss, norm])
-        left_out["spiked"] = finite & tf.reduce_any(now > bound)
+        left_out["spiked"] = finite & ~empty & tf.reduce_any(now > bound)
         entered = tf.concat([values[1:], tf.minimum(now, bound)[None]], axis=0)
+        counts = finite & ~empty
         return left_out, {
-            "values": tf.where(finite, entered, values),
-            "count": tf.where(finite, tf.minimum(count + 1, self._window), count),
+            "values": tf.where(counts, entered, values),
+            "count": tf.where(counts, tf.minimum(count + 1, self._window), count),
         }

@@ -13,6 +13,7 @@ from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.checks import profiled_steps
 from lm_keras.config import Config, LearningConfig
 from lm_keras.data.store import PreparedData, TokenStore
+from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
 from lm_keras.sampling.families import fills, sampler_for
@@ -145,7 +146,7 @@ class Run:
 
     def _read(self, step: int | None) -> None:
         if step is not None:
-            self.checkpoints.restore(step, self.trainer.tensors())
+            self._read_tensors(step)
             progress = self.checkpoints.progress(step)
             with understood(step):
                 self.saving.restore(progress["callbacks"][type(self.saving).__name__])
@@ -154,6 +155,23 @@ class Run:
         elif self.origin:
             self.origin.give(self.model)
             report.say(f"beginning {self.origin.said}")
+
+    def _read_tensors(self, step: int) -> None:
+        """Read weights, slots and state of a checkpoint.
+
+        Raises:
+            InputError: it does not fit, perhaps because of slots that another version of an optimizer had.
+        """
+        tensors = self.trainer.tensors()
+        try:
+            self.checkpoints.restore(step, tensors)
+        except InputError:
+            self.checkpoints.restore(step, {"model": tensors["model"]}, everything=False)
+            raise InputError(
+                f"the checkpoint of step {step:,} was written by another version of lm_keras, in which "
+                f"--optimizer={self.config.learning.optimizer} treated some weights in another way; go on with that version, or begin a new "
+                "run with --init_from this one"
+            ) from None
 
     def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
         """Return the callbacks: those that decide something in every worker, those that write in the chief."""

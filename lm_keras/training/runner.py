@@ -19,6 +19,7 @@ from lm_keras.training import (
     known_text,
     machine,
     preflight,
+    rates,
     report,
     trial,
 )
@@ -109,6 +110,8 @@ def _begun(
     config: Config, options: RunOptions, folder: RunFolder, devices: distribution.Devices
 ) -> tuple[Origin | GivenVectors | None, PreparedData, int]:
     """Prepare the text and write down what the run is."""
+    if config.batches.steps:
+        rates.check(config, config.batches.steps)
     origin = Origin.of(config, folder, report.say)
     GivenVectors.of(
         config, folder, None
@@ -162,6 +165,8 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
     """
     if folder:
         folder.check()
+    if config.batches.steps:
+        rates.check(config, config.batches.steps)
     devices = _devices(config, alone=True)
     if cluster := distribution.cluster_of(config):
         report.say(
@@ -301,7 +306,9 @@ def _total_steps(config: Config, data: PreparedData) -> int:
     if batches.steps:
         return batches.steps
     hiding = hiding_of(config, data.tokenizer.vocab_size, data.tokenizer)
-    return (batches.epochs or 1) * order_of(config, data.splits["train"], hiding).steps_per_epoch
+    total_steps = (batches.epochs or 1) * order_of(config, data.splits["train"], hiding).steps_per_epoch
+    rates.check(config, total_steps)
+    return total_steps
 
 
 def _check_data(config: Config, data: PreparedData) -> None:
@@ -326,8 +333,7 @@ def _begin(
         before = _check_same_run(folder, data, total_steps)
         if total_steps > before:
             report.say(
-                f"the run now has {total_steps:,} steps instead of {before:,}; its schedules "
-                "stretch over the new length from here on"
+                f"the run now has {total_steps:,} steps instead of {before:,}{rates.jumps(config, folder, before, total_steps)}"
             )
             folder.forget_results()
     else:

@@ -19,8 +19,8 @@ from lm_keras.training.machine import compiles_gradients
 
 VALUES = ("nats", "correct", "weight", "gradient_norm", "data_wait", *LEFT_OUT)
 """What a step reports, in this order: sums over its targets, the norm before clipping, seconds, and 1 for
-the reason for which the step was left out. Of a step that is not finite the sums are 0; of one that was left out the
-norm is."""
+the reason for which the step was left out. Of a step that is not finite the sums are 0; of one that was left out, or
+that has no target, the norm is."""
 
 
 class TrainingStep:
@@ -108,10 +108,12 @@ class TrainingStep:
             summed, state = self._strategy.run(self._on_replica, args=(batch, state, step, rates))
             gradients, sums = self._reduced(summed)
             gradients, factor, norm = self._with_penalties(gradients, sums[2])
-            left_out, recent = self.guard(sums[0] / tf.maximum(sums[2], 1.0), norm, self._scale(), recent)
-            self._update(gradients, factor, rates["learning_rate"], left_out)
+            empty = tf.equal(sums[2], 0.0)
+            loss = sums[0] / tf.maximum(sums[2], 1.0)
+            left_out, recent = self.guard(loss, norm, self._scale(), recent, empty)
+            self._update(gradients, factor, rates["learning_rate"], left_out, empty)
             sums = [tf.where(left_out["nonfinite"], 0.0, value) for value in sums]
-            norm = tf.where(tf.reduce_any(list(left_out.values())), 0.0, norm)
+            norm = tf.where(tf.reduce_any([empty, *left_out.values()]), 0.0, norm)
             reasons = [tf.cast(left_out[name], tf.float32) for name in LEFT_OUT]
             results = results.write(done, tf.stack([*sums, norm, waited, *reasons]))
             with tf.control_dependencies([norm]):
@@ -232,8 +234,11 @@ class TrainingStep:
             factor *= tf.where(tf.math.is_finite(norm), clipping, float("nan"))
         return gradients, factor, norm
 
-    def _update(self, gradients, factor, learning_rate, left_out):
-        """Apply the gradients times a factor, unless the guard leaves the step out."""
+    def _update(self, gradients, factor, learning_rate, left_out, empty):
+        """Apply the gradients times a factor, unless the guard leaves the step out or it has no target.
+
+        Without one momentum, weight decay and penalties alone would move the weights.
+        """
 
         def apply():
             # LossScaleOptimizer divides by its scale itself; where that overflows it lowers the scale and no more.
@@ -241,7 +246,7 @@ class TrainingStep:
             return True
 
         self._optimizer.learning_rate.assign(learning_rate)
-        tf.cond(left_out["nonfinite"] | left_out["spiked"], lambda: False, apply)
+        tf.cond(left_out["nonfinite"] | left_out["spiked"] | empty, lambda: False, apply)
 
 
 def _summed_rows(gradient):

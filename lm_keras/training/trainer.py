@@ -40,6 +40,7 @@ class Meter:
     gradient_norm: float = 0.0
     data_wait: float = 0.0
     left_out: float = 0.0
+    empty: int = 0
     steps: int = 0
     timed_tokens: float = 0.0
     timed_seconds: float = 0.0
@@ -55,10 +56,17 @@ class Meter:
         totals["left_out"] = sum(totals.pop(name) for name in LEFT_OUT)
         for name, total in totals.items():
             setattr(self, name, getattr(self, name) + total)
+        self.empty += int(np.count_nonzero(_empty(values)))
         self.steps += len(values)
         if seconds is not None:
             self.timed_tokens += totals["weight"]
             self.timed_seconds += seconds
+
+
+def _empty(values: np.ndarray) -> np.ndarray:
+    """Return which steps had no target, [steps] bool, from what `VALUES` names of each; such steps change nothing."""
+    weights, reasons = values[:, VALUES.index("weight")], values[:, VALUES.index(LEFT_OUT[0]) :]
+    return (weights == 0) & ~reasons.any(axis=1)
 
 
 @contextlib.contextmanager
@@ -267,7 +275,10 @@ class Trainer:
     def _count_left_out(self, first: int, values: np.ndarray) -> None:
         """Count the steps that were left out, say so, and raise InputError where the run must not go on."""
         begin = VALUES.index(LEFT_OUT[0])
-        for step, reasons in enumerate(values[:, begin : begin + len(LEFT_OUT)] > 0, first + 1):
+        given = enumerate(zip(values[:, begin : begin + len(LEFT_OUT)] > 0, _empty(values)), first + 1)
+        for step, (reasons, empty) in given:
+            if empty:  # Which says nothing about the steps around it.
+                continue
             self._in_a_row = self._in_a_row + 1 if reasons.any() else 0
             if not reasons.any():
                 continue
@@ -300,7 +311,7 @@ class Trainer:
         tokens_per_step = meter.weight / meter.steps
         left = (self.total_steps - self.step) * tokens_per_step / speed if speed else None
         lossless = not counts.unknown and self._hiding is None
-        taken = meter.steps - int(meter.left_out)
+        taken = meter.steps - int(meter.left_out) - meter.empty
         return {
             "step": self.step,
             "last": self.step == self.total_steps,

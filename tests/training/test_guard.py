@@ -120,7 +120,7 @@ def test_without_the_guard_the_weights_are_lost(settings, fit, leaky, wrong, mon
     """The control of the tests above."""
     wrong(**NONFINITE["gradient"])
     nothing = dict.fromkeys(("overflowed", "nonfinite", "spiked"), tf.constant(False))
-    monkeypatch.setattr(Guard, "__call__", lambda self, loss, norm, scale, recent: (nothing, recent))
+    monkeypatch.setattr(Guard, "__call__", lambda self, loss, norm, scale, recent, empty: (nothing, recent))
     run = fit(settings(), leaky)
     assert not all(np.isfinite(weight).all() for weight in run.weights)
 
@@ -150,13 +150,17 @@ def test_a_spike_is_left_out(settings, fit, leaky, wrong, what):
     assert not fit(settings(spike_sigma=8.0, spike_window=14, replicas=2), leaky).skipped.any()
 
 
+SCORED = tf.constant(False)
+"""A step that has targets."""
+
+
 def judged(guard, losses, norms=None, recent=None):
     """Return for which steps a guard sees a spike, and what it knows then."""
     recent = recent or guard.recent()
     found = []
     for place, loss in enumerate(losses):
         norm = norms[place] if norms else 1.0
-        left_out, recent = guard(tf.constant(loss), tf.constant(norm), tf.ones([]), recent)
+        left_out, recent = guard(tf.constant(loss), tf.constant(norm), tf.ones([]), recent, SCORED)
         found.append(bool(left_out["spiked"]))
     return found, recent
 
@@ -200,12 +204,24 @@ def test_what_the_guard_remembers_is_saved(settings):
     assert Guard("stop", 0.0, 10, False).saved(Guard("stop", 0.0, 10, False).recent()) == []
 
 
+def test_a_step_without_a_target_is_no_spike_and_is_forgotten():
+    guard = Guard("stop", 4.0, 3, False)
+    _, before = judged(guard, [1.0, 1.1, 0.9])
+    for norm in (0.0, 1e30):  # That of penalties alone may be anything.
+        left_out, recent = guard(tf.zeros([]), tf.constant(norm), tf.ones([]), before, tf.constant(True))
+        assert not any(map(bool, left_out.values()))
+        assert equal([v.numpy() for v in recent.values()], [v.numpy() for v in before.values()])
+    assert bool(guard(tf.zeros([]), tf.constant(norm), tf.ones([]), before, SCORED)[0]["spiked"])
+
+
 def test_float16_gradients_that_overflow_at_the_least_scale_are_not_finite():
     guard = Guard("stop", 0.0, 10, True)
     for scale, reason in [(2.0, "overflowed"), (1.0, "nonfinite")]:
         left_out, _ = guard(
-            tf.constant(3.0), tf.constant(np.nan, tf.float32), tf.constant(scale), guard.recent()
+            tf.constant(3.0), tf.constant(np.nan, tf.float32), tf.constant(scale), guard.recent(), SCORED
         )
         assert [name for name, holds in left_out.items() if bool(holds)] == [reason]
-    left_out, _ = guard(tf.constant(np.inf, tf.float32), tf.constant(1.0), tf.constant(2.0), guard.recent())
+    left_out, _ = guard(
+        tf.constant(np.inf, tf.float32), tf.constant(1.0), tf.constant(2.0), guard.recent(), SCORED
+    )
     assert bool(left_out["nonfinite"])

@@ -288,7 +288,7 @@ def update_of(optimizer):
 
     def update(given):
         given, factor, norm = step._with_penalties(given, tf.constant(3.0))
-        step._update(given, factor, tf.constant(0.1), {"nonfinite": norm < 0, "spiked": norm < 0})
+        step._update(given, factor, tf.constant(0.1), {"nonfinite": norm < 0, "spiked": norm < 0}, norm < 0)
 
     counted = graph_flops.count(tf.function(update).get_concrete_function(gradients).graph)
     return optimizers.update_flops(config.learning, model.trainable_variables), sum(counted.values())

@@ -11,6 +11,7 @@ import tensorflow as tf
 from comparison import differing, everything_of
 
 import lm_keras
+from lm_keras import optimizers
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
 from lm_keras.training import one_run
@@ -253,18 +254,35 @@ def test_early_stopping_is_resumed(tiny_config, live, small, tmp_path):
     assert everything_of(tmp_path / "parts")["results"]["step"] == last
 
 
-def test_a_longer_run_goes_on(tiny_config, live, small, tmp_path):
+@pytest.mark.parametrize("stretches", [False, True])
+def test_a_longer_run_goes_on(tiny_config, live, small, tmp_path, stretches, lines_of):
+    """As if it had been planned so from the beginning where no rate depends on the length; else it says which ones jump."""
+    schedule = "linear:initial=0,final=1" if stretches else "constant"
     short, long = (
-        tiny_config(**{**FULL, "dropout_schedule": "constant", "steps": steps}) for steps in (18, 30)
+        tiny_config(**{**FULL, "dropout_schedule": schedule, "steps": steps}) for steps in (18, 30)
     )
+    if stretches:
+        short, long = (
+            tiny_config(**{**config.flat(), "learning_rate_schedule": "linear"}) for config in (short, long)
+        )
     live(long, tmp_path / "whole")
     live(short, tmp_path / "parts")
     longer = live(long, tmp_path / "parts")
     assert longer.code == 0
-    assert (
-        "the run now has 30 steps instead of 18; its schedules stretch over the new length from here on\n"
-        in longer.err
+    jumps = (
+        "; its schedules stretch over the new length from here on: the learning rate was 0.00111 at step 18 and is 0.008 at the "
+        "next, the dropout was 0.189 at step 18 and is 0.12 at the next"
     )
+    assert f"the run now has 30 steps instead of 18{jumps if stretches else ''}\n" in longer.err
+    if stretches:
+        lines = {
+            line["step"]: line
+            for line in lines_of(tmp_path / "parts" / "metrics.jsonl")
+            if "learning_rate" in line
+        }
+        assert lines[18]["learning_rate"] == pytest.approx(0.02 / 18)
+        assert lines[20]["learning_rate"] == pytest.approx(0.02 * (1 - 19 / 30))
+        return
     whole, parts = everything_of(tmp_path / "whole"), everything_of(tmp_path / "parts")
     assert parts["tensors"] == whole["tensors"]
     assert parts["results"] == whole["results"]
@@ -274,6 +292,22 @@ def test_a_longer_run_goes_on(tiny_config, live, small, tmp_path):
         f"the run in {tmp_path}/parts has 30 steps and can't be cut to 18; raise --steps or --epochs, "
         "or begin a new run with another --run_dir"
     )
+
+
+def test_slots_of_another_version(tiny_config, live, small, tmp_path, monkeypatch):
+    """Muon once took more matrices for its own; such a run does not go on with another rule in silence."""
+    config = tiny_config(**{**FULL, "optimizer": "muon"})
+    monkeypatch.setattr(optimizers, "NOT_BY_MUON", "nothing")
+    live(config, tmp_path / "run", 10, signal.SIGTERM)
+    monkeypatch.setattr(optimizers, "NOT_BY_MUON", "matrix")
+    with pytest.raises(InputError) as caught:
+        live(config, tmp_path / "run")
+    assert str(caught.value) == (
+        "the checkpoint of step 10 was written by another version of lm_keras, in which --optimizer=muon treated some weights in "
+        "another way; go on with that version, or begin a new run with --init_from this one"
+    )
+    monkeypatch.setattr(optimizers, "NOT_BY_MUON", "nothing")
+    assert live(config, tmp_path / "run").code == 0
 
 
 def test_a_damaged_checkpoint_is_passed_over(interrupted, tiny_config, live, small, tmp_path):

@@ -14,6 +14,7 @@ from lm_keras.data.pipeline import training_batches
 from lm_keras.draws import Draw
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
+from lm_keras.training import trainer
 from lm_keras.training.step import TrainingStep
 
 V, B, T, TARGETS, LAST = 19, 16, 3, 359, 7
@@ -379,3 +380,75 @@ def test_an_update_touches_only_the_rows_that_it_needs_to(optimizer):
         assert found.indices.numpy().tolist() == [5, 9, 7, 0, 0, 0, 0, 0]
         assert not found.values[4:].numpy().any()
         assert float(tf.norm(found.values)) == pytest.approx(float(tf.norm(dense)), rel=1e-6)
+
+
+WITHOUT = 7
+"""The step that has no target in what follows."""
+
+KINDS = {
+    "adam": {"optimizer": "adam", "log_every": 1},
+    "penalty": {"optimizer": "momentum", "l2": 0.1, "weight_decay": 0.1},
+    "parts": {"optimizer": "adamw", "replicas": 2, "micro_batches": 2, "weight_decay": 0.1},
+    "float16": {"optimizer": "adam", "precision": "mixed_float16"},
+}
+
+
+@pytest.fixture
+def without_a_target(tiny_config, fit, leaky, monkeypatch):
+    """A function that trains a run one step of which has no target; it returns the run, and what each step changed."""
+    original = trainer.training_batches
+
+    def batches(*args, replicas, **more):
+        def blank(number, batch):
+            inputs, targets, weights = batch
+            return inputs, targets, weights * tf.cast(number // replicas != WITHOUT - 1, weights.dtype)
+
+        return original(*args, replicas=replicas, **more).enumerate().map(blank)
+
+    monkeypatch.setattr(trainer, "training_batches", batches)
+
+    def train(log_every=10**6, **settings):
+        seen, logged = [], []
+
+        def look(batch, logs):
+            variables = [*callback.model.trainable_variables, *callback.model.optimizer.variables]
+            rate = callback.model.optimizer.learning_rate
+            seen.append([v.numpy() for v in variables if v is not rate])
+            logged.append(logs)
+
+        callback = keras.callbacks.LambdaCallback(on_train_batch_end=look)
+        config = tiny_config(
+            **{"steps": 9, "batch_size": B, "sequence_length": T, "learning_rate": 0.05, **settings}
+        )
+        run = fit(config, leaky, callbacks=[callback], log_every=log_every)
+        changed = [
+            any(not np.array_equal(a, b) for a, b in zip(before, after))
+            for before, after in itertools.pairwise(seen)
+        ]
+        return run, changed, logged
+
+    return train
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_without_a_target_changes_nothing(without_a_target, kind):
+    """Neither weights nor slots, however the batch is split and however many steps a call has."""
+    run, changed, logged = without_a_target(**KINDS[kind], steps_per_call=1)
+    assert changed == [step != WITHOUT for step in range(2, 10)]
+    assert run.losses[WITHOUT - 1] == run.norms[WITHOUT - 1] == 0
+    assert not run.skipped.any() and run.said == []
+    if kind == "adam":  # Which says what each step was.
+        numbers = [(np.isnan(one["loss"]), one["accuracy"], one["gradient_norm"]) for one in logged]
+        assert numbers[WITHOUT - 1] == (True, None, None)
+        assert not any(nan or None in rest for nan, *rest in [*numbers[: WITHOUT - 1], *numbers[WITHOUT:]])
+    if kind == "parts":
+        whole, _, _ = without_a_target(**KINDS[kind], steps_per_call=5)
+        assert max(whole.calls) == 5
+        for one, other in zip(whole.weights, run.weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_the_check_of_a_step_without_a_target_can_fail(without_a_target, monkeypatch):
+    update = TrainingStep._update
+    monkeypatch.setattr(TrainingStep, "_update", lambda *args: update(*args[:-1], tf.constant(False)))
+    assert all(without_a_target(**KINDS["adam"], steps_per_call=1)[1])
