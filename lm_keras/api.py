@@ -19,12 +19,14 @@ from lm_keras.sampling.blanks import Filled
 from lm_keras.sampling.cloze import exact_matches
 from lm_keras.sampling.families import sampler_for, scorer_for
 from lm_keras.sampling.row import Continuation
+from lm_keras.surroundings import each_with_usual_settings, usual_settings, with_usual_settings
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.hiding import hiding_of
 from lm_keras.training.weights import restore_for_reading
 
 
+@with_usual_settings
 def load(run_dir: str | os.PathLike, checkpoint: str = "last", jit: bool = False) -> "LanguageModel":
     """Load the model of a run; nothing but its folder is needed.
 
@@ -82,6 +84,7 @@ class LanguageModel:
         self._sampler = sampler_for(model, tokenizer, _warn, jit)
         self._scorer = scorer_for(model, tokenizer)
 
+    @with_usual_settings
     def generate(self, prompts: list[str], **settings) -> list[str]:
         """Continue each prompt and return the continuations only.
 
@@ -96,6 +99,7 @@ class LanguageModel:
         """
         return self._sampler.generate(prompts, **settings)
 
+    @with_usual_settings
     def sample(self, prompts: list[str], **settings) -> list[Continuation]:
         """Continue each prompt, and tell the tokens, their log-probabilities and the reason of each end.
 
@@ -127,8 +131,11 @@ class LanguageModel:
             InputError: the prompt or a setting is not allowed.
         """
         self._continues()
-        return self._sampler.stream(prompt, **settings)
+        with usual_settings():
+            pieces = self._sampler.stream(prompt, **settings)
+        return each_with_usual_settings(pieces)
 
+    @with_usual_settings
     def fill(self, text: str, words: int = 5, **settings) -> Filled:
         """Say what stands in the places of `[MASK]` in a text; for `--model=bert` and `--model=glm`.
 
@@ -155,6 +162,7 @@ class LanguageModel:
         """Return what of a prompt the vocabulary lacks; mostly an empty list."""
         return self._sampler.unknown_parts(prompt)
 
+    @with_usual_settings
     def score(self, texts: list[str]) -> list[dict]:
         """Return `{"nats", "tokens", "bytes"}` of each text, scored from the beginning of a document.
 
@@ -163,10 +171,12 @@ class LanguageModel:
         """
         return self._scorer.score(texts)
 
+    @with_usual_settings
     def logits(self, ids) -> np.ndarray:
         """Return the logits for ids [B, T] as float32 [B, T, V], each row a document's beginning."""
         return self._scorer.logits(ids)
 
+    @with_usual_settings
     def features(self, ids, segments=None) -> np.ndarray:
         """Return the last hidden states for ids [B, T] as float32 [B, T, D].
 
@@ -180,6 +190,7 @@ class LanguageModel:
             raise InputError(f"segments has no meaning for --model={self.config.model.model}; leave it out")
         return self._scorer.features(ids, segments)
 
+    @with_usual_settings
     def evaluate(
         self,
         split: str = "valid",
@@ -210,6 +221,7 @@ class LanguageModel:
         evaluator = Evaluator(self.model, self.config.batching, length, stride, hiding)
         return evaluator(store, corpus or split, self.step)
 
+    @with_usual_settings
     def pseudo_likelihood(
         self,
         split: str = "valid",
@@ -269,6 +281,7 @@ class LanguageModel:
                 f"--model={self.config.model.model} fills blanks and continues no text; use fill"
             )
 
+    @with_usual_settings
     def exact_matches(
         self, split: str = "test", count: int = 200, say: Callable[[str], None] = lambda line: None
     ) -> dict[str, float]:

@@ -14,6 +14,7 @@ from lm_keras.checks import WITH_BETAS
 from lm_keras.config import LearningConfig
 
 
+@keras.saving.register_keras_serializable(package="lm_keras", name="SGD")
 class SGD(keras.optimizers.SGD):
     """Keras's SGD, with momentum or without, in one operation a variable.
 
@@ -65,10 +66,12 @@ class _OnePassAdam:
         )
 
 
+@keras.saving.register_keras_serializable(package="lm_keras", name="Adam")
 class Adam(_OnePassAdam, keras.optimizers.Adam):
     """Keras's Adam in one operation a variable."""
 
 
+@keras.saving.register_keras_serializable(package="lm_keras", name="AdamW")
 class AdamW(_OnePassAdam, keras.optimizers.AdamW):
     """Keras's AdamW in one operation a variable, beside that of the decay."""
 

@@ -5,17 +5,21 @@ import os
 import sys
 import tempfile
 
+from lm_keras.surroundings import import_keras
+
 
 def import_tensorflow() -> None:
     """Import TensorFlow and Keras and find the devices, in silence.
 
     TensorFlow's C++ code writes to file descriptor 2 while it is imported and when it first looks for
     devices, which no log level prevents. What it wrote is shown if one of both fails.
+
+    Raises:
+        InputError: Keras has been imported with another backend.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
     with _captured_stderr():
-        import keras  # noqa: F401
+        import_keras()
         import tensorflow as tf
 
         tf.config.list_physical_devices()

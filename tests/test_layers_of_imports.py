@@ -13,7 +13,7 @@ PACKAGE = ROOT / "lm_keras"
 ROWS = [
     ["config", "checks", "fields", "schedules", "errors", "streams"],
     ["text", "corpora", "flags"],
-    ["draws"],
+    ["draws", "surroundings"],
     ["data", "layers"],
     ["models", "objectives", "optimizers"],
     ["sampling", "checkpoints"],

@@ -1,5 +1,9 @@
 """Callbacks for the project's own loop and for plain `fit`."""
 
+from lm_keras.surroundings import require_backend
+
+require_backend()
+
 from lm_keras.callbacks.checkpoint import Checkpoint
 from lm_keras.callbacks.early_stopping import EarlyStopping
 from lm_keras.callbacks.histograms import Histograms

@@ -12,7 +12,8 @@ class Checkpoint(StepCallback):
     """Save every `every` steps, whenever the validation loss is the lowest so far, and at the end.
 
     It stands last in the list of callbacks, so that it sees what all others did at a step. In plain
-    `fit` it saves the model and its optimizer at the end of each epoch.
+    `fit` it saves the model and its optimizer at the end of each epoch. There a fit that begins before checkpoints
+    that exist, with another model for instance, takes their place once it has saved one of its own.
 
     Args:
         checkpoints: where to; None in a worker that takes part and writes nothing.
@@ -22,6 +23,13 @@ class Checkpoint(StepCallback):
 
     Attributes:
         seconds: what saving took, over all lives of a run.
+
+    Example:
+        >>> checkpoints = Checkpoints("checkpoints")
+        >>> model.fit(x, y, callbacks=[Checkpoint(checkpoints, every=1)])
+        >>> model.optimizer.build(model.trainable_variables)  # Of a model that has been compiled, and not trained.
+        >>> tensors = {"model": model.variables, "optimizer": model.optimizer.variables}
+        >>> checkpoints.restore(checkpoints.newest(), tensors)
     """
 
     def __init__(
@@ -43,6 +51,13 @@ class Checkpoint(StepCallback):
         self._valid_loss: float | None = None
         self._improved = False
         self._last_step = 0
+        self._of_before: set[int] = set()
+
+    def on_train_begin(self, logs=None):
+        self._valid_loss, self._improved, self._last_step = None, False, 0
+        if not self.own_loop and self._checkpoints:
+            self.best_loss, first = None, self.step()
+            self._of_before = {step for step in self._checkpoints.steps() if step > first}
 
     def on_test_end(self, logs=None):
         self._valid_loss = finite((logs or {}).get("loss"))
@@ -73,7 +88,9 @@ class Checkpoint(StepCallback):
             else {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
         )
         if self._checkpoints:
-            self._checkpoints.save(step, tensors, {**self._progress(), "valid_loss": self._valid_loss})
+            progress = {**self._progress(), "valid_loss": self._valid_loss}
+            self._checkpoints.save(step, tensors, progress, self._of_before)
+            self._of_before = set()
         self._valid_loss, self._improved = None, False
         self.seconds += time.perf_counter() - began
 

@@ -17,6 +17,9 @@ class EarlyStopping(StepCallback):
         self.patience = patience
         self.best, self.waited = float("inf"), 0
 
+    def on_train_begin(self, logs=None):
+        self.best, self.waited = float("inf"), 0  # The own loop restores them after this.
+
     def on_test_end(self, logs=None):
         loss = (logs or {}).get("loss")
         if loss is None:

@@ -29,6 +29,11 @@ class Profile(StepCallback):
         self._recording = self._recorded = False
         self._mark = contextlib.ExitStack()
 
+    def on_train_begin(self, logs=None):
+        if self._recording:  # By a `fit` that was interrupted.
+            self._stop()
+        self._recorded = False
+
     def on_train_batch_begin(self, batch, logs=None):
         step, (begin, end) = self.step(logs), self.boundaries
         if not self._recording and begin <= step < end:
@@ -51,6 +56,7 @@ class Profile(StepCallback):
             self._say(f"no profile: steps {first:,} to {last:,} were not among those done now")
 
     def _stop(self):
+        self._mark.close()
         self._recording, self._recorded = False, True
         with self._writing():
             tf.profiler.experimental.stop()

@@ -71,7 +71,7 @@ class Progress(StepCallback):
 
     def _line(self, logs, step):
         fields = [
-            f"step {step:,}/{self._total:,}",
+            f"step {step:,}/{self._total:,}" if step <= self._total else f"step {step:,}",
             f"loss {_number(logs.get('loss'), '.4f')}",
             f"ppl {_number(logs.get('perplexity'), ',.2f')}",
         ]

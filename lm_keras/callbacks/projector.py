@@ -38,6 +38,7 @@ class Projector(StepCallback):
         self._shown: np.ndarray | None = None  # ids, the most frequent first
 
     def on_train_begin(self, logs=None):
+        self._shown = None
         if (
             self.own_loop
         ):  # To fail now and not at the first checkpoint; in `fit` a model may have no weights yet.
@@ -99,13 +100,14 @@ def write_points(folder: Path, table: np.ndarray) -> None:
 
 
 def table_of(model: keras.Model, vocab_size: int) -> keras.Variable:
-    """Return the first matrix of a model that has a row for each token: its embedding.
+    """Return the first matrix of a model that has a row for each token: its embedding, frozen or not.
 
     Raises:
         InputError: there is none.
     """
-    for variable in model.trainable_variables:
-        if len(variable.shape) == 2 and variable.shape[0] == vocab_size:
+    own = getattr(getattr(model, "embedding", None), "embeddings", None)
+    for variable in [own, *model.variables]:
+        if variable is not None and len(variable.shape) == 2 and variable.shape[0] == vocab_size:
             return variable
     raise InputError(
         f"the projector needs an embedding, a matrix with a row for each of the {vocab_size:,} tokens, and "

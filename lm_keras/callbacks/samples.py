@@ -28,6 +28,8 @@ class TextSamples(StepCallback):
         self._sampler = None
 
     def set_model(self, model):
+        if model is not self.model:
+            self._sampler = None
         super().set_model(model)
         if not hasattr(model, "forward"):
             raise InputError(

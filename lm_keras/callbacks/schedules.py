@@ -1,5 +1,7 @@
 """Schedules as callbacks: the learning rate, and the rates of dropout and of noise."""
 
+import keras
+
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.errors import InputError
 from lm_keras.layers import ScheduledDropout, TokenNoise
@@ -35,6 +37,16 @@ class ScheduleCallback(StepCallback):
         raise NotImplementedError
 
 
+def check_rate_can_be_set(optimizer: keras.optimizers.Optimizer, asked_by: str) -> None:
+    """Raise InputError if the optimizer has a schedule of its own."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)  # Of loss scaling.
+    if isinstance(getattr(inner, "_learning_rate", None), keras.optimizers.schedules.LearningRateSchedule):
+        raise InputError(
+            f"{asked_by} sets the learning rate, and the optimizer has a schedule of its own; compile the model with a number as "
+            "learning_rate"
+        )
+
+
 class LearningRateSchedule(ScheduleCallback):
     """Decay the learning rate.
 
@@ -49,6 +61,10 @@ class LearningRateSchedule(ScheduleCallback):
     """
 
     name = "learning_rate"
+
+    def on_train_begin(self, logs=None):
+        if not self.own_loop:
+            check_rate_can_be_set(self.model.optimizer, type(self).__name__)
 
     def assign(self, value):
         self.model.optimizer.learning_rate = value
@@ -133,6 +149,11 @@ class PlateauDecay(StepCallback):
         super().__init__()
         self.settings, self.base = settings, base
         self.best, self.waited = float("inf"), 0
+
+    def on_train_begin(self, logs=None):
+        if not self.own_loop:
+            check_rate_can_be_set(self.model.optimizer, type(self).__name__)
+        self.best, self.waited = float("inf"), 0  # The own loop restores them after this.
 
     def on_test_end(self, logs=None):
         loss = (logs or {}).get("loss")

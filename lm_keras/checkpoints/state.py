@@ -7,7 +7,7 @@
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import keras
@@ -45,20 +45,23 @@ class Checkpoints:
         self.folder, self._keep, self._warn = Path(folder), keep, warn
         self._checked: dict[Path, str] = {}
 
-    def save(self, step: int, tensors: Tensors, progress: dict) -> None:
+    def save(
+        self, step: int, tensors: Tensors, progress: dict, instead_of: Collection[int] = frozenset()
+    ) -> None:
         """Write a checkpoint, then delete those that are neither new nor the best.
 
         Args:
             step: optimizer steps that were done.
             tensors: lists of variables, by name: the weights, the optimizer's slots and so on.
             progress: JSON values; `valid_loss`, if there, decides which checkpoint is the best.
+            instead_of: steps of checkpoints that it replaces.
 
         Raises:
             InputError: a number is not finite, or the folder cannot be written; what was there before is untouched.
         """
         folder = self._path(step)
         there = step in self.steps()
-        if there and not self.problem(step):
+        if there and step not in instead_of and not self.problem(step):
             return
         _check_finite(step, tensors)
         if there:
@@ -75,6 +78,8 @@ class Checkpoints:
 
         write_folder(folder, fill, f"the checkpoints before are as they were; {GO_ON}")
         self._checked[folder] = ""
+        for other in set(instead_of).intersection(self.steps()) - {step}:
+            remove_folder(self._path(other))
         self._forget_old()
 
     def steps(self) -> list[int]:
@@ -150,12 +155,16 @@ class Checkpoints:
             tensors: as given to `save`, or part of them.
             everything: whether all that was saved must find its place.
 
+        The slots of an optimizer are named after the model, which Keras numbers where it has no name of its own: their places
+        decide, and what kind of slot they are.
+
         Raises:
             InputError: the checkpoint does not fit.
         """
+        prefix = str(self._path(step) / _PREFIX)
         try:
             # What is missing is an error here; TensorFlow need not warn of it as well, at the end of the process.
-            status = _tracked(tensors).read(str(self._path(step) / _PREFIX)).expect_partial()
+            status = _tracked(tensors, _names_in(prefix)).read(prefix).expect_partial()
             status.assert_existing_objects_matched()
             if everything:
                 status.assert_consumed()
@@ -184,21 +193,35 @@ def _remove(path: Path) -> None:
         raise InputError(f"cannot replace {path}: {error.strerror}; delete it") from None
 
 
-def _tracked(tensors: Tensors) -> tf.train.Checkpoint:
+def _tracked(tensors: Tensors, there: Collection[str] = ()) -> tf.train.Checkpoint:
     """Name every variable by its place and name.
 
     `tf.train.Checkpoint(model=model)` would leave out layers that a Keras model holds in a list, without a word.
+
+    Args:
+        tensors: variables, by group.
+        there: names in a checkpoint. Where its model had another name, a slot is named as there.
     """
-    groups = {
-        group: tf.train.Checkpoint(
-            **{
-                f"{place:04d}_{variable.name.split(':')[0]}": _plain(variable)
-                for place, variable in enumerate(variables)
-            }
-        )
-        for group, variables in tensors.items()
-    }
+    slots = {name.partition("_")[0]: name for name in there}
+    groups = {}
+    for group, variables in tensors.items():
+        names = [f"{place:04d}_{variable.name.split(':')[0]}" for place, variable in enumerate(variables)]
+        if group == "optimizer":
+            names = [_same_slot(name, slots.get(name.partition("_")[0], name)) for name in names]
+        groups[group] = tf.train.Checkpoint(**dict(zip(names, map(_plain, variables), strict=True)))
     return tf.train.Checkpoint(**groups)
+
+
+def _same_slot(name: str, there: str) -> str:
+    """Return how a slot is called in a checkpoint, if it is of the same kind, such as `momentum`; else its own name."""
+    return there if name.rpartition("_")[2] == there.rpartition("_")[2] else name
+
+
+def _names_in(prefix: str) -> list[str]:
+    """Return the names of the optimizer's variables in a checkpoint."""
+    begin = "optimizer/"
+    keys = tf.train.load_checkpoint(prefix).get_variable_to_dtype_map()
+    return [key.removeprefix(begin).partition("/")[0] for key in keys if key.startswith(begin)]
 
 
 def _plain(variable) -> tf.Variable:

@@ -25,6 +25,7 @@ from lm_keras.embeddings.neighbours import Vectors
 from lm_keras.embeddings.settings import CHANGEABLE, RunOptions, Settings
 from lm_keras.embeddings.tables import Tables
 from lm_keras.errors import InputError
+from lm_keras.surroundings import with_usual_settings
 from lm_keras.text.names import name_of
 from lm_keras.training import environment, machine, report
 from lm_keras.training.signals import Signals
@@ -40,6 +41,7 @@ SHOWN_WORDS = 8
 """Of whose neighbours a finished run tells."""
 
 
+@with_usual_settings
 def train(settings: Settings, options: RunOptions) -> int:
     """Carry out a run, or go on with it, and print what its words are like.
 

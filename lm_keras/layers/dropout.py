@@ -34,6 +34,7 @@ class Mask(NamedTuple):
         return tf.where(keep, x * factor, tf.zeros([], x.dtype))
 
 
+@keras.saving.register_keras_serializable(package="lm_keras", name="ScheduledDropout")
 class ScheduledDropout(keras.layers.Layer):
     """Drop values at a rate that a schedule may change at every step.
 

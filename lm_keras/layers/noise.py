@@ -13,6 +13,7 @@ _WHETHER, _WHICH = 2**32 - 2, 2**32 - 1
 """Numbers of this layer's two draws; no network has so many dropout layers, whose numbers begin at 0."""
 
 
+@keras.saving.register_keras_serializable(package="lm_keras", name="TokenNoise")
 class TokenNoise(keras.layers.Layer):
     """Replace tokens by others at a rate that a schedule may change at every step.
 

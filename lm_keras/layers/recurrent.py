@@ -7,6 +7,7 @@ import dataclasses
 
 import keras
 import tensorflow as tf
+from tensorflow.python.eager import record  # TensorFlow has no public way to ask whether a tape is recording.
 
 from lm_keras.draws import Draw
 from lm_keras.layers import cudnn
@@ -19,6 +20,7 @@ FIRST_MASK = 10_000
 """Number of the first layer's weight-drop mask among the masks of a network; those of dropout count from 0."""
 
 
+@keras.saving.register_keras_serializable(package="lm_keras", name="LSTM")
 class LSTM(keras.layers.Layer):
     """Long short-term memory with its state as argument and result.
 
@@ -145,9 +147,19 @@ class LSTM(keras.layers.Layer):
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-@tf.custom_gradient
 def lstm(projected, recurrent, h, c):
-    """Run the recurrence.
+    """Run the recurrence; see `_recurrence`.
+
+    Its gradient is there where a tape is recording. A SavedModel, for instance, would have to hold it, and cannot: it reads
+    arrays that only the forward pass has.
+    """
+    if record.could_possibly_record():
+        return tf.custom_gradient(_recurrence)(projected, recurrent, h, c)
+    return _recurrence(projected, recurrent, h, c)[0]
+
+
+def _recurrence(projected, recurrent, h, c):
+    """Run the recurrence, and return what computes its gradient beside the results.
 
     The gradient keeps the gate gradients of all steps and forms that of the recurrent matrix in one
     product at the end, [H, T B] x [T B, 4 H], where the step-by-step sum would be T small ones.

@@ -101,6 +101,7 @@ class Cache(NamedTuple):
         return Cache(_written(self.keys, keys, first), _written(self.values, values, first))
 
 
+@keras.saving.register_keras_serializable(package="lm_keras", name="TransformerBlock")
 class TransformerBlock(keras.layers.Layer):
     """A pre-norm block: x + attention(norm(x)), then x + feed_forward(norm(x)); post-norm: norm(x + attention(x)), and so on.
 
@@ -108,30 +109,47 @@ class TransformerBlock(keras.layers.Layer):
 
     Args:
         settings: of the block.
-        initializer: called with the name of a matrix for what draws it.
+        initializer: called with the name of a matrix for what draws it; or a dictionary of both, of initializers as Keras
+            serializes them.
         index: number of the block, so that no two blocks share dropout masks.
 
     Reference: Radford et al. (2019), section 2.3; Vaswani et al. (2017), section 3.
     """
 
-    def __init__(self, settings: BlockSettings, initializer: Callable, index: int = 0, **kwargs):
+    def __init__(
+        self, settings: BlockSettings | dict, initializer: Callable | dict, index: int = 0, **kwargs
+    ):
         super().__init__(autocast=False, **kwargs)
+        settings = BlockSettings(**settings) if isinstance(settings, dict) else settings
         self.settings, self.index = settings, index
+        if isinstance(initializer, dict):
+            given = initializer
+            initializer = lambda name: keras.initializers.get(given[name])  # noqa: E731
+        self._initializers = {}
         places = [1 + DROPOUTS * index + place for place in range(DROPOUTS if settings.dropout else 0)]
         self.dropouts = [
-            ScheduledDropout(settings.dropout, index=place, name=f"dropout_{place}") for place in places
+            ScheduledDropout(settings.dropout, index=place, dtype=self.dtype_policy, name=f"dropout_{place}")
+            for place in places
         ]
         usual = {"gain": "ones", "bias": "zeros"}
-        self.by_name = {
-            name: self.add_weight(
-                shape=shape,
-                initializer=usual.get(name.rpartition("_")[2]) or initializer(name),
-                autocast=False,
-                name=name,
-            )
-            for name, shape in settings.weights().items()
-        }
+        self.by_name = {}
+        for name, shape in settings.weights().items():
+            drawn = usual.get(name.rpartition("_")[2])
+            if drawn is None:
+                drawn = self._initializers[name] = initializer(name)
+            self.by_name[name] = self.add_weight(shape=shape, initializer=drawn, autocast=False, name=name)
         self.built = True
+
+    def get_config(self):
+        initializers = {
+            name: keras.initializers.serialize(drawn) for name, drawn in self._initializers.items()
+        }
+        own = {
+            "settings": dataclasses.asdict(self.settings),
+            "initializer": initializers,
+            "index": self.index,
+        }
+        return {**super().get_config(), **own}
 
     def call(
         self,

@@ -25,6 +25,10 @@ more than this:
 `num_parameters(config, vocab_size)`.
 """
 
+from lm_keras.surroundings import require_backend
+
+require_backend()
+
 from lm_keras.models import bert, glm, gpt, lstm, ngram
 
 FAMILIES = {"ngram": ngram.build, "lstm": lstm.build, "gpt": gpt.build, "bert": bert.build, "glm": glm.build}

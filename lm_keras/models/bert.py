@@ -71,6 +71,7 @@ def num_parameters(config: Config, vocab_size: int) -> int:
     return width * tables + 2 * width + model.num_layers * block_settings(config).parameters + head
 
 
+@keras.saving.register_keras_serializable(package="lm_keras", name="BERTLanguageModel")
 class BERTLanguageModel(LanguageModel):
     """Say what hidden tokens were, from all tokens of a row.
 
@@ -211,6 +212,11 @@ class BERTLanguageModel(LanguageModel):
     def _normalized(self, x, norm, dtype="float32"):
         gain, bias = map(tf.convert_to_tensor, norm)
         return normalized("layer", x, gain, bias, self.block_settings.norm_epsilon, dtype)
+
+    def _check(self, shape, dtype):
+        if not self.prediction_head:
+            raise InputError(NO_HEAD)
+        super()._check(shape, dtype)
 
     def get_config(self):
         return {name: value for name, value in super().get_config().items() if name != "embedding_dim"}

@@ -43,6 +43,7 @@ def _second_places(context_length: int) -> int:
     return context_length + 2  # 0 for part A; a span has no more tokens than the text, and an end.
 
 
+@keras.saving.register_keras_serializable(package="lm_keras", name="GLMLanguageModel")
 class GLMLanguageModel(GPTLanguageModel):
     """Say what stands in the blanks of a text.
 

@@ -58,6 +58,7 @@ def num_parameters(config: Config, vocab_size: int) -> int:
     return model.embedding_dim * tables + model.num_layers * block.parameters + norm
 
 
+@keras.saving.register_keras_serializable(package="lm_keras", name="GPTLanguageModel")
 class GPTLanguageModel(LanguageModel):
     """Predict the next token from up to `context_length` tokens: itself and those before it.
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from lm_keras.errors import InputError
 from lm_keras.layers.casting import cast
 from lm_keras.layers.dropout import ScheduledDropout
 
@@ -78,6 +79,23 @@ def blocks_bytes(block, layers: int, rows: int, length: int) -> int:
     return round(4 * (kept + inside))
 
 
+NO_QUANTIZATION = (
+    "the networks of lm_keras cannot be quantized: Keras quantizes its own Dense and Embedding layers, and their matrices are in "
+    "neither; build the network with dtype='mixed_bfloat16' for products in half precision"
+)
+
+DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
+"""Number formats: weights, sums and the carried state are in float32 with all of them."""
+
+
+class TokenEmbedding(keras.layers.Embedding):
+    """A table of which networks read rows themselves, so that numbers of another kind in it would be misread."""
+
+    def quantize(self, *args, **kwargs):
+        """Refuse; a model around the network says so and goes on with its other layers."""
+        raise NotImplementedError(NO_QUANTIZATION)
+
+
 class LanguageModel(keras.Model):
     """A network from tokens to logits, but for what happens between embedding and features.
 
@@ -119,6 +137,11 @@ class LanguageModel(keras.Model):
     ):
         # Products are cast where they happen; the weights themselves and the carried state stay as they are.
         super().__init__(autocast=False, **kwargs)
+        if self.dtype_policy.name not in DTYPES:
+            raise InputError(
+                f"a network with dtype={self.dtype_policy.name}: expected {', '.join(DTYPES)}; where no dtype is given, "
+                "keras.config.dtype_policy() decides"
+            )
         self._settings = {
             "vocab_size": vocab_size,
             "embedding_dim": embedding_dim,
@@ -129,7 +152,7 @@ class LanguageModel(keras.Model):
         self.vocab_size = vocab_size
         self.tie_embeddings = tie_embeddings
         self.init_scale = init_scale
-        self.embedding = keras.layers.Embedding(
+        self.embedding = TokenEmbedding(
             vocab_size,
             embedding_dim,
             embeddings_initializer=self._initializer(embedding_initializer),
@@ -220,11 +243,93 @@ class LanguageModel(keras.Model):
         }
 
     def get_config(self):
-        return {**super().get_config(), **self._settings}
+        frozen = [layer.name for layer in self.layers if not layer.trainable] if self.trainable else []
+        return {**super().get_config(), **self._settings, **({"frozen": frozen} if frozen else {})}
+
+    @classmethod
+    def from_config(cls, config):
+        """Build a network from what `get_config` returned; layers that were frozen are so again."""
+        frozen = set(config.get("frozen", ()))
+        model = cls(**{name: value for name, value in config.items() if name != "frozen"})
+        for layer in model.layers:
+            if layer.name in frozen:
+                layer.trainable = False
+        return model
 
     def call(self, tokens, training=False):
-        """Return logits [B, T, V] float32 for tokens [B, T], each row a document's beginning."""
+        """Return logits [B, T, V] float32 for tokens [B, T], each row a document's beginning.
+
+        Args:
+            tokens: integers of any kind, or whole numbers in float32, as an untyped `keras.Input` has them.
+            training: whether the dropout layers are active.
+
+        Raises:
+            InputError: the tokens are no matrix, too many, or came in half precision, which rounds them.
+        """
+        tokens = self._as_indices(tokens)
         features, _ = self.forward(
             {"tokens": tokens}, self.initial_state(tf.shape(tokens)[0]), training=training
         )
         return self.project(features)
+
+    def _as_indices(self, tokens):
+        """Return tokens as `tf.gather` takes them."""
+        if isinstance(tokens, (tf.RaggedTensor, tf.SparseTensor)):
+            raise InputError(
+                f"tokens came as {type(tokens).__name__}: expected a matrix [rows, tokens]; pad shorter rows, and give their padding "
+                "the sample weight 0"
+            )
+        tokens = tf.convert_to_tensor(tokens)
+        self._check(tokens.shape, tokens.dtype.name)
+        return tokens if tokens.dtype in (tf.int32, tf.int64) else tf.cast(tokens, tf.int32)
+
+    def _check(self, shape, dtype):
+        """Raise InputError unless tokens of that shape and kind can be read."""
+        if len(shape) != 2:
+            raise InputError(f"tokens came with the shape {tuple(shape)}: expected [rows, tokens]")
+        longest = self.context_length
+        if longest is not None and shape[1] is not None and shape[1] > longest:
+            raise InputError(
+                f"a row has {shape[1]} tokens, and this network was built for context_length={longest}"
+            )
+        if dtype in ("bfloat16", "float16"):
+            raise InputError(
+                f"tokens came as {dtype}, which rounds large ones; put keras.Input([None], dtype='int32') before the network"
+            )
+
+    def compute_output_shape(self, input_shape):
+        """Return the shape of the logits for tokens of a shape."""
+        return (*input_shape, self.vocab_size)
+
+    def compute_output_spec(self, tokens, training=False):
+        """Return shape and dtype of the logits: float32, whatever the products are in."""
+        del training
+        self._check(tokens.shape, keras.backend.standardize_dtype(tokens.dtype))
+        return keras.KerasTensor(self.compute_output_shape(tokens.shape), dtype="float32")
+
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+        """Export the network, as `keras.Model.export` does; unless a signature says otherwise, for any rows of any length."""
+        if input_signature is None:
+            input_signature = [keras.InputSpec(shape=(None, None), dtype="int32", name="tokens")]
+        return super().export(filepath, format, verbose, input_signature, **kwargs)
+
+    def save(self, filepath, *args, **kwargs):
+        """Save the network, as `keras.Model.save` does, but for its older format."""
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise InputError(
+                f"{filepath}: Keras's format .h5 holds functional models only; take a name that ends in .keras, or save_weights and "
+                "a name that ends in .weights.h5"
+            )
+        super().save(filepath, *args, **kwargs)
+
+    def quantize(self, *args, **kwargs):
+        """Refuse: Keras would quantize the embedding alone, in which the network reads rows itself."""
+        raise NotImplementedError(NO_QUANTIZATION)
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        # `tf.train.Checkpoint(model=network)` would leave out layers in a list, and say nothing.
+        children = super()._trackable_children(save_type, **kwargs)
+        if save_type == "checkpoint":
+            names = {f"{place:04d}_{v.name}": v.value for place, v in enumerate(self.variables)}
+            children = {**children, **names}
+        return children

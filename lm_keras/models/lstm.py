@@ -44,6 +44,7 @@ def num_parameters(config: Config, vocab_size: int) -> int:
     return vocab_size * embedding + recurrent + projection + output
 
 
+@keras.saving.register_keras_serializable(package="lm_keras", name="LSTMLanguageModel")
 class LSTMLanguageModel(LanguageModel):
     """Predict the next token from all tokens before it.
 

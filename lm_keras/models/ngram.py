@@ -47,6 +47,7 @@ def num_parameters(config: Config, vocab_size: int) -> int:
     return vocab_size * embedding + layers + projection + output
 
 
+@keras.saving.register_keras_serializable(package="lm_keras", name="NGramLanguageModel")
 class NGramLanguageModel(LanguageModel):
     """Predict the next token from the n - 1 tokens before it.
 

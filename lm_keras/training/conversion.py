@@ -9,10 +9,12 @@ from lm_keras.checkpoints import exchange
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import RunOptions, from_flat
 from lm_keras.errors import InputError
+from lm_keras.surroundings import with_usual_settings
 from lm_keras.training import report
 from lm_keras.training.weights import restore_for_reading
 
 
+@with_usual_settings
 def to_run(source: str, run_dir: str) -> None:
     """Make a run of a model's folder, with the weights as its only checkpoint, at step 0.
 
@@ -51,6 +53,7 @@ def to_run(source: str, run_dir: str) -> None:
         report.say(line)
 
 
+@with_usual_settings
 def from_run(run_dir: str, checkpoint: str, target: str) -> None:
     """Write the weights of a run as a folder that `transformers` loads.
 

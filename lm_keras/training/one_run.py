@@ -1,6 +1,7 @@
 """The objects of one run, from its first step or a checkpoint to its results; `runner.py` decides that it may begin."""
 
 import math
+import random
 
 import keras
 import numpy as np
@@ -27,7 +28,8 @@ from lm_keras.training.weights import Origin, all_damaged
 
 def network(config: Config, vocab_size: int) -> keras.Model:
     """Build the network with its optimizer; within the scope of a strategy they belong to it."""
-    keras.utils.set_random_seed(config.batches.seed)
+    # Keras draws the seeds of initial weights from it; `train` gives it back its state.
+    random.seed(config.batches.seed)
     model = FAMILIES[config.model.model](config, vocab_size)
     model.optimizer = optimizers.build(config.learning, model.trainable_variables)
     return model
@@ -295,9 +297,10 @@ class _InPlace(keras.callbacks.Callback):
 
 def _noise(learning: LearningConfig, data: PreparedData) -> TokenNoise:
     vocab_size = data.tokenizer.vocab_size
+    weights = np.arange(vocab_size) == data.tokenizer.blank_id
     if learning.token_noise_kind == "unigram":
-        return TokenNoise(learning.token_noise, data.splits["train"].frequencies(vocab_size))
-    return TokenNoise(learning.token_noise, np.arange(vocab_size) == data.tokenizer.blank_id)
+        weights = data.splits["train"].frequencies(vocab_size)
+    return TokenNoise(learning.token_noise, weights, dtype="float32")
 
 
 def newest(checkpoints: Checkpoints) -> int | None:

@@ -12,6 +12,7 @@ from lm_keras.checkpoints.run_folder import RunFolder, differences
 from lm_keras.config import Config, RunOptions
 from lm_keras.data.store import PreparedData, prepare
 from lm_keras.errors import InputError, reason_of
+from lm_keras.surroundings import usual_settings
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import (
     distribution,
@@ -40,6 +41,11 @@ def train(config: Config, options: RunOptions) -> int:
     Raises:
         InputError: for everything that a user can get wrong; what was there before stays as it was.
     """
+    with usual_settings(deterministic=False):  # `distribution.set_up` has the operations be so.
+        return _train(config, options)
+
+
+def _train(config: Config, options: RunOptions) -> int:
     if not config.model.prediction_head:
         raise InputError(
             "--prediction_head=false leaves nothing to train: it is for a bert that was imported without that part; leave it "
