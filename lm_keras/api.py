@@ -10,9 +10,9 @@ import numpy as np
 
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
-from lm_keras.corpora import make_splits, open_corpus
+from lm_keras.corpora import make_splits
 from lm_keras.data.masking import AROUND
-from lm_keras.data.store import TokenStore, cache_folder, prepare, tokenized
+from lm_keras.data.store import TokenStore, cache_folder, opened_corpus, prepare, say_of, tokenized
 from lm_keras.errors import InputError
 from lm_keras.objectives.metrics import measures
 from lm_keras.sampling.blanks import Filled
@@ -313,7 +313,7 @@ class LanguageModel:
                 f"split {split!r} is absent in this run; it has {', '.join(self._data['splits']) or 'none'}; "
                 "other text is scored with --corpus=text:GLOB"
             )
-        data = prepare(self.config.data, self.tokenizer, say)
+        data = prepare(self.config.data, self.tokenizer, say, begun=self._data)
         now = data.report["splits"].get(split, {})
         before = self._data["splits"][split]
         if now.get("fingerprint") != before.get("fingerprint"):
@@ -325,9 +325,8 @@ class LanguageModel:
 
     def _other_text(self, corpus: str, split: str, say) -> TokenStore:
         data = self.config.data
-        opened = open_corpus(
-            corpus, text_field=data.text_field, on_bad_text=data.on_bad_text, part=split, say=say
-        )
+        opened = opened_corpus(corpus, data, split, say)
         whole = make_splits(opened, fractions=(100, 0, 0))["train"]
+        say_of({split: opened}, say)
         cache = cache_folder(data.cache_dir)
         return tokenized(whole, self.tokenizer, cache, say, whole.description.spec)

@@ -19,7 +19,7 @@ class DataConfig:
 
     corpus: str = setting(
         "python-docs",
-        "text to learn: python-docs (needs no download), text:GLOB (.txt, .gz, .jsonl), or tfds:NAME[/CONFIG], "
+        "text to learn: python-docs (needs no download), text:GLOB (.txt, .gz, and JSON lines of any name), or tfds:NAME[/CONFIG], "
         "a data set of TensorFlow Datasets with its own splits (or one split or slice, tfds:NAME:train[:1%])",
     )
     valid_corpus: str | None = setting(
@@ -30,13 +30,17 @@ class DataConfig:
         None, "text to test on at the end; without it as for --valid_corpus, with the test split"
     )
     split: str = setting("90/5/5", "percent of --corpus for train/valid/test where no other corpus is given")
+    document_separator: str | None = setting(
+        None,
+        "text between the documents of a plain file, such as <|endoftext|>; \\n stands for a line end [each file is one document]",
+    )
     text_field: str = setting(
         "text",
-        "field of a .jsonl line, or feature of a data set's example, that holds the text (nested: pair/de)",
+        "field of a line of JSON, or feature of a data set's example, that holds the text (nested: pair/de or pair.de)",
     )
     on_bad_text: str = setting(
         "error",
-        "what to do with bad UTF-8 and NUL: stop, put U+FFFD there, or drop the line",
+        "what to do with bad UTF-8 and NUL: stop, put U+FFFD there, or drop the line (skip also drops lines of JSON without the text)",
         choices=("error", "replace", "skip"),
     )
     normalize: str | None = setting(

@@ -22,6 +22,7 @@ NUMBER = (int, float)
 SPLIT = {
     "corpus?": str, "licence?": (str, None), "rule?": (str, None), "corpus_sha256?": str, "fingerprint?": str,
     "tokens?": int, "bytes?": int, "words?": int, "characters?": int, "documents?": int, "unknown?": int,
+    "in_train?": (*NUMBER, None),
 }  # fmt: skip
 
 SCORES = {

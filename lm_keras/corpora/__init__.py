@@ -6,7 +6,7 @@ from collections.abc import Callable
 from lm_keras.corpora.description import Description, describe
 from lm_keras.corpora.documents import Corpus, Document
 from lm_keras.corpora.python_docs import PythonDocs
-from lm_keras.corpora.splits import Split, make_splits
+from lm_keras.corpora.splits import EmptySplit, Split, make_splits
 from lm_keras.corpora.text_files import TextFiles
 from lm_keras.corpora.tfds import TfdsSplit, open_tfds
 from lm_keras.errors import InputError, nearest
@@ -15,6 +15,7 @@ __all__ = [
     "Corpus",
     "Description",
     "Document",
+    "EmptySplit",
     "PythonDocs",
     "Split",
     "TextFiles",
@@ -32,6 +33,7 @@ def open_corpus(
     on_bad_text: str,
     part: str = "train",
     say: Callable[[str], None] = lambda line: None,
+    document_separator: str | None = None,
 ) -> Corpus:
     """Return the corpus that a specification names; nothing is read yet.
 
@@ -43,6 +45,7 @@ def open_corpus(
         part: `train`, `valid` or `test`: what the text is for, and so which of its own splits a data set
             yields if the specification names none.
         say: called with a line before longer work.
+        document_separator: text between the documents of a plain file; see `TextFiles`.
 
     Raises:
         InputError: the specification is unknown, or its files cannot be read.
@@ -60,7 +63,9 @@ def open_corpus(
         return PythonDocs()
     scheme, colon, rest = spec.partition(":")
     if scheme == "text" and colon:
-        return TextFiles(rest, text_field=text_field, on_bad_text=on_bad_text)
+        return TextFiles(
+            rest, text_field=text_field, on_bad_text=on_bad_text, document_separator=document_separator
+        )
     if scheme == "tfds" and colon:
         return open_tfds(rest, part=part, text_field=text_field, on_bad_text=on_bad_text, say=say)
     if os.path.exists(spec) or "*" in spec:

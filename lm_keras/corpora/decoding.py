@@ -4,6 +4,7 @@ import codecs
 import dataclasses
 import re
 
+from lm_keras.corpora.encodings import LEAST_SAMPLE, advice_on, utf16_of
 from lm_keras.errors import InputError, nearest, shown
 
 POLICIES = ("error", "replace", "skip")
@@ -47,7 +48,11 @@ class TextDecoder:
 
     Bad text is a byte sequence that is no UTF-8, or a NUL. By policy it is an error that names the place,
     one U+FFFD for each, or reason to drop the line. A byte order mark at the start is dropped; that of
-    UTF-16 or UTF-32 is always an error. Line ends stay as they are, those of Windows too.
+    UTF-16 or UTF-32 is always an error, and so is UTF-16 without one. Line ends stay as they are, those of
+    Windows too.
+
+    Attributes:
+        advice: what the first bad text looked like, and what to do; None where there was none, or that is open.
 
     Example:
         >>> decoder = TextDecoder("a.txt", "replace", Counts())
@@ -59,6 +64,8 @@ class TextDecoder:
         self.source = source
         self.on_bad_text = on_bad_text
         self.counts = counts
+        self.advice: str | None = None
+        self._found_bad = False
         self._offset = 0  # bytes before the next block
         self._line = 1  # number of the next block's first line
 
@@ -90,8 +97,12 @@ class TextDecoder:
         return block.removeprefix(codecs.BOM_UTF8)
 
     def _repaired(self, block: bytes, offset: int) -> str:
-        if self.on_bad_text == "error":
-            raise self._error(block, offset)
+        utf16 = utf16_of(block) if offset == 0 else None
+        if self.on_bad_text == "error" or (utf16 and len(block) >= LEAST_SAMPLE):
+            raise self._error(block, offset, utf16)
+        if not self._found_bad:
+            self._found_bad = True
+            self.advice = advice_on(block)
         if self.on_bad_text == "replace":
             text = block.decode("utf-8", "replace").replace("\0", REPLACEMENT)
             genuine = block.count(REPLACEMENT.encode())  # EF never continues a sequence, so this is exact
@@ -109,7 +120,7 @@ class TextDecoder:
                 good.append(text)
         return "".join(good)
 
-    def _error(self, block: bytes, offset: int) -> InputError:
+    def _error(self, block: bytes, offset: int, utf16: str | None) -> InputError:
         position = block.find(b"\0")
         what = "a NUL byte"
         try:
@@ -119,8 +130,10 @@ class TextDecoder:
                 position = error.start
                 what = f"bad UTF-8 (byte 0x{block[position]:02X})"
         line = self._line + block.count(b"\n", 0, position)
-        utf16 = offset == 0 and block[:2].count(b"\0") == 1
-        hint = "it looks like UTF-16: convert it (iconv -f UTF-16 -t UTF-8)" if utf16 else REMEDY
+        if utf16:
+            hint = f"it looks like {utf16}: convert it (iconv -f {utf16} -t UTF-8)"
+        else:
+            hint = advice_on(block) or REMEDY
         return InputError(
             f"{shown(self.source)}: {what} at byte {offset + position}, line {line}: expected UTF-8 text; {hint}"
         )

@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 
 from lm_keras.corpora.documents import Corpus
+from lm_keras.corpora.passages import Passages
 from lm_keras.errors import InputError
 
 CUT_BELOW = 20  # fewer documents are each cut; this many are dealt out whole
@@ -77,19 +78,20 @@ class LineStarts:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """What one pass learns of a corpus: per document a 64-bit content hash, size and line starts."""
+    """What one pass learns of a corpus: per document a 64-bit content hash, size and line starts; and passages."""
 
     description: Description
     hashes: np.ndarray  # uint64 [documents]
     sizes: np.ndarray  # int64 [documents], in bytes
     line_starts: list[LineStarts]  # of the first documents, as many as may be cut
+    passages: Passages
 
 
 def scan_corpus(corpus: Corpus) -> Scan:
     """Read a corpus once; see `describe`."""
     total = hashlib.sha256()
     hashes, sizes = array.array("Q"), array.array("q")
-    line_starts = []
+    line_starts, passages = [], Passages()
     characters = 0
     for document in corpus.documents():
         digest = hashlib.sha256()
@@ -98,6 +100,7 @@ def scan_corpus(corpus: Corpus) -> Scan:
         for piece in document.pieces():
             content = piece.encode("utf-8")
             digest.update(content)
+            passages.add(len(sizes), size, content)
             size += len(content)
             characters += len(piece)
             if starts is not None:
@@ -112,7 +115,7 @@ def scan_corpus(corpus: Corpus) -> Scan:
     description = Description(
         corpus.spec, corpus.licence, corpus.citation, len(sizes), sum(sizes), characters, total.hexdigest()
     )
-    return Scan(description, np.array(hashes, np.uint64), np.array(sizes, np.int64), line_starts)
+    return Scan(description, np.array(hashes, np.uint64), np.array(sizes, np.int64), line_starts, passages)
 
 
 def describe(corpus: Corpus) -> Description:

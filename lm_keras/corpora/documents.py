@@ -62,6 +62,10 @@ class Corpus(abc.ABC):
         """Return how many bad or empty pieces were replaced or skipped while reading; no entry means none."""
         return {}
 
+    def remarks(self) -> list[str]:
+        """Return what looks wrong in what was read so far and is read all the same, a line each."""
+        return []
+
 
 def cut_text(text: str, size: int = PIECE_BYTES) -> Iterator[str]:
     r"""Cut a string after line feeds into pieces of at most `size` characters, where its lines allow.

@@ -6,13 +6,24 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from lm_keras.corpora.dealing import dealt, dealt_by_hash
 from lm_keras.corpora.description import CUT_BELOW, Description, Scan, scan_corpus
 from lm_keras.corpora.documents import Corpus, Document, changed, within_line
+from lm_keras.corpora.overlap import also_learnt, shares_in_train
 from lm_keras.errors import InputError
 
 NAMES = ("train", "valid", "test")
 
+BY_HASH = "documents by a hash of their content"
+ONCE_BY_HASH = "documents that occur once by a hash of their content, all others to train"
+"""How documents are dealt out, where none occurs more than once and where some do. Earlier versions dealt out repeated
+documents `BY_HASH`, too, and a run that was begun so goes on so."""
+
 BLANK_WITHIN_BYTES = 2**16  # a line is cut at a blank that is so near, else between characters
+
+
+class EmptySplit(InputError):
+    """A text is too small, or too uniform, to hold any of it out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +36,9 @@ class Split:
         rule: how it was taken, in words; the same words mean the same part of the same corpus.
         num_documents: number of documents (or parts of documents) in the split.
         num_bytes: size of their text in UTF-8.
+        in_train: share of its bytes that stand in passages of the training text, too (see `passages.py`); None for
+            train itself, and where there are no passages.
+        holds: tells which passages of the corpus, by document and offset in it, belong to the split.
     """
 
     name: str
@@ -33,6 +47,10 @@ class Split:
     num_documents: int
     num_bytes: int
     read: Callable[[], Iterator[Document]] = dataclasses.field(repr=False, compare=False)
+    in_train: float | None = None
+    holds: Callable[[np.ndarray, np.ndarray], np.ndarray] = dataclasses.field(
+        default=lambda numbers, offsets: np.ones(len(numbers), bool), repr=False, compare=False
+    )
 
     def documents(self) -> Iterator[Document]:
         """Yield the documents of the split, in the order of the corpus; may be called again.
@@ -52,11 +70,14 @@ def make_splits(
     valid: Corpus | None = None,
     test: Corpus | None = None,
     fractions: tuple[float, float, float] = (90, 5, 5),
+    earlier_rule: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Split]:
     """Split a corpus into train, valid and test.
 
     Without `valid`, 20 documents or more are dealt out by a hash of their content: the valid share has the
-    highest hashes but for the test share's, so shares are right by count and equal documents stay together.
+    highest hashes but for the test share's, so shares are right by count. Documents that occur more than once go to
+    train. If too few others are left, those that occur twice are dealt out, too, and so on; equal ones stay together.
     Fewer documents are each cut at line ends: a line belongs to train if it starts in the first 90 % of the
     document's bytes, to valid in the next 5 %, else to test. (In a document of more than 2^20 lines the cut
     may come a few lines later.) A document of a single line, as text8 is, is cut before the last blank of the
@@ -73,12 +94,15 @@ def make_splits(
         test: a corpus to test on, whole.
         fractions: per cent of `corpus` for train, valid and test; 0 leaves a split out. Without effect
             if `valid` is given.
+        earlier_rule: the rule of the train split with which a run was begun that goes on.
+        say: called with a line where a given corpus stands in the training text, too.
 
     Returns:
         The splits that exist, by name, in the order train, valid, test.
 
     Raises:
-        InputError: the fractions are no division of 100, a corpus cannot be read, or a split comes out empty.
+        InputError: the fractions are no division of 100, or a corpus cannot be read.
+        EmptySplit: a split comes out empty.
 
     Example:
         >>> splits = make_splits(open_corpus("python-docs", text_field="text", on_bad_text="error"))
@@ -95,13 +119,22 @@ def make_splits(
     if train_share == 100:
         splits = {"train": _whole("train", corpus, scan)}
     elif scan.description.documents >= CUT_BELOW:
-        splits = _dealt(corpus, scan, shares)
+        splits = _dealt(corpus, scan, shares, earlier_rule)
     else:
         splits = _cut(corpus, scan, shares)
-    for name, other in (("valid", valid), ("test", test)):
-        if other is not None:
-            splits[name] = _whole(name, other, scan_corpus(other))
-    return {name: splits[name] for name in NAMES if name in splits}
+    given = {name: other for name, other in (("valid", valid), ("test", test)) if other is not None}
+    scans = {name: scan_corpus(other) for name, other in given.items()}
+    splits |= {name: _whole(name, other, scans[name]) for name, other in given.items()}
+    splits = {name: splits[name] for name in NAMES if name in splits}
+    if len(splits) > 1:
+        shared = shares_in_train(scan, splits, scans)
+        splits = {
+            name: dataclasses.replace(split, in_train=shared.get(name)) for name, split in splits.items()
+        }
+    for name, other in given.items():
+        if line := also_learnt(name, other, scans[name], scan, splits):
+            say(line)
+    return splits
 
 
 def _checked(fractions: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -121,22 +154,24 @@ def _whole(name: str, corpus: Corpus, scan: Scan) -> Split:
     return _chosen(name, "the whole corpus", corpus, scan, every, 0)
 
 
-def _dealt(corpus: Corpus, scan: Scan, shares: tuple[float, float, float]) -> dict[str, Split]:
+def _dealt(
+    corpus: Corpus, scan: Scan, shares: tuple[float, float, float], earlier_rule: str | None
+) -> dict[str, Split]:
     count = len(scan.hashes)
     num_valid, num_test = (max(1, round(count * share / 100)) if share else 0 for share in shares[1:])
-    ordered = np.append(np.sort(scan.hashes), np.uint64(2**64 - 1))
-    valid_from, test_from = ordered[max(0, count - num_test - num_valid)], ordered[count - num_test]
-    owner = np.zeros(count, np.uint8)
-    if num_valid:
-        owner[scan.hashes >= valid_from] = NAMES.index("valid")
-    if num_test:
-        owner[scan.hashes >= test_from] = NAMES.index("test")
-    rule = f"documents by a hash of their content, {shares[0]:g}/{shares[1]:g}/{shares[2]:g} per cent"
+    per_cent = f"{shares[0]:g}/{shares[1]:g}/{shares[2]:g} per cent"
+    rule, owner = f"{BY_HASH}, {per_cent}", None
+    if earlier_rule == rule:
+        owner = dealt_by_hash(scan.hashes, num_valid, num_test)
+    elif len(np.unique(scan.hashes)) < count:
+        rule = f"{ONCE_BY_HASH}, {per_cent}"
+    if owner is None:
+        owner = dealt(scan.hashes, num_valid, num_test)
     splits = {}
     for index, (name, share) in enumerate(zip(NAMES, shares)):
         if share:
             if not (owner == index).any():
-                raise InputError(
+                raise EmptySplit(
                     f"no document of {corpus.spec} is left for the {name} split, because equal documents stay "
                     "together: expected more different documents; add some, or pass --valid_corpus"
                 )
@@ -158,7 +193,10 @@ def _chosen(name: str, rule: str, corpus: Corpus, scan: Scan, owner: np.ndarray,
             raise changed(corpus.spec)
 
     mine = owner == index
-    return Split(name, scan.description, rule, int(mine.sum()), int(scan.sizes[mine].sum()), read)
+    num_bytes = int(scan.sizes[mine].sum())
+    return Split(
+        name, scan.description, rule, int(mine.sum()), num_bytes, read, holds=lambda numbers, _: mine[numbers]
+    )
 
 
 def _cut(corpus: Corpus, scan: Scan, shares: tuple[float, float, float]) -> dict[str, Split]:
@@ -180,14 +218,19 @@ def _cut(corpus: Corpus, scan: Scan, shares: tuple[float, float, float]) -> dict
         mine = [(cuts[index], cuts[index + 1]) for cuts in ranges]
         num_bytes = sum(end - start for start, end in mine)
         if not num_bytes:
-            raise InputError(
+            raise EmptySplit(
                 f"the {name} split of {corpus.spec} comes out empty: expected enough lines, or words of a single "
                 f"line, to cut {scan.description.bytes} bytes there; use more text, or pass --valid_corpus"
             )
         num_documents = sum(end > start for start, end in mine)
-        read = _reader(corpus, mine)
-        splits[name] = Split(name, scan.description, rule, num_documents, num_bytes, read)
+        read, holds = _reader(corpus, mine), _within(mine)
+        splits[name] = Split(name, scan.description, rule, num_documents, num_bytes, read, holds=holds)
     return splits
+
+
+def _within(ranges: list[tuple[int, int]]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    starts, ends = np.array(ranges, np.int64).T
+    return lambda numbers, offsets: (starts[numbers] <= offsets) & (offsets < ends[numbers])
 
 
 def _within_lines(corpus: Corpus, wanted: dict[int, list[int]]) -> dict[int, list[int]]:

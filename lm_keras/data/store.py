@@ -128,6 +128,7 @@ def prepare(
     say: Callable[[str], None] = lambda line: None,
     divided: DividedText | None = None,
     needs_blank: bool = False,
+    begun: dict | None = None,
 ) -> PreparedData:
     """Read, split and tokenize the text of a run, or find that in the cache.
 
@@ -137,13 +138,14 @@ def prepare(
         say: called with a line before each longer piece of work, and with what speaks against the tokenizer.
         divided: the text, if it was read and split before.
         needs_blank: whether a tokenizer that is not given has to have a `blank_id`.
+        begun: what `data.json` says of a run that goes on; its text is divided as it was.
 
     Raises:
         InputError: for everything that text and settings can get wrong.
     """
     cache = cache_folder(config.cache_dir)
     saved = saved_tokenizer(config, needs_blank) if tokenizer is None else None
-    divided = divided or divide(config, say)
+    divided = divided or divide(config, say, begun)
     splits, corpora = divided.splits, divided.corpora
     tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_blank)
     stores = {name: tokenized(split, tokenizer, cache, say) for name, split in splits.items()}
@@ -157,6 +159,7 @@ def prepare(
             "rule": split.rule,
             "corpus_sha256": split.description.sha256,
             "fingerprint": split.fingerprint(),
+            **({} if name == "train" else {"in_train": split.in_train}),
             **dataclasses.asdict(stores[name].counts),
         }
         for name, split in splits.items()
@@ -166,29 +169,74 @@ def prepare(
     return PreparedData(tokenizer, stores, {"splits": report, "bad_text": repaired, "tokenizer": learnt})
 
 
-def divide(config: DataConfig, say: Callable[[str], None] = lambda line: None) -> DividedText:
-    """Read the text that the settings name once and divide it.
+def divide(
+    config: DataConfig, say: Callable[[str], None] = lambda line: None, begun: dict | None = None
+) -> DividedText:
+    """Read the text that the settings name once and divide it; say what is wrong with it and is read all the same.
+
+    Args:
+        config: the data settings.
+        say: called with a line each.
+        begun: what `data.json` says of a run that goes on; its text is divided as it was.
 
     Raises:
         InputError: a text cannot be read or divided so.
     """
-    corpora = {
-        name: open_corpus(
-            spec, text_field=config.text_field, on_bad_text=config.on_bad_text, part=name, say=say
+    specs = {"train": config.corpus, "valid": config.valid_corpus, "test": config.test_corpus}
+    specs = {name: spec for name, spec in specs.items() if spec}
+    if config.document_separator and not any(spec.startswith("text:") for spec in specs.values()):
+        raise InputError(
+            f"--document_separator={config.document_separator} has no meaning for --corpus={config.corpus}, whose documents are "
+            "divided already; leave it out"
         )
-        for name, spec in (
-            ("train", config.corpus),
-            ("valid", config.valid_corpus),
-            ("test", config.test_corpus),
-        )
-        if spec
-    }
+    corpora = {name: opened_corpus(spec, config, name, say) for name, spec in specs.items()}
     corpora = {**corpora["train"].held_out(), **corpora}
     say(f"reading {corpora['train'].spec}")
-    splits = make_splits(
-        corpora["train"], corpora.get("valid"), corpora.get("test"), fractions_of(config.split)
-    )
+    before = begun["splits"].get("train", {}).get("rule") if begun else None
+    try:
+        splits = make_splits(
+            corpora["train"],
+            corpora.get("valid"),
+            corpora.get("test"),
+            fractions_of(config.split),
+            before,
+            say,
+        )
+    finally:
+        say_of(corpora, say)
     return DividedText(splits, corpora)
+
+
+def opened_corpus(spec: str, config: DataConfig, part: str, say: Callable[[str], None]) -> Corpus:
+    """Open a corpus as the settings of a run say.
+
+    Args:
+        spec: what names it.
+        config: the data settings; their own corpora are not looked at.
+        part: `train`, `valid` or `test`; see `open_corpus`.
+        say: called with a line before longer work.
+
+    Raises:
+        InputError: as `open_corpus`.
+    """
+    return open_corpus(
+        spec,
+        text_field=config.text_field,
+        on_bad_text=config.on_bad_text,
+        part=part,
+        say=say,
+        document_separator=config.document_separator,
+    )
+
+
+def say_of(corpora: dict[str, Corpus], say: Callable[[str], None]) -> None:
+    """Say what looks wrong in corpora that were read, and what was repaired or left out."""
+    for line in dict.fromkeys(remark for corpus in corpora.values() for remark in corpus.remarks()):
+        say(line)
+    for name, corpus in corpora.items():
+        if counts := corpus.report():
+            repaired = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in counts.items())
+            say(f"bad text in {name}: {repaired}")
 
 
 def save_tokenizer(

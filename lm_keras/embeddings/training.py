@@ -18,11 +18,12 @@ from lm_keras.callbacks.projector import write_labels, write_points
 from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints.run_folder import truncate_lines_after
 from lm_keras.checkpoints.vectors import write_vectors
-from lm_keras.data.store import prepare
+from lm_keras.corpora import EmptySplit
+from lm_keras.data.store import DividedText, divide, prepare
 from lm_keras.embeddings.batches import Batch, Batches, Vocabulary
 from lm_keras.embeddings.folder import VECTORS, EmbeddingFolder
 from lm_keras.embeddings.neighbours import Vectors
-from lm_keras.embeddings.settings import CHANGEABLE, RunOptions, Settings
+from lm_keras.embeddings.settings import CHANGEABLE, RunOptions, Settings, TextConfig
 from lm_keras.embeddings.tables import Tables
 from lm_keras.errors import InputError
 from lm_keras.surroundings import with_usual_settings
@@ -72,7 +73,8 @@ class Run:
     def __init__(self, settings: Settings, options: RunOptions, folder: EmbeddingFolder):
         self.settings, self.folder = settings, folder
         tokenizer = folder.tokenizer() if folder.exists else None
-        self.data = prepare(settings.text, tokenizer, report.say)
+        begun = folder.read_data() if folder.exists else None
+        self.data = prepare(settings.text, tokenizer, report.say, _divided(settings.text, begun))
         store = self.data.splits["train"]
         frequencies = store.frequencies(self.data.tokenizer.vocab_size)
         self.vocabulary = Vocabulary.of(self.data.tokenizer, frequencies, settings.embedding)
@@ -283,6 +285,17 @@ def ahead(make: Callable[[int], Batch], first: int, last: int) -> Iterator[Batch
             if step < last:
                 made.append(pool.submit(make, step))
             yield batch
+
+
+def _divided(config: TextConfig, begun: dict | None) -> DividedText:
+    """Read and divide the text; one that is too small for that is used whole, because nothing is validated."""
+    try:
+        return divide(config, report.say, begun)
+    except EmptySplit:
+        report.say(
+            f"{config.corpus} is too small to hold any of it out, which word vectors don't need: it is used whole"
+        )
+        return divide(dataclasses.replace(config, split="100/0/0"), begun=begun)
 
 
 def _lines(vectors: Vectors) -> Iterator[str]:

@@ -53,14 +53,18 @@ def random_store(count: int, vocab_size: int) -> TokenStore:
 
 
 def read_text(
-    config: DataConfig, tokenizer: Tokenizer | None, say: Callable[[str], None], needs_blank: bool
+    config: DataConfig,
+    tokenizer: Tokenizer | None,
+    say: Callable[[str], None],
+    needs_blank: bool,
+    begun: dict | None = None,
 ) -> Text:
     """Read the text of a run; prepare it unless that takes long. The arguments are those of `prepare`.
 
     Raises:
         InputError: for everything that text and settings can get wrong.
     """
-    divided = divide(config, say)
+    divided = divide(config, say, begun)
     if divided.bytes <= PREPARED_AT_ONCE_BYTES or is_prepared(config, divided, tokenizer, needs_blank):
         data = prepare(config, tokenizer, say, divided, needs_blank)
         return Text(data.tokenizer.vocab_size, data, divided.bytes)

@@ -101,9 +101,16 @@ def data_line(data: dict) -> str:
     """Return one line on the text of a run."""
     splits = data["splits"]
     parts = [
-        f"{name} {values['tokens']:,} tokens ({values['bytes']:,} bytes)" for name, values in splits.items()
+        f"{name} {values['tokens']:,} tokens ({values['bytes']:,} bytes{_also_learnt(values)})"
+        for name, values in splits.items()
     ]
     return f"text: {', '.join(parts)}; vocabulary {data['vocab_size']:,}; sha256 {splits['train']['corpus_sha256'][:16]}"
+
+
+def _also_learnt(split: dict) -> str:
+    """Say which share of the bytes of a split stand in passages that the training text has, too."""
+    share = split.get("in_train")
+    return "" if share is None else f", {share:.1%} of them in train, too"
 
 
 def model_card(config: Config, data: dict) -> str:

@@ -122,7 +122,10 @@ def _begun(
     GivenVectors.of(
         config, folder, None
     )  # What is wrong with its first line is said before the text is read.
-    data = prepare(config.data, _tokenizer(folder, origin), report.say, needs_blank=config.needs_blank)
+    begun = folder.read_data() if folder.exists else None
+    data = prepare(
+        config.data, _tokenizer(folder, origin), report.say, needs_blank=config.needs_blank, begun=begun
+    )
     origin = origin or GivenVectors.of(config, folder, data.tokenizer)
     _check_data(config, data)
     total_steps = _total_steps(config, data)
@@ -157,7 +160,7 @@ def _joined(
             f"this worker and the chief have other settings for --run_dir={folder.path}: {'; '.join(changed)}. "
             "Start all workers with the same flags and the same folder"
         )
-    data = prepare(config.data, folder.tokenizer(), report.say)
+    data = prepare(config.data, folder.tokenizer(), report.say, begun=folder.read_data())
     total_steps = _total_steps(config, data)
     _check_same_run(folder, data, total_steps)
     origin = Origin.of(config, folder, report.say) or GivenVectors.of(config, folder, data.tokenizer)
@@ -180,7 +183,8 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
         )
     origin = Origin.of(config, folder, report.say)
     tokenizer = _tokenizer(folder, origin)
-    text = known_text.read_text(config.data, tokenizer, report.say, config.needs_blank)
+    begun = folder.read_data() if folder and folder.exists else None
+    text = known_text.read_text(config.data, tokenizer, report.say, config.needs_blank, begun)
     batches, data = config.batches, text.data
     origin = origin or GivenVectors.of(config, folder, data.tokenizer if data else tokenizer)
     total_steps = batches.steps
@@ -350,9 +354,6 @@ def _begin(
     folder.write_text("README.md", report.model_card(config, content))
     folder.write_json("config.json", config.flat())
     report.say(report.data_line(content))
-    for name, counts in content["bad_text"].items():
-        repaired = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in counts.items())
-        report.say(f"bad text in {name}: {repaired}")
 
 
 def _check_same_run(folder: RunFolder, data: PreparedData, total_steps: int) -> int:

@@ -1,0 +1,137 @@
+"""How much of one text also stands in another: passages compared by a hash of their content.
+
+A passage is a line without its end, or a part of a long one: a line ends early behind each place where a sum of the four
+bytes before it, modulo 256, is 0. So equal text is divided in the same way wherever it stands. Up to `MOST_PASSAGES`
+of a corpus are kept. Of more, only those are kept whose content gives a key with zeros at its end, so that equal passages
+of two texts are kept both or not at all, and the share is that of a sample chosen by content.
+"""
+
+import array
+
+import numpy as np
+
+MOST_PASSAGES = 2**15
+"""Passages of a corpus that are kept."""
+
+BLOCK_BYTES = 2**20
+"""Text that is divided at once; documents are often much shorter."""
+
+CUT_BY = np.array([151, 89, 37, 1], np.uint8)
+"""Factors of the four bytes before a cut. They are odd, so that every bit of a byte counts."""
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_MASKS = np.array([(1 << 8 * length) - 1 for length in range(9)], np.uint64)
+
+
+class Passages:
+    """A sample of the passages of a corpus, with the place of each; memory does not grow with the corpus."""
+
+    def __init__(self):
+        self._hashes, self._numbers = array.array("q"), array.array("q")
+        self._offsets, self._sizes, self._keys = array.array("q"), array.array("q"), array.array("Q")
+        self._forget_waiting()
+        self.rate = 0  # of 2^rate passages one is kept
+
+    def _forget_waiting(self) -> None:
+        self._waiting: list[bytes] = []
+        self._waiting_numbers, self._waiting_offsets = array.array("q"), array.array("q")
+        self._waiting_bytes = 0
+
+    def add(self, number: int, offset: int, content: bytes) -> None:
+        """Take the next part of a document.
+
+        Args:
+            number: of the document.
+            offset: bytes of it before this part.
+            content: the part, best a number of whole lines.
+        """
+        self._waiting.append(content)
+        self._waiting_numbers.append(number)
+        self._waiting_offsets.append(offset)
+        self._waiting_bytes += len(content)
+        if self._waiting_bytes >= BLOCK_BYTES:
+            self._divide()
+
+    def thin(self, rate: int) -> None:
+        """Keep one of 2^rate passages, as another corpus has."""
+        self._divide()
+        if rate > self.rate:
+            self.rate = rate
+            kept = _chosen(np.array(self._keys, np.uint64), rate)
+            for name in ("_hashes", "_numbers", "_offsets", "_sizes", "_keys"):
+                values = getattr(self, name)
+                setattr(
+                    self,
+                    name,
+                    array.array(values.typecode, np.array(values, values.typecode)[kept].tobytes()),
+                )
+
+    def table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return hashes, numbers of documents, offsets and sizes of the passages that are kept, each int64 [n]."""
+        self._divide()
+        columns = (self._hashes, self._numbers, self._offsets, self._sizes)
+        return tuple(np.array(column, np.int64) for column in columns)
+
+    def _divide(self) -> None:
+        if not self._waiting:
+            return
+        # Eight bytes more on either side, so that eight bytes can be read at once everywhere.
+        content = b"\n" * 8 + b"\n".join(self._waiting) + b"\n" * 9
+        sizes = np.array([len(part) + 1 for part in self._waiting], np.int64)
+        begins = 8 + np.concatenate([[0], np.cumsum(sizes[:-1])])
+        starts, ends = _passages(content)
+        keys = _keys(content, starts, ends)
+        kept = _chosen(keys, self.rate)
+        starts, ends, keys = starts[kept], ends[kept], keys[kept]
+        parts = np.searchsorted(begins, starts, "right") - 1
+        numbers, offsets = (np.array(each)[parts] for each in (self._waiting_numbers, self._waiting_offsets))
+        self._hashes.extend([hash(content[start:end]) for start, end in zip(starts.tolist(), ends.tolist())])
+        self._numbers.frombytes(numbers.tobytes())
+        self._offsets.frombytes((offsets + starts - begins[parts]).tobytes())
+        self._sizes.frombytes((ends - starts).tobytes())
+        self._keys.frombytes(keys.tobytes())
+        self._forget_waiting()
+        while len(self._keys) > MOST_PASSAGES:
+            self.thin(self.rate + 1)
+
+
+def _passages(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Return where passages begin and end, [n] int64 each; blank lines are none."""
+    letters = np.frombuffer(content, np.uint8)
+    inner = letters[8:-8]
+    total = letters[4:-12] * CUT_BY[0]
+    for place, factor in enumerate(CUT_BY[1:], 5):
+        total += letters[place : place - 16] * factor
+    bounds = np.flatnonzero((inner == ord("\n")) | (total == 0)) + 8
+    is_feed = letters[bounds] == ord("\n")
+    within = np.logical_and.reduce([letters[bounds - back] != ord("\n") for back in (1, 2, 3, 4)])
+    bounds, is_feed = bounds[is_feed | within], is_feed[is_feed | within]  # Else the line before would count.
+    starts = np.concatenate([[8], bounds[:-1] + is_feed[:-1]])
+    longer = bounds > starts
+    return starts[longer], bounds[longer]
+
+
+def _keys(content: bytes, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return a number for each passage, from its first and last eight bytes and its length, [n] uint64."""
+    words = np.ndarray((len(content) - 7,), "<u8", content, strides=(1,))
+    sizes = ends - starts
+    short = np.minimum(sizes, 8)
+    first = words[starts] & _MASKS[short]
+    last = words[ends - 8] >> (np.uint64(8) * (np.uint64(8) - short.astype(np.uint64)))
+    keys = (first ^ (last * _MIX) ^ sizes.astype(np.uint64)) * _MIX
+    return (keys ^ (keys >> np.uint64(29))) * _MIX
+
+
+def _chosen(keys: np.ndarray, rate: int) -> np.ndarray:
+    return (keys >> np.uint64(64 - rate)) == 0 if rate else np.ones(len(keys), bool)
+
+
+def share_in(sizes: np.ndarray, hashes: np.ndarray, others: np.ndarray) -> float | None:
+    """Return the share of the bytes of passages that stand in another text, too; None where there are none.
+
+    Args:
+        sizes, hashes: of the passages, [n].
+        others: hashes of the passages of the other text, [m].
+    """
+    total = int(sizes.sum())
+    return float(sizes[np.isin(hashes, others)].sum()) / total if total else None

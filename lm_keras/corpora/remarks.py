@@ -1,0 +1,58 @@
+"""What looks wrong in files and is read all the same: one line for each kind, which names the first file."""
+
+from lm_keras.corpora.separators import mark_in
+from lm_keras.errors import shown
+
+MARK = (
+    "{}: byte order marks (U+FEFF) in the middle of the text are read as letters; if files were put together there, take the "
+    r"marks out: sed -i 's/\xEF\xBB\xBF//g' {}"
+)
+WINDOWS = (
+    "{}: line ends of Windows: the carriage returns are part of the text; sed -i 's/\\r$//' {} takes them out"
+)
+OLD_MAC = "{}: carriage returns without line feeds are part of the text; if they end lines, tr '\\r' '\\n' makes them line feeds"
+
+
+class Remarks:
+    """Remarks on files, each kind once."""
+
+    def __init__(self):
+        self._found: dict[str, tuple[str, int, str]] = {}  # remark: first file, number of files, last file
+
+    def add(self, remark: str, path: str) -> None:
+        """Take a remark on a file, in which {} stands for its name."""
+        first, count, last = self._found.get(remark, (path, 0, None))
+        self._found[remark] = first, count + (last != path), path
+
+    def lines(self) -> list[str]:
+        """Return the remarks, each with the name of the first file and the number of further ones."""
+        return [
+            remark.replace("{}", shown(first))
+            + (f" ({count - 1:,} more files are like that)" if count > 1 else "")
+            for remark, (first, count, _) in self._found.items()
+        ]
+
+    def of_text(self, text: str, path: str, separator: str | None) -> None:
+        """Look at a piece of a plain file."""
+        if "\ufeff" in text:
+            self.add(MARK, path)
+        if "\r" in text:
+            self.add(WINDOWS if "\r\n" in text else OLD_MAC, path)
+        if (mark := mark_in(text)) and mark != separator:
+            if separator:
+                self.add(f"{{}}: {mark} is read as text, letter by letter; take it out of the file", path)
+            else:
+                self.add(
+                    f"{{}}: {mark} is read as text, letter by letter; --document_separator='{mark}' divides files into "
+                    "documents there",
+                    path,
+                )
+
+    def of_record(self, text: str, path: str) -> None:
+        """Look at the text of one line of JSON."""
+        if mark := mark_in(text):
+            self.add(
+                f"{{}}: {mark} in the texts is read as text, letter by letter; a document ends where its line of JSON does: "
+                "take the mark out",
+                path,
+            )
