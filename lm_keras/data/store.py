@@ -17,7 +17,7 @@ from lm_keras.data.tokenizers import cached_tokenizer, saved_tokenizer, trained_
 from lm_keras.errors import InputError, nearest, shown
 from lm_keras.text import TOKENIZERS, count_words, load_tokenizer, saved_in
 from lm_keras.text.files import bytes_of, opened
-from lm_keras.text.tokenizer import Tokenizer
+from lm_keras.text.tokenizer import Piece, Tokenizer
 
 DTYPES = {"uint16": np.uint16, "uint32": np.uint32}
 """The types that tokens may have on disk."""
@@ -340,7 +340,9 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
                 tokens += 1 if unscored is None else 2
             documents += 1
             document_file.write(np.int64(tokens).tobytes())
-            within_word = False  # whether the piece before ended in the middle of a word
+            within_word = ends_line = (
+                False  # whether what came before ends in the middle of a word, or with a line feed
+            )
             for piece, after in itertools.pairwise(
                 itertools.chain(tokenizer.pieces(document.pieces()), [None])
             ):
@@ -348,18 +350,22 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
                 said = tokenizer.canonical(piece)
                 if goes_on:
                     ids = np.array(tokenizer.encode_prompt(piece), np.int32)
-                    said = said.removesuffix("\n")
+                    said = said if isinstance(piece, Piece) else said.removesuffix("\n")
                 else:
                     ids = tokenizer.encode_array(piece)  # What is unknown may be gone in `said`.
                 token_file.write(ids.astype(dtype).tobytes())
                 tokens += len(ids)
                 raw_size += len(piece.encode())
                 size += len(said.encode())
-                line_ends = said.count("\n") + (not goes_on and not said.endswith("\n"))
-                words += count_words(said) + line_ends - (within_word and not piece[0].isspace())
-                within_word = not piece[-1].isspace()
+                # White space at a word tokenizer's ends is in the piece alone.
+                shown = said if isinstance(piece, Piece) else piece
+                ends_line = said[-1:] == "\n" or (not said and ends_line)
+                line_ends = said.count("\n") + (after is None and not ends_line)
+                joined = within_word and shown and not shown[0].isspace()
+                words += count_words(said) + line_ends - joined
+                within_word = not shown[-1].isspace() if shown else within_word
                 characters += len(said)
-                unknown += tokenizer.count_unknown(said, ids)
+                unknown += tokenizer.count_unknown(piece, ids)
     if raw_size != split.num_bytes or documents != split.num_documents:
         raise changed(split.description.spec)
     counts = TextCounts(tokens - 1, size, words, characters, documents, unknown)

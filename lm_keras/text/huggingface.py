@@ -1,17 +1,20 @@
 """The tokenizers of other projects' models, as Hugging Face's library reads them: GPT-2's byte-level BPE, LLaMA's and others."""
 
 import copy
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import tokenizers as library
+import tokenizers
 
 from lm_keras.errors import InputError
+from lm_keras.text import components, library, long_documents
+from lm_keras.text.chains import ChainDecoder, spelling_of
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_bytes
-from lm_keras.text.tokenizer import REPLACEMENT, Tokenizer
+from lm_keras.text.tokenizer import REPLACEMENT, Decoder, Piece, Tokenizer
 
 MODEL_FILE = "huggingface.json"
 """What the library calls tokenizer.json."""
@@ -20,30 +23,19 @@ END_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "[SEP]", "<eos>")
 """Tokens that end a document, where nothing else says which one does."""
 
 
-def byte_alphabet() -> dict[str, int]:
-    """Return which byte each character of a byte-level vocabulary stands for.
-
-    Printable bytes of Latin-1 stand for themselves, the others for the characters from U+0100 on.
-
-    Reference: Radford et al. (2019), section 2.2, and encoder.py of its code.
-    """
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(b): b for b in printable} | {chr(0x100 + n): b for n, b in enumerate(others)}
-
-
 class HuggingFaceTokenizer(Tokenizer):
     """A tokenizer that was trained elsewhere; ids, and so texts of tokens, are those of its model.
 
-    The names of special tokens are ordinary text, as for every tokenizer here.
+    The names of special tokens are ordinary text, as for every tokenizer here. What its tokens say is measured, by decoding
+    them, unless the parts of tokenizer.json prove that every text comes back (`lossless`).
 
     Args:
-        model: the content of the library's tokenizer.json.
+        model: the content of the library's tokenizer.json; `components` lists what it may consist of.
         eod_id: the token that ends a document.
         vocab_size: number of ids, if the network has more than the tokenizer names.
 
     Raises:
-        InputError: the library cannot read the model.
+        InputError: the library cannot read the model, or it has a part that is refused.
     """
 
     name = "huggingface"
@@ -51,27 +43,65 @@ class HuggingFaceTokenizer(Tokenizer):
 
     def __init__(self, model: bytes, eod_id: int, vocab_size: int | None = None):
         self._model = model
-        self._tokenizer = _read(model)
-        content = json.loads(model)
-        kinds = _kinds(content.get("decoder"))
-        names = {i: name for name, i in self._tokenizer.get_vocab(with_added_tokens=True).items()}
-        special = {token["id"] for token in content.get("added_tokens") or [] if token.get("special")}
+        self._tokenizer = self._encoder = library.read(model)
+        content = library.content_of(model, self._tokenizer)
+        chain = self._chain = components.check(content)
+        ids = self._tokenizer.get_vocab(with_added_tokens=True)
+        components.check_ids(content, ids)
+        names = {i: name for name, i in ids.items()}
+        special = {token["id"] for token in content.get("added_tokens") or [] if token["special"]}
         size = max([*names, eod_id]) + 1
         if vocab_size is not None and vocab_size < size:
             raise InputError(f"the tokenizer has {size:,} tokens, and the network only {vocab_size:,}")
-        self.byte_level = "ByteLevel" in kinds
-        to_bytes = _of_byte_level if self.byte_level else _of_pieces
-        spelled = [
-            b"" if i == eod_id else to_bytes(names.get(i), i in special) for i in range(vocab_size or size)
-        ]
+        self.byte_level = chain.reads == "level"
+        self._names = [names.get(i) for i in range(vocab_size or size)]
+        spelled = [spelling_of(name, i in special, chain) for i, name in enumerate(self._names)]
         super().__init__("none", spelled)
+        self._token_bytes[eod_id] = b""
         self.eod_id = self.begin_id = eod_id
-        self.lossless = self.byte_level and content.get("normalizer") is None
-        unknown = (content.get("model") or {}).get("unk_token")
-        if unknown is not None and not self.lossless and unknown in self._tokenizer.get_vocab():
-            self.unknown_id = self._tokenizer.token_to_id(unknown)
-            self.blank_id = self.unknown_id
-            self._token_bytes[self.unknown_id] = REPLACEMENT
+        self.joins_blanks = not chain.separates
+        unknown = self._find_unknown(content, ids)
+        if unknown is not None:
+            self.unknown_id = self.blank_id = unknown
+            self._token_bytes[unknown] = REPLACEMENT
+        self._prepare(content)
+
+    def _find_unknown(self, content: dict, ids: dict[str, int]) -> int | None:
+        """Return the id of the unknown token of a model that may need one, or None.
+
+        Raises:
+            InputError: it is the token that ends documents, too.
+        """
+        model = content["model"]
+        found = model.get("unk_id") if model["type"] == "Unigram" else ids.get(model.get("unk_token"))
+        spells_all = components.spells_all(content)
+        if found is None or (self.byte_level and spells_all and content.get("normalizer") is None):
+            return None
+        if found == self.eod_id:
+            if spells_all:
+                return None
+            raise InputError(
+                f"its unknown token {self._names[found]!r} is the one that ends documents, and its vocabulary does not spell every text: "
+                "a document would end at what is unknown; give eos_token_id in config.json another token"
+            )
+        return found
+
+    def _prepare(self, content: dict) -> None:
+        """Set what encodes, for these tokens that begin and end a document, and what is known of it."""
+        never = {self._names[i] for i in {self.eod_id, self.begin_id}} - {None}
+        never |= {token["content"] for token in content.get("added_tokens") or [] if token["special"]}
+        if self.unknown_id is not None:
+            never -= {self._names[self.unknown_id]}
+        changed = library.without_names(content, never)
+        if changed:
+            self._encoder = library.read(changed)
+            content = json.loads(changed)
+        self.lossless = components.is_lossless(content, self._chain)
+        self._cuts_at_lines = self.lossless and components.cuts_at_lines(content)
+        self._period = components.period_of(content)
+        model = content["model"]
+        drops = model["type"] == "BPE" and model.get("unk_token") is None
+        self._counting = content if drops and not components.spells_all(content) else None
 
     @classmethod
     def of_byte_level_bpe(
@@ -86,15 +116,13 @@ class HuggingFaceTokenizer(Tokenizer):
             ids = json.loads(vocab)
             lines = merges.decode("utf-8").split("\n")
             pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
-            model = library.Tokenizer(library.models.BPE(vocab=ids, merges=pairs))
+            model = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=ids, merges=pairs))
         except BaseException as error:  # The library's own panics are no Exception.
-            if isinstance(error, (KeyboardInterrupt, SystemExit)):
-                raise
-            raise InputError(
-                f"vocab.json and merges.txt are damaged or no byte-level BPE: {_line(error)}"
+            raise library.refused(
+                error, "vocab.json and merges.txt are damaged or no byte-level BPE: "
             ) from None
-        model.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
-        model.decoder = library.decoders.ByteLevel()
+        model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        model.decoder = tokenizers.decoders.ByteLevel()
         ends = [name for name in END_NAMES if name in ids]
         model.add_special_tokens(ends)
         if eod_id is None and not ends:
@@ -106,7 +134,7 @@ class HuggingFaceTokenizer(Tokenizer):
     @classmethod
     def end_in(cls, model: bytes) -> int | None:
         """Return the token that ends a document where only its name tells, or None."""
-        vocabulary = _read(model).get_vocab(with_added_tokens=True)
+        vocabulary = library.read(model).get_vocab(with_added_tokens=True)
         return next((vocabulary[name] for name in END_NAMES if name in vocabulary), None)
 
     def beginning_with(self, token: int | str | None) -> "HuggingFaceTokenizer":
@@ -119,6 +147,8 @@ class HuggingFaceTokenizer(Tokenizer):
         found = self._tokenizer.token_to_id(token) if isinstance(token, str) else token
         made.begin_id = self.eod_id if found is None else found
         made._token_bytes = [b"" if i == made.begin_id else b for i, b in enumerate(self._token_bytes)]
+        if made.begin_id != self.begin_id:
+            made._prepare(library.content_of(self._model, self._tokenizer))
         return made
 
     @property
@@ -142,25 +172,90 @@ class HuggingFaceTokenizer(Tokenizer):
         return self._model
 
     def _encode(self, text: str) -> np.ndarray:
-        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
+        if isinstance(text, Piece) and text.maker is self._encoder:
+            return text.ids
+        return np.array(self._encoding(text).ids, np.int32)
+
+    def _encoding(self, text: str) -> tokenizers.Encoding:
+        try:
+            return self._encoder.encode(text, add_special_tokens=False)
+        except BaseException as error:  # The library's own panics are no Exception.
+            start = repr(text[:40])
+            raise library.refused(
+                error, f"the tokenizer cannot encode the text that begins with {start}: "
+            ) from None
+
+    def _encoded(self, text: str) -> long_documents.Encoded:
+        found = self._encoding(text)
+        begins, ends = np.array(found.offsets, np.int64).reshape(-1, 2).T
+        words = [-1 if word is None else word for word in found.word_ids]
+        return long_documents.Encoded(np.array(found.ids, np.int32), begins, ends, np.array(words))
+
+    def canonical(self, text: str) -> str:
+        """Return what the tokens of a text say: the text itself where that is proven, else what they decode to."""
+        if self.lossless:
+            return text
+        if isinstance(text, Piece) and text.maker is self._encoder:
+            return text.said
+        return self.decode(self.encode(text))
+
+    def count_unknown(self, text: str, ids: np.ndarray) -> int:
+        """Return how many of the ids [T] of a text stand for something that is lost.
+
+        Counted are unknown tokens, what does not decode to characters, and characters (in a byte-level tokenizer bytes) that a model
+        without an unknown token drops.
+        """
+        if self.lossless:
+            return 0
+        said = (
+            text.said
+            if isinstance(text, Piece) and text.maker is self._encoder
+            else self.decode(ids.tolist())
+        )
+        unread = said.count("\ufffd") - text.count("\ufffd")
+        found = max(super().count_unknown(text, ids), unread)
+        if self._counting is None:
+            return found
+        counter, lost = self._counter
+        return found + counter.encode(str(text), add_special_tokens=False).ids.count(lost)
+
+    @functools.cached_property
+    def _counter(self) -> tuple[tokenizers.Tokenizer, int]:
+        return library.counting_lost(self._counting)
+
+    def spelled(self, token_id: int, first: bool, last: bool) -> bytes:
+        """Return the bytes of a token at a place of a text; see `Chain`."""
+        content = self.token_bytes(token_id)
+        name = self._names[token_id] if token_id < len(self._names) else None
+        if name is None or content == REPLACEMENT:
+            name = REPLACEMENT.decode()
+        return self._chain.bytes_of(name, first, last)
+
+    def decoder(self, before: str = "") -> Decoder:
+        """Return an incremental decoder; at the beginning of a text it does what the library does there."""
+        plain = not self._chain.places and not self._chain.after
+        return Decoder(self) if plain else ChainDecoder(self, self._chain, before)
 
     def pieces(self, pieces: Iterable[str]) -> Iterator[str]:
         r"""Yield the same text in pieces whose tokens are those of the whole.
 
-        A byte-level tokenizer never joins what a line feed between two characters that are no white space divides.
+        GPT-2's never join what a line feed between two characters that are no white space divides. Of others a piece knows its
+        tokens (`Piece`): what they are may depend on what stands around it, as the blank that LLaMA's puts before a text.
 
-        Example:
+        Example: of GPT-2's tokenizer
+
             >>> list(tokenizer.pieces(["one\ntwo\n", " three\nfour"]))
             ['one\n', 'two\n three\n', 'four']
         """
-        held = ""
-        for piece in pieces:
-            held += piece
-            if self.byte_level and (cut := _last_cut(held)):
-                yield held[:cut]
-                held = held[cut:]
-        if held:
-            yield held
+        if self._cuts_at_lines:
+            yield from _lines(pieces)
+            return
+        decoder = self.decoder()
+        for text, ids, is_last in long_documents.parts(pieces, self._encoded, self._period):
+            said = text
+            if not self.lossless:
+                said = decoder.push(ids.tolist()) + (decoder.finish() if is_last else "")
+            yield Piece(text, ids, said, self._encoder)
 
     def _files(self) -> dict[str, bytes]:
         own = {} if self.begin_id == self.eod_id else {"begin_id": self.begin_id}
@@ -193,6 +288,17 @@ MAX_VOCABULARY = 2**24
 """Far more tokens than any tokenizer has."""
 
 
+def _lines(pieces: Iterable[str]) -> Iterator[str]:
+    held = ""
+    for piece in pieces:
+        held += piece
+        if cut := _last_cut(held):
+            yield held[:cut]
+            held = held[cut:]
+    if held:
+        yield held
+
+
 def _last_cut(text: str) -> int:
     """Return where the last line begins whose line feed stands between two characters that are no white space, or 0."""
     at = text.rfind("\n", 1, len(text) - 1)
@@ -201,54 +307,3 @@ def _last_cut(text: str) -> int:
             return at + 1
         at = text.rfind("\n", 1, at)
     return 0
-
-
-def _read(model: bytes) -> library.Tokenizer:
-    try:
-        tokenizer = library.Tokenizer.from_buffer(model)
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        tokenizer.encode_special_tokens = True
-        return tokenizer
-    except BaseException as error:  # The library's own panics are no Exception.
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            raise
-        raise InputError(
-            f"damaged or no tokenizer that the library tokenizers reads: {_line(error)}"
-        ) from None
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _kinds(decoder) -> set[str]:
-    """Return the types of a decoder and of those within it."""
-    if not isinstance(decoder, dict):
-        return set()
-    inside = decoder.get("decoders")
-    kinds = {decoder.get("type")}
-    return kinds.union(*map(_kinds, inside)) if isinstance(inside, list) else kinds
-
-
-_ALPHABET = byte_alphabet()
-
-
-def _of_byte_level(name: str | None, special: bool) -> bytes:
-    if name is None:
-        return REPLACEMENT
-    if special or not all(character in _ALPHABET for character in name):
-        return name.encode("utf-8", "replace")
-    return bytes(_ALPHABET[character] for character in name)
-
-
-def _of_pieces(name: str | None, special: bool) -> bytes:
-    """Return the bytes of a piece as sentencepiece spells it: U+2581 for a blank, `<0x41>` for a byte."""
-    if name is None:
-        return REPLACEMENT
-    if not special and len(name) == 6 and name.startswith("<0x") and name.endswith(">"):
-        try:
-            return bytes([int(name[3:5], 16)])
-        except ValueError:
-            pass
-    return name.replace("\u2581", " ").encode("utf-8", "replace")

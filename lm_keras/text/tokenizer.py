@@ -45,14 +45,30 @@ class Decoder:
         return self._utf8.decode(b"", final=True)
 
 
+class Piece(str):
+    """A part of a document that knows its tokens, because they depend on what stands around it.
+
+    Attributes:
+        ids: the tokens of this part, int32 [T].
+        said: what they say; the parts of a document, joined, are what its tokens say.
+        maker: what encoded it; another tokenizer takes a piece for a plain string.
+    """
+
+    def __new__(cls, text: str, ids: np.ndarray, said: str, maker: object) -> "Piece":
+        """Return the text with its tokens."""
+        made = super().__new__(cls, text)
+        made.ids, made.said, made.maker = ids, said, maker
+        return made
+
+
 class Tokenizer(abc.ABC):
     r"""A map between strings and lists of token ids.
 
     Contract: `encode(a + b) == encode(a) + encode(b)` whenever `a` ends with a line feed and both are pieces as `pieces`
     yields them, so a document may be encoded in pieces. `decode(encode(x)) == canonical(x)` for every string of Unicode scalar values if
-    `lossless`, and for every `x` in which nothing is unknown otherwise; but for the word tokenizer, which does
-    not keep white space, `canonical` is `normalize`, a special token's name in a text is ordinary text,
-    and `decode` is the UTF-8 reading of the tokens' bytes.
+    `lossless`, and for every `x` in which nothing is unknown otherwise. `canonical` is `normalize`, but for tokenizers that do not
+    keep every text: the word tokenizer, which does not keep white space, and those of other projects, of which `canonical` is
+    measured. A special token's name in a text is ordinary text, and `decode` is the UTF-8 reading of the tokens' bytes.
 
     Attributes:
         name: the key in `lm_keras.text.TOKENIZERS`.
@@ -111,8 +127,10 @@ class Tokenizer(abc.ABC):
             >>> words.vocab_size, words.with_blank().vocab_size, words.with_blank().blank_id
             (5, 6, 5)
         """
-        if self.blank_id is not None:
-            return self
+        return self if self.blank_id is not None else self._reserving_blank()
+
+    def _reserving_blank(self) -> "Tokenizer":
+        """Return a copy with one token more, the blank."""
         made = copy.copy(self)
         made.blank_id, made.reserves_blank = self.vocab_size, True
         made.vocab_size = self.vocab_size + 1
@@ -155,6 +173,8 @@ class Tokenizer(abc.ABC):
 
     def pieces(self, pieces: Iterable[str]) -> Iterator[str]:
         """Yield the text of a document in pieces that may be encoded one by one.
+
+        Joined they are the text, and their tokens, one after the other, are the document's.
 
         Args:
             pieces: the text, cut after line feeds.
@@ -259,7 +279,8 @@ class Tokenizer(abc.ABC):
             raise damaged(folder, f"unknown normalization {form!r}")
         tokenizer = cls._from_settings(Path(folder), settings)
         blank = "blank" in settings and field(folder, settings, "blank", bool)
-        return tokenizer.with_blank() if blank else tokenizer
+        # Its network was made with that token, also where the kind has found a blank of its own since.
+        return tokenizer._reserving_blank() if blank and cls.blank_id is None else tokenizer
 
     def _settings_file(self, **fields: str | int | bool | list) -> bytes:
         """Return the content of the settings' file: what every kind has, and these fields."""

@@ -54,7 +54,6 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
             else name.removeprefix(CONTINUES).encode("utf-8", "replace")
             for number, name in enumerate(self._spelled)
         ]
-        self.lossless = False
         self.unknown_id, self.blank_id = ids.get(UNKNOWN), ids.get(MASK)
         self.begin_id = ids.get(BEGIN, eod_id)
         nothing = {number for number, name in enumerate(self._spelled) if not name}
@@ -130,10 +129,6 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
         """Return an incremental decoder; it begins with a blank where one would write one after `before`."""
         return _WordPieceDecoder(self, before)
 
-    def canonical(self, text: str) -> str:
-        """Return what the tokens of a text say."""
-        return self.decode(self.encode(text))
-
 
 SPECIAL = (PADDING, UNKNOWN, BEGIN, END, MASK)
 """Tokens that stand for no text."""
@@ -198,8 +193,14 @@ def read_vocabulary(path: Path, content: bytes, settings: dict | None, **given) 
 
 
 def is_wordpiece(model: bytes) -> bool:
-    """Tell whether the library's tokenizer.json is one of WordPiece."""
+    """Tell whether a tokenizer.json is that of a BERT: WordPiece with the names of its special tokens and its clean-up."""
     try:
-        return json.loads(model)["model"]["type"] == "WordPiece"
+        content = json.loads(model)
+        pieces, decoder = content["model"], content["decoder"]
+        return (pieces["type"], pieces["continuing_subword_prefix"], pieces["unk_token"]) == (
+            "WordPiece",
+            CONTINUES,
+            UNKNOWN,
+        ) and (decoder["type"], decoder["prefix"], decoder["cleanup"]) == ("WordPiece", CONTINUES, True)
     except (ValueError, KeyError, TypeError, RecursionError):
         return False

@@ -9,7 +9,8 @@ import tokenizers as library
 
 from lm_keras.errors import InputError
 from lm_keras.text import load_tokenizer
-from lm_keras.text.huggingface import HuggingFaceTokenizer, byte_alphabet
+from lm_keras.text.chains import byte_alphabet
+from lm_keras.text.huggingface import HuggingFaceTokenizer
 from lm_keras.text.model_folder import read_folder
 
 TEXT = "".join(f"The {n}th cat's hat -- isn't it? Ünïcödé 猫 {n * 7}\n  and  more\n" for n in range(300))
