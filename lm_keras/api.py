@@ -164,7 +164,10 @@ class LanguageModel:
 
     @with_usual_settings
     def score(self, texts: list[str]) -> list[dict]:
-        """Return `{"nats", "tokens", "bytes"}` of each text, scored from the beginning of a document.
+        """Return `{"nats", "tokens", "bytes", "unknown"}` of each text, scored from the beginning of a document.
+
+        Bytes are those of what the tokens say, as `evaluate` counts them; where `unknown` is not 0, text is lost and bits per byte have
+        no meaning.
 
         With `--model=bert` the nats are a pseudo-log-likelihood, no probability of the text, and `"pseudo"` is true there
         (Salazar et al., 2020).

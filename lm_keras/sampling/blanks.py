@@ -13,7 +13,7 @@ import tensorflow as tf
 from lm_keras.errors import InputError
 from lm_keras.models.bert import SEGMENTS
 from lm_keras.sampling.row import unknown_parts
-from lm_keras.sampling.score import check_ids
+from lm_keras.sampling.score import check_ids, counts_of
 from lm_keras.sampling.settings import (
     SamplingSettings,
     check_prompts,
@@ -158,7 +158,7 @@ class HidingScorer:
         That is no probability of the text. A text that is longer than the model's context is scored in windows side by side.
 
         Returns:
-            For each text `nats` (float), `tokens` (int), `bytes` (int) and `pseudo`, true.
+            For each text `nats` (float), `tokens`, `bytes` and `unknown` as `counts_of` says, and `pseudo`, true.
 
         Reference: Salazar et al. (2020), section 2, equation 1.
         """
@@ -167,9 +167,7 @@ class HidingScorer:
         for text in texts:
             ids, most = list(self._tokenizer.encode(text)), self._model.context_length - 2
             nats, _ = self.pseudo_nats(ids[begin : begin + most] for begin in range(0, len(ids), most))
-            found.append(
-                {"nats": float(nats), "tokens": len(ids), "bytes": len(text.encode("utf-8")), "pseudo": True}
-            )
+            found.append({"nats": float(nats), **counts_of(self._tokenizer, text, ids), "pseudo": True})
         return found
 
     def pseudo_nats(self, texts: Iterable[list[int]]) -> tuple[float, int]:

@@ -17,7 +17,7 @@ from lm_keras.sampling.blanks import MASK, Filled, parts_of
 from lm_keras.sampling.generate import NOT_FINITE, Sampler, seeds_of
 from lm_keras.sampling.loop import NOTHING, DecodeLoop
 from lm_keras.sampling.row import Continuation
-from lm_keras.sampling.score import check_ids
+from lm_keras.sampling.score import check_ids, counts_of
 from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, check_texts, settings_from
 from lm_keras.sampling.uniforms import key_of, uniform_numbers
 
@@ -234,15 +234,13 @@ class InfillScorer:
         Each half a context of it is one blank, read behind the half before.
 
         Returns:
-            For each text `nats` (float), `tokens` (int) and `bytes` (int).
+            For each text `nats` (float), and `tokens`, `bytes` and `unknown` as `counts_of` says.
         """
         check_texts(texts)
         found = []
         for text in texts:
             ids = [self._tokenizer.begin_id, *self._tokenizer.encode(text)]
-            found.append(
-                {"nats": self._of_ids(ids), "tokens": len(ids) - 1, "bytes": len(text.encode("utf-8"))}
-            )
+            found.append({"nats": self._of_ids(ids), **counts_of(self._tokenizer, text, ids[1:])})
         return found
 
     def _of_ids(self, ids: list[int]) -> float:

@@ -37,7 +37,7 @@ class Scorer:
 
     Example:
         >>> Scorer(model, tokenizer).score(["To be"])
-        [{'nats': 11.25, 'tokens': 5, 'bytes': 5}]
+        [{'nats': 11.25, 'tokens': 5, 'bytes': 5, 'unknown': 0}]
     """
 
     def __init__(self, model: keras.Model, tokenizer):
@@ -64,8 +64,8 @@ class Scorer:
             texts: any number of texts; an empty one scores 0 nats on 0 tokens.
 
         Returns:
-            For each text its summed negative log-likelihood `nats` (float), `tokens` (int), and `bytes` (int),
-            the length of the given text in UTF-8. The sum is float64 over float32 values.
+            For each text its summed negative log-likelihood `nats` (float), and `tokens`, `bytes` and `unknown` as `counts_of` says. The
+            sum is float64 over float32 values.
 
         Raises:
             InputError: `texts` is no list of strings, a text is no valid Unicode, or the model's logits are
@@ -86,7 +86,7 @@ class Scorer:
                 "diverged, use an earlier checkpoint or train with a lower learning rate"
             )
         return [
-            {"nats": float(total), "tokens": len(tokens), "bytes": len(text.encode("utf-8"))}
+            {"nats": float(total), **counts_of(self._tokenizer, text, tokens)}
             for total, tokens, text in zip(nats, ids, texts)
         ]
 
@@ -166,6 +166,25 @@ class Scorer:
     def _nats_block(self, tokens, targets, state):
         logits, state = self._logits_block(tokens, state)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits), state
+
+
+def counts_of(tokenizer, text: str, ids: list[int]) -> dict[str, int]:
+    """Return what is counted of a text, as an evaluation counts it.
+
+    Args:
+        tokenizer: what encoded the text.
+        text: as it was given.
+        ids: its tokens.
+
+    Returns:
+        `tokens`; `bytes`, in UTF-8, of what the tokens say, which is not the text itself where a tokenizer changes it; and `unknown`,
+        tokens that stand for text that is lost: with any, bits per byte have no meaning.
+    """
+    return {
+        "tokens": len(ids),
+        "bytes": len(tokenizer.canonical(text).encode("utf-8")),
+        "unknown": tokenizer.count_unknown(text, np.array(ids, np.int32)),
+    }
 
 
 def check_ids(ids, vocab_size: int, most: int | None, name: str = "ids") -> np.ndarray:

@@ -105,9 +105,23 @@ class HuggingFaceTokenizer(Tokenizer):
 
     @classmethod
     def of_byte_level_bpe(
-        cls, vocab: bytes, merges: bytes, eod_id: int | None, vocab_size: int | None = None
+        cls,
+        vocab: bytes,
+        merges: bytes,
+        eod_id: int | None,
+        vocab_size: int | None = None,
+        end: str | None = None,
+        prefix: bool = False,
     ) -> "HuggingFaceTokenizer":
-        """Make one of GPT-2's two files, `vocab.json` and `merges.txt`; without `eod_id` a token's name tells it.
+        """Make one of GPT-2's two files.
+
+        Args:
+            vocab: the content of `vocab.json`.
+            merges: the content of `merges.txt`.
+            eod_id: the token that ends a document; None where a name tells it.
+            vocab_size: number of ids, if the network has more.
+            end: the name of that token; None for the first one there is of the usual names.
+            prefix: whether a text begins with a blank that is not in it.
 
         Raises:
             InputError: they are damaged, or nothing tells which token ends a document.
@@ -121,9 +135,14 @@ class HuggingFaceTokenizer(Tokenizer):
             raise library.refused(
                 error, "vocab.json and merges.txt are damaged or no byte-level BPE: "
             ) from None
-        model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=prefix)
         model.decoder = tokenizers.decoders.ByteLevel()
-        ends = [name for name in END_NAMES if name in ids]
+        if any(name.endswith("</w>") for name in ids):
+            raise InputError(
+                "vocab.json has tokens that end words with '</w>', as those of CLIP and the first GPT, and is no byte-level BPE; "
+                "save the tokenizer with its tokenizer.json"
+            )
+        ends = [name for name in dict.fromkeys((end, *END_NAMES)) if name in ids]
         model.add_special_tokens(ends)
         if eod_id is None and not ends:
             raise InputError(
@@ -132,10 +151,10 @@ class HuggingFaceTokenizer(Tokenizer):
         return cls(model.to_str().encode(), ids[ends[0]] if eod_id is None else eod_id, vocab_size)
 
     @classmethod
-    def end_in(cls, model: bytes) -> int | None:
-        """Return the token that ends a document where only its name tells, or None."""
+    def end_in(cls, model: bytes, name: str | None = None) -> int | None:
+        """Return the token that ends a document where only its name tells: this one, or one of the usual; or None."""
         vocabulary = library.read(model).get_vocab(with_added_tokens=True)
-        return next((vocabulary[name] for name in END_NAMES if name in vocabulary), None)
+        return next((vocabulary[one] for one in (name, *END_NAMES) if one in vocabulary), None)
 
     def beginning_with(self, token: int | str | None) -> "HuggingFaceTokenizer":
         """Return the same tokenizer with another `begin_id`.
@@ -150,6 +169,11 @@ class HuggingFaceTokenizer(Tokenizer):
         if made.begin_id != self.begin_id:
             made._prepare(library.content_of(self._model, self._tokenizer))
         return made
+
+    @property
+    def names(self) -> list[str | None]:
+        """Return the names of the tokens, by id."""
+        return self._names
 
     @property
     def begin_name(self) -> str:

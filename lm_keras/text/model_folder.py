@@ -5,12 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from lm_keras.errors import InputError
+from lm_keras.text import library, switches
 from lm_keras.text.files import SETTINGS_FILE, bytes_of
 from lm_keras.text.huggingface import END_NAMES, MAX_VOCABULARY, HuggingFaceTokenizer
 from lm_keras.text.wordpiece import WordPieceTokenizer, is_wordpiece, read_vocabulary
 
 FILES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")
 """What a model's folder may have of a tokenizer."""
+
+UNREAD = (
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "source.spm",
+    "tokenizer.model.v3",
+    "tekken.json",
+)
+"""Files of tokenizers that are not read."""
 
 CONFIG_BYTES = 2**20
 """More than any config.json has."""
@@ -19,27 +30,29 @@ CONFIG_BYTES = 2**20
 def read_tokenizer(folder: Path) -> HuggingFaceTokenizer | None:
     """Read the tokenizer of a model's folder, or return None if there is none.
 
-    A document ends with `eos_token_id` of config.json, if that is there, and begins with its `bos_token_id`, else with
-    `bos_token` of tokenizer_config.json, unless `add_bos_token` there says that it does not. Where nothing says how, it
+    A document ends with `eos_token_id` of config.json, if that is there, else with `eos_token` of tokenizer_config.json, and begins
+    with its `bos_token_id`, else with `bos_token` there, unless `add_bos_token` says that it does not. Where nothing says how, it
     begins as it ends.
 
     Raises:
-        InputError: a file is damaged, or nothing tells which token ends a document.
+        InputError: a file is damaged or not read here, two files contradict each other, or nothing tells which token ends a document.
     """
     if not any((folder / name).is_file() for name in FILES):
+        unread = [name for name in UNREAD if (folder / name).is_file()]
+        if unread:
+            raise InputError(
+                f"{folder} has its tokenizer only in {unread[0]}, which is not read here; {switches.SAVE}"
+            )
         return None
-    path, beside = folder / "config.json", folder / "tokenizer_config.json"
-    config = json_of(path) if path.exists() else {}
+    path = folder / "config.json"
+    config, theirs = json_of(path) if path.exists() else {}, _beside(folder, switches.FILE)
     vocab_size = size_in(config) if "vocab_size" in config else None
     eod_id, begin = (_id(config, name, vocab_size) for name in ("eos_token_id", "bos_token_id"))
     tokenizer = read_folder(folder, eod_id=eod_id, vocab_size=vocab_size)
     if tokenizer is None:
         return None
-    theirs = json_of(beside) if beside.exists() else {}
     if begin is None:
-        name = theirs.get("bos_token")
-        name = name.get("content") if isinstance(name, dict) else name
-        begin = name if isinstance(name, str) else None
+        begin = switches.name_in(theirs, "bos_token")
     return tokenizer if theirs.get("add_bos_token") is False else tokenizer.beginning_with(begin)
 
 
@@ -51,13 +64,15 @@ def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | None:
         settings: `eod_id`, which may be None where a token's name tells it, and `vocab_size`.
 
     Raises:
-        InputError: a file is damaged, or nothing tells which token ends a document.
+        InputError: a file is damaged, two contradict each other, or nothing tells which token ends a document.
     """
     files = {name: folder / name for name in FILES}
+    theirs = _beside(folder, switches.FILE)
+    end = switches.name_in(theirs, "eos_token")
     if files["tokenizer.json"].exists():
         model = _bytes(files["tokenizer.json"])
         if settings["eod_id"] is None:
-            settings["eod_id"] = HuggingFaceTokenizer.end_in(model)
+            settings["eod_id"] = HuggingFaceTokenizer.end_in(model, end)
         if settings["eod_id"] is None:
             raise InputError(
                 f"{files['tokenizer.json']} has none of the tokens {', '.join(END_NAMES)}, and config.json no eos_token_id: "
@@ -65,19 +80,37 @@ def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | None:
             )
         kind = WordPieceTokenizer if is_wordpiece(model) else HuggingFaceTokenizer
         try:
-            return kind(model, **settings)
+            tokenizer = kind(model, **settings)
         except InputError as error:
             raise InputError(f"{files['tokenizer.json']}: {error}") from None
-    if files["vocab.json"].exists() and files["merges.txt"].exists():
-        return HuggingFaceTokenizer.of_byte_level_bpe(
-            _bytes(files["vocab.json"]), _bytes(files["merges.txt"]), **settings
+        switches.check_against(
+            folder, theirs, library.content_of(model, library.read(model)) if theirs else {}
         )
+        return tokenizer
+    added = _beside(folder, "added_tokens.json")
+    if files["vocab.json"].exists() and files["merges.txt"].exists():
+        switches.check_class(folder, theirs, switches.GPT2_CLASSES, "vocab.json")
+        vocabulary = _bytes(files["vocab.json"])
+        tokenizer = HuggingFaceTokenizer.of_byte_level_bpe(
+            vocabulary,
+            _bytes(files["merges.txt"]),
+            **settings,
+            end=end,
+            prefix=theirs.get("add_prefix_space") is True,
+        )
+        switches.check_added(folder, set(json.loads(vocabulary)), added, theirs)
+        return tokenizer
     if files["vocab.txt"].exists():
         del settings["eod_id"]  # BERT's says nothing of it: [SEP] does.
-        beside = folder / "tokenizer_config.json"
-        how = json_of(beside) if beside.exists() else None
-        return read_vocabulary(files["vocab.txt"], _bytes(files["vocab.txt"]), how, **settings)
+        switches.check_class(folder, theirs, switches.BERT_CLASSES, "vocab.txt")
+        tokenizer = read_vocabulary(files["vocab.txt"], _bytes(files["vocab.txt"]), theirs, **settings)
+        switches.check_added(folder, set(filter(None, tokenizer.names)), added, theirs)
+        return tokenizer
     return None
+
+
+def _beside(folder: Path, name: str) -> dict[str, Any]:
+    return json_of(folder / name) if (folder / name).exists() else {}
 
 
 def _bytes(path: Path) -> bytes:

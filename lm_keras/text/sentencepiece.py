@@ -125,6 +125,7 @@ class SentencePieceTokenizer(Tokenizer):
             )
         if not 0 < vocab_size < 2**31:
             raise InputError(f"vocab_size is {vocab_size}: expected a number of pieces above 0, such as 8000")
+        given = character_coverage
         room = 0 if character_coverage or not byte_fallback else vocab_size - FIRST_BYTE_ID - 256
         if character_coverage is None:
             character_coverage = 0.9995 if byte_fallback else 1.0
@@ -133,8 +134,14 @@ class SentencePieceTokenizer(Tokenizer):
         lines = _thinned(_training_lines(texts, normalization))
         if not lines:
             raise InputError("no text to train a tokenizer on: expected a corpus with at least one character")
-        if room > 0 and (rare := _rare_characters(lines, room)):
+        counts = _counted(lines)
+        rare = _rare_characters(counts, room) if room > 0 else []
+        if rare:
             lines, character_coverage = _cut_at(lines, rare), 1.0
+        # With this size every character has a piece, so nothing has to be cut and sentencepiece has what it asks for.
+        enough = (
+            FIRST_BYTE_ID + 256 + np.count_nonzero(counts) if byte_fallback and (rare or room <= 0) else None
+        )
         # A corpus has no more pieces than short parts of lines. Told to find far more, the library takes seconds to
         # refuse, or never comes back.
         most = FIRST_BYTE_ID + 256 + MAX_PIECE_CHARACTERS * sum(map(len, lines))
@@ -163,7 +170,9 @@ class SentencePieceTokenizer(Tokenizer):
                 minloglevel=2,
             )
         except (RuntimeError, OSError) as error:
-            raise _explained(str(error), vocab_size, byte_fallback) from None
+            raise _explained(
+                str(error), vocab_size, byte_fallback, enough if given is None else None
+            ) from None
         return cls(model.getvalue(), normalization)
 
     def settings(self) -> dict[str, str | int | bool]:
@@ -245,12 +254,17 @@ def _thinned(lines: Iterable[str]) -> list[str]:
     return kept
 
 
-def _rare_characters(lines: list[str], room: int) -> list[str]:
-    """Return the characters beyond the room / 2 most frequent ones; none if there is room for all."""
+def _counted(lines: list[str]) -> np.ndarray:
+    """Return how often each character comes, by code point."""
     counts = np.zeros(sys.maxunicode + 1, np.int64)
     for start in range(0, len(lines), COUNTED_LINES):
         found = np.bincount(code_points("".join(lines[start : start + COUNTED_LINES])))
         counts[: len(found)] += found
+    return counts
+
+
+def _rare_characters(counts: np.ndarray, room: int) -> list[str]:
+    """Return the characters beyond the room / 2 most frequent ones; none if there is room for all."""
     codes = np.flatnonzero(counts)
     if len(codes) <= room:
         return []
@@ -263,18 +277,27 @@ def _cut_at(lines: list[str], characters: list[str]) -> list[str]:
     return [part for line in lines for part in line.translate(cuts).split("\n")]
 
 
-def _explained(message: str, vocab_size: int, byte_fallback: bool) -> InputError:
-    """Turn the trainer's complaint into one line with the remedy."""
+def _explained(message: str, vocab_size: int, byte_fallback: bool, enough: int | None) -> InputError:
+    """Turn the trainer's complaint into one line with the remedy.
+
+    Args:
+        message: what the trainer said of the text that it was given.
+        vocab_size: the size that was asked for.
+        byte_fallback: whether the bytes are a part of it.
+        enough: a size that works, where characters of the text were kept from the trainer or there is no room for any.
+    """
+    smallest = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
+    if enough or smallest:
+        bytes_too = " the 256 bytes," if byte_fallback else ""
+        needed = f"{enough or int(smallest[1])}"
+        return InputError(
+            f"vocab_size is {vocab_size}, but{bytes_too} the special tokens and the characters of this corpus "
+            f"need {needed}: set vocab_size to {needed} or more"
+        )
     if largest := re.search(r"Vocabulary size too high.*<= (\d+)", message):
         return InputError(
             f"vocab_size is {vocab_size}, but this corpus allows at most {largest[1]} pieces: "
             f"set vocab_size to {largest[1]} or less, or use a larger corpus"
-        )
-    if smallest := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
-        bytes_too = " the 256 bytes," if byte_fallback else ""
-        return InputError(
-            f"vocab_size is {vocab_size}, but{bytes_too} the special tokens and the characters of this corpus "
-            f"need {smallest[1]}: set vocab_size to {smallest[1]} or more"
         )
     return InputError(f"sentencepiece could not train a vocabulary of {vocab_size}: {message}")
 
