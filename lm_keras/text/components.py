@@ -68,7 +68,8 @@ COMPONENTS = [
         "refused without a decoder that reads them (BPEDecoder, WordPiece)",
     ),
     *_kinds("post_processor", NO_EFFECT, "TemplateProcessing", "BertProcessing", "RobertaProcessing", "ByteLevel", "Sequence",
-            note="a document begins with the begin token and ends with the end token, as config.json and tokenizer_config.json say"),
+            note="a document begins with the begin token and ends with the end token, as config.json and tokenizer_config.json say; where they say "
+            "nothing of a begin token, it is the one that the post-processor puts first"),
     *_kinds(
         "decoder", EXACT, "ByteFallback", "Fuse", "(none)",
         ByteLevel="add_prefix_space trim_offsets use_regex",
@@ -88,7 +89,8 @@ COMPONENTS = [
 ]  # fmt: skip
 """Every type of part that the library has, in the order of the page."""
 
-INSIDE = {"normalizers": "normalizer", "pretokenizers": "pre_tokenizer", "decoders": "decoder"}
+INSIDE = ("normalizers", "pretokenizers", "decoders", "processors")
+"""The keys under which a Sequence has its parts."""
 
 SPACES = ("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "CharDelimiterSplit", "Metaspace")
 """Pre-tokenizers that may lose or change what stands between words."""
@@ -181,7 +183,7 @@ def check_ids(content: dict[str, Any], ids: dict[str, int]) -> None:
             )
     if len(set(ids.values())) != len(ids):
         seen: dict[int, str] = {}
-        for name, number in ids.items():
+        for name, number in sorted(ids.items()):
             if number in seen:
                 raise InputError(f"its tokens {seen[number]!r} and {name!r} have one id, {number}")
             seen[number] = name
@@ -220,6 +222,17 @@ def is_lossless(content: dict[str, Any], chain: Chain) -> bool:
         and spells_all(content)
         and all(_comes_back(token, chain) for token in found_in_texts(content))
     )
+
+
+def begins_with(content: dict[str, Any]) -> str | None:
+    """Return the special token that a post-processor puts before a text, or None."""
+    for part in flat(content.get("post_processor")):
+        if part["type"] == "TemplateProcessing" and part.get("single"):
+            first = part["single"][0].get("SpecialToken") or {}
+            return first.get("id")
+        if part["type"] in ("BertProcessing", "RobertaProcessing"):
+            return part["cls"][0]
+    return None
 
 
 def found_in_texts(content: dict[str, Any]) -> list[dict[str, Any]]:

@@ -64,6 +64,7 @@ class HuggingFaceTokenizer(Tokenizer):
         if unknown is not None:
             self.unknown_id = self.blank_id = unknown
             self._token_bytes[unknown] = REPLACEMENT
+        self._first = components.begins_with(content)
         self._prepare(content)
 
     def _find_unknown(self, content: dict, ids: dict[str, int]) -> int | None:
@@ -169,6 +170,11 @@ class HuggingFaceTokenizer(Tokenizer):
         if made.begin_id != self.begin_id:
             made._prepare(library.content_of(self._model, self._tokenizer))
         return made
+
+    @property
+    def first_name(self) -> str | None:
+        """Return the name of the special token that the post-processor of its tokenizer.json puts before a text, or None."""
+        return self._first
 
     @property
     def names(self) -> list[str | None]:

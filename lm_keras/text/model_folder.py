@@ -31,8 +31,8 @@ def read_tokenizer(folder: Path) -> HuggingFaceTokenizer | None:
     """Read the tokenizer of a model's folder, or return None if there is none.
 
     A document ends with `eos_token_id` of config.json, if that is there, else with `eos_token` of tokenizer_config.json, and begins
-    with its `bos_token_id`, else with `bos_token` there, unless `add_bos_token` says that it does not. Where nothing says how, it
-    begins as it ends.
+    with its `bos_token_id`, else with `bos_token` there, else with what the post-processor of tokenizer.json puts first, unless
+    `add_bos_token` says that it does not. Where nothing says how, it begins as it ends.
 
     Raises:
         InputError: a file is damaged or not read here, two files contradict each other, or nothing tells which token ends a document.
@@ -52,7 +52,7 @@ def read_tokenizer(folder: Path) -> HuggingFaceTokenizer | None:
     if tokenizer is None:
         return None
     if begin is None:
-        begin = switches.name_in(theirs, "bos_token")
+        begin = switches.name_in(theirs, "bos_token") or tokenizer.first_name
     return tokenizer if theirs.get("add_bos_token") is False else tokenizer.beginning_with(begin)
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 import re
 import resource
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from lm_keras.data import store as module
 from lm_keras.data.cache import cache_folder
 from lm_keras.data.store import TextCounts, prepare, tokenized
 from lm_keras.errors import InputError
-from lm_keras.text import CharTokenizer, train_tokenizer
+from lm_keras.sampling.score import counts_of
+from lm_keras.text import CharTokenizer, long_documents, train_tokenizer
+from lm_keras.text.huggingface import HuggingFaceTokenizer
 from lm_keras.text.tokenizer import Tokenizer
 
 
@@ -276,3 +280,57 @@ def test_a_full_disk_leaves_nothing(text, tmp_path):
     )
     assert list(folder.iterdir()) == []
     assert prepare(settings).splits["train"].counts.tokens == 9 * 999
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["char nfkc", "word none", "byte nfd", "sentencepiece nfkc", "char few", "words", "llama", "gpt2 few bytes", "gpt2 prefix", "unigram", "suffix"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "content", ["１２ １２ ﬁn\nthe  cat's\r\n É\n\n", "the cat sat on the mat", " the\n\n"]
+)
+def test_a_score_counts_what_a_split_counts(text, kind, content):
+    """Bytes, tokens and what is lost of a text, whether it is scored or evaluated; also in parts."""
+    path = sys.path
+    sys.path = [*path, str(Path(__file__).parents[1] / "text")]
+    import zoo
+
+    sys.path = path
+    if kind in zoo.MAKERS:
+        tokenizer = HuggingFaceTokenizer(zoo.MAKERS[kind]().to_str().encode(), 2)
+    else:
+        name, form = kind.split()
+        few, size = form == "few", {"sentencepiece": 290}.get(name)
+        tokenizer = train_tokenizer(
+            name, ["the cat sat\n" if few else content + "the cat sat on the mat\n" * 3],
+            vocab_size=size, normalization="none" if few else form,
+        )  # fmt: skip
+    counts = prepare(text(content), tokenizer).splits["train"].counts
+    found = counts_of(tokenizer, content, tokenizer.encode(content))
+    assert found == {"tokens": counts.tokens, "bytes": counts.bytes, "unknown": counts.unknown}
+    said = tokenizer.canonical(content)
+    assert (counts.characters, counts.bytes) == (len(said), len(said.encode()))
+    if not counts.unknown:
+        assert said == tokenizer.decode(tokenizer.encode(content))
+
+
+def test_parts_of_a_document_are_counted_as_the_whole(text, tmp_path, monkeypatch):
+    """Of a tokenizer whose pieces know their tokens: words and bytes do not depend on where they were cut."""
+    path = sys.path
+    sys.path = [*path, str(Path(__file__).parents[1] / "text")]
+    import zoo
+
+    sys.path = path
+    content = "the cat sat on the mat, and  the dog ran to the log.\n\n" * 60 + "the dog"
+    for kind in ("gpt2 prefix", "llama", "words", "suffix", "wordpiece"):
+        tokenizer = HuggingFaceTokenizer(zoo.MAKERS[kind]().to_str().encode(), 2)
+        whole = prepare(text(content), tokenizer).splits["train"]
+        with monkeypatch.context() as patch:
+            for name, value in (("BLOCK", 700), ("OVERLAP", 350), ("MARGIN", 60)):
+                patch.setattr(long_documents, name, value)
+            assert len(list(tokenizer.pieces([content]))) > 4
+            parts = prepare(text(content, cache_dir=str(tmp_path / kind)), tokenizer).splits["train"]
+        assert parts.counts == whole.counts
+        assert parts.tokens.tolist() == whole.tokens.tolist()
+        said = tokenizer.canonical(content)
+        assert whole.counts.words == len(said.split()) + said.removesuffix("\n").count("\n") + 1

@@ -8,7 +8,8 @@ import pytest
 import tokenizers as library
 import zoo
 
-from lm_keras.text import long_documents
+from lm_keras.errors import InputError
+from lm_keras.text import load_tokenizer, long_documents
 from lm_keras.text.huggingface import HuggingFaceTokenizer
 
 STRINGS = [
@@ -128,3 +129,70 @@ def test_special_tokens_are_text(name):
     special = {made(name).token_to_id(token) for token in zoo.SPECIAL} - {mine.unknown_id}
     for text in ("</s>", "a</s> <s>b", "the [MASK] </s>"):
         assert not special & set(mine.encode(text))
+
+
+def test_the_check_of_long_documents_can_fail(monkeypatch):
+    """Joined anywhere, blocks have a blank too many."""
+    for size, value in (("BLOCK", 600), ("OVERLAP", 300), ("MARGIN", 0)):
+        monkeypatch.setattr(long_documents, size, value)
+
+    def anywhere(block, after, text, begin, margin):
+        return begin, int((block.begins < begin).sum()), 0
+
+    monkeypatch.setattr(long_documents, "_agreed", anywhere)
+    mine, text = tokenizer("gpt2 prefix"), random_text(1, 1500)
+    assert [t for piece in mine.pieces([text]) for t in mine.encode(piece)] != mine.encode(text)
+
+
+def test_a_document_that_cannot_be_divided_is_refused(monkeypatch):
+    """One word of a kind of tokenizer that looks at whole words; where the tokens come again, it can."""
+    for size, value in (("BLOCK", 600), ("OVERLAP", 300), ("MARGIN", 60), ("LARGEST", 2400)):
+        monkeypatch.setattr(long_documents, size, value)
+    mine = tokenizer("words")
+    assert "".join(mine.pieces(["the cat " * 200, "x" * 900])) == "the cat " * 200 + "x" * 900
+    with pytest.raises(
+        InputError, match="the tokens of a document of more than 2,400 characters depend on all of its text"
+    ):
+        list(mine.pieces(["x" * 3000]))
+    blanks = " " * 3000
+    assert "".join(mine.pieces([blanks, "cat"])) == f"{blanks}cat"
+
+
+def test_a_saved_tokenizer_is_the_same(tmp_path):
+    for name in zoo.MAKERS:
+        mine = tokenizer(name)
+        mine.save(tmp_path)
+        again = load_tokenizer(tmp_path)
+        assert again.fingerprint() == mine.fingerprint()
+        assert again.canonical(random_text(7)) == mine.canonical(random_text(7))
+        assert (again.unknown_id, again.blank_id, again.lossless) == (
+            mine.unknown_id,
+            mine.blank_id,
+            mine.lossless,
+        )
+
+
+def test_a_blank_that_was_reserved_stays(tmp_path):
+    """A run whose tokenizer had no unknown token, as it seemed, and so has a token more than that."""
+    mine = tokenizer("unigram")
+    assert mine.blank_id == mine.unknown_id
+    reserved = mine._reserving_blank()
+    reserved.save(tmp_path)
+    again = load_tokenizer(tmp_path)
+    assert (again.vocab_size, again.blank_id) == (mine.vocab_size + 1, mine.vocab_size)
+    assert again.decode([mine.vocab_size]) == "\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "text", "said"),
+    [
+        ("llama", "the", "cat", " cat"), ("llama", "", "cat", "cat"), ("unigram", "the", "cat", " cat"),
+        ("words", "the", "cat", " cat"), ("words", "the ", "cat", "cat"), ("words", "", "cat sat", "cat sat"),
+        ("suffix", "the", "cat sat", " cat sat"), ("suffix", "the\n", "cat", "cat"), ("wordpiece", "the", "cat sat", " cat sat"),
+    ],
+)  # fmt: skip
+def test_a_text_goes_on_behind_another(name, before, text, said):
+    mine = tokenizer(name)
+    decoder = mine.decoder(before)
+    ids = mine.encode(text)
+    assert "".join(decoder.push([token]) for token in ids) + decoder.finish() == said

@@ -229,3 +229,22 @@ def test_more_characters_than_a_vocabulary_has_room_for():
     # Without bytes to fall back on every character needs its piece.
     with pytest.raises(InputError, match=r"need \d+: set vocab_size to \d+ or more$"):
         train_tokenizer("sentencepiece", [text], vocab_size=399, normalization="none", byte_fallback=False)
+
+
+@pytest.mark.parametrize("model_type", ["bpe", "unigram"])
+@pytest.mark.parametrize("size", [1, 259, 260, 261, 266, 8000])
+@pytest.mark.parametrize(
+    "text",
+    ["the cat sat on the mat\na dog ran to the log\n" * 50, "".join(map(chr, range(0x4E00, 0x4E40))) + "\n"],
+    ids=["English", "Chinese"],
+)
+def test_the_size_that_an_error_names_works(text, size, model_type):
+    """Also where rare characters were kept from the trainer, which then complains of another text than the user's."""
+    settings = {"normalization": "none", "model_type": model_type}
+    try:
+        SentencePieceTokenizer.train([text], size, **settings)
+    except InputError as error:
+        named = int(re.search(r"set vocab_size to (\d+) or (more|less)", str(error))[1])
+        assert SentencePieceTokenizer.train([text], named, **settings).vocab_size == named
+    else:
+        assert size > 259
