@@ -197,7 +197,7 @@ def read(folder: Path) -> Imported:
     tokenizer = read_tokenizer(folder)
     if tokenizer is None:
         raise InputError(
-            f"{folder} has no tokenizer: expected tokenizer.json, vocab.json and merges.txt, or vocab.txt"
+            f"{folder} has no tokenizer: expected tokenizer.json, vocab.json and merges.txt, vocab.txt, or tokenizer.model"
         )
     imported = Imported(folder, settings, tokenizer, kind, vocab_size)
     if kind.family == "bert" and tokenizer.blank_id is None:
@@ -235,7 +235,7 @@ def write(folder: Path, model: keras.Model, config: Config, tokenizer) -> list[s
         for tensor, piece in zip(part.tensors, np.split(value, np.cumsum(part.widths)[:-1], -1), strict=True):
             tensors[kind.full(tensor)] = np.ascontiguousarray(piece.T if part.transposed else piece)
     content = {**kind.config(config, model.vocab_size, tokenizer), "dtype": "float32"}
-    ours = isinstance(tokenizer, HuggingFaceTokenizer)
+    files = getattr(tokenizer, "foreign_files", {})
 
     def fill(path: Path) -> None:
         (path / "config.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -243,14 +243,12 @@ def write(folder: Path, model: keras.Model, config: Config, tokenizer) -> list[s
             safetensors.numpy.save_file(tensors, path / WEIGHTS, metadata={"format": "pt"})
         except safetensors.SafetensorError as error:
             raise OSError(None, str(error), str(folder)) from None
-        if ours:
-            (path / "tokenizer.json").write_bytes(tokenizer.model)
-            names = {"tokenizer_class": "PreTrainedTokenizerFast", **tokenizer.special_names}
-            (path / "tokenizer_config.json").write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
+        for file, written in files.items():
+            (path / file).write_bytes(written)
 
     write_folder(folder, fill, "nothing was written")
     lines = [f"{name} with {model.count_params():,} parameters in {folder}"]
-    if not ours:
+    if not files:
         lines.append(
             f"its {tokenizer.name} tokenizer has no counterpart there and was not written: encode text with lm_keras"
         )

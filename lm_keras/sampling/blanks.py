@@ -98,7 +98,8 @@ class Filler:
             if number:
                 places.append(len(ids))
                 ids.append(self._tokenizer.blank_id)
-            ids += self._tokenizer.encode_prompt(part)
+            encode = self._tokenizer.encode_inside if number else self._tokenizer.encode_prompt
+            ids += encode(part)
         if keep_end:
             cut, blanks, whole = max(0, len(ids) - self._reader.most), len(places), len(ids)
             ids, places = ids[cut:], [place - cut for place in places if place >= cut]

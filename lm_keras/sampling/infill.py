@@ -120,7 +120,8 @@ class InfillSampler(Sampler):
             if number:
                 masks.append(len(ids))
                 ids.append(self._tokenizer.blank_id)
-            ids += self._tokenizer.encode_prompt(part)
+            encode = self._tokenizer.encode_inside if number else self._tokenizer.encode_prompt
+            ids += encode(part)
         ids.append(self._tokenizer.eod_id)
         cut = self._cut(ids, masks, settings)
         left = [mask - cut for mask in masks if mask >= cut]  # Blanks before that stay as they are.

@@ -13,6 +13,7 @@ from lm_keras.text.huggingface import HuggingFaceTokenizer
 from lm_keras.text.model_folder import is_of_library, read_tokenizer
 from lm_keras.text.normalization import FORMS, normalize
 from lm_keras.text.sentencepiece import SentencePieceTokenizer
+from lm_keras.text.sentencepiece_model import SentencePieceModel
 from lm_keras.text.tokenizer import Decoder, Tokenizer
 from lm_keras.text.word import WordTokenizer
 from lm_keras.text.wordpiece import WordPieceTokenizer
@@ -25,6 +26,7 @@ __all__ = [
     "CharTokenizer",
     "Decoder",
     "HuggingFaceTokenizer",
+    "SentencePieceModel",
     "SentencePieceTokenizer",
     "Tokenizer",
     "WordPieceTokenizer",
@@ -45,7 +47,7 @@ TOKENIZERS = {
 }
 """Those that can be learnt from a text."""
 
-SAVED = TOKENIZERS | {"huggingface": HuggingFaceTokenizer, "wordpiece": WordPieceTokenizer}
+SAVED = TOKENIZERS | {one.name: one for one in (HuggingFaceTokenizer, WordPieceTokenizer, SentencePieceModel)}
 """Those that a folder may hold."""
 
 
@@ -143,7 +145,7 @@ def _unknown(name: str) -> InputError:
     good = f"expected one of {', '.join(TOKENIZERS)}, or a folder with a saved tokenizer or a model's"
     if os.path.exists(Path(name)):
         return InputError(
-            f"no tokenizer in {name!r}: {good}, which has {SETTINGS_FILE}, vocab.json and merges.txt, vocab.txt or, in a run's folder, "
+            f"no tokenizer in {name!r}: {good}, which has {SETTINGS_FILE}, vocab.json and merges.txt, vocab.txt or tokenizer.model or, in a run's folder, "
             f"tokenizer/{SETTINGS_FILE}"
         )
     return InputError(f"unknown tokenizer {name!r}{nearest(name, list(TOKENIZERS))}: {good}")

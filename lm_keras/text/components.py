@@ -258,6 +258,20 @@ def cuts_at_lines(content: dict[str, Any]) -> bool:
     )
 
 
+def prefixes(content: dict[str, Any]) -> bool:
+    """Tell whether a tokenizer puts a blank before a text."""
+    for part in [*flat(content.get("normalizer")), *flat(content.get("pre_tokenizer"))]:
+        if part["type"] == "Metaspace":
+            found = part.get("prepend_scheme", "always") != "never" and part.get("add_prefix_space", True)
+        else:
+            found = part["type"] == "Prepend" or (
+                part["type"] == "ByteLevel" and part.get("add_prefix_space", False)
+            )
+        if found:
+            return True
+    return False
+
+
 def period_of(content: dict[str, Any]) -> int:
     """Return in steps of how many characters a text may be encoded from: more than 1 where its parts have a fixed length."""
     period = 1

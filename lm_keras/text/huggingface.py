@@ -65,6 +65,7 @@ class HuggingFaceTokenizer(Tokenizer):
             self.unknown_id = self.blank_id = unknown
             self._token_bytes[unknown] = REPLACEMENT
         self._first = components.begins_with(content)
+        self._continues = content["model"].get("continuing_subword_prefix")
         self._prepare(content)
 
     def _find_unknown(self, content: dict, ids: dict[str, int]) -> int | None:
@@ -99,7 +100,7 @@ class HuggingFaceTokenizer(Tokenizer):
             content = json.loads(changed)
         self.lossless = components.is_lossless(content, self._chain)
         self._cuts_at_lines = self.lossless and components.cuts_at_lines(content)
-        self._period = components.period_of(content)
+        self._period, self._prefixes = components.period_of(content), components.prefixes(content)
         model = content["model"]
         drops = model["type"] == "BPE" and model.get("unk_token") is None
         self._counting = content if drops and not components.spells_all(content) else None
@@ -201,6 +202,15 @@ class HuggingFaceTokenizer(Tokenizer):
         """Return the content of the library's tokenizer.json."""
         return self._model
 
+    @property
+    def foreign_files(self) -> dict[str, bytes]:
+        """Return the files of this tokenizer in a Hugging Face folder."""
+        names = {"tokenizer_class": "PreTrainedTokenizerFast", **self.special_names}
+        return {
+            "tokenizer.json": self._model,
+            "tokenizer_config.json": (json.dumps(names, indent=1) + "\n").encode(),
+        }
+
     def _encode(self, text: str) -> np.ndarray:
         if isinstance(text, Piece) and text.maker is self._encoder:
             return text.ids
@@ -252,6 +262,20 @@ class HuggingFaceTokenizer(Tokenizer):
     @functools.cached_property
     def _counter(self) -> tuple[tokenizers.Tokenizer, int]:
         return library.counting_lost(self._counting)
+
+    def encode_inside(self, text: str) -> list[int]:
+        """Return the ids of a text that stands behind others, without the blank that is put before a text."""
+        if not self._prefixes:
+            return self.encode(text)
+        whole, before = self.encode(f"\n{text}"), self.encode("\n")
+        return whole[len(before) :] if whole[: len(before)] == before else self.encode(text)
+
+    def begins_word(self, token_id: int) -> bool:
+        """Tell whether a word begins with a token. Of tokens with blanks between them all do, but those that a prefix marks."""
+        if not self._chain.separates:
+            return super().begins_word(token_id)
+        name = self._names[token_id] if token_id < len(self._names) else None
+        return not (name and self._continues and name.startswith(self._continues))
 
     def spelled(self, token_id: int, first: bool, last: bool) -> bytes:
         """Return the bytes of a token at a place of a text; see `Chain`."""

@@ -8,9 +8,10 @@ from lm_keras.errors import InputError
 from lm_keras.text import library, switches
 from lm_keras.text.files import SETTINGS_FILE, bytes_of
 from lm_keras.text.huggingface import END_NAMES, MAX_VOCABULARY, HuggingFaceTokenizer
+from lm_keras.text.sentencepiece_model import SentencePieceModel
 from lm_keras.text.wordpiece import WordPieceTokenizer, is_wordpiece, read_vocabulary
 
-FILES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")
+FILES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model")
 """What a model's folder may have of a tokenizer."""
 
 UNREAD = (
@@ -27,7 +28,7 @@ CONFIG_BYTES = 2**20
 """More than any config.json has."""
 
 
-def read_tokenizer(folder: Path) -> HuggingFaceTokenizer | None:
+def read_tokenizer(folder: Path) -> HuggingFaceTokenizer | SentencePieceModel | None:
     """Read the tokenizer of a model's folder, or return None if there is none.
 
     A document ends with `eos_token_id` of config.json, if that is there, else with `eos_token` of tokenizer_config.json, and begins
@@ -52,12 +53,12 @@ def read_tokenizer(folder: Path) -> HuggingFaceTokenizer | None:
     if tokenizer is None:
         return None
     if begin is None:
-        begin = switches.name_in(theirs, "bos_token") or tokenizer.first_name
+        begin = switches.name_in(theirs, "bos_token") or getattr(tokenizer, "first_name", None)
     return tokenizer if theirs.get("add_bos_token") is False else tokenizer.beginning_with(begin)
 
 
-def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | None:
-    """Read tokenizer.json, vocab.json with merges.txt, or vocab.txt of a folder; None without any.
+def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | SentencePieceModel | None:
+    """Read tokenizer.json, vocab.json with merges.txt, vocab.txt, or tokenizer.model of a folder; None without any.
 
     Args:
         folder: of the model.
@@ -105,6 +106,15 @@ def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | None:
         switches.check_class(folder, theirs, switches.BERT_CLASSES, "vocab.txt")
         tokenizer = read_vocabulary(files["vocab.txt"], _bytes(files["vocab.txt"]), theirs, **settings)
         switches.check_added(folder, set(filter(None, tokenizer.names)), added, theirs)
+        return tokenizer
+    if files["tokenizer.model"].exists():
+        switches.check_class(folder, theirs, switches.LLAMA_CLASSES, "tokenizer.model")
+        try:
+            tokenizer = SentencePieceModel(_bytes(files["tokenizer.model"]), **settings)
+        except InputError as error:
+            raise InputError(f"{files['tokenizer.model']}: {error}; or {switches.SAVE}") from None
+        switches.check_prefix(folder, theirs, tokenizer.prefixes)
+        switches.check_added(folder, set(tokenizer.names), added, theirs)
         return tokenizer
     return None
 

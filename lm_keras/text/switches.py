@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_keras.errors import InputError
-from lm_keras.text.components import ADDED, EXACT, NO_EFFECT, REFUSED, flat
+from lm_keras.text.components import ADDED, EXACT, NO_EFFECT, REFUSED, flat, prefixes
 
 FILE = "tokenizer_config.json"
 
@@ -23,11 +23,11 @@ SWITCHES = [
     Switch(("bos_token", "add_bos_token"), EXACT, "the token that a document begins with, where config.json has no `bos_token_id`; none with `add_bos_token` false"),
     Switch(("eos_token",), EXACT, "the token that a document ends with, where config.json has no `eos_token_id`"),
     Switch(("add_eos_token",), NO_EFFECT, "a document always ends with its end token"),
-    Switch(("add_prefix_space",), EXACT, "with tokenizer.json it has to say what is done there, else it is refused"),
+    Switch(("add_prefix_space",), EXACT, "with tokenizer.json or tokenizer.model it has to say what is done there, else it is refused"),
     Switch(("do_lower_case", "strip_accents", "tokenize_chinese_chars"), EXACT, "with tokenizer.json they have to say what is done there, else they are refused"),
     Switch(("added_tokens_decoder",), EXACT, "it has to agree with tokenizer.json, else it is refused"),
-    Switch(("do_basic_tokenize", "never_split", "wordpieces_prefix", "word_tokenizer_type", "subword_tokenizer_type"), REFUSED, "with vocab.txt, where they say anything but the usual"),
-    Switch(("tokenizer_class",), EXACT, "with vocab.txt one of BERT's, with vocab.json and merges.txt one of GPT-2's, else it is refused; with tokenizer.json it has no effect"),
+    Switch(("do_basic_tokenize", "never_split", "wordpieces_prefix", "word_tokenizer_type", "subword_tokenizer_type", "sp_model_kwargs"), REFUSED, "without tokenizer.json, where they say anything but the usual"),
+    Switch(("tokenizer_class",), EXACT, "with vocab.txt one of BERT's, with vocab.json and merges.txt one of GPT-2's, with tokenizer.model one of LLaMA's, else it is refused; with tokenizer.json it has no effect"),
     Switch(("clean_up_tokenization_spaces",), NO_EFFECT, "a text is shown as its tokens say it, with the blanks before punctuation marks"),
     Switch(("legacy", "split_special_tokens"), NO_EFFECT, "special tokens' names in a text are text"),
     Switch(("model_max_length", "padding_side", "truncation_side", "pad_token", "chat_template", "errors"), NO_EFFECT, "texts are encoded whole, one by one"),
@@ -42,6 +42,7 @@ GPT2_CLASSES = (
     "GPT2Tokenizer", "RobertaTokenizer", "BartTokenizer", "LongformerTokenizer", "LEDTokenizer", "CodeGenTokenizer", "GPTNeoXTokenizer",
     "BlenderbotTokenizer", "DebertaTokenizer", "Qwen2Tokenizer", "WhisperTokenizer", "PreTrainedTokenizer",
 )  # fmt: skip
+LLAMA_CLASSES = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer")
 """Classes of transformers whose files these are; each may have `Fast` behind it."""
 
 SAVE = "save the tokenizer with its tokenizer.json: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
@@ -57,7 +58,7 @@ def check_class(folder: Path, settings: dict[str, Any], classes: tuple[str, ...]
         )
     usual = {
         "do_basic_tokenize": (True,), "never_split": (), "wordpieces_prefix": ("##",), "word_tokenizer_type": ("basic",),
-        "subword_tokenizer_type": ("wordpiece",),
+        "subword_tokenizer_type": ("wordpiece",), "sp_model_kwargs": ({},),
     }  # fmt: skip
     for setting, values in usual.items():
         value = settings.get(setting)
@@ -77,7 +78,7 @@ def check_added(folder: Path, names: set[str], beside: dict[str, Any], settings:
         settings: content of its tokenizer_config.json.
     """
     found = {str(name) for name in beside}
-    found |= {token["content"] for _, token in _decoder_of(folder, settings)}
+    found |= {token["content"] for _, token in _decoder_of(folder, settings) if not token.get("special")}
     for name in sorted(found - names):
         raise InputError(f"{folder} adds the token {name!r} to a vocabulary that lacks it; {SAVE}")
 
@@ -88,9 +89,8 @@ def check_against(folder: Path, settings: dict[str, Any], content: dict[str, Any
     Which of them wins depends on the class and the version that reads them, so neither is guessed.
     """
     normalizers = list(flat(content.get("normalizer")))
-    parts = [*normalizers, *flat(content.get("pre_tokenizer"))]
     lowers = any(part["type"] == "Lowercase" or part.get("lowercase") for part in normalizers)
-    for name, there in (("add_prefix_space", any(map(_prefixes, parts))), ("do_lower_case", lowers)):
+    for name, there in (("add_prefix_space", prefixes(content)), ("do_lower_case", lowers)):
         value = settings.get(name)
         if value is not None and not isinstance(value, bool):
             raise InputError(f"{folder / FILE} has {value!r} for {name!r}, expected true or false")
@@ -117,17 +117,17 @@ def check_against(folder: Path, settings: dict[str, Any], content: dict[str, Any
             )
 
 
-def _contradiction(folder: Path, name: str, value, there) -> InputError:
+def check_prefix(folder: Path, settings: dict[str, Any], there: bool) -> None:
+    """Raise InputError if a tokenizer_config.json says otherwise whether the tokenizer.model beside it puts a blank before a text."""
+    value = settings.get("add_prefix_space")
+    if value is not None and value != there:
+        raise _contradiction(folder, "add_prefix_space", value, there, "tokenizer.model")
+
+
+def _contradiction(folder: Path, name: str, value, there, file: str = "tokenizer.json") -> InputError:
     return InputError(
-        f"{folder / FILE} says {name} {value!r}, and tokenizer.json does as with {there!r}: make them say the same"
+        f"{folder / FILE} says {name} {value!r}, and {file} does as with {there!r}: make them say the same"
     )
-
-
-def _prefixes(part: dict[str, Any]) -> bool:
-    """Tell whether a part puts a blank before a text."""
-    if part["type"] == "Metaspace":
-        return part.get("prepend_scheme", "always") != "never" and part.get("add_prefix_space", True)
-    return part["type"] == "Prepend" or (part["type"] == "ByteLevel" and part.get("add_prefix_space", False))
 
 
 def _decoder_of(folder: Path, settings: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:

@@ -185,6 +185,10 @@ class Tokenizer(abc.ABC):
         """Return the ids of a text that goes on after its last character."""
         return self.encode(text)
 
+    def encode_inside(self, text: str) -> list[int]:
+        """Return the ids of a text that stands behind others, without what a tokenizer puts before a text, and goes on."""
+        return self.encode_prompt(text)
+
     def begins_word(self, token_id: int) -> bool:
         """Tell whether a word begins with a token: with white space and what follows, and with those that say nothing."""
         return token_id in self.special_ids or self.token_bytes(token_id)[:1] in (b" ", b"\n", b"\t")

@@ -153,7 +153,7 @@ UNK = {"content": "<unk>", "lstrip": False, "normalized": False, "rstrip": False
         ("vocab.txt", {"tokenizer_class": "BertJapaneseTokenizer"}, "says tokenizer_class 'BertJapaneseTokenizer', which is not read from vocab.txt; save the tokenizer"),
         ("vocab.txt", {"do_basic_tokenize": False}, "says do_basic_tokenize False, which is not carried out with vocab.txt; save the tokenizer"),
         ("vocab.json", {"tokenizer_class": "CLIPTokenizer"}, "says tokenizer_class 'CLIPTokenizer', which is not read from vocab.json; save the tokenizer"),
-        ("vocab.json", {"added_tokens_decoder": {"420": {**UNK, "content": "<new>"}}}, "adds the token '<new>' to a vocabulary that lacks it; save the tokenizer"),
+        ("vocab.json", {"added_tokens_decoder": {"420": {**UNK, "content": "<new>", "special": False}}}, "adds the token '<new>' to a vocabulary that lacks it; save the tokenizer"),
     ],
     ids=str,
 )  # fmt: skip
