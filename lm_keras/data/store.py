@@ -13,7 +13,13 @@ from lm_keras.corpora import Corpus, Split, make_splits, open_corpus
 from lm_keras.corpora.documents import changed
 from lm_keras.data.cache import cache_folder, fingerprint_of
 from lm_keras.data.folders import cached_folder
-from lm_keras.data.tokenizers import cached_tokenizer, saved_tokenizer, trained_tokenizer, warn_of_unknown
+from lm_keras.data.tokenizers import (
+    cached_tokenizer,
+    saved_tokenizer,
+    trained_tokenizer,
+    warn_of_changes,
+    warn_of_unknown,
+)
 from lm_keras.errors import InputError, nearest, shown
 from lm_keras.text import TOKENIZERS, count_words, load_tokenizer, saved_in
 from lm_keras.text.files import bytes_of, opened
@@ -151,6 +157,8 @@ def prepare(
     stores = {name: tokenized(split, tokenizer, cache, say) for name, split in splits.items()}
     for name, store in stores.items():
         warn_of_unknown(name, store.counts.unknown, store.counts.tokens, say)
+        if not store.counts.unknown:
+            warn_of_changes(name, tokenizer, store.counts.bytes, splits[name].num_bytes, say)
     report = {
         name: {
             "corpus": split.description.spec,

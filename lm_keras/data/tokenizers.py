@@ -16,6 +16,10 @@ LEARN_FROM_TRAIN = ("word", "sentencepiece")
 customary for character models."""
 
 
+MEASURED = (text.HuggingFaceTokenizer.name, text.SentencePieceModel.name)
+"""Tokenizers whose text is measured, because nobody chose that it changes."""
+
+
 def saved_tokenizer(config: DataConfig, needs_blank: bool = False) -> Tokenizer | None:
     """Return the tokenizer of the folder that `--tokenizer` names, or None where it names a kind.
 
@@ -50,6 +54,25 @@ def warn_of_unknown(name: str, unknown: int, tokens: int, say: Callable[[str], N
         say(
             f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.2%}) of the {name} text are unknown to the tokenizer: what "
             "they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing"
+        )
+
+
+def warn_of_changes(
+    name: str, tokenizer: Tokenizer, said: int, given: int, say: Callable[[str], None]
+) -> None:
+    """Say how many bytes the tokens of a split say where a tokenizer from elsewhere changes text, but loses nothing unknown.
+
+    Args:
+        name: of the split.
+        tokenizer: what made the tokens.
+        said: bytes that the tokens say.
+        given: bytes of the text.
+        say: called with a line, if there is one.
+    """
+    if tokenizer.name in MEASURED and said != given:
+        say(
+            f"the tokenizer changes the {name} text: its tokens say {said:,} bytes, and the text has {given:,}; bits per byte and word "
+            "perplexity are of what they say"
         )
 
 
