@@ -114,6 +114,10 @@ def check(content: dict[str, Any]) -> Chain:
     known = {(one.part, one.kind): one for one in COMPONENTS}
     for name in ("normalizer", "pre_tokenizer", "model", "decoder"):
         for part in _all(content.get(name)):
+            if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+                raise InputError(
+                    f"its {name} has a part without a type, as in old files; load and save it with the library tokenizers"
+                )
             found = known.get((name, part["type"]))
             if found is None:
                 raise InputError(f"its {name} has the type {part['type']!r}, which is unknown here")
@@ -139,7 +143,7 @@ def check(content: dict[str, Any]) -> Chain:
 def _all(part: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     if part is not None:
         yield part
-        for name in INSIDE:
+        for name in INSIDE if isinstance(part, dict) else ():
             for one in part.get(name) or []:
                 yield from _all(one)
 
@@ -209,7 +213,7 @@ def is_lossless(content: dict[str, Any], chain: Chain) -> bool:
     levels = [part for part in parts if part["type"] == "ByteLevel"]
     keeps = all(
         part["type"] in ("ByteLevel", "Digits", "UnicodeScripts", "FixedLength")
-        or (part["type"] in ("Split", "Punctuation") and part["behavior"] != "Removed")
+        or (part["type"] in ("Split", "Punctuation") and part.get("behavior") != "Removed")
         for part in parts
     )
     return (

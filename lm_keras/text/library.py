@@ -1,6 +1,7 @@
 """The library `tokenizers`: its tokenizers read from a tokenizer.json, and the two changed copies that are needed of them."""
 
 import json
+import re
 from typing import Any
 
 import tokenizers
@@ -17,6 +18,7 @@ def read(model: bytes) -> tokenizers.Tokenizer:
     Raises:
         InputError: the library cannot read it.
     """
+    _check_prefixes(model)
     try:
         tokenizer = tokenizers.Tokenizer.from_buffer(model)
         tokenizer.no_truncation()
@@ -25,6 +27,22 @@ def read(model: bytes) -> tokenizers.Tokenizer:
         return tokenizer
     except BaseException as error:  # The library's own panics are no Exception.
         raise refused(error, "damaged or no tokenizer that the library tokenizers reads: ") from None
+
+
+def _check_prefixes(model: bytes) -> None:
+    """Raise InputError for merges without the prefix that a BPE cuts off there: the library would end the whole process."""
+    if not re.search(rb'"continuing_subword_prefix"\s*:\s*"[^"]', model):
+        return
+    try:
+        content = json.loads(model)
+        prefix = content["model"]["continuing_subword_prefix"]
+        wrong = next((b for _, b in merges_of(content) if not b.startswith(prefix)), None)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return  # The library says what it is.
+    if wrong is not None:
+        raise InputError(
+            f"damaged or no tokenizer: it merges {wrong!r}, which does not begin with its continuing_subword_prefix {prefix!r}"
+        )
 
 
 def content_of(model: bytes, tokenizer: tokenizers.Tokenizer) -> dict[str, Any]:

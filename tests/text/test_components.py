@@ -225,3 +225,35 @@ def test_added_tokens_beside_a_vocabulary(folder):
         load_tokenizer(place)
     (place / "added_tokens.json").write_text('{"</s>": 2}')
     assert load_tokenizer(place).eod_id == 2
+
+
+def _places(part, path=()):
+    """Yield where anything stands in a tokenizer.json, but for its vocabulary."""
+    inside = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+    for key, value in inside:
+        if key not in ("vocab", "merges"):
+            yield (*path, key)
+            yield from _places(value, (*path, key))
+
+
+@pytest.mark.parametrize("name", ["gpt2 added", "suffix", "llama"])
+def test_a_forged_tokenizer_is_refused_or_is_one(contents, name):
+    """Whatever stands in the place of one of its settings."""
+    for path in _places(contents[name]):
+        for value in ("missing", None, "x", [], {"type": "Fuse"}, True):
+            made = json.loads(json.dumps(contents[name]))
+            place = made
+            for step in path[:-1]:
+                place = place[step]
+            if value == "missing":
+                del place[path[-1]]
+            else:
+                place[path[-1]] = value
+            try:
+                tokenizer = HuggingFaceTokenizer(json.dumps(made).encode(), 2)
+                text = "the cat \u00e9\n"
+                ids = tokenizer.encode_array(text)
+                tokenizer.count_unknown(text, ids)
+                assert tokenizer.canonical(text) == tokenizer.decode(ids.tolist())
+            except InputError as error:
+                assert "\n" not in str(error)
