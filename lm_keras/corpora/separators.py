@@ -12,17 +12,36 @@ MARKS = (
 )
 """Marks that other programs put behind and before documents; those behind them are looked for first."""
 
+LOOKED_AT = 2**15
+"""Characters at the beginning of a piece in which marks are looked for that are words of some corpora."""
+
+MANY_BARS = 64
+
 ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
 
 
 def mark_in(text: str) -> str | None:
     """Return the first mark in a text that other programs put between documents, or None."""
-    if "<|" not in text and "</s>" not in text and "<eos>" not in text:  # Much faster than the expression.
-        return None
+    if not _has_bar_in_angle(text):
+        text = text[:LOOKED_AT]
+        if "</s>" not in text and "<eos>" not in text:
+            return None
     for marks in MARKS:
         if found := marks.search(text):
             return found[0]
     return None
+
+
+def _has_bar_in_angle(text: str) -> bool:
+    """Tell whether `<|` is in a text; one character is found twenty times as fast as two, and most texts have few bars."""
+    place = -1
+    for _ in range(MANY_BARS):
+        place = text.find("|", place + 1)
+        if place < 0:
+            return False
+        if text[place - 1 : place] == "<":
+            return True
+    return "<|" in text
 
 
 def parsed_separator(given: str | None) -> str | None:
