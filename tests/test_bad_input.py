@@ -50,7 +50,7 @@ def corpora(folder):
         ),
         "no match": (
             "text:deep/*.txt", "deep/a.text", TEXT,
-            "no file matches deep/*.txt: looked from the folder {folder}/deep; expected at least one file",
+            "no file matches deep/*.txt: looked from the folder {folder}/deep, which has a.text; expected at least one file",
         ),
         "folder": (
             "text:deep", "deep/a.txt", TEXT,
@@ -64,7 +64,7 @@ def corpora(folder):
         "bad UTF-8": (
             "text:a.txt", "a.txt", TEXT + b"caf\xe9\n",
             f"a.txt: bad UTF-8 (byte 0xE9) at byte {len(TEXT) + 3}, line 61: expected UTF-8 text; "
-            "fix the file, or pass --on_bad_text=replace or --on_bad_text=skip",
+            "it looks like Windows-1252: convert it (iconv -f WINDOWS-1252 -t UTF-8)",
         ),
         "NUL": (
             "text:a.txt", "a.txt", b"a\nb\0\n" + TEXT,
@@ -122,7 +122,11 @@ def test_repaired_text_is_said(train, tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(one_run.Run, "__init__", lambda self, *args: None)
     monkeypatch.setattr(one_run.Run, "carry_out", lambda self: 0)
     ended = train(tiny_config(corpus=f"text:{tmp_path}/a.txt", on_bad_text="replace"), tmp_path / "run")
-    assert ended.err.endswith("\nbad text in train: 3 replaced sequences\n")
+    assert "\nbad text in train: 3 replaced sequences\n" in ended.err
+    assert (
+        f"\n{tmp_path}/a.txt: it looks like Windows-1252: convert it (iconv -f WINDOWS-1252 -t UTF-8)\n"
+        in ended.err
+    )
 
 
 def test_nothing_left_after_skipping(refused, tmp_path):

@@ -201,6 +201,7 @@ OTHERS = {
         "valid_corpus": "text:a b.txt",
         "test_corpus": "text:#1.txt",
         "split": "80/13/7",
+        "document_separator": "<|endoftext|>",
         "text_field": "body text",
         "on_bad_text": "skip",
         "normalize": "nfkc",

@@ -156,7 +156,7 @@ def test_bad_input_is_one_line_of_a_process(ended, tmp_path):
     assert [line.split(":")[0].split()[0] for line in progress] == ["devices", "reading"]
     assert error == (
         f"error: {tmp_path}/a.txt: bad UTF-8 (byte 0xE9) at byte 3, line 1: expected UTF-8 text; "
-        "fix the file, or pass --on_bad_text=replace or --on_bad_text=skip"
+        "it looks like Windows-1252: convert it (iconv -f WINDOWS-1252 -t UTF-8)"
     )
     assert not (tmp_path / "run").exists()
 

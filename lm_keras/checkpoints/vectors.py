@@ -3,6 +3,7 @@
 A line is a word and its numbers, with a blank between; the word itself may have blanks, as some have in GloVe's files.
 """
 
+import codecs
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lm_keras.errors import InputError, shown
-from lm_keras.text.files import opened, write_atomically
+from lm_keras.text.files import opened, without_mark, write_atomically
 
 LONGEST_LINE = 2**20
 """Bytes; a vector of 65,000 numbers."""
@@ -47,7 +48,7 @@ def head_of(path: str | os.PathLike) -> Head:
         with opened(path) as file:
             beginning = file.read(_LOOKED_AT)
             file.seek(0)
-            line = file.readline(LONGEST_LINE + 1)
+            line = without_mark(file.readline(LONGEST_LINE + 1))
     except FileNotFoundError:
         raise InputError(
             f"no file {path}: expected word vectors as text, of word2vec or GloVe, or a vectors.txt of a run of "
@@ -55,7 +56,9 @@ def head_of(path: str | os.PathLike) -> Head:
         ) from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    if not beginning.strip():
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{path} is in UTF-16; expected UTF-8, convert it (iconv -f UTF-16 -t UTF-8)")
+    if not without_mark(beginning).strip():
         raise InputError(f"{path} is empty; expected word vectors as text")
     if beginning[:2] == b"\x1f\x8b" or beginning[:4] == b"PK\x03\x04":
         raise InputError(f"{path} is compressed; unpack it first")
@@ -97,6 +100,8 @@ def read_vectors(
             file.readline(LONGEST_LINE + 1)
         while line := file.readline(LONGEST_LINE + 1):
             number += 1
+            if number == 1:
+                line = without_mark(line)
             if most is not None and number - head.first_line >= most:
                 return
             if len(line) > LONGEST_LINE:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from lm_keras.corpora.description import Description, describe
 from lm_keras.corpora.documents import Corpus, Document
+from lm_keras.corpora.file_lists import path_hint
 from lm_keras.corpora.python_docs import PythonDocs
 from lm_keras.corpora.splits import EmptySplit, Split, make_splits
 from lm_keras.corpora.text_files import TextFiles
@@ -68,10 +69,7 @@ def open_corpus(
         )
     if scheme == "tfds" and colon:
         return open_tfds(rest, part=part, text_field=text_field, on_bad_text=on_bad_text, say=say)
-    if os.path.exists(spec) or "*" in spec:
-        hint = f" (did you mean 'text:{spec}'?)"
-    else:
-        hint = nearest(scheme, [PythonDocs.spec, "text", "tfds"])
+    hint = path_hint(spec, rest) or nearest(scheme, [PythonDocs.spec, "text", "tfds"])
     raise InputError(
         f"unknown corpus {spec!r}{hint}: expected python-docs, text:GLOB such as text:data/*.txt, or "
         "tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare"

@@ -1,5 +1,7 @@
 """From globs to a list of readable files."""
 
+import collections
+import difflib
 import fnmatch
 import glob
 import os
@@ -13,6 +15,9 @@ NOT_TEXT = re.compile(
     r"\.(zip|bz2|xz|zst|7z|tar|tgz|tar\.gz|parquet|arrow|npy|npz|pkl|pdf|docx|epub|h5|tfrecord)$",
     re.IGNORECASE,
 )
+ENDING = re.compile(
+    r"\.(txt|text|md|jsonl|ndjson|json)(\.gz)?$|\.gz$", re.IGNORECASE
+)  # of files that are read
 MAX_HINTS = 10_000  # names among which a misspelt one is looked for
 
 
@@ -49,6 +54,57 @@ def find_files(globs: str) -> list[str]:
     return files
 
 
+def path_hint(spec: str, rest: str) -> str:
+    """Return `" (did you mean 'text:PATH'?)"` for a corpus without its scheme, or with another one; else an empty string.
+
+    Args:
+        spec: what was given.
+        rest: what stands behind its first colon.
+    """
+    for path in (spec, rest):
+        known = os.path.expanduser(path.strip())
+        if not known:
+            continue
+        if os.path.isdir(known):
+            path = _globs_in(path.strip())[0]
+        elif not os.path.exists(known) and not glob.has_magic(known) and not _exist(known.split(",")):
+            near = _near(known)
+            if not near:
+                continue
+            path = near
+        return f" (did you mean {'text:' + path!r}?)"
+    return ""
+
+
+def _exist(parts: list[str]) -> bool:
+    return len(parts) > 1 and any(os.path.exists(os.path.expanduser(part.strip())) for part in parts)
+
+
+def _near(path: str) -> str | None:
+    """Return the path of a file like one that is not there, if it has an ending or lies in another folder."""
+    folder, name = os.path.split(path)
+    if not folder and "." not in name:
+        return None
+    close = difflib.get_close_matches(name, _names_in(folder), n=1, cutoff=0.6)
+    return os.path.join(folder, close[0]) if close else None
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder or "."))[:MAX_HINTS]
+    except OSError:
+        return []
+
+
+def _globs_in(folder: str) -> tuple[str, str]:
+    """Return globs for the files of a folder, and of those below it, too, by the ending that most of them have."""
+    endings = collections.Counter(
+        found[0] for name in _names_in(os.path.expanduser(folder)) if (found := ENDING.search(name))
+    )
+    ending = endings.most_common(1)[0][0] if endings else ".txt"
+    return os.path.join(folder, f"*{ending}"), os.path.join(folder, "**", f"*{ending}")
+
+
 def _real(path: str, real_folders: dict[str, str]) -> str:
     """Return the path without symbolic links; each folder is resolved once, because that is slow."""
     folder, name = os.path.split(path)
@@ -60,10 +116,8 @@ def _real(path: str, real_folders: dict[str, str]) -> str:
 
 def _expand(part: str) -> list[str]:
     if os.path.isdir(part):
-        raise InputError(
-            f"{shown(part)} is a folder: expected files; write {shown(os.path.join(part, '*.txt'))} "
-            f"or {shown(os.path.join(part, '**', '*.txt'))}"
-        )
+        files, below = map(shown, _globs_in(part))
+        raise InputError(f"{shown(part)} is a folder: expected files; write {files} or {below}")
     if os.path.exists(part):
         return [part]
     if not glob.has_magic(part):
@@ -142,6 +196,15 @@ def _no_match(part: str, matches: list[str]) -> InputError:
         reason = f"there is no folder {shown(whence)}"
     elif "[" in part:
         reason += ", where [...] stands for one of the characters in it; write [[] for a bracket"
+    elif there := _names_in(whence):
+        # Of a glob that goes through folders only the last part is compared.
+        files = [name for name in there if os.path.isfile(os.path.join(whence, name))]
+        close = difflib.get_close_matches(os.path.basename(part), files, n=3, cutoff=0.3)
+        first = close or files[:3]
+        if first:
+            reason += (
+                f", which has {', '.join(map(shown, first))}{', ...' if len(files) > len(first) else ''}"
+            )
     return InputError(f"no file matches {shown(part)}: {reason}; expected at least one file")
 
 
@@ -158,11 +221,7 @@ def _missing(path: str) -> InputError:
             f"{shown(path)} is a symbolic link to {shown(os.readlink(path))}, which does not exist: expected a "
             "link to a file; mend or delete the link"
         )
-    try:
-        names = os.listdir(os.path.dirname(path) or ".")[:MAX_HINTS]
-    except OSError:
-        names = []
-    hint = nearest(os.path.basename(path), names)
+    hint = nearest(os.path.basename(path), _names_in(os.path.dirname(path)))
     return InputError(
         f"no file {shown(path)}{hint}: expected a file or glob, looked from the folder {shown(os.getcwd())}"
     )

@@ -87,12 +87,16 @@ class Passages:
 
     def _halve_copies(self) -> None:
         """Let one of two copies stand for both where a passage has many: thinning would keep all of them, or none."""
-        _, places, counts = np.unique(np.array(self._hashes), return_inverse=True, return_counts=True)
-        many, odd = counts[places] > MANY_COPIES, np.arange(len(places)) % 2 == 1
-        sizes = np.array(self._sizes)
-        sizes[many & ~odd] *= 2
+        hashes, sizes = np.array(self._hashes), np.array(self._sizes)
+        order = np.argsort(hashes, kind="stable")
+        _, first, places, counts = np.unique(hashes[order], True, True, True)
+        rank = np.arange(len(order)) - first[places]
+        dropped = np.flatnonzero((counts[places] > MANY_COPIES) & (rank % 2 == 1))
+        sizes[order[dropped - 1]] += sizes[order[dropped]]
         self._sizes = array.array("q", sizes.tobytes())
-        self._keep(~(many & odd))
+        kept = np.ones(len(order), bool)
+        kept[order[dropped]] = False
+        self._keep(kept)
 
     def _keep(self, kept: np.ndarray) -> None:
         for name in ("_hashes", "_numbers", "_offsets", "_sizes", "_keys"):
@@ -118,7 +122,9 @@ class Passages:
         starts, ends, keys = starts[kept], ends[kept], keys[kept]
         parts = np.searchsorted(begins, starts, "right") - 1
         numbers, offsets = (np.array(each)[parts] for each in (self._waiting_numbers, self._waiting_offsets))
-        self._hashes.extend([hash(content[start:end]) for start, end in zip((starts - 8).tolist(), (ends - 8).tolist())])
+        self._hashes.extend(
+            [hash(content[start:end]) for start, end in zip((starts - 8).tolist(), (ends - 8).tolist())]
+        )
         self._numbers.frombytes(numbers.tobytes())
         self._offsets.frombytes((offsets + starts - begins[parts]).tobytes())
         self._sizes.frombytes((ends - starts).tobytes())
@@ -127,7 +133,7 @@ class Passages:
         while (count := len(self._keys)) > MOST_PASSAGES:
             # About a half is kept, unless there are many copies of few passages.
             kept = np.count_nonzero(_chosen(np.array(self._keys), self.rate + 1))
-            if not count < 4 * kept < 3 * count:
+            if not 2 * count < 5 * kept < 3 * count:
                 self._halve_copies()
             if len(self._keys) == count:
                 self.thin(self.rate + 1)

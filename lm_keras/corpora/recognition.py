@@ -131,6 +131,10 @@ def look(path: str, head: bytes, is_whole: bool, text_field: str, has_field: Cal
             f"{{}} looks like a table of {columns} columns with {between} between: it is read as text, {between} included; "
             "to learn one column, write it as JSON lines, and name its field with --text_field",
         )
+    if lines and TABLE_NAME.search(plain_name):
+        return Look(
+            False, "{} is named as a table and is none: it is read as text, commas and quotes included"
+        )
     if re.match(r"\s*<(!doctype html|html|\?xml)\b", text, re.IGNORECASE):
         return Look(False, "{} looks like HTML or XML: its tags are read as text; take the text out first")
     return Look(False)
@@ -167,7 +171,7 @@ def _json_by_content(text: str, lines: list[str], text_field: str, has_field: Ca
     """Look at a file whose name says nothing, and whose first letter is a brace or a bracket."""
     records = [_parsed(line) for line in lines]
     if lines and all(isinstance(record, dict) for record in records):
-        if all(map(has_field, records)):
+        if 2 * sum(map(has_field, records)) >= len(records):
             return Look(
                 True,
                 f"{{}} holds JSON lines: the text of each is read from its field {text_field!r}, as of a .jsonl file",

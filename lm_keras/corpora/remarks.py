@@ -18,6 +18,7 @@ class Remarks:
 
     def __init__(self):
         self._found: dict[str, tuple[str, int, str]] = {}  # remark: first file, number of files, last file
+        self._mark: str | None = None  # The first one that was found; there are others before or behind it.
 
     def add(self, remark: str, path: str) -> None:
         """Take a remark on a file, in which {} stands for its name."""
@@ -38,15 +39,18 @@ class Remarks:
             self.add(MARK, path)
         if "\r" in text:
             self.add(WINDOWS if "\r\n" in text else OLD_MAC, path)
-        if (mark := mark_in(text)) and mark != separator:
-            if separator:
-                self.add(f"{{}}: {mark} is read as text, letter by letter; take it out of the file", path)
-            else:
-                self.add(
-                    f"{{}}: {mark} is read as text, letter by letter; --document_separator='{mark}' divides files into "
-                    "documents there",
-                    path,
-                )
+        mark = mark_in(text)
+        if not mark or mark == separator or self._mark not in (None, mark):
+            return
+        self._mark = mark
+        if separator:
+            self.add(f"{{}}: {mark} is read as text, letter by letter; take it out of the file", path)
+        else:
+            self.add(
+                f"{{}}: {mark} is read as text, letter by letter; --document_separator='{mark}' divides files into "
+                "documents there",
+                path,
+            )
 
     def of_record(self, text: str, path: str) -> None:
         """Look at the text of one line of JSON."""

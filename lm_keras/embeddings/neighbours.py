@@ -83,7 +83,8 @@ class Vectors:
 
     def _place(self, word: str) -> int:
         name = name_of(word.encode("utf-8", "replace"))
-        for known in (word, name, BLANK + name):  # A piece that begins a word has a blank in front.
+        # A piece that begins a word has a blank in front, and the first word of a file that was put behind another, a mark.
+        for known in (word, name, BLANK + name, "\ufeff" + word):
             if known in self._places:
                 return self._places[known]
         names = self.names[:COMPARED_WORDS]

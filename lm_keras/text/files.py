@@ -1,5 +1,6 @@
 """The files of a saved tokenizer: written atomically, read with distrust."""
 
+import codecs
 import json
 import os
 import stat
@@ -72,6 +73,11 @@ def bytes_of(path: str | os.PathLike, most: int | None = None) -> bytes:
     if len(content) > most:
         raise OSError(None, f"more than {most:,} bytes", os.fspath(path))
     return content
+
+
+def without_mark(content: bytes) -> bytes:
+    """Return the beginning of a text in UTF-8 without the byte order mark that programs of Windows put there."""
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -10,9 +10,13 @@ from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.vectors import head_of, read_vectors
 from lm_keras.config import Config
 from lm_keras.errors import InputError
+from lm_keras.text.files import without_mark
 from lm_keras.text.names import name_of
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.text.word import EOS_ID, WordTokenizer
+
+WITH_MARK = 10
+"""Rank of a word with a byte order mark, behind all others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +64,11 @@ class GivenVectors:
             return cls(Path(path), 0, np.zeros(0, np.int32), np.zeros((0, width), np.float32))
         names = names_of(tokenizer)
         found: dict[int, tuple[int, np.ndarray]] = {}
-        for word, vector in read_vectors(path, head, names.__contains__):
-            for rank, token in names[word]:
+        for word, vector in read_vectors(path, head, lambda word: without_mark(word) in names):
+            # A mark in the middle of a file comes from another file that was put there; the word without it wins.
+            marked = WITH_MARK if word not in names else 0
+            for rank, token in names[word if word in names else without_mark(word)]:
+                rank += marked
                 if token not in found or rank < found[token][0]:
                     found[token] = rank, vector
         if not found:

@@ -180,7 +180,7 @@ def test_bad_text(content, what, packed, folder):
     (folder / name).write_bytes(gzip.compress(content, 1) if packed else content)
     if content == b"a\0\xff":
         assert message(f"text:{name}") == (
-            f"{name}: {what}: expected UTF-8 text; it looks like UTF-16: convert it (iconv -f UTF-16 -t UTF-8)"
+            f"{name}: {what}: expected UTF-8 text; it looks like UTF-16LE: convert it (iconv -f UTF-16LE -t UTF-8)"
         )
     else:
         assert message(f"text:{name}") == f"{name}: {what}: {REMEDY}"

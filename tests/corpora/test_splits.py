@@ -80,6 +80,10 @@ def test_the_split_depends_on_content_alone():
     }
 
 
+def held_out(parts):
+    return set(parts["valid"]), set(parts["test"])
+
+
 def test_equal_documents_stay_together():
     doubled = MANY[:97] * 3
     parts = read(make_splits(Memory(doubled)))
@@ -87,6 +91,45 @@ def test_equal_documents_stay_together():
     sets = [set(part) for part in parts.values()]
     assert not sets[0] & sets[1] and not sets[0] & sets[2] and not sets[1] & sets[2]
     assert all(part.count(text) == 3 for part in parts.values() for text in part)
+    assert [len(part) for part in parts.values()] == [261, 15, 15]
+    assert [len(part) for part in read(make_splits(Memory(MANY[:10] * 2))).values()] == [16, 2, 2]
+
+
+@pytest.mark.parametrize("repeated", range(7))  # One of them would be in valid, or in test, by its hash.
+def test_documents_that_occur_more_than_once_belong_to_train(repeated):
+    once = [f"text {number}\n" for number in range(700)]
+    whole = once + [f"removed {repeated}\n"] * 300
+    random.Random(repeated).shuffle(whole)
+    splits = make_splits(Memory(whole))
+    parts = read(splits)
+    assert [len(part) for part in parts.values()] == [900, 50, 50]
+    check_partition(whole, parts)
+    assert set.union(*held_out(parts)) <= set(once)
+    assert splits["valid"].rule == (
+        "documents that occur once by a hash of their content, all others to train, 90/5/5 per cent"
+    )
+
+
+def test_too_few_documents_that_occur_once():
+    """Those that occur twice are dealt out, too, those that occur ten times are not."""
+    whole = MANY[:5] + MANY[5:50] * 2 + MANY[50:60] * 10
+    parts = read(make_splits(Memory(whole)))
+    check_partition(whole, parts)
+    assert all(10 <= len(parts[name]) <= 11 for name in ("valid", "test"))
+    assert set.union(*held_out(parts)) <= set(MANY[:50])
+
+
+def test_a_run_that_was_begun_goes_on_with_its_own_division():
+    whole = [f"text {number}\n" for number in range(200)] + ["text 7\n", "text 8\n"] * 3
+    rule = "documents by a hash of their content, 90/5/5 per cent"
+    before, now = make_splits(Memory(whole), earlier_rule=rule), make_splits(Memory(whole))
+    by_hash = sorted(whole, key=lambda text: hashlib.sha256(text.encode()).digest())
+    assert sorted(read(before)["test"]) == sorted(by_hash[-10:])
+    assert before["test"].rule == rule != now["test"].rule
+    assert before["test"].fingerprint() != now["test"].fingerprint()
+    once = make_splits(Memory(MANY))
+    assert once["test"].rule == rule  # Nothing changed for a corpus without repeated documents.
+    assert read(once) == read(make_splits(Memory(MANY), earlier_rule=rule))
 
 
 def test_only_equal_documents():

@@ -1,0 +1,233 @@
+"""A file is read as what it holds, whatever its name; what only looks like something else is read and told."""
+
+import bz2
+import gzip
+import json
+import os
+
+import pytest
+
+from lm_keras.corpora import make_splits, open_corpus
+from lm_keras.corpora.encodings import advice_on, utf16_of
+from lm_keras.corpora.json_lines import MISSING, Field
+from lm_keras.corpora.separators import mark_in, parsed_separator, sections
+from lm_keras.errors import InputError
+
+RECORDS = "".join(json.dumps({"text": f"text {number}"}) + "\n" for number in range(30))
+TEXTS = [f"text {number}" for number in range(30)]
+PROSE = "".join(f"The cat, {number}, sees a tree.\n" for number in range(40))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def read(name, content, on_bad_text="error", **settings):
+    """Write a file, read it as a corpus, and return its documents and remarks."""
+    with open(name, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+    corpus = open_corpus(f"text:{name}", **{"text_field": "text", "on_bad_text": on_bad_text, **settings})
+    for _ in range(2):  # Reading again says nothing again.
+        documents = ["".join(document.pieces()) for document in corpus.documents()]
+    return documents, corpus.remarks(), corpus
+
+
+def refusal(name, content, **settings):
+    with pytest.raises(InputError) as caught:
+        read(name, content, **settings)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.jsonl", "a.ndjson", "a.json", "a.JSONL", "a.json.gz", "a.txt", "a.gz", "a"]
+)
+def test_json_lines_of_any_name(name):
+    content = gzip.compress(RECORDS.encode()) if name.endswith(".gz") else RECORDS
+    documents, remarks, _ = read(name, content)
+    assert documents == TEXTS
+    assert bool(remarks) == (name in ("a.txt", "a.gz", "a"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PROSE,
+        "[Verse 1]\nThe cat\n" * 9,
+        "{a} = {b}\n" * 9,
+        "{\n  int i;\n}\n" * 9,
+        "a,b\nc\nd,e\nf\ng\nh\n",
+        "Well, he said\nso, she did\n" * 9,
+        "one\ttwo\nno tab\n" * 9,
+        "ä\ufffd∀𝒳\n" * 9,
+        "%PDF is a format\nPAR1 is none\nBZh\n",
+        "5 < 6 | 7\n</s\n" * 9,
+    ],
+)
+def test_text_that_only_looks_odd_is_text(content):
+    assert read("a.txt", content)[:2] == ([content], [])
+
+
+@pytest.mark.parametrize(
+    ("content", "remark"),
+    [
+        ("a\tb\n" * 9, "a.txt looks like a table of 2 columns with tabs"),
+        ("id,text\n" + "1,x\n" * 9, "a.txt looks like a table of 2 columns with commas"),
+        ('{"body": "a"}\n' * 9, "a.txt looks like JSON lines without the field 'text'"),
+        ('[\n {"text": "a"},\n {"text": "b"}]\n', "a.txt looks like JSON:"),
+        ("<!DOCTYPE html>\n<p>a</p>\n", "a.txt looks like HTML"),
+        ("a\r\nb\r\n", "a.txt: line ends of Windows"),
+        ("a\rb\r", "a.txt: carriage returns without line feeds"),
+        ("a\n\ufeffb\n", "a.txt: byte order marks (U+FEFF) in the middle"),
+        ("a<|endoftext|>\n<|startoftext|>b", "a.txt: <|endoftext|> is read as text"),
+        ("<s>\na\n</s>\n<s>\nb\n</s>\n", "a.txt: </s> is read as text"),
+    ],
+)
+def test_suspected_files_are_read_and_told(content, remark):
+    documents, remarks, _ = read("a.txt", content)
+    assert documents == [content]
+    assert len(remarks) == 1 and remarks[0].startswith(remark)
+
+
+@pytest.mark.parametrize("policy", ["error", "replace", "skip"])
+@pytest.mark.parametrize(
+    ("name", "content", "start"),
+    [
+        ("a.txt", gzip.compress(b"text"), "a.txt is a gzip file: expected that name to end in .gz"),
+        ("a.gz", gzip.compress(gzip.compress(b"text")), "a.gz was packed by gzip twice"),
+        ("a.gz", gzip.compress(b"PK\x03\x04" + bytes(30) + b"xl/"), "a.gz is a Excel file"),
+        ("a.txt", bz2.compress(b"text"), "a.txt is a bzip2 file"),
+        ("a.gz", b"\x28\xb5\x2f\xfd" + bytes(9), "a.gz is a zstd file"),
+        ("a.txt", b"PAR1" + bytes(99) + b"PAR1", "a.txt is a Parquet file"),
+        ("a.txt", bytes(257) + b"ustar", "a.txt is a tar archive"),
+        ("a.txt", PROSE.encode("utf-16-be"), "a.txt: a NUL byte at byte 0, line 1: expected UTF-8 text; it looks like UTF-16BE"),
+        ("a.csv", 'id,text\n1,"a, b"\n2,c\n', "a.csv is a table of 2 columns (id, text): expected text"),
+        ("a.tsv", "a b\tc\nd\te\n", "a.tsv is a table of 2 columns: expected text"),
+        ("a.json", '[{"text": "a"}]', "a.json is one JSON array"),
+        ("a.jsonl", "[\n" + '{"text": "a"},\n' * 9999, "a.jsonl is one JSON array"),
+        ("a.json", '{\n "text": "a"\n}', "a.json is JSON over several lines"),
+    ],
+)  # fmt: skip
+def test_what_is_certainly_no_text_is_refused(policy, name, content, start):
+    assert refusal(name, content, on_bad_text=policy).startswith(start)
+
+
+def test_a_table_that_is_none_is_read_and_told():
+    documents, remarks, _ = read("a.csv", "a,b\nc\nd,e,f\n")
+    assert documents == ["a,b\nc\nd,e,f\n"]
+    assert remarks == [
+        "a.csv is named as a table and is none: it is read as text, commas and quotes included"
+    ]
+
+
+def test_remarks_name_the_first_file_and_count_the_others(folder):
+    for number in range(3):
+        (folder / f"{number}.txt").write_bytes(b"a\r\nb\r\n")
+    corpus = open_corpus("text:*.txt", text_field="text", on_bad_text="error")
+    make_splits(corpus, fractions=(100, 0, 0))
+    assert len(corpus.remarks()) == 1
+    assert corpus.remarks()[0].startswith("0.txt: ") and corpus.remarks()[0].endswith(
+        " (2 more files are like that)"
+    )
+
+
+def test_nested_fields():
+    record = {"meta": {"text": "a", "x": {"y": "b"}}, "meta/x": "c", "d.e": "d", "n": None}
+    found = {
+        name: Field(name).of(record)
+        for name in ("meta/text", "meta.text", "meta/x/y", "meta/x", "d.e", "n", "meta/no")
+    }
+    assert found == {
+        "meta/text": "a", "meta.text": "a", "meta/x/y": "b", "meta/x": "c", "d.e": "d", "n": None, "meta/no": MISSING,
+    }  # fmt: skip
+    with pytest.raises(
+        InputError, match=r"^no field 'text' \(did you mean 'meta/text'\?\): the fields there are"
+    ):
+        Field("text").text(json.dumps(record))
+    with pytest.raises(InputError, match="the field 'text' comes more than once"):
+        Field("meta/text").text('{"meta": {"text": "a", "text": "b"}}')
+
+
+BAD_RECORDS = '{"text": "a"}\n{"text": null}\n{"id": 1}\n{"text": "cut\n[]\n{"text": "b"}\n'
+
+
+def test_records_without_a_text_are_left_out_and_counted():
+    documents, _, corpus = read("a.jsonl", BAD_RECORDS, "skip")
+    assert (documents, corpus.report()) == (["a", "b"], {"skipped_documents": 4})
+    for policy in ("error", "replace"):
+        line = refusal("a.jsonl", BAD_RECORDS, on_bad_text=policy)
+        assert line.startswith("a.jsonl:2: ") and line.endswith("; --on_bad_text=skip leaves such lines out")
+    line = refusal("a.jsonl", '{"id": 1}\n', on_bad_text="skip")
+    assert line.startswith(
+        "a.jsonl: nothing is left after skipping lines without a text: a.jsonl:1: no field 'text'"
+    )
+
+
+def test_a_mark_before_a_record_of_files_put_together():
+    assert read("a.jsonl", ("\ufeff" + RECORDS) * 2)[0] == TEXTS * 2
+
+
+@pytest.mark.parametrize(
+    ("end", "separator"), [("<|endoftext|>\n", "<|endoftext|>"), ("\n\n", r"\n\n"), ("<e>", "<e>")]
+)
+def test_documents_between_separators(end, separator):
+    content = end + "".join(f"a {number}\nb{end}" for number in range(23)) + end
+    documents, remarks, corpus = read("a.txt", content, document_separator=separator)
+    assert documents == [f"a {number}\nb" for number in range(23)]
+    assert (remarks, corpus.report()) == ([], {"empty_documents": 1})
+
+
+def test_a_separator_that_is_nowhere_is_told():
+    for name, content in (("a.txt", PROSE), ("a.jsonl", RECORDS)):
+        _, remarks, _ = read(name, content, document_separator="###")
+        assert len(remarks) == 1 and remarks[0].startswith("the document separator '###' is nowhere")
+    with pytest.raises(InputError, match="stands for nothing"):
+        parsed_separator(r"\d")
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 1000])
+def test_sections_wherever_pieces_are_cut(size, monkeypatch):
+    monkeypatch.setattr("lm_keras.corpora.separators.PIECE_BYTES", 20)
+    text = "ab\ncd<end>\nef\n" * 9 + "gh" * 30 + "\n<end><end>x\r\n<end>\r\ny<en"
+    found = {}
+    for number, piece in sections([text[at : at + size] for at in range(0, len(text), size)], "<end>"):
+        found[number] = found.get(number, "") + piece
+    parts = text.split("<end>")
+    assert list(found.values()) == [
+        part.removeprefix("\r\n").removeprefix("\n") if number else part for number, part in enumerate(parts)
+    ]
+
+
+def test_a_huge_document_between_separators_is_read_in_pieces(monkeypatch):
+    monkeypatch.setattr("lm_keras.corpora.text_files.LONGEST_RECORD", 50)
+    assert read("a.txt", "a\n<e>\n" + PROSE + "<e>b", document_separator="<e>")[0] == ["a\n", PROSE, "b"]
+
+
+def test_marks():
+    assert mark_in("a | b <|endoftext|>") == "<|endoftext|>"
+    assert mark_in("|" * 99 + "<|startoftext|>") == "<|startoftext|>"
+    assert mark_in("a</s>\nb") == "</s>"
+    assert mark_in("a <b>| </s>x <| end |>") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "advice"),
+    [
+        ("café naïve “quoted”\n", "cp1252", "it looks like Windows-1252: convert it (iconv -f WINDOWS-1252"),
+        ("Straße\n", "latin-1", "it looks like Windows-1252"),
+        ("Кошка видит дерево\n", "cp1251", "it looks like text in another encoding, such as WINDOWS-1251 or KOI8-R"),
+        ("你好世界，这是一个测试。\n", "gb18030", "it looks like text in another encoding, such as GB18030"),
+        ("Zażółć gęślą jaźń\n", "cp1250", "it looks like text in another encoding: convert it from that"),
+    ],
+)  # fmt: skip
+def test_other_encodings(text, encoding, advice):
+    assert advice_on((text * 5).encode(encoding)).startswith(advice)
+    assert advice_on((text * 5).encode()) is None
+    assert advice_on((text * 5).encode() + b"\xff") is None or text.isascii()
+
+
+def test_utf16_and_binary():
+    assert utf16_of(PROSE.encode("utf-16-le")) == "UTF-16LE"
+    assert utf16_of(bytes(range(256)) * 9) is None
+    assert advice_on(os.urandom(999)).startswith("it looks like a binary file")
