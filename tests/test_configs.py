@@ -1,0 +1,145 @@
+"""Every file of configs/: its form, that every flag of it arrives in a run, and three steps of it with a small network."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from lm_keras import flags
+from lm_keras.config import FIELDS
+from lm_keras.embeddings import settings as of_embeddings
+from lm_keras.training import one_run
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").rglob("*.flags"))
+NAMES = [str(path.relative_to(ROOT / "configs").with_suffix("")) for path in CONFIGS]
+STEPS = 3
+
+SMALLER = {
+    "vocab_size": 290, "num_layers": 1, "embedding_dim": 8, "hidden_units": 8, "sequence_length": 4, "batch_size": 20,
+    "num_heads": 2, "ngram_order": 3, "replicas": 2,
+}  # fmt: skip
+"""What takes time in a file is made smaller, if the file sets it; every other flag is carried out as it stands there."""
+
+NOT_OF_A_RUN = {"sweep_dir", "cases", "vary"}
+FORM = re.compile(r"--(?P<name>[a-z][a-z0-9_]*)=(?P<value>\S.*)?|--(?P<off>no)?(?P<switch>[a-z][a-z0-9_]*)")
+
+
+def given(text):
+    """Return the flags of a config as name -> line, and what is wrong with its form."""
+    found, problems, lines = {}, [], text.split("\n")
+    if lines[-1] or not lines[0].startswith("# "):
+        problems.append("it begins with a comment and ends with a line feed")
+    for line in lines[:-1]:
+        if re.fullmatch("#( .*)?", line):
+            problems += [f"a comment behind flags: {line}"] if found else []
+            continue
+        match = FORM.fullmatch(line)
+        name = match and (match["name"] or match["switch"])
+        if not match or " --" in line or line != line.strip():
+            problems.append(f"no flag on a line of its own: {line}")
+        elif name in found:
+            problems.append(f"given twice: {line}")
+        else:
+            found[name] = line
+    return found, problems
+
+
+@pytest.fixture
+def carried_out(script, monkeypatch, tmp_path, english):
+    """A function that carries out some steps of a config with a stand-in text, and returns how that ended."""
+
+    class Silent:
+        def __init__(self, *args):
+            pass
+
+        def generate(self, prompts, **settings):
+            return [""] * len(prompts)
+
+    monkeypatch.setattr(one_run, "sampler_for", Silent)
+    monkeypatch.setattr(one_run.callbacks, "TextSamples", lambda *args: one_run.keras.callbacks.Callback())
+    (tmp_path / "text.txt").write_text(english)
+
+    def train(text):
+        lines, _ = given(text)
+        kept = [line for name, line in lines.items() if name not in NOT_OF_A_RUN]
+        (tmp_path / "config.flags").write_text("\n".join(kept) + "\n")
+        small = [f"--{name}={value}" for name, value in SMALLER.items() if name in lines]
+        words = [
+            f"--flagfile={tmp_path}/config.flags",
+            *small,
+            f"--corpus=text:{tmp_path}/text.txt",
+            f"--run_dir={tmp_path}/run",
+        ]
+        if "method" in lines:
+            return lines, script("train_embeddings.py", *words, "--epochs=1")
+        words += [
+            "--epochs=",
+            f"--steps={STEPS}",
+            "--log_every=1",
+            "--eval_every=100",
+            "--jit=off",
+            "--noprojector",
+        ]
+        valid = re.search("plateau|early_stopping", text)
+        return lines, script("train.py", *words, *([] if valid else ["--split=100/0/0"]))
+
+    return train
+
+
+CHANGED = {
+    *SMALLER, *NOT_OF_A_RUN, "corpus", "run_dir", "steps", "epochs", "split", "eval_every", "projector", "jit", "precision",
+}  # fmt: skip
+"""What the test says otherwise, or no run keeps as it was given."""
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=NAMES)
+def test_three_steps_of_every_config(carried_out, tmp_path, path):
+    text = path.read_text(encoding="utf-8")
+    lines, ended = carried_out(text)
+    assert given(text)[1] == []
+    assert ended.code == 0, ended.err
+    recorded = json.loads((tmp_path / "run" / "config.json").read_text())
+    fields = of_embeddings.FIELDS if "method" in lines else FIELDS
+    for name in set(lines) - CHANGED:
+        match = FORM.fullmatch(lines[name])
+        value = str(not match["off"]) if match["switch"] else match["value"]
+        assert recorded[name] == flags._Parser(fields[name]).parse(value), name
+    if "method" not in lines:
+        steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in steps if "learning_rate" in line] == [1, 2, 3]
+        assert all(line["loss"] for line in steps if "learning_rate" in line)
+    if lines.get("run_dir"):
+        assert lines["run_dir"] == f"--run_dir=runs/{path.stem}"
+
+
+GOOD = "# A network.\n#\n--run_dir=runs/x\n--tokenizer=char\n--model=ngram\n--dropout=0.1\n--sample_prompt=a b|c\n"
+BROKEN = {
+    "joined": GOOD.replace("\n--tokenizer", " --tokenizer"),
+    "with another command": GOOD.replace("runs/x\n", "runs/x --prompt='a b'\n"),
+    "cut": GOOD.replace("--model=ngram", "--model"),
+    "in two": GOOD.replace("--tokenizer=char", "--tokeni\nzer=char"),
+    "comment": GOOD.replace("--dropout", "# --dropout=0.2\n--dropout"),
+    "twice": GOOD + "--model=lstm\n",
+    "indented": GOOD.replace("--model", " --model"),
+    "empty line": GOOD.replace("--model", "\n--model"),
+    "no value": GOOD.replace("ngram", ""),
+    "bad value": GOOD.replace("0.1", "O.1"),
+    "out of range": GOOD.replace("0.1", "1.1"),
+    "unknown": GOOD.replace("--dropout", "--dropuot"),
+    "contradiction": GOOD + "--num_heads=2\n",
+    "no line feed": GOOD.strip(),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_config_is_seen(script, tmp_path, what):
+    """By its form, or because its flags are refused."""
+    assert given(GOOD)[1] == []
+    _, problems = given(BROKEN[what])
+    if not problems:
+        (tmp_path / "config.flags").write_text(BROKEN[what])
+        problems = script("train.py", f"--flagfile={tmp_path}/config.flags", "--run_dir=").err
+        assert "--run_dir is missing" not in problems
+    assert problems
