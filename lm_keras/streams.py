@@ -79,8 +79,7 @@ def _replaced(stream, descriptor: int, kind: type[_Stream]):
         io.BufferedWriter(raw),
         stream.encoding,
         "replace",
-        line_buffering=stream.line_buffering,
-        write_through=stream.write_through,
+        line_buffering=stream.line_buffering or stream.write_through or descriptor == 2,
     )
 
 

@@ -10,16 +10,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 SCRIPT = """
-import os, sys
+import contextlib, os, sys
 from lm_keras import flags
 
 def main(count):
     print("working", file=sys.stderr)
     with open("file", "w") as file:
-        os.write(2, b"a line of TensorFlow\\n")
+        with contextlib.suppress(OSError):
+            os.write(2, b"a line of TensorFlow\\n")
         print("still working", file=sys.stderr, flush=True)
-        sys.stdout.write("result\\n" * int(count))
         file.write("content")
+    sys.stdout.write("result\\n" * int(count))
     return 0
 
 flags.run(main, ("1", "100000"))
@@ -54,7 +55,7 @@ def shell(tmp_path):
         ("2>/dev/full", 0, ""),
         ("2>&-", 0, ""),
         ("<&-", 0, SAID),
-        ("2> >(exec 0<&-; sleep 1)", 0, ""),
+        ("2> >(exec 0<&-; sleep 0.5)", 0, ""),
         (">/dev/full", 1, SAID + CANNOT.format("No space left on device")),
         (">&-", 1, SAID + CANNOT.format("Bad file descriptor")),
         (">&- 2>&-", 1, ""),
@@ -63,13 +64,12 @@ def shell(tmp_path):
         ("2>&1 | true", 141, ""),
     ],
 )
-@pytest.mark.parametrize("count", [1, 100_000])
-def test_streams_that_are_not_there(shell, tmp_path, streams, code, err, count):
+def test_streams_that_are_not_there(shell, tmp_path, streams, code, err):
     """Messages may get lost, results not unnoticed; Python adds nothing of its own, and a file that is opened stays clean."""
+    count = 100_000 if "true" in streams else 1
     out = "result\n" * count if not code and "|" not in streams else ""
     assert shell(streams, count) == (code, out, err)
-    if not code or count == 1:
-        assert (tmp_path / "file").read_text() == "content"
+    assert (tmp_path / "file").read_text() == "content"
 
 
 def test_the_check_can_fail(shell, tmp_path):
