@@ -81,6 +81,10 @@ class Run:
         _check_memory(settings, len(frequencies))
         self.batches = Batches(store, self.vocabulary, settings.embedding)
         self.total_steps = settings.embedding.epochs * self.batches.steps_per_epoch
+        if when := schedules.when_nothing(DECAY, settings.embedding.rate, self.total_steps):
+            raise InputError(
+                f"--learning_rate={settings.embedding.rate} is 0 in float32 {when}, so that nothing is learnt; take a larger one"
+            )
         self._begin(options)
         self.tables = Tables(len(frequencies), settings.embedding)
         self.checkpoints = folder.checkpoints(warn=report.say)
