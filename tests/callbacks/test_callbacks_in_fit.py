@@ -295,3 +295,143 @@ def test_what_is_not_finite_is_null(tmp_path, lines_of, scalars_of):
     with pytest.raises(InputError, match="not finite at step 9, which is not saved"):
         fit(model, [callbacks.Checkpoint(checkpoints, every=1)], epochs=1)
     assert checkpoints.steps() == []
+
+
+# Several fits, one after the other
+
+
+def eager(model):
+    model.run_eagerly = True  # Traced, these few steps would take longer.
+    return model
+
+
+def test_early_stopping_begins_anew_with_each_fit():
+    stopping = callbacks.EarlyStopping(2)
+    for _ in range(2):
+        assert len(fit(eager(small(learning_rate=0.0)), [stopping], epochs=6).epoch) == 3
+
+
+def test_plateau_decay_begins_anew_with_each_fit():
+    plateau = callbacks.PlateauDecay(schedules.Plateau(factor=0.4, patience=1, min_delta=99.0), 0.5)
+    for _ in range(2):
+        seen = Seen(rate_of)
+        fit(eager(small(learning_rate=0.5)), [plateau, seen], epochs=4)
+        np.testing.assert_allclose(seen.values[::PER_EPOCH], [0.5, 0.5, 0.5, 0.2], rtol=1e-6)
+
+
+def language_model(seed):
+    keras.utils.set_random_seed(seed)
+    return eager(compiled(LSTMLanguageModel(V, embedding_dim=7, hidden_units=5, init_scale=2.0), 0.0))
+
+
+def names_in_place_of_texts(monkeypatch):
+    """Let a sampler return its model's number, which takes no time."""
+
+    def sampler_for(model, tokenizer):
+        return types.SimpleNamespace(generate=lambda prompts, **settings: [model.name] * len(prompts))
+
+    monkeypatch.setattr(callbacks.samples, "sampler_for", sampler_for)
+
+
+def test_samples_are_of_the_model_that_is_trained(monkeypatch):
+    names_in_place_of_texts(monkeypatch)
+    first, second, samples = language_model(1), language_model(2), []
+    listed = [callbacks.TextSamples(TOKENIZER, ["ab"], 1, lambda step, texts: samples.append(texts["ab"]))]
+    for model in (first, second, first):
+        fit(model, listed, epochs=1)
+    assert samples == [first.name, second.name, first.name] and first.name != second.name
+
+
+def test_checkpoints_of_another_model_take_the_place_of_those_before(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    saving = callbacks.Checkpoint(checkpoints, every=1)
+    models = [language_model(1), language_model(2)]
+    for model in models:
+        fit(model, [saving], epochs=3)
+        assert checkpoints.steps() == [3, 6, 9]
+        again = language_model(3)
+        checkpoints.restore(checkpoints.newest(), {"model": again.variables}, everything=False)
+        for weight, saved in zip(again.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(weight, saved)
+    fit(models[1], [saving], epochs=1)  # goes on: those before are of the same course
+    assert checkpoints.steps()[-2:] == [9, 12]
+    model = language_model(4)
+    model.layers[0].embeddings.assign(np.full([V, 7], np.nan))
+    with pytest.raises(InputError, match="not finite"):
+        fit(model, [saving], epochs=1)
+    assert checkpoints.steps()[-2:] == [9, 12]  # nothing was written that could replace them
+
+
+def test_a_profile_that_was_interrupted(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(tf.profiler.experimental, "start", lambda folder: calls.append("start"))
+    monkeypatch.setattr(tf.profiler.experimental, "stop", lambda: calls.append("stop"))
+    said = []
+    profile = callbacks.Profile(tmp_path, 2, 5, said.append)
+
+    def interrupt(batch, logs):
+        if batch == 2 and len(calls) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(eager(small()), [profile, keras.callbacks.LambdaCallback(on_train_batch_begin=interrupt)])
+    fit(eager(small()), [profile])
+    assert calls == ["start", "stop", "start", "stop"] and not said
+    model = eager(small())
+    fit(model, [profile])
+    fit(model, [profile], epochs=1)
+    assert said == ["no profile: steps 2 to 5 were not among those done now"]
+
+
+@pytest.mark.parametrize("kind", ["LearningRateSchedule", "PlateauDecay"])
+def test_a_schedule_of_the_optimizers_own_is_refused(kind):
+    callback = {
+        "LearningRateSchedule": lambda: callbacks.LearningRateSchedule(0.1, schedules.build("linear", 9)),
+        "PlateauDecay": lambda: callbacks.PlateauDecay(schedules.Plateau(), 0.1),
+    }[kind]()
+    model = small(learning_rate=keras.optimizers.schedules.ExponentialDecay(0.1, 9, 0.9))
+    with pytest.raises(InputError) as caught:
+        fit(eager(model), [callback])
+    assert str(caught.value) == (
+        f"{kind} sets the learning rate, and the optimizer has a schedule of its own; compile the model with a number as learning_rate"
+    )
+
+
+def test_every_callback_in_everything_that_takes_callbacks(tmp_path, monkeypatch):
+    """Two models, fitted twice each from another epoch on, evaluated and asked for predictions."""
+    names_in_place_of_texts(monkeypatch)
+    stream, checkpoints, shown = io.StringIO(), Checkpoints(tmp_path / "checkpoints"), []
+    noise = keras.Sequential([keras.Input([T], dtype="int32"), TokenNoise(0.1, np.ones(V), seed=1)])
+    board = callbacks.TensorBoard(tmp_path / "events", every=2, flags="--steps=12\n")
+    listed = [
+        callbacks.LearningRateSchedule(0.05, schedules.build("linear", 12)),
+        callbacks.PlateauDecay(schedules.Plateau(patience=3), 0.05),
+        callbacks.EarlyStopping(9),
+        callbacks.MetricsFile(tmp_path / "metrics.jsonl", every=2),
+        board,
+        callbacks.Histograms(2, board.histograms),
+        callbacks.Progress(12, stream, plain_seconds=0.0),
+        callbacks.Projector(tmp_path / "projector", TOKENIZER, np.arange(V), 2),
+        callbacks.Checkpoint(checkpoints, every=2),
+    ]
+    of_networks = callbacks.TextSamples(TOKENIZER, ["ab"], 2, lambda step, texts: shown.append(step))
+    of_rates = [
+        callbacks.DropoutSchedule(0.2, schedules.build("linear", 12)),
+        callbacks.TokenNoiseSchedule(0.1, schedules.build("linear", 12)),
+    ]
+    plain = eager(compiled(keras.Sequential([noise, *small(ScheduledDropout(0.2)).layers])))
+    x, y = batches()
+    for model, own in ((language_model(1), [of_networks]), (plain, of_rates)):
+        data = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH).repeat()
+        for first in (0, 2):
+            history = model.fit(
+                data, initial_epoch=first, epochs=first + 2, steps_per_epoch=3, validation_data=(x, y),
+                callbacks=[*listed, *own], verbose=0,
+            )  # fmt: skip
+            assert history.epoch == [first, first + 1]
+        model.evaluate(x, y, callbacks=[*listed, *own], verbose=0)
+        model.predict(x, callbacks=[*listed, *own], verbose=0)
+        assert int(model.optimizer.iterations) == 12
+        assert checkpoints.newest() == 12
+    assert shown == [3, 6, 9, 12]
+    assert "step 12/12" in stream.getvalue()
