@@ -261,7 +261,7 @@ def test_files_that_are_missing_or_outside_of_the_folder(tmp_path):
     (folder / "tokenizer.json").rename(tmp_path / "t")
     with pytest.raises(
         InputError,
-        match=r"has no tokenizer: expected tokenizer\.json, vocab\.json and merges\.txt, or vocab\.txt",
+        match=r"has no tokenizer: expected tokenizer\.json, vocab\.json and merges\.txt, vocab\.txt, or tokenizer\.model",
     ):
         exchange.read(folder)
     (tmp_path / "t").rename(folder / "tokenizer.json")

@@ -119,7 +119,7 @@ def test_what_is_no_tokenizer(settings, tmp_path):
     )
     assert refusal(settings(ENGLISH, tokenizer="runs/none")) == f"unknown tokenizer 'runs/none': {KINDS}"
     assert refusal(settings(ENGLISH, tokenizer="")) == (
-        f"no tokenizer in '': {KINDS}, which has tokenizer.json, vocab.json and merges.txt, vocab.txt or, in a run's folder, "
+        f"no tokenizer in '': {KINDS}, which has tokenizer.json, vocab.json and merges.txt, vocab.txt or tokenizer.model or, in a run's folder, "
         "tokenizer/tokenizer.json"
     )
     for name in ("empty", "file"):

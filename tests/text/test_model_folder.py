@@ -99,7 +99,7 @@ def test_documents_begin_with_it_in_a_store(folder, tmp_path):
     """The documents "ab" and "c": a 3, b 4, c 5, and `<s>` is read and never predicted."""
     for number, text in enumerate(("ab", "c")):
         (tmp_path / f"{number}.txt").write_text(text)
-    corpus = open_corpus(f"text:{tmp_path}/*.txt", text_field=None, on_bad_text="error", part="train")
+    corpus = open_corpus(f"text:{tmp_path}/*.txt", text_field="text", on_bad_text="error", part="train")
     whole = make_splits(corpus, fractions=(100, 0, 0))["train"]
     for settings, expected, unscored in (
         ({"bos_token_id": BEGIN}, [BEGIN, 3, 4, END, BEGIN, 5], BEGIN),

@@ -118,7 +118,7 @@ WORD = {"tokenizer": "word", "words": ["a", "b"], "spaced": True}
         ({"tokenizer": 5}, "the field 'tokenizer' should be str, found int"),
         (
             {"tokenizer": "chars"},
-            "unknown tokenizer 'chars' (did you mean 'char'?) (known are char, byte, word, sentencepiece, huggingface, wordpiece)",
+            "unknown tokenizer 'chars' (did you mean 'char'?) (known are char, byte, word, sentencepiece, huggingface, wordpiece, sentencepiece-model)",
         ),
         ({"normalization": "nfx"}, "unknown normalization 'nfx'"),
         ({"normalization": None}, "unknown normalization None"),
