@@ -78,7 +78,7 @@ def corpora(folder):
         "no field": (
             "text:a.jsonl", "a.jsonl", records,
             "a.jsonl:2: no field 'text' (did you mean 'texts'?): the fields there are 'texts', 'title'; "
-            "name the one with the text with --text_field",
+            "name the one with the text with --text_field; --on_bad_text=skip leaves such lines out",
         ),
         "one line": (
             "text:a.txt", "a.txt", b"The cat sees the tree.",
@@ -87,7 +87,7 @@ def corpora(folder):
         ),
         "unknown": (
             "txt:a.txt", "a.txt", TEXT,
-            "unknown corpus 'txt:a.txt' (did you mean 'text'?): expected python-docs, "
+            "unknown corpus 'txt:a.txt' (did you mean 'text:a.txt'?): expected python-docs, "
             "text:GLOB such as text:data/*.txt, or tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare",
         ),
     }  # fmt: skip

@@ -36,6 +36,15 @@ def test_both_formats(tmp_path, head, ending):
     assert read(tmp_path / "v.txt", lambda word: word == b"of")[0] == ["of"]
 
 
+@pytest.mark.parametrize("head", ["2 2\n", ""])
+def test_a_byte_order_mark_at_the_start_is_no_letter(tmp_path, head):
+    (tmp_path / "v.txt").write_text(f"\ufeff{head}the 1 2\n\ufeffof 3 4\n")
+    assert read(tmp_path / "v.txt")[0] == ["the", "\ufeffof"]
+    (tmp_path / "v.txt").write_text("the 1 2\n", encoding="utf-16")
+    with pytest.raises(InputError, match=r"v\.txt is in UTF-16; expected UTF-8, convert it"):
+        read(tmp_path / "v.txt")
+
+
 def test_a_last_line_without_line_feed(tmp_path):
     (tmp_path / "v.txt").write_text("the 1 2\nof 3 4")
     assert read(tmp_path / "v.txt")[0] == ["the", "of"]

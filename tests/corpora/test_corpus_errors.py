@@ -45,6 +45,23 @@ def test_unknown_scheme():
     assert message("") == f"unknown corpus '': {expected}"
 
 
+def test_a_path_without_its_scheme(folder):
+    """Wherever a corpus is named, the one that would work is told."""
+    (folder / "book.txt").write_text("x")
+    (folder / "d").mkdir()
+    for name in ("a.jsonl", "b.jsonl", "c.txt"):
+        (folder / "d" / name).write_text("x")
+    meant = {
+        "book.txt": "book.txt", "bok.txt": "book.txt", "./bok.txt": "./book.txt", "file:book.txt": "book.txt",
+        "d": "d/*.jsonl", "d/": "d/*.jsonl", "jsonl:d/a.jsonl": "d/a.jsonl", "d/*.txt": "d/*.txt",
+        "book.txt,d/c.txt": "book.txt,d/c.txt", f"{folder}/d/d.txt": f"{folder}/d/c.txt",
+    }  # fmt: skip
+    for spec, path in meant.items():
+        assert f"unknown corpus {spec!r} (did you mean 'text:{path}'?)" in message(spec)
+    assert message("text:d") == "d is a folder: expected files; write d/*.jsonl or d/**/*.jsonl"
+    assert f"looked from the folder {folder}/d, which has c.txt, ...; expected" in message("text:d/c*.text")
+
+
 def test_no_file_named():
     assert message("text: ,") == "the corpus text: names no file: expected text:GLOB, such as text:data/*.txt"
 

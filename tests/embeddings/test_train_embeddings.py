@@ -159,6 +159,20 @@ def test_changed_text(embed, embedded, tmp_path, english):
     )
 
 
+def test_a_small_text_is_used_whole(embed, tmp_path):
+    """Nothing is validated, so nothing has to be held out."""
+    (tmp_path / "a.txt").write_text("hello world\nhow are you\nhello you\n")
+    flags = [f"--corpus=text:{tmp_path}/a.txt", "--epochs=1", "--min_count=1"]
+    ended = embed(tmp_path / "run", *flags)
+    assert ended.code == 0
+    assert (
+        f"\ntext:{tmp_path}/a.txt is too small to hold any of it out, which word vectors don't need: "
+        in ended.err
+    )
+    assert set(table_of(tmp_path / "run" / "vectors.txt")) == {"hello", "world", "how", "are", "you"}
+    assert embed(tmp_path / "run", *flags).code == 0
+
+
 @pytest.mark.parametrize("tokenizer", ["char", "byte"])
 def test_tokens_that_are_no_words_have_names(embed, tmp_path, tokenizer):
     assert embed(tmp_path / "run", f"--tokenizer={tokenizer}", "--epochs=1").code == 0

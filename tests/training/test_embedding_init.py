@@ -113,6 +113,21 @@ def test_pieces_are_found_with_and_without_their_blank(tiny_config, tmp_path, en
         assert given.vectors[given.ids.tolist().index(piece)].tolist() == [first, first]
 
 
+def test_a_byte_order_mark_in_the_middle_hides_no_word(tiny_config, tmp_path):
+    """As in files that were put together; a word without a mark comes first."""
+    config = tiny_config(embedding_dim=2, embedding_init=str(tmp_path / "v.txt"))
+    for words, first in (
+        ("\ufeffe 1 1\n\ufeffa 2 2\n", 2),
+        ("a 3 3\n\ufeffa 2 2\n", 3),
+        ("\ufeffe 1 1\n\ufeffa 2 2\na 3 3\n", 3),
+    ):
+        (tmp_path / "v.txt").write_text(words)
+        given = GivenVectors.of(
+            config, None, train_tokenizer("char", ["ae"], vocab_size=None, normalization="none")
+        )
+        assert given.vectors[0].tolist() == [first, first]
+
+
 def test_a_dry_run_that_does_not_know_the_words_yet_reads_the_first_line(tiny_config, vectors):
     path, _ = vectors
     given = GivenVectors.of(tiny_config(embedding_dim=WIDTH, embedding_init=str(path)), None, None)
