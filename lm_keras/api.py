@@ -1,5 +1,6 @@
 """A trained model in Python: load, generate, score, look inside."""
 
+import dataclasses
 import itertools
 import os
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 
+from lm_keras import paths
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
 from lm_keras.corpora import make_splits
@@ -31,7 +33,7 @@ def load(run_dir: str | os.PathLike, checkpoint: str = "last", jit: bool = False
     """Load the model of a run; nothing but its folder is needed.
 
     Args:
-        run_dir: the folder of the run, finished or not.
+        run_dir: the folder of the run, finished, stopped or training; `~` is expanded.
         checkpoint: `last` or `best` (the lowest validation loss).
         jit: of a gpt or glm, let XLA compile the network's work for a token as one program. That takes a second or two
             with GPT-2's size for each number of texts at once and each room (64, 128, ... tokens of prompt and text); then a
@@ -46,7 +48,7 @@ def load(run_dir: str | os.PathLike, checkpoint: str = "last", jit: bool = False
     """
     if checkpoint not in ("last", "best"):
         raise InputError(f"checkpoint={checkpoint!r} is unknown; choose last or best")
-    folder = RunFolder(run_dir)
+    folder = RunFolder(paths.expanded(os.fspath(run_dir)))
     config, tokenizer = folder.config(), folder.tokenizer()
     model, step = restore_for_reading(folder, checkpoint, _warn)
     return LanguageModel(model, tokenizer, config, step, folder.read_data(), jit)
@@ -68,6 +70,7 @@ class LanguageModel:
         tokenizer: text to ids and back.
         config: the settings of the run.
         step: optimizer steps that made these weights.
+        cache_dir: where the text that it scores is kept tokenized; that of the run, unless it is set.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class LanguageModel:
         jit: bool = False,
     ):
         self.model, self.tokenizer, self.config, self.step = model, tokenizer, config, step
+        self.cache_dir = config.data.cache_dir
         self._data = data
         self._sampler = sampler_for(model, tokenizer, _warn, jit)
         self._scorer = scorer_for(model, tokenizer)
@@ -316,7 +320,8 @@ class LanguageModel:
                 f"split {split!r} is absent in this run; it has {', '.join(self._data['splits']) or 'none'}; "
                 "other text is scored with --corpus=text:GLOB"
             )
-        data = prepare(self.config.data, self.tokenizer, say, begun=self._data)
+        where = dataclasses.replace(self.config.data, cache_dir=self.cache_dir)
+        data = prepare(where, self.tokenizer, say, begun=self._data)
         now = data.report["splits"].get(split, {})
         before = self._data["splits"][split]
         if now.get("fingerprint") != before.get("fingerprint"):
@@ -331,5 +336,5 @@ class LanguageModel:
         opened = opened_corpus(corpus, data, split, say)
         whole = make_splits(opened, fractions=(100, 0, 0))["train"]
         say_of({split: opened}, say)
-        cache = cache_folder(data.cache_dir)
+        cache = cache_folder(self.cache_dir)
         return tokenized(whole, self.tokenizer, cache, say, whole.description.spec)

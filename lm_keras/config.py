@@ -50,6 +50,7 @@ class DataConfig:
         "sentencepiece",
         "how text becomes tokens: char, byte, word (split at white space), sentencepiece, or the folder of a saved "
         "tokenizer, of a run or of a Hugging Face model, whose tokenizer is copied (./char is a folder of that name)",
+        path=True,
     )
     sentencepiece_model: str | None = setting(
         None, "which sentencepiece model to train [bpe]", choices=("bpe", "unigram")
@@ -64,7 +65,7 @@ class DataConfig:
         low=1,
     )
     cache_dir: str | None = setting(
-        None, "where tokenized text is kept [$LM_KERAS_CACHE, else ~/.cache/lm_keras]"
+        None, "where tokenized text is kept [$LM_KERAS_CACHE, else ~/.cache/lm_keras]", path=True
     )
 
     def tokenizer_settings(self) -> dict[str, Any]:
@@ -222,11 +223,13 @@ class ModelConfig:
         None,
         "folder of another run, or of a Hugging Face model: begin with its newest weights and its tokenizer, at step 0 "
         "(fine-tuning)",
+        path=True,
     )
     embedding_init: str | None = setting(
         None,
         "file of word vectors as text, of word2vec or GloVe, or vectors.txt of scripts/train_embeddings.py: the token "
         "embedding begins with those of its tokens that are there, as they are",
+        path=True,
     )
 
     @property
@@ -413,7 +416,7 @@ class RunOptions:
     """Which run the command is about; not a property of the run itself."""
 
     run_dir: str | None = setting(
-        None, "folder of the run: settings, tokenizer, checkpoints, curves, samples"
+        None, "folder of the run: settings, tokenizer, checkpoints, curves, samples", path=True
     )
     resume: str = setting(
         "auto",

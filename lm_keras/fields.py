@@ -29,6 +29,7 @@ def setting(
     below: float | None = None,
     only_for: tuple[str, ...] = (),
     several: bool = False,
+    path: bool = False,
 ) -> Any:
     """Describe one setting: its default, its meaning, and the values that it may take.
 
@@ -39,9 +40,11 @@ def setting(
         low, above, high, below: bounds; `low` and `high` are allowed values, `above` and `below` are not.
         only_for: the families (`--model`) that it has a meaning for; empty for all.
         several: the flag may be given several times, and is a list then; of others the last one counts.
+        path: whether it is a file or folder (or may be one), so that its flag expands `~`.
     """
     meta = {"help": help, "choices": choices, "low": low, "above": above, "high": high, "below": below}
-    return dataclasses.field(default=default, metadata={**meta, "only_for": only_for, "several": several})
+    more = {"only_for": only_for, "several": several, "path": path}
+    return dataclasses.field(default=default, metadata={**meta, **more})
 
 
 def kind_of(field: dataclasses.Field) -> tuple[type, bool]:

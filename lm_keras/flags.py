@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import functools
 import io
+import json
 import os
 import re
 import signal
@@ -19,7 +20,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from lm_keras import config, fields, streams
+from lm_keras import config, fields, paths, streams
 from lm_keras.errors import InputError, nearest, shown
 
 flags.disclaim_key_flags()
@@ -64,6 +65,8 @@ class _Parser(flags.ArgumentParser):
                     f"--{self._field.name}={argument}: expected {fields.expected(self._field)}"
                 ) from None
         fields.check(self._field, argument)
+        if self._field.metadata["path"] and argument is not None:
+            return paths.expanded(argument, self._field.name)
         return argument
 
     def flag_type(self) -> str:
@@ -236,7 +239,8 @@ def _lines_of_flagfile(path: str, includers: tuple[str, ...]) -> list[str]:
             f"{error.start}); expected a text file with a flag a line"
         ) from None
     words = []
-    for number, line in enumerate(map(str.strip, lines), start=1):
+    lines = _in_its_place(path, list(map(str.strip, lines)))
+    for number, line in enumerate(lines, start=1):
         name, _, value = line.partition("=")
         if not line or line.startswith(("#", "//")):
             continue
@@ -247,6 +251,39 @@ def _lines_of_flagfile(path: str, includers: tuple[str, ...]) -> list[str]:
             )
         words += _lines_of_flagfile(value, chain) if name in ("--flagfile", "-flagfile") else [line]
     return words
+
+
+def _in_its_place(path: str, lines: list[str]) -> list[str]:
+    """Let the flags.txt of a run say that the run is where that file is, for it may have been moved or copied.
+
+    The run's folder, and its tokenizer, which an imported model names, stand there as they were when the run was begun, and
+    as they were called in the working directory of that time.
+    """
+    folder = os.path.dirname(path) or "."
+    given = dict(line.partition("=")[::2] for line in lines)
+    old = given.get("--run_dir")
+    if not old or os.path.basename(path) != "flags.txt" or not _holds_run(folder):
+        return lines
+    with contextlib.suppress(OSError):
+        if os.path.samefile(old, folder):
+            return lines
+    now = {f"--run_dir={old}": f"--run_dir={paths.spelled(folder)}"}
+    tokenizer = given.get("--tokenizer", "")
+    if os.path.normpath(tokenizer) == os.path.join(os.path.normpath(old), "tokenizer"):
+        now[f"--tokenizer={tokenizer}"] = f"--tokenizer={paths.spelled(os.path.join(folder, 'tokenizer'))}"
+    return [now.get(line, line) for line in lines]
+
+
+def _holds_run(folder: str) -> bool:
+    """Tell whether a run was begun in a folder; other projects have files of the same names."""
+    config, data = (os.path.join(folder, name) for name in ("config.json", "data.json"))
+    try:
+        if not (os.path.isfile(config) and os.path.isfile(data)):
+            return False
+        with open(data, encoding="utf-8") as file:
+            return {"splits", "total_steps"} <= set(json.load(file))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
 
 
 def _fail(error: Any) -> None:

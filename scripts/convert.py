@@ -11,10 +11,14 @@ class Options:
     """From where, to where."""
 
     from_hf: str | None = setting(
-        None, "folder with config.json, model.safetensors and a tokenizer; --run_dir becomes a run of it"
+        None,
+        "folder with config.json, model.safetensors and a tokenizer; --run_dir becomes a run of it",
+        path=True,
     )
-    to_hf: str | None = setting(None, "folder to write the run in --run_dir to, for transformers to load")
-    run_dir: str | None = setting(None, "folder of the run")
+    to_hf: str | None = setting(
+        None, "folder to write the run in --run_dir to, for transformers to load", path=True
+    )
+    run_dir: str | None = setting(None, "folder of the run", path=True)
     checkpoint: str = setting("last", "which weights of the run to write", choices=("last", "best"))
 
 

@@ -15,8 +15,8 @@ from lm_keras.fields import setting
 class Options:
     """Whose vectors, and how many answers."""
 
-    run_dir: str | None = setting(None, "folder of a finished run of scripts/train_embeddings.py")
-    vectors: str | None = setting(None, "instead, a file in the text format of word2vec or GloVe")
+    run_dir: str | None = setting(None, "folder of a finished run of scripts/train_embeddings.py", path=True)
+    vectors: str | None = setting(None, "instead, a file in the text format of word2vec or GloVe", path=True)
     most_words: int | None = setting(None, "read so many words, the first ones of the file [all]", low=2)
     num_answers: int = setting(10, "words that are printed for each question", low=1)
     json: bool = setting(False, "print one JSON object a question instead of a table")

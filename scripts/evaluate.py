@@ -12,12 +12,11 @@ from lm_keras.fields import setting
 class Options:
     """What to score, and how."""
 
-    run_dir: str | None = setting(None, "folder of the run")
+    run_dir: str | None = setting(None, "folder of the run", path=True)
     checkpoint: str = setting("last", "which weights", choices=("last", "best"))
-    split: str = setting(
-        "valid", "part of the run's own text, or of a data set", choices=("train", "valid", "test")
-    )
+    split: str = setting("valid", "part of the run's text or data set", choices=("train", "valid", "test"))
     corpus: str | None = setting(None, "other text instead: text:GLOB, tfds:NAME[:SPLIT] or python-docs")
+    cache_dir: str | None = setting(None, "where tokenized text is kept [--cache_dir of the run]", path=True)
     stride: int | None = setting(
         None,
         "score in windows that each count so many targets [lstm, ngram: carried state; gpt: all of a window]",
@@ -44,6 +43,7 @@ def main() -> int:
     if options.blanks and options.corpus:
         raise InputError("--blanks is for the run's own text; leave --corpus out")
     lm, split = api.load(run_dir, options.checkpoint), options.split
+    lm.cache_dir = options.cache_dir or lm.cache_dir
     pseudo = lm.pseudo_likelihood(split, options.corpus, report.say) if options.pseudo else {}
     result = lm.evaluate(split, options.corpus, options.stride, report.say) | pseudo
     if options.blanks:

@@ -18,7 +18,7 @@ class Options:
     cases: int = setting(10_000, "cases of all laws together, at least", low=1)
     seed: int = setting(1, "the same seed draws the same cases", low=0)
     only: str = setting("", "part of the names of the laws to try; empty: all of them")
-    page: str | None = setting(None, "file for the page [docs/fuzz.md if all are tried and hold]")
+    page: str | None = setting(None, "file for the page [docs/fuzz.md if all are tried and hold]", path=True)
 
 
 def main() -> int:

@@ -15,7 +15,9 @@ class Options:
     """Which faults, and where the table goes."""
 
     only: str = setting("", "part of the names of the faults to carry out; empty: all of them")
-    page: str | None = setting(None, "file for the page [docs/reliability.md if all are carried out]")
+    page: str | None = setting(
+        None, "file for the page [docs/reliability.md if all are carried out]", path=True
+    )
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from lm_keras import flags
+from lm_keras import flags, paths
 from lm_keras.fields import setting
 from lm_keras.report import page, runs
 from lm_keras.text.files import write_atomically
@@ -14,14 +14,14 @@ from lm_keras.text.files import write_atomically
 class Options:
     """Which runs, and where the page goes."""
 
-    run_dir: str | None = setting(None, "folder of the run; further ones follow as words")
-    output: str | None = setting(None, "the HTML file [RUN_DIR/report.html]")
+    run_dir: str | None = setting(None, "folder of the run; further ones follow as words", path=True)
+    output: str | None = setting(None, "the HTML file [RUN_DIR/report.html]", path=True)
 
 
 def main(*more: str) -> int:
     """Read the runs and write the page."""
     options = flags.read(Options)
-    folders = [*filter(None, [options.run_dir]), *more]
+    folders = [*filter(None, [options.run_dir]), *map(paths.expanded, more)]
     flags.given_run(next(iter(folders), None))
     found = runs.read_runs(folders, lambda line: print(line, file=sys.stderr))
     for run in found:

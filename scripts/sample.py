@@ -12,10 +12,10 @@ from lm_keras.sampling.settings import SamplingSettings
 class Options:
     """Which model, which prompt, what to print."""
 
-    run_dir: str | None = setting(None, "folder of the run")
+    run_dir: str | None = setting(None, "folder of the run", path=True)
     checkpoint: str = setting("last", "which weights", choices=("last", "best"))
     prompt: str = setting("", "text to continue; empty: the start of a document")
-    prompt_file: str | None = setting(None, "file with the text to continue; -: standard input")
+    prompt_file: str | None = setting(None, "file with the text to continue; -: standard input", path=True)
     interactive: bool = setting(False, "continue every line of standard input, with the model loaded once")
     stream: bool = setting(True, "print one sample while it is generated")
     color: bool = setting(

@@ -1,10 +1,9 @@
 """Learn a tokenizer: python scripts/train_tokenizer.py --corpus='text:books/*.txt' --vocab_size=8000 --output_dir=tokenizers/books"""
 
 import dataclasses
-import shlex
 import sys
 
-from lm_keras import InputError, config, flags
+from lm_keras import InputError, config, flags, paths
 from lm_keras.fields import setting
 
 
@@ -12,7 +11,9 @@ from lm_keras.fields import setting
 class Options:
     """Where the tokenizer goes."""
 
-    output_dir: str | None = setting(None, "folder for the tokenizer; one that is there is never overwritten")
+    output_dir: str | None = setting(
+        None, "folder for the tokenizer; one that is there is never overwritten", path=True
+    )
 
 
 def main() -> int:
@@ -29,7 +30,7 @@ def main() -> int:
         f"{made['kind']} tokenizer: {made['vocab_size']:,} tokens in the vocabulary, {made['tokens_per_byte']} tokens a "
         f"byte of the training text, fingerprint {made['fingerprint']}\n"
     )
-    print(f"next: scripts/train.py --tokenizer={shlex.quote(options.output_dir)} ...", file=sys.stderr)
+    print(f"next: scripts/train.py --tokenizer={paths.as_word(options.output_dir)} ...", file=sys.stderr)
     return 0
 
 

@@ -209,7 +209,7 @@ OTHERS = {
         "sentencepiece_model": "unigram",
         "byte_fallback": False,
         "vocab_size": 99,
-        "cache_dir": "~/$HOME/cache",
+        "cache_dir": "./~/$HOME/cache",
     },
     **{
         "model": "ngram",

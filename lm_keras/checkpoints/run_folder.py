@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lm_keras import text
+from lm_keras import paths, text
 from lm_keras.checkpoints import records
 from lm_keras.checkpoints.sealed import sealed, unsealed
 from lm_keras.config import Config, from_flat
@@ -39,6 +39,9 @@ CHANGEABLE = {
     "projector", "histogram_every", "rematerialize", "profile_steps", "on_nonfinite", "spike_sigma",
 }  # fmt: skip
 """Settings that may differ between two lives of a run; `steps` and `epochs` only upwards."""
+
+_LONGEST = "x" * 160
+"""No path of a file below a run folder is longer than this; those of TensorBoard have the name of the machine."""
 
 EMBEDDINGS = "word embeddings"
 """What `kind` says in the `config.json` of a run of scripts/train_embeddings.py; others have no `kind`."""
@@ -71,7 +74,12 @@ class RunFolder:
     def results(self) -> dict | None:
         """Return the results of a finished run, or None."""
         path = self.path / "results.json"
-        return records.read(path) if path.exists() else None
+        try:
+            return records.read(path) if path.exists() else None
+        except InputError:
+            if path.exists():
+                raise
+            return None  # The run has gone on meanwhile.
 
     def sound_results(self, warn: Callable[[str], None]) -> dict | None:
         """Return the results of a finished run, or None if there are none, or not the ones that were written.
@@ -153,6 +161,7 @@ class RunFolder:
         """Raise InputError where `writing` would, but for its lock; what is made to find that out is removed again."""
         missing = []
         try:
+            self._check_length()
             missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             self._check_content()
@@ -165,6 +174,10 @@ class RunFolder:
             for path in missing:
                 with contextlib.suppress(OSError):
                     path.rmdir()
+
+    def _check_length(self) -> None:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(self.path / _LONGEST)  # Else a run would find out with its first checkpoint.
 
     def _check_content(self) -> None:
         # A run that was killed before it wrote config.json left a lock, and has nothing to lose.
@@ -179,6 +192,7 @@ class RunFolder:
 
     def _locked(self):
         try:
+            self._check_length()
             self.path.mkdir(parents=True, exist_ok=True)
             self._check_content()
             lock = opened(self.path / "lock", "a")
@@ -213,14 +227,14 @@ class RunFolder:
         """
         if not self.exists:
             raise InputError(
-                f"--run_dir={self.path} holds no run (no config.json); train one with scripts/train.py --run_dir={self.path}"
+                f"--run_dir={self.path} holds no run (no config.json); train one with scripts/train.py --run_dir={paths.as_word(self.path)}"
             )
         path = self.path / "config.json"
         settings = records.read(path)
         if settings.get("kind") == EMBEDDINGS:
             raise InputError(
                 f"--run_dir={self.path} holds word embeddings and no language model; ask them with scripts/embeddings.py, or "
-                f"let a model begin with them, --embedding_init={self.path / 'vectors.txt'}"
+                f"let a model begin with them, --embedding_init={paths.as_word(self.path / 'vectors.txt')}"
             )
         try:
             return from_flat(settings)
@@ -290,6 +304,28 @@ def differences(old: Config, new: Config, changeable: Iterable[str] = CHANGEABLE
         if name not in changeable and before[name] != after[name]
     ]
     return lines
+
+
+def elsewhere(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    """Return the settings that name another path for something which is known by its content.
+
+    A run knows its text by a fingerprint and has a copy of its tokenizer. So both may have been moved, or be named from another
+    working directory. Whoever goes on with such settings has to compare the content.
+
+    Args:
+        before, after: settings of the run, and now, by flag name.
+    """
+    found = set()
+    for name in ("corpus", "valid_corpus", "test_corpus"):
+        if all(str(settings.get(name)).startswith("text:") for settings in (before, after)):
+            found.add(name)
+    if not {before.get("tokenizer"), after.get("tokenizer")} & {None, *text.TOKENIZERS}:
+        found.add("tokenizer")
+    for name in ("init_from", "embedding_init"):
+        given = before.get(name), after.get(name)
+        if all(given) and os.path.realpath(given[0]) == os.path.realpath(given[1]):
+            found.add(name)
+    return {name for name in found if before[name] != after[name]}
 
 
 def append_lines(path: Path, lines: list[dict]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from lm_keras import paths
 from lm_keras.errors import InputError, nearest, shown
 
 VERSION = r"[\d*]+(?:\.[\d*]+){2}"
@@ -53,6 +54,7 @@ def open_builder(name: str, config: str | None, version: str | None) -> Any:
     import tensorflow_datasets as tfds
 
     wanted = full_name(name, config, version)
+    _check_home()
     try:
         with quietly(), _features_of_the_library():
             builder = tfds.builder(wanted)
@@ -185,6 +187,18 @@ def unreadable(what: str, builder: Any, error: Exception) -> InputError:
 def listed(names: list[str]) -> str:
     """Return up to ten names with commas between."""
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+
+
+def _check_home() -> None:
+    """Raise InputError where the library would make a folder that is called ~ in the working directory."""
+    if not os.environ.get("TFDS_DATA_DIR"):
+        try:
+            paths.expanded("~/tensorflow_datasets")
+        except InputError:
+            raise InputError(
+                "there is no folder for data sets (this user has no home folder, and HOME is not set); name one with the "
+                "environment variable TFDS_DATA_DIR"
+            ) from None
 
 
 def _data_dirs() -> list[Path]:

@@ -9,13 +9,27 @@ import json
 import os
 from pathlib import Path
 
+from lm_keras import paths
+from lm_keras.errors import InputError
+
 FORMAT = 3
 """Part of every fingerprint, so that a new format never reads the old one's folders."""
 
 
 def cache_folder(cache_dir: str | None) -> Path:
-    """Return the folder of the token cache: the flag, else $LM_KERAS_CACHE, else ~/.cache/lm_keras."""
-    return Path(cache_dir or os.environ.get("LM_KERAS_CACHE") or "~/.cache/lm_keras").expanduser()
+    """Return the folder of the token cache: the flag, else $LM_KERAS_CACHE, else ~/.cache/lm_keras.
+
+    Raises:
+        InputError: there is no home folder, or no such user.
+    """
+    given = cache_dir or os.environ.get("LM_KERAS_CACHE")
+    try:
+        return Path(paths.expanded(given or "~/.cache/lm_keras"))
+    except InputError as error:
+        why = error if given else "this user has no home folder, and HOME is not set"
+        raise InputError(
+            f"there is no folder for tokenized text ({why}); name one with --cache_dir or the environment variable LM_KERAS_CACHE"
+        ) from None
 
 
 def fingerprint_of(content: dict) -> str:

@@ -21,7 +21,7 @@ SWEEP_AFTER_SECONDS = 24 * 3600
 
 _BLOCK_BYTES = 2**20
 _UNFINISHED = ".unfinished-"
-_OTHER_CACHE = "free space there or choose another folder (--cache_dir for tokenized text)"
+_OTHER_CACHE = "free space there or choose another folder with --cache_dir or LM_KERAS_CACHE"
 
 
 def cached_folder(folder: Path, fill: Callable[[Path], None], say: Callable[[str], None]) -> None:
@@ -100,7 +100,7 @@ def _put_aside(folder: Path, identity: tuple[int, int]) -> None:
         return
     except OSError as error:
         raise InputError(
-            f"cannot replace {shown(str(folder))}: {error.strerror}; delete it, or choose another folder with --cache_dir"
+            f"cannot replace {shown(str(folder))}: {error.strerror}; delete it, or choose another folder with --cache_dir or LM_KERAS_CACHE"
         ) from None
     delete(aside)
 

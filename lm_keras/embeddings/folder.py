@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from lm_keras.checkpoints import records
-from lm_keras.checkpoints.run_folder import EMBEDDINGS, RunFolder
+from lm_keras.checkpoints.run_folder import EMBEDDINGS, RunFolder, elsewhere
 from lm_keras.embeddings.settings import Settings, from_flat
 from lm_keras.errors import InputError
 
@@ -33,10 +33,11 @@ class EmbeddingFolder(RunFolder):
     def check_same(self, settings: Settings, changeable: Iterable[str]) -> None:
         """Raise InputError if the run has other settings, but for those that may change."""
         before, now = self.settings().flat(), settings.flat()
+        known = {*changeable, *(elsewhere(before, now) - {"tokenizer"})}  # `check_text` compares the text.
         changed = [
             f"--{name}: {before[name]} in the run, {now[name]} now"
             for name in now
-            if name not in changeable and before[name] != now[name]
+            if name not in known and before[name] != now[name]
         ]
         if changed:
             raise InputError(

@@ -22,6 +22,7 @@ class TextConfig(DataConfig):
         "word",
         "how text becomes tokens: word (split at white space), sentencepiece, char, byte, or the folder of a saved "
         "tokenizer or of a run, so that its model can begin with these vectors",
+        path=True,
     )
 
 
@@ -82,7 +83,9 @@ class RunOptions:
     """Which run the command is about."""
 
     run_dir: str | None = setting(
-        None, "folder of the run: settings, tokenizer, checkpoints, curves, and at the end vectors.txt"
+        None,
+        "folder of the run: settings, tokenizer, checkpoints, curves, and at the end vectors.txt",
+        path=True,
     )
 
     def __post_init__(self):

@@ -4,7 +4,6 @@ import collections
 import contextlib
 import dataclasses
 import math
-import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from lm_keras import callbacks, flags, schedules
+from lm_keras import callbacks, flags, paths, schedules
 from lm_keras.callbacks.progress import clock
 from lm_keras.callbacks.projector import write_labels, write_points
 from lm_keras.callbacks.tensorboard import forget_after
@@ -216,7 +215,7 @@ class Run:
             shown = write_labels(path / "events" / "train", tokenizer, counts)
             write_points(path / "events" / "train", self.tables.vectors(shown))
         report.write(list(_lines(Vectors(list(names), table))))
-        asked = f"nearest {shlex.quote(next(iter(names)))} --run_dir={shlex.quote(str(path))}"
+        asked = f"nearest {paths.quoted(next(iter(names)))} --run_dir={paths.as_word(path)}"
         report.say(
             f"{len(names):,} vectors stand in {path / VECTORS}\nnext:\n  python scripts/embeddings.py {asked}"
         )

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-from lm_keras import flags
+from lm_keras import flags, paths
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 from lm_keras.sweeps import report
@@ -135,7 +135,7 @@ def _carry_out(folder: SweepFolder, asked: list[Trial], train: list[str]) -> int
     _say(f"wrote {folder.path}/table.md, table.jsonl and plot.png; next:")
     program = Path(sys.executable).with_name("tensorboard")
     here = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
-    _say(f"  {shlex.quote(str(here))} --logdir={shlex.quote(str(folder.path))}")
+    _say(f"  {paths.as_word(here)} --logdir={paths.as_word(folder.path)}")
     return 0 if any(row.state == "finished" for row in results.rows) else 1
 
 
@@ -164,7 +164,7 @@ def _trained(folder: SweepFolder, trial: Trial, how: Processes) -> int:
         InputError: it could not begin, and no trial ever did, so that it is the flags of all.
     """
     folder.wait_for(trial)
-    settings = {"run_dir": str(folder.path / trial.name), "resume": "auto", **trial.config.flat()}
+    settings = {"run_dir": paths.spelled(folder.path / trial.name), "resume": "auto", **trial.config.flat()}
     log = folder.path / "logs" / f"{trial.name}.txt"
     log.parent.mkdir(exist_ok=True)
     with open(log, "ab") as file:

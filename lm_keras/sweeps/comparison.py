@@ -7,13 +7,13 @@ scripts that a user would call.
 import dataclasses
 import itertools
 import json
-import shlex
 import shutil
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
+from lm_keras import paths
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
 from lm_keras.fields import check_line, setting
@@ -40,13 +40,14 @@ class CompareOptions:
     compare_dir: str | None = setting(
         None,
         "folder of the comparison: a run folder for each configuration; the same command goes on",
+        path=True,
     )
     minutes: float = setting(4.0, "how long each trains", above=0, high=10_000)
     blanks: int = setting(
         200, "blanks of each length, one to five words, that each fills", low=1, high=10_000
     )
     split: str = setting("test", "part of the text that all are measured on", choices=("valid", "test"))
-    page: str | None = setting(None, "also write the table to this Markdown file")
+    page: str | None = setting(None, "also write the table to this Markdown file", path=True)
 
     def __post_init__(self):
         check_line("compare_dir", self.compare_dir)
@@ -90,8 +91,8 @@ def compare(configs: list[str], options: CompareOptions, scripts: Path, command:
         write_atomically(options.page, _page(table, command, found).encode())
         _say(f"wrote {options.page}")
     sys.stdout.write(table_of(found) + "\n")
-    paths = " ".join(shlex.quote(str(folder / name)) for name in names)
-    _say(f"next: python {scripts.name}/report.py --run_dir={paths}")
+    runs = " ".join(paths.as_word(folder / name) for name in names)
+    _say(f"next: python {scripts.name}/report.py --run_dir={runs}")
     return 0
 
 
@@ -124,7 +125,10 @@ class _One:
                 return code
             _say(f"{place}: training {steps:,} steps")
             code = self._call(
-                "train", f"--flagfile={self.config}", f"--run_dir={self.folder}", f"--steps={steps}"
+                "train",
+                f"--flagfile={paths.spelled(self.config)}",
+                f"--run_dir={paths.spelled(self.folder)}",
+                f"--steps={steps}",
             )
             if code:
                 return self._stopped(code)
@@ -140,7 +144,7 @@ class _One:
             else []
         )
         code = self._call(
-            "evaluate", f"--run_dir={self.folder}", f"--split={self.options.split}", f"--blanks={self.options.blanks}", *half,
+            "evaluate", f"--run_dir={paths.spelled(self.folder)}", f"--split={self.options.split}", f"--blanks={self.options.blanks}", *half,
             "--json", output=result,
         )  # fmt: skip
         if code:
@@ -170,7 +174,7 @@ class _One:
         trial = self.folder.with_name(f".{self.folder.name}.trial")
         shutil.rmtree(trial, ignore_errors=True)
         code = self._call(
-            "train", f"--flagfile={self.config}", f"--run_dir={trial}", f"--steps={TRIAL_STEPS}",
+            "train", f"--flagfile={paths.spelled(self.config)}", f"--run_dir={paths.spelled(trial)}", f"--steps={TRIAL_STEPS}",
             f"--log_every={TRIAL_STEPS // 10}", f"--eval_every={TRIAL_STEPS}", "--sample_every=1000000", "--warmup_steps=0",
         )  # fmt: skip
         if code:

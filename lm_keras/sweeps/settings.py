@@ -13,6 +13,7 @@ class SweepOptions:
         None,
         "folder of the sweep: a run folder for each trial, table.md, table.jsonl, plot.png. The same command goes on with what is "
         "there; other trials with the same other flags are added to it",
+        path=True,
     )
     vary: str = setting(
         "",
@@ -38,6 +39,7 @@ class SweepOptions:
     run_dir: str | None = setting(
         None,
         "not used, but a flagfile of scripts/train.py may have it: each trial has a folder in --sweep_dir",
+        path=True,
     )
     resume: str = setting(
         "auto",

@@ -4,7 +4,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-from lm_keras import flags
+from lm_keras import flags, paths
 from lm_keras.checkpoints import exchange
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import RunOptions, from_flat
@@ -30,7 +30,7 @@ def to_run(source: str, run_dir: str) -> None:
         raise InputError(f"--run_dir={run_dir} holds a run already; choose another folder")
     imported = exchange.read(Path(source))
     model, tokenizer = imported.build(), imported.tokenizer
-    config = from_flat({**imported.settings, "tokenizer": str(folder.path / "tokenizer")})
+    config = from_flat({**imported.settings, "tokenizer": paths.spelled(folder.path / "tokenizer")})
     data = {
         "splits": {},
         "total_steps": 0,

@@ -1,9 +1,9 @@
 """What a person reads: progress on standard error, results on standard output, and the model card."""
 
-import shlex
 import sys
 from pathlib import Path
 
+from lm_keras import paths
 from lm_keras.config import Config
 from lm_keras.training.workers import Cluster
 
@@ -79,7 +79,7 @@ def show(folder: Path, results: dict) -> None:
         _command(scripts / name if (scripts / name).exists() else Path("scripts") / name)
         for name in ("sample.py", "evaluate.py")
     )
-    run_dir, prompt = shlex.quote(str(folder)), shlex.quote(sample["prompt"])
+    run_dir, prompt = paths.as_word(folder), paths.quoted(sample["prompt"])
     say(f"  {python} {sample_script} --run_dir={run_dir} --prompt={prompt}")
     if results["splits"]:
         options = f"--split={next(iter(results['splits']))}" + ("" if best is None else " --checkpoint=best")
@@ -89,7 +89,7 @@ def show(folder: Path, results: dict) -> None:
 
 def _command(path: Path) -> str:
     """Return a path as a shell takes it, from the current folder on if it lies below it."""
-    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
+    return paths.as_word(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _number(value: float | None, form: str) -> str:

@@ -8,9 +8,10 @@ import keras
 import tensorflow as tf
 
 from lm_keras import flags, schedules
-from lm_keras.checkpoints.run_folder import RunFolder, differences
+from lm_keras.checkpoints.run_folder import CHANGEABLE, RunFolder, differences, elsewhere
 from lm_keras.config import Config, RunOptions
 from lm_keras.data.store import PreparedData, prepare
+from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError, reason_of
 from lm_keras.surroundings import usual_settings
 from lm_keras.text.tokenizer import Tokenizer
@@ -72,6 +73,8 @@ def _shown_if_finished(config: Config, folder: RunFolder) -> bool:
     results = folder.sound_results(report.say)
     if not results or not _same_length(folder.config(), config):
         return False
+    if elsewhere(folder.config().flat(), config.flat()):
+        return False  # Whether that text is the same is not known yet.
     report.say(f"the run in {folder.path} is finished; this is what it reached")
     report.show(folder.path, results)
     return True
@@ -290,13 +293,27 @@ def _checked_folder(config: Config, options: RunOptions) -> RunFolder | None:
         raise InputError(
             f"--resume=never, but --run_dir={options.run_dir} holds a run; choose another folder, or go on with --resume=auto"
         )
-    changed = differences(folder.config(), config)
+    before = folder.config()
+    moved = elsewhere(before.flat(), config.flat())
+    changed = differences(before, config, CHANGEABLE | moved)
     if changed:
         raise InputError(
             f"--run_dir={options.run_dir} holds a run with other settings: {'; '.join(changed)}. "
             "Use the same settings to go on, or another --run_dir"
         )
+    if "tokenizer" in moved:
+        _check_tokenizer(folder, config)
     return folder
+
+
+def _check_tokenizer(folder: RunFolder, config: Config) -> None:
+    """Raise InputError if the folder that `--tokenizer` names now holds another tokenizer than the run has."""
+    given = saved_tokenizer(config.data, config.needs_blank)
+    if given and given.fingerprint() != folder.tokenizer().fingerprint():
+        raise InputError(
+            f"--run_dir={folder.path} holds a run with another tokenizer than --tokenizer={config.data.tokenizer}; "
+            "use the same one to go on, or another --run_dir"
+        )
 
 
 def _same_length(old: Config, new: Config) -> bool:

@@ -46,7 +46,7 @@ class Options:
         "char,byte,word,sentencepiece",
         "prepare: which to measure, with commas; sentencepiece with both of its models",
     )
-    run_dir: str | None = setting(None, "baselines: folder of the run whose text is measured")
+    run_dir: str | None = setting(None, "baselines: folder of the run whose text is measured", path=True)
     part: str = setting("valid", "baselines: part of the text", choices=("train", "valid", "test"))
     sections: str = setting(
         ",".join(SECTIONS),

@@ -44,7 +44,7 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
         write_folder(tmp_path / "cache" / "whole", fail)
     assert str(caught.value) == (
         f"cannot write {tmp_path}/cache/whole: No space left on device; "
-        "free space there or choose another folder (--cache_dir for tokenized text)"
+        "free space there or choose another folder with --cache_dir or LM_KERAS_CACHE"
     )
     assert os.listdir(tmp_path / "cache") == []
 
@@ -201,7 +201,7 @@ def test_a_damaged_folder_that_cannot_be_replaced(tmp_path, monkeypatch):
         cached_folder(folder, lambda path: None, said.append)
     assert len(said) == 1
     assert str(caught.value) == (
-        f"cannot replace {folder}: Read-only file system; delete it, or choose another folder with --cache_dir"
+        f"cannot replace {folder}: Read-only file system; delete it, or choose another folder with --cache_dir or LM_KERAS_CACHE"
     )
 
 

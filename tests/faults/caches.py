@@ -9,7 +9,7 @@ from lm_keras.data.store import prepare
 
 CORPUS = ("--corpus=text:a.txt",)
 AGAIN = "it is made again from the text"
-NO_SPACE = "free space there or choose another folder (--cache_dir for tokenized text)"
+NO_SPACE = "free space there or choose another folder with --cache_dir or LM_KERAS_CACHE"
 
 
 def filled(folder):
@@ -82,6 +82,8 @@ FAULTS = [
     Fault("a full cache that is read-only", "`chmod 555`", read_only, CORPUS, "", 0, before=WITHOUT_RIGHTS),
     Fault("an empty cache that is read-only", "`chmod 555`", without_tokens, CORPUS, f"cannot write cache/tokenizers: Permission denied; {NO_SPACE}", before=WITHOUT_RIGHTS),
     Fault("a file in the place of the cache", "a file named `cache`", lambda folder: (text_only(folder), (folder / "cache").touch()), CORPUS, f"cannot write cache/tokenizers: Not a directory; {NO_SPACE}"),
+    Fault("no home folder", "`HOME=`, no `--cache_dir`, no `LM_KERAS_CACHE`", text_only, (*CORPUS, "--cache_dir="), "there is no folder for tokenized text (this user has no home folder, and HOME is not set); name one with --cache_dir or the environment variable LM_KERAS_CACHE", before=("env", "-u", "LM_KERAS_CACHE", "HOME=")),
+    Fault("a home folder that is not there", "`HOME=/proc/none`", text_only, (*CORPUS, "--cache_dir="), "cannot write /proc/none: No such file or directory; free space there or choose another folder with --cache_dir or LM_KERAS_CACHE", before=("env", "-u", "LM_KERAS_CACHE", "HOME=/proc/none")),
     Fault("a full disk", "`prlimit --fsize=2000`", text_only, CORPUS, f"cannot write cache/tokens/HASH: File too large; {NO_SPACE}", before=("prlimit", "--fsize=2000")),
     Fault("two processes that fill the cache", "the same command twice at once", text_only, CORPUS, "", 0, at_once=2, times=3),
 ]  # fmt: skip
