@@ -131,6 +131,10 @@ def _check_family(config, fields) -> None:
         raise InputError(
             f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which hides tokens anyway; leave it out"
         )
+    if config.model.init_checkpoint != "last" and not config.model.init_from:
+        raise InputError(
+            f"--init_checkpoint={config.model.init_checkpoint} has no meaning without --init_from; give that too, or leave it out"
+        )
     if config.model.init_from and config.model.embedding_init:
         raise InputError(
             "--init_from and --embedding_init contradict each other: the weights of a run have an embedding already; leave one "

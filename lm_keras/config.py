@@ -221,9 +221,14 @@ class ModelConfig:
     )
     init_from: str | None = setting(
         None,
-        "folder of another run, or of a Hugging Face model: begin with its newest weights and its tokenizer, at step 0 "
+        "folder of another run, or of a Hugging Face model: begin with its weights and its tokenizer, at step 0 "
         "(fine-tuning)",
         path=True,
+    )
+    init_checkpoint: str = setting(
+        "last",
+        "which weights of the run in --init_from: the newest, or those with the lowest validation loss",
+        choices=("last", "best"),
     )
     embedding_init: str | None = setting(
         None,

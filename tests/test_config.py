@@ -65,6 +65,7 @@ NAMES = {
     "model": ("ngram", "lstm", "gpt", "bert", "glm"),
     "positions": ("learned", "rotary"),
     "norm": ("layer", "rms"),
+    "init_checkpoint": ("last", "best"),
     "activation": ("gelu", "swiglu"),
     "batching": ("stream", "window"),
     "optimizer": (

@@ -224,6 +224,7 @@ OTHERS = {
         "weight_drop": 0.0,
         "init_scale": 1 / 3,
         "init_from": "runs/other",
+        "init_checkpoint": "best",
         "embedding_init": None,
     },
     **{

@@ -5,6 +5,7 @@
 """
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from lm_keras import paths
 from lm_keras.checkpoints.records import MAX_BYTES, NUMBER, wrong
 from lm_keras.checkpoints.sealed import sealed, unsealed
 from lm_keras.data.folders import remove_folder, write_folder
@@ -30,6 +32,16 @@ SHAPE = {
 """What is read in `progress.json`, as in `records.SHAPES`."""
 
 Tensors = dict[str, list[keras.Variable | tf.Variable]]
+
+GONE = "it was deleted meanwhile"
+"""What `Checkpoints.problem` says of a checkpoint that a run which trains has deleted since it was listed."""
+
+ATTEMPTS = 20
+"""How often a reader lists the checkpoints again because one was deleted while it was read."""
+
+
+class Gone(InputError):
+    """A checkpoint was deleted while it was read; there is a newer one."""
 
 
 class Checkpoints:
@@ -69,7 +81,8 @@ class Checkpoints:
 
         def fill(path: Path) -> None:
             try:
-                _tracked(tensors).write(str(path / _PREFIX))
+                with paths.literally(path) as place:
+                    _tracked(tensors).write(f"{place}/{_PREFIX}")
             except tf.errors.OpError as error:
                 raise OSError(None, reason_of(error), str(folder)) from None
             sums = {file.name: _sha256(file) for file in sorted(path.iterdir())}
@@ -89,27 +102,74 @@ class Checkpoints:
         return sorted(step for step, path in found.items() if path == self._path(step))
 
     def newest(self) -> int | None:
-        """Return the step of the newest checkpoint that is whole; warn of each newer one that is not."""
-        for step in reversed(self.steps()):
-            problem = self.problem(step)
-            if not problem:
-                return step
-            self._warn(f"checkpoint {self._path(step)} is damaged ({problem}); using the one before it")
-        return None
+        """Return the step of the newest checkpoint that is whole; warn of each newer one that is not.
+
+        Raises:
+            Gone: a run that trains here deletes its checkpoints faster than they can be read.
+        """
+        warned = set()
+        for _ in range(ATTEMPTS):
+            for step in reversed(self.steps()):
+                problem = self.problem(step)
+                if not problem:
+                    return step
+                if problem == GONE:
+                    break
+                if step not in warned:
+                    warned.add(step)
+                    path = self._path(step)
+                    self._warn(f"checkpoint {path} is damaged ({problem}); using the one before it")
+            else:
+                return None
+        raise self.gone()
 
     def best(self) -> int | None:
-        """Return the step of the checkpoint with the lowest validation loss, or None if none was validated."""
-        losses = {
-            step: self.progress(step).get("valid_loss") for step in self.steps() if not self.problem(step)
-        }
-        losses = {step: loss for step, loss in losses.items() if loss is not None}
-        return min(losses, key=lambda step: (losses[step], step)) if losses else None
+        """Return the step of the checkpoint with the lowest validation loss, or None if none was validated.
+
+        Raises:
+            Gone: as for `newest`.
+        """
+        for _ in range(ATTEMPTS):
+            steps = self.steps()
+            problems = [self.problem(step) for step in steps]
+            if GONE in problems:
+                continue  # It was perhaps the best one, until a better one came.
+            try:
+                found = {
+                    step: self.progress(step).get("valid_loss")
+                    for step, problem in zip(steps, problems)
+                    if not problem
+                }
+            except FileNotFoundError:
+                continue
+            losses = {step: loss for step, loss in found.items() if loss is not None}
+            return min(losses, key=lambda step: (losses[step], step)) if losses else None
+        raise self.gone()
+
+    def sound(self) -> list[int]:
+        """Return the steps of the checkpoints that are whole, in rising order."""
+        return [step for step in self.steps() if not self.problem(step)]
+
+    def damaged(self) -> dict[int, str]:
+        """Return what is wrong with each checkpoint that is there and is not whole."""
+        problems = {step: self.problem(step) for step in self.steps()}
+        return {step: problem for step, problem in problems.items() if problem not in ("", GONE)}
+
+    def gone(self) -> Gone:
+        """Return the error for checkpoints that are deleted faster than they can be read."""
+        return Gone(
+            f"the run that trains in {self.folder.parent} deletes its checkpoints faster than they can be read; wait until it "
+            "ends, or let it go on with a larger --checkpoint_every or --keep_checkpoints"
+        )
 
     def problem(self, step: int) -> str:
         """Return what is wrong with a checkpoint, or an empty string. Each is read once."""
         folder = self._path(step)
         if folder not in self._checked:
-            self._checked[folder] = self._check(step)
+            problem = self._check(step)
+            if problem and not os.path.lexists(folder):
+                return GONE
+            self._checked[folder] = problem
         return self._checked[folder]
 
     def _check(self, step: int) -> str:
@@ -144,8 +204,19 @@ class Checkpoints:
         return unsealed(bytes_of(self._path(step) / _PROGRESS, MAX_BYTES))
 
     def size(self, step: int) -> int:
-        """Return how many bytes of tensors a checkpoint has."""
-        return sum(path.stat().st_size for path in self._path(step).glob(f"{_PREFIX}.data-*"))
+        """Return how many bytes of tensors a checkpoint has.
+
+        Raises:
+            Gone: it was deleted meanwhile.
+        """
+        folder = self._path(step)
+        try:
+            found = sum(path.stat().st_size for path in folder.glob(f"{_PREFIX}.data-*"))
+        except FileNotFoundError:
+            found = 0
+        if not os.path.lexists(folder):
+            raise self.gone()
+        return found
 
     def restore(self, step: int, tensors: Tensors, everything: bool = True) -> None:
         """Read the tensors of a checkpoint.
@@ -159,23 +230,31 @@ class Checkpoints:
         decide, and what kind of slot they are.
 
         Raises:
-            InputError: the checkpoint does not fit.
+            Gone: it was deleted or replaced meanwhile; the tensors hold anything.
+            InputError: the checkpoint does not fit, or cannot be read.
         """
-        prefix = str(self._path(step) / _PREFIX)
+        folder = self._path(step)
+        identity = _identity(folder)
         try:
-            # What is missing is an error here; TensorFlow need not warn of it as well, at the end of the process.
-            status = _tracked(tensors, _names_in(prefix)).read(prefix).expect_partial()
+            with paths.literally(folder) as place:
+                prefix = f"{place}/{_PREFIX}"
+                # What is missing is an error here; TensorFlow need not warn of it as well, at the end of the process.
+                status = _tracked(tensors, _names_in(prefix)).read(prefix).expect_partial()
             status.assert_existing_objects_matched()
             if everything:
                 status.assert_consumed()
-        except (tf.errors.OpError, ValueError, AssertionError) as error:
+        except (OSError, tf.errors.OpError, ValueError, AssertionError) as error:
+            if identity is None or identity != _identity(folder):
+                raise self.gone() from None
+            if isinstance(error, OSError):
+                raise InputError(f"cannot read {folder}: {error.strerror}; check its permissions") from None
             raise InputError(
-                f"checkpoint {self._path(step)} does not fit this network ({_first_line(error)}); "
+                f"checkpoint {folder} does not fit this network ({_first_line(error)}); "
                 "was the run folder put together from two runs?"
             ) from None
 
     def _forget_old(self) -> None:
-        good = [step for step in self.steps() if not self.problem(step)]
+        good = self.sound()
         kept = {*good[-self._keep :], self.best()}
         for step in self.steps():
             if step not in kept and good and step < good[-1]:
@@ -183,6 +262,15 @@ class Checkpoints:
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another one that is put in its place, or None where there is none."""
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _remove(path: Path) -> None:

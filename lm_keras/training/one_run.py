@@ -130,9 +130,11 @@ class Run:
                 step = newest(self.checkpoints)
                 self._prepare_to_write(step or 0)
         (step,) = self.workers.from_chief(step)
-        step = None if step is None else int(step)
-        with self.workers.together():
-            self._read(step)
+        if step is not None:
+            with self.workers.together():
+                self._read(int(step))
+        elif self.origin:
+            self._begin_with(self.origin)
 
     def _prepare_to_write(self, step: int) -> None:
         """Forget what was written after a step, and write down on what the run goes on."""
@@ -146,17 +148,28 @@ class Run:
             report.say(f"the run goes on with {described}; before it had {lives[-1]['devices']}")
         self.folder.add_life(environment.of_this_process(described, step))
 
-    def _read(self, step: int | None) -> None:
-        if step is not None:
-            self._read_tensors(step)
-            progress = self.checkpoints.progress(step)
-            with understood(step):
-                self.saving.restore(progress["callbacks"][type(self.saving).__name__])
-            self.trainer.restore(step, progress)
-            report.say(f"going on from step {step:,} of {self.total_steps:,}")
-        elif self.origin:
-            self.origin.give(self.model)
-            report.say(f"beginning {self.origin.said}")
+    def _read(self, step: int) -> None:
+        self._read_tensors(step)
+        progress = self.checkpoints.progress(step)
+        with understood(step):
+            self.saving.restore(progress["callbacks"][type(self.saving).__name__])
+        self.trainer.restore(step, progress)
+        report.say(f"going on from step {step:,} of {self.total_steps:,}")
+
+    def _begin_with(self, origin: Origin | GivenVectors) -> None:
+        """Take over weights, in all workers those of the same step: a run that trains may replace them at any time."""
+        workers = self.workers
+        with workers.together():
+            if isinstance(origin, GivenVectors):
+                origin.give(self.model)
+            elif workers.chief:
+                origin = origin.given_to(self.model)
+        if isinstance(origin, Origin):
+            (step,) = workers.from_chief(origin.step)
+            with workers.together():
+                if not workers.chief:
+                    origin = origin.given_to(self.model, int(step))
+        report.say(f"beginning {origin.said}")
 
     def _read_tensors(self, step: int) -> None:
         """Read weights, slots and state of a checkpoint.

@@ -1,15 +1,17 @@
 """The weights of a run: read for use, or given to another run to begin with."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from lm_keras import paths, text
 from lm_keras.checkpoints import exchange
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.checkpoints.state import Checkpoints
+from lm_keras.checkpoints.state import ATTEMPTS, Checkpoints, Gone
 from lm_keras.checks import HIDING, TRANSFORMERS
 from lm_keras.config import Config, DataConfig
 from lm_keras.data.tokenizers import saved_tokenizer
@@ -18,8 +20,8 @@ from lm_keras.models import FAMILIES, NUM_PARAMETERS
 from lm_keras.text.tokenizer import Tokenizer
 
 MAY_DIFFER = {
-    "dropout", "weight_drop", "forget_bias", "init_scale", "init_from", "embedding_init", "separate_documents",
-    "attention_chunk", "mask_rate", "whole_words", "full_sentences", "span_length", "long_spans", "prediction_head",
+    "dropout", "weight_drop", "forget_bias", "init_scale", "init_from", "init_checkpoint", "embedding_init",
+    "separate_documents", "attention_chunk", "mask_rate", "whole_words", "full_sentences", "span_length", "long_spans", "prediction_head",
 }  # fmt: skip
 """Model settings that neither decide a weight's shape nor what a weight means."""
 
@@ -32,20 +34,32 @@ class Origin:
 
     Attributes:
         path: the folder of the run or model.
-        step: of its weights.
+        step: of its weights; `given_to` takes newer ones if a run that trains has written them meanwhile.
         tokenizer: its tokenizer, which the new run takes over.
-        give: copies the weights into a new network.
+        give: does the work of `given_to`, and returns the step.
     """
 
     path: Path
     step: int
     tokenizer: Tokenizer
-    give: Callable[[keras.Model], None]
+    give: Callable[[keras.Model, int | None], int]
 
     @property
     def said(self) -> str:
         """Say with what the run begins."""
         return f"with the weights of {self.path} at step {self.step:,}"
+
+    def given_to(self, model: keras.Model, step: int | None = None) -> "Origin":
+        """Copy the weights into a new network, and return this with the step that they have.
+
+        Args:
+            model: the new network.
+            step: whose weights; None for those that are the newest or best now.
+
+        Raises:
+            InputError: they were deleted meanwhile.
+        """
+        return dataclasses.replace(self, step=self.give(model, step))
 
     @classmethod
     def of(cls, config: Config, folder: RunFolder | None, warn: Callable[[str], None]) -> "Origin | None":
@@ -67,39 +81,55 @@ class Origin:
             raise InputError(
                 f"--init_from={path} holds no run (no config.json); expected the folder of a trained run"
             )
-        if foreign := exchange.is_foreign(source.path):
+        chosen = config.model.init_checkpoint
+        if exchange.is_foreign(source.path):
+            if chosen != "last":
+                raise InputError(
+                    f"--init_checkpoint={chosen} has no meaning for --init_from={path}, which holds a model of another project and "
+                    "only one set of weights; leave it out"
+                )
             imported = exchange.read(source.path)
-            there, tokenizer = imported.config, imported.tokenizer
             same = " ".join(f"--{name}={value}" for name, value in imported.settings.items())
             remedy = f"Use the same settings, here {same}; --sequence_length may be shorter"
-        else:
-            there, tokenizer = source.config(), source.tokenizer()
-            remedy = (
-                "Use the same settings, for instance with "
-                f"--flagfile={source.path / 'flags.txt'} before all other flags"
-            )
-        before, now = _shape(there), _shape(config)
-        different = _other_tokenizer(config.data, there.data, tokenizer)
-        if config.needs_blank and tokenizer.blank_id is None:
-            what = (
-                f"--model={config.model.model}"
-                if config.model.model in HIDING
-                else "--token_noise_kind=blank"
-            )
-            different.append(
-                f"{what} needs a token that says nothing, such as [MASK], and the tokenizer there has none"
-            )
-        different += [
-            f"--{name}: {before[name]} there, {now[name]} here" for name in now if before[name] != now[name]
-        ]
-        if different:
-            raise InputError(
-                f"the weights of --init_from={path} do not fit: {'; '.join(different)}. {remedy}"
-            )
-        if foreign:
-            return cls(source.path, imported.step, tokenizer, imported.give)
-        step = step_for_reading(source, "last", warn)
-        return cls(source.path, step, tokenizer, lambda model: _copy(_trained(source, step), model))
+            _check_fits(config, imported.config, imported.tokenizer, remedy)
+            give = functools.partial(_give_imported, imported)
+            return cls(source.path, imported.step, imported.tokenizer, give)
+        tokenizer, flagfile = source.tokenizer(), paths.as_word(source.path / "flags.txt")
+        remedy = f"Use the same settings, for instance with --flagfile={flagfile} before all other flags"
+        _check_fits(config, source.config(), tokenizer, remedy)
+        give = functools.partial(_give_trained, source, chosen)
+        return cls(source.path, step_for_reading(source, chosen, warn), tokenizer, give)
+
+
+def _check_fits(config: Config, there: Config, tokenizer: Tokenizer, remedy: str) -> None:
+    """Raise InputError if the weights of a run or model do not fit the settings of a new run."""
+    before, now = _shape(there), _shape(config)
+    different = _other_tokenizer(config.data, there.data, tokenizer)
+    if config.needs_blank and tokenizer.blank_id is None:
+        hiding = config.model.model in HIDING
+        what = f"--model={config.model.model}" if hiding else "--token_noise_kind=blank"
+        different.append(
+            f"{what} needs a token that says nothing, such as [MASK], and the tokenizer there has none"
+        )
+    different += [
+        f"--{name}: {before[name]} there, {now[name]} here" for name in now if before[name] != now[name]
+    ]
+    if different:
+        raise InputError(
+            f"the weights of --init_from={config.model.init_from} do not fit: {'; '.join(different)}. {remedy}"
+        )
+
+
+def _give_imported(imported: exchange.Imported, model: keras.Model, step: int | None = None) -> int:
+    imported.give(model)
+    return imported.step
+
+
+def _give_trained(source: RunFolder, chosen: str, model: keras.Model, step: int | None = None) -> int:
+    # What is damaged there was said when the step was chosen first.
+    trained, found = restore_for_reading(source, chosen if step is None else step, lambda line: None)
+    _copy(trained, model)
+    return found
 
 
 def _copy(trained: keras.Model, model: keras.Model) -> None:
@@ -125,6 +155,9 @@ def _shape(config: Config) -> dict[str, Any]:
 
 def _other_tokenizer(here: DataConfig, there: DataConfig, tokenizer: Tokenizer) -> list[str]:
     """Say in which settings the tokenizer of the new run would be another one than that of the weights."""
+    folder = here.tokenizer not in text.TOKENIZERS
+    if folder and here.tokenizer == there.tokenizer and not text.saved_in(here.tokenizer):
+        return []  # The run has a copy of its own, wherever that folder is now.
     saved = saved_tokenizer(here)
     if saved:
         same = tokenizer.fingerprint() in (saved.fingerprint(), saved.with_blank().fingerprint())
@@ -142,23 +175,35 @@ def _other_tokenizer(here: DataConfig, there: DataConfig, tokenizer: Tokenizer) 
 
 
 def restore_for_reading(
-    folder: RunFolder, checkpoint: str, warn: Callable[[str], None]
+    folder: RunFolder, checkpoint: str | int, warn: Callable[[str], None]
 ) -> tuple[keras.Model, int]:
-    """Build the network of a run and read its weights.
+    """Build the network of a run and read its weights; the run may be training meanwhile.
 
     Args:
         folder: the run.
-        checkpoint: `last` or `best`.
+        checkpoint: `last` or `best`, or the step of a checkpoint.
         warn: called with one line when a checkpoint is damaged.
 
     Returns:
         The network and the step of its weights.
 
     Raises:
-        InputError: there is no such checkpoint.
+        InputError: there is no such checkpoint, or it does not fit.
     """
-    step = step_for_reading(folder, checkpoint, warn)
-    return _trained(folder, step), step
+    model = None
+    for _ in range(ATTEMPTS):
+        step = checkpoint if isinstance(checkpoint, int) else step_for_reading(folder, checkpoint, warn)
+        try:
+            model = model or _network(folder, step)  # Built once: a checkpoint may be deleted soon.
+            folder.checkpoints().restore(step, {"model": model.variables}, everything=False)
+            return model, step
+        except Gone:
+            if isinstance(checkpoint, int):
+                raise InputError(
+                    f"the checkpoint of step {step:,} in {folder.path} was deleted by the run that trains there; "
+                    "wait until it ends, or begin again"
+                ) from None
+    raise folder.checkpoints().gone()
 
 
 def step_for_reading(folder: RunFolder, checkpoint: str, warn: Callable[[str], None]) -> int:
@@ -168,22 +213,20 @@ def step_for_reading(folder: RunFolder, checkpoint: str, warn: Callable[[str], N
         InputError: there is none.
     """
     checkpoints = folder.checkpoints(warn=warn)
-    if checkpoint == "best":
-        step = checkpoints.best()
-        for damaged in filter(checkpoints.problem, checkpoints.steps()):
-            warn(
-                f"the checkpoint of step {damaged:,} is damaged ({checkpoints.problem(damaged)}); "
-                "using the best of the others"
-            )
-    else:
-        step = checkpoints.newest()
-    if step is None and checkpoints.steps() and all(map(checkpoints.problem, checkpoints.steps())):
+    step = checkpoints.best() if checkpoint == "best" else checkpoints.newest()
+    damaged = checkpoints.damaged() if step is None or checkpoint == "best" else {}
+    if step is None and damaged and len(damaged) == len(checkpoints.steps()):
         raise all_damaged(checkpoints)
-    if step is None:
+    if checkpoint == "best":
+        for other, problem in damaged.items():
+            warn(f"the checkpoint of step {other:,} is damaged ({problem}); using the best of the others")
+    if step is None and checkpoint == "best" and checkpoints.sound():
         raise InputError(
-            f"the run in {folder.path} has no {'validated ' if checkpoint == 'best' else ''}checkpoint yet; "
-            "go on training it first"
+            f"the run in {folder.path} has no validated checkpoint, so none is the best; take the last one, or go on training "
+            "with text to validate on"
         )
+    if step is None:
+        raise InputError(f"the run in {folder.path} has no checkpoint yet; go on training it first")
     return step
 
 
@@ -195,7 +238,8 @@ def all_damaged(checkpoints: Checkpoints) -> InputError:
     )
 
 
-def _trained(folder: RunFolder, step: int) -> keras.Model:
+def _network(folder: RunFolder, step: int) -> keras.Model:
+    """Build the network of a run, if the checkpoint that will be read has as many weights."""
     config, vocab_size = folder.config(), folder.tokenizer().vocab_size
     needed = 4 * NUM_PARAMETERS[config.model.model](config, vocab_size)
     found = folder.checkpoints().size(step)
@@ -204,6 +248,4 @@ def _trained(folder: RunFolder, step: int) -> keras.Model:
             f"the checkpoint of step {step:,} in {folder.path} does not fit this network ({needed:,} bytes of weights, and it "
             f"has {found:,}); was the run folder put together from two runs?"
         )
-    model = FAMILIES[config.model.model](config, vocab_size)
-    folder.checkpoints().restore(step, {"model": model.variables}, everything=False)
-    return model
+    return FAMILIES[config.model.model](config, vocab_size)

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from faults import ROOT, Ended, Fault, Result
+from faults import ENGLISH, ROOT, Ended, Fault, Result
 from faults.paths import WITHOUT_RIGHTS
 from faults.runs import KEPT, in_a_small_disk, kill_in
 from lm_keras import quiet
@@ -170,6 +170,7 @@ FAULTS = [
     model("a model as a pickle", "`pytorch_model.bin` alone", folder_of(then=lambda path: (path / "model.safetensors").rename(path / "pytorch_model.bin")), PICKLED),
     model("a model where a run is", "the same command twice", run_of(), "--run_dir=run holds a run already; choose another folder"),
     model("a model where something else is", "a folder with a file", lambda folder: (folder_of()(folder), (folder / "run").mkdir(), (folder / "run" / "x").touch()), "--run_dir=run is not empty and holds no run; choose another folder"),
+    Fault("the best weights of a model", "`--init_from=model --init_checkpoint=best`", lambda folder: (folder_of()(folder), (folder / "a.txt").write_text(ENGLISH)), ("--corpus=text:a.txt", "--init_from=model", "--init_checkpoint=best"), "--init_checkpoint=best has no meaning for --init_from=model, which holds a model of another project and only one set of weights; leave it out"),
     model("a model on a disk that is too small", "a file system of 24 KiB", lambda folder: (folder_of()(folder), (folder / "run").mkdir()), f"cannot write run/checkpoints/step-00000000: No space left on device; {KEPT}", before=in_a_small_disk("size=24k")),
     model("a model on a disk that is too small for its tokenizer", "a file system of 64 KiB", lambda folder: (folder_of()(folder), (folder / "run").mkdir()), "cannot write run/tokenizer/tokenizer.json: No space left on device; free space there or choose a folder that can be written", before=in_a_small_disk("size=64k")),
     model("a model on a disk that is read-only", "mounted with `-o ro`", lambda folder: (folder_of()(folder), (folder / "run").mkdir()), "cannot write to --run_dir=run: Read-only file system; choose a folder that can be written", before=in_a_small_disk("ro")),

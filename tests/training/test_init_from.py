@@ -8,7 +8,7 @@ import pytest
 import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
-from lm_keras.training import weights
+from lm_keras.training import runner, weights
 from lm_keras.training.trainer import Trainer
 
 LIKE_FINISHED = {"dropout": 0.3, "dropout_schedule": "constant", "learning_rate_schedule": "constant"}
@@ -128,3 +128,80 @@ def test_what_does_not_fit_is_refused(finished, tiny_config, train, tmp_path):
     assert message(init_from=str(tmp_path / "untrained")) == (
         f"the run in {tmp_path}/untrained has no checkpoint yet; go on training it first"
     )
+
+
+def with_a_better_one_before(finished, path):
+    """Copy a run, and let its best checkpoint be an earlier one with weights of its own."""
+    shutil.copytree(finished.path, path)
+    checkpoints = RunFolder(path).checkpoints()
+    model = lm_keras.load(path).model
+    for variable in model.trainable_variables:
+        variable.assign(variable + 1.0)
+    checkpoints.save(11, {"model": model.variables}, {"valid_loss": 0.25})
+    assert (checkpoints.best(), checkpoints.newest()) == (11, 24)
+    return RunFolder(path)
+
+
+def test_the_best_weights_of_another_run(finished, tiny_config, train, tmp_path, initial):
+    source = with_a_better_one_before(finished, tmp_path / "source")
+    settings, begun_with = {**LIKE_FINISHED, "init_from": str(source.path), "steps": 3}, {}
+    for checkpoint, step in {"best": 11, "last": 24}.items():
+        path = tmp_path / checkpoint
+        ended = train(tiny_config(**settings, init_checkpoint=checkpoint), path)
+        assert f"beginning with the weights of {source.path} at step {step}\n" in ended.err
+        begun_with[checkpoint] = initial[-1]
+        assert equal(initial[-1], weights_of_checkpoint(source.path, checkpoint))
+        assert f"--init_checkpoint={checkpoint}" in (path / "flags.txt").read_text().splitlines()
+        assert train(tiny_config(**{**settings, "steps": 4}, init_checkpoint=checkpoint), path).code == 0
+    assert not equal(*begun_with.values())
+    # A run with another choice would have begun with other weights.
+    with pytest.raises(InputError, match="other settings: --init_checkpoint: best in the run, last now"):
+        train(tiny_config(**settings), tmp_path / "best")
+
+
+def weights_of_checkpoint(path, checkpoint):
+    return [variable.numpy() for variable in lm_keras.load(path, checkpoint).model.trainable_variables]
+
+
+def test_a_best_checkpoint_that_there_is_not(finished, tiny_config, train, tmp_path):
+    def message(**settings):
+        with pytest.raises(InputError) as caught:
+            train(tiny_config(**LIKE_FINISHED, init_checkpoint="best", **settings), tmp_path / "tuned")
+        return str(caught.value)
+
+    assert message() == (
+        "--init_checkpoint=best has no meaning without --init_from; give that too, or leave it out"
+    )
+    shutil.copytree(finished.path, tmp_path / "source")
+    shutil.rmtree(tmp_path / "source" / "checkpoints")
+    model = lm_keras.load(finished.path).model
+    RunFolder(tmp_path / "source").checkpoints().save(24, {"model": model.variables}, {})
+    assert message(init_from=str(tmp_path / "source")) == (
+        f"the run in {tmp_path}/source has no validated checkpoint, so none is the best; take the last one, or go on training "
+        "with text to validate on"
+    )
+
+
+@pytest.mark.parametrize("checkpoint", ["last", "best"])
+def test_a_run_that_trains_while_another_begins_with_its_weights(
+    finished, tiny_config, train, tmp_path, initial, monkeypatch, checkpoint
+):
+    """Its checkpoints of the moment when the new run was checked are gone when the text is prepared."""
+    source = with_a_better_one_before(finished, tmp_path / "source")
+    prepare = runner.prepare
+
+    def prepare_while_it_trains(*args, **kwargs):
+        model = lm_keras.load(source.path).model
+        for variable in model.trainable_variables:
+            variable.assign(variable * 2.0)
+        checkpoints = source.checkpoints(keep=1)
+        checkpoints.save(25, {"model": model.variables}, {"valid_loss": 0.125})
+        assert checkpoints.steps() == [25]
+        return prepare(*args, **kwargs)
+
+    monkeypatch.setattr(runner, "prepare", prepare_while_it_trains)
+    config = tiny_config(**LIKE_FINISHED, steps=3, init_from=str(source.path), init_checkpoint=checkpoint)
+    ended = train(config, tmp_path / "tuned")
+    assert f"\nbeginning with the weights of {source.path} at step 25\n" in ended.err
+    assert equal(initial[0], weights_of(source.path))
+    assert "damaged" not in ended.err
