@@ -76,15 +76,17 @@ class Signals:
             while number := pipe.read(1):
                 if number[0] not in numbers:
                     continue
-                insists = number[0] in INSISTING
-                if first and insists and time.monotonic() - first > SAME_SECONDS:
+                insists, known = number[0] in INSISTING, first
+                if insists and known and time.monotonic() - known > SAME_SECONDS:
                     os._exit(128 + number[0])
-                if (insists and not first) or not asked:
+                if insists and not known:
+                    first = time.monotonic()
+                if not asked or (insists and not known):
                     more = b"; once more ends at once, without saving" if insists else b""
                     self._say(b"\nstopping after this step%s\n" % more)
                 if not asked:
                     self._stop()
-                asked, first = True, first or insists * time.monotonic()
+                asked = True
 
     def _say(self, line: bytes) -> None:
         if self._loud:
