@@ -63,6 +63,7 @@ class LSTM(keras.layers.Layer):
         self.weight_drop = weight_drop
         self.index = index
         self.use_cudnn = use_cudnn
+        self.supports_jit = not self.by_cudnn  # What `compile(jit_compile="auto")` asks.
         self.seed_generator = keras.random.SeedGenerator() if weight_drop else None
 
     def build(self, input_shape):

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -435,7 +436,6 @@ def test_parts_that_learn(family):
     model = build(family)
     model.embedding.enable_lora(2)
     before = model(TOKENS).numpy()
-    model.embedding.embeddings_regularizer = None
     names = [v.name for v in model.trainable_variables]
     assert "lora_embeddings_b" in names and "embeddings" not in names
     compiled(model, optimizer=keras.optimizers.SGD(1.0)).fit(TOKENS, TOKENS, verbose=0)
@@ -450,6 +450,13 @@ def test_parts_that_learn(family):
     model.output_penalty = keras.layers.ActivityRegularization(l2=0.1)
     model.output_penalty(model(TOKENS))
     assert len(model.losses) == 1 and float(model.losses[0]) > 0
+
+
+def test_xla_is_left_out_where_cudnn_computes(monkeypatch):
+    assert compiled(build("lstm"), run_eagerly=False).jit_compile
+    monkeypatch.setattr(recurrent.cudnn, "available", lambda: True)
+    assert not compiled(build("lstm"), run_eagerly=False).jit_compile
+    assert compiled(build("lstm", use_cudnn=False), run_eagerly=False).jit_compile
 
 
 @pytest.mark.slow
@@ -467,3 +474,11 @@ def test_compiled_training(family, jit):
     by_map = data.map(lambda x, y: model(x))
     expected = model.predict(data, verbose=0)
     np.testing.assert_allclose(np.concatenate(list(by_map.as_numpy_iterator())), expected, atol=1e-5)
+
+
+def test_the_page_names_tests_there_are():
+    root = Path(__file__).parents[2]
+    named = set(re.findall(r"`(test_\w+)`", (root / "docs" / "keras.md").read_text(encoding="utf-8")))
+    files = ("models/test_keras_model.py", "callbacks/test_callbacks_in_fit.py", "test_surroundings.py")
+    there = "".join((root / "tests" / name).read_text(encoding="utf-8") for name in files)
+    assert named and not {name for name in named if f"def {name}(" not in there}
