@@ -265,7 +265,9 @@ def _in_its_place(path: str, lines: list[str]) -> list[str]:
     if not old or os.path.basename(path) != "flags.txt" or not _holds_run(folder):
         return lines
     with contextlib.suppress(OSError):
-        if os.path.samefile(old, folder):
+        if os.path.samefile(old, folder) and not old.startswith(
+            "~"
+        ):  # Older versions made a folder of that name.
             return lines
     now = {f"--run_dir={old}": f"--run_dir={paths.spelled(folder)}"}
     tokenizer = given.get("--tokenizer", "")

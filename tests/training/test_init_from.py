@@ -1,6 +1,8 @@
 """`--init_from`: a run begins with the weights and the tokenizer of another one, and with nothing else of it."""
 
+import contextlib
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import pytest
 import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
-from lm_keras.training import runner, weights
+from lm_keras.training import one_run, runner, weights
 from lm_keras.training.trainer import Trainer
 
 LIKE_FINISHED = {"dropout": 0.3, "dropout_schedule": "constant", "learning_rate_schedule": "constant"}
@@ -205,3 +207,28 @@ def test_a_run_that_trains_while_another_begins_with_its_weights(
     assert f"\nbeginning with the weights of {source.path} at step 25\n" in ended.err
     assert equal(initial[0], weights_of(source.path))
     assert "damaged" not in ended.err
+
+
+@pytest.mark.parametrize("chief", [True, False])
+def test_all_workers_begin_with_the_weights_of_the_step_that_the_chief_has_read(chief, capfd):
+    """Each worker looks for the newest checkpoint at a time of its own, and the other run may be training."""
+    asked, told = [], []
+
+    class Workers:
+        def __init__(self):
+            self.chief, self.together = chief, contextlib.nullcontext
+
+        def from_chief(self, value):
+            told.append(value)
+            return [11.0]
+
+    def give(model, step):
+        asked.append(step)
+        return 11 if step is None else step
+
+    run = object.__new__(one_run.Run)
+    run.workers, run.model = Workers(), None
+    run._begin_with(weights.Origin(Path("source"), 7, None, give))
+    assert asked == ([None] if chief else [11])
+    assert told == ([11] if chief else [7])
+    assert capfd.readouterr().err == "beginning with the weights of source at step 11\n"

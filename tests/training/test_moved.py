@@ -70,6 +70,16 @@ def test_a_run_that_is_in_its_place_is_called_as_it_was(finished, script, home, 
     assert script("train.py", "--flagfile=flags.txt").code == 1
 
 
+def test_a_run_in_a_folder_that_is_called_by_a_tilde(finished, script, home, untrained):
+    """Older versions took ~ for a name."""
+    shutil.copytree(finished.path, home / "~" / "a")
+    flagfile = home / "~" / "a" / "flags.txt"
+    flagfile.write_text(flagfile.read_text().replace(f"--run_dir={finished.path}", "--run_dir=~/a"))
+    assert script("train.py", "--flagfile=./~/a/flags.txt", "--steps=30").code == 0
+    assert RunFolder(home / "~" / "a").config().batches.steps == 30
+    assert not (home / "a").exists()
+
+
 def test_the_next_commands_name_the_new_place(finished, script, home):
     shutil.copytree(finished.path, home / "two words")
     ended = script("train.py", "--flagfile=two words/flags.txt")
