@@ -58,7 +58,11 @@ def quoted(text: str) -> str:
 
 
 def _bytes(character: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+    try:
+        content = os.fsencode(character)
+    except UnicodeEncodeError:  # Half of a pair, which no name of a file can have.
+        content = character.encode("utf-8", "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in content)
 
 
 def as_word(path: str | os.PathLike) -> str:

@@ -55,6 +55,14 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def read_only(folder: Path) -> None:
+    """Take the right to write from a run and all that is in it."""
+    for path, _, names in os.walk(folder / "run"):
+        for name in names:
+            os.chmod(os.path.join(path, name), 0o444)
+        os.chmod(path, 0o555)
+
+
 def converted(folder: Path, *words: str) -> Ended:
     """Carry out `scripts/convert.py` in a folder as a user does."""
     return _process(folder, ROOT / "scripts" / "convert.py", *words)
@@ -174,8 +182,10 @@ FAULTS = [
     model("a model on a disk that is too small", "a file system of 24 KiB", lambda folder: (folder_of()(folder), (folder / "run").mkdir()), f"cannot write run/checkpoints/step-00000000: No space left on device; {KEPT}", before=in_a_small_disk("size=24k")),
     model("a model on a disk that is too small for its tokenizer", "a file system of 64 KiB", lambda folder: (folder_of()(folder), (folder / "run").mkdir()), "cannot write run/tokenizer/tokenizer.json: No space left on device; free space there or choose a folder that can be written", before=in_a_small_disk("size=64k")),
     model("a model on a disk that is read-only", "mounted with `-o ro`", lambda folder: (folder_of()(folder), (folder / "run").mkdir()), "cannot write to --run_dir=run: Read-only file system; choose a folder that can be written", before=in_a_small_disk("ro")),
+    Fault("a run of a model that was moved", "`mv run moved`, trained on from its own settings", run_of(lambda folder: ((folder / "run").rename(folder / "moved"), (folder / "a.txt").write_text(ENGLISH * 9))), ("--flagfile=moved/flags.txt", "--init_from=moved", "--corpus=text:a.txt", "--context_length=16", "--sequence_length=8", "--batch_size=3", "--steps=2"), "beginning with the weights of moved at step 0", 0, slow=True, common=("--cache_dir=cache",)),
     model("a run for others that is not there", "`--to_hf=back` where there is none", lambda folder: None, "--run_dir=run holds no run (no config.json); train one with scripts/train.py --run_dir=run", BACK),
     model("a run for others where a folder is", "`--to_hf=back` where there is one", run_of(lambda folder: (folder / "back").mkdir()), "back exists already; choose another folder, or delete that one", BACK),
+    model("a run that nobody may write to, for others", "`chmod -R a-w`, and a new folder beside it", run_of(read_only), "gpt2 with 10,832 parameters in run-back", "--to_hf=run-back", code=0, before=WITHOUT_RIGHTS),
     model("a run for others where nobody may write", "`chmod 555`", run_of(lambda folder: ((folder / "out").mkdir(), (folder / "out").chmod(0o555))), "cannot write out/back: Permission denied; nothing was written", "--to_hf=out/back", before=WITHOUT_RIGHTS),
     KilledConversion("a model killed while its checkpoint is written", "`kill -9` between its tensors and the rest", kill_in_the_checkpoint, FROM, "run"),
     KilledConversion("a model killed before it is a run", "`kill -9` after weights and tokenizer", kill_before_the_settings, FROM, "run"),
