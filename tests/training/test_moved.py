@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import from_flat
 from lm_keras.errors import InputError
@@ -89,6 +90,20 @@ def test_the_next_commands_name_the_new_place(finished, script, home):
     assert str(finished.path) not in ended.err
 
 
+def test_a_copy_of_a_run_that_trains(finished, script, home, untrained):
+    """Each of both has its own lock; what the other one was just writing is no checkpoint."""
+    shutil.copytree(finished.path, home / "a")
+    with RunFolder(home / "a").writing():
+        (home / "a" / "checkpoints" / ".unfinished-1").mkdir()
+        shutil.copytree(home / "a", home / "b")
+        assert script("train.py", "--flagfile=b/flags.txt", "--steps=30").code == 0
+        assert not (home / "b" / "checkpoints" / ".unfinished-1").exists()
+        assert script("train.py", "--flagfile=a/flags.txt", "--steps=30").err.endswith(
+            "error: another process is training in --run_dir=a; wait for it, stop it, or choose another folder\n"
+        )
+        assert (home / "a" / "checkpoints" / ".unfinished-1").exists()
+
+
 @pytest.fixture
 def text(home, shared_corpus):
     """A text in a folder of its own."""
@@ -170,6 +185,24 @@ def test_an_imported_model_that_was_moved(finished, home, tiny_config, train, un
     (home / "c" / "tokenizer" / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="--tokenizer=c/tokenizer holds another tokenizer than that of the"):
         train(tiny_config(**{**like, "tokenizer": "c/tokenizer"}, init_from="b", steps=3), "more")
+
+
+def test_a_run_is_loaded_by_a_tilde_and_scored_with_another_cache(finished, home, script):
+    """In Python as on the command line; the cache of the run may be on another machine."""
+    shutil.copytree(finished.path, home / "b")
+    settings = json.loads((home / "b" / "config.json").read_text()) | {"cache_dir": "/proc/none"}
+    (home / "b" / "config.json").write_text(json.dumps(settings))
+    lm = lm_keras.load("~/b")
+    with pytest.raises(InputError, match=r"^cannot write /proc/none: .* with --cache_dir or LM_KERAS_CACHE$"):
+        lm.evaluate("valid")
+    lm.cache_dir = "~/c"
+    expected = lm_keras.load(finished.path).evaluate("valid")
+    assert lm.evaluate("valid") == expected
+    assert (home / "c" / "tokens").is_dir()
+    ended = script("evaluate.py", "--run_dir=~/b", "--cache_dir=~/d", "--json")
+    assert (json.loads(ended.out), (home / "d" / "tokens").is_dir()) == (expected, True)
+    with pytest.raises(InputError, match="there is no user 'nobody-at-all'"):
+        lm_keras.load("~nobody-at-all/b")
 
 
 def test_a_path_that_is_too_long_is_refused_at_once(home, tiny_config, train, untrained):
