@@ -334,3 +334,16 @@ def test_parts_of_a_document_are_counted_as_the_whole(text, tmp_path, monkeypatc
         assert parts.tokens.tolist() == whole.tokens.tolist()
         said = tokenizer.canonical(content)
         assert whole.counts.words == len(said.split()) + said.removesuffix("\n").count("\n") + 1
+
+
+def test_a_run_that_was_begun_keeps_its_division(tmp_path, tiny_config):
+    """Earlier versions held repeated documents out, too."""
+    texts = [f"text {number}" for number in range(60)] + ["text 7", "text 8", "text 9"] * 4
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"text": "{text}"}}\n' for text in texts))
+    config = tiny_config(corpus=f"text:{tmp_path}/a.jsonl", tokenizer="char").data
+    now = prepare(config).report
+    rule = "documents by a hash of their content, 90/5/5 per cent"
+    before = prepare(config, begun={"splits": {"train": {"rule": rule}}}).report
+    assert before["splits"]["train"]["rule"] == rule != now["splits"]["train"]["rule"]
+    assert before["splits"]["train"]["fingerprint"] != now["splits"]["train"]["fingerprint"]
+    assert prepare(config, begun=now).report == now
