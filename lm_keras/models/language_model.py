@@ -88,6 +88,7 @@ DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 """Number formats: weights, sums and the carried state are in float32 with all of them."""
 
 
+@keras.saving.register_keras_serializable(package="lm_keras", name="TokenEmbedding")
 class TokenEmbedding(keras.layers.Embedding):
     """A table of which networks read rows themselves, so that numbers of another kind in it would be misread."""
 
