@@ -1,10 +1,7 @@
 """Folders of models as Hugging Face keeps them: config.json, model.safetensors and a tokenizer. Nothing there is run."""
 
-import contextlib
 import dataclasses
-import functools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +11,27 @@ import safetensors
 import safetensors.numpy
 
 from lm_keras.checkpoints import foreign
+from lm_keras.checkpoints.foreign import files as other_files
+from lm_keras.checkpoints.foreign.keys import read_values
+from lm_keras.checkpoints.foreign.tensors import (
+    WEIGHTS,
+    Output,
+    Tensor,
+    bytes_in,
+    files_of,
+    open_tensors,
+    output_of,
+)  # fmt: skip
 from lm_keras.config import Config, from_flat
 from lm_keras.data.folders import write_folder
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES, NUM_PARAMETERS
 from lm_keras.models.bert import NO_HEAD
-from lm_keras.text.files import bytes_of, opened
 from lm_keras.text.huggingface import HuggingFaceTokenizer
 from lm_keras.text.model_folder import json_of, read_tokenizer, size_in
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+MOST_NAMES = 8
+"""Names of files that a line repeats."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +42,10 @@ class Imported:
         path: its folder.
         settings: of ours, by flag, that make such a network.
         tokenizer: the one that it was trained with.
+        kind: its family there.
+        vocab_size: V.
+        output: where its output matrix is read from.
+        files: those that a run keeps, by name, so that they can be written back.
         step: 0; its steps are not known.
     """
 
@@ -42,6 +54,8 @@ class Imported:
     tokenizer: HuggingFaceTokenizer
     kind: foreign.Kind
     vocab_size: int
+    output: Output
+    files: dict[str, str]
     step: int = 0
 
     @property
@@ -56,7 +70,7 @@ class Imported:
             InputError: a tensor is missing, is one too many, has another shape or is not finite; or a file is damaged.
         """
         config, family = self.config, self.kind.family
-        needed, there = 4 * NUM_PARAMETERS[family](config, self.vocab_size), self._bytes()
+        needed, there = 4 * NUM_PARAMETERS[family](config, self.vocab_size), bytes_in(self.path)
         if (
             needed > 4 * there + 2**20
         ):  # Before memory is taken for what a config.json says; a byte a number at least.
@@ -69,112 +83,57 @@ class Imported:
 
     def give(self, model: keras.Model) -> None:
         """Copy the weights into a network of these settings; it may have a `prediction_head` that is missing there."""
-        variables = _by_path(model)
+        variables, names = _by_path(model), self.output.names
         parts = {part.variable: part for part in self.kind.parts(self.config, self.vocab_size)}
-        with self._tensors() as tensors:
+        with open_tensors(self.path, self.kind) as tensors:
             wanted = {name for part in parts.values() for name in part.tensors}
-            tied = {self.kind.output} if self.config.model.tied else set()
-            for name in sorted(tensors):
-                known = name in wanted | tied or self.kind.is_buffer(name) or self.kind.is_unused(name)
-                if not known:
+            read = {names.get(name, name) for name in wanted}
+            known = wanted | read | ({self.kind.output} if self.output.tied else set())
+            for name in sorted(tensors.keys() - known):
+                if not (self.kind.is_buffer(name) or self.kind.is_unused(name)):
                     raise InputError(f"{self.path}: the tensor {name!r} belongs to no such network")
-            for name in sorted(wanted):
-                if name not in tensors:
-                    raise InputError(f"{self.path}: the tensor {name!r} is missing")
+            for name in sorted(read - tensors.keys()):
+                raise InputError(f"{self.path}: the tensor {name!r} is missing")
             for path, variable in variables.items():
                 if path in parts:  # A head that is missing there begins anew.
                     variable.assign(self._joined(parts[path], tensors, variable.shape))
 
-    @functools.cached_property
-    def names(self) -> list[str]:
-        """Return the short names of all tensors."""
-        with self._tensors() as tensors:
-            return sorted(tensors)
-
     @property
     def remarks(self) -> list[str]:
         """Return what a user should know of it, in lines."""
-        lines = []
-        if unused := [name for name in self.names if self.kind.is_unused(name)]:
+        lines = list(self.output.remarks)
+        with open_tensors(self.path, self.kind) as tensors:
+            unused = [name for name in sorted(tensors) if self.kind.is_unused(name)]
+        if unused:
             lines.append(f"left out, since nothing here uses them: {', '.join(unused)}")
+        if others := other_files.left_out(self.path, files_of(self.path)):
+            more = f" and {len(others) - MOST_NAMES} more" if len(others) > MOST_NAMES else ""
+            lines.append(
+                f"files that are neither read nor written back: {', '.join(others[:MOST_NAMES])}{more}"
+            )
+        ends = other_files.end_tokens(self.files)
+        if set(ends) - {self.tokenizer.eod_id}:
+            lines.append(
+                f"here a text ends at the token {self.tokenizer.eod_id} only; the library ends it at "
+                f"{' and '.join(map(str, ends))}"
+            )
         if not self.config.model.prediction_head:
             lines.append(NO_HEAD)
         return lines
 
-    def _joined(self, part: foreign.Part, tensors: dict, shape: tuple) -> np.ndarray:
+    def _joined(self, part: foreign.Part, tensors: dict[str, Tensor], shape: tuple) -> np.ndarray:
         values = []
         for name, width in zip(part.tensors, part.widths, strict=True):
             expected = (*shape[:-1], width)
-            value = tensors[name](expected[::-1] if part.transposed else expected)
+            tensor = tensors[self.output.names.get(name, name)]
+            value = tensor.read(expected[::-1] if part.transposed else expected)
             values.append(value.T if part.transposed else value)
         return np.concatenate(values, -1)
-
-    def _bytes(self) -> int:
-        try:
-            return sum(file.stat().st_size for file in self._files())
-        except OSError as error:
-            raise InputError(f"cannot read {error.filename}: {error.strerror}") from None
-
-    def _files(self) -> list[Path]:
-        if (self.path / WEIGHTS).exists():
-            return [self.path / WEIGHTS]
-        if not (self.path / INDEX).exists():
-            raise InputError(
-                f"{self.path} has neither {WEIGHTS} nor {INDEX}; older formats can run code and are not read: save the model "
-                "as safetensors"
-            )
-        try:
-            names = set(json.loads(bytes_of(self.path / INDEX)).get("weight_map", {}).values())
-        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-            raise InputError(f"{self.path / INDEX} is damaged ({error}); restore it from a copy") from None
-        for name in names:
-            if not isinstance(name, str) or not name.isprintable() or Path(name).name != name or name == "..":
-                raise InputError(f"{self.path / INDEX} names {name!r}, which is no file of this folder")
-        return [self.path / name for name in sorted(names)]
-
-    @contextlib.contextmanager
-    def _tensors(self) -> Iterator[dict[str, Any]]:
-        """Open the files; yields a function for each tensor, by its name without prefix, that reads it as float32."""
-        with contextlib.ExitStack() as stack:
-            found = {}
-            for path in self._files():
-                try:
-                    with opened(path):  # The library would wait for a named pipe for ever.
-                        file = stack.enter_context(safetensors.safe_open(path, framework="np"))
-                except OSError as error:
-                    raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-                except safetensors.SafetensorError as error:
-                    raise InputError(f"{path} is damaged ({error}); restore it from a copy") from None
-                for name in file.keys():  # noqa: SIM118 no dictionary
-                    short = self.kind.short(name)
-                    if short in found:
-                        raise InputError(f"{self.path}: the tensor {short!r} is there twice")
-                    found[short] = _reader(file, path, name)
-            yield found
 
 
 def _by_path(model: keras.Model) -> dict[str, keras.Variable]:
     """Return the weights by their path below the network's name."""
     return {v.path.removeprefix(f"{model.name}/"): v for v in model.trainable_variables}
-
-
-def _reader(file, path: Path, name: str):
-    def read(shape: tuple[int, ...]) -> np.ndarray:
-        there = file.get_slice(name)
-        if tuple(there.get_shape()) != tuple(shape):
-            raise InputError(
-                f"{path}: the tensor {name!r} has the shape {list(there.get_shape())}, expected {list(shape)}"
-            )
-        if there.get_dtype() not in ("F64", "F32", "F16", "BF16"):
-            raise InputError(
-                f"{path}: the tensor {name!r} has numbers of type {there.get_dtype()}, expected floats"
-            )
-        value = np.asarray(file.get_tensor(name)).astype(np.float32)
-        if not np.isfinite(value).all():
-            raise InputError(f"{path}: the tensor {name!r} has numbers that are not finite")
-        return value
-
-    return read
 
 
 def is_foreign(folder: Path) -> bool:
@@ -191,23 +150,33 @@ def read(folder: Path) -> Imported:
     Raises:
         InputError: a file is missing or damaged, or the network is one that does not exist here.
     """
-    config = json_of(folder / "config.json")
+    other_files.check_folder(folder)
+    config = json_of(folder / other_files.CONFIG)
     kind = foreign.kind_of(config)
-    vocab_size, settings = size_in(config), kind.settings(config)
-    tokenizer = read_tokenizer(folder)
+    config = {"vocab_size": kind.default("vocab_size"), **config}
+    vocab_size, values = size_in(config), read_values(config, kind.keys)
+    settings = kind.settings(values)
+    tokenizer = read_tokenizer(folder, vocab_size)
     if tokenizer is None:
         raise InputError(
             f"{folder} has no tokenizer: expected tokenizer.json, vocab.json and merges.txt, vocab.txt, or tokenizer.model"
         )
-    imported = Imported(folder, settings, tokenizer, kind, vocab_size)
     if kind.family == "bert" and tokenizer.blank_id is None:
         raise InputError(f"the vocabulary of {folder} has no [MASK], which a BERT was trained with")
-    if kind.head is None or any(name.startswith(kind.head) for name in imported.names):
-        return imported
-    return dataclasses.replace(imported, settings={**settings, "prediction_head": False})
+    with open_tensors(folder, kind) as tensors:
+        headless = kind.head is not None and not any(name.startswith(kind.head) for name in tensors)
+        output = (
+            Output(settings["tie_embeddings"], {})
+            if headless
+            else output_of(tensors, kind, settings["tie_embeddings"])
+        )
+    settings |= {"tie_embeddings": output.tied} | ({"prediction_head": False} if headless else {})
+    return Imported(folder, settings, tokenizer, kind, vocab_size, output, other_files.kept_files(folder))
 
 
-def write(folder: Path, model: keras.Model, config: Config, tokenizer) -> list[str]:
+def write(
+    folder: Path, model: keras.Model, config: Config, tokenizer, files: dict[str, str] | None = None
+) -> list[str]:
     """Write a network as a folder that `transformers` loads.
 
     Args:
@@ -215,6 +184,7 @@ def write(folder: Path, model: keras.Model, config: Config, tokenizer) -> list[s
         model: the network.
         config: the settings of its run.
         tokenizer: its tokenizer; only one that came from such a folder can be written.
+        files: those that the run kept of the folder that it began with; they come back.
 
     Returns:
         What a user should know of it, in lines.
@@ -225,6 +195,38 @@ def write(folder: Path, model: keras.Model, config: Config, tokenizer) -> list[s
     name, kind = foreign.kind_for(config)
     if folder.exists():
         raise InputError(f"{folder} exists already; choose another folder, or delete that one")
+    tensors, files = _tensors_of(model, kind, config), files or {}
+    original = other_files.object_in(files.get(other_files.CONFIG, "{}"))
+    content = foreign.config_of(original, kind, config, model.vocab_size, tokenizer)
+    made = dict(getattr(tokenizer, "foreign_files", {}))
+    if files and isinstance(tokenizer, HuggingFaceTokenizer):
+        # Without a class the library takes that of the model's type, as it did for the folder that the run began with.
+        made[other_files.TOKENIZER_CONFIG] = (json.dumps(tokenizer.special_names, indent=1) + "\n").encode()
+
+    def fill(path: Path) -> None:
+        try:
+            safetensors.numpy.save_file(tensors, path / WEIGHTS, metadata={"format": "pt"})
+        except safetensors.SafetensorError as error:
+            raise OSError(None, str(error), str(folder)) from None
+        for file, written in made.items():
+            (path / file).write_bytes(written)
+        other_files.write_files(path, files)
+        (path / other_files.CONFIG).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    write_folder(folder, fill, "nothing was written")
+    lines = [f"{name} with {model.count_params():,} parameters in {folder}"]
+    stored = original.get("dtype") or original.get("torch_dtype") or "float32"
+    if stored != "float32":
+        lines.append(f"the weights are written as float32; those that the run began with were {stored}")
+    if not made:
+        lines.append(
+            f"its {tokenizer.name} tokenizer has no counterpart there and was not written: encode text with lm_keras"
+        )
+    return lines
+
+
+def _tensors_of(model: keras.Model, kind: foreign.Kind, config: Config) -> dict[str, np.ndarray]:
+    """Return the weights of a network under the names that they have there."""
     variables = {path: np.array(variable) for path, variable in _by_path(model).items()}
     tensors = {}
     for part in kind.parts(config, model.vocab_size):
@@ -234,22 +236,6 @@ def write(folder: Path, model: keras.Model, config: Config, tokenizer) -> list[s
         )  # A bias that ours does without.
         for tensor, piece in zip(part.tensors, np.split(value, np.cumsum(part.widths)[:-1], -1), strict=True):
             tensors[kind.full(tensor)] = np.ascontiguousarray(piece.T if part.transposed else piece)
-    content = {**kind.config(config, model.vocab_size, tokenizer), "dtype": "float32"}
-    files = getattr(tokenizer, "foreign_files", {})
-
-    def fill(path: Path) -> None:
-        (path / "config.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        try:
-            safetensors.numpy.save_file(tensors, path / WEIGHTS, metadata={"format": "pt"})
-        except safetensors.SafetensorError as error:
-            raise OSError(None, str(error), str(folder)) from None
-        for file, written in files.items():
-            (path / file).write_bytes(written)
-
-    write_folder(folder, fill, "nothing was written")
-    lines = [f"{name} with {model.count_params():,} parameters in {folder}"]
-    if not files:
-        lines.append(
-            f"its {tokenizer.name} tokenizer has no counterpart there and was not written: encode text with lm_keras"
-        )
-    return lines
+    if kind.bias and not config.model.tied and kind.bias[0] in tensors:
+        tensors[kind.bias[1]] = tensors[kind.bias[0]].copy()
+    return tensors

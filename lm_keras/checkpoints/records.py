@@ -47,6 +47,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "best_step?": (int, None),
     },
     "environment.json": {"lives": [{}]},
+    "huggingface.json": {"files": {str: str}},
 }
 """What others read in a file: a type, several, an object with these fields or with any names (`str`), or a list.
 

@@ -6,6 +6,7 @@ data.json         counts, sha256          metrics.jsonl   one JSON object a line
 environment.json  versions, machines      samples.jsonl   text samples, one JSON object a line
 tokenizer/        learnt from the text    results.json    once the run is finished
 README.md         a model card            lock            held while a run writes
+huggingface.json  the files of the model of another project that it began with, to be written back
 
 Nothing here imports TensorFlow before a checkpoint is asked for.
 """
@@ -45,6 +46,9 @@ _LONGEST = "x" * 160
 
 EMBEDDINGS = "word embeddings"
 """What `kind` says in the `config.json` of a run of scripts/train_embeddings.py; others have no `kind`."""
+
+KEPT_FILES = "huggingface.json"
+"""File of a run that began with a model of another project."""
 
 
 class RunFolder:
@@ -286,6 +290,17 @@ class RunFolder:
     def add_life(self, life: dict) -> None:
         """Write down on what the run begins or goes on."""
         self.write_json("environment.json", {"lives": [*self.lives, life]})
+
+    @property
+    def kept_files(self) -> dict[str, str]:
+        """Return the files of the model of another project that the run began with, by name; none for other runs."""
+        path = self.path / KEPT_FILES
+        return records.read(path)["files"] if path.exists() else {}
+
+    def keep_files(self, files: dict[str, str]) -> None:
+        """Keep files of the model of another project that the run begins with; does nothing without any."""
+        if files:
+            self.write_json(KEPT_FILES, {"files": files})
 
     def read_data(self) -> dict:
         """Return what `data.json` says of the text."""

@@ -28,12 +28,18 @@ CONFIG_BYTES = 2**20
 """More than any config.json has."""
 
 
-def read_tokenizer(folder: Path) -> HuggingFaceTokenizer | SentencePieceModel | None:
+def read_tokenizer(
+    folder: Path, vocab_size: int | None = None
+) -> HuggingFaceTokenizer | SentencePieceModel | None:
     """Read the tokenizer of a model's folder, or return None if there is none.
 
     A document ends with `eos_token_id` of config.json, if that is there, else with `eos_token` of tokenizer_config.json, and begins
     with its `bos_token_id`, else with `bos_token` there, else with what the post-processor of tokenizer.json puts first, unless
     `add_bos_token` says that it does not. Where nothing says how, it begins as it ends.
+
+    Args:
+        folder: of the model.
+        vocab_size: tokens of the network; None for `vocab_size` of config.json.
 
     Raises:
         InputError: a file is damaged or not read here, two files contradict each other, or nothing tells which token ends a document.
@@ -47,7 +53,8 @@ def read_tokenizer(folder: Path) -> HuggingFaceTokenizer | SentencePieceModel | 
         return None
     path = folder / "config.json"
     config, theirs = json_of(path) if path.exists() else {}, _beside(folder, switches.FILE)
-    vocab_size = size_in(config) if "vocab_size" in config else None
+    if vocab_size is None and "vocab_size" in config:
+        vocab_size = size_in(config)
     eod_id, begin = (_id(config, name, vocab_size) for name in ("eos_token_id", "bos_token_id"))
     tokenizer = read_folder(folder, eod_id=eod_id, vocab_size=vocab_size)
     if tokenizer is None:

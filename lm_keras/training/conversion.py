@@ -43,6 +43,7 @@ def to_run(source: str, run_dir: str) -> None:
         shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
         folder.checkpoints().save(0, {"model": model.variables}, {})
         tokenizer.save(folder.path / "tokenizer")
+        folder.keep_files(imported.files)
         folder.write_json("data.json", data)
         settings = {**dataclasses.asdict(RunOptions(run_dir=run_dir)), **config.flat()}
         folder.write_text("flags.txt", flags.flagfile_of(settings))
@@ -68,5 +69,5 @@ def from_run(run_dir: str, checkpoint: str, target: str) -> None:
     folder = RunFolder(run_dir)
     config = folder.config()
     model, _ = restore_for_reading(folder, checkpoint, report.say)
-    for line in exchange.write(Path(target), model, config, folder.tokenizer()):
+    for line in exchange.write(Path(target), model, config, folder.tokenizer(), folder.kept_files):
         report.say(line)

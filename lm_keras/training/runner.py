@@ -135,7 +135,7 @@ def _begun(
     there_is = None if devices.on_gpu else machine.total_memory()
     preflight.check_memory(config, data.tokenizer.vocab_size, devices.replicas, there_is)
     _check_space(folder, config, data, total_steps)
-    _begin(folder, config, options, data, total_steps)
+    _begin(folder, config, options, data, total_steps, origin)
     return origin, data, total_steps
 
 
@@ -352,7 +352,12 @@ def _check_data(config: Config, data: PreparedData) -> None:
 
 
 def _begin(
-    folder: RunFolder, config: Config, options: RunOptions, data: PreparedData, total_steps: int
+    folder: RunFolder,
+    config: Config,
+    options: RunOptions,
+    data: PreparedData,
+    total_steps: int,
+    origin: Origin | GivenVectors | None,
 ) -> None:
     """Write down what the run is; `config.json` comes last, so that it stands for a complete folder."""
     content = {**data.report, "vocab_size": data.tokenizer.vocab_size, "total_steps": total_steps}
@@ -365,6 +370,8 @@ def _begin(
             folder.forget_results()
     else:
         data.tokenizer.save(folder.path / "tokenizer")
+        if isinstance(origin, Origin):
+            folder.keep_files(origin.files)
     folder.write_json("data.json", content)
     settings = {**dataclasses.asdict(options), **config.flat()}
     folder.write_text("flags.txt", flags.flagfile_of(settings))

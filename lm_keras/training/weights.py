@@ -37,12 +37,14 @@ class Origin:
         step: of its weights; `given_to` takes newer ones if a run that trains has written them meanwhile.
         tokenizer: its tokenizer, which the new run takes over.
         give: does the work of `given_to`, and returns the step.
+        files: those of a model of another project that the new run keeps, so that `scripts/convert.py` can write them back.
     """
 
     path: Path
     step: int
     tokenizer: Tokenizer
     give: Callable[[keras.Model, int | None], int]
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def said(self) -> str:
@@ -93,12 +95,14 @@ class Origin:
             remedy = f"Use the same settings, here {same}; --sequence_length may be shorter"
             _check_fits(config, imported.config, imported.tokenizer, remedy)
             give = functools.partial(_give_imported, imported)
-            return cls(source.path, imported.step, imported.tokenizer, give)
+            for line in imported.remarks:
+                warn(line)
+            return cls(source.path, imported.step, imported.tokenizer, give, imported.files)
         tokenizer, flagfile = source.tokenizer(), paths.as_word(source.path / "flags.txt")
         remedy = f"Use the same settings, for instance with --flagfile={flagfile} before all other flags"
         _check_fits(config, source.config(), tokenizer, remedy)
         give = functools.partial(_give_trained, source, chosen)
-        return cls(source.path, step_for_reading(source, chosen, warn), tokenizer, give)
+        return cls(source.path, step_for_reading(source, chosen, warn), tokenizer, give, source.kept_files)
 
 
 def _check_fits(config: Config, there: Config, tokenizer: Tokenizer, remedy: str) -> None:

@@ -96,12 +96,17 @@ def bert_shapes():
     return found | {"cls.predictions.bias": (V,)}
 
 
+def numbers(shape, number):
+    """Numbers between -1/2 and 1/2 that look random."""
+    values = np.sin(np.arange(np.prod(shape)) * 12.9898 + 78.233 * number) * 43_758.5453
+    return (values - np.floor(values) - 0.5).reshape(shape)
+
+
 def tensors(kind):
     """Weights that look random and are the same everywhere, named as a whole model names them."""
     prefix, made = {"gpt2": "transformer.", "llama": "model.", "bert": "bert."}[kind], {}
     for number, (name, shape) in enumerate(shapes(kind).items()):
-        values = np.sin(np.arange(np.prod(shape)) * 12.9898 + 78.233 * number) * 43_758.5453
-        values = (values - np.floor(values) - 0.5).reshape(shape)
+        values = numbers(shape, number)
         full = name if name.startswith(("lm_head.", "cls.")) else prefix + name
         made[full] = (values + (1 if len(shape) == 1 and "weight" in name else 0)).astype(np.float32)
     return made
@@ -132,6 +137,30 @@ def write(folder, kind, changed=None, config=None):
     return folder
 
 
+def _own(*shape):
+    return numbers(shape, 99).astype(np.float32)
+
+
+OUTPUTS = {
+    "an output matrix of its own, gpt2": ("gpt2", {"lm_head.weight": _own(V, D)}, {}),
+    "an output matrix of its own, llama": ("llama", {"lm_head.weight": _own(V, D)}, {"tie_word_embeddings": True}),
+    "an output matrix of its own, bert": ("bert", {"cls.predictions.decoder.weight": _own(V, D)}, {}),
+    "a bias of its own, bert": ("bert", {"cls.predictions.decoder.bias": _own(V)}, {}),
+    "output and bias of its own, bert": (
+        "bert",
+        {"cls.predictions.decoder.weight": _own(V, D), "cls.predictions.decoder.bias": _own(V)},
+        {"tie_word_embeddings": False},
+    ),
+    "an output matrix and no embedding, llama": (
+        "llama", {"model.embed_tokens.weight": None, "lm_head.weight": _own(V, D)}, {"tie_word_embeddings": True},
+    ),
+    "an output matrix that is none of the embedding, gpt2": (
+        "gpt2", {"lm_head.weight": _own(V, D)}, {"tie_word_embeddings": False},
+    ),
+}  # fmt: skip
+"""Models whose output is not the one that config.json tells of, or has other names: kind, tensors and settings that differ."""
+
+
 def theirs(folder, ids):
     """Logits of `transformers`."""
     import torch
@@ -148,9 +177,9 @@ if __name__ == "__main__":
     import tempfile
 
     made = {}
-    for kind in CONFIGS:
+    for name, (kind, changed, config) in ({kind: (kind, {}, {}) for kind in CONFIGS} | OUTPUTS).items():
         with tempfile.TemporaryDirectory() as folder:
-            logits = theirs(write(Path(folder), kind), IDS)
-            made[kind] = np.round(logits[:, -2:].astype(float), 5).tolist()
+            logits = theirs(write(Path(folder), kind, changed, config), IDS)
+            made[name] = np.round(logits[:, -2:].astype(float), 5).tolist()
     GOLDEN.write_text(json.dumps(made) + "\n")
     print(GOLDEN, file=sys.stderr)

@@ -19,6 +19,7 @@ DATA = {"splits": {}, "total_steps": 24}
         ("results.json", {**RESULTS, "further": [0.1 + 0.2, -0.0, 1e-300, True]}),
         ("data.json", DATA),
         ("environment.json", {"lives": []}),
+        ("huggingface.json", {"files": {"chat_template.jinja": "{{ é }}\r\n"}}),
         ("config.json", {"steps": 3}),
     ],
 )

@@ -6,11 +6,13 @@ Theirs are read from `config.json` and `model.safetensors`; a weight of ours may
 from typing import Any
 
 from lm_keras.checkpoints.foreign import bert, gpt
+from lm_keras.checkpoints.foreign.keys import overlaid, read_values
 from lm_keras.checkpoints.foreign.kind import Kind, Part
-from lm_keras.config import Config
+from lm_keras.config import Config, from_flat
 from lm_keras.errors import InputError
+from lm_keras.text.tokenizer import Tokenizer
 
-__all__ = ["KINDS", "Kind", "Part", "kind_for", "kind_of"]
+__all__ = ["KINDS", "Kind", "Part", "config_of", "kind_for", "kind_of"]
 
 KINDS = gpt.KINDS | bert.KINDS
 """By their `model_type`."""
@@ -38,7 +40,7 @@ def kind_for(config: Config) -> tuple[str, Kind]:
     for name, kind in KINDS.items():
         if kind.family != family:
             continue
-        flat = {**config.flat(), "tie_embeddings": config.model.tied, "num_kv_heads": config.model.kv_heads}
+        flat = {**config.flat(), "num_kv_heads": config.model.kv_heads}
         needed = {k: flat["num_heads"] if v == "num_heads" else v for k, v in kind.needed.items()}
         wrong = [f"--{k}={flat[k]} instead of {v}" for k, v in needed.items() if flat[k] != v]
         if not wrong:
@@ -48,3 +50,25 @@ def kind_for(config: Config) -> tuple[str, Kind]:
         known = sorted({kind.family for kind in KINDS.values()})
         raise InputError(f"--model={family} has no counterpart there; {' and '.join(known)} have")
     raise InputError(f"this network is none of those that can be written: {'; '.join(reasons)}")
+
+
+def config_of(
+    original: dict[str, Any], kind: Kind, config: Config, vocab_size: int, tokenizer: Tokenizer
+) -> dict[str, Any]:
+    """Return the config.json of a network of ours.
+
+    Args:
+        original: the one that its run began with; its keys come back, but for those that the run has changed. Empty for a run
+            that began with none.
+        kind: the family that it is written as.
+        config: settings of the run.
+        vocab_size: V.
+        tokenizer: of the run.
+    """
+    now = content = kind.config(config, vocab_size, tokenizer)
+    if original.get("model_type") == now["model_type"]:
+        values = read_values(original, kind.keys)
+        before = kind.config(from_flat(kind.settings(values)), values["vocab_size"], tokenizer)
+        content = overlaid(original, before, now, kind.keys)
+    content = {name: value for name, value in content.items() if name != "torch_dtype"}
+    return {**content, "architectures": now["architectures"], "dtype": "float32"}

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from lm_keras.checkpoints.foreign.kind import Kind, Part, only, value_of
+from lm_keras.checkpoints.foreign.keys import COMMON, free, only, used
+from lm_keras.checkpoints.foreign.kind import Kind, Part
 from lm_keras.config import Config, from_flat
 from lm_keras.models.bert import SEGMENTS
 from lm_keras.text.tokenizer import Tokenizer
@@ -10,26 +11,46 @@ from lm_keras.text.tokenizer import Tokenizer
 HEAD = "cls.predictions."
 """What the names of the tensors begin with that say what a hidden token was."""
 
+BIASES = (f"{HEAD}bias", f"{HEAD}decoder.bias")
+"""Two names of the bias of the output."""
 
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    only(
-        config,
-        {
-            "hidden_act": ("gelu",), "position_embedding_type": ("absolute",), "is_decoder": (False,),
-            "add_cross_attention": (False,), "tie_word_embeddings": (True,), "type_vocab_size": (SEGMENTS,),
-        },
-    )  # fmt: skip
-    width = value_of(config, "hidden_size", 768)
-    length = value_of(config, "max_position_embeddings", 512)
+
+KEYS = (
+    used("vocab_size", 30522, "tokens of the network"),
+    used("hidden_size", 768, "`--embedding_dim`"),
+    used("num_hidden_layers", 12, "`--num_layers`"),
+    used("num_attention_heads", 12, "`--num_heads`"),
+    used("intermediate_size", 3072, "`--hidden_units`"),
+    used("max_position_embeddings", 512, "`--context_length`"),
+    used("layer_norm_eps", 1e-12, "`--norm_epsilon`", (float, int)),
+    used("tie_word_embeddings", True, "`--tie_embeddings`", (bool,)),
+    only("hidden_act", "gelu", "gelu_python", what="the feed-forward part"),
+    only("position_embedding_type", "absolute", what="learned positions"),
+    only("type_vocab_size", SEGMENTS, what="segments"),
+    only("is_decoder", False, what="a network that sees the tokens before only"),
+    only("is_causal", False, what="a network that sees the tokens before only"),
+    only("add_cross_attention", False, what="a second network"),
+    *free("training only", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1, classifier_dropout=None),
+    *free("read with the tokenizer, or only there", pad_token_id=0, bos_token_id=None, eos_token_id=None),
+    *free("the pooler, which is left out", "directionality", "pooler_fc_size", "pooler_num_attention_heads",
+          "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type"),
+    *COMMON,
+)  # fmt: skip
+"""The keys of its config.json."""
+
+
+def _settings(values: dict[str, Any]) -> dict[str, Any]:
+    length = values["max_position_embeddings"]
     flat = {
         "model": "bert",
-        "num_layers": value_of(config, "num_hidden_layers", 12),
-        "embedding_dim": width,
-        "num_heads": value_of(config, "num_attention_heads", 12),
-        "hidden_units": value_of(config, "intermediate_size", 3072),
+        "num_layers": values["num_hidden_layers"],
+        "embedding_dim": values["hidden_size"],
+        "num_heads": values["num_attention_heads"],
+        "hidden_units": values["intermediate_size"],
         "context_length": length,
         "sequence_length": length,
-        "norm_epsilon": value_of(config, "layer_norm_eps", 1e-12, (float, int)),
+        "norm_epsilon": values["layer_norm_eps"],
+        "tie_embeddings": values["tie_word_embeddings"],
     }
     from_flat(flat)
     return flat
@@ -66,7 +87,9 @@ def _parts(config: Config, vocab_size: int) -> list[Part]:
     if config.model.prediction_head:
         parts += dense("head", (f"{HEAD}transform.dense",), width)
         parts += norm("head_norm", f"{HEAD}transform")
-        parts.append(Part("output_bias", (f"{HEAD}bias",), (vocab_size,)))
+        parts.append(Part("output_bias", (BIASES[0],), (vocab_size,)))
+        if not config.model.tied:
+            parts.append(Part("output_kernel", (f"{HEAD}decoder.weight",), (vocab_size,), True))
     return parts
 
 
@@ -77,7 +100,7 @@ def _config(config: Config, vocab_size: int, tokenizer: Tokenizer) -> dict[str, 
         "vocab_size": vocab_size, "max_position_embeddings": config.context_length, "hidden_size": model.embedding_dim,
         "num_hidden_layers": model.num_layers, "num_attention_heads": model.num_heads, "intermediate_size": model.units,
         "hidden_act": "gelu", "layer_norm_eps": model.norm_epsilon, "type_vocab_size": SEGMENTS,
-        "hidden_dropout_prob": model.dropout, "attention_probs_dropout_prob": model.dropout, "tie_word_embeddings": True,
+        "hidden_dropout_prob": model.dropout, "attention_probs_dropout_prob": model.dropout, "tie_word_embeddings": model.tied,
         "pad_token_id": 0,
     }  # fmt: skip
 
@@ -86,16 +109,19 @@ KINDS = {
     "bert": Kind(
         "bert",
         "bert.",
-        rf"embeddings\.(position|token_type)_ids|{HEAD}decoder\.bias",  # The latter is another name of the bias.
+        r"embeddings\.(position|token_type)_ids",
+        "embeddings.word_embeddings.weight",
         f"{HEAD}decoder.weight",
+        KEYS,
         _settings,
         _parts,
         _config,
-        {"tie_embeddings": True},
+        {},
         bare=("cls.",),
         head=HEAD,
         unused=r"pooler\.dense\.(weight|bias)|cls\.seq_relationship\.(weight|bias)",
         renamed=((".gamma", ".weight"), (".beta", ".bias")),
+        bias=BIASES,
     )
 }
 """By their `model_type`."""

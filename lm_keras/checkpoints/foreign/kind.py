@@ -1,10 +1,10 @@
 """What a family of another project is: its settings, and which of its tensors make up a weight of ours."""
 
-import math
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lm_keras.errors import InputError
+from lm_keras.checkpoints.foreign.keys import Key
 
 
 class Part(NamedTuple):
@@ -29,34 +29,45 @@ class Kind(NamedTuple):
     Attributes:
         family: ours, a value of `--model`.
         prefix: that names may have, all or none.
-        buffers: names of tensors that are no weights.
+        buffers: names of tensors that are no weights, as a regular expression.
+        embedding: the token embedding.
         output: the output matrix, which is another name of the embedding where both are tied.
-        settings: their config.json -> settings of ours by flag; raises InputError.
+        keys: those of its config.json.
+        settings: the values of the keys that are used -> settings of ours by flag; raises InputError.
         parts: our settings and V -> the parts.
         config: our settings, V and the tokenizer -> their config.json.
         needed: settings that a network of ours has to have to be one of these.
         bare: beginnings of the names that never have the prefix.
         head: what those of the tensors begin with that a folder may lack all of; then it has no `--prediction_head`.
-        unused: names of weights that nothing here has a use for.
+        unused: names of weights that nothing here has a use for, as a regular expression.
         renamed: ends of names that older files have, and what they are called now.
+        bias: two names of the bias of the output, or none: where a file has the second, that one is added.
     """
 
     family: str
     prefix: str
     buffers: str
+    embedding: str
     output: str
-    settings: Any
-    parts: Any
-    config: Any
+    keys: tuple[Key, ...]
+    settings: Callable[[dict[str, Any]], dict[str, Any]]
+    parts: Callable[..., list[Part]]
+    config: Callable[..., dict[str, Any]]
     needed: dict[str, Any]
     bare: tuple[str, ...] = ("lm_head.",)
     head: str | None = None
     unused: str = ""
     renamed: tuple[tuple[str, str], ...] = ()
+    bias: tuple[str, str] | None = None
+
+    def default(self, name: str) -> Any:
+        """Return what a missing key of a config.json means."""
+        return next(key.default for key in self.keys if key.name == name)
 
     def short(self, name: str) -> str:
         """Return the name of a tensor as `parts` says it: without prefix, as it is called now."""
-        name = name.removeprefix(self.prefix)
+        bare = name.removeprefix(self.prefix)
+        name = name if bare.startswith(self.bare) else bare  # With the prefix it is no tensor of theirs.
         for old, new in self.renamed:
             if name.endswith(old):
                 return name.removesuffix(old) + new
@@ -73,19 +84,3 @@ class Kind(NamedTuple):
     def is_unused(self, name: str) -> bool:
         """Tell whether a tensor, by its short name, is a weight that has no use here."""
         return bool(self.unused) and re.fullmatch(self.unused, name) is not None
-
-
-def value_of(config: dict, name: str, default: Any = None, kinds: tuple = (int,)) -> Any:
-    value = config.get(name)
-    value = default if value is None else value
-    if type(value) not in kinds or (type(value) in (int, float) and not 0 < value < math.inf):
-        raise InputError(f"config.json has {value!r} for {name!r}")
-    return value
-
-
-def only(config: dict, expected: dict[str, tuple]) -> None:
-    for name, values in expected.items():
-        if config.get(name, values[0]) not in values:
-            raise InputError(
-                f"config.json has {config[name]!r} for {name!r}, which is not supported; known is {values[0]!r}"
-            )
