@@ -81,20 +81,25 @@ def refuse_binary(path: str, head: bytes, tail: Callable[[], bytes] = lambda: b"
         raise InputError(f"{name} is a gzip file: expected that name to end in .gz; rename it to {name}.gz")
     for magic, (kind, command) in COMPRESSED.items():
         if head.startswith(magic) and (magic != b"BZh" or head[4:10] == b"1AY&SY"):
-            raise InputError(f"{name} is a {kind} file: expected text or gzip; unpack it first ({command})")
+            raise InputError(f"{name} is {_a(kind)} file: expected text or gzip; unpack it first ({command})")
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         kind = next((kind for part, kind in ZIPPED.items() if part in head), None)
         remedy = "unpack it first (unzip)" if kind is None else "save its text as UTF-8 in a .txt file"
-        raise InputError(f"{name} is a {kind or 'zip'} file: expected text; {remedy}")
+        raise InputError(f"{name} is {_a(kind or 'zip')} file: expected text; {remedy}")
     kind = next((kind for magic, kind in OTHER_FORMATS.items() if head.startswith(magic)), None)
     if head.startswith(b"PAR1") and tail().endswith((b"PAR1", b"PARE")):
         kind = "Parquet"
     if kind:
         raise InputError(
-            f"{name} is a {kind} file: expected text; write its text as UTF-8 to a .txt file, or as JSON lines"
+            f"{name} is {_a(kind)} file: expected text; write its text as UTF-8 to a .txt file, or as JSON lines"
         )
     if head[257:262] == b"ustar":
         raise InputError(f"{name} is a tar archive: expected text; unpack it first (tar -xf)")
+
+
+def _a(kind: str) -> str:
+    """Return the name of a format with its article, as it is read aloud."""
+    return f"{'an' if kind[0] in 'AEO' or kind in ('RTF', 'HDF5', 'SQLite', 'xz', 'lz4') else 'a'} {kind}"
 
 
 def look(path: str, head: bytes, is_whole: bool, text_field: str, has_field: Callable[[dict], bool]) -> Look:

@@ -108,9 +108,9 @@ def data_line(data: dict) -> str:
 
 
 def _also_learnt(split: dict) -> str:
-    """Say which share of the bytes of a split stand in passages that the training text has, too."""
+    """Say which share of the bytes of a split also occurs in the training text."""
     share = split.get("in_train")
-    return "" if share is None else f", {share:.1%} of them in train, too"
+    return "" if share is None else f", {share:.1%} of it in train"
 
 
 def model_card(config: Config, data: dict) -> str:
