@@ -54,6 +54,10 @@ def check_settings(config, fields: dict[str, dataclasses.Field]) -> None:
         raise InputError(
             "--beta_1=0 would leave --optimizer=lion the sign of the gradient; give it a number above 0"
         )
+    if running.jit == "recurrence" and config.model.model != "lstm":
+        raise InputError(
+            f"--jit=recurrence has no meaning for --model={config.model.model}; leave it out, or take --model=lstm"
+        )
     profiled_steps(running.profile_steps)
     parts = (running.replicas or 1) * batches.micro_batches
     if batches.batch_size % parts:

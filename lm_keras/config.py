@@ -373,9 +373,10 @@ class RunningConfig:
     steps_per_call: int = setting(10, "optimizer steps in one call of the compiled function", low=1)
     jit: str = setting(
         "auto",
-        "compile all gradients with XLA, products too; auto: where it was measured to pay, that is, on a GPU but "
-        "for lstm, which has cuDNN there, and on a CPU for gpt in float32",
-        choices=("auto", "on", "off"),
+        "what XLA compiles of a step; on: all gradients, products too; recurrence: of an lstm on a CPU the recurrence alone; "
+        "auto: what was measured to pay: on, on a GPU but for lstm, which has cuDNN there, and on a CPU for gpt in float32; "
+        "recurrence, for an lstm of few units when the run begins",
+        choices=("auto", "on", "recurrence", "off"),
     )
     rematerialize: bool = setting(
         False,

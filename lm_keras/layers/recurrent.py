@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.python.eager import record  # TensorFlow has no public way to ask whether a tape is recording.
 
 from lm_keras.draws import Draw
-from lm_keras.layers import cudnn
+from lm_keras.layers import compiled_recurrence, cudnn
 from lm_keras.layers.casting import cast
 
 STEPS_PER_CHUNK = 16
@@ -100,8 +100,8 @@ class LSTM(keras.layers.Layer):
         """Return zeros: `{"h": [B, H], "c": [B, H]}` in float32."""
         return {name: tf.zeros([batch_size, self.units]) for name in ("h", "c")}
 
-    def _recurrent_matrix(self, draw: Draw | None, training: bool):
-        """Return the recurrent matrix of a step, [H, 4 H], in the compute dtype."""
+    def recurrent_matrix(self, draw: Draw | None, training: bool):
+        """Return the recurrent matrix of a step, [H, 4 H], in the compute dtype; see `call` for the arguments."""
         if not self.weight_drop or (draw is None and not training):
             return cast(self.recurrent_kernel, self.compute_dtype)
         matrix = tf.convert_to_tensor(self.recurrent_kernel)
@@ -126,8 +126,8 @@ class LSTM(keras.layers.Layer):
             The hidden states [T, B, H] in the compute dtype, and the state after the last step.
         """
         dtype = self.compute_dtype
-        time, width = x.shape[0], x.shape[-1]
-        matrix = self._recurrent_matrix(draw, training)
+        time = x.shape[0]
+        matrix = self.recurrent_matrix(draw, training)
         # A single step, as the sampler takes them, would pack the weights anew each time.
         if self.by_cudnn and time != 1:
             x, weights = (
@@ -136,12 +136,31 @@ class LSTM(keras.layers.Layer):
             )
             outputs, h, c = cudnn.lstm(x, *weights, state["h"], state["c"])
             return tf.cast(outputs, dtype), {"h": h, "c": c}
-        flat = tf.reshape(tf.cast(x, dtype), [-1, width])  # [T B, D]
-        projected = tf.cast(tf.matmul(flat, cast(self.kernel, dtype)), tf.float32) + self.bias
+        projected = self._projected(x)  # [T B, 4 H]
         shape = [*tf.unstack(tf.shape(x)[:2]), 4 * self.units] if time is None else [time, -1, 4 * self.units]
-        projected = tf.reshape(projected, shape)  # [T, B, 4 H]
-        outputs, cell = lstm(projected, matrix, state["h"], state["c"])
+        outputs, cell = lstm(tf.reshape(projected, shape), matrix, state["h"], state["c"])
         return tf.cast(outputs, dtype), {"h": outputs[-1], "c": cell}
+
+    def compiled(self, x, state, matrix):
+        """Run the layer over time with its recurrence compiled by XLA, while a graph is traced.
+
+        Args:
+            x: [B, T, D], a known shape; rows first, other than in `call`.
+            state: `{"h": [B, H], "c": [B, H]}` float32.
+            matrix: what `recurrent_matrix` returns.
+
+        Returns:
+            The hidden states [B, T, H] in the compute dtype, and the state after the last step.
+        """
+        projected = tf.reshape(self._projected(x), [*x.shape[:2], 4 * self.units])
+        outputs, cell = compiled_recurrence.lstm(projected, matrix, state["h"], state["c"])
+        return tf.cast(outputs, self.compute_dtype), {"h": outputs[:, -1], "c": cell}
+
+    def _projected(self, x):
+        """Return W x + b in float32 for x [..., D], as [R, 4 H]."""
+        dtype = self.compute_dtype
+        flat = tf.reshape(tf.cast(x, dtype), [-1, x.shape[-1]])
+        return tf.cast(tf.matmul(flat, cast(self.kernel, dtype)), tf.float32) + self.bias
 
     def get_config(self):
         names = ("units", "forget_bias", "init_scale", "weight_drop", "index", "use_cudnn")

@@ -4,6 +4,8 @@ Read from top to bottom: tokens [B, T] -> embeddings [T, B, E] -> hidden states 
 [B, T, D] -> logits [B, T, V].
 """
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
@@ -28,6 +30,7 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         forget_bias=model.forget_bias,
         init_scale=model.init_scale,
         use_cudnn=config.running.jit != "on",
+        compile_recurrence=config.running.jit == "recurrence",
         dtype=config.learning.precision,
         name="lstm_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
@@ -59,6 +62,8 @@ class LSTMLanguageModel(LanguageModel):
         tie_embeddings: use the embedding as output matrix; where H differs from E a projection stands before it.
         weight_drop: share of each recurrent matrix that is dropped, see `lm_keras.layers.recurrent.LSTM`.
         use_cudnn: let cuDNN run the recurrent layers where there is an NVIDIA GPU; not possible under XLA.
+        compile_recurrence: on a CPU let XLA compile the recurrence, see `lm_keras.layers.compiled_recurrence`, where rows of
+            more than one token are traced with a known shape.
         forget_bias, init_scale: see `lm_keras.layers.recurrent.LSTM`; `init_scale` also holds for the embedding
             and the output.
 
@@ -82,6 +87,7 @@ class LSTMLanguageModel(LanguageModel):
         init_scale: float | None = None,
         weight_drop: float = 0.0,
         use_cudnn: bool = True,
+        compile_recurrence: bool = False,
         **kwargs,
     ):
         own = {
@@ -91,6 +97,7 @@ class LSTMLanguageModel(LanguageModel):
             "forget_bias": forget_bias,
             "weight_drop": weight_drop,
             "use_cudnn": use_cudnn,
+            "compile_recurrence": compile_recurrence,
         }
         super().__init__(vocab_size, embedding_dim, tie_embeddings, init_scale, own, **kwargs)
         self.recurrent = [
@@ -115,7 +122,7 @@ class LSTMLanguageModel(LanguageModel):
     def remarks(self):
         """Say who runs the recurrent layers, where there is a choice."""
         if not cudnn.available():
-            return ()
+            return ("recurrence compiled by XLA",) if self._may_compile else ()
         return ("recurrence by cuDNN" if self._settings["use_cudnn"] else "no cuDNN, which XLA rules out",)
 
     def initial_state(self, batch_size, length=None):
@@ -137,6 +144,9 @@ class LSTMLanguageModel(LanguageModel):
         if "reset" in inputs:
             fresh = inputs["reset"][:, None]
             state = tf.nest.map_structure(lambda value: tf.where(fresh, 0.0, value), state)
+        if self._may_compile and _traced_with_known_shape(inputs["tokens"]):
+            features, after = self._by_groups(inputs["tokens"], state, draw, training)
+            return self._projected(features), after
         table = tf.convert_to_tensor(self.embedding.embeddings)
         x = tf.cast(tf.gather(table, tf.transpose(inputs["tokens"])), self.compute_dtype)  # [T, B, E]
         after = []
@@ -146,6 +156,48 @@ class LSTMLanguageModel(LanguageModel):
             after.append(new)
         x = self._drop(len(self.recurrent), x, draw, training)
         return tf.transpose(self._projected(x), [1, 0, 2]), after
+
+    @property
+    def _may_compile(self) -> bool:
+        return self._settings["compile_recurrence"] and not tf.config.list_physical_devices("GPU")
+
+    def _by_groups(self, tokens, state, draw: Draw | None, training):
+        """Run all layers with their recurrence compiled, for one or two groups of rows.
+
+        A product of some rows takes as long on two cores as on one. Two groups have programs that do not wait for each other,
+        so that each may have a core. Replicas are such groups already.
+
+        Returns:
+            hidden states [B, T, H], and the state after the last token.
+        """
+        rows = tokens.shape[0]
+        alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+        groups = 2 if alone and rows % 2 == 0 else 1
+        matrices = [layer.recurrent_matrix(draw, training) for layer in self.recurrent]
+        parts, states = [], []
+        for k in range(groups):
+            first, end = k * rows // groups, (k + 1) * rows // groups
+            of_group = [{name: value[first:end] for name, value in layer.items()} for layer in state]
+            own = dataclasses.replace(draw, first_row=draw.first_row + first) if draw is not None else None
+            part, after = self._group(tokens[first:end], of_group, matrices, own, training)
+            parts.append(part)
+            states.append(after)
+        return tf.concat(parts, 0), tf.nest.map_structure(lambda *values: tf.concat(values, 0), *states)
+
+    def _group(self, tokens, state, matrices, draw: Draw | None, training):
+        """Run all layers over some rows: tokens [R, T] -> hidden states [R, T, H], and the state after them."""
+        table = tf.convert_to_tensor(self.embedding.embeddings)
+        x, after = tf.cast(tf.gather(table, tokens), self.compute_dtype), []  # [R, T, E]
+        for number, layer in enumerate(self.recurrent):
+            x = self._dropped(number, x, draw, training)
+            x, new = layer.compiled(x, state[number], matrices[number])
+            after.append(new)
+        return self._dropped(len(self.recurrent), x, draw, training), after
+
+    def _dropped(self, place, x, draw: Draw | None, training):
+        """Apply dropout to rows [R, T, D], which stand time-major elsewhere."""
+        mask = self.dropouts[place].mask(training, draw) if self.dropouts else None
+        return x if mask is None else mask.apply(x, mask.keep(x.shape))
 
     def _hidden_products(self, rows, length):
         return {
@@ -161,3 +213,8 @@ class LSTMLanguageModel(LanguageModel):
         embedded = self._settings["embedding_dim"]  # The input of the first layer, or its gradient.
         hidden = activation_values(length, len(self.recurrent)) * self._settings["hidden_units"]
         return round(4 * rows * length * (embedded + hidden))  # In float32 whatever the products are in.
+
+
+def _traced_with_known_shape(tokens) -> bool:
+    """Tell whether tokens [B, T] of more than one step are traced with a known shape, for which XLA compiles once."""
+    return not tf.executing_eagerly() and tokens.shape.is_fully_defined() and tokens.shape[1] > 1

@@ -49,7 +49,8 @@ class Evaluator:
         self._length = sequence_length
         self._like_documents = batching == "stream"
         self._stride = stride
-        self._block = tf.function(self._score_block, reduce_retracing=True, autograph=False)
+        # Traced for each shape, so that the same program scores a split whichever splits were scored before it.
+        self._block = tf.function(self._score_block, autograph=False)
 
     def __call__(self, store: TokenStore, split: str, step: int) -> dict:
         """Return the fields of `evaluate.py --json` and the accuracy.

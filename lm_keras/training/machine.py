@@ -9,7 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from lm_keras.config import Config
-from lm_keras.training.distribution import Devices
+from lm_keras.training.distribution import Devices, cluster_of
 
 CPU_FLAGS = {
     "bfloat16": {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"},
@@ -92,6 +92,8 @@ def with_precision(config: Config, begun: Config | None = None) -> Config:
 def compiles_gradients(config: Config) -> bool:
     """Return whether XLA compiles all gradients of a micro-batch, products too: `--jit`, where it is auto by measurement.
 
+    See `compiles_recurrence` for the recurrence alone.
+
     On a GPU, where each operation has to be started, it takes less than half of the time with a GPT (docs/gpu.md), and XLA
     has no LSTM of cuDNN. On a CPU a GPT's products in float32 are faster in XLA than outside of it where they are small, and
     as fast where they are large; those in bfloat16, and other networks, are slower (docs/performance.md).
@@ -102,6 +104,42 @@ def compiles_gradients(config: Config) -> bool:
     if tf.config.list_physical_devices("GPU"):
         return family != "lstm"
     return family == "gpt" and config.learning.precision == "float32"
+
+
+MOST_UNITS = {"float32": (128, 256), "mixed_bfloat16": (128, 128)}
+"""Widest LSTM, by precision, whose step takes less time with its recurrence compiled, in one group of rows and in two. Of wider
+ones TensorFlow's own products are faster than XLA's."""
+
+
+def with_jit(config: Config, begun: Config | None = None) -> Config:
+    """Put `recurrence` into settings with `--jit=auto` where that pays: what a run was begun with, else by measurement.
+
+    It belongs to the run since its numbers differ in their last digits. A run without it, such as one of an earlier version,
+    goes on without it.
+
+    Args:
+        config: the settings, their precision chosen.
+        begun: those of the run that goes on, if there is one.
+    """
+    if config.running.jit != "auto":
+        return config
+    if begun:
+        compiled = begun.running.jit == "recurrence"
+    else:
+        compiled = compiles_recurrence(config)
+    jit = "recurrence" if compiled else "auto"
+    return dataclasses.replace(config, running=dataclasses.replace(config.running, jit=jit))
+
+
+def compiles_recurrence(config: Config) -> bool:
+    """Return whether a step takes less time with the recurrence compiled, as measured on two cores (docs/performance.md)."""
+    batches, replicas = config.batches, config.running.replicas or 1
+    if config.model.model != "lstm" or batches.sequence_length == 1 or tf.config.list_physical_devices("GPU"):
+        return False
+    alone = replicas == 1 and cluster_of(config) is None
+    grouped = alone and batches.batch_size // batches.micro_batches % 2 == 0
+    most = MOST_UNITS.get(config.learning.precision, (0, 0))
+    return config.model.units <= most[grouped]
 
 
 def slow_products(precision: str, on_gpu: bool) -> str:

@@ -262,19 +262,21 @@ class Plan:
             cudnn = (
                 ", ".join(self.network.remarks) or f"no: --model={self.config.model.model} has no recurrence"
             )
-        xla = {
-            (
-                False,
-                "auto",
-            ): "no: it costs such a network more than it saves (docs/performance.md); --jit=on tries it",
-            (False, "off"): "no: --jit=off",
-            (
-                True,
-                "auto",
-            ): "yes, for the gradients of a micro-batch: with such a network it pays; --jit=off compiles less",
-            (True, "on"): "yes, for the gradients of a micro-batch; compiling takes long for long rows",
-        }[compiles_gradients(self.config), self.config.running.jit]
-        return [f"cuDNN      {cudnn}", f"XLA        {xla}", f"precision  {self._precision()}"]
+        return [f"cuDNN      {cudnn}", f"XLA        {self._compiled()}", f"precision  {self._precision()}"]
+
+    def _compiled(self) -> str:
+        jit = self.config.running.jit
+        if jit == "recurrence":
+            if self.devices.on_gpu:
+                return "no: --jit=recurrence is for a CPU"
+            return "yes, for the recurrence: with few units it pays; --jit=off compiles less"
+        if compiles_gradients(self.config):
+            if jit == "auto":
+                return "yes, for the gradients of a micro-batch: with such a network it pays; --jit=off compiles less"
+            return "yes, for the gradients of a micro-batch; compiling takes long for long rows"
+        if jit == "off":
+            return "no: --jit=off"
+        return "no: it costs such a network more than it saves (docs/performance.md); --jit=on tries it"
 
     def _precision(self) -> str:
         precision, gpu = self.config.learning.precision, self.devices.on_gpu

@@ -53,7 +53,8 @@ def _train(config: Config, options: RunOptions) -> int:
             "out, and --init_from=FOLDER gives the imported weights a new head"
         )
     begun = RunFolder(options.run_dir) if options.run_dir else None
-    config = machine.with_precision(config, begun.config() if begun and begun.exists else None)
+    before = begun.config() if begun and begun.exists else None
+    config = machine.with_jit(machine.with_precision(config, before), before)
     folder = _checked_folder(config, options)
     if options.dry_run:
         return _dry_run(config, folder)

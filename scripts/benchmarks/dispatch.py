@@ -95,9 +95,9 @@ def measured(command: str, settings: Config, options: Options, root: Path) -> It
         sample,
         train,
     )
-    from lm_keras.training.machine import with_precision
+    from lm_keras.training.machine import with_jit, with_precision
 
-    settings = with_precision(settings)
+    settings = with_jit(with_precision(settings))
     batches = settings.batches
     return {
         "train": lambda: train.train(settings, peers, options.repeats, options.seconds),

@@ -275,7 +275,7 @@ def test_weight_drop_is_one_mask_of_the_matrix_for_all_rows():
     evaluated = model.forward({"tokens": tokens}, model.initial_state(6))[0]
     assert not close(whole, evaluated, 1e-3)
     # What was computed is the network whose matrices were masked by hand.
-    matrices = [layer._recurrent_matrix(dropout_draw(99), False) for layer in model.recurrent]
+    matrices = [layer.recurrent_matrix(dropout_draw(99), False) for layer in model.recurrent]
     for layer, masked in zip(model.recurrent, matrices, strict=True):
         kept = masked.numpy() != 0
         assert abs(kept.mean() - (1 - rate)) < 0.05
@@ -284,6 +284,54 @@ def test_weight_drop_is_one_mask_of_the_matrix_for_all_rows():
     for layer, masked in zip(model.recurrent, matrices, strict=True):
         layer.recurrent_kernel.assign(masked)
     assert close(model.forward({"tokens": tokens}, model.initial_state(6))[0], whole, 1e-5)
+
+
+def learnt(model, tokens, reset, state, draw=None, known=True):
+    """Features, state and the gradients of all weights as a graph computes them, and how many programs are compiled by XLA."""
+    shape = tokens.shape if known else [None, None]
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.int32)], autograph=False)
+    def compute(tokens):
+        with tf.GradientTape() as tape:
+            features, after = model.forward({"tokens": tokens, "reset": reset}, state, draw)
+            pull = tf.range(tf.size(features), dtype=tf.float32) % 3.0 - 0.7
+            total = tf.reduce_sum(tf.reshape(tf.cast(features, tf.float32), [-1]) * pull)
+        weights = [v.value for v in model.trainable_variables if "output" not in v.path]
+        return features, after, [tf.convert_to_tensor(slope) for slope in tape.gradient(total, weights)]
+
+    operations = compute.get_concrete_function().graph.as_graph_def().node
+    return compute(tokens), sum(node.attr["_XlaMustCompile"].b for node in operations)
+
+
+@pytest.mark.parametrize(("rows", "groups"), [(6, 2), (5, 1)])
+@pytest.mark.parametrize("dropped", [{}, {"dropout": 0.4, "weight_drop": 0.3}], ids=["whole", "dropped"])
+def test_a_compiled_recurrence_changes_nothing(rows, groups, dropped):
+    """Two groups of rows where they are even in number, each with its own rows' masks, and the masks of the matrices."""
+    plain, ours = (build(compile_recurrence=compiled, **dropped) for compiled in (False, True))
+    tokens, reset = tokens_of(rows, 4), tf.constant(RANDOM.random(rows) < 0.4)
+    state, draw = state_of(ours, rows), dropout_draw(13) if dropped else None
+    found, programs = learnt(ours, tokens, reset, state, draw)
+    assert programs == 2 * 2 * groups  # Two directions, two layers.
+    expected, none = learnt(plain, tokens, reset, state, draw)
+    assert not none and close(found, expected, 4e-6)
+    # Masks of other rows are found, and so is a state of other rows.
+    if dropped:
+        assert not close(found, learnt(plain, tokens, reset, state, dropout_draw(14))[0], 1e-2)
+    turned = tf.nest.map_structure(lambda value: value[::-1], state)
+    assert not close(found[0], learnt(plain, tokens, reset, turned, draw)[0][0], 1e-2)
+
+
+def test_where_the_recurrence_is_compiled(monkeypatch):
+    model, tokens, reset = build(compile_recurrence=True), tokens_of(6, 4), tf.zeros([6], tf.bool)
+    assert model.remarks == ("recurrence compiled by XLA",) and build().remarks == ()
+    assert close(model(tokens), build()(tokens), 1e-6)  # Nothing is traced here.
+    state = model.initial_state(6)
+    assert learnt(model, tokens, reset, state)[1]
+    assert not learnt(model, tokens, reset, state, known=False)[1]
+    assert not learnt(model, tokens[:, :1], reset, state)[1]
+    without_cudnn = build(compile_recurrence=True, use_cudnn=False)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [kind])
+    assert not learnt(without_cudnn, tokens, reset, state)[1]
 
 
 def test_weight_drop_outside_of_the_own_loop():

@@ -1,0 +1,96 @@
+"""Which runs have their recurrence compiled, and that a run keeps what it was begun with."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from comparison import everything_of
+
+from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.config import from_flat
+from lm_keras.errors import InputError
+from lm_keras.flags import value_of
+from lm_keras.training import machine
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def chosen(**settings):
+    """Return what `--jit` becomes when a run begins on a CPU with these settings."""
+    return machine.with_jit(from_flat(settings)).running.jit
+
+
+@pytest.mark.parametrize(
+    ("settings", "jit"),
+    [
+        ({"hidden_units": 128}, "recurrence"),
+        ({"hidden_units": 256}, "recurrence"),
+        ({"hidden_units": 257}, "auto"),
+        ({"hidden_units": 256, "replicas": 2}, "auto"),
+        ({"hidden_units": 128, "replicas": 2}, "recurrence"),
+        ({"hidden_units": 256, "batch_size": 33}, "auto"),
+        ({"hidden_units": 256, "batch_size": 6, "micro_batches": 2}, "auto"),
+        ({"hidden_units": 128, "precision": "mixed_bfloat16"}, "recurrence"),
+        ({"hidden_units": 129, "precision": "mixed_bfloat16"}, "auto"),
+        ({"hidden_units": 16, "precision": "mixed_float16"}, "auto"),
+        ({"hidden_units": 128, "sequence_length": 1}, "auto"),
+        ({"hidden_units": 128, "jit": "off"}, "off"),
+        ({"hidden_units": 512, "jit": "recurrence"}, "recurrence"),
+        ({"model": "gpt", "embedding_dim": 128}, "auto"),
+    ],
+)
+def test_the_recurrence_is_compiled_where_it_pays(settings, jit):
+    assert chosen(**settings) == jit
+
+
+def test_nothing_changes_for_a_network_of_several_workers_or_with_a_gpu(monkeypatch):
+    workers = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(workers))
+    assert (chosen(hidden_units=256), chosen(hidden_units=128)) == ("auto", "recurrence")
+    monkeypatch.delenv("TF_CONFIG")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [kind])
+    assert chosen(hidden_units=128) == "auto"
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["quickstart", "benchmark/characters", "benchmark/ptb_medium"])
+def test_networks_that_gain_nothing_keep_their_program(name, precision):
+    lines = (CONFIGS / f"{name}.flags").read_text().splitlines()
+    given = dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--"))
+    settings = {name: value_of(name, text) for name, text in given.items() if name != "run_dir"}
+    assert chosen(**{**settings, "precision": precision}) == "auto"
+
+
+def test_only_an_lstm_has_a_recurrence():
+    with pytest.raises(
+        InputError, match="--jit=recurrence has no meaning for --model=gpt; leave it out, or take"
+    ):
+        from_flat({"model": "gpt", "jit": "recurrence"})
+
+
+def test_a_run_keeps_the_program_that_it_was_begun_with(tiny_config, train, tmp_path):
+    """Bit for bit: one that was compiled when it began, and one of a version that did not know that."""
+    settings = {
+        "dropout": 0.1, "weight_drop": 0.1, "learning_rate_schedule": "constant", "eval_every": 4, "checkpoint_every": 4, "log_every": 2, "sample_every": 99,
+    }  # fmt: skip
+    half, whole = (tiny_config(**settings, steps=steps) for steps in (4, 8))
+    found = {}
+    for jit in ("auto", "off"):
+        ended = train(tiny_config(**settings, steps=8, jit=jit), tmp_path / jit)
+        assert ended.code == 0 and ("recurrence compiled by XLA" in ended.err) == (jit == "auto")
+        found[jit] = everything_of(tmp_path / jit)
+    assert RunFolder(tmp_path / "auto").config().running.jit == "recurrence"
+    assert found["auto"] != found["off"]  # So the comparisons below can fail.
+
+    assert train(half, tmp_path / "compiled").code == 0
+    assert train(whole, tmp_path / "compiled").code == 0
+    assert everything_of(tmp_path / "compiled") == found["auto"]
+
+    assert train(tiny_config(**settings, steps=4, jit="off"), tmp_path / "earlier").code == 0
+    path = tmp_path / "earlier" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "jit": "auto"}))
+    assert train(whole, tmp_path / "earlier").code == 0
+    assert everything_of(tmp_path / "earlier") == found["off"]
+    # Whoever asks for it gets the other program.
+    assert train(tiny_config(**settings, steps=8, jit="off"), tmp_path / "compiled").code == 0
