@@ -368,7 +368,10 @@ class RunningConfig:
         choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
     )
     replicas: int | None = setting(
-        None, "devices to use; on a CPU it is split into that many [all GPUs, else 1]", low=1, high=1000
+        None,
+        "devices to use; a CPU or a single GPU is split into that many [all GPUs, else 1]",
+        low=1,
+        high=1000,
     )
     steps_per_call: int = setting(10, "optimizer steps in one call of the compiled function", low=1)
     jit: str = setting(

@@ -76,7 +76,7 @@ NAMES = {
     "on_nonfinite": ("stop", "skip"),
     "precision": ("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     "strategy": ("auto", "one_device", "mirrored", "multi_worker", "tpu"),
-    "jit": ("auto", "on", "off"),
+    "jit": ("auto", "on", "recurrence", "off"),
     "resume": ("auto", "never", "must"),
 }
 
@@ -207,7 +207,10 @@ def test_the_table_has_every_choice():
             {"model": "lsmt"},
             "--model=lsmt is unknown (did you mean 'lstm'?); choose one of ngram, lstm, gpt, bert, glm",
         ),
-        ({"jit": "onn"}, "--jit=onn is unknown (did you mean 'on'?); choose one of auto, on, off"),
+        (
+            {"jit": "onn"},
+            "--jit=onn is unknown (did you mean 'on'?); choose one of auto, on, recurrence, off",
+        ),
         ({"embeding_dim": 5}, "setting 'embeding_dim' is unknown (did you mean 'embedding_dim'?)"),
         ({"zzz": 5}, "setting 'zzz' is unknown"),
         (

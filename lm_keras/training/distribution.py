@@ -1,5 +1,6 @@
 """Devices: which there are, and how the rows of a batch are shared among them."""
 
+import ctypes
 import dataclasses
 import glob
 import os
@@ -10,6 +11,9 @@ from lm_keras.config import Config
 from lm_keras.errors import InputError, reason_of
 from lm_keras.training import meeting
 from lm_keras.training.workers import Cluster, Workers
+
+MEMORY_SHARE = 0.9
+"""Of the memory of a GPU that is split; the rest is for code, libraries and other programs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +47,8 @@ def set_up(config: Config, alone: bool = False) -> Devices:
     """Choose the devices and make the strategy; before TensorFlow has used any device.
 
     With several replicas and no GPU, the CPU is split into as many logical devices, which share its cores: what runs on
-    one core waits for no other, and of small products that is most of the time. With several workers it
-    waits until all of them are there.
+    one core waits for no other, and of small products that is most of the time. One GPU is split likewise, which shows on one
+    machine what several GPUs compute and gains no time. With several workers it waits until all of them are there.
 
     Args:
         config: the settings of the run.
@@ -56,7 +60,8 @@ def set_up(config: Config, alone: bool = False) -> Devices:
     """
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
+        if not tf.config.get_logical_device_configuration(gpu):  # Of one that is divided it is set already.
+            tf.config.experimental.set_memory_growth(gpu, True)
     if config.running.deterministic:
         tf.config.experimental.enable_op_determinism()
     cluster = None if alone else cluster_of(config)
@@ -111,10 +116,12 @@ def _check_shares(config: Config, replicas: int) -> None:
 def _on_this_machine(config: Config, gpus: list) -> tf.distribute.Strategy:
     running = config.running
     replicas = running.replicas or (len(gpus) if gpus and running.strategy != "one_device" else 1)
-    if gpus and replicas > len(gpus):
+    if len(gpus) > 1 and replicas > len(gpus):
         raise InputError(f"--replicas={replicas}: this machine has {len(gpus)} GPUs; take at most that many")
     _check_shares(config, replicas)
     kind = "GPU" if gpus else "CPU"
+    if len(gpus) == 1 and replicas > 1:
+        _split_gpu(gpus[0], replicas)
     if kind == "CPU" and replicas > 1:
         _split_cpu(replicas)
     if replicas == 1 and running.strategy != "mirrored":
@@ -153,6 +160,8 @@ def _described(gpus: list, replicas: int) -> str:
     if gpus:
         details = tf.config.experimental.get_device_details(gpus[0])
         name = details.get("device_name", "GPU")
+        if replicas > len(gpus):
+            return f"{name} in {replicas} parts"
     else:
         name = f"CPU ({_usable_cores()} cores{'' if replicas == 1 else ' in all'})"
     return name if replicas == 1 else f"{replicas} x {name}"
@@ -164,12 +173,48 @@ def _split_cpu(replicas: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(max(1, _usable_cores() // replicas))
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
     except RuntimeError:
-        existing = len(tf.config.list_logical_devices("CPU"))
-        if existing < replicas:
-            raise InputError(
-                f"--replicas={replicas}: TensorFlow already runs with {existing} CPU devices in this process; "
-                "start a new process"
-            ) from None
+        _check_devices("CPU", replicas)
+
+
+def _split_gpu(gpu, replicas: int) -> None:
+    """Make logical devices of a GPU, each with its part of the memory."""
+    limit = int(MEMORY_SHARE * _gpu_memory()) // replicas // 2**20
+    part = tf.config.LogicalDeviceConfiguration(memory_limit=limit)
+    try:
+        tf.config.set_logical_device_configuration(gpu, [part] * replicas)
+    except RuntimeError:
+        _check_devices("GPU", replicas)
+
+
+def _check_devices(kind: str, replicas: int) -> None:
+    """Raise InputError if this process, whose devices are fixed, has fewer than replicas."""
+    existing = len(tf.config.list_logical_devices(kind))
+    if existing < replicas:
+        raise InputError(
+            f"--replicas={replicas}: TensorFlow already runs with {existing} {kind} devices in this process; "
+            "start a new process"
+        ) from None
+
+
+def _gpu_memory() -> int:
+    """Return the bytes of memory of the GPU, as its driver says: TensorFlow says so only once the devices are fixed."""
+    size, device = ctypes.c_size_t(), ctypes.c_int()
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+        code = (
+            driver.cuInit(0)
+            or driver.cuDeviceGet(ctypes.byref(device), 0)
+            or driver.cuDeviceTotalMem_v2(ctypes.byref(size), device)
+        )
+        reason = f"code {code}" if code else ""
+    except (OSError, AttributeError) as error:
+        reason = str(error)
+    if reason:
+        raise InputError(
+            f"--replicas: one GPU can't be split, since its driver does not say how much memory it has ({reason}); leave "
+            "--replicas out"
+        )
+    return size.value
 
 
 def _usable_cores() -> int:
