@@ -41,6 +41,15 @@ def test_training_beside_keras(script):
     assert "times_faster" not in ours and peer["times_faster"] > 0
 
 
+def test_a_compiled_recurrence_beside_one_that_is_not(script):
+    ended = script(
+        "benchmark.py", "train", *FLAGS, "--tie_embeddings", "--peer=jit_off", "--repeats=1", "--seconds=0.05"
+    )
+    ours, peer = map(json.loads, ended.out.splitlines())
+    assert ours["jit"] == "recurrence" and "compiled by XLA" in ours["profile"]
+    assert (peer["candidate"], peer["parameters"]) == ("jit_off", ours["parameters"])
+
+
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 def test_sampling_beside_torch(script):
     ended = script("benchmark.py", "sample", *FLAGS, "--peer=torch", "--repeats=1")
@@ -133,7 +142,7 @@ def test_sampling_beside_transformers(script):
     [
         (
             ["train", *FLAGS, "--peer=keras"],
-            "--peer=keras is unknown for --model=lstm; expected keras_fit or torch, several",
+            "--peer=keras is unknown for --model=lstm; expected jit_off or keras_fit or torch, several",
         ),
         (
             ["train", *FLAGS, "--peer=keras_fit", "--model=ngram"],

@@ -36,7 +36,8 @@ class Options:
 
     peer: str = setting(
         "",
-        "train, sample: what to measure in turn with it, several with a comma: keras_fit and torch for lstm; torch, "
+        "train, sample: what to measure in turn with it, several with a comma: jit_off (our step with --jit=off), keras_fit "
+        "and torch for lstm; torch, "
         "torch_compiled and torch_bfloat16 for gpt; to sample torch for lstm, transformers for gpt; embeddings: gensim",
     )
     repeats: int = setting(5, "measurements of each kind, in turn", low=1)

@@ -17,6 +17,7 @@ from lm_keras.errors import InputError
 
 CLASSES = {
     "lm_keras": "benchmarks.candidates.ours.Candidate",
+    "jit_off": "benchmarks.candidates.ours.without_jit",
     "keras_fit": "benchmarks.candidates.keras_peer.Candidate",
     "torch": "benchmarks.candidates.torch_peer.of_family",
     "torch_compiled": "benchmarks.candidates.torch_peer.CompiledTransformer",
@@ -33,13 +34,17 @@ CLASSES = {
 """What makes each candidate of a `Config`. It is imported in the candidate's own process only."""
 
 PEERS = {
-    "lstm": ("keras_fit", "torch"),
+    "lstm": ("jit_off", "keras_fit", "torch"),
     **dict.fromkeys(("gpt", "bert", "glm"), ("torch", "torch_compiled", "torch_bfloat16")),
     "ngram": (),
 }
 """Those that train the same network, by family."""
 
-PACKAGES = {"keras_fit": {}, "transformers": {"torch": "PyTorch", "transformers": "transformers"}}
+PACKAGES = {
+    "jit_off": {},
+    "keras_fit": {},
+    "transformers": {"torch": "PyTorch", "transformers": "transformers"},
+}
 """What peers need, where it is not PyTorch alone."""
 
 SAMPLING_PEERS = {"lstm": ("torch",), "gpt": ("transformers",), "ngram": (), "bert": (), "glm": ()}
@@ -169,7 +174,7 @@ def check(peers: Iterable[str], config: Config, sampling: bool = False) -> None:
             if importlib.util.find_spec(package) is None:
                 raise InputError(f"--peer={peer} needs {name}, which is not installed: pip install {package}")
         for name, bad in differ.items():
-            if bad:
+            if bad and peer != "jit_off":  # Our own network.
                 raise InputError(
                     f"--{name}={config.flat()[name]}: --peer={peer} has no such network or training; leave one of both out"
                 )

@@ -1,5 +1,6 @@
 """Our own training step and sampler, as a candidate."""
 
+import dataclasses
 import math
 import statistics
 import time
@@ -181,6 +182,11 @@ class Candidate:
             self._sum = tf.function(tf.reduce_sum, autograph=False)
         there = np.asarray(self._numbers)  # The same memory on a CPU; else that of the host.
         return READ_BYTES / _best(lambda: self._sum(self._numbers).numpy()), READ_BYTES / _best(there.max)
+
+
+def without_jit(config: Config) -> Candidate:
+    """Return our own step with nothing compiled by XLA that `--jit` decides on."""
+    return Candidate(dataclasses.replace(config, running=dataclasses.replace(config.running, jit="off")))
 
 
 def _best(compute: Callable[[], object]) -> float:

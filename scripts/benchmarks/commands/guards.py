@@ -33,7 +33,7 @@ STEPS_PER_CALL = 5
 
 
 class _Trusting(Guard):
-    def __call__(self, loss, norm, scale, recent):
+    def __call__(self, loss, norm, scale, recent, empty):
         return dict.fromkeys(LEFT_OUT, tf.constant(False)), recent
 
 
@@ -47,7 +47,7 @@ class _Unguarded(TrainingStep):
     def _on_replica(self, *args):
         return self._over_micro_batches(*args)
 
-    def _update(self, gradients, factor, learning_rate, left_out):
+    def _update(self, gradients, factor, learning_rate, left_out, empty):
         self._optimizer.learning_rate.assign(learning_rate)
         optimizers.apply(self._optimizer, gradients, factor, self._variables)
 

@@ -14,7 +14,7 @@ from lm_keras.errors import InputError
 from lm_keras.training.environment import commit
 from lm_keras.training.machine import chosen_precision
 
-SHAPES = ("article", "ptb_medium", "characters")
+SHAPES = ("article", "units_256", "ptb_medium", "characters")
 BASE = {
     "vocab_size": 2_000,
     "embedding_dim": 256,
@@ -48,7 +48,7 @@ def commands(section: str) -> list[list[str]]:
         listed = [
             ["train", f"--flagfile=configs/benchmark/{name}.flags", f"--peer={peers}"] for name in SHAPES
         ]
-        in_short = [[*line, f"--precision={short}"] for line in listed[1:] if short != "float32"]
+        in_short = [[*line, f"--precision={short}"] for line in listed[2:] if short != "float32"]
         return [[*listed[0], "--replicas=2"], *listed, *in_short]
     if section == "sample":
         return [["sample", "--flagfile=configs/benchmark/ptb_medium.flags", *["--peer=torch"] * torch]]

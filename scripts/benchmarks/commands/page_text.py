@@ -15,7 +15,7 @@ TITLES = {
 }
 WORDS = {
     "train": """One process each, in turn; the figures are medians with the middle half of the measurements. `keras_fit` is
-`Sequential(Embedding, LSTM ..., Dense)` with `compile` and `fit`; `torch` is `nn.Embedding`, `nn.LSTM` and `nn.Linear`, in
+`Sequential(Embedding, LSTM ..., Dense)` with `compile` and `fit`; `jit_off` is our step with `--jit=off`; `torch` is `nn.Embedding`, `nn.LSTM` and `nn.Linear`, in
 float32, with carried state. *times ours* is the time of a peer divided by ours, pair by pair. *products alone* is what the
 matrix products of our step need by themselves, each measured at its best in the same run, and *of it products* their share:
 what is missing to 1 is everything else, gates and softmax, casts, the norm of the gradient and the update. *at most* is what
@@ -38,7 +38,7 @@ replicas, which share the same cores.
 
 ![Tokens a second and memory against length, vocabulary, width, batch and replicas](performance.png)""",
     "jit": """`--jit=on` compiles all gradients of a micro-batch with XLA, products included; it also counts what that takes at the
-first steps. `--jit=auto` does so for a GPT in float32 on a CPU, where it pays, and not for what it costs more. What stands
+first steps. For an LSTM of few units `--jit=auto` compiles the recurrence alone, which is measured above beside `jit_off`. `--jit=auto` does so for a GPT in float32 on a CPU, where it pays, and not for what it costs more. What stands
 between the products of a GPT is compiled in any case (`layers/fused.py`).""",
     "guards": """The same step with `--on_nonfinite` and `--spike_sigma` deciding whether it is taken, and without all that they need,
 five steps at a time in turn: the median of the ratios, and between what it lies.""",
