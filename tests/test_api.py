@@ -14,6 +14,7 @@ import tensorflow as tf
 import lm_keras
 from lm_keras import InputError
 from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.training import machine
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_what_the_package_offers():
 
 def test_load(lm, finished):
     assert isinstance(lm.model, keras.Model)
-    assert lm.config == finished.config
+    assert lm.config == machine.with_jit(finished.config)
     assert lm.step == 24
     assert lm.tokenizer.decode(lm.tokenizer.encode("The old cat.")) == "The old cat."
     assert (

@@ -604,7 +604,7 @@ def test_settings_that_are_absurd(changed, name, value, expected):
         {"hidden_units": 2**31 - 1},
         {"embedding_dim": 2**31 - 1},
         {"num_layers": 1000, "hidden_units": 2**31 - 1},
-        {"model": "ngram", "dropout": 0.0, "ngram_order": 256, "embedding_dim": 10**6},
+        {"model": "ngram", "jit": "auto", "dropout": 0.0, "ngram_order": 256, "embedding_dim": 10**6},
         {"hidden_units": 100},
     ],
     ids=str,
@@ -621,7 +621,7 @@ def test_sizes_that_no_weight_depends_on(finished, tmp_path):
     """They take no memory where nothing is trained, and change no number."""
     shutil.copytree(finished.path, tmp_path / "run")
     settings = {
-        **finished.config.flat(),
+        **RunFolder(finished.path).config().flat(),
         "batch_size": 10**9,
         "sequence_length": 10**9,
         "steps_per_call": 10**9,

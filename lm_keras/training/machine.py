@@ -124,7 +124,7 @@ def with_jit(config: Config, begun: Config | None = None) -> Config:
     if config.running.jit != "auto":
         return config
     if begun:
-        compiled = begun.running.jit == "recurrence"
+        compiled = begun.running.jit == "recurrence" and config.model.model == "lstm"
     else:
         compiled = compiles_recurrence(config)
     jit = "recurrence" if compiled else "auto"

@@ -140,7 +140,11 @@ def check_hparams(ask, finished, lines_of):
     assert {group["name"] for group in groups} == {"whole/events/valid", "resumed/events/valid"}
     last = [line for line in lines_of(finished.path / "metrics.jsonl") if "split" in line][-1]
     for group in groups:
-        settings = {name: value for name, value in finished.config.flat().items() if value is not None}
+        settings = {
+            name: value
+            for name, value in RunFolder(finished.path).config().flat().items()
+            if value is not None
+        }
         assert group["hparams"] == settings
         shown = {value["name"]["tag"]: value["value"] for value in group["sessions"][0]["metricValues"]}
         for tag, field in (("loss", "nats_per_token"), ("perplexity",) * 2, ("bits_per_byte",) * 2):
