@@ -1,6 +1,8 @@
 """Do everything that can go wrong, and write down what the user reads: python scripts/reliability.py"""
 
+import concurrent.futures
 import dataclasses
+import itertools
 import sys
 from pathlib import Path
 
@@ -18,6 +20,7 @@ class Options:
     page: str | None = setting(
         None, "file for the page [docs/reliability.md if all are carried out]", path=True
     )
+    jobs: int = setting(2, "faults that are made at the same time", low=1)
 
 
 def main() -> int:
@@ -26,27 +29,36 @@ def main() -> int:
     sys.path.insert(0, str(ROOT / "tests"))
     import faults
 
+    chosen = {
+        title: some
+        for title, every in faults.collection().items()
+        if (some := [fault for fault in every if options.only in fault.name])
+    }
     rows, failed = [faults.HEAD], 0
-    for title, some in faults.collection().items():
-        some = [fault for fault in some if options.only in fault.name]
-        if some:
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        results = pool.map(_carried_out, itertools.chain.from_iterable(chosen.values()))
+        for title, some in chosen.items():
             rows.append(
                 f"\n## {title.removesuffix('.')}\n\n| fault | how it is made | times | exit code | what the user reads |"
             )
             rows.append("|---|---|---|---|---|")
-        for fault in some:
-            results = [fault.carry_out() for _ in range(fault.times)]
-            problems = [problem for result in results for problem in result.problems]
-            failed += bool(problems)
-            code, line, _ = results[-1]
-            cells = [fault.name, fault.how, f"{fault.times}", f"{code}", f"`{line}`" if line else ""]
-            rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
-            print("; ".join([fault.name, *(problems or ["as expected"])]), file=sys.stderr)
+            for fault in some:
+                code, line, problems = next(results)
+                failed += bool(problems)
+                cells = [fault.name, fault.how, f"{fault.times}", f"{code}", f"`{line}`" if line else ""]
+                rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+                print("; ".join([fault.name, *(problems or ["as expected"])]), file=sys.stderr)
     if len(rows) == 1:
         raise InputError(f"--only={options.only} is in no name of a fault; docs/reliability.md has the names")
     if page := options.page or (None if options.only or failed else ROOT / "docs" / "reliability.md"):
         Path(page).write_text("\n".join(rows) + "\n", encoding="utf-8")
     return 1 if failed else 0
+
+
+def _carried_out(fault) -> tuple[int, str, list[str]]:
+    """Make a fault as often as it says; return the last exit code and line, and the problems of all times."""
+    results = [fault.carry_out() for _ in range(fault.times)]
+    return results[-1].code, results[-1].line, [problem for result in results for problem in result.problems]
 
 
 if __name__ == "__main__":
