@@ -1,5 +1,6 @@
 """A trained model in Python: load, generate, score, look inside."""
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -16,10 +17,11 @@ from lm_keras.corpora import make_splits
 from lm_keras.data.masking import AROUND
 from lm_keras.data.store import TokenStore, cache_folder, opened_corpus, prepare, say_of, tokenized
 from lm_keras.errors import InputError
+from lm_keras.layers.casting import Int8Matrices
 from lm_keras.objectives.metrics import measures
 from lm_keras.sampling.blanks import Filled
 from lm_keras.sampling.cloze import exact_matches
-from lm_keras.sampling.families import sampler_for, scorer_for
+from lm_keras.sampling.families import int8_of, sampler_for, scorer_for
 from lm_keras.sampling.row import Continuation
 from lm_keras.surroundings import each_with_usual_settings, usual_settings, with_usual_settings
 from lm_keras.text.tokenizer import Tokenizer
@@ -29,7 +31,9 @@ from lm_keras.training.weights import restore_for_reading
 
 
 @with_usual_settings
-def load(run_dir: str | os.PathLike, checkpoint: str = "last", jit: bool = False) -> "LanguageModel":
+def load(
+    run_dir: str | os.PathLike, checkpoint: str = "last", jit: bool | None = False, weights: str = "float32"
+) -> "LanguageModel":
     """Load the model of a run; nothing but its folder is needed.
 
     Args:
@@ -37,10 +41,15 @@ def load(run_dir: str | os.PathLike, checkpoint: str = "last", jit: bool = False
         checkpoint: `last` or `best` (the lowest validation loss).
         jit: of a gpt or glm, let XLA compile the network's work for a token as one program. That takes a second or two
             with GPT-2's size for each number of texts at once and each room (64, 128, ... tokens of prompt and text); then a
-            text comes faster. On a CPU several texts at once in bfloat16 are left to TensorFlow, which is faster there.
+            text comes faster; None for whatever `weights` needs. On a CPU several texts at once in bfloat16 are left to TensorFlow, which is faster there.
+        weights: `float32`, the weights in the number format of the run's products, or `int8` (gpt and glm, on a CPU, with
+            `jit`): products read the weights as 8-bit integers with a scale for each output channel, made once here, and round
+            each row likewise. A quarter of the bytes of float32 is read for a token; they are held beside the weights
+            themselves, of which the embedding is still looked up. Text, `evaluate`, `score`, `logits` and `features` all do
+            so, which tells what it costs; `model` itself does not.
 
     Raises:
-        InputError: there is no run or no such checkpoint in the folder, or `jit` is for another model.
+        InputError: there is no run or no such checkpoint in the folder, or `jit` or `weights` is for another model.
 
     Example:
         >>> lm = lm_keras.load("runs/quickstart")
@@ -51,7 +60,9 @@ def load(run_dir: str | os.PathLike, checkpoint: str = "last", jit: bool = False
     folder = RunFolder(paths.expanded(os.fspath(run_dir)))
     config, tokenizer = folder.config(), folder.tokenizer()
     model, step = restore_for_reading(folder, checkpoint, _warn)
-    return LanguageModel(model, tokenizer, config, step, folder.read_data(), jit)
+    jit = weights == "int8" if jit is None else jit
+    int8 = int8_of(model, weights, jit)
+    return LanguageModel(model, tokenizer, config, step, folder.read_data(), jit, int8)
 
 
 def _warn(line: str) -> None:
@@ -81,11 +92,12 @@ class LanguageModel:
         step: int,
         data: dict,
         jit: bool = False,
+        int8: Int8Matrices | None = None,
     ):
         self.model, self.tokenizer, self.config, self.step = model, tokenizer, config, step
         self.cache_dir = config.data.cache_dir
-        self._data = data
-        self._sampler = sampler_for(model, tokenizer, _warn, jit)
+        self._data, self._int8 = data, int8
+        self._sampler = sampler_for(model, tokenizer, _warn, jit, int8)
         self._scorer = scorer_for(model, tokenizer)
 
     @with_usual_settings
@@ -176,12 +188,14 @@ class LanguageModel:
         With `--model=bert` the nats are a pseudo-log-likelihood, no probability of the text, and `"pseudo"` is true there
         (Salazar et al., 2020).
         """
-        return self._scorer.score(texts)
+        with self._weights():
+            return self._scorer.score(texts)
 
     @with_usual_settings
     def logits(self, ids) -> np.ndarray:
         """Return the logits for ids [B, T] as float32 [B, T, V], each row a document's beginning."""
-        return self._scorer.logits(ids)
+        with self._weights():
+            return self._scorer.logits(ids)
 
     @with_usual_settings
     def features(self, ids, segments=None) -> np.ndarray:
@@ -192,7 +206,8 @@ class LanguageModel:
             segments: [B, T], for `--model=bert` only: 0 for tokens of the first, 1 for those of the second of two texts.
         """
         if segments is None:
-            return self._scorer.features(ids)
+            with self._weights():
+                return self._scorer.features(ids)
         if self.config.model.model != "bert":
             raise InputError(f"segments has no meaning for --model={self.config.model.model}; leave it out")
         return self._scorer.features(ids, segments)
@@ -226,7 +241,8 @@ class LanguageModel:
         store = self._text(split, corpus, say)
         hiding = hiding_of(self.config, self.model.vocab_size, self.tokenizer)
         evaluator = Evaluator(self.model, self.config.batching, length, stride, hiding)
-        return evaluator(store, corpus or split, self.step)
+        with self._weights():
+            return evaluator(store, corpus or split, self.step)
 
     @with_usual_settings
     def pseudo_likelihood(
@@ -281,6 +297,10 @@ class LanguageModel:
                 f"stride={stride} has no meaning for --model=bert, which predicts hidden tokens; leave it out"
             )
         return length
+
+    def _weights(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which products read the weights that the model was loaded with."""
+        return contextlib.nullcontext() if self._int8 is None else self._int8.used(self._int8.made())
 
     def _continues(self) -> None:
         if not hasattr(self._sampler, "sample"):

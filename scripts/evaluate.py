@@ -29,6 +29,7 @@ class Options:
         high=10_000,
     )
     pseudo: bool = setting(False, "hide each token in turn, too: the pseudo-log-likelihood of a bert")
+    weights: str = setting("float32", "int8: 8-bit weights (gpt, glm)", choices=("float32", "int8"))
     json: bool = setting(False, "print one JSON object")
 
 
@@ -42,7 +43,7 @@ def main() -> int:
 
     if options.blanks and options.corpus:
         raise InputError("--blanks is for the run's own text; leave --corpus out")
-    lm, split = api.load(run_dir, options.checkpoint), options.split
+    lm, split = api.load(run_dir, options.checkpoint, weights=options.weights, jit=None), options.split
     lm.cache_dir = options.cache_dir or lm.cache_dir
     pseudo = lm.pseudo_likelihood(split, options.corpus, report.say) if options.pseudo else {}
     result = lm.evaluate(split, options.corpus, options.stride, report.say) | pseudo

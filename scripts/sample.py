@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 
-from lm_keras import InputError, flags, quiet
+from lm_keras import flags, quiet
 from lm_keras.fields import setting
 from lm_keras.sampling.settings import SamplingSettings
 
@@ -27,6 +27,9 @@ class Options:
         "let XLA compile the work for a token (gpt, glm): faster after seconds of compiling; for long texts, --interactive",
         choices=("off", "on"),
     )
+    weights: str = setting(
+        "float32", "int8: read 8-bit weights, with --jit=on (gpt, glm; CPU)", choices=("float32", "int8")
+    )
     json: bool = setting(False, "print one JSON object a continuation, with tokens and log-probabilities")
 
 
@@ -34,19 +37,15 @@ def main() -> int:
     """Read the flags, print prompt and continuation; speed goes to standard error."""
     options, settings = flags.read(Options), dataclasses.asdict(flags.read(SamplingSettings))
     run_dir = flags.given_run(options.run_dir)
-    if options.interactive and (options.prompt or options.prompt_file):
-        raise InputError(
-            "--interactive reads its prompts from standard input; leave --prompt and --prompt_file out"
-        )
     quiet.import_tensorflow()
     from lm_keras import api
     from lm_keras.sampling import console, prompts
 
-    prompt = prompts.given_prompt(options.prompt, options.prompt_file)
+    prompt = prompts.given_prompt(options.prompt, options.prompt_file, options.interactive)
     color = options.color and sys.stdout.isatty()
     if options.color and not color:
         print("--color: standard output is no terminal, so there are no colours", file=sys.stderr)
-    lm = api.load(run_dir, options.checkpoint, options.jit == "on")
+    lm = api.load(run_dir, options.checkpoint, options.jit == "on", options.weights)
     how = {"stream": options.stream, "color": color, "as_json": options.json}
     if options.interactive:
         console.converse(lm, settings, **how)

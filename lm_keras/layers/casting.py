@@ -1,18 +1,108 @@
-"""Weights in the number format of the products; where they stay as they are for long, as in a sampler, cast once."""
+"""Weights in the number format of the products; where they stay as they are for long, as in a sampler, cast once.
+
+R rows, k numbers of a row, n output channels.
+"""
 
 import contextlib
 import contextvars
+import dataclasses
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 
 _CAST: contextvars.ContextVar[dict] = contextvars.ContextVar("cast")
 
+LARGEST_INT8 = 127
+"""Largest absolute value of a rounded number: symmetric, so -128 is not used."""
+
 
 def cast(variable, dtype):
-    """Return a variable as a tensor of that dtype; within `CastOnce.used`, the one that was made before."""
+    """Return a variable as a tensor of that dtype; within `used`, what was made of it before: a tensor, or an `Int8Matrix`."""
     there = _CAST.get({}).get((id(variable), tf.as_dtype(dtype)))
     return tf.cast(tf.convert_to_tensor(variable), dtype) if there is None else there
+
+
+def times(rows, matrix, transposed: bool = False, dtype=None):
+    """Return the product [R, n] of rows and a matrix.
+
+    Args:
+        rows: [R, k].
+        matrix: what `cast` returned: [k, n], [n, k] if `transposed`, or an `Int8Matrix`.
+        transposed: whether output channels are the first axis of a matrix that is a tensor.
+        dtype: of the product; None for that of the rows.
+    """
+    dtype = rows.dtype if dtype is None else dtype
+    if isinstance(matrix, Int8Matrix):
+        return tf.cast(matrix.product(rows), dtype)
+    return tf.cast(tf.matmul(rows, matrix, transpose_b=transposed), dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Int8Matrix:
+    """A matrix as 8-bit integers, with one scale for each output channel.
+
+    Attributes:
+        values: [n, k] int8.
+        scales: [n] float32, by which they are multiplied.
+        integers: whether products are of integers. Either way they are the same numbers, as long as the sums of products of
+            integers stay below 2^24, which float32 holds exactly: a batch of texts is computed as its texts one by one.
+    """
+
+    values: tf.Tensor
+    scales: tf.Tensor
+    integers: bool = False
+
+    def product(self, rows):
+        """Return rows [R, k] times the matrix, [R, n] float32. Each row is rounded to 8 bits by its own largest number."""
+        rows = tf.cast(rows, tf.float32)
+        steps = tf.reduce_max(tf.abs(rows), -1, keepdims=True) / LARGEST_INT8  # [R, 1]
+        rounded = tf.round(rows / tf.where(steps > 0, steps, 1.0))
+        if self.integers:
+            rounded = tf.cast(rounded, tf.int8)
+            sums = tf.cast(
+                tf.matmul(rounded, self.values, transpose_b=True, output_type=tf.int32), tf.float32
+            )
+        else:  # One row in a program of XLA's: what is read are 8-bit numbers, cast within the product.
+            sums = tf.matmul(rounded, tf.cast(self.values, tf.float32), transpose_b=True)
+        return sums * steps * self.scales
+
+
+def rounded_to_int8(matrix) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the values [n, k] int8 and scales [n] of a matrix [n, k], each row of which is an output channel."""
+    scales = tf.reduce_max(tf.abs(matrix), -1) / LARGEST_INT8
+    scales = tf.where(scales > 0, scales, 1.0)
+    return tf.cast(tf.round(matrix / scales[:, None]), tf.int8), scales
+
+
+class Int8Matrices:
+    """The matrices of a network's products as 8-bit integers, made once; an embedding is still looked up in float32.
+
+    Args:
+        model: a network with `product_matrices`, built, whose weights stay as they are.
+
+    Attributes:
+        specs: of what `made` returns.
+        nbytes: what is held beside the weights themselves.
+    """
+
+    def __init__(self, model: keras.Model):
+        self._keys, self._made = [], []
+        for variable, transposed in model.product_matrices:
+            matrix = tf.convert_to_tensor(variable)
+            self._keys.append((id(variable), tf.as_dtype(model.compute_dtype)))
+            self._made += rounded_to_int8(matrix if transposed else tf.transpose(matrix))
+        self.specs = [tf.TensorSpec(part.shape, part.dtype) for part in self._made]
+        self.nbytes = sum(part.dtype.size * part.shape.num_elements() for part in self._made)
+
+    def made(self) -> list[tf.Tensor]:
+        """Return values and scales of all matrices, one after the other."""
+        return self._made
+
+    def used(self, made: list[tf.Tensor], integers: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Have `cast` return what was made; `integers` as in `Int8Matrix`."""
+        pairs = zip(made[::2], made[1::2], strict=True)
+        return _used(self._keys, [Int8Matrix(*pair, integers) for pair in pairs])
 
 
 class CastOnce:
@@ -53,16 +143,21 @@ class CastOnce:
         there = zip(self._matrices, self._turned)
         return [_turned(tf.cast(tf.convert_to_tensor(v), self._dtype), turned) for v, turned in there]
 
-    @contextlib.contextmanager
-    def used(self, made: list[tf.Tensor]):
+    def used(self, made: list[tf.Tensor]) -> contextlib.AbstractContextManager[None]:
         """Have `cast` return what was made; what is traced within may be the body of a loop."""
         keys = [(id(variable), self._dtype) for variable in self._matrices]
-        back = [_turned(matrix, turned) for matrix, turned in zip(made, self._turned, strict=True)]
-        token = _CAST.set(dict(zip(keys, back, strict=True)))
-        try:
-            yield
-        finally:
-            _CAST.reset(token)
+        return _used(
+            keys, [_turned(matrix, turned) for matrix, turned in zip(made, self._turned, strict=True)]
+        )
+
+
+@contextlib.contextmanager
+def _used(keys: list, made: list) -> Iterator[None]:
+    token = _CAST.set(dict(zip(keys, made, strict=True)))
+    try:
+        yield
+    finally:
+        _CAST.reset(token)
 
 
 def _turned(matrix, turned: bool):

@@ -14,7 +14,7 @@ import tensorflow as tf
 from lm_keras.draws import Draw
 from lm_keras.layers.activations import WIDTHS, activated
 from lm_keras.layers.attention import Sight, attention, attention_beside, rotated
-from lm_keras.layers.casting import cast
+from lm_keras.layers.casting import Int8Matrix, cast, times
 from lm_keras.layers.dropout import Mask, ScheduledDropout
 from lm_keras.layers.fused import added
 from lm_keras.layers.normalization import norm_weights, normalized
@@ -184,7 +184,8 @@ class TransformerBlock(keras.layers.Layer):
             return _block(self.settings, dtype, x, rows, by_name, sight, turn, cache, masks, apart)
 
         weights = [cast(v, dtype if len(v.shape) == 2 else "float32") for v in self.by_name.values()]
-        if self.settings.rematerialize and cache is None:
+        learns = not any(isinstance(weight, Int8Matrix) for weight in weights)
+        if self.settings.rematerialize and cache is None and learns:
             return _computed_again(
                 lambda *arguments: compute(arguments[0], None, *arguments[1:])[0], x, *weights
             ), None
@@ -206,7 +207,7 @@ def _block(settings, dtype, x, rows, weights, sight, turn, cache, masks: list[Ma
 
     def product(name, x):
         """Return a product, and the bias that is still to be added."""
-        return tf.matmul(x, weights[f"{name}_kernel"]), weights.get(f"{name}_bias")
+        return times(x, weights[f"{name}_kernel"]), weights.get(f"{name}_bias")
 
     def add(x, y, bias, mask):
         return added(x, y, bias) if mask is None else added(x, y, bias, *_kept(x, rows, mask))

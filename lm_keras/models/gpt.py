@@ -228,6 +228,13 @@ class GPTLanguageModel(LanguageModel):
         return {**addition, "keys": [c.keys for c in caches], "values": [c.values for c in caches]}
 
     @property
+    def product_matrices(self):
+        """Return the matrices that a token's products read, and of each whether its first axis are the output channels."""
+        names = [f"{name}_kernel" for name in self.block_settings.kernels()]
+        kernels = [(block.by_name[name], False) for block in self.blocks for name in names]
+        return [*kernels, (self._output_matrix, self.tie_embeddings)]
+
+    @property
     def row_length(self) -> int:
         """Return the most tokens that go through the network at once."""
         return self.context_length

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from lm_keras.errors import InputError
-from lm_keras.layers.casting import cast
+from lm_keras.layers.casting import Int8Matrix, cast, times
 from lm_keras.layers.dropout import ScheduledDropout
 
 
@@ -215,10 +215,11 @@ class LanguageModel(keras.Model):
         """Turn features [..., D] into logits [..., V] in float32."""
         flat = tf.reshape(features, [-1, features.shape[-1]])
         matrix = cast(self._output_matrix, features.dtype)
-        if self.tie_embeddings and features.shape.rank == 2 and matrix.dtype == tf.float32:
+        plain = not isinstance(matrix, Int8Matrix) and matrix.dtype == tf.float32
+        if self.tie_embeddings and features.shape.rank == 2 and plain:
             logits = _of_some_rows(flat, matrix)
         else:
-            logits = tf.cast(tf.matmul(flat, matrix, transpose_b=self.tie_embeddings), tf.float32)
+            logits = times(flat, matrix, self.tie_embeddings, tf.float32)
         if self.output_bias is not None:
             logits += self.output_bias
         return tf.reshape(logits, tf.concat([tf.shape(features)[:-1], [self.vocab_size]], 0))

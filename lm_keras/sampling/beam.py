@@ -162,7 +162,7 @@ class BeamSearch:
         def penalty(count):
             return tf.pow((5.0 + tf.cast(count, tf.float32)) / 6.0, alpha)
 
-        compiled = self._loop.compiles(rows=2)  # Several, however many.
+        way = self._loop.way(rows=2)  # Several, however many.
 
         def goes_on(length, alive, ended, _):
             # No sum rises any more: this is what the best of them can still come to.
@@ -171,9 +171,7 @@ class BeamSearch:
 
         def one_more(length, alive, ended, state):
             token = tf.gather(alive.tokens, length - 1, axis=1)
-            logits, state = self._loop.next_logits(
-                {"tokens": token[:, None]}, state, matrices, compiled
-            )  # [K, V]
+            logits, state = self._loop.next_logits({"tokens": token[:, None]}, state, matrices, way)  # [K, V]
             own = tf.nn.log_softmax(logits)
             past = rules.Past(alive.tokens, length, first, tf.fill([beams], begins))
             ruled = rules.adjusted(tf.where(self._allowed, logits, rules.REJECTED), settings, past)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.errors import InputError
+from lm_keras.layers.casting import Int8Matrices
 from lm_keras.sampling.beam import BeamSearch
 from lm_keras.sampling.loop import NOTHING, Chosen, DecodeLoop
 from lm_keras.sampling.notices import Notices
@@ -42,6 +43,8 @@ class Sampler:
         say: called with a line when a prompt is shortened, a text ends at once, a stop string can never come, or nothing is
             compiled in spite of `jit`.
         jit: compile the network's work for a token as one program of XLA's; see `DecodeLoop`.
+        int8: the network's matrices as 8-bit integers, which the products of text read then; its weights have to stay as they
+            are, and `jit` is needed.
 
     Attributes:
         tokens_generated: by all calls so far.
@@ -63,11 +66,12 @@ class Sampler:
         tokenizer,
         say: Callable[[str], None] = lambda line: None,
         jit: bool = False,
+        int8: Int8Matrices | None = None,
     ):
         self._model, self._tokenizer, self._say = model, tokenizer, say
         self._allowed = allowed = _allowed_tokens(model, tokenizer)
         ends = tokenizer.eod_id, allowed, tokenizer.begin_id
-        self._loop = DecodeLoop(model, *ends, jit=jit)
+        self._loop = DecodeLoop(model, *ends, jit=jit, int8=int8)
         self._beams = BeamSearch(self._loop, model, *ends)
         self._width, self._notices = len(allowed), Notices(tokenizer, say)
         self.tokens_generated = 0

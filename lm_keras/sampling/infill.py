@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from lm_keras.data.blanks import END, GENERATE, START, Blanks
 from lm_keras.errors import InputError
+from lm_keras.layers.casting import Int8Matrices
 from lm_keras.sampling.blanks import MASK, Filled, parts_of
 from lm_keras.sampling.generate import NOT_FINITE, Sampler, seeds_of
 from lm_keras.sampling.loop import NOTHING, DecodeLoop
@@ -32,7 +33,7 @@ class InfillSampler(Sampler):
         model: a network with `infills`.
         tokenizer: the tokenizer the model was trained with, with a `blank_id`.
         say: called with lines, as by a `Sampler`.
-        jit: see `Sampler`.
+        jit, int8: see `Sampler`.
     """
 
     def __init__(
@@ -41,13 +42,14 @@ class InfillSampler(Sampler):
         tokenizer,
         say: Callable[[str], None] = lambda line: None,
         jit: bool = False,
+        int8: Int8Matrices | None = None,
     ):
-        super().__init__(model, tokenizer, say, jit)
+        super().__init__(model, tokenizer, say, jit, int8)
         self._extra = model.vocab_size - model.extra_tokens
         allowed = np.arange(self._width) < tokenizer.vocab_size
         allowed[list(tokenizer.special_ids)] = False
         allowed[self._extra + END] = True
-        self._blanks = DecodeLoop(model, self._extra + END, allowed, jit=jit)
+        self._blanks = DecodeLoop(model, self._extra + END, allowed, jit=jit, int8=int8)
 
     @property
     def traces(self) -> int:
@@ -86,6 +88,10 @@ class InfillSampler(Sampler):
             )
             for found in super().sample(prompts, **settings)
         ]
+
+    def unknown_parts(self, prompt: str) -> list[str]:
+        """Return what of a prompt the tokenizer does not know, as a `Sampler` does; a `[MASK]` is known."""
+        return super().unknown_parts(prompt.replace(MASK, ""))
 
     def fill(self, text: str, words: int = 1, sample: int = 0, **settings) -> Filled:
         """Return a text with its blanks filled, from left to right.

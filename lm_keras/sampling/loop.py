@@ -24,7 +24,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lm_keras.layers.casting import CastOnce
+from lm_keras.layers.casting import CastOnce, Int8Matrices
 from lm_keras.sampling import rules
 from lm_keras.sampling.uniforms import uniform_numbers
 
@@ -97,10 +97,11 @@ class DecodeLoop:
         jit: compile what the network, which has `forward_apart` and `joined` then, does for a token of each row as one program
             of XLA's, which takes a second or two for each number of rows and of places of the state; but not where that costs
             more than it saves, see `compiles`.
+        int8: the network's matrices as integers, which the products read then; with `jit` only.
 
     Attributes:
         jit: as given.
-        matrices: the network's, cast once for a text.
+        matrices: the network's, cast once for a text, or `int8`.
 
     Example:
         >>> loop = DecodeLoop(model, eod_id=0, allowed=[True] * vocab_size)
@@ -117,17 +118,24 @@ class DecodeLoop:
         allowed: list[bool] | np.ndarray,
         begin_id: int | None = None,
         jit: bool = False,
+        int8: Int8Matrices | None = None,
     ):
         self._model = model
         self._eod_id = int(eod_id)
         self._begin_id = self._eod_id if begin_id is None else int(begin_id)
         self._allowed = tf.constant(allowed, tf.bool)
-        self._state_specs, self.matrices = state_specs(model), CastOnce(model, transposed=jit)
+        self._state_specs, self._integers = state_specs(model), int8 is not None
+        self.matrices = int8 or CastOnce(model, transposed=jit)
         row, table = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
         number = tf.TensorSpec([], tf.int32)
         self._carry_specs = Carry(number, number, table, tf.TensorSpec([None], tf.bool), self._state_specs)
         self.jit = jit
-        self._compiled = tf.function(self._logits_apart, jit_compile=True, autograph=False)
+        self._compiled = {
+            integers: tf.function(
+                functools.partial(self._logits_apart, integers), jit_compile=True, autograph=False
+            )
+            for integers in (False, True)
+        }
         self._prefill = tf.function(
             self._prefill_block,
             input_signature=[table, tf.TensorSpec([None], tf.bool), self._state_specs, self.matrices.specs],
@@ -145,12 +153,10 @@ class DecodeLoop:
             self.matrices.specs,
         ]
         self._decode = {
-            compiled: tf.function(
-                functools.partial(self._decode_positions, compiled=compiled),
-                input_signature=signature,
-                autograph=False,
+            way: tf.function(
+                functools.partial(self._decode_positions, way=way), input_signature=signature, autograph=False
             )
-            for compiled in (False, True)
+            for way in itertools.product((False, True), repeat=2)
         }
 
     @property
@@ -258,7 +264,7 @@ class DecodeLoop:
             What was generated at up to N positions, and the carry.
         """
         parts, done, count = [], 0, uniforms.shape[1]
-        decode = self._decode[self.compiles(len(uniforms))]
+        decode = self._decode[self.way(len(uniforms))]
         while done < count and not (parts and carry.finished.numpy().all()):
             carry = self._with_room(prompts, carry)
             room = min(count - done, NO_END if prompts.places is None else prompts.places - int(carry.taken))
@@ -296,29 +302,35 @@ class DecodeLoop:
         """Tell whether XLA compiles the network's work for a token of so many rows.
 
         On a CPU its products of several rows in bfloat16 take twice the time of TensorFlow's (`scripts/benchmark.py sample`,
-        "compiled"); float16 is treated likewise.
+        "compiled"); float16 is treated likewise. Products of integers are XLA's.
         """
         on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        return self.jit and (rows == 1 or on_gpu or self._model.compute_dtype == "float32")
+        fast = rows == 1 or on_gpu or self._integers or self._model.compute_dtype == "float32"
+        return self.jit and fast
 
-    def next_logits(self, inputs, state, matrices, compiled: bool):
+    def way(self, rows: int) -> tuple[bool, bool]:
+        """Return whether the work for a token of so many rows is compiled, and whether its products are of integers."""
+        return self.compiles(rows), self._integers and rows > 1
+
+    def next_logits(self, inputs, state, matrices, way: tuple[bool, bool]):
         """Return the logits [B, V] that follow a token of each row, and the state after it; within a compiled function.
 
         Args:
             inputs: `tokens` [B, 1], and optionally `reset` [B]; see the network's `forward`.
             state: before the token.
             matrices: those that `CastOnce.made` returned.
-            compiled: what `compiles` says.
+            way: what `way` says.
         """
+        compiled, integers = way
         if compiled:
-            logits, addition = self._compiled(inputs, state, matrices)
+            logits, addition = self._compiled[integers](inputs, state, matrices)
             return logits, self._model.joined(state, addition)
         with self.matrices.used(matrices):
             features, state = self._model.forward(inputs, state)  # [B, 1, D]
             return self._model.project(features[:, 0]), state
 
-    def _logits_apart(self, inputs, state, matrices):
-        with self.matrices.used(matrices):
+    def _logits_apart(self, integers, inputs, state, matrices):
+        with self.matrices.used(matrices, **({"integers": True} if integers else {})):
             features, addition = self._model.forward_apart(inputs, state)
             return self._model.project(features[:, 0]), addition
 
@@ -337,7 +349,7 @@ class DecodeLoop:
         settings,
         likeliest,
         matrices,
-        compiled,
+        way,
     ):
         count = tf.shape(uniforms)[1]
 
@@ -347,7 +359,7 @@ class DecodeLoop:
         def one_position(step, carry, *arrays):
             token = tf.gather(carry.tokens, carry.position, axis=1)
             inputs = {"tokens": token[:, None], "reset": begins == carry.position}
-            logits, state = self.next_logits(inputs, carry.state, matrices, compiled)
+            logits, state = self.next_logits(inputs, carry.state, matrices, way)
             values, carry = self._decode_one(
                 texts, end, max_new_tokens, carry, logits, state, uniforms[:, step], settings, likeliest
             )

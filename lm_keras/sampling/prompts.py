@@ -16,12 +16,21 @@ MARK = "\ufeff"
 """The byte order mark: no text, as in a corpus."""
 
 
-def given_prompt(prompt: str, path: str | None) -> str:
+def given_prompt(prompt: str, path: str | None, interactive: bool = False) -> str:
     """Return the prompt: of the flag, of a file, or of standard input for the path `-`; one line end at the end is cut.
+
+    Args:
+        prompt: of the flag.
+        path: of the file.
+        interactive: whether prompts are lines of standard input, so that there may be none here.
 
     Raises:
         InputError: both are given, or the file cannot be read, is too large or is no UTF-8.
     """
+    if interactive and (prompt or path):
+        raise InputError(
+            "--interactive reads its prompts from standard input; leave --prompt and --prompt_file out"
+        )
     if path is None:
         return prompt
     if prompt:

@@ -37,8 +37,8 @@ class Options:
     peer: str = setting(
         "",
         "train, sample: what to measure in turn with it, several with a comma: jit_off (our step with --jit=off), keras_fit "
-        "and torch for lstm; torch, "
-        "torch_compiled and torch_bfloat16 for gpt; to sample torch for lstm, transformers for gpt; embeddings: gensim",
+        "and torch for lstm; torch, torch_compiled and torch_bfloat16 for gpt; to sample torch for lstm, transformers and ours as "
+        "compiled_bfloat16 and int8 for gpt; embeddings: gensim",
     )
     repeats: int = setting(5, "measurements of each kind, in turn", low=1)
     seconds: float = setting(3.0, "train: length of one measurement", above=0)

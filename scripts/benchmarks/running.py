@@ -18,6 +18,8 @@ from lm_keras.errors import InputError
 CLASSES = {
     "lm_keras": "benchmarks.candidates.ours.Candidate",
     "jit_off": "benchmarks.candidates.ours.without_jit",
+    "compiled_bfloat16": "benchmarks.candidates.ours.CompiledInBfloat16",
+    "int8": "benchmarks.candidates.ours.Int8",
     "keras_fit": "benchmarks.candidates.keras_peer.Candidate",
     "torch": "benchmarks.candidates.torch_peer.of_family",
     "torch_compiled": "benchmarks.candidates.torch_peer.CompiledTransformer",
@@ -43,11 +45,19 @@ PEERS = {
 PACKAGES = {
     "jit_off": {},
     "keras_fit": {},
+    "compiled_bfloat16": {},
+    "int8": {},
     "transformers": {"torch": "PyTorch", "transformers": "transformers"},
 }
 """What peers need, where it is not PyTorch alone."""
 
-SAMPLING_PEERS = {"lstm": ("torch",), "gpt": ("transformers",), "ngram": (), "bert": (), "glm": ()}
+SAMPLING_PEERS = {
+    "lstm": ("torch",),
+    "gpt": ("transformers", "compiled_bfloat16", "int8"),
+    "ngram": (),
+    "bert": (),
+    "glm": (),
+}
 """Those that sample from the same network."""
 
 

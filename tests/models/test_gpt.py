@@ -315,7 +315,7 @@ def test_what_is_compiled(precision, rows):
         loop = DecodeLoop(model, V, [True] * V, jit=jit)
         batch, carry = loop.start([[0, 4]] * rows, 2)
         loop.advance(batch, carry, np.zeros([rows, 2], np.float32), RuleSettings.of())
-        traced = bool(loop._compiled.experimental_get_tracing_count())
+        traced = bool(loop._compiled[False].experimental_get_tracing_count())
         assert loop.compiles(rows) == traced == (jit and pays)
 
 

@@ -16,7 +16,7 @@ from lm_keras.callbacks.base import StepCallback
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 from lm_keras.models.language_model import Product
-from lm_keras.sampling.families import sampler_for
+from lm_keras.sampling.families import int8_of, sampler_for
 from lm_keras.text.char import NUM_SPECIAL, CharTokenizer
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import estimates
@@ -42,7 +42,10 @@ class Candidate:
 
     Attributes:
         data_wait: seconds of a step in which it waited for its batch, when last trained.
+        int8: whether text is sampled with 8-bit weights.
     """
+
+    int8 = False
 
     def __init__(self, config: Config):
         self.trainer = trainer_of(config)
@@ -121,8 +124,9 @@ class Candidate:
         """Return the seconds that so many rows of so many new tokens take after a prompt, as text and without an end before."""
         if not hasattr(self, "_sampler"):
             self._tokenizer = _characters(self.trainer.model.vocab_size)
-            jit = self._config.running.jit == "on"
-            self._sampler = sampler_for(self.trainer.model, self._tokenizer, jit=jit)
+            jit = self.int8 or self._config.running.jit == "on"
+            int8 = int8_of(self.trainer.model, "int8" if self.int8 else "float32", jit)
+            self._sampler = sampler_for(self.trainer.model, self._tokenizer, jit=jit, int8=int8)
         # The beginning of a document is a token of the prompt, too.
         text = chr(FIRST_CHARACTER) * max(1, prompt - 1)
         settings = {"max_new_tokens": tokens, "seed": 1, "logit_bias": {self._tokenizer.eod_id: -1000.0}}
@@ -187,6 +191,21 @@ class Candidate:
 def without_jit(config: Config) -> Candidate:
     """Return our own step with nothing compiled by XLA that `--jit` decides on."""
     return Candidate(dataclasses.replace(config, running=dataclasses.replace(config.running, jit="off")))
+
+
+class CompiledInBfloat16(Candidate):
+    """The same with products in bfloat16, and a token's work compiled."""
+
+    def __init__(self, config: Config):
+        learning = dataclasses.replace(config.learning, precision="mixed_bfloat16")
+        running = dataclasses.replace(config.running, jit="on")
+        super().__init__(dataclasses.replace(config, learning=learning, running=running))
+
+
+class Int8(Candidate):
+    """The same with 8-bit weights, and a token's work compiled."""
+
+    int8 = True
 
 
 def _best(compute: Callable[[], object]) -> float:

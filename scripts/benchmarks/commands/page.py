@@ -70,7 +70,11 @@ def commands(section: str) -> list[list[str]]:
             ["sample", flags["gpt2_124m"], *["--peer=transformers"] * transformers],
             ["sample", flags["gpt2_124m"], *["--peer=transformers"] * transformers, "--jit=on"],
         ]
-        return [[*line, f"--precision={one}"] for line in lines for one in dict.fromkeys(("float32", short))]
+        kinds = [[*line, f"--precision={one}"] for line in lines for one in dict.fromkeys(("float32", short))]
+        return [
+            *kinds,
+            ["sample", flags["gpt2_124m"], "--peer=compiled_bfloat16,int8", "--precision=float32"],
+        ]
     if section == "embeddings":
         peer = ["--peer=gensim"] * (importlib.util.find_spec("gensim") is not None)
         return [["embeddings", "--embedding_dim=100", *peer]]

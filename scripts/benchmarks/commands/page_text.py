@@ -51,7 +51,8 @@ TensorFlow computes them outside of any network, and *compiled* all of them in o
 what they take beyond the time of reading is theirs. Compiled, those of one row are read at four fifths of memory's speed, where
 TensorFlow's reach somewhat over half in float32 and three tenths in bfloat16: that is what limits the sampler, which leaves them to
 TensorFlow unless told `--jit`. Then all of a token but its choice is one such program, compiled for a second or two for each
-number of rows and each room: it pays for texts of some hundred tokens, and in bfloat16 for one row only.
+number of rows and each room: it pays for texts of some hundred tokens, and in bfloat16 for one row only. `compiled_bfloat16` and
+`int8` are ours with `--jit=on`, in bfloat16, and with `--weights=int8`, beside ours in float32 without it.
 What is still missing to the products alone are norms, GELU and attention between them, for which memory waits, the writing of
 keys and values, and the choice of a token among 50,257, a millisecond.""",
     "hiding": """As for the GPT: six blocks of 384, rows of 128 tokens, and once with `--jit=on`, which `--jit=auto` does not take
