@@ -167,6 +167,10 @@ def _check_reading(content: dict[str, Any], chain: Chain) -> None:
             f"it writes {mark!r} for a blank, which its decoder does not read: set decoder to Metaspace, or to Replace"
         )
     suffix, prefix = model.get("end_of_word_suffix"), model.get("continuing_subword_prefix")
+    if suffix and "ByteLevel" in decoders:
+        raise InputError(
+            f"its tokens are spelled in bytes and end words with {suffix!r}, as CLIP's, and no decoder reads both: take another tokenizer"
+        )
     if suffix and decoders.get("BPEDecoder", {}).get("suffix") != suffix:
         raise InputError(
             f"its tokens end words with {suffix!r}, which its decoder does not read: set decoder to BPEDecoder with that suffix"
@@ -223,6 +227,7 @@ def is_lossless(content: dict[str, Any], chain: Chain) -> bool:
         and len(levels) == 1
         and not levels[0].get("add_prefix_space", True)
         and chain.kinds == ("ByteLevel",)
+        and not content["model"].get("byte_fallback")  # Its tokens, <0x41>, are read as names here.
         and spells_all(content)
         and all(_comes_back(token, chain) for token in found_in_texts(content))
     )

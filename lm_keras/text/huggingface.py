@@ -55,7 +55,13 @@ class HuggingFaceTokenizer(Tokenizer):
             raise InputError(f"the tokenizer has {size:,} tokens, and the network only {vocab_size:,}")
         self.byte_level = chain.reads == "level"
         self._names = [names.get(i) for i in range(vocab_size or size)]
-        spelled = [spelling_of(name, i in special, chain) for i, name in enumerate(self._names)]
+        # The library decodes added tokens as its normalizer has them: 'cat' for 'Cat', where that lowers letters.
+        said = {
+            token["id"]: self._tokenizer.id_to_token(token["id"])
+            for token in content.get("added_tokens") or []
+        }
+        self._said_names = [said.get(i, name) for i, name in enumerate(self._names)]
+        spelled = [spelling_of(name, i in special, chain) for i, name in enumerate(self._said_names)]
         super().__init__("none", spelled)
         self._token_bytes[eod_id] = b""
         self.eod_id = self.begin_id = eod_id
@@ -280,7 +286,7 @@ class HuggingFaceTokenizer(Tokenizer):
     def spelled(self, token_id: int, first: bool, last: bool) -> bytes:
         """Return the bytes of a token at a place of a text; see `Chain`."""
         content = self.token_bytes(token_id)
-        name = self._names[token_id] if token_id < len(self._names) else None
+        name = self._said_names[token_id] if token_id < len(self._said_names) else None
         if name is None or content == REPLACEMENT:
             name = REPLACEMENT.decode()
         return self._chain.bytes_of(name, first, last)

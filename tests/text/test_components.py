@@ -55,6 +55,7 @@ FUSE, FALLBACK = {"type": "Fuse"}, {"type": "ByteFallback"}
         ("llama", {"decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, FALLBACK, STRIP]}}, "its decoder has Strip at a place where the text of a token cannot be told"),
         ("llama", {"decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, FUSE, {**STRIP, "stop": 1}]}}, "its decoder has Strip at a place where the text of a token cannot be told"),
         ("suffix", {"decoder": None}, "its tokens end words with '</w>', which its decoder does not read: set decoder to BPEDecoder with that suffix"),
+        ("suffix", {"decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": True}}, "its tokens are spelled in bytes and end words with '</w>', as CLIP's, and no decoder reads both: take another tokenizer"),
         ("suffix", {"decoder": {"type": "BPEDecoder", "suffix": "@"}}, "its tokens end words with '</w>', which its decoder does not read"),
         ("wordpiece", {"decoder": FUSE}, "its tokens go on within words with '##', which its decoder does not read: set decoder to WordPiece with that prefix"),
         ("gpt2 added", {"added_tokens__4__id": 999}, "its added token 'dog ran' has the id 999, and the library gives it 373: ids of added tokens have to follow those of the model without a gap"),

@@ -52,6 +52,15 @@ def llama(strip=1, prepend=True):
     return tokenizers.Tokenizer.from_str(json.dumps(content))
 
 
+def bytes_twice():
+    """Byte-level, and with tokens such as `<0x41>` for bytes that it lacks, which its decoder reads as these six characters."""
+    content = json.loads(byte_level(size=90, whole=False).to_str())
+    content["model"]["byte_fallback"] = True
+    for name in BYTES:
+        content["model"]["vocab"][name] = len(content["model"]["vocab"])
+    return tokenizers.Tokenizer.from_str(json.dumps(content))
+
+
 def unigram(byte_fallback=False, norm=None, scheme="always", split=True):
     steps = {"replacement": "▁", "prepend_scheme": scheme, "split": split}
     made = trained(
@@ -90,6 +99,10 @@ MAKERS = {
         byte_level(), AddedToken("dog ran", lstrip=True), AddedToken("né", rstrip=True), "\n\n"
     ),
     "gpt2 added words": lambda: with_added(byte_level(), AddedToken("the", single_word=True), "<|user|>"),
+    "gpt2 added, lowered": lambda: with_added(
+        byte_level(norm=normalizers.Lowercase()), AddedToken("The", normalized=True), AddedToken("Né", normalized=True)
+    ),
+    "gpt2 bytes twice": lambda: bytes_twice(),
     "llama3": lambda: byte_level(split=LLAMA_3, use_regex=False, model=models.BPE(ignore_merges=True)),
     "whitespace, bytes": lambda: trained(
         models.BPE(), 400, dec=decoders.ByteLevel(), initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
