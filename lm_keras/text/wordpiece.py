@@ -46,8 +46,7 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
     def __init__(self, model: bytes, eod_id: int, vocab_size: int | None = None):
         super().__init__(model, eod_id, vocab_size)
         ids = self._tokenizer.get_vocab(with_added_tokens=True)
-        names = {number: name for name, number in ids.items()}
-        self._spelled = [names.get(number, "") for number in range(self.vocab_size)]
+        self._spelled = [name or "" for name in self._said_names]
         self._token_bytes = [
             b""
             if number in (eod_id, ids.get(BEGIN))

@@ -6,6 +6,7 @@ import random
 import unicodedata
 
 import pytest
+import tokenizers as library
 
 from lm_keras.errors import InputError
 from lm_keras.text import load_tokenizer
@@ -144,6 +145,14 @@ def test_what_tokens_say(text, said):
     decoder = tokenizer.decoder()
     assert "".join(decoder.push([token]) for token in ids) + decoder.finish() == said
     assert tokenizer.encode(said) == ids
+
+
+def test_an_added_token_says_what_the_library_says_for_it():
+    theirs = library.Tokenizer.from_str(WordPieceTokenizer.of_vocabulary(file_of(LOWER)).model.decode())
+    theirs.add_tokens([library.AddedToken("E-Mail", normalized=True)])
+    tokenizer = WordPieceTokenizer(theirs.to_str().encode(), 4)
+    ids = tokenizer.encode("The E-MAIL")
+    assert tokenizer.decode(ids) == theirs.decode(ids) == "the e-mail"
 
 
 def test_a_text_goes_on_behind_a_word_or_a_blank():
