@@ -3,8 +3,9 @@
 import copy
 import functools
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -299,19 +300,22 @@ class HuggingFaceTokenizer(Tokenizer):
     def pieces(self, pieces: Iterable[str]) -> Iterator[str]:
         r"""Yield the same text in pieces whose tokens are those of the whole.
 
-        GPT-2's never join what a line feed between two characters that are no white space divides. Of others a piece knows its
-        tokens (`Piece`): what they are may depend on what stands around it, as the blank that LLaMA's puts before a text.
+        GPT-2's never join what a line feed between two characters that are no white space divides. Of others, and from a very long
+        line on, a piece knows its tokens (`Piece`): what they are may depend on what stands around it, as the blank that LLaMA's
+        puts before a text.
 
         Example: of GPT-2's tokenizer
 
             >>> list(tokenizer.pieces(["one\ntwo\n", " three\nfour"]))
             ['one\n', 'two\n three\n', 'four']
         """
+        source, held = iter(pieces), ""
         if self._cuts_at_lines:
-            yield from _lines(pieces)
-            return
+            held = yield from _lines(source)
         decoder = self.decoder()
-        for text, ids, is_last in long_documents.parts(pieces, self._encoded, self._period):
+        for text, ids, is_last in long_documents.parts(
+            itertools.chain([held], source), self._encoded, self._period
+        ):
             said = text
             if not self.lossless:
                 said = decoder.push(ids.tolist()) + (decoder.finish() if is_last else "")
@@ -348,15 +352,19 @@ MAX_VOCABULARY = 2**24
 """Far more tokens than any tokenizer has."""
 
 
-def _lines(pieces: Iterable[str]) -> Iterator[str]:
+def _lines(pieces: Iterator[str]) -> Generator[str, None, str]:
+    """Yield a text in pieces that end where `_last_cut` says; return what is left where a line is longer than a block."""
     held = ""
     for piece in pieces:
         held += piece
         if cut := _last_cut(held):
             yield held[:cut]
             held = held[cut:]
+        elif len(held) > long_documents.BLOCK:
+            return held
     if held:
         yield held
+    return ""
 
 
 def _last_cut(text: str) -> int:

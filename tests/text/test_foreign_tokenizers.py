@@ -123,6 +123,21 @@ def test_long_documents_have_the_tokens_of_the_whole(name, monkeypatch):
         assert "".join(map(mine.canonical, pieces)) == mine.canonical(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["The cat sat on the mat, " * 400, "The cat\r\nsat on the mat.\r\n" * 300, "it's\n\n" * 900]
+)
+@pytest.mark.parametrize("name", ["gpt2", "llama3", "unigram"])
+def test_memory_does_not_grow_with_a_line(name, text, monkeypatch):
+    """GPT-2's documents are cut after line feeds; one without any such place is cut all the same."""
+    for size, value in (("BLOCK", 600), ("OVERLAP", 300), ("MARGIN", 60)):
+        monkeypatch.setattr(long_documents, size, value)
+    mine, begun = tokenizer(name), "One\ntwo\n"
+    whole = begun + text
+    pieces = list(mine.pieces(whole[begin : begin + 500] for begin in range(0, len(whole), 500)))
+    assert "".join(pieces) == whole and max(map(len, pieces)) < 1200
+    assert [token for piece in pieces for token in mine.encode(piece)] == mine.encode(whole)
+
+
 @each
 def test_special_tokens_are_text(name):
     mine = tokenizer(name)
