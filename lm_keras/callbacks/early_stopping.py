@@ -25,7 +25,7 @@ class EarlyStopping(StepCallback):
         if loss is None:
             return
         if loss < self.best:
-            self.best, self.waited = loss, 0
+            self.best, self.waited = float(loss), 0
             return
         self.waited += 1
         if self.waited >= self.patience:

@@ -61,4 +61,4 @@ def _counted(line: dict) -> dict:
 
 
 def _finite(line: dict) -> dict:
-    return {name: finite(value) if isinstance(value, float) else value for name, value in line.items()}
+    return {name: value if isinstance(value, (int, str)) else finite(value) for name, value in line.items()}

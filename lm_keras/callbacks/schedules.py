@@ -160,7 +160,7 @@ class PlateauDecay(StepCallback):
         if loss is None:
             return
         if loss < self.best - self.settings.min_delta:
-            self.best, self.waited = loss, 0
+            self.best, self.waited = float(loss), 0
             return
         self.waited += 1
         if self.waited > self.settings.patience:

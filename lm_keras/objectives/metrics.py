@@ -35,8 +35,11 @@ def measures(nats: float, tokens: int, counts: TextCounts | None = None) -> dict
 
 
 def finite(value: float | None) -> float | None:
-    """Return the value, or None if it is no finite number: JSON has no other way to say so."""
-    return value if value is not None and math.isfinite(value) else None
+    """Return the value, or None if it is no finite number: JSON has no other way to say so.
+
+    With floatx bfloat16 Keras hands out tensors, which become numbers here.
+    """
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _ratio(above: float, below: float) -> float | None:

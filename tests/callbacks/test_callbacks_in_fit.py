@@ -297,6 +297,22 @@ def test_what_is_not_finite_is_null(tmp_path, lines_of, scalars_of):
     assert checkpoints.steps() == []
 
 
+def test_losses_in_bfloat16_are_written(tmp_path, lines_of):
+    """With that floatx Keras's logs have tensors, which JSON lacks."""
+    stopping, checkpoints = callbacks.EarlyStopping(2), Checkpoints(tmp_path / "checkpoints")
+    listed = [
+        callbacks.MetricsFile(tmp_path / "metrics.jsonl", every=1), stopping, callbacks.Checkpoint(checkpoints, every=1),
+    ]  # fmt: skip
+    keras.config.set_floatx("bfloat16")
+    try:
+        fit(eager(small()), listed, epochs=1)
+    finally:
+        keras.config.set_floatx("float32")
+    losses = [line["loss"] for line in lines_of(tmp_path / "metrics.jsonl")]
+    assert all(isinstance(loss, float) for loss in [*losses, stopping.state()["best"]])
+    assert checkpoints.steps() == [PER_EPOCH]
+
+
 # Several fits, one after the other
 
 
