@@ -65,7 +65,7 @@ COMPONENTS = [
     Component("model", "dropout, alpha", REFUSED, (), "they draw tokens at random; 0 or null is accepted"),
     Component(
         "model", "end_of_word_suffix, continuing_subword_prefix", EXACT, (),
-        "refused without a decoder that reads them (BPEDecoder, WordPiece)",
+        "refused without a decoder that reads them (BPEDecoder, WordPiece), and so with ByteLevel, as in CLIP's",
     ),
     *_kinds("post_processor", NO_EFFECT, "TemplateProcessing", "BertProcessing", "RobertaProcessing", "ByteLevel", "Sequence",
             note="a document begins with the begin token and ends with the end token, as config.json and tokenizer_config.json say; where they say "
@@ -85,7 +85,7 @@ COMPONENTS = [
         "added_tokens", "special", EXACT, ADDED,
         "a special token's name in a text is ordinary text, never that token; an id that the library does not keep is refused",
     ),
-    Component("added_tokens", "not special", EXACT, ADDED, "found in texts by the library, with `lstrip`, `rstrip`, `single_word` and `normalized`"),
+    Component("added_tokens", "not special", EXACT, ADDED, "found in texts by the library, with `lstrip`, `rstrip`, `single_word` and `normalized`; one that is normalized says what the normalizer makes of it"),
 ]  # fmt: skip
 """Every type of part that the library has, in the order of the page."""
 
