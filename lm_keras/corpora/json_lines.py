@@ -66,19 +66,22 @@ class Field:
                 f"a JSON {_kind(record)}: expected an object with the text in the field {self.name!r}"
             )
         text = self.of(record)
+        if isinstance(text, str):
+            return text
+        every = list(_fields(record, DEEPEST))
+        strings = [name for name, value in every if isinstance(value, str)]
         if text is MISSING:
-            names = sorted(dict(_fields(record, DEEPEST)))
-            raise InputError(
-                f"no field {self.name!r}{nearest(self.name, names)}: the fields there are {_listed(names)}; "
-                "name the one with the text with --text_field"
+            names = sorted(dict(every))
+            wrong = (
+                f"no field {self.name!r}{nearest(self.name, names)}: the fields there are {_listed(names)}"
             )
-        if not isinstance(text, str):
-            strings = [name for name, value in _fields(record, DEEPEST) if isinstance(value, str)]
-            raise InputError(
-                f"the field {self.name!r} is a JSON {_kind(text)}: expected a string; fields with strings there: "
-                f"{_listed(strings)} (choose one with --text_field)"
-            )
-        return text
+            advice = "name the one with the text with --text_field"
+        else:
+            wrong = f"the field {self.name!r} is a JSON {_kind(text)}: expected a string"
+            advice = f"fields with strings there: {_listed(strings)} (choose one with --text_field)"
+        if not strings:
+            advice = "none of them holds a string" if text is MISSING else "no other field holds one"
+        raise InputError(f"{wrong}; {advice}")
 
     def _once(self, fields: list[tuple[str, object]]) -> dict:
         """Return a JSON object, in which the text must not come twice: one of both would be lost."""

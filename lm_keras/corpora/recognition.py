@@ -1,16 +1,20 @@
 """What a file is, by its name, its first bytes and its first lines."""
 
-import csv
 import dataclasses
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from lm_keras.corpora.tables import named_as_table, refusal, table_in
 from lm_keras.errors import InputError, shown
+from lm_keras.paths import as_word
 
 HEAD_BYTES = 2**16
 """How much of a file is looked at."""
+
+HEAD_RECORD = 2**24
+"""How much more where its first line, that of a record perhaps, has no end there."""
 
 COMPRESSED = {
     b"BZh": ("bzip2", "bunzip2"),
@@ -24,8 +28,6 @@ COMPRESSED = {
 """First bytes -> the name of a format, and the command that unpacks it."""
 
 OTHER_FORMATS = {
-    b"%PDF-": "PDF",
-    b"{\\rtf": "RTF",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "old Microsoft Office",
     b"ARROW1\0\0": "Arrow",
     b"\x89HDF\r\n\x1a\n": "HDF5",
@@ -42,15 +44,22 @@ OTHER_FORMATS = {
 }
 """First bytes -> the name of a format without text that could be read as it stands."""
 
+OF_LETTERS = {
+    "PDF": re.compile(rb"%PDF-\d\.\d"),
+    "RTF": re.compile(rb"\{\\rtf[\d\\]"),
+    "tar": re.compile(rb"(?s).{257}ustar(\0|  \0)"),
+}
+"""What files of some formats begin with that are told from text by more than the letters of their names."""
+
 ZIPPED = {b"word/": "Word", b"xl/": "Excel", b"ppt/": "PowerPoint", b"application/epub": "EPUB", b"opendocument.": "OpenDocument"}  # fmt: skip
 """What the beginning of a zip file says -> the name of the format."""
 
 RECORD_NAME = re.compile(r"\.(jsonl|ndjson|jsonlines|json)$", re.IGNORECASE)
-TABLE_NAME = re.compile(r"\.(csv|tsv|tab)$", re.IGNORECASE)
 
 LOOKED_AT_LINES = 20
-LONGEST_NAME = 40
-"""Characters that the name of a table's column may have."""
+
+_JSON = re.compile(r'\s*\[\s*(\{\s*("[^"]*"\s*:|\})|"(\\.|[^"\\])*"\s*[,\]])|\s*\{\s*"[^"]*"\s*:')
+"""How JSON begins that may hold text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,14 +96,15 @@ def refuse_binary(path: str, head: bytes, tail: Callable[[], bytes] = lambda: b"
         remedy = "unpack it first (unzip)" if kind is None else "save its text as UTF-8 in a .txt file"
         raise InputError(f"{name} is {_a(kind or 'zip')} file: expected text; {remedy}")
     kind = next((kind for magic, kind in OTHER_FORMATS.items() if head.startswith(magic)), None)
-    if head.startswith(b"PAR1") and tail().endswith((b"PAR1", b"PARE")):
+    kind = kind or next((kind for kind, begin in OF_LETTERS.items() if begin.match(head)), None)
+    if head.startswith(b"PAR1") and b"\0" in head and tail().endswith((b"PAR1", b"PARE")):
         kind = "Parquet"
+    if kind == "tar":
+        raise InputError(f"{name} is a tar archive: expected text; unpack it first (tar -xf)")
     if kind:
         raise InputError(
             f"{name} is {_a(kind)} file: expected text; write its text as UTF-8 to a .txt file, or as JSON lines"
         )
-    if head[257:262] == b"ustar":
-        raise InputError(f"{name} is a tar archive: expected text; unpack it first (tar -xf)")
 
 
 def _a(kind: str) -> str:
@@ -107,7 +117,7 @@ def look(path: str, head: bytes, is_whole: bool, text_field: str, has_field: Cal
 
     Args:
         path: the file.
-        head: its first bytes, unpacked, without a byte order mark.
+        head: its first bytes, unpacked, without a byte order mark; the whole first line of a file of JSON lines.
         is_whole: whether these are all.
         text_field: the field of a record that holds the text.
         has_field: tells whether an object has that field.
@@ -124,21 +134,22 @@ def look(path: str, head: bytes, is_whole: bool, text_field: str, has_field: Cal
     if RECORD_NAME.search(plain_name):
         _refuse_other_json(path, text, lines, is_whole)
         return Look(True)
-    if text.lstrip()[:1] in ("{", "["):
-        return _json_by_content(text, lines, text_field, has_field)
-    if table := _table(lines, TABLE_NAME.search(plain_name) is not None):
-        delimiter, names, columns = table
-        if TABLE_NAME.search(plain_name):
-            raise _is_table(path, delimiter, names, columns)
-        between = "tabs" if delimiter == "\t" else "commas"
+    if text.lstrip()[:1] in ("{", "[") or _mostly(line.lstrip().startswith("{") for line in lines):
+        return _json_by_content(text, lines, is_whole, text_field, has_field)
+    named = named_as_table(path)
+    if table := table_in(text, is_whole, named):
+        if named:
+            raise refusal(path, table)
+        between = {"\t": "tabs", ",": "commas"}[table.delimiter]
         return Look(
             False,
-            f"{{}} looks like a table of {columns} columns with {between} between: it is read as text, {between} included; "
-            "to learn one column, write it as JSON lines, and name its field with --text_field",
+            f"{{}} looks like a table of {len(table.names)} columns with {between} between: it is read as text, {between} "
+            "included; to learn one column, write it as JSON lines, and name its field with --text_field",
         )
-    if lines and TABLE_NAME.search(plain_name):
+    if lines and named:
         return Look(
-            False, "{} is named as a table and is none: it is read as text, commas and quotes included"
+            False,
+            "{} is named as a table, but the same columns are not found in all its lines: it is read as text, as it stands",
         )
     if re.match(r"\s*<(!doctype html|html|\?xml)\b", text, re.IGNORECASE):
         return Look(False, "{} looks like HTML or XML: its tags are read as text; take the text out first")
@@ -152,9 +163,10 @@ def _refuse_other_json(path: str, text: str, lines: list[str], is_whole: bool) -
         return
     first_alone = bool(lines) and _parsed(lines[0]) is not None
     only_one = is_whole and len(lines) == 1
-    target = f"{shown(os.path.basename(re.sub(r'(?i)[.](jsonl?|ndjson|jsonlines)([.]gz)?$', '', path)))}.lines.jsonl"
-    source = f"zcat {name} | jq" if path.lower().endswith(".gz") else "jq"
-    operand = "" if path.lower().endswith(".gz") else f" {name}"
+    plain = os.path.basename(re.sub(r"(?i)[.](jsonl?|ndjson|jsonlines)([.]gz)?$", "", path))
+    target, is_packed = as_word(f"{plain}.lines.jsonl"), path.lower().endswith(".gz")
+    source = f"zcat {as_word(path)} | jq" if is_packed else "jq"
+    operand = "" if is_packed else f" {as_word(path)}"
     if begin == "[" and (not first_alone or only_one) and _continues(text, is_whole):
         raise InputError(
             f"{name} is one JSON array: expected one JSON object a line; convert it ({source} -c '.[]'{operand} > {target})"
@@ -172,10 +184,15 @@ def _continues(text: str, is_whole: bool) -> bool:
     return re.match(r'\s*\[\s*[\[{"\d\-tfn]', text) is not None
 
 
-def _json_by_content(text: str, lines: list[str], text_field: str, has_field: Callable[[dict], bool]) -> Look:
-    """Look at a file whose name says nothing, and whose first letter is a brace or a bracket."""
-    records = [_parsed(line) for line in lines]
-    if lines and all(isinstance(record, dict) for record in records):
+def _json_by_content(
+    text: str, lines: list[str], is_whole: bool, text_field: str, has_field: Callable[[dict], bool]
+) -> Look:
+    """Look at a file whose name says nothing, and that begins with a brace or a bracket, or has them in most lines."""
+    parsed = [_parsed(line) for line in lines]
+    records = [record for record in parsed if isinstance(record, dict)]
+    if _mostly(
+        isinstance(record, dict) for record in parsed
+    ):  # What the others are is said when they are read.
         if 2 * sum(map(has_field, records)) >= len(records):
             return Look(
                 True,
@@ -186,7 +203,7 @@ def _json_by_content(text: str, lines: list[str], text_field: str, has_field: Ca
             f"{{}} looks like JSON lines without the field {text_field!r}: it is read as text, braces included; name the "
             "field with the text with --text_field",
         )
-    if re.match(r'\s*\[\s*(\{\s*("[^"]*"\s*:|\})|"(\\.|[^"\\])*"\s*[,\]])|\s*\{\s*"[^"]*"\s*:', text):
+    if _JSON.match(text) and (not is_whole or _is_sound_in_half(text)):
         return Look(
             False,
             "{} looks like JSON: it is read as text, braces included; to learn texts in it, write one JSON object a line "
@@ -195,57 +212,26 @@ def _json_by_content(text: str, lines: list[str], text_field: str, has_field: Ca
     return Look(False)
 
 
+def _mostly(answers: Iterable[bool]) -> bool:
+    """Tell whether three of four answers or more are yes."""
+    answers = list(answers)
+    return 4 * sum(answers) >= 3 * len(answers) > 0
+
+
+def _is_sound_in_half(text: str) -> bool:
+    """Tell whether a text is JSON, or is so in its first half; prose may begin like JSON."""
+    try:
+        json.loads(text, parse_int=float)
+    except json.JSONDecodeError as error:
+        return 2 * error.pos >= len(text)
+    except RecursionError:
+        pass
+    return True
+
+
 def _parsed(line: str) -> object:
     """Return a JSON value, or None if a line holds none."""
     try:
         return json.loads(line, parse_int=float)
     except (ValueError, RecursionError):
         return None
-
-
-def _table(lines: list[str], named: bool) -> tuple[str, list[str], int] | None:
-    """Return delimiter, names and number of columns if lines look like a table.
-
-    A name that says so is enough for two lines; else there must be five, with tabs, or with commas below names.
-    """
-    if len(lines) < (2 if named else 5):
-        return None
-    for delimiter in "\t,;" if named else "\t,":
-        if delimiter not in lines[0]:
-            continue
-        try:
-            rows = list(csv.reader(lines, delimiter=delimiter))
-        except csv.Error:
-            continue
-        columns = len(rows[0])
-        full_rows = (
-            rows[:-1] if len(rows) > 2 else rows
-        )  # A quoted field may go on in a line that was not looked at.
-        if columns < 2 or any(len(row) != columns for row in full_rows):
-            continue
-        names = [name.strip() for name in rows[0]]
-        if named or delimiter == "\t" or (all(map(_is_name, names)) and len(set(names)) == columns):
-            return delimiter, names, columns
-    return None
-
-
-def _is_name(field: str) -> bool:
-    return re.fullmatch(r"[A-Za-z_][\w\-]*", field) is not None and len(field) <= LONGEST_NAME
-
-
-def _is_table(path: str, delimiter: str, names: list[str], columns: int) -> InputError:
-    told = (
-        f" ({', '.join(map(shown, names[:6]))}{', ...' if columns > 6 else ''})"
-        if all(map(_is_name, names))
-        else ""
-    )
-    opened = "gzip.open" if path.lower().endswith(".gz") else "open"
-    given = "" if delimiter == "," else f", delimiter={delimiter!r}"
-    command = (
-        f"import csv, gzip, json; [print(json.dumps(row)) for row in csv.DictReader({opened}({path!r}, 'rt', "
-        f"encoding='utf-8', newline=''){given})]"
-    )
-    return InputError(
-        f"{shown(path)} is a table of {columns} columns{told}: expected text; write it as JSON lines, python -c "
-        f'"{command}" > table.jsonl, and take --corpus=text:table.jsonl --text_field=COLUMN'
-    )

@@ -2,15 +2,17 @@
 
 from lm_keras.corpora.separators import mark_in
 from lm_keras.errors import shown
+from lm_keras.paths import as_word
 
 MARK = (
     "{}: byte order marks (U+FEFF) in the middle of the text are read as letters; if files were put together there, take the "
-    r"marks out: sed -i 's/\xEF\xBB\xBF//g' {}"
+    "marks out: {command}"
 )
-WINDOWS = (
-    "{}: line ends of Windows: the carriage returns are part of the text; sed -i 's/\\r$//' {} takes them out"
-)
+WINDOWS = "{}: line ends of Windows: the carriage returns are part of the text; {command} takes them out"
 OLD_MAC = "{}: carriage returns without line feeds are part of the text; if they end lines, tr '\\r' '\\n' makes them line feeds"
+
+PROGRAMS = {MARK: r"s/\xEF\xBB\xBF//g", WINDOWS: r"s/\r$//"}
+"""What takes out what a remark is about, for sed."""
 
 
 class Remarks:
@@ -28,7 +30,7 @@ class Remarks:
     def lines(self) -> list[str]:
         """Return the remarks, each with the name of the first file and the number of further ones."""
         return [
-            remark.replace("{}", shown(first))
+            remark.replace("{}", shown(first)).replace("{command}", _command(PROGRAMS.get(remark, ""), first))
             + (f" ({count - 1:,} more files are like that)" if count > 1 else "")
             for remark, (first, count, _) in self._found.items()
         ]
@@ -39,8 +41,8 @@ class Remarks:
             self.add(MARK, path)
         if "\r" in text:
             self.add(WINDOWS if "\r\n" in text else OLD_MAC, path)
-        mark = mark_in(text)
-        if not mark or mark == separator or self._mark not in (None, mark):
+        mark = mark_in(text.replace(separator, "") if separator else text)
+        if not mark or self._mark not in (None, mark):
             return
         self._mark = mark
         if separator:
@@ -60,3 +62,11 @@ class Remarks:
                 "take the mark out",
                 path,
             )
+
+
+def _command(program: str, path: str) -> str:
+    """Return a command line that edits a file with sed, where it lies."""
+    if not path.lower().endswith(".gz"):
+        return f"sed -i '{program}' {as_word(path)}"
+    plain = as_word(path[: -len(".gz")])
+    return f"gunzip {as_word(path)} && sed -i '{program}' {plain} && gzip {plain}"

@@ -23,7 +23,7 @@ from lm_keras.corpora.documents import (
 )
 from lm_keras.corpora.file_lists import find_files
 from lm_keras.corpora.json_lines import Field
-from lm_keras.corpora.recognition import HEAD_BYTES, look, refuse_binary
+from lm_keras.corpora.recognition import HEAD_BYTES, HEAD_RECORD, look, refuse_binary
 from lm_keras.corpora.remarks import Remarks
 from lm_keras.corpora.separators import parsed_separator, sections
 from lm_keras.errors import InputError, shown
@@ -96,39 +96,38 @@ class TextFiles(Corpus):
         """Return what looks wrong in the files read so far, a line each."""
         lines = self._remarks.lines()
         if self.separator and len(self._counts) == len(self.files) and not self._num_separators:
-            each = "each line of JSON" if all(self._records.values()) else "each file"
+            where, each = f"is nowhere in {self.spec}", "file"
+            if all(self._records.values()):
+                where, each = f"divides no text in {self.spec}", "line of JSON"
             lines.append(
-                f"the document separator {self.separator!r} is nowhere in {self.spec}: {each} is one document there"
+                f"the document separator {self.separator!r} {where}: each {each} is one document there"
             )
         return lines
 
     def _holds_records(self, path: str) -> bool:
         if path not in self._records:
-            head = self._head(path)
+            head, is_whole = self._head(path)
             refuse_binary(path, head, functools.partial(self._tail, path))
-            kind = look(
-                path,
-                head.removeprefix(codecs.BOM_UTF8),
-                len(head) < HEAD_BYTES,
-                self.field.name,
-                self.field.is_text_in,
-            )
+            head = head.removeprefix(codecs.BOM_UTF8)
+            kind = look(path, head, is_whole, self.field.name, self.field.is_text_in)
             if kind.remark:
                 self._remarks.add(kind.remark, path)
             self._records[path] = kind.is_records
         return self._records[path]
 
-    def _head(self, path: str) -> bytes:
-        """Return the beginning of a file, unpacked if it ends in .gz and is packed."""
+    def _head(self, path: str) -> tuple[bytes, bool]:
+        """Return the beginning of a file, unpacked if it ends in .gz and is packed, and whether it is all there is."""
         with _told_of(path), open(path, "rb", opener=_without_waiting) as file:
             self._states.setdefault(path, _state(file))
-            head = file.read(HEAD_BYTES)
-            if not path.lower().endswith(".gz") or not head.startswith(b"\x1f\x8b"):
-                return head
+            is_packed = path.lower().endswith(".gz") and file.peek(2).startswith(b"\x1f\x8b")
             with contextlib.suppress(EOFError, gzip.BadGzipFile, zlib.error):  # Said when it is read.
-                file.seek(0)
-                return gzip.GzipFile(fileobj=file).read(HEAD_BYTES)
-        return b""
+                content = gzip.GzipFile(fileobj=file) if is_packed else file
+                head = content.read(HEAD_BYTES)
+                begin = head.removeprefix(codecs.BOM_UTF8).lstrip()
+                if begin.startswith(b"{") and b"\n" not in begin:  # A record may be longer.
+                    head += content.readline(HEAD_RECORD)
+                return head, not content.read(1)
+        return b"", True
 
     def _tail(self, path: str) -> bytes:
         with _told_of(path), open(path, "rb", opener=_without_waiting) as file:

@@ -268,7 +268,7 @@ def test_damaged_gz(folder):
             "a.jsonl:3: no field 'text' (did you mean 'Text'?): the fields there are 'Text', 'id'; "
             "name the one with the text with --text_field",
         ),
-        ("{}", "a.jsonl:3: no field 'text': the fields there are none; name the one"),
+        ("{}", "a.jsonl:3: no field 'text': the fields there are none; none of them holds a string"),
         (
             '{"text": ["a"], "title": "b"}',
             "a.jsonl:3: the field 'text' is a JSON array: expected a string; fields with strings there: 'title' "
@@ -276,7 +276,7 @@ def test_damaged_gz(folder):
         ),
         (
             '{"text": null}',
-            "a.jsonl:3: the field 'text' is a JSON null: expected a string; fields with strings",
+            "a.jsonl:3: the field 'text' is a JSON null: expected a string; no other field holds one",
         ),
     ],
 )

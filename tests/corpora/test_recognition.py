@@ -4,6 +4,9 @@ import bz2
 import gzip
 import json
 import os
+import re
+import subprocess
+import sys
 
 import pytest
 
@@ -63,6 +66,12 @@ def test_json_lines_of_any_name(name):
         "ä\ufffd∀𝒳\n" * 9,
         "%PDF is a format\nPAR1 is none\nBZh\n",
         "5 < 6 | 7\n</s\n" * 9,
+        "%PDF-files and\n" + "x" * 242 + "ustar archives\n",
+        "{\\rtfm is a macro}\n",
+        "PAR1 is a course\nPAR1",
+        '["Hello", she said]\nand left the cat alone\n',
+        '{"name": is what they call it}\n' * 9,
+        "\tint i;\n" * 9,
     ],
 )
 def test_text_that_only_looks_odd_is_text(content):
@@ -75,6 +84,8 @@ def test_text_that_only_looks_odd_is_text(content):
         ("a\tb\n" * 9, "a.txt looks like a table of 2 columns with tabs"),
         ("id,text\n" + "1,x\n" * 9, "a.txt looks like a table of 2 columns with commas"),
         ('{"body": "a"}\n' * 9, "a.txt looks like JSON lines without the field 'text'"),
+        ('{"body": "a"}\n' * 9 + "null\n", "a.txt looks like JSON lines without the field 'text'"),
+        ('[{"text": "a"}, {"text": "b"}, {"te', "a.txt looks like JSON:"),
         ('[\n {"text": "a"},\n {"text": "b"}]\n', "a.txt looks like JSON:"),
         ("<!DOCTYPE html>\n<p>a</p>\n", "a.txt looks like HTML"),
         ("a\r\nb\r\n", "a.txt: line ends of Windows"),
@@ -100,7 +111,7 @@ def test_suspected_files_are_read_and_told(content, remark):
         ("a.txt", bz2.compress(b"text"), "a.txt is a bzip2 file"),
         ("a.gz", b"\x28\xb5\x2f\xfd" + bytes(9), "a.gz is a zstd file"),
         ("a.txt", b"PAR1" + bytes(99) + b"PAR1", "a.txt is a Parquet file"),
-        ("a.txt", bytes(257) + b"ustar", "a.txt is a tar archive"),
+        ("a.txt", bytes(257) + b"ustar\0", "a.txt is a tar archive"),
         ("a.txt", PROSE.encode("utf-16-be"), "a.txt: a NUL byte at byte 0, line 1: expected UTF-8 text; it looks like UTF-16BE"),
         ("a.csv", 'id,text\n1,"a, b"\n2,c\n', "a.csv is a table of 2 columns (id, text): expected text"),
         ("a.tsv", "a b\tc\nd\te\n", "a.tsv is a table of 2 columns: expected text"),
@@ -113,11 +124,63 @@ def test_what_is_certainly_no_text_is_refused(policy, name, content, start):
     assert refusal(name, content, on_bad_text=policy).startswith(start)
 
 
+LONG_RECORD = json.dumps({"text": "word " * 2**15}) + "\n"
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "part-00000"])
+def test_json_lines_are_known_by_a_long_first_record(name):
+    content = ("\n" + LONG_RECORD + RECORDS).encode()
+    documents, remarks, _ = read(name, gzip.compress(content) if name.endswith(".gz") else content)
+    assert documents == ["word " * 2**15, *TEXTS]
+    assert len(remarks) == 1 and remarks[0].startswith(f"{name} holds JSON lines")
+
+
+@pytest.mark.parametrize("bad", ["null\n", "[]\n", '{"text": nul\n', '{"text": null}\n'])
+def test_json_lines_are_known_by_most_lines(bad):
+    assert read("a.txt", bad + RECORDS, on_bad_text="skip")[0] == TEXTS
+    assert refusal("a.txt", bad + RECORDS).startswith("a.txt:1: ")
+
+
+LINES = "".join(f"line {number}\r\n" for number in range(40))
+TABLES = {
+    "commas.csv": ("text,label\r\n", f'"The ""cat"", {{0}}\n{LINES}",1\r\n', f'The "cat", {{0}}\n{LINES}'),
+    "long fields.csv.gz": ("id,text\n", '1,"{0}' + "word " * 2**15 + '"\n', "{0}" + "word " * 2**15),
+    "it's $HOME `a`.csv": ("text;label\n", "cat {0};1\n", "cat {0}"),
+    "bars.csv": ("text|label\n", "cat {0}|1\n", "cat {0}"),
+    "-tabs.tsv": ("text\tlabel\n", '"The cat {0}\t1\n', '"The cat {0}'),
+}  # fmt: skip
+"""Name of a file -> its first row, the form of the others, and that of their texts."""
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_command_for_a_table_writes_json_lines_of_it(name, tmp_path):
+    begin, row, text = TABLES[name]
+    content = ("\ufeff" + begin + "".join(row.format(number) for number in range(3))).encode()
+    line = refusal(name, gzip.compress(content) if name.endswith(".gz") else content)
+    command = re.search(r"JSON lines, (.* > table\.jsonl), and take", line)[1]
+    path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
+    subprocess.run(["bash", "-c", command], check=True, cwd=tmp_path, env={**os.environ, "PATH": path})
+    texts = read("table.jsonl", (tmp_path / "table.jsonl").read_bytes())[0]
+    assert texts == [text.format(number) for number in range(3)]
+
+
+@pytest.mark.parametrize("name", ["two words.txt", "two words.txt.gz"])
+@pytest.mark.parametrize(("content", "mended"), [("a\r\nb\r\n", "a\nb\n"), ("a\n\ufeffb\n", "a\nb\n")])
+def test_the_command_of_a_remark_mends_the_file(name, content, mended, tmp_path):
+    packed = name.endswith(".gz")
+    _, (remark,), _ = read(name, gzip.compress(content.encode()) if packed else content)
+    command = re.search(r"(gunzip|sed) .*?(?= takes them out|$)", remark)[0]
+    subprocess.run(["bash", "-c", command], check=True, cwd=tmp_path)
+    assert os.listdir(tmp_path) == [name]
+    left = (tmp_path / name).read_bytes()
+    assert (gzip.decompress(left) if packed else left).decode() == mended
+
+
 def test_a_table_that_is_none_is_read_and_told():
     documents, remarks, _ = read("a.csv", "a,b\nc\nd,e,f\n")
     assert documents == ["a,b\nc\nd,e,f\n"]
     assert remarks == [
-        "a.csv is named as a table and is none: it is read as text, commas and quotes included"
+        "a.csv is named as a table, but the same columns are not found in all its lines: it is read as text, as it stands"
     ]
 
 
@@ -147,6 +210,13 @@ def test_nested_fields():
         Field("text").text(json.dumps(record))
     with pytest.raises(InputError, match="the field 'text' comes more than once"):
         Field("meta/text").text('{"meta": {"text": "a", "text": "b"}}')
+
+
+@pytest.mark.parametrize("record", [{"text": None}, {"messages": [{"content": "a"}]}])
+def test_no_field_is_advised_where_none_holds_a_string(record):
+    line = refusal("a.jsonl", json.dumps(record) + "\n")
+    assert line.endswith(("; none of them holds a string", "; no other field holds one"))
+    assert "--text_field" not in line
 
 
 BAD_RECORDS = '{"text": "a"}\n{"text": null}\n{"id": 1}\n{"text": "cut\n[]\n{"text": "b"}\n'
@@ -179,9 +249,12 @@ def test_documents_between_separators(end, separator):
 
 
 def test_a_separator_that_is_nowhere_is_told():
-    for name, content in (("a.txt", PROSE), ("a.jsonl", RECORDS)):
+    for name, content, what in (
+        ("a.txt", PROSE, "is nowhere"),
+        ("a.jsonl", '{"text": "a###b"}\n', "divides no text"),
+    ):
         _, remarks, _ = read(name, content, document_separator="###")
-        assert len(remarks) == 1 and remarks[0].startswith("the document separator '###' is nowhere")
+        assert len(remarks) == 1 and remarks[0].startswith(f"the document separator '###' {what} in text:")
     with pytest.raises(InputError, match="stands for nothing"):
         parsed_separator(r"\d")
 
@@ -197,6 +270,11 @@ def test_sections_wherever_pieces_are_cut(size, monkeypatch):
     assert list(found.values()) == [
         part.removeprefix("\r\n").removeprefix("\n") if number else part for number, part in enumerate(parts)
     ]
+
+
+def test_other_marks_beside_the_separator_are_told():
+    _, remarks, _ = read("a.txt", "<|startoftext|>a<|endoftext|>" * 9, document_separator="<|endoftext|>")
+    assert len(remarks) == 1 and remarks[0].startswith("a.txt: <|startoftext|> is read as text")
 
 
 def test_a_huge_document_between_separators_is_read_in_pieces(monkeypatch):
