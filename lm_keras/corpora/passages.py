@@ -1,6 +1,6 @@
 """How much of one text also stands in another: passages compared by a hash of their content.
 
-A passage is a line without its end, or a part of a line of more than `LONG_LINE` bytes: that is cut behind each place
+A passage is a line without its end, that of Windows too, or a part of a line of more than `LONG_LINE` bytes: that is cut behind each place
 where a sum of the four bytes before it, modulo 256, is 0, so equal text is divided in the same way wherever it stands. Up
 to `MOST_PASSAGES` of a corpus are kept. Of more, only those are kept whose content gives a key with zeros at its beginning,
 so that equal passages of two texts are kept both or not at all, and the share is that of a sample chosen by content.
@@ -146,6 +146,7 @@ def _passages(letters: np.ndarray, is_feed: np.ndarray) -> tuple[np.ndarray, np.
     starts = np.concatenate([[8], ends[:-1] + 1])
     if (ends - starts).max(initial=0) > LONG_LINE:
         starts, ends = _cut(letters, starts, ends)
+    ends = ends - (letters[ends - 1] == ord("\r"))
     longer = ends > starts
     return starts[longer], ends[longer]
 

@@ -28,6 +28,12 @@ def test_passages_are_lines_with_their_places():
     assert hashes[0] == hashes[2] != hashes[1]
 
 
+def test_line_ends_of_windows_belong_to_no_passage():
+    (hashes, _, offsets, sizes), (others, *_) = of(b"ab\r\n\r\nc\rd\r\nend\r"), of(b"ab\nc\rd\nend\n")
+    assert (offsets.tolist(), sizes.tolist()) == ([0, 6, 11], [2, 3, 3])
+    assert hashes.tolist() == others.tolist()
+
+
 def test_all_lines_of_a_small_text_are_compared():
     learnt, other = random_lines(900, 1), random_lines(300, 2)
     both = other + learnt[:100]
