@@ -97,7 +97,7 @@ class RunFolder:
             if problem := records.wrong(content, records.SHAPES[path.name]):
                 raise ValueError(problem)  # Another file of the run, perhaps.
             return content
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except PermissionError as error:
             raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None

@@ -9,7 +9,8 @@ def dealt(hashes: np.ndarray, num_valid: int, num_test: int) -> np.ndarray:
     """Deal out documents by their hashes: the highest to test, the next ones to valid.
 
     Documents that occur more than once belong to train. If the others are not enough, those that occur twice are dealt out,
-    too, and so on; equal documents stay together.
+    too, and so on; equal documents stay together. What occurs more often than a split has documents stays in train, if
+    anything occurs less often; valid and test then share what there is.
 
     Args:
         hashes: of the documents, uint64 [documents].
@@ -23,10 +24,15 @@ def dealt(hashes: np.ndarray, num_valid: int, num_test: int) -> np.ndarray:
         [0, 0, 0, 0, 2, 0, 1]
     """
     contents, places, counts = np.unique(hashes, return_inverse=True, return_counts=True)  # [contents]
-    for most in np.unique(counts):
+    wanted, levels = num_valid + num_test, np.unique(counts)
+    smallest = min(filter(None, (num_valid, num_test)), default=0)
+    for most in levels[levels <= max(levels[0], smallest)]:
         chosen = np.flatnonzero(counts <= most)[::-1]  # From the highest hash down.
-        if counts[chosen].sum() >= num_valid + num_test:
+        if counts[chosen].sum() >= wanted:
             break
+    if (available := counts[chosen].sum()) < wanted:
+        num_test = available * num_test // wanted
+        num_valid = available - num_test
     before = np.cumsum(counts[chosen]) - counts[chosen]
     is_test = before < num_test
     is_valid = ~is_test & (before < counts[chosen][is_test].sum() + num_valid)

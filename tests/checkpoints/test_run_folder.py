@@ -212,6 +212,8 @@ def test_a_moved_link_to_the_folder_is_no_loss(tmp_path):
 def test_results_are_those_that_were_written(tmp_path):
     folder, said = RunFolder(tmp_path), []
     assert folder.results is folder.sound_results(said.append) is None
+    (tmp_path / "a file").touch()
+    assert RunFolder(tmp_path / "a file").sound_results(said.append) is None
     results = {
         "step": 24,
         "splits": {"valid": {"perplexity": 30.6, "unknown": None}},

@@ -119,6 +119,15 @@ def test_too_few_documents_that_occur_once():
     assert set.union(*held_out(parts)) <= set(MANY[:50])
 
 
+@pytest.mark.parametrize("repeated", range(7))  # By its hash it would be in valid, or in test, or in neither.
+def test_what_makes_up_most_of_a_corpus_is_never_held_out(repeated):
+    """Valid and test share what occurs less often, even if that is less than they should have."""
+    whole = [f"removed {repeated}\n"] * 960 + MANY[:40]
+    parts = read(make_splits(Memory(whole)))
+    assert [len(part) for part in parts.values()] == [960, 20, 20]
+    assert set.union(*held_out(parts)) == set(MANY[:40])
+
+
 def test_a_run_that_was_begun_goes_on_with_its_own_division():
     whole = [f"text {number}\n" for number in range(200)] + ["text 7\n", "text 8\n"] * 3
     rule = "documents by a hash of their content, 90/5/5 per cent"
