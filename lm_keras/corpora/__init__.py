@@ -69,7 +69,9 @@ def open_corpus(
         )
     if scheme == "tfds" and colon:
         return open_tfds(rest, part=part, text_field=text_field, on_bad_text=on_bad_text, say=say)
-    hint = path_hint(spec, rest) or nearest(scheme, [PythonDocs.spec, "text", "tfds"])
+    hint = path_hint(spec, rest)
+    if not hint and "/" not in scheme:
+        hint = nearest(scheme, [PythonDocs.spec, "text", "tfds"])
     raise InputError(
         f"unknown corpus {spec!r}{hint}: expected python-docs, text:GLOB such as text:data/*.txt, or "
         "tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare"

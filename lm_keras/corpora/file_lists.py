@@ -221,7 +221,7 @@ def _missing(path: str) -> InputError:
             f"{shown(path)} is a symbolic link to {shown(os.readlink(path))}, which does not exist: expected a "
             "link to a file; mend or delete the link"
         )
-    hint = nearest(os.path.basename(path), _names_in(os.path.dirname(path)))
+    hint = nearest(os.path.basename(path), _names_in(os.path.dirname(path)), cutoff=0.6)
     return InputError(
         f"no file {shown(path)}{hint}: expected a file or glob, looked from the folder {shown(os.getcwd())}"
     )

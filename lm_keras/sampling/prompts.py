@@ -66,17 +66,17 @@ def as_read(
     text, said = prompt.removeprefix(MARK), []
     if marks := text.count(MARK):
         text = text.replace(MARK, "")
-        said.append(f"{marks:,} byte order marks (U+FEFF) within the prompt were dropped")
+        said.append(f"byte order marks (U+FEFF) within the prompt were dropped: {marks:,}")
     if "\r" not in text:
         return text, said
     returns, without = text.count("\r"), re.sub("\r\n?", "\n", text)
     if unknown_parts("\r"):
         said.append(
-            f"the vocabulary has no carriage return, so {returns:,} of them in the prompt were read as line ends"
+            f"the vocabulary has no carriage return: those in the prompt were read as line ends ({returns:,})"
         )
     elif tokenizer.encode_prompt(text) != tokenizer.encode_prompt(without):
         said.append(
-            f"the prompt has {returns:,} carriage returns, and the model reads them; if the lines of its training text did not end "
+            f"the prompt has carriage returns ({returns:,}), and the model reads them; if the lines of its training text did not end "
             "with them, remove them (tr -d '\\r')"
         )
         return text, said

@@ -38,6 +38,7 @@ def test_unknown_scheme():
         "tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare"
     )
     assert message("pyhton-docs") == f"unknown corpus 'pyhton-docs' (did you mean 'python-docs'?): {expected}"
+    assert message("lost/text.md") == f"unknown corpus 'lost/text.md': {expected}"
     assert message("txt:a.txt") == f"unknown corpus 'txt:a.txt' (did you mean 'text'?): {expected}"
     assert (
         message("data/*.txt") == f"unknown corpus 'data/*.txt' (did you mean 'text:data/*.txt'?): {expected}"

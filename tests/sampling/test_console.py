@@ -108,15 +108,15 @@ def test_prompts_of_files_and_of_standard_input(tmp_path, monkeypatch):
 
 
 MARK = "\ufeff"
-DROPPED = "byte order marks (U+FEFF) within the prompt were dropped"
-LACKING = "the vocabulary has no carriage return, so {} of them in the prompt were read as line ends"
-READ = "the prompt has 1 carriage returns, and the model reads them"
+DROPPED = "byte order marks (U+FEFF) within the prompt were dropped:"
+LACKING = "the vocabulary has no carriage return: those in the prompt were read as line ends ({})"
+READ = "the prompt has carriage returns (1), and the model reads them"
 AS_READ = [
     (f"{MARK}ab", "ab", []),
     (MARK, "", []),
-    (f"{MARK}a{MARK}{MARK}b", "ab", [f"2 {DROPPED}"]),
+    (f"{MARK}a{MARK}{MARK}b", "ab", [f"{DROPPED} 2"]),
     ("a\r\nb\rc", "a\nb\nc", [LACKING.format(2)]),
-    (f"a{MARK}\r\n", "a\n", [f"1 {DROPPED}", LACKING.format(1)]),
+    (f"a{MARK}\r\n", "a\n", [f"{DROPPED} 1", LACKING.format(1)]),
 ]
 
 
@@ -139,7 +139,7 @@ def test_carriage_returns_are_read_where_the_vocabulary_has_them():
 
 def test_a_prompt_with_a_mark_is_continued_as_without(lm, capsys, monkeypatch):
     plain, marked = shown(lm, capsys), shown(lm, capsys, prompt=f"{MARK}a{MARK}b")
-    assert marked.out == plain.out and marked.err.splitlines()[:-1] == [f"1 {DROPPED}"]
+    assert marked.out == plain.out and marked.err.splitlines()[:-1] == [f"{DROPPED} 1"]
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{MARK}ab\n"))
     console.converse(lm, {"max_new_tokens": 9, "seed": 4}, **HOW)
     assert capsys.readouterr().out == plain.out
