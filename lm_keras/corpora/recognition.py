@@ -151,7 +151,7 @@ def look(path: str, head: bytes, is_whole: bool, text_field: str, has_field: Cal
             False,
             "{} is named as a table, but the same columns are not found in all its lines: it is read as text, as it stands",
         )
-    if re.match(r"\s*<(!doctype html|html|\?xml)\b", text, re.IGNORECASE):
+    if re.match(r"\s*<(!doctype\s+html|html[\s>]|\?xml\s+version\b)", text, re.IGNORECASE):
         return Look(False, "{} looks like HTML or XML: its tags are read as text; take the text out first")
     return Look(False)
 

@@ -68,7 +68,9 @@ def _table(text: str, is_whole: bool, named: bool, delimiter: str, is_quoted: bo
     names = [name.strip() for name in rows[0]]
     if len(names) < 2 or any(len(row) != len(names) for row in known):
         return None
-    if named or (delimiter == "\t" and all(names)) or _are_names(names):
+    if (
+        named or (delimiter == "\t" and all(names)) or _are_names(rows[0])
+    ):  # Prose has blanks behind its commas.
         is_by_line = not any("\n" in field for row in known for field in row)
         return Table(delimiter, names, is_quoted, is_by_line)
     return None

@@ -72,6 +72,9 @@ def test_json_lines_of_any_name(name):
         '["Hello", she said]\nand left the cat alone\n',
         '{"name": is what they call it}\n' * 9,
         "\tint i;\n" * 9,
+        "Monday, rain\nTuesday, sun\nWednesday, fog\nThursday, sun\nFriday, rain\n",
+        "<html-like> words, <?xml too\n",
+        "<?xml is how XML begins\n",
     ],
 )
 def test_text_that_only_looks_odd_is_text(content):
