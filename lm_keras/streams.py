@@ -71,6 +71,7 @@ def _replaced(stream, descriptor: int, kind: type[_Stream]):
         return stream
     try:
         raw = kind(stream.fileno())
+        raw.replaced = stream  # When nothing refers to it any more it closes the descriptor.
         stream.flush()
     except (OSError, ValueError):  # It has no descriptor.
         stream.reconfigure(errors="replace")

@@ -17,9 +17,7 @@ class Options:
     """Which faults, and where the table goes."""
 
     only: str = setting("", "part of the names of the faults to carry out; empty: all of them")
-    page: str | None = setting(
-        None, "file for the page [docs/reliability.md if all are carried out]", path=True
-    )
+    page: str | None = setting(None, "file for the page [docs/reliability.md if all are made]", path=True)
     jobs: int = setting(2, "faults that are made at the same time", low=1)
 
 
@@ -29,22 +27,23 @@ def main() -> int:
     sys.path.insert(0, str(ROOT / "tests"))
     import faults
 
-    chosen = {
-        title: some
-        for title, every in faults.collection().items()
-        if (some := [fault for fault in every if options.only in fault.name])
+    all_of = {
+        title: [one for one in some if options.only in one.name]
+        for title, some in faults.collection().items()
     }
+    chosen = {title: some for title, some in all_of.items() if some}
     rows, failed = [faults.HEAD], 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        results = pool.map(_carried_out, itertools.chain.from_iterable(chosen.values()))
+        every = itertools.chain.from_iterable(chosen.values())
+        done = pool.map(lambda fault: [fault.carry_out() for _ in range(fault.times)], every)
         for title, some in chosen.items():
-            rows.append(
-                f"\n## {title.removesuffix('.')}\n\n| fault | how it is made | times | exit code | what the user reads |"
-            )
-            rows.append("|---|---|---|---|---|")
+            head = "| fault | how it is made | times | exit code | what the user reads |"
+            rows += [f"\n## {title.removesuffix('.')}\n\n{head}", "|---|---|---|---|---|"]
             for fault in some:
-                code, line, problems = next(results)
+                results = next(done)
+                problems = [problem for result in results for problem in result.problems]
                 failed += bool(problems)
+                code, line, _ = results[-1]
                 cells = [fault.name, fault.how, f"{fault.times}", f"{code}", f"`{line}`" if line else ""]
                 rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
                 print("; ".join([fault.name, *(problems or ["as expected"])]), file=sys.stderr)
@@ -53,12 +52,6 @@ def main() -> int:
     if page := options.page or (None if options.only or failed else ROOT / "docs" / "reliability.md"):
         Path(page).write_text("\n".join(rows) + "\n", encoding="utf-8")
     return 1 if failed else 0
-
-
-def _carried_out(fault) -> tuple[int, str, list[str]]:
-    """Make a fault as often as it says; return the last exit code and line, and the problems of all times."""
-    results = [fault.carry_out() for _ in range(fault.times)]
-    return results[-1].code, results[-1].line, [problem for result in results for problem in result.problems]
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ DEFECTS = {
     "the order of an epoch is a permutation": lambda: mock.patch.object(fuzz.data.orders, "shuffled", lambda index, *args: tf.maximum(index, 1)),
     "an evaluation scores every target once": lambda: mock.patch.object(fuzz.data.scoring, "_begins", lambda first, documents: first + 1),
     "what is prepared is the text": lambda: mock.patch("lm_keras.data.store.count_words", lambda text: 3),
-    "files of any bytes are read or refused": lambda: mock.patch("lm_keras.corpora.text_files.json.loads", side_effect=RuntimeError),
+    "files of any bytes are read or refused": lambda: mock.patch("lm_keras.corpora.json_lines.json.loads", side_effect=RuntimeError),
     "a damaged cache gives the same, and says so": lambda: mock.patch("lm_keras.data.folders._problem", lambda folder: ""),
     "no command line and no flagfile gives a traceback": lambda: mock.patch("lm_keras.flags._lines_of_flagfile", side_effect=KeyError),
     "the flagfile of a run gives its settings again": lambda: mock.patch.object(fuzz.flags, "flagfile_of", lambda settings: flagfile_of(dict(sorted(settings.items())[:30]))),

@@ -86,7 +86,7 @@ def replace(folder, number):
 
 FAULTS = [
     path("a missing file", "`poem.txt` where there is `poems.txt`", with_text("poems.txt"), "poem.txt", f"no file poem.txt (did you mean 'poems.txt'?): {EXPECTED}"),
-    path("a glob without a match", "`deep/*.txt` where there is `deep/a.text`", with_text("deep/a.text"), "deep/*.txt", "no file matches deep/*.txt: looked from the folder FOLDER/deep; expected at least one file"),
+    path("a glob without a match", "`deep/*.txt` where there is `deep/a.text`", with_text("deep/a.text"), "deep/*.txt", "no file matches deep/*.txt: looked from the folder FOLDER/deep, which has a.text; expected at least one file"),
     path("a glob in no folder", "`no/*.txt`", with_text(), "no/*.txt", "no file matches no/*.txt: there is no folder FOLDER/no; expected at least one file"),
     path("a glob that matches folders", "`d*`", with_text("deep/a.txt"), "d*", "no file matches d*: only folders do, such as deep; end the glob with a file, such as /*.txt; expected at least one file"),
     fine("a folder beside the files", "`*` where there are a file and a folder", with_text("a.txt", "deep/b.txt"), "*"),

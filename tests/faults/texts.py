@@ -81,13 +81,13 @@ FAULTS = [
     ),
     text("UTF-16 without a mark", "the text in utf-16-le", ENGLISH.encode("utf-16-le"), "a.txt: a NUL byte at byte 1, line 1: expected UTF-8 text; it looks like UTF-16LE: convert it (iconv -f UTF-16LE -t UTF-8)"),
     *(
-        text(f"{name} under another name", f"{how} named a.txt, `--on_bad_text=replace`", content, f"a.txt is a {line}", "--on_bad_text=replace")
+        text(f"{name} under another name", f"{how} named a.txt, `--on_bad_text=replace`", content, f"a.txt is {line}", "--on_bad_text=replace")
         for name, how, content, line in [
-            ("gzip", "a gzip file", PACKED, "gzip file: expected that name to end in .gz; rename it to a.txt.gz"),
-            ("bzip2", "a bzip2 file", bz2.compress(TEXT), "bzip2 file: expected text or gzip; unpack it first (bunzip2)"),
-            ("xz", "an xz file", lzma.compress(TEXT), "xz file: expected text or gzip; unpack it first (unxz)"),
-            ("Word", "a Word file", ZIPPED.getvalue(), "Word file: expected text; save its text as UTF-8 in a .txt file"),
-            ("PDF", "a PDF file", b"%PDF-1.7\n" + TEXT, "PDF file: expected text; write its text as UTF-8 to a .txt file, or as JSON lines"),
+            ("gzip", "a gzip file", PACKED, "a gzip file: expected that name to end in .gz; rename it to a.txt.gz"),
+            ("bzip2", "a bzip2 file", bz2.compress(TEXT), "a bzip2 file: expected text or gzip; unpack it first (bunzip2)"),
+            ("xz", "an xz file", lzma.compress(TEXT), "an xz file: expected text or gzip; unpack it first (unxz)"),
+            ("Word", "a Word file", ZIPPED.getvalue(), "a Word file: expected text; save its text as UTF-8 in a .txt file"),
+            ("PDF", "a PDF file", b"%PDF-1.7\n" + TEXT, "a PDF file: expected text; write its text as UTF-8 to a .txt file, or as JSON lines"),
         ]
     ),
     text("a table", "a .csv file with a column of texts", "id,text\n" + TABLE, "a.csv is a table of 2 columns (id, text): expected text; write it as JSON lines, python -c \"import csv, json; csv.field_size_limit(2**31 - 1); [print(json.dumps(row)) for row in csv.DictReader(open(0, encoding='utf-8-sig', newline=''))]\" < a.csv > table.jsonl, and take --corpus=text:table.jsonl --text_field=COLUMN; to learn the table as it stands, rename it to .txt", file="a.csv"),
@@ -135,8 +135,8 @@ FAULTS = [
             ("JSON too deep", "100,000 brackets", "[" * 10**5, "not JSON (maximum recursion depth exceeded while decoding a JSON array from a unicode string): expected one JSON object a line"),
             ("no object", "an array in a JSON line", "[1]", "a JSON array: expected an object with the text in the field 'text'"),
             ("another field", "`Text` instead of `text`", '{"Text": "a"}', "no field 'text' (did you mean 'Text'?): the fields there are 'Text'; name the one with the text with --text_field"),
-            ("a number for a text", '`{"text": 5}`', '{"text": 5}', "the field 'text' is a JSON number: expected a string; fields with strings there: none (choose one with --text_field)"),
-            ("NaN for a text", '`{"text": NaN}`', '{"text": NaN}', "the field 'text' is a JSON number: expected a string; fields with strings there: none (choose one with --text_field)"),
+            ("a number for a text", '`{"text": 5}`', '{"text": 5}', "the field 'text' is a JSON number: expected a string; no other field holds one"),
+            ("NaN for a text", '`{"text": NaN}`', '{"text": NaN}', "the field 'text' is a JSON number: expected a string; no other field holds one"),
             ("the same field twice", '`{"text": "a", "text": "b"}`', '{"text": "a", "text": "b"}', "the field 'text' comes more than once in an object: expected it once; rename one"),
             ("a lone surrogate in JSON", "the escape `\\ud800`", '{"text": "a\\ud800"}', f"a lone surrogate U+D800 at character 1 of the text: expected text; {REMEDY}"),
             ("a NUL in JSON", "the escape `\\u0000`", '{"text": "a\\u0000"}', f"a NUL at character 1 of the text: expected text; {REMEDY}"),
