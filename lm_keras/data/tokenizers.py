@@ -50,11 +50,15 @@ def saved_tokenizer(config: DataConfig, needs_blank: bool = False) -> Tokenizer 
 
 def warn_of_unknown(name: str, unknown: int, tokens: int, say: Callable[[str], None]) -> None:
     """Say which share of a split the tokenizer does not know, if any."""
-    if unknown:
-        say(
-            f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.2%}) of the {name} text are unknown to the tokenizer: what "
-            "they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing"
-        )
+    if not unknown:
+        return
+    if unknown > tokens:  # A tokenizer from elsewhere that makes no token of what it lacks.
+        what = f"{unknown:,} letters or bytes of the {name} text are unknown to the tokenizer, which has {tokens:,} tokens for the rest"
+    else:
+        what = f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.2%}) of the {name} text are unknown to the tokenizer"
+    say(
+        f"{what}: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing"
+    )
 
 
 def warn_of_changes(
