@@ -25,9 +25,9 @@ nothing would tell whether the network depends on it. A key that begins with `_`
 - **only**: one value, or a few that mean the same, can be carried out here; any other is refused.
 - **no effect**: it changes no logits here; its value comes back with `--to_hf`.
 
-A key that is missing counts as its default, that of the config classes of transformers 5.24, which stands beside a key or
-behind it. `scripts/convert.py --to_hf` writes the keys that the run began with, but for those that the run has changed since, with
-`architectures` and `dtype` of what is written.
+A missing key counts as its default in the config classes of transformers 5.24. The tables show that default in a column of its own
+or in brackets. `scripts/convert.py --to_hf` writes the keys that the run began with, except those that the run has changed.
+`architectures` and `dtype` describe the folder that is written.
 """
 
 WEIGHTS = """## Weights

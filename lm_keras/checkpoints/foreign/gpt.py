@@ -49,7 +49,7 @@ LLAMA_KEYS = (
     used("rope_parameters", None, "rotary positions: `rope_theta` is `--rotary_base`, `rope_type` (older: `type`) must be "
          "`default`, `partial_rotary_factor` must be 1; any other key is refused", (dict,), may_be_null=True),
     used("rope_scaling", ABSENT, "older name of `rope_parameters`; two that differ are refused", (dict,), may_be_null=True),
-    used("rope_theta", ABSENT, "`--rotary_base`, 10000 if it stands nowhere; two that differ are refused", _NUMBER),
+    used("rope_theta", ABSENT, "`--rotary_base`, 10000 if the config has none; two different values are refused", _NUMBER),
     used("tie_word_embeddings", False, "`--tie_embeddings`", (bool,)),
     only("hidden_act", "silu", "swish", what="the gate of the feed-forward part"),
     only("attention_bias", False, what="biases of the attention"),
