@@ -10,7 +10,7 @@ import array
 
 import numpy as np
 
-MOST_PASSAGES = 2**14
+MOST_PASSAGES = 2**13
 """Passages of a corpus that are kept."""
 
 MANY_COPIES = 64
