@@ -14,8 +14,10 @@ from lm_keras import paths
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
 from lm_keras.corpora import make_splits
+from lm_keras.data.cache import cache_folder
 from lm_keras.data.masking import AROUND
-from lm_keras.data.store import TokenStore, cache_folder, opened_corpus, prepare, say_of, tokenized
+from lm_keras.data.preparation import opened_corpus, prepare, say_of
+from lm_keras.data.store import TokenStore, tokenized
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import Int8Matrices
 from lm_keras.objectives.metrics import measures

@@ -23,9 +23,11 @@ def main() -> int:
         raise InputError(
             "--output_dir is missing: expected a folder for the tokenizer, such as --output_dir=tokenizers/first"
         )
-    from lm_keras.data import store
+    from lm_keras.data import preparation
 
-    made = store.save_tokenizer(settings.data, options.output_dir, lambda line: print(line, file=sys.stderr))
+    made = preparation.save_tokenizer(
+        settings.data, options.output_dir, lambda line: print(line, file=sys.stderr)
+    )
     sys.stdout.write(
         f"{made['kind']} tokenizer: {made['vocab_size']:,} tokens in the vocabulary, {made['tokens_per_byte']} tokens a "
         f"byte of the training text, fingerprint {made['fingerprint']}\n"

@@ -13,7 +13,7 @@ from lm_keras import InputError
 from lm_keras.checkpoints.records import OWN_SUM
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import from_flat
-from lm_keras.data.store import prepare
+from lm_keras.data.preparation import prepare
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import DataConfig, from_flat
 from lm_keras.corpora import open_corpus
 from lm_keras.data.folders import SUMS, _sum
-from lm_keras.data.store import prepare
+from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
 from lm_keras.report import page, runs
 from lm_keras.text import load_tokenizer, train_tokenizer

@@ -18,7 +18,7 @@ from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints.run_folder import truncate_lines_after
 from lm_keras.checkpoints.vectors import write_vectors
 from lm_keras.corpora import EmptySplit
-from lm_keras.data.store import DividedText, divide, prepare
+from lm_keras.data.preparation import DividedText, divide, prepare
 from lm_keras.embeddings.batches import Batch, Batches, Vocabulary
 from lm_keras.embeddings.folder import VECTORS, EmbeddingFolder
 from lm_keras.embeddings.neighbours import Vectors

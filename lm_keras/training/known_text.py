@@ -9,15 +9,8 @@ import numpy as np
 from lm_keras import text
 from lm_keras.config import DataConfig
 from lm_keras.corpora.documents import PIECE_BYTES
-from lm_keras.data.store import (
-    DividedText,
-    PreparedData,
-    TextCounts,
-    TokenStore,
-    divide,
-    is_prepared,
-    prepare,
-)
+from lm_keras.data.preparation import DividedText, PreparedData, divide, is_prepared, prepare
+from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.text.tokenizer import Tokenizer
 

@@ -13,7 +13,8 @@ from lm_keras.checkpoints.run_folder import RunFolder, append_lines, truncate_li
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.checks import profiled_steps
 from lm_keras.config import Config, LearningConfig
-from lm_keras.data.store import PreparedData, TokenStore
+from lm_keras.data.preparation import PreparedData
+from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES

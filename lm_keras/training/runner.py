@@ -10,7 +10,7 @@ import tensorflow as tf
 from lm_keras import flags, schedules
 from lm_keras.checkpoints.run_folder import CHANGEABLE, RunFolder, differences, elsewhere
 from lm_keras.config import Config, RunOptions
-from lm_keras.data.store import PreparedData, prepare
+from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError, reason_of
 from lm_keras.surroundings import usual_settings

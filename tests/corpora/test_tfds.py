@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from lm_keras.config import DataConfig
 from lm_keras.corpora import TfdsSplit, describe, make_splits, open_corpus, tfds_builders
 from lm_keras.corpora.tfds import string_features
-from lm_keras.data.store import prepare
+from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import pytest
 from lm_keras.config import DataConfig
 from lm_keras.data import folders as module
 from lm_keras.data.folders import SWEEP_AFTER_SECONDS, cached_folder, write_folder
-from lm_keras.data.store import prepare
+from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
 
 

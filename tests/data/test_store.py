@@ -11,9 +11,10 @@ import pytest
 
 from lm_keras.config import DataConfig
 from lm_keras.corpora import make_splits, open_corpus, text_files
-from lm_keras.data import store as module
+from lm_keras.data import preparation
 from lm_keras.data.cache import cache_folder
-from lm_keras.data.store import TextCounts, prepare, tokenized
+from lm_keras.data.preparation import prepare
+from lm_keras.data.store import TextCounts, tokenized
 from lm_keras.errors import InputError
 from lm_keras.sampling.score import counts_of
 from lm_keras.text import CharTokenizer, long_documents, train_tokenizer
@@ -191,14 +192,14 @@ def test_a_cache_that_cannot_be_written(tmp_path, text):
 
 def test_a_text_that_changes_while_it_is_read(text, tmp_path, monkeypatch):
     settings = text("one fish\n" * 9)
-    original = module.trained_tokenizer
+    original = preparation.trained_tokenizer
 
     def meanwhile(*args):
         tokenizer = original(*args)
         text("one fish\n" * 9 + "two fish\n")
         return tokenizer
 
-    monkeypatch.setattr(module, "trained_tokenizer", meanwhile)
+    monkeypatch.setattr(preparation, "trained_tokenizer", meanwhile)
     with pytest.raises(InputError, match="has changed while it was read"):
         prepare(settings)
     assert list((tmp_path / "cache" / "tokens").iterdir()) == []

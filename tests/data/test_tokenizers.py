@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from lm_keras.config import DataConfig
-from lm_keras.data.store import prepare, save_tokenizer
+from lm_keras.data.preparation import prepare, save_tokenizer
 from lm_keras.errors import InputError
 from lm_keras.text import find_tokenizer, load_tokenizer, train_tokenizer
 

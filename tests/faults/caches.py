@@ -5,7 +5,7 @@ import os
 from faults import ENGLISH, Fault
 from faults.paths import WITHOUT_RIGHTS
 from lm_keras.config import DataConfig
-from lm_keras.data.store import prepare
+from lm_keras.data.preparation import prepare
 
 CORPUS = ("--corpus=text:a.txt",)
 AGAIN = "it is made again from the text"

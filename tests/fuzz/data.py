@@ -18,7 +18,7 @@ from lm_keras.config import DataConfig
 from lm_keras.data import order as orders
 from lm_keras.data import scoring
 from lm_keras.data.pipeline import training_batches
-from lm_keras.data.store import PreparedData, prepare
+from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.text import count_words
 
 SEEDS = st.integers(0, 9) | st.integers(0, 2**31 - 1)

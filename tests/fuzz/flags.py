@@ -23,7 +23,7 @@ CARRIED_OUT = "the work of the script"
 """What is said in place of it: here, flags are only read."""
 
 WORK = [
-    "faults.collection", "fuzz.collection", "lm_keras.api.load", "lm_keras.data.store.save_tokenizer",
+    "faults.collection", "fuzz.collection", "lm_keras.api.load", "lm_keras.data.preparation.save_tokenizer",
     "lm_keras.report.runs.read_runs", "benchmarks.commands.baselines.baselines", "benchmarks.commands.feed.feed",
     "lm_keras.training.launcher.launch", "lm_keras.training.runner.train", "benchmarks.commands.text.preparation",
     "benchmarks.commands.text.tokenize", "benchmarks.commands.preflight.comparisons", "lm_keras.sweeps.carry_out.sweep",

@@ -15,7 +15,8 @@ from benchmarks.commands import preflight as measured_preflight
 from lm_keras import optimizers, schedules
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import from_flat
-from lm_keras.data.store import cache_folder, prepare
+from lm_keras.data.cache import cache_folder
+from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES
 from lm_keras.models.lstm import LSTMLanguageModel

@@ -18,7 +18,7 @@ from benchmarks.trainers import trainer_of
 from lm_keras import optimizers, schedules
 from lm_keras.callbacks import EarlyStopping, PlateauDecay
 from lm_keras.config import from_flat
-from lm_keras.data.store import prepare
+from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
 from lm_keras.training import machine, one_run, runner
 from lm_keras.training.signals import MEANING, caught

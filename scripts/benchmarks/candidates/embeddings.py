@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from lm_keras.config import Config, DataConfig
-from lm_keras.data.store import PreparedData, prepare
+from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.embeddings.settings import EmbeddingConfig
 
 

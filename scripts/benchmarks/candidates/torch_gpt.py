@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from lm_keras.config import Config
-from lm_keras.data.store import prepare
+from lm_keras.data.preparation import prepare
 
 LAYERS, HEADS, WIDTH, CONTEXT, ROWS = 4, 4, 128, 64, 12
 STEPS, WARMUP, RATE, LAST_RATE = 2_000, 100, 1e-3, 1e-4

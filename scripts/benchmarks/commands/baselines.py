@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.data.store import prepare
+from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
 
 

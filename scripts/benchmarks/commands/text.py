@@ -16,7 +16,7 @@ import sentencepiece
 
 from lm_keras.config import DataConfig
 from lm_keras.corpora.documents import cut_text
-from lm_keras.data.store import divide
+from lm_keras.data.preparation import divide
 from lm_keras.errors import InputError
 from lm_keras.text import TOKENIZERS, train_tokenizer
 from lm_keras.text.sentencepiece import MODEL_FILE
@@ -33,7 +33,7 @@ LONG_LINE_CHARACTERS = 10_000_000
 PREPARE = """
 import json, sys, time
 from lm_keras.config import DataConfig
-from lm_keras.data.store import prepare
+from lm_keras.data.preparation import prepare
 began = time.perf_counter()
 data = prepare(DataConfig(**json.loads(sys.argv[1])))
 status = open("/proc/self/status", encoding="utf-8").read()  # ru_maxrss would begin at that of the parent process

@@ -1,0 +1,240 @@
+"""The text of a run: read, divided into splits, tokenized, or found in the cache."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from lm_keras.config import DataConfig
+from lm_keras.corpora import Corpus, Split, make_splits, open_corpus
+from lm_keras.data.cache import cache_folder
+from lm_keras.data.store import TokenStore, store_in_cache, tokenized
+from lm_keras.data.tokenizers import (
+    cached_tokenizer,
+    saved_tokenizer,
+    trained_tokenizer,
+    warn_of_changes,
+    warn_of_unknown,
+)
+from lm_keras.errors import InputError, nearest
+from lm_keras.text import TOKENIZERS, load_tokenizer, saved_in
+from lm_keras.text.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedData:
+    """Everything that the text of a run became.
+
+    Attributes:
+        tokenizer: learnt from the training text (characters: from the whole corpus), or taken from a folder.
+        splits: `train` and, where they exist, `valid` and `test`.
+        report: counts, bytes, sha256, licence and citation by split, what was repaired, and kind and
+            fingerprint of the tokenizer; can be written as JSON.
+    """
+
+    tokenizer: Tokenizer
+    splits: dict[str, TokenStore]
+    report: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class DividedText:
+    """The text of a run, read once and divided, not tokenized yet.
+
+    Attributes:
+        splits: `train` and, where they exist, `valid` and `test`.
+        corpora: what they were taken from: that of `--corpus` is `train`.
+    """
+
+    splits: dict[str, Split]
+    corpora: dict[str, Corpus]
+
+    @property
+    def bytes(self) -> int:
+        """Return the size of the text of all splits."""
+        return sum(split.num_bytes for split in self.splits.values())
+
+
+def is_prepared(
+    config: DataConfig, divided: DividedText, tokenizer: Tokenizer | None, needs_blank: bool
+) -> bool:
+    """Tell whether `prepare` would find everything in the cache."""
+    cache = cache_folder(config.cache_dir)
+    tokenizer = (
+        tokenizer
+        or saved_tokenizer(config, needs_blank)
+        or cached_tokenizer(config, divided.splits, cache, needs_blank)
+    )
+    return tokenizer is not None and all(
+        store_in_cache(split, tokenizer, cache).is_dir() for split in divided.splits.values()
+    )
+
+
+def prepare(
+    config: DataConfig,
+    tokenizer: Tokenizer | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    divided: DividedText | None = None,
+    needs_blank: bool = False,
+    begun: dict | None = None,
+) -> PreparedData:
+    """Read, split and tokenize the text of a run, or find that in the cache.
+
+    Args:
+        config: the data settings.
+        tokenizer: the tokenizer of a run that goes on; None makes the one that the settings ask for.
+        say: called with a line before each longer piece of work, and with what speaks against the tokenizer.
+        divided: the text, if it was read and split before.
+        needs_blank: whether a tokenizer that is not given has to have a `blank_id`.
+        begun: what `data.json` says of a run that goes on; its text is divided as it was.
+
+    Raises:
+        InputError: for everything that text and settings can get wrong.
+    """
+    cache = cache_folder(config.cache_dir)
+    saved = saved_tokenizer(config, needs_blank) if tokenizer is None else None
+    divided = divided or divide(config, say, begun)
+    splits, corpora = divided.splits, divided.corpora
+    tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_blank)
+    stores = {name: tokenized(split, tokenizer, cache, say) for name, split in splits.items()}
+    for name, store in stores.items():
+        warn_of_unknown(name, store.counts.unknown, store.counts.tokens, say)
+        if not store.counts.unknown:
+            warn_of_changes(name, tokenizer, store.counts.bytes, splits[name].num_bytes, say)
+    report = {
+        name: {
+            "corpus": split.description.spec,
+            "licence": split.description.licence,
+            "citation": split.description.citation,
+            "rule": split.rule,
+            "corpus_sha256": split.description.sha256,
+            "fingerprint": split.fingerprint(),
+            **({} if name == "train" else {"in_train": split.in_train}),
+            **dataclasses.asdict(stores[name].counts),
+        }
+        for name, split in splits.items()
+    }
+    repaired = {name: corpus.report() for name, corpus in corpora.items() if corpus.report()}
+    learnt = {"kind": tokenizer.name, "fingerprint": tokenizer.fingerprint()}
+    return PreparedData(tokenizer, stores, {"splits": report, "bad_text": repaired, "tokenizer": learnt})
+
+
+def divide(
+    config: DataConfig, say: Callable[[str], None] = lambda line: None, begun: dict | None = None
+) -> DividedText:
+    """Read the text that the settings name once and divide it; say what is wrong with it and is read all the same.
+
+    Args:
+        config: the data settings.
+        say: called with a line each.
+        begun: what `data.json` says of a run that goes on; its text is divided as it was.
+
+    Raises:
+        InputError: a text cannot be read or divided so.
+    """
+    specs = {"train": config.corpus, "valid": config.valid_corpus, "test": config.test_corpus}
+    specs = {name: spec for name, spec in specs.items() if spec}
+    if config.document_separator and not any(spec.startswith("text:") for spec in specs.values()):
+        raise InputError(
+            f"--document_separator={config.document_separator} has no meaning for --corpus={config.corpus}, whose documents are "
+            "divided already; leave it out"
+        )
+    corpora = {name: opened_corpus(spec, config, name, say) for name, spec in specs.items()}
+    corpora = {**corpora["train"].held_out(), **corpora}
+    say(f"reading {corpora['train'].spec}")
+    before = begun["splits"].get("train", {}).get("rule") if begun else None
+    try:
+        splits = make_splits(
+            corpora["train"],
+            corpora.get("valid"),
+            corpora.get("test"),
+            fractions_of(config.split),
+            before,
+            say,
+        )
+    finally:
+        say_of(corpora, say)
+    return DividedText(splits, corpora)
+
+
+def opened_corpus(spec: str, config: DataConfig, part: str, say: Callable[[str], None]) -> Corpus:
+    """Open a corpus as the settings of a run say.
+
+    Args:
+        spec: what names it.
+        config: the data settings; their own corpora are not looked at.
+        part: `train`, `valid` or `test`; see `open_corpus`.
+        say: called with a line before longer work.
+
+    Raises:
+        InputError: as `open_corpus`.
+    """
+    return open_corpus(
+        spec,
+        text_field=config.text_field,
+        on_bad_text=config.on_bad_text,
+        part=part,
+        say=say,
+        document_separator=config.document_separator,
+    )
+
+
+def say_of(corpora: dict[str, Corpus], say: Callable[[str], None]) -> None:
+    """Say what looks wrong in corpora that were read, and what was repaired or left out."""
+    for line in dict.fromkeys(remark for corpus in corpora.values() for remark in corpus.remarks()):
+        say(line)
+    for name, corpus in corpora.items():
+        if counts := corpus.report():
+            repaired = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in counts.items())
+            say(f"bad text in {name}: {repaired}")
+
+
+def save_tokenizer(
+    config: DataConfig, folder: str | Path, say: Callable[[str], None] = lambda line: None
+) -> dict[str, str | int | float]:
+    """Save the tokenizer that a run with these settings would learn.
+
+    Args:
+        config: the data settings; `tokenizer` is the name of a kind.
+        folder: where it goes.
+        say: called with a line before each longer piece of work.
+
+    Returns:
+        kind, vocab_size, tokens_per_byte (of the training text) and fingerprint.
+
+    Raises:
+        InputError: the folder holds another tokenizer or cannot be written, or for text and settings.
+    """
+    if config.tokenizer not in TOKENIZERS:
+        raise InputError(
+            f"--tokenizer={config.tokenizer}{nearest(config.tokenizer, list(TOKENIZERS))} can't be trained; "
+            f"choose one of {', '.join(TOKENIZERS)}"
+        )
+    cache = cache_folder(config.cache_dir)
+    splits = divide(config, say).splits
+    tokenizer = trained_tokenizer(config, splits, cache, say)
+    there = saved_in(folder)
+    if there is None:
+        tokenizer.save(folder)
+    elif load_tokenizer(there).fingerprint() != tokenizer.fingerprint():
+        raise InputError(f"{there} holds another tokenizer; choose another --output_dir, or delete that one")
+    counts = tokenized(splits["train"], tokenizer, cache, say).counts
+    return {
+        "kind": tokenizer.name,
+        "vocab_size": tokenizer.vocab_size,
+        "tokens_per_byte": round(counts.tokens / counts.bytes, 4),
+        "fingerprint": tokenizer.fingerprint(),
+    }
+
+
+def fractions_of(split: str) -> tuple[float, float, float]:
+    """Read `--split`, three percentages with slashes between.
+
+    Example:
+        >>> fractions_of("90/10/0")
+        (90.0, 10.0, 0.0)
+    """
+    try:
+        train, valid, test = (float(part) for part in split.split("/"))
+    except ValueError:
+        raise InputError(f"--split={split}: expected three percentages such as 90/5/5") from None
+    return train, valid, test
