@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import time
+import traceback
 from collections.abc import Callable
 
 import keras
@@ -129,7 +130,7 @@ class Trainer:
         self._speed: float | None = None
         state = model.initial_state(config.batches.batch_size)
         self._carried = tf.nest.map_structure(lambda value: tf.Variable(value, trainable=False), state)
-        self._state = None
+        self._state = self._batches = None
         self._recent = self.compiled_step.guard.recent()
         self.left_out = dict.fromkeys(LEFT_OUT, 0)
         self._in_a_row = 0
@@ -204,10 +205,9 @@ class Trainer:
             *(c.interval for c in self._stateful if c.interval),
         }
         self._boundaries = {step for c in self._stateful for step in c.boundaries}
-        batches = self._batches()
         if self._state is None:
             self._state = self._scattered()
-        with Signals(self._stop_soon, self._workers.chief) as signals:
+        with self._reading(), Signals(self._stop_soon, self._workers.chief) as signals:
             listed.on_train_begin()
             for callback in self._stateful:
                 saved = self._callback_states.get(type(callback).__name__)
@@ -220,7 +220,7 @@ class Trainer:
                     epoch = self.step // per_epoch
                     listed.on_epoch_begin(epoch)
                 listed.on_train_batch_begin(self.step % per_epoch, {"step": self.step})
-                logs = self._call(batches, schedules)
+                logs = self._call(schedules)
                 if self.step % log_every == 0:
                     self.meter = Meter()  # Before a callback saves: the next line begins after this step.
                 if self._evaluate and (self.step % eval_every == 0 or self.step == self.total_steps):
@@ -242,7 +242,7 @@ class Trainer:
         if self._workers.count == 1:
             self.compiled_step.stopped.assign(True)
 
-    def _call(self, batches, schedules: list[ScheduleCallback]) -> dict:
+    def _call(self, schedules: list[ScheduleCallback]) -> dict:
         """Carry out steps up to the next event and return the logs."""
         first, size = self.step, min(self.config.running.steps_per_call, self.total_steps, LONGEST_CALL)
         ends = [n - first % n for n in self._intervals] + [b - first for b in self._boundaries if b > first]
@@ -255,7 +255,7 @@ class Trainer:
         }
         traces, began = self.compiled_step.traces, time.perf_counter()
         results, self._state, self._recent, done = self.compiled_step(
-            batches,
+            self._batches,
             self._state,
             self._recent,
             tf.constant(first, tf.int64),
@@ -350,7 +350,23 @@ class Trainer:
 
     # Between the global batch and the replicas
 
-    def _batches(self):
+    @contextlib.contextmanager
+    def _reading(self):
+        """Hold the iterator over the batches, and end its reading at once afterwards.
+
+        Its threads call Python. One that still lives while the interpreter ends waits for such a call for ever, and a traceback
+        would keep it alive until then.
+        """
+        self._batches = self._distributed_batches()
+        try:
+            yield
+        except tf.errors.OpError as error:
+            traceback.clear_frames(error.__traceback__)  # TensorFlow's own frames hold the iterator.
+            raise
+        finally:
+            self._batches = None
+
+    def _distributed_batches(self):
         strategy, last = self.strategy, self.total_steps
         local = len(strategy.extended.worker_devices)
 

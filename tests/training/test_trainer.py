@@ -1,5 +1,6 @@
 """The loop: hooks in the documented order, others' callbacks, schedules that are exact within a call, signals."""
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -18,6 +19,7 @@ from benchmarks.trainers import trainer_of
 from lm_keras import optimizers, schedules
 from lm_keras.callbacks import EarlyStopping, PlateauDecay
 from lm_keras.config import from_flat
+from lm_keras.data import pipeline
 from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
 from lm_keras.training import machine, one_run, runner
@@ -538,7 +540,7 @@ def test_memory_is_kept_from_the_first_batch_on(monkeypatch):
         lambda make: events.append("iterator") or distribute(make),
     )
     assert not events
-    trainer._batches()
+    trainer._distributed_batches()
     kept = [(machine.M_MMAP_THRESHOLD, 32 << 20), (machine.M_TRIM_THRESHOLD, 1 << 30)]
     assert events == ["iterator", *kept]
     monkeypatch.setattr(machine, "LIBC", object())  # Another C library, which has no such function.
@@ -554,3 +556,42 @@ def test_too_little_memory_says_how_much_was_asked_for(monkeypatch):
         "the memory of the device is not enough (OOM when allocating tensor with shape[10000000,"
     )
     assert line.endswith("); take a smaller --batch_size or network, or more --micro_batches")
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "error"),
+    [
+        (Trainer, "_logs", InputError("the disk is full")),
+        (TrainingStep, "__call__", tf.errors.ResourceExhaustedError(None, None, "out")),
+    ],
+)
+@pytest.mark.parametrize("ends", [True, False])
+def test_nothing_reads_on_after_an_error(settings, fit, leaky, monkeypatch, place, name, error, ends):
+    """A reader that is still calling Python while the interpreter ends makes the process wait for ever."""
+    reads, gather, call = [], pipeline.gather, getattr(place, name)
+
+    def slow(*arguments):
+        time.sleep(0.2)
+        reads.append(1)
+        return gather(*arguments)
+
+    def failing(of, first, *arguments):
+        call(of, first, *arguments)
+        raise error
+
+    monkeypatch.setattr(pipeline, "gather", slow)
+    monkeypatch.setattr(place, name, failing)
+    if not ends:
+        monkeypatch.setattr(Trainer, "_reading", held)
+    with pytest.raises(type(error)) as caught:  # Its traceback holds the frames.
+        fit(settings(steps=30, steps_per_call=1), leaky)
+    done = len(reads)
+    time.sleep(0.5)
+    assert (len(reads) == done) == ends
+    assert caught.value is error
+
+
+@contextlib.contextmanager
+def held(trainer):
+    trainer._batches = trainer._distributed_batches()
+    yield
