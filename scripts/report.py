@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from lm_keras import flags, paths
+from lm_keras.disk.files import write_atomically
 from lm_keras.fields import setting
 from lm_keras.report import page, runs
-from lm_keras.text.files import write_atomically
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,7 +90,7 @@ DEFECTS = {
     "a tokenizer learnt from anything keeps the laws, saved and loaded": lambda: mock.patch.object(
         CharTokenizer, "_from_settings", lambda folder, settings: CharTokenizer(settings["characters"][:-1], "none")
     ),
-    "a forged tokenizer is refused or is one": lambda: mock.patch("lm_keras.text.files.MAX_FILE_BYTES", "256 MiB"),
+    "a forged tokenizer is refused or is one": lambda: mock.patch("lm_keras.disk.files.MAX_FILE_BYTES", "256 MiB"),
     "values are finite, not negative and those of their step": lambda: mock.patch.object(schedules, "_progress", endless),
     "a table is its steps one by one": lambda: mock.patch.object(ScheduleCallback, "table", in_its_own_steps),
     "an allowed rate stays below 1": lambda: mock.patch.object(schedules, "largest", lambda text: 0.0),
@@ -102,7 +102,7 @@ DEFECTS = {
     "an evaluation scores every target once": lambda: mock.patch.object(fuzz.data.scoring, "_begins", lambda first, documents: first + 1),
     "what is prepared is the text": lambda: mock.patch("lm_keras.data.store.count_words", lambda text: 3),
     "files of any bytes are read or refused": lambda: mock.patch("lm_keras.corpora.json_lines.json.loads", side_effect=RuntimeError),
-    "a damaged cache gives the same, and says so": lambda: mock.patch("lm_keras.data.folders._problem", lambda folder: ""),
+    "a damaged cache gives the same, and says so": lambda: mock.patch("lm_keras.disk.folders._problem", lambda folder: ""),
     "no command line and no flagfile gives a traceback": lambda: mock.patch("lm_keras.flags._lines_of_flagfile", side_effect=KeyError),
     "the flagfile of a run gives its settings again": lambda: mock.patch.object(fuzz.flags, "flagfile_of", lambda settings: flagfile_of(dict(sorted(settings.items())[:30]))),
     "a JSON file of a run says what was written": lambda: mock.patch("lm_keras.checkpoints.records.sum_of", lambda content: mock.ANY),

@@ -21,8 +21,9 @@ from lm_keras.checkpoints.sealed import sealed
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import DataConfig, from_flat
 from lm_keras.corpora import open_corpus
-from lm_keras.data.folders import SUMS, _sum
 from lm_keras.data.preparation import prepare
+from lm_keras.disk import files as disk_files
+from lm_keras.disk.folders import SUMS, _sum
 from lm_keras.errors import InputError
 from lm_keras.report import page, runs
 from lm_keras.text import load_tokenizer, train_tokenizer
@@ -444,7 +445,7 @@ def test_what_would_never_end(finished, train, tmp_path, monkeypatch, name, how)
         path.mkdir()
     else:
         path.write_bytes(before + b" " * 2000)
-        limits = (text.files, "MAX_FILE_BYTES") if "tokenizer" in name else (records, "MAX_BYTES")
+        limits = (disk_files, "MAX_FILE_BYTES") if "tokenizer" in name else (records, "MAX_BYTES")
         monkeypatch.setattr(*limits, len(before) + 1000)
     began = time.perf_counter()
     for use in (
@@ -696,7 +697,7 @@ def test_json_that_is_a_trap(tmp_path, content, reason):
 
 
 def test_a_file_that_is_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(text.files, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(disk_files, "MAX_FILE_BYTES", 10)
     (tmp_path / "tokenizer.json").write_text(" " * 11)
     with pytest.raises(InputError, match=r"cannot read .*tokenizer.json: more than 10 bytes"):
         load_tokenizer(tmp_path)

@@ -8,8 +8,8 @@ from google.protobuf import text_format
 from tensorboard.plugins.projector import ProjectorConfig
 
 from lm_keras.callbacks.base import StepCallback
+from lm_keras.disk.files import write_atomically
 from lm_keras.errors import InputError
-from lm_keras.text.files import write_atomically
 from lm_keras.text.tokenizer import Tokenizer
 
 MAX_POINTS = 10_000

@@ -23,7 +23,7 @@ from lm_keras.checkpoints.foreign.tensors import (
     output_of,
 )  # fmt: skip
 from lm_keras.config import Config, from_flat
-from lm_keras.data.folders import write_folder
+from lm_keras.disk.folders import write_folder
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES, NUM_PARAMETERS
 from lm_keras.models.bert import NO_HEAD

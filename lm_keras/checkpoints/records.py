@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lm_keras.disk.files import bytes_of
 from lm_keras.errors import InputError
-from lm_keras.text.files import bytes_of
 
 OWN_SUM = "sha256_of_this"
 """The field with the SHA-256 of all other ones."""

@@ -26,9 +26,9 @@ from lm_keras import paths, text
 from lm_keras.checkpoints import records
 from lm_keras.checkpoints.sealed import sealed, unsealed
 from lm_keras.config import Config, from_flat
-from lm_keras.data.folders import delete
+from lm_keras.disk.files import bytes_of, opened, write_atomically
+from lm_keras.disk.folders import delete
 from lm_keras.errors import InputError, not_written
-from lm_keras.text.files import bytes_of, opened, write_atomically
 from lm_keras.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

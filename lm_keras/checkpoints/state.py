@@ -17,9 +17,9 @@ import tensorflow as tf
 from lm_keras import paths
 from lm_keras.checkpoints.records import MAX_BYTES, NUMBER, wrong
 from lm_keras.checkpoints.sealed import sealed, unsealed
-from lm_keras.data.folders import remove_folder, write_folder
+from lm_keras.disk.files import bytes_of, opened
+from lm_keras.disk.folders import remove_folder, write_folder
 from lm_keras.errors import GO_ON, InputError, reason_of
-from lm_keras.text.files import bytes_of, opened
 
 _PROGRESS = "progress.json"
 _PREFIX = "state"

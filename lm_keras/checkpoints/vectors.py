@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lm_keras.disk.files import opened, without_mark, write_atomically
 from lm_keras.errors import InputError, shown
-from lm_keras.text.files import opened, without_mark, write_atomically
 
 LONGEST_LINE = 2**20
 """Bytes; a vector of 65,000 numbers."""

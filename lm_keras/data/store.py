@@ -11,10 +11,10 @@ import numpy as np
 from lm_keras.corpora import Split
 from lm_keras.corpora.documents import changed
 from lm_keras.data.cache import fingerprint_of
-from lm_keras.data.folders import cached_folder
+from lm_keras.disk.files import bytes_of, opened
+from lm_keras.disk.folders import cached_folder
 from lm_keras.errors import InputError, shown
 from lm_keras.text import count_words
-from lm_keras.text.files import bytes_of, opened
 from lm_keras.text.tokenizer import Piece, Tokenizer
 
 DTYPES = {"uint16": np.uint16, "uint32": np.uint32}

@@ -7,7 +7,7 @@ from lm_keras import text
 from lm_keras.config import DataConfig
 from lm_keras.corpora import Split
 from lm_keras.data.cache import fingerprint_of
-from lm_keras.data.folders import cached_folder
+from lm_keras.disk.folders import cached_folder
 from lm_keras.errors import InputError
 from lm_keras.text.tokenizer import Tokenizer
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.disk.files import bytes_of, opened
 from lm_keras.errors import InputError
 from lm_keras.fields import LARGEST
-from lm_keras.text.files import bytes_of, opened
 
 MAX_COMPARISON = 2**20
 

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Callable
 
 from lm_keras.corpora.decoding import OTHER_MARKS
+from lm_keras.disk.files import bytes_of
 from lm_keras.errors import InputError
-from lm_keras.text.files import bytes_of
 from lm_keras.text.tokenizer import Tokenizer
 
 PROMPT_BYTES = 16 * 2**20

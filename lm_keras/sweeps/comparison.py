@@ -15,13 +15,13 @@ from typing import Any
 
 from lm_keras import paths
 from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.disk.files import bytes_of, write_atomically
 from lm_keras.errors import InputError
 from lm_keras.fields import check_line, setting
 from lm_keras.report.comparison import FILE, table_of
 from lm_keras.report.runs import read_runs
 from lm_keras.sweeps.carry_out import Processes
 from lm_keras.sweeps.folder import locked
-from lm_keras.text.files import bytes_of, write_atomically
 from lm_keras.training.signals import STOPPED
 
 TRIAL_STEPS = 200

@@ -19,9 +19,9 @@ from pathlib import Path
 from lm_keras.checkpoints import records
 from lm_keras.checkpoints.run_folder import CHANGEABLE, RunFolder, differences
 from lm_keras.config import Config, from_flat
+from lm_keras.disk.files import opened, write_atomically
 from lm_keras.errors import InputError
 from lm_keras.sweeps.search import Trial, named_trial
-from lm_keras.text.files import opened, write_atomically
 
 DECIDING = {"steps", "epochs", "early_stopping_evals", "eval_every", "on_nonfinite", "spike_sigma"}
 """Settings that a run may change between two lives, but that decide what a trial reaches."""

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lm_keras.disk.files import bytes_of
 from lm_keras.errors import InputError
 from lm_keras.text import library, switches
-from lm_keras.text.files import SETTINGS_FILE, bytes_of
+from lm_keras.text.files import SETTINGS_FILE
 from lm_keras.text.huggingface import END_NAMES, MAX_VOCABULARY, HuggingFaceTokenizer
 from lm_keras.text.sentencepiece_model import SentencePieceModel
 from lm_keras.text.wordpiece import WordPieceTokenizer, is_wordpiece, read_vocabulary

@@ -9,16 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lm_keras.disk.files import write_atomically
 from lm_keras.errors import InputError
 from lm_keras.text import normalization as normal_forms
-from lm_keras.text.files import (
-    SETTINGS_FILE,
-    damaged,
-    field,
-    read_settings,
-    write_atomically,
-    write_settings,
-)
+from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_settings, write_settings
 
 REPLACEMENT = "\ufffd".encode()  # what an unknown token decodes to
 

@@ -9,8 +9,8 @@ import numpy as np
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.vectors import head_of, read_vectors
 from lm_keras.config import Config
+from lm_keras.disk.files import without_mark
 from lm_keras.errors import InputError
-from lm_keras.text.files import without_mark
 from lm_keras.text.names import name_of
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.text.word import EOS_ID, WordTokenizer

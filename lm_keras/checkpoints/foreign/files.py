@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lm_keras.checkpoints.foreign.tensors import INDEX, WEIGHTS
+from lm_keras.disk.files import bytes_of
 from lm_keras.errors import InputError
-from lm_keras.text.files import bytes_of
 from lm_keras.text.model_folder import CONFIG_BYTES, FILES, json_of
 
 CONFIG, TOKENIZER_CONFIG, GENERATION_CONFIG = "config.json", "tokenizer_config.json", "generation_config.json"

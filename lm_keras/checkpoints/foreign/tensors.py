@@ -11,8 +11,8 @@ import safetensors
 import safetensors.numpy
 
 from lm_keras.checkpoints.foreign.kind import Kind
+from lm_keras.disk.files import bytes_of, opened
 from lm_keras.errors import InputError
-from lm_keras.text.files import bytes_of, opened
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lm_keras.config import DataConfig
-from lm_keras.data import folders as module
-from lm_keras.data.folders import SWEEP_AFTER_SECONDS, cached_folder, write_folder
 from lm_keras.data.preparation import prepare
+from lm_keras.disk import folders as module
+from lm_keras.disk.folders import SWEEP_AFTER_SECONDS, cached_folder, write_folder
 from lm_keras.errors import InputError
 
 

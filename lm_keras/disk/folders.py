@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from lm_keras.disk.files import bytes_of, opened
 from lm_keras.errors import InputError, shown
-from lm_keras.text.files import bytes_of, opened
 
 SUMS = "sums.json"
 """File of a cached folder with size and CRC-32 of every other file."""
