@@ -1,4 +1,6 @@
-"""Which values settings may take, and which contradict each other; `config.py` says which settings there are."""
+"""Which values settings may take, and which contradict each other; `config.py` says which settings
+there are.
+"""
 
 import dataclasses
 

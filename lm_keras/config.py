@@ -487,7 +487,9 @@ class Config:
 
     @property
     def context_length(self) -> int:
-        """Return how many tokens a window of the run's text has at most: `--context_length`, else `--sequence_length`."""
+        """Return how many tokens a window of the run's text has at most: `--context_length`, else
+        `--sequence_length`.
+        """
         return self.model.context_length or self.batches.sequence_length
 
     @property

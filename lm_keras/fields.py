@@ -1,4 +1,6 @@
-"""One setting: how it is described, and which values it may take. `config.py` says which settings there are."""
+"""One setting: how it is described, and which values it may take. `config.py` says which settings
+there are.
+"""
 
 import dataclasses
 import math
@@ -58,7 +60,8 @@ def kind_of(field: dataclasses.Field) -> tuple[type, bool]:
 
 
 def in_float32(value: float) -> float:
-    """Return what TensorFlow makes of a number of at most `LARGEST_FLOAT`: the nearest float32, and 0 below `SMALLEST_FLOAT`.
+    """Return what TensorFlow makes of a number of at most `LARGEST_FLOAT`: the nearest float32, and 0 below
+    `SMALLEST_FLOAT`.
 
     Example:
         >>> in_float32(1e-40), in_float32(1 - 1e-9), in_float32(0.5)
@@ -118,7 +121,8 @@ def _within(meta: Mapping[str, Any], value: float) -> bool:
 
 
 def _check_in_float32(field: dataclasses.Field, value: float) -> None:
-    """Raise InputError if a bound has no meaning for what a number becomes in float32: 0 for 1e-46, 1 for 1 - 1e-9.
+    """Raise InputError if a bound has no meaning for what a number becomes in float32: 0 for 1e-46, 1 for 1 -
+    1e-9.
 
     A setting without bounds, which checks itself or for which 0 is a number like any other, may become 0.
     """

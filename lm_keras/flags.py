@@ -203,7 +203,9 @@ def _with_flagfiles(argv: list[str]) -> list[str]:
 
 
 def _named_shortly(words: list[str]) -> list[str]:
-    """Refuse a name of a flag that none can have: absl would look for a similar one, a call deeper each letter."""
+    """Refuse a name of a flag that none can have: absl would look for a similar one, a call deeper each
+    letter.
+    """
     for word in words[1:]:
         if word == "--":
             break
@@ -254,10 +256,11 @@ def _lines_of_flagfile(path: str, includers: tuple[str, ...]) -> list[str]:
 
 
 def _in_its_place(path: str, lines: list[str]) -> list[str]:
-    """Let the flags.txt of a run say that the run is where that file is, for it may have been moved or copied.
+    """Let the flags.txt of a run say that the run is where that file is, for it may have been moved or
+    copied.
 
-    The run's folder, and its tokenizer, which an imported model names, stand there as they were when the run was begun, and
-    as they were called in the working directory of that time.
+    The run's folder, and its tokenizer, which an imported model names, stand there as they were when the run
+    was begun, and as they were called in the working directory of that time.
     """
     folder = os.path.dirname(path) or "."
     given = dict(line.partition("=")[::2] for line in lines)
@@ -296,8 +299,8 @@ def _fail(error: Any) -> None:
 def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = (), hint: str = "") -> None:
     """Parse the command line, call `main` and exit with its code.
 
-    Exit codes: 0 done, 1 bad input or results that cannot be written, 129, 130 and 143 stopped by SIGHUP, SIGINT or
-    SIGTERM, 141 when the reader of standard output has ended.
+    Exit codes: 0 done, 1 bad input or results that cannot be written, 129, 130 and 143 stopped by SIGHUP,
+    SIGINT or SIGTERM, 141 when the reader of standard output has ended.
 
     Args:
         main: does the script's work; it reads its flags with `read`.

@@ -164,7 +164,9 @@ def test_which_checkpoint(finished):
 
 
 def test_the_best_weights_are_kept_when_no_checkpoint_is_due(tiny_config, train, tmp_path):
-    """At a learning rate that grows the loss is lowest early, at a step between the checkpoints of 12 and 24."""
+    """At a learning rate that grows the loss is lowest early, at a step between the checkpoints of
+    12 and 24.
+    """
     config = tiny_config(
         eval_every=2, checkpoint_every=12, keep_checkpoints=1, learning_rate=1.0, optimizer="sgd", clip_norm=0,
         learning_rate_schedule="linear:initial=0.1,final=60",

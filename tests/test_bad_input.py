@@ -18,7 +18,9 @@ from lm_keras.data.preparation import prepare
 
 @pytest.fixture
 def refused(train, tiny_config, tmp_path, monkeypatch, contents_of):
-    """A function that returns the text of the error in which a new run ends; nothing of the run may remain."""
+    """A function that returns the text of the error in which a new run ends; nothing of the run
+    may remain.
+    """
     monkeypatch.chdir(tmp_path)
 
     def message(run_dir="run", resume="auto", **settings):

@@ -1,4 +1,6 @@
-"""Every file of configs/: its form, that every flag of it arrives in a run, and three steps of it with a small network."""
+"""Every file of configs/: its form, that every flag of it arrives in a run, and three steps of it with a
+small network.
+"""
 
 import json
 import re
@@ -20,7 +22,9 @@ SMALLER = {
     "vocab_size": 290, "num_layers": 1, "embedding_dim": 8, "hidden_units": 8, "sequence_length": 4, "batch_size": 20,
     "num_heads": 2, "ngram_order": 3, "replicas": 2,
 }  # fmt: skip
-"""What takes time in a file is made smaller, if the file sets it; every other flag is carried out as it stands there."""
+"""What takes time in a file is made smaller, if the file sets it; every other flag is carried out as it
+stands there.
+"""
 
 NOT_OF_A_RUN = {"sweep_dir", "cases", "vary"}
 FORM = re.compile(r"--(?P<name>[a-z][a-z0-9_]*)=(?P<value>\S.*)?|--(?P<off>no)?(?P<switch>[a-z][a-z0-9_]*)")

@@ -1,4 +1,6 @@
-"""A few random cases of every law of `fuzz`, always the same ones, and for each law a defect that it finds."""
+"""A few random cases of every law of `fuzz`, always the same ones, and for each law a defect that
+it finds.
+"""
 
 import contextlib
 import re
@@ -25,7 +27,8 @@ def test_a_law_holds(name):
     outcome = LAWS[name].carry_out(LAWS[name].few)
     assert outcome.failure == ""
     assert outcome.cases >= LAWS[name].few
-    # Hardly a byte of a sealed file can change without being seen; everything else has cases that are no faults.
+    # Hardly a byte of a sealed file can change without being seen; everything else has cases that are no
+    # faults.
     assert outcome.refused < outcome.cases or name == "a JSON file of a run says what was written"
 
 

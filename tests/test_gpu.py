@@ -1,4 +1,5 @@
-"""On a GPU, each run a process of its own: `CUDA_VISIBLE_DEVICES=0 pytest -n 0 -m gpu tests/test_gpu.py`. A CPU passes, too.
+"""On a GPU, each run a process of its own: `CUDA_VISIBLE_DEVICES=0 pytest -n 0 -m gpu tests/test_gpu.py`. A
+CPU passes, too.
 
 Two replicas are two parts of the one GPU there, and two parts of the CPU here.
 """

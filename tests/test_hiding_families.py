@@ -1,4 +1,6 @@
-"""BERT and GLM from the command line and from Python: trained, filled, continued and scored as a user would."""
+"""BERT and GLM from the command line and from Python: trained, filled, continued and scored as a
+user would.
+"""
 
 import itertools
 import json

@@ -1,4 +1,6 @@
-"""Holds the table of layers in the design: a row imports only from rows above it or within its own folder, and no files in a circle."""
+"""Holds the table of layers in the design: a row imports only from rows above it or within its own folder,
+and no files in a circle.
+"""
 
 import ast
 import graphlib
@@ -94,7 +96,9 @@ def violations(source, path):
 
 
 def files_imported(source, path, files):
-    """Return the files among `files`, dotted name -> path, that a file imports, by a statement or by a name in a string."""
+    """Return the files among `files`, dotted name -> path, that a file imports, by a statement or by a name
+    in a string.
+    """
     names = imports_of(source, path)
     for node in ast.walk(ast.parse(source)):
         if (
@@ -108,7 +112,8 @@ def files_imported(source, path, files):
 
 
 def circle(sources):
-    """Return the files of a circle of imports, or None; `__init__.py` of a folder, which only offers its files, is left out.
+    """Return the files of a circle of imports, or None; `__init__.py` of a folder, which only offers its
+    files, is left out.
 
     Args:
         sources: path below the folder that Python finds packages in -> source.

@@ -89,7 +89,9 @@ def test_where_the_cache_is(home, monkeypatch):
 
 
 def test_a_shell_reads_a_printed_path_as_it_is():
-    """Each word alone, and behind `--run_dir=`, as commands are printed; `quoted` alone would let a flag expand ~."""
+    """Each word alone, and behind `--run_dir=`, as commands are printed; `quoted` alone would let a flag
+    expand ~.
+    """
     words = [paths.as_word(path) for path in ODD]
     assert all(word.isprintable() for word in words)
     script = "printf '%s\\0' " + " ".join([*words, *(f"--run_dir={word}" for word in words)])

@@ -95,7 +95,8 @@ def test_stopped_and_resumed(tiny_config, train, script, start, ended, tmp_path,
         f"stopped at step {stopped_at}, everything is saved; the same command goes on from there\n"
     )
 
-    # A second signal ends at once, here while the step is compiled; that shall not be done before, so it is held meanwhile.
+    # A second signal ends at once, here while the step is compiled; that shall not be done before, so it is
+    # held meanwhile.
     process = start("train.py", *flags)
     wait_until(process, lambda: catches(process, signal.SIGTERM))
     process.send_signal(signal.SIGTERM)

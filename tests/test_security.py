@@ -108,7 +108,8 @@ def _dotted(node: ast.expr, aliases: dict[str, str]) -> str:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_runs_what_it_loads(path):
     # The launcher starts the project's own script, by a list of words and without a shell.
-    # The peers of the benchmarks are written in PyTorch, whose layers load nothing; a table in the code names their modules.
+    # The peers of the benchmarks are written in PyTorch, whose layers load nothing; a table in the code names
+    # their modules.
     torch = ["imports torch"]
     own = {
         "launcher.py": ["calls subprocess.Popen"],
@@ -283,7 +284,9 @@ def test_as_a_tokenizer(evil, tmp_path, kind, tokenizer):
 
 @pytest.fixture
 def cached(tmp_path):
-    """A prepared text: its settings, and a function that writes into its store and makes the sums right again."""
+    """A prepared text: its settings, and a function that writes into its store and makes the sums right
+    again.
+    """
     (tmp_path / "a.txt").write_text("to be or not to be\n" * 9)
     config = DataConfig(
         corpus=f"text:{tmp_path}/a.txt", tokenizer="char", split="100/0/0", cache_dir=str(tmp_path / "cache")
@@ -432,7 +435,9 @@ def test_numbers_of_a_checkpoint_signed_anew(finished, train, tmp_path, up_to_tr
     "name", ["config.json", "data.json", "results.json", "tokenizer/tokenizer.json", "metrics.jsonl", "lock"]
 )
 def test_what_would_never_end(finished, train, tmp_path, monkeypatch, name, how):
-    """In the place of a file of a run: neither reading it nor going on waits for it, or takes it into memory."""
+    """In the place of a file of a run: neither reading it nor going on waits for it, or takes it
+    into memory.
+    """
     path = tmp_path / "run" / name
     shutil.copytree(finished.path, tmp_path / "run")
     before = path.read_bytes()

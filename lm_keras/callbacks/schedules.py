@@ -111,7 +111,8 @@ class DropoutSchedule(RateSchedule):
     """Change the rate of every `ScheduledDropout` layer of the model while it trains.
 
     Raises:
-        InputError: in plain `fit`, when the model has no such layer. `keras.layers.Dropout` compiles its rate in.
+        InputError: in plain `fit`, when the model has no such layer. `keras.layers.Dropout` compiles its rate
+            in.
     """
 
     name, kind = "dropout", ScheduledDropout

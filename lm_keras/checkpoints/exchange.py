@@ -1,4 +1,6 @@
-"""Folders of models as Hugging Face keeps them: config.json, model.safetensors and a tokenizer. Nothing there is run."""
+"""Folders of models as Hugging Face keeps them: config.json, model.safetensors and a tokenizer. Nothing there
+is run.
+"""
 
 import dataclasses
 import json
@@ -67,7 +69,8 @@ class Imported:
         """Build the network and give it the weights.
 
         Raises:
-            InputError: a tensor is missing, is one too many, has another shape or is not finite; or a file is damaged.
+            InputError: a tensor is missing, is one too many, has another shape or is not finite; or a file is
+                damaged.
         """
         config, family = self.config, self.kind.family
         needed, there = 4 * NUM_PARAMETERS[family](config, self.vocab_size), bytes_in(self.path)
@@ -82,7 +85,9 @@ class Imported:
         return model
 
     def give(self, model: keras.Model) -> None:
-        """Copy the weights into a network of these settings; it may have a `prediction_head` that is missing there."""
+        """Copy the weights into a network of these settings; it may have a `prediction_head` that is missing
+        there.
+        """
         variables, names = _by_path(model), self.output.names
         parts = {part.variable: part for part in self.kind.parts(self.config, self.vocab_size)}
         with open_tensors(self.path, self.kind) as tensors:
@@ -200,7 +205,8 @@ def write(
     content = foreign.config_of(original, kind, config, model.vocab_size, tokenizer)
     made = dict(getattr(tokenizer, "foreign_files", {}))
     if files and isinstance(tokenizer, HuggingFaceTokenizer):
-        # Without a class the library takes that of the model's type, as it did for the folder that the run began with.
+        # Without a class the library takes that of the model's type, as it did for the folder that the run
+        # began with.
         made[other_files.TOKENIZER_CONFIG] = (json.dumps(tokenizer.special_names, indent=1) + "\n").encode()
 
     def fill(path: Path) -> None:

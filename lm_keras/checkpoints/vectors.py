@@ -1,6 +1,8 @@
-"""Files of word vectors as text: those of word2vec, with a first line `WORDS WIDTH`, and those of GloVe, without.
+"""Files of word vectors as text: those of word2vec, with a first line `WORDS WIDTH`, and those of GloVe,
+without.
 
-A line is a word and its numbers, with a blank between; the word itself may have blanks, as some have in GloVe's files.
+A line is a word and its numbers, with a blank between; the word itself may have blanks, as some have in
+GloVe's files.
 """
 
 import codecs
@@ -82,7 +84,8 @@ def read_vectors(
     wanted: Callable[[bytes], bool] | None = None,
     most: int | None = None,
 ) -> Iterator[tuple[bytes, np.ndarray]]:
-    """Yield words as UTF-8 with their vectors, [width] float32, in the order of the file; one line is held at a time.
+    """Yield words as UTF-8 with their vectors, [width] float32, in the order of the file; one line is held at
+    a time.
 
     Args:
         path: the file.
@@ -91,7 +94,8 @@ def read_vectors(
         most: stop after so many words.
 
     Raises:
-        InputError: a line is damaged, a word that is wanted comes twice, or lines are missing; it names the line.
+        InputError: a line is damaged, a word that is wanted comes twice, or lines are missing; it names the
+            line.
     """
     seen: dict[bytes, int] = {}
     number = head.first_line - 1

@@ -54,7 +54,8 @@ class TextDecoder:
     Windows too.
 
     Attributes:
-        advice: what the first bad text looked like, and what to do; None where there was none, or that is open.
+        advice: what the first bad text looked like, and what to do; None where there was none, or that is
+            open.
 
     Example:
         >>> decoder = TextDecoder("a.txt", "replace", Counts())

@@ -55,7 +55,8 @@ def find_files(globs: str) -> list[str]:
 
 
 def path_hint(spec: str, rest: str) -> str:
-    """Return `" (did you mean 'text:PATH'?)"` for a corpus without its scheme, or with another one; else an empty string.
+    """Return `" (did you mean 'text:PATH'?)"` for a corpus without its scheme, or with another one; else an
+    empty string.
 
     Args:
         spec: what was given.
@@ -97,7 +98,9 @@ def _names_in(folder: str) -> list[str]:
 
 
 def _globs_in(folder: str) -> tuple[str, str]:
-    """Return globs for the files of a folder, and of those below it, too, by the ending that most of them have."""
+    """Return globs for the files of a folder, and of those below it, too, by the ending that most of them
+    have.
+    """
     endings = collections.Counter(
         found[0] for name in _names_in(os.path.expanduser(folder)) if (found := ENDING.search(name))
     )

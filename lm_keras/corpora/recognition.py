@@ -117,7 +117,8 @@ def look(path: str, head: bytes, is_whole: bool, text_field: str, has_field: Cal
 
     Args:
         path: the file.
-        head: its first bytes, unpacked, without a byte order mark; the whole first line of a file of JSON lines.
+        head: its first bytes, unpacked, without a byte order mark; the whole first line of a file of JSON
+            lines.
         is_whole: whether these are all.
         text_field: the field of a record that holds the text.
         has_field: tells whether an object has that field.
@@ -187,7 +188,9 @@ def _continues(text: str, is_whole: bool) -> bool:
 def _json_by_content(
     text: str, lines: list[str], is_whole: bool, text_field: str, has_field: Callable[[dict], bool]
 ) -> Look:
-    """Look at a file whose name says nothing, and that begins with a brace or a bracket, or has them in most lines."""
+    """Look at a file whose name says nothing, and that begins with a brace or a bracket, or has them in most
+    lines.
+    """
     parsed = [_parsed(line) for line in lines]
     records = [record for record in parsed if isinstance(record, dict)]
     if _mostly(

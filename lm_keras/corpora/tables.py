@@ -41,7 +41,8 @@ def named_as_table(path: str) -> bool:
 def table_in(text: str, is_whole: bool, named: bool) -> Table | None:
     """Return how a text that looks like a table is written, or None.
 
-    A name that says so is enough for two rows; else there must be five, with tabs, or with commas below names.
+    A name that says so is enough for two rows; else there must be five, with tabs, or with commas below
+    names.
 
     Args:
         text: the beginning of a file.

@@ -141,7 +141,8 @@ def string_features(features: Any) -> dict[str, tuple[str, ...]]:
 
     Example:
         >>> string_features(tfds.features.FeaturesDict({
-        ...     "id": np.int64, "title": tfds.features.Text(), "words": tfds.features.Sequence(tfds.features.Text()),
+        ...     "id": np.int64, "title": tfds.features.Text(),
+        ...     "words": tfds.features.Sequence(tfds.features.Text()),
         ...     "pair": tfds.features.Translation(["de", "en"])}))
         {'pair/de': ('pair', 'de'), 'pair/en': ('pair', 'en'), 'title': ('title',)}
     """

@@ -1,7 +1,7 @@
 """The cache folder: what was learnt or tokenized once lies there under a fingerprint of all that decides it.
 
-`tokenizers/FINGERPRINT/` and `tokens/FINGERPRINT/`, one folder for each tokenizer and for each tokenized split.
-`disk/folders.py` says how such a folder is written, checked, and made again when it is damaged.
+`tokenizers/FINGERPRINT/` and `tokens/FINGERPRINT/`, one folder for each tokenizer and for each tokenized
+split. `disk/folders.py` says how such a folder is written, checked, and made again when it is damaged.
 """
 
 import hashlib

@@ -121,7 +121,8 @@ def prepare(
 def divide(
     config: DataConfig, say: Callable[[str], None] = lambda line: None, begun: dict | None = None
 ) -> DividedText:
-    """Read the text that the settings name once and divide it; say what is wrong with it and is read all the same.
+    """Read the text that the settings name once and divide it; say what is wrong with it and is read all the
+    same.
 
     Args:
         config: the data settings.

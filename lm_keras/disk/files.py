@@ -45,7 +45,8 @@ def opened(path: str | os.PathLike, mode: str = "rb") -> IO:
 
     Args:
         path: the file.
-        mode: `rb` to read it, or `a` to write at its end, where it may be missing and may not be a link to another file.
+        mode: `rb` to read it, or `a` to write at its end, where it may be missing and may not be a link to
+            another file.
 
     Raises:
         OSError: it cannot be opened or is no regular file; `strerror` says so.
@@ -73,5 +74,7 @@ def bytes_of(path: str | os.PathLike, most: int | None = None) -> bytes:
 
 
 def without_mark(content: bytes) -> bytes:
-    """Return the beginning of a text in UTF-8 without the byte order mark that programs of Windows put there."""
+    """Return the beginning of a text in UTF-8 without the byte order mark that programs of Windows
+    put there.
+    """
     return content.removeprefix(codecs.BOM_UTF8)

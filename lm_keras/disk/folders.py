@@ -27,8 +27,8 @@ _OTHER_CACHE = "free space there or choose another folder with --cache_dir or LM
 def cached_folder(folder: Path, fill: Callable[[Path], None], say: Callable[[str], None]) -> None:
     """Make sure that a folder of the cache is there and holds what was once written to it.
 
-    Every byte is read and its CRC-32 compared, at about 2 GB/s of a core. That is less work than what comes before:
-    to know its fingerprint, the text itself was read, decoded and hashed with SHA-256.
+    Every byte is read and its CRC-32 compared, at about 2 GB/s of a core. That is less work than what comes
+    before: to know its fingerprint, the text itself was read, decoded and hashed with SHA-256.
 
     Args:
         folder: the folder, named after everything that decides its content.

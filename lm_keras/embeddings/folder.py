@@ -1,4 +1,6 @@
-"""The folder of a run of scripts/train_embeddings.py: that of a run, with its own settings, and vectors at the end."""
+"""The folder of a run of scripts/train_embeddings.py: that of a run, with its own settings, and vectors at
+the end.
+"""
 
 from collections.abc import Iterable
 

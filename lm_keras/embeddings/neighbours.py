@@ -66,7 +66,8 @@ class Vectors:
             InputError: a word is unknown.
 
         Reference:
-            Mikolov et al. (2013c), "Linguistic regularities in continuous space word representations", section 4.
+            Mikolov et al. (2013c), "Linguistic regularities in continuous space word representations",
+            section 4.
         """
         places = [self._place(word) for word in (a, b, c)]
         of_a, of_b, of_c = self._table[places]
@@ -83,7 +84,8 @@ class Vectors:
 
     def _place(self, word: str) -> int:
         name = name_of(word.encode("utf-8", "replace"))
-        # A piece that begins a word has a blank in front, and the first word of a file that was put behind another, a mark.
+        # A piece that begins a word has a blank in front, and the first word of a file that was put behind
+        # another, a mark.
         for known in (word, name, BLANK + name, "\ufeff" + word):
             if known in self._places:
                 return self._places[known]

@@ -10,8 +10,9 @@ from lm_keras.fields import LARGEST, check, check_line, setting
 METHODS = ("skipgram", "cbow")
 
 RATES = {"skipgram": 0.025, "cbow": 0.075}
-"""Base learning rates: those of word2vec, and for CBOW three times as much, because its gradient is that of the mean
-of the context (İrsoy et al., 2021, section 3), which word2vec forgets to divide."""
+"""Base learning rates: those of word2vec, and for CBOW three times as much, because its gradient is that of
+the mean of the context (İrsoy et al., 2021, section 3), which word2vec forgets to divide.
+"""
 
 
 @dataclasses.dataclass(frozen=True)

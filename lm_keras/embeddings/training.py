@@ -278,7 +278,9 @@ class Progress(callbacks.Progress):
 
 
 def ahead(make: Callable[[int], Batch], first: int, last: int) -> Iterator[Batch]:
-    """Yield the batches of steps first ... last - 1, which another thread makes while earlier ones are used."""
+    """Yield the batches of steps first ... last - 1, which another thread makes while earlier ones
+    are used.
+    """
     with ThreadPoolExecutor(1) as pool:
         made = collections.deque(
             pool.submit(make, step) for step in range(first, min(first + PREFETCHED, last))
@@ -291,7 +293,9 @@ def ahead(make: Callable[[int], Batch], first: int, last: int) -> Iterator[Batch
 
 
 def _divided(config: TextConfig, begun: dict | None) -> DividedText:
-    """Read and divide the text; one that is too small for that is used whole, because nothing is validated."""
+    """Read and divide the text; one that is too small for that is used whole, because nothing is
+    validated.
+    """
     try:
         return divide(config, report.say, begun)
     except EmptySplit:

@@ -219,7 +219,9 @@ def _sample(when: str, sample: dict) -> str:
 
 
 def _settings(runs: list[Run]) -> str:
-    """Show what differs between the runs, or of a single run what differs from the defaults; the rest folded."""
+    """Show what differs between the runs, or of a single run what differs from the defaults; the
+    rest folded.
+    """
     defaults = Config().flat()
     groups = {name: group for group in GROUPS for name in getattr(Config(), group).__dataclass_fields__}
     differing, equal = [], []

@@ -48,9 +48,10 @@ class Beams(NamedTuple):
 class BeamSearch:
     """Beam search with a network. It is traced once, whatever the prompts, beams, lengths and settings.
 
-    At every step the 2 K best ways to go on from K texts are looked at: those that end the document or hold a stop string
-    are set aside, the best K others go on. It ends when no text can become better than the worst of the K best that have
-    ended. Whether a text holds a stop string is asked in Python, since it may begin and end within tokens.
+    At every step the 2 K best ways to go on from K texts are looked at: those that end the document or hold a
+    stop string are set aside, the best K others go on. It ends when no text can become better than the worst
+    of the K best that have ended. Whether a text holds a stop string is asked in Python, since it may begin
+    and end within tokens.
 
     Args:
         loop: the network's decoding loop, whose prefill is used.
@@ -107,8 +108,8 @@ class BeamSearch:
             beams: K.
             length_penalty: alpha of ((5 + n) / 6)^alpha, by which the sum of n log-probabilities is divided.
             settings: of the rules that look at the text so far; the others have no meaning here.
-            ended: tells whether generated tokens end the text, as those with a stop string do; None where only the end of
-                the document does.
+            ended: tells whether generated tokens end the text, as those with a stop string do; None where
+                only the end of the document does.
 
         Raises:
             InputError: the text would be longer than the model's context, or the logits are not finite.
@@ -143,7 +144,9 @@ class BeamSearch:
         return found
 
     def _have_ended(self, tokens: np.ndarray, sums: np.ndarray) -> np.ndarray:
-        """Tell which texts [2 K, n] have ended, [2 K] bool; those that do not exist may have tokens that do not."""
+        """Tell which texts [2 K, n] have ended, [2 K] bool; those that do not exist may have tokens that do
+        not.
+        """
         return np.array([s > IMPOSSIBLE / 2 and self._ended(t) for t, s in zip(tokens.tolist(), sums)], bool)
 
     def _search_from(self, prompt, max_new_tokens, beams, alpha, asks, settings, state, matrices):

@@ -67,7 +67,8 @@ class Filler:
 
         Args:
             prompts: any number of strings.
-            **settings: fields of `SamplingSettings`, of which only `long_prompt` matters: `keep_end` uses the end of a long text.
+            **settings: fields of `SamplingSettings`, of which only `long_prompt` matters: `keep_end` uses the
+                end of a long text.
         """
         how = {"long_prompt": settings_from(settings).long_prompt}
         return [self.fill(text, 1, **how).text if MASK in text else text for text in check_prompts(prompts)]
@@ -78,11 +79,12 @@ class Filler:
         Args:
             text: with a `[MASK]` for each token that is to be filled in.
             words: how many of the likeliest tokens.
-            **settings: fields of `SamplingSettings`, of which only `long_prompt` has a meaning: of a text that is longer than the
-                model's context `keep_end` uses its end; else that is an error.
+            **settings: fields of `SamplingSettings`, of which only `long_prompt` has a meaning: of a text
+                that is longer than the model's context `keep_end` uses its end; else that is an error.
 
         Raises:
-            InputError: there is no `[MASK]`, a setting has no meaning, or the text is longer than the model's context.
+            InputError: there is no `[MASK]`, a setting has no meaning, or the text is longer than the model's
+                context.
         """
         check_text("text", text)
         keep_end = settings_from(settings).long_prompt == "keep_end"
@@ -134,7 +136,8 @@ class Filler:
 def parts_of(text: str, tokenizer: Tokenizer) -> list[str]:
     """Return what stands around the `[MASK]`s of a text.
 
-    Where a token is a word with the blank before it, a blank before a `[MASK]` is a part of what is filled in, as in training.
+    Where a token is a word with the blank before it, a blank before a `[MASK]` is a part of what is filled
+    in, as in training.
     """
     *before, last = text.split(MASK)
     if tokenizer.joins_blanks:
@@ -154,12 +157,15 @@ class HidingScorer:
         self._model, self._tokenizer, self._reader = model, tokenizer, Reader(model, tokenizer)
 
     def score(self, texts: list[str]) -> list[dict]:
-        """Return the pseudo-log-likelihood of each text: every token is hidden in turn, and predicted from all others.
+        """Return the pseudo-log-likelihood of each text: every token is hidden in turn, and predicted from
+        all others.
 
-        That is no probability of the text. A text that is longer than the model's context is scored in windows side by side.
+        That is no probability of the text. A text that is longer than the model's context is scored in
+        windows side by side.
 
         Returns:
-            For each text `nats` (float), `tokens`, `bytes` and `unknown` as `counts_of` says, and `pseudo`, true.
+            For each text `nats` (float), `tokens`, `bytes` and `unknown` as `counts_of` says, and `pseudo`,
+            true.
 
         Reference: Salazar et al. (2020), section 2, equation 1.
         """
@@ -172,7 +178,8 @@ class HidingScorer:
         return found
 
     def pseudo_nats(self, texts: Iterable[list[int]]) -> tuple[float, int]:
-        """Return the summed negative pseudo-log-likelihood of texts of tokens, and how many tokens were hidden in turn.
+        """Return the summed negative pseudo-log-likelihood of texts of tokens, and how many tokens were
+        hidden in turn.
 
         Tokens that begin or end a document are read only.
         """
@@ -191,7 +198,9 @@ class HidingScorer:
         return total, count
 
     def logits(self, ids) -> np.ndarray:
-        """Return the logits float32 [B, T, V] at each token of `ids` [B, T], none of which is hidden but by its id."""
+        """Return the logits float32 [B, T, V] at each token of `ids` [B, T], none of which is hidden but by
+        its id.
+        """
         return self._model.project(self._model.forward({"tokens": self._checked(ids)}, {})[0]).numpy()
 
     def features(self, ids, segments=None) -> np.ndarray:
@@ -199,7 +208,8 @@ class HidingScorer:
 
         Args:
             ids: with the tokens that a text begins and ends with, where the model expects them.
-            segments: [B, T], 0 for tokens of the first and 1 for those of the second of two texts; None for all of the first.
+            segments: [B, T], 0 for tokens of the first and 1 for those of the second of two texts; None for
+                all of the first.
 
         Raises:
             InputError: an id is none of the vocabulary, a segment is neither, or the rows are too long.

@@ -31,14 +31,17 @@ def sampler_for(
 
 
 WEIGHTS = ("float32", "int8")
-"""Number formats in which products may read weights; the first one stands for that of the run's `--precision`."""
+"""Number formats in which products may read weights; the first one stands for that of the run's
+`--precision`.
+"""
 
 
 def int8_of(model: keras.Model, weights: str, jit: bool) -> Int8Matrices | None:
     """Return the matrices of a model as 8-bit integers, or None where `weights` asks for none.
 
     Raises:
-        InputError: `weights` is unknown, or would do nothing: without `jit`, for other families than gpt and glm, and on a GPU.
+        InputError: `weights` is unknown, or would do nothing: without `jit`, for other families than gpt and
+            glm, and on a GPU.
     """
     if weights not in WEIGHTS:
         raise InputError(

@@ -25,7 +25,9 @@ MAX_LOGITS = 2**30
 """Logits of all rows at a position: 4 GiB, and as much again for their probabilities."""
 
 MAX_STATE = 2**31
-"""Numbers that the keys and values of all rows may be: 8 GiB in float32, where every row is as long as the context."""
+"""Numbers that the keys and values of all rows may be: 8 GiB in float32, where every row is as long as the
+context.
+"""
 
 STREAM_POSITIONS = 8
 """Positions of one compiled call of `stream`: pieces of text come this often."""
@@ -34,17 +36,17 @@ STREAM_POSITIONS = 8
 class Sampler:
     """Turns one model into text. Keep it: the first call compiles, later ones with other settings do not.
 
-    The text of a prompt depends on the model, the settings and the prompt alone: not on the other prompts of the
-    call. It follows the model's weights, so one sampler serves a whole training.
+    The text of a prompt depends on the model, the settings and the prompt alone: not on the other prompts of
+    the call. It follows the model's weights, so one sampler serves a whole training.
 
     Args:
         model: a network: `forward(inputs, state)`, `project(features)`, `initial_state(batch_size, length)`.
         tokenizer: the tokenizer the model was trained with.
-        say: called with a line when a prompt is shortened, a text ends at once, a stop string can never come, or nothing is
-            compiled in spite of `jit`.
+        say: called with a line when a prompt is shortened, a text ends at once, a stop string can never come,
+            or nothing is compiled in spite of `jit`.
         jit: compile the network's work for a token as one program of XLA's; see `DecodeLoop`.
-        int8: the network's matrices as 8-bit integers, which the products of text read then; its weights have to stay as they
-            are, and `jit` is needed.
+        int8: the network's matrices as 8-bit integers, which the products of text read then; its weights have
+            to stay as they are, and `jit` is needed.
 
     Attributes:
         tokens_generated: by all calls so far.
@@ -78,8 +80,9 @@ class Sampler:
 
     @property
     def traces(self) -> int:
-        """How often a function was traced so far: at most 3, the loop, the prefill and the search, whatever the calls; with
-        `jit` 4, since there is a loop for one row and one for several."""
+        """How often a function was traced so far: at most 3, the loop, the prefill and the search, whatever
+        the calls; with `jit` 4, since there is a loop for one row and one for several.
+        """
         return self._loop.traces + self._beams.traces
 
     def generate(self, prompts: list[str], **settings) -> list[str]:
@@ -90,8 +93,8 @@ class Sampler:
             **settings: fields of `SamplingSettings`.
 
         Returns:
-            `num_samples` continuations of the first prompt, then those of the second, and so on; a beam search gives fewer
-            where there are no more texts.
+            `num_samples` continuations of the first prompt, then those of the second, and so on; a beam
+            search gives fewer where there are no more texts.
 
         Raises:
             InputError: a prompt or a setting is not allowed, or the model's logits are not finite.
@@ -202,7 +205,9 @@ class Sampler:
         return sum(part.shape.num_elements() for part in tf.nest.flatten(state))
 
     def _check_state(self, prompts: list[str], settings: SamplingSettings) -> None:
-        """Raise InputError if what the network remembers of all rows would take more memory than there may be."""
+        """Raise InputError if what the network remembers of all rows would take more memory than there may
+        be.
+        """
         most = self._model.context_length
         if most is None:
             return
@@ -299,7 +304,8 @@ def seeds_of(settings: SamplingSettings, prompts: int) -> list[int]:
 
 
 def _allowed_tokens(model: keras.Model, tokenizer) -> np.ndarray:
-    """Return [V] bool: neither the unknown token nor the blank, and nothing beyond the vocabulary (logits may be padded).
+    """Return [V] bool: neither the unknown token nor the blank, and nothing beyond the vocabulary (logits may
+    be padded).
 
     One real step through the model finds V. It also builds a model that has not been called yet, which must
     not happen inside of the compiled loop.

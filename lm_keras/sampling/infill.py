@@ -53,7 +53,9 @@ class InfillSampler(Sampler):
 
     @property
     def traces(self) -> int:
-        """How often a function was traced so far: at most 5, those of a `Sampler` and two more for blanks; with `jit` 7."""
+        """How often a function was traced so far: at most 5, those of a `Sampler` and two more for blanks;
+        with `jit` 7.
+        """
         return super().traces + self._blanks.traces
 
     def generate(self, prompts: list[str], **settings) -> list[str]:
@@ -100,13 +102,15 @@ class InfillSampler(Sampler):
             text: with a `[MASK]` for each blank, which may be a part of a word or many words.
             words: without meaning here: each blank has one filling.
             sample: which of several fillings of the same seed.
-            **settings: fields of `SamplingSettings`; without a `temperature` the likeliest token is taken each time.
+            **settings: fields of `SamplingSettings`; without a `temperature` the likeliest token is taken
+                each time.
 
         Returns:
             The text, and for each blank what was filled in, with its probability.
 
         Raises:
-            InputError: there is no `[MASK]`, a setting is not allowed, or the text is longer than the model's context.
+            InputError: there is no `[MASK]`, a setting is not allowed, or the text is longer than the model's
+                context.
         """
         del words
         check_text("text", text)
@@ -146,7 +150,9 @@ class InfillSampler(Sampler):
         return Filled(whole, tuple(said))
 
     def _cut(self, ids, masks, settings: SamplingSettings) -> int:
-        """Return how many tokens at the beginning of part A have to go, so that there is room for its blanks."""
+        """Return how many tokens at the beginning of part A have to go, so that there is room for
+        its blanks.
+        """
         most, cut = self._model.context_length, 0
         while len(ids) - cut + 2 * sum(mask >= cut for mask in masks) > most:
             cut += 1
@@ -201,7 +207,9 @@ class InfillSampler(Sampler):
             yield from self._continued(list(group), settings, positions)
 
     def _continued(self, group, settings: SamplingSettings, positions: int) -> Iterator[None]:
-        """Fill rows of one length; where a text has taken all places, its last half is read anew as part A."""
+        """Fill rows of one length; where a text has taken all places, its last half is read anew
+        as part A.
+        """
         rules, likeliest = self._rules(settings), min(settings.top_logprobs, self._width)
         ids, most = {number: row.prompt_ids for number, row in group}, self._longest_prompt
         while group := [(number, row) for number, row in group if not row.ended_by]:

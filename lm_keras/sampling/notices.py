@@ -36,7 +36,9 @@ class Notices:
         )
 
     def tell_stops(self, stop: tuple[str, ...]) -> None:
-        r"""Say once of each stop string that it can never come, or is hardly what was meant, as a backslash and an n."""
+        r"""Say once of each stop string that it can never come, or is hardly what was meant, as a backslash
+        and an n.
+        """
         for text in stop:
             if text in self._told:
                 continue

@@ -30,14 +30,16 @@ class SamplingSettings:
         frequency_penalty: subtracted as often as it was generated. 0 = off.
         no_repeat_ngram: never have the same n tokens in a row twice. 0 = off.
         logit_bias: token id -> what is added to its logit, as a dictionary or as text, "262:-5,11:2".
-        seed: any integer, or one for each prompt. The same seed and prompt give the same text, whatever the other prompts are.
+        seed: any integer, or one for each prompt. The same seed and prompt give the same text, whatever the
+            other prompts are.
         num_samples: continuations for each prompt; with beams, the best ones.
         num_beams: search for the likeliest text with so many beams instead of sampling. 1 = off.
-        length_penalty: alpha of beam search: a text of n tokens is ranked by its log-probability over ((5 + n) / 6)^alpha.
+        length_penalty: alpha of beam search: a text of n tokens is ranked by its log-probability over ((5 +
+            n) / 6)^alpha.
         top_logprobs: how many of the likeliest tokens to return with each chosen one.
         long_prompt: what to do with a prompt that is longer than the model's context: "error", or "keep_end".
-        stop: strings that end a continuation, in a search each text that holds one. They are not part of it. One string,
-            several, or None.
+        stop: strings that end a continuation, in a search each text that holds one. They are not part of it.
+            One string, several, or None.
 
     Raises:
         InputError: a value is outside of what its setting allows.

@@ -1,7 +1,7 @@
 """Families compared: each trains as long as the others on the same text, then is measured in the same ways.
 
-A configuration is tried for some steps first, so that it gets as many as fit into the time. All happens in processes of the
-scripts that a user would call.
+A configuration is tried for some steps first, so that it gets as many as fit into the time. All happens in
+processes of the scripts that a user would call.
 """
 
 import dataclasses
@@ -63,7 +63,8 @@ def compare(configs: list[str], options: CompareOptions, scripts: Path, command:
         command: what the page says it came from.
 
     Returns:
-        The exit code: 0 done, 129, 130 or 143 stopped by SIGHUP, SIGINT or SIGTERM, else that of the script that failed.
+        The exit code: 0 done, 129, 130 or 143 stopped by SIGHUP, SIGINT or SIGTERM, else that of the script
+        that failed.
 
     Raises:
         InputError: for everything that a user can get wrong.
@@ -162,7 +163,9 @@ class _One:
         return RunFolder(self.folder).config().flat()
 
     def _steps(self, place: str) -> tuple[int, int]:
-        """Return an exit code, and how many steps fit into the time; those of a run that has begun already stay."""
+        """Return an exit code, and how many steps fit into the time; those of a run that has begun already
+        stay.
+        """
         if RunFolder(self.folder).exists:
             steps = self._settings()["steps"]
             if steps is None:

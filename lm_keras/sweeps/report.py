@@ -1,4 +1,6 @@
-"""What came of the trials of a sweep: a table for people, one for programs, a plot, and TensorBoard's HParams."""
+"""What came of the trials of a sweep: a table for people, one for programs, a plot, and TensorBoard's
+HParams.
+"""
 
 import dataclasses
 import json

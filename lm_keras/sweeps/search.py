@@ -79,13 +79,14 @@ def trials_of(base: Config, options: SweepOptions) -> list[Trial]:
         options: what differs between them.
 
     Raises:
-        InputError: a flag is unknown or may not take a value, two contradict each other, two trials are the same, or
-            nothing is varied.
+        InputError: a flag is unknown or may not take a value, two contradict each other, two trials are the
+            same, or nothing is varied.
 
     Example:
         >>> options = SweepOptions(vary="embedding_dim=8,32 dropout=0,0.2")
         >>> [trial.name for trial in trials_of(Config(), options)]
-        ['embedding_dim=8,dropout=0', 'embedding_dim=8,dropout=0.2', 'embedding_dim=32,dropout=0', 'embedding_dim=32,dropout=0.2']
+        ['embedding_dim=8,dropout=0', 'embedding_dim=8,dropout=0.2', 'embedding_dim=32,dropout=0',
+        'embedding_dim=32,dropout=0.2']
     """
     varied, cases = varied_of(options.vary), cases_of(options.cases)
     twice = [name for settings in cases.values() for name in settings if name in varied]

@@ -1,4 +1,6 @@
-"""How a tokenizer.json says that tokens become text: its decoder, token by token, as the library carries it out on all at once."""
+"""How a tokenizer.json says that tokens become text: its decoder, token by token, as the library carries it
+out on all at once.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -41,8 +43,10 @@ class Chain:
     Attributes:
         kinds: the types of its steps, in order.
         steps: what is done to each token by itself.
-        reads: how a token's text becomes bytes: `level` (each character is one), `fallback` (`<0x41>` is one), `utf-8`.
-        after: what is done to the text of all tokens: ("strip", character, most) at its beginning, or ("replace", character, text).
+        reads: how a token's text becomes bytes: `level` (each character is one), `fallback` (`<0x41>` is
+            one), `utf-8`.
+        after: what is done to the text of all tokens: ("strip", character, most) at its beginning, or
+            ("replace", character, text).
         marks: the blanks that tokens have in their names, such as U+2581, and that are read as blanks.
         places: whether a token's text depends on whether it is the first or the last.
         separates: whether blanks come between tokens, and are no part of them.

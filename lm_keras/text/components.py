@@ -1,4 +1,6 @@
-"""What a tokenizer.json may consist of, and what is done with each part: carried out exactly, without effect, or refused."""
+"""What a tokenizer.json may consist of, and what is done with each part: carried out exactly, without effect,
+or refused.
+"""
 
 import dataclasses
 from collections.abc import Iterator
@@ -212,7 +214,9 @@ def spells_all(content: dict[str, Any]) -> bool:
 
 
 def is_lossless(content: dict[str, Any], chain: Chain) -> bool:
-    """Tell whether the parts prove that every text comes back from its tokens: bytes that nothing changes, adds or removes."""
+    """Tell whether the parts prove that every text comes back from its tokens: bytes that nothing changes,
+    adds or removes.
+    """
     parts = list(flat(content.get("pre_tokenizer")))
     levels = [part for part in parts if part["type"] == "ByteLevel"]
     keeps = all(
@@ -255,7 +259,9 @@ def _comes_back(token: dict[str, Any], chain: Chain) -> bool:
 
 
 def cuts_at_lines(content: dict[str, Any]) -> bool:
-    """Tell whether a line feed between two characters that are no white space always divides tokens, as in GPT-2's."""
+    """Tell whether a line feed between two characters that are no white space always divides tokens, as in
+    GPT-2's.
+    """
     parts = list(flat(content.get("pre_tokenizer")))
     added = found_in_texts(content)
     return (
@@ -282,7 +288,9 @@ def prefixes(content: dict[str, Any]) -> bool:
 
 
 def period_of(content: dict[str, Any]) -> int:
-    """Return in steps of how many characters a text may be encoded from: more than 1 where its parts have a fixed length."""
+    """Return in steps of how many characters a text may be encoded from: more than 1 where its parts have a
+    fixed length.
+    """
     period = 1
     for part in flat(content.get("pre_tokenizer")):
         period *= part["length"] if part["type"] == "FixedLength" else 1

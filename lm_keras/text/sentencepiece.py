@@ -138,11 +138,13 @@ class SentencePieceTokenizer(Tokenizer):
         rare = _rare_characters(counts, room) if room > 0 else []
         if rare:
             lines, character_coverage = _cut_at(lines, rare), 1.0
-        # With this size every character has a piece, so nothing has to be cut and sentencepiece has what it asks for.
+        # With this size every character has a piece, so nothing has to be cut and sentencepiece has what it
+        # asks for.
         enough = (
             FIRST_BYTE_ID + 256 + np.count_nonzero(counts) if byte_fallback and (rare or room <= 0) else None
         )
-        # A corpus has no more pieces than short parts of lines. Told to find far more, the library takes seconds to
+        # A corpus has no more pieces than short parts of lines. Told to find far more, the library takes
+        # seconds to
         # refuse, or never comes back.
         most = FIRST_BYTE_ID + 256 + MAX_PIECE_CHARACTERS * sum(map(len, lines))
         model = io.BytesIO()
@@ -284,7 +286,8 @@ def _explained(message: str, vocab_size: int, byte_fallback: bool, enough: int |
         message: what the trainer said of the text that it was given.
         vocab_size: the size that was asked for.
         byte_fallback: whether the bytes are a part of it.
-        enough: a size that works, where characters of the text were kept from the trainer or there is no room for any.
+        enough: a size that works, where characters of the text were kept from the trainer or there is no room
+            for any.
     """
     smallest = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
     if enough or smallest:

@@ -1,4 +1,6 @@
-"""What a tokenizer_config.json says of a tokenizer: carried out, without effect, or refused where it contradicts the other files."""
+"""What a tokenizer_config.json says of a tokenizer: carried out, without effect, or refused where it
+contradicts the other files.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -50,7 +52,9 @@ SAVE = "save the tokenizer with its tokenizer.json: AutoTokenizer.from_pretraine
 
 
 def check_class(folder: Path, settings: dict[str, Any], classes: tuple[str, ...], file: str) -> None:
-    """Raise InputError if the file of a vocabulary belongs to a class that reads it in another way, or other tokens come on top of it."""
+    """Raise InputError if the file of a vocabulary belongs to a class that reads it in another way, or other
+    tokens come on top of it.
+    """
     name = settings.get("tokenizer_class")
     if isinstance(name, str) and name.removesuffix("Fast") not in (*classes, "PreTrainedTokenizer"):
         raise InputError(
@@ -69,7 +73,8 @@ def check_class(folder: Path, settings: dict[str, Any], classes: tuple[str, ...]
 
 
 def check_added(folder: Path, names: set[str], beside: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Raise InputError if a folder without tokenizer.json names tokens that its vocabulary lacks, which would be found in texts.
+    """Raise InputError if a folder without tokenizer.json names tokens that its vocabulary lacks, which would
+    be found in texts.
 
     Args:
         folder: of the model.
@@ -118,7 +123,9 @@ def check_against(folder: Path, settings: dict[str, Any], content: dict[str, Any
 
 
 def check_prefix(folder: Path, settings: dict[str, Any], there: bool) -> None:
-    """Raise InputError if a tokenizer_config.json says otherwise whether the tokenizer.model beside it puts a blank before a text."""
+    """Raise InputError if a tokenizer_config.json says otherwise whether the tokenizer.model beside it puts a
+    blank before a text.
+    """
     value = settings.get("add_prefix_space")
     if value is not None and value != there:
         raise _contradiction(folder, "add_prefix_space", value, there, "tokenizer.model")
@@ -142,7 +149,9 @@ def _decoder_of(folder: Path, settings: dict[str, Any]) -> list[tuple[int, dict[
 
 
 def name_in(settings: dict[str, Any], name: str) -> str | None:
-    """Return the name of a token as a tokenizer_config.json has it, by itself or with its flags; None without one."""
+    """Return the name of a token as a tokenizer_config.json has it, by itself or with its flags; None without
+    one.
+    """
     value = settings.get(name)
     value = value.get("content") if isinstance(value, dict) else value
     return value if isinstance(value, str) else None

@@ -23,11 +23,13 @@ GLUED_AFTER = frozenset("([{$#'’-")
 
 
 class WordPieceTokenizer(HuggingFaceTokenizer):
-    """BERT's tokenizer: words are divided at white space and punctuation, then into the longest pieces that there are.
+    """BERT's tokenizer: words are divided at white space and punctuation, then into the longest pieces that
+    there are.
 
-    White space is not kept, nor are case and accents where the vocabulary has none: `decode` puts words side by side as one
-    would write them. A word that cannot be spelled, or has more than 100 characters, is `[UNK]` (200 in its first code, 100 in that of others since). A document ends with `[SEP]`,
-    and a text that stands alone begins with `[CLS]`.
+    White space is not kept, nor are case and accents where the vocabulary has none: `decode` puts words side
+    by side as one would write them. A word that cannot be spelled, or has more than 100 characters, is
+    `[UNK]` (200 in its first code, 100 in that of others since). A document ends with `[SEP]`, and a text
+    that stands alone begins with `[CLS]`.
 
     Attributes:
         begin_id: `[CLS]`, or `[SEP]` where there is none.
@@ -37,7 +39,8 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
 
         tokenizer.encode("Unaffable!")    # the ids of "una", "##ffa", "##ble", "!"
 
-    Reference: Wu et al. (2016), section 4.1; Devlin et al. (2019), appendix A.2, and tokenization.py of its code.
+    Reference: Wu et al. (2016), section 4.1; Devlin et al. (2019), appendix A.2, and tokenization.py of its
+    code.
     """
 
     name = "wordpiece"
@@ -120,7 +123,9 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
         return not name.startswith(CONTINUES)
 
     def spelling(self, token_id: int) -> bytes:
-        """Return the bytes of a token, with `##` before those that go on within a word, as the vocabulary has them."""
+        """Return the bytes of a token, with `##` before those that go on within a word, as the vocabulary has
+        them.
+        """
         content = self.token_bytes(token_id)
         return content if self.begins_word(token_id) else CONTINUES.encode() + content
 
@@ -192,7 +197,9 @@ def read_vocabulary(path: Path, content: bytes, settings: dict | None, **given) 
 
 
 def is_wordpiece(model: bytes) -> bool:
-    """Tell whether a tokenizer.json is that of a BERT: WordPiece with the names of its special tokens and its clean-up."""
+    """Tell whether a tokenizer.json is that of a BERT: WordPiece with the names of its special tokens and its
+    clean-up.
+    """
     try:
         content = json.loads(model)
         pieces, decoder = content["model"], content["decoder"]

@@ -46,9 +46,10 @@ class Devices:
 def set_up(config: Config, alone: bool = False) -> Devices:
     """Choose the devices and make the strategy; before TensorFlow has used any device.
 
-    With several replicas and no GPU, the CPU is split into as many logical devices, which share its cores: what runs on
-    one core waits for no other, and of small products that is most of the time. One GPU is split likewise, which shows on one
-    machine what several GPUs compute and gains no time. With several workers it waits until all of them are there.
+    With several replicas and no GPU, the CPU is split into as many logical devices, which share its cores:
+    what runs on one core waits for no other, and of small products that is most of the time. One GPU is split
+    likewise, which shows on one machine what several GPUs compute and gains no time. With several workers it
+    waits until all of them are there.
 
     Args:
         config: the settings of the run.
@@ -197,7 +198,9 @@ def _check_devices(kind: str, replicas: int) -> None:
 
 
 def _gpu_memory() -> int:
-    """Return the bytes of memory of the GPU, as its driver says: TensorFlow says so only once the devices are fixed."""
+    """Return the bytes of memory of the GPU, as its driver says: TensorFlow says so only once the devices are
+    fixed.
+    """
     size, device = ctypes.c_size_t(), ctypes.c_int()
     try:
         driver = ctypes.CDLL("libcuda.so.1")

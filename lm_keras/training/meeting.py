@@ -1,8 +1,9 @@
-"""How a worker waits until all others have started: it says for whom, compares with them who is who, and ends at once when it is asked to.
+"""How a worker waits until all others have started: it says for whom, compares with them who is who, and ends
+at once when it is asked to.
 
-TensorFlow waits for the others, too, but in code that Python does not reach: no line could be said meanwhile, and it
-puts a handler of its own for SIGTERM there, with which nothing happens. So all meet here first, at the ports that TensorFlow
-takes afterwards.
+TensorFlow waits for the others, too, but in code that Python does not reach: no line could be said meanwhile,
+and it puts a handler of its own for SIGTERM there, with which nothing happens. So all meet here first, at the
+ports that TensorFlow takes afterwards.
 """
 
 import contextlib
@@ -27,7 +28,8 @@ ANSWER_SECONDS = 2
 """How long another machine may take to answer."""
 
 LINGERING_SECONDS = 1
-"""How long who has seen all others may wait to be seen by them; after that TensorFlow answers in its place."""
+"""How long who has seen all others may wait to be seen by them; after that TensorFlow answers in its place.
+"""
 
 MOST_NAMED = 5
 """Workers that a line names at most."""
@@ -37,7 +39,8 @@ def meet(cluster: Cluster) -> None:
     """Wait until every other worker has started.
 
     Raises:
-        InputError: this worker's port is taken, another worker has another `TF_CONFIG`, or not all came in time.
+        InputError: this worker's port is taken, another worker has another `TF_CONFIG`, or not all came in
+            time.
     """
     said = began = time.monotonic()
     with _Desk(cluster) as desk:
@@ -197,10 +200,12 @@ def _hello_of(other: socket.socket) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def joining():
-    """Let TensorFlow join the workers in here; all are there, so that this takes no time unless one ends just now.
+    """Let TensorFlow join the workers in here; all are there, so that this takes no time unless one ends just
+    now.
 
-    Should one end just now, the signals of a terminal end this process, and so does an alarm after `MEETING_SECONDS`. What
-    TensorFlow does with SIGTERM is undone afterwards. Outside of the main thread nothing is changed.
+    Should one end just now, the signals of a terminal end this process, and so does an alarm after
+    `MEETING_SECONDS`. What TensorFlow does with SIGTERM is undone afterwards. Outside of the main thread
+    nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,6 @@
-"""The objects of one run, from its first step or a checkpoint to its results; `runner.py` decides that it may begin."""
+"""The objects of one run, from its first step or a checkpoint to its results; `runner.py` decides that it may
+begin.
+"""
 
 import math
 import random
@@ -158,7 +160,9 @@ class Run:
         report.say(f"going on from step {step:,} of {self.total_steps:,}")
 
     def _begin_with(self, origin: Origin | GivenVectors) -> None:
-        """Take over weights, in all workers those of the same step: a run that trains may replace them at any time."""
+        """Take over weights, in all workers those of the same step: a run that trains may replace them at any
+        time.
+        """
         workers = self.workers
         with workers.together():
             if isinstance(origin, GivenVectors):
@@ -190,7 +194,9 @@ class Run:
             ) from None
 
     def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
-        """Return the callbacks: those that decide something in every worker, those that write in the chief."""
+        """Return the callbacks: those that decide something in every worker, those that write in
+        the chief.
+        """
         chief = self.workers.chief
         return [
             *self._deciding(),

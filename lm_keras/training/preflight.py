@@ -26,7 +26,9 @@ from lm_keras.training.weights import Origin
 MIB = 2**20
 
 CPU_ALLOCATOR = 1.5
-"""What TensorFlow's allocator for CPUs takes from the system, for each byte of the tensors that live: docs/preflight.md"""
+"""What TensorFlow's allocator for CPUs takes from the system, for each byte of the tensors that live:
+docs/preflight.md
+"""
 
 BEYOND_EVERY_MACHINE = 2**50
 """Bytes of a step for which no shapes are made any more."""
@@ -330,7 +332,8 @@ class Plan:
 
 
 def _alike(pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, list]]:
-    """Put neighbours that differ in the number at the end of their name only, and not in size, under one name.
+    """Put neighbours that differ in the number at the end of their name only, and not in size, under one
+    name.
 
     Example:
         >>> _alike([("embedding", 7), ("block_0", 5), ("block_1", 5), ("block_2", 5), ("output", 7)])

@@ -1,4 +1,6 @@
-"""What the schedules of a run come to: whether they leave anything of a rate, and where another length lets one jump."""
+"""What the schedules of a run come to: whether they leave anything of a rate, and where another length lets
+one jump.
+"""
 
 from lm_keras import schedules
 from lm_keras.checkpoints.run_folder import RunFolder

@@ -1,4 +1,6 @@
-"""Where settings become a run: corpus, tokenizer, data, model, trainer and callbacks are joined here and only here."""
+"""Where settings become a run: corpus, tokenizer, data, model, trainer and callbacks are joined here and only
+here.
+"""
 
 import contextlib
 import dataclasses
@@ -82,7 +84,9 @@ def _shown_if_finished(config: Config, folder: RunFolder) -> bool:
 
 
 def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, cluster: Cluster) -> int:
-    """Carry out a run as one of several workers; all of them use the same folder, and the chief alone writes."""
+    """Carry out a run as one of several workers; all of them use the same folder, and the chief
+    alone writes.
+    """
     report.say_as_worker(cluster, "waiting for all to start")
     devices = _devices(config)
     workers = devices.workers
@@ -97,7 +101,8 @@ def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, 
         try:
             workers.meet()  # Nobody leaves before the chief has written everything.
         except LOST:
-            # Who has left already is not lost: the chief has done its work, and results are the last that it writes.
+            # Who has left already is not lost: the chief has done its work, and results are the last that it
+            # writes.
             if not workers.chief and not (code == 0 and (folder.path / "results.json").exists()):
                 raise
         return code
@@ -141,7 +146,9 @@ def _begun(
 
 
 def _common(config: Config, folder: RunFolder) -> bytes:
-    """Return what all workers have to have in common: the settings, and what the chief wrote down of the run."""
+    """Return what all workers have to have in common: the settings, and what the chief wrote down
+    of the run.
+    """
     settings = {name: value for name, value in config.flat().items() if name != "cache_dir"}
     data = folder.path / "data.json"
     return json.dumps(
@@ -308,7 +315,9 @@ def _checked_folder(config: Config, options: RunOptions) -> RunFolder | None:
 
 
 def _check_tokenizer(folder: RunFolder, config: Config) -> None:
-    """Raise InputError if the folder that `--tokenizer` names now holds another tokenizer than the run has."""
+    """Raise InputError if the folder that `--tokenizer` names now holds another tokenizer than the
+    run has.
+    """
     given = saved_tokenizer(config.data, config.needs_blank)
     if given and given.fingerprint() != folder.tokenizer().fingerprint():
         raise InputError(

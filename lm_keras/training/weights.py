@@ -37,7 +37,8 @@ class Origin:
         step: of its weights; `given_to` takes newer ones if a run that trains has written them meanwhile.
         tokenizer: its tokenizer, which the new run takes over.
         give: does the work of `given_to`, and returns the step.
-        files: those of a model of another project that the new run keeps, so that `scripts/convert.py` can write them back.
+        files: those of a model of another project that the new run keeps, so that `scripts/convert.py` can
+            write them back.
     """
 
     path: Path

@@ -1,7 +1,8 @@
 """The processes of a run: who they are, and how they stay together.
 
 Several processes train as one, each with the same command and with its place in the environment variable
-`TF_CONFIG`. All carry out the same steps; worker 0, the chief, is the only one that writes and shows anything.
+`TF_CONFIG`. All carry out the same steps; worker 0, the chief, is the only one that writes and shows
+anything.
 """
 
 import contextlib
@@ -56,7 +57,8 @@ class Cluster:
         """Return the cluster that `TF_CONFIG` describes, or None if it is not set or empty.
 
         Raises:
-            InputError: it is not what TensorFlow documents, lists an address twice, or has parameter servers or an evaluator.
+            InputError: it is not what TensorFlow documents, lists an address twice, or has parameter servers
+                or an evaluator.
         """
         text = os.environ.get("TF_CONFIG", "").strip()
         if text in ("", "{}"):

@@ -1,4 +1,5 @@
-"""Candidates in processes of their own: our training step, plain Keras `fit`, PyTorch, and others, on the same network.
+"""Candidates in processes of their own: our training step, plain Keras `fit`, PyTorch, and others, on the
+same network.
 
 So memory and threads of a candidate are its own. All read random tokens.
 """

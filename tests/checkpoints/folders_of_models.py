@@ -1,6 +1,8 @@
-"""Folders as `transformers` writes them, with weights that a formula makes: V 60, L 2 blocks, H 4 heads, 16 places.
+"""Folders as `transformers` writes them, with weights that a formula makes: V 60, L 2 blocks, H 4 heads, 16
+places.
 
-`python tests/checkpoints/folders_of_models.py` writes what `transformers` computes for them into golden_logits.json.
+`python tests/checkpoints/folders_of_models.py` writes what `transformers` computes for them into
+golden_logits.json.
 """
 
 import json
@@ -158,7 +160,9 @@ OUTPUTS = {
         "gpt2", {"lm_head.weight": _own(V, D)}, {"tie_word_embeddings": False},
     ),
 }  # fmt: skip
-"""Models whose output is not the one that config.json tells of, or has other names: kind, tensors and settings that differ."""
+"""Models whose output is not the one that config.json tells of, or has other names: kind, tensors and
+settings that differ.
+"""
 
 
 def theirs(folder, ids):

@@ -1,4 +1,6 @@
-"""Every key of a config.json is used, is known to have no effect, or is named in a refusal; and all come back."""
+"""Every key of a config.json is used, is known to have no effect, or is named in a refusal; and all come
+back.
+"""
 
 import importlib.util
 import json

@@ -199,7 +199,9 @@ def test_a_folder_in_the_place_of_a_new_run_is_left_alone(tmp_path, contents_of)
 
 
 def test_a_moved_link_to_the_folder_is_no_loss(tmp_path):
-    """Only the place counts: whoever has a run behind a link may have the folder under another name as well."""
+    """Only the place counts: whoever has a run behind a link may have the folder under another
+    name as well.
+    """
     (tmp_path / "disk" / "run").mkdir(parents=True)
     (tmp_path / "run").symlink_to("disk/run")
     folder = RunFolder(tmp_path / "run")

@@ -233,7 +233,8 @@ def test_every_variable_of_a_network_is_in_the_file(checkpoints, monkeypatch):
     everything = sorted(list(variable.shape) for variable in model.variables)
     assert len(everything) == 9 + 3 * 2  # and of each dropout layer its rate and its seed
     assert shapes(checkpoints.folder / "step-00000002" / "state") == everything
-    # The control: TensorFlow alone does not see the layers that a Keras model holds in lists; ours tell it of them.
+    # The control: TensorFlow alone does not see the layers that a Keras model holds in lists; ours tell it of
+    # them.
     monkeypatch.delattr(LanguageModel, "_trackable_children")
     alone = tf.train.Checkpoint(model=model).write(str(checkpoints.folder / "alone"))
     assert [7, 4 * 13] in everything

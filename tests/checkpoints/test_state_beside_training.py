@@ -1,4 +1,6 @@
-"""Checkpoints in folders of any name, and checkpoints that a run which trains deletes while somebody reads them."""
+"""Checkpoints in folders of any name, and checkpoints that a run which trains deletes while somebody reads
+them.
+"""
 
 import shutil
 from pathlib import Path
@@ -73,7 +75,9 @@ def test_tensorflow_still_reads_patterns(tmp_path):
 
 @pytest.fixture
 def training(tmp_path, monkeypatch):
-    """Checkpoints 2 and 4, and a function that lets a run replace them by newer ones when a method is about to read."""
+    """Checkpoints 2 and 4, and a function that lets a run replace them by newer ones when a method is about
+    to read.
+    """
     writer = Checkpoints(tmp_path / "run" / "checkpoints", keep=2)
     for step in (2, 4):
         writer.save(step, tensors(float(step)), {"valid_loss": 9.0 - step})

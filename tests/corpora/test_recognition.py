@@ -1,4 +1,6 @@
-"""A file is read as what it holds, whatever its name; what only looks like something else is read and told."""
+"""A file is read as what it holds, whatever its name; what only looks like something else is read
+and told.
+"""
 
 import bz2
 import gzip

@@ -1,4 +1,6 @@
-"""Data sets that the library itself prepares in a temporary folder: their splits, features, order and errors."""
+"""Data sets that the library itself prepares in a temporary folder: their splits, features, order
+and errors.
+"""
 
 import contextlib
 import hashlib
@@ -93,7 +95,9 @@ def shared_folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def data_dir(shared_folder, monkeypatch):
-    """A function that says where data sets are kept; the library reads TFDS_DATA_DIR only while it is imported."""
+    """A function that says where data sets are kept; the library reads TFDS_DATA_DIR only while it is
+    imported.
+    """
 
     def use(folder):
         monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(folder))
@@ -273,7 +277,9 @@ def test_the_order_is_that_of_the_files_with_any_number_of_readers(monkeypatch):
 
 
 def test_reading_is_a_stream(monkeypatch):
-    """The first document comes when one batch of four is read, and with it only the feature that is needed."""
+    """The first document comes when one batch of four is read, and with it only the feature that
+    is needed.
+    """
     original, taken = tfds.as_numpy, []
 
     def as_numpy(batches):

@@ -18,7 +18,9 @@ TEXTS = {"english": ENGLISH, "german": GERMAN, "chinese": CHINESE}
 
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
-    """A function that writes texts, one file each, and returns the settings that read them; and what was said."""
+    """A function that writes texts, one file each, and returns the settings that read them; and what was
+    said.
+    """
     monkeypatch.chdir(tmp_path)
 
     def make(*texts, **given):

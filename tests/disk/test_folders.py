@@ -70,7 +70,9 @@ def test_a_folder_can_be_read_by_those_who_share_it(tmp_path):
 
 @pytest.fixture
 def prepared(tmp_path):
-    """A function that prepares a text of two documents and returns the lines said and everything that came out."""
+    """A function that prepares a text of two documents and returns the lines said and everything that came
+    out.
+    """
     for number, text in enumerate(["one fish\n\ntwo fish", "red fish\n"]):
         (tmp_path / f"{number}.txt").write_text(text)
     config = DataConfig(
@@ -206,7 +208,9 @@ def test_a_damaged_folder_that_cannot_be_replaced(tmp_path, monkeypatch):
 
 
 def test_checking_is_cheap_beside_reading_the_text(tmp_path):
-    """The reason to check every byte at every start. Seconds of the processor, because others may use it too."""
+    """The reason to check every byte at every start. Seconds of the processor, because others may
+    use it too.
+    """
     content = np.arange(2**22, dtype=np.uint64).tobytes()
     (tmp_path / "file").write_bytes(content)
     times = []

@@ -43,8 +43,8 @@ class Kills:
         workers: processes of the run; one of them is ended.
         signals: which one ends it, drawn each time.
         steps: length of the run; with too few ends it is begun anew until there were so many.
-        start_seconds: how long a life takes to its first step, about: one end of four falls into that time if nobody waits
-            for others meanwhile.
+        start_seconds: how long a life takes to its first step, about: one end of four falls into that time if
+            nobody waits for others meanwhile.
         start: starts a script with its arguments and in a folder; None for a new interpreter.
     """
 
@@ -160,7 +160,9 @@ class Kills:
         )  # fmt: skip
 
     def _end(self, process: Any, run: Path, number: signal.Signals) -> bool:
-        """Send the signal at a random moment: while it starts, after its first step, or in the middle of a save."""
+        """Send the signal at a random moment: while it starts, after its first step, or in the middle of a
+        save.
+        """
         if self.workers == 1 and self.signals == (signal.SIGKILL,) and random.random() < 1 / 4:
             time.sleep(random.uniform(0, self.start_seconds))
             process.send_signal(number)

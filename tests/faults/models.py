@@ -208,7 +208,9 @@ FAULTS = [
 
 
 def main() -> None:
-    """Carry out `scripts/convert.py` with the flags of the command line and with the fault that its first word names."""
+    """Carry out `scripts/convert.py` with the flags of the command line and with the fault that its first
+    word names.
+    """
     name, *words = sys.argv[1:]
     (fault,) = [fault for fault in FAULTS if fault.name == name]
     sys.argv = [str(ROOT / "scripts" / "convert.py"), *words]

@@ -49,7 +49,8 @@ class Mishap:
     Attributes:
         name: what happens, in words; unique.
         how: how it is made, in words.
-        happen: makes it, in the process that trains, with the network; `disk/run` is below the current folder.
+        happen: makes it, in the process that trains, with the network; `disk/run` is below the current
+            folder.
         line: what the user reads then.
         then: what the user reads when the same command is carried out again.
         code: exit code of the first life.
@@ -387,7 +388,9 @@ FAULTS = [
 
 
 def main() -> None:
-    """Carry out `scripts/train.py` with the flags of the command line and with the mishap that its first word names."""
+    """Carry out `scripts/train.py` with the flags of the command line and with the mishap that its first word
+    names.
+    """
     name, *words = sys.argv[1:]
     (mishap,) = [mishap for mishap in FAULTS if mishap.name == name]
     sys.argv = [str(ROOT / "scripts" / "train.py"), *words]

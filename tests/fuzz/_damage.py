@@ -42,10 +42,11 @@ class Damage:
 
     Attributes:
         which: place of the file in the order of names, of `PLACES`.
-        how: `truncate`, `flip`, `insert`, `append`, `replace`, `json`, `delete`, `folder`, `pipe`, `link` or `swap`.
+        how: `truncate`, `flip`, `insert`, `append`, `replace`, `json`, `delete`, `folder`, `pipe`, `link` or
+            `swap`.
         where: place within the file, or of another file for `swap`, of `PLACES`.
-        what: a bit for `flip`, bytes for `insert` and `append`, a key of `CONTENTS` for `replace`, a value for `json`,
-            where it leads for `link`.
+        what: a bit for `flip`, bytes for `insert` and `append`, a key of `CONTENTS` for `replace`, a value
+            for `json`, where it leads for `link`.
         files: pattern of the names of the files that are meant.
     """
 

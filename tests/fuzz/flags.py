@@ -166,7 +166,9 @@ SETTINGS = st.fixed_dictionaries({}, optional={name: value_of(field) for name, f
 
 
 def holds_written(settings) -> None:
-    """Settings that are allowed come back from the flagfile that a run writes; others are refused there too."""
+    """Settings that are allowed come back from the flagfile that a run writes; others are refused
+    there too.
+    """
     try:
         expected, wrong = from_flat(settings), None
     except InputError as error:

@@ -52,7 +52,9 @@ ARRANGED = BLANKS.arranged(TEXT, [(2, 4), (7, 10)], [1, 0])
 
 
 def test_who_sees_whom(model):
-    """Part A never sees B; a span sees A, and of B only what comes before it. By gradient through the values of each place."""
+    """Part A never sees B; a span sees A, and of B only what comes before it. By gradient through the values
+    of each place.
+    """
     inputs = rows(ARRANGED)
     length, first = int(inputs["tokens"].shape[1]), 9
     used = int(ARRANGED.weights.sum())
@@ -72,7 +74,9 @@ def test_who_sees_whom(model):
 
 
 def test_by_gradient(model):
-    """The same through gradients of the table of second places, of which each place of part B has one of its own here."""
+    """The same through gradients of the table of second places, of which each place of part B has one of its
+    own here.
+    """
     row = LONG.continued(TEXT, 5)
     inputs = {name: value for name, value in rows(row).items() if name != "places"}
     for place in range(6):

@@ -36,7 +36,9 @@ def evaluation_lines(steps, offset=0.0):
 
 @pytest.fixture
 def folder_of(tmp_path):
-    """A function that writes a run folder: 120 steps, four evaluations, finished; `without` names what lacks."""
+    """A function that writes a run folder: 120 steps, four evaluations, finished; `without` names
+    what lacks.
+    """
 
     def make(name="first", offset=0.0, without=(), samples=(), texts=None, **settings):
         path = tmp_path / name

@@ -311,7 +311,9 @@ def test_settings_that_would_do_nothing_are_refused(sampler):
 
 
 def test_penalties_see_all_that_is_kept_of_a_long_prompt(tiny, tokenizer):
-    """Of 9 tokens the last 4 are kept, `#cab`; the first of them begins no document, and counts like the others."""
+    """Of 9 tokens the last 4 are kept, `#cab`; the first of them begins no document, and counts like the
+    others.
+    """
     model = type(tiny)()
     model.context_length = 8
     sampler = Sampler(model, tokenizer)

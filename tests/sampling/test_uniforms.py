@@ -45,7 +45,8 @@ def test_numbers_are_these():
 
 
 def unevenness(numbers):
-    """How many standard deviations the worst of three statistics of numbers [N] in (0, 1) is away from its mean.
+    """How many standard deviations the worst of three statistics of numbers [N] in (0, 1) is away from its
+    mean.
 
     Their counts in 20 intervals (chi-square), their mean, and the correlation of each with the next.
     """
@@ -86,7 +87,9 @@ def test_the_statistics_can_fail():
 
 
 def surprise(sampler, model, tokenizer, **settings):
-    """How many standard deviations the worst count of a token is away from what the model says, over many prompts."""
+    """How many standard deviations the worst count of a token is away from what the model says, over many
+    prompts.
+    """
     rows = sampler.sample(WORDS, max_new_tokens=1, **settings)
     counts = np.bincount([row.token_ids[0] for row in rows], minlength=V)
     logits = (

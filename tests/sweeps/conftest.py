@@ -27,7 +27,9 @@ def lines_of(curve, bytes_per_token=2.0):
 
 @pytest.fixture
 def sweep_of(tmp_path, tiny_config):
-    """A function that writes a sweep: the validation losses of each trial; None has not begun, a text is why it failed."""
+    """A function that writes a sweep: the validation losses of each trial; None has not begun, a text is why
+    it failed.
+    """
 
     def make(curves, finished=True, bytes_per_token=2.0, **options):
         base = tiny_config()

@@ -133,7 +133,9 @@ def test_a_dry_run_names_the_trials_and_writes_nothing(swept, script, contents_o
 
 @pytest.fixture
 def pretended(monkeypatch):
-    """Trials that only pretend: a function from a word of their command line to an exit code and what they write."""
+    """Trials that only pretend: a function from a word of their command line to an exit code and what they
+    write.
+    """
     calls = []
 
     def pretend(outcomes):

@@ -1,4 +1,6 @@
-"""Parts of a tokenizer.json and settings of a tokenizer_config.json: each known, and refused where it cannot be carried out."""
+"""Parts of a tokenizer.json and settings of a tokenizer_config.json: each known, and refused where it cannot
+be carried out.
+"""
 
 import json
 from pathlib import Path

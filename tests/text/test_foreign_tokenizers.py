@@ -1,4 +1,6 @@
-"""Tokenizers of other projects: what the library encodes and decodes, text that is lost, and long documents in parts."""
+"""Tokenizers of other projects: what the library encodes and decodes, text that is lost, and long documents
+in parts.
+"""
 
 import functools
 import json
@@ -97,7 +99,9 @@ def test_text_of_tokens_is_that_of_the_library(name):
 
 @each
 def test_what_is_lost_is_told(name):
-    """Either a text comes back, or `canonical` says what came back; where anything is unknown, that is counted."""
+    """Either a text comes back, or `canonical` says what came back; where anything is unknown, that is
+    counted.
+    """
     mine = tokenizer(name)
     for text in texts():
         ids = mine.encode_array(text)

@@ -239,7 +239,9 @@ def test_more_characters_than_a_vocabulary_has_room_for():
     ids=["English", "Chinese"],
 )
 def test_the_size_that_an_error_names_works(text, size, model_type):
-    """Also where rare characters were kept from the trainer, which then complains of another text than the user's."""
+    """Also where rare characters were kept from the trainer, which then complains of another text than the
+    user's.
+    """
     settings = {"normalization": "none", "model_type": model_type}
     try:
         SentencePieceTokenizer.train([text], size, **settings)

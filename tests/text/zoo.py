@@ -1,4 +1,6 @@
-"""Tokenizers of other projects' kinds, learnt by the library from a short text: whatever parts one finds in a tokenizer.json."""
+"""Tokenizers of other projects' kinds, learnt by the library from a short text: whatever parts one finds in a
+tokenizer.json.
+"""
 
 import json
 
@@ -53,7 +55,9 @@ def llama(strip=1, prepend=True):
 
 
 def bytes_twice():
-    """Byte-level, and with tokens such as `<0x41>` for bytes that it lacks, which its decoder reads as these six characters."""
+    """Byte-level, and with tokens such as `<0x41>` for bytes that it lacks, which its decoder reads as these
+    six characters.
+    """
     content = json.loads(byte_level(size=90, whole=False).to_str())
     content["model"]["byte_fallback"] = True
     for name in BYTES:

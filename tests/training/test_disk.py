@@ -1,4 +1,6 @@
-"""Disks that are full or gone: said before a run if it can be known, else in one line that costs no checkpoint."""
+"""Disks that are full or gone: said before a run if it can be known, else in one line that costs no
+checkpoint.
+"""
 
 import os
 import re

@@ -28,7 +28,9 @@ def settings(tiny_config):
 
 @pytest.fixture
 def wrong(monkeypatch):
-    """A function that multiplies what one replica sums up at `WRONG` (or whenever): gradients, loss and state."""
+    """A function that multiplies what one replica sums up at `WRONG` (or whenever): gradients, loss and
+    state.
+    """
 
     def break_step(gradient=1.0, loss=1.0, state=1.0, always=False, at=WRONG):
         def broken(self, batch, carried, number, rates):

@@ -1,4 +1,6 @@
-"""`--init_from`: a run begins with the weights and the tokenizer of another one, and with nothing else of it."""
+"""`--init_from`: a run begins with the weights and the tokenizer of another one, and with nothing
+else of it.
+"""
 
 import contextlib
 import shutil

@@ -23,7 +23,9 @@ def addresses():
 
 @pytest.fixture
 def together():
-    """A function that lets clusters meet, each in a thread and so many seconds later; it returns the errors."""
+    """A function that lets clusters meet, each in a thread and so many seconds later; it returns
+    the errors.
+    """
 
     def meet(*clusters, after=()):
         said = [None] * len(clusters)

@@ -1,4 +1,6 @@
-"""Runs that were moved, copied, or are named from another working directory; and folders that cannot be written."""
+"""Runs that were moved, copied, or are named from another working directory; and folders that cannot be
+written.
+"""
 
 import json
 import os
@@ -206,7 +208,9 @@ def test_a_run_is_loaded_by_a_tilde_and_scored_with_another_cache(finished, home
 
 
 def test_a_path_that_is_too_long_is_refused_at_once(home, tiny_config, train, untrained):
-    """Its files would have names that no system call takes; the run would find out with its first checkpoint."""
+    """Its files would have names that no system call takes; the run would find out with its first
+    checkpoint.
+    """
     most = os.pathconf("/", "PC_PATH_MAX")
     deep = "/".join(["x" * 200] * (most // 201))
     path = deep + "/" + "y" * (most - len(deep) - 1 - 100)

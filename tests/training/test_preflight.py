@@ -531,7 +531,8 @@ def test_the_time_left_is_that_of_the_steps_and_evaluations(finished, tiny_confi
     assert trial_line.startswith("trial      5 steps, 2,000.0 ms each, 66 tokens/s; the first took 7.0 s")
     assert "100% of what large products reach" in reached
     assert "MiB of this process" in memory or "memory of this process" in memory
-    # 60 steps of 2 s; evaluations at 60, 90 and 100, and of the test text, at a third of a step's FLOPs a token.
+    # 60 steps of 2 s; evaluations at 60, 90 and 100, and of the test text, at a third of a step's FLOPs a
+    # token.
     tokens = 3 * data.splits["valid"].counts.tokens + data.splits["test"].counts.tokens
     seconds = tokens * sum(plan.flops.forward.values()) / (plan.flops.step / 2)
     assert left.endswith(f"60 steps 2 min, evaluation {seconds:.1f} s as its FLOPs say")

@@ -256,7 +256,9 @@ def test_early_stopping_is_resumed(tiny_config, live, small, tmp_path):
 
 @pytest.mark.parametrize("stretches", [False, True])
 def test_a_longer_run_goes_on(tiny_config, live, small, tmp_path, stretches, lines_of):
-    """As if it had been planned so from the beginning where no rate depends on the length; else it says which ones jump."""
+    """As if it had been planned so from the beginning where no rate depends on the length; else it says which
+    ones jump.
+    """
     schedule = "linear:initial=0,final=1" if stretches else "constant"
     short, long = (
         tiny_config(**{**FULL, "dropout_schedule": schedule, "steps": steps}) for steps in (18, 30)

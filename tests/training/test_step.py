@@ -1,4 +1,6 @@
-"""Law 2: one global batch, one update, however it is split; and the numbers of a step against a step by hand."""
+"""Law 2: one global batch, one update, however it is split; and the numbers of a step against a
+step by hand.
+"""
 
 import dataclasses
 import functools
@@ -18,8 +20,9 @@ from lm_keras.training import trainer
 from lm_keras.training.step import TrainingStep
 
 V, B, T, TARGETS, LAST = 19, 16, 3, 359, 7
-"""359 targets in 16 streams of 23: in the last batch of an epoch, of step 7, a row has 2 of 3 places, and the last
-row none. In 120 windows: there the second half of the rows is empty."""
+"""359 targets in 16 streams of 23: in the last batch of an epoch, of step 7, a row has 2 of 3 places, and the
+last row none. In 120 windows: there the second half of the rows is empty.
+"""
 
 COMMON = {
     "sequence_length": T, "batch_size": B, "steps": 20, "dropout": 0.3, "learning_rate_schedule": "linear",
@@ -63,7 +66,9 @@ OPTIMIZERS = {
 
 @pytest.fixture(scope="module")
 def run(tiny_config, fit, leaky):
-    """A function that trains the LSTM by AdamW, the n-gram model by Adam, a smaller network by SGD; each once."""
+    """A function that trains the LSTM by AdamW, the n-gram model by Adam, a smaller network by SGD; each
+    once.
+    """
 
     @functools.cache
     def trained(optimizer, **settings):
@@ -341,7 +346,9 @@ def test_a_step_that_overflows_float16_is_left_out_and_counted(tiny_config, fit)
 
 @pytest.mark.parametrize("penalty", [0.0, 0.01])
 def test_clipping_at_the_limits(penalty):
-    """A gradient of zeros stays zero, and a norm that float32 cannot hold makes the step one that is left out."""
+    """A gradient of zeros stays zero, and a norm that float32 cannot hold makes the step one that is left
+    out.
+    """
     from benchmarks.trainers import trainer_of
     from lm_keras.config import from_flat
 
@@ -405,7 +412,9 @@ KINDS = {
 
 @pytest.fixture
 def without_a_target(tiny_config, fit, leaky, monkeypatch):
-    """A function that trains a run one step of which has no target; it returns the run, and what each step changed."""
+    """A function that trains a run one step of which has no target; it returns the run, and what each step
+    changed.
+    """
     original = trainer.training_batches
 
     def batches(*args, replicas, **more):

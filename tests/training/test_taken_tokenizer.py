@@ -83,7 +83,9 @@ def test_a_tokenizer_of_another_name_is_another_run(taken, train, tmp_path):
 
 @pytest.fixture(scope="module")
 def of_words(train, tiny_config, tmp_path_factory):
-    """A finished run on words, some of them `<unk>` in the text; the last line of the text has no line feed."""
+    """A finished run on words, some of them `<unk>` in the text; the last line of the text has no
+    line feed.
+    """
     folder = tmp_path_factory.mktemp("words")
     line = "The old <unk> sees the dog .\nA dog likes the <unk> .\n\n"
     (folder / "text.txt").write_text(line * 60)

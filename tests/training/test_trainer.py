@@ -1,4 +1,6 @@
-"""The loop: hooks in the documented order, others' callbacks, schedules that are exact within a call, signals."""
+"""The loop: hooks in the documented order, others' callbacks, schedules that are exact within a call,
+signals.
+"""
 
 import contextlib
 import dataclasses
@@ -407,7 +409,9 @@ def test_a_signal_stops_at_the_next_call(settings, fit, leaky, number, counts_as
 
 
 def test_what_is_ignored_or_handled_by_others_stays_so(settings, fit, leaky):
-    """As under `nohup`. Ctrl-C and SIGTERM are always caught: a shell ignores SIGINT for what it starts in the background."""
+    """As under `nohup`. Ctrl-C and SIGTERM are always caught: a shell ignores SIGINT for what it starts in
+    the background.
+    """
     own = lambda number, frame: None  # noqa: E731
     before = {number: signal.getsignal(number) for number in MEANING}
     try:

@@ -1,4 +1,6 @@
-"""The files of a model's folder beside weights and tokenizer: which come back, which are refused, which are left out."""
+"""The files of a model's folder beside weights and tokenizer: which come back, which are refused, which are
+left out.
+"""
 
 import json
 import os
@@ -96,7 +98,9 @@ def left_out(folder: Path, read: list[Path]) -> list[str]:
 
 
 def end_tokens(files: dict[str, str]) -> list[int]:
-    """Return the tokens at which the library ends a text: those of generation_config.json, else of config.json."""
+    """Return the tokens at which the library ends a text: those of generation_config.json, else of
+    config.json.
+    """
     for name in (GENERATION_CONFIG, CONFIG):
         ends = object_in(files.get(name, "{}")).get("eos_token_id")
         if ends is not None:

@@ -1,7 +1,8 @@
-"""The keys of a config.json: which decide the network, which may have one value only, and which have no effect.
+"""The keys of a config.json: which decide the network, which may have one value only, and which have no
+effect.
 
-Every key of a file is one of these, or the file is refused: a key that nobody knows may change every number. The defaults
-are those of the config classes of `transformers`, for a missing key counts like its default.
+Every key of a file is one of these, or the file is refused: a key that nobody knows may change every number.
+The defaults are those of the config classes of `transformers`, for a missing key counts like its default.
 """
 
 import sys
@@ -10,7 +11,9 @@ from typing import Any, NamedTuple
 from lm_keras.errors import InputError
 
 USED, ONLY, FREE = "used", "only", "no effect"
-"""What is done with a key: its value is read; another value is refused; its value is kept and changes nothing here."""
+"""What is done with a key: its value is read; another value is refused; its value is kept and changes nothing
+here.
+"""
 
 ABSENT = object()
 """The default of a key that the config classes do not have."""

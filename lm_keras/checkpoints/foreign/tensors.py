@@ -164,8 +164,8 @@ def output_of(tensors: dict[str, Tensor], kind: Kind, tied: bool) -> Output:
         kind: the family.
         tied: whether config.json says that embedding and output are one matrix.
 
-    Reference: `tie_weights` of transformers' modeling_utils.py: two that differ are not tied, and of two names that one counts
-    which is there.
+    Reference: `tie_weights` of transformers' modeling_utils.py: two that differ are not tied, and of two
+    names that one counts which is there.
     """
     names, remarks, same = {}, [], tied
     both = kind.embedding in tensors and kind.output in tensors

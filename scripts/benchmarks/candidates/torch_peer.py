@@ -41,7 +41,9 @@ def _gpt(config: Config) -> torch.nn.Module:
 
 
 NETWORKS = {"gpt": _gpt, "bert": torch_hiding.BERT, "glm": torch_hiding.GLM}
-"""Stacks of Transformer blocks: modules with `batch(rows, length, device)`, which returns what they are called with."""
+"""Stacks of Transformer blocks: modules with `batch(rows, length, device)`, which returns what they are
+called with.
+"""
 
 
 class TransformerCandidate:
@@ -118,7 +120,8 @@ def _timed(step, device: str, seconds: float) -> tuple[int, float]:
 
 
 class Candidate:
-    """`nn.Embedding`, `nn.LSTM` and `nn.Linear` in float32, with carried state for streams; on a GPU where there is one.
+    """`nn.Embedding`, `nn.LSTM` and `nn.Linear` in float32, with carried state for streams; on a GPU where
+    there is one.
 
     There products may be in TF32, as TensorFlow's are.
     """

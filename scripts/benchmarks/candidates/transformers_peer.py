@@ -1,4 +1,6 @@
-"""GPT-2 in the library transformers, of which text is generated with its cache; it is optional, with PyTorch."""
+"""GPT-2 in the library transformers, of which text is generated with its cache; it is optional,
+with PyTorch.
+"""
 
 import time
 

@@ -55,15 +55,16 @@ class _Unguarded(TrainingStep):
 def guards(repeats: int) -> Iterator[dict]:
     """Measure the time of a step with the guard against non-finite numbers and spikes, and without.
 
-    A measurement is short and its neighbour the other kind: what else a machine does changes from second to second, and
-    single pairs differ by more than what is asked for. The median of many is known better.
+    A measurement is short and its neighbour the other kind: what else a machine does changes from second to
+    second, and single pairs differ by more than what is asked for. The median of many is known better.
 
     Args:
-        repeats: pairs of measurements of `STEPS_PER_CALL` steps, in turn; with fewer than 6 the confidence is less.
+        repeats: pairs of measurements of `STEPS_PER_CALL` steps, in turn; with fewer than 6 the confidence is
+            less.
 
     Yields:
-        For each shape the median milliseconds of both, the median of their ratios, and between what that lies with 95 %
-        confidence, by its order statistics.
+        For each shape the median milliseconds of both, the median of their ratios, and between what that lies
+        with 95 % confidence, by its order statistics.
     """
     for name, settings in SHAPES.items():
         shape = {

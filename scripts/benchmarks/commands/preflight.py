@@ -55,8 +55,8 @@ By default its allocator on CPUs keeps what it had, in pieces up to twice as lar
 def measured_memory(settings: dict) -> int:
     """Return how many bytes more than a tiny network of the same form these settings need, for this process.
 
-    The tiny one is trained twice: what the first grows by is TensorFlow's code and threads, and what the second grows
-    by is its graphs, which are subtracted as well.
+    The tiny one is trained twice: what the first grows by is TensorFlow's code and threads, and what the
+    second grows by is its graphs, which are subtracted as well.
     """
     tiny = _config({**settings, **TINY})
     train(trainer_of(tiny))

@@ -1,4 +1,6 @@
-"""Measurements of how text becomes tokens: how fast, and in how much memory. Nothing here needs TensorFlow."""
+"""Measurements of how text becomes tokens: how fast, and in how much memory. Nothing here needs
+TensorFlow.
+"""
 
 import json
 import math
@@ -118,11 +120,13 @@ def preparation(gigabytes: float, tokenizers: Iterable[str]) -> Iterator[dict]:
     the stores) in a process of its own with an empty cache.
 
     Args:
-        gigabytes: size of the file in 10^9 bytes. As much again is needed for the token stores, for `char` twice.
+        gigabytes: size of the file in 10^9 bytes. As much again is needed for the token stores, for `char`
+            twice.
         tokenizers: which of them, by name; sentencepiece is measured with either of its models.
 
     Yields:
-        For each tokenizer its tokens, seconds and the largest resident memory of its process (`VmHWM`, so on Linux).
+        For each tokenizer its tokens, seconds and the largest resident memory of its process (`VmHWM`, so on
+        Linux).
 
     Raises:
         InputError: a name is unknown, or a process fails; its last line is the reason.
