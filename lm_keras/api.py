@@ -282,8 +282,8 @@ class LanguageModel:
         """
         if not self.model.bidirectional:
             raise InputError(
-                f"--model={self.config.model.model} has a likelihood of its own: the pseudo-log-likelihood is for --model=bert, which "
-                "has none"
+                f"--model={self.config.model.model} has a likelihood of its own: the pseudo-log-likelihood is"
+                " for --model=bert, which has none"
             )
         store = self._text(split, corpus, say)
         hiding = hiding_of(self.config, self.model.vocab_size, self.tokenizer)

@@ -94,7 +94,8 @@ def check(field: dataclasses.Field, value: Any) -> None:
         raise InputError(f"--{field.name}={value!r}: expected {expected(field)}")
     if meta["choices"] and value not in meta["choices"]:
         raise InputError(
-            f"--{field.name}={value} is unknown{nearest(value, meta['choices'])}; choose one of {', '.join(meta['choices'])}"
+            f"--{field.name}={value} is unknown{nearest(value, meta['choices'])}; choose one of"
+            f" {', '.join(meta['choices'])}"
         )
     if kind in (int, float):
         if not _within(meta, value):
@@ -103,7 +104,8 @@ def check(field: dataclasses.Field, value: Any) -> None:
             raise InputError(f"--{field.name}={value} is out of range; expected at most {LARGEST}")
         if abs(value) > LARGEST_FLOAT and kind is float:
             raise InputError(
-                f"--{field.name}={value} is out of range; expected at most {LARGEST_FLOAT:.1e}, the limit of float32"
+                f"--{field.name}={value} is out of range; expected at most {LARGEST_FLOAT:.1e}, the limit of"
+                " float32"
             )
     if kind is float:
         _check_in_float32(field, value)
@@ -133,7 +135,8 @@ def _check_in_float32(field: dataclasses.Field, value: float) -> None:
     smallest = f"{SMALLEST_FLOAT:.1e}"
     less = "" if single else f", 0 or at least {smallest}" if _within(meta, 0.0) else f", at least {smallest}"
     raise InputError(
-        f"--{field.name}={value} becomes {single:g} in float32, in which everything is computed; expected {expected(field)}{less}"
+        f"--{field.name}={value} becomes {single:g} in float32, in which everything is computed; expected"
+        f" {expected(field)}{less}"
     )
 
 

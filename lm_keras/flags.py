@@ -110,7 +110,8 @@ def _value(field: dataclasses.Field) -> Any:
     given = [one for one in value if one is not None]  # An empty one is None.
     if given and len(given) < len(value):
         raise InputError(
-            f"--{field.name}= is empty beside --{field.name}={given[0]!r}; leave the empty one out, or all the others"
+            f"--{field.name}= is empty beside --{field.name}={given[0]!r}; leave the empty one out, or all"
+            " the others"
         )
     return given or None
 
@@ -223,7 +224,8 @@ def _lines_of_flagfile(path: str, includers: tuple[str, ...]) -> list[str]:
     where = "".join(f", which {shown(name)} includes" for name in reversed(includers))
     if os.path.realpath(path) in map(os.path.realpath, includers):
         raise InputError(
-            f"the flagfile {shown(path)} includes itself ({' > '.join(map(shown, chain))}); delete one of these --flagfile lines"
+            f"the flagfile {shown(path)} includes itself ({' > '.join(map(shown, chain))}); delete one of"
+            " these --flagfile lines"
         )
     try:
         if not os.path.isfile(path) and os.path.exists(path):
@@ -232,8 +234,8 @@ def _lines_of_flagfile(path: str, includers: tuple[str, ...]) -> list[str]:
             lines = file.read().split("\n")
     except OSError as error:
         raise InputError(
-            f"cannot read the flagfile {shown(path)}{where}: {error.strerror}; expected a text file with a flag "
-            f"a line, looked from the folder {shown(os.getcwd())}"
+            f"cannot read the flagfile {shown(path)}{where}: {error.strerror}; expected a text file with a"
+            f" flag a line, looked from the folder {shown(os.getcwd())}"
         ) from None
     except UnicodeDecodeError as error:
         raise InputError(
@@ -248,8 +250,8 @@ def _lines_of_flagfile(path: str, includers: tuple[str, ...]) -> list[str]:
             continue
         if not line.startswith("-"):
             raise InputError(
-                f"line {number} of the flagfile {shown(path)} is {line!r}; expected a flag, --name=value, or a "
-                "comment after #"
+                f"line {number} of the flagfile {shown(path)} is {line!r}; expected a flag, --name=value, or"
+                " a comment after #"
             )
         words += _lines_of_flagfile(value, chain) if name in ("--flagfile", "-flagfile") else [line]
     return words
@@ -363,7 +365,8 @@ def _command(words: list[str], commands: tuple[str, ...] | None) -> list[str]:
         return words
     if len(words) > bool(commands):
         raise InputError(
-            f"{words[-1]!r} is left over on the command line; every setting is a flag, --name=value, see --help"
+            f"{words[-1]!r} is left over on the command line; every setting is a flag, --name=value, see"
+            " --help"
         )
     if commands and (not words or words[0] not in commands):
         given = f"{words[0]!r} is unknown{nearest(words[0], commands)}" if words else "a command is missing"
@@ -374,7 +377,10 @@ def _command(words: list[str], commands: tuple[str, ...] | None) -> list[str]:
 def _os_error(error: OSError) -> str:
     """Return one line for an operating-system error that nobody closer to it explained."""
     if streams.is_of_output(error):
-        return f"cannot write to {streams.OUTPUT}: {error.strerror}; send it where it can be written, and run the same command again"
+        return (
+            f"cannot write to {streams.OUTPUT}: {error.strerror}; send it where it can be written, and run"
+            " the same command again"
+        )
     reasons = collections.defaultdict(
         lambda: "check the path and its permissions", {28: "free some space and run the same command again"}
     )

@@ -21,8 +21,8 @@ def require_backend() -> None:
     chosen = sys.modules["keras"].config.backend() if "keras" in sys.modules else os.environ["KERAS_BACKEND"]
     if chosen != BACKEND:
         raise InputError(
-            f"lm_keras needs Keras with TensorFlow, and this process has KERAS_BACKEND={chosen}; set KERAS_BACKEND={BACKEND}, or "
-            "leave it out, before Keras is imported"
+            f"lm_keras needs Keras with TensorFlow, and this process has KERAS_BACKEND={chosen}; set"
+            f" KERAS_BACKEND={BACKEND}, or leave it out, before Keras is imported"
         )
 
 

@@ -24,7 +24,8 @@ class Options:
     )
     blanks: int | None = setting(
         None,
-        "fill so many blanks each of one to five words of the split, and count those that are exactly as they were",
+        "fill so many blanks each of one to five words of the split, and count those that are exactly as they"
+        " were",
         low=1,
         high=10_000,
     )

@@ -24,7 +24,8 @@ class Options:
     )
     jit: str = setting(
         "off",
-        "let XLA compile the work for a token (gpt, glm): faster after seconds of compiling; for long texts, --interactive",
+        "let XLA compile the work for a token (gpt, glm): faster after seconds of compiling; for long texts,"
+        " --interactive",
         choices=("off", "on"),
     )
     weights: str = setting(

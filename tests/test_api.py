@@ -31,8 +31,9 @@ def part_of(text, first, last):
 
 def test_importing_the_package_is_cheap():
     code = (
-        "import sys, time; began = time.perf_counter(); import lm_keras; lm_keras.InputError; "
-        "print(time.perf_counter() - began, *sorted({'tensorflow', 'keras', 'numpy', 'absl'} & set(sys.modules)))"
+        "import sys, time; began = time.perf_counter(); import lm_keras; lm_keras.InputError;"
+        " print(time.perf_counter() - began, *sorted({'tensorflow', 'keras', 'numpy', 'absl'} &"
+        " set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     seconds, *modules = run.stdout.split()

@@ -118,7 +118,10 @@ def test_three_steps_of_every_config(carried_out, tmp_path, path):
         assert lines["run_dir"] == f"--run_dir=runs/{path.stem}"
 
 
-GOOD = "# A network.\n#\n--run_dir=runs/x\n--tokenizer=char\n--model=ngram\n--dropout=0.1\n--sample_prompt=a b|c\n"
+GOOD = (
+    "# A network.\n#\n--run_dir=runs/x\n--tokenizer=char\n--model=ngram\n--dropout=0.1\n--sample_prompt=a"
+    " b|c\n"
+)
 BROKEN = {
     "joined": GOOD.replace("\n--tokenizer", " --tokenizer"),
     "with another command": GOOD.replace("runs/x\n", "runs/x --prompt='a b'\n"),

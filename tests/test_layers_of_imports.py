@@ -216,7 +216,10 @@ def test_a_file_of_the_benchmarks_imports_only_from_above(path):
 
 
 def test_a_candidate_that_imports_a_command_is_found():
-    source = "from benchmarks.commands import train\nfrom benchmarks import spread\nfrom benchmarks.candidates import loss"
+    source = (
+        "from benchmarks.commands import train\nfrom benchmarks import spread\nfrom benchmarks.candidates"
+        " import loss"
+    )
     assert violations_of_benchmarks(source, "benchmarks/candidates/ours.py") == [
         "benchmarks/candidates/ours.py: row 1 imports benchmarks.commands.train"
     ]

@@ -54,9 +54,10 @@ def test_a_tilde_is_the_home_folder(home):
 def test_no_such_user(home):
     with pytest.raises(InputError) as caught:
         paths.expanded("~nobody-at-all/x", "run_dir")
-    assert str(caught.value) == (
-        "--run_dir=~nobody-at-all/x: there is no user 'nobody-at-all'; write ./~nobody-at-all/x for a path that begins with ~, "
-        "or the whole path"
+    assert (
+        str(caught.value)
+        == "--run_dir=~nobody-at-all/x: there is no user 'nobody-at-all'; write ./~nobody-at-all/x for a path"
+        " that begins with ~, or the whole path"
     )
 
 
@@ -73,9 +74,10 @@ def test_no_home(no_home, monkeypatch, empty):
     for given in ("", None):
         with pytest.raises(InputError) as caught:
             cache_folder(given)
-        assert str(caught.value) == (
-            "there is no folder for tokenized text (this user has no home folder, and HOME is not set); name one with "
-            "--cache_dir or the environment variable LM_KERAS_CACHE"
+        assert (
+            str(caught.value)
+            == "there is no folder for tokenized text (this user has no home folder, and HOME is not set);"
+            " name one with --cache_dir or the environment variable LM_KERAS_CACHE"
         )
     monkeypatch.setenv("LM_KERAS_CACHE", "/tmp/c")
     assert (cache_folder(None), cache_folder("here")) == (Path("/tmp/c"), Path("here"))

@@ -137,12 +137,17 @@ BAD = [
     ("0.1", f"schedule '0.1' is unknown; choose one of {NAMES}"),
     (
         "cosine:finl=0.1",
-        "schedule 'cosine:finl=0.1': 'finl=0.1' is no setting of cosine (did you mean 'final'?); "
-        "write KEY=NUMBER with one of initial, final, start, warmup",
+        (
+            "schedule 'cosine:finl=0.1': 'finl=0.1' is no setting of cosine (did you mean 'final'?); "
+            "write KEY=NUMBER with one of initial, final, start, warmup"
+        ),
     ),
     (
         "constant:final=2",
-        "schedule 'constant:final=2': 'final=2' is no setting of constant; write KEY=NUMBER with one of warmup",
+        (
+            "schedule 'constant:final=2': 'final=2' is no setting of constant; write KEY=NUMBER with one of"
+            " warmup"
+        ),
     ),
     (
         "wsd:0.2",
@@ -150,8 +155,10 @@ BAD = [
     ),
     (
         "staircase:total_steps=9",
-        "schedule 'staircase:total_steps=9': 'total_steps=9' is no setting of staircase; "
-        "write KEY=NUMBER with one of every, factor, start, warmup",
+        (
+            "schedule 'staircase:total_steps=9': 'total_steps=9' is no setting of staircase; "
+            "write KEY=NUMBER with one of every, factor, start, warmup"
+        ),
     ),
     ("cosine:final=small", "schedule 'cosine:final=small': final='small' is not a number"),
     ("cosine:warmup=1.5", "schedule 'cosine:warmup=1.5': warmup='1.5' is not a whole number"),

@@ -155,8 +155,8 @@ def test_bad_input_is_one_line_of_a_process(ended, tmp_path):
     assert (code, out) == (1, "")
     progress, error = err.splitlines()[:-1], err.splitlines()[-1]
     assert [line.split(":")[0].split()[0] for line in progress] == ["devices", "reading"]
-    assert error == (
-        f"error: {tmp_path}/a.txt: bad UTF-8 (byte 0xE9) at byte 3, line 1: expected UTF-8 text; "
+    assert (
+        error == f"error: {tmp_path}/a.txt: bad UTF-8 (byte 0xE9) at byte 3, line 1: expected UTF-8 text; "
         "it looks like Windows-1252: convert it (iconv -f WINDOWS-1252 -t UTF-8)"
     )
     assert not (tmp_path / "run").exists()
@@ -199,8 +199,10 @@ def test_stop_strings_from_the_command_line(script, finished, tmp_path):
     message = "--stop= is empty beside --stop='o'; leave the empty one out, or all the others"
     assert (ended.code, ended.err) == (1, f"error: {message}\n")
     ended = script("sample.py", *words, r"--stop=\n")
-    assert ended.err.splitlines()[0] == (
-        r"the stop string '\\n' can never come: the vocabulary has no '\\'; it has a backslash and a letter where bash writes $'\n'"
+    assert (
+        ended.err.splitlines()[0]
+        == r"the stop string '\\n' can never come: the vocabulary has no '\\'; it has a backslash and a"
+        r" letter where bash writes $'\n'"
     )
 
 

@@ -614,7 +614,8 @@ def test_settings_that_are_absurd(changed, name, value, expected):
 )
 def test_sizes_that_the_weights_do_not_have(changed, settings):
     assert re.fullmatch(
-        r"the checkpoint of step 24 in RUN does not fit this network \([\d,]+ bytes of weights, and it has [\d,]+\); "
+        r"the checkpoint of step 24 in RUN does not fit this network \([\d,]+ bytes of weights, and it has"
+        r" [\d,]+\); "
         r"was the run folder put together from two runs\?",
         changed(**settings),
     )

@@ -28,7 +28,10 @@ def main(count):
 flags.run(main, ("1", "100000"))
 """
 SAID = "working\na line of TensorFlow\nstill working\n"
-CANNOT = "error: cannot write to standard output: {}; send it where it can be written, and run the same command again\n"
+CANNOT = (
+    "error: cannot write to standard output: {}; send it where it can be written, and run the same command"
+    " again\n"
+)
 
 
 @pytest.fixture

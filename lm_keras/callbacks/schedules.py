@@ -42,8 +42,8 @@ def check_rate_can_be_set(optimizer: keras.optimizers.Optimizer, asked_by: str) 
     inner = getattr(optimizer, "inner_optimizer", optimizer)  # Of loss scaling.
     if isinstance(getattr(inner, "_learning_rate", None), keras.optimizers.schedules.LearningRateSchedule):
         raise InputError(
-            f"{asked_by} sets the learning rate, and the optimizer has a schedule of its own; compile the model with a number as "
-            "learning_rate"
+            f"{asked_by} sets the learning rate, and the optimizer has a schedule of its own; compile the"
+            " model with a number as learning_rate"
         )
 
 

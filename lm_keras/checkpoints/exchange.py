@@ -164,7 +164,8 @@ def read(folder: Path) -> Imported:
     tokenizer = read_tokenizer(folder, vocab_size)
     if tokenizer is None:
         raise InputError(
-            f"{folder} has no tokenizer: expected tokenizer.json, vocab.json and merges.txt, vocab.txt, or tokenizer.model"
+            f"{folder} has no tokenizer: expected tokenizer.json, vocab.json and merges.txt, vocab.txt, or"
+            " tokenizer.model"
         )
     if kind.family == "bert" and tokenizer.blank_id is None:
         raise InputError(f"the vocabulary of {folder} has no [MASK], which a BERT was trained with")
@@ -226,7 +227,8 @@ def write(
         lines.append(f"the weights are written as float32; those that the run began with were {stored}")
     if not made:
         lines.append(
-            f"its {tokenizer.name} tokenizer has no counterpart there and was not written: encode text with lm_keras"
+            f"its {tokenizer.name} tokenizer has no counterpart there and was not written: encode text with"
+            " lm_keras"
         )
     return lines
 

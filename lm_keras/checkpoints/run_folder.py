@@ -152,8 +152,9 @@ class RunFolder:
         """
         if lost := self._lost():
             raise InputError(
-                f"{lost} is no longer in its place: it was deleted, moved or replaced while the run was training, and "
-                "nothing more is written; put it back, and the same command goes on from the last checkpoint"
+                f"{lost} is no longer in its place: it was deleted, moved or replaced while the run was"
+                " training, and nothing more is written; put it back, and the same command goes on from the"
+                " last checkpoint"
             )
 
     def _lost(self) -> Path | None:
@@ -214,7 +215,8 @@ class RunFolder:
             return lock
         except BlockingIOError:
             raise InputError(
-                f"another process is training in --run_dir={self.path}; wait for it, stop it, or choose another folder"
+                f"another process is training in --run_dir={self.path}; wait for it, stop it, or choose"
+                " another folder"
             ) from None
         except OSError as error:
             raise self._not_writable(error) from None
@@ -238,14 +240,16 @@ class RunFolder:
         """
         if not self.exists:
             raise InputError(
-                f"--run_dir={self.path} holds no run (no config.json); train one with scripts/train.py --run_dir={paths.as_word(self.path)}"
+                f"--run_dir={self.path} holds no run (no config.json); train one with scripts/train.py"
+                f" --run_dir={paths.as_word(self.path)}"
             )
         path = self.path / "config.json"
         settings = records.read(path)
         if settings.get("kind") == EMBEDDINGS:
             raise InputError(
-                f"--run_dir={self.path} holds word embeddings and no language model; ask them with scripts/embeddings.py, or "
-                f"let a model begin with them, --embedding_init={paths.as_word(self.path / 'vectors.txt')}"
+                f"--run_dir={self.path} holds word embeddings and no language model; ask them with"
+                " scripts/embeddings.py, or let a model begin with them,"
+                f" --embedding_init={paths.as_word(self.path / 'vectors.txt')}"
             )
         try:
             return from_flat(settings)

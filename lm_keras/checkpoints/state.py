@@ -159,8 +159,9 @@ class Checkpoints:
     def gone(self) -> Gone:
         """Return the error for checkpoints that are deleted faster than they can be read."""
         return Gone(
-            f"the run that trains in {self.folder.parent} deletes its checkpoints faster than they can be read; wait until it "
-            "ends, or let it go on with a larger --checkpoint_every or --keep_checkpoints"
+            f"the run that trains in {self.folder.parent} deletes its checkpoints faster than they can be"
+            " read; wait until it ends, or let it go on with a larger --checkpoint_every or"
+            " --keep_checkpoints"
         )
 
     def problem(self, step: int) -> str:
@@ -329,8 +330,9 @@ def _check_finite(step: int, tensors: Tensors) -> None:
             tf.debugging.check_numerics(variable, name)  # One pass, and no memory.
         except tf.errors.InvalidArgumentError:
             raise InputError(
-                f"{name} holds a number that is not finite at step {step:,}, which is not saved; the checkpoints before "
-                "are kept; begin a new run in another --run_dir with a lower --learning_rate or a --clip_norm"
+                f"{name} holds a number that is not finite at step {step:,}, which is not saved; the"
+                " checkpoints before are kept; begin a new run in another --run_dir with a lower"
+                " --learning_rate or a --clip_norm"
             ) from None
 
 

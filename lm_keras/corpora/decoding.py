@@ -138,7 +138,8 @@ class TextDecoder:
         else:
             hint = advice_on(block) or REMEDY
         return InputError(
-            f"{shown(self.source)}: {what} at byte {offset + position}, line {line}: expected UTF-8 text; {hint}"
+            f"{shown(self.source)}: {what} at byte {offset + position}, line {line}: expected UTF-8 text;"
+            f" {hint}"
         )
 
 

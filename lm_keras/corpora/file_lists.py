@@ -221,8 +221,8 @@ def _missing(path: str) -> InputError:
         return _unreadable(path, error)
     if os.path.islink(path):
         return InputError(
-            f"{shown(path)} is a symbolic link to {shown(os.readlink(path))}, which does not exist: expected a "
-            "link to a file; mend or delete the link"
+            f"{shown(path)} is a symbolic link to {shown(os.readlink(path))}, which does not exist: expected"
+            " a link to a file; mend or delete the link"
         )
     hint = nearest(os.path.basename(path), _names_in(os.path.dirname(path)), cutoff=0.6)
     return InputError(

@@ -62,7 +62,8 @@ def parsed_separator(given: str | None) -> str | None:
     for part in parts[1::2]:
         if part[1:] not in ESCAPES:
             raise InputError(
-                f"--document_separator={given}: {part!r} stands for nothing: expected \\n, \\r or \\t, and \\\\ for a backslash"
+                f"--document_separator={given}: {part!r} stands for nothing: expected \\n, \\r or \\t, and"
+                " \\\\ for a backslash"
             )
     return "".join(ESCAPES[part[1:]] if part.startswith("\\") else part for part in parts)
 

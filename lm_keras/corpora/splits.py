@@ -144,8 +144,8 @@ def _checked(fractions: tuple[float, float, float]) -> tuple[float, float, float
     )
     if not good:
         raise InputError(
-            f"the split fractions are {', '.join(map(str, fractions))}: expected three numbers (train, valid, "
-            "test) that sum to 100, train above 0, the others 0 or more"
+            f"the split fractions are {', '.join(map(str, fractions))}: expected three numbers (train, valid,"
+            " test) that sum to 100, train above 0, the others 0 or more"
         )
     return tuple(fractions)
 
@@ -173,8 +173,8 @@ def _dealt(
         if share:
             if not (owner == index).any():
                 raise EmptySplit(
-                    f"no document of {corpus.spec} is left for the {name} split, because equal documents stay "
-                    "together: expected more different documents; add some, or pass --valid_corpus"
+                    f"no document of {corpus.spec} is left for the {name} split, because equal documents stay"
+                    " together: expected more different documents; add some, or pass --valid_corpus"
                 )
             splits[name] = _chosen(name, rule, corpus, scan, owner, index)
     return splits
@@ -220,8 +220,9 @@ def _cut(corpus: Corpus, scan: Scan, shares: tuple[float, float, float]) -> dict
         num_bytes = sum(end - start for start, end in mine)
         if not num_bytes:
             raise EmptySplit(
-                f"the {name} split of {corpus.spec} comes out empty: expected enough lines, or words of a single "
-                f"line, to cut {scan.description.bytes} bytes there; use more text, or pass --valid_corpus"
+                f"the {name} split of {corpus.spec} comes out empty: expected enough lines, or words of a"
+                f" single line, to cut {scan.description.bytes} bytes there; use more text, or pass"
+                " --valid_corpus"
             )
         num_documents = sum(end > start for start, end in mine)
         read, holds = _reader(corpus, mine), _within(mine)

@@ -112,7 +112,7 @@ def refusal(path: str, table: Table) -> InputError:
     command = f'python -c "{program}"'
     command = f"zcat {word} | {command}" if path.lower().endswith(".gz") else f"{command} < {word}"
     return InputError(
-        f"{shown(path)} is a table of {len(names)} columns{told}: expected text; write it as JSON lines, {command} "
-        "> table.jsonl, and take --corpus=text:table.jsonl --text_field=COLUMN; to learn the table as it stands, rename it "
-        "to .txt"
+        f"{shown(path)} is a table of {len(names)} columns{told}: expected text; write it as JSON lines,"
+        f" {command} > table.jsonl, and take --corpus=text:table.jsonl --text_field=COLUMN; to learn the"
+        " table as it stands, rename it to .txt"
     )

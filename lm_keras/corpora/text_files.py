@@ -197,8 +197,8 @@ class TextFiles(Corpus):
 
         def too_long(line: bytes) -> int:
             raise InputError(
-                f"{shown(path)}: more than {LONGEST_RECORD:,} bytes without a line feed after line {number:,}: "
-                "expected one JSON object a line; cut the documents, or give them as .txt files"
+                f"{shown(path)}: more than {LONGEST_RECORD:,} bytes without a line feed after line"
+                f" {number:,}: expected one JSON object a line; cut the documents, or give them as .txt files"
             )
 
         for block in cut_blocks(self._blocks(path), LONGEST_RECORD, too_long):

@@ -56,11 +56,18 @@ def warn_of_unknown(name: str, unknown: int, tokens: int, say: Callable[[str], N
     if not unknown:
         return
     if unknown > tokens:  # A tokenizer from elsewhere that makes no token of what it lacks.
-        what = f"{unknown:,} letters or bytes of the {name} text are unknown to the tokenizer, which has {tokens:,} tokens for the rest"
+        what = (
+            f"{unknown:,} letters or bytes of the {name} text are unknown to the tokenizer, which has"
+            f" {tokens:,} tokens for the rest"
+        )
     else:
-        what = f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.2%}) of the {name} text are unknown to the tokenizer"
+        what = (
+            f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.2%}) of the {name} text are unknown to the"
+            " tokenizer"
+        )
     say(
-        f"{what}: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing"
+        f"{what}: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose"
+        " nothing"
     )
 
 
@@ -79,8 +86,8 @@ def warn_of_changes(
     """
     if tokenizer.name in MEASURED and said != given:
         say(
-            f"the tokenizer changes the {name} text: its tokens say {said:,} bytes, and the text has {given:,}; bits per byte and word "
-            "perplexity are of what they say"
+            f"the tokenizer changes the {name} text: its tokens say {said:,} bytes, and the text has"
+            f" {given:,}; bits per byte and word perplexity are of what they say"
         )
 
 

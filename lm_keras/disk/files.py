@@ -36,7 +36,8 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
             os.close(folder)
     except OSError as error:
         raise InputError(
-            f"cannot write {path}: {error.strerror or error}; free space there or choose a folder that can be written"
+            f"cannot write {path}: {error.strerror or error}; free space there or choose a folder that can be"
+            " written"
         ) from None
 
 

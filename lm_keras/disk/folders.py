@@ -100,7 +100,8 @@ def _put_aside(folder: Path, identity: tuple[int, int]) -> None:
         return
     except OSError as error:
         raise InputError(
-            f"cannot replace {shown(str(folder))}: {error.strerror}; delete it, or choose another folder with --cache_dir or LM_KERAS_CACHE"
+            f"cannot replace {shown(str(folder))}: {error.strerror}; delete it, or choose another folder with"
+            " --cache_dir or LM_KERAS_CACHE"
         ) from None
     delete(aside)
 
@@ -136,7 +137,8 @@ def write_folder(folder: Path, fill: Callable[[Path], None], remedy: str = _OTHE
     except OSError as error:
         path = str(error.filename or folder)
         raise InputError(
-            f"cannot write {shown(str(folder) if _UNFINISHED in path else path)}: {error.strerror or error}; {remedy}"
+            f"cannot write {shown(str(folder) if _UNFINISHED in path else path)}: {error.strerror or error};"
+            f" {remedy}"
         ) from None
 
 

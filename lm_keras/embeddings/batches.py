@@ -70,8 +70,9 @@ class Vocabulary:
         counts[counts < settings.min_count] = 0
         if np.count_nonzero(counts) < 2:
             raise InputError(
-                f"of {len(counts):,} tokens {np.count_nonzero(counts)} come at least --min_count={settings.min_count} times "
-                "in the training text; give more text, or lower --min_count"
+                f"of {len(counts):,} tokens {np.count_nonzero(counts)} come at least"
+                f" --min_count={settings.min_count} times in the training text; give more text, or lower"
+                " --min_count"
             )
         ends = np.zeros(len(counts), bool)
         ends[tokenizer.eod_id] = True

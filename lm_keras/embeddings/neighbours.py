@@ -104,13 +104,15 @@ def vectors_of(run_dir: str | None, path: str | None) -> Path:
     """
     if bool(run_dir) == bool(path):
         raise InputError(
-            "expected either --run_dir, of a run of scripts/train_embeddings.py, or --vectors, a file of word2vec or GloVe"
+            "expected either --run_dir, of a run of scripts/train_embeddings.py, or --vectors, a file of"
+            " word2vec or GloVe"
         )
     if path:
         return Path(path)
     found = Path(run_dir) / "vectors.txt"
     if not found.exists():
         raise InputError(
-            f"--run_dir={run_dir} holds no vectors.txt; expected a finished run of scripts/train_embeddings.py"
+            f"--run_dir={run_dir} holds no vectors.txt; expected a finished run of"
+            " scripts/train_embeddings.py"
         )
     return found

@@ -27,8 +27,8 @@ INITIAL_DEVIATION = 0.02
 SEGMENTS = 2
 
 NO_HEAD = (
-    "this BERT was imported without the head that says what hidden tokens were: it has hidden states (features) and predicts "
-    "nothing; train one with --init_from"
+    "this BERT was imported without the head that says what hidden tokens were: it has hidden states"
+    " (features) and predicts nothing; train one with --init_from"
 )
 
 
@@ -197,7 +197,8 @@ class BERTLanguageModel(LanguageModel):
         rows, time = (known or tf.shape(tokens)[axis] for axis, known in enumerate(tokens.shape))
         if tokens.shape[1] is not None and tokens.shape[1] > self.context_length:
             raise ValueError(
-                f"a row has {tokens.shape[1]} tokens, and this network was built for context_length={self.context_length}"
+                f"a row has {tokens.shape[1]} tokens, and this network was built for"
+                f" context_length={self.context_length}"
             )
         document = inputs.get("document")
         sight = Sight(0, document, document, causal=False)

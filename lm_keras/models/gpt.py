@@ -180,7 +180,8 @@ class GPTLanguageModel(LanguageModel):
         rows, time = (known or tf.shape(tokens)[axis] for axis, known in enumerate(tokens.shape))
         if tokens.shape[1] is not None and tokens.shape[1] > self.row_length:
             raise ValueError(
-                f"a row has {tokens.shape[1]} tokens, and this network was built for context_length={self.context_length}"
+                f"a row has {tokens.shape[1]} tokens, and this network was built for"
+                f" context_length={self.context_length}"
             )
         arranged = self._arranged(inputs, state, time)
         places, sight = arranged.places, arranged.sight

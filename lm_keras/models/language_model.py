@@ -85,8 +85,9 @@ def blocks_bytes(block, layers: int, rows: int, length: int) -> int:
 
 
 NO_QUANTIZATION = (
-    "the networks of lm_keras cannot be quantized: Keras quantizes its own Dense and Embedding layers, and their matrices are in "
-    "neither; build the network with dtype='mixed_bfloat16' for products in half precision"
+    "the networks of lm_keras cannot be quantized: Keras quantizes its own Dense and Embedding layers, and"
+    " their matrices are in neither; build the network with dtype='mixed_bfloat16' for products in half"
+    " precision"
 )
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -148,8 +149,8 @@ class LanguageModel(keras.Model):
         super().__init__(autocast=False, **kwargs)
         if self.dtype_policy.name not in DTYPES:
             raise InputError(
-                f"a network with dtype={self.dtype_policy.name}: expected {', '.join(DTYPES)}; where no dtype is given, "
-                "keras.config.dtype_policy() decides"
+                f"a network with dtype={self.dtype_policy.name}: expected {', '.join(DTYPES)}; where no dtype"
+                " is given, keras.config.dtype_policy() decides"
             )
         self._settings = {
             "vocab_size": vocab_size,
@@ -292,8 +293,8 @@ class LanguageModel(keras.Model):
         """Return tokens as `tf.gather` takes them."""
         if isinstance(tokens, (tf.RaggedTensor, tf.SparseTensor)):
             raise InputError(
-                f"tokens came as {type(tokens).__name__}: expected a matrix [rows, tokens]; pad shorter rows, and give their padding "
-                "the sample weight 0"
+                f"tokens came as {type(tokens).__name__}: expected a matrix [rows, tokens]; pad shorter rows,"
+                " and give their padding the sample weight 0"
             )
         tokens = tf.convert_to_tensor(tokens)
         self._check(tokens.shape, tokens.dtype.name)
@@ -310,7 +311,8 @@ class LanguageModel(keras.Model):
             )
         if dtype in ("bfloat16", "float16"):
             raise InputError(
-                f"tokens came as {dtype}, which rounds large ones; put keras.Input([None], dtype='int32') before the network"
+                f"tokens came as {dtype}, which rounds large ones; put keras.Input([None], dtype='int32')"
+                " before the network"
             )
 
     def compute_output_shape(self, input_shape):
@@ -335,8 +337,8 @@ class LanguageModel(keras.Model):
         """Save the network, as `keras.Model.save` does, but for its older format."""
         if str(filepath).endswith((".h5", ".hdf5")):
             raise InputError(
-                f"{filepath}: Keras's format .h5 holds functional models only; take a name that ends in .keras, or save_weights and "
-                "a name that ends in .weights.h5"
+                f"{filepath}: Keras's format .h5 holds functional models only; take a name that ends in"
+                " .keras, or save_weights and a name that ends in .weights.h5"
             )
         super().save(filepath, *args, **kwargs)
 

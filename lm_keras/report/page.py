@@ -57,7 +57,10 @@ def page_of(runs: list[Run]) -> str:
     title = "Report on " + ", ".join(run.name for run in runs)
     notes = [f"{run.name}: {note}" for run in runs for note in run.notes] + cautions(runs)
     parts = [
-        f"<!DOCTYPE html>\n<html lang='en'><head>{HEAD}<title>{_text(title)}</title><style>{STYLE}</style></head><body>",
+        (
+            "<!DOCTYPE html>\n<html"
+            f" lang='en'><head>{HEAD}<title>{_text(title)}</title><style>{STYLE}</style></head><body>"
+        ),
         f"<h1>{_text(title)}</h1>",
         *[f"<p class='note'>{_text(note)}</p>" for note in notes],
         "<h2>Results</h2>",
@@ -106,8 +109,8 @@ def cautions(runs: list[Run]) -> list[str]:
         or len({run.settings.get("model") for run in runs if run.name in hiding}) > 1
     ):
         cautions.append(
-            f"{', '.join(hiding)} predict tokens that were hidden, not the next ones: loss, perplexity and accuracy do not compare "
-            "with those of other families."
+            f"{', '.join(hiding)} predict tokens that were hidden, not the next ones: loss, perplexity and"
+            " accuracy do not compare with those of other families."
         )
     if len({text.get("tokens") for text in texts}) > 1:
         cautions.append(
@@ -116,8 +119,8 @@ def cautions(runs: list[Run]) -> list[str]:
     losing = [run.name for run in runs if run.data["splits"].get("valid", {}).get("unknown")]
     if losing and len(runs) > 1:
         cautions.append(
-            f"The tokenizer of {', '.join(losing)} does not know all of the validation text: there are no bits per byte of it, "
-            "and those of its training text do not compare."
+            f"The tokenizer of {', '.join(losing)} does not know all of the validation text: there are no"
+            " bits per byte of it, and those of its training text do not compare."
         )
     return cautions
 
@@ -176,7 +179,8 @@ def _duration(run: Run) -> str | None:
 
 def _curves(runs: list[Run]) -> str:
     legend = "".join(
-        f"<span><i class='line' style='border-top: 3px solid {COLOURS[number % len(COLOURS)]}'></i> {_text(run.name)}</span>"
+        f"<span><i class='line' style='border-top: 3px solid {COLOURS[number % len(COLOURS)]}'></i>"
+        f" {_text(run.name)}</span>"
         for number, run in enumerate(runs)
     )
     plots = []

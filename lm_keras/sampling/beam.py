@@ -117,13 +117,14 @@ class BeamSearch:
         longest, most = len(prompt) + max_new_tokens, self._model.context_length
         if beams * max(longest, len(self._allowed)) > MAX_NUMBERS:
             raise InputError(
-                f"num_beams={beams} of up to {longest:,} tokens, and {len(self._allowed):,} in the vocabulary, are more numbers than "
-                f"the {MAX_NUMBERS:,} that are held at once; take fewer beams or max_new_tokens"
+                f"num_beams={beams} of up to {longest:,} tokens, and {len(self._allowed):,} in the"
+                f" vocabulary, are more numbers than the {MAX_NUMBERS:,} that are held at once; take fewer"
+                " beams or max_new_tokens"
             )
         if most is not None and longest > most + 1:  # The last token is never fed.
             raise InputError(
-                f"num_beams={beams} with {len(prompt):,} tokens of prompt and max_new_tokens={max_new_tokens} reaches beyond the "
-                f"{most:,} tokens that the model looks back on; take fewer of either"
+                f"num_beams={beams} with {len(prompt):,} tokens of prompt and max_new_tokens={max_new_tokens}"
+                f" reaches beyond the {most:,} tokens that the model looks back on; take fewer of either"
             )
         places = places_for(self._model, longest)
         matrices = self._loop.matrices.made()
@@ -220,8 +221,8 @@ class BeamSearch:
 
 
 NOT_FINITE = (
-    "the model's logits are not finite, so there is nothing to search; its training has diverged, use an earlier checkpoint "
-    "or train with a lower learning rate"
+    "the model's logits are not finite, so there is nothing to search; its training has diverged, use an"
+    " earlier checkpoint or train with a lower learning rate"
 )
 
 

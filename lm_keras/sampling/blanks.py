@@ -91,7 +91,8 @@ class Filler:
         for name, value in settings.items():
             if name != "long_prompt" and value != getattr(SamplingSettings(), name):
                 raise InputError(
-                    f"{name}={value} has no meaning for a model that says what single hidden tokens were; leave it out"
+                    f"{name}={value} has no meaning for a model that says what single hidden tokens were;"
+                    " leave it out"
                 )
         if MASK not in text:
             raise InputError(f"the text has no {MASK}: put one where a token is to be filled in")
@@ -107,7 +108,8 @@ class Filler:
             ids, places = ids[cut:], [place - cut for place in places if place >= cut]
             if cut:
                 self._say(
-                    f"of the {whole:,} tokens of the text the last {len(ids):,} are used, with {len(places):,} of {blanks:,} blanks"
+                    f"of the {whole:,} tokens of the text the last {len(ids):,} are used, with"
+                    f" {len(places):,} of {blanks:,} blanks"
                 )
         if not places:
             return Filled(self._tokenizer.decode(ids), ())
@@ -219,7 +221,8 @@ class HidingScorer:
             segments = check_ids(segments, SEGMENTS, self._model.context_length, "segments")
             if segments.shape != inputs["tokens"].shape:
                 raise InputError(
-                    f"segments has the shape {list(segments.shape)}, expected that of ids, {list(inputs['tokens'].shape)}"
+                    f"segments has the shape {list(segments.shape)}, expected that of ids,"
+                    f" {list(inputs['tokens'].shape)}"
                 )
             inputs["segment"] = segments
         return tf.cast(self._model.hidden(inputs), tf.float32).numpy()
@@ -245,14 +248,15 @@ class Reader:
         """Return logits float32 [B, K, V] of rows of equal length at K places of each."""
         if len(rows[0]) > self.most:
             raise InputError(
-                f"the text has {len(rows[0]):,} tokens, and the model sees {self.most:,} at a time with those around it; shorten it"
+                f"the text has {len(rows[0]):,} tokens, and the model sees {self.most:,} at a time with those"
+                " around it; shorten it"
             )
         tokens = np.array([[self._begin_id, *row, self._eod_id] for row in rows], np.int32)
         logits = self._logits(tf.constant(tokens), tf.constant(places, tf.int32) + 1).numpy()
         if not np.isfinite(logits).all():
             raise InputError(
-                "the model's logits are not finite; its training has diverged, use an earlier checkpoint or train with a lower "
-                "learning rate"
+                "the model's logits are not finite; its training has diverged, use an earlier checkpoint or"
+                " train with a lower learning rate"
             )
         return logits
 

@@ -109,8 +109,9 @@ class Sampler:
         count, vocab_size = len(prompts) * settings.num_samples, self._tokenizer.vocab_size
         if count * vocab_size > MAX_LOGITS:
             raise InputError(
-                f"num_samples={settings.num_samples} of {len(prompts)} prompts takes {count:,} rows of {vocab_size:,} logits at "
-                f"once, and {MAX_LOGITS:,} logits are allowed; generate fewer at a time, each with a seed of its own"
+                f"num_samples={settings.num_samples} of {len(prompts)} prompts takes {count:,} rows of"
+                f" {vocab_size:,} logits at once, and {MAX_LOGITS:,} logits are allowed; generate fewer at a"
+                " time, each with a seed of its own"
             )
         seeds = seeds_of(settings, len(prompts))
         self._check_state(prompts, settings)
@@ -119,7 +120,8 @@ class Sampler:
             len(prompts) * max(settings.num_samples, settings.num_beams)
         ):
             self._say(
-                "jit: several texts at once are not compiled in this number format, which would make them slower here"
+                "jit: several texts at once are not compiled in this number format, which would make them"
+                " slower here"
             )
         if settings.num_beams > 1:
             found = [text for prompt in prompts for text in self._searched(prompt, settings)]
@@ -154,7 +156,8 @@ class Sampler:
             )
         if settings.num_beams != 1:
             raise InputError(
-                f"num_beams={settings.num_beams} cannot be streamed: a search knows its text when it has ended; use generate"
+                f"num_beams={settings.num_beams} cannot be streamed: a search knows its text when it has"
+                " ended; use generate"
             )
         self._notices.tell_stops(settings.stop)
         (row,) = self._rows(prompt, seeds_of(settings, 1)[0], settings)
@@ -191,8 +194,8 @@ class Sampler:
             return ids
         if settings.long_prompt == "error":
             raise InputError(
-                f"the prompt has {len(ids):,} tokens with the beginning of a document, and the model looks back on {most:,} "
-                "at most; shorten it, or take long_prompt=keep_end to use its end"
+                f"the prompt has {len(ids):,} tokens with the beginning of a document, and the model looks"
+                f" back on {most:,} at most; shorten it, or take long_prompt=keep_end to use its end"
             )
         kept = max(1, most // 2, most - settings.max_new_tokens)
         self._say(f"of the {len(ids):,} tokens of the prompt the last {kept:,} are used")
@@ -215,8 +218,8 @@ class Sampler:
         of_a_row = self._numbers_of_a_row
         if rows * of_a_row > MAX_STATE:
             raise InputError(
-                f"{rows:,} rows at once may remember {rows * of_a_row:,} numbers, and {MAX_STATE:,} are allowed; generate fewer at "
-                "a time, each with a seed of its own"
+                f"{rows:,} rows at once may remember {rows * of_a_row:,} numbers, and {MAX_STATE:,} are"
+                " allowed; generate fewer at a time, each with a seed of its own"
             )
 
     def _rules(self, settings: SamplingSettings) -> RuleSettings:
@@ -224,11 +227,13 @@ class Sampler:
         for token, value in settings.logit_bias:
             if token >= self._tokenizer.vocab_size:
                 raise InputError(
-                    f"logit_bias has the token {token}, but the vocabulary goes from 0 to {self._tokenizer.vocab_size - 1}"
+                    f"logit_bias has the token {token}, but the vocabulary goes from 0 to"
+                    f" {self._tokenizer.vocab_size - 1}"
                 )
             if value > 0 and not self._allowed[token]:
                 raise InputError(
-                    f"logit_bias has the token {token}, which stands for no text and is never chosen; leave it out"
+                    f"logit_bias has the token {token}, which stands for no text and is never chosen; leave"
+                    " it out"
                 )
             bias[token] = value
         return RuleSettings.of(
@@ -287,8 +292,8 @@ class Sampler:
 
 
 NOT_FINITE = (
-    "the model's logits are not finite, so there is nothing to sample from; its training has diverged, use an earlier "
-    "checkpoint or train with a lower learning rate"
+    "the model's logits are not finite, so there is nothing to sample from; its training has diverged, use an"
+    " earlier checkpoint or train with a lower learning rate"
 )
 
 

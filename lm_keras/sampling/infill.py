@@ -120,7 +120,8 @@ class InfillSampler(Sampler):
         for name in ("num_beams", "stop"):
             if getattr(settings, name) != getattr(SamplingSettings(), name):
                 raise InputError(
-                    f"{name}={getattr(settings, name)} has no meaning where blanks within a text are filled; leave it out"
+                    f"{name}={getattr(settings, name)} has no meaning where blanks within a text are filled;"
+                    " leave it out"
                 )
         (seed,) = seeds_of(settings, 1)
         settings = dataclasses.replace(settings, seed=seed)
@@ -138,7 +139,8 @@ class InfillSampler(Sampler):
         lost = len(masks) - len(left)
         if cut:
             self._say(
-                f"of the {len(ids):,} tokens of the text the last {len(ids) - cut:,} are read, with {len(left):,} of {len(masks):,} blanks"
+                f"of the {len(ids):,} tokens of the text the last {len(ids) - cut:,} are read, with"
+                f" {len(left):,} of {len(masks):,} blanks"
             )
         found = self._filled(ids[cut:], left, settings, sample) if left else []
         whole, said = MASK.join(parts[: lost + 1]), []
@@ -158,8 +160,8 @@ class InfillSampler(Sampler):
             cut += 1
         if cut and settings.long_prompt == "error":
             raise InputError(
-                f"the text has {len(ids):,} tokens with those around it and {len(masks):,} blanks, and the model sees {most:,} at a "
-                "time with what it fills in; shorten it"
+                f"the text has {len(ids):,} tokens with those around it and {len(masks):,} blanks, and the"
+                f" model sees {most:,} at a time with what it fills in; shorten it"
             )
         return cut
 

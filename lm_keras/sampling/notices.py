@@ -31,8 +31,10 @@ class Notices:
         likeliest = max(math.exp(sum(one.log_probabilities)) for one in ended)
         drawn = settings.temperature > 0 and settings.num_beams == 1
         self._say(
-            f"the model ended {which} at once, with a probability of {'up to ' if len(ended) > 1 else ''}{likeliest:.2g}; "
-            f"{'another seed gives another text, and ' if drawn else ''}logit_bias={eod_id}:-1000 keeps it from ending"
+            f"the model ended {which} at once, with a probability of"
+            f" {'up to ' if len(ended) > 1 else ''}{likeliest:.2g};"
+            f" {'another seed gives another text, and ' if drawn else ''}logit_bias={eod_id}:-1000 keeps it"
+            " from ending"
         )
 
     def tell_stops(self, stop: tuple[str, ...]) -> None:
@@ -50,7 +52,10 @@ class Notices:
                 line += "" if self._characters.without(normal) else f", its texts have {normal!r} instead"
             escaped = re.search(r"\\[nrt]", text)
             if escaped:
-                line += f"{'; it' if missing else ''} has a backslash and a letter where bash writes $'{escaped[0]}'"
+                line += (
+                    f"{'; it' if missing else ''} has a backslash and a letter where bash writes"
+                    f" $'{escaped[0]}'"
+                )
             if missing or escaped:
                 self._say(line)
 

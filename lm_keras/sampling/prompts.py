@@ -78,8 +78,8 @@ def as_read(
         )
     elif tokenizer.encode_prompt(text) != tokenizer.encode_prompt(without):
         said.append(
-            f"the prompt has carriage returns ({returns:,}), and the model reads them; if the lines of its training text did not end "
-            "with them, remove them (tr -d '\\r')"
+            f"the prompt has carriage returns ({returns:,}), and the model reads them; if the lines of its"
+            " training text did not end with them, remove them (tr -d '\\r')"
         )
         return text, said
     return without, said

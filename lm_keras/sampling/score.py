@@ -223,7 +223,8 @@ def check_ids(ids, vocab_size: int, most: int | None, name: str = "ids") -> np.n
         )
     if most is not None and array.shape[1] > most:
         raise InputError(
-            f"{name} has rows of {array.shape[1]:,} tokens, and the model looks back on {most:,} at most; give shorter rows"
+            f"{name} has rows of {array.shape[1]:,} tokens, and the model looks back on {most:,} at most;"
+            " give shorter rows"
         )
     return array.astype(np.int32)
 

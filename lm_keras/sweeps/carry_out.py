@@ -91,13 +91,15 @@ def sweep(base: Config, trials: list[Trial], options: SweepOptions, train: list[
         )
     if os.environ.get("TF_CONFIG"):
         raise InputError(
-            "the environment variable TF_CONFIG is set, and a sweep is one process that starts its trials on this machine; unset it"
+            "the environment variable TF_CONFIG is set, and a sweep is one process that starts its trials on"
+            " this machine; unset it"
         )
     folder = SweepFolder(options.sweep_dir, base)
     folder.read()
     if folder.exists and options.resume == "never":
         raise InputError(
-            f"--resume=never, but --sweep_dir={folder.path} holds a sweep; choose another folder, or go on with --resume=auto"
+            f"--resume=never, but --sweep_dir={folder.path} holds a sweep; choose another folder, or go on"
+            " with --resume=auto"
         )
     if not folder.exists and options.resume == "must":
         raise InputError(

@@ -114,8 +114,9 @@ class _One:
             for name, value in asked.items():
                 if done.get(name) != value:
                     raise InputError(
-                        f"{self.folder} was measured with --{name}={done.get(name)}, and now --{name}={value}; choose another "
-                        f"--compare_dir, or delete {measured} to measure it anew"
+                        f"{self.folder} was measured with --{name}={done.get(name)}, and now"
+                        f" --{name}={value}; choose another --compare_dir, or delete {measured} to measure it"
+                        " anew"
                     )
             _say(f"{place}: done already")
             return 0

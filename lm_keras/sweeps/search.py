@@ -176,7 +176,8 @@ def _range_of(name: str, text: str) -> Range | None:
     low, high = (_checked("vary", name, end) for end in ends)
     if not low < high or (logarithmic and low <= 0):
         raise InputError(
-            f"--vary has {name}={text}; expected two numbers in rising order{', above 0' if logarithmic else ''}"
+            f"--vary has {name}={text}; expected two numbers in rising"
+            f" order{', above 0' if logarithmic else ''}"
         )
     return Range(low, high, kind_of(FIELDS[name])[0] is int, bool(logarithmic))
 
@@ -186,14 +187,15 @@ def _combined(varied: dict[str, list | Range], cases: dict[str, dict]) -> list[t
     ranges = [name for name, values in varied.items() if isinstance(values, Range)]
     if ranges:
         raise InputError(
-            f"--vary: {ranges[0]} has a range, of which numbers are drawn; say how many trials with --random_trials, or "
-            "list its values"
+            f"--vary: {ranges[0]} has a range, of which numbers are drawn; say how many trials with"
+            " --random_trials, or list its values"
         )
     axes = [list(cases) or [None], *varied.values()]
     count = math.prod(map(len, axes))
     if count > MOST_TRIALS:
         raise InputError(
-            f"--vary and --cases have {count:,} combinations; draw some of them with --random_trials, or vary less"
+            f"--vary and --cases have {count:,} combinations; draw some of them with --random_trials, or vary"
+            " less"
         )
     return [(case, dict(zip(varied, values))) for case, *values in itertools.product(*axes)]
 
@@ -214,8 +216,8 @@ def _drawn(
         if len(chosen) == options.random_trials:
             return list(chosen.values())
     raise InputError(
-        f"--random_trials={options.random_trials}: only {len(chosen)} different ones were found; take fewer, or all "
-        "combinations without this flag"
+        f"--random_trials={options.random_trials}: only {len(chosen)} different ones were found; take fewer,"
+        " or all combinations without this flag"
     )
 
 

@@ -148,7 +148,7 @@ def _unknown(name: str) -> InputError:
     good = f"expected one of {', '.join(TOKENIZERS)}, or a folder with a saved tokenizer or a model's"
     if os.path.exists(Path(name)):
         return InputError(
-            f"no tokenizer in {name!r}: {good}, which has {SETTINGS_FILE}, vocab.json and merges.txt, vocab.txt or tokenizer.model or, in a run's folder, "
-            f"tokenizer/{SETTINGS_FILE}"
+            f"no tokenizer in {name!r}: {good}, which has {SETTINGS_FILE}, vocab.json and merges.txt,"
+            f" vocab.txt or tokenizer.model or, in a run's folder, tokenizer/{SETTINGS_FILE}"
         )
     return InputError(f"unknown tokenizer {name!r}{nearest(name, list(TOKENIZERS))}: {good}")

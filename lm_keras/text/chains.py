@@ -84,9 +84,10 @@ class Chain:
                 after.append(found)
             else:
                 raise InputError(
-                    f"its decoder has {kind} {'at a place ' if kind != 'CTC' else ''}where the text of a token cannot be told from "
-                    "that token alone; expected ByteLevel, or Replace, Metaspace, WordPiece, BPEDecoder and Strip, then ByteFallback, "
-                    "then Fuse, then Strip at the beginning"
+                    f"its decoder has {kind} {'at a place ' if kind != 'CTC' else ''}where the text of a"
+                    " token cannot be told from that token alone; expected ByteLevel, or Replace, Metaspace,"
+                    " WordPiece, BPEDecoder and Strip, then ByteFallback, then Fuse, then Strip at the"
+                    " beginning"
                 )
         marks = {s["replacement"] for s in given if s["type"] == "Metaspace"}
         marks |= {

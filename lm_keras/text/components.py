@@ -118,24 +118,28 @@ def check(content: dict[str, Any]) -> Chain:
         for part in _all(content.get(name)):
             if not isinstance(part, dict) or not isinstance(part.get("type"), str):
                 raise InputError(
-                    f"its {name} has a part without a type, as in old files; load and save it with the library tokenizers"
+                    f"its {name} has a part without a type, as in old files; load and save it with the"
+                    " library tokenizers"
                 )
             found = known.get((name, part["type"]))
             if found is None:
                 raise InputError(f"its {name} has the type {part['type']!r}, which is unknown here")
             if found.what == REFUSED:
                 raise InputError(
-                    f"its {name} is {part['type']}, which is refused: {found.note}; take a tokenizer without it"
+                    f"its {name} is {part['type']}, which is refused: {found.note}; take a tokenizer"
+                    " without it"
                 )
             for setting in set(part) - {"type"} - set(found.fields):
                 raise InputError(
-                    f"its {name} {part['type']} has the setting {setting!r}, which nothing here reads; remove it if it has no effect"
+                    f"its {name} {part['type']} has the setting {setting!r}, which nothing here reads; remove"
+                    " it if it has no effect"
                 )
     model = content["model"]
     for name in ("dropout", "alpha"):
         if model.get(name):
             raise InputError(
-                f"its model has {name} {model[name]}, which draws the tokens of a text at random: set it to null"
+                f"its model has {name} {model[name]}, which draws the tokens of a text at random: set it to"
+                " null"
             )
     chain = Chain.of(content.get("decoder"))
     _check_reading(content, chain)
@@ -166,20 +170,24 @@ def _check_reading(content: dict[str, Any], chain: Chain) -> None:
     }
     for mark in sorted(marks - chain.marks):
         raise InputError(
-            f"it writes {mark!r} for a blank, which its decoder does not read: set decoder to Metaspace, or to Replace"
+            f"it writes {mark!r} for a blank, which its decoder does not read: set decoder to Metaspace, or"
+            " to Replace"
         )
     suffix, prefix = model.get("end_of_word_suffix"), model.get("continuing_subword_prefix")
     if suffix and "ByteLevel" in decoders:
         raise InputError(
-            f"its tokens are spelled in bytes and end words with {suffix!r}, as CLIP's, and no decoder reads both: take another tokenizer"
+            f"its tokens are spelled in bytes and end words with {suffix!r}, as CLIP's, and no decoder reads"
+            " both: take another tokenizer"
         )
     if suffix and decoders.get("BPEDecoder", {}).get("suffix") != suffix:
         raise InputError(
-            f"its tokens end words with {suffix!r}, which its decoder does not read: set decoder to BPEDecoder with that suffix"
+            f"its tokens end words with {suffix!r}, which its decoder does not read: set decoder to"
+            " BPEDecoder with that suffix"
         )
     if prefix and decoders.get("WordPiece", {}).get("prefix") != prefix:
         raise InputError(
-            f"its tokens go on within words with {prefix!r}, which its decoder does not read: set decoder to WordPiece with that prefix"
+            f"its tokens go on within words with {prefix!r}, which its decoder does not read: set decoder to"
+            " WordPiece with that prefix"
         )
 
 
@@ -188,8 +196,9 @@ def check_ids(content: dict[str, Any], ids: dict[str, int]) -> None:
     for token in content.get("added_tokens") or []:
         if ids.get(token["content"]) != token["id"]:
             raise InputError(
-                f"its added token {token['content']!r} has the id {token['id']}, and the library gives it {ids.get(token['content'])}: "
-                "ids of added tokens have to follow those of the model without a gap"
+                f"its added token {token['content']!r} has the id {token['id']}, and the library gives it"
+                f" {ids.get(token['content'])}: ids of added tokens have to follow those of the model without"
+                " a gap"
             )
     if len(set(ids.values())) != len(ids):
         seen: dict[int, str] = {}

@@ -94,8 +94,9 @@ class HuggingFaceTokenizer(Tokenizer):
             if spells_all:
                 return None
             raise InputError(
-                f"its unknown token {self._names[found]!r} is the one that ends documents, and its vocabulary does not spell every text: "
-                "a document would end at what is unknown; give eos_token_id in config.json another token"
+                f"its unknown token {self._names[found]!r} is the one that ends documents, and its vocabulary"
+                " does not spell every text: a document would end at what is unknown; give eos_token_id in"
+                " config.json another token"
             )
         return found
 
@@ -152,8 +153,8 @@ class HuggingFaceTokenizer(Tokenizer):
         model.decoder = tokenizers.decoders.ByteLevel()
         if any(name.endswith("</w>") for name in ids):
             raise InputError(
-                "vocab.json has tokens that end words with '</w>', as those of CLIP and the first GPT, and is no byte-level BPE; "
-                "save the tokenizer with its tokenizer.json"
+                "vocab.json has tokens that end words with '</w>', as those of CLIP and the first GPT, and is"
+                " no byte-level BPE; save the tokenizer with its tokenizer.json"
             )
         ends = [name for name in dict.fromkeys((end, *END_NAMES)) if name in ids]
         model.add_special_tokens(ends)

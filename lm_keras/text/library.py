@@ -46,7 +46,8 @@ def _check_prefixes(model: bytes) -> None:
         return  # The library says what it is.
     if wrong is not None:
         raise InputError(
-            f"damaged or no tokenizer: it merges {wrong!r}, which does not begin with its continuing_subword_prefix {prefix!r}"
+            f"damaged or no tokenizer: it merges {wrong!r}, which does not begin with its"
+            f" continuing_subword_prefix {prefix!r}"
         )
 
 

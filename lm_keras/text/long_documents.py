@@ -92,8 +92,9 @@ def parts(pieces: Iterable[str], encode: Callable[[str], Encoded], period: int =
         if cut is None:
             if 2 * size > LARGEST:
                 raise InputError(
-                    f"the tokens of a document of more than {size:,} characters depend on all of its text with this tokenizer, and would "
-                    "take too much memory; divide the document into shorter ones"
+                    f"the tokens of a document of more than {size:,} characters depend on all of its text"
+                    " with this tokenizer, and would take too much memory; divide the document into shorter"
+                    " ones"
                 )
             size, block = 2 * size, None
             continue

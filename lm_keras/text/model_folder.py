@@ -90,8 +90,9 @@ def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | SentencePiec
             settings["eod_id"] = HuggingFaceTokenizer.end_in(model, end)
         if settings["eod_id"] is None:
             raise InputError(
-                f"{files['tokenizer.json']} has none of the tokens {', '.join(END_NAMES)}, and config.json no eos_token_id: "
-                "nothing tells which token ends a document; write eos_token_id into config.json"
+                f"{files['tokenizer.json']} has none of the tokens {', '.join(END_NAMES)}, and config.json no"
+                " eos_token_id: nothing tells which token ends a document; write eos_token_id into"
+                " config.json"
             )
         kind = WordPieceTokenizer if is_wordpiece(model) else HuggingFaceTokenizer
         try:

@@ -121,7 +121,8 @@ class SentencePieceTokenizer(Tokenizer):
         check_form(normalization)
         if model_type not in MODEL_TYPES:
             raise InputError(
-                f"unknown model_type {model_type!r}{nearest(model_type, MODEL_TYPES)}: expected bpe or unigram"
+                f"unknown model_type {model_type!r}{nearest(model_type, MODEL_TYPES)}: expected bpe or"
+                " unigram"
             )
         if not 0 < vocab_size < 2**31:
             raise InputError(f"vocab_size is {vocab_size}: expected a number of pieces above 0, such as 8000")
@@ -294,8 +295,8 @@ def _explained(message: str, vocab_size: int, byte_fallback: bool, enough: int |
         bytes_too = " the 256 bytes," if byte_fallback else ""
         needed = f"{enough or int(smallest[1])}"
         return InputError(
-            f"vocab_size is {vocab_size}, but{bytes_too} the special tokens and the characters of this corpus "
-            f"need {needed}: set vocab_size to {needed} or more"
+            f"vocab_size is {vocab_size}, but{bytes_too} the special tokens and the characters of this corpus"
+            f" need {needed}: set vocab_size to {needed} or more"
         )
     if largest := re.search(r"Vocabulary size too high.*<= (\d+)", message):
         return InputError(
@@ -331,8 +332,9 @@ def _check_layout(model: bytes) -> None:
     )
     if changes_text or not in_place:
         raise InputError(
-            "this sentencepiece model was not trained here: expected ids 0 end-of-document, 1 unknown, 2 newline, then "
-            "bytes or none, then plain pieces, and a text that is left as it is; train the tokenizer again"
+            "this sentencepiece model was not trained here: expected ids 0 end-of-document, 1 unknown, 2"
+            " newline, then bytes or none, then plain pieces, and a text that is left as it is; train the"
+            " tokenizer again"
         )
 
 

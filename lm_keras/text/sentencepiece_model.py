@@ -45,7 +45,8 @@ class SentencePieceModel(Tokenizer):
         kind, rules = proto.SentencePiece, proto.normalizer_spec
         if proto.denormalizer_spec.precompiled_charsmap or proto.trainer_spec.treat_whitespace_as_suffix:
             raise InputError(
-                "its text is changed again when it is decoded, or has blanks behind words, which is not read here"
+                "its text is changed again when it is decoded, or has blanks behind words, which is not read"
+                " here"
             )
         size = max(len(proto.pieces), 0 if eod_id is None else eod_id + 1)
         if vocab_size is not None and vocab_size < size:

@@ -47,7 +47,10 @@ GPT2_CLASSES = (
 LLAMA_CLASSES = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer")
 """Classes of transformers whose files these are; each may have `Fast` behind it."""
 
-SAVE = "save the tokenizer with its tokenizer.json: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+SAVE = (
+    "save the tokenizer with its tokenizer.json:"
+    " AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+)
 """The remedy where the files of a folder do not suffice."""
 
 
@@ -117,8 +120,8 @@ def check_against(folder: Path, settings: dict[str, Any], content: dict[str, Any
             same = all(token.get(name, there[name]) == there[name] for name in ADDED[2:])
         if not same:
             raise InputError(
-                f"{folder / FILE} has the added token {token['content']!r} with the id {number}, which tokenizer.json has "
-                f"{'in another way' if there else 'not'}; {SAVE}"
+                f"{folder / FILE} has the added token {token['content']!r} with the id {number}, which"
+                f" tokenizer.json has {'in another way' if there else 'not'}; {SAVE}"
             )
 
 

@@ -162,8 +162,8 @@ class Tokenizer(abc.ABC):
                 text.encode("utf-8")
             except UnicodeEncodeError as error:
                 raise InputError(
-                    f"the text has a lone surrogate U+{ord(text[error.start]):04X} at character {error.start}: "
-                    "expected Unicode scalar values; read the text as valid UTF-8"
+                    f"the text has a lone surrogate U+{ord(text[error.start]):04X} at character"
+                    f" {error.start}: expected Unicode scalar values; read the text as valid UTF-8"
                 ) from None
         return self._encode(self.normalize(text))
 
@@ -283,7 +283,8 @@ class Tokenizer(abc.ABC):
         settings = read_settings(folder)
         if settings["tokenizer"] != cls.name:
             raise InputError(
-                f"{Path(folder) / SETTINGS_FILE} holds a {settings['tokenizer']!r} tokenizer, expected {cls.name!r}"
+                f"{Path(folder) / SETTINGS_FILE} holds a {settings['tokenizer']!r} tokenizer, expected"
+                f" {cls.name!r}"
             )
         form = settings.get("normalization")
         if not isinstance(form, str) or form not in normal_forms.FORMS:

@@ -93,8 +93,8 @@ class WordTokenizer(Tokenizer):
         check_form(normalization)
         if vocab_size is not None and vocab_size <= FIRST_WORD_ID:
             raise InputError(
-                f"vocab_size is {vocab_size}: expected {FIRST_WORD_ID + 1} or more, because <eod>, <unk> and <eos> "
-                "count too"
+                f"vocab_size is {vocab_size}: expected {FIRST_WORD_ID + 1} or more, because <eod>, <unk> and"
+                " <eos> count too"
             )
         counts, total, characters = collections.Counter(), 0, 0
         for text in texts:
@@ -105,8 +105,8 @@ class WordTokenizer(Tokenizer):
             if len(counts) > MAX_COUNTED_WORDS:
                 if vocab_size is None:
                     raise InputError(
-                        f"this corpus has more than {MAX_COUNTED_WORDS:,} different words: set a vocab_size, such as "
-                        "50000, or use the sentencepiece tokenizer"
+                        f"this corpus has more than {MAX_COUNTED_WORDS:,} different words: set a vocab_size,"
+                        " such as 50000, or use the sentencepiece tokenizer"
                     )
                 _forget_rare(counts)
         once = sum(count == 1 for count in counts.values())
@@ -128,8 +128,8 @@ class WordTokenizer(Tokenizer):
         if self.spaced:
             return None
         return (
-            "the words of this text are very long or hardly ever come twice, as in a language that is written without "
-            "spaces; words can't be learnt so: use --tokenizer=char or --tokenizer=sentencepiece"
+            "the words of this text are very long or hardly ever come twice, as in a language that is written"
+            " without spaces; words can't be learnt so: use --tokenizer=char or --tokenizer=sentencepiece"
         )
 
     def _encode(self, text: str) -> np.ndarray:

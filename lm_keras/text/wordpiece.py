@@ -51,9 +51,11 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
         ids = self._tokenizer.get_vocab(with_added_tokens=True)
         self._spelled = [name or "" for name in self._said_names]
         self._token_bytes = [
-            b""
-            if number in (eod_id, ids.get(BEGIN))
-            else name.removeprefix(CONTINUES).encode("utf-8", "replace")
+            (
+                b""
+                if number in (eod_id, ids.get(BEGIN))
+                else name.removeprefix(CONTINUES).encode("utf-8", "replace")
+            )
             for number, name in enumerate(self._spelled)
         ]
         self.unknown_id, self.blank_id = ids.get(UNKNOWN), ids.get(MASK)
@@ -189,7 +191,8 @@ def read_vocabulary(path: Path, content: bytes, settings: dict | None, **given) 
         value = (settings or {}).get(theirs)
         if value is not None and not isinstance(value, bool):
             raise InputError(
-                f"{path.with_name('tokenizer_config.json')} has {value!r} for {theirs!r}, expected true or false"
+                f"{path.with_name('tokenizer_config.json')} has {value!r} for {theirs!r}, expected true or"
+                " false"
             )
         if value is not None:
             found[ours] = value

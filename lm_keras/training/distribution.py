@@ -75,8 +75,8 @@ def set_up(config: Config, alone: bool = False) -> Devices:
     replicas, wanted = strategy.num_replicas_in_sync, config.running.replicas
     if wanted and wanted != replicas and not alone:
         raise InputError(
-            f"--replicas={wanted}: there are {replicas} with --strategy={config.running.strategy}, which uses all devices; "
-            "leave --replicas out"
+            f"--replicas={wanted}: there are {replicas} with --strategy={config.running.strategy}, which uses"
+            " all devices; leave --replicas out"
         )
     _check_shares(config, replicas)
     kind = "MultiWorkerMirroredStrategy" if cluster else type(strategy).__name__
@@ -98,8 +98,8 @@ def cluster_of(config: Config) -> Cluster | None:
     cluster = Cluster.of_environment()
     if cluster is None and config.running.strategy == "multi_worker":
         raise InputError(
-            "--strategy=multi_worker needs the environment variable TF_CONFIG, which says where the workers are; "
-            "start them with scripts/launch_local.py on one machine, or see docs/several_machines.md"
+            "--strategy=multi_worker needs the environment variable TF_CONFIG, which says where the workers"
+            " are; start them with scripts/launch_local.py on one machine, or see docs/several_machines.md"
         )
     return cluster
 
@@ -137,8 +137,8 @@ def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
             return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:
         raise InputError(
-            f"{cluster.me} could not meet the others ({reason_of(error)}); check the addresses in TF_CONFIG and that no other process "
-            "uses these ports"
+            f"{cluster.me} could not meet the others ({reason_of(error)}); check the addresses in TF_CONFIG"
+            " and that no other process uses these ports"
         ) from None
 
 
@@ -152,7 +152,8 @@ def _tpu() -> tf.distribute.Strategy:
         return tf.distribute.TPUStrategy(resolver)
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"--strategy=tpu: TensorFlow finds no TPU here ({reason_of(error)}); leave --strategy out to use what there is"
+            f"--strategy=tpu: TensorFlow finds no TPU here ({reason_of(error)}); leave --strategy out to use"
+            " what there is"
         ) from None
 
 
@@ -214,8 +215,8 @@ def _gpu_memory() -> int:
         reason = str(error)
     if reason:
         raise InputError(
-            f"--replicas: one GPU can't be split, since its driver does not say how much memory it has ({reason}); leave "
-            "--replicas out"
+            "--replicas: one GPU can't be split, since its driver does not say how much memory it has"
+            f" ({reason}); leave --replicas out"
         )
     return size.value
 

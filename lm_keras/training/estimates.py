@@ -207,7 +207,10 @@ class Disk:
 
     def parts(self) -> str:
         """Return what the sum is made of, in words."""
-        return f"{self.count} x {self.checkpoint / 2**20:,.1f} of checkpoints and {self.curves / 2**20:,.1f} of curves"
+        return (
+            f"{self.count} x {self.checkpoint / 2**20:,.1f} of checkpoints and {self.curves / 2**20:,.1f} of"
+            " curves"
+        )
 
 
 def disk(

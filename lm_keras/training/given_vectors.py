@@ -61,8 +61,8 @@ class GivenVectors:
         head, width = head_of(path), config.model.embedding_dim
         if head.width != width:
             raise InputError(
-                f"--embedding_init={path}, line 1: vectors of {head.width:,} numbers, and --embedding_dim={width}; take "
-                f"--embedding_dim={head.width}, or another file"
+                f"--embedding_init={path}, line 1: vectors of {head.width:,} numbers, and"
+                f" --embedding_dim={width}; take --embedding_dim={head.width}, or another file"
             )
         if tokenizer is None:
             return cls(Path(path), 0, np.zeros(0, np.int32), np.zeros((0, width), np.float32))
@@ -78,8 +78,9 @@ class GivenVectors:
                     found[token] = rank, vector
         if not found:
             raise InputError(
-                f"--embedding_init={path} has none of the {tokenizer.vocab_size:,} tokens of the vocabulary; expected words as "
-                f"the {tokenizer.name} tokenizer has them, such as {next(iter(names), b'').decode('utf-8', 'replace')!r}"
+                f"--embedding_init={path} has none of the {tokenizer.vocab_size:,} tokens of the vocabulary;"
+                f" expected words as the {tokenizer.name} tokenizer has them, such as"
+                f" {next(iter(names), b'').decode('utf-8', 'replace')!r}"
             )
         ids = np.array(sorted(found), np.int32)
         return cls(

@@ -52,7 +52,10 @@ class Guard:
     def explain(self, reason: str) -> str:
         """Return why a step was left out, in words."""
         if reason == "spiked":
-            return f"its loss or gradient norm lies more than {self._sigma:g} standard deviations above the last steps"
+            return (
+                f"its loss or gradient norm lies more than {self._sigma:g} standard deviations above the last"
+                " steps"
+            )
         return "its loss or gradient is no finite number"
 
     def __call__(self, loss, norm, scale, recent, empty):

@@ -53,8 +53,8 @@ def meet(cluster: Cluster) -> None:
             now = time.monotonic()
             if now - began > MEETING_SECONDS:
                 raise InputError(
-                    f"{cluster.me} waited {MEETING_SECONDS // 60} minutes in vain for {_named(missing)}; start all of them within "
-                    "that time, or look why they ended"
+                    f"{cluster.me} waited {MEETING_SECONDS // 60} minutes in vain for {_named(missing)};"
+                    " start all of them within that time, or look why they ended"
                 )
             if now - said > SAYING_SECONDS:
                 said = now
@@ -90,8 +90,8 @@ class _Desk:
             taken = "another process uses it, perhaps this very worker, started twice"
             reason = taken if error.errno == errno.EADDRINUSE else error.strerror
             raise InputError(
-                f"{cluster.me} cannot listen at port {port} ({reason}); end that process, or give this worker another port in the "
-                "TF_CONFIG of all workers"
+                f"{cluster.me} cannot listen at port {port} ({reason}); end that process, or give this worker"
+                " another port in the TF_CONFIG of all workers"
             ) from None
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -125,8 +125,8 @@ class _Desk:
     def contradict(self, what: str) -> None:
         """Remember that another worker has another `TF_CONFIG`."""
         self._contradiction = (
-            f"{self.cluster.me} {what}; TF_CONFIG has to list the same addresses in the same order for all workers, with another "
-            "index for each"
+            f"{self.cluster.me} {what}; TF_CONFIG has to list the same addresses in the same order for all"
+            " workers, with another index for each"
         )
 
     def check(self) -> None:
@@ -174,7 +174,8 @@ class _Peer(threading.Thread):
         if good := other == (self._index, len(self._desk.cluster.addresses)):
             return good
         self._desk.contradict(
-            f"found worker {other[0]} of {other[1]} at {self._address}, where its own TF_CONFIG has worker {self._index} of {len(self._desk.cluster.addresses)}"
+            f"found worker {other[0]} of {other[1]} at {self._address}, where its own TF_CONFIG has worker"
+            f" {self._index} of {len(self._desk.cluster.addresses)}"
         )
         return False
 

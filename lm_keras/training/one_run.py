@@ -109,12 +109,14 @@ class Run:
                 self.progress.end_line()
             if self.trainer.step < self.total_steps and not self.trainer.signal:
                 report.say(
-                    f"stopped early at step {self.trainer.step:,} of {self.total_steps:,}: validation no longer improves, or another callback "
-                    "asked for it; raise --early_stopping_evals to go on"
+                    f"stopped early at step {self.trainer.step:,} of {self.total_steps:,}: validation no"
+                    " longer improves, or another callback asked for it; raise --early_stopping_evals to"
+                    " go on"
                 )
         if self.trainer.signal:
             report.say(
-                f"stopped at step {self.trainer.step:,}, everything is saved; the same command goes on from there"
+                f"stopped at step {self.trainer.step:,}, everything is saved; the same command goes on from"
+                " there"
             )
             return 128 + self.trainer.signal
         if self.workers.chief:
@@ -188,9 +190,9 @@ class Run:
         except InputError:
             self.checkpoints.restore(step, {"model": tensors["model"]}, everything=False)
             raise InputError(
-                f"the checkpoint of step {step:,} was written by another version of lm_keras, in which "
-                f"--optimizer={self.config.learning.optimizer} treated some weights in another way; go on with that version, or begin a new "
-                "run with --init_from this one"
+                f"the checkpoint of step {step:,} was written by another version of lm_keras, in which"
+                f" --optimizer={self.config.learning.optimizer} treated some weights in another way; go on"
+                " with that version, or begin a new run with --init_from this one"
             ) from None
 
     def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
@@ -289,9 +291,11 @@ class Run:
             "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
             "sample": {
                 "prompt": prompt,
-                "text": sampler_for(self.model, self.data.tokenizer).generate(
-                    [prompt], **settings, long_prompt="keep_end"
-                )[0],
+                "text": (
+                    sampler_for(self.model, self.data.tokenizer).generate(
+                        [prompt], **settings, long_prompt="keep_end"
+                    )[0]
+                ),
                 **settings,
                 **({"filled": True} if fills(self.model, prompt) else {}),
             },

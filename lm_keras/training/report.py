@@ -104,7 +104,10 @@ def data_line(data: dict) -> str:
         f"{name} {values['tokens']:,} tokens ({values['bytes']:,} bytes{_also_learnt(values)})"
         for name, values in splits.items()
     ]
-    return f"text: {', '.join(parts)}; vocabulary {data['vocab_size']:,}; sha256 {splits['train']['corpus_sha256'][:16]}"
+    return (
+        f"text: {', '.join(parts)}; vocabulary {data['vocab_size']:,}; sha256"
+        f" {splits['train']['corpus_sha256'][:16]}"
+    )
 
 
 def _also_learnt(split: dict) -> str:

@@ -290,14 +290,16 @@ class Trainer:
             self.left_out[why] += 1
             if why == "nonfinite" and self.compiled_step.guard.stops:
                 raise InputError(
-                    f"the loss or its gradient is no finite number at step {step:,}, which was left out; the checkpoints "
-                    "before are kept. If it is a single step, go on with --on_nonfinite=skip; else begin a new run in "
-                    "another --run_dir with a lower --learning_rate or a --clip_norm"
+                    f"the loss or its gradient is no finite number at step {step:,}, which was left out; the"
+                    " checkpoints before are kept. If it is a single step, go on with --on_nonfinite=skip;"
+                    " else begin a new run in another --run_dir with a lower --learning_rate or a"
+                    " --clip_norm"
                 )
             if self._in_a_row == MOST_IN_A_ROW:
                 raise InputError(
-                    f"the last {MOST_IN_A_ROW} steps up to step {step:,} were all left out, so nothing is learnt any more; "
-                    "the checkpoints before are kept; begin a new run in another --run_dir with a lower --learning_rate"
+                    f"the last {MOST_IN_A_ROW} steps up to step {step:,} were all left out, so nothing is"
+                    " learnt any more; the checkpoints before are kept; begin a new run in another --run_dir"
+                    " with a lower --learning_rate"
                 )
             if why != "overflowed" and self._in_a_row in (1, 10):
                 many = f"; it is the {self._in_a_row}th in a row" if self._in_a_row > 1 else ""

@@ -200,8 +200,8 @@ class Workers:
             raise
         if self.total(0.0)[0]:
             raise InputError(
-                f"worker {self.index} of {self.count} ends because another one could not go on, which says why; "
-                "when that is mended, start all of them again"
+                f"worker {self.index} of {self.count} ends because another one could not go on, which says"
+                " why; when that is mended, start all of them again"
             )
 
     @contextlib.contextmanager
@@ -214,6 +214,6 @@ class Workers:
                 raise
             reason = reason_of(error)
             raise InputError(
-                f"worker {self.index} of {self.count} lost another one ({type(error).__name__}: {reason}); what was saved is kept: "
-                "start all of them again with the same command"
+                f"worker {self.index} of {self.count} lost another one ({type(error).__name__}: {reason});"
+                " what was saved is kept: start all of them again with the same command"
             ) from None

@@ -95,9 +95,10 @@ def test_a_key_that_is_used_changes_the_network_and_is_checked(kind, key):
 def test_an_unknown_key_is_named_in_a_refusal(kind):
     with pytest.raises(InputError) as caught:
         settings(kind, {**models.CONFIGS[kind], "logit_scale": 2.0})
-    assert str(caught.value) == (
-        "config.json has a key that is unknown here, 'logit_scale': nothing tells whether the network depends on it; delete "
-        "it if it changes no number"
+    assert (
+        str(caught.value)
+        == "config.json has a key that is unknown here, 'logit_scale': nothing tells whether the network"
+        " depends on it; delete it if it changes no number"
     )
     with pytest.raises(InputError, match="has keys that are unknown here, 'alibi', 'qk_norm': "):
         settings(kind, {**models.CONFIGS[kind], "alibi": False, "qk_norm": None})

@@ -127,8 +127,10 @@ def test_every_damaged_byte_is_found(checkpoints, warnings, name):
         again = reopened(checkpoints, warnings.append)
         assert again.problem(4).startswith(name)
         assert (again.newest(), again.best()) == (2, 2)
-        assert warnings.pop() == (
-            f"checkpoint {checkpoints.folder}/step-00000004 is damaged ({again.problem(4)}); using the one before it"
+        assert (
+            warnings.pop()
+            == f"checkpoint {checkpoints.folder}/step-00000004 is damaged ({again.problem(4)}); using the one"
+            " before it"
         )
         assert warnings == []
 
@@ -205,9 +207,10 @@ def test_a_failed_save_touches_nothing(checkpoints, monkeypatch, contents_of):
     monkeypatch.setattr(tf.train.Checkpoint, "write", fail)
     with pytest.raises(InputError) as caught:
         checkpoints.save(4, variables(4.0), {})
-    assert str(caught.value) == (
-        f"cannot write {checkpoints.folder}/step-00000004: No space left on device; the checkpoints before are as they "
-        "were; free space there or make it writable, and the same command goes on"
+    assert (
+        str(caught.value)
+        == f"cannot write {checkpoints.folder}/step-00000004: No space left on device; the checkpoints before"
+        " are as they were; free space there or make it writable, and the same command goes on"
     )
     assert contents_of(checkpoints.folder) == before
     assert checkpoints.steps() == [2]
@@ -288,9 +291,11 @@ def test_what_is_not_finite_is_not_saved(checkpoints, contents_of, group, place,
     tensors["carried"][1].assign(np.nan)  # The first one is named.
     with pytest.raises(InputError) as caught:
         checkpoints.save(1234, tensors, {})
-    assert str(caught.value) == (
-        f"{name} holds a number that is not finite at step 1,234, which is not saved; the checkpoints before are kept; "
-        "begin a new run in another --run_dir with a lower --learning_rate or a --clip_norm"
+    assert (
+        str(caught.value)
+        == f"{name} holds a number that is not finite at step 1,234, which is not saved; the checkpoints"
+        " before are kept; begin a new run in another --run_dir with a lower --learning_rate or a"
+        " --clip_norm"
     )
     assert contents_of(checkpoints.folder) == before
 

@@ -158,8 +158,10 @@ def test_checkpoints_deleted_faster_than_they_are_read(training, chosen):
     checkpoints = Checkpoints(training("_check", times=10**6))
     with pytest.raises(Gone) as caught:
         getattr(checkpoints, chosen)()
-    assert str(caught.value) == (
-        f"the run that trains in {checkpoints.folder.parent} deletes its checkpoints faster than they can be read; wait until it "
-        "ends, or let it go on with a larger --checkpoint_every or --keep_checkpoints"
+    assert (
+        str(caught.value)
+        == f"the run that trains in {checkpoints.folder.parent} deletes its checkpoints faster than they can"
+        " be read; wait until it ends, or let it go on with a larger --checkpoint_every or"
+        " --keep_checkpoints"
     )
     assert max(checkpoints.steps()) <= 4 + 4 * 3 * ATTEMPTS

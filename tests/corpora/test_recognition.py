@@ -185,7 +185,8 @@ def test_a_table_that_is_none_is_read_and_told():
     documents, remarks, _ = read("a.csv", "a,b\nc\nd,e,f\n")
     assert documents == ["a,b\nc\nd,e,f\n"]
     assert remarks == [
-        "a.csv is named as a table, but the same columns are not found in all its lines: it is read as text, as it stands"
+        "a.csv is named as a table, but the same columns are not found in all its lines: it is read as text,"
+        " as it stands"
     ]
 
 

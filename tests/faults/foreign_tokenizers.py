@@ -7,10 +7,19 @@ from pathlib import Path
 from faults import ENGLISH, Fault, files
 
 FLAGS = ("--corpus=text:a.txt", "--tokenizer=tok")
-SAVE = "save the tokenizer with its tokenizer.json: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+SAVE = (
+    "save the tokenizer with its tokenizer.json:"
+    " AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+)
 END = "<|endoftext|>"
-LOST = "{} of {} tokens ({}%) of the {} text are unknown to the tokenizer: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing"
-CHANGED = "the tokenizer changes the {} text: its tokens say {} bytes, and the text has {}; bits per byte and word perplexity are of what they say"
+LOST = (
+    "{} of {} tokens ({}%) of the {} text are unknown to the tokenizer: what they stand for is lost, so there"
+    " are no bits per byte; byte and sentencepiece lose nothing"
+)
+CHANGED = (
+    "the tokenizer changes the {} text: its tokens say {} bytes, and the text has {}; bits per byte and word"
+    " perplexity are of what they say"
+)
 
 
 def byte_level(content: dict) -> None:

@@ -189,7 +189,10 @@ class FastResume:
     """How much longer it takes until the first step when a run goes on than when it begins, in turn."""
 
     name: str = "a run that goes on late"
-    how: str = "seconds from the command to the first step, of a new run and of one stopped after 3,000 steps, in turn"
+    how: str = (
+        "seconds from the command to the first step, of a new run and of one stopped after 3,000 steps, in"
+        " turn"
+    )
     times: int = 1
     repeats: int = 5
     most: float = 2.0

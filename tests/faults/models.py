@@ -166,7 +166,10 @@ def kill_in_the_weights() -> None:
 
 BACK = "--to_hf=back"
 FROM, INTO = (MODEL, *RUN), ("--run_dir=done", BACK)
-PICKLED = "model has neither model.safetensors nor model.safetensors.index.json beside pytorch_model.bin; older formats can run code and are not read: save the model as safetensors"
+PICKLED = (
+    "model has neither model.safetensors nor model.safetensors.index.json beside pytorch_model.bin; older"
+    " formats can run code and are not read: save the model as safetensors"
+)
 
 OTHER_HEAD = {"lm_head.weight": np.ones([60, 24], np.float32)}
 

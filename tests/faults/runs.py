@@ -36,8 +36,8 @@ LAST = "disk/run/checkpoints/step-00000006"
 KEPT = f"the checkpoints before are as they were; {GO_ON}"
 FROM_6 = "going on from step 6 of 12"
 IN_PLACE = (
-    "is no longer in its place: it was deleted, moved or replaced while the run was training, and nothing more is "
-    "written; put it back, and the same command goes on from the last checkpoint"
+    "is no longer in its place: it was deleted, moved or replaced while the run was training, and nothing"
+    " more is written; put it back, and the same command goes on from the last checkpoint"
 )
 ANEW = "there is no checkpoint in disk/run/checkpoints: the run begins again at step 0"
 
@@ -242,8 +242,8 @@ class Cost:
         saving, training = results["saving_seconds"], results["seconds"]
         share = saving / (saving + training)
         line = (
-            f"{100 * share:.1f} % of the time: saving took {saving:.1f} s, training {training:.1f} s; a checkpoint has "
-            f"{data / 2**20:.1f} MiB; {lives[0]['machine']}"
+            f"{100 * share:.1f} % of the time: saving took {saving:.1f} s, training {training:.1f} s; a"
+            f" checkpoint has {data / 2**20:.1f} MiB; {lives[0]['machine']}"
         )
         return Result(
             0, line, [] if share <= self.limit else [f"more than {100 * self.limit:.0f} % of the time"]

@@ -44,7 +44,10 @@ def records(*more):
 
 PACKED = gzip.compress(TEXT, mtime=0)
 WESTERN = "it looks like Windows-1252: convert it (iconv -f WINDOWS-1252 -t UTF-8)"
-WINDOWS = "a.txt: line ends of Windows: the carriage returns are part of the text; sed -i 's/\\r$//' a.txt takes them out"
+WINDOWS = (
+    "a.txt: line ends of Windows: the carriage returns are part of the text; sed -i 's/\\r$//' a.txt takes"
+    " them out"
+)
 TABLE = "".join(f'{number},"The cat sees tree {number}."\n' for number in range(60))
 SKIP = "; --on_bad_text=skip leaves such lines out"
 JQ = "expected one JSON object a line; convert it (jq -c"

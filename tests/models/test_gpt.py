@@ -507,7 +507,8 @@ def test_a_prompt_beyond_the_context_is_an_error_or_its_end_is_used():
     with pytest.raises(InputError) as caught:
         sampler.generate([long], **settings)
     assert str(caught.value).startswith(
-        "the prompt has 51 tokens with the beginning of a document, and the model looks back on 20 at most; shorten it"
+        "the prompt has 51 tokens with the beginning of a document, and the model looks back on 20 at most;"
+        " shorten it"
     )
     text = sampler.generate([long], **settings, long_prompt="keep_end")
     assert said == ["of the 51 tokens of the prompt the last 15 are used"]  # 15 and 5 new ones are 20.

@@ -329,20 +329,27 @@ def refuse_number_format(folder):
         (
             refuse_number_format,
             InputError,
-            "a network with dtype=bfloat16: expected float32, mixed_bfloat16, mixed_float16; where no dtype is given, "
-            "keras.config.dtype_policy() decides",
+            (
+                "a network with dtype=bfloat16: expected float32, mixed_bfloat16, mixed_float16; where no"
+                " dtype is given, keras.config.dtype_policy() decides"
+            ),
         ),
         (
             lambda folder: build("gpt").quantize("int8"),
             NotImplementedError,
-            "the networks of lm_keras cannot be quantized: Keras quantizes its own Dense and Embedding layers, and their "
-            "matrices are in neither; build the network with dtype='mixed_bfloat16' for products in half precision",
+            (
+                "the networks of lm_keras cannot be quantized: Keras quantizes its own Dense and Embedding"
+                " layers, and their matrices are in neither; build the network with dtype='mixed_bfloat16'"
+                " for products in half precision"
+            ),
         ),
         (
             lambda folder: build("gpt").save("m.h5"),
             InputError,
-            "m.h5: Keras's format .h5 holds functional models only; take a name that ends in .keras, or save_weights and a name "
-            "that ends in .weights.h5",
+            (
+                "m.h5: Keras's format .h5 holds functional models only; take a name that ends in .keras, or"
+                " save_weights and a name that ends in .weights.h5"
+            ),
         ),
         (
             lambda folder: build("bert", prediction_head=False).export(folder, verbose=False),

@@ -259,8 +259,8 @@ def test_the_script(folder_of, script, tmp_path):
     ended = script("report.py", f"--run_dir={first}", second)
     size = (first / "report.html").stat().st_size
     assert (ended.code, ended.out) == (0, "")
-    assert ended.err == (
-        "second: metrics.jsonl: 1 of its lines cannot be read and are left out\n"
+    assert (
+        ended.err == "second: metrics.jsonl: 1 of its lines cannot be read and are left out\n"
         f"wrote {first}/report.html, {size / 1024:,.0f} KiB\n"
     )
     content = (first / "report.html").read_text(encoding="utf-8")

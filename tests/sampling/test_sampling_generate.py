@@ -25,9 +25,10 @@ def says(scripted, tokenizer, text, prompt=""):
 def test_more_rows_than_memory_holds(sampler):
     with pytest.raises(InputError) as caught:
         sampler.generate(["a", "b"], num_samples=2**31 - 1)
-    assert str(caught.value) == (
-        "num_samples=2147483647 of 2 prompts takes 4,294,967,294 rows of 13 logits at once, and 1,073,741,824 logits are "
-        "allowed; generate fewer at a time, each with a seed of its own"
+    assert (
+        str(caught.value)
+        == "num_samples=2147483647 of 2 prompts takes 4,294,967,294 rows of 13 logits at once, and"
+        " 1,073,741,824 logits are allowed; generate fewer at a time, each with a seed of its own"
     )
 
 

@@ -226,10 +226,11 @@ def test_other_trials_are_added(pretended, script, tmp_path):
     assert list(entries_of(tmp_path / "s")) == list(dict.fromkeys(names))
     ended = script("sweep.py", *words, "--vary=num_layers=4", "--learning_rate=0.5", "--steps=7")
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == (
-        f"error: --sweep_dir={tmp_path}/s holds a sweep with other settings: --steps: None in the sweep, 7 now; "
-        "--learning_rate: 0.002 in the sweep, 0.5 now. Use the same to go on or to add trials, vary that flag, or take another "
-        "--sweep_dir\n"
+    assert (
+        ended.err
+        == f"error: --sweep_dir={tmp_path}/s holds a sweep with other settings: --steps: None in the sweep, 7"
+        " now; --learning_rate: 0.002 in the sweep, 0.5 now. Use the same to go on or to add trials, vary"
+        " that flag, or take another --sweep_dir\n"
     )
 
 
@@ -300,15 +301,18 @@ def test_two_sweeps_do_not_share_a_folder(script, here, tiny_config, monkeypatch
     with folder.SweepFolder(path, tiny_config()).held():
         ended = script("sweep.py", "--cases=none", f"--sweep_dir={path}")
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == (
-        f"error: another sweep is at work in --sweep_dir={path}; wait for it, stop it, or choose another folder\n"
+    assert (
+        ended.err
+        == f"error: another sweep is at work in --sweep_dir={path}; wait for it, stop it, or choose another"
+        " folder\n"
     )
     monkeypatch.setattr(folder, "SAVING_SECONDS", 0)
     with RunFolder(path / "none").writing():
         ended = script("sweep.py", "--cases=none", f"--sweep_dir={path}")
-    assert ended.err == (
-        f"trial 1 of 1, none: \nerror: another process is training in {path}/none; wait for it, or stop it, and give the same "
-        "command\n"
+    assert (
+        ended.err
+        == f"trial 1 of 1, none: \nerror: another process is training in {path}/none; wait for it, or stop"
+        " it, and give the same command\n"
     )
     assert entries_of(path) == {"none": None}
 

@@ -111,7 +111,8 @@ def test_too_small_a_vocabulary_names_the_smallest():
     with pytest.raises(InputError) as caught:
         train(vocab_size=100)
     found = re.match(
-        r"vocab_size is 100, but the 256 bytes, the special tokens and the characters of this corpus need (\d+): "
+        r"vocab_size is 100, but the 256 bytes, the special tokens and the characters of this corpus need"
+        r" (\d+): "
         r"set vocab_size to \1 or more",
         str(caught.value),
     )
@@ -142,9 +143,10 @@ def test_wrong_settings():
         train_tokenizer("sentencepiece", LINES, vocab_size=None, normalization="none")
     with pytest.raises(InputError) as caught:
         train_tokenizer("sentencpiece", LINES, vocab_size=300, normalization="none")
-    assert str(caught.value) == (
-        "unknown tokenizer 'sentencpiece' (did you mean 'sentencepiece'?): expected one of char, byte, word, sentencepiece, "
-        "or a folder with a saved tokenizer or a model's"
+    assert (
+        str(caught.value)
+        == "unknown tokenizer 'sentencpiece' (did you mean 'sentencepiece'?): expected one of char, byte,"
+        " word, sentencepiece, or a folder with a saved tokenizer or a model's"
     )
 
 

@@ -101,7 +101,8 @@ def test_a_copy_of_a_run_that_trains(finished, script, home, untrained):
         assert script("train.py", "--flagfile=b/flags.txt", "--steps=30").code == 0
         assert not (home / "b" / "checkpoints" / ".unfinished-1").exists()
         assert script("train.py", "--flagfile=a/flags.txt", "--steps=30").err.endswith(
-            "error: another process is training in --run_dir=a; wait for it, stop it, or choose another folder\n"
+            "error: another process is training in --run_dir=a; wait for it, stop it, or choose another"
+            " folder\n"
         )
         assert (home / "a" / "checkpoints" / ".unfinished-1").exists()
 
@@ -160,8 +161,10 @@ def test_a_tokenizer_may_be_named_from_elsewhere(finished, home, tiny_config, tr
     train(tiny_config(tokenizer="./second", steps=31), "run")  # The same words: the run has a copy.
     with pytest.raises(InputError) as caught:
         train(tiny_config(tokenizer="second", steps=32), "run")
-    assert str(caught.value) == (
-        "--run_dir=run holds a run with another tokenizer than --tokenizer=second; use the same one to go on, or another --run_dir"
+    assert (
+        str(caught.value)
+        == "--run_dir=run holds a run with another tokenizer than --tokenizer=second; use the same one to go"
+        " on, or another --run_dir"
     )
 
 

@@ -85,8 +85,8 @@ def test_a_new_run_is_only_described(dry, tiny_config, tmp_path):
     assert line_of(lines, "run") == f"{tmp_path}/deep/run: new"
     assert line_of(lines, "the run").startswith("24 steps = ")
     assert "3,168 tokens, 1.84 tokens a parameter" in line_of(lines, "the run")
-    assert line_of(lines, "a step") == (
-        "12 rows x 11 tokens = 132 tokens (replicas 1 x micro-batches 3 x 4 rows)"
+    assert (
+        line_of(lines, "a step") == "12 rows x 11 tokens = 132 tokens (replicas 1 x micro-batches 3 x 4 rows)"
     )
     assert len(lines) <= 50
     assert max(map(len, lines[1:])) <= 130  # but for the path of the run
@@ -385,7 +385,8 @@ def test_what_no_machine_has(train, tiny_config, tmp_path):
         assert re.fullmatch(
             r"a step of this network takes 137,438,95\d,\d{3} GiB or more, and "
             + ("no machine has so much" if dry_run else r"this machine has [\d,]+")
-            + r": --hidden_units=2147483647 --embedding_dim=7 --num_layers=1 --batch_size=12 --sequence_length=11 and "
+            + r": --hidden_units=2147483647 --embedding_dim=7 --num_layers=1 --batch_size=12"
+            r" --sequence_length=11 and "
             r"\d+ tokens in the vocabulary; take smaller ones, or more --micro_batches, and see --dry_run",
             str(caught.value),
         )

@@ -138,8 +138,8 @@ def _llama_settings(values: dict[str, Any]) -> dict[str, Any]:
     width, heads = values["hidden_size"], values["num_attention_heads"]
     if values["head_dim"] not in (None, width // heads):
         raise InputError(
-            f"config.json has {values['head_dim']!r} for 'head_dim', which is not supported; known is hidden_size over "
-            "num_attention_heads"
+            f"config.json has {values['head_dim']!r} for 'head_dim', which is not supported; known is"
+            " hidden_size over num_attention_heads"
         )
     return _common(
         {
@@ -196,8 +196,8 @@ def _rotary_base(values: dict[str, Any]) -> float:
     ):
         told = bases if len(set(bases.values())) > 1 else given
         raise InputError(
-            f"config.json has different values for {' and '.join(map(repr, told))}, which are names of one setting; delete the "
-            "wrong one"
+            f"config.json has different values for {' and '.join(map(repr, told))}, which are names of one"
+            " setting; delete the wrong one"
         )
     return float(next(iter(bases.values()), 10_000.0))
 

@@ -143,8 +143,8 @@ def value_of(config: dict[str, Any], key: Key) -> Any:
     value = config[names[-1]]
     if len(names) == 2 and not _same(config[key.name], value):
         raise InputError(
-            f"config.json has {shown(config[key.name])} for {key.name!r} and {shown(value)} for {key.alias!r}, which are two names "
-            "of one setting; delete the wrong one"
+            f"config.json has {shown(config[key.name])} for {key.name!r} and {shown(value)} for"
+            f" {key.alias!r}, which are two names of one setting; delete the wrong one"
         )
     if value is None and key.may_be_null:
         return None
@@ -193,9 +193,10 @@ def _not_supported(name: str, value: Any, key: Key) -> InputError:
 def _unknown(names: list[str]) -> InputError:
     several = len(names) > 1
     return InputError(
-        f"config.json has {'keys that are' if several else 'a key that is'} unknown here, "
-        f"{', '.join(map(shown, names[:5]))}{' and more' if len(names) > 5 else ''}: nothing tells whether the network "
-        f"depends on {'them; delete those that change' if several else 'it; delete it if it changes'} no number"
+        f"config.json has {'keys that are' if several else 'a key that is'} unknown here,"
+        f" {', '.join(map(shown, names[:5]))}{' and more' if len(names) > 5 else ''}: nothing tells whether"
+        " the network depends on"
+        f" {'them; delete those that change' if several else 'it; delete it if it changes'} no number"
     )
 
 

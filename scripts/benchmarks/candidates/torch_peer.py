@@ -130,7 +130,8 @@ class Candidate:
         model, learning, batches = config.model, config.learning, config.batches
         if learning.optimizer not in OPTIMIZERS:
             raise InputError(
-                f"--optimizer={learning.optimizer}: --peer=torch has {', '.join(OPTIMIZERS)}; take one of them"
+                f"--optimizer={learning.optimizer}: --peer=torch has {', '.join(OPTIMIZERS)}; take one of"
+                " them"
             )
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.backends.cuda.matmul.allow_tf32 = True

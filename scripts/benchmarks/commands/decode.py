@@ -35,7 +35,8 @@ def decode(config: Config, repeats: int) -> Iterator[dict]:
     needed = max(LENGTHS) + TOKENS
     if config.model.model == "gpt" and config.context_length < needed:
         raise InputError(
-            f"--sequence_length={config.context_length}: texts of {needed:,} tokens are measured; make it as long"
+            f"--sequence_length={config.context_length}: texts of {needed:,} tokens are measured; make it as"
+            " long"
         )
     ours = Running("lm_keras", config)
     try:

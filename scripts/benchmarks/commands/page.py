@@ -149,7 +149,10 @@ def _results(root: Path, command: list[str], repeats: int, seconds: float) -> li
 
 
 def _page(kept: dict) -> Iterator[str]:
-    yield "# Performance\n\nWritten by `scripts/benchmark.py page`, which carries out the commands below. Times on shared machines vary;"
+    yield (
+        "# Performance\n\nWritten by `scripts/benchmark.py page`, which carries out the commands below. Times"
+        " on shared machines vary;"
+    )
     yield "what is compared was measured in turn in the same run."
     for section, title in TITLES.items():
         if section not in kept:
@@ -157,7 +160,10 @@ def _page(kept: dict) -> Iterator[str]:
         about = kept[f"{section}_measured"]
         base = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in BASE.items())
         yield f"\n## {title}\n\n{WORDS[section].format(base=base)}\n"
-        yield f"Measured on {about['machine']}, {about['date']}, {_repeats(kept[section])}with commit {_short(about['commit'])}.\n"
+        yield (
+            f"Measured on {about['machine']}, {about['date']}, {_repeats(kept[section])}with commit"
+            f" {_short(about['commit'])}.\n"
+        )
         if section == "growth":
             yield from _growth_table(kept[section])
             continue
