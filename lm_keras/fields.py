@@ -75,8 +75,10 @@ def within_float32(value: float) -> float:
     """Return a number, or the float32 number nearest to it that has its sign and is finite.
 
     Example:
-        >>> within_float32(1e-46) == SMALLEST_FLOAT, within_float32(1e39) == LARGEST_FLOAT, within_float32(-0.5)
-        (True, True, -0.5)
+        >>> within_float32(1e-46) == SMALLEST_FLOAT, within_float32(1e39) == LARGEST_FLOAT
+        (True, True)
+        >>> within_float32(-0.5)
+        -0.5
     """
     if not value:
         return 0.0

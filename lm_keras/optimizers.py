@@ -144,7 +144,8 @@ no maps between features.
 """
 
 UPDATE_FLOPS = {
-    "sgd": 8, "momentum": 10, "adam": 18, "adamw": 18, "nadam": 24, "adamax": 17, "adagrad": 13, "adadelta": 23,
+    "sgd": 8, "momentum": 10, "adam": 18, "adamw": 18, "nadam": 24, "adamax": 17, "adagrad": 13,
+    "adadelta": 23,
     "rmsprop": 15, "adafactor": 20, "lion": 15, "lamb": 24, "muon": 31,
 }  # fmt: skip
 """Operations a parameter, from summed gradients to new weights: norm, division with clipping, decay, the

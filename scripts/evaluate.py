@@ -1,4 +1,4 @@
-"""Score a trained model on held-out text: python scripts/evaluate.py --run_dir=runs/quickstart --split=test"""
+"""Score a model on held-out text: python scripts/evaluate.py --run_dir=runs/quickstart --split=test"""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Continue a prompt with a trained model: python scripts/sample.py --run_dir=runs/quickstart --prompt='The '"""
+"""Continue a prompt: python scripts/sample.py --run_dir=runs/quickstart --prompt='The '"""
 
 import dataclasses
 import sys

@@ -1,4 +1,4 @@
-"""Learn a tokenizer: python scripts/train_tokenizer.py --corpus='text:books/*.txt' --vocab_size=8000 --output_dir=tokenizers/books"""
+"""Learn a tokenizer: python scripts/train_tokenizer.py --corpus='text:*.txt' --output_dir=tokenizers/own"""
 
 import dataclasses
 import sys

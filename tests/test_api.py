@@ -169,7 +169,8 @@ def test_the_best_weights_are_kept_when_no_checkpoint_is_due(tiny_config, train,
     12 and 24.
     """
     config = tiny_config(
-        eval_every=2, checkpoint_every=12, keep_checkpoints=1, learning_rate=1.0, optimizer="sgd", clip_norm=0,
+        eval_every=2, checkpoint_every=12, keep_checkpoints=1, learning_rate=1.0, optimizer="sgd",
+        clip_norm=0,
         learning_rate_schedule="linear:initial=0.1,final=60",
     )  # fmt: skip
     train(config, tmp_path / "run")

@@ -48,17 +48,20 @@ def corpora(folder):
     return {
         "missing": (
             "text:poem.txt", "poems.txt", TEXT,
-            "no file poem.txt (did you mean 'poems.txt'?): expected a file or glob, looked from the folder {folder}",
+            "no file poem.txt (did you mean 'poems.txt'?): expected a file or glob, looked from the folder "
+            "{folder}",
         ),
         "no match": (
             "text:deep/*.txt", "deep/a.text", TEXT,
-            "no file matches deep/*.txt: looked from the folder {folder}/deep, which has a.text; expected at least one file",
+            "no file matches deep/*.txt: looked from the folder {folder}/deep, which has a.text; expected at "
+            "least one file",
         ),
         "folder": (
             "text:deep", "deep/a.txt", TEXT,
             "deep is a folder: expected files; write deep/*.txt or deep/**/*.txt",
         ),
-        "empty": ("text:a.txt", "a.txt", b"", "a.txt is empty: expected text; leave it out of the corpus or fill it"),
+        "empty": ("text:a.txt", "a.txt", b"", "a.txt is empty: expected text; leave it out of the corpus or "
+            "fill it"),
         "blank": (
             "text:a.txt", "a.txt", b" \n\t\r\n\n",
             "a.txt is empty: expected text; leave it out of the corpus or fill it",
@@ -84,7 +87,8 @@ def corpora(folder):
         ),
         "one line": (
             "text:a.txt", "a.txt", b"The cat sees the tree.",
-            "the valid split of text:a.txt comes out empty: expected enough lines, or words of a single line, to cut 22 "
+            "the valid split of text:a.txt comes out empty: expected enough lines, or words of a single "
+            "line, to cut 22 "
             "bytes there; use more text, or pass --valid_corpus",
         ),
         "unknown": (

@@ -19,7 +19,8 @@ NAMES = [str(path.relative_to(ROOT / "configs").with_suffix("")) for path in CON
 STEPS = 3
 
 SMALLER = {
-    "vocab_size": 290, "num_layers": 1, "embedding_dim": 8, "hidden_units": 8, "sequence_length": 4, "batch_size": 20,
+    "vocab_size": 290, "num_layers": 1, "embedding_dim": 8, "hidden_units": 8, "sequence_length": 4,
+    "batch_size": 20,
     "num_heads": 2, "ngram_order": 3, "replicas": 2,
 }  # fmt: skip
 """What takes time in a file is made smaller, if the file sets it; every other flag is carried out as it
@@ -93,7 +94,8 @@ def carried_out(script, monkeypatch, tmp_path, english):
 
 
 CHANGED = {
-    *SMALLER, *NOT_OF_A_RUN, "corpus", "run_dir", "steps", "epochs", "split", "eval_every", "projector", "jit", "precision",
+    *SMALLER, *NOT_OF_A_RUN, "corpus", "run_dir", "steps", "epochs", "split", "eval_every", "projector",
+    "jit", "precision",
 }  # fmt: skip
 """What the test says otherwise, or no run keeps as it was given."""
 

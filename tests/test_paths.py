@@ -20,8 +20,10 @@ from lm_keras.sweeps import settings as sweeps
 ROOT = Path(__file__).parents[1]
 
 ODD = [
-    "plain", "two words", " leading", "x=[1,2]", "[a-c]", "a\\b", "a*b", "a?b", "{a,b}", "-x", "--steps=3", "#c", "%41", "a:b",
-    "'single'", '"double"', "$HOME", "`id`", "a;b|c&d", "!x", "~root", "~", "~/x", "grün/月", "tab\tbed", "two\nlines", "esc\x1b[1m",
+    "plain", "two words", " leading", "x=[1,2]", "[a-c]", "a\\b", "a*b", "a?b", "{a,b}", "-x", "--steps=3",
+    "#c", "%41", "a:b",
+    "'single'", '"double"', "$HOME", "`id`", "a;b|c&d", "!x", "~root", "~", "~/x", "grün/月", "tab\tbed",
+    "two\nlines", "esc\x1b[1m",
     "new\u2028line", os.fsdecode(b"\xff\xfe"), "x" * 300,
 ]  # fmt: skip
 
@@ -45,7 +47,8 @@ def no_home(monkeypatch):
 def test_a_tilde_is_the_home_folder(home):
     root = pwd.getpwnam("root").pw_dir
     expected = {
-        "~": "/home/anna", "~/runs/a": "/home/anna/runs/a", "~root/a": f"{root}/a", "a~/b": "a~/b", "./~/a": "./~/a",
+        "~": "/home/anna", "~/runs/a": "/home/anna/runs/a", "~root/a": f"{root}/a", "a~/b": "a~/b",
+        "./~/a": "./~/a",
         "runs/~": "runs/~", "": "", " ~/a": " ~/a",
     }  # fmt: skip
     assert {path: paths.expanded(path) for path in expected} == expected
@@ -158,7 +161,8 @@ def test_every_setting_that_is_a_path_says_so():
                 (marked if field.metadata["path"] else unmarked).add((field.name, field.metadata["help"]))
     names = {name for name, _ in marked}
     assert names == {
-        "run_dir", "cache_dir", "tokenizer", "init_from", "embedding_init", "sweep_dir", "compare_dir", "page", "from_hf", "to_hf",
+        "run_dir", "cache_dir", "tokenizer", "init_from", "embedding_init", "sweep_dir", "compare_dir",
+        "page", "from_hf", "to_hf",
         "prompt_file", "vectors", "output", "output_dir",
     }  # fmt: skip
     words = re.compile(r"(?i)^(the )?(html )?(folder|file)\b|\bfolder (of|with|to|for)\b")

@@ -265,8 +265,10 @@ NOTHING = [
     ("constant:warmup=" + "9" * 400, "at every step"),
     ("plateau:factor=0,floor=0", "once the validation loss stops falling"),
     *[(text, "") for text in (
-        *schedules.SCHEDULES, "plateau", "plateau:factor=0", "linear:initial=0,final=1", "linear:initial=1e-30",
-        "exponential:final=1e-300", "cosine:initial=0,start=50,final=1", "staircase:start=2,factor=0", "wsd:decay=1",
+        *schedules.SCHEDULES, "plateau", "plateau:factor=0", "linear:initial=0,final=1",
+        "linear:initial=1e-30",
+        "exponential:final=1e-300", "cosine:initial=0,start=50,final=1", "staircase:start=2,factor=0",
+        "wsd:decay=1",
         "wsd:decay=0", "constant:warmup=1000000",
     )],
 ]  # fmt: skip

@@ -191,7 +191,8 @@ def test_stop_strings_from_the_command_line(script, finished, tmp_path):
     both, one, none = (lm.sample(["The"], seed=4, stop=stop)[0] for stop in (["o", "t"], "t", None))
     assert len(both.text) < len(one.text) < len(none.text) and both.ended_by == "stop"
     for flags, expected in (
-        (["--stop=o", "--stop=t"], both), (["--stop=t", "--stop", "o"], both), (["--stop=t"], one), (["--stop="], none),
+        (["--stop=o", "--stop=t"], both), (["--stop=t", "--stop", "o"], both), (["--stop=t"], one),
+        (["--stop="], none),
         ([f"--flagfile={tmp_path}/stop.flags", "--stop=o"], both), ([], none),
     ):  # fmt: skip
         assert json.loads(script("sample.py", *words, *flags).out)["text"] == expected.text, flags
@@ -322,7 +323,8 @@ def test_what_a_run_prints(finished):
 def test_a_run_folder_describes_itself(finished, script):
     names = {path.name for path in finished.path.iterdir()}
     assert names == {
-        "README.md", "checkpoints", "config.json", "data.json", "environment.json", "events", "flags.txt", "lock",
+        "README.md", "checkpoints", "config.json", "data.json", "environment.json", "events", "flags.txt",
+        "lock",
         "metrics.jsonl", "results.json", "samples.jsonl", "tokenizer",
     }  # fmt: skip
     card = (finished.path / "README.md").read_text()

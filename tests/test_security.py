@@ -88,7 +88,8 @@ def _wrong_call(node: ast.Call, aliases: dict[str, str]) -> list[str]:
     wrong = wrong or any(item in FORBIDDEN_SETTINGS for item in keywords.items())
     # A setting that is not written down as a constant could be any.
     wrong = wrong or any(word.arg in ("shell", "allow_pickle", "safe_mode", None) and not isinstance(word.value, ast.Constant)
-                         for word in node.keywords if re.match(r"subprocess|numpy\.load|keras", name))  # fmt: skip
+                         for word in node.keywords if re.match(r"subprocess|numpy\.load|keras",
+                             name))  # fmt: skip
     wrong = wrong or (
         name in ("numpy.load", "numpy.lib.format.read_array") and keywords.get("allow_pickle") is not False
     )
@@ -584,17 +585,21 @@ def test_settings_that_are_none(changed, name):
         ("hidden_units", 10**12, "--hidden_units=1000000000000 is out of range; expected at most 2147483647"),
         ("vocab_size", 10**15, "--vocab_size=1000000000000000 is out of range; expected at most 2147483647"),
         ("batch_size", 10**10, "--batch_size=10000000000 is out of range; expected at most 2147483647"),
-        ("sequence_length", 10**400, "--sequence_length=1" + 400 * "0" + " is out of range; expected at most 2147483647"),
-        ("num_layers", 10**6, "--num_layers=1000000 is out of range; expected a whole number of at least 1 and of at most 1000"),
+        ("sequence_length", 10**400, "--sequence_length=1" + 400 * "0" + " is out of range; expected at most "
+            "2147483647"),
+        ("num_layers", 10**6, "--num_layers=1000000 is out of range; expected a whole number of at least 1 "
+            "and of at most 1000"),
         ("hidden_units", 1e3, "--hidden_units=1000.0: expected a whole number of at least 1"),
         ("hidden_units", True, "--hidden_units=True: expected a whole number of at least 1"),
         ("hidden_units", "13", "--hidden_units='13': expected a whole number of at least 1"),
         ("hidden_units", [13], "--hidden_units=[13]: expected a whole number of at least 1"),
-        ("dropout", float("nan"), "--dropout=nan is out of range; expected a number of at least 0 and below 1"),
+        ("dropout", float("nan"), "--dropout=nan is out of range; expected a number of at least 0 and below "
+            "1"),
         ("learning_rate", float("inf"), "--learning_rate=inf is out of range; expected a number above 0"),
         ("model", "../../evil", "--model=../../evil is unknown; choose one of ngram, lstm"),
         ("model", ["lstm"], "--model=['lstm']: expected a text"),
-        ("learning_rate_schedule", "__import__('os')", "--learning_rate_schedule: schedule \"__import__('os')\" is unknown; "),
+        ("learning_rate_schedule", "__import__('os')", "--learning_rate_schedule: schedule "
+            "\"__import__('os')\" is unknown; "),
     ],
 )  # fmt: skip
 def test_settings_that_are_absurd(changed, name, value, expected):

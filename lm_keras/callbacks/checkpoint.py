@@ -28,7 +28,7 @@ class Checkpoint(StepCallback):
     Example:
         >>> checkpoints = Checkpoints("checkpoints")
         >>> model.fit(x, y, callbacks=[Checkpoint(checkpoints, every=1)])
-        >>> model.optimizer.build(model.trainable_variables)  # Of a model that has been compiled, and not trained.
+        >>> model.optimizer.build(model.trainable_variables)  # Of a model that was compiled, not trained.
         >>> tensors = {"model": model.variables, "optimizer": model.optimizer.variables}
         >>> checkpoints.restore(checkpoints.newest(), tensors)
     """

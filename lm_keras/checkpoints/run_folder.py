@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from lm_keras.checkpoints.state import Checkpoints
 
 CHANGEABLE = {
-    "steps", "epochs", "early_stopping_evals", "strategy", "replicas", "micro_batches", "jit", "deterministic", "steps_per_call",
+    "steps", "epochs", "early_stopping_evals", "strategy", "replicas", "micro_batches", "jit",
+    "deterministic", "steps_per_call",
     "eval_every", "checkpoint_every", "log_every", "sample_every", "keep_checkpoints", "cache_dir",
     "projector", "histogram_every", "rematerialize", "profile_steps", "on_nonfinite", "spike_sigma",
 }  # fmt: skip

@@ -25,8 +25,10 @@ _PROGRESS = "progress.json"
 _PREFIX = "state"
 
 SHAPE = {
-    "step": int, "sha256": {str: str}, "valid_loss?": (*NUMBER, None), "meter?": {str: NUMBER}, "seconds?": NUMBER,
-    "learning_rate_scale?": NUMBER, "learning_rate_set?": NUMBER, "left_out?": {str: int}, "left_out_in_a_row?": int,
+    "step": int, "sha256": {str: str}, "valid_loss?": (*NUMBER, None), "meter?": {str: NUMBER},
+    "seconds?": NUMBER,
+    "learning_rate_scale?": NUMBER, "learning_rate_set?": NUMBER, "left_out?": {str: int},
+    "left_out_in_a_row?": int,
     "recent?": [[NUMBER]], "callbacks?": {str: {}},
 }  # fmt: skip
 """What is read in `progress.json`, as in `records.SHAPES`."""

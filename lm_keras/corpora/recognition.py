@@ -51,7 +51,13 @@ OF_LETTERS = {
 }
 """What files of some formats begin with that are told from text by more than the letters of their names."""
 
-ZIPPED = {b"word/": "Word", b"xl/": "Excel", b"ppt/": "PowerPoint", b"application/epub": "EPUB", b"opendocument.": "OpenDocument"}  # fmt: skip
+ZIPPED = {
+    b"word/": "Word",
+    b"xl/": "Excel",
+    b"ppt/": "PowerPoint",
+    b"application/epub": "EPUB",
+    b"opendocument.": "OpenDocument",
+}
 """What the beginning of a zip file says -> the name of the format."""
 
 RECORD_NAME = re.compile(r"\.(jsonl|ndjson|jsonlines|json)$", re.IGNORECASE)

@@ -12,7 +12,8 @@ from lm_keras.errors import InputError, nearest
 
 EXPECTED = "tfds:NAME[/CONFIG][:VERSION][:SPLIT], such as tfds:tiny_shakespeare or tfds:wiki40b/de:test"
 SPEC = re.compile(
-    rf"(?P<name>\w+)(?:/(?P<config>[\w+][\w+.-]*))?(?::(?P<version>{tfds_builders.VERSION}))?(?::(?P<split>.+))?"
+    rf"(?P<name>\w+)(?:/(?P<config>[\w+][\w+.-]*))?(?::(?P<version>{tfds_builders.VERSION}))?"
+    r"(?::(?P<split>.+))?"
 )
 OWN_SPLITS = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "test": ("test",)}
 """What data sets call their training, validation and test text."""

@@ -124,7 +124,8 @@ class Blanks:
             vocab_size, mask_id, unknown_id = tokenizer.vocab_size, tokenizer.blank_id, tokenizer.unknown_id
             unscored = None if tokenizer.begin_id == tokenizer.eod_id else tokenizer.begin_id
         return cls(
-            batches.sequence_length, vocab_size, mask_id, model.mask_rate, model.span_length, model.long_spans,
+            batches.sequence_length, vocab_size, mask_id, model.mask_rate, model.span_length,
+            model.long_spans,
             batches.seed, unknown_id, unscored,
         )  # fmt: skip
 

@@ -98,7 +98,8 @@ class Masking:
         begins = word_beginnings(tokenizer) if model.whole_words else None
         sentences = Sentences.of(tokenizer) if model.full_sentences else None
         return cls(
-            model.mask_rate, config.batches.seed, tokenizer.blank_id, ordinary, begins, sentences, tokenizer.begin_id,
+            model.mask_rate, config.batches.seed, tokenizer.blank_id, ordinary, begins, sentences,
+            tokenizer.begin_id,
             tokenizer.eod_id, **text,
         )  # fmt: skip
 

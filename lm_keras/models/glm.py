@@ -80,7 +80,8 @@ class GLMLanguageModel(GPTLanguageModel):
         **kwargs,
     ):
         super().__init__(
-            vocab_size + EXTRA_TOKENS, num_layers, context_length, block, tie_embeddings=tie_embeddings, init_scale=init_scale, **kwargs
+            vocab_size + EXTRA_TOKENS, num_layers, context_length, block, tie_embeddings=tie_embeddings,
+            init_scale=init_scale, **kwargs
         )  # fmt: skip
         self._hides = {"mask_rate": mask_rate, "long_spans": long_spans}
         normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)

@@ -19,7 +19,8 @@ def measures(nats: float, tokens: int, counts: TextCounts | None = None) -> dict
         and bits_per_character. What is not finite is None.
 
     Example:
-        >>> measures(math.log(2) * 8, 4, TextCounts(tokens=4, bytes=16, words=4, characters=8))["bits_per_byte"]
+        >>> counts = TextCounts(tokens=4, bytes=16, words=4, characters=8)
+        >>> measures(math.log(2) * 8, 4, counts)["bits_per_byte"]
         0.5
     """
     lossless = counts is not None and not counts.unknown

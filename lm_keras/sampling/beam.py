@@ -132,7 +132,8 @@ class BeamSearch:
         state = self._loop.prefilled(*before, places or longest, matrices)
         self._ended = ended
         best = self._search(
-            tf.constant(prompt, tf.int32), tf.constant(max_new_tokens), tf.constant(beams), tf.constant(length_penalty, tf.float32),
+            tf.constant(prompt, tf.int32), tf.constant(max_new_tokens), tf.constant(beams),
+            tf.constant(length_penalty, tf.float32),
             tf.constant(ended is not None), settings, state, matrices,
         )  # fmt: skip
         found = []

@@ -134,7 +134,7 @@ def adjusted(logits: tf.Tensor, settings: RuleSettings, past: Past | None) -> tf
             ((settings.presence_penalty != 0) | (settings.frequency_penalty != 0), count_penalties),
             (settings.no_repeat_ngram > 0, no_repeat_ngram),
         ):
-            logits = tf.cond(is_on, lambda: rule(logits, settings, past), lambda: logits)  # noqa: B023 called at once
+            logits = tf.cond(is_on, lambda: rule(logits, settings, past), lambda: logits)  # noqa: B023
     return logits + settings.logit_bias
 
 

@@ -12,7 +12,8 @@ from lm_keras.errors import InputError
 from lm_keras.text.tokenizer import REPLACEMENT, Decoder
 
 CLEANED = (
-    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"), (" do not", " don't"),
+    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
+    (" do not", " don't"),
     (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
 )  # fmt: skip
 """What the clean-up of a WordPiece decoder replaces, within one token."""
@@ -242,7 +243,8 @@ def _strip(step: dict[str, Any]) -> Step:
 
 
 _STEPS = {
-    "Replace": _replace, "Metaspace": _metaspace, "WordPiece": _wordpiece, "BPEDecoder": _suffix, "Strip": _strip,
+    "Replace": _replace, "Metaspace": _metaspace, "WordPiece": _wordpiece, "BPEDecoder": _suffix,
+    "Strip": _strip,
 }  # fmt: skip
 _READS = {"ByteLevel": "level", "ByteFallback": "fallback"}
 

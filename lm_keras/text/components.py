@@ -45,39 +45,48 @@ ADDED = ("id", "content", "single_word", "lstrip", "rstrip", "normalized", "spec
 COMPONENTS = [
     *_kinds(
         "normalizer", EXACT, "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Nmt", "ByteLevel",
-        BertNormalizer="clean_text handle_chinese_chars strip_accents lowercase", Strip="strip_left strip_right",
-        Replace="pattern content", Prepend="prepend", Precompiled="precompiled_charsmap", Sequence="normalizers",
+        BertNormalizer="clean_text handle_chinese_chars strip_accents lowercase",
+        Strip="strip_left strip_right",
+        Replace="pattern content", Prepend="prepend", Precompiled="precompiled_charsmap",
+        Sequence="normalizers",
         note="by the library; bytes and words are counted in what the tokens say",
     ),
     *_kinds(
         "pre_tokenizer", EXACT, "BertPreTokenizer", "Whitespace", "WhitespaceSplit", "UnicodeScripts",
         ByteLevel="add_prefix_space trim_offsets use_regex", CharDelimiterSplit="delimiter",
-        Metaspace="replacement prepend_scheme split add_prefix_space str_rep", Split="pattern behavior invert",
+        Metaspace="replacement prepend_scheme split add_prefix_space str_rep",
+        Split="pattern behavior invert",
         Punctuation="behavior", Digits="individual_digits", FixedLength="length", Sequence="pretokenizers",
         note="by the library; only a document's beginning gets a prefix",
     ),
     *_kinds(
         "model", EXACT,
-        BPE="dropout unk_token continuing_subword_prefix end_of_word_suffix fuse_unk byte_fallback ignore_merges vocab merges",
+        BPE="dropout unk_token continuing_subword_prefix end_of_word_suffix fuse_unk byte_fallback "
+        "ignore_merges vocab merges",
         Unigram="unk_id vocab byte_fallback alpha nbest_size",
         WordLevel="vocab unk_token",
         WordPiece="unk_token continuing_subword_prefix max_input_chars_per_word vocab",
-        note="the unknown token is counted and never sampled; a BPE without one drops characters, which are counted as unknown",
+        note="the unknown token is counted and never sampled; a BPE without one drops characters, which are "
+        "counted as unknown",
     ),
     Component("model", "dropout, alpha", REFUSED, (), "they draw tokens at random; 0 or null is accepted"),
     Component(
         "model", "end_of_word_suffix, continuing_subword_prefix", EXACT, (),
-        "refused without a decoder that reads them (BPEDecoder, WordPiece), and so with ByteLevel, as in CLIP's",
+        "refused without a decoder that reads them (BPEDecoder, WordPiece), and so with ByteLevel, as in "
+        "CLIP's",
     ),
-    *_kinds("post_processor", NO_EFFECT, "TemplateProcessing", "BertProcessing", "RobertaProcessing", "ByteLevel", "Sequence",
-            note="a document begins with the begin token and ends with the end token, as config.json and tokenizer_config.json say; where they say "
+    *_kinds("post_processor", NO_EFFECT, "TemplateProcessing", "BertProcessing", "RobertaProcessing",
+        "ByteLevel", "Sequence",
+            note="a document begins with the begin token and ends with the end token, as config.json and "
+            "tokenizer_config.json say; where they say "
             "nothing of a begin token, it is the one that the post-processor puts first"),
     *_kinds(
         "decoder", EXACT, "ByteFallback", "Fuse", "(none)",
         ByteLevel="add_prefix_space trim_offsets use_regex",
         Replace="pattern content", Metaspace="replacement prepend_scheme split add_prefix_space str_rep",
         BPEDecoder="suffix", Strip="content start stop", WordPiece="prefix cleanup", Sequence="decoders",
-        note="in the order Replace, Metaspace, WordPiece, BPEDecoder, Strip; ByteFallback; Fuse; then Strip at the beginning or "
+        note="in the order Replace, Metaspace, WordPiece, BPEDecoder, Strip; ByteFallback; Fuse; then Strip "
+        "at the beginning or "
         "Replace of one character; another order is refused. Bytes that are no UTF-8 are read as U+FFFD",
     ),
     Component("decoder", "CTC", REFUSED, (), "it joins equal tokens, as in speech"),
@@ -85,9 +94,12 @@ COMPONENTS = [
     Component("padding", "", NO_EFFECT, (), "texts are encoded one by one"),
     Component(
         "added_tokens", "special", EXACT, ADDED,
-        "a special token's name in a text is ordinary text, never that token; an id that the library does not keep is refused",
+        "a special token's name in a text is ordinary text, never that token; an id that the library does "
+        "not keep is refused",
     ),
-    Component("added_tokens", "not special", EXACT, ADDED, "found in texts by the library, with `lstrip`, `rstrip`, `single_word` and `normalized`; one that is normalized says what the normalizer makes of it"),
+    Component("added_tokens", "not special", EXACT, ADDED, "found in texts by the library, with `lstrip`, "
+        "`rstrip`, `single_word` and `normalized`; one that is normalized says what the normalizer makes of "
+        "it"),
 ]  # fmt: skip
 """Every type of part that the library has, in the order of the page."""
 

@@ -22,26 +22,38 @@ class Switch:
 
 
 SWITCHES = [
-    Switch(("bos_token", "add_bos_token"), EXACT, "the token that a document begins with, where config.json has no `bos_token_id`; none with `add_bos_token` false"),
-    Switch(("eos_token",), EXACT, "the token that a document ends with, where config.json has no `eos_token_id`"),
+    Switch(("bos_token", "add_bos_token"), EXACT, "the token that a document begins with, where config.json "
+        "has no `bos_token_id`; none with `add_bos_token` false"),
+    Switch(("eos_token",), EXACT, "the token that a document ends with, where config.json has no "
+        "`eos_token_id`"),
     Switch(("add_eos_token",), NO_EFFECT, "a document always ends with its end token"),
-    Switch(("add_prefix_space",), EXACT, "with tokenizer.json or tokenizer.model it has to say what is done there, else it is refused"),
-    Switch(("do_lower_case", "strip_accents", "tokenize_chinese_chars"), EXACT, "with tokenizer.json they have to say what is done there, else they are refused"),
+    Switch(("add_prefix_space",), EXACT, "with tokenizer.json or tokenizer.model it has to say what is done "
+        "there, else it is refused"),
+    Switch(("do_lower_case", "strip_accents", "tokenize_chinese_chars"), EXACT, "with tokenizer.json they "
+        "have to say what is done there, else they are refused"),
     Switch(("added_tokens_decoder",), EXACT, "it has to agree with tokenizer.json, else it is refused"),
-    Switch(("do_basic_tokenize", "never_split", "wordpieces_prefix", "word_tokenizer_type", "subword_tokenizer_type", "sp_model_kwargs"), REFUSED, "without tokenizer.json, where they say anything but the usual"),
-    Switch(("tokenizer_class",), EXACT, "with vocab.txt one of BERT's, with vocab.json and merges.txt one of GPT-2's, with tokenizer.model one of LLaMA's, else it is refused; with tokenizer.json it has no effect"),
-    Switch(("clean_up_tokenization_spaces",), NO_EFFECT, "a text is shown as its tokens say it, with the blanks before punctuation marks"),
+    Switch(("do_basic_tokenize", "never_split", "wordpieces_prefix", "word_tokenizer_type",
+        "subword_tokenizer_type",
+        "sp_model_kwargs"), REFUSED, "without tokenizer.json, where they say anything but the usual"),
+    Switch(("tokenizer_class",), EXACT, "with vocab.txt one of BERT's, with vocab.json and merges.txt one of "
+        "GPT-2's, with tokenizer.model one of LLaMA's, else it is refused; with tokenizer.json it has no "
+        "effect"),
+    Switch(("clean_up_tokenization_spaces",), NO_EFFECT, "a text is shown as its tokens say it, with the "
+        "blanks before punctuation marks"),
     Switch(("legacy", "split_special_tokens"), NO_EFFECT, "special tokens' names in a text are text"),
-    Switch(("model_max_length", "padding_side", "truncation_side", "pad_token", "chat_template", "errors"), NO_EFFECT, "texts are encoded whole, one by one"),
+    Switch(("model_max_length", "padding_side", "truncation_side", "pad_token", "chat_template", "errors"),
+        NO_EFFECT, "texts are encoded whole, one by one"),
 ]  # fmt: skip
 """In the order of the page. Settings that are not listed are not read."""
 
 BERT_CLASSES = (
-    "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "ConvBertTokenizer", "SqueezeBertTokenizer",
+    "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "ConvBertTokenizer",
+    "SqueezeBertTokenizer",
     "LayoutLMTokenizer", "FunnelTokenizer", "LxmertTokenizer", "SplinterTokenizer", "BasicTokenizer",
 )  # fmt: skip
 GPT2_CLASSES = (
-    "GPT2Tokenizer", "RobertaTokenizer", "BartTokenizer", "LongformerTokenizer", "LEDTokenizer", "CodeGenTokenizer", "GPTNeoXTokenizer",
+    "GPT2Tokenizer", "RobertaTokenizer", "BartTokenizer", "LongformerTokenizer", "LEDTokenizer",
+    "CodeGenTokenizer", "GPTNeoXTokenizer",
     "BlenderbotTokenizer", "DebertaTokenizer", "Qwen2Tokenizer", "WhisperTokenizer", "PreTrainedTokenizer",
 )  # fmt: skip
 LLAMA_CLASSES = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer")
@@ -64,7 +76,8 @@ def check_class(folder: Path, settings: dict[str, Any], classes: tuple[str, ...]
             f"{folder / FILE} says tokenizer_class {name!r}, which is not read from {file}; {SAVE}"
         )
     usual = {
-        "do_basic_tokenize": (True,), "never_split": (), "wordpieces_prefix": ("##",), "word_tokenizer_type": ("basic",),
+        "do_basic_tokenize": (True,), "never_split": (), "wordpieces_prefix": ("##",),
+        "word_tokenizer_type": ("basic",),
         "subword_tokenizer_type": ("wordpiece",), "sp_model_kwargs": ({},),
     }  # fmt: skip
     for setting, values in usual.items():

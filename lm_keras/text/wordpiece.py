@@ -186,7 +186,8 @@ def read_vocabulary(path: Path, content: bytes, settings: dict | None, **given) 
     """
     found = {}
     for ours, theirs in (
-        ("lowercase", "do_lower_case"), ("strip_accents", "strip_accents"), ("handle_chinese_chars", "tokenize_chinese_chars"),
+        ("lowercase", "do_lower_case"), ("strip_accents", "strip_accents"),
+        ("handle_chinese_chars", "tokenize_chinese_chars"),
     ):  # fmt: skip
         value = (settings or {}).get(theirs)
         if value is not None and not isinstance(value, bool):

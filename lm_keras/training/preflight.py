@@ -124,7 +124,8 @@ class Plan:
     def needs(self) -> list[str]:
         """Return the lines on what the run is and what it needs."""
         return [
-            *self._about(), "", *self._parameters(), "", *self._memory(), "", *self._flops(), "", *self._length(), "",
+            *self._about(), "", *self._parameters(), "", *self._memory(), "", *self._flops(), "",
+            *self._length(), "",
             *self._curves(), "", *self._kernels(),
         ]  # fmt: skip
 
@@ -183,8 +184,10 @@ class Plan:
             ("activations", memory.activations, "forward and backward, of one micro-batch"),
             ("logits", memory.logits, "with their gradient, of one micro-batch"),
             ("gradients", memory.gradients, "held at the same time"),
-            ("update", memory.update, "all gradients and what the optimizer makes of them; the three above are gone by then"),
-            ("sum at the peak", memory.peak, "of one replica, without TensorFlow itself, its graphs and the mapped text"),
+            ("update", memory.update, "all gradients and what the optimizer makes of them; the three above "
+                "are gone by then"),
+            ("sum at the peak", memory.peak, "of one replica, without TensorFlow itself, its graphs and the "
+                "mapped text"),
         ]  # fmt: skip
         lines = [f"  {name:16} {_mib(size):>10}  {remark}".rstrip() for name, size, remark in rows if size]
         free = free_memory()

@@ -379,7 +379,8 @@ class Trainer:
         def make(context):
             return training_batches(
                 self._store.tokens, self.order, self.step, last, replicas=local,
-                first_replica=context.input_pipeline_id * local, all_replicas=strategy.num_replicas_in_sync, hiding=self._hiding,
+                first_replica=context.input_pipeline_id * local, all_replicas=strategy.num_replicas_in_sync,
+                hiding=self._hiding,
                 unscored=self._store.unscored,
             )  # fmt: skip
 

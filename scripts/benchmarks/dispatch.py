@@ -12,7 +12,8 @@ from lm_keras.errors import InputError
 from lm_keras.fields import setting
 
 COMMANDS = (
-    "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode", "embeddings", "baselines", "page",
+    "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode",
+    "embeddings", "baselines", "page",
 )  # fmt: skip
 SECTIONS = (
     "train",

@@ -75,7 +75,8 @@ def _products(operation) -> int:
 
 
 ELEMENTWISE = {
-    "AddV2", "AddN", "Sub", "Mul", "RealDiv", "Square", "Sqrt", "Rsqrt", "Maximum", "Sign", "Pow", "Abs", "Neg",
+    "AddV2", "AddN", "Sub", "Mul", "RealDiv", "Square", "Sqrt", "Rsqrt", "Maximum", "Sign", "Pow", "Abs",
+    "Neg",
     "Sigmoid", "Tanh", "AssignAddVariableOp", "AssignSubVariableOp",
 }  # fmt: skip
 

@@ -303,7 +303,8 @@ def test_losses_in_bfloat16_are_written(tmp_path, lines_of):
     """With that floatx Keras's logs have tensors, which JSON lacks."""
     stopping, checkpoints = callbacks.EarlyStopping(2), Checkpoints(tmp_path / "checkpoints")
     listed = [
-        callbacks.MetricsFile(tmp_path / "metrics.jsonl", every=1), stopping, callbacks.Checkpoint(checkpoints, every=1),
+        callbacks.MetricsFile(tmp_path / "metrics.jsonl", every=1), stopping,
+        callbacks.Checkpoint(checkpoints, every=1),
     ]  # fmt: skip
     keras.config.set_floatx("bfloat16")
     try:

@@ -174,7 +174,8 @@ def test_files_that_do_not_come_back_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("adapter_config.json", "{}", "has adapter_config.json: an adapter, which changes the weights of another model"),
+        ("adapter_config.json", "{}", "has adapter_config.json: an adapter, which changes the weights of "
+            "another model"),
         ("generation_config.json", "[", "generation_config.json is no JSON"),
         ("generation_config.json", "[]", "generation_config.json is no JSON object"),
         ("special_tokens_map.json", "\udcff", "special_tokens_map.json is no JSON"),

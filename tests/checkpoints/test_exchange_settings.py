@@ -51,10 +51,13 @@ def test_a_key_without_effect_changes_nothing(kind, key):
 
 
 OTHERS = {
-    "vocab_size": None, "n_positions": 32, "n_embd": 48, "n_layer": 3, "n_head": 2, "n_inner": 50, "layer_norm_epsilon": 0.01,
-    "tie_word_embeddings": "other", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2, "head_dim": 5,
+    "vocab_size": None, "n_positions": 32, "n_embd": 48, "n_layer": 3, "n_head": 2, "n_inner": 50,
+    "layer_norm_epsilon": 0.01,
+    "tie_word_embeddings": "other", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2,
+    "head_dim": 5,
     "intermediate_size": 50, "max_position_embeddings": 32, "layer_norm_eps": 0.01, "num_key_value_heads": 4,
-    "rms_norm_eps": 0.01, "rope_parameters": {"rope_theta": 77.0}, "rope_scaling": {"rope_theta": 77.0}, "rope_theta": 77.0,
+    "rms_norm_eps": 0.01, "rope_parameters": {"rope_theta": 77.0}, "rope_scaling": {"rope_theta": 77.0},
+    "rope_theta": 77.0,
 }  # fmt: skip
 
 WIDTHS = ("hidden_size", "n_embd", "num_attention_heads", "n_head")

@@ -149,7 +149,8 @@ def test_what_a_killed_writer_left_is_swept(tmp_path):
     with folder.writing():
         found = {str(path.relative_to(folder.path)) for path in folder.path.rglob("*")}
     assert found == {
-        "lock", "tokenizer", "checkpoints", "checkpoints/step-00000002", "events", "events/train", "events/train/tokens.tsv",
+        "lock", "tokenizer", "checkpoints", "checkpoints/step-00000002", "events", "events/train",
+        "events/train/tokens.tsv",
     }  # fmt: skip
 
 

@@ -147,18 +147,26 @@ HARM = {
     "a shard that is gone": (lambda folder: (folder / DATA).unlink(), f"{DATA} is missing"),
     "progress that is gone": (lambda folder: (folder / "progress.json").unlink(), "progress.json is missing"),
     "other JSON": (lambda folder: (folder / "progress.json").write_text("[]"), f"progress.json {CHANGED}"),
-    "deep JSON": (lambda folder: (folder / "progress.json").write_text("[" * 10**5), f"progress.json {CHANGED}"),
+    "deep JSON": (lambda folder: (folder / "progress.json").write_text("[" * 10**5), f"progress.json "
+        f"{CHANGED}"),
     "no UTF-8": (lambda folder: (folder / "progress.json").write_bytes(b"\xff"), f"progress.json {CHANGED}"),
     "an empty index": (lambda folder: (folder / "state.index").write_bytes(b""), f"state.index {CHANGED}"),
-    "a short shard": (lambda folder: os.truncate(folder / DATA, (folder / DATA).stat().st_size - 1), f"{DATA} {CHANGED}"),
-    "a folder for a file": (lambda folder: replace(folder / DATA, Path.mkdir), f"{DATA} cannot be read: no regular file"),
-    "a pipe for a file": (lambda folder: replace(folder / "progress.json", os.mkfifo), "progress.json cannot be read: no regular file"),
-    "a device for a file": (lambda folder: replace(folder / DATA, lambda path: path.symlink_to("/dev/zero")), f"{DATA} cannot be read: no regular file"),
-    "a link to nowhere": (lambda folder: replace(folder, lambda path: path.symlink_to("nowhere")), "a link to nowhere"),
-    "a link to itself": (lambda folder: replace(folder, lambda path: path.symlink_to(path.name)), "a link to nowhere"),
+    "a short shard": (lambda folder: os.truncate(folder / DATA, (folder / DATA).stat().st_size - 1),
+        f"{DATA} {CHANGED}"),
+    "a folder for a file": (lambda folder: replace(folder / DATA, Path.mkdir), f"{DATA} cannot be read: no "
+        f"regular file"),
+    "a pipe for a file": (lambda folder: replace(folder / "progress.json", os.mkfifo), "progress.json cannot "
+        "be read: no regular file"),
+    "a device for a file": (lambda folder: replace(folder / DATA, lambda path: path.symlink_to("/dev/zero")),
+        f"{DATA} cannot be read: no regular file"),
+    "a link to nowhere": (lambda folder: replace(folder, lambda path: path.symlink_to("nowhere")),
+        "a link to nowhere"),
+    "a link to itself": (lambda folder: replace(folder, lambda path: path.symlink_to(path.name)),
+        "a link to nowhere"),
     "a file for the folder": (lambda folder: replace(folder, Path.touch), "no folder"),
     "an empty folder": (lambda folder: replace(folder, Path.mkdir), "an empty folder"),
-    "another step": (lambda folder: replace(folder, lambda path: shutil.copytree(folder.parent / "step-00000002", path)), "progress.json is of step 2"),
+    "another step": (lambda folder: replace(folder,
+        lambda path: shutil.copytree(folder.parent / "step-00000002", path)), "progress.json is of step 2"),
 }  # fmt: skip
 
 

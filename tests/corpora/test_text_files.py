@@ -188,7 +188,8 @@ def test_a_json_line_that_never_ends(folder, monkeypatch):
 CHANGES = {
     "more": lambda path: path.write_text("line\n" * 10),
     "other": lambda path: path.write_text("nile\n" * 9),
-    "replaced": lambda path: (path.with_name("b").write_text("line\n" * 9), os.replace(path.with_name("b"), path)),
+    "replaced": lambda path: (path.with_name("b").write_text("line\n" * 9), os.replace(path.with_name("b"),
+        path)),
 }  # fmt: skip
 
 

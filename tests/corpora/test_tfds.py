@@ -608,8 +608,10 @@ def test_import_stays_cheap():
 
 def test_a_run_from_the_command_line(shared_folder, tmp_path, script):
     command = [
-        sys.executable, str(ROOT / "scripts" / "train.py"), "--corpus=tfds:sentences", f"--run_dir={tmp_path}/run",
-        "--tokenizer=char", "--embedding_dim=7", "--hidden_units=13", "--sequence_length=11", "--batch_size=6",
+        sys.executable, str(ROOT / "scripts" / "train.py"), "--corpus=tfds:sentences",
+        f"--run_dir={tmp_path}/run",
+        "--tokenizer=char", "--embedding_dim=7", "--hidden_units=13", "--sequence_length=11",
+        "--batch_size=6",
         "--steps=9", "--steps_per_call=3", "--eval_every=9",
     ]  # fmt: skip
     ended = subprocess.run(

@@ -17,7 +17,8 @@ from lm_keras.training.evaluation import Evaluator
 
 V, D, H, T = 23, 12, 3, 12
 SETTINGS = {
-    "model": "glm", "num_layers": 2, "num_heads": H, "embedding_dim": D, "sequence_length": T, "init_scale": 0.5,
+    "model": "glm", "num_layers": 2, "num_heads": H, "embedding_dim": D, "sequence_length": T,
+    "init_scale": 0.5,
 }  # fmt: skip
 BLANKS = Blanks(T, V, 1, rate=0.4, long_share=0.0)
 LONG = Blanks(T, V, 1, long_share=1.0)

@@ -81,7 +81,8 @@ def test_parameters_of_the_models_of_the_papers():
     }  # fmt: skip
     assert numbers(from_flat(small), 50_257) == 124_439_808
     large = {
-        **LLAMA, "model": "gpt", "num_layers": 32, "embedding_dim": 4096, "num_heads": 32, "num_kv_heads": None,
+        **LLAMA, "model": "gpt", "num_layers": 32, "embedding_dim": 4096, "num_heads": 32,
+        "num_kv_heads": None,
         "hidden_units": 11_008,
     }  # fmt: skip
     assert numbers(from_flat(large), 32_000) == 6_738_415_616

@@ -50,7 +50,8 @@ def row_of(structure, row):
 @pytest.mark.parametrize(
     ("settings", "parameters"),
     [
-        ({"vocab_size": 1000, "embedding_dim": 16, "hidden_units": 128, "num_layers": 1}, 219_240),  # the article's
+        ({"vocab_size": 1000, "embedding_dim": 16, "hidden_units": 128, "num_layers": 1}, 219_240),
+        # the article's
         # embedding 99 x 5, layers 4 x 7 x (5 + 7 + 1) and 4 x 7 x (7 + 7 + 1), output 7 x 99, bias 99
         ({}, 495 + 364 + 420 + 693 + 99),
         ({"num_layers": 1}, 495 + 364 + 693 + 99),

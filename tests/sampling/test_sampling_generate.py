@@ -271,8 +271,10 @@ def test_texts_that_end_at_once_are_told(scripted, tiny, tokenizer):
     [
         (CharTokenizer("ab\né", "nfc"), "a\nb", None),
         (CharTokenizer("ab", "nfc"), "aqbq?", "can never come: the vocabulary has no 'q', '?'"),
-        (CharTokenizer("ab\né", "nfc"), "be\u0301", "can never come: the vocabulary has no 'e', '\u0301', its texts have 'bé' instead"),
-        (CharTokenizer("abn\n", "none"), r"\n", r"can never come: the vocabulary has no '\\'; it has a backslash and a letter where bash writes $'\n'"),
+        (CharTokenizer("ab\né", "nfc"), "be\u0301", "can never come: the vocabulary has no 'e', '\u0301', "
+            "its texts have 'bé' instead"),
+        (CharTokenizer("abn\n", "none"), r"\n", r"can never come: the vocabulary has no '\\'; it has a "
+            r"backslash and a letter where bash writes $'\n'"),
         (ByteTokenizer("none"), r"\n", r"has a backslash and a letter where bash writes $'\n'"),
         (ByteTokenizer("none"), "€ü🙂\n", None),
         (WordTokenizer(["ab", "c"], "none"), "b c\n", None),
@@ -301,9 +303,12 @@ def test_a_sampler_tells_of_stop_strings(sampler, tiny, tokenizer):
 
 def test_settings_that_would_do_nothing_are_refused(sampler):
     for settings, message in (
-        ({"logit_bias": {1: 3.0}}, "logit_bias has the token 1, which stands for no text and is never chosen; leave it out"),
-        ({"logit_bias": "2:1,3:1,2:5"}, "logit_bias='2:1,3:1,2:5' has a token twice; give each token one bias"),
-        ({"length_penalty": 0.5}, "length_penalty=0.5 has no meaning without a search; give num_beams too, or leave it out"),
+        ({"logit_bias": {1: 3.0}}, "logit_bias has the token 1, which stands for no text and is never "
+            "chosen; leave it out"),
+        ({"logit_bias": "2:1,3:1,2:5"}, "logit_bias='2:1,3:1,2:5' has a token twice; give each token one "
+            "bias"),
+        ({"length_penalty": 0.5}, "length_penalty=0.5 has no meaning without a search; give num_beams too, "
+            "or leave it out"),
     ):  # fmt: skip
         with pytest.raises(InputError) as caught:
             sampler.generate(["a"], **settings)

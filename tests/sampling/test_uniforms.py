@@ -28,8 +28,10 @@ def test_every_part_of_a_key_matters():
     """Also where the parts have the same sum, or the same digits one after the other."""
     ids = [0, 5, 3]
     keys = [
-        key_of(7, ids), key_of(8, ids), key_of(-7, ids), key_of(7 + 2**64, ids), key_of(7, ids, 1), key_of(7, ids, 0, 1),
-        key_of(6, ids, 1), key_of(71, ids), key_of(7, ids, 11), key_of(7, ids, 1, 1), key_of(7, []), key_of(7, [0, 5]),
+        key_of(7, ids), key_of(8, ids), key_of(-7, ids), key_of(7 + 2**64, ids), key_of(7, ids, 1),
+        key_of(7, ids, 0, 1),
+        key_of(6, ids, 1), key_of(71, ids), key_of(7, ids, 11), key_of(7, ids, 1, 1), key_of(7, []),
+        key_of(7, [0, 5]),
         key_of(7, [0, 5, 3, 0]), key_of(7, [5, 0, 3]),
     ]  # fmt: skip
     assert len(set(keys)) == len(keys) and all(0 <= key < 2**128 for key in keys)

@@ -50,7 +50,8 @@ def sweep_of(tmp_path, tiny_config):
             }
             if finished:
                 contents["results.json"] = {
-                    "step": 10 * len(curve), "splits": {"valid": lines[-1]} if lines else {}, "sample": {"text": "x"}, "seconds": 99.6,
+                    "step": 10 * len(curve), "splits": {"valid": lines[-1]} if lines else {},
+                    "sample": {"text": "x"}, "seconds": 99.6,
                     "parameters": 1234 + number, "best_step": 10,
                 }  # fmt: skip
             path = folder.path / trial.name

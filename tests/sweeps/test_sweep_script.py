@@ -33,7 +33,8 @@ def waited_for(process, happened, seconds=60):
 def flags(tiny_config, tmp_path_factory):
     """The flags of a sweep in which one trial fails, and that is long enough to be stopped."""
     config = tiny_config(
-        model="ngram", steps=300, checkpoint_every=20, eval_every=200, log_every=80, sequence_length=3, sample_every=10**6,
+        model="ngram", steps=300, checkpoint_every=20, eval_every=200, log_every=80, sequence_length=3,
+        sample_every=10**6,
         projector=False,
     )  # fmt: skip
     path = tmp_path_factory.mktemp("flags") / "run.flags"
@@ -250,9 +251,11 @@ WRONG = {
     "--sweep_dir is missing: expected the folder for this sweep, such as --sweep_dir=sweeps/first": [],
     "--sweep_dir={}/other is not empty and holds no sweep; choose another folder": ["--sweep_dir={}/other"],
     "cannot write to --sweep_dir={}/other/a.txt: File exists; choose a folder that can be written": ["--sweep_dir={}/other/a.txt"],
-    "--resume=never, but --sweep_dir={}/sweep holds a sweep; choose another folder, or go on with --resume=auto": ["--sweep_dir={}/sweep", "--resume=never"],
+    "--resume=never, but --sweep_dir={}/sweep holds a sweep; choose another folder, or go on with "
+    "--resume=auto": ["--sweep_dir={}/sweep", "--resume=never"],
     "--resume=must, but --sweep_dir={}/new holds no sweep; begin one with --resume=auto": ["--sweep_dir={}/new", "--resume=must"],
-    "--vary: --dropot is unknown (did you mean 'dropout'?); see --help for all flags": ["--sweep_dir={}/new", "--vary=dropot=1"],
+    "--vary: --dropot is unknown (did you mean 'dropout'?); see --help for all flags": ["--sweep_dir={}/new",
+        "--vary=dropot=1"],
     "--stps is unknown (did you mean --steps?); see --help for all flags": ["--stps=3"],
     "--random_trials=0 is out of range; expected a whole number of at least 1 and of at most 10000": ["--random_trials=0"],
 }  # fmt: skip
@@ -272,7 +275,8 @@ def test_a_cluster_is_refused(script, here, monkeypatch):
     )
     ended = script("sweep.py", "--cases=none", f"--sweep_dir={here}/new")
     assert ended == (
-        1, "", "error: the environment variable TF_CONFIG is set, and a sweep is one process that starts its trials on this machine; "
+        1, "", "error: the environment variable TF_CONFIG is set, and a sweep is one process that starts its "
+        "trials on this machine; "
         "unset it\n",
     )  # fmt: skip
     assert not (here / "new").exists()

@@ -15,12 +15,15 @@ from lm_keras.text import load_tokenizer, long_documents
 from lm_keras.text.huggingface import HuggingFaceTokenizer
 
 STRINGS = [
-    "", " ", "\n", "   ", "a", "The cat", " the  cat\n", "the cat sat", "Zoë 5 😀 the", "\r\n\r\n x", "it's 12 345!", "床前明月",
-    "a\u0301e\u0308 ﬁ １２", "</s> <unk> [MASK] <s>", "the</s>the", "▁the ▁", "<0x41> <0xE2>", "xdog ran  né  the\n\nthey", "the<|user|> cat",
+    "", " ", "\n", "   ", "a", "The cat", " the  cat\n", "the cat sat", "Zoë 5 😀 the", "\r\n\r\n x",
+    "it's 12 345!", "床前明月",
+    "a\u0301e\u0308 ﬁ １２", "</s> <unk> [MASK] <s>", "the</s>the", "▁the ▁", "<0x41> <0xE2>",
+    "xdog ran  né  the\n\nthey", "the<|user|> cat",
     "##the the##", "the</w> cat", "\u00a0\u2028\u3000a", "...... ,, n't do not", "a" * 150,
 ]  # fmt: skip
 PIECES = [
-    "The", " the", " cat", "\n", "\r\n", " ", "  ", "12", "345", "é", "e\u0301", "ß", "😀", "床前明月", ",", "it's", "dog ran", "\n\n", "x", "\t", "naïve",
+    "The", " the", " cat", "\n", "\r\n", " ", "  ", "12", "345", "é", "e\u0301", "ß", "😀", "床前明月", ",",
+    "it's", "dog ran", "\n\n", "x", "\t", "naïve",
     "</s>", "▁", "Z", "ﬁ",
 ]  # fmt: skip
 
@@ -207,7 +210,8 @@ def test_a_blank_that_was_reserved_stays(tmp_path):
     [
         ("llama", "the", "cat", " cat"), ("llama", "", "cat", "cat"), ("unigram", "the", "cat", " cat"),
         ("words", "the", "cat", " cat"), ("words", "the ", "cat", "cat"), ("words", "", "cat sat", "cat sat"),
-        ("suffix", "the", "cat sat", " cat sat"), ("suffix", "the\n", "cat", "cat"), ("wordpiece", "the", "cat sat", " cat sat"),
+        ("suffix", "the", "cat sat", " cat sat"), ("suffix", "the\n", "cat", "cat"),
+        ("wordpiece", "the", "cat sat", " cat sat"),
     ],
 )  # fmt: skip
 def test_a_text_goes_on_behind_another(name, before, text, said):

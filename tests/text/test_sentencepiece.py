@@ -176,7 +176,8 @@ FORGED = {
     "rules on the way back": lambda proto: setattr(proto.denormalizer_spec, "name", "identity"),
     "spaces at the end": lambda proto: setattr(proto.trainer_spec, "treat_whitespace_as_suffix", True),
     "a model of words": lambda proto: setattr(proto.trainer_spec, "model_type", proto.trainer_spec.WORD),
-    "a piece that comes first": lambda proto: setattr(proto.pieces[270], "type", proto.SentencePiece.USER_DEFINED),
+    "a piece that comes first": lambda proto: setattr(proto.pieces[270], "type",
+        proto.SentencePiece.USER_DEFINED),
     "a newline that is none": lambda proto: setattr(proto.pieces[2], "piece", "x"),
     "bytes in another order": lambda proto: proto.pieces.insert(3, proto.pieces.pop(4)),
 }  # fmt: skip

@@ -71,7 +71,8 @@ def bytes_twice():
 def unigram(byte_fallback=False, norm=None, scheme="always", split=True):
     steps = {"replacement": "▁", "prepend_scheme": scheme, "split": split}
     made = trained(
-        models.Unigram(), 150, norm=norm, pre=pre_tokenizers.Metaspace(**steps), dec=decoders.Metaspace(**steps),
+        models.Unigram(), 150, norm=norm, pre=pre_tokenizers.Metaspace(**steps),
+        dec=decoders.Metaspace(**steps),
         unk_token="<unk>",
     )  # fmt: skip
     if byte_fallback:
@@ -107,13 +108,16 @@ MAKERS = {
     ),
     "gpt2 added words": lambda: with_added(byte_level(), AddedToken("the", single_word=True), "<|user|>"),
     "gpt2 added, lowered": lambda: with_added(
-        byte_level(norm=normalizers.Lowercase()), AddedToken("The", normalized=True), AddedToken("Né", normalized=True)
+        byte_level(norm=normalizers.Lowercase()), AddedToken("The", normalized=True),
+        AddedToken("Né", normalized=True)
     ),
     "gpt2 bytes twice": lambda: bytes_twice(),
     "llama3": lambda: byte_level(split=LLAMA_3, use_regex=False, model=models.BPE(ignore_merges=True)),
     "whitespace, bytes": lambda: trained(
-        models.BPE(), 400, dec=decoders.ByteLevel(), initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        pre=pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=True)]),
+        models.BPE(), 400, dec=decoders.ByteLevel(),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        pre=pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.ByteLevel(add_prefix_space=True)]),
     ),
     "llama": llama,
     "gemma": lambda: llama(strip=0, prepend=False),
@@ -123,7 +127,8 @@ MAKERS = {
     "unigram whole": lambda: unigram(split=False),
     "unigram bytes": lambda: unigram(byte_fallback=True),
     "unigram nmt": lambda: unigram(
-        norm=normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+        norm=normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"),
+            " ")])
     ),
     "words": lambda: _words(pre_tokenizers.Whitespace()),
     "words by blanks": lambda: _words(pre_tokenizers.WhitespaceSplit()),
@@ -142,16 +147,19 @@ MAKERS = {
         dec=decoders.BPEDecoder(), end_of_word_suffix="</w>", norm=normalizers.Lowercase(),
     ),
     "wordpiece": lambda: trained(
-        models.WordPiece(unk_token="<unk>", max_input_chars_per_word=9), 160, dec=decoders.WordPiece(cleanup=False),
+        models.WordPiece(unk_token="<unk>", max_input_chars_per_word=9), 160,
+        dec=decoders.WordPiece(cleanup=False),
         pre=pre_tokenizers.BertPreTokenizer(), norm=normalizers.BertNormalizer(lowercase=True),
     ),
     "wordpiece cleaned": lambda: trained(
-        models.WordPiece(unk_token="<unk>"), 160, dec=decoders.WordPiece(), pre=pre_tokenizers.WhitespaceSplit(),
+        models.WordPiece(unk_token="<unk>"), 160, dec=decoders.WordPiece(),
+        pre=pre_tokenizers.WhitespaceSplit(),
         norm=normalizers.Strip(),
     ),
     "replaced": lambda: trained(
         models.BPE(unk_token="<unk>"), 120, norm=normalizers.Replace(Regex(r"\s"), "_"),
-        dec=decoders.Sequence([decoders.Strip("e", 0, 1), decoders.Replace(Regex("[aeiou]"), "*"), decoders.Fuse(), decoders.Replace("_", " ")]),
+        dec=decoders.Sequence([decoders.Strip("e", 0, 1), decoders.Replace(Regex("[aeiou]"), "*"),
+            decoders.Fuse(), decoders.Replace("_", " ")]),
     ),
 }  # fmt: skip
 """Kinds of tokenizers by name."""

@@ -234,7 +234,8 @@ NETWORKS = {
 def settings_of(name):
     """Settings of a small network, every dimension another number."""
     usual = {
-        "vocab_size": 53, "embedding_dim": 7, "hidden_units": 13, "sequence_length": 11, "batch_size": 6, "steps": 3,
+        "vocab_size": 53, "embedding_dim": 7, "hidden_units": 13, "sequence_length": 11, "batch_size": 6,
+        "steps": 3,
         "steps_per_call": 1,
     }  # fmt: skip
     return from_flat({**usual, **NETWORKS[name]})
@@ -339,7 +340,8 @@ def test_shapes_take_no_memory():
 def test_memory_is_near_what_the_allocator_gave_out():
     """Of tensors of 256 KiB or more only, which the allocator counts."""
     config = from_flat(
-        {"vocab_size": 3_000, "hidden_units": 320, "sequence_length": 8, "batch_size": 256, "embedding_dim": 96,
+        {"vocab_size": 3_000, "hidden_units": 320, "sequence_length": 8, "batch_size": 256,
+            "embedding_dim": 96,
          "steps": 3, "steps_per_call": 1}
     )  # fmt: skip
     gc.collect()

@@ -65,7 +65,8 @@ FULL = {
 
 
 NGRAM = {
-    "model": "ngram", "batching": "stream", "token_noise": 0.3, "token_noise_schedule": "linear:initial=0,final=1",
+    "model": "ngram", "batching": "stream", "token_noise": 0.3,
+    "token_noise_schedule": "linear:initial=0,final=1",
 }  # fmt: skip
 
 

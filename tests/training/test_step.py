@@ -30,13 +30,16 @@ COMMON = {
 }  # fmt: skip
 OPTIMIZERS = {
     "adamw": {
-        "optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1, "weight_drop": 0.2,
+        "optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1,
+        "weight_drop": 0.2,
     },
     "recurrence": {
-        "optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1, "weight_drop": 0.2,
+        "optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1,
+        "weight_drop": 0.2,
         "jit": "recurrence",
     },
-    "sgd": {"optimizer": "sgd", "learning_rate": 20.0, "clip_norm": 0.02, "batching": "window", "token_noise": 0.2},
+    "sgd": {"optimizer": "sgd", "learning_rate": 20.0, "clip_norm": 0.02, "batching": "window",
+        "token_noise": 0.2},
     "adam": {
         "optimizer": "adam", "learning_rate": 0.01, "clip_norm": 0.1, "model": "ngram", "batching": "stream",
         "token_noise": 0.2, "token_noise_schedule": "linear",
@@ -55,8 +58,10 @@ OPTIMIZERS = {
         "num_heads": 2, "embedding_dim": 8, "hidden_units": 12, "mask_rate": 0.4,
     },
     # Whatever is left of {LSTM, n-gram} x {SGD, AdamW}: with the whole grid only.
-    "lstm_sgd": {"optimizer": "sgd", "learning_rate": 10.0, "clip_norm": 0.02, "weight_drop": 0.2, "token_noise": 0.2},
-    "ngram_sgd": {"optimizer": "sgd", "learning_rate": 10.0, "clip_norm": 0.02, "model": "ngram", "batching": "stream"},
+    "lstm_sgd": {"optimizer": "sgd", "learning_rate": 10.0, "clip_norm": 0.02, "weight_drop": 0.2,
+        "token_noise": 0.2},
+    "ngram_sgd": {"optimizer": "sgd", "learning_rate": 10.0, "clip_norm": 0.02, "model": "ngram",
+        "batching": "stream"},
     "ngram_adamw": {
         "optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1, "model": "ngram",
         "batching": "window",
@@ -90,8 +95,10 @@ def differs(run, other, tolerance=1e-5):
 
 
 SPLITS = [
-    ("adamw", 1, 4, 5), ("adamw", 2, 1, 5), ("adamw", 4, 2, 1), ("sgd", 2, 4, 1), ("sgd", 1, 2, 5), ("sgd", 4, 1, 5),
-    ("recurrence", 1, 2, 5), ("recurrence", 2, 1, 1), ("adam", 2, 4, 5), ("gpt", 2, 2, 5), ("bert", 2, 2, 5), ("glm", 2, 2, 5),
+    ("adamw", 1, 4, 5), ("adamw", 2, 1, 5), ("adamw", 4, 2, 1), ("sgd", 2, 4, 1), ("sgd", 1, 2, 5),
+    ("sgd", 4, 1, 5),
+    ("recurrence", 1, 2, 5), ("recurrence", 2, 1, 1), ("adam", 2, 4, 5), ("gpt", 2, 2, 5), ("bert", 2, 2, 5),
+    ("glm", 2, 2, 5),
 ]  # fmt: skip
 
 
@@ -224,7 +231,8 @@ def step_by_hand(model, tokens, config):
 
 
 PENALTIES = {
-    "l1": 0.002, "l2": 0.03, "label_smoothing": 0.1, "clip_norm": 0.3, "learning_rate": 2.0, "token_noise": 0.3,
+    "l1": 0.002, "l2": 0.03, "label_smoothing": 0.1, "clip_norm": 0.3, "learning_rate": 2.0,
+    "token_noise": 0.3,
 }  # fmt: skip
 
 

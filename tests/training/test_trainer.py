@@ -54,7 +54,8 @@ def settings(tiny_config, monkeypatch):
 
     def make(**changed):
         usual = {
-            "optimizer": "sgd", "learning_rate": 0.5, "learning_rate_schedule": "constant", "steps_per_call": 5,
+            "optimizer": "sgd", "learning_rate": 0.5, "learning_rate_schedule": "constant",
+            "steps_per_call": 5,
             "batch_size": B, "sequence_length": T,
         }  # fmt: skip
         return tiny_config(**{**usual, **changed})

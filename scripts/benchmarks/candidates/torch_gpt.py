@@ -51,7 +51,8 @@ class Network(torch.nn.Module):
     """GPT-2: learned positions, pre-norm blocks, tied output."""
 
     def __init__(
-        self, vocab_size: int, width: int, layers: int, heads: int, units: int, context: int, biases: bool, dropout: float
+        self, vocab_size: int, width: int, layers: int, heads: int, units: int, context: int, biases: bool,
+        dropout: float
     ):  # fmt: skip
         super().__init__()
         self.tokens = torch.nn.Embedding(vocab_size, width)

@@ -35,7 +35,8 @@ class _Network(torch.nn.Module):
 def _gpt(config: Config) -> torch.nn.Module:
     model = config.model
     return torch_gpt.Network(
-        config.data.vocab_size, model.embedding_dim, model.num_layers, model.num_heads, model.units, config.context_length,
+        config.data.vocab_size, model.embedding_dim, model.num_layers, model.num_heads, model.units,
+        config.context_length,
         model.biases, model.dropout,
     )  # fmt: skip
 

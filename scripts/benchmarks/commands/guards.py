@@ -16,14 +16,18 @@ from lm_keras.training.step import TrainingStep
 
 SHAPES: dict[str, dict] = {
     "the article's listing": {
-        "vocab_size": 1_000, "embedding_dim": 16, "hidden_units": 128, "sequence_length": 32, "batch_size": 32,
+        "vocab_size": 1_000, "embedding_dim": 16, "hidden_units": 128, "sequence_length": 32,
+        "batch_size": 32,
     },
     "quickstart": {
-        "vocab_size": 2_000, "embedding_dim": 128, "hidden_units": 512, "sequence_length": 16, "batch_size": 32,
+        "vocab_size": 2_000, "embedding_dim": 128, "hidden_units": 512, "sequence_length": 16,
+        "batch_size": 32,
     },
-    "characters": {"vocab_size": 65, "embedding_dim": 64, "hidden_units": 512, "sequence_length": 64, "batch_size": 32},
+    "characters": {"vocab_size": 65, "embedding_dim": 64, "hidden_units": 512, "sequence_length": 64,
+        "batch_size": 32},
     "n-gram": {
-        "model": "ngram", "vocab_size": 2_000, "embedding_dim": 128, "hidden_units": 512, "sequence_length": 64,
+        "model": "ngram", "vocab_size": 2_000, "embedding_dim": 128, "hidden_units": 512,
+        "sequence_length": 64,
         "batch_size": 32,
     },
 }  # fmt: skip

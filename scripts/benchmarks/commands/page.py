@@ -32,7 +32,8 @@ GROWTH = {
     "replicas": (1, 2, 4),
 }
 AXES = {
-    "sequence_length": "tokens in a row", "vocab_size": "vocabulary", "hidden_units": "units", "batch_size": "rows of the batch",
+    "sequence_length": "tokens in a row", "vocab_size": "vocabulary", "hidden_units": "units",
+    "batch_size": "rows of the batch",
     "replicas": "replicas on two cores",
 }  # fmt: skip
 LOSSES = ((50_000, 256, 64, 64), (10_000, 650, 20, 35), (2_000, 384, 64, 16))

@@ -38,7 +38,8 @@ from lm_keras.config import DataConfig
 from lm_keras.data.preparation import prepare
 began = time.perf_counter()
 data = prepare(DataConfig(**json.loads(sys.argv[1])))
-status = open("/proc/self/status", encoding="utf-8").read()  # ru_maxrss would begin at that of the parent process
+# ru_maxrss would begin at that of the parent process
+status = open("/proc/self/status", encoding="utf-8").read()
 peak = int(status.split("VmHWM:")[1].split()[0]) / 2**10
 tokens = sum(store.counts.tokens for store in data.splits.values())
 print(json.dumps({"seconds": time.perf_counter() - began, "peak_mebibytes": peak, "tokens": tokens}))
