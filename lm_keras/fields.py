@@ -1,6 +1,4 @@
-"""One setting: how it is described, and which values it may take. `config.py` says which settings
-there are.
-"""
+"""One setting: how it is described, and which values it may take. `config.py` lists the settings."""
 
 import dataclasses
 import math
@@ -8,6 +6,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+from lm_keras import registry
 from lm_keras.errors import InputError, nearest
 
 LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
@@ -29,7 +28,7 @@ def setting(
     above: float | None = None,
     high: float | None = None,
     below: float | None = None,
-    only_for: tuple[str, ...] = (),
+    needs: tuple[str, ...] = (),
     several: bool = False,
     path: bool = False,
 ) -> Any:
@@ -37,16 +36,25 @@ def setting(
 
     Args:
         default: the value without a flag; its type, or that of the annotation, is the flag's type.
-        help: one sentence with the unit.
+        help: one sentence with the unit; `help_of` adds the families and the choices.
         choices: the names that are allowed.
         low, above, high, below: bounds; `low` and `high` are allowed values, `above` and `below` are not.
-        only_for: the families (`--model`) that it has a meaning for; empty for all.
+        needs: capabilities of a family (`lm_keras.registry.CAPABILITIES`). The setting has a meaning for
+            families with one of them; without `needs` it has one for all.
         several: the flag may be given several times, and is a list then; of others the last one counts.
         path: whether it is a file or folder (or may be one), so that its flag expands `~`.
     """
     meta = {"help": help, "choices": choices, "low": low, "above": above, "high": high, "below": below}
-    more = {"only_for": only_for, "several": several, "path": path}
+    more = {"needs": needs, "several": several, "path": path}
     return dataclasses.field(default=default, metadata={**meta, **more})
+
+
+def help_of(field: dataclasses.Field) -> str:
+    """Return the text of a setting in `--help`: its meaning, its choices, and the families that it is for."""
+    text, meta = field.metadata["help"], field.metadata
+    if meta["choices"]:
+        text += f" ({', '.join(meta['choices'])})"
+    return f"{text}; {registry.listed(*meta['needs'])} only" if meta["needs"] else text
 
 
 def kind_of(field: dataclasses.Field) -> tuple[type, bool]:
@@ -60,8 +68,7 @@ def kind_of(field: dataclasses.Field) -> tuple[type, bool]:
 
 
 def in_float32(value: float) -> float:
-    """Return what TensorFlow makes of a number of at most `LARGEST_FLOAT`: the nearest float32, and 0 below
-    `SMALLEST_FLOAT`.
+    """Return the nearest float32 of a number up to `LARGEST_FLOAT`; 0 below `SMALLEST_FLOAT`, as in TensorFlow.
 
     Example:
         >>> in_float32(1e-40), in_float32(1 - 1e-9), in_float32(0.5)
@@ -96,8 +103,8 @@ def check(field: dataclasses.Field, value: Any) -> None:
         raise InputError(f"--{field.name}={value!r}: expected {expected(field)}")
     if meta["choices"] and value not in meta["choices"]:
         raise InputError(
-            f"--{field.name}={value} is unknown{nearest(value, meta['choices'])}; choose one of"
-            f" {', '.join(meta['choices'])}"
+            f"--{field.name}={value} is unknown{nearest(value, meta['choices'])}; choose one of "
+            f"{', '.join(meta['choices'])}"
         )
     if kind in (int, float):
         if not _within(meta, value):
@@ -106,8 +113,8 @@ def check(field: dataclasses.Field, value: Any) -> None:
             raise InputError(f"--{field.name}={value} is out of range; expected at most {LARGEST}")
         if abs(value) > LARGEST_FLOAT and kind is float:
             raise InputError(
-                f"--{field.name}={value} is out of range; expected at most {LARGEST_FLOAT:.1e}, the limit of"
-                " float32"
+                f"--{field.name}={value} is out of range; expected at most {LARGEST_FLOAT:.1e}, the limit of "
+                "float32"
             )
     if kind is float:
         _check_in_float32(field, value)
@@ -125,8 +132,7 @@ def _within(meta: Mapping[str, Any], value: float) -> bool:
 
 
 def _check_in_float32(field: dataclasses.Field, value: float) -> None:
-    """Raise InputError if a bound has no meaning for what a number becomes in float32: 0 for 1e-46, 1 for 1 -
-    1e-9.
+    """Raise InputError if a number leaves its bounds in float32: 1e-46 becomes 0, and 1 - 1e-9 becomes 1.
 
     A setting without bounds, which checks itself or for which 0 is a number like any other, may become 0.
     """
@@ -137,8 +143,8 @@ def _check_in_float32(field: dataclasses.Field, value: float) -> None:
     smallest = f"{SMALLEST_FLOAT:.1e}"
     less = "" if single else f", 0 or at least {smallest}" if _within(meta, 0.0) else f", at least {smallest}"
     raise InputError(
-        f"--{field.name}={value} becomes {single:g} in float32, in which everything is computed; expected"
-        f" {expected(field)}{less}"
+        f"--{field.name}={value} becomes {single:g} in float32, in which everything is computed; expected "
+        f"{expected(field)}{less}"
     )
 
 

@@ -76,9 +76,7 @@ class _Parser(flags.ArgumentParser):
 def define_field(field: dataclasses.Field) -> None:
     """Define the flag of one dataclass field that was made with `fields.setting`."""
     kind, _ = fields.kind_of(field)
-    text = field.metadata["help"]
-    if field.metadata["choices"]:
-        text += f" ({', '.join(field.metadata['choices'])})"
+    text = fields.help_of(field)
     if kind is bool:
         flag = flags.BooleanFlag(field.name, field.default, text)
         flag.parser = _Parser(field)

@@ -5,6 +5,7 @@ import sys
 
 from lm_keras import flags, quiet
 from lm_keras.fields import setting
+from lm_keras.registry import listed
 from lm_keras.sampling.settings import SamplingSettings
 
 
@@ -24,12 +25,15 @@ class Options:
     )
     jit: str = setting(
         "off",
-        "let XLA compile the work for a token (gpt, glm): faster after seconds of compiling; for long texts,"
-        " --interactive",
+        f"let XLA compile the work for a token ({listed('cache')}): faster after seconds of compiling; for "
+        "long texts, "
+        "--interactive",
         choices=("off", "on"),
     )
     weights: str = setting(
-        "float32", "int8: read 8-bit weights, with --jit=on (gpt, glm; CPU)", choices=("float32", "int8")
+        "float32",
+        f"int8: read 8-bit weights, with --jit=on ({listed('cache')}; CPU)",
+        choices=("float32", "int8"),
     )
     json: bool = setting(False, "print one JSON object a continuation, with tokens and log-probabilities")
 

@@ -11,6 +11,7 @@ import pytest
 from lm_keras import config
 from lm_keras.config import Config, from_flat
 from lm_keras.flags import flagfile_of
+from lm_keras.registry import families_with
 
 ROOT = Path(__file__).parents[1]
 TRAIN = str(ROOT / "scripts" / "train.py")
@@ -284,9 +285,11 @@ OTHERS = {
 def test_a_written_flagfile_gives_the_same_settings(tmp_path):
     path = tmp_path / "flags.txt"
     from_flat({name: value for name, value in OTHERS.items() if name in config.FIELDS})  # allowed
-    only_for = {name: field.metadata["only_for"] for name, field in config.FIELDS.items()}
+    transformers = {*families_with("attention")}
     for_transformers = [
-        name for name, families in only_for.items() if families and set(families) <= {"gpt", "bert", "glm"}
+        name
+        for name, field in config.FIELDS.items()
+        if {*families_with(*field.metadata["needs"])} & transformers
     ]
     others = OTHERS | {name: DEFAULTS[name] for name in for_transformers}
     same = [name for name, value in OTHERS.items() if value == DEFAULTS[name]]

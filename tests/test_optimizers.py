@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from lm_keras import optimizers
-from lm_keras.checks import TRANSFORMERS
 from lm_keras.config import FIELDS, LearningConfig, from_flat
 from lm_keras.objectives.regularizers import is_matrix
+from lm_keras.registry import families_with
 from lm_keras.training import distribution, one_run
 
 NAMES = FIELDS["optimizer"].metadata["choices"]
@@ -156,7 +156,7 @@ def test_muon_leaves_tables_and_the_output_to_adamw(family, monkeypatch):
     """And nothing between, though names of the output stand within other names."""
 
     def by_muon():
-        heads = {"num_heads": 2} if family in TRANSFORMERS else {}
+        heads = {"num_heads": 2} if family in families_with("attention") else {}
         config = from_flat(
             {"optimizer": "muon", "embedding_dim": 6, "hidden_units": 10, **heads, **FAMILIES[family]}
         )

@@ -1,6 +1,7 @@
 """One file a family, and `language_model.py` for what they have in common.
 
-`FAMILIES` maps the name of `--model` to the function that builds it.
+The families are the rows of `lm_keras.registry.FAMILIES`. `FAMILIES` here maps the name of each, a value of
+`--model`, to the function that builds it.
 
 `build(config, vocab_size)` returns a `keras.Model` for which training, evaluation, sampling and the dry run
 need no more than this:
@@ -30,13 +31,10 @@ from lm_keras.surroundings import require_backend
 
 require_backend()
 
-from lm_keras.models import bert, glm, gpt, lstm, ngram
+from importlib import import_module
 
-FAMILIES = {"ngram": ngram.build, "lstm": lstm.build, "gpt": gpt.build, "bert": bert.build, "glm": glm.build}
-NUM_PARAMETERS = {
-    "ngram": ngram.num_parameters,
-    "lstm": lstm.num_parameters,
-    "gpt": gpt.num_parameters,
-    "bert": bert.num_parameters,
-    "glm": glm.num_parameters,
-}
+from lm_keras import registry
+
+_MODULES = {name: import_module(f"{__name__}.{family.module}") for name, family in registry.FAMILIES.items()}
+FAMILIES = {name: module.build for name, module in _MODULES.items()}
+NUM_PARAMETERS = {name: module.num_parameters for name, module in _MODULES.items()}

@@ -115,10 +115,9 @@ def compiles_gradients(config: Config) -> bool:
     """
     if config.running.jit != "auto":
         return config.running.jit == "on"
-    family = config.model.model
     if tf.config.list_physical_devices("GPU"):
-        return family != "lstm"
-    return family == "gpt" and config.learning.precision == "float32"
+        return not config.model.has("recurrence")
+    return config.model.has("xla_on_cpu") and config.learning.precision == "float32"
 
 
 MOST_UNITS = {"float32": (128, 384), "mixed_bfloat16": (128, 128)}
@@ -141,7 +140,7 @@ def with_jit(config: Config, begun: Config | None = None) -> Config:
     if config.running.jit != "auto":
         return config
     if begun:
-        compiled = begun.running.jit == "recurrence" and config.model.model == "lstm"
+        compiled = begun.running.jit == "recurrence" and config.model.has("recurrence")
     else:
         compiled = compiles_recurrence(config)
     jit = "recurrence" if compiled else "auto"
@@ -153,7 +152,9 @@ def compiles_recurrence(config: Config) -> bool:
     (docs/performance.md).
     """
     batches, replicas = config.batches, config.running.replicas or 1
-    if config.model.model != "lstm" or batches.sequence_length == 1 or tf.config.list_physical_devices("GPU"):
+    if not config.model.has("recurrence") or batches.sequence_length == 1:
+        return False
+    if tf.config.list_physical_devices("GPU"):
         return False
     alone = replicas == 1 and cluster_of(config) is None
     grouped = alone and batches.batch_size // batches.micro_batches % 2 == 0

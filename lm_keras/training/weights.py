@@ -12,7 +12,7 @@ from lm_keras import paths, text
 from lm_keras.checkpoints import exchange
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.state import ATTEMPTS, Checkpoints, Gone
-from lm_keras.checks import HIDING, TRANSFORMERS
+from lm_keras.checks import HIDING
 from lm_keras.config import Config, DataConfig
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError
@@ -149,7 +149,7 @@ def _copy(trained: keras.Model, model: keras.Model) -> None:
 def _shape(config: Config) -> dict[str, Any]:
     """Return the settings that decide what the weights are, with the family's defaults filled in."""
     model = config.model
-    learned = model.model in TRANSFORMERS and model.positions == "learned"
+    learned = model.has("attention") and model.positions == "learned"
     settings = {
         **dataclasses.asdict(model),
         "hidden_units": model.units,

@@ -39,9 +39,8 @@ CLASSES = {
 PEERS = {
     "lstm": ("jit_off", "keras_fit", "torch"),
     **dict.fromkeys(("gpt", "bert", "glm"), ("torch", "torch_compiled", "torch_bfloat16")),
-    "ngram": (),
 }
-"""Those that train the same network, by family."""
+"""Those that train the same network, by family; a family that is not here has none."""
 
 PACKAGES = {
     "jit_off": {},
@@ -55,9 +54,6 @@ PACKAGES = {
 SAMPLING_PEERS = {
     "lstm": ("torch",),
     "gpt": ("transformers", "compiled_bfloat16", "int8"),
-    "ngram": (),
-    "bert": (),
-    "glm": (),
 }
 """Those that sample from the same network."""
 
@@ -150,7 +146,7 @@ def check(peers: Iterable[str], config: Config, sampling: bool = False) -> None:
     model, learning, known = (
         config.model,
         config.learning,
-        (SAMPLING_PEERS if sampling else PEERS)[config.model.model],
+        (SAMPLING_PEERS if sampling else PEERS).get(config.model.model, ()),
     )
     differ = {
         "optimizer": learning.optimizer == "momentum",

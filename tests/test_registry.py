@@ -1,0 +1,83 @@
+"""The tables of names: what a row refers to exists, and a new row is all that flags, checks and help need."""
+
+import doctest
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+from lm_keras import config, fields, registry
+from lm_keras.registry import CAPABILITIES, FAMILIES, Family
+
+
+def problems(families, known):
+    """What is wrong with the rows of some families and the settings that belong to them."""
+    asked = {one for field in config.FIELDS.values() for one in field.metadata["needs"]}
+    given = {one for family in families.values() for one in family.capabilities}
+    return [
+        *(f"{one} is asked for, and no family has it" for one in sorted(asked - given)),
+        *(f"{one} is not described" for one in sorted((asked | given) - set(known))),
+        *(f"{one} belongs to no family" for one in sorted(set(known) - given)),
+        *(
+            f"{name} has no file"
+            for name, family in families.items()
+            if importlib.util.find_spec(f"lm_keras.models.{family.module}") is None
+        ),
+    ]
+
+
+def test_the_rows_of_the_families_are_complete():
+    assert problems(FAMILIES, CAPABILITIES) == []
+
+
+@pytest.mark.parametrize(
+    ("families", "known", "problem"),
+    [
+        (FAMILIES | {"mine": Family("mine", ())}, CAPABILITIES, "mine has no file"),
+        (FAMILIES | {"mine": Family("gpt", ("rotari",))}, CAPABILITIES, "rotari is not described"),
+        (FAMILIES, CAPABILITIES | {"wings": ""}, "wings belongs to no family"),
+        (FAMILIES | {"gpt": Family("gpt", ())}, CAPABILITIES, "rotary is asked for, and no family has it"),
+    ],
+)  # fmt: skip
+def test_the_check_of_the_families_can_fail(families, known, problem):
+    assert problem in problems(families, known)
+
+
+def test_a_setting_names_its_families_and_choices():
+    text = fields.help_of(config.FIELDS["norm"])
+    assert (
+        text
+        == f"{config.FIELDS['norm'].metadata['help']} (layer, rms); {registry.listed('block_styles')} only"
+    )
+    assert fields.help_of(config.FIELDS["steps"]) == config.FIELDS["steps"].metadata["help"]
+
+
+NEW_FAMILY = """
+from lm_keras import registry
+registry.FAMILIES["mine"] = registry.Family("mine", ("attention", "rotary"))
+from lm_keras import config, fields
+from lm_keras.errors import InputError
+
+assert config.FIELDS["model"].metadata["choices"][-1] == "mine"
+assert fields.help_of(config.FIELDS["rotary_base"]).endswith("; gpt, mine only")
+assert fields.help_of(config.FIELDS["norm"]).endswith("; gpt, glm only")
+mine = config.from_flat({"model": "mine", "positions": "rotary", "num_heads": 2})
+assert mine.model.units == 4 * mine.model.embedding_dim and mine.model.tied and mine.batching == "window"
+for name, value in {"norm": "rms", "forget_bias": 2.0, "batching": "stream"}.items():
+    try:
+        config.from_flat({"model": "mine", name: value})
+    except InputError:
+        continue
+    raise SystemExit(f"{name} is taken")
+"""
+
+
+def test_a_row_is_all_that_the_settings_need_of_a_new_family():
+    run = subprocess.run([sys.executable, "-c", NEW_FAMILY], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_the_examples_in_the_docstrings_run():
+    found = doctest.testmod(registry)
+    assert found.attempted > 0 and found.failed == 0
