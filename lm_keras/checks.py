@@ -62,8 +62,7 @@ def check_settings(config, fields: dict[str, dataclasses.Field]) -> None:
     if batches.batch_size % parts:
         raise InputError(
             f"--batch_size={batches.batch_size} rows can't be shared evenly by {running.replicas or 1} "
-            "replicas x "
-            f"{batches.micro_batches} micro-batches; take a multiple of {parts}"
+            f"replicas x {batches.micro_batches} micro-batches; take a multiple of {parts}"
         )
     if running.strategy == "one_device" and (running.replicas or 1) > 1:
         raise InputError(
@@ -127,8 +126,7 @@ def _check_family(config, fields) -> None:
     if has("infilling") and length < 3:
         raise InputError(
             f"--sequence_length={length} is too short for --model={family}, which reads a blank and its "
-            "start beside a "
-            "token; take at least 3"
+            "start beside a token; take at least 3"
         )
     if has("infilling") and config.model.span_length > length:
         raise InputError(
@@ -138,8 +136,7 @@ def _check_family(config, fields) -> None:
     if has("masked_lm", "infilling") and config.learning.token_noise:
         raise InputError(
             f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which hides "
-            "tokens "
-            "anyway; leave it out"
+            "tokens anyway; leave it out"
         )
     if config.model.init_checkpoint != "last" and not config.model.init_from:
         raise InputError(
@@ -149,8 +146,7 @@ def _check_family(config, fields) -> None:
     if config.model.init_from and config.model.embedding_init:
         raise InputError(
             "--init_from and --embedding_init contradict each other: the weights of a run have an embedding "
-            "already; leave one "
-            "of them out"
+            "already; leave one of them out"
         )
     if config.model.direct_connections and config.model.tied:
         raise InputError(
@@ -169,8 +165,7 @@ def _check_transformer(config) -> None:
     if model.embedding_dim % model.num_heads:
         raise InputError(
             f"--num_heads={model.num_heads} do not divide --embedding_dim={model.embedding_dim}; take a "
-            "number of heads "
-            "that does"
+            "number of heads that does"
         )
     if model.num_heads % model.kv_heads:
         raise InputError(
@@ -186,8 +181,7 @@ def _check_transformer(config) -> None:
     if config.context_length < length:
         raise InputError(
             f"--context_length={model.context_length} is shorter than a row of --sequence_length={length} "
-            "tokens; make it "
-            "as long, or rows shorter"
+            "tokens; make it as long, or rows shorter"
         )
     if config.batching == "stream":
         raise InputError(

@@ -22,8 +22,8 @@ class DataConfig:
     corpus: str = setting(
         "python-docs",
         "text to learn: python-docs (needs no download), text:GLOB (.txt, .gz, and JSON lines of any name), "
-        "or tfds:NAME[/CONFIG], "
-        "a data set of TensorFlow Datasets with its own splits (or one split or slice, tfds:NAME:train[:1%])",
+        "or tfds:NAME[/CONFIG], a data set of TensorFlow Datasets with its own splits (or one split or "
+        "slice, tfds:NAME:train[:1%])",
     )
     valid_corpus: str | None = setting(
         None,
@@ -55,10 +55,9 @@ class DataConfig:
     )
     tokenizer: str = setting(
         "sentencepiece",
-        "how text becomes tokens: char, byte, word (split at white space), sentencepiece, or the folder of a "
-        "saved "
-        "tokenizer, of a run or of a Hugging Face model, whose tokenizer is copied (./char is a folder of "
-        "that name)",
+        "how text becomes tokens: char, byte, word (split at white space), sentencepiece, or the folder of "
+        "a saved tokenizer, of a run or of a Hugging Face model, whose tokenizer is copied (./char is a "
+        "folder of that name)",
         path=True,
     )
     sentencepiece_model: str | None = setting(
@@ -70,12 +69,14 @@ class DataConfig:
     vocab_size: int | None = setting(
         None,
         "tokens in the vocabulary, special ones included [char: all characters; word: all words, else the "
-        "most "
-        "frequent ones; sentencepiece: 2000]",
+        "most frequent ones; sentencepiece: 2000]",
         low=1,
     )
     cache_dir: str | None = setting(
-        None, "where tokenized text is kept [$LM_KERAS_CACHE, else ~/.cache/lm_keras]", path=True
+        None,
+        "where tokenized text is kept [$LM_KERAS_CACHE, else ~/.cache/lm_keras]",
+        path=True,
+        on_resume="always",
     )
 
     def tokenizer_settings(self) -> dict[str, Any]:
@@ -124,16 +125,14 @@ class ModelConfig:
     context_length: int | None = setting(
         None,
         "most tokens that a token can look back on, itself included, or that a text has whose tokens are "
-        "hidden "
-        "[--sequence_length]",
+        "hidden [--sequence_length]",
         low=1,
         needs=("attention",),
     )
     positions: str = setting(
         "learned",
-        "how the network knows the order of tokens: by a learned vector for each position, or by queries and "
-        "keys that "
-        "are rotated by it",
+        "how the network knows the order of tokens: by a learned vector for each position, or by queries "
+        "and keys that are rotated by it",
         choices=("learned", "rotary"),
         needs=("rotary",),
     )
@@ -155,6 +154,7 @@ class ModelConfig:
         False,
         "tokens of a row see those of their own document only, and count positions from its beginning",
         needs=("documents",),
+        keeps_weights=True,
     )
     attention_chunk: int | None = setting(
         None,
@@ -162,6 +162,7 @@ class ModelConfig:
         "[all]",
         low=1,
         needs=("attention",),
+        keeps_weights=True,
     )
     mask_rate: float = setting(
         0.15,
@@ -169,40 +170,51 @@ class ModelConfig:
         above=0,
         high=0.5,
         needs=("masked_lm", "infilling"),
+        keeps_weights=True,
     )
     span_length: float = setting(
-        3.0, "mean length of short blanks, in tokens", above=0, high=1000, needs=("infilling",)
+        3.0,
+        "mean length of short blanks, in tokens",
+        above=0,
+        high=1000,
+        needs=("infilling",),
+        keeps_weights=True,
     )
     long_spans: float = setting(
         0.5,
         "share of the rows in which all tokens from a random one on are one blank, by which the network "
-        "learns to "
-        "continue texts; the others have short blanks",
+        "learns to continue texts; the others have short blanks",
         low=0,
         high=1,
         needs=("infilling",),
+        keeps_weights=True,
     )
     whole_words: bool = setting(
-        False, "hide all tokens of a word or none (whole-word masking)", needs=("masked_lm",)
+        False,
+        "hide all tokens of a word or none (whole-word masking)",
+        needs=("masked_lm",),
+        keeps_weights=True,
     )
     full_sentences: bool = setting(
         True,
         "pack whole sentences into the rows, as many as fit; false: rows of as many tokens, wherever they "
         "begin",
         needs=("masked_lm",),
+        keeps_weights=True,
     )
     prediction_head: bool = setting(
         True,
         "whether the network can say what hidden tokens were; false where it was imported without that part",
         needs=("masked_lm",),
+        keeps_weights=True,
     )
     dropout: float = setting(
         0.0,
         f"share of values dropped at the input, between layers and at the output ({ATTENTION}: of the "
-        "embedding, the "
-        "attention and what each part of a block adds)",
+        "embedding, the attention and what each part of a block adds)",
         low=0,
         below=1,
+        keeps_weights=True,
     )
     weight_drop: float = setting(
         0.0,
@@ -210,6 +222,7 @@ class ModelConfig:
         low=0,
         below=1,
         needs=("recurrence",),
+        keeps_weights=True,
     )
     tie_embeddings: bool | None = setting(
         None,
@@ -219,32 +232,36 @@ class ModelConfig:
     direct_connections: bool = setting(
         False, "connect the embeddings with the output, past the hidden layers, too", needs=("ngram",)
     )
-    forget_bias: float = setting(1.0, "initial bias of the forget gate", needs=("recurrence",))
+    forget_bias: float = setting(
+        1.0, "initial bias of the forget gate", needs=("recurrence",), keeps_weights=True
+    )
     init_scale: float | None = setting(
         None,
-        "draw all weights from U(-s, s) "
-        f"[Glorot, orthogonal and U(-0.05, 0.05), as Keras does; {ATTENTION}: N(0, 0.02), as GPT-2]",
+        "draw all weights from U(-s, s) [Glorot, orthogonal and U(-0.05, 0.05), as Keras does; "
+        f"{ATTENTION}: N(0, 0.02), as GPT-2]",
         above=0,
         high=1e6,
+        keeps_weights=True,
     )
     init_from: str | None = setting(
         None,
         "folder of another run, or of a Hugging Face model: begin with its weights and its tokenizer, at "
-        "step 0 "
-        "(fine-tuning)",
+        "step 0 (fine-tuning)",
         path=True,
+        keeps_weights=True,
     )
     init_checkpoint: str = setting(
         "last",
         "which weights of the run in --init_from: the newest, or those with the lowest validation loss",
         choices=("last", "best"),
+        keeps_weights=True,
     )
     embedding_init: str | None = setting(
         None,
         "file of word vectors as text, of word2vec or GloVe, or vectors.txt of scripts/train_embeddings.py: "
-        "the token "
-        "embedding begins with those of its tokens that are there, as they are",
+        "the token embedding begins with those of its tokens that are there, as they are",
         path=True,
+        keeps_weights=True,
     )
 
     def has(self, *capabilities: str) -> bool:
@@ -284,9 +301,13 @@ class BatchConfig:
     state_reset: float = setting(
         0.0, "probability that a row's carried state starts anew at a step (streams only)", low=0, high=1
     )
-    micro_batches: int = setting(1, "parts that a replica computes one after the other to save memory", low=1)
-    steps: int | None = setting(None, "optimizer steps of the run", low=1)
-    epochs: int | None = setting(None, "passes over the training text, instead of --steps [1]", low=1)
+    micro_batches: int = setting(
+        1, "parts that a replica computes one after the other to save memory", low=1, on_resume="always"
+    )
+    steps: int | None = setting(None, "optimizer steps of the run", low=1, on_resume="longer")
+    epochs: int | None = setting(
+        None, "passes over the training text, instead of --steps [1]", low=1, on_resume="longer"
+    )
     seed: int = setting(1, "seed of initial weights, order of the data and dropout", low=0, high=LARGEST)
 
 
@@ -330,8 +351,7 @@ class LearningConfig:
     token_noise_kind: str = setting(
         "unigram",
         "what they are replaced by: tokens as frequent as in the training text, or one that says nothing "
-        "(byte and "
-        "word get one for it, on top of --vocab_size)",
+        "(byte and word get one for it, on top of --vocab_size)",
         choices=("unigram", "blank"),
     )
     token_noise_schedule: str = setting("constant", "factor on --token_noise, the same curves")
@@ -352,18 +372,22 @@ class LearningConfig:
         0.0, "weight of the squared logarithm of the softmax normalizer in the loss, such as 1e-4", low=0
     )
     early_stopping_evals: int = setting(
-        0, "stop after so many evaluations without improvement; 0 never", low=0
+        0, "stop after so many evaluations without improvement; 0 never", low=0, on_resume="longer"
     )
     on_nonfinite: str = setting(
         "stop",
         "what to do at a step whose loss or gradient is no finite number: end the run, or leave the step out",
         choices=("stop", "skip"),
+        on_resume="always",
+        decides_result=True,
     )
     spike_sigma: float = setting(
         0.0,
         "leave out steps whose loss or gradient norm lies so many standard deviations above the last "
         "--spike_window; 0 never",
         low=0,
+        on_resume="always",
+        decides_result=True,
     )
     spike_window: int = setting(100, "steps that a spike is compared with", low=10, high=10_000)
     precision: str = setting(
@@ -381,55 +405,70 @@ class RunningConfig:
     strategy: str = setting(
         "auto",
         "how devices share the work; auto: multi_worker where TF_CONFIG is set, mirrored with several GPUs, "
-        "else one "
-        "device; tpu is untested",
+        "else one device; tpu is untested",
         choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
+        on_resume="always",
     )
     replicas: int | None = setting(
         None,
         "devices to use; a CPU or a single GPU is split into that many [all GPUs, else 1]",
         low=1,
         high=1000,
+        on_resume="always",
     )
-    steps_per_call: int = setting(10, "optimizer steps in one call of the compiled function", low=1)
+    steps_per_call: int = setting(
+        10, "optimizer steps in one call of the compiled function", low=1, on_resume="always"
+    )
     jit: str = setting(
         "auto",
-        f"what XLA compiles of a step; on: all gradients, products too; recurrence: of {RECURRENCE} on a CPU "
-        "the recurrence "
-        f"alone; auto: what was measured to pay: on, on a GPU but for {RECURRENCE}, which has cuDNN there, "
-        "and on a CPU for "
-        f"{listed('xla_on_cpu')} in float32; recurrence, for {RECURRENCE} of few units when the run begins",
+        f"what XLA compiles of a step; on: all gradients, products too; recurrence: of {RECURRENCE} on a "
+        f"CPU the recurrence alone; auto: what was measured to pay: on, on a GPU but for {RECURRENCE}, "
+        f"which has cuDNN there, and on a CPU for {listed('xla_on_cpu')} in float32; recurrence, for "
+        f"{RECURRENCE} of few units when the run begins",
         choices=("auto", "on", "recurrence", "off"),
+        on_resume="always",
     )
     rematerialize: bool = setting(
         False,
         "keep of each block only what goes in, and compute the rest again for the gradient: less memory, a "
         "third more work",
         needs=("rematerialization",),
+        on_resume="always",
     )
     deterministic: bool = setting(
         False,
         "use only operations that give the same bits each time; on a GPU an exact resume needs it, those of "
-        "a CPU do so "
-        "anyway",
+        "a CPU do so anyway",
+        on_resume="always",
     )
-    eval_every: int | None = setting(None, "steps between evaluations [a tenth of the run]", low=1)
-    checkpoint_every: int | None = setting(None, "steps between checkpoints [a tenth of the run]", low=1)
-    log_every: int = setting(10, "steps between lines in metrics.jsonl and points in TensorBoard", low=1)
-    sample_every: int | None = setting(None, "steps between text samples [with each evaluation]", low=1)
+    eval_every: int | None = setting(
+        None, "steps between evaluations [a tenth of the run]", low=1, on_resume="always", decides_result=True
+    )
+    checkpoint_every: int | None = setting(
+        None, "steps between checkpoints [a tenth of the run]", low=1, on_resume="always"
+    )
+    log_every: int = setting(
+        10, "steps between lines in metrics.jsonl and points in TensorBoard", low=1, on_resume="always"
+    )
+    sample_every: int | None = setting(
+        None, "steps between text samples [with each evaluation]", low=1, on_resume="always"
+    )
     sample_prompt: str = setting(
         "", "prompts of the text samples, with | between; empty: the start of a document"
     )
-    keep_checkpoints: int = setting(2, "newest checkpoints kept beside the best one", low=1)
+    keep_checkpoints: int = setting(
+        2, "newest checkpoints kept beside the best one", low=1, on_resume="always"
+    )
     projector: bool = setting(
-        True, "write the token embedding for TensorBoard's projector with each checkpoint"
+        True, "write the token embedding for TensorBoard's projector with each checkpoint", on_resume="always"
     )
     histogram_every: int | None = setting(
-        None, "steps between histograms of all weights in TensorBoard [never]", low=1
+        None, "steps between histograms of all weights in TensorBoard [never]", low=1, on_resume="always"
     )
     profile_steps: str | None = setting(
         None,
         "FIRST:LAST, steps to record for TensorBoard's profile tab, which needs `pip install xprof` [none]",
+        on_resume="always",
     )
 
     def evaluation_interval(self, total_steps: int) -> int:

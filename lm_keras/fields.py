@@ -4,7 +4,7 @@ import dataclasses
 import math
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
 from lm_keras import registry
 from lm_keras.errors import InputError, nearest
@@ -19,34 +19,64 @@ LARGEST = 2**31 - 1
 """Largest whole number of any setting: all of them become int32 somewhere."""
 
 
-def setting(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] = (),
-    low: float | None = None,
-    above: float | None = None,
-    high: float | None = None,
-    below: float | None = None,
-    needs: tuple[str, ...] = (),
-    several: bool = False,
-    path: bool = False,
-) -> Any:
-    """Describe one setting: its default, its meaning, and the values that it may take.
+class Description(TypedDict, total=False):
+    """What is known of a setting beside its default and its meaning; every key may be left out.
+
+    Attributes:
+        choices: the names that are allowed.
+        low, high: the smallest and the largest value that are allowed.
+        above, below: bounds that are not allowed themselves.
+        needs: capabilities of a family (`lm_keras.registry.CAPABILITIES`). The setting has a meaning for
+            families with one of them; without `needs` it has one for all.
+        on_resume: whether a run that goes on may have another value: `never` [default]; `longer`, if it says
+            how long the run is, so that a finished run goes on; `always`.
+        decides_result: whether the result of a whole run depends on it [unless it may `always` change].
+        keeps_weights: whether weights of a run with another value fit (`--init_from`) [no]; asked of the
+            settings of the network only.
+        several: whether the flag may be given several times, and is a list then; of others the last counts.
+        path: whether it is a file or folder (or may be one), so that its flag expands `~`.
+    """
+
+    choices: tuple[str, ...]
+    low: float | None
+    high: float | None
+    above: float | None
+    below: float | None
+    needs: tuple[str, ...]
+    on_resume: Literal["never", "longer", "always"]
+    decides_result: bool
+    keeps_weights: bool
+    several: bool
+    path: bool
+
+
+_PLAIN: Description = {
+    "choices": (), "low": None, "high": None, "above": None, "below": None, "needs": (), "on_resume": "never",
+    "keeps_weights": False, "several": False, "path": False,
+}  # fmt: skip
+
+
+def setting(default: Any, help: str, **described: Unpack[Description]) -> Any:
+    """Describe one setting: its default, its meaning, the values that it may take, and what depends on it.
 
     Args:
         default: the value without a flag; its type, or that of the annotation, is the flag's type.
-        help: one sentence with the unit; `help_of` adds the families and the choices.
-        choices: the names that are allowed.
-        low, above, high, below: bounds; `low` and `high` are allowed values, `above` and `below` are not.
-        needs: capabilities of a family (`lm_keras.registry.CAPABILITIES`). The setting has a meaning for
-            families with one of them; without `needs` it has one for all.
-        several: the flag may be given several times, and is a list then; of others the last one counts.
-        path: whether it is a file or folder (or may be one), so that its flag expands `~`.
+        help: one sentence with the unit; `help_of` adds the choices and the families.
+        **described: see `Description`.
+
+    Returns:
+        A field of a dataclass, with all of this in its `metadata`.
     """
-    meta = {"help": help, "choices": choices, "low": low, "above": above, "high": high, "below": below}
-    more = {"needs": needs, "several": several, "path": path}
-    return dataclasses.field(default=default, metadata={**meta, **more})
+    if unknown := described.keys() - Description.__annotations__.keys():
+        raise TypeError(f"a setting has no {unknown.pop()!r}")
+    known = {**_PLAIN, **described}
+    known.setdefault("decides_result", known["on_resume"] != "always")
+    return dataclasses.field(default=default, metadata={"help": help, **known})
+
+
+def changeable(fields: Mapping[str, dataclasses.Field]) -> set[str]:
+    """Return the settings, of those by name, that may differ when a run goes on."""
+    return {name for name, field in fields.items() if field.metadata["on_resume"] != "never"}
 
 
 def help_of(field: dataclasses.Field) -> str:
@@ -68,7 +98,7 @@ def kind_of(field: dataclasses.Field) -> tuple[type, bool]:
 
 
 def in_float32(value: float) -> float:
-    """Return the nearest float32 of a number up to `LARGEST_FLOAT`; 0 below `SMALLEST_FLOAT`, as in TensorFlow.
+    """Return the nearest float32 of a number up to `LARGEST_FLOAT`; as TensorFlow, 0 below `SMALLEST_FLOAT`.
 
     Example:
         >>> in_float32(1e-40), in_float32(1 - 1e-9), in_float32(0.5)

@@ -26,8 +26,7 @@ class Options:
     jit: str = setting(
         "off",
         f"let XLA compile the work for a token ({listed('cache')}): faster after seconds of compiling; for "
-        "long texts, "
-        "--interactive",
+        "long texts, --interactive",
         choices=("off", "on"),
     )
     weights: str = setting(

@@ -5,7 +5,7 @@ from typing import Any
 
 from lm_keras.config import DataConfig
 from lm_keras.errors import InputError, nearest
-from lm_keras.fields import LARGEST, check, check_line, setting
+from lm_keras.fields import LARGEST, changeable, check, check_line, setting
 
 METHODS = ("skipgram", "cbow")
 
@@ -75,9 +75,15 @@ class EmbeddingConfig:
 class RunningConfig:
     """How the run is carried out; nothing here changes what is learnt."""
 
-    log_every: int = setting(100, "steps between lines in metrics.jsonl and points in TensorBoard", low=1)
-    checkpoint_every: int | None = setting(None, "steps between checkpoints [a tenth of the run]", low=1)
-    projector: bool = setting(True, "write the vectors for TensorBoard's projector at the end")
+    log_every: int = setting(
+        100, "steps between lines in metrics.jsonl and points in TensorBoard", low=1, on_resume="always"
+    )
+    checkpoint_every: int | None = setting(
+        None, "steps between checkpoints [a tenth of the run]", low=1, on_resume="always"
+    )
+    projector: bool = setting(
+        True, "write the vectors for TensorBoard's projector at the end", on_resume="always"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +101,6 @@ class RunOptions:
 
 
 GROUPS: dict[str, type] = {"text": TextConfig, "embedding": EmbeddingConfig, "running": RunningConfig}
-
-CHANGEABLE = {"cache_dir", "log_every", "checkpoint_every", "projector"}
-"""Settings that may differ between two lives of a run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +133,9 @@ FIELDS: dict[str, dataclasses.Field] = {
     field.name: field for kind in GROUPS.values() for field in dataclasses.fields(kind)
 }
 """Every setting by its flag's name."""
+
+CHANGEABLE = changeable(FIELDS)
+"""Settings that may differ when a run goes on."""
 
 
 def from_flat(values: dict[str, Any]) -> Settings:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from lm_keras import flags, schedules
 from lm_keras.checkpoints.run_folder import CHANGEABLE, RunFolder, differences, elsewhere
-from lm_keras.config import Config, RunOptions
+from lm_keras.config import FIELDS, Config, RunOptions
 from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError, reason_of
@@ -329,7 +329,7 @@ def _check_tokenizer(folder: RunFolder, config: Config) -> None:
 
 
 def _same_length(old: Config, new: Config) -> bool:
-    names = ("steps", "epochs", "early_stopping_evals")
+    names = [name for name, field in FIELDS.items() if field.metadata["on_resume"] == "longer"]
     before, after = old.flat(), new.flat()
     return all(before[name] == after[name] for name in names)
 

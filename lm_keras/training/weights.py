@@ -13,18 +13,11 @@ from lm_keras.checkpoints import exchange
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.state import ATTEMPTS, Checkpoints, Gone
 from lm_keras.checks import HIDING
-from lm_keras.config import Config, DataConfig
+from lm_keras.config import FIELDS, Config, DataConfig
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES, NUM_PARAMETERS
 from lm_keras.text.tokenizer import Tokenizer
-
-MAY_DIFFER = {
-    "dropout", "weight_drop", "forget_bias", "init_scale", "init_from", "init_checkpoint", "embedding_init",
-    "separate_documents", "attention_chunk", "mask_rate", "whole_words", "full_sentences", "span_length",
-    "long_spans", "prediction_head",
-}  # fmt: skip
-"""Model settings that neither decide a weight's shape nor what a weight means."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +150,7 @@ def _shape(config: Config) -> dict[str, Any]:
         "num_kv_heads": model.kv_heads,
         "context_length": config.context_length if learned else None,
     }
-    return {name: value for name, value in settings.items() if name not in MAY_DIFFER}
+    return {name: value for name, value in settings.items() if not FIELDS[name].metadata["keeps_weights"]}
 
 
 def _other_tokenizer(here: DataConfig, there: DataConfig, tokenizer: Tokenizer) -> list[str]:
