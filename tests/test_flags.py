@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -181,6 +182,21 @@ def test_help_is_quick_and_complete():
     assert not imports_tensorflow(run)
     for name in [*config.FIELDS, "run_dir", "resume", "dry_run"]:
         assert f"--{name}:" in run.stdout or f"--[no]{name}:" in run.stdout
+
+
+def test_help_shows_the_flags_of_a_dataclass_together():
+    lines = python(TRAIN, "--help").stdout.splitlines()
+    kinds = [config.RunOptions, *config.GROUPS.values()]
+    heads = [f"{kind.__doc__.splitlines()[0].rstrip('.')}:" for kind in kinds]
+    assert [line for line in lines if line in heads] == heads
+    order = [field.name for kind in kinds for field in dataclasses.fields(kind)]
+    flags = [match[1] for line in lines if (match := re.match(r"  --(?:\[no\])?(\w+): ", line))]
+    assert flags == order
+    first = lines.index(heads[2])  # The network comes behind where the text comes from.
+    assert lines[first + 1 : first + 3] == [
+        "  --model: family of the network (ngram, lstm, gpt, bert, glm)",
+        "    (default: 'lstm')",
+    ]
 
 
 def test_the_check_for_tensorflow_can_fail(tmp_path):
