@@ -5,13 +5,10 @@ import dataclasses
 from lm_keras import schedules
 from lm_keras.errors import InputError
 from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, check, check_line
-from lm_keras.registry import families_with
+from lm_keras.registry import OPTIMIZERS, families_with
 
 HIDING = families_with("masked_lm", "infilling")
 """Families that predict tokens that were hidden."""
-
-WITH_BETAS = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
-"""The optimizers that `--beta_1` and `--beta_2` are for."""
 
 
 def check_settings(config, fields: dict[str, dataclasses.Field]) -> None:
@@ -43,10 +40,11 @@ def check_settings(config, fields: dict[str, dataclasses.Field]) -> None:
     if given and not learning.token_noise:
         raise InputError(f"{given[0]} has no meaning without noise; give --token_noise too, or leave it out")
     for name in ("beta_1", "beta_2"):
-        if getattr(learning, name) is not None and learning.optimizer not in WITH_BETAS:
+        if getattr(learning, name) is not None and not OPTIMIZERS[learning.optimizer].betas:
+            others = ", ".join(other for other, row in OPTIMIZERS.items() if row.betas)
             raise InputError(
                 f"--{name}={getattr(learning, name)} has no meaning for --optimizer={learning.optimizer}; "
-                f"leave it out, or take one of {', '.join(WITH_BETAS)}"
+                f"leave it out, or take one of {others}"
             )
     if learning.optimizer == "lion" and learning.beta_1 == 0:
         raise InputError(

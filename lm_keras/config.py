@@ -10,7 +10,7 @@ from typing import Any
 from lm_keras import checks, schedules
 from lm_keras.errors import InputError, nearest
 from lm_keras.fields import LARGEST, check_line, setting
-from lm_keras.registry import FAMILIES, families_with, listed
+from lm_keras.registry import FAMILIES, OPTIMIZERS, families_with, listed
 
 ATTENTION, RECURRENCE = listed("attention"), listed("recurrence")
 
@@ -318,21 +318,7 @@ class LearningConfig:
     optimizer: str = setting(
         "adamw",
         "Keras optimizer",
-        choices=(
-            "sgd",
-            "momentum",
-            "adam",
-            "adamw",
-            "nadam",
-            "adamax",
-            "adagrad",
-            "adadelta",
-            "rmsprop",
-            "adafactor",
-            "lion",
-            "lamb",
-            "muon",
-        ),
+        choices=tuple(OPTIMIZERS),
     )
     learning_rate: float = setting(0.002, "base learning rate, before the schedule", above=0)
     learning_rate_schedule: str = setting(

@@ -92,7 +92,7 @@ def define_field(field: dataclasses.Field) -> None:
 def define(*kinds: type) -> None:
     """Define a flag for every field of the given dataclasses; their names must differ.
 
-    `--help` then shows the flags in groups: those of a dataclass together, below the first line of its docstring.
+    `--help` then shows the flags in groups: those of a dataclass below the first line of its docstring.
     """
     for kind in kinds:
         for field in dataclasses.fields(kind):

@@ -3,10 +3,12 @@
 A row names the file that does the work, and that file is imported when the work begins. So flags, checks and
 help texts know every name without Keras and TensorFlow.
 
-To add a family, write `lm_keras/models/NAME.py` and add a row to `FAMILIES`.
+To add a family, write `lm_keras/models/NAME.py` and add a row to `FAMILIES`. To add an optimizer of Keras,
+add a row to `OPTIMIZERS`.
 """
 
 import dataclasses
+from typing import Any
 
 CAPABILITIES = {
     "ngram": "reads the n - 1 tokens before, side by side",
@@ -70,3 +72,39 @@ def listed(*capabilities: str) -> str:
         'gpt, bert, glm'
     """
     return ", ".join(families_with(*capabilities))
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """An optimizer.
+
+    Attributes:
+        kind: its class in `lm_keras/optimizers.py` or, where that has none, in `keras.optimizers`.
+        flops: operations a parameter, from summed gradients to new weights: norm, division with clipping,
+            decay and update.
+        betas: whether `--beta_1` and `--beta_2` are for it.
+        arguments: of its class, beside the learning rate, the weight decay and the betas.
+    """
+
+    kind: str
+    flops: int
+    betas: bool = False
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+OPTIMIZERS = {
+    "sgd": Optimizer("SGD", 8),
+    "momentum": Optimizer("SGD", 10, arguments={"momentum": 0.9}),
+    "adam": Optimizer("Adam", 18, betas=True),
+    "adamw": Optimizer("AdamW", 18, betas=True),
+    "nadam": Optimizer("Nadam", 24, betas=True),
+    "adamax": Optimizer("Adamax", 17, betas=True),
+    "adagrad": Optimizer("Adagrad", 13),
+    "adadelta": Optimizer("Adadelta", 23),
+    "rmsprop": Optimizer("RMSprop", 15),
+    "adafactor": Optimizer("Adafactor", 20),
+    "lion": Optimizer("Lion", 15, betas=True),
+    "lamb": Optimizer("Lamb", 24, betas=True),
+    "muon": Optimizer("Muon", 31),
+}
+"""The choices of `--optimizer`. Only optimizers that need no gradient of their own can be here."""
