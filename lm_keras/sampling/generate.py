@@ -236,17 +236,8 @@ class Sampler:
                     " it out"
                 )
             bias[token] = value
-        return RuleSettings.of(
-            settings.temperature,
-            settings.top_k,
-            settings.top_p,
-            min_p=settings.min_p,
-            repetition_penalty=settings.repetition_penalty,
-            presence_penalty=settings.presence_penalty,
-            frequency_penalty=settings.frequency_penalty,
-            no_repeat_ngram=settings.no_repeat_ngram,
-            logit_bias=bias,
-        )
+        values = {name: getattr(settings, name) for name in RuleSettings._fields}
+        return RuleSettings.of(**values | {"logit_bias": bias})
 
     def _searched(self, prompt: str, settings: SamplingSettings) -> list[Continuation]:
         """Return the best continuations that beam search finds."""
