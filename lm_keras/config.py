@@ -10,7 +10,7 @@ from typing import Any
 from lm_keras import checks, schedules
 from lm_keras.errors import InputError, nearest
 from lm_keras.fields import LARGEST, check_line, setting
-from lm_keras.registry import FAMILIES, OPTIMIZERS, families_with, listed
+from lm_keras.registry import FAMILIES, OPTIMIZERS, families_with, listed, sources_described
 
 ATTENTION, RECURRENCE = listed("attention"), listed("recurrence")
 
@@ -21,9 +21,7 @@ class DataConfig:
 
     corpus: str = setting(
         "python-docs",
-        "text to learn: python-docs (needs no download), text:GLOB (.txt, .gz, and JSON lines of any name), "
-        "or tfds:NAME[/CONFIG], a data set of TensorFlow Datasets with its own splits (or one split or "
-        "slice, tfds:NAME:train[:1%])",
+        f"text to learn: {sources_described()}",
     )
     valid_corpus: str | None = setting(
         None,

@@ -4,10 +4,12 @@ A row names the file that does the work, and that file is imported when the work
 help texts know every name without Keras and TensorFlow.
 
 To add a family, write `lm_keras/models/NAME.py` and add a row to `FAMILIES`. To add an optimizer of Keras,
-add a row to `OPTIMIZERS`.
+add a row to `OPTIMIZERS`. To add a source of text, write `lm_keras/corpora/NAME.py` and add a row to
+`SOURCES`.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 CAPABILITIES = {
@@ -108,3 +110,61 @@ OPTIMIZERS = {
     "muon": Optimizer("Muon", 31),
 }
 """The choices of `--optimizer`. Only optimizers that need no gradient of their own can be here."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A source of text, a value of `--corpus`.
+
+    Attributes:
+        module: its file in `lm_keras/corpora/`, which has `open_source(rest, reading)`; see
+            `lm_keras.corpora`.
+        form: what it looks like, such as `text:GLOB`; `rest` is what follows the colon.
+        about: its meaning, for `--help`, behind the form.
+        example: one of them, for messages; empty where the form is one.
+        files: whether it names files, which may have another path when a run goes on.
+    """
+
+    module: str
+    form: str
+    about: str
+    example: str = ""
+    files: bool = False
+
+
+SOURCES = {
+    "python-docs": Source("python_docs", "python-docs", " (needs no download)"),
+    "text": Source(
+        "text_files", "text:GLOB", " (.txt, .gz, and JSON lines of any name)", "text:data/*.txt", files=True
+    ),
+    "tfds": Source(
+        "tfds",
+        "tfds:NAME[/CONFIG][:SPLIT]",
+        ", a data set of TensorFlow Datasets with its own splits, or one split or slice such as train[:1%]",
+        "tfds:tiny_shakespeare",
+    ),
+}
+"""The sources by what stands before the colon."""
+
+
+def one_of(words: Iterable[str]) -> str:
+    """Return words as a choice.
+
+    Example:
+        >>> one_of(["char", "byte", "word"])
+        'char, byte, or word'
+    """
+    *first, last = words
+    return f"{', '.join(first)}, or {last}" if first else last
+
+
+def sources_described() -> str:
+    """Return the forms of all sources with their meaning, for `--help`."""
+    return one_of(source.form + source.about for source in SOURCES.values())
+
+
+def sources_expected() -> str:
+    """Return the forms of all sources with an example each, for messages."""
+    return one_of(
+        source.form + (f" such as {source.example}" if source.example else "") for source in SOURCES.values()
+    )

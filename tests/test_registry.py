@@ -81,3 +81,49 @@ def test_a_row_is_all_that_the_settings_need_of_a_new_family():
 def test_the_examples_in_the_docstrings_run():
     found = doctest.testmod(registry)
     assert found.attempted > 0 and found.failed == 0
+
+
+def test_a_source_is_described_by_its_row():
+    assert registry.sources_expected() == (
+        "python-docs, text:GLOB such as text:data/*.txt, or tfds:NAME[/CONFIG][:SPLIT] such as "
+        "tfds:tiny_shakespeare"
+    )
+    assert config.FIELDS["corpus"].metadata["help"] == f"text to learn: {registry.sources_described()}"
+    for name, source in registry.SOURCES.items():
+        assert source.form.partition(":")[0] == name and source.example.partition(":")[0] in (name, "")
+        assert importlib.util.find_spec(f"lm_keras.corpora.{source.module}")
+
+
+NEW_SOURCE = """
+import sys, types
+from lm_keras import registry
+registry.SOURCES["said"] = registry.Source("said", "said:WORDS", ", the words themselves", "said:hello")
+from lm_keras import config, corpora
+from lm_keras.errors import InputError
+
+class Said(corpora.Corpus):
+    def __init__(self, words):
+        self.spec, self.words = f"said:{words}", words
+
+    def documents(self):
+        yield corpora.Document.from_text(self.spec, self.words)
+
+said = types.SimpleNamespace(open_source=lambda rest, reading: Said(rest + reading.part))
+sys.modules["lm_keras.corpora.said"] = said
+corpus = corpora.open_corpus("said:a b ", text_field="text", on_bad_text="error")
+assert [piece for document in corpus.documents() for piece in document.pieces()] == ["a b train"]
+assert config.FIELDS["corpus"].metadata["help"].endswith("or said:WORDS, the words themselves")
+for spec in ("sayd:a", "said"):
+    try:
+        corpora.open_corpus(spec, text_field="text", on_bad_text="error")
+    except InputError as error:
+        text = str(error)
+        assert "(did you mean 'said'?)" in text and text.endswith("or said:WORDS such as said:hello"), text
+    else:
+        raise SystemExit(spec)
+"""
+
+
+def test_a_row_and_a_file_are_all_that_a_source_needs():
+    run = subprocess.run([sys.executable, "-c", NEW_SOURCE], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")

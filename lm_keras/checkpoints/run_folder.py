@@ -30,6 +30,7 @@ from lm_keras.disk.files import bytes_of, opened, write_atomically
 from lm_keras.disk.folders import delete
 from lm_keras.errors import InputError, not_written
 from lm_keras.fields import changeable
+from lm_keras.registry import SOURCES
 from lm_keras.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -341,8 +342,9 @@ def elsewhere(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         before, after: settings of the run, and now, by flag name.
     """
     found = set()
+    of_files = tuple(f"{name}:" for name, source in SOURCES.items() if source.files)
     for name in ("corpus", "valid_corpus", "test_corpus"):
-        if all(str(settings.get(name)).startswith("text:") for settings in (before, after)):
+        if all(str(settings.get(name)).startswith(of_files) for settings in (before, after)):
             found.add(name)
     if not {before.get("tokenizer"), after.get("tokenizer")} & {None, *text.TOKENIZERS}:
         found.add("tokenizer")
