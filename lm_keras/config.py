@@ -10,7 +10,16 @@ from typing import Any
 from lm_keras import checks, schedules
 from lm_keras.errors import InputError, nearest
 from lm_keras.fields import LARGEST, check_line, setting
-from lm_keras.registry import FAMILIES, OPTIMIZERS, families_with, listed, sources_described
+from lm_keras.registry import (
+    FAMILIES,
+    OPTIMIZERS,
+    TOKENIZERS,
+    families_with,
+    listed,
+    sizes_described,
+    sources_described,
+    tokenizers_described,
+)
 
 ATTENTION, RECURRENCE = listed("attention"), listed("recurrence")
 
@@ -49,26 +58,33 @@ class DataConfig:
         choices=("error", "replace", "skip"),
     )
     normalize: str | None = setting(
-        None, "Unicode normalization form [none]", choices=("none", "nfc", "nfd", "nfkc", "nfkd")
+        None,
+        "Unicode normalization form [none]",
+        choices=("none", "nfc", "nfd", "nfkc", "nfkd"),
+        tokenizer=("normalization", "none"),
     )
     tokenizer: str = setting(
         "sentencepiece",
-        "how text becomes tokens: char, byte, word (split at white space), sentencepiece, or the folder of "
-        "a saved tokenizer, of a run or of a Hugging Face model, whose tokenizer is copied (./char is a "
-        "folder of that name)",
+        f"how text becomes tokens: {tokenizers_described()}, or the folder of a saved tokenizer, of a run "
+        "or of a Hugging Face model, whose tokenizer is copied (./char is a folder of that name)",
         path=True,
     )
     sentencepiece_model: str | None = setting(
-        None, "which sentencepiece model to train [bpe]", choices=("bpe", "unigram")
+        None,
+        "which sentencepiece model to train [bpe]",
+        choices=("bpe", "unigram"),
+        tokenizer=("model_type", "bpe"),
     )
     byte_fallback: bool | None = setting(
-        None, "spell what the sentencepiece vocabulary lacks in bytes, so that no text is lost [true]"
+        None,
+        "spell what the sentencepiece vocabulary lacks in bytes, so that no text is lost [true]",
+        tokenizer=("byte_fallback", True),
     )
     vocab_size: int | None = setting(
         None,
-        "tokens in the vocabulary, special ones included [char: all characters; word: all words, else the "
-        "most frequent ones; sentencepiece: 2000]",
+        f"tokens in the vocabulary, special ones included [{sizes_described()}]",
         low=1,
+        tokenizer=("vocab_size", None),
     )
     cache_dir: str | None = setting(
         None,
@@ -78,19 +94,20 @@ class DataConfig:
     )
 
     def tokenizer_settings(self) -> dict[str, Any]:
-        """Return what `lm_keras.text.train_tokenizer` takes, defaults filled in."""
-        default_size = 2000 if self.tokenizer == "sentencepiece" else None
-        return {
-            "vocab_size": self.vocab_size or default_size,
-            "normalization": self.normalize or "none",
-            "model_type": self.sentencepiece_model or "bpe",
-            "byte_fallback": self.byte_fallback is not False,
-        }
+        """Return what `Tokenizer.train` takes, defaults filled in."""
+        kind, given = TOKENIZERS.get(self.tokenizer), self.given_for_tokenizer()
+        if kind and kind.vocab_size:
+            given.setdefault("vocab_size", kind.vocab_size)
+        named = {field.name: field.metadata["tokenizer"] for field in self._of_tokenizer()}
+        return {key: given.get(name, default) for name, (key, default) in named.items()}
 
     def given_for_tokenizer(self) -> dict[str, Any]:
         """Return the settings of the tokenizer that were given, under their flags' names."""
-        names = ("vocab_size", "normalize", "sentencepiece_model", "byte_fallback")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        values = {field.name: getattr(self, field.name) for field in self._of_tokenizer()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _of_tokenizer(self) -> list[dataclasses.Field]:
+        return [field for field in dataclasses.fields(self) if field.metadata["tokenizer"]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,6 +35,8 @@ class Description(TypedDict, total=False):
             settings of the network only.
         several: whether the flag may be given several times, and is a list then; of others the last counts.
         path: whether it is a file or folder (or may be one), so that its flag expands `~`.
+        tokenizer: of a setting of the tokenizer: its name in what `Tokenizer.train` takes, and the value for
+            None.
     """
 
     choices: tuple[str, ...]
@@ -48,11 +50,12 @@ class Description(TypedDict, total=False):
     keeps_weights: bool
     several: bool
     path: bool
+    tokenizer: tuple[str, Any]
 
 
 _PLAIN: Description = {
     "choices": (), "low": None, "high": None, "above": None, "below": None, "needs": (), "on_resume": "never",
-    "keeps_weights": False, "several": False, "path": False,
+    "keeps_weights": False, "several": False, "path": False, "tokenizer": (),
 }  # fmt: skip
 
 

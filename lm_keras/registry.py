@@ -168,3 +168,45 @@ def sources_expected() -> str:
     return one_of(
         source.form + (f" such as {source.example}" if source.example else "") for source in SOURCES.values()
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainableTokenizer:
+    """A tokenizer that is learnt from a text, a value of `--tokenizer`.
+
+    Attributes:
+        module: its file in `lm_keras/text/`.
+        kind: its class there, a `lm_keras.text.Tokenizer` with `train(texts, settings)`.
+        about: its meaning, for `--help`, behind its name.
+        vocab_size: tokens without `--vocab_size`; None where the text decides.
+        size: the same in words, for `--help`.
+    """
+
+    module: str
+    kind: str
+    about: str = ""
+    vocab_size: int | None = None
+    size: str = ""
+
+
+TOKENIZERS = {
+    "char": TrainableTokenizer("char", "CharTokenizer", size="all characters"),
+    "byte": TrainableTokenizer("byte", "ByteTokenizer"),
+    "word": TrainableTokenizer(
+        "word", "WordTokenizer", " (split at white space)", size="all words, else the most frequent ones"
+    ),
+    "sentencepiece": TrainableTokenizer(
+        "sentencepiece", "SentencePieceTokenizer", vocab_size=2000, size="2000"
+    ),
+}
+"""The tokenizers by name; `--tokenizer` may also name the folder of a saved one."""
+
+
+def tokenizers_described() -> str:
+    """Return the names of all tokenizers with their meaning, for `--help`."""
+    return ", ".join(name + row.about for name, row in TOKENIZERS.items())
+
+
+def sizes_described() -> str:
+    """Return the usual sizes of the vocabularies, for `--help`."""
+    return "; ".join(f"{name}: {row.size}" for name, row in TOKENIZERS.items() if row.size)

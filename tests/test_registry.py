@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from lm_keras import config, fields, registry
+from lm_keras import config, fields, registry, text
+from lm_keras.embeddings import settings as embeddings
 from lm_keras.registry import CAPABILITIES, FAMILIES, Family
 
 
@@ -117,8 +118,8 @@ for spec in ("sayd:a", "said"):
     try:
         corpora.open_corpus(spec, text_field="text", on_bad_text="error")
     except InputError as error:
-        text = str(error)
-        assert "(did you mean 'said'?)" in text and text.endswith("or said:WORDS such as said:hello"), text
+        said = str(error)
+        assert "(did you mean 'said'?)" in said and said.endswith("or said:WORDS such as said:hello"), said
     else:
         raise SystemExit(spec)
 """
@@ -127,3 +128,35 @@ for spec in ("sayd:a", "said"):
 def test_a_row_and_a_file_are_all_that_a_source_needs():
     run = subprocess.run([sys.executable, "-c", NEW_SOURCE], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_the_tokenizers_are_described_by_their_rows():
+    described = (
+        "how text becomes tokens: char, byte, word (split at white space), sentencepiece, or the folder"
+    )
+    for settings in (config, embeddings):
+        assert settings.FIELDS["tokenizer"].metadata["help"].startswith(described)
+    assert config.FIELDS["vocab_size"].metadata["help"] == (
+        "tokens in the vocabulary, special ones included [char: all characters; word: all words, else the "
+        "most frequent "
+        "ones; sentencepiece: 2000]"
+    )
+
+
+def test_the_settings_of_a_tokenizer():
+    plain = {"vocab_size": None, "normalization": "none", "model_type": "bpe", "byte_fallback": True}
+    assert config.DataConfig(tokenizer="char").tokenizer_settings() == plain
+    assert config.DataConfig().tokenizer_settings() == plain | {"vocab_size": 2000}
+    assert config.DataConfig(tokenizer="some/folder").tokenizer_settings() == plain
+    given = {"vocab_size": 99, "normalize": "nfc", "sentencepiece_model": "unigram", "byte_fallback": False}
+    data = config.DataConfig(**given)
+    assert data.given_for_tokenizer() == given and config.DataConfig().given_for_tokenizer() == {}
+    assert list(data.tokenizer_settings().values()) == ["nfc", "unigram", False, 99]
+
+
+def test_a_row_of_a_tokenizer_names_its_class():
+    for name, row in registry.TOKENIZERS.items():
+        assert (text.TOKENIZERS[name].name, text.TOKENIZERS[name].__name__) == (name, row.kind)
+        assert text.TOKENIZERS[name].__module__ == f"lm_keras.text.{row.module}"
+    with pytest.raises(TypeError, match="a wordpiece tokenizer is not learnt from a text"):
+        text.WordPieceTokenizer.train(["a b"], {})

@@ -6,13 +6,13 @@ from typing import Any
 from lm_keras.config import DataConfig
 from lm_keras.errors import InputError, nearest
 from lm_keras.fields import LARGEST, changeable, check, check_line, setting
+from lm_keras.registry import tokenizers_described
 
 METHODS = ("skipgram", "cbow")
 
 RATES = {"skipgram": 0.025, "cbow": 0.075}
 """Base learning rates: those of word2vec, and for CBOW three times as much, because its gradient is that of
-the mean of the context (İrsoy et al., 2021, section 3), which word2vec forgets to divide.
-"""
+the mean of the context (İrsoy et al., 2021, section 3), which word2vec forgets to divide."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +21,8 @@ class TextConfig(DataConfig):
 
     tokenizer: str = setting(
         "word",
-        "how text becomes tokens: word (split at white space), sentencepiece, char, byte, or the folder of a"
-        " saved tokenizer or of a run, so that its model can begin with these vectors",
+        f"how text becomes tokens: {tokenizers_described()}, or the folder of a saved tokenizer or of a "
+        "run, so that its model can begin with these vectors",
         path=True,
     )
 
@@ -43,8 +43,8 @@ class EmbeddingConfig:
     negatives: int = setting(5, "negative samples of a pair", low=1, high=1000)
     subsample: float = setting(
         1e-3,
-        "share of the text from which on a word is left out at times, the oftener the more frequent; 0:"
-        " never",
+        "share of the text from which on a word is left out at times, the oftener the more frequent; 0: "
+        "never",
         low=0,
         high=1,
     )

@@ -12,7 +12,7 @@ from lm_keras.data.masking import AROUND, NO_DOCUMENT, Masking, masked_places, w
 from lm_keras.data.order import PackedOrder, WindowOrder
 from lm_keras.data.pipeline import training_batches
 from lm_keras.errors import InputError
-from lm_keras.text.sentencepiece import SentencePieceTokenizer
+from lm_keras.text import train_tokenizer
 from lm_keras.training.hiding import hiding_of
 
 R, TEXT, V, MASK, END = 6, 20, 50, 1, 0
@@ -140,8 +140,8 @@ def test_whole_words_are_hidden_or_left():
 
 def test_where_words_begin():
     text = "the cat sat on the mat\nand the dog ran after the cats\n" * 40
-    tokenizer = SentencePieceTokenizer.train(
-        [text], 40, normalization="none", model_type="bpe", byte_fallback=False
+    tokenizer = train_tokenizer(
+        "sentencepiece", [text], vocab_size=40, normalization="none", model_type="bpe", byte_fallback=False
     )
     begins = word_beginnings(tokenizer)
     ids = tokenizer.encode("the cat sat")
