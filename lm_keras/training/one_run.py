@@ -2,6 +2,7 @@
 begin.
 """
 
+import functools
 import math
 import random
 
@@ -13,7 +14,6 @@ from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints.run_folder import RunFolder, append_lines, truncate_lines_after
 from lm_keras.checkpoints.state import Checkpoints
-from lm_keras.checks import profiled_steps
 from lm_keras.config import Config, LearningConfig
 from lm_keras.data.preparation import PreparedData
 from lm_keras.data.store import TokenStore
@@ -21,7 +21,7 @@ from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
 from lm_keras.sampling.families import fills, sampler_for
-from lm_keras.training import distribution, environment, report
+from lm_keras.training import distribution, environment, report, watchers
 from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.given_vectors import GivenVectors
 from lm_keras.training.hiding import hiding_of
@@ -85,9 +85,11 @@ class Run:
             hiding,
         )
         self.checkpoints = folder.checkpoints(config.running.keep_checkpoints, report.say)
+        self.eval_every = config.running.evaluation_interval(total_steps)
+        self.checkpoint_every = config.running.checkpoint_interval(total_steps)
         self.saving = callbacks.Checkpoint(
             self.checkpoints if self.workers.chief else None,
-            config.running.checkpoint_interval(total_steps),
+            self.checkpoint_every,
             self.trainer.tensors,
             self.trainer.progress,
         )
@@ -100,11 +102,8 @@ class Run:
         """Train from the newest checkpoint to the end; return the exit code."""
         self._restore()
         if self.trainer.step < self.total_steps:
-            running = self.config.running
-            eval_every = running.evaluation_interval(self.total_steps)
-            listed = self._callbacks(eval_every, running.checkpoint_interval(self.total_steps))
             try:
-                self.trainer.train(listed, eval_every, running.log_every)
+                self.trainer.train(self._callbacks(), self.eval_every, self.config.running.log_every)
             finally:
                 self.progress.end_line()
             if self.trainer.step < self.total_steps and not self.trainer.signal:
@@ -195,61 +194,20 @@ class Run:
                 " with that version, or begin a new run with --init_from this one"
             ) from None
 
-    def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
-        """Return the callbacks: those that decide something in every worker, those that write in
-        the chief.
-        """
-        chief = self.workers.chief
-        return [
-            *self._deciding(),
-            *(self._writing(eval_every, checkpoint_every) if chief else []),
-            self.saving,
-        ]
+    def _callbacks(self) -> list[keras.callbacks.Callback]:
+        """Return the callbacks in the order in which they are called."""
+        watching = watchers.made(self, self.workers.chief)
+        return [*schedule_callbacks(self.config, self.total_steps), *watching, self.saving]
 
-    def _deciding(self) -> list[keras.callbacks.Callback]:
-        learning = self.config.learning
-        listed: list[keras.callbacks.Callback] = [*schedule_callbacks(self.config, self.total_steps)]
-        if plateau := schedules.plateau_of(learning.learning_rate_schedule):
-            listed.append(callbacks.PlateauDecay(plateau, learning.learning_rate))
-        if learning.early_stopping_evals:
-            listed.append(callbacks.EarlyStopping(learning.early_stopping_evals))
-        return listed
+    @functools.cached_property
+    def tensorboard(self) -> callbacks.TensorBoard:
+        """Return the callback that writes curves, samples and histograms; the chief has one."""
+        flags = (self.folder.path / "flags.txt").read_text(encoding="utf-8")
+        every = self.config.running.log_every
+        return callbacks.TensorBoard(self.folder.path / "events", every, flags, self.config.flat())
 
-    def _writing(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
-        config, path = self.config, self.folder.path
-        running = config.running
-        self.tensorboard = callbacks.TensorBoard(
-            path / "events",
-            running.log_every,
-            (path / "flags.txt").read_text(encoding="utf-8"),
-            config.flat(),
-        )
-        listed: list[keras.callbacks.Callback] = [
-            _InPlace(self.folder),
-        ]
-        if steps := profiled_steps(running.profile_steps):
-            listed.append(callbacks.Profile(path / "events" / "train", *steps, self.progress.say))
-        listed += [
-            callbacks.MetricsFile(path / "metrics.jsonl", running.log_every),
-            self.tensorboard,
-            callbacks.TextSamples(
-                self.data.tokenizer,
-                running.sample_prompt.split("|"),
-                running.sample_every or eval_every,
-                self._show_samples,
-            ),
-            self.progress,
-        ]
-        if running.histogram_every:
-            listed.append(callbacks.Histograms(running.histogram_every, self.tensorboard.histograms))
-        if running.projector:
-            tokens = self.data.splits["train"].tokens[1:]
-            listed.append(
-                callbacks.Projector(path / "events" / "train", self.data.tokenizer, tokens, checkpoint_every)
-            )
-        return listed
-
-    def _show_samples(self, step: int, samples: dict[str, str]) -> None:
+    def show_samples(self, step: int, samples: dict[str, str]) -> None:
+        """Write samples, prompt -> text, to TensorBoard and samples.jsonl."""
         self.tensorboard.text(step, samples)
         lines = [
             {
@@ -300,23 +258,6 @@ class Run:
                 **({"filled": True} if fills(self.model, prompt) else {}),
             },
         }
-
-
-class _InPlace(keras.callbacks.Callback):
-    """Ends a run whose folder is no longer in its place, before any other callback writes to it."""
-
-    def __init__(self, folder: RunFolder):
-        super().__init__()
-        self._folder = folder
-
-    def on_test_end(self, logs=None):
-        self._folder.check_in_place()
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._folder.check_in_place()
-
-    def on_train_end(self, logs=None):
-        self._folder.check_in_place()
 
 
 def _noise(learning: LearningConfig, data: PreparedData) -> TokenNoise:
