@@ -127,8 +127,8 @@ def open_source(rest: str, reading: Reading) -> TfdsSplit:
     split = parsed["split"] or _own_split(builder, reading.part)
     if not split:
         raise InputError(
-            f"tfds:{tfds_builders.name_of(builder)} has no {reading.part} split of its own: expected one of its splits "
-            f"{_splits(builder)}; name it after a colon, tfds:{rest}:SPLIT"
+            f"tfds:{tfds_builders.name_of(builder)} has no {reading.part} split of its own: expected one of "
+            f"its splits {_splits(builder)}; name it after a colon, tfds:{rest}:SPLIT"
         )
     return TfdsSplit(builder, split, path, reading.on_bad_text)
 

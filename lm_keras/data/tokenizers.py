@@ -49,13 +49,13 @@ def warn_of_unknown(name: str, unknown: int, tokens: int, say: Callable[[str], N
         return
     if unknown > tokens:  # A tokenizer from elsewhere that makes no token of what it lacks.
         what = (
-            f"{unknown:,} letters or bytes of the {name} text are unknown to the tokenizer, which has {tokens:,} "
-            "tokens for the rest"
+            f"{unknown:,} letters or bytes of the {name} text are unknown to the tokenizer, which has "
+            f"{tokens:,} tokens for the rest"
         )
     else:
         what = (
-            f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.2%}) of the {name} text are unknown to the "
-            "tokenizer"
+            f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.2%}) of the {name} text are unknown to "
+            "the tokenizer"
         )
     say(
         f"{what}: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose "

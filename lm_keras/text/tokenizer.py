@@ -202,11 +202,11 @@ class Tokenizer(abc.ABC):
         return self.encode(text)
 
     def encode_inside(self, text: str) -> list[int]:
-        """Return the ids of a text that continues another one: without what a tokenizer puts before a text."""
+        """Return the ids of a text that continues another: without what a tokenizer puts before a text."""
         return self.encode_prompt(text)
 
     def begins_word(self, token_id: int) -> bool:
-        """Tell whether a word begins with a token: one with white space before it, or one that says nothing."""
+        """Tell whether a word begins with a token: one behind white space, or one that says nothing."""
         return token_id in self.special_ids or self.token_bytes(token_id)[:1] in (b" ", b"\n", b"\t")
 
     def count_unknown(self, text: str, ids: np.ndarray) -> int:
@@ -221,7 +221,7 @@ class Tokenizer(abc.ABC):
         return {"vocab_size": self.vocab_size - self.reserves_blank, "normalize": self.normalization}
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Return the UTF-8 bytes of a token: none where a document begins or ends, U+FFFD if unknown or blank.
+        """Return the UTF-8 bytes of a token: none at a document's begin or end, U+FFFD if unknown or blank.
 
         Raises:
             InputError: the id is not in the vocabulary.
