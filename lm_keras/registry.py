@@ -9,6 +9,8 @@ add a row to `OPTIMIZERS`. To add a source of text, write `lm_keras/corpora/NAME
 """
 
 import dataclasses
+import importlib
+import types
 from collections.abc import Iterable
 from typing import Any
 
@@ -210,3 +212,13 @@ def tokenizers_described() -> str:
 def sizes_described() -> str:
     """Return the usual sizes of the vocabularies, for `--help`."""
     return "; ".join(f"{name}: {row.size}" for name, row in TOKENIZERS.items() if row.size)
+
+
+def module_of(folder: str, row: Family | Source | TrainableTokenizer) -> types.ModuleType:
+    """Import the file that a row of a table above names.
+
+    Args:
+        folder: of `lm_keras`, in which it is.
+        row: the row.
+    """
+    return importlib.import_module(f"lm_keras.{folder}.{row.module}")

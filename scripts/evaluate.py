@@ -19,10 +19,7 @@ class Options:
     corpus: str | None = setting(None, "other text instead: text:GLOB, tfds:NAME[:SPLIT] or python-docs")
     cache_dir: str | None = setting(None, "where tokenized text is kept [--cache_dir of the run]", path=True)
     stride: int | None = setting(
-        None,
-        "score in windows that each count so many targets "
-        f"[{listed('ngram', 'recurrence')}: carried state; {listed('cache')}: all of a window]",
-        low=1,
+        None, f"targets that a window counts [{listed('cache')}: all of it; others: carried state]", low=1
     )
     blanks: int | None = setting(
         None,
@@ -32,7 +29,7 @@ class Options:
         high=10_000,
     )
     pseudo: bool = setting(False, "hide each token in turn, too: the pseudo-log-likelihood of a bert")
-    weights: str = setting("float32", f"int8: 8-bit weights ({listed('cache')})", choices=("float32", "int8"))
+    weights: str = setting("float32", "int8: 8-bit weights", choices=("float32", "int8"), needs=("cache",))
     json: bool = setting(False, "print one JSON object")
 
 

@@ -6,7 +6,6 @@ which returns a `Corpus`: `rest` is what follows the colon, and `reading` a `Rea
 
 import os
 from collections.abc import Callable
-from importlib import import_module
 
 from lm_keras.corpora.description import Description, describe
 from lm_keras.corpora.documents import Corpus, Document, Reading
@@ -16,7 +15,7 @@ from lm_keras.corpora.splits import EmptySplit, Split, make_splits
 from lm_keras.corpora.text_files import TextFiles
 from lm_keras.corpora.tfds import TfdsSplit
 from lm_keras.errors import InputError, nearest
-from lm_keras.registry import SOURCES, sources_expected
+from lm_keras.registry import SOURCES, module_of, sources_expected
 
 __all__ = [
     "Corpus",
@@ -71,7 +70,7 @@ def open_corpus(
     source = SOURCES.get(scheme)
     if source and bool(colon) == (":" in source.form):
         reading = Reading(text_field, on_bad_text, part, say, document_separator)
-        return import_module(f"{__name__}.{source.module}").open_source(rest, reading)
+        return module_of("corpora", source).open_source(rest, reading)
     hint = path_hint(spec, rest)
     if not hint and "/" not in scheme:
         hint = nearest(scheme, list(SOURCES))

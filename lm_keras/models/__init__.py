@@ -31,10 +31,8 @@ from lm_keras.surroundings import require_backend
 
 require_backend()
 
-from importlib import import_module
-
 from lm_keras import registry
 
-_MODULES = {name: import_module(f"{__name__}.{family.module}") for name, family in registry.FAMILIES.items()}
+_MODULES = {name: registry.module_of("models", family) for name, family in registry.FAMILIES.items()}
 FAMILIES = {name: module.build for name, module in _MODULES.items()}
 NUM_PARAMETERS = {name: module.num_parameters for name, module in _MODULES.items()}

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +43,7 @@ __all__ = [
 ]
 
 TOKENIZERS: dict[str, type[Tokenizer]] = {
-    name: getattr(import_module(f"{__name__}.{row.module}"), row.kind)
-    for name, row in registry.TOKENIZERS.items()
+    name: getattr(registry.module_of("text", row), row.kind) for name, row in registry.TOKENIZERS.items()
 }
 """The classes of those that can be learnt from a text, the rows of `lm_keras.registry.TOKENIZERS`."""
 
