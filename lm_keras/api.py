@@ -1,24 +1,26 @@
-"""A trained model in Python: load, generate, score, look inside."""
+"""A model in Python: train, load, generate, score, look inside."""
 
 import contextlib
 import dataclasses
 import itertools
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
 
-from lm_keras import paths
+from lm_keras import fields, paths
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.config import Config
+from lm_keras.config import FIELDS, Config, RunOptions, from_flat
 from lm_keras.corpora import make_splits
 from lm_keras.data.cache import cache_folder
 from lm_keras.data.masking import AROUND
 from lm_keras.data.preparation import opened_corpus, prepare, say_of
 from lm_keras.data.store import TokenStore, tokenized
-from lm_keras.errors import InputError
+from lm_keras.errors import InputError, nearest
 from lm_keras.layers.casting import Int8Matrices
 from lm_keras.objectives.metrics import measures
 from lm_keras.sampling.blanks import Filled
@@ -65,6 +67,73 @@ def load(
     jit = weights == "int8" if jit is None else jit
     int8 = int8_of(model, weights, jit)
     return LanguageModel(model, tokenizer, config, step, folder.read_data(), jit, int8)
+
+
+def train(**settings: Any) -> "LanguageModel":
+    """Train a model as `scripts/train.py` does, and return it loaded.
+
+    Results go to standard output and progress to standard error. The same call continues a run that was
+    stopped, and loads a run that is finished.
+
+    Args:
+        **settings: flags of `scripts/train.py`, by name: `corpus="text:books/*.txt"`, `model="gpt"`,
+            `steps=500`. A flag that is left out has its default. Without `run_dir` the run goes to a new
+            temporary folder, which one line names. `dry_run` is for the script only.
+
+    Returns:
+        What `load(run_dir)` returns: the model at its last step.
+
+    Raises:
+        InputError: a name is unknown, a value is not allowed, or the script would refuse the run.
+        KeyboardInterrupt: Ctrl-C stopped the run; it is saved.
+        SystemExit: SIGTERM or SIGHUP stopped the run; it is saved, and the code is that of the script.
+
+    Example:
+        >>> lm = lm_keras.train(run_dir="runs/books", corpus="text:books/*.txt", model="gpt", steps=500)
+        >>> lm.generate(["Once"], max_new_tokens=40)
+    """
+    from lm_keras.training import report, runner  # With all callbacks, which `load` does without.
+
+    config, options = _settings_of_run(settings)
+    if options.run_dir is not None:
+        _end_if_stopped(runner.train(config, options))
+        return load(options.run_dir)
+    parent = tempfile.mkdtemp(prefix="lm_keras_")
+    run_dir = os.path.join(parent, "run")
+    report.say(f"run_dir is not given; the run is kept in {run_dir}")
+    try:
+        _end_if_stopped(runner.train(config, dataclasses.replace(options, run_dir=run_dir)))
+    finally:
+        with contextlib.suppress(OSError):
+            os.rmdir(parent)  # It is empty if no run began.
+    return load(run_dir)
+
+
+def _settings_of_run(settings: dict[str, Any]) -> tuple[Config, RunOptions]:
+    """Turn the keywords of `train` into the dataclasses that the flags are read into."""
+    options = {field.name: field for field in dataclasses.fields(RunOptions)}
+    known = FIELDS | options
+    for name, value in settings.items():
+        if name not in known:
+            near = nearest(name, list(known))
+            raise InputError(f"setting {name!r} is unknown{near}; scripts/train.py --help lists all settings")
+        if known[name].metadata["path"] and isinstance(value, str | os.PathLike):
+            value = paths.expanded(os.fspath(value), name)
+        if name in options:
+            fields.check(known[name], value)
+        settings[name] = value
+    if settings.get("dry_run"):
+        raise InputError("dry_run=True trains no model to return; use scripts/train.py --dry_run")
+    chosen = RunOptions(**{name: value for name, value in settings.items() if name in options})
+    return from_flat({name: value for name, value in settings.items() if name in FIELDS}), chosen
+
+
+def _end_if_stopped(code: int) -> None:
+    """Raise what ends a Python program if a signal stopped the run that ended with this exit code."""
+    if code == 130:
+        raise KeyboardInterrupt("the run is saved; the same call continues it")
+    if code:
+        raise SystemExit(code)
 
 
 def _warn(line: str) -> None:
