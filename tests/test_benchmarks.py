@@ -309,9 +309,9 @@ def test_the_guard_is_measured_beside_a_step_without(monkeypatch):
 
 
 def test_the_page_is_what_was_measured():
-    """Nobody writes a figure into docs/performance.md by hand."""
-    kept = json.loads((ROOT / "docs" / "performance.json").read_text())
-    assert "\n".join(page._page(kept)) + "\n" == (ROOT / "docs" / "performance.md").read_text()
+    """Nobody writes a figure into docs/results/performance.md by hand."""
+    kept = json.loads((ROOT / "docs" / "results" / "performance.json").read_text())
+    assert "\n".join(page._page(kept)) + "\n" == (ROOT / "docs" / "results" / "performance.md").read_text()
     sections = [section for section in page.TITLES if section in kept]  # A new one may not be measured yet.
     assert len(sections) >= 7
     for section in sections:

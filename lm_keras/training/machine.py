@@ -94,9 +94,9 @@ def compiles_gradients(config: Config) -> bool:
 
     See `compiles_recurrence` for the recurrence alone.
 
-    On a GPU, where each operation has to be started, it takes less than half of the time with a GPT (docs/gpu.md), and XLA
+    On a GPU, where each operation has to be started, a GPT takes less than half of the time (docs/guides/gpu.md), and XLA
     has no LSTM of cuDNN. On a CPU a GPT's products in float32 are faster in XLA than outside of it where they are small, and
-    as fast where they are large; those in bfloat16, and other networks, are slower (docs/performance.md).
+    as fast where they are large; those in bfloat16, and other networks, are slower (docs/results/performance.md).
     """
     if config.running.jit != "auto":
         return config.running.jit == "on"
@@ -132,7 +132,7 @@ def with_jit(config: Config, begun: Config | None = None) -> Config:
 
 
 def compiles_recurrence(config: Config) -> bool:
-    """Return whether a step takes less time with the recurrence compiled, as measured on two cores (docs/performance.md)."""
+    """Return whether a step takes less time with the recurrence compiled (measured in docs/results/performance.md)."""
     batches, replicas = config.batches, config.running.replicas or 1
     if config.model.model != "lstm" or batches.sequence_length == 1 or tf.config.list_physical_devices("GPU"):
         return False

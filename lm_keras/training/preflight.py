@@ -26,7 +26,7 @@ from lm_keras.training.weights import Origin
 MIB = 2**20
 
 CPU_ALLOCATOR = 1.5
-"""What TensorFlow's allocator for CPUs takes from the system, for each byte of the tensors that live: docs/preflight.md"""
+"""What TensorFlow's allocator for CPUs takes from the system, for each byte of the tensors that live: docs/guides/dry_run.md"""
 
 BEYOND_EVERY_MACHINE = 2**50
 """Bytes of a step for which no shapes are made any more."""
@@ -276,7 +276,9 @@ class Plan:
             return "yes, for the gradients of a micro-batch; compiling takes long for long rows"
         if jit == "off":
             return "no: --jit=off"
-        return "no: it costs such a network more than it saves (docs/performance.md); --jit=on tries it"
+        return (
+            "no: it costs such a network more than it saves (docs/results/performance.md); --jit=on tries it"
+        )
 
     def _precision(self) -> str:
         precision, gpu = self.config.learning.precision, self.devices.on_gpu

@@ -27,7 +27,7 @@ SECTIONS = (
     "decode",
     "embeddings",
 )
-"""Of docs/performance.md."""
+"""Of docs/results/performance.md."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What docs/huggingface.md says of settings, weights and other files, made of the tables in the code.
+"""What docs/reference/huggingface.md says of settings, weights and other files, made of the tables in the code.
 
 `python tests/checkpoints/page_of_folders.py` writes it anew.
 """
@@ -10,7 +10,7 @@ from lm_keras.checkpoints import foreign
 from lm_keras.checkpoints.foreign import files, keys, tensors
 from lm_keras.checkpoints.foreign.gpt import ROPE_KEYS
 
-PAGE = Path(__file__).parents[2] / "docs" / "huggingface.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "huggingface.md"
 NEXT = "\n## Tokenizers\n"
 """What stands behind these sections."""
 

@@ -29,7 +29,7 @@ HEAD = """# Reliability
 
 What goes wrong, or only seems to, and what the user then reads. `scripts/reliability.py` writes this page: it makes each
 fault, carries out `scripts/train.py` with a small network, or `scripts/convert.py`, and fails if an exit code or a line differs from what
-[the collection of faults](../tests/faults) says, if there is a traceback, or if a file is left over. An exit code of 0 without a
+[the collection of faults](../../tests/faults) says, if there is a traceback, or if a file is left over. An exit code of 0 without a
 line means that the run goes on to its end and says nothing unusual. FOLDER and HASH stand for what differs each time.
 
 What happens to a run while it trains happens within its process, after a step. The same command is then carried out again, and

@@ -1,4 +1,4 @@
-"""docs/performance.md: what the other commands of scripts/benchmark.py print, run one after the other."""
+"""docs/results/performance.md: what the other commands of scripts/benchmark.py print, run one after the other."""
 
 import datetime
 import importlib.util
@@ -104,7 +104,7 @@ def _flags(settings: dict) -> list[str]:
 
 
 def write(sections: list[str], repeats: int, seconds: float, corpus: str, root: Path) -> Iterator[dict]:
-    """Measure some sections anew, and write docs/performance.md, .json and .png.
+    """Measure some sections anew, and write docs/results/performance.md, .json and .png.
 
     Args:
         sections: keys of `TITLES`.
@@ -118,7 +118,7 @@ def write(sections: list[str], repeats: int, seconds: float, corpus: str, root: 
     Raises:
         InputError: a command fails.
     """
-    path = root / "docs" / "performance.json"
+    path = root / "docs" / "results" / "performance.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for section in sections:
         kept[section] = []
@@ -134,8 +134,8 @@ def write(sections: list[str], repeats: int, seconds: float, corpus: str, root: 
         }
         path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     if "growth" in kept:
-        _plot(kept["growth"], root / "docs" / "performance.png")
-    (root / "docs" / "performance.md").write_text("\n".join(_page(kept)) + "\n", encoding="utf-8")
+        _plot(kept["growth"], root / "docs" / "results" / "performance.png")
+    (root / "docs" / "results" / "performance.md").write_text("\n".join(_page(kept)) + "\n", encoding="utf-8")
 
 
 def _results(root: Path, command: list[str], repeats: int, seconds: float) -> list[dict]:

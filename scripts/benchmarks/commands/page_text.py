@@ -1,4 +1,4 @@
-"""What docs/performance.md says around its figures."""
+"""What docs/results/performance.md says around its figures."""
 
 TITLES = {
     "train": "The training step",
