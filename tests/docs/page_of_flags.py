@@ -61,10 +61,12 @@ def options_of(script: str) -> type:
 
 def names() -> dict[str, set[str]]:
     """Return the names of the flags of each script, those that absl adds and `--noname` among them."""
+    from lm_keras.fields import kind_of
+
     found = {}
     for script, groups in scripts().items():
         fields = [field for kind in groups.values() for field in dataclasses.fields(kind)]
-        negated = {f"no{field.name}" for field in fields if isinstance(field.default, bool)}
+        negated = {f"no{field.name}" for field in fields if kind_of(field)[0] is bool}
         found[script] = {field.name for field in fields} | negated | {"flagfile", "help"}
     return found
 
