@@ -352,7 +352,7 @@ class LearningConfig:
     spike_window: int = setting(100, "steps that a spike is compared with", low=10, high=10_000)
     precision: str = setting(
         "float32",
-        "number format of the products; auto: bfloat16 where the hardware multiplies it when the run begins, else float32",
+        "number format of the products; auto: bfloat16 where the hardware that begins the run multiplies it faster, else float32",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
 

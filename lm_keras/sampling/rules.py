@@ -118,9 +118,12 @@ def choose(
         array([0, 1, 2], dtype=int32)
     """
     logits = adjusted(tf.where(allowed, logits, REJECTED), settings, past)
-    scaled = with_temperature(logits, settings.temperature)
-    scaled = tf.cond(is_narrow(settings), lambda: narrow(scaled, settings), lambda: scaled)
-    return tf.where(settings.temperature > 0, sample(scaled, uniform), greedy(logits))
+
+    def sampled():
+        scaled = with_temperature(logits, settings.temperature)
+        return sample(tf.cond(is_narrow(settings), lambda: narrow(scaled, settings), lambda: scaled), uniform)
+
+    return tf.cond(settings.temperature > 0, sampled, lambda: greedy(logits))
 
 
 def adjusted(logits: tf.Tensor, settings: RuleSettings, past: Past | None) -> tf.Tensor:
@@ -230,7 +233,8 @@ def sample(logits: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     passed = cumulated > uniform[:, None] * cumulated[:, -1:]
     # Some devices sum in blocks, and then the sum may rise by a rounding error at a probability of 0.
     passed &= probabilities > 0
-    return tf.where(tf.reduce_any(passed, axis=-1), _first(passed), greedy(logits))
+    found, first = tf.reduce_any(passed, axis=-1), _first(passed)
+    return tf.cond(tf.reduce_all(found), lambda: first, lambda: tf.where(found, first, greedy(logits)))
 
 
 def is_narrow(settings: RuleSettings) -> tf.Tensor:

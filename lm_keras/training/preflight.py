@@ -286,7 +286,7 @@ class Plan:
             hint = "; --precision=mixed_bfloat16 may be faster, this hardware multiplies it"
             return "float32 throughout" + ("" if slow_products("mixed_bfloat16", gpu) else hint)
         if kind := slow_products(precision, gpu):
-            return f"products in {kind}, WHICH THIS HARDWARE DOES NOT MULTIPLY: --precision=float32 will be faster"
+            return f"products in {kind}, WHICH THIS HARDWARE MULTIPLIES MORE SLOWLY than float32: --precision=float32 will be faster"
         kind = precision.removeprefix("mixed_")
         return f"products in {kind}, which this hardware multiplies; weights, sums and state in float32"
 

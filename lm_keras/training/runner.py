@@ -235,8 +235,8 @@ def _devices(config: Config, alone: bool = False) -> distribution.Devices:
         report.say(devices.warning)
     if not alone and (kind := machine.slow_products(config.learning.precision, devices.on_gpu)):
         report.say(
-            f"--precision={config.learning.precision}: this hardware has no instructions for {kind}, so that float32 is "
-            "several times faster; --precision=auto takes what it has"
+            f"--precision={config.learning.precision}: this processor multiplies float32 faster than {kind}; "
+            "--precision=auto takes the faster one"
         )
     return devices
 

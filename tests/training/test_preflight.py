@@ -449,7 +449,11 @@ def test_schedules_at_four_steps(dry, tiny_config, tmp_path):
         ("float32", set(), "float32 throughout"),
         ("float32", {"bfloat16"}, "float32 throughout; --precision=mixed_bfloat16 may be faster, "),
         ("mixed_bfloat16", {"bfloat16"}, "products in bfloat16, which this hardware multiplies"),
-        ("mixed_bfloat16", {"float16"}, "products in bfloat16, WHICH THIS HARDWARE DOES NOT MULTIPLY"),
+        (
+            "mixed_bfloat16",
+            {"float16"},
+            "products in bfloat16, WHICH THIS HARDWARE MULTIPLIES MORE SLOWLY than float32",
+        ),
     ],
 )
 def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast, expected):

@@ -107,7 +107,7 @@ class _Timed:
     def __init__(self, trainer):
         trainer.total_steps = 10**9
         self._trainer, self._state, self._recent = trainer, trainer._scattered(), trainer._recent
-        self._batches = trainer._batches()
+        self._batches = trainer._distributed_batches()
         self._tables = {name: tf.zeros([STEPS_PER_CALL]) for name in ("learning_rate", "dropout")}
 
     def milliseconds(self, calls: int) -> float:

@@ -120,6 +120,7 @@ def write(sections: list[str], repeats: int, seconds: float, corpus: str, root: 
     """
     path = root / "docs" / "results" / "performance.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    measured_commit = commit(root)  # Before the page itself changes.
     for section in sections:
         kept[section] = []
         for command in commands(section):
@@ -129,7 +130,7 @@ def write(sections: list[str], repeats: int, seconds: float, corpus: str, root: 
             yield from results
         kept[f"{section}_measured"] = {
             "date": datetime.date.today().isoformat(),
-            "commit": commit(root),
+            "commit": measured_commit,
             "machine": results[0]["machine"],
         }
         path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
