@@ -88,7 +88,7 @@ BAD = {
     "an unknown family": ({"model": "gptt"}, "--model=gptt is unknown (did you mean 'gpt'?)"),
     "an unknown way to resume": ({"resume": "maybe"}, "--resume=maybe is unknown"),
     "settings that contradict": ({"epochs": 1}, "--steps=24 and --epochs=1 contradict each other"),
-    "a corpus that is missing": ({"corpus": "text:no/such/*.txt"}, "no file no/such/*.txt"),
+    "a corpus that is missing": ({"corpus": "text:no/such/*.txt"}, "no file matches no/such/*.txt"),
     "no run to continue": ({"resume": "must"}, "holds no run"),
     "a trial": ({"dry_run": True}, "dry_run=True trains no model to return; use scripts/train.py --dry_run"),
 }
