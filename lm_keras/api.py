@@ -43,17 +43,20 @@ def load(
     Args:
         run_dir: the folder of the run, finished, stopped or training; `~` is expanded.
         checkpoint: `last` or `best` (the lowest validation loss).
-        jit: of a gpt or glm, let XLA compile the network's work for a token as one program. That takes a second or two
-            with GPT-2's size for each number of texts at once and each room (64, 128, ... tokens of prompt and text); then a
-            text comes faster; None for whatever `weights` needs. On a CPU several texts at once in bfloat16 are left to TensorFlow, which is faster there.
-        weights: `float32`, the weights in the number format of the run's products, or `int8` (gpt and glm, on a CPU, with
-            `jit`): products read the weights as 8-bit integers with a scale for each output channel, made once here, and round
-            each row likewise. A quarter of the bytes of float32 is read for a token; they are held beside the weights
-            themselves, of which the embedding is still looked up. Text, `evaluate`, `score`, `logits` and `features` all do
-            so, which tells what it costs; `model` itself does not.
+        jit: of a gpt or glm, let XLA compile the network's work for a token as one program. That takes a
+            second or two with GPT-2's size for each number of texts at once and each room (64, 128, ...
+            tokens of prompt and text); then a text comes faster; None for whatever `weights` needs. On a CPU
+            several texts at once in bfloat16 are left to TensorFlow, which is faster there.
+        weights: `float32`, the weights in the number format of the run's products, or `int8` (gpt and glm, on
+            a CPU, with `jit`): products read the weights as 8-bit integers with a scale for each output
+            channel, made once here, and round each row likewise. A quarter of the bytes of float32 is read
+            for a token; they are held beside the weights themselves, of which the embedding is still looked
+            up. Text, `evaluate`, `score`, `logits` and `features` all do so, which tells what it costs;
+            `model` itself does not.
 
     Raises:
-        InputError: there is no run or no such checkpoint in the folder, or `jit` or `weights` is for another model.
+        InputError: there is no run or no such checkpoint in the folder, or `jit` or `weights` is for another
+            model.
 
     Example:
         >>> lm = lm_keras.load("runs/quickstart")
@@ -177,8 +180,8 @@ class LanguageModel:
 
         Args:
             prompts: any number of strings; an empty one starts a document.
-            **settings: max_new_tokens [100], temperature [1.0] (0 is greedy), top_k [0, off], top_p [1.0, off],
-                seed [0], num_samples [1], stop [None], and the other fields of
+            **settings: max_new_tokens [100], temperature [1.0] (0 is greedy), top_k [0, off], top_p [1.0,
+                off], seed [0], num_samples [1], stop [None], and the other fields of
                 `lm_keras.sampling.settings.SamplingSettings`.
 
         Raises:
@@ -192,7 +195,8 @@ class LanguageModel:
 
         Args:
             prompts: any number of strings; an empty one starts a document.
-            **settings: as for `generate`; top_logprobs [0] says how many of the likeliest tokens are told with each one.
+            **settings: as for `generate`; top_logprobs [0] says how many of the likeliest tokens are told
+                with each one.
 
         Returns:
             A `lm_keras.sampling.generate.Continuation` for each text that `generate` returns, in its order.
@@ -211,8 +215,9 @@ class LanguageModel:
             **settings: as for `generate`, with num_samples=1 and num_beams=1.
 
         Returns:
-            An iterator over the pieces of the continuation, as they come; joined they are what `generate` returns. No piece ends
-            within a character, and what may begin a stop string is held back until it does not.
+            An iterator over the pieces of the continuation, as they come; joined they are what `generate`
+            returns. No piece ends within a character, and what may begin a stop string is held back until it
+            does not.
 
         Raises:
             InputError: the prompt or a setting is not allowed.
@@ -227,7 +232,8 @@ class LanguageModel:
         """Say what stands in the places of `[MASK]` in a text; for `--model=bert` and `--model=glm`.
 
         Args:
-            text: with a `[MASK]` for each token that is hidden (bert), or for each blank of any length (glm), at least one.
+            text: with a `[MASK]` for each token that is hidden (bert), or for each blank of any length (glm),
+                at least one.
             words: how many of the likeliest tokens to return for each (bert).
             **settings: fields of `SamplingSettings`, such as temperature [0] and seed (glm).
 
@@ -251,13 +257,14 @@ class LanguageModel:
 
     @with_usual_settings
     def score(self, texts: list[str]) -> list[dict]:
-        """Return `{"nats", "tokens", "bytes", "unknown"}` of each text, scored from the beginning of a document.
+        """Return `{"nats", "tokens", "bytes", "unknown"}` of each text, scored from the beginning of a
+        document.
 
-        Bytes are those of what the tokens say, as `evaluate` counts them; where `unknown` is not 0, text is lost and bits per byte have
-        no meaning.
+        Bytes are those of what the tokens say, as `evaluate` counts them; where `unknown` is not 0, text is
+        lost and bits per byte have no meaning.
 
-        With `--model=bert` the nats are a pseudo-log-likelihood, no probability of the text, and `"pseudo"` is true there
-        (Salazar et al., 2020).
+        With `--model=bert` the nats are a pseudo-log-likelihood, no probability of the text, and `"pseudo"`
+        is true there (Salazar et al., 2020).
         """
         with self._weights():
             return self._scorer.score(texts)
@@ -274,7 +281,8 @@ class LanguageModel:
 
         Args:
             ids: [B, T], each row a document's beginning.
-            segments: [B, T], for `--model=bert` only: 0 for tokens of the first, 1 for those of the second of two texts.
+            segments: [B, T], for `--model=bert` only: 0 for tokens of the first, 1 for those of the second of
+                two texts.
         """
         if segments is None:
             with self._weights():
@@ -322,26 +330,29 @@ class LanguageModel:
         corpus: str | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> dict[str, float | None]:
-        """Hide every token of a split in turn and predict it from all others of its row: for `--model=bert` only.
+        """Hide every token of a split in turn and predict it from all others of its row: for `--model=bert`
+        only.
 
-        The pseudo-log-likelihood that the logarithms sum up to is no probability of the text, and compares with no model that reads
-        from left to right.
+        The pseudo-log-likelihood that the logarithms sum up to is no probability of the text, and compares
+        with no model that reads from left to right.
 
         Args:
             split, corpus, say: as for `evaluate`.
 
         Returns:
-            `pseudo_nats_per_token`, `pseudo_perplexity` and `pseudo_bits_per_byte`; the last is None where text is unknown.
+            `pseudo_nats_per_token`, `pseudo_perplexity` and `pseudo_bits_per_byte`; the last is None where
+            text is unknown.
 
         Raises:
-            InputError: the model reads from left to right, there is no such split, or its text cannot be read.
+            InputError: the model reads from left to right, there is no such split, or its text cannot be
+                read.
 
         Reference: Salazar et al. (2020), section 2, equations 1 and 3.
         """
         if not self.model.bidirectional:
             raise InputError(
-                f"--model={self.config.model.model} has a likelihood of its own: the pseudo-log-likelihood is for --model=bert, which "
-                "has none"
+                f"--model={self.config.model.model} has a likelihood of its own: the pseudo-log-likelihood is"
+                " for --model=bert, which has none"
             )
         store = self._text(split, corpus, say)
         hiding = hiding_of(self.config, self.model.vocab_size, self.tokenizer)
@@ -383,7 +394,8 @@ class LanguageModel:
     def exact_matches(
         self, split: str = "test", count: int = 200, say: Callable[[str], None] = lambda line: None
     ) -> dict[str, float]:
-        """Return for blanks of one to five words of a split the share that is filled exactly; see `lm_keras.sampling.cloze`.
+        """Return for blanks of one to five words of a split the share that is filled exactly; see
+        `lm_keras.sampling.cloze`.
 
         Args:
             split: `train`, `valid` or `test` of the run's own text.

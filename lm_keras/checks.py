@@ -1,4 +1,6 @@
-"""Which values settings may take, and which contradict each other; `config.py` says which settings there are."""
+"""Which values settings may take, and which contradict each other; `config.py` says which settings
+there are.
+"""
 
 import dataclasses
 
@@ -56,18 +58,20 @@ def check_settings(config, fields: dict[str, dataclasses.Field]) -> None:
         )
     if running.jit == "recurrence" and config.model.model != "lstm":
         raise InputError(
-            f"--jit=recurrence has no meaning for --model={config.model.model}; leave it out, or take --model=lstm"
+            f"--jit=recurrence has no meaning for --model={config.model.model}; leave it out, or take"
+            " --model=lstm"
         )
     profiled_steps(running.profile_steps)
     parts = (running.replicas or 1) * batches.micro_batches
     if batches.batch_size % parts:
         raise InputError(
-            f"--batch_size={batches.batch_size} rows can't be shared evenly by {running.replicas or 1} replicas x "
-            f"{batches.micro_batches} micro-batches; take a multiple of {parts}"
+            f"--batch_size={batches.batch_size} rows can't be shared evenly by {running.replicas or 1}"
+            f" replicas x {batches.micro_batches} micro-batches; take a multiple of {parts}"
         )
     if running.strategy == "one_device" and (running.replicas or 1) > 1:
         raise InputError(
-            f"--strategy=one_device and --replicas={running.replicas} contradict each other; use --strategy=mirrored"
+            f"--strategy=one_device and --replicas={running.replicas} contradict each other; use"
+            " --strategy=mirrored"
         )
 
 
@@ -82,13 +86,15 @@ def _check_schedules(config) -> None:
     largest = learning.learning_rate * schedules.largest(learning.learning_rate_schedule)
     if largest > LARGEST_FLOAT:
         raise InputError(
-            f"--learning_rate={learning.learning_rate} times --learning_rate_schedule={learning.learning_rate_schedule} reaches "
-            f"{largest:g}; expected at most {LARGEST_FLOAT:.1e}, the limit of float32"
+            f"--learning_rate={learning.learning_rate} times"
+            f" --learning_rate_schedule={learning.learning_rate_schedule} reaches {largest:g}; expected at"
+            f" most {LARGEST_FLOAT:.1e}, the limit of float32"
         )
     if 0 < largest < SMALLEST_FLOAT:
         raise InputError(
-            f"--learning_rate={learning.learning_rate} times --learning_rate_schedule={learning.learning_rate_schedule} reaches "
-            f"{largest:g} at most, which is 0 in float32; expected at least {SMALLEST_FLOAT:.1e}"
+            f"--learning_rate={learning.learning_rate} times"
+            f" --learning_rate_schedule={learning.learning_rate_schedule} reaches {largest:g} at most, which"
+            f" is 0 in float32; expected at least {SMALLEST_FLOAT:.1e}"
         )
     for name, rate in (("dropout", config.model.dropout), ("token_noise", learning.token_noise)):
         text = getattr(learning, f"{name}_schedule")
@@ -118,13 +124,13 @@ def _check_family(config, fields) -> None:
         _check_transformer(config)
     if family == "bert" and config.batches.sequence_length < 3:
         raise InputError(
-            f"--sequence_length={config.batches.sequence_length} is too short for --model=bert, which reads a text between two "
-            "tokens; take at least 3"
+            f"--sequence_length={config.batches.sequence_length} is too short for --model=bert, which reads a"
+            " text between two tokens; take at least 3"
         )
     if family == "glm" and config.batches.sequence_length < 3:
         raise InputError(
-            f"--sequence_length={config.batches.sequence_length} is too short for --model=glm, which reads a blank and its start beside a "
-            "token; take at least 3"
+            f"--sequence_length={config.batches.sequence_length} is too short for --model=glm, which reads a"
+            " blank and its start beside a token; take at least 3"
         )
     if family == "glm" and config.model.span_length > config.batches.sequence_length:
         raise InputError(
@@ -133,16 +139,18 @@ def _check_family(config, fields) -> None:
         )
     if family in HIDING and config.learning.token_noise:
         raise InputError(
-            f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which hides tokens anyway; leave it out"
+            f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which hides"
+            " tokens anyway; leave it out"
         )
     if config.model.init_checkpoint != "last" and not config.model.init_from:
         raise InputError(
-            f"--init_checkpoint={config.model.init_checkpoint} has no meaning without --init_from; give that too, or leave it out"
+            f"--init_checkpoint={config.model.init_checkpoint} has no meaning without --init_from; give that"
+            " too, or leave it out"
         )
     if config.model.init_from and config.model.embedding_init:
         raise InputError(
-            "--init_from and --embedding_init contradict each other: the weights of a run have an embedding already; leave one "
-            "of them out"
+            "--init_from and --embedding_init contradict each other: the weights of a run have an embedding"
+            " already; leave one of them out"
         )
     if config.model.direct_connections and config.model.tied:
         raise InputError(
@@ -160,26 +168,29 @@ def _check_transformer(config) -> None:
     model, length = config.model, config.batches.sequence_length
     if model.embedding_dim % model.num_heads:
         raise InputError(
-            f"--num_heads={model.num_heads} do not divide --embedding_dim={model.embedding_dim}; take a number of heads "
-            "that does"
+            f"--num_heads={model.num_heads} do not divide --embedding_dim={model.embedding_dim}; take a"
+            " number of heads that does"
         )
     if model.num_heads % model.kv_heads:
         raise InputError(
-            f"--num_kv_heads={model.num_kv_heads} do not divide --num_heads={model.num_heads}; take a number that does"
+            f"--num_kv_heads={model.num_kv_heads} do not divide --num_heads={model.num_heads}; take a number"
+            " that does"
         )
     if model.positions == "rotary" and model.embedding_dim // model.num_heads % 2:
         raise InputError(
-            f"--positions=rotary turns pairs of numbers, and a head has {model.embedding_dim // model.num_heads} of them "
-            "(--embedding_dim over --num_heads); make that even"
+            "--positions=rotary turns pairs of numbers, and a head has"
+            f" {model.embedding_dim // model.num_heads} of them (--embedding_dim over --num_heads); make that"
+            " even"
         )
     if config.context_length < length:
         raise InputError(
-            f"--context_length={model.context_length} is shorter than a row of --sequence_length={length} tokens; make it "
-            "as long, or rows shorter"
+            f"--context_length={model.context_length} is shorter than a row of --sequence_length={length}"
+            " tokens; make it as long, or rows shorter"
         )
     if config.batching == "stream":
         raise InputError(
-            f"--batching=stream carries a state from row to row, which --model={model.model} does not have; leave it out"
+            f"--batching=stream carries a state from row to row, which --model={model.model} does not have;"
+            " leave it out"
         )
 
 

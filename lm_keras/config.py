@@ -19,12 +19,14 @@ class DataConfig:
 
     corpus: str = setting(
         "python-docs",
-        "text to learn: python-docs (needs no download), text:GLOB (.txt, .gz, and JSON lines of any name), or tfds:NAME[/CONFIG], "
-        "a data set of TensorFlow Datasets with its own splits (or one split or slice, tfds:NAME:train[:1%])",
+        "text to learn: python-docs (needs no download), text:GLOB (.txt, .gz, and JSON lines of any name),"
+        " or tfds:NAME[/CONFIG], a data set of TensorFlow Datasets with its own splits (or one split or"
+        " slice, tfds:NAME:train[:1%])",
     )
     valid_corpus: str | None = setting(
         None,
-        "text to validate on; without it the data set's own validation split, else a part of --corpus is held out",
+        "text to validate on; without it the data set's own validation split, else a part of --corpus is"
+        " held out",
     )
     test_corpus: str | None = setting(
         None, "text to test on at the end; without it as for --valid_corpus, with the test split"
@@ -32,15 +34,18 @@ class DataConfig:
     split: str = setting("90/5/5", "percent of --corpus for train/valid/test where no other corpus is given")
     document_separator: str | None = setting(
         None,
-        "text between the documents of a plain file, such as <|endoftext|>; \\n stands for a line end [each file is one document]",
+        "text between the documents of a plain file, such as <|endoftext|>; \\n stands for a line end [each"
+        " file is one document]",
     )
     text_field: str = setting(
         "text",
-        "field of a line of JSON, or feature of a data set's example, that holds the text (nested: pair/de or pair.de)",
+        "field of a line of JSON, or feature of a data set's example, that holds the text (nested: pair/de or"
+        " pair.de)",
     )
     on_bad_text: str = setting(
         "error",
-        "what to do with bad UTF-8 and NUL: stop, put U+FFFD there, or drop the line (skip also drops lines of JSON without the text)",
+        "what to do with bad UTF-8 and NUL: stop, put U+FFFD there, or drop the line (skip also drops lines"
+        " of JSON without the text)",
         choices=("error", "replace", "skip"),
     )
     normalize: str | None = setting(
@@ -48,8 +53,9 @@ class DataConfig:
     )
     tokenizer: str = setting(
         "sentencepiece",
-        "how text becomes tokens: char, byte, word (split at white space), sentencepiece, or the folder of a saved "
-        "tokenizer, of a run or of a Hugging Face model, whose tokenizer is copied (./char is a folder of that name)",
+        "how text becomes tokens: char, byte, word (split at white space), sentencepiece, or the folder of a"
+        " saved tokenizer, of a run or of a Hugging Face model, whose tokenizer is copied (./char is a folder"
+        " of that name)",
         path=True,
     )
     sentencepiece_model: str | None = setting(
@@ -60,8 +66,8 @@ class DataConfig:
     )
     vocab_size: int | None = setting(
         None,
-        "tokens in the vocabulary, special ones included [char: all characters; word: all words, else the most "
-        "frequent ones; sentencepiece: 2000]",
+        "tokens in the vocabulary, special ones included [char: all characters; word: all words, else the"
+        " most frequent ones; sentencepiece: 2000]",
         low=1,
     )
     cache_dir: str | None = setting(
@@ -97,8 +103,8 @@ class ModelConfig:
     )
     hidden_units: int | None = setting(
         None,
-        "units of each hidden layer (gpt: of the feed-forward part of a block) [256; gpt: 4, or with swiglu 8/3, times "
-        "--embedding_dim]",
+        "units of each hidden layer (gpt: of the feed-forward part of a block) [256; gpt: 4, or with swiglu"
+        " 8/3, times --embedding_dim]",
         low=1,
     )
     ngram_order: int = setting(
@@ -117,13 +123,15 @@ class ModelConfig:
     )
     context_length: int | None = setting(
         None,
-        "most tokens that a gpt can look back on, itself included, or that a text of bert and glm has [--sequence_length]",
+        "most tokens that a gpt can look back on, itself included, or that a text of bert and glm has"
+        " [--sequence_length]",
         low=1,
         only_for=("gpt", "bert", "glm"),
     )
     positions: str = setting(
         "learned",
-        "how a gpt knows the order of tokens: a learned vector for each place, or queries and keys rotated by it",
+        "how a gpt knows the order of tokens: a learned vector for each place, or queries and keys rotated"
+        " by it",
         choices=("learned", "rotary"),
         only_for=("gpt",),
     )
@@ -156,7 +164,8 @@ class ModelConfig:
     )
     attention_chunk: int | None = setting(
         None,
-        "queries whose attention is computed at a time, so that memory grows with T and not with its square [all]",
+        "queries whose attention is computed at a time, so that memory grows with T and not with its square"
+        " [all]",
         low=1,
         only_for=("gpt", "bert", "glm"),
     )
@@ -172,8 +181,8 @@ class ModelConfig:
     )
     long_spans: float = setting(
         0.5,
-        "share of the rows in which all tokens from a random one on are one blank, by which a glm learns to continue texts; "
-        "the others have short blanks",
+        "share of the rows in which all tokens from a random one on are one blank, by which a glm learns to"
+        " continue texts; the others have short blanks",
         low=0,
         high=1,
         only_for=("glm",),
@@ -183,7 +192,8 @@ class ModelConfig:
     )
     full_sentences: bool = setting(
         True,
-        "pack whole sentences into the rows of a bert, as many as fit; false: rows of as many tokens, wherever they begin",
+        "pack whole sentences into the rows of a bert, as many as fit; false: rows of as many tokens,"
+        " wherever they begin",
         only_for=("bert",),
     )
     prediction_head: bool = setting(
@@ -193,8 +203,8 @@ class ModelConfig:
     )
     dropout: float = setting(
         0.0,
-        "share of values dropped at the input, between layers and at the output (gpt: of the embedding, the attention and "
-        "what each part of a block adds)",
+        "share of values dropped at the input, between layers and at the output (gpt: of the embedding, the"
+        " attention and what each part of a block adds)",
         low=0,
         below=1,
     )
@@ -207,7 +217,8 @@ class ModelConfig:
     )
     tie_embeddings: bool | None = setting(
         None,
-        "use the embedding as the output matrix (a projection is added where widths differ) [gpt, bert: true, else false]",
+        "use the embedding as the output matrix (a projection is added where widths differ) [gpt, bert: true,"
+        " else false]",
     )
     direct_connections: bool = setting(
         False, "connect the embeddings with the output, past the hidden layers, too", only_for=("ngram",)
@@ -215,14 +226,15 @@ class ModelConfig:
     forget_bias: float = setting(1.0, "initial bias of the forget gate", only_for=("lstm",))
     init_scale: float | None = setting(
         None,
-        "draw all weights from U(-s, s) [Glorot, orthogonal and U(-0.05, 0.05), as Keras does; gpt: N(0, 0.02), as GPT-2]",
+        "draw all weights from U(-s, s) [Glorot, orthogonal and U(-0.05, 0.05), as Keras does; gpt: N(0,"
+        " 0.02), as GPT-2]",
         above=0,
         high=1e6,
     )
     init_from: str | None = setting(
         None,
-        "folder of another run, or of a Hugging Face model: begin with its weights and its tokenizer, at step 0 "
-        "(fine-tuning)",
+        "folder of another run, or of a Hugging Face model: begin with its weights and its tokenizer, at step"
+        " 0 (fine-tuning)",
         path=True,
     )
     init_checkpoint: str = setting(
@@ -232,8 +244,8 @@ class ModelConfig:
     )
     embedding_init: str | None = setting(
         None,
-        "file of word vectors as text, of word2vec or GloVe, or vectors.txt of scripts/train_embeddings.py: the token "
-        "embedding begins with those of its tokens that are there, as they are",
+        "file of word vectors as text, of word2vec or GloVe, or vectors.txt of scripts/train_embeddings.py:"
+        " the token embedding begins with those of its tokens that are there, as they are",
         path=True,
     )
 
@@ -315,8 +327,8 @@ class LearningConfig:
     )
     token_noise_kind: str = setting(
         "unigram",
-        "what they are replaced by: tokens as frequent as in the training text, or one that says nothing (byte and "
-        "word get one for it, on top of --vocab_size)",
+        "what they are replaced by: tokens as frequent as in the training text, or one that says nothing"
+        " (byte and word get one for it, on top of --vocab_size)",
         choices=("unigram", "blank"),
     )
     token_noise_schedule: str = setting("constant", "factor on --token_noise, the same curves")
@@ -346,13 +358,15 @@ class LearningConfig:
     )
     spike_sigma: float = setting(
         0.0,
-        "leave out steps whose loss or gradient norm lies so many standard deviations above the last --spike_window; 0 never",
+        "leave out steps whose loss or gradient norm lies so many standard deviations above the last"
+        " --spike_window; 0 never",
         low=0,
     )
     spike_window: int = setting(100, "steps that a spike is compared with", low=10, high=10_000)
     precision: str = setting(
         "float32",
-        "number format of the products; auto: bfloat16 where the hardware that begins the run multiplies it faster, else float32",
+        "number format of the products; auto: bfloat16 where the hardware that begins the run multiplies it"
+        " faster, else float32",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
 
@@ -363,8 +377,8 @@ class RunningConfig:
 
     strategy: str = setting(
         "auto",
-        "how devices share the work; auto: multi_worker where TF_CONFIG is set, mirrored with several GPUs, else one "
-        "device; tpu is untested",
+        "how devices share the work; auto: multi_worker where TF_CONFIG is set, mirrored with several GPUs,"
+        " else one device; tpu is untested",
         choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
     )
     replicas: int | None = setting(
@@ -376,21 +390,21 @@ class RunningConfig:
     steps_per_call: int = setting(10, "optimizer steps in one call of the compiled function", low=1)
     jit: str = setting(
         "auto",
-        "what XLA compiles of a step; on: all gradients, products too; recurrence: of an lstm on a CPU the recurrence alone; "
-        "auto: what was measured to pay: on, on a GPU but for lstm, which has cuDNN there, and on a CPU for gpt in float32; "
-        "recurrence, for an lstm of few units when the run begins",
+        "what XLA compiles of a step; on: all gradients, products too; recurrence: of an lstm on a CPU the"
+        " recurrence alone; auto: what was measured to pay: on, on a GPU but for lstm, which has cuDNN there,"
+        " and on a CPU for gpt in float32; recurrence, for an lstm of few units when the run begins",
         choices=("auto", "on", "recurrence", "off"),
     )
     rematerialize: bool = setting(
         False,
-        "keep of each block only what goes in, and compute the rest again for the gradient: less memory, a third more work "
-        "(gpt)",
+        "keep of each block only what goes in, and compute the rest again for the gradient: less memory, a"
+        " third more work (gpt)",
         only_for=("gpt",),
     )
     deterministic: bool = setting(
         False,
-        "use only operations that give the same bits each time; on a GPU an exact resume needs it, those of a CPU do so "
-        "anyway",
+        "use only operations that give the same bits each time; on a GPU an exact resume needs it, those of a"
+        " CPU do so anyway",
     )
     eval_every: int | None = setting(None, "steps between evaluations [a tenth of the run]", low=1)
     checkpoint_every: int | None = setting(None, "steps between checkpoints [a tenth of the run]", low=1)
@@ -434,7 +448,8 @@ class RunOptions:
     )
     dry_run: bool = setting(
         False,
-        "train nothing and write no run: print parameters, memory, FLOPs, schedules and the time that the run will take",
+        "train nothing and write no run: print parameters, memory, FLOPs, schedules and the time that the run"
+        " will take",
     )
 
     def __post_init__(self):
@@ -487,7 +502,9 @@ class Config:
 
     @property
     def context_length(self) -> int:
-        """Return how many tokens a window of the run's text has at most: `--context_length`, else `--sequence_length`."""
+        """Return how many tokens a window of the run's text has at most: `--context_length`, else
+        `--sequence_length`.
+        """
         return self.model.context_length or self.batches.sequence_length
 
     @property

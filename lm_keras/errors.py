@@ -47,7 +47,8 @@ def reason_of(error: Exception) -> str:
         >>> reason_of(ValueError("/disk/events; No space left on device\\n\\tFailed to flush 1 events"))
         'No space left on device'
         >>> where = "Detected at node x defined at (most recent call last):\\n  File 'a.py', line 1\\n\\n"
-        >>> reason_of(ValueError(f"Graph execution error:\\n\\n{where}Socket closed\\n\\t [[{{{{node x}}}}]]"))
+        >>> said = f"Graph execution error:\\n\\n{where}Socket closed\\n\\t [[{{{{node x}}}}]]"
+        >>> reason_of(ValueError(said))
         'Socket closed'
     """
     text = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)

@@ -1,4 +1,6 @@
-"""One setting: how it is described, and which values it may take. `config.py` says which settings there are."""
+"""One setting: how it is described, and which values it may take. `config.py` says which settings
+there are.
+"""
 
 import dataclasses
 import math
@@ -58,7 +60,8 @@ def kind_of(field: dataclasses.Field) -> tuple[type, bool]:
 
 
 def in_float32(value: float) -> float:
-    """Return what TensorFlow makes of a number of at most `LARGEST_FLOAT`: the nearest float32, and 0 below `SMALLEST_FLOAT`.
+    """Return what TensorFlow makes of a number of at most `LARGEST_FLOAT`: the nearest float32, and 0 below
+    `SMALLEST_FLOAT`.
 
     Example:
         >>> in_float32(1e-40), in_float32(1 - 1e-9), in_float32(0.5)
@@ -72,8 +75,10 @@ def within_float32(value: float) -> float:
     """Return a number, or the float32 number nearest to it that has its sign and is finite.
 
     Example:
-        >>> within_float32(1e-46) == SMALLEST_FLOAT, within_float32(1e39) == LARGEST_FLOAT, within_float32(-0.5)
-        (True, True, -0.5)
+        >>> within_float32(1e-46) == SMALLEST_FLOAT, within_float32(1e39) == LARGEST_FLOAT
+        (True, True)
+        >>> within_float32(-0.5)
+        -0.5
     """
     if not value:
         return 0.0
@@ -91,7 +96,8 @@ def check(field: dataclasses.Field, value: Any) -> None:
         raise InputError(f"--{field.name}={value!r}: expected {expected(field)}")
     if meta["choices"] and value not in meta["choices"]:
         raise InputError(
-            f"--{field.name}={value} is unknown{nearest(value, meta['choices'])}; choose one of {', '.join(meta['choices'])}"
+            f"--{field.name}={value} is unknown{nearest(value, meta['choices'])}; choose one of"
+            f" {', '.join(meta['choices'])}"
         )
     if kind in (int, float):
         if not _within(meta, value):
@@ -100,7 +106,8 @@ def check(field: dataclasses.Field, value: Any) -> None:
             raise InputError(f"--{field.name}={value} is out of range; expected at most {LARGEST}")
         if abs(value) > LARGEST_FLOAT and kind is float:
             raise InputError(
-                f"--{field.name}={value} is out of range; expected at most {LARGEST_FLOAT:.1e}, the limit of float32"
+                f"--{field.name}={value} is out of range; expected at most {LARGEST_FLOAT:.1e}, the limit of"
+                " float32"
             )
     if kind is float:
         _check_in_float32(field, value)
@@ -118,7 +125,8 @@ def _within(meta: Mapping[str, Any], value: float) -> bool:
 
 
 def _check_in_float32(field: dataclasses.Field, value: float) -> None:
-    """Raise InputError if a bound has no meaning for what a number becomes in float32: 0 for 1e-46, 1 for 1 - 1e-9.
+    """Raise InputError if a bound has no meaning for what a number becomes in float32: 0 for 1e-46, 1 for 1 -
+    1e-9.
 
     A setting without bounds, which checks itself or for which 0 is a number like any other, may become 0.
     """
@@ -129,7 +137,8 @@ def _check_in_float32(field: dataclasses.Field, value: float) -> None:
     smallest = f"{SMALLEST_FLOAT:.1e}"
     less = "" if single else f", 0 or at least {smallest}" if _within(meta, 0.0) else f", at least {smallest}"
     raise InputError(
-        f"--{field.name}={value} becomes {single:g} in float32, in which everything is computed; expected {expected(field)}{less}"
+        f"--{field.name}={value} becomes {single:g} in float32, in which everything is computed; expected"
+        f" {expected(field)}{less}"
     )
 
 

@@ -110,7 +110,8 @@ def _value(field: dataclasses.Field) -> Any:
     given = [one for one in value if one is not None]  # An empty one is None.
     if given and len(given) < len(value):
         raise InputError(
-            f"--{field.name}= is empty beside --{field.name}={given[0]!r}; leave the empty one out, or all the others"
+            f"--{field.name}= is empty beside --{field.name}={given[0]!r}; leave the empty one out, or all"
+            " the others"
         )
     return given or None
 
@@ -203,7 +204,9 @@ def _with_flagfiles(argv: list[str]) -> list[str]:
 
 
 def _named_shortly(words: list[str]) -> list[str]:
-    """Refuse a name of a flag that none can have: absl would look for a similar one, a call deeper each letter."""
+    """Refuse a name of a flag that none can have: absl would look for a similar one, a call deeper each
+    letter.
+    """
     for word in words[1:]:
         if word == "--":
             break
@@ -221,7 +224,8 @@ def _lines_of_flagfile(path: str, includers: tuple[str, ...]) -> list[str]:
     where = "".join(f", which {shown(name)} includes" for name in reversed(includers))
     if os.path.realpath(path) in map(os.path.realpath, includers):
         raise InputError(
-            f"the flagfile {shown(path)} includes itself ({' > '.join(map(shown, chain))}); delete one of these --flagfile lines"
+            f"the flagfile {shown(path)} includes itself ({' > '.join(map(shown, chain))}); delete one of"
+            " these --flagfile lines"
         )
     try:
         if not os.path.isfile(path) and os.path.exists(path):
@@ -230,8 +234,8 @@ def _lines_of_flagfile(path: str, includers: tuple[str, ...]) -> list[str]:
             lines = file.read().split("\n")
     except OSError as error:
         raise InputError(
-            f"cannot read the flagfile {shown(path)}{where}: {error.strerror}; expected a text file with a flag "
-            f"a line, looked from the folder {shown(os.getcwd())}"
+            f"cannot read the flagfile {shown(path)}{where}: {error.strerror}; expected a text file with a"
+            f" flag a line, looked from the folder {shown(os.getcwd())}"
         ) from None
     except UnicodeDecodeError as error:
         raise InputError(
@@ -246,18 +250,19 @@ def _lines_of_flagfile(path: str, includers: tuple[str, ...]) -> list[str]:
             continue
         if not line.startswith("-"):
             raise InputError(
-                f"line {number} of the flagfile {shown(path)} is {line!r}; expected a flag, --name=value, or a "
-                "comment after #"
+                f"line {number} of the flagfile {shown(path)} is {line!r}; expected a flag, --name=value, or"
+                " a comment after #"
             )
         words += _lines_of_flagfile(value, chain) if name in ("--flagfile", "-flagfile") else [line]
     return words
 
 
 def _in_its_place(path: str, lines: list[str]) -> list[str]:
-    """Let the flags.txt of a run say that the run is where that file is, for it may have been moved or copied.
+    """Let the flags.txt of a run say that the run is where that file is, for it may have been moved or
+    copied.
 
-    The run's folder, and its tokenizer, which an imported model names, stand there as they were when the run was begun, and
-    as they were called in the working directory of that time.
+    The run's folder, and its tokenizer, which an imported model names, stand there as they were when the run
+    was begun, and as they were called in the working directory of that time.
     """
     folder = os.path.dirname(path) or "."
     given = dict(line.partition("=")[::2] for line in lines)
@@ -296,8 +301,8 @@ def _fail(error: Any) -> None:
 def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = (), hint: str = "") -> None:
     """Parse the command line, call `main` and exit with its code.
 
-    Exit codes: 0 done, 1 bad input or results that cannot be written, 129, 130 and 143 stopped by SIGHUP, SIGINT or
-    SIGTERM, 141 when the reader of standard output has ended.
+    Exit codes: 0 done, 1 bad input or results that cannot be written, 129, 130 and 143 stopped by SIGHUP,
+    SIGINT or SIGTERM, 141 when the reader of standard output has ended.
 
     Args:
         main: does the script's work; it reads its flags with `read`.
@@ -360,7 +365,8 @@ def _command(words: list[str], commands: tuple[str, ...] | None) -> list[str]:
         return words
     if len(words) > bool(commands):
         raise InputError(
-            f"{words[-1]!r} is left over on the command line; every setting is a flag, --name=value, see --help"
+            f"{words[-1]!r} is left over on the command line; every setting is a flag, --name=value, see"
+            " --help"
         )
     if commands and (not words or words[0] not in commands):
         given = f"{words[0]!r} is unknown{nearest(words[0], commands)}" if words else "a command is missing"
@@ -371,7 +377,10 @@ def _command(words: list[str], commands: tuple[str, ...] | None) -> list[str]:
 def _os_error(error: OSError) -> str:
     """Return one line for an operating-system error that nobody closer to it explained."""
     if streams.is_of_output(error):
-        return f"cannot write to {streams.OUTPUT}: {error.strerror}; send it where it can be written, and run the same command again"
+        return (
+            f"cannot write to {streams.OUTPUT}: {error.strerror}; send it where it can be written, and run"
+            " the same command again"
+        )
     reasons = collections.defaultdict(
         lambda: "check the path and its permissions", {28: "free some space and run the same command again"}
     )

@@ -1,7 +1,7 @@
 """Optimizers by name, from Keras; the most usual ones update a variable in one pass over it.
 
-Keras writes an update as some ten operations, each of which reads and writes all numbers of a variable: for Adam more
-memory traffic than some networks need for their products.
+Keras writes an update as some ten operations, each of which reads and writes all numbers of a variable: for
+Adam more memory traffic than some networks need for their products.
 """
 
 import math
@@ -77,15 +77,17 @@ class AdamW(_OnePassAdam, keras.optimizers.AdamW):
 
 
 def takes_rows(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Tell whether an update changes nothing where the gradient is zero, so that a table needs only the rows in use."""
+    """Tell whether an update changes nothing where the gradient is zero, so that a table needs only the rows
+    in use.
+    """
     return isinstance(optimizer, SGD) and optimizer.plain
 
 
 def apply(optimizer: keras.optimizers.Optimizer, gradients, factor, variables) -> None:
     """Update variables by gradients times a factor.
 
-    Plain SGD takes the factor into its learning rate, so that the gradients are read once and never written; that may
-    be a tenth of a step.
+    Plain SGD takes the factor into its learning rate, so that the gradients are read once and never written;
+    that may be a tenth of a step.
 
     Args:
         optimizer: as `build` makes it.
@@ -136,14 +138,19 @@ ONE_PASS = {name for name, kind in OPTIMIZERS.items() if kind.__module__ == __na
 """Those whose update makes no intermediate results."""
 
 NOT_BY_MUON = r"(^|/)(embeddings|output_kernel|places|segments|within)$"
-"""Paths of the matrices that Muon leaves to AdamW, as its authors do: tables that are looked up by a token, a position or a
-segment, and what turns features into logits. Each row of these belongs to one of them; they are no maps between features."""
+"""Paths of the matrices that Muon leaves to AdamW, as its authors do: tables that are looked up by a token, a
+position or a segment, and what turns features into logits. Each row of these belongs to one of them; they are
+no maps between features.
+"""
 
 UPDATE_FLOPS = {
-    "sgd": 8, "momentum": 10, "adam": 18, "adamw": 18, "nadam": 24, "adamax": 17, "adagrad": 13, "adadelta": 23,
+    "sgd": 8, "momentum": 10, "adam": 18, "adamw": 18, "nadam": 24, "adamax": 17, "adagrad": 13,
+    "adadelta": 23,
     "rmsprop": 15, "adafactor": 20, "lion": 15, "lamb": 24, "muon": 31,
 }  # fmt: skip
-"""Operations a parameter, from summed gradients to new weights: norm, division with clipping, decay, the optimizer."""
+"""Operations a parameter, from summed gradients to new weights: norm, division with clipping, decay, the
+optimizer.
+"""
 
 
 def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
@@ -180,8 +187,8 @@ def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
 def update_flops(config: LearningConfig, variables) -> int:
     """Return the FLOPs of one update of all weights, counted from their shapes.
 
-    Muon multiplies the momentum of every matrix that it does not leave to AdamW with itself: five Newton-Schulz iterations
-    of three products (Jordan et al., 2024).
+    Muon multiplies the momentum of every matrix that it does not leave to AdamW with itself: five
+    Newton-Schulz iterations of three products (Jordan et al., 2024).
     """
     flops = UPDATE_FLOPS[config.optimizer] * sum(math.prod(variable.shape) for variable in variables)
     if config.optimizer == "muon":

@@ -1,4 +1,6 @@
-"""Paths that users give: `~` in them, how a flag and a shell read them, and how a library reads them literally."""
+"""Paths that users give: `~` in them, how a flag and a shell read them, and how a library reads them
+literally.
+"""
 
 import contextlib
 import os
@@ -16,7 +18,8 @@ def expanded(path: str, flag: str = "") -> str:
     """Return a path with `~` or `~user` at its beginning replaced by that home folder.
 
     Args:
-        path: as the user wrote it; a shell expands `~` only at the beginning of a word, and a flagfile never does.
+        path: as the user wrote it; a shell expands `~` only at the beginning of a word, and a flagfile never
+            does.
         flag: name of the flag that it stands in, for the message.
 
     Raises:
@@ -74,9 +77,10 @@ def as_word(path: str | os.PathLike) -> str:
 def literally(folder: str | os.PathLike) -> Iterator[str]:
     r"""Open a folder, and yield another path to it that no library takes for a pattern.
 
-    TensorFlow takes the path of a checkpoint for a glob when it reads: it finds nothing below a folder with `[`, `]` or `\` in
-    its name, and may read the files of another folder where there is `*` or `?`. On Linux the path is that of the open
-    folder, so whatever is read below it comes from one folder, even if another one is put in its place meanwhile.
+    TensorFlow takes the path of a checkpoint for a glob when it reads: it finds nothing below a folder with
+    `[`, `]` or `\` in its name, and may read the files of another folder where there is `*` or `?`. On Linux
+    the path is that of the open folder, so whatever is read below it comes from one folder, even if another
+    one is put in its place meanwhile.
 
     Raises:
         OSError: there is no such folder, or it cannot be opened.

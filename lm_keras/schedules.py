@@ -272,7 +272,9 @@ def when_nothing(text: str, base: float, total_steps: int, warmup_steps: int = 0
 
 
 def first_stair_to_nothing(text: str, base: float, total_steps: int) -> int | None:
-    """Return the step from which on a staircase, which goes down to 0 at once, leaves nothing of a rate, or None."""
+    """Return the step from which on a staircase, which goes down to 0 at once, leaves nothing of a rate, or
+    None.
+    """
     name, settings = parse(text)
     settings.pop("warmup", None)
     if name != "staircase" or base * settings.get("factor", 0.5) >= SMALLEST:

@@ -1,4 +1,6 @@
-"""Standard input, output and error of a script: its work must not end because nobody reads them, and no result may get lost unnoticed."""
+"""Standard input, output and error of a script: its work must not end because nobody reads them, and no
+result may get lost unnoticed.
+"""
 
 import errno
 import io
@@ -23,7 +25,9 @@ class _Stream(io.FileIO):
 
 
 class _Results(_Stream):
-    """Standard output: an error names it, and what is written afterwards, while the script ends, is dropped."""
+    """Standard output: an error names it, and what is written afterwards, while the script ends,
+    is dropped.
+    """
 
     _gone = False
 
@@ -50,8 +54,8 @@ class _Messages(_Stream):
 def secure() -> None:
     """Make standard output and standard error of this process those of a script.
 
-    Both show what their encoding lacks as a question mark. A stream that is closed fails whoever reads from it, or
-    writes results to it. Streams that are no files, as those of tests, stay as they are.
+    Both show what their encoding lacks as a question mark. A stream that is closed fails whoever reads from
+    it, or writes results to it. Streams that are no files, as those of tests, stay as they are.
     """
     for descriptor, closed in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:

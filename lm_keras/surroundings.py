@@ -1,4 +1,6 @@
-"""Settings of Keras and TensorFlow that belong to the whole process: a run neither depends on them nor changes them."""
+"""Settings of Keras and TensorFlow that belong to the whole process: a run neither depends on them nor
+changes them.
+"""
 
 import contextlib
 import functools
@@ -19,8 +21,8 @@ def require_backend() -> None:
     chosen = sys.modules["keras"].config.backend() if "keras" in sys.modules else os.environ["KERAS_BACKEND"]
     if chosen != BACKEND:
         raise InputError(
-            f"lm_keras needs Keras with TensorFlow, and this process has KERAS_BACKEND={chosen}; set KERAS_BACKEND={BACKEND}, or "
-            "leave it out, before Keras is imported"
+            f"lm_keras needs Keras with TensorFlow, and this process has KERAS_BACKEND={chosen}; set"
+            f" KERAS_BACKEND={BACKEND}, or leave it out, before Keras is imported"
         )
 
 
@@ -42,8 +44,9 @@ def import_keras() -> None:
 def usual_settings(deterministic: bool | None = None) -> Iterator[None]:
     """Work with the settings that a new process has; afterwards they are what they were before.
 
-    These are Keras's `floatx`, which decides the number format of a learning rate, whether compiled functions run
-    eagerly, which rounds otherwise, and Python's random numbers, from which Keras draws the seeds of initial weights.
+    These are Keras's `floatx`, which decides the number format of a learning rate, whether compiled functions
+    run eagerly, which rounds otherwise, and Python's random numbers, from which Keras draws the seeds of
+    initial weights.
 
     Args:
         deterministic: whether operations begin as deterministic ones; None for what the process has.
@@ -85,7 +88,9 @@ def with_usual_settings(function: Callable) -> Callable:
 
 
 def each_with_usual_settings(pieces: Iterable) -> Iterator:
-    """Yield the same, each piece computed within `usual_settings`; whoever asks for it has settings of its own."""
+    """Yield the same, each piece computed within `usual_settings`; whoever asks for it has settings of its
+    own.
+    """
     iterator, end = iter(pieces), object()
     while True:
         with usual_settings():

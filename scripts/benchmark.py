@@ -1,11 +1,11 @@
-"""Measure: python scripts/benchmark.py train --flagfile=configs/quickstart.flags --peer=torch (or another command)
+"""Measure: python scripts/benchmark.py train --flagfile=configs/quickstart.flags (or another command)
 
-train       the training step, beside keras_fit and torch     prepare     text to token stores: time and memory
-sample      the sampler, beside torch                         tokenize    the tokenizers alone
-feed        the pipeline alone                                preflight   the estimates of a dry run against the step
-loss        the loss in pieces beside the plain one           guards      what the guard of the step costs
-race        a run beside nanoGPT's recipe in PyTorch          page        all of docs/results/performance.md
-baselines   compressors on the text of --run_dir              decode      the sampler as a text grows
+train       the training step, beside keras_fit and torch    prepare    text to token stores: time and memory
+sample      the sampler, beside torch                        tokenize   the tokenizers alone
+feed        the pipeline alone                               preflight  the estimates of a dry run
+loss        the loss in pieces beside the plain one          guards     what the guard of the step costs
+race        a run beside nanoGPT's recipe in PyTorch         page       all of docs/results/performance.md
+baselines   compressors on the text of --run_dir             decode     the sampler as a text grows
 embeddings  word embeddings, beside gensim
 """
 

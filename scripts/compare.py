@@ -1,4 +1,4 @@
-"""Compare families at equal time on one text: python scripts/compare.py --compare_dir=runs/compare configs/compare/*.flags"""
+"""Compare families: python scripts/compare.py --compare_dir=runs/compare configs/compare/*.flags"""
 
 import shlex
 import sys

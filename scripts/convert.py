@@ -1,4 +1,4 @@
-"""Exchange models with Hugging Face: python scripts/convert.py --from_hf=FOLDER --run_dir=runs/gpt2 (or --to_hf=FOLDER)"""
+"""Exchange models with Hugging Face: python scripts/convert.py --from_hf=FOLDER --run_dir=runs/gpt2"""
 
 import dataclasses
 

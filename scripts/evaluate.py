@@ -1,4 +1,4 @@
-"""Score a trained model on held-out text: python scripts/evaluate.py --run_dir=runs/quickstart --split=test"""
+"""Score a model on held-out text: python scripts/evaluate.py --run_dir=runs/quickstart --split=test"""
 
 import dataclasses
 import json
@@ -24,7 +24,8 @@ class Options:
     )
     blanks: int | None = setting(
         None,
-        "fill so many blanks each of one to five words of the split, and count those that are exactly as they were",
+        "fill so many blanks each of one to five words of the split, and count those that are exactly as they"
+        " were",
         low=1,
         high=10_000,
     )

@@ -1,4 +1,4 @@
-"""Try the laws of tests/fuzz on many random cases, and write down what came of it: python scripts/fuzz.py --cases=10000"""
+"""Try the laws of tests/fuzz on random cases, write docs/results/fuzz.md: scripts/fuzz.py --cases=10000"""
 
 import dataclasses
 import math

@@ -36,5 +36,8 @@ if __name__ == "__main__":
     flags.run(
         main,
         commands=None,
-        hint="; the flags of scripts/train.py stand behind two dashes: launch_local.py --workers=2 -- --run_dir=run",
+        hint=(
+            "; the flags of scripts/train.py stand behind two dashes: launch_local.py --workers=2 --"
+            " --run_dir=run"
+        ),
     )

@@ -1,4 +1,4 @@
-"""Write one page on one or several runs: python scripts/report.py --run_dir=runs/quickstart [runs/other ...]"""
+"""Write one page on one or several runs: python scripts/report.py --run_dir=runs/quickstart [runs/other]"""
 
 import dataclasses
 import sys

@@ -1,4 +1,4 @@
-"""Continue a prompt with a trained model: python scripts/sample.py --run_dir=runs/quickstart --prompt='The '"""
+"""Continue a prompt: python scripts/sample.py --run_dir=runs/quickstart --prompt='The '"""
 
 import dataclasses
 import sys
@@ -24,7 +24,8 @@ class Options:
     )
     jit: str = setting(
         "off",
-        "let XLA compile the work for a token (gpt, glm): faster after seconds of compiling; for long texts, --interactive",
+        "let XLA compile the work for a token (gpt, glm): faster after seconds of compiling; for long texts,"
+        " --interactive",
         choices=("off", "on"),
     )
     weights: str = setting(

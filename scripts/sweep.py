@@ -5,7 +5,7 @@ Any flag of scripts/train.py can be varied; all others are given as there:
     --vary='embedding_dim=8,32,128 dropout=0,0.2'                      every combination of these values
     --vary='learning_rate=log:1e-4..1e-2' --random_trials=20           numbers drawn at random
     --cases='none; dropout=0.3; dropout=0.3 l2=1e-5'                   flags that belong together
-    --vary='seed=1,2,3'                                                also: the table then has means and spreads
+    --vary='seed=1,2,3'                                                means and spreads in the table
 
 Each trial is a run folder below --sweep_dir. The same command goes on where it was stopped.
 """

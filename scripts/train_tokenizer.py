@@ -1,4 +1,4 @@
-"""Learn a tokenizer: python scripts/train_tokenizer.py --corpus='text:books/*.txt' --vocab_size=8000 --output_dir=tokenizers/books"""
+"""Learn a tokenizer: python scripts/train_tokenizer.py --corpus='text:*.txt' --output_dir=tokenizers/own"""
 
 import dataclasses
 import sys
@@ -21,7 +21,8 @@ def main() -> int:
     options, settings = flags.read(Options), config.Config(data=flags.read(config.DataConfig))
     if not options.output_dir:
         raise InputError(
-            "--output_dir is missing: expected a folder for the tokenizer, such as --output_dir=tokenizers/first"
+            "--output_dir is missing: expected a folder for the tokenizer, such as"
+            " --output_dir=tokenizers/first"
         )
     from lm_keras.data import preparation
 
@@ -29,8 +30,8 @@ def main() -> int:
         settings.data, options.output_dir, lambda line: print(line, file=sys.stderr)
     )
     sys.stdout.write(
-        f"{made['kind']} tokenizer: {made['vocab_size']:,} tokens in the vocabulary, {made['tokens_per_byte']} tokens a "
-        f"byte of the training text, fingerprint {made['fingerprint']}\n"
+        f"{made['kind']} tokenizer: {made['vocab_size']:,} tokens in the vocabulary,"
+        f" {made['tokens_per_byte']} tokens a byte of the training text, fingerprint {made['fingerprint']}\n"
     )
     print(f"next: scripts/train.py --tokenizer={paths.as_word(options.output_dir)} ...", file=sys.stderr)
     return 0

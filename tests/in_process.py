@@ -1,4 +1,6 @@
-"""Scripts and runs carried out within this process, as the command line would, but for importing TensorFlow."""
+"""Scripts and runs carried out within this process, as the command line would, but for importing
+TensorFlow.
+"""
 
 import contextlib
 import io
@@ -37,7 +39,9 @@ def script(name: str, *arguments) -> Ended:
 
 @contextlib.contextmanager
 def _only_flags_of_absl():
-    """Take away the flags of a script that is running, if there is one, and at last those of the other one."""
+    """Take away the flags of a script that is running, if there is one, and at last those of the
+    other one.
+    """
     app.define_help_flags()  # absl does that once in a process.
     kept = forget_flags()
     known = set(flags.FLAGS)

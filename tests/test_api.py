@@ -31,8 +31,9 @@ def part_of(text, first, last):
 
 def test_importing_the_package_is_cheap():
     code = (
-        "import sys, time; began = time.perf_counter(); import lm_keras; lm_keras.InputError; "
-        "print(time.perf_counter() - began, *sorted({'tensorflow', 'keras', 'numpy', 'absl'} & set(sys.modules)))"
+        "import sys, time; began = time.perf_counter(); import lm_keras; lm_keras.InputError;"
+        " print(time.perf_counter() - began, *sorted({'tensorflow', 'keras', 'numpy', 'absl'} &"
+        " set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     seconds, *modules = run.stdout.split()
@@ -164,9 +165,12 @@ def test_which_checkpoint(finished):
 
 
 def test_the_best_weights_are_kept_when_no_checkpoint_is_due(tiny_config, train, tmp_path):
-    """At a learning rate that grows the loss is lowest early, at a step between the checkpoints of 12 and 24."""
+    """At a learning rate that grows the loss is lowest early, at a step between the checkpoints of
+    12 and 24.
+    """
     config = tiny_config(
-        eval_every=2, checkpoint_every=12, keep_checkpoints=1, learning_rate=1.0, optimizer="sgd", clip_norm=0,
+        eval_every=2, checkpoint_every=12, keep_checkpoints=1, learning_rate=1.0, optimizer="sgd",
+        clip_norm=0,
         learning_rate_schedule="linear:initial=0.1,final=60",
     )  # fmt: skip
     train(config, tmp_path / "run")

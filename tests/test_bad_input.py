@@ -18,7 +18,9 @@ from lm_keras.data.preparation import prepare
 
 @pytest.fixture
 def refused(train, tiny_config, tmp_path, monkeypatch, contents_of):
-    """A function that returns the text of the error in which a new run ends; nothing of the run may remain."""
+    """A function that returns the text of the error in which a new run ends; nothing of the run
+    may remain.
+    """
     monkeypatch.chdir(tmp_path)
 
     def message(run_dir="run", resume="auto", **settings):
@@ -46,17 +48,20 @@ def corpora(folder):
     return {
         "missing": (
             "text:poem.txt", "poems.txt", TEXT,
-            "no file poem.txt (did you mean 'poems.txt'?): expected a file or glob, looked from the folder {folder}",
+            "no file poem.txt (did you mean 'poems.txt'?): expected a file or glob, looked from the folder "
+            "{folder}",
         ),
         "no match": (
             "text:deep/*.txt", "deep/a.text", TEXT,
-            "no file matches deep/*.txt: looked from the folder {folder}/deep, which has a.text; expected at least one file",
+            "no file matches deep/*.txt: looked from the folder {folder}/deep, which has a.text; expected at "
+            "least one file",
         ),
         "folder": (
             "text:deep", "deep/a.txt", TEXT,
             "deep is a folder: expected files; write deep/*.txt or deep/**/*.txt",
         ),
-        "empty": ("text:a.txt", "a.txt", b"", "a.txt is empty: expected text; leave it out of the corpus or fill it"),
+        "empty": ("text:a.txt", "a.txt", b"", "a.txt is empty: expected text; leave it out of the corpus or "
+            "fill it"),
         "blank": (
             "text:a.txt", "a.txt", b" \n\t\r\n\n",
             "a.txt is empty: expected text; leave it out of the corpus or fill it",
@@ -82,7 +87,8 @@ def corpora(folder):
         ),
         "one line": (
             "text:a.txt", "a.txt", b"The cat sees the tree.",
-            "the valid split of text:a.txt comes out empty: expected enough lines, or words of a single line, to cut 22 "
+            "the valid split of text:a.txt comes out empty: expected enough lines, or words of a single "
+            "line, to cut 22 "
             "bytes there; use more text, or pass --valid_corpus",
         ),
         "unknown": (
@@ -131,16 +137,18 @@ def test_repaired_text_is_said(train, tiny_config, tmp_path, monkeypatch):
 
 def test_nothing_left_after_skipping(refused, tmp_path):
     (tmp_path / "a.txt").write_bytes(b"caf\xe9\n")
-    assert refused(corpus="text:a.txt", on_bad_text="skip") == (
-        "a.txt: nothing is left after skipping bad text: expected UTF-8 text; convert the file, "
+    assert (
+        refused(corpus="text:a.txt", on_bad_text="skip")
+        == "a.txt: nothing is left after skipping bad text: expected UTF-8 text; convert the file, "
         "or leave it out of the corpus"
     )
 
 
 def test_a_text_shorter_than_a_sequence(refused, tmp_path):
     (tmp_path / "a.txt").write_text("cat\n" * 20)  # 72 bytes of it are for training
-    assert refused(corpus="text:a.txt", sequence_length=73) == (
-        "the training text has 72 tokens, fewer than one sequence of --sequence_length=73; "
+    assert (
+        refused(corpus="text:a.txt", sequence_length=73)
+        == "the training text has 72 tokens, fewer than one sequence of --sequence_length=73; "
         "give more text or a smaller --sequence_length"
     )
     assert refused(corpus="text:a.txt", sequence_length=10**6).startswith("the training text has 72 tokens")
@@ -180,11 +188,13 @@ def test_no_run_dir(refused):
 
 def test_a_run_dir_that_is_no_folder(refused, tmp_path):
     (tmp_path / "file").write_text("thesis")
-    assert refused(run_dir="file") == (
-        "cannot write to --run_dir=file: File exists; choose a folder that can be written"
+    assert (
+        refused(run_dir="file")
+        == "cannot write to --run_dir=file: File exists; choose a folder that can be written"
     )
-    assert refused(run_dir="file/run") == (
-        "cannot write to --run_dir=file/run: Not a directory; choose a folder that can be written"
+    assert (
+        refused(run_dir="file/run")
+        == "cannot write to --run_dir=file/run: Not a directory; choose a folder that can be written"
     )
 
 
@@ -195,17 +205,20 @@ def test_a_run_dir_with_something_else_in_it(refused, tmp_path):
 
 
 def test_resume_must_without_a_run(refused):
-    assert refused(resume="must") == (
-        "--resume=must, but --run_dir=run holds no run; begin one with --resume=auto"
+    assert (
+        refused(resume="must")
+        == "--resume=must, but --run_dir=run holds no run; begin one with --resume=auto"
     )
 
 
 def test_rows_that_cannot_be_shared(refused):
-    assert refused(replicas=5) == (
-        "--batch_size=12 rows can't be shared evenly by 5 replicas x 1 micro-batches; take a multiple of 5"
+    assert (
+        refused(replicas=5)
+        == "--batch_size=12 rows can't be shared evenly by 5 replicas x 1 micro-batches; take a multiple of 5"
     )
-    assert refused(replicas=6) == (
-        "--replicas=6: TensorFlow already runs with 4 CPU devices in this process; start a new process"
+    assert (
+        refused(replicas=6)
+        == "--replicas=6: TensorFlow already runs with 4 CPU devices in this process; start a new process"
     )
 
 
@@ -227,30 +240,33 @@ def again(finished, train, tmp_path, contents_of):
 
 
 def test_a_run_of_other_settings(again):
-    assert again(hidden_units=14, dropout=0.2, valid_corpus="text:a.txt") == (
-        "--run_dir=RUN holds a run with other settings: --valid_corpus: None in the run, text:a.txt now; "
+    assert (
+        again(hidden_units=14, dropout=0.2, valid_corpus="text:a.txt")
+        == "--run_dir=RUN holds a run with other settings: --valid_corpus: None in the run, text:a.txt now; "
         "--hidden_units: 13 in the run, 14 now; --dropout: 0.1 in the run, 0.2 now. "
         "Use the same settings to go on, or another --run_dir"
     )
 
 
 def test_resume_never_with_a_run(again):
-    assert again(resume="never") == (
-        "--resume=never, but --run_dir=RUN holds a run; choose another folder, or go on with --resume=auto"
+    assert (
+        again(resume="never")
+        == "--resume=never, but --run_dir=RUN holds a run; choose another folder, or go on with --resume=auto"
     )
 
 
 def test_fewer_steps(again):
-    assert again(steps=23) == (
-        "the run in RUN has 24 steps and can't be cut to 23; raise --steps or --epochs, "
+    assert (
+        again(steps=23) == "the run in RUN has 24 steps and can't be cut to 23; raise --steps or --epochs, "
         "or begin a new run with another --run_dir"
     )
 
 
 def test_another_process_trains_there(again, tmp_path):
     with RunFolder(tmp_path / "run").writing():
-        assert again(steps=30) == (
-            "another process is training in --run_dir=RUN; wait for it, stop it, or choose another folder"
+        assert (
+            again(steps=30)
+            == "another process is training in --run_dir=RUN; wait for it, stop it, or choose another folder"
         )
 
 
@@ -273,7 +289,8 @@ def test_damaged_results_are_computed_again(finished, train, tmp_path, contents_
     assert (ended.code, ended.out) == (0, finished.ended.out)
     assert ended.err.count("results.json") == 1
     assert ended.err.startswith(
-        f"{path}/results.json has other content than was written; the results are computed again from the last checkpoint\n"
+        f"{path}/results.json has other content than was written; the results are computed again from the"
+        " last checkpoint\n"
     )
     assert "\ngoing on from step 24 of 24\n" in ended.err
     measured = {"saving_seconds": 0}
@@ -317,15 +334,15 @@ def test_a_text_that_changed_since_the_run_began(with_own_text, train, contents_
     before = contents_of(path)
     with pytest.raises(InputError) as caught:
         train(from_flat({**lm.config.flat(), "steps": 30}), path)
-    assert str(caught.value) == (
-        f"the train text of text:{text} has changed since the run in {path} began; "
+    assert (
+        str(caught.value) == f"the train text of text:{text} has changed since the run in {path} began; "
         "restore it, or begin a new run with another --run_dir"
     )
     assert contents_of(path) == before
     with pytest.raises(InputError) as caught:
         lm.evaluate("valid")
-    assert str(caught.value) == (
-        f"the valid text of text:{text} has changed since the run began; "
+    assert (
+        str(caught.value) == f"the valid text of text:{text} has changed since the run began; "
         "restore it, or score other text with --corpus=text:GLOB"
     )
 
@@ -338,8 +355,10 @@ def test_a_split_that_is_absent(finished, tmp_path):
     (path / "data.json").write_text(json.dumps(data))  # as somebody would by hand
     with pytest.raises(InputError) as caught:
         lm_keras.load(path).evaluate("test")
-    assert str(caught.value) == (
-        "split 'test' is absent in this run; it has train, valid; other text is scored with --corpus=text:GLOB"
+    assert (
+        str(caught.value)
+        == "split 'test' is absent in this run; it has train, valid; other text is scored with"
+        " --corpus=text:GLOB"
     )
 
 
@@ -363,17 +382,18 @@ def damaged(finished, tmp_path):
 def test_the_last_checkpoint_is_damaged(damaged, capsys):
     path = damaged(24)
     assert lm_keras.load(path).step == 16
-    assert capsys.readouterr().err == (
-        f"checkpoint {path}/checkpoints/step-00000024 is damaged "
+    assert (
+        capsys.readouterr().err == f"checkpoint {path}/checkpoints/step-00000024 is damaged "
         "(state.data-00000-of-00001 has other content than was written); using the one before it\n"
     )
 
 
 def test_the_best_checkpoint_is_damaged(damaged, capsys):
     assert lm_keras.load(damaged(24), checkpoint="best").step == 16
-    assert capsys.readouterr().err == (
-        "the checkpoint of step 24 is damaged (state.data-00000-of-00001 has other content than was written); "
-        "using the best of the others\n"
+    assert (
+        capsys.readouterr().err
+        == "the checkpoint of step 24 is damaged (state.data-00000-of-00001 has other content than was"
+        " written); using the best of the others\n"
     )
 
 
@@ -382,8 +402,8 @@ def test_every_checkpoint_is_damaged(damaged, checkpoint):
     path = damaged()
     with pytest.raises(InputError) as caught:
         lm_keras.load(path, checkpoint)
-    assert str(caught.value) == (
-        f"every checkpoint in {path}/checkpoints is damaged; restore one from a copy, "
+    assert (
+        str(caught.value) == f"every checkpoint in {path}/checkpoints is damaged; restore one from a copy, "
         "or begin a new run with another --run_dir"
     )
 
@@ -400,8 +420,10 @@ def test_no_run(tmp_path):
     for path in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(InputError) as caught:
             lm_keras.load(path)
-        assert str(caught.value) == (
-            f"--run_dir={path} holds no run (no config.json); train one with scripts/train.py --run_dir={path}"
+        assert (
+            str(caught.value)
+            == f"--run_dir={path} holds no run (no config.json); train one with scripts/train.py"
+            f" --run_dir={path}"
         )
 
 
@@ -432,13 +454,21 @@ COMMANDS = {
     "train.py --run_dir=run --dry_run --corpus=text:gone.txt": "no file gone.txt",
     "train.py --run_dir=. --dry_run": "--run_dir=. is not empty and holds no run; choose another folder",
     "train.py --run_dir=empty.txt/run --dry_run": "cannot write to --run_dir=empty.txt/run: Not a directory",
-    "train.py --run_dir=/proc/x/run --dry_run": "cannot write to --run_dir=/proc/x/run: No such file or directory",
-    "train.py --run_dir=run --dry_run --replicas=3 --batch_size=10": "--batch_size=10 rows can't be shared evenly",
-    "train.py --flagfile=RUN/flags.txt --steps=9 --dry_run": "the run in RUN has 24 steps and can't be cut to 9",
+    "train.py --run_dir=/proc/x/run --dry_run": (
+        "cannot write to --run_dir=/proc/x/run: No such file or directory"
+    ),
+    "train.py --run_dir=run --dry_run --replicas=3 --batch_size=10": (
+        "--batch_size=10 rows can't be shared evenly"
+    ),
+    "train.py --flagfile=RUN/flags.txt --steps=9 --dry_run": (
+        "the run in RUN has 24 steps and can't be cut to 9"
+    ),
     "evaluate.py": NO_RUN_DIR,
     "evaluate.py --run_dir=nowhere": "--run_dir=nowhere holds no run (no config.json); train one with",
     "evaluate.py --run_dir=RUN --stride=12": "stride=12: expected 1 to 11, the sequence length of the model",
-    "evaluate.py --run_dir=RUN --checkpoint=newest": "--checkpoint=newest is unknown (did you mean 'best'?); choose one of last, best",
+    "evaluate.py --run_dir=RUN --checkpoint=newest": (
+        "--checkpoint=newest is unknown (did you mean 'best'?); choose one of last, best"
+    ),
     "evaluate.py --run_dir=RUN --corpus=text:gone.txt": "no file gone.txt",
     "sample.py": NO_RUN_DIR,
     "sample.py --run_dir=nowhere": "--run_dir=nowhere holds no run (no config.json); train one with",

@@ -63,7 +63,8 @@ def test_sampling_beside_torch(script):
 
 
 SMALL_GPT = {
-    "model": "gpt", "vocab_size": 11, "embedding_dim": 8, "num_heads": 2, "num_layers": 2, "sequence_length": 5, "batch_size": 4,
+    "model": "gpt", "vocab_size": 11, "embedding_dim": 8, "num_heads": 2, "num_layers": 2,
+    "sequence_length": 5, "batch_size": 4,
 }  # fmt: skip
 GPT_FLAGS = [f"--{name}={value}" for name, value in SMALL_GPT.items()]
 

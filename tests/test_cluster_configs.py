@@ -31,7 +31,8 @@ def test_slurm(tmp_path, code):
         (tmp_path / name).chmod(0o755)
     calls = tmp_path / "calls"
     environment = {
-        **os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "x[1-3]", "SLURM_JOB_ID": "77",
+        **os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "x[1-3]",
+        "SLURM_JOB_ID": "77",
         "PYTHON": str(tmp_path / "python"), "CALLS": str(calls), "CODE": str(code), "PORT": "4000",
     }  # fmt: skip
     command = [str(ROOT / "configs/cluster/slurm.sh"), "--run_dir=a b", "--steps=3"]

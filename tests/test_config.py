@@ -196,7 +196,10 @@ def test_the_table_has_every_choice():
         ({"learning_rate": math.nan}, "--learning_rate=nan is out of range; expected a number above 0"),
         (
             {"seed": 2**31},
-            "--seed=2147483648 is out of range; expected a whole number of at least 0 and of at most 2147483647",
+            (
+                "--seed=2147483648 is out of range; expected a whole number of at least 0 and of at most"
+                " 2147483647"
+            ),
         ),
         ({"steps": 2**31}, "--steps=2147483648 is out of range; expected at most 2147483647"),
         ({"steps": "ten"}, "--steps='ten': expected a whole number of at least 1"),
@@ -215,16 +218,24 @@ def test_the_table_has_every_choice():
         ({"zzz": 5}, "setting 'zzz' is unknown"),
         (
             {"steps": 7, "epochs": 3},
-            "--steps=7 and --epochs=3 contradict each other; give one of them, and clear the other one, "
-            "if a flagfile sets it, with --steps= or --epochs=",
+            (
+                "--steps=7 and --epochs=3 contradict each other; give one of them, and clear the other one, "
+                "if a flagfile sets it, with --steps= or --epochs="
+            ),
         ),
         (
             {"batch_size": 32, "replicas": 3, "micro_batches": 5},
-            "--batch_size=32 rows can't be shared evenly by 3 replicas x 5 micro-batches; take a multiple of 15",
+            (
+                "--batch_size=32 rows can't be shared evenly by 3 replicas x 5 micro-batches; take a multiple"
+                " of 15"
+            ),
         ),
         (
             {"batch_size": 32, "micro_batches": 7},
-            "--batch_size=32 rows can't be shared evenly by 1 replicas x 7 micro-batches; take a multiple of 7",
+            (
+                "--batch_size=32 rows can't be shared evenly by 1 replicas x 7 micro-batches; take a multiple"
+                " of 7"
+            ),
         ),
         (
             {"strategy": "one_device", "replicas": 2},
@@ -236,8 +247,10 @@ def test_the_table_has_every_choice():
         ),
         (
             {"learning_rate": 1e38, "learning_rate_schedule": "linear:initial=0,final=4"},
-            "--learning_rate=1e+38 times --learning_rate_schedule=linear:initial=0,final=4 reaches 4e+38; expected at most "
-            "3.4e+38, the limit of float32",
+            (
+                "--learning_rate=1e+38 times --learning_rate_schedule=linear:initial=0,final=4 reaches 4e+38;"
+                " expected at most 3.4e+38, the limit of float32"
+            ),
         ),
         (
             {"dropout_schedule": "plateau"},
@@ -245,13 +258,17 @@ def test_the_table_has_every_choice():
         ),
         (
             {"dropout": 0.5, "dropout_schedule": "linear:initial=0,final=2"},
-            "--dropout=0.5 times --dropout_schedule=linear:initial=0,final=2 reaches 1; "
-            "such a rate has to stay below 1",
+            (
+                "--dropout=0.5 times --dropout_schedule=linear:initial=0,final=2 reaches 1; "
+                "such a rate has to stay below 1"
+            ),
         ),
         (
             {"token_noise": 0.25, "token_noise_schedule": "cosine:initial=4"},
-            "--token_noise=0.25 times --token_noise_schedule=cosine:initial=4 reaches 1; "
-            "such a rate has to stay below 1",
+            (
+                "--token_noise=0.25 times --token_noise_schedule=cosine:initial=4 reaches 1; "
+                "such a rate has to stay below 1"
+            ),
         ),
         (
             {"token_noise_schedule": "plateau"},
@@ -259,8 +276,10 @@ def test_the_table_has_every_choice():
         ),
         (
             {"optimizer": "sgd", "beta_1": 0.9},
-            "--beta_1=0.9 has no meaning for --optimizer=sgd; leave it out, or take one of "
-            "adam, adamw, nadam, adamax, lion, lamb",
+            (
+                "--beta_1=0.9 has no meaning for --optimizer=sgd; leave it out, or take one of "
+                "adam, adamw, nadam, adamax, lion, lamb"
+            ),
         ),
         (
             {"optimizer": "lion", "beta_1": 0.0},
@@ -280,16 +299,24 @@ def test_the_table_has_every_choice():
         ),
         (
             {"model": "ngram", "direct_connections": True, "tie_embeddings": True},
-            "--direct_connections and --tie_embeddings contradict each other: the embedding has no rows for what comes "
-            "directly; leave one of them out",
+            (
+                "--direct_connections and --tie_embeddings contradict each other: the embedding has no rows"
+                " for what comes directly; leave one of them out"
+            ),
         ),
         (
             {"token_noise_schedule": "linear"},
-            "--token_noise_schedule=linear has no meaning without noise; give --token_noise too, or leave it out",
+            (
+                "--token_noise_schedule=linear has no meaning without noise; give --token_noise too, or leave"
+                " it out"
+            ),
         ),
         (
             {"model": "ngram", "state_reset": 0.1},
-            "--state_reset=0.1 has no meaning for windows, which all begin anew; leave it out, or take --batching=stream",
+            (
+                "--state_reset=0.1 has no meaning for windows, which all begin anew; leave it out, or take"
+                " --batching=stream"
+            ),
         ),
         (
             {"cache_dir": "a\0b"},
@@ -297,8 +324,10 @@ def test_the_table_has_every_choice():
         ),
         (
             {"sample_prompt": "To be\n"},
-            "--sample_prompt='To be\\n' has a line feed, a blank at its end or bytes that are no UTF-8, "
-            "which no flagfile can hold; leave them out",
+            (
+                "--sample_prompt='To be\\n' has a line feed, a blank at its end or bytes that are no UTF-8, "
+                "which no flagfile can hold; leave them out"
+            ),
         ),
     ],
 )
@@ -350,8 +379,9 @@ def test_a_text_that_no_flagfile_can_hold_is_refused(name, text):
     "text", ["7", "7:", ":9", "9:7", "0:3", "-1:3", "1:3:5", "1,3", "a:b", "1: 3", "", "1:4294967296"]
 )
 def test_steps_to_profile_that_are_none(text):
-    assert message_of(profile_steps=text) == (
-        f"--profile_steps={text}: expected FIRST:LAST, two steps in rising order, such as 101:120"
+    assert (
+        message_of(profile_steps=text)
+        == f"--profile_steps={text}: expected FIRST:LAST, two steps in rising order, such as 101:120"
     )
 
 

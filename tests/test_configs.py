@@ -1,4 +1,6 @@
-"""Every file of configs/: its form, that every flag of it arrives in a run, and three steps of it with a small network."""
+"""Every file of configs/: its form, that every flag of it arrives in a run, and three steps of it with a
+small network.
+"""
 
 import json
 import re
@@ -17,10 +19,13 @@ NAMES = [str(path.relative_to(ROOT / "configs").with_suffix("")) for path in CON
 STEPS = 3
 
 SMALLER = {
-    "vocab_size": 290, "num_layers": 1, "embedding_dim": 8, "hidden_units": 8, "sequence_length": 4, "batch_size": 20,
+    "vocab_size": 290, "num_layers": 1, "embedding_dim": 8, "hidden_units": 8, "sequence_length": 4,
+    "batch_size": 20,
     "num_heads": 2, "ngram_order": 3, "replicas": 2,
 }  # fmt: skip
-"""What takes time in a file is made smaller, if the file sets it; every other flag is carried out as it stands there."""
+"""What takes time in a file is made smaller, if the file sets it; every other flag is carried out as it
+stands there.
+"""
 
 NOT_OF_A_RUN = {"sweep_dir", "cases", "vary"}
 FORM = re.compile(r"--(?P<name>[a-z][a-z0-9_]*)=(?P<value>\S.*)?|--(?P<off>no)?(?P<switch>[a-z][a-z0-9_]*)")
@@ -89,7 +94,8 @@ def carried_out(script, monkeypatch, tmp_path, english):
 
 
 CHANGED = {
-    *SMALLER, *NOT_OF_A_RUN, "corpus", "run_dir", "steps", "epochs", "split", "eval_every", "projector", "jit", "precision",
+    *SMALLER, *NOT_OF_A_RUN, "corpus", "run_dir", "steps", "epochs", "split", "eval_every", "projector",
+    "jit", "precision",
 }  # fmt: skip
 """What the test says otherwise, or no run keeps as it was given."""
 
@@ -114,7 +120,10 @@ def test_three_steps_of_every_config(carried_out, tmp_path, path):
         assert lines["run_dir"] == f"--run_dir=runs/{path.stem}"
 
 
-GOOD = "# A network.\n#\n--run_dir=runs/x\n--tokenizer=char\n--model=ngram\n--dropout=0.1\n--sample_prompt=a b|c\n"
+GOOD = (
+    "# A network.\n#\n--run_dir=runs/x\n--tokenizer=char\n--model=ngram\n--dropout=0.1\n--sample_prompt=a"
+    " b|c\n"
+)
 BROKEN = {
     "joined": GOOD.replace("\n--tokenizer", " --tokenizer"),
     "with another command": GOOD.replace("runs/x\n", "runs/x --prompt='a b'\n"),

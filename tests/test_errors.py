@@ -41,7 +41,10 @@ def test_nearest():
         ("{{function_node f}} OOM\n\t [[{{node f}}]]\nHint: more\n [Op:f]", "OOM"),
         ("/disk/events; No space left on device\n\tFailed to flush", "No space left on device"),
         (
-            "Graph execution error:\n\nDetected at node f defined at (most recent call last):\n<stack traces unavailable>\nLost",
+            (
+                "Graph execution error:\n\nDetected at node f defined at (most recent call last):\n<stack"
+                " traces unavailable>\nLost"
+            ),
             "Lost",
         ),
     ],

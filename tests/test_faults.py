@@ -1,4 +1,6 @@
-"""Every fault of `faults`, up to the first step of training; with the script to the end if slow tests are wanted."""
+"""Every fault of `faults`, up to the first step of training; with the script to the end if slow tests are
+wanted.
+"""
 
 import dataclasses
 import os

@@ -64,8 +64,8 @@ BAD = {
         "'quickstart' is left over on the command line; every setting is a flag, --name=value, see --help"
     ),
     "--flagfile=no/such.flags": (
-        "cannot read the flagfile no/such.flags: No such file or directory; expected a text file with a flag a line, "
-        f"looked from the folder {ROOT}"
+        "cannot read the flagfile no/such.flags: No such file or directory; expected a text file with a flag"
+        f" a line, looked from the folder {ROOT}"
     ),
     "--steps": "Missing value for flag --steps",
     "--steps=0": "--steps=0 is out of range; expected a whole number of at least 1",
@@ -75,7 +75,9 @@ BAD = {
     "--learning_rate=nan": "--learning_rate=nan is out of range; expected a number above 0",
     "--learning_rate=1e400": "--learning_rate=inf is out of range; expected a number above 0",
     "--dropout=1": "--dropout=1.0 is out of range; expected a number of at least 0 and below 1",
-    "--model=lst m": "--model=lst m is unknown (did you mean 'lstm'?); choose one of ngram, lstm, gpt, bert, glm",
+    "--model=lst m": (
+        "--model=lst m is unknown (did you mean 'lstm'?); choose one of ngram, lstm, gpt, bert, glm"
+    ),
     "--tie_embeddings=perhaps": "--tie_embeddings=perhaps: expected true or false",
     "--resume=maybe": "--resume=maybe is unknown; choose one of auto, never, must",
     "--learning_rate_schedule=cosin": (

@@ -1,4 +1,6 @@
-"""A few random cases of every law of `fuzz`, always the same ones, and for each law a defect that it finds."""
+"""A few random cases of every law of `fuzz`, always the same ones, and for each law a defect that
+it finds.
+"""
 
 import contextlib
 import re
@@ -25,7 +27,8 @@ def test_a_law_holds(name):
     outcome = LAWS[name].carry_out(LAWS[name].few)
     assert outcome.failure == ""
     assert outcome.cases >= LAWS[name].few
-    # Hardly a byte of a sealed file can change without being seen; everything else has cases that are no faults.
+    # Hardly a byte of a sealed file can change without being seen; everything else has cases that are no
+    # faults.
     assert outcome.refused < outcome.cases or name == "a JSON file of a run says what was written"
 
 
@@ -87,37 +90,56 @@ def in_its_own_steps(self, first_step, count):
 
 
 DEFECTS = {
-    "text comes back from its tokens": lambda: wrapped(ByteTokenizer, "decode", lambda decode, *args: decode(*args).lower()),
-    "a text is the sum of its lines": lambda: wrapped(ByteTokenizer, "_encode", lambda encode, self, text: encode(self, text[::-1])),
+    "text comes back from its tokens": lambda: wrapped(ByteTokenizer, "decode", lambda decode,
+        *args: decode(*args).lower()),
+    "a text is the sum of its lines": lambda: wrapped(ByteTokenizer, "_encode", lambda encode, self,
+        text: encode(self, text[::-1])),
     "what is no text is refused": lambda: mock.patch.object(ByteTokenizer, "encode", lambda self, text: []),
     "a tokenizer learnt from anything keeps the laws, saved and loaded": lambda: mock.patch.object(
-        CharTokenizer, "_from_settings", lambda folder, settings: CharTokenizer(settings["characters"][:-1], "none")
+        CharTokenizer, "_from_settings", lambda folder,
+        settings: CharTokenizer(settings["characters"][:-1], "none")
     ),
-    "a forged tokenizer is refused or is one": lambda: mock.patch("lm_keras.disk.files.MAX_FILE_BYTES", "256 MiB"),
-    "values are finite, not negative and those of their step": lambda: mock.patch.object(schedules, "_progress", endless),
+    "a forged tokenizer is refused or is one": lambda: mock.patch("lm_keras.disk.files.MAX_FILE_BYTES",
+        "256 MiB"),
+    "values are finite, not negative and those of their step": lambda: mock.patch.object(schedules,
+        "_progress", endless),
     "a table is its steps one by one": lambda: mock.patch.object(ScheduleCallback, "table", in_its_own_steps),
     "an allowed rate stays below 1": lambda: mock.patch.object(schedules, "largest", lambda text: 0.0),
-    "any other text is refused in one line": lambda: mock.patch.dict(schedules._BOUNDS, final=(-9e9, 9e9), initial=(-9e9, 9e9)),
-    "an epoch has every target once": lambda: mock.patch.object(StreamOrder, "stream_length", property(lambda self: self.targets // self.batch_size + 1)),
-    "the rows of all workers are the rows of the batch": lambda: wrapped(WindowOrder, "rows", lambda rows, self, step, row: rows(self, step, row[::-1])),
-    "the batches of all workers are those of one process": lambda: wrapped(fuzz.data, "training_batches", lambda batches, *args, first_replica=0, **split: batches(*args, **split)),
-    "the order of an epoch is a permutation": lambda: mock.patch.object(fuzz.data.orders, "shuffled", lambda index, *args: tf.maximum(index, 1)),
-    "an evaluation scores every target once": lambda: mock.patch.object(fuzz.data.scoring, "_begins", lambda first, documents: first + 1),
+    "any other text is refused in one line": lambda: mock.patch.dict(schedules._BOUNDS, final=(-9e9, 9e9),
+        initial=(-9e9, 9e9)),
+    "an epoch has every target once": lambda: mock.patch.object(StreamOrder, "stream_length",
+        property(lambda self: self.targets // self.batch_size + 1)),
+    "the rows of all workers are the rows of the batch": lambda: wrapped(WindowOrder, "rows", lambda rows,
+        self, step, row: rows(self, step, row[::-1])),
+    "the batches of all workers are those of one process": lambda: wrapped(fuzz.data, "training_batches",
+        lambda batches, *args, first_replica=0, **split: batches(*args, **split)),
+    "the order of an epoch is a permutation": lambda: mock.patch.object(fuzz.data.orders, "shuffled",
+        lambda index, *args: tf.maximum(index, 1)),
+    "an evaluation scores every target once": lambda: mock.patch.object(fuzz.data.scoring, "_begins",
+        lambda first, documents: first + 1),
     "what is prepared is the text": lambda: mock.patch("lm_keras.data.store.count_words", lambda text: 3),
-    "files of any bytes are read or refused": lambda: mock.patch("lm_keras.corpora.json_lines.json.loads", side_effect=RuntimeError),
-    "a damaged cache gives the same, and says so": lambda: mock.patch("lm_keras.disk.folders._problem", lambda folder: ""),
+    "files of any bytes are read or refused": lambda: mock.patch("lm_keras.corpora.json_lines.json.loads",
+        side_effect=RuntimeError),
+    "a damaged cache gives the same, and says so": lambda: mock.patch("lm_keras.disk.folders._problem",
+        lambda folder: ""),
     "no command line and no flagfile gives a traceback": lambda: mock.patch("lm_keras.flags._lines_of_flagfile", side_effect=KeyError),
-    "the flagfile of a run gives its settings again": lambda: mock.patch.object(fuzz.flags, "flagfile_of", lambda settings: flagfile_of(dict(sorted(settings.items())[:30]))),
-    "a JSON file of a run says what was written": lambda: mock.patch("lm_keras.checkpoints.records.sum_of", lambda content: mock.ANY),
-    "a checkpoint holds what was saved": lambda: mock.patch("lm_keras.checkpoints.state.Checkpoints._check", lambda self, folder: ""),
+    "the flagfile of a run gives its settings again": lambda: mock.patch.object(fuzz.flags, "flagfile_of",
+        lambda settings: flagfile_of(dict(sorted(settings.items())[:30]))),
+    "a JSON file of a run says what was written": lambda: mock.patch("lm_keras.checkpoints.records.sum_of",
+        lambda content: mock.ANY),
+    "a checkpoint holds what was saved": lambda: mock.patch("lm_keras.checkpoints.state.Checkpoints._check",
+        lambda self, folder: ""),
     "lines of measures stay or are left out": lambda: mock.patch("lm_keras.checkpoints.run_folder.write_atomically"),
     "events stay or are left out": lambda: mock.patch.object(run_folders, "forget_after"),
     "a damaged run is read rightly or refused": lambda: mock.patch("lm_keras.training.weights.step_for_reading", lambda *args: 4),
-    "a damaged run shows its results or is refused": lambda: mock.patch.object(RunFolder, "results", {"seconds": 1}),
+    "a damaged run shows its results or is refused": lambda: mock.patch.object(RunFolder, "results",
+        {"seconds": 1}),
     "a damaged run goes on to the same end or is refused": lambda: wrapped(Trainer, "restore", forgetful),
-    "a report of a damaged run is right or refused": lambda: mock.patch("lm_keras.report.page._settings", side_effect=KeyError),
+    "a report of a damaged run is right or refused": lambda: mock.patch("lm_keras.report.page._settings",
+        side_effect=KeyError),
     "sizes that no memory holds are refused at once": lambda: mock.patch("lm_keras.training.preflight.check_memory"),
-    "extreme numbers train or are refused": lambda: mock.patch("lm_keras.training.one_run.Run._results", side_effect=OverflowError),
+    "extreme numbers train or are refused": lambda: mock.patch("lm_keras.training.one_run.Run._results",
+        side_effect=OverflowError),
 }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""On a GPU, each run a process of its own: `CUDA_VISIBLE_DEVICES=0 pytest -n 0 -m gpu tests/test_gpu.py`. A CPU passes, too.
+"""On a GPU, each run a process of its own: `CUDA_VISIBLE_DEVICES=0 pytest -n 0 -m gpu tests/test_gpu.py`. A
+CPU passes, too.
 
 Two replicas are two parts of the one GPU there, and two parts of the CPU here.
 """
@@ -19,12 +20,14 @@ pytestmark = pytest.mark.gpu
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SMALL = {
-    "sequence_length": 6, "batch_size": 8, "dropout": 0.2, "learning_rate_schedule": "constant", "steps": 8, "eval_every": 4,
+    "sequence_length": 6, "batch_size": 8, "dropout": 0.2, "learning_rate_schedule": "constant", "steps": 8,
+    "eval_every": 4,
     "checkpoint_every": 4, "log_every": 4, "steps_per_call": 2, "sample_every": 10**6,
 }  # fmt: skip
 WIDTH = {"embedding_dim": 8, "num_heads": 2}
 FAMILIES = {
-    "lstm": {}, "ngram": {"model": "ngram"}, "gpt": {"model": "gpt", **WIDTH}, "bert": {"model": "bert", **WIDTH},
+    "lstm": {}, "ngram": {"model": "ngram"}, "gpt": {"model": "gpt", **WIDTH},
+    "bert": {"model": "bert", **WIDTH},
     "glm": {"model": "glm", **WIDTH},
 }  # fmt: skip
 

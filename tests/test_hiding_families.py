@@ -1,4 +1,6 @@
-"""BERT and GLM from the command line and from Python: trained, filled, continued and scored as a user would."""
+"""BERT and GLM from the command line and from Python: trained, filled, continued and scored as a
+user would.
+"""
 
 import itertools
 import json
@@ -137,8 +139,11 @@ def test_a_text_of_several_documents_is_read_as_in_training(bert, script, tmp_pa
 
 def test_only_a_bert_has_a_pseudo_likelihood(glm, script):
     ended = script("evaluate.py", f"--run_dir={glm}", "--pseudo")
-    assert ended.code == 1 and ended.err.splitlines()[-1] == (
-        "error: --model=glm has a likelihood of its own: the pseudo-log-likelihood is for --model=bert, which has none"
+    assert (
+        ended.code == 1
+        and ended.err.splitlines()[-1]
+        == "error: --model=glm has a likelihood of its own: the pseudo-log-likelihood is for --model=bert,"
+        " which has none"
     )
 
 
@@ -177,7 +182,9 @@ def test_a_glm_is_scored_as_one_that_continues(glm, script):
 
 def test_a_model_that_sees_too_little_fills_no_blanks_of_words(glm, script):
     ended = script("evaluate.py", f"--run_dir={glm}", "--blanks=5")
-    assert ended.code == 1 and ended.err.splitlines()[-1] == (
-        "error: split 'valid' has no line with several words in which one could be a blank, or the 24 tokens that the model sees "
-        "have no room for one"
+    assert (
+        ended.code == 1
+        and ended.err.splitlines()[-1]
+        == "error: split 'valid' has no line with several words in which one could be a blank, or the 24"
+        " tokens that the model sees have no room for one"
     )

@@ -1,4 +1,6 @@
-"""Holds the table of layers in the design: a row imports only from rows above it or within its own folder, and no files in a circle."""
+"""Holds the table of layers in the design: a row imports only from rows above it or within its own folder,
+and no files in a circle.
+"""
 
 import ast
 import graphlib
@@ -94,7 +96,9 @@ def violations(source, path):
 
 
 def files_imported(source, path, files):
-    """Return the files among `files`, dotted name -> path, that a file imports, by a statement or by a name in a string."""
+    """Return the files among `files`, dotted name -> path, that a file imports, by a statement or by a name
+    in a string.
+    """
     names = imports_of(source, path)
     for node in ast.walk(ast.parse(source)):
         if (
@@ -108,7 +112,8 @@ def files_imported(source, path, files):
 
 
 def circle(sources):
-    """Return the files of a circle of imports, or None; `__init__.py` of a folder, which only offers its files, is left out.
+    """Return the files of a circle of imports, or None; `__init__.py` of a folder, which only offers its
+    files, is left out.
 
     Args:
         sources: path below the folder that Python finds packages in -> source.
@@ -149,11 +154,13 @@ def test_the_check_sees_the_imports_there_are():
 @pytest.mark.parametrize(
     ("path", "source", "name"),
     [
-        ("lm_keras/data/store.py", "from lm_keras.objectives.metrics import finite", "lm_keras.objectives.metrics.finite"),
+        ("lm_keras/data/store.py", "from lm_keras.objectives.metrics import finite",
+            "lm_keras.objectives.metrics.finite"),
         ("lm_keras/config.py", "from lm_keras import flags", "lm_keras.flags"),
         ("lm_keras/text/char.py", "import lm_keras.corpora", "lm_keras.corpora"),
         ("lm_keras/layers/dropout.py", "from ..data import order", "lm_keras.data.order"),
-        ("lm_keras/models/lstm.py", "def f():\n    from lm_keras.training import step", "lm_keras.training.step"),
+        ("lm_keras/models/lstm.py", "def f():\n    from lm_keras.training import step",
+            "lm_keras.training.step"),
         ("lm_keras/optimizers.py", "from lm_keras.objectives import losses", "lm_keras.objectives.losses"),
         ("lm_keras/training/runner.py", "from lm_keras import load", "lm_keras.load"),
         ("lm_keras/training/runner.py", "import lm_keras", "lm_keras"),
@@ -162,8 +169,10 @@ def test_the_check_sees_the_imports_there_are():
         ("lm_keras/training/runner.py", "from absl import app, flags", "absl.flags"),
         ("lm_keras/training/runner.py", "from absl.flags import FLAGS", "absl.flags.FLAGS"),
         ("lm_keras/training/runner.py", "import absl\nx = absl.flags.FLAGS", "absl.flags"),
-        ("lm_keras/training/step.py", "import tensorflow as tf\nx = tf.data.Dataset.range(3)", "tensorflow.data"),
-        ("lm_keras/training/step.py", "import tensorflow\ndef f(x: tensorflow.data.Dataset): pass", "tensorflow.data"),
+        ("lm_keras/training/step.py", "import tensorflow as tf\nx = tf.data.Dataset.range(3)",
+            "tensorflow.data"),
+        ("lm_keras/training/step.py", "import tensorflow\ndef f(x: tensorflow.data.Dataset): pass",
+            "tensorflow.data"),
         ("lm_keras/training/step.py", "from tensorflow import data", "tensorflow.data"),
         ("lm_keras/config.py", "import numpy, tensorflow as tf", "tensorflow"),
         ("lm_keras/report/page.py", "from lm_keras.training import report", "lm_keras.training.report"),
@@ -211,7 +220,10 @@ def test_a_file_of_the_benchmarks_imports_only_from_above(path):
 
 
 def test_a_candidate_that_imports_a_command_is_found():
-    source = "from benchmarks.commands import train\nfrom benchmarks import spread\nfrom benchmarks.candidates import loss"
+    source = (
+        "from benchmarks.commands import train\nfrom benchmarks import spread\nfrom benchmarks.candidates"
+        " import loss"
+    )
     assert violations_of_benchmarks(source, "benchmarks/candidates/ours.py") == [
         "benchmarks/candidates/ours.py: row 1 imports benchmarks.commands.train"
     ]

@@ -1,4 +1,6 @@
-"""A run is loaded while it trains: each load gets the weights of one checkpoint, and nobody is blamed for one that is gone."""
+"""A run is loaded while it trains: each load gets the weights of one checkpoint, and nobody is blamed for one
+that is gone.
+"""
 
 import json
 import re
@@ -34,7 +36,9 @@ while time.monotonic() < ends:
     checkpoints.save(step, {"model": model.variables}, {"valid_loss": 1 / step})
 print(step)
 """
-"""Stands for a run: writes a checkpoint every few milliseconds, each the best so far, with its step as the value of every weight."""
+"""Stands for a run: writes a checkpoint every few milliseconds, each the best so far, with its step as the
+value of every weight.
+"""
 
 
 def check_weights(lm):
@@ -101,7 +105,9 @@ def test_a_script_beside_training(run, monkeypatch, script, finished):
 @pytest.mark.slow
 @pytest.mark.parametrize("checkpoint", ["last", "best"])
 def test_many_loads_beside_a_process_that_writes(run, checkpoint, capfd):
-    """Hundreds of loads, in threads, as TensorFlow waits for the disk; the control is how many checkpoints were deleted meanwhile."""
+    """Hundreds of loads, in threads, as TensorFlow waits for the disk; the control is how many checkpoints
+    were deleted meanwhile.
+    """
     command = [sys.executable, "-c", WRITER, str(run), "60"]
     loads, failures = [], []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:

@@ -20,8 +20,10 @@ from lm_keras.sweeps import settings as sweeps
 ROOT = Path(__file__).parents[1]
 
 ODD = [
-    "plain", "two words", " leading", "x=[1,2]", "[a-c]", "a\\b", "a*b", "a?b", "{a,b}", "-x", "--steps=3", "#c", "%41", "a:b",
-    "'single'", '"double"', "$HOME", "`id`", "a;b|c&d", "!x", "~root", "~", "~/x", "grün/月", "tab\tbed", "two\nlines", "esc\x1b[1m",
+    "plain", "two words", " leading", "x=[1,2]", "[a-c]", "a\\b", "a*b", "a?b", "{a,b}", "-x", "--steps=3",
+    "#c", "%41", "a:b",
+    "'single'", '"double"', "$HOME", "`id`", "a;b|c&d", "!x", "~root", "~", "~/x", "grün/月", "tab\tbed",
+    "two\nlines", "esc\x1b[1m",
     "new\u2028line", os.fsdecode(b"\xff\xfe"), "x" * 300,
 ]  # fmt: skip
 
@@ -45,7 +47,8 @@ def no_home(monkeypatch):
 def test_a_tilde_is_the_home_folder(home):
     root = pwd.getpwnam("root").pw_dir
     expected = {
-        "~": "/home/anna", "~/runs/a": "/home/anna/runs/a", "~root/a": f"{root}/a", "a~/b": "a~/b", "./~/a": "./~/a",
+        "~": "/home/anna", "~/runs/a": "/home/anna/runs/a", "~root/a": f"{root}/a", "a~/b": "a~/b",
+        "./~/a": "./~/a",
         "runs/~": "runs/~", "": "", " ~/a": " ~/a",
     }  # fmt: skip
     assert {path: paths.expanded(path) for path in expected} == expected
@@ -54,9 +57,10 @@ def test_a_tilde_is_the_home_folder(home):
 def test_no_such_user(home):
     with pytest.raises(InputError) as caught:
         paths.expanded("~nobody-at-all/x", "run_dir")
-    assert str(caught.value) == (
-        "--run_dir=~nobody-at-all/x: there is no user 'nobody-at-all'; write ./~nobody-at-all/x for a path that begins with ~, "
-        "or the whole path"
+    assert (
+        str(caught.value)
+        == "--run_dir=~nobody-at-all/x: there is no user 'nobody-at-all'; write ./~nobody-at-all/x for a path"
+        " that begins with ~, or the whole path"
     )
 
 
@@ -73,9 +77,10 @@ def test_no_home(no_home, monkeypatch, empty):
     for given in ("", None):
         with pytest.raises(InputError) as caught:
             cache_folder(given)
-        assert str(caught.value) == (
-            "there is no folder for tokenized text (this user has no home folder, and HOME is not set); name one with "
-            "--cache_dir or the environment variable LM_KERAS_CACHE"
+        assert (
+            str(caught.value)
+            == "there is no folder for tokenized text (this user has no home folder, and HOME is not set);"
+            " name one with --cache_dir or the environment variable LM_KERAS_CACHE"
         )
     monkeypatch.setenv("LM_KERAS_CACHE", "/tmp/c")
     assert (cache_folder(None), cache_folder("here")) == (Path("/tmp/c"), Path("here"))
@@ -89,7 +94,9 @@ def test_where_the_cache_is(home, monkeypatch):
 
 
 def test_a_shell_reads_a_printed_path_as_it_is():
-    """Each word alone, and behind `--run_dir=`, as commands are printed; `quoted` alone would let a flag expand ~."""
+    """Each word alone, and behind `--run_dir=`, as commands are printed; `quoted` alone would let a flag
+    expand ~.
+    """
     words = [paths.as_word(path) for path in ODD]
     assert all(word.isprintable() for word in words)
     script = "printf '%s\\0' " + " ".join([*words, *(f"--run_dir={word}" for word in words)])
@@ -154,7 +161,8 @@ def test_every_setting_that_is_a_path_says_so():
                 (marked if field.metadata["path"] else unmarked).add((field.name, field.metadata["help"]))
     names = {name for name, _ in marked}
     assert names == {
-        "run_dir", "cache_dir", "tokenizer", "init_from", "embedding_init", "sweep_dir", "compare_dir", "page", "from_hf", "to_hf",
+        "run_dir", "cache_dir", "tokenizer", "init_from", "embedding_init", "sweep_dir", "compare_dir",
+        "page", "from_hf", "to_hf",
         "prompt_file", "vectors", "output", "output_dir",
     }  # fmt: skip
     words = re.compile(r"(?i)^(the )?(html )?(folder|file)\b|\bfolder (of|with|to|for)\b")

@@ -137,12 +137,17 @@ BAD = [
     ("0.1", f"schedule '0.1' is unknown; choose one of {NAMES}"),
     (
         "cosine:finl=0.1",
-        "schedule 'cosine:finl=0.1': 'finl=0.1' is no setting of cosine (did you mean 'final'?); "
-        "write KEY=NUMBER with one of initial, final, start, warmup",
+        (
+            "schedule 'cosine:finl=0.1': 'finl=0.1' is no setting of cosine (did you mean 'final'?); "
+            "write KEY=NUMBER with one of initial, final, start, warmup"
+        ),
     ),
     (
         "constant:final=2",
-        "schedule 'constant:final=2': 'final=2' is no setting of constant; write KEY=NUMBER with one of warmup",
+        (
+            "schedule 'constant:final=2': 'final=2' is no setting of constant; write KEY=NUMBER with one of"
+            " warmup"
+        ),
     ),
     (
         "wsd:0.2",
@@ -150,8 +155,10 @@ BAD = [
     ),
     (
         "staircase:total_steps=9",
-        "schedule 'staircase:total_steps=9': 'total_steps=9' is no setting of staircase; "
-        "write KEY=NUMBER with one of every, factor, start, warmup",
+        (
+            "schedule 'staircase:total_steps=9': 'total_steps=9' is no setting of staircase; "
+            "write KEY=NUMBER with one of every, factor, start, warmup"
+        ),
     ),
     ("cosine:final=small", "schedule 'cosine:final=small': final='small' is not a number"),
     ("cosine:warmup=1.5", "schedule 'cosine:warmup=1.5': warmup='1.5' is not a whole number"),
@@ -258,8 +265,10 @@ NOTHING = [
     ("constant:warmup=" + "9" * 400, "at every step"),
     ("plateau:factor=0,floor=0", "once the validation loss stops falling"),
     *[(text, "") for text in (
-        *schedules.SCHEDULES, "plateau", "plateau:factor=0", "linear:initial=0,final=1", "linear:initial=1e-30",
-        "exponential:final=1e-300", "cosine:initial=0,start=50,final=1", "staircase:start=2,factor=0", "wsd:decay=1",
+        *schedules.SCHEDULES, "plateau", "plateau:factor=0", "linear:initial=0,final=1",
+        "linear:initial=1e-30",
+        "exponential:final=1e-300", "cosine:initial=0,start=50,final=1", "staircase:start=2,factor=0",
+        "wsd:decay=1",
         "wsd:decay=0", "constant:warmup=1000000",
     )],
 ]  # fmt: skip

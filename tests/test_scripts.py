@@ -95,7 +95,8 @@ def test_stopped_and_resumed(tiny_config, train, script, start, ended, tmp_path,
         f"stopped at step {stopped_at}, everything is saved; the same command goes on from there\n"
     )
 
-    # A second signal ends at once, here while the step is compiled; that shall not be done before, so it is held meanwhile.
+    # A second signal ends at once, here while the step is compiled; that shall not be done before, so it is
+    # held meanwhile.
     process = start("train.py", *flags)
     wait_until(process, lambda: catches(process, signal.SIGTERM))
     process.send_signal(signal.SIGTERM)
@@ -154,8 +155,8 @@ def test_bad_input_is_one_line_of_a_process(ended, tmp_path):
     assert (code, out) == (1, "")
     progress, error = err.splitlines()[:-1], err.splitlines()[-1]
     assert [line.split(":")[0].split()[0] for line in progress] == ["devices", "reading"]
-    assert error == (
-        f"error: {tmp_path}/a.txt: bad UTF-8 (byte 0xE9) at byte 3, line 1: expected UTF-8 text; "
+    assert (
+        error == f"error: {tmp_path}/a.txt: bad UTF-8 (byte 0xE9) at byte 3, line 1: expected UTF-8 text; "
         "it looks like Windows-1252: convert it (iconv -f WINDOWS-1252 -t UTF-8)"
     )
     assert not (tmp_path / "run").exists()
@@ -190,7 +191,8 @@ def test_stop_strings_from_the_command_line(script, finished, tmp_path):
     both, one, none = (lm.sample(["The"], seed=4, stop=stop)[0] for stop in (["o", "t"], "t", None))
     assert len(both.text) < len(one.text) < len(none.text) and both.ended_by == "stop"
     for flags, expected in (
-        (["--stop=o", "--stop=t"], both), (["--stop=t", "--stop", "o"], both), (["--stop=t"], one), (["--stop="], none),
+        (["--stop=o", "--stop=t"], both), (["--stop=t", "--stop", "o"], both), (["--stop=t"], one),
+        (["--stop="], none),
         ([f"--flagfile={tmp_path}/stop.flags", "--stop=o"], both), ([], none),
     ):  # fmt: skip
         assert json.loads(script("sample.py", *words, *flags).out)["text"] == expected.text, flags
@@ -198,8 +200,10 @@ def test_stop_strings_from_the_command_line(script, finished, tmp_path):
     message = "--stop= is empty beside --stop='o'; leave the empty one out, or all the others"
     assert (ended.code, ended.err) == (1, f"error: {message}\n")
     ended = script("sample.py", *words, r"--stop=\n")
-    assert ended.err.splitlines()[0] == (
-        r"the stop string '\\n' can never come: the vocabulary has no '\\'; it has a backslash and a letter where bash writes $'\n'"
+    assert (
+        ended.err.splitlines()[0]
+        == r"the stop string '\\n' can never come: the vocabulary has no '\\'; it has a backslash and a"
+        r" letter where bash writes $'\n'"
     )
 
 
@@ -319,7 +323,8 @@ def test_what_a_run_prints(finished):
 def test_a_run_folder_describes_itself(finished, script):
     names = {path.name for path in finished.path.iterdir()}
     assert names == {
-        "README.md", "checkpoints", "config.json", "data.json", "environment.json", "events", "flags.txt", "lock",
+        "README.md", "checkpoints", "config.json", "data.json", "environment.json", "events", "flags.txt",
+        "lock",
         "metrics.jsonl", "results.json", "samples.jsonl", "tokenizer",
     }  # fmt: skip
     card = (finished.path / "README.md").read_text()

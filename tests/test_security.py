@@ -88,7 +88,8 @@ def _wrong_call(node: ast.Call, aliases: dict[str, str]) -> list[str]:
     wrong = wrong or any(item in FORBIDDEN_SETTINGS for item in keywords.items())
     # A setting that is not written down as a constant could be any.
     wrong = wrong or any(word.arg in ("shell", "allow_pickle", "safe_mode", None) and not isinstance(word.value, ast.Constant)
-                         for word in node.keywords if re.match(r"subprocess|numpy\.load|keras", name))  # fmt: skip
+                         for word in node.keywords if re.match(r"subprocess|numpy\.load|keras",
+                             name))  # fmt: skip
     wrong = wrong or (
         name in ("numpy.load", "numpy.lib.format.read_array") and keywords.get("allow_pickle") is not False
     )
@@ -108,7 +109,8 @@ def _dotted(node: ast.expr, aliases: dict[str, str]) -> str:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_runs_what_it_loads(path):
     # The launcher starts the project's own script, by a list of words and without a shell.
-    # The peers of the benchmarks are written in PyTorch, whose layers load nothing; a table in the code names their modules.
+    # The peers of the benchmarks are written in PyTorch, whose layers load nothing; a table in the code names
+    # their modules.
     torch = ["imports torch"]
     own = {
         "launcher.py": ["calls subprocess.Popen"],
@@ -283,7 +285,9 @@ def test_as_a_tokenizer(evil, tmp_path, kind, tokenizer):
 
 @pytest.fixture
 def cached(tmp_path):
-    """A prepared text: its settings, and a function that writes into its store and makes the sums right again."""
+    """A prepared text: its settings, and a function that writes into its store and makes the sums right
+    again.
+    """
     (tmp_path / "a.txt").write_text("to be or not to be\n" * 9)
     config = DataConfig(
         corpus=f"text:{tmp_path}/a.txt", tokenizer="char", split="100/0/0", cache_dir=str(tmp_path / "cache")
@@ -432,7 +436,9 @@ def test_numbers_of_a_checkpoint_signed_anew(finished, train, tmp_path, up_to_tr
     "name", ["config.json", "data.json", "results.json", "tokenizer/tokenizer.json", "metrics.jsonl", "lock"]
 )
 def test_what_would_never_end(finished, train, tmp_path, monkeypatch, name, how):
-    """In the place of a file of a run: neither reading it nor going on waits for it, or takes it into memory."""
+    """In the place of a file of a run: neither reading it nor going on waits for it, or takes it
+    into memory.
+    """
     path = tmp_path / "run" / name
     shutil.copytree(finished.path, tmp_path / "run")
     before = path.read_bytes()
@@ -579,17 +585,21 @@ def test_settings_that_are_none(changed, name):
         ("hidden_units", 10**12, "--hidden_units=1000000000000 is out of range; expected at most 2147483647"),
         ("vocab_size", 10**15, "--vocab_size=1000000000000000 is out of range; expected at most 2147483647"),
         ("batch_size", 10**10, "--batch_size=10000000000 is out of range; expected at most 2147483647"),
-        ("sequence_length", 10**400, "--sequence_length=1" + 400 * "0" + " is out of range; expected at most 2147483647"),
-        ("num_layers", 10**6, "--num_layers=1000000 is out of range; expected a whole number of at least 1 and of at most 1000"),
+        ("sequence_length", 10**400, "--sequence_length=1" + 400 * "0" + " is out of range; expected at most "
+            "2147483647"),
+        ("num_layers", 10**6, "--num_layers=1000000 is out of range; expected a whole number of at least 1 "
+            "and of at most 1000"),
         ("hidden_units", 1e3, "--hidden_units=1000.0: expected a whole number of at least 1"),
         ("hidden_units", True, "--hidden_units=True: expected a whole number of at least 1"),
         ("hidden_units", "13", "--hidden_units='13': expected a whole number of at least 1"),
         ("hidden_units", [13], "--hidden_units=[13]: expected a whole number of at least 1"),
-        ("dropout", float("nan"), "--dropout=nan is out of range; expected a number of at least 0 and below 1"),
+        ("dropout", float("nan"), "--dropout=nan is out of range; expected a number of at least 0 and below "
+            "1"),
         ("learning_rate", float("inf"), "--learning_rate=inf is out of range; expected a number above 0"),
         ("model", "../../evil", "--model=../../evil is unknown; choose one of ngram, lstm"),
         ("model", ["lstm"], "--model=['lstm']: expected a text"),
-        ("learning_rate_schedule", "__import__('os')", "--learning_rate_schedule: schedule \"__import__('os')\" is unknown; "),
+        ("learning_rate_schedule", "__import__('os')", "--learning_rate_schedule: schedule "
+            "\"__import__('os')\" is unknown; "),
     ],
 )  # fmt: skip
 def test_settings_that_are_absurd(changed, name, value, expected):
@@ -609,7 +619,8 @@ def test_settings_that_are_absurd(changed, name, value, expected):
 )
 def test_sizes_that_the_weights_do_not_have(changed, settings):
     assert re.fullmatch(
-        r"the checkpoint of step 24 in RUN does not fit this network \([\d,]+ bytes of weights, and it has [\d,]+\); "
+        r"the checkpoint of step 24 in RUN does not fit this network \([\d,]+ bytes of weights, and it has"
+        r" [\d,]+\); "
         r"was the run folder put together from two runs\?",
         changed(**settings),
     )

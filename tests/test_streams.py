@@ -1,4 +1,6 @@
-"""What becomes of a script whose standard streams are closed, full, or read by nobody: as processes of a shell."""
+"""What becomes of a script whose standard streams are closed, full, or read by nobody: as processes of a
+shell.
+"""
 
 import os
 import subprocess
@@ -26,12 +28,17 @@ def main(count):
 flags.run(main, ("1", "100000"))
 """
 SAID = "working\na line of TensorFlow\nstill working\n"
-CANNOT = "error: cannot write to standard output: {}; send it where it can be written, and run the same command again\n"
+CANNOT = (
+    "error: cannot write to standard output: {}; send it where it can be written, and run the same command"
+    " again\n"
+)
 
 
 @pytest.fixture
 def shell(tmp_path):
-    """A function that carries out the script within a command of a shell: exit code, standard output, standard error."""
+    """A function that carries out the script within a command of a shell: exit code, standard output,
+    standard error.
+    """
     (tmp_path / "script.py").write_text(SCRIPT)
 
     def run(streams, count=1):
@@ -65,7 +72,9 @@ def shell(tmp_path):
     ],
 )
 def test_streams_that_are_not_there(shell, tmp_path, streams, code, err):
-    """Messages may get lost, results not unnoticed; Python adds nothing of its own, and a file that is opened stays clean."""
+    """Messages may get lost, results not unnoticed; Python adds nothing of its own, and a file that is opened
+    stays clean.
+    """
     count = 100_000 if "true" in streams else 1
     out = "result\n" * count if not code and "|" not in streams else ""
     assert shell(streams, count) == (code, out, err)
@@ -73,7 +82,9 @@ def test_streams_that_are_not_there(shell, tmp_path, streams, code, err):
 
 
 def test_the_check_can_fail(shell, tmp_path):
-    """The control: without it Python writes messages into the first file that is opened, and ends with 120."""
+    """The control: without it Python writes messages into the first file that is opened, and ends
+    with 120.
+    """
     script = tmp_path / "script.py"
     script.write_text(
         "from lm_keras import streams\nstreams.secure = lambda: None\n"

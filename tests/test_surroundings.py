@@ -133,8 +133,8 @@ def test_between_the_pieces_of_a_stream_settings_are_those_of_the_user():
 def test_another_backend_is_refused(monkeypatch):
     other = types.SimpleNamespace(config=types.SimpleNamespace(backend=lambda: "jax"))
     expected = (
-        "lm_keras needs Keras with TensorFlow, and this process has KERAS_BACKEND=jax; set KERAS_BACKEND=tensorflow, or leave "
-        "it out, before Keras is imported"
+        "lm_keras needs Keras with TensorFlow, and this process has KERAS_BACKEND=jax; set"
+        " KERAS_BACKEND=tensorflow, or leave it out, before Keras is imported"
     )
     surroundings.require_backend()
     with monkeypatch.context() as patch:
@@ -150,7 +150,10 @@ def test_another_backend_is_refused(monkeypatch):
             exec((ROOT / "lm_keras" / module / "__init__.py").read_text(), {"__name__": f"lm_keras.{module}"})
         monkeypatch.undo()
     # What runs through lm_keras itself is no matter of it.
-    code = "import os, lm_keras; lm_keras.load; import keras; print(keras.config.backend(), os.environ['KERAS_BACKEND'])"
+    code = (
+        "import os, lm_keras; lm_keras.load; import keras; print(keras.config.backend(),"
+        " os.environ['KERAS_BACKEND'])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )

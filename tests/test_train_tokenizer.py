@@ -33,8 +33,9 @@ def test_train_and_take(script, corpus_flags, tmp_path):
     assert (again.code, again.out) == (0, first.out)
     other = script("train_tokenizer.py", *arguments, "--vocab_size=21")
     assert (other.code, other.out) == (1, "")
-    assert other.err.splitlines()[-1] == (
-        f"error: {out} holds another tokenizer; choose another --output_dir, or delete that one"
+    assert (
+        other.err.splitlines()[-1]
+        == f"error: {out} holds another tokenizer; choose another --output_dir, or delete that one"
     )
 
 
@@ -43,7 +44,10 @@ def test_train_and_take(script, corpus_flags, tmp_path):
     [
         (
             [],
-            "--output_dir is missing: expected a folder for the tokenizer, such as --output_dir=tokenizers/first",
+            (
+                "--output_dir is missing: expected a folder for the tokenizer, such as"
+                " --output_dir=tokenizers/first"
+            ),
         ),
         (
             ["--output_dir=out", "--normalize=nfx"],
@@ -100,8 +104,9 @@ small.GENERATED_WORDS, small.WORDS_AT_ONCE, small.LONG_LINE_CHARACTERS = 500, 30
 
 def test_a_tokenizer_that_is_unknown(script):
     ended = script("benchmark.py", "prepare", "--tokenizers=byte,bite")
-    assert ended.err == (
-        "error: --tokenizers: 'bite' is unknown; expected some of char, byte, word, sentencepiece\n"
+    assert (
+        ended.err
+        == "error: --tokenizers: 'bite' is unknown; expected some of char, byte, word, sentencepiece\n"
     )
 
 
@@ -111,8 +116,10 @@ def test_a_process_that_fails_is_one_line(script, monkeypatch):
     monkeypatch.setattr(text_benchmark, "GENERATE", "raise SystemExit('the disk is full')")
     ended = script("benchmark.py", "prepare")
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == (
-        "error: the measuring process failed: the disk is full; free memory or disk space, or measure less text\n"
+    assert (
+        ended.err
+        == "error: the measuring process failed: the disk is full; free memory or disk space, or measure less"
+        " text\n"
     )
 
 

@@ -1,7 +1,9 @@
-"""Scripts as processes of their own that need not import TensorFlow first, which takes longer than most tests.
+"""Scripts as processes of their own that need not import TensorFlow first, which takes longer than most
+tests.
 
-A server imports everything once and forks itself for each script. The import starts no thread and no device, so that a
-forked process is what a new one is after its imports; `scripts/reliability.py` and slow tests start new ones.
+A server imports everything once and forks itself for each script. The import starts no thread and no device,
+so that a forked process is what a new one is after its imports; `scripts/reliability.py` and slow tests start
+new ones.
 """
 
 import atexit
@@ -92,7 +94,9 @@ class Server:
 
 
 class Forked:
-    """What the launcher needs of `subprocess.Popen`: a worker that is a child of this process, and warm, too."""
+    """What the launcher needs of `subprocess.Popen`: a worker that is a child of this process, and
+    warm, too.
+    """
 
     def __init__(self, command, env, preexec_fn, start_new_session, stdin=None, stdout=None, stderr=None):
         del start_new_session, stdin  # Always its own session; standard input is empty anyway.

@@ -28,7 +28,9 @@ class StepCallback(keras.callbacks.Callback):
         return int(self.model.optimizer.iterations.numpy())
 
     def state(self) -> dict:
-        """Return what has to be saved so that an interrupted run goes on as if it had not been, as JSON values."""
+        """Return what has to be saved so that an interrupted run goes on as if it had not been, as JSON
+        values.
+        """
         return {}
 
     def restore(self, state: dict) -> None:

@@ -12,8 +12,9 @@ class Checkpoint(StepCallback):
     """Save every `every` steps, whenever the validation loss is the lowest so far, and at the end.
 
     It stands last in the list of callbacks, so that it sees what all others did at a step. In plain
-    `fit` it saves the model and its optimizer at the end of each epoch. There a fit that begins before checkpoints
-    that exist, with another model for instance, takes their place once it has saved one of its own.
+    `fit` it saves the model and its optimizer at the end of each epoch. There a fit that begins before
+    checkpoints that exist, with another model for instance, takes their place once it has saved one of its
+    own.
 
     Args:
         checkpoints: where to; None in a worker that takes part and writes nothing.
@@ -27,7 +28,7 @@ class Checkpoint(StepCallback):
     Example:
         >>> checkpoints = Checkpoints("checkpoints")
         >>> model.fit(x, y, callbacks=[Checkpoint(checkpoints, every=1)])
-        >>> model.optimizer.build(model.trainable_variables)  # Of a model that has been compiled, and not trained.
+        >>> model.optimizer.build(model.trainable_variables)  # Of a model that was compiled, not trained.
         >>> tensors = {"model": model.variables, "optimizer": model.optimizer.variables}
         >>> checkpoints.restore(checkpoints.newest(), tensors)
     """

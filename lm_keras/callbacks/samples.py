@@ -7,7 +7,9 @@ from lm_keras.errors import InputError
 from lm_keras.sampling.families import sampler_for
 
 SAMPLE_SETTINGS = {"max_new_tokens": 120, "temperature": 0.8, "seed": 1, "long_prompt": "keep_end"}
-"""The same prompt and the same random numbers each time: what changes is the model. A long prompt ends no run."""
+"""The same prompt and the same random numbers each time: what changes is the model. A long prompt ends no
+run.
+"""
 
 
 class TextSamples(StepCallback):

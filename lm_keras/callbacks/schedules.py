@@ -42,8 +42,8 @@ def check_rate_can_be_set(optimizer: keras.optimizers.Optimizer, asked_by: str) 
     inner = getattr(optimizer, "inner_optimizer", optimizer)  # Of loss scaling.
     if isinstance(getattr(inner, "_learning_rate", None), keras.optimizers.schedules.LearningRateSchedule):
         raise InputError(
-            f"{asked_by} sets the learning rate, and the optimizer has a schedule of its own; compile the model with a number as "
-            "learning_rate"
+            f"{asked_by} sets the learning rate, and the optimizer has a schedule of its own; compile the"
+            " model with a number as learning_rate"
         )
 
 
@@ -111,7 +111,8 @@ class DropoutSchedule(RateSchedule):
     """Change the rate of every `ScheduledDropout` layer of the model while it trains.
 
     Raises:
-        InputError: in plain `fit`, when the model has no such layer. `keras.layers.Dropout` compiles its rate in.
+        InputError: in plain `fit`, when the model has no such layer. `keras.layers.Dropout` compiles its rate
+            in.
     """
 
     name, kind = "dropout", ScheduledDropout

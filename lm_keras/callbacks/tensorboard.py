@@ -94,7 +94,9 @@ class TensorBoard(StepCallback):
 
     @contextlib.contextmanager
     def _writing(self, run, step):
-        """Let summaries go to a run; what is written is flushed, for a checkpoint must not be ahead of the curves."""
+        """Let summaries go to a run; what is written is flushed, for a checkpoint must not be ahead of the
+        curves.
+        """
         folder = self._folder / run
         try:
             if run not in self._writers:

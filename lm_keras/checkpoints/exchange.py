@@ -1,4 +1,6 @@
-"""Folders of models as Hugging Face keeps them: config.json, model.safetensors and a tokenizer. Nothing there is run."""
+"""Folders of models as Hugging Face keeps them: config.json, model.safetensors and a tokenizer. Nothing there
+is run.
+"""
 
 import dataclasses
 import json
@@ -67,7 +69,8 @@ class Imported:
         """Build the network and give it the weights.
 
         Raises:
-            InputError: a tensor is missing, is one too many, has another shape or is not finite; or a file is damaged.
+            InputError: a tensor is missing, is one too many, has another shape or is not finite; or a file is
+                damaged.
         """
         config, family = self.config, self.kind.family
         needed, there = 4 * NUM_PARAMETERS[family](config, self.vocab_size), bytes_in(self.path)
@@ -82,7 +85,9 @@ class Imported:
         return model
 
     def give(self, model: keras.Model) -> None:
-        """Copy the weights into a network of these settings; it may have a `prediction_head` that is missing there."""
+        """Copy the weights into a network of these settings; it may have a `prediction_head` that is missing
+        there.
+        """
         variables, names = _by_path(model), self.output.names
         parts = {part.variable: part for part in self.kind.parts(self.config, self.vocab_size)}
         with open_tensors(self.path, self.kind) as tensors:
@@ -159,7 +164,8 @@ def read(folder: Path) -> Imported:
     tokenizer = read_tokenizer(folder, vocab_size)
     if tokenizer is None:
         raise InputError(
-            f"{folder} has no tokenizer: expected tokenizer.json, vocab.json and merges.txt, vocab.txt, or tokenizer.model"
+            f"{folder} has no tokenizer: expected tokenizer.json, vocab.json and merges.txt, vocab.txt, or"
+            " tokenizer.model"
         )
     if kind.family == "bert" and tokenizer.blank_id is None:
         raise InputError(f"the vocabulary of {folder} has no [MASK], which a BERT was trained with")
@@ -200,7 +206,8 @@ def write(
     content = foreign.config_of(original, kind, config, model.vocab_size, tokenizer)
     made = dict(getattr(tokenizer, "foreign_files", {}))
     if files and isinstance(tokenizer, HuggingFaceTokenizer):
-        # Without a class the library takes that of the model's type, as it did for the folder that the run began with.
+        # Without a class the library takes that of the model's type, as it did for the folder that the run
+        # began with.
         made[other_files.TOKENIZER_CONFIG] = (json.dumps(tokenizer.special_names, indent=1) + "\n").encode()
 
     def fill(path: Path) -> None:
@@ -220,7 +227,8 @@ def write(
         lines.append(f"the weights are written as float32; those that the run began with were {stored}")
     if not made:
         lines.append(
-            f"its {tokenizer.name} tokenizer has no counterpart there and was not written: encode text with lm_keras"
+            f"its {tokenizer.name} tokenizer has no counterpart there and was not written: encode text with"
+            " lm_keras"
         )
     return lines
 

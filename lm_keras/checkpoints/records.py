@@ -1,6 +1,7 @@
 """The JSON files of a run: written with a sum of themselves, read with distrust.
 
-A file without the sum is read, too: older runs have none, and whoever changes a file by hand may delete that line.
+A file without the sum is read, too: older runs have none, and whoever changes a file by hand may delete that
+line.
 """
 
 import hashlib
@@ -49,9 +50,11 @@ SHAPES: dict[str, dict[str, Any]] = {
     "environment.json": {"lives": [{}]},
     "huggingface.json": {"files": {str: str}},
 }
-"""What others read in a file: a type, several, an object with these fields or with any names (`str`), or a list.
+"""What others read in a file: a type, several, an object with these fields or with any names (`str`), or a
+list.
 
-A field with a question mark may be missing. Beside the sum further ones may be there, for newer versions write more.
+A field with a question mark may be missing. Beside the sum further ones may be there, for newer versions
+write more.
 """
 
 
@@ -64,8 +67,8 @@ def read(path: Path) -> dict[str, Any]:
     """Return the content of a JSON file of a run, without its sum.
 
     Raises:
-        InputError: it cannot be read, is no JSON object, has other content than was written, lacks a field, or
-            has neither its sum nor known fields only.
+        InputError: it cannot be read, is no JSON object, has other content than was written, lacks a field,
+            or has neither its sum nor known fields only.
     """
     shape = SHAPES.get(path.name, {})
     known = {name.removesuffix("?") for name in shape}

@@ -35,14 +35,17 @@ if TYPE_CHECKING:
     from lm_keras.checkpoints.state import Checkpoints
 
 CHANGEABLE = {
-    "steps", "epochs", "early_stopping_evals", "strategy", "replicas", "micro_batches", "jit", "deterministic", "steps_per_call",
+    "steps", "epochs", "early_stopping_evals", "strategy", "replicas", "micro_batches", "jit",
+    "deterministic", "steps_per_call",
     "eval_every", "checkpoint_every", "log_every", "sample_every", "keep_checkpoints", "cache_dir",
     "projector", "histogram_every", "rematerialize", "profile_steps", "on_nonfinite", "spike_sigma",
 }  # fmt: skip
 """Settings that may differ between two lives of a run; `steps` and `epochs` only upwards."""
 
 _LONGEST = "x" * 160
-"""No path of a file below a run folder is longer than this; those of TensorBoard have the name of the machine."""
+"""No path of a file below a run folder is longer than this; those of TensorBoard have the name of the
+machine.
+"""
 
 EMBEDDINGS = "word embeddings"
 """What `kind` says in the `config.json` of a run of scripts/train_embeddings.py; others have no `kind`."""
@@ -69,7 +72,9 @@ class RunFolder:
 
     @property
     def identity(self) -> str:
-        """Return what tells this folder from all others: it is drawn when a run begins, and stands in the lock."""
+        """Return what tells this folder from all others: it is drawn when a run begins, and stands in the
+        lock.
+        """
         with contextlib.suppress(OSError, UnicodeDecodeError):
             return bytes_of(self.path / "lock").decode("ascii")
         return ""
@@ -141,14 +146,16 @@ class RunFolder:
             raise not_written(path, error) from None
 
     def check_in_place(self) -> None:
-        """Raise InputError if the folder or its checkpoints are no longer those that this process began to write to.
+        """Raise InputError if the folder or its checkpoints are no longer those that this process began to
+        write to.
 
         A folder that was deleted, moved, unmounted or replaced is neither made again nor written to.
         """
         if lost := self._lost():
             raise InputError(
-                f"{lost} is no longer in its place: it was deleted, moved or replaced while the run was training, and "
-                "nothing more is written; put it back, and the same command goes on from the last checkpoint"
+                f"{lost} is no longer in its place: it was deleted, moved or replaced while the run was"
+                " training, and nothing more is written; put it back, and the same command goes on from the"
+                " last checkpoint"
             )
 
     def _lost(self) -> Path | None:
@@ -162,7 +169,9 @@ class RunFolder:
         return None
 
     def check(self) -> None:
-        """Raise InputError where `writing` would, but for its lock; what is made to find that out is removed again."""
+        """Raise InputError where `writing` would, but for its lock; what is made to find that out is removed
+        again.
+        """
         missing = []
         try:
             self._check_length()
@@ -207,7 +216,8 @@ class RunFolder:
             return lock
         except BlockingIOError:
             raise InputError(
-                f"another process is training in --run_dir={self.path}; wait for it, stop it, or choose another folder"
+                f"another process is training in --run_dir={self.path}; wait for it, stop it, or choose"
+                " another folder"
             ) from None
         except OSError as error:
             raise self._not_writable(error) from None
@@ -231,14 +241,16 @@ class RunFolder:
         """
         if not self.exists:
             raise InputError(
-                f"--run_dir={self.path} holds no run (no config.json); train one with scripts/train.py --run_dir={paths.as_word(self.path)}"
+                f"--run_dir={self.path} holds no run (no config.json); train one with scripts/train.py"
+                f" --run_dir={paths.as_word(self.path)}"
             )
         path = self.path / "config.json"
         settings = records.read(path)
         if settings.get("kind") == EMBEDDINGS:
             raise InputError(
-                f"--run_dir={self.path} holds word embeddings and no language model; ask them with scripts/embeddings.py, or "
-                f"let a model begin with them, --embedding_init={paths.as_word(self.path / 'vectors.txt')}"
+                f"--run_dir={self.path} holds word embeddings and no language model; ask them with"
+                " scripts/embeddings.py, or let a model begin with them,"
+                f" --embedding_init={paths.as_word(self.path / 'vectors.txt')}"
             )
         try:
             return from_flat(settings)
@@ -269,8 +281,8 @@ class RunFolder:
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file of the run, whole or not at all.
 
-        All have a sum of themselves but `config.json`: there a person may write where the text has gone, and all that
-        decides about the weights is checked against them.
+        All have a sum of themselves but `config.json`: there a person may write where the text has gone, and
+        all that decides about the weights is checked against them.
         """
         content = content if name == "config.json" else records.signed(content)
         write_atomically(
@@ -293,7 +305,9 @@ class RunFolder:
 
     @property
     def kept_files(self) -> dict[str, str]:
-        """Return the files of the model of another project that the run began with, by name; none for other runs."""
+        """Return the files of the model of another project that the run began with, by name; none for other
+        runs.
+        """
         path = self.path / KEPT_FILES
         return records.read(path)["files"] if path.exists() else {}
 
@@ -324,8 +338,8 @@ def differences(old: Config, new: Config, changeable: Iterable[str] = CHANGEABLE
 def elsewhere(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
     """Return the settings that name another path for something which is known by its content.
 
-    A run knows its text by a fingerprint and has a copy of its tokenizer. So both may have been moved, or be named from another
-    working directory. Whoever goes on with such settings has to compare the content.
+    A run knows its text by a fingerprint and has a copy of its tokenizer. So both may have been moved, or be
+    named from another working directory. Whoever goes on with such settings has to compare the content.
 
     Args:
         before, after: settings of the run, and now, by flag name.
@@ -344,7 +358,8 @@ def elsewhere(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
 
 
 def append_lines(path: Path, lines: list[dict]) -> None:
-    """Add JSON objects to a file of lines, all of them or none; it is ASCII, so that nothing but a line feed ends a line.
+    """Add JSON objects to a file of lines, all of them or none; it is ASCII, so that nothing but a line feed
+    ends a line.
 
     Raises:
         InputError: the file cannot be written, or the disk is full.

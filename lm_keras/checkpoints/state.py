@@ -25,8 +25,10 @@ _PROGRESS = "progress.json"
 _PREFIX = "state"
 
 SHAPE = {
-    "step": int, "sha256": {str: str}, "valid_loss?": (*NUMBER, None), "meter?": {str: NUMBER}, "seconds?": NUMBER,
-    "learning_rate_scale?": NUMBER, "learning_rate_set?": NUMBER, "left_out?": {str: int}, "left_out_in_a_row?": int,
+    "step": int, "sha256": {str: str}, "valid_loss?": (*NUMBER, None), "meter?": {str: NUMBER},
+    "seconds?": NUMBER,
+    "learning_rate_scale?": NUMBER, "learning_rate_set?": NUMBER, "left_out?": {str: int},
+    "left_out_in_a_row?": int,
     "recent?": [[NUMBER]], "callbacks?": {str: {}},
 }  # fmt: skip
 """What is read in `progress.json`, as in `records.SHAPES`."""
@@ -69,7 +71,8 @@ class Checkpoints:
             instead_of: steps of checkpoints that it replaces.
 
         Raises:
-            InputError: a number is not finite, or the folder cannot be written; what was there before is untouched.
+            InputError: a number is not finite, or the folder cannot be written; what was there before is
+                untouched.
         """
         folder = self._path(step)
         there = step in self.steps()
@@ -158,8 +161,9 @@ class Checkpoints:
     def gone(self) -> Gone:
         """Return the error for checkpoints that are deleted faster than they can be read."""
         return Gone(
-            f"the run that trains in {self.folder.parent} deletes its checkpoints faster than they can be read; wait until it "
-            "ends, or let it go on with a larger --checkpoint_every or --keep_checkpoints"
+            f"the run that trains in {self.folder.parent} deletes its checkpoints faster than they can be"
+            " read; wait until it ends, or let it go on with a larger --checkpoint_every or"
+            " --keep_checkpoints"
         )
 
     def problem(self, step: int) -> str:
@@ -226,8 +230,8 @@ class Checkpoints:
             tensors: as given to `save`, or part of them.
             everything: whether all that was saved must find its place.
 
-        The slots of an optimizer are named after the model, which Keras numbers where it has no name of its own: their places
-        decide, and what kind of slot they are.
+        The slots of an optimizer are named after the model, which Keras numbers where it has no name of its
+        own: their places decide, and what kind of slot they are.
 
         Raises:
             Gone: it was deleted or replaced meanwhile; the tensors hold anything.
@@ -238,7 +242,8 @@ class Checkpoints:
         try:
             with paths.literally(folder) as place:
                 prefix = f"{place}/{_PREFIX}"
-                # What is missing is an error here; TensorFlow need not warn of it as well, at the end of the process.
+                # What is missing is an error here; TensorFlow need not warn of it as well, at the end of the
+                # process.
                 status = _tracked(tensors, _names_in(prefix)).read(prefix).expect_partial()
             status.assert_existing_objects_matched()
             if everything:
@@ -284,7 +289,8 @@ def _remove(path: Path) -> None:
 def _tracked(tensors: Tensors, there: Collection[str] = ()) -> tf.train.Checkpoint:
     """Name every variable by its place and name.
 
-    `tf.train.Checkpoint(model=model)` would leave out layers that a Keras model holds in a list, without a word.
+    `tf.train.Checkpoint(model=model)` would leave out layers that a Keras model holds in a list, without a
+    word.
 
     Args:
         tensors: variables, by group.
@@ -301,7 +307,9 @@ def _tracked(tensors: Tensors, there: Collection[str] = ()) -> tf.train.Checkpoi
 
 
 def _same_slot(name: str, there: str) -> str:
-    """Return how a slot is called in a checkpoint, if it is of the same kind, such as `momentum`; else its own name."""
+    """Return how a slot is called in a checkpoint, if it is of the same kind, such as `momentum`; else its
+    own name.
+    """
     return there if name.rpartition("_")[2] == there.rpartition("_")[2] else name
 
 
@@ -324,8 +332,9 @@ def _check_finite(step: int, tensors: Tensors) -> None:
             tf.debugging.check_numerics(variable, name)  # One pass, and no memory.
         except tf.errors.InvalidArgumentError:
             raise InputError(
-                f"{name} holds a number that is not finite at step {step:,}, which is not saved; the checkpoints before "
-                "are kept; begin a new run in another --run_dir with a lower --learning_rate or a --clip_norm"
+                f"{name} holds a number that is not finite at step {step:,}, which is not saved; the"
+                " checkpoints before are kept; begin a new run in another --run_dir with a lower"
+                " --learning_rate or a --clip_norm"
             ) from None
 
 

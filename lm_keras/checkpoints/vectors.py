@@ -1,6 +1,8 @@
-"""Files of word vectors as text: those of word2vec, with a first line `WORDS WIDTH`, and those of GloVe, without.
+"""Files of word vectors as text: those of word2vec, with a first line `WORDS WIDTH`, and those of GloVe,
+without.
 
-A line is a word and its numbers, with a blank between; the word itself may have blanks, as some have in GloVe's files.
+A line is a word and its numbers, with a blank between; the word itself may have blanks, as some have in
+GloVe's files.
 """
 
 import codecs
@@ -51,8 +53,8 @@ def head_of(path: str | os.PathLike) -> Head:
             line = without_mark(file.readline(LONGEST_LINE + 1))
     except FileNotFoundError:
         raise InputError(
-            f"no file {path}: expected word vectors as text, of word2vec or GloVe, or a vectors.txt of a run of "
-            "scripts/train_embeddings.py"
+            f"no file {path}: expected word vectors as text, of word2vec or GloVe, or a vectors.txt of a run"
+            " of scripts/train_embeddings.py"
         ) from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
@@ -64,7 +66,8 @@ def head_of(path: str | os.PathLike) -> Head:
         raise InputError(f"{path} is compressed; unpack it first")
     if b"\0" in beginning:
         raise InputError(
-            f"{path}, line 1: a binary file; expected word vectors as text, which word2vec writes with -binary 0"
+            f"{path}, line 1: a binary file; expected word vectors as text, which word2vec writes with"
+            " -binary 0"
         )
     fields = _fields(line)
     if len(fields) == 2 and all(field.isdigit() and len(field) < 12 for field in fields):
@@ -82,7 +85,8 @@ def read_vectors(
     wanted: Callable[[bytes], bool] | None = None,
     most: int | None = None,
 ) -> Iterator[tuple[bytes, np.ndarray]]:
-    """Yield words as UTF-8 with their vectors, [width] float32, in the order of the file; one line is held at a time.
+    """Yield words as UTF-8 with their vectors, [width] float32, in the order of the file; one line is held at
+    a time.
 
     Args:
         path: the file.
@@ -91,7 +95,8 @@ def read_vectors(
         most: stop after so many words.
 
     Raises:
-        InputError: a line is damaged, a word that is wanted comes twice, or lines are missing; it names the line.
+        InputError: a line is damaged, a word that is wanted comes twice, or lines are missing; it names the
+            line.
     """
     seen: dict[bytes, int] = {}
     number = head.first_line - 1
@@ -111,15 +116,16 @@ def read_vectors(
                 continue
             if word in seen:
                 raise InputError(
-                    f"{path}, line {number}: {_word(word)} has a vector in line {seen[word]} already; delete one of both"
+                    f"{path}, line {number}: {_word(word)} has a vector in line {seen[word]} already; delete"
+                    " one of both"
                 )
             seen[word] = number
             yield word, _numbers(path, numbers, number, word)
     found = number - head.first_line + 1
     if head.words is not None and found != head.words:
         raise InputError(
-            f"{path}, line {number}: the file ends after {found:,} words, and its first line says {head.words:,}; was it "
-            "cut off? Copy it again, or correct the first line"
+            f"{path}, line {number}: the file ends after {found:,} words, and its first line says"
+            f" {head.words:,}; was it cut off? Copy it again, or correct the first line"
         )
 
 

@@ -8,9 +8,9 @@ TRAIN, VALID, TEST = range(3)
 def dealt(hashes: np.ndarray, num_valid: int, num_test: int) -> np.ndarray:
     """Deal out documents by their hashes: the highest to test, the next ones to valid.
 
-    Documents that occur more than once belong to train. If the others are not enough, those that occur twice are dealt out,
-    too, and so on; equal documents stay together. What occurs more often than a split has documents stays in train, if
-    anything occurs less often; valid and test then share what there is.
+    Documents that occur more than once belong to train. If the others are not enough, those that occur twice
+    are dealt out, too, and so on; equal documents stay together. What occurs more often than a split has
+    documents stays in train, if anything occurs less often; valid and test then share what there is.
 
     Args:
         hashes: of the documents, uint64 [documents].

@@ -54,7 +54,8 @@ class TextDecoder:
     Windows too.
 
     Attributes:
-        advice: what the first bad text looked like, and what to do; None where there was none, or that is open.
+        advice: what the first bad text looked like, and what to do; None where there was none, or that is
+            open.
 
     Example:
         >>> decoder = TextDecoder("a.txt", "replace", Counts())
@@ -137,7 +138,8 @@ class TextDecoder:
         else:
             hint = advice_on(block) or REMEDY
         return InputError(
-            f"{shown(self.source)}: {what} at byte {offset + position}, line {line}: expected UTF-8 text; {hint}"
+            f"{shown(self.source)}: {what} at byte {offset + position}, line {line}: expected UTF-8 text;"
+            f" {hint}"
         )
 
 

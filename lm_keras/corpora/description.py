@@ -78,7 +78,9 @@ class LineStarts:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """What one pass learns of a corpus: per document a 64-bit content hash, size and line starts; and passages."""
+    """What one pass learns of a corpus: per document a 64-bit content hash, size and line starts; and
+    passages.
+    """
 
     description: Description
     hashes: np.ndarray  # uint64 [documents]

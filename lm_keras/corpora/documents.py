@@ -147,5 +147,6 @@ def _stands_alone(character: str) -> bool:
 def changed(what: str) -> InputError:
     """Return the error for text that is not what it was a moment ago."""
     return InputError(
-        f"{shown(what)} has changed while it was read: expected the same text; start again when nobody writes to it"
+        f"{shown(what)} has changed while it was read: expected the same text; start again when nobody writes"
+        " to it"
     )

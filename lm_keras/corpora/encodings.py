@@ -20,7 +20,8 @@ LEAST_SAMPLE = 64
 
 
 def utf16_of(content: bytes) -> str | None:
-    """Return `UTF-16LE` or `UTF-16BE` if the beginning of a file is that, without a byte order mark; else None.
+    """Return `UTF-16LE` or `UTF-16BE` if the beginning of a file is that, without a byte order mark; else
+    None.
 
     Example:
         >>> utf16_of("The cat sees the tree.\n".encode("utf-16-be") * 2)

@@ -55,7 +55,8 @@ def find_files(globs: str) -> list[str]:
 
 
 def path_hint(spec: str, rest: str) -> str:
-    """Return `" (did you mean 'text:PATH'?)"` for a corpus without its scheme, or with another one; else an empty string.
+    """Return `" (did you mean 'text:PATH'?)"` for a corpus without its scheme, or with another one; else an
+    empty string.
 
     Args:
         spec: what was given.
@@ -97,7 +98,9 @@ def _names_in(folder: str) -> list[str]:
 
 
 def _globs_in(folder: str) -> tuple[str, str]:
-    """Return globs for the files of a folder, and of those below it, too, by the ending that most of them have."""
+    """Return globs for the files of a folder, and of those below it, too, by the ending that most of them
+    have.
+    """
     endings = collections.Counter(
         found[0] for name in _names_in(os.path.expanduser(folder)) if (found := ENDING.search(name))
     )
@@ -218,8 +221,8 @@ def _missing(path: str) -> InputError:
         return _unreadable(path, error)
     if os.path.islink(path):
         return InputError(
-            f"{shown(path)} is a symbolic link to {shown(os.readlink(path))}, which does not exist: expected a "
-            "link to a file; mend or delete the link"
+            f"{shown(path)} is a symbolic link to {shown(os.readlink(path))}, which does not exist: expected"
+            " a link to a file; mend or delete the link"
         )
     hint = nearest(os.path.basename(path), _names_in(os.path.dirname(path)), cutoff=0.6)
     return InputError(

@@ -18,8 +18,8 @@ MOST_NAMES = 10
 class Field:
     """The field of a record that holds its text.
 
-    A name leads into inner objects with slashes, `meta/text`, or points, `meta.text`. A field that is called so
-    itself comes first.
+    A name leads into inner objects with slashes, `meta/text`, or points, `meta.text`. A field that is called
+    so itself comes first.
 
     Example:
         >>> Field("meta/text").of({"meta": {"text": "a"}}), Field("meta.text").of({"meta.text": "b"})

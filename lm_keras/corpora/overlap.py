@@ -58,13 +58,14 @@ def also_learnt(name: str, other: Corpus, own: Scan, scan: Scan, splits: dict) -
         first = next(itertools.islice(other.documents(), int(np.argmax(shared)), None)).source
         share = own.sizes[shared].sum() / own.sizes.sum()
         return (
-            f"{shown(first)} is part of the training text, too ({shared.sum():,} of {len(shared):,} documents of {other.spec}, "
-            f"{share:.1%} of its text): the {measured} loss is of text that was learnt; leave it out of one of both"
+            f"{shown(first)} is part of the training text, too ({shared.sum():,} of {len(shared):,} documents"
+            f" of {other.spec}, {share:.1%} of its text): the {measured} loss is of text that was learnt;"
+            " leave it out of one of both"
         )
     in_train = splits[name].in_train
     if in_train is not None and in_train >= MUCH_IN_TRAIN:
         return (
-            f"{in_train:.1%} of the {measured} text, {other.spec}, stands in the training text, too: that part of its loss "
-            "is of text that was learnt; leave it out of one of both"
+            f"{in_train:.1%} of the {measured} text, {other.spec}, stands in the training text, too: that"
+            " part of its loss is of text that was learnt; leave it out of one of both"
         )
     return None

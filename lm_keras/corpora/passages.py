@@ -1,9 +1,10 @@
 """How much of one text also stands in another: passages compared by a hash of their content.
 
-A passage is a line without its end, that of Windows too, or a part of a line of more than `LONG_LINE` bytes: that is cut behind each place
-where a sum of the four bytes before it, modulo 256, is 0, so equal text is divided in the same way wherever it stands. Up
-to `MOST_PASSAGES` of a corpus are kept. Of more, only those are kept whose content gives a key with zeros at its beginning,
-so that equal passages of two texts are kept both or not at all, and the share is that of a sample chosen by content.
+A passage is a line without its end, that of Windows too, or a part of a line of more than `LONG_LINE` bytes:
+that is cut behind each place where a sum of the four bytes before it, modulo 256, is 0, so equal text is
+divided in the same way wherever it stands. Up to `MOST_PASSAGES` of a corpus are kept. Of more, only those
+are kept whose content gives a key with zeros at its beginning, so that equal passages of two texts are kept
+both or not at all, and the share is that of a sample chosen by content.
 """
 
 import array
@@ -59,9 +60,11 @@ class Passages:
             self._divide()
 
     def _padded(self, content: bytes) -> np.ndarray:
-        """Return the bytes with eight line feeds before and nine behind them, so that eight can be read at once anywhere.
+        """Return the bytes with eight line feeds before and nine behind them, so that eight can be read at
+        once anywhere.
 
-        The memory is used again each time, because new memory of such a size costs more than what is done with it.
+        The memory is used again each time, because new memory of such a size costs more than what is done
+        with it.
         """
         size = len(content) + 17
         if size > len(self._letters):
@@ -86,7 +89,9 @@ class Passages:
                 )
 
     def _halve_copies(self) -> None:
-        """Let one of two copies stand for both where a passage has many: thinning would keep all of them, or none."""
+        """Let one of two copies stand for both where a passage has many: thinning would keep all of them, or
+        none.
+        """
         hashes, sizes = np.array(self._hashes), np.array(self._sizes)
         order = np.argsort(hashes, kind="stable")
         _, first, places, counts = np.unique(hashes[order], True, True, True)
@@ -104,7 +109,9 @@ class Passages:
             setattr(self, name, array.array(values.typecode, np.array(values)[kept].tobytes()))
 
     def table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return hashes, numbers of documents, offsets and sizes of the passages that are kept, each int64 [n]."""
+        """Return hashes, numbers of documents, offsets and sizes of the passages that are kept, each int64
+        [n].
+        """
         self._divide()
         columns = (self._hashes, self._numbers, self._offsets, self._sizes)
         return tuple(np.array(column, np.int64) for column in columns)
@@ -140,7 +147,9 @@ class Passages:
 
 
 def _passages(letters: np.ndarray, is_feed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where passages begin and end, [n] int64 each; blank lines are none. `is_feed` is memory to work in."""
+    """Return where passages begin and end, [n] int64 each; blank lines are none. `is_feed` is memory to work
+    in.
+    """
     found = np.equal(letters[8:-8], ord("\n"), out=is_feed[: len(letters) - 16])
     ends = np.flatnonzero(found) + 8
     starts = np.concatenate([[8], ends[:-1] + 1])

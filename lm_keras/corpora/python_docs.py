@@ -42,8 +42,9 @@ class PythonDocs(Corpus):
             self._texts = _distinct(_all_texts())
             if not self._texts:
                 raise InputError(
-                    "python-docs is empty: this Python has neither pydoc_data nor the sources of its standard "
-                    f"library in {sysconfig.get_path('stdlib')}; use another Python or --corpus=text:GLOB"
+                    "python-docs is empty: this Python has neither pydoc_data nor the sources of its"
+                    f" standard library in {sysconfig.get_path('stdlib')}; use another Python or"
+                    " --corpus=text:GLOB"
                 )
         for source, text in self._texts:
             yield Document.from_text(source, text)

@@ -51,7 +51,13 @@ OF_LETTERS = {
 }
 """What files of some formats begin with that are told from text by more than the letters of their names."""
 
-ZIPPED = {b"word/": "Word", b"xl/": "Excel", b"ppt/": "PowerPoint", b"application/epub": "EPUB", b"opendocument.": "OpenDocument"}  # fmt: skip
+ZIPPED = {
+    b"word/": "Word",
+    b"xl/": "Excel",
+    b"ppt/": "PowerPoint",
+    b"application/epub": "EPUB",
+    b"opendocument.": "OpenDocument",
+}
 """What the beginning of a zip file says -> the name of the format."""
 
 RECORD_NAME = re.compile(r"\.(jsonl|ndjson|jsonlines|json)$", re.IGNORECASE)
@@ -103,7 +109,8 @@ def refuse_binary(path: str, head: bytes, tail: Callable[[], bytes] = lambda: b"
         raise InputError(f"{name} is a tar archive: expected text; unpack it first (tar -xf)")
     if kind:
         raise InputError(
-            f"{name} is {_a(kind)} file: expected text; write its text as UTF-8 to a .txt file, or as JSON lines"
+            f"{name} is {_a(kind)} file: expected text; write its text as UTF-8 to a .txt file, or as JSON"
+            " lines"
         )
 
 
@@ -117,7 +124,8 @@ def look(path: str, head: bytes, is_whole: bool, text_field: str, has_field: Cal
 
     Args:
         path: the file.
-        head: its first bytes, unpacked, without a byte order mark; the whole first line of a file of JSON lines.
+        head: its first bytes, unpacked, without a byte order mark; the whole first line of a file of JSON
+            lines.
         is_whole: whether these are all.
         text_field: the field of a record that holds the text.
         has_field: tells whether an object has that field.
@@ -143,13 +151,15 @@ def look(path: str, head: bytes, is_whole: bool, text_field: str, has_field: Cal
         between = {"\t": "tabs", ",": "commas"}[table.delimiter]
         return Look(
             False,
-            f"{{}} looks like a table of {len(table.names)} columns with {between} between: it is read as text, {between} "
-            "included; to learn one column, write it as JSON lines, and name its field with --text_field",
+            f"{{}} looks like a table of {len(table.names)} columns with {between} between: it is read as"
+            f" text, {between} included; to learn one column, write it as JSON lines, and name its field with"
+            " --text_field",
         )
     if lines and named:
         return Look(
             False,
-            "{} is named as a table, but the same columns are not found in all its lines: it is read as text, as it stands",
+            "{} is named as a table, but the same columns are not found in all its lines: it is read as text,"
+            " as it stands",
         )
     if re.match(r"\s*<(!doctype\s+html|html[\s>]|\?xml\s+version\b)", text, re.IGNORECASE):
         return Look(False, "{} looks like HTML or XML: its tags are read as text; take the text out first")
@@ -169,11 +179,13 @@ def _refuse_other_json(path: str, text: str, lines: list[str], is_whole: bool) -
     operand = "" if is_packed else f" {as_word(path)}"
     if begin == "[" and (not first_alone or only_one) and _continues(text, is_whole):
         raise InputError(
-            f"{name} is one JSON array: expected one JSON object a line; convert it ({source} -c '.[]'{operand} > {target})"
+            f"{name} is one JSON array: expected one JSON object a line; convert it ({source} -c"
+            f" '.[]'{operand} > {target})"
         )
     if begin == "{" and not first_alone and re.match(r'\s*\{\s*(\n|"[^"\n]*"\s*:\s*[\[{]?\s*\n)', text):
         raise InputError(
-            f"{name} is JSON over several lines: expected one JSON object a line; convert it ({source} -c .{operand} > {target})"
+            f"{name} is JSON over several lines: expected one JSON object a line; convert it ({source} -c"
+            f" .{operand} > {target})"
         )
 
 
@@ -187,7 +199,9 @@ def _continues(text: str, is_whole: bool) -> bool:
 def _json_by_content(
     text: str, lines: list[str], is_whole: bool, text_field: str, has_field: Callable[[dict], bool]
 ) -> Look:
-    """Look at a file whose name says nothing, and that begins with a brace or a bracket, or has them in most lines."""
+    """Look at a file whose name says nothing, and that begins with a brace or a bracket, or has them in most
+    lines.
+    """
     parsed = [_parsed(line) for line in lines]
     records = [record for record in parsed if isinstance(record, dict)]
     if _mostly(
@@ -196,18 +210,19 @@ def _json_by_content(
         if 2 * sum(map(has_field, records)) >= len(records):
             return Look(
                 True,
-                f"{{}} holds JSON lines: the text of each is read from its field {text_field!r}, as of a .jsonl file",
+                f"{{}} holds JSON lines: the text of each is read from its field {text_field!r}, as of a"
+                " .jsonl file",
             )
         return Look(
             False,
-            f"{{}} looks like JSON lines without the field {text_field!r}: it is read as text, braces included; name the "
-            "field with the text with --text_field",
+            f"{{}} looks like JSON lines without the field {text_field!r}: it is read as text, braces"
+            " included; name the field with the text with --text_field",
         )
     if _JSON.match(text) and (not is_whole or _is_sound_in_half(text)):
         return Look(
             False,
-            "{} looks like JSON: it is read as text, braces included; to learn texts in it, write one JSON object a line "
-            "(jq -c)",
+            "{} looks like JSON: it is read as text, braces included; to learn texts in it, write one JSON"
+            " object a line (jq -c)",
         )
     return Look(False)
 

@@ -5,11 +5,14 @@ from lm_keras.errors import shown
 from lm_keras.paths import as_word
 
 MARK = (
-    "{}: byte order marks (U+FEFF) in the middle of the text are read as letters; if files were put together there, take the "
-    "marks out: {command}"
+    "{}: byte order marks (U+FEFF) in the middle of the text are read as letters; if files were put together"
+    " there, take the marks out: {command}"
 )
 WINDOWS = "{}: line ends of Windows: the carriage returns are part of the text; {command} takes them out"
-OLD_MAC = "{}: carriage returns without line feeds are part of the text; if they end lines, tr '\\r' '\\n' makes them line feeds"
+OLD_MAC = (
+    "{}: carriage returns without line feeds are part of the text; if they end lines, tr '\\r' '\\n' makes"
+    " them line feeds"
+)
 
 PROGRAMS = {MARK: r"s/\xEF\xBB\xBF//g", WINDOWS: r"s/\r$//"}
 """What takes out what a remark is about, for sed."""
@@ -49,8 +52,8 @@ class Remarks:
             self.add(f"{{}}: {mark} is read as text, letter by letter; take it out of the file", path)
         else:
             self.add(
-                f"{{}}: {mark} is read as text, letter by letter; --document_separator='{mark}' divides files into "
-                "documents there",
+                f"{{}}: {mark} is read as text, letter by letter; --document_separator='{mark}' divides files"
+                " into documents there",
                 path,
             )
 
@@ -58,8 +61,8 @@ class Remarks:
         """Look at the text of one line of JSON."""
         if mark := mark_in(text):
             self.add(
-                f"{{}}: {mark} in the texts is read as text, letter by letter; a document ends where its line of JSON does: "
-                "take the mark out",
+                f"{{}}: {mark} in the texts is read as text, letter by letter; a document ends where its line"
+                " of JSON does: take the mark out",
                 path,
             )
 

@@ -33,7 +33,9 @@ def mark_in(text: str) -> str | None:
 
 
 def _has_bar_in_angle(text: str) -> bool:
-    """Tell whether `<|` is in a text; one character is found twenty times as fast as two, and most texts have few bars."""
+    """Tell whether `<|` is in a text; one character is found twenty times as fast as two, and most texts have
+    few bars.
+    """
     place = -1
     for _ in range(MANY_BARS):
         place = text.find("|", place + 1)
@@ -60,7 +62,8 @@ def parsed_separator(given: str | None) -> str | None:
     for part in parts[1::2]:
         if part[1:] not in ESCAPES:
             raise InputError(
-                f"--document_separator={given}: {part!r} stands for nothing: expected \\n, \\r or \\t, and \\\\ for a backslash"
+                f"--document_separator={given}: {part!r} stands for nothing: expected \\n, \\r or \\t, and"
+                " \\\\ for a backslash"
             )
     return "".join(ESCAPES[part[1:]] if part.startswith("\\") else part for part in parts)
 
@@ -68,8 +71,8 @@ def parsed_separator(given: str | None) -> str | None:
 def sections(pieces: Iterable[str], separator: str) -> Iterator[tuple[int, str]]:
     r"""Divide a text at a separator; yield the number of a section with a piece of it, in turn.
 
-    The separator itself and a line end directly behind it are left out. Every section has a piece, maybe an empty one, so
-    the last number is that of separators.
+    The separator itself and a line end directly behind it are left out. Every section has a piece, maybe an
+    empty one, so the last number is that of separators.
 
     Example:
         >>> list(sections(["a\nb<e", "nd>\nc<end>d"], "<end>"))
@@ -88,7 +91,9 @@ def sections(pieces: Iterable[str], separator: str) -> Iterator[tuple[int, str]]
 
 
 def _cut(text: str, limit: int) -> int:
-    """Return where the beginning of a text can be cut off before `limit`; 0 to wait for the end of its line."""
+    """Return where the beginning of a text can be cut off before `limit`; 0 to wait for the end of
+    its line.
+    """
     end = text.rfind("\n", 0, limit) + 1
     if end or limit < LONGEST_LINE:
         return end

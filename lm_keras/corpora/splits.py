@@ -16,8 +16,9 @@ NAMES = ("train", "valid", "test")
 
 BY_HASH = "documents by a hash of their content"
 ONCE_BY_HASH = "documents that occur once by a hash of their content, all others to train"
-"""How documents are dealt out, where none occurs more than once and where some do. Earlier versions dealt out repeated
-documents `BY_HASH`, too, and a run that was begun so goes on so."""
+"""How documents are dealt out, where none occurs more than once and where some do. Earlier versions dealt out
+repeated documents `BY_HASH`, too, and a run that was begun so goes on so.
+"""
 
 BLANK_WITHIN_BYTES = 2**16  # a line is cut at a blank that is so near, else between characters
 
@@ -36,8 +37,8 @@ class Split:
         rule: how it was taken, in words; the same words mean the same part of the same corpus.
         num_documents: number of documents (or parts of documents) in the split.
         num_bytes: size of their text in UTF-8.
-        in_train: share of its bytes that stand in passages of the training text, too (see `passages.py`); None for
-            train itself, and where there are no passages.
+        in_train: share of its bytes that stand in passages of the training text, too (see `passages.py`);
+            None for train itself, and where there are no passages.
         holds: tells which passages of the corpus, by document and offset in it, belong to the split.
     """
 
@@ -76,13 +77,13 @@ def make_splits(
     """Split a corpus into train, valid and test.
 
     Without `valid`, 20 documents or more are dealt out by a hash of their content: the valid share has the
-    highest hashes but for the test share's, so shares are right by count. Documents that occur more than once go to
-    train. If too few others are left, those that occur twice are dealt out, too, and so on; equal ones stay together.
-    Fewer documents are each cut at line ends: a line belongs to train if it starts in the first 90 % of the
-    document's bytes, to valid in the next 5 %, else to test. (In a document of more than 2^20 lines the cut
-    may come a few lines later.) A document of a single line, as text8 is, is cut before the last blank of the
-    first 90 % and 95 %, or before a character where no blank is near. With `valid`, the whole corpus is train. A given `test` is the test split,
-    and its share of the corpus goes to train.
+    highest hashes but for the test share's, so shares are right by count. Documents that occur more than once
+    go to train. If too few others are left, those that occur twice are dealt out, too, and so on; equal ones
+    stay together. Fewer documents are each cut at line ends: a line belongs to train if it starts in the
+    first 90 % of the document's bytes, to valid in the next 5 %, else to test. (In a document of more than
+    2^20 lines the cut may come a few lines later.) A document of a single line, as text8 is, is cut before
+    the last blank of the first 90 % and 95 %, or before a character where no blank is near. With `valid`, the
+    whole corpus is train. A given `test` is the test split, and its share of the corpus goes to train.
 
     Passes: each corpus is read once here, for its description and whatever the division needs, and once
     more where a single line has to be cut. Each
@@ -143,8 +144,8 @@ def _checked(fractions: tuple[float, float, float]) -> tuple[float, float, float
     )
     if not good:
         raise InputError(
-            f"the split fractions are {', '.join(map(str, fractions))}: expected three numbers (train, valid, "
-            "test) that sum to 100, train above 0, the others 0 or more"
+            f"the split fractions are {', '.join(map(str, fractions))}: expected three numbers (train, valid,"
+            " test) that sum to 100, train above 0, the others 0 or more"
         )
     return tuple(fractions)
 
@@ -172,8 +173,8 @@ def _dealt(
         if share:
             if not (owner == index).any():
                 raise EmptySplit(
-                    f"no document of {corpus.spec} is left for the {name} split, because equal documents stay "
-                    "together: expected more different documents; add some, or pass --valid_corpus"
+                    f"no document of {corpus.spec} is left for the {name} split, because equal documents stay"
+                    " together: expected more different documents; add some, or pass --valid_corpus"
                 )
             splits[name] = _chosen(name, rule, corpus, scan, owner, index)
     return splits
@@ -219,8 +220,9 @@ def _cut(corpus: Corpus, scan: Scan, shares: tuple[float, float, float]) -> dict
         num_bytes = sum(end - start for start, end in mine)
         if not num_bytes:
             raise EmptySplit(
-                f"the {name} split of {corpus.spec} comes out empty: expected enough lines, or words of a single "
-                f"line, to cut {scan.description.bytes} bytes there; use more text, or pass --valid_corpus"
+                f"the {name} split of {corpus.spec} comes out empty: expected enough lines, or words of a"
+                f" single line, to cut {scan.description.bytes} bytes there; use more text, or pass"
+                " --valid_corpus"
             )
         num_documents = sum(end > start for start, end in mine)
         read, holds = _reader(corpus, mine), _within(mine)
@@ -234,7 +236,9 @@ def _within(ranges: list[tuple[int, int]]) -> Callable[[np.ndarray, np.ndarray],
 
 
 def _within_lines(corpus: Corpus, wanted: dict[int, list[int]]) -> dict[int, list[int]]:
-    """Return for some documents, by number, the offsets nearest before the wanted ones at which a line may be cut."""
+    """Return for some documents, by number, the offsets nearest before the wanted ones at which a line may be
+    cut.
+    """
     if not wanted:
         return {}
     found = {}
@@ -277,7 +281,9 @@ def _reader(corpus: Corpus, ranges: list[tuple[int, int]]) -> Callable[[], Itera
 
 
 def _part(document: Document, start: int, end: int) -> Document:
-    """Return the bytes from `start` to `end` of a document; both are places where it may be cut, or its end."""
+    """Return the bytes from `start` to `end` of a document; both are places where it may be cut,
+    or its end.
+    """
 
     def read() -> Iterator[str]:
         offset = 0

@@ -41,7 +41,8 @@ def named_as_table(path: str) -> bool:
 def table_in(text: str, is_whole: bool, named: bool) -> Table | None:
     """Return how a text that looks like a table is written, or None.
 
-    A name that says so is enough for two rows; else there must be five, with tabs, or with commas below names.
+    A name that says so is enough for two rows; else there must be five, with tabs, or with commas below
+    names.
 
     Args:
         text: the beginning of a file.
@@ -111,7 +112,7 @@ def refusal(path: str, table: Table) -> InputError:
     command = f'python -c "{program}"'
     command = f"zcat {word} | {command}" if path.lower().endswith(".gz") else f"{command} < {word}"
     return InputError(
-        f"{shown(path)} is a table of {len(names)} columns{told}: expected text; write it as JSON lines, {command} "
-        "> table.jsonl, and take --corpus=text:table.jsonl --text_field=COLUMN; to learn the table as it stands, rename it "
-        "to .txt"
+        f"{shown(path)} is a table of {len(names)} columns{told}: expected text; write it as JSON lines,"
+        f" {command} > table.jsonl, and take --corpus=text:table.jsonl --text_field=COLUMN; to learn the"
+        " table as it stands, rename it to .txt"
     )

@@ -34,10 +34,11 @@ LONGEST_RECORD = 2**28  # bytes of a JSON line, which has to fit into memory
 class TextFiles(Corpus):
     """Documents in files.
 
-    A document is a whole .gz or plain text file (line ends kept as they are, a byte order mark dropped), what stands
-    between two separators in it, or the text field of one line of JSON. A file holds JSON lines if it is named .jsonl,
-    .ndjson or .json, with or without .gz, or if its first lines are such. Blank lines of the latter are no documents, and
-    lines whose text is empty are counted and left out. Files are read in the order of their paths.
+    A document is a whole .gz or plain text file (line ends kept as they are, a byte order mark dropped), what
+    stands between two separators in it, or the text field of one line of JSON. A file holds JSON lines if it
+    is named .jsonl, .ndjson or .json, with or without .gz, or if its first lines are such. Blank lines of the
+    latter are no documents, and lines whose text is empty are counted and left out. Files are read in the
+    order of their paths.
     """
 
     def __init__(
@@ -49,7 +50,8 @@ class TextFiles(Corpus):
             globs: paths or globs, separated by commas.
             text_field: name of the field that holds the text in JSON lines; see `json_lines.Field`.
             on_bad_text: what to do with bytes that are no UTF-8 and with NUL: `error`; `replace` each by
-                U+FFFD; `skip` the line (in JSON lines: the document, and also one that has no text in the field).
+                U+FFFD; `skip` the line (in JSON lines: the document, and also one that has no text in the
+                field).
             document_separator: text between the documents of a plain file; see `separators.parsed_separator`.
 
         Raises:
@@ -70,7 +72,8 @@ class TextFiles(Corpus):
         """Yield every document; plain files are opened for their text only when their pieces are read.
 
         Raises:
-            InputError: a file is no text, or one of JSON lines is damaged, empty, or has a line without the text.
+            InputError: a file is no text, or one of JSON lines is damaged, empty, or has a line without the
+                text.
         """
         for path in self.files:
             if self._holds_records(path):
@@ -116,7 +119,9 @@ class TextFiles(Corpus):
         return self._records[path]
 
     def _head(self, path: str) -> tuple[bytes, bool]:
-        """Return the beginning of a file, unpacked if it ends in .gz and is packed, and whether it is all there is."""
+        """Return the beginning of a file, unpacked if it ends in .gz and is packed, and whether it is all
+        there is.
+        """
         with _told_of(path), open(path, "rb", opener=_without_waiting) as file:
             self._states.setdefault(path, _state(file))
             is_packed = path.lower().endswith(".gz") and file.peek(2).startswith(b"\x1f\x8b")
@@ -192,8 +197,8 @@ class TextFiles(Corpus):
 
         def too_long(line: bytes) -> int:
             raise InputError(
-                f"{shown(path)}: more than {LONGEST_RECORD:,} bytes without a line feed after line {number:,}: "
-                "expected one JSON object a line; cut the documents, or give them as .txt files"
+                f"{shown(path)}: more than {LONGEST_RECORD:,} bytes without a line feed after line"
+                f" {number:,}: expected one JSON object a line; cut the documents, or give them as .txt files"
             )
 
         for block in cut_blocks(self._blocks(path), LONGEST_RECORD, too_long):

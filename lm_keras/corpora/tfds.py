@@ -12,7 +12,8 @@ from lm_keras.errors import InputError, nearest
 
 EXPECTED = "tfds:NAME[/CONFIG][:VERSION][:SPLIT], such as tfds:tiny_shakespeare or tfds:wiki40b/de:test"
 SPEC = re.compile(
-    rf"(?P<name>\w+)(?:/(?P<config>[\w+][\w+.-]*))?(?::(?P<version>{tfds_builders.VERSION}))?(?::(?P<split>.+))?"
+    rf"(?P<name>\w+)(?:/(?P<config>[\w+][\w+.-]*))?(?::(?P<version>{tfds_builders.VERSION}))?"
+    r"(?::(?P<split>.+))?"
 )
 OWN_SPLITS = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "test": ("test",)}
 """What data sets call their training, validation and test text."""
@@ -130,8 +131,8 @@ def open_tfds(
     split = parsed["split"] or _own_split(builder, part)
     if not split:
         raise InputError(
-            f"tfds:{tfds_builders.name_of(builder)} has no {part} split of its own: expected one of its splits "
-            f"{_splits(builder)}; name it after a colon, tfds:{rest}:SPLIT"
+            f"tfds:{tfds_builders.name_of(builder)} has no {part} split of its own: expected one of its"
+            f" splits {_splits(builder)}; name it after a colon, tfds:{rest}:SPLIT"
         )
     return TfdsSplit(builder, split, path, on_bad_text)
 
@@ -141,7 +142,8 @@ def string_features(features: Any) -> dict[str, tuple[str, ...]]:
 
     Example:
         >>> string_features(tfds.features.FeaturesDict({
-        ...     "id": np.int64, "title": tfds.features.Text(), "words": tfds.features.Sequence(tfds.features.Text()),
+        ...     "id": np.int64, "title": tfds.features.Text(),
+        ...     "words": tfds.features.Sequence(tfds.features.Text()),
         ...     "pair": tfds.features.Translation(["de", "en"])}))
         {'pair/de': ('pair', 'de'), 'pair/en': ('pair', 'en'), 'title': ('title',)}
     """
@@ -166,8 +168,9 @@ def _text_path(builder: Any, text_field: str, say: Callable[[str], None]) -> tup
         say(f"the text is the feature {only!r}, the only string in tfds:{name}")
         return found[only]
     raise InputError(
-        f"tfds:{name}: no string feature {text_field!r}{nearest(text_field, list(found))}: its string features "
-        f"are {tfds_builders.listed(list(map(repr, found))) or 'none'}; name the one with the text with --text_field"
+        f"tfds:{name}: no string feature {text_field!r}{nearest(text_field, list(found))}: its string"
+        f" features are {tfds_builders.listed(list(map(repr, found))) or 'none'}; name the one with the text"
+        " with --text_field"
     )
 
 
@@ -189,8 +192,9 @@ def _files(builder: Any, split: str) -> set[str]:
     except Exception:  # ValueError, KeyError, AssertionError
         names = list(builder.info.splits)
         raise InputError(
-            f"tfds:{tfds_builders.name_of(builder)} has no split {split!r}{nearest(split, names)}: expected one of "
-            f"{_splits(builder)}, or slices of them such as {names[0]}[:10%] or {names[0]}[10:20]+{names[-1]}"
+            f"tfds:{tfds_builders.name_of(builder)} has no split {split!r}{nearest(split, names)}: expected"
+            f" one of {_splits(builder)}, or slices of them such as {names[0]}[:10%] or"
+            f" {names[0]}[10:20]+{names[-1]}"
         ) from None
     if chosen.num_examples < 1:
         raise InputError(

@@ -137,8 +137,9 @@ def _not_opened(name: str, config: str | None, version: str | None, error: Excep
     known = [*tfds.list_builders(with_community_datasets=False), *(path[0] for path in prepared)]
     if name not in known:
         return InputError(
-            f"unknown data set tfds:{name}{nearest(name, known, LIKE_IN_CATALOGUE)}: expected one of the catalogue of TensorFlow "
-            f"Datasets, or one that is prepared in {where} (another folder: set TFDS_DATA_DIR)"
+            f"unknown data set tfds:{name}{nearest(name, known, LIKE_IN_CATALOGUE)}: expected one of the"
+            f" catalogue of TensorFlow Datasets, or one that is prepared in {where} (another folder: set"
+            " TFDS_DATA_DIR)"
         )
     configs = [path[1] for path in prepared if path[0] == name and len(path) == 3]
     with contextlib.suppress(Exception):  # A prepared data set needs no class.
@@ -150,18 +151,18 @@ def _not_opened(name: str, config: str | None, version: str | None, error: Excep
         )
     missing = version and isinstance(error, tfds.core.DatasetNotFoundError)
     return InputError(
-        f"cannot open tfds:{full_name(name, config, version)} ({'no such version' if missing else _reason(error)}): "
-        f"expected one that is prepared in {where}, which holds {_prepared_names(name)}; a damaged one can be "
-        "deleted and prepared again"
+        f"cannot open tfds:{full_name(name, config, version)}"
+        f" ({'no such version' if missing else _reason(error)}): expected one that is prepared in {where},"
+        f" which holds {_prepared_names(name)}; a damaged one can be deleted and prepared again"
     )
 
 
 def _not_prepared(builder: Any, reason: str) -> InputError:
     name = full_name(builder.name, builder.info.config_name, None)
     return InputError(
-        f"tfds:{name_of(builder)} is not in {builder.data_dir} and cannot be prepared here: {reason}; prepare it "
-        f"where that works (tensorflow_datasets.load({name!r})) and copy it here, or set TFDS_DATA_DIR to the "
-        f"folder that holds it; {builder.data_dir_root} holds {_prepared_names(builder.name)}"
+        f"tfds:{name_of(builder)} is not in {builder.data_dir} and cannot be prepared here: {reason}; prepare"
+        f" it where that works (tensorflow_datasets.load({name!r})) and copy it here, or set TFDS_DATA_DIR to"
+        f" the folder that holds it; {builder.data_dir_root} holds {_prepared_names(builder.name)}"
     )
 
 
@@ -196,8 +197,8 @@ def _check_home() -> None:
             paths.expanded("~/tensorflow_datasets")
         except InputError:
             raise InputError(
-                "there is no folder for data sets (this user has no home folder, and HOME is not set); name one with the "
-                "environment variable TFDS_DATA_DIR"
+                "there is no folder for data sets (this user has no home folder, and HOME is not set); name"
+                " one with the environment variable TFDS_DATA_DIR"
             ) from None
 
 

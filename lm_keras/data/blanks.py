@@ -1,6 +1,7 @@
 """Blank infilling: rows of text become a text with blanks (part A) and what stood in them (part B).
 
-Shapes: R rows, t tokens of text in a row, L places of the row that the network reads, K places that it predicts at.
+Shapes: R rows, t tokens of text in a row, L places of the row that the network reads, K places that it
+predicts at.
 """
 
 import dataclasses
@@ -13,7 +14,9 @@ from lm_keras.config import Config
 from lm_keras.text.tokenizer import Tokenizer
 
 GENERATE, START, END = 0, 1, 2
-"""Tokens beyond those of the text: [gMASK], a blank to the end of the text; the beginning and the end of a span."""
+"""Tokens beyond those of the text: [gMASK], a blank to the end of the text; the beginning and the end of a
+span.
+"""
 
 EXTRA_TOKENS = 3
 
@@ -21,7 +24,9 @@ NO_ORDER = 2**30
 """Order of a place beyond the row: no token sees it."""
 
 SHORTEST_ON_AVERAGE = 2
-"""A row has room for spans of so many tokens on average; where more spans are drawn, the last ones are left out."""
+"""A row has room for spans of so many tokens on average; where more spans are drawn, the last ones are left
+out.
+"""
 
 
 class Row(NamedTuple):
@@ -50,9 +55,10 @@ class Row(NamedTuple):
 class Blanks:
     """Makes blanks. Where they are is a function of (seed, step, global row) alone.
 
-    Of some rows spans of tokens are blanks, with a length from a Poisson distribution, up to a share of the row. In part A a
-    `[MASK]` stands for each; part B has the spans in random order, each behind a start token, and predicts the span and an end
-    token. Of the other rows all tokens from a random one on are one blank, `[gMASK]`, which has no end: text goes on.
+    Of some rows spans of tokens are blanks, with a length from a Poisson distribution, up to a share of the
+    row. In part A a `[MASK]` stands for each; part B has the spans in random order, each behind a start
+    token, and predicts the span and an end token. Of the other rows all tokens from a random one on are one
+    blank, `[gMASK]`, which has no end: text goes on.
 
     Attributes:
         text_length: t.
@@ -63,10 +69,11 @@ class Blanks:
         long_share: share of the rows with one long blank.
         seed: the run's seed.
         unknown_id: a token that is not predicted in training, or None.
-        unscored: a token that is never predicted, as the one that begins documents where another one ends them, or None.
+        unscored: a token that is never predicted, as the one that begins documents where another one ends
+            them, or None.
 
-    Example: of the text [11, 12, 13, 14, 15, 16] with `[MASK]` 1, V 20, half of the tokens in blanks and no long ones, the
-    spans [13] and [15, 16] become, the second one first,
+    Example: of the text [11, 12, 13, 14, 15, 16] with `[MASK]` 1, V 20, half of the tokens in blanks and no
+    long ones, the spans [13] and [15, 16] become, the second one first,
 
         tokens    11 12  1 14  1 21 15 16 21 13
         place      0  1  2  3  4  4  4  4  2  2
@@ -86,8 +93,9 @@ class Blanks:
         targets   14 15 16  0  0
         weights    1  1  1  0  0
 
-    Reference: Du et al. (2022), section 2.1.1 and figure 2; places: section 2.2.2; long blanks: section 2.1.2, where they are half
-    of a text at least. Here they begin anywhere, so that short continuations are learnt, too.
+    Reference: Du et al. (2022), section 2.1.1 and figure 2; places: section 2.2.2; long blanks: section
+    2.1.2, where they are half of a text at least. Here they begin anywhere, so that short continuations are
+    learnt, too.
     """
 
     text_length: int
@@ -116,7 +124,8 @@ class Blanks:
             vocab_size, mask_id, unknown_id = tokenizer.vocab_size, tokenizer.blank_id, tokenizer.unknown_id
             unscored = None if tokenizer.begin_id == tokenizer.eod_id else tokenizer.begin_id
         return cls(
-            batches.sequence_length, vocab_size, mask_id, model.mask_rate, model.span_length, model.long_spans,
+            batches.sequence_length, vocab_size, mask_id, model.mask_rate, model.span_length,
+            model.long_spans,
             batches.seed, unknown_id, unscored,
         )  # fmt: skip
 
@@ -151,8 +160,8 @@ class Blanks:
             first_row: int64 scalar, number of the first row within the global batch; the others follow.
 
         Returns:
-            `(inputs, targets, weights)`: inputs `tokens`, `place`, `within`, `order` [R, L] and `places` [R, K], int32;
-            targets [R, K] int32; weights [R, K] float32.
+            `(inputs, targets, weights)`: inputs `tokens`, `place`, `within`, `order` [R, L] and `places` [R,
+            K], int32; targets [R, K] int32; weights [R, K] float32.
         """
         if tokens.shape[1] != self.text_length:
             return dataclasses.replace(self, text_length=tokens.shape[1])(tokens, there, step, first_row)
@@ -217,7 +226,8 @@ class Blanks:
     def continued(self, text: np.ndarray, begin: int) -> Row:
         """Return the row of a text that is one blank from `begin` on; its end is not predicted.
 
-        Example: [11, 12, 13, 14] from 1 on, with V 20: the tokens 11 20 21 12 13, which predict 12 13 14 at the last three.
+        Example: [11, 12, 13, 14] from 1 on, with V 20: the tokens 11 20 21 12 13, which predict 12 13 14 at
+        the last three.
         """
         part_a = [*text[:begin], self.vocab_size + GENERATE]
         return self._row(part_a, [(text[begin:], begin, False)])
@@ -227,7 +237,8 @@ class Blanks:
 
         Args:
             texts: [R, t] int.
-            scored: [R, t] bool, the tokens that are predicted, side by side, unknown ones too; those before them are read.
+            scored: [R, t] bool, the tokens that are predicted, side by side, unknown ones too; those before
+                them are read.
 
         Returns:
             As a call does: inputs, targets and weights.

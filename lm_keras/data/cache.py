@@ -1,7 +1,7 @@
 """The cache folder: what was learnt or tokenized once lies there under a fingerprint of all that decides it.
 
-`tokenizers/FINGERPRINT/` and `tokens/FINGERPRINT/`, one folder for each tokenizer and for each tokenized split.
-`disk/folders.py` says how such a folder is written, checked, and made again when it is damaged.
+`tokenizers/FINGERPRINT/` and `tokens/FINGERPRINT/`, one folder for each tokenizer and for each tokenized
+split. `disk/folders.py` says how such a folder is written, checked, and made again when it is damaged.
 """
 
 import hashlib
@@ -28,7 +28,8 @@ def cache_folder(cache_dir: str | None) -> Path:
     except InputError as error:
         why = error if given else "this user has no home folder, and HOME is not set"
         raise InputError(
-            f"there is no folder for tokenized text ({why}); name one with --cache_dir or the environment variable LM_KERAS_CACHE"
+            f"there is no folder for tokenized text ({why}); name one with --cache_dir or the environment"
+            " variable LM_KERAS_CACHE"
         ) from None
 
 

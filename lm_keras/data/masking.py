@@ -15,7 +15,9 @@ from lm_keras.errors import InputError
 from lm_keras.text.tokenizer import Tokenizer
 
 HIDDEN, EXCHANGED = 0.8, 0.1
-"""Shares of the chosen tokens that become the mask, or a random token; the others stay, and are predicted all the same."""
+"""Shares of the chosen tokens that become the mask, or a random token; the others stay, and are predicted all
+the same.
+"""
 
 AROUND = 2
 """Tokens that stand around the text of a row: the one that begins a document, and the one that ends it."""
@@ -28,7 +30,8 @@ _CHOICE, _KIND, _TOKEN = 20_000, 20_001, 20_002
 
 
 def masked_places(length: int, rate: float) -> int:
-    """Return K, how many tokens of a row are predicted at most: always as many places, so that shapes are fixed.
+    """Return K, how many tokens of a row are predicted at most: always as many places, so that shapes are
+    fixed.
 
     Example:
         >>> masked_places(128, 0.15)
@@ -46,8 +49,10 @@ class Masking:
         seed: the run's seed.
         mask_id: the token that stands for a hidden one.
         ordinary: [V] bool, the tokens that may be hidden, and may stand in place of another.
-        begins_word: [V] bool, tokens with which a word begins, so that whole words are hidden; None for single tokens.
-        sentences: where the sentences of a text end, so that rows have whole ones; None for rows of as many tokens.
+        begins_word: [V] bool, tokens with which a word begins, so that whole words are hidden; None for
+            single tokens.
+        sentences: where the sentences of a text end, so that rows have whole ones; None for rows of as many
+            tokens.
         begin_id: what a row begins with; within it that is left out, where it is not `end_id`, too.
         end_id: what ends a document, and a row.
         text_length: tokens of text in a row of the run.
@@ -58,8 +63,8 @@ class Masking:
 
     where 9 was hidden by the mask 1, and 7 was chosen, too, but left as it is.
 
-    Reference: Devlin et al. (2019), section 3.1; whole words: the note on "Whole Word Masking" in its repository; masks
-    that differ each time: Liu et al. (2019), section 4.1.
+    Reference: Devlin et al. (2019), section 3.1; whole words: the note on "Whole Word Masking" in its
+    repository; masks that differ each time: Liu et al. (2019), section 4.1.
     """
 
     rate: float
@@ -93,7 +98,8 @@ class Masking:
         begins = word_beginnings(tokenizer) if model.whole_words else None
         sentences = Sentences.of(tokenizer) if model.full_sentences else None
         return cls(
-            model.mask_rate, config.batches.seed, tokenizer.blank_id, ordinary, begins, sentences, tokenizer.begin_id,
+            model.mask_rate, config.batches.seed, tokenizer.blank_id, ordinary, begins, sentences,
+            tokenizer.begin_id,
             tokenizer.eod_id, **text,
         )  # fmt: skip
 
@@ -109,7 +115,9 @@ class Masking:
         return self.sentences.begins(tokens[1:], length)
 
     def text_of(self, row: np.ndarray) -> np.ndarray:
-        """Return the tokens of a row of the store [m] that stand between those around it: without `begin_id`, and an end at its end."""
+        """Return the tokens of a row of the store [m] that stand between those around it: without `begin_id`,
+        and an end at its end.
+        """
         if self.begin_id != self.end_id:
             row = row[row != self.begin_id]
         return row[:-1] if len(row) and row[-1] == self.end_id else row
@@ -124,10 +132,10 @@ class Masking:
             first_row: int64 scalar, number of the first row within the global batch; the others follow.
 
         Returns:
-            `(inputs, targets, weights)`: inputs `tokens` [R, T] int32, `places` [R, K] int32, those that are predicted, and
-            `document` [R, T] int32, 0 where there is text, else `NO_DOCUMENT`; targets [R, K] int32; weights [R, K] float32,
-            0 where a row has no text, or fewer tokens that may be hidden, or is not full, so that its share is smaller, and where a
-            word of several tokens found no room.
+            `(inputs, targets, weights)`: inputs `tokens` [R, T] int32, `places` [R, K] int32, those that are
+            predicted, and `document` [R, T] int32, 0 where there is text, else `NO_DOCUMENT`; targets [R, K]
+            int32; weights [R, K] float32, 0 where a row has no text, or fewer tokens that may be hidden, or
+            is not full, so that its share is smaller, and where a word of several tokens found no room.
         """
         tokens, there = self._framed(tokens, there)
         rows, length = tf.shape(tokens)[0], tokens.shape[1]
@@ -167,7 +175,8 @@ class Masking:
         scores = _uniform(draw.bits(_CHOICE, rows, length))
         if self.begins_word is not None:
             word = tf.cumsum(tf.cast(tf.gather(tf.constant(self.begins_word), tokens), tf.int32), axis=1)
-            # One number for each word, which all its tokens have: that of the place whose number is the word's.
+            # One number for each word, which all its tokens have: that of the place whose number is the
+            # word's.
             scores = tf.gather(scores, word % length, batch_dims=1)
         ranked, places = tf.math.top_k(tf.where(may, scores, -1.0), count)
         # Of a row that is not full it is fewer than K.

@@ -19,7 +19,8 @@ class Rows:
 
     Attributes:
         start: [R] int64, position of the first input token.
-        end: [R] int64, position after the last input token that has a target; `end <= start` for an empty row.
+        end: [R] int64, position after the last input token that has a target; `end <= start` for an empty
+            row.
         reset: [R] bool, rows whose state starts anew.
     """
 
@@ -32,7 +33,8 @@ class Rows:
 class StreamOrder:
     """B contiguous streams: each row goes on where it ended at the step before, so that state can be carried.
 
-    Target i belongs to stream i // ceil(n / B). With n = 13 targets, B = 3 rows and T = 2, position by position:
+    Target i belongs to stream i // ceil(n / B). With n = 13 targets, B = 3 rows and T = 2, position by
+    position:
 
         step 0: [0 1] [5 6] [10 11]     step 1: [2 3] [7 8] [12 -]     step 2: [4 -] [9 -] [- -]
 
@@ -88,10 +90,11 @@ class StreamOrder:
 class WindowOrder:
     """Windows of T tokens side by side, in a new order each epoch; each row is independent of all others.
 
-    With n = 13 targets and T = 5 the windows of the first epoch start at 0, 5 and 10; the last has 3 targets and 2 places of
-    weight 0. In later epochs they lie elsewhere, begun so many tokens before the text, so that a target is not seen at the
-    same place of a window each time: with a shift of 2 they are 0 ... 2, 3 ... 7, 8 ... 12. Every target exactly once an
-    epoch. There is one window more than the first epoch needs, and a last batch that is not full: these rows are empty.
+    With n = 13 targets and T = 5 the windows of the first epoch start at 0, 5 and 10; the last has 3 targets
+    and 2 places of weight 0. In later epochs they lie elsewhere, begun so many tokens before the text, so
+    that a target is not seen at the same place of a window each time: with a shift of 2 they are 0 ... 2, 3
+    ... 7, 8 ... 12. Every target exactly once an epoch. There is one window more than the first epoch needs,
+    and a last batch that is not full: these rows are empty.
 
     Attributes:
         targets: n.
@@ -139,8 +142,8 @@ class WindowOrder:
 class PackedOrder:
     """Rows of different lengths side by side, in a new order each epoch; each is independent of all others.
 
-    With the begins [0, 3, 4, 9] the rows have the targets 1 ... 3, 4, and 5 ... 9. Every target exactly once an epoch. A last batch
-    that is not full has empty rows.
+    With the begins [0, 3, 4, 9] the rows have the targets 1 ... 3, 4, and 5 ... 9. Every target exactly once
+    an epoch. A last batch that is not full has empty rows.
 
     Attributes:
         begins: [rows + 1] int64, how many targets stand before each row, and n.
@@ -219,8 +222,8 @@ def build(
 ) -> StreamOrder | WindowOrder | PackedOrder:
     """Return the order that `--batching` names, or with `begins` that of these rows.
 
-    A text with as many documents as a batch has rows shows often enough how one begins; there a row that starts
-    anew in the middle of one keeps its first token, and the end-of-document token its meaning.
+    A text with as many documents as a batch has rows shows often enough how one begins; there a row that
+    starts anew in the middle of one keeps its first token, and the end-of-document token its meaning.
     """
     if begins is not None:
         return PackedOrder(begins, batch_size, sequence_length, seed)

@@ -27,9 +27,10 @@ BLOCK = 2**20
 class Sentences:
     r"""Tells where the sentences of a text of tokens end.
 
-    A sentence ends with a full stop, a question or exclamation mark or an ellipsis, with closing marks and white space behind it,
-    where a word begins next; with an empty line; and with its document. A line alone ends none: many texts are wrapped. Where
-    tokens keep no white space, as in WordPiece, `e.g.` cannot be told from two sentences.
+    A sentence ends with a full stop, a question or exclamation mark or an ellipsis, with closing marks and
+    white space behind it, where a word begins next; with an empty line; and with its document. A line alone
+    ends none: many texts are wrapped. Where tokens keep no white space, as in WordPiece, `e.g.` cannot be
+    told from two sentences.
 
     Attributes:
         ends: [V] bool, tokens that a sentence ends with.
@@ -38,10 +39,12 @@ class Sentences:
         white: [V] bool, tokens of white space alone.
         blank: [V] bool, tokens that end with white space.
         feeds: [V] int, line feeds in the white space that a token ends with.
-        opens: [V] bool, tokens with which a sentence may begin where there is no white space: those that begin a word, but for digits.
+        opens: [V] bool, tokens with which a sentence may begin where there is no white space: those that
+            begin a word, but for digits.
         end_id: the token that ends a document.
 
-    Example: of single characters the text `It is 3.5 m. "Why?" he said` has the sentences `It is 3.5 m. `, `"Why?" ` and `he said`.
+    Example: of single characters the text `It is 3.5 m. "Why?" he said` has the sentences `It is 3.5 m. `,
+    `"Why?" ` and `he said`.
     """
 
     ends: np.ndarray
@@ -74,7 +77,9 @@ class Sentences:
         )
 
     def last_tokens(self, tokens: np.ndarray) -> np.ndarray:
-        """Tell which tokens are the last of their sentence: tokens [n] of a text, returns [n] bool; the last token is one."""
+        """Tell which tokens are the last of their sentence: tokens [n] of a text, returns [n] bool; the last
+        token is one.
+        """
         after = np.append(tokens[1:], self.end_id)
         closes, ended, wide = self.closes[tokens], self.ends[tokens], self.wide[tokens]
         for _ in range(MOST_CLOSERS):
@@ -100,10 +105,11 @@ class Sentences:
             length: tokens of a row at most; a sentence of more is cut.
 
         Returns:
-            [rows + 1] int64, where the rows begin, and n: row i has the tokens from the i-th to the one before the next.
+            [rows + 1] int64, where the rows begin, and n: row i has the tokens from the i-th to the one
+            before the next.
 
-        Example: sentences of 3, 4, 2 and 12 tokens and rows of 8: the rows begin at 0, 7, 9 and 17, and end at 21. A sentence is
-        cut only where it begins a row and is longer than that.
+        Example: sentences of 3, 4, 2 and 12 tokens and rows of 8: the rows begin at 0, 7, 9 and 17, and end
+        at 21. A sentence is cut only where it begins a row and is longer than that.
 
         Reference: Liu et al. (2019), section 4.2, FULL-SENTENCES: rows go on over the end of a document.
         """

@@ -36,8 +36,8 @@ def training_batches(
         replicas: local replicas, that is, replicas of this process.
         first_replica: number of the first of them.
         all_replicas: replicas of all processes.
-        hiding: a `lm_keras.data.masking.Masking` or a `lm_keras.data.blanks.Blanks`, which hides tokens that are predicted; None to
-            predict the next ones.
+        hiding: a `lm_keras.data.masking.Masking` or a `lm_keras.data.blanks.Blanks`, which hides tokens that
+            are predicted; None to predict the next ones.
         unscored: of the store: a token that is never a target.
 
     Returns:
@@ -81,9 +81,11 @@ def training_batches(
 
 
 def documents_of(window, begin_id: int):
-    """Number the documents within the rows of a window [R, T]: [R, T] int32, rising by 1 at each token that begins one.
+    """Number the documents within the rows of a window [R, T]: [R, T] int32, rising by 1 at each token that
+    begins one.
 
-    Where that is the token that ends the one before, it is the context in which the next document begins, and belongs to it.
+    Where that is the token that ends the one before, it is the context in which the next document begins, and
+    belongs to it.
 
     Example: with 0 for that token the row [5, 6, 0, 7, 0, 8] has the documents [0, 0, 1, 1, 2, 2].
     """

@@ -121,7 +121,8 @@ def prepare(
 def divide(
     config: DataConfig, say: Callable[[str], None] = lambda line: None, begun: dict | None = None
 ) -> DividedText:
-    """Read the text that the settings name once and divide it; say what is wrong with it and is read all the same.
+    """Read the text that the settings name once and divide it; say what is wrong with it and is read all the
+    same.
 
     Args:
         config: the data settings.
@@ -135,8 +136,8 @@ def divide(
     specs = {name: spec for name, spec in specs.items() if spec}
     if config.document_separator and not any(spec.startswith("text:") for spec in specs.values()):
         raise InputError(
-            f"--document_separator={config.document_separator} has no meaning for --corpus={config.corpus}, whose documents are "
-            "divided already; leave it out"
+            f"--document_separator={config.document_separator} has no meaning for --corpus={config.corpus},"
+            " whose documents are divided already; leave it out"
         )
     corpora = {name: opened_corpus(spec, config, name, say) for name, spec in specs.items()}
     corpora = {**corpora["train"].held_out(), **corpora}

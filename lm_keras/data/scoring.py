@@ -1,4 +1,5 @@
-"""How a whole split is laid out for evaluation: every target scored once, whatever the batch size of training.
+"""How a whole split is laid out for evaluation: every target scored once, whatever the batch size of
+training.
 
 The layout depends on the split alone, so the value does too.
 """
@@ -54,8 +55,8 @@ def streams(
     The first stream begins with the start state, every other one reads `BURN_IN` tokens or more first without
     scoring them. For a network that forgets how it began, that is what one pass with one row gives, up to 64
     times as fast. A stream begins with a document if one begins within `MAX_BURN_IN` tokens, and in any case
-    with the token that begins one, as training and sampling do: a network that never learnt to begin otherwise
-    can stay astray for long.
+    with the token that begins one, as training and sampling do: a network that never learnt to begin
+    otherwise can stay astray for long.
 
     Args:
         tokens: [n + 1], the context before the first target included.
@@ -105,16 +106,17 @@ def windows(
     (position of the first input: targets scored): 0: 1-4, 2: 5-6, 4: 7-8.
 
     A network that was trained on streams has begun as documents begin only. In windows that begin
-    otherwise it can go astray from their first token to their last: 6.07 nats a token where one pass gives 4.59,
-    and windows that begin like documents 4.59 (300 steps of configs/quickstart.flags with `--state_reset=0`,
-    length 16, stride 2). A network that was trained on windows has begun anywhere.
+    otherwise it can go astray from their first token to their last: 6.07 nats a token where one pass gives
+    4.59, and windows that begin like documents 4.59 (300 steps of configs/quickstart.flags with
+    `--state_reset=0`, length 16, stride 2). A network that was trained on windows has begun anywhere.
 
     Args:
         tokens: [n + 1], the token that begins a document first.
         length: context of a window in tokens.
         stride: targets that a window scores; the smaller, the more context each target has, and the slower.
         rows: windows in one block; it does not change the value.
-        like_documents: whether a window reads the token that begins a document before its own `length` tokens.
+        like_documents: whether a window reads the token that begins a document before its own `length`
+            tokens.
         unscored: a token that is never a target.
 
     Raises:

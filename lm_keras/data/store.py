@@ -30,8 +30,10 @@ class TextCounts:
 
     Attributes:
         tokens: targets, separators between documents included.
-        bytes: UTF-8 bytes of what the tokens say: the text after normalization (word tokenizer: with single spaces).
-        words: whitespace-separated words of it plus one end-of-line each; a last line without line feed counts too.
+        bytes: UTF-8 bytes of what the tokens say: the text after normalization (word tokenizer: with single
+            spaces).
+        words: whitespace-separated words of it plus one end-of-line each; a last line without line feed
+            counts too.
         characters: Unicode scalar values of it.
         documents: documents or, in a corpus of few documents, parts of them.
         unknown: tokens that stand for text the vocabulary lacks.
@@ -50,9 +52,9 @@ class TokenStore:
     """A tokenized split.
 
     Attributes:
-        tokens: [n + 1] unsigned integers, usually a memory map. The first is the token that begins a document, the
-            context of its first one; it is no target. Between documents stands the token that ends one, a target, and
-            behind it, if it is another one, again the token that begins one.
+        tokens: [n + 1] unsigned integers, usually a memory map. The first is the token that begins a
+            document, the context of its first one; it is no target. Between documents stands the token that
+            ends one, a target, and behind it, if it is another one, again the token that begins one.
         documents: [documents] int64, positions in `tokens` where a document begins.
         counts: what the split holds; `counts.tokens` is n.
         unscored: a token that is never a target: the one that begins documents, if it does not end them, too.

@@ -1,4 +1,6 @@
-"""Where the tokenizer of a run comes from: learnt from its text, found in the cache, or taken from a folder."""
+"""Where the tokenizer of a run comes from: learnt from its text, found in the cache, or taken from
+a folder.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +14,9 @@ from lm_keras.errors import InputError
 from lm_keras.text.tokenizer import Tokenizer
 
 LEARN_FROM_TRAIN = ("word", "sentencepiece")
-"""Tokenizers that learn from the training text alone. The alphabet of `char` is that of the whole corpus, as is
-customary for character models."""
+"""Tokenizers that learn from the training text alone. The alphabet of `char` is that of the whole corpus, as
+is customary for character models.
+"""
 
 
 MEASURED = (text.HuggingFaceTokenizer.name, text.SentencePieceModel.name)
@@ -53,18 +56,26 @@ def warn_of_unknown(name: str, unknown: int, tokens: int, say: Callable[[str], N
     if not unknown:
         return
     if unknown > tokens:  # A tokenizer from elsewhere that makes no token of what it lacks.
-        what = f"{unknown:,} letters or bytes of the {name} text are unknown to the tokenizer, which has {tokens:,} tokens for the rest"
+        what = (
+            f"{unknown:,} letters or bytes of the {name} text are unknown to the tokenizer, which has"
+            f" {tokens:,} tokens for the rest"
+        )
     else:
-        what = f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.2%}) of the {name} text are unknown to the tokenizer"
+        what = (
+            f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.2%}) of the {name} text are unknown to the"
+            " tokenizer"
+        )
     say(
-        f"{what}: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing"
+        f"{what}: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose"
+        " nothing"
     )
 
 
 def warn_of_changes(
     name: str, tokenizer: Tokenizer, said: int, given: int, say: Callable[[str], None]
 ) -> None:
-    """Say how many bytes the tokens of a split say where a tokenizer from elsewhere changes text, but loses nothing unknown.
+    """Say how many bytes the tokens of a split say where a tokenizer from elsewhere changes text, but loses
+    nothing unknown.
 
     Args:
         name: of the split.
@@ -75,8 +86,8 @@ def warn_of_changes(
     """
     if tokenizer.name in MEASURED and said != given:
         say(
-            f"the tokenizer changes the {name} text: its tokens say {said:,} bytes, and the text has {given:,}; bits per byte and word "
-            "perplexity are of what they say"
+            f"the tokenizer changes the {name} text: its tokens say {said:,} bytes, and the text has"
+            f" {given:,}; bits per byte and word perplexity are of what they say"
         )
 
 
@@ -116,7 +127,9 @@ def trained_tokenizer(
 def cached_tokenizer(
     config: DataConfig, splits: dict[str, Split], cache: Path, needs_blank: bool
 ) -> Tokenizer | None:
-    """Return the tokenizer that `trained_tokenizer` would find in the cache, or None if it would learn one."""
+    """Return the tokenizer that `trained_tokenizer` would find in the cache, or None if it would
+    learn one.
+    """
     folder, _ = _in_cache(config, splits, cache)
     if not folder.is_dir():
         return None

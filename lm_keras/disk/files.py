@@ -36,7 +36,8 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
             os.close(folder)
     except OSError as error:
         raise InputError(
-            f"cannot write {path}: {error.strerror or error}; free space there or choose a folder that can be written"
+            f"cannot write {path}: {error.strerror or error}; free space there or choose a folder that can be"
+            " written"
         ) from None
 
 
@@ -45,7 +46,8 @@ def opened(path: str | os.PathLike, mode: str = "rb") -> IO:
 
     Args:
         path: the file.
-        mode: `rb` to read it, or `a` to write at its end, where it may be missing and may not be a link to another file.
+        mode: `rb` to read it, or `a` to write at its end, where it may be missing and may not be a link to
+            another file.
 
     Raises:
         OSError: it cannot be opened or is no regular file; `strerror` says so.
@@ -73,5 +75,7 @@ def bytes_of(path: str | os.PathLike, most: int | None = None) -> bytes:
 
 
 def without_mark(content: bytes) -> bytes:
-    """Return the beginning of a text in UTF-8 without the byte order mark that programs of Windows put there."""
+    """Return the beginning of a text in UTF-8 without the byte order mark that programs of Windows
+    put there.
+    """
     return content.removeprefix(codecs.BOM_UTF8)

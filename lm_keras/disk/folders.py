@@ -27,8 +27,8 @@ _OTHER_CACHE = "free space there or choose another folder with --cache_dir or LM
 def cached_folder(folder: Path, fill: Callable[[Path], None], say: Callable[[str], None]) -> None:
     """Make sure that a folder of the cache is there and holds what was once written to it.
 
-    Every byte is read and its CRC-32 compared, at about 2 GB/s of a core. That is less work than what comes before:
-    to know its fingerprint, the text itself was read, decoded and hashed with SHA-256.
+    Every byte is read and its CRC-32 compared, at about 2 GB/s of a core. That is less work than what comes
+    before: to know its fingerprint, the text itself was read, decoded and hashed with SHA-256.
 
     Args:
         folder: the folder, named after everything that decides its content.
@@ -100,7 +100,8 @@ def _put_aside(folder: Path, identity: tuple[int, int]) -> None:
         return
     except OSError as error:
         raise InputError(
-            f"cannot replace {shown(str(folder))}: {error.strerror}; delete it, or choose another folder with --cache_dir or LM_KERAS_CACHE"
+            f"cannot replace {shown(str(folder))}: {error.strerror}; delete it, or choose another folder with"
+            " --cache_dir or LM_KERAS_CACHE"
         ) from None
     delete(aside)
 
@@ -136,7 +137,8 @@ def write_folder(folder: Path, fill: Callable[[Path], None], remedy: str = _OTHE
     except OSError as error:
         path = str(error.filename or folder)
         raise InputError(
-            f"cannot write {shown(str(folder) if _UNFINISHED in path else path)}: {error.strerror or error}; {remedy}"
+            f"cannot write {shown(str(folder) if _UNFINISHED in path else path)}: {error.strerror or error};"
+            f" {remedy}"
         ) from None
 
 

@@ -20,8 +20,9 @@ DRAWN = 32
 """Negative samples of a block (N)."""
 
 AT_ONCE = 16
-"""Blocks of a batch whose gradients are taken at the same vectors; the next ones see what these have changed. A word that
-comes often takes too large a step where too many of its gradients are added."""
+"""Blocks of a batch whose gradients are taken at the same vectors; the next ones see what these have changed.
+A word that comes often takes too large a step where too many of its gradients are added.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +45,9 @@ class Vocabulary:
     def of(cls, tokenizer: Tokenizer, frequencies: np.ndarray, settings: EmbeddingConfig) -> "Vocabulary":
         """Count.
 
-        A token that stands for no text of its own (the end of a document or line, the unknown one) gets no vector, and
-        none that comes fewer than `min_count` times; they are taken out of the text before words are paired.
+        A token that stands for no text of its own (the end of a document or line, the unknown one) gets no
+        vector, and none that comes fewer than `min_count` times; they are taken out of the text before words
+        are paired.
 
         Args:
             tokenizer: of the text.
@@ -56,8 +58,9 @@ class Vocabulary:
             InputError: fewer than two tokens are left.
 
         Reference:
-            Mikolov et al. (2013b), section 2.2: noise in proportion to the counts to the power of 3/4; section 2.3:
-            sub-sampling, with the probability of their program, sqrt(t / f) + t / f, a little above equation 5.
+            Mikolov et al. (2013b), section 2.2: noise in proportion to the counts to the power of 3/4;
+            section 2.3: sub-sampling, with the probability of their program, sqrt(t / f) + t / f, a little
+            above equation 5.
         """
         counts = frequencies.copy()
         without = sorted(
@@ -67,8 +70,9 @@ class Vocabulary:
         counts[counts < settings.min_count] = 0
         if np.count_nonzero(counts) < 2:
             raise InputError(
-                f"of {len(counts):,} tokens {np.count_nonzero(counts)} come at least --min_count={settings.min_count} times "
-                "in the training text; give more text, or lower --min_count"
+                f"of {len(counts):,} tokens {np.count_nonzero(counts)} come at least"
+                f" --min_count={settings.min_count} times in the training text; give more text, or lower"
+                " --min_count"
             )
         ends = np.zeros(len(counts), bool)
         ends[tokenizer.eod_id] = True
@@ -103,8 +107,8 @@ class Noise:
         probabilities: [V], which sum to 1.
 
     Reference:
-        Walker (1977), "An efficient method for generating discrete random variables with general distributions";
-        Vose (1991) for the table.
+        Walker (1977), "An efficient method for generating discrete random variables with general
+        distributions"; Vose (1991) for the table.
     """
 
     def __init__(self, probabilities: np.ndarray):
@@ -130,7 +134,8 @@ class Noise:
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """G blocks, a multiple of `AT_ONCE`, of S words that follow each other in the text; w words of both neighbours stand around each block.
+    """G blocks, a multiple of `AT_ONCE`, of S words that follow each other in the text; w words of both
+    neighbours stand around each block.
 
     Attributes:
         near: [G, S + 2w] int32, the words of the block in the middle, and those around it.
@@ -150,9 +155,9 @@ class Batch:
 class Batches:
     """The batches of a run.
 
-    Rows of `sequence_length` tokens come from all over the text, in another order each epoch, each token once an epoch;
-    words of two rows are not paired, nor words of two documents. What is left of them after sub-sampling stands in one
-    line, which is cut into blocks.
+    Rows of `sequence_length` tokens come from all over the text, in another order each epoch, each token once
+    an epoch; words of two rows are not paired, nor words of two documents. What is left of them after
+    sub-sampling stands in one line, which is cut into blocks.
 
     Args:
         store: the training text.

@@ -1,4 +1,6 @@
-"""The folder of a run of scripts/train_embeddings.py: that of a run, with its own settings, and vectors at the end."""
+"""The folder of a run of scripts/train_embeddings.py: that of a run, with its own settings, and vectors at
+the end.
+"""
 
 from collections.abc import Iterable
 
@@ -23,7 +25,8 @@ class EmbeddingFolder(RunFolder):
         content = records.read(path)
         if content.pop("kind", None) != EMBEDDINGS:
             raise InputError(
-                f"--run_dir={self.path} holds no word embeddings but a run of scripts/train.py; choose another folder"
+                f"--run_dir={self.path} holds no word embeddings but a run of scripts/train.py; choose"
+                " another folder"
             )
         try:
             return from_flat(content)
@@ -50,8 +53,8 @@ class EmbeddingFolder(RunFolder):
         before, now = (content["splits"]["train"] for content in (self.read_data(), report))
         if before.get("fingerprint") != now["fingerprint"]:
             raise InputError(
-                f"the train text of {now['corpus']} has changed since the run in {self.path} began; restore it, or begin "
-                "a new run with another --run_dir"
+                f"the train text of {now['corpus']} has changed since the run in {self.path} began; restore"
+                " it, or begin a new run with another --run_dir"
             )
 
     def begin(self, settings: Settings, data: dict, flagfile: str) -> None:

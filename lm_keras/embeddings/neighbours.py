@@ -66,7 +66,8 @@ class Vectors:
             InputError: a word is unknown.
 
         Reference:
-            Mikolov et al. (2013c), "Linguistic regularities in continuous space word representations", section 4.
+            Mikolov et al. (2013c), "Linguistic regularities in continuous space word representations",
+            section 4.
         """
         places = [self._place(word) for word in (a, b, c)]
         of_a, of_b, of_c = self._table[places]
@@ -83,7 +84,8 @@ class Vectors:
 
     def _place(self, word: str) -> int:
         name = name_of(word.encode("utf-8", "replace"))
-        # A piece that begins a word has a blank in front, and the first word of a file that was put behind another, a mark.
+        # A piece that begins a word has a blank in front, and the first word of a file that was put behind
+        # another, a mark.
         for known in (word, name, BLANK + name, "\ufeff" + word):
             if known in self._places:
                 return self._places[known]
@@ -102,13 +104,15 @@ def vectors_of(run_dir: str | None, path: str | None) -> Path:
     """
     if bool(run_dir) == bool(path):
         raise InputError(
-            "expected either --run_dir, of a run of scripts/train_embeddings.py, or --vectors, a file of word2vec or GloVe"
+            "expected either --run_dir, of a run of scripts/train_embeddings.py, or --vectors, a file of"
+            " word2vec or GloVe"
         )
     if path:
         return Path(path)
     found = Path(run_dir) / "vectors.txt"
     if not found.exists():
         raise InputError(
-            f"--run_dir={run_dir} holds no vectors.txt; expected a finished run of scripts/train_embeddings.py"
+            f"--run_dir={run_dir} holds no vectors.txt; expected a finished run of"
+            " scripts/train_embeddings.py"
         )
     return found

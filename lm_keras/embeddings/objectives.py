@@ -1,13 +1,13 @@
 """Skip-gram and CBOW with negative sampling, a block of words at a time, as products of matrices.
 
-G blocks, S words of a block, w window, P = S + 2w words of a block and around it, N negative samples of a block, D width.
-The words of a block share their negative samples, so that each vector is read once for many pairs: what counts is the sum
-of N logarithms times k / N, whose mean is that of k samples for each pair.
+G blocks, S words of a block, w window, P = S + 2w words of a block and around it, N negative samples of a
+block, D width. The words of a block share their negative samples, so that each vector is read once for many
+pairs: what counts is the sum of N logarithms times k / N, whose mean is that of k samples for each pair.
 
 Reference:
-    Mikolov et al. (2013a), "Efficient estimation of word representations in vector space"; Mikolov et al. (2013b),
-    "Distributed representations of words and phrases and their compositionality", equation 4; Ji et al. (2016),
-    "Parallelizing word2vec in shared and distributed memory", for the shared samples.
+    Mikolov et al. (2013a), "Efficient estimation of word representations in vector space"; Mikolov et al.
+    (2013b), "Distributed representations of words and phrases and their compositionality", equation 4; Ji et
+    al. (2016), "Parallelizing word2vec in shared and distributed memory", for the shared samples.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,8 @@ class Step(NamedTuple):
     Attributes:
         first: gradient of the input rows, as ids and values [..., D].
         second: gradient of the output rows, as `first`.
-        loss: returns the sum of the losses of all predictions; it costs a logarithm for each, and no gradient needs it.
+        loss: returns the sum of the losses of all predictions; it costs a logarithm for each, and no gradient
+            needs it.
         count: how many predictions there are: pairs, or words that have a context.
     """
 
@@ -89,8 +90,8 @@ def skipgram(inputs, outputs, near, part, window, drawn, negatives: int) -> Step
 def cbow(inputs, outputs, near, part, window, drawn, negatives: int) -> Step:
     """Return loss and gradients where the mean of the words in its window predicts each word.
 
-    The loss of the word i is -log s(v_i . h) - sum over k samples n of log s(-v_n . h), with h the mean of the rows of
-    `inputs` in its window. The gradient is that of the mean (İrsoy et al., 2021).
+    The loss of the word i is -log s(v_i . h) - sum over k samples n of log s(-v_n . h), with h the mean of
+    the rows of `inputs` in its window. The gradient is that of the mean (İrsoy et al., 2021).
 
     Args:
         inputs, outputs, near, part, window, drawn, negatives: as for `skipgram`.

@@ -10,8 +10,9 @@ from lm_keras.fields import LARGEST, check, check_line, setting
 METHODS = ("skipgram", "cbow")
 
 RATES = {"skipgram": 0.025, "cbow": 0.075}
-"""Base learning rates: those of word2vec, and for CBOW three times as much, because its gradient is that of the mean
-of the context (İrsoy et al., 2021, section 3), which word2vec forgets to divide."""
+"""Base learning rates: those of word2vec, and for CBOW three times as much, because its gradient is that of
+the mean of the context (İrsoy et al., 2021, section 3), which word2vec forgets to divide.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +21,8 @@ class TextConfig(DataConfig):
 
     tokenizer: str = setting(
         "word",
-        "how text becomes tokens: word (split at white space), sentencepiece, char, byte, or the folder of a saved "
-        "tokenizer or of a run, so that its model can begin with these vectors",
+        "how text becomes tokens: word (split at white space), sentencepiece, char, byte, or the folder of a"
+        " saved tokenizer or of a run, so that its model can begin with these vectors",
         path=True,
     )
 
@@ -42,7 +43,8 @@ class EmbeddingConfig:
     negatives: int = setting(5, "negative samples of a pair", low=1, high=1000)
     subsample: float = setting(
         1e-3,
-        "share of the text from which on a word is left out at times, the oftener the more frequent; 0: never",
+        "share of the text from which on a word is left out at times, the oftener the more frequent; 0:"
+        " never",
         low=0,
         high=1,
     )

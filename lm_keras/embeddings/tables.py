@@ -1,4 +1,6 @@
-"""The two tables of a run and the compiled step on them, which touches the rows that it uses and no others."""
+"""The two tables of a run and the compiled step on them, which touches the rows that it uses and
+no others.
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -11,8 +13,9 @@ from lm_keras.embeddings.settings import EmbeddingConfig
 class Tables:
     """Input and output vectors, and how a batch changes them: plain stochastic gradient descent.
 
-    Neither memory nor time of a step grows with the vocabulary: rows are gathered, and their gradients are added where
-    they lie, one after the other, so that the sum is the same each time (`scatter_nd`; `scatter_add` shares them among threads).
+    Neither memory nor time of a step grows with the vocabulary: rows are gathered, and their gradients are
+    added where they lie, one after the other, so that the sum is the same each time (`scatter_nd`;
+    `scatter_add` shares them among threads).
 
     Args:
         vocab_size: V.

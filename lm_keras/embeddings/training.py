@@ -60,7 +60,8 @@ def train(settings: Settings, options: RunOptions) -> int:
         folder.check_same(settings, CHANGEABLE)
     elif folder.checkpoints().steps():
         raise InputError(
-            f"--run_dir={options.run_dir} holds checkpoints and no config.json; restore that from a copy, or choose another folder"
+            f"--run_dir={options.run_dir} holds checkpoints and no config.json; restore that from a copy, or"
+            " choose another folder"
         )
     with folder.writing():
         return Run(settings, options, folder).carry_out()
@@ -82,7 +83,8 @@ class Run:
         self.total_steps = settings.embedding.epochs * self.batches.steps_per_epoch
         if when := schedules.when_nothing(DECAY, settings.embedding.rate, self.total_steps):
             raise InputError(
-                f"--learning_rate={settings.embedding.rate} is 0 in float32 {when}, so that nothing is learnt; take a larger one"
+                f"--learning_rate={settings.embedding.rate} is 0 in float32 {when}, so that nothing is"
+                " learnt; take a larger one"
             )
         self._begin(options)
         self.tables = Tables(len(frequencies), settings.embedding)
@@ -90,8 +92,8 @@ class Run:
         self.meter = Meter()
         count = np.count_nonzero(self.vocabulary.counts)
         report.say(
-            f"model: {settings.embedding.method}, {count:,} words of {settings.embedding.embedding_dim} numbers; "
-            f"{self.total_steps:,} steps"
+            f"model: {settings.embedding.method}, {count:,} words of {settings.embedding.embedding_dim}"
+            f" numbers; {self.total_steps:,} steps"
         )
 
     def _begin(self, options: RunOptions) -> None:
@@ -156,8 +158,8 @@ class Run:
                 self.meter.add(loss, count, batch.words, now - began)
                 if not math.isfinite(loss):
                     raise InputError(
-                        f"the loss is no finite number at step {step:,}; begin a new run in another --run_dir with a lower "
-                        f"--learning_rate than {settings.rate:g}, or a smaller --batch_size"
+                        f"the loss is no finite number at step {step:,}; begin a new run in another --run_dir"
+                        f" with a lower --learning_rate than {settings.rate:g}, or a smaller --batch_size"
                     )
                 show(step, rate)
                 if step % running.log_every == 0:
@@ -278,7 +280,9 @@ class Progress(callbacks.Progress):
 
 
 def ahead(make: Callable[[int], Batch], first: int, last: int) -> Iterator[Batch]:
-    """Yield the batches of steps first ... last - 1, which another thread makes while earlier ones are used."""
+    """Yield the batches of steps first ... last - 1, which another thread makes while earlier ones
+    are used.
+    """
     with ThreadPoolExecutor(1) as pool:
         made = collections.deque(
             pool.submit(make, step) for step in range(first, min(first + PREFETCHED, last))
@@ -291,12 +295,15 @@ def ahead(make: Callable[[int], Batch], first: int, last: int) -> Iterator[Batch
 
 
 def _divided(config: TextConfig, begun: dict | None) -> DividedText:
-    """Read and divide the text; one that is too small for that is used whole, because nothing is validated."""
+    """Read and divide the text; one that is too small for that is used whole, because nothing is
+    validated.
+    """
     try:
         return divide(config, report.say, begun)
     except EmptySplit:
         report.say(
-            f"{config.corpus} is too small to hold any of it out, which word vectors don't need: it is used whole"
+            f"{config.corpus} is too small to hold any of it out, which word vectors don't need: it is used"
+            " whole"
         )
         return divide(dataclasses.replace(config, split="100/0/0"), begun=begun)
 
@@ -314,6 +321,7 @@ def _check_memory(settings: Settings, vocab_size: int) -> None:
     needed, there_is = 2 * 4 * vocab_size * width, machine.total_memory()
     if there_is is not None and needed > there_is:
         raise InputError(
-            f"two tables of {vocab_size:,} tokens x --embedding_dim={width} take {needed / 2**30:,.1f} GiB, and this machine has "
-            f"{there_is / 2**30:,.1f} GiB; take a smaller --embedding_dim or --vocab_size"
+            f"two tables of {vocab_size:,} tokens x --embedding_dim={width} take {needed / 2**30:,.1f} GiB,"
+            f" and this machine has {there_is / 2**30:,.1f} GiB; take a smaller --embedding_dim or"
+            " --vocab_size"
         )

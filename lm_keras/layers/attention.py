@@ -1,7 +1,7 @@
 """Scaled dot-product attention, whole or in chunks of queries, and rotary positions.
 
-Shapes: B rows, T queries, S keys (those of earlier tokens included), H heads of queries, K heads of keys and values,
-each for H / K heads of queries, d width of a head.
+Shapes: B rows, T queries, S keys (those of earlier tokens included), H heads of queries, K heads of keys and
+values, each for H / K heads of queries, d width of a head.
 """
 
 import dataclasses
@@ -27,8 +27,8 @@ class Sight:
         causal: whether later places are hidden.
         begins: [B] int32, the first place of each row that is seen at all; None for 0.
         ends: the place from which on no key is there yet, an integer or a scalar int32; None for S.
-        order: [B, T] int32, of queries that are their own keys: a query sees keys whose order is not above its own; None for
-            any.
+        order: [B, T] int32, of queries that are their own keys: a query sees keys whose order is not above
+            its own; None for any.
     """
 
     first: int | tf.Tensor = 0
@@ -41,7 +41,8 @@ class Sight:
     _made: dict = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     def bias(self, begin: int, count, keys):
-        """Return what is added to the scores of `count` queries from `begin` on: 0 or `UNSEEN`, [1 or B, 1, count, keys].
+        """Return what is added to the scores of `count` queries from `begin` on: 0 or `UNSEEN`, [1 or B, 1,
+        count, keys].
 
         Example: with 2 queries behind 1 key that was there before, `Sight(1).bias(0, 2, 3)` is
 
@@ -79,8 +80,9 @@ class Sight:
 
 
 Keep = Callable[[int | tf.Tensor, int, int], tf.Tensor]
-"""`keep(begin, count, keys)` says which weights of `count` queries from `begin` on dropout keeps, [B, H, count, keys]
-bool; the same whenever it is called."""
+"""`keep(begin, count, keys)` says which weights of `count` queries from `begin` on dropout keeps, [B, H,
+count, keys] bool; the same whenever it is called.
+"""
 
 
 def attention(
@@ -92,16 +94,18 @@ def attention(
         queries: [B, H, T, d].
         keys, values: [B, K, S, d], H a multiple of K.
         sight: which keys a query sees; one at least.
-        chunk: queries whose weights exist at a time; without it all [B, H, T, S] of them. T and S have to be known
-            when traced, and the keys are those of the queries.
+        chunk: queries whose weights exist at a time; without it all [B, H, T, S] of them. T and S have to be
+            known when traced, and the keys are those of the queries.
         keep: dropout of the weights; None for none.
         rate: share that it drops.
 
     Returns:
-        [B, H, T, d], in the dtype of the queries, as the weights are; between scores and weights everything is float32.
+        [B, H, T, d], in the dtype of the queries, as the weights are; between scores and weights everything
+        is float32.
 
-    Reference: Vaswani et al. (2017), equation 1; grouped queries: Ainslie et al. (2023), section 2.2; in chunks: Rabe
-    and Staats (2021), with a gradient that computes the weights of a chunk again, as in Dao et al. (2022), section 3.1.
+    Reference: Vaswani et al. (2017), equation 1; grouped queries: Ainslie et al. (2023), section 2.2; in
+    chunks: Rabe and Staats (2021), with a gradient that computes the weights of a chunk again, as in Dao et
+    al. (2022), section 3.1.
     """
     time = queries.shape[2]
     whole = chunk is None or (time is not None and time <= chunk)
@@ -112,9 +116,11 @@ def attention(
 
 
 def attention_beside(earlier_keys, earlier_values, queries, keys, values, sight: Sight):
-    """Return what `attention` does for one query a row, whose own key and value are not among the earlier ones.
+    """Return what `attention` does for one query a row, whose own key and value are not among the earlier
+    ones.
 
-    Within a program of XLA's, which cannot write into what it is given and would copy all places to add one to them.
+    Within a program of XLA's, which cannot write into what it is given and would copy all places to add one
+    to them.
 
     Args:
         earlier_keys, earlier_values: [B, K, S, d], of which the first `sight.first` are there.
@@ -229,7 +235,9 @@ def _apart(grouped, like):
 
 
 def _weights(queries, keys, bias):
-    """Return softmax(q k + bias), [B, H, T, S] in the dtype of the products, for queries that are scaled already."""
+    """Return softmax(q k + bias), [B, H, T, S] in the dtype of the products, for queries that are scaled
+    already.
+    """
     scores = tf.matmul(_grouped(queries, keys.shape[1]), keys, transpose_b=True)
     return _softmax(_apart(scores, queries), bias)
 
@@ -245,8 +253,8 @@ def _softmax(scores, bias):
 def _softmax_gradient(weights, d_weights, outputs, d_outputs):
     """Return the gradient of the scores.
 
-    The sum over the keys of a weight times its gradient is that of the outputs times theirs (Dao et al., 2022,
-    section B.2), which has d terms instead of S.
+    The sum over the keys of a weight times its gradient is that of the outputs times theirs (Dao et al.,
+    2022, section B.2), which has d terms instead of S.
     """
     along = tf.reduce_sum(single(outputs) * single(d_outputs), -1, keepdims=True)
     return tf.cast(single(weights) * (single(d_weights) - along), weights.dtype)
@@ -280,7 +288,8 @@ def _gradients(weights, kept, factor, queries, keys, values, outputs, d_outputs)
 
 
 def rotations(places, width: int, base: float):
-    """Return cosines and sines [..., width / 2] of the angles by which queries and keys at some places are turned.
+    """Return cosines and sines [..., width / 2] of the angles by which queries and keys at some places are
+    turned.
 
     Args:
         places: [...] int32.
@@ -295,7 +304,8 @@ def rotations(places, width: int, base: float):
 
 
 def rotated(heads, cosines, sines):
-    """Turn each pair of numbers (i, i + d / 2) of a head by its angle; the pairs are those of LLaMA's weights.
+    """Turn each pair of numbers (i, i + d / 2) of a head by its angle; the pairs are those of LLaMA's
+    weights.
 
     Args:
         heads: [B, H, T, d].

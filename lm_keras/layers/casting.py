@@ -1,4 +1,5 @@
-"""Weights in the number format of the products; where they stay as they are for long, as in a sampler, cast once.
+"""Weights in the number format of the products; where they stay as they are for long, as in a sampler, cast
+once.
 
 R rows, k numbers of a row, n output channels.
 """
@@ -18,7 +19,9 @@ LARGEST_INT8 = 127
 
 
 def cast(variable, dtype):
-    """Return a variable as a tensor of that dtype; within `used`, what was made of it before: a tensor, or an `Int8Matrix`."""
+    """Return a variable as a tensor of that dtype; within `used`, what was made of it before: a tensor, or an
+    `Int8Matrix`.
+    """
     there = _CAST.get({}).get((id(variable), tf.as_dtype(dtype)))
     return tf.cast(tf.convert_to_tensor(variable), dtype) if there is None else there
 
@@ -45,8 +48,9 @@ class Int8Matrix:
     Attributes:
         values: [n, k] int8.
         scales: [n] float32, by which they are multiplied.
-        integers: whether products are of integers. Either way they are the same numbers, as long as the sums of products of
-            integers stay below 2^24, which float32 holds exactly: a batch of texts is computed as its texts one by one.
+        integers: whether products are of integers. Either way they are the same numbers, as long as the sums
+            of products of integers stay below 2^24, which float32 holds exactly: a batch of texts is computed
+            as its texts one by one.
     """
 
     values: tf.Tensor
@@ -54,7 +58,9 @@ class Int8Matrix:
     integers: bool = False
 
     def product(self, rows):
-        """Return rows [R, k] times the matrix, [R, n] float32. Each row is rounded to 8 bits by its own largest number."""
+        """Return rows [R, k] times the matrix, [R, n] float32. Each row is rounded to 8 bits by its own
+        largest number.
+        """
         rows = tf.cast(rows, tf.float32)
         steps = tf.reduce_max(tf.abs(rows), -1, keepdims=True) / LARGEST_INT8  # [R, 1]
         rounded = tf.round(rows / tf.where(steps > 0, steps, 1.0))
@@ -69,14 +75,17 @@ class Int8Matrix:
 
 
 def rounded_to_int8(matrix) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the values [n, k] int8 and scales [n] of a matrix [n, k], each row of which is an output channel."""
+    """Return the values [n, k] int8 and scales [n] of a matrix [n, k], each row of which is an output
+    channel.
+    """
     scales = tf.reduce_max(tf.abs(matrix), -1) / LARGEST_INT8
     scales = tf.where(scales > 0, scales, 1.0)
     return tf.cast(tf.round(matrix / scales[:, None]), tf.int8), scales
 
 
 class Int8Matrices:
-    """The matrices of a network's products as 8-bit integers, made once; an embedding is still looked up in float32.
+    """The matrices of a network's products as 8-bit integers, made once; an embedding is still looked up in
+    float32.
 
     Args:
         model: a network with `product_matrices`, built, whose weights stay as they are.
@@ -106,15 +115,17 @@ class Int8Matrices:
 
 
 class CastOnce:
-    """The matrices of a network in the number format of its products, for as long as its weights stay as they are.
+    """The matrices of a network in the number format of its products, for as long as its weights stay as they
+    are.
 
-    Casting reads four bytes and writes two for every two that a product reads. In float32 there is nothing to cast, and a
-    table that is only looked up in stays as it is.
+    Casting reads four bytes and writes two for every two that a product reads. In float32 there is nothing to
+    cast, and a table that is only looked up in stays as it is.
 
     Args:
         model: a network, built.
-        transposed: keep them transposed, since XLA's product of one row in bfloat16 reads them ten times as fast; `cast`
-            returns them turned back, which XLA, and TensorFlow as it optimizes a graph, make part of the product that follows.
+        transposed: keep them transposed, since XLA's product of one row in bfloat16 reads them ten times as
+            fast; `cast` returns them turned back, which XLA, and TensorFlow as it optimizes a graph, make
+            part of the product that follows.
 
     Attributes:
         specs: of what `made` returns.

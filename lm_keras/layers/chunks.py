@@ -24,9 +24,9 @@ class Group(NamedTuple):
 def groups_of(time: int, chunk: int, causal: bool) -> list[Group]:
     """Divide `time` queries into chunks, and these into groups.
 
-    Each chunk could be given just the keys that it sees. But then no two would have the same shapes, and each would be
-    compiled for itself: at T 4,096 and chunks of 128 that took 5 s and 250 MiB. In `KEY_LENGTHS` groups an eighth of what is
-    needed is computed in vain, for keys that are hidden.
+    Each chunk could be given just the keys that it sees. But then no two would have the same shapes, and each
+    would be compiled for itself: at T 4,096 and chunks of 128 that took 5 s and 250 MiB. In `KEY_LENGTHS`
+    groups an eighth of what is needed is computed in vain, for keys that are hidden.
 
     Example: 21 queries in causal chunks of 2 are 5 groups of 2 chunks, and what is left,
 
@@ -47,7 +47,8 @@ def chunk_by_chunk(group: Group, compute: Callable, by_query: list, whole: list,
 
     Args:
         group: of chunks.
-        compute: returns what belongs to the chunk's own queries, [B, H, size, d], and as many other tensors as `sums`.
+        compute: returns what belongs to the chunk's own queries, [B, H, size, d], and as many other tensors
+            as `sums`.
         by_query: [B, H, T, d] each; the chunk's part of them is passed on.
         whole: passed on as it is.
         sums: to which the other tensors are added.

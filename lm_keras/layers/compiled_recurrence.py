@@ -1,10 +1,11 @@
 """The recurrence of an LSTM as two programs that XLA compiles, one for each direction.
 
-As TensorFlow's own operations a time step is some twenty kernels and eight writes into lists. For few units that costs more
-than the products. XLA makes a few loops over values of it and writes in place. What remains in TensorFlow are the products
-over all time steps at once, which are faster there.
+As TensorFlow's own operations a time step is some twenty kernels and eight writes into lists. For few units
+that costs more than the products. XLA makes a few loops over values of it and writes in place. What remains
+in TensorFlow are the products over all time steps at once, which are faster there.
 
-Shapes: B rows, T time, H units. Rows come first, [B, T, ...], so that nothing outside of a program is transposed.
+Shapes: B rows, T time, H units. Rows come first, [B, T, ...], so that nothing outside of a program is
+transposed.
 """
 
 import tensorflow as tf
@@ -14,11 +15,12 @@ import tensorflow as tf
 def lstm(projected, recurrent, h, c):
     """Run the recurrence as `lm_keras.layers.recurrent.lstm` does, rows first.
 
-    Products with a short recurrent matrix run in the dtype of the state: XLA's own products of short numbers take longer on a
-    CPU than those of the same values in float32.
+    Products with a short recurrent matrix run in the dtype of the state: XLA's own products of short numbers
+    take longer on a CPU than those of the same values in float32.
 
     Args:
-        projected: [B, T, 4 H], W x + b for every step, in the dtype of the state; its shape is known when traced.
+        projected: [B, T, 4 H], W x + b for every step, in the dtype of the state; its shape is known when
+            traced.
         recurrent: [H, 4 H], in the dtype of the products.
         h, c: [B, H], the state before the first step.
 
@@ -41,7 +43,9 @@ def lstm(projected, recurrent, h, c):
 
 @tf.function(jit_compile=True, autograph=False)
 def _forward(projected, recurrent, h, c):
-    """Return the outputs [B, T, H], the last cell state [B, H], and what the gradient needs, six times [T, B, H]."""
+    """Return the outputs [B, T, H], the last cell state [B, H], and what the gradient needs, six times [T, B,
+    H].
+    """
     time, matrix = projected.shape[1], tf.cast(recurrent, projected.dtype)
 
     def step(t, h, c, arrays):
@@ -96,5 +100,7 @@ def _over_time(step, time, h, c, arrays):
 
 
 def _product(values, matrix, precision):
-    """Multiply in the dtype of the matrix, after rounding the values to `precision`; the matrix is rounded already."""
+    """Multiply in the dtype of the matrix, after rounding the values to `precision`; the matrix is rounded
+    already.
+    """
     return tf.matmul(tf.cast(tf.cast(values, precision), matrix.dtype), matrix)

@@ -1,9 +1,12 @@
-"""An LSTM layer's work by cuDNN, which keeps the recurrent matrix on the chip over all time steps of a call."""
+"""An LSTM layer's work by cuDNN, which keeps the recurrent matrix on the chip over all time steps
+of a call.
+"""
 
 import tensorflow as tf
 
 MATRICES = 4
-"""Matrices of one kind: one for each gate. Input, forget, candidate, output in Keras's order and in cuDNN's."""
+"""Matrices of one kind: one for each gate. Input, forget, candidate, output in Keras's order and in cuDNN's.
+"""
 
 
 def available() -> bool:
@@ -39,8 +42,8 @@ def lstm(x, kernel, recurrent, bias, h, c):
 def packed(kernel, recurrent, bias):
     """Return all weights of a layer in cuDNN's order, [4 H (D + H + 2)].
 
-    That is the matrices of the inputs, each transposed, those of the state likewise, and two biases for each gate, of
-    which the first is zero.
+    That is the matrices of the inputs, each transposed, those of the state likewise, and two biases for each
+    gate, of which the first is zero.
     """
     matrices = [*tf.split(kernel, MATRICES, axis=1), *tf.split(recurrent, MATRICES, axis=1)]
     flat = [tf.reshape(tf.transpose(matrix), [-1]) for matrix in matrices]

@@ -20,8 +20,9 @@ class Mask(NamedTuple):
     """Dropout of a step, in the rows that are at hand.
 
     Attributes:
-        keep: `keep(shape, part=0)` says which values stay, bool of that shape; its first axis is the rows, and all others
-            are known. It says the same whenever it is called; parts of one layer have masks of their own.
+        keep: `keep(shape, part=0)` says which values stay, bool of that shape; its first axis is the rows,
+            and all others are known. It says the same whenever it is called; parts of one layer have masks of
+            their own.
         rate: share that is dropped.
     """
 
@@ -90,7 +91,9 @@ class ScheduledDropout(keras.layers.Layer):
         return mask.apply(x, keep)
 
     def mask(self, training=False, draw: Draw | None = None) -> Mask | None:
-        """Return what a call drops, for values that are not at hand or exist in parts; None outside training."""
+        """Return what a call drops, for values that are not at hand or exist in parts; None
+        outside training.
+        """
         if draw is not None:
 
             def drawn(shape, part=0):

@@ -1,7 +1,9 @@
-"""Work on single values in one pass over memory: products are TensorFlow's, what stands between them is compiled by XLA.
+"""Work on single values in one pass over memory: products are TensorFlow's, what stands between them is
+compiled by XLA.
 
-TensorFlow carries out each operation by itself, and GELU alone has six, each of which reads and writes all values; with its
-gradient one compiled pass takes a fifth of the time on a CPU. Products are faster outside of XLA there.
+TensorFlow carries out each operation by itself, and GELU alone has six, each of which reads and writes all
+values; with its gradient one compiled pass takes a fifth of the time on a CPU. Products are faster outside of
+XLA there.
 """
 
 import functools

@@ -23,9 +23,9 @@ class TokenNoise(keras.layers.Layer):
         unigram  the new token is drawn as often as it stands in the training text (`weights` are its counts)
         blank    the new token is always the same and says nothing (`weights` are 0 but for its place)
 
-    The rate comes in as in `ScheduledDropout`, and what is replaced belongs to the row of the global batch. In a
-    `keras.Sequential` put `keras.Input([None], dtype="int32")` before it: else Keras makes floating-point numbers
-    of the tokens, which half precision rounds.
+    The rate comes in as in `ScheduledDropout`, and what is replaced belongs to the row of the global batch.
+    In a `keras.Sequential` put `keras.Input([None], dtype="int32")` before it: else Keras makes
+    floating-point numbers of the tokens, which half precision rounds.
 
     Args:
         rate: probability that a token is replaced, gamma in the paper. A drawn token may be the old one.

@@ -19,7 +19,8 @@ def normalized(kind: str, x, gain, bias, epsilon: float, dtype="float32"):
     """Normalize each vector of width D, then scale it and, if there is a bias, shift it.
 
     Args:
-        kind: `layer` subtracts the mean and divides by the standard deviation, `rms` divides by the root mean square.
+        kind: `layer` subtracts the mean and divides by the standard deviation, `rms` divides by the root mean
+            square.
         x: [..., D] float32.
         gain: [D].
         bias: [D], or None.

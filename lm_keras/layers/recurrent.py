@@ -14,10 +14,12 @@ from lm_keras.layers import compiled_recurrence, cudnn
 from lm_keras.layers.casting import cast
 
 STEPS_PER_CHUNK = 16
-"""Time steps unrolled in the body of the loop over time: enough to hide the loop, few enough to trace fast."""
+"""Time steps unrolled in the body of the loop over time: enough to hide the loop, few enough to trace fast.
+"""
 
 FIRST_MASK = 10_000
-"""Number of the first layer's weight-drop mask among the masks of a network; those of dropout count from 0."""
+"""Number of the first layer's weight-drop mask among the masks of a network; those of dropout count from 0.
+"""
 
 
 @keras.saving.register_keras_serializable(package="lm_keras", name="LSTM")
@@ -32,17 +34,18 @@ class LSTM(keras.layers.Layer):
         units: width H of the state.
         forget_bias: initial bias of the forget gate; the others begin at 0.
         init_scale: draw the matrices from U(-s, s); None for Glorot and orthogonal matrices, as Keras does.
-        weight_drop: share of the recurrent matrix that is set to zero, anew at every step; the rest is scaled by
-            1 / (1 - share). The same weights are dropped at every time step and in every row.
+        weight_drop: share of the recurrent matrix that is set to zero, anew at every step; the rest is scaled
+            by 1 / (1 - share). The same weights are dropped at every time step and in every row.
         index: number of this layer within its network, so that no two layers share masks.
-        use_cudnn: hand over to cuDNN where there is an NVIDIA GPU. It computes in float32 whatever the compute dtype is, so
-            that the cell state stays what it is here; its products may be in TF32. XLA has no such operation.
+        use_cudnn: hand over to cuDNN where there is an NVIDIA GPU. It computes in float32 whatever the
+            compute dtype is, so that the cell state stays what it is here; its products may be in TF32. XLA
+            has no such operation.
 
     Attributes:
         by_cudnn: whether it does so in this process.
 
-    Reference: Hochreiter and Schmidhuber (1997); with forget gates, Gers et al. (2000). Weight-drop: Merity, Keskar and
-    Socher (2018), section 2.
+    Reference: Hochreiter and Schmidhuber (1997); with forget gates, Gers et al. (2000). Weight-drop: Merity,
+    Keskar and Socher (2018), section 2.
     """
 
     def __init__(
@@ -101,14 +104,17 @@ class LSTM(keras.layers.Layer):
         return {name: tf.zeros([batch_size, self.units]) for name in ("h", "c")}
 
     def recurrent_matrix(self, draw: Draw | None, training: bool):
-        """Return the recurrent matrix of a step, [H, 4 H], in the compute dtype; see `call` for the arguments."""
+        """Return the recurrent matrix of a step, [H, 4 H], in the compute dtype; see `call` for the
+        arguments.
+        """
         if not self.weight_drop or (draw is None and not training):
             return cast(self.recurrent_kernel, self.compute_dtype)
         matrix = tf.convert_to_tensor(self.recurrent_kernel)
         if draw is None:
             keep = keras.random.uniform(matrix.shape, seed=self.seed_generator) >= self.weight_drop
         else:
-            # The mask belongs to the matrix: all rows, micro-batches and replicas of a step have the same one.
+            # The mask belongs to the matrix: all rows, micro-batches and replicas of a step have the same
+            # one.
             of_matrix = {"rate": tf.constant(self.weight_drop), "first_row": tf.constant(0, tf.int64)}
             keep = dataclasses.replace(draw, **of_matrix).keep(FIRST_MASK + self.index, *matrix.shape)
         return tf.cast(tf.where(keep, matrix / (1.0 - self.weight_drop), 0.0), self.compute_dtype)
@@ -170,8 +176,8 @@ class LSTM(keras.layers.Layer):
 def lstm(projected, recurrent, h, c):
     """Run the recurrence; see `_recurrence`.
 
-    Its gradient is there where a tape is recording. A SavedModel, for instance, would have to hold it, and cannot: it reads
-    arrays that only the forward pass has.
+    Its gradient is there where a tape is recording. A SavedModel, for instance, would have to hold it, and
+    cannot: it reads arrays that only the forward pass has.
     """
     if record.could_possibly_record():
         return tf.custom_gradient(_recurrence)(projected, recurrent, h, c)
@@ -285,9 +291,10 @@ def _over_time(step, time, h, c, arrays):
 def activation_values(length: int, layers: int) -> float:
     """Estimate how many numbers the recurrence holds at its peak, for each row, time step and unit.
 
-    A layer keeps what its gradient needs (7), its outputs, and the outputs of the step before, of which the carried
-    h is a view; 1.5 more were measured. Where time is unrolled, TensorFlow forms factors of the gradient for several
-    steps at once, as soon as it can (4 if all of time is). The gradients of the gates take the place of what they needed.
+    A layer keeps what its gradient needs (7), its outputs, and the outputs of the step before, of which the
+    carried h is a view; 1.5 more were measured. Where time is unrolled, TensorFlow forms factors of the
+    gradient for several steps at once, as soon as it can (4 if all of time is). The gradients of the gates
+    take the place of what they needed.
 
     Args:
         length: T.

@@ -1,6 +1,7 @@
 """The Transformer block: attention and a feed-forward part, each behind a norm and added to what came in.
 
-Shapes: B rows, T time, R = B T, D width, H heads, K heads of keys and values, d = D / H, F units of the feed-forward part.
+Shapes: B rows, T time, R = B T, D width, H heads, K heads of keys and values, d = D / H, F units of the
+feed-forward part.
 """
 
 import dataclasses
@@ -103,14 +104,15 @@ class Cache(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="lm_keras", name="TransformerBlock")
 class TransformerBlock(keras.layers.Layer):
-    """A pre-norm block: x + attention(norm(x)), then x + feed_forward(norm(x)); post-norm: norm(x + attention(x)), and so on.
+    """A pre-norm block: x + attention(norm(x)), then x + feed_forward(norm(x)); post-norm: norm(x +
+    attention(x)), and so on.
 
     The values between blocks are float32; products run in the layer's compute dtype.
 
     Args:
         settings: of the block.
-        initializer: called with the name of a matrix for what draws it; or a dictionary of both, of initializers as Keras
-            serializes them.
+        initializer: called with the name of a matrix for what draws it; or a dictionary of both, of
+            initializers as Keras serializes them.
         index: number of the block, so that no two blocks share dropout masks.
 
     Reference: Radford et al. (2019), section 2.3; Vaswani et al. (2017), section 3.
@@ -241,7 +243,9 @@ def _attended(settings, together, rows, sight, turn, cache, mask, apart):
 
 
 def _heads(settings, together, rows):
-    """Return queries [B, H, T, d], keys and values [B, K, T, d] of what stands side by side, [R, (H + 2 K) d]."""
+    """Return queries [B, H, T, d], keys and values [B, K, T, d] of what stands side by side, [R, (H + 2 K)
+    d].
+    """
     known = isinstance(rows, int) and together.shape[0] is not None
     time = together.shape[0] // rows if known else -1
     heads, shared = settings.num_heads, settings.num_kv_heads
@@ -255,7 +259,9 @@ def _heads(settings, together, rows):
 
 
 def _written(cache, new, first):
-    """Put `new` [B, K, T, d] into a cache [B, K, L, d] from place `first` on; its memory is used again where possible."""
+    """Put `new` [B, K, T, d] into a cache [B, K, L, d] from place `first` on; its memory is used again where
+    possible.
+    """
     end = first + tf.shape(new)[2]
     return tf.raw_ops.TensorStridedSliceUpdate(
         input=cache,

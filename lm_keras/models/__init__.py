@@ -2,24 +2,25 @@
 
 `FAMILIES` maps the name of `--model` to the function that builds it.
 
-`build(config, vocab_size)` returns a `keras.Model` for which training, evaluation, sampling and the dry run need no
-more than this:
+`build(config, vocab_size)` returns a `keras.Model` for which training, evaluation, sampling and the dry run
+need no more than this:
 
 - `vocab_size`, and `model(tokens)` -> logits [B, T, V] for plain `compile`, `fit` and `summary`;
-- `initial_state(batch_size, length)`, with a length where so many tokens will come in several parts, without where rows
-  come whole or go on for ever; `forward(inputs, state, draw)` -> features [B, T, D] and state, which begins anew in the rows
-  [B] of `reset`, and `project(features)` -> logits; `output_weights()` -> matrix, bias and whether the matrix is
-  transposed, which the training loss takes in place of logits;
-- optionally `forward_apart(inputs, state)` and `joined(state, addition)`: `forward` for one token a row in two parts, of which
-  XLA can compile the first;
-- `context_tokens`: how far a prediction looks back, None where that has no end; `context_length`: the most tokens that a
-  state or a row can take, None where that has no end;
-- `products(rows, length)` -> {part: [Product]}: the matrix products of a forward pass over `rows` x `length` tokens, by
-  part of the network (its layers' names, or any others), none for a part without; `flops_per_token(length)` ->
-  {part: FLOPs} counts them, 2 FLOPs a multiply-add;
-- `predictions(length)`: how many tokens of a row training predicts; `bidirectional`: whether tokens see those after them;
-- `activation_bytes(rows, length)`: what a forward and backward pass over `rows` x `length` tokens holds at its peak
-  besides weights, gradients and logits.
+- `initial_state(batch_size, length)`, with a length where so many tokens will come in several parts, without
+  where rows come whole or go on for ever; `forward(inputs, state, draw)` -> features [B, T, D] and state,
+  which begins anew in the rows [B] of `reset`, and `project(features)` -> logits; `output_weights()` ->
+  matrix, bias and whether the matrix is transposed, which the training loss takes in place of logits;
+- optionally `forward_apart(inputs, state)` and `joined(state, addition)`: `forward` for one token a row in
+  two parts, of which XLA can compile the first;
+- `context_tokens`: how far a prediction looks back, None where that has no end; `context_length`: the most
+  tokens that a state or a row can take, None where that has no end;
+- `products(rows, length)` -> {part: [Product]}: the matrix products of a forward pass over `rows` x `length`
+  tokens, by part of the network (its layers' names, or any others), none for a part without;
+  `flops_per_token(length)` -> {part: FLOPs} counts them, 2 FLOPs a multiply-add;
+- `predictions(length)`: how many tokens of a row training predicts; `bidirectional`: whether tokens see those
+  after them;
+- `activation_bytes(rows, length)`: what a forward and backward pass over `rows` x `length` tokens holds at
+  its peak besides weights, gradients and logits.
 
 `NUM_PARAMETERS` maps it to the function that counts the weights from settings, before anything is built:
 `num_parameters(config, vocab_size)`.

@@ -1,8 +1,8 @@
 """BERT: a stack of Transformer blocks in which each token sees all others, to say what hidden tokens were.
 
-Read from top to bottom: tokens [B, T] -> embeddings of tokens, places and segments, added and normalized, [R, D] -> blocks
-[R, D] -> hidden states [B, T, D] -> those of the hidden places [B, K, D] -> head -> features [B, K, D] -> logits
-[B, K, V]; R = B T.
+Read from top to bottom: tokens [B, T] -> embeddings of tokens, places and segments, added and normalized, [R,
+D] -> blocks [R, D] -> hidden states [B, T, D] -> those of the hidden places [B, K, D] -> head -> features [B,
+K, D] -> logits [B, K, V]; R = B T.
 """
 
 import dataclasses
@@ -27,8 +27,8 @@ INITIAL_DEVIATION = 0.02
 SEGMENTS = 2
 
 NO_HEAD = (
-    "this BERT was imported without the head that says what hidden tokens were: it has hidden states (features) and predicts "
-    "nothing; train one with --init_from"
+    "this BERT was imported without the head that says what hidden tokens were: it has hidden states"
+    " (features) and predicts nothing; train one with --init_from"
 )
 
 
@@ -75,7 +75,8 @@ def num_parameters(config: Config, vocab_size: int) -> int:
 class BERTLanguageModel(LanguageModel):
     """Say what hidden tokens were, from all tokens of a row.
 
-    `model(tokens)` returns logits [B, T, V] of all places and works with plain `compile`, `fit` and `summary`.
+    `model(tokens)` returns logits [B, T, V] of all places and works with plain `compile`, `fit` and
+    `summary`.
 
     Args:
         vocab_size: V.
@@ -92,8 +93,8 @@ class BERTLanguageModel(LanguageModel):
         context_tokens: None: all tokens of a row count.
         context_length: L.
 
-    Reference: Devlin et al. (2019), section 3; without its second task, whether two sentences follow each other, which Liu
-    et al. (2019), section 4.2, leave out, too.
+    Reference: Devlin et al. (2019), section 3; without its second task, whether two sentences follow each
+    other, which Liu et al. (2019), section 4.2, leave out, too.
     """
 
     bidirectional = True
@@ -160,8 +161,9 @@ class BERTLanguageModel(LanguageModel):
         """Run the network up to the features: the one forward pass of training, evaluation and filling.
 
         Args:
-            inputs: `tokens` [B, T] integers, T at most L; optionally `places` [B, K] int32, where features are wanted, all where
-                it is missing; `document` [B, T] int32: tokens see those of the same number only; `segment` [B, T] int32, 0 or 1.
+            inputs: `tokens` [B, T] integers, T at most L; optionally `places` [B, K] int32, where features
+                are wanted, all where it is missing; `document` [B, T] int32: tokens see those of the same
+                number only; `segment` [B, T] int32, 0 or 1.
             state: nothing.
             draw: masks of the dropout layers; without it they are active only if `training`.
 
@@ -188,12 +190,15 @@ class BERTLanguageModel(LanguageModel):
         return tf.ensure_shape(tf.reshape(features, shape), static), {}
 
     def hidden(self, inputs, draw: Draw | None = None, training=False):
-        """Return the hidden states after the last block, [B, T, D] in the compute dtype; arguments as those of `forward`."""
+        """Return the hidden states after the last block, [B, T, D] in the compute dtype; arguments as those
+        of `forward`.
+        """
         tokens = inputs["tokens"]
         rows, time = (known or tf.shape(tokens)[axis] for axis, known in enumerate(tokens.shape))
         if tokens.shape[1] is not None and tokens.shape[1] > self.context_length:
             raise ValueError(
-                f"a row has {tokens.shape[1]} tokens, and this network was built for context_length={self.context_length}"
+                f"a row has {tokens.shape[1]} tokens, and this network was built for"
+                f" context_length={self.context_length}"
             )
         document = inputs.get("document")
         sight = Sight(0, document, document, causal=False)
@@ -226,7 +231,9 @@ class BERTLanguageModel(LanguageModel):
         return masked_places(length, self.mask_rate)
 
     def products(self, rows, length):
-        """Return the matrix products of a forward pass over `rows` x `length` tokens, by part of the network."""
+        """Return the matrix products of a forward pass over `rows` x `length` tokens, by part of
+        the network.
+        """
         block, places = self.block_settings, rows * self.predictions(length)
         parts = block_products(block, rows, length)
         return {

@@ -1,8 +1,9 @@
 """The GLM: a text with blanks is read as a whole, and what stands in the blanks is generated token by token.
 
-Its blocks are those of a GPT; what differs is what a token sees, and that it has two places. A row is part A, the text with
-blanks, and part B, what stood in them; `lm_keras.data.blanks` shows one. Tokens of A see all of A. Tokens of B see all of A
-and those before them in B. A token of B has the place of its blank, and its place within the blank.
+Its blocks are those of a GPT; what differs is what a token sees, and that it has two places. A row is part A,
+the text with blanks, and part B, what stood in them; `lm_keras.data.blanks` shows one. Tokens of A see all of
+A. Tokens of B see all of A and those before them in B. A token of B has the place of its blank, and its place
+within the blank.
 """
 
 import keras
@@ -47,8 +48,8 @@ def _second_places(context_length: int) -> int:
 class GLMLanguageModel(GPTLanguageModel):
     """Say what stands in the blanks of a text.
 
-    `model(tokens)` returns logits [B, T, V + 3] of part A and works with plain `compile`, `fit` and `summary`; the tokens beyond
-    those of the text are in `lm_keras.data.blanks`.
+    `model(tokens)` returns logits [B, T, V + 3] of part A and works with plain `compile`, `fit` and
+    `summary`; the tokens beyond those of the text are in `lm_keras.data.blanks`.
 
     Args:
         vocab_size: V, tokens of the text.
@@ -79,7 +80,8 @@ class GLMLanguageModel(GPTLanguageModel):
         **kwargs,
     ):
         super().__init__(
-            vocab_size + EXTRA_TOKENS, num_layers, context_length, block, tie_embeddings=tie_embeddings, init_scale=init_scale, **kwargs
+            vocab_size + EXTRA_TOKENS, num_layers, context_length, block, tie_embeddings=tie_embeddings,
+            init_scale=init_scale, **kwargs
         )  # fmt: skip
         self._hides = {"mask_rate": mask_rate, "long_spans": long_spans}
         normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
@@ -92,7 +94,9 @@ class GLMLanguageModel(GPTLanguageModel):
         return 2 * self.context_length + 1
 
     def initial_state(self, batch_size, length=None):
-        """Return the state before a text; as that of a GPT, and `place` and `within` [B] of the latest token."""
+        """Return the state before a text; as that of a GPT, and `place` and `within` [B] of the
+        latest token.
+        """
         state = super().initial_state(batch_size, length)
         places = {name: tf.zeros([batch_size], tf.int32) for name in ("place", "within")}
         return {**state, **places} if state else {}
@@ -101,10 +105,12 @@ class GLMLanguageModel(GPTLanguageModel):
         """Run the network up to the features: the one forward pass of training, evaluation and filling.
 
         Args:
-            inputs: without a state `tokens`, `place`, `within`, `order` [B, T] and `places` [B, K] as `Blanks` makes them; of
-                them only `tokens` is needed, for part A. With a state `tokens` [B, T], all of part A where T is not known
-                when traced, else the next token of a blank; and optionally `reset` [B] bool, rows that begin anew.
-            state: as `initial_state` returns it; the next token belongs to the blank at its `place`, behind `within` others.
+            inputs: without a state `tokens`, `place`, `within`, `order` [B, T] and `places` [B, K] as
+                `Blanks` makes them; of them only `tokens` is needed, for part A. With a state `tokens` [B,
+                T], all of part A where T is not known when traced, else the next token of a blank; and
+                optionally `reset` [B] bool, rows that begin anew.
+            state: as `initial_state` returns it; the next token belongs to the blank at its `place`, behind
+                `within` others.
             draw: masks of the dropout layers; without it they are active only if `training`.
             apart: see `forward_apart`.
 
@@ -154,7 +160,9 @@ class GLMLanguageModel(GPTLanguageModel):
         return self._blanks(length).predictions
 
     def products(self, rows, length):
-        """Return the matrix products of a forward pass over `rows` x `length` tokens of text, by part of the network."""
+        """Return the matrix products of a forward pass over `rows` x `length` tokens of text, by part of the
+        network.
+        """
         whole = self._blanks(length).length
         parts = block_products(self.block_settings, rows, whole)
         output = Product(rows * self.predictions(length), self.block_settings.width, self.vocab_size)

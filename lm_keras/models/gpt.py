@@ -1,8 +1,8 @@
 """The GPT: a stack of Transformer blocks in which each token sees itself and those before it.
 
-Read from top to bottom: tokens [B, T] -> embeddings, with places, [R, D] -> blocks [R, D] -> norm -> features [B, T, D]
--> logits [B, T, V]; R = B T. The defaults are GPT-2's; rotary positions, RMSNorm, SwiGLU, grouped queries and no biases
-make it a LLaMA.
+Read from top to bottom: tokens [B, T] -> embeddings, with places, [R, D] -> blocks [R, D] -> norm -> features
+[B, T, D] -> logits [B, T, V]; R = B T. The defaults are GPT-2's; rotary positions, RMSNorm, SwiGLU, grouped
+queries and no biases make it a LLaMA.
 """
 
 import dataclasses
@@ -71,8 +71,9 @@ class GPTLanguageModel(LanguageModel):
         block: what a block looks like, or the same as a dictionary.
         positions: `learned`, a vector for each place, or `rotary`, see `lm_keras.layers.attention.rotations`.
         rotary_base: of rotary positions.
-        separate_documents: tokens see those of their own document only, by `document` of the inputs, and places count from
-            its beginning, so that documents side by side in a row are what each would be alone.
+        separate_documents: tokens see those of their own document only, by `document` of the inputs, and
+            places count from its beginning, so that documents side by side in a row are what each would be
+            alone.
         tie_embeddings: use the embedding as output matrix.
         init_scale: draw all matrices from U(-s, s); None for N(0, 0.02), as in GPT-2.
 
@@ -145,11 +146,12 @@ class GPTLanguageModel(LanguageModel):
 
         Args:
             batch_size: B.
-            length: the most tokens that will come, up to L, if they come in several parts; None for rows that come whole,
-                which have no state.
+            length: the most tokens that will come, up to L, if they come in several parts; None for rows that
+                come whole, which have no state.
 
         Returns:
-            Nothing, or `{"length": [], "begins": [B], "keys": [[B, K, length, d] for each block], "values": likewise}`:
+            Nothing, or
+            `{"length": [], "begins": [B], "keys": [[B, K, length, d] for each block], "values": likewise}`:
             places for so many tokens, of which `length` are taken, each row's from its place `begins` on.
         """
         if length is None:
@@ -164,9 +166,9 @@ class GPTLanguageModel(LanguageModel):
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
-            inputs: `tokens` [B, T] integers, T at most L; with `separate_documents` also `document` [B, T] int32, rising
-                numbers of the documents that they belong to, all the same where it is missing; and with a state optionally
-                `reset` [B] bool, rows that begin anew.
+            inputs: `tokens` [B, T] integers, T at most L; with `separate_documents` also `document` [B, T]
+                int32, rising numbers of the documents that they belong to, all the same where it is missing;
+                and with a state optionally `reset` [B] bool, rows that begin anew.
             state: as `initial_state` returns it.
             draw: masks of the dropout layers; without it they are active only if `training`.
             apart: see `forward_apart`.
@@ -178,7 +180,8 @@ class GPTLanguageModel(LanguageModel):
         rows, time = (known or tf.shape(tokens)[axis] for axis, known in enumerate(tokens.shape))
         if tokens.shape[1] is not None and tokens.shape[1] > self.row_length:
             raise ValueError(
-                f"a row has {tokens.shape[1]} tokens, and this network was built for context_length={self.context_length}"
+                f"a row has {tokens.shape[1]} tokens, and this network was built for"
+                f" context_length={self.context_length}"
             )
         arranged = self._arranged(inputs, state, time)
         places, sight = arranged.places, arranged.sight
@@ -207,7 +210,8 @@ class GPTLanguageModel(LanguageModel):
     def forward_apart(self, inputs, state):
         """Run the network over one token of each row, as `forward` does, without a copy of the state.
 
-        A program of XLA's cannot write into what it is given, and would copy keys and values of all tokens to add one.
+        A program of XLA's cannot write into what it is given, and would copy keys and values of all tokens to
+        add one.
 
         Args:
             inputs: as for `forward`, T = 1.
@@ -219,7 +223,9 @@ class GPTLanguageModel(LanguageModel):
         return self.forward(inputs, state, apart=True)
 
     def joined(self, state, addition):
-        """Return the state after a token of each row, from the one before and what `forward_apart` returned."""
+        """Return the state after a token of each row, from the one before and what `forward_apart`
+        returned.
+        """
         parts = zip(state["keys"], state["values"], addition["keys"], addition["values"])
         caches = [
             Cache(old_keys, old_values).extended(keys, values, state["length"])
@@ -229,7 +235,9 @@ class GPTLanguageModel(LanguageModel):
 
     @property
     def product_matrices(self):
-        """Return the matrices that a token's products read, and of each whether its first axis are the output channels."""
+        """Return the matrices that a token's products read, and of each whether its first axis are the output
+        channels.
+        """
         names = [f"{name}_kernel" for name in self.block_settings.kernels()]
         kernels = [(block.by_name[name], False) for block in self.blocks for name in names]
         return [*kernels, (self._output_matrix, self.tie_embeddings)]

@@ -14,7 +14,8 @@ from lm_keras.layers.dropout import ScheduledDropout
 
 
 class Product(NamedTuple):
-    """So many products [m, k] x [k, n] of a forward pass with the same second matrix, one after the other or in one.
+    """So many products [m, k] x [k, n] of a forward pass with the same second matrix, one after the other or
+    in one.
 
     Attributes:
         batch: how many of them, each with matrices of its own, are one operation.
@@ -32,7 +33,9 @@ class Product(NamedTuple):
         return 2 * self.m * self.k * self.n * self.times * self.batch
 
     def backward(self) -> list["Product"]:
-        """Return the products of the gradients: each of the first matrix, and all of the second one in one."""
+        """Return the products of the gradients: each of the first matrix, and all of the second
+        one in one.
+        """
         first = Product(self.m, self.n, self.k, self.times, self.batch)
         return [first, Product(self.k, self.m * self.times, self.n, batch=self.batch)]
 
@@ -44,8 +47,8 @@ SOME_ROWS = (4, 64)
 def _of_some_rows(rows, matrix):
     """Return rows [R, D] times a transposed matrix [V, D]: [R, V], for the few rows that a sampler has.
 
-    With the large matrix in front a product of eight rows takes two thirds of the time on a CPU, one of two rows twice
-    as much (`scripts/benchmark.py sample`).
+    With the large matrix in front a product of eight rows takes two thirds of the time on a CPU, one of two
+    rows twice as much (`scripts/benchmark.py sample`).
     """
     first, last = SOME_ROWS
     some = (tf.shape(rows)[0] >= first) & (tf.shape(rows)[0] <= last)
@@ -57,7 +60,9 @@ def _of_some_rows(rows, matrix):
 
 
 def block_products(block, rows: int, length: int) -> list[Product]:
-    """Return the products of a Transformer block, `BlockSettings`, over `rows` x `length` tokens, in their order."""
+    """Return the products of a Transformer block, `BlockSettings`, over `rows` x `length` tokens, in their
+    order.
+    """
     kernels = [Product(rows * length, *shape) for shape in block.kernels().values()]
     heads = rows * block.num_heads
     scores = [
@@ -80,8 +85,9 @@ def blocks_bytes(block, layers: int, rows: int, length: int) -> int:
 
 
 NO_QUANTIZATION = (
-    "the networks of lm_keras cannot be quantized: Keras quantizes its own Dense and Embedding layers, and their matrices are in "
-    "neither; build the network with dtype='mixed_bfloat16' for products in half precision"
+    "the networks of lm_keras cannot be quantized: Keras quantizes its own Dense and Embedding layers, and"
+    " their matrices are in neither; build the network with dtype='mixed_bfloat16' for products in half"
+    " precision"
 )
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -90,7 +96,9 @@ DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 @keras.saving.register_keras_serializable(package="lm_keras", name="TokenEmbedding")
 class TokenEmbedding(keras.layers.Embedding):
-    """A table of which networks read rows themselves, so that numbers of another kind in it would be misread."""
+    """A table of which networks read rows themselves, so that numbers of another kind in it would
+    be misread.
+    """
 
     def quantize(self, *args, **kwargs):
         """Refuse; a model around the network says so and goes on with its other layers."""
@@ -100,14 +108,14 @@ class TokenEmbedding(keras.layers.Embedding):
 class LanguageModel(keras.Model):
     """A network from tokens to logits, but for what happens between embedding and features.
 
-    A family calls `_add_dropouts` and adds its layers, then calls `_add_output`; it sets `context_tokens` and defines
-    `initial_state`, `forward`, `_hidden_products` and `activation_bytes`, as `lm_keras.models` says.
+    A family calls `_add_dropouts` and adds its layers, then calls `_add_output`; it sets `context_tokens` and
+    defines `initial_state`, `forward`, `_hidden_products` and `activation_bytes`, as `lm_keras.models` says.
 
     Args:
         vocab_size: V.
         embedding_dim: E, width of the token embedding.
-        tie_embeddings: use the embedding as output matrix (Press and Wolf, 2017); where the hidden values have
-            another width than E a projection to E stands before it.
+        tie_embeddings: use the embedding as output matrix (Press and Wolf, 2017); where the hidden values
+            have another width than E a projection to E stands before it.
         init_scale: draw all matrices from U(-s, s); None for U(-0.05, 0.05) and Glorot, as Keras does.
         own: the arguments that only the family has, by name.
         embedding_initializer: what draws the embedding where `init_scale` does not.
@@ -117,7 +125,8 @@ class LanguageModel(keras.Model):
         context_length: the most tokens that a row or a state can take; None: any number.
         extra_tokens: tokens of its vocabulary beyond those of the text, the last ones.
         bidirectional: whether tokens see those after them, so that it fills blanks and generates nothing.
-        infills: whether it reads a text with blanks as a whole before it generates what stands in them, token by token.
+        infills: whether it reads a text with blanks as a whole before it generates what stands in them, token
+            by token.
     """
 
     extra_tokens = 0
@@ -140,8 +149,8 @@ class LanguageModel(keras.Model):
         super().__init__(autocast=False, **kwargs)
         if self.dtype_policy.name not in DTYPES:
             raise InputError(
-                f"a network with dtype={self.dtype_policy.name}: expected {', '.join(DTYPES)}; where no dtype is given, "
-                "keras.config.dtype_policy() decides"
+                f"a network with dtype={self.dtype_policy.name}: expected {', '.join(DTYPES)}; where no dtype"
+                " is given, keras.config.dtype_policy() decides"
             )
         self._settings = {
             "vocab_size": vocab_size,
@@ -187,7 +196,9 @@ class LanguageModel(keras.Model):
         return self.dropouts[place](x, training=training, draw=draw) if self.dropouts else x
 
     def _add_output(self, hidden_units, features, bias=True, initializer="glorot_uniform"):
-        """Add the output matrix, for features of that width, or what makes an output of the embedding; and the bias."""
+        """Add the output matrix, for features of that width, or what makes an output of the embedding; and
+        the bias.
+        """
         embedding_dim = self.embedding.output_dim
         self.projection = None
         if self.tie_embeddings and hidden_units != embedding_dim:
@@ -199,7 +210,9 @@ class LanguageModel(keras.Model):
         self.built = True
 
     def _projected(self, x):
-        """Turn hidden values [..., H] into features [..., D]; a projection stands there for tied embeddings only."""
+        """Turn hidden values [..., H] into features [..., D]; a projection stands there for tied embeddings
+        only.
+        """
         return x if self.projection is None else tf.tensordot(x, cast(self.projection, x.dtype), 1)
 
     @property
@@ -229,7 +242,9 @@ class LanguageModel(keras.Model):
         return length
 
     def products(self, rows, length):
-        """Return the matrix products of a forward pass over `rows` x `length` tokens, by part of the network."""
+        """Return the matrix products of a forward pass over `rows` x `length` tokens, by part of
+        the network.
+        """
         parts = {"embedding": [], **self._hidden_products(rows, length)}  # A look-up.
         if self.projection is not None:
             parts["projection"] = [Product(rows * length, *self.projection.shape)]
@@ -278,8 +293,8 @@ class LanguageModel(keras.Model):
         """Return tokens as `tf.gather` takes them."""
         if isinstance(tokens, (tf.RaggedTensor, tf.SparseTensor)):
             raise InputError(
-                f"tokens came as {type(tokens).__name__}: expected a matrix [rows, tokens]; pad shorter rows, and give their padding "
-                "the sample weight 0"
+                f"tokens came as {type(tokens).__name__}: expected a matrix [rows, tokens]; pad shorter rows,"
+                " and give their padding the sample weight 0"
             )
         tokens = tf.convert_to_tensor(tokens)
         self._check(tokens.shape, tokens.dtype.name)
@@ -296,7 +311,8 @@ class LanguageModel(keras.Model):
             )
         if dtype in ("bfloat16", "float16"):
             raise InputError(
-                f"tokens came as {dtype}, which rounds large ones; put keras.Input([None], dtype='int32') before the network"
+                f"tokens came as {dtype}, which rounds large ones; put keras.Input([None], dtype='int32')"
+                " before the network"
             )
 
     def compute_output_shape(self, input_shape):
@@ -310,7 +326,9 @@ class LanguageModel(keras.Model):
         return keras.KerasTensor(self.compute_output_shape(tokens.shape), dtype="float32")
 
     def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
-        """Export the network, as `keras.Model.export` does; unless a signature says otherwise, for any rows of any length."""
+        """Export the network, as `keras.Model.export` does; unless a signature says otherwise, for any rows
+        of any length.
+        """
         if input_signature is None:
             input_signature = [keras.InputSpec(shape=(None, None), dtype="int32", name="tokens")]
         return super().export(filepath, format, verbose, input_signature, **kwargs)
@@ -319,8 +337,8 @@ class LanguageModel(keras.Model):
         """Save the network, as `keras.Model.save` does, but for its older format."""
         if str(filepath).endswith((".h5", ".hdf5")):
             raise InputError(
-                f"{filepath}: Keras's format .h5 holds functional models only; take a name that ends in .keras, or save_weights and "
-                "a name that ends in .weights.h5"
+                f"{filepath}: Keras's format .h5 holds functional models only; take a name that ends in"
+                " .keras, or save_weights and a name that ends in .weights.h5"
             )
         super().save(filepath, *args, **kwargs)
 

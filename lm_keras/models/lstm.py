@@ -59,13 +59,15 @@ class LSTMLanguageModel(LanguageModel):
         hidden_units: H, width of every recurrent layer.
         num_layers: recurrent layers.
         dropout: rate at the input, between layers and at the output, with a fresh mask at each time step.
-        tie_embeddings: use the embedding as output matrix; where H differs from E a projection stands before it.
+        tie_embeddings: use the embedding as output matrix; where H differs from E a projection stands before
+            it.
         weight_drop: share of each recurrent matrix that is dropped, see `lm_keras.layers.recurrent.LSTM`.
         use_cudnn: let cuDNN run the recurrent layers where there is an NVIDIA GPU; not possible under XLA.
-        compile_recurrence: on a CPU let XLA compile the recurrence, see `lm_keras.layers.compiled_recurrence`, where rows of
-            more than one token are traced with a known shape.
-        forget_bias, init_scale: see `lm_keras.layers.recurrent.LSTM`; `init_scale` also holds for the embedding
-            and the output.
+        compile_recurrence: on a CPU let XLA compile the recurrence, see
+            `lm_keras.layers.compiled_recurrence`, where rows of more than one token are traced with a known
+            shape.
+        forget_bias, init_scale: see `lm_keras.layers.recurrent.LSTM`; `init_scale` also holds for the
+            embedding and the output.
 
     Attributes:
         context_tokens: None: a prediction depends on all tokens before it.
@@ -164,8 +166,8 @@ class LSTMLanguageModel(LanguageModel):
     def _by_groups(self, tokens, state, draw: Draw | None, training):
         """Run all layers with their recurrence compiled, for one or two groups of rows.
 
-        A product of some rows takes as long on two cores as on one. Two groups have programs that do not wait for each other,
-        so that each may have a core. Replicas are such groups already.
+        A product of some rows takes as long on two cores as on one. Two groups have programs that do not wait
+        for each other, so that each may have a core. Replicas are such groups already.
 
         Returns:
             hidden states [B, T, H], and the state after the last token.
@@ -185,7 +187,9 @@ class LSTMLanguageModel(LanguageModel):
         return tf.concat(parts, 0), tf.nest.map_structure(lambda *values: tf.concat(values, 0), *states)
 
     def _group(self, tokens, state, matrices, draw: Draw | None, training):
-        """Run all layers over some rows: tokens [R, T] -> hidden states [R, T, H], and the state after them."""
+        """Run all layers over some rows: tokens [R, T] -> hidden states [R, T, H], and the state
+        after them.
+        """
         table = tf.convert_to_tensor(self.embedding.embeddings)
         x, after = tf.cast(tf.gather(table, tokens), self.compute_dtype), []  # [R, T, E]
         for number, layer in enumerate(self.recurrent):
@@ -216,5 +220,7 @@ class LSTMLanguageModel(LanguageModel):
 
 
 def _traced_with_known_shape(tokens) -> bool:
-    """Tell whether tokens [B, T] of more than one step are traced with a known shape, for which XLA compiles once."""
+    """Tell whether tokens [B, T] of more than one step are traced with a known shape, for which XLA compiles
+    once.
+    """
     return not tf.executing_eagerly() and tokens.shape.is_fully_defined() and tokens.shape[1] > 1

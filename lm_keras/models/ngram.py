@@ -60,15 +60,17 @@ class NGramLanguageModel(LanguageModel):
         hidden_units: H, width of every hidden layer.
         num_layers: hidden layers.
         dropout: rate at the input, between layers and at the output.
-        tie_embeddings: use the embedding as output matrix; where H differs from E a projection stands before it.
-        direct_connections: let x also reach the output without a hidden layer, the W x of Bengio's equation 1.
+        tie_embeddings: use the embedding as output matrix; where H differs from E a projection stands before
+            it.
+        direct_connections: let x also reach the output without a hidden layer, the W x of Bengio's equation
+            1.
         init_scale: see `LanguageModel`.
 
     Attributes:
         context_tokens: n - 1, tokens that a prediction depends on.
 
-    Reference: Bengio, Ducharme, Vincent and Jauvin (2003), section 2, with ReLU for tanh; the article's section
-    4.2, which has the same equations for n = 2.
+    Reference: Bengio, Ducharme, Vincent and Jauvin (2003), section 2, with ReLU for tanh; the article's
+    section 4.2, which has the same equations for n = 2.
     """
 
     def __init__(

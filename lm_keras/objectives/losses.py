@@ -9,8 +9,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 PIECE_VALUES = 2**23
-"""Most logits that are held at a time, 32 MiB in float32: each piece adds to the whole gradient of the matrix, so that many
-small pieces take longer."""
+"""Most logits that are held at a time, 32 MiB in float32: each piece adds to the whole gradient of the
+matrix, so that many small pieces take longer.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +47,12 @@ def next_token_loss(
 ) -> LossSums:
     """Sum the cross-entropy of the targets under the logits that features and an output matrix give.
 
-    J = - sum_i w_i sum_j y_ij log softmax(z_i)_j, with y one-hot, or with `label_smoothing` e: (1 - e) one-hot + e / V;
-    with `z_loss` c also + c sum_i w_i log^2 sum_j exp z_ij.
+    J = - sum_i w_i sum_j y_ij log softmax(z_i)_j, with y one-hot, or with `label_smoothing` e: (1 - e)
+    one-hot + e / V; with `z_loss` c also + c sum_i w_i log^2 sum_j exp z_ij.
 
     The gradient is formed together with the loss, piece by piece over the rows, so that no more than
-    `PIECE_VALUES` of the R V logits exist at a time; the backward pass only multiplies it by what comes from above.
-    Products run in the dtype of the features, everything else in float32.
+    `PIECE_VALUES` of the R V logits exist at a time; the backward pass only multiplies it by what comes from
+    above. Products run in the dtype of the features, everything else in float32.
 
     Args:
         features: [B, T, D], B and T known when traced.
@@ -61,10 +62,11 @@ def next_token_loss(
         weights: [B, T] float32, 0 where there is no target.
         label_smoothing: e, probability spread evenly over the vocabulary.
         z_loss: c, which keeps the logits' normalizer near 1.
-        scale: by what the gradient is multiplied while it is in the dtype of the features, a scalar; None for 1.
+        scale: by what the gradient is multiplied while it is in the dtype of the features, a scalar; None for
+            1.
 
-    Reference: the article's section 4.2, equation J(theta), without its division by m. Label smoothing: Szegedy
-    et al. (2016), section 7. z-loss: Chowdhery et al. (2022), section 5.
+    Reference: the article's section 4.2, equation J(theta), without its division by m. Label smoothing:
+    Szegedy et al. (2016), section 7. z-loss: Chowdhery et al. (2022), section 5.
     """
     matrix, bias, transposed = output
     width, vocab_size = features.shape[-1], matrix.shape[0 if transposed else 1]
@@ -141,11 +143,12 @@ def _piece(features, targets, weights, matrix, bias, transposed, label_smoothing
 
 
 def _cross_entropy(logits, targets):
-    """Return the losses of rows [r, V], their softmax, the logits of the targets, and whether those are the largest.
+    """Return the losses of rows [r, V], their softmax, the logits of the targets, and whether those are the
+    largest.
 
-    log sum_j exp z_j = max_j z_j - log max_j softmax(z)_j, which takes but passes that are fast: TensorFlow's own
-    operation for loss and gradient needs 2.7 times as long on a CPU. Comparing with the largest logit costs a tenth of
-    an argmax.
+    log sum_j exp z_j = max_j z_j - log max_j softmax(z)_j, which takes but passes that are fast: TensorFlow's
+    own operation for loss and gradient needs 2.7 times as long on a CPU. Comparing with the largest logit
+    costs a tenth of an argmax.
     """
     chosen, largest = tf.gather(logits, targets, batch_dims=1), tf.reduce_max(logits, axis=-1)
     probabilities = tf.nn.softmax(logits)

@@ -15,11 +15,12 @@ def measures(nats: float, tokens: int, counts: TextCounts | None = None) -> dict
             character are None without it, or when the tokenizer lost text.
 
     Returns:
-        nats_per_token, perplexity = exp(nats / tokens), word_perplexity = exp(nats / words), bits_per_byte and
-        bits_per_character. What is not finite is None.
+        nats_per_token, perplexity = exp(nats / tokens), word_perplexity = exp(nats / words), bits_per_byte
+        and bits_per_character. What is not finite is None.
 
     Example:
-        >>> measures(math.log(2) * 8, 4, TextCounts(tokens=4, bytes=16, words=4, characters=8))["bits_per_byte"]
+        >>> counts = TextCounts(tokens=4, bytes=16, words=4, characters=8)
+        >>> measures(math.log(2) * 8, 4, counts)["bits_per_byte"]
         0.5
     """
     lossless = counts is not None and not counts.unknown

@@ -10,7 +10,8 @@ FILE = "comparison.json"
 WORDS = ("1", "2", "3", "4", "5")
 
 HEAD = (
-    "run", "family", "parameters", "steps", "training", "tokens/s", "targets/s", "peak MiB", "bits/byte", *(f"{n} word{'s' * (n != '1')}" for n in WORDS),
+    "run", "family", "parameters", "steps", "training", "tokens/s", "targets/s", "peak MiB", "bits/byte",
+    *(f"{n} word{'s' * (n != '1')}" for n in WORDS),
 )  # fmt: skip
 
 
@@ -42,7 +43,10 @@ def _row(run: Run, found: dict[str, Any]) -> list[str]:
         _number(last.get("tokens_per_second"), ",.0f"),
         _number(found.get("peak_mebibytes"), ",.0f"),
         _number(found.get("bits_per_byte"), ".3f"),
-        *[f"{found[f'blanks_of_{n}']:.1%}" if is_number(found.get(f"blanks_of_{n}")) else "–" for n in WORDS],
+        *[
+            f"{share:.1%}" if is_number(share) else "–"
+            for share in (found.get(f"blanks_of_{n}") for n in WORDS)
+        ],
     ]
 
 

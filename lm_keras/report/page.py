@@ -14,16 +14,20 @@ MAX_SAMPLES = 12
 """Text samples of a run that are shown; of more, evenly spaced ones."""
 
 STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto; padding: 0 1.2em }
+body { font: 15px/1.45 system-ui, sans-serif; color: #222 }
+body { max-width: 1180px; margin: 2em auto; padding: 0 1.2em }
 h1 { font-size: 1.5em; margin-bottom: .2em } h2 { font-size: 1.15em; margin-top: 2em } h3 { font-size: 1em }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .88em }
 th, td { text-align: left; padding: .25em .7em; border-bottom: 1px solid #ddd; vertical-align: top }
-td.n, .scores th:nth-child(n+5) { text-align: right } td { overflow-wrap: break-word; max-width: 30em } .best { font-weight: bold } .wide { overflow-x: auto }
+td.n, .scores th:nth-child(n+5) { text-align: right } td { overflow-wrap: break-word; max-width: 30em }
+.best { font-weight: bold } .wide { overflow-x: auto }
 .differs td, .differs th { background: #fff4d6 } .note { color: #a33 } .quiet { color: #666 }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(345px, 1fr)); gap: .6em 1.2em }
 figure { margin: 0 } figcaption { font-weight: 600; font-size: .9em } svg { width: 100%; height: auto }
-.legend span { margin-right: 1.4em; white-space: nowrap } .line { display: inline-block; width: 1.6em; vertical-align: middle }
-pre { background: #f6f6f4; padding: .6em .8em; white-space: pre-wrap; overflow-wrap: anywhere; margin: .3em 0 1em }
+.legend span { margin-right: 1.4em; white-space: nowrap }
+.line { display: inline-block; width: 1.6em; vertical-align: middle }
+pre { background: #f6f6f4; padding: .6em .8em; white-space: pre-wrap; overflow-wrap: anywhere }
+pre { margin: .3em 0 1em }
 summary { cursor: pointer; margin: .6em 0 }
 """
 
@@ -45,7 +49,8 @@ SCORES = (
 """Field of an evaluation, the head of its column, its format."""
 
 ENVIRONMENT = {
-    "step": "from step", "began": "began", "python": "Python", "lm_keras": "lm_keras", "tensorflow": "TensorFlow",
+    "step": "from step", "began": "began", "python": "Python", "lm_keras": "lm_keras",
+    "tensorflow": "TensorFlow",
     "keras": "Keras", "numpy": "NumPy", "commit": "commit", "machine": "machine", "devices": "devices",
     "system": "system",
 }  # fmt: skip
@@ -57,7 +62,10 @@ def page_of(runs: list[Run]) -> str:
     title = "Report on " + ", ".join(run.name for run in runs)
     notes = [f"{run.name}: {note}" for run in runs for note in run.notes] + cautions(runs)
     parts = [
-        f"<!DOCTYPE html>\n<html lang='en'><head>{HEAD}<title>{_text(title)}</title><style>{STYLE}</style></head><body>",
+        (
+            "<!DOCTYPE html>\n<html"
+            f" lang='en'><head>{HEAD}<title>{_text(title)}</title><style>{STYLE}</style></head><body>"
+        ),
         f"<h1>{_text(title)}</h1>",
         *[f"<p class='note'>{_text(note)}</p>" for note in notes],
         "<h2>Results</h2>",
@@ -106,8 +114,8 @@ def cautions(runs: list[Run]) -> list[str]:
         or len({run.settings.get("model") for run in runs if run.name in hiding}) > 1
     ):
         cautions.append(
-            f"{', '.join(hiding)} predict tokens that were hidden, not the next ones: loss, perplexity and accuracy do not compare "
-            "with those of other families."
+            f"{', '.join(hiding)} predict tokens that were hidden, not the next ones: loss, perplexity and"
+            " accuracy do not compare with those of other families."
         )
     if len({text.get("tokens") for text in texts}) > 1:
         cautions.append(
@@ -116,8 +124,8 @@ def cautions(runs: list[Run]) -> list[str]:
     losing = [run.name for run in runs if run.data["splits"].get("valid", {}).get("unknown")]
     if losing and len(runs) > 1:
         cautions.append(
-            f"The tokenizer of {', '.join(losing)} does not know all of the validation text: there are no bits per byte of it, "
-            "and those of its training text do not compare."
+            f"The tokenizer of {', '.join(losing)} does not know all of the validation text: there are no"
+            " bits per byte of it, and those of its training text do not compare."
         )
     return cautions
 
@@ -153,9 +161,9 @@ def _comparison(runs: list[Run]) -> list[str]:
     rows = comparison.rows_of(runs)
     if not rows:
         return []
+    kinds = ["td", "td"] + ["td class=n"] * len(rows[0])
     shown = [
-        f"<tr>{''.join(f'<td>{_text(cell)}</td>' if n < 2 else f'<td class=n>{_text(cell)}</td>' for n, cell in enumerate(row))}</tr>"
-        for row in rows
+        f"<tr>{''.join(f'<{kind}>{_text(cell)}</td>' for kind, cell in zip(kinds, row))}</tr>" for row in rows
     ]
     note = "blanks: the share of one to five words that is filled exactly as it was"
     return ["<h2>Comparison</h2>", f"<p class='quiet'>{note}</p>", _table(comparison.HEAD, shown)]
@@ -176,7 +184,8 @@ def _duration(run: Run) -> str | None:
 
 def _curves(runs: list[Run]) -> str:
     legend = "".join(
-        f"<span><i class='line' style='border-top: 3px solid {COLOURS[number % len(COLOURS)]}'></i> {_text(run.name)}</span>"
+        f"<span><i class='line' style='border-top: 3px solid {COLOURS[number % len(COLOURS)]}'></i>"
+        f" {_text(run.name)}</span>"
         for number, run in enumerate(runs)
     )
     plots = []
@@ -219,7 +228,9 @@ def _sample(when: str, sample: dict) -> str:
 
 
 def _settings(runs: list[Run]) -> str:
-    """Show what differs between the runs, or of a single run what differs from the defaults; the rest folded."""
+    """Show what differs between the runs, or of a single run what differs from the defaults; the
+    rest folded.
+    """
     defaults = Config().flat()
     groups = {name: group for group in GROUPS for name in getattr(Config(), group).__dataclass_fields__}
     differing, equal = [], []

@@ -8,7 +8,8 @@ import re
 from lm_keras.report.runs import Points, Run, points_of, thinned
 
 COLOURS = (
-    "#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf",
+    "#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22",
+    "#17becf",
 )  # fmt: skip
 """One for each run; more runs than colours begin again."""
 

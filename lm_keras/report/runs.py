@@ -75,8 +75,8 @@ def read_runs(paths: list[str], warn: Callable[[str], None] = lambda line: None)
 
     Args:
         paths: of the folders.
-        warn: called with one line for each folder that is left out, because it holds no run or a file that every
-            run has cannot be read.
+        warn: called with one line for each folder that is left out, because it holds no run or a file that
+            every run has cannot be read.
 
     Raises:
         InputError: a folder is given twice, or not a single one can be read.

@@ -48,9 +48,10 @@ class Beams(NamedTuple):
 class BeamSearch:
     """Beam search with a network. It is traced once, whatever the prompts, beams, lengths and settings.
 
-    At every step the 2 K best ways to go on from K texts are looked at: those that end the document or hold a stop string
-    are set aside, the best K others go on. It ends when no text can become better than the worst of the K best that have
-    ended. Whether a text holds a stop string is asked in Python, since it may begin and end within tokens.
+    At every step the 2 K best ways to go on from K texts are looked at: those that end the document or hold a
+    stop string are set aside, the best K others go on. It ends when no text can become better than the worst
+    of the K best that have ended. Whether a text holds a stop string is asked in Python, since it may begin
+    and end within tokens.
 
     Args:
         loop: the network's decoding loop, whose prefill is used.
@@ -107,8 +108,8 @@ class BeamSearch:
             beams: K.
             length_penalty: alpha of ((5 + n) / 6)^alpha, by which the sum of n log-probabilities is divided.
             settings: of the rules that look at the text so far; the others have no meaning here.
-            ended: tells whether generated tokens end the text, as those with a stop string do; None where only the end of
-                the document does.
+            ended: tells whether generated tokens end the text, as those with a stop string do; None where
+                only the end of the document does.
 
         Raises:
             InputError: the text would be longer than the model's context, or the logits are not finite.
@@ -116,13 +117,14 @@ class BeamSearch:
         longest, most = len(prompt) + max_new_tokens, self._model.context_length
         if beams * max(longest, len(self._allowed)) > MAX_NUMBERS:
             raise InputError(
-                f"num_beams={beams} of up to {longest:,} tokens, and {len(self._allowed):,} in the vocabulary, are more numbers than "
-                f"the {MAX_NUMBERS:,} that are held at once; take fewer beams or max_new_tokens"
+                f"num_beams={beams} of up to {longest:,} tokens, and {len(self._allowed):,} in the"
+                f" vocabulary, are more numbers than the {MAX_NUMBERS:,} that are held at once; take fewer"
+                " beams or max_new_tokens"
             )
         if most is not None and longest > most + 1:  # The last token is never fed.
             raise InputError(
-                f"num_beams={beams} with {len(prompt):,} tokens of prompt and max_new_tokens={max_new_tokens} reaches beyond the "
-                f"{most:,} tokens that the model looks back on; take fewer of either"
+                f"num_beams={beams} with {len(prompt):,} tokens of prompt and max_new_tokens={max_new_tokens}"
+                f" reaches beyond the {most:,} tokens that the model looks back on; take fewer of either"
             )
         places = places_for(self._model, longest)
         matrices = self._loop.matrices.made()
@@ -130,7 +132,8 @@ class BeamSearch:
         state = self._loop.prefilled(*before, places or longest, matrices)
         self._ended = ended
         best = self._search(
-            tf.constant(prompt, tf.int32), tf.constant(max_new_tokens), tf.constant(beams), tf.constant(length_penalty, tf.float32),
+            tf.constant(prompt, tf.int32), tf.constant(max_new_tokens), tf.constant(beams),
+            tf.constant(length_penalty, tf.float32),
             tf.constant(ended is not None), settings, state, matrices,
         )  # fmt: skip
         found = []
@@ -143,7 +146,9 @@ class BeamSearch:
         return found
 
     def _have_ended(self, tokens: np.ndarray, sums: np.ndarray) -> np.ndarray:
-        """Tell which texts [2 K, n] have ended, [2 K] bool; those that do not exist may have tokens that do not."""
+        """Tell which texts [2 K, n] have ended, [2 K] bool; those that do not exist may have tokens that do
+        not.
+        """
         return np.array([s > IMPOSSIBLE / 2 and self._ended(t) for t, s in zip(tokens.tolist(), sums)], bool)
 
     def _search_from(self, prompt, max_new_tokens, beams, alpha, asks, settings, state, matrices):
@@ -217,8 +222,8 @@ class BeamSearch:
 
 
 NOT_FINITE = (
-    "the model's logits are not finite, so there is nothing to search; its training has diverged, use an earlier checkpoint "
-    "or train with a lower learning rate"
+    "the model's logits are not finite, so there is nothing to search; its training has diverged, use an"
+    " earlier checkpoint or train with a lower learning rate"
 )
 
 

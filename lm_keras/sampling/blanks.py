@@ -67,7 +67,8 @@ class Filler:
 
         Args:
             prompts: any number of strings.
-            **settings: fields of `SamplingSettings`, of which only `long_prompt` matters: `keep_end` uses the end of a long text.
+            **settings: fields of `SamplingSettings`, of which only `long_prompt` matters: `keep_end` uses the
+                end of a long text.
         """
         how = {"long_prompt": settings_from(settings).long_prompt}
         return [self.fill(text, 1, **how).text if MASK in text else text for text in check_prompts(prompts)]
@@ -78,18 +79,20 @@ class Filler:
         Args:
             text: with a `[MASK]` for each token that is to be filled in.
             words: how many of the likeliest tokens.
-            **settings: fields of `SamplingSettings`, of which only `long_prompt` has a meaning: of a text that is longer than the
-                model's context `keep_end` uses its end; else that is an error.
+            **settings: fields of `SamplingSettings`, of which only `long_prompt` has a meaning: of a text
+                that is longer than the model's context `keep_end` uses its end; else that is an error.
 
         Raises:
-            InputError: there is no `[MASK]`, a setting has no meaning, or the text is longer than the model's context.
+            InputError: there is no `[MASK]`, a setting has no meaning, or the text is longer than the model's
+                context.
         """
         check_text("text", text)
         keep_end = settings_from(settings).long_prompt == "keep_end"
         for name, value in settings.items():
             if name != "long_prompt" and value != getattr(SamplingSettings(), name):
                 raise InputError(
-                    f"{name}={value} has no meaning for a model that says what single hidden tokens were; leave it out"
+                    f"{name}={value} has no meaning for a model that says what single hidden tokens were;"
+                    " leave it out"
                 )
         if MASK not in text:
             raise InputError(f"the text has no {MASK}: put one where a token is to be filled in")
@@ -105,7 +108,8 @@ class Filler:
             ids, places = ids[cut:], [place - cut for place in places if place >= cut]
             if cut:
                 self._say(
-                    f"of the {whole:,} tokens of the text the last {len(ids):,} are used, with {len(places):,} of {blanks:,} blanks"
+                    f"of the {whole:,} tokens of the text the last {len(ids):,} are used, with"
+                    f" {len(places):,} of {blanks:,} blanks"
                 )
         if not places:
             return Filled(self._tokenizer.decode(ids), ())
@@ -134,7 +138,8 @@ class Filler:
 def parts_of(text: str, tokenizer: Tokenizer) -> list[str]:
     """Return what stands around the `[MASK]`s of a text.
 
-    Where a token is a word with the blank before it, a blank before a `[MASK]` is a part of what is filled in, as in training.
+    Where a token is a word with the blank before it, a blank before a `[MASK]` is a part of what is filled
+    in, as in training.
     """
     *before, last = text.split(MASK)
     if tokenizer.joins_blanks:
@@ -154,12 +159,15 @@ class HidingScorer:
         self._model, self._tokenizer, self._reader = model, tokenizer, Reader(model, tokenizer)
 
     def score(self, texts: list[str]) -> list[dict]:
-        """Return the pseudo-log-likelihood of each text: every token is hidden in turn, and predicted from all others.
+        """Return the pseudo-log-likelihood of each text: every token is hidden in turn, and predicted from
+        all others.
 
-        That is no probability of the text. A text that is longer than the model's context is scored in windows side by side.
+        That is no probability of the text. A text that is longer than the model's context is scored in
+        windows side by side.
 
         Returns:
-            For each text `nats` (float), `tokens`, `bytes` and `unknown` as `counts_of` says, and `pseudo`, true.
+            For each text `nats` (float), `tokens`, `bytes` and `unknown` as `counts_of` says, and `pseudo`,
+            true.
 
         Reference: Salazar et al. (2020), section 2, equation 1.
         """
@@ -172,7 +180,8 @@ class HidingScorer:
         return found
 
     def pseudo_nats(self, texts: Iterable[list[int]]) -> tuple[float, int]:
-        """Return the summed negative pseudo-log-likelihood of texts of tokens, and how many tokens were hidden in turn.
+        """Return the summed negative pseudo-log-likelihood of texts of tokens, and how many tokens were
+        hidden in turn.
 
         Tokens that begin or end a document are read only.
         """
@@ -191,7 +200,9 @@ class HidingScorer:
         return total, count
 
     def logits(self, ids) -> np.ndarray:
-        """Return the logits float32 [B, T, V] at each token of `ids` [B, T], none of which is hidden but by its id."""
+        """Return the logits float32 [B, T, V] at each token of `ids` [B, T], none of which is hidden but by
+        its id.
+        """
         return self._model.project(self._model.forward({"tokens": self._checked(ids)}, {})[0]).numpy()
 
     def features(self, ids, segments=None) -> np.ndarray:
@@ -199,7 +210,8 @@ class HidingScorer:
 
         Args:
             ids: with the tokens that a text begins and ends with, where the model expects them.
-            segments: [B, T], 0 for tokens of the first and 1 for those of the second of two texts; None for all of the first.
+            segments: [B, T], 0 for tokens of the first and 1 for those of the second of two texts; None for
+                all of the first.
 
         Raises:
             InputError: an id is none of the vocabulary, a segment is neither, or the rows are too long.
@@ -209,7 +221,8 @@ class HidingScorer:
             segments = check_ids(segments, SEGMENTS, self._model.context_length, "segments")
             if segments.shape != inputs["tokens"].shape:
                 raise InputError(
-                    f"segments has the shape {list(segments.shape)}, expected that of ids, {list(inputs['tokens'].shape)}"
+                    f"segments has the shape {list(segments.shape)}, expected that of ids,"
+                    f" {list(inputs['tokens'].shape)}"
                 )
             inputs["segment"] = segments
         return tf.cast(self._model.hidden(inputs), tf.float32).numpy()
@@ -235,14 +248,15 @@ class Reader:
         """Return logits float32 [B, K, V] of rows of equal length at K places of each."""
         if len(rows[0]) > self.most:
             raise InputError(
-                f"the text has {len(rows[0]):,} tokens, and the model sees {self.most:,} at a time with those around it; shorten it"
+                f"the text has {len(rows[0]):,} tokens, and the model sees {self.most:,} at a time with those"
+                " around it; shorten it"
             )
         tokens = np.array([[self._begin_id, *row, self._eod_id] for row in rows], np.int32)
         logits = self._logits(tf.constant(tokens), tf.constant(places, tf.int32) + 1).numpy()
         if not np.isfinite(logits).all():
             raise InputError(
-                "the model's logits are not finite; its training has diverged, use an earlier checkpoint or train with a lower "
-                "learning rate"
+                "the model's logits are not finite; its training has diverged, use an earlier checkpoint or"
+                " train with a lower learning rate"
             )
         return logits
 

@@ -71,8 +71,9 @@ def blanks_in(text: str, words: int, count: int, seed: int, before: int, after: 
 def filled(lm, blank: Blank) -> str:
     """Return what a model says stands in a blank.
 
-    Each is told how much stood there: one that sees both sides and predicts single tokens how many of them; others how many words,
-    behind which their text is cut, that of one that fills blanks as well as that of one that continues what stands before.
+    Each is told how much stood there: one that sees both sides and predicts single tokens how many of them;
+    others how many words, behind which their text is cut, that of one that fills blanks as well as that of
+    one that continues what stands before.
 
     Args:
         lm: a `lm_keras.api.LanguageModel`.
@@ -93,7 +94,8 @@ def filled(lm, blank: Blank) -> str:
 
 
 def exact_matches(lm, text: str, count: int, seed: int = 1) -> dict[str, float]:
-    """Return for blanks of one to five words the share that is filled exactly as it was, every likeliest token taken.
+    """Return for blanks of one to five words the share that is filled exactly as it was, every likeliest
+    token taken.
 
     Args:
         lm: a `lm_keras.api.LanguageModel`.
@@ -103,7 +105,8 @@ def exact_matches(lm, text: str, count: int, seed: int = 1) -> dict[str, float]:
 
     Reference: Du et al. (2022), section 3.3 and table 4, and Donahue et al. (2020), for the task.
     """
-    # Most tokens have three characters or more, so that there is room for what is filled in; where they have not, less is read.
+    # Most tokens have three characters or more, so that there is room for what is filled in; where they have
+    # not, less is read.
     around = min(MAX_AROUND, lm.model.context_length or MAX_AROUND)
     shares = {}
     for words in WORDS:
@@ -116,7 +119,9 @@ def exact_matches(lm, text: str, count: int, seed: int = 1) -> dict[str, float]:
 
 
 def _short(lm, blank: Blank) -> Blank:
-    """Return a place around which there is no more text than a model sees with what it fills in; some see any length."""
+    """Return a place around which there is no more text than a model sees with what it fills in; some see any
+    length.
+    """
     most = lm.model.context_length
     if most is None:
         return blank
@@ -136,5 +141,7 @@ def _short(lm, blank: Blank) -> Blank:
 
 
 def _plain(text: str) -> str:
-    """Return words of letters and digits with single blanks between them; case counts where the vocabulary has it."""
+    """Return words of letters and digits with single blanks between them; case counts where the vocabulary
+    has it.
+    """
     return " ".join(re.findall(r"\w+", text))

@@ -24,21 +24,25 @@ def sampler_for(
     """Return what turns a model into text; `jit` and `int8` as for a `Sampler`."""
     if jit and not hasattr(model, "forward_apart"):
         raise InputError(
-            "--jit=on (jit=True) compiles what a gpt or a glm does for a token, and this model is neither; leave it out"
+            "--jit=on (jit=True) compiles what a gpt or a glm does for a token, and this model is neither;"
+            " leave it out"
         )
     sampler = _chosen(model, Filler, InfillSampler, Sampler)
     return sampler(model, tokenizer, say, **({} if sampler is Filler else {"jit": jit, "int8": int8}))
 
 
 WEIGHTS = ("float32", "int8")
-"""Number formats in which products may read weights; the first one stands for that of the run's `--precision`."""
+"""Number formats in which products may read weights; the first one stands for that of the run's
+`--precision`.
+"""
 
 
 def int8_of(model: keras.Model, weights: str, jit: bool) -> Int8Matrices | None:
     """Return the matrices of a model as 8-bit integers, or None where `weights` asks for none.
 
     Raises:
-        InputError: `weights` is unknown, or would do nothing: without `jit`, for other families than gpt and glm, and on a GPU.
+        InputError: `weights` is unknown, or would do nothing: without `jit`, for other families than gpt and
+            glm, and on a GPU.
     """
     if weights not in WEIGHTS:
         raise InputError(
@@ -51,7 +55,8 @@ def int8_of(model: keras.Model, weights: str, jit: bool) -> Int8Matrices | None:
         raise InputError(f"{flag} is for a gpt or a glm, and this model is neither; leave it out")
     if not jit:
         raise InputError(
-            f"{flag} needs --jit=on (jit=True): only a program of XLA's reads 8-bit weights faster; give it too, or leave both out"
+            f"{flag} needs --jit=on (jit=True): only a program of XLA's reads 8-bit weights faster; give it"
+            " too, or leave both out"
         )
     if tf.config.list_physical_devices("GPU"):
         raise InputError(

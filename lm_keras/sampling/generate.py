@@ -25,7 +25,9 @@ MAX_LOGITS = 2**30
 """Logits of all rows at a position: 4 GiB, and as much again for their probabilities."""
 
 MAX_STATE = 2**31
-"""Numbers that the keys and values of all rows may be: 8 GiB in float32, where every row is as long as the context."""
+"""Numbers that the keys and values of all rows may be: 8 GiB in float32, where every row is as long as the
+context.
+"""
 
 STREAM_POSITIONS = 8
 """Positions of one compiled call of `stream`: pieces of text come this often."""
@@ -34,17 +36,17 @@ STREAM_POSITIONS = 8
 class Sampler:
     """Turns one model into text. Keep it: the first call compiles, later ones with other settings do not.
 
-    The text of a prompt depends on the model, the settings and the prompt alone: not on the other prompts of the
-    call. It follows the model's weights, so one sampler serves a whole training.
+    The text of a prompt depends on the model, the settings and the prompt alone: not on the other prompts of
+    the call. It follows the model's weights, so one sampler serves a whole training.
 
     Args:
         model: a network: `forward(inputs, state)`, `project(features)`, `initial_state(batch_size, length)`.
         tokenizer: the tokenizer the model was trained with.
-        say: called with a line when a prompt is shortened, a text ends at once, a stop string can never come, or nothing is
-            compiled in spite of `jit`.
+        say: called with a line when a prompt is shortened, a text ends at once, a stop string can never come,
+            or nothing is compiled in spite of `jit`.
         jit: compile the network's work for a token as one program of XLA's; see `DecodeLoop`.
-        int8: the network's matrices as 8-bit integers, which the products of text read then; its weights have to stay as they
-            are, and `jit` is needed.
+        int8: the network's matrices as 8-bit integers, which the products of text read then; its weights have
+            to stay as they are, and `jit` is needed.
 
     Attributes:
         tokens_generated: by all calls so far.
@@ -78,8 +80,9 @@ class Sampler:
 
     @property
     def traces(self) -> int:
-        """How often a function was traced so far: at most 3, the loop, the prefill and the search, whatever the calls; with
-        `jit` 4, since there is a loop for one row and one for several."""
+        """How often a function was traced so far: at most 3, the loop, the prefill and the search, whatever
+        the calls; with `jit` 4, since there is a loop for one row and one for several.
+        """
         return self._loop.traces + self._beams.traces
 
     def generate(self, prompts: list[str], **settings) -> list[str]:
@@ -90,8 +93,8 @@ class Sampler:
             **settings: fields of `SamplingSettings`.
 
         Returns:
-            `num_samples` continuations of the first prompt, then those of the second, and so on; a beam search gives fewer
-            where there are no more texts.
+            `num_samples` continuations of the first prompt, then those of the second, and so on; a beam
+            search gives fewer where there are no more texts.
 
         Raises:
             InputError: a prompt or a setting is not allowed, or the model's logits are not finite.
@@ -106,8 +109,9 @@ class Sampler:
         count, vocab_size = len(prompts) * settings.num_samples, self._tokenizer.vocab_size
         if count * vocab_size > MAX_LOGITS:
             raise InputError(
-                f"num_samples={settings.num_samples} of {len(prompts)} prompts takes {count:,} rows of {vocab_size:,} logits at "
-                f"once, and {MAX_LOGITS:,} logits are allowed; generate fewer at a time, each with a seed of its own"
+                f"num_samples={settings.num_samples} of {len(prompts)} prompts takes {count:,} rows of"
+                f" {vocab_size:,} logits at once, and {MAX_LOGITS:,} logits are allowed; generate fewer at a"
+                " time, each with a seed of its own"
             )
         seeds = seeds_of(settings, len(prompts))
         self._check_state(prompts, settings)
@@ -116,7 +120,8 @@ class Sampler:
             len(prompts) * max(settings.num_samples, settings.num_beams)
         ):
             self._say(
-                "jit: several texts at once are not compiled in this number format, which would make them slower here"
+                "jit: several texts at once are not compiled in this number format, which would make them"
+                " slower here"
             )
         if settings.num_beams > 1:
             found = [text for prompt in prompts for text in self._searched(prompt, settings)]
@@ -151,7 +156,8 @@ class Sampler:
             )
         if settings.num_beams != 1:
             raise InputError(
-                f"num_beams={settings.num_beams} cannot be streamed: a search knows its text when it has ended; use generate"
+                f"num_beams={settings.num_beams} cannot be streamed: a search knows its text when it has"
+                " ended; use generate"
             )
         self._notices.tell_stops(settings.stop)
         (row,) = self._rows(prompt, seeds_of(settings, 1)[0], settings)
@@ -188,8 +194,8 @@ class Sampler:
             return ids
         if settings.long_prompt == "error":
             raise InputError(
-                f"the prompt has {len(ids):,} tokens with the beginning of a document, and the model looks back on {most:,} "
-                "at most; shorten it, or take long_prompt=keep_end to use its end"
+                f"the prompt has {len(ids):,} tokens with the beginning of a document, and the model looks"
+                f" back on {most:,} at most; shorten it, or take long_prompt=keep_end to use its end"
             )
         kept = max(1, most // 2, most - settings.max_new_tokens)
         self._say(f"of the {len(ids):,} tokens of the prompt the last {kept:,} are used")
@@ -202,7 +208,9 @@ class Sampler:
         return sum(part.shape.num_elements() for part in tf.nest.flatten(state))
 
     def _check_state(self, prompts: list[str], settings: SamplingSettings) -> None:
-        """Raise InputError if what the network remembers of all rows would take more memory than there may be."""
+        """Raise InputError if what the network remembers of all rows would take more memory than there may
+        be.
+        """
         most = self._model.context_length
         if most is None:
             return
@@ -210,8 +218,8 @@ class Sampler:
         of_a_row = self._numbers_of_a_row
         if rows * of_a_row > MAX_STATE:
             raise InputError(
-                f"{rows:,} rows at once may remember {rows * of_a_row:,} numbers, and {MAX_STATE:,} are allowed; generate fewer at "
-                "a time, each with a seed of its own"
+                f"{rows:,} rows at once may remember {rows * of_a_row:,} numbers, and {MAX_STATE:,} are"
+                " allowed; generate fewer at a time, each with a seed of its own"
             )
 
     def _rules(self, settings: SamplingSettings) -> RuleSettings:
@@ -219,11 +227,13 @@ class Sampler:
         for token, value in settings.logit_bias:
             if token >= self._tokenizer.vocab_size:
                 raise InputError(
-                    f"logit_bias has the token {token}, but the vocabulary goes from 0 to {self._tokenizer.vocab_size - 1}"
+                    f"logit_bias has the token {token}, but the vocabulary goes from 0 to"
+                    f" {self._tokenizer.vocab_size - 1}"
                 )
             if value > 0 and not self._allowed[token]:
                 raise InputError(
-                    f"logit_bias has the token {token}, which stands for no text and is never chosen; leave it out"
+                    f"logit_bias has the token {token}, which stands for no text and is never chosen; leave"
+                    " it out"
                 )
             bias[token] = value
         return RuleSettings.of(
@@ -282,8 +292,8 @@ class Sampler:
 
 
 NOT_FINITE = (
-    "the model's logits are not finite, so there is nothing to sample from; its training has diverged, use an earlier "
-    "checkpoint or train with a lower learning rate"
+    "the model's logits are not finite, so there is nothing to sample from; its training has diverged, use an"
+    " earlier checkpoint or train with a lower learning rate"
 )
 
 
@@ -299,7 +309,8 @@ def seeds_of(settings: SamplingSettings, prompts: int) -> list[int]:
 
 
 def _allowed_tokens(model: keras.Model, tokenizer) -> np.ndarray:
-    """Return [V] bool: neither the unknown token nor the blank, and nothing beyond the vocabulary (logits may be padded).
+    """Return [V] bool: neither the unknown token nor the blank, and nothing beyond the vocabulary (logits may
+    be padded).
 
     One real step through the model finds V. It also builds a model that has not been called yet, which must
     not happen inside of the compiled loop.

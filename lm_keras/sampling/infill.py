@@ -53,7 +53,9 @@ class InfillSampler(Sampler):
 
     @property
     def traces(self) -> int:
-        """How often a function was traced so far: at most 5, those of a `Sampler` and two more for blanks; with `jit` 7."""
+        """How often a function was traced so far: at most 5, those of a `Sampler` and two more for blanks;
+        with `jit` 7.
+        """
         return super().traces + self._blanks.traces
 
     def generate(self, prompts: list[str], **settings) -> list[str]:
@@ -100,13 +102,15 @@ class InfillSampler(Sampler):
             text: with a `[MASK]` for each blank, which may be a part of a word or many words.
             words: without meaning here: each blank has one filling.
             sample: which of several fillings of the same seed.
-            **settings: fields of `SamplingSettings`; without a `temperature` the likeliest token is taken each time.
+            **settings: fields of `SamplingSettings`; without a `temperature` the likeliest token is taken
+                each time.
 
         Returns:
             The text, and for each blank what was filled in, with its probability.
 
         Raises:
-            InputError: there is no `[MASK]`, a setting is not allowed, or the text is longer than the model's context.
+            InputError: there is no `[MASK]`, a setting is not allowed, or the text is longer than the model's
+                context.
         """
         del words
         check_text("text", text)
@@ -116,7 +120,8 @@ class InfillSampler(Sampler):
         for name in ("num_beams", "stop"):
             if getattr(settings, name) != getattr(SamplingSettings(), name):
                 raise InputError(
-                    f"{name}={getattr(settings, name)} has no meaning where blanks within a text are filled; leave it out"
+                    f"{name}={getattr(settings, name)} has no meaning where blanks within a text are filled;"
+                    " leave it out"
                 )
         (seed,) = seeds_of(settings, 1)
         settings = dataclasses.replace(settings, seed=seed)
@@ -134,7 +139,8 @@ class InfillSampler(Sampler):
         lost = len(masks) - len(left)
         if cut:
             self._say(
-                f"of the {len(ids):,} tokens of the text the last {len(ids) - cut:,} are read, with {len(left):,} of {len(masks):,} blanks"
+                f"of the {len(ids):,} tokens of the text the last {len(ids) - cut:,} are read, with"
+                f" {len(left):,} of {len(masks):,} blanks"
             )
         found = self._filled(ids[cut:], left, settings, sample) if left else []
         whole, said = MASK.join(parts[: lost + 1]), []
@@ -146,14 +152,16 @@ class InfillSampler(Sampler):
         return Filled(whole, tuple(said))
 
     def _cut(self, ids, masks, settings: SamplingSettings) -> int:
-        """Return how many tokens at the beginning of part A have to go, so that there is room for its blanks."""
+        """Return how many tokens at the beginning of part A have to go, so that there is room for
+        its blanks.
+        """
         most, cut = self._model.context_length, 0
         while len(ids) - cut + 2 * sum(mask >= cut for mask in masks) > most:
             cut += 1
         if cut and settings.long_prompt == "error":
             raise InputError(
-                f"the text has {len(ids):,} tokens with those around it and {len(masks):,} blanks, and the model sees {most:,} at a "
-                "time with what it fills in; shorten it"
+                f"the text has {len(ids):,} tokens with those around it and {len(masks):,} blanks, and the"
+                f" model sees {most:,} at a time with what it fills in; shorten it"
             )
         return cut
 
@@ -201,7 +209,9 @@ class InfillSampler(Sampler):
             yield from self._continued(list(group), settings, positions)
 
     def _continued(self, group, settings: SamplingSettings, positions: int) -> Iterator[None]:
-        """Fill rows of one length; where a text has taken all places, its last half is read anew as part A."""
+        """Fill rows of one length; where a text has taken all places, its last half is read anew
+        as part A.
+        """
         rules, likeliest = self._rules(settings), min(settings.top_logprobs, self._width)
         ids, most = {number: row.prompt_ids for number, row in group}, self._longest_prompt
         while group := [(number, row) for number, row in group if not row.ended_by]:

@@ -2,18 +2,19 @@
 
 B batch (rows), T time, V vocabulary, D width, L longest text, N positions of one call.
 
-At every position each row is fed its current token. Prompts end side by side, so that all rows begin to sample at
-once; where a row begins its state starts anew, so that it is exactly what the row would have alone. With lengths 2 and 4:
+At every position each row is fed its current token. Prompts end side by side, so that all rows begin to
+sample at once; where a row begins its state starts anew, so that it is exactly what the row would have alone.
+With lengths 2 and 4:
 
     position   0   1   2   3   4
     row 0 fed  -   -   p0  p1  s0       p = prompt, s = sampled, - = nothing that would matter
     row 1 fed  p0  p1  p2  p3  s0
 
-All but the last token of the prompts go through the network before that: in one pass where they are equally long, else in
-one from each beginning of a row to the next.
+All but the last token of the prompts go through the network before that: in one pass where they are equally
+long, else in one from each beginning of a row to the next.
 
-The state of some networks has a limited number of places, those of their context. When a text has taken all, its last half
-is computed anew as if it began there, which makes room for as many tokens.
+The state of some networks has a limited number of places, those of their context. When a text has taken all,
+its last half is computed anew as if it began there, which makes room for as many tokens.
 """
 
 import functools
@@ -35,8 +36,9 @@ PREFILL_TOKENS = 1024
 """Prompt tokens of a row that go through the network at once, at most."""
 
 PREFILL_ROWS = 8
-"""Rows of which so many go through at once; of more rows fewer, so that what is held does not grow with the rows, nor, where
-each token looks at all places of a state, with more places than `PREFILL_TOKENS`."""
+"""Rows of which so many go through at once; of more rows fewer, so that what is held does not grow with the
+rows, nor, where each token looks at all places of a state, with more places than `PREFILL_TOKENS`.
+"""
 
 LEAST_PREFILLED = 64
 """Tokens of a row that go through at once however many rows there are."""
@@ -44,7 +46,9 @@ LEAST_PREFILLED = 64
 NO_END = 2**31 - 1
 
 SMALLEST_STATE = 64
-"""Places of a state: this, or twice as often, up to the model's context. Every place costs time, taken or not."""
+"""Places of a state: this, or twice as often, up to the model's context. Every place costs time, taken or
+not.
+"""
 
 
 class Prompts(NamedTuple):
@@ -87,16 +91,17 @@ class Chosen(NamedTuple):
 
 
 class DecodeLoop:
-    """A network's decoding loop. It is traced once, with `jit` twice, whatever the prompts, batch sizes, lengths and settings.
+    """A network's decoding loop. It is traced once, with `jit` twice, whatever the prompts, batch sizes,
+    lengths and settings.
 
     Args:
         model: a network: `forward(inputs, state)`, `project(features)`, `initial_state(batch_size, length)`.
         eod_id: the token that ends a row.
         allowed: [V] bool, the tokens that may be sampled.
         begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
-        jit: compile what the network, which has `forward_apart` and `joined` then, does for a token of each row as one program
-            of XLA's, which takes a second or two for each number of rows and of places of the state; but not where that costs
-            more than it saves, see `compiles`.
+        jit: compile what the network, which has `forward_apart` and `joined` then, does for a token of each
+            row as one program of XLA's, which takes a second or two for each number of rows and of places of
+            the state; but not where that costs more than it saves, see `compiles`.
         int8: the network's matrices as integers, which the products read then; with `jit` only.
 
     Attributes:
@@ -161,13 +166,16 @@ class DecodeLoop:
 
     @property
     def traces(self) -> int:
-        """How often a function of this loop was traced: at most 2, the loop and the prefill; 3 with `jit`, for one row and many."""
+        """How often a function of this loop was traced: at most 2, the loop and the prefill; 3 with `jit`,
+        for one row and many.
+        """
         return sum(f.experimental_get_tracing_count() for f in (*self._decode.values(), self._prefill))
 
     def start(
         self, prompts: list[list[int]], max_new_tokens: int, prefill: bool = True
     ) -> tuple[Prompts, Carry]:
-        """Put the prompts side by side so that they end together, and all but their last tokens through the network.
+        """Put the prompts side by side so that they end together, and all but their last tokens through the
+        network.
 
         The network's weights have to stay as they are until the last call of `advance` for these prompts.
 
@@ -214,7 +222,8 @@ class DecodeLoop:
         return Prompts(*fixed, places, matrices), carry
 
     def prefilled(self, tokens: np.ndarray, begins: np.ndarray, places: int, matrices: list[tf.Tensor]):
-        """Return the state of so many places after tokens [B, T], which may be none, of texts that begin at columns [B].
+        """Return the state of so many places after tokens [B, T], which may be none, of texts that begin at
+        columns [B].
 
         `matrices` are those that `CastOnce.made` returned.
         """
@@ -278,7 +287,9 @@ class DecodeLoop:
         return Chosen(*(np.concatenate(values, 1) for values in zip(*parts))), carry
 
     def _with_columns(self, carry: Carry, count: int) -> Carry:
-        """Return the carry with so many columns of tokens at least; each time that there are too few, with twice as many."""
+        """Return the carry with so many columns of tokens at least; each time that there are too few, with
+        twice as many.
+        """
         there = carry.tokens.shape[1]
         if there >= count:
             return carry
@@ -286,7 +297,9 @@ class DecodeLoop:
         return carry._replace(tokens=tf.pad(carry.tokens, [[0, 0], [0, more]], constant_values=self._eod_id))
 
     def _with_room(self, prompts: Prompts, carry: Carry) -> Carry:
-        """Return the carry with a state that has a place left: of a text that has taken all, the last half is computed anew."""
+        """Return the carry with a state that has a place left: of a text that has taken all, the last half is
+        computed anew.
+        """
         if prompts.places is None or int(carry.taken) < prompts.places:
             return carry
         position, begins = int(carry.position), prompts.begins.numpy()
@@ -301,19 +314,23 @@ class DecodeLoop:
     def compiles(self, rows: int) -> bool:
         """Tell whether XLA compiles the network's work for a token of so many rows.
 
-        On a CPU its products of several rows in bfloat16 take twice the time of TensorFlow's (`scripts/benchmark.py sample`,
-        "compiled"); float16 is treated likewise. Products of integers are XLA's.
+        On a CPU its products of several rows in bfloat16 take twice the time of TensorFlow's
+        (`scripts/benchmark.py sample`, "compiled"); float16 is treated likewise. Products of integers are
+        XLA's.
         """
         on_gpu = bool(tf.config.list_physical_devices("GPU"))
         fast = rows == 1 or on_gpu or self._integers or self._model.compute_dtype == "float32"
         return self.jit and fast
 
     def way(self, rows: int) -> tuple[bool, bool]:
-        """Return whether the work for a token of so many rows is compiled, and whether its products are of integers."""
+        """Return whether the work for a token of so many rows is compiled, and whether its products are of
+        integers.
+        """
         return self.compiles(rows), self._integers and rows > 1
 
     def next_logits(self, inputs, state, matrices, way: tuple[bool, bool]):
-        """Return the logits [B, V] that follow a token of each row, and the state after it; within a compiled function.
+        """Return the logits [B, V] that follow a token of each row, and the state after it; within a compiled
+        function.
 
         Args:
             inputs: `tokens` [B, 1], and optionally `reset` [B]; see the network's `forward`.
@@ -415,7 +432,9 @@ class DecodeLoop:
 
 
 def places_for(model: keras.Model, tokens: int) -> int | None:
-    """Return how many places a state for a text of so many tokens gets; None if the model's takes any number."""
+    """Return how many places a state for a text of so many tokens gets; None if the model's takes
+    any number.
+    """
     if model.context_length is None:
         return None
     places = SMALLEST_STATE
@@ -427,7 +446,8 @@ def places_for(model: keras.Model, tokens: int) -> int | None:
 def state_specs(model: keras.Model):
     """Return the structure of a network's state as `tf.TensorSpec`, with None for every axis that varies.
 
-    Axes that vary with the batch size or with the length are found by asking for two states that differ in both.
+    Axes that vary with the batch size or with the length are found by asking for two states that differ in
+    both.
     """
     one, other = model.initial_state(2, length=3), model.initial_state(5, length=7)
 

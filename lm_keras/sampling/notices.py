@@ -31,12 +31,16 @@ class Notices:
         likeliest = max(math.exp(sum(one.log_probabilities)) for one in ended)
         drawn = settings.temperature > 0 and settings.num_beams == 1
         self._say(
-            f"the model ended {which} at once, with a probability of {'up to ' if len(ended) > 1 else ''}{likeliest:.2g}; "
-            f"{'another seed gives another text, and ' if drawn else ''}logit_bias={eod_id}:-1000 keeps it from ending"
+            f"the model ended {which} at once, with a probability of"
+            f" {'up to ' if len(ended) > 1 else ''}{likeliest:.2g};"
+            f" {'another seed gives another text, and ' if drawn else ''}logit_bias={eod_id}:-1000 keeps it"
+            " from ending"
         )
 
     def tell_stops(self, stop: tuple[str, ...]) -> None:
-        r"""Say once of each stop string that it can never come, or is hardly what was meant, as a backslash and an n."""
+        r"""Say once of each stop string that it can never come, or is hardly what was meant, as a backslash
+        and an n.
+        """
         for text in stop:
             if text in self._told:
                 continue
@@ -48,7 +52,10 @@ class Notices:
                 line += "" if self._characters.without(normal) else f", its texts have {normal!r} instead"
             escaped = re.search(r"\\[nrt]", text)
             if escaped:
-                line += f"{'; it' if missing else ''} has a backslash and a letter where bash writes $'{escaped[0]}'"
+                line += (
+                    f"{'; it' if missing else ''} has a backslash and a letter where bash writes"
+                    f" $'{escaped[0]}'"
+                )
             if missing or escaped:
                 self._say(line)
 

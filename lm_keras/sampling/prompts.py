@@ -17,7 +17,8 @@ MARK = "\ufeff"
 
 
 def given_prompt(prompt: str, path: str | None, interactive: bool = False) -> str:
-    """Return the prompt: of the flag, of a file, or of standard input for the path `-`; one line end at the end is cut.
+    """Return the prompt: of the flag, of a file, or of standard input for the path `-`; one line end at the
+    end is cut.
 
     Args:
         prompt: of the flag.
@@ -52,7 +53,8 @@ def given_prompt(prompt: str, path: str | None, interactive: bool = False) -> st
 def as_read(
     prompt: str, tokenizer: Tokenizer, unknown_parts: Callable[[str], list[str]]
 ) -> tuple[str, list[str]]:
-    r"""Return a prompt without what is no text to a model: byte order marks, and carriage returns that its vocabulary lacks.
+    r"""Return a prompt without what is no text to a model: byte order marks, and carriage returns that its
+    vocabulary lacks.
 
     Args:
         prompt: as it was given.
@@ -60,8 +62,8 @@ def as_read(
         unknown_parts: tells what of a text the model does not know.
 
     Returns:
-        The prompt, and lines that tell what was changed and what may not be meant. A mark at the beginning is dropped without
-        a word, as that of a corpus is.
+        The prompt, and lines that tell what was changed and what may not be meant. A mark at the beginning is
+        dropped without a word, as that of a corpus is.
     """
     text, said = prompt.removeprefix(MARK), []
     if marks := text.count(MARK):
@@ -76,8 +78,8 @@ def as_read(
         )
     elif tokenizer.encode_prompt(text) != tokenizer.encode_prompt(without):
         said.append(
-            f"the prompt has carriage returns ({returns:,}), and the model reads them; if the lines of its training text did not end "
-            "with them, remove them (tr -d '\\r')"
+            f"the prompt has carriage returns ({returns:,}), and the model reads them; if the lines of its"
+            " training text did not end with them, remove them (tr -d '\\r')"
         )
         return text, said
     return without, said

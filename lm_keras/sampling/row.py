@@ -15,8 +15,8 @@ class Continuation:
         token_ids: the generated tokens, with the one that ended the text.
         log_probabilities: of each of these tokens under the model's own distribution, in nats.
         ended_by: "eod" (the model ended the document), "stop" (a stop string) or "length".
-        likeliest: for each of these tokens the likeliest ones there, `(token_id, log_probability)` each, as many as
-            `top_logprobs` says.
+        likeliest: for each of these tokens the likeliest ones there, `(token_id, log_probability)` each, as
+            many as `top_logprobs` says.
         score: by which beam search ranks it; None for samples.
     """
 

@@ -1,10 +1,10 @@
 """From logits to a token: penalties, temperature, top-k, top-p, min-p, and one uniform number a row.
 
-B batch, V vocabulary, L length of the text, K tokens that are still in the race. Every setting is a tensor, so none of them
-is part of a compiled function: changing it does not retrace.
+B batch, V vocabulary, L length of the text, K tokens that are still in the race. Every setting is a tensor,
+so none of them is part of a compiled function: changing it does not retrace.
 
-There are two kinds of rules. `adjusted` changes logits in the order of the vocabulary by what the text so far is. The
-others work on logits that are sorted from the likeliest token down, and set what they reject to -inf:
+There are two kinds of rules. `adjusted` changes logits in the order of the vocabulary by what the text so far
+is. The others work on logits that are sorted from the likeliest token down, and set what they reject to -inf:
 
     def min_p(logits, settings):
         probabilities = tf.nn.softmax(logits)  # [B, K]
@@ -134,7 +134,7 @@ def adjusted(logits: tf.Tensor, settings: RuleSettings, past: Past | None) -> tf
             ((settings.presence_penalty != 0) | (settings.frequency_penalty != 0), count_penalties),
             (settings.no_repeat_ngram > 0, no_repeat_ngram),
         ):
-            logits = tf.cond(is_on, lambda: rule(logits, settings, past), lambda: logits)  # noqa: B023 called at once
+            logits = tf.cond(is_on, lambda: rule(logits, settings, past), lambda: logits)  # noqa: B023
     return logits + settings.logit_bias
 
 
@@ -143,8 +143,8 @@ def repetition_penalty(logits: tf.Tensor, settings: RuleSettings, past: Past) ->
 
     A positive logit is divided by the penalty and a negative one multiplied, so that either falls.
 
-    Reference: Keskar et al. (2019), CTRL, section 4.1, which divides; what it does to negative logits is the remedy that
-    implementations agree on.
+    Reference: Keskar et al. (2019), CTRL, section 4.1, which divides; what it does to negative logits is the
+    remedy that implementations agree on.
     """
     seen = _counts(past, past.begins[:, None], tf.shape(logits)) > 0
     theta = tf.maximum(settings.repetition_penalty, _LEAST_PENALTY)
@@ -152,7 +152,8 @@ def repetition_penalty(logits: tf.Tensor, settings: RuleSettings, past: Past) ->
 
 
 def count_penalties(logits: tf.Tensor, settings: RuleSettings, past: Past) -> tf.Tensor:
-    """Subtract from a token's logit the presence penalty if it was generated before, and the frequency penalty each time.
+    """Subtract from a token's logit the presence penalty if it was generated before, and the frequency
+    penalty each time.
 
     Reference: OpenAI's API reference, "frequency and presence penalties"; no paper.
     """

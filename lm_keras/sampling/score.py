@@ -57,15 +57,16 @@ class Scorer:
     def score(self, texts: list[str]) -> list[dict]:
         """Score each text from the state in which a document starts, every token once.
 
-        The token that begins a document is the context of the first token and is not scored itself. A text that is longer than the
-        model's context is scored in windows of that length, of which each but the first scores the second half.
+        The token that begins a document is the context of the first token and is not scored itself. A text
+        that is longer than the model's context is scored in windows of that length, of which each but the
+        first scores the second half.
 
         Args:
             texts: any number of texts; an empty one scores 0 nats on 0 tokens.
 
         Returns:
-            For each text its summed negative log-likelihood `nats` (float), and `tokens`, `bytes` and `unknown` as `counts_of` says. The
-            sum is float64 over float32 values.
+            For each text its summed negative log-likelihood `nats` (float), and `tokens`, `bytes` and
+            `unknown` as `counts_of` says. The sum is float64 over float32 values.
 
         Raises:
             InputError: `texts` is no list of strings, a text is no valid Unicode, or the model's logits are
@@ -109,10 +110,13 @@ class Scorer:
         return self._whole(self._features, ids)
 
     def _windows(self, ids: list[int]) -> list["_Window"]:
-        """Return what is read and scored of a text: all at once, or windows where it is longer than the context.
+        """Return what is read and scored of a text: all at once, or windows where it is longer than the
+        context.
 
-        Example: with 0 for the begin of a document and a context of 4 the text [5, 6, 7, 8, 9] has the windows
-            [0, 5, 6, 7] -> [5, 6, 7, 8], all scored, and [5, 6, 7, 8] -> [6, 7, 8, 9], of which the last is scored.
+        Example: with 0 for the begin of a document and a context of 4 the text [5, 6, 7, 8, 9] has the
+        windows
+            [0, 5, 6, 7] -> [5, 6, 7, 8], all scored, and [5, 6, 7, 8] -> [6, 7, 8, 9], of which the last is
+            scored.
         """
         inputs, most = [self._tokenizer.begin_id, *ids[:-1]], self._model.context_length or len(ids)
         windows, done = [], 0
@@ -127,8 +131,8 @@ class Scorer:
         """Return the summed nats [B] of windows.
 
         Example:
-            The texts [5, 3] and [7] with 0 for the begin of a document become the inputs [[0, 5], [0, 0]], the targets
-            [[5, 3], [7, 0]] and the mask [[1, 1], [1, 0]].
+            The texts [5, 3] and [7] with 0 for the begin of a document become the inputs [[0, 5], [0, 0]],
+            the targets [[5, 3], [7, 0]] and the mask [[1, 1], [1, 0]].
         """
         length = max(len(row.targets) for row in rows)
         inputs = np.full([len(rows), length], self._tokenizer.begin_id, np.int32)
@@ -177,8 +181,9 @@ def counts_of(tokenizer, text: str, ids: list[int]) -> dict[str, int]:
         ids: its tokens.
 
     Returns:
-        `tokens`; `bytes`, in UTF-8, of what the tokens say, which is not the text itself where a tokenizer changes it; and `unknown`,
-        tokens that stand for text that is lost: with any, bits per byte have no meaning.
+        `tokens`; `bytes`, in UTF-8, of what the tokens say, which is not the text itself where a tokenizer
+        changes it; and `unknown`, tokens that stand for text that is lost: with any, bits per byte have no
+        meaning.
     """
     return {
         "tokens": len(ids),
@@ -218,7 +223,8 @@ def check_ids(ids, vocab_size: int, most: int | None, name: str = "ids") -> np.n
         )
     if most is not None and array.shape[1] > most:
         raise InputError(
-            f"{name} has rows of {array.shape[1]:,} tokens, and the model looks back on {most:,} at most; give shorter rows"
+            f"{name} has rows of {array.shape[1]:,} tokens, and the model looks back on {most:,} at most;"
+            " give shorter rows"
         )
     return array.astype(np.int32)
 

@@ -30,14 +30,16 @@ class SamplingSettings:
         frequency_penalty: subtracted as often as it was generated. 0 = off.
         no_repeat_ngram: never have the same n tokens in a row twice. 0 = off.
         logit_bias: token id -> what is added to its logit, as a dictionary or as text, "262:-5,11:2".
-        seed: any integer, or one for each prompt. The same seed and prompt give the same text, whatever the other prompts are.
+        seed: any integer, or one for each prompt. The same seed and prompt give the same text, whatever the
+            other prompts are.
         num_samples: continuations for each prompt; with beams, the best ones.
         num_beams: search for the likeliest text with so many beams instead of sampling. 1 = off.
-        length_penalty: alpha of beam search: a text of n tokens is ranked by its log-probability over ((5 + n) / 6)^alpha.
+        length_penalty: alpha of beam search: a text of n tokens is ranked by its log-probability over ((5 +
+            n) / 6)^alpha.
         top_logprobs: how many of the likeliest tokens to return with each chosen one.
         long_prompt: what to do with a prompt that is longer than the model's context: "error", or "keep_end".
-        stop: strings that end a continuation, in a search each text that holds one. They are not part of it. One string,
-            several, or None.
+        stop: strings that end a continuation, in a search each text that holds one. They are not part of it.
+            One string, several, or None.
 
     Raises:
         InputError: a value is outside of what its setting allows.
@@ -55,8 +57,8 @@ class SamplingSettings:
     num_samples: int = setting(1, "continuations of the prompt; with --num_beams the best ones")
     stop: str | list[str] | tuple[str, ...] | None = setting(
         None,
-        "end before this text; may be given several times, the text that comes first counts. It is taken as it stands; bash "
-        "writes a line end as --stop=$'\\n'",
+        "end before this text; may be given several times, the text that comes first counts. It is taken as"
+        " it stands; bash writes a line end as --stop=$'\\n'",
         several=True,
     )
     min_p: float = setting(
@@ -106,7 +108,8 @@ class SamplingSettings:
         seeds = self.seed if isinstance(self.seed, (list, tuple)) else [self.seed]
         if not seeds or not all(map(_is_whole, seeds)):
             raise InputError(
-                f"seed={self.seed!r} is not an integer; use for example seed=0, or a list with one for each prompt"
+                f"seed={self.seed!r} is not an integer; use for example seed=0, or a list with one for each"
+                " prompt"
             )
         # Those of NumPy would overflow where a seed is taken modulo 2^64.
         object.__setattr__(self, "seed", tuple(map(int, seeds)) if seeds is self.seed else int(self.seed))
@@ -120,21 +123,23 @@ class SamplingSettings:
         _check_whole("top_logprobs", self.top_logprobs, 0, "how many tokens to tell, for example 5")
         if self.long_prompt not in ("error", "keep_end"):
             raise InputError(
-                f"long_prompt={self.long_prompt!r} is unknown; use 'error', or 'keep_end' to drop the beginning of a prompt"
+                f"long_prompt={self.long_prompt!r} is unknown; use 'error', or 'keep_end' to drop the"
+                " beginning of a prompt"
             )
         if self.num_beams > 1:
             self._check_beams()
         elif self.length_penalty != 1:
             raise InputError(
-                f"length_penalty={self.length_penalty!r} has no meaning without a search; give num_beams too, or leave it out"
+                f"length_penalty={self.length_penalty!r} has no meaning without a search; give num_beams too,"
+                " or leave it out"
             )
         object.__setattr__(self, "stop", _checked_stop(self.stop))
 
     def _check_beams(self) -> None:
         if self.num_samples > self.num_beams:
             raise InputError(
-                f"num_samples={self.num_samples} of num_beams={self.num_beams}: a search gives at most as many texts as it "
-                "has beams; use more beams"
+                f"num_samples={self.num_samples} of num_beams={self.num_beams}: a search gives at most as"
+                " many texts as it has beams; use more beams"
             )
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -143,8 +148,8 @@ class SamplingSettings:
                 and value != field.default
             ):
                 raise InputError(
-                    f"{field.name}={value!r} has no meaning with num_beams={self.num_beams}, which searches for the likeliest "
-                    "text; leave one of both out"
+                    f"{field.name}={value!r} has no meaning with num_beams={self.num_beams}, which searches"
+                    " for the likeliest text; leave one of both out"
                 )
 
 
@@ -191,8 +196,9 @@ def check_text(name: str, text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{name} has the lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, which is "
-            "no text; read the text as UTF-8, or drop such characters with text.encode('utf-8', 'ignore').decode()"
+            f"{name} has the lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, which"
+            " is no text; read the text as UTF-8, or drop such characters with text.encode('utf-8',"
+            " 'ignore').decode()"
         ) from None
 
 
@@ -216,7 +222,8 @@ def _checked_stop(stop) -> tuple[str, ...]:
         )
     if "" in strings:
         raise InputError(
-            f"stop={stop!r} has an empty string, which would end every text at once; leave it out, or use stop=None"
+            f"stop={stop!r} has an empty string, which would end every text at once; leave it out, or use"
+            " stop=None"
         )
     return tuple(strings)
 
@@ -239,8 +246,8 @@ def _checked_bias(bias) -> tuple[tuple[int, float], ...]:
     for token, value in bias.items():
         if not _is_whole(token) or token < 0 or not _is_real(value) or not abs(value) <= _LARGEST_BIAS:
             raise InputError(
-                f"logit_bias={{{token!r}: {value!r}}}: expected a token id, and a number from -{_LARGEST_BIAS} to "
-                f"{_LARGEST_BIAS}; {form}"
+                f"logit_bias={{{token!r}: {value!r}}}: expected a token id, and a number from"
+                f" -{_LARGEST_BIAS} to {_LARGEST_BIAS}; {form}"
             )
     return tuple(bias.items())
 

@@ -1,8 +1,9 @@
 """The random numbers of sampling: one for each generated token, and which one is decided here alone.
 
-A number belongs to (seed, tokens of the prompt, number of the sample, number of the blank, position). So a batch of prompts
-gives the texts of its prompts one by one, and two prompts with one seed have nothing to do with each other. The same prompt
-twice in a batch gives the same text twice; `num_samples`, or a seed for each prompt, gives different ones.
+A number belongs to (seed, tokens of the prompt, number of the sample, number of the blank, position). So a
+batch of prompts gives the texts of its prompts one by one, and two prompts with one seed have nothing to do
+with each other. The same prompt twice in a batch gives the same text twice; `num_samples`, or a seed for each
+prompt, gives different ones.
 """
 
 import hashlib
@@ -31,8 +32,8 @@ def key_of(seed: int, prompt_ids: Sequence[int], sample: int = 0, blank: int = 0
 def uniform_numbers(key: int, first: int, count: int) -> np.ndarray:
     """Return the uniform numbers [count] of the generated tokens `first`, `first + 1`, ... of a text.
 
-    They depend neither on the batch nor on the device nor on the version of TensorFlow. Before token 0, in the prompt, a
-    number is 0.
+    They depend neither on the batch nor on the device nor on the version of TensorFlow. Before token 0, in
+    the prompt, a number is 0.
 
     Args:
         key: from `key_of`.

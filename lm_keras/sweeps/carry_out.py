@@ -1,7 +1,7 @@
 """The trials of a sweep, one after the other, each a process of scripts/train.py.
 
-A process of its own makes a trial exactly the run that it would be without a sweep, whatever came before it in memory, and lets
-its devices and replicas be its own. It costs the seconds in which TensorFlow is imported.
+A process of its own makes a trial exactly the run that it would be without a sweep, whatever came before it
+in memory, and lets its devices and replicas be its own. It costs the seconds in which TensorFlow is imported.
 """
 
 import os
@@ -79,7 +79,8 @@ def sweep(base: Config, trials: list[Trial], options: SweepOptions, train: list[
         train: the command of a run, to which its flags are added.
 
     Returns:
-        The exit code: 0 done, 1 if not a single trial is finished, 129, 130 or 143 stopped by SIGHUP, SIGINT or SIGTERM.
+        The exit code: 0 done, 1 if not a single trial is finished, 129, 130 or 143 stopped by SIGHUP, SIGINT
+        or SIGTERM.
 
     Raises:
         InputError: for everything that a user can get wrong; trials that are there stay as they are.
@@ -90,13 +91,15 @@ def sweep(base: Config, trials: list[Trial], options: SweepOptions, train: list[
         )
     if os.environ.get("TF_CONFIG"):
         raise InputError(
-            "the environment variable TF_CONFIG is set, and a sweep is one process that starts its trials on this machine; unset it"
+            "the environment variable TF_CONFIG is set, and a sweep is one process that starts its trials on"
+            " this machine; unset it"
         )
     folder = SweepFolder(options.sweep_dir, base)
     folder.read()
     if folder.exists and options.resume == "never":
         raise InputError(
-            f"--resume=never, but --sweep_dir={folder.path} holds a sweep; choose another folder, or go on with --resume=auto"
+            f"--resume=never, but --sweep_dir={folder.path} holds a sweep; choose another folder, or go on"
+            " with --resume=auto"
         )
     if not folder.exists and options.resume == "must":
         raise InputError(

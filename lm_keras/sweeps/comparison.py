@@ -1,7 +1,7 @@
 """Families compared: each trains as long as the others on the same text, then is measured in the same ways.
 
-A configuration is tried for some steps first, so that it gets as many as fit into the time. All happens in processes of the
-scripts that a user would call.
+A configuration is tried for some steps first, so that it gets as many as fit into the time. All happens in
+processes of the scripts that a user would call.
 """
 
 import dataclasses
@@ -63,7 +63,8 @@ def compare(configs: list[str], options: CompareOptions, scripts: Path, command:
         command: what the page says it came from.
 
     Returns:
-        The exit code: 0 done, 129, 130 or 143 stopped by SIGHUP, SIGINT or SIGTERM, else that of the script that failed.
+        The exit code: 0 done, 129, 130 or 143 stopped by SIGHUP, SIGINT or SIGTERM, else that of the script
+        that failed.
 
     Raises:
         InputError: for everything that a user can get wrong.
@@ -113,8 +114,9 @@ class _One:
             for name, value in asked.items():
                 if done.get(name) != value:
                     raise InputError(
-                        f"{self.folder} was measured with --{name}={done.get(name)}, and now --{name}={value}; choose another "
-                        f"--compare_dir, or delete {measured} to measure it anew"
+                        f"{self.folder} was measured with --{name}={done.get(name)}, and now"
+                        f" --{name}={value}; choose another --compare_dir, or delete {measured} to measure it"
+                        " anew"
                     )
             _say(f"{place}: done already")
             return 0
@@ -144,7 +146,8 @@ class _One:
             else []
         )
         code = self._call(
-            "evaluate", f"--run_dir={paths.spelled(self.folder)}", f"--split={self.options.split}", f"--blanks={self.options.blanks}", *half,
+            "evaluate", f"--run_dir={paths.spelled(self.folder)}", f"--split={self.options.split}",
+            f"--blanks={self.options.blanks}", *half,
             "--json", output=result,
         )  # fmt: skip
         if code:
@@ -162,7 +165,9 @@ class _One:
         return RunFolder(self.folder).config().flat()
 
     def _steps(self, place: str) -> tuple[int, int]:
-        """Return an exit code, and how many steps fit into the time; those of a run that has begun already stay."""
+        """Return an exit code, and how many steps fit into the time; those of a run that has begun already
+        stay.
+        """
         if RunFolder(self.folder).exists:
             steps = self._settings()["steps"]
             if steps is None:
@@ -174,8 +179,10 @@ class _One:
         trial = self.folder.with_name(f".{self.folder.name}.trial")
         shutil.rmtree(trial, ignore_errors=True)
         code = self._call(
-            "train", f"--flagfile={paths.spelled(self.config)}", f"--run_dir={paths.spelled(trial)}", f"--steps={TRIAL_STEPS}",
-            f"--log_every={TRIAL_STEPS // 10}", f"--eval_every={TRIAL_STEPS}", "--sample_every=1000000", "--warmup_steps=0",
+            "train", f"--flagfile={paths.spelled(self.config)}", f"--run_dir={paths.spelled(trial)}",
+            f"--steps={TRIAL_STEPS}",
+            f"--log_every={TRIAL_STEPS // 10}", f"--eval_every={TRIAL_STEPS}", "--sample_every=1000000",
+            "--warmup_steps=0",
         )  # fmt: skip
         if code:
             return self._stopped(code), 0
@@ -235,15 +242,16 @@ def _page(table: str, command: str, runs) -> str:
 
 `{command}` on {where}.
 
-Each configuration got as many steps as fit into {how["minutes"]:g} minutes by its speed in a trial of {TRIAL_STEPS} steps; what they took is
-in the table. All have about as many parameters. *tokens/s* are places of the
-rows that are read; a BERT's have two around their text, and, with whole sentences, are not all full. *targets/s* are the tokens
-that are predicted, those from which a network learns: of a BERT and a GLM the hidden ones alone. All is measured on the {how["split"]} split,
-with {how["blanks"]} blanks of each length. *Bits per byte* are those of the
-text read from left to right: an n-gram model and an LSTM with all that came before, a GPT and a GLM in windows with half a
-row before the first token at least; a BERT has no such measure. *Blanks* of one to five words are counted where every
-letter is as it was, always the likeliest token taken. A BERT and a GLM see both sides, the others only what comes before; a BERT is
-told how many tokens there are, the others how many words, behind which their text is cut.
+Each configuration got as many steps as fit into {how["minutes"]:g} minutes by its speed in a trial of
+{TRIAL_STEPS} steps; what they took is in the table. All have about as many parameters. *tokens/s* are places
+of the rows that are read; a BERT's have two around their text, and, with whole sentences, are not all full.
+*targets/s* are the tokens that are predicted, those from which a network learns: of a BERT and a GLM the
+hidden ones alone. All is measured on the {how["split"]} split, with {how["blanks"]} blanks of each length.
+*Bits per byte* are those of the text read from left to right: an n-gram model and an LSTM with all that came
+before, a GPT and a GLM in windows with half a row before the first token at least; a BERT has no such
+measure. *Blanks* of one to five words are counted where every letter is as it was, always the likeliest token
+taken. A BERT and a GLM see both sides, the others only what comes before; a BERT is told how many tokens
+there are, the others how many words, behind which their text is cut.
 
 {table}
 """

@@ -120,8 +120,8 @@ class SweepFolder:
         elif changed := differences(before, self.base, CHANGEABLE - DECIDING):
             lines = "; ".join(line.replace("in the run", "in the sweep") for line in changed)
             raise InputError(
-                f"--sweep_dir={self.path} holds a sweep with other settings: {lines}. Use the same to go on or to add trials, vary "
-                "that flag, or take another --sweep_dir"
+                f"--sweep_dir={self.path} holds a sweep with other settings: {lines}. Use the same to go on"
+                " or to add trials, vary that flag, or take another --sweep_dir"
             )
         self.trials = [named_trial(self.base, trial.case, trial.settings) for trial in self.trials]
 
@@ -178,7 +178,8 @@ class SweepFolder:
         while _is_locked(self.path / trial.name / "lock"):
             if time.monotonic() > end:
                 raise InputError(
-                    f"another process is training in {self.path / trial.name}; wait for it, or stop it, and give the same command"
+                    f"another process is training in {self.path / trial.name}; wait for it, or stop it, and"
+                    " give the same command"
                 )
             time.sleep(0.1)
 

@@ -1,8 +1,9 @@
 """A sweep for TensorBoard's HParams tab: which settings are columns, and the best validation of each trial.
 
-The trials themselves wrote their settings and curves, each in its run folder. Here `hparams/` in the sweep folder says which of
-these settings were varied, and `events/valid/best` in each run folder holds its best validation as one point, since the tab shows
-the last point of a curve. The files are written without TensorFlow, whole, and with the same bytes for the same content.
+The trials themselves wrote their settings and curves, each in its run folder. Here `hparams/` in the sweep
+folder says which of these settings were varied, and `events/valid/best` in each run folder holds its best
+validation as one point, since the tab shows the last point of a curve. The files are written without
+TensorFlow, whole, and with the same bytes for the same content.
 """
 
 import io

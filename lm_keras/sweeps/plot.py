@@ -34,8 +34,9 @@ LABELS = {"best": "best validation", "last": "last validation", "trained": "trai
 def png_of(groups: list[Group]) -> bytes | None:
     """Draw what trials reached, beside the curves of their validation.
 
-    One flag with numbers is a curve over them; a second flag makes a line for each of its values; cases, names and three flags
-    or more are ranked; more groups than can be named get a panel for each flag, and one in the order of the trials.
+    One flag with numbers is a curve over them; a second flag makes a line for each of its values; cases,
+    names and three flags or more are ranked; more groups than can be named get a panel for each flag, and one
+    in the order of the trials.
 
     Args:
         groups: trials that differ in their seed alone, the best first.
@@ -165,7 +166,9 @@ def _wrapped(name: str) -> str:
 
 
 def _curves(panel, groups: list[Group], named: bool) -> None:
-    """Draw the validation of the best groups over the steps, a line for each trial; named unless the ranking does it."""
+    """Draw the validation of the best groups over the steps, a line for each trial; named unless the ranking
+    does it.
+    """
     for number, group in enumerate(groups[:MOST_LINES]):
         for index, row in enumerate(group.rows):
             points = points_of(row.evaluations, row.measure)

@@ -1,4 +1,6 @@
-"""What came of the trials of a sweep: a table for people, one for programs, a plot, and TensorBoard's HParams."""
+"""What came of the trials of a sweep: a table for people, one for programs, a plot, and TensorBoard's
+HParams.
+"""
 
 import dataclasses
 import json
@@ -11,8 +13,8 @@ from lm_keras.sweeps.folder import SweepFolder
 from lm_keras.sweeps.rows import MEASURES, Group, Row, columns_of, groups_of, rows_of, scored_as, settings_of
 from lm_keras.sweeps.search import shortly
 
-REMARK = """*best* is the lowest validation and *step* where it was, *last* the validation at the end, *training* the last line on
-the training text, with dropout, noise and the like on."""
+REMARK = """*best* is the lowest validation and *step* where it was, *last* the validation at the end,
+*training* the last line on the training text, with dropout, noise and the like on."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -62,7 +62,9 @@ class Row:
 
     @property
     def trained(self) -> dict[str, Any]:
-        """Return the last line on the training text, or nothing; with the loss under the name that validations have."""
+        """Return the last line on the training text, or nothing; with the loss under the name that
+        validations have.
+        """
         line = self.run.training[-1] if self.run and self.run.training else {}
         return {**line, "nats_per_token": line.get("loss")}
 
@@ -162,7 +164,8 @@ def _read(folder: SweepFolder, trial: Trial, measure: str) -> Row:
 
 
 def columns_of(trials: list[Trial], base: dict[str, Any]) -> list[str]:
-    """Return what tells trials apart: the flags that are not the same in all, in the order in which they first occur.
+    """Return what tells trials apart: the flags that are not the same in all, in the order in which they
+    first occur.
 
     Those of `--cases` are one column, `CASE`, if every trial is one of a case.
     """
@@ -185,7 +188,9 @@ def _cell(trial: Trial, column: str, base: dict[str, Any]) -> Any:
 
 
 def groups_of(rows: list[Row], columns: list[str], base: dict[str, Any]) -> list[Group]:
-    """Put trials together that differ in their seed alone, the best mean first; a seed that alone is varied is a setting."""
+    """Put trials together that differ in their seed alone, the best mean first; a seed that alone is varied
+    is a setting.
+    """
     shared = [name for name in columns if name != "seed"] or columns
     groups: dict[str, Group] = {}
     for row in rows:

@@ -79,13 +79,14 @@ def trials_of(base: Config, options: SweepOptions) -> list[Trial]:
         options: what differs between them.
 
     Raises:
-        InputError: a flag is unknown or may not take a value, two contradict each other, two trials are the same, or
-            nothing is varied.
+        InputError: a flag is unknown or may not take a value, two contradict each other, two trials are the
+            same, or nothing is varied.
 
     Example:
         >>> options = SweepOptions(vary="embedding_dim=8,32 dropout=0,0.2")
         >>> [trial.name for trial in trials_of(Config(), options)]
-        ['embedding_dim=8,dropout=0', 'embedding_dim=8,dropout=0.2', 'embedding_dim=32,dropout=0', 'embedding_dim=32,dropout=0.2']
+        ['embedding_dim=8,dropout=0', 'embedding_dim=8,dropout=0.2', 'embedding_dim=32,dropout=0',
+        'embedding_dim=32,dropout=0.2']
     """
     varied, cases = varied_of(options.vary), cases_of(options.cases)
     twice = [name for settings in cases.values() for name in settings if name in varied]
@@ -175,7 +176,8 @@ def _range_of(name: str, text: str) -> Range | None:
     low, high = (_checked("vary", name, end) for end in ends)
     if not low < high or (logarithmic and low <= 0):
         raise InputError(
-            f"--vary has {name}={text}; expected two numbers in rising order{', above 0' if logarithmic else ''}"
+            f"--vary has {name}={text}; expected two numbers in rising"
+            f" order{', above 0' if logarithmic else ''}"
         )
     return Range(low, high, kind_of(FIELDS[name])[0] is int, bool(logarithmic))
 
@@ -185,14 +187,15 @@ def _combined(varied: dict[str, list | Range], cases: dict[str, dict]) -> list[t
     ranges = [name for name, values in varied.items() if isinstance(values, Range)]
     if ranges:
         raise InputError(
-            f"--vary: {ranges[0]} has a range, of which numbers are drawn; say how many trials with --random_trials, or "
-            "list its values"
+            f"--vary: {ranges[0]} has a range, of which numbers are drawn; say how many trials with"
+            " --random_trials, or list its values"
         )
     axes = [list(cases) or [None], *varied.values()]
     count = math.prod(map(len, axes))
     if count > MOST_TRIALS:
         raise InputError(
-            f"--vary and --cases have {count:,} combinations; draw some of them with --random_trials, or vary less"
+            f"--vary and --cases have {count:,} combinations; draw some of them with --random_trials, or vary"
+            " less"
         )
     return [(case, dict(zip(varied, values))) for case, *values in itertools.product(*axes)]
 
@@ -213,8 +216,8 @@ def _drawn(
         if len(chosen) == options.random_trials:
             return list(chosen.values())
     raise InputError(
-        f"--random_trials={options.random_trials}: only {len(chosen)} different ones were found; take fewer, or all "
-        "combinations without this flag"
+        f"--random_trials={options.random_trials}: only {len(chosen)} different ones were found; take fewer,"
+        " or all combinations without this flag"
     )
 
 

@@ -64,7 +64,8 @@ def train_tokenizer(
 
     Args:
         name: a key of `TOKENIZERS`.
-        texts: pieces of text, each cut after a line feed or at a document's end; read once (`byte`: not at all).
+        texts: pieces of text, each cut after a line feed or at a document's end; read once (`byte`: not at
+            all).
         vocab_size: whole size of the vocabulary (`word`: the largest); None means every character for `char`
             and every word for `word`.
         normalization: name of the Unicode normalization form, `none` to leave text alone.
@@ -97,7 +98,8 @@ def find_tokenizer(name: str) -> Path | None:
     A key wins over a folder of the same name: `char` is the kind, `./char` the folder.
 
     Args:
-        name: a key, a folder that a tokenizer was saved to, the folder of a run, or that of another project's model.
+        name: a key, a folder that a tokenizer was saved to, the folder of a run, or that of another project's
+            model.
 
     Raises:
         InputError: it is none of them.
@@ -111,7 +113,8 @@ def find_tokenizer(name: str) -> Path | None:
 
 
 def saved_in(folder: str | Path) -> Path | None:
-    """Return this folder if it holds a tokenizer, ours or another project's, else its `tokenizer/`, as runs have it, else None.
+    """Return this folder if it holds a tokenizer, ours or another project's, else its `tokenizer/`, as runs
+    have it, else None.
 
     Raises:
         InputError: a file of another project's tokenizer is damaged.
@@ -145,7 +148,7 @@ def _unknown(name: str) -> InputError:
     good = f"expected one of {', '.join(TOKENIZERS)}, or a folder with a saved tokenizer or a model's"
     if os.path.exists(Path(name)):
         return InputError(
-            f"no tokenizer in {name!r}: {good}, which has {SETTINGS_FILE}, vocab.json and merges.txt, vocab.txt or tokenizer.model or, in a run's folder, "
-            f"tokenizer/{SETTINGS_FILE}"
+            f"no tokenizer in {name!r}: {good}, which has {SETTINGS_FILE}, vocab.json and merges.txt,"
+            f" vocab.txt or tokenizer.model or, in a run's folder, tokenizer/{SETTINGS_FILE}"
         )
     return InputError(f"unknown tokenizer {name!r}{nearest(name, list(TOKENIZERS))}: {good}")

@@ -16,8 +16,8 @@ VOCAB_SIZE = FIRST_BYTE_ID + 256
 class ByteTokenizer(Tokenizer):
     r"""One token a byte of the text in UTF-8.
 
-    Ids: 0 end of document, then 1 more than the byte, then the blank where one is reserved. Nothing is learnt from a text, nothing is unknown, and
-    every text survives the round trip.
+    Ids: 0 end of document, then 1 more than the byte, then the blank where one is reserved. Nothing is learnt
+    from a text, nothing is unknown, and every text survives the round trip.
 
     Example:
         >>> tokenizer = ByteTokenizer(normalization="none")
@@ -25,7 +25,8 @@ class ByteTokenizer(Tokenizer):
         ([98, 196, 165, 11], 'aä\n')
 
     Reference:
-        Xue et al. (2022), "ByT5: Towards a token-free future with pre-trained byte-to-byte models", section 3.
+        Xue et al. (2022), "ByT5: Towards a token-free future with pre-trained byte-to-byte models", section
+        3.
     """
 
     name = "byte"
@@ -44,8 +45,8 @@ class ByteTokenizer(Tokenizer):
         """
         if vocab_size not in (None, VOCAB_SIZE):
             raise InputError(
-                f"vocab_size is {vocab_size}, but the byte tokenizer always has {VOCAB_SIZE} tokens (<eod> and the "
-                "bytes); leave vocab_size out"
+                f"vocab_size is {vocab_size}, but the byte tokenizer always has {VOCAB_SIZE} tokens (<eod>"
+                " and the bytes); leave vocab_size out"
             )
         return cls(normalization)
 

@@ -1,4 +1,6 @@
-"""How a tokenizer.json says that tokens become text: its decoder, token by token, as the library carries it out on all at once."""
+"""How a tokenizer.json says that tokens become text: its decoder, token by token, as the library carries it
+out on all at once.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -10,7 +12,8 @@ from lm_keras.errors import InputError
 from lm_keras.text.tokenizer import REPLACEMENT, Decoder
 
 CLEANED = (
-    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"), (" do not", " don't"),
+    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
+    (" do not", " don't"),
     (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
 )  # fmt: skip
 """What the clean-up of a WordPiece decoder replaces, within one token."""
@@ -41,8 +44,10 @@ class Chain:
     Attributes:
         kinds: the types of its steps, in order.
         steps: what is done to each token by itself.
-        reads: how a token's text becomes bytes: `level` (each character is one), `fallback` (`<0x41>` is one), `utf-8`.
-        after: what is done to the text of all tokens: ("strip", character, most) at its beginning, or ("replace", character, text).
+        reads: how a token's text becomes bytes: `level` (each character is one), `fallback` (`<0x41>` is
+            one), `utf-8`.
+        after: what is done to the text of all tokens: ("strip", character, most) at its beginning, or
+            ("replace", character, text).
         marks: the blanks that tokens have in their names, such as U+2581, and that are read as blanks.
         places: whether a token's text depends on whether it is the first or the last.
         separates: whether blanks come between tokens, and are no part of them.
@@ -80,9 +85,10 @@ class Chain:
                 after.append(found)
             else:
                 raise InputError(
-                    f"its decoder has {kind} {'at a place ' if kind != 'CTC' else ''}where the text of a token cannot be told from "
-                    "that token alone; expected ByteLevel, or Replace, Metaspace, WordPiece, BPEDecoder and Strip, then ByteFallback, "
-                    "then Fuse, then Strip at the beginning"
+                    f"its decoder has {kind} {'at a place ' if kind != 'CTC' else ''}where the text of a"
+                    " token cannot be told from that token alone; expected ByteLevel, or Replace, Metaspace,"
+                    " WordPiece, BPEDecoder and Strip, then ByteFallback, then Fuse, then Strip at the"
+                    " beginning"
                 )
         marks = {s["replacement"] for s in given if s["type"] == "Metaspace"}
         marks |= {
@@ -237,7 +243,8 @@ def _strip(step: dict[str, Any]) -> Step:
 
 
 _STEPS = {
-    "Replace": _replace, "Metaspace": _metaspace, "WordPiece": _wordpiece, "BPEDecoder": _suffix, "Strip": _strip,
+    "Replace": _replace, "Metaspace": _metaspace, "WordPiece": _wordpiece, "BPEDecoder": _suffix,
+    "Strip": _strip,
 }  # fmt: skip
 _READS = {"ByteLevel": "level", "ByteFallback": "fallback"}
 

@@ -1,4 +1,6 @@
-"""What a tokenizer.json may consist of, and what is done with each part: carried out exactly, without effect, or refused."""
+"""What a tokenizer.json may consist of, and what is done with each part: carried out exactly, without effect,
+or refused.
+"""
 
 import dataclasses
 from collections.abc import Iterator
@@ -43,39 +45,48 @@ ADDED = ("id", "content", "single_word", "lstrip", "rstrip", "normalized", "spec
 COMPONENTS = [
     *_kinds(
         "normalizer", EXACT, "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Nmt", "ByteLevel",
-        BertNormalizer="clean_text handle_chinese_chars strip_accents lowercase", Strip="strip_left strip_right",
-        Replace="pattern content", Prepend="prepend", Precompiled="precompiled_charsmap", Sequence="normalizers",
+        BertNormalizer="clean_text handle_chinese_chars strip_accents lowercase",
+        Strip="strip_left strip_right",
+        Replace="pattern content", Prepend="prepend", Precompiled="precompiled_charsmap",
+        Sequence="normalizers",
         note="by the library; bytes and words are counted in what the tokens say",
     ),
     *_kinds(
         "pre_tokenizer", EXACT, "BertPreTokenizer", "Whitespace", "WhitespaceSplit", "UnicodeScripts",
         ByteLevel="add_prefix_space trim_offsets use_regex", CharDelimiterSplit="delimiter",
-        Metaspace="replacement prepend_scheme split add_prefix_space str_rep", Split="pattern behavior invert",
+        Metaspace="replacement prepend_scheme split add_prefix_space str_rep",
+        Split="pattern behavior invert",
         Punctuation="behavior", Digits="individual_digits", FixedLength="length", Sequence="pretokenizers",
         note="by the library; only a document's beginning gets a prefix",
     ),
     *_kinds(
         "model", EXACT,
-        BPE="dropout unk_token continuing_subword_prefix end_of_word_suffix fuse_unk byte_fallback ignore_merges vocab merges",
+        BPE="dropout unk_token continuing_subword_prefix end_of_word_suffix fuse_unk byte_fallback "
+        "ignore_merges vocab merges",
         Unigram="unk_id vocab byte_fallback alpha nbest_size",
         WordLevel="vocab unk_token",
         WordPiece="unk_token continuing_subword_prefix max_input_chars_per_word vocab",
-        note="the unknown token is counted and never sampled; a BPE without one drops characters, which are counted as unknown",
+        note="the unknown token is counted and never sampled; a BPE without one drops characters, which are "
+        "counted as unknown",
     ),
     Component("model", "dropout, alpha", REFUSED, (), "they draw tokens at random; 0 or null is accepted"),
     Component(
         "model", "end_of_word_suffix, continuing_subword_prefix", EXACT, (),
-        "refused without a decoder that reads them (BPEDecoder, WordPiece), and so with ByteLevel, as in CLIP's",
+        "refused without a decoder that reads them (BPEDecoder, WordPiece), and so with ByteLevel, as in "
+        "CLIP's",
     ),
-    *_kinds("post_processor", NO_EFFECT, "TemplateProcessing", "BertProcessing", "RobertaProcessing", "ByteLevel", "Sequence",
-            note="a document begins with the begin token and ends with the end token, as config.json and tokenizer_config.json say; where they say "
+    *_kinds("post_processor", NO_EFFECT, "TemplateProcessing", "BertProcessing", "RobertaProcessing",
+        "ByteLevel", "Sequence",
+            note="a document begins with the begin token and ends with the end token, as config.json and "
+            "tokenizer_config.json say; where they say "
             "nothing of a begin token, it is the one that the post-processor puts first"),
     *_kinds(
         "decoder", EXACT, "ByteFallback", "Fuse", "(none)",
         ByteLevel="add_prefix_space trim_offsets use_regex",
         Replace="pattern content", Metaspace="replacement prepend_scheme split add_prefix_space str_rep",
         BPEDecoder="suffix", Strip="content start stop", WordPiece="prefix cleanup", Sequence="decoders",
-        note="in the order Replace, Metaspace, WordPiece, BPEDecoder, Strip; ByteFallback; Fuse; then Strip at the beginning or "
+        note="in the order Replace, Metaspace, WordPiece, BPEDecoder, Strip; ByteFallback; Fuse; then Strip "
+        "at the beginning or "
         "Replace of one character; another order is refused. Bytes that are no UTF-8 are read as U+FFFD",
     ),
     Component("decoder", "CTC", REFUSED, (), "it joins equal tokens, as in speech"),
@@ -83,9 +94,12 @@ COMPONENTS = [
     Component("padding", "", NO_EFFECT, (), "texts are encoded one by one"),
     Component(
         "added_tokens", "special", EXACT, ADDED,
-        "a special token's name in a text is ordinary text, never that token; an id that the library does not keep is refused",
+        "a special token's name in a text is ordinary text, never that token; an id that the library does "
+        "not keep is refused",
     ),
-    Component("added_tokens", "not special", EXACT, ADDED, "found in texts by the library, with `lstrip`, `rstrip`, `single_word` and `normalized`; one that is normalized says what the normalizer makes of it"),
+    Component("added_tokens", "not special", EXACT, ADDED, "found in texts by the library, with `lstrip`, "
+        "`rstrip`, `single_word` and `normalized`; one that is normalized says what the normalizer makes of "
+        "it"),
 ]  # fmt: skip
 """Every type of part that the library has, in the order of the page."""
 
@@ -116,24 +130,28 @@ def check(content: dict[str, Any]) -> Chain:
         for part in _all(content.get(name)):
             if not isinstance(part, dict) or not isinstance(part.get("type"), str):
                 raise InputError(
-                    f"its {name} has a part without a type, as in old files; load and save it with the library tokenizers"
+                    f"its {name} has a part without a type, as in old files; load and save it with the"
+                    " library tokenizers"
                 )
             found = known.get((name, part["type"]))
             if found is None:
                 raise InputError(f"its {name} has the type {part['type']!r}, which is unknown here")
             if found.what == REFUSED:
                 raise InputError(
-                    f"its {name} is {part['type']}, which is refused: {found.note}; take a tokenizer without it"
+                    f"its {name} is {part['type']}, which is refused: {found.note}; take a tokenizer"
+                    " without it"
                 )
             for setting in set(part) - {"type"} - set(found.fields):
                 raise InputError(
-                    f"its {name} {part['type']} has the setting {setting!r}, which nothing here reads; remove it if it has no effect"
+                    f"its {name} {part['type']} has the setting {setting!r}, which nothing here reads; remove"
+                    " it if it has no effect"
                 )
     model = content["model"]
     for name in ("dropout", "alpha"):
         if model.get(name):
             raise InputError(
-                f"its model has {name} {model[name]}, which draws the tokens of a text at random: set it to null"
+                f"its model has {name} {model[name]}, which draws the tokens of a text at random: set it to"
+                " null"
             )
     chain = Chain.of(content.get("decoder"))
     _check_reading(content, chain)
@@ -164,20 +182,24 @@ def _check_reading(content: dict[str, Any], chain: Chain) -> None:
     }
     for mark in sorted(marks - chain.marks):
         raise InputError(
-            f"it writes {mark!r} for a blank, which its decoder does not read: set decoder to Metaspace, or to Replace"
+            f"it writes {mark!r} for a blank, which its decoder does not read: set decoder to Metaspace, or"
+            " to Replace"
         )
     suffix, prefix = model.get("end_of_word_suffix"), model.get("continuing_subword_prefix")
     if suffix and "ByteLevel" in decoders:
         raise InputError(
-            f"its tokens are spelled in bytes and end words with {suffix!r}, as CLIP's, and no decoder reads both: take another tokenizer"
+            f"its tokens are spelled in bytes and end words with {suffix!r}, as CLIP's, and no decoder reads"
+            " both: take another tokenizer"
         )
     if suffix and decoders.get("BPEDecoder", {}).get("suffix") != suffix:
         raise InputError(
-            f"its tokens end words with {suffix!r}, which its decoder does not read: set decoder to BPEDecoder with that suffix"
+            f"its tokens end words with {suffix!r}, which its decoder does not read: set decoder to"
+            " BPEDecoder with that suffix"
         )
     if prefix and decoders.get("WordPiece", {}).get("prefix") != prefix:
         raise InputError(
-            f"its tokens go on within words with {prefix!r}, which its decoder does not read: set decoder to WordPiece with that prefix"
+            f"its tokens go on within words with {prefix!r}, which its decoder does not read: set decoder to"
+            " WordPiece with that prefix"
         )
 
 
@@ -186,8 +208,9 @@ def check_ids(content: dict[str, Any], ids: dict[str, int]) -> None:
     for token in content.get("added_tokens") or []:
         if ids.get(token["content"]) != token["id"]:
             raise InputError(
-                f"its added token {token['content']!r} has the id {token['id']}, and the library gives it {ids.get(token['content'])}: "
-                "ids of added tokens have to follow those of the model without a gap"
+                f"its added token {token['content']!r} has the id {token['id']}, and the library gives it"
+                f" {ids.get(token['content'])}: ids of added tokens have to follow those of the model without"
+                " a gap"
             )
     if len(set(ids.values())) != len(ids):
         seen: dict[int, str] = {}
@@ -212,7 +235,9 @@ def spells_all(content: dict[str, Any]) -> bool:
 
 
 def is_lossless(content: dict[str, Any], chain: Chain) -> bool:
-    """Tell whether the parts prove that every text comes back from its tokens: bytes that nothing changes, adds or removes."""
+    """Tell whether the parts prove that every text comes back from its tokens: bytes that nothing changes,
+    adds or removes.
+    """
     parts = list(flat(content.get("pre_tokenizer")))
     levels = [part for part in parts if part["type"] == "ByteLevel"]
     keeps = all(
@@ -255,7 +280,9 @@ def _comes_back(token: dict[str, Any], chain: Chain) -> bool:
 
 
 def cuts_at_lines(content: dict[str, Any]) -> bool:
-    """Tell whether a line feed between two characters that are no white space always divides tokens, as in GPT-2's."""
+    """Tell whether a line feed between two characters that are no white space always divides tokens, as in
+    GPT-2's.
+    """
     parts = list(flat(content.get("pre_tokenizer")))
     added = found_in_texts(content)
     return (
@@ -282,7 +309,9 @@ def prefixes(content: dict[str, Any]) -> bool:
 
 
 def period_of(content: dict[str, Any]) -> int:
-    """Return in steps of how many characters a text may be encoded from: more than 1 where its parts have a fixed length."""
+    """Return in steps of how many characters a text may be encoded from: more than 1 where its parts have a
+    fixed length.
+    """
     period = 1
     for part in flat(content.get("pre_tokenizer")):
         period *= part["length"] if part["type"] == "FixedLength" else 1

@@ -1,4 +1,6 @@
-"""The tokenizers of other projects' models, as Hugging Face's library reads them: GPT-2's byte-level BPE, LLaMA's and others."""
+"""The tokenizers of other projects' models, as Hugging Face's library reads them: GPT-2's byte-level BPE,
+LLaMA's and others.
+"""
 
 import copy
 import functools
@@ -27,8 +29,9 @@ END_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "[SEP]", "<eos>")
 class HuggingFaceTokenizer(Tokenizer):
     """A tokenizer that was trained elsewhere; ids, and so texts of tokens, are those of its model.
 
-    The names of special tokens are ordinary text, as for every tokenizer here. What its tokens say is measured, by decoding
-    them, unless the parts of tokenizer.json prove that every text comes back (`lossless`).
+    The names of special tokens are ordinary text, as for every tokenizer here. What its tokens say is
+    measured, by decoding them, unless the parts of tokenizer.json prove that every text comes back
+    (`lossless`).
 
     Args:
         model: the content of the library's tokenizer.json; `components` lists what it may consist of.
@@ -56,7 +59,8 @@ class HuggingFaceTokenizer(Tokenizer):
             raise InputError(f"the tokenizer has {size:,} tokens, and the network only {vocab_size:,}")
         self.byte_level = chain.reads == "level"
         self._names = [names.get(i) for i in range(vocab_size or size)]
-        # The library decodes added tokens as its normalizer has them: 'cat' for 'Cat', where that lowers letters.
+        # The library decodes added tokens as its normalizer has them: 'cat' for 'Cat', where that lowers
+        # letters.
         said = {
             token["id"]: self._tokenizer.id_to_token(token["id"])
             for token in content.get("added_tokens") or []
@@ -90,8 +94,9 @@ class HuggingFaceTokenizer(Tokenizer):
             if spells_all:
                 return None
             raise InputError(
-                f"its unknown token {self._names[found]!r} is the one that ends documents, and its vocabulary does not spell every text: "
-                "a document would end at what is unknown; give eos_token_id in config.json another token"
+                f"its unknown token {self._names[found]!r} is the one that ends documents, and its vocabulary"
+                " does not spell every text: a document would end at what is unknown; give eos_token_id in"
+                " config.json another token"
             )
         return found
 
@@ -148,8 +153,8 @@ class HuggingFaceTokenizer(Tokenizer):
         model.decoder = tokenizers.decoders.ByteLevel()
         if any(name.endswith("</w>") for name in ids):
             raise InputError(
-                "vocab.json has tokens that end words with '</w>', as those of CLIP and the first GPT, and is no byte-level BPE; "
-                "save the tokenizer with its tokenizer.json"
+                "vocab.json has tokens that end words with '</w>', as those of CLIP and the first GPT, and is"
+                " no byte-level BPE; save the tokenizer with its tokenizer.json"
             )
         ends = [name for name in dict.fromkeys((end, *END_NAMES)) if name in ids]
         model.add_special_tokens(ends)
@@ -161,7 +166,9 @@ class HuggingFaceTokenizer(Tokenizer):
 
     @classmethod
     def end_in(cls, model: bytes, name: str | None = None) -> int | None:
-        """Return the token that ends a document where only its name tells: this one, or one of the usual; or None."""
+        """Return the token that ends a document where only its name tells: this one, or one of the usual; or
+        None.
+        """
         vocabulary = library.read(model).get_vocab(with_added_tokens=True)
         return next((vocabulary[one] for one in (name, *END_NAMES) if one in vocabulary), None)
 
@@ -181,7 +188,9 @@ class HuggingFaceTokenizer(Tokenizer):
 
     @property
     def first_name(self) -> str | None:
-        """Return the name of the special token that the post-processor of its tokenizer.json puts before a text, or None."""
+        """Return the name of the special token that the post-processor of its tokenizer.json puts before a
+        text, or None.
+        """
         return self._first
 
     @property
@@ -239,7 +248,9 @@ class HuggingFaceTokenizer(Tokenizer):
         return long_documents.Encoded(np.array(found.ids, np.int32), begins, ends, np.array(words))
 
     def canonical(self, text: str) -> str:
-        """Return what the tokens of a text say: the text itself where that is proven, else what they decode to."""
+        """Return what the tokens of a text say: the text itself where that is proven, else what they decode
+        to.
+        """
         if self.lossless:
             return text
         if isinstance(text, Piece) and text.maker is self._encoder:
@@ -249,8 +260,8 @@ class HuggingFaceTokenizer(Tokenizer):
     def count_unknown(self, text: str, ids: np.ndarray) -> int:
         """Return how many of the ids [T] of a text stand for something that is lost.
 
-        Counted are unknown tokens, what does not decode to characters, and characters (in a byte-level tokenizer bytes) that a model
-        without an unknown token drops.
+        Counted are unknown tokens, what does not decode to characters, and characters (in a byte-level
+        tokenizer bytes) that a model without an unknown token drops.
         """
         if self.lossless:
             return 0
@@ -278,7 +289,9 @@ class HuggingFaceTokenizer(Tokenizer):
         return whole[len(before) :] if whole[: len(before)] == before else self.encode(text)
 
     def begins_word(self, token_id: int) -> bool:
-        """Tell whether a word begins with a token. Of tokens with blanks between them all do, but those that a prefix marks."""
+        """Tell whether a word begins with a token. Of tokens with blanks between them all do, but those that
+        a prefix marks.
+        """
         if not self._chain.separates:
             return super().begins_word(token_id)
         name = self._names[token_id] if token_id < len(self._names) else None
@@ -300,9 +313,9 @@ class HuggingFaceTokenizer(Tokenizer):
     def pieces(self, pieces: Iterable[str]) -> Iterator[str]:
         r"""Yield the same text in pieces whose tokens are those of the whole.
 
-        GPT-2's never join what a line feed between two characters that are no white space divides. Of others, and from a very long
-        line on, a piece knows its tokens (`Piece`): what they are may depend on what stands around it, as the blank that LLaMA's
-        puts before a text.
+        GPT-2's never join what a line feed between two characters that are no white space divides. Of others,
+        and from a very long line on, a piece knows its tokens (`Piece`): what they are may depend on what
+        stands around it, as the blank that LLaMA's puts before a text.
 
         Example: of GPT-2's tokenizer
 
@@ -353,7 +366,9 @@ MAX_VOCABULARY = 2**24
 
 
 def _lines(pieces: Iterator[str]) -> Generator[str, None, str]:
-    """Yield a text in pieces that end where `_last_cut` says; return what is left where a line is longer than a block."""
+    """Yield a text in pieces that end where `_last_cut` says; return what is left where a line is longer than
+    a block.
+    """
     held = ""
     for piece in pieces:
         held += piece
@@ -368,7 +383,9 @@ def _lines(pieces: Iterator[str]) -> Generator[str, None, str]:
 
 
 def _last_cut(text: str) -> int:
-    """Return where the last line begins whose line feed stands between two characters that are no white space, or 0."""
+    """Return where the last line begins whose line feed stands between two characters that are no white
+    space, or 0.
+    """
     at = text.rfind("\n", 1, len(text) - 1)
     while at > 0:
         if not text[at - 1].isspace() and not text[at + 1].isspace():

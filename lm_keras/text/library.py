@@ -1,4 +1,6 @@
-"""The library `tokenizers`: its tokenizers read from a tokenizer.json, and the two changed copies that are needed of them."""
+"""The library `tokenizers`: its tokenizers read from a tokenizer.json, and the two changed copies that are
+needed of them.
+"""
 
 import json
 import re
@@ -13,7 +15,8 @@ LOST = "\ufdd1lost"
 
 
 def read(model: bytes) -> tokenizers.Tokenizer:
-    """Return the tokenizer of a tokenizer.json that encodes whole texts and takes special tokens' names for ordinary text.
+    """Return the tokenizer of a tokenizer.json that encodes whole texts and takes special tokens' names for
+    ordinary text.
 
     Raises:
         InputError: the library cannot read it.
@@ -30,7 +33,9 @@ def read(model: bytes) -> tokenizers.Tokenizer:
 
 
 def _check_prefixes(model: bytes) -> None:
-    """Raise InputError for merges without the prefix that a BPE cuts off there: the library would end the whole process."""
+    """Raise InputError for merges without the prefix that a BPE cuts off there: the library would end the
+    whole process.
+    """
     if not re.search(rb'"continuing_subword_prefix"\s*:\s*"[^"]', model):
         return
     try:
@@ -41,7 +46,8 @@ def _check_prefixes(model: bytes) -> None:
         return  # The library says what it is.
     if wrong is not None:
         raise InputError(
-            f"damaged or no tokenizer: it merges {wrong!r}, which does not begin with its continuing_subword_prefix {prefix!r}"
+            f"damaged or no tokenizer: it merges {wrong!r}, which does not begin with its"
+            f" continuing_subword_prefix {prefix!r}"
         )
 
 
@@ -75,10 +81,12 @@ def merges_of(content: dict[str, Any]) -> list[tuple[str, str]]:
 def without_names(content: dict[str, Any], names: set[str]) -> bytes | None:
     """Return a tokenizer.json whose model cannot make these tokens, or None if it cannot anyway.
 
-    The library keeps special tokens' names out of a text's tokens only where it looks for added tokens. The model has them in its
-    vocabulary all the same, and would find them: Unigram as a piece, WordLevel as a word.
+    The library keeps special tokens' names out of a text's tokens only where it looks for added tokens. The
+    model has them in its vocabulary all the same, and would find them: Unigram as a piece, WordLevel as a
+    word.
 
-    Example: a Unigram model with the piece `</s>` encodes the text "a</s>" to `a`, `<`, `/`, `s`, `>`, as sentencepiece does.
+    Example: a Unigram model with the piece `</s>` encodes the text "a</s>" to `a`, `<`, `/`, `s`, `>`, as
+    sentencepiece does.
     """
     model, vocabulary = content["model"], vocabulary_of(content)
     names, matched = names & set(vocabulary), _matched(content, names)
@@ -121,7 +129,9 @@ def _matched(content: dict[str, Any], names: set[str]) -> set[str]:
 
 
 def counting_lost(content: dict[str, Any]) -> tuple[tokenizers.Tokenizer, int]:
-    """Return a tokenizer that has a token for each character that the model of `content`, a BPE, drops, and that token's id."""
+    """Return a tokenizer that has a token for each character that the model of `content`, a BPE, drops, and
+    that token's id.
+    """
     model = content["model"]
     number = max(model["vocab"].values(), default=-1) + 1
     changed = {**model, "vocab": {**model["vocab"], LOST: number}, "unk_token": LOST, "fuse_unk": False}

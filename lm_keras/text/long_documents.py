@@ -1,4 +1,6 @@
-"""Long documents in parts whose tokens are those of the whole, for tokenizers that nothing proves to divide a text anywhere."""
+"""Long documents in parts whose tokens are those of the whole, for tokenizers that nothing proves to divide a
+text anywhere.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -50,9 +52,10 @@ class Part(NamedTuple):
 def parts(pieces: Iterable[str], encode: Callable[[str], Encoded], period: int = 1) -> Iterator[Part]:
     """Yield a document in parts whose tokens, one after the other, are those of the whole document.
 
-    Blocks of text overlap and are encoded one by one. Two of them are joined at a token in the middle of what they have in
-    common, if all tokens there are the same, at the same characters, and come from the same words of the pre-tokenizer; if not,
-    the blocks are taken twice as long. What a tokenizer does at the beginning of a text, and where a block is cut, is so in no part.
+    Blocks of text overlap and are encoded one by one. Two of them are joined at a token in the middle of what
+    they have in common, if all tokens there are the same, at the same characters, and come from the same
+    words of the pre-tokenizer; if not, the blocks are taken twice as long. What a tokenizer does at the
+    beginning of a text, and where a block is cut, is so in no part.
 
     Args:
         pieces: the text of the document.
@@ -89,8 +92,9 @@ def parts(pieces: Iterable[str], encode: Callable[[str], Encoded], period: int =
         if cut is None:
             if 2 * size > LARGEST:
                 raise InputError(
-                    f"the tokens of a document of more than {size:,} characters depend on all of its text with this tokenizer, and would "
-                    "take too much memory; divide the document into shorter ones"
+                    f"the tokens of a document of more than {size:,} characters depend on all of its text"
+                    " with this tokenizer, and would take too much memory; divide the document into shorter"
+                    " ones"
                 )
             size, block = 2 * size, None
             continue
@@ -102,7 +106,8 @@ def parts(pieces: Iterable[str], encode: Callable[[str], Encoded], period: int =
 def _agreed(
     block: Encoded, after: Encoded, text: str, begin: int, margin: int
 ) -> tuple[int, int, int] | None:
-    """Return where two blocks may be joined: the character, and its token in each; None if their tokens differ.
+    """Return where two blocks may be joined: the character, and its token in each; None if their tokens
+    differ.
 
     Args:
         block: the earlier block.
@@ -138,7 +143,9 @@ def _agreed(
 
 
 def _within(block: Encoded, low: int, high: int) -> tuple[int, int] | None:
-    """Return the first and the last but one token of those between two characters; None where tokens are not in their order."""
+    """Return the first and the last but one token of those between two characters; None where tokens are not
+    in their order.
+    """
     inside = np.flatnonzero((block.begins >= low) & (block.ends <= high))
     if not len(inside):
         first = int(np.searchsorted(block.begins, low))

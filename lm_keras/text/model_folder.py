@@ -1,4 +1,6 @@
-"""The tokenizer in the folder of another project's model, with the tokens that its settings say begin and end a document."""
+"""The tokenizer in the folder of another project's model, with the tokens that its settings say begin and end
+a document.
+"""
 
 import json
 from pathlib import Path
@@ -34,16 +36,18 @@ def read_tokenizer(
 ) -> HuggingFaceTokenizer | SentencePieceModel | None:
     """Read the tokenizer of a model's folder, or return None if there is none.
 
-    A document ends with `eos_token_id` of config.json, if that is there, else with `eos_token` of tokenizer_config.json, and begins
-    with its `bos_token_id`, else with `bos_token` there, else with what the post-processor of tokenizer.json puts first, unless
-    `add_bos_token` says that it does not. Where nothing says how, it begins as it ends.
+    A document ends with `eos_token_id` of config.json, if that is there, else with `eos_token` of
+    tokenizer_config.json, and begins with its `bos_token_id`, else with `bos_token` there, else with what the
+    post-processor of tokenizer.json puts first, unless `add_bos_token` says that it does not. Where nothing
+    says how, it begins as it ends.
 
     Args:
         folder: of the model.
         vocab_size: tokens of the network; None for `vocab_size` of config.json.
 
     Raises:
-        InputError: a file is damaged or not read here, two files contradict each other, or nothing tells which token ends a document.
+        InputError: a file is damaged or not read here, two files contradict each other, or nothing tells
+            which token ends a document.
     """
     if not any((folder / name).is_file() for name in FILES):
         unread = [name for name in UNREAD if (folder / name).is_file()]
@@ -66,14 +70,16 @@ def read_tokenizer(
 
 
 def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | SentencePieceModel | None:
-    """Read tokenizer.json, vocab.json with merges.txt, vocab.txt, or tokenizer.model of a folder; None without any.
+    """Read tokenizer.json, vocab.json with merges.txt, vocab.txt, or tokenizer.model of a folder; None
+    without any.
 
     Args:
         folder: of the model.
         settings: `eod_id`, which may be None where a token's name tells it, and `vocab_size`.
 
     Raises:
-        InputError: a file is damaged, two contradict each other, or nothing tells which token ends a document.
+        InputError: a file is damaged, two contradict each other, or nothing tells which token ends a
+            document.
     """
     files = {name: folder / name for name in FILES}
     theirs = _beside(folder, switches.FILE)
@@ -84,8 +90,9 @@ def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | SentencePiec
             settings["eod_id"] = HuggingFaceTokenizer.end_in(model, end)
         if settings["eod_id"] is None:
             raise InputError(
-                f"{files['tokenizer.json']} has none of the tokens {', '.join(END_NAMES)}, and config.json no eos_token_id: "
-                "nothing tells which token ends a document; write eos_token_id into config.json"
+                f"{files['tokenizer.json']} has none of the tokens {', '.join(END_NAMES)}, and config.json no"
+                " eos_token_id: nothing tells which token ends a document; write eos_token_id into"
+                " config.json"
             )
         kind = WordPieceTokenizer if is_wordpiece(model) else HuggingFaceTokenizer
         try:
@@ -139,7 +146,9 @@ def _bytes(path: Path) -> bytes:
 
 
 def is_of_library(folder: Path) -> bool:
-    """Tell whether a folder has no tokenizer that was saved here: its tokenizer.json is that of Hugging Face's library, or missing."""
+    """Tell whether a folder has no tokenizer that was saved here: its tokenizer.json is that of Hugging
+    Face's library, or missing.
+    """
     try:
         content = json.loads(bytes_of(folder / SETTINGS_FILE))
     except FileNotFoundError:

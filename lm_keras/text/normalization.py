@@ -16,7 +16,8 @@ def check_form(form: str) -> str:
     """
     if form not in FORMS:
         raise InputError(
-            f"unknown normalization {form!r}{nearest(str(form).lower(), list(FORMS))}: expected one of {', '.join(FORMS)}"
+            f"unknown normalization {form!r}{nearest(str(form).lower(), list(FORMS))}: expected one of"
+            f" {', '.join(FORMS)}"
         )
     return form
 

@@ -121,7 +121,8 @@ class SentencePieceTokenizer(Tokenizer):
         check_form(normalization)
         if model_type not in MODEL_TYPES:
             raise InputError(
-                f"unknown model_type {model_type!r}{nearest(model_type, MODEL_TYPES)}: expected bpe or unigram"
+                f"unknown model_type {model_type!r}{nearest(model_type, MODEL_TYPES)}: expected bpe or"
+                " unigram"
             )
         if not 0 < vocab_size < 2**31:
             raise InputError(f"vocab_size is {vocab_size}: expected a number of pieces above 0, such as 8000")
@@ -138,11 +139,13 @@ class SentencePieceTokenizer(Tokenizer):
         rare = _rare_characters(counts, room) if room > 0 else []
         if rare:
             lines, character_coverage = _cut_at(lines, rare), 1.0
-        # With this size every character has a piece, so nothing has to be cut and sentencepiece has what it asks for.
+        # With this size every character has a piece, so nothing has to be cut and sentencepiece has what it
+        # asks for.
         enough = (
             FIRST_BYTE_ID + 256 + np.count_nonzero(counts) if byte_fallback and (rare or room <= 0) else None
         )
-        # A corpus has no more pieces than short parts of lines. Told to find far more, the library takes seconds to
+        # A corpus has no more pieces than short parts of lines. Told to find far more, the library takes
+        # seconds to
         # refuse, or never comes back.
         most = FIRST_BYTE_ID + 256 + MAX_PIECE_CHARACTERS * sum(map(len, lines))
         model = io.BytesIO()
@@ -284,15 +287,16 @@ def _explained(message: str, vocab_size: int, byte_fallback: bool, enough: int |
         message: what the trainer said of the text that it was given.
         vocab_size: the size that was asked for.
         byte_fallback: whether the bytes are a part of it.
-        enough: a size that works, where characters of the text were kept from the trainer or there is no room for any.
+        enough: a size that works, where characters of the text were kept from the trainer or there is no room
+            for any.
     """
     smallest = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
     if enough or smallest:
         bytes_too = " the 256 bytes," if byte_fallback else ""
         needed = f"{enough or int(smallest[1])}"
         return InputError(
-            f"vocab_size is {vocab_size}, but{bytes_too} the special tokens and the characters of this corpus "
-            f"need {needed}: set vocab_size to {needed} or more"
+            f"vocab_size is {vocab_size}, but{bytes_too} the special tokens and the characters of this corpus"
+            f" need {needed}: set vocab_size to {needed} or more"
         )
     if largest := re.search(r"Vocabulary size too high.*<= (\d+)", message):
         return InputError(
@@ -328,8 +332,9 @@ def _check_layout(model: bytes) -> None:
     )
     if changes_text or not in_place:
         raise InputError(
-            "this sentencepiece model was not trained here: expected ids 0 end-of-document, 1 unknown, 2 newline, then "
-            "bytes or none, then plain pieces, and a text that is left as it is; train the tokenizer again"
+            "this sentencepiece model was not trained here: expected ids 0 end-of-document, 1 unknown, 2"
+            " newline, then bytes or none, then plain pieces, and a text that is left as it is; train the"
+            " tokenizer again"
         )
 
 

@@ -24,7 +24,8 @@ SPACE_MARK = "\u2581"
 class SentencePieceModel(Tokenizer):
     """A sentencepiece model of another project, encoded by sentencepiece itself.
 
-    What its tokens say is measured. A control symbol's name in a text is ordinary text; a user-defined symbol is what the model says.
+    What its tokens say is measured. A control symbol's name in a text is ordinary text; a user-defined symbol
+    is what the model says.
 
     Args:
         model: the content of a tokenizer.model.
@@ -44,7 +45,8 @@ class SentencePieceModel(Tokenizer):
         kind, rules = proto.SentencePiece, proto.normalizer_spec
         if proto.denormalizer_spec.precompiled_charsmap or proto.trainer_spec.treat_whitespace_as_suffix:
             raise InputError(
-                "its text is changed again when it is decoded, or has blanks behind words, which is not read here"
+                "its text is changed again when it is decoded, or has blanks behind words, which is not read"
+                " here"
             )
         size = max(len(proto.pieces), 0 if eod_id is None else eod_id + 1)
         if vocab_size is not None and vocab_size < size:
@@ -71,7 +73,9 @@ class SentencePieceModel(Tokenizer):
         return [self._processor.id_to_piece(number) for number in range(len(self._processor))]
 
     def beginning_with(self, token: int | str | None) -> "SentencePieceModel":
-        """Return the same tokenizer with another `begin_id`: an id or a name; None, or an unknown name, for the model's own, else the end."""
+        """Return the same tokenizer with another `begin_id`: an id or a name; None, or an unknown name, for
+        the model's own, else the end.
+        """
         made = copy.copy(self)
         if isinstance(token, str):
             found = self._processor.piece_to_id(token)
@@ -110,14 +114,18 @@ class SentencePieceModel(Tokenizer):
         return text.said if known else self.decode(self.encode(text))
 
     def encode_inside(self, text: str) -> list[int]:
-        """Return the ids of a text that goes on behind others, without the blank that the model puts before a text."""
+        """Return the ids of a text that goes on behind others, without the blank that the model puts before a
+        text.
+        """
         if not self.prefixes:
             return self.encode(text)
         whole, before = self.encode(f"\n{text}"), self.encode("\n")
         return whole[len(before) :] if whole[: len(before)] == before else self.encode(text)
 
     def decoder(self, before: str = "") -> Decoder:
-        """Return an incremental decoder; at the beginning of a text it leaves out the blank that the model puts there."""
+        """Return an incremental decoder; at the beginning of a text it leaves out the blank that the model
+        puts there.
+        """
         return ChainDecoder(self, self._chain, before)
 
     def pieces(self, pieces: Iterable[str]) -> Iterator[str]:

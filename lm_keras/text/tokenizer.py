@@ -58,21 +58,24 @@ class Piece(str):
 class Tokenizer(abc.ABC):
     r"""A map between strings and lists of token ids.
 
-    Contract: `encode(a + b) == encode(a) + encode(b)` whenever `a` ends with a line feed and both are pieces as `pieces`
-    yields them, so a document may be encoded in pieces. `decode(encode(x)) == canonical(x)` for every string of Unicode scalar values if
-    `lossless`, and for every `x` in which nothing is unknown otherwise. `canonical` is `normalize`, but for tokenizers that do not
-    keep every text: the word tokenizer, which does not keep white space, and those of other projects, of which `canonical` is
-    measured. A special token's name in a text is ordinary text, and `decode` is the UTF-8 reading of the tokens' bytes.
+    Contract: `encode(a + b) == encode(a) + encode(b)` whenever `a` ends with a line feed and both are pieces
+    as `pieces` yields them, so a document may be encoded in pieces. `decode(encode(x)) == canonical(x)` for
+    every string of Unicode scalar values if `lossless`, and for every `x` in which nothing is unknown
+    otherwise. `canonical` is `normalize`, but for tokenizers that do not keep every text: the word tokenizer,
+    which does not keep white space, and those of other projects, of which `canonical` is measured. A special
+    token's name in a text is ordinary text, and `decode` is the UTF-8 reading of the tokens' bytes.
 
     Attributes:
         name: the key in `lm_keras.text.TOKENIZERS`.
         vocab_size: number of ids; ids are 0 to `vocab_size - 1`.
         normalization: name of the Unicode normalization that `encode` applies first.
         eod_id: end of a document; `encode` never yields it.
-        begin_id: the context that a document starts from, for most tokenizers `eod_id` again; `encode` never yields it.
+        begin_id: the context that a document starts from, for most tokenizers `eod_id` again; `encode` never
+            yields it.
         unknown_id: the id of what the vocabulary lacks, or None if that cannot occur.
-        blank_id: a token that says nothing of the text, for blank noise, or None: the unknown one of `char` and
-            `sentencepiece`, also where no text ever becomes unknown; of others the one that `with_blank` adds.
+        blank_id: a token that says nothing of the text, for blank noise, or None: the unknown one of `char`
+            and `sentencepiece`, also where no text ever becomes unknown; of others the one that `with_blank`
+            adds.
         reserves_blank: whether `blank_id` is a token of its own, the last one.
         joins_blanks: whether a token that begins a word has the blank before it.
         lossless: whether the round trip holds for every string of Unicode scalar values.
@@ -110,11 +113,14 @@ class Tokenizer(abc.ABC):
 
     @property
     def special_ids(self) -> set[int]:
-        """Return the ids that stand for no text: begin and end of a document, unknown and blank, as far as there are such."""
+        """Return the ids that stand for no text: begin and end of a document, unknown and blank, as far as
+        there are such.
+        """
         return {self.begin_id, self.eod_id, self.unknown_id, self.blank_id} - {None}
 
     def with_blank(self) -> "Tokenizer":
-        """Return a tokenizer that has a `blank_id`: this one, or a copy with one token more, which no text becomes.
+        """Return a tokenizer that has a `blank_id`: this one, or a copy with one token more, which no text
+        becomes.
 
         Example:
             >>> words = WordTokenizer(["the", "cat"], normalization="none")
@@ -156,8 +162,8 @@ class Tokenizer(abc.ABC):
                 text.encode("utf-8")
             except UnicodeEncodeError as error:
                 raise InputError(
-                    f"the text has a lone surrogate U+{ord(text[error.start]):04X} at character {error.start}: "
-                    "expected Unicode scalar values; read the text as valid UTF-8"
+                    f"the text has a lone surrogate U+{ord(text[error.start]):04X} at character"
+                    f" {error.start}: expected Unicode scalar values; read the text as valid UTF-8"
                 ) from None
         return self._encode(self.normalize(text))
 
@@ -180,11 +186,15 @@ class Tokenizer(abc.ABC):
         return self.encode(text)
 
     def encode_inside(self, text: str) -> list[int]:
-        """Return the ids of a text that stands behind others, without what a tokenizer puts before a text, and goes on."""
+        """Return the ids of a text that stands behind others, without what a tokenizer puts before a text,
+        and goes on.
+        """
         return self.encode_prompt(text)
 
     def begins_word(self, token_id: int) -> bool:
-        """Tell whether a word begins with a token: with white space and what follows, and with those that say nothing."""
+        """Tell whether a word begins with a token: with white space and what follows, and with those that say
+        nothing.
+        """
         return token_id in self.special_ids or self.token_bytes(token_id)[:1] in (b" ", b"\n", b"\t")
 
     def count_unknown(self, text: str, ids: np.ndarray) -> int:
@@ -199,7 +209,8 @@ class Tokenizer(abc.ABC):
         return {"vocab_size": self.vocab_size - self.reserves_blank, "normalize": self.normalization}
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Return the UTF-8 bytes a token stands for: none where a document begins or ends, U+FFFD for unknown and blank.
+        """Return the UTF-8 bytes a token stands for: none where a document begins or ends, U+FFFD for unknown
+        and blank.
 
         Raises:
             InputError: the id is not in the vocabulary.
@@ -209,7 +220,9 @@ class Tokenizer(abc.ABC):
         return self._token_bytes[token_id]
 
     def spelling(self, token_id: int) -> bytes:
-        """Return what a token is called in a list of words: its bytes, and in WordPiece whether it goes on within a word."""
+        """Return what a token is called in a list of words: its bytes, and in WordPiece whether it goes on
+        within a word.
+        """
         return self.token_bytes(token_id)
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -270,7 +283,8 @@ class Tokenizer(abc.ABC):
         settings = read_settings(folder)
         if settings["tokenizer"] != cls.name:
             raise InputError(
-                f"{Path(folder) / SETTINGS_FILE} holds a {settings['tokenizer']!r} tokenizer, expected {cls.name!r}"
+                f"{Path(folder) / SETTINGS_FILE} holds a {settings['tokenizer']!r} tokenizer, expected"
+                f" {cls.name!r}"
             )
         form = settings.get("normalization")
         if not isinstance(form, str) or form not in normal_forms.FORMS:

@@ -25,9 +25,9 @@ class WordTokenizer(Tokenizer):
 
     A word is what stands between white space (`str.split`); punctuation is not cut off. A last line without
     line feed gets its `<eos>` too. Ids: 0 end of document, 1 `<unk>`, 2 `<eos>`, then the words, the most
-    frequent first, then the blank where one is reserved: the placeholder `_` of Xie et al. (2017), which can't be
-    `<unk>`, a word of the benchmarks. So the vocabulary is one larger than published sizes, which do not know
-    `<eod>`, and with a blank two.
+    frequent first, then the blank where one is reserved: the placeholder `_` of Xie et al. (2017), which
+    can't be `<unk>`, a word of the benchmarks. So the vocabulary is one larger than published sizes, which do
+    not know `<eod>`, and with a blank two.
 
     White space is not kept: `decode` joins words with one space and makes a line feed of `<eos>`, which is
     `canonical`. Bytes and characters of a split are counted in that text.
@@ -43,8 +43,9 @@ class WordTokenizer(Tokenizer):
         ([3, 4, 2, 2, 3, 1, 2], 'the cat\n\nthe <unk>\n')
 
     Reference:
-        Mikolov et al. (2011), "Empirical evaluation and combination of advanced language modeling techniques",
-        section 3 (Penn Treebank); Merity et al. (2017), "Pointer sentinel mixture models", section 4 (WikiText).
+        Mikolov et al. (2011), "Empirical evaluation and combination of advanced language modeling
+        techniques", section 3 (Penn Treebank); Merity et al. (2017), "Pointer sentinel mixture models",
+        section 4 (WikiText).
     """
 
     name = "word"
@@ -76,21 +77,24 @@ class WordTokenizer(Tokenizer):
         Args:
             texts: the corpus in pieces, cut after line feeds; read once.
             normalization: name of the Unicode normalization form.
-            vocab_size: largest size with `<eod>`, `<unk>` and `<eos>`; the most frequent words are kept (among
-                equals the first in the order of code points). None keeps every word. In a corpus of more than
-                2^21 different words rare ones are forgotten on the way, and what is counted of them with it.
+            vocab_size: largest size with `<eod>`, `<unk>` and `<eos>`; the most frequent words are kept
+                (among equals the first in the order of code points). None keeps every word. In a corpus of
+                more than 2^21 different words rare ones are forgotten on the way, and what is counted of them
+                with it.
 
         Raises:
-            InputError: the corpus has no word, or too many to keep them all, or the size leaves room for none.
+            InputError: the corpus has no word, or too many to keep them all, or the size leaves room for
+                none.
 
         Reference:
-            Manku and Motwani (2002), "Approximate frequency counts over data streams", section 4 (forgetting).
+            Manku and Motwani (2002), "Approximate frequency counts over data streams", section 4
+            (forgetting).
         """
         check_form(normalization)
         if vocab_size is not None and vocab_size <= FIRST_WORD_ID:
             raise InputError(
-                f"vocab_size is {vocab_size}: expected {FIRST_WORD_ID + 1} or more, because <eod>, <unk> and <eos> "
-                "count too"
+                f"vocab_size is {vocab_size}: expected {FIRST_WORD_ID + 1} or more, because <eod>, <unk> and"
+                " <eos> count too"
             )
         counts, total, characters = collections.Counter(), 0, 0
         for text in texts:
@@ -101,8 +105,8 @@ class WordTokenizer(Tokenizer):
             if len(counts) > MAX_COUNTED_WORDS:
                 if vocab_size is None:
                     raise InputError(
-                        f"this corpus has more than {MAX_COUNTED_WORDS:,} different words: set a vocab_size, such as "
-                        "50000, or use the sentencepiece tokenizer"
+                        f"this corpus has more than {MAX_COUNTED_WORDS:,} different words: set a vocab_size,"
+                        " such as 50000, or use the sentencepiece tokenizer"
                     )
                 _forget_rare(counts)
         once = sum(count == 1 for count in counts.values())
@@ -124,8 +128,8 @@ class WordTokenizer(Tokenizer):
         if self.spaced:
             return None
         return (
-            "the words of this text are very long or hardly ever come twice, as in a language that is written without "
-            "spaces; words can't be learnt so: use --tokenizer=char or --tokenizer=sentencepiece"
+            "the words of this text are very long or hardly ever come twice, as in a language that is written"
+            " without spaces; words can't be learnt so: use --tokenizer=char or --tokenizer=sentencepiece"
         )
 
     def _encode(self, text: str) -> np.ndarray:

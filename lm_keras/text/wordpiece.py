@@ -23,11 +23,13 @@ GLUED_AFTER = frozenset("([{$#'’-")
 
 
 class WordPieceTokenizer(HuggingFaceTokenizer):
-    """BERT's tokenizer: words are divided at white space and punctuation, then into the longest pieces that there are.
+    """BERT's tokenizer: words are divided at white space and punctuation, then into the longest pieces that
+    there are.
 
-    White space is not kept, nor are case and accents where the vocabulary has none: `decode` puts words side by side as one
-    would write them. A word that cannot be spelled, or has more than 100 characters, is `[UNK]` (200 in its first code, 100 in that of others since). A document ends with `[SEP]`,
-    and a text that stands alone begins with `[CLS]`.
+    White space is not kept, nor are case and accents where the vocabulary has none: `decode` puts words side
+    by side as one would write them. A word that cannot be spelled, or has more than 100 characters, is
+    `[UNK]` (200 in its first code, 100 in that of others since). A document ends with `[SEP]`, and a text
+    that stands alone begins with `[CLS]`.
 
     Attributes:
         begin_id: `[CLS]`, or `[SEP]` where there is none.
@@ -37,7 +39,8 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
 
         tokenizer.encode("Unaffable!")    # the ids of "una", "##ffa", "##ble", "!"
 
-    Reference: Wu et al. (2016), section 4.1; Devlin et al. (2019), appendix A.2, and tokenization.py of its code.
+    Reference: Wu et al. (2016), section 4.1; Devlin et al. (2019), appendix A.2, and tokenization.py of its
+    code.
     """
 
     name = "wordpiece"
@@ -48,9 +51,11 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
         ids = self._tokenizer.get_vocab(with_added_tokens=True)
         self._spelled = [name or "" for name in self._said_names]
         self._token_bytes = [
-            b""
-            if number in (eod_id, ids.get(BEGIN))
-            else name.removeprefix(CONTINUES).encode("utf-8", "replace")
+            (
+                b""
+                if number in (eod_id, ids.get(BEGIN))
+                else name.removeprefix(CONTINUES).encode("utf-8", "replace")
+            )
             for number, name in enumerate(self._spelled)
         ]
         self.unknown_id, self.blank_id = ids.get(UNKNOWN), ids.get(MASK)
@@ -120,7 +125,9 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
         return not name.startswith(CONTINUES)
 
     def spelling(self, token_id: int) -> bytes:
-        """Return the bytes of a token, with `##` before those that go on within a word, as the vocabulary has them."""
+        """Return the bytes of a token, with `##` before those that go on within a word, as the vocabulary has
+        them.
+        """
         content = self.token_bytes(token_id)
         return content if self.begins_word(token_id) else CONTINUES.encode() + content
 
@@ -179,12 +186,14 @@ def read_vocabulary(path: Path, content: bytes, settings: dict | None, **given) 
     """
     found = {}
     for ours, theirs in (
-        ("lowercase", "do_lower_case"), ("strip_accents", "strip_accents"), ("handle_chinese_chars", "tokenize_chinese_chars"),
+        ("lowercase", "do_lower_case"), ("strip_accents", "strip_accents"),
+        ("handle_chinese_chars", "tokenize_chinese_chars"),
     ):  # fmt: skip
         value = (settings or {}).get(theirs)
         if value is not None and not isinstance(value, bool):
             raise InputError(
-                f"{path.with_name('tokenizer_config.json')} has {value!r} for {theirs!r}, expected true or false"
+                f"{path.with_name('tokenizer_config.json')} has {value!r} for {theirs!r}, expected true or"
+                " false"
             )
         if value is not None:
             found[ours] = value
@@ -192,7 +201,9 @@ def read_vocabulary(path: Path, content: bytes, settings: dict | None, **given) 
 
 
 def is_wordpiece(model: bytes) -> bool:
-    """Tell whether a tokenizer.json is that of a BERT: WordPiece with the names of its special tokens and its clean-up."""
+    """Tell whether a tokenizer.json is that of a BERT: WordPiece with the names of its special tokens and its
+    clean-up.
+    """
     try:
         content = json.loads(model)
         pieces, decoder = content["model"], content["decoder"]

@@ -46,9 +46,10 @@ class Devices:
 def set_up(config: Config, alone: bool = False) -> Devices:
     """Choose the devices and make the strategy; before TensorFlow has used any device.
 
-    With several replicas and no GPU, the CPU is split into as many logical devices, which share its cores: what runs on
-    one core waits for no other, and of small products that is most of the time. One GPU is split likewise, which shows on one
-    machine what several GPUs compute and gains no time. With several workers it waits until all of them are there.
+    With several replicas and no GPU, the CPU is split into as many logical devices, which share its cores:
+    what runs on one core waits for no other, and of small products that is most of the time. One GPU is split
+    likewise, which shows on one machine what several GPUs compute and gains no time. With several workers it
+    waits until all of them are there.
 
     Args:
         config: the settings of the run.
@@ -74,8 +75,8 @@ def set_up(config: Config, alone: bool = False) -> Devices:
     replicas, wanted = strategy.num_replicas_in_sync, config.running.replicas
     if wanted and wanted != replicas and not alone:
         raise InputError(
-            f"--replicas={wanted}: there are {replicas} with --strategy={config.running.strategy}, which uses all devices; "
-            "leave --replicas out"
+            f"--replicas={wanted}: there are {replicas} with --strategy={config.running.strategy}, which uses"
+            " all devices; leave --replicas out"
         )
     _check_shares(config, replicas)
     kind = "MultiWorkerMirroredStrategy" if cluster else type(strategy).__name__
@@ -136,8 +137,8 @@ def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
             return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:
         raise InputError(
-            f"{cluster.me} could not meet the others ({reason_of(error)}); check the addresses in TF_CONFIG and that no other process "
-            "uses these ports"
+            f"{cluster.me} could not meet the others ({reason_of(error)}); check the addresses in TF_CONFIG"
+            " and that no other process uses these ports"
         ) from None
 
 
@@ -151,7 +152,8 @@ def _tpu() -> tf.distribute.Strategy:
         return tf.distribute.TPUStrategy(resolver)
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"--strategy=tpu: TensorFlow finds no TPU here ({reason_of(error)}); leave --strategy out to use what there is"
+            f"--strategy=tpu: TensorFlow finds no TPU here ({reason_of(error)}); leave --strategy out to use"
+            " what there is"
         ) from None
 
 
@@ -197,7 +199,9 @@ def _check_devices(kind: str, replicas: int) -> None:
 
 
 def _gpu_memory() -> int:
-    """Return the bytes of memory of the GPU, as its driver says: TensorFlow says so only once the devices are fixed."""
+    """Return the bytes of memory of the GPU, as its driver says: TensorFlow says so only once the devices are
+    fixed.
+    """
     size, device = ctypes.c_size_t(), ctypes.c_int()
     try:
         driver = ctypes.CDLL("libcuda.so.1")
@@ -211,8 +215,8 @@ def _gpu_memory() -> int:
         reason = str(error)
     if reason:
         raise InputError(
-            f"--replicas: one GPU can't be split, since its driver does not say how much memory it has ({reason}); leave "
-            "--replicas out"
+            "--replicas: one GPU can't be split, since its driver does not say how much memory it has"
+            f" ({reason}); leave --replicas out"
         )
     return size.value
 

@@ -32,7 +32,8 @@ LABEL = 64
 """A token in the projector's list."""
 
 LOGGED = 2 * 2**10
-"""A line of metrics.jsonl, the same in TensorBoard, and samples; the quickstart has 1.0 KiB of them a line."""
+"""A line of metrics.jsonl, the same in TensorBoard, and samples; the quickstart has 1.0 KiB of them a line.
+"""
 
 HISTOGRAM = 2 * 2**10
 """A histogram in TensorBoard."""
@@ -75,8 +76,8 @@ def layers(model: keras.Model) -> list[Layer]:
 class Memory:
     """Estimated bytes of one replica.
 
-    While the network runs forward and backward, activations and logits are held, of one micro-batch. They are gone
-    when the weights are updated, which needs all gradients and what the optimizer makes of them.
+    While the network runs forward and backward, activations and logits are held, of one micro-batch. They are
+    gone when the weights are updated, which needs all gradients and what the optimizer makes of them.
 
     Attributes:
         weights: the trainable variables.
@@ -84,8 +85,10 @@ class Memory:
         activations: what the family says, for one micro-batch, and short copies of the weights.
         logits: their copies, for one micro-batch.
         gradients: those held together with activations and logits: the largest, formed first as it is mostly
-            that of the output, twice where the loss adds it up piece by piece; with micro-batches also the sums so far.
-        update: all gradients, and two intermediate results for the largest if the optimizer takes several passes.
+            that of the output, twice where the loss adds it up piece by piece; with micro-batches also the
+            sums so far.
+        update: all gradients, and two intermediate results for the largest if the optimizer takes several
+            passes.
     """
 
     weights: int
@@ -135,7 +138,8 @@ def memory(model: keras.Model, config: Config, replicas: int) -> Memory:
 def least_memory(config: Config, vocab_size: int, replicas: int) -> int:
     """Return bytes that a step takes on all replicas in any case, from settings alone.
 
-    That is the weights with their gradients, or with the logits of a micro-batch and a value for each of its units.
+    That is the weights with their gradients, or with the logits of a micro-batch and a value for each of its
+    units.
     """
     batches, model = config.batches, config.model
     places = max(1, batches.batch_size // replicas // batches.micro_batches) * batches.sequence_length
@@ -203,7 +207,10 @@ class Disk:
 
     def parts(self) -> str:
         """Return what the sum is made of, in words."""
-        return f"{self.count} x {self.checkpoint / 2**20:,.1f} of checkpoints and {self.curves / 2**20:,.1f} of curves"
+        return (
+            f"{self.count} x {self.checkpoint / 2**20:,.1f} of checkpoints and {self.curves / 2**20:,.1f} of"
+            " curves"
+        )
 
 
 def disk(
@@ -211,7 +218,8 @@ def disk(
 ) -> Disk:
     """Estimate what a run still has to write.
 
-    There are `--keep_checkpoints`, the best one and the one that is being written, or as many as the run saves.
+    There are `--keep_checkpoints`, the best one and the one that is being written, or as many as the run
+    saves.
 
     Args:
         model: a network with `model.optimizer`; shapes are all that is asked for.

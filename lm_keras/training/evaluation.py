@@ -30,9 +30,10 @@ class Evaluator:
         sequence_length: length of the windows.
         stride: targets that a window scores, the last ones; None for all. Given, it also makes windows of
             a model that was trained on streams; they then begin like documents, as its streams did.
-        hiding: of a network that predicts hidden tokens: the split is cut into rows as a text of training is, and in each the same tokens are
-            hidden every time. They alone are scored, so that there is no measure per word, byte or character. With a `stride` a network
-            that fills blanks of any length instead continues each window by its last tokens.
+        hiding: of a network that predicts hidden tokens: the split is cut into rows as a text of training is,
+            and in each the same tokens are hidden every time. They alone are scored, so that there is no
+            measure per word, byte or character. With a `stride` a network that fills blanks of any length
+            instead continues each window by its last tokens.
     """
 
     def __init__(
@@ -49,7 +50,8 @@ class Evaluator:
         self._length = sequence_length
         self._like_documents = batching == "stream"
         self._stride = stride
-        # Traced for each shape, so that the same program scores a split whichever splits were scored before it.
+        # Traced for each shape, so that the same program scores a split whichever splits were scored before
+        # it.
         self._block = tf.function(self._score_block, autograph=False)
 
     def __call__(self, store: TokenStore, split: str, step: int) -> dict:
@@ -139,7 +141,9 @@ def _fields(
     tokens: int,
     whole: TextCounts | None = None,
 ) -> dict:
-    """Return the fields of an evaluation; those per word, byte and character only with the counts of what was scored."""
+    """Return the fields of an evaluation; those per word, byte and character only with the counts of what was
+    scored.
+    """
     return {
         "step": step,
         "split": split,

@@ -21,7 +21,8 @@ WITH_MARK = 10
 
 @dataclasses.dataclass(frozen=True)
 class GivenVectors:
-    """The vectors of a file that tokens of a vocabulary have there; other tokens keep what was drawn for them.
+    """The vectors of a file that tokens of a vocabulary have there; other tokens keep what was drawn for
+    them.
 
     Attributes:
         path: the file.
@@ -39,17 +40,20 @@ class GivenVectors:
     def of(
         cls, config: Config, folder: RunFolder | None, tokenizer: Tokenizer | None
     ) -> "GivenVectors | None":
-        """Return what the run in `folder` begins with, or None without `--embedding_init` or with weights of its own.
+        """Return what the run in `folder` begins with, or None without `--embedding_init` or with weights of
+        its own.
 
         Memory grows with the vocabulary and not with the file.
 
         Args:
             config: settings of the new run.
             folder: of the new run, or None where a dry run has none.
-            tokenizer: of the run; None where a dry run does not know it yet: only the first line is read then.
+            tokenizer: of the run; None where a dry run does not know it yet: only the first line is read
+                then.
 
         Raises:
-            InputError: the file cannot be read, is damaged, has vectors of another width, or none of the tokens.
+            InputError: the file cannot be read, is damaged, has vectors of another width, or none of the
+                tokens.
         """
         path = config.model.embedding_init
         if not path or (folder and folder.checkpoints().newest() is not None):
@@ -57,15 +61,16 @@ class GivenVectors:
         head, width = head_of(path), config.model.embedding_dim
         if head.width != width:
             raise InputError(
-                f"--embedding_init={path}, line 1: vectors of {head.width:,} numbers, and --embedding_dim={width}; take "
-                f"--embedding_dim={head.width}, or another file"
+                f"--embedding_init={path}, line 1: vectors of {head.width:,} numbers, and"
+                f" --embedding_dim={width}; take --embedding_dim={head.width}, or another file"
             )
         if tokenizer is None:
             return cls(Path(path), 0, np.zeros(0, np.int32), np.zeros((0, width), np.float32))
         names = names_of(tokenizer)
         found: dict[int, tuple[int, np.ndarray]] = {}
         for word, vector in read_vectors(path, head, lambda word: without_mark(word) in names):
-            # A mark in the middle of a file comes from another file that was put there; the word without it wins.
+            # A mark in the middle of a file comes from another file that was put there; the word without it
+            # wins.
             marked = WITH_MARK if word not in names else 0
             for rank, token in names[word if word in names else without_mark(word)]:
                 rank += marked
@@ -73,8 +78,9 @@ class GivenVectors:
                     found[token] = rank, vector
         if not found:
             raise InputError(
-                f"--embedding_init={path} has none of the {tokenizer.vocab_size:,} tokens of the vocabulary; expected words as "
-                f"the {tokenizer.name} tokenizer has them, such as {next(iter(names), b'').decode('utf-8', 'replace')!r}"
+                f"--embedding_init={path} has none of the {tokenizer.vocab_size:,} tokens of the vocabulary;"
+                f" expected words as the {tokenizer.name} tokenizer has them, such as"
+                f" {next(iter(names), b'').decode('utf-8', 'replace')!r}"
             )
         ids = np.array(sorted(found), np.int32)
         return cls(
@@ -97,10 +103,11 @@ class GivenVectors:
 
 
 def names_of(tokenizer: Tokenizer) -> dict[bytes, list[tuple[int, int]]]:
-    """Return the words of a file that tokens may be called there: UTF-8 -> [(rank, token)], the lowest rank is the best.
+    """Return the words of a file that tokens may be called there: UTF-8 -> [(rank, token)], the lowest rank
+    is the best.
 
-    A token is called what `name_of` says of its spelling. One that begins with a blank, as the pieces do with which a word begins, is also
-    found as the word without it, if the file does not have it with one.
+    A token is called what `name_of` says of its spelling. One that begins with a blank, as the pieces do with
+    which a word begins, is also found as the word without it, if the file does not have it with one.
     """
     without = tokenizer.special_ids | ({EOS_ID} if isinstance(tokenizer, WordTokenizer) else set())
     names: dict[bytes, list[tuple[int, int]]] = {}

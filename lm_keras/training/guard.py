@@ -3,8 +3,9 @@
 import tensorflow as tf
 
 LEFT_OUT = ("overflowed", "nonfinite", "spiked")
-"""Why a step is left out: its float16 gradients overflow and the loss scale is lowered; its loss or gradient is no
-finite number; its loss or gradient norm lies far beyond those before."""
+"""Why a step is left out: its float16 gradients overflow and the loss scale is lowered; its loss or gradient
+is no finite number; its loss or gradient norm lies far beyond those before.
+"""
 
 MOST_IN_A_ROW = 100
 """Steps that may be left out one after the other before the run ends: it would learn nothing any more."""
@@ -13,11 +14,11 @@ MOST_IN_A_ROW = 100
 class Guard:
     """Judges each step by its loss and the norm of its gradient, both of the whole batch.
 
-    A spike is a value above mean + sigma x standard deviation of the last `window` steps, the deviation being taken for
-    at least a thousandth of the mean. It is remembered as if
-    it had been at that bound: so one spike does not hide the next, and a lasting change of level is accepted in
-    time. Nothing is called a spike before the window is full. (Chowdhery et al., 2022, section 5.1, leave out the
-    data around a spike by hand.)
+    A spike is a value above mean + sigma x standard deviation of the last `window` steps, the deviation being
+    taken for at least a thousandth of the mean. It is remembered as if
+    it had been at that bound: so one spike does not hide the next, and a lasting change of level is accepted
+    in time. Nothing is called a spike before the window is full. (Chowdhery et al., 2022, section 5.1, leave
+    out the data around a spike by hand.)
 
     Args:
         on_nonfinite: `stop` or `skip`.
@@ -51,7 +52,10 @@ class Guard:
     def explain(self, reason: str) -> str:
         """Return why a step was left out, in words."""
         if reason == "spiked":
-            return f"its loss or gradient norm lies more than {self._sigma:g} standard deviations above the last steps"
+            return (
+                f"its loss or gradient norm lies more than {self._sigma:g} standard deviations above the last"
+                " steps"
+            )
         return "its loss or gradient is no finite number"
 
     def __call__(self, loss, norm, scale, recent, empty):
@@ -62,7 +66,8 @@ class Guard:
             norm: of the gradient before clipping, a scalar.
             scale: by what the loss was multiplied, a scalar.
             recent: as `recent` returned it.
-            empty: whether the step has no target, a bool scalar; then it says nothing about the steps to come.
+            empty: whether the step has no target, a bool scalar; then it says nothing about the steps to
+                come.
         """
         finite_loss, finite_norm = tf.math.is_finite(loss), tf.math.is_finite(norm)
         overflowed = tf.constant(self._scaled) & finite_loss & ~finite_norm & (scale > 1.0)

@@ -1,4 +1,6 @@
-"""What this machine has and reaches: free memory and disk space, number formats, large products, and memory in use."""
+"""What this machine has and reaches: free memory and disk space, number formats, large products, and memory
+in use.
+"""
 
 import ctypes
 import dataclasses
@@ -15,10 +17,11 @@ CPU_FLAGS = {
     "bfloat16": ({"amx_bf16"}, {"bf16"}, {"AuthenticAMD", "avx512_bf16"}),
     "float16": ({"avx512_fp16"}, {"amx_fp16"}),
 }
-"""Sets of words in /proc/cpuinfo; one whole set means that products of a short number format are not slower than in float32.
+"""Sets of words in /proc/cpuinfo; one whole set means that products of a short number format are not slower
+than in float32.
 
-An Intel processor with avx512_bf16 and without amx_bf16 multiplies bfloat16 at 0.56 to 0.74 times the rate of float32
-(large matrices, TensorFlow 2.21).
+An Intel processor with avx512_bf16 and without amx_bf16 multiplies bfloat16 at 0.56 to 0.74 times the rate of
+float32 (large matrices, TensorFlow 2.21).
 """
 
 LIBC = ctypes.CDLL(None)
@@ -31,7 +34,9 @@ GROUP = Path("/sys/fs/cgroup")
 
 
 def free_memory() -> int | None:
-    """Return how much main memory this process may still take, in bytes; None where the system does not say."""
+    """Return how much main memory this process may still take, in bytes; None where the system
+    does not say.
+    """
     free = _memory_of_machine("MemAvailable")
     if limit := _limit_of_group():
         free.append(limit - int((GROUP / "memory.current").read_text(encoding="utf-8")))
@@ -39,7 +44,9 @@ def free_memory() -> int | None:
 
 
 def total_memory() -> int | None:
-    """Return how much memory a process may take when nothing else runs, swap included, in bytes; None as above."""
+    """Return how much memory a process may take when nothing else runs, swap included, in bytes; None as
+    above.
+    """
     parts = _memory_of_machine("MemTotal", "SwapTotal")
     limit = _limit_of_group()
     total = [sum(parts)] * bool(parts) + [limit] * bool(limit)
@@ -86,7 +93,9 @@ def chosen_precision() -> str:
 
 
 def with_precision(config: Config, begun: Config | None = None) -> Config:
-    """Put what `--precision=auto` stands for into settings: what a run was begun with, else what this machine does."""
+    """Put what `--precision=auto` stands for into settings: what a run was begun with, else what this machine
+    does.
+    """
     if config.learning.precision != "auto":
         return config
     precision = begun.learning.precision if begun else chosen_precision()
@@ -94,13 +103,15 @@ def with_precision(config: Config, begun: Config | None = None) -> Config:
 
 
 def compiles_gradients(config: Config) -> bool:
-    """Return whether XLA compiles all gradients of a micro-batch, products too: `--jit`, where it is auto by measurement.
+    """Return whether XLA compiles all gradients of a micro-batch, products too: `--jit`, where it is auto by
+    measurement.
 
     See `compiles_recurrence` for the recurrence alone.
 
-    On a GPU, where each operation has to be started, a GPT takes less than half of the time (docs/guides/gpu.md), and XLA
-    has no LSTM of cuDNN. On a CPU a GPT's products in float32 are faster in XLA than outside of it where they are small, and
-    as fast where they are large; those in bfloat16, and other networks, are slower (docs/results/performance.md).
+    On a GPU, where each operation has to be started, it takes less than half of the time with a GPT
+    (docs/guides/gpu.md), and XLA has no LSTM of cuDNN. On a CPU a GPT's products in float32 are faster in XLA
+    than outside of it where they are small, and as fast where they are large; those in bfloat16, and other
+    networks, are slower (docs/results/performance.md).
     """
     if config.running.jit != "auto":
         return config.running.jit == "on"
@@ -111,15 +122,17 @@ def compiles_gradients(config: Config) -> bool:
 
 
 MOST_UNITS = {"float32": (128, 384), "mixed_bfloat16": (128, 128)}
-"""Widest LSTM, by precision, whose step takes less time with its recurrence compiled, in one group of rows and in two. Of wider
-ones TensorFlow's own products are faster than XLA's."""
+"""Widest LSTM, by precision, whose step takes less time with its recurrence compiled, in one group of rows
+and in two. Of wider ones TensorFlow's own products are faster than XLA's.
+"""
 
 
 def with_jit(config: Config, begun: Config | None = None) -> Config:
-    """Put `recurrence` into settings with `--jit=auto` where that pays: what a run was begun with, else by measurement.
+    """Put `recurrence` into settings with `--jit=auto` where that pays: what a run was begun with, else by
+    measurement.
 
-    It belongs to the run since its numbers differ in their last digits. A run without it, such as one of an earlier version,
-    goes on without it.
+    It belongs to the run since its numbers differ in their last digits. A run without it, such as one of an
+    earlier version, goes on without it.
 
     Args:
         config: the settings, their precision chosen.
@@ -136,7 +149,9 @@ def with_jit(config: Config, begun: Config | None = None) -> Config:
 
 
 def compiles_recurrence(config: Config) -> bool:
-    """Return whether a step takes less time with the recurrence compiled (measured in docs/results/performance.md)."""
+    """Return whether a step takes less time with the recurrence compiled, as measured on two cores
+    (docs/results/performance.md).
+    """
     batches, replicas = config.batches, config.running.replicas or 1
     if config.model.model != "lstm" or batches.sequence_length == 1 or tf.config.list_physical_devices("GPU"):
         return False
@@ -147,7 +162,9 @@ def compiles_recurrence(config: Config) -> bool:
 
 
 def slow_products(precision: str, on_gpu: bool) -> str:
-    """Return the number format of a precision if this machine multiplies float32 faster, else an empty text."""
+    """Return the number format of a precision if this machine multiplies float32 faster, else an
+    empty text.
+    """
     kind = precision.removeprefix("mixed_")
     return "" if kind in {"float32", *fast_types(on_gpu)} else kind
 
@@ -155,9 +172,9 @@ def slow_products(precision: str, on_gpu: bool) -> str:
 def keep_freed_memory() -> None:
     """Let the C library keep what tensors gave back, for the tensors of the next operations.
 
-    Under Python 3.11 (others were not tried) TensorFlow 2.21 tells it, whenever it makes an iterator of a distributed data set, to ask the kernel
-    for every piece of 128 KiB and to return it at once. Each operation then pays for new pages: a third of the time of
-    some steps.
+    Under Python 3.11 (others were not tried) TensorFlow 2.21 tells it, whenever it makes an iterator of a
+    distributed data set, to ask the kernel for every piece of 128 KiB and to return it at once. Each
+    operation then pays for new pages: a third of the time of some steps.
     """
     if hasattr(LIBC, "mallopt"):
         LIBC.mallopt(M_MMAP_THRESHOLD, 32 << 20)
@@ -167,9 +184,9 @@ def keep_freed_memory() -> None:
 class MemoryMeter:
     """The most memory that was held since this object was made.
 
-    On a GPU it is what TensorFlow's allocator gave out, weights included, on the first device. On a CPU it is the
-    resident memory of this process, TensorFlow's own code and graphs included: there the allocator does not count
-    tensors below 256 KiB, and keeps what it once had.
+    On a GPU it is what TensorFlow's allocator gave out, weights included, on the first device. On a CPU it is
+    the resident memory of this process, TensorFlow's own code and graphs included: there the allocator does
+    not count tensors below 256 KiB, and keeps what it once had.
     """
 
     def __init__(self, devices: Devices):
@@ -185,7 +202,9 @@ class MemoryMeter:
         self._before = self._read("current", "VmRSS")
 
     def peak(self) -> int | None:
-        """Return the most that was held, in bytes, beyond what was held at first; None where nobody counts."""
+        """Return the most that was held, in bytes, beyond what was held at first; None where
+        nobody counts.
+        """
         return None if self._before is None else self._read("peak", "VmHWM") - self._before
 
     @property
@@ -201,7 +220,9 @@ class MemoryMeter:
 
 
 def product_flops(devices: Devices, dtype: str, seconds: float = 0.5) -> float:
-    """Measure how many FLOPs a second large square matrix products reach on all devices of a run, at their best."""
+    """Measure how many FLOPs a second large square matrix products reach on all devices of a run, at their
+    best.
+    """
     size = 8192 if devices.on_gpu else 1024
     with tf.device("/GPU:0" if devices.on_gpu else "/CPU:0"):
         a = tf.cast(tf.random.stateless_uniform([size, size], [1, 2]), dtype)

@@ -1,8 +1,9 @@
-"""How a worker waits until all others have started: it says for whom, compares with them who is who, and ends at once when it is asked to.
+"""How a worker waits until all others have started: it says for whom, compares with them who is who, and ends
+at once when it is asked to.
 
-TensorFlow waits for the others, too, but in code that Python does not reach: no line could be said meanwhile, and it
-puts a handler of its own for SIGTERM there, with which nothing happens. So all meet here first, at the ports that TensorFlow
-takes afterwards.
+TensorFlow waits for the others, too, but in code that Python does not reach: no line could be said meanwhile,
+and it puts a handler of its own for SIGTERM there, with which nothing happens. So all meet here first, at the
+ports that TensorFlow takes afterwards.
 """
 
 import contextlib
@@ -27,7 +28,8 @@ ANSWER_SECONDS = 2
 """How long another machine may take to answer."""
 
 LINGERING_SECONDS = 1
-"""How long who has seen all others may wait to be seen by them; after that TensorFlow answers in its place."""
+"""How long who has seen all others may wait to be seen by them; after that TensorFlow answers in its place.
+"""
 
 MOST_NAMED = 5
 """Workers that a line names at most."""
@@ -37,7 +39,8 @@ def meet(cluster: Cluster) -> None:
     """Wait until every other worker has started.
 
     Raises:
-        InputError: this worker's port is taken, another worker has another `TF_CONFIG`, or not all came in time.
+        InputError: this worker's port is taken, another worker has another `TF_CONFIG`, or not all came in
+            time.
     """
     said = began = time.monotonic()
     with _Desk(cluster) as desk:
@@ -50,8 +53,8 @@ def meet(cluster: Cluster) -> None:
             now = time.monotonic()
             if now - began > MEETING_SECONDS:
                 raise InputError(
-                    f"{cluster.me} waited {MEETING_SECONDS // 60} minutes in vain for {_named(missing)}; start all of them within "
-                    "that time, or look why they ended"
+                    f"{cluster.me} waited {MEETING_SECONDS // 60} minutes in vain for {_named(missing)};"
+                    " start all of them within that time, or look why they ended"
                 )
             if now - said > SAYING_SECONDS:
                 said = now
@@ -87,8 +90,8 @@ class _Desk:
             taken = "another process uses it, perhaps this very worker, started twice"
             reason = taken if error.errno == errno.EADDRINUSE else error.strerror
             raise InputError(
-                f"{cluster.me} cannot listen at port {port} ({reason}); end that process, or give this worker another port in the "
-                "TF_CONFIG of all workers"
+                f"{cluster.me} cannot listen at port {port} ({reason}); end that process, or give this worker"
+                " another port in the TF_CONFIG of all workers"
             ) from None
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -122,8 +125,8 @@ class _Desk:
     def contradict(self, what: str) -> None:
         """Remember that another worker has another `TF_CONFIG`."""
         self._contradiction = (
-            f"{self.cluster.me} {what}; TF_CONFIG has to list the same addresses in the same order for all workers, with another "
-            "index for each"
+            f"{self.cluster.me} {what}; TF_CONFIG has to list the same addresses in the same order for all"
+            " workers, with another index for each"
         )
 
     def check(self) -> None:
@@ -171,7 +174,8 @@ class _Peer(threading.Thread):
         if good := other == (self._index, len(self._desk.cluster.addresses)):
             return good
         self._desk.contradict(
-            f"found worker {other[0]} of {other[1]} at {self._address}, where its own TF_CONFIG has worker {self._index} of {len(self._desk.cluster.addresses)}"
+            f"found worker {other[0]} of {other[1]} at {self._address}, where its own TF_CONFIG has worker"
+            f" {self._index} of {len(self._desk.cluster.addresses)}"
         )
         return False
 
@@ -197,10 +201,12 @@ def _hello_of(other: socket.socket) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def joining():
-    """Let TensorFlow join the workers in here; all are there, so that this takes no time unless one ends just now.
+    """Let TensorFlow join the workers in here; all are there, so that this takes no time unless one ends just
+    now.
 
-    Should one end just now, the signals of a terminal end this process, and so does an alarm after `MEETING_SECONDS`. What
-    TensorFlow does with SIGTERM is undone afterwards. Outside of the main thread nothing is changed.
+    Should one end just now, the signals of a terminal end this process, and so does an alarm after
+    `MEETING_SECONDS`. What TensorFlow does with SIGTERM is undone afterwards. Outside of the main thread
+    nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,6 @@
-"""The objects of one run, from its first step or a checkpoint to its results; `runner.py` decides that it may begin."""
+"""The objects of one run, from its first step or a checkpoint to its results; `runner.py` decides that it may
+begin.
+"""
 
 import math
 import random
@@ -107,12 +109,14 @@ class Run:
                 self.progress.end_line()
             if self.trainer.step < self.total_steps and not self.trainer.signal:
                 report.say(
-                    f"stopped early at step {self.trainer.step:,} of {self.total_steps:,}: validation no longer improves, or another callback "
-                    "asked for it; raise --early_stopping_evals to go on"
+                    f"stopped early at step {self.trainer.step:,} of {self.total_steps:,}: validation no"
+                    " longer improves, or another callback asked for it; raise --early_stopping_evals to"
+                    " go on"
                 )
         if self.trainer.signal:
             report.say(
-                f"stopped at step {self.trainer.step:,}, everything is saved; the same command goes on from there"
+                f"stopped at step {self.trainer.step:,}, everything is saved; the same command goes on from"
+                " there"
             )
             return 128 + self.trainer.signal
         if self.workers.chief:
@@ -158,7 +162,9 @@ class Run:
         report.say(f"going on from step {step:,} of {self.total_steps:,}")
 
     def _begin_with(self, origin: Origin | GivenVectors) -> None:
-        """Take over weights, in all workers those of the same step: a run that trains may replace them at any time."""
+        """Take over weights, in all workers those of the same step: a run that trains may replace them at any
+        time.
+        """
         workers = self.workers
         with workers.together():
             if isinstance(origin, GivenVectors):
@@ -184,13 +190,15 @@ class Run:
         except InputError:
             self.checkpoints.restore(step, {"model": tensors["model"]}, everything=False)
             raise InputError(
-                f"the checkpoint of step {step:,} was written by another version of lm_keras, in which "
-                f"--optimizer={self.config.learning.optimizer} treated some weights in another way; go on with that version, or begin a new "
-                "run with --init_from this one"
+                f"the checkpoint of step {step:,} was written by another version of lm_keras, in which"
+                f" --optimizer={self.config.learning.optimizer} treated some weights in another way; go on"
+                " with that version, or begin a new run with --init_from this one"
             ) from None
 
     def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
-        """Return the callbacks: those that decide something in every worker, those that write in the chief."""
+        """Return the callbacks: those that decide something in every worker, those that write in
+        the chief.
+        """
         chief = self.workers.chief
         return [
             *self._deciding(),
@@ -283,9 +291,11 @@ class Run:
             "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
             "sample": {
                 "prompt": prompt,
-                "text": sampler_for(self.model, self.data.tokenizer).generate(
-                    [prompt], **settings, long_prompt="keep_end"
-                )[0],
+                "text": (
+                    sampler_for(self.model, self.data.tokenizer).generate(
+                        [prompt], **settings, long_prompt="keep_end"
+                    )[0]
+                ),
                 **settings,
                 **({"filled": True} if fills(self.model, prompt) else {}),
             },

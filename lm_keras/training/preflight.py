@@ -26,7 +26,9 @@ from lm_keras.training.weights import Origin
 MIB = 2**20
 
 CPU_ALLOCATOR = 1.5
-"""What TensorFlow's allocator for CPUs takes from the system, for each byte of the tensors that live: docs/guides/dry_run.md"""
+"""What TensorFlow's allocator for CPUs takes from the system, for each byte of the tensors that live:
+docs/guides/dry_run.md
+"""
 
 BEYOND_EVERY_MACHINE = 2**50
 """Bytes of a step for which no shapes are made any more."""
@@ -54,10 +56,11 @@ def check_memory(config: Config, vocab_size: int, replicas: int, there_is: int |
         model, batches = config.model, config.batches
         here = f"this machine has {there_is / 2**30:,.0f}" if there_is else "no machine has so much"
         raise InputError(
-            f"a step of this network takes {least / 2**30:,.0f} GiB or more, and {here}: "
-            f"--hidden_units={model.units} --embedding_dim={model.embedding_dim} --num_layers={model.num_layers} "
-            f"--batch_size={batches.batch_size} --sequence_length={batches.sequence_length} and {vocab_size:,} tokens "
-            "in the vocabulary; take smaller ones, or more --micro_batches, and see --dry_run"
+            f"a step of this network takes {least / 2**30:,.0f} GiB or more, and {here}:"
+            f" --hidden_units={model.units} --embedding_dim={model.embedding_dim}"
+            f" --num_layers={model.num_layers} --batch_size={batches.batch_size}"
+            f" --sequence_length={batches.sequence_length} and {vocab_size:,} tokens in the vocabulary; take"
+            " smaller ones, or more --micro_batches, and see --dry_run"
         )
 
 
@@ -121,7 +124,8 @@ class Plan:
     def needs(self) -> list[str]:
         """Return the lines on what the run is and what it needs."""
         return [
-            *self._about(), "", *self._parameters(), "", *self._memory(), "", *self._flops(), "", *self._length(), "",
+            *self._about(), "", *self._parameters(), "", *self._memory(), "", *self._flops(), "",
+            *self._length(), "",
             *self._curves(), "", *self._kernels(),
         ]  # fmt: skip
 
@@ -180,15 +184,18 @@ class Plan:
             ("activations", memory.activations, "forward and backward, of one micro-batch"),
             ("logits", memory.logits, "with their gradient, of one micro-batch"),
             ("gradients", memory.gradients, "held at the same time"),
-            ("update", memory.update, "all gradients and what the optimizer makes of them; the three above are gone by then"),
-            ("sum at the peak", memory.peak, "of one replica, without TensorFlow itself, its graphs and the mapped text"),
+            ("update", memory.update, "all gradients and what the optimizer makes of them; the three above "
+                "are gone by then"),
+            ("sum at the peak", memory.peak, "of one replica, without TensorFlow itself, its graphs and the "
+                "mapped text"),
         ]  # fmt: skip
         lines = [f"  {name:16} {_mib(size):>10}  {remark}".rstrip() for name, size, remark in rows if size]
         free = free_memory()
         if not self.devices.on_gpu and free is not None:
             lines.append(
                 f"  {'free here':16} {_mib(free):>10}"
-                + f"  {'' if self.fits else 'TOO LITTLE: '}a process takes up to {CPU_ALLOCATOR} times the sum"
+                + f"  {'' if self.fits else 'TOO LITTLE: '}a process takes up to {CPU_ALLOCATOR} times"
+                " the sum"
             )
         room = free_disk(self.run_dir) if self.run_dir else None
         line = f"  {'on disk':16} {_mib(self.disk.needed):>10}  still to write, {self.disk.parts()}"
@@ -216,8 +223,8 @@ class Plan:
         batches, tokens = self.config.batches, self.flops.tokens
         rows = batches.batch_size // self.devices.replicas // batches.micro_batches
         lines = [
-            f"a step     {batches.batch_size:,} rows x {batches.sequence_length:,} tokens = {tokens:,} tokens "
-            f"(replicas {self.devices.replicas} x micro-batches {batches.micro_batches} x {rows:,} rows)"
+            f"a step     {batches.batch_size:,} rows x {batches.sequence_length:,} tokens = {tokens:,} tokens"
+            f" (replicas {self.devices.replicas} x micro-batches {batches.micro_batches} x {rows:,} rows)"
         ]
         per_epoch, total = self._steps_per_epoch(), self.total_steps
         lines.append(f"an epoch   {f'{per_epoch:,} steps' if per_epoch else UNKNOWN}")
@@ -226,7 +233,8 @@ class Plan:
         epochs = f"{total / per_epoch:,.2f}" if per_epoch else "an unknown number of"
         ratio = total * tokens / self.parameters
         lines.append(
-            f"the run    {total:,} steps = {epochs} epochs, {total * tokens:,} tokens, {ratio:,.2f} tokens a parameter"
+            f"the run    {total:,} steps = {epochs} epochs, {total * tokens:,} tokens, {ratio:,.2f} tokens a"
+            " parameter"
         )
         return lines
 
@@ -272,7 +280,10 @@ class Plan:
             return "yes, for the recurrence: with few units it pays; --jit=off compiles less"
         if compiles_gradients(self.config):
             if jit == "auto":
-                return "yes, for the gradients of a micro-batch: with such a network it pays; --jit=off compiles less"
+                return (
+                    "yes, for the gradients of a micro-batch: with such a network it pays; --jit=off compiles"
+                    " less"
+                )
             return "yes, for the gradients of a micro-batch; compiling takes long for long rows"
         if jit == "off":
             return "no: --jit=off"
@@ -286,7 +297,10 @@ class Plan:
             hint = "; --precision=mixed_bfloat16 may be faster, this hardware multiplies it"
             return "float32 throughout" + ("" if slow_products("mixed_bfloat16", gpu) else hint)
         if kind := slow_products(precision, gpu):
-            return f"products in {kind}, WHICH THIS HARDWARE MULTIPLIES MORE SLOWLY than float32: --precision=float32 will be faster"
+            return (
+                f"products in {kind}, WHICH THIS HARDWARE MULTIPLIES MORE SLOWLY than float32:"
+                " --precision=float32 will be faster"
+            )
         kind = precision.removeprefix("mixed_")
         return f"products in {kind}, which this hardware multiplies; weights, sums and state in float32"
 
@@ -302,15 +316,21 @@ class Plan:
         reached = self.flops.step / per_step
         peak, before = meter.peak(), meter.before
         lines = [
-            f"trial      {speed.steps:,} steps, {1000 * per_step:,.1f} ms each, {self.flops.tokens / per_step:,.0f} tokens/s; "
-            f"the first took {_duration(speed.compile_seconds)}, compiling included",
-            f"           {reached / 1e9:,.1f} GFLOP/s, {reached / product:.0%} of what large products reach here "
-            f"({product / 1e9:,.1f})",
+            (
+                f"trial      {speed.steps:,} steps, {1000 * per_step:,.1f} ms each,"
+                f" {self.flops.tokens / per_step:,.0f} tokens/s; the first took"
+                f" {_duration(speed.compile_seconds)}, compiling included"
+            ),
+            (
+                f"           {reached / 1e9:,.1f} GFLOP/s, {reached / product:.0%} of what large products"
+                f" reach here ({product / 1e9:,.1f})"
+            ),
         ]
         if peak is not None:
             where = "on the first GPU" if self.devices.on_gpu else "of this process"
             lines.append(
-                f"           memory {where}: {_mib(before + peak)} MiB, {_mib(peak)} of it for the network and its step"
+                f"           memory {where}: {_mib(before + peak)} MiB, {_mib(peak)} of it for the network"
+                " and its step"
             )
         if not self.total_steps:
             return [*lines, f"time       {UNKNOWN}"]
@@ -332,7 +352,8 @@ class Plan:
 
 
 def _alike(pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, list]]:
-    """Put neighbours that differ in the number at the end of their name only, and not in size, under one name.
+    """Put neighbours that differ in the number at the end of their name only, and not in size, under one
+    name.
 
     Example:
         >>> _alike([("embedding", 7), ("block_0", 5), ("block_1", 5), ("block_2", 5), ("output", 7)])

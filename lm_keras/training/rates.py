@@ -1,4 +1,6 @@
-"""What the schedules of a run come to: whether they leave anything of a rate, and where another length lets one jump."""
+"""What the schedules of a run come to: whether they leave anything of a rate, and where another length lets
+one jump.
+"""
 
 from lm_keras import schedules
 from lm_keras.checkpoints.run_folder import RunFolder
@@ -16,15 +18,15 @@ def check(config: Config, total_steps: int) -> None:
         when = f"after step {stair:,}"
     if when:
         raise InputError(
-            f"--learning_rate={base} times --learning_rate_schedule={text} is 0 in float32 {when}, so that nothing more is learnt in a "
-            f"run of {total_steps:,} steps; give the schedule a value above 0"
+            f"--learning_rate={base} times --learning_rate_schedule={text} is 0 in float32 {when}, so that"
+            f" nothing more is learnt in a run of {total_steps:,} steps; give the schedule a value above 0"
         )
     for name, base in (("dropout", config.model.dropout), ("token_noise", learning.token_noise)):
         text = getattr(learning, f"{name}_schedule")
         if base and total_steps > 1 and (when := schedules.when_nothing(text, base, total_steps)):
             raise InputError(
-                f"--{name}={base} times --{name}_schedule={text} is 0 in float32 {when} of a run of {total_steps:,} steps; give the "
-                f"schedule a value above 0, or leave --{name} out"
+                f"--{name}={base} times --{name}_schedule={text} is 0 in float32 {when} of a run of"
+                f" {total_steps:,} steps; give the schedule a value above 0, or leave --{name} out"
             )
 
 
@@ -37,6 +39,7 @@ def jumps(config: Config, folder: RunFolder, before: int, now: int) -> str:
         if done and rate != expected:
             name = old.name.replace("_", " ")
             found.append(
-                f"the {name} was {old.table(done - 1, 1)[0]:.3g} at step {done:,} and is {rate:.3g} at the next"
+                f"the {name} was {old.table(done - 1, 1)[0]:.3g} at step {done:,} and is {rate:.3g} at the"
+                " next"
             )
     return "; its schedules stretch over the new length from here on: " + ", ".join(found) if found else ""

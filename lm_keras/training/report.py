@@ -104,7 +104,10 @@ def data_line(data: dict) -> str:
         f"{name} {values['tokens']:,} tokens ({values['bytes']:,} bytes{_also_learnt(values)})"
         for name, values in splits.items()
     ]
-    return f"text: {', '.join(parts)}; vocabulary {data['vocab_size']:,}; sha256 {splits['train']['corpus_sha256'][:16]}"
+    return (
+        f"text: {', '.join(parts)}; vocabulary {data['vocab_size']:,}; sha256"
+        f" {splits['train']['corpus_sha256'][:16]}"
+    )
 
 
 def _also_learnt(split: dict) -> str:
@@ -124,8 +127,9 @@ def model_card(config: Config, data: dict) -> str:
     cited = "".join(f"\nThe text is to be cited as:\n\n```\n{citation}\n```\n" for citation in citations)
     return f"""# A language model trained with lm_keras
 
-Family `{config.model.model}`, tokenizer `{data["tokenizer"]["kind"]}` with {data["vocab_size"]:,} tokens, {data["total_steps"]:,} steps.
-All settings are in `flags.txt`, which is a flagfile; results are in `results.json` once the run is finished.
+Family `{config.model.model}`, tokenizer `{data["tokenizer"]["kind"]}` with {data["vocab_size"]:,} tokens,
+{data["total_steps"]:,} steps. All settings are in `flags.txt`, which is a flagfile; results are in
+`results.json` once the run is finished.
 
 | split | corpus | licence | documents | tokens | bytes | fingerprint |
 |---|---|---|---|---|---|---|

@@ -1,4 +1,6 @@
-"""Where settings become a run: corpus, tokenizer, data, model, trainer and callbacks are joined here and only here."""
+"""Where settings become a run: corpus, tokenizer, data, model, trainer and callbacks are joined here and only
+here.
+"""
 
 import contextlib
 import dataclasses
@@ -49,8 +51,8 @@ def train(config: Config, options: RunOptions) -> int:
 def _train(config: Config, options: RunOptions) -> int:
     if not config.model.prediction_head:
         raise InputError(
-            "--prediction_head=false leaves nothing to train: it is for a bert that was imported without that part; leave it "
-            "out, and --init_from=FOLDER gives the imported weights a new head"
+            "--prediction_head=false leaves nothing to train: it is for a bert that was imported without that"
+            " part; leave it out, and --init_from=FOLDER gives the imported weights a new head"
         )
     begun = RunFolder(options.run_dir) if options.run_dir else None
     before = begun.config() if begun and begun.exists else None
@@ -82,7 +84,9 @@ def _shown_if_finished(config: Config, folder: RunFolder) -> bool:
 
 
 def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, cluster: Cluster) -> int:
-    """Carry out a run as one of several workers; all of them use the same folder, and the chief alone writes."""
+    """Carry out a run as one of several workers; all of them use the same folder, and the chief
+    alone writes.
+    """
     report.say_as_worker(cluster, "waiting for all to start")
     devices = _devices(config)
     workers = devices.workers
@@ -97,7 +101,8 @@ def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, 
         try:
             workers.meet()  # Nobody leaves before the chief has written everything.
         except LOST:
-            # Who has left already is not lost: the chief has done its work, and results are the last that it writes.
+            # Who has left already is not lost: the chief has done its work, and results are the last that it
+            # writes.
             if not workers.chief and not (code == 0 and (folder.path / "results.json").exists()):
                 raise
         return code
@@ -141,7 +146,9 @@ def _begun(
 
 
 def _common(config: Config, folder: RunFolder) -> bytes:
-    """Return what all workers have to have in common: the settings, and what the chief wrote down of the run."""
+    """Return what all workers have to have in common: the settings, and what the chief wrote down
+    of the run.
+    """
     settings = {name: value for name, value in config.flat().items() if name != "cache_dir"}
     data = folder.path / "data.json"
     return json.dumps(
@@ -155,14 +162,14 @@ def _joined(
     """Prepare the text with the tokenizer of a run that the chief has begun."""
     if not folder.exists:
         raise InputError(
-            f"--run_dir={folder.path} holds no run here, although the chief has begun one; all workers need the same "
-            "folder, on a file system that they share"
+            f"--run_dir={folder.path} holds no run here, although the chief has begun one; all workers need"
+            " the same folder, on a file system that they share"
         )
     if not same:
         changed = differences(folder.config(), config, ()) or ["the folders are not the same"]
         raise InputError(
-            f"this worker and the chief have other settings for --run_dir={folder.path}: {'; '.join(changed)}. "
-            "Start all workers with the same flags and the same folder"
+            f"this worker and the chief have other settings for --run_dir={folder.path}:"
+            f" {'; '.join(changed)}. Start all workers with the same flags and the same folder"
         )
     data = prepare(config.data, folder.tokenizer(), report.say, begun=folder.read_data())
     total_steps = _total_steps(config, data)
@@ -183,7 +190,8 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
     devices = _devices(config, alone=True)
     if cluster := distribution.cluster_of(config):
         report.say(
-            f"TF_CONFIG names {len(cluster.addresses)} workers; the figures are those of this one without the others"
+            f"TF_CONFIG names {len(cluster.addresses)} workers; the figures are those of this one without the"
+            " others"
         )
     origin = Origin.of(config, folder, report.say)
     tokenizer = _tokenizer(folder, origin)
@@ -247,8 +255,8 @@ def _enough_memory():
         yield
     except tf.errors.ResourceExhaustedError as error:
         raise InputError(
-            f"the memory of the device is not enough ({reason_of(error)}); take a smaller --batch_size or network, "
-            "or more --micro_batches"
+            f"the memory of the device is not enough ({reason_of(error)}); take a smaller --batch_size or"
+            " network, or more --micro_batches"
         ) from None
 
 
@@ -265,9 +273,9 @@ def _check_space(folder: RunFolder, config: Config, data: PreparedData, total_st
     free = machine.free_disk(folder.path)
     if free < disk.needed:
         raise InputError(
-            f"the disk of --run_dir={folder.path} has {free / 2**20:,.1f} MiB free, and the run still writes "
-            f"{disk.needed / 2**20:,.1f} MiB ({disk.parts()}); free space there, choose another --run_dir, or "
-            f"lower --keep_checkpoints={config.running.keep_checkpoints}"
+            f"the disk of --run_dir={folder.path} has {free / 2**20:,.1f} MiB free, and the run still writes"
+            f" {disk.needed / 2**20:,.1f} MiB ({disk.parts()}); free space there, choose another --run_dir,"
+            f" or lower --keep_checkpoints={config.running.keep_checkpoints}"
         )
 
 
@@ -286,13 +294,14 @@ def _checked_folder(config: Config, options: RunOptions) -> RunFolder | None:
             )
         if folder.checkpoints().steps():  # Of which settings, nobody knows.
             raise InputError(
-                f"--run_dir={options.run_dir} holds checkpoints and no config.json; restore that from a copy, or choose "
-                "another folder"
+                f"--run_dir={options.run_dir} holds checkpoints and no config.json; restore that from a copy,"
+                " or choose another folder"
             )
         return folder
     if options.resume == "never":
         raise InputError(
-            f"--resume=never, but --run_dir={options.run_dir} holds a run; choose another folder, or go on with --resume=auto"
+            f"--resume=never, but --run_dir={options.run_dir} holds a run; choose another folder, or go on"
+            " with --resume=auto"
         )
     before = folder.config()
     moved = elsewhere(before.flat(), config.flat())
@@ -308,12 +317,14 @@ def _checked_folder(config: Config, options: RunOptions) -> RunFolder | None:
 
 
 def _check_tokenizer(folder: RunFolder, config: Config) -> None:
-    """Raise InputError if the folder that `--tokenizer` names now holds another tokenizer than the run has."""
+    """Raise InputError if the folder that `--tokenizer` names now holds another tokenizer than the
+    run has.
+    """
     given = saved_tokenizer(config.data, config.needs_blank)
     if given and given.fingerprint() != folder.tokenizer().fingerprint():
         raise InputError(
-            f"--run_dir={folder.path} holds a run with another tokenizer than --tokenizer={config.data.tokenizer}; "
-            "use the same one to go on, or another --run_dir"
+            f"--run_dir={folder.path} holds a run with another tokenizer than"
+            f" --tokenizer={config.data.tokenizer}; use the same one to go on, or another --run_dir"
         )
 
 
@@ -366,7 +377,8 @@ def _begin(
         before = _check_same_run(folder, data, total_steps)
         if total_steps > before:
             report.say(
-                f"the run now has {total_steps:,} steps instead of {before:,}{rates.jumps(config, folder, before, total_steps)}"
+                f"the run now has {total_steps:,} steps instead of"
+                f" {before:,}{rates.jumps(config, folder, before, total_steps)}"
             )
             folder.forget_results()
     else:
@@ -392,7 +404,7 @@ def _check_same_run(folder: RunFolder, data: PreparedData, total_steps: int) -> 
             )
     if total_steps < before["total_steps"]:
         raise InputError(
-            f"the run in {folder.path} has {before['total_steps']:,} steps and can't be cut to {total_steps:,}; "
-            "raise --steps or --epochs, or begin a new run with another --run_dir"
+            f"the run in {folder.path} has {before['total_steps']:,} steps and can't be cut to"
+            f" {total_steps:,}; raise --steps or --epochs, or begin a new run with another --run_dir"
         )
     return before["total_steps"]

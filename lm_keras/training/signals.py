@@ -1,4 +1,6 @@
-"""Signals that end a run: which ones, what they mean, and how they reach compiled steps, which Python's own handlers would wait for."""
+"""Signals that end a run: which ones, what they mean, and how they reach compiled steps, which Python's own
+handlers would wait for.
+"""
 
 import contextlib
 import os
@@ -14,37 +16,42 @@ MEANING = {
     signal.SIGUSR1: signal.SIGTERM,
     signal.SIGUSR2: signal.SIGTERM,
 }
-"""The signals that ask a process to stop, and the one as which each of them counts: schedulers send SIGUSR1 or SIGUSR2
-some time before they end a job, as SLURM does with `--signal=USR1@90`."""
+"""The signals that ask a process to stop, and the one as which each of them counts: schedulers send SIGUSR1
+or SIGUSR2 some time before they end a job, as SLURM does with `--signal=USR1@90`.
+"""
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What a process can be stopped by, in the order in which they count where several came."""
 
 INSISTING = (signal.SIGINT, signal.SIGTERM)
-"""The signals of which a second one ends a process at once. Nobody sends the others for that: a terminal that is closed may
-send SIGHUP several times, and SIGTERM follows what a scheduler announces."""
+"""The signals of which a second one ends a process at once. Nobody sends the others for that: a terminal that
+is closed may send SIGHUP several times, and SIGTERM follows what a scheduler announces.
+"""
 
 STOPPED = tuple(128 + number for number in STOPS)
 """The exit codes of a process that was stopped."""
 
 SAME_SECONDS = 0.5
-"""Signals that come so soon after the first one are the same wish: Linux tells a process of its parent's end once for each of
-the parent's threads, and schedulers signal a process and its group."""
+"""Signals that come so soon after the first one are the same wish: Linux tells a process of its parent's end
+once for each of the parent's threads, and schedulers signal a process and its group.
+"""
 
 
 def caught() -> list[signal.Signals]:
     """Return the signals of `MEANING` that this process is to handle.
 
-    SIGINT and SIGTERM always; the others unless they are ignored, as SIGHUP is under `nohup`, or somebody else handles them.
+    SIGINT and SIGTERM always; the others unless they are ignored, as SIGHUP is under `nohup`, or somebody
+    else handles them.
     """
     return [number for number in MEANING if number in INSISTING or signal.getsignal(number) == signal.SIG_DFL]
 
 
 class Signals:
-    """Asks the loop to stop when a signal of `caught` comes; a second SIGINT or SIGTERM ends the process at once.
+    """Asks the loop to stop when a signal of `caught` comes; a second SIGINT or SIGTERM ends the process at
+    once.
 
-    Python calls a handler between two of its own instructions only. The C part of it writes the signal's number into a
-    pipe at once (`signal.set_wakeup_fd`), and a thread reads it there.
+    Python calls a handler between two of its own instructions only. The C part of it writes the signal's
+    number into a pipe at once (`signal.set_wakeup_fd`), and a thread reads it there.
 
     Args:
         stop: called by that thread at the first signal, at once.

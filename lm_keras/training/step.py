@@ -1,8 +1,8 @@
 """The step: one global batch, one update, however it is split.
 
-The sum of token losses over the whole batch is divided once by the number of targets; gradients of micro-batches
-and replicas are summed, once, and only then clipped. Keras clips each replica before the sum and averages
-averages, which makes the update depend on the split.
+The sum of token losses over the whole batch is divided once by the number of targets; gradients of
+micro-batches and replicas are summed, once, and only then clipped. Keras clips each replica before the sum
+and averages averages, which makes the update depend on the split.
 """
 
 import keras
@@ -19,8 +19,9 @@ from lm_keras.training.machine import compiles_gradients
 
 VALUES = ("nats", "correct", "weight", "gradient_norm", "data_wait", *LEFT_OUT)
 """What a step reports, in this order: sums over its targets, the norm before clipping, seconds, and 1 for
-the reason for which the step was left out. Of a step that is not finite the sums are 0; of one that was left out, or
-that has no target, the norm is."""
+the reason for which the step was left out. Of a step that is not finite the sums are 0; of one that was left
+out, or that has no target, the norm is.
+"""
 
 
 class TrainingStep:
@@ -71,7 +72,8 @@ class TrainingStep:
 
     @tf.function(autograph=False)
     def __call__(self, iterator, state, recent, first_step, tables, count):
-        """Carry out `count` steps; fewer if one is not finite and that stops the run, or if `stopped` becomes true.
+        """Carry out `count` steps; fewer if one is not finite and that stops the run, or if `stopped` becomes
+        true.
 
         Args:
             iterator: over the (distributed) batches, at `first_step`.
@@ -241,7 +243,8 @@ class TrainingStep:
         """
 
         def apply():
-            # LossScaleOptimizer divides by its scale itself; where that overflows it lowers the scale and no more.
+            # LossScaleOptimizer divides by its scale itself; where that overflows it lowers the scale and no
+            # more.
             optimizers.apply(self._optimizer, gradients, factor * self._scale(), self._variables)
             return True
 
@@ -250,7 +253,9 @@ class TrainingStep:
 
 
 def _summed_rows(gradient):
-    """Return a gradient; of a sparse one, the sum of the rows of each token once, followed by rows of zeros."""
+    """Return a gradient; of a sparse one, the sum of the rows of each token once, followed by rows
+    of zeros.
+    """
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
     count = gradient.indices.shape[0]
@@ -261,5 +266,7 @@ def _summed_rows(gradient):
 
 
 def _finite_or_before(new, old):
-    """Return the state, but its old values where the new ones are not finite: what was left out must not live on."""
+    """Return the state, but its old values where the new ones are not finite: what was left out must not live
+    on.
+    """
     return tf.where(tf.math.is_finite(new), new, old) if new.dtype.is_floating else new

@@ -65,7 +65,9 @@ class Meter:
 
 
 def _empty(values: np.ndarray) -> np.ndarray:
-    """Return which steps had no target, [steps] bool, from what `VALUES` names of each; such steps change nothing."""
+    """Return which steps had no target, [steps] bool, from what `VALUES` names of each; such steps change
+    nothing.
+    """
     weights, reasons = values[:, VALUES.index("weight")], values[:, VALUES.index(LEFT_OUT[0]) :]
     return (weights == 0) & ~reasons.any(axis=1)
 
@@ -97,7 +99,8 @@ class Trainer:
         say: called with a line that a person should read.
         noise: replaces tokens before the network reads them; None for none.
         workers: the processes that train together; None for this one alone.
-        hiding: hides the tokens that are predicted; None for what the settings say, with a mask that no tokenizer needs.
+        hiding: hides the tokens that are predicted; None for what the settings say, with a mask that no
+            tokenizer needs.
     """
 
     def __init__(
@@ -125,7 +128,8 @@ class Trainer:
         self._rates = {"dropout": config.model.dropout}
         if noise is not None:
             self._rates["token_noise"] = config.learning.token_noise
-        # What a callback sets the rate to is compared with what the loop set last, at first the optimizer's own.
+        # What a callback sets the rate to is compared with what the loop set last, at first the optimizer's
+        # own.
         self._rate_scale, self._rate_set = 1.0, float(model.optimizer.learning_rate.numpy())
         self._speed: float | None = None
         state = model.initial_state(config.batches.batch_size)
@@ -286,14 +290,16 @@ class Trainer:
             self.left_out[why] += 1
             if why == "nonfinite" and self.compiled_step.guard.stops:
                 raise InputError(
-                    f"the loss or its gradient is no finite number at step {step:,}, which was left out; the checkpoints "
-                    "before are kept. If it is a single step, go on with --on_nonfinite=skip; else begin a new run in "
-                    "another --run_dir with a lower --learning_rate or a --clip_norm"
+                    f"the loss or its gradient is no finite number at step {step:,}, which was left out; the"
+                    " checkpoints before are kept. If it is a single step, go on with --on_nonfinite=skip;"
+                    " else begin a new run in another --run_dir with a lower --learning_rate or a"
+                    " --clip_norm"
                 )
             if self._in_a_row == MOST_IN_A_ROW:
                 raise InputError(
-                    f"the last {MOST_IN_A_ROW} steps up to step {step:,} were all left out, so nothing is learnt any more; "
-                    "the checkpoints before are kept; begin a new run in another --run_dir with a lower --learning_rate"
+                    f"the last {MOST_IN_A_ROW} steps up to step {step:,} were all left out, so nothing is"
+                    " learnt any more; the checkpoints before are kept; begin a new run in another --run_dir"
+                    " with a lower --learning_rate"
                 )
             if why != "overflowed" and self._in_a_row in (1, 10):
                 many = f"; it is the {self._in_a_row}th in a row" if self._in_a_row > 1 else ""
@@ -354,8 +360,8 @@ class Trainer:
     def _reading(self):
         """Hold the iterator over the batches, and end its reading at once afterwards.
 
-        Its threads call Python. One that still lives while the interpreter ends waits for such a call for ever, and a traceback
-        would keep it alive until then.
+        Its threads call Python. One that still lives while the interpreter ends waits for such a call for
+        ever, and a traceback would keep it alive until then.
         """
         self._batches = self._distributed_batches()
         try:
@@ -373,7 +379,8 @@ class Trainer:
         def make(context):
             return training_batches(
                 self._store.tokens, self.order, self.step, last, replicas=local,
-                first_replica=context.input_pipeline_id * local, all_replicas=strategy.num_replicas_in_sync, hiding=self._hiding,
+                first_replica=context.input_pipeline_id * local, all_replicas=strategy.num_replicas_in_sync,
+                hiding=self._hiding,
                 unscored=self._store.unscored,
             )  # fmt: skip
 
@@ -393,7 +400,8 @@ class Trainer:
             return self.strategy.experimental_distribute_values_from_function(of_replica)
 
         scattered = tf.nest.map_structure(part, self._carried)
-        # With one replica `run` returns plain tensors; passing through it once gives the type that comes back.
+        # With one replica `run` returns plain tensors; passing through it once gives the type that comes
+        # back.
         return self.strategy.run(lambda state: state, args=(scattered,))
 
     def _gathered(self, value):

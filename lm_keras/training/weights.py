@@ -21,7 +21,8 @@ from lm_keras.text.tokenizer import Tokenizer
 
 MAY_DIFFER = {
     "dropout", "weight_drop", "forget_bias", "init_scale", "init_from", "init_checkpoint", "embedding_init",
-    "separate_documents", "attention_chunk", "mask_rate", "whole_words", "full_sentences", "span_length", "long_spans", "prediction_head",
+    "separate_documents", "attention_chunk", "mask_rate", "whole_words", "full_sentences", "span_length",
+    "long_spans", "prediction_head",
 }  # fmt: skip
 """Model settings that neither decide a weight's shape nor what a weight means."""
 
@@ -37,7 +38,8 @@ class Origin:
         step: of its weights; `given_to` takes newer ones if a run that trains has written them meanwhile.
         tokenizer: its tokenizer, which the new run takes over.
         give: does the work of `given_to`, and returns the step.
-        files: those of a model of another project that the new run keeps, so that `scripts/convert.py` can write them back.
+        files: those of a model of another project that the new run keeps, so that `scripts/convert.py` can
+            write them back.
     """
 
     path: Path
@@ -87,8 +89,8 @@ class Origin:
         if exchange.is_foreign(source.path):
             if chosen != "last":
                 raise InputError(
-                    f"--init_checkpoint={chosen} has no meaning for --init_from={path}, which holds a model of another project and "
-                    "only one set of weights; leave it out"
+                    f"--init_checkpoint={chosen} has no meaning for --init_from={path}, which holds a model"
+                    " of another project and only one set of weights; leave it out"
                 )
             imported = exchange.read(source.path)
             same = " ".join(f"--{name}={value}" for name, value in imported.settings.items())
@@ -120,7 +122,8 @@ def _check_fits(config: Config, there: Config, tokenizer: Tokenizer, remedy: str
     ]
     if different:
         raise InputError(
-            f"the weights of --init_from={config.model.init_from} do not fit: {'; '.join(different)}. {remedy}"
+            f"the weights of --init_from={config.model.init_from} do not fit: {'; '.join(different)}."
+            f" {remedy}"
         )
 
 
@@ -204,8 +207,8 @@ def restore_for_reading(
         except Gone:
             if isinstance(checkpoint, int):
                 raise InputError(
-                    f"the checkpoint of step {step:,} in {folder.path} was deleted by the run that trains there; "
-                    "wait until it ends, or begin again"
+                    f"the checkpoint of step {step:,} in {folder.path} was deleted by the run that trains"
+                    " there; wait until it ends, or begin again"
                 ) from None
     raise folder.checkpoints().gone()
 
@@ -226,8 +229,8 @@ def step_for_reading(folder: RunFolder, checkpoint: str, warn: Callable[[str], N
             warn(f"the checkpoint of step {other:,} is damaged ({problem}); using the best of the others")
     if step is None and checkpoint == "best" and checkpoints.sound():
         raise InputError(
-            f"the run in {folder.path} has no validated checkpoint, so none is the best; take the last one, or go on training "
-            "with text to validate on"
+            f"the run in {folder.path} has no validated checkpoint, so none is the best; take the last one,"
+            " or go on training with text to validate on"
         )
     if step is None:
         raise InputError(f"the run in {folder.path} has no checkpoint yet; go on training it first")
@@ -249,7 +252,7 @@ def _network(folder: RunFolder, step: int) -> keras.Model:
     found = folder.checkpoints().size(step)
     if needed > found:  # Before memory is taken for what a config.json says.
         raise InputError(
-            f"the checkpoint of step {step:,} in {folder.path} does not fit this network ({needed:,} bytes of weights, and it "
-            f"has {found:,}); was the run folder put together from two runs?"
+            f"the checkpoint of step {step:,} in {folder.path} does not fit this network ({needed:,} bytes of"
+            f" weights, and it has {found:,}); was the run folder put together from two runs?"
         )
     return FAMILIES[config.model.model](config, vocab_size)

@@ -1,7 +1,8 @@
 """The processes of a run: who they are, and how they stay together.
 
 Several processes train as one, each with the same command and with its place in the environment variable
-`TF_CONFIG`. All carry out the same steps; worker 0, the chief, is the only one that writes and shows anything.
+`TF_CONFIG`. All carry out the same steps; worker 0, the chief, is the only one that writes and shows
+anything.
 """
 
 import contextlib
@@ -56,7 +57,8 @@ class Cluster:
         """Return the cluster that `TF_CONFIG` describes, or None if it is not set or empty.
 
         Raises:
-            InputError: it is not what TensorFlow documents, lists an address twice, or has parameter servers or an evaluator.
+            InputError: it is not what TensorFlow documents, lists an address twice, or has parameter servers
+                or an evaluator.
         """
         text = os.environ.get("TF_CONFIG", "").strip()
         if text in ("", "{}"):
@@ -198,8 +200,8 @@ class Workers:
             raise
         if self.total(0.0)[0]:
             raise InputError(
-                f"worker {self.index} of {self.count} ends because another one could not go on, which says why; "
-                "when that is mended, start all of them again"
+                f"worker {self.index} of {self.count} ends because another one could not go on, which says"
+                " why; when that is mended, start all of them again"
             )
 
     @contextlib.contextmanager
@@ -212,6 +214,6 @@ class Workers:
                 raise
             reason = reason_of(error)
             raise InputError(
-                f"worker {self.index} of {self.count} lost another one ({type(error).__name__}: {reason}); what was saved is kept: "
-                "start all of them again with the same command"
+                f"worker {self.index} of {self.count} lost another one ({type(error).__name__}: {reason});"
+                " what was saved is kept: start all of them again with the same command"
             ) from None

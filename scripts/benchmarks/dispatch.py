@@ -12,7 +12,8 @@ from lm_keras.errors import InputError
 from lm_keras.fields import setting
 
 COMMANDS = (
-    "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode", "embeddings", "baselines", "page",
+    "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode",
+    "embeddings", "baselines", "page",
 )  # fmt: skip
 SECTIONS = (
     "train",
@@ -36,9 +37,10 @@ class Options:
 
     peer: str = setting(
         "",
-        "train, sample: what to measure in turn with it, several with a comma: jit_off (our step with --jit=off), keras_fit "
-        "and torch for lstm; torch, torch_compiled and torch_bfloat16 for gpt; to sample torch for lstm, transformers and ours as "
-        "compiled_bfloat16 and int8 for gpt; embeddings: gensim",
+        "train, sample: what to measure in turn with it, several with a comma: jit_off (our step with"
+        " --jit=off), keras_fit and torch for lstm; torch, torch_compiled and torch_bfloat16 for gpt; to"
+        " sample torch for lstm, transformers and ours as compiled_bfloat16 and int8 for gpt; embeddings:"
+        " gensim",
     )
     repeats: int = setting(5, "measurements of each kind, in turn", low=1)
     seconds: float = setting(3.0, "train: length of one measurement", above=0)
@@ -51,7 +53,8 @@ class Options:
     part: str = setting("valid", "baselines: part of the text", choices=("train", "valid", "test"))
     sections: str = setting(
         ",".join(SECTIONS),
-        "page: parts to measure anew, with commas; the others stay as they are, without any it is only written anew",
+        "page: parts to measure anew, with commas; the others stay as they are, without any it is only"
+        " written anew",
     )
     table: bool = setting(False, "print a Markdown table instead of JSON objects")
 
@@ -131,8 +134,8 @@ def _check_page(sections: list[str], corpus: str) -> None:
             raise InputError(f"--sections: {section!r} is unknown; expected some of {', '.join(SECTIONS)}")
     if "race" in sections and not corpus.startswith("text:"):
         raise InputError(
-            f"--corpus={corpus}: the race is one on tinyshakespeare; take --corpus=text:PATH/input.txt, or leave race out of "
-            "--sections"
+            f"--corpus={corpus}: the race is one on tinyshakespeare; take --corpus=text:PATH/input.txt, or"
+            " leave race out of --sections"
         )
 
 

@@ -54,7 +54,9 @@ def count(graph) -> dict[str, int]:
 
 
 def _products(operation) -> int:
-    """Return the FLOPs of a matrix product or of a convolution without padding, forward or backward; else 0."""
+    """Return the FLOPs of a matrix product or of a convolution without padding, forward or
+    backward; else 0.
+    """
     kind, inputs, outputs = operation.type, operation.inputs, operation.outputs
     if kind in ("MatMul", "BatchMatMulV2"):
         if outputs[0].shape[-1] == 1:
@@ -73,7 +75,8 @@ def _products(operation) -> int:
 
 
 ELEMENTWISE = {
-    "AddV2", "AddN", "Sub", "Mul", "RealDiv", "Square", "Sqrt", "Rsqrt", "Maximum", "Sign", "Pow", "Abs", "Neg",
+    "AddV2", "AddN", "Sub", "Mul", "RealDiv", "Square", "Sqrt", "Rsqrt", "Maximum", "Sign", "Pow", "Abs",
+    "Neg",
     "Sigmoid", "Tanh", "AssignAddVariableOp", "AssignSubVariableOp",
 }  # fmt: skip
 

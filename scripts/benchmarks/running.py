@@ -1,4 +1,5 @@
-"""Candidates in processes of their own: our training step, plain Keras `fit`, PyTorch, and others, on the same network.
+"""Candidates in processes of their own: our training step, plain Keras `fit`, PyTorch, and others, on the
+same network.
 
 So memory and threads of a candidate are its own. All read random tokens.
 """
@@ -114,7 +115,8 @@ class Running:
         except EOFError:
             self._process.join()
             raise InputError(
-                f"the process of {self.name} ended with code {self._process.exitcode}; there may be too little memory"
+                f"the process of {self.name} ended with code {self._process.exitcode}; there may be too"
+                " little memory"
             ) from None
         if not good:
             raise InputError(result)
@@ -177,8 +179,8 @@ def check(peers: Iterable[str], config: Config, sampling: bool = False) -> None:
     for peer in peers:
         if peer not in known:
             raise InputError(
-                f"--peer={peer} is unknown for {'sampling with ' if sampling else ''}--model={model.model}; expected "
-                f"{' or '.join(known) or 'none'}, several with a comma"
+                f"--peer={peer} is unknown for {'sampling with ' if sampling else ''}--model={model.model};"
+                f" expected {' or '.join(known) or 'none'}, several with a comma"
             )
         for package, name in PACKAGES.get(peer, {"torch": "PyTorch"}).items():
             if importlib.util.find_spec(package) is None:
@@ -186,7 +188,8 @@ def check(peers: Iterable[str], config: Config, sampling: bool = False) -> None:
         for name, bad in differ.items():
             if bad and peer != "jit_off":  # Our own network.
                 raise InputError(
-                    f"--{name}={config.flat()[name]}: --peer={peer} has no such network or training; leave one of both out"
+                    f"--{name}={config.flat()[name]}: --peer={peer} has no such network or training; leave"
+                    " one of both out"
                 )
     if sampling and model.model in HIDING:
         raise InputError(

@@ -104,8 +104,9 @@ def test_dropout_schedule_without_a_layer_to_change():
     callback = callbacks.DropoutSchedule(0.3, schedules.build("constant", 3))
     with pytest.raises(InputError) as caught:
         fit(small(keras.layers.Dropout(0.3)), [callback])
-    assert str(caught.value) == (
-        "a dropout schedule needs lm_keras.layers.ScheduledDropout layers, and the model has none; "
+    assert (
+        str(caught.value)
+        == "a dropout schedule needs lm_keras.layers.ScheduledDropout layers, and the model has none; "
         "keras.layers.Dropout keeps the rate with which it was compiled"
     )
 
@@ -128,8 +129,9 @@ def test_noise_schedule_changes_what_is_replaced():
     assert np.abs(shares - wanted - (1 - wanted) / V).mean() < 0.06
     with pytest.raises(InputError) as caught:
         fit(small(ScheduledDropout(0.3)), [callbacks.TokenNoiseSchedule(0.6, curve)])
-    assert str(caught.value) == (
-        "a noise schedule needs a lm_keras.layers.TokenNoise layer, and the model has none; "
+    assert (
+        str(caught.value)
+        == "a noise schedule needs a lm_keras.layers.TokenNoise layer, and the model has none; "
         "put one before the embedding"
     )
 
@@ -301,7 +303,8 @@ def test_losses_in_bfloat16_are_written(tmp_path, lines_of):
     """With that floatx Keras's logs have tensors, which JSON lacks."""
     stopping, checkpoints = callbacks.EarlyStopping(2), Checkpoints(tmp_path / "checkpoints")
     listed = [
-        callbacks.MetricsFile(tmp_path / "metrics.jsonl", every=1), stopping, callbacks.Checkpoint(checkpoints, every=1),
+        callbacks.MetricsFile(tmp_path / "metrics.jsonl", every=1), stopping,
+        callbacks.Checkpoint(checkpoints, every=1),
     ]  # fmt: skip
     keras.config.set_floatx("bfloat16")
     try:
@@ -408,8 +411,10 @@ def test_a_schedule_of_the_optimizers_own_is_refused(kind):
     model = small(learning_rate=keras.optimizers.schedules.ExponentialDecay(0.1, 9, 0.9))
     with pytest.raises(InputError) as caught:
         fit(eager(model), [callback])
-    assert str(caught.value) == (
-        f"{kind} sets the learning rate, and the optimizer has a schedule of its own; compile the model with a number as learning_rate"
+    assert (
+        str(caught.value)
+        == f"{kind} sets the learning rate, and the optimizer has a schedule of its own; compile the model"
+        " with a number as learning_rate"
     )
 
 

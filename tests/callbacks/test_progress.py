@@ -81,7 +81,8 @@ def test_metrics_of_a_run(finished, lines_of):
     assert [line["step"] for line in valid] == [8, 16, 24]
     for line in training:
         assert list(line) == [
-            "step", "loss", "perplexity", "bits_per_byte", "accuracy", "learning_rate", "dropout", "gradient_norm",
+            "step", "loss", "perplexity", "bits_per_byte", "accuracy", "learning_rate", "dropout",
+            "gradient_norm",
             "data_wait", "tokens_per_second", "seconds",
         ]  # fmt: skip
         assert line["perplexity"] == pytest.approx(math.exp(line["loss"]))
@@ -97,7 +98,8 @@ def test_metrics_of_a_run(finished, lines_of):
     assert training[-1]["loss"] < training[0]["loss"] - 0.2
     for line in valid:
         assert list(line) == [
-            "step", "split", "tokens", "bytes", "words", "characters", "unknown", "nats_per_token", "perplexity",
+            "step", "split", "tokens", "bytes", "words", "characters", "unknown", "nats_per_token",
+            "perplexity",
             "word_perplexity", "bits_per_byte", "bits_per_character", "accuracy", "context", "stride",
         ]  # fmt: skip
         assert all(

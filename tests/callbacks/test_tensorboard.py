@@ -86,7 +86,9 @@ def test_to_be_killed_while_forgetting_does_no_harm(two_lives, monkeypatch, kill
 
 
 def draw(folder, steps, every=2):
-    """Let the callback write some steps as the own loop does, and return it; it is not told that the run ends."""
+    """Let the callback write some steps as the own loop does, and return it; it is not told that the run
+    ends.
+    """
     board = TensorBoard(folder, every)
     board.set_params({"own_loop": True})
     logs = {"loss": 2.5, "learning_rate": 0.25, "perplexity": None, "accuracy": float("nan")}

@@ -52,7 +52,9 @@ def served(folder):
             return read(answer.read())
 
     def patiently(path, enough, read=json.loads, **query):
-        """Ask until the answer is enough: the server begins to listen late, and reads one run after the other."""
+        """Ask until the answer is enough: the server begins to listen late, and reads one run after the
+        other.
+        """
         for _ in range(300):
             assert process.poll() is None
             with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):

@@ -1,6 +1,8 @@
-"""Folders as `transformers` writes them, with weights that a formula makes: V 60, L 2 blocks, H 4 heads, 16 places.
+"""Folders as `transformers` writes them, with weights that a formula makes: V 60, L 2 blocks, H 4 heads, 16
+places.
 
-`python tests/checkpoints/folders_of_models.py` writes what `transformers` computes for them into golden_logits.json.
+`python tests/checkpoints/folders_of_models.py` writes what `transformers` computes for them into
+golden_logits.json.
 """
 
 import json
@@ -17,17 +19,22 @@ IDS = [[5, 17, 59, 0, 3, 3, 41, 22, 8], [1, 2, 3, 4, 5, 6, 7, 8, 9]]
 
 CONFIGS = {
     "gpt2": {
-        "model_type": "gpt2", "vocab_size": V, "n_positions": PLACES, "n_embd": D, "n_layer": L, "n_head": H, "n_inner": F,
+        "model_type": "gpt2", "vocab_size": V, "n_positions": PLACES, "n_embd": D, "n_layer": L, "n_head": H,
+        "n_inner": F,
         "eos_token_id": 0, "bos_token_id": 0, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5,
     },
     "llama": {
-        "model_type": "llama", "vocab_size": V, "max_position_embeddings": PLACES, "hidden_size": D, "intermediate_size": F,
-        "num_hidden_layers": L, "num_attention_heads": H, "num_key_value_heads": K, "rms_norm_eps": 1e-5, "rope_theta": 500.0,
+        "model_type": "llama", "vocab_size": V, "max_position_embeddings": PLACES, "hidden_size": D,
+        "intermediate_size": F,
+        "num_hidden_layers": L, "num_attention_heads": H, "num_key_value_heads": K, "rms_norm_eps": 1e-5,
+        "rope_theta": 500.0,
         "hidden_act": "silu", "eos_token_id": 0, "bos_token_id": 0, "tie_word_embeddings": False,
     },
     "bert": {
-        "model_type": "bert", "vocab_size": V, "max_position_embeddings": PLACES, "hidden_size": D, "intermediate_size": F,
-        "num_hidden_layers": L, "num_attention_heads": H, "hidden_act": "gelu", "layer_norm_eps": 1e-12, "type_vocab_size": 2,
+        "model_type": "bert", "vocab_size": V, "max_position_embeddings": PLACES, "hidden_size": D,
+        "intermediate_size": F,
+        "num_hidden_layers": L, "num_attention_heads": H, "hidden_act": "gelu", "layer_norm_eps": 1e-12,
+        "type_vocab_size": 2,
         "pad_token_id": 0,
     },
 }  # fmt: skip
@@ -55,7 +62,8 @@ def shapes(kind):
         found |= {"wte.weight": (V, D), "wpe.weight": (PLACES, D)}
         for n in range(L):
             for name, shape in (
-                ("ln_1", (D,)), ("attn.c_attn", (D, 3 * D)), ("attn.c_proj", (D, D)), ("ln_2", (D,)), ("mlp.c_fc", (D, F)),
+                ("ln_1", (D,)), ("attn.c_attn", (D, 3 * D)), ("attn.c_proj", (D, D)), ("ln_2", (D,)),
+                ("mlp.c_fc", (D, F)),
                 ("mlp.c_proj", (F, D)),
             ):  # fmt: skip
                 found |= {f"h.{n}.{name}.weight": shape, f"h.{n}.{name}.bias": shape[-1:]}
@@ -67,7 +75,8 @@ def shapes(kind):
     for n in range(L):
         for name, shape in (
             ("input_layernorm", (D,)), ("self_attn.q_proj", (D, D)), ("self_attn.k_proj", (K * width, D)),
-            ("self_attn.v_proj", (K * width, D)), ("self_attn.o_proj", (D, D)), ("post_attention_layernorm", (D,)),
+            ("self_attn.v_proj", (K * width, D)), ("self_attn.o_proj", (D, D)),
+            ("post_attention_layernorm", (D,)),
             ("mlp.gate_proj", (F, D)), ("mlp.up_proj", (F, D)), ("mlp.down_proj", (D, F)),
         ):  # fmt: skip
             found[f"layers.{n}.{name}.weight"] = shape
@@ -143,7 +152,8 @@ def _own(*shape):
 
 OUTPUTS = {
     "an output matrix of its own, gpt2": ("gpt2", {"lm_head.weight": _own(V, D)}, {}),
-    "an output matrix of its own, llama": ("llama", {"lm_head.weight": _own(V, D)}, {"tie_word_embeddings": True}),
+    "an output matrix of its own, llama": ("llama", {"lm_head.weight": _own(V, D)},
+        {"tie_word_embeddings": True}),
     "an output matrix of its own, bert": ("bert", {"cls.predictions.decoder.weight": _own(V, D)}, {}),
     "a bias of its own, bert": ("bert", {"cls.predictions.decoder.bias": _own(V)}, {}),
     "output and bias of its own, bert": (
@@ -152,13 +162,16 @@ OUTPUTS = {
         {"tie_word_embeddings": False},
     ),
     "an output matrix and no embedding, llama": (
-        "llama", {"model.embed_tokens.weight": None, "lm_head.weight": _own(V, D)}, {"tie_word_embeddings": True},
+        "llama", {"model.embed_tokens.weight": None, "lm_head.weight": _own(V, D)},
+        {"tie_word_embeddings": True},
     ),
     "an output matrix that is none of the embedding, gpt2": (
         "gpt2", {"lm_head.weight": _own(V, D)}, {"tie_word_embeddings": False},
     ),
 }  # fmt: skip
-"""Models whose output is not the one that config.json tells of, or has other names: kind, tensors and settings that differ."""
+"""Models whose output is not the one that config.json tells of, or has other names: kind, tensors and
+settings that differ.
+"""
 
 
 def theirs(folder, ids):

@@ -74,7 +74,8 @@ others) are not used here. Give the flags of the sampler.
 def sections() -> str:
     """Return the sections, from `## config.json` to the end of `## Other files`."""
     tables = [
-        f"### {TITLES[name]} (`model_type` {name})\n\n{_table([key for key in kind.keys if key not in keys.COMMON])}"
+        f"### {TITLES[name]} (`model_type`"
+        f" {name})\n\n{_table([key for key in kind.keys if key not in keys.COMMON])}"
         for name, kind in foreign.KINDS.items()
     ]
     tables.append(f"### `rope_parameters` of LLaMA\n\n{_table(ROPE_KEYS)}")
@@ -105,9 +106,11 @@ def _table(rows) -> str:
 
 def _accepted(key) -> str:
     shown = [
-        f"a list of `{json.dumps(value[0])}`"
-        if isinstance(value, list) and value
-        else f"`{json.dumps(value)}`"
+        (
+            f"a list of `{json.dumps(value[0])}`"
+            if isinstance(value, list) and value
+            else f"`{json.dumps(value)}`"
+        )
         for value in key.values
     ]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} or {shown[-1]}"

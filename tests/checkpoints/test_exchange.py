@@ -184,7 +184,10 @@ def test_a_tensor_that_does_not_belong_is_named(kind, tmp_path):
             ({"model.x.weight": value}, "belongs to no such network"),
             (
                 {name: value[:, :-1].copy()},
-                f"the tensor {name!r} has the shape {list(value[:, :-1].shape)}, expected {list(value.shape)}",
+                (
+                    f"the tensor {name!r} has the shape {list(value[:, :-1].shape)}, expected"
+                    f" {list(value.shape)}"
+                ),
             ),
             (
                 {name: np.ones(value.shape, np.int32)},
@@ -261,7 +264,10 @@ def test_files_that_are_missing_or_outside_of_the_folder(tmp_path):
     (folder / "tokenizer.json").rename(tmp_path / "t")
     with pytest.raises(
         InputError,
-        match=r"has no tokenizer: expected tokenizer\.json, vocab\.json and merges\.txt, vocab\.txt, or tokenizer\.model",
+        match=(
+            r"has no tokenizer: expected tokenizer\.json, vocab\.json and merges\.txt, vocab\.txt, or"
+            r" tokenizer\.model"
+        ),
     ):
         exchange.read(folder)
     (tmp_path / "t").rename(folder / "tokenizer.json")
@@ -304,9 +310,11 @@ def test_what_has_no_counterpart_there_is_refused():
         exchange.foreign.kind_for(lstm)
     with pytest.raises(InputError) as caught:
         exchange.foreign.kind_for(mixed)
-    assert str(caught.value) == (
-        "this network is none of those that can be written: gpt2 has no --positions=rotary instead of learned; llama has "
-        "no --norm=layer instead of rms, --activation=gelu instead of swiglu, --biases=True instead of False"
+    assert (
+        str(caught.value)
+        == "this network is none of those that can be written: gpt2 has no --positions=rotary instead of"
+        " learned; llama has no --norm=layer instead of rms, --activation=gelu instead of swiglu,"
+        " --biases=True instead of False"
     )
 
 

@@ -61,7 +61,9 @@ def test_hidden_states_and_logits_equal_those_of_transformers(seed, tmp_path):
 
 
 def test_old_names_buffers_and_parts_without_use(tmp_path, capfd):
-    """No prefix, gamma and beta, the pooler, the second task's head, and the output under a name of its own."""
+    """No prefix, gamma and beta, the pooler, the second task's head, and the output under a name
+    of its own.
+    """
     whole = models.tensors("bert")
     expected = built(models.write(tmp_path / "whole", "bert"))(np.array(models.IDS)).numpy()
 

@@ -39,7 +39,9 @@ def logits(folder):
 
 @pytest.mark.parametrize("name", models.OUTPUTS)
 def test_an_output_that_is_none_of_the_embedding(name, tmp_path, capfd):
-    """The golden numbers were made by folders_of_models.py; the run and what is written of it have the same."""
+    """The golden numbers were made by folders_of_models.py; the run and what is written of it have
+    the same.
+    """
     kind, changed, config = models.OUTPUTS[name]
     golden = np.array(json.loads(models.GOLDEN.read_text())[name])
     folder = models.write(tmp_path / "model", kind, changed, config)
@@ -107,7 +109,9 @@ def test_tensors_that_nobody_reads_are_named(kind, tmp_path):
 
 
 def test_settings_come_back(tmp_path, capfd):
-    """From the folder to a run, from there to another by training, and back; eos ids beyond the first are told of."""
+    """From the folder to a run, from there to another by training, and back; eos ids beyond the first are
+    told of.
+    """
     config = {
         "pad_token_id": 1,
         "resid_pdrop": 0.3,
@@ -170,7 +174,8 @@ def test_files_that_do_not_come_back_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("adapter_config.json", "{}", "has adapter_config.json: an adapter, which changes the weights of another model"),
+        ("adapter_config.json", "{}", "has adapter_config.json: an adapter, which changes the weights of "
+            "another model"),
         ("generation_config.json", "[", "generation_config.json is no JSON"),
         ("generation_config.json", "[]", "generation_config.json is no JSON object"),
         ("special_tokens_map.json", "\udcff", "special_tokens_map.json is no JSON"),

@@ -1,4 +1,6 @@
-"""Every key of a config.json is used, is known to have no effect, or is named in a refusal; and all come back."""
+"""Every key of a config.json is used, is known to have no effect, or is named in a refusal; and all come
+back.
+"""
 
 import importlib.util
 import json
@@ -49,10 +51,13 @@ def test_a_key_without_effect_changes_nothing(kind, key):
 
 
 OTHERS = {
-    "vocab_size": None, "n_positions": 32, "n_embd": 48, "n_layer": 3, "n_head": 2, "n_inner": 50, "layer_norm_epsilon": 0.01,
-    "tie_word_embeddings": "other", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2, "head_dim": 5,
+    "vocab_size": None, "n_positions": 32, "n_embd": 48, "n_layer": 3, "n_head": 2, "n_inner": 50,
+    "layer_norm_epsilon": 0.01,
+    "tie_word_embeddings": "other", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2,
+    "head_dim": 5,
     "intermediate_size": 50, "max_position_embeddings": 32, "layer_norm_eps": 0.01, "num_key_value_heads": 4,
-    "rms_norm_eps": 0.01, "rope_parameters": {"rope_theta": 77.0}, "rope_scaling": {"rope_theta": 77.0}, "rope_theta": 77.0,
+    "rms_norm_eps": 0.01, "rope_parameters": {"rope_theta": 77.0}, "rope_scaling": {"rope_theta": 77.0},
+    "rope_theta": 77.0,
 }  # fmt: skip
 
 WIDTHS = ("hidden_size", "n_embd", "num_attention_heads", "n_head")
@@ -93,9 +98,10 @@ def test_a_key_that_is_used_changes_the_network_and_is_checked(kind, key):
 def test_an_unknown_key_is_named_in_a_refusal(kind):
     with pytest.raises(InputError) as caught:
         settings(kind, {**models.CONFIGS[kind], "logit_scale": 2.0})
-    assert str(caught.value) == (
-        "config.json has a key that is unknown here, 'logit_scale': nothing tells whether the network depends on it; delete "
-        "it if it changes no number"
+    assert (
+        str(caught.value)
+        == "config.json has a key that is unknown here, 'logit_scale': nothing tells whether the network"
+        " depends on it; delete it if it changes no number"
     )
     with pytest.raises(InputError, match="has keys that are unknown here, 'alibi', 'qk_norm': "):
         settings(kind, {**models.CONFIGS[kind], "alibi": False, "qk_norm": None})

@@ -35,8 +35,10 @@ def test_one_writer_at_a_time(tmp_path):
         first.write_json("config.json", {})
         with pytest.raises(InputError) as caught, second.writing():
             raise AssertionError("two writers")
-        assert str(caught.value) == (
-            f"another process is training in --run_dir={tmp_path}/run; wait for it, stop it, or choose another folder"
+        assert (
+            str(caught.value)
+            == f"another process is training in --run_dir={tmp_path}/run; wait for it, stop it, or choose"
+            " another folder"
         )
         assert second.config().flat() == second.config().flat()  # readers need no lock
     with second.writing():
@@ -48,7 +50,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, contents_of):
     before = contents_of(tmp_path)
     with pytest.raises(InputError) as caught, RunFolder(tmp_path).writing():
         raise AssertionError("written into")
-    assert str(caught.value) == (f"--run_dir={tmp_path} is not empty and holds no run; choose another folder")
+    assert str(caught.value) == f"--run_dir={tmp_path} is not empty and holds no run; choose another folder"
     assert contents_of(tmp_path) == before
 
 
@@ -75,8 +77,9 @@ def test_where_no_folder_can_be_is_said_before_and_at_the_start(tmp_path, conten
     for refused in (RunFolder(path).check, begin):
         with pytest.raises(InputError) as caught:
             refused()
-        assert str(caught.value) == (
-            f"cannot write to --run_dir={path}: {reason}; choose a folder that can be written"
+        assert (
+            str(caught.value)
+            == f"cannot write to --run_dir={path}: {reason}; choose a folder that can be written"
         )
         if refused != begin:
             assert sorted(os.listdir(tmp_path)) == ["file", "link"]
@@ -124,8 +127,8 @@ def test_a_folder_that_only_others_may_write(public_folder, refused, there):
     os.waitpid(child, 0)
     os.close(writer)
     with os.fdopen(reader) as pipe:
-        assert pipe.read() == (
-            f"InputError: cannot write to --run_dir={public_folder}/run: Permission denied; "
+        assert (
+            pipe.read() == f"InputError: cannot write to --run_dir={public_folder}/run: Permission denied; "
             "choose a folder that can be written"
         )
 
@@ -146,14 +149,16 @@ def test_what_a_killed_writer_left_is_swept(tmp_path):
     with folder.writing():
         found = {str(path.relative_to(folder.path)) for path in folder.path.rglob("*")}
     assert found == {
-        "lock", "tokenizer", "checkpoints", "checkpoints/step-00000002", "events", "events/train", "events/train/tokens.tsv",
+        "lock", "tokenizer", "checkpoints", "checkpoints/step-00000002", "events", "events/train",
+        "events/train/tokens.tsv",
     }  # fmt: skip
 
 
 def lost(folder, path=None):
     return (
-        f"{path or folder.path} is no longer in its place: it was deleted, moved or replaced while the run was training, "
-        "and nothing more is written; put it back, and the same command goes on from the last checkpoint"
+        f"{path or folder.path} is no longer in its place: it was deleted, moved or replaced while the run"
+        " was training, and nothing more is written; put it back, and the same command goes on from the last"
+        " checkpoint"
     )
 
 
@@ -199,7 +204,9 @@ def test_a_folder_in_the_place_of_a_new_run_is_left_alone(tmp_path, contents_of)
 
 
 def test_a_moved_link_to_the_folder_is_no_loss(tmp_path):
-    """Only the place counts: whoever has a run behind a link may have the folder under another name as well."""
+    """Only the place counts: whoever has a run behind a link may have the folder under another
+    name as well.
+    """
     (tmp_path / "disk" / "run").mkdir(parents=True)
     (tmp_path / "run").symlink_to("disk/run")
     folder = RunFolder(tmp_path / "run")
@@ -227,8 +234,10 @@ def test_results_are_those_that_were_written(tmp_path):
     for content in (whole.replace(b"30.6", b"30.5"), whole[:-9], b"", b"{}", b"\xff", b'{"step": 24}'):
         path.write_bytes(content)
         assert folder.sound_results(said.append) is None
-        assert said.pop() == (
-            f"{path} has other content than was written; the results are computed again from the last checkpoint"
+        assert (
+            said.pop()
+            == f"{path} has other content than was written; the results are computed again from the last"
+            " checkpoint"
         )
     path.unlink()
     path.mkdir()
@@ -263,8 +272,10 @@ def test_damaged_settings(tmp_path, content):
 def test_no_run(tmp_path):
     with pytest.raises(InputError) as caught:
         RunFolder(tmp_path).config()
-    assert str(caught.value) == (
-        f"--run_dir={tmp_path} holds no run (no config.json); train one with scripts/train.py --run_dir={tmp_path}"
+    assert (
+        str(caught.value)
+        == f"--run_dir={tmp_path} holds no run (no config.json); train one with scripts/train.py"
+        f" --run_dir={tmp_path}"
     )
 
 
@@ -305,8 +316,10 @@ def test_lines_are_added_whole_or_not_at_all(small_disk):
     long = {"step": 3, "text": "x" * 9000}  # The rest of the file's last page is still free.
     with pytest.raises(InputError) as caught:
         append_lines(path, [{"step": 3}, long])
-    assert str(caught.value) == (
-        f"cannot write {path}: No space left on device; free space there or make it writable, and the same command goes on"
+    assert (
+        str(caught.value)
+        == f"cannot write {path}: No space left on device; free space there or make it writable, and the same"
+        " command goes on"
     )
     assert path.read_bytes() == before
     small_disk.free()

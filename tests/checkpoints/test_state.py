@@ -127,8 +127,10 @@ def test_every_damaged_byte_is_found(checkpoints, warnings, name):
         again = reopened(checkpoints, warnings.append)
         assert again.problem(4).startswith(name)
         assert (again.newest(), again.best()) == (2, 2)
-        assert warnings.pop() == (
-            f"checkpoint {checkpoints.folder}/step-00000004 is damaged ({again.problem(4)}); using the one before it"
+        assert (
+            warnings.pop()
+            == f"checkpoint {checkpoints.folder}/step-00000004 is damaged ({again.problem(4)}); using the one"
+            " before it"
         )
         assert warnings == []
 
@@ -145,18 +147,26 @@ HARM = {
     "a shard that is gone": (lambda folder: (folder / DATA).unlink(), f"{DATA} is missing"),
     "progress that is gone": (lambda folder: (folder / "progress.json").unlink(), "progress.json is missing"),
     "other JSON": (lambda folder: (folder / "progress.json").write_text("[]"), f"progress.json {CHANGED}"),
-    "deep JSON": (lambda folder: (folder / "progress.json").write_text("[" * 10**5), f"progress.json {CHANGED}"),
+    "deep JSON": (lambda folder: (folder / "progress.json").write_text("[" * 10**5), f"progress.json "
+        f"{CHANGED}"),
     "no UTF-8": (lambda folder: (folder / "progress.json").write_bytes(b"\xff"), f"progress.json {CHANGED}"),
     "an empty index": (lambda folder: (folder / "state.index").write_bytes(b""), f"state.index {CHANGED}"),
-    "a short shard": (lambda folder: os.truncate(folder / DATA, (folder / DATA).stat().st_size - 1), f"{DATA} {CHANGED}"),
-    "a folder for a file": (lambda folder: replace(folder / DATA, Path.mkdir), f"{DATA} cannot be read: no regular file"),
-    "a pipe for a file": (lambda folder: replace(folder / "progress.json", os.mkfifo), "progress.json cannot be read: no regular file"),
-    "a device for a file": (lambda folder: replace(folder / DATA, lambda path: path.symlink_to("/dev/zero")), f"{DATA} cannot be read: no regular file"),
-    "a link to nowhere": (lambda folder: replace(folder, lambda path: path.symlink_to("nowhere")), "a link to nowhere"),
-    "a link to itself": (lambda folder: replace(folder, lambda path: path.symlink_to(path.name)), "a link to nowhere"),
+    "a short shard": (lambda folder: os.truncate(folder / DATA, (folder / DATA).stat().st_size - 1),
+        f"{DATA} {CHANGED}"),
+    "a folder for a file": (lambda folder: replace(folder / DATA, Path.mkdir), f"{DATA} cannot be read: no "
+        f"regular file"),
+    "a pipe for a file": (lambda folder: replace(folder / "progress.json", os.mkfifo), "progress.json cannot "
+        "be read: no regular file"),
+    "a device for a file": (lambda folder: replace(folder / DATA, lambda path: path.symlink_to("/dev/zero")),
+        f"{DATA} cannot be read: no regular file"),
+    "a link to nowhere": (lambda folder: replace(folder, lambda path: path.symlink_to("nowhere")),
+        "a link to nowhere"),
+    "a link to itself": (lambda folder: replace(folder, lambda path: path.symlink_to(path.name)),
+        "a link to nowhere"),
     "a file for the folder": (lambda folder: replace(folder, Path.touch), "no folder"),
     "an empty folder": (lambda folder: replace(folder, Path.mkdir), "an empty folder"),
-    "another step": (lambda folder: replace(folder, lambda path: shutil.copytree(folder.parent / "step-00000002", path)), "progress.json is of step 2"),
+    "another step": (lambda folder: replace(folder,
+        lambda path: shutil.copytree(folder.parent / "step-00000002", path)), "progress.json is of step 2"),
 }  # fmt: skip
 
 
@@ -205,9 +215,10 @@ def test_a_failed_save_touches_nothing(checkpoints, monkeypatch, contents_of):
     monkeypatch.setattr(tf.train.Checkpoint, "write", fail)
     with pytest.raises(InputError) as caught:
         checkpoints.save(4, variables(4.0), {})
-    assert str(caught.value) == (
-        f"cannot write {checkpoints.folder}/step-00000004: No space left on device; the checkpoints before are as they "
-        "were; free space there or make it writable, and the same command goes on"
+    assert (
+        str(caught.value)
+        == f"cannot write {checkpoints.folder}/step-00000004: No space left on device; the checkpoints before"
+        " are as they were; free space there or make it writable, and the same command goes on"
     )
     assert contents_of(checkpoints.folder) == before
     assert checkpoints.steps() == [2]
@@ -233,7 +244,8 @@ def test_every_variable_of_a_network_is_in_the_file(checkpoints, monkeypatch):
     everything = sorted(list(variable.shape) for variable in model.variables)
     assert len(everything) == 9 + 3 * 2  # and of each dropout layer its rate and its seed
     assert shapes(checkpoints.folder / "step-00000002" / "state") == everything
-    # The control: TensorFlow alone does not see the layers that a Keras model holds in lists; ours tell it of them.
+    # The control: TensorFlow alone does not see the layers that a Keras model holds in lists; ours tell it of
+    # them.
     monkeypatch.delattr(LanguageModel, "_trackable_children")
     alone = tf.train.Checkpoint(model=model).write(str(checkpoints.folder / "alone"))
     assert [7, 4 * 13] in everything
@@ -287,9 +299,11 @@ def test_what_is_not_finite_is_not_saved(checkpoints, contents_of, group, place,
     tensors["carried"][1].assign(np.nan)  # The first one is named.
     with pytest.raises(InputError) as caught:
         checkpoints.save(1234, tensors, {})
-    assert str(caught.value) == (
-        f"{name} holds a number that is not finite at step 1,234, which is not saved; the checkpoints before are kept; "
-        "begin a new run in another --run_dir with a lower --learning_rate or a --clip_norm"
+    assert (
+        str(caught.value)
+        == f"{name} holds a number that is not finite at step 1,234, which is not saved; the checkpoints"
+        " before are kept; begin a new run in another --run_dir with a lower --learning_rate or a"
+        " --clip_norm"
     )
     assert contents_of(checkpoints.folder) == before
 

@@ -1,4 +1,6 @@
-"""Checkpoints in folders of any name, and checkpoints that a run which trains deletes while somebody reads them."""
+"""Checkpoints in folders of any name, and checkpoints that a run which trains deletes while somebody reads
+them.
+"""
 
 import shutil
 from pathlib import Path
@@ -73,7 +75,9 @@ def test_tensorflow_still_reads_patterns(tmp_path):
 
 @pytest.fixture
 def training(tmp_path, monkeypatch):
-    """Checkpoints 2 and 4, and a function that lets a run replace them by newer ones when a method is about to read."""
+    """Checkpoints 2 and 4, and a function that lets a run replace them by newer ones when a method is about
+    to read.
+    """
     writer = Checkpoints(tmp_path / "run" / "checkpoints", keep=2)
     for step in (2, 4):
         writer.save(step, tensors(float(step)), {"valid_loss": 9.0 - step})
@@ -154,8 +158,10 @@ def test_checkpoints_deleted_faster_than_they_are_read(training, chosen):
     checkpoints = Checkpoints(training("_check", times=10**6))
     with pytest.raises(Gone) as caught:
         getattr(checkpoints, chosen)()
-    assert str(caught.value) == (
-        f"the run that trains in {checkpoints.folder.parent} deletes its checkpoints faster than they can be read; wait until it "
-        "ends, or let it go on with a larger --checkpoint_every or --keep_checkpoints"
+    assert (
+        str(caught.value)
+        == f"the run that trains in {checkpoints.folder.parent} deletes its checkpoints faster than they can"
+        " be read; wait until it ends, or let it go on with a larger --checkpoint_every or"
+        " --keep_checkpoints"
     )
     assert max(checkpoints.steps()) <= 4 + 4 * 3 * ATTEMPTS

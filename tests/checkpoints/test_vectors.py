@@ -55,11 +55,13 @@ def test_a_last_line_without_line_feed(tmp_path):
     [
         (b"", "v.txt is empty; expected word vectors as text"),
         (b" \n\n", "v.txt is empty; expected word vectors as text"),
-        (b"2 2\nthe \x00\x01\x02\x03", "v.txt, line 1: a binary file; expected word vectors as text, which word2vec writes with"),
+        (b"2 2\nthe \x00\x01\x02\x03", "v.txt, line 1: a binary file; expected word vectors as text, which "
+            "word2vec writes with"),
         (b"\x1f\x8b\x08\x00", "v.txt is compressed; unpack it first"),
         (b"word\n", "v.txt, line 1: 'word' is neither a word with its numbers nor WORDS WIDTH; correct"),
         (b"2 0\n", "v.txt, line 1: '2 0' is neither a word with its numbers nor WORDS WIDTH"),
-        (b"the 1 2 3\nof 1 2\n", "v.txt, line 2: 'of 1 2' has 2 numbers, expected 3; correct the line, or copy the file"),
+        (b"the 1 2 3\nof 1 2\n", "v.txt, line 2: 'of 1 2' has 2 numbers, expected 3; correct the line, or "
+            "copy the file"),
         (b"2 3\nthe 1 2 3\n\n", "v.txt, line 3: '' has 0 numbers, expected 3"),
         (b"2 3\nthe 1 2 3\n1 2 3\n", "v.txt, line 3: '1 2 3' has 2 numbers, expected 3"),
         (b"the 1 2 3\nof 1 x 3\n", "v.txt, line 2: 'x' of 'of' is no number; correct the line"),
@@ -67,7 +69,8 @@ def test_a_last_line_without_line_feed(tmp_path):
         (b"the 1 nan 3\n", "v.txt, line 1: 'nan' of 'the' is no finite float32"),
         (b"the 1 2 1e39\n", "v.txt, line 1: '1e39' of 'the' is no finite float32"),
         (b"a 1 2\nthe 1 2\na 3 4\n", "v.txt, line 3: 'a' has a vector in line 1 already; delete one of both"),
-        (b"3 2\nthe 1 2\nof 1 2\n", "v.txt, line 3: the file ends after 2 words, and its first line says 3; was it cut off?"),
+        (b"3 2\nthe 1 2\nof 1 2\n", "v.txt, line 3: the file ends after 2 words, and its first line says 3; "
+            "was it cut off?"),
         (b"1 2\nthe 1 2\nof 1 2\n", "v.txt, line 3: the file ends after 2 words, and its first line says 1"),
         (b"the " + b"1" * 2**20, "v.txt, line 1: "),
     ],

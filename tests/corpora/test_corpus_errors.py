@@ -69,24 +69,27 @@ def test_no_file_named():
 
 def test_missing_file(folder):
     (folder / "poems.txt").write_text("x")
-    assert message("text:poem.txt") == (
-        "no file poem.txt (did you mean 'poems.txt'?): expected a file or glob, "
+    assert (
+        message("text:poem.txt") == "no file poem.txt (did you mean 'poems.txt'?): expected a file or glob, "
         f"looked from the folder {folder}"
     )
     os.symlink("nowhere", folder / "link.txt")
-    assert message("text:li*.txt") == (
-        "link.txt is a symbolic link to nowhere, which does not exist: expected a link to a file; "
+    assert (
+        message("text:li*.txt")
+        == "link.txt is a symbolic link to nowhere, which does not exist: expected a link to a file; "
         "mend or delete the link"
     )
 
 
 def test_glob_without_a_match(folder):
     (folder / "sub").mkdir()
-    assert message("text:sub/*.txt") == (
-        f"no file matches sub/*.txt: looked from the folder {folder}/sub; expected at least one file"
+    assert (
+        message("text:sub/*.txt")
+        == f"no file matches sub/*.txt: looked from the folder {folder}/sub; expected at least one file"
     )
-    assert message("text:nope/*.txt") == (
-        f"no file matches nope/*.txt: there is no folder {folder}/nope; expected at least one file"
+    assert (
+        message("text:nope/*.txt")
+        == f"no file matches nope/*.txt: there is no folder {folder}/nope; expected at least one file"
     )
     assert message("text:s*").startswith(
         "no file matches s*: only folders do, such as sub; end the glob with"
@@ -100,15 +103,14 @@ def test_folder(folder):
 
 def test_no_regular_file(folder):
     os.mkfifo(folder / "pipe")
-    assert message("text:pipe") == (
-        "pipe is no regular file: expected a file that can be read more than once"
-    )
+    assert message("text:pipe") == "pipe is no regular file: expected a file that can be read more than once"
 
 
 def test_known_formats_that_are_no_text(folder):
     (folder / "a.tar.gz").write_bytes(b"x")
-    assert message("text:*.gz") == (
-        "a.tar.gz: a .tar.gz file is no text: expected .txt, .gz or .jsonl; unpack or convert it first"
+    assert (
+        message("text:*.gz")
+        == "a.tar.gz: a .tar.gz file is no text: expected .txt, .gz or .jsonl; unpack or convert it first"
     )
 
 
@@ -144,8 +146,8 @@ def test_permission():
     reason = "Permission denied; expected a readable file, check its permissions"
     assert closed == f"cannot read {folder}/closed.txt: {reason}"
     assert inside == f"cannot read {folder}/shut/a.txt: {reason}"
-    assert shut == (
-        f"cannot list the folder {folder}/shut: Permission denied; expected a readable folder, "
+    assert (
+        shut == f"cannot list the folder {folder}/shut: Permission denied; expected a readable folder, "
         "check its permissions or write a glob that leaves it out"
     )
 
@@ -197,8 +199,10 @@ def test_bad_text(content, what, packed, folder):
     name = "a.gz" if packed else "a.txt"
     (folder / name).write_bytes(gzip.compress(content, 1) if packed else content)
     if content == b"a\0\xff":
-        assert message(f"text:{name}") == (
-            f"{name}: {what}: expected UTF-8 text; it looks like UTF-16LE: convert it (iconv -f UTF-16LE -t UTF-8)"
+        assert (
+            message(f"text:{name}")
+            == f"{name}: {what}: expected UTF-8 text; it looks like UTF-16LE: convert it (iconv -f UTF-16LE"
+            " -t UTF-8)"
         )
     else:
         assert message(f"text:{name}") == f"{name}: {what}: {REMEDY}"
@@ -206,8 +210,8 @@ def test_bad_text(content, what, packed, folder):
 
 def test_utf16(folder):
     (folder / "a.txt").write_text("Grün\n", encoding="utf-16")
-    assert message("text:a.txt") == (
-        "a.txt: the byte order mark of UTF-16 at its start: expected UTF-8 text; "
+    assert (
+        message("text:a.txt") == "a.txt: the byte order mark of UTF-16 at its start: expected UTF-8 text; "
         "convert it (iconv -f UTF-16 -t UTF-8)"
     )
 
@@ -225,8 +229,9 @@ def test_bad_text_in_json_lines(folder):
 
 def test_unknown_policy(folder):
     (folder / "a.txt").write_text("x")
-    assert message("text:a.txt", on_bad_text="ignore") == (
-        "unknown on_bad_text 'ignore': expected one of error, replace, skip"
+    assert (
+        message("text:a.txt", on_bad_text="ignore")
+        == "unknown on_bad_text 'ignore': expected one of error, replace, skip"
     )
     assert " (did you mean 'replace'?)" in message("text:a.txt", on_bad_text="repalce")
 
@@ -236,8 +241,9 @@ def test_unknown_policy(folder):
 def test_truncated_gz(kept, name, folder):
     content = POEM if name == "a.gz" else b"".join(b'{"text": "%d"}\n' % number for number in range(9000))
     (folder / name).write_bytes(gzip.compress(content)[:kept])
-    assert message(f"text:{name}") == (
-        f"{name} is a truncated gzip file: its end is missing; fetch or pack it again"
+    assert (
+        message(f"text:{name}")
+        == f"{name} is a truncated gzip file: its end is missing; fetch or pack it again"
     )
 
 
@@ -266,14 +272,18 @@ def test_damaged_gz(folder):
         ("3.5", "a.jsonl:3: a JSON number: expected an object with the text in the field 'text'"),
         (
             '{"Text": "a", "id": 4}',
-            "a.jsonl:3: no field 'text' (did you mean 'Text'?): the fields there are 'Text', 'id'; "
-            "name the one with the text with --text_field",
+            (
+                "a.jsonl:3: no field 'text' (did you mean 'Text'?): the fields there are 'Text', 'id'; "
+                "name the one with the text with --text_field"
+            ),
         ),
         ("{}", "a.jsonl:3: no field 'text': the fields there are none; none of them holds a string"),
         (
             '{"text": ["a"], "title": "b"}',
-            "a.jsonl:3: the field 'text' is a JSON array: expected a string; fields with strings there: 'title' "
-            "(choose one with --text_field)",
+            (
+                "a.jsonl:3: the field 'text' is a JSON array: expected a string; fields with strings there:"
+                " 'title' (choose one with --text_field)"
+            ),
         ),
         (
             '{"text": null}',

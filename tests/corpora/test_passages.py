@@ -106,7 +106,8 @@ def test_given_text_that_was_learnt_is_named():
         texts, valid=Memory(["new\n", texts[3], texts[4]], "v"), test=Memory(["other\n"], "t")
     )
     assert said == [
-        "v:1 is part of the training text, too (2 of 3 documents of v, 93.8% of its text): the validation loss is of text that "
+        "v:1 is part of the training text, too (2 of 3 documents of v, 93.8% of its text): the validation "
+        "loss is of text that "
         "was learnt; leave it out of one of both"
     ]  # fmt: skip
     assert found["test"].in_train == 0

@@ -1,4 +1,6 @@
-"""A file is read as what it holds, whatever its name; what only looks like something else is read and told."""
+"""A file is read as what it holds, whatever its name; what only looks like something else is read
+and told.
+"""
 
 import bz2
 import gzip
@@ -115,7 +117,8 @@ def test_suspected_files_are_read_and_told(content, remark):
         ("a.gz", b"\x28\xb5\x2f\xfd" + bytes(9), "a.gz is a zstd file"),
         ("a.txt", b"PAR1" + bytes(99) + b"PAR1", "a.txt is a Parquet file"),
         ("a.txt", bytes(257) + b"ustar\0", "a.txt is a tar archive"),
-        ("a.txt", PROSE.encode("utf-16-be"), "a.txt: a NUL byte at byte 0, line 1: expected UTF-8 text; it looks like UTF-16BE"),
+        ("a.txt", PROSE.encode("utf-16-be"), "a.txt: a NUL byte at byte 0, line 1: expected UTF-8 text; it "
+            "looks like UTF-16BE"),
         ("a.csv", 'id,text\n1,"a, b"\n2,c\n', "a.csv is a table of 2 columns (id, text): expected text"),
         ("a.tsv", "a b\tc\nd\te\n", "a.tsv is a table of 2 columns: expected text"),
         ("a.json", '[{"text": "a"}]', "a.json is one JSON array"),
@@ -183,7 +186,8 @@ def test_a_table_that_is_none_is_read_and_told():
     documents, remarks, _ = read("a.csv", "a,b\nc\nd,e,f\n")
     assert documents == ["a,b\nc\nd,e,f\n"]
     assert remarks == [
-        "a.csv is named as a table, but the same columns are not found in all its lines: it is read as text, as it stands"
+        "a.csv is named as a table, but the same columns are not found in all its lines: it is read as text,"
+        " as it stands"
     ]
 
 
@@ -205,7 +209,8 @@ def test_nested_fields():
         for name in ("meta/text", "meta.text", "meta/x/y", "meta/x", "d.e", "n", "meta/no")
     }
     assert found == {
-        "meta/text": "a", "meta.text": "a", "meta/x/y": "b", "meta/x": "c", "d.e": "d", "n": None, "meta/no": MISSING,
+        "meta/text": "a", "meta.text": "a", "meta/x/y": "b", "meta/x": "c", "d.e": "d", "n": None,
+        "meta/no": MISSING,
     }  # fmt: skip
     with pytest.raises(
         InputError, match=r"^no field 'text' \(did you mean 'meta/text'\?\): the fields there are"
@@ -297,7 +302,8 @@ def test_marks():
     [
         ("café naïve “quoted”\n", "cp1252", "it looks like Windows-1252: convert it (iconv -f WINDOWS-1252"),
         ("Straße\n", "latin-1", "it looks like Windows-1252"),
-        ("Кошка видит дерево\n", "cp1251", "it looks like text in another encoding, such as WINDOWS-1251 or KOI8-R"),
+        ("Кошка видит дерево\n", "cp1251", "it looks like text in another encoding, such as WINDOWS-1251 or "
+            "KOI8-R"),
         ("你好世界，这是一个测试。\n", "gb18030", "it looks like text in another encoding, such as GB18030"),
         ("Zażółć gęślą jaźń\n", "cp1250", "it looks like text in another encoding: convert it from that"),
     ],

@@ -105,8 +105,9 @@ def test_documents_that_occur_more_than_once_belong_to_train(repeated):
     assert [len(part) for part in parts.values()] == [900, 50, 50]
     check_partition(whole, parts)
     assert set.union(*held_out(parts)) <= set(once)
-    assert splits["valid"].rule == (
-        "documents that occur once by a hash of their content, all others to train, 90/5/5 per cent"
+    assert (
+        splits["valid"].rule
+        == "documents that occur once by a hash of their content, all others to train, 90/5/5 per cent"
     )
 
 
@@ -144,8 +145,9 @@ def test_a_run_that_was_begun_goes_on_with_its_own_division():
 def test_only_equal_documents():
     with pytest.raises(InputError) as caught:
         make_splits(Memory(["same\n"] * 33))
-    assert str(caught.value) == (
-        "no document of memory is left for the train split, because equal documents stay together: "
+    assert (
+        str(caught.value)
+        == "no document of memory is left for the train split, because equal documents stay together: "
         "expected more different documents; add some, or pass --valid_corpus"
     )
 
@@ -256,8 +258,8 @@ def test_a_split_that_comes_out_empty():
     with pytest.raises(InputError) as caught:
         make_splits(Memory(["a\nb\nc\n"]))
     expected = (
-        "the valid split of memory comes out empty: expected enough lines, or words of a single line, to cut 6 bytes "
-        "there; use more text, or pass --valid_corpus"
+        "the valid split of memory comes out empty: expected enough lines, or words of a single line, to cut"
+        " 6 bytes there; use more text, or pass --valid_corpus"
     )
     assert str(caught.value) == expected
     with pytest.raises(InputError) as caught:
@@ -300,9 +302,10 @@ def test_a_fraction_of_zero_leaves_a_split_out():
 def test_wrong_fractions(fractions):
     with pytest.raises(InputError) as caught:
         make_splits(Memory(MANY), fractions=fractions)
-    assert str(caught.value) == (
-        f"the split fractions are {', '.join(map(str, fractions))}: expected three numbers (train, valid, test) "
-        "that sum to 100, train above 0, the others 0 or more"
+    assert (
+        str(caught.value)
+        == f"the split fractions are {', '.join(map(str, fractions))}: expected three numbers (train, valid,"
+        " test) that sum to 100, train above 0, the others 0 or more"
     )
 
 

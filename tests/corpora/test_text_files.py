@@ -176,9 +176,10 @@ def test_a_json_line_that_never_ends(folder, monkeypatch):
     (folder / "a.jsonl").write_text('{"text": "a"}\n{"text": "' + "b" * 2**21 + '"}\n')
     with pytest.raises(InputError) as caught:
         texts("a.jsonl")
-    assert str(caught.value) == (
-        "a.jsonl: more than 1,048,576 bytes without a line feed after line 1: expected one JSON object a line; "
-        "cut the documents, or give them as .txt files"
+    assert (
+        str(caught.value)
+        == "a.jsonl: more than 1,048,576 bytes without a line feed after line 1: expected one JSON object a"
+        " line; cut the documents, or give them as .txt files"
     )
     monkeypatch.undo()
     assert len(texts(folder / "a.jsonl")[f"{folder}/a.jsonl:2"]) == 2**21
@@ -187,7 +188,8 @@ def test_a_json_line_that_never_ends(folder, monkeypatch):
 CHANGES = {
     "more": lambda path: path.write_text("line\n" * 10),
     "other": lambda path: path.write_text("nile\n" * 9),
-    "replaced": lambda path: (path.with_name("b").write_text("line\n" * 9), os.replace(path.with_name("b"), path)),
+    "replaced": lambda path: (path.with_name("b").write_text("line\n" * 9), os.replace(path.with_name("b"),
+        path)),
 }  # fmt: skip
 
 
@@ -240,8 +242,9 @@ def test_replace_puts_one_mark_for_each_bad_sequence(folder):
     corpus = TextFiles("a.txt", text_field="text", on_bad_text="replace")
     for _ in range(2):  # reading again does not count again
         (document,) = corpus.documents()
-        assert "".join(document.pieces()) == (
-            "good\n\ufffdbad\nnul\ufffd\ufffd\ncut \ufffd\ngenuine \ufffd\r\nlast"
+        assert (
+            "".join(document.pieces())
+            == "good\n\ufffdbad\nnul\ufffd\ufffd\ncut \ufffd\ngenuine \ufffd\r\nlast"
         )
         assert corpus.report() == {"replaced_sequences": 4}
 

@@ -1,4 +1,6 @@
-"""Data sets that the library itself prepares in a temporary folder: their splits, features, order and errors."""
+"""Data sets that the library itself prepares in a temporary folder: their splits, features, order
+and errors.
+"""
 
 import contextlib
 import hashlib
@@ -93,7 +95,9 @@ def shared_folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def data_dir(shared_folder, monkeypatch):
-    """A function that says where data sets are kept; the library reads TFDS_DATA_DIR only while it is imported."""
+    """A function that says where data sets are kept; the library reads TFDS_DATA_DIR only while it is
+    imported.
+    """
 
     def use(folder):
         monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(folder))
@@ -273,7 +277,9 @@ def test_the_order_is_that_of_the_files_with_any_number_of_readers(monkeypatch):
 
 
 def test_reading_is_a_stream(monkeypatch):
-    """The first document comes when one batch of four is read, and with it only the feature that is needed."""
+    """The first document comes when one batch of four is read, and with it only the feature that
+    is needed.
+    """
     original, taken = tfds.as_numpy, []
 
     def as_numpy(batches):
@@ -301,8 +307,9 @@ def bad(tmp_path, data_dir):
 
 
 def test_bad_text_by_policy(bad):
-    assert error("bad", text_field="raw") == (
-        "tfds:bad:1.2.3:train example 1: bad UTF-8 (byte 0xFF) at byte 8, line 2: expected UTF-8 text; "
+    assert (
+        error("bad", text_field="raw")
+        == "tfds:bad:1.2.3:train example 1: bad UTF-8 (byte 0xFF) at byte 8, line 2: expected UTF-8 text; "
         "fix the file, or pass --on_bad_text=replace or --on_bad_text=skip"
     )
     replaced = opened("bad", text_field="raw", on_bad_text="replace")
@@ -339,8 +346,9 @@ def test_unknown_name(shared_folder):
         "expected one of the catalogue of TensorFlow Datasets, or one that is prepared in "
         f"{shared_folder} (another folder: set TFDS_DATA_DIR)"
     )
-    assert error("tiny_shakespear") == (
-        f"unknown data set tfds:tiny_shakespear (did you mean 'tiny_shakespeare'?): {end}"
+    assert (
+        error("tiny_shakespear")
+        == f"unknown data set tfds:tiny_shakespear (did you mean 'tiny_shakespeare'?): {end}"
     )
     assert error("only_trian") == f"unknown data set tfds:only_trian (did you mean 'only_train'?): {end}"
     for name in (
@@ -354,27 +362,32 @@ def test_unknown_name(shared_folder):
 
 
 def test_unknown_configuration_and_version(shared_folder):
-    assert error("sentences/mixd") == (
-        "tfds:sentences has no configuration 'mixd' (did you mean 'mixed'?): expected mixed"
+    assert (
+        error("sentences/mixd")
+        == "tfds:sentences has no configuration 'mixd' (did you mean 'mixed'?): expected mixed"
     )
-    assert error("only_train/mixed") == (
-        "tfds:only_train has no configuration 'mixed': it has none, expected tfds:only_train"
+    assert (
+        error("only_train/mixed")
+        == "tfds:only_train has no configuration 'mixed': it has none, expected tfds:only_train"
     )
     assert error("wiki40b/dee").startswith(
         "tfds:wiki40b has no configuration 'dee' (did you mean 'de'?): expected en,"
     )
-    assert error("sentences:2.0.0") == (
-        "cannot open tfds:sentences:2.0.0 (no such version): expected one that is prepared in "
-        f"{shared_folder}, which holds tfds:sentences/mixed:1.2.3; a damaged one can be deleted and prepared again"
+    assert (
+        error("sentences:2.0.0")
+        == "cannot open tfds:sentences:2.0.0 (no such version): expected one that is prepared in"
+        f" {shared_folder}, which holds tfds:sentences/mixed:1.2.3; a damaged one can be deleted and"
+        " prepared again"
     )
     assert "lm1b:9.9.9 (Dataset lm1b cannot be loaded at version 9.9.9, only: 1.1.0.)" in error("lm1b:9.9.9")
 
 
 @pytest.mark.parametrize("split", ["trian", "trian[:10%]"])
 def test_wrong_split(split):
-    assert error(f"sentences:{split}") == (
-        f"tfds:sentences/mixed:1.2.3 has no split {split!r} (did you mean 'train'?): expected one of test, train, "
-        "validation, or slices of them such as train[:10%] or train[10:20]+test"
+    assert (
+        error(f"sentences:{split}")
+        == f"tfds:sentences/mixed:1.2.3 has no split {split!r} (did you mean 'train'?): expected one of test,"
+        " train, validation, or slices of them such as train[:10%] or train[10:20]+test"
     )
 
 
@@ -387,15 +400,17 @@ def test_wrong_slice(split):
 
 @pytest.mark.parametrize("split", ["train[:0]", "train[50:10]", "train[97:]"])
 def test_empty_slice(split):
-    assert error(f"sentences:{split}") == (
-        f"tfds:sentences/mixed:1.2.3:{split} holds no example: expected at least one; take a larger slice"
+    assert (
+        error(f"sentences:{split}")
+        == f"tfds:sentences/mixed:1.2.3:{split} holds no example: expected at least one; take a larger slice"
     )
 
 
 def test_no_training_split():
-    assert error("pairs", text_field="de") == (
-        "tfds:pairs:1.2.3 has no train split of its own: expected one of its splits de_rest, de_train; name it "
-        "after a colon, tfds:pairs:SPLIT"
+    assert (
+        error("pairs", text_field="de")
+        == "tfds:pairs:1.2.3 has no train split of its own: expected one of its splits de_rest, de_train;"
+        " name it after a colon, tfds:pairs:SPLIT"
     )
 
 
@@ -441,7 +456,8 @@ def test_damaged_records(own, damage):
     text = error("sentences")
     assert text.startswith("tfds:sentences/mixed:1.2.3:train cannot be read (")
     assert text.endswith(
-        f"): expected the files as they were prepared; restore {folder}, or delete it to have it prepared again"
+        f"): expected the files as they were prepared; restore {folder}, or delete it to have it prepared"
+        " again"
     )
     assert len(text) < 500
 
@@ -475,7 +491,8 @@ def test_a_feature_whose_class_is_a_module_of_somebody(own, tmp_path, monkeypatc
     assert own_class in content
     (folder / "features.json").write_text(content.replace(own_class, "somebodys.Text"))
     assert error("sentences").startswith(
-        "cannot open tfds:sentences (it has a feature of the class somebodys.Text, which is not of the library): expected one"
+        "cannot open tfds:sentences (it has a feature of the class somebodys.Text, which is not of the"
+        " library): expected one"
     )
     assert not (tmp_path / "ran").exists()
     # The control: the library itself imports it.
@@ -509,8 +526,8 @@ def test_prepared_once_with_one_line(tmp_path, data_dir, capfd):
     said = []
     corpus = opened("lm_keras_numbers", say=said.append)
     assert said == [
-        f"downloading and preparing the data set lm_keras_numbers:3.1.4 in {tmp_path}/lm_keras_numbers/3.1.4; "
-        "this happens once"
+        f"downloading and preparing the data set lm_keras_numbers:3.1.4 in {tmp_path}/lm_keras_numbers/3.1.4;"
+        " this happens once"
     ]
     assert sorted(texts(corpus)) == sorted(f"number {number}\n" for number in range(23))
     assert (corpus.licence, list(corpus.held_out())) == ("Free for all", ["test"])
@@ -533,11 +550,12 @@ def no_network(monkeypatch):
 def test_not_prepared_and_no_network(tmp_path, data_dir, no_network, capfd):
     data_dir(tmp_path)
     started = time.monotonic()
-    assert error("tiny_shakespeare") == (
-        f"tfds:tiny_shakespeare:1.0.0 is not in {tmp_path}/tiny_shakespeare/1.0.0 and cannot be prepared here: "
-        "no connection to raw.githubusercontent.com; prepare it where that works "
-        "(tensorflow_datasets.load('tiny_shakespeare')) and copy it here, or set TFDS_DATA_DIR to the folder that "
-        f"holds it; {tmp_path} holds nothing of it"
+    assert (
+        error("tiny_shakespeare")
+        == f"tfds:tiny_shakespeare:1.0.0 is not in {tmp_path}/tiny_shakespeare/1.0.0 and cannot be prepared"
+        " here: no connection to raw.githubusercontent.com; prepare it where that works"
+        " (tensorflow_datasets.load('tiny_shakespeare')) and copy it here, or set TFDS_DATA_DIR to the"
+        f" folder that holds it; {tmp_path} holds nothing of it"
     )
     assert time.monotonic() - started < 40  # It takes 3 s, and with the library's number of retries 205.
     assert capfd.readouterr() == ("", "")
@@ -590,8 +608,10 @@ def test_import_stays_cheap():
 
 def test_a_run_from_the_command_line(shared_folder, tmp_path, script):
     command = [
-        sys.executable, str(ROOT / "scripts" / "train.py"), "--corpus=tfds:sentences", f"--run_dir={tmp_path}/run",
-        "--tokenizer=char", "--embedding_dim=7", "--hidden_units=13", "--sequence_length=11", "--batch_size=6",
+        sys.executable, str(ROOT / "scripts" / "train.py"), "--corpus=tfds:sentences",
+        f"--run_dir={tmp_path}/run",
+        "--tokenizer=char", "--embedding_dim=7", "--hidden_units=13", "--sequence_length=11",
+        "--batch_size=6",
         "--steps=9", "--steps_per_call=3", "--eval_every=9",
     ]  # fmt: skip
     ended = subprocess.run(

@@ -1,4 +1,6 @@
-"""Blanks: the docstring's rows, what a row keeps of its text, how long and where blanks are. t 20, V 50, [MASK] 1."""
+"""Blanks: the docstring's rows, what a row keeps of its text, how long and where blanks are. t 20, V 50,
+[MASK] 1.
+"""
 
 import dataclasses
 import re

@@ -241,7 +241,9 @@ def test_build():
 
 
 def test_streams_begin_anew_at_random_places():
-    """About as often as asked, the same for any part of the rows, other places at other steps; never if not asked."""
+    """About as often as asked, the same for any part of the rows, other places at other steps; never if not
+    asked.
+    """
     order = StreamOrder(13 * 7 * 99, 13, 7, seed=5, state_reset=0.3)
     every = tf.range(13, dtype=tf.int64)
     steps = [tf.constant(step, tf.int64) for step in range(1, 99)]

@@ -129,7 +129,9 @@ def test_streams_at_their_real_size():
 
 
 def goes_on(blocks):
-    """Whether carried state is right: a row's tokens follow its row of the block before, which no reset forgets."""
+    """Whether carried state is right: a row's tokens follow its row of the block before, which no reset
+    forgets.
+    """
     resets = [block.reset.tolist() for block in blocks]
     count = len(resets[0])
     followed = [

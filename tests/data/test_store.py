@@ -285,7 +285,8 @@ def test_a_full_disk_leaves_nothing(text, tmp_path):
 
 @pytest.mark.parametrize(
     "kind",
-    ["char nfkc", "word none", "byte nfd", "sentencepiece nfkc", "char few", "words", "llama", "gpt2 few bytes", "gpt2 prefix", "unigram", "suffix"],
+    ["char nfkc", "word none", "byte nfd", "sentencepiece nfkc", "char few", "words", "llama",
+        "gpt2 few bytes", "gpt2 prefix", "unigram", "suffix"],
 )  # fmt: skip
 @pytest.mark.parametrize(
     "content", ["１２ １２ ﬁn\nthe  cat's\r\n É\n\n", "the cat sat on the mat", " the\n\n"]

@@ -18,7 +18,9 @@ TEXTS = {"english": ENGLISH, "german": GERMAN, "chinese": CHINESE}
 
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
-    """A function that writes texts, one file each, and returns the settings that read them; and what was said."""
+    """A function that writes texts, one file each, and returns the settings that read them; and what was
+    said.
+    """
     monkeypatch.chdir(tmp_path)
 
     def make(*texts, **given):
@@ -98,8 +100,8 @@ def test_settings_that_contradict_are_refused(settings, saved, given, said):
         name for name in ("vocab_size", "normalize", "sentencepiece_model", "byte_fallback") if name in given
     ]
     assert refusal(settings(ENGLISH, tokenizer="taken", **given)) == (
-        f"--tokenizer=taken brings its own settings: {said}; leave them out, and clear what a flagfile sets with "
-        + " ".join(f"--{name}=" for name in names)
+        f"--tokenizer=taken brings its own settings: {said}; leave them out, and clear what a flagfile sets"
+        " with " + " ".join(f"--{name}=" for name in names)
     )
 
 
@@ -114,13 +116,15 @@ KINDS = "expected one of char, byte, word, sentencepiece, or a folder with a sav
 
 
 def test_what_is_no_tokenizer(settings, tmp_path):
-    assert refusal(settings(ENGLISH, tokenizer="chra")) == (
-        f"unknown tokenizer 'chra' (did you mean 'char'?): {KINDS}"
+    assert (
+        refusal(settings(ENGLISH, tokenizer="chra"))
+        == f"unknown tokenizer 'chra' (did you mean 'char'?): {KINDS}"
     )
     assert refusal(settings(ENGLISH, tokenizer="runs/none")) == f"unknown tokenizer 'runs/none': {KINDS}"
-    assert refusal(settings(ENGLISH, tokenizer="")) == (
-        f"no tokenizer in '': {KINDS}, which has tokenizer.json, vocab.json and merges.txt, vocab.txt or tokenizer.model or, in a run's folder, "
-        "tokenizer/tokenizer.json"
+    assert (
+        refusal(settings(ENGLISH, tokenizer=""))
+        == f"no tokenizer in '': {KINDS}, which has tokenizer.json, vocab.json and merges.txt, vocab.txt or"
+        " tokenizer.model or, in a run's folder, tokenizer/tokenizer.json"
     )
     for name in ("empty", "file"):
         (tmp_path / "empty").mkdir(exist_ok=True)
@@ -152,8 +156,9 @@ def test_text_that_a_taken_tokenizer_does_not_know(settings, saved, language, na
         counts = {name: store.counts for name, store in data.splits.items()}
         assert set(counts) == {"train", "valid"}
         assert lines == [
-            f"{part.unknown} of {part.tokens} tokens ({part.unknown / part.tokens:.2%}) of the {name} text are unknown to the "
-            "tokenizer: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing"
+            f"{part.unknown} of {part.tokens} tokens ({part.unknown / part.tokens:.2%}) of the {name} text"
+            " are unknown to the tokenizer: what they stand for is lost, so there are no bits per byte; byte"
+            " and sentencepiece lose nothing"
             for name, part in counts.items()
         ]
 
@@ -224,8 +229,9 @@ def test_a_saved_tokenizer_is_never_overwritten(settings, tmp_path, contents_of)
     for other in (settings(ENGLISH, tokenizer="word", vocab_size=9), settings(ENGLISH, tokenizer="char")):
         with pytest.raises(InputError) as caught:
             save_tokenizer(other, tmp_path / "out")
-        assert str(caught.value) == (
-            f"{tmp_path}/out holds another tokenizer; choose another --output_dir, or delete that one"
+        assert (
+            str(caught.value)
+            == f"{tmp_path}/out holds another tokenizer; choose another --output_dir, or delete that one"
         )
     assert contents_of(tmp_path / "out") == before
     shutil.copytree(tmp_path / "out", tmp_path / "run" / "tokenizer")
@@ -241,6 +247,7 @@ def test_only_a_kind_can_be_trained(settings, saved):
     for name, hint in (("taken", ""), ("bite", " (did you mean 'byte'?)")):
         with pytest.raises(InputError) as caught:
             save_tokenizer(settings(ENGLISH, tokenizer=name), "out")
-        assert str(caught.value) == (
-            f"--tokenizer={name}{hint} can't be trained; choose one of char, byte, word, sentencepiece"
+        assert (
+            str(caught.value)
+            == f"--tokenizer={name}{hint} can't be trained; choose one of char, byte, word, sentencepiece"
         )

@@ -42,8 +42,8 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
 
     with pytest.raises(InputError) as caught:
         write_folder(tmp_path / "cache" / "whole", fail)
-    assert str(caught.value) == (
-        f"cannot write {tmp_path}/cache/whole: No space left on device; "
+    assert (
+        str(caught.value) == f"cannot write {tmp_path}/cache/whole: No space left on device; "
         "free space there or choose another folder with --cache_dir or LM_KERAS_CACHE"
     )
     assert os.listdir(tmp_path / "cache") == []
@@ -70,7 +70,9 @@ def test_a_folder_can_be_read_by_those_who_share_it(tmp_path):
 
 @pytest.fixture
 def prepared(tmp_path):
-    """A function that prepares a text of two documents and returns the lines said and everything that came out."""
+    """A function that prepares a text of two documents and returns the lines said and everything that came
+    out.
+    """
     for number, text in enumerate(["one fish\n\ntwo fish", "red fish\n"]):
         (tmp_path / f"{number}.txt").write_text(text)
     config = DataConfig(
@@ -143,8 +145,9 @@ def test_a_folder_without_sums_as_older_versions_wrote_it(prepared, tmp_path):
     (folder / "sums.json").unlink()
     (folder / "tokens").write_bytes(b"something else")
     said, content = prepared()
-    assert said[0] == (
-        f"{folder} is damaged (sums.json: No such file or directory); it is made again from the text"
+    assert (
+        said[0]
+        == f"{folder} is damaged (sums.json: No such file or directory); it is made again from the text"
     )
     assert content == expected
 
@@ -200,13 +203,17 @@ def test_a_damaged_folder_that_cannot_be_replaced(tmp_path, monkeypatch):
     with pytest.raises(InputError) as caught:
         cached_folder(folder, lambda path: None, said.append)
     assert len(said) == 1
-    assert str(caught.value) == (
-        f"cannot replace {folder}: Read-only file system; delete it, or choose another folder with --cache_dir or LM_KERAS_CACHE"
+    assert (
+        str(caught.value)
+        == f"cannot replace {folder}: Read-only file system; delete it, or choose another folder with"
+        " --cache_dir or LM_KERAS_CACHE"
     )
 
 
 def test_checking_is_cheap_beside_reading_the_text(tmp_path):
-    """The reason to check every byte at every start. Seconds of the processor, because others may use it too."""
+    """The reason to check every byte at every start. Seconds of the processor, because others may
+    use it too.
+    """
     content = np.arange(2**22, dtype=np.uint64).tobytes()
     (tmp_path / "file").write_bytes(content)
     times = []

@@ -30,7 +30,9 @@ def tokenizer():
 
 @pytest.fixture
 def store():
-    """40 documents of the words of their own: document d has only word d mod 11, lines of 4, and unknown words."""
+    """40 documents of the words of their own: document d has only word d mod 11, lines of 4, and unknown
+    words.
+    """
     line = [1, 1, UNKNOWN_ID, 1, 1, EOS_ID]
     return store_of(
         [

@@ -1,4 +1,6 @@
-"""Skip-gram and CBOW in blocks, beside the published equations pair by pair, and the rows that a step touches."""
+"""Skip-gram and CBOW in blocks, beside the published equations pair by pair, and the rows that a step
+touches.
+"""
 
 import numpy as np
 import pytest
@@ -42,7 +44,8 @@ def contexts(part, window):
 
 
 def pair(h, v, outputs, samples):
-    """Return loss and gradients of equation 4 for a hidden vector h, the target's row v and the samples' rows.
+    """Return loss and gradients of equation 4 for a hidden vector h, the target's row v and the samples'
+    rows.
 
     Of N shared samples each counts K / N, so that together they are K.
     """

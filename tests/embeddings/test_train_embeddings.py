@@ -69,7 +69,9 @@ def test_the_projector_shows_the_vectors(embedded):
 
 
 def test_stopped_and_resumed_is_the_run_that_was_not(embed, embedded, tmp_path, monkeypatch, lines_of):
-    """Three lives: stopped at step 9, killed after step 25 (whose last checkpoint is that of 20), and to the end."""
+    """Three lives: stopped at step 9, killed after step 25 (whose last checkpoint is that of 20), and to the
+    end.
+    """
     path, original, steps = tmp_path / "parts", Tables.step, []
 
     def stopped(self, batch, rate):
@@ -123,10 +125,13 @@ def test_another_seed_and_cbow_give_other_vectors(embed, embedded, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
-        (["--window=3"], "--run_dir=RUN holds a run with other settings: --window: 5 in the run, 3 now. Use the same"),
-        (["--min_count=999"], "of 36 tokens 0 come at least --min_count=999 times in the training text; give"),
+        (["--window=3"], "--run_dir=RUN holds a run with other settings: --window: 5 in the run, 3 now. Use "
+            "the same"),
+        (["--min_count=999"],
+            "of 36 tokens 0 come at least --min_count=999 times in the training text; give"),
         (["--method=glove"], "--method=glove is unknown; choose one of skipgram, cbow"),
-        (["--subsample=-1"], "--subsample=-1.0 is out of range; expected a number of at least 0 and of at most 1"),
+        (["--subsample=-1"], "--subsample=-1.0 is out of range; expected a number of at least 0 and of at "
+            "most 1"),
         (["--run_dir="], "--run_dir is missing: expected the folder for this run"),
         (["--learning_rate=1e30"], "the loss is no finite number at step "),
         (["--embedding_dim=2000000000"], "two tables of 36 tokens x --embedding_dim=2000000000 take"),

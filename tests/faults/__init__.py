@@ -1,8 +1,8 @@
 """Everything that can go wrong, each made on purpose and written down once: how, and what the user must read.
 
-The tests and `scripts/reliability.py` carry out the same faults: those within one process, up to the first step; this
-one with the real script, to the end. A module of this folder holds a list `FAULTS`; what is no `Fault` in it
-has the same `name`, `how`, `times`, `slow`, `before`, `at_once` and `carry_out`.
+The tests and `scripts/reliability.py` carry out the same faults: those within one process, up to the first
+step; this one with the real script, to the end. A module of this folder holds a list `FAULTS`; what is no
+`Fault` in it has the same `name`, `how`, `times`, `slow`, `before`, `at_once` and `carry_out`.
 """
 
 import concurrent.futures
@@ -67,7 +67,8 @@ class Result(NamedTuple):
 
 
 Start = Callable[["Fault", list[str], Path, Callable[[int], None]], Ended]
-"""Carries out the command of a fault: more flags, the working folder, and what to tell its process number to."""
+"""Carries out the command of a fault: more flags, the working folder, and what to tell its process number to.
+"""
 
 
 def process(fault: "Fault", more: list[str], folder: Path, tell: Callable[[int], None]) -> Ended:
@@ -95,8 +96,8 @@ class Fault:
         how: how it is made, in words.
         make: makes it in an empty folder, in which the command is then carried out.
         flags: flags after `common`.
-        line: the line that the user reads, FOLDER and HASH standing for what differs each time; an empty one if
-            nothing is to be said.
+        line: the line that the user reads, FOLDER and HASH standing for what differs each time; an empty one
+            if nothing is to be said.
         code: exit code.
         meanwhile: done again and again while the command runs, with the folder and the process number.
         before: words before the command, which take rights or space from it.

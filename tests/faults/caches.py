@@ -72,18 +72,29 @@ def closed(folder):
 FAULTS = [
     damaged("a flipped bit in the cached tokens", "one bit of `tokens`", flip),
     damaged("a flipped bit in the cached tokenizer", "one bit of `tokenizer.json`", flip, "tokenizer.json"),
-    damaged("truncated tokens", "the last byte cut off `tokens`", lambda path: os.truncate(path, path.stat().st_size - 1)),
+    damaged("truncated tokens", "the last byte cut off `tokens`", lambda path: os.truncate(path,
+        path.stat().st_size - 1)),
     damaged("empty tokens", "`tokens` cut to 0 bytes", lambda path: os.truncate(path, 0)),
-    damaged("missing tokens", "`tokens` deleted", lambda path: path.unlink(), reason="No such file or directory"),
+    damaged("missing tokens", "`tokens` deleted", lambda path: path.unlink(), reason="No such file or "
+        "directory"),
     damaged("an empty store.json", "cut to 0 bytes", lambda path: os.truncate(path, 0), "store.json"),
     damaged("empty sums", "`sums.json` cut to 0 bytes", lambda path: os.truncate(path, 0), "sums.json"),
-    damaged("a cache of an older format", "without `sums.json`", make_older, "sums.json", "No such file or directory"),
-    Fault("a closed folder in the cache", "`chmod 0`", closed, CORPUS, f"cache/tokenizers/HASH is damaged (sums.json: Permission denied); {AGAIN}", 0, before=WITHOUT_RIGHTS),
+    damaged("a cache of an older format", "without `sums.json`", make_older, "sums.json",
+        "No such file or directory"),
+    Fault("a closed folder in the cache", "`chmod 0`", closed, CORPUS, f"cache/tokenizers/HASH is damaged "
+        f"(sums.json: Permission denied); {AGAIN}", 0, before=WITHOUT_RIGHTS),
     Fault("a full cache that is read-only", "`chmod 555`", read_only, CORPUS, "", 0, before=WITHOUT_RIGHTS),
-    Fault("an empty cache that is read-only", "`chmod 555`", without_tokens, CORPUS, f"cannot write cache/tokenizers: Permission denied; {NO_SPACE}", before=WITHOUT_RIGHTS),
-    Fault("a file in the place of the cache", "a file named `cache`", lambda folder: (text_only(folder), (folder / "cache").touch()), CORPUS, f"cannot write cache/tokenizers: Not a directory; {NO_SPACE}"),
-    Fault("no home folder", "`HOME=`, no `--cache_dir`, no `LM_KERAS_CACHE`", text_only, (*CORPUS, "--cache_dir="), "there is no folder for tokenized text (this user has no home folder, and HOME is not set); name one with --cache_dir or the environment variable LM_KERAS_CACHE", before=("env", "-u", "LM_KERAS_CACHE", "HOME=")),
-    Fault("a home folder that is not there", "`HOME=/proc/none`", text_only, (*CORPUS, "--cache_dir="), "cannot write /proc/none: No such file or directory; free space there or choose another folder with --cache_dir or LM_KERAS_CACHE", before=("env", "-u", "LM_KERAS_CACHE", "HOME=/proc/none")),
-    Fault("a full disk", "`prlimit --fsize=2000`", text_only, CORPUS, f"cannot write cache/tokens/HASH: File too large; {NO_SPACE}", before=("prlimit", "--fsize=2000")),
-    Fault("two processes that fill the cache", "the same command twice at once", text_only, CORPUS, "", 0, at_once=2, times=3),
+    Fault("an empty cache that is read-only", "`chmod 555`", without_tokens, CORPUS, f"cannot write "
+        f"cache/tokenizers: Permission denied; {NO_SPACE}", before=WITHOUT_RIGHTS),
+    Fault("a file in the place of the cache", "a file named `cache`", lambda folder: (text_only(folder),
+        (folder / "cache").touch()), CORPUS, f"cannot write cache/tokenizers: Not a directory; {NO_SPACE}"),
+    Fault("no home folder", "`HOME=`, no `--cache_dir`, no `LM_KERAS_CACHE`", text_only, (*CORPUS,
+        "--cache_dir="), "there is no folder for tokenized text (this user has no home folder, and HOME is not set); name one with --cache_dir or the environment variable LM_KERAS_CACHE", before=("env", "-u", "LM_KERAS_CACHE", "HOME=")),
+    Fault("a home folder that is not there", "`HOME=/proc/none`", text_only, (*CORPUS, "--cache_dir="),
+        "cannot write /proc/none: No such file or directory; free space there or choose another folder with "
+        "--cache_dir or LM_KERAS_CACHE", before=("env", "-u", "LM_KERAS_CACHE", "HOME=/proc/none")),
+    Fault("a full disk", "`prlimit --fsize=2000`", text_only, CORPUS, f"cannot write cache/tokens/HASH: File "
+        f"too large; {NO_SPACE}", before=("prlimit", "--fsize=2000")),
+    Fault("two processes that fill the cache", "the same command twice at once", text_only, CORPUS, "", 0,
+        at_once=2, times=3),
 ]  # fmt: skip

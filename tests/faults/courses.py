@@ -52,7 +52,8 @@ class Command:
         """Return how it ended, and a problem or an empty string."""
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1", **dict(self.env)}
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "scripts" / self.words[0]), *self.words[1:]], cwd=folder, env=environment,
+            [sys.executable, str(ROOT / "scripts" / self.words[0]), *self.words[1:]], cwd=folder,
+            env=environment,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.meanwhile(process, folder)
@@ -211,32 +212,41 @@ MODEL = Command(TRAIN, "next:")
 SAMPLE = ("sample.py", "--run_dir=run", "--prompt=The")
 
 FAULTS = [
-    Course("a loss that is no finite number", "SGD with a learning rate of 1e37, and a checkpoint at each step", (
-        Command((*TRAIN, *WILD), r"error: the loss or its gradient is no finite number at step \d+, which was left out; the checkpoints before are kept", 1), only_finite,
+    Course("a loss that is no finite number", "SGD with a learning rate of 1e37, and a checkpoint at each "
+        "step", (
+        Command((*TRAIN, *WILD), r"error: the loss or its gradient is no finite number at step \d+, which "
+            r"was left out; the checkpoints before are kept", 1), only_finite,
     )),
     Course("the same with --on_nonfinite=skip", "the same", (
         Command((*TRAIN, *WILD, "--on_nonfinite=skip"), r"^steps left out: \d+ nonfinite"), only_finite,
     )),
     Course("a loss that jumps", "`--spike_sigma=0.3` on an untroubled run", (
-        Command((*TRAIN, "--spike_sigma=0.3", "--spike_window=10"), r"^steps left out: \d+ spiked"), only_finite,
+        Command((*TRAIN, "--spike_sigma=0.3", "--spike_window=10"), r"^steps left out: \d+ spiked"),
+        only_finite,
     )),
     Course("Ctrl-C twice", "`SIGINT` twice after a step, then the same command until it is done", (
-        Command((*TRAIN, *LONG), "stopping after this step; once more ends at once, without saving", 130, meanwhile=after_a_step(signal.SIGINT, signal.SIGINT)),
+        Command((*TRAIN, *LONG), "stopping after this step; once more ends at once, without saving", 130,
+            meanwhile=after_a_step(signal.SIGINT, signal.SIGINT)),
         Command((*TRAIN, *LONG), "^next:"),
     )),
     Course("Ctrl-C once", "`SIGINT` after a step, then the same command", (
-        Command((*TRAIN, *LONG), r"^stopped at step [\d,]+, everything is saved; the same command goes on from there", 130, meanwhile=after_a_step(signal.SIGINT)),
+        Command((*TRAIN, *LONG), r"^stopped at step [\d,]+, everything is saved; the same command goes on "
+            r"from there", 130, meanwhile=after_a_step(signal.SIGINT)),
         Command((*TRAIN, *LONG), r"^going on from step [\d,]+ of 2,000"),
     )),
     Course("a terminal that is closed", "`SIGHUP` after a step, then the same command", (
-        Command((*TRAIN, *LONG), r"^stopped at step [\d,]+, everything is saved; the same command goes on from there", 129, meanwhile=after_a_step(signal.SIGHUP)),
+        Command((*TRAIN, *LONG), r"^stopped at step [\d,]+, everything is saved; the same command goes on "
+            r"from there", 129, meanwhile=after_a_step(signal.SIGHUP)),
         Command((*TRAIN, *LONG), r"^going on from step [\d,]+ of 2,000"),
     )),
-    Course("a job whose time is nearly over", "`SIGUSR1` after a step, as by `--signal=USR1@90` of SLURM, then the same command", (
-        Command((*TRAIN, *LONG), r"^stopped at step [\d,]+, everything is saved; the same command goes on from there", 143, meanwhile=after_a_step(signal.SIGUSR1)),
+    Course("a job whose time is nearly over", "`SIGUSR1` after a step, as by `--signal=USR1@90` of SLURM, "
+        "then the same command", (
+        Command((*TRAIN, *LONG), r"^stopped at step [\d,]+, everything is saved; the same command goes on "
+            r"from there", 143, meanwhile=after_a_step(signal.SIGUSR1)),
         Command((*TRAIN, *LONG), r"^going on from step [\d,]+ of 2,000"),
     )),
-    Course("a reader of the progress that is gone", "standard error is closed at its other end after a step; the run goes on, and the same command shows what it reached", (
+    Course("a reader of the progress that is gone", "standard error is closed at its other end after a step; "
+        "the run goes on, and the same command shows what it reached", (
         Command((*TRAIN, *LONG), "^$", meanwhile=stop_reading),
         Command((*TRAIN, *LONG), "^the run in run is finished; this is what it reached"),
     )),
@@ -244,40 +254,52 @@ FAULTS = [
         Command((*TRAIN, "--strategy=tpu"), r"^error: --strategy=tpu: TensorFlow finds no TPU here", 1),
     )),
     Course("workers without a cluster", "`--strategy=multi_worker` without `TF_CONFIG`", (
-        Command((*TRAIN, "--strategy=multi_worker"), "^error: --strategy=multi_worker needs the environment variable TF_CONFIG", 1),
+        Command((*TRAIN, "--strategy=multi_worker"), "^error: --strategy=multi_worker needs the environment "
+            "variable TF_CONFIG", 1),
     )),
     Course("a cluster that is none", "`TF_CONFIG={`", (
-        Command(TRAIN, r"^error: the environment variable TF_CONFIG is not valid \(", 1, env=(("TF_CONFIG", "{"),)),
+        Command(TRAIN, r"^error: the environment variable TF_CONFIG is not valid \(", 1, env=(("TF_CONFIG",
+            "{"),)),
     )),
     Course("a cluster with an address twice", "`TF_CONFIG` with two times the same address", (
-        Command(TRAIN, r"^error: the environment variable TF_CONFIG is not valid \(127.0.0.1:23456 is listed twice\)", 1, env=cluster(23456, 23456)),
+        Command(TRAIN, r"^error: the environment variable TF_CONFIG is not valid \(127.0.0.1:23456 is listed "
+            r"twice\)", 1, env=cluster(23456, 23456)),
     )),
-    Course("a worker that is alone and asked to stop", "`SIGTERM` to the first of two workers while it waits for the other one", (
-        Command(TRAIN, r"^worker 0 of 2 \(127.0.0.1:23456\): waiting for all to start", 143, cluster(23456, 23457), lambda process, folder: (time.sleep(15), process.terminate())),
+    Course("a worker that is alone and asked to stop", "`SIGTERM` to the first of two workers while it waits "
+        "for the other one", (
+        Command(TRAIN, r"^worker 0 of 2 \(127.0.0.1:23456\): waiting for all to start", 143, cluster(23456,
+            23457), lambda process, folder: (time.sleep(15), process.terminate())),
     )),
-    Course("a killed launcher", "`kill -9` after a step of its two workers, which have to be gone within a minute; then the same command", (
+    Course("a killed launcher", "`kill -9` after a step of its two workers, which have to be gone within a "
+        "minute; then the same command", (
         Command(two(*LONG), "", 137, meanwhile=kill_the_launcher),
         Command(two(*LONG), r"^going on from step [\d,]+ of 2,000"),
     )),
     Course("another number of replicas and workers", "stopped with one replica, then two, then two workers", (
         Command((*TRAIN, *LONG), "^stopped at step", 143, meanwhile=after_a_step(signal.SIGTERM)),
-        Command((*TRAIN, *LONG, "--replicas=2"), "^the run goes on with .*; before it had ", 143, meanwhile=after_a_step(signal.SIGTERM)),
+        Command((*TRAIN, *LONG, "--replicas=2"), "^the run goes on with .*; before it had ", 143,
+            meanwhile=after_a_step(signal.SIGTERM)),
         Command(two(*LONG), "^the run goes on with .*; before it had "),
     )),
     Course("a forged tokenizer", "`tokenizer.json` names `os.system`", (
-        MODEL, forged("tokenizer/tokenizer.json", {"tokenizer": "os.system"}), Command(SAMPLE, "^error: .*unknown tokenizer 'os.system'", 1),
+        MODEL, forged("tokenizer/tokenizer.json", {"tokenizer": "os.system"}),
+        Command(SAMPLE, "^error: .*unknown tokenizer 'os.system'", 1),
     )),
     Course("forged settings", "`config.json` has a key `../../x`", (
-        MODEL, forged("config.json", {"../../x": 1}), Command(SAMPLE, r"^error: run/config.json: setting '../../x' is unknown", 1),
+        MODEL, forged("config.json", {"../../x": 1}),
+        Command(SAMPLE, r"^error: run/config.json: setting '../../x' is unknown", 1),
     )),
     Course("absurd settings", "`config.json` has 10^12 units", (
-        MODEL, forged("config.json", {"hidden_units": 10**12}), Command(SAMPLE, "^error: run/config.json: --hidden_units=1000000000000 is out of range", 1),
+        MODEL, forged("config.json", {"hidden_units": 10**12}),
+        Command(SAMPLE, "^error: run/config.json: --hidden_units=1000000000000 is out of range", 1),
     )),
     Course("a pickle for a file of a run", "`config.json` is a pickle that runs a command", (
-        MODEL, forged("config.json", b"cos\nsystem\n(S'touch owned'\ntR."), Command(SAMPLE, "^error: run/config.json cannot be read", 1),
+        MODEL, forged("config.json", b"cos\nsystem\n(S'touch owned'\ntR."),
+        Command(SAMPLE, "^error: run/config.json cannot be read", 1),
         lambda folder: "the pickle was carried out" if (folder / "owned").exists() else "",
     )),
     Course("a named pipe for a file of a run", "`mkfifo config.json`, to which nobody writes", (
-        MODEL, piped("config.json"), Command(SAMPLE, r"^error: run/config.json cannot be read \(no regular file\)", 1),
+        MODEL, piped("config.json"),
+        Command(SAMPLE, r"^error: run/config.json cannot be read \(no regular file\)", 1),
     )),
 ]  # fmt: skip

@@ -22,7 +22,8 @@ TEXT = {"text.txt": "".join(faults.ENGLISH[i:] + faults.ENGLISH[:i] for i in ran
 COMMON = [
     "--run_dir=run", "--cache_dir=cache", "--corpus=text:text.txt", "--tokenizer=char", "--embedding_dim=8",
     "--hidden_units=16", "--sequence_length=8", "--batch_size=16", "--dropout=0.2",
-    "--dropout_schedule=linear:initial=0,final=1", "--weight_decay=0.1", "--spike_sigma=2", "--spike_window=20",
+    "--dropout_schedule=linear:initial=0,final=1", "--weight_decay=0.1", "--spike_sigma=2",
+    "--spike_window=20",
     "--learning_rate_schedule=plateau:factor=0.7,patience=1", "--early_stopping_evals=1000", "--log_every=3",
     "--eval_every=100", "--checkpoint_every=20", "--sample_every=300", "--steps_per_call=5",
 ]  # fmt: skip
@@ -43,8 +44,8 @@ class Kills:
         workers: processes of the run; one of them is ended.
         signals: which one ends it, drawn each time.
         steps: length of the run; with too few ends it is begun anew until there were so many.
-        start_seconds: how long a life takes to its first step, about: one end of four falls into that time if nobody waits
-            for others meanwhile.
+        start_seconds: how long a life takes to its first step, about: one end of four falls into that time if
+            nobody waits for others meanwhile.
         start: starts a script with its arguments and in a folder; None for a new interpreter.
     """
 
@@ -155,12 +156,15 @@ class Kills:
             return self.start(script, *words, folder=folder)
         environment = {**os.environ, "PYTHONPATH": str(faults.ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
         return subprocess.Popen(
-            [sys.executable, str(faults.ROOT / "scripts" / script), *words], cwd=folder, env=environment, stdout=subprocess.DEVNULL,
+            [sys.executable, str(faults.ROOT / "scripts" / script), *words], cwd=folder, env=environment,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def _end(self, process: Any, run: Path, number: signal.Signals) -> bool:
-        """Send the signal at a random moment: while it starts, after its first step, or in the middle of a save."""
+        """Send the signal at a random moment: while it starts, after its first step, or in the middle of a
+        save.
+        """
         if self.workers == 1 and self.signals == (signal.SIGKILL,) and random.random() < 1 / 4:
             time.sleep(random.uniform(0, self.start_seconds))
             process.send_signal(number)
@@ -187,7 +191,10 @@ class FastResume:
     """How much longer it takes until the first step when a run goes on than when it begins, in turn."""
 
     name: str = "a run that goes on late"
-    how: str = "seconds from the command to the first step, of a new run and of one stopped after 3,000 steps, in turn"
+    how: str = (
+        "seconds from the command to the first step, of a new run and of one stopped after 3,000 steps, in"
+        " turn"
+    )
     times: int = 1
     repeats: int = 5
     most: float = 2.0
@@ -240,17 +247,21 @@ def last_step(run: Path) -> int | None:
 
 FAULTS = [
     Kills("a killed LSTM run", ()),
-    Kills("a killed run with loss scaling and micro-batches", ("--precision=mixed_float16", "--micro_batches=2")),
+    Kills("a killed run with loss scaling and micro-batches", ("--precision=mixed_float16",
+        "--micro_batches=2")),
     Kills("a killed n-gram run on two replicas", (
-        "--model=ngram", "--batching=stream", "--token_noise=0.2", "--token_noise_schedule=linear:initial=0,final=1",
+        "--model=ngram", "--batching=stream", "--token_noise=0.2",
+        "--token_noise_schedule=linear:initial=0,final=1",
         "--replicas=2",
     )),
-    Kills("a killed worker of two", ("--state_reset=0.05", "--token_noise=0.1", "--precision=mixed_float16"), workers=2),
+    Kills("a killed worker of two", ("--state_reset=0.05", "--token_noise=0.1", "--precision=mixed_float16"),
+        workers=2),
     Kills("a killed worker of two, n-gram by SGD with micro-batches", (
         "--model=ngram", "--batching=window", "--optimizer=sgd", "--learning_rate=0.5", "--micro_batches=2",
     ), workers=2, kills=3),
     Kills("a run that is asked to stop", (), signals=(signal.SIGINT, signal.SIGTERM), kills=10),
-    Kills("a worker of two that is asked to stop", ("--precision=mixed_bfloat16",), signals=(signal.SIGINT, signal.SIGTERM), kills=6, workers=2),
+    Kills("a worker of two that is asked to stop", ("--precision=mixed_bfloat16",), signals=(signal.SIGINT,
+        signal.SIGTERM), kills=6, workers=2),
     Kills("a killed GPT run with separate documents", (
         "--model=gpt", "--num_heads=2", "--positions=rotary", "--separate_documents", "--micro_batches=2",
     )),

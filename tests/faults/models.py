@@ -166,49 +166,127 @@ def kill_in_the_weights() -> None:
 
 BACK = "--to_hf=back"
 FROM, INTO = (MODEL, *RUN), ("--run_dir=done", BACK)
-PICKLED = "model has neither model.safetensors nor model.safetensors.index.json beside pytorch_model.bin; older formats can run code and are not read: save the model as safetensors"
+PICKLED = (
+    "model has neither model.safetensors nor model.safetensors.index.json beside pytorch_model.bin; older"
+    " formats can run code and are not read: save the model as safetensors"
+)
 
 OTHER_HEAD = {"lm_head.weight": np.ones([60, 24], np.float32)}
 
 FAULTS = [
-    model("a model that is not there", "`--from_hf=model` where there is none", lambda folder: None, "model holds no model: there is no config.json"),
-    model("a model's settings without permission", "`chmod 0 config.json`", folder_of(then=lambda path: (path / "config.json").chmod(0)), "cannot read model/config.json: Permission denied", before=WITHOUT_RIGHTS),
-    model("a model's weights without permission", "`chmod 0 model.safetensors`", folder_of(then=lambda path: (path / "model.safetensors").chmod(0)), "cannot read model/model.safetensors: Permission denied", before=WITHOUT_RIGHTS),
-    model("a model's weights cut short", "half of `model.safetensors`", folder_of(then=lambda path: cut(path / "model.safetensors")), "model/model.safetensors is damaged (Error while deserializing header: incomplete metadata, file not fully covered); restore it from a copy"),
-    model("a model's settings cut short", "half of `config.json`", folder_of(then=lambda path: (path / "config.json").write_text('{"model_type": "gp')), "model/config.json is no JSON (Unterminated string starting at: line 1 column 16 (char 15)); restore it from a copy"),
-    model("a model of a kind that is unknown here", '`"model_type": "bloom"`', folder_of(config={"model_type": "bloom"}), "config.json has model_type 'bloom'; known are gpt2, llama, bert"),
-    model("a model that lacks a tensor", "`ln_f.weight`", folder_of(changed={"transformer.ln_f.weight": None}), "model: the tensor 'ln_f.weight' is missing"),
-    model("a model without a tokenizer", "`tokenizer.json` deleted", folder_of(then=lambda path: (path / "tokenizer.json").unlink()), "model has no tokenizer: expected tokenizer.json, vocab.json and merges.txt, vocab.txt, or tokenizer.model"),
-    model("a model as a pickle", "`pytorch_model.bin` alone", folder_of(then=lambda path: (path / "model.safetensors").rename(path / "pytorch_model.bin")), PICKLED),
-    model("a model whose output is none of its embedding", "`lm_head.weight` differs from `wte.weight`, and `tie_word_embeddings` is true", folder_of(changed=OTHER_HEAD), "gpt with 12,272 parameters in run / config.json says that embedding and output are one matrix, but lm_head.weight differs from wte.weight: both are kept (--tie_embeddings=false)", code=0),
-    model("a model without the output of its own", "`tie_word_embeddings` is false, and there is no `lm_head.weight`", folder_of(config={"tie_word_embeddings": False}), "model: the tensor 'lm_head.weight' is missing"),
-    model("a model with a layer too many", "weights of three layers where `n_layer` is 2", folder_of(changed={"transformer.h.2.ln_1.bias": OTHER_HEAD["lm_head.weight"]}), "model: the tensor 'h.2.ln_1.bias' belongs to no such network"),
-    model("a model with stretched positions", '`"rope_parameters": {"type": "linear", "factor": 2.0}`', folder_of("llama", config={"rope_parameters": {"type": "linear", "factor": 2.0}}), "config.json has {'type': 'linear', 'factor': 2.0} for 'rope_parameters', which is not supported; known is {'rope_type': 'default', 'rope_theta': a number}"),
-    model("a model with two bases of its positions", "`rope_theta` differs from that in `rope_parameters`", folder_of("llama", config={"rope_parameters": {"rope_theta": 100.0}}), "config.json has different values for 'rope_theta' and 'rope_parameters.rope_theta', which are names of one setting; delete the wrong one"),
-    model("a model with an unknown setting", '`"logit_scale": 2.0`', folder_of(config={"logit_scale": 2.0}), "config.json has a key that is unknown here, 'logit_scale': nothing tells whether the network depends on it; delete it if it changes no number"),
-    model("a model with weights in few bits", '`"quantization_config": {"bits": 4}`', folder_of(config={"quantization_config": {"bits": 4}}), "config.json has {'bits': 4} for 'quantization_config', which is not supported; known is None: save the model with weights of float32, float16 or bfloat16"),
-    model("an adapter in place of a model", "`adapter_config.json`", folder_of(then=lambda path: (path / "adapter_config.json").write_text("{}")), "model has adapter_config.json: an adapter, which changes the weights of another model; merge it into that one (merge_and_unload of peft) and save the model as safetensors"),
-    model("a model with several ends of a text", '`"eos_token_id": [0, 7]`', folder_of(config={"eos_token_id": [0, 7]}), "gpt with 10,832 parameters in run / here a text ends at the token 0 only; the library ends it at 0 and 7", code=0),
-    model("a model with damaged settings of the library", "`generation_config.json` cut", folder_of(then=lambda path: (path / "generation_config.json").write_text("{")), "model/generation_config.json is no JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)); restore it from a copy"),
-    model("a model where a run is", "the same command twice", run_of(), "--run_dir=run holds a run already; choose another folder"),
-    model("a model where something else is", "a folder with a file", lambda folder: (folder_of()(folder), (folder / "run").mkdir(), (folder / "run" / "x").touch()), "--run_dir=run is not empty and holds no run; choose another folder"),
-    Fault("the best weights of a model", "`--init_from=model --init_checkpoint=best`", lambda folder: (folder_of()(folder), (folder / "a.txt").write_text(ENGLISH)), ("--corpus=text:a.txt", "--init_from=model", "--init_checkpoint=best"), "--init_checkpoint=best has no meaning for --init_from=model, which holds a model of another project and only one set of weights; leave it out"),
-    model("a model on a disk that is too small", "a file system of 24 KiB", lambda folder: (folder_of()(folder), (folder / "run").mkdir()), f"cannot write run/checkpoints/step-00000000: No space left on device; {KEPT}", before=in_a_small_disk("size=24k")),
-    model("a model on a disk that is too small for its tokenizer", "a file system of 64 KiB", lambda folder: (folder_of()(folder), (folder / "run").mkdir()), "cannot write run/tokenizer/tokenizer.json: No space left on device; free space there or choose a folder that can be written", before=in_a_small_disk("size=64k")),
-    model("a model on a disk that is read-only", "mounted with `-o ro`", lambda folder: (folder_of()(folder), (folder / "run").mkdir()), "cannot write to --run_dir=run: Read-only file system; choose a folder that can be written", before=in_a_small_disk("ro")),
-    Fault("a run of a model that was moved", "`mv run moved`, trained on from its own settings", run_of(lambda folder: ((folder / "run").rename(folder / "moved"), (folder / "a.txt").write_text(ENGLISH * 9))), ("--flagfile=moved/flags.txt", "--init_from=moved", "--corpus=text:a.txt", "--context_length=16", "--sequence_length=8", "--batch_size=3", "--steps=2"), "12,757 letters or bytes of the train text are unknown to the tokenizer, which has 974 tokens for the rest: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing / 709 letters or bytes of the valid text are unknown to the tokenizer, which has 54 tokens for the rest: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing / 682 letters or bytes of the test text are unknown to the tokenizer, which has 52 tokens for the rest: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing / beginning with the weights of moved at step 0", 0, slow=True, common=("--cache_dir=cache",)),
-    model("a run for others that is not there", "`--to_hf=back` where there is none", lambda folder: None, "--run_dir=run holds no run (no config.json); train one with scripts/train.py --run_dir=run", BACK),
-    model("a run for others where a folder is", "`--to_hf=back` where there is one", run_of(lambda folder: (folder / "back").mkdir()), "back exists already; choose another folder, or delete that one", BACK),
-    model("a run that nobody may write to, for others", "`chmod -R a-w`, and a new folder beside it", run_of(read_only), "gpt2 with 10,832 parameters in run-back", "--to_hf=run-back", code=0, before=WITHOUT_RIGHTS),
-    model("a run for others where nobody may write", "`chmod 555`", run_of(lambda folder: ((folder / "out").mkdir(), (folder / "out").chmod(0o555))), "cannot write out/back: Permission denied; nothing was written", "--to_hf=out/back", before=WITHOUT_RIGHTS),
-    KilledConversion("a model killed while its checkpoint is written", "`kill -9` between its tensors and the rest", kill_in_the_checkpoint, FROM, "run"),
-    KilledConversion("a model killed before it is a run", "`kill -9` after weights and tokenizer", kill_before_the_settings, FROM, "run"),
-    KilledConversion("a run for others killed in the middle", "`kill -9` after the weights", kill_in_the_weights, INTO, "back"),
+    model("a model that is not there", "`--from_hf=model` where there is none", lambda folder: None,
+        "model holds no model: there is no config.json"),
+    model("a model's settings without permission", "`chmod 0 config.json`",
+        folder_of(then=lambda path: (path / "config.json").chmod(0)),
+        "cannot read model/config.json: Permission denied", before=WITHOUT_RIGHTS),
+    model("a model's weights without permission", "`chmod 0 model.safetensors`",
+        folder_of(then=lambda path: (path / "model.safetensors").chmod(0)),
+        "cannot read model/model.safetensors: Permission denied", before=WITHOUT_RIGHTS),
+    model("a model's weights cut short", "half of `model.safetensors`",
+        folder_of(then=lambda path: cut(path / "model.safetensors")),
+        "model/model.safetensors is damaged (Error while deserializing header: incomplete metadata, file not "
+        "fully covered); restore it from a copy"),
+    model("a model's settings cut short", "half of `config.json`",
+        folder_of(then=lambda path: (path / "config.json").write_text('{"model_type": "gp')),
+        "model/config.json is no JSON (Unterminated string starting at: line 1 column 16 (char 15)); restore "
+        "it from a copy"),
+    model("a model of a kind that is unknown here", '`"model_type": "bloom"`',
+        folder_of(config={"model_type": "bloom"}),
+        "config.json has model_type 'bloom'; known are gpt2, llama, bert"),
+    model("a model that lacks a tensor", "`ln_f.weight`",
+        folder_of(changed={"transformer.ln_f.weight": None}), "model: the tensor 'ln_f.weight' is missing"),
+    model("a model without a tokenizer", "`tokenizer.json` deleted",
+        folder_of(then=lambda path: (path / "tokenizer.json").unlink()),
+        "model has no tokenizer: expected tokenizer.json, vocab.json and merges.txt, vocab.txt, or "
+        "tokenizer.model"),
+    model("a model as a pickle", "`pytorch_model.bin` alone",
+        folder_of(then=lambda path: (path / "model.safetensors").rename(path / "pytorch_model.bin")),
+        PICKLED),
+    model("a model whose output is none of its embedding", "`lm_head.weight` differs from `wte.weight`, and "
+        "`tie_word_embeddings` is true", folder_of(changed=OTHER_HEAD),
+        "gpt with 12,272 parameters in run / config.json says that embedding and output are one matrix, but "
+        "lm_head.weight differs from wte.weight: both are kept (--tie_embeddings=false)", code=0),
+    model("a model without the output of its own", "`tie_word_embeddings` is false, and there is no "
+        "`lm_head.weight`", folder_of(config={"tie_word_embeddings": False}),
+        "model: the tensor 'lm_head.weight' is missing"),
+    model("a model with a layer too many", "weights of three layers where `n_layer` is 2",
+        folder_of(changed={"transformer.h.2.ln_1.bias": OTHER_HEAD["lm_head.weight"]}),
+        "model: the tensor 'h.2.ln_1.bias' belongs to no such network"),
+    model("a model with stretched positions", '`"rope_parameters": {"type": "linear", "factor": 2.0}`',
+        folder_of("llama", config={"rope_parameters": {"type": "linear", "factor": 2.0}}),
+        "config.json has {'type': 'linear', 'factor': 2.0} for 'rope_parameters', which is not supported; "
+        "known is {'rope_type': 'default', 'rope_theta': a number}"),
+    model("a model with two bases of its positions", "`rope_theta` differs from that in `rope_parameters`",
+        folder_of("llama", config={"rope_parameters": {"rope_theta": 100.0}}),
+        "config.json has different values for 'rope_theta' and 'rope_parameters.rope_theta', which are names "
+        "of one setting; delete the wrong one"),
+    model("a model with an unknown setting", '`"logit_scale": 2.0`', folder_of(config={"logit_scale": 2.0}),
+        "config.json has a key that is unknown here, 'logit_scale': nothing tells whether the network "
+        "depends on it; delete it if it changes no number"),
+    model("a model with weights in few bits", '`"quantization_config": {"bits": 4}`',
+        folder_of(config={"quantization_config": {"bits": 4}}),
+        "config.json has {'bits': 4} for 'quantization_config', which is not supported; known is None: save "
+        "the model with weights of float32, float16 or bfloat16"),
+    model("an adapter in place of a model", "`adapter_config.json`",
+        folder_of(then=lambda path: (path / "adapter_config.json").write_text("{}")),
+        "model has adapter_config.json: an adapter, which changes the weights of another model; merge it "
+        "into that one (merge_and_unload of peft) and save the model as safetensors"),
+    model("a model with several ends of a text", '`"eos_token_id": [0, 7]`',
+        folder_of(config={"eos_token_id": [0, 7]}),
+        "gpt with 10,832 parameters in run / here a text ends at the token 0 only; the library ends it at 0 "
+        "and 7", code=0),
+    model("a model with damaged settings of the library", "`generation_config.json` cut",
+        folder_of(then=lambda path: (path / "generation_config.json").write_text("{")),
+        "model/generation_config.json is no JSON (Expecting property name enclosed in double quotes: line 1 "
+        "column 2 (char 1)); restore it from a copy"),
+    model("a model where a run is", "the same command twice", run_of(), "--run_dir=run holds a run already; "
+        "choose another folder"),
+    model("a model where something else is", "a folder with a file", lambda folder: (folder_of()(folder),
+        (folder / "run").mkdir(),
+        (folder / "run" / "x").touch()), "--run_dir=run is not empty and holds no run; choose another folder"),
+    Fault("the best weights of a model", "`--init_from=model --init_checkpoint=best`",
+        lambda folder: (folder_of()(folder), (folder / "a.txt").write_text(ENGLISH)),
+        ("--corpus=text:a.txt", "--init_from=model", "--init_checkpoint=best"),
+        "--init_checkpoint=best has no meaning for --init_from=model, which holds a model of another project "
+        "and only one set of weights; leave it out"),
+    model("a model on a disk that is too small", "a file system of 24 KiB",
+        lambda folder: (folder_of()(folder), (folder / "run").mkdir()),
+        f"cannot write run/checkpoints/step-00000000: No space left on device; {KEPT}",
+        before=in_a_small_disk("size=24k")),
+    model("a model on a disk that is too small for its tokenizer", "a file system of 64 KiB",
+        lambda folder: (folder_of()(folder), (folder / "run").mkdir()),
+        "cannot write run/tokenizer/tokenizer.json: No space left on device; free space there or choose a "
+        "folder that can be written", before=in_a_small_disk("size=64k")),
+    model("a model on a disk that is read-only", "mounted with `-o ro`", lambda folder: (folder_of()(folder),
+        (folder / "run").mkdir()), "cannot write to --run_dir=run: Read-only file system; choose a folder that can be written", before=in_a_small_disk("ro")),
+    Fault("a run of a model that was moved", "`mv run moved`, trained on from its own settings",
+        run_of(lambda folder: ((folder / "run").rename(folder / "moved"),
+            (folder / "a.txt").write_text(ENGLISH * 9))), ("--flagfile=moved/flags.txt", "--init_from=moved", "--corpus=text:a.txt", "--context_length=16", "--sequence_length=8", "--batch_size=3", "--steps=2"), "12,757 letters or bytes of the train text are unknown to the tokenizer, which has 974 tokens for the rest: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing / 709 letters or bytes of the valid text are unknown to the tokenizer, which has 54 tokens for the rest: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing / 682 letters or bytes of the test text are unknown to the tokenizer, which has 52 tokens for the rest: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing / beginning with the weights of moved at step 0", 0, slow=True, common=("--cache_dir=cache",)),
+    model("a run for others that is not there", "`--to_hf=back` where there is none", lambda folder: None,
+        "--run_dir=run holds no run (no config.json); train one with scripts/train.py --run_dir=run", BACK),
+    model("a run for others where a folder is", "`--to_hf=back` where there is one",
+        run_of(lambda folder: (folder / "back").mkdir()),
+        "back exists already; choose another folder, or delete that one", BACK),
+    model("a run that nobody may write to, for others", "`chmod -R a-w`, and a new folder beside it",
+        run_of(read_only), "gpt2 with 10,832 parameters in run-back", "--to_hf=run-back", code=0,
+        before=WITHOUT_RIGHTS),
+    model("a run for others where nobody may write", "`chmod 555`",
+        run_of(lambda folder: ((folder / "out").mkdir(), (folder / "out").chmod(0o555))),
+        "cannot write out/back: Permission denied; nothing was written", "--to_hf=out/back",
+        before=WITHOUT_RIGHTS),
+    KilledConversion("a model killed while its checkpoint is written", "`kill -9` between its tensors and "
+        "the rest", kill_in_the_checkpoint, FROM, "run"),
+    KilledConversion("a model killed before it is a run", "`kill -9` after weights and tokenizer",
+        kill_before_the_settings, FROM, "run"),
+    KilledConversion("a run for others killed in the middle", "`kill -9` after the weights",
+        kill_in_the_weights, INTO, "back"),
 ]  # fmt: skip
 
 
 def main() -> None:
-    """Carry out `scripts/convert.py` with the flags of the command line and with the fault that its first word names."""
+    """Carry out `scripts/convert.py` with the flags of the command line and with the fault that its first
+    word names.
+    """
     name, *words = sys.argv[1:]
     (fault,) = [fault for fault in FAULTS if fault.name == name]
     sys.argv = [str(ROOT / "scripts" / "convert.py"), *words]

@@ -36,8 +36,8 @@ LAST = "disk/run/checkpoints/step-00000006"
 KEPT = f"the checkpoints before are as they were; {GO_ON}"
 FROM_6 = "going on from step 6 of 12"
 IN_PLACE = (
-    "is no longer in its place: it was deleted, moved or replaced while the run was training, and nothing more is "
-    "written; put it back, and the same command goes on from the last checkpoint"
+    "is no longer in its place: it was deleted, moved or replaced while the run was training, and nothing"
+    " more is written; put it back, and the same command goes on from the last checkpoint"
 )
 ANEW = "there is no checkpoint in disk/run/checkpoints: the run begins again at step 0"
 
@@ -49,7 +49,8 @@ class Mishap:
     Attributes:
         name: what happens, in words; unique.
         how: how it is made, in words.
-        happen: makes it, in the process that trains, with the network; `disk/run` is below the current folder.
+        happen: makes it, in the process that trains, with the network; `disk/run` is below the current
+            folder.
         line: what the user reads then.
         then: what the user reads when the same command is carried out again.
         code: exit code of the first life.
@@ -241,8 +242,8 @@ class Cost:
         saving, training = results["saving_seconds"], results["seconds"]
         share = saving / (saving + training)
         line = (
-            f"{100 * share:.1f} % of the time: saving took {saving:.1f} s, training {training:.1f} s; a checkpoint has "
-            f"{data / 2**20:.1f} MiB; {lives[0]['machine']}"
+            f"{100 * share:.1f} % of the time: saving took {saving:.1f} s, training {training:.1f} s; a"
+            f" checkpoint has {data / 2**20:.1f} MiB; {lives[0]['machine']}"
         )
         return Result(
             0, line, [] if share <= self.limit else [f"more than {100 * self.limit:.0f} % of the time"]
@@ -352,42 +353,84 @@ if TEXTS:
 OTHER = "has other content than was written"
 
 FAULTS = [
-    Fault("a disk that is too small for the run", "a file system of 1 MiB", lambda folder: (files({"a.txt": ENGLISH})(folder), (folder / "run").mkdir()), ("--corpus=text:a.txt", "--hidden_units=200", "--steps=12"), "the disk of --run_dir=run has 1.0 MiB free, and the run still writes 7.9 MiB (4 x 2.0 of checkpoints and 0.0 of curves); free space there, choose another --run_dir, or lower --keep_checkpoints=2", before=in_a_small_disk("size=1m")),
-    Fault("a disk that is read-only", "mounted with `-o ro`", lambda folder: (files({"a.txt": ENGLISH})(folder), (folder / "run").mkdir()), ("--corpus=text:a.txt",), "cannot write to --run_dir=run: Read-only file system; choose a folder that can be written", before=in_a_small_disk("ro")),
-    full("a disk that is full when a checkpoint is due", "a file system of 4 MiB, filled up after step 12", f"{SAVED}/step-00000012", KEPT, at="Checkpoint"),
-    full("a disk that is full when the first checkpoint is due", "the same after step 6", f"{SAVED}/step-00000006", KEPT, at="Checkpoint", step=6, then=ANEW),
-    full("a disk that is full when metrics are due", "the same after step 8", "disk/run/metrics.jsonl", at="MetricsFile", step=8, happen=lines_end_with_a_page),
-    full("a disk that is full when TensorBoard's events are due", "the same after step 9, with histograms", "disk/run/events/train", at="Histograms", step=9, flags=("--histogram_every=3",)),
-    full("a disk that is full when the projector's files are due", "the same after step 12", "disk/run/events/train/embedding.bytes", "free space there or choose a folder that can be written", at="Projector", flags=("--projector",)),
-    full("a disk that is full when a profile is due", "the same after step 8", "disk/run/events/train/plugins/profile", at="Profile", step=8, flags=("--profile_steps=7:8",)),
-    full("a disk that is full when the results are due", "the same after the last checkpoint", "disk/run/results.json", "free space there or choose a folder that can be written", then="going on from step 12 of 12"),
+    Fault("a disk that is too small for the run", "a file system of 1 MiB",
+        lambda folder: (files({"a.txt": ENGLISH})(folder), (folder / "run").mkdir()),
+        ("--corpus=text:a.txt", "--hidden_units=200", "--steps=12"),
+        "the disk of --run_dir=run has 1.0 MiB free, and the run still writes 7.9 MiB (4 x 2.0 of "
+        "checkpoints and 0.0 of curves); free space there, choose another --run_dir, or lower "
+        "--keep_checkpoints=2", before=in_a_small_disk("size=1m")),
+    Fault("a disk that is read-only", "mounted with `-o ro`",
+        lambda folder: (files({"a.txt": ENGLISH})(folder), (folder / "run").mkdir()),
+        ("--corpus=text:a.txt",),
+        "cannot write to --run_dir=run: Read-only file system; choose a folder that can be written",
+        before=in_a_small_disk("ro")),
+    full("a disk that is full when a checkpoint is due", "a file system of 4 MiB, filled up after step 12",
+        f"{SAVED}/step-00000012", KEPT, at="Checkpoint"),
+    full("a disk that is full when the first checkpoint is due", "the same after step 6",
+        f"{SAVED}/step-00000006", KEPT, at="Checkpoint", step=6, then=ANEW),
+    full("a disk that is full when metrics are due", "the same after step 8", "disk/run/metrics.jsonl",
+        at="MetricsFile", step=8, happen=lines_end_with_a_page),
+    full("a disk that is full when TensorBoard's events are due", "the same after step 9, with histograms",
+        "disk/run/events/train", at="Histograms", step=9, flags=("--histogram_every=3",)),
+    full("a disk that is full when the projector's files are due", "the same after step 12",
+        "disk/run/events/train/embedding.bytes", "free space there or choose a folder that can be written",
+        at="Projector", flags=("--projector",)),
+    full("a disk that is full when a profile is due", "the same after step 8",
+        "disk/run/events/train/plugins/profile", at="Profile", step=8, flags=("--profile_steps=7:8",)),
+    full("a disk that is full when the results are due", "the same after the last checkpoint",
+        "disk/run/results.json", "free space there or choose a folder that can be written",
+        then="going on from step 12 of 12"),
     lost("a run folder that is deleted", "`rm -r` after step 8", shutil.rmtree, RUN_DIR, ""),
     lost("a run folder that is moved", "`mv` after step 8, and back", aside, RUN_DIR, mend=back(RUN_DIR)),
-    lost("a file in the place of the run folder", "`mv` and `touch` after step 8, and back", lambda path: (aside(path), path.touch()), RUN_DIR, mend=back(RUN_DIR)),
+    lost("a file in the place of the run folder", "`mv` and `touch` after step 8, and back",
+        lambda path: (aside(path), path.touch()), RUN_DIR, mend=back(RUN_DIR)),
     lost("checkpoints that are deleted", "`rm -r` after step 8", shutil.rmtree, SAVED, ANEW),
     lost("checkpoints that are moved", "`mv` after step 8, and back", aside, SAVED, mend=back(SAVED)),
-    lost("a file in the place of the checkpoints", "`mv` and `touch` after step 8, and back", lambda path: (aside(path), path.touch()), SAVED, mend=back(SAVED)),
-    lost("a disk that is taken away", "`umount --lazy` after step 8, and mounted again", lambda path: subprocess.run(["umount", "--lazy", "disk"], check=True), RUN_DIR, "", kibibytes=4096, mend=lambda folder: SmallDisk(folder / "disk")),
-    Mishap("checkpoints that are read-only", "`chmod 555` after step 8", lambda model: os.chmod(SAVED, 0o555), f"cannot write {SAVED}/step-00000012: Permission denied; {KEPT}", FROM_6, step=8, mend=lambda folder: (folder / SAVED).chmod(0o755), before=WITHOUT_RIGHTS),
-    Mishap("killed while a checkpoint is written", "`kill -9` between its tensors and the rest", kill_in_a_save, "", FROM_6, -signal.SIGKILL, at="Checkpoint"),
-    Mishap("killed while a checkpoint gets its name", "`kill -9` before it is renamed", kill_in(Path, "rename"), "", FROM_6, -signal.SIGKILL, at="Checkpoint"),
-    Mishap("killed while the projector's files are written", "`kill -9` before one is renamed", kill_in(os, "replace"), "", FROM_6, -signal.SIGKILL, at="Projector", flags=("--projector",)),
-    Mishap("killed while the results are written", "`kill -9` before they are renamed", kill_in(os, "replace"), "", "going on from step 12 of 12", -signal.SIGKILL),
-    Mishap("a weight that is not finite", "NaN among the weights after step 12", spoil, "model variable lstm_language_model/output_kernel holds a number that is not finite at step 12, which is not saved; the checkpoints before are kept; begin a new run in another --run_dir with a lower --learning_rate or a --clip_norm", FROM_6, at="Checkpoint"),
-    damaged("a flipped bit in the newest checkpoint", f"one bit of `{DATA}`", lambda path: flip(path / DATA), f"{DATA} {OTHER}"),
-    damaged("a flipped bit in its index", "one bit of `state.index`", lambda path: flip(path / "state.index"), f"state.index {OTHER}"),
-    damaged("a flipped bit in its progress", "one bit of `progress.json`", lambda path: flip(path / "progress.json"), f"progress.json {OTHER}"),
-    damaged("a missing shard", f"`{DATA}` deleted", lambda path: (path / DATA).unlink(), f"{DATA} is missing"),
-    damaged("an empty checkpoint", "a folder without files", lambda path: (shutil.rmtree(path), path.mkdir()), "an empty folder"),
-    damaged("a link to nowhere for a checkpoint", "`ln -s nowhere`", lambda path: (shutil.rmtree(path), path.symlink_to("nowhere")), "a link to nowhere"),
-    damaged("the checkpoint of another step", "`cp -r` of the one before", lambda path: (shutil.rmtree(path), shutil.copytree(path.with_name("step-00000006"), path)), "progress.json is of step 6"),
-    Mishap("damaged results of a finished run", "one bit of `results.json`", lambda model: None, "", f"disk/run/results.json {OTHER}; the results are computed again from the last checkpoint / going on from step 12 of 12", 0, mend=lambda folder: flip(folder / RUN_DIR / "results.json")),
+    lost("a file in the place of the checkpoints", "`mv` and `touch` after step 8, and back",
+        lambda path: (aside(path), path.touch()), SAVED, mend=back(SAVED)),
+    lost("a disk that is taken away", "`umount --lazy` after step 8, and mounted again",
+        lambda path: subprocess.run(["umount", "--lazy", "disk"], check=True), RUN_DIR, "", kibibytes=4096,
+        mend=lambda folder: SmallDisk(folder / "disk")),
+    Mishap("checkpoints that are read-only", "`chmod 555` after step 8", lambda model: os.chmod(SAVED, 0o555),
+        f"cannot write {SAVED}/step-00000012: Permission denied; {KEPT}", FROM_6, step=8,
+        mend=lambda folder: (folder / SAVED).chmod(0o755), before=WITHOUT_RIGHTS),
+    Mishap("killed while a checkpoint is written", "`kill -9` between its tensors and the rest",
+        kill_in_a_save, "", FROM_6, -signal.SIGKILL, at="Checkpoint"),
+    Mishap("killed while a checkpoint gets its name", "`kill -9` before it is renamed", kill_in(Path,
+        "rename"), "", FROM_6, -signal.SIGKILL, at="Checkpoint"),
+    Mishap("killed while the projector's files are written", "`kill -9` before one is renamed", kill_in(os,
+        "replace"), "", FROM_6, -signal.SIGKILL, at="Projector", flags=("--projector",)),
+    Mishap("killed while the results are written", "`kill -9` before they are renamed", kill_in(os,
+        "replace"), "", "going on from step 12 of 12", -signal.SIGKILL),
+    Mishap("a weight that is not finite", "NaN among the weights after step 12", spoil, "model variable "
+        "lstm_language_model/output_kernel holds a number that is not finite at step 12, which is not saved; "
+        "the checkpoints before are kept; begin a new run in another --run_dir with a lower --learning_rate "
+        "or a --clip_norm", FROM_6, at="Checkpoint"),
+    damaged("a flipped bit in the newest checkpoint", f"one bit of `{DATA}`", lambda path: flip(path / DATA),
+        f"{DATA} {OTHER}"),
+    damaged("a flipped bit in its index", "one bit of `state.index`", lambda path: flip(path / "state.index"),
+        f"state.index {OTHER}"),
+    damaged("a flipped bit in its progress", "one bit of `progress.json`",
+        lambda path: flip(path / "progress.json"), f"progress.json {OTHER}"),
+    damaged("a missing shard", f"`{DATA}` deleted", lambda path: (path / DATA).unlink(),
+        f"{DATA} is missing"),
+    damaged("an empty checkpoint", "a folder without files", lambda path: (shutil.rmtree(path), path.mkdir()),
+        "an empty folder"),
+    damaged("a link to nowhere for a checkpoint", "`ln -s nowhere`", lambda path: (shutil.rmtree(path),
+        path.symlink_to("nowhere")), "a link to nowhere"),
+    damaged("the checkpoint of another step", "`cp -r` of the one before", lambda path: (shutil.rmtree(path),
+        shutil.copytree(path.with_name("step-00000006"), path)), "progress.json is of step 6"),
+    Mishap("damaged results of a finished run", "one bit of `results.json`", lambda model: None, "",
+        f"disk/run/results.json {OTHER}; the results are computed again from the last checkpoint / going on "
+        f"from step 12 of 12", 0, mend=lambda folder: flip(folder / RUN_DIR / "results.json")),
     *(Cost(config, flags) for config, flags in WHOLE_RUNS),
 ]  # fmt: skip
 
 
 def main() -> None:
-    """Carry out `scripts/train.py` with the flags of the command line and with the mishap that its first word names."""
+    """Carry out `scripts/train.py` with the flags of the command line and with the mishap that its first word
+    names.
+    """
     name, *words = sys.argv[1:]
     (mishap,) = [mishap for mishap in FAULTS if mishap.name == name]
     sys.argv = [str(ROOT / "scripts" / "train.py"), *words]

@@ -1,7 +1,8 @@
 """Laws that hold for whatever is drawn at random: what is drawn, and what must then hold.
 
-The tests carry out a few cases of each law, the same ones each time; `scripts/fuzz.py` many, other ones for each seed,
-and writes the table. A module of this folder holds a list `LAWS`; its docstring says what they are about.
+The tests carry out a few cases of each law, the same ones each time; `scripts/fuzz.py` many, other ones for
+each seed, and writes the table. A module of this folder holds a list `LAWS`; its docstring says what they are
+about.
 """
 
 import atexit

@@ -15,7 +15,8 @@ JUNK = st.recursive(
         st.booleans(),
         st.floats(),
         st.integers(-(10**30), 10**30),
-        st.sampled_from([0, 1, -1, 10**9, 10**15, 2**31, 2**63, 10**400, 1e308, "", "../../x", "none", "\x1b[31m", "\ud800", "a\nb"]),
+        st.sampled_from([0, 1, -1, 10**9, 10**15, 2**31, 2**63, 10**400, 1e308, "", "../../x", "none",
+            "\x1b[31m", "\ud800", "a\nb"]),
         st.text(max_size=5),
     ),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
@@ -24,10 +25,14 @@ JUNK = st.recursive(
 """Values of JSON that nobody expects."""
 
 CONTENTS = {
-    "nothing": b"", "a line feed": b"\n", "null": b"null", "an object": b"{}", "an array": b"[]", "a number": b"5",
-    "a string": b'"x"', "half an object": b"{", "deep arrays": b"[" * 100_000, "deep objects": b'{"a":' * 100_000,
-    "a long number": b"1" * 5000, "NaN": b"NaN", "no UTF-8": b"\xff\xfe", "zeros": b"\0" * 100, "a step": b'{"step": 1}\n',
-    "no step": b'{"step": NaN}\n', "a step of text": b'{"step": "4"}\n', "a huge step": b'{"step": 99999999999999999999}\n',
+    "nothing": b"", "a line feed": b"\n", "null": b"null", "an object": b"{}", "an array": b"[]",
+    "a number": b"5",
+    "a string": b'"x"', "half an object": b"{", "deep arrays": b"[" * 100_000,
+    "deep objects": b'{"a":' * 100_000,
+    "a long number": b"1" * 5000, "NaN": b"NaN", "no UTF-8": b"\xff\xfe", "zeros": b"\0" * 100,
+    "a step": b'{"step": 1}\n',
+    "no step": b'{"step": NaN}\n', "a step of text": b'{"step": "4"}\n',
+    "a huge step": b'{"step": 99999999999999999999}\n',
 }  # fmt: skip
 """What may stand in a file in place of all that was there, by name, so that a case can be read."""
 
@@ -42,10 +47,11 @@ class Damage:
 
     Attributes:
         which: place of the file in the order of names, of `PLACES`.
-        how: `truncate`, `flip`, `insert`, `append`, `replace`, `json`, `delete`, `folder`, `pipe`, `link` or `swap`.
+        how: `truncate`, `flip`, `insert`, `append`, `replace`, `json`, `delete`, `folder`, `pipe`, `link` or
+            `swap`.
         where: place within the file, or of another file for `swap`, of `PLACES`.
-        what: a bit for `flip`, bytes for `insert` and `append`, a key of `CONTENTS` for `replace`, a value for `json`,
-            where it leads for `link`.
+        what: a bit for `flip`, bytes for `insert` and `append`, a key of `CONTENTS` for `replace`, a value
+            for `json`, where it leads for `link`.
         files: pattern of the names of the files that are meant.
     """
 

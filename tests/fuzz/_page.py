@@ -20,10 +20,13 @@ def page_of(results: dict[str, list[tuple[Law, Outcome]]], seed: int) -> str:
     outcomes = [outcome for pairs in results.values() for _, outcome in pairs]
     lines = [
         HEAD,
-        f"{sum(outcome.cases for outcome in outcomes):,} cases of {len(outcomes)} laws, seed {seed}, in "
-        f"{sum(outcome.seconds for outcome in outcomes) / 60:.0f} minutes: "
-        f"{sum(bool(outcome.failure) for outcome in outcomes)} failures. {machine()}, shared with other work; Python "
-        f"{platform.python_version()}, TensorFlow {version('tensorflow')}, hypothesis {version('hypothesis')}.",
+        (
+            f"{sum(outcome.cases for outcome in outcomes):,} cases of {len(outcomes)} laws, seed {seed}, in"
+            f" {sum(outcome.seconds for outcome in outcomes) / 60:.0f} minutes:"
+            f" {sum(bool(outcome.failure) for outcome in outcomes)} failures. {machine()}, shared with other"
+            f" work; Python {platform.python_version()}, TensorFlow {version('tensorflow')}, hypothesis"
+            f" {version('hypothesis')}."
+        ),
     ]
     for title, pairs in results.items():
         lines += [
@@ -34,6 +37,9 @@ def page_of(results: dict[str, list[tuple[Law, Outcome]]], seed: int) -> str:
             "|---|---|---|---|---|---|",
         ]
         for law, outcome in pairs:
-            counts = f"{outcome.cases:,} | {outcome.refused:,} | {int(bool(outcome.failure))} | {outcome.seconds:.0f}"
+            counts = (
+                f"{outcome.cases:,} | {outcome.refused:,} | {int(bool(outcome.failure))} |"
+                f" {outcome.seconds:.0f}"
+            )
             lines.append(f"| {law.name} | {law.drawn} | {counts} |")
     return "\n".join(lines) + "\n"

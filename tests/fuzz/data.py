@@ -82,7 +82,8 @@ def holds_pipeline(case) -> None:
     whole = batches(tokens, order, 0, begin + count)[begin:]
     parts = [
         batches(
-            tokens, order, begin, begin + count, replicas=local, first_replica=worker * local, all_replicas=workers * local
+            tokens, order, begin, begin + count, replicas=local, first_replica=worker * local,
+            all_replicas=workers * local
         )
         for worker in range(workers)
     ]  # fmt: skip
@@ -273,12 +274,25 @@ def holds_cache(damages) -> None:
 
 
 LAWS = [
-    Law("an epoch has every target once", "kind of order, targets, batch size, sequence length, seed, resets, epoch", st.tuples(ORDERS, st.integers(0, 5)), holds_epoch, 25, 600, False),
-    Law("the rows of all workers are the rows of the batch", "the same, a step, and where the rows are cut", st.tuples(ORDERS, st.integers(0, 10**6), st.lists(st.integers(0, 99), max_size=5)), holds_workers, 25, 600, False),
-    Law("the batches of all workers are those of one process", "the same with workers, replicas of each, and the step where a run goes on", st.tuples(st.sampled_from(["stream", "window"]), st.integers(1, 99), st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.integers(1, 9), SEEDS, st.integers(0, 9), st.integers(1, 4)), holds_pipeline, 4, 150, False),
-    Law("the order of an epoch is a permutation", "size (powers of two and their neighbours too), seed, epoch", SHUFFLED, holds_shuffled, 25, 400, False),
-    Law("an evaluation scores every target once", "targets, documents, streams or windows", SCORED, holds_scored, 12, 600, False),
-    Law("what is prepared is the text", "up to 26 texts, tokenizer, normalization, split", PREPARED, holds_prepared, 12, 500),
-    Law("files of any bytes are read or refused", "up to three files, some like .gz or .jsonl", st.tuples(FILES, st.sampled_from(["error", "replace", "skip"]), st.sampled_from(["char", "byte", "word"])), holds_any_bytes, 25, 800),
-    Law("a damaged cache gives the same, and says so", "one to three damages to files of a cache", st.lists(of_files(), min_size=1, max_size=3), holds_cache, 12, 400),
+    Law("an epoch has every target once", "kind of order, targets, batch size, sequence length, seed, "
+        "resets, epoch", st.tuples(ORDERS, st.integers(0, 5)), holds_epoch, 25, 600, False),
+    Law("the rows of all workers are the rows of the batch", "the same, a step, and where the rows are cut",
+        st.tuples(ORDERS, st.integers(0, 10**6), st.lists(st.integers(0, 99), max_size=5)), holds_workers, 25,
+        600, False),
+    Law("the batches of all workers are those of one process", "the same with workers, replicas of each, and "
+        "the step where a run goes on",
+        st.tuples(st.sampled_from(["stream", "window"]), st.integers(1, 99), st.integers(1, 3), st.integers(1,
+            4), st.integers(1, 3), st.integers(1, 9), SEEDS, st.integers(0, 9), st.integers(1,
+            4)), holds_pipeline, 4, 150, False),
+    Law("the order of an epoch is a permutation", "size (powers of two and their neighbours too), seed, "
+        "epoch", SHUFFLED, holds_shuffled, 25, 400, False),
+    Law("an evaluation scores every target once", "targets, documents, streams or windows", SCORED,
+        holds_scored, 12, 600, False),
+    Law("what is prepared is the text", "up to 26 texts, tokenizer, normalization, split", PREPARED,
+        holds_prepared, 12, 500),
+    Law("files of any bytes are read or refused", "up to three files, some like .gz or .jsonl",
+        st.tuples(FILES, st.sampled_from(["error", "replace", "skip"]), st.sampled_from(["char", "byte",
+            "word"])), holds_any_bytes, 25, 800),
+    Law("a damaged cache gives the same, and says so", "one to three damages to files of a cache",
+        st.lists(of_files(), min_size=1, max_size=3), holds_cache, 12, 400),
 ]  # fmt: skip

@@ -24,9 +24,12 @@ CARRIED_OUT = "the work of the script"
 
 WORK = [
     "faults.collection", "fuzz.collection", "lm_keras.api.load", "lm_keras.data.preparation.save_tokenizer",
-    "lm_keras.report.runs.read_runs", "benchmarks.commands.baselines.baselines", "benchmarks.commands.feed.feed",
-    "lm_keras.training.launcher.launch", "lm_keras.training.runner.train", "benchmarks.commands.text.preparation",
-    "benchmarks.commands.text.tokenize", "benchmarks.commands.preflight.comparisons", "lm_keras.sweeps.carry_out.sweep",
+    "lm_keras.report.runs.read_runs", "benchmarks.commands.baselines.baselines",
+    "benchmarks.commands.feed.feed",
+    "lm_keras.training.launcher.launch", "lm_keras.training.runner.train",
+    "benchmarks.commands.text.preparation",
+    "benchmarks.commands.text.tokenize", "benchmarks.commands.preflight.comparisons",
+    "lm_keras.sweeps.carry_out.sweep",
 ]  # fmt: skip
 
 SCRIPTS = sorted(path.name for path in (Path(__file__).parents[2] / "scripts").glob("*.py"))
@@ -45,10 +48,12 @@ def text_of(field: dataclasses.Field) -> st.SearchStrategy:
     """Draw a text for a flag that mostly is one of its values."""
     kind, _ = fields.kind_of(field)
     good = {
-        int: st.integers(0, 99).map(str) | st.sampled_from([str(LARGEST), str(LARGEST + 1), "-1", "1e3", "1_0", "9" * 5000]),
+        int: st.integers(0, 99).map(str) | st.sampled_from([str(LARGEST), str(LARGEST + 1), "-1", "1e3",
+            "1_0", "9" * 5000]),
         float: st.floats(0, 2).map(str) | st.floats().map(str),
         bool: st.sampled_from(["true", "False", "0", "yes", ""]),
-        str: st.sampled_from(["text:a.txt", "a.txt", "b", "", " ", "~", "..", "/", "3:7", "90/5/5", "\u2028"]) | SCHEDULES,
+        str: st.sampled_from(["text:a.txt", "a.txt", "b", "", " ", "~", "..", "/", "3:7", "90/5/5",
+            "\u2028"]) | SCHEDULES,
     }[kind]  # fmt: skip
     choices = field.metadata["choices"]
     return st.sampled_from(choices) | good if choices else good
@@ -99,7 +104,8 @@ FLAGFILE = (
     | st.builds(lambda *parts: b"\n".join(parts), LINES, st.binary(max_size=9))
 )
 COMMAND = st.tuples(
-    st.sampled_from(SCRIPTS), st.lists(WORD, max_size=5), st.fixed_dictionaries({"a.flags": FLAGFILE, "b.flags": FLAGFILE})
+    st.sampled_from(SCRIPTS), st.lists(WORD, max_size=5),
+    st.fixed_dictionaries({"a.flags": FLAGFILE, "b.flags": FLAGFILE})
 )  # fmt: skip
 
 
@@ -166,7 +172,9 @@ SETTINGS = st.fixed_dictionaries({}, optional={name: value_of(field) for name, f
 
 
 def holds_written(settings) -> None:
-    """Settings that are allowed come back from the flagfile that a run writes; others are refused there too."""
+    """Settings that are allowed come back from the flagfile that a run writes; others are refused
+    there too.
+    """
     try:
         expected, wrong = from_flat(settings), None
     except InputError as error:
@@ -189,6 +197,8 @@ def holds_written(settings) -> None:
 
 
 LAWS = [
-    Law("no command line and no flagfile gives a traceback", "a script, words for it, and two flagfiles that may include each other", COMMAND, holds_any, 80, 2500),
-    Law("the flagfile of a run gives its settings again", "up to four settings, each with a value of its own", SETTINGS, holds_written, 40, 600),
+    Law("no command line and no flagfile gives a traceback", "a script, words for it, and two flagfiles that "
+        "may include each other", COMMAND, holds_any, 80, 2500),
+    Law("the flagfile of a run gives its settings again", "up to four settings, each with a value of its own",
+        SETTINGS, holds_written, 40, 600),
 ]  # fmt: skip

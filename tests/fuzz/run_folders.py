@@ -31,8 +31,10 @@ from lm_keras.report import page, runs
 from lm_keras.training import one_run
 
 SMALL = {
-    "tokenizer": "char", "model": "ngram", "ngram_order": 3, "batching": "stream", "dropout": 0.1, "embedding_dim": 5,
-    "hidden_units": 7, "sequence_length": 11, "batch_size": 4, "steps": 8, "steps_per_call": 2, "log_every": 2,
+    "tokenizer": "char", "model": "ngram", "ngram_order": 3, "batching": "stream", "dropout": 0.1,
+    "embedding_dim": 5,
+    "hidden_units": 7, "sequence_length": 11, "batch_size": 4, "steps": 8, "steps_per_call": 2,
+    "log_every": 2,
     "eval_every": 2, "checkpoint_every": 2, "sample_every": 4, "learning_rate": 0.02, "keep_checkpoints": 3,
 }  # fmt: skip
 """A run of a second: eight steps, with the checkpoints of the last three evaluations kept."""
@@ -263,12 +265,19 @@ RECORD = st.tuples(st.sampled_from(["results.json", "data.json", "environment.js
 STEP = st.integers(0, 8)
 
 LAWS = [
-    Law("a JSON file of a run says what was written", "a damage to results.json, data.json or environment.json", RECORD, holds_record, 60, 2000),
-    Law("a checkpoint holds what was saved", "one to three damages to files of two checkpoints", DAMAGES, holds_checkpoint, 30, 800, False),
-    Law("lines of measures stay or are left out", "one to three damages to metrics.jsonl and samples.jsonl, a step to go on from", st.tuples(STEP, LINES), holds_truncated, 30, 500),
-    Law("events stay or are left out", "one to three damages to event files, a step to go on from", st.tuples(STEP, EVENTS), holds_forgotten, 20, 300),
-    Law("a damaged run is read rightly or refused", "one to three damages to files of a finished run", st.tuples(st.sampled_from(["last", "best"]), DAMAGES), holds_read, 15, 800),
+    Law("a JSON file of a run says what was written", "a damage to results.json, data.json or "
+        "environment.json", RECORD, holds_record, 60, 2000),
+    Law("a checkpoint holds what was saved", "one to three damages to files of two checkpoints", DAMAGES,
+        holds_checkpoint, 30, 800, False),
+    Law("lines of measures stay or are left out", "one to three damages to metrics.jsonl and samples.jsonl, "
+        "a step to go on from", st.tuples(STEP, LINES), holds_truncated, 30, 500),
+    Law("events stay or are left out", "one to three damages to event files, a step to go on from",
+        st.tuples(STEP, EVENTS), holds_forgotten, 20, 300),
+    Law("a damaged run is read rightly or refused", "one to three damages to files of a finished run",
+        st.tuples(st.sampled_from(["last", "best"]), DAMAGES), holds_read, 15, 800),
     Law("a damaged run shows its results or is refused", "the same", DAMAGES, holds_finished, 20, 400),
-    Law("a damaged run goes on to the same end or is refused", "the same with a run three steps before its end", DAMAGES, holds_resumed, 4, 250),
-    Law("a report of a damaged run is right or refused", "one to three damages to metrics.jsonl and samples.jsonl, or to any files", LINES | DAMAGES, holds_report, 6, 250),
+    Law("a damaged run goes on to the same end or is refused", "the same with a run three steps before its "
+        "end", DAMAGES, holds_resumed, 4, 250),
+    Law("a report of a damaged run is right or refused", "one to three damages to metrics.jsonl and "
+        "samples.jsonl, or to any files", LINES | DAMAGES, holds_report, 6, 250),
 ]  # fmt: skip

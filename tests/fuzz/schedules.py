@@ -91,7 +91,8 @@ JUNK = st.one_of(
     st.lists(PIECES, max_size=7).map("".join),
     st.tuples(
         st.sampled_from(NAMES),
-        st.sampled_from(["final", "warmup", "every", "start", "factor", "initial", "decay", "timescale", "patience"]),
+        st.sampled_from(["final", "warmup", "every", "start", "factor", "initial", "decay", "timescale",
+            "patience"]),
         ANY_NUMBER,
     ).map(lambda parts: "{}:{}={}".format(*parts)),
 )  # fmt: skip
@@ -124,8 +125,12 @@ def holds_junk(case) -> None:
 WHERE = (st.integers(0, 60), st.integers(1, 30))
 
 LAWS = [
-    Law("values are finite, not negative and those of their step", "a schedule with settings, the run's length, some steps", st.tuples(GOOD, STEPS, *WHERE), holds_curve, 60, 1500, False),
-    Law("a table is its steps one by one", "the same, cut into parts", st.tuples(GOOD, STEPS, WHERE[0], st.lists(st.integers(0, 9), max_size=6)), holds_table, 30, 500, False),
-    Law("an allowed rate stays below 1", "a schedule, a rate of dropout", st.tuples(GOOD, st.floats(0, 1, exclude_max=True), STEPS, *WHERE), holds_config, 60, 1000),
-    Law("any other text is refused in one line", "texts that look a little like a schedule", st.tuples(JUNK, STEPS), holds_junk, 100, 1500),
+    Law("values are finite, not negative and those of their step", "a schedule with settings, the run's "
+        "length, some steps", st.tuples(GOOD, STEPS, *WHERE), holds_curve, 60, 1500, False),
+    Law("a table is its steps one by one", "the same, cut into parts", st.tuples(GOOD, STEPS, WHERE[0],
+        st.lists(st.integers(0, 9), max_size=6)), holds_table, 30, 500, False),
+    Law("an allowed rate stays below 1", "a schedule, a rate of dropout", st.tuples(GOOD, st.floats(0, 1,
+        exclude_max=True), STEPS, *WHERE), holds_config, 60, 1000),
+    Law("any other text is refused in one line", "texts that look a little like a schedule", st.tuples(JUNK,
+        STEPS), holds_junk, 100, 1500),
 ]  # fmt: skip

@@ -23,8 +23,10 @@ MEMORY = 2**28
 """What the machine is said to have, so that nobody waits for large networks."""
 
 SIZES = [
-    "embedding_dim", "hidden_units", "num_layers", "sequence_length", "batch_size", "micro_batches", "steps", "epochs",
-    "steps_per_call", "eval_every", "checkpoint_every", "log_every", "sample_every", "keep_checkpoints", "histogram_every",
+    "embedding_dim", "hidden_units", "num_layers", "sequence_length", "batch_size", "micro_batches", "steps",
+    "epochs",
+    "steps_per_call", "eval_every", "checkpoint_every", "log_every", "sample_every", "keep_checkpoints",
+    "histogram_every",
     "warmup_steps", "early_stopping_evals", "vocab_size", "ngram_order", "seed",
 ]  # fmt: skip
 SIZE = (
@@ -86,7 +88,8 @@ def holds_sized(case) -> None:
 
 
 NUMBERS = [
-    "dropout", "init_scale", "state_reset", "learning_rate", "token_noise", "beta_1", "beta_2", "clip_norm", "weight_decay",
+    "dropout", "init_scale", "state_reset", "learning_rate", "token_noise", "beta_1", "beta_2", "clip_norm",
+    "weight_decay",
     "l1", "l2", "label_smoothing",
 ]  # fmt: skip
 EXTREME = st.tuples(
@@ -105,7 +108,8 @@ def holds_trained(case) -> None:
     more = {"batching": "stream"} if numbers.get("state_reset") else {}
     config = from_flat(
         settings_of(
-            model="ngram", optimizer=optimizer, precision=precision, learning_rate_schedule=schedule, **numbers, **more
+            model="ngram", optimizer=optimizer, precision=precision, learning_rate_schedule=schedule,
+            **numbers, **more
         )
     )  # fmt: skip
     try:
@@ -122,6 +126,8 @@ def holds_trained(case) -> None:
 
 
 LAWS = [
-    Law("sizes that no memory holds are refused at once", "one to four sizes, up to 10^12", SIZED, holds_sized, 40, 800),
-    Law("extreme numbers train or are refused", "an optimizer, a precision, a schedule, and one to three numbers at their limits", EXTREME, holds_trained, 3, 150),
+    Law("sizes that no memory holds are refused at once", "one to four sizes, up to 10^12", SIZED,
+        holds_sized, 40, 800),
+    Law("extreme numbers train or are refused", "an optimizer, a precision, a schedule, and one to three "
+        "numbers at their limits", EXTREME, holds_trained, 3, 150),
 ]  # fmt: skip

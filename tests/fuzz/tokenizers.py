@@ -24,9 +24,12 @@ CORPUS = [
 ]
 
 TROUBLE = [
-    "\0", "\n", "\r\n", " ", "  ", "\t", "\u2028", "\u2029", "\x85", "\x0b", "\x1c", "\u3000", "\u200d", "\ufeff",
-    "\ufffd", "\uffff", "\U0010ffff", "\u2581", " \u2581", "\u2581\n", "\u2585", "\u2585eod", "\u2585newline", "<unk>",
-    "<eod>", "<s>", "<0x0A>", "<0xE2>", "e\u0301", "o\u0323\u0302", "\u1100\u1161\u11a8", "\ufb01", "\u0345", "İ", "👍🏽",
+    "\0", "\n", "\r\n", " ", "  ", "\t", "\u2028", "\u2029", "\x85", "\x0b", "\x1c", "\u3000", "\u200d",
+    "\ufeff",
+    "\ufffd", "\uffff", "\U0010ffff", "\u2581", " \u2581", "\u2581\n", "\u2585", "\u2585eod", "\u2585newline",
+    "<unk>",
+    "<eod>", "<s>", "<0x0A>", "<0xE2>", "e\u0301", "o\u0323\u0302", "\u1100\u1161\u11a8", "\ufb01", "\u0345",
+    "İ", "👍🏽",
     "\U0001f1e9\U0001f1ea", "The", "dog", "Straße", "明月",
 ]  # fmt: skip
 
@@ -200,9 +203,14 @@ LEARNT = st.tuples(
 )
 
 LAWS = [
-    Law("text comes back from its tokens", "a tokenizer of every kind, a normalization, a text", st.tuples(ONE, TEXT), holds_round_trip, 60, 3000, False),
-    Law("a text is the sum of its lines", "the same, and up to five texts", st.tuples(ONE, st.lists(TEXT, max_size=5)), holds_pieces, 30, 1000, False),
-    Law("what is no text is refused", "a string, lone surrogates included", st.tuples(ONE, ANY_TEXT), holds_any_string, 30, 1000),
-    Law("a tokenizer learnt from anything keeps the laws, saved and loaded", "kind, settings, up to six texts to learn from, another text", LEARNT, holds_learnt, 40, 1500),
-    Law("a forged tokenizer is refused or is one", "a saved tokenizer, up to three damages to its files, signed anew", FORGED, holds_forged, 40, 1000),
+    Law("text comes back from its tokens", "a tokenizer of every kind, a normalization, a text",
+        st.tuples(ONE, TEXT), holds_round_trip, 60, 3000, False),
+    Law("a text is the sum of its lines", "the same, and up to five texts", st.tuples(ONE, st.lists(TEXT,
+        max_size=5)), holds_pieces, 30, 1000, False),
+    Law("what is no text is refused", "a string, lone surrogates included", st.tuples(ONE, ANY_TEXT),
+        holds_any_string, 30, 1000),
+    Law("a tokenizer learnt from anything keeps the laws, saved and loaded", "kind, settings, up to six "
+        "texts to learn from, another text", LEARNT, holds_learnt, 40, 1500),
+    Law("a forged tokenizer is refused or is one", "a saved tokenizer, up to three damages to its files, "
+        "signed anew", FORGED, holds_forged, 40, 1000),
 ]  # fmt: skip

@@ -1,4 +1,6 @@
-"""Print, as JSON, by how many MiB the peak of this process's memory rises: chunks at T 2,048, at T 4,096, and all at once there."""
+"""Print, as JSON, by how many MiB the peak of this process's memory rises: chunks at T 2,048, at T 4,096, and
+all at once there.
+"""
 
 import json
 import re

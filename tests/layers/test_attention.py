@@ -143,7 +143,9 @@ def test_the_check_of_gradients_can_fail(chunk, monkeypatch):
 
 
 def largest(function, *arguments):
-    """The number of elements of the largest tensor in a traced function, bodies of other functions included."""
+    """The number of elements of the largest tensor in a traced function, bodies of other functions
+    included.
+    """
     graph = function.get_concrete_function(*arguments).graph
     graphs = [graph, *(f.graph for f in graph._functions.values() if hasattr(f, "graph"))]
     sizes = [

@@ -23,7 +23,9 @@ def by_tensorflow(projected, matrix, h, c):
 
 
 def traced(kernel, pull):
-    """Return a function from `values` to outputs, last cell and the gradients of a weighted sum of both; and that sum."""
+    """Return a function from `values` to outputs, last cell and the gradients of a weighted sum of both; and
+    that sum.
+    """
 
     @tf.function(autograph=False)
     def results(values):

@@ -1,4 +1,6 @@
-"""The hand-over to cuDNN. What cuDNN itself computes is only seen on a GPU; its order of weights also without one."""
+"""The hand-over to cuDNN. What cuDNN itself computes is only seen on a GPU; its order of weights also without
+one.
+"""
 
 import numpy as np
 import pytest
@@ -24,7 +26,9 @@ WEIGHTS = [normal(D, 4 * H), normal(H, 4 * H), normal(4 * H)]
 
 
 def cudnn_by_the_book(input, input_h, input_c, params, sequence_lengths, rnn_mode):
-    """The equations of cudnnRNNMode_t's CUDNN_LSTM, with the weights where cuDNN's guide says that they are."""
+    """The equations of cudnnRNNMode_t's CUDNN_LSTM, with the weights where cuDNN's guide says that
+    they are.
+    """
     assert (rnn_mode, list(sequence_lengths)) == ("lstm", [input.shape[0]] * input.shape[1])
     taken = 0
 

@@ -29,7 +29,9 @@ def int8(matrix=MATRIX, integers=False):
 
 
 def by_hand(rows, matrix):
-    """The product in float64: every number rounded to the nearest of 255 steps of its row's, or its channel's, largest."""
+    """The product in float64: every number rounded to the nearest of 255 steps of its row's, or its
+    channel's, largest.
+    """
 
     def rounded(numbers):
         steps = np.abs(numbers).max(-1, keepdims=True).astype(np.float64) / 127

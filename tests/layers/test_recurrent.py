@@ -355,7 +355,9 @@ def test_a_layer_is_rebuilt_from_its_configuration():
 
 
 def test_gradients_are_what_finite_differences_say_in_float64():
-    """The gradient of `recurrent.lstm` by its definition: (f(x + e) - f(x - e)) / 2e, along random directions."""
+    """The gradient of `recurrent.lstm` by its definition: (f(x + e) - f(x - e)) / 2e, along random
+    directions.
+    """
     random = np.random.default_rng(8)
     shapes = [(20, B, 4 * H), (H, 4 * H), (B, H), (B, H)]
     at = [tf.constant(random.normal(0, 0.5, shape)) for shape in shapes]

@@ -175,7 +175,8 @@ def differing(step, other, tolerance=6e-7):
 
 @pytest.mark.parametrize("build", [in_keras, in_lm_keras])
 def test_the_worked_example(build):
-    r"""One step of SGD by hand, section 4.3: vocabulary {Hello, World}, d = 2, three hidden units, two outputs.
+    r"""One step of SGD by hand, section 4.3: vocabulary {Hello, World}, d = 2, three hidden units, two
+    outputs.
 
     v_Hello = [1, 0], v_World = [0, 1], W^h = [[.1, .2], [.3, .4], [.5, .6]], b^h = 0, b^k = 0. The article
     prints W^k as [[.1, .2], [.3, .4]], a 2 x 2 matrix that cannot multiply three hidden units; here it is

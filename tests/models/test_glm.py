@@ -17,7 +17,8 @@ from lm_keras.training.evaluation import Evaluator
 
 V, D, H, T = 23, 12, 3, 12
 SETTINGS = {
-    "model": "glm", "num_layers": 2, "num_heads": H, "embedding_dim": D, "sequence_length": T, "init_scale": 0.5,
+    "model": "glm", "num_layers": 2, "num_heads": H, "embedding_dim": D, "sequence_length": T,
+    "init_scale": 0.5,
 }  # fmt: skip
 BLANKS = Blanks(T, V, 1, rate=0.4, long_share=0.0)
 LONG = Blanks(T, V, 1, long_share=1.0)
@@ -52,7 +53,9 @@ ARRANGED = BLANKS.arranged(TEXT, [(2, 4), (7, 10)], [1, 0])
 
 
 def test_who_sees_whom(model):
-    """Part A never sees B; a span sees A, and of B only what comes before it. By gradient through the values of each place."""
+    """Part A never sees B; a span sees A, and of B only what comes before it. By gradient through the values
+    of each place.
+    """
     inputs = rows(ARRANGED)
     length, first = int(inputs["tokens"].shape[1]), 9
     used = int(ARRANGED.weights.sum())
@@ -72,7 +75,9 @@ def test_who_sees_whom(model):
 
 
 def test_by_gradient(model):
-    """The same through gradients of the table of second places, of which each place of part B has one of its own here."""
+    """The same through gradients of the table of second places, of which each place of part B has one of its
+    own here.
+    """
     row = LONG.continued(TEXT, 5)
     inputs = {name: value for name, value in rows(row).items() if name != "places"}
     for place in range(6):

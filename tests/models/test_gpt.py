@@ -56,7 +56,8 @@ def numbers(config, vocab_size=V):
 @pytest.mark.parametrize(
     ("settings", "parameters"),
     [
-        # tables 99 x 12 and 20 x 12; a block: 12 x 36 + 36, 12 x 12 + 12, 12 x 10 + 10, 10 x 12 + 12, four of 12; norm 24
+        # tables 99 x 12 and 20 x 12; a block: 12 x 36 + 36, 12 x 12 + 12, 12 x 10 + 10, 10 x 12 + 12, four of
+        # 12; norm 24
         (GPT2, 1188 + 240 + 2 * (468 + 156 + 130 + 132 + 48) + 24),
         ({**GPT2, "context_length": 30, "biases": False}, 1188 + 360 + 2 * (432 + 144 + 120 + 120 + 24) + 12),
         # two tables; 12 x (3 + 1 + 1) 4, 12 x 12, 12 x 20, 10 x 12, two of 12; 12
@@ -80,7 +81,8 @@ def test_parameters_of_the_models_of_the_papers():
     }  # fmt: skip
     assert numbers(from_flat(small), 50_257) == 124_439_808
     large = {
-        **LLAMA, "model": "gpt", "num_layers": 32, "embedding_dim": 4096, "num_heads": 32, "num_kv_heads": None,
+        **LLAMA, "model": "gpt", "num_layers": 32, "embedding_dim": 4096, "num_heads": 32,
+        "num_kv_heads": None,
         "hidden_units": 11_008,
     }  # fmt: skip
     assert numbers(from_flat(large), 32_000) == 6_738_415_616
@@ -174,7 +176,9 @@ def test_initial_weights_are_those_of_gpt2():
 
 
 def dependencies(model):
-    """For each place, row by row, which tokens its features depend on, by gradient; every place has another token."""
+    """For each place, row by row, which tokens its features depend on, by gradient; every place has another
+    token.
+    """
     tokens, found = tf.reshape(tf.range(B * T), [B, T]), {}
     document = tf.constant([[0, 0, 0, 1, 1, 2, 2]] * B)
     with tf.GradientTape(persistent=True) as tape:
@@ -308,7 +312,9 @@ def test_cached_logits_equal_uncached_ones(kind, jit):
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("rows", [1, 2])
 def test_what_is_compiled(precision, rows):
-    """With `jit` a token's work is one program of XLA's, in bfloat16 on a CPU that of one row; else none is."""
+    """With `jit` a token's work is one program of XLA's, in bfloat16 on a CPU that of one row;
+    else none is.
+    """
     model = build(precision=precision)
     pays = rows == 1 or precision == "float32" or bool(tf.config.list_physical_devices("GPU"))
     for jit in (False, True):
@@ -328,7 +334,9 @@ def test_the_state_has_as_many_places_as_the_text_needs():
 
 
 def test_a_text_goes_on_beyond_the_context():
-    """When all 20 places are taken, the last 10 tokens are all that a prediction sees, then up to 20 again."""
+    """When all 20 places are taken, the last 10 tokens are all that a prediction sees, then up to
+    20 again.
+    """
     model, prompts = build(), [[0, 5, 3, 8, 2, 2, 7], [0, 4]]
     rows = decoded(model, prompts, 40, RuleSettings.of(temperature=0.0))
     for prompt, (tokens, _) in zip(prompts, rows):
@@ -500,7 +508,8 @@ def test_a_prompt_beyond_the_context_is_an_error_or_its_end_is_used():
     with pytest.raises(InputError) as caught:
         sampler.generate([long], **settings)
     assert str(caught.value).startswith(
-        "the prompt has 51 tokens with the beginning of a document, and the model looks back on 20 at most; shorten it"
+        "the prompt has 51 tokens with the beginning of a document, and the model looks back on 20 at most;"
+        " shorten it"
     )
     text = sampler.generate([long], **settings, long_prompt="keep_end")
     assert said == ["of the 51 tokens of the prompt the last 15 are used"]  # 15 and 5 new ones are 20.
@@ -522,7 +531,9 @@ def test_prompts_of_any_length_do_not_retrace():
 
 
 def test_weights_are_cast_once_for_a_text_and_anew_for_the_next(monkeypatch):
-    """A sampler in bfloat16 follows the weights, as one within a training run has to; a search does so, too."""
+    """A sampler in bfloat16 follows the weights, as one within a training run has to; a search
+    does so, too.
+    """
     model, other = (build(precision="mixed_bfloat16", init_scale=scale) for scale in (0.4, 0.6))
     sampler, prompt, times = Sampler(model, characters()), text_of(5), []
     made = CastOnce.made

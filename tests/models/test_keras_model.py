@@ -1,4 +1,6 @@
-"""The networks as Keras models: all that Keras's guides do with a model, see docs/reference/keras.md. V 13, rows 5, time 6."""
+"""The networks as Keras models: all that Keras's guides do with a model, see docs/reference/keras.md. V 13, rows 5,
+time 6.
+"""
 
 import copy
 import io
@@ -91,7 +93,9 @@ def test_saved_and_loaded(family, tmp_path):
 
 @every_family
 def test_files_of_before_are_read(family):
-    """The files in `saved` were written when the names were registered; whoever renames something has to go on reading them."""
+    """The files in `saved` were written when the names were registered; whoever renames something has to go
+    on reading them.
+    """
     model = keras.saving.load_model(SAVED / f"{family}.keras")
     expected = json.loads((SAVED / "logits.json").read_text())[family]
     np.testing.assert_allclose(model(TOKENS[:2, :3]), expected, atol=1e-5)
@@ -161,7 +165,9 @@ def test_every_layer_is_in_a_checkpoint_of_tensorflow(monkeypatch, tmp_path):
 
 
 def test_a_checkpoint_of_fit_is_restored_in_the_same_process(tmp_path):
-    """Models without a name have another number each time, which stands in the names of an optimizer's slots."""
+    """Models without a name have another number each time, which stands in the names of an
+    optimizer's slots.
+    """
     folder = Checkpoints(tmp_path)
     build_one = lambda: compiled(build("lstm", dropout=0.1, name=None))  # noqa: E731
     model = build_one()
@@ -201,7 +207,9 @@ print(worst)
 
 
 def test_saved_models_do_not_need_lm_keras(tmp_path):
-    """Each family, before anything has called it, and a network within a functional model; several sizes of batches."""
+    """Each family, before anything has called it, and a network within a functional model; several sizes of
+    batches.
+    """
     given = {}
     models = {family: build(family, dropout=0.2) for family in FAMILIES}
     tokens = keras.Input([None], dtype="int32")
@@ -321,20 +329,27 @@ def refuse_number_format(folder):
         (
             refuse_number_format,
             InputError,
-            "a network with dtype=bfloat16: expected float32, mixed_bfloat16, mixed_float16; where no dtype is given, "
-            "keras.config.dtype_policy() decides",
+            (
+                "a network with dtype=bfloat16: expected float32, mixed_bfloat16, mixed_float16; where no"
+                " dtype is given, keras.config.dtype_policy() decides"
+            ),
         ),
         (
             lambda folder: build("gpt").quantize("int8"),
             NotImplementedError,
-            "the networks of lm_keras cannot be quantized: Keras quantizes its own Dense and Embedding layers, and their "
-            "matrices are in neither; build the network with dtype='mixed_bfloat16' for products in half precision",
+            (
+                "the networks of lm_keras cannot be quantized: Keras quantizes its own Dense and Embedding"
+                " layers, and their matrices are in neither; build the network with dtype='mixed_bfloat16'"
+                " for products in half precision"
+            ),
         ),
         (
             lambda folder: build("gpt").save("m.h5"),
             InputError,
-            "m.h5: Keras's format .h5 holds functional models only; take a name that ends in .keras, or save_weights and a name "
-            "that ends in .weights.h5",
+            (
+                "m.h5: Keras's format .h5 holds functional models only; take a name that ends in .keras, or"
+                " save_weights and a name that ends in .weights.h5"
+            ),
         ),
         (
             lambda folder: build("bert", prediction_head=False).export(folder, verbose=False),

@@ -50,7 +50,8 @@ def row_of(structure, row):
 @pytest.mark.parametrize(
     ("settings", "parameters"),
     [
-        ({"vocab_size": 1000, "embedding_dim": 16, "hidden_units": 128, "num_layers": 1}, 219_240),  # the article's
+        ({"vocab_size": 1000, "embedding_dim": 16, "hidden_units": 128, "num_layers": 1}, 219_240),
+        # the article's
         # embedding 99 x 5, layers 4 x 7 x (5 + 7 + 1) and 4 x 7 x (7 + 7 + 1), output 7 x 99, bias 99
         ({}, 495 + 364 + 420 + 693 + 99),
         ({"num_layers": 1}, 495 + 364 + 693 + 99),
@@ -259,7 +260,9 @@ def test_dropout_belongs_to_the_rows():
 
 
 def test_weight_drop_is_one_mask_of_the_matrix_for_all_rows():
-    """Ports of AWD-LSTM are known in which it does nothing; it has to change the matrix, and as the step says."""
+    """Ports of AWD-LSTM are known in which it does nothing; it has to change the matrix, and as the step
+    says.
+    """
     layers, rate = 2, 0.3
     model, tokens = build(weight_drop=rate, num_layers=layers), tokens_of(6, 5)
 
@@ -287,7 +290,9 @@ def test_weight_drop_is_one_mask_of_the_matrix_for_all_rows():
 
 
 def learnt(model, tokens, reset, state, draw=None, known=True):
-    """Features, state and the gradients of all weights as a graph computes them, and how many programs are compiled by XLA."""
+    """Features, state and the gradients of all weights as a graph computes them, and how many programs are
+    compiled by XLA.
+    """
     shape = tokens.shape if known else [None, None]
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.int32)], autograph=False)
@@ -306,7 +311,9 @@ def learnt(model, tokens, reset, state, draw=None, known=True):
 @pytest.mark.parametrize(("rows", "groups"), [(6, 2), (5, 1)])
 @pytest.mark.parametrize("dropped", [{}, {"dropout": 0.4, "weight_drop": 0.3}], ids=["whole", "dropped"])
 def test_a_compiled_recurrence_changes_nothing(rows, groups, dropped):
-    """Two groups of rows where they are even in number, each with its own rows' masks, and the masks of the matrices."""
+    """Two groups of rows where they are even in number, each with its own rows' masks, and the masks of the
+    matrices.
+    """
     plain, ours = (build(compile_recurrence=compiled, **dropped) for compiled in (False, True))
     tokens, reset = tokens_of(rows, 4), tf.constant(RANDOM.random(rows) < 0.4)
     state, draw = state_of(ours, rows), dropout_draw(13) if dropped else None

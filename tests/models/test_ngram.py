@@ -306,7 +306,9 @@ def test_logits_and_weights_are_float32_in_every_precision(policy):
 
 
 def test_plain_compile_fit_and_summary():
-    """What comes next is the sum of the two tokens before: an order of 3 can learn it, an order of 2 cannot."""
+    """What comes next is the sum of the two tokens before: an order of 3 can learn it, an order of
+    2 cannot.
+    """
 
     def fitted(order):
         settings = {"embedding_dim": 6, "hidden_units": 64, "num_layers": 1, "init_scale": None}

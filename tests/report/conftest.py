@@ -8,7 +8,8 @@ import pytest
 from lm_keras.config import from_flat
 
 SPLIT = {
-    "corpus": "text:a.txt", "licence": None, "rule": "90/5/5", "corpus_sha256": "c" * 64, "fingerprint": "f" * 64,
+    "corpus": "text:a.txt", "licence": None, "rule": "90/5/5", "corpus_sha256": "c" * 64,
+    "fingerprint": "f" * 64,
     "tokens": 9000, "bytes": 20000, "words": 4000, "characters": 20000, "documents": 3, "unknown": 0,
 }  # fmt: skip
 
@@ -29,14 +30,18 @@ def evaluation_lines(steps, offset=0.0):
     for step in steps:
         loss = 2.2 + 2 / step + offset
         yield {
-            "step": step, "split": "valid", "tokens": 500, "nats_per_token": loss, "perplexity": math.exp(loss),
-            "word_perplexity": None, "bits_per_byte": loss / 1.9, "bits_per_character": loss / 1.8, "accuracy": 0.31,
+            "step": step, "split": "valid", "tokens": 500, "nats_per_token": loss,
+            "perplexity": math.exp(loss),
+            "word_perplexity": None, "bits_per_byte": loss / 1.9, "bits_per_character": loss / 1.8,
+            "accuracy": 0.31,
         }  # fmt: skip
 
 
 @pytest.fixture
 def folder_of(tmp_path):
-    """A function that writes a run folder: 120 steps, four evaluations, finished; `without` names what lacks."""
+    """A function that writes a run folder: 120 steps, four evaluations, finished; `without` names
+    what lacks.
+    """
 
     def make(name="first", offset=0.0, without=(), samples=(), texts=None, **settings):
         path = tmp_path / name

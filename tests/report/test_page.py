@@ -75,7 +75,8 @@ def hostile(folder_of):
     split = {"corpus": f"text:{HOSTILE}", "licence": HOSTILE, "tokens": 5}
     sample = {"step": 60, "prompt": HOSTILE, "text": "\n" + HOSTILE}
     return folder_of(
-        "<b onclick=1>名前", samples=[sample], texts={"train": split}, sample_prompt=HOSTILE, corpus=f"text:{HOSTILE}"
+        "<b onclick=1>名前", samples=[sample], texts={"train": split}, sample_prompt=HOSTILE,
+        corpus=f"text:{HOSTILE}"
     )  # fmt: skip
 
 
@@ -159,10 +160,13 @@ def test_hidden_and_next_tokens_do_not_compare(folder_of):
 @pytest.mark.parametrize(
     ("changed", "caution"),
     [
-        ({"tokens": 9, "fingerprint": "f" * 64}, "The runs cut the same text into other tokens: compare bits per byte"),
-        ({"tokens": 9, "fingerprint": "e"}, "The runs were not validated on the same text: their results do not compare"),
+        ({"tokens": 9, "fingerprint": "f" * 64}, "The runs cut the same text into other tokens: compare bits "
+            "per byte"),
+        ({"tokens": 9, "fingerprint": "e"}, "The runs were not validated on the same text: their results do "
+            "not compare"),
         ({"tokens": 500, "fingerprint": "f" * 64}, None),
-        ({"tokens": 500, "fingerprint": "f" * 64, "unknown": 3}, "The tokenizer of second does not know all of the validation text: there are no bits per byte of it"),
+        ({"tokens": 500, "fingerprint": "f" * 64, "unknown": 3}, "The tokenizer of second does not know all "
+            "of the validation text: there are no bits per byte of it"),
     ],
 )  # fmt: skip
 def test_what_does_not_compare_is_said(folder_of, changed, caution):
@@ -259,8 +263,8 @@ def test_the_script(folder_of, script, tmp_path):
     ended = script("report.py", f"--run_dir={first}", second)
     size = (first / "report.html").stat().st_size
     assert (ended.code, ended.out) == (0, "")
-    assert ended.err == (
-        "second: metrics.jsonl: 1 of its lines cannot be read and are left out\n"
+    assert (
+        ended.err == "second: metrics.jsonl: 1 of its lines cannot be read and are left out\n"
         f"wrote {first}/report.html, {size / 1024:,.0f} KiB\n"
     )
     content = (first / "report.html").read_text(encoding="utf-8")

@@ -78,7 +78,9 @@ def test_a_text_ends_in_the_search_where_it_holds_what_ends_it(search, tiny, all
 
 
 def test_stop_strings_of_a_search(tiny, tokenizer, monkeypatch):
-    """A stop string that spans tokens makes a text short and so, with a log-probability of fewer tokens, better."""
+    """A stop string that spans tokens makes a text short and so, with a log-probability of fewer tokens,
+    better.
+    """
     sampler = Sampler(tiny, tokenizer)
     letters = dict.fromkeys(range(8, 13), -1000.0)  # No half characters.
     settings = {

@@ -153,7 +153,9 @@ def test_likeliest_tokens_that_nothing_shows_are_refused(lm):
 
 
 def test_a_text_that_ends_at_once_is_told_before_its_line(scripted, tokenizer):
-    """In one stream, as on a terminal: the prompt is not written before the line that says why nothing follows it."""
+    """In one stream, as on a terminal: the prompt is not written before the line that says why nothing
+    follows it.
+    """
     out = io.StringIO()
     sampler = Sampler(scripted([]), tokenizer, lambda line: out.write(f"{line}\n"))
     console._stream(sampler.stream(""), "ab", out)

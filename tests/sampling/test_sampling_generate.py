@@ -25,9 +25,10 @@ def says(scripted, tokenizer, text, prompt=""):
 def test_more_rows_than_memory_holds(sampler):
     with pytest.raises(InputError) as caught:
         sampler.generate(["a", "b"], num_samples=2**31 - 1)
-    assert str(caught.value) == (
-        "num_samples=2147483647 of 2 prompts takes 4,294,967,294 rows of 13 logits at once, and 1,073,741,824 logits are "
-        "allowed; generate fewer at a time, each with a seed of its own"
+    assert (
+        str(caught.value)
+        == "num_samples=2147483647 of 2 prompts takes 4,294,967,294 rows of 13 logits at once, and"
+        " 1,073,741,824 logits are allowed; generate fewer at a time, each with a seed of its own"
     )
 
 
@@ -270,8 +271,10 @@ def test_texts_that_end_at_once_are_told(scripted, tiny, tokenizer):
     [
         (CharTokenizer("ab\né", "nfc"), "a\nb", None),
         (CharTokenizer("ab", "nfc"), "aqbq?", "can never come: the vocabulary has no 'q', '?'"),
-        (CharTokenizer("ab\né", "nfc"), "be\u0301", "can never come: the vocabulary has no 'e', '\u0301', its texts have 'bé' instead"),
-        (CharTokenizer("abn\n", "none"), r"\n", r"can never come: the vocabulary has no '\\'; it has a backslash and a letter where bash writes $'\n'"),
+        (CharTokenizer("ab\né", "nfc"), "be\u0301", "can never come: the vocabulary has no 'e', '\u0301', "
+            "its texts have 'bé' instead"),
+        (CharTokenizer("abn\n", "none"), r"\n", r"can never come: the vocabulary has no '\\'; it has a "
+            r"backslash and a letter where bash writes $'\n'"),
         (ByteTokenizer("none"), r"\n", r"has a backslash and a letter where bash writes $'\n'"),
         (ByteTokenizer("none"), "€ü🙂\n", None),
         (WordTokenizer(["ab", "c"], "none"), "b c\n", None),
@@ -300,9 +303,12 @@ def test_a_sampler_tells_of_stop_strings(sampler, tiny, tokenizer):
 
 def test_settings_that_would_do_nothing_are_refused(sampler):
     for settings, message in (
-        ({"logit_bias": {1: 3.0}}, "logit_bias has the token 1, which stands for no text and is never chosen; leave it out"),
-        ({"logit_bias": "2:1,3:1,2:5"}, "logit_bias='2:1,3:1,2:5' has a token twice; give each token one bias"),
-        ({"length_penalty": 0.5}, "length_penalty=0.5 has no meaning without a search; give num_beams too, or leave it out"),
+        ({"logit_bias": {1: 3.0}}, "logit_bias has the token 1, which stands for no text and is never "
+            "chosen; leave it out"),
+        ({"logit_bias": "2:1,3:1,2:5"}, "logit_bias='2:1,3:1,2:5' has a token twice; give each token one "
+            "bias"),
+        ({"length_penalty": 0.5}, "length_penalty=0.5 has no meaning without a search; give num_beams too, "
+            "or leave it out"),
     ):  # fmt: skip
         with pytest.raises(InputError) as caught:
             sampler.generate(["a"], **settings)
@@ -311,7 +317,9 @@ def test_settings_that_would_do_nothing_are_refused(sampler):
 
 
 def test_penalties_see_all_that_is_kept_of_a_long_prompt(tiny, tokenizer):
-    """Of 9 tokens the last 4 are kept, `#cab`; the first of them begins no document, and counts like the others."""
+    """Of 9 tokens the last 4 are kept, `#cab`; the first of them begins no document, and counts like the
+    others.
+    """
     model = type(tiny)()
     model.context_length = 8
     sampler = Sampler(model, tokenizer)

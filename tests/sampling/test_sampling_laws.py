@@ -1,5 +1,6 @@
-"""The laws of sampling over the networks themselves: an LSTM, an n-gram model and a GPT, V 13, with the tokenizer of this folder;
-and with a token's work compiled by XLA, also with 8-bit weights."""
+"""The laws of sampling over the networks themselves: an LSTM, an n-gram model and a GPT, V 13, with the
+tokenizer of this folder; and with a token's work compiled by XLA, also with 8-bit weights.
+"""
 
 import contextlib
 
@@ -74,7 +75,9 @@ def sampled(sampler, prompts, **settings):
 
 
 def batch_error(sampler):
-    """How far the log-probabilities of prompts of different lengths are from those of each alone, beyond the context of the GPT."""
+    """How far the log-probabilities of prompts of different lengths are from those of each alone, beyond the
+    context of the GPT.
+    """
     settings = {"max_new_tokens": 30, "logit_bias": {EOD: -1000.0}}
     tokens, together = sampled(sampler, PROMPTS, **settings)
     alone = [sampled(sampler, [prompt], **settings) for prompt in PROMPTS]
@@ -84,7 +87,9 @@ def batch_error(sampler):
 
 
 def cache_error(model, sampler, tokenizer):
-    """How far log-probabilities of a text are from those of a pass over the whole of it, within the context."""
+    """How far log-probabilities of a text are from those of a pass over the whole of it, within
+    the context.
+    """
     (row,) = sampler.sample(["ab#"], max_new_tokens=15, seed=2)
     text, errors = [EOD, *tokenizer.encode("ab#")], []
     for token, score in zip(row.token_ids, row.log_probabilities):

@@ -50,7 +50,8 @@ def test_presence_and_frequency_penalties_look_at_what_was_generated():
     np.testing.assert_allclose(
         adjusted(presence_penalty=0.4, frequency_penalty=0.25), expected, rtol=1e-5, atol=1e-6
     )
-    # The prompt's own tokens are no reason: 3 and 5 of the first row were generated too, its 0 and 2 were not.
+    # The prompt's own tokens are no reason: 3 and 5 of the first row were generated too, its 0 and 2 were
+    # not.
     assert expected[1, 2] == LOGITS[1, 2] - np.float32(0.4 + 0.25)
 
 

@@ -82,7 +82,10 @@ def test_no_length_retraces(scorer):
         ([[3, 2**40]], "ids has the token 1099511627776, but"),
         (
             [3, 4],
-            "ids has shape [2] and type int64, not [B, T] with integers; for one sequence of tokens write [ids]",
+            (
+                "ids has shape [2] and type int64, not [B, T] with integers; for one sequence of tokens write"
+                " [ids]"
+            ),
         ),
         ([[0.5, 1]], "ids has shape [1, 2] and type float64, not [B, T] with integers"),
         ([[]], "ids has shape [1, 0] and type float64, not [B, T]"),

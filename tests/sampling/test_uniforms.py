@@ -28,8 +28,10 @@ def test_every_part_of_a_key_matters():
     """Also where the parts have the same sum, or the same digits one after the other."""
     ids = [0, 5, 3]
     keys = [
-        key_of(7, ids), key_of(8, ids), key_of(-7, ids), key_of(7 + 2**64, ids), key_of(7, ids, 1), key_of(7, ids, 0, 1),
-        key_of(6, ids, 1), key_of(71, ids), key_of(7, ids, 11), key_of(7, ids, 1, 1), key_of(7, []), key_of(7, [0, 5]),
+        key_of(7, ids), key_of(8, ids), key_of(-7, ids), key_of(7 + 2**64, ids), key_of(7, ids, 1),
+        key_of(7, ids, 0, 1),
+        key_of(6, ids, 1), key_of(71, ids), key_of(7, ids, 11), key_of(7, ids, 1, 1), key_of(7, []),
+        key_of(7, [0, 5]),
         key_of(7, [0, 5, 3, 0]), key_of(7, [5, 0, 3]),
     ]  # fmt: skip
     assert len(set(keys)) == len(keys) and all(0 <= key < 2**128 for key in keys)
@@ -45,7 +47,8 @@ def test_numbers_are_these():
 
 
 def unevenness(numbers):
-    """How many standard deviations the worst of three statistics of numbers [N] in (0, 1) is away from its mean.
+    """How many standard deviations the worst of three statistics of numbers [N] in (0, 1) is away from its
+    mean.
 
     Their counts in 20 intervals (chi-square), their mean, and the correlation of each with the next.
     """
@@ -86,7 +89,9 @@ def test_the_statistics_can_fail():
 
 
 def surprise(sampler, model, tokenizer, **settings):
-    """How many standard deviations the worst count of a token is away from what the model says, over many prompts."""
+    """How many standard deviations the worst count of a token is away from what the model says, over many
+    prompts.
+    """
     rows = sampler.sample(WORDS, max_new_tokens=1, **settings)
     counts = np.bincount([row.token_ids[0] for row in rows], minlength=V)
     logits = (

@@ -27,7 +27,9 @@ def lines_of(curve, bytes_per_token=2.0):
 
 @pytest.fixture
 def sweep_of(tmp_path, tiny_config):
-    """A function that writes a sweep: the validation losses of each trial; None has not begun, a text is why it failed."""
+    """A function that writes a sweep: the validation losses of each trial; None has not begun, a text is why
+    it failed.
+    """
 
     def make(curves, finished=True, bytes_per_token=2.0, **options):
         base = tiny_config()
@@ -48,7 +50,8 @@ def sweep_of(tmp_path, tiny_config):
             }
             if finished:
                 contents["results.json"] = {
-                    "step": 10 * len(curve), "splits": {"valid": lines[-1]} if lines else {}, "sample": {"text": "x"}, "seconds": 99.6,
+                    "step": 10 * len(curve), "splits": {"valid": lines[-1]} if lines else {},
+                    "sample": {"text": "x"}, "seconds": 99.6,
                     "parameters": 1234 + number, "best_step": 10,
                 }  # fmt: skip
             path = folder.path / trial.name

@@ -228,8 +228,10 @@ def test_tensorboard_shows_the_trials(sweep_of):
         for group in groups
     }
     assert rows == {
-        5.0: {("best", "bits_per_byte"): (2.5, 20), ("best", "loss"): (5.0, 20), ("", "bits_per_byte"): (2.75, 30), ("", "loss"): (5.5, 30)},
-        9.0: {("best", "bits_per_byte"): (1.5, 20), ("best", "loss"): (3.0, 20), ("", "bits_per_byte"): (1.5, 30), ("", "loss"): (3.0, 30)},
+        5.0: {("best", "bits_per_byte"): (2.5, 20), ("best", "loss"): (5.0, 20), ("", "bits_per_byte"): (2.75,
+            30), ("", "loss"): (5.5, 30)},
+        9.0: {("best", "bits_per_byte"): (1.5, 20), ("best", "loss"): (3.0, 20), ("", "bits_per_byte"): (1.5,
+            30), ("", "loss"): (3.0, 30)},
     }  # fmt: skip
 
 

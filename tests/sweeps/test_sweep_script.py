@@ -33,7 +33,8 @@ def waited_for(process, happened, seconds=60):
 def flags(tiny_config, tmp_path_factory):
     """The flags of a sweep in which one trial fails, and that is long enough to be stopped."""
     config = tiny_config(
-        model="ngram", steps=300, checkpoint_every=20, eval_every=200, log_every=80, sequence_length=3, sample_every=10**6,
+        model="ngram", steps=300, checkpoint_every=20, eval_every=200, log_every=80, sequence_length=3,
+        sample_every=10**6,
         projector=False,
     )  # fmt: skip
     path = tmp_path_factory.mktemp("flags") / "run.flags"
@@ -133,7 +134,9 @@ def test_a_dry_run_names_the_trials_and_writes_nothing(swept, script, contents_o
 
 @pytest.fixture
 def pretended(monkeypatch):
-    """Trials that only pretend: a function from a word of their command line to an exit code and what they write."""
+    """Trials that only pretend: a function from a word of their command line to an exit code and what they
+    write.
+    """
     calls = []
 
     def pretend(outcomes):
@@ -224,10 +227,11 @@ def test_other_trials_are_added(pretended, script, tmp_path):
     assert list(entries_of(tmp_path / "s")) == list(dict.fromkeys(names))
     ended = script("sweep.py", *words, "--vary=num_layers=4", "--learning_rate=0.5", "--steps=7")
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == (
-        f"error: --sweep_dir={tmp_path}/s holds a sweep with other settings: --steps: None in the sweep, 7 now; "
-        "--learning_rate: 0.002 in the sweep, 0.5 now. Use the same to go on or to add trials, vary that flag, or take another "
-        "--sweep_dir\n"
+    assert (
+        ended.err
+        == f"error: --sweep_dir={tmp_path}/s holds a sweep with other settings: --steps: None in the sweep, 7"
+        " now; --learning_rate: 0.002 in the sweep, 0.5 now. Use the same to go on or to add trials, vary"
+        " that flag, or take another --sweep_dir\n"
     )
 
 
@@ -247,9 +251,11 @@ WRONG = {
     "--sweep_dir is missing: expected the folder for this sweep, such as --sweep_dir=sweeps/first": [],
     "--sweep_dir={}/other is not empty and holds no sweep; choose another folder": ["--sweep_dir={}/other"],
     "cannot write to --sweep_dir={}/other/a.txt: File exists; choose a folder that can be written": ["--sweep_dir={}/other/a.txt"],
-    "--resume=never, but --sweep_dir={}/sweep holds a sweep; choose another folder, or go on with --resume=auto": ["--sweep_dir={}/sweep", "--resume=never"],
+    "--resume=never, but --sweep_dir={}/sweep holds a sweep; choose another folder, or go on with "
+    "--resume=auto": ["--sweep_dir={}/sweep", "--resume=never"],
     "--resume=must, but --sweep_dir={}/new holds no sweep; begin one with --resume=auto": ["--sweep_dir={}/new", "--resume=must"],
-    "--vary: --dropot is unknown (did you mean 'dropout'?); see --help for all flags": ["--sweep_dir={}/new", "--vary=dropot=1"],
+    "--vary: --dropot is unknown (did you mean 'dropout'?); see --help for all flags": ["--sweep_dir={}/new",
+        "--vary=dropot=1"],
     "--stps is unknown (did you mean --steps?); see --help for all flags": ["--stps=3"],
     "--random_trials=0 is out of range; expected a whole number of at least 1 and of at most 10000": ["--random_trials=0"],
 }  # fmt: skip
@@ -269,7 +275,8 @@ def test_a_cluster_is_refused(script, here, monkeypatch):
     )
     ended = script("sweep.py", "--cases=none", f"--sweep_dir={here}/new")
     assert ended == (
-        1, "", "error: the environment variable TF_CONFIG is set, and a sweep is one process that starts its trials on this machine; "
+        1, "", "error: the environment variable TF_CONFIG is set, and a sweep is one process that starts its "
+        "trials on this machine; "
         "unset it\n",
     )  # fmt: skip
     assert not (here / "new").exists()
@@ -298,15 +305,18 @@ def test_two_sweeps_do_not_share_a_folder(script, here, tiny_config, monkeypatch
     with folder.SweepFolder(path, tiny_config()).held():
         ended = script("sweep.py", "--cases=none", f"--sweep_dir={path}")
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == (
-        f"error: another sweep is at work in --sweep_dir={path}; wait for it, stop it, or choose another folder\n"
+    assert (
+        ended.err
+        == f"error: another sweep is at work in --sweep_dir={path}; wait for it, stop it, or choose another"
+        " folder\n"
     )
     monkeypatch.setattr(folder, "SAVING_SECONDS", 0)
     with RunFolder(path / "none").writing():
         ended = script("sweep.py", "--cases=none", f"--sweep_dir={path}")
-    assert ended.err == (
-        f"trial 1 of 1, none: \nerror: another process is training in {path}/none; wait for it, or stop it, and give the same "
-        "command\n"
+    assert (
+        ended.err
+        == f"trial 1 of 1, none: \nerror: another process is training in {path}/none; wait for it, or stop"
+        " it, and give the same command\n"
     )
     assert entries_of(path) == {"none": None}
 

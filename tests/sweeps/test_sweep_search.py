@@ -53,7 +53,8 @@ def test_cases_are_tried_with_every_combination(found):
     assert [(t.case, t.settings) for t in trials] == [
         (case, {**settings, "seed": seed})
         for case, settings in {
-            "none": {}, "dropout=0.3": {"dropout": 0.3}, "--dropout=0.3 l2=1e-5": {"dropout": 0.3, "l2": 1e-5},
+            "none": {}, "dropout=0.3": {"dropout": 0.3},
+            "--dropout=0.3 l2=1e-5": {"dropout": 0.3, "l2": 1e-5},
         }.items()
         for seed in (4, 6)
     ]  # fmt: skip
@@ -105,20 +106,25 @@ REFUSED = {
     "--vary: --dropout=1.0 is out of range; expected a number of at least 0 and below 1": {"vary": "dropout=0,1"},
     "--cases: --optimizer=adm is unknown (did you mean 'adam'?); choose one of sgd, momentum,": {"cases": "none; optimizer=adm"},
     "--vary has 'embedding_dim'; expected NAME=VALUE, with blanks between flags and none within them": {"vary": "embedding_dim 8"},
-    "--vary has embedding_dim twice; list all its values in one place": {"vary": "embedding_dim=8 embedding_dim=9"},
+    "--vary has embedding_dim twice; list all its values in one place": {"vary": "embedding_dim=8 "
+        "embedding_dim=9"},
     "--vary has dropout=0.0 twice; leave one of them out": {"vary": "dropout=0,0.0"},
     "--vary=\"a='\" cannot be read (No closing quotation); close the quotation": {"vary": "a='"},
     "--vary: dropout has a range, of which numbers are drawn; say how many trials with --random_trials": {"vary": "dropout=0..0.5"},
-    "--vary has dropout=0.5..0.1; expected two numbers in rising order": {"vary": "dropout=0.5..0.1", "random_trials": 3},
-    "--vary has l2=log:0..1; expected two numbers in rising order, above 0": {"vary": "l2=log:0..1", "random_trials": 3},
-    "--random_trials=4: only 3 different ones were found; take fewer": {"vary": "num_layers=1..3", "random_trials": 4},
+    "--vary has dropout=0.5..0.1; expected two numbers in rising order": {"vary": "dropout=0.5..0.1",
+        "random_trials": 3},
+    "--vary has l2=log:0..1; expected two numbers in rising order, above 0": {"vary": "l2=log:0..1",
+        "random_trials": 3},
+    "--random_trials=4: only 3 different ones were found; take fewer": {"vary": "num_layers=1..3",
+        "random_trials": 4},
     "--vary and --cases have 12,000 combinations; draw some": {"vary": " ".join(
         f"{name}={','.join(map(str, range(1, count + 1)))}"
         for name, count in (("seed", 100), ("num_layers", 12), ("warmup_steps", 10))
     )},
     "--cases has 'none' twice; leave one of them out": {"cases": "none;none"},
     "--cases has dropout twice in 'dropout=0.1 dropout=0.2'; write ; between two cases": {"cases": "dropout=0.1 dropout=0.2"},
-    "--dropout is set by --cases and by --vary; leave it out of one of them": {"cases": "dropout=0.1", "vary": "dropout=0.2"},
+    "--dropout is set by --cases and by --vary; leave it out of one of them": {"cases": "dropout=0.1",
+        "vary": "dropout=0.2"},
     "the trials none and dropout=0 have the same settings; leave one of them out": {"cases": "none; dropout=0"},
     "the trial embedding_dim=9,model=gpt: --num_heads=4 do not divide --embedding_dim=9": {"vary": "embedding_dim=8,9 model=gpt"},
     "the trial epochs=2: --steps=24 and --epochs=2 contradict each other": {"vary": "epochs=2"},

@@ -23,8 +23,10 @@ def test_no_text_is_needed():
     assert train_tokenizer("byte", texts(), vocab_size=257, normalization="none").vocab_size == 257
     with pytest.raises(InputError) as caught:
         train_tokenizer("byte", texts(), vocab_size=256, normalization="none")
-    assert str(caught.value) == (
-        "vocab_size is 256, but the byte tokenizer always has 257 tokens (<eod> and the bytes); leave vocab_size out"
+    assert (
+        str(caught.value)
+        == "vocab_size is 256, but the byte tokenizer always has 257 tokens (<eod> and the bytes); leave"
+        " vocab_size out"
     )
 
 

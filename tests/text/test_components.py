@@ -1,4 +1,6 @@
-"""Parts of a tokenizer.json and settings of a tokenizer_config.json: each known, and refused where it cannot be carried out."""
+"""Parts of a tokenizer.json and settings of a tokenizer_config.json: each known, and refused where it cannot
+be carried out.
+"""
 
 import json
 from pathlib import Path
@@ -49,20 +51,35 @@ FUSE, FALLBACK = {"type": "Fuse"}, {"type": "ByteFallback"}
 @pytest.mark.parametrize(
     ("name", "parts", "message"),
     [
-        ("gpt2", {"model__dropout": 0.1}, "its model has dropout 0.1, which draws the tokens of a text at random: set it to null"),
-        ("gpt2", {"decoder": None}, "its tokens are spelled in bytes, which its decoder does not read: set decoder to ByteLevel"),
-        ("gpt2", {"decoder": {"type": "CTC", "pad_token": "<pad>", "word_delimiter_token": "|", "cleanup": True}}, "its decoder is CTC, which is refused: it joins equal tokens, as in speech; take a tokenizer without it"),
-        ("gpt2", {"decoder__speed": 3}, "its decoder ByteLevel has the setting 'speed', which nothing here reads; remove it if it has no effect"),
-        ("llama", {"decoder": None}, "it writes '▁' for a blank, which its decoder does not read: set decoder to Metaspace, or to Replace"),
-        ("llama", {"decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, FALLBACK, STRIP]}}, "its decoder has Strip at a place where the text of a token cannot be told"),
-        ("llama", {"decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, FUSE, {**STRIP, "stop": 1}]}}, "its decoder has Strip at a place where the text of a token cannot be told"),
-        ("suffix", {"decoder": None}, "its tokens end words with '</w>', which its decoder does not read: set decoder to BPEDecoder with that suffix"),
-        ("suffix", {"decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": True}}, "its tokens are spelled in bytes and end words with '</w>', as CLIP's, and no decoder reads both: take another tokenizer"),
-        ("suffix", {"decoder": {"type": "BPEDecoder", "suffix": "@"}}, "its tokens end words with '</w>', which its decoder does not read"),
-        ("wordpiece", {"decoder": FUSE}, "its tokens go on within words with '##', which its decoder does not read: set decoder to WordPiece with that prefix"),
-        ("gpt2 added", {"added_tokens__4__id": 999}, "its added token 'dog ran' has the id 999, and the library gives it 373: ids of added tokens have to follow those of the model without a gap"),
+        ("gpt2", {"model__dropout": 0.1}, "its model has dropout 0.1, which draws the tokens of a text at "
+            "random: set it to null"),
+        ("gpt2", {"decoder": None}, "its tokens are spelled in bytes, which its decoder does not read: set "
+            "decoder to ByteLevel"),
+        ("gpt2", {"decoder": {"type": "CTC", "pad_token": "<pad>", "word_delimiter_token": "|",
+            "cleanup": True}}, "its decoder is CTC, which is refused: it joins equal tokens, as in speech; take a tokenizer without it"),
+        ("gpt2", {"decoder__speed": 3}, "its decoder ByteLevel has the setting 'speed', which nothing here "
+            "reads; remove it if it has no effect"),
+        ("llama", {"decoder": None}, "it writes '▁' for a blank, which its decoder does not read: set "
+            "decoder to Metaspace, or to Replace"),
+        ("llama", {"decoder": {"type": "Sequence", "decoders": [{"type": "Replace",
+            "pattern": {"String": "▁"},
+            "content": " "}, FALLBACK, STRIP]}}, "its decoder has Strip at a place where the text of a token cannot be told"),
+        ("llama", {"decoder": {"type": "Sequence", "decoders": [{"type": "Replace",
+            "pattern": {"String": "▁"}, "content": " "}, FUSE, {**STRIP,
+            "stop": 1}]}}, "its decoder has Strip at a place where the text of a token cannot be told"),
+        ("suffix", {"decoder": None}, "its tokens end words with '</w>', which its decoder does not read: "
+            "set decoder to BPEDecoder with that suffix"),
+        ("suffix", {"decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False,
+            "use_regex": True}}, "its tokens are spelled in bytes and end words with '</w>', as CLIP's, and no decoder reads both: take another tokenizer"),
+        ("suffix", {"decoder": {"type": "BPEDecoder", "suffix": "@"}}, "its tokens end words with '</w>', "
+            "which its decoder does not read"),
+        ("wordpiece", {"decoder": FUSE}, "its tokens go on within words with '##', which its decoder does "
+            "not read: set decoder to WordPiece with that prefix"),
+        ("gpt2 added", {"added_tokens__4__id": 999}, "its added token 'dog ran' has the id 999, and the "
+            "library gives it 373: ids of added tokens have to follow those of the model without a gap"),
         ("words", {"model__vocab__cat": 3}, "its tokens '[MASK]' and 'cat' have one id, 3"),
-        ("gpt2 few bytes", {"model__unk_token": "</s>"}, "its unknown token '</s>' is the one that ends documents, and its vocabulary does not spell every text"),
+        ("gpt2 few bytes", {"model__unk_token": "</s>"}, "its unknown token '</s>' is the one that ends "
+            "documents, and its vocabulary does not spell every text"),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 20 else "",
 )  # fmt: skip
@@ -87,9 +104,14 @@ def _change(contents, name, parts):
     ("name", "parts"),
     [
         ("gpt2", {"model__dropout": 0.0}),
-        ("gpt2", {"truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0}}),
-        ("gpt2", {"padding": {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0, "pad_token": "<unk>"}}),
-        ("gpt2", {"post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}], "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}}}),
+        ("gpt2", {"truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst",
+            "stride": 0}}),
+        ("gpt2", {"padding": {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": None,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "<unk>"}}),
+        ("gpt2", {"post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>",
+            "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [{"Sequence": {"id": "A",
+            "type_id": 0}}, {"Sequence": {"id": "B",
+            "type_id": 0}}], "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}}}),
     ],
     ids=["no dropout", "truncation", "padding", "template"],
 )  # fmt: skip
@@ -143,20 +165,33 @@ UNK = {"content": "<unk>", "lstrip": False, "normalized": False, "rstrip": False
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("gpt2", {"add_prefix_space": True}, "says add_prefix_space True, and tokenizer.json does as with False: make them say the same"),
-        ("llama", {"add_prefix_space": False}, "says add_prefix_space False, and tokenizer.json does as with True: make them say the same"),
-        ("unigram never", {"add_prefix_space": True}, "says add_prefix_space True, and tokenizer.json does as with False: make them say the same"),
-        ("gpt2", {"do_lower_case": True}, "says do_lower_case True, and tokenizer.json does as with False: make them say the same"),
-        ("suffix", {"do_lower_case": False}, "says do_lower_case False, and tokenizer.json does as with True: make them say the same"),
-        ("wordpiece", {"strip_accents": False}, "says strip_accents False, and tokenizer.json does as with None: make them say the same"),
+        ("gpt2", {"add_prefix_space": True}, "says add_prefix_space True, and tokenizer.json does as with "
+            "False: make them say the same"),
+        ("llama", {"add_prefix_space": False}, "says add_prefix_space False, and tokenizer.json does as with "
+            "True: make them say the same"),
+        ("unigram never", {"add_prefix_space": True}, "says add_prefix_space True, and tokenizer.json does "
+            "as with False: make them say the same"),
+        ("gpt2", {"do_lower_case": True}, "says do_lower_case True, and tokenizer.json does as with False: "
+            "make them say the same"),
+        ("suffix", {"do_lower_case": False}, "says do_lower_case False, and tokenizer.json does as with "
+            "True: make them say the same"),
+        ("wordpiece", {"strip_accents": False}, "says strip_accents False, and tokenizer.json does as with "
+            "None: make them say the same"),
         ("gpt2", {"add_prefix_space": "no"}, "has 'no' for 'add_prefix_space', expected true or false"),
-        ("gpt2", {"added_tokens_decoder": {"420": {**UNK, "content": "<new>"}}}, "has the added token '<new>' with the id 420, which tokenizer.json has not; save the tokenizer"),
-        ("gpt2", {"added_tokens_decoder": {"1": UNK}}, "has the added token '<unk>' with the id 1, which tokenizer.json has in another way; save"),
-        ("gpt2", {"added_tokens_decoder": [1]}, "has an added_tokens_decoder that is none; restore it from a copy"),
-        ("vocab.txt", {"tokenizer_class": "BertJapaneseTokenizer"}, "says tokenizer_class 'BertJapaneseTokenizer', which is not read from vocab.txt; save the tokenizer"),
-        ("vocab.txt", {"do_basic_tokenize": False}, "says do_basic_tokenize False, which is not carried out with vocab.txt; save the tokenizer"),
-        ("vocab.json", {"tokenizer_class": "CLIPTokenizer"}, "says tokenizer_class 'CLIPTokenizer', which is not read from vocab.json; save the tokenizer"),
-        ("vocab.json", {"added_tokens_decoder": {"420": {**UNK, "content": "<new>", "special": False}}}, "adds the token '<new>' to a vocabulary that lacks it; save the tokenizer"),
+        ("gpt2", {"added_tokens_decoder": {"420": {**UNK, "content": "<new>"}}}, "has the added token "
+            "'<new>' with the id 420, which tokenizer.json has not; save the tokenizer"),
+        ("gpt2", {"added_tokens_decoder": {"1": UNK}}, "has the added token '<unk>' with the id 1, which "
+            "tokenizer.json has in another way; save"),
+        ("gpt2", {"added_tokens_decoder": [1]}, "has an added_tokens_decoder that is none; restore it from a "
+            "copy"),
+        ("vocab.txt", {"tokenizer_class": "BertJapaneseTokenizer"}, "says tokenizer_class "
+            "'BertJapaneseTokenizer', which is not read from vocab.txt; save the tokenizer"),
+        ("vocab.txt", {"do_basic_tokenize": False}, "says do_basic_tokenize False, which is not carried out "
+            "with vocab.txt; save the tokenizer"),
+        ("vocab.json", {"tokenizer_class": "CLIPTokenizer"}, "says tokenizer_class 'CLIPTokenizer', which is "
+            "not read from vocab.json; save the tokenizer"),
+        ("vocab.json", {"added_tokens_decoder": {"420": {**UNK, "content": "<new>", "special": False}}},
+            "adds the token '<new>' to a vocabulary that lacks it; save the tokenizer"),
     ],
     ids=str,
 )  # fmt: skip

@@ -1,4 +1,6 @@
-"""Tokenizers of other projects: what the library encodes and decodes, text that is lost, and long documents in parts."""
+"""Tokenizers of other projects: what the library encodes and decodes, text that is lost, and long documents
+in parts.
+"""
 
 import functools
 import json
@@ -13,12 +15,15 @@ from lm_keras.text import load_tokenizer, long_documents
 from lm_keras.text.huggingface import HuggingFaceTokenizer
 
 STRINGS = [
-    "", " ", "\n", "   ", "a", "The cat", " the  cat\n", "the cat sat", "Zoë 5 😀 the", "\r\n\r\n x", "it's 12 345!", "床前明月",
-    "a\u0301e\u0308 ﬁ １２", "</s> <unk> [MASK] <s>", "the</s>the", "▁the ▁", "<0x41> <0xE2>", "xdog ran  né  the\n\nthey", "the<|user|> cat",
+    "", " ", "\n", "   ", "a", "The cat", " the  cat\n", "the cat sat", "Zoë 5 😀 the", "\r\n\r\n x",
+    "it's 12 345!", "床前明月",
+    "a\u0301e\u0308 ﬁ １２", "</s> <unk> [MASK] <s>", "the</s>the", "▁the ▁", "<0x41> <0xE2>",
+    "xdog ran  né  the\n\nthey", "the<|user|> cat",
     "##the the##", "the</w> cat", "\u00a0\u2028\u3000a", "...... ,, n't do not", "a" * 150,
 ]  # fmt: skip
 PIECES = [
-    "The", " the", " cat", "\n", "\r\n", " ", "  ", "12", "345", "é", "e\u0301", "ß", "😀", "床前明月", ",", "it's", "dog ran", "\n\n", "x", "\t", "naïve",
+    "The", " the", " cat", "\n", "\r\n", " ", "  ", "12", "345", "é", "e\u0301", "ß", "😀", "床前明月", ",",
+    "it's", "dog ran", "\n\n", "x", "\t", "naïve",
     "</s>", "▁", "Z", "ﬁ",
 ]  # fmt: skip
 
@@ -97,7 +102,9 @@ def test_text_of_tokens_is_that_of_the_library(name):
 
 @each
 def test_what_is_lost_is_told(name):
-    """Either a text comes back, or `canonical` says what came back; where anything is unknown, that is counted."""
+    """Either a text comes back, or `canonical` says what came back; where anything is unknown, that is
+    counted.
+    """
     mine = tokenizer(name)
     for text in texts():
         ids = mine.encode_array(text)
@@ -203,7 +210,8 @@ def test_a_blank_that_was_reserved_stays(tmp_path):
     [
         ("llama", "the", "cat", " cat"), ("llama", "", "cat", "cat"), ("unigram", "the", "cat", " cat"),
         ("words", "the", "cat", " cat"), ("words", "the ", "cat", "cat"), ("words", "", "cat sat", "cat sat"),
-        ("suffix", "the", "cat sat", " cat sat"), ("suffix", "the\n", "cat", "cat"), ("wordpiece", "the", "cat sat", " cat sat"),
+        ("suffix", "the", "cat sat", " cat sat"), ("suffix", "the\n", "cat", "cat"),
+        ("wordpiece", "the", "cat sat", " cat sat"),
     ],
 )  # fmt: skip
 def test_a_text_goes_on_behind_another(name, before, text, said):

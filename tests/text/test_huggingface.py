@@ -16,7 +16,8 @@ from lm_keras.text.model_folder import read_folder
 TEXT = "".join(f"The {n}th cat's hat -- isn't it? Ünïcödé 猫 {n * 7}\n  and  more\n" for n in range(300))
 END = "<|endoftext|>"
 STRINGS = [
-    "", " ", "\n", "a", "Hello  world\n\n  foo", f"a{END}b", "é€😀\x00\u2028\u00a0", "it's I'll 12 345", "\r\n\t x", "猫猫",
+    "", " ", "\n", "a", "Hello  world\n\n  foo", f"a{END}b", "é€😀\x00\u2028\u00a0", "it's I'll 12 345",
+    "\r\n\t x", "猫猫",
 ]  # fmt: skip
 
 
@@ -164,7 +165,8 @@ def test_pieces_of_sentencepiece():
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"{}", b"[]", b"null", b"\xff\xfe", b'{"version": "1.0", "model": {"type": "Nothing"}}', b"[" * 100_000,
+        b"", b"{}", b"[]", b"null", b"\xff\xfe", b'{"version": "1.0", "model": {"type": "Nothing"}}',
+        b"[" * 100_000,
         b'{"version": "1.0", "model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}}',
         b'{"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}}',
     ],

@@ -1,4 +1,6 @@
-"""The tokenizer of another project's model, and with which of its tokens a document begins: ids 0 to 8, `<s>` 1, `</s>` 2."""
+"""The tokenizer of another project's model, and with which of its tokens a document begins: ids 0 to 8, `<s>`
+1, `</s>` 2.
+"""
 
 import json
 
@@ -20,7 +22,9 @@ BEGIN, END = 1, 2
 
 @pytest.fixture
 def folder(tmp_path):
-    """A function that writes a folder with a tokenizer, and with such settings in its config.json and beside it."""
+    """A function that writes a folder with a tokenizer, and with such settings in its config.json and beside
+    it.
+    """
     vocabulary = {
         "<unk>": 0,
         "<s>": BEGIN,

@@ -10,9 +10,12 @@ from lm_keras.text.names import name_of, token_of
 @pytest.mark.parametrize(
     ("token", "name"),
     [
-        (b"cat", "cat"), ("Häuser-\u200d".encode(), "Häuser-\u200d"), (b" the", "▁the"), (b"a b", "a▁b"), (b"\n", "<U+000A>"),
-        ("▁".encode(), "<U+2581>"), (b"\xe2\x96", "<0xE2><0x96>"), (b"<U+000A>", "<U+003C>U+000A>"), (b"<0x41>", "<U+003C>0x41>"),
-        (b"<unk>", "<unk>"), ("\u3000".encode(), "<U+3000>"), (b"\0", "<U+0000>"), (b"\xff", "<0xFF>"), (b"<", "<"),
+        (b"cat", "cat"), ("Häuser-\u200d".encode(), "Häuser-\u200d"), (b" the", "▁the"), (b"a b", "a▁b"),
+        (b"\n", "<U+000A>"),
+        ("▁".encode(), "<U+2581>"), (b"\xe2\x96", "<0xE2><0x96>"), (b"<U+000A>", "<U+003C>U+000A>"),
+        (b"<0x41>", "<U+003C>0x41>"),
+        (b"<unk>", "<unk>"), ("\u3000".encode(), "<U+3000>"), (b"\0", "<U+0000>"), (b"\xff", "<0xFF>"),
+        (b"<", "<"),
     ],
 )  # fmt: skip
 def test_a_token_has_a_name_without_white_space_and_back(token, name):

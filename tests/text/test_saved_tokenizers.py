@@ -42,7 +42,10 @@ def test_a_blank_is_saved_too(tokenizer, tmp_path):
 
 def test_files_of_old_runs_stay_what_they_are(tmp_path):
     """They know nothing of a blank, and a run that goes on compares fingerprints."""
-    old = b'{\n "format_version": 1,\n "tokenizer": "word",\n "normalization": "none",\n "spaced": true,\n "words": [\n  "a"\n ]\n}\n'
+    old = (
+        b'{\n "format_version": 1,\n "tokenizer": "word",\n "normalization": "none",\n "spaced": true,\n'
+        b' "words": [\n  "a"\n ]\n}\n'
+    )
     (tmp_path / "tokenizer.json").write_bytes(old)
     tokenizer = load_tokenizer(tmp_path)
     assert (tokenizer.vocab_size, tokenizer.blank_id) == (4, None)
@@ -88,8 +91,9 @@ def test_saving_where_it_cannot(tokenizer, tmp_path):
 def test_no_such_folder(tmp_path):
     with pytest.raises(InputError) as caught:
         load_tokenizer(tmp_path / "nowhere")
-    assert str(caught.value) == (
-        f"no file {tmp_path}/nowhere/tokenizer.json: expected a folder that a tokenizer was saved to "
+    assert (
+        str(caught.value)
+        == f"no file {tmp_path}/nowhere/tokenizer.json: expected a folder that a tokenizer was saved to "
         "(with tokenizer.json in it)"
     )
 
@@ -118,7 +122,10 @@ WORD = {"tokenizer": "word", "words": ["a", "b"], "spaced": True}
         ({"tokenizer": 5}, "the field 'tokenizer' should be str, found int"),
         (
             {"tokenizer": "chars"},
-            "unknown tokenizer 'chars' (did you mean 'char'?) (known are char, byte, word, sentencepiece, huggingface, wordpiece, sentencepiece-model)",
+            (
+                "unknown tokenizer 'chars' (did you mean 'char'?) (known are char, byte, word, sentencepiece,"
+                " huggingface, wordpiece, sentencepiece-model)"
+            ),
         ),
         ({"normalization": "nfx"}, "unknown normalization 'nfx'"),
         ({"normalization": None}, "unknown normalization None"),

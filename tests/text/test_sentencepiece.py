@@ -111,7 +111,8 @@ def test_too_small_a_vocabulary_names_the_smallest():
     with pytest.raises(InputError) as caught:
         train(vocab_size=100)
     found = re.match(
-        r"vocab_size is 100, but the 256 bytes, the special tokens and the characters of this corpus need (\d+): "
+        r"vocab_size is 100, but the 256 bytes, the special tokens and the characters of this corpus need"
+        r" (\d+): "
         r"set vocab_size to \1 or more",
         str(caught.value),
     )
@@ -142,9 +143,10 @@ def test_wrong_settings():
         train_tokenizer("sentencepiece", LINES, vocab_size=None, normalization="none")
     with pytest.raises(InputError) as caught:
         train_tokenizer("sentencpiece", LINES, vocab_size=300, normalization="none")
-    assert str(caught.value) == (
-        "unknown tokenizer 'sentencpiece' (did you mean 'sentencepiece'?): expected one of char, byte, word, sentencepiece, "
-        "or a folder with a saved tokenizer or a model's"
+    assert (
+        str(caught.value)
+        == "unknown tokenizer 'sentencpiece' (did you mean 'sentencepiece'?): expected one of char, byte,"
+        " word, sentencepiece, or a folder with a saved tokenizer or a model's"
     )
 
 
@@ -174,7 +176,8 @@ FORGED = {
     "rules on the way back": lambda proto: setattr(proto.denormalizer_spec, "name", "identity"),
     "spaces at the end": lambda proto: setattr(proto.trainer_spec, "treat_whitespace_as_suffix", True),
     "a model of words": lambda proto: setattr(proto.trainer_spec, "model_type", proto.trainer_spec.WORD),
-    "a piece that comes first": lambda proto: setattr(proto.pieces[270], "type", proto.SentencePiece.USER_DEFINED),
+    "a piece that comes first": lambda proto: setattr(proto.pieces[270], "type",
+        proto.SentencePiece.USER_DEFINED),
     "a newline that is none": lambda proto: setattr(proto.pieces[2], "piece", "x"),
     "bytes in another order": lambda proto: proto.pieces.insert(3, proto.pieces.pop(4)),
 }  # fmt: skip
@@ -239,7 +242,9 @@ def test_more_characters_than_a_vocabulary_has_room_for():
     ids=["English", "Chinese"],
 )
 def test_the_size_that_an_error_names_works(text, size, model_type):
-    """Also where rare characters were kept from the trainer, which then complains of another text than the user's."""
+    """Also where rare characters were kept from the trainer, which then complains of another text than the
+    user's.
+    """
     settings = {"normalization": "none", "model_type": model_type}
     try:
         SentencePieceTokenizer.train([text], size, **settings)

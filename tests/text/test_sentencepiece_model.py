@@ -14,13 +14,17 @@ from lm_keras.text import SentencePieceModel, load_tokenizer, long_documents
 from lm_keras.text.model_folder import read_tokenizer
 
 KINDS = {
-    "llama": {"model_type": "bpe", "byte_fallback": True, "vocab_size": 370, "normalization_rule_name": "identity", "remove_extra_whitespaces": False},
-    "gemma": {"model_type": "bpe", "byte_fallback": True, "vocab_size": 370, "normalization_rule_name": "identity", "remove_extra_whitespaces": False, "add_dummy_prefix": False, "user_defined_symbols": ["<user>", "\n\n"]},
+    "llama": {"model_type": "bpe", "byte_fallback": True, "vocab_size": 370,
+        "normalization_rule_name": "identity", "remove_extra_whitespaces": False},
+    "gemma": {"model_type": "bpe", "byte_fallback": True, "vocab_size": 370,
+        "normalization_rule_name": "identity", "remove_extra_whitespaces": False, "add_dummy_prefix": False,
+        "user_defined_symbols": ["<user>", "\n\n"]},
     "t5": {"model_type": "unigram", "vocab_size": 110},
     "characters": {"model_type": "char", "vocab_size": 70},
 }  # fmt: skip
 PIECES = [
-    "The", " the", " cat", "\n", " ", "  ", "12", "é", "e\u0301", "😀", "床前明月", ",", "it's", "\n\n", "\t", "</s>", "<s>", "▁", "Z", "ﬁ", "<0x41>",
+    "The", " the", " cat", "\n", " ", "  ", "12", "é", "e\u0301", "😀", "床前明月", ",", "it's", "\n\n", "\t",
+    "</s>", "<s>", "▁", "Z", "ﬁ", "<0x41>",
     "<user>", "<unk>",
 ]  # fmt: skip
 
@@ -29,7 +33,8 @@ PIECES = [
 def model_of(kind):
     made = io.BytesIO()
     library.SentencePieceTrainer.train(
-        sentence_iterator=iter("".join(zoo.TEXT).split("\n")), model_writer=made, minloglevel=2, hard_vocab_limit=False,
+        sentence_iterator=iter("".join(zoo.TEXT).split("\n")), model_writer=made, minloglevel=2,
+        hard_vocab_limit=False,
         **KINDS[kind],
     )  # fmt: skip
     return made.getvalue()
@@ -121,10 +126,14 @@ def test_the_folder_of_a_model(folder, tmp_path, config, beside, begin, end):
     [
         (b"", {}, "damaged or no model of sentencepiece: "),
         (b"IQ== 0\nIg== 1\n", {}, "damaged or no model of sentencepiece: "),
-        (None, {"tokenizer_class": "XLNetTokenizer"}, "says tokenizer_class 'XLNetTokenizer', which is not read from tokenizer.model; save"),
-        (None, {"add_prefix_space": False}, "says add_prefix_space False, and tokenizer.model does as with True: make them say the same"),
-        (None, {"sp_model_kwargs": {"enable_sampling": True}}, "says sp_model_kwargs {'enable_sampling': True}, which is not carried out with"),
-        (None, {"added_tokens_decoder": {"380": {"content": "<new>", "special": False}}}, "adds the token '<new>' to a vocabulary that lacks it; save"),
+        (None, {"tokenizer_class": "XLNetTokenizer"}, "says tokenizer_class 'XLNetTokenizer', which is not "
+            "read from tokenizer.model; save"),
+        (None, {"add_prefix_space": False}, "says add_prefix_space False, and tokenizer.model does as with "
+            "True: make them say the same"),
+        (None, {"sp_model_kwargs": {"enable_sampling": True}},
+            "says sp_model_kwargs {'enable_sampling': True}, which is not carried out with"),
+        (None, {"added_tokens_decoder": {"380": {"content": "<new>", "special": False}}},
+            "adds the token '<new>' to a vocabulary that lacks it; save"),
     ],
     ids=["empty", "tiktoken", "class", "prefix", "sampling", "added"],
 )  # fmt: skip

@@ -99,8 +99,9 @@ def test_a_limit_keeps_the_most_frequent(tokenizer):
 def test_impossible_sizes(size):
     with pytest.raises(InputError) as caught:
         WordTokenizer.train([TEXT], "none", vocab_size=size)
-    assert str(caught.value) == (
-        f"vocab_size is {size}: expected 4 or more, because <eod>, <unk> and <eos> count too"
+    assert (
+        str(caught.value)
+        == f"vocab_size is {size}: expected 4 or more, because <eod>, <unk> and <eos> count too"
     )
 
 
@@ -132,8 +133,10 @@ def test_rare_words_are_forgotten_when_there_are_too_many(monkeypatch):
     assert frequent.vocab_size == 9
     with pytest.raises(InputError) as caught:
         WordTokenizer.train(pieces, "none")
-    assert str(caught.value) == (
-        "this corpus has more than 50 different words: set a vocab_size, such as 50000, or use the sentencepiece tokenizer"
+    assert (
+        str(caught.value)
+        == "this corpus has more than 50 different words: set a vocab_size, such as 50000, or use the"
+        " sentencepiece tokenizer"
     )
 
 

@@ -22,8 +22,10 @@ LOWER = ["[PAD]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *PUN
 LOWER += [f"##{letter}" for letter in LETTERS]
 CASED = [*LOWER, *"ABCÄÉ", "##A", "Caf", "##É"]
 TEXTS = [
-    "", " ", "\n", "Unaffable!", "Hello,  world\tDON'T", "Café résumé RÉSUMÉ", "naïve \u0301e e\u0301", "猫好 a猫b", "x" * 100, "x" * 101,
-    "a\x00b\ufffdc\u200bd", "a\u00a0b\u2028c\rd", "[MASK] [SEP] [UNK]", "Straße İstanbul ǅ", "😀 a😀", "$5.00 <x> ~", "«¿que?»—。", "ﬁ",
+    "", " ", "\n", "Unaffable!", "Hello,  world\tDON'T", "Café résumé RÉSUMÉ", "naïve \u0301e e\u0301",
+    "猫好 a猫b", "x" * 100, "x" * 101,
+    "a\x00b\ufffdc\u200bd", "a\u00a0b\u2028c\rd", "[MASK] [SEP] [UNK]", "Straße İstanbul ǅ", "😀 a😀",
+    "$5.00 <x> ~", "«¿que?»—。", "ﬁ",
 ]  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""Tokenizers of other projects' kinds, learnt by the library from a short text: whatever parts one finds in a tokenizer.json."""
+"""Tokenizers of other projects' kinds, learnt by the library from a short text: whatever parts one finds in a
+tokenizer.json.
+"""
 
 import json
 
@@ -12,7 +14,10 @@ TEXT = [
     "床前明月光,疑是地上霜。\n",
 ] * 9
 
-LLAMA_3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA_3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 SPECIAL = ["<unk>", "<s>", "</s>", "[MASK]"]
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
@@ -53,7 +58,9 @@ def llama(strip=1, prepend=True):
 
 
 def bytes_twice():
-    """Byte-level, and with tokens such as `<0x41>` for bytes that it lacks, which its decoder reads as these six characters."""
+    """Byte-level, and with tokens such as `<0x41>` for bytes that it lacks, which its decoder reads as these
+    six characters.
+    """
     content = json.loads(byte_level(size=90, whole=False).to_str())
     content["model"]["byte_fallback"] = True
     for name in BYTES:
@@ -64,7 +71,8 @@ def bytes_twice():
 def unigram(byte_fallback=False, norm=None, scheme="always", split=True):
     steps = {"replacement": "▁", "prepend_scheme": scheme, "split": split}
     made = trained(
-        models.Unigram(), 150, norm=norm, pre=pre_tokenizers.Metaspace(**steps), dec=decoders.Metaspace(**steps),
+        models.Unigram(), 150, norm=norm, pre=pre_tokenizers.Metaspace(**steps),
+        dec=decoders.Metaspace(**steps),
         unk_token="<unk>",
     )  # fmt: skip
     if byte_fallback:
@@ -100,13 +108,16 @@ MAKERS = {
     ),
     "gpt2 added words": lambda: with_added(byte_level(), AddedToken("the", single_word=True), "<|user|>"),
     "gpt2 added, lowered": lambda: with_added(
-        byte_level(norm=normalizers.Lowercase()), AddedToken("The", normalized=True), AddedToken("Né", normalized=True)
+        byte_level(norm=normalizers.Lowercase()), AddedToken("The", normalized=True),
+        AddedToken("Né", normalized=True)
     ),
     "gpt2 bytes twice": lambda: bytes_twice(),
     "llama3": lambda: byte_level(split=LLAMA_3, use_regex=False, model=models.BPE(ignore_merges=True)),
     "whitespace, bytes": lambda: trained(
-        models.BPE(), 400, dec=decoders.ByteLevel(), initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        pre=pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=True)]),
+        models.BPE(), 400, dec=decoders.ByteLevel(),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        pre=pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.ByteLevel(add_prefix_space=True)]),
     ),
     "llama": llama,
     "gemma": lambda: llama(strip=0, prepend=False),
@@ -116,7 +127,8 @@ MAKERS = {
     "unigram whole": lambda: unigram(split=False),
     "unigram bytes": lambda: unigram(byte_fallback=True),
     "unigram nmt": lambda: unigram(
-        norm=normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+        norm=normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"),
+            " ")])
     ),
     "words": lambda: _words(pre_tokenizers.Whitespace()),
     "words by blanks": lambda: _words(pre_tokenizers.WhitespaceSplit()),
@@ -135,16 +147,19 @@ MAKERS = {
         dec=decoders.BPEDecoder(), end_of_word_suffix="</w>", norm=normalizers.Lowercase(),
     ),
     "wordpiece": lambda: trained(
-        models.WordPiece(unk_token="<unk>", max_input_chars_per_word=9), 160, dec=decoders.WordPiece(cleanup=False),
+        models.WordPiece(unk_token="<unk>", max_input_chars_per_word=9), 160,
+        dec=decoders.WordPiece(cleanup=False),
         pre=pre_tokenizers.BertPreTokenizer(), norm=normalizers.BertNormalizer(lowercase=True),
     ),
     "wordpiece cleaned": lambda: trained(
-        models.WordPiece(unk_token="<unk>"), 160, dec=decoders.WordPiece(), pre=pre_tokenizers.WhitespaceSplit(),
+        models.WordPiece(unk_token="<unk>"), 160, dec=decoders.WordPiece(),
+        pre=pre_tokenizers.WhitespaceSplit(),
         norm=normalizers.Strip(),
     ),
     "replaced": lambda: trained(
         models.BPE(unk_token="<unk>"), 120, norm=normalizers.Replace(Regex(r"\s"), "_"),
-        dec=decoders.Sequence([decoders.Strip("e", 0, 1), decoders.Replace(Regex("[aeiou]"), "*"), decoders.Fuse(), decoders.Replace("_", " ")]),
+        dec=decoders.Sequence([decoders.Strip("e", 0, 1), decoders.Replace(Regex("[aeiou]"), "*"),
+            decoders.Fuse(), decoders.Replace("_", " ")]),
     ),
 }  # fmt: skip
 """Kinds of tokenizers by name."""

@@ -91,7 +91,9 @@ def small(small_network):
 
 @pytest.fixture(scope="session")
 def store_of():
-    """A function that makes a token store of n random tokens, the next of which can be guessed half the time."""
+    """A function that makes a token store of n random tokens, the next of which can be guessed
+    half the time.
+    """
 
     def make(count: int, vocab_size: int = V, seed: int = 5) -> TokenStore:
         random = np.random.default_rng(seed)

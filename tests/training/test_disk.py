@@ -1,4 +1,6 @@
-"""Disks that are full or gone: said before a run if it can be known, else in one line that costs no checkpoint."""
+"""Disks that are full or gone: said before a run if it can be known, else in one line that costs no
+checkpoint.
+"""
 
 import os
 import re
@@ -226,7 +228,8 @@ def test_too_little_space_is_said_before_anything_is_written(
     with pytest.raises(InputError) as caught:
         train(config, "disk/run")
     assert re.fullmatch(
-        r"the disk of --run_dir=disk/run has 1\.0 MiB free, and the run still writes 4\.\d MiB \(4 x 1\.2 of checkpoints "
+        r"the disk of --run_dir=disk/run has 1\.0 MiB free, and the run still writes 4\.\d MiB \(4 x 1\.2 of"
+        r" checkpoints "
         r"and 0\.\d of curves\); free space there, choose another --run_dir, or lower --keep_checkpoints=2",
         str(caught.value),
     )

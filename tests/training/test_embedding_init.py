@@ -60,7 +60,8 @@ def test_a_run_begins_with_them_and_goes_on_without(tiny_config, train, tmp_path
 
     monkeypatch.setattr(Trainer, "train", recorded)
     settings = {
-        "model": "ngram", "ngram_order": 3, "embedding_dim": WIDTH, "embedding_init": str(path), "replicas": 2, "eval_every": 99,
+        "model": "ngram", "ngram_order": 3, "embedding_dim": WIDTH, "embedding_init": str(path),
+        "replicas": 2, "eval_every": 99,
         "split": "100/0/0",
     }  # fmt: skip
     ended = train(tiny_config(**settings, steps=2), tmp_path / "run")
@@ -81,12 +82,14 @@ def test_a_run_begins_with_them_and_goes_on_without(tiny_config, train, tmp_path
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("a 1 2 3\n", "--embedding_init=PATH, line 1: vectors of 3 numbers, and --embedding_dim=8; take --embedding_dim=3, or"),
+        ("a 1 2 3\n", "--embedding_init=PATH, line 1: vectors of 3 numbers, and --embedding_dim=8; take "
+            "--embedding_dim=3, or"),
         ("", "PATH is empty"),
         ("a 1 2 3 4 5 6 7 8\na 1 2 3 4 5 6 7 8\n", "PATH, line 2: 'a' has a vector in line 1 already"),
         ("a 1 2 3 4 5 6 7 inf\n", "PATH, line 1: 'inf' of 'a' is no finite float32"),
         ("a 1 2 3 4 5 6 7 8\ncat 1 2\n", "PATH, line 2: 'cat 1 2' has 2 numbers, expected 8"),
-        ("cat 1 2 3 4 5 6 7 8\n", "--embedding_init=PATH has none of the 30 tokens of the vocabulary; expected words as the char"),
+        ("cat 1 2 3 4 5 6 7 8\n", "--embedding_init=PATH has none of the 30 tokens of the vocabulary; "
+            "expected words as the char"),
     ],
 )  # fmt: skip
 def test_bad_files_are_one_line_and_begin_no_run(tiny_config, train, tmp_path, content, problem):

@@ -32,7 +32,9 @@ def config():
 
 @pytest.fixture(scope="module")
 def store():
-    """Words as frequent as words are, in ten batches and 20 windows: three epochs, a batch that is not full."""
+    """Words as frequent as words are, in ten batches and 20 windows: three epochs, a batch that is
+    not full.
+    """
     count = 32 * (32 * 10 + 20)
     tokens = np.minimum(np.random.default_rng(5).zipf(1.3, count + 1), V) - 1
     counts = TextCounts(tokens=count, bytes=3 * count, words=count, characters=3 * count)
@@ -40,7 +42,9 @@ def store():
 
 
 class Adam(keras.optimizers.Adam):
-    """Adam as it is defined. Keras's own, given a sparse gradient, squares the rows of one token before it sums them."""
+    """Adam as it is defined. Keras's own, given a sparse gradient, squares the rows of one token before it
+    sums them.
+    """
 
     def apply(self, grads, trainable_variables=None):
         return super().apply([tf.convert_to_tensor(grad) for grad in grads], trainable_variables)
@@ -48,7 +52,9 @@ class Adam(keras.optimizers.Adam):
 
 @pytest.fixture(scope="module")
 def listing(config, store):
-    """The article's listing, and a function that trains it from given weights and returns the loss of each batch."""
+    """The article's listing, and a function that trains it from given weights and returns the loss of each
+    batch.
+    """
     keras.utils.set_random_seed(5)
     model = article.build()
     assert type(model.optimizer) is keras.optimizers.Adam

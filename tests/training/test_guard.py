@@ -28,7 +28,9 @@ def settings(tiny_config):
 
 @pytest.fixture
 def wrong(monkeypatch):
-    """A function that multiplies what one replica sums up at `WRONG` (or whenever): gradients, loss and state."""
+    """A function that multiplies what one replica sums up at `WRONG` (or whenever): gradients, loss and
+    state.
+    """
 
     def break_step(gradient=1.0, loss=1.0, state=1.0, always=False, at=WRONG):
         def broken(self, batch, carried, number, rates):
@@ -108,10 +110,11 @@ def test_a_step_that_is_not_finite_ends_the_run(settings, fit, leaky, wrong, wha
 
     with pytest.raises(InputError) as caught:
         fit(settings(learning_rate_schedule="constant"), build)
-    assert str(caught.value) == (
-        "the loss or its gradient is no finite number at step 7, which was left out; the checkpoints before are kept. "
-        "If it is a single step, go on with --on_nonfinite=skip; else begin a new run in another --run_dir with a lower "
-        "--learning_rate or a --clip_norm"
+    assert (
+        str(caught.value)
+        == "the loss or its gradient is no finite number at step 7, which was left out; the checkpoints"
+        " before are kept. If it is a single step, go on with --on_nonfinite=skip; else begin a new run in"
+        " another --run_dir with a lower --learning_rate or a --clip_norm"
     )
     assert equal([weight.numpy() for weight in kept[0].trainable_variables], good.weights)
 
@@ -143,7 +146,8 @@ def test_a_spike_is_left_out(settings, fit, leaky, wrong, what):
     assert np.flatnonzero(run.skipped).tolist() == [13]
     assert run.trainer.left_out == {"overflowed": 0, "nonfinite": 0, "spiked": 1}
     assert run.said == [
-        "step 14 was left out: its loss or gradient norm lies more than 8 standard deviations above the last steps"
+        "step 14 was left out: its loss or gradient norm lies more than 8 standard deviations above the last"
+        " steps"
     ]
     # The controls: without the guard, and before its window is full.
     assert not fit(settings(replicas=2), leaky).skipped.any()

@@ -1,4 +1,6 @@
-"""`--init_from`: a run begins with the weights and the tokenizer of another one, and with nothing else of it."""
+"""`--init_from`: a run begins with the weights and the tokenizer of another one, and with nothing
+else of it.
+"""
 
 import contextlib
 import shutil
@@ -116,19 +118,22 @@ def test_what_does_not_fit_is_refused(finished, tiny_config, train, tmp_path):
         return str(caught.value)
 
     run = tmp_path / "tuned"
-    assert message(hidden_units=17, tie_embeddings=True, normalize="nfc") == (
-        f"the weights of --init_from={finished.path} do not fit: --normalize: none there, nfc here; "
+    assert (
+        message(hidden_units=17, tie_embeddings=True, normalize="nfc")
+        == f"the weights of --init_from={finished.path} do not fit: --normalize: none there, nfc here; "
         "--hidden_units: 13 there, 17 here; --tie_embeddings: False there, True here. Use the same settings, "
         f"for instance with --flagfile={finished.path}/flags.txt before all other flags"
     )
     nowhere = tmp_path / "nowhere"
-    assert message(init_from=str(nowhere)) == (
-        f"--init_from={nowhere} holds no run (no config.json); expected the folder of a trained run"
+    assert (
+        message(init_from=str(nowhere))
+        == f"--init_from={nowhere} holds no run (no config.json); expected the folder of a trained run"
     )
     shutil.copytree(finished.path, tmp_path / "untrained")
     shutil.rmtree(tmp_path / "untrained" / "checkpoints")
-    assert message(init_from=str(tmp_path / "untrained")) == (
-        f"the run in {tmp_path}/untrained has no checkpoint yet; go on training it first"
+    assert (
+        message(init_from=str(tmp_path / "untrained"))
+        == f"the run in {tmp_path}/untrained has no checkpoint yet; go on training it first"
     )
 
 
@@ -171,16 +176,18 @@ def test_a_best_checkpoint_that_there_is_not(finished, tiny_config, train, tmp_p
             train(tiny_config(**LIKE_FINISHED, init_checkpoint="best", **settings), tmp_path / "tuned")
         return str(caught.value)
 
-    assert message() == (
-        "--init_checkpoint=best has no meaning without --init_from; give that too, or leave it out"
+    assert (
+        message()
+        == "--init_checkpoint=best has no meaning without --init_from; give that too, or leave it out"
     )
     shutil.copytree(finished.path, tmp_path / "source")
     shutil.rmtree(tmp_path / "source" / "checkpoints")
     model = lm_keras.load(finished.path).model
     RunFolder(tmp_path / "source").checkpoints().save(24, {"model": model.variables}, {})
-    assert message(init_from=str(tmp_path / "source")) == (
-        f"the run in {tmp_path}/source has no validated checkpoint, so none is the best; take the last one, or go on training "
-        "with text to validate on"
+    assert (
+        message(init_from=str(tmp_path / "source"))
+        == f"the run in {tmp_path}/source has no validated checkpoint, so none is the best; take the last"
+        " one, or go on training with text to validate on"
     )
 
 

@@ -81,7 +81,8 @@ def test_only_an_lstm_has_a_recurrence():
 def test_a_run_keeps_the_program_that_it_was_begun_with(tiny_config, train, tmp_path):
     """Bit for bit: one that was compiled when it began, and one of a version that did not know that."""
     settings = {
-        "dropout": 0.1, "weight_drop": 0.1, "learning_rate_schedule": "constant", "eval_every": 4, "checkpoint_every": 4, "log_every": 2, "sample_every": 99,
+        "dropout": 0.1, "weight_drop": 0.1, "learning_rate_schedule": "constant", "eval_every": 4,
+        "checkpoint_every": 4, "log_every": 2, "sample_every": 99,
     }  # fmt: skip
     half, whole = (tiny_config(**settings, steps=steps) for steps in (4, 8))
     found = {}

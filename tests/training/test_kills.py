@@ -29,6 +29,8 @@ def test_three_kills(whole, start):
 
 
 def test_a_killed_worker(whole, start):
-    """The other one ends, both start again, and the run becomes what two replicas of one process make of it."""
+    """The other one ends, both start again, and the run becomes what two replicas of one process
+    make of it.
+    """
     run = dataclasses.replace(WORKERS, kills=1, steps=100, start=start)
     assert run.carry_out(whole).problems == []

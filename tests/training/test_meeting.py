@@ -23,7 +23,9 @@ def addresses():
 
 @pytest.fixture
 def together():
-    """A function that lets clusters meet, each in a thread and so many seconds later; it returns the errors."""
+    """A function that lets clusters meet, each in a thread and so many seconds later; it returns
+    the errors.
+    """
 
     def meet(*clusters, after=()):
         said = [None] * len(clusters)
@@ -56,13 +58,19 @@ def test_all_meet_and_leave_their_ports_free(together, addresses, monkeypatch, c
     assert together(*clusters) == [None] * 3
 
 
-RULE = "; TF_CONFIG has to list the same addresses in the same order for all workers, with another index for each"
+RULE = (
+    "; TF_CONFIG has to list the same addresses in the same order for all workers, with another index for"
+    " each"
+)
 
 
 def test_another_number_of_workers(together, addresses):
     of_three, of_two = together(Cluster(addresses, 0), Cluster(addresses[:2], 1))
     assert of_three in (
-        f"worker 0 of 3 at {addresses[0]} found worker 1 of 2 at {addresses[1]}, where its own TF_CONFIG has worker 1 of 3{RULE}",
+        (
+            f"worker 0 of 3 at {addresses[0]} found worker 1 of 2 at {addresses[1]}, where its own TF_CONFIG"
+            f" has worker 1 of 3{RULE}"
+        ),
         f"worker 0 of 3 at {addresses[0]} was asked by worker 1 of 2{RULE}",
     )
     assert of_two.startswith(f"worker 1 of 2 at {addresses[1]} ") and of_two.endswith(RULE)
@@ -78,9 +86,11 @@ def test_a_port_in_use(addresses):
     port = int(addresses[0].rpartition(":")[2])
     with socket.create_server(("127.0.0.1", port)), pytest.raises(InputError) as caught:
         meeting.meet(Cluster(addresses, 0))
-    assert str(caught.value) == (
-        f"worker 0 of 3 at {addresses[0]} cannot listen at port {port} (another process uses it, perhaps this very worker, started "
-        "twice); end that process, or give this worker another port in the TF_CONFIG of all workers"
+    assert (
+        str(caught.value)
+        == f"worker 0 of 3 at {addresses[0]} cannot listen at port {port} (another process uses it, perhaps"
+        " this very worker, started twice); end that process, or give this worker another port in the"
+        " TF_CONFIG of all workers"
     )
 
 

@@ -1,4 +1,6 @@
-"""Runs that were moved, copied, or are named from another working directory; and folders that cannot be written."""
+"""Runs that were moved, copied, or are named from another working directory; and folders that cannot be
+written.
+"""
 
 import json
 import os
@@ -99,7 +101,8 @@ def test_a_copy_of_a_run_that_trains(finished, script, home, untrained):
         assert script("train.py", "--flagfile=b/flags.txt", "--steps=30").code == 0
         assert not (home / "b" / "checkpoints" / ".unfinished-1").exists()
         assert script("train.py", "--flagfile=a/flags.txt", "--steps=30").err.endswith(
-            "error: another process is training in --run_dir=a; wait for it, stop it, or choose another folder\n"
+            "error: another process is training in --run_dir=a; wait for it, stop it, or choose another"
+            " folder\n"
         )
         assert (home / "a" / "checkpoints" / ".unfinished-1").exists()
 
@@ -158,8 +161,10 @@ def test_a_tokenizer_may_be_named_from_elsewhere(finished, home, tiny_config, tr
     train(tiny_config(tokenizer="./second", steps=31), "run")  # The same words: the run has a copy.
     with pytest.raises(InputError) as caught:
         train(tiny_config(tokenizer="second", steps=32), "run")
-    assert str(caught.value) == (
-        "--run_dir=run holds a run with another tokenizer than --tokenizer=second; use the same one to go on, or another --run_dir"
+    assert (
+        str(caught.value)
+        == "--run_dir=run holds a run with another tokenizer than --tokenizer=second; use the same one to go"
+        " on, or another --run_dir"
     )
 
 
@@ -206,7 +211,9 @@ def test_a_run_is_loaded_by_a_tilde_and_scored_with_another_cache(finished, home
 
 
 def test_a_path_that_is_too_long_is_refused_at_once(home, tiny_config, train, untrained):
-    """Its files would have names that no system call takes; the run would find out with its first checkpoint."""
+    """Its files would have names that no system call takes; the run would find out with its first
+    checkpoint.
+    """
     most = os.pathconf("/", "PC_PATH_MAX")
     deep = "/".join(["x" * 200] * (most // 201))
     path = deep + "/" + "y" * (most - len(deep) - 1 - 100)

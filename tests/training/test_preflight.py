@@ -85,8 +85,8 @@ def test_a_new_run_is_only_described(dry, tiny_config, tmp_path):
     assert line_of(lines, "run") == f"{tmp_path}/deep/run: new"
     assert line_of(lines, "the run").startswith("24 steps = ")
     assert "3,168 tokens, 1.84 tokens a parameter" in line_of(lines, "the run")
-    assert line_of(lines, "a step") == (
-        "12 rows x 11 tokens = 132 tokens (replicas 1 x micro-batches 3 x 4 rows)"
+    assert (
+        line_of(lines, "a step") == "12 rows x 11 tokens = 132 tokens (replicas 1 x micro-batches 3 x 4 rows)"
     )
     assert len(lines) <= 50
     assert max(map(len, lines[1:])) <= 130  # but for the path of the run
@@ -234,7 +234,8 @@ NETWORKS = {
 def settings_of(name):
     """Settings of a small network, every dimension another number."""
     usual = {
-        "vocab_size": 53, "embedding_dim": 7, "hidden_units": 13, "sequence_length": 11, "batch_size": 6, "steps": 3,
+        "vocab_size": 53, "embedding_dim": 7, "hidden_units": 13, "sequence_length": 11, "batch_size": 6,
+        "steps": 3,
         "steps_per_call": 1,
     }  # fmt: skip
     return from_flat({**usual, **NETWORKS[name]})
@@ -339,7 +340,8 @@ def test_shapes_take_no_memory():
 def test_memory_is_near_what_the_allocator_gave_out():
     """Of tensors of 256 KiB or more only, which the allocator counts."""
     config = from_flat(
-        {"vocab_size": 3_000, "hidden_units": 320, "sequence_length": 8, "batch_size": 256, "embedding_dim": 96,
+        {"vocab_size": 3_000, "hidden_units": 320, "sequence_length": 8, "batch_size": 256,
+            "embedding_dim": 96,
          "steps": 3, "steps_per_call": 1}
     )  # fmt: skip
     gc.collect()
@@ -385,7 +387,8 @@ def test_what_no_machine_has(train, tiny_config, tmp_path):
         assert re.fullmatch(
             r"a step of this network takes 137,438,95\d,\d{3} GiB or more, and "
             + ("no machine has so much" if dry_run else r"this machine has [\d,]+")
-            + r": --hidden_units=2147483647 --embedding_dim=7 --num_layers=1 --batch_size=12 --sequence_length=11 and "
+            + r": --hidden_units=2147483647 --embedding_dim=7 --num_layers=1 --batch_size=12"
+            r" --sequence_length=11 and "
             r"\d+ tokens in the vocabulary; take smaller ones, or more --micro_batches, and see --dry_run",
             str(caught.value),
         )
@@ -531,7 +534,8 @@ def test_the_time_left_is_that_of_the_steps_and_evaluations(finished, tiny_confi
     assert trial_line.startswith("trial      5 steps, 2,000.0 ms each, 66 tokens/s; the first took 7.0 s")
     assert "100% of what large products reach" in reached
     assert "MiB of this process" in memory or "memory of this process" in memory
-    # 60 steps of 2 s; evaluations at 60, 90 and 100, and of the test text, at a third of a step's FLOPs a token.
+    # 60 steps of 2 s; evaluations at 60, 90 and 100, and of the test text, at a third of a step's FLOPs a
+    # token.
     tokens = 3 * data.splits["valid"].counts.tokens + data.splits["test"].counts.tokens
     seconds = tokens * sum(plan.flops.forward.values()) / (plan.flops.step / 2)
     assert left.endswith(f"60 steps 2 min, evaluation {seconds:.1f} s as its FLOPs say")

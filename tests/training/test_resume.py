@@ -65,7 +65,8 @@ FULL = {
 
 
 NGRAM = {
-    "model": "ngram", "batching": "stream", "token_noise": 0.3, "token_noise_schedule": "linear:initial=0,final=1",
+    "model": "ngram", "batching": "stream", "token_noise": 0.3,
+    "token_noise_schedule": "linear:initial=0,final=1",
 }  # fmt: skip
 
 
@@ -127,9 +128,10 @@ def test_an_interrupted_run_equals_the_whole(tiny_config, live, tmp_path, settin
     if settings is NGRAM:
         with pytest.raises(InputError) as caught:
             loaded.evaluate("valid", stride=2)
-        assert str(caught.value) == (
-            "stride=2 has no meaning for --model=ngram: every target has its whole context of 4 tokens without "
-            "it; leave it out"
+        assert (
+            str(caught.value)
+            == "stride=2 has no meaning for --model=ngram: every target has its whole context of 4 tokens"
+            " without it; leave it out"
         )
 
 
@@ -256,7 +258,9 @@ def test_early_stopping_is_resumed(tiny_config, live, small, tmp_path):
 
 @pytest.mark.parametrize("stretches", [False, True])
 def test_a_longer_run_goes_on(tiny_config, live, small, tmp_path, stretches, lines_of):
-    """As if it had been planned so from the beginning where no rate depends on the length; else it says which ones jump."""
+    """As if it had been planned so from the beginning where no rate depends on the length; else it says which
+    ones jump.
+    """
     schedule = "linear:initial=0,final=1" if stretches else "constant"
     short, long = (
         tiny_config(**{**FULL, "dropout_schedule": schedule, "steps": steps}) for steps in (18, 30)
@@ -270,8 +274,8 @@ def test_a_longer_run_goes_on(tiny_config, live, small, tmp_path, stretches, lin
     longer = live(long, tmp_path / "parts")
     assert longer.code == 0
     jumps = (
-        "; its schedules stretch over the new length from here on: the learning rate was 0.00111 at step 18 and is 0.008 at the "
-        "next, the dropout was 0.189 at step 18 and is 0.12 at the next"
+        "; its schedules stretch over the new length from here on: the learning rate was 0.00111 at step 18"
+        " and is 0.008 at the next, the dropout was 0.189 at step 18 and is 0.12 at the next"
     )
     assert f"the run now has 30 steps instead of 18{jumps if stretches else ''}\n" in longer.err
     if stretches:
@@ -288,8 +292,9 @@ def test_a_longer_run_goes_on(tiny_config, live, small, tmp_path, stretches, lin
     assert parts["results"] == whole["results"]
     with pytest.raises(InputError) as caught:
         live(short, tmp_path / "parts")
-    assert str(caught.value) == (
-        f"the run in {tmp_path}/parts has 30 steps and can't be cut to 18; raise --steps or --epochs, "
+    assert (
+        str(caught.value)
+        == f"the run in {tmp_path}/parts has 30 steps and can't be cut to 18; raise --steps or --epochs, "
         "or begin a new run with another --run_dir"
     )
 
@@ -302,9 +307,11 @@ def test_slots_of_another_version(tiny_config, live, small, tmp_path, monkeypatc
     monkeypatch.setattr(optimizers, "NOT_BY_MUON", "matrix")
     with pytest.raises(InputError) as caught:
         live(config, tmp_path / "run")
-    assert str(caught.value) == (
-        "the checkpoint of step 10 was written by another version of lm_keras, in which --optimizer=muon treated some weights in "
-        "another way; go on with that version, or begin a new run with --init_from this one"
+    assert (
+        str(caught.value)
+        == "the checkpoint of step 10 was written by another version of lm_keras, in which --optimizer=muon"
+        " treated some weights in another way; go on with that version, or begin a new run with"
+        " --init_from this one"
     )
     monkeypatch.setattr(optimizers, "NOT_BY_MUON", "nothing")
     assert live(config, tmp_path / "run").code == 0
@@ -318,9 +325,9 @@ def test_a_damaged_checkpoint_is_passed_over(interrupted, tiny_config, live, sma
     path.write_bytes(path.read_bytes()[:-1])
     ended = live(tiny_config(**WEAKER), tmp_path / "parts")
     assert (
-        f"checkpoint {path.parent} is damaged (state.index has other content than was written); using the one before it\n"
-        "going on from step 6 of 18\n"
-    ) in ended.err
+        f"checkpoint {path.parent} is damaged (state.index has other content than was written); using the one"
+        " before it\ngoing on from step 6 of 18\n" in ended.err
+    )
     whole, parts = everything_of(interrupted / "whole"), everything_of(tmp_path / "parts")
     assert differing(parts, whole) == set()
 
@@ -335,8 +342,9 @@ def test_all_checkpoints_damaged(interrupted, tiny_config, live, small, tmp_path
     }  # which names the folder that it was copied from
     with pytest.raises(InputError) as caught:
         live(tiny_config(**WEAKER), tmp_path / "parts")
-    assert str(caught.value) == (
-        f"every checkpoint in {tmp_path}/parts/checkpoints is damaged; restore one from a copy, "
+    assert (
+        str(caught.value)
+        == f"every checkpoint in {tmp_path}/parts/checkpoints is damaged; restore one from a copy, "
         "or begin a new run with another --run_dir"
     )
     assert {**contents_of(tmp_path / "parts"), "flags.txt": None} == before
@@ -348,8 +356,10 @@ def test_checkpoints_of_unknown_settings(interrupted, tiny_config, live, small, 
     before = contents_of(tmp_path)
     with pytest.raises(InputError) as caught:
         live(tiny_config(**{**WEAKER, "seed": 2}), tmp_path / "parts")
-    assert str(caught.value) == (
-        f"--run_dir={tmp_path}/parts holds checkpoints and no config.json; restore that from a copy, or choose another folder"
+    assert (
+        str(caught.value)
+        == f"--run_dir={tmp_path}/parts holds checkpoints and no config.json; restore that from a copy, or"
+        " choose another folder"
     )
     assert contents_of(tmp_path) == before
 

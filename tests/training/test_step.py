@@ -1,4 +1,6 @@
-"""Law 2: one global batch, one update, however it is split; and the numbers of a step against a step by hand."""
+"""Law 2: one global batch, one update, however it is split; and the numbers of a step against a
+step by hand.
+"""
 
 import dataclasses
 import functools
@@ -18,8 +20,9 @@ from lm_keras.training import trainer
 from lm_keras.training.step import TrainingStep
 
 V, B, T, TARGETS, LAST = 19, 16, 3, 359, 7
-"""359 targets in 16 streams of 23: in the last batch of an epoch, of step 7, a row has 2 of 3 places, and the last
-row none. In 120 windows: there the second half of the rows is empty."""
+"""359 targets in 16 streams of 23: in the last batch of an epoch, of step 7, a row has 2 of 3 places, and the
+last row none. In 120 windows: there the second half of the rows is empty.
+"""
 
 COMMON = {
     "sequence_length": T, "batch_size": B, "steps": 20, "dropout": 0.3, "learning_rate_schedule": "linear",
@@ -27,13 +30,16 @@ COMMON = {
 }  # fmt: skip
 OPTIMIZERS = {
     "adamw": {
-        "optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1, "weight_drop": 0.2,
+        "optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1,
+        "weight_drop": 0.2,
     },
     "recurrence": {
-        "optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1, "weight_drop": 0.2,
+        "optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1,
+        "weight_drop": 0.2,
         "jit": "recurrence",
     },
-    "sgd": {"optimizer": "sgd", "learning_rate": 20.0, "clip_norm": 0.02, "batching": "window", "token_noise": 0.2},
+    "sgd": {"optimizer": "sgd", "learning_rate": 20.0, "clip_norm": 0.02, "batching": "window",
+        "token_noise": 0.2},
     "adam": {
         "optimizer": "adam", "learning_rate": 0.01, "clip_norm": 0.1, "model": "ngram", "batching": "stream",
         "token_noise": 0.2, "token_noise_schedule": "linear",
@@ -52,8 +58,10 @@ OPTIMIZERS = {
         "num_heads": 2, "embedding_dim": 8, "hidden_units": 12, "mask_rate": 0.4,
     },
     # Whatever is left of {LSTM, n-gram} x {SGD, AdamW}: with the whole grid only.
-    "lstm_sgd": {"optimizer": "sgd", "learning_rate": 10.0, "clip_norm": 0.02, "weight_drop": 0.2, "token_noise": 0.2},
-    "ngram_sgd": {"optimizer": "sgd", "learning_rate": 10.0, "clip_norm": 0.02, "model": "ngram", "batching": "stream"},
+    "lstm_sgd": {"optimizer": "sgd", "learning_rate": 10.0, "clip_norm": 0.02, "weight_drop": 0.2,
+        "token_noise": 0.2},
+    "ngram_sgd": {"optimizer": "sgd", "learning_rate": 10.0, "clip_norm": 0.02, "model": "ngram",
+        "batching": "stream"},
     "ngram_adamw": {
         "optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.1, "weight_decay": 0.1, "model": "ngram",
         "batching": "window",
@@ -63,7 +71,9 @@ OPTIMIZERS = {
 
 @pytest.fixture(scope="module")
 def run(tiny_config, fit, leaky):
-    """A function that trains the LSTM by AdamW, the n-gram model by Adam, a smaller network by SGD; each once."""
+    """A function that trains the LSTM by AdamW, the n-gram model by Adam, a smaller network by SGD; each
+    once.
+    """
 
     @functools.cache
     def trained(optimizer, **settings):
@@ -85,8 +95,10 @@ def differs(run, other, tolerance=1e-5):
 
 
 SPLITS = [
-    ("adamw", 1, 4, 5), ("adamw", 2, 1, 5), ("adamw", 4, 2, 1), ("sgd", 2, 4, 1), ("sgd", 1, 2, 5), ("sgd", 4, 1, 5),
-    ("recurrence", 1, 2, 5), ("recurrence", 2, 1, 1), ("adam", 2, 4, 5), ("gpt", 2, 2, 5), ("bert", 2, 2, 5), ("glm", 2, 2, 5),
+    ("adamw", 1, 4, 5), ("adamw", 2, 1, 5), ("adamw", 4, 2, 1), ("sgd", 2, 4, 1), ("sgd", 1, 2, 5),
+    ("sgd", 4, 1, 5),
+    ("recurrence", 1, 2, 5), ("recurrence", 2, 1, 1), ("adam", 2, 4, 5), ("gpt", 2, 2, 5), ("bert", 2, 2, 5),
+    ("glm", 2, 2, 5),
 ]  # fmt: skip
 
 
@@ -219,7 +231,8 @@ def step_by_hand(model, tokens, config):
 
 
 PENALTIES = {
-    "l1": 0.002, "l2": 0.03, "label_smoothing": 0.1, "clip_norm": 0.3, "learning_rate": 2.0, "token_noise": 0.3,
+    "l1": 0.002, "l2": 0.03, "label_smoothing": 0.1, "clip_norm": 0.3, "learning_rate": 2.0,
+    "token_noise": 0.3,
 }  # fmt: skip
 
 
@@ -341,7 +354,9 @@ def test_a_step_that_overflows_float16_is_left_out_and_counted(tiny_config, fit)
 
 @pytest.mark.parametrize("penalty", [0.0, 0.01])
 def test_clipping_at_the_limits(penalty):
-    """A gradient of zeros stays zero, and a norm that float32 cannot hold makes the step one that is left out."""
+    """A gradient of zeros stays zero, and a norm that float32 cannot hold makes the step one that is left
+    out.
+    """
     from benchmarks.trainers import trainer_of
     from lm_keras.config import from_flat
 
@@ -405,7 +420,9 @@ KINDS = {
 
 @pytest.fixture
 def without_a_target(tiny_config, fit, leaky, monkeypatch):
-    """A function that trains a run one step of which has no target; it returns the run, and what each step changed."""
+    """A function that trains a run one step of which has no target; it returns the run, and what each step
+    changed.
+    """
     original = trainer.training_batches
 
     def batches(*args, replicas, **more):

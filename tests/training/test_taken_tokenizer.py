@@ -68,8 +68,8 @@ def test_another_tokenizer_in_the_run_folder_is_refused(taken, train, tmp_path, 
     before = contents_of(run)
     with pytest.raises(InputError) as caught:
         train(from_flat({**config.flat(), "steps": 16}), run)
-    assert str(caught.value) == (
-        f"the tokenizer in {run}/tokenizer is not the one with which the run began; "
+    assert (
+        str(caught.value) == f"the tokenizer in {run}/tokenizer is not the one with which the run began; "
         "restore it from a copy, or begin a new run with another --run_dir"
     )
     assert contents_of(run) == before
@@ -83,7 +83,9 @@ def test_a_tokenizer_of_another_name_is_another_run(taken, train, tmp_path):
 
 @pytest.fixture(scope="module")
 def of_words(train, tiny_config, tmp_path_factory):
-    """A finished run on words, some of them `<unk>` in the text; the last line of the text has no line feed."""
+    """A finished run on words, some of them `<unk>` in the text; the last line of the text has no
+    line feed.
+    """
     folder = tmp_path_factory.mktemp("words")
     line = "The old <unk> sees the dog .\nA dog likes the <unk> .\n\n"
     (folder / "text.txt").write_text(line * 60)
@@ -152,6 +154,7 @@ def test_blank_noise_reserves_a_token(train, begun, tiny_config, tmp_path, engli
     with pytest.raises(InputError) as caught:
         begun(tiny_config(**{**noisy, **origin, "init_from": str(tmp_path / "plain")}), tmp_path / "new")
     assert str(caught.value).startswith(
-        f"the weights of --init_from={tmp_path}/plain do not fit: --tokenizer={tmp_path}/words holds another "
-        "tokenizer than that of the weights; --token_noise_kind=blank needs a token that says nothing, such as [MASK], and the tokenizer there has none."
+        f"the weights of --init_from={tmp_path}/plain do not fit: --tokenizer={tmp_path}/words holds another"
+        " tokenizer than that of the weights; --token_noise_kind=blank needs a token that says nothing, such"
+        " as [MASK], and the tokenizer there has none."
     )

@@ -1,4 +1,6 @@
-"""The loop: hooks in the documented order, others' callbacks, schedules that are exact within a call, signals."""
+"""The loop: hooks in the documented order, others' callbacks, schedules that are exact within a call,
+signals.
+"""
 
 import contextlib
 import dataclasses
@@ -52,7 +54,8 @@ def settings(tiny_config, monkeypatch):
 
     def make(**changed):
         usual = {
-            "optimizer": "sgd", "learning_rate": 0.5, "learning_rate_schedule": "constant", "steps_per_call": 5,
+            "optimizer": "sgd", "learning_rate": 0.5, "learning_rate_schedule": "constant",
+            "steps_per_call": 5,
             "batch_size": B, "sequence_length": T,
         }  # fmt: skip
         return tiny_config(**{**usual, **changed})
@@ -407,7 +410,9 @@ def test_a_signal_stops_at_the_next_call(settings, fit, leaky, number, counts_as
 
 
 def test_what_is_ignored_or_handled_by_others_stays_so(settings, fit, leaky):
-    """As under `nohup`. Ctrl-C and SIGTERM are always caught: a shell ignores SIGINT for what it starts in the background."""
+    """As under `nohup`. Ctrl-C and SIGTERM are always caught: a shell ignores SIGINT for what it starts in
+    the background.
+    """
     own = lambda number, frame: None  # noqa: E731
     before = {number: signal.getsignal(number) for number in MEANING}
     try:

@@ -127,7 +127,10 @@ NODE = "\n\t [[{{node x}}]] [Op:__inference_f_3]"
         "Socket closed\nmore",
         f"{IN_A_GRAPH}<stack traces unavailable>\nSocket closed{NODE}",
         f"{IN_A_GRAPH}{FRAME}{FRAME}Socket closed{NODE}",
-        f"{IN_A_GRAPH}{FRAME}2 root error(s) found.\n  (0) UNAVAILABLE:  Socket closed{NODE}\n  (1) CANCELLED:  No{NODE}",
+        (
+            f"{IN_A_GRAPH}{FRAME}2 root error(s) found.\n  (0) UNAVAILABLE:  Socket closed{NODE}\n  (1)"
+            f" CANCELLED:  No{NODE}"
+        ),
     ],
 )
 def test_what_another_worker_meets_with(second_of_two, text):
@@ -137,13 +140,17 @@ def test_what_another_worker_meets_with(second_of_two, text):
         pass
     with pytest.raises(InputError) as caught, second_of_two(1.0).together():
         pass
-    assert str(caught.value) == (
-        "worker 1 of 2 ends because another one could not go on, which says why; when that is mended, start all of them again"
+    assert (
+        str(caught.value)
+        == "worker 1 of 2 ends because another one could not go on, which says why; when that is mended,"
+        " start all of them again"
     )
     with pytest.raises(InputError) as caught, second_of_two().watched():
         raise tf.errors.UnavailableError(None, None, text)
-    assert str(caught.value) == (
-        "worker 1 of 2 lost another one (UnavailableError: Socket closed); what was saved is kept: start all of them again with the same command"
+    assert (
+        str(caught.value)
+        == "worker 1 of 2 lost another one (UnavailableError: Socket closed); what was saved is kept: start"
+        " all of them again with the same command"
     )
 
 
@@ -181,9 +188,9 @@ def test_the_launcher_refuses(script, words, message):
 def test_the_launcher_shares_gpus(script, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     ended = script("launch_local.py", "--workers=2", "--", "--run_dir=run")
-    assert ended.err == (
-        "error: --workers=2: this machine shows 1 GPUs; take at most that many workers, or set CUDA_VISIBLE_DEVICES= "
-        "to use the CPU\n"
+    assert (
+        ended.err == "error: --workers=2: this machine shows 1 GPUs; take at most that many workers, or set"
+        " CUDA_VISIBLE_DEVICES= to use the CPU\n"
     )
 
 

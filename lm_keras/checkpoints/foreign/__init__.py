@@ -1,6 +1,7 @@
 """Models of Hugging Face: how they name and lay out what ours have; settings and weights, both ways.
 
-Theirs are read from `config.json` and `model.safetensors`; a weight of ours may be several of theirs side by side.
+Theirs are read from `config.json` and `model.safetensors`; a weight of ours may be several of theirs side by
+side.
 """
 
 from typing import Any
@@ -58,8 +59,8 @@ def config_of(
     """Return the config.json of a network of ours.
 
     Args:
-        original: the one that its run began with; its keys come back, but for those that the run has changed. Empty for a run
-            that began with none.
+        original: the one that its run began with; its keys come back, but for those that the run has changed.
+            Empty for a run that began with none.
         kind: the family that it is written as.
         config: settings of the run.
         vocab_size: V.

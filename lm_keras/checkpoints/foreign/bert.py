@@ -30,7 +30,8 @@ KEYS = (
     only("is_decoder", False, what="a network that sees the tokens before only"),
     only("is_causal", False, what="a network that sees the tokens before only"),
     only("add_cross_attention", False, what="a second network"),
-    *free("training only", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1, classifier_dropout=None),
+    *free("training only", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1,
+        classifier_dropout=None),
     *free("read with the tokenizer, or only there", pad_token_id=0, bos_token_id=None, eos_token_id=None),
     *free("the pooler, which is left out", "directionality", "pooler_fc_size", "pooler_num_attention_heads",
           "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type"),
@@ -69,7 +70,8 @@ def _parts(config: Config, vocab_size: int) -> list[Part]:
         return [Part(f"{ours}_{a}", (f"{theirs}.LayerNorm.{b}",), (width,)) for a, b in parts]
 
     tables = {
-        "embedding/embeddings": "word_embeddings", "places": "position_embeddings", "segments": "token_type_embeddings",
+        "embedding/embeddings": "word_embeddings", "places": "position_embeddings",
+        "segments": "token_type_embeddings",
     }  # fmt: skip
     parts = [Part(ours, (f"embeddings.{theirs}.weight",), (width,)) for ours, theirs in tables.items()]
     parts += norm("embedding_norm", "embeddings")
@@ -97,10 +99,13 @@ def _config(config: Config, vocab_size: int, tokenizer: Tokenizer) -> dict[str, 
     model = config.model
     return {
         "architectures": ["BertForMaskedLM" if model.prediction_head else "BertModel"], "model_type": "bert",
-        "vocab_size": vocab_size, "max_position_embeddings": config.context_length, "hidden_size": model.embedding_dim,
-        "num_hidden_layers": model.num_layers, "num_attention_heads": model.num_heads, "intermediate_size": model.units,
+        "vocab_size": vocab_size, "max_position_embeddings": config.context_length,
+        "hidden_size": model.embedding_dim,
+        "num_hidden_layers": model.num_layers, "num_attention_heads": model.num_heads,
+        "intermediate_size": model.units,
         "hidden_act": "gelu", "layer_norm_eps": model.norm_epsilon, "type_vocab_size": SEGMENTS,
-        "hidden_dropout_prob": model.dropout, "attention_probs_dropout_prob": model.dropout, "tie_word_embeddings": model.tied,
+        "hidden_dropout_prob": model.dropout, "attention_probs_dropout_prob": model.dropout,
+        "tie_word_embeddings": model.tied,
         "pad_token_id": 0,
     }  # fmt: skip
 

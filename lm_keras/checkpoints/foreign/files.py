@@ -1,4 +1,6 @@
-"""The files of a model's folder beside weights and tokenizer: which come back, which are refused, which are left out."""
+"""The files of a model's folder beside weights and tokenizer: which come back, which are refused, which are
+left out.
+"""
 
 import json
 import os
@@ -20,7 +22,9 @@ KEPT = {
     "chat_template.jinja": "comes back as it was",
     "chat_template.json": "comes back as it was",
     "additional_chat_templates/*.jinja": "come back as they were",
-    GENERATION_CONFIG: "comes back as it was; its `eos_token_id` is compared with the token that ends a text here",
+    GENERATION_CONFIG: (
+        "comes back as it was; its `eos_token_id` is compared with the token that ends a text here"
+    ),
 }
 """Files that a run keeps, so that they come back with `--to_hf`."""
 
@@ -38,8 +42,8 @@ def check_folder(folder: Path) -> None:
     """Raise InputError if a folder holds a change of a model and no model."""
     if os.path.exists(folder / ADAPTER):  # Which a folder without permissions does not stop.
         raise InputError(
-            f"{folder} has {ADAPTER}: an adapter, which changes the weights of another model; merge it into that one "
-            "(merge_and_unload of peft) and save the model as safetensors"
+            f"{folder} has {ADAPTER}: an adapter, which changes the weights of another model; merge it into"
+            " that one (merge_and_unload of peft) and save the model as safetensors"
         )
 
 
@@ -96,7 +100,9 @@ def left_out(folder: Path, read: list[Path]) -> list[str]:
 
 
 def end_tokens(files: dict[str, str]) -> list[int]:
-    """Return the tokens at which the library ends a text: those of generation_config.json, else of config.json."""
+    """Return the tokens at which the library ends a text: those of generation_config.json, else of
+    config.json.
+    """
     for name in (GENERATION_CONFIG, CONFIG):
         ends = object_in(files.get(name, "{}")).get("eos_token_id")
         if ends is not None:

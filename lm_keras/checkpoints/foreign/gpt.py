@@ -20,15 +20,19 @@ GPT2_KEYS = (
     used("n_inner", None, "`--hidden_units`; null: 4 times `n_embd`", may_be_null=True),
     used("layer_norm_epsilon", 1e-5, "`--norm_epsilon`", _NUMBER),
     used("tie_word_embeddings", True, "`--tie_embeddings`", (bool,)),
-    only("activation_function", "gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate",
+    only("activation_function", "gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast",
+        "gelu_accurate",
          what="the feed-forward part; all of these are the same function"),
     only("scale_attn_weights", True, what="scores over the root of the head's width"),
     only("scale_attn_by_inverse_layer_idx", False, what="scores over the number of the layer"),
     only("add_cross_attention", False, what="a second network"),
     only("is_causal", True, what="tokens see those before them"),
-    *free("training only", "summary_last_dropout", resid_pdrop=0.1, embd_pdrop=0.1, attn_pdrop=0.1, summary_first_dropout=0.1),
-    *free("read with the tokenizer, or only there", bos_token_id=50256, eos_token_id=50256, pad_token_id=None),
-    *free("a head that is refused if it is there", summary_type="cls_index", summary_use_proj=True, summary_activation=None,
+    *free("training only", "summary_last_dropout", resid_pdrop=0.1, embd_pdrop=0.1, attn_pdrop=0.1,
+        summary_first_dropout=0.1),
+    *free("read with the tokenizer, or only there", bos_token_id=50256, eos_token_id=50256,
+        pad_token_id=None),
+    *free("a head that is refused if it is there", summary_type="cls_index", summary_use_proj=True,
+        summary_activation=None,
           summary_proj_to_labels=True),
     *free("float32 has the same numbers either way", reorder_and_upcast_attn=False),
     *free("older files; nothing reads it", "n_ctx", "n_special", "predict_special_tokens", "is_decoder"),
@@ -46,16 +50,20 @@ LLAMA_KEYS = (
     used("head_dim", None, "must be `hidden_size` over `num_attention_heads`; null: that", may_be_null=True),
     used("max_position_embeddings", 2048, "`--context_length`"),
     used("rms_norm_eps", 1e-6, "`--norm_epsilon`", _NUMBER),
-    used("rope_parameters", None, "rotary positions: `rope_theta` is `--rotary_base`, `rope_type` (older: `type`) must be "
+    used("rope_parameters", None, "rotary positions: `rope_theta` is `--rotary_base`, `rope_type` (older: "
+        "`type`) must be "
          "`default`, `partial_rotary_factor` must be 1; any other key is refused", (dict,), may_be_null=True),
-    used("rope_scaling", ABSENT, "older name of `rope_parameters`; two that differ are refused", (dict,), may_be_null=True),
-    used("rope_theta", ABSENT, "`--rotary_base`, 10000 if the config has none; two different values are refused", _NUMBER),
+    used("rope_scaling", ABSENT, "older name of `rope_parameters`; two that differ are refused", (dict,),
+        may_be_null=True),
+    used("rope_theta", ABSENT, "`--rotary_base`, 10000 if the config has none; two different values are "
+        "refused", _NUMBER),
     used("tie_word_embeddings", False, "`--tie_embeddings`", (bool,)),
     only("hidden_act", "silu", "swish", what="the gate of the feed-forward part"),
     only("attention_bias", False, what="biases of the attention"),
     only("mlp_bias", False, what="biases of the feed-forward part"),
     only("partial_rotary_factor", 1.0, None, what="share of a head that is turned", default=ABSENT),
-    only("rope_interleaved", False, what="neighbouring numbers of a head are turned together", default=ABSENT),
+    only("rope_interleaved", False, what="neighbouring numbers of a head are turned together",
+        default=ABSENT),
     only("add_cross_attention", False, what="a second network", default=ABSENT),
     only("is_causal", True, what="tokens see those before them", default=ABSENT),
     *free("training only", attention_dropout=0.0),
@@ -128,7 +136,8 @@ def _gpt2_config(config: Config, vocab_size: int, tokenizer: Tokenizer) -> dict[
         "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": vocab_size,
         "n_positions": config.context_length, "n_embd": model.embedding_dim, "n_layer": model.num_layers,
         "n_head": model.num_heads, "n_inner": model.units, "activation_function": "gelu_new",
-        "layer_norm_epsilon": model.norm_epsilon, "tie_word_embeddings": model.tied, "bos_token_id": tokenizer.begin_id,
+        "layer_norm_epsilon": model.norm_epsilon, "tie_word_embeddings": model.tied,
+        "bos_token_id": tokenizer.begin_id,
         "eos_token_id": tokenizer.eod_id,
         "resid_pdrop": model.dropout, "embd_pdrop": model.dropout, "attn_pdrop": model.dropout,
     }  # fmt: skip
@@ -138,8 +147,8 @@ def _llama_settings(values: dict[str, Any]) -> dict[str, Any]:
     width, heads = values["hidden_size"], values["num_attention_heads"]
     if values["head_dim"] not in (None, width // heads):
         raise InputError(
-            f"config.json has {values['head_dim']!r} for 'head_dim', which is not supported; known is hidden_size over "
-            "num_attention_heads"
+            f"config.json has {values['head_dim']!r} for 'head_dim', which is not supported; known is"
+            " hidden_size over num_attention_heads"
         )
     return _common(
         {
@@ -196,8 +205,8 @@ def _rotary_base(values: dict[str, Any]) -> float:
     ):
         told = bases if len(set(bases.values())) > 1 else given
         raise InputError(
-            f"config.json has different values for {' and '.join(map(repr, told))}, which are names of one setting; delete the "
-            "wrong one"
+            f"config.json has different values for {' and '.join(map(repr, told))}, which are names of one"
+            " setting; delete the wrong one"
         )
     return float(next(iter(bases.values()), 10_000.0))
 
@@ -243,7 +252,8 @@ KINDS = {
         {"positions": "learned", "norm": "layer", "activation": "gelu", "num_kv_heads": "num_heads"},
     ),
     "llama": Kind(
-        "gpt", "model.", r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq", "embed_tokens.weight", "lm_head.weight",
+        "gpt", "model.", r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq", "embed_tokens.weight",
+        "lm_head.weight",
         LLAMA_KEYS, _llama_settings, _llama_parts, _llama_config,
         {"positions": "rotary", "norm": "rms", "activation": "swiglu", "biases": False},
     ),

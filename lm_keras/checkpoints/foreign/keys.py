@@ -1,7 +1,8 @@
-"""The keys of a config.json: which decide the network, which may have one value only, and which have no effect.
+"""The keys of a config.json: which decide the network, which may have one value only, and which have no
+effect.
 
-Every key of a file is one of these, or the file is refused: a key that nobody knows may change every number. The defaults
-are those of the config classes of `transformers`, for a missing key counts like its default.
+Every key of a file is one of these, or the file is refused: a key that nobody knows may change every number.
+The defaults are those of the config classes of `transformers`, for a missing key counts like its default.
 """
 
 import sys
@@ -10,7 +11,9 @@ from typing import Any, NamedTuple
 from lm_keras.errors import InputError
 
 USED, ONLY, FREE = "used", "only", "no effect"
-"""What is done with a key: its value is read; another value is refused; its value is kept and changes nothing here."""
+"""What is done with a key: its value is read; another value is refused; its value is kept and changes nothing
+here.
+"""
 
 ABSENT = object()
 """The default of a key that the config classes do not have."""
@@ -65,12 +68,15 @@ def free(what: str, *names: str, **defaults: Any) -> tuple[Key, ...]:
 _UNQUANTIZED = "save the model with weights of float32, float16 or bfloat16"
 
 COMMON = (
-    only("dtype", None, "float32", "float16", "bfloat16", "float64", what="weights are read as float32", remedy=_UNQUANTIZED),
-    only("torch_dtype", None, "float32", "float16", "bfloat16", "float64", what="older name of `dtype`", remedy=_UNQUANTIZED),
+    only("dtype", None, "float32", "float16", "bfloat16", "float64", what="weights are read as float32",
+        remedy=_UNQUANTIZED),
+    only("torch_dtype", None, "float32", "float16", "bfloat16", "float64", what="older name of `dtype`",
+        remedy=_UNQUANTIZED),
     only("quantization_config", None, {}, what="weights in few bits", remedy=_UNQUANTIZED),
     only("quantization", None, {}, what="weights in few bits", remedy=_UNQUANTIZED),
     only("compression_config", None, {}, what="weights in few bits", remedy=_UNQUANTIZED),
-    only("auto_map", None, {}, what="code that comes with the model", remedy="code of a model is not run here"),
+    only("auto_map", None, {}, what="code that comes with the model", remedy="code of a model is not run "
+        "here"),
     only("transformers_weights", None, what="weights in a file of another name"),
     only("configuration_files", None, [], what="other files of settings"),
     only("is_encoder_decoder", False, what="a second network"),
@@ -82,23 +88,34 @@ COMMON = (
     only("kv_sharing_modes", None, what="keys and values of another layer"),
     only("pruned_heads", None, {}, what="heads that are left out"),
     only("fusion_config", None, what="another layout of the weights"),
-    *free("names what was written", "_name_or_path", "name_or_path", "transformers.js_config", "unsloth_version", "unsloth_fixed",
+    *free("names what was written", "_name_or_path", "name_or_path", "transformers.js_config",
+        "unsloth_version", "unsloth_fixed",
           "is_llama_config", "language", model_type=ABSENT, architectures=None, transformers_version=None),
-    *free("training only", "gradient_checkpointing", "tokenizer_padding_side", "tokenizer_model_max_length", "xla_device",
+    *free("training only", "gradient_checkpointing", "tokenizer_padding_side", "tokenizer_model_max_length",
+        "xla_device",
           initializer_range=0.02),
-    *free("what the library returns, and how it computes it", "output_attentions", "torchscript", "tie_last_hidden_states",
-          "output_past", "use_bfloat16", "tf_legacy_loss", "attn_implementation", "experts_implementation", "distributed_config",
-          "tie_encoder_decoder", "cross_attention_hidden_size", output_hidden_states=False, return_dict=True, use_cache=True,
+    *free("what the library returns, and how it computes it", "output_attentions", "torchscript",
+        "tie_last_hidden_states",
+          "output_past", "use_bfloat16", "tf_legacy_loss", "attn_implementation", "experts_implementation",
+          "distributed_config",
+          "tie_encoder_decoder", "cross_attention_hidden_size", output_hidden_states=False, return_dict=True,
+          use_cache=True,
           chunk_size_feed_forward=0),
-    *free("tasks with labels", "num_labels", "finetuning_task", "task_specific_params", id2label=None, label2id=None,
+    *free("tasks with labels", "num_labels", "finetuning_task", "task_specific_params", id2label=None,
+        label2id=None,
           problem_type=None),
-    *free("read with the tokenizer, or only there", "sep_token_id", "cls_token_id", "mask_token_id", "unk_token_id", "decoder_start_token_id",
+    *free("read with the tokenizer, or only there", "sep_token_id", "cls_token_id", "mask_token_id",
+        "unk_token_id", "decoder_start_token_id",
           "tokenizer_class", "prefix"),
-    *free("how the library generates, if nobody says otherwise", "max_length", "min_length", "max_new_tokens", "do_sample",
-          "early_stopping", "num_beams", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty",
-          "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "output_scores",
+    *free("how the library generates, if nobody says otherwise", "max_length", "min_length", "max_new_tokens",
+        "do_sample",
+          "early_stopping", "num_beams", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty",
+          "length_penalty",
+          "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences",
+          "output_scores",
           "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values",
-          "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens", "epsilon_cutoff", "eta_cutoff",
+          "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens", "epsilon_cutoff",
+          "eta_cutoff",
           "encoder_repetition_penalty", "num_assistant_tokens", "num_assistant_tokens_schedule",
           "assistant_confidence_threshold", "assistant_lookbehind", "target_lookbehind", "num_beam_groups",
           "diversity_penalty"),
@@ -140,8 +157,8 @@ def value_of(config: dict[str, Any], key: Key) -> Any:
     value = config[names[-1]]
     if len(names) == 2 and not _same(config[key.name], value):
         raise InputError(
-            f"config.json has {shown(config[key.name])} for {key.name!r} and {shown(value)} for {key.alias!r}, which are two names "
-            "of one setting; delete the wrong one"
+            f"config.json has {shown(config[key.name])} for {key.name!r} and {shown(value)} for"
+            f" {key.alias!r}, which are two names of one setting; delete the wrong one"
         )
     if value is None and key.may_be_null:
         return None
@@ -190,9 +207,10 @@ def _not_supported(name: str, value: Any, key: Key) -> InputError:
 def _unknown(names: list[str]) -> InputError:
     several = len(names) > 1
     return InputError(
-        f"config.json has {'keys that are' if several else 'a key that is'} unknown here, "
-        f"{', '.join(map(shown, names[:5]))}{' and more' if len(names) > 5 else ''}: nothing tells whether the network "
-        f"depends on {'them; delete those that change' if several else 'it; delete it if it changes'} no number"
+        f"config.json has {'keys that are' if several else 'a key that is'} unknown here,"
+        f" {', '.join(map(shown, names[:5]))}{' and more' if len(names) > 5 else ''}: nothing tells whether"
+        " the network depends on"
+        f" {'them; delete those that change' if several else 'it; delete it if it changes'} no number"
     )
 
 

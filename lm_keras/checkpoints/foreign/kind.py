@@ -38,7 +38,8 @@ class Kind(NamedTuple):
         config: our settings, V and the tokenizer -> their config.json.
         needed: settings that a network of ours has to have to be one of these.
         bare: beginnings of the names that never have the prefix.
-        head: what those of the tensors begin with that a folder may lack all of; then it has no `--prediction_head`.
+        head: what those of the tensors begin with that a folder may lack all of; then it has no
+            `--prediction_head`.
         unused: names of weights that nothing here has a use for, as a regular expression.
         renamed: ends of names that older files have, and what they are called now.
         bias: two names of the bias of the output, or none: where a file has the second, that one is added.

@@ -53,8 +53,8 @@ def _no_weights(folder: Path) -> InputError:
     there = [name for name in OLDER if (folder / name).exists()]
     beside = f" beside {there[0]}" if there else ""
     return InputError(
-        f"{folder} has neither {WEIGHTS} nor {INDEX}{beside}; older formats can run code and are not read: save the model as "
-        "safetensors"
+        f"{folder} has neither {WEIGHTS} nor {INDEX}{beside}; older formats can run code and are not read:"
+        " save the model as safetensors"
     )
 
 
@@ -90,7 +90,8 @@ class Tensor(NamedTuple):
             raise self._wrong(f"the shape {list(there.get_shape())}, expected {list(shape)}")
         if there.get_dtype() not in FLOATS:
             raise self._wrong(
-                f"numbers of type {there.get_dtype()}, expected floats of 16 bits or more; save the model with such weights"
+                f"numbers of type {there.get_dtype()}, expected floats of 16 bits or more; save the model"
+                " with such weights"
             )
         with np.errstate(over="ignore"):  # What is too large for float32 is not finite then.
             value = np.asarray(self.file.get_tensor(self.name)).astype(np.float32)
@@ -164,8 +165,8 @@ def output_of(tensors: dict[str, Tensor], kind: Kind, tied: bool) -> Output:
         kind: the family.
         tied: whether config.json says that embedding and output are one matrix.
 
-    Reference: `tie_weights` of transformers' modeling_utils.py: two that differ are not tied, and of two names that one counts
-    which is there.
+    Reference: `tie_weights` of transformers' modeling_utils.py: two that differ are not tied, and of two
+    names that one counts which is there.
     """
     names, remarks, same = {}, [], tied
     both = kind.embedding in tensors and kind.output in tensors
@@ -174,8 +175,8 @@ def output_of(tensors: dict[str, Tensor], kind: Kind, tied: bool) -> Output:
     elif tied and both and not tensors[kind.output].equals(tensors[kind.embedding]):
         same = False
         remarks.append(
-            f"config.json says that embedding and output are one matrix, but {kind.output} differs from {kind.embedding}: both "
-            "are kept (--tie_embeddings=false)"
+            f"config.json says that embedding and output are one matrix, but {kind.output} differs from"
+            f" {kind.embedding}: both are kept (--tie_embeddings=false)"
         )
     if kind.bias is not None:
         usual, added = kind.bias

@@ -42,7 +42,9 @@ class Candidate:
         self._words_in_token = words_of(data) / store.counts.tokens
 
     def train(self, seconds: float) -> tuple[float, float, float]:
-        """Train for about so many seconds; return the words of the text, and the seconds of the clock and of all cores."""
+        """Train for about so many seconds; return the words of the text, and the seconds of the clock and of
+        all cores.
+        """
         from lm_keras.embeddings.training import ahead
 
         tokens, began, before = 0, time.perf_counter(), time.process_time()

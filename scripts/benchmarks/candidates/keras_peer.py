@@ -10,7 +10,9 @@ from lm_keras.errors import InputError
 
 
 class Candidate:
-    """`Sequential(Embedding, LSTM ..., Dense)`, whose rows begin anew at every step; everything at Keras's defaults."""
+    """`Sequential(Embedding, LSTM ..., Dense)`, whose rows begin anew at every step; everything at Keras's
+    defaults.
+    """
 
     def __init__(self, config: Config):
         model, learning, batches = config.model, config.learning, config.batches

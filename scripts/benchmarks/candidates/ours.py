@@ -23,7 +23,8 @@ from lm_keras.training import estimates
 from lm_keras.training.trial import NEVER, STEPS
 
 PRODUCTS_AT_ONCE = 8
-"""Equal products that are timed in one call, each with a first matrix of its own; fewer where they are large."""
+"""Equal products that are timed in one call, each with a first matrix of its own; fewer where they are large.
+"""
 
 FLOPS_AT_ONCE = 4e9
 
@@ -66,7 +67,9 @@ class Candidate:
         return clock.last[0] - clock.first[0], clock.last[1] - clock.first[1]
 
     def profile(self, seconds: float) -> dict[str, float]:
-        """Train for so many seconds, and return the share of them that each kind of operation takes, the largest first."""
+        """Train for so many seconds, and return the share of them that each kind of operation takes, the
+        largest first.
+        """
         with Recording() as recording:
             self.train(seconds)
         whole = sum(recording.seconds.values())
@@ -78,8 +81,8 @@ class Candidate:
         """Measure the products of a step alone, each for so many seconds.
 
         Returns:
-            For each different product, by its shape in words: how often a step has it, its FLOPs, and the seconds that
-            one takes at its best.
+            For each different product, by its shape in words: how often a step has it, its FLOPs, and the
+            seconds that one takes at its best.
         """
         batches, model = self._config.batches, self.trainer.model
         rows = batches.batch_size // self.trainer.strategy.num_replicas_in_sync // batches.micro_batches
@@ -121,7 +124,9 @@ class Candidate:
         return best
 
     def sample(self, rows: int, prompt: int, tokens: int) -> float:
-        """Return the seconds that so many rows of so many new tokens take after a prompt, as text and without an end before."""
+        """Return the seconds that so many rows of so many new tokens take after a prompt, as text and without
+        an end before.
+        """
         if not hasattr(self, "_sampler"):
             self._tokenizer = _characters(self.trainer.model.vocab_size)
             jit = self.int8 or self._config.running.jit == "on"
@@ -138,11 +143,12 @@ class Candidate:
         return elapsed
 
     def products_of_a_token(self, rows: int) -> tuple[float, float]:
-        """Return the seconds, at best of a few times, that the matrix products of a token of so many rows take alone.
+        """Return the seconds, at best of a few times, that the matrix products of a token of so many rows
+        take alone.
 
-        Each has a matrix of its own, which it reads from memory as the sampler's does, and waits for the one before; those of
-        attention are left out. Once as TensorFlow carries them out, operation by operation, and once all in one program of
-        XLA's with transposed matrices.
+        Each has a matrix of its own, which it reads from memory as the sampler's does, and waits for the one
+        before; those of attention are left out. Once as TensorFlow carries them out, operation by operation,
+        and once all in one program of XLA's with transposed matrices.
         """
         if rows not in self._products_of:
             dtype, parts = self.trainer.model.compute_dtype, self.trainer.model.products(rows, 1).values()
@@ -177,9 +183,11 @@ class Candidate:
         return self.parameters * tf.as_dtype(self.trainer.model.compute_dtype).size
 
     def bytes_per_second(self) -> tuple[float, float]:
-        """Return how fast memory is read by all cores and by one, at best of a few times: more numbers than any cache holds.
+        """Return how fast memory is read by all cores and by one, at best of a few times: more numbers than
+        any cache holds.
 
-        All cores add them, as TensorFlow does; one finds the largest, as numpy does, which has one thread for that.
+        All cores add them, as TensorFlow does; one finds the largest, as numpy does, which has one thread for
+        that.
         """
         if not hasattr(self, "_numbers"):
             self._numbers = tf.random.stateless_uniform([READ_BYTES // 4], [1, 2])
@@ -231,7 +239,9 @@ def _characters(vocab_size: int) -> Tokenizer:
 
 
 class _Clock(StepCallback):
-    """Notes step and time at the end of the first and of the last call, and waits; stops after so many seconds."""
+    """Notes step and time at the end of the first and of the last call, and waits; stops after so many
+    seconds.
+    """
 
     def __init__(self, seconds: float):
         super().__init__()

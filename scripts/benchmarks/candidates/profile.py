@@ -19,8 +19,9 @@ class Recording:
     """Records every operation that is carried out within a `with` statement.
 
     Attributes:
-        seconds: afterwards, seconds of the clock by kind of operation. Of a moment at which several run, on as many
-            threads, each gets its part, so that all add up to the time from the first operation to the last.
+        seconds: afterwards, seconds of the clock by kind of operation. Of a moment at which several run, on
+            as many threads, each gets its part, so that all add up to the time from the first operation to
+            the last.
     """
 
     def __enter__(self):
@@ -67,7 +68,8 @@ def divided(operations: Iterable[tuple[float, float, str]]) -> dict[str, float]:
         operations: start, end and kind of each; they may overlap.
 
     Returns:
-        Seconds by kind: of a moment with k operations each has the k-th part, one without any belongs to `IDLE`.
+        Seconds by kind: of a moment with k operations each has the k-th part, one without any belongs to
+        `IDLE`.
     """
     found: collections.Counter[str] = collections.Counter()
     running: list[tuple[float, str]] = []

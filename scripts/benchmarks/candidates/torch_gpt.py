@@ -31,7 +31,9 @@ class Block(torch.nn.Module):
         self.narrow = torch.nn.Linear(units, width, bias=biases)
 
     def attended(self, x, mask=None, causal=False):
-        """Return what the attention adds to x [B, T, D]; a query sees the keys that the mask says, else all or those before."""
+        """Return what the attention adds to x [B, T, D]; a query sees the keys that the mask says, else all
+        or those before.
+        """
         rows, length, width = x.shape
         parts = self.mixed(x).view(rows, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         rate = self.rate if self.training else 0.0
@@ -49,7 +51,8 @@ class Network(torch.nn.Module):
     """GPT-2: learned positions, pre-norm blocks, tied output."""
 
     def __init__(
-        self, vocab_size: int, width: int, layers: int, heads: int, units: int, context: int, biases: bool, dropout: float
+        self, vocab_size: int, width: int, layers: int, heads: int, units: int, context: int, biases: bool,
+        dropout: float
     ):  # fmt: skip
         super().__init__()
         self.tokens = torch.nn.Embedding(vocab_size, width)
@@ -126,7 +129,9 @@ class Candidate:
 
     @torch.no_grad()
     def evaluate(self) -> float:
-        """Return the mean nats a target of the validation text in windows, as its random batches have it on average."""
+        """Return the mean nats a target of the validation text in windows, as its random batches have it on
+        average.
+        """
         text = self._text["valid"]
         count = (len(text) - 1) // CONTEXT
         rows = (

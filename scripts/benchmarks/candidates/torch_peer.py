@@ -35,13 +35,16 @@ class _Network(torch.nn.Module):
 def _gpt(config: Config) -> torch.nn.Module:
     model = config.model
     return torch_gpt.Network(
-        config.data.vocab_size, model.embedding_dim, model.num_layers, model.num_heads, model.units, config.context_length,
+        config.data.vocab_size, model.embedding_dim, model.num_layers, model.num_heads, model.units,
+        config.context_length,
         model.biases, model.dropout,
     )  # fmt: skip
 
 
 NETWORKS = {"gpt": _gpt, "bert": torch_hiding.BERT, "glm": torch_hiding.GLM}
-"""Stacks of Transformer blocks: modules with `batch(rows, length, device)`, which returns what they are called with."""
+"""Stacks of Transformer blocks: modules with `batch(rows, length, device)`, which returns what they are
+called with.
+"""
 
 
 class TransformerCandidate:
@@ -118,7 +121,8 @@ def _timed(step, device: str, seconds: float) -> tuple[int, float]:
 
 
 class Candidate:
-    """`nn.Embedding`, `nn.LSTM` and `nn.Linear` in float32, with carried state for streams; on a GPU where there is one.
+    """`nn.Embedding`, `nn.LSTM` and `nn.Linear` in float32, with carried state for streams; on a GPU where
+    there is one.
 
     There products may be in TF32, as TensorFlow's are.
     """
@@ -127,7 +131,8 @@ class Candidate:
         model, learning, batches = config.model, config.learning, config.batches
         if learning.optimizer not in OPTIMIZERS:
             raise InputError(
-                f"--optimizer={learning.optimizer}: --peer=torch has {', '.join(OPTIMIZERS)}; take one of them"
+                f"--optimizer={learning.optimizer}: --peer=torch has {', '.join(OPTIMIZERS)}; take one of"
+                " them"
             )
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.backends.cuda.matmul.allow_tf32 = True

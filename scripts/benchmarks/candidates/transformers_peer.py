@@ -1,4 +1,6 @@
-"""GPT-2 in the library transformers, of which text is generated with its cache; it is optional, with PyTorch."""
+"""GPT-2 in the library transformers, of which text is generated with its cache; it is optional,
+with PyTorch.
+"""
 
 import time
 
@@ -18,7 +20,8 @@ class Candidate:
         torch.manual_seed(config.batches.seed)
         made = transformers.GPT2Config(
             vocab_size=config.data.vocab_size, n_positions=config.context_length, n_embd=model.embedding_dim,
-            n_layer=model.num_layers, n_head=model.num_heads, n_inner=model.units, bos_token_id=EOD, eos_token_id=EOD,
+            n_layer=model.num_layers, n_head=model.num_heads, n_inner=model.units, bos_token_id=EOD,
+            eos_token_id=EOD,
         )  # fmt: skip
         short = config.learning.precision == "mixed_bfloat16"
         self._network = (
@@ -33,7 +36,8 @@ class Candidate:
         ids = torch.randint(1, self._vocab_size, (rows, prompt))
         began = time.perf_counter()
         made = self._network.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, min_new_tokens=tokens, do_sample=True, top_k=0,
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, min_new_tokens=tokens,
+            do_sample=True, top_k=0,
             pad_token_id=EOD,
         )  # fmt: skip
         elapsed = time.perf_counter() - began

@@ -25,8 +25,9 @@ def decode(config: Config, repeats: int) -> Iterator[dict]:
         repeats: how often each is measured, in turn.
 
     Yields:
-        For each length of the text before: milliseconds for each of 64 more tokens, without those of the prompt. Then for
-        prompts of new lengths the milliseconds to their first token at the first time, and later.
+        For each length of the text before: milliseconds for each of 64 more tokens, without those of the
+        prompt. Then for prompts of new lengths the milliseconds to their first token at the first time, and
+        later.
 
     Raises:
         InputError: the context is too short, or the process fails.
@@ -34,7 +35,8 @@ def decode(config: Config, repeats: int) -> Iterator[dict]:
     needed = max(LENGTHS) + TOKENS
     if config.model.model == "gpt" and config.context_length < needed:
         raise InputError(
-            f"--sequence_length={config.context_length}: texts of {needed:,} tokens are measured; make it as long"
+            f"--sequence_length={config.context_length}: texts of {needed:,} tokens are measured; make it as"
+            " long"
         )
     ours = Running("lm_keras", config)
     try:

@@ -21,8 +21,9 @@ def embeddings(config: Config, peers: list[str], repeats: int, seconds: float) -
         seconds: length of one measurement.
 
     Yields:
-        For each method and candidate the words of the text a second, the time that all cores together take for one, the
-        vectors that are learnt, and the most main memory of its process; for gensim also the ratio of its time to ours, pair by pair.
+        For each method and candidate the words of the text a second, the time that all cores together take
+        for one, the vectors that are learnt, and the most main memory of its process; for gensim also the
+        ratio of its time to ours, pair by pair.
 
     Raises:
         InputError: the text cannot be read, or a process fails.

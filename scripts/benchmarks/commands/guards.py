@@ -16,14 +16,18 @@ from lm_keras.training.step import TrainingStep
 
 SHAPES: dict[str, dict] = {
     "the article's listing": {
-        "vocab_size": 1_000, "embedding_dim": 16, "hidden_units": 128, "sequence_length": 32, "batch_size": 32,
+        "vocab_size": 1_000, "embedding_dim": 16, "hidden_units": 128, "sequence_length": 32,
+        "batch_size": 32,
     },
     "quickstart": {
-        "vocab_size": 2_000, "embedding_dim": 128, "hidden_units": 512, "sequence_length": 16, "batch_size": 32,
+        "vocab_size": 2_000, "embedding_dim": 128, "hidden_units": 512, "sequence_length": 16,
+        "batch_size": 32,
     },
-    "characters": {"vocab_size": 65, "embedding_dim": 64, "hidden_units": 512, "sequence_length": 64, "batch_size": 32},
+    "characters": {"vocab_size": 65, "embedding_dim": 64, "hidden_units": 512, "sequence_length": 64,
+        "batch_size": 32},
     "n-gram": {
-        "model": "ngram", "vocab_size": 2_000, "embedding_dim": 128, "hidden_units": 512, "sequence_length": 64,
+        "model": "ngram", "vocab_size": 2_000, "embedding_dim": 128, "hidden_units": 512,
+        "sequence_length": 64,
         "batch_size": 32,
     },
 }  # fmt: skip
@@ -55,15 +59,16 @@ class _Unguarded(TrainingStep):
 def guards(repeats: int) -> Iterator[dict]:
     """Measure the time of a step with the guard against non-finite numbers and spikes, and without.
 
-    A measurement is short and its neighbour the other kind: what else a machine does changes from second to second, and
-    single pairs differ by more than what is asked for. The median of many is known better.
+    A measurement is short and its neighbour the other kind: what else a machine does changes from second to
+    second, and single pairs differ by more than what is asked for. The median of many is known better.
 
     Args:
-        repeats: pairs of measurements of `STEPS_PER_CALL` steps, in turn; with fewer than 6 the confidence is less.
+        repeats: pairs of measurements of `STEPS_PER_CALL` steps, in turn; with fewer than 6 the confidence is
+            less.
 
     Yields:
-        For each shape the median milliseconds of both, the median of their ratios, and between what that lies with 95 %
-        confidence, by its order statistics.
+        For each shape the median milliseconds of both, the median of their ratios, and between what that lies
+        with 95 % confidence, by its order statistics.
     """
     for name, settings in SHAPES.items():
         shape = {

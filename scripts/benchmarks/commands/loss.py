@@ -10,15 +10,17 @@ from lm_keras.training.environment import machine
 
 
 def loss(config: Config, repeats: int) -> Iterator[dict]:
-    """Form loss and gradients of random features, in pieces and in the plain form, each in a process of its own, in turn.
+    """Form loss and gradients of random features, in pieces and in the plain form, each in a process of its
+    own, in turn.
 
     Args:
         config: `vocab_size`, `hidden_units`, `batch_size` and `sequence_length` are the shape.
         repeats: how often each is measured.
 
     Yields:
-        For either form: rows, vocabulary, milliseconds with the middle half, and the memory that its process took
-        beyond what it had with features, matrix and TensorFlow in it; for the plain one the ratio of its time to ours.
+        For either form: rows, vocabulary, milliseconds with the middle half, and the memory that its process
+        took beyond what it had with features, matrix and TensorFlow in it; for the plain one the ratio of its
+        time to ours.
     """
     names = ("loss_in_pieces", "plain_loss")
     running = [Running(name, config) for name in names]

@@ -1,4 +1,4 @@
-"""docs/results/performance.md: what the other commands of scripts/benchmark.py print, run one after the other."""
+"""docs/results/performance.md: what the other commands of scripts/benchmark.py print, one after the other."""
 
 import datetime
 import importlib.util
@@ -32,7 +32,8 @@ GROWTH = {
     "replicas": (1, 2, 4),
 }
 AXES = {
-    "sequence_length": "tokens in a row", "vocab_size": "vocabulary", "hidden_units": "units", "batch_size": "rows of the batch",
+    "sequence_length": "tokens in a row", "vocab_size": "vocabulary", "hidden_units": "units",
+    "batch_size": "rows of the batch",
     "replicas": "replicas on two cores",
 }  # fmt: skip
 LOSSES = ((50_000, 256, 64, 64), (10_000, 650, 20, 35), (2_000, 384, 64, 16))
@@ -149,7 +150,10 @@ def _results(root: Path, command: list[str], repeats: int, seconds: float) -> li
 
 
 def _page(kept: dict) -> Iterator[str]:
-    yield "# Performance\n\nWritten by `scripts/benchmark.py page`, which carries out the commands below. Times on shared machines vary;"
+    yield (
+        "# Performance\n\nWritten by `scripts/benchmark.py page`, which carries out the commands below. Times"
+        " on shared machines vary;"
+    )
     yield "what is compared was measured in turn in the same run."
     for section, title in TITLES.items():
         if section not in kept:
@@ -157,7 +161,10 @@ def _page(kept: dict) -> Iterator[str]:
         about = kept[f"{section}_measured"]
         base = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in BASE.items())
         yield f"\n## {title}\n\n{WORDS[section].format(base=base)}\n"
-        yield f"Measured on {about['machine']}, {about['date']}, {_repeats(kept[section])}with commit {_short(about['commit'])}.\n"
+        yield (
+            f"Measured on {about['machine']}, {about['date']}, {_repeats(kept[section])}with commit"
+            f" {_short(about['commit'])}.\n"
+        )
         if section == "growth":
             yield from _growth_table(kept[section])
             continue

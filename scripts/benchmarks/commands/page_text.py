@@ -14,70 +14,118 @@ TITLES = {
     "embeddings": "Word embeddings",
 }
 WORDS = {
-    "train": """One process each, in turn; the figures are medians with the middle half of the measurements. `keras_fit` is
-`Sequential(Embedding, LSTM ..., Dense)` with `compile` and `fit`; `jit_off` is our step with `--jit=off`; `torch` is `nn.Embedding`, `nn.LSTM` and `nn.Linear`, in
-float32, with carried state. *times ours* is the time of a peer divided by ours, pair by pair. *products alone* is what the
-matrix products of our step need by themselves, each measured at its best in the same run, and *of it products* their share:
-what is missing to 1 is everything else, gates and softmax, casts, the norm of the gradient and the update. *at most* is what
-*times ours* would be if our step were its products and nothing else: no work on the rest brings more with the products that
-TensorFlow has. PyTorch hands an LSTM to oneDNN's RNN primitive (`aten::mkldnn_rnn_layer`), which arranges the recurrent matrix
-once for all time steps. TensorFlow has no operation for that and arranges it in each product, so that the products of few rows,
-listed below, stay below the rate of the others, by a quarter in float32 and by half in bfloat16. *A step as recorded* says by
-TensorFlow's kinds of operations where its time goes; a moment with several at a time is divided among them. Recording makes
-small operations longer, and what is between them. *first steps* are those of the first call, tracing and compiling included.""",
-    "sample": """256 new tokens a row at temperature 1, random weights; `torch` is a loop over `nn.LSTM` and `multinomial`. Columns as
-for the decoding of the GPT.""",
-    "race": """From nothing to the result of nanoGPT's recipe for a CPU, whose published loss is 1.88 nats a character on the last tenth
-of tinyshakespeare: our LSTM, and the recipe itself (a GPT of 4 layers, width 128, 2,000 steps of 12 x 64 characters) in PyTorch,
-`torch_gpt`, to the end of its recipe, wherever that leads. Ours is scored on the whole tenth with carried state, the other one
-in windows of 64. The seconds are those of training, compiling included and validation not.""",
-    "loss": """Loss and all gradients from features and output matrix, in float32; memory is what the process took for it. *times
-ours* is the time of the plain form divided by that in pieces: around 1, with a part of the memory.""",
-    "growth": """One LSTM layer, {base}; one of these sizes changes at a time, batch is the whole batch of all
+    "train": (
+        """One process each, in turn; the figures are medians with the middle half of the measurements.
+`keras_fit` is `Sequential(Embedding, LSTM ..., Dense)` with `compile` and `fit`; `jit_off` is
+our step with `--jit=off`; `torch` is `nn.Embedding`, `nn.LSTM` and `nn.Linear`, in float32,
+with carried state. *times ours* is the time of a peer divided by ours, pair by pair. *products
+alone* is what the matrix products of our step need by themselves, each measured at its best in
+the same run, and *of it products* their share: what is missing to 1 is everything else, gates
+and softmax, casts, the norm of the gradient and the update. *at most* is what *times ours*
+would be if our step were its products and nothing else: no work on the rest brings more with
+the products that TensorFlow has. PyTorch hands an LSTM to oneDNN's RNN primitive
+(`aten::mkldnn_rnn_layer`), which arranges the recurrent matrix once for all time steps.
+TensorFlow has no operation for that and arranges it in each product, so that the products of
+few rows, listed below, stay below the rate of the others, by a quarter in float32 and by half
+in bfloat16. *A step as recorded* says by TensorFlow's kinds of operations where its time goes;
+a moment with several at a time is divided among them. Recording makes small operations longer,
+and what is between them. *first steps* are those of the first call, tracing and compiling
+included."""
+    ),
+    "sample": (
+        """256 new tokens a row at temperature 1, random weights; `torch` is a loop over `nn.LSTM` and
+`multinomial`. Columns as for the decoding of the GPT."""
+    ),
+    "race": (
+        """From nothing to the result of nanoGPT's recipe for a CPU, whose published loss is 1.88 nats a
+character on the last tenth of tinyshakespeare: our LSTM, and the recipe itself (a GPT of 4
+layers, width 128, 2,000 steps of 12 x 64 characters) in PyTorch, `torch_gpt`, to the end of its
+recipe, wherever that leads. Ours is scored on the whole tenth with carried state, the other one
+in windows of 64. The seconds are those of training, compiling included and validation not."""
+    ),
+    "loss": (
+        """Loss and all gradients from features and output matrix, in float32; memory is what the process
+took for it. *times ours* is the time of the plain form divided by that in pieces: around 1,
+with a part of the memory."""
+    ),
+    "growth": (
+        """One LSTM layer, {base}; one of these sizes changes at a time, batch is the whole batch of all
 replicas, which share the same cores.
 
-![Tokens a second and memory against length, vocabulary, width, batch and replicas](performance.png)""",
-    "jit": """`--jit=on` compiles all gradients of a micro-batch with XLA, products included; it also counts what that takes at the
-first steps. For an LSTM of few units `--jit=auto` compiles the recurrence alone, which is measured above beside `jit_off`. `--jit=auto` does so for a GPT in float32 on a CPU, where it pays, and not for what it costs more. What stands
-between the products of a GPT is compiled in any case (`layers/fused.py`).""",
-    "guards": """The same step with `--on_nonfinite` and `--spike_sigma` deciding whether it is taken, and without all that they need,
-five steps at a time in turn: the median of the ratios, and between what it lies.""",
-    "gpt": """`torch` is the same GPT-2 in PyTorch, `torch_compiled` with `torch.compile`, `torch_bfloat16` with products in bfloat16;
-columns as for the training step. Decoding is 64 new tokens after 32, and `transformers` generates with its cache, in the same
-number format. *of reading all weights* is the share of the speed that reading all weights once for each token would allow,
-by the speed at which memory was read in the same run, *by one core* what one of the two reads alone. *ms a token* has the
-prompt in it; *products alone* are those of one token of every row, each with a matrix of its own and behind the one before, as
-TensorFlow computes them outside of any network, and *compiled* all of them in one program of XLA's, with matrices transposed:
-what they take beyond the time of reading is theirs. Compiled, those of one row are read at four fifths of memory's speed, where
-TensorFlow's reach somewhat over half in float32 and three tenths in bfloat16: that is what limits the sampler, which leaves them to
-TensorFlow unless told `--jit`. Then all of a token but its choice is one such program, compiled for a second or two for each
-number of rows and each room: it pays for texts of some hundred tokens, and in bfloat16 for one row only. `compiled_bfloat16` and
-`int8` are ours with `--jit=on`, in bfloat16, and with `--weights=int8`, beside ours in float32 without it.
-What is still missing to the products alone are norms, GELU and attention between them, for which memory waits, the writing of
-keys and values, and the choice of a token among 50,257, a millisecond.""",
-    "hiding": """As for the GPT: six blocks of 384, rows of 128 tokens, and once with `--jit=on`, which `--jit=auto` does not take
-here: beside what compiling costs it saves little or nothing. A BERT's logits are those of the 19 tokens of a row that are
-hidden; a GLM's rows are 148 tokens long with what is hidden of them, and predict at up to 128 places. The peers see random
-tokens, the same number of hidden ones, and for the GLM a mask of who sees whom.""",
-    "decode": """One row of GPT-2's shape: milliseconds for each of 64 tokens behind so many others, without the prompt's; and
-to the first token of a prompt whose length is new, where nothing is compiled, so that it takes no longer than later.""",
-    "embeddings": """Words of the text a second, those that sub-sampling leaves out counted too: 100 numbers, a window of 5, 5
-negative samples, sub-sampling from 0.001 on; one process each, in turn. `gensim` computes pair by pair in a thread of compiled code
-for each core; ours shares 32 negative samples among 32 neighbouring words, so that all their pairs are three products of matrices.
-`scripts/train_embeddings.py` also makes the batches, in a second thread, as measured here.""",
+![Tokens a second and memory against length, vocabulary, width, batch and replicas](performance.png)"""
+    ),
+    "jit": (
+        """`--jit=on` compiles all gradients of a micro-batch with XLA, products included; it also counts
+what that takes at the first steps. For an LSTM of few units `--jit=auto` compiles the
+recurrence alone, which is measured above beside `jit_off`. `--jit=auto` does so for a GPT in
+float32 on a CPU, where it pays, and not for what it costs more. What stands between the
+products of a GPT is compiled in any case (`layers/fused.py`)."""
+    ),
+    "guards": (
+        """The same step with `--on_nonfinite` and `--spike_sigma` deciding whether it is taken, and
+without all that they need, five steps at a time in turn: the median of the ratios, and between
+what it lies."""
+    ),
+    "gpt": (
+        """`torch` is the same GPT-2 in PyTorch, `torch_compiled` with `torch.compile`, `torch_bfloat16`
+with products in bfloat16; columns as for the training step. Decoding is 64 new tokens after 32,
+and `transformers` generates with its cache, in the same number format. *of reading all weights*
+is the share of the speed that reading all weights once for each token would allow, by the speed
+at which memory was read in the same run, *by one core* what one of the two reads alone. *ms a
+token* has the prompt in it; *products alone* are those of one token of every row, each with a
+matrix of its own and behind the one before, as TensorFlow computes them outside of any network,
+and *compiled* all of them in one program of XLA's, with matrices transposed: what they take
+beyond the time of reading is theirs. Compiled, those of one row are read at four fifths of
+memory's speed, where TensorFlow's reach somewhat over half in float32 and three tenths in
+bfloat16: that is what limits the sampler, which leaves them to TensorFlow unless told `--jit`.
+Then all of a token but its choice is one such program, compiled for a second or two for each
+number of rows and each room: it pays for texts of some hundred tokens, and in bfloat16 for one
+row only. `compiled_bfloat16` and `int8` are ours with `--jit=on`, in bfloat16, and with
+`--weights=int8`, beside ours in float32 without it. What is still missing to the products alone
+are norms, GELU and attention between them, for which memory waits, the writing of keys and
+values, and the choice of a token among 50,257, a millisecond."""
+    ),
+    "hiding": (
+        """As for the GPT: six blocks of 384, rows of 128 tokens, and once with `--jit=on`, which
+`--jit=auto` does not take here: beside what compiling costs it saves little or nothing. A
+BERT's logits are those of the 19 tokens of a row that are hidden; a GLM's rows are 148 tokens
+long with what is hidden of them, and predict at up to 128 places. The peers see random tokens,
+the same number of hidden ones, and for the GLM a mask of who sees whom."""
+    ),
+    "decode": (
+        """One row of GPT-2's shape: milliseconds for each of 64 tokens behind so many others, without the
+prompt's; and to the first token of a prompt whose length is new, where nothing is compiled, so
+that it takes no longer than later."""
+    ),
+    "embeddings": (
+        """Words of the text a second, those that sub-sampling leaves out counted too: 100 numbers, a
+window of 5, 5 negative samples, sub-sampling from 0.001 on; one process each, in turn. `gensim`
+computes pair by pair in a thread of compiled code for each core; ours shares 32 negative
+samples among 32 neighbouring words, so that all their pairs are three products of matrices.
+`scripts/train_embeddings.py` also makes the batches, in a second thread, as measured here."""
+    ),
 }
 COLUMNS = {
-    "candidate": "", "method": "method", "form": "", "step": "", "milliseconds_with": "ms with", "milliseconds_without": "ms without",
-    "ratio": "ratio", "confidence": "95 % confidence", "precision": "precision", "jit": "jit", "rows": "rows", "width": "width",
+    "candidate": "", "method": "method", "form": "", "step": "", "milliseconds_with": "ms with",
+    "milliseconds_without": "ms without",
+    "ratio": "ratio", "confidence": "95 % confidence", "precision": "precision", "jit": "jit", "rows": "rows",
+    "width": "width",
     "vocab_size": "vocabulary",
     "tokens_before": "tokens before",
     "milliseconds_per_step": "ms a step", "milliseconds": "ms", "middle_half": "middle half",
-    "training_seconds": "training, s", "nats_per_token": "nats/character", "worst_nats_per_token": "the worst",
-    "tokens_per_second": "tokens/s", "words_per_second": "words/s", "core_microseconds_per_word": "core µs a word", "milliseconds_per_token": "ms a token",
-    "first_token_milliseconds": "first token, ms", "later_first_token_milliseconds": "the same later, ms", "times_faster": "times ours", "times_faster_middle_half": "middle half",
+    "training_seconds": "training, s", "nats_per_token": "nats/character",
+    "worst_nats_per_token": "the worst",
+    "tokens_per_second": "tokens/s", "words_per_second": "words/s",
+    "core_microseconds_per_word": "core µs a word", "milliseconds_per_token": "ms a token",
+    "first_token_milliseconds": "first token, ms", "later_first_token_milliseconds": "the same later, ms",
+    "times_faster": "times ours", "times_faster_middle_half": "middle half",
     "times_slower": "times ours", "times_slower_middle_half": "middle half",
-    "limit": "at most", "gflops_per_second": "GFLOP/s", "milliseconds_of_products_alone": "products alone, ms", "milliseconds_of_compiled_products": "compiled, ms",
-    "gigabytes_per_second": "memory, GB/s", "gigabytes_per_second_of_a_core": "by one core, GB/s", "share_of_reading": "of reading all weights", "share_of_products": "of it products", "data_wait_share": "of it waiting for data",
+    "limit": "at most", "gflops_per_second": "GFLOP/s",
+    "milliseconds_of_products_alone": "products alone, ms",
+    "milliseconds_of_compiled_products": "compiled, ms",
+    "gigabytes_per_second": "memory, GB/s", "gigabytes_per_second_of_a_core": "by one core, GB/s",
+    "share_of_reading": "of reading all weights", "share_of_products": "of it products",
+    "data_wait_share": "of it waiting for data",
     "first_steps_seconds": "first steps, s",
     "peak_mebibytes": "peak MiB", "mebibytes": "MiB",
 }  # fmt: skip

@@ -11,32 +11,39 @@ from lm_keras.config import Config, from_flat
 from lm_keras.training import distribution, estimates, machine
 
 SHAPES: dict[str, dict] = {
-    "characters": {"vocab_size": 60, "embedding_dim": 64, "hidden_units": 512, "sequence_length": 64, "batch_size": 64},
+    "characters": {"vocab_size": 60, "embedding_dim": 64, "hidden_units": 512, "sequence_length": 64,
+        "batch_size": 64},
     "three layers": {
         "vocab_size": 100, "embedding_dim": 64, "hidden_units": 512, "num_layers": 3, "sequence_length": 128,
         "batch_size": 32,
     },
     "large vocabulary": {
-        "vocab_size": 20_000, "embedding_dim": 256, "hidden_units": 512, "sequence_length": 32, "batch_size": 32,
+        "vocab_size": 20_000, "embedding_dim": 256, "hidden_units": 512, "sequence_length": 32,
+        "batch_size": 32,
     },
     "wide, tied": {
-        "vocab_size": 4_000, "embedding_dim": 512, "hidden_units": 1_536, "tie_embeddings": True, "sequence_length": 8,
+        "vocab_size": 4_000, "embedding_dim": 512, "hidden_units": 1_536, "tie_embeddings": True,
+        "sequence_length": 8,
         "batch_size": 32,
     },
     "four micro-batches": {
-        "vocab_size": 10_000, "embedding_dim": 256, "hidden_units": 256, "num_layers": 2, "sequence_length": 32,
+        "vocab_size": 10_000, "embedding_dim": 256, "hidden_units": 256, "num_layers": 2,
+        "sequence_length": 32,
         "batch_size": 128, "micro_batches": 4,
     },
     "bfloat16": {
-        "vocab_size": 10_000, "embedding_dim": 128, "hidden_units": 512, "num_layers": 2, "sequence_length": 16,
+        "vocab_size": 10_000, "embedding_dim": 128, "hidden_units": 512, "num_layers": 2,
+        "sequence_length": 16,
         "batch_size": 64, "precision": "mixed_bfloat16", "dropout": 0.1,
     },
     "GPT": {
-        "model": "gpt", "vocab_size": 2_000, "embedding_dim": 256, "num_layers": 4, "num_heads": 8, "sequence_length": 128,
+        "model": "gpt", "vocab_size": 2_000, "embedding_dim": 256, "num_layers": 4, "num_heads": 8,
+        "sequence_length": 128,
         "batch_size": 16,
     },
     "n-gram": {
-        "model": "ngram", "vocab_size": 5_000, "embedding_dim": 128, "hidden_units": 1_024, "sequence_length": 64,
+        "model": "ngram", "vocab_size": 5_000, "embedding_dim": 128, "hidden_units": 1_024,
+        "sequence_length": 64,
         "batch_size": 64,
     },
 }  # fmt: skip
@@ -55,8 +62,8 @@ By default its allocator on CPUs keeps what it had, in pieces up to twice as lar
 def measured_memory(settings: dict) -> int:
     """Return how many bytes more than a tiny network of the same form these settings need, for this process.
 
-    The tiny one is trained twice: what the first grows by is TensorFlow's code and threads, and what the second grows
-    by is its graphs, which are subtracted as well.
+    The tiny one is trained twice: what the first grows by is TensorFlow's code and threads, and what the
+    second grows by is its graphs, which are subtracted as well.
     """
     tiny = _config({**settings, **TINY})
     train(trainer_of(tiny))

@@ -21,10 +21,11 @@ def sample(config: Config, peers: list[str], repeats: int) -> Iterator[dict]:
         repeats: how often each is measured.
 
     Yields:
-        For each number of rows and each candidate: tokens a second over all rows, the middle half, and for a peer the
-        ratio of its time to ours, pair by pair. For ours also, measured in turn with it, how many gigabytes a second are read
-        from memory by all cores and by one; the share of the speed that reading all weights once for each token would allow;
-        the milliseconds of a token of every row, and those of its matrix products alone, also compiled by XLA.
+        For each number of rows and each candidate: tokens a second over all rows, the middle half, and for a
+        peer the ratio of its time to ours, pair by pair. For ours also, measured in turn with it, how many
+        gigabytes a second are read from memory by all cores and by one; the share of the speed that reading
+        all weights once for each token would allow; the milliseconds of a token of every row, and those of
+        its matrix products alone, also compiled by XLA.
 
     Raises:
         InputError: a process fails.

@@ -1,4 +1,6 @@
-"""Measurements of how text becomes tokens: how fast, and in how much memory. Nothing here needs TensorFlow."""
+"""Measurements of how text becomes tokens: how fast, and in how much memory. Nothing here needs
+TensorFlow.
+"""
 
 import json
 import math
@@ -36,7 +38,8 @@ from lm_keras.config import DataConfig
 from lm_keras.data.preparation import prepare
 began = time.perf_counter()
 data = prepare(DataConfig(**json.loads(sys.argv[1])))
-status = open("/proc/self/status", encoding="utf-8").read()  # ru_maxrss would begin at that of the parent process
+# ru_maxrss would begin at that of the parent process
+status = open("/proc/self/status", encoding="utf-8").read()
 peak = int(status.split("VmHWM:")[1].split()[0]) / 2**10
 tokens = sum(store.counts.tokens for store in data.splits.values())
 print(json.dumps({"seconds": time.perf_counter() - began, "peak_mebibytes": peak, "tokens": tokens}))
@@ -118,11 +121,13 @@ def preparation(gigabytes: float, tokenizers: Iterable[str]) -> Iterator[dict]:
     the stores) in a process of its own with an empty cache.
 
     Args:
-        gigabytes: size of the file in 10^9 bytes. As much again is needed for the token stores, for `char` twice.
+        gigabytes: size of the file in 10^9 bytes. As much again is needed for the token stores, for `char`
+            twice.
         tokenizers: which of them, by name; sentencepiece is measured with either of its models.
 
     Yields:
-        For each tokenizer its tokens, seconds and the largest resident memory of its process (`VmHWM`, so on Linux).
+        For each tokenizer its tokens, seconds and the largest resident memory of its process (`VmHWM`, so on
+        Linux).
 
     Raises:
         InputError: a name is unknown, or a process fails; its last line is the reason.

@@ -27,11 +27,12 @@ def train(config: Config, peers: list[str], repeats: int, seconds: float) -> Ite
         seconds: length of one measurement.
 
     Yields:
-        For our step and each peer: what it needs a step, in all the spread of the middle half; tokens a second; the
-        seconds of its first few steps, which trace and compile; the most main memory of its process. For our step also its
-        FLOPs, the share of its time in which it waits for data, the share that its own matrix products take by themselves,
-        measured in turn with it, and the kinds of operations that take most of it. For a
-        peer the ratio of its time to ours, pair by pair, and what it would be if our step were its matrix products alone.
+        For our step and each peer: what it needs a step, in all the spread of the middle half; tokens a
+        second; the seconds of its first few steps, which trace and compile; the most main memory of its
+        process. For our step also its FLOPs, the share of its time in which it waits for data, the share that
+        its own matrix products take by themselves, measured in turn with it, and the kinds of operations that
+        take most of it. For a peer the ratio of its time to ours, pair by pair, and what it would be if our
+        step were its matrix products alone.
 
     Raises:
         InputError: a process fails.
