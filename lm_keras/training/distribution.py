@@ -98,8 +98,9 @@ def cluster_of(config: Config) -> Cluster | None:
     cluster = Cluster.of_environment()
     if cluster is None and config.running.strategy == "multi_worker":
         raise InputError(
-            "--strategy=multi_worker needs the environment variable TF_CONFIG, which says where the workers are; "
-            "start them with scripts/launch_local.py on one machine, or see docs/guides/several_machines.md"
+            "--strategy=multi_worker needs the environment variable TF_CONFIG, which says where the workers "
+            "are; start them with scripts/launch_local.py on one machine, or see "
+            "docs/guides/several_machines.md"
         )
     return cluster
 
