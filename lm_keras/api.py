@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import sys
@@ -26,9 +27,10 @@ from lm_keras.sampling.cloze import exact_matches
 from lm_keras.sampling.families import int8_of, sampler_for, scorer_for
 from lm_keras.sampling.row import Continuation
 from lm_keras.surroundings import each_with_usual_settings, usual_settings, with_usual_settings
+from lm_keras.tasks import task_of
+from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training.evaluation import Evaluator
-from lm_keras.training.hiding import hiding_of
 from lm_keras.training.weights import restore_for_reading
 
 
@@ -101,6 +103,11 @@ class LanguageModel:
         self._data, self._int8 = data, int8
         self._sampler = sampler_for(model, tokenizer, _warn, jit, int8)
         self._scorer = scorer_for(model, tokenizer)
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """Return what the network predicts of a text."""
+        return task_of(self.config, self.tokenizer.vocab_size, self.tokenizer)
 
     @with_usual_settings
     def generate(self, prompts: list[str], **settings) -> list[str]:
@@ -239,10 +246,8 @@ class LanguageModel:
         Raises:
             InputError: there is no such split, its text cannot be read, or the stride has no meaning.
         """
-        length = self._checked_stride(stride)
+        evaluator = Evaluator(self.model, self.task.in_windows(stride))
         store = self._text(split, corpus, say)
-        hiding = hiding_of(self.config, self.model.vocab_size, self.tokenizer)
-        evaluator = Evaluator(self.model, self.config.batching, length, stride, hiding)
         with self._weights():
             return evaluator(store, corpus or split, self.step)
 
@@ -275,30 +280,13 @@ class LanguageModel:
                 "has none"
             )
         store = self._text(split, corpus, say)
-        hiding = hiding_of(self.config, self.model.vocab_size, self.tokenizer)
-        rows = itertools.pairwise(hiding.begins(store.tokens, self.config.context_length - AROUND))
+        rows = itertools.pairwise(self.task.begins(store, self.config.context_length - AROUND))
         say(f"hiding {store.counts.tokens:,} tokens, one after the other")
         nats, tokens = self._scorer.pseudo_nats(
-            hiding.text_of(store.tokens[1:][a:b]).tolist() for a, b in rows
+            self.task.masking.text_of(store.tokens[1:][a:b]).tolist() for a, b in rows
         )
         found = measures(nats, tokens, store.counts)
         return {f"pseudo_{name}": found[name] for name in ("nats_per_token", "perplexity", "bits_per_byte")}
-
-    def _checked_stride(self, stride: int | None) -> int:
-        """Return the context of the model; raise InputError if the stride has no meaning with it."""
-        length = self.config.context_length
-        if stride is not None and self.model.context_tokens is not None:
-            raise InputError(
-                f"stride={stride} has no meaning for --model={self.config.model.model}: every target has its "
-                f"whole context of {self.model.context_tokens} tokens without it; leave it out"
-            )
-        if stride is not None and not 1 <= stride <= length:
-            raise InputError(f"stride={stride}: expected 1 to {length}, the sequence length of the model")
-        if self.model.bidirectional and stride:
-            raise InputError(
-                f"stride={stride} has no meaning for --model=bert, which predicts hidden tokens; leave it out"
-            )
-        return length
 
     def _weights(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which products read the weights that the model was loaded with."""

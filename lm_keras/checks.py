@@ -9,8 +9,13 @@ from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, check, check
 TRANSFORMERS = ("gpt", "bert", "glm")
 """Families that are stacks of Transformer blocks."""
 
-HIDING = ("bert", "glm")
-"""Families that predict tokens that were hidden."""
+TASKS = {
+    "ngram": ("causal_lm",), "lstm": ("causal_lm",), "gpt": ("causal_lm",), "bert": ("masked_lm",), "glm": ("infilling",)
+}  # fmt: skip
+"""What each family (`--model`) can predict; the first one is the default."""
+
+WITH_MASKS = ("masked_lm", "infilling")
+"""Tasks that hide tokens, so that the tokenizer needs a token that says nothing."""
 
 WITH_BETAS = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
 """The optimizers that `--beta_1` and `--beta_2` are for."""
@@ -131,9 +136,10 @@ def _check_family(config, fields) -> None:
             f"--span_length={config.model.span_length} makes blanks longer than a row of --sequence_length="
             f"{config.batches.sequence_length} tokens; take shorter ones"
         )
-    if family in HIDING and config.learning.token_noise:
+    if config.task in WITH_MASKS and config.learning.token_noise:
         raise InputError(
-            f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which hides tokens anyway; leave it out"
+            f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which hides tokens anyway; leave "
+            "it out"
         )
     if config.model.init_checkpoint != "last" and not config.model.init_from:
         raise InputError(

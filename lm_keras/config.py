@@ -475,7 +475,18 @@ class Config:
     @property
     def needs_blank(self) -> bool:
         """Tell whether the tokenizer needs a token that says nothing."""
-        return self.learning.token_noise_kind == "blank" or self.model.model in checks.HIDING
+        return self.learning.token_noise_kind == "blank" or self.task in checks.WITH_MASKS
+
+    @property
+    def task(self) -> str:
+        """Return what is predicted, with the family's default filled in."""
+        return checks.TASKS[self.model.model][0]
+
+    @property
+    def context_tokens(self) -> int | None:
+        """Return how far a prediction looks back, or None where that has no end."""
+        families = FIELDS["ngram_order"].metadata["only_for"]
+        return self.model.ngram_order - 1 if self.model.model in families else None
 
     def flat(self) -> dict[str, Any]:
         """Return every setting under its flag's name, in a fixed order."""

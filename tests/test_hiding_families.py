@@ -10,7 +10,7 @@ import pytest
 import lm_keras
 from lm_keras import InputError
 from lm_keras.sampling.loop import DecodeLoop
-from lm_keras.training.hiding import hiding_of
+from lm_keras.tasks import task_of
 
 SMALL = {"embedding_dim": 16, "num_heads": 2, "hidden_units": None, "sequence_length": 24, "tokenizer": "sentencepiece", "vocab_size": 100, "byte_fallback": False}  # fmt: skip
 
@@ -120,9 +120,9 @@ def test_a_text_of_several_documents_is_read_as_in_training(bert, script, tmp_pa
     )
     found, lm = json.loads(ended.out), lm_keras.load(bert)
     eod, ids = lm.tokenizer.eod_id, [lm.tokenizer.encode(text) for text in texts]
-    hiding = hiding_of(lm.config, 0, lm.tokenizer)
+    masking = task_of(lm.config, 0, lm.tokenizer).masking
     store = np.array([token for one in ids for token in (eod, *one)])
-    rows = [store[1:][a:b] for a, b in itertools.pairwise(hiding.begins(store, 22).tolist())]
+    rows = [store[1:][a:b] for a, b in itertools.pairwise(masking.begins(store, 22).tolist())]
     total = 0.0
     assert any(row[-1] == eod for row in rows) and any(eod in row[:-1] for row in rows)
     for row in rows:

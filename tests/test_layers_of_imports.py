@@ -16,7 +16,7 @@ ROWS = [
     ["draws", "surroundings"],
     ["data", "layers"],
     ["models", "objectives", "optimizers"],
-    ["sampling", "checkpoints"],
+    ["tasks", "sampling", "checkpoints"],
     ["callbacks"],
     ["training", "report", "quiet"],
     ["embeddings"],

@@ -19,20 +19,28 @@ class Rows:
 
     Attributes:
         start: [R] int64, position of the first input token.
-        end: [R] int64, position after the last input token that has a target; `end <= start` for an empty row.
+        end: [R] int64, position after the last input token that has a target; `end <= start` for an empty
+            row.
         reset: [R] bool, rows whose state starts anew.
+        number: [R] int64, number of each row within the global batch, rising by 1.
+        length: T, tokens of a row at most.
+        resets_begin_documents: whether a row that starts anew reads the token that begins a document first.
     """
 
     start: tf.Tensor
     end: tf.Tensor
     reset: tf.Tensor
+    number: tf.Tensor
+    length: int
+    resets_begin_documents: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class StreamOrder:
     """B contiguous streams: each row goes on where it ended at the step before, so that state can be carried.
 
-    Target i belongs to stream i // ceil(n / B). With n = 13 targets, B = 3 rows and T = 2, position by position:
+    Target i belongs to stream i // ceil(n / B). With n = 13 targets, B = 3 rows and T = 2, position by
+    position:
 
         step 0: [0 1] [5 6] [10 11]     step 1: [2 3] [7 8] [12 -]     step 2: [4 -] [9 -] [- -]
 
@@ -81,17 +89,19 @@ class StreamOrder:
                 [self.batch_size], tf.stack([tf.constant(self.seed, tf.int64), step])
             )
             reset |= tf.gather(drawn, row) < self.state_reset
-        return Rows(tf.minimum(start, n), end, reset)
+        begins = self.resets_begin_documents
+        return Rows(tf.minimum(start, n), end, reset, row, self.sequence_length, begins)
 
 
 @dataclasses.dataclass(frozen=True)
 class WindowOrder:
     """Windows of T tokens side by side, in a new order each epoch; each row is independent of all others.
 
-    With n = 13 targets and T = 5 the windows of the first epoch start at 0, 5 and 10; the last has 3 targets and 2 places of
-    weight 0. In later epochs they lie elsewhere, begun so many tokens before the text, so that a target is not seen at the
-    same place of a window each time: with a shift of 2 they are 0 ... 2, 3 ... 7, 8 ... 12. Every target exactly once an
-    epoch. There is one window more than the first epoch needs, and a last batch that is not full: these rows are empty.
+    With n = 13 targets and T = 5 the windows of the first epoch start at 0, 5 and 10; the last has 3 targets
+    and 2 places of weight 0. In later epochs they lie elsewhere, begun so many tokens before the text, so
+    that a target is not seen at the same place of a window each time: with a shift of 2 they are 0 ... 2,
+    3 ... 7, 8 ... 12. Every target exactly once an epoch. There is one window more than the first epoch
+    needs, and a last batch that is not full: these rows are empty.
 
     Attributes:
         targets: n.
@@ -126,7 +136,7 @@ class WindowOrder:
         begin = window * self.sequence_length - self._shift(epoch)
         start = tf.clip_by_value(begin, 0, self.targets)
         end = tf.where(exists, tf.minimum(begin + self.sequence_length, self.targets), start)
-        return Rows(start, end, tf.ones_like(exists))
+        return Rows(start, end, tf.ones_like(exists), row, self.sequence_length)
 
     def _shift(self, epoch: tf.Tensor) -> tf.Tensor:
         """Return how many tokens before the text the first window begins, 0 to T - 1."""
@@ -139,8 +149,8 @@ class WindowOrder:
 class PackedOrder:
     """Rows of different lengths side by side, in a new order each epoch; each is independent of all others.
 
-    With the begins [0, 3, 4, 9] the rows have the targets 1 ... 3, 4, and 5 ... 9. Every target exactly once an epoch. A last batch
-    that is not full has empty rows.
+    With the begins [0, 3, 4, 9] the rows have the targets 1 ... 3, 4, and 5 ... 9. Every target exactly once
+    an epoch. A last batch that is not full has empty rows.
 
     Attributes:
         begins: [rows + 1] int64, how many targets stand before each row, and n.
@@ -180,7 +190,7 @@ class PackedOrder:
         number = shuffled(tf.minimum(example, count - 1), count, self.seed, epoch)
         start = tf.gather(self._begins, number)
         end = tf.where(exists, tf.gather(self._begins, number + 1), start)
-        return Rows(start, end, tf.ones_like(exists))
+        return Rows(start, end, tf.ones_like(exists), row, self.sequence_length)
 
 
 def shuffled(index: tf.Tensor, size: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:
@@ -219,8 +229,8 @@ def build(
 ) -> StreamOrder | WindowOrder | PackedOrder:
     """Return the order that `--batching` names, or with `begins` that of these rows.
 
-    A text with as many documents as a batch has rows shows often enough how one begins; there a row that starts
-    anew in the middle of one keeps its first token, and the end-of-document token its meaning.
+    A text with as many documents as a batch has rows shows often enough how one begins; there a row that
+    starts anew in the middle of one keeps its first token, and the end-of-document token its meaning.
     """
     if begins is not None:
         return PackedOrder(begins, batch_size, sequence_length, seed)

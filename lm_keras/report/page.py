@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterable
 from typing import Any
 
-from lm_keras.checks import HIDING
+from lm_keras.checks import TASKS
 from lm_keras.config import GROUPS, Config
 from lm_keras.report import comparison
 from lm_keras.report.plots import COLOURS, MEASURES, svg_of
@@ -100,14 +100,12 @@ def cautions(runs: list[Run]) -> list[str]:
     if len({text.get("fingerprint") for text in texts}) > 1:
         return ["The runs were not validated on the same text: their results do not compare."]
     cautions = []
-    hiding = [run.name for run in runs if run.settings.get("model") in HIDING]
-    if (
-        0 < len(hiding) < len(runs)
-        or len({run.settings.get("model") for run in runs if run.name in hiding}) > 1
-    ):
+    tasks = {run.name: TASKS[run.settings["model"]][0] for run in runs}
+    if len(set(tasks.values())) > 1:
+        others = [name for name, task in tasks.items() if task != "causal_lm"]
         cautions.append(
-            f"{', '.join(hiding)} predict tokens that were hidden, not the next ones: loss, perplexity and accuracy do not compare "
-            "with those of other families."
+            f"{', '.join(others)} predict tokens that were hidden, not the next ones: loss, perplexity and accuracy do not "
+            "compare with those of other families."
         )
     if len({text.get("tokens") for text in texts}) > 1:
         cautions.append(

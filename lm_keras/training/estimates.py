@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from lm_keras import optimizers
 from lm_keras.callbacks.projector import MAX_POINTS, table_of
-from lm_keras.checks import HIDING
 from lm_keras.config import Config
 from lm_keras.models import NUM_PARAMETERS
 from lm_keras.objectives.losses import PIECE_VALUES
+from lm_keras.tasks.task import Task
 
 LOGITS_COPIES = 2
 """Logits and their gradient, [B T, V] float32 each."""
@@ -132,18 +132,16 @@ def memory(model: keras.Model, config: Config, replicas: int) -> Memory:
     )
 
 
-def least_memory(config: Config, vocab_size: int, replicas: int) -> int:
+def least_memory(config: Config, task: Task, replicas: int) -> int:
     """Return bytes that a step takes on all replicas in any case, from settings alone.
 
     That is the weights with their gradients, or with the logits of a micro-batch and a value for each of its units.
     """
     batches, model = config.batches, config.model
-    places = max(1, batches.batch_size // replicas // batches.micro_batches) * batches.sequence_length
-    weights = NUM_PARAMETERS[model.model](config, vocab_size)
-    predicts_all = model.model not in HIDING or (model.model == "glm" and model.long_spans)
-    share = 1.0 if predicts_all else model.mask_rate
-    values = _logits_held(round(share * places * vocab_size))
-    values += places * (model.embedding_dim + model.num_layers * model.units)
+    rows = max(1, batches.batch_size // replicas // batches.micro_batches)
+    weights = NUM_PARAMETERS[model.model](config, task.vocab_size)
+    values = _logits_held(rows * task.predictions(batches.sequence_length) * task.vocab_size)
+    values += rows * batches.sequence_length * (model.embedding_dim + model.num_layers * model.units)
     return 4 * replicas * (weights + max(weights, values))
 
 

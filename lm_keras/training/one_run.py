@@ -19,10 +19,10 @@ from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
 from lm_keras.sampling.families import fills, sampler_for
+from lm_keras.tasks.task import Task
 from lm_keras.training import distribution, environment, report
 from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.given_vectors import GivenVectors
-from lm_keras.training.hiding import hiding_of
 from lm_keras.training.trainer import Trainer, understood
 from lm_keras.training.weights import Origin, all_damaged
 
@@ -59,6 +59,7 @@ class Run:
         folder: RunFolder,
         devices: distribution.Devices,
         data: PreparedData,
+        task: Task,
         total_steps: int,
         origin: Origin | GivenVectors | None,
     ):
@@ -66,12 +67,12 @@ class Run:
         self.devices, self.origin, self.workers = devices, origin, devices.workers
         with devices.strategy.scope():
             self.model = network(config, data.tokenizer.vocab_size)
-        hiding = hiding_of(config, data.tokenizer.vocab_size, data.tokenizer)
-        self.evaluator = Evaluator(self.model, config.batching, config.context_length, hiding=hiding)
+        self.evaluator = Evaluator(self.model, task)
         self.validated: dict | None = None
         self.progress = callbacks.Progress(total_steps)
         self.trainer = Trainer(
             self.model,
+            task,
             devices.strategy,
             config,
             data.splits["train"],
@@ -80,7 +81,6 @@ class Run:
             self.progress.say if self.workers.chief else report.say,
             _noise(config.learning, data) if config.learning.token_noise else None,
             self.workers,
-            hiding,
         )
         self.checkpoints = folder.checkpoints(config.running.keep_checkpoints, report.say)
         self.saving = callbacks.Checkpoint(

@@ -14,10 +14,10 @@ from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
 from lm_keras.errors import InputError
+from lm_keras.tasks.task import Task
 from lm_keras.training import estimates
 from lm_keras.training.distribution import Devices
 from lm_keras.training.given_vectors import GivenVectors
-from lm_keras.training.hiding import hiding_of, order_of
 from lm_keras.training.known_text import Text
 from lm_keras.training.machine import MemoryMeter, compiles_gradients, free_disk, free_memory, slow_products
 from lm_keras.training.trial import Speed
@@ -37,27 +37,27 @@ WIDEST_SHAPES = 90
 UNKNOWN = "unknown until the text is prepared; a run does that first, and Ctrl-C ends it"
 
 
-def check_memory(config: Config, vocab_size: int, replicas: int, there_is: int | None = None) -> None:
+def check_memory(config: Config, task: Task, replicas: int, there_is: int | None = None) -> None:
     """Refuse a network or a batch that memory cannot hold in any case, before anything of it is allocated.
 
     Args:
         config: settings of the run.
-        vocab_size: V.
+        task: what it would predict.
         replicas: how many share the rows of a batch.
         there_is: memory in bytes; None if that is not known.
 
     Raises:
         InputError: the least that a step takes is more.
     """
-    least = estimates.least_memory(config, vocab_size, replicas)
+    least = estimates.least_memory(config, task, replicas)
     if least > (there_is or BEYOND_EVERY_MACHINE):
         model, batches = config.model, config.batches
         here = f"this machine has {there_is / 2**30:,.0f}" if there_is else "no machine has so much"
         raise InputError(
             f"a step of this network takes {least / 2**30:,.0f} GiB or more, and {here}: "
             f"--hidden_units={model.units} --embedding_dim={model.embedding_dim} --num_layers={model.num_layers} "
-            f"--batch_size={batches.batch_size} --sequence_length={batches.sequence_length} and {vocab_size:,} tokens "
-            "in the vocabulary; take smaller ones, or more --micro_batches, and see --dry_run"
+            f"--batch_size={batches.batch_size} --sequence_length={batches.sequence_length} and {task.vocab_size:,} "
+            "tokens in the vocabulary; take smaller ones, or more --micro_batches, and see --dry_run"
         )
 
 
@@ -71,6 +71,7 @@ class Plan:
         origin: the run whose weights it begins with, or the word vectors, or None.
         devices: what it would run on.
         text: what it would learn.
+        task: what it would predict of it.
         network: with its optimizer; only shapes are asked for.
         total_steps: its length, or None if that is not known yet.
         done: steps that its newest checkpoint has; 0 for a new run.
@@ -82,6 +83,7 @@ class Plan:
     origin: Origin | GivenVectors | None
     devices: Devices
     text: Text
+    task: Task
     network: keras.Model
     total_steps: int | None
     done: int
@@ -233,9 +235,7 @@ class Plan:
     def _steps_per_epoch(self) -> int | None:
         if not self.text.data:
             return None
-        data = self.text.data
-        hiding = hiding_of(self.config, data.tokenizer.vocab_size, data.tokenizer)
-        return order_of(self.config, data.splits["train"], hiding).steps_per_epoch
+        return self.task.order(self.text.data.splits["train"]).steps_per_epoch
 
     def _curves(self) -> list[str]:
         total, learning = self.total_steps, self.config.learning

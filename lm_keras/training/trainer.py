@@ -13,15 +13,13 @@ import tensorflow as tf
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.config import Config
-from lm_keras.data.blanks import Blanks
-from lm_keras.data.masking import Masking
 from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
-from lm_keras.objectives.metrics import finite, measures
+from lm_keras.objectives.metrics import finite
+from lm_keras.tasks.task import Task
 from lm_keras.training.guard import LEFT_OUT, MOST_IN_A_ROW
-from lm_keras.training.hiding import hiding_of, order_of
 from lm_keras.training.machine import keep_freed_memory
 from lm_keras.training.signals import STOPS, Signals
 from lm_keras.training.step import VALUES, TrainingStep
@@ -89,6 +87,7 @@ class Trainer:
 
     Args:
         model: the network, with `model.optimizer` built; both made in the strategy's scope.
+        task: what it predicts of the text.
         strategy: how the rows of a batch are shared.
         config: the settings of the run.
         store: the training text.
@@ -97,12 +96,12 @@ class Trainer:
         say: called with a line that a person should read.
         noise: replaces tokens before the network reads them; None for none.
         workers: the processes that train together; None for this one alone.
-        hiding: hides the tokens that are predicted; None for what the settings say, with a mask that no tokenizer needs.
     """
 
     def __init__(
         self,
         model: keras.Model,
+        task: Task,
         strategy: tf.distribute.Strategy,
         config: Config,
         store: TokenStore,
@@ -111,15 +110,13 @@ class Trainer:
         say: Callable[[str], None] = lambda line: None,
         noise: TokenNoise | None = None,
         workers: Workers | None = None,
-        hiding: Masking | Blanks | None = None,
     ):
         self._workers = workers or Workers(strategy)
         self.model, self.strategy, self.config, self.total_steps = model, strategy, config, total_steps
         self.step, self.signal, self.meter, self.seconds = 0, None, Meter(), 0.0
         self._store, self._evaluate, self._say = store, evaluate, say
-        self._hiding = hiding or hiding_of(config, model.vocab_size - getattr(model, "extra_tokens", 0))
+        self.task, self.order = task, task.order(store)
         self._untimed = config.running.deterministic  # TensorFlow has no clock then.
-        self.order = order_of(config, store, self._hiding)
         self.compiled_step = TrainingStep(model, model.optimizer, strategy, config, noise)
         # What holds where no callback has a schedule for it.
         self._rates = {"dropout": config.model.dropout}
@@ -300,9 +297,8 @@ class Trainer:
                 self._say(f"step {step:,} was left out: {self.compiled_step.guard.explain(why)}{many}")
 
     def _logs(self, rates: dict[str, float]) -> dict:
-        meter, counts = self.meter, self._store.counts
-        measured = measures(meter.nats, meter.weight)
-        bytes_per_token = counts.bytes / counts.tokens
+        meter = self.meter
+        sums = {"nats": meter.nats, "correct": meter.correct, "weight": meter.weight}
         # Not the null of the files: callbacks such as TerminateOnNaN look at it.
         loss = meter.nats / meter.weight if meter.weight else float("nan")
         if meter.timed_seconds:
@@ -310,15 +306,12 @@ class Trainer:
         speed = self._speed
         tokens_per_step = meter.weight / meter.steps
         left = (self.total_steps - self.step) * tokens_per_step / speed if speed else None
-        lossless = not counts.unknown and self._hiding is None
         taken = meter.steps - int(meter.left_out) - meter.empty
         return {
             "step": self.step,
             "last": self.step == self.total_steps,
             "loss": loss,
-            "perplexity": measured["perplexity"],
-            "bits_per_byte": finite(loss / np.log(2) / bytes_per_token) if lossless else None,
-            "accuracy": finite(meter.correct / meter.weight) if meter.weight else None,
+            **self.task.training_measures(sums, self._store.counts),
             **rates,
             "gradient_norm": finite(meter.gradient_norm / taken) if taken else None,
             **({"skipped": int(meter.left_out)} if self.compiled_step.guard.may_leave_out else {}),
@@ -370,11 +363,13 @@ class Trainer:
         strategy, last = self.strategy, self.total_steps
         local = len(strategy.extended.worker_devices)
 
+        def batch(rows, step):
+            return self.task.batch(rows, self._store, step)
+
         def make(context):
             return training_batches(
-                self._store.tokens, self.order, self.step, last, replicas=local,
-                first_replica=context.input_pipeline_id * local, all_replicas=strategy.num_replicas_in_sync, hiding=self._hiding,
-                unscored=self._store.unscored,
+                batch, self.order, self.step, last, replicas=local, first_replica=context.input_pipeline_id * local,
+                all_replicas=strategy.num_replicas_in_sync,
             )  # fmt: skip
 
         batches = iter(strategy.distribute_datasets_from_function(make))

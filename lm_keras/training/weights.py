@@ -12,7 +12,7 @@ from lm_keras import paths, text
 from lm_keras.checkpoints import exchange
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.state import ATTEMPTS, Checkpoints, Gone
-from lm_keras.checks import HIDING, TRANSFORMERS
+from lm_keras.checks import TRANSFORMERS, WITH_MASKS
 from lm_keras.config import Config, DataConfig
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError
@@ -110,8 +110,7 @@ def _check_fits(config: Config, there: Config, tokenizer: Tokenizer, remedy: str
     before, now = _shape(there), _shape(config)
     different = _other_tokenizer(config.data, there.data, tokenizer)
     if config.needs_blank and tokenizer.blank_id is None:
-        hiding = config.model.model in HIDING
-        what = f"--model={config.model.model}" if hiding else "--token_noise_kind=blank"
+        what = f"--model={config.model.model}" if config.task in WITH_MASKS else "--token_noise_kind=blank"
         different.append(
             f"{what} needs a token that says nothing, such as [MASK], and the tokenizer there has none"
         )

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from lm_keras.checks import HIDING
+from lm_keras.checks import WITH_MASKS
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 
@@ -188,7 +188,7 @@ def check(peers: Iterable[str], config: Config, sampling: bool = False) -> None:
                 raise InputError(
                     f"--{name}={config.flat()[name]}: --peer={peer} has no such network or training; leave one of both out"
                 )
-    if sampling and model.model in HIDING:
+    if sampling and config.task in WITH_MASKS:
         raise InputError(
             f"--model={model.model}: the speed of filling blanks is not measured here; take another family"
         )

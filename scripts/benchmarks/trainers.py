@@ -4,6 +4,7 @@ from lm_keras import optimizers
 from lm_keras.callbacks import LearningRateSchedule
 from lm_keras.config import Config
 from lm_keras.models import FAMILIES
+from lm_keras.tasks import task_of
 from lm_keras.training import distribution
 from lm_keras.training.known_text import random_store
 from lm_keras.training.trainer import Trainer
@@ -21,7 +22,7 @@ def trainer_of(config: Config) -> Trainer:
         model = FAMILIES[config.model.model](config, vocab_size)
         model.optimizer = optimizers.build(config.learning, model.trainable_variables)
     store = random_store((STEPS + 1) * batches.batch_size * batches.sequence_length, vocab_size)
-    return Trainer(model, strategy, config, store, STEPS, None)
+    return Trainer(model, task_of(config, vocab_size), strategy, config, store, STEPS, None)
 
 
 def train(trainer: Trainer) -> None:

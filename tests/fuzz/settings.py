@@ -17,6 +17,7 @@ from fuzz.run_folders import quick
 from fuzz.schedules import GOOD
 from lm_keras.config import FIELDS, from_flat
 from lm_keras.optimizers import OPTIMIZERS
+from lm_keras.tasks import task_of
 from lm_keras.training import estimates, one_run
 
 MEMORY = 2**28
@@ -70,7 +71,7 @@ def holds_sized(case) -> None:
     begun = []
 
     def begin(self, config, folder, devices, data, total_steps, origin):
-        begun.append(estimates.least_memory(config, data.tokenizer.vocab_size, 1))
+        begun.append(estimates.least_memory(config, task_of(config, data.tokenizer.vocab_size), 1))
 
     with (
         mock.patch("lm_keras.training.machine.total_memory", return_value=MEMORY),

@@ -12,6 +12,7 @@ from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES, NUM_PARAMETERS
 from lm_keras.models.glm import GLMLanguageModel
 from lm_keras.sampling.infill import InfillSampler, InfillScorer
+from lm_keras.tasks.infilling import Infilling
 from lm_keras.text.char import CharTokenizer
 from lm_keras.training.evaluation import Evaluator
 
@@ -294,8 +295,8 @@ def test_evaluation_with_a_stride_scores_every_token_once(tokenizer):
     model = build()
     ids = np.array([0, *np.random.default_rng(4).integers(1, V, 57)], np.uint8)
     store = TokenStore(ids, np.array([1]), TextCounts(tokens=57, bytes=57, words=9, characters=57))
-    blanks = Blanks(T, V, 1, unknown_id=1)
-    found = Evaluator(model, "window", T, 4, blanks)(store, "valid", 0)
+    task = Infilling(vocab_size=V, sequence_length=T, blanks=Blanks(T, V, 1, unknown_id=1))
+    found = Evaluator(model, task.in_windows(4))(store, "valid", 0)
     assert found["tokens"] == 57 and found["bits_per_byte"] > 0 and found["stride"] == 4
     total = 0.0
     for begin, end in [(0, 12)] + [(n, min(n + 4, 57)) for n in range(12, 57, 4)]:
@@ -304,9 +305,9 @@ def test_evaluation_with_a_stride_scores_every_token_once(tokenizer):
         own = tf.nn.log_softmax(logits_of(model, [*before, V + GENERATE], [(len(before), span[:-1])])).numpy()
         total -= sum(own[n, token] for n, token in enumerate(span))
     np.testing.assert_allclose(found["nats_per_token"] * 57, total, rtol=1e-5)
-    hidden = Evaluator(model, "window", T, None, blanks)(store, "valid", 0)
+    hidden = Evaluator(model, task)(store, "valid", 0)
     assert hidden.get("bits_per_byte") is None and 0 < hidden["tokens"] < 57
-    assert hidden == Evaluator(model, "window", T, None, blanks)(store, "valid", 0)
+    assert hidden == Evaluator(model, task)(store, "valid", 0)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES
 from lm_keras.models.lstm import LSTMLanguageModel
+from lm_keras.tasks import task_of
 from lm_keras.training import (
     distribution,
     estimates,
@@ -284,7 +285,9 @@ def update_of(optimizer):
     config = from_flat({"optimizer": optimizer, "embedding_dim": 17, "hidden_units": 33, "weight_decay": 0.1})
     model = one_run.network(config, 29)
     strategy = distribution.set_up(config).strategy
-    step = runner.Trainer(model, strategy, config, known_text.random_store(99, 29), 3, None).compiled_step
+    step = runner.Trainer(
+        model, task_of(config, 29), strategy, config, known_text.random_store(99, 29), 3, None
+    ).compiled_step
     gradients = [tf.TensorSpec(variable.shape) for variable in model.trainable_variables]
 
     def update(given):
@@ -366,16 +369,17 @@ def test_estimates_are_near_measurements(shape):
 def test_the_least_is_less_than_the_estimate(shape):
     settings = dict(measured_preflight.SHAPES[shape])
     vocab_size, config = settings.pop("vocab_size"), from_flat(settings)
+    task = task_of(config, vocab_size)
     with tf.Graph().as_default():
         peak = estimates.memory(one_run.network(config, vocab_size), config, 1).peak
-    least = estimates.least_memory(config, vocab_size, 1)
+    least = estimates.least_memory(config, task, 1)
     assert peak / 20 < least < peak
-    preflight.check_memory(config, vocab_size, 1, there_is=least)
+    preflight.check_memory(config, task, 1, there_is=least)
     for replicas, there_is in ((1, least - 1), (2, least)):
         with pytest.raises(
             InputError, match="a step of this network takes 0 GiB or more, and this machine has 0: "
         ):
-            preflight.check_memory(config, vocab_size, replicas, there_is)
+            preflight.check_memory(config, task, replicas, there_is)
 
 
 def test_what_no_machine_has(train, tiny_config, tmp_path):
@@ -439,7 +443,9 @@ def test_schedules_at_four_steps(dry, tiny_config, tmp_path):
         assert line_of(lines, name).split() == [f"{base * curve(place):.4g}" for place in places]
     assert "warm-up ends" in line_of(lines, "schedules")
     config = tiny_config(warmup_steps=24)
-    plan = preflight.Plan(config, None, None, None, None, None, 24, 0, one_run.schedule_callbacks(config, 24))
+    plan = preflight.Plan(
+        config, None, None, None, None, None, None, 24, 0, one_run.schedule_callbacks(config, 24)
+    )
     assert plan._curves()[0].split() == ["schedules", "start", "middle", "end"]
 
 
@@ -455,7 +461,7 @@ def test_schedules_at_four_steps(dry, tiny_config, tmp_path):
 def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast, expected):
     monkeypatch.setattr(machine, "fast_types", lambda on_gpu: fast)
     config = tiny_config(precision=precision, jit="off")
-    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, 24, 0, [])
+    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, None, 24, 0, [])
     cudnn, xla, said = plan._kernels()
     assert said.startswith("precision  " + expected)
     assert (cudnn.split(), xla.split()) == (
@@ -485,7 +491,7 @@ def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast
 def test_xla_compiles_where_it_pays(tiny_config, model, precision, jit, compiled, said):
     config = tiny_config(model=model, precision=precision, jit=jit, hidden_units=8, embedding_dim=8)
     assert machine.compiles_gradients(config) == compiled
-    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, 24, 0, [])
+    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, None, 24, 0, [])
     assert plan._kernels()[1].split(maxsplit=1)[1].startswith(said)
 
 
@@ -503,7 +509,9 @@ def test_the_trial_times_the_real_step(quick, monkeypatch):
     model = one_run.network(config, 53)
     before = [variable.numpy() for variable in model.trainable_variables]
     strategy = distribution.set_up(config).strategy
-    trainer = runner.Trainer(model, strategy, config, known_text.random_store(3_000, 53), trial.STEPS, None)
+    trainer = runner.Trainer(
+        model, task_of(config, 53), strategy, config, known_text.random_store(3_000, 53), trial.STEPS, None
+    )
     speed = trial.try_out(trainer)
     assert trainer.compiled_step.traces == 1
     assert speed.steps > 3
@@ -520,7 +528,16 @@ def test_the_time_left_is_that_of_the_steps_and_evaluations(finished, tiny_confi
     data = prepare(config.data)
     text = known_text.Text(30, data, 9_000)
     plan = preflight.Plan(
-        config, finished.path, None, distribution.set_up(config), text, network, 100, 40, []
+        config,
+        finished.path,
+        None,
+        distribution.set_up(config),
+        text,
+        task_of(config, 30),
+        network,
+        100,
+        40,
+        [],
     )
     meter = machine.MemoryMeter(plan.devices)
     trial_line, reached, memory, left = plan.takes(trial.Speed(5, 10.0, 7.0), meter, plan.flops.step / 2)

@@ -73,10 +73,10 @@ GPT = {
     "model": "gpt", "embedding_dim": 8, "num_heads": 2, "separate_documents": True,
     "sample_prompt": "more than the context has, which must end no run",
 }  # fmt: skip
-HIDING = {"embedding_dim": 8, "num_heads": 2}
-BERT = {**HIDING, "model": "bert", "sequence_length": 12, "whole_words": True, "sample_prompt": "a [MASK] b"}
+BLOCKS = {"embedding_dim": 8, "num_heads": 2}
+BERT = {**BLOCKS, "model": "bert", "sequence_length": 12, "whole_words": True, "sample_prompt": "a [MASK] b"}
 GLM = {
-    **HIDING,
+    **BLOCKS,
     "model": "glm",
     "sample_prompt": "a [MASK] b|more than the context has, which must end no run",
 }
@@ -128,8 +128,8 @@ def test_an_interrupted_run_equals_the_whole(tiny_config, live, tmp_path, settin
         with pytest.raises(InputError) as caught:
             loaded.evaluate("valid", stride=2)
         assert str(caught.value) == (
-            "stride=2 has no meaning for --model=ngram: every target has its whole context of 4 tokens without "
-            "it; leave it out"
+            "stride=2 has no meaning for a model that looks back 4 tokens: every target has its whole context "
+            "without it; leave it out"
         )
 
 

@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.data.order import build as build_order
-from lm_keras.data.pipeline import training_batches
+from lm_keras.data.pipeline import next_tokens, training_batches
+from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.draws import Draw
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
@@ -193,7 +194,10 @@ def step_by_hand(model, tokens, config):
     """
     learning = config.learning
     order = build_order("stream", TARGETS, B, T, 0)
-    inputs, targets, weights = next(iter(training_batches(tokens, order, LAST, LAST + 1)))
+    counts = TextCounts(TARGETS, TARGETS, TARGETS, TARGETS)
+    store = TokenStore(tokens, np.array([1]), counts)
+    dataset = training_batches(lambda rows, step: next_tokens(store, rows), order, LAST, LAST + 1)
+    inputs, targets, weights = next(iter(dataset))
 
     def draw(rate):
         return Draw(config.batches.seed, tf.constant(LAST), tf.constant(rate), tf.constant(0))
