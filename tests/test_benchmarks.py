@@ -185,15 +185,15 @@ def test_bert_and_glm_in_torch_are_as_large_and_predict_as_much(family):
     import torch
 
     from benchmarks.candidates import torch_peer
-    from lm_keras.models import FAMILIES, NUM_PARAMETERS
+    from lm_keras.models import NUM_PARAMETERS
+    from lm_keras.tasks import task_of
 
     settings = {**SMALL_GPT, "model": family, "vocab_size": 40, "sequence_length": 20, "batch_size": 3}
     config = from_flat(settings)
-    peer = torch_peer.TransformerCandidate(config)
-    assert peer.parameters == NUM_PARAMETERS[family](config, 40)
+    peer, task = torch_peer.TransformerCandidate(config), task_of(config, 40)
+    assert peer.parameters == NUM_PARAMETERS[family](config, task.network_vocab_size)
     batch = peer._network.batch(3, 20, "cpu")
-    targets = FAMILIES[family](config, 40).predictions(20)
-    assert batch[-1].shape == (3, targets)
+    assert batch[-1].shape == (3, task.predictions(20))
     with torch.no_grad():
         loss = float(peer._network(*batch))
     assert abs(loss - np.log(40)) < 1.5

@@ -2,7 +2,7 @@
 
 `FAMILIES` maps the name of `--model` to the function that builds it.
 
-`build(config, vocab_size)` returns a `keras.Model` for which training, evaluation, sampling and the dry run need no
+`build(config, vocab_size)`, with the tokens of the text and the `extra_tokens` of the task, returns a `keras.Model` for which training, evaluation, sampling and the dry run need no
 more than this:
 
 - `vocab_size`, and `model(tokens)` -> logits [B, T, V] for plain `compile`, `fit` and `summary`;
@@ -14,10 +14,11 @@ more than this:
   XLA can compile the first;
 - `context_tokens`: how far a prediction looks back, None where that has no end; `context_length`: the most tokens that a
   state or a row can take, None where that has no end;
-- `products(rows, length)` -> {part: [Product]}: the matrix products of a forward pass over `rows` x `length` tokens, by
-  part of the network (its layers' names, or any others), none for a part without; `flops_per_token(length)` ->
-  {part: FLOPs} counts them, 2 FLOPs a multiply-add;
-- `predictions(length)`: how many tokens of a row training predicts; `bidirectional`: whether tokens see those after them;
+- `products(rows, length, predictions)` -> {part: [Product]}: the matrix products of a forward pass over `rows` x
+  `length` tokens, at `predictions` of which it predicts, by part of the network (its layers' names, or any others),
+  none for a part without; `flops(length, predictions)` -> {part: FLOPs} counts those of a row, 2 FLOPs a
+  multiply-add;
+- `bidirectional`: whether tokens see those after them;
 - `activation_bytes(rows, length)`: what a forward and backward pass over `rows` x `length` tokens holds at its peak
   besides weights, gradients and logits.
 

@@ -1,8 +1,8 @@
 """BERT: a stack of Transformer blocks in which each token sees all others, to say what hidden tokens were.
 
-Read from top to bottom: tokens [B, T] -> embeddings of tokens, places and segments, added and normalized, [R, D] -> blocks
-[R, D] -> hidden states [B, T, D] -> those of the hidden places [B, K, D] -> head -> features [B, K, D] -> logits
-[B, K, V]; R = B T.
+Read from top to bottom: tokens [B, T] -> embeddings of tokens, places and segments, added and normalized, [R,
+D] -> blocks [R, D] -> hidden states [B, T, D] -> those of the hidden places [B, K, D] -> head -> features [B,
+K, D] -> logits [B, K, V]; R = B T.
 """
 
 import dataclasses
@@ -11,7 +11,6 @@ import keras
 import tensorflow as tf
 
 from lm_keras.config import Config
-from lm_keras.data.masking import masked_places
 from lm_keras.draws import Draw
 from lm_keras.errors import InputError
 from lm_keras.layers.activations import activated
@@ -40,7 +39,6 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         num_layers=model.num_layers,
         context_length=config.context_length,
         block=block_settings(config),
-        mask_rate=model.mask_rate,
         prediction_head=model.prediction_head,
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
@@ -75,14 +73,14 @@ def num_parameters(config: Config, vocab_size: int) -> int:
 class BERTLanguageModel(LanguageModel):
     """Say what hidden tokens were, from all tokens of a row.
 
-    `model(tokens)` returns logits [B, T, V] of all places and works with plain `compile`, `fit` and `summary`.
+    `model(tokens)` returns logits [B, T, V] of all places and works with plain `compile`, `fit` and
+    `summary`.
 
     Args:
         vocab_size: V.
         num_layers: blocks.
         context_length: L, the most tokens that a row may have.
         block: what a block looks like, or the same as a dictionary; its norms stand behind what they add.
-        mask_rate: share of a row's tokens that training predicts; it decides no weight.
         prediction_head: whether it can say what hidden tokens were; without, it has hidden states only.
         tie_embeddings: use the embedding as output matrix.
         init_scale: draw all matrices from U(-s, s); None for N(0, 0.02).
@@ -92,8 +90,8 @@ class BERTLanguageModel(LanguageModel):
         context_tokens: None: all tokens of a row count.
         context_length: L.
 
-    Reference: Devlin et al. (2019), section 3; without its second task, whether two sentences follow each other, which Liu
-    et al. (2019), section 4.2, leave out, too.
+    Reference: Devlin et al. (2019), section 3; without its second task, whether two sentences follow each
+    other, which Liu et al. (2019), section 4.2, leave out, too.
     """
 
     bidirectional = True
@@ -105,7 +103,6 @@ class BERTLanguageModel(LanguageModel):
         num_layers: int,
         context_length: int,
         block: BlockSettings | dict,
-        mask_rate: float = 0.15,
         prediction_head: bool = True,
         tie_embeddings: bool = True,
         init_scale: float | None = None,
@@ -116,11 +113,10 @@ class BERTLanguageModel(LanguageModel):
             "num_layers": num_layers,
             "context_length": context_length,
             "block": dataclasses.asdict(block),
-            "mask_rate": mask_rate,
             "prediction_head": prediction_head,
         }
         super().__init__(vocab_size, block.width, tie_embeddings, init_scale, own, _normal(), **kwargs)
-        self.context_length, self.block_settings, self.mask_rate = context_length, block, mask_rate
+        self.context_length, self.block_settings = context_length, block
         width = block.width
         self.places = self._matrix((context_length, width), "places", _normal())
         self.segments = self._matrix((SEGMENTS, width), "segments", _normal())
@@ -160,8 +156,9 @@ class BERTLanguageModel(LanguageModel):
         """Run the network up to the features: the one forward pass of training, evaluation and filling.
 
         Args:
-            inputs: `tokens` [B, T] integers, T at most L; optionally `places` [B, K] int32, where features are wanted, all where
-                it is missing; `document` [B, T] int32: tokens see those of the same number only; `segment` [B, T] int32, 0 or 1.
+            inputs: `tokens` [B, T] integers, T at most L; optionally `places` [B, K] int32, where features
+                are wanted, all where it is missing; `document` [B, T] int32: tokens see those of the same
+                number only; `segment` [B, T] int32, 0 or 1.
             state: nothing.
             draw: masks of the dropout layers; without it they are active only if `training`.
 
@@ -188,7 +185,8 @@ class BERTLanguageModel(LanguageModel):
         return tf.ensure_shape(tf.reshape(features, shape), static), {}
 
     def hidden(self, inputs, draw: Draw | None = None, training=False):
-        """Return the hidden states after the last block, [B, T, D] in the compute dtype; arguments as those of `forward`."""
+        """Return the hidden states after the last block, [B, T, D] in the compute dtype; arguments as those
+        of `forward`."""
         tokens = inputs["tokens"]
         rows, time = (known or tf.shape(tokens)[axis] for axis, known in enumerate(tokens.shape))
         if tokens.shape[1] is not None and tokens.shape[1] > self.context_length:
@@ -221,13 +219,14 @@ class BERTLanguageModel(LanguageModel):
     def get_config(self):
         return {name: value for name, value in super().get_config().items() if name != "embedding_dim"}
 
-    def predictions(self, length):
-        """Return K, how many tokens of a row of so many training predicts."""
-        return masked_places(length, self.mask_rate)
+    @classmethod
+    def from_config(cls, config):
+        """Build a network from what `get_config` returned; older files also say what training hid."""
+        return super().from_config({name: value for name, value in config.items() if name != "mask_rate"})
 
-    def products(self, rows, length):
-        """Return the matrix products of a forward pass over `rows` x `length` tokens, by part of the network."""
-        block, places = self.block_settings, rows * self.predictions(length)
+    def products(self, rows, length, predictions=None):
+        """Return the matrix products of a forward pass, by part; arguments as those of `LanguageModel`."""
+        block, places = self.block_settings, rows * (length if predictions is None else predictions)
         parts = block_products(block, rows, length)
         return {
             "embedding": [],

@@ -115,12 +115,10 @@ class LanguageModel(keras.Model):
     Attributes:
         remarks: what a user should know of how it is computed here.
         context_length: the most tokens that a row or a state can take; None: any number.
-        extra_tokens: tokens of its vocabulary beyond those of the text, the last ones.
         bidirectional: whether tokens see those after them, so that it fills blanks and generates nothing.
         infills: whether it reads a text with blanks as a whole before it generates what stands in them, token by token.
     """
 
-    extra_tokens = 0
     bidirectional = False
     infills = False
     remarks: tuple[str, ...] = ()
@@ -224,24 +222,27 @@ class LanguageModel(keras.Model):
             logits += self.output_bias
         return tf.reshape(logits, tf.concat([tf.shape(features)[:-1], [self.vocab_size]], 0))
 
-    def predictions(self, length):
-        """Return how many tokens of a row of so many training predicts."""
-        return length
+    def products(self, rows, length, predictions=None):
+        """Return the matrix products of a forward pass, by part of the network.
 
-    def products(self, rows, length):
-        """Return the matrix products of a forward pass over `rows` x `length` tokens, by part of the network."""
+        Args:
+            rows: rows of a batch.
+            length: positions of a row that the network reads.
+            predictions: positions of a row at which it predicts; None for all.
+        """
+        places = rows * (length if predictions is None else predictions)
         parts = {"embedding": [], **self._hidden_products(rows, length)}  # A look-up.
         if self.projection is not None:
-            parts["projection"] = [Product(rows * length, *self.projection.shape)]
+            parts["projection"] = [Product(places, *self.projection.shape)]
         matrix = self._output_matrix
         width, vocab_size = reversed(matrix.shape) if self.tie_embeddings else matrix.shape
-        return {**parts, "output": [Product(rows * length, width, vocab_size)]}
+        return {**parts, "output": [Product(places, width, vocab_size)]}
 
-    def flops_per_token(self, length):
-        """Return the FLOPs of one token's forward pass by part; see `lm_keras.models`."""
+    def flops(self, length, predictions=None):
+        """Return the FLOPs of a row's forward pass by part; arguments as those of `products`."""
         return {
-            part: sum(product.flops for product in products) // length
-            for part, products in self.products(1, length).items()
+            part: sum(product.flops for product in products)
+            for part, products in self.products(1, length, predictions).items()
         }
 
     def get_config(self):

@@ -45,7 +45,7 @@ class InfillSampler(Sampler):
         int8: Int8Matrices | None = None,
     ):
         super().__init__(model, tokenizer, say, jit, int8)
-        self._extra = model.vocab_size - model.extra_tokens
+        self._extra = tokenizer.vocab_size
         allowed = np.arange(self._width) < tokenizer.vocab_size
         allowed[list(tokenizer.special_ids)] = False
         allowed[self._extra + END] = True

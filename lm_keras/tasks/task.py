@@ -143,6 +143,11 @@ class Task:
         return dataclasses.replace(self, stride=stride)
 
     @property
+    def network_vocab_size(self) -> int:
+        """Return the tokens that the network reads: those of the text and the extra ones."""
+        return self.vocab_size + self.extra_tokens
+
+    @property
     def longest(self) -> int:
         """Return the positions of a row of evaluation, at most."""
         return self.context_length or self.sequence_length
@@ -156,7 +161,7 @@ class Task:
 
     def _logits_at_once(self) -> int:
         """Return the positions whose logits an evaluation may hold at a time."""
-        return MAX_LOGITS // (self.vocab_size + self.extra_tokens)
+        return MAX_LOGITS // self.network_vocab_size
 
     def _rows_at_once(self, length: int) -> int:
         """Return how many rows of `length` positions an evaluation scores at a time."""

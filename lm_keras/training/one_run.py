@@ -64,9 +64,9 @@ class Run:
         origin: Origin | GivenVectors | None,
     ):
         self.config, self.folder, self.data, self.total_steps = config, folder, data, total_steps
-        self.devices, self.origin, self.workers = devices, origin, devices.workers
+        self.task, self.devices, self.origin, self.workers = task, devices, origin, devices.workers
         with devices.strategy.scope():
-            self.model = network(config, data.tokenizer.vocab_size)
+            self.model = network(config, task.network_vocab_size)
         self.evaluator = Evaluator(self.model, task)
         self.validated: dict | None = None
         self.progress = callbacks.Progress(total_steps)
@@ -236,9 +236,9 @@ class Run:
             listed.append(callbacks.Histograms(running.histogram_every, self.tensorboard.histograms))
         if running.projector:
             tokens = self.data.splits["train"].tokens[1:]
-            listed.append(
-                callbacks.Projector(path / "events" / "train", self.data.tokenizer, tokens, checkpoint_every)
-            )
+            where = path / "events" / "train"
+            extra = self.task.extra_tokens
+            listed.append(callbacks.Projector(where, self.data.tokenizer, tokens, checkpoint_every, extra))
         return listed
 
     def _show_samples(self, step: int, samples: dict[str, str]) -> None:

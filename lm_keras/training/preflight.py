@@ -37,19 +37,19 @@ WIDEST_SHAPES = 90
 UNKNOWN = "unknown until the text is prepared; a run does that first, and Ctrl-C ends it"
 
 
-def check_memory(config: Config, task: Task, replicas: int, there_is: int | None = None) -> None:
+def check_memory(task: Task, config: Config, replicas: int, there_is: int | None = None) -> None:
     """Refuse a network or a batch that memory cannot hold in any case, before anything of it is allocated.
 
     Args:
-        config: settings of the run.
-        task: what it would predict.
+        task: what the run would predict.
+        config: its settings.
         replicas: how many share the rows of a batch.
         there_is: memory in bytes; None if that is not known.
 
     Raises:
         InputError: the least that a step takes is more.
     """
-    least = estimates.least_memory(config, task, replicas)
+    least = estimates.least_memory(task, config, replicas)
     if least > (there_is or BEYOND_EVERY_MACHINE):
         model, batches = config.model, config.batches
         here = f"this machine has {there_is / 2**30:,.0f}" if there_is else "no machine has so much"
@@ -92,12 +92,12 @@ class Plan:
     @functools.cached_property
     def memory(self) -> estimates.Memory:
         """Return what a step holds at its peak on one replica."""
-        return estimates.memory(self.network, self.config, self.devices.replicas)
+        return estimates.memory(self.network, self.task, self.config, self.devices.replicas)
 
     @functools.cached_property
     def flops(self) -> estimates.Flops:
         """Return the work of a step of the whole batch."""
-        return estimates.flops(self.network, self.config)
+        return estimates.flops(self.network, self.task, self.config)
 
     @functools.cached_property
     def parameters(self) -> int:

@@ -136,8 +136,8 @@ def _begun(
     task = task_of(config, data.tokenizer.vocab_size, data.tokenizer)
     total_steps = _total_steps(config, data, task)
     there_is = None if devices.on_gpu else machine.total_memory()
-    preflight.check_memory(config, task, devices.replicas, there_is)
-    _check_space(folder, config, data, total_steps)
+    preflight.check_memory(task, config, devices.replicas, there_is)
+    _check_space(folder, config, task, total_steps)
     _begin(folder, config, options, data, total_steps, origin)
     return origin, data, task, total_steps
 
@@ -201,9 +201,9 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
         total_steps = _total_steps(config, data, task)
         if folder and folder.exists:
             _check_same_run(folder, data, total_steps)
-    preflight.check_memory(config, task, devices.replicas)
+    preflight.check_memory(task, config, devices.replicas)
     store = text.store(batches.batch_size, batches.sequence_length)
-    shapes = _shapes(config, text.vocab_size)
+    shapes = _shapes(config, task)
     done = (newest(folder.checkpoints(warn=report.say)) if folder else None) or 0
     plan = preflight.Plan(
         config, folder.path if folder else None, origin, devices, text, task, shapes, total_steps, done,
@@ -216,7 +216,7 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
     meter = machine.MemoryMeter(devices)
     with _enough_memory():
         with devices.strategy.scope():
-            model = network(config, text.vocab_size)
+            model = network(config, task.network_vocab_size)
         trainer = Trainer(model, task, devices.strategy, config, store, trial.STEPS, None)
         speed = trial.try_out(trainer)
     if speed is None:
@@ -256,15 +256,15 @@ def _enough_memory():
         ) from None
 
 
-def _shapes(config: Config, vocab_size: int) -> keras.Model:
+def _shapes(config: Config, task: Task) -> keras.Model:
     """Build a network of which only shapes are asked."""
     with tf.Graph().as_default():  # Where variables have shapes and take no memory.
-        return network(config, vocab_size)
+        return network(config, task.network_vocab_size)
 
 
-def _check_space(folder: RunFolder, config: Config, data: PreparedData, total_steps: int) -> None:
+def _check_space(folder: RunFolder, config: Config, task: Task, total_steps: int) -> None:
     """Raise InputError if the disk cannot hold what the run will write."""
-    steps, shapes = folder.checkpoints().steps(), _shapes(config, data.tokenizer.vocab_size)
+    steps, shapes = folder.checkpoints().steps(), _shapes(config, task)
     disk = estimates.disk(shapes, config, total_steps, max(steps, default=0), len(steps))
     free = machine.free_disk(folder.path)
     if free < disk.needed:

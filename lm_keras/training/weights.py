@@ -17,6 +17,7 @@ from lm_keras.config import Config, DataConfig
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES, NUM_PARAMETERS
+from lm_keras.tasks import TASKS
 from lm_keras.text.tokenizer import Tokenizer
 
 MAY_DIFFER = {
@@ -243,7 +244,8 @@ def all_damaged(checkpoints: Checkpoints) -> InputError:
 
 def _network(folder: RunFolder, step: int) -> keras.Model:
     """Build the network of a run, if the checkpoint that will be read has as many weights."""
-    config, vocab_size = folder.config(), folder.tokenizer().vocab_size
+    config = folder.config()
+    vocab_size = folder.tokenizer().vocab_size + TASKS[config.task].extra_tokens
     needed = 4 * NUM_PARAMETERS[config.model.model](config, vocab_size)
     found = folder.checkpoints().size(step)
     if needed > found:  # Before memory is taken for what a config.json says.

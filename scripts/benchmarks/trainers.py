@@ -17,12 +17,12 @@ STEPS = 3
 def trainer_of(config: Config) -> Trainer:
     """Build everything that a step needs, with random tokens and in this process."""
     vocab_size, batches = config.data.vocab_size, config.batches
-    strategy = distribution.set_up(config).strategy
+    task, strategy = task_of(config, vocab_size), distribution.set_up(config).strategy
     with strategy.scope():
-        model = FAMILIES[config.model.model](config, vocab_size)
+        model = FAMILIES[config.model.model](config, task.network_vocab_size)
         model.optimizer = optimizers.build(config.learning, model.trainable_variables)
     store = random_store((STEPS + 1) * batches.batch_size * batches.sequence_length, vocab_size)
-    return Trainer(model, task_of(config, vocab_size), strategy, config, store, STEPS, None)
+    return Trainer(model, task, strategy, config, store, STEPS, None)
 
 
 def train(trainer: Trainer) -> None:

@@ -71,7 +71,7 @@ def holds_sized(case) -> None:
     begun = []
 
     def begin(self, config, folder, devices, data, total_steps, origin):
-        begun.append(estimates.least_memory(config, task_of(config, data.tokenizer.vocab_size), 1))
+        begun.append(estimates.least_memory(task_of(config, data.tokenizer.vocab_size), config, 1))
 
     with (
         mock.patch("lm_keras.training.machine.total_memory", return_value=MEMORY),

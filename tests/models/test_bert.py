@@ -125,7 +125,7 @@ def test_parameters_are_counted(settings):
 
 
 def test_products_of_the_output_are_those_of_the_hidden_places():
-    products = build().products(5, 12)
+    products = build().products(5, 12, 2)
     assert products["output"][0].m == products["head"][0].m == 5 * 2
     assert products["block_0"][0].m == 60
 

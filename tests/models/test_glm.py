@@ -27,7 +27,7 @@ TEXT = np.random.default_rng(2).integers(2, V, T)
 
 def build(**settings):
     keras.utils.set_random_seed(1)
-    return FAMILIES["glm"](from_flat({**SETTINGS, **settings}), V)
+    return FAMILIES["glm"](from_flat({**SETTINGS, **settings}), V + EXTRA_TOKENS)
 
 
 @pytest.fixture(scope="module")
@@ -133,13 +133,12 @@ def test_token_by_token_as_in_training(model, begin):
 def test_parameters_are_counted(settings):
     config = from_flat({**SETTINGS, **settings})
     found = sum(np.prod(v.shape) for v in build(**settings).trainable_variables)
-    assert found == NUM_PARAMETERS["glm"](config, V)
+    assert found == NUM_PARAMETERS["glm"](config, V + EXTRA_TOKENS)
 
 
 def test_products_are_those_of_a_row_with_its_hidden_part(model):
-    blanks = Blanks(T, V, 1)
-    products = model.products(5, T)
-    assert products["block_0"][0].m == 5 * blanks.length and products["output"][0].m == 5 * blanks.predictions
+    products = model.products(5, LONG.length, LONG.predictions)
+    assert products["block_0"][0].m == 5 * LONG.length and products["output"][0].m == 5 * LONG.predictions
     assert products["output"][0].n == V + EXTRA_TOKENS
 
 

@@ -269,7 +269,7 @@ def test_tokens_of_every_kind(family):
 def test_shapes(family):
     model = build(family, dtype="mixed_bfloat16")
     size = model.vocab_size
-    assert size == V + model.extra_tokens
+    assert size == V
     assert model.compute_output_shape((None, T)) == (None, T, size)
     logits = model(keras.Input([None], dtype="int32"))
     assert (logits.shape, logits.dtype) == ((None, None, size), "float32")  # whatever the products are in

@@ -12,7 +12,7 @@ from lm_keras import callbacks as ours
 from lm_keras import models, optimizers, schedules
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.layers import ScheduledDropout, TokenNoise
-from lm_keras.tasks import task_of
+from lm_keras.tasks import TASKS, task_of
 from lm_keras.training import one_run
 from lm_keras.training.distribution import set_up
 from lm_keras.training.trainer import Trainer
@@ -156,7 +156,7 @@ def fit(store_of):
         if learning.token_noise:
             weights = store.frequencies(model.vocab_size) if replaced_by is None else replaced_by
             noise = TokenNoise(learning.token_noise, weights)
-        task = task_of(config, model.vocab_size - getattr(model, "extra_tokens", 0))
+        task = task_of(config, model.vocab_size - TASKS[config.task].extra_tokens)
         trainer = Trainer(model, task, strategy, config, store, steps, evaluate, said.append, noise)
         trainer.compiled_step, trainer.step = Recorded(trainer.compiled_step), first_step
         curve = schedules.build(learning.learning_rate_schedule, steps, learning.warmup_steps)

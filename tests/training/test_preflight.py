@@ -243,7 +243,7 @@ def settings_of(name):
 
 def products_match(trainer, factor):
     """Tell whether the FLOPs that a network says are those in the graph of its step, `factor` each."""
-    flops = estimates.flops(trainer.model, trainer.config)
+    flops = estimates.flops(trainer.model, trainer.task, trainer.config)
     counted = graph_flops.counted_flops(trainer)["products"]
     return (1 + factor) * flops.tokens * sum(flops.forward.values()) == counted
 
@@ -256,25 +256,25 @@ def test_flops_are_those_of_the_graph(name):
 
 
 def test_wrong_flops_are_noticed(monkeypatch):
-    counted = LSTMLanguageModel.flops_per_token
+    counted = LSTMLanguageModel.flops
     trainer = trainers.trainer_of(settings_of("one layer"))
     found = graph_flops.counted_flops(trainer)
     monkeypatch.setattr(graph_flops, "counted_flops", lambda trainer: found)
-    for part in counted(trainer.model, 11):
+    for part in counted(trainer.model, 11, 11):
         monkeypatch.setattr(
             LSTMLanguageModel,
-            "flops_per_token",
-            lambda self, length, part=part: {**counted(self, length), part: counted(self, length)[part] // 2},
+            "flops",
+            lambda self, *row, part=part: {**counted(self, *row), part: counted(self, *row)[part] // 2},
         )
         assert products_match(trainer, estimates.BACKWARD) == (part == "embedding")
 
 
 def test_flops_by_part():
     trainer = trainers.trainer_of(settings_of("tied with a projection"))
-    assert trainer.model.flops_per_token(11) == {
+    assert {part: count // 11 for part, count in trainer.model.flops(11).items()} == {
         "embedding": 0, "lstm_0": 2 * (7 + 13) * 4 * 13, "projection": 2 * 13 * 7, "output": 2 * 7 * 53,
     }  # fmt: skip
-    flops = estimates.flops(trainer.model, trainer.config)
+    flops = estimates.flops(trainer.model, trainer.task, trainer.config)
     assert flops.step == 3 * 66 * (2 * 20 * 52 + 2 * 13 * 7 + 2 * 7 * 53) + 8 * (
         53 * 7 + 20 * 52 + 52 + 13 * 7 + 53
     )
@@ -334,7 +334,7 @@ def test_shapes_take_no_memory():
     with tf.Graph().as_default():
         model = one_run.network(config, 50_000)
     assert tf.config.experimental.get_memory_info("CPU:0")["current"] == before
-    memory = estimates.memory(model, config, 1)
+    memory = estimates.memory(model, task_of(config, 50_000), config, 1)
     assert memory.weights > 100e9  # bytes
     assert abs(memory.slots - 2 * memory.weights) < 100
 
@@ -351,9 +351,9 @@ def test_memory_is_near_what_the_allocator_gave_out():
     tf.config.experimental.reset_memory_stats("CPU:0")
     trainers.train(trainer)
     measured = tf.config.experimental.get_memory_info("CPU:0")["peak"] - before
-    assert close(estimates.memory(trainer.model, config, 1).peak, measured)
+    assert close(estimates.memory(trainer.model, trainer.task, config, 1).peak, measured)
     other = dataclasses.replace(config, batches=dataclasses.replace(config.batches, batch_size=1024))
-    assert not close(estimates.memory(trainer.model, other, 1).peak, measured)
+    assert not close(estimates.memory(trainer.model, trainer.task, other, 1).peak, measured)
 
 
 @pytest.mark.slow
@@ -371,15 +371,15 @@ def test_the_least_is_less_than_the_estimate(shape):
     vocab_size, config = settings.pop("vocab_size"), from_flat(settings)
     task = task_of(config, vocab_size)
     with tf.Graph().as_default():
-        peak = estimates.memory(one_run.network(config, vocab_size), config, 1).peak
-    least = estimates.least_memory(config, task, 1)
+        peak = estimates.memory(one_run.network(config, task.network_vocab_size), task, config, 1).peak
+    least = estimates.least_memory(task, config, 1)
     assert peak / 20 < least < peak
-    preflight.check_memory(config, task, 1, there_is=least)
+    preflight.check_memory(task, config, 1, there_is=least)
     for replicas, there_is in ((1, least - 1), (2, least)):
         with pytest.raises(
             InputError, match="a step of this network takes 0 GiB or more, and this machine has 0: "
         ):
-            preflight.check_memory(config, task, replicas, there_is)
+            preflight.check_memory(task, config, replicas, there_is)
 
 
 def test_what_no_machine_has(train, tiny_config, tmp_path):
@@ -413,7 +413,7 @@ def test_micro_batches_take_less_memory():
     for parts in (1, 4):
         config = from_flat({"batch_size": 64, "micro_batches": parts, "sequence_length": 99})
         with tf.Graph().as_default():
-            peaks.append(estimates.memory(one_run.network(config, 999), config, 1).peak)
+            peaks.append(estimates.memory(one_run.network(config, 999), task_of(config, 999), config, 1).peak)
     assert peaks[1] < peaks[0] / 2
 
 

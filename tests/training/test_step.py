@@ -15,6 +15,7 @@ from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.draws import Draw
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
+from lm_keras.tasks import TASKS
 from lm_keras.training import trainer
 from lm_keras.training.step import TrainingStep
 
@@ -69,8 +70,8 @@ def run(tiny_config, fit, leaky):
     @functools.cache
     def trained(optimizer, **settings):
         config = tiny_config(**COMMON | OPTIMIZERS[optimizer] | settings)
-        build = FAMILIES[config.model.model]
-        return fit(config, lambda: leaky(dropout=0.3) if optimizer == "sgd" else build(config, V))
+        build, size = FAMILIES[config.model.model], V + TASKS[config.task].extra_tokens
+        return fit(config, lambda: leaky(dropout=0.3) if optimizer == "sgd" else build(config, size))
 
     return trained
 

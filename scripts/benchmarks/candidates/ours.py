@@ -52,7 +52,7 @@ class Candidate:
         self.trainer.total_steps = STEPS
         self._config = config
         self.parameters = sum(math.prod(v.shape) for v in self.trainer.model.trainable_variables)
-        self.flops = estimates.flops(self.trainer.model, config).step
+        self.flops = estimates.flops(self.trainer.model, self.trainer.task, config).step
         self._matrices: list[tf.Tensor] = []
         self._transposed: list[tf.Tensor] = []
         self._products_of: dict[int, list[Callable]] = {}
@@ -84,7 +84,8 @@ class Candidate:
         batches, model = self._config.batches, self.trainer.model
         rows = batches.batch_size // self.trainer.strategy.num_replicas_in_sync // batches.micro_batches
         wanted: dict[Product, int] = {}
-        for forward in model.products(rows, batches.sequence_length).values():
+        task, length = self.trainer.task, batches.sequence_length
+        for forward in model.products(rows, task.row_length(length), task.predictions(length)).values():
             for product in forward:
                 for each in [product, *product.backward()]:
                     one = each._replace(times=1)
