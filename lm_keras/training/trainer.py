@@ -17,6 +17,7 @@ from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
+from lm_keras.objectives.losses import SUMS
 from lm_keras.objectives.metrics import finite
 from lm_keras.tasks.task import Task
 from lm_keras.training.guard import LEFT_OUT, MOST_IN_A_ROW
@@ -31,11 +32,19 @@ LONGEST_CALL = 10_000
 
 @dataclasses.dataclass
 class Meter:
-    """Sums since the last training line; part of every checkpoint, so that a resumed run logs the same."""
+    """Sums since the last training line; part of every checkpoint, so that a resumed run logs the same.
 
-    nats: float = 0.0
-    correct: float = 0.0
-    weight: float = 0.0
+    Attributes:
+        sums: `SUMS` over the targets of the steps.
+        gradient_norm: sum of the norms before clipping.
+        data_wait: seconds in which steps waited for their batches.
+        left_out: steps that were left out.
+        empty: steps without a target.
+        steps: all steps.
+        timed_tokens, timed_seconds: targets and seconds of the calls in which nothing was compiled.
+    """
+
+    sums: dict[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(SUMS, 0.0))
     gradient_norm: float = 0.0
     data_wait: float = 0.0
     left_out: float = 0.0
@@ -44,28 +53,46 @@ class Meter:
     timed_tokens: float = 0.0
     timed_seconds: float = 0.0
 
-    def add(self, values: np.ndarray, seconds: float | None) -> None:
+    def add(self, values: dict[str, np.ndarray], seconds: float | None) -> None:
         """Add some steps.
 
         Args:
-            values: [steps, 8], columns as `VALUES` names them.
+            values: for each of `VALUES` what the steps reported, [steps].
             seconds: what they took, or None if that includes compiling.
         """
-        totals = dict(zip(VALUES, values.sum(axis=0, dtype=np.float64).tolist()))
-        totals["left_out"] = sum(totals.pop(name) for name in LEFT_OUT)
-        for name, total in totals.items():
-            setattr(self, name, getattr(self, name) + total)
+        # Side by side, so that numbers are added in the order of the steps.
+        table = np.stack([values[name] for name in VALUES], axis=1)  # [steps, values]
+        totals = dict(zip(VALUES, table.sum(axis=0, dtype=np.float64).tolist()))
+        self.sums = {name: total + totals[name] for name, total in self.sums.items()}
+        self.gradient_norm += totals["gradient_norm"]
+        self.data_wait += totals["data_wait"]
+        self.left_out += sum(totals[name] for name in LEFT_OUT)
         self.empty += int(np.count_nonzero(_empty(values)))
-        self.steps += len(values)
+        self.steps += len(table)
         if seconds is not None:
             self.timed_tokens += totals["weight"]
             self.timed_seconds += seconds
 
+    def saved(self) -> dict[str, float]:
+        """Return all numbers by name, as checkpoints hold them."""
+        others = dataclasses.asdict(self)
+        return {**others.pop("sums"), **others}
 
-def _empty(values: np.ndarray) -> np.ndarray:
-    """Return which steps had no target, [steps] bool, from what `VALUES` names of each; such steps change nothing."""
-    weights, reasons = values[:, VALUES.index("weight")], values[:, VALUES.index(LEFT_OUT[0]) :]
-    return (weights == 0) & ~reasons.any(axis=1)
+    @classmethod
+    def of_saved(cls, numbers: dict[str, float]) -> "Meter":
+        """Return the meter of what `saved` returned; TypeError for a name that it does not know."""
+        sums = {name: numbers.get(name, 0.0) for name in SUMS}
+        return cls(sums, **{name: number for name, number in numbers.items() if name not in SUMS})
+
+
+def _reasons(values: dict[str, np.ndarray]) -> np.ndarray:
+    """Return for which reasons each step was left out, [steps, reasons] bool."""
+    return np.stack([values[name] for name in LEFT_OUT], axis=1) > 0
+
+
+def _empty(values: dict[str, np.ndarray]) -> np.ndarray:
+    """Return which steps had no target, [steps] bool; such steps change nothing."""
+    return (values["weight"] == 0) & ~_reasons(values).any(axis=1)
 
 
 @contextlib.contextmanager
@@ -151,7 +178,7 @@ class Trainer:
     def progress(self) -> dict:
         """Return the rest of a checkpoint, as JSON values."""
         return {
-            "meter": dataclasses.asdict(self.meter),
+            "meter": self.meter.saved(),
             "seconds": self.seconds,
             "learning_rate_scale": self._rate_scale,
             "learning_rate_set": self._rate_set,
@@ -165,7 +192,7 @@ class Trainer:
         """Go on from a checkpoint whose tensors have been read; `train` restores the callbacks."""
         self.step = step
         with understood(step):
-            self.meter = Meter(**progress["meter"])
+            self.meter = Meter.of_saved(progress["meter"])
             self.seconds = progress["seconds"]
             self._rate_scale = progress["learning_rate_scale"]
             # Not the optimizer's rate: a callback may have set that one after the last step.
@@ -260,7 +287,7 @@ class Trainer:
             tf.constant(count),
         )
         count = int(done)
-        values = results.numpy()[:count]
+        values = {name: value.numpy()[:count] for name, value in results.items()}
         elapsed = time.perf_counter() - began
         self._count_left_out(first, values)
         self._rate_set = float(np.float32(tables["learning_rate"][count - 1]))
@@ -269,10 +296,9 @@ class Trainer:
         self.step += count
         return self._logs({name: values[count - 1] for name, values in tables.items()})
 
-    def _count_left_out(self, first: int, values: np.ndarray) -> None:
+    def _count_left_out(self, first: int, values: dict[str, np.ndarray]) -> None:
         """Count the steps that were left out, say so, and raise InputError where the run must not go on."""
-        begin = VALUES.index(LEFT_OUT[0])
-        given = enumerate(zip(values[:, begin : begin + len(LEFT_OUT)] > 0, _empty(values)), first + 1)
+        given = enumerate(zip(_reasons(values), _empty(values)), first + 1)
         for step, (reasons, empty) in given:
             if empty:  # Which says nothing about the steps around it.
                 continue
@@ -297,14 +323,13 @@ class Trainer:
                 self._say(f"step {step:,} was left out: {self.compiled_step.guard.explain(why)}{many}")
 
     def _logs(self, rates: dict[str, float]) -> dict:
-        meter = self.meter
-        sums = {"nats": meter.nats, "correct": meter.correct, "weight": meter.weight}
+        meter, sums = self.meter, self.meter.sums
         # Not the null of the files: callbacks such as TerminateOnNaN look at it.
-        loss = meter.nats / meter.weight if meter.weight else float("nan")
+        loss = sums["nats"] / sums["weight"] if sums["weight"] else float("nan")
         if meter.timed_seconds:
             self._speed = meter.timed_tokens / meter.timed_seconds
         speed = self._speed
-        tokens_per_step = meter.weight / meter.steps
+        tokens_per_step = sums["weight"] / meter.steps
         left = (self.total_steps - self.step) * tokens_per_step / speed if speed else None
         taken = meter.steps - int(meter.left_out) - meter.empty
         return {

@@ -16,7 +16,7 @@ def counted_flops(trainer: Trainer) -> dict[str, int]:
     """
     rates = {"learning_rate": tf.zeros([1]), "dropout": tf.zeros([1])}
     traced = trainer.compiled_step.__call__.get_concrete_function(
-        trainer._batches(),
+        trainer._distributed_batches(),
         trainer._scattered(),
         trainer._recent,
         tf.constant(0, tf.int64),

@@ -15,6 +15,7 @@ from lm_keras.layers import ScheduledDropout, TokenNoise
 from lm_keras.tasks import TASKS, task_of
 from lm_keras.training import one_run
 from lm_keras.training.distribution import set_up
+from lm_keras.training.step import VALUES
 from lm_keras.training.trainer import Trainer
 
 V = 19
@@ -125,7 +126,8 @@ class Recorded:
 
     def __call__(self, *args):
         results, *rest, done = self.step(*args)
-        self.values.append(results.numpy()[: int(done)])
+        columns = [results[name].numpy()[: int(done)] for name in VALUES]
+        self.values.append(np.stack(columns, axis=1))
         return results, *rest, done
 
 

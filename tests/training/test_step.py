@@ -266,7 +266,12 @@ def test_one_trace_whatever_the_length_of_a_call(tiny_config, fit, leaky):
     trainer, table = run.trainer, tf.zeros([4])
     tables = {"learning_rate": table, "dropout": table}
     trainer.compiled_step(
-        trainer._batches(), trainer._state, trainer._recent, tf.constant(0, tf.int64), tables, tf.constant(0)
+        trainer._distributed_batches(),
+        trainer._state,
+        trainer._recent,
+        tf.constant(0, tf.int64),
+        tables,
+        tf.constant(0),
     )
     assert trainer.compiled_step.traces == 2
 

@@ -107,7 +107,7 @@ class _Timed:
     def __init__(self, trainer):
         trainer.total_steps = 10**9
         self._trainer, self._state, self._recent = trainer, trainer._scattered(), trainer._recent
-        self._batches = trainer._batches()
+        self._batches = trainer._distributed_batches()
         self._tables = {name: tf.zeros([STEPS_PER_CALL]) for name in ("learning_rate", "dropout")}
 
     def milliseconds(self, calls: int) -> float:
@@ -118,5 +118,5 @@ class _Timed:
                 self._batches, self._state, self._recent, tf.constant(0, tf.int64), self._tables,
                 tf.constant(STEPS_PER_CALL),
             )  # fmt: skip
-            results.numpy()
+            results["nats"].numpy()
         return 1000 * (time.perf_counter() - began) / (calls * STEPS_PER_CALL)
