@@ -21,7 +21,7 @@ from lm_keras.data.preparation import opened_corpus, prepare, say_of
 from lm_keras.data.store import TokenStore, tokenized
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import Int8Matrices
-from lm_keras.objectives.metrics import measures
+from lm_keras.objectives.measures import likelihood_measures
 from lm_keras.sampling.blanks import Filled
 from lm_keras.sampling.cloze import exact_matches
 from lm_keras.sampling.families import int8_of, sampler_for, scorer_for
@@ -285,7 +285,7 @@ class LanguageModel:
         nats, tokens = self._scorer.pseudo_nats(
             self.task.masking.text_of(store.tokens[1:][a:b]).tolist() for a, b in rows
         )
-        found = measures(nats, tokens, store.counts)
+        found = likelihood_measures(nats, tokens, store.counts)
         return {f"pseudo_{name}": found[name] for name in ("nats_per_token", "perplexity", "bits_per_byte")}
 
     def _weights(self) -> contextlib.AbstractContextManager[None]:

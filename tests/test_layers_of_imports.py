@@ -149,7 +149,7 @@ def test_the_check_sees_the_imports_there_are():
 @pytest.mark.parametrize(
     ("path", "source", "name"),
     [
-        ("lm_keras/data/store.py", "from lm_keras.objectives.metrics import finite", "lm_keras.objectives.metrics.finite"),
+        ("lm_keras/data/store.py", "from lm_keras.objectives.measures import finite", "lm_keras.objectives.measures.finite"),
         ("lm_keras/config.py", "from lm_keras import flags", "lm_keras.flags"),
         ("lm_keras/text/char.py", "import lm_keras.corpora", "lm_keras.corpora"),
         ("lm_keras/layers/dropout.py", "from ..data import order", "lm_keras.data.order"),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.checkpoints.state import Checkpoints
-from lm_keras.objectives.metrics import finite
+from lm_keras.objectives.measures import finite
 
 
 class Checkpoint(StepCallback):

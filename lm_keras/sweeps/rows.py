@@ -6,12 +6,10 @@ import statistics
 from typing import Any
 
 from lm_keras.errors import InputError
+from lm_keras.objectives.measures import MEASURES
 from lm_keras.report.runs import Run, is_number, read_runs
 from lm_keras.sweeps.folder import SweepFolder
 from lm_keras.sweeps.search import Trial, cases_of, shortly
-
-MEASURES = {"bits_per_byte": "bits/byte", "nats_per_token": "nats/token"}
-"""What trials are compared by: the first that all of them have, for the other depends on the tokenizer."""
 
 CASE = "case"
 """The column of `--cases`."""
@@ -28,7 +26,7 @@ class Row:
         run: what its folder holds; None where it never began or cannot be read.
         failed: why it failed, or None.
         damage: why its folder cannot be read, or None.
-        measure: one of `MEASURES`.
+        measure: what trials are compared by: bits per byte, or what the task is judged by.
     """
 
     trial: Trial
@@ -97,7 +95,7 @@ class Row:
         state = {"unfinished": f"{self.run.state}; "}.get(self.state, "")
         scored = "not validated"
         if self.best:
-            scored = f"{scored_as(self.result)} {MEASURES[self.measure]} at step {self.best['step']:,}"
+            scored = f"{scored_as(self.result)} {MEASURES[self.measure].unit} at step {self.best['step']:,}"
         return f"{state}{scored}, {self.seconds or 0:.0f} s of training"
 
 

@@ -14,7 +14,7 @@ from lm_keras.data.order import Rows, StreamOrder, WindowOrder
 from lm_keras.data.pipeline import documents_of, next_tokens
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError
-from lm_keras.objectives.metrics import finite, measures
+from lm_keras.objectives.measures import finite, likelihood_measures
 from lm_keras.tasks.task import Task, common_settings
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -64,7 +64,7 @@ class CausalLM(Task):
 
     def measures(self, sums: Mapping[str, float], counts: TextCounts) -> dict[str, Any]:
         return {
-            **measures(sums["nats"], sums["targets"], counts),
+            **likelihood_measures(sums["nats"], sums["targets"], counts),
             "accuracy": finite(sums["correct"] / sums["targets"]) if sums["targets"] else None,
             "context": self.longest if self._windows else self.context_tokens,
             "stride": (self.stride or self.longest) if self._windows else None,
@@ -87,7 +87,7 @@ def token_measures(sums: Mapping[str, float]) -> dict[str, float | None]:
     byte."""
     weight = sums["weight"]
     return {
-        "perplexity": measures(sums["nats"], weight)["perplexity"],
+        "perplexity": likelihood_measures(sums["nats"], weight)["perplexity"],
         "bits_per_byte": None,
         "accuracy": finite(sums["correct"] / weight) if weight else None,
     }

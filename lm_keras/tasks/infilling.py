@@ -14,7 +14,7 @@ from lm_keras.data.order import Rows, StreamOrder, WindowOrder
 from lm_keras.data.packing import side_by_side
 from lm_keras.data.pipeline import texts_of
 from lm_keras.data.store import TextCounts, TokenStore
-from lm_keras.objectives.metrics import finite, measures
+from lm_keras.objectives.measures import finite, likelihood_measures
 from lm_keras.tasks.causal_lm import token_measures
 from lm_keras.tasks.masked_lm import hidden_measures, hidden_rows
 from lm_keras.tasks.task import Task, common_settings
@@ -73,7 +73,7 @@ class Infilling(Task):
         if self.stride is None:
             return hidden_measures(sums, counts, self._window(counts.tokens))
         return {
-            **measures(sums["nats"], sums["targets"], counts),
+            **likelihood_measures(sums["nats"], sums["targets"], counts),
             "accuracy": finite(sums["correct"] / sums["targets"]) if sums["targets"] else None,
             "context": self.longest,
             "stride": self.stride,

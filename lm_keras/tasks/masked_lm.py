@@ -15,7 +15,7 @@ from lm_keras.data.order import PackedOrder, Rows, StreamOrder, WindowOrder
 from lm_keras.data.pipeline import texts_of
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError
-from lm_keras.objectives.metrics import finite, measures
+from lm_keras.objectives.measures import finite, likelihood_measures
 from lm_keras.tasks.causal_lm import token_measures
 from lm_keras.tasks.task import Task, common_settings
 from lm_keras.text.tokenizer import Tokenizer
@@ -117,7 +117,7 @@ def hidden_measures(sums: Mapping[str, float], counts: TextCounts, context: int)
         context: positions of a row.
     """
     return {
-        **measures(sums["nats"], sums["targets"]),
+        **likelihood_measures(sums["nats"], sums["targets"]),
         "accuracy": finite(sums["correct"] / sums["targets"]) if sums["targets"] else None,
         "context": context,
         "stride": None,

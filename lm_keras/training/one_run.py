@@ -18,6 +18,7 @@ from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
+from lm_keras.objectives.measures import SCORES
 from lm_keras.sampling.families import fills, sampler_for
 from lm_keras.tasks.task import Task
 from lm_keras.training import distribution, environment, report
@@ -256,12 +257,11 @@ class Run:
 
     def _validate(self, step: int) -> dict:
         """Score the validation text in the chief, and tell the others how it came out."""
-        names = ("nats_per_token", "accuracy", "perplexity", "bits_per_byte")
         if self.workers.chief:
             self.validated = self.evaluator(self.data.splits["valid"], "valid", step)
-        found = self.validated or {}
-        told = dict(zip(names, self.workers.from_chief(*(found.get(name) for name in names))))
-        return {**found, **told}
+        found = self.validated or dict.fromkeys(SCORES)
+        told = dict(zip(SCORES, self.workers.from_chief(*(found.get(name) for name in SCORES))))
+        return {name: told.get(name, value) for name, value in found.items()}
 
     def _scored(self, split: str, store: TokenStore, step: int) -> dict:
         if split == "valid" and self.validated and self.validated["step"] == step:

@@ -18,7 +18,7 @@ from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
 from lm_keras.objectives.losses import SUMS
-from lm_keras.objectives.metrics import finite
+from lm_keras.objectives.measures import SCORES, finite
 from lm_keras.tasks.task import Task
 from lm_keras.training.guard import LEFT_OUT, MOST_IN_A_ROW
 from lm_keras.training.machine import keep_freed_memory
@@ -352,8 +352,8 @@ class Trainer:
         loss = result["nats_per_token"]
         logs = {**result, "loss": float("nan") if loss is None else loss}
         listed.on_test_end(logs)
-        names = ("loss", "accuracy", "perplexity", "bits_per_byte")
-        return {f"val_{name}": logs[name] for name in names if logs[name] is not None}
+        names = ("loss", *SCORES)
+        return {f"val_{name}": logs[name] for name in names if logs.get(name) is not None}
 
     def _scaled_rates(self, table: list[float]) -> list[float]:
         """Apply what a callback did to `optimizer.learning_rate`, as a factor, from now on."""

@@ -54,7 +54,7 @@ def test_a_terminal_gets_one_line_that_changes(clock):
     clock[0] += 0.1
     progress.on_train_batch_end(1, {**LOGS, "step": 1235})  # too soon
     clock[0] += 0.2
-    progress.on_train_batch_end(1, {"step": 1236, "loss": 2.25})
+    progress.on_train_batch_end(1, {"step": 1236, "loss": 2.25, "perplexity": None})
     short = "step 1,236/5,000  loss 2.2500  ppl -"
     assert stream.getvalue() == "\r" + LINE + "\r" + short.ljust(len(LINE))
     progress.on_test_end({"step": 1240, "loss": 2.0, "perplexity": 7.389, "bits_per_byte": 1.5})

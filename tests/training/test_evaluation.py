@@ -10,7 +10,7 @@ from lm_keras.data import scoring
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.models.lstm import LSTMLanguageModel
 from lm_keras.models.ngram import NGramLanguageModel
-from lm_keras.objectives.metrics import measures
+from lm_keras.objectives.measures import likelihood_measures
 from lm_keras.tasks.causal_lm import CausalLM
 from lm_keras.training.evaluation import Evaluator
 
@@ -152,7 +152,7 @@ def test_every_measure_comes_from_the_same_two_sums(model, store, one_row):
     assert result["word_perplexity"] == pytest.approx(np.exp(nats / counts.words), rel=1e-9)
     assert result["bits_per_byte"] == pytest.approx(nats / np.log(2) / counts.bytes)
     assert result["bits_per_character"] == pytest.approx(nats / np.log(2) / counts.characters)
-    assert {**result, **measures(nats, TARGETS, counts)}.keys() == result.keys()
+    assert {**result, **likelihood_measures(nats, TARGETS, counts)}.keys() == result.keys()
     assert list(result)[:7] == ["step", "split", "tokens", "bytes", "words", "characters", "unknown"]
 
 
