@@ -31,7 +31,6 @@ class MetricsFile(StepCallback):
         fields = {"step": self.step(logs), "split": "valid", **(logs or {})}
         if self.own_loop:  # Which has it under its own name, too.
             fields.pop("loss", None)
-            fields.pop("hidden", None)
         # Keras sorts what it hands to callbacks.
         known = {name: fields.pop(name) for name in ("step", "split")}
         self._evaluations.append(counted({**known, **measured(fields)}))

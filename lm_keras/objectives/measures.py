@@ -79,6 +79,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "bits_per_character": Measure(".3f", "low", head="bits/char", unit="bits/character"),
     "accuracy": Measure(".3f", "high", head="accuracy"),
+    "hidden": Measure(".3f", head="hidden"),
     "learning_rate": Measure(".2g", title="Learning rate", live="lr {}", from_zero=True),
     "dropout": Measure(title="Dropout rate", from_zero=True),
     "token_noise": Measure(),
@@ -95,7 +96,7 @@ MEASURES: dict[str, Measure] = {
 SCORES = tuple(name for name, measure in MEASURES.items() if measure.better and name != "loss")
 """The measures of an evaluation that say how good a model is."""
 
-_OF_THE_LOOP = ("last", "split", "seconds_left", "hidden")
+_OF_THE_LOOP = ("last", "split", "seconds_left")
 """What logs say beside measures."""
 
 

@@ -125,3 +125,14 @@ def test_metrics_are_valid_json_whatever_happens(tmp_path):
         {"step": 2, "loss": None, "learning_rate": 1e-3},
         {"step": 4, "split": "valid", "tokens": 12, "nats_per_token": None, "context": None},
     ]
+
+
+def test_every_metric_of_an_evaluation_is_written(tmp_path):
+    """One that no table knows, too."""
+    metrics = MetricsFile(tmp_path / "metrics.jsonl", every=2)
+    metrics.set_params({"own_loop": True})
+    found = {"nats_per_token": 2.0, "accuracy": 0.5, "context": None, "hidden": 0.15, "span_overlap": 0.75}
+    metrics.on_test_end({"step": 4.0, "split": "valid", "loss": 2.0, **found})
+    metrics.on_train_batch_end(3, {"step": 3, "loss": 1.5})
+    (line,) = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert line == {"step": 4, "split": "valid", **found}
