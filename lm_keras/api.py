@@ -3,34 +3,34 @@
 import contextlib
 import dataclasses
 import functools
-import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
 
 from lm_keras import paths
+from lm_keras.answers import answer_for
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
 from lm_keras.corpora import make_splits
 from lm_keras.data.cache import cache_folder
-from lm_keras.data.masking import AROUND
 from lm_keras.data.preparation import opened_corpus, prepare, say_of
 from lm_keras.data.store import TokenStore, tokenized
 from lm_keras.errors import InputError
+from lm_keras.evaluation import scorer_for
+from lm_keras.evaluation.cloze import exact_matches
+from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.layers.casting import Int8Matrices
-from lm_keras.objectives.measures import likelihood_measures
-from lm_keras.sampling.blanks import Filled
-from lm_keras.sampling.cloze import exact_matches
-from lm_keras.sampling.families import int8_of, sampler_for, scorer_for
+from lm_keras.sampling.int8 import int8_of
+from lm_keras.sampling.masks import Filled
 from lm_keras.sampling.row import Continuation
 from lm_keras.surroundings import each_with_usual_settings, usual_settings, with_usual_settings
 from lm_keras.tasks import task_of
 from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
-from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.weights import restore_for_reading
 
 
@@ -85,6 +85,7 @@ class LanguageModel:
         tokenizer: text to ids and back.
         config: the settings of the run.
         step: optimizer steps that made these weights.
+        answer: what turns the network into text.
         cache_dir: where the text that it scores is kept tokenized; that of the run, unless it is set.
     """
 
@@ -101,8 +102,8 @@ class LanguageModel:
         self.model, self.tokenizer, self.config, self.step = model, tokenizer, config, step
         self.cache_dir = config.data.cache_dir
         self._data, self._int8 = data, int8
-        self._sampler = sampler_for(model, tokenizer, _warn, jit, int8)
-        self._scorer = scorer_for(model, tokenizer)
+        self.answer = answer_for(config.task, model, tokenizer, _warn, jit, int8)
+        self._scorer = scorer_for(config.task, model, tokenizer)
 
     @functools.cached_property
     def task(self) -> Task:
@@ -122,7 +123,7 @@ class LanguageModel:
         Raises:
             InputError: a prompt or a setting is not allowed.
         """
-        return self._sampler.generate(prompts, **settings)
+        return self.answer.generate(prompts, **settings)
 
     @with_usual_settings
     def sample(self, prompts: list[str], **settings) -> list[Continuation]:
@@ -138,8 +139,7 @@ class LanguageModel:
         Raises:
             InputError: a prompt or a setting is not allowed.
         """
-        self._continues()
-        return self._sampler.sample(prompts, **settings)
+        return self.answer.sample(prompts, **settings)
 
     def stream(self, prompt: str, **settings) -> Iterator[str]:
         """Continue one prompt piece by piece.
@@ -155,9 +155,8 @@ class LanguageModel:
         Raises:
             InputError: the prompt or a setting is not allowed.
         """
-        self._continues()
         with usual_settings():
-            pieces = self._sampler.stream(prompt, **settings)
+            pieces = self.answer.stream(prompt, **settings)
         return each_with_usual_settings(pieces)
 
     @with_usual_settings
@@ -172,20 +171,26 @@ class LanguageModel:
         Raises:
             InputError: there is no `[MASK]`, the text is too long, or the model generates text instead.
         """
-        if not hasattr(self._sampler, "fill"):
-            raise InputError(
-                f"--model={self.config.model.model} generates text and fills no blanks; use generate"
-            )
-        return self._sampler.fill(text, words, **settings)
+        return self.answer.fill(text, words, **settings)
+
+    @with_usual_settings
+    def fillings(self, text: str, settings: dict[str, Any]) -> list[Filled]:
+        """Fill the blanks of a text as often as settings of `scripts/sample.py` ask for.
+
+        Args:
+            text: as for `fill`.
+            settings: fields of `SamplingSettings`, by name.
+        """
+        return self.answer.fillings(text, settings)
 
     @property
     def tokens_generated(self) -> int:
         """Return how many tokens `generate` and `stream` have generated so far."""
-        return self._sampler.tokens_generated
+        return self.answer.tokens_generated
 
     def unknown_parts(self, prompt: str) -> list[str]:
         """Return what of a prompt the vocabulary lacks; mostly an empty list."""
-        return self._sampler.unknown_parts(prompt)
+        return self.answer.unknown_parts(prompt)
 
     @with_usual_settings
     def score(self, texts: list[str]) -> list[dict]:
@@ -214,12 +219,8 @@ class LanguageModel:
             ids: [B, T], each row a document's beginning.
             segments: [B, T], for `--model=bert` only: 0 for tokens of the first, 1 for those of the second of two texts.
         """
-        if segments is None:
-            with self._weights():
-                return self._scorer.features(ids)
-        if self.config.model.model != "bert":
-            raise InputError(f"segments has no meaning for --model={self.config.model.model}; leave it out")
-        return self._scorer.features(ids, segments)
+        with self._weights():
+            return self._scorer.features(ids, segments)
 
     @with_usual_settings
     def evaluate(
@@ -274,35 +275,17 @@ class LanguageModel:
 
         Reference: Salazar et al. (2020), section 2, equations 1 and 3.
         """
-        if not self.model.bidirectional:
-            raise InputError(
-                f"--model={self.config.model.model} has a likelihood of its own: the pseudo-log-likelihood is for --model=bert, which "
-                "has none"
-            )
-        store = self._text(split, corpus, say)
-        rows = itertools.pairwise(self.task.begins(store, self.config.context_length - AROUND))
-        say(f"hiding {store.counts.tokens:,} tokens, one after the other")
-        nats, tokens = self._scorer.pseudo_nats(
-            self.task.masking.text_of(store.tokens[1:][a:b]).tolist() for a, b in rows
-        )
-        found = likelihood_measures(nats, tokens, store.counts)
-        return {f"pseudo_{name}": found[name] for name in ("nats_per_token", "perplexity", "bits_per_byte")}
+        return self._scorer.of_split(self.task, functools.partial(self._text, split, corpus, say), say)
 
     def _weights(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which products read the weights that the model was loaded with."""
         return contextlib.nullcontext() if self._int8 is None else self._int8.used(self._int8.made())
 
-    def _continues(self) -> None:
-        if not hasattr(self._sampler, "sample"):
-            raise InputError(
-                f"--model={self.config.model.model} fills blanks and continues no text; use fill"
-            )
-
     @with_usual_settings
     def exact_matches(
         self, split: str = "test", count: int = 200, say: Callable[[str], None] = lambda line: None
     ) -> dict[str, float]:
-        """Return for blanks of one to five words of a split the share that is filled exactly; see `lm_keras.sampling.cloze`.
+        """Return for blanks of one to five words of a split the share that is filled exactly; see `lm_keras.evaluation.cloze`.
 
         Args:
             split: `train`, `valid` or `test` of the run's own text.

@@ -17,6 +17,7 @@ ROWS = [
     ["data", "layers"],
     ["models", "objectives", "optimizers"],
     ["tasks", "sampling", "checkpoints"],
+    ["answers", "evaluation"],
     ["callbacks"],
     ["training", "report", "quiet"],
     ["embeddings"],

@@ -11,14 +11,13 @@ more than this:
   [B] of `reset`, and `project(features)` -> logits; `output_weights()` -> matrix, bias and whether the matrix is
   transposed, which the training loss takes in place of logits;
 - optionally `forward_apart(inputs, state)` and `joined(state, addition)`: `forward` for one token a row in two parts, of which
-  XLA can compile the first;
+  XLA can compile the first; and `product_matrices`: the matrices that a token's products read;
 - `context_tokens`: how far a prediction looks back, None where that has no end; `context_length`: the most tokens that a
   state or a row can take, None where that has no end;
 - `products(rows, length, predictions)` -> {part: [Product]}: the matrix products of a forward pass over `rows` x
   `length` tokens, at `predictions` of which it predicts, by part of the network (its layers' names, or any others),
   none for a part without; `flops(length, predictions)` -> {part: FLOPs} counts those of a row, 2 FLOPs a
   multiply-add;
-- `bidirectional`: whether tokens see those after them;
 - `activation_bytes(rows, length)`: what a forward and backward pass over `rows` x `length` tokens holds at its peak
   besides weights, gradients and logits.
 

@@ -26,7 +26,8 @@ INITIAL_DEVIATION = 0.02
 SEGMENTS = 2
 
 NO_HEAD = (
-    "this BERT was imported without the head that says what hidden tokens were: it has hidden states (features) and predicts "
+    "this BERT was imported without the head that says what hidden tokens were: it has hidden states "
+    "(features) and predicts "
     "nothing; train one with --init_from"
 )
 
@@ -86,7 +87,6 @@ class BERTLanguageModel(LanguageModel):
         init_scale: draw all matrices from U(-s, s); None for N(0, 0.02).
 
     Attributes:
-        bidirectional: True: there is no order in which its tokens could be generated.
         context_tokens: None: all tokens of a row count.
         context_length: L.
 
@@ -94,7 +94,6 @@ class BERTLanguageModel(LanguageModel):
     other, which Liu et al. (2019), section 4.2, leave out, too.
     """
 
-    bidirectional = True
     context_tokens = None
 
     def __init__(
@@ -191,7 +190,8 @@ class BERTLanguageModel(LanguageModel):
         rows, time = (known or tf.shape(tokens)[axis] for axis, known in enumerate(tokens.shape))
         if tokens.shape[1] is not None and tokens.shape[1] > self.context_length:
             raise ValueError(
-                f"a row has {tokens.shape[1]} tokens, and this network was built for context_length={self.context_length}"
+                f"a row has {tokens.shape[1]} tokens, and this network was built for "
+                f"context_length={self.context_length}"
             )
         document = inputs.get("document")
         sight = Sight(0, document, document, causal=False)

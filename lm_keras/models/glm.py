@@ -56,13 +56,10 @@ class GLMLanguageModel(GPTLanguageModel):
         context_length: C, the most tokens of a text, its blanks included.
 
     Attributes:
-        infills: True: a part of a text has to be read at once.
         context_length: C.
 
     Reference: Du et al. (2022), section 2.2; the blocks are pre-norm, as theirs.
     """
-
-    infills = True
 
     def __init__(
         self,

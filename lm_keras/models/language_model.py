@@ -3,6 +3,7 @@
 tokens [B, T] -> (embedding) -> a family's own layers -> features [B, T, D] -> logits [B, T, V].
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -115,12 +116,11 @@ class LanguageModel(keras.Model):
     Attributes:
         remarks: what a user should know of how it is computed here.
         context_length: the most tokens that a row or a state can take; None: any number.
-        bidirectional: whether tokens see those after them, so that it fills blanks and generates nothing.
-        infills: whether it reads a text with blanks as a whole before it generates what stands in them, token by token.
+        forward_apart, product_matrices: see `lm_keras.models`; None where a network has no such thing.
     """
 
-    bidirectional = False
-    infills = False
+    forward_apart: Callable | None = None
+    product_matrices: list | None = None
     remarks: tuple[str, ...] = ()
     context_length: int | None = None
 

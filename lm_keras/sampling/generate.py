@@ -48,6 +48,7 @@ class Sampler:
 
     Attributes:
         tokens_generated: by all calls so far.
+        reads_in_parts: whether a prompt may go through the network part by part.
 
     Raises:
         InputError: the model has fewer logits than the tokenizer has tokens.
@@ -60,6 +61,8 @@ class Sampler:
         ...     print(piece, end="", flush=True)
     """
 
+    reads_in_parts = True
+
     def __init__(
         self,
         model: keras.Model,
@@ -71,7 +74,7 @@ class Sampler:
         self._model, self._tokenizer, self._say = model, tokenizer, say
         self._allowed = allowed = _allowed_tokens(model, tokenizer)
         ends = tokenizer.eod_id, allowed, tokenizer.begin_id
-        self._loop = DecodeLoop(model, *ends, jit=jit, int8=int8)
+        self._loop = DecodeLoop(model, *ends, jit=jit, int8=int8, reads_in_parts=self.reads_in_parts)
         self._beams = BeamSearch(self._loop, model, *ends)
         self._width, self._notices = len(allowed), Notices(tokenizer, say)
         self.tokens_generated = 0

@@ -76,7 +76,8 @@ class CausalLM(Task):
     def in_windows(self, stride: int | None) -> "CausalLM":
         if stride is not None and self.context_tokens is not None:
             raise InputError(
-                f"stride={stride} has no meaning for a model that looks back {self.context_tokens} tokens: every "
+                f"stride={stride} has no meaning for a model that looks back {self.context_tokens} tokens: "
+                "every "
                 "target has its whole context without it; leave it out"
             )
         return super().in_windows(stride)

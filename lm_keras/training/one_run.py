@@ -1,5 +1,6 @@
 """The objects of one run, from its first step or a checkpoint to its results; `runner.py` decides that it may begin."""
 
+import functools
 import math
 import random
 
@@ -7,6 +8,8 @@ import keras
 import numpy as np
 
 from lm_keras import callbacks, optimizers, schedules
+from lm_keras.answers import answer_for
+from lm_keras.answers.answer import Answer
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints.run_folder import RunFolder, append_lines, truncate_lines_after
@@ -16,13 +19,12 @@ from lm_keras.config import Config, LearningConfig
 from lm_keras.data.preparation import PreparedData
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
+from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
 from lm_keras.objectives.measures import SCORES
-from lm_keras.sampling.families import fills, sampler_for
 from lm_keras.tasks.task import Task
 from lm_keras.training import distribution, environment, report
-from lm_keras.training.evaluation import Evaluator
 from lm_keras.training.given_vectors import GivenVectors
 from lm_keras.training.trainer import Trainer, understood
 from lm_keras.training.weights import Origin, all_damaged
@@ -94,6 +96,11 @@ class Run:
         self.parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
         model = [config.model.model, f"{self.parameters:,} parameters", *getattr(self.model, "remarks", ())]
         report.say(f"model: {', '.join(model)}; {total_steps:,} steps")
+
+    @functools.cached_property
+    def answer(self) -> Answer:
+        """Return what turns the network into text."""
+        return answer_for(self.task.name, self.model, self.data.tokenizer)
 
     def carry_out(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
@@ -230,6 +237,7 @@ class Run:
                 running.sample_prompt.split("|"),
                 running.sample_every or eval_every,
                 self._show_samples,
+                self.task.name,
             ),
             self.progress,
         ]
@@ -249,7 +257,7 @@ class Run:
                 "step": step,
                 "prompt": prompt,
                 "text": text,
-                **({"filled": True} if fills(self.model, prompt) else {}),
+                **({"filled": True} if self.answer.fills(prompt) else {}),
             }
             for prompt, text in samples.items()
         ]
@@ -283,11 +291,9 @@ class Run:
             "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
             "sample": {
                 "prompt": prompt,
-                "text": sampler_for(self.model, self.data.tokenizer).generate(
-                    [prompt], **settings, long_prompt="keep_end"
-                )[0],
+                "text": self.answer.generate([prompt], **settings, long_prompt="keep_end")[0],
                 **settings,
-                **({"filled": True} if fills(self.model, prompt) else {}),
+                **({"filled": True} if self.answer.fills(prompt) else {}),
             },
         }
 

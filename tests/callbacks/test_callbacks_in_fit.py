@@ -343,10 +343,10 @@ def language_model(seed):
 def names_in_place_of_texts(monkeypatch):
     """Let a sampler return its model's number, which takes no time."""
 
-    def sampler_for(model, tokenizer):
+    def answer_for(task, model, tokenizer):
         return types.SimpleNamespace(generate=lambda prompts, **settings: [model.name] * len(prompts))
 
-    monkeypatch.setattr(callbacks.samples, "sampler_for", sampler_for)
+    monkeypatch.setattr(callbacks.samples, "answer_for", answer_for)
 
 
 def test_samples_are_of_the_model_that_is_trained(monkeypatch):

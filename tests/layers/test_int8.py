@@ -8,7 +8,7 @@ from lm_keras.config import from_flat
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import Int8Matrices, Int8Matrix, cast, rounded_to_int8, times
 from lm_keras.models import FAMILIES
-from lm_keras.sampling.families import int8_of
+from lm_keras.sampling.int8 import int8_of
 
 R, K, N = 5, 33, 7
 RANDOM = np.random.default_rng(6)

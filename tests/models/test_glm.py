@@ -5,16 +5,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lm_keras.answers.infiller import Infiller
 from lm_keras.config import from_flat
 from lm_keras.data.blanks import END, EXTRA_TOKENS, GENERATE, START, Blanks
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError
+from lm_keras.evaluation.evaluator import Evaluator
+from lm_keras.evaluation.infill_scorer import InfillScorer
 from lm_keras.models import FAMILIES, NUM_PARAMETERS
 from lm_keras.models.glm import GLMLanguageModel
-from lm_keras.sampling.infill import InfillSampler, InfillScorer
 from lm_keras.tasks.infilling import Infilling
 from lm_keras.text.char import CharTokenizer
-from lm_keras.training.evaluation import Evaluator
 
 V, D, H, T = 23, 12, 3, 12
 SETTINGS = {
@@ -181,7 +182,7 @@ def logits_of(model, part_a, spans):
 def test_blanks_are_filled_with_the_likeliest_tokens_one_after_the_other(tokenizer):
     model = build(sequence_length=40)
     text = "ab[MASK]de [MASK]"
-    found = InfillSampler(model, tokenizer).fill(text, max_new_tokens=4)
+    found = Infiller(model, tokenizer).fill(text, max_new_tokens=4)
     part_a = [0, *tokenizer.encode("ab"), 1, *tokenizer.encode("de "), 1, 0]
     spans, allowed = [], np.ones(V + EXTRA_TOKENS, bool)
     allowed[[0, 1, V + GENERATE, V + START]] = False
@@ -205,7 +206,7 @@ def test_blanks_are_filled_with_the_likeliest_tokens_one_after_the_other(tokeniz
 
 def test_a_text_is_continued_with_the_likeliest_tokens(tokenizer):
     model = build(sequence_length=40)
-    sampler = InfillSampler(model, tokenizer)
+    sampler = Infiller(model, tokenizer)
     ids = [0, *tokenizer.encode("cab d")]
     span, allowed = [], np.arange(V + EXTRA_TOKENS) < V
     allowed[1] = False
@@ -219,7 +220,7 @@ def test_a_text_is_continued_with_the_likeliest_tokens(tokenizer):
 
 
 def test_prompts_of_any_length_stand_for_themselves_and_streams_are_what_is_generated(tokenizer):
-    sampler = InfillSampler(build(sequence_length=24), tokenizer)
+    sampler = Infiller(build(sequence_length=24), tokenizer)
     prompts, how = ["cab d", "", "abc", "defg ", "q"], {"max_new_tokens": 60, "temperature": 0.9, "seed": 3}
     together = sampler.generate(prompts, **how)  # Longer than the context.
     for prompt, text in zip(prompts, together):
@@ -233,14 +234,14 @@ def test_prompts_of_any_length_stand_for_themselves_and_streams_are_what_is_gene
 
 
 def test_the_end_of_a_long_text_is_filled(model, tokenizer):
-    sampler = InfillSampler(model, tokenizer)
+    sampler = Infiller(model, tokenizer)
     text = sampler.fill("a[MASK]bcdefghijklm[MASK]", long_prompt="keep_end", max_new_tokens=1)
     assert text.text.startswith("a[MASK]bcdefghijklm") and len(text.words) == 1
     assert sampler.generate(["[MASK]" + "a" * 30], long_prompt="keep_end") == ["[MASK]" + "a" * 30]
 
 
 def test_likeliest_tokens_are_those_of_the_text_and_seeds_are_one_for_each(tokenizer):
-    sampler = InfillSampler(build(sequence_length=24), tokenizer)
+    sampler = Infiller(build(sequence_length=24), tokenizer)
     (found,) = sampler.sample(["cab"], max_new_tokens=3, top_logprobs=26)
     assert all(token < V for best in found.likeliest for token, _ in best) and len(found.likeliest[0]) == V
     both = sampler.generate(["a[MASK]b", "c"], seed=[1, 2], max_new_tokens=3)
@@ -253,7 +254,7 @@ def test_likeliest_tokens_are_those_of_the_text_and_seeds_are_one_for_each(token
 
 
 def test_fillings_are_drawn_by_seed(tokenizer):
-    sampler = InfillSampler(build(sequence_length=40), tokenizer)
+    sampler = Infiller(build(sequence_length=40), tokenizer)
     how = {"max_new_tokens": 6, "temperature": 1.0}
     texts = [sampler.generate(["a[MASK]b[MASK]c"], seed=seed, **how)[0] for seed in range(6)]
     assert len(set(texts)) > 2
@@ -264,7 +265,7 @@ def test_fillings_are_drawn_by_seed(tokenizer):
 
 def test_what_is_drawn_has_the_model_s_distribution(tokenizer):
     model = build(sequence_length=24)
-    sampler = InfillSampler(model, tokenizer)
+    sampler = Infiller(model, tokenizer)
     ids = [0, *tokenizer.encode("cab")]
     logits = logits_of(model, [*ids, V + GENERATE], [(len(ids), [])])[-1]
     logits[[1, V, V + 1, V + 2]] = -np.inf
@@ -325,7 +326,7 @@ def test_evaluation_with_a_stride_scores_every_token_once(tokenizer):
 )
 def test_bad_texts_end_in_one_line(model, tokenizer, use, message):
     with pytest.raises(InputError) as error:
-        use(InfillSampler(model, tokenizer))
+        use(Infiller(model, tokenizer))
     assert message in str(error.value) and "\n" not in str(error.value)
 
 

@@ -74,12 +74,15 @@ def small_network(leaky):
         def generate(self, prompts, **settings):
             return [""] * len(prompts)
 
+        def fills(self, prompt):
+            return False
+
     @contextlib.contextmanager
     def patched():
         with pytest.MonkeyPatch.context() as patch:
             build = lambda config, vocab_size: leaky(vocab_size, dropout=config.model.dropout)  # noqa: E731
             patch.setitem(models.FAMILIES, "lstm", build)
-            patch.setattr(one_run, "sampler_for", Silent)
+            patch.setattr(one_run, "answer_for", Silent)
             yield patch
 
     return patched

@@ -8,11 +8,11 @@ import pytest
 
 from lm_keras.data import scoring
 from lm_keras.data.store import TextCounts, TokenStore
+from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.models.lstm import LSTMLanguageModel
 from lm_keras.models.ngram import NGramLanguageModel
 from lm_keras.objectives.measures import likelihood_measures
 from lm_keras.tasks.causal_lm import CausalLM
-from lm_keras.training.evaluation import Evaluator
 
 V, T, TARGETS = 17, 11, 9001
 """9,001 targets are four streams of 2,251, the last of which is three targets shorter."""

@@ -11,12 +11,13 @@ import tensorflow as tf
 
 from benchmarks.candidates.profile import Recording
 from benchmarks.trainers import trainer_of
+from lm_keras.answers import answer_for
 from lm_keras.callbacks import LearningRateSchedule
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 from lm_keras.models.language_model import Product
-from lm_keras.sampling.families import int8_of, sampler_for
+from lm_keras.sampling.int8 import int8_of
 from lm_keras.text.char import NUM_SPECIAL, CharTokenizer
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import estimates
@@ -127,7 +128,9 @@ class Candidate:
             self._tokenizer = _characters(self.trainer.model.vocab_size)
             jit = self.int8 or self._config.running.jit == "on"
             int8 = int8_of(self.trainer.model, "int8" if self.int8 else "float32", jit)
-            self._sampler = sampler_for(self.trainer.model, self._tokenizer, jit=jit, int8=int8)
+            self._sampler = answer_for(
+                self.trainer.task.name, self.trainer.model, self._tokenizer, jit=jit, int8=int8
+            )
         # The beginning of a document is a token of the prompt, too.
         text = chr(FIRST_CHARACTER) * max(1, prompt - 1)
         settings = {"max_new_tokens": tokens, "seed": 1, "logit_bias": {self._tokenizer.eod_id: -1000.0}}

@@ -1,40 +1,44 @@
 """A network that fills blanks token by token: `[MASK]`s of any length within a text, and what follows a text.
 
-B batch (rows), T time, V tokens of the text.
+B rows of a batch, T positions of a row, V tokens of the text.
 """
 
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from lm_keras.data.blanks import END, GENERATE, START, Blanks
+from lm_keras.answers.generator import Generator, as_many_words
+from lm_keras.data.blanks import END, GENERATE, START
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import Int8Matrices
-from lm_keras.sampling.blanks import MASK, Filled, parts_of
-from lm_keras.sampling.generate import NOT_FINITE, Sampler, seeds_of
+from lm_keras.sampling.generate import NOT_FINITE, seeds_of
 from lm_keras.sampling.loop import NOTHING, DecodeLoop
+from lm_keras.sampling.masks import MASK, Filled, parts_of
 from lm_keras.sampling.row import Continuation
-from lm_keras.sampling.score import check_ids, counts_of
-from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, check_texts, settings_from
+from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, settings_from
 from lm_keras.sampling.uniforms import key_of, uniform_numbers
 
-ROWS = 16
-"""Windows that go through the network at once when texts are scored."""
 
-
-class InfillSampler(Sampler):
+class Infiller(Generator):
     """Fills the `[MASK]`s of texts, each with any number of tokens, and continues texts without one.
 
     Args:
-        model: a network with `infills`.
+        model: a network that predicts what stood in blanks.
         tokenizer: the tokenizer the model was trained with, with a `blank_id`.
         say: called with lines, as by a `Sampler`.
         jit, int8: see `Sampler`.
     """
+
+    task = "infilling"
+    reads_in_parts = False
+    fill_settings = frozenset(field.name for field in dataclasses.fields(SamplingSettings)) - {
+        "top_logprobs", "num_beams", "stop",
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -49,11 +53,14 @@ class InfillSampler(Sampler):
         allowed = np.arange(self._width) < tokenizer.vocab_size
         allowed[list(tokenizer.special_ids)] = False
         allowed[self._extra + END] = True
-        self._blanks = DecodeLoop(model, self._extra + END, allowed, jit=jit, int8=int8)
+        self._blanks = DecodeLoop(
+            model, self._extra + END, allowed, jit=jit, int8=int8, reads_in_parts=self.reads_in_parts
+        )
 
     @property
     def traces(self) -> int:
-        """How often a function was traced so far: at most 5, those of a `Sampler` and two more for blanks; with `jit` 7."""
+        """How often a function was traced so far: at most 5, those of a `Sampler` and two more for blanks;
+        with `jit` 7."""
         return super().traces + self._blanks.traces
 
     def generate(self, prompts: list[str], **settings) -> list[str]:
@@ -93,6 +100,18 @@ class InfillSampler(Sampler):
         """Return what of a prompt the tokenizer does not know, as a `Sampler` does; a `[MASK]` is known."""
         return super().unknown_parts(prompt.replace(MASK, ""))
 
+    def fillings(self, text: str, settings: dict[str, Any]) -> list[Filled]:
+        count = settings.get("num_samples", 1)
+        return [self.fill(text, sample=number, **settings) for number in range(count)]
+
+    def fills(self, prompt: str) -> bool:
+        return MASK in prompt
+
+    def between(self, before: str, hidden: str, after: str, most: int) -> str:
+        """Return what fills a blank between two texts, no more words of it than `hidden` has."""
+        found = self.fill(before + MASK + after, max_new_tokens=most)
+        return as_many_words(found.words[0][0][0], hidden)
+
     def fill(self, text: str, words: int = 1, sample: int = 0, **settings) -> Filled:
         """Return a text with its blanks filled, from left to right.
 
@@ -100,13 +119,15 @@ class InfillSampler(Sampler):
             text: with a `[MASK]` for each blank, which may be a part of a word or many words.
             words: without meaning here: each blank has one filling.
             sample: which of several fillings of the same seed.
-            **settings: fields of `SamplingSettings`; without a `temperature` the likeliest token is taken each time.
+            **settings: fields of `SamplingSettings`; without a `temperature` the likeliest token is taken
+                each time.
 
         Returns:
             The text, and for each blank what was filled in, with its probability.
 
         Raises:
-            InputError: there is no `[MASK]`, a setting is not allowed, or the text is longer than the model's context.
+            InputError: there is no `[MASK]`, a setting is not allowed, or the text is longer than the model's
+                context.
         """
         del words
         check_text("text", text)
@@ -116,7 +137,8 @@ class InfillSampler(Sampler):
         for name in ("num_beams", "stop"):
             if getattr(settings, name) != getattr(SamplingSettings(), name):
                 raise InputError(
-                    f"{name}={getattr(settings, name)} has no meaning where blanks within a text are filled; leave it out"
+                    f"{name}={getattr(settings, name)} has no meaning where blanks within a text are filled; "
+                    "leave it out"
                 )
         (seed,) = seeds_of(settings, 1)
         settings = dataclasses.replace(settings, seed=seed)
@@ -134,7 +156,8 @@ class InfillSampler(Sampler):
         lost = len(masks) - len(left)
         if cut:
             self._say(
-                f"of the {len(ids):,} tokens of the text the last {len(ids) - cut:,} are read, with {len(left):,} of {len(masks):,} blanks"
+                f"of the {len(ids):,} tokens of the text the last {len(ids) - cut:,} are read, with "
+                f"{len(left):,} of {len(masks):,} blanks"
             )
         found = self._filled(ids[cut:], left, settings, sample) if left else []
         whole, said = MASK.join(parts[: lost + 1]), []
@@ -146,13 +169,15 @@ class InfillSampler(Sampler):
         return Filled(whole, tuple(said))
 
     def _cut(self, ids, masks, settings: SamplingSettings) -> int:
-        """Return how many tokens at the beginning of part A have to go, so that there is room for its blanks."""
+        """Return how many tokens at the beginning of part A have to go, so that there is room for its
+        blanks."""
         most, cut = self._model.context_length, 0
         while len(ids) - cut + 2 * sum(mask >= cut for mask in masks) > most:
             cut += 1
         if cut and settings.long_prompt == "error":
             raise InputError(
-                f"the text has {len(ids):,} tokens with those around it and {len(masks):,} blanks, and the model sees {most:,} at a "
+                f"the text has {len(ids):,} tokens with those around it and {len(masks):,} blanks, and the "
+                f"model sees {most:,} at a "
                 "time with what it fills in; shorten it"
             )
         return cut
@@ -201,7 +226,8 @@ class InfillSampler(Sampler):
             yield from self._continued(list(group), settings, positions)
 
     def _continued(self, group, settings: SamplingSettings, positions: int) -> Iterator[None]:
-        """Fill rows of one length; where a text has taken all places, its last half is read anew as part A."""
+        """Fill rows of one length; where a text has taken all places, its last half is read anew as part
+        A."""
         rules, likeliest = self._rules(settings), min(settings.top_logprobs, self._width)
         ids, most = {number: row.prompt_ids for number, row in group}, self._longest_prompt
         while group := [(number, row) for number, row in group if not row.ended_by]:
@@ -219,66 +245,3 @@ class InfillSampler(Sampler):
             for number, row in group:
                 text = [*row.prompt_ids[:-2], *row.ids][-max(1, most // 2) :]
                 ids[number] = [*text, *row.prompt_ids[-2:]]
-
-
-class InfillScorer:
-    """Scores texts with a network that fills blanks: each window of a text is what follows the one before.
-
-    Args:
-        model: a network with `infills`.
-        tokenizer: its tokenizer, with a `blank_id`.
-    """
-
-    def __init__(self, model: keras.Model, tokenizer):
-        self._model, self._tokenizer = model, tokenizer
-        self._window = max(1, model.context_length // 2)
-        self._blanks = Blanks(2 * self._window, tokenizer.vocab_size, tokenizer.blank_id)
-        self._nats = tf.function(self._nats_of, reduce_retracing=True, autograph=False)
-
-    def score(self, texts: list[str]) -> list[dict]:
-        """Return the negative log-likelihood of each text, token by token from a document's beginning.
-
-        Each half a context of it is one blank, read behind the half before.
-
-        Returns:
-            For each text `nats` (float), and `tokens`, `bytes` and `unknown` as `counts_of` says.
-        """
-        check_texts(texts)
-        found = []
-        for text in texts:
-            ids = [self._tokenizer.begin_id, *self._tokenizer.encode(text)]
-            found.append({"nats": self._of_ids(ids), **counts_of(self._tokenizer, text, ids[1:])})
-        return found
-
-    def _of_ids(self, ids: list[int]) -> float:
-        size, total = self._window, 0.0
-        begins = range(1, len(ids), size)
-        for first in range(0, len(begins), ROWS):
-            texts = np.zeros([min(ROWS, len(begins) - first), 2 * size], np.int32)
-            scored = np.zeros(texts.shape, bool)
-            for row, begin in enumerate(begins[first : first + ROWS]):
-                window = ids[max(0, begin - size) : begin + size]
-                texts[row, : len(window)] = window
-                scored[row, min(begin, size) : len(window)] = True
-            inputs, targets, weights = self._blanks.continuations(texts, scored)
-            nats = self._nats(inputs, targets).numpy()
-            if not np.isfinite(nats).all():
-                raise InputError(NOT_FINITE)
-            total += float(np.sum(nats * weights, dtype=np.float64))
-        return total
-
-    def logits(self, ids) -> np.ndarray:
-        """Return the logits float32 [B, T, V + 3] at each token of part A, `ids` [B, T]."""
-        return self._model.project(self._model.forward({"tokens": self._checked(ids)}, {})[0]).numpy()
-
-    def features(self, ids) -> np.ndarray:
-        """Return the last hidden states float32 [B, T, D] at each token of part A, `ids` [B, T]."""
-        features, _ = self._model.forward({"tokens": self._checked(ids)}, {})
-        return tf.cast(features, tf.float32).numpy()
-
-    def _checked(self, ids) -> np.ndarray:
-        return check_ids(ids, self._model.vocab_size, self._model.context_length)
-
-    def _nats_of(self, inputs, targets):
-        logits = self._model.project(self._model.forward(inputs, {})[0])
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.errors import InputError
+from lm_keras.evaluation.scorer import Scorer, check_ids, counts_of
 from lm_keras.sampling.loop import state_specs
 from lm_keras.sampling.settings import check_texts
 
@@ -28,7 +29,7 @@ class _Window(NamedTuple):
     first: int
 
 
-class Scorer:
+class TextScorer(Scorer):
     """Scores texts and token ids with one model. Each of its functions is traced once, whatever the lengths.
 
     Args:
@@ -36,7 +37,7 @@ class Scorer:
         tokenizer: the tokenizer the model was trained with.
 
     Example:
-        >>> Scorer(model, tokenizer).score(["To be"])
+        >>> TextScorer(model, tokenizer).score(["To be"])
         [{'nats': 11.25, 'tokens': 5, 'bytes': 5, 'unknown': 0}]
     """
 
@@ -57,15 +58,16 @@ class Scorer:
     def score(self, texts: list[str]) -> list[dict]:
         """Score each text from the state in which a document starts, every token once.
 
-        The token that begins a document is the context of the first token and is not scored itself. A text that is longer than the
-        model's context is scored in windows of that length, of which each but the first scores the second half.
+        The token that begins a document is the context of the first token and is not scored itself. A text
+        that is longer than the model's context is scored in windows of that length, of which each but the
+        first scores the second half.
 
         Args:
             texts: any number of texts; an empty one scores 0 nats on 0 tokens.
 
         Returns:
-            For each text its summed negative log-likelihood `nats` (float), and `tokens`, `bytes` and `unknown` as `counts_of` says. The
-            sum is float64 over float32 values.
+            For each text its summed negative log-likelihood `nats` (float), and `tokens`, `bytes` and
+            `unknown` as `counts_of` says. The sum is float64 over float32 values.
 
         Raises:
             InputError: `texts` is no list of strings, a text is no valid Unicode, or the model's logits are
@@ -100,19 +102,27 @@ class Scorer:
         """
         return self._whole(self._logits, ids)
 
-    def features(self, ids) -> np.ndarray:
+    def features(self, ids, segments=None) -> np.ndarray:
         """Return the last hidden states float32 [B, T, D] at each token of `ids` [B, T].
+
+        Args:
+            ids: of the vocabulary.
+            segments: without meaning here.
 
         Raises:
             InputError: `ids` is not a [B, T] array of integers of the vocabulary.
         """
+        self._check_no_segments(segments)
         return self._whole(self._features, ids)
 
     def _windows(self, ids: list[int]) -> list["_Window"]:
-        """Return what is read and scored of a text: all at once, or windows where it is longer than the context.
+        """Return what is read and scored of a text: all at once, or windows where it is longer than the
+        context.
 
-        Example: with 0 for the begin of a document and a context of 4 the text [5, 6, 7, 8, 9] has the windows
-            [0, 5, 6, 7] -> [5, 6, 7, 8], all scored, and [5, 6, 7, 8] -> [6, 7, 8, 9], of which the last is scored.
+        Example: with 0 for the begin of a document and a context of 4 the text [5, 6, 7, 8, 9] has the
+        windows
+            [0, 5, 6, 7] -> [5, 6, 7, 8], all scored, and [5, 6, 7, 8] -> [6, 7, 8, 9], of which the last is
+            scored.
         """
         inputs, most = [self._tokenizer.begin_id, *ids[:-1]], self._model.context_length or len(ids)
         windows, done = [], 0
@@ -127,8 +137,8 @@ class Scorer:
         """Return the summed nats [B] of windows.
 
         Example:
-            The texts [5, 3] and [7] with 0 for the begin of a document become the inputs [[0, 5], [0, 0]], the targets
-            [[5, 3], [7, 0]] and the mask [[1, 1], [1, 0]].
+            The texts [5, 3] and [7] with 0 for the begin of a document become the inputs [[0, 5], [0, 0]],
+            the targets [[5, 3], [7, 0]] and the mask [[1, 1], [1, 0]].
         """
         length = max(len(row.targets) for row in rows)
         inputs = np.full([len(rows), length], self._tokenizer.begin_id, np.int32)
@@ -168,61 +178,7 @@ class Scorer:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits), state
 
 
-def counts_of(tokenizer, text: str, ids: list[int]) -> dict[str, int]:
-    """Return what is counted of a text, as an evaluation counts it.
-
-    Args:
-        tokenizer: what encoded the text.
-        text: as it was given.
-        ids: its tokens.
-
-    Returns:
-        `tokens`; `bytes`, in UTF-8, of what the tokens say, which is not the text itself where a tokenizer changes it; and `unknown`,
-        tokens that stand for text that is lost: with any, bits per byte have no meaning.
-    """
-    return {
-        "tokens": len(ids),
-        "bytes": len(tokenizer.canonical(text).encode("utf-8")),
-        "unknown": tokenizer.count_unknown(text, np.array(ids, np.int32)),
-    }
-
-
-def check_ids(ids, vocab_size: int, most: int | None, name: str = "ids") -> np.ndarray:
-    """Return `ids` as int32 [B, T].
-
-    Args:
-        ids: anything that is an array of integers.
-        vocab_size: all of them are below it.
-        most: T at most; None for any.
-        name: what the argument is called.
-
-    Raises:
-        InputError: it is something else.
-    """
-    try:
-        array = np.asarray(ids)
-    except ValueError:
-        raise InputError(
-            f"{name} has rows of different lengths; give rows of one length, or one row at a time"
-        ) from None
-    if array.ndim != 2 or not array.size or not np.issubdtype(array.dtype, np.integer):
-        raise InputError(
-            f"{name} has shape {list(array.shape)} and type {array.dtype}, not [B, T] with integers; "
-            "for one sequence of tokens write [ids]"
-        )
-    wrong = array[(array < 0) | (array >= vocab_size)]
-    if wrong.size:
-        raise InputError(
-            f"{name} has the token {wrong[0]}, but the vocabulary goes from 0 to {vocab_size - 1}; "
-            "make ids with the encode of this model's own tokenizer"
-        )
-    if most is not None and array.shape[1] > most:
-        raise InputError(
-            f"{name} has rows of {array.shape[1]:,} tokens, and the model looks back on {most:,} at most; give shorter rows"
-        )
-    return array.astype(np.int32)
-
-
 def score(model: keras.Model, tokenizer, texts: list[str]) -> list[dict]:
-    """Score texts once; see `Scorer.score`. For repeated calls keep a `Scorer`, which traces only once."""
-    return Scorer(model, tokenizer).score(texts)
+    """Score texts once; see `TextScorer.score`. For repeated calls keep a `TextScorer`, which traces only
+    once."""
+    return TextScorer(model, tokenizer).score(texts)

@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lm_keras.sampling.blanks import MASK
-
 WORDS = (1, 2, 3, 4, 5)
 """How many words a blank has."""
 
@@ -68,32 +66,9 @@ def blanks_in(text: str, words: int, count: int, seed: int, before: int, after: 
     return made
 
 
-def filled(lm, blank: Blank) -> str:
-    """Return what a model says stands in a blank.
-
-    Each is told how much stood there: one that sees both sides and predicts single tokens how many of them; others how many words,
-    behind which their text is cut, that of one that fills blanks as well as that of one that continues what stands before.
-
-    Args:
-        lm: a `lm_keras.api.LanguageModel`.
-        blank: the place.
-    """
-    if lm.model.bidirectional:
-        whole, before = (
-            len(lm.tokenizer.encode_prompt(text)) for text in (blank.before + blank.hidden, blank.before)
-        )
-        found = lm.fill(blank.before + MASK * max(1, whole - before) + blank.after, 1)
-        return found.text[len(blank.before) : len(found.text) - len(blank.after)]
-    if lm.model.infills:
-        text = lm.fill(blank.before + MASK + blank.after, max_new_tokens=MAX_FILLED).words[0][0][0]
-    else:
-        text = lm.generate([blank.before], max_new_tokens=MAX_FILLED, temperature=0.0)[0]
-    text = text.partition("\n")[0]
-    return " ".join(text.split(" ")[: 1 + blank.hidden.count(" ")])
-
-
 def exact_matches(lm, text: str, count: int, seed: int = 1) -> dict[str, float]:
-    """Return for blanks of one to five words the share that is filled exactly as it was, every likeliest token taken.
+    """Return for blanks of one to five words the share that is filled exactly as it was, every likeliest
+    token taken.
 
     Args:
         lm: a `lm_keras.api.LanguageModel`.
@@ -103,20 +78,26 @@ def exact_matches(lm, text: str, count: int, seed: int = 1) -> dict[str, float]:
 
     Reference: Du et al. (2022), section 3.3 and table 4, and Donahue et al. (2020), for the task.
     """
-    # Most tokens have three characters or more, so that there is room for what is filled in; where they have not, less is read.
+    # Most tokens have three characters or more, so that there is room for what is filled in; else less is read.
     around = min(MAX_AROUND, lm.model.context_length or MAX_AROUND)
     shares = {}
     for words in WORDS:
         blanks = [_short(lm, blank) for blank in blanks_in(text, words, count, seed, around, around // 2)]
         blanks = [blank for blank in blanks if blank.before]  # Else the words alone are too many.
-        hits = sum(_plain(filled(lm, blank)) == _plain(blank.hidden) for blank in blanks)
+        hits = sum(_plain(_filled(lm, blank)) == _plain(blank.hidden) for blank in blanks)
         if blanks:
             shares[str(words)] = round(hits / len(blanks), 4)
     return shares
 
 
+def _filled(lm, blank: Blank) -> str:
+    """Return what a model says stands in a blank, of which it is told how much it was."""
+    return lm.answer.between(blank.before, blank.hidden, blank.after, MAX_FILLED)
+
+
 def _short(lm, blank: Blank) -> Blank:
-    """Return a place around which there is no more text than a model sees with what it fills in; some see any length."""
+    """Return a place around which there is no more text than a model sees with what it fills in; some see any
+    length."""
     most = lm.model.context_length
     if most is None:
         return blank
@@ -126,7 +107,7 @@ def _short(lm, blank: Blank) -> Blank:
 
     before, after = blank.before, blank.after
     hidden = tokens(before + blank.hidden) - tokens(before)
-    room = most - (hidden if lm.model.bidirectional else max(MAX_FILLED, hidden)) - 4
+    room = most - lm.answer.tokens_between(hidden, MAX_FILLED) - 4
     while tokens(before) + tokens(after) > room and (before or after):
         if len(before) > len(after):
             before = before[len(before) // 4 + 1 :]
@@ -136,5 +117,6 @@ def _short(lm, blank: Blank) -> Blank:
 
 
 def _plain(text: str) -> str:
-    """Return words of letters and digits with single blanks between them; case counts where the vocabulary has it."""
+    """Return words of letters and digits with single blanks between them; case counts where the vocabulary
+    has it."""
     return " ".join(re.findall(r"\w+", text))

@@ -138,7 +138,8 @@ def test_a_text_of_several_documents_is_read_as_in_training(bert, script, tmp_pa
 def test_only_a_bert_has_a_pseudo_likelihood(glm, script):
     ended = script("evaluate.py", f"--run_dir={glm}", "--pseudo")
     assert ended.code == 1 and ended.err.splitlines()[-1] == (
-        "error: --model=glm has a likelihood of its own: the pseudo-log-likelihood is for --model=bert, which has none"
+        "error: --task=infilling has a likelihood of its own: the pseudo-log-likelihood is for --task=masked_lm, which "
+        "has none"
     )
 
 
