@@ -119,6 +119,11 @@ def _check_family(config, fields) -> None:
                 f"--{field.name}={value} has no meaning for --model={family}; leave it out, or take "
                 f"--model={families[0]}"
             )
+    if config.task not in TASKS[family]:
+        raise InputError(
+            f"--task={config.task} has no meaning for --model={family}; leave it out, or take --task="
+            f"{' or '.join(TASKS[family])}"
+        )
     if family in TRANSFORMERS:
         _check_transformer(config)
     if family == "bert" and config.batches.sequence_length < 3:

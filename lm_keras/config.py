@@ -89,6 +89,12 @@ class ModelConfig:
     """The network."""
 
     model: str = setting("lstm", "family of the network", choices=("ngram", "lstm", "gpt", "bert", "glm"))
+    task: str | None = setting(
+        None,
+        "what is predicted: the next token, hidden tokens, or what stood in blanks "
+        "[bert: masked_lm, glm: infilling, else causal_lm]",
+        choices=("causal_lm", "masked_lm", "infilling"),
+    )
     num_layers: int = setting(
         1, "hidden layers (lstm: recurrent layers, gpt, bert, glm: blocks)", low=1, high=1000
     )
@@ -336,6 +342,11 @@ class LearningConfig:
     z_loss: float = setting(
         0.0, "weight of the squared logarithm of the softmax normalizer in the loss, such as 1e-4", low=0
     )
+    best_by: str | None = setting(
+        None,
+        "measure of the validation that decides which weights are the best, and when to stop early or lower the learning "
+        "rate, such as perplexity or accuracy [nats_per_token]",
+    )
     early_stopping_evals: int = setting(
         0, "stop after so many evaluations without improvement; 0 never", low=0
     )
@@ -480,7 +491,7 @@ class Config:
     @property
     def task(self) -> str:
         """Return what is predicted, with the family's default filled in."""
-        return checks.TASKS[self.model.model][0]
+        return self.model.task or checks.TASKS[self.model.model][0]
 
     @property
     def context_tokens(self) -> int | None:

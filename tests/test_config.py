@@ -63,6 +63,7 @@ NAMES = {
     "normalize": ("none", "nfc", "nfd", "nfkc", "nfkd"),
     "sentencepiece_model": ("bpe", "unigram"),
     "model": ("ngram", "lstm", "gpt", "bert", "glm"),
+    "task": ("causal_lm", "masked_lm", "infilling"),
     "positions": ("learned", "rotary"),
     "norm": ("layer", "rms"),
     "init_checkpoint": ("last", "best"),
@@ -265,6 +266,10 @@ def test_the_table_has_every_choice():
         (
             {"optimizer": "lion", "beta_1": 0.0},
             "--beta_1=0 would leave --optimizer=lion the sign of the gradient; give it a number above 0",
+        ),
+        (
+            {"model": "gpt", "task": "masked_lm"},
+            "--task=masked_lm has no meaning for --model=gpt; leave it out, or take --task=causal_lm",
         ),
         (
             {"model": "ngram", "forget_bias": 2.0},

@@ -213,6 +213,7 @@ OTHERS = {
     },
     **{
         "model": "ngram",
+        "task": "causal_lm",
         "num_layers": 3,
         "embedding_dim": 5,
         "hidden_units": 7,
@@ -256,6 +257,7 @@ OTHERS = {
         "l2": 0.07,
         "label_smoothing": 0.11,
         "z_loss": 0.0003,
+        "best_by": "accuracy",
         "early_stopping_evals": 4,
         "precision": "mixed_bfloat16",
     },

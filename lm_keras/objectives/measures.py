@@ -46,13 +46,18 @@ class Measure:
     logarithmic: bool = False
     from_zero: bool = False
 
+    @property
+    def label(self) -> str:
+        """Return what its values are called on an axis or in a head: the unit, where there is one."""
+        return self.unit or self.head
+
+    def cost(self, value: float) -> float:
+        """Return a number that is lower where the measure is better."""
+        return cost_of(value, self.better)
+
     def shown(self, value: float | None) -> str:
         """Return a value as text; a dash for none."""
         return "-" if value is None else format(value, self.form)
-
-    def is_better(self, value: float, than: float) -> bool:
-        """Tell whether a value is better than another one."""
-        return value > than if self.better == "high" else value < than
 
 
 _COUNT = Measure(",.0f", whole=True, curve=False)
@@ -176,6 +181,11 @@ def likelihood_measures(
         "bits_per_character": _ratio(bits, counts.characters) if lossless else None,
     }
     return {name: finite(value) for name, value in values.items()}
+
+
+def cost_of(value: float, better: str) -> float:
+    """Return a number that is lower where a measure is better, for which `low` or `high` is better."""
+    return -value if better == "high" else value
 
 
 def finite(value: float | None) -> float | None:

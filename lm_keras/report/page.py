@@ -90,7 +90,7 @@ def cautions(runs: list[Run]) -> list[str]:
     if len({text.get("fingerprint") for text in texts}) > 1:
         return ["The runs were not validated on the same text: their results do not compare."]
     cautions = []
-    tasks = {run.name: TASKS[run.settings["model"]][0] for run in runs}
+    tasks = {run.name: run.settings["task"] or TASKS[run.settings["model"]][0] for run in runs}
     if len(set(tasks.values())) > 1:
         others = [name for name, task in tasks.items() if task != "causal_lm"]
         cautions.append(

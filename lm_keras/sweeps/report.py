@@ -86,7 +86,7 @@ def shown(results: Results) -> str:
 def _means(results: Results) -> tuple[list[str], list[list[str]]]:
     groups = results.groups
     names = list(groups[0].settings)
-    head = [*names, "seeds", f"best, {MEASURES[groups[0].rows[0].measure].unit}", "last", "training"]
+    head = [*names, "seeds", f"best, {MEASURES[groups[0].rows[0].measure].label}", "last", "training"]
     return head, [
         [
             *map(shortly, group.settings.values()),
@@ -107,7 +107,7 @@ def _spread(values: list[float]) -> str:
 
 def _each(results: Results, times: bool = True) -> tuple[list[str], list[list[str]]]:
     measure = results.rows[0].measure if results.rows else "bits_per_byte"
-    head = [*results.columns, f"best, {MEASURES[measure].unit}", "step", "last", "training", "parameters"]
+    head = [*results.columns, f"best, {MEASURES[measure].label}", "step", "last", "training", "parameters"]
     head += [*["seconds"] * times, "state"]
     cells = []
     for row in results.rows:

@@ -17,7 +17,8 @@ from lm_keras.data import order as orders
 from lm_keras.data.batch import Batch
 from lm_keras.data.order import PackedOrder, Rows, StreamOrder, WindowOrder
 from lm_keras.data.store import TextCounts, TokenStore
-from lm_keras.errors import InputError
+from lm_keras.errors import InputError, nearest
+from lm_keras.objectives.measures import MEASURES, SCORES
 from lm_keras.text.tokenizer import Tokenizer
 
 MAX_LOGITS = 2**26
@@ -41,14 +42,14 @@ class Task:
         batching: `stream` or `window`.
         seed: of the order of the rows, and of what is random in them.
         state_reset: probability that a stream begins anew at a step.
+        best_by: the measure of validation that decides which weights are the best; None for that of the task.
         stride: of an evaluation in windows: targets that each of them scores, the last ones. None for the
             usual way.
         name: of `--task`.
         fields: what a record of the text must have.
         extra_tokens: tokens of the network's vocabulary beyond those of the text, the last ones.
         outputs: width of the network's output; None for its vocabulary.
-        best: the measure of validation by which checkpoints are compared, and whether `low` or `high` is
-            better.
+        best: the measure by which the task is usually judged, and whether `low` or `high` is better.
     """
 
     vocab_size: int
@@ -59,6 +60,7 @@ class Task:
     batching: str = "window"
     seed: int = 0
     state_reset: float = 0.0
+    best_by: str | None = None
     stride: int | None = None
 
     name: ClassVar[str]
@@ -66,6 +68,17 @@ class Task:
     extra_tokens: ClassVar[int] = 0
     outputs: ClassVar[int | None] = None
     best: ClassVar[tuple[str, str]] = ("nats_per_token", "low")
+
+    def __post_init__(self):
+        if self.best_by is not None and self.best_by not in SCORES:
+            raise InputError(
+                f"--best_by={self.best_by} is unknown{nearest(self.best_by, SCORES)}; choose one of {', '.join(SCORES)}"
+            )
+
+    @property
+    def judged_by(self) -> tuple[str, str]:
+        """Return the measure that decides which weights are the best, and whether `low` or `high` is better."""
+        return (self.best_by, MEASURES[self.best_by].better) if self.best_by else self.best
 
     @classmethod
     def of(cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None) -> "Task":
@@ -190,4 +203,5 @@ def common_settings(config: Config, vocab_size: int) -> dict[str, Any]:
         "batching": config.batching,
         "seed": batches.seed,
         "state_reset": batches.state_reset,
+        "best_by": config.learning.best_by,
     }

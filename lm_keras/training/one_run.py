@@ -22,7 +22,7 @@ from lm_keras.errors import InputError
 from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
-from lm_keras.objectives.measures import SCORES
+from lm_keras.objectives.measures import MEASURES, SCORES
 from lm_keras.tasks.task import Task
 from lm_keras.training import distribution, environment, report
 from lm_keras.training.given_vectors import GivenVectors
@@ -91,11 +91,18 @@ class Run:
             config.running.checkpoint_interval(total_steps),
             self.trainer.tensors,
             self.trainer.progress,
+            self.judged_by,
         )
         # Not `count_params`, which also counts the rates and seeds of dropout layers.
         self.parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
         model = [config.model.model, f"{self.parameters:,} parameters", *getattr(self.model, "remarks", ())]
         report.say(f"model: {', '.join(model)}; {total_steps:,} steps")
+
+    @property
+    def judged_by(self) -> tuple[str, str]:
+        """Return the measure that decides which weights are the best, by its name in the logs, and which way."""
+        name, better = self.task.judged_by
+        return ("loss" if name == MEASURES["loss"].evaluated else name), better
 
     @functools.cached_property
     def answer(self) -> Answer:
@@ -210,9 +217,9 @@ class Run:
         learning = self.config.learning
         listed: list[keras.callbacks.Callback] = [*schedule_callbacks(self.config, self.total_steps)]
         if plateau := schedules.plateau_of(learning.learning_rate_schedule):
-            listed.append(callbacks.PlateauDecay(plateau, learning.learning_rate))
+            listed.append(callbacks.PlateauDecay(plateau, learning.learning_rate, self.judged_by))
         if learning.early_stopping_evals:
-            listed.append(callbacks.EarlyStopping(learning.early_stopping_evals))
+            listed.append(callbacks.EarlyStopping(learning.early_stopping_evals, self.judged_by))
         return listed
 
     def _writing(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:

@@ -21,7 +21,7 @@ from lm_keras.tasks import TASKS
 from lm_keras.text.tokenizer import Tokenizer
 
 MAY_DIFFER = {
-    "dropout", "weight_drop", "forget_bias", "init_scale", "init_from", "init_checkpoint", "embedding_init",
+    "task", "dropout", "weight_drop", "forget_bias", "init_scale", "init_from", "init_checkpoint", "embedding_init",
     "separate_documents", "attention_chunk", "mask_rate", "whole_words", "full_sentences", "span_length", "long_spans", "prediction_head",
 }  # fmt: skip
 """Model settings that neither decide a weight's shape nor what a weight means."""

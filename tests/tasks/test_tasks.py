@@ -83,6 +83,13 @@ def test_where_rows_begin_is_found_once_for_each_text_and_length(monkeypatch):
     assert len(walks) == 2
 
 
+def test_what_decides_which_weights_are_the_best():
+    assert task("gpt").judged_by == ("nats_per_token", "low")
+    assert task("bert", best_by="accuracy").judged_by == ("accuracy", "high")
+    with pytest.raises(InputError, match="--best_by=acuracy is unknown"):
+        task("gpt", best_by="acuracy")
+
+
 @pytest.mark.parametrize(
     ("family", "stride", "said"),
     [
