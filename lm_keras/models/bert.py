@@ -147,6 +147,13 @@ class BERTLanguageModel(LanguageModel):
             for part, initializer in (("gain", "ones"), ("bias", "zeros"))
         ]
 
+    @property
+    def head_weights(self):
+        """Return the weights that belong to the head; none without one."""
+        if not self.prediction_head:
+            return []
+        return [self.head_kernel, self.head_bias, *self.head_norm, *super().head_weights]
+
     def initial_state(self, batch_size, length=None):
         """Return nothing: a row is read as a whole."""
         return {}

@@ -201,6 +201,11 @@ class LanguageModel(keras.Model):
         return x if self.projection is None else tf.tensordot(x, cast(self.projection, x.dtype), 1)
 
     @property
+    def head_weights(self):
+        """Return the weights that belong to the head, and not to the body that another task can use."""
+        return [v for v in (self.projection, self.output_kernel, self.output_bias) if v is not None]
+
+    @property
     def _output_matrix(self):
         return self.embedding.embeddings if self.tie_embeddings else self.output_kernel
 

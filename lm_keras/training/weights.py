@@ -10,6 +10,7 @@ import keras
 
 from lm_keras import paths, text
 from lm_keras.checkpoints import exchange
+from lm_keras.checkpoints.copying import copy_weights
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.state import ATTEMPTS, Checkpoints, Gone
 from lm_keras.checks import TRANSFORMERS, WITH_MASKS
@@ -37,20 +38,23 @@ class Origin:
         path: the folder of the run or model.
         step: of its weights; `given_to` takes newer ones if a run that trains has written them meanwhile.
         tokenizer: its tokenizer, which the new run takes over.
-        give: does the work of `given_to`, and returns the step.
-        files: those of a model of another project that the new run keeps, so that `scripts/convert.py` can write them back.
+        give: does the work of `given_to`, and returns the step and what to say of weights that were not copied.
+        files: those of a model of another project that the new run keeps, so that `scripts/convert.py` can write
+            them back.
+        remark: on weights that were not copied.
     """
 
     path: Path
     step: int
     tokenizer: Tokenizer
-    give: Callable[[keras.Model, int | None], int]
+    give: Callable[[keras.Model, int | None], tuple[int, str]]
     files: dict[str, str] = dataclasses.field(default_factory=dict)
+    remark: str = ""
 
     @property
     def said(self) -> str:
         """Say with what the run begins."""
-        return f"with the weights of {self.path} at step {self.step:,}"
+        return f"with the weights of {self.path} at step {self.step:,}{self.remark}"
 
     def given_to(self, model: keras.Model, step: int | None = None) -> "Origin":
         """Copy the weights into a new network, and return this with the step that they have.
@@ -60,9 +64,10 @@ class Origin:
             step: whose weights; None for those that are the newest or best now.
 
         Raises:
-            InputError: they were deleted meanwhile.
+            InputError: they were deleted meanwhile, or the bodies of the networks do not match.
         """
-        return dataclasses.replace(self, step=self.give(model, step))
+        found, remark = self.give(model, step)
+        return dataclasses.replace(self, step=found, remark=remark)
 
     @classmethod
     def of(cls, config: Config, folder: RunFolder | None, warn: Callable[[str], None]) -> "Origin | None":
@@ -124,23 +129,18 @@ def _check_fits(config: Config, there: Config, tokenizer: Tokenizer, remedy: str
         )
 
 
-def _give_imported(imported: exchange.Imported, model: keras.Model, step: int | None = None) -> int:
-    imported.give(model)
-    return imported.step
+def _give_imported(
+    imported: exchange.Imported, model: keras.Model, step: int | None = None
+) -> tuple[int, str]:
+    return imported.step, imported.give(model).remark
 
 
-def _give_trained(source: RunFolder, chosen: str, model: keras.Model, step: int | None = None) -> int:
+def _give_trained(
+    source: RunFolder, chosen: str, model: keras.Model, step: int | None = None
+) -> tuple[int, str]:
     # What is damaged there was said when the step was chosen first.
     trained, found = restore_for_reading(source, chosen if step is None else step, lambda line: None)
-    _copy(trained, model)
-    return found
-
-
-def _copy(trained: keras.Model, model: keras.Model) -> None:
-    there = {variable.path: variable for variable in trained.trainable_variables}
-    for variable in model.trainable_variables:
-        if variable.path in there:  # A `prediction_head` that is missing there begins anew.
-            variable.assign(there[variable.path])
+    return found, copy_weights(trained, model).remark
 
 
 def _shape(config: Config) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Leaky(keras.Model):
     """Predicts from the last token and a leaky sum of all windows before: the least that carries a state."""
 
     context_tokens = context_length = None
+    head_weights = ()
 
     def __init__(self, vocab_size: int = V, width: int = 6, dropout: float = 0.0):
         super().__init__(autocast=False, name="leaky")
