@@ -314,7 +314,7 @@ class LanguageModel:
                 "other text is scored with --corpus=text:GLOB"
             )
         where = dataclasses.replace(self.config.data, cache_dir=self.cache_dir)
-        data = prepare(where, self.tokenizer, say, begun=self._data)
+        data = prepare(where, self.tokenizer, say, begun=self._data, columns=self.task.columns)
         now = data.report["splits"].get(split, {})
         before = self._data["splits"][split]
         if now.get("fingerprint") != before.get("fingerprint"):
@@ -330,4 +330,4 @@ class LanguageModel:
         whole = make_splits(opened, fractions=(100, 0, 0))["train"]
         say_of({split: opened}, say)
         cache = cache_folder(self.cache_dir)
-        return tokenized(whole, self.tokenizer, cache, say, whole.description.spec)
+        return tokenized(whole, self.tokenizer, cache, say, whole.description.spec, self.task.columns)

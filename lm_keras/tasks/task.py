@@ -15,6 +15,7 @@ import tensorflow as tf
 from lm_keras.config import Config
 from lm_keras.data import order as orders
 from lm_keras.data.batch import Batch
+from lm_keras.data.columns import Column
 from lm_keras.data.order import PackedOrder, Rows, StreamOrder, WindowOrder
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError, nearest
@@ -47,6 +48,7 @@ class Task:
             usual way.
         name: of `--task`.
         fields: what a record of the text must have.
+        columns: what a token store has to hold beside the tokens.
         extra_tokens: tokens of the network's vocabulary beyond those of the text, the last ones.
         outputs: width of the network's output; None for its vocabulary.
         best: the measure by which the task is usually judged, and whether `low` or `high` is better.
@@ -65,6 +67,7 @@ class Task:
 
     name: ClassVar[str]
     fields: ClassVar[tuple[str, ...]] = ("text",)
+    columns: ClassVar[tuple[Column, ...]] = ()
     extra_tokens: ClassVar[int] = 0
     outputs: ClassVar[int | None] = None
     best: ClassVar[tuple[str, str]] = ("nats_per_token", "low")

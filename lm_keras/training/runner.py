@@ -14,7 +14,7 @@ from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError, reason_of
 from lm_keras.surroundings import usual_settings
-from lm_keras.tasks import task_of
+from lm_keras.tasks import TASKS, task_of
 from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import (
@@ -128,9 +128,11 @@ def _begun(
         config, folder, None
     )  # What is wrong with its first line is said before the text is read.
     begun = folder.read_data() if folder.exists else None
+    columns = TASKS[config.task].columns
     data = prepare(
-        config.data, _tokenizer(folder, origin), report.say, needs_blank=config.needs_blank, begun=begun
-    )
+        config.data, _tokenizer(folder, origin), report.say, needs_blank=config.needs_blank, begun=begun,
+        columns=columns,
+    )  # fmt: skip
     origin = origin or GivenVectors.of(config, folder, data.tokenizer)
     _check_data(config, data)
     task = task_of(config, data.tokenizer.vocab_size, data.tokenizer)
@@ -166,7 +168,8 @@ def _joined(
             f"this worker and the chief have other settings for --run_dir={folder.path}: {'; '.join(changed)}. "
             "Start all workers with the same flags and the same folder"
         )
-    data = prepare(config.data, folder.tokenizer(), report.say, begun=folder.read_data())
+    begun, columns = folder.read_data(), TASKS[config.task].columns
+    data = prepare(config.data, folder.tokenizer(), report.say, begun=begun, columns=columns)
     task = task_of(config, data.tokenizer.vocab_size, data.tokenizer)
     total_steps = _total_steps(config, data, task)
     _check_same_run(folder, data, total_steps)
@@ -191,7 +194,8 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
     origin = Origin.of(config, folder, report.say)
     tokenizer = _tokenizer(folder, origin)
     begun = folder.read_data() if folder and folder.exists else None
-    text = known_text.read_text(config.data, tokenizer, report.say, config.needs_blank, begun)
+    columns = TASKS[config.task].columns
+    text = known_text.read_text(config.data, tokenizer, report.say, config.needs_blank, begun, columns)
     batches, data = config.batches, text.data
     tokenizer = data.tokenizer if data else tokenizer
     origin = origin or GivenVectors.of(config, folder, tokenizer)
