@@ -2,7 +2,8 @@
 
 `FAMILIES` maps the name of `--model` to the function that builds it.
 
-`build(config, vocab_size)`, with the tokens of the text and the `extra_tokens` of the task, returns a `keras.Model` for which training, evaluation, sampling and the dry run need no
+`build(config, vocab_size, num_outputs)`, with the tokens of the text and the `extra_tokens` of the task, and the
+classes of the head or None for the vocabulary, returns a `keras.Model` for which training, evaluation, sampling and the dry run need no
 more than this:
 
 - `vocab_size`, and `model(tokens)` -> logits [B, T, V] for plain `compile`, `fit` and `summary`;
@@ -22,7 +23,7 @@ more than this:
   besides weights, gradients and logits.
 
 `NUM_PARAMETERS` maps it to the function that counts the weights from settings, before anything is built:
-`num_parameters(config, vocab_size)`.
+`num_parameters(config, vocab_size, num_outputs)`.
 """
 
 from lm_keras.surroundings import require_backend

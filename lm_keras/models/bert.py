@@ -32,7 +32,7 @@ NO_HEAD = (
 )
 
 
-def build(config: Config, vocab_size: int) -> keras.Model:
+def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
     """Build the network of a run; its initial weights follow `keras.utils.set_random_seed`."""
     model = config.model
     return BERTLanguageModel(
@@ -43,6 +43,7 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         prediction_head=model.prediction_head,
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
+        num_outputs=num_outputs,
         dtype=config.learning.precision,
         name="bert_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
@@ -58,15 +59,16 @@ def block_settings(config: Config) -> BlockSettings:
     )  # fmt: skip
 
 
-def num_parameters(config: Config, vocab_size: int) -> int:
+def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = None) -> int:
     """Return how many numbers the network of these settings learns."""
     model = config.model
     width = model.embedding_dim
     tables = vocab_size + config.context_length + SEGMENTS
     head = 0
     if model.prediction_head:
-        tables += 0 if model.tied else vocab_size
-        head = width * width + width + 2 * width + vocab_size
+        tables += 0 if model.tied or num_outputs is not None else vocab_size
+        output = vocab_size if num_outputs is None else num_outputs * (width + 1)
+        head = width * width + width + 2 * width + output
     return width * tables + 2 * width + model.num_layers * block_settings(config).parameters + head
 
 
@@ -242,7 +244,7 @@ class BERTLanguageModel(LanguageModel):
             "embedding_norm": [],
             **{layer.name: parts for layer in self.blocks},
             "head": [Product(places, block.width, block.width)],
-            "output": [Product(places, block.width, self.vocab_size)],
+            "output": [Product(places, block.width, self.head.outputs)],
         }
 
     def activation_bytes(self, rows, length):

@@ -19,7 +19,7 @@ ONCE_EXTRA_TOKENS = 3
 """Tokens that an older file of a network does not count, though it has them."""
 
 
-def build(config: Config, vocab_size: int) -> keras.Model:
+def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
     """Build the network of a run; its initial weights follow `keras.utils.set_random_seed`."""
     model = config.model
     return GLMLanguageModel(
@@ -29,15 +29,16 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         block=gpt.block_settings(model, config.running.rematerialize),
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
+        num_outputs=num_outputs,
         dtype=config.learning.precision,
         name="glm_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
 
 
-def num_parameters(config: Config, vocab_size: int) -> int:
+def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = None) -> int:
     """Return how many numbers the network of these settings learns."""
     second_places = _second_places(config.context_length) * config.model.embedding_dim
-    return gpt.num_parameters(config, vocab_size) + second_places
+    return gpt.num_parameters(config, vocab_size, num_outputs) + second_places
 
 
 def _second_places(context_length: int) -> int:
@@ -151,7 +152,7 @@ class GLMLanguageModel(GPTLanguageModel):
     def products(self, rows, length, predictions=None):
         """Return the matrix products of a forward pass, by part; arguments as those of `LanguageModel`."""
         places = rows * (length if predictions is None else predictions)
-        output = Product(places, self.block_settings.width, self.vocab_size)
+        output = Product(places, self.block_settings.width, self.head.outputs)
         parts = block_products(self.block_settings, rows, length)
         blocks = {layer.name: parts for layer in self.blocks}
         return {"embedding": [], "places": [], "within": [], **blocks, "norm": [], "output": [output]}

@@ -121,7 +121,7 @@ def memory(model: keras.Model, task: Task, config: Config, replicas: int) -> Mem
     largest = max(_bytes([variable]) for variable in model.trainable_variables)
     sums = weights if batches.micro_batches > 1 else 0
     flat = 2 * weights if replicas > 1 else 0  # What crosses between the replicas, before and after.
-    values = rows * task.predictions(batches.sequence_length) * model.vocab_size
+    values = rows * task.predictions(batches.sequence_length) * (task.outputs or model.vocab_size)
     several_passes = config.learning.optimizer not in optimizers.ONE_PASS
     return Memory(
         weights,
@@ -140,8 +140,10 @@ def least_memory(task: Task, config: Config, replicas: int) -> int:
     """
     batches, model = config.batches, config.model
     rows = max(1, batches.batch_size // replicas // batches.micro_batches)
-    weights = NUM_PARAMETERS[model.model](config, task.network_vocab_size)
-    values = _logits_held(rows * task.predictions(batches.sequence_length) * task.network_vocab_size)
+    weights = NUM_PARAMETERS[model.model](config, task.network_vocab_size, task.outputs)
+    values = _logits_held(
+        rows * task.predictions(batches.sequence_length) * (task.outputs or task.network_vocab_size)
+    )
     values += rows * batches.sequence_length * (model.embedding_dim + model.num_layers * model.units)
     return 4 * replicas * (weights + max(weights, values))
 

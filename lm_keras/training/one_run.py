@@ -30,11 +30,17 @@ from lm_keras.training.trainer import Trainer, understood
 from lm_keras.training.weights import Origin, all_damaged
 
 
-def network(config: Config, vocab_size: int) -> keras.Model:
-    """Build the network with its optimizer; within the scope of a strategy they belong to it."""
+def network(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
+    """Build the network with its optimizer; within the scope of a strategy they belong to it.
+
+    Args:
+        config: the settings.
+        vocab_size: tokens that it reads.
+        num_outputs: classes of its head; None for the vocabulary.
+    """
     # Keras draws the seeds of initial weights from it; `train` gives it back its state.
     random.seed(config.batches.seed)
-    model = FAMILIES[config.model.model](config, vocab_size)
+    model = FAMILIES[config.model.model](config, vocab_size, num_outputs)
     model.optimizer = optimizers.build(config.learning, model.trainable_variables)
     return model
 
@@ -69,7 +75,7 @@ class Run:
         self.config, self.folder, self.data, self.total_steps = config, folder, data, total_steps
         self.task, self.devices, self.origin, self.workers = task, devices, origin, devices.workers
         with devices.strategy.scope():
-            self.model = network(config, task.network_vocab_size)
+            self.model = network(config, task.network_vocab_size, task.outputs)
         self.evaluator = Evaluator(self.model, task)
         self.validated: dict | None = None
         self.progress = callbacks.Progress(total_steps)

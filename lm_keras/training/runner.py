@@ -220,7 +220,7 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
     meter = machine.MemoryMeter(devices)
     with _enough_memory():
         with devices.strategy.scope():
-            model = network(config, task.network_vocab_size)
+            model = network(config, task.network_vocab_size, task.outputs)
         trainer = Trainer(model, task, devices.strategy, config, store, trial.STEPS, None)
         speed = trial.try_out(trainer)
     if speed is None:
@@ -263,7 +263,7 @@ def _enough_memory():
 def _shapes(config: Config, task: Task) -> keras.Model:
     """Build a network of which only shapes are asked."""
     with tf.Graph().as_default():  # Where variables have shapes and take no memory.
-        return network(config, task.network_vocab_size)
+        return network(config, task.network_vocab_size, task.outputs)
 
 
 def _check_space(folder: RunFolder, config: Config, task: Task, total_steps: int) -> None:

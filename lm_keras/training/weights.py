@@ -245,12 +245,13 @@ def all_damaged(checkpoints: Checkpoints) -> InputError:
 def _network(folder: RunFolder, step: int) -> keras.Model:
     """Build the network of a run, if the checkpoint that will be read has as many weights."""
     config = folder.config()
-    vocab_size = folder.tokenizer().vocab_size + TASKS[config.task].extra_tokens
-    needed = 4 * NUM_PARAMETERS[config.model.model](config, vocab_size)
+    task = TASKS[config.task]
+    sizes = folder.tokenizer().vocab_size + task.extra_tokens, task.outputs
+    needed = 4 * NUM_PARAMETERS[config.model.model](config, *sizes)
     found = folder.checkpoints().size(step)
     if needed > found:  # Before memory is taken for what a config.json says.
         raise InputError(
             f"the checkpoint of step {step:,} in {folder.path} does not fit this network ({needed:,} bytes of weights, and it "
             f"has {found:,}); was the run folder put together from two runs?"
         )
-    return FAMILIES[config.model.model](config, vocab_size)
+    return FAMILIES[config.model.model](config, *sizes)

@@ -80,7 +80,7 @@ def test_matrices_of_products_are_rounded_once_and_the_embedding_is_looked_up_as
     matrices = Int8Matrices(model)
     made = matrices.made()
     assert len(made) == 2 * (4 * 2 + 1) and matrices.made()[0] is made[0]
-    kernel, output = model.blocks[1].by_name["feed_forward_kernel"], model._output_matrix
+    kernel, output = model.blocks[1].by_name["feed_forward_kernel"], model.head.matrix
     before = kernel.numpy()
     kernel.assign(before * 0)  # They stay as they were.
     with matrices.used(made):

@@ -78,10 +78,12 @@ def small_network(leaky):
         def fills(self, prompt):
             return False
 
+    def build(config, vocab_size, num_outputs=None):
+        return leaky(vocab_size, dropout=config.model.dropout)
+
     @contextlib.contextmanager
     def patched():
         with pytest.MonkeyPatch.context() as patch:
-            build = lambda config, vocab_size: leaky(vocab_size, dropout=config.model.dropout)  # noqa: E731
             patch.setitem(models.FAMILIES, "lstm", build)
             patch.setattr(one_run, "answer_for", Silent)
             yield patch

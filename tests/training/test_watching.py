@@ -95,7 +95,9 @@ class Silent:
 
 
 def test_a_run_is_watched_if_asked_to(train, leaky, tiny_config, tmp_path, monkeypatch, lines_of):
-    monkeypatch.setitem(models.FAMILIES, "lstm", lambda config, vocab_size: leaky(vocab_size))
+    monkeypatch.setitem(
+        models.FAMILIES, "lstm", lambda config, vocab_size, num_outputs=None: leaky(vocab_size)
+    )
     monkeypatch.setattr(one_run, "answer_for", Silent)
     asked = {"histogram_every": 7, "profile_steps": "9:13", "projector": True}
     plain, watched = tmp_path / "plain", tmp_path / "watched"
