@@ -99,7 +99,7 @@ def test_a_bert_is_scored_by_what_it_hides(bert, script):
     assert found["bits_per_byte"] is None and "pseudo_perplexity" not in found
 
 
-def test_a_pseudo_log_likelihood_is_that_of_hiding_each_token(bert, script, tmp_path):
+def test_a_pseudo_log_likelihood_is_that_of_masking_each_token(bert, script, tmp_path):
     text = "The old cat.\n"  # As many tokens as one row takes, so that all others are seen.
     (tmp_path / "a.txt").write_text(text)
     ended = script(

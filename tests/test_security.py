@@ -114,7 +114,7 @@ def test_no_file_runs_what_it_loads(path):
         "launcher.py": ["calls subprocess.Popen"],
         "torch_peer.py": torch,
         "torch_gpt.py": [*torch, "imports torch.nn"],
-        "torch_hiding.py": [*torch, "imports torch.nn"],
+        "torch_masked.py": [*torch, "imports torch.nn"],
         "transformers_peer.py": torch,
         "running.py": ["calls importlib.import_module"],
     }

@@ -23,7 +23,7 @@ SECTIONS = (
     "jit",
     "guards",
     "gpt",
-    "hiding",
+    "masked",
     "decode",
     "embeddings",
 )

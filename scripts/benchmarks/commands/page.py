@@ -78,7 +78,7 @@ def commands(section: str) -> list[list[str]]:
     if section == "embeddings":
         peer = ["--peer=gensim"] * (importlib.util.find_spec("gensim") is not None)
         return [["embeddings", "--embedding_dim=100", *peer]]
-    if section == "hiding":
+    if section == "masked":
         peers = ["--peer=torch,torch_bfloat16"] * torch
         lines = [
             ["train", f"--flagfile=configs/benchmark/{family}_medium.flags"] for family in ("bert", "glm")

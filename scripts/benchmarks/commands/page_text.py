@@ -9,7 +9,7 @@ TITLES = {
     "jit": "XLA",
     "guards": "The guard of the step",
     "gpt": "GPT: the training step, and decoding",
-    "hiding": "BERT and GLM: the training step",
+    "masked": "BERT and GLM: the training step",
     "decode": "GPT: as a text grows",
     "embeddings": "Word embeddings",
 }
@@ -55,7 +55,7 @@ number of rows and each room: it pays for texts of some hundred tokens, and in b
 `int8` are ours with `--jit=on`, in bfloat16, and with `--weights=int8`, beside ours in float32 without it.
 What is still missing to the products alone are norms, GELU and attention between them, for which memory waits, the writing of
 keys and values, and the choice of a token among 50,257, a millisecond.""",
-    "hiding": """As for the GPT: six blocks of 384, rows of 128 tokens, and once with `--jit=on`, which `--jit=auto` does not take
+    "masked": """As for the GPT: six blocks of 384, rows of 128 tokens, and once with `--jit=on`, which `--jit=auto` does not take
 here: beside what compiling costs it saves little or nothing. A BERT's logits are those of the 19 tokens of a row that are
 hidden; a GLM's rows are 148 tokens long with what is hidden of them, and predict at up to 128 places. The peers see random
 tokens, the same number of hidden ones, and for the GLM a mask of who sees whom.""",
