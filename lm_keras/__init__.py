@@ -1,19 +1,20 @@
 """Train language models on TensorFlow and Keras 3.
 
     import lm_keras
-    lm = lm_keras.load("runs/quickstart")
-    lm.generate(["To be"], max_new_tokens=40)
+    lm = lm_keras.train(run_dir="runs/books", corpus="text:books/*.txt", model="gpt", steps=500)
+    lm = lm_keras.load("runs/books")
+    lm.generate(["Once"], max_new_tokens=40)
 
-Importing the package is cheap; TensorFlow is imported when a model is loaded.
+Importing the package is cheap; TensorFlow is imported when a model is trained or loaded.
 """
 
 from lm_keras.errors import InputError
 
-__all__ = ["InputError", "LanguageModel", "load"]
+__all__ = ["InputError", "LanguageModel", "load", "train"]
 
 
 def __getattr__(name: str):
-    if name in ("LanguageModel", "load"):
+    if name in ("LanguageModel", "load", "train"):
         from lm_keras import quiet
 
         quiet.import_tensorflow()

@@ -1,34 +1,37 @@
-"""A trained model in Python: load, generate, score, look inside."""
+"""A model in Python: train, load, generate, score, look inside."""
 
 import contextlib
 import dataclasses
-import itertools
+import functools
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
 
-from lm_keras import paths
+from lm_keras import fields, paths
+from lm_keras.answers import answer_for
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.config import Config
+from lm_keras.config import FIELDS, Config, RunOptions, from_flat
 from lm_keras.corpora import make_splits
 from lm_keras.data.cache import cache_folder
-from lm_keras.data.masking import AROUND
 from lm_keras.data.preparation import opened_corpus, prepare, say_of
 from lm_keras.data.store import TokenStore, tokenized
-from lm_keras.errors import InputError
+from lm_keras.errors import InputError, nearest
+from lm_keras.evaluation import scorer_for
+from lm_keras.evaluation.cloze import exact_matches
+from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.layers.casting import Int8Matrices
-from lm_keras.objectives.metrics import measures
-from lm_keras.sampling.blanks import Filled
-from lm_keras.sampling.cloze import exact_matches
-from lm_keras.sampling.families import int8_of, sampler_for, scorer_for
+from lm_keras.sampling.int8 import int8_of
+from lm_keras.sampling.masks import Filled
 from lm_keras.sampling.row import Continuation
 from lm_keras.surroundings import each_with_usual_settings, usual_settings, with_usual_settings
+from lm_keras.tasks import task_of
+from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
-from lm_keras.training.evaluation import Evaluator
-from lm_keras.training.hiding import hiding_of
 from lm_keras.training.weights import restore_for_reading
 
 
@@ -70,6 +73,73 @@ def load(
     return LanguageModel(model, tokenizer, config, step, folder.read_data(), jit, int8)
 
 
+def train(**settings: Any) -> "LanguageModel":
+    """Train a model as `scripts/train.py` does, and return it loaded.
+
+    Results go to standard output and progress to standard error. The same call continues a run that was
+    stopped, and loads a run that is finished.
+
+    Args:
+        **settings: flags of `scripts/train.py`, by name: `corpus="text:books/*.txt"`, `model="gpt"`,
+            `steps=500`. A flag that is left out has its default. Without `run_dir` the run goes to a new
+            temporary folder, which one line names. `dry_run` is for the script only.
+
+    Returns:
+        What `load(run_dir)` returns: the model at its last step.
+
+    Raises:
+        InputError: a name is unknown, a value is not allowed, or the script would refuse the run.
+        KeyboardInterrupt: Ctrl-C stopped the run; it is saved.
+        SystemExit: SIGTERM or SIGHUP stopped the run; it is saved, and the code is that of the script.
+
+    Example:
+        >>> lm = lm_keras.train(run_dir="runs/books", corpus="text:books/*.txt", model="gpt", steps=500)
+        >>> lm.generate(["Once"], max_new_tokens=40)
+    """
+    from lm_keras.training import report, runner  # With all callbacks, which `load` does without.
+
+    config, options = _settings_of_run(settings)
+    if options.run_dir is not None:
+        _end_if_stopped(runner.train(config, options))
+        return load(options.run_dir)
+    parent = tempfile.mkdtemp(prefix="lm_keras_")
+    run_dir = os.path.join(parent, "run")
+    report.say(f"run_dir is not given; the run is kept in {run_dir}")
+    try:
+        _end_if_stopped(runner.train(config, dataclasses.replace(options, run_dir=run_dir)))
+    finally:
+        with contextlib.suppress(OSError):
+            os.rmdir(parent)  # It is empty if no run began.
+    return load(run_dir)
+
+
+def _settings_of_run(settings: dict[str, Any]) -> tuple[Config, RunOptions]:
+    """Turn the keywords of `train` into the dataclasses that the flags are read into."""
+    options = {field.name: field for field in dataclasses.fields(RunOptions)}
+    known = FIELDS | options
+    for name, value in settings.items():
+        if name not in known:
+            near = nearest(name, list(known))
+            raise InputError(f"setting {name!r} is unknown{near}; scripts/train.py --help lists all settings")
+        if known[name].metadata["path"] and isinstance(value, str | os.PathLike):
+            value = paths.expanded(os.fspath(value), name)
+        if name in options:
+            fields.check(known[name], value)
+        settings[name] = value
+    if settings.get("dry_run"):
+        raise InputError("dry_run=True trains no model to return; use scripts/train.py --dry_run")
+    chosen = RunOptions(**{name: value for name, value in settings.items() if name in options})
+    return from_flat({name: value for name, value in settings.items() if name in FIELDS}), chosen
+
+
+def _end_if_stopped(code: int) -> None:
+    """Raise what ends a Python program if a signal stopped the run that ended with this exit code."""
+    if code == 130:
+        raise KeyboardInterrupt("the run is saved; the same call continues it")
+    if code:
+        raise SystemExit(code)
+
+
 def _warn(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
@@ -86,6 +156,7 @@ class LanguageModel:
         tokenizer: text to ids and back.
         config: the settings of the run.
         step: optimizer steps that made these weights.
+        answer: what turns the network into text.
         cache_dir: where the text that it scores is kept tokenized; that of the run, unless it is set.
     """
 
@@ -102,8 +173,13 @@ class LanguageModel:
         self.model, self.tokenizer, self.config, self.step = model, tokenizer, config, step
         self.cache_dir = config.data.cache_dir
         self._data, self._int8 = data, int8
-        self._sampler = sampler_for(model, tokenizer, _warn, jit, int8)
-        self._scorer = scorer_for(model, tokenizer)
+        self.answer = answer_for(config.task, model, tokenizer, _warn, jit, int8)
+        self._scorer = scorer_for(config.task, model, tokenizer)
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """Return what the network predicts of a text."""
+        return task_of(self.config, self.tokenizer.vocab_size, self.tokenizer)
 
     @with_usual_settings
     def generate(self, prompts: list[str], **settings) -> list[str]:
@@ -118,7 +194,7 @@ class LanguageModel:
         Raises:
             InputError: a prompt or a setting is not allowed.
         """
-        return self._sampler.generate(prompts, **settings)
+        return self.answer.generate(prompts, **settings)
 
     @with_usual_settings
     def sample(self, prompts: list[str], **settings) -> list[Continuation]:
@@ -135,8 +211,7 @@ class LanguageModel:
         Raises:
             InputError: a prompt or a setting is not allowed.
         """
-        self._continues()
-        return self._sampler.sample(prompts, **settings)
+        return self.answer.sample(prompts, **settings)
 
     def stream(self, prompt: str, **settings) -> Iterator[str]:
         """Continue one prompt piece by piece.
@@ -153,9 +228,8 @@ class LanguageModel:
         Raises:
             InputError: the prompt or a setting is not allowed.
         """
-        self._continues()
         with usual_settings():
-            pieces = self._sampler.stream(prompt, **settings)
+            pieces = self.answer.stream(prompt, **settings)
         return each_with_usual_settings(pieces)
 
     @with_usual_settings
@@ -171,20 +245,26 @@ class LanguageModel:
         Raises:
             InputError: there is no `[MASK]`, the text is too long, or the model generates text instead.
         """
-        if not hasattr(self._sampler, "fill"):
-            raise InputError(
-                f"--model={self.config.model.model} generates text and fills no blanks; use generate"
-            )
-        return self._sampler.fill(text, words, **settings)
+        return self.answer.fill(text, words, **settings)
+
+    @with_usual_settings
+    def fillings(self, text: str, settings: dict[str, Any]) -> list[Filled]:
+        """Fill the blanks of a text as often as settings of `scripts/sample.py` ask for.
+
+        Args:
+            text: as for `fill`.
+            settings: fields of `SamplingSettings`, by name.
+        """
+        return self.answer.fillings(text, settings)
 
     @property
     def tokens_generated(self) -> int:
         """Return how many tokens `generate` and `stream` have generated so far."""
-        return self._sampler.tokens_generated
+        return self.answer.tokens_generated
 
     def unknown_parts(self, prompt: str) -> list[str]:
         """Return what of a prompt the vocabulary lacks; mostly an empty list."""
-        return self._sampler.unknown_parts(prompt)
+        return self.answer.unknown_parts(prompt)
 
     @with_usual_settings
     def score(self, texts: list[str]) -> list[dict]:
@@ -215,12 +295,8 @@ class LanguageModel:
             segments: [B, T], for `--model=bert` only: 0 for tokens of the first, 1 for those of the second of
                 two texts.
         """
-        if segments is None:
-            with self._weights():
-                return self._scorer.features(ids)
-        if self.config.model.model != "bert":
-            raise InputError(f"segments has no meaning for --model={self.config.model.model}; leave it out")
-        return self._scorer.features(ids, segments)
+        with self._weights():
+            return self._scorer.features(ids, segments)
 
     @with_usual_settings
     def evaluate(
@@ -247,10 +323,8 @@ class LanguageModel:
         Raises:
             InputError: there is no such split, its text cannot be read, or the stride has no meaning.
         """
-        length = self._checked_stride(stride)
+        evaluator = Evaluator(self.model, self.task.in_windows(stride))
         store = self._text(split, corpus, say)
-        hiding = hiding_of(self.config, self.model.vocab_size, self.tokenizer)
-        evaluator = Evaluator(self.model, self.config.batching, length, stride, hiding)
         with self._weights():
             return evaluator(store, corpus or split, self.step)
 
@@ -280,53 +354,18 @@ class LanguageModel:
 
         Reference: Salazar et al. (2020), section 2, equations 1 and 3.
         """
-        if not self.model.bidirectional:
-            raise InputError(
-                f"--model={self.config.model.model} has a likelihood of its own: the pseudo-log-likelihood is"
-                " for --model=bert, which has none"
-            )
-        store = self._text(split, corpus, say)
-        hiding = hiding_of(self.config, self.model.vocab_size, self.tokenizer)
-        rows = itertools.pairwise(hiding.begins(store.tokens, self.config.context_length - AROUND))
-        say(f"hiding {store.counts.tokens:,} tokens, one after the other")
-        nats, tokens = self._scorer.pseudo_nats(
-            hiding.text_of(store.tokens[1:][a:b]).tolist() for a, b in rows
-        )
-        found = measures(nats, tokens, store.counts)
-        return {f"pseudo_{name}": found[name] for name in ("nats_per_token", "perplexity", "bits_per_byte")}
-
-    def _checked_stride(self, stride: int | None) -> int:
-        """Return the context of the model; raise InputError if the stride has no meaning with it."""
-        length = self.config.context_length
-        if stride is not None and self.model.context_tokens is not None:
-            raise InputError(
-                f"stride={stride} has no meaning for --model={self.config.model.model}: every target has its "
-                f"whole context of {self.model.context_tokens} tokens without it; leave it out"
-            )
-        if stride is not None and not 1 <= stride <= length:
-            raise InputError(f"stride={stride}: expected 1 to {length}, the sequence length of the model")
-        if self.model.bidirectional and stride:
-            raise InputError(
-                f"stride={stride} has no meaning for --model=bert, which predicts hidden tokens; leave it out"
-            )
-        return length
+        return self._scorer.of_split(self.task, functools.partial(self._text, split, corpus, say), say)
 
     def _weights(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which products read the weights that the model was loaded with."""
         return contextlib.nullcontext() if self._int8 is None else self._int8.used(self._int8.made())
-
-    def _continues(self) -> None:
-        if not hasattr(self._sampler, "sample"):
-            raise InputError(
-                f"--model={self.config.model.model} fills blanks and continues no text; use fill"
-            )
 
     @with_usual_settings
     def exact_matches(
         self, split: str = "test", count: int = 200, say: Callable[[str], None] = lambda line: None
     ) -> dict[str, float]:
         """Return for blanks of one to five words of a split the share that is filled exactly; see
-        `lm_keras.sampling.cloze`.
+        `lm_keras.evaluation.cloze`.
 
         Args:
             split: `train`, `valid` or `test` of the run's own text.
@@ -355,7 +394,7 @@ class LanguageModel:
                 "other text is scored with --corpus=text:GLOB"
             )
         where = dataclasses.replace(self.config.data, cache_dir=self.cache_dir)
-        data = prepare(where, self.tokenizer, say, begun=self._data)
+        data = prepare(where, self.tokenizer, say, begun=self._data, columns=self.task.columns)
         now = data.report["splits"].get(split, {})
         before = self._data["splits"][split]
         if now.get("fingerprint") != before.get("fingerprint"):
@@ -371,4 +410,4 @@ class LanguageModel:
         whole = make_splits(opened, fractions=(100, 0, 0))["train"]
         say_of({split: opened}, say)
         cache = cache_folder(self.cache_dir)
-        return tokenized(whole, self.tokenizer, cache, say, whole.description.spec)
+        return tokenized(whole, self.tokenizer, cache, say, whole.description.spec, self.task.columns)

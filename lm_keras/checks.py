@@ -1,21 +1,11 @@
-"""Which values settings may take, and which contradict each other; `config.py` says which settings
-there are.
-"""
+"""Which values settings may take, and which contradict each other; `config.py` lists the settings."""
 
 import dataclasses
 
 from lm_keras import schedules
 from lm_keras.errors import InputError
 from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, check, check_line
-
-TRANSFORMERS = ("gpt", "bert", "glm")
-"""Families that are stacks of Transformer blocks."""
-
-HIDING = ("bert", "glm")
-"""Families that predict tokens that were hidden."""
-
-WITH_BETAS = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
-"""The optimizers that `--beta_1` and `--beta_2` are for."""
+from lm_keras.registry import OPTIMIZERS, WITH_MASKS, families_with, tasks_of
 
 
 def check_settings(config, fields: dict[str, dataclasses.Field]) -> None:
@@ -47,31 +37,32 @@ def check_settings(config, fields: dict[str, dataclasses.Field]) -> None:
     if given and not learning.token_noise:
         raise InputError(f"{given[0]} has no meaning without noise; give --token_noise too, or leave it out")
     for name in ("beta_1", "beta_2"):
-        if getattr(learning, name) is not None and learning.optimizer not in WITH_BETAS:
+        if getattr(learning, name) is not None and not OPTIMIZERS[learning.optimizer].betas:
+            others = ", ".join(other for other, row in OPTIMIZERS.items() if row.betas)
             raise InputError(
                 f"--{name}={getattr(learning, name)} has no meaning for --optimizer={learning.optimizer}; "
-                f"leave it out, or take one of {', '.join(WITH_BETAS)}"
+                f"leave it out, or take one of {others}"
             )
     if learning.optimizer == "lion" and learning.beta_1 == 0:
         raise InputError(
             "--beta_1=0 would leave --optimizer=lion the sign of the gradient; give it a number above 0"
         )
-    if running.jit == "recurrence" and config.model.model != "lstm":
+    if running.jit == "recurrence" and not config.model.has("recurrence"):
         raise InputError(
-            f"--jit=recurrence has no meaning for --model={config.model.model}; leave it out, or take"
-            " --model=lstm"
+            f"--jit=recurrence has no meaning for --model={config.model.model}; leave it out, or take "
+            f"--model={families_with('recurrence')[0]}"
         )
     profiled_steps(running.profile_steps)
     parts = (running.replicas or 1) * batches.micro_batches
     if batches.batch_size % parts:
         raise InputError(
-            f"--batch_size={batches.batch_size} rows can't be shared evenly by {running.replicas or 1}"
-            f" replicas x {batches.micro_batches} micro-batches; take a multiple of {parts}"
+            f"--batch_size={batches.batch_size} rows can't be shared evenly by {running.replicas or 1} "
+            f"replicas x {batches.micro_batches} micro-batches; take a multiple of {parts}"
         )
     if running.strategy == "one_device" and (running.replicas or 1) > 1:
         raise InputError(
-            f"--strategy=one_device and --replicas={running.replicas} contradict each other; use"
-            " --strategy=mirrored"
+            f"--strategy=one_device and --replicas={running.replicas} contradict each other; use "
+            "--strategy=mirrored"
         )
 
 
@@ -86,15 +77,15 @@ def _check_schedules(config) -> None:
     largest = learning.learning_rate * schedules.largest(learning.learning_rate_schedule)
     if largest > LARGEST_FLOAT:
         raise InputError(
-            f"--learning_rate={learning.learning_rate} times"
-            f" --learning_rate_schedule={learning.learning_rate_schedule} reaches {largest:g}; expected at"
-            f" most {LARGEST_FLOAT:.1e}, the limit of float32"
+            f"--learning_rate={learning.learning_rate} times "
+            f"--learning_rate_schedule={learning.learning_rate_schedule} reaches "
+            f"{largest:g}; expected at most {LARGEST_FLOAT:.1e}, the limit of float32"
         )
     if 0 < largest < SMALLEST_FLOAT:
         raise InputError(
-            f"--learning_rate={learning.learning_rate} times"
-            f" --learning_rate_schedule={learning.learning_rate_schedule} reaches {largest:g} at most, which"
-            f" is 0 in float32; expected at least {SMALLEST_FLOAT:.1e}"
+            f"--learning_rate={learning.learning_rate} times "
+            f"--learning_rate_schedule={learning.learning_rate_schedule} reaches "
+            f"{largest:g} at most, which is 0 in float32; expected at least {SMALLEST_FLOAT:.1e}"
         )
     for name, rate in (("dropout", config.model.dropout), ("token_noise", learning.token_noise)):
         text = getattr(learning, f"{name}_schedule")
@@ -111,46 +102,51 @@ def _check_schedules(config) -> None:
 
 
 def _check_family(config, fields) -> None:
-    family = config.model.model
+    family, has, length = config.model.model, config.model.has, config.batches.sequence_length
     for name, value in config.flat().items():
         field = fields[name]
-        families = field.metadata["only_for"]
-        if families and family not in families and value != field.default:
+        needs = field.metadata["needs"]
+        if needs and not has(*needs) and value != field.default:
             raise InputError(
                 f"--{field.name}={value} has no meaning for --model={family}; leave it out, or take "
-                f"--model={families[0]}"
+                f"--model={families_with(*needs)[0]}"
             )
-    if family in TRANSFORMERS:
+    if config.task not in tasks_of(family):
+        raise InputError(
+            f"--task={config.task} has no meaning for --model={family}; leave it out, or take --task="
+            f"{' or '.join(tasks_of(family))}"
+        )
+    if has("attention"):
         _check_transformer(config)
-    if family == "bert" and config.batches.sequence_length < 3:
+    if has("masked_lm") and length < 3:
         raise InputError(
-            f"--sequence_length={config.batches.sequence_length} is too short for --model=bert, which reads a"
-            " text between two tokens; take at least 3"
+            f"--sequence_length={length} is too short for --model={family}, which reads a text between two "
+            "tokens; take at least 3"
         )
-    if family == "glm" and config.batches.sequence_length < 3:
+    if has("infilling") and length < 3:
         raise InputError(
-            f"--sequence_length={config.batches.sequence_length} is too short for --model=glm, which reads a"
-            " blank and its start beside a token; take at least 3"
+            f"--sequence_length={length} is too short for --model={family}, which reads a blank and its "
+            "start beside a token; take at least 3"
         )
-    if family == "glm" and config.model.span_length > config.batches.sequence_length:
+    if has("infilling") and config.model.span_length > length:
         raise InputError(
             f"--span_length={config.model.span_length} makes blanks longer than a row of --sequence_length="
-            f"{config.batches.sequence_length} tokens; take shorter ones"
+            f"{length} tokens; take shorter ones"
         )
-    if family in HIDING and config.learning.token_noise:
+    if config.task in WITH_MASKS and config.learning.token_noise:
         raise InputError(
-            f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which hides"
-            " tokens anyway; leave it out"
+            f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which hides "
+            "tokens anyway; leave it out"
         )
     if config.model.init_checkpoint != "last" and not config.model.init_from:
         raise InputError(
-            f"--init_checkpoint={config.model.init_checkpoint} has no meaning without --init_from; give that"
-            " too, or leave it out"
+            f"--init_checkpoint={config.model.init_checkpoint} has no meaning without --init_from; give that "
+            "too, or leave it out"
         )
     if config.model.init_from and config.model.embedding_init:
         raise InputError(
-            "--init_from and --embedding_init contradict each other: the weights of a run have an embedding"
-            " already; leave one of them out"
+            "--init_from and --embedding_init contradict each other: the weights of a run have an embedding "
+            "already; leave one of them out"
         )
     if config.model.direct_connections and config.model.tied:
         raise InputError(
@@ -168,29 +164,29 @@ def _check_transformer(config) -> None:
     model, length = config.model, config.batches.sequence_length
     if model.embedding_dim % model.num_heads:
         raise InputError(
-            f"--num_heads={model.num_heads} do not divide --embedding_dim={model.embedding_dim}; take a"
-            " number of heads that does"
+            f"--num_heads={model.num_heads} do not divide --embedding_dim={model.embedding_dim}; take a "
+            "number of heads that does"
         )
     if model.num_heads % model.kv_heads:
         raise InputError(
-            f"--num_kv_heads={model.num_kv_heads} do not divide --num_heads={model.num_heads}; take a number"
-            " that does"
+            f"--num_kv_heads={model.num_kv_heads} do not divide --num_heads={model.num_heads}; take a number "
+            "that does"
         )
     if model.positions == "rotary" and model.embedding_dim // model.num_heads % 2:
         raise InputError(
-            "--positions=rotary turns pairs of numbers, and a head has"
-            f" {model.embedding_dim // model.num_heads} of them (--embedding_dim over --num_heads); make that"
-            " even"
+            "--positions=rotary turns pairs of numbers, and a head has "
+            f"{model.embedding_dim // model.num_heads} of them "
+            "(--embedding_dim over --num_heads); make that even"
         )
     if config.context_length < length:
         raise InputError(
-            f"--context_length={model.context_length} is shorter than a row of --sequence_length={length}"
-            " tokens; make it as long, or rows shorter"
+            f"--context_length={model.context_length} is shorter than a row of --sequence_length={length} "
+            "tokens; make it as long, or rows shorter"
         )
     if config.batching == "stream":
         raise InputError(
-            f"--batching=stream carries a state from row to row, which --model={model.model} does not have;"
-            " leave it out"
+            f"--batching=stream carries a state from row to row, which --model={model.model} does not have; "
+            "leave it out"
         )
 
 

@@ -8,9 +8,24 @@ import dataclasses
 from typing import Any
 
 from lm_keras import checks, schedules
-from lm_keras.checks import TRANSFORMERS
 from lm_keras.errors import InputError, nearest
 from lm_keras.fields import LARGEST, check_line, setting
+from lm_keras.registry import (
+    FAMILIES,
+    OPTIMIZERS,
+    TASKS,
+    TOKENIZERS,
+    WITH_MASKS,
+    families_with,
+    listed,
+    sizes_described,
+    sources_described,
+    tasks_described,
+    tasks_of,
+    tokenizers_described,
+)
+
+ATTENTION, RECURRENCE = listed("attention"), listed("recurrence")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,14 +34,12 @@ class DataConfig:
 
     corpus: str = setting(
         "python-docs",
-        "text to learn: python-docs (needs no download), text:GLOB (.txt, .gz, and JSON lines of any name),"
-        " or tfds:NAME[/CONFIG], a data set of TensorFlow Datasets with its own splits (or one split or"
-        " slice, tfds:NAME:train[:1%])",
+        f"text to learn: {sources_described()}",
     )
     valid_corpus: str | None = setting(
         None,
-        "text to validate on; without it the data set's own validation split, else a part of --corpus is"
-        " held out",
+        "text to validate on; without it the data set's own validation split, else a part of --corpus is "
+        "held out",
     )
     test_corpus: str | None = setting(
         None, "text to test on at the end; without it as for --valid_corpus, with the test split"
@@ -34,232 +47,263 @@ class DataConfig:
     split: str = setting("90/5/5", "percent of --corpus for train/valid/test where no other corpus is given")
     document_separator: str | None = setting(
         None,
-        "text between the documents of a plain file, such as <|endoftext|>; \\n stands for a line end [each"
-        " file is one document]",
+        "text between the documents of a plain file, such as <|endoftext|>; \\n stands for a line end [each "
+        "file is one document]",
     )
     text_field: str = setting(
         "text",
-        "field of a line of JSON, or feature of a data set's example, that holds the text (nested: pair/de or"
-        " pair.de)",
+        "field of a line of JSON, or feature of a data set's example, that holds the text (nested: pair/de "
+        "or pair.de)",
     )
     on_bad_text: str = setting(
         "error",
-        "what to do with bad UTF-8 and NUL: stop, put U+FFFD there, or drop the line (skip also drops lines"
-        " of JSON without the text)",
+        "what to do with bad UTF-8 and NUL: stop, put U+FFFD there, or drop the line (skip also drops lines "
+        "of JSON without the text)",
         choices=("error", "replace", "skip"),
     )
     normalize: str | None = setting(
-        None, "Unicode normalization form [none]", choices=("none", "nfc", "nfd", "nfkc", "nfkd")
+        None,
+        "Unicode normalization form [none]",
+        choices=("none", "nfc", "nfd", "nfkc", "nfkd"),
+        tokenizer=("normalization", "none"),
     )
     tokenizer: str = setting(
         "sentencepiece",
-        "how text becomes tokens: char, byte, word (split at white space), sentencepiece, or the folder of a"
-        " saved tokenizer, of a run or of a Hugging Face model, whose tokenizer is copied (./char is a folder"
-        " of that name)",
+        f"how text becomes tokens: {tokenizers_described()}, or the folder of a saved tokenizer, of a run "
+        "or of a Hugging Face model, whose tokenizer is copied (./char is a folder of that name)",
         path=True,
     )
     sentencepiece_model: str | None = setting(
-        None, "which sentencepiece model to train [bpe]", choices=("bpe", "unigram")
+        None,
+        "which sentencepiece model to train [bpe]",
+        choices=("bpe", "unigram"),
+        tokenizer=("model_type", "bpe"),
     )
     byte_fallback: bool | None = setting(
-        None, "spell what the sentencepiece vocabulary lacks in bytes, so that no text is lost [true]"
+        None,
+        "spell what the sentencepiece vocabulary lacks in bytes, so that no text is lost [true]",
+        tokenizer=("byte_fallback", True),
     )
     vocab_size: int | None = setting(
         None,
-        "tokens in the vocabulary, special ones included [char: all characters; word: all words, else the"
-        " most frequent ones; sentencepiece: 2000]",
+        f"tokens in the vocabulary, special ones included [{sizes_described()}]",
         low=1,
+        tokenizer=("vocab_size", None),
     )
     cache_dir: str | None = setting(
-        None, "where tokenized text is kept [$LM_KERAS_CACHE, else ~/.cache/lm_keras]", path=True
+        None,
+        "where tokenized text is kept [$LM_KERAS_CACHE, else ~/.cache/lm_keras]",
+        path=True,
+        on_resume="always",
     )
 
     def tokenizer_settings(self) -> dict[str, Any]:
-        """Return what `lm_keras.text.train_tokenizer` takes, defaults filled in."""
-        default_size = 2000 if self.tokenizer == "sentencepiece" else None
-        return {
-            "vocab_size": self.vocab_size or default_size,
-            "normalization": self.normalize or "none",
-            "model_type": self.sentencepiece_model or "bpe",
-            "byte_fallback": self.byte_fallback is not False,
-        }
+        """Return what `Tokenizer.train` takes, defaults filled in."""
+        kind, given = TOKENIZERS.get(self.tokenizer), self.given_for_tokenizer()
+        if kind and kind.vocab_size:
+            given.setdefault("vocab_size", kind.vocab_size)
+        named = {field.name: field.metadata["tokenizer"] for field in self._of_tokenizer()}
+        return {key: given.get(name, default) for name, (key, default) in named.items()}
 
     def given_for_tokenizer(self) -> dict[str, Any]:
         """Return the settings of the tokenizer that were given, under their flags' names."""
-        names = ("vocab_size", "normalize", "sentencepiece_model", "byte_fallback")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        values = {field.name: getattr(self, field.name) for field in self._of_tokenizer()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _of_tokenizer(self) -> list[dataclasses.Field]:
+        return [field for field in dataclasses.fields(self) if field.metadata["tokenizer"]]
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """The network."""
 
-    model: str = setting("lstm", "family of the network", choices=("ngram", "lstm", "gpt", "bert", "glm"))
+    model: str = setting("lstm", "family of the network", choices=tuple(FAMILIES))
+    task: str | None = setting(
+        None,
+        f"what is predicted: the next token, hidden tokens, or what stood in blanks [{tasks_described()}]",
+        choices=TASKS,
+        keeps_weights=True,
+    )
     num_layers: int = setting(
-        1, "hidden layers (lstm: recurrent layers, gpt, bert, glm: blocks)", low=1, high=1000
+        1, f"hidden layers ({RECURRENCE}: recurrent layers; {ATTENTION}: blocks)", low=1, high=1000
     )
     embedding_dim: int = setting(
-        128, "width of the token embedding (gpt, bert, glm: of everything between the blocks)", low=1
+        128, f"width of the token embedding ({ATTENTION}: of everything between the blocks)", low=1
     )
     hidden_units: int | None = setting(
         None,
-        "units of each hidden layer (gpt: of the feed-forward part of a block) [256; gpt: 4, or with swiglu"
-        " 8/3, times --embedding_dim]",
+        f"units of each hidden layer ({ATTENTION}: of the feed-forward part of a block) "
+        f"[256; {ATTENTION}: 4 times --embedding_dim, or 8/3 times with swiglu]",
         low=1,
     )
     ngram_order: int = setting(
-        5,
-        "n: the n - 1 tokens before decide about the next one (ngram)",
-        low=2,
-        high=256,
-        only_for=("ngram",),
+        5, "n: the n - 1 tokens before decide about the next one", low=2, high=256, needs=("ngram",)
     )
-    num_heads: int = setting(4, "attention heads (gpt, bert, glm)", low=1, only_for=("gpt", "bert", "glm"))
+    num_heads: int = setting(4, "attention heads", low=1, needs=("attention",))
     num_kv_heads: int | None = setting(
         None,
         "heads of keys and values, each for several heads of queries (grouped-query attention) [--num_heads]",
         low=1,
-        only_for=("gpt", "glm"),
+        needs=("grouped_queries",),
     )
     context_length: int | None = setting(
         None,
-        "most tokens that a gpt can look back on, itself included, or that a text of bert and glm has"
-        " [--sequence_length]",
+        "most tokens that a token can look back on, itself included, or that a text has whose tokens are "
+        "hidden [--sequence_length]",
         low=1,
-        only_for=("gpt", "bert", "glm"),
+        needs=("attention",),
     )
     positions: str = setting(
         "learned",
-        "how a gpt knows the order of tokens: a learned vector for each place, or queries and keys rotated"
-        " by it",
+        "how the network knows the order of tokens: by a learned vector for each position, or by queries "
+        "and keys that are rotated by it",
         choices=("learned", "rotary"),
-        only_for=("gpt",),
+        needs=("rotary",),
     )
     rotary_base: float = setting(
-        10_000.0, "longest wavelength of rotary positions, over 2 pi", above=1, only_for=("gpt",)
+        10_000.0, "longest wavelength of rotary positions, over 2 pi", above=1, needs=("rotary",)
     )
-    norm: str = setting(
-        "layer", "LayerNorm or RMSNorm (gpt, glm)", choices=("layer", "rms"), only_for=("gpt", "glm")
-    )
+    norm: str = setting("layer", "LayerNorm or RMSNorm", choices=("layer", "rms"), needs=("block_styles",))
     norm_epsilon: float = setting(
-        1e-5,
-        "added to the variance in a norm (gpt, bert, glm)",
-        above=0,
-        high=1,
-        only_for=("gpt", "bert", "glm"),
+        1e-5, "added to the variance in a norm", above=0, high=1, needs=("attention",)
     )
     activation: str = setting(
         "gelu",
-        "of the feed-forward part: gelu (its tanh form, as in GPT-2) or swiglu (as in LLaMA) (gpt, glm)",
+        "of the feed-forward part: gelu (its tanh form, as in GPT-2) or swiglu (as in LLaMA)",
         choices=("gelu", "swiglu"),
-        only_for=("gpt", "glm"),
+        needs=("block_styles",),
     )
-    biases: bool = setting(
-        True, "add biases after products and in LayerNorm (gpt, glm)", only_for=("gpt", "glm")
-    )
+    biases: bool = setting(True, "add biases after products and in LayerNorm", needs=("block_styles",))
     separate_documents: bool = setting(
         False,
-        "tokens of a row see those of their own document only, and count places from its beginning (gpt)",
-        only_for=("gpt",),
+        "tokens of a row see those of their own document only, and count positions from its beginning",
+        needs=("documents",),
+        keeps_weights=True,
     )
     attention_chunk: int | None = setting(
         None,
-        "queries whose attention is computed at a time, so that memory grows with T and not with its square"
-        " [all]",
+        "queries whose attention is computed at a time, so that memory grows with T and not with its square "
+        "[all]",
         low=1,
-        only_for=("gpt", "bert", "glm"),
+        needs=("attention",),
+        keeps_weights=True,
     )
     mask_rate: float = setting(
         0.15,
         "share of the tokens of a row that are hidden and predicted",
         above=0,
         high=0.5,
-        only_for=("bert", "glm"),
+        needs=("masked_lm", "infilling"),
+        keeps_weights=True,
     )
     span_length: float = setting(
-        3.0, "mean length of short blanks, in tokens (glm)", above=0, high=1000, only_for=("glm",)
+        3.0,
+        "mean length of short blanks, in tokens",
+        above=0,
+        high=1000,
+        needs=("infilling",),
+        keeps_weights=True,
     )
     long_spans: float = setting(
         0.5,
-        "share of the rows in which all tokens from a random one on are one blank, by which a glm learns to"
-        " continue texts; the others have short blanks",
+        "share of the rows in which all tokens from a random one on are one blank, by which the network "
+        "learns to continue texts; the others have short blanks",
         low=0,
         high=1,
-        only_for=("glm",),
+        needs=("infilling",),
+        keeps_weights=True,
     )
     whole_words: bool = setting(
-        False, "hide all tokens of a word or none (whole-word masking)", only_for=("bert",)
+        False,
+        "hide all tokens of a word or none (whole-word masking)",
+        needs=("masked_lm",),
+        keeps_weights=True,
     )
     full_sentences: bool = setting(
         True,
-        "pack whole sentences into the rows of a bert, as many as fit; false: rows of as many tokens,"
-        " wherever they begin",
-        only_for=("bert",),
+        "pack whole sentences into the rows, as many as fit; false: rows of as many tokens, wherever they "
+        "begin",
+        needs=("masked_lm",),
+        keeps_weights=True,
     )
     prediction_head: bool = setting(
         True,
-        "whether a bert can say what hidden tokens were; false where it was imported without that part",
-        only_for=("bert",),
+        "whether the network can say what hidden tokens were; false where it was imported without that part",
+        needs=("masked_lm",),
+        keeps_weights=True,
     )
     dropout: float = setting(
         0.0,
-        "share of values dropped at the input, between layers and at the output (gpt: of the embedding, the"
-        " attention and what each part of a block adds)",
+        f"share of values dropped at the input, between layers and at the output ({ATTENTION}: of the "
+        "embedding, the attention and what each part of a block adds)",
         low=0,
         below=1,
+        keeps_weights=True,
     )
     weight_drop: float = setting(
         0.0,
         "share of each recurrent matrix that is dropped, anew at every step (AWD-LSTM: 0.5)",
         low=0,
         below=1,
-        only_for=("lstm",),
+        needs=("recurrence",),
+        keeps_weights=True,
     )
     tie_embeddings: bool | None = setting(
         None,
-        "use the embedding as the output matrix (a projection is added where widths differ) [gpt, bert: true,"
-        " else false]",
+        "use the embedding as the output matrix (a projection is added where widths differ) "
+        f"[{ATTENTION}: true, else false]",
     )
     direct_connections: bool = setting(
-        False, "connect the embeddings with the output, past the hidden layers, too", only_for=("ngram",)
+        False, "connect the embeddings with the output, past the hidden layers, too", needs=("ngram",)
     )
-    forget_bias: float = setting(1.0, "initial bias of the forget gate", only_for=("lstm",))
+    forget_bias: float = setting(
+        1.0, "initial bias of the forget gate", needs=("recurrence",), keeps_weights=True
+    )
     init_scale: float | None = setting(
         None,
-        "draw all weights from U(-s, s) [Glorot, orthogonal and U(-0.05, 0.05), as Keras does; gpt: N(0,"
-        " 0.02), as GPT-2]",
+        "draw all weights from U(-s, s) [Glorot, orthogonal and U(-0.05, 0.05), as Keras does; "
+        f"{ATTENTION}: N(0, 0.02), as GPT-2]",
         above=0,
         high=1e6,
+        keeps_weights=True,
     )
     init_from: str | None = setting(
         None,
-        "folder of another run, or of a Hugging Face model: begin with its weights and its tokenizer, at step"
-        " 0 (fine-tuning)",
+        "folder of another run, or of a Hugging Face model: begin with its weights and its tokenizer, at "
+        "step 0 (fine-tuning)",
         path=True,
+        keeps_weights=True,
     )
     init_checkpoint: str = setting(
         "last",
         "which weights of the run in --init_from: the newest, or those with the lowest validation loss",
         choices=("last", "best"),
+        keeps_weights=True,
     )
     embedding_init: str | None = setting(
         None,
-        "file of word vectors as text, of word2vec or GloVe, or vectors.txt of scripts/train_embeddings.py:"
-        " the token embedding begins with those of its tokens that are there, as they are",
+        "file of word vectors as text, of word2vec or GloVe, or vectors.txt of scripts/train_embeddings.py: "
+        "the token embedding begins with those of its tokens that are there, as they are",
         path=True,
+        keeps_weights=True,
     )
+
+    def has(self, *capabilities: str) -> bool:
+        """Tell whether the family has at least one of these `lm_keras.registry.CAPABILITIES`."""
+        return self.model in families_with(*capabilities)
 
     @property
     def units(self) -> int:
         """Return `--hidden_units`, with the family's default filled in."""
-        if self.hidden_units or self.model not in TRANSFORMERS:
+        if self.hidden_units or not self.has("attention"):
             return self.hidden_units or 256
         return 4 * self.embedding_dim if self.activation == "gelu" else -(-8 * self.embedding_dim // 3)
 
     @property
     def tied(self) -> bool:
         """Tell whether the embedding is the output matrix, with the family's default filled in."""
-        return self.model in TRANSFORMERS if self.tie_embeddings is None else self.tie_embeddings
+        return self.has("attention") if self.tie_embeddings is None else self.tie_embeddings
 
     @property
     def kv_heads(self) -> int:
@@ -276,15 +320,19 @@ class BatchConfig:
     batching: str | None = setting(
         None,
         "stream: rows go on where they ended, with carried state; window: shuffled windows "
-        "[lstm: stream, else window]",
+        f"[{RECURRENCE}: stream, else window]",
         choices=("stream", "window"),
     )
     state_reset: float = setting(
         0.0, "probability that a row's carried state starts anew at a step (streams only)", low=0, high=1
     )
-    micro_batches: int = setting(1, "parts that a replica computes one after the other to save memory", low=1)
-    steps: int | None = setting(None, "optimizer steps of the run", low=1)
-    epochs: int | None = setting(None, "passes over the training text, instead of --steps [1]", low=1)
+    micro_batches: int = setting(
+        1, "parts that a replica computes one after the other to save memory", low=1, on_resume="always"
+    )
+    steps: int | None = setting(None, "optimizer steps of the run", low=1, on_resume="longer")
+    epochs: int | None = setting(
+        None, "passes over the training text, instead of --steps [1]", low=1, on_resume="longer"
+    )
     seed: int = setting(1, "seed of initial weights, order of the data and dropout", low=0, high=LARGEST)
 
 
@@ -295,21 +343,7 @@ class LearningConfig:
     optimizer: str = setting(
         "adamw",
         "Keras optimizer",
-        choices=(
-            "sgd",
-            "momentum",
-            "adam",
-            "adamw",
-            "nadam",
-            "adamax",
-            "adagrad",
-            "adadelta",
-            "rmsprop",
-            "adafactor",
-            "lion",
-            "lamb",
-            "muon",
-        ),
+        choices=tuple(OPTIMIZERS),
     )
     learning_rate: float = setting(0.002, "base learning rate, before the schedule", above=0)
     learning_rate_schedule: str = setting(
@@ -327,8 +361,8 @@ class LearningConfig:
     )
     token_noise_kind: str = setting(
         "unigram",
-        "what they are replaced by: tokens as frequent as in the training text, or one that says nothing"
-        " (byte and word get one for it, on top of --vocab_size)",
+        "what they are replaced by: tokens as frequent as in the training text, or one that says nothing "
+        "(byte and word get one for it, on top of --vocab_size)",
         choices=("unigram", "blank"),
     )
     token_noise_schedule: str = setting("constant", "factor on --token_noise, the same curves")
@@ -348,25 +382,34 @@ class LearningConfig:
     z_loss: float = setting(
         0.0, "weight of the squared logarithm of the softmax normalizer in the loss, such as 1e-4", low=0
     )
+    best_by: str | None = setting(
+        None,
+        "measure of the validation that decides which weights are the best, and when to stop early or lower"
+        " the learning rate, such as perplexity or accuracy [nats_per_token]",
+    )
     early_stopping_evals: int = setting(
-        0, "stop after so many evaluations without improvement; 0 never", low=0
+        0, "stop after so many evaluations without improvement; 0 never", low=0, on_resume="longer"
     )
     on_nonfinite: str = setting(
         "stop",
         "what to do at a step whose loss or gradient is no finite number: end the run, or leave the step out",
         choices=("stop", "skip"),
+        on_resume="always",
+        decides_result=True,
     )
     spike_sigma: float = setting(
         0.0,
-        "leave out steps whose loss or gradient norm lies so many standard deviations above the last"
-        " --spike_window; 0 never",
+        "leave out steps whose loss or gradient norm lies so many standard deviations above the last "
+        "--spike_window; 0 never",
         low=0,
+        on_resume="always",
+        decides_result=True,
     )
     spike_window: int = setting(100, "steps that a spike is compared with", low=10, high=10_000)
     precision: str = setting(
         "float32",
-        "number format of the products; auto: bfloat16 where the hardware that begins the run multiplies it"
-        " faster, else float32",
+        "number format of the products; auto: bfloat16 where the hardware that begins the run multiplies it "
+        "faster, else float32",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
 
@@ -377,52 +420,71 @@ class RunningConfig:
 
     strategy: str = setting(
         "auto",
-        "how devices share the work; auto: multi_worker where TF_CONFIG is set, mirrored with several GPUs,"
-        " else one device; tpu is untested",
+        "how devices share the work; auto: multi_worker where TF_CONFIG is set, mirrored with several GPUs, "
+        "else one device; tpu is untested",
         choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
+        on_resume="always",
     )
     replicas: int | None = setting(
         None,
         "devices to use; a CPU or a single GPU is split into that many [all GPUs, else 1]",
         low=1,
         high=1000,
+        on_resume="always",
     )
-    steps_per_call: int = setting(10, "optimizer steps in one call of the compiled function", low=1)
+    steps_per_call: int = setting(
+        10, "optimizer steps in one call of the compiled function", low=1, on_resume="always"
+    )
     jit: str = setting(
         "auto",
-        "what XLA compiles of a step; on: all gradients, products too; recurrence: of an lstm on a CPU the"
-        " recurrence alone; auto: what was measured to pay: on, on a GPU but for lstm, which has cuDNN there,"
-        " and on a CPU for gpt in float32; recurrence, for an lstm of few units when the run begins",
+        f"what XLA compiles of a step; on: all gradients, products too; recurrence: of {RECURRENCE} on a "
+        f"CPU the recurrence alone; auto: what was measured to pay: on, on a GPU but for {RECURRENCE}, "
+        f"which has cuDNN there, and on a CPU for {listed('xla_on_cpu')} in float32; recurrence, for "
+        f"{RECURRENCE} of few units when the run begins",
         choices=("auto", "on", "recurrence", "off"),
+        on_resume="always",
     )
     rematerialize: bool = setting(
         False,
-        "keep of each block only what goes in, and compute the rest again for the gradient: less memory, a"
-        " third more work (gpt)",
-        only_for=("gpt",),
+        "keep of each block only what goes in, and compute the rest again for the gradient: less memory, a "
+        "third more work",
+        needs=("rematerialization",),
+        on_resume="always",
     )
     deterministic: bool = setting(
         False,
-        "use only operations that give the same bits each time; on a GPU an exact resume needs it, those of a"
-        " CPU do so anyway",
+        "use only operations that give the same bits each time; on a GPU an exact resume needs it, those of "
+        "a CPU do so anyway",
+        on_resume="always",
     )
-    eval_every: int | None = setting(None, "steps between evaluations [a tenth of the run]", low=1)
-    checkpoint_every: int | None = setting(None, "steps between checkpoints [a tenth of the run]", low=1)
-    log_every: int = setting(10, "steps between lines in metrics.jsonl and points in TensorBoard", low=1)
-    sample_every: int | None = setting(None, "steps between text samples [with each evaluation]", low=1)
+    eval_every: int | None = setting(
+        None, "steps between evaluations [a tenth of the run]", low=1, on_resume="always", decides_result=True
+    )
+    checkpoint_every: int | None = setting(
+        None, "steps between checkpoints [a tenth of the run]", low=1, on_resume="always"
+    )
+    log_every: int = setting(
+        10, "steps between lines in metrics.jsonl and points in TensorBoard", low=1, on_resume="always"
+    )
+    sample_every: int | None = setting(
+        None, "steps between text samples [with each evaluation]", low=1, on_resume="always"
+    )
     sample_prompt: str = setting(
         "", "prompts of the text samples, with | between; empty: the start of a document"
     )
-    keep_checkpoints: int = setting(2, "newest checkpoints kept beside the best one", low=1)
+    keep_checkpoints: int = setting(
+        2, "newest checkpoints kept beside the best one", low=1, on_resume="always"
+    )
     projector: bool = setting(
-        True, "write the token embedding for TensorBoard's projector with each checkpoint"
+        True, "write the token embedding for TensorBoard's projector with each checkpoint", on_resume="always"
     )
     histogram_every: int | None = setting(
-        None, "steps between histograms of all weights in TensorBoard [never]", low=1
+        None, "steps between histograms of all weights in TensorBoard [never]", low=1, on_resume="always"
     )
     profile_steps: str | None = setting(
         None,
         "FIRST:LAST, steps to record for TensorBoard's profile tab, which needs `pip install xprof` [none]",
+        on_resume="always",
     )
 
     def evaluation_interval(self, total_steps: int) -> int:
@@ -448,8 +510,8 @@ class RunOptions:
     )
     dry_run: bool = setting(
         False,
-        "train nothing and write no run: print parameters, memory, FLOPs, schedules and the time that the run"
-        " will take",
+        "train nothing and write no run: print parameters, memory, FLOPs, schedules and the time that the "
+        "run will take",
     )
 
     def __post_init__(self):
@@ -490,7 +552,17 @@ class Config:
     @property
     def needs_blank(self) -> bool:
         """Tell whether the tokenizer needs a token that says nothing."""
-        return self.learning.token_noise_kind == "blank" or self.model.model in checks.HIDING
+        return self.learning.token_noise_kind == "blank" or self.task in WITH_MASKS
+
+    @property
+    def task(self) -> str:
+        """Return what is predicted, with the family's default filled in."""
+        return self.model.task or tasks_of(self.model.model)[0]
+
+    @property
+    def context_tokens(self) -> int | None:
+        """Return how far a prediction looks back, or None where that has no end."""
+        return self.model.ngram_order - 1 if self.model.has("ngram") else None
 
     def flat(self) -> dict[str, Any]:
         """Return every setting under its flag's name, in a fixed order."""
@@ -502,15 +574,13 @@ class Config:
 
     @property
     def context_length(self) -> int:
-        """Return how many tokens a window of the run's text has at most: `--context_length`, else
-        `--sequence_length`.
-        """
+        """Return the most tokens of a window of text: `--context_length`, else `--sequence_length`."""
         return self.model.context_length or self.batches.sequence_length
 
     @property
     def batching(self) -> str:
         """Return how batches are made, with the family's default filled in."""
-        return self.batches.batching or ("stream" if self.model.model == "lstm" else "window")
+        return self.batches.batching or ("stream" if self.model.has("recurrence") else "window")
 
 
 FIELDS: dict[str, dataclasses.Field] = {

@@ -1,13 +1,12 @@
-"""One setting: how it is described, and which values it may take. `config.py` says which settings
-there are.
-"""
+"""One setting: how it is described, and which values it may take. `config.py` lists the settings."""
 
 import dataclasses
 import math
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
+from lm_keras import registry
 from lm_keras.errors import InputError, nearest
 
 LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
@@ -20,33 +19,75 @@ LARGEST = 2**31 - 1
 """Largest whole number of any setting: all of them become int32 somewhere."""
 
 
-def setting(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] = (),
-    low: float | None = None,
-    above: float | None = None,
-    high: float | None = None,
-    below: float | None = None,
-    only_for: tuple[str, ...] = (),
-    several: bool = False,
-    path: bool = False,
-) -> Any:
-    """Describe one setting: its default, its meaning, and the values that it may take.
+class Description(TypedDict, total=False):
+    """What is known of a setting beside its default and its meaning; every key may be left out.
+
+    Attributes:
+        choices: the names that are allowed.
+        low, high: the smallest and the largest value that are allowed.
+        above, below: bounds that are not allowed themselves.
+        needs: capabilities of a family (`lm_keras.registry.CAPABILITIES`). The setting has a meaning for
+            families with one of them; without `needs` it has one for all.
+        on_resume: whether a run that goes on may have another value: `never` [default]; `longer`, if it says
+            how long the run is, so that a finished run goes on; `always`.
+        decides_result: whether the result of a whole run depends on it [unless it may `always` change].
+        keeps_weights: whether weights of a run with another value fit (`--init_from`) [no]; asked of the
+            settings of the network only.
+        several: whether the flag may be given several times, and is a list then; of others the last counts.
+        path: whether it is a file or folder (or may be one), so that its flag expands `~`.
+        tokenizer: of a setting of the tokenizer: its name in what `Tokenizer.train` takes, and the value for
+            None.
+    """
+
+    choices: tuple[str, ...]
+    low: float | None
+    high: float | None
+    above: float | None
+    below: float | None
+    needs: tuple[str, ...]
+    on_resume: Literal["never", "longer", "always"]
+    decides_result: bool
+    keeps_weights: bool
+    several: bool
+    path: bool
+    tokenizer: tuple[str, Any]
+
+
+_PLAIN: Description = {
+    "choices": (), "low": None, "high": None, "above": None, "below": None, "needs": (), "on_resume": "never",
+    "keeps_weights": False, "several": False, "path": False, "tokenizer": (),
+}  # fmt: skip
+
+
+def setting(default: Any, help: str, **described: Unpack[Description]) -> Any:
+    """Describe one setting: its default, its meaning, the values that it may take, and what depends on it.
 
     Args:
         default: the value without a flag; its type, or that of the annotation, is the flag's type.
-        help: one sentence with the unit.
-        choices: the names that are allowed.
-        low, above, high, below: bounds; `low` and `high` are allowed values, `above` and `below` are not.
-        only_for: the families (`--model`) that it has a meaning for; empty for all.
-        several: the flag may be given several times, and is a list then; of others the last one counts.
-        path: whether it is a file or folder (or may be one), so that its flag expands `~`.
+        help: one sentence with the unit; `help_of` adds the choices and the families.
+        **described: see `Description`.
+
+    Returns:
+        A field of a dataclass, with all of this in its `metadata`.
     """
-    meta = {"help": help, "choices": choices, "low": low, "above": above, "high": high, "below": below}
-    more = {"only_for": only_for, "several": several, "path": path}
-    return dataclasses.field(default=default, metadata={**meta, **more})
+    if unknown := described.keys() - Description.__annotations__.keys():
+        raise TypeError(f"a setting has no {unknown.pop()!r}")
+    known = {**_PLAIN, **described}
+    known.setdefault("decides_result", known["on_resume"] != "always")
+    return dataclasses.field(default=default, metadata={"help": help, **known})
+
+
+def changeable(fields: Mapping[str, dataclasses.Field]) -> set[str]:
+    """Return the settings, of those by name, that may differ when a run goes on."""
+    return {name for name, field in fields.items() if field.metadata["on_resume"] != "never"}
+
+
+def help_of(field: dataclasses.Field) -> str:
+    """Return the text of a setting in `--help`: its meaning, its choices, and the families that it is for."""
+    text, meta = field.metadata["help"], field.metadata
+    if meta["choices"]:
+        text += f" ({', '.join(meta['choices'])})"
+    return f"{text}; {registry.listed(*meta['needs'])} only" if meta["needs"] else text
 
 
 def kind_of(field: dataclasses.Field) -> tuple[type, bool]:
@@ -60,8 +101,7 @@ def kind_of(field: dataclasses.Field) -> tuple[type, bool]:
 
 
 def in_float32(value: float) -> float:
-    """Return what TensorFlow makes of a number of at most `LARGEST_FLOAT`: the nearest float32, and 0 below
-    `SMALLEST_FLOAT`.
+    """Return the nearest float32 of a number up to `LARGEST_FLOAT`; as TensorFlow, 0 below `SMALLEST_FLOAT`.
 
     Example:
         >>> in_float32(1e-40), in_float32(1 - 1e-9), in_float32(0.5)
@@ -96,8 +136,8 @@ def check(field: dataclasses.Field, value: Any) -> None:
         raise InputError(f"--{field.name}={value!r}: expected {expected(field)}")
     if meta["choices"] and value not in meta["choices"]:
         raise InputError(
-            f"--{field.name}={value} is unknown{nearest(value, meta['choices'])}; choose one of"
-            f" {', '.join(meta['choices'])}"
+            f"--{field.name}={value} is unknown{nearest(value, meta['choices'])}; choose one of "
+            f"{', '.join(meta['choices'])}"
         )
     if kind in (int, float):
         if not _within(meta, value):
@@ -106,8 +146,8 @@ def check(field: dataclasses.Field, value: Any) -> None:
             raise InputError(f"--{field.name}={value} is out of range; expected at most {LARGEST}")
         if abs(value) > LARGEST_FLOAT and kind is float:
             raise InputError(
-                f"--{field.name}={value} is out of range; expected at most {LARGEST_FLOAT:.1e}, the limit of"
-                " float32"
+                f"--{field.name}={value} is out of range; expected at most {LARGEST_FLOAT:.1e}, the limit of "
+                "float32"
             )
     if kind is float:
         _check_in_float32(field, value)
@@ -125,8 +165,7 @@ def _within(meta: Mapping[str, Any], value: float) -> bool:
 
 
 def _check_in_float32(field: dataclasses.Field, value: float) -> None:
-    """Raise InputError if a bound has no meaning for what a number becomes in float32: 0 for 1e-46, 1 for 1 -
-    1e-9.
+    """Raise InputError if a number leaves its bounds in float32: 1e-46 becomes 0, and 1 - 1e-9 becomes 1.
 
     A setting without bounds, which checks itself or for which 0 is a number like any other, may become 0.
     """
@@ -137,8 +176,8 @@ def _check_in_float32(field: dataclasses.Field, value: float) -> None:
     smallest = f"{SMALLEST_FLOAT:.1e}"
     less = "" if single else f", 0 or at least {smallest}" if _within(meta, 0.0) else f", at least {smallest}"
     raise InputError(
-        f"--{field.name}={value} becomes {single:g} in float32, in which everything is computed; expected"
-        f" {expected(field)}{less}"
+        f"--{field.name}={value} becomes {single:g} in float32, in which everything is computed; expected "
+        f"{expected(field)}{less}"
     )
 
 

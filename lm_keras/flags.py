@@ -76,9 +76,7 @@ class _Parser(flags.ArgumentParser):
 def define_field(field: dataclasses.Field) -> None:
     """Define the flag of one dataclass field that was made with `fields.setting`."""
     kind, _ = fields.kind_of(field)
-    text = field.metadata["help"]
-    if field.metadata["choices"]:
-        text += f" ({', '.join(field.metadata['choices'])})"
+    text = fields.help_of(field)
     if kind is bool:
         flag = flags.BooleanFlag(field.name, field.default, text)
         flag.parser = _Parser(field)
@@ -92,10 +90,42 @@ def define_field(field: dataclasses.Field) -> None:
 
 
 def define(*kinds: type) -> None:
-    """Define a flag for every field of the given dataclasses; their names must differ."""
+    """Define a flag for every field of the given dataclasses; their names must differ.
+
+    `--help` then shows the flags in groups: those of a dataclass below the first line of its docstring.
+    """
     for kind in kinds:
         for field in dataclasses.fields(kind):
             define_field(field)
+    app.define_help_flags()
+    flags.DEFINE_flag(_Help(kinds), module_name="absl.app")
+
+
+class _Help(app.HelpFlag):
+    """Prints the flags in the order of their dataclasses, where absl sorts all of them by name."""
+
+    def __init__(self, kinds: tuple[type, ...]):
+        super().__init__()
+        self.allow_override = True  # It takes the place of absl's own.
+        self._kinds = kinds
+
+    def parse(self, arg: Any) -> None:
+        if self._parse(arg):
+            print("\n".join([str(sys.modules["__main__"].__doc__).strip(), *map(_group_text, self._kinds)]))
+            print("\nTry --helpfull to get a list of all flags.")
+            sys.exit(0)
+
+
+def _group_text(kind: type) -> str:
+    """Return the flags of a dataclass as a paragraph of `--help`."""
+    lines = [f"\n{str(kind.__doc__).strip().splitlines()[0].rstrip('.')}:"]
+    for field in dataclasses.fields(kind):
+        flag = flags.FLAGS[field.name]
+        text = f"--{'[no]' if flag.boolean else ''}{flag.name}: {flag.help}"
+        lines.append(flags.text_wrap(text, indent="    ", firstline_indent="  "))
+        if flag.default_as_str:
+            lines.append(flags.text_wrap(f"(default: {flag.default_as_str})", indent="    "))
+    return "\n".join(lines)
 
 
 def read(kind: type) -> Any:

@@ -1,4 +1,4 @@
-"""Optimizers by name, from Keras; the most usual ones update a variable in one pass over it.
+"""The optimizers of `lm_keras.registry`; the most usual ones update a variable in one pass over it.
 
 Keras writes an update as some ten operations, each of which reads and writes all numbers of a variable: for
 Adam more memory traffic than some networks need for their products.
@@ -10,7 +10,7 @@ import re
 import keras
 import tensorflow as tf
 
-from lm_keras.checks import WITH_BETAS
+from lm_keras import registry
 from lm_keras.config import LearningConfig
 
 
@@ -77,9 +77,7 @@ class AdamW(_OnePassAdam, keras.optimizers.AdamW):
 
 
 def takes_rows(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Tell whether an update changes nothing where the gradient is zero, so that a table needs only the rows
-    in use.
-    """
+    """Tell whether an update changes nothing where the gradient is zero, so that rows in use are enough."""
     return isinstance(optimizer, SGD) and optimizer.plain
 
 
@@ -117,40 +115,18 @@ def _handle(variable):
     return (variable.value if isinstance(variable, keras.Variable) else variable).handle
 
 
-OPTIMIZERS = {
-    "sgd": SGD,
-    "momentum": SGD,
-    "adam": Adam,
-    "adamw": AdamW,
-    "nadam": keras.optimizers.Nadam,
-    "adamax": keras.optimizers.Adamax,
-    "adagrad": keras.optimizers.Adagrad,
-    "adadelta": keras.optimizers.Adadelta,
-    "rmsprop": keras.optimizers.RMSprop,
-    "adafactor": keras.optimizers.Adafactor,
-    "lion": keras.optimizers.Lion,
-    "lamb": keras.optimizers.Lamb,
-    "muon": keras.optimizers.Muon,
+OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
+    name: globals().get(row.kind) or getattr(keras.optimizers, row.kind)
+    for name, row in registry.OPTIMIZERS.items()
 }
-"""`momentum` is SGD with momentum 0.9. Only optimizers that need no gradient of their own are here."""
+"""The classes by name."""
 
 ONE_PASS = {name for name, kind in OPTIMIZERS.items() if kind.__module__ == __name__}
 """Those whose update makes no intermediate results."""
 
 NOT_BY_MUON = r"(^|/)(embeddings|output_kernel|places|segments|within)$"
 """Paths of the matrices that Muon leaves to AdamW, as its authors do: tables that are looked up by a token, a
-position or a segment, and what turns features into logits. Each row of these belongs to one of them; they are
-no maps between features.
-"""
-
-UPDATE_FLOPS = {
-    "sgd": 8, "momentum": 10, "adam": 18, "adamw": 18, "nadam": 24, "adamax": 17, "adagrad": 13,
-    "adadelta": 23,
-    "rmsprop": 15, "adafactor": 20, "lion": 15, "lamb": 24, "muon": 31,
-}  # fmt: skip
-"""Operations a parameter, from summed gradients to new weights: norm, division with clipping, decay, the
-optimizer.
-"""
+position or a segment, and the matrix that turns features into logits. They are no maps between features."""
 
 
 def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
@@ -163,16 +139,16 @@ def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
         config: the learning settings.
         variables: the trainable variables of the network.
     """
+    row = registry.OPTIMIZERS[config.optimizer]
     arguments = {"learning_rate": config.learning_rate, "weight_decay": config.weight_decay or None}
+    arguments.update(row.arguments)
     if config.optimizer == "adamw":
         arguments["weight_decay"] = config.weight_decay
     if config.optimizer == "muon":
         # What Muon leaves to AdamW would decay by 0.004 else.
         arguments["adam_weight_decay"] = config.weight_decay
         arguments["exclude_layers"] = [NOT_BY_MUON]
-    if config.optimizer == "momentum":
-        arguments["momentum"] = 0.9
-    if config.optimizer in WITH_BETAS:
+    if row.betas:
         betas = {"beta_1": config.beta_1, "beta_2": config.beta_2}
         arguments.update({name: value for name, value in betas.items() if value is not None})
     optimizer = OPTIMIZERS[config.optimizer](**arguments)
@@ -190,7 +166,7 @@ def update_flops(config: LearningConfig, variables) -> int:
     Muon multiplies the momentum of every matrix that it does not leave to AdamW with itself: five
     Newton-Schulz iterations of three products (Jordan et al., 2024).
     """
-    flops = UPDATE_FLOPS[config.optimizer] * sum(math.prod(variable.shape) for variable in variables)
+    flops = registry.OPTIMIZERS[config.optimizer].flops * sum(math.prod(v.shape) for v in variables)
     if config.optimizer == "muon":
         for variable in variables:
             if len(variable.shape) == 2 and not re.search(NOT_BY_MUON, variable.path):

@@ -4,7 +4,7 @@ train       the training step, beside keras_fit and torch    prepare    text to 
 sample      the sampler, beside torch                        tokenize   the tokenizers alone
 feed        the pipeline alone                               preflight  the estimates of a dry run
 loss        the loss in pieces beside the plain one          guards     what the guard of the step costs
-race        a run beside nanoGPT's recipe in PyTorch         page       all of docs/performance.md
+race        a run beside nanoGPT's recipe in PyTorch         page       all of docs/results/performance.md
 baselines   compressors on the text of --run_dir             decode     the sampler as a text grows
 embeddings  word embeddings, beside gensim
 """

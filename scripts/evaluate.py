@@ -6,6 +6,7 @@ import sys
 
 from lm_keras import InputError, flags, quiet
 from lm_keras.fields import setting
+from lm_keras.registry import listed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,19 +19,17 @@ class Options:
     corpus: str | None = setting(None, "other text instead: text:GLOB, tfds:NAME[:SPLIT] or python-docs")
     cache_dir: str | None = setting(None, "where tokenized text is kept [--cache_dir of the run]", path=True)
     stride: int | None = setting(
-        None,
-        "score in windows that each count so many targets [lstm, ngram: carried state; gpt: all of a window]",
-        low=1,
+        None, f"targets that a window counts [{listed('cache')}: all of it; others: carried state]", low=1
     )
     blanks: int | None = setting(
         None,
-        "fill so many blanks each of one to five words of the split, and count those that are exactly as they"
-        " were",
+        "fill so many blanks each of one to five words of the split, and count those that are exactly as "
+        "they were",
         low=1,
         high=10_000,
     )
     pseudo: bool = setting(False, "hide each token in turn, too: the pseudo-log-likelihood of a bert")
-    weights: str = setting("float32", "int8: 8-bit weights (gpt, glm)", choices=("float32", "int8"))
+    weights: str = setting("float32", "int8: 8-bit weights", choices=("float32", "int8"), needs=("cache",))
     json: bool = setting(False, "print one JSON object")
 
 

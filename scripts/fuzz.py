@@ -1,4 +1,4 @@
-"""Try the laws of tests/fuzz on random cases and write docs/fuzz.md: python scripts/fuzz.py --cases=10000"""
+"""Try the laws of tests/fuzz on random cases: python scripts/fuzz.py --cases=10000"""
 
 import dataclasses
 import math
@@ -9,6 +9,7 @@ from lm_keras import InputError, flags, quiet
 from lm_keras.config import setting
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "results" / "fuzz.md"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +19,9 @@ class Options:
     cases: int = setting(10_000, "cases of all laws together, at least", low=1)
     seed: int = setting(1, "the same seed draws the same cases", low=0)
     only: str = setting("", "part of the names of the laws to try; empty: all of them")
-    page: str | None = setting(None, "file for the page [docs/fuzz.md if all are tried and hold]", path=True)
+    page: str | None = setting(
+        None, "file for the page [docs/results/fuzz.md if all are tried and hold]", path=True
+    )
 
 
 def main() -> int:
@@ -34,7 +37,7 @@ def main() -> int:
     }
     chosen = {title: laws for title, laws in chosen.items() if laws}
     if not chosen:
-        raise InputError(f"--only={options.only} is in no name of a law; docs/fuzz.md has the names")
+        raise InputError(f"--only={options.only} is in no name of a law; docs/results/fuzz.md has the names")
     share = options.cases / sum(law.many for laws in chosen.values() for law in laws)
     results, failed = {}, 0
     for title, laws in chosen.items():
@@ -45,7 +48,7 @@ def main() -> int:
             failed += bool(outcome.failure)
             said = outcome.failure or "holds"
             print(f"{law.name}: {outcome.cases:,} cases in {outcome.seconds:.0f} s; {said}", file=sys.stderr)
-    if page := options.page or (None if options.only or failed else ROOT / "docs" / "fuzz.md"):
+    if page := options.page or (None if options.only or failed else PAGE):
         Path(page).write_text(_page.page_of(results, options.seed), encoding="utf-8")
     return 1 if failed else 0
 

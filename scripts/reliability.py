@@ -10,6 +10,7 @@ from lm_keras import InputError, flags
 from lm_keras.fields import setting
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "results" / "reliability.md"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Options:
     """Which faults, and where the table goes."""
 
     only: str = setting("", "part of the names of the faults to carry out; empty: all of them")
-    page: str | None = setting(None, "file for the page [docs/reliability.md if all are made]", path=True)
+    page: str | None = setting(None, "file for it [docs/results/reliability.md, of all faults]", path=True)
     jobs: int = setting(2, "faults that are made at the same time", low=1)
 
 
@@ -48,8 +49,8 @@ def main() -> int:
                 rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
                 print("; ".join([fault.name, *(problems or ["as expected"])]), file=sys.stderr)
     if len(rows) == 1:
-        raise InputError(f"--only={options.only} is in no name of a fault; docs/reliability.md has the names")
-    if page := options.page or (None if options.only or failed else ROOT / "docs" / "reliability.md"):
+        raise InputError(f"--only={options.only} is in no name of a fault; they are in {PAGE}")
+    if page := options.page or (None if options.only or failed else PAGE):
         Path(page).write_text("\n".join(rows) + "\n", encoding="utf-8")
     return 1 if failed else 0
 

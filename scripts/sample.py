@@ -23,13 +23,13 @@ class Options:
         "on a terminal, colour tokens by their probability: green from 1/2, yellow 1/10, magenta 1/100, red",
     )
     jit: str = setting(
-        "off",
-        "let XLA compile the work for a token (gpt, glm): faster after seconds of compiling; for long texts,"
-        " --interactive",
-        choices=("off", "on"),
+        "off", "let XLA compile a token's work: for long texts", choices=("off", "on"), needs=("cache",)
     )
     weights: str = setting(
-        "float32", "int8: read 8-bit weights, with --jit=on (gpt, glm; CPU)", choices=("float32", "int8")
+        "float32",
+        "int8: read 8-bit weights, with --jit=on (CPU)",
+        choices=("float32", "int8"),
+        needs=("cache",),
     )
     json: bool = setting(False, "print one JSON object a continuation, with tokens and log-probabilities")
 

@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 import warm
 from small_disk import SmallDisk
+from tiny import TINY
 
 from lm_keras.config import Config, from_flat
 
@@ -66,13 +67,6 @@ def corpus(tmp_path, english):
     path = tmp_path / "english.txt"
     path.write_text(english)
     return path
-
-
-TINY = {
-    "tokenizer": "char", "embedding_dim": 7, "hidden_units": 13, "sequence_length": 11, "batch_size": 12,
-    "steps": 24, "steps_per_call": 5, "log_every": 4, "eval_every": 8, "checkpoint_every": 8,
-    "learning_rate": 0.02,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -186,15 +186,15 @@ def test_bert_and_glm_in_torch_are_as_large_and_predict_as_much(family):
     import torch
 
     from benchmarks.candidates import torch_peer
-    from lm_keras.models import FAMILIES, NUM_PARAMETERS
+    from lm_keras.models import NUM_PARAMETERS
+    from lm_keras.tasks import task_of
 
     settings = {**SMALL_GPT, "model": family, "vocab_size": 40, "sequence_length": 20, "batch_size": 3}
     config = from_flat(settings)
-    peer = torch_peer.TransformerCandidate(config)
-    assert peer.parameters == NUM_PARAMETERS[family](config, 40)
+    peer, task = torch_peer.TransformerCandidate(config), task_of(config, 40)
+    assert peer.parameters == NUM_PARAMETERS[family](config, task.network_vocab_size)
     batch = peer._network.batch(3, 20, "cpu")
-    targets = FAMILIES[family](config, 40).predictions(20)
-    assert batch[-1].shape == (3, targets)
+    assert batch[-1].shape == (3, task.predictions(20))
     with torch.no_grad():
         loss = float(peer._network(*batch))
     assert abs(loss - np.log(40)) < 1.5
@@ -211,7 +211,7 @@ def test_torch_that_is_not_installed(monkeypatch):
 
 
 def test_a_process_that_fails_says_why():
-    with pytest.raises(InputError, match="lm_keras failed: ValueError"):
+    with pytest.raises(InputError, match="lm_keras failed: TypeError"):
         running.Running("lm_keras", from_flat({**TINY, "vocab_size": None}))
 
 
@@ -310,9 +310,9 @@ def test_the_guard_is_measured_beside_a_step_without(monkeypatch):
 
 
 def test_the_page_is_what_was_measured():
-    """Nobody writes a figure into docs/performance.md by hand."""
-    kept = json.loads((ROOT / "docs" / "performance.json").read_text())
-    assert "\n".join(page._page(kept)) + "\n" == (ROOT / "docs" / "performance.md").read_text()
+    """Nobody writes a figure into docs/results/performance.md by hand."""
+    kept = json.loads((ROOT / "docs" / "results" / "performance.json").read_text())
+    assert "\n".join(page._page(kept)) + "\n" == (ROOT / "docs" / "results" / "performance.md").read_text()
     sections = [section for section in page.TITLES if section in kept]  # A new one may not be measured yet.
     assert len(sections) >= 7
     for section in sections:

@@ -62,7 +62,10 @@ def carried_out(script, monkeypatch, tmp_path, english):
         def generate(self, prompts, **settings):
             return [""] * len(prompts)
 
-    monkeypatch.setattr(one_run, "sampler_for", Silent)
+        def fills(self, prompt):
+            return False
+
+    monkeypatch.setattr(one_run, "answer_for", Silent)
     monkeypatch.setattr(one_run.callbacks, "TextSamples", lambda *args: one_run.keras.callbacks.Callback())
     (tmp_path / "text.txt").write_text(english)
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 from lm_keras import config
 from lm_keras.config import Config, from_flat
 from lm_keras.flags import flagfile_of
+from lm_keras.registry import families_with
 
 ROOT = Path(__file__).parents[1]
 TRAIN = str(ROOT / "scripts" / "train.py")
@@ -182,6 +184,21 @@ def test_help_is_quick_and_complete():
         assert f"--{name}:" in run.stdout or f"--[no]{name}:" in run.stdout
 
 
+def test_help_shows_the_flags_of_a_dataclass_together():
+    lines = python(TRAIN, "--help").stdout.splitlines()
+    kinds = [config.RunOptions, *config.GROUPS.values()]
+    heads = [f"{kind.__doc__.splitlines()[0].rstrip('.')}:" for kind in kinds]
+    assert [line for line in lines if line in heads] == heads
+    order = [field.name for kind in kinds for field in dataclasses.fields(kind)]
+    flags = [match[1] for line in lines if (match := re.match(r"  --(?:\[no\])?(\w+): ", line))]
+    assert flags == order
+    first = lines.index(heads[2])  # The network comes behind where the text comes from.
+    assert lines[first + 1 : first + 3] == [
+        "  --model: family of the network (ngram, lstm, gpt, bert, glm)",
+        "    (default: 'lstm')",
+    ]
+
+
 def test_the_check_for_tensorflow_can_fail(tmp_path):
     (tmp_path / "tensorflow.py").write_text("")
     run = python("-X", "importtime", "-c", "import tensorflow", environment={"PYTHONPATH": str(tmp_path)})
@@ -215,6 +232,7 @@ OTHERS = {
     },
     **{
         "model": "ngram",
+        "task": "causal_lm",
         "num_layers": 3,
         "embedding_dim": 5,
         "hidden_units": 7,
@@ -258,6 +276,7 @@ OTHERS = {
         "l2": 0.07,
         "label_smoothing": 0.11,
         "z_loss": 0.0003,
+        "best_by": "accuracy",
         "early_stopping_evals": 4,
         "precision": "mixed_bfloat16",
     },
@@ -284,9 +303,11 @@ OTHERS = {
 def test_a_written_flagfile_gives_the_same_settings(tmp_path):
     path = tmp_path / "flags.txt"
     from_flat({name: value for name, value in OTHERS.items() if name in config.FIELDS})  # allowed
-    only_for = {name: field.metadata["only_for"] for name, field in config.FIELDS.items()}
+    transformers = {*families_with("attention")}
     for_transformers = [
-        name for name, families in only_for.items() if families and set(families) <= {"gpt", "bert", "glm"}
+        name
+        for name, field in config.FIELDS.items()
+        if {*families_with(*field.metadata["needs"])} & transformers
     ]
     others = OTHERS | {name: DEFAULTS[name] for name in for_transformers}
     same = [name for name, value in OTHERS.items() if value == DEFAULTS[name]]

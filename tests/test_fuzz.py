@@ -60,7 +60,10 @@ def test_the_script(script, tmp_path):
     assert failed.err.startswith(f"{name}: ")
     assert "Failing test case" in failed.err
     nothing = script("fuzz.py", "--only=no such law")
-    assert nothing.err == "error: --only=no such law is in no name of a law; docs/fuzz.md has the names\n"
+    assert (
+        nothing.err
+        == "error: --only=no such law is in no name of a law; docs/results/fuzz.md has the names\n"
+    )
 
 
 def wrapped(owner, name, change):

@@ -13,12 +13,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lm_keras"
 
 ROWS = [
-    ["config", "checks", "fields", "schedules", "paths", "errors", "streams", "disk"],
+    ["config", "checks", "fields", "registry", "schedules", "paths", "errors", "streams", "disk"],
     ["text", "corpora", "flags"],
     ["draws", "surroundings"],
     ["data", "layers"],
     ["models", "objectives", "optimizers"],
-    ["sampling", "checkpoints"],
+    ["tasks", "sampling", "checkpoints"],
+    ["answers", "evaluation"],
     ["callbacks"],
     ["training", "report", "quiet"],
     ["embeddings"],
@@ -154,8 +155,8 @@ def test_the_check_sees_the_imports_there_are():
 @pytest.mark.parametrize(
     ("path", "source", "name"),
     [
-        ("lm_keras/data/store.py", "from lm_keras.objectives.metrics import finite",
-            "lm_keras.objectives.metrics.finite"),
+        ("lm_keras/data/store.py", "from lm_keras.objectives.measures import finite",
+            "lm_keras.objectives.measures.finite"),
         ("lm_keras/config.py", "from lm_keras import flags", "lm_keras.flags"),
         ("lm_keras/text/char.py", "import lm_keras.corpora", "lm_keras.corpora"),
         ("lm_keras/layers/dropout.py", "from ..data import order", "lm_keras.data.order"),

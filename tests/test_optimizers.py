@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras import optimizers
-from lm_keras.checks import TRANSFORMERS
+from lm_keras import optimizers, registry
 from lm_keras.config import FIELDS, LearningConfig, from_flat
 from lm_keras.objectives.regularizers import is_matrix
+from lm_keras.registry import families_with
 from lm_keras.training import distribution, one_run
 
 NAMES = FIELDS["optimizer"].metadata["choices"]
@@ -43,6 +43,8 @@ def changes(given):
 
 def test_every_name_has_an_optimizer():
     assert tuple(optimizers.OPTIMIZERS) == NAMES
+    ours = {name for name, kind in optimizers.OPTIMIZERS.items() if kind.__module__ == optimizers.__name__}
+    assert ours == optimizers.ONE_PASS == {"sgd", "momentum", "adam", "adamw"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -156,7 +158,7 @@ def test_muon_leaves_tables_and_the_output_to_adamw(family, monkeypatch):
     """And nothing between, though names of the output stand within other names."""
 
     def by_muon():
-        heads = {"num_heads": 2} if family in TRANSFORMERS else {}
+        heads = {"num_heads": 2} if family in families_with("attention") else {}
         config = from_flat(
             {"optimizer": "muon", "embedding_dim": 6, "hidden_units": 10, **heads, **FAMILIES[family]}
         )
@@ -166,7 +168,7 @@ def test_muon_leaves_tables_and_the_output_to_adamw(family, monkeypatch):
         for variable, velocity in zip(model.trainable_variables, slots, strict=True):
             if velocity is None:
                 found.append(variable)
-        base = optimizers.UPDATE_FLOPS["muon"] * sum(math.prod(v.shape) for v in model.trainable_variables)
+        base = registry.OPTIMIZERS["muon"].flops * sum(math.prod(v.shape) for v in model.trainable_variables)
         products = sum(10 * min(v.shape) ** 2 * (2 * max(v.shape) + min(v.shape)) for v in found)
         assert optimizers.update_flops(config.learning, model.trainable_variables) == base + products
         return {variable.path.split("/")[-1] for variable in found}

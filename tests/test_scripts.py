@@ -329,7 +329,7 @@ def test_a_run_folder_describes_itself(finished, script):
     }  # fmt: skip
     card = (finished.path / "README.md").read_text()
     assert "| train | text:" in card
-    assert "Family `lstm`, tokenizer `char` with 30 tokens, 24 steps." in card
+    assert "Family `lstm`, tokenizer `char` with 30 tokens, 24 steps." in " ".join(card.split())
     flags = (finished.path / "flags.txt").read_text().splitlines()
     assert "--hidden_units=13" in flags
     assert "--tie_embeddings=" in flags and "--nodeterministic" in flags

@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable
 
 from lm_keras.callbacks.base import StepCallback
+from lm_keras.callbacks.watched import BY_LOSS
 from lm_keras.checkpoints.state import Checkpoints
-from lm_keras.objectives.metrics import finite
+from lm_keras.objectives.measures import cost_of, finite
 
 
 class Checkpoint(StepCallback):
-    """Save every `every` steps, whenever the validation loss is the lowest so far, and at the end.
+    """Save every `every` steps, whenever a measure of validation is the best so far, and at the end.
 
     It stands last in the list of callbacks, so that it sees what all others did at a step. In plain
     `fit` it saves the model and its optimizer at the end of each epoch. There a fit that begins before
@@ -21,6 +22,7 @@ class Checkpoint(StepCallback):
         every: steps between checkpoints.
         tensors: returns what to save, by name; None for the model and its optimizer.
         progress: returns what else to save, as JSON values.
+        by: the measure by which checkpoints are compared, and whether `low` or `high` is better.
 
     Attributes:
         seconds: what saving took, over all lives of a run.
@@ -39,8 +41,10 @@ class Checkpoint(StepCallback):
         every: int,
         tensors: Callable[[], dict] | None = None,
         progress: Callable[[], dict] = dict,
+        by: tuple[str, str] = BY_LOSS,
     ):
         super().__init__()
+        self._measure, self._better = by
         self._checkpoints, self.interval, self._tensors, self._progress = (
             checkpoints,
             every,
@@ -61,7 +65,8 @@ class Checkpoint(StepCallback):
             self._of_before = {step for step in self._checkpoints.steps() if step > first}
 
     def on_test_end(self, logs=None):
-        self._valid_loss = finite((logs or {}).get("loss"))
+        value = finite((logs or {}).get(self._measure))
+        self._valid_loss = None if value is None else cost_of(value, self._better)
         if self._valid_loss is not None and (self.best_loss is None or self._valid_loss < self.best_loss):
             self.best_loss, self._improved = self._valid_loss, True
 

@@ -1,41 +1,26 @@
 """Stop when validation no longer improves."""
 
-from lm_keras.callbacks.base import StepCallback
+from lm_keras.callbacks.watched import BY_LOSS, Watched
 
 
-class EarlyStopping(StepCallback):
-    """Stop after `patience` evaluations in a row without a lower validation loss.
+class EarlyStopping(Watched):
+    """Stop after `patience` evaluations in a row without a better measure of validation.
 
     Args:
         patience: evaluations to wait.
+        by: the measure and whether `low` or `high` is better.
 
     Reference: Prechelt (1998), Early stopping - but when?, section 2.
     """
 
-    def __init__(self, patience: int):
-        super().__init__()
+    def __init__(self, patience: int, by: tuple[str, str] = BY_LOSS):
+        super().__init__(by)
         self.patience = patience
-        self.best, self.waited = float("inf"), 0
 
-    def on_train_begin(self, logs=None):
-        self.best, self.waited = float("inf"), 0  # The own loop restores them after this.
-
-    def on_test_end(self, logs=None):
-        loss = (logs or {}).get("loss")
-        if loss is None:
-            return
-        if loss < self.best:
-            self.best, self.waited = float(loss), 0
-            return
-        self.waited += 1
+    def wait(self):
         if self.waited >= self.patience:
             self.model.stop_training = True
-
-    def state(self):
-        return {"best": self.best if self.best != float("inf") else None, "waited": self.waited}
 
     def restore(self, state):
-        self.best = float("inf") if state["best"] is None else state["best"]
-        self.waited = state["waited"]
-        if self.waited >= self.patience:
-            self.model.stop_training = True
+        super().restore(state)
+        self.wait()

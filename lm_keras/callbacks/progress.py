@@ -5,10 +5,12 @@ import sys
 import time
 
 from lm_keras.callbacks.base import StepCallback
+from lm_keras.objectives.measures import told
 
 
 class Progress(StepCallback):
-    """Show step, loss, perplexity, learning rate, tokens per second and the time that is left.
+    """Show step, loss, perplexity, learning rate, tokens per second and the time that is left, as far as
+    there are any.
 
     Args:
         total_steps: length of the run.
@@ -38,13 +40,7 @@ class Progress(StepCallback):
 
     def on_test_end(self, logs=None):
         logs = logs or {}
-        fields = [
-            f"valid at step {self.step(logs):,}: loss {_number(logs.get('loss'), '.4f')}",
-            f"perplexity {_number(logs.get('perplexity'), ',.2f')}",
-        ]
-        if logs.get("bits_per_byte") is not None:
-            fields.append(f"{logs['bits_per_byte']:.3f} bits/byte")
-        self.say("  ".join(fields))
+        self.say(f"valid at step {self.step(logs):,}: {'  '.join(told(logs, 'told'))}")
 
     def on_train_end(self, logs=None):
         self.end_line()
@@ -70,15 +66,8 @@ class Progress(StepCallback):
             return 80
 
     def _line(self, logs, step):
-        fields = [
-            f"step {step:,}/{self._total:,}" if step <= self._total else f"step {step:,}",
-            f"loss {_number(logs.get('loss'), '.4f')}",
-            f"ppl {_number(logs.get('perplexity'), ',.2f')}",
-        ]
-        if logs.get("learning_rate") is not None:
-            fields.append(f"lr {logs['learning_rate']:.2g}")
-        if logs.get("tokens_per_second"):
-            fields.append(f"{logs['tokens_per_second']:,.0f} tok/s")
+        done = f"step {step:,}/{self._total:,}" if step <= self._total else f"step {step:,}"
+        fields = [done, *told(logs, "live")]
         if logs.get("seconds_left") is not None:
             fields.append(f"{clock(logs['seconds_left'])} left")
         return "  ".join(fields)
@@ -93,7 +82,3 @@ def clock(seconds: float) -> str:
     """
     whole = round(seconds)
     return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
-
-
-def _number(value, form: str) -> str:
-    return "-" if value is None else format(value, form)

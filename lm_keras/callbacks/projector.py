@@ -30,10 +30,14 @@ class Projector(StepCallback):
         tokenizer: of the model.
         tokens: [n] ids of the training text.
         every: steps between two writings; in plain `fit` it is the end of each epoch.
+        extra_tokens: tokens of the model beyond those of the tokenizer, the last rows of its embedding.
     """
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer, tokens: np.ndarray, every: int):
+    def __init__(
+        self, folder: Path, tokenizer: Tokenizer, tokens: np.ndarray, every: int, extra_tokens: int = 0
+    ):
         super().__init__()
+        self._extra_tokens = extra_tokens
         self._folder, self._tokenizer, self._tokens, self.interval = Path(folder), tokenizer, tokens, every
         self._shown: np.ndarray | None = None  # ids, the most frequent first
 
@@ -68,8 +72,7 @@ class Projector(StepCallback):
         return write_labels(self._folder, self._tokenizer, counts)
 
     def _table(self) -> keras.Variable:
-        extra = getattr(self.model, "extra_tokens", 0)
-        return table_of(self.model, self._tokenizer.vocab_size + extra)
+        return table_of(self.model, self._tokenizer.vocab_size + self._extra_tokens)
 
 
 def write_labels(folder: Path, tokenizer: Tokenizer, counts: np.ndarray) -> np.ndarray:

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 
+from lm_keras.answers import answer_for
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.errors import InputError
-from lm_keras.sampling.families import sampler_for
 
 SAMPLE_SETTINGS = {"max_new_tokens": 120, "temperature": 0.8, "seed": 1, "long_prompt": "keep_end"}
 """The same prompt and the same random numbers each time: what changes is the model. A long prompt ends no
-run.
-"""
+run."""
 
 
 class TextSamples(StepCallback):
@@ -20,18 +19,24 @@ class TextSamples(StepCallback):
         prompts: what to continue.
         every: steps between samples; in plain `fit` a sample is drawn at the end of each epoch.
         show: called with the step and a dict prompt -> continuation.
+        task: what the model predicts.
     """
 
     def __init__(
-        self, tokenizer, prompts: list[str], every: int, show: Callable[[int, dict[str, str]], None]
+        self,
+        tokenizer,
+        prompts: list[str],
+        every: int,
+        show: Callable[[int, dict[str, str]], None],
+        task: str = "causal_lm",
     ):
         super().__init__()
         self._tokenizer, self._prompts, self.interval, self._show = tokenizer, prompts, every, show
-        self._sampler = None
+        self._task, self._answer = task, None
 
     def set_model(self, model):
         if model is not self.model:
-            self._sampler = None
+            self._answer = None
         super().set_model(model)
         if not hasattr(model, "forward"):
             raise InputError(
@@ -49,6 +54,6 @@ class TextSamples(StepCallback):
             self._draw(self.step())
 
     def _draw(self, step):
-        self._sampler = self._sampler or sampler_for(self.model, self._tokenizer)
-        texts = self._sampler.generate(self._prompts, **SAMPLE_SETTINGS)
+        self._answer = self._answer or answer_for(self._task, self.model, self._tokenizer)
+        texts = self._answer.generate(self._prompts, **SAMPLE_SETTINGS)
         self._show(step, dict(zip(self._prompts, texts)))

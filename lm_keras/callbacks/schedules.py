@@ -3,6 +3,7 @@
 import keras
 
 from lm_keras.callbacks.base import StepCallback
+from lm_keras.callbacks.watched import BY_LOSS, Watched
 from lm_keras.errors import InputError
 from lm_keras.layers import ScheduledDropout, TokenNoise
 from lm_keras.schedules import Plateau, Schedule
@@ -136,34 +137,27 @@ class TokenNoiseSchedule(RateSchedule):
     )
 
 
-class PlateauDecay(StepCallback):
-    """Multiply the learning rate by a factor when the validation loss stops falling.
+class PlateauDecay(Watched):
+    """Multiply the learning rate by a factor when a measure of validation stops improving.
 
     It sets `optimizer.learning_rate`; the own loop takes that as a factor on its table from then on.
 
     Args:
         settings: factor, patience and so on.
         base: base learning rate, for the floor.
+        by: the measure and whether `low` or `high` is better.
     """
 
-    def __init__(self, settings: Plateau, base: float):
-        super().__init__()
+    def __init__(self, settings: Plateau, base: float, by: tuple[str, str] = BY_LOSS):
+        super().__init__(by, settings.min_delta)
         self.settings, self.base = settings, base
-        self.best, self.waited = float("inf"), 0
 
     def on_train_begin(self, logs=None):
         if not self.own_loop:
             check_rate_can_be_set(self.model.optimizer, type(self).__name__)
-        self.best, self.waited = float("inf"), 0  # The own loop restores them after this.
+        super().on_train_begin(logs)
 
-    def on_test_end(self, logs=None):
-        loss = (logs or {}).get("loss")
-        if loss is None:
-            return
-        if loss < self.best - self.settings.min_delta:
-            self.best, self.waited = float(loss), 0
-            return
-        self.waited += 1
+    def wait(self):
         if self.waited > self.settings.patience:
             self.waited = 0
             optimizer = self.model.optimizer
@@ -171,10 +165,3 @@ class PlateauDecay(StepCallback):
             floor = self.base * self.settings.floor
             # Early in a warm-up the rate may be below the floor; it never rises here.
             optimizer.learning_rate = max(lowered, min(floor, float(optimizer.learning_rate.numpy())))
-
-    def state(self):
-        return {"best": self.best if self.best != float("inf") else None, "waited": self.waited}
-
-    def restore(self, state):
-        self.best = float("inf") if state["best"] is None else state["best"]
-        self.waited = state["waited"]

@@ -14,13 +14,7 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.errors import not_written
-from lm_keras.objectives.metrics import finite
-
-TRAINING_TAGS = (
-    "loss", "perplexity", "bits_per_byte", "accuracy", "learning_rate", "dropout", "token_noise",
-    "gradient_norm", "skipped", "tokens_per_second", "data_wait",
-)  # fmt: skip
-EVALUATION_TAGS = ("loss", "perplexity", "word_perplexity", "bits_per_byte", "bits_per_character", "accuracy")
+from lm_keras.objectives.measures import curves, finite
 
 
 class TensorBoard(StepCallback):
@@ -58,11 +52,10 @@ class TensorBoard(StepCallback):
             values = dict(logs or {})
             if "learning_rate" not in values:
                 values["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
-            self._scalars("train", step, {tag: values.get(tag) for tag in TRAINING_TAGS})
+            self._scalars("train", step, curves(values))
 
     def on_test_end(self, logs=None):
-        logs = logs or {}
-        self._scalars("valid", self.step(logs), {tag: logs.get(tag) for tag in EVALUATION_TAGS})
+        self._scalars("valid", self.step(logs), curves(logs or {}))
 
     def on_train_end(self, logs=None):
         for run, writer in self._writers.items():

@@ -13,6 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from lm_keras.checkpoints import foreign
+from lm_keras.checkpoints.copying import Copied, head_of, names_of
 from lm_keras.checkpoints.foreign import files as other_files
 from lm_keras.checkpoints.foreign.keys import read_values
 from lm_keras.checkpoints.foreign.tensors import (
@@ -84,11 +85,9 @@ class Imported:
         self.give(model)
         return model
 
-    def give(self, model: keras.Model) -> None:
-        """Copy the weights into a network of these settings; it may have a `prediction_head` that is missing
-        there.
-        """
-        variables, names = _by_path(model), self.output.names
+    def give(self, model: keras.Model) -> Copied:
+        """Copy the weights into a network of these settings; it may have a head that is missing there."""
+        variables, names = names_of(model), self.output.names
         parts = {part.variable: part for part in self.kind.parts(self.config, self.vocab_size)}
         with open_tensors(self.path, self.kind) as tensors:
             wanted = {name for part in parts.values() for name in part.tensors}
@@ -100,8 +99,12 @@ class Imported:
             for name in sorted(read - tensors.keys()):
                 raise InputError(f"{self.path}: the tensor {name!r} is missing")
             for path, variable in variables.items():
-                if path in parts:  # A head that is missing there begins anew.
+                if path in parts:
                     variable.assign(self._joined(parts[path], tensors, variable.shape))
+        new = [path for path in variables if path not in parts]
+        if wrong := [path for path in new if path not in head_of(model)]:
+            raise InputError(f"{self.path}: the weight {wrong[0]} is missing, and it belongs to no head")
+        return Copied(tuple(new))
 
     @property
     def remarks(self) -> list[str]:
@@ -134,11 +137,6 @@ class Imported:
             value = tensor.read(expected[::-1] if part.transposed else expected)
             values.append(value.T if part.transposed else value)
         return np.concatenate(values, -1)
-
-
-def _by_path(model: keras.Model) -> dict[str, keras.Variable]:
-    """Return the weights by their path below the network's name."""
-    return {v.path.removeprefix(f"{model.name}/"): v for v in model.trainable_variables}
 
 
 def is_foreign(folder: Path) -> bool:
@@ -235,7 +233,7 @@ def write(
 
 def _tensors_of(model: keras.Model, kind: foreign.Kind, config: Config) -> dict[str, np.ndarray]:
     """Return the weights of a network under the names that they have there."""
-    variables = {path: np.array(variable) for path, variable in _by_path(model).items()}
+    variables = {path: np.array(variable) for path, variable in names_of(model).items()}
     tensors = {}
     for part in kind.parts(config, model.vocab_size):
         value = variables.get(part.variable)

@@ -11,6 +11,7 @@ from typing import Any
 
 from lm_keras.disk.files import bytes_of
 from lm_keras.errors import InputError
+from lm_keras.objectives.measures import SCORES
 
 OWN_SUM = "sha256_of_this"
 """The field with the SHA-256 of all other ones."""
@@ -26,10 +27,7 @@ SPLIT = {
     "in_train?": (*NUMBER, None),
 }  # fmt: skip
 
-SCORES = {
-    "tokens?": int,
-    **dict.fromkeys(("nats_per_token?", "perplexity?", "bits_per_byte?"), (*NUMBER, None)),
-}
+EVALUATION = {"tokens?": int, **{f"{name}?": (*NUMBER, None) for name in SCORES}}
 
 SHAPES: dict[str, dict[str, Any]] = {
     "data.json": {
@@ -41,7 +39,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
     "results.json": {
         "step": int,
-        "splits": {str: SCORES},
+        "splits": {str: EVALUATION},
         "sample": {"text": str, "prompt?": str, "temperature?": NUMBER, "seed?": int},
         "parameters?": int,
         "seconds?": NUMBER,

@@ -25,22 +25,19 @@ from typing import TYPE_CHECKING, Any
 from lm_keras import paths, text
 from lm_keras.checkpoints import records
 from lm_keras.checkpoints.sealed import sealed, unsealed
-from lm_keras.config import Config, from_flat
+from lm_keras.config import FIELDS, Config, from_flat
 from lm_keras.disk.files import bytes_of, opened, write_atomically
 from lm_keras.disk.folders import delete
 from lm_keras.errors import InputError, not_written
+from lm_keras.fields import changeable
+from lm_keras.registry import SOURCES
 from lm_keras.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from lm_keras.checkpoints.state import Checkpoints
 
-CHANGEABLE = {
-    "steps", "epochs", "early_stopping_evals", "strategy", "replicas", "micro_batches", "jit",
-    "deterministic", "steps_per_call",
-    "eval_every", "checkpoint_every", "log_every", "sample_every", "keep_checkpoints", "cache_dir",
-    "projector", "histogram_every", "rematerialize", "profile_steps", "on_nonfinite", "spike_sigma",
-}  # fmt: skip
-"""Settings that may differ between two lives of a run; `steps` and `epochs` only upwards."""
+CHANGEABLE = changeable(FIELDS)
+"""Settings that may differ when a run goes on; `steps` and `epochs` only upwards."""
 
 _LONGEST = "x" * 160
 """No path of a file below a run folder is longer than this; those of TensorBoard have the name of the
@@ -345,8 +342,9 @@ def elsewhere(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         before, after: settings of the run, and now, by flag name.
     """
     found = set()
+    of_files = tuple(f"{name}:" for name, source in SOURCES.items() if source.files)
     for name in ("corpus", "valid_corpus", "test_corpus"):
-        if all(str(settings.get(name)).startswith("text:") for settings in (before, after)):
+        if all(str(settings.get(name)).startswith(of_files) for settings in (before, after)):
             found.add(name)
     if not {before.get("tokenizer"), after.get("tokenizer")} & {None, *text.TOKENIZERS}:
         found.add("tokenizer")

@@ -67,7 +67,8 @@ class Checkpoints:
         Args:
             step: optimizer steps that were done.
             tensors: lists of variables, by name: the weights, the optimizer's slots and so on.
-            progress: JSON values; `valid_loss`, if there, decides which checkpoint is the best.
+            progress: JSON values; `valid_loss`, if there, decides which checkpoint is the best, the lowest
+                one. Of a measure that is better when it is higher it is the negative value.
             instead_of: steps of checkpoints that it replaces.
 
         Raises:
@@ -127,7 +128,7 @@ class Checkpoints:
         raise self.gone()
 
     def best(self) -> int | None:
-        """Return the step of the checkpoint with the lowest validation loss, or None if none was validated.
+        """Return the step of the checkpoint that was the best in validation, or None if none was validated.
 
         Raises:
             Gone: as for `newest`.

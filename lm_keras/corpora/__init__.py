@@ -1,16 +1,21 @@
-"""Corpora: where the text comes from, and how it is split. Only opening a `tfds:` corpus needs TensorFlow."""
+"""Corpora: where the text comes from, and how it is split. Only opening a `tfds:` corpus needs TensorFlow.
+
+The sources are the rows of `lm_keras.registry.SOURCES`. The file of each has `open_source(rest, reading)`,
+which returns a `Corpus`: `rest` is what follows the colon, and `reading` a `Reading`.
+"""
 
 import os
 from collections.abc import Callable
 
 from lm_keras.corpora.description import Description, describe
-from lm_keras.corpora.documents import Corpus, Document
+from lm_keras.corpora.documents import Corpus, Document, Reading
 from lm_keras.corpora.file_lists import path_hint
 from lm_keras.corpora.python_docs import PythonDocs
 from lm_keras.corpora.splits import EmptySplit, Split, make_splits
 from lm_keras.corpora.text_files import TextFiles
-from lm_keras.corpora.tfds import TfdsSplit, open_tfds
+from lm_keras.corpora.tfds import TfdsSplit
 from lm_keras.errors import InputError, nearest
+from lm_keras.registry import SOURCES, module_of, sources_expected
 
 __all__ = [
     "Corpus",
@@ -18,6 +23,7 @@ __all__ = [
     "Document",
     "EmptySplit",
     "PythonDocs",
+    "Reading",
     "Split",
     "TextFiles",
     "TfdsSplit",
@@ -60,22 +66,15 @@ def open_corpus(
         raise InputError(
             f"the corpus {spec!r} has a NUL or a lone surrogate, which no name has; leave it out"
         )
-    if spec == PythonDocs.spec:
-        return PythonDocs()
     scheme, colon, rest = spec.partition(":")
-    if scheme == "text" and colon:
-        return TextFiles(
-            rest, text_field=text_field, on_bad_text=on_bad_text, document_separator=document_separator
-        )
-    if scheme == "tfds" and colon:
-        return open_tfds(rest, part=part, text_field=text_field, on_bad_text=on_bad_text, say=say)
+    source = SOURCES.get(scheme)
+    if source and bool(colon) == (":" in source.form):
+        reading = Reading(text_field, on_bad_text, part, say, document_separator)
+        return module_of("corpora", source).open_source(rest, reading)
     hint = path_hint(spec, rest)
     if not hint and "/" not in scheme:
-        hint = nearest(scheme, [PythonDocs.spec, "text", "tfds"])
-    raise InputError(
-        f"unknown corpus {spec!r}{hint}: expected python-docs, text:GLOB such as text:data/*.txt, or "
-        "tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare"
-    )
+        hint = nearest(scheme, list(SOURCES))
+    raise InputError(f"unknown corpus {spec!r}{hint}: expected {sources_expected()}")
 
 
 def _is_no_name(spec: str) -> bool:

@@ -37,6 +37,25 @@ class Document:
         return self.read()
 
 
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How a source of text is to be read.
+
+    Attributes:
+        text_field: name of the field that holds the text in JSON lines, or of the feature in a data set.
+        on_bad_text: what to do with bad UTF-8 and NUL: `error`, `replace` or `skip`.
+        part: `train`, `valid` or `test`: what the text is for.
+        say: called with a line before longer work.
+        document_separator: text between the documents of a plain file, or None.
+    """
+
+    text_field: str
+    on_bad_text: str
+    part: str
+    say: Callable[[str], None]
+    document_separator: str | None
+
+
 class Corpus(abc.ABC):
     """A source of documents.
 

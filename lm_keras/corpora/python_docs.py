@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 
 from lm_keras.corpora.decoding import NOT_TEXT
-from lm_keras.corpora.documents import Corpus, Document
+from lm_keras.corpora.documents import Corpus, Document, Reading
 from lm_keras.errors import InputError
 
 SKIPPED_FOLDERS = re.compile("tests?|idlelib|lib2to3|site-packages|dist-packages|__pycache__|pydoc_data")
@@ -48,6 +48,11 @@ class PythonDocs(Corpus):
                 )
         for source, text in self._texts:
             yield Document.from_text(source, text)
+
+
+def open_source(rest: str, reading: Reading) -> PythonDocs:
+    """Return the corpus; there is nothing to choose."""
+    return PythonDocs()
 
 
 def docstrings(source: str | bytes, filename: str) -> Iterator[tuple[str, str]]:

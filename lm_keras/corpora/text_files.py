@@ -17,6 +17,7 @@ from lm_keras.corpora.documents import (
     PIECE_BYTES,
     Corpus,
     Document,
+    Reading,
     changed,
     cut_blocks,
     within_line,
@@ -244,6 +245,12 @@ class TextFiles(Corpus):
                 yield block
             if _state(file) != before:
                 raise changed(path)
+
+
+def open_source(rest: str, reading: Reading) -> TextFiles:
+    """Return the files that globs name, several with commas between; see `TextFiles`."""
+    how = {"text_field": reading.text_field, "on_bad_text": reading.on_bad_text}
+    return TextFiles(rest, **how, document_separator=reading.document_separator)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_keras.corpora import tfds_builders
 from lm_keras.corpora.decoding import Counts, TextDecoder, check_policy
-from lm_keras.corpora.documents import Corpus, Document
+from lm_keras.corpora.documents import Corpus, Document, Reading
 from lm_keras.errors import InputError, nearest
 
 EXPECTED = "tfds:NAME[/CONFIG][:VERSION][:SPLIT], such as tfds:tiny_shakespeare or tfds:wiki40b/de:test"
@@ -107,17 +107,13 @@ class TfdsSplit(Corpus):
             raise tfds_builders.unreadable(self.spec, self._builder, error) from None
 
 
-def open_tfds(
-    rest: str, *, part: str, text_field: str, on_bad_text: str, say: Callable[[str], None]
-) -> TfdsSplit:
+def open_source(rest: str, reading: Reading) -> TfdsSplit:
     """Open a data set, download and prepare it if that was not done yet, and choose a split and a feature.
 
     Args:
         rest: `NAME[/CONFIG][:VERSION][:SPLIT]`.
-        part: `train`, `valid` or `test`: which of its own splits is meant where none is named.
-        text_field: the feature with the text, with slashes before nested names; see `ONLY_TEXT`.
-        on_bad_text: `error`, `replace` or `skip`.
-        say: called with a line before long work, and when the text is a feature that was not named.
+        reading: its `part` is the split where none is named, its `text_field` the feature with the text, with
+            slashes before nested names; see `ONLY_TEXT`.
 
     Raises:
         InputError: no such data set, split or feature, or it is not there and cannot be prepared.
@@ -126,15 +122,15 @@ def open_tfds(
     if not parsed:
         raise InputError(f"tfds:{rest} is no name of a data set: expected {EXPECTED}")
     builder = tfds_builders.open_builder(parsed["name"], parsed["config"], parsed["version"])
-    path = _text_path(builder, text_field, say)
-    tfds_builders.prepare(builder, say)
-    split = parsed["split"] or _own_split(builder, part)
+    path = _text_path(builder, reading.text_field, reading.say)
+    tfds_builders.prepare(builder, reading.say)
+    split = parsed["split"] or _own_split(builder, reading.part)
     if not split:
         raise InputError(
-            f"tfds:{tfds_builders.name_of(builder)} has no {part} split of its own: expected one of its"
-            f" splits {_splits(builder)}; name it after a colon, tfds:{rest}:SPLIT"
+            f"tfds:{tfds_builders.name_of(builder)} has no {reading.part} split of its own: expected one of "
+            f"its splits {_splits(builder)}; name it after a colon, tfds:{rest}:SPLIT"
         )
-    return TfdsSplit(builder, split, path, on_bad_text)
+    return TfdsSplit(builder, split, path, reading.on_bad_text)
 
 
 def string_features(features: Any) -> dict[str, tuple[str, ...]]:
@@ -142,10 +138,9 @@ def string_features(features: Any) -> dict[str, tuple[str, ...]]:
 
     Example:
         >>> string_features(tfds.features.FeaturesDict({
-        ...     "id": np.int64, "title": tfds.features.Text(),
-        ...     "words": tfds.features.Sequence(tfds.features.Text()),
-        ...     "pair": tfds.features.Translation(["de", "en"])}))
-        {'pair/de': ('pair', 'de'), 'pair/en': ('pair', 'en'), 'title': ('title',)}
+        ...     "id": np.int64, "title": tfds.features.Text(), "words":
+        tfds.features.Sequence(tfds.features.Text()), ...     "pair": tfds.features.Translation(["de",
+        "en"])})) {'pair/de': ('pair', 'de'), 'pair/en': ('pair', 'en'), 'title': ('title',)}
     """
     import tensorflow_datasets as tfds
 

@@ -22,11 +22,17 @@ class Rows:
         end: [R] int64, position after the last input token that has a target; `end <= start` for an empty
             row.
         reset: [R] bool, rows whose state starts anew.
+        number: [R] int64, number of each row within the global batch, rising by 1.
+        length: T, tokens of a row at most.
+        resets_begin_documents: whether a row that starts anew reads the token that begins a document first.
     """
 
     start: tf.Tensor
     end: tf.Tensor
     reset: tf.Tensor
+    number: tf.Tensor
+    length: int
+    resets_begin_documents: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +89,8 @@ class StreamOrder:
                 [self.batch_size], tf.stack([tf.constant(self.seed, tf.int64), step])
             )
             reset |= tf.gather(drawn, row) < self.state_reset
-        return Rows(tf.minimum(start, n), end, reset)
+        begins = self.resets_begin_documents
+        return Rows(tf.minimum(start, n), end, reset, row, self.sequence_length, begins)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +99,9 @@ class WindowOrder:
 
     With n = 13 targets and T = 5 the windows of the first epoch start at 0, 5 and 10; the last has 3 targets
     and 2 places of weight 0. In later epochs they lie elsewhere, begun so many tokens before the text, so
-    that a target is not seen at the same place of a window each time: with a shift of 2 they are 0 ... 2, 3
-    ... 7, 8 ... 12. Every target exactly once an epoch. There is one window more than the first epoch needs,
-    and a last batch that is not full: these rows are empty.
+    that a target is not seen at the same place of a window each time: with a shift of 2 they are 0 ... 2,
+    3 ... 7, 8 ... 12. Every target exactly once an epoch. There is one window more than the first epoch
+    needs, and a last batch that is not full: these rows are empty.
 
     Attributes:
         targets: n.
@@ -129,7 +136,7 @@ class WindowOrder:
         begin = window * self.sequence_length - self._shift(epoch)
         start = tf.clip_by_value(begin, 0, self.targets)
         end = tf.where(exists, tf.minimum(begin + self.sequence_length, self.targets), start)
-        return Rows(start, end, tf.ones_like(exists))
+        return Rows(start, end, tf.ones_like(exists), row, self.sequence_length)
 
     def _shift(self, epoch: tf.Tensor) -> tf.Tensor:
         """Return how many tokens before the text the first window begins, 0 to T - 1."""
@@ -183,7 +190,7 @@ class PackedOrder:
         number = shuffled(tf.minimum(example, count - 1), count, self.seed, epoch)
         start = tf.gather(self._begins, number)
         end = tf.where(exists, tf.gather(self._begins, number + 1), start)
-        return Rows(start, end, tf.ones_like(exists))
+        return Rows(start, end, tf.ones_like(exists), row, self.sequence_length)
 
 
 def shuffled(index: tf.Tensor, size: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:

@@ -5,13 +5,15 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from lm_keras.data.order import PackedOrder, StreamOrder, WindowOrder
+from lm_keras.data.batch import Batch
+from lm_keras.data.order import PackedOrder, Rows, StreamOrder, WindowOrder
+from lm_keras.data.store import TokenStore
 
 PREFETCH_BATCHES = 4
 
 
 def training_batches(
-    tokens: np.ndarray,
+    make: Callable[[Rows, tf.Tensor], Batch],
     order: StreamOrder | WindowOrder | PackedOrder,
     first_step: int,
     last_step: int,
@@ -19,8 +21,6 @@ def training_batches(
     replicas: int = 1,
     first_replica: int = 0,
     all_replicas: int = 1,
-    hiding: Callable | None = None,
-    unscored: int | None = None,
 ) -> tf.data.Dataset:
     """Return the batches of steps first_step ... last_step - 1 for some of the replicas.
 
@@ -29,25 +29,22 @@ def training_batches(
     replica: B / all_replicas of them.
 
     Args:
-        tokens: the store's tokens, [n + 1] unsigned integers, usually a memory map.
-        order: which tokens a step sees.
+        make: returns the batch of some rows of a step; step is an int64 scalar. A task's `batch` of a text.
+        order: which rows a step sees.
         first_step: where the run begins or goes on; nothing before it is read.
         last_step: where the run ends.
         replicas: local replicas, that is, replicas of this process.
         first_replica: number of the first of them.
         all_replicas: replicas of all processes.
-        hiding: a `lm_keras.data.masking.Masking` or a `lm_keras.data.blanks.Blanks`, which hides tokens that
-            are predicted; None to predict the next ones.
-        unscored: of the store: a token that is never a target.
 
     Returns:
-        A dataset of `(inputs, targets, weights)`, see `lm_keras.data`.
+        A dataset of `Batch`.
 
-    Example: with tokens 0 ... 13 in the store, `StreamOrder(13, 3, 2)` and one replica the first batch is
+    Example: with tokens 0 ... 13 in the store, `next_tokens`, `StreamOrder(13, 3, 2)` and one replica the
+    first batch is
 
         tokens [[0 1] [0 6] [0 11]], targets [[1 2] [6 7] [11 12]], weights all 1, reset all True
     """
-    length = order.sequence_length
     rows_per_replica = order.batch_size // all_replicas
 
     @tf.autograph.experimental.do_not_convert  # Converting takes a second, and there is nothing to convert.
@@ -55,29 +52,57 @@ def training_batches(
         step = first_step + element // replicas
         replica = first_replica + element % replicas
         row = replica * rows_per_replica + tf.range(rows_per_replica, dtype=tf.int64)
-        rows = order.rows(step, row)
-        window = tf.numpy_function(
-            lambda start: gather(tokens, start, length), [rows.start], tf.int32, stateful=False
-        )
-        window = tf.ensure_shape(window, [rows_per_replica, length + 1])
-        place = rows.start[:, None] + tf.range(length, dtype=tf.int64)
-        there = place < rows.end[:, None]
-        if hiding is not None:  # The targets themselves are read: each of them is in one row of an epoch.
-            return hiding(window[:, 1:], there, step, row[0])
-        scored = there if unscored is None else there & (window[:, 1:] != unscored)
-        weights = tf.cast(scored, tf.float32)
-        read = window[:, :-1]
-        if order.resets_begin_documents:
-            first = tf.where(rows.reset, int(tokens[0]), read[:, 0])  # The token that begins a document.
-            read = tf.concat([first[:, None], read[:, 1:]], axis=1)
-        document = documents_of(read, int(tokens[0]))
-        return {"tokens": read, "reset": rows.reset, "document": document}, window[:, 1:], weights
+        return make(order.rows(step, row), step)
 
     elements = tf.data.Dataset.range(0, (last_step - first_step) * replicas)
     batches = elements.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     options = tf.data.Options()
     options.autotune.enabled = True
     return batches.with_options(options).prefetch(PREFETCH_BATCHES)
+
+
+def next_tokens(store: TokenStore, rows: Rows) -> Batch:
+    """Return a batch whose targets are the next tokens, K = T.
+
+    Args:
+        store: the text.
+        rows: which rows of it.
+    """
+    window, there = _windows_of(store.tokens, rows)
+    targets, read = window[:, 1:], window[:, :-1]
+    scored = there if store.unscored is None else there & (targets != store.unscored)
+    begin_id = int(store.tokens[0])
+    if rows.resets_begin_documents:
+        first = tf.where(rows.reset, begin_id, read[:, 0])
+        read = tf.concat([first[:, None], read[:, 1:]], axis=1)
+    inputs = {"tokens": read, "reset": rows.reset, "document": documents_of(read, begin_id)}
+    return Batch(inputs, targets, tf.cast(scored, tf.float32))
+
+
+def texts_of(store: TokenStore, rows: Rows) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the targets themselves, each of which is in one row of an epoch.
+
+    Args:
+        store: the text.
+        rows: which rows of it.
+
+    Returns:
+        tokens [R, T] int32, and whether each belongs to the row, [R, T] bool.
+    """
+    window, there = _windows_of(store.tokens, rows)
+    return window[:, 1:], there
+
+
+def _windows_of(tokens: np.ndarray, rows: Rows) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the tokens of some rows with the one behind them, [R, T + 1] int32, and which targets there are,
+    [R, T] bool."""
+    length = rows.length
+    window = tf.numpy_function(
+        lambda start: gather(tokens, start, length), [rows.start], tf.int32, stateful=False
+    )
+    window = tf.ensure_shape(window, [rows.number.shape[0], length + 1])
+    place = rows.start[:, None] + tf.range(length, dtype=tf.int64)
+    return window, place < rows.end[:, None]
 
 
 def documents_of(window, begin_id: int):

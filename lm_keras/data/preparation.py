@@ -7,6 +7,7 @@ from pathlib import Path
 from lm_keras.config import DataConfig
 from lm_keras.corpora import Corpus, Split, make_splits, open_corpus
 from lm_keras.data.cache import cache_folder
+from lm_keras.data.columns import Column
 from lm_keras.data.store import TokenStore, store_in_cache, tokenized
 from lm_keras.data.tokenizers import (
     cached_tokenizer,
@@ -55,7 +56,11 @@ class DividedText:
 
 
 def is_prepared(
-    config: DataConfig, divided: DividedText, tokenizer: Tokenizer | None, needs_blank: bool
+    config: DataConfig,
+    divided: DividedText,
+    tokenizer: Tokenizer | None,
+    needs_blank: bool,
+    columns: tuple[Column, ...] = (),
 ) -> bool:
     """Tell whether `prepare` would find everything in the cache."""
     cache = cache_folder(config.cache_dir)
@@ -65,7 +70,7 @@ def is_prepared(
         or cached_tokenizer(config, divided.splits, cache, needs_blank)
     )
     return tokenizer is not None and all(
-        store_in_cache(split, tokenizer, cache).is_dir() for split in divided.splits.values()
+        store_in_cache(split, tokenizer, cache, columns).is_dir() for split in divided.splits.values()
     )
 
 
@@ -76,6 +81,7 @@ def prepare(
     divided: DividedText | None = None,
     needs_blank: bool = False,
     begun: dict | None = None,
+    columns: tuple[Column, ...] = (),
 ) -> PreparedData:
     """Read, split and tokenize the text of a run, or find that in the cache.
 
@@ -86,6 +92,7 @@ def prepare(
         divided: the text, if it was read and split before.
         needs_blank: whether a tokenizer that is not given has to have a `blank_id`.
         begun: what `data.json` says of a run that goes on; its text is divided as it was.
+        columns: what the stores hold beside the tokens.
 
     Raises:
         InputError: for everything that text and settings can get wrong.
@@ -95,7 +102,9 @@ def prepare(
     divided = divided or divide(config, say, begun)
     splits, corpora = divided.splits, divided.corpora
     tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_blank)
-    stores = {name: tokenized(split, tokenizer, cache, say) for name, split in splits.items()}
+    stores = {
+        name: tokenized(split, tokenizer, cache, say, columns=columns) for name, split in splits.items()
+    }
     for name, store in stores.items():
         warn_of_unknown(name, store.counts.unknown, store.counts.tokens, say)
         if not store.counts.unknown:

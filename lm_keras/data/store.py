@@ -1,9 +1,10 @@
 """The token store: text, tokenized once, as flat arrays on disk that are mapped into memory."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from lm_keras.corpora import Split
 from lm_keras.corpora.documents import changed
 from lm_keras.data.cache import fingerprint_of
+from lm_keras.data.columns import Column, ColumnWriter
 from lm_keras.disk.files import bytes_of, opened
 from lm_keras.disk.folders import cached_folder
 from lm_keras.errors import InputError, shown
@@ -58,12 +60,14 @@ class TokenStore:
         documents: [documents] int64, positions in `tokens` where a document begins.
         counts: what the split holds; `counts.tokens` is n.
         unscored: a token that is never a target: the one that begins documents, if it does not end them, too.
+        columns: by name a number for each token [n + 1] or each document [documents], memory maps.
     """
 
     tokens: np.ndarray
     documents: np.ndarray
     counts: TextCounts
     unscored: int | None = None
+    columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def frequencies(self, vocab_size: int) -> np.ndarray:
         """Return how often each token is a target, [V] int64; memory does not grow with the text."""
@@ -79,6 +83,7 @@ def tokenized(
     cache: Path,
     say: Callable[[str], None] = lambda line: None,
     name: str | None = None,
+    columns: tuple[Column, ...] = (),
 ) -> TokenStore:
     """Return the token store of a split; tokenize it unless the cache has it.
 
@@ -90,24 +95,28 @@ def tokenized(
         cache: the cache folder.
         say: called with a line before the text is tokenized.
         name: what that line calls the text; None for the split's own name.
+        columns: what the store holds beside the tokens.
     """
-    folder = store_in_cache(split, tokenizer, cache)
+    folder = store_in_cache(split, tokenizer, cache, columns)
 
     def tokenize(path: Path) -> None:
         say(f"tokenizing {name or split.name}: {split.num_documents:,} documents, {split.num_bytes:,} bytes")
-        _write_tokens(path, split, tokenizer)
+        _write_tokens(path, split, tokenizer, columns)
 
     cached_folder(folder, tokenize, say)
     return _open(folder)
 
 
-def store_in_cache(split: Split, tokenizer: Tokenizer, cache: Path) -> Path:
+def store_in_cache(split: Split, tokenizer: Tokenizer, cache: Path, columns: tuple[Column, ...] = ()) -> Path:
     """Return the folder of a split's token store, whether it exists or not."""
-    fingerprint = fingerprint_of({"split": split.fingerprint(), "tokenizer": tokenizer.fingerprint()})
+    decides = {"split": split.fingerprint(), "tokenizer": tokenizer.fingerprint()}
+    if columns:
+        decides["columns"] = {c.name: [c.per, c.dtype, c.between, c.fingerprint] for c in columns}
+    fingerprint = fingerprint_of(decides)
     return cache / "tokens" / fingerprint
 
 
-def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
+def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tuple[Column, ...]) -> None:
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
     begin = np.array([tokenizer.begin_id], dtype).tobytes()
     unscored = None if tokenizer.begin_id == tokenizer.eod_id else tokenizer.begin_id
@@ -115,12 +124,24 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
     tokens = 1
     size = raw_size = words = characters = unknown = documents = 0
     # Not `ndarray.tofile`, which loses the reason when the disk is full, and flushes the file each time.
-    with open(folder / "tokens", "wb") as token_file, open(folder / "documents", "wb") as document_file:
+    with contextlib.ExitStack() as stack:
+        token_file, document_file = (
+            stack.enter_context(open(folder / name, "wb")) for name in ("tokens", "documents")
+        )
+        writers = [
+            ColumnWriter(column, stack.enter_context(open(folder / _file_of(column.name), "wb")))
+            for column in columns
+        ]
         token_file.write(begin)
+        for writer in writers:
+            writer.between(1)
         for document in split.documents():
             if documents:
                 token_file.write(separator)
                 tokens += 1 if unscored is None else 2
+            for writer in writers:
+                writer.between(len(separator) // dtype.itemsize if documents else 0)
+                writer.document(document)
             documents += 1
             document_file.write(np.int64(tokens).tobytes())
             within_word = ends_line = (
@@ -137,6 +158,8 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
                 else:
                     ids = tokenizer.encode_array(piece)  # What is unknown may be gone in `said`.
                 token_file.write(ids.astype(dtype).tobytes())
+                for writer in writers:
+                    writer.piece(piece, ids)
                 tokens += len(ids)
                 raw_size += len(piece.encode())
                 size += len(said.encode())
@@ -157,6 +180,7 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer) -> None:
         "split": split.name,
         "counts": dataclasses.asdict(counts),
         "unscored": unscored,
+        **({"columns": {column.name: [column.per, column.dtype] for column in columns}} if columns else {}),
     }
     (folder / "store.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -178,8 +202,27 @@ def _open(folder: Path) -> TokenStore:
             raise ValueError(f"{len(tokens):,} tokens in {len(documents):,} documents")
         if documents[:1].tolist() != [1] or documents[-1] > len(tokens) or (np.diff(documents) < 1).any():
             raise ValueError("documents that begin nowhere")
-        return TokenStore(tokens, documents, counts, content.get("unscored"))
+        sizes = {"token": len(tokens), "document": len(documents)}
+        columns = {
+            name: _column_in(folder, name, dtype, sizes[per])
+            for name, (per, dtype) in content.get("columns", {}).items()
+        }
+        return TokenStore(tokens, documents, counts, content.get("unscored"), columns)
     except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"{shown(str(folder))} holds no tokens ({error}); delete it, and it is made again from the text"
         ) from None
+
+
+def _file_of(column: str) -> str:
+    return f"column_{column}"
+
+
+def _column_in(folder: Path, name: str, dtype: str, count: int) -> np.ndarray:
+    if not name.isidentifier() or np.dtype(dtype).kind not in "iuf":
+        raise ValueError(f"a column {name!r} of {dtype!r}")
+    with opened(folder / _file_of(name)) as file:
+        values = np.memmap(file, np.dtype(dtype), "r")
+    if len(values) != count:
+        raise ValueError(f"{len(values):,} numbers in the column {name}, where {count:,} belong")
+    return values

@@ -1,6 +1,4 @@
-"""Where the tokenizer of a run comes from: learnt from its text, found in the cache, or taken from
-a folder.
-"""
+"""The tokenizer of a run: learnt from its text, found in the cache, or taken from a folder."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,12 +10,6 @@ from lm_keras.data.cache import fingerprint_of
 from lm_keras.disk.folders import cached_folder
 from lm_keras.errors import InputError
 from lm_keras.text.tokenizer import Tokenizer
-
-LEARN_FROM_TRAIN = ("word", "sentencepiece")
-"""Tokenizers that learn from the training text alone. The alphabet of `char` is that of the whole corpus, as
-is customary for character models.
-"""
-
 
 MEASURED = (text.HuggingFaceTokenizer.name, text.SentencePieceModel.name)
 """Tokenizers whose text is measured, because nobody chose that it changes."""
@@ -57,25 +49,24 @@ def warn_of_unknown(name: str, unknown: int, tokens: int, say: Callable[[str], N
         return
     if unknown > tokens:  # A tokenizer from elsewhere that makes no token of what it lacks.
         what = (
-            f"{unknown:,} letters or bytes of the {name} text are unknown to the tokenizer, which has"
-            f" {tokens:,} tokens for the rest"
+            f"{unknown:,} letters or bytes of the {name} text are unknown to the tokenizer, which has "
+            f"{tokens:,} tokens for the rest"
         )
     else:
         what = (
-            f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.2%}) of the {name} text are unknown to the"
-            " tokenizer"
+            f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.2%}) of the {name} text are unknown to "
+            "the tokenizer"
         )
     say(
-        f"{what}: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose"
-        " nothing"
+        f"{what}: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose "
+        "nothing"
     )
 
 
 def warn_of_changes(
     name: str, tokenizer: Tokenizer, said: int, given: int, say: Callable[[str], None]
 ) -> None:
-    """Say how many bytes the tokens of a split say where a tokenizer from elsewhere changes text, but loses
-    nothing unknown.
+    """Say how many bytes the tokens of a split say where a tokenizer from elsewhere changes the text.
 
     Args:
         name: of the split.
@@ -86,8 +77,8 @@ def warn_of_changes(
     """
     if tokenizer.name in MEASURED and said != given:
         say(
-            f"the tokenizer changes the {name} text: its tokens say {said:,} bytes, and the text has"
-            f" {given:,}; bits per byte and word perplexity are of what they say"
+            f"the tokenizer changes the {name} text: its tokens say {said:,} bytes, and the text has "
+            f"{given:,}; bits per byte and word perplexity are of what they say"
         )
 
 
@@ -127,9 +118,7 @@ def trained_tokenizer(
 def cached_tokenizer(
     config: DataConfig, splits: dict[str, Split], cache: Path, needs_blank: bool
 ) -> Tokenizer | None:
-    """Return the tokenizer that `trained_tokenizer` would find in the cache, or None if it would
-    learn one.
-    """
+    """Return the tokenizer that `trained_tokenizer` would find in the cache, or None."""
     folder, _ = _in_cache(config, splits, cache)
     if not folder.is_dir():
         return None
@@ -140,7 +129,8 @@ def cached_tokenizer(
 def _in_cache(config: DataConfig, splits: dict[str, Split], cache: Path) -> tuple[Path, list[str]]:
     """Return where the cache keeps a tokenizer, and the names of the splits that it is learnt from."""
     learn_from = ["train"]
-    if config.tokenizer not in LEARN_FROM_TRAIN and splits["train"].rule != "the whole corpus":
+    whole = not text.TOKENIZERS[config.tokenizer].learns_from_train
+    if whole and splits["train"].rule != "the whole corpus":
         learn_from = list(splits)
     content = {
         "settings": {"name": config.tokenizer, **config.tokenizer_settings()},

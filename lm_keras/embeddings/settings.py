@@ -5,14 +5,14 @@ from typing import Any
 
 from lm_keras.config import DataConfig
 from lm_keras.errors import InputError, nearest
-from lm_keras.fields import LARGEST, check, check_line, setting
+from lm_keras.fields import LARGEST, changeable, check, check_line, setting
+from lm_keras.registry import tokenizers_described
 
 METHODS = ("skipgram", "cbow")
 
 RATES = {"skipgram": 0.025, "cbow": 0.075}
 """Base learning rates: those of word2vec, and for CBOW three times as much, because its gradient is that of
-the mean of the context (İrsoy et al., 2021, section 3), which word2vec forgets to divide.
-"""
+the mean of the context (İrsoy et al., 2021, section 3), which word2vec forgets to divide."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +21,8 @@ class TextConfig(DataConfig):
 
     tokenizer: str = setting(
         "word",
-        "how text becomes tokens: word (split at white space), sentencepiece, char, byte, or the folder of a"
-        " saved tokenizer or of a run, so that its model can begin with these vectors",
+        f"how text becomes tokens: {tokenizers_described()}, or the folder of a saved tokenizer or of a "
+        "run, so that its model can begin with these vectors",
         path=True,
     )
 
@@ -43,8 +43,8 @@ class EmbeddingConfig:
     negatives: int = setting(5, "negative samples of a pair", low=1, high=1000)
     subsample: float = setting(
         1e-3,
-        "share of the text from which on a word is left out at times, the oftener the more frequent; 0:"
-        " never",
+        "share of the text from which on a word is left out at times, the oftener the more frequent; 0: "
+        "never",
         low=0,
         high=1,
     )
@@ -75,9 +75,15 @@ class EmbeddingConfig:
 class RunningConfig:
     """How the run is carried out; nothing here changes what is learnt."""
 
-    log_every: int = setting(100, "steps between lines in metrics.jsonl and points in TensorBoard", low=1)
-    checkpoint_every: int | None = setting(None, "steps between checkpoints [a tenth of the run]", low=1)
-    projector: bool = setting(True, "write the vectors for TensorBoard's projector at the end")
+    log_every: int = setting(
+        100, "steps between lines in metrics.jsonl and points in TensorBoard", low=1, on_resume="always"
+    )
+    checkpoint_every: int | None = setting(
+        None, "steps between checkpoints [a tenth of the run]", low=1, on_resume="always"
+    )
+    projector: bool = setting(
+        True, "write the vectors for TensorBoard's projector at the end", on_resume="always"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +101,6 @@ class RunOptions:
 
 
 GROUPS: dict[str, type] = {"text": TextConfig, "embedding": EmbeddingConfig, "running": RunningConfig}
-
-CHANGEABLE = {"cache_dir", "log_every", "checkpoint_every", "projector"}
-"""Settings that may differ between two lives of a run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +133,9 @@ FIELDS: dict[str, dataclasses.Field] = {
     field.name: field for kind in GROUPS.values() for field in dataclasses.fields(kind)
 }
 """Every setting by its flag's name."""
+
+CHANGEABLE = changeable(FIELDS)
+"""Settings that may differ when a run goes on."""
 
 
 def from_flat(values: dict[str, Any]) -> Settings:

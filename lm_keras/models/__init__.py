@@ -1,9 +1,11 @@
 """One file a family, and `language_model.py` for what they have in common.
 
-`FAMILIES` maps the name of `--model` to the function that builds it.
+The families are the rows of `lm_keras.registry.FAMILIES`. `FAMILIES` here maps the name of each, a value of
+`--model`, to the function that builds it.
 
-`build(config, vocab_size)` returns a `keras.Model` for which training, evaluation, sampling and the dry run
-need no more than this:
+`build(config, vocab_size, num_outputs)`, with the tokens of the text and the `extra_tokens` of the task, and
+the classes of the head or None for the vocabulary, returns a `keras.Model` for which training, evaluation,
+sampling and the dry run need no more than this:
 
 - `vocab_size`, and `model(tokens)` -> logits [B, T, V] for plain `compile`, `fit` and `summary`;
 - `initial_state(batch_size, length)`, with a length where so many tokens will come in several parts, without
@@ -11,32 +13,27 @@ need no more than this:
   which begins anew in the rows [B] of `reset`, and `project(features)` -> logits; `output_weights()` ->
   matrix, bias and whether the matrix is transposed, which the training loss takes in place of logits;
 - optionally `forward_apart(inputs, state)` and `joined(state, addition)`: `forward` for one token a row in
-  two parts, of which XLA can compile the first;
+  two parts, of which XLA can compile the first; and `product_matrices`: the matrices that a token's products
+  read;
 - `context_tokens`: how far a prediction looks back, None where that has no end; `context_length`: the most
   tokens that a state or a row can take, None where that has no end;
-- `products(rows, length)` -> {part: [Product]}: the matrix products of a forward pass over `rows` x `length`
-  tokens, by part of the network (its layers' names, or any others), none for a part without;
-  `flops_per_token(length)` -> {part: FLOPs} counts them, 2 FLOPs a multiply-add;
-- `predictions(length)`: how many tokens of a row training predicts; `bidirectional`: whether tokens see those
-  after them;
+- `products(rows, length, predictions)` -> {part: [Product]}: the matrix products of a forward pass over
+  `rows` x `length` tokens, at `predictions` of which it predicts, by part of the network (its layers' names,
+  or any others), none for a part without; `flops(length, predictions)` -> {part: FLOPs} counts those of a
+  row, 2 FLOPs a multiply-add;
 - `activation_bytes(rows, length)`: what a forward and backward pass over `rows` x `length` tokens holds at
   its peak besides weights, gradients and logits.
 
 `NUM_PARAMETERS` maps it to the function that counts the weights from settings, before anything is built:
-`num_parameters(config, vocab_size)`.
+`num_parameters(config, vocab_size, num_outputs)`.
 """
 
 from lm_keras.surroundings import require_backend
 
 require_backend()
 
-from lm_keras.models import bert, glm, gpt, lstm, ngram
+from lm_keras import registry
 
-FAMILIES = {"ngram": ngram.build, "lstm": lstm.build, "gpt": gpt.build, "bert": bert.build, "glm": glm.build}
-NUM_PARAMETERS = {
-    "ngram": ngram.num_parameters,
-    "lstm": lstm.num_parameters,
-    "gpt": gpt.num_parameters,
-    "bert": bert.num_parameters,
-    "glm": glm.num_parameters,
-}
+_MODULES = {name: registry.module_of("models", family) for name, family in registry.FAMILIES.items()}
+FAMILIES = {name: module.build for name, module in _MODULES.items()}
+NUM_PARAMETERS = {name: module.num_parameters for name, module in _MODULES.items()}

@@ -11,7 +11,6 @@ import keras
 import tensorflow as tf
 
 from lm_keras.config import Config
-from lm_keras.data.masking import masked_places
 from lm_keras.draws import Draw
 from lm_keras.errors import InputError
 from lm_keras.layers.activations import activated
@@ -27,12 +26,13 @@ INITIAL_DEVIATION = 0.02
 SEGMENTS = 2
 
 NO_HEAD = (
-    "this BERT was imported without the head that says what hidden tokens were: it has hidden states"
-    " (features) and predicts nothing; train one with --init_from"
+    "this BERT was imported without the head that says what hidden tokens were: it has hidden states "
+    "(features) and predicts "
+    "nothing; train one with --init_from"
 )
 
 
-def build(config: Config, vocab_size: int) -> keras.Model:
+def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
     """Build the network of a run; its initial weights follow `keras.utils.set_random_seed`."""
     model = config.model
     return BERTLanguageModel(
@@ -40,10 +40,10 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         num_layers=model.num_layers,
         context_length=config.context_length,
         block=block_settings(config),
-        mask_rate=model.mask_rate,
         prediction_head=model.prediction_head,
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
+        num_outputs=num_outputs,
         dtype=config.learning.precision,
         name="bert_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
@@ -59,15 +59,16 @@ def block_settings(config: Config) -> BlockSettings:
     )  # fmt: skip
 
 
-def num_parameters(config: Config, vocab_size: int) -> int:
+def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = None) -> int:
     """Return how many numbers the network of these settings learns."""
     model = config.model
     width = model.embedding_dim
     tables = vocab_size + config.context_length + SEGMENTS
     head = 0
     if model.prediction_head:
-        tables += 0 if model.tied else vocab_size
-        head = width * width + width + 2 * width + vocab_size
+        tables += 0 if model.tied or num_outputs is not None else vocab_size
+        output = vocab_size if num_outputs is None else num_outputs * (width + 1)
+        head = width * width + width + 2 * width + output
     return width * tables + 2 * width + model.num_layers * block_settings(config).parameters + head
 
 
@@ -83,13 +84,11 @@ class BERTLanguageModel(LanguageModel):
         num_layers: blocks.
         context_length: L, the most tokens that a row may have.
         block: what a block looks like, or the same as a dictionary; its norms stand behind what they add.
-        mask_rate: share of a row's tokens that training predicts; it decides no weight.
         prediction_head: whether it can say what hidden tokens were; without, it has hidden states only.
         tie_embeddings: use the embedding as output matrix.
         init_scale: draw all matrices from U(-s, s); None for N(0, 0.02).
 
     Attributes:
-        bidirectional: True: there is no order in which its tokens could be generated.
         context_tokens: None: all tokens of a row count.
         context_length: L.
 
@@ -97,7 +96,6 @@ class BERTLanguageModel(LanguageModel):
     other, which Liu et al. (2019), section 4.2, leave out, too.
     """
 
-    bidirectional = True
     context_tokens = None
 
     def __init__(
@@ -106,7 +104,6 @@ class BERTLanguageModel(LanguageModel):
         num_layers: int,
         context_length: int,
         block: BlockSettings | dict,
-        mask_rate: float = 0.15,
         prediction_head: bool = True,
         tie_embeddings: bool = True,
         init_scale: float | None = None,
@@ -117,11 +114,10 @@ class BERTLanguageModel(LanguageModel):
             "num_layers": num_layers,
             "context_length": context_length,
             "block": dataclasses.asdict(block),
-            "mask_rate": mask_rate,
             "prediction_head": prediction_head,
         }
         super().__init__(vocab_size, block.width, tie_embeddings, init_scale, own, _normal(), **kwargs)
-        self.context_length, self.block_settings, self.mask_rate = context_length, block, mask_rate
+        self.context_length, self.block_settings = context_length, block
         width = block.width
         self.places = self._matrix((context_length, width), "places", _normal())
         self.segments = self._matrix((SEGMENTS, width), "segments", _normal())
@@ -152,6 +148,13 @@ class BERTLanguageModel(LanguageModel):
             self.add_weight(shape=(width,), initializer=initializer, autocast=False, name=f"{name}_{part}")
             for part, initializer in (("gain", "ones"), ("bias", "zeros"))
         ]
+
+    @property
+    def head_weights(self):
+        """Return the weights that belong to the head; none without one."""
+        if not self.prediction_head:
+            return []
+        return [self.head_kernel, self.head_bias, *self.head_norm, *super().head_weights]
 
     def initial_state(self, batch_size, length=None):
         """Return nothing: a row is read as a whole."""
@@ -191,14 +194,13 @@ class BERTLanguageModel(LanguageModel):
 
     def hidden(self, inputs, draw: Draw | None = None, training=False):
         """Return the hidden states after the last block, [B, T, D] in the compute dtype; arguments as those
-        of `forward`.
-        """
+        of `forward`."""
         tokens = inputs["tokens"]
         rows, time = (known or tf.shape(tokens)[axis] for axis, known in enumerate(tokens.shape))
         if tokens.shape[1] is not None and tokens.shape[1] > self.context_length:
             raise ValueError(
-                f"a row has {tokens.shape[1]} tokens, and this network was built for"
-                f" context_length={self.context_length}"
+                f"a row has {tokens.shape[1]} tokens, and this network was built for "
+                f"context_length={self.context_length}"
             )
         document = inputs.get("document")
         sight = Sight(0, document, document, causal=False)
@@ -226,15 +228,14 @@ class BERTLanguageModel(LanguageModel):
     def get_config(self):
         return {name: value for name, value in super().get_config().items() if name != "embedding_dim"}
 
-    def predictions(self, length):
-        """Return K, how many tokens of a row of so many training predicts."""
-        return masked_places(length, self.mask_rate)
+    @classmethod
+    def from_config(cls, config):
+        """Build a network from what `get_config` returned; older files also say what training hid."""
+        return super().from_config({name: value for name, value in config.items() if name != "mask_rate"})
 
-    def products(self, rows, length):
-        """Return the matrix products of a forward pass over `rows` x `length` tokens, by part of
-        the network.
-        """
-        block, places = self.block_settings, rows * self.predictions(length)
+    def products(self, rows, length, predictions=None):
+        """Return the matrix products of a forward pass, by part; arguments as those of `LanguageModel`."""
+        block, places = self.block_settings, rows * (length if predictions is None else predictions)
         parts = block_products(block, rows, length)
         return {
             "embedding": [],
@@ -243,7 +244,7 @@ class BERTLanguageModel(LanguageModel):
             "embedding_norm": [],
             **{layer.name: parts for layer in self.blocks},
             "head": [Product(places, block.width, block.width)],
-            "output": [Product(places, block.width, self.vocab_size)],
+            "output": [Product(places, block.width, self.head.outputs)],
         }
 
     def activation_bytes(self, rows, length):

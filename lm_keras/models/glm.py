@@ -10,14 +10,16 @@ import keras
 import tensorflow as tf
 
 from lm_keras.config import Config
-from lm_keras.data.blanks import EXTRA_TOKENS, Blanks
 from lm_keras.layers.attention import Sight
 from lm_keras.models import gpt
 from lm_keras.models.gpt import INITIAL_DEVIATION, Arranged, GPTLanguageModel
-from lm_keras.models.language_model import Product, block_products, blocks_bytes
+from lm_keras.models.language_model import Product, block_products
+
+ONCE_EXTRA_TOKENS = 3
+"""Tokens that an older file of a network does not count, though it has them."""
 
 
-def build(config: Config, vocab_size: int) -> keras.Model:
+def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
     """Build the network of a run; its initial weights follow `keras.utils.set_random_seed`."""
     model = config.model
     return GLMLanguageModel(
@@ -25,19 +27,18 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         num_layers=model.num_layers,
         context_length=config.context_length,
         block=gpt.block_settings(model, config.running.rematerialize),
-        mask_rate=model.mask_rate,
-        long_spans=model.long_spans,
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
+        num_outputs=num_outputs,
         dtype=config.learning.precision,
         name="glm_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
 
 
-def num_parameters(config: Config, vocab_size: int) -> int:
+def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = None) -> int:
     """Return how many numbers the network of these settings learns."""
     second_places = _second_places(config.context_length) * config.model.embedding_dim
-    return gpt.num_parameters(config, vocab_size + EXTRA_TOKENS) + second_places
+    return gpt.num_parameters(config, vocab_size, num_outputs) + second_places
 
 
 def _second_places(context_length: int) -> int:
@@ -48,24 +49,18 @@ def _second_places(context_length: int) -> int:
 class GLMLanguageModel(GPTLanguageModel):
     """Say what stands in the blanks of a text.
 
-    `model(tokens)` returns logits [B, T, V + 3] of part A and works with plain `compile`, `fit` and
-    `summary`; the tokens beyond those of the text are in `lm_keras.data.blanks`.
+    `model(tokens)` returns logits [B, T, V] of part A and works with plain `compile`, `fit` and `summary`.
 
     Args:
-        vocab_size: V, tokens of the text.
+        vocab_size: V, tokens of the text and those that mark blanks and spans, the last ones.
         num_layers, block, tie_embeddings, init_scale: as for a GPT.
         context_length: C, the most tokens of a text, its blanks included.
-        mask_rate, long_spans: what training hides; they decide no weight.
 
     Attributes:
-        infills: True: a part of a text has to be read at once.
         context_length: C.
 
     Reference: Du et al. (2022), section 2.2; the blocks are pre-norm, as theirs.
     """
-
-    infills = True
-    extra_tokens = EXTRA_TOKENS
 
     def __init__(
         self,
@@ -73,17 +68,14 @@ class GLMLanguageModel(GPTLanguageModel):
         num_layers: int,
         context_length: int,
         block,
-        mask_rate: float = 0.15,
-        long_spans: float = 0.5,
         tie_embeddings: bool = True,
         init_scale: float | None = None,
         **kwargs,
     ):
         super().__init__(
-            vocab_size + EXTRA_TOKENS, num_layers, context_length, block, tie_embeddings=tie_embeddings,
+            vocab_size, num_layers, context_length, block, tie_embeddings=tie_embeddings,
             init_scale=init_scale, **kwargs
         )  # fmt: skip
-        self._hides = {"mask_rate": mask_rate, "long_spans": long_spans}
         normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
         shape = (_second_places(context_length), self.block_settings.width)
         self.within = self._matrix(shape, "within", normal)
@@ -94,9 +86,8 @@ class GLMLanguageModel(GPTLanguageModel):
         return 2 * self.context_length + 1
 
     def initial_state(self, batch_size, length=None):
-        """Return the state before a text; as that of a GPT, and `place` and `within` [B] of the
-        latest token.
-        """
+        """Return the state before a text; as that of a GPT, and `place` and `within` [B] of the latest
+        token."""
         state = super().initial_state(batch_size, length)
         places = {name: tf.zeros([batch_size], tf.int32) for name in ("place", "within")}
         return {**state, **places} if state else {}
@@ -148,27 +139,21 @@ class GLMLanguageModel(GPTLanguageModel):
         settings = super().get_config()
         for name in ("positions", "rotary_base", "separate_documents"):
             del settings[name]
-        return {**settings, **self._hides, "vocab_size": self.vocab_size - EXTRA_TOKENS}
+        return settings
 
-    def _blanks(self, length: int) -> Blanks:
-        return Blanks(
-            length, self.vocab_size, 0, self._hides["mask_rate"], long_share=self._hides["long_spans"]
-        )
+    @classmethod
+    def from_config(cls, config):
+        """Build a network from what `get_config` returned; older files counted the tokens of the text
+        alone."""
+        if "long_spans" not in config:
+            return super().from_config(config)
+        named = {name: value for name, value in config.items() if name not in ("mask_rate", "long_spans")}
+        return super().from_config({**named, "vocab_size": config["vocab_size"] + ONCE_EXTRA_TOKENS})
 
-    def predictions(self, length):
-        """Return K, at how many places of a row with so many tokens of text training predicts."""
-        return self._blanks(length).predictions
-
-    def products(self, rows, length):
-        """Return the matrix products of a forward pass over `rows` x `length` tokens of text, by part of the
-        network.
-        """
-        whole = self._blanks(length).length
-        parts = block_products(self.block_settings, rows, whole)
-        output = Product(rows * self.predictions(length), self.block_settings.width, self.vocab_size)
+    def products(self, rows, length, predictions=None):
+        """Return the matrix products of a forward pass, by part; arguments as those of `LanguageModel`."""
+        places = rows * (length if predictions is None else predictions)
+        output = Product(places, self.block_settings.width, self.head.outputs)
+        parts = block_products(self.block_settings, rows, length)
         blocks = {layer.name: parts for layer in self.blocks}
         return {"embedding": [], "places": [], "within": [], **blocks, "norm": [], "output": [output]}
-
-    def activation_bytes(self, rows, length):
-        """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
-        return blocks_bytes(self.block_settings, len(self.blocks), rows, self._blanks(length).length)

@@ -23,7 +23,7 @@ INITIAL_DEVIATION = 0.02
 """Standard deviation of initial weights; of matrices that add to what passes by, over sqrt(2 layers)."""
 
 
-def build(config: Config, vocab_size: int) -> keras.Model:
+def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
     """Build the network of a run; its initial weights follow `keras.utils.set_random_seed`."""
     model = config.model
     return GPTLanguageModel(
@@ -36,6 +36,7 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         separate_documents=model.separate_documents,
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
+        num_outputs=num_outputs,
         dtype=config.learning.precision,
         name="gpt_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
@@ -49,13 +50,14 @@ def block_settings(model: ModelConfig, rematerialize: bool = False) -> BlockSett
     )  # fmt: skip
 
 
-def num_parameters(config: Config, vocab_size: int) -> int:
+def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = None) -> int:
     """Return how many numbers the network of these settings learns."""
     model, block = config.model, block_settings(config.model)
     places = config.context_length if model.positions == "learned" else 0
-    tables = vocab_size * (1 if model.tied else 2) + places
+    tables = vocab_size * (1 if model.tied or num_outputs is not None else 2) + places
+    head = 0 if num_outputs is None else num_outputs * (model.embedding_dim + 1)
     norm = sum(map(math.prod, norm_weights(model.norm, model.embedding_dim, model.biases).values()))
-    return model.embedding_dim * tables + model.num_layers * block.parameters + norm
+    return model.embedding_dim * tables + model.num_layers * block.parameters + norm + head
 
 
 @keras.saving.register_keras_serializable(package="lm_keras", name="GPTLanguageModel")
@@ -240,7 +242,7 @@ class GPTLanguageModel(LanguageModel):
         """
         names = [f"{name}_kernel" for name in self.block_settings.kernels()]
         kernels = [(block.by_name[name], False) for block in self.blocks for name in names]
-        return [*kernels, (self._output_matrix, self.tie_embeddings)]
+        return [*kernels, (self.head.matrix, self.head.transposed)]
 
     @property
     def row_length(self) -> int:

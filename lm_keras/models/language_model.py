@@ -3,14 +3,16 @@
 tokens [B, T] -> (embedding) -> a family's own layers -> features [B, T, D] -> logits [B, T, V].
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from lm_keras.errors import InputError
-from lm_keras.layers.casting import Int8Matrix, cast, times
+from lm_keras.layers.casting import cast
 from lm_keras.layers.dropout import ScheduledDropout
+from lm_keras.models.heads import Classes, Head, Vocabulary
 
 
 class Product(NamedTuple):
@@ -38,25 +40,6 @@ class Product(NamedTuple):
         """
         first = Product(self.m, self.n, self.k, self.times, self.batch)
         return [first, Product(self.k, self.m * self.times, self.n, batch=self.batch)]
-
-
-SOME_ROWS = (4, 64)
-"""Rows of float32, from and to, for which a CPU takes less time with the large matrix in front."""
-
-
-def _of_some_rows(rows, matrix):
-    """Return rows [R, D] times a transposed matrix [V, D]: [R, V], for the few rows that a sampler has.
-
-    With the large matrix in front a product of eight rows takes two thirds of the time on a CPU, one of two
-    rows twice as much (`scripts/benchmark.py sample`).
-    """
-    first, last = SOME_ROWS
-    some = (tf.shape(rows)[0] >= first) & (tf.shape(rows)[0] <= last)
-    return tf.cond(
-        some,
-        lambda: tf.transpose(tf.matmul(matrix, rows, transpose_b=True)),
-        lambda: tf.matmul(rows, matrix, transpose_b=True),
-    )
 
 
 def block_products(block, rows: int, length: int) -> list[Product]:
@@ -119,19 +102,17 @@ class LanguageModel(keras.Model):
         init_scale: draw all matrices from U(-s, s); None for U(-0.05, 0.05) and Glorot, as Keras does.
         own: the arguments that only the family has, by name.
         embedding_initializer: what draws the embedding where `init_scale` does not.
+        num_outputs: classes of the head; None for the vocabulary.
 
     Attributes:
+        head: turns features into logits, see `lm_keras.models.heads`.
         remarks: what a user should know of how it is computed here.
         context_length: the most tokens that a row or a state can take; None: any number.
-        extra_tokens: tokens of its vocabulary beyond those of the text, the last ones.
-        bidirectional: whether tokens see those after them, so that it fills blanks and generates nothing.
-        infills: whether it reads a text with blanks as a whole before it generates what stands in them, token
-            by token.
+        forward_apart, product_matrices: see `lm_keras.models`; None where a network has no such thing.
     """
 
-    extra_tokens = 0
-    bidirectional = False
-    infills = False
+    forward_apart: Callable | None = None
+    product_matrices: list | None = None
     remarks: tuple[str, ...] = ()
     context_length: int | None = None
 
@@ -143,6 +124,7 @@ class LanguageModel(keras.Model):
         init_scale: float | None,
         own: dict[str, Any],
         embedding_initializer="uniform",
+        num_outputs: int | None = None,
         **kwargs,
     ):
         # Products are cast where they happen; the weights themselves and the carried state stay as they are.
@@ -158,8 +140,9 @@ class LanguageModel(keras.Model):
             "tie_embeddings": tie_embeddings,
             "init_scale": init_scale,
             **own,
+            **({} if num_outputs is None else {"num_outputs": num_outputs}),
         }
-        self.vocab_size = vocab_size
+        self.vocab_size, self.num_outputs = vocab_size, num_outputs
         self.tie_embeddings = tie_embeddings
         self.init_scale = init_scale
         self.embedding = TokenEmbedding(
@@ -196,18 +179,26 @@ class LanguageModel(keras.Model):
         return self.dropouts[place](x, training=training, draw=draw) if self.dropouts else x
 
     def _add_output(self, hidden_units, features, bias=True, initializer="glorot_uniform"):
-        """Add the output matrix, for features of that width, or what makes an output of the embedding; and
-        the bias.
+        """Add the head, for features of that width: of the vocabulary, or of classes where their number is
+        given.
         """
+        self.projection = self.output_kernel = self.output_bias = None
+        if self.num_outputs is not None:
+            kernel = self._matrix((features, self.num_outputs), "class_kernel", initializer)
+            self.head: Head = Classes(kernel, self._bias(self.num_outputs, "class_bias"))
+        else:
+            self.head = self._vocabulary(hidden_units, features, bias, initializer)
+        self.built = True
+
+    def _vocabulary(self, hidden_units, features, bias, initializer) -> Vocabulary:
+        """Add the output matrix, or what makes an output of the embedding; and the bias."""
         embedding_dim = self.embedding.output_dim
-        self.projection = None
         if self.tie_embeddings and hidden_units != embedding_dim:
             self.projection = self._matrix((hidden_units, embedding_dim), "projection")
-        self.output_kernel = None
         if not self.tie_embeddings:
             self.output_kernel = self._matrix((features, self.vocab_size), "output_kernel", initializer)
         self.output_bias = self._bias(self.vocab_size, "output_bias") if bias else None
-        self.built = True
+        return Vocabulary(self.embedding, self.output_kernel, self.output_bias)
 
     def _projected(self, x):
         """Turn hidden values [..., H] into features [..., D]; a projection stands there for tied embeddings
@@ -216,47 +207,39 @@ class LanguageModel(keras.Model):
         return x if self.projection is None else tf.tensordot(x, cast(self.projection, x.dtype), 1)
 
     @property
-    def _output_matrix(self):
-        return self.embedding.embeddings if self.tie_embeddings else self.output_kernel
+    def head_weights(self):
+        """Return the weights that belong to the head, and not to the body that another task can use."""
+        return [v for v in (self.projection, *self.head.weights) if v is not None]
 
     def output_weights(self):
-        """Return `(matrix, bias, transposed)`: [D, V], or [V, D] if transposed, and [V] or None, float32."""
-        bias = None if self.output_bias is None else tf.convert_to_tensor(self.output_bias)
-        return tf.convert_to_tensor(self._output_matrix), bias, self.tie_embeddings
+        """Return `(matrix, bias, transposed)`: [D, O], or [O, D] if transposed, and [O] or None, float32."""
+        return self.head.output_weights()
 
     def project(self, features):
-        """Turn features [..., D] into logits [..., V] in float32."""
-        flat = tf.reshape(features, [-1, features.shape[-1]])
-        matrix = cast(self._output_matrix, features.dtype)
-        plain = not isinstance(matrix, Int8Matrix) and matrix.dtype == tf.float32
-        if self.tie_embeddings and features.shape.rank == 2 and plain:
-            logits = _of_some_rows(flat, matrix)
-        else:
-            logits = times(flat, matrix, self.tie_embeddings, tf.float32)
-        if self.output_bias is not None:
-            logits += self.output_bias
-        return tf.reshape(logits, tf.concat([tf.shape(features)[:-1], [self.vocab_size]], 0))
+        """Turn features [..., D] into logits [..., O] in float32; O is V but for classes."""
+        return self.head.project(features)
 
-    def predictions(self, length):
-        """Return how many tokens of a row of so many training predicts."""
-        return length
+    def products(self, rows, length, predictions=None):
+        """Return the matrix products of a forward pass, by part of the network.
 
-    def products(self, rows, length):
-        """Return the matrix products of a forward pass over `rows` x `length` tokens, by part of
-        the network.
+        Args:
+            rows: rows of a batch.
+            length: positions of a row that the network reads.
+            predictions: positions of a row at which it predicts; None for all.
         """
+        places = rows * (length if predictions is None else predictions)
         parts = {"embedding": [], **self._hidden_products(rows, length)}  # A look-up.
         if self.projection is not None:
-            parts["projection"] = [Product(rows * length, *self.projection.shape)]
-        matrix = self._output_matrix
-        width, vocab_size = reversed(matrix.shape) if self.tie_embeddings else matrix.shape
-        return {**parts, "output": [Product(rows * length, width, vocab_size)]}
+            parts["projection"] = [Product(places, *self.projection.shape)]
+        matrix = self.head.matrix
+        width, outputs = reversed(matrix.shape) if self.head.transposed else matrix.shape
+        return {**parts, "output": [Product(places, width, outputs)]}
 
-    def flops_per_token(self, length):
-        """Return the FLOPs of one token's forward pass by part; see `lm_keras.models`."""
+    def flops(self, length, predictions=None):
+        """Return the FLOPs of a row's forward pass by part; arguments as those of `products`."""
         return {
-            part: sum(product.flops for product in products) // length
-            for part, products in self.products(1, length).items()
+            part: sum(product.flops for product in products)
+            for part, products in self.products(1, length, predictions).items()
         }
 
     def get_config(self):
@@ -317,7 +300,7 @@ class LanguageModel(keras.Model):
 
     def compute_output_shape(self, input_shape):
         """Return the shape of the logits for tokens of a shape."""
-        return (*input_shape, self.vocab_size)
+        return (*input_shape, self.head.outputs)
 
     def compute_output_spec(self, tokens, training=False):
         """Return shape and dtype of the logits: float32, whatever the products are in."""

@@ -16,7 +16,7 @@ from lm_keras.layers.recurrent import LSTM, activation_values
 from lm_keras.models.language_model import LanguageModel, Product
 
 
-def build(config: Config, vocab_size: int) -> keras.Model:
+def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
     """Build the network of a run; its initial weights follow `keras.utils.set_random_seed`."""
     model = config.model
     return LSTMLanguageModel(
@@ -31,19 +31,22 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         init_scale=model.init_scale,
         use_cudnn=config.running.jit != "on",
         compile_recurrence=config.running.jit == "recurrence",
+        num_outputs=num_outputs,
         dtype=config.learning.precision,
         name="lstm_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
 
 
-def num_parameters(config: Config, vocab_size: int) -> int:
+def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = None) -> int:
     """Return how many numbers the network of these settings learns."""
     model = config.model
     embedding, hidden, tied = model.embedding_dim, model.units, model.tied
     gates = 4 * hidden
     recurrent = gates * (model.num_layers * (hidden + 1) + embedding + (model.num_layers - 1) * hidden)
-    projection = hidden * embedding if tied and hidden != embedding else 0
+    projection = hidden * embedding if tied and hidden != embedding and num_outputs is None else 0
     output = vocab_size * (1 if tied else hidden + 1)
+    if num_outputs is not None:
+        output = num_outputs * (hidden + 1)
     return vocab_size * embedding + recurrent + projection + output
 
 

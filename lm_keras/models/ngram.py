@@ -17,7 +17,7 @@ from lm_keras.models.language_model import LanguageModel, Product
 from lm_keras.text.tokenizer import Tokenizer
 
 
-def build(config: Config, vocab_size: int) -> keras.Model:
+def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
     """Build the network of a run; its initial weights follow `keras.utils.set_random_seed`."""
     model = config.model
     return NGramLanguageModel(
@@ -30,20 +30,23 @@ def build(config: Config, vocab_size: int) -> keras.Model:
         tie_embeddings=model.tied,
         direct_connections=model.direct_connections,
         init_scale=model.init_scale,
+        num_outputs=num_outputs,
         dtype=config.learning.precision,
         name="ngram_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
 
 
-def num_parameters(config: Config, vocab_size: int) -> int:
+def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = None) -> int:
     """Return how many numbers the network of these settings learns."""
     model = config.model
     embedding, hidden, tied = model.embedding_dim, model.units, model.tied
     context = (model.ngram_order - 1) * embedding
     layers = hidden * (context + (model.num_layers - 1) * hidden + model.num_layers)
-    projection = hidden * embedding if tied and hidden != embedding else 0
+    projection = hidden * embedding if tied and hidden != embedding and num_outputs is None else 0
     features = hidden + (context if model.direct_connections else 0)
     output = vocab_size * (1 if tied else features + 1)
+    if num_outputs is not None:
+        output = num_outputs * (features + 1)
     return vocab_size * embedding + layers + projection + output
 
 

@@ -14,21 +14,31 @@ matrix, so that many small pieces take longer.
 """
 
 
+SUMS = ("nats", "correct", "weight")
+"""The sums of a step that its measures are made of, by their names in `LossSums`; a step adds up what stands
+here.
+"""
+
+
 @dataclasses.dataclass(frozen=True)
 class LossSums:
-    """Sums over the weighted targets of a batch, each a float32 scalar.
+    """Sums over the targets of a batch, each a float32 scalar.
 
     Attributes:
         objective: what the gradient is taken of, in nats: the loss with label smoothing and z-loss.
-        nats: cross-entropy of the true tokens, which perplexity is made of.
-        correct: targets whose logit is the largest.
-        weight: number of targets.
+        nats: weighted cross-entropy of the true tokens, which perplexity is made of.
+        correct: targets with a weight whose logit is the largest.
+        weight: sum of the weights; where these are 0 and 1, the number of targets.
     """
 
     objective: tf.Tensor
     nats: tf.Tensor
     correct: tf.Tensor
     weight: tf.Tensor
+
+    def named(self) -> dict[str, tf.Tensor]:
+        """Return the sums that measures are made of, by the names in `SUMS`."""
+        return {name: getattr(self, name) for name in SUMS}
 
 
 class _Piece(NamedTuple):
@@ -135,7 +145,7 @@ def _piece(features, targets, weights, matrix, bias, transposed, label_smoothing
     return _Piece(
         tf.reduce_sum(terms * weights),
         tf.reduce_sum(losses * weights),
-        tf.reduce_sum(tf.cast(best, tf.float32) * weights),
+        tf.reduce_sum(tf.cast(best & (weights > 0), tf.float32)),
         d_features,
         d_matrix,
         d_bias,

@@ -4,10 +4,11 @@ import html
 from collections.abc import Iterable
 from typing import Any
 
-from lm_keras.checks import HIDING
 from lm_keras.config import GROUPS, Config
+from lm_keras.objectives.measures import MEASURES, columns_of
+from lm_keras.registry import tasks_of
 from lm_keras.report import comparison
-from lm_keras.report.plots import COLOURS, MEASURES, svg_of
+from lm_keras.report.plots import COLOURS, svg_of
 from lm_keras.report.runs import Run, is_number
 
 MAX_SAMPLES = 12
@@ -36,17 +37,6 @@ HEAD = (
     '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">"""
 )
-
-SCORES = (
-    ("tokens", "tokens", ",.0f"),
-    ("nats_per_token", "loss", ".4f"),
-    ("perplexity", "perplexity", ",.2f"),
-    ("word_perplexity", "per word", ",.1f"),
-    ("bits_per_byte", "bits/byte", ".3f"),
-    ("bits_per_character", "bits/char", ".3f"),
-    ("accuracy", "accuracy", ".3f"),
-)
-"""Field of an evaluation, the head of its column, its format."""
 
 ENVIRONMENT = {
     "step": "from step", "began": "began", "python": "Python", "lm_keras": "lm_keras",
@@ -108,13 +98,11 @@ def cautions(runs: list[Run]) -> list[str]:
     if len({text.get("fingerprint") for text in texts}) > 1:
         return ["The runs were not validated on the same text: their results do not compare."]
     cautions = []
-    hiding = [run.name for run in runs if run.settings.get("model") in HIDING]
-    if (
-        0 < len(hiding) < len(runs)
-        or len({run.settings.get("model") for run in runs if run.name in hiding}) > 1
-    ):
+    tasks = {run.name: run.settings["task"] or tasks_of(run.settings["model"])[0] for run in runs}
+    if len(set(tasks.values())) > 1:
+        others = [name for name, task in tasks.items() if task != "causal_lm"]
         cautions.append(
-            f"{', '.join(hiding)} predict tokens that were hidden, not the next ones: loss, perplexity and"
+            f"{', '.join(others)} predict tokens that were hidden, not the next ones: loss, perplexity and"
             " accuracy do not compare with those of other families."
         )
     if len({text.get("tokens") for text in texts}) > 1:
@@ -137,6 +125,7 @@ def _results(runs: list[Run]) -> str:
         for split, values in run.scores().items():
             if is_number(values.get("bits_per_byte")):
                 reached.setdefault(_text_of(run, split), []).append(values["bits_per_byte"])
+    columns = columns_of(values for run in runs for values in run.scores().values())
     rows = []
     for run in runs:
         best = (run.results or {}).get("best_step")
@@ -144,15 +133,15 @@ def _results(runs: list[Run]) -> str:
         for split, values in run.scores().items():
             others = reached.get(_text_of(run, split), [])
             cells = [f"<td>{_text(cell)}</td>" for cell in [*known, split]]
-            for field, _, form in SCORES:
+            for field in columns:
                 value = values.get(field)
                 lowest = field == "bits_per_byte" and len(others) > 1 and value == min(others)
-                shown = format(value, form) if is_number(value) else "–"
+                shown = MEASURES[field].shown(value) if is_number(value) else "–"
                 cells.append(f"<td class='n{' best' if lowest else ''}'>{shown}</td>")
             rows.append(f"<tr>{''.join(cells)}</tr>")
         if not run.scores():
-            rows.append(_row([*known, "not evaluated", *[None] * len(SCORES)]))
-    head = ["run", "state", "training", "split", *[head for _, head, _ in SCORES]]
+            rows.append(_row([*known, "not evaluated", *[None] * len(columns)]))
+    head = ["run", "state", "training", "split", *[MEASURES[field].head for field in columns]]
     return f"<div class='scores'>{_table(head, rows)}</div>"
 
 
@@ -189,8 +178,8 @@ def _curves(runs: list[Run]) -> str:
         for number, run in enumerate(runs)
     )
     plots = []
-    for measure in MEASURES:
-        svg = svg_of(runs, measure)
+    for name, measure in MEASURES.items():
+        svg = svg_of(runs, name) if measure.title else None
         if svg:
             plots.append(f"<figure><figcaption>{_text(measure.title)}</figcaption>{svg}</figure>")
     if not plots:

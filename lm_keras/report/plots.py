@@ -1,10 +1,10 @@
 """Curves as SVG that stands in a page: no text that a font may lack, no reference to anything outside."""
 
-import dataclasses
 import io
 import logging
 import re
 
+from lm_keras.objectives.measures import MEASURES
 from lm_keras.report.runs import Points, Run, points_of, thinned
 
 COLOURS = (
@@ -26,39 +26,10 @@ STYLE = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Measure:
-    """What one plot shows.
-
-    Attributes:
-        name: of the field in a training line.
-        title: what stands above the plot, with the unit.
-        evaluated: name of the field in an evaluation line, or an empty string.
-        logarithmic: whether the values span orders of magnitude.
-        from_zero: whether the axis begins at 0, for values that are read as shares of the largest.
-    """
-
-    name: str
-    title: str
-    evaluated: str = ""
-    logarithmic: bool = False
-    from_zero: bool = False
-
-
-MEASURES = (
-    Measure("loss", "Loss, nats per token", "nats_per_token"),
-    Measure("perplexity", "Perplexity", "perplexity", logarithmic=True),
-    Measure("bits_per_byte", "Bits per byte", "bits_per_byte"),
-    Measure("learning_rate", "Learning rate", from_zero=True),
-    Measure("dropout", "Dropout rate", from_zero=True),
-    Measure("gradient_norm", "Gradient norm before clipping"),
-    Measure("tokens_per_second", "Tokens per second", from_zero=True),
-)
-
-
-def curves_of(run: Run, measure: Measure) -> dict[str, Points]:
-    """Return the curves of a run that have points: `train`, `valid` -> [(step, value), ...]."""
-    curves = {"train": points_of(run.training, measure.name)}
+def curves_of(run: Run, name: str) -> dict[str, Points]:
+    """Return the curves of a measure of a run that have points: `train`, `valid` -> [(step, value), ...]."""
+    measure = MEASURES[name]
+    curves = {"train": points_of(run.training, name)}
     if measure.evaluated:
         lines = [line for line in run.evaluations if line["split"] == "valid"]
         curves["valid"] = points_of(lines, measure.evaluated)
@@ -67,17 +38,22 @@ def curves_of(run: Run, measure: Measure) -> dict[str, Points]:
     return {part: thinned(points) for part, points in curves.items() if points}
 
 
-def svg_of(runs: list[Run], measure: Measure) -> str | None:
+def svg_of(runs: list[Run], name: str) -> str | None:
     """Draw one measure of all runs: thin lines are training, lines with dots validation.
+
+    Args:
+        runs: of a page.
+        name: one of `MEASURES` that has a title.
 
     Returns:
         An `<svg>` element in which every curve has the id `MEASURE-NUMBER-PART`, such as `loss-0-valid`, or
         None if no run has a value, or all have nothing but 0 where that means that it is not used.
     """
+    measure = MEASURES[name]
     curves = [
         (number, part, points)
         for number, run in enumerate(runs)
-        for part, points in curves_of(run, measure).items()
+        for part, points in curves_of(run, name).items()
     ]
     values = [value for _, _, points in curves for _, value in points]
     if not values or (measure.from_zero and not any(values)):
@@ -110,13 +86,15 @@ def svg_of(runs: list[Run], measure: Measure) -> str | None:
         written = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(written, format="svg", metadata=nothing)
-    return _inline(written.getvalue(), measure)
+    return _inline(written.getvalue(), name)
 
 
-def _inline(document: str, measure: Measure) -> str:
+def _inline(document: str, name: str) -> str:
     """Turn an SVG file into an element for a page that holds several of them."""
     svg = document[document.index("<svg") :]
     svg = re.sub(r'\s+xmlns(:\w+)?="[^"]*"|<!--.*?-->', "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\b(id="|url\(#|xlink:href="#)', rf"\1{measure.name}-", svg)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', rf'\1 role="img" aria-label="{measure.title}"', svg, count=1)
+    svg = re.sub(r'\b(id="|url\(#|xlink:href="#)', rf"\1{name}-", svg)
+    svg = re.sub(
+        r'(<svg[^>]*?) width="[^"]*"', rf'\1 role="img" aria-label="{MEASURES[name].title}"', svg, count=1
+    )
     return re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1).strip()

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from lm_keras.errors import InputError
-from lm_keras.sampling.families import fills
 from lm_keras.sampling.prompts import as_read
 from lm_keras.sampling.row import Continuation
 from lm_keras.sampling.settings import SamplingSettings, check_text
@@ -38,7 +37,7 @@ def show(lm, prompt: str, settings: dict[str, Any], stream: bool, color: bool, a
     unknown = lm.unknown_parts(prompt)
     if unknown:
         sys.stderr.write(f"the model does not know {', '.join(map(repr, unknown))} of the prompt\n")
-    if fills(lm.model, prompt):
+    if lm.answer.fills(prompt):
         return _show_filled(lm, prompt, settings, color, as_json)
     if settings.get("top_logprobs") and not as_json:
         raise InputError(
@@ -64,27 +63,13 @@ def show(lm, prompt: str, settings: dict[str, Any], stream: bool, color: bool, a
 
 def _show_filled(lm, prompt: str, settings: dict[str, Any], color: bool, as_json: bool) -> None:
     """Print a text with its blanks filled, and the likeliest words of each with their probabilities."""
-    others = {"color": False, **dataclasses.asdict(SamplingSettings())}
-    given, tokens = {"color": color, **settings}, lm.model.bidirectional
-    means = (
-        {"top_logprobs", "seed", "long_prompt"}
-        if tokens
-        else set(settings) - {"top_logprobs", "num_beams", "stop"}
-    )
-    for name, value in given.items():
+    others, means = {"color": False, **dataclasses.asdict(SamplingSettings())}, lm.answer.fill_settings
+    for name, value in {"color": color, **settings}.items():
         if name not in means and value != others[name]:
-            more = " (--top_logprobs says how many words are listed)" if tokens else ""
+            more = " (--top_logprobs says how many words are listed)" if "top_logprobs" in means else ""
             raise InputError(f"--{name}={value} has no meaning where blanks are filled; leave it out{more}")
-    count = 1 if tokens else settings.get("num_samples", 1)
-    how = {
-        name: value
-        for name, value in settings.items()
-        if name in means - {"top_logprobs"} - ({"seed"} if tokens else set())
-    }
     began, out = time.perf_counter(), sys.stdout
-    listed = settings.get("top_logprobs") or 5
-    samples = [{}] if tokens else [{"sample": number} for number in range(count)]
-    texts = [lm.fill(prompt, listed, **how, **sample) for sample in samples]
+    texts = lm.fillings(prompt, {name: value for name, value in settings.items() if name in means})
     for number, found in enumerate(texts):
         if as_json:
             blanks = [[{"text": text, "probability": p} for text, p in words] for words in found.words]

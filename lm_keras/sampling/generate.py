@@ -50,6 +50,7 @@ class Sampler:
 
     Attributes:
         tokens_generated: by all calls so far.
+        reads_in_parts: whether a prompt may go through the network part by part.
 
     Raises:
         InputError: the model has fewer logits than the tokenizer has tokens.
@@ -62,6 +63,8 @@ class Sampler:
         ...     print(piece, end="", flush=True)
     """
 
+    reads_in_parts = True
+
     def __init__(
         self,
         model: keras.Model,
@@ -73,7 +76,7 @@ class Sampler:
         self._model, self._tokenizer, self._say = model, tokenizer, say
         self._allowed = allowed = _allowed_tokens(model, tokenizer)
         ends = tokenizer.eod_id, allowed, tokenizer.begin_id
-        self._loop = DecodeLoop(model, *ends, jit=jit, int8=int8)
+        self._loop = DecodeLoop(model, *ends, jit=jit, int8=int8, reads_in_parts=self.reads_in_parts)
         self._beams = BeamSearch(self._loop, model, *ends)
         self._width, self._notices = len(allowed), Notices(tokenizer, say)
         self.tokens_generated = 0
@@ -236,17 +239,8 @@ class Sampler:
                     " it out"
                 )
             bias[token] = value
-        return RuleSettings.of(
-            settings.temperature,
-            settings.top_k,
-            settings.top_p,
-            min_p=settings.min_p,
-            repetition_penalty=settings.repetition_penalty,
-            presence_penalty=settings.presence_penalty,
-            frequency_penalty=settings.frequency_penalty,
-            no_repeat_ngram=settings.no_repeat_ngram,
-            logit_bias=bias,
-        )
+        values = {name: getattr(settings, name) for name in RuleSettings._fields}
+        return RuleSettings.of(**values | {"logit_bias": bias})
 
     def _searched(self, prompt: str, settings: SamplingSettings) -> list[Continuation]:
         """Return the best continuations that beam search finds."""

@@ -103,6 +103,8 @@ class DecodeLoop:
             row as one program of XLA's, which takes a second or two for each number of rows and of places of
             the state; but not where that costs more than it saves, see `compiles`.
         int8: the network's matrices as integers, which the products read then; with `jit` only.
+        reads_in_parts: whether a prompt may go through the network part by part: its tokens see none after
+            them.
 
     Attributes:
         jit: as given.
@@ -124,8 +126,9 @@ class DecodeLoop:
         begin_id: int | None = None,
         jit: bool = False,
         int8: Int8Matrices | None = None,
+        reads_in_parts: bool = True,
     ):
-        self._model = model
+        self._model, self._reads_in_parts = model, reads_in_parts
         self._eod_id = int(eod_id)
         self._begin_id = self._eod_id if begin_id is None else int(begin_id)
         self._allowed = tf.constant(allowed, tf.bool)
@@ -232,7 +235,7 @@ class DecodeLoop:
         if self._model.context_length is not None:
             at_once = at_once * PREFILL_TOKENS // max(PREFILL_TOKENS, places)
         at_once = min(PREFILL_TOKENS, max(LEAST_PREFILLED, at_once))
-        if getattr(self._model, "infills", False):  # Which reads a text as a whole.
+        if not self._reads_in_parts:
             at_once = max(1, length)
         cuts = {0, length, *begins.tolist(), *range(0, length, at_once)}
         for first, last in itertools.pairwise(sorted(cut for cut in cuts if cut <= length)):

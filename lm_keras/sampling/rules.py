@@ -1,24 +1,30 @@
 """From logits to a token: penalties, temperature, top-k, top-p, min-p, and one uniform number a row.
 
-B batch, V vocabulary, L length of the text, K tokens that are still in the race. Every setting is a tensor,
-so none of them is part of a compiled function: changing it does not retrace.
+B batch, V vocabulary, L length of the text, K tokens that are still in the race. Every setting is a tensor
+and no part of a compiled function: changing it does not retrace.
 
-There are two kinds of rules. `adjusted` changes logits in the order of the vocabulary by what the text so far
-is. The others work on logits that are sorted from the likeliest token down, and set what they reject to -inf:
+There are two kinds of rules, `past` and `sorted`. `adjusted` changes logits in the order of the vocabulary by
+what the text so far is. The others work on logits that are sorted from the likeliest token down, and set what
+they reject to -inf:
 
     def min_p(logits, settings):
         probabilities = tf.nn.softmax(logits)  # [B, K]
         return tf.where(probabilities >= settings.min_p * probabilities[:, :1], logits, REJECTED)
 
-A new one needs its field in `RuleSettings`, its name in `SORTED_RULES` and its term in `is_narrow`.
+A new one needs its function here, and its setting in `SamplingSettings`, which names the function.
 """
 
-from typing import NamedTuple
+import collections
+import functools
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from lm_keras.fields import within_float32
+from lm_keras.fields import kind_of, within_float32
+from lm_keras.sampling.settings import RULES
 
 REJECTED = float("-inf")
 
@@ -26,55 +32,48 @@ _COLDEST = 1e-6  # Below it a float32 quotient may overflow; the distribution is
 _LEAST_PENALTY = 1e-30  # Likewise: a logit of 1e8 may still be divided by it.
 
 
-class RuleSettings(NamedTuple):
-    """The settings of the rules as tensors; see `SamplingSettings` for their meaning.
+class RuleSettings(collections.namedtuple("RuleSettings", RULES)):
+    """The sampling settings in `RULES` as tensors; see `SamplingSettings` for their meaning.
 
     All are scalars but `logit_bias`, [V] or [1].
     """
 
-    temperature: tf.Tensor
-    top_k: tf.Tensor
-    top_p: tf.Tensor
-    min_p: tf.Tensor
-    repetition_penalty: tf.Tensor
-    presence_penalty: tf.Tensor
-    frequency_penalty: tf.Tensor
-    no_repeat_ngram: tf.Tensor
-    logit_bias: tf.Tensor
+    __slots__ = ()
 
     @classmethod
-    def of(
-        cls,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        *,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        presence_penalty: float = 0.0,
-        frequency_penalty: float = 0.0,
-        no_repeat_ngram: int = 0,
-        logit_bias: np.ndarray | None = None,
-    ) -> "RuleSettings":
-        """Return Python numbers as the tensors that `choose` takes.
+    def of(cls, *values: float, **named: Any) -> "RuleSettings":
+        """Return Python numbers as the tensors that `choose` takes; a setting that is left out is off.
 
         What is above 0 stays so in float32, and what is finite stays finite.
+
+        Args:
+            *values: of the first settings, in the order of `RULES`.
+            **named: of the others; `logit_bias` is an array [V] or [1].
         """
-        numbers = temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty
-        hottest, top_p, min_p, *penalties = map(within_float32, numbers)
-        values = (
-            hottest, top_k, top_p, min_p, *penalties, no_repeat_ngram,
-            np.zeros(1) if logit_bias is None else logit_bias,
-        )  # fmt: skip
-        return cls(*(tf.constant(value, spec.dtype) for value, spec in zip(values, cls.signature())))
+        given = {**_OFF, **dict(zip(cls._fields, values)), **named}
+        numbers = {
+            name: within_float32(value) if _SPECS[name] == _NUMBER else value for name, value in given.items()
+        }
+        return cls(**{name: tf.constant(value, _SPECS[name].dtype) for name, value in numbers.items()})
 
     @classmethod
     def signature(cls) -> "RuleSettings":
         """Return the `tf.TensorSpec` of every field."""
-        number, whole = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
-        return cls(
-            number, whole, number, number, number, number, number, whole, tf.TensorSpec([None], tf.float32)
-        )
+        return cls(**_SPECS)
+
+
+_NUMBER, _WHOLE, _TABLE = (
+    tf.TensorSpec([], tf.float32),
+    tf.TensorSpec([], tf.int32),
+    tf.TensorSpec([None], tf.float32),
+)
+_SPECS = {name: {float: _NUMBER, int: _WHOLE}.get(kind_of(field)[0], _TABLE) for name, field in RULES.items()}
+_OFF = {name: np.zeros(1) if _SPECS[name] == _TABLE else field.default for name, field in RULES.items()}
+
+
+def _is_on(settings: RuleSettings, names: Iterable[str]) -> tf.Tensor:
+    """Return whether one of some settings is not the one with which its rule is off, as a bool scalar."""
+    return functools.reduce(operator.or_, (getattr(settings, name) != _OFF[name] for name in names))
 
 
 class Past(NamedTuple):
@@ -129,12 +128,9 @@ def choose(
 def adjusted(logits: tf.Tensor, settings: RuleSettings, past: Past | None) -> tf.Tensor:
     """Apply the rules that look at the text so far, and the bias, to logits [B, V]."""
     if past is not None:
-        for is_on, rule in (
-            (settings.repetition_penalty != 1, repetition_penalty),
-            ((settings.presence_penalty != 0) | (settings.frequency_penalty != 0), count_penalties),
-            (settings.no_repeat_ngram > 0, no_repeat_ngram),
-        ):
-            logits = tf.cond(is_on, lambda: rule(logits, settings, past), lambda: logits)  # noqa: B023
+        for rule, names in PAST_RULES.items():
+            changed = functools.partial(rule, logits, settings, past)
+            logits = tf.cond(_is_on(settings, names), changed, lambda: logits)  # noqa: B023 called at once
     return logits + settings.logit_bias
 
 
@@ -152,8 +148,7 @@ def repetition_penalty(logits: tf.Tensor, settings: RuleSettings, past: Past) ->
 
 
 def count_penalties(logits: tf.Tensor, settings: RuleSettings, past: Past) -> tf.Tensor:
-    """Subtract from a token's logit the presence penalty if it was generated before, and the frequency
-    penalty each time.
+    """Subtract the presence penalty of a token that was generated, and the frequency penalty each time.
 
     Reference: OpenAI's API reference, "frequency and presence penalties"; no paper.
     """
@@ -240,8 +235,8 @@ def sample(logits: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
 
 def is_narrow(settings: RuleSettings) -> tf.Tensor:
     """Return whether any rule that needs sorted logits is on, as a bool scalar."""
-    narrow = (settings.top_k > 0) | (settings.top_p < 1) | (settings.min_p > 0)
-    return (settings.temperature > 0) & narrow
+    narrowing = [name for name, field in RULES.items() if field.metadata["rule"].kind == "sorted"]
+    return (settings.temperature > 0) & _is_on(settings, narrowing)
 
 
 def narrow(logits: tf.Tensor, settings: RuleSettings) -> tf.Tensor:
@@ -293,11 +288,21 @@ def min_p(logits: tf.Tensor, settings: RuleSettings) -> tf.Tensor:
     return tf.where(probabilities >= settings.min_p * probabilities[:, :1], logits, REJECTED)
 
 
-SORTED_RULES = (top_p, min_p)
-"""The rules that see sorted logits, in the order in which they apply."""
-
-
 def _first(mask: tf.Tensor) -> tf.Tensor:
     """Return the index of the first True of each row, and the last index for a row that has none."""
     last = tf.shape(mask)[-1] - 1
     return tf.reduce_min(tf.where(mask, tf.range(last + 1), last), axis=-1)
+
+
+def _rules(kind: str) -> dict[Callable[..., tf.Tensor], list[str]]:
+    """Return the functions of the rules of a kind, each with the settings that switch it on."""
+    found: dict[Callable[..., tf.Tensor], list[str]] = {}
+    for name, field in RULES.items():
+        rule = field.metadata["rule"]
+        if rule.kind == kind and rule.function:
+            found.setdefault(globals()[rule.function], []).append(name)
+    return found
+
+
+PAST_RULES, SORTED_RULES = _rules("past"), _rules("sorted")
+"""The rules that look at the text so far, and those that see sorted logits, in their order."""

@@ -3,9 +3,10 @@
 import dataclasses
 import math
 import numbers
+from typing import Any, Literal
 
 from lm_keras.errors import InputError, nearest
-from lm_keras.fields import setting
+from lm_keras.fields import kind_of, setting
 
 MOST_LOGPROBS = 1000
 """Tokens that are told with each chosen one."""
@@ -16,30 +17,95 @@ _LARGEST_BIAS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
+class Rule:
+    """How a setting takes part in the choice of a token.
+
+    Attributes:
+        kind: `logits`: in the computation of every token; `past`: it changes logits by the text so far;
+            `sorted`: it rejects some of the logits that are sorted from the likeliest token down.
+        function: its name in `lm_keras.sampling.rules`; empty for a part of what is always computed.
+    """
+
+    kind: Literal["logits", "past", "sorted"]
+    function: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Which numbers a setting may be.
+
+    Attributes:
+        low, high: the smallest and the largest; None for no limit.
+        above: a limit that is not allowed itself.
+        remedy: what to use instead of another value, for messages.
+    """
+
+    remedy: str
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+
+    def has(self, value: Any, whole: bool) -> bool:
+        """Tell whether a value is a number of this range; `whole` asks for an integer."""
+        return (
+            (_is_whole(value) and value <= _LARGEST_INT32 if whole else _is_real(value) and value < math.inf)
+            and (self.low is None or value >= self.low)
+            and (self.high is None or value <= self.high)
+            and (self.above is None or value > self.above)
+        )
+
+    def expected(self, whole: bool) -> str:
+        """Return the range in words.
+
+        Example:
+            >>> Range("1", above=0, high=1).expected(False), Range("1", low=1).expected(True)
+            ('a number above 0 and at most 1', 'an integer from 1 to 2147483647')
+        """
+        if whole:
+            return f"an integer from {self.low} to {_LARGEST_INT32 if self.high is None else self.high}"
+        if self.above is not None:
+            return f"a number above {self.above} and at most {self.high}"
+        return (
+            f"a finite number of at least {self.low}"
+            if self.high is None
+            else f"a number from {self.low} to {self.high}"
+        )
+
+
+def _sampled(
+    default: Any,
+    help: str,
+    allowed: Range | None = None,
+    rule: Rule | None = None,
+    searching: bool = True,
+    **described: Any,
+) -> Any:
+    """Describe one sampling setting, as `lm_keras.fields.setting` does, with what sampling asks of it.
+
+    Args:
+        default: its value where nobody sets it, with which a rule is off.
+        help: one sentence with the unit.
+        allowed: the numbers that it may be; None where it is no number.
+        rule: how it takes part in the choice of a token; None for other settings.
+        searching: whether it has a meaning for a beam search; a `sorted` rule has none.
+        **described: see `lm_keras.fields.Description`.
+    """
+    searching = searching and (rule is None or rule.kind != "sorted")
+    known = setting(default, help, **described).metadata
+    more = {"allowed": allowed, "rule": rule, "searching": searching}
+    return dataclasses.field(default=default, metadata={**known, **more})
+
+
+@dataclasses.dataclass(frozen=True)
 class SamplingSettings:
     """How a model is turned into text.
 
+    This is the one table of sampling settings, and of the rules that choose a token. To add a rule, add its
+    setting here and its function to `lm_keras.sampling.rules`.
+
     Attributes:
-        max_new_tokens: tokens after the prompt at which a continuation ends at the latest.
-        temperature: logits are divided by it. 1 = the model's own distribution, 0 = greedy.
-        top_k: sample among the k likeliest tokens only. 0 = off.
-        top_p: sample among the fewest tokens whose probability reaches p. 1 = off.
-        min_p: sample among the tokens that are at least p times as likely as the likeliest one. 0 = off.
-        repetition_penalty: makes tokens of the text so far, prompt included, less likely. 1 = off.
-        presence_penalty: subtracted from the logit of each token that was generated before. 0 = off.
-        frequency_penalty: subtracted as often as it was generated. 0 = off.
-        no_repeat_ngram: never have the same n tokens in a row twice. 0 = off.
-        logit_bias: token id -> what is added to its logit, as a dictionary or as text, "262:-5,11:2".
-        seed: any integer, or one for each prompt. The same seed and prompt give the same text, whatever the
-            other prompts are.
-        num_samples: continuations for each prompt; with beams, the best ones.
-        num_beams: search for the likeliest text with so many beams instead of sampling. 1 = off.
-        length_penalty: alpha of beam search: a text of n tokens is ranked by its log-probability over ((5 +
-            n) / 6)^alpha.
-        top_logprobs: how many of the likeliest tokens to return with each chosen one.
-        long_prompt: what to do with a prompt that is longer than the model's context: "error", or "keep_end".
-        stop: strings that end a continuation, in a search each text that holds one. They are not part of it.
-            One string, several, or None.
+        stop: one string, several, or None; kept as a tuple.
+        logit_bias: a dictionary of token ids, or the same as text, "262:-5,11:2"; kept as pairs.
 
     Raises:
         InputError: a value is outside of what its setting allows.
@@ -49,108 +115,142 @@ class SamplingSettings:
         ('###',)
     """
 
-    max_new_tokens: int = setting(100, "tokens to generate at most")
-    temperature: float = setting(1.0, "below 1 is safer, above 1 is wilder, 0 is greedy")
-    top_k: int = setting(0, "choose among so many tokens; 0: among all")
-    top_p: float = setting(1.0, "choose among the likeliest tokens with this share of probability; 1: all")
-    seed: int | list[int] | tuple[int, ...] = setting(0, "same seed, same text")
-    num_samples: int = setting(1, "continuations of the prompt; with --num_beams the best ones")
-    stop: str | list[str] | tuple[str, ...] | None = setting(
+    max_new_tokens: int = _sampled(
+        100, "tokens to generate at most", Range("how many tokens to generate, for example 100", low=1)
+    )
+    temperature: float = _sampled(
+        1.0,
+        "logits are divided by it: below 1 is safer, above 1 is wilder, 0 is greedy",
+        Range("0 for the likeliest token every time, 1 for the model's own distribution", low=0),
+        Rule("logits"),
+        searching=False,
+    )
+    top_k: int = _sampled(
+        0,
+        "choose among the k likeliest tokens; 0: among all",
+        Range("0 to switch it off, or how many tokens to choose from, for example 40", low=0),
+        Rule("sorted"),
+    )
+    top_p: float = _sampled(
+        1.0,
+        "choose among the fewest tokens whose probability reaches p; 1: among all",
+        Range("1 to switch it off, or a probability, for example 0.95", above=0, high=1),
+        Rule("sorted", "top_p"),
+    )
+    seed: int | list[int] | tuple[int, ...] = _sampled(
+        0,
+        "same seed and prompt, same text, whatever the other prompts are; in Python also one for each prompt",
+    )
+    num_samples: int = _sampled(
+        1,
+        "continuations of each prompt; with --num_beams the best ones",
+        Range("how many continuations of each prompt to give, for example 1", low=1),
+    )
+    stop: str | list[str] | tuple[str, ...] | None = _sampled(
         None,
-        "end before this text; may be given several times, the text that comes first counts. It is taken as"
-        " it stands; bash writes a line end as --stop=$'\\n'",
+        "end before this text; may be given several times, the text that comes first counts. It is taken as "
+        "it stands; bash writes a line end as --stop=$'\\n'",
         several=True,
     )
-    min_p: float = setting(
-        0.0, "choose among tokens at least so many times as likely as the likeliest; 0: all"
+    min_p: float = _sampled(
+        0.0,
+        "choose among the tokens with at least this share of the top probability; 0: among all",
+        Range("0 to switch it off, or a probability, for example 0.05", low=0, high=1),
+        Rule("sorted", "min_p"),
     )
-    repetition_penalty: float = setting(1.0, "above 1 makes tokens that were there before less likely")
-    presence_penalty: float = setting(0.0, "lowers the logit of each token that was generated before")
-    frequency_penalty: float = setting(0.0, "lowers it as often as the token was generated")
-    no_repeat_ngram: int = setting(0, "never generate the same so many tokens in a row twice; 0: off")
-    logit_bias: str | dict[int, float] | None = setting(
-        None, "ID:BIAS,...: added to the logits of these token ids"
+    repetition_penalty: float = _sampled(
+        1.0,
+        "above 1 makes tokens of the text so far, prompt included, less likely; 1: off",
+        Range("1 to switch it off, or for example 1.2", above=0, high=100),
+        Rule("past", "repetition_penalty"),
     )
-    num_beams: int = setting(1, "search for the likeliest text with so many beams; 1: sample")
-    length_penalty: float = setting(1.0, "of beam search: the higher, the longer the texts it prefers")
-    top_logprobs: int = setting(0, "how many of the likeliest tokens to tell with each chosen one")
-    long_prompt: str = setting(
+    presence_penalty: float = _sampled(
+        0.0,
+        "subtracted from the logit of each token that was generated before; 0: off",
+        Range("0 to switch it off, for example 0.5", low=-100, high=100),
+        Rule("past", "count_penalties"),
+    )
+    frequency_penalty: float = _sampled(
+        0.0,
+        "subtracted from the logit of a token as often as it was generated; 0: off",
+        Range("0 to switch it off, for example 0.5", low=-100, high=100),
+        Rule("past", "count_penalties"),
+    )
+    no_repeat_ngram: int = _sampled(
+        0,
+        "never generate the same n tokens in a row twice; 0: off",
+        Range("0 to switch it off, or for example 3", low=0),
+        Rule("past", "no_repeat_ngram"),
+    )
+    logit_bias: str | dict[int, float] | None = _sampled(
+        None, "ID:BIAS,...: added to the logits of these token ids", rule=Rule("logits")
+    )
+    num_beams: int = _sampled(
+        1,
+        "search for the likeliest text with so many beams; 1: sample",
+        Range("1 to sample, or for example 4", low=1),
+    )
+    length_penalty: float = _sampled(
+        1.0,
+        "alpha of beam search: a text of n tokens is ranked by its log-probability over ((5 + n) / "
+        "6)^alpha, so the higher it is, the longer are the texts",
+        Range("0 to switch it off, for example 0.5", low=-100, high=100),
+    )
+    top_logprobs: int = _sampled(
+        0,
+        "how many of the likeliest tokens to tell with each chosen one",
+        Range("how many tokens to tell, for example 5", low=0, high=MOST_LOGPROBS),
+        searching=False,
+    )
+    long_prompt: str = _sampled(
         "error",
         "a prompt longer than the context of the model: stop, or use its end",
         choices=("error", "keep_end"),
     )
 
     def __post_init__(self):
-        _check_whole("max_new_tokens", self.max_new_tokens, 1, "how many tokens to generate, for example 100")
-        if not _is_real(self.temperature) or not 0 <= self.temperature < math.inf:
-            raise InputError(
-                f"temperature={self.temperature!r} is not a finite number of at least 0; "
-                "use 0 for the likeliest token every time, 1 for the model's own distribution"
-            )
-        _check_whole(
-            "top_k", self.top_k, 0, "0 to switch it off, or how many tokens to choose from, for example 40"
-        )
-        if not _is_real(self.top_p) or not 0 < self.top_p <= 1:
-            raise InputError(
-                f"top_p={self.top_p!r} is not a number above 0 and at most 1; "
-                "use 1 to switch it off, or a probability, for example 0.95"
-            )
-        _check_between("min_p", self.min_p, 0, 1, "0 to switch it off, or a probability, for example 0.05")
-        for name in ("presence_penalty", "frequency_penalty", "length_penalty"):
-            _check_between(name, getattr(self, name), -100, 100, "0 to switch it off, for example 0.5")
-        if not _is_real(self.repetition_penalty) or not 0 < self.repetition_penalty <= 100:
-            raise InputError(
-                f"repetition_penalty={self.repetition_penalty!r} is not a number above 0 and at most 100; "
-                "use 1 to switch it off, or for example 1.2"
-            )
-        _check_whole("no_repeat_ngram", self.no_repeat_ngram, 0, "0 to switch it off, or for example 3")
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
         object.__setattr__(self, "logit_bias", _checked_bias(self.logit_bias))
         seeds = self.seed if isinstance(self.seed, (list, tuple)) else [self.seed]
         if not seeds or not all(map(_is_whole, seeds)):
             raise InputError(
-                f"seed={self.seed!r} is not an integer; use for example seed=0, or a list with one for each"
-                " prompt"
+                f"seed={self.seed!r} is not an integer; use for example seed=0, or a list with one for each "
+                "prompt"
             )
         # Those of NumPy would overflow where a seed is taken modulo 2^64.
         object.__setattr__(self, "seed", tuple(map(int, seeds)) if seeds is self.seed else int(self.seed))
-        _check_whole(
-            "num_samples", self.num_samples, 1, "how many continuations of each prompt to give, for example 1"
-        )
-        _check_whole("num_beams", self.num_beams, 1, "1 to sample, or for example 4")
-        _check_between(
-            "top_logprobs", self.top_logprobs, 0, MOST_LOGPROBS, "how many tokens to tell, for example 5"
-        )
-        _check_whole("top_logprobs", self.top_logprobs, 0, "how many tokens to tell, for example 5")
         if self.long_prompt not in ("error", "keep_end"):
             raise InputError(
-                f"long_prompt={self.long_prompt!r} is unknown; use 'error', or 'keep_end' to drop the"
-                " beginning of a prompt"
+                f"long_prompt={self.long_prompt!r} is unknown; use 'error', or 'keep_end' to drop the "
+                "beginning of a prompt"
             )
         if self.num_beams > 1:
             self._check_beams()
         elif self.length_penalty != 1:
             raise InputError(
-                f"length_penalty={self.length_penalty!r} has no meaning without a search; give num_beams too,"
-                " or leave it out"
+                f"length_penalty={self.length_penalty!r} has no meaning without a search; give num_beams "
+                "too, or leave it out"
             )
         object.__setattr__(self, "stop", _checked_stop(self.stop))
 
     def _check_beams(self) -> None:
         if self.num_samples > self.num_beams:
             raise InputError(
-                f"num_samples={self.num_samples} of num_beams={self.num_beams}: a search gives at most as"
-                " many texts as it has beams; use more beams"
+                f"num_samples={self.num_samples} of num_beams={self.num_beams}: a search gives at most as "
+                "many texts as it has beams; use more beams"
             )
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if (
-                field.name in ("temperature", "top_k", "top_p", "min_p", "top_logprobs")
-                and value != field.default
-            ):
+            if not field.metadata["searching"] and value != field.default:
                 raise InputError(
-                    f"{field.name}={value!r} has no meaning with num_beams={self.num_beams}, which searches"
-                    " for the likeliest text; leave one of both out"
+                    f"{field.name}={value!r} has no meaning with num_beams={self.num_beams}, which searches "
+                    "for the likeliest text; leave one of both out"
                 )
+
+
+RULES = {field.name: field for field in dataclasses.fields(SamplingSettings) if field.metadata["rule"]}
+"""The settings that take part in the choice of a token, by name, in the order in which their rules apply."""
 
 
 def settings_from(changes: dict) -> SamplingSettings:
@@ -196,9 +296,9 @@ def check_text(name: str, text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{name} has the lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, which"
-            " is no text; read the text as UTF-8, or drop such characters with text.encode('utf-8',"
-            " 'ignore').decode()"
+            f"{name} has the lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, "
+            "which is no text; read the text as UTF-8, or drop such characters with text.encode('utf-8', "
+            "'ignore').decode()"
         ) from None
 
 
@@ -222,8 +322,8 @@ def _checked_stop(stop) -> tuple[str, ...]:
         )
     if "" in strings:
         raise InputError(
-            f"stop={stop!r} has an empty string, which would end every text at once; leave it out, or use"
-            " stop=None"
+            f"stop={stop!r} has an empty string, which would end every text at once; leave it out, or use "
+            "stop=None"
         )
     return tuple(strings)
 
@@ -246,22 +346,17 @@ def _checked_bias(bias) -> tuple[tuple[int, float], ...]:
     for token, value in bias.items():
         if not _is_whole(token) or token < 0 or not _is_real(value) or not abs(value) <= _LARGEST_BIAS:
             raise InputError(
-                f"logit_bias={{{token!r}: {value!r}}}: expected a token id, and a number from"
-                f" -{_LARGEST_BIAS} to {_LARGEST_BIAS}; {form}"
+                f"logit_bias={{{token!r}: {value!r}}}: expected a token id, and a number from "
+                f"-{_LARGEST_BIAS} to {_LARGEST_BIAS}; {form}"
             )
     return tuple(bias.items())
 
 
-def _check_between(name: str, value, smallest: float, largest: float, remedy: str) -> None:
-    if not _is_real(value) or not smallest <= value <= largest:
-        raise InputError(f"{name}={value!r} is not a number from {smallest} to {largest}; use {remedy}")
-
-
-def _check_whole(name: str, value, smallest: int, remedy: str) -> None:
-    if not _is_whole(value) or not smallest <= value <= _LARGEST_INT32:
-        raise InputError(
-            f"{name}={value!r} is not an integer from {smallest} to {_LARGEST_INT32}; use {remedy}"
-        )
+def _check(field: dataclasses.Field, value: Any) -> None:
+    """Raise InputError unless a value is one of the numbers that a setting may be."""
+    allowed, whole = field.metadata["allowed"], kind_of(field)[0] is int
+    if allowed and not allowed.has(value, whole):
+        raise InputError(f"{field.name}={value!r} is not {allowed.expected(whole)}; use {allowed.remedy}")
 
 
 def _is_whole(value) -> bool:

@@ -18,6 +18,7 @@ from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.disk.files import bytes_of, write_atomically
 from lm_keras.errors import InputError
 from lm_keras.fields import check_line, setting
+from lm_keras.registry import families_with
 from lm_keras.report.comparison import FILE, table_of
 from lm_keras.report.runs import read_runs
 from lm_keras.sweeps.carry_out import Processes
@@ -142,7 +143,7 @@ class _One:
         # Others have the whole context of a window, or carry a state.
         half = (
             [f"--stride={max(1, settings['sequence_length'] // 2)}"]
-            if settings["model"] in ("gpt", "glm")
+            if settings["model"] in families_with("cache")
             else []
         )
         code = self._call(

@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lm_keras.checkpoints import records
-from lm_keras.checkpoints.run_folder import CHANGEABLE, RunFolder, differences
-from lm_keras.config import Config, from_flat
+from lm_keras.checkpoints.run_folder import RunFolder, differences
+from lm_keras.config import FIELDS, Config, from_flat
 from lm_keras.disk.files import opened, write_atomically
 from lm_keras.errors import InputError
 from lm_keras.sweeps.search import Trial, named_trial
 
-DECIDING = {"steps", "epochs", "early_stopping_evals", "eval_every", "on_nonfinite", "spike_sigma"}
-"""Settings that a run may change between two lives, but that decide what a trial reaches."""
+FREE = {name for name, field in FIELDS.items() if not field.metadata["decides_result"]}
+"""Settings that may differ when a sweep goes on: the results of its trials do not depend on them."""
 
 SHAPE = {
     "base": {},
@@ -117,7 +117,7 @@ class SweepFolder:
         self.failed = {entry["name"]: entry["failed"] for entry in content["trials"] if entry.get("failed")}
         if not self.exists:  # Nothing came of it, so that it binds nobody.
             self.trials = []
-        elif changed := differences(before, self.base, CHANGEABLE - DECIDING):
+        elif changed := differences(before, self.base, FREE):
             lines = "; ".join(line.replace("in the run", "in the sweep") for line in changed)
             raise InputError(
                 f"--sweep_dir={self.path} holds a sweep with other settings: {lines}. Use the same to go on"

@@ -16,6 +16,7 @@ from tensorboard.plugins.scalar import metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
+from lm_keras.objectives.measures import MEASURES
 from lm_keras.report.runs import is_number
 from lm_keras.sweeps.folder import SweepFolder
 from lm_keras.sweeps.rows import Row
@@ -24,7 +25,9 @@ FILE = "events.out.tfevents.0.sweep"
 CREATED = 0.0
 """When the columns were written, for TensorBoard: the same content gives the same bytes."""
 
-SCORES = {"nats_per_token": "loss", "perplexity": "perplexity", "bits_per_byte": "bits_per_byte"}
+TAGS = {
+    measure.evaluated or name: name for name, measure in MEASURES.items() if measure.better and measure.curve
+}
 """Field of a validation, and its tag."""
 
 METRICS = (
@@ -63,7 +66,7 @@ def _domain(values: list[Any]) -> summary_v2.Discrete | None:
 
 def _scores(line: dict[str, Any]) -> summary_pb2.Summary:
     summary = summary_pb2.Summary()
-    for field, tag in SCORES.items():
+    for field, tag in TAGS.items():
         if is_number(line.get(field)) and abs(line[field]) <= np.finfo(np.float32).max:
             described = metadata.create_summary_metadata(display_name="", description="")
             tensor = tensor_util.make_tensor_proto(np.float32(line[field]))

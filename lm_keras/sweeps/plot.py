@@ -6,9 +6,10 @@ import math
 import statistics
 from typing import Any
 
+from lm_keras.objectives.measures import MEASURES
 from lm_keras.report.plots import COLOURS, STYLE
 from lm_keras.report.runs import is_number, points_of
-from lm_keras.sweeps.rows import CASE, MEASURES, Group
+from lm_keras.sweeps.rows import CASE, Group
 from lm_keras.sweeps.search import shortly
 
 MOST_LINES = len(COLOURS)
@@ -110,7 +111,7 @@ def _lines(panel, groups: list[Group], x: str, second: str | None) -> None:
             single = [(group.settings[x], value) for group in line for value in group.values(kind)]
             panel.plot(*zip(*single), ".", color=colour, markersize=3)
     _scale(panel, x, [group.settings[x] for group in groups])
-    panel.set_ylabel(MEASURES[_measure(groups)])
+    panel.set_ylabel(MEASURES[_measure(groups)].label)
     panel.legend(fontsize=8)
 
 
@@ -149,7 +150,7 @@ def _ranking(panel, groups: list[Group]) -> None:
     for label, colour in zip(panel.get_yticklabels(), COLOURS):  # Those of the curves.
         label.set_color(colour)
     panel.invert_yaxis()
-    panel.set_xlabel(MEASURES[_measure(groups)])
+    panel.set_xlabel(MEASURES[_measure(groups)].label)
     panel.legend(
         fontsize=8, ncols=len(KINDS), loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.0
     )
@@ -177,7 +178,7 @@ def _curves(panel, groups: list[Group], named: bool) -> None:
     if len(groups) > MOST_LINES:
         panel.set_title(f"the best {MOST_LINES} of {len(groups)}", fontsize=9)
     panel.set_xlabel("step")
-    panel.set_ylabel(f"validation, {MEASURES[_measure(groups)]}")
+    panel.set_ylabel(f"validation, {MEASURES[_measure(groups)].label}")
     if named:
         panel.legend(fontsize=7)
 
@@ -191,7 +192,7 @@ def _scatter(panel, groups: list[Group], name: str) -> None:
         values = [_wrapped(shortly(value)) for value in values]
         panel.set_xlabel(name)
     panel.plot(values, [group.mean() for group in groups], "o", color=COLOURS[0], markersize=4)
-    panel.set_ylabel(MEASURES[_measure(groups)])
+    panel.set_ylabel(MEASURES[_measure(groups)].label)
 
 
 def _in_order(panel, groups: list[Group]) -> None:
@@ -199,8 +200,8 @@ def _in_order(panel, groups: list[Group]) -> None:
     rows = sorted((row for group in groups for row in group.rows), key=lambda row: row.began)
     values = [row.result for row in rows]
     panel.plot(range(1, len(values) + 1), values, "o", color=COLOURS[0], markersize=4, label="trial")
-    best = [min(values[: number + 1]) for number in range(len(values))]
+    best = [min(values[: number + 1], key=rows[0].cost) for number in range(len(values))]
     panel.step(range(1, len(values) + 1), best, where="post", color=COLOURS[1], label="best so far")
     panel.set_xlabel("trial")
-    panel.set_ylabel(MEASURES[_measure(groups)])
+    panel.set_ylabel(MEASURES[_measure(groups)].label)
     panel.legend(fontsize=8)

@@ -6,11 +6,12 @@ import dataclasses
 import json
 from typing import Any
 
+from lm_keras.objectives.measures import MEASURES, SCORES
 from lm_keras.report.page import cautions
 from lm_keras.report.runs import is_number
 from lm_keras.sweeps import hparams, plot
 from lm_keras.sweeps.folder import SweepFolder
-from lm_keras.sweeps.rows import MEASURES, Group, Row, columns_of, groups_of, rows_of, scored_as, settings_of
+from lm_keras.sweeps.rows import Group, Row, columns_of, groups_of, rows_of, scored_as, settings_of
 from lm_keras.sweeps.search import shortly
 
 REMARK = """*best* is the lowest validation and *step* where it was, *last* the validation at the end,
@@ -87,7 +88,7 @@ def shown(results: Results) -> str:
 def _means(results: Results) -> tuple[list[str], list[list[str]]]:
     groups = results.groups
     names = list(groups[0].settings)
-    head = [*names, "seeds", f"best, {MEASURES[groups[0].rows[0].measure]}", "last", "training"]
+    head = [*names, "seeds", f"best, {MEASURES[groups[0].rows[0].measure].label}", "last", "training"]
     return head, [
         [
             *map(shortly, group.settings.values()),
@@ -108,7 +109,7 @@ def _spread(values: list[float]) -> str:
 
 def _each(results: Results, times: bool = True) -> tuple[list[str], list[list[str]]]:
     measure = results.rows[0].measure if results.rows else "bits_per_byte"
-    head = [*results.columns, f"best, {MEASURES[measure]}", "step", "last", "training", "parameters"]
+    head = [*results.columns, f"best, {MEASURES[measure].label}", "step", "last", "training", "parameters"]
     head += [*["seconds"] * times, "state"]
     cells = []
     for row in results.rows:
@@ -133,7 +134,6 @@ def _table(head: list[str], cells: list[list[str]]) -> str:
 
 def record_of(row: Row) -> dict[str, Any]:
     """Return a line of table.jsonl."""
-    scores = ("nats_per_token", "perplexity", "bits_per_byte", "accuracy")
     return {
         "trial": row.trial.name,
         "case": row.trial.case,
@@ -144,7 +144,7 @@ def record_of(row: Row) -> dict[str, Any]:
         **{
             f"{which}_{score}": getattr(row, which).get(score)
             for which in ("best", "last", "trained")
-            for score in scores
+            for score in SCORES
         },
         "parameters": row.parameters,
         "seconds": row.seconds,

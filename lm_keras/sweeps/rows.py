@@ -6,12 +6,10 @@ import statistics
 from typing import Any
 
 from lm_keras.errors import InputError
+from lm_keras.objectives.measures import MEASURES
 from lm_keras.report.runs import Run, is_number, read_runs
 from lm_keras.sweeps.folder import SweepFolder
 from lm_keras.sweeps.search import Trial, cases_of, shortly
-
-MEASURES = {"bits_per_byte": "bits/byte", "nats_per_token": "nats/token"}
-"""What trials are compared by: the first that all of them have, for the other depends on the tokenizer."""
 
 CASE = "case"
 """The column of `--cases`."""
@@ -28,7 +26,8 @@ class Row:
         run: what its folder holds; None where it never began or cannot be read.
         failed: why it failed, or None.
         damage: why its folder cannot be read, or None.
-        measure: one of `MEASURES`.
+        measure: what trials are compared by: `--best_by`, where all have the same, else bits per byte, if all
+            have them, else nats per token.
     """
 
     trial: Trial
@@ -52,8 +51,8 @@ class Row:
 
     @property
     def best(self) -> dict[str, Any]:
-        """Return the validation with the lowest loss, or nothing."""
-        return min(self.evaluations, key=lambda line: line[self.measure], default={})
+        """Return the best validation, or nothing."""
+        return min(self.evaluations, key=lambda line: self.cost(line[self.measure]), default={})
 
     @property
     def last(self) -> dict[str, Any]:
@@ -63,15 +62,18 @@ class Row:
     @property
     def trained(self) -> dict[str, Any]:
         """Return the last line on the training text, or nothing; with the loss under the name that
-        validations have.
-        """
+        validations have."""
         line = self.run.training[-1] if self.run and self.run.training else {}
         return {**line, "nats_per_token": line.get("loss")}
 
     @property
     def result(self) -> float | None:
-        """Return what trials are compared by: the lowest validation."""
+        """Return what trials are compared by: the best validation."""
         return self.best.get(self.measure)
+
+    def cost(self, value: float) -> float:
+        """Return a number that is lower where the measure is better."""
+        return MEASURES[self.measure].cost(value)
 
     @property
     def began(self) -> str:
@@ -99,7 +101,7 @@ class Row:
         state = {"unfinished": f"{self.run.state}; "}.get(self.state, "")
         scored = "not validated"
         if self.best:
-            scored = f"{scored_as(self.result)} {MEASURES[self.measure]} at step {self.best['step']:,}"
+            scored = f"{scored_as(self.result)} {MEASURES[self.measure].label} at step {self.best['step']:,}"
         return f"{state}{scored}, {self.seconds or 0:.0f} s of training"
 
 
@@ -132,6 +134,11 @@ class Group:
         values = self.values(which)
         return statistics.fmean(values) if values else math.nan
 
+    @property
+    def cost(self) -> float:
+        """Return a number that is lower where the mean of the best is better."""
+        return self.rows[0].cost(self.mean())
+
 
 def rows_of(folder: SweepFolder) -> list[Row]:
     """Return what came of all trials that began or failed, the best first."""
@@ -140,16 +147,22 @@ def rows_of(folder: SweepFolder) -> list[Row]:
         for trial in folder.trials
         if trial.name in folder.failed or folder.begun(trial)
     ]
-    if all(is_number(line.get("bits_per_byte")) for row in rows for line in row.evaluations):
+    judged_by = {row.run.settings.get("best_by") for row in rows if row.run}
+    if len(judged_by) == 1 and (measure := judged_by.pop()):
+        rows = [dataclasses.replace(row, measure=measure) for row in rows]
+    elif all(is_number(line.get("bits_per_byte")) for row in rows for line in row.evaluations):
         rows = [dataclasses.replace(row, measure="bits_per_byte") for row in rows]
     return sorted(
-        rows, key=lambda row: (ORDER.index(row.state), math.inf if row.result is None else row.result)
+        rows,
+        key=lambda row: (ORDER.index(row.state), math.inf if row.result is None else row.cost(row.result)),
     )
 
 
 def row_of(folder: SweepFolder, trial: Trial) -> Row:
     """Return what came of one trial; there are bits per byte only where its tokenizer loses no text."""
     row = _read(folder, trial, "bits_per_byte")
+    if row.run and row.run.settings.get("best_by"):
+        return dataclasses.replace(row, measure=row.run.settings["best_by"])
     return row if row.best else dataclasses.replace(row, measure="nats_per_token")
 
 
@@ -189,15 +202,14 @@ def _cell(trial: Trial, column: str, base: dict[str, Any]) -> Any:
 
 def groups_of(rows: list[Row], columns: list[str], base: dict[str, Any]) -> list[Group]:
     """Put trials together that differ in their seed alone, the best mean first; a seed that alone is varied
-    is a setting.
-    """
+    is a setting."""
     shared = [name for name in columns if name != "seed"] or columns
     groups: dict[str, Group] = {}
     for row in rows:
         if row.state in ("finished", "unfinished") and row.result is not None:
             settings = settings_of(row.trial, shared, base)
             groups.setdefault(repr(settings), Group(settings, [])).rows.append(row)
-    return sorted(groups.values(), key=Group.mean)
+    return sorted(groups.values(), key=lambda group: group.cost)
 
 
 def scored_as(value: float, digits: int = 4) -> str:

@@ -83,10 +83,9 @@ def trials_of(base: Config, options: SweepOptions) -> list[Trial]:
             same, or nothing is varied.
 
     Example:
-        >>> options = SweepOptions(vary="embedding_dim=8,32 dropout=0,0.2")
+        >>> options = SweepOptions(vary="seed=8,32 dropout=0,0.2")
         >>> [trial.name for trial in trials_of(Config(), options)]
-        ['embedding_dim=8,dropout=0', 'embedding_dim=8,dropout=0.2', 'embedding_dim=32,dropout=0',
-        'embedding_dim=32,dropout=0.2']
+        ['seed=8,dropout=0', 'seed=8,dropout=0.2', 'seed=32,dropout=0', 'seed=32,dropout=0.2']
     """
     varied, cases = varied_of(options.vary), cases_of(options.cases)
     twice = [name for settings in cases.values() for name in settings if name in varied]

@@ -3,7 +3,10 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from lm_keras import registry
+from lm_keras.config import DataConfig
 from lm_keras.errors import InputError, nearest
 from lm_keras.text.byte import ByteTokenizer
 from lm_keras.text.char import CharTokenizer
@@ -39,57 +42,39 @@ __all__ = [
     "train_tokenizer",
 ]
 
-TOKENIZERS = {
-    "char": CharTokenizer,
-    "byte": ByteTokenizer,
-    "word": WordTokenizer,
-    "sentencepiece": SentencePieceTokenizer,
+TOKENIZERS: dict[str, type[Tokenizer]] = {
+    name: getattr(registry.module_of("text", row), row.kind) for name, row in registry.TOKENIZERS.items()
 }
-"""Those that can be learnt from a text."""
+"""The classes of those that can be learnt from a text, the rows of `lm_keras.registry.TOKENIZERS`."""
+
+_USUAL = {**DataConfig().tokenizer_settings(), "vocab_size": None}
 
 SAVED = TOKENIZERS | {one.name: one for one in (HuggingFaceTokenizer, WordPieceTokenizer, SentencePieceModel)}
 """Those that a folder may hold."""
 
 
-def train_tokenizer(
-    name: str,
-    texts: Iterable[str],
-    *,
-    vocab_size: int | None,
-    normalization: str,
-    model_type: str = "bpe",
-    byte_fallback: bool = True,
-) -> Tokenizer:
+def train_tokenizer(name: str, texts: Iterable[str], **settings: Any) -> Tokenizer:
     r"""Train the tokenizer of that name on a corpus.
 
     Args:
         name: a key of `TOKENIZERS`.
         texts: pieces of text, each cut after a line feed or at a document's end; read once (`byte`: not at
-            all).
-        vocab_size: whole size of the vocabulary (`word`: the largest); None means every character for `char`
-            and every word for `word`.
-        normalization: name of the Unicode normalization form, `none` to leave text alone.
-        model_type: `bpe` or `unigram`, for `sentencepiece`.
-        byte_fallback: spell unknown characters in bytes, for `sentencepiece`.
+        all). **settings: some of the keys of `DataConfig.tokenizer_settings`; those that are left out have
+            their defaults: `vocab_size`, the whole size of the vocabulary (`word`: the largest), None for
+            every character (`char`) or word (`word`); `normalization`, the name of the Unicode normalization
+            form, `none` to leave text alone; and for `sentencepiece` `model_type`, `bpe` or `unigram`, and
+            `byte_fallback`, to spell unknown characters in bytes.
 
     Raises:
         InputError: a name is unknown, a setting is wrong, or the corpus does not allow that size.
 
     Example:
-        >>> train_tokenizer("char", ["abba\n"], vocab_size=None, normalization="none").vocab_size
+        >>> train_tokenizer("char", ["abba\n"]).vocab_size
         5
     """
     if name not in TOKENIZERS:
         raise _unknown(name)
-    if name == "byte":
-        return ByteTokenizer.train(normalization, vocab_size)
-    if name in ("char", "word"):
-        return TOKENIZERS[name].train(texts, normalization, vocab_size)
-    if vocab_size is None:
-        raise InputError("the sentencepiece tokenizer needs a vocab_size, for instance 8000")
-    return SentencePieceTokenizer.train(
-        texts, vocab_size, normalization=normalization, model_type=model_type, byte_fallback=byte_fallback
-    )
+    return TOKENIZERS[name].train(texts, {**_USUAL, **settings})
 
 
 def find_tokenizer(name: str) -> Path | None:
@@ -113,8 +98,7 @@ def find_tokenizer(name: str) -> Path | None:
 
 
 def saved_in(folder: str | Path) -> Path | None:
-    """Return this folder if it holds a tokenizer, ours or another project's, else its `tokenizer/`, as runs
-    have it, else None.
+    """Return the folder if it holds a tokenizer, ours or another project's, else its `tokenizer/`, else None.
 
     Raises:
         InputError: a file of another project's tokenizer is damaged.
@@ -148,7 +132,8 @@ def _unknown(name: str) -> InputError:
     good = f"expected one of {', '.join(TOKENIZERS)}, or a folder with a saved tokenizer or a model's"
     if os.path.exists(Path(name)):
         return InputError(
-            f"no tokenizer in {name!r}: {good}, which has {SETTINGS_FILE}, vocab.json and merges.txt,"
-            f" vocab.txt or tokenizer.model or, in a run's folder, tokenizer/{SETTINGS_FILE}"
+            f"no tokenizer in {name!r}: {good}, which has {SETTINGS_FILE}, vocab.json and merges.txt, "
+            "vocab.txt or tokenizer.model or, in a run's folder, "
+            f"tokenizer/{SETTINGS_FILE}"
         )
     return InputError(f"unknown tokenizer {name!r}{nearest(name, list(TOKENIZERS))}: {good}")

@@ -1,7 +1,8 @@
 """Bytes as tokens."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,24 +32,27 @@ class ByteTokenizer(Tokenizer):
 
     name = "byte"
     lossless = True
+    learns_from_train = False
 
     def __init__(self, normalization: str):
         """Make the tokenizer; the normalization is all that can be chosen."""
         super().__init__(normalization, [b"", *(bytes([byte]) for byte in range(256))])
 
     @classmethod
-    def train(cls, normalization: str, vocab_size: int | None = None) -> "ByteTokenizer":
+    def train(cls, texts: Iterable[str], settings: Mapping[str, Any]) -> "ByteTokenizer":
         """Return the tokenizer, for which no text is needed.
 
         Raises:
             InputError: a `vocab_size` is asked for that it does not have.
         """
+        vocab_size = settings["vocab_size"]
         if vocab_size not in (None, VOCAB_SIZE):
             raise InputError(
-                f"vocab_size is {vocab_size}, but the byte tokenizer always has {VOCAB_SIZE} tokens (<eod>"
-                " and the bytes); leave vocab_size out"
+                f"vocab_size is {vocab_size}, but the byte tokenizer always has {VOCAB_SIZE} tokens (<eod> "
+                "and the "
+                "bytes); leave vocab_size out"
             )
-        return cls(normalization)
+        return cls(settings["normalization"])
 
     def _encode(self, text: str) -> np.ndarray:
         return np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int32) + FIRST_BYTE_ID

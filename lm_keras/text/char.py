@@ -1,8 +1,9 @@
 """Characters as tokens."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,9 @@ class CharTokenizer(Tokenizer):
     name = "char"
     unknown_id = blank_id = 1
     lossless = False
+    learns_from_train = (
+        False  # The alphabet is that of the whole corpus, as is customary for character models.
+    )
 
     def __init__(self, characters: Iterable[str], normalization: str):
         """Take the known characters, in any order."""
@@ -44,21 +48,18 @@ class CharTokenizer(Tokenizer):
         self._ids[codes] = np.arange(NUM_SPECIAL, NUM_SPECIAL + len(codes), dtype=np.int32)
 
     @classmethod
-    def train(
-        cls, texts: Iterable[str], normalization: str, vocab_size: int | None = None
-    ) -> "CharTokenizer":
+    def train(cls, texts: Iterable[str], settings: Mapping[str, Any]) -> "CharTokenizer":
         """Collect the characters of a corpus.
 
         Args:
             texts: the corpus in pieces, cut after line feeds; read once.
-            normalization: name of the Unicode normalization form.
-            vocab_size: whole size with `<eod>` and `<unk>`; the most frequent characters are kept (among
-                equals the lower code point). None keeps every character.
+            settings: `normalization`, and `vocab_size`, the whole size with `<eod>` and `<unk>`; the most
+                frequent characters are kept (among equals the lower code point). None keeps every character.
 
         Raises:
             InputError: the corpus is empty or has fewer characters than `vocab_size` asks for.
         """
-        check_form(normalization)
+        normalization, vocab_size = check_form(settings["normalization"]), settings["vocab_size"]
         counts = np.zeros(NUM_CODE_POINTS, np.int64)
         for text in _joined(normalize(text, normalization) for text in texts):
             found = np.bincount(code_points(text))

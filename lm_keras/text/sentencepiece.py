@@ -6,8 +6,9 @@ import itertools
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece as library
@@ -51,7 +52,7 @@ class SentencePieceTokenizer(Tokenizer):
     Ids: 0 end of document, 1 unknown, 2 newline, 3 to 258 the bytes (with byte fallback), then the pieces.
 
     Example:
-        >>> tokenizer = SentencePieceTokenizer.train(["low lower lowest\n"] * 9, 270, normalization="none")
+        >>> tokenizer = train_tokenizer("sentencepiece", ["low lower lowest\n"] * 9, vocab_size=270)
         >>> [tokenizer.label(i) for i in tokenizer.encode("low\n")]
         ['low', '\\n']
 
@@ -91,38 +92,31 @@ class SentencePieceTokenizer(Tokenizer):
             self._separator_ids[" "] = [FIRST_BYTE_ID + ord(" ")]
 
     @classmethod
-    def train(
-        cls,
-        texts: Iterable[str],
-        vocab_size: int,
-        *,
-        normalization: str,
-        model_type: str = "bpe",
-        byte_fallback: bool = True,
-        character_coverage: float | None = None,
-    ) -> "SentencePieceTokenizer":
+    def train(cls, texts: Iterable[str], settings: Mapping[str, Any]) -> "SentencePieceTokenizer":
         """Learn the pieces from a corpus. The same texts and settings give the same model.
 
         Args:
             texts: the corpus in pieces, cut after line feeds; read once. Of more than 2^24 characters every
                 second, fourth, ... line is used.
-            vocab_size: whole size: end of document, unknown, newline, bytes and pieces.
-            normalization: name of the Unicode normalization form.
-            model_type: `bpe` or `unigram`.
-            byte_fallback: spell unknown characters in bytes.
-            character_coverage: share of the corpus whose characters get a piece of their own, 0.98 to 1.
-                None means 1 without byte fallback and 0.9995 with it; but of a text with more characters than
-                pieces, such as a Chinese one, the rarest are then spelled in bytes and every second piece is
-                left for more than a character.
+            settings: `vocab_size`, the whole size: end of document, unknown, newline, bytes and pieces;
+                `normalization`; `model_type`, `bpe` or `unigram`; `byte_fallback`, to spell unknown
+                characters in bytes; and optionally `character_coverage`, the share of the corpus whose
+                characters get a piece of their own, 0.98 to 1. Without it that is 1 without byte fallback and
+                0.9995 with it; but of a text with more characters than pieces, such as a Chinese one, the
+                rarest are then spelled in bytes and every second piece is left for more than a character.
 
         Raises:
             InputError: a setting is wrong, the corpus is empty, or it allows no vocabulary of that size.
         """
-        check_form(normalization)
+        vocab_size, normalization = settings["vocab_size"], check_form(settings["normalization"])
+        model_type, byte_fallback = settings["model_type"], settings["byte_fallback"]
+        character_coverage = settings.get("character_coverage")
+        if vocab_size is None:
+            raise InputError("the sentencepiece tokenizer needs a vocab_size, for instance 8000")
         if model_type not in MODEL_TYPES:
             raise InputError(
-                f"unknown model_type {model_type!r}{nearest(model_type, MODEL_TYPES)}: expected bpe or"
-                " unigram"
+                f"unknown model_type {model_type!r}{nearest(model_type, MODEL_TYPES)}: expected bpe or "
+                "unigram"
             )
         if not 0 < vocab_size < 2**31:
             raise InputError(f"vocab_size is {vocab_size}: expected a number of pieces above 0, such as 8000")
@@ -139,14 +133,12 @@ class SentencePieceTokenizer(Tokenizer):
         rare = _rare_characters(counts, room) if room > 0 else []
         if rare:
             lines, character_coverage = _cut_at(lines, rare), 1.0
-        # With this size every character has a piece, so nothing has to be cut and sentencepiece has what it
-        # asks for.
+        # With this size every character has a piece: nothing is cut, and sentencepiece has what it asks for.
         enough = (
             FIRST_BYTE_ID + 256 + np.count_nonzero(counts) if byte_fallback and (rare or room <= 0) else None
         )
         # A corpus has no more pieces than short parts of lines. Told to find far more, the library takes
-        # seconds to
-        # refuse, or never comes back.
+        # seconds to refuse, or never comes back.
         most = FIRST_BYTE_ID + 256 + MAX_PIECE_CHARACTERS * sum(map(len, lines))
         model = io.BytesIO()
         try:
@@ -295,8 +287,9 @@ def _explained(message: str, vocab_size: int, byte_fallback: bool, enough: int |
         bytes_too = " the 256 bytes," if byte_fallback else ""
         needed = f"{enough or int(smallest[1])}"
         return InputError(
-            f"vocab_size is {vocab_size}, but{bytes_too} the special tokens and the characters of this corpus"
-            f" need {needed}: set vocab_size to {needed} or more"
+            f"vocab_size is {vocab_size}, but{bytes_too} the special tokens and the characters of this "
+            "corpus "
+            f"need {needed}: set vocab_size to {needed} or more"
         )
     if largest := re.search(r"Vocabulary size too high.*<= (\d+)", message):
         return InputError(
@@ -332,9 +325,9 @@ def _check_layout(model: bytes) -> None:
     )
     if changes_text or not in_place:
         raise InputError(
-            "this sentencepiece model was not trained here: expected ids 0 end-of-document, 1 unknown, 2"
-            " newline, then bytes or none, then plain pieces, and a text that is left as it is; train the"
-            " tokenizer again"
+            "this sentencepiece model was not trained here: expected ids 0 end-of-document, 1 unknown, 2 "
+            "newline, then "
+            "bytes or none, then plain pieces, and a text that is left as it is; train the tokenizer again"
         )
 
 

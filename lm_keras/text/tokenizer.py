@@ -4,8 +4,9 @@ import abc
 import codecs
 import copy
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,9 +62,10 @@ class Tokenizer(abc.ABC):
     Contract: `encode(a + b) == encode(a) + encode(b)` whenever `a` ends with a line feed and both are pieces
     as `pieces` yields them, so a document may be encoded in pieces. `decode(encode(x)) == canonical(x)` for
     every string of Unicode scalar values if `lossless`, and for every `x` in which nothing is unknown
-    otherwise. `canonical` is `normalize`, but for tokenizers that do not keep every text: the word tokenizer,
-    which does not keep white space, and those of other projects, of which `canonical` is measured. A special
-    token's name in a text is ordinary text, and `decode` is the UTF-8 reading of the tokens' bytes.
+    otherwise. `canonical` is `normalize`, but for tokenizers that do not
+    keep every text: the word tokenizer, which does not keep white space, and those of other projects, of
+    which `canonical` is measured. A special token's name in a text is ordinary text, and `decode` is the
+    UTF-8 reading of the tokens' bytes.
 
     Attributes:
         name: the key in `lm_keras.text.TOKENIZERS`.
@@ -78,6 +80,7 @@ class Tokenizer(abc.ABC):
             adds.
         reserves_blank: whether `blank_id` is a token of its own, the last one.
         joins_blanks: whether a token that begins a word has the blank before it.
+        learns_from_train: whether it learns from the training text alone, and not from the whole corpus.
         lossless: whether the round trip holds for every string of Unicode scalar values.
         warning: what speaks against this kind of tokenizer for the text it was learnt from, or None.
     """
@@ -89,6 +92,7 @@ class Tokenizer(abc.ABC):
     blank_id: int | None = None
     reserves_blank: bool = False
     joins_blanks: bool = False
+    learns_from_train: bool = True
     lossless: bool = False
     warning: str | None = None
 
@@ -97,6 +101,20 @@ class Tokenizer(abc.ABC):
         self.normalization = normal_forms.check_form(normalization)
         self.vocab_size = len(token_bytes)
         self._token_bytes = token_bytes
+
+    @classmethod
+    def train(cls, texts: Iterable[str], settings: Mapping[str, Any]) -> "Tokenizer":
+        """Learn a tokenizer from a corpus; kinds that are only read from a folder do not define this.
+
+        Args:
+            texts: the corpus in pieces, cut after line feeds; read at most once.
+            settings: `vocab_size`, `normalization` and what else `DataConfig.tokenizer_settings` returns;
+                each kind takes what it needs.
+
+        Raises:
+            InputError: a setting is wrong, or the corpus does not allow that size.
+        """
+        raise TypeError(f"a {cls.name} tokenizer is not learnt from a text")
 
     @abc.abstractmethod
     def _encode(self, text: str) -> np.ndarray:
@@ -113,14 +131,11 @@ class Tokenizer(abc.ABC):
 
     @property
     def special_ids(self) -> set[int]:
-        """Return the ids that stand for no text: begin and end of a document, unknown and blank, as far as
-        there are such.
-        """
+        """Return the ids that stand for no text: begin and end of a document, unknown and blank, if any."""
         return {self.begin_id, self.eod_id, self.unknown_id, self.blank_id} - {None}
 
     def with_blank(self) -> "Tokenizer":
-        """Return a tokenizer that has a `blank_id`: this one, or a copy with one token more, which no text
-        becomes.
+        """Return a tokenizer that has a `blank_id`: this one, or a copy with a token that no text becomes.
 
         Example:
             >>> words = WordTokenizer(["the", "cat"], normalization="none")
@@ -162,8 +177,9 @@ class Tokenizer(abc.ABC):
                 text.encode("utf-8")
             except UnicodeEncodeError as error:
                 raise InputError(
-                    f"the text has a lone surrogate U+{ord(text[error.start]):04X} at character"
-                    f" {error.start}: expected Unicode scalar values; read the text as valid UTF-8"
+                    f"the text has a lone surrogate U+{ord(text[error.start]):04X} at character "
+                    f"{error.start}: "
+                    "expected Unicode scalar values; read the text as valid UTF-8"
                 ) from None
         return self._encode(self.normalize(text))
 
@@ -186,15 +202,11 @@ class Tokenizer(abc.ABC):
         return self.encode(text)
 
     def encode_inside(self, text: str) -> list[int]:
-        """Return the ids of a text that stands behind others, without what a tokenizer puts before a text,
-        and goes on.
-        """
+        """Return the ids of a text that continues another: without what a tokenizer puts before a text."""
         return self.encode_prompt(text)
 
     def begins_word(self, token_id: int) -> bool:
-        """Tell whether a word begins with a token: with white space and what follows, and with those that say
-        nothing.
-        """
+        """Tell whether a word begins with a token: one behind white space, or one that says nothing."""
         return token_id in self.special_ids or self.token_bytes(token_id)[:1] in (b" ", b"\n", b"\t")
 
     def count_unknown(self, text: str, ids: np.ndarray) -> int:
@@ -209,8 +221,7 @@ class Tokenizer(abc.ABC):
         return {"vocab_size": self.vocab_size - self.reserves_blank, "normalize": self.normalization}
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Return the UTF-8 bytes a token stands for: none where a document begins or ends, U+FFFD for unknown
-        and blank.
+        """Return the UTF-8 bytes of a token: none at a document's begin or end, U+FFFD if unknown or blank.
 
         Raises:
             InputError: the id is not in the vocabulary.
@@ -220,9 +231,7 @@ class Tokenizer(abc.ABC):
         return self._token_bytes[token_id]
 
     def spelling(self, token_id: int) -> bytes:
-        """Return what a token is called in a list of words: its bytes, and in WordPiece whether it goes on
-        within a word.
-        """
+        """Return the name of a token in a list: its bytes, and in WordPiece whether it continues a word."""
         return self.token_bytes(token_id)
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -283,8 +292,8 @@ class Tokenizer(abc.ABC):
         settings = read_settings(folder)
         if settings["tokenizer"] != cls.name:
             raise InputError(
-                f"{Path(folder) / SETTINGS_FILE} holds a {settings['tokenizer']!r} tokenizer, expected"
-                f" {cls.name!r}"
+                f"{Path(folder) / SETTINGS_FILE} holds a {settings['tokenizer']!r} tokenizer, expected "
+                f"{cls.name!r}"
             )
         form = settings.get("normalization")
         if not isinstance(form, str) or form not in normal_forms.FORMS:

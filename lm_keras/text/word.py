@@ -1,8 +1,9 @@
 """Words as tokens, as the word-level benchmarks (Penn Treebank, WikiText) count them."""
 
 import collections
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -66,9 +67,7 @@ class WordTokenizer(Tokenizer):
         self._ids[END_OF_LINE] = EOS_ID
 
     @classmethod
-    def train(
-        cls, texts: Iterable[str], normalization: str, vocab_size: int | None = None
-    ) -> "WordTokenizer":
+    def train(cls, texts: Iterable[str], settings: Mapping[str, Any]) -> "WordTokenizer":
         """Collect the words of a corpus.
 
         A text is taken to be written without spaces if its words have more than 10 characters on average, or
@@ -76,11 +75,10 @@ class WordTokenizer(Tokenizer):
 
         Args:
             texts: the corpus in pieces, cut after line feeds; read once.
-            normalization: name of the Unicode normalization form.
-            vocab_size: largest size with `<eod>`, `<unk>` and `<eos>`; the most frequent words are kept
-                (among equals the first in the order of code points). None keeps every word. In a corpus of
-                more than 2^21 different words rare ones are forgotten on the way, and what is counted of them
-                with it.
+            settings: `normalization`, and `vocab_size`, the largest size with `<eod>`, `<unk>` and `<eos>`;
+                the most frequent words are kept (among equals the first in the order of code points). None
+                keeps every word. In a corpus of more than 2^21 different words rare ones are forgotten on the
+                way, and what is counted of them with it.
 
         Raises:
             InputError: the corpus has no word, or too many to keep them all, or the size leaves room for
@@ -90,11 +88,12 @@ class WordTokenizer(Tokenizer):
             Manku and Motwani (2002), "Approximate frequency counts over data streams", section 4
             (forgetting).
         """
-        check_form(normalization)
+        normalization, vocab_size = check_form(settings["normalization"]), settings["vocab_size"]
         if vocab_size is not None and vocab_size <= FIRST_WORD_ID:
             raise InputError(
-                f"vocab_size is {vocab_size}: expected {FIRST_WORD_ID + 1} or more, because <eod>, <unk> and"
-                " <eos> count too"
+                f"vocab_size is {vocab_size}: expected {FIRST_WORD_ID + 1} or more, because <eod>, <unk> and "
+                "<eos> "
+                "count too"
             )
         counts, total, characters = collections.Counter(), 0, 0
         for text in texts:
@@ -105,8 +104,9 @@ class WordTokenizer(Tokenizer):
             if len(counts) > MAX_COUNTED_WORDS:
                 if vocab_size is None:
                     raise InputError(
-                        f"this corpus has more than {MAX_COUNTED_WORDS:,} different words: set a vocab_size,"
-                        " such as 50000, or use the sentencepiece tokenizer"
+                        f"this corpus has more than {MAX_COUNTED_WORDS:,} different words: set a vocab_size, "
+                        "such as "
+                        "50000, or use the sentencepiece tokenizer"
                     )
                 _forget_rare(counts)
         once = sum(count == 1 for count in counts.values())
@@ -128,8 +128,9 @@ class WordTokenizer(Tokenizer):
         if self.spaced:
             return None
         return (
-            "the words of this text are very long or hardly ever come twice, as in a language that is written"
-            " without spaces; words can't be learnt so: use --tokenizer=char or --tokenizer=sentencepiece"
+            "the words of this text are very long or hardly ever come twice, as in a language that is "
+            "written without "
+            "spaces; words can't be learnt so: use --tokenizer=char or --tokenizer=sentencepiece"
         )
 
     def _encode(self, text: str) -> np.ndarray:

@@ -99,7 +99,8 @@ def cluster_of(config: Config) -> Cluster | None:
     if cluster is None and config.running.strategy == "multi_worker":
         raise InputError(
             "--strategy=multi_worker needs the environment variable TF_CONFIG, which says where the workers"
-            " are; start them with scripts/launch_local.py on one machine, or see docs/several_machines.md"
+            " are; start them with scripts/launch_local.py on one machine, or see "
+            "docs/guides/several_machines.md"
         )
     return cluster
 

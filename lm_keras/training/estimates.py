@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from lm_keras import optimizers
 from lm_keras.callbacks.projector import MAX_POINTS, table_of
-from lm_keras.checks import HIDING
 from lm_keras.config import Config
 from lm_keras.models import NUM_PARAMETERS
 from lm_keras.objectives.losses import PIECE_VALUES
+from lm_keras.tasks.task import Task
 
 LOGITS_COPIES = 2
 """Logits and their gradient, [B T, V] float32 each."""
@@ -104,11 +104,12 @@ class Memory:
         return self.weights + self.slots + max(self.activations + self.logits + self.gradients, self.update)
 
 
-def memory(model: keras.Model, config: Config, replicas: int) -> Memory:
+def memory(model: keras.Model, task: Task, config: Config, replicas: int) -> Memory:
     """Estimate the memory of a step.
 
     Args:
         model: a network with `model.optimizer`; shapes are all that is asked for.
+        task: what it predicts.
         config: the settings of the run.
         replicas: how many share the rows of a batch.
     """
@@ -123,31 +124,31 @@ def memory(model: keras.Model, config: Config, replicas: int) -> Memory:
     largest = max(_bytes([variable]) for variable in model.trainable_variables)
     sums = weights if batches.micro_batches > 1 else 0
     flat = 2 * weights if replicas > 1 else 0  # What crosses between the replicas, before and after.
-    values = rows * model.predictions(batches.sequence_length) * model.vocab_size
+    values = rows * task.predictions(batches.sequence_length) * (task.outputs or model.vocab_size)
     several_passes = config.learning.optimizer not in optimizers.ONE_PASS
     return Memory(
         weights,
         slots,
-        model.activation_bytes(rows, batches.sequence_length) + short,
+        model.activation_bytes(rows, task.row_length(batches.sequence_length)) + short,
         logits * _logits_held(values),
         sums + largest * (2 if _logits_held(values) < values else 1),
         sums + flat + weights + (2 * largest if several_passes and slots > largest else 0),
     )
 
 
-def least_memory(config: Config, vocab_size: int, replicas: int) -> int:
+def least_memory(task: Task, config: Config, replicas: int) -> int:
     """Return bytes that a step takes on all replicas in any case, from settings alone.
 
     That is the weights with their gradients, or with the logits of a micro-batch and a value for each of its
     units.
     """
     batches, model = config.batches, config.model
-    places = max(1, batches.batch_size // replicas // batches.micro_batches) * batches.sequence_length
-    weights = NUM_PARAMETERS[model.model](config, vocab_size)
-    predicts_all = model.model not in HIDING or (model.model == "glm" and model.long_spans)
-    share = 1.0 if predicts_all else model.mask_rate
-    values = _logits_held(round(share * places * vocab_size))
-    values += places * (model.embedding_dim + model.num_layers * model.units)
+    rows = max(1, batches.batch_size // replicas // batches.micro_batches)
+    weights = NUM_PARAMETERS[model.model](config, task.network_vocab_size, task.outputs)
+    values = _logits_held(
+        rows * task.predictions(batches.sequence_length) * (task.outputs or task.network_vocab_size)
+    )
+    values += rows * batches.sequence_length * (model.embedding_dim + model.num_layers * model.units)
     return 4 * replicas * (weights + max(weights, values))
 
 
@@ -176,11 +177,13 @@ class Flops:
         return (1 + BACKWARD) * self.tokens * sum(self.forward.values()) + self.update
 
 
-def flops(model: keras.Model, config: Config) -> Flops:
-    """Count the FLOPs of a step of the whole batch."""
+def flops(model: keras.Model, task: Task, config: Config) -> Flops:
+    """Count the FLOPs of a step of the whole batch, those of a forward pass for each token of the text."""
     batches = config.batches
+    length = batches.sequence_length
+    of_a_row = model.flops(task.row_length(length), task.predictions(length))
     return Flops(
-        model.flops_per_token(batches.sequence_length),
+        {part: count // length for part, count in of_a_row.items()},
         optimizers.update_flops(config.learning, model.trainable_variables),
         batches.batch_size * batches.sequence_length,
     )

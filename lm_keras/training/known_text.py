@@ -9,6 +9,7 @@ import numpy as np
 from lm_keras import text
 from lm_keras.config import DataConfig
 from lm_keras.corpora.documents import PIECE_BYTES
+from lm_keras.data.columns import Column
 from lm_keras.data.preparation import DividedText, PreparedData, divide, is_prepared, prepare
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.data.tokenizers import saved_tokenizer
@@ -51,6 +52,7 @@ def read_text(
     say: Callable[[str], None],
     needs_blank: bool,
     begun: dict | None = None,
+    columns: tuple[Column, ...] = (),
 ) -> Text:
     """Read the text of a run; prepare it unless that takes long. The arguments are those of `prepare`.
 
@@ -58,8 +60,10 @@ def read_text(
         InputError: for everything that text and settings can get wrong.
     """
     divided = divide(config, say, begun)
-    if divided.bytes <= PREPARED_AT_ONCE_BYTES or is_prepared(config, divided, tokenizer, needs_blank):
-        data = prepare(config, tokenizer, say, divided, needs_blank)
+    if divided.bytes <= PREPARED_AT_ONCE_BYTES or is_prepared(
+        config, divided, tokenizer, needs_blank, columns
+    ):
+        data = prepare(config, tokenizer, say, divided, needs_blank, columns=columns)
         return Text(data.tokenizer.vocab_size, data, divided.bytes)
     tokenizer = tokenizer or saved_tokenizer(config, needs_blank)
     vocab_size = tokenizer.vocab_size if tokenizer else _expected_vocab_size(config, divided, needs_blank)

@@ -109,16 +109,15 @@ def compiles_gradients(config: Config) -> bool:
     See `compiles_recurrence` for the recurrence alone.
 
     On a GPU, where each operation has to be started, it takes less than half of the time with a GPT
-    (docs/gpu.md), and XLA has no LSTM of cuDNN. On a CPU a GPT's products in float32 are faster in XLA than
-    outside of it where they are small, and as fast where they are large; those in bfloat16, and other
-    networks, are slower (docs/performance.md).
+    (docs/guides/gpu.md), and XLA has no LSTM of cuDNN. On a CPU a GPT's products in float32 are faster in XLA
+    than outside of it where they are small, and as fast where they are large; those in bfloat16, and other
+    networks, are slower (docs/results/performance.md).
     """
     if config.running.jit != "auto":
         return config.running.jit == "on"
-    family = config.model.model
     if tf.config.list_physical_devices("GPU"):
-        return family != "lstm"
-    return family == "gpt" and config.learning.precision == "float32"
+        return not config.model.has("recurrence")
+    return config.model.has("xla_on_cpu") and config.learning.precision == "float32"
 
 
 MOST_UNITS = {"float32": (128, 384), "mixed_bfloat16": (128, 128)}
@@ -141,7 +140,7 @@ def with_jit(config: Config, begun: Config | None = None) -> Config:
     if config.running.jit != "auto":
         return config
     if begun:
-        compiled = begun.running.jit == "recurrence" and config.model.model == "lstm"
+        compiled = begun.running.jit == "recurrence" and config.model.has("recurrence")
     else:
         compiled = compiles_recurrence(config)
     jit = "recurrence" if compiled else "auto"
@@ -150,10 +149,12 @@ def with_jit(config: Config, begun: Config | None = None) -> Config:
 
 def compiles_recurrence(config: Config) -> bool:
     """Return whether a step takes less time with the recurrence compiled, as measured on two cores
-    (docs/performance.md).
+    (docs/results/performance.md).
     """
     batches, replicas = config.batches, config.running.replicas or 1
-    if config.model.model != "lstm" or batches.sequence_length == 1 or tf.config.list_physical_devices("GPU"):
+    if not config.model.has("recurrence") or batches.sequence_length == 1:
+        return False
+    if tf.config.list_physical_devices("GPU"):
         return False
     alone = replicas == 1 and cluster_of(config) is None
     grouped = alone and batches.batch_size // batches.micro_batches % 2 == 0

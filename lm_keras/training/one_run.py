@@ -2,6 +2,7 @@
 begin.
 """
 
+import functools
 import math
 import random
 
@@ -9,31 +10,38 @@ import keras
 import numpy as np
 
 from lm_keras import callbacks, optimizers, schedules
+from lm_keras.answers import answer_for
+from lm_keras.answers.answer import Answer
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints.run_folder import RunFolder, append_lines, truncate_lines_after
 from lm_keras.checkpoints.state import Checkpoints
-from lm_keras.checks import profiled_steps
 from lm_keras.config import Config, LearningConfig
 from lm_keras.data.preparation import PreparedData
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
+from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
-from lm_keras.sampling.families import fills, sampler_for
-from lm_keras.training import distribution, environment, report
-from lm_keras.training.evaluation import Evaluator
+from lm_keras.objectives.measures import MEASURES, SCORES
+from lm_keras.tasks.task import Task
+from lm_keras.training import distribution, environment, report, watchers
 from lm_keras.training.given_vectors import GivenVectors
-from lm_keras.training.hiding import hiding_of
 from lm_keras.training.trainer import Trainer, understood
 from lm_keras.training.weights import Origin, all_damaged
 
 
-def network(config: Config, vocab_size: int) -> keras.Model:
-    """Build the network with its optimizer; within the scope of a strategy they belong to it."""
+def network(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
+    """Build the network with its optimizer; within the scope of a strategy they belong to it.
+
+    Args:
+        config: the settings.
+        vocab_size: tokens that it reads.
+        num_outputs: classes of its head; None for the vocabulary.
+    """
     # Keras draws the seeds of initial weights from it; `train` gives it back its state.
     random.seed(config.batches.seed)
-    model = FAMILIES[config.model.model](config, vocab_size)
+    model = FAMILIES[config.model.model](config, vocab_size, num_outputs)
     model.optimizer = optimizers.build(config.learning, model.trainable_variables)
     return model
 
@@ -61,19 +69,20 @@ class Run:
         folder: RunFolder,
         devices: distribution.Devices,
         data: PreparedData,
+        task: Task,
         total_steps: int,
         origin: Origin | GivenVectors | None,
     ):
         self.config, self.folder, self.data, self.total_steps = config, folder, data, total_steps
-        self.devices, self.origin, self.workers = devices, origin, devices.workers
+        self.task, self.devices, self.origin, self.workers = task, devices, origin, devices.workers
         with devices.strategy.scope():
-            self.model = network(config, data.tokenizer.vocab_size)
-        hiding = hiding_of(config, data.tokenizer.vocab_size, data.tokenizer)
-        self.evaluator = Evaluator(self.model, config.batching, config.context_length, hiding=hiding)
+            self.model = network(config, task.network_vocab_size, task.outputs)
+        self.evaluator = Evaluator(self.model, task)
         self.validated: dict | None = None
         self.progress = callbacks.Progress(total_steps)
         self.trainer = Trainer(
             self.model,
+            task,
             devices.strategy,
             config,
             data.splits["train"],
@@ -82,29 +91,41 @@ class Run:
             self.progress.say if self.workers.chief else report.say,
             _noise(config.learning, data) if config.learning.token_noise else None,
             self.workers,
-            hiding,
         )
         self.checkpoints = folder.checkpoints(config.running.keep_checkpoints, report.say)
+        self.eval_every = config.running.evaluation_interval(total_steps)
+        self.checkpoint_every = config.running.checkpoint_interval(total_steps)
         self.saving = callbacks.Checkpoint(
             self.checkpoints if self.workers.chief else None,
-            config.running.checkpoint_interval(total_steps),
+            self.checkpoint_every,
             self.trainer.tensors,
             self.trainer.progress,
+            self.judged_by,
         )
         # Not `count_params`, which also counts the rates and seeds of dropout layers.
         self.parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
         model = [config.model.model, f"{self.parameters:,} parameters", *getattr(self.model, "remarks", ())]
         report.say(f"model: {', '.join(model)}; {total_steps:,} steps")
 
+    @property
+    def judged_by(self) -> tuple[str, str]:
+        """Return the measure that decides which weights are the best, by its name in the logs, and
+        which way.
+        """
+        name, better = self.task.judged_by
+        return ("loss" if name == MEASURES["loss"].evaluated else name), better
+
+    @functools.cached_property
+    def answer(self) -> Answer:
+        """Return what turns the network into text."""
+        return answer_for(self.task.name, self.model, self.data.tokenizer)
+
     def carry_out(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
         self._restore()
         if self.trainer.step < self.total_steps:
-            running = self.config.running
-            eval_every = running.evaluation_interval(self.total_steps)
-            listed = self._callbacks(eval_every, running.checkpoint_interval(self.total_steps))
             try:
-                self.trainer.train(listed, eval_every, running.log_every)
+                self.trainer.train(self._callbacks(), self.eval_every, self.config.running.log_every)
             finally:
                 self.progress.end_line()
             if self.trainer.step < self.total_steps and not self.trainer.signal:
@@ -195,68 +216,27 @@ class Run:
                 " with that version, or begin a new run with --init_from this one"
             ) from None
 
-    def _callbacks(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
-        """Return the callbacks: those that decide something in every worker, those that write in
-        the chief.
-        """
-        chief = self.workers.chief
-        return [
-            *self._deciding(),
-            *(self._writing(eval_every, checkpoint_every) if chief else []),
-            self.saving,
-        ]
+    def _callbacks(self) -> list[keras.callbacks.Callback]:
+        """Return the callbacks in the order in which they are called."""
+        watching = watchers.made(self, self.workers.chief)
+        return [*schedule_callbacks(self.config, self.total_steps), *watching, self.saving]
 
-    def _deciding(self) -> list[keras.callbacks.Callback]:
-        learning = self.config.learning
-        listed: list[keras.callbacks.Callback] = [*schedule_callbacks(self.config, self.total_steps)]
-        if plateau := schedules.plateau_of(learning.learning_rate_schedule):
-            listed.append(callbacks.PlateauDecay(plateau, learning.learning_rate))
-        if learning.early_stopping_evals:
-            listed.append(callbacks.EarlyStopping(learning.early_stopping_evals))
-        return listed
+    @functools.cached_property
+    def tensorboard(self) -> callbacks.TensorBoard:
+        """Return the callback that writes curves, samples and histograms; the chief has one."""
+        flags = (self.folder.path / "flags.txt").read_text(encoding="utf-8")
+        every = self.config.running.log_every
+        return callbacks.TensorBoard(self.folder.path / "events", every, flags, self.config.flat())
 
-    def _writing(self, eval_every: int, checkpoint_every: int) -> list[keras.callbacks.Callback]:
-        config, path = self.config, self.folder.path
-        running = config.running
-        self.tensorboard = callbacks.TensorBoard(
-            path / "events",
-            running.log_every,
-            (path / "flags.txt").read_text(encoding="utf-8"),
-            config.flat(),
-        )
-        listed: list[keras.callbacks.Callback] = [
-            _InPlace(self.folder),
-        ]
-        if steps := profiled_steps(running.profile_steps):
-            listed.append(callbacks.Profile(path / "events" / "train", *steps, self.progress.say))
-        listed += [
-            callbacks.MetricsFile(path / "metrics.jsonl", running.log_every),
-            self.tensorboard,
-            callbacks.TextSamples(
-                self.data.tokenizer,
-                running.sample_prompt.split("|"),
-                running.sample_every or eval_every,
-                self._show_samples,
-            ),
-            self.progress,
-        ]
-        if running.histogram_every:
-            listed.append(callbacks.Histograms(running.histogram_every, self.tensorboard.histograms))
-        if running.projector:
-            tokens = self.data.splits["train"].tokens[1:]
-            listed.append(
-                callbacks.Projector(path / "events" / "train", self.data.tokenizer, tokens, checkpoint_every)
-            )
-        return listed
-
-    def _show_samples(self, step: int, samples: dict[str, str]) -> None:
+    def show_samples(self, step: int, samples: dict[str, str]) -> None:
+        """Write samples, prompt -> text, to TensorBoard and samples.jsonl."""
         self.tensorboard.text(step, samples)
         lines = [
             {
                 "step": step,
                 "prompt": prompt,
                 "text": text,
-                **({"filled": True} if fills(self.model, prompt) else {}),
+                **({"filled": True} if self.answer.fills(prompt) else {}),
             }
             for prompt, text in samples.items()
         ]
@@ -264,12 +244,11 @@ class Run:
 
     def _validate(self, step: int) -> dict:
         """Score the validation text in the chief, and tell the others how it came out."""
-        names = ("nats_per_token", "accuracy", "perplexity", "bits_per_byte")
         if self.workers.chief:
             self.validated = self.evaluator(self.data.splits["valid"], "valid", step)
-        found = self.validated or {}
-        told = dict(zip(names, self.workers.from_chief(*(found.get(name) for name in names))))
-        return {**found, **told}
+        found = self.validated or dict.fromkeys(SCORES)
+        told = dict(zip(SCORES, self.workers.from_chief(*(found.get(name) for name in SCORES))))
+        return {name: told.get(name, value) for name, value in found.items()}
 
     def _scored(self, split: str, store: TokenStore, step: int) -> dict:
         if split == "valid" and self.validated and self.validated["step"] == step:
@@ -291,32 +270,11 @@ class Run:
             "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
             "sample": {
                 "prompt": prompt,
-                "text": (
-                    sampler_for(self.model, self.data.tokenizer).generate(
-                        [prompt], **settings, long_prompt="keep_end"
-                    )[0]
-                ),
+                "text": self.answer.generate([prompt], **settings, long_prompt="keep_end")[0],
                 **settings,
-                **({"filled": True} if fills(self.model, prompt) else {}),
+                **({"filled": True} if self.answer.fills(prompt) else {}),
             },
         }
-
-
-class _InPlace(keras.callbacks.Callback):
-    """Ends a run whose folder is no longer in its place, before any other callback writes to it."""
-
-    def __init__(self, folder: RunFolder):
-        super().__init__()
-        self._folder = folder
-
-    def on_test_end(self, logs=None):
-        self._folder.check_in_place()
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._folder.check_in_place()
-
-    def on_train_end(self, logs=None):
-        self._folder.check_in_place()
 
 
 def _noise(learning: LearningConfig, data: PreparedData) -> TokenNoise:

@@ -14,10 +14,10 @@ from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
 from lm_keras.errors import InputError
+from lm_keras.tasks.task import Task
 from lm_keras.training import estimates
 from lm_keras.training.distribution import Devices
 from lm_keras.training.given_vectors import GivenVectors
-from lm_keras.training.hiding import hiding_of, order_of
 from lm_keras.training.known_text import Text
 from lm_keras.training.machine import MemoryMeter, compiles_gradients, free_disk, free_memory, slow_products
 from lm_keras.training.trial import Speed
@@ -27,7 +27,7 @@ MIB = 2**20
 
 CPU_ALLOCATOR = 1.5
 """What TensorFlow's allocator for CPUs takes from the system, for each byte of the tensors that live:
-docs/preflight.md
+docs/guides/dry_run.md
 """
 
 BEYOND_EVERY_MACHINE = 2**50
@@ -39,19 +39,19 @@ WIDEST_SHAPES = 90
 UNKNOWN = "unknown until the text is prepared; a run does that first, and Ctrl-C ends it"
 
 
-def check_memory(config: Config, vocab_size: int, replicas: int, there_is: int | None = None) -> None:
+def check_memory(task: Task, config: Config, replicas: int, there_is: int | None = None) -> None:
     """Refuse a network or a batch that memory cannot hold in any case, before anything of it is allocated.
 
     Args:
-        config: settings of the run.
-        vocab_size: V.
+        task: what the run would predict.
+        config: its settings.
         replicas: how many share the rows of a batch.
         there_is: memory in bytes; None if that is not known.
 
     Raises:
         InputError: the least that a step takes is more.
     """
-    least = estimates.least_memory(config, vocab_size, replicas)
+    least = estimates.least_memory(task, config, replicas)
     if least > (there_is or BEYOND_EVERY_MACHINE):
         model, batches = config.model, config.batches
         here = f"this machine has {there_is / 2**30:,.0f}" if there_is else "no machine has so much"
@@ -59,8 +59,8 @@ def check_memory(config: Config, vocab_size: int, replicas: int, there_is: int |
             f"a step of this network takes {least / 2**30:,.0f} GiB or more, and {here}:"
             f" --hidden_units={model.units} --embedding_dim={model.embedding_dim}"
             f" --num_layers={model.num_layers} --batch_size={batches.batch_size}"
-            f" --sequence_length={batches.sequence_length} and {vocab_size:,} tokens in the vocabulary; take"
-            " smaller ones, or more --micro_batches, and see --dry_run"
+            f" --sequence_length={batches.sequence_length} and {task.vocab_size:,} tokens in the vocabulary;"
+            " take smaller ones, or more --micro_batches, and see --dry_run"
         )
 
 
@@ -74,6 +74,7 @@ class Plan:
         origin: the run whose weights it begins with, or the word vectors, or None.
         devices: what it would run on.
         text: what it would learn.
+        task: what it would predict of it.
         network: with its optimizer; only shapes are asked for.
         total_steps: its length, or None if that is not known yet.
         done: steps that its newest checkpoint has; 0 for a new run.
@@ -85,6 +86,7 @@ class Plan:
     origin: Origin | GivenVectors | None
     devices: Devices
     text: Text
+    task: Task
     network: keras.Model
     total_steps: int | None
     done: int
@@ -93,12 +95,12 @@ class Plan:
     @functools.cached_property
     def memory(self) -> estimates.Memory:
         """Return what a step holds at its peak on one replica."""
-        return estimates.memory(self.network, self.config, self.devices.replicas)
+        return estimates.memory(self.network, self.task, self.config, self.devices.replicas)
 
     @functools.cached_property
     def flops(self) -> estimates.Flops:
         """Return the work of a step of the whole batch."""
-        return estimates.flops(self.network, self.config)
+        return estimates.flops(self.network, self.task, self.config)
 
     @functools.cached_property
     def parameters(self) -> int:
@@ -241,9 +243,7 @@ class Plan:
     def _steps_per_epoch(self) -> int | None:
         if not self.text.data:
             return None
-        data = self.text.data
-        hiding = hiding_of(self.config, data.tokenizer.vocab_size, data.tokenizer)
-        return order_of(self.config, data.splits["train"], hiding).steps_per_epoch
+        return self.task.order(self.text.data.splits["train"]).steps_per_epoch
 
     def _curves(self) -> list[str]:
         total, learning = self.total_steps, self.config.learning
@@ -287,7 +287,9 @@ class Plan:
             return "yes, for the gradients of a micro-batch; compiling takes long for long rows"
         if jit == "off":
             return "no: --jit=off"
-        return "no: it costs such a network more than it saves (docs/performance.md); --jit=on tries it"
+        return (
+            "no: it costs such a network more than it saves (docs/results/performance.md); --jit=on tries it"
+        )
 
     def _precision(self) -> str:
         precision, gpu = self.config.learning.precision, self.devices.on_gpu

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lm_keras import paths
 from lm_keras.config import Config
+from lm_keras.objectives.measures import MEASURES, columns_of
 from lm_keras.training.workers import Cluster
 
 _muted = False
@@ -42,14 +43,7 @@ def write(lines: list[str]) -> None:
 
 def show(folder: Path, results: dict) -> None:
     """Write the results to standard output and the next commands to standard error."""
-    lines = []
-    if results["splits"]:
-        lines.append(f"{'split':6} {'tokens':>10} {'loss':>8} {'perplexity':>11} {'bits/byte':>10}")
-    for name, values in results["splits"].items():
-        lines.append(
-            f"{name:6} {values['tokens']:>10,} {_number(values['nats_per_token'], '8.4f')} "
-            f"{_number(values['perplexity'], '11.2f')} {_number(values['bits_per_byte'], '10.3f')}"
-        )
+    lines = _table(results["splits"])
     sample = results["sample"]
     lines += [
         "",
@@ -92,9 +86,16 @@ def _command(path: Path) -> str:
     return paths.as_word(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _number(value: float | None, form: str) -> str:
-    width = int(form.split(".")[0])
-    return "-".rjust(width) if value is None else format(value, form)
+def _table(splits: dict[str, dict]) -> list[str]:
+    """Return the lines of a table of results, a line for each split; none without splits."""
+    columns = [(name, MEASURES[name]) for name in columns_of(splits.values()) if MEASURES[name].width]
+    rows = [("split", [measure.head for _, measure in columns])] if splits else []
+    for split, values in splits.items():
+        rows.append((split, [measure.shown(values.get(name)) for name, measure in columns]))
+    return [
+        " ".join([f"{split:6}", *(cell.rjust(measure.width) for cell, (_, measure) in zip(cells, columns))])
+        for split, cells in rows
+    ]
 
 
 def data_line(data: dict) -> str:

@@ -11,11 +11,13 @@ import tensorflow as tf
 
 from lm_keras import flags, schedules
 from lm_keras.checkpoints.run_folder import CHANGEABLE, RunFolder, differences, elsewhere
-from lm_keras.config import Config, RunOptions
+from lm_keras.config import FIELDS, Config, RunOptions
 from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError, reason_of
 from lm_keras.surroundings import usual_settings
+from lm_keras.tasks import TASKS, task_of
+from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import (
     distribution,
@@ -28,7 +30,6 @@ from lm_keras.training import (
     trial,
 )
 from lm_keras.training.given_vectors import GivenVectors
-from lm_keras.training.hiding import hiding_of, order_of
 from lm_keras.training.one_run import Run, network, newest, schedule_callbacks
 from lm_keras.training.trainer import Trainer
 from lm_keras.training.weights import Origin
@@ -112,18 +113,18 @@ def _carry_out(config: Config, options: RunOptions, folder: RunFolder, devices: 
     workers = devices.workers
     with workers.together():
         if workers.chief:
-            origin, data, total_steps = _begun(config, options, folder, devices)
+            origin, data, task, total_steps = _begun(config, options, folder, devices)
     same = workers.check_same(_common(config, folder))
     with workers.together():
         if not workers.chief:
-            origin, data, total_steps = _joined(config, folder, same)
+            origin, data, task, total_steps = _joined(config, folder, same)
     with _enough_memory():
-        return Run(config, folder, devices, data, total_steps, origin).carry_out()
+        return Run(config, folder, devices, data, task, total_steps, origin).carry_out()
 
 
 def _begun(
     config: Config, options: RunOptions, folder: RunFolder, devices: distribution.Devices
-) -> tuple[Origin | GivenVectors | None, PreparedData, int]:
+) -> tuple[Origin | GivenVectors | None, PreparedData, Task, int]:
     """Prepare the text and write down what the run is."""
     if config.batches.steps:
         rates.check(config, config.batches.steps)
@@ -132,17 +133,20 @@ def _begun(
         config, folder, None
     )  # What is wrong with its first line is said before the text is read.
     begun = folder.read_data() if folder.exists else None
+    columns = TASKS[config.task].columns
     data = prepare(
-        config.data, _tokenizer(folder, origin), report.say, needs_blank=config.needs_blank, begun=begun
-    )
+        config.data, _tokenizer(folder, origin), report.say, needs_blank=config.needs_blank, begun=begun,
+        columns=columns,
+    )  # fmt: skip
     origin = origin or GivenVectors.of(config, folder, data.tokenizer)
     _check_data(config, data)
-    total_steps = _total_steps(config, data)
+    task = task_of(config, data.tokenizer.vocab_size, data.tokenizer)
+    total_steps = _total_steps(config, data, task)
     there_is = None if devices.on_gpu else machine.total_memory()
-    preflight.check_memory(config, data.tokenizer.vocab_size, devices.replicas, there_is)
-    _check_space(folder, config, data, total_steps)
+    preflight.check_memory(task, config, devices.replicas, there_is)
+    _check_space(folder, config, task, total_steps)
     _begin(folder, config, options, data, total_steps, origin)
-    return origin, data, total_steps
+    return origin, data, task, total_steps
 
 
 def _common(config: Config, folder: RunFolder) -> bytes:
@@ -158,7 +162,7 @@ def _common(config: Config, folder: RunFolder) -> bytes:
 
 def _joined(
     config: Config, folder: RunFolder, same: bool
-) -> tuple[Origin | GivenVectors | None, PreparedData, int]:
+) -> tuple[Origin | GivenVectors | None, PreparedData, Task, int]:
     """Prepare the text with the tokenizer of a run that the chief has begun."""
     if not folder.exists:
         raise InputError(
@@ -171,11 +175,13 @@ def _joined(
             f"this worker and the chief have other settings for --run_dir={folder.path}:"
             f" {'; '.join(changed)}. Start all workers with the same flags and the same folder"
         )
-    data = prepare(config.data, folder.tokenizer(), report.say, begun=folder.read_data())
-    total_steps = _total_steps(config, data)
+    begun, columns = folder.read_data(), TASKS[config.task].columns
+    data = prepare(config.data, folder.tokenizer(), report.say, begun=begun, columns=columns)
+    task = task_of(config, data.tokenizer.vocab_size, data.tokenizer)
+    total_steps = _total_steps(config, data, task)
     _check_same_run(folder, data, total_steps)
     origin = Origin.of(config, folder, report.say) or GivenVectors.of(config, folder, data.tokenizer)
-    return origin, data, total_steps
+    return origin, data, task, total_steps
 
 
 def _dry_run(config: Config, folder: RunFolder | None) -> int:
@@ -196,21 +202,23 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
     origin = Origin.of(config, folder, report.say)
     tokenizer = _tokenizer(folder, origin)
     begun = folder.read_data() if folder and folder.exists else None
-    text = known_text.read_text(config.data, tokenizer, report.say, config.needs_blank, begun)
+    columns = TASKS[config.task].columns
+    text = known_text.read_text(config.data, tokenizer, report.say, config.needs_blank, begun, columns)
     batches, data = config.batches, text.data
-    origin = origin or GivenVectors.of(config, folder, data.tokenizer if data else tokenizer)
-    total_steps = batches.steps
+    tokenizer = data.tokenizer if data else tokenizer
+    origin = origin or GivenVectors.of(config, folder, tokenizer)
+    task, total_steps = task_of(config, text.vocab_size, tokenizer), batches.steps
     if data:
         _check_data(config, data)
-        total_steps = _total_steps(config, data)
+        total_steps = _total_steps(config, data, task)
         if folder and folder.exists:
             _check_same_run(folder, data, total_steps)
-    preflight.check_memory(config, text.vocab_size, devices.replicas)
+    preflight.check_memory(task, config, devices.replicas)
     store = text.store(batches.batch_size, batches.sequence_length)
-    shapes = _shapes(config, text.vocab_size)
+    shapes = _shapes(config, task)
     done = (newest(folder.checkpoints(warn=report.say)) if folder else None) or 0
     plan = preflight.Plan(
-        config, folder.path if folder else None, origin, devices, text, shapes, total_steps, done,
+        config, folder.path if folder else None, origin, devices, text, task, shapes, total_steps, done,
         schedule_callbacks(config, total_steps) if total_steps else [],
     )  # fmt: skip
     report.write(plan.needs())
@@ -220,8 +228,8 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
     meter = machine.MemoryMeter(devices)
     with _enough_memory():
         with devices.strategy.scope():
-            model = network(config, text.vocab_size)
-        trainer = Trainer(model, devices.strategy, config, store, trial.STEPS, None)
+            model = network(config, task.network_vocab_size, task.outputs)
+        trainer = Trainer(model, task, devices.strategy, config, store, trial.STEPS, None)
         speed = trial.try_out(trainer)
     if speed is None:
         return 128 + trainer.signal
@@ -260,15 +268,15 @@ def _enough_memory():
         ) from None
 
 
-def _shapes(config: Config, vocab_size: int) -> keras.Model:
+def _shapes(config: Config, task: Task) -> keras.Model:
     """Build a network of which only shapes are asked."""
     with tf.Graph().as_default():  # Where variables have shapes and take no memory.
-        return network(config, vocab_size)
+        return network(config, task.network_vocab_size, task.outputs)
 
 
-def _check_space(folder: RunFolder, config: Config, data: PreparedData, total_steps: int) -> None:
+def _check_space(folder: RunFolder, config: Config, task: Task, total_steps: int) -> None:
     """Raise InputError if the disk cannot hold what the run will write."""
-    steps, shapes = folder.checkpoints().steps(), _shapes(config, data.tokenizer.vocab_size)
+    steps, shapes = folder.checkpoints().steps(), _shapes(config, task)
     disk = estimates.disk(shapes, config, total_steps, max(steps, default=0), len(steps))
     free = machine.free_disk(folder.path)
     if free < disk.needed:
@@ -329,12 +337,12 @@ def _check_tokenizer(folder: RunFolder, config: Config) -> None:
 
 
 def _same_length(old: Config, new: Config) -> bool:
-    names = ("steps", "epochs", "early_stopping_evals")
+    names = [name for name, field in FIELDS.items() if field.metadata["on_resume"] == "longer"]
     before, after = old.flat(), new.flat()
     return all(before[name] == after[name] for name in names)
 
 
-def _total_steps(config: Config, data: PreparedData) -> int:
+def _total_steps(config: Config, data: PreparedData, task: Task) -> int:
     batches = config.batches
     targets = data.splits["train"].counts.tokens
     if targets < batches.sequence_length:
@@ -344,8 +352,7 @@ def _total_steps(config: Config, data: PreparedData) -> int:
         )
     if batches.steps:
         return batches.steps
-    hiding = hiding_of(config, data.tokenizer.vocab_size, data.tokenizer)
-    total_steps = (batches.epochs or 1) * order_of(config, data.splits["train"], hiding).steps_per_epoch
+    total_steps = (batches.epochs or 1) * task.order(data.splits["train"]).steps_per_epoch
     rates.check(config, total_steps)
     return total_steps
 

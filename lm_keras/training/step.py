@@ -12,15 +12,15 @@ from lm_keras import optimizers
 from lm_keras.config import Config
 from lm_keras.draws import Draw
 from lm_keras.layers import TokenNoise
-from lm_keras.objectives.losses import next_token_loss
+from lm_keras.objectives.losses import SUMS, next_token_loss
 from lm_keras.objectives.regularizers import add_penalties
 from lm_keras.training.guard import LEFT_OUT, Guard
 from lm_keras.training.machine import compiles_gradients
 
-VALUES = ("nats", "correct", "weight", "gradient_norm", "data_wait", *LEFT_OUT)
-"""What a step reports, in this order: sums over its targets, the norm before clipping, seconds, and 1 for
-the reason for which the step was left out. Of a step that is not finite the sums are 0; of one that was left
-out, or that has no target, the norm is.
+VALUES = (*SUMS, "gradient_norm", "data_wait", *LEFT_OUT)
+"""What a step reports: sums over its targets, the norm before clipping, seconds, and 1 for the reason for
+which the step was left out. Of a step that is not finite the sums are 0; of one that was left out, or that
+has no target, the norm is.
 """
 
 
@@ -85,8 +85,8 @@ class TrainingStep:
             count: int32 scalar, at most K.
 
         Returns:
-            [K, 8] float32 with the `VALUES` of each step (zeros after the last), the state, `recent`, and how
-            many steps were done.
+            For each of `VALUES` what the steps reported, [K] float32 (zeros after the last); the state,
+            `recent`, and how many steps were done.
         """
         self.traces += 1
         size = tables["learning_rate"].shape[0]
@@ -109,12 +109,13 @@ class TrainingStep:
             rates = {name: table[done] for name, table in tables.items()}
             summed, state = self._strategy.run(self._on_replica, args=(batch, state, step, rates))
             gradients, sums = self._reduced(summed)
-            gradients, factor, norm = self._with_penalties(gradients, sums[2])
-            empty = tf.equal(sums[2], 0.0)
-            loss = sums[0] / tf.maximum(sums[2], 1.0)
+            weight = sums["weight"]
+            gradients, factor, norm = self._with_penalties(gradients, weight)
+            empty = tf.equal(weight, 0.0)
+            loss = sums["nats"] / tf.maximum(weight, 1.0)
             left_out, recent = self.guard(loss, norm, self._scale(), recent, empty)
             self._update(gradients, factor, rates["learning_rate"], left_out, empty)
-            sums = [tf.where(left_out["nonfinite"], 0.0, value) for value in sums]
+            sums = [tf.where(left_out["nonfinite"], 0.0, sums[name]) for name in SUMS]
             norm = tf.where(tf.reduce_any([empty, *left_out.values()]), 0.0, norm)
             reasons = [tf.cast(left_out[name], tf.float32) for name in LEFT_OUT]
             results = results.write(done, tf.stack([*sums, norm, waited, *reasons]))
@@ -128,7 +129,8 @@ class TrainingStep:
             one_more,
             (tf.constant(0), tf.constant(True), tf.zeros([]), state, recent, results),
         )
-        return results.stack(), state, recent, done
+        reported = dict(zip(VALUES, tf.unstack(results.stack(), axis=1)))
+        return reported, state, recent, done
 
     def _clock(self):
         """Return the time in seconds, or 0 in deterministic runs, where TensorFlow has no clock."""
@@ -158,7 +160,7 @@ class TrainingStep:
             total = [a + b for a, b in zip(total, summed)]
             return k + 1, total, [a.write(k, value) for a, value in zip(arrays, tf.nest.flatten(after))]
 
-        zeros = [tf.zeros(shape) for shape in [v.shape for v in self._variables] + [[]] * 3]
+        zeros = [tf.zeros(shape) for shape in [v.shape for v in self._variables] + [[]] * len(SUMS)]
         arrays = [
             tf.TensorArray(value.dtype, micro_batches, element_shape=[self._rows, *value.shape[1:]])
             for value in tf.nest.flatten(state)
@@ -170,7 +172,7 @@ class TrainingStep:
         return total, tf.nest.pack_sequence_as(state, flat)
 
     def _gradients_of_micro_batch(self, batch, state, step, rates, first_row):
-        """Return the sums [gradients ..., nats, correct, weight] and the state after the batch."""
+        """Return the sums, those of the gradients and then `SUMS`, and the state after the batch."""
         inputs, targets, weights = batch
         seed, learning = self._config.batches.seed, self._config.learning
         dropped = self._config.model.dropout or self._config.model.weight_drop
@@ -194,10 +196,15 @@ class TrainingStep:
         # Rows of a sparse gradient that belong to the same token are summed here, before any norm is taken.
         whole = _summed_rows if self._sparse else tf.convert_to_tensor
         gradients = [tf.cast(whole(gradient), tf.float32) for gradient in gradients]
-        return [*gradients, sums.nats, sums.correct, sums.weight], state
+        named = sums.named()
+        return [*gradients, *(named[name] for name in SUMS)], state
 
     def _reduced(self, summed):
-        """Sum over all replicas: one flat tensor, so that it crosses the network once."""
+        """Sum over all replicas: one flat tensor, so that it crosses the network once.
+
+        Returns:
+            The gradients, and `SUMS` by name.
+        """
         if self._strategy.num_replicas_in_sync == 1:
             parts = [self._strategy.experimental_local_results(part)[0] for part in summed]
         else:
@@ -205,12 +212,12 @@ class TrainingStep:
                 lambda parts: tf.concat([tf.reshape(part, [-1]) for part in parts], 0), (summed,)
             )
             flat = self._strategy.reduce(tf.distribute.ReduceOp.SUM, flat, axis=None)
-            parts = tf.split(flat, [*self._sizes, 1, 1, 1])
+            parts = tf.split(flat, [*self._sizes, *[1] * len(SUMS)])
         gradients = [
             part if isinstance(part, tf.IndexedSlices) else tf.reshape(part, v.shape)
             for part, v in zip(parts, self._variables)
         ]
-        return gradients, [tf.reshape(part, []) for part in parts[-3:]]
+        return gradients, {name: tf.reshape(part, []) for name, part in zip(SUMS, parts[-len(SUMS) :])}
 
     def _scale(self):
         """Return by what the loss was multiplied."""

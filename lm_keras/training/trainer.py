@@ -13,15 +13,14 @@ import tensorflow as tf
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.config import Config
-from lm_keras.data.blanks import Blanks
-from lm_keras.data.masking import Masking
 from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
-from lm_keras.objectives.metrics import finite, measures
+from lm_keras.objectives.losses import SUMS
+from lm_keras.objectives.measures import SCORES, finite
+from lm_keras.tasks.task import Task
 from lm_keras.training.guard import LEFT_OUT, MOST_IN_A_ROW
-from lm_keras.training.hiding import hiding_of, order_of
 from lm_keras.training.machine import keep_freed_memory
 from lm_keras.training.signals import STOPS, Signals
 from lm_keras.training.step import VALUES, TrainingStep
@@ -33,11 +32,19 @@ LONGEST_CALL = 10_000
 
 @dataclasses.dataclass
 class Meter:
-    """Sums since the last training line; part of every checkpoint, so that a resumed run logs the same."""
+    """Sums since the last training line; part of every checkpoint, so that a resumed run logs the same.
 
-    nats: float = 0.0
-    correct: float = 0.0
-    weight: float = 0.0
+    Attributes:
+        sums: `SUMS` over the targets of the steps.
+        gradient_norm: sum of the norms before clipping.
+        data_wait: seconds in which steps waited for their batches.
+        left_out: steps that were left out.
+        empty: steps without a target.
+        steps: all steps.
+        timed_tokens, timed_seconds: targets and seconds of the calls in which nothing was compiled.
+    """
+
+    sums: dict[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(SUMS, 0.0))
     gradient_norm: float = 0.0
     data_wait: float = 0.0
     left_out: float = 0.0
@@ -46,30 +53,46 @@ class Meter:
     timed_tokens: float = 0.0
     timed_seconds: float = 0.0
 
-    def add(self, values: np.ndarray, seconds: float | None) -> None:
+    def add(self, values: dict[str, np.ndarray], seconds: float | None) -> None:
         """Add some steps.
 
         Args:
-            values: [steps, 8], columns as `VALUES` names them.
+            values: for each of `VALUES` what the steps reported, [steps].
             seconds: what they took, or None if that includes compiling.
         """
-        totals = dict(zip(VALUES, values.sum(axis=0, dtype=np.float64).tolist()))
-        totals["left_out"] = sum(totals.pop(name) for name in LEFT_OUT)
-        for name, total in totals.items():
-            setattr(self, name, getattr(self, name) + total)
+        # Side by side, so that numbers are added in the order of the steps.
+        table = np.stack([values[name] for name in VALUES], axis=1)  # [steps, values]
+        totals = dict(zip(VALUES, table.sum(axis=0, dtype=np.float64).tolist()))
+        self.sums = {name: total + totals[name] for name, total in self.sums.items()}
+        self.gradient_norm += totals["gradient_norm"]
+        self.data_wait += totals["data_wait"]
+        self.left_out += sum(totals[name] for name in LEFT_OUT)
         self.empty += int(np.count_nonzero(_empty(values)))
-        self.steps += len(values)
+        self.steps += len(table)
         if seconds is not None:
             self.timed_tokens += totals["weight"]
             self.timed_seconds += seconds
 
+    def saved(self) -> dict[str, float]:
+        """Return all numbers by name, as checkpoints hold them."""
+        others = dataclasses.asdict(self)
+        return {**others.pop("sums"), **others}
 
-def _empty(values: np.ndarray) -> np.ndarray:
-    """Return which steps had no target, [steps] bool, from what `VALUES` names of each; such steps change
-    nothing.
-    """
-    weights, reasons = values[:, VALUES.index("weight")], values[:, VALUES.index(LEFT_OUT[0]) :]
-    return (weights == 0) & ~reasons.any(axis=1)
+    @classmethod
+    def of_saved(cls, numbers: dict[str, float]) -> "Meter":
+        """Return the meter of what `saved` returned; TypeError for a name that it does not know."""
+        sums = {name: numbers.get(name, 0.0) for name in SUMS}
+        return cls(sums, **{name: number for name, number in numbers.items() if name not in SUMS})
+
+
+def _reasons(values: dict[str, np.ndarray]) -> np.ndarray:
+    """Return for which reasons each step was left out, [steps, reasons] bool."""
+    return np.stack([values[name] for name in LEFT_OUT], axis=1) > 0
+
+
+def _empty(values: dict[str, np.ndarray]) -> np.ndarray:
+    """Return which steps had no target, [steps] bool; such steps change nothing."""
+    return (values["weight"] == 0) & ~_reasons(values).any(axis=1)
 
 
 @contextlib.contextmanager
@@ -91,6 +114,7 @@ class Trainer:
 
     Args:
         model: the network, with `model.optimizer` built; both made in the strategy's scope.
+        task: what it predicts of the text.
         strategy: how the rows of a batch are shared.
         config: the settings of the run.
         store: the training text.
@@ -99,13 +123,12 @@ class Trainer:
         say: called with a line that a person should read.
         noise: replaces tokens before the network reads them; None for none.
         workers: the processes that train together; None for this one alone.
-        hiding: hides the tokens that are predicted; None for what the settings say, with a mask that no
-            tokenizer needs.
     """
 
     def __init__(
         self,
         model: keras.Model,
+        task: Task,
         strategy: tf.distribute.Strategy,
         config: Config,
         store: TokenStore,
@@ -114,15 +137,13 @@ class Trainer:
         say: Callable[[str], None] = lambda line: None,
         noise: TokenNoise | None = None,
         workers: Workers | None = None,
-        hiding: Masking | Blanks | None = None,
     ):
         self._workers = workers or Workers(strategy)
         self.model, self.strategy, self.config, self.total_steps = model, strategy, config, total_steps
         self.step, self.signal, self.meter, self.seconds = 0, None, Meter(), 0.0
         self._store, self._evaluate, self._say = store, evaluate, say
-        self._hiding = hiding or hiding_of(config, model.vocab_size - getattr(model, "extra_tokens", 0))
+        self.task, self.order = task, task.order(store)
         self._untimed = config.running.deterministic  # TensorFlow has no clock then.
-        self.order = order_of(config, store, self._hiding)
         self.compiled_step = TrainingStep(model, model.optimizer, strategy, config, noise)
         # What holds where no callback has a schedule for it.
         self._rates = {"dropout": config.model.dropout}
@@ -158,7 +179,7 @@ class Trainer:
     def progress(self) -> dict:
         """Return the rest of a checkpoint, as JSON values."""
         return {
-            "meter": dataclasses.asdict(self.meter),
+            "meter": self.meter.saved(),
             "seconds": self.seconds,
             "learning_rate_scale": self._rate_scale,
             "learning_rate_set": self._rate_set,
@@ -172,7 +193,7 @@ class Trainer:
         """Go on from a checkpoint whose tensors have been read; `train` restores the callbacks."""
         self.step = step
         with understood(step):
-            self.meter = Meter(**progress["meter"])
+            self.meter = Meter.of_saved(progress["meter"])
             self.seconds = progress["seconds"]
             self._rate_scale = progress["learning_rate_scale"]
             # Not the optimizer's rate: a callback may have set that one after the last step.
@@ -267,7 +288,7 @@ class Trainer:
             tf.constant(count),
         )
         count = int(done)
-        values = results.numpy()[:count]
+        values = {name: value.numpy()[:count] for name, value in results.items()}
         elapsed = time.perf_counter() - began
         self._count_left_out(first, values)
         self._rate_set = float(np.float32(tables["learning_rate"][count - 1]))
@@ -276,10 +297,9 @@ class Trainer:
         self.step += count
         return self._logs({name: values[count - 1] for name, values in tables.items()})
 
-    def _count_left_out(self, first: int, values: np.ndarray) -> None:
+    def _count_left_out(self, first: int, values: dict[str, np.ndarray]) -> None:
         """Count the steps that were left out, say so, and raise InputError where the run must not go on."""
-        begin = VALUES.index(LEFT_OUT[0])
-        given = enumerate(zip(values[:, begin : begin + len(LEFT_OUT)] > 0, _empty(values)), first + 1)
+        given = enumerate(zip(_reasons(values), _empty(values)), first + 1)
         for step, (reasons, empty) in given:
             if empty:  # Which says nothing about the steps around it.
                 continue
@@ -306,25 +326,20 @@ class Trainer:
                 self._say(f"step {step:,} was left out: {self.compiled_step.guard.explain(why)}{many}")
 
     def _logs(self, rates: dict[str, float]) -> dict:
-        meter, counts = self.meter, self._store.counts
-        measured = measures(meter.nats, meter.weight)
-        bytes_per_token = counts.bytes / counts.tokens
+        meter, sums = self.meter, self.meter.sums
         # Not the null of the files: callbacks such as TerminateOnNaN look at it.
-        loss = meter.nats / meter.weight if meter.weight else float("nan")
+        loss = sums["nats"] / sums["weight"] if sums["weight"] else float("nan")
         if meter.timed_seconds:
             self._speed = meter.timed_tokens / meter.timed_seconds
         speed = self._speed
-        tokens_per_step = meter.weight / meter.steps
+        tokens_per_step = sums["weight"] / meter.steps
         left = (self.total_steps - self.step) * tokens_per_step / speed if speed else None
-        lossless = not counts.unknown and self._hiding is None
         taken = meter.steps - int(meter.left_out) - meter.empty
         return {
             "step": self.step,
             "last": self.step == self.total_steps,
             "loss": loss,
-            "perplexity": measured["perplexity"],
-            "bits_per_byte": finite(loss / np.log(2) / bytes_per_token) if lossless else None,
-            "accuracy": finite(meter.correct / meter.weight) if meter.weight else None,
+            **self.task.training_measures(sums, self._store.counts),
             **rates,
             "gradient_norm": finite(meter.gradient_norm / taken) if taken else None,
             **({"skipped": int(meter.left_out)} if self.compiled_step.guard.may_leave_out else {}),
@@ -340,8 +355,8 @@ class Trainer:
         loss = result["nats_per_token"]
         logs = {**result, "loss": float("nan") if loss is None else loss}
         listed.on_test_end(logs)
-        names = ("loss", "accuracy", "perplexity", "bits_per_byte")
-        return {f"val_{name}": logs[name] for name in names if logs[name] is not None}
+        names = ("loss", *SCORES)
+        return {f"val_{name}": logs[name] for name in names if logs.get(name) is not None}
 
     def _scaled_rates(self, table: list[float]) -> list[float]:
         """Apply what a callback did to `optimizer.learning_rate`, as a factor, from now on."""
@@ -376,12 +391,14 @@ class Trainer:
         strategy, last = self.strategy, self.total_steps
         local = len(strategy.extended.worker_devices)
 
+        def batch(rows, step):
+            return self.task.batch(rows, self._store, step)
+
         def make(context):
             return training_batches(
-                self._store.tokens, self.order, self.step, last, replicas=local,
-                first_replica=context.input_pipeline_id * local, all_replicas=strategy.num_replicas_in_sync,
-                hiding=self._hiding,
-                unscored=self._store.unscored,
+                batch, self.order, self.step, last, replicas=local,
+                first_replica=context.input_pipeline_id * local,
+                all_replicas=strategy.num_replicas_in_sync,
             )  # fmt: skip
 
         batches = iter(strategy.distribute_datasets_from_function(make))

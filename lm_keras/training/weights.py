@@ -10,21 +10,16 @@ import keras
 
 from lm_keras import paths, text
 from lm_keras.checkpoints import exchange
+from lm_keras.checkpoints.copying import copy_weights
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.state import ATTEMPTS, Checkpoints, Gone
-from lm_keras.checks import HIDING, TRANSFORMERS
-from lm_keras.config import Config, DataConfig
+from lm_keras.config import FIELDS, Config, DataConfig
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES, NUM_PARAMETERS
+from lm_keras.registry import WITH_MASKS
+from lm_keras.tasks import TASKS
 from lm_keras.text.tokenizer import Tokenizer
-
-MAY_DIFFER = {
-    "dropout", "weight_drop", "forget_bias", "init_scale", "init_from", "init_checkpoint", "embedding_init",
-    "separate_documents", "attention_chunk", "mask_rate", "whole_words", "full_sentences", "span_length",
-    "long_spans", "prediction_head",
-}  # fmt: skip
-"""Model settings that neither decide a weight's shape nor what a weight means."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,21 +32,24 @@ class Origin:
         path: the folder of the run or model.
         step: of its weights; `given_to` takes newer ones if a run that trains has written them meanwhile.
         tokenizer: its tokenizer, which the new run takes over.
-        give: does the work of `given_to`, and returns the step.
+        give: does the work of `given_to`, and returns the step and what to say of weights that were not
+            copied.
         files: those of a model of another project that the new run keeps, so that `scripts/convert.py` can
             write them back.
+        remark: on weights that were not copied.
     """
 
     path: Path
     step: int
     tokenizer: Tokenizer
-    give: Callable[[keras.Model, int | None], int]
+    give: Callable[[keras.Model, int | None], tuple[int, str]]
     files: dict[str, str] = dataclasses.field(default_factory=dict)
+    remark: str = ""
 
     @property
     def said(self) -> str:
         """Say with what the run begins."""
-        return f"with the weights of {self.path} at step {self.step:,}"
+        return f"with the weights of {self.path} at step {self.step:,}{self.remark}"
 
     def given_to(self, model: keras.Model, step: int | None = None) -> "Origin":
         """Copy the weights into a new network, and return this with the step that they have.
@@ -61,9 +59,10 @@ class Origin:
             step: whose weights; None for those that are the newest or best now.
 
         Raises:
-            InputError: they were deleted meanwhile.
+            InputError: they were deleted meanwhile, or the bodies of the networks do not match.
         """
-        return dataclasses.replace(self, step=self.give(model, step))
+        found, remark = self.give(model, step)
+        return dataclasses.replace(self, step=found, remark=remark)
 
     @classmethod
     def of(cls, config: Config, folder: RunFolder | None, warn: Callable[[str], None]) -> "Origin | None":
@@ -112,8 +111,7 @@ def _check_fits(config: Config, there: Config, tokenizer: Tokenizer, remedy: str
     before, now = _shape(there), _shape(config)
     different = _other_tokenizer(config.data, there.data, tokenizer)
     if config.needs_blank and tokenizer.blank_id is None:
-        hiding = config.model.model in HIDING
-        what = f"--model={config.model.model}" if hiding else "--token_noise_kind=blank"
+        what = f"--model={config.model.model}" if config.task in WITH_MASKS else "--token_noise_kind=blank"
         different.append(
             f"{what} needs a token that says nothing, such as [MASK], and the tokenizer there has none"
         )
@@ -127,29 +125,24 @@ def _check_fits(config: Config, there: Config, tokenizer: Tokenizer, remedy: str
         )
 
 
-def _give_imported(imported: exchange.Imported, model: keras.Model, step: int | None = None) -> int:
-    imported.give(model)
-    return imported.step
+def _give_imported(
+    imported: exchange.Imported, model: keras.Model, step: int | None = None
+) -> tuple[int, str]:
+    return imported.step, imported.give(model).remark
 
 
-def _give_trained(source: RunFolder, chosen: str, model: keras.Model, step: int | None = None) -> int:
+def _give_trained(
+    source: RunFolder, chosen: str, model: keras.Model, step: int | None = None
+) -> tuple[int, str]:
     # What is damaged there was said when the step was chosen first.
     trained, found = restore_for_reading(source, chosen if step is None else step, lambda line: None)
-    _copy(trained, model)
-    return found
-
-
-def _copy(trained: keras.Model, model: keras.Model) -> None:
-    there = {variable.path: variable for variable in trained.trainable_variables}
-    for variable in model.trainable_variables:
-        if variable.path in there:  # A `prediction_head` that is missing there begins anew.
-            variable.assign(there[variable.path])
+    return found, copy_weights(trained, model).remark
 
 
 def _shape(config: Config) -> dict[str, Any]:
     """Return the settings that decide what the weights are, with the family's defaults filled in."""
     model = config.model
-    learned = model.model in TRANSFORMERS and model.positions == "learned"
+    learned = model.has("attention") and model.positions == "learned"
     settings = {
         **dataclasses.asdict(model),
         "hidden_units": model.units,
@@ -157,7 +150,7 @@ def _shape(config: Config) -> dict[str, Any]:
         "num_kv_heads": model.kv_heads,
         "context_length": config.context_length if learned else None,
     }
-    return {name: value for name, value in settings.items() if name not in MAY_DIFFER}
+    return {name: value for name, value in settings.items() if not FIELDS[name].metadata["keeps_weights"]}
 
 
 def _other_tokenizer(here: DataConfig, there: DataConfig, tokenizer: Tokenizer) -> list[str]:
@@ -247,12 +240,14 @@ def all_damaged(checkpoints: Checkpoints) -> InputError:
 
 def _network(folder: RunFolder, step: int) -> keras.Model:
     """Build the network of a run, if the checkpoint that will be read has as many weights."""
-    config, vocab_size = folder.config(), folder.tokenizer().vocab_size
-    needed = 4 * NUM_PARAMETERS[config.model.model](config, vocab_size)
+    config = folder.config()
+    task = TASKS[config.task]
+    sizes = folder.tokenizer().vocab_size + task.extra_tokens, task.outputs
+    needed = 4 * NUM_PARAMETERS[config.model.model](config, *sizes)
     found = folder.checkpoints().size(step)
     if needed > found:  # Before memory is taken for what a config.json says.
         raise InputError(
             f"the checkpoint of step {step:,} in {folder.path} does not fit this network ({needed:,} bytes of"
             f" weights, and it has {found:,}); was the run folder put together from two runs?"
         )
-    return FAMILIES[config.model.model](config, vocab_size)
+    return FAMILIES[config.model.model](config, *sizes)

@@ -24,11 +24,11 @@ SECTIONS = (
     "jit",
     "guards",
     "gpt",
-    "hiding",
+    "masked",
     "decode",
     "embeddings",
 )
-"""Of docs/performance.md."""
+"""Of docs/results/performance.md."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from lm_keras.checks import HIDING
 from lm_keras.config import Config
 from lm_keras.errors import InputError
+from lm_keras.registry import WITH_MASKS
 
 CLASSES = {
     "lm_keras": "benchmarks.candidates.ours.Candidate",
@@ -39,9 +39,8 @@ CLASSES = {
 PEERS = {
     "lstm": ("jit_off", "keras_fit", "torch"),
     **dict.fromkeys(("gpt", "bert", "glm"), ("torch", "torch_compiled", "torch_bfloat16")),
-    "ngram": (),
 }
-"""Those that train the same network, by family."""
+"""Those that train the same network, by family; a family that is not here has none."""
 
 PACKAGES = {
     "jit_off": {},
@@ -55,9 +54,6 @@ PACKAGES = {
 SAMPLING_PEERS = {
     "lstm": ("torch",),
     "gpt": ("transformers", "compiled_bfloat16", "int8"),
-    "ngram": (),
-    "bert": (),
-    "glm": (),
 }
 """Those that sample from the same network."""
 
@@ -150,7 +146,7 @@ def check(peers: Iterable[str], config: Config, sampling: bool = False) -> None:
     model, learning, known = (
         config.model,
         config.learning,
-        (SAMPLING_PEERS if sampling else PEERS)[config.model.model],
+        (SAMPLING_PEERS if sampling else PEERS).get(config.model.model, ()),
     )
     differ = {
         "optimizer": learning.optimizer == "momentum",
@@ -191,7 +187,7 @@ def check(peers: Iterable[str], config: Config, sampling: bool = False) -> None:
                     f"--{name}={config.flat()[name]}: --peer={peer} has no such network or training; leave"
                     " one of both out"
                 )
-    if sampling and model.model in HIDING:
+    if sampling and config.task in WITH_MASKS:
         raise InputError(
             f"--model={model.model}: the speed of filling blanks is not measured here; take another family"
         )

@@ -181,6 +181,32 @@ def test_early_stopping():
     assert len(history.epoch) == 3
 
 
+def test_another_measure_can_decide_what_is_better(tmp_path):
+    """One that is better when it is higher; of the loss the last evaluation would be the best, and none would
+    stop.
+    """
+    found = [(4.0, 0.2), (3.0, 0.5), (2.0, 0.4), (1.0, 0.3)]
+    stopping, plain = callbacks.EarlyStopping(2, ("accuracy", "high")), callbacks.EarlyStopping(2)
+    checkpoints = Checkpoints(tmp_path, keep=9)
+    model = small()
+    saving = callbacks.Checkpoint(checkpoints, 1, lambda: {"model": model.variables}, by=("accuracy", "high"))
+    for callback in (stopping, plain, saving):
+        callback.set_model(model)
+        callback.set_params({"own_loop": True})
+    stopped = []
+    for step, (loss, accuracy) in enumerate(found, 1):
+        model.stop_training, logs = False, {"step": step, "loss": loss, "accuracy": accuracy}
+        stopping.on_test_end(logs)
+        stopped.append(model.stop_training)
+        model.stop_training = False
+        for callback in (plain, saving):
+            callback.on_test_end(logs)
+        assert not model.stop_training
+        saving.on_train_batch_end(0, logs)
+    assert stopped == [False, False, False, True]
+    assert checkpoints.best() == 2
+
+
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     """A language model after four epochs of `fit` with all callbacks that write something."""
@@ -346,10 +372,10 @@ def language_model(seed):
 def names_in_place_of_texts(monkeypatch):
     """Let a sampler return its model's number, which takes no time."""
 
-    def sampler_for(model, tokenizer):
+    def answer_for(task, model, tokenizer):
         return types.SimpleNamespace(generate=lambda prompts, **settings: [model.name] * len(prompts))
 
-    monkeypatch.setattr(callbacks.samples, "sampler_for", sampler_for)
+    monkeypatch.setattr(callbacks.samples, "answer_for", answer_for)
 
 
 def test_samples_are_of_the_model_that_is_trained(monkeypatch):

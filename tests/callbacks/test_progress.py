@@ -54,7 +54,7 @@ def test_a_terminal_gets_one_line_that_changes(clock):
     clock[0] += 0.1
     progress.on_train_batch_end(1, {**LOGS, "step": 1235})  # too soon
     clock[0] += 0.2
-    progress.on_train_batch_end(1, {"step": 1236, "loss": 2.25})
+    progress.on_train_batch_end(1, {"step": 1236, "loss": 2.25, "perplexity": None})
     short = "step 1,236/5,000  loss 2.2500  ppl -"
     assert stream.getvalue() == "\r" + LINE + "\r" + short.ljust(len(LINE))
     progress.on_test_end({"step": 1240, "loss": 2.0, "perplexity": 7.389, "bits_per_byte": 1.5})
@@ -127,3 +127,14 @@ def test_metrics_are_valid_json_whatever_happens(tmp_path):
         {"step": 2, "loss": None, "learning_rate": 1e-3},
         {"step": 4, "split": "valid", "tokens": 12, "nats_per_token": None, "context": None},
     ]
+
+
+def test_every_metric_of_an_evaluation_is_written(tmp_path):
+    """One that no table knows, too."""
+    metrics = MetricsFile(tmp_path / "metrics.jsonl", every=2)
+    metrics.set_params({"own_loop": True})
+    found = {"nats_per_token": 2.0, "accuracy": 0.5, "context": None, "hidden": 0.15, "span_overlap": 0.75}
+    metrics.on_test_end({"step": 4.0, "split": "valid", "loss": 2.0, **found})
+    metrics.on_train_batch_end(3, {"step": 3, "loss": 1.5})
+    (line,) = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert line == {"step": 4, "split": "valid", **found}

@@ -1,4 +1,4 @@
-"""What docs/huggingface.md says of settings, weights and other files, made of the tables in the code.
+"""What docs/reference/huggingface.md says of settings, weights and other files, made of the tables in the code.
 
 `python tests/checkpoints/page_of_folders.py` writes it anew.
 """
@@ -10,7 +10,7 @@ from lm_keras.checkpoints import foreign
 from lm_keras.checkpoints.foreign import files, keys, tensors
 from lm_keras.checkpoints.foreign.gpt import ROPE_KEYS
 
-PAGE = Path(__file__).parents[2] / "docs" / "huggingface.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "huggingface.md"
 NEXT = "\n## Tokenizers\n"
 """What stands behind these sections."""
 
@@ -18,21 +18,23 @@ TITLES = {"gpt2": "GPT-2", "llama": "LLaMA", "bert": "BERT"}
 
 SETTINGS = """## config.json
 
-`model_type` has to be `gpt2`, `llama` or `bert`. Every key is one of these three, and a key that is in no table is refused:
-nothing would tell whether the network depends on it. A key that begins with `_` is the library's own and has no effect.
+`model_type` has to be `gpt2`, `llama` or `bert`. Every key has one of three outcomes:
 
 - **used**: its value makes a setting of the run.
-- **only**: one value, or a few that mean the same, can be carried out here; any other is refused.
-- **no effect**: it changes no logits here; its value comes back with `--to_hf`.
+- **only**: one value, or a few with the same meaning, can be computed here. Any other value is refused.
+- **no effect**: it changes no logits here. Its value comes back with `--to_hf`.
 
-A missing key counts as its default in the config classes of transformers 5.24. The tables show that default in a column of its own
-or in brackets. `scripts/convert.py --to_hf` writes the keys that the run began with, except those that the run has changed.
-`architectures` and `dtype` describe the folder that is written.
+A key that is in no table is refused, because the network may depend on it. A key that begins with `_` is the
+library's own and has no effect. A missing key counts as its default in the config classes of transformers
+5.24. The tables show that default in a column of its own or in brackets. `scripts/convert.py --to_hf` writes
+the keys that the run began with, except those that the run has changed. `architectures` and `dtype` describe
+the folder that is written.
 """
 
 WEIGHTS = """## Weights
 
-Logits equal those of transformers within 1e-4 (in float32), or the folder is refused with the name of the tensor or file.
+Logits equal those of transformers within 1e-4 (in float32), or the folder is refused with the name of the
+tensor or file.
 
 | component | outcome |
 |---|---|
@@ -44,9 +46,9 @@ Logits equal those of transformers within 1e-4 (in float32), or the folder is re
 | {renamed} | exact |
 | {buffers} | no effect: no weights |
 | {unused} | left out, with a line: nothing here uses them |
-| a tensor that is missing, has another shape, is there twice, or belongs to no such network (a layer too many, a classifier, `lm_head.bias`) | refused |
+| a tensor that is missing, has another shape, occurs twice, or belongs to another network (one layer too many, a classifier, `lm_head.bias`) | refused |
 | {outputs} where `tie_word_embeddings` is false | exact; refused if it is missing |
-| the same where it is true: equal to the embedding, or there instead of it | exact |
+| the same where it is true: equal to the embedding, or in its place | exact |
 | the same where it is true: other numbers than the embedding | exact, with a line: the run has `--tie_embeddings=false` |
 | {bias} in a BERT | exact: it is added, as in transformers; a {usual} that differs is left out, with a line |
 | a BERT without {head}* | exact hidden states, with a line: it predicts nothing |
@@ -56,14 +58,14 @@ Logits equal those of transformers within 1e-4 (in float32), or the folder is re
 
 FILES = """## Other files
 
-A run keeps these files as they are (in its `huggingface.json`), so do runs that begin with it (`--init_from`), and `--to_hf`
-writes them back. The library's defaults for generating (`temperature`, `top_p` and others) are not used here; give the
-sampler's own flags.
+A run keeps these files as they are, in its `huggingface.json`. Runs that begin with it (`--init_from`) keep
+them too, and `--to_hf` writes them back. The library's defaults for generating (`temperature`, `top_p` and
+others) are not used here. Give the flags of the sampler.
 
-| file | what becomes of it |
+| file | outcome |
 |---|---|
 {kept}
-| `{adapter}` | refused: an adapter is a change of another model; merge it first |
+| `{adapter}` | refused: an adapter changes another model; merge it first |
 | {descriptions}, and names that begin with a dot | left out |
 | any other file, such as weights in other formats | left out, with a line that names it |
 """

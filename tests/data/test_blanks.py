@@ -12,6 +12,8 @@ import tensorflow as tf
 from lm_keras.data.blanks import END, GENERATE, NO_ORDER, START, Blanks
 from lm_keras.data.order import WindowOrder
 from lm_keras.data.pipeline import training_batches
+from lm_keras.data.store import TextCounts, TokenStore
+from lm_keras.tasks.infilling import Infilling
 
 T, V, MASK = 20, 50, 1
 SHORT = Blanks(T, V, MASK, rate=0.3, long_share=0.0, seed=7)
@@ -213,11 +215,14 @@ def test_a_continuation_predicts_what_is_asked_for():
 def test_the_pipeline_deals_rows_out_alike_for_any_replicas():
     tokens = np.random.default_rng(1).integers(0, V, 500).astype(np.uint16)
     order = WindowOrder(499, 4, T, seed=3)
+    store = TokenStore(tokens, np.array([1]), TextCounts(499, 499, 499, 499))
+    task = Infilling(vocab_size=V, sequence_length=T, blanks=BOTH)
+
+    def batch(rows, step):
+        return task.batch(rows, store, step)
 
     def batches(replicas):
-        parts = list(
-            training_batches(tokens, order, 2, 5, replicas=replicas, all_replicas=replicas, hiding=BOTH)
-        )
+        parts = list(training_batches(batch, order, 2, 5, replicas=replicas, all_replicas=replicas))
         return [
             np.concatenate([part[0]["tokens"] for part in parts[n : n + replicas]])
             for n in range(0, len(parts), replicas)

@@ -7,13 +7,13 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.config import from_flat
-from lm_keras.data.blanks import Blanks
 from lm_keras.data.masking import AROUND, NO_DOCUMENT, Masking, masked_places, word_beginnings
 from lm_keras.data.order import PackedOrder, WindowOrder
 from lm_keras.data.pipeline import training_batches
+from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError
-from lm_keras.text.sentencepiece import SentencePieceTokenizer
-from lm_keras.training.hiding import hiding_of
+from lm_keras.tasks.masked_lm import MaskedLM
+from lm_keras.text import train_tokenizer
 
 R, TEXT, V, MASK, END = 6, 20, 50, 1, 0
 T = TEXT + AROUND
@@ -140,8 +140,8 @@ def test_whole_words_are_hidden_or_left():
 
 def test_where_words_begin():
     text = "the cat sat on the mat\nand the dog ran after the cats\n" * 40
-    tokenizer = SentencePieceTokenizer.train(
-        [text], 40, normalization="none", model_type="bpe", byte_fallback=False
+    tokenizer = train_tokenizer(
+        "sentencepiece", [text], vocab_size=40, normalization="none", model_type="bpe", byte_fallback=False
     )
     begins = word_beginnings(tokenizer)
     ids = tokenizer.encode("the cat sat")
@@ -151,9 +151,11 @@ def test_where_words_begin():
 
 def read_in(order, masking, tokens, step=0):
     """Rows of text of an epoch, as they were before anything was hidden."""
-    rows = []
+    rows, count = [], len(tokens) - 1
+    store = TokenStore(tokens, np.array([1]), TextCounts(count, count, count, count))
+    task = MaskedLM(vocab_size=97, sequence_length=12, masking=masking)
     for inputs, targets, _ in training_batches(
-        tokens, order, step, step + order.steps_per_epoch, hiding=masking
+        lambda rows, step: task.batch(rows, store, step), order, step, step + order.steps_per_epoch
     ):
         at = tf.stack([tf.broadcast_to(tf.range(4)[:, None], inputs["places"].shape), inputs["places"]], -1)
         original = tf.tensor_scatter_nd_update(inputs["tokens"], at, targets).numpy()
@@ -217,7 +219,6 @@ def test_a_vocabulary_of_special_tokens_alone_has_nothing_to_hide():
 
 
 def test_what_settings_say():
-    assert hiding_of(from_flat({}), V) is None and type(hiding_of(from_flat({"model": "glm"}), V)) is Blanks
     made = Masking.of(from_flat({"model": "bert", "mask_rate": 0.2}), V)
     assert (
         (made.rate, made.mask_id, made.begins_word) == (0.2, 1, None)

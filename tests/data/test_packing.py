@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from lm_keras.data import packing
 from lm_keras.data.packing import Sentences
+from lm_keras.text import train_tokenizer
 from lm_keras.text.byte import ByteTokenizer
-from lm_keras.text.char import CharTokenizer
-from lm_keras.text.sentencepiece import SentencePieceTokenizer
 from lm_keras.text.wordpiece import WordPieceTokenizer
 
 TEXT = 'It is 3.5 m. "Why?" he said\nto me... (Yes.)\n\nAn end without one\n\n\nNext!'
@@ -33,13 +32,18 @@ def sentences_of(tokenizer, ids):
 
 
 def test_sentences_of_characters():
-    tokenizer = CharTokenizer.train([TEXT], normalization="none")
+    tokenizer = train_tokenizer("char", [TEXT])
     assert sentences_of(tokenizer, tokenizer.encode(TEXT)) == SENTENCES
 
 
 def test_sentences_of_sentencepiece():
-    tokenizer = SentencePieceTokenizer.train(
-        [f"{TEXT}\n" * 40], 90, normalization="none", model_type="bpe", byte_fallback=False
+    tokenizer = train_tokenizer(
+        "sentencepiece",
+        [f"{TEXT}\n" * 40],
+        vocab_size=90,
+        normalization="none",
+        model_type="bpe",
+        byte_fallback=False,
     )
     # A blank belongs to the word behind it.
     assert [sentence.strip() for sentence in sentences_of(tokenizer, tokenizer.encode(TEXT))] == [
@@ -85,7 +89,7 @@ def test_sentences_of_wordpiece_which_keeps_no_white_space():
     ],
 )
 def test_sentences_of_other_texts(text, sentences):
-    tokenizer = CharTokenizer.train([text], normalization="none")
+    tokenizer = train_tokenizer("char", [text])
     assert sentences_of(tokenizer, tokenizer.encode(text)) == sentences
 
 
@@ -98,7 +102,7 @@ def test_one_token_may_be_an_empty_line():
 
 
 def test_a_document_ends_a_sentence():
-    tokenizer = CharTokenizer.train(["abc."], normalization="none")
+    tokenizer = train_tokenizer("char", ["abc."])
     ids = [*tokenizer.encode("ab"), tokenizer.eod_id, *tokenizer.encode("c")]
     last = Sentences.of(tokenizer).last_tokens(np.array(ids, np.uint16))
     assert last.tolist() == [False, False, True, True]

@@ -7,15 +7,24 @@ import tensorflow as tf
 
 from lm_keras.data import pipeline
 from lm_keras.data.order import StreamOrder, WindowOrder
-from lm_keras.data.pipeline import gather, training_batches
+from lm_keras.data.pipeline import gather, next_tokens, training_batches
+from lm_keras.data.store import TextCounts, TokenStore
 
 TOKENS = np.random.default_rng(4).integers(0, 2**16, 100).astype(np.uint16)  # n = 99 targets
 ORDERS = {"stream": StreamOrder(99, 12, 5), "window": WindowOrder(99, 12, 5, seed=3)}
 
 
-def batches(tokens, order, first_step, last_step, **replicas):
+def dataset_of(tokens, order, first_step, last_step, unscored=None, **replicas):
+    count = len(tokens) - 1
+    store = TokenStore(tokens, np.array([1]), TextCounts(count, count, count, count), unscored)
+    return training_batches(
+        lambda rows, step: next_tokens(store, rows), order, first_step, last_step, **replicas
+    )
+
+
+def batches(tokens, order, first_step, last_step, **how):
     """All elements as flat lists of arrays: tokens, reset, targets, weights."""
-    dataset = training_batches(tokens, order, first_step, last_step, **replicas)
+    dataset = dataset_of(tokens, order, first_step, last_step, **how)
     return [
         [inputs["tokens"], inputs["reset"], targets, weights]
         for inputs, targets, weights in dataset.as_numpy_iterator()
@@ -60,7 +69,7 @@ def test_the_rest_of_that_epoch():
 @pytest.mark.parametrize("name", ORDERS)
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
 def test_types_and_shapes(name, dtype):
-    dataset = training_batches(TOKENS.astype(dtype), ORDERS[name], 0, 7)
+    dataset = dataset_of(TOKENS.astype(dtype), ORDERS[name], 0, 7)
     assert dataset.element_spec == (
         {
             "tokens": tf.TensorSpec([12, 5], tf.int32),

@@ -16,7 +16,7 @@ from lm_keras.data.cache import cache_folder
 from lm_keras.data.preparation import prepare
 from lm_keras.data.store import TextCounts, tokenized
 from lm_keras.errors import InputError
-from lm_keras.sampling.score import counts_of
+from lm_keras.evaluation.scorer import counts_of
 from lm_keras.text import CharTokenizer, long_documents, train_tokenizer
 from lm_keras.text.huggingface import HuggingFaceTokenizer
 from lm_keras.text.tokenizer import Tokenizer

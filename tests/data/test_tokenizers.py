@@ -90,14 +90,14 @@ def test_settings_that_agree_are_allowed(settings, saved):
         ({"byte_fallback": False}, "--byte_fallback=False, but it has True"),
         (
             {"normalize": "nfd", "vocab_size": 99},
-            "--vocab_size=99, but it has 283; --normalize=nfd, but it has nfc",
+            "--normalize=nfd, but it has nfc; --vocab_size=99, but it has 283",
         ),
     ],
 )
 def test_settings_that_contradict_are_refused(settings, saved, given, said):
     saved("sentencepiece", ENGLISH, "taken", 283, "nfc", model_type="unigram")
     names = [
-        name for name in ("vocab_size", "normalize", "sentencepiece_model", "byte_fallback") if name in given
+        name for name in ("normalize", "sentencepiece_model", "byte_fallback", "vocab_size") if name in given
     ]
     assert refusal(settings(ENGLISH, tokenizer="taken", **given)) == (
         f"--tokenizer=taken brings its own settings: {said}; leave them out, and clear what a flagfile sets"

@@ -27,17 +27,18 @@ ROOT = Path(__file__).parents[2]
 
 HEAD = """# Reliability
 
-What goes wrong, or only seems to, and what the user then reads. `scripts/reliability.py` writes this page: it makes each
-fault, carries out `scripts/train.py` with a small network, or `scripts/convert.py`, and fails if an exit code or a line differs from what
-[the collection of faults](../tests/faults) says, if there is a traceback, or if a file is left over. An exit code of 0 without a
-line means that the run goes on to its end and says nothing unusual. FOLDER and HASH stand for what differs each time.
+Faults, and the lines that a user reads. `scripts/reliability.py` writes this page. It makes each fault and
+runs `scripts/train.py` with a small network, or `scripts/convert.py`. It fails if an exit code or a line
+differs from [the collection of faults](../../tests/faults), if there is a traceback, or if a file is left
+over. An exit code of 0 without a line means that the run ends as usual and says nothing unusual. FOLDER and
+HASH stand for what differs each time.
 
-What happens to a run while it trains happens within its process, after a step. The same command is then carried out again, and
-has to come to the weights, metrics, curves and results of a run to which nothing happened. What the user reads the second time
-stands behind "then:".
+Faults during training happen in the process of the run, after a step. Then the same command runs again. It
+has to reach the weights, metrics, curves and results of a run to which nothing happened. What the user reads
+the second time follows "then:".
 
-What it costs a step to be watched for numbers that are not finite and for spikes is measured in
-[performance.md](performance.md).
+[Performance](performance.md) has the cost of watching each step for numbers that are not finite and for
+spikes.
 """
 
 SMALL = [

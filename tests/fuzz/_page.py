@@ -1,4 +1,4 @@
-"""The page on a long run: docs/fuzz.md."""
+"""The page on a long run: docs/results/fuzz.md."""
 
 import platform
 from importlib.metadata import version
@@ -8,9 +8,10 @@ from lm_keras.training.environment import machine
 
 HEAD = """# Fuzz
 
-Laws that hold for whatever is drawn at random. [The collection of laws](../tests/fuzz) says how a case is drawn and what must
-hold; `scripts/fuzz.py` tries many and writes this page. `pytest` tries a few, always the same ones, and for each law
-[a defect that it must find](../tests/test_fuzz.py). **Refused** cases ended in one line that says what is wrong.
+Laws that hold for random input. [The collection of laws](../../tests/fuzz) says how a case is drawn and what
+must hold. `scripts/fuzz.py` tries many cases and writes this page. `pytest` tries a few, always the same
+ones, and for each law [a defect that it must find](../../tests/test_fuzz.py). **Refused** cases ended in one
+line that says what is wrong.
 """
 
 

@@ -17,8 +17,9 @@ from fuzz.tokenizers import TEXT
 from lm_keras.config import DataConfig
 from lm_keras.data import order as orders
 from lm_keras.data import scoring
-from lm_keras.data.pipeline import training_batches
+from lm_keras.data.pipeline import next_tokens, training_batches
 from lm_keras.data.preparation import PreparedData, prepare
+from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.text import count_words
 
 SEEDS = st.integers(0, 9) | st.integers(0, 2**31 - 1)
@@ -68,9 +69,12 @@ def holds_workers(case) -> None:
 
 def batches(tokens, order, first, last, **split):
     """Return the batches as plain arrays."""
+    count = len(tokens) - 1
+    store = TokenStore(tokens, np.array([1]), TextCounts(count, count, count, count))
+    dataset = training_batches(lambda rows, step: next_tokens(store, rows), order, first, last, **split)
     return [
         (inputs["tokens"].numpy(), inputs["reset"].numpy(), targets.numpy(), weights.numpy())
-        for inputs, targets, weights in training_batches(tokens, order, first, last, **split)
+        for inputs, targets, weights in dataset
     ]
 
 

@@ -49,6 +49,9 @@ class Silent:
     def generate(self, prompts, **settings):
         return ["a sample"] * len(prompts)
 
+    def fills(self, prompt):
+        return False
+
 
 @dataclasses.dataclass(frozen=True)
 class Undamaged:
@@ -98,8 +101,8 @@ def undamaged() -> Undamaged:
 def quick():
     """Let runs sample nothing."""
     with (
-        mock.patch.object(one_run, "sampler_for", Silent),
-        mock.patch("lm_keras.callbacks.samples.sampler_for", Silent),
+        mock.patch.object(one_run, "answer_for", Silent),
+        mock.patch("lm_keras.callbacks.samples.answer_for", Silent),
     ):
         yield
 

@@ -71,8 +71,8 @@ def holds_sized(case) -> None:
     config = from_flat(settings_of(model=family, tokenizer=tokenizer, **sizes))
     begun = []
 
-    def begin(self, config, folder, devices, data, total_steps, origin):
-        begun.append(estimates.least_memory(config, data.tokenizer.vocab_size, 1))
+    def begin(self, config, folder, devices, data, task, total_steps, origin):
+        begun.append(estimates.least_memory(task, config, 1))
 
     with (
         mock.patch("lm_keras.training.machine.total_memory", return_value=MEMORY),

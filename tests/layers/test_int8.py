@@ -8,7 +8,7 @@ from lm_keras.config import from_flat
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import Int8Matrices, Int8Matrix, cast, rounded_to_int8, times
 from lm_keras.models import FAMILIES
-from lm_keras.sampling.families import int8_of
+from lm_keras.sampling.int8 import int8_of
 
 R, K, N = 5, 33, 7
 RANDOM = np.random.default_rng(6)
@@ -82,7 +82,7 @@ def test_matrices_of_products_are_rounded_once_and_the_embedding_is_looked_up_as
     matrices = Int8Matrices(model)
     made = matrices.made()
     assert len(made) == 2 * (4 * 2 + 1) and matrices.made()[0] is made[0]
-    kernel, output = model.blocks[1].by_name["feed_forward_kernel"], model._output_matrix
+    kernel, output = model.blocks[1].by_name["feed_forward_kernel"], model.head.matrix
     before = kernel.numpy()
     kernel.assign(before * 0)  # They stay as they were.
     with matrices.used(made):

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lm_keras.answers.mask_filler import MaskFiller
 from lm_keras.config import from_flat
 from lm_keras.errors import InputError
+from lm_keras.evaluation.pseudo_likelihood import PseudoLikelihood
 from lm_keras.models import FAMILIES
 from lm_keras.models.bert import num_parameters
-from lm_keras.sampling.blanks import Filler, HidingScorer
 from lm_keras.text.char import CharTokenizer
 
 V, D, H, B, T = 23, 12, 3, 3, 7
@@ -125,7 +126,7 @@ def test_parameters_are_counted(settings):
 
 
 def test_products_of_the_output_are_those_of_the_hidden_places():
-    products = build().products(5, 12)
+    products = build().products(5, 12, 2)
     assert products["output"][0].m == products["head"][0].m == 5 * 2
     assert products["block_0"][0].m == 60
 
@@ -153,7 +154,7 @@ def tokenizer():
 
 def test_blanks_are_filled_with_the_likeliest_tokens(tokenizer):
     model = build()
-    filled = Filler(model, tokenizer).fill("ab[MASK]de [MASK]", 3)
+    filled = MaskFiller(model, tokenizer).fill("ab[MASK]de [MASK]", 3)
     ids = [0, *tokenizer.encode("ab"), 1, *tokenizer.encode("de "), 1, 0]
     logits = model(tf.constant([ids]))[0].numpy()
     for place, words in zip((3, 7), filled.words):
@@ -166,7 +167,7 @@ def test_blanks_are_filled_with_the_likeliest_tokens(tokenizer):
 
 def test_pseudo_log_likelihood_hides_every_token_in_turn(tokenizer):
     model, text = build(), "cab de"
-    (found,) = HidingScorer(model, tokenizer).score([text])
+    (found,) = PseudoLikelihood(model, tokenizer).score([text])
     ids, total = tokenizer.encode(text), 0.0
     for place, token in enumerate(ids):
         row = [0, *(1 if i == place else other for i, other in enumerate(ids)), 0]
@@ -180,12 +181,12 @@ def test_pseudo_log_likelihood_hides_every_token_in_turn(tokenizer):
 )
 def test_bad_texts_end_in_one_line(tokenizer, text, message):
     with pytest.raises(InputError) as error:
-        Filler(build(), tokenizer).fill(text)
+        MaskFiller(build(), tokenizer).fill(text)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_settings_without_a_meaning_are_refused(tokenizer):
-    filler = Filler(build(), tokenizer)
+    filler = MaskFiller(build(), tokenizer)
     with pytest.raises(
         InputError, match=r"temperature=0\.5 has no meaning for a model that says what single"
     ):
@@ -195,7 +196,7 @@ def test_settings_without_a_meaning_are_refused(tokenizer):
 
 
 def test_what_the_vocabulary_lacks_is_no_blank(tokenizer):
-    filler = Filler(build(), tokenizer)
+    filler = MaskFiller(build(), tokenizer)
     filled = filler.fill("aXb[MASK]")
     assert len(filled.words) == 1 and filler.unknown_parts("aXb[MASK]") == ["X"]
     assert filler.fill("abcdefghijklmnop[MASK]q", long_prompt="keep_end").text.startswith("ijklmnop")

@@ -5,15 +5,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lm_keras.answers.infiller import Infiller
 from lm_keras.config import from_flat
 from lm_keras.data.blanks import END, EXTRA_TOKENS, GENERATE, START, Blanks
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError
+from lm_keras.evaluation.evaluator import Evaluator
+from lm_keras.evaluation.infill_scorer import InfillScorer
 from lm_keras.models import FAMILIES, NUM_PARAMETERS
 from lm_keras.models.glm import GLMLanguageModel
-from lm_keras.sampling.infill import InfillSampler, InfillScorer
+from lm_keras.tasks.infilling import Infilling
 from lm_keras.text.char import CharTokenizer
-from lm_keras.training.evaluation import Evaluator
 
 V, D, H, T = 23, 12, 3, 12
 SETTINGS = {
@@ -27,7 +29,7 @@ TEXT = np.random.default_rng(2).integers(2, V, T)
 
 def build(**settings):
     keras.utils.set_random_seed(1)
-    return FAMILIES["glm"](from_flat({**SETTINGS, **settings}), V)
+    return FAMILIES["glm"](from_flat({**SETTINGS, **settings}), V + EXTRA_TOKENS)
 
 
 @pytest.fixture(scope="module")
@@ -137,13 +139,12 @@ def test_token_by_token_as_in_training(model, begin):
 def test_parameters_are_counted(settings):
     config = from_flat({**SETTINGS, **settings})
     found = sum(np.prod(v.shape) for v in build(**settings).trainable_variables)
-    assert found == NUM_PARAMETERS["glm"](config, V)
+    assert found == NUM_PARAMETERS["glm"](config, V + EXTRA_TOKENS)
 
 
 def test_products_are_those_of_a_row_with_its_hidden_part(model):
-    blanks = Blanks(T, V, 1)
-    products = model.products(5, T)
-    assert products["block_0"][0].m == 5 * blanks.length and products["output"][0].m == 5 * blanks.predictions
+    products = model.products(5, LONG.length, LONG.predictions)
+    assert products["block_0"][0].m == 5 * LONG.length and products["output"][0].m == 5 * LONG.predictions
     assert products["output"][0].n == V + EXTRA_TOKENS
 
 
@@ -186,7 +187,7 @@ def logits_of(model, part_a, spans):
 def test_blanks_are_filled_with_the_likeliest_tokens_one_after_the_other(tokenizer):
     model = build(sequence_length=40)
     text = "ab[MASK]de [MASK]"
-    found = InfillSampler(model, tokenizer).fill(text, max_new_tokens=4)
+    found = Infiller(model, tokenizer).fill(text, max_new_tokens=4)
     part_a = [0, *tokenizer.encode("ab"), 1, *tokenizer.encode("de "), 1, 0]
     spans, allowed = [], np.ones(V + EXTRA_TOKENS, bool)
     allowed[[0, 1, V + GENERATE, V + START]] = False
@@ -210,7 +211,7 @@ def test_blanks_are_filled_with_the_likeliest_tokens_one_after_the_other(tokeniz
 
 def test_a_text_is_continued_with_the_likeliest_tokens(tokenizer):
     model = build(sequence_length=40)
-    sampler = InfillSampler(model, tokenizer)
+    sampler = Infiller(model, tokenizer)
     ids = [0, *tokenizer.encode("cab d")]
     span, allowed = [], np.arange(V + EXTRA_TOKENS) < V
     allowed[1] = False
@@ -224,7 +225,7 @@ def test_a_text_is_continued_with_the_likeliest_tokens(tokenizer):
 
 
 def test_prompts_of_any_length_stand_for_themselves_and_streams_are_what_is_generated(tokenizer):
-    sampler = InfillSampler(build(sequence_length=24), tokenizer)
+    sampler = Infiller(build(sequence_length=24), tokenizer)
     prompts, how = ["cab d", "", "abc", "defg ", "q"], {"max_new_tokens": 60, "temperature": 0.9, "seed": 3}
     together = sampler.generate(prompts, **how)  # Longer than the context.
     for prompt, text in zip(prompts, together):
@@ -238,14 +239,14 @@ def test_prompts_of_any_length_stand_for_themselves_and_streams_are_what_is_gene
 
 
 def test_the_end_of_a_long_text_is_filled(model, tokenizer):
-    sampler = InfillSampler(model, tokenizer)
+    sampler = Infiller(model, tokenizer)
     text = sampler.fill("a[MASK]bcdefghijklm[MASK]", long_prompt="keep_end", max_new_tokens=1)
     assert text.text.startswith("a[MASK]bcdefghijklm") and len(text.words) == 1
     assert sampler.generate(["[MASK]" + "a" * 30], long_prompt="keep_end") == ["[MASK]" + "a" * 30]
 
 
 def test_likeliest_tokens_are_those_of_the_text_and_seeds_are_one_for_each(tokenizer):
-    sampler = InfillSampler(build(sequence_length=24), tokenizer)
+    sampler = Infiller(build(sequence_length=24), tokenizer)
     (found,) = sampler.sample(["cab"], max_new_tokens=3, top_logprobs=26)
     assert all(token < V for best in found.likeliest for token, _ in best) and len(found.likeliest[0]) == V
     both = sampler.generate(["a[MASK]b", "c"], seed=[1, 2], max_new_tokens=3)
@@ -258,7 +259,7 @@ def test_likeliest_tokens_are_those_of_the_text_and_seeds_are_one_for_each(token
 
 
 def test_fillings_are_drawn_by_seed(tokenizer):
-    sampler = InfillSampler(build(sequence_length=40), tokenizer)
+    sampler = Infiller(build(sequence_length=40), tokenizer)
     how = {"max_new_tokens": 6, "temperature": 1.0}
     texts = [sampler.generate(["a[MASK]b[MASK]c"], seed=seed, **how)[0] for seed in range(6)]
     assert len(set(texts)) > 2
@@ -269,7 +270,7 @@ def test_fillings_are_drawn_by_seed(tokenizer):
 
 def test_what_is_drawn_has_the_model_s_distribution(tokenizer):
     model = build(sequence_length=24)
-    sampler = InfillSampler(model, tokenizer)
+    sampler = Infiller(model, tokenizer)
     ids = [0, *tokenizer.encode("cab")]
     logits = logits_of(model, [*ids, V + GENERATE], [(len(ids), [])])[-1]
     logits[[1, V, V + 1, V + 2]] = -np.inf
@@ -299,8 +300,8 @@ def test_evaluation_with_a_stride_scores_every_token_once(tokenizer):
     model = build()
     ids = np.array([0, *np.random.default_rng(4).integers(1, V, 57)], np.uint8)
     store = TokenStore(ids, np.array([1]), TextCounts(tokens=57, bytes=57, words=9, characters=57))
-    blanks = Blanks(T, V, 1, unknown_id=1)
-    found = Evaluator(model, "window", T, 4, blanks)(store, "valid", 0)
+    task = Infilling(vocab_size=V, sequence_length=T, blanks=Blanks(T, V, 1, unknown_id=1))
+    found = Evaluator(model, task.in_windows(4))(store, "valid", 0)
     assert found["tokens"] == 57 and found["bits_per_byte"] > 0 and found["stride"] == 4
     total = 0.0
     for begin, end in [(0, 12)] + [(n, min(n + 4, 57)) for n in range(12, 57, 4)]:
@@ -309,9 +310,9 @@ def test_evaluation_with_a_stride_scores_every_token_once(tokenizer):
         own = tf.nn.log_softmax(logits_of(model, [*before, V + GENERATE], [(len(before), span[:-1])])).numpy()
         total -= sum(own[n, token] for n, token in enumerate(span))
     np.testing.assert_allclose(found["nats_per_token"] * 57, total, rtol=1e-5)
-    hidden = Evaluator(model, "window", T, None, blanks)(store, "valid", 0)
+    hidden = Evaluator(model, task)(store, "valid", 0)
     assert hidden.get("bits_per_byte") is None and 0 < hidden["tokens"] < 57
-    assert hidden == Evaluator(model, "window", T, None, blanks)(store, "valid", 0)
+    assert hidden == Evaluator(model, task)(store, "valid", 0)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +331,7 @@ def test_evaluation_with_a_stride_scores_every_token_once(tokenizer):
 )
 def test_bad_texts_end_in_one_line(model, tokenizer, use, message):
     with pytest.raises(InputError) as error:
-        use(InfillSampler(model, tokenizer))
+        use(Infiller(model, tokenizer))
     assert message in str(error.value) and "\n" not in str(error.value)
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from lm_keras.config import Config, from_flat
 from lm_keras.draws import Draw
 from lm_keras.errors import InputError
+from lm_keras.evaluation.text_scorer import TextScorer
 from lm_keras.layers.casting import CastOnce
 from lm_keras.models import FAMILIES
 from lm_keras.models.gpt import GPTLanguageModel, num_parameters, places_within
@@ -17,7 +18,6 @@ from lm_keras.objectives.losses import next_token_loss
 from lm_keras.sampling.generate import Sampler
 from lm_keras.sampling.loop import NOTHING, DecodeLoop, places_for, state_specs
 from lm_keras.sampling.rules import RuleSettings
-from lm_keras.sampling.score import Scorer
 from lm_keras.sampling.uniforms import key_of
 from lm_keras.text.char import NUM_SPECIAL, CharTokenizer
 
@@ -601,7 +601,7 @@ def test_texts_from_transposed_matrices_are_as_likely_as_said(tie, rows):
 def test_a_text_beyond_the_context_is_scored_in_windows():
     """20 tokens of context: the first window scores 20, each of the others the last 10 that it reads."""
     model, tokenizer = build(), characters()
-    scorer = Scorer(model, tokenizer)
+    scorer = TextScorer(model, tokenizer)
     for length in (1, 20, 21, 30, 47):
         text = text_of(length)
         ids = tokenizer.encode(text)

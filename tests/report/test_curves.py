@@ -5,9 +5,11 @@ import re
 
 import numpy as np
 
+from lm_keras.objectives.measures import MEASURES
 from lm_keras.report import page, plots
-from lm_keras.report.plots import MEASURES
 from lm_keras.report.runs import points_of, read_runs, thinned
+
+PLOTTED = [name for name, measure in MEASURES.items() if measure.title]
 
 
 def report_on(*paths):
@@ -20,13 +22,13 @@ def drawn(content, curve):
     return np.array(re.findall(r"[ML] (\S+) (\S+)", path), float)
 
 
-def distance(content, measure, curves):
+def distance(content, name, curves):
     """How far, in points of the picture, curves lie from where one scale for all of them would put them."""
-    places = np.concatenate([drawn(content, f"{measure.name}-{name}") for name in curves])
+    places = np.concatenate([drawn(content, f"{name}-{curve}") for curve in curves])
     points = np.concatenate([np.array(values, float) for values in curves.values()])
     if len(places) != len(points):
         return np.inf
-    if measure.logarithmic:
+    if MEASURES[name].logarithmic:
         points[:, 1] = np.log(points[:, 1])
     residual = 0.0
     for axis in (0, 1):
@@ -36,29 +38,29 @@ def distance(content, measure, curves):
     return residual
 
 
-def expected_curves(runs, measure):
-    curves = {}
+def expected_curves(runs, name):
+    curves, evaluated = {}, MEASURES[name].evaluated
     for number, run in enumerate(runs):
-        curves[f"{number}-train"] = points_of(run.training, measure.name)
-        if measure.evaluated:
-            curves[f"{number}-valid"] = points_of(run.evaluations, measure.evaluated)
+        curves[f"{number}-train"] = points_of(run.training, name)
+        if evaluated:
+            curves[f"{number}-valid"] = points_of(run.evaluations, evaluated)
     return curves
 
 
 def test_curves_are_those_of_the_runs(folder_of):
     paths = [folder_of("first"), folder_of("second", 0.25)]
     runs, content = read_runs(list(map(str, paths))), report_on(*paths)
-    for measure in MEASURES:
-        curves = expected_curves(runs, measure)
-        assert len(curves["0-train"]) == (11 if measure.name == "tokens_per_second" else 12)
-        assert [len(curves[name]) for name in curves if "valid" in name] == (
-            [4, 4] if measure.evaluated else []
+    for name in PLOTTED:
+        curves = expected_curves(runs, name)
+        assert len(curves["0-train"]) == (11 if name == "tokens_per_second" else 12)
+        assert [len(curves[curve]) for curve in curves if "valid" in curve] == (
+            [4, 4] if MEASURES[name].evaluated else []
         )
-        assert distance(content, measure, curves) < 1e-3
+        assert distance(content, name, curves) < 1e-3
         # The control: one value is another one.
         step, value = curves["1-train"][5]
         curves["1-train"][5] = (step, 1.02 * value)
-        assert distance(content, measure, curves) > 0.1
+        assert distance(content, name, curves) > 0.1
 
 
 def test_nothing_but_zeros_is_not_drawn(folder_of):
@@ -92,9 +94,9 @@ def test_a_long_curve_keeps_its_peaks(folder_of, monkeypatch):
 def test_curves_of_a_real_run(finished):
     (run,) = read_runs([str(finished.path)])
     content = page.page_of([run])
-    for measure in MEASURES:
-        if measure.name != "tokens_per_second":  # of which the first lines may have none
-            assert distance(content, measure, expected_curves([run], measure)) < 1e-3
+    for name in PLOTTED:
+        if name != "tokens_per_second":  # of which the first lines may have none
+            assert distance(content, name, expected_curves([run], name)) < 1e-3
 
 
 def test_null_and_damaged_lines(folder_of):

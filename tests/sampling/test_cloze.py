@@ -4,8 +4,9 @@ import types
 
 import pytest
 
-from lm_keras.sampling import cloze
-from lm_keras.sampling.blanks import MASK, Filled
+from lm_keras.answers import ANSWERS
+from lm_keras.evaluation import cloze
+from lm_keras.sampling.masks import MASK, Filled
 from lm_keras.text.char import CharTokenizer
 
 TEXT = "It is the first line of all.\nA second one comes here, with a few words more in it.\nx\n"
@@ -56,10 +57,11 @@ def model(kind, knows):
     def generate(prompts, **settings):
         return [hidden(prompts[0])(60)]
 
-    network = types.SimpleNamespace(
-        bidirectional=kind == "bert", infills=kind == "glm", context_length=None if kind == "lstm" else 64
-    )
-    return types.SimpleNamespace(model=network, tokenizer=tokenizer, fill=fill, generate=generate)
+    kinds = {"bert": "masked_lm", "glm": "infilling"}
+    answer = object.__new__(ANSWERS[kinds.get(kind, "causal_lm")])
+    answer.fill, answer.generate, answer._tokenizer = fill, generate, tokenizer
+    network = types.SimpleNamespace(context_length=None if kind == "lstm" else 64)
+    return types.SimpleNamespace(model=network, tokenizer=tokenizer, answer=answer)
 
 
 @pytest.mark.parametrize("kind", ["bert", "glm", "gpt", "lstm"])
@@ -84,13 +86,13 @@ def test_what_sees_any_length_is_shown_all_and_what_knows_the_count_more():
 @pytest.mark.parametrize("kind", ["glm", "gpt"])
 def test_behind_as_many_words_as_were_hidden_a_text_is_cut(kind):
     lm = model(kind, lambda text: text)
-    fill, generate = lm.fill, lm.generate
+    fill, generate = lm.answer.fill, lm.answer.generate
 
     def more(text, **settings):
         found = fill(text, **settings)
         return found._replace(words=(((f"{found.words[0][0][0]} and more\nlines", 1.0),),))
 
-    lm.fill, lm.generate = more, lambda *args, **settings: [f"{generate(*args)[0]} and more"]
+    lm.answer.fill, lm.answer.generate = more, lambda *args, **how: [f"{generate(*args)[0]} and more"]
     assert cloze.exact_matches(lm, TEXT, 50) == dict.fromkeys("12345", 1.0)
 
 

@@ -21,8 +21,7 @@ def lm(tiny, tokenizer):
     class Model(types.SimpleNamespace):
         tokens_generated = property(lambda self: sampler.tokens_generated)
 
-    model = types.SimpleNamespace(bidirectional=False)
-    return Model(tokenizer=tokenizer, model=model, **members)
+    return Model(tokenizer=tokenizer, answer=types.SimpleNamespace(fills=lambda prompt: False), **members)
 
 
 HOW = {"stream": True, "color": False, "as_json": False}

@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.config import from_flat
+from lm_keras.evaluation.text_scorer import TextScorer
 from lm_keras.layers.casting import Int8Matrices
 from lm_keras.models import FAMILIES
 from lm_keras.sampling.generate import Sampler
-from lm_keras.sampling.score import Scorer
 
 V, EOD, UNKNOWN = 13, 0, 1
 COMMON = {"embedding_dim": 12, "hidden_units": 10, "num_layers": 2, "sequence_length": 20, "dropout": 0.0}
@@ -107,7 +107,7 @@ def test_log_probabilities_are_those_of_the_whole_text(model, sampler, tokenizer
     text = sampler.generate(["ab"], max_new_tokens=9, seed=6)[0]
     ids = tokenizer.encode("ab" + text)
     nats = -sum(log_probabilities(model, [EOD, *ids[:n]])[token] for n, token in enumerate(ids))
-    assert Scorer(model, tokenizer).score(["ab" + text])[0]["nats"] == pytest.approx(nats, abs=1e-3)
+    assert TextScorer(model, tokenizer).score(["ab" + text])[0]["nats"] == pytest.approx(nats, abs=1e-3)
 
 
 def test_streaming_equals_generate(sampler):

@@ -3,15 +3,15 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.errors import InputError
+from lm_keras.evaluation.text_scorer import BLOCK, ROWS, TextScorer, score
 from lm_keras.sampling.generate import Sampler
-from lm_keras.sampling.score import BLOCK, ROWS, Scorer, score
 
 TEXTS = ["ab €é", "", "c", "abc " * 60, "é" * 32, "#" * 63, "a" * 65, "N" * 128, "b a", "c#c#", "€"]
 
 
 @pytest.fixture(scope="module")
 def scorer(tiny, tokenizer):
-    return Scorer(tiny, tokenizer)
+    return TextScorer(tiny, tokenizer)
 
 
 def direct_nats(model, tokenizer, text):
@@ -41,7 +41,7 @@ def test_a_score_does_not_depend_on_the_other_texts(scorer, mixing, tokenizer):
         return [abs(a["nats"] - b["nats"]) for a, b in zip(together, alone)]
 
     assert max(differences(scorer)) < 1e-3
-    assert max(differences(Scorer(mixing, tokenizer))) > 1
+    assert max(differences(TextScorer(mixing, tokenizer))) > 1
 
 
 def test_a_generated_text_scores_what_its_tokens_had(scorer, tiny, tokenizer):
@@ -59,7 +59,7 @@ def test_logits_and_features_are_those_of_the_whole_sequence(scorer, tiny, forge
     assert features.shape == (3, 150, 5) and features.dtype == np.float32
     np.testing.assert_allclose(logits, expected, atol=1e-4)
     np.testing.assert_allclose(tiny.project(tf.constant(features)), logits, atol=1e-5)
-    assert abs(Scorer(forgetful, tokenizer).logits(ids) - expected).max() > 0.1
+    assert abs(TextScorer(forgetful, tokenizer).logits(ids) - expected).max() > 0.1
 
 
 def test_no_length_retraces(scorer):

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from lm_keras.errors import InputError
+from lm_keras.fields import kind_of
+from lm_keras.sampling import rules
 from lm_keras.sampling.generate import Sampler
-from lm_keras.sampling.settings import SamplingSettings, check_prompts, settings_from
+from lm_keras.sampling.rules import RuleSettings
+from lm_keras.sampling.settings import RULES, SamplingSettings, check_prompts, settings_from
 
 NAN, INF = float("nan"), float("inf")
 
@@ -112,3 +115,28 @@ def test_the_sampler_checks_before_it_works(tiny, tokenizer):
 def test_settings_do_not_need_tensorflow():
     code = "import lm_keras.sampling.settings, sys; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_rule_has_its_function_and_every_function_its_setting():
+    functions = {field.metadata["rule"].function for field in RULES.values()} - {""}
+    assert functions == {function.__name__ for function in (*rules.PAST_RULES, *rules.SORTED_RULES)}
+    asked = [name for names in (*rules.PAST_RULES.values(), *rules.SORTED_RULES.values()) for name in names]
+    assert sorted(asked) == sorted(name for name, field in RULES.items() if field.metadata["rule"].function)
+    assert RuleSettings._fields == tuple(RULES)
+
+
+@pytest.mark.parametrize(
+    "name", [field.name for field in dataclasses.fields(SamplingSettings) if field.metadata["allowed"]]
+)
+def test_a_number_beyond_its_range_is_refused_in_words(name):
+    (field,) = [field for field in dataclasses.fields(SamplingSettings) if field.name == name]
+    allowed, whole = field.metadata["allowed"], kind_of(field)[0] is int
+    beyond = [NAN, INF, "1", True, None]
+    beyond += [bound - 1e-3 for bound in (allowed.low,) if bound is not None] + [allowed.above]
+    beyond += [1.5, 2**31] if whole else []
+    beyond += [allowed.high + 1] if allowed.high is not None else []
+    for value in beyond:
+        with pytest.raises(InputError) as error:
+            settings_from({name: value})
+        assert str(error.value) == f"{name}={value!r} is not {allowed.expected(whole)}; use {allowed.remedy}"
+    assert getattr(SamplingSettings(), name) == field.default

@@ -8,7 +8,7 @@ TEXT = "banana\nBär 月\n"
 
 
 def test_vocabulary_is_sorted_by_code_point():
-    tokenizer = CharTokenizer.train([TEXT], "none")
+    tokenizer = train_tokenizer("char", [TEXT])
     assert tokenizer.characters == "\n Babnrä月"
     assert tokenizer.vocab_size == 11
     assert tokenizer.encode("Bä\n") == [4, 9, 2]
@@ -27,26 +27,26 @@ def test_unknown_characters_below_between_and_above():
 
 
 def test_most_frequent_characters_ties_by_code_point():
-    tokenizer = CharTokenizer.train(["cccc", "aab", "bd"], "none", vocab_size=4)
+    tokenizer = train_tokenizer("char", ["cccc", "aab", "bd"], vocab_size=4)
     assert tokenizer.characters == "ac"  # a and b occur twice
 
 
 def test_one_piece_or_many():
     pieces = [TEXT * 7, "", *TEXT.splitlines(keepends=True)]
     assert (
-        CharTokenizer.train(pieces, "nfd").characters
-        == CharTokenizer.train(["".join(pieces)], "nfd").characters
+        train_tokenizer("char", pieces, normalization="nfd").characters
+        == train_tokenizer("char", ["".join(pieces)], normalization="nfd").characters
     )
 
 
 def test_normalization_before_counting():
-    assert CharTokenizer.train(["ä\n"], "nfd").characters == "\na\u0308"
+    assert train_tokenizer("char", ["ä\n"], normalization="nfd").characters == "\na\u0308"
 
 
 @pytest.mark.parametrize("size", [12, 2, 0, -5])
 def test_impossible_size_names_the_possible_ones(size):
     with pytest.raises(InputError) as caught:
-        CharTokenizer.train([TEXT], "none", vocab_size=size)
+        train_tokenizer("char", [TEXT], vocab_size=size)
     assert str(caught.value) == (
         f"vocab_size is {size}, but this corpus has 9 different characters: expected 3 to 11 "
         "(with <eod> and <unk>); leave vocab_size out to keep every character"
@@ -56,7 +56,7 @@ def test_impossible_size_names_the_possible_ones(size):
 @pytest.mark.parametrize("texts", [[], [""], ["", ""]])
 def test_nothing_to_train_on(texts):
     with pytest.raises(InputError) as caught:
-        train_tokenizer("char", texts, vocab_size=None, normalization="none")
+        train_tokenizer("char", texts, vocab_size=None)
     assert str(caught.value).startswith("no text to train a tokenizer on: expected a corpus")
 
 
@@ -66,12 +66,12 @@ def test_unknown_normalization_is_refused_before_reading():
         yield
 
     with pytest.raises(InputError, match=r"unknown normalization 'NFC' .did you mean 'nfc'"):
-        CharTokenizer.train(texts(), "NFC")
+        train_tokenizer("char", texts(), normalization="NFC")
 
 
 def test_large_text():
     text = TEXT * 50_003
-    tokenizer = CharTokenizer.train([text], "none")
+    tokenizer = train_tokenizer("char", [text])
     ids = tokenizer.encode_array(text)
     assert ids.shape == (len(text),)
     np.testing.assert_array_equal(ids[: len(TEXT)], ids[-len(TEXT) :])

@@ -13,7 +13,7 @@ from lm_keras.errors import InputError
 from lm_keras.text import components, find_tokenizer, load_tokenizer, switches
 from lm_keras.text.huggingface import HuggingFaceTokenizer
 
-PAGE = Path(__file__).parents[2] / "docs" / "huggingface.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "huggingface.md"
 MODULES = {
     "normalizer": library.normalizers, "pre_tokenizer": library.pre_tokenizers, "model": library.models,
     "decoder": library.decoders, "post_processor": library.processors,
@@ -24,7 +24,9 @@ NO_PARTS = {"Normalizer", "NORMALIZERS", "PreTokenizer", "Model", "Decoder", "De
 def test_the_page_has_the_tables():
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     for row in [*components.rows(), *switches.rows()]:
-        assert row in lines, "write the rows of components.py and switches.py into docs/huggingface.md"
+        assert row in lines, (
+            "write the rows of components.py and switches.py into docs/reference/huggingface.md"
+        )
 
 
 @pytest.mark.parametrize("part", list(MODULES))

@@ -11,7 +11,7 @@ LINES = ["low lower lowest\n", "new newer newest\n", "wide wider widest 月光\n
 
 
 def train(texts=LINES * 9, vocab_size=290, **settings):
-    return SentencePieceTokenizer.train(texts, vocab_size, normalization="none", **settings)
+    return train_tokenizer("sentencepiece", texts, vocab_size=vocab_size, normalization="none", **settings)
 
 
 def test_layout_of_the_ids():
@@ -24,7 +24,9 @@ def test_layout_of_the_ids():
 
 
 def test_docstring_example():
-    tokenizer = SentencePieceTokenizer.train(["low lower lowest\n"] * 9, 270, normalization="none")
+    tokenizer = train_tokenizer(
+        "sentencepiece", ["low lower lowest\n"] * 9, vocab_size=270, normalization="none"
+    )
     assert [tokenizer.label(i) for i in tokenizer.encode("low\n")] == ["low", "\\n"]
 
 
@@ -247,9 +249,9 @@ def test_the_size_that_an_error_names_works(text, size, model_type):
     """
     settings = {"normalization": "none", "model_type": model_type}
     try:
-        SentencePieceTokenizer.train([text], size, **settings)
+        train_tokenizer("sentencepiece", [text], vocab_size=size, **settings)
     except InputError as error:
         named = int(re.search(r"set vocab_size to (\d+) or (more|less)", str(error))[1])
-        assert SentencePieceTokenizer.train([text], named, **settings).vocab_size == named
+        assert train_tokenizer("sentencepiece", [text], vocab_size=named, **settings).vocab_size == named
     else:
         assert size > 259

@@ -19,12 +19,18 @@ TEXT = "the cat sees the dog\n\n the  <unk> sees\tthe cat \n"
 
 @pytest.fixture
 def tokenizer():
-    return WordTokenizer.train([TEXT], "none")
+    return train_tokenizer("word", [TEXT])
 
 
 def test_the_most_frequent_word_first_ties_by_code_points(tokenizer):
     assert tokenizer.words == ["the", "cat", "sees", "dog"]
-    assert WordTokenizer.train(["b é a B b 月\n"], "none").words == ["b", "B", "a", "é", "月"]
+    assert train_tokenizer("word", ["b é a B b 月\n"]).words == [
+        "b",
+        "B",
+        "a",
+        "é",
+        "月",
+    ]
     assert [tokenizer.label(token) for token in range(7)] == [
         "<eod>",
         "<unk>",
@@ -83,25 +89,24 @@ def test_the_word_unk_is_no_lost_text(tokenizer):
     ]
     assert "<unk>" not in tokenizer.words
     # Names of the other special tokens are words like any other.
-    other = WordTokenizer.train(["<eos> <eod> <eos>\n"], "none")
+    other = train_tokenizer("word", ["<eos> <eod> <eos>\n"])
     assert other.encode("<eos> <eod>\n") == [3, 4, 2]
     assert other.decode([3, 4, 2]) == "<eos> <eod>\n"
 
 
 def test_a_limit_keeps_the_most_frequent(tokenizer):
-    small = WordTokenizer.train([TEXT], "none", vocab_size=5)
+    small = train_tokenizer("word", [TEXT], vocab_size=5)
     assert (small.words, small.vocab_size) == (["the", "cat"], 5)
-    assert WordTokenizer.train([TEXT], "none", vocab_size=7).fingerprint() == tokenizer.fingerprint()
-    assert WordTokenizer.train([TEXT], "none", vocab_size=10_000).fingerprint() == tokenizer.fingerprint()
+    assert train_tokenizer("word", [TEXT], vocab_size=7).fingerprint() == tokenizer.fingerprint()
+    assert train_tokenizer("word", [TEXT], vocab_size=10_000).fingerprint() == tokenizer.fingerprint()
 
 
 @pytest.mark.parametrize("size", [3, 0, -7])
 def test_impossible_sizes(size):
     with pytest.raises(InputError) as caught:
-        WordTokenizer.train([TEXT], "none", vocab_size=size)
-    assert (
-        str(caught.value)
-        == f"vocab_size is {size}: expected 4 or more, because <eod>, <unk> and <eos> count too"
+        train_tokenizer("word", [TEXT], vocab_size=size)
+    assert str(caught.value) == (
+        f"vocab_size is {size}: expected 4 or more, because <eod>, <unk> and <eos> count too"
     )
 
 
@@ -110,33 +115,31 @@ def test_nothing_to_learn(texts):
     with pytest.raises(
         InputError, match="no text to train a tokenizer on: expected a corpus with at least one word"
     ):
-        train_tokenizer("word", texts, vocab_size=None, normalization="none")
+        train_tokenizer("word", texts, vocab_size=None)
 
 
 def test_pieces_count_like_the_whole():
     pieces = [f"{'a' * (number % 7)} b{number % 31}\n" for number in range(500)]
     assert (
-        WordTokenizer.train(pieces, "none").fingerprint()
-        == WordTokenizer.train(["".join(pieces)], "none").fingerprint()
+        train_tokenizer("word", pieces).fingerprint()
+        == train_tokenizer("word", ["".join(pieces)]).fingerprint()
     )
 
 
 def test_normalization_before_counting():
-    assert WordTokenizer.train(["e\u0301 \u00e9 ﬁ\n"], "nfkc").words == ["é", "fi"]
+    assert train_tokenizer("word", ["e\u0301 \u00e9 ﬁ\n"], normalization="nfkc").words == ["é", "fi"]
 
 
 def test_rare_words_are_forgotten_when_there_are_too_many(monkeypatch):
     monkeypatch.setattr(module, "MAX_COUNTED_WORDS", 50)
     pieces = [f"often often w{number} w{number + 1}\n" for number in range(0, 300, 2)]
-    frequent = WordTokenizer.train(pieces, "none", vocab_size=9)
+    frequent = train_tokenizer("word", pieces, vocab_size=9)
     assert frequent.words[0] == "often"
     assert frequent.vocab_size == 9
     with pytest.raises(InputError) as caught:
-        WordTokenizer.train(pieces, "none")
-    assert (
-        str(caught.value)
-        == "this corpus has more than 50 different words: set a vocab_size, such as 50000, or use the"
-        " sentencepiece tokenizer"
+        train_tokenizer("word", pieces)
+    assert str(caught.value) == (
+        "this corpus has more than 50 different words: set a vocab_size, such as 50000, or use the sentencepiece tokenizer"
     )
 
 
@@ -172,7 +175,7 @@ LINES = {
 
 @pytest.mark.parametrize("language", LINES)
 def test_text_without_spaces_is_noticed(language):
-    tokenizer = WordTokenizer.train([line + "\n" for line in LINES[language]], "none")
+    tokenizer = train_tokenizer("word", [line + "\n" for line in LINES[language]])
     assert tokenizer.spaced == (language != "chinese")
     if language == "chinese":
         assert tokenizer.warning.endswith("use --tokenizer=char or --tokenizer=sentencepiece")
@@ -182,9 +185,9 @@ def test_text_without_spaces_is_noticed(language):
 
 def test_short_words_that_never_come_again_are_noticed():
     words = [f"w{number}" for number in range(1000)]
-    assert not WordTokenizer.train([" ".join(words)], "none").spaced
-    assert WordTokenizer.train([" ".join(words[:999])], "none").spaced
-    assert WordTokenizer.train([" ".join(words + words)], "none").spaced
+    assert not train_tokenizer("word", [" ".join(words)]).spaced
+    assert train_tokenizer("word", [" ".join(words[:999])]).spaced
+    assert train_tokenizer("word", [" ".join(words + words)]).spaced
 
 
 @needs_data
@@ -195,7 +198,7 @@ def test_the_published_counts_of_wikitext_2():
         "valid": (folder / "valid.txt").read_bytes().decode(),
         "test": (folder / "test.txt").read_bytes().decode(),
     }
-    tokenizer = WordTokenizer.train([texts["train"]], "none")
+    tokenizer = train_tokenizer("word", [texts["train"]])
     assert tokenizer.vocab_size == 33_278 + 1  # <eod>
     assert tokenizer.spaced
     for name, count in {"train": 2_088_628, "valid": 217_646, "test": 245_569}.items():
@@ -213,6 +216,6 @@ def test_languages_of_real_text():
     poems = json.loads((DATA / "chinese-poetry" / "poet.tang.1000.json").read_text(encoding="utf-8"))
     chinese = "".join(line + "\n" for poem in poems for line in poem["paragraphs"])
     for text, spaced in ((german, True), (english, True), (chinese, False)):
-        tokenizer = WordTokenizer.train([text], "nfc")
+        tokenizer = train_tokenizer("word", [text], normalization="nfc")
         assert tokenizer.spaced == spaced
         assert tokenizer.decode(tokenizer.encode(text)) == tokenizer.canonical(text)

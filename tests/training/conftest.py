@@ -12,8 +12,10 @@ from lm_keras import callbacks as ours
 from lm_keras import models, optimizers, schedules
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.layers import ScheduledDropout, TokenNoise
+from lm_keras.tasks import TASKS, task_of
 from lm_keras.training import one_run
 from lm_keras.training.distribution import set_up
+from lm_keras.training.step import VALUES
 from lm_keras.training.trainer import Trainer
 
 V = 19
@@ -23,6 +25,7 @@ class Leaky(keras.Model):
     """Predicts from the last token and a leaky sum of all windows before: the least that carries a state."""
 
     context_tokens = context_length = None
+    head_weights = ()
 
     def __init__(self, vocab_size: int = V, width: int = 6, dropout: float = 0.0):
         super().__init__(autocast=False, name="leaky")
@@ -72,12 +75,17 @@ def small_network(leaky):
         def generate(self, prompts, **settings):
             return [""] * len(prompts)
 
+        def fills(self, prompt):
+            return False
+
+    def build(config, vocab_size, num_outputs=None):
+        return leaky(vocab_size, dropout=config.model.dropout)
+
     @contextlib.contextmanager
     def patched():
         with pytest.MonkeyPatch.context() as patch:
-            build = lambda config, vocab_size: leaky(vocab_size, dropout=config.model.dropout)  # noqa: E731
             patch.setitem(models.FAMILIES, "lstm", build)
-            patch.setattr(one_run, "sampler_for", Silent)
+            patch.setattr(one_run, "answer_for", Silent)
             yield patch
 
     return patched
@@ -126,7 +134,8 @@ class Recorded:
 
     def __call__(self, *args):
         results, *rest, done = self.step(*args)
-        self.values.append(results.numpy()[: int(done)])
+        columns = [results[name].numpy()[: int(done)] for name in VALUES]
+        self.values.append(np.stack(columns, axis=1))
         return results, *rest, done
 
 
@@ -157,7 +166,8 @@ def fit(store_of):
         if learning.token_noise:
             weights = store.frequencies(model.vocab_size) if replaced_by is None else replaced_by
             noise = TokenNoise(learning.token_noise, weights)
-        trainer = Trainer(model, strategy, config, store, steps, evaluate, said.append, noise)
+        task = task_of(config, model.vocab_size - TASKS[config.task].extra_tokens)
+        trainer = Trainer(model, task, strategy, config, store, steps, evaluate, said.append, noise)
         trainer.compiled_step, trainer.step = Recorded(trainer.compiled_step), first_step
         curve = schedules.build(learning.learning_rate_schedule, steps, learning.warmup_steps)
         listed = [ours.LearningRateSchedule(learning.learning_rate, curve)]

@@ -10,7 +10,7 @@ import tensorflow as tf
 from lm_keras.config import FIELDS, from_flat
 from lm_keras.data.order import WindowOrder
 from lm_keras.data.order import build as build_order
-from lm_keras.data.pipeline import training_batches
+from lm_keras.data.pipeline import next_tokens, training_batches
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.fields import kind_of
 from lm_keras.models import FAMILIES, article
@@ -67,12 +67,15 @@ def listing(config, store):
         "window", len(store.tokens) - 1, batches.batch_size, batches.sequence_length, batches.seed
     )
 
+    def batch(rows, step):
+        return next_tokens(store, rows)
+
     def losses_from(weights):
         model.set_weights(weights)
         for variable, value in zip(model.optimizer.variables, begun, strict=True):
             variable.assign(value)
         losses = []
-        for inputs, targets, there in training_batches(store.tokens, order, 0, STEPS):
+        for inputs, targets, there in training_batches(batch, order, 0, STEPS):
             rows = there.numpy().all(axis=1)  # Keras gets the rows that are there
             one_hot = np.eye(V, dtype=np.float32)[targets.numpy()[rows]]
             model.reset_metrics()  # else it returns the mean of all batches so far

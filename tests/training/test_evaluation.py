@@ -8,13 +8,25 @@ import pytest
 
 from lm_keras.data import scoring
 from lm_keras.data.store import TextCounts, TokenStore
+from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.models.lstm import LSTMLanguageModel
 from lm_keras.models.ngram import NGramLanguageModel
-from lm_keras.objectives.metrics import measures
-from lm_keras.training.evaluation import Evaluator
+from lm_keras.objectives.measures import likelihood_measures
+from lm_keras.tasks.causal_lm import CausalLM
 
 V, T, TARGETS = 17, 11, 9001
 """9,001 targets are four streams of 2,251, the last of which is three targets shorter."""
+
+
+def evaluator(model, batching, length, stride=None):
+    task = CausalLM(
+        vocab_size=V,
+        sequence_length=length,
+        batching=batching,
+        stride=stride,
+        context_tokens=model.context_tokens,
+    )
+    return Evaluator(model, task)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +68,7 @@ def one_row(model, store):
 
 def test_streams_equal_one_row_carried_through_the_split(model, store, one_row, monkeypatch):
     def value():
-        return Evaluator(model, "stream", T)(store, "valid", 24)
+        return evaluator(model, "stream", T)(store, "valid", 24)
 
     result = value()
     assert len(one_row) == result["tokens"] == TARGETS
@@ -69,8 +81,8 @@ def test_streams_equal_one_row_carried_through_the_split(model, store, one_row, 
 
 def test_a_window_longer_than_the_text_takes_no_more_memory(model, store_of):
     store = store_of(43, V)
-    whole = Evaluator(model, "window", 43)(store, "valid", 24)
-    longer = Evaluator(model, "window", 10**12, 10**11)(store, "valid", 24)
+    whole = evaluator(model, "window", 43)(store, "valid", 24)
+    longer = evaluator(model, "window", 10**12, 10**11)(store, "valid", 24)
     assert (longer.pop("context"), longer.pop("stride")) == (10**12, 10**11)
     assert longer == {name: value for name, value in whole.items() if name not in ("context", "stride")}
 
@@ -86,7 +98,7 @@ def test_a_bounded_context_is_whole_for_every_target(ngram, store, monkeypatch, 
     """However the network was trained: what one pass from the beginning gives, and nothing else."""
 
     def value():
-        return Evaluator(ngram, batching, T)(store, "valid", 24)
+        return evaluator(ngram, batching, T)(store, "valid", 24)
 
     logits = ngram(store.tokens[None, :-1].astype(np.int32))[0].numpy().astype(np.float64)
     one_pass = np.log(np.exp(logits).sum(-1)) - logits[np.arange(TARGETS), store.tokens[1:]]
@@ -104,7 +116,7 @@ def test_windows_equal_a_direct_computation(model, store_of, batching, stride):
     """Those of a network that was trained on streams begin with the end-of-document token."""
     store = store_of(397, V, seed=8)  # 397 = 36 * 11 + 1
     store.tokens[0] = 2  # end of document
-    result = Evaluator(model, batching, T, stride)(store, "test", 24)
+    result = evaluator(model, batching, T, stride)(store, "test", 24)
     taken, done = [], 0
     while done < 397:
         end = min(max(done + (stride or T), T), 397)
@@ -117,7 +129,7 @@ def test_windows_equal_a_direct_computation(model, store_of, batching, stride):
     assert len(direct) == result["tokens"] == 397
     assert result["nats_per_token"] == pytest.approx(direct.mean(), abs=2e-6)
     assert (result["context"], result["stride"]) == (T, stride or T)
-    other = Evaluator(model, batching, T, 7)(store, "test", 24)
+    other = evaluator(model, batching, T, 7)(store, "test", 24)
     assert abs(other["nats_per_token"] - direct.mean()) > 1e-4
 
 
@@ -129,18 +141,18 @@ def test_the_value_does_not_depend_on_where_the_variables_are(model, store, tiny
     with set_up(tiny_config(replicas=2)).strategy.scope():
         mirrored = LSTMLanguageModel(V, embedding_dim=7, hidden_units=13)
     mirrored.set_weights(model.get_weights())
-    one, two = (Evaluator(network, batching, T)(store, "valid", 1) for network in (model, mirrored))
+    one, two = (evaluator(network, batching, T)(store, "valid", 1) for network in (model, mirrored))
     assert one == two
 
 
 def test_every_measure_comes_from_the_same_two_sums(model, store, one_row):
-    result = Evaluator(model, "stream", T)(store, "valid", 24)
+    result = evaluator(model, "stream", T)(store, "valid", 24)
     counts, nats = store.counts, result["nats_per_token"] * TARGETS
     assert result["perplexity"] == pytest.approx(np.exp(nats / TARGETS))
     assert result["word_perplexity"] == pytest.approx(np.exp(nats / counts.words), rel=1e-9)
     assert result["bits_per_byte"] == pytest.approx(nats / np.log(2) / counts.bytes)
     assert result["bits_per_character"] == pytest.approx(nats / np.log(2) / counts.characters)
-    assert {**result, **measures(nats, TARGETS, counts)}.keys() == result.keys()
+    assert {**result, **likelihood_measures(nats, TARGETS, counts)}.keys() == result.keys()
     assert list(result)[:7] == ["step", "split", "tokens", "bytes", "words", "characters", "unknown"]
 
 
@@ -148,14 +160,14 @@ def test_accuracy(model, store_of):
     store = store_of(230, V)
     logits = model(store.tokens[None, :-1].astype(np.int32))[0].numpy()
     hits = np.mean(logits.argmax(-1) == store.tokens[1:])
-    assert Evaluator(model, "stream", T)(store, "valid", 1)["accuracy"] == pytest.approx(hits)
+    assert evaluator(model, "stream", T)(store, "valid", 1)["accuracy"] == pytest.approx(hits)
     assert 0 < hits < 1
 
 
 def test_lost_text_has_no_measure_of_text(model, store_of):
     store = store_of(60, V)
     counts = TextCounts(tokens=60, bytes=120, words=20, characters=60, unknown=3)
-    result = Evaluator(model, "stream", T)(TokenStore(store.tokens, store.documents, counts), "valid", 1)
+    result = evaluator(model, "stream", T)(TokenStore(store.tokens, store.documents, counts), "valid", 1)
     assert result["unknown"] == 3
     nothing = ("word_perplexity", "bits_per_byte", "bits_per_character")
     assert [result[name] for name in nothing] == [None] * 3
@@ -165,7 +177,7 @@ def test_lost_text_has_no_measure_of_text(model, store_of):
 def test_what_is_not_finite_is_null(store_of):
     broken = LSTMLanguageModel(V, embedding_dim=7, hidden_units=13)
     broken.output_bias.assign(broken.output_bias * np.nan)
-    result = Evaluator(broken, "stream", T)(store_of(60, V), "valid", 1)
+    result = evaluator(broken, "stream", T)(store_of(60, V), "valid", 1)
     assert [result[name] for name in ("nats_per_token", "perplexity", "bits_per_byte")] == [None] * 3
 
 
@@ -173,6 +185,6 @@ def test_what_is_not_finite_is_null(store_of):
 @pytest.mark.parametrize("targets", [1, T - 1])
 def test_a_split_shorter_than_a_sequence(model, store_of, batching, targets):
     store = store_of(targets, V)
-    result = Evaluator(model, batching, T)(store, "valid", 1)
+    result = evaluator(model, batching, T)(store, "valid", 1)
     assert result["tokens"] == targets
     assert result["nats_per_token"] == pytest.approx(nats_of(model, store.tokens).mean(), abs=2e-6)

@@ -83,16 +83,16 @@ def test_a_run_killed_before_its_first_checkpoint_begins_with_them_again(
 ):
     config = tiny_config(**LIKE_FINISHED, steps=9, init_from=str(finished.path))
     whole = train(config, tmp_path / "whole")
-    copy = weights._copy
+    copy = weights.copy_weights
 
     def killed(trained, model):
         raise Killed
 
-    monkeypatch.setattr(weights, "_copy", killed)
+    monkeypatch.setattr(weights, "copy_weights", killed)
     with pytest.raises(Killed):
         train(config, tmp_path / "parts")
     assert RunFolder(tmp_path / "parts").exists
-    monkeypatch.setattr(weights, "_copy", copy)
+    monkeypatch.setattr(weights, "copy_weights", copy)
     parts = train(config, tmp_path / "parts")
     assert parts.out == whole.out
     assert equal(initial[0], initial[1])
@@ -231,11 +231,11 @@ def test_all_workers_begin_with_the_weights_of_the_step_that_the_chief_has_read(
 
     def give(model, step):
         asked.append(step)
-        return 11 if step is None else step
+        return 11 if step is None else step, "; b begins anew"
 
     run = object.__new__(one_run.Run)
     run.workers, run.model = Workers(), None
     run._begin_with(weights.Origin(Path("source"), 7, None, give))
     assert asked == ([None] if chief else [11])
     assert told == ([11] if chief else [7])
-    assert capfd.readouterr().err == "beginning with the weights of source at step 11\n"
+    assert capfd.readouterr().err == "beginning with the weights of source at step 11; b begins anew\n"

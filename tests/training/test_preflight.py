@@ -20,6 +20,7 @@ from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES
 from lm_keras.models.lstm import LSTMLanguageModel
+from lm_keras.tasks import task_of
 from lm_keras.training import (
     distribution,
     estimates,
@@ -243,7 +244,7 @@ def settings_of(name):
 
 def products_match(trainer, factor):
     """Tell whether the FLOPs that a network says are those in the graph of its step, `factor` each."""
-    flops = estimates.flops(trainer.model, trainer.config)
+    flops = estimates.flops(trainer.model, trainer.task, trainer.config)
     counted = graph_flops.counted_flops(trainer)["products"]
     return (1 + factor) * flops.tokens * sum(flops.forward.values()) == counted
 
@@ -256,25 +257,25 @@ def test_flops_are_those_of_the_graph(name):
 
 
 def test_wrong_flops_are_noticed(monkeypatch):
-    counted = LSTMLanguageModel.flops_per_token
+    counted = LSTMLanguageModel.flops
     trainer = trainers.trainer_of(settings_of("one layer"))
     found = graph_flops.counted_flops(trainer)
     monkeypatch.setattr(graph_flops, "counted_flops", lambda trainer: found)
-    for part in counted(trainer.model, 11):
+    for part in counted(trainer.model, 11, 11):
         monkeypatch.setattr(
             LSTMLanguageModel,
-            "flops_per_token",
-            lambda self, length, part=part: {**counted(self, length), part: counted(self, length)[part] // 2},
+            "flops",
+            lambda self, *row, part=part: {**counted(self, *row), part: counted(self, *row)[part] // 2},
         )
         assert products_match(trainer, estimates.BACKWARD) == (part == "embedding")
 
 
 def test_flops_by_part():
     trainer = trainers.trainer_of(settings_of("tied with a projection"))
-    assert trainer.model.flops_per_token(11) == {
+    assert {part: count // 11 for part, count in trainer.model.flops(11).items()} == {
         "embedding": 0, "lstm_0": 2 * (7 + 13) * 4 * 13, "projection": 2 * 13 * 7, "output": 2 * 7 * 53,
     }  # fmt: skip
-    flops = estimates.flops(trainer.model, trainer.config)
+    flops = estimates.flops(trainer.model, trainer.task, trainer.config)
     assert flops.step == 3 * 66 * (2 * 20 * 52 + 2 * 13 * 7 + 2 * 7 * 53) + 8 * (
         53 * 7 + 20 * 52 + 52 + 13 * 7 + 53
     )
@@ -285,7 +286,9 @@ def update_of(optimizer):
     config = from_flat({"optimizer": optimizer, "embedding_dim": 17, "hidden_units": 33, "weight_decay": 0.1})
     model = one_run.network(config, 29)
     strategy = distribution.set_up(config).strategy
-    step = runner.Trainer(model, strategy, config, known_text.random_store(99, 29), 3, None).compiled_step
+    step = runner.Trainer(
+        model, task_of(config, 29), strategy, config, known_text.random_store(99, 29), 3, None
+    ).compiled_step
     gradients = [tf.TensorSpec(variable.shape) for variable in model.trainable_variables]
 
     def update(given):
@@ -332,7 +335,7 @@ def test_shapes_take_no_memory():
     with tf.Graph().as_default():
         model = one_run.network(config, 50_000)
     assert tf.config.experimental.get_memory_info("CPU:0")["current"] == before
-    memory = estimates.memory(model, config, 1)
+    memory = estimates.memory(model, task_of(config, 50_000), config, 1)
     assert memory.weights > 100e9  # bytes
     assert abs(memory.slots - 2 * memory.weights) < 100
 
@@ -350,9 +353,9 @@ def test_memory_is_near_what_the_allocator_gave_out():
     tf.config.experimental.reset_memory_stats("CPU:0")
     trainers.train(trainer)
     measured = tf.config.experimental.get_memory_info("CPU:0")["peak"] - before
-    assert close(estimates.memory(trainer.model, config, 1).peak, measured)
+    assert close(estimates.memory(trainer.model, trainer.task, config, 1).peak, measured)
     other = dataclasses.replace(config, batches=dataclasses.replace(config.batches, batch_size=1024))
-    assert not close(estimates.memory(trainer.model, other, 1).peak, measured)
+    assert not close(estimates.memory(trainer.model, trainer.task, other, 1).peak, measured)
 
 
 @pytest.mark.slow
@@ -368,16 +371,17 @@ def test_estimates_are_near_measurements(shape):
 def test_the_least_is_less_than_the_estimate(shape):
     settings = dict(measured_preflight.SHAPES[shape])
     vocab_size, config = settings.pop("vocab_size"), from_flat(settings)
+    task = task_of(config, vocab_size)
     with tf.Graph().as_default():
-        peak = estimates.memory(one_run.network(config, vocab_size), config, 1).peak
-    least = estimates.least_memory(config, vocab_size, 1)
+        peak = estimates.memory(one_run.network(config, task.network_vocab_size), task, config, 1).peak
+    least = estimates.least_memory(task, config, 1)
     assert peak / 20 < least < peak
-    preflight.check_memory(config, vocab_size, 1, there_is=least)
+    preflight.check_memory(task, config, 1, there_is=least)
     for replicas, there_is in ((1, least - 1), (2, least)):
         with pytest.raises(
             InputError, match="a step of this network takes 0 GiB or more, and this machine has 0: "
         ):
-            preflight.check_memory(config, vocab_size, replicas, there_is)
+            preflight.check_memory(task, config, replicas, there_is)
 
 
 def test_what_no_machine_has(train, tiny_config, tmp_path):
@@ -412,7 +416,7 @@ def test_micro_batches_take_less_memory():
     for parts in (1, 4):
         config = from_flat({"batch_size": 64, "micro_batches": parts, "sequence_length": 99})
         with tf.Graph().as_default():
-            peaks.append(estimates.memory(one_run.network(config, 999), config, 1).peak)
+            peaks.append(estimates.memory(one_run.network(config, 999), task_of(config, 999), config, 1).peak)
     assert peaks[1] < peaks[0] / 2
 
 
@@ -442,7 +446,9 @@ def test_schedules_at_four_steps(dry, tiny_config, tmp_path):
         assert line_of(lines, name).split() == [f"{base * curve(place):.4g}" for place in places]
     assert "warm-up ends" in line_of(lines, "schedules")
     config = tiny_config(warmup_steps=24)
-    plan = preflight.Plan(config, None, None, None, None, None, 24, 0, one_run.schedule_callbacks(config, 24))
+    plan = preflight.Plan(
+        config, None, None, None, None, None, None, 24, 0, one_run.schedule_callbacks(config, 24)
+    )
     assert plan._curves()[0].split() == ["schedules", "start", "middle", "end"]
 
 
@@ -462,7 +468,7 @@ def test_schedules_at_four_steps(dry, tiny_config, tmp_path):
 def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast, expected):
     monkeypatch.setattr(machine, "fast_types", lambda on_gpu: fast)
     config = tiny_config(precision=precision, jit="off")
-    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, 24, 0, [])
+    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, None, 24, 0, [])
     cudnn, xla, said = plan._kernels()
     assert said.startswith("precision  " + expected)
     assert (cudnn.split(), xla.split()) == (
@@ -492,7 +498,7 @@ def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast
 def test_xla_compiles_where_it_pays(tiny_config, model, precision, jit, compiled, said):
     config = tiny_config(model=model, precision=precision, jit=jit, hidden_units=8, embedding_dim=8)
     assert machine.compiles_gradients(config) == compiled
-    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, 24, 0, [])
+    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, None, 24, 0, [])
     assert plan._kernels()[1].split(maxsplit=1)[1].startswith(said)
 
 
@@ -510,7 +516,9 @@ def test_the_trial_times_the_real_step(quick, monkeypatch):
     model = one_run.network(config, 53)
     before = [variable.numpy() for variable in model.trainable_variables]
     strategy = distribution.set_up(config).strategy
-    trainer = runner.Trainer(model, strategy, config, known_text.random_store(3_000, 53), trial.STEPS, None)
+    trainer = runner.Trainer(
+        model, task_of(config, 53), strategy, config, known_text.random_store(3_000, 53), trial.STEPS, None
+    )
     speed = trial.try_out(trainer)
     assert trainer.compiled_step.traces == 1
     assert speed.steps > 3
@@ -527,7 +535,16 @@ def test_the_time_left_is_that_of_the_steps_and_evaluations(finished, tiny_confi
     data = prepare(config.data)
     text = known_text.Text(30, data, 9_000)
     plan = preflight.Plan(
-        config, finished.path, None, distribution.set_up(config), text, network, 100, 40, []
+        config,
+        finished.path,
+        None,
+        distribution.set_up(config),
+        text,
+        task_of(config, 30),
+        network,
+        100,
+        40,
+        [],
     )
     meter = machine.MemoryMeter(plan.devices)
     trial_line, reached, memory, left = plan.takes(trial.Speed(5, 10.0, 7.0), meter, plan.flops.step / 2)

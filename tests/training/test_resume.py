@@ -130,8 +130,8 @@ def test_an_interrupted_run_equals_the_whole(tiny_config, live, tmp_path, settin
             loaded.evaluate("valid", stride=2)
         assert (
             str(caught.value)
-            == "stride=2 has no meaning for --model=ngram: every target has its whole context of 4 tokens"
-            " without it; leave it out"
+            == "stride=2 has no meaning for a model that looks back 4 tokens: every target has its whole"
+            " context without it; leave it out"
         )
 
 

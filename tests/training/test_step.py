@@ -12,10 +12,12 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.data.order import build as build_order
-from lm_keras.data.pipeline import training_batches
+from lm_keras.data.pipeline import next_tokens, training_batches
+from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.draws import Draw
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
+from lm_keras.tasks import TASKS
 from lm_keras.training import trainer
 from lm_keras.training.step import TrainingStep
 
@@ -78,8 +80,8 @@ def run(tiny_config, fit, leaky):
     @functools.cache
     def trained(optimizer, **settings):
         config = tiny_config(**COMMON | OPTIMIZERS[optimizer] | settings)
-        build = FAMILIES[config.model.model]
-        return fit(config, lambda: leaky(dropout=0.3) if optimizer == "sgd" else build(config, V))
+        build, size = FAMILIES[config.model.model], V + TASKS[config.task].extra_tokens
+        return fit(config, lambda: leaky(dropout=0.3) if optimizer == "sgd" else build(config, size))
 
     return trained
 
@@ -205,7 +207,10 @@ def step_by_hand(model, tokens, config):
     """
     learning = config.learning
     order = build_order("stream", TARGETS, B, T, 0)
-    inputs, targets, weights = next(iter(training_batches(tokens, order, LAST, LAST + 1)))
+    counts = TextCounts(TARGETS, TARGETS, TARGETS, TARGETS)
+    store = TokenStore(tokens, np.array([1]), counts)
+    dataset = training_batches(lambda rows, step: next_tokens(store, rows), order, LAST, LAST + 1)
+    inputs, targets, weights = next(iter(dataset))
 
     def draw(rate):
         return Draw(config.batches.seed, tf.constant(LAST), tf.constant(rate), tf.constant(0))

@@ -90,10 +90,15 @@ class Silent:
     def generate(self, prompts, **settings):
         return [""] * len(prompts)
 
+    def fills(self, prompt):
+        return False
+
 
 def test_a_run_is_watched_if_asked_to(train, leaky, tiny_config, tmp_path, monkeypatch, lines_of):
-    monkeypatch.setitem(models.FAMILIES, "lstm", lambda config, vocab_size: leaky(vocab_size))
-    monkeypatch.setattr(one_run, "sampler_for", Silent)
+    monkeypatch.setitem(
+        models.FAMILIES, "lstm", lambda config, vocab_size, num_outputs=None: leaky(vocab_size)
+    )
+    monkeypatch.setattr(one_run, "answer_for", Silent)
     asked = {"histogram_every": 7, "profile_steps": "9:13", "projector": True}
     plain, watched = tmp_path / "plain", tmp_path / "watched"
     assert train(tiny_config(sample_every=10**6, projector=False), plain).code == 0

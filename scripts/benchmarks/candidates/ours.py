@@ -11,12 +11,13 @@ import tensorflow as tf
 
 from benchmarks.candidates.profile import Recording
 from benchmarks.trainers import trainer_of
+from lm_keras.answers import answer_for
 from lm_keras.callbacks import LearningRateSchedule
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 from lm_keras.models.language_model import Product
-from lm_keras.sampling.families import int8_of, sampler_for
+from lm_keras.sampling.int8 import int8_of
 from lm_keras.text.char import NUM_SPECIAL, CharTokenizer
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import estimates
@@ -53,7 +54,7 @@ class Candidate:
         self.trainer.total_steps = STEPS
         self._config = config
         self.parameters = sum(math.prod(v.shape) for v in self.trainer.model.trainable_variables)
-        self.flops = estimates.flops(self.trainer.model, config).step
+        self.flops = estimates.flops(self.trainer.model, self.trainer.task, config).step
         self._matrices: list[tf.Tensor] = []
         self._transposed: list[tf.Tensor] = []
         self._products_of: dict[int, list[Callable]] = {}
@@ -87,7 +88,8 @@ class Candidate:
         batches, model = self._config.batches, self.trainer.model
         rows = batches.batch_size // self.trainer.strategy.num_replicas_in_sync // batches.micro_batches
         wanted: dict[Product, int] = {}
-        for forward in model.products(rows, batches.sequence_length).values():
+        task, length = self.trainer.task, batches.sequence_length
+        for forward in model.products(rows, task.row_length(length), task.predictions(length)).values():
             for product in forward:
                 for each in [product, *product.backward()]:
                     one = each._replace(times=1)
@@ -131,7 +133,9 @@ class Candidate:
             self._tokenizer = _characters(self.trainer.model.vocab_size)
             jit = self.int8 or self._config.running.jit == "on"
             int8 = int8_of(self.trainer.model, "int8" if self.int8 else "float32", jit)
-            self._sampler = sampler_for(self.trainer.model, self._tokenizer, jit=jit, int8=int8)
+            self._sampler = answer_for(
+                self.trainer.task.name, self.trainer.model, self._tokenizer, jit=jit, int8=int8
+            )
         # The beginning of a document is a token of the prompt, too.
         text = chr(FIRST_CHARACTER) * max(1, prompt - 1)
         settings = {"max_new_tokens": tokens, "seed": 1, "logit_bias": {self._tokenizer.eod_id: -1000.0}}

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from benchmarks.candidates import torch_gpt, torch_hiding
+from benchmarks.candidates import torch_gpt, torch_masked
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 
@@ -41,7 +41,7 @@ def _gpt(config: Config) -> torch.nn.Module:
     )  # fmt: skip
 
 
-NETWORKS = {"gpt": _gpt, "bert": torch_hiding.BERT, "glm": torch_hiding.GLM}
+NETWORKS = {"gpt": _gpt, "bert": torch_masked.BERT, "glm": torch_masked.GLM}
 """Stacks of Transformer blocks: modules with `batch(rows, length, device)`, which returns what they are
 called with.
 """

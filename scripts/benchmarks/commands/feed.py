@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from lm_keras.data.order import StreamOrder, WindowOrder
-from lm_keras.data.pipeline import training_batches
+from lm_keras.data.pipeline import next_tokens, training_batches
+from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.training.environment import machine
 
 FEED_TOKENS = 50_000_000
@@ -55,7 +56,8 @@ def feed(sequence_length: int, batch_size: int, repeats: int, seconds: float = 2
 
 def _rate(tokens, order, seconds: float) -> float:
     per_batch = order.batch_size * order.sequence_length
-    batches = iter(training_batches(tokens, order, 0, 10**9))
+    store = TokenStore(tokens, np.array([1]), TextCounts(*[len(tokens) - 1] * 4))
+    batches = iter(training_batches(lambda rows, step: next_tokens(store, rows), order, 0, 10**9))
     for _ in range(20):
         next(batches)
     count, began = 0, time.perf_counter()

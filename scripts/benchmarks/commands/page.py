@@ -1,4 +1,4 @@
-"""docs/performance.md: what the other commands of scripts/benchmark.py print, run one after the other."""
+"""docs/results/performance.md: what the other commands of scripts/benchmark.py print, one after the other."""
 
 import datetime
 import importlib.util
@@ -79,7 +79,7 @@ def commands(section: str) -> list[list[str]]:
     if section == "embeddings":
         peer = ["--peer=gensim"] * (importlib.util.find_spec("gensim") is not None)
         return [["embeddings", "--embedding_dim=100", *peer]]
-    if section == "hiding":
+    if section == "masked":
         peers = ["--peer=torch,torch_bfloat16"] * torch
         lines = [
             ["train", f"--flagfile=configs/benchmark/{family}_medium.flags"] for family in ("bert", "glm")
@@ -105,7 +105,7 @@ def _flags(settings: dict) -> list[str]:
 
 
 def write(sections: list[str], repeats: int, seconds: float, corpus: str, root: Path) -> Iterator[dict]:
-    """Measure some sections anew, and write docs/performance.md, .json and .png.
+    """Measure some sections anew, and write docs/results/performance.md, .json and .png.
 
     Args:
         sections: keys of `TITLES`.
@@ -119,7 +119,7 @@ def write(sections: list[str], repeats: int, seconds: float, corpus: str, root: 
     Raises:
         InputError: a command fails.
     """
-    path = root / "docs" / "performance.json"
+    path = root / "docs" / "results" / "performance.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     measured_commit = commit(root)  # Before the page itself changes.
     for section in sections:
@@ -136,8 +136,8 @@ def write(sections: list[str], repeats: int, seconds: float, corpus: str, root: 
         }
         path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     if "growth" in kept:
-        _plot(kept["growth"], root / "docs" / "performance.png")
-    (root / "docs" / "performance.md").write_text("\n".join(_page(kept)) + "\n", encoding="utf-8")
+        _plot(kept["growth"], root / "docs" / "results" / "performance.png")
+    (root / "docs" / "results" / "performance.md").write_text("\n".join(_page(kept)) + "\n", encoding="utf-8")
 
 
 def _results(root: Path, command: list[str], repeats: int, seconds: float) -> list[dict]:

@@ -1,4 +1,4 @@
-"""What docs/performance.md says around its figures."""
+"""What docs/results/performance.md says around its figures."""
 
 TITLES = {
     "train": "The training step",
@@ -9,7 +9,7 @@ TITLES = {
     "jit": "XLA",
     "guards": "The guard of the step",
     "gpt": "GPT: the training step, and decoding",
-    "hiding": "BERT and GLM: the training step",
+    "masked": "BERT and GLM: the training step",
     "decode": "GPT: as a text grows",
     "embeddings": "Word embeddings",
 }
@@ -85,7 +85,7 @@ row only. `compiled_bfloat16` and `int8` are ours with `--jit=on`, in bfloat16, 
 are norms, GELU and attention between them, for which memory waits, the writing of keys and
 values, and the choice of a token among 50,257, a millisecond."""
     ),
-    "hiding": (
+    "masked": (
         """As for the GPT: six blocks of 384, rows of 128 tokens, and once with `--jit=on`, which
 `--jit=auto` does not take here: beside what compiling costs it saves little or nothing. A
 BERT's logits are those of the 19 tokens of a row that are hidden; a GLM's rows are 148 tokens

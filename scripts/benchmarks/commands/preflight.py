@@ -120,11 +120,11 @@ def compare(shape: str) -> Comparison:
     """Estimate and measure one of `SHAPES`; its measurements take about a minute."""
     config = _config(SHAPES[shape])
     trainer = trainer_of(config)
-    flops = estimates.flops(trainer.model, config)
+    flops = estimates.flops(trainer.model, trainer.task, config)
     return Comparison(
         shape,
         sum(layer.parameters for layer in estimates.layers(trainer.model)),
-        estimates.memory(trainer.model, config, 1).peak,
+        estimates.memory(trainer.model, trainer.task, config, 1).peak,
         in_process(PLAIN_ALLOCATOR, SHAPES[shape]),
         in_process({}, SHAPES[shape]),
         flops.step - flops.update,

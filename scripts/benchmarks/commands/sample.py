@@ -8,8 +8,8 @@ from benchmarks.spread import between
 from lm_keras.config import Config
 from lm_keras.training.environment import machine
 
-SHAPES = {"lstm": ((1, 32), 1, 256), "ngram": ((1, 32), 1, 256), "gpt": ((1, 8), 32, 64)}
-"""Rows, tokens of the prompt, and new tokens, by family."""
+SHAPE, SHAPE_WITH_CACHE = ((1, 32), 1, 256), ((1, 8), 32, 64)
+"""Rows, tokens of the prompt, and new tokens: of a family without and with a cache."""
 
 
 def sample(config: Config, peers: list[str], repeats: int) -> Iterator[dict]:
@@ -30,7 +30,7 @@ def sample(config: Config, peers: list[str], repeats: int) -> Iterator[dict]:
     Raises:
         InputError: a process fails.
     """
-    every_rows, prompt, tokens = SHAPES[config.model.model]
+    every_rows, prompt, tokens = SHAPE_WITH_CACHE if config.model.has("cache") else SHAPE
     running = [Running(name, config) for name in ["lm_keras", *peers]]
     ours = running[0]
     try:

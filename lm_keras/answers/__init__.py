@@ -1,0 +1,46 @@
+"""What turns a user's input into output with a trained network: one file a kind of answer.
+
+`ANSWERS` maps each task to its answer.
+"""
+
+from collections.abc import Callable
+
+import keras
+
+from lm_keras.answers.answer import Answer
+from lm_keras.answers.generator import Generator
+from lm_keras.answers.infiller import Infiller
+from lm_keras.answers.mask_filler import MaskFiller
+from lm_keras.errors import InputError
+from lm_keras.layers.casting import Int8Matrices
+from lm_keras.text.tokenizer import Tokenizer
+
+ANSWERS: dict[str, type[Answer]] = {"causal_lm": Generator, "masked_lm": MaskFiller, "infilling": Infiller}
+
+
+def answer_for(
+    task: str,
+    model: keras.Model,
+    tokenizer: Tokenizer,
+    say: Callable[[str], None] = lambda line: None,
+    jit: bool = False,
+    int8: Int8Matrices | None = None,
+) -> Answer:
+    """Return what turns the network of a task into text.
+
+    Args:
+        task: its name.
+        model: the network.
+        tokenizer: the tokenizer the network was trained with.
+        say: called with lines on what happens to a text.
+        jit, int8: see `lm_keras.sampling.generate.Sampler`.
+
+    Raises:
+        InputError: `jit` is for another network.
+    """
+    if jit and model.forward_apart is None:
+        raise InputError(
+            "--jit=on (jit=True) compiles what a gpt or a glm does for a token, and this model is neither; "
+            "leave it out"
+        )
+    return ANSWERS[task](model, tokenizer, say, jit=jit, int8=int8)

@@ -1,0 +1,247 @@
+"""A network that fills blanks token by token: `[MASK]`s of any length within a text, and what follows a text.
+
+B rows of a batch, T positions of a row, V tokens of the text.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lm_keras.answers.generator import Generator, as_many_words
+from lm_keras.data.blanks import END, GENERATE, START
+from lm_keras.errors import InputError
+from lm_keras.layers.casting import Int8Matrices
+from lm_keras.sampling.generate import NOT_FINITE, seeds_of
+from lm_keras.sampling.loop import NOTHING, DecodeLoop
+from lm_keras.sampling.masks import MASK, Filled, parts_of
+from lm_keras.sampling.row import Continuation
+from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, settings_from
+from lm_keras.sampling.uniforms import key_of, uniform_numbers
+
+
+class Infiller(Generator):
+    """Fills the `[MASK]`s of texts, each with any number of tokens, and continues texts without one.
+
+    Args:
+        model: a network that predicts what stood in blanks.
+        tokenizer: the tokenizer the model was trained with, with a `blank_id`.
+        say: called with lines, as by a `Sampler`.
+        jit, int8: see `Sampler`.
+    """
+
+    task = "infilling"
+    reads_in_parts = False
+    fill_settings = frozenset(field.name for field in dataclasses.fields(SamplingSettings)) - {
+        "top_logprobs", "num_beams", "stop",
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        model: keras.Model,
+        tokenizer,
+        say: Callable[[str], None] = lambda line: None,
+        jit: bool = False,
+        int8: Int8Matrices | None = None,
+    ):
+        super().__init__(model, tokenizer, say, jit, int8)
+        self._extra = tokenizer.vocab_size
+        allowed = np.arange(self._width) < tokenizer.vocab_size
+        allowed[list(tokenizer.special_ids)] = False
+        allowed[self._extra + END] = True
+        self._blanks = DecodeLoop(
+            model, self._extra + END, allowed, jit=jit, int8=int8, reads_in_parts=self.reads_in_parts
+        )
+
+    @property
+    def traces(self) -> int:
+        """How often a function was traced so far: at most 5, those of a `Sampler` and two more for blanks;
+        with `jit` 7."""
+        return super().traces + self._blanks.traces
+
+    def generate(self, prompts: list[str], **settings) -> list[str]:
+        """Return for each prompt the text with its blanks filled if it has a `[MASK]`, else what follows it.
+
+        Args:
+            prompts: any number of strings.
+            **settings: fields of `SamplingSettings`; `max_new_tokens` holds for each blank.
+        """
+        checked, asked = check_prompts(prompts), settings_from(settings)
+        if not any(MASK in prompt for prompt in checked):
+            return super().generate(prompts, **settings)
+        settings.pop("seed", None)
+        texts = []
+        for prompt, seed in zip(checked, seeds_of(asked, len(checked))):
+            if MASK in prompt:
+                texts += [
+                    self.fill(prompt, seed=seed, sample=n, **settings).text for n in range(asked.num_samples)
+                ]
+            else:
+                texts += super().generate([prompt], seed=seed, **settings)
+        return texts
+
+    def sample(self, prompts: list[str], **settings) -> list[Continuation]:
+        """Return continuations, as a `Sampler` does; of the likeliest tokens those of the text."""
+        return [
+            dataclasses.replace(
+                found,
+                likeliest=tuple(
+                    tuple(pair for pair in best if pair[0] < self._extra) for best in found.likeliest
+                ),
+            )
+            for found in super().sample(prompts, **settings)
+        ]
+
+    def unknown_parts(self, prompt: str) -> list[str]:
+        """Return what of a prompt the tokenizer does not know, as a `Sampler` does; a `[MASK]` is known."""
+        return super().unknown_parts(prompt.replace(MASK, ""))
+
+    def fillings(self, text: str, settings: dict[str, Any]) -> list[Filled]:
+        count = settings.get("num_samples", 1)
+        return [self.fill(text, sample=number, **settings) for number in range(count)]
+
+    def fills(self, prompt: str) -> bool:
+        return MASK in prompt
+
+    def between(self, before: str, hidden: str, after: str, most: int) -> str:
+        """Return what fills a blank between two texts, no more words of it than `hidden` has."""
+        found = self.fill(before + MASK + after, max_new_tokens=most)
+        return as_many_words(found.words[0][0][0], hidden)
+
+    def fill(self, text: str, words: int = 1, sample: int = 0, **settings) -> Filled:
+        """Return a text with its blanks filled, from left to right.
+
+        Args:
+            text: with a `[MASK]` for each blank, which may be a part of a word or many words.
+            words: without meaning here: each blank has one filling.
+            sample: which of several fillings of the same seed.
+            **settings: fields of `SamplingSettings`; without a `temperature` the likeliest token is taken
+                each time.
+
+        Returns:
+            The text, and for each blank what was filled in, with its probability.
+
+        Raises:
+            InputError: there is no `[MASK]`, a setting is not allowed, or the text is longer than the model's
+                context.
+        """
+        del words
+        check_text("text", text)
+        settings = settings_from({"temperature": 0.0, **settings})
+        if MASK not in text:
+            raise InputError(f"the text has no {MASK}: put one where something is to be filled in")
+        for name in ("num_beams", "stop"):
+            if getattr(settings, name) != getattr(SamplingSettings(), name):
+                raise InputError(
+                    f"{name}={getattr(settings, name)} has no meaning where blanks within a text are filled; "
+                    "leave it out"
+                )
+        (seed,) = seeds_of(settings, 1)
+        settings = dataclasses.replace(settings, seed=seed)
+        parts = parts_of(text, self._tokenizer)
+        ids, masks = [self._tokenizer.begin_id], []
+        for number, part in enumerate(parts):
+            if number:
+                masks.append(len(ids))
+                ids.append(self._tokenizer.blank_id)
+            encode = self._tokenizer.encode_inside if number else self._tokenizer.encode_prompt
+            ids += encode(part)
+        ids.append(self._tokenizer.eod_id)
+        cut = self._cut(ids, masks, settings)
+        left = [mask - cut for mask in masks if mask >= cut]  # Blanks before that stay as they are.
+        lost = len(masks) - len(left)
+        if cut:
+            self._say(
+                f"of the {len(ids):,} tokens of the text the last {len(ids) - cut:,} are read, with "
+                f"{len(left):,} of {len(masks):,} blanks"
+            )
+        found = self._filled(ids[cut:], left, settings, sample) if left else []
+        whole, said = MASK.join(parts[: lost + 1]), []
+        for (tokens, score), part in zip(found, parts[lost + 1 :]):
+            decoder = self._tokenizer.decoder(before=whole)
+            filling = decoder.push(tokens) + decoder.finish()
+            whole += filling + part
+            said.append(((filling, float(np.exp(score))),))
+        return Filled(whole, tuple(said))
+
+    def _cut(self, ids, masks, settings: SamplingSettings) -> int:
+        """Return how many tokens at the beginning of part A have to go, so that there is room for its
+        blanks."""
+        most, cut = self._model.context_length, 0
+        while len(ids) - cut + 2 * sum(mask >= cut for mask in masks) > most:
+            cut += 1
+        if cut and settings.long_prompt == "error":
+            raise InputError(
+                f"the text has {len(ids):,} tokens with those around it and {len(masks):,} blanks, and the "
+                f"model sees {most:,} at a "
+                "time with what it fills in; shorten it"
+            )
+        return cut
+
+    def _filled(self, ids, masks, settings: SamplingSettings, sample: int) -> list[tuple[list[int], float]]:
+        """Return tokens and log-probability of each blank of part A."""
+        most = self._model.context_length
+        needed = len(masks) * (settings.max_new_tokens + 1)
+        rules, start = self._rules(settings), self._extra + START
+        prompts, carry = self._blanks.start([[*ids, start]], min(needed, most - len(ids)))
+        found = []
+        for number, at in enumerate(masks):
+            position = int(carry.position)
+            # Each blank that comes needs a place for its start and one for a token.
+            room = prompts.places - int(carry.taken) - 2 * (len(masks) - 1 - number)
+            count = min(settings.max_new_tokens + 1, room)
+            tokens = carry.tokens.numpy()
+            tokens[:, position] = start
+            state = {**carry.state, "place": tf.constant([at]), "within": tf.constant([0])}
+            carry = carry._replace(tokens=tf.constant(tokens), finished=tf.constant([False]), state=state)
+            prompts = prompts._replace(end=tf.constant(position + 1), max_new_tokens=tf.constant(count))
+            key = key_of(settings.seed, ids, sample, blank=number)
+            uniforms = uniform_numbers(key, 0, count)[None]
+            chosen, carry = self._blanks.advance(prompts, carry, uniforms, rules)
+            if np.isnan(chosen.log_probabilities).any():
+                raise InputError(NOT_FINITE)
+            there = chosen.tokens[0] != NOTHING
+            tokens, scores = chosen.tokens[0][there].tolist(), chosen.log_probabilities[0][there]
+            self.tokens_generated += len(tokens)
+            ended = tokens[-1] == self._extra + END
+            # What came last was not read yet: the end, or the token that is one too many.
+            found.append((tokens[:-1], float(scores[: len(tokens) - 1 + ended].sum())))
+        return found
+
+    @property
+    def _longest_prompt(self) -> int:
+        return self._model.context_length - 2  # [gMASK] and the start of the blank.
+
+    def _prompt_ids(self, prompt: str, settings: SamplingSettings) -> list[int]:
+        return [*super()._prompt_ids(prompt, settings), self._extra + GENERATE, self._extra + START]
+
+    def _decode(self, rows, settings: SamplingSettings, positions: int) -> Iterator[None]:
+        """Fill the rows, those of equally long prompts together: part A has to be read at once."""
+        numbered = sorted(enumerate(rows), key=lambda pair: len(pair[1].prompt_ids))
+        for _, group in itertools.groupby(numbered, lambda pair: len(pair[1].prompt_ids)):
+            yield from self._continued(list(group), settings, positions)
+
+    def _continued(self, group, settings: SamplingSettings, positions: int) -> Iterator[None]:
+        """Fill rows of one length; where a text has taken all places, its last half is read anew as part
+        A."""
+        rules, likeliest = self._rules(settings), min(settings.top_logprobs, self._width)
+        ids, most = {number: row.prompt_ids for number, row in group}, self._longest_prompt
+        while group := [(number, row) for number, row in group if not row.ended_by]:
+            prompts, carry = self._loop.start([ids[number] for number, _ in group], settings.max_new_tokens)
+            room = prompts.places - int(carry.taken)
+            while room and not all(row.ended_by for _, row in group):
+                count = min(positions, room)
+                done = max(len(row.ids) for _, row in group)
+                uniforms = np.stack([uniform_numbers(row.key, done, count) for _, row in group])
+                chosen, carry = self._loop.advance(prompts, carry, uniforms, rules, likeliest)
+                self._take([row for _, row in group], chosen)
+                carry = carry._replace(finished=tf.constant([bool(row.ended_by) for _, row in group]))
+                room -= count
+                yield
+            for number, row in group:
+                text = [*row.prompt_ids[:-2], *row.ids][-max(1, most // 2) :]
+                ids[number] = [*text, *row.prompt_ids[-2:]]

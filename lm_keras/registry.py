@@ -1,0 +1,248 @@
+"""The names that a user chooses from, and what stands behind each of them: a row a name.
+
+A row names the file that does the work, and that file is imported when the work begins. So flags, checks and
+help texts know every name without Keras and TensorFlow.
+
+To add a family, write `lm_keras/models/NAME.py` and add a row to `FAMILIES`. To add an optimizer of Keras,
+add a row to `OPTIMIZERS`. To add a source of text, write `lm_keras/corpora/NAME.py` and add a row to
+`SOURCES`.
+"""
+
+import dataclasses
+import importlib
+import types
+from collections.abc import Iterable
+from typing import Any
+
+CAPABILITIES = {
+    "ngram": "reads the n - 1 tokens before, side by side",
+    "recurrence": "carries a state from token to token and from row to row",
+    "attention": "is a stack of Transformer blocks",
+    "grouped_queries": "several heads of queries may share keys and values",
+    "block_styles": "norm, activation and biases of the blocks can be chosen",
+    "rotary": "positions may be rotary",
+    "documents": "can keep the documents of a row apart",
+    "cache": "keeps keys and values, so that a token is generated without reading the text again",
+    "rematerialization": "can compute a block again for the gradient",
+    "xla_on_cpu": "float32 gradients compiled by XLA take less time on a CPU (docs/results/performance.md)",
+    "causal_lm": "predicts the next token",
+    "masked_lm": "predicts hidden tokens from all others",
+    "infilling": "predicts hidden spans token by token",
+}
+"""What a family may have or do. Settings and checks ask for a capability, never for the name of a family."""
+
+TASKS = ("causal_lm", "masked_lm", "infilling")
+"""The choices of `--task`; `lm_keras.tasks` has the class of each. A family can do those among its
+capabilities.
+"""
+
+WITH_MASKS = ("masked_lm", "infilling")
+"""Tasks that hide tokens, so that the tokenizer needs a token that says nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A family of networks.
+
+    Attributes:
+        module: its file in `lm_keras/models/`, which has `build` and `num_parameters`; see `lm_keras.models`.
+        capabilities: keys of `CAPABILITIES`.
+    """
+
+    module: str
+    capabilities: tuple[str, ...]
+
+
+FAMILIES = {
+    "ngram": Family("ngram", ("ngram", "causal_lm")),
+    "lstm": Family("lstm", ("recurrence", "causal_lm")),
+    "gpt": Family(
+        "gpt",
+        ("attention", "grouped_queries", "block_styles", "rotary", "documents", "cache", "rematerialization")
+        + ("xla_on_cpu", "causal_lm"),
+    ),
+    "bert": Family("bert", ("attention", "masked_lm")),
+    "glm": Family("glm", ("attention", "grouped_queries", "block_styles", "cache", "infilling")),
+}
+"""The choices of `--model`."""
+
+
+def tasks_of(family: str) -> tuple[str, ...]:
+    """Return the tasks that a family can do; the first one is its default."""
+    return tuple(task for task in TASKS if task in FAMILIES[family].capabilities)
+
+
+def tasks_described() -> str:
+    """Return the default task of each family as words of a text.
+
+    Example:
+        >>> tasks_described()
+        'ngram, lstm, gpt: causal_lm; bert: masked_lm; glm: infilling'
+    """
+    return "; ".join(f"{listed(task)}: {task}" for task in TASKS)
+
+
+def families_with(*capabilities: str) -> tuple[str, ...]:
+    """Return the families that have at least one of these capabilities.
+
+    Example:
+        >>> families_with("rotary"), families_with("masked_lm", "infilling")
+        (('gpt',), ('bert', 'glm'))
+    """
+    return tuple(name for name, family in FAMILIES.items() if {*capabilities} & {*family.capabilities})
+
+
+def listed(*capabilities: str) -> str:
+    """Return the families that have at least one of these capabilities as words of a text.
+
+    Example:
+        >>> listed("attention")
+        'gpt, bert, glm'
+    """
+    return ", ".join(families_with(*capabilities))
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """An optimizer.
+
+    Attributes:
+        kind: its class in `lm_keras/optimizers.py` or, where that has none, in `keras.optimizers`.
+        flops: operations a parameter, from summed gradients to new weights: norm, division with clipping,
+            decay and update.
+        betas: whether `--beta_1` and `--beta_2` are for it.
+        arguments: of its class, beside the learning rate, the weight decay and the betas.
+    """
+
+    kind: str
+    flops: int
+    betas: bool = False
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+OPTIMIZERS = {
+    "sgd": Optimizer("SGD", 8),
+    "momentum": Optimizer("SGD", 10, arguments={"momentum": 0.9}),
+    "adam": Optimizer("Adam", 18, betas=True),
+    "adamw": Optimizer("AdamW", 18, betas=True),
+    "nadam": Optimizer("Nadam", 24, betas=True),
+    "adamax": Optimizer("Adamax", 17, betas=True),
+    "adagrad": Optimizer("Adagrad", 13),
+    "adadelta": Optimizer("Adadelta", 23),
+    "rmsprop": Optimizer("RMSprop", 15),
+    "adafactor": Optimizer("Adafactor", 20),
+    "lion": Optimizer("Lion", 15, betas=True),
+    "lamb": Optimizer("Lamb", 24, betas=True),
+    "muon": Optimizer("Muon", 31),
+}
+"""The choices of `--optimizer`. Only optimizers that need no gradient of their own can be here."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A source of text, a value of `--corpus`.
+
+    Attributes:
+        module: its file in `lm_keras/corpora/`, which has `open_source(rest, reading)`; see
+            `lm_keras.corpora`.
+        form: what it looks like, such as `text:GLOB`; `rest` is what follows the colon.
+        about: its meaning, for `--help`, behind the form.
+        example: one of them, for messages; empty where the form is one.
+        files: whether it names files, which may have another path when a run goes on.
+    """
+
+    module: str
+    form: str
+    about: str
+    example: str = ""
+    files: bool = False
+
+
+SOURCES = {
+    "python-docs": Source("python_docs", "python-docs", " (needs no download)"),
+    "text": Source(
+        "text_files", "text:GLOB", " (.txt, .gz, and JSON lines of any name)", "text:data/*.txt", files=True
+    ),
+    "tfds": Source(
+        "tfds",
+        "tfds:NAME[/CONFIG][:SPLIT]",
+        ", a data set of TensorFlow Datasets with its own splits, or one split or slice such as train[:1%]",
+        "tfds:tiny_shakespeare",
+    ),
+}
+"""The sources by what stands before the colon."""
+
+
+def one_of(words: Iterable[str]) -> str:
+    """Return words as a choice.
+
+    Example:
+        >>> one_of(["char", "byte", "word"])
+        'char, byte, or word'
+    """
+    *first, last = words
+    return f"{', '.join(first)}, or {last}" if first else last
+
+
+def sources_described() -> str:
+    """Return the forms of all sources with their meaning, for `--help`."""
+    return one_of(source.form + source.about for source in SOURCES.values())
+
+
+def sources_expected() -> str:
+    """Return the forms of all sources with an example each, for messages."""
+    return one_of(
+        source.form + (f" such as {source.example}" if source.example else "") for source in SOURCES.values()
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainableTokenizer:
+    """A tokenizer that is learnt from a text, a value of `--tokenizer`.
+
+    Attributes:
+        module: its file in `lm_keras/text/`.
+        kind: its class there, a `lm_keras.text.Tokenizer` with `train(texts, settings)`.
+        about: its meaning, for `--help`, behind its name.
+        vocab_size: tokens without `--vocab_size`; None where the text decides.
+        size: the same in words, for `--help`.
+    """
+
+    module: str
+    kind: str
+    about: str = ""
+    vocab_size: int | None = None
+    size: str = ""
+
+
+TOKENIZERS = {
+    "char": TrainableTokenizer("char", "CharTokenizer", size="all characters"),
+    "byte": TrainableTokenizer("byte", "ByteTokenizer"),
+    "word": TrainableTokenizer(
+        "word", "WordTokenizer", " (split at white space)", size="all words, else the most frequent ones"
+    ),
+    "sentencepiece": TrainableTokenizer(
+        "sentencepiece", "SentencePieceTokenizer", vocab_size=2000, size="2000"
+    ),
+}
+"""The tokenizers by name; `--tokenizer` may also name the folder of a saved one."""
+
+
+def tokenizers_described() -> str:
+    """Return the names of all tokenizers with their meaning, for `--help`."""
+    return ", ".join(name + row.about for name, row in TOKENIZERS.items())
+
+
+def sizes_described() -> str:
+    """Return the usual sizes of the vocabularies, for `--help`."""
+    return "; ".join(f"{name}: {row.size}" for name, row in TOKENIZERS.items() if row.size)
+
+
+def module_of(folder: str, row: Family | Source | TrainableTokenizer) -> types.ModuleType:
+    """Import the file that a row of a table above names.
+
+    Args:
+        folder: of `lm_keras`, in which it is.
+        row: the row.
+    """
+    return importlib.import_module(f"lm_keras.{folder}.{row.module}")

@@ -1,0 +1,39 @@
+"""Whether products may read weights as 8-bit integers."""
+
+import keras
+import tensorflow as tf
+
+from lm_keras.errors import InputError, nearest
+from lm_keras.layers.casting import Int8Matrices
+
+WEIGHTS = ("float32", "int8")
+"""Number formats in which products may read weights; the first one stands for that of the run's
+`--precision`."""
+
+
+def int8_of(model: keras.Model, weights: str, jit: bool) -> Int8Matrices | None:
+    """Return the matrices of a model as 8-bit integers, or None where `weights` asks for none.
+
+    Raises:
+        InputError: `weights` is unknown, or would do nothing: without `jit`, for other families than gpt and
+            glm, and on a GPU.
+    """
+    if weights not in WEIGHTS:
+        raise InputError(
+            f"weights={weights!r} is unknown{nearest(weights, WEIGHTS)}; choose one of {', '.join(WEIGHTS)}"
+        )
+    if weights == "float32":
+        return None
+    flag = "--weights=int8 (weights='int8')"
+    if model.product_matrices is None:
+        raise InputError(f"{flag} is for a gpt or a glm, and this model is neither; leave it out")
+    if not jit:
+        raise InputError(
+            f"{flag} needs --jit=on (jit=True): only a program of XLA's reads 8-bit weights faster; give it "
+            "too, or leave both out"
+        )
+    if tf.config.list_physical_devices("GPU"):
+        raise InputError(
+            f"{flag} is for text from a CPU, and here is a GPU; leave it out, or set CUDA_VISIBLE_DEVICES=-1"
+        )
+    return Int8Matrices(model)

@@ -1,0 +1,125 @@
+"""Predict tokens that were hidden, from all others of a row."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lm_keras.config import Config
+from lm_keras.data import scoring
+from lm_keras.data.batch import Batch
+from lm_keras.data.masking import AROUND, Masking, masked_places
+from lm_keras.data.order import PackedOrder, Rows, StreamOrder, WindowOrder
+from lm_keras.data.pipeline import texts_of
+from lm_keras.data.store import TextCounts, TokenStore
+from lm_keras.errors import InputError
+from lm_keras.objectives.measures import finite, likelihood_measures
+from lm_keras.tasks.causal_lm import token_measures
+from lm_keras.tasks.task import Task, common_settings
+from lm_keras.text.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class MaskedLM(Task):
+    """Predict hidden tokens, K of a row.
+
+    A split is cut into rows as a text of training is; in each the same tokens are hidden at every evaluation.
+    Only they are scored, so that there is no measure per word, byte or character.
+
+    Attributes:
+        masking: what hides tokens.
+    """
+
+    masking: Masking
+    _begins: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
+
+    name = "masked_lm"
+
+    @classmethod
+    def of(cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None) -> "MaskedLM":
+        masking = Masking.of(config, vocab_size, tokenizer)
+        return cls(**common_settings(config, vocab_size), masking=masking)
+
+    def begins(self, store: TokenStore, length: int) -> np.ndarray:
+        """Return where the rows of a text begin, and its end, [rows + 1] int64; see `Masking.begins`.
+
+        That walks over the whole text, so it is done once for each text and length.
+
+        Args:
+            store: the text.
+            length: tokens of text in a row, at most.
+        """
+        key = id(store.tokens), length
+        if key not in self._begins:  # The array is kept, so that no other one gets its id.
+            self._begins[key] = store.tokens, self.masking.begins(store.tokens, length)
+        return self._begins[key][1]
+
+    def order(self, store: TokenStore) -> StreamOrder | WindowOrder | PackedOrder:
+        length = self.masking.text_length
+        if self.masking.sentences is None:
+            return self._order(store, length)
+        return PackedOrder(self.begins(store, length), self.batch_size, length, self.seed)
+
+    def batch(self, rows: Rows, store: TokenStore, step: tf.Tensor) -> Batch:
+        return Batch(*self.masking(*texts_of(store, rows), step, rows.number[0]))
+
+    def scored(self, store: TokenStore) -> Iterator[Batch]:
+        window = self._window(len(store.tokens) - 1, AROUND)
+        length, rows = max(1, window - AROUND), self._rows_at_once(window)
+        return hidden_rows(self.masking, store, self.begins(store, length), length, rows)
+
+    def predictions(self, length: int) -> int:
+        return masked_places(length, self.masking.rate)
+
+    def measures(self, sums: Mapping[str, float], counts: TextCounts) -> dict[str, Any]:
+        return hidden_measures(sums, counts, self._window(counts.tokens, AROUND))
+
+    def training_measures(self, sums: Mapping[str, float], counts: TextCounts) -> dict[str, float | None]:
+        return token_measures(sums)
+
+    def in_windows(self, stride: int | None) -> "MaskedLM":
+        if stride is not None:
+            raise InputError(
+                f"stride={stride} has no meaning for --task={self.name}, which predicts hidden tokens; "
+                "leave it out"
+            )
+        return self
+
+
+def hidden_rows(hide, store: TokenStore, begins: np.ndarray, length: int, rows: int) -> Iterator[Batch]:
+    """Yield the rows of a split with the same tokens hidden every time.
+
+    Args:
+        hide: a `Masking` or `Blanks`.
+        store: the split.
+        begins: [count + 1], where its rows begin, and its end.
+        length: tokens of a row, at most.
+        rows: of a batch.
+    """
+    for number, block in enumerate(scoring.rows_of(store.tokens, begins, length, rows)):
+        first = tf.constant(number * rows, tf.int64)
+        there = tf.constant(block.weights > 0)
+        inputs, targets, weights = hide(tf.constant(block.targets), there, tf.constant(0, tf.int64), first)
+        yield Batch(inputs, targets, weights.numpy())
+
+
+def hidden_measures(sums: Mapping[str, float], counts: TextCounts, context: int) -> dict[str, Any]:
+    """Return the measures of a split of which hidden tokens alone were scored, and which share of it these
+    were.
+
+    Args:
+        sums: `nats`, `correct` and `targets`.
+        counts: what the split holds.
+        context: positions of a row.
+    """
+    return {
+        **likelihood_measures(sums["nats"], sums["targets"]),
+        "accuracy": finite(sums["correct"] / sums["targets"]) if sums["targets"] else None,
+        "context": context,
+        "stride": None,
+        "hidden": round(sums["targets"] / max(1, counts.tokens), 4),
+    }

@@ -1,0 +1,84 @@
+"""What `--init_from` copies of a network, and what it says of the rest. V 13, D 8."""
+
+import keras
+import numpy as np
+import pytest
+
+from lm_keras.checkpoints.copying import Copied, copy_weights, head_of, names_of
+from lm_keras.config import from_flat
+from lm_keras.errors import InputError
+from lm_keras.models import FAMILIES
+
+V = 13
+BLOCKS = {"num_layers": 2, "num_heads": 2, "embedding_dim": 8, "sequence_length": 6}
+SMALL = {
+    "ngram": {"embedding_dim": 8, "hidden_units": 5, "ngram_order": 3},
+    "lstm": {"embedding_dim": 8, "hidden_units": 5},
+    "gpt": BLOCKS, "bert": BLOCKS, "glm": BLOCKS,
+}  # fmt: skip
+
+
+def build(family, vocab_size=V, seed=1, **settings):
+    keras.utils.set_random_seed(seed)
+    return FAMILIES[family](from_flat({"model": family, **SMALL[family], **settings}), vocab_size)
+
+
+def values_of(model):
+    return {name: variable.numpy() for name, variable in names_of(model).items()}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_everything_of_the_same_network_is_copied(family):
+    trained, model = build(family), build(family, seed=2)
+    assert copy_weights(trained, model) == Copied() and Copied().remark == ""
+    there, here = values_of(trained), values_of(model)
+    assert list(there) == list(here)
+    assert all(np.array_equal(there[name], here[name]) for name in there)
+
+
+def test_a_head_that_is_missing_begins_anew_and_is_named():
+    trained, model = build("bert", prediction_head=False), build("bert", seed=2)
+    before = values_of(model)
+    copied = copy_weights(trained, model)
+    assert set(copied.new) == head_of(model) and "head_kernel" in copied.new and not copied.left
+    assert copied.remark == f"; {', '.join(copied.new)} of the head begin anew"
+    for name, value in values_of(model).items():
+        old = before[name] if name in copied.new else values_of(trained)[name]
+        np.testing.assert_array_equal(value, old)
+
+
+def test_a_head_that_nothing_takes_is_named():
+    trained, model = build("bert"), build("bert", prediction_head=False)
+    copied = copy_weights(trained, model)
+    assert set(copied.left) == head_of(trained) and not copied.new
+    assert copied.remark == f"; {', '.join(copied.left)} of the old head are left out"
+
+
+def test_added_tokens_are_rows_behind_the_others():
+    trained, model = build("lstm", tie_embeddings=False), build("lstm", V + 3, 2, tie_embeddings=False)
+    before = values_of(model)
+    copied = copy_weights(trained, model)
+    assert copied == Copied(("output_kernel", "output_bias"), (), 3)
+    assert copied.remark == "; output_kernel, output_bias of the head begin anew; 3 added tokens begin anew"
+    table = model.embedding.embeddings.numpy()
+    np.testing.assert_array_equal(table[:V], trained.embedding.embeddings)
+    np.testing.assert_array_equal(table[V:], before["embedding/embeddings"][V:])
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "said"),
+    [
+        ({"num_layers": 3}, {}, "the weight block_2/.* there has no place here"),
+        ({}, {"num_layers": 3}, "the weight block_2/.* is missing there"),
+        ({"context_length": 9}, {}, r"the weight places has the shape \(9, 8\) there, and \(6, 8\) here"),
+        ({"embedding_dim": 12}, {}, r"the weight .* has the shape .* there"),
+    ],
+)
+def test_bodies_that_do_not_match_are_an_error(there, here, said):
+    with pytest.raises(InputError, match=f"the bodies do not match: {said}"):
+        copy_weights(build("gpt", **there), build("gpt", **here))
+
+
+def test_fewer_tokens_are_an_error():
+    with pytest.raises(InputError, match="embedding/embeddings has the shape"):
+        copy_weights(build("gpt", V + 1), build("gpt"))
