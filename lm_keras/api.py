@@ -43,7 +43,7 @@ def load(
 
     Args:
         run_dir: the folder of the run, finished, stopped or training; `~` is expanded.
-        checkpoint: `last` or `best` (the lowest validation loss).
+        checkpoint: `last` or `best`, by the validation and `--best_by`.
         jit: of a gpt or glm, let XLA compile the network's work for a token as one program. That takes a
             second or two with GPT-2's size for each number of texts at once and each room (64, 128, ...
             tokens of prompt and text); then a text comes faster; None for whatever `weights` needs. On a CPU
@@ -282,7 +282,10 @@ class LanguageModel:
 
     @with_usual_settings
     def logits(self, ids) -> np.ndarray:
-        """Return the logits for ids [B, T] as float32 [B, T, V], each row a document's beginning."""
+        """Return the logits for ids [B, T] as float32 [B, T, V], each row a document's beginning.
+
+        V counts the tokens of the network: a glm has three more than its tokenizer.
+        """
         with self._weights():
             return self._scorer.logits(ids)
 
@@ -312,9 +315,9 @@ class LanguageModel:
             split: `train`, `valid` or `test` of the run's own text.
             corpus: other text, whole: `text:GLOB`, `python-docs`, or `tfds:NAME[/CONFIG][:SPLIT]`; a data set
                 whose split is not named there yields its own one for `split`.
-            stride: evaluate in windows of the training length that each score so many targets; None carries
-                the state through the split if the model was trained so. Not for n-gram models, whose targets
-                have their whole context anyway.
+            stride: evaluate in windows, as long as the model's context, that each score so many targets; None
+                carries the state through the split if the model was trained so. Not for n-gram models, whose
+                targets have their whole context anyway, and not for masked tokens.
             say: called with a line before longer work.
 
         Returns:
@@ -378,9 +381,10 @@ class LanguageModel:
         store = self._own_text(split, say)
         found = exact_matches(self, self.tokenizer.decode(store.tokens[1 : 1 + CLOZE_TOKENS].tolist()), count)
         if not found:
+            seen = self.model.context_length
+            room = f", or the {seen:,} tokens that the model sees have no room for one" if seen else ""
             raise InputError(
-                f"split {split!r} has no line with several words in which one could be a blank, or the "
-                f"{self.config.context_length:,} tokens that the model sees have no room for one"
+                f"split {split!r} has no line with several words in which one could be a blank{room}"
             )
         return found
 

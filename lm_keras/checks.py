@@ -5,7 +5,7 @@ import dataclasses
 from lm_keras import schedules
 from lm_keras.errors import InputError
 from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, check, check_line
-from lm_keras.registry import OPTIMIZERS, WITH_MASKS, families_with, tasks_of
+from lm_keras.registry import OF_WHOLE_TEXT, OPTIMIZERS, SCORES, WITH_MASKS, families_with, tasks_of
 
 
 def check_settings(config, fields: dict[str, dataclasses.Field]) -> None:
@@ -115,6 +115,13 @@ def _check_family(config, fields) -> None:
         raise InputError(
             f"--task={config.task} has no meaning for --model={family}; leave it out, or take --task="
             f"{' or '.join(tasks_of(family))}"
+        )
+    best_by = config.learning.best_by
+    if config.task in WITH_MASKS and best_by in OF_WHOLE_TEXT:
+        raise InputError(
+            f"--best_by={best_by} has no meaning for --task={config.task}, which predicts hidden tokens "
+            f"only; "
+            f"take one of {', '.join(name for name in SCORES if name not in OF_WHOLE_TEXT)}"
         )
     if has("attention"):
         _check_transformer(config)

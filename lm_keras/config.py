@@ -13,6 +13,7 @@ from lm_keras.fields import LARGEST, check_line, setting
 from lm_keras.registry import (
     FAMILIES,
     OPTIMIZERS,
+    SCORES,
     TASKS,
     TOKENIZERS,
     WITH_MASKS,
@@ -277,7 +278,7 @@ class ModelConfig:
     )
     init_checkpoint: str = setting(
         "last",
-        "which weights of the run in --init_from: the newest, or those with the lowest validation loss",
+        "which weights of the run in --init_from: the newest, or the best of those that were validated",
         choices=("last", "best"),
         keeps_weights=True,
     )
@@ -385,7 +386,8 @@ class LearningConfig:
     best_by: str | None = setting(
         None,
         "measure of the validation that decides which weights are the best, and when to stop early or lower"
-        " the learning rate, such as perplexity or accuracy [nats_per_token]",
+        " the learning rate [nats_per_token]",
+        choices=SCORES,
     )
     early_stopping_evals: int = setting(
         0, "stop after so many evaluations without improvement; 0 never", low=0, on_resume="longer"

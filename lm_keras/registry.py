@@ -67,6 +67,15 @@ FAMILIES = {
 """The choices of `--model`."""
 
 
+SCORES = (
+    "nats_per_token", "perplexity", "word_perplexity", "bits_per_byte", "bits_per_character", "accuracy",
+)  # fmt: skip
+"""The choices of `--best_by`: what of an evaluation says how good a model is."""
+
+OF_WHOLE_TEXT = ("word_perplexity", "bits_per_byte", "bits_per_character")
+"""Those of `SCORES` that need every token of a text to be predicted, and none to be unknown."""
+
+
 def tasks_of(family: str) -> tuple[str, ...]:
     """Return the tasks that a family can do; the first one is its default."""
     return tuple(task for task in TASKS if task in FAMILIES[family].capabilities)
@@ -79,7 +88,8 @@ def tasks_described() -> str:
         >>> tasks_described()
         'ngram, lstm, gpt: causal_lm; bert: masked_lm; glm: infilling'
     """
-    return "; ".join(f"{listed(task)}: {task}" for task in TASKS)
+    families = {task: [name for name in FAMILIES if tasks_of(name)[0] == task] for task in TASKS}
+    return "; ".join(f"{', '.join(names)}: {task}" for task, names in families.items() if names)
 
 
 def families_with(*capabilities: str) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import sys
 
 from lm_keras import InputError, flags, quiet
 from lm_keras.fields import setting
-from lm_keras.registry import listed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Options:
     corpus: str | None = setting(None, "other text instead: text:GLOB, tfds:NAME[:SPLIT] or python-docs")
     cache_dir: str | None = setting(None, "where tokenized text is kept [--cache_dir of the run]", path=True)
     stride: int | None = setting(
-        None, f"targets that a window counts [{listed('cache')}: all of it; others: carried state]", low=1
+        None, "targets that each window counts; not for ngram and bert [as the run was validated]", low=1
     )
     blanks: int | None = setting(
         None,

@@ -155,7 +155,10 @@ def test_evaluate_in_windows(lm):
     for stride in (0, 12):
         with pytest.raises(InputError) as caught:
             lm.evaluate("valid", stride=stride)
-        assert str(caught.value) == f"stride={stride}: expected 1 to 11, the sequence length of the model"
+        assert (
+            str(caught.value)
+            == f"stride={stride}: expected 1 to 11, the most tokens that the model sees at once"
+        )
 
 
 def test_which_checkpoint(finished):

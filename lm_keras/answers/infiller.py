@@ -77,9 +77,7 @@ class Infiller(Generator):
         texts = []
         for prompt, seed in zip(checked, seeds_of(asked, len(checked))):
             if MASK in prompt:
-                texts += [
-                    self.fill(prompt, seed=seed, sample=n, **settings).text for n in range(asked.num_samples)
-                ]
+                texts += [filled.text for filled in self.fillings(prompt, {**settings, "seed": seed})]
             else:
                 texts += super().generate([prompt], seed=seed, **settings)
         return texts
@@ -102,7 +100,8 @@ class Infiller(Generator):
 
     def fillings(self, text: str, settings: dict[str, Any]) -> list[Filled]:
         count = settings.get("num_samples", 1)
-        return [self.fill(text, sample=number, **settings) for number in range(count)]
+        one = {name: value for name, value in settings.items() if name != "num_samples"}
+        return [self.fill(text, sample=number, **one) for number in range(count)]
 
     def fills(self, prompt: str) -> bool:
         return MASK in prompt
@@ -134,7 +133,7 @@ class Infiller(Generator):
         settings = settings_from({"temperature": 0.0, **settings})
         if MASK not in text:
             raise InputError(f"the text has no {MASK}: put one where something is to be filled in")
-        for name in ("num_beams", "stop"):
+        for name in ("top_logprobs", "num_beams", "num_samples", "stop"):
             if getattr(settings, name) != getattr(SamplingSettings(), name):
                 raise InputError(
                     f"{name}={getattr(settings, name)} has no meaning where blanks within a text are filled; "

@@ -11,7 +11,7 @@ from typing import Any
 
 from lm_keras.disk.files import bytes_of
 from lm_keras.errors import InputError
-from lm_keras.objectives.measures import SCORES
+from lm_keras.registry import SCORES
 
 OWN_SUM = "sha256_of_this"
 """The field with the SHA-256 of all other ones."""

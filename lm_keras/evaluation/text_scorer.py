@@ -107,10 +107,10 @@ class TextScorer(Scorer):
 
         Args:
             ids: of the vocabulary.
-            segments: without meaning here.
+            segments: None; this family has no segments.
 
         Raises:
-            InputError: `ids` is not a [B, T] array of integers of the vocabulary.
+            InputError: there are segments, or `ids` is not a [B, T] array of integers of the vocabulary.
         """
         self._check_no_segments(segments)
         return self._whole(self._features, ids)

@@ -98,9 +98,6 @@ MEASURES: dict[str, Measure] = {
 }  # fmt: skip
 """Every measure by its name, in the order in which files and tables have them."""
 
-SCORES = tuple(name for name, measure in MEASURES.items() if measure.better and name != "loss")
-"""The measures of an evaluation that say how good a model is."""
-
 _OF_THE_LOOP = ("last", "split", "seconds_left")
 """What logs say beside measures."""
 

@@ -30,12 +30,6 @@ TAGS = {
 }
 """Field of a validation, and its tag."""
 
-METRICS = (
-    ("best", "bits_per_byte", "best bits/byte"), ("best", "loss", "best loss"),
-    ("", "bits_per_byte", "last bits/byte"), ("", "loss", "last loss"),
-)  # fmt: skip
-"""Folder beside the curve of validation, tag, and name of a column."""
-
 
 def write(folder: SweepFolder, rows: list[Row]) -> None:
     """Write the columns of a sweep, and the best validation of each trial that is finished or failed."""
@@ -47,7 +41,7 @@ def write(folder: SweepFolder, rows: list[Row]) -> None:
     ]
     metrics = [
         summary_v2.Metric(tag, group=group, display_name=shown, dataset_type=api_pb2.DATASET_VALIDATION)
-        for group, tag, shown in METRICS
+        for group, tag, shown in _metrics(rows)
     ]
     experiment = summary_v2.hparams_config_pb(columns, metrics, time_created_secs=CREATED)
     folder.write(f"hparams/{FILE}", _events([(0, CREATED, experiment)]))
@@ -56,6 +50,21 @@ def write(folder: SweepFolder, rows: list[Row]) -> None:
             written = (row.run.path / "metrics.jsonl").stat().st_mtime
             content = _events([(row.best["step"], written, _scores(row.best))])
             folder.write(f"{row.trial.name}/events/valid/best/{FILE}", content)
+
+
+def _metrics(rows: list[Row]) -> list[tuple[str, str, str]]:
+    """Return the columns: the folder beside the curve of validation, the tag, and the name of each.
+
+    A trial is shown at its best step by the measure that trials are compared by. Bits per byte and the loss
+    are best at the same step.
+    """
+    usual = {"bits_per_byte": "bits/byte", "loss": "loss"}
+    others = {TAGS.get(row.measure, row.measure) for row in rows} - {*usual}
+    shown = {**usual, **{tag: tag.replace("_", " ") for tag in sorted(others)}}
+    best = {
+        tag: f"{name} at the best step" if others - {tag} else f"best {name}" for tag, name in shown.items()
+    }
+    return [("best", tag, best[tag]) for tag in shown] + [("", tag, f"last {shown[tag]}") for tag in shown]
 
 
 def _domain(values: list[Any]) -> summary_v2.Discrete | None:

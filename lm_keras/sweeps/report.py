@@ -6,7 +6,8 @@ import dataclasses
 import json
 from typing import Any
 
-from lm_keras.objectives.measures import MEASURES, SCORES
+from lm_keras.objectives.measures import MEASURES
+from lm_keras.registry import SCORES
 from lm_keras.report.page import cautions
 from lm_keras.report.runs import is_number
 from lm_keras.sweeps import hparams, plot
@@ -14,7 +15,7 @@ from lm_keras.sweeps.folder import SweepFolder
 from lm_keras.sweeps.rows import Group, Row, columns_of, groups_of, rows_of, scored_as, settings_of
 from lm_keras.sweeps.search import shortly
 
-REMARK = """*best* is the lowest validation and *step* where it was, *last* the validation at the end,
+REMARK = """*best* is the best validation and *step* where it was, *last* the validation at the end,
 *training* the last line on the training text, with dropout, noise and the like on."""
 
 

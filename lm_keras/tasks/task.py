@@ -18,8 +18,8 @@ from lm_keras.data.batch import Batch
 from lm_keras.data.columns import Column
 from lm_keras.data.order import PackedOrder, Rows, StreamOrder, WindowOrder
 from lm_keras.data.store import TextCounts, TokenStore
-from lm_keras.errors import InputError, nearest
-from lm_keras.objectives.measures import MEASURES, SCORES
+from lm_keras.errors import InputError
+from lm_keras.objectives.measures import MEASURES
 from lm_keras.text.tokenizer import Tokenizer
 
 MAX_LOGITS = 2**26
@@ -71,13 +71,6 @@ class Task:
     extra_tokens: ClassVar[int] = 0
     outputs: ClassVar[int | None] = None
     best: ClassVar[tuple[str, str]] = ("nats_per_token", "low")
-
-    def __post_init__(self):
-        if self.best_by is not None and self.best_by not in SCORES:
-            raise InputError(
-                f"--best_by={self.best_by} is unknown{nearest(self.best_by, SCORES)}; choose one of"
-                f" {', '.join(SCORES)}"
-            )
 
     @property
     def judged_by(self) -> tuple[str, str]:
@@ -157,7 +150,7 @@ class Task:
         """
         if stride is not None and not 1 <= stride <= self.longest:
             raise InputError(
-                f"stride={stride}: expected 1 to {self.longest}, the sequence length of the model"
+                f"stride={stride}: expected 1 to {self.longest}, the most tokens that the model sees at once"
             )
         return dataclasses.replace(self, stride=stride)
 

@@ -23,7 +23,8 @@ from lm_keras.errors import InputError
 from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
-from lm_keras.objectives.measures import MEASURES, SCORES
+from lm_keras.objectives.measures import MEASURES
+from lm_keras.registry import SCORES
 from lm_keras.tasks.task import Task
 from lm_keras.training import distribution, environment, report, watchers
 from lm_keras.training.given_vectors import GivenVectors

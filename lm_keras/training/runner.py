@@ -15,6 +15,7 @@ from lm_keras.config import FIELDS, Config, RunOptions
 from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError, reason_of
+from lm_keras.registry import OF_WHOLE_TEXT
 from lm_keras.surroundings import usual_settings
 from lm_keras.tasks import TASKS, task_of
 from lm_keras.tasks.task import Task
@@ -367,6 +368,12 @@ def _check_data(config: Config, data: PreparedData) -> None:
     if needs and "valid" not in data.splits:
         raise InputError(
             f"{needs[0]} needs text to validate on, and there is none; give --valid_corpus or another --split"
+        )
+    unknown = data.splits["valid"].counts.unknown if "valid" in data.splits else 0
+    if unknown and learning.best_by in OF_WHOLE_TEXT:
+        raise InputError(
+            f"--best_by={learning.best_by}: {unknown:,} tokens of the text to validate on are unknown to the "
+            "tokenizer, so that it has no such measure; take nats_per_token, perplexity or accuracy"
         )
 
 

@@ -18,7 +18,8 @@ from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
 from lm_keras.objectives.losses import SUMS
-from lm_keras.objectives.measures import SCORES, finite
+from lm_keras.objectives.measures import finite
+from lm_keras.registry import SCORES
 from lm_keras.tasks.task import Task
 from lm_keras.training.guard import LEFT_OUT, MOST_IN_A_ROW
 from lm_keras.training.machine import keep_freed_memory

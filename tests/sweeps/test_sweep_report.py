@@ -1,5 +1,6 @@
 """The table, the picture and TensorBoard's HParams of a sweep."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,7 +12,7 @@ from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups, summary_v2
 
 from lm_keras.sweeps import plot, report
-from lm_keras.sweeps.rows import row_of
+from lm_keras.sweeps.rows import row_of, rows_of
 
 COMMAND = "python scripts/sweep.py --sweep_dir=some"
 
@@ -233,6 +234,15 @@ def test_tensorboard_shows_the_trials(sweep_of):
         9.0: {("best", "bits_per_byte"): (1.5, 20), ("best", "loss"): (3.0, 20), ("", "bits_per_byte"): (1.5,
             30), ("", "loss"): (3.0, 30)},
     }  # fmt: skip
+
+
+def test_tensorboard_names_the_measure_that_trials_are_compared_by(sweep_of):
+    rows = rows_of(sweep_of([[6.0, 5.0], [4.0, 3.0]], vary="embedding_dim=5,9"))
+    by_accuracy = [dataclasses.replace(row, measure="accuracy") for row in rows]
+    assert [name for *_, name in report.hparams._metrics(by_accuracy)] == [
+        "bits/byte at the best step", "loss at the best step", "best accuracy",
+        "last bits/byte", "last loss", "last accuracy",
+    ]  # fmt: skip
 
 
 def test_the_same_results_are_not_written_again(sweep_of):

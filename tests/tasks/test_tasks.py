@@ -12,6 +12,7 @@ from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES
+from lm_keras.objectives.measures import MEASURES
 from lm_keras.tasks import TASKS, task_of
 from lm_keras.text.sentencepiece import SentencePieceTokenizer
 
@@ -89,8 +90,17 @@ def test_where_rows_begin_is_found_once_for_each_text_and_length(monkeypatch):
 def test_what_decides_which_weights_are_the_best():
     assert task("gpt").judged_by == ("nats_per_token", "low")
     assert task("bert", best_by="accuracy").judged_by == ("accuracy", "high")
+    assert {name for name, measure in MEASURES.items() if measure.better} == {"loss", *registry.SCORES}
     with pytest.raises(InputError, match="--best_by=acuracy is unknown"):
         task("gpt", best_by="acuracy")
+
+
+@pytest.mark.parametrize("family", ["bert", "glm"])
+@pytest.mark.parametrize("best_by", registry.OF_WHOLE_TEXT)
+def test_what_hidden_tokens_do_not_have_decides_nothing(family, best_by):
+    with pytest.raises(InputError, match=f"--best_by={best_by} has no meaning for --task="):
+        task(family, best_by=best_by)
+    assert task("lstm", best_by=best_by).judged_by == (best_by, "low")
 
 
 @pytest.mark.parametrize(
