@@ -14,6 +14,7 @@ from lm_keras.registry import (
     FAMILIES,
     OPTIMIZERS,
     SCORES,
+    STRATEGIES,
     TASKS,
     TOKENIZERS,
     WITH_MASKS,
@@ -123,7 +124,7 @@ class ModelConfig:
     task: str | None = setting(
         None,
         f"what is predicted: the next token, hidden tokens, or what stood in blanks [{tasks_described()}]",
-        choices=TASKS,
+        choices=tuple(TASKS),
         keeps_weights=True,
     )
     num_layers: int = setting(
@@ -424,7 +425,7 @@ class RunningConfig:
         "auto",
         "how devices share the work; auto: multi_worker where TF_CONFIG is set, mirrored with several GPUs, "
         "else one device; tpu is untested",
-        choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
+        choices=tuple(STRATEGIES),
         on_resume="always",
     )
     replicas: int | None = setting(

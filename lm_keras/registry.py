@@ -3,9 +3,8 @@
 A row names the file that does the work, and that file is imported when the work begins. So flags, checks and
 help texts know every name without Keras and TensorFlow.
 
-To add a family, write `lm_keras/models/NAME.py` and add a row to `FAMILIES`. To add an optimizer of Keras,
-add a row to `OPTIMIZERS`. To add a source of text, write `lm_keras/corpora/NAME.py` and add a row to
-`SOURCES`.
+A new row is a change of one line here, beside the file that it names: docs/extend/ has an example of each
+table.
 """
 
 import dataclasses
@@ -31,13 +30,43 @@ CAPABILITIES = {
 }
 """What a family may have or do. Settings and checks ask for a capability, never for the name of a family."""
 
-TASKS = ("causal_lm", "masked_lm", "infilling")
-"""The choices of `--task`; `lm_keras.tasks` has the class of each. A family can do those among its
-capabilities.
-"""
 
-WITH_MASKS = ("masked_lm", "infilling")
-"""Tasks that hide tokens, so that the tokenizer needs a token that says nothing."""
+@dataclasses.dataclass(frozen=True)
+class TaskEntry:
+    """A task, a value of `--task`.
+
+    Attributes:
+        task: its file in `lm_keras/tasks/` and its class there.
+        answer: the file in `lm_keras/answers/` and the class there that turn a user's input into output.
+        scorer: the file in `lm_keras/evaluation/` and the class there that score single texts.
+        needs: the capability of the families that can do it.
+        masks: whether it hides tokens, so that the tokenizer needs a token that says nothing.
+    """
+
+    task: str
+    answer: str
+    scorer: str
+    needs: str
+    masks: bool = False
+
+
+TASKS = {
+    "causal_lm": TaskEntry(
+        "causal_lm.CausalLM", "generator.Generator", "text_scorer.TextScorer", needs="causal_lm"
+    ),
+    "masked_lm": TaskEntry(
+        "masked_lm.MaskedLM", "mask_filler.MaskFiller", "pseudo_likelihood.PseudoLikelihood",
+        needs="masked_lm", masks=True,
+    ),
+    "infilling": TaskEntry(
+        "infilling.Infilling", "infiller.Infiller", "infill_scorer.InfillScorer",
+        needs="infilling", masks=True,
+    ),
+}  # fmt: skip
+"""The choices of `--task`; the first one that a family can do is its default."""
+
+WITH_MASKS = tuple(name for name, row in TASKS.items() if row.masks)
+"""Tasks that hide tokens."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +107,7 @@ OF_WHOLE_TEXT = ("word_perplexity", "bits_per_byte", "bits_per_character")
 
 def tasks_of(family: str) -> tuple[str, ...]:
     """Return the tasks that a family can do; the first one is its default."""
-    return tuple(task for task in TASKS if task in FAMILIES[family].capabilities)
+    return tuple(name for name, row in TASKS.items() if row.needs in FAMILIES[family].capabilities)
 
 
 def tasks_described() -> str:
@@ -246,6 +275,23 @@ def tokenizers_described() -> str:
 def sizes_described() -> str:
     """Return the usual sizes of the vocabularies, for `--help`."""
     return "; ".join(f"{name}: {row.size}" for name, row in TOKENIZERS.items() if row.size)
+
+
+STRATEGIES = {"auto": "", "one_device": "", "mirrored": "", "multi_worker": "", "tpu": "tpu"}
+"""The choices of `--strategy`, each with the function in `lm_keras/training/distribution.py` that makes it;
+empty where the devices and `TF_CONFIG` decide.
+"""
+
+
+def class_of(folder: str, name: str) -> type:
+    """Import a class.
+
+    Args:
+        folder: of `lm_keras`, in which its file is.
+        name: of the file and the class, such as `causal_lm.CausalLM`.
+    """
+    module, _, kind = name.partition(".")
+    return getattr(importlib.import_module(f"lm_keras.{folder}.{module}"), kind)
 
 
 def module_of(folder: str, row: Family | Source | TrainableTokenizer) -> types.ModuleType:

@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from lm_keras import config, fields, registry, text
+from lm_keras.answers import ANSWERS
 from lm_keras.embeddings import settings as embeddings
+from lm_keras.evaluation import SCORERS
+from lm_keras.evaluation.scorer import Scorer
 from lm_keras.registry import CAPABILITIES, FAMILIES, Family
+from lm_keras.tasks import TASKS
+from lm_keras.training import distribution
 
 PACKAGE = Path(registry.__file__).parent
 
@@ -154,6 +159,27 @@ def test_the_settings_of_a_tokenizer():
     data = config.DataConfig(**given)
     assert data.given_for_tokenizer() == given and config.DataConfig().given_for_tokenizer() == {}
     assert list(data.tokenizer_settings().values()) == ["nfc", "unigram", False, 99]
+
+
+def test_a_row_of_a_task_names_its_classes():
+    for name, row in registry.TASKS.items():
+        assert (TASKS[name].name, ANSWERS[name].task) == (name, name)
+        for folder, given in (("tasks", row.task), ("answers", row.answer), ("evaluation", row.scorer)):
+            assert (PACKAGE / folder / f"{given.partition('.')[0]}.py").is_file()
+        assert row.needs in CAPABILITIES and issubclass(SCORERS[name], Scorer)
+
+
+def test_the_default_task_of_a_family_is_the_first_that_it_can_do(monkeypatch):
+    row = registry.TaskEntry("causal_lm.CausalLM", "generator.Generator", "text_scorer.TextScorer", "cache")
+    monkeypatch.setattr(registry, "TASKS", registry.TASKS | {"mine": row})
+    assert registry.tasks_of("gpt") == ("causal_lm", "mine") and registry.tasks_of("bert") == ("masked_lm",)
+    assert registry.tasks_described() == "ngram, lstm, gpt: causal_lm; bert: masked_lm; glm: infilling"
+
+
+def test_a_strategy_names_its_function():
+    made = {name: make for name, make in registry.STRATEGIES.items() if make}
+    assert set(made) == {"tpu"}
+    assert all(callable(getattr(distribution, make)) for make in made.values())
 
 
 def test_a_row_of_a_tokenizer_names_its_class():

@@ -1,21 +1,21 @@
 """What turns a user's input into output with a trained network: one file a kind of answer.
 
-`ANSWERS` maps each task to its answer.
+`ANSWERS` maps each task to its answer, as the rows of `lm_keras.registry.TASKS` say.
 """
 
 from collections.abc import Callable
 
 import keras
 
+from lm_keras import registry
 from lm_keras.answers.answer import Answer
-from lm_keras.answers.generator import Generator
-from lm_keras.answers.infiller import Infiller
-from lm_keras.answers.mask_filler import MaskFiller
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import Int8Matrices
 from lm_keras.text.tokenizer import Tokenizer
 
-ANSWERS: dict[str, type[Answer]] = {"causal_lm": Generator, "masked_lm": MaskFiller, "infilling": Infiller}
+ANSWERS: dict[str, type[Answer]] = {
+    name: registry.class_of("answers", row.answer) for name, row in registry.TASKS.items()
+}
 
 
 def answer_for(

@@ -1,20 +1,17 @@
 """How good a network is on text: whole splits, single texts, and blanks of words.
 
-`SCORERS` maps each task to what scores single texts with its network.
+`SCORERS` maps each task to what scores single texts with its network, as the rows of
+`lm_keras.registry.TASKS` say.
 """
 
 import keras
 
-from lm_keras.evaluation.infill_scorer import InfillScorer
-from lm_keras.evaluation.pseudo_likelihood import PseudoLikelihood
+from lm_keras import registry
 from lm_keras.evaluation.scorer import Scorer
-from lm_keras.evaluation.text_scorer import TextScorer
 from lm_keras.text.tokenizer import Tokenizer
 
 SCORERS: dict[str, type[Scorer]] = {
-    "causal_lm": TextScorer,
-    "masked_lm": PseudoLikelihood,
-    "infilling": InfillScorer,
+    name: registry.class_of("evaluation", row.scorer) for name, row in registry.TASKS.items()
 }
 
 

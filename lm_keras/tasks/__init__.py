@@ -1,17 +1,17 @@
 """What is predicted of a text: one file a task, and `task.py` for the contract.
 
-`TASKS` maps the name of `--task` to its class; `lm_keras.registry.tasks_of` says which of them each family
-has.
+The tasks are the rows of `lm_keras.registry.TASKS`. `TASKS` here maps the name of each, a value of `--task`,
+to its class.
 """
 
+from lm_keras import registry
 from lm_keras.config import Config
-from lm_keras.tasks.causal_lm import CausalLM
-from lm_keras.tasks.infilling import Infilling
-from lm_keras.tasks.masked_lm import MaskedLM
 from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
 
-TASKS: dict[str, type[Task]] = {"causal_lm": CausalLM, "masked_lm": MaskedLM, "infilling": Infilling}
+TASKS: dict[str, type[Task]] = {
+    name: registry.class_of("tasks", row.task) for name, row in registry.TASKS.items()
+}
 
 
 def task_of(config: Config, vocab_size: int, tokenizer: Tokenizer | None = None) -> Task:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from lm_keras.config import Config
 from lm_keras.errors import InputError, reason_of
+from lm_keras.registry import STRATEGIES
 from lm_keras.training import meeting
 from lm_keras.training.workers import Cluster, Workers
 
@@ -68,8 +69,8 @@ def set_up(config: Config, alone: bool = False) -> Devices:
     cluster = None if alone else cluster_of(config)
     if cluster:
         strategy = _multi_worker(cluster)
-    elif config.running.strategy == "tpu":
-        strategy = _tpu()
+    elif make := STRATEGIES[config.running.strategy]:
+        strategy = globals()[make]()
     else:
         strategy = _on_this_machine(config, gpus)
     replicas, wanted = strategy.num_replicas_in_sync, config.running.replicas
@@ -143,7 +144,12 @@ def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
         ) from None
 
 
-def _tpu() -> tf.distribute.Strategy:
+def tpu() -> tf.distribute.Strategy:
+    """Return a strategy for all cores of a TPU.
+
+    Raises:
+        InputError: there is none.
+    """
     try:
         name = os.environ.get("TPU_NAME") or "local"
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
