@@ -277,7 +277,13 @@ def sizes_described() -> str:
     return "; ".join(f"{name}: {row.size}" for name, row in TOKENIZERS.items() if row.size)
 
 
-STRATEGIES = {"auto": "", "one_device": "", "mirrored": "", "multi_worker": "", "tpu": "tpu"}
+STRATEGIES = {
+    "auto": "",
+    "one_device": "",
+    "mirrored": "",
+    "multi_worker": "",
+    "tpu": "tpu",
+}
 """The choices of `--strategy`, each with the function in `lm_keras/training/distribution.py` that makes it;
 empty where the devices and `TF_CONFIG` decide.
 """
