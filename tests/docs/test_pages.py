@@ -232,7 +232,8 @@ def test_every_page_is_reached_from_the_readme():
 
 def test_prose_has_short_lines():
     """But for tables, blocks of code, pages that are generated, and two that are older."""
-    written = [page for page in PAGES if page.parent.name in ("guides", "concepts") or page.parent == ROOT]
+    written = [page for page in PAGES if page.parent.name in ("guides", "concepts", "extend")]
+    written += [page for page in PAGES if page.parent == ROOT]
     written += [DOCS / name for name in ("index.md", "architecture.md", "contributing.md")]
     long = []
     for page in written:
