@@ -388,7 +388,7 @@ class LearningConfig:
         None,
         "measure of the validation that decides which weights are the best, and when to stop early or lower"
         " the learning rate [nats_per_token]",
-        choices=SCORES,
+        choices=tuple(SCORES),
     )
     early_stopping_evals: int = setting(
         0, "stop after so many evaluations without improvement; 0 never", low=0, on_resume="longer"

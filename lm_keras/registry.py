@@ -96,13 +96,20 @@ FAMILIES = {
 """The choices of `--model`."""
 
 
-SCORES = (
-    "nats_per_token", "perplexity", "word_perplexity", "bits_per_byte", "bits_per_character", "accuracy",
-)  # fmt: skip
-"""The choices of `--best_by`: what of an evaluation says how good a model is."""
+SCORES = {
+    "nats_per_token": False,
+    "perplexity": False,
+    "word_perplexity": True,
+    "bits_per_byte": True,
+    "bits_per_character": True,
+    "accuracy": False,
+}
+"""The choices of `--best_by`: what of an evaluation says how good a model is. True means that it needs every
+token of a text to be predicted, and none to be unknown.
+"""
 
-OF_WHOLE_TEXT = ("word_perplexity", "bits_per_byte", "bits_per_character")
-"""Those of `SCORES` that need every token of a text to be predicted, and none to be unknown."""
+OF_WHOLE_TEXT = tuple(name for name, whole in SCORES.items() if whole)
+"""The scores for which that is true."""
 
 
 def tasks_of(family: str) -> tuple[str, ...]:
