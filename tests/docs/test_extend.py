@@ -1,7 +1,7 @@
 """The pages of docs/extend/: the change of each page applies, edits few files, and does what the page says.
 
-A page holds one block ```diff, one block ```python and one block ```text. The diff is applied to a copy of the
-package, the program runs with that copy, and what it prints is the text.
+A page holds one block of each kind: diff, python and text. The diff is applied to a copy of the package, the
+program runs with that copy, and what it prints is the text.
 """
 
 import os
