@@ -119,7 +119,7 @@ def test_no_file_runs_what_it_loads(path):
         "torch_masked.py": [*torch, "imports torch.nn"],
         "transformers_peer.py": torch,
         "running.py": ["calls importlib.import_module"],
-        "registry.py": ["calls importlib.import_module"],
+        "registry.py": 2 * ["calls importlib.import_module"],
     }
     found = violations(path.read_text(encoding="utf-8"))
     assert [re.sub(r"^line \d+ ", "", line) for line in found] == own.get(path.name, [])

@@ -79,6 +79,8 @@ class Mishap:
 
     slow = True
     at_once = 1
+    script = "train.py"
+    common = tuple(SMALL)
 
     def carry_out(self) -> Result:
         """Let it happen, carry the command out again, and look at what came of it."""
