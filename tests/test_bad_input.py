@@ -465,7 +465,8 @@ COMMANDS = {
     ),
     "evaluate.py": NO_RUN_DIR,
     "evaluate.py --run_dir=nowhere": "--run_dir=nowhere holds no run (no config.json); train one with",
-    "evaluate.py --run_dir=RUN --stride=12": "stride=12: expected 1 to 11, the most tokens that the model sees at once",
+    "evaluate.py --run_dir=RUN --stride=12": "stride=12: expected 1 to 11, the most tokens that the model "
+    "sees at once",
     "evaluate.py --run_dir=RUN --checkpoint=newest": (
         "--checkpoint=newest is unknown (did you mean 'best'?); choose one of last, best"
     ),

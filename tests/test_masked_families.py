@@ -14,7 +14,8 @@ from lm_keras import InputError
 from lm_keras.sampling.loop import DecodeLoop
 from lm_keras.tasks import task_of
 
-SMALL = {"embedding_dim": 16, "num_heads": 2, "hidden_units": None, "sequence_length": 24, "tokenizer": "sentencepiece", "vocab_size": 100, "byte_fallback": False}  # fmt: skip
+SMALL = {"embedding_dim": 16, "num_heads": 2, "hidden_units": None, "sequence_length": 24,
+    "tokenizer": "sentencepiece", "vocab_size": 100, "byte_fallback": False}  # fmt: skip
 
 
 def run_of(family, tmp_path_factory, tiny_config, train, **settings):

@@ -30,7 +30,7 @@ def test_a_config_reaches_what_it_says(tmp_path, config, bits_per_byte):
 
 @pytest.mark.slow
 def test_noise_helps_against_overfitting(tmp_path):
-    """docs/results/noise.md has three seeds; one is enough to see it, as the gap is many times their spread."""
+    """docs/results/noise.md has three seeds; one shows it, since the gap is many times their spread."""
     perplexities = [
         carried_out(tmp_path / rate, "--flagfile=configs/noise.flags", f"--token_noise={rate}")["perplexity"]
         for rate in ("0", "0.2")

@@ -105,7 +105,7 @@ class Run:
         )
         # Not `count_params`, which also counts the rates and seeds of dropout layers.
         self.parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
-        model = [config.model.model, f"{self.parameters:,} parameters", *getattr(self.model, "remarks", ())]
+        model = [config.model.model, f"{self.parameters:,} parameters", *self.model.remarks]
         report.say(f"model: {', '.join(model)}; {total_steps:,} steps")
 
     @property

@@ -1,6 +1,6 @@
-"""What docs/reference/huggingface.md says of settings, weights and other files, made of the tables in the code.
+"""What docs/reference/huggingface.md says of settings, weights and other files, from the tables in the code.
 
-`python tests/checkpoints/page_of_folders.py` writes it anew.
+`python tests/checkpoints/page_of_folders.py` writes it.
 """
 
 import json
@@ -46,10 +46,11 @@ tensor or file.
 | {renamed} | exact |
 | {buffers} | no effect: no weights |
 | {unused} | left out, with a line: nothing here uses them |
-| a tensor that is missing, has another shape, occurs twice, or belongs to another network (one layer too many, a classifier, `lm_head.bias`) | refused |
+| a tensor that is missing, occurs twice or has another shape | refused |
+| a tensor of another network: one layer too many, a classifier, `lm_head.bias` | refused |
 | {outputs} where `tie_word_embeddings` is false | exact; refused if it is missing |
 | the same where it is true: equal to the embedding, or in its place | exact |
-| the same where it is true: other numbers than the embedding | exact, with a line: the run has `--tie_embeddings=false` |
+| the same where it is true: other numbers than the embedding | exact, with a line: the run is untied |
 | {bias} in a BERT | exact: it is added, as in transformers; a {usual} that differs is left out, with a line |
 | a BERT without {head}* | exact hidden states, with a line: it predicts nothing |
 | an index that names files outside of the folder, a damaged or cut file | refused |

@@ -1,7 +1,7 @@
-"""Runs of an earlier version are loaded, scored, sampled and go on. `saved/runs.tar.gz` has one of each family.
+"""Runs of an earlier version are loaded, scored, sampled and go on.
 
-They were trained for 8 steps on text.txt when a family decided what is predicted; expected.json says what that
-version said of them.
+`saved/runs.tar.gz` has one of each family. They were trained for 8 steps on text.txt when a family decided
+what is predicted; expected.json says what that version said of them.
 """
 
 import json

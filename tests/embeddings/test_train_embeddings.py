@@ -12,7 +12,8 @@ from lm_keras.checkpoints.vectors import head_of, read_vectors
 from lm_keras.embeddings.tables import Tables
 from lm_keras.errors import InputError
 
-TINY = ["--embedding_dim=7", "--batch_size=3", "--sequence_length=30", "--epochs=3", "--log_every=7", "--min_count=2"]  # fmt: skip
+TINY = ["--embedding_dim=7", "--batch_size=3", "--sequence_length=30", "--epochs=3", "--log_every=7",
+    "--min_count=2"]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,9 @@ FAULTS = [
         {"a.flags": "--flagfile=a.flags\n"},
         "the flagfile a.flags includes itself (a.flags > a.flags); delete one of these --flagfile lines"),
     flagfile("a cycle of flagfiles", "a includes b, which includes ./a", {"a.flags": "--flagfile=b.flags\n",
-        "b.flags": "--flagfile=./a.flags\n"}, "the flagfile ./a.flags includes itself (a.flags > b.flags > ./a.flags); delete one of these --flagfile lines"),
+        "b.flags": "--flagfile=./a.flags\n"},
+        "the flagfile ./a.flags includes itself (a.flags > b.flags > ./a.flags); delete one of these "
+        "--flagfile lines"),
     flagfile("a flagfile included twice", "a includes b twice", {"a.flags": "--flagfile=b.flags\n--flagfile "
             "b.flags\n".replace(" b", "=b"), "b.flags": "--steps=3\n"}, "", 0),
     flagfile("a missing flagfile", "a.flags is not there", {}, f"cannot read the flagfile a.flags: No such "

@@ -26,8 +26,10 @@ def byte_level(content: dict) -> None:
     """A tokenizer of single bytes, as GPT-2's without merges."""
     from lm_keras.text.chains import ALPHABET
 
-    content["model"] = {"type": "BPE", "vocab": {END: 0, **{c: n + 1 for n, c in enumerate(ALPHABET)}}, "merges": []}  # fmt: skip
-    content["pre_tokenizer"] = content["decoder"] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}  # fmt: skip
+    content["model"] = {"type": "BPE", "vocab": {END: 0, **{c: n + 1 for n, c in enumerate(ALPHABET)}},
+        "merges": []}  # fmt: skip
+    content["pre_tokenizer"] = content["decoder"] = {"type": "ByteLevel", "add_prefix_space": False,
+        "trim_offsets": True, "use_regex": True}  # fmt: skip
 
 
 def words(content: dict) -> None:
@@ -42,8 +44,10 @@ def folder_of(*changes: Callable[[dict], object], **beside: object) -> Callable[
     """Return a function that writes a text, and a tokenizer with changes and with files beside it."""
 
     def make(folder: Path) -> None:
-        special = {"id": 0, "content": END, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}  # fmt: skip
-        content = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [special], "normalizer": None, "pre_tokenizer": None, "post_processor": None, "decoder": None}  # fmt: skip
+        special = {"id": 0, "content": END, "single_word": False, "lstrip": False, "rstrip": False,
+            "normalized": False, "special": True}  # fmt: skip
+        content = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [special],
+            "normalizer": None, "pre_tokenizer": None, "post_processor": None, "decoder": None}  # fmt: skip
         for change in changes:
             change(content)
         written = {f"tok/{name}.json": json.dumps(value) for name, value in beside.items()}
@@ -64,24 +68,35 @@ def tokenizer(name: str, how: str, make: Callable, line: str, **more) -> Fault:
 
 FAULTS = [
     tokenizer("a tokenizer that draws tokens at random", '`"dropout": 0.1`', folder_of(byte_level,
-        lambda content: content["model"].update(dropout=0.1)), "tok/tokenizer.json: its model has dropout 0.1, which draws the tokens of a text at random: set it to null"),
+        lambda content: content["model"].update(dropout=0.1)),
+        "tok/tokenizer.json: its model has dropout 0.1, which draws the tokens of a text at random: set it "
+        "to null"),
     tokenizer("a tokenizer without a decoder for its bytes", '`"decoder": null`', folder_of(byte_level,
-        lambda content: content.update(decoder=None)), "tok/tokenizer.json: its tokens are spelled in bytes, which its decoder does not read: set decoder to ByteLevel"),
+        lambda content: content.update(decoder=None)),
+        "tok/tokenizer.json: its tokens are spelled in bytes, which its decoder does not read: set decoder "
+        "to ByteLevel"),
     tokenizer("a tokenizer of speech", "a decoder of the type CTC", folder_of(words,
         lambda content: content.update(decoder={"type": "CTC", "pad_token": "<pad>",
             "word_delimiter_token": "|",
-            "cleanup": True})), "tok/tokenizer.json: its decoder is CTC, which is refused: it joins equal tokens, as in speech; take a tokenizer without it"),
+            "cleanup": True})),
+            "tok/tokenizer.json: its decoder is CTC, which is refused: it joins equal tokens, as in speech; "
+            "take a tokenizer without it"),
     tokenizer("an added token with an id that the library does not keep", "the id 999 after 256",
         folder_of(byte_level, lambda content: content["added_tokens"].append({**content["added_tokens"][0],
-            "content": "<new>", "id": 999})), "tok/tokenizer.json: its added token '<new>' has the id 999, and the library gives it 257: ids of added tokens have to follow those of the model without a gap"),
+            "content": "<new>",
+            "id": 999})),
+            "tok/tokenizer.json: its added token '<new>' has the id 999, and the library gives it 257: ids "
+            "of added tokens have to follow those of the model without a gap"),
     tokenizer("a tokenizer and its settings that contradict each other", "`add_prefix_space` in "
         "tokenizer_config.json", folder_of(byte_level, tokenizer_config={"add_prefix_space": True}),
         "tok/tokenizer_config.json says add_prefix_space True, and tokenizer.json does as with False: make "
         "them say the same"),
     tokenizer("a tokenizer in a file that is not read", "`spiece.model` alone", files({"a.txt": ENGLISH,
-        "tok/spiece.model": b"\n\x0e"}), f"tok has its tokenizer only in spiece.model, which is not read here; {SAVE}"),
+        "tok/spiece.model": b"\n\x0e"}),
+        f"tok has its tokenizer only in spiece.model, which is not read here; {SAVE}"),
     tokenizer("a tokenizer.model that is none", "a vocabulary of tiktoken", files({"a.txt": ENGLISH,
-        "tok/tokenizer.model": b"IQ== 0\nIg== 1\n"}), f"tok/tokenizer.model: damaged or no model of sentencepiece: no pieces; or {SAVE}"),
+        "tok/tokenizer.model": b"IQ== 0\nIg== 1\n"}),
+        f"tok/tokenizer.model: damaged or no model of sentencepiece: no pieces; or {SAVE}"),
     tokenizer("a tokenizer that loses bytes", "a byte-level one without a token for `T`",
         folder_of(byte_level, without_capitals),
         " / ".join(LOST.format(*numbers) for numbers in (("55", "1,496", "3.68", "train"), ("3", "80", "3.75",

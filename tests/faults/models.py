@@ -243,7 +243,8 @@ FAULTS = [
         "choose another folder"),
     model("a model where something else is", "a folder with a file", lambda folder: (folder_of()(folder),
         (folder / "run").mkdir(),
-        (folder / "run" / "x").touch()), "--run_dir=run is not empty and holds no run; choose another folder"),
+        (folder / "run" / "x").touch()),
+        "--run_dir=run is not empty and holds no run; choose another folder"),
     Fault("the best weights of a model", "`--init_from=model --init_checkpoint=best`",
         lambda folder: (folder_of()(folder), (folder / "a.txt").write_text(ENGLISH)),
         ("--corpus=text:a.txt", "--init_from=model", "--init_checkpoint=best"),
@@ -258,10 +259,22 @@ FAULTS = [
         "cannot write run/tokenizer/tokenizer.json: No space left on device; free space there or choose a "
         "folder that can be written", before=in_a_small_disk("size=64k")),
     model("a model on a disk that is read-only", "mounted with `-o ro`", lambda folder: (folder_of()(folder),
-        (folder / "run").mkdir()), "cannot write to --run_dir=run: Read-only file system; choose a folder that can be written", before=in_a_small_disk("ro")),
+        (folder / "run").mkdir()),
+        "cannot write to --run_dir=run: Read-only file system; choose a folder that can be written",
+        before=in_a_small_disk("ro")),
     Fault("a run of a model that was moved", "`mv run moved`, trained on from its own settings",
         run_of(lambda folder: ((folder / "run").rename(folder / "moved"),
-            (folder / "a.txt").write_text(ENGLISH * 9))), ("--flagfile=moved/flags.txt", "--init_from=moved", "--corpus=text:a.txt", "--context_length=16", "--sequence_length=8", "--batch_size=3", "--steps=2"), "12,757 letters or bytes of the train text are unknown to the tokenizer, which has 974 tokens for the rest: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing / 709 letters or bytes of the valid text are unknown to the tokenizer, which has 54 tokens for the rest: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing / 682 letters or bytes of the test text are unknown to the tokenizer, which has 52 tokens for the rest: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose nothing / beginning with the weights of moved at step 0", 0, slow=True, common=("--cache_dir=cache",)),
+            (folder / "a.txt").write_text(ENGLISH * 9))),
+            ("--flagfile=moved/flags.txt", "--init_from=moved", "--corpus=text:a.txt", "--context_length=16",
+                "--sequence_length=8", "--batch_size=3", "--steps=2"),
+                "12,757 letters or bytes of the train text are unknown to the tokenizer, which has 974 "
+                "tokens for the rest: what they stand for is lost, so there are no bits per byte; byte and "
+                "sentencepiece lose nothing / 709 letters or bytes of the valid text are unknown to the "
+                "tokenizer, which has 54 tokens for the rest: what they stand for is lost, so there are no "
+                "bits per byte; byte and sentencepiece lose nothing / 682 letters or bytes of the test text "
+                "are unknown to the tokenizer, which has 52 tokens for the rest: what they stand for is "
+                "lost, so there are no bits per byte; byte and sentencepiece lose nothing / beginning with "
+                "the weights of moved at step 0", 0, slow=True, common=("--cache_dir=cache",)),
     model("a run for others that is not there", "`--to_hf=back` where there is none", lambda folder: None,
         "--run_dir=run holds no run (no config.json); train one with scripts/train.py --run_dir=run", BACK),
     model("a run for others where a folder is", "`--to_hf=back` where there is one",

@@ -139,7 +139,9 @@ FAULTS = [
         "a.txt looks like JSON lines without the field 'text': it is read as text, braces included; name the "
         "field with the text with --text_field"),
     fine("a nested field", "`--text_field=meta/text`",
-        "".join(json.dumps({"meta": {"text": f"The cat sees tree {number}.\n"}}) + "\n" for number in range(20)), "--text_field=meta/text", file="a.jsonl"),
+        "".join(json.dumps({"meta": {"text": f"The cat sees tree {number}.\n"}}) + "\n"
+                for number in range(20)),
+        "--text_field=meta/text", file="a.jsonl"),
     told("records without a text", "null, a missing field, a cut line and a number, `--on_bad_text=skip`",
         records('{"text": null}', '{"id": 1}', '{"text": "cut', '{"text": 5}'),
         "bad text in train: 4 skipped documents", "--on_bad_text=skip", file="a.jsonl"),
@@ -165,11 +167,18 @@ FAULTS = [
         r"a.txt: byte order marks (U+FEFF) in the middle of the text are read as letters; if files were put "
         r"together there, take the marks out: sed -i 's/\xEF\xBB\xBF//g' a.txt"),
     Fault("training text as validation text", "a copy of a file of `--corpus`", files({"a.txt": ENGLISH,
-        "b.txt": ENGLISH}), ("--corpus=text:a.txt", "--valid_corpus=text:b.txt"), "b.txt is part of the training text, too (1 of 1 documents of text:b.txt, 100.0% of its text): the validation loss is of text that was learnt; leave it out of one of both", 0),
+        "b.txt": ENGLISH}), ("--corpus=text:a.txt", "--valid_corpus=text:b.txt"),
+        "b.txt is part of the training text, too (1 of 1 documents of text:b.txt, 100.0% of its text): the "
+        "validation loss is of text that was learnt; leave it out of one of both", 0),
     Fault("training text in validation text", "the first twenty lines of `--corpus`", files({"a.txt": ENGLISH,
-        "b.txt": "".join(ENGLISH.splitlines(True)[:20])}), ("--corpus=text:a.txt", "--valid_corpus=text:b.txt"), "100.0% of the validation text, text:b.txt, stands in the training text, too: that part of its loss is of text that was learnt; leave it out of one of both", 0),
+        "b.txt": "".join(ENGLISH.splitlines(True)[:20])}),
+        ("--corpus=text:a.txt", "--valid_corpus=text:b.txt"),
+        "100.0% of the validation text, text:b.txt, stands in the training text, too: that part of its loss "
+        "is of text that was learnt; leave it out of one of both", 0),
     fine("a document that comes 300 times", "and a hundred others once",
-        "".join(json.dumps({"text": document}) + "\n" for document in [*(f"The cat sees tree {number}.\n" for number in range(100)), *["removed\n"] * 300]), file="a.jsonl"),
+        "".join(json.dumps({"text": document}) + "\n" for document in
+                [*(f"The cat sees tree {number}.\n" for number in range(100)), *["removed\n"] * 300]),
+        file="a.jsonl"),
     told("line ends of Windows", "CR LF after each line", TEXT.replace(b"\n", b"\r\n"), WINDOWS),
     told("no line end", "U+2028, U+2029, U+0085, CR, VT, FF between words, no LF",
         "The\u2028cat\u2029sees\x85the\rtree\vand\fsleeps".encode(),
@@ -211,7 +220,9 @@ FAULTS = [
     Fault("a gzip bomb of letters", "1 GiB without LF in 5 MB, nothing held out", bomb(b"a"),
         ("--corpus=text:a.txt.gz", "--split=100/0/0"), "", 0, slow=True),
     fine("odd JSON lines", "BOM, CR LF, blank lines, NaN, an integer of 5,000 digits, arrays 100 deep",
-        "\ufeff" + records(f'{{"n": NaN, "text": "a"}}\r\n\r\n  \n{{"n": {"9" * 5000}, "text": "b"}}\r\n{{"n": {"[" * 100 + "]" * 100}, "text": "c\\u2028d"}}'), file="a.jsonl"),
+        "\ufeff" + records('{"n": NaN, "text": "a"}\r\n\r\n  \n'
+                           f'{{"n": {"9" * 5000}, "text": "b"}}\r\n'
+                           f'{{"n": {"[" * 100 + "]" * 100}, "text": "c\\u2028d"}}'), file="a.jsonl"),
     *(
         text(name, how, records(line), f"a.jsonl:21: {message}" + ("" if REMEDY in message else SKIP),
             file="a.jsonl")

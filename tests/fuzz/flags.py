@@ -164,7 +164,8 @@ def value_of(field: dataclasses.Field) -> st.SearchStrategy:
     return drawn | st.none() if optional else drawn
 
 
-SETTINGS = st.fixed_dictionaries({}, optional={name: value_of(field) for name, field in FIELDS.items()}).flatmap(
+SETTINGS = st.fixed_dictionaries({}, optional={name: value_of(field) for name,
+    field in FIELDS.items()}).flatmap(
     lambda settings: st.lists(st.sampled_from(sorted(settings) or ["seed"]), max_size=4).map(
         lambda names: {name: settings[name] for name in names if name in settings}
     )

@@ -1,5 +1,6 @@
-"""The networks as Keras models: all that Keras's guides do with a model, see docs/reference/keras.md. V 13, rows 5,
-time 6.
+"""The networks as Keras models: all that Keras's guides do with a model, see docs/reference/keras.md.
+
+V 13, rows 5, time 6.
 """
 
 import copy
@@ -115,7 +116,8 @@ def test_registered_names():
         optimizers.AdamW,
     )
     names = [keras.saving.get_registered_name(kind) for kind in kinds]
-    assert names == [f"lm_keras>{name}" for name in ("LSTM", "ScheduledDropout", "TokenNoise", "TransformerBlock", "SGD", "Adam", "AdamW")]  # fmt: skip
+    assert names == [f"lm_keras>{name}" for name in ("LSTM", "ScheduledDropout", "TokenNoise",
+        "TransformerBlock", "SGD", "Adam", "AdamW")]  # fmt: skip
     layers = [
         LSTM(3, weight_drop=0.1, index=2),
         ScheduledDropout(0.3, index=2, seed=1),

@@ -25,7 +25,8 @@ folder.mkdir(parents=True, exist_ok=True)
 config = {CONFIG}
 config["steps"] = steps
 (folder / "config.json").write_text(json.dumps(config))
-(folder / "data.json").write_text(json.dumps({"splits": {}, "total_steps": steps, "vocab_size": 7, "bad_text": {}}))
+data = {"splits": {}, "total_steps": steps, "vocab_size": 7, "bad_text": {}}
+    (folder / "data.json").write_text(json.dumps(data))
 with open(folder.parent / "calls.txt", "a") as calls:
     calls.write(f"train {folder.name} {steps}\\n")
 if "stops" in said and not folder.name.startswith("."):

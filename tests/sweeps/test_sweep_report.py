@@ -51,7 +51,8 @@ def test_the_table_for_programs(sweep_of, lines_of):
     folder = sweep_of([[6.0, 5.0], [4.0, 3.0, 4.4], "bad"], vary="embedding_dim=5,9,33")
     report.write(folder, COMMAND)
     first, _, failed = lines_of(folder.path / "table.jsonl")
-    assert {name: first[name] for name in ("trial", "settings", "state", "best_step", "parameters", "seconds")} == {
+    assert {name: first[name] for name in ("trial", "settings", "state", "best_step", "parameters",
+        "seconds")} == {
         "trial": "embedding_dim=9", "settings": {"embedding_dim": 9}, "state": "finished", "best_step": 20,
         "parameters": 1235, "seconds": 99.6,
     }  # fmt: skip

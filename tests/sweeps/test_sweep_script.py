@@ -221,7 +221,8 @@ def test_other_trials_are_added(pretended, script, tmp_path):
     words = ["--sweep_dir", tmp_path / "s"]
     script("sweep.py", *words, "--vary=num_layers=1,2")
     script("sweep.py", *words, "--vary=dropout=0,0.5 num_layers=1,3", "--steps_per_call=3")
-    names = ["num_layers=1", "num_layers=2", "num_layers=1", "dropout=0,num_layers=3", "dropout=0.5,num_layers=1",
+    names = ["num_layers=1", "num_layers=2", "num_layers=1", "dropout=0,num_layers=3",
+        "dropout=0.5,num_layers=1",
              "dropout=0.5,num_layers=3"]  # fmt: skip
     assert calls == names
     assert list(entries_of(tmp_path / "s")) == list(dict.fromkeys(names))
@@ -250,14 +251,17 @@ def here(tmp_path):
 WRONG = {
     "--sweep_dir is missing: expected the folder for this sweep, such as --sweep_dir=sweeps/first": [],
     "--sweep_dir={}/other is not empty and holds no sweep; choose another folder": ["--sweep_dir={}/other"],
-    "cannot write to --sweep_dir={}/other/a.txt: File exists; choose a folder that can be written": ["--sweep_dir={}/other/a.txt"],
+    "cannot write to --sweep_dir={}/other/a.txt: File exists; choose a folder that can be written":
+        ["--sweep_dir={}/other/a.txt"],
     "--resume=never, but --sweep_dir={}/sweep holds a sweep; choose another folder, or go on with "
     "--resume=auto": ["--sweep_dir={}/sweep", "--resume=never"],
-    "--resume=must, but --sweep_dir={}/new holds no sweep; begin one with --resume=auto": ["--sweep_dir={}/new", "--resume=must"],
+    "--resume=must, but --sweep_dir={}/new holds no sweep; begin one with --resume=auto":
+        ["--sweep_dir={}/new", "--resume=must"],
     "--vary: --dropot is unknown (did you mean 'dropout'?); see --help for all flags": ["--sweep_dir={}/new",
         "--vary=dropot=1"],
     "--stps is unknown (did you mean --steps?); see --help for all flags": ["--stps=3"],
-    "--random_trials=0 is out of range; expected a whole number of at least 1 and of at most 10000": ["--random_trials=0"],
+    "--random_trials=0 is out of range; expected a whole number of at least 1 and of at most 10000":
+        ["--random_trials=0"],
 }  # fmt: skip
 
 

@@ -101,16 +101,21 @@ def test_names_are_names_of_folders():
 
 REFUSED = {
     "nothing is varied; give --vary='embedding_dim=8,32,128', or --cases, see --help": {},
-    "--vary: --embeding_dim is unknown (did you mean 'embedding_dim'?); see --help for all flags": {"vary": "embeding_dim=8"},
+    "--vary: --embeding_dim is unknown (did you mean 'embedding_dim'?); see --help for all flags":
+        {"vary": "embeding_dim=8"},
     "--vary: --embedding_dim=x: expected a whole number of at least 1": {"vary": "embedding_dim=8,x"},
-    "--vary: --dropout=1.0 is out of range; expected a number of at least 0 and below 1": {"vary": "dropout=0,1"},
-    "--cases: --optimizer=adm is unknown (did you mean 'adam'?); choose one of sgd, momentum,": {"cases": "none; optimizer=adm"},
-    "--vary has 'embedding_dim'; expected NAME=VALUE, with blanks between flags and none within them": {"vary": "embedding_dim 8"},
+    "--vary: --dropout=1.0 is out of range; expected a number of at least 0 and below 1":
+        {"vary": "dropout=0,1"},
+    "--cases: --optimizer=adm is unknown (did you mean 'adam'?); choose one of sgd, momentum,":
+        {"cases": "none; optimizer=adm"},
+    "--vary has 'embedding_dim'; expected NAME=VALUE, with blanks between flags and none within them":
+        {"vary": "embedding_dim 8"},
     "--vary has embedding_dim twice; list all its values in one place": {"vary": "embedding_dim=8 "
         "embedding_dim=9"},
     "--vary has dropout=0.0 twice; leave one of them out": {"vary": "dropout=0,0.0"},
     "--vary=\"a='\" cannot be read (No closing quotation); close the quotation": {"vary": "a='"},
-    "--vary: dropout has a range, of which numbers are drawn; say how many trials with --random_trials": {"vary": "dropout=0..0.5"},
+    "--vary: dropout has a range, of which numbers are drawn; say how many trials with --random_trials":
+        {"vary": "dropout=0..0.5"},
     "--vary has dropout=0.5..0.1; expected two numbers in rising order": {"vary": "dropout=0.5..0.1",
         "random_trials": 3},
     "--vary has l2=log:0..1; expected two numbers in rising order, above 0": {"vary": "l2=log:0..1",
@@ -122,11 +127,14 @@ REFUSED = {
         for name, count in (("seed", 100), ("num_layers", 12), ("warmup_steps", 10))
     )},
     "--cases has 'none' twice; leave one of them out": {"cases": "none;none"},
-    "--cases has dropout twice in 'dropout=0.1 dropout=0.2'; write ; between two cases": {"cases": "dropout=0.1 dropout=0.2"},
+    "--cases has dropout twice in 'dropout=0.1 dropout=0.2'; write ; between two cases":
+        {"cases": "dropout=0.1 dropout=0.2"},
     "--dropout is set by --cases and by --vary; leave it out of one of them": {"cases": "dropout=0.1",
         "vary": "dropout=0.2"},
-    "the trials none and dropout=0 have the same settings; leave one of them out": {"cases": "none; dropout=0"},
-    "the trial embedding_dim=9,model=gpt: --num_heads=4 do not divide --embedding_dim=9": {"vary": "embedding_dim=8,9 model=gpt"},
+    "the trials none and dropout=0 have the same settings; leave one of them out":
+        {"cases": "none; dropout=0"},
+    "the trial embedding_dim=9,model=gpt: --num_heads=4 do not divide --embedding_dim=9":
+        {"vary": "embedding_dim=8,9 model=gpt"},
     "the trial epochs=2: --steps=24 and --epochs=2 contradict each other": {"vary": "epochs=2"},
 }  # fmt: skip
 

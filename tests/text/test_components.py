@@ -56,21 +56,26 @@ FUSE, FALLBACK = {"type": "Fuse"}, {"type": "ByteFallback"}
         ("gpt2", {"decoder": None}, "its tokens are spelled in bytes, which its decoder does not read: set "
             "decoder to ByteLevel"),
         ("gpt2", {"decoder": {"type": "CTC", "pad_token": "<pad>", "word_delimiter_token": "|",
-            "cleanup": True}}, "its decoder is CTC, which is refused: it joins equal tokens, as in speech; take a tokenizer without it"),
+            "cleanup": True}},
+            "its decoder is CTC, which is refused: it joins equal tokens, as in speech; take a tokenizer "
+            "without it"),
         ("gpt2", {"decoder__speed": 3}, "its decoder ByteLevel has the setting 'speed', which nothing here "
             "reads; remove it if it has no effect"),
         ("llama", {"decoder": None}, "it writes '▁' for a blank, which its decoder does not read: set "
             "decoder to Metaspace, or to Replace"),
         ("llama", {"decoder": {"type": "Sequence", "decoders": [{"type": "Replace",
             "pattern": {"String": "▁"},
-            "content": " "}, FALLBACK, STRIP]}}, "its decoder has Strip at a place where the text of a token cannot be told"),
+            "content": " "}, FALLBACK, STRIP]}},
+            "its decoder has Strip at a place where the text of a token cannot be told"),
         ("llama", {"decoder": {"type": "Sequence", "decoders": [{"type": "Replace",
             "pattern": {"String": "▁"}, "content": " "}, FUSE, {**STRIP,
             "stop": 1}]}}, "its decoder has Strip at a place where the text of a token cannot be told"),
         ("suffix", {"decoder": None}, "its tokens end words with '</w>', which its decoder does not read: "
             "set decoder to BPEDecoder with that suffix"),
         ("suffix", {"decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False,
-            "use_regex": True}}, "its tokens are spelled in bytes and end words with '</w>', as CLIP's, and no decoder reads both: take another tokenizer"),
+            "use_regex": True}},
+            "its tokens are spelled in bytes and end words with '</w>', as CLIP's, and no decoder reads "
+            "both: take another tokenizer"),
         ("suffix", {"decoder": {"type": "BPEDecoder", "suffix": "@"}}, "its tokens end words with '</w>', "
             "which its decoder does not read"),
         ("wordpiece", {"decoder": FUSE}, "its tokens go on within words with '##', which its decoder does "
@@ -159,7 +164,8 @@ def folder(tmp_path):
     return write
 
 
-UNK = {"content": "<unk>", "lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}  # fmt: skip
+UNK = {"content": "<unk>", "lstrip": False, "normalized": False, "rstrip": False, "single_word": False,
+    "special": True}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -237,7 +243,8 @@ def test_the_begin_is_what_the_post_processor_puts_first(folder):
     """Where nothing else tells it."""
     place = folder("gpt2")
     content = json.loads((place / "tokenizer.json").read_text())
-    content["post_processor"] = {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1], "trim_offsets": True, "add_prefix_space": False}  # fmt: skip
+    content["post_processor"] = {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1],
+        "trim_offsets": True, "add_prefix_space": False}  # fmt: skip
     (place / "tokenizer.json").write_text(json.dumps(content))
     assert (load_tokenizer(place).begin_id, load_tokenizer(place).eod_id) == (1, 2)
     folder(None, tokenizer_config={"add_bos_token": False})

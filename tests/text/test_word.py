@@ -139,7 +139,8 @@ def test_rare_words_are_forgotten_when_there_are_too_many(monkeypatch):
     with pytest.raises(InputError) as caught:
         train_tokenizer("word", pieces)
     assert str(caught.value) == (
-        "this corpus has more than 50 different words: set a vocab_size, such as 50000, or use the sentencepiece tokenizer"
+        "this corpus has more than 50 different words: set a vocab_size, such as 50000, or use the "
+        "sentencepiece tokenizer"
     )
 
 

@@ -79,7 +79,8 @@ def unigram(byte_fallback=False, norm=None, scheme="always", split=True):
         content = json.loads(made.to_str())
         content["model"]["byte_fallback"] = True
         content["model"]["vocab"] += [[name, -20.0] for name in BYTES]
-        content["decoder"] = {"type": "Sequence", "decoders": [content["decoder"], {"type": "ByteFallback"}, {"type": "Fuse"}]}  # fmt: skip
+        content["decoder"] = {"type": "Sequence", "decoders": [content["decoder"], {"type": "ByteFallback"},
+            {"type": "Fuse"}]}  # fmt: skip
         made = tokenizers.Tokenizer.from_str(json.dumps(content))
     return made
 
