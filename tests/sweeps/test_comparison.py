@@ -26,7 +26,7 @@ config = {CONFIG}
 config["steps"] = steps
 (folder / "config.json").write_text(json.dumps(config))
 data = {"splits": {}, "total_steps": steps, "vocab_size": 7, "bad_text": {}}
-    (folder / "data.json").write_text(json.dumps(data))
+(folder / "data.json").write_text(json.dumps(data))
 with open(folder.parent / "calls.txt", "a") as calls:
     calls.write(f"train {folder.name} {steps}\\n")
 if "stops" in said and not folder.name.startswith("."):
