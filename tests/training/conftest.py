@@ -26,6 +26,7 @@ class Leaky(keras.Model):
 
     context_tokens = context_length = None
     head_weights = ()
+    remarks = ()
 
     def __init__(self, vocab_size: int = V, width: int = 6, dropout: float = 0.0):
         super().__init__(autocast=False, name="leaky")
