@@ -131,7 +131,7 @@ DEFECTS = {
     "a checkpoint holds what was saved": lambda: mock.patch("lm_keras.checkpoints.state.Checkpoints._check",
         lambda self, folder: ""),
     "lines of measures stay or are left out":
-        lambda: mock.patch("lm_keras.checkpoints.run_folder.write_atomically"),
+        lambda: mock.patch("lm_keras.checkpoints.records.write_atomically"),
     "events stay or are left out": lambda: mock.patch.object(run_folders, "forget_after"),
     "a damaged run is read rightly or refused":
         lambda: mock.patch("lm_keras.training.weights.step_for_reading", lambda *args: 4),

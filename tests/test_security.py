@@ -16,8 +16,8 @@ import pytest
 import lm_keras
 from lm_keras import models, text
 from lm_keras.checkpoints import records
+from lm_keras.checkpoints.records import sealed
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.checkpoints.sealed import sealed
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import DataConfig, from_flat
 from lm_keras.corpora import open_corpus

@@ -15,7 +15,7 @@ from lm_keras import callbacks, flags, paths, schedules
 from lm_keras.callbacks.progress import clock
 from lm_keras.callbacks.projector import write_labels, write_points
 from lm_keras.callbacks.tensorboard import forget_after
-from lm_keras.checkpoints.run_folder import truncate_lines_after
+from lm_keras.checkpoints.records import truncate_lines_after
 from lm_keras.checkpoints.vectors import write_vectors
 from lm_keras.corpora import EmptySplit
 from lm_keras.data.preparation import DividedText, divide, prepare

@@ -14,7 +14,8 @@ from lm_keras.answers import answer_for
 from lm_keras.answers.answer import Answer
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.callbacks.tensorboard import forget_after
-from lm_keras.checkpoints.run_folder import RunFolder, append_lines, truncate_lines_after
+from lm_keras.checkpoints.records import append_lines, truncate_lines_after
+from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import Config, LearningConfig
 from lm_keras.data.preparation import PreparedData

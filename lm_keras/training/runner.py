@@ -10,7 +10,8 @@ import keras
 import tensorflow as tf
 
 from lm_keras import flags, schedules
-from lm_keras.checkpoints.run_folder import CHANGEABLE, RunFolder, differences, elsewhere
+from lm_keras.checkpoints.changes import CHANGEABLE, differences, elsewhere
+from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import FIELDS, Config, RunOptions
 from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.data.tokenizers import saved_tokenizer

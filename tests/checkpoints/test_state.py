@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.checkpoints.sealed import unsealed
+from lm_keras.checkpoints.records import unsealed
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.errors import InputError
 from lm_keras.models.language_model import LanguageModel
