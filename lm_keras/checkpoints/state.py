@@ -19,18 +19,21 @@ from lm_keras.checkpoints.variables import Tensors, check_finite, slots_in, trac
 from lm_keras.disk.files import bytes_of, opened
 from lm_keras.disk.folders import remove_folder, write_folder
 from lm_keras.errors import GO_ON, InputError, reason_of
+from lm_keras.objectives.measures import cost_of
 
 _PROGRESS = "progress.json"
 _PREFIX = "state"
 
 SHAPE = {
-    "step": int, "sha256": {str: str}, "valid_loss?": (*NUMBER, None), "meter?": {str: NUMBER},
-    "seconds?": NUMBER,
+    "step": int, "sha256": {str: str}, "validated?": {"measure": str, "better": str, "value": NUMBER},
+    "valid_loss?": (*NUMBER, None), "meter?": {str: NUMBER}, "seconds?": NUMBER,
     "learning_rate_scale?": NUMBER, "learning_rate_set?": NUMBER, "left_out?": {str: int},
     "left_out_in_a_row?": int,
     "recent?": [[NUMBER]], "callbacks?": {str: {}},
 }  # fmt: skip
-"""What is read in `progress.json`, as in `records.SHAPES`."""
+"""What is read in `progress.json`, as in `records.SHAPES`. Older checkpoints have `valid_loss`: the value of the
+measure, or its negative value where high is better.
+"""
 
 GONE = "it was deleted meanwhile"
 """What `Checkpoints.problem` says of a checkpoint that a run which trains has deleted since it was listed."""
@@ -64,8 +67,8 @@ class Checkpoints:
         Args:
             step: optimizer steps that were done.
             tensors: lists of variables, by name: the weights, the optimizer's slots and so on.
-            progress: JSON values; `valid_loss`, if there, decides which checkpoint is the best, the lowest
-                one. Of a measure that is better when it is higher it is the negative value.
+            progress: JSON values. `validated`, if there, decides which checkpoint is the best: the `measure`,
+                its `value`, and whether `low` or `high` is `better`.
             instead_of: steps of checkpoints that it replaces.
 
         Raises:
@@ -137,14 +140,14 @@ class Checkpoints:
                 continue  # It was perhaps the best one, until a better one came.
             try:
                 found = {
-                    step: self.progress(step).get("valid_loss")
+                    step: _cost(self.progress(step))
                     for step, problem in zip(steps, problems)
                     if not problem
                 }
             except FileNotFoundError:
                 continue
-            losses = {step: loss for step, loss in found.items() if loss is not None}
-            return min(losses, key=lambda step: (losses[step], step)) if losses else None
+            costs = {step: cost for step, cost in found.items() if cost is not None}
+            return min(costs, key=lambda step: (costs[step], step)) if costs else None
         raise self.gone()
 
     def sound(self) -> list[int]:
@@ -262,6 +265,13 @@ class Checkpoints:
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
+
+
+def _cost(progress: dict) -> float | None:
+    """Return a number that is lower where the validation of a checkpoint was better, or None without one."""
+    if validated := progress.get("validated"):
+        return cost_of(validated["value"], validated["better"])
+    return progress.get("valid_loss")
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -100,6 +100,15 @@ def test_the_last_and_the_best_are_kept(checkpoints):
     assert checkpoints.steps() == [12, 14]
 
 
+def test_the_best_by_a_measure_that_is_better_when_it_is_high(checkpoints):
+    for step, value in {2: 0.25, 4: 0.5, 6: 0.375}.items():
+        validated = {"measure": "accuracy", "better": "high", "value": value}
+        checkpoints.save(step, variables(float(step)), {"validated": validated})
+    assert checkpoints.best() == 4
+    checkpoints.save(8, variables(8.0), {"valid_loss": -0.75})  # As older versions kept an accuracy.
+    assert checkpoints.best() == 8
+
+
 def test_equal_losses_keep_the_first(checkpoints):
     for step in (2, 4):
         checkpoints.save(step, variables(0.0), {"valid_loss": 3.0})
