@@ -4,11 +4,12 @@
 `progress.json` with everything that is no tensor, the sha256 of the other files and one of itself.
 """
 
+import contextlib
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -31,8 +32,8 @@ SHAPE = {
     "left_out_in_a_row?": int,
     "recent?": [[NUMBER]], "callbacks?": {str: {}},
 }  # fmt: skip
-"""What is read in `progress.json`, as in `records.SHAPES`. Older checkpoints have `valid_loss`: the value of the
-measure, or its negative value where high is better.
+"""What is read in `progress.json`, as in `records.SHAPES`. Older checkpoints have `valid_loss`: the value of
+the measure, or its negative value where high is better.
 """
 
 GONE = "it was deleted meanwhile"
@@ -265,6 +266,20 @@ class Checkpoints:
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
+
+
+@contextlib.contextmanager
+def understood(step: int) -> Iterator[None]:
+    """Turn what goes wrong while the numbers of a checkpoint are taken over into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        raise InputError(
+            f"the checkpoint of step {step:,} was written by another version of lm_keras, which kept other "
+            "numbers; go on with that version, or begin a new run with --init_from this one"
+        ) from None
 
 
 def _cost(progress: dict) -> float | None:

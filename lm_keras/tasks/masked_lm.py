@@ -112,14 +112,14 @@ def hidden_measures(sums: Mapping[str, float], counts: TextCounts, context: int)
     were.
 
     Args:
-        sums: `nats`, `correct` and `targets`.
+        sums: `nats`, `correct` and `weight`.
         counts: what the split holds.
         context: positions of a row.
     """
     return {
-        **likelihood_measures(sums["nats"], sums["targets"]),
-        "accuracy": finite(sums["correct"] / sums["targets"]) if sums["targets"] else None,
+        **likelihood_measures(sums["nats"], sums["weight"]),
+        "accuracy": finite(sums["correct"] / sums["weight"]) if sums["weight"] else None,
         "context": context,
         "stride": None,
-        "hidden": round(sums["targets"] / max(1, counts.tokens), 4),
+        "hidden": round(sums["weight"] / max(1, counts.tokens), 4),
     }

@@ -123,7 +123,7 @@ class Task:
         """Turn the sums over a whole split into its measures.
 
         Args:
-            sums: `nats`, `correct` and `targets`.
+            sums: `nats`, `correct` and `weight`.
             counts: what the split holds.
 
         Returns:

@@ -33,7 +33,7 @@ from lm_keras.training import (
 )
 from lm_keras.training.given_vectors import GivenVectors
 from lm_keras.training.one_run import Run, network, newest, schedule_callbacks
-from lm_keras.training.trainer import Trainer
+from lm_keras.training.trainer import Learner, Trainer
 from lm_keras.training.weights import Origin
 from lm_keras.training.workers import LOST, Cluster
 
@@ -231,7 +231,7 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
     with _enough_memory():
         with devices.strategy.scope():
             model = network(config, task.network_vocab_size, task.outputs)
-        trainer = Trainer(model, task, devices.strategy, config, store, trial.STEPS, None)
+        trainer = Trainer(Learner(model, task), devices, config, store, trial.STEPS, None)
         speed = trial.try_out(trainer)
     if speed is None:
         return 128 + trainer.signal

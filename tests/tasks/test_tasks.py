@@ -63,7 +63,7 @@ def test_an_evaluation_is_the_same_every_time(family):
     tf.nest.map_structure(np.testing.assert_array_equal, one, two)
     scored = sum(int((batch.weights > 0).sum()) for batch in one)
     assert scored == TARGETS if family in ("ngram", "lstm", "gpt") else 0 < scored < TARGETS
-    found = made.measures({"nats": 7.0, "correct": 3, "targets": scored}, STORE.counts)
+    found = made.measures({"nats": 7.0, "correct": 3, "weight": scored}, STORE.counts)
     assert found["nats_per_token"] == pytest.approx(7 / scored) and found["accuracy"] == 3 / scored
     assert made.best[0] in found
 
@@ -121,4 +121,4 @@ def test_a_stride_scores_every_target(store=STORE):
     for family in ("lstm", "gpt", "glm"):
         made = task(family).in_windows(5)
         assert sum(int((batch.weights > 0).sum()) for batch in made.scored(store)) == TARGETS
-        assert made.measures({"nats": 7.0, "correct": 3, "targets": TARGETS}, store.counts)["stride"] == 5
+        assert made.measures({"nats": 7.0, "correct": 3, "weight": TARGETS}, store.counts)["stride"] == 5

@@ -31,6 +31,7 @@ from lm_keras.training import (
     runner,
     trial,
 )
+from lm_keras.training.trainer import Learner
 
 
 def close(estimated, measured):
@@ -285,10 +286,8 @@ def update_of(optimizer):
     """Estimated and counted FLOPs of one update by this optimizer."""
     config = from_flat({"optimizer": optimizer, "embedding_dim": 17, "hidden_units": 33, "weight_decay": 0.1})
     model = one_run.network(config, 29)
-    strategy = distribution.set_up(config).strategy
-    step = runner.Trainer(
-        model, task_of(config, 29), strategy, config, known_text.random_store(99, 29), 3, None
-    ).compiled_step
+    learner, store = Learner(model, task_of(config, 29)), known_text.random_store(99, 29)
+    step = runner.Trainer(learner, distribution.set_up(config), config, store, 3, None).compiled_step
     gradients = [tf.TensorSpec(variable.shape) for variable in model.trainable_variables]
 
     def update(given):
@@ -515,10 +514,8 @@ def test_the_trial_times_the_real_step(quick, monkeypatch):
                         "hidden_units": 13, "embedding_dim": 7, "sequence_length": 5})  # fmt: skip
     model = one_run.network(config, 53)
     before = [variable.numpy() for variable in model.trainable_variables]
-    strategy = distribution.set_up(config).strategy
-    trainer = runner.Trainer(
-        model, task_of(config, 53), strategy, config, known_text.random_store(3_000, 53), trial.STEPS, None
-    )
+    learner, store = Learner(model, task_of(config, 53)), known_text.random_store(3_000, 53)
+    trainer = runner.Trainer(learner, distribution.set_up(config), config, store, trial.STEPS, None)
     speed = trial.try_out(trainer)
     assert trainer.compiled_step.traces == 1
     assert speed.steps > 3
