@@ -141,7 +141,7 @@ DEFECTS = {
     "a report of a damaged run is right or refused": lambda: mock.patch("lm_keras.report.page._settings",
         side_effect=KeyError),
     "sizes that no memory holds are refused at once":
-        lambda: mock.patch("lm_keras.training.preflight.check_memory"),
+        lambda: mock.patch("lm_keras.training.estimates.check_memory"),
     "extreme numbers train or are refused": lambda: mock.patch("lm_keras.training.one_run.Run._results",
         side_effect=OverflowError),
 }  # fmt: skip

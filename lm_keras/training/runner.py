@@ -5,29 +5,28 @@ here.
 import contextlib
 import dataclasses
 import json
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 
-from lm_keras import flags, schedules
-from lm_keras.checkpoints.changes import CHANGEABLE, differences, elsewhere
+from lm_keras import flags
+from lm_keras.checkpoints.changes import differences, elsewhere
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.config import FIELDS, Config, RunOptions
+from lm_keras.config import Config, RunOptions
 from lm_keras.data.preparation import PreparedData, prepare
-from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError, reason_of
-from lm_keras.registry import OF_WHOLE_TEXT
 from lm_keras.surroundings import usual_settings
 from lm_keras.tasks import TASKS, task_of
 from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import (
+    conditions,
     distribution,
     estimates,
     known_text,
     machine,
     preflight,
-    rates,
     report,
     trial,
 )
@@ -60,7 +59,7 @@ def _train(config: Config, options: RunOptions) -> int:
     begun = RunFolder(options.run_dir) if options.run_dir else None
     before = begun.config() if begun and begun.exists else None
     config = machine.with_jit(machine.with_precision(config, before), before)
-    folder = _checked_folder(config, options)
+    folder = conditions.checked_folder(config, options)
     if options.dry_run:
         return _dry_run(config, folder)
     cluster = distribution.cluster_of(config)
@@ -77,7 +76,7 @@ def _train(config: Config, options: RunOptions) -> int:
 def _shown_if_finished(config: Config, folder: RunFolder) -> bool:
     """Show the results of a run that is finished, and tell whether it is."""
     results = folder.sound_results(report.say)
-    if not results or not _same_length(folder.config(), config):
+    if not results or not conditions.same_length(folder.config(), config):
         return False
     if elsewhere(folder.config().flat(), config.flat()):
         return False  # Whether that text is the same is not known yet.
@@ -129,11 +128,10 @@ def _begun(
 ) -> tuple[Origin | GivenVectors | None, PreparedData, Task, int]:
     """Prepare the text and write down what the run is."""
     if config.batches.steps:
-        rates.check(config, config.batches.steps)
+        conditions.check_rates(config, config.batches.steps)
     origin = Origin.of(config, folder, report.say)
-    GivenVectors.of(
-        config, folder, None
-    )  # What is wrong with its first line is said before the text is read.
+    # What is wrong with its first line is said before the text is read.
+    GivenVectors.of(config, folder, None)
     begun = folder.read_data() if folder.exists else None
     columns = TASKS[config.task].columns
     data = prepare(
@@ -141,11 +139,11 @@ def _begun(
         columns=columns,
     )  # fmt: skip
     origin = origin or GivenVectors.of(config, folder, data.tokenizer)
-    _check_data(config, data)
+    conditions.check_data(config, data)
     task = task_of(config, data.tokenizer.vocab_size, data.tokenizer)
-    total_steps = _total_steps(config, data, task)
+    total_steps = conditions.total_steps_of(config, data, task)
     there_is = None if devices.on_gpu else machine.total_memory()
-    preflight.check_memory(task, config, devices.replicas, there_is)
+    estimates.check_memory(task, config, devices.replicas, there_is)
     _check_space(folder, config, task, total_steps)
     _begin(folder, config, options, data, total_steps, origin)
     return origin, data, task, total_steps
@@ -180,8 +178,8 @@ def _joined(
     begun, columns = folder.read_data(), TASKS[config.task].columns
     data = prepare(config.data, folder.tokenizer(), report.say, begun=begun, columns=columns)
     task = task_of(config, data.tokenizer.vocab_size, data.tokenizer)
-    total_steps = _total_steps(config, data, task)
-    _check_same_run(folder, data, total_steps)
+    total_steps = conditions.total_steps_of(config, data, task)
+    conditions.check_same_run(folder, data, total_steps)
     origin = Origin.of(config, folder, report.say) or GivenVectors.of(config, folder, data.tokenizer)
     return origin, data, task, total_steps
 
@@ -194,7 +192,7 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
     if folder:
         folder.check()
     if config.batches.steps:
-        rates.check(config, config.batches.steps)
+        conditions.check_rates(config, config.batches.steps)
     devices = _devices(config, alone=True)
     if cluster := distribution.cluster_of(config):
         report.say(
@@ -211,11 +209,11 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
     origin = origin or GivenVectors.of(config, folder, tokenizer)
     task, total_steps = task_of(config, text.vocab_size, tokenizer), batches.steps
     if data:
-        _check_data(config, data)
-        total_steps = _total_steps(config, data, task)
+        conditions.check_data(config, data)
+        total_steps = conditions.total_steps_of(config, data, task)
         if folder and folder.exists:
-            _check_same_run(folder, data, total_steps)
-    preflight.check_memory(task, config, devices.replicas)
+            conditions.check_same_run(folder, data, total_steps)
+    estimates.check_memory(task, config, devices.replicas)
     store = text.store(batches.batch_size, batches.sequence_length)
     shapes = _shapes(config, task)
     done = (newest(folder.checkpoints(warn=report.say)) if folder else None) or 0
@@ -260,7 +258,7 @@ def _devices(config: Config, alone: bool = False) -> distribution.Devices:
 
 
 @contextlib.contextmanager
-def _enough_memory():
+def _enough_memory() -> Iterator[None]:
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
@@ -289,95 +287,6 @@ def _check_space(folder: RunFolder, config: Config, task: Task, total_steps: int
         )
 
 
-def _checked_folder(config: Config, options: RunOptions) -> RunFolder | None:
-    if not options.run_dir:
-        if options.dry_run and options.resume != "must":
-            return None
-        raise InputError(
-            "--run_dir is missing: expected the folder for this run, such as --run_dir=runs/first"
-        )
-    folder = RunFolder(options.run_dir)
-    if not folder.exists:
-        if options.resume == "must":
-            raise InputError(
-                f"--resume=must, but --run_dir={options.run_dir} holds no run; begin one with --resume=auto"
-            )
-        if folder.checkpoints().steps():  # Of which settings, nobody knows.
-            raise InputError(
-                f"--run_dir={options.run_dir} holds checkpoints and no config.json; restore that from a copy,"
-                " or choose another folder"
-            )
-        return folder
-    if options.resume == "never":
-        raise InputError(
-            f"--resume=never, but --run_dir={options.run_dir} holds a run; choose another folder, or go on"
-            " with --resume=auto"
-        )
-    before = folder.config()
-    moved = elsewhere(before.flat(), config.flat())
-    changed = differences(before, config, CHANGEABLE | moved)
-    if changed:
-        raise InputError(
-            f"--run_dir={options.run_dir} holds a run with other settings: {'; '.join(changed)}. "
-            "Use the same settings to go on, or another --run_dir"
-        )
-    if "tokenizer" in moved:
-        _check_tokenizer(folder, config)
-    return folder
-
-
-def _check_tokenizer(folder: RunFolder, config: Config) -> None:
-    """Raise InputError if the folder that `--tokenizer` names now holds another tokenizer than the
-    run has.
-    """
-    given = saved_tokenizer(config.data, config.needs_blank)
-    if given and given.fingerprint() != folder.tokenizer().fingerprint():
-        raise InputError(
-            f"--run_dir={folder.path} holds a run with another tokenizer than"
-            f" --tokenizer={config.data.tokenizer}; use the same one to go on, or another --run_dir"
-        )
-
-
-def _same_length(old: Config, new: Config) -> bool:
-    names = [name for name, field in FIELDS.items() if field.metadata["on_resume"] == "longer"]
-    before, after = old.flat(), new.flat()
-    return all(before[name] == after[name] for name in names)
-
-
-def _total_steps(config: Config, data: PreparedData, task: Task) -> int:
-    batches = config.batches
-    targets = data.splits["train"].counts.tokens
-    if targets < batches.sequence_length:
-        raise InputError(
-            f"the training text has {targets:,} tokens, fewer than one sequence of --sequence_length="
-            f"{batches.sequence_length}; give more text or a smaller --sequence_length"
-        )
-    if batches.steps:
-        return batches.steps
-    total_steps = (batches.epochs or 1) * task.order(data.splits["train"]).steps_per_epoch
-    rates.check(config, total_steps)
-    return total_steps
-
-
-def _check_data(config: Config, data: PreparedData) -> None:
-    learning = config.learning
-    needs = (
-        [f"--early_stopping_evals={learning.early_stopping_evals}"] if learning.early_stopping_evals else []
-    )
-    if schedules.plateau_of(learning.learning_rate_schedule):
-        needs.append(f"--learning_rate_schedule={learning.learning_rate_schedule}")
-    if needs and "valid" not in data.splits:
-        raise InputError(
-            f"{needs[0]} needs text to validate on, and there is none; give --valid_corpus or another --split"
-        )
-    unknown = data.splits["valid"].counts.unknown if "valid" in data.splits else 0
-    if unknown and learning.best_by in OF_WHOLE_TEXT:
-        raise InputError(
-            f"--best_by={learning.best_by}: {unknown:,} tokens of the text to validate on are unknown to the "
-            "tokenizer, so that it has no such measure; take nats_per_token, perplexity or accuracy"
-        )
-
-
 def _begin(
     folder: RunFolder,
     config: Config,
@@ -389,11 +298,11 @@ def _begin(
     """Write down what the run is; `config.json` comes last, so that it stands for a complete folder."""
     content = {**data.report, "vocab_size": data.tokenizer.vocab_size, "total_steps": total_steps}
     if folder.exists:
-        before = _check_same_run(folder, data, total_steps)
+        before = conditions.check_same_run(folder, data, total_steps)
         if total_steps > before:
             report.say(
                 f"the run now has {total_steps:,} steps instead of"
-                f" {before:,}{rates.jumps(config, folder, before, total_steps)}"
+                f" {before:,}{conditions.jumps(config, folder, before, total_steps)}"
             )
             folder.forget_results()
     else:
@@ -406,20 +315,3 @@ def _begin(
     folder.write_text("README.md", report.model_card(config, content))
     folder.write_json("config.json", config.flat())
     report.say(report.data_line(content))
-
-
-def _check_same_run(folder: RunFolder, data: PreparedData, total_steps: int) -> int:
-    """Return how many steps the run had before; its text must be the same, and it may not become shorter."""
-    before = folder.read_data()
-    for name, split in data.report["splits"].items():
-        if split["fingerprint"] != before["splits"].get(name, {}).get("fingerprint"):
-            raise InputError(
-                f"the {name} text of {split['corpus']} has changed since the run in {folder.path} began; "
-                "restore it, or begin a new run with another --run_dir"
-            )
-    if total_steps < before["total_steps"]:
-        raise InputError(
-            f"the run in {folder.path} has {before['total_steps']:,} steps and can't be cut to"
-            f" {total_steps:,}; raise --steps or --epochs, or begin a new run with another --run_dir"
-        )
-    return before["total_steps"]

@@ -375,12 +375,12 @@ def test_the_least_is_less_than_the_estimate(shape):
         peak = estimates.memory(one_run.network(config, task.network_vocab_size), task, config, 1).peak
     least = estimates.least_memory(task, config, 1)
     assert peak / 20 < least < peak
-    preflight.check_memory(task, config, 1, there_is=least)
+    estimates.check_memory(task, config, 1, there_is=least)
     for replicas, there_is in ((1, least - 1), (2, least)):
         with pytest.raises(
             InputError, match="a step of this network takes 0 GiB or more, and this machine has 0: "
         ):
-            preflight.check_memory(task, config, replicas, there_is)
+            estimates.check_memory(task, config, replicas, there_is)
 
 
 def test_what_no_machine_has(train, tiny_config, tmp_path):
@@ -467,8 +467,7 @@ def test_schedules_at_four_steps(dry, tiny_config, tmp_path):
 def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast, expected):
     monkeypatch.setattr(machine, "fast_types", lambda on_gpu: fast)
     config = tiny_config(precision=precision, jit="off")
-    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, None, 24, 0, [])
-    cudnn, xla, said = plan._kernels()
+    cudnn, xla, said = machine.kernels(config, distribution.set_up(config).on_gpu, ())
     assert said.startswith("precision  " + expected)
     assert (cudnn.split(), xla.split()) == (
         ["cuDNN", "no:", "there", "is", "no", "GPU"],
@@ -497,8 +496,8 @@ def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast
 def test_xla_compiles_where_it_pays(tiny_config, model, precision, jit, compiled, said):
     config = tiny_config(model=model, precision=precision, jit=jit, hidden_units=8, embedding_dim=8)
     assert machine.compiles_gradients(config) == compiled
-    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, None, 24, 0, [])
-    assert plan._kernels()[1].split(maxsplit=1)[1].startswith(said)
+    _, xla, _ = machine.kernels(config, distribution.set_up(config).on_gpu, ())
+    assert xla.split(maxsplit=1)[1].startswith(said)
 
 
 def test_xla_compiles_what_cudnn_does_not_on_a_gpu(tiny_config, monkeypatch):
