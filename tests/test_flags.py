@@ -11,7 +11,7 @@ import pytest
 
 from lm_keras import config
 from lm_keras.config import Config, from_flat
-from lm_keras.flags import flagfile_of
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.registry import families_with
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from lm_keras import schedules
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.data.order import StreamOrder, WindowOrder
-from lm_keras.flags import flagfile_of
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.text import ByteTokenizer, CharTokenizer
 from lm_keras.training.trainer import Trainer
 
@@ -123,7 +123,7 @@ DEFECTS = {
     "a damaged cache gives the same, and says so": lambda: mock.patch("lm_keras.disk.folders._problem",
         lambda folder: ""),
     "no command line and no flagfile gives a traceback":
-        lambda: mock.patch("lm_keras.flags._lines_of_flagfile", side_effect=KeyError),
+        lambda: mock.patch("lm_keras.flagfiles._lines_of_flagfile", side_effect=KeyError),
     "the flagfile of a run gives its settings again": lambda: mock.patch.object(fuzz.flags, "flagfile_of",
         lambda settings: flagfile_of(dict(sorted(settings.items())[:30]))),
     "a JSON file of a run says what was written": lambda: mock.patch("lm_keras.checkpoints.records.sum_of",

@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 from typing import IO
 
-from lm_keras import flags, paths
+from lm_keras import paths
 from lm_keras.config import Config
 from lm_keras.errors import InputError
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.sweeps import report
 from lm_keras.sweeps.folder import SweepFolder
 from lm_keras.sweeps.rows import row_of
@@ -172,7 +173,7 @@ def _trained(folder: SweepFolder, trial: Trial, how: Processes) -> int:
     log.parent.mkdir(exist_ok=True)
     with open(log, "ab") as file:
         before = file.tell()
-        code = how.carry_out(flags.flagfile_of(settings).splitlines(), file)
+        code = how.carry_out(flagfile_of(settings).splitlines(), file)
     if how.sent:
         return 128 + how.sent[0]
     if code in STOPPED:  # Somebody else has stopped the trial.

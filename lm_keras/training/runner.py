@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-from lm_keras import flags
 from lm_keras.checkpoints.changes import differences, elsewhere
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config, RunOptions
 from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.errors import InputError, reason_of
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.surroundings import usual_settings
 from lm_keras.tasks import TASKS, task_of
 from lm_keras.tasks.task import Task
@@ -311,7 +311,7 @@ def _begin(
             folder.keep_files(origin.files)
     folder.write_json("data.json", content)
     settings = {**dataclasses.asdict(options), **config.flat()}
-    folder.write_text("flags.txt", flags.flagfile_of(settings))
+    folder.write_text("flags.txt", flagfile_of(settings))
     folder.write_text("README.md", report.model_card(config, content))
     folder.write_json("config.json", config.flat())
     report.say(report.data_line(content))
