@@ -181,6 +181,8 @@ def test_what_depends_on_a_setting():
         "on_nonfinite",
         "spike_sigma",
     }
+    tried = {name for name, known in metadata.items() if known["dry_run"]}
+    assert {"steps", "keep_checkpoints", "projector"} <= tried and "sample_prompt" not in tried
     fits = {name for name, known in metadata.items() if known["keeps_weights"]}
     assert {"dropout", "mask_rate", "init_scale"} <= fits
     assert not {"embedding_dim", "positions", "norm_epsilon", "tie_embeddings"} & fits

@@ -14,7 +14,7 @@ from lm_keras.layers.casting import Int8Matrices
 from lm_keras.text.tokenizer import Tokenizer
 
 ANSWERS: dict[str, type[Answer]] = {
-    name: registry.class_of("answers", row.answer) for name, row in registry.TASKS.items()
+    name: registry.imported("answers", row.answer) for name, row in registry.TASKS.items()
 }
 
 

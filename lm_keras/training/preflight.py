@@ -12,7 +12,7 @@ import keras
 from lm_keras import schedules
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.config import Config
+from lm_keras.config import FIELDS, Config
 from lm_keras.tasks.task import Task
 from lm_keras.training import estimates
 from lm_keras.training.distribution import Devices
@@ -112,6 +112,9 @@ class Plan:
         lines = [f"run        {self.run_dir or 'without --run_dir'}: {state}"]
         if self.origin:
             lines.append(f"begins     {self.origin.said}")
+        given = [name for name, value in self.config.flat().items() if value != FIELDS[name].default]
+        if apart := [f"--{name}" for name in given if not FIELDS[name].metadata["dry_run"]]:
+            lines.append(f"left out   {', '.join(apart)}: not tried in a dry run")
         return [
             *lines,
             f"devices    {self.devices.description}",

@@ -17,7 +17,7 @@ from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.errors import InputError, reason_of
 from lm_keras.flagfiles import flagfile_of
 from lm_keras.surroundings import usual_settings
-from lm_keras.tasks import TASKS, task_of
+from lm_keras.tasks import TASKS, check_fields, task_of
 from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import (
@@ -56,6 +56,7 @@ def _train(config: Config, options: RunOptions) -> int:
             "--prediction_head=false leaves nothing to train: it is for a bert that was imported without that"
             " part; leave it out, and --init_from=FOLDER gives the imported weights a new head"
         )
+    check_fields(config)
     begun = RunFolder(options.run_dir) if options.run_dir else None
     before = begun.config() if begun and begun.exists else None
     config = machine.with_jit(machine.with_precision(config, before), before)

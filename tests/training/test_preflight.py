@@ -14,7 +14,7 @@ from benchmarks import graph_flops, trainers
 from benchmarks.commands import preflight as measured_preflight
 from lm_keras import optimizers, schedules
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.config import from_flat
+from lm_keras.config import FIELDS, from_flat
 from lm_keras.data.cache import cache_folder
 from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
@@ -100,6 +100,21 @@ def test_no_folder_is_needed(dry, tiny_config, tmp_path, monkeypatch):
     assert line_of(lines, "run") == "without --run_dir: new"
     assert line_of(lines, "on disk").startswith("0.2  still to write, 4 x ")
     assert os.listdir(tmp_path) == []
+
+
+def test_what_a_dry_run_does_not_need_changes_nothing_but_is_named(dry, tiny_config):
+    changed = {"sample_every": 7, "sample_prompt": "a|b", "profile_steps": "3:5"}
+    assert set(changed) == {name for name, field in FIELDS.items() if not field.metadata["dry_run"]}
+
+    def described(**settings):
+        measured = r"free here|GFLOP/s|memory of this process"
+        return [line for line in dry(tiny_config(**settings), None) if not re.search(measured, line)]
+
+    plain, other = described(), described(**changed)
+    named = "--sample_every, --sample_prompt, --profile_steps: not tried in a dry run"
+    assert line_of(other, "left out") == named
+    assert [line for line in other if not line.startswith("left out")] == plain
+    assert described(keep_checkpoints=9) != plain  # The control: more of them need more of the disk.
 
 
 def test_it_says_whose_weights_a_run_begins_with(dry, finished):
