@@ -40,7 +40,7 @@ def answer_for(
     """
     if jit and model.forward_apart is None:
         raise InputError(
-            "--jit=on (jit=True) compiles what a gpt or a glm does for a token, and this model is neither; "
-            "leave it out"
+            f"--jit=on (jit=True) compiles what a {" or a ".join(registry.families_with("cache"))} does for a token, "
+            "and this model is neither; leave it out"
         )
     return ANSWERS[task](model, tokenizer, say, jit=jit, int8=int8)
