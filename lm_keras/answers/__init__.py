@@ -39,8 +39,9 @@ def answer_for(
         InputError: `jit` is for another network.
     """
     if jit and model.forward_apart is None:
+        families = " or a ".join(registry.families_with("cache"))
         raise InputError(
-            f"--jit=on (jit=True) compiles what a {" or a ".join(registry.families_with("cache"))} does for a token, "
-            "and this model is neither; leave it out"
+            f"--jit=on (jit=True) compiles what a {families} does for a token, and this model is neither; "
+            "leave it out"
         )
     return ANSWERS[task](model, tokenizer, say, jit=jit, int8=int8)

@@ -104,7 +104,8 @@ class PseudoLikelihood(Scorer):
         """
         inputs = {"tokens": self._checked(ids)}
         if segments is not None:
-            segments = check_ids(segments, self._model.segments.shape[0], self._model.context_length, "segments")
+            count, _ = self._model.segments.shape
+            segments = check_ids(segments, count, self._model.context_length, "segments")
             if segments.shape != inputs["tokens"].shape:
                 raise InputError(
                     f"segments has the shape {list(segments.shape)}, expected that of ids, "
