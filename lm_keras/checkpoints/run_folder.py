@@ -263,7 +263,7 @@ class RunFolder:
             )
         return tokenizer
 
-    def checkpoints(self, keep: int = 2, warn=lambda line: None) -> "Checkpoints":
+    def checkpoints(self, keep: int = 2, warn: Callable[[str], None] = lambda line: None) -> "Checkpoints":
         """Return the checkpoints of the run."""
         from lm_keras.checkpoints.state import Checkpoints
 

@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Self
 
 from lm_keras import paths
 from lm_keras.config import Config
@@ -40,11 +40,11 @@ class Processes:
         self._workers: list[launcher.Worker] = []
         self._passed_on = launcher.passed_on(self._workers)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.sent = self._passed_on.__enter__()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> bool | None:
         return self._passed_on.__exit__(*error)
 
     def carry_out(self, words: list[str], log: IO) -> int:

@@ -33,11 +33,11 @@ def check_fields(config: Config) -> None:
     """Raise InputError if the records of a source of text lack a field that the task needs."""
     for flag in ("corpus", "valid_corpus", "test_corpus"):
         spec = getattr(config.data, flag) or ""
-        source = registry.SOURCES.get(spec.partition(":")[0])  # None: refused when it is opened.
+        source = registry.SOURCES.get(spec.partition(":")[0])  # One that there is not is refused later.
         missing = [name for name in TASKS[config.task].fields if source and name not in source.fields]
         if missing:
             having = [row.form for row in registry.SOURCES.values() if missing[0] in row.fields]
             raise InputError(
-                f"--task={config.task} needs the field {missing[0]!r} of each record, and --{flag}={spec} has "
-                f"none; take one of {', '.join(having)}"
+                f"--task={config.task} needs the field {missing[0]!r} of each record, and --{flag}={spec} has"
+                f" none; take one of {', '.join(having)}"
             )
