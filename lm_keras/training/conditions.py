@@ -1,4 +1,12 @@
-"""Whether a run may begin or go on in its folder: the same settings, the same text, and rates that learn."""
+"""What a run has to have before it begins or goes on: a folder with the same settings and text, devices,
+memory, room on the disk, and rates that learn.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
 
 from lm_keras import schedules
 from lm_keras.checkpoints.changes import CHANGEABLE, differences, elsewhere
@@ -6,10 +14,13 @@ from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import FIELDS, Config, RunOptions
 from lm_keras.data.preparation import PreparedData
 from lm_keras.data.tokenizers import saved_tokenizer
-from lm_keras.errors import InputError
+from lm_keras.errors import InputError, reason_of
 from lm_keras.registry import OF_WHOLE_TEXT
 from lm_keras.tasks.task import Task
-from lm_keras.training.one_run import schedule_callbacks
+from lm_keras.text.tokenizer import Tokenizer
+from lm_keras.training import distribution, estimates, machine, report
+from lm_keras.training.one_run import network, schedule_callbacks
+from lm_keras.training.weights import Origin
 
 
 def checked_folder(config: Config, options: RunOptions) -> RunFolder | None:
@@ -164,3 +175,55 @@ def jumps(config: Config, folder: RunFolder, before: int, now: int) -> str:
                 " next"
             )
     return "; its schedules stretch over the new length from here on: " + ", ".join(found) if found else ""
+
+
+def tokenizer_of(folder: RunFolder | None, origin: Origin | None) -> Tokenizer | None:
+    """Return the tokenizer that a run has already, or takes over with the weights that it begins with."""
+    if folder and folder.exists:
+        return folder.tokenizer()
+    return origin.tokenizer if origin else None
+
+
+def devices_of(config: Config, alone: bool = False) -> distribution.Devices:
+    """Choose the devices of a run, and say which and what is wrong with them; see `distribution.set_up`."""
+    devices = distribution.set_up(config, alone)
+    report.say(f"devices: {devices.description}")
+    if devices.warning:
+        report.say(devices.warning)
+    if not alone and (kind := machine.slow_products(config.learning.precision, devices.on_gpu)):
+        report.say(
+            f"--precision={config.learning.precision}: this processor multiplies float32 faster than {kind}; "
+            "--precision=auto takes the faster one"
+        )
+    return devices
+
+
+@contextlib.contextmanager
+def enough_memory() -> Iterator[None]:
+    """Turn a lack of memory on the device into an InputError."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise InputError(
+            f"the memory of the device is not enough ({reason_of(error)}); take a smaller --batch_size or"
+            " network, or more --micro_batches"
+        ) from None
+
+
+def shapes_of(config: Config, task: Task) -> keras.Model:
+    """Build a network of which only shapes are asked."""
+    with tf.Graph().as_default():  # Where variables have shapes and take no memory.
+        return network(config, task.network_vocab_size, task.outputs)
+
+
+def check_space(folder: RunFolder, config: Config, task: Task, total_steps: int) -> None:
+    """Raise InputError if the disk cannot hold what the run will write."""
+    steps, shapes = folder.checkpoints().steps(), shapes_of(config, task)
+    disk = estimates.disk(shapes, config, total_steps, max(steps, default=0), len(steps))
+    free = machine.free_disk(folder.path)
+    if free < disk.needed:
+        raise InputError(
+            f"the disk of --run_dir={folder.path} has {free / 2**20:,.1f} MiB free, and the run still writes"
+            f" {disk.needed / 2**20:,.1f} MiB ({disk.parts()}); free space there, choose another --run_dir,"
+            f" or lower --keep_checkpoints={config.running.keep_checkpoints}"
+        )

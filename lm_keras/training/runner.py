@@ -5,34 +5,20 @@ here.
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator
-
-import keras
-import tensorflow as tf
 
 from lm_keras.checkpoints.changes import differences, elsewhere
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config, RunOptions
 from lm_keras.data.preparation import PreparedData, prepare
-from lm_keras.errors import InputError, reason_of
+from lm_keras.errors import InputError
 from lm_keras.flagfiles import flagfile_of
 from lm_keras.surroundings import usual_settings
 from lm_keras.tasks import TASKS, check_fields, task_of
 from lm_keras.tasks.task import Task
-from lm_keras.text.tokenizer import Tokenizer
-from lm_keras.training import (
-    conditions,
-    distribution,
-    estimates,
-    known_text,
-    machine,
-    preflight,
-    report,
-    trial,
-)
+from lm_keras.training import conditions, distribution, estimates, machine, report
+from lm_keras.training.dry_run import dry_run
 from lm_keras.training.given_vectors import GivenVectors
-from lm_keras.training.one_run import Run, network, newest, schedule_callbacks
-from lm_keras.training.trainer import Learner, Trainer
+from lm_keras.training.one_run import Run
 from lm_keras.training.weights import Origin
 from lm_keras.training.workers import LOST, Cluster
 
@@ -62,7 +48,7 @@ def _train(config: Config, options: RunOptions) -> int:
     config = machine.with_jit(machine.with_precision(config, before), before)
     folder = conditions.checked_folder(config, options)
     if options.dry_run:
-        return _dry_run(config, folder)
+        return dry_run(config, folder)
     cluster = distribution.cluster_of(config)
     if cluster and cluster.index:
         report.mute()
@@ -71,7 +57,7 @@ def _train(config: Config, options: RunOptions) -> int:
     if _shown_if_finished(config, folder):
         return 0
     with folder.writing():
-        return _carry_out(config, options, folder, _devices(config))
+        return _carry_out(config, options, folder, conditions.devices_of(config))
 
 
 def _shown_if_finished(config: Config, folder: RunFolder) -> bool:
@@ -91,7 +77,7 @@ def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, 
     alone writes.
     """
     report.say_as_worker(cluster, "waiting for all to start")
-    devices = _devices(config)
+    devices = conditions.devices_of(config)
     workers = devices.workers
     with workers.watched(), contextlib.ExitStack() as stack:
         finished = False
@@ -104,8 +90,7 @@ def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, 
         try:
             workers.meet()  # Nobody leaves before the chief has written everything.
         except LOST:
-            # Who has left already is not lost: the chief has done its work, and results are the last that it
-            # writes.
+            # The chief may leave first: results.json is its last write.
             if not workers.chief and not (code == 0 and (folder.path / "results.json").exists()):
                 raise
         return code
@@ -120,7 +105,7 @@ def _carry_out(config: Config, options: RunOptions, folder: RunFolder, devices: 
     with workers.together():
         if not workers.chief:
             origin, data, task, total_steps = _joined(config, folder, same)
-    with _enough_memory():
+    with conditions.enough_memory():
         return Run(config, folder, devices, data, task, total_steps, origin).carry_out()
 
 
@@ -135,17 +120,17 @@ def _begun(
     GivenVectors.of(config, folder, None)
     begun = folder.read_data() if folder.exists else None
     columns = TASKS[config.task].columns
+    tokenizer = conditions.tokenizer_of(folder, origin)
     data = prepare(
-        config.data, _tokenizer(folder, origin), report.say, needs_blank=config.needs_blank, begun=begun,
-        columns=columns,
-    )  # fmt: skip
+        config.data, tokenizer, report.say, needs_blank=config.needs_blank, begun=begun, columns=columns
+    )
     origin = origin or GivenVectors.of(config, folder, data.tokenizer)
     conditions.check_data(config, data)
     task = task_of(config, data.tokenizer.vocab_size, data.tokenizer)
     total_steps = conditions.total_steps_of(config, data, task)
     there_is = None if devices.on_gpu else machine.total_memory()
     estimates.check_memory(task, config, devices.replicas, there_is)
-    _check_space(folder, config, task, total_steps)
+    conditions.check_space(folder, config, task, total_steps)
     _begin(folder, config, options, data, total_steps, origin)
     return origin, data, task, total_steps
 
@@ -183,109 +168,6 @@ def _joined(
     conditions.check_same_run(folder, data, total_steps)
     origin = Origin.of(config, folder, report.say) or GivenVectors.of(config, folder, data.tokenizer)
     return origin, data, task, total_steps
-
-
-def _dry_run(config: Config, folder: RunFolder | None) -> int:
-    """Print what a run would need and how long it would take; nothing but the token cache is written.
-
-    The run may be training meanwhile: its folder is only read, and not locked. It need not have one yet.
-    """
-    if folder:
-        folder.check()
-    if config.batches.steps:
-        conditions.check_rates(config, config.batches.steps)
-    devices = _devices(config, alone=True)
-    if cluster := distribution.cluster_of(config):
-        report.say(
-            f"TF_CONFIG names {len(cluster.addresses)} workers; the figures are those of this one without the"
-            " others"
-        )
-    origin = Origin.of(config, folder, report.say)
-    tokenizer = _tokenizer(folder, origin)
-    begun = folder.read_data() if folder and folder.exists else None
-    columns = TASKS[config.task].columns
-    text = known_text.read_text(config.data, tokenizer, report.say, config.needs_blank, begun, columns)
-    batches, data = config.batches, text.data
-    tokenizer = data.tokenizer if data else tokenizer
-    origin = origin or GivenVectors.of(config, folder, tokenizer)
-    task, total_steps = task_of(config, text.vocab_size, tokenizer), batches.steps
-    if data:
-        conditions.check_data(config, data)
-        total_steps = conditions.total_steps_of(config, data, task)
-        if folder and folder.exists:
-            conditions.check_same_run(folder, data, total_steps)
-    estimates.check_memory(task, config, devices.replicas)
-    store = text.store(batches.batch_size, batches.sequence_length)
-    shapes = _shapes(config, task)
-    done = (newest(folder.checkpoints(warn=report.say)) if folder else None) or 0
-    plan = preflight.Plan(
-        config, folder.path if folder else None, origin, devices, text, task, shapes, total_steps, done,
-        schedule_callbacks(config, total_steps) if total_steps else [],
-    )  # fmt: skip
-    report.write(plan.needs())
-    if not plan.fits:
-        report.write(["trial      none: the memory that is free is not enough for the estimate"])
-        return 0
-    meter = machine.MemoryMeter(devices)
-    with _enough_memory():
-        with devices.strategy.scope():
-            model = network(config, task.network_vocab_size, task.outputs)
-        trainer = Trainer(Learner(model, task), devices, config, store, trial.STEPS, None)
-        speed = trial.try_out(trainer)
-    if speed is None:
-        return 128 + trainer.signal
-    report.write(plan.takes(speed, meter, machine.product_flops(devices, trainer.model.compute_dtype)))
-    return 0
-
-
-def _tokenizer(folder: RunFolder | None, origin: Origin | None) -> Tokenizer | None:
-    """Return the tokenizer that a run has already, or takes over with the weights that it begins with."""
-    if folder and folder.exists:
-        return folder.tokenizer()
-    return origin.tokenizer if origin else None
-
-
-def _devices(config: Config, alone: bool = False) -> distribution.Devices:
-    devices = distribution.set_up(config, alone)
-    report.say(f"devices: {devices.description}")
-    if devices.warning:
-        report.say(devices.warning)
-    if not alone and (kind := machine.slow_products(config.learning.precision, devices.on_gpu)):
-        report.say(
-            f"--precision={config.learning.precision}: this processor multiplies float32 faster than {kind}; "
-            "--precision=auto takes the faster one"
-        )
-    return devices
-
-
-@contextlib.contextmanager
-def _enough_memory() -> Iterator[None]:
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        raise InputError(
-            f"the memory of the device is not enough ({reason_of(error)}); take a smaller --batch_size or"
-            " network, or more --micro_batches"
-        ) from None
-
-
-def _shapes(config: Config, task: Task) -> keras.Model:
-    """Build a network of which only shapes are asked."""
-    with tf.Graph().as_default():  # Where variables have shapes and take no memory.
-        return network(config, task.network_vocab_size, task.outputs)
-
-
-def _check_space(folder: RunFolder, config: Config, task: Task, total_steps: int) -> None:
-    """Raise InputError if the disk cannot hold what the run will write."""
-    steps, shapes = folder.checkpoints().steps(), _shapes(config, task)
-    disk = estimates.disk(shapes, config, total_steps, max(steps, default=0), len(steps))
-    free = machine.free_disk(folder.path)
-    if free < disk.needed:
-        raise InputError(
-            f"the disk of --run_dir={folder.path} has {free / 2**20:,.1f} MiB free, and the run still writes"
-            f" {disk.needed / 2**20:,.1f} MiB ({disk.parts()}); free space there, choose another --run_dir,"
-            f" or lower --keep_checkpoints={config.running.keep_checkpoints}"
-        )
 
 
 def _begin(

@@ -23,12 +23,12 @@ from lm_keras.models.lstm import LSTMLanguageModel
 from lm_keras.tasks import task_of
 from lm_keras.training import (
     distribution,
+    dry_run,
     estimates,
     known_text,
     machine,
     one_run,
     preflight,
-    runner,
     trial,
 )
 from lm_keras.training.trainer import Learner
@@ -302,7 +302,7 @@ def update_of(optimizer):
     config = from_flat({"optimizer": optimizer, "embedding_dim": 17, "hidden_units": 33, "weight_decay": 0.1})
     model = one_run.network(config, 29)
     learner, store = Learner(model, task_of(config, 29)), known_text.random_store(99, 29)
-    step = runner.Trainer(learner, distribution.set_up(config), config, store, 3, None).compiled_step
+    step = dry_run.Trainer(learner, distribution.set_up(config), config, store, 3, None).compiled_step
     gradients = [tf.TensorSpec(variable.shape) for variable in model.trainable_variables]
 
     def update(given):
@@ -436,7 +436,7 @@ def test_micro_batches_take_less_memory():
 
 def test_a_network_that_does_not_fit_is_not_tried(quick, train, tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(preflight, "free_memory", lambda: 10_000)
-    monkeypatch.setattr(runner, "Trainer", None)
+    monkeypatch.setattr(dry_run, "Trainer", None)
     ended = train(tiny_config(), tmp_path / "run", dry_run=True)
     assert ended.code == 0
     lines = ended.out.splitlines()
@@ -529,7 +529,7 @@ def test_the_trial_times_the_real_step(quick, monkeypatch):
     model = one_run.network(config, 53)
     before = [variable.numpy() for variable in model.trainable_variables]
     learner, store = Learner(model, task_of(config, 53)), known_text.random_store(3_000, 53)
-    trainer = runner.Trainer(learner, distribution.set_up(config), config, store, trial.STEPS, None)
+    trainer = dry_run.Trainer(learner, distribution.set_up(config), config, store, trial.STEPS, None)
     speed = trial.try_out(trainer)
     assert trainer.compiled_step.traces == 1
     assert speed.steps > 3
