@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 CAPABILITIES = {
-    "ngram": "reads the n - 1 tokens before, side by side",
+    "fixed_context": "reads the n - 1 tokens before, side by side",
     "recurrence": "carries a state from token to token and from row to row",
     "attention": "is a stack of Transformer blocks",
     "grouped_queries": "several heads of queries may share keys and values",
@@ -41,6 +41,8 @@ class TaskEntry:
         scorer: the file in `lm_keras/evaluation/` and the class there that score single texts.
         needs: the capability of the families that can do it.
         masks: whether it hides tokens, so that the tokenizer needs a token that says nothing.
+        least_length: positions that a row must have.
+        reads: why it must have more than one, in words: what the network reads.
     """
 
     task: str
@@ -48,6 +50,8 @@ class TaskEntry:
     scorer: str
     needs: str
     masks: bool = False
+    least_length: int = 1
+    reads: str = ""
 
 
 TASKS = {
@@ -56,11 +60,11 @@ TASKS = {
     ),
     "masked_lm": TaskEntry(
         "masked_lm.MaskedLM", "mask_filler.MaskFiller", "pseudo_likelihood.PseudoLikelihood",
-        needs="masked_lm", masks=True,
+        needs="masked_lm", masks=True, least_length=3, reads="a text between two tokens",
     ),
     "infilling": TaskEntry(
         "infilling.Infilling", "infiller.Infiller", "infill_scorer.InfillScorer",
-        needs="infilling", masks=True,
+        needs="infilling", masks=True, least_length=3, reads="a blank and its start beside a token",
     ),
 }  # fmt: skip
 """The choices of `--task`; the first one that a family can do is its default."""
@@ -83,16 +87,15 @@ class Family:
 
 
 FAMILIES = {
-    "ngram": Family("ngram", ("ngram", "causal_lm")),
+    "ngram": Family("ngram", ("fixed_context", "causal_lm")),
     "lstm": Family("lstm", ("recurrence", "causal_lm")),
-    "gpt": Family(
-        "gpt",
-        ("attention", "grouped_queries", "block_styles", "rotary", "documents", "cache", "rematerialization")
-        + ("xla_on_cpu", "causal_lm"),
-    ),
+    "gpt": Family("gpt", (
+        "attention", "grouped_queries", "block_styles", "rotary", "documents", "cache", "rematerialization",
+        "xla_on_cpu", "causal_lm",
+    )),
     "bert": Family("bert", ("attention", "masked_lm")),
     "glm": Family("glm", ("attention", "grouped_queries", "block_styles", "cache", "infilling")),
-}
+}  # fmt: skip
 """The choices of `--model`."""
 
 
@@ -132,8 +135,8 @@ def families_with(*capabilities: str) -> tuple[str, ...]:
     """Return the families that have at least one of these capabilities.
 
     Example:
-        >>> families_with("rotary"), families_with("masked_lm", "infilling")
-        (('gpt',), ('bert', 'glm'))
+        >>> families_with("attention") == families_with("cache", "masked_lm")
+        True
     """
     return tuple(name for name, family in FAMILIES.items() if {*capabilities} & {*family.capabilities})
 
@@ -195,6 +198,7 @@ class Source:
         about: its meaning, for `--help`, behind the form.
         example: one of them, for messages; empty where the form is one.
         files: whether it names files, which may have another path when a run goes on.
+        fields: what its records have; a task says which of them it needs.
     """
 
     module: str
@@ -202,6 +206,7 @@ class Source:
     about: str
     example: str = ""
     files: bool = False
+    fields: tuple[str, ...] = ("text",)
 
 
 SOURCES = {
@@ -289,22 +294,17 @@ STRATEGIES = {
     "one_device": "",
     "mirrored": "",
     "multi_worker": "",
-    "tpu": "tpu",
+    "tpu": "distribution.tpu",
 }
-"""The choices of `--strategy`, each with the function in `lm_keras/training/distribution.py` that makes it;
-empty where the devices and `TF_CONFIG` decide.
+"""The choices of `--strategy`, each with a file of `lm_keras/training/` and its function; empty where the
+devices and `TF_CONFIG` decide.
 """
 
 
-def class_of(folder: str, name: str) -> type:
-    """Import a class.
-
-    Args:
-        folder: of `lm_keras`, in which its file is.
-        name: of the file and the class, such as `causal_lm.CausalLM`.
-    """
-    module, _, kind = name.partition(".")
-    return getattr(importlib.import_module(f"lm_keras.{folder}.{module}"), kind)
+def imported(folder: str, name: str) -> Any:
+    """Import what a row of a table above names, such as `causal_lm.CausalLM` of the folder `tasks`."""
+    module, _, attribute = name.partition(".")
+    return getattr(importlib.import_module(f"lm_keras.{folder}.{module}"), attribute)
 
 
 def module_of(folder: str, row: Family | Source | TrainableTokenizer) -> types.ModuleType:

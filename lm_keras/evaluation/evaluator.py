@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.data.store import TokenStore
-from lm_keras.objectives.losses import per_token_nats
+from lm_keras.objectives.losses import SUMS, per_token_nats
 from lm_keras.tasks.task import Task
 
 
@@ -30,13 +30,14 @@ class Evaluator:
             split: its name.
             step: the step of the weights.
         """
-        nats, correct, targets, state = 0.0, 0, 0, None
+        sums, targets, state = dict.fromkeys(SUMS, 0.0), 0, None
         for batch in self._task.scored(store):
             if state is None:
                 state = self._model.initial_state(len(batch.targets))
             losses, hits, state = self._block(batch.inputs, batch.targets, state)
-            nats += float(np.sum(losses.numpy() * batch.weights, dtype=np.float64))
-            correct += int(np.sum(hits.numpy() * (batch.weights > 0)))
+            sums["nats"] += float(np.sum(losses.numpy() * batch.weights, dtype=np.float64))
+            sums["correct"] += int(np.sum(hits.numpy() * (batch.weights > 0)))
+            sums["weight"] += float(np.sum(batch.weights, dtype=np.float64))
             targets += int(np.count_nonzero(batch.weights))
         counts = store.counts
         return {
@@ -47,7 +48,7 @@ class Evaluator:
             "words": counts.words,
             "characters": counts.characters,
             "unknown": counts.unknown,
-            **self._task.measures({"nats": nats, "correct": correct, "targets": targets}, counts),
+            **self._task.measures(sums, counts),
         }
 
     def _score_block(self, inputs, targets, state):
