@@ -357,8 +357,8 @@ def objective(model, tokens, draw=None):
     with tf.GradientTape() as tape:
         features, _ = model.forward({"tokens": tokens[:, :-1]}, model.initial_state(tokens.shape[0]), draw)
         weights = tf.ones([tokens.shape[0], tokens.shape[1] - 1])
-        sums = next_token_loss(features, model.output_weights(), tokens[:, 1:], weights)
-    return [sums.nats, *tape.gradient(sums.objective, [v.value for v in model.trainable_variables])]
+        loss = next_token_loss(features, model.output_weights(), tokens[:, 1:], weights)
+    return [loss.sums["nats"], *tape.gradient(loss.objective, [v.value for v in model.trainable_variables])]
 
 
 def differ(ours, theirs):
