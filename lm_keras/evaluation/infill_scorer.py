@@ -11,7 +11,7 @@ from lm_keras.data.blanks import Blanks
 from lm_keras.errors import InputError
 from lm_keras.evaluation.scorer import Scorer, check_ids, counts_of
 from lm_keras.sampling.generate import NOT_FINITE
-from lm_keras.sampling.settings import check_texts
+from lm_keras.sampling.prompts import check_texts
 
 ROWS = 16
 """Windows that go through the network at once when texts are scored."""

@@ -17,7 +17,7 @@ from lm_keras.evaluation.scorer import Scorer, check_ids, counts_of
 from lm_keras.models.bert import SEGMENTS
 from lm_keras.objectives.measures import likelihood_measures
 from lm_keras.sampling.masks import Reader
-from lm_keras.sampling.settings import check_texts
+from lm_keras.sampling.prompts import check_texts
 from lm_keras.tasks.masked_lm import MaskedLM
 from lm_keras.text.tokenizer import Tokenizer
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.evaluation.scorer import Scorer, check_ids, counts_of
-from lm_keras.sampling.loop import state_specs
-from lm_keras.sampling.settings import check_texts
+from lm_keras.sampling.network import State, state_specs
+from lm_keras.sampling.prompts import check_texts
 
 BLOCK = 64
 """Tokens of a row that go through the network at once. Longer rows carry their state on."""
