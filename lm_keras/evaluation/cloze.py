@@ -131,7 +131,7 @@ def _short(lm, blank: Blank) -> Blank:
     if most is None:
         return blank
 
-    def tokens(text):
+    def tokens(text: str) -> int:
         return len(lm.tokenizer.encode_prompt(text))
 
     before, after = blank.before, blank.after

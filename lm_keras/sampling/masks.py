@@ -70,6 +70,6 @@ class Reader:
             )
         return logits
 
-    def _at(self, tokens, places):
+    def _at(self, tokens: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
         features, _ = self._model.forward({"tokens": tokens, "places": places}, {})
         return self._model.project(features)
