@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from lm_keras.layers.attention_mask import Index, Sight
-from lm_keras.layers.chunks import Group, chunk_by_chunk, groups_of
+from lm_keras.layers.attention_mask import AttentionMask, Index
+from lm_keras.layers.chunks import ChunkGroup, chunk_by_chunk, groups_of
 from lm_keras.layers.fused import fused, single
 
 Scalar = float | tf.Tensor
@@ -31,7 +31,7 @@ class Cache(NamedTuple):
 
     def extended(self, keys: tf.Tensor, values: tf.Tensor, first: Index) -> "Cache":
         """Return it with keys and values [B, K, T, d] from place `first` on."""
-        return Cache(_written(self.keys, keys, first), _written(self.values, values, first))
+        return Cache(_written(self.key_documents, keys, first), _written(self.values, values, first))
 
 
 def _written(cache: tf.Tensor, new: tf.Tensor, first: Index) -> tf.Tensor:
@@ -54,7 +54,7 @@ def attention(
     queries: tf.Tensor,
     keys: tf.Tensor,
     values: tf.Tensor,
-    sight: Sight,
+    attention_mask: AttentionMask,
     chunk: int | None = None,
     keep: Keep | None = None,
     rate: Scalar = 0.0,
@@ -64,7 +64,7 @@ def attention(
     Args:
         queries: [B, H, T, d].
         keys, values: [B, K, S, d], H a multiple of K.
-        sight: which keys a query sees; one at least.
+        attention_mask: which keys a query sees; one at least.
         chunk: queries whose weights exist at a time; without it all [B, H, T, S] of them. T and S have to be
             known when traced, and the keys are those of the queries.
         keep: dropout of the weights; None for none.
@@ -83,7 +83,7 @@ def attention(
     scaled = queries * tf.cast(queries.shape[-1] ** -0.5, queries.dtype)
     factor = 1.0 / (1.0 - rate)
     compute = _whole if whole else _in_chunks
-    return compute(scaled, keys, values, sight, chunk, keep, factor)
+    return compute(scaled, keys, values, attention_mask, chunk, keep, factor)
 
 
 def attention_beside(
@@ -92,19 +92,19 @@ def attention_beside(
     queries: tf.Tensor,
     keys: tf.Tensor,
     values: tf.Tensor,
-    sight: Sight,
+    attention_mask: AttentionMask,
 ) -> tf.Tensor:
     """Return what `attention` does for one query a row, whose own key and value are not among the earlier
     ones.
 
-    Within a program of XLA's, which cannot write into what it is given and would copy all places to add one
+    Within a program of XLA's, which cannot write into what it is given and would copy all slots to add one
     to them.
 
     Args:
-        earlier_keys, earlier_values: [B, K, S, d], of which the first `sight.first` are there.
+        earlier_keys, earlier_values: [B, K, S, d], of which the first `attention_mask.first_query` are there.
         queries: [B, H, 1, d].
         keys, values: [B, K, 1, d], of the same tokens as the queries.
-        sight: which of the earlier keys a query sees; it sees its own.
+        attention_mask: which of the earlier keys a query sees; it sees its own.
 
     Returns:
         [B, H, 1, d], in the dtype of the queries; all between is float32.
@@ -112,7 +112,9 @@ def attention_beside(
     rows, heads = tf.shape(queries)[0], keys.shape[1]
     grouped = [rows, heads, queries.shape[1] // heads, queries.shape[-1]]  # [B, K, H / K, d]
     scaled = tf.reshape(single(queries), grouped) * queries.shape[-1] ** -0.5
-    bias = dataclasses.replace(sight, ends=sight.first).bias(0, 1, tf.shape(earlier_keys)[2])
+    bias = dataclasses.replace(attention_mask, valid_keys=attention_mask.first_query).bias(
+        0, 1, tf.shape(earlier_keys)[2]
+    )
     # Scores of earlier keys [B, K, H / K, S], and of the own one [B, K, H / K, 1].
     scores = tf.reduce_sum(single(earlier_keys)[:, :, None] * scaled[..., None, :], -1) + bias
     own = tf.reduce_sum(single(keys) * scaled, -1, keepdims=True)
@@ -128,7 +130,7 @@ def _whole(
     queries: tf.Tensor,
     keys: tf.Tensor,
     values: tf.Tensor,
-    sight: Sight,
+    attention_mask: AttentionMask,
     chunk: int | None,
     keep: Keep | None,
     factor: Scalar,
@@ -138,7 +140,7 @@ def _whole(
     @tf.custom_gradient
     def attend(queries, keys, values):
         count, seen = _length(queries), _length(keys)
-        bias = sight.bias(0, count, seen)
+        bias = attention_mask.bias(0, count, seen)
         kept = None if keep is None else keep(0, count, seen)
         weights = _weights(queries, keys, bias)
         outputs = _mean(_dropped(weights, kept, factor), values)
@@ -155,20 +157,20 @@ def _in_chunks(
     queries: tf.Tensor,
     keys: tf.Tensor,
     values: tf.Tensor,
-    sight: Sight,
+    attention_mask: AttentionMask,
     chunk: int,
     keep: Keep | None,
     factor: Scalar,
 ) -> tf.Tensor:
     time = queries.shape[2]
-    groups = groups_of(time, chunk, sight.causal)
+    groups = groups_of(time, chunk, attention_mask.causal)
 
     def weights_of(
-        group: Group, begin: Index, own: tf.Tensor, keys: tf.Tensor
+        group: ChunkGroup, begin: Index, own: tf.Tensor, keys: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Return the weights of a chunk, and which of them dropout keeps."""
         kept = None if keep is None else keep(begin, group.size, group.seen)
-        return _weights(own, keys, sight.bias(begin, group.size, group.seen)), kept
+        return _weights(own, keys, attention_mask.bias(begin, group.size, group.seen)), kept
 
     @tf.custom_gradient
     def attend(queries, keys, values):

@@ -15,26 +15,28 @@ Index = int | tf.Tensor
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sight:
-    """Which keys each query sees: those of its own and of earlier places, or of all, and of its own document.
+class AttentionMask:
+    """Which keys each query sees: those of its own and of earlier positions, or of all, and of its own
+    document.
 
     Attributes:
-        first: place of the first query among the keys, an integer or a scalar int32.
-        queries: [B, T] int32, number of the document of each query; None where there is one document only.
-        keys: [B, S] int32, likewise of the keys.
-        causal: whether later places are hidden.
-        begins: [B] int32, the first place of each row that is seen at all; None for 0.
-        ends: the place from which on no key is there yet, an integer or a scalar int32; None for S.
+        first_query: position of the first query among the keys, an integer or a scalar int32.
+        query_documents: [B, T] int32, number of the document of each query; None where there is one document
+            only.
+        key_documents: [B, S] int32, likewise of the keys.
+        causal: whether later positions are hidden.
+        row_begins: [B] int32, the first position of each row that is seen at all; None for 0.
+        valid_keys: number of keys that are there, an integer or a scalar int32; None for S.
         order: [B, T] int32, of queries that are their own keys: a query sees keys whose order is not above
             its own; None for any.
     """
 
-    first: int | tf.Tensor = 0
-    queries: tf.Tensor | None = None
-    keys: tf.Tensor | None = None
-    begins: tf.Tensor | None = None
+    first_query: int | tf.Tensor = 0
+    query_documents: tf.Tensor | None = None
+    key_documents: tf.Tensor | None = None
+    row_begins: tf.Tensor | None = None
     causal: bool = True
-    ends: int | tf.Tensor | None = None
+    valid_keys: int | tf.Tensor | None = None
     order: tf.Tensor | None = None
     _made: dict = dataclasses.field(default_factory=dict, init=False, repr=False)
 
@@ -42,7 +44,7 @@ class Sight:
         """Return what is added to the scores of `count` queries from `begin` on: 0 or `UNSEEN`, [1 or B, 1,
         count, keys].
 
-        Example: with 2 queries behind 1 key that was there before, `Sight(1).bias(0, 2, 3)` is
+        Example: with 2 queries behind 1 key that was there before, `AttentionMask(1).bias(0, 2, 3)` is
 
             [[0, 0, -1e9],
              [0, 0,  0  ]]
@@ -58,20 +60,20 @@ class Sight:
         return self._made[asked]
 
     def _bias(self, begin: Index, count: Index, keys: Index) -> tf.Tensor:
-        places = self.first + begin + tf.range(count)  # [T] of the queries
+        positions = self.first_query + begin + tf.range(count)  # [T] of the queries
         seen = (
-            tf.range(keys)[None] <= places[:, None] if self.causal else tf.ones([count, keys], bool)
+            tf.range(keys)[None] <= positions[:, None] if self.causal else tf.ones([count, keys], bool)
         )  # [T, S]
-        if self.ends is not None:
-            seen &= tf.range(keys) < self.ends
+        if self.valid_keys is not None:
+            seen &= tf.range(keys) < self.valid_keys
         if self.order is not None:
             seen &= self.order[:, None, :keys] <= self.order[:, begin : begin + count, None]  # [B, T, S]
             return tf.where(seen, 0.0, UNSEEN)[:, None]
-        if self.begins is not None:
-            seen &= tf.range(keys) >= self.begins[:, None, None]  # [B, T, S]
+        if self.row_begins is not None:
+            seen &= tf.range(keys) >= self.row_begins[:, None, None]  # [B, T, S]
             return tf.where(seen, 0.0, UNSEEN)[:, None]
-        if self.queries is None:
+        if self.query_documents is None:
             return tf.where(seen, 0.0, UNSEEN)[None, None]
-        queries = tf.gather(self.queries, begin + tf.range(count), axis=1)
-        same = queries[..., None] == self.keys[:, None, :keys]  # [B, T, S]
+        queries = tf.gather(self.query_documents, begin + tf.range(count), axis=1)
+        same = queries[..., None] == self.key_documents[:, None, :keys]  # [B, T, S]
         return tf.where(seen & same, 0.0, UNSEEN)[:, None]

@@ -6,19 +6,19 @@ Shapes: B rows, T positions, H heads, d width of a head.
 import tensorflow as tf
 
 
-def rotations(places: tf.Tensor, width: int, base: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return cosines and sines [..., width / 2] of the angles by which queries and keys at some places are
+def rotations(positions: tf.Tensor, width: int, base: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return cosines and sines [..., width / 2] of the angles by which queries and keys at some positions are
     turned.
 
     Args:
-        places: [...] int32.
+        positions: [...] int32.
         width: d, of a head; even.
-        base: the angles are place * base^(-2 i / d) for i = 0 ... d / 2 - 1.
+        base: the angles are position * base^(-2 i / d) for i = 0 ... d / 2 - 1.
 
     Reference: Su et al. (2021), equation 15.
     """
     frequencies = base ** (-2.0 * tf.range(width // 2, dtype=tf.float32) / width)
-    angles = tf.cast(places, tf.float32)[..., None] * frequencies
+    angles = tf.cast(positions, tf.float32)[..., None] * frequencies
     return tf.cos(angles), tf.sin(angles)
 
 

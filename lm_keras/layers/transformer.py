@@ -15,7 +15,7 @@ import tensorflow as tf
 from lm_keras.draws import Draw
 from lm_keras.layers.activations import WIDTHS, activated
 from lm_keras.layers.attention import Cache, Scalar, attention, attention_beside
-from lm_keras.layers.attention_mask import Index, Sight
+from lm_keras.layers.attention_mask import AttentionMask, Index
 from lm_keras.layers.casting import Int8Matrix, cast, times
 from lm_keras.layers.dropout import Mask, ScheduledDropout
 from lm_keras.layers.fused import added
@@ -41,7 +41,7 @@ class BlockSettings:
         dropout: share of the attention's weights, and of what either part adds, that is dropped.
         attention_chunk: see `attention`.
         rematerialize: compute everything inside again for the gradient instead of keeping it.
-        post_norm: norms stand behind what the parts add, as in the first Transformer, not before the parts.
+        post_norm: norms follow what the parts add, as in the first Transformer, not before the parts.
     """
 
     width: int
@@ -152,30 +152,31 @@ class TransformerBlock(keras.layers.Layer):
         self,
         x: tf.Tensor,
         rows: Index,
-        sight: Sight,
+        attention_mask: AttentionMask,
         turn: tuple[tf.Tensor, tf.Tensor] | None = None,
         cache: Cache | None = None,
         draw: Draw | None = None,
         training: bool = False,
-        apart: bool = False,
+        cache_apart: bool = False,
     ) -> tuple[tf.Tensor, Cache | None]:
         """Run the block.
 
         Args:
             x: [R, D] float32.
             rows: B, an integer or a scalar int32.
-            sight: which keys a query sees.
+            attention_mask: which keys a query sees.
             turn: cosines and sines for rotary positions, as `rotations` returns them, or None.
-            cache: keys and values of the tokens before, `sight.first` of them; None where there are none.
+            cache: keys and values of the tokens before, `attention_mask.first_query` of them; None where
+                there are none.
             draw: masks of the dropout layers; without it they are active only if `training`.
-            apart: leave the cache as it is, and return one of the new tokens alone, one a row.
+            cache_apart: leave the cache as it is, and return one of the new tokens alone, one a row.
 
         Returns:
             [R, D] float32, and the cache with the new tokens, or None.
         """
         masks = [dropout.mask(training, draw) for dropout in self.dropouts] or [None] * DROPOUTS
         names, dtype = list(self.by_name), self.compute_dtype
-        how = _Pass(self.settings, dtype, rows, sight, turn, masks, apart)
+        how = _Pass(self.settings, dtype, rows, attention_mask, turn, masks, cache_apart)
 
         def compute(x: tf.Tensor, cache: Cache | None, *weights: tf.Tensor) -> tuple[tf.Tensor, Cache | None]:
             return _block(x, cache, dict(zip(names, weights)), how)
@@ -200,10 +201,10 @@ class _Pass(NamedTuple):
     settings: BlockSettings
     dtype: str
     rows: Index
-    sight: Sight
+    attention_mask: AttentionMask
     turn: tuple[tf.Tensor, tf.Tensor] | None
     masks: list[Mask | None]
-    apart: bool
+    cache_apart: bool
 
 
 def _block(
@@ -240,28 +241,28 @@ def _block(
 
 
 def _attended(together: tf.Tensor, cache: Cache | None, how: _Pass) -> tuple[tf.Tensor, Cache | None]:
-    """Return the attention [R, D] of queries, keys and values that stand side by side, [R, (H + 2 K) d]."""
-    settings, rows, sight, mask = how.settings, how.rows, how.sight, how.masks[0]
+    """Return the attention [R, D] of queries, keys and values side by side, [R, (H + 2 K) d]."""
+    settings, rows, attention_mask, mask = how.settings, how.rows, how.attention_mask, how.masks[0]
     queries, keys, values = _heads(settings, together, rows)
     if how.turn is not None:
         queries, keys = rotated(queries, *how.turn), rotated(keys, *how.turn)
-    if how.apart:
-        mixed = attention_beside(cache.keys, cache.values, queries, keys, values, sight)
+    if how.cache_apart:
+        mixed = attention_beside(cache.keys, cache.values, queries, keys, values, attention_mask)
         return tf.reshape(mixed, [-1, settings.width]), Cache(keys, values)
     if cache is not None:
-        cache = keys, values = cache.extended(keys, values, sight.first)
+        cache = keys, values = cache.extended(keys, values, attention_mask.first_query)
     chunk = settings.attention_chunk if cache is None else None
 
     def keep(begin: Index, count: int, seen: int) -> tf.Tensor:
         return mask.keep([rows, settings.num_heads, count, seen], begin // chunk + 1 if chunk else 0)
 
     dropout = {} if mask is None else {"keep": keep, "rate": mask.rate}
-    mixed = attention(queries, keys, values, sight, chunk, **dropout)
+    mixed = attention(queries, keys, values, attention_mask, chunk, **dropout)
     return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, settings.width]), cache
 
 
 def _heads(settings: BlockSettings, together: tf.Tensor, rows: Index) -> list[tf.Tensor]:
-    """Return queries [B, H, T, d], keys and values [B, K, T, d] of what stands side by side, [R, (H + 2 K)
+    """Return queries [B, H, T, d], keys and values [B, K, T, d] of arrays side by side, [R, (H + 2 K)
     d].
     """
     known = isinstance(rows, int) and together.shape[0] is not None

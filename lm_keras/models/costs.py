@@ -45,11 +45,11 @@ def block_products(block: BlockSettings, rows: int, length: int) -> list[Product
 
 def blocks_bytes(block: BlockSettings, layers: int, rows: int, length: int) -> int:
     """Return what a forward and backward pass through Transformer blocks holds at its peak, in bytes."""
-    places = rows * length
+    positions = rows * length
     wide = block.kernels()["feed_forward"][1]
     vectors = 9 * block.width + 2 * block.kernels()["query_key_value"][1] + 4 * wide
     queries = min(length, block.attention_chunk or length)
     weights = rows * block.num_heads * queries * length
-    inside = places * vectors + weights * (1 if block.attention_chunk else 2)
-    kept = layers * (places * block.width if block.rematerialize else inside)
+    inside = positions * vectors + weights * (1 if block.attention_chunk else 2)
+    kept = layers * (positions * block.width if block.rematerialize else inside)
     return round(4 * (kept + inside))

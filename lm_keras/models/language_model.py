@@ -1,4 +1,5 @@
-"""What the families have in common: token embedding and output matrix, and what stands at either end of them.
+"""What the families have in common: token embedding and output matrix, and what is at either end of a
+network.
 
 tokens [B, T] -> (embedding) -> a family's own layers -> features [B, T, D] -> logits [B, T, V].
 """
@@ -51,7 +52,7 @@ class LanguageModel(keras.Model):
         vocab_size: V.
         embedding_dim: E, width of the token embedding.
         tie_embeddings: use the embedding as output matrix (Press and Wolf, 2017); where the hidden values
-            have another width than E a projection to E stands before it.
+            have another width than E a projection to E comes before it.
         init_scale: draw all matrices from U(-s, s); None for U(-0.05, 0.05) and Glorot, as Keras does.
         own: the arguments that only the family has, by name; None for none.
         embedding_initializer: what draws the embedding where `init_scale` does not.
@@ -61,10 +62,10 @@ class LanguageModel(keras.Model):
         head: turns features into logits, see `lm_keras.models.heads`.
         remarks: what a user should know of how it is computed here.
         context_length: the most tokens that a row or a state can take; None: any number.
-        forward_apart, product_matrices: see `lm_keras.models`; None where a network has no such thing.
+        forward_one_token, product_matrices: see `lm_keras.models`; None where a network has no such thing.
     """
 
-    forward_apart: Callable | None = None
+    forward_one_token: Callable | None = None
     product_matrices: list | None = None
     remarks: tuple[str, ...] = ()
     context_length: int | None = None
@@ -122,16 +123,16 @@ class LanguageModel(keras.Model):
         return self.add_weight(shape=(width,), initializer="zeros", autocast=False, name=name)
 
     def _add_dropouts(self, rate: float, count: int, batch_axis: int = 0) -> None:
-        """Add places for dropout; none at a rate of 0."""
+        """Add dropout layers; none at a rate of 0."""
         self.dropouts = [
             ScheduledDropout(
-                rate, index=place, batch_axis=batch_axis, dtype=self.dtype_policy, name=f"dropout_{place}"
+                rate, index=index, batch_axis=batch_axis, dtype=self.dtype_policy, name=f"dropout_{index}"
             )
-            for place in range(count if rate else 0)
+            for index in range(count if rate else 0)
         ]
 
     def _drop(self, place: int, x: tf.Tensor, draw: Draw | None, training: bool) -> tf.Tensor:
-        return self.dropouts[place](x, training=training, draw=draw) if self.dropouts else x
+        return self.dropouts[index](x, training=training, draw=draw) if self.dropouts else x
 
     def _add_output(
         self,
@@ -164,7 +165,7 @@ class LanguageModel(keras.Model):
         return Vocabulary(self.embedding, self.output_kernel, self.output_bias)
 
     def _projected(self, x: tf.Tensor) -> tf.Tensor:
-        """Turn hidden values [..., H] into features [..., D]; a projection stands there for tied embeddings
+        """Turn hidden values [..., H] into features [..., D]; a projection is there for tied embeddings
         only.
         """
         return x if self.projection is None else tf.tensordot(x, cast(self.projection, x.dtype), 1)
@@ -190,13 +191,13 @@ class LanguageModel(keras.Model):
             length: positions of a row that the network reads.
             predictions: positions of a row at which it predicts; None for all.
         """
-        places = rows * (length if predictions is None else predictions)
+        positions = rows * (length if predictions is None else predictions)
         parts = {"embedding": [], **self._hidden_products(rows, length)}  # A look-up.
         if self.projection is not None:
-            parts["projection"] = [Product(places, *self.projection.shape)]
+            parts["projection"] = [Product(positions, *self.projection.shape)]
         matrix = self.head.matrix
         width, outputs = reversed(matrix.shape) if self.head.transposed else matrix.shape
-        return {**parts, "output": [Product(places, width, outputs)]}
+        return {**parts, "output": [Product(positions, width, outputs)]}
 
     def flops(self, length: int, predictions: int | None = None) -> dict[str, int]:
         """Return the FLOPs of a row's forward pass by part; arguments as those of `products`."""

@@ -146,7 +146,7 @@ class LSTMLanguageModel(LanguageModel):
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
-            inputs: `tokens` [B, T] int32, and optionally `reset` [B] bool, rows whose state starts anew.
+            inputs: `tokens` [B, T] int32, and optionally `reset` [B] bool, rows whose state is reset.
             state: as `initial_state` returns it.
             draw: masks of the dropout layers; without it they are active only if `training`.
 
@@ -213,8 +213,8 @@ class LSTMLanguageModel(LanguageModel):
         return self._dropped(len(self.recurrent), x, draw, training), after
 
     def _dropped(self, place: int, x: tf.Tensor, draw: Draw | None, training: bool) -> tf.Tensor:
-        """Apply dropout to rows [R, T, D], which stand time-major elsewhere."""
-        mask = self.dropouts[place].mask(training, draw) if self.dropouts else None
+        """Apply dropout to rows [R, T, D], which are time-major elsewhere."""
+        mask = self.dropouts[index].mask(training, draw) if self.dropouts else None
         return x if mask is None else mask.apply(x, mask.keep(x.shape))
 
     @classmethod

@@ -3,7 +3,7 @@
 B batch (rows), T time, V vocabulary, D width, L longest text, N positions of one call.
 
 At every position each row is fed its current token. Prompts end side by side, so that all rows begin to
-sample at once; where a row begins its state starts anew, so that it is exactly what the row would have alone.
+sample at once; where a row begins its state is reset, so that it is exactly what the row would have alone.
 With lengths 2 and 4:
 
     position   0   1   2   3   4
@@ -13,8 +13,8 @@ With lengths 2 and 4:
 All but the last token of the prompts go through the network before that: in one pass where they are equally
 long, else in one from each beginning of a row to the next.
 
-The state of some networks has a limited number of places, those of their context. When a text has taken all,
-its last half is computed anew as if it began there, which makes room for as many tokens.
+The state of some networks has a limited number of cache slots, those of their context. When a text has all,
+its last half is computed again as if it began there, which frees as many slots.
 """
 
 import functools
@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.sampling import rules
-from lm_keras.sampling.network import DecodingNetwork, State, places_for
+from lm_keras.sampling.network import DecodingNetwork, State, cache_size_for
 from lm_keras.sampling.uniforms import uniform_numbers
 
 NOTHING = -1
@@ -39,7 +39,7 @@ class Limits(NamedTuple):
 
     begins: tf.Tensor  # [B] int32, the column in which each prompt begins
     texts: tf.Tensor  # [B] int32, the same, or the column after it where the token there begins a document
-    end: tf.Tensor  # [] int32, the column in which the first sampled token of every row stands
+    end: tf.Tensor  # [] int32, the column in which the first sampled token of every row is
     max_new_tokens: tf.Tensor  # [] int32
 
 
@@ -47,15 +47,15 @@ class Prompts(NamedTuple):
     """What is fixed while a batch is decoded."""
 
     limits: Limits
-    places: int | None  # of the state; None: any number of tokens
+    cache_size: int | None  # slots of the state; None: any number of tokens
     matrices: list[tf.Tensor]  # what `CastOnce.made` returned at the beginning
 
 
 class Carry(NamedTuple):
-    """What goes from one call to the next. The token to feed stands in column `position`."""
+    """What goes from one call to the next. The token to feed is in column `position`."""
 
     position: tf.Tensor  # [] int32
-    taken: tf.Tensor  # [] int32, places of the state
+    taken: tf.Tensor  # [] int32, slots of the cache
     tokens: tf.Tensor  # [B, L] int32, prompts and what was generated
     finished: tf.Tensor  # [B] bool
     state: State
@@ -150,7 +150,7 @@ class DecodeLoop:
         tokens = np.full([len(prompts), max(lengths)], self._eod_id, np.int32)
         for row, prompt in enumerate(prompts):
             tokens[row] = [prompt[0]] * begins[row] + prompt
-        places, matrices = places_for(self.network.model, longest), self.network.matrices.made()
+        cache_size, matrices = cache_size_for(self.network.model, longest), self.network.matrices.made()
         # The last token of a prompt gives the first sampled one, so it belongs to the loop.
         position = max(lengths) - 1 if prefill else 0
         # Several samples of a prompt have the same state at first.
@@ -159,7 +159,7 @@ class DecodeLoop:
         if len(rows) == len(prompts):
             rows = np.arange(len(prompts))
         first = tokens[rows, :position], begins[rows]
-        state = self.network.prefilled(*first, longest if places is None else places, matrices)
+        state = self.network.prefilled(*first, longest if cache_size is None else cache_size, matrices)
         if len(rows) < len(prompts):
             index = tf.constant(row_of.ravel(), tf.int32)
             state = tf.nest.map_structure(
@@ -169,7 +169,7 @@ class DecodeLoop:
         carry = Carry(at, at, tf.constant(tokens), finished, state)
         texts = begins + np.array([prompt[0] == self._begin_id for prompt in prompts], np.int32)
         limits = Limits(*map(tf.constant, (begins, texts, max(lengths), max_new_tokens)))
-        return Prompts(limits, places, matrices), carry
+        return Prompts(limits, cache_size, matrices), carry
 
     def uniforms(self, prompts: Prompts, carry: Carry, keys: list[int], positions: int) -> np.ndarray:
         """Return the random numbers [B, N] of the next `positions` positions.
@@ -206,19 +206,21 @@ class DecodeLoop:
         parts, done, count = [], 0, uniforms.shape[1]
         decode = self._decode[self.network.way(len(uniforms))]
         while done < count and not (parts and carry.finished.numpy().all()):
-            carry = self._with_room(prompts, carry)
-            room = min(count - done, NO_END if prompts.places is None else prompts.places - int(carry.taken))
-            carry = self._with_columns(carry, int(carry.position) + room + 1)
-            part = tf.constant(uniforms[:, done : done + room], tf.float32)
+            carry = self._with_free_slot(prompts, carry)
+            free = min(
+                count - done, NO_END if prompts.cache_size is None else prompts.cache_size - int(carry.taken)
+            )
+            carry = self._with_columns(carry, int(carry.position) + free + 1)
+            part = tf.constant(uniforms[:, done : done + free], tf.float32)
             *values, carry = decode(
                 prompts.limits, carry, part, settings, tf.constant(likeliest), prompts.matrices
             )
             parts.append([value.numpy() for value in values])
-            done += room
+            done += free
         return Chosen(*(np.concatenate(values, 1) for values in zip(*parts))), carry
 
     def _with_columns(self, carry: Carry, count: int) -> Carry:
-        """Return the carry with so many columns of tokens at least; each time that there are too few, with
+        """Return the carry with at least `count` columns of tokens; each time that there are too few, with
         twice as many.
         """
         there = carry.tokens.shape[1]
@@ -227,19 +229,19 @@ class DecodeLoop:
         more = max(count, 2 * there) - there
         return carry._replace(tokens=tf.pad(carry.tokens, [[0, 0], [0, more]], constant_values=self._eod_id))
 
-    def _with_room(self, prompts: Prompts, carry: Carry) -> Carry:
-        """Return the carry with a state that has a place left: of a text that has taken all, the last half is
-        computed anew.
+    def _with_free_slot(self, prompts: Prompts, carry: Carry) -> Carry:
+        """Return the carry with a state that has a slot left: of a text that has taken all, the last half is
+        computed again.
         """
-        if prompts.places is None or int(carry.taken) < prompts.places:
+        if prompts.cache_size is None or int(carry.taken) < prompts.cache_size:
             return carry
         position, begins = int(carry.position), prompts.limits.begins.numpy()
-        moved = prompts.places - prompts.places // 2
+        moved = prompts.cache_size - prompts.cache_size // 2
         # From where each text is seen: a matter of its own length, not of the texts beside it.
-        begins = begins + moved * np.maximum((position - begins - prompts.places) // moved + 1, 0)
+        begins = begins + moved * np.maximum((position - begins - prompts.cache_size) // moved + 1, 0)
         first = int(begins.min())
         text = carry.tokens.numpy()[:, first:position], begins - first
-        state = self.network.prefilled(*text, prompts.places, prompts.matrices)
+        state = self.network.prefilled(*text, prompts.cache_size, prompts.matrices)
         return carry._replace(state=state, taken=tf.constant(position - first))
 
     def _decode_positions(

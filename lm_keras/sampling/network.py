@@ -21,15 +21,15 @@ PREFILL_TOKENS = 1024
 
 PREFILL_ROWS = 8
 """Rows of which so many go through at once; of more rows fewer, so that what is held does not grow with the
-rows, nor, where each token looks at all places of a state, with more places than `PREFILL_TOKENS`.
+rows, nor, where each token sees all slots of a cache, with more slots than `PREFILL_TOKENS`.
 """
 
 LEAST_PREFILLED = 64
 """Tokens of a row that go through at once however many rows there are."""
 
 SMALLEST_STATE = 64
-"""Places of a state: this, or twice as often, up to the model's context. Every place costs time, taken or
-not.
+"""Slots of a cache: this, doubled until a text fits, up to the model's context. Every slot costs time, taken
+or not.
 """
 
 State = Any
@@ -41,9 +41,9 @@ class DecodingNetwork:
 
     Args:
         model: a network: `forward(inputs, state)`, `project(features)`, `initial_state(batch_size, length)`.
-        jit: compile what the network, which has `forward_apart` and `joined` then, does for a token of each
-            row as one program of XLA's, which takes a second or two for each number of rows and of places of
-            the state; but not where that costs more than it saves, see `compiles`.
+        jit: compile what the network, which has `forward_one_token` and `append_to_cache` then, does for a
+            token of each row as one program of XLA's, which takes a second or two for each number of rows and
+            of slots of the state; but not where that costs more than it saves, see `compiles`.
         int8: the network's matrices as integers, which the products read then; with `jit` only.
         reads_in_parts: whether a prompt may go through the network part by part: its tokens see none after
             them.
@@ -66,7 +66,7 @@ class DecodingNetwork:
         self.matrices = int8 or CastOnce(model, transposed=jit)
         self._compiled = {
             integers: tf.function(
-                functools.partial(self._logits_apart, integers), jit_compile=True, autograph=False
+                functools.partial(self._logits_of_one_token, integers), jit_compile=True, autograph=False
             )
             for integers in (False, True)
         }
@@ -83,17 +83,17 @@ class DecodingNetwork:
         return self._prefill.experimental_get_tracing_count()
 
     def prefilled(
-        self, tokens: np.ndarray, begins: np.ndarray, places: int, matrices: list[tf.Tensor]
+        self, tokens: np.ndarray, begins: np.ndarray, cache_size: int, matrices: list[tf.Tensor]
     ) -> State:
-        """Return the state of so many places after tokens [B, T], which may be none, of texts that begin at
-        columns [B].
+        """Return the state with `cache_size` slots after tokens [B, T], which may be none, of texts that
+        begin at columns [B].
 
         `matrices` are those that `CastOnce.made` returned.
         """
-        state, length = self.model.initial_state(len(tokens), length=places), tokens.shape[1]
+        state, length = self.model.initial_state(len(tokens), length=cache_size), tokens.shape[1]
         at_once = PREFILL_ROWS * PREFILL_TOKENS // len(tokens)
         if self.model.context_length is not None:
-            at_once = at_once * PREFILL_TOKENS // max(PREFILL_TOKENS, places)
+            at_once = at_once * PREFILL_TOKENS // max(PREFILL_TOKENS, cache_size)
         at_once = min(PREFILL_TOKENS, max(LEAST_PREFILLED, at_once))
         if not self._reads_in_parts:
             at_once = max(1, length)
@@ -104,7 +104,7 @@ class DecodingNetwork:
         return state
 
     def compiles(self, rows: int) -> bool:
-        """Tell whether XLA compiles the network's work for a token of so many rows.
+        """Tell whether XLA compiles the network's work for a token of `rows` rows.
 
         On a CPU its products of several rows in bfloat16 take twice the time of TensorFlow's
         (`scripts/benchmark.py sample`, "compiled"); float16 is treated likewise. Products of integers are
@@ -115,7 +115,7 @@ class DecodingNetwork:
         return self.jit and fast
 
     def way(self, rows: int) -> tuple[bool, bool]:
-        """Return whether the work for a token of so many rows is compiled, and whether its products are of
+        """Return whether the work for a token of `rows` rows is compiled, and whether its products are of
         integers.
         """
         return self.compiles(rows), self._integers and rows > 1
@@ -139,16 +139,16 @@ class DecodingNetwork:
         compiled, integers = way
         if compiled:
             logits, addition = self._compiled[integers](inputs, state, matrices)
-            return logits, self.model.joined(state, addition)
+            return logits, self.model.append_to_cache(state, addition)
         with self.matrices.used(matrices):
             features, state = self.model.forward(inputs, state)  # [B, 1, D]
             return self.model.project(features[:, 0]), state
 
-    def _logits_apart(
+    def _logits_of_one_token(
         self, integers: bool, inputs: Mapping[str, tf.Tensor], state: State, matrices: list[tf.Tensor]
     ) -> tuple[tf.Tensor, State]:
         with self.matrices.used(matrices, **({"integers": True} if integers else {})):
-            features, addition = self.model.forward_apart(inputs, state)
+            features, addition = self.model.forward_one_token(inputs, state)
             return self.model.project(features[:, 0]), addition
 
     def _prefill_block(
@@ -158,16 +158,16 @@ class DecodingNetwork:
             return self.model.forward({"tokens": tokens, "reset": reset}, state)[1]
 
 
-def places_for(model: keras.Model, tokens: int) -> int | None:
-    """Return how many places a state for a text of so many tokens gets; None if the model's takes
+def cache_size_for(model: keras.Model, tokens: int) -> int | None:
+    """Return the cache size for a text of `tokens` tokens; None if the model's state takes
     any number.
     """
     if model.context_length is None:
         return None
-    places = SMALLEST_STATE
-    while places < tokens:
-        places *= 2
-    return min(places, model.context_length)
+    cache_size = SMALLEST_STATE
+    while cache_size < tokens:
+        cache_size *= 2
+    return min(cache_size, model.context_length)
 
 
 def state_specs(model: keras.Model) -> State:
@@ -185,8 +185,8 @@ def state_specs(model: keras.Model) -> State:
 
 
 def allowed_tokens(model: keras.Model, tokenizer: Tokenizer) -> np.ndarray:
-    """Return [V] bool: neither the unknown token nor the blank, and nothing beyond the vocabulary (logits may
-    be padded).
+    """Return [V] bool: neither the unknown token nor the mask token, and nothing beyond the vocabulary
+    (logits may be padded).
 
     One real step through the model finds V. It also builds a model that has not been called yet, which must
     not happen inside of the compiled loop.

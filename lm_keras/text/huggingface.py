@@ -44,7 +44,7 @@ class HuggingFaceTokenizer(Tokenizer):
     """
 
     name = "huggingface"
-    joins_blanks = True
+    joins_spaces = True
 
     def __init__(self, model: bytes, eod_id: int, vocab_size: int | None = None):
         self._model = model
@@ -71,10 +71,10 @@ class HuggingFaceTokenizer(Tokenizer):
         super().__init__("none", spelled)
         self._token_bytes[eod_id] = b""
         self.eod_id = self.begin_id = eod_id
-        self.joins_blanks = not chain.separates
+        self.joins_spaces = not chain.separates
         unknown = self._find_unknown(content, ids)
         if unknown is not None:
-            self.unknown_id = self.blank_id = unknown
+            self.unknown_id = self.mask_id = unknown
             self._token_bytes[unknown] = REPLACEMENT
         self._first = traits.begins_with(content)
         self._continues = content["model"].get("continuing_subword_prefix")
@@ -236,14 +236,14 @@ class HuggingFaceTokenizer(Tokenizer):
         return library.counting_lost(self._counting)
 
     def encode_inside(self, text: str) -> list[int]:
-        """Return the ids of a text that stands behind others, without the blank that is put before a text."""
+        """Return the ids of a text that follows others, without the space that is put before a text."""
         if not self._prefixes:
             return self.encode(text)
         whole, before = self.encode(f"\n{text}"), self.encode("\n")
         return whole[len(before) :] if whole[: len(before)] == before else self.encode(text)
 
     def begins_word(self, token_id: int) -> bool:
-        """Tell whether a word begins with a token. Of tokens with blanks between them all do, but those that
+        """Tell whether a word begins with a token. Of tokens with spaces between them all do, but those that
         a prefix marks.
         """
         if not self._chain.separates:
@@ -269,7 +269,7 @@ class HuggingFaceTokenizer(Tokenizer):
 
         GPT-2's never join what a line feed between two characters that are no white space divides. Of others,
         and from a very long line on, a piece knows its tokens (`Piece`): what they are may depend on what
-        stands around it, as the blank that LLaMA's puts before a text.
+        is around it, as the space that LLaMA's puts before a text.
 
         Example: of GPT-2's tokenizer
 
@@ -293,7 +293,7 @@ class HuggingFaceTokenizer(Tokenizer):
         settings = {
             "eod_id": self.eod_id,
             **own,
-            "vocab_size": self.vocab_size - self.reserves_blank,
+            "vocab_size": self.vocab_size - self.reserves_mask,
             "sha256": hashlib.sha256(self._model).hexdigest(),
         }
         return {MODEL_FILE: self._model, SETTINGS_FILE: self._settings_file(**settings)}
