@@ -291,14 +291,14 @@ class RunFolder:
         write_atomically(self.path / name, content.encode())
 
     @property
-    def lives(self) -> list[dict]:
+    def launches(self) -> list[dict]:
         """Return on what the run was carried out, each time that it began or went on."""
         path = self.path / "environment.json"
         return records.read(path)["lives"] if path.exists() else []
 
-    def add_life(self, life: dict) -> None:
+    def add_launch(self, launch: dict) -> None:
         """Write down on what the run begins or goes on."""
-        self.write_json("environment.json", {"lives": [*self.lives, life]})
+        self.write_json("environment.json", {"lives": [*self.launches, launch]})
 
     @property
     def kept_files(self) -> dict[str, str]:
@@ -336,7 +336,7 @@ def elsewhere(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
     """Return the settings that name another path for something which is known by its content.
 
     A run knows its text by a fingerprint and has a copy of its tokenizer. So both may have been moved, or be
-    named from another working directory. Whoever goes on with such settings has to compare the content.
+    named from another working directory. A run that continues with such settings has to compare the content.
 
     Args:
         before, after: settings of the run, and now, by flag name.

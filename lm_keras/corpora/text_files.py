@@ -50,7 +50,7 @@ class TextFiles(Corpus):
         Args:
             globs: paths or globs, separated by commas.
             text_field: name of the field that holds the text in JSON lines; see `json_lines.Field`.
-            on_bad_text: what to do with bytes that are no UTF-8 and with NUL: `error`; `replace` each by
+            on_bad_text: what to do with bytes that are not UTF-8 and with NUL: `error`; `replace` each by
                 U+FFFD; `skip` the line (in JSON lines: the document, and also one that has no text in the
                 field).
             document_separator: text between the documents of a plain file; see `separators.parsed_separator`.
@@ -263,7 +263,9 @@ def _told_of(path: str) -> Iterator[None]:
             f"{shown(path)} is a truncated gzip file: its end is missing; fetch or pack it again"
         ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{shown(path)} is no sound gzip file ({error}); fetch or pack it again") from None
+        raise InputError(
+            f"{shown(path)} is not a sound gzip file ({error}); fetch or pack it again"
+        ) from None
     except OSError as error:
         raise InputError(
             f"cannot read {shown(path)}: {error.strerror or error}; expected a readable file"
