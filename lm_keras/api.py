@@ -27,7 +27,7 @@ from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.layers.casting import Int8Matrices
 from lm_keras.sampling.int8 import int8_of
 from lm_keras.sampling.masks import Filled
-from lm_keras.sampling.row import Continuation
+from lm_keras.sampling.continuation import Continuation
 from lm_keras.surroundings import each_with_usual_settings, usual_settings, with_usual_settings
 from lm_keras.tasks import task_of
 from lm_keras.tasks.task import Task
@@ -38,14 +38,14 @@ from lm_keras.training.weights import restore_for_reading
 @with_usual_settings
 def load(
     run_dir: str | os.PathLike, checkpoint: str = "last", jit: bool | None = False, weights: str = "float32"
-) -> "LanguageModel":
+) -> "TrainedModel":
     """Load the model of a run; nothing but its folder is needed.
 
     Args:
         run_dir: the folder of the run, finished, stopped or training; `~` is expanded.
         checkpoint: `last` or `best`, by the validation and `--best_by`.
         jit: of a gpt or glm, let XLA compile the network's work for a token as one program. That takes a
-            second or two with GPT-2's size for each number of texts at once and each room (64, 128, ...
+            second or two with GPT-2's size for each number of texts at once and each cache size (64, 128, ...
             tokens of prompt and text); then a text comes faster; None for whatever `weights` needs. On a CPU
             several texts at once in bfloat16 are left to TensorFlow, which is faster there.
         weights: `float32`, the weights in the number format of the run's products, or `int8` (gpt and glm, on
@@ -70,10 +70,10 @@ def load(
     model, step = restore_for_reading(folder, checkpoint, _warn)
     jit = weights == "int8" if jit is None else jit
     int8 = int8_of(model, weights, jit)
-    return LanguageModel(model, tokenizer, config, step, folder.read_data(), jit, int8)
+    return TrainedModel(model, tokenizer, config, step, folder.read_data(), jit, int8)
 
 
-def train(**settings: Any) -> "LanguageModel":
+def train(**settings: Any) -> "TrainedModel":
     """Train a model as `scripts/train.py` does, and return it loaded.
 
     Results go to standard output and progress to standard error. The same call continues a run that was
@@ -145,10 +145,10 @@ def _warn(line: str) -> None:
 
 
 CLOZE_TOKENS = 2**18
-"""Of a split the text of so many tokens is searched for blanks."""
+"""Tokens of a split that are searched for cloze items."""
 
 
-class LanguageModel:
+class TrainedModel:
     """A network with its tokenizer.
 
     Attributes:
@@ -234,10 +234,10 @@ class LanguageModel:
 
     @with_usual_settings
     def fill(self, text: str, words: int = 5, **settings) -> Filled:
-        """Say what stands in the places of `[MASK]` in a text; for `--model=bert` and `--model=glm`.
+        """Fill the `[MASK]`s of a text; for `--model=bert` and `--model=glm`.
 
         Args:
-            text: with a `[MASK]` for each token that is hidden (bert), or for each blank of any length (glm),
+            text: with a `[MASK]` for each token that is masked (bert), or for each span of any length (glm),
                 at least one.
             words: how many of the likeliest tokens to return for each (bert).
             **settings: fields of `SamplingSettings`, such as temperature [0] and seed (glm).
@@ -249,7 +249,7 @@ class LanguageModel:
 
     @with_usual_settings
     def fillings(self, text: str, settings: dict[str, Any]) -> list[Filled]:
-        """Fill the blanks of a text as often as settings of `scripts/sample.py` ask for.
+        """Fill the masks of a text as often as settings of `scripts/sample.py` ask for.
 
         Args:
             text: as for `fill`.
@@ -315,7 +315,7 @@ class LanguageModel:
             split: `train`, `valid` or `test` of the run's own text.
             corpus: other text, whole: `text:GLOB`, `python-docs`, or `tfds:NAME[/CONFIG][:SPLIT]`; a data set
                 whose split is not named there yields its own one for `split`.
-            stride: evaluate in windows, as long as the model's context, that each score so many targets; None
+            stride: evaluate in windows, as long as the model's context, that each score this number of targets; None
                 carries the state through the split if the model was trained so. Not for n-gram models, whose
                 targets have their whole context anyway, and not for masked tokens.
             say: called with a line before longer work.
@@ -338,7 +338,7 @@ class LanguageModel:
         corpus: str | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> dict[str, float | None]:
-        """Hide every token of a split in turn and predict it from all others of its row: for `--model=bert`
+        """Mask every token of a split in turn and predict it from all others of its row: for `--model=bert`
         only.
 
         The pseudo-log-likelihood that the logarithms sum up to is no probability of the text, and compares
@@ -367,24 +367,24 @@ class LanguageModel:
     def exact_matches(
         self, split: str = "test", count: int = 200, say: Callable[[str], None] = lambda line: None
     ) -> dict[str, float]:
-        """Return for blanks of one to five words of a split the share that is filled exactly; see
+        """Return for cloze items of one to five words of a split the share that is filled exactly; see
         `lm_keras.evaluation.cloze`.
 
         Args:
             split: `train`, `valid` or `test` of the run's own text.
-            count: blanks of each length.
+            count: items of each length.
             say: called with a line before longer work.
 
         Raises:
-            InputError: there is no such split, or it has no such places.
+            InputError: there is no such split, or it has no such words.
         """
         store = self._own_text(split, say)
         found = exact_matches(self, self.tokenizer.decode(store.tokens[1 : 1 + CLOZE_TOKENS].tolist()), count)
         if not found:
             seen = self.model.context_length
-            room = f", or the {seen:,} tokens that the model sees have no room for one" if seen else ""
+            room = f", or the {seen:,} tokens that the model sees are too few for one" if seen else ""
             raise InputError(
-                f"split {split!r} has no line with several words in which one could be a blank{room}"
+                f"split {split!r} has no line with several words in which one could be a cloze item{room}"
             )
         return found
 

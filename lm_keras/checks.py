@@ -119,9 +119,8 @@ def _check_family(config, fields) -> None:
     best_by = config.learning.best_by
     if config.task in WITH_MASKS and best_by in OF_WHOLE_TEXT:
         raise InputError(
-            f"--best_by={best_by} has no meaning for --task={config.task}, which predicts hidden tokens "
-            f"only; "
-            f"take one of {', '.join(name for name in SCORES if name not in OF_WHOLE_TEXT)}"
+            f"--best_by={best_by} has no meaning for --task={config.task}, which predicts masked tokens "
+            f"only; take one of {', '.join(name for name in SCORES if name not in OF_WHOLE_TEXT)}"
         )
     if has("attention"):
         _check_transformer(config)
@@ -132,17 +131,17 @@ def _check_family(config, fields) -> None:
         )
     if has("infilling") and length < 3:
         raise InputError(
-            f"--sequence_length={length} is too short for --model={family}, which reads a blank and its "
+            f"--sequence_length={length} is too short for --model={family}, which reads a span and its "
             "start beside a token; take at least 3"
         )
     if has("infilling") and config.model.span_length > length:
         raise InputError(
-            f"--span_length={config.model.span_length} makes blanks longer than a row of --sequence_length="
+            f"--span_length={config.model.span_length} makes spans longer than a row of --sequence_length="
             f"{length} tokens; take shorter ones"
         )
     if config.task in WITH_MASKS and config.learning.token_noise:
         raise InputError(
-            f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which hides "
+            f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which masks "
             "tokens anyway; leave it out"
         )
     if config.model.init_checkpoint != "last" and not config.model.init_from:
@@ -162,8 +161,8 @@ def _check_family(config, fields) -> None:
         )
     if config.batches.state_reset and config.batching == "window":
         raise InputError(
-            f"--state_reset={config.batches.state_reset} has no meaning for windows, which all begin anew; "
-            "leave it out, or take --batching=stream"
+            f"--state_reset={config.batches.state_reset} has no meaning for windows, which all start "
+            "from nothing; leave it out, or take --batching=stream"
         )
 
 

@@ -123,7 +123,7 @@ class ModelConfig:
     model: str = setting("lstm", "family of the network", choices=tuple(FAMILIES))
     task: str | None = setting(
         None,
-        f"what is predicted: the next token, hidden tokens, or what stood in blanks [{tasks_described()}]",
+        f"what is predicted: the next token, masked tokens, or masked spans [{tasks_described()}]",
         choices=tuple(TASKS),
         keeps_weights=True,
     )
@@ -152,7 +152,7 @@ class ModelConfig:
     context_length: int | None = setting(
         None,
         "most tokens that a token can look back on, itself included, or that a text has whose tokens are "
-        "hidden [--sequence_length]",
+        "masked [--sequence_length]",
         low=1,
         needs=("attention",),
     )
@@ -193,7 +193,7 @@ class ModelConfig:
     )
     mask_rate: float = setting(
         0.15,
-        "share of the tokens of a row that are hidden and predicted",
+        "share of the tokens of a row that are masked and predicted",
         above=0,
         high=0.5,
         needs=("masked_lm", "infilling"),
@@ -201,7 +201,7 @@ class ModelConfig:
     )
     span_length: float = setting(
         3.0,
-        "mean length of short blanks, in tokens",
+        "mean length of short spans, in tokens",
         above=0,
         high=1000,
         needs=("infilling",),
@@ -209,8 +209,8 @@ class ModelConfig:
     )
     long_spans: float = setting(
         0.5,
-        "share of the rows in which all tokens from a random one on are one blank, by which the network "
-        "learns to continue texts; the others have short blanks",
+        "share of the rows in which all tokens from a random one on are one span, by which the network "
+        "learns to continue texts; the others have short spans",
         low=0,
         high=1,
         needs=("infilling",),
@@ -218,7 +218,7 @@ class ModelConfig:
     )
     whole_words: bool = setting(
         False,
-        "hide all tokens of a word or none (whole-word masking)",
+        "mask all tokens of a word or none (whole-word masking)",
         needs=("masked_lm",),
         keeps_weights=True,
     )
@@ -231,7 +231,7 @@ class ModelConfig:
     )
     prediction_head: bool = setting(
         True,
-        "whether the network can say what hidden tokens were; false where it was imported without that part",
+        "has the head that predicts masked tokens; false where it was imported without it",
         needs=("masked_lm",),
         keeps_weights=True,
     )
@@ -245,7 +245,7 @@ class ModelConfig:
     )
     weight_drop: float = setting(
         0.0,
-        "share of each recurrent matrix that is dropped, anew at every step (AWD-LSTM: 0.5)",
+        "share of each recurrent matrix that is dropped, drawn again at every step (AWD-LSTM: 0.5)",
         low=0,
         below=1,
         needs=("recurrence",),
@@ -326,7 +326,7 @@ class BatchConfig:
         choices=("stream", "window"),
     )
     state_reset: float = setting(
-        0.0, "probability that a row's carried state starts anew at a step (streams only)", low=0, high=1
+        0.0, "probability that a row's carried state is reset at a step (streams only)", low=0, high=1
     )
     micro_batches: int = setting(
         1, "parts that a replica computes one after the other to save memory", low=1, on_resume="always"
@@ -391,7 +391,7 @@ class LearningConfig:
         choices=tuple(SCORES),
     )
     early_stopping_evals: int = setting(
-        0, "stop after so many evaluations without improvement; 0 never", low=0, on_resume="longer"
+        0, "stop after this number of evaluations without improvement; 0 never", low=0, on_resume="longer"
     )
     on_nonfinite: str = setting(
         "stop",
@@ -402,7 +402,7 @@ class LearningConfig:
     )
     spike_sigma: float = setting(
         0.0,
-        "leave out steps whose loss or gradient norm lies so many standard deviations above the last "
+        "leave out steps whose loss or gradient norm lies this many standard deviations above the last "
         "--spike_window; 0 never",
         low=0,
         on_resume="always",
@@ -553,7 +553,7 @@ class Config:
         checks.check_settings(self, FIELDS)
 
     @property
-    def needs_blank(self) -> bool:
+    def needs_mask(self) -> bool:
         """Tell whether the tokenizer needs a token that says nothing."""
         return self.learning.token_noise_kind == "blank" or self.task in WITH_MASKS
 

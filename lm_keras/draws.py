@@ -1,4 +1,4 @@
-"""Random numbers that belong to (seed, step, row): of dropout, of noise and of what is hidden."""
+"""Random numbers that belong to (seed, step, row): of dropout, of noise and of masks."""
 
 import dataclasses
 

@@ -25,8 +25,8 @@ CAPABILITIES = {
     "rematerialization": "can compute a block again for the gradient",
     "xla_on_cpu": "float32 gradients compiled by XLA take less time on a CPU (docs/results/performance.md)",
     "causal_lm": "predicts the next token",
-    "masked_lm": "predicts hidden tokens from all others",
-    "infilling": "predicts hidden spans token by token",
+    "masked_lm": "predicts masked tokens from all others",
+    "infilling": "predicts masked spans token by token",
 }
 """What a family may have or do. Settings and checks ask for a capability, never for the name of a family."""
 
@@ -40,7 +40,7 @@ class TaskEntry:
         answer: the file in `lm_keras/answers/` and the class there that turn a user's input into output.
         scorer: the file in `lm_keras/evaluation/` and the class there that score single texts.
         needs: the capability of the families that can do it.
-        masks: whether it hides tokens, so that the tokenizer needs a token that says nothing.
+        masks: whether it masks tokens, so that the tokenizer needs a token that says nothing.
     """
 
     task: str
@@ -66,7 +66,7 @@ TASKS = {
 """The choices of `--task`; the first one that a family can do is its default."""
 
 WITH_MASKS = tuple(name for name, row in TASKS.items() if row.masks)
-"""Tasks that hide tokens."""
+"""Tasks that mask tokens."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from lm_keras.sampling.settings import SamplingSettings
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class SampleOptions:
     """Which model, which prompt, what to print."""
 
     run_dir: str | None = setting(None, "folder of the run", path=True)
@@ -36,7 +36,7 @@ class Options:
 
 def main() -> int:
     """Read the flags, print prompt and continuation; speed goes to standard error."""
-    options, settings = flags.read(Options), dataclasses.asdict(flags.read(SamplingSettings))
+    options, settings = flags.read(SampleOptions), dataclasses.asdict(flags.read(SamplingSettings))
     run_dir = flags.given_run(options.run_dir)
     quiet.import_tensorflow()
     from lm_keras import api
@@ -56,5 +56,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    flags.define(Options, SamplingSettings)
+    flags.define(SampleOptions, SamplingSettings)
     flags.run(main)

@@ -38,7 +38,7 @@ def answer_for(
     Raises:
         InputError: `jit` is for another network.
     """
-    if jit and model.forward_apart is None:
+    if jit and model.forward_one_token is None:
         raise InputError(
             "--jit=on (jit=True) compiles what a gpt or a glm does for a token, and this model is neither; "
             "leave it out"

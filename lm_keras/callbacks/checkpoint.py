@@ -25,7 +25,7 @@ class Checkpoint(StepCallback):
         by: the measure by which checkpoints are compared, and whether `low` or `high` is better.
 
     Attributes:
-        seconds: what saving took, over all lives of a run.
+        seconds: what saving took, over all launches of a run.
 
     Example:
         >>> checkpoints = Checkpoints("checkpoints")

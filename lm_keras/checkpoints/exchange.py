@@ -82,10 +82,10 @@ class Imported:
                 f"config.json of {self.path} asks for {needed:,} bytes of weights, and there are {there:,}"
             )
         model = FAMILIES[family](config, self.vocab_size)
-        self.give(model)
+        self.copy_to(model)
         return model
 
-    def give(self, model: keras.Model) -> Copied:
+    def copy_to(self, model: keras.Model) -> Copied:
         """Copy the weights into a network of these settings; it may have a head that is missing there."""
         variables, names = names_of(model), self.output.names
         parts = {part.variable: part for part in self.kind.parts(self.config, self.vocab_size)}
@@ -165,7 +165,7 @@ def read(folder: Path) -> Imported:
             f"{folder} has no tokenizer: expected tokenizer.json, vocab.json and merges.txt, vocab.txt, or"
             " tokenizer.model"
         )
-    if kind.family == "bert" and tokenizer.blank_id is None:
+    if kind.family == "bert" and tokenizer.mask_id is None:
         raise InputError(f"the vocabulary of {folder} has no [MASK], which a BERT was trained with")
     with open_tensors(folder, kind) as tensors:
         headless = kind.head is not None and not any(name.startswith(kind.head) for name in tensors)

@@ -61,7 +61,7 @@ def opened(path: str | os.PathLike, mode: str = "rb") -> IO:
 
 
 def bytes_of(path: str | os.PathLike, most: int | None = None) -> bytes:
-    """Read a regular file of no more than so many bytes, `MAX_FILE_BYTES` if nothing is said.
+    """Read a regular file of at most `limit` bytes, `MAX_FILE_BYTES` if nothing is said.
 
     Raises:
         OSError: as `opened`, or it is larger.

@@ -72,7 +72,7 @@ class EmbeddingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunningConfig:
+class EmbeddingRunningConfig:
     """How the run is carried out; nothing here changes what is learnt."""
 
     log_every: int = setting(
@@ -87,7 +87,7 @@ class RunningConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOptions:
+class EmbeddingRunOptions:
     """Which run the command is about."""
 
     run_dir: str | None = setting(
@@ -100,7 +100,7 @@ class RunOptions:
         check_line("run_dir", self.run_dir)
 
 
-GROUPS: dict[str, type] = {"text": TextConfig, "embedding": EmbeddingConfig, "running": RunningConfig}
+GROUPS: dict[str, type] = {"text": TextConfig, "embedding": EmbeddingConfig, "running": EmbeddingRunningConfig}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Settings:
 
     text: TextConfig = TextConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()
-    running: RunningConfig = RunningConfig()
+    running: EmbeddingRunningConfig = EmbeddingRunningConfig()
 
     def __post_init__(self):
         for name, value in self.flat().items():

@@ -1,7 +1,7 @@
-"""BERT: a stack of Transformer blocks in which each token sees all others, to say what hidden tokens were.
+"""BERT: a stack of Transformer blocks in which each token sees all others, to predict masked tokens.
 
-Read from top to bottom: tokens [B, T] -> embeddings of tokens, places and segments, added and normalized, [R,
-D] -> blocks [R, D] -> hidden states [B, T, D] -> those of the hidden places [B, K, D] -> head -> features [B,
+Read from top to bottom: tokens [B, T] -> embeddings of tokens, positions and segments, added and normalized, [R,
+D] -> blocks [R, D] -> hidden states [B, T, D] -> those of the masked positions [B, K, D] -> head -> features [B,
 K, D] -> logits [B, K, V]; R = B T.
 """
 
@@ -14,7 +14,7 @@ from lm_keras.config import Config
 from lm_keras.draws import Draw
 from lm_keras.errors import InputError
 from lm_keras.layers.activations import activated
-from lm_keras.layers.attention import Sight
+from lm_keras.layers.attention import AttentionMask
 from lm_keras.layers.casting import cast
 from lm_keras.layers.normalization import normalized
 from lm_keras.layers.transformer import BlockSettings, TransformerBlock
@@ -26,7 +26,7 @@ INITIAL_DEVIATION = 0.02
 SEGMENTS = 2
 
 NO_HEAD = (
-    "this BERT was imported without the head that says what hidden tokens were: it has hidden states "
+    "this BERT was imported without the head that predicts masked tokens: it has hidden states "
     "(features) and predicts "
     "nothing; train one with --init_from"
 )
@@ -74,9 +74,9 @@ def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = No
 
 @keras.saving.register_keras_serializable(package="lm_keras", name="BERTLanguageModel")
 class BERTLanguageModel(LanguageModel):
-    """Say what hidden tokens were, from all tokens of a row.
+    """Predict masked tokens, from all tokens of a row.
 
-    `model(tokens)` returns logits [B, T, V] of all places and works with plain `compile`, `fit` and
+    `model(tokens)` returns logits [B, T, V] of all positions and works with plain `compile`, `fit` and
     `summary`.
 
     Args:
@@ -84,7 +84,7 @@ class BERTLanguageModel(LanguageModel):
         num_layers: blocks.
         context_length: L, the most tokens that a row may have.
         block: what a block looks like, or the same as a dictionary; its norms stand behind what they add.
-        prediction_head: whether it can say what hidden tokens were; without, it has hidden states only.
+        prediction_head: whether it can predict masked tokens; without, it has hidden states only.
         tie_embeddings: use the embedding as output matrix.
         init_scale: draw all matrices from U(-s, s); None for N(0, 0.02).
 
@@ -164,7 +164,7 @@ class BERTLanguageModel(LanguageModel):
         """Run the network up to the features: the one forward pass of training, evaluation and filling.
 
         Args:
-            inputs: `tokens` [B, T] integers, T at most L; optionally `places` [B, K] int32, where features
+            inputs: `tokens` [B, T] integers, T at most L; optionally `predicted` [B, K] int32, where features
                 are wanted, all where it is missing; `document` [B, T] int32: tokens see those of the same
                 number only; `segment` [B, T] int32, 0 or 1.
             state: nothing.
@@ -178,9 +178,9 @@ class BERTLanguageModel(LanguageModel):
         """
         if not self.prediction_head:
             raise InputError(NO_HEAD)
-        hidden = self.hidden(inputs, draw, training)  # [B, T, D]
-        if "places" in inputs:
-            hidden = tf.gather(hidden, inputs["places"], batch_dims=1)
+        hidden = self.hidden_states(inputs, draw, training)  # [B, T, D]
+        if "predicted" in inputs:
+            hidden = tf.gather(hidden, inputs["predicted"], batch_dims=1)
         shape = tf.shape(hidden)
         flat = tf.reshape(hidden, [-1, self.block_settings.width])
         x = activated(
@@ -192,7 +192,7 @@ class BERTLanguageModel(LanguageModel):
         static = hidden.shape
         return tf.ensure_shape(tf.reshape(features, shape), static), {}
 
-    def hidden(self, inputs, draw: Draw | None = None, training=False):
+    def hidden_states(self, inputs, draw: Draw | None = None, training=False):
         """Return the hidden states after the last block, [B, T, D] in the compute dtype; arguments as those
         of `forward`."""
         tokens = inputs["tokens"]
@@ -203,7 +203,7 @@ class BERTLanguageModel(LanguageModel):
                 f"context_length={self.context_length}"
             )
         document = inputs.get("document")
-        sight = Sight(0, document, document, causal=False)
+        attention_mask = AttentionMask(0, document, document, causal=False)
         x = tf.cast(
             tf.gather(tf.convert_to_tensor(self.embedding.embeddings), tokens), tf.float32
         )  # [B, T, D]
@@ -213,7 +213,7 @@ class BERTLanguageModel(LanguageModel):
         x = self._normalized(x, self.embedding_norm)
         x = tf.reshape(self._drop(0, x, draw, training), [-1, self.block_settings.width])
         for block in self.blocks:
-            x, _ = block(x, rows=rows, sight=sight, draw=draw, training=training)
+            x, _ = block(x, rows=rows, attention_mask=attention_mask, draw=draw, training=training)
         return tf.reshape(tf.cast(x, self.compute_dtype), [rows, time, self.block_settings.width])
 
     def _normalized(self, x, norm, dtype="float32"):
@@ -235,7 +235,7 @@ class BERTLanguageModel(LanguageModel):
 
     def products(self, rows, length, predictions=None):
         """Return the matrix products of a forward pass, by part; arguments as those of `LanguageModel`."""
-        block, places = self.block_settings, rows * (length if predictions is None else predictions)
+        block, positions = self.block_settings, rows * (length if predictions is None else predictions)
         parts = block_products(block, rows, length)
         return {
             "embedding": [],
@@ -243,8 +243,8 @@ class BERTLanguageModel(LanguageModel):
             "segments": [],
             "embedding_norm": [],
             **{layer.name: parts for layer in self.blocks},
-            "head": [Product(places, block.width, block.width)],
-            "output": [Product(places, block.width, self.head.outputs)],
+            "head": [Product(positions, block.width, block.width)],
+            "output": [Product(positions, block.width, self.head.outputs)],
         }
 
     def activation_bytes(self, rows, length):

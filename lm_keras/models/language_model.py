@@ -57,13 +57,13 @@ def block_products(block, rows: int, length: int) -> list[Product]:
 
 def blocks_bytes(block, layers: int, rows: int, length: int) -> int:
     """Return what a forward and backward pass through Transformer blocks holds at its peak, in bytes."""
-    places = rows * length
+    positions = rows * length
     wide = block.kernels()["feed_forward"][1]
     vectors = 9 * block.width + 2 * block.kernels()["query_key_value"][1] + 4 * wide
     queries = min(length, block.attention_chunk or length)
     weights = rows * block.num_heads * queries * length
-    inside = places * vectors + weights * (1 if block.attention_chunk else 2)
-    kept = layers * (places * block.width if block.rematerialize else inside)
+    inside = positions * vectors + weights * (1 if block.attention_chunk else 2)
+    kept = layers * (positions * block.width if block.rematerialize else inside)
     return round(4 * (kept + inside))
 
 
@@ -108,10 +108,10 @@ class LanguageModel(keras.Model):
         head: turns features into logits, see `lm_keras.models.heads`.
         remarks: what a user should know of how it is computed here.
         context_length: the most tokens that a row or a state can take; None: any number.
-        forward_apart, product_matrices: see `lm_keras.models`; None where a network has no such thing.
+        forward_one_token, product_matrices: see `lm_keras.models`; None where a network has no such thing.
     """
 
-    forward_apart: Callable | None = None
+    forward_one_token: Callable | None = None
     product_matrices: list | None = None
     remarks: tuple[str, ...] = ()
     context_length: int | None = None
@@ -167,16 +167,16 @@ class LanguageModel(keras.Model):
         return self.add_weight(shape=(width,), initializer="zeros", autocast=False, name=name)
 
     def _add_dropouts(self, rate, count, batch_axis=0):
-        """Add places for dropout; none at a rate of 0."""
+        """Add dropout layers; none at a rate of 0."""
         self.dropouts = [
             ScheduledDropout(
-                rate, index=place, batch_axis=batch_axis, dtype=self.dtype_policy, name=f"dropout_{place}"
+                rate, index=index, batch_axis=batch_axis, dtype=self.dtype_policy, name=f"dropout_{index}"
             )
-            for place in range(count if rate else 0)
+            for index in range(count if rate else 0)
         ]
 
-    def _drop(self, place, x, draw, training):
-        return self.dropouts[place](x, training=training, draw=draw) if self.dropouts else x
+    def _drop(self, index, x, draw, training):
+        return self.dropouts[index](x, training=training, draw=draw) if self.dropouts else x
 
     def _add_output(self, hidden_units, features, bias=True, initializer="glorot_uniform"):
         """Add the head, for features of that width: of the vocabulary, or of classes where their number is
@@ -227,13 +227,13 @@ class LanguageModel(keras.Model):
             length: positions of a row that the network reads.
             predictions: positions of a row at which it predicts; None for all.
         """
-        places = rows * (length if predictions is None else predictions)
+        positions = rows * (length if predictions is None else predictions)
         parts = {"embedding": [], **self._hidden_products(rows, length)}  # A look-up.
         if self.projection is not None:
-            parts["projection"] = [Product(places, *self.projection.shape)]
+            parts["projection"] = [Product(positions, *self.projection.shape)]
         matrix = self.head.matrix
         width, outputs = reversed(matrix.shape) if self.head.transposed else matrix.shape
-        return {**parts, "output": [Product(places, width, outputs)]}
+        return {**parts, "output": [Product(positions, width, outputs)]}
 
     def flops(self, length, predictions=None):
         """Return the FLOPs of a row's forward pass by part; arguments as those of `products`."""

@@ -139,7 +139,7 @@ class LSTMLanguageModel(LanguageModel):
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
-            inputs: `tokens` [B, T] int32, and optionally `reset` [B] bool, rows whose state starts anew.
+            inputs: `tokens` [B, T] int32, and optionally `reset` [B] bool, rows whose state is reset.
             state: as `initial_state` returns it.
             draw: masks of the dropout layers; without it they are active only if `training`.
 
@@ -201,9 +201,9 @@ class LSTMLanguageModel(LanguageModel):
             after.append(new)
         return self._dropped(len(self.recurrent), x, draw, training), after
 
-    def _dropped(self, place, x, draw: Draw | None, training):
+    def _dropped(self, index, x, draw: Draw | None, training):
         """Apply dropout to rows [R, T, D], which stand time-major elsewhere."""
-        mask = self.dropouts[place].mask(training, draw) if self.dropouts else None
+        mask = self.dropouts[index].mask(training, draw) if self.dropouts else None
         return x if mask is None else mask.apply(x, mask.keep(x.shape))
 
     def _hidden_products(self, rows, length):

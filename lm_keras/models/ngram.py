@@ -117,7 +117,7 @@ class NGramLanguageModel(LanguageModel):
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
-            inputs: `tokens` [B, T] integers, and optionally `reset` [B] bool, rows whose context starts anew.
+            inputs: `tokens` [B, T] integers, and optionally `reset` [B] bool, rows whose context is reset.
             state: `{"tokens": [B, n - 1]}` int32, the tokens before.
             draw: masks of the dropout layers; without it they are active only if `training`.
 

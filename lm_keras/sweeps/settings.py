@@ -17,7 +17,7 @@ class SweepOptions:
     )
     vary: str = setting(
         "",
-        "flags to vary, with blanks between them: NAME=VALUE,VALUE for each of these values, in a grid of all"
+        "flags to vary, with spaces between them: NAME=VALUE,VALUE for each of these values, in a grid of all"
         " combinations ('embedding_dim=8,32,128 dropout=0,0.2'); with --random_trials also NAME=FROM..TO, or"
         " NAME=log:FROM..TO for numbers of different orders of magnitude",
     )
@@ -29,7 +29,7 @@ class SweepOptions:
     )
     random_trials: int | None = setting(
         None,
-        "so many trials drawn at random from --vary and --cases instead of all combinations",
+        "number of trials that are drawn at random from --vary and --cases instead of all combinations",
         low=1,
         high=10_000,
     )

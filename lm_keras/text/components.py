@@ -182,7 +182,7 @@ def _check_reading(content: dict[str, Any], chain: Chain) -> None:
     }
     for mark in sorted(marks - chain.marks):
         raise InputError(
-            f"it writes {mark!r} for a blank, which its decoder does not read: set decoder to Metaspace, or"
+            f"it writes {mark!r} for a space, which its decoder does not read: set decoder to Metaspace, or"
             " to Replace"
         )
     suffix, prefix = model.get("end_of_word_suffix"), model.get("continuing_subword_prefix")
@@ -295,7 +295,7 @@ def cuts_at_lines(content: dict[str, Any]) -> bool:
 
 
 def prefixes(content: dict[str, Any]) -> bool:
-    """Tell whether a tokenizer puts a blank before a text."""
+    """Tell whether a tokenizer puts a space before a text."""
     for part in [*flat(content.get("normalizer")), *flat(content.get("pre_tokenizer"))]:
         if part["type"] == "Metaspace":
             found = part.get("prepend_scheme", "always") != "never" and part.get("add_prefix_space", True)

@@ -62,8 +62,8 @@ class SentencePieceTokenizer(Tokenizer):
 
     name = "sentencepiece"
     eod_id = EOD_ID
-    blank_id = UNKNOWN_ID
-    joins_blanks = True
+    mask_id = UNKNOWN_ID
+    joins_spaces = True
 
     def __init__(self, model: bytes, normalization: str):
         """Take a serialized sentencepiece model that `train` made.
@@ -210,7 +210,7 @@ class SentencePieceTokenizer(Tokenizer):
 def _cut_line(line: str) -> Iterator[str]:
     """Yield a line with empty separators in it where it is too long.
 
-    A piece that was learnt here has blanks at its beginning only, so a cut before blanks changes no token.
+    A piece that was learnt here has spaces at its beginning only, so a cut before spaces changes no token.
     """
     start = 0
     while len(line) - start > MAX_ENCODED_CHARACTERS:

@@ -26,9 +26,9 @@ class WordTokenizer(Tokenizer):
 
     A word is what stands between white space (`str.split`); punctuation is not cut off. A last line without
     line feed gets its `<eos>` too. Ids: 0 end of document, 1 `<unk>`, 2 `<eos>`, then the words, the most
-    frequent first, then the blank where one is reserved: the placeholder `_` of Xie et al. (2017), which
+    frequent first, then the mask token where one is reserved: the placeholder `_` of Xie et al. (2017), which
     can't be `<unk>`, a word of the benchmarks. So the vocabulary is one larger than published sizes, which do
-    not know `<eod>`, and with a blank two.
+    not know `<eod>`, and with a mask token two.
 
     White space is not kept: `decode` joins words with one space and makes a line feed of `<eos>`, which is
     `canonical`. Bytes and characters of a split are counted in that text.

@@ -153,7 +153,7 @@ def least_memory(task: Task, config: Config, replicas: int) -> int:
 
 
 def _logits_held(values: int) -> int:
-    """Return how many logits exist at a time of so many."""
+    """Return how many of the logits exist at a time."""
     return min(values, PIECE_VALUES)
 
 

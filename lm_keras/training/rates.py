@@ -6,7 +6,7 @@ from lm_keras import schedules
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
 from lm_keras.errors import InputError
-from lm_keras.training.one_run import schedule_callbacks
+from lm_keras.training.run import schedule_callbacks
 
 
 def check(config: Config, total_steps: int) -> None:

@@ -48,7 +48,7 @@ def show(folder: Path, results: dict) -> None:
     lines += [
         "",
         *(
-            ["sample, blanks filled:", sample["text"]]
+            ["sample, masks filled:", sample["text"]]
             if sample.get("filled")
             else [
                 f"sample (temperature {sample['temperature']}, seed {sample['seed']}):",

@@ -28,10 +28,10 @@ from lm_keras.training import (
     preflight,
     rates,
     report,
-    trial,
+    timing,
 )
-from lm_keras.training.given_vectors import GivenVectors
-from lm_keras.training.one_run import Run, network, newest, schedule_callbacks
+from lm_keras.training.initial_embedding import InitialEmbedding
+from lm_keras.training.run import Run, network, newest, schedule_callbacks
 from lm_keras.training.trainer import Trainer
 from lm_keras.training.weights import Origin
 from lm_keras.training.workers import LOST, Cluster
@@ -66,11 +66,11 @@ def _train(config: Config, options: RunOptions) -> int:
     if cluster and cluster.index:
         report.mute()
     if cluster:
-        return _carry_out_together(config, options, folder, cluster)
+        return _execute_together(config, options, folder, cluster)
     if _shown_if_finished(config, folder):
         return 0
     with folder.writing():
-        return _carry_out(config, options, folder, _devices(config))
+        return _execute(config, options, folder, _devices(config))
 
 
 def _shown_if_finished(config: Config, folder: RunFolder) -> bool:
@@ -85,7 +85,7 @@ def _shown_if_finished(config: Config, folder: RunFolder) -> bool:
     return True
 
 
-def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, cluster: Cluster) -> int:
+def _execute_together(config: Config, options: RunOptions, folder: RunFolder, cluster: Cluster) -> int:
     """Carry out a run as one of several workers; all of them use the same folder, and the chief
     alone writes.
     """
@@ -99,7 +99,7 @@ def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, 
                 stack.enter_context(folder.writing())
         if workers.from_chief(finished) == [True]:
             return 0
-        code = _carry_out(config, options, folder, devices)
+        code = _execute(config, options, folder, devices)
         try:
             workers.meet()  # Nobody leaves before the chief has written everything.
         except LOST:
@@ -110,7 +110,7 @@ def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, 
         return code
 
 
-def _carry_out(config: Config, options: RunOptions, folder: RunFolder, devices: distribution.Devices) -> int:
+def _execute(config: Config, options: RunOptions, folder: RunFolder, devices: distribution.Devices) -> int:
     workers = devices.workers
     with workers.together():
         if workers.chief:
@@ -120,26 +120,26 @@ def _carry_out(config: Config, options: RunOptions, folder: RunFolder, devices: 
         if not workers.chief:
             origin, data, task, total_steps = _joined(config, folder, same)
     with _enough_memory():
-        return Run(config, folder, devices, data, task, total_steps, origin).carry_out()
+        return Run(config, folder, devices, data, task, total_steps, origin).execute()
 
 
 def _begun(
     config: Config, options: RunOptions, folder: RunFolder, devices: distribution.Devices
-) -> tuple[Origin | GivenVectors | None, PreparedData, Task, int]:
+) -> tuple[Origin | InitialEmbedding | None, PreparedData, Task, int]:
     """Prepare the text and write down what the run is."""
     if config.batches.steps:
         rates.check(config, config.batches.steps)
     origin = Origin.of(config, folder, report.say)
-    GivenVectors.of(
+    InitialEmbedding.of(
         config, folder, None
     )  # What is wrong with its first line is said before the text is read.
     begun = folder.read_data() if folder.exists else None
     columns = TASKS[config.task].columns
     data = prepare(
-        config.data, _tokenizer(folder, origin), report.say, needs_blank=config.needs_blank, begun=begun,
+        config.data, _tokenizer(folder, origin), report.say, needs_mask=config.needs_mask, begun=begun,
         columns=columns,
     )  # fmt: skip
-    origin = origin or GivenVectors.of(config, folder, data.tokenizer)
+    origin = origin or InitialEmbedding.of(config, folder, data.tokenizer)
     _check_data(config, data)
     task = task_of(config, data.tokenizer.vocab_size, data.tokenizer)
     total_steps = _total_steps(config, data, task)
@@ -163,7 +163,7 @@ def _common(config: Config, folder: RunFolder) -> bytes:
 
 def _joined(
     config: Config, folder: RunFolder, same: bool
-) -> tuple[Origin | GivenVectors | None, PreparedData, Task, int]:
+) -> tuple[Origin | InitialEmbedding | None, PreparedData, Task, int]:
     """Prepare the text with the tokenizer of a run that the chief has begun."""
     if not folder.exists:
         raise InputError(
@@ -181,7 +181,7 @@ def _joined(
     task = task_of(config, data.tokenizer.vocab_size, data.tokenizer)
     total_steps = _total_steps(config, data, task)
     _check_same_run(folder, data, total_steps)
-    origin = Origin.of(config, folder, report.say) or GivenVectors.of(config, folder, data.tokenizer)
+    origin = Origin.of(config, folder, report.say) or InitialEmbedding.of(config, folder, data.tokenizer)
     return origin, data, task, total_steps
 
 
@@ -204,10 +204,10 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
     tokenizer = _tokenizer(folder, origin)
     begun = folder.read_data() if folder and folder.exists else None
     columns = TASKS[config.task].columns
-    text = known_text.read_text(config.data, tokenizer, report.say, config.needs_blank, begun, columns)
+    text = known_text.read_text(config.data, tokenizer, report.say, config.needs_mask, begun, columns)
     batches, data = config.batches, text.data
     tokenizer = data.tokenizer if data else tokenizer
-    origin = origin or GivenVectors.of(config, folder, tokenizer)
+    origin = origin or InitialEmbedding.of(config, folder, tokenizer)
     task, total_steps = task_of(config, text.vocab_size, tokenizer), batches.steps
     if data:
         _check_data(config, data)
@@ -224,14 +224,14 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
     )  # fmt: skip
     report.write(plan.needs())
     if not plan.fits:
-        report.write(["trial      none: the memory that is free is not enough for the estimate"])
+        report.write(["timing     none: the memory that is free is not enough for the estimate"])
         return 0
     meter = machine.MemoryMeter(devices)
     with _enough_memory():
         with devices.strategy.scope():
             model = network(config, task.network_vocab_size, task.outputs)
-        trainer = Trainer(model, task, devices.strategy, config, store, trial.STEPS, None)
-        speed = trial.try_out(trainer)
+        trainer = Trainer(model, task, devices.strategy, config, store, timing.STEPS, None)
+        speed = timing.try_out(trainer)
     if speed is None:
         return 128 + trainer.signal
     report.write(plan.takes(speed, meter, machine.product_flops(devices, trainer.model.compute_dtype)))
@@ -329,7 +329,7 @@ def _check_tokenizer(folder: RunFolder, config: Config) -> None:
     """Raise InputError if the folder that `--tokenizer` names now holds another tokenizer than the
     run has.
     """
-    given = saved_tokenizer(config.data, config.needs_blank)
+    given = saved_tokenizer(config.data, config.needs_mask)
     if given and given.fingerprint() != folder.tokenizer().fingerprint():
         raise InputError(
             f"--run_dir={folder.path} holds a run with another tokenizer than"
@@ -383,7 +383,7 @@ def _begin(
     options: RunOptions,
     data: PreparedData,
     total_steps: int,
-    origin: Origin | GivenVectors | None,
+    origin: Origin | InitialEmbedding | None,
 ) -> None:
     """Write down what the run is; `config.json` comes last, so that it stands for a complete folder."""
     content = {**data.report, "vocab_size": data.tokenizer.vocab_size, "total_steps": total_steps}

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from lm_keras.checkpoints.vectors import head_of, read_vectors, write_vectors
+from lm_keras.checkpoints.vectors import header_of, read_vectors, write_vectors
 from lm_keras.errors import InputError
 
 
 def read(path, wanted=None, most=None):
-    found = list(read_vectors(path, head_of(path), wanted, most))
+    found = list(read_vectors(path, header_of(path), wanted, most))
     return [word.decode() for word, _ in found], np.array([vector for _, vector in found])
 
 
@@ -87,7 +87,7 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path, content, problem):
 def test_no_file_and_no_regular_file(tmp_path):
     for path, problem in ((tmp_path / "no.txt", "no file "), (tmp_path, "cannot read ")):
         with pytest.raises(InputError, match=f"^{problem}{path}"):
-            head_of(path)
+            header_of(path)
 
 
 def test_what_nobody_wants_is_checked_for_its_fields_only(tmp_path):

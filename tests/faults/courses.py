@@ -48,7 +48,7 @@ class Command:
     env: tuple[tuple[str, str], ...] = ()
     meanwhile: Callable[[subprocess.Popen, Path], object] = lambda process, folder: None
 
-    def carry_out(self, folder: Path) -> tuple[Ended, str]:
+    def execute(self, folder: Path) -> tuple[Ended, str]:
         """Return how it ended, and a problem or an empty string."""
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1", **dict(self.env)}
         process = subprocess.Popen(
@@ -89,7 +89,7 @@ class Course:
     before: tuple[str, ...] = ()
     at_once = 1
 
-    def carry_out(self) -> Result:
+    def execute(self) -> Result:
         """Carry out all of it, and look at what came of it."""
         first, problems = None, []
         with tempfile.TemporaryDirectory() as name:
@@ -99,7 +99,7 @@ class Course:
                 if not isinstance(command, Command):
                     problems += filter(None, [command(folder)])
                     continue
-                ended, problem = command.carry_out(folder)
+                ended, problem = command.execute(folder)
                 problems += [problem] if problem else []
                 if first is None and command is not MODEL:
                     first = ended

@@ -65,7 +65,7 @@ FAULTS = [
     flags("bytes that are no UTF-8 left over", "a word of the byte FF", os.fsdecode(b"\xff"),
         line=r"'\udcff' is left over on the command line; every setting is a flag, --name=value, see --help"),
     flags("a line feed in a path", "`--corpus=text:a\\n`", "--corpus=text:a\n", line=r"--corpus='text:a\n' "
-        r"has a line feed, a blank at its end or bytes that are no UTF-8, which no flagfile can hold; leave "
+        r"has a line feed, a space at its end or bytes that are no UTF-8, which no flagfile can hold; leave "
         r"them out"),
     flags("an unknown user in a path", "`--run_dir=~nobody-at-all/x`", "--corpus=text:a.txt",
         "--run_dir=~nobody-at-all/x",

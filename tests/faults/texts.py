@@ -173,7 +173,7 @@ FAULTS = [
     Fault("training text in validation text", "the first twenty lines of `--corpus`", files({"a.txt": ENGLISH,
         "b.txt": "".join(ENGLISH.splitlines(True)[:20])}),
         ("--corpus=text:a.txt", "--valid_corpus=text:b.txt"),
-        "100.0% of the validation text, text:b.txt, stands in the training text, too: that part of its loss "
+        "100.0% of the validation text, text:b.txt, is in the training text, too: that part of its loss "
         "is of text that was learnt; leave it out of one of both", 0),
     fine("a document that comes 300 times", "and a hundred others once",
         "".join(json.dumps({"text": document}) + "\n" for document in

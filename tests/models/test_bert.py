@@ -73,16 +73,16 @@ def by_hand(model, tokens):
 def test_equals_a_computation_by_hand():
     model = build()
     hidden, logits = by_hand(model, TOKENS)
-    np.testing.assert_allclose(model.hidden({"tokens": tf.constant(TOKENS)}), hidden, atol=1e-5)
+    np.testing.assert_allclose(model.hidden_states({"tokens": tf.constant(TOKENS)}), hidden, atol=1e-5)
     np.testing.assert_allclose(model(tf.constant(TOKENS)), logits, atol=1e-5)
 
 
 def test_logits_at_some_places_are_those_of_all():
-    model, places = build(), tf.constant([[3, 0], [6, 2], [1, 1]])
-    features, state = model.forward({"tokens": tf.constant(TOKENS), "places": places}, {})
+    model, positions = build(), tf.constant([[3, 0], [6, 2], [1, 1]])
+    features, state = model.forward({"tokens": tf.constant(TOKENS), "predicted": positions}, {})
     everywhere = model(tf.constant(TOKENS))
     np.testing.assert_allclose(
-        model.project(features), tf.gather(everywhere, places, batch_dims=1), atol=1e-5
+        model.project(features), tf.gather(everywhere, positions, batch_dims=1), atol=1e-5
     )
     assert features.shape == (B, 2, D) and state == {}
 

@@ -1,4 +1,4 @@
-"""Blanks: the docstring's rows, what a row keeps of its text, how long and where blanks are. t 20, V 50,
+"""Spans: the docstring's rows, what a row keeps of its text, how long and where blanks are. t 20, V 50,
 [MASK] 1.
 """
 
@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.data.blanks import END, GENERATE, NO_ORDER, START, Blanks
+from lm_keras.data.spans import END, GENERATE, NO_ORDER, START, Spans
 from lm_keras.data.order import WindowOrder
 from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.tasks.infilling import Infilling
 
 T, V, MASK = 20, 50, 1
-SHORT = Blanks(T, V, MASK, rate=0.3, long_share=0.0, seed=7)
+SHORT = Spans(T, V, MASK, rate=0.3, long_share=0.0, seed=7)
 LONG = dataclasses.replace(SHORT, long_share=1.0)
 BOTH = dataclasses.replace(SHORT, long_share=0.5)
 TEXT = np.random.default_rng(3).integers(2, V, [6, T]).astype(np.int32)
@@ -33,8 +33,8 @@ def made(blanks, texts=TEXT, there=None, step=0, first=0):
 def shown_in_the_docstring():
     """Each of the tables as name -> numbers."""
     tables = [{}]
-    for line in Blanks.__doc__.splitlines():
-        found = re.match(r" +(tokens|place|within|order|places|targets|weights) +([-\d ]+)$", line)
+    for line in Spans.__doc__.splitlines():
+        found = re.match(r" +(tokens|position|within|order|predicted|targets|weights) +([-\d ]+)$", line)
         if found:
             tables[-1][found[1]] = [NO_ORDER if n == "-" else int(n) for n in found[2].split()]
         elif tables[-1]:
@@ -44,7 +44,7 @@ def shown_in_the_docstring():
 
 def test_the_rows_of_the_docstring():
     text = np.arange(11, 17)
-    blanks = Blanks(6, 20, 1, rate=0.5, long_share=0.0)
+    blanks = Spans(6, 20, 1, rate=0.5, long_share=0.0)
     short = blanks.arranged(text, [(2, 3), (4, 6)], [1, 0])
     long = blanks.continued(text, 3)
     first, second = shown_in_the_docstring()
@@ -53,18 +53,18 @@ def test_the_rows_of_the_docstring():
             assert values.tolist() == table[name], name
 
 
-def text_of(tokens, targets, weights, places, place):
+def text_of(tokens, targets, weights, positions, position):
     """Put the spans of part B back into part A."""
     spans, current = {}, []
-    for at, target, weight in zip(places, targets, weights):
+    for at, target, weight in zip(positions, targets, weights):
         if not weight:
             break
         if tokens[at] == V + START:
-            current = spans.setdefault(int(place[at]), [])
+            current = spans.setdefault(int(position[at]), [])
         if target != V + END:
             current.append(int(target))
     text = []
-    for at, token in enumerate(tokens[: places[0]]):
+    for at, token in enumerate(tokens[: positions[0]]):
         text += spans[at] if at in spans else [int(token)]
     return text
 
@@ -78,8 +78,8 @@ def test_nothing_of_a_text_is_lost(blanks):
                 inputs["tokens"][row],
                 targets[row],
                 weights[row],
-                inputs["places"][row],
-                inputs["place"][row],
+                inputs["predicted"][row],
+                inputs["position"][row],
             )
             assert text_of(*parts) == text.tolist()
 
@@ -88,27 +88,27 @@ def test_part_b_reads_what_it_predicted_and_knows_its_places():
     inputs, targets, weights = made(SHORT)
     for row in range(len(TEXT)):
         count = int(weights[row].sum())
-        places = inputs["places"][row, :count]
-        assert places.tolist() == list(range(places[0], places[0] + count))
-        tokens, within = inputs["tokens"][row, places], inputs["within"][row, places]
+        positions = inputs["predicted"][row, :count]
+        assert positions.tolist() == list(range(positions[0], positions[0] + count))
+        tokens, within = inputs["tokens"][row, positions], inputs["within"][row, positions]
         assert (within[tokens == V + START] == 1).all()
         follows = within > 1
         np.testing.assert_array_equal(tokens[follows], targets[row, :count][np.flatnonzero(follows) - 1])
         np.testing.assert_array_equal(within[follows], within[np.flatnonzero(follows) - 1] + 1)
         order = inputs["order"][row]
-        assert (order[: places[0]] == 0).all() and order[places].tolist() == list(range(1, count + 1))
-        assert (order[places[-1] + 1 :] == NO_ORDER).all()
-        masks = np.flatnonzero(inputs["tokens"][row, : places[0]] == MASK)
-        assert set(inputs["place"][row, places]) == set(masks)
-        np.testing.assert_array_equal(inputs["place"][row, : places[0]], np.arange(places[0]))
+        assert (order[: positions[0]] == 0).all() and order[positions].tolist() == list(range(1, count + 1))
+        assert (order[positions[-1] + 1 :] == NO_ORDER).all()
+        masks = np.flatnonzero(inputs["tokens"][row, : positions[0]] == MASK)
+        assert set(inputs["position"][row, positions]) == set(masks)
+        np.testing.assert_array_equal(inputs["position"][row, : positions[0]], np.arange(positions[0]))
 
 
 def test_lengths_are_poisson_and_a_row_hides_its_share():
-    blanks = Blanks(2000, V, MASK, rate=0.15, long_share=0.0, seed=5)
+    blanks = Spans(2000, V, MASK, rate=0.15, long_share=0.0, seed=5)
     lengths, random = [], np.random.default_rng(0)
     for _ in range(60):
         spans = blanks._spans(2000, random)
-        assert sum(end - begin for begin, end in spans) == blanks.hidden == 300
+        assert sum(end - begin for begin, end in spans) == blanks.masked == 300
         assert all(later[0] - earlier[1] >= 1 for earlier, later in zip(spans, spans[1:]))
         lengths += [end - begin for begin, end in spans]
     found = np.bincount(lengths, minlength=9)[:9] / len(lengths)
@@ -123,14 +123,14 @@ def test_all_places_are_hidden_equally_often_and_spans_come_in_any_order():
     for step in range(400):
         inputs, _, _ = made(SHORT, step=step)
         for row in range(len(TEXT)):
-            starts = inputs["place"][row][inputs["tokens"][row] == V + START]
+            starts = inputs["position"][row][inputs["tokens"][row] == V + START]
             if len(starts) > 1:
                 turns[int(starts[0] > starts[1])] += 1
         random = np.random.default_rng(step)
         for begin, end in SHORT._spans(T, random):
             counts[begin:end] += 1
     np.testing.assert_allclose(turns / turns.sum(), 0.5, atol=0.04)
-    # The ends are hidden less often, since gaps are equally likely and not places.
+    # The ends are hidden less often, since gaps are equally likely and not positions.
     assert counts[4:-4].min() > 0.7 * counts[4:-4].max() and counts.min() > 0.3 * counts.max()
 
 
@@ -166,8 +166,8 @@ def test_rows_at_the_end_of_a_text_have_few_tokens(blanks, count):
             inputs["tokens"][row],
             targets[row],
             weights[row],
-            inputs["places"][row],
-            inputs["place"][row],
+            inputs["predicted"][row],
+            inputs["position"][row],
         )
         assert text_of(*parts) == TEXT[row, :count].tolist()
 
@@ -187,8 +187,8 @@ def test_a_row_has_the_tokens_that_are_there_wherever_they_are():
             inputs["tokens"][row],
             targets[row],
             weights[row],
-            inputs["places"][row],
-            inputs["place"][row],
+            inputs["predicted"][row],
+            inputs["position"][row],
         )
         assert text_of(*parts) == TEXT[row, -7:].tolist()
 
