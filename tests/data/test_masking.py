@@ -35,7 +35,7 @@ def hidden(masking=MASKING, tokens=TOKENS, there=None, step=0, first=0):
     return {name: value.numpy() for name, value in inputs.items()}, targets.numpy(), weights.numpy()
 
 
-def test_as_many_places_of_every_row_are_predicted_and_nothing_else_changes():
+def test_as_many_positions_of_every_row_are_predicted_and_nothing_else_changes():
     inputs, targets, weights = hidden()
     assert targets.shape == weights.shape == inputs["predicted"].shape == (R, K) and K == 7
     assert all(len(set(row)) == K for row in inputs["predicted"].tolist())
@@ -80,7 +80,7 @@ def test_a_row_is_hidden_by_its_number_whoever_computes_it():
 
 def test_what_is_no_text_is_never_hidden():
     tokens, there = TOKENS.copy(), np.ones_like(TOKENS, bool)
-    tokens[:, ::2], there[0, 3:] = 0, False  # end-of-document at every other place
+    tokens[:, ::2], there[0, 3:] = 0, False  # end-of-document at every other position
     for step in range(30):
         inputs, targets, weights = hidden(tokens=tokens, there=there, step=step)
         assert (targets[weights > 0] > 1).all()

@@ -1,4 +1,4 @@
-"""Spans: the docstring's rows, what a row keeps of its text, how long and where blanks are. t 20, V 50,
+"""Spans: the docstring's rows, what a row keeps of its text, how long and where spans are. t 20, V 50,
 [MASK] 1.
 """
 
@@ -22,9 +22,9 @@ BOTH = dataclasses.replace(SHORT, long_share=0.5)
 TEXT = np.random.default_rng(3).integers(2, V, [6, T]).astype(np.int32)
 
 
-def made(blanks, texts=TEXT, there=None, step=0, first=0):
+def made(maker, texts=TEXT, there=None, step=0, first=0):
     there = np.ones_like(texts, bool) if there is None else there
-    inputs, targets, weights = blanks(
+    inputs, targets, weights = maker(
         tf.constant(texts), tf.constant(there), tf.constant(step, tf.int64), tf.constant(first, tf.int64)
     )
     return {name: value.numpy() for name, value in inputs.items()}, targets.numpy(), weights.numpy()
@@ -44,9 +44,9 @@ def shown_in_the_docstring():
 
 def test_the_rows_of_the_docstring():
     text = np.arange(11, 17)
-    blanks = Spans(6, 20, 1, rate=0.5, long_share=0.0)
-    short = blanks.arranged(text, [(2, 3), (4, 6)], [1, 0])
-    long = blanks.continued(text, 3)
+    maker = Spans(6, 20, 1, rate=0.5, long_share=0.0)
+    short = maker.arranged(text, [(2, 3), (4, 6)], [1, 0])
+    long = maker.continued(text, 3)
     first, second = shown_in_the_docstring()
     for row, table in ((short, first), (long, second)):
         for name, values in row._asdict().items():
@@ -69,10 +69,10 @@ def text_of(tokens, targets, weights, positions, position):
     return text
 
 
-@pytest.mark.parametrize("blanks", [SHORT, LONG, BOTH], ids=["short", "long", "both"])
-def test_nothing_of_a_text_is_lost(blanks):
+@pytest.mark.parametrize("maker", [SHORT, LONG, BOTH], ids=["short", "long", "both"])
+def test_nothing_of_a_text_is_lost(maker):
     for step in range(50):
-        inputs, targets, weights = made(blanks, step=step)
+        inputs, targets, weights = made(maker, step=step)
         for row, text in enumerate(TEXT):
             parts = (
                 inputs["tokens"][row],
@@ -84,7 +84,7 @@ def test_nothing_of_a_text_is_lost(blanks):
             assert text_of(*parts) == text.tolist()
 
 
-def test_part_b_reads_what_it_predicted_and_knows_its_places():
+def test_part_b_reads_what_it_predicted_and_knows_its_positions():
     inputs, targets, weights = made(SHORT)
     for row in range(len(TEXT)):
         count = int(weights[row].sum())
@@ -104,11 +104,11 @@ def test_part_b_reads_what_it_predicted_and_knows_its_places():
 
 
 def test_lengths_are_poisson_and_a_row_hides_its_share():
-    blanks = Spans(2000, V, MASK, rate=0.15, long_share=0.0, seed=5)
+    maker = Spans(2000, V, MASK, rate=0.15, long_share=0.0, seed=5)
     lengths, random = [], np.random.default_rng(0)
     for _ in range(60):
-        spans = blanks._spans(2000, random)
-        assert sum(end - begin for begin, end in spans) == blanks.masked == 300
+        spans = maker._spans(2000, random)
+        assert sum(end - begin for begin, end in spans) == maker.masked == 300
         assert all(later[0] - earlier[1] >= 1 for earlier, later in zip(spans, spans[1:]))
         lengths += [end - begin for begin, end in spans]
     found = np.bincount(lengths, minlength=9)[:9] / len(lengths)
@@ -118,7 +118,7 @@ def test_lengths_are_poisson_and_a_row_hides_its_share():
     np.testing.assert_allclose(found, poisson, atol=0.012)
 
 
-def test_all_places_are_hidden_equally_often_and_spans_come_in_any_order():
+def test_all_positions_are_masked_equally_often_and_spans_come_in_any_order():
     counts, turns = np.zeros(T), np.zeros(2)
     for step in range(400):
         inputs, _, _ = made(SHORT, step=step)
@@ -130,11 +130,11 @@ def test_all_places_are_hidden_equally_often_and_spans_come_in_any_order():
         for begin, end in SHORT._spans(T, random):
             counts[begin:end] += 1
     np.testing.assert_allclose(turns / turns.sum(), 0.5, atol=0.04)
-    # The ends are hidden less often, since gaps are equally likely and not positions.
+    # The ends are masked less often, since gaps are equally likely and not positions.
     assert counts[4:-4].min() > 0.7 * counts[4:-4].max() and counts.min() > 0.3 * counts.max()
 
 
-def test_long_blanks_begin_anywhere_and_are_half_of_the_rows():
+def test_long_spans_begin_anywhere_and_are_half_of_the_rows():
     begins, long = [], 0
     for step in range(200):
         inputs, _, weights = made(BOTH, step=step)
@@ -146,7 +146,7 @@ def test_long_blanks_begin_anywhere_and_are_half_of_the_rows():
     assert len(counts) == T and counts.min() > 0.4 * counts.mean()
 
 
-def test_blanks_are_a_function_of_seed_step_and_row():
+def test_spans_are_a_function_of_seed_step_and_row():
     whole, *_ = made(BOTH)
     parts = [made(BOTH, TEXT[half : half + 3], first=half)[0] for half in (0, 3)]
     for name, values in whole.items():
@@ -156,9 +156,9 @@ def test_blanks_are_a_function_of_seed_step_and_row():
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
-@pytest.mark.parametrize("blanks", [SHORT, LONG], ids=["short", "long"])
-def test_rows_at_the_end_of_a_text_have_few_tokens(blanks, count):
-    inputs, targets, weights = made(blanks, TEXT[:, :T], np.arange(T)[None] < np.full([6, 1], count))
+@pytest.mark.parametrize("maker", [SHORT, LONG], ids=["short", "long"])
+def test_rows_at_the_end_of_a_text_have_few_tokens(maker, count):
+    inputs, targets, weights = made(maker, TEXT[:, :T], np.arange(T)[None] < np.full([6, 1], count))
     assert (weights.sum(1) > 0).all() == (count > 0)
     assert (inputs["order"] != NO_ORDER).sum(1).max() <= count + 2 * SHORT.most_spans
     for row in range(6) if count else ():
@@ -173,9 +173,9 @@ def test_rows_at_the_end_of_a_text_have_few_tokens(blanks, count):
 
 
 def test_unknown_tokens_are_not_predicted():
-    blanks, text = dataclasses.replace(SHORT, unknown_id=3), TEXT.copy()
+    maker, text = dataclasses.replace(SHORT, unknown_id=3), TEXT.copy()
     text[:, ::2] = 3
-    _, targets, weights = made(blanks, text)
+    _, targets, weights = made(maker, text)
     assert (weights[targets == 3] == 0).all() and weights.sum() > 0
 
 
@@ -194,11 +194,11 @@ def test_a_row_has_the_tokens_that_are_there_wherever_they_are():
 
 
 def test_what_begins_documents_is_never_predicted():
-    blanks, text = dataclasses.replace(LONG, unscored=4), TEXT.copy()
+    maker, text = dataclasses.replace(LONG, unscored=4), TEXT.copy()
     text[:, ::3] = 4
-    _, targets, weights = made(blanks, text)
+    _, targets, weights = made(maker, text)
     assert (weights[targets == 4] == 0).all() and weights.sum() > 0
-    _, targets, weights = blanks.continuations(text, np.ones_like(text, bool))
+    _, targets, weights = maker.continuations(text, np.ones_like(text, bool))
     assert (weights[targets == 4] == 0).all() and weights.sum() == (text != 4).sum()
 
 
@@ -216,7 +216,7 @@ def test_the_pipeline_deals_rows_out_alike_for_any_replicas():
     tokens = np.random.default_rng(1).integers(0, V, 500).astype(np.uint16)
     order = WindowOrder(499, 4, T, seed=3)
     store = TokenStore(tokens, np.array([1]), TextCounts(499, 499, 499, 499))
-    task = Infilling(vocab_size=V, sequence_length=T, blanks=BOTH)
+    task = Infilling(vocab_size=V, sequence_length=T, spans=BOTH)
 
     def batch(rows, step):
         return task.batch(rows, store, step)

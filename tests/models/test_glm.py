@@ -54,9 +54,9 @@ ARRANGED = SPANS.arranged(TEXT, [(2, 4), (7, 10)], [1, 0])
 """Part A is 0 ... 8, the span of three 9 ... 12, that of two 13 ... 15."""
 
 
-def test_who_sees_whom(model):
+def test_tokens_see_what_the_attention_mask_allows(model):
     """Part A never sees B; a span sees A, and of B only what comes before it. By gradient through the values
-    of each place.
+    of each position.
     """
     inputs = rows(ARRANGED)
     length, first = int(inputs["tokens"].shape[1]), 9
@@ -64,31 +64,31 @@ def test_who_sees_whom(model):
     base = {name: value for name, value in inputs.items() if name != "predicted"}
     whole = model.forward(base, {})[0][0].numpy()
     sees = np.zeros([length, length], bool)
-    for place in range(length):
+    for position in range(length):
         tokens = ARRANGED.tokens.copy()
-        tokens[place] = (tokens[place] + 5) % V
+        tokens[position] = (tokens[position] + 5) % V
         changed = model.forward({**base, "tokens": tf.constant(tokens[None])}, {})[0][0].numpy()
-        sees[:, place] = np.abs(changed - whole).max(-1) > 1e-6
+        sees[:, position] = np.abs(changed - whole).max(-1) > 1e-6
     expected = np.zeros_like(sees)
     expected[:first, :first] = True
-    for place in range(first, first + used):
-        expected[place, : place + 1] = True
+    for position in range(first, first + used):
+        expected[position, : position + 1] = True
     np.testing.assert_array_equal(sees[: first + used], expected[: first + used])
 
 
-def test_by_gradient(model):
-    """The same through gradients of the table of second places, of which each place of part B has one of its
+def test_tokens_see_what_the_attention_mask_allows_by_gradient(model):
+    """The same through gradients of the table of second positions, of which each position of part B has one of its
     own here.
     """
     row = LONG.continued(TEXT, 5)
     inputs = {name: value for name, value in rows(row).items() if name != "predicted"}
-    for place in range(6):
+    for position in range(6):
         with tf.GradientTape() as tape:
             features, _ = model.forward(inputs, {})
-            best = tf.reduce_sum(features[0, 6 + place] * tf.random.stateless_normal([D], [1, 2]))
+            best = tf.reduce_sum(features[0, 6 + position] * tf.random.stateless_normal([D], [1, 2]))
         slopes = tape.gradient(best, model.within.value)
         seen = tf.reduce_any(tf.abs(tf.convert_to_tensor(slopes)) > 1e-9, -1).numpy()
-        assert seen[: place + 2].all() and not seen[place + 2 :].any()
+        assert seen[: position + 2].all() and not seen[position + 2 :].any()
     with tf.GradientTape() as tape:
         features, _ = model.forward(inputs, {})
         best = tf.reduce_sum(features[0, 2] * tf.random.stateless_normal([D], [1, 2]))  # Of part A.
@@ -96,8 +96,8 @@ def test_by_gradient(model):
     assert np.abs(slopes[0]).max() > 1e-9 and np.abs(slopes[1:]).max() < 1e-12
 
 
-def test_a_hidden_token_does_not_leak_into_its_own_prediction(model):
-    """Two texts that differ in one hidden token have the same logits there, and other ones after it."""
+def test_a_masked_token_does_not_leak_into_its_own_prediction(model):
+    """Two texts that differ in one masked token have the same logits there, and other ones after it."""
     at = 8  # The second token of the span of three.
     other = TEXT.copy()
     other[at] = (other[at] + 3) % (V - 2) + 2
@@ -142,7 +142,7 @@ def test_parameters_are_counted(settings):
     assert found == NUM_PARAMETERS["glm"](config, V + EXTRA_TOKENS)
 
 
-def test_products_are_those_of_a_row_with_its_hidden_part(model):
+def test_products_are_those_of_a_row_with_its_masked_part(model):
     products = model.products(5, LONG.length, LONG.predictions)
     assert products["block_0"][0].m == 5 * LONG.length and products["output"][0].m == 5 * LONG.predictions
     assert products["output"][0].n == V + EXTRA_TOKENS
@@ -184,7 +184,7 @@ def logits_of(model, part_a, spans):
     return model.project(features[:, -1 - len(spans[-1][1]) :])[0].numpy()
 
 
-def test_blanks_are_filled_with_the_likeliest_tokens_one_after_the_other(tokenizer):
+def test_masks_are_filled_with_the_likeliest_tokens_one_after_the_other(tokenizer):
     model = build(sequence_length=40)
     text = "ab[MASK]de [MASK]"
     found = Infiller(model, tokenizer).fill(text, max_new_tokens=4)

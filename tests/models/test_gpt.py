@@ -248,7 +248,7 @@ def test_a_document_in_a_row_is_what_it_is_alone(positions, chunk):
     assert np.abs(logits(together) - alone).max() > 0.1
 
 
-def test_places_of_the_docstring():
+def test_positions_of_the_docstring():
     assert positions_within(tf.constant([[0, 0, 1, 1, 1, 2]])).numpy().tolist() == [[0, 1, 0, 1, 2, 0]]
     documents = np.sort(RANDOM.integers(0, 5, [B, 30]))
     expected = [[list(row[:t]).count(d) for t, d in enumerate(row)] for row in documents]
@@ -325,7 +325,7 @@ def test_what_is_compiled(precision, rows):
         assert loop.compiles(rows) == traced == (jit and pays)
 
 
-def test_the_state_has_as_many_places_as_the_text_needs():
+def test_the_cache_has_as_many_slots_as_the_text_needs():
     model = build(sequence_length=200)
     assert [cache_size_for(model, n) for n in (1, 64, 65, 129, 10_000)] == [64, 64, 128, 200, 200]
     specs = state_specs(model)
@@ -334,7 +334,7 @@ def test_the_state_has_as_many_places_as_the_text_needs():
 
 
 def test_a_text_goes_on_beyond_the_context():
-    """When all 20 places are taken, the last 10 tokens are all that a prediction sees, then up to
+    """When all 20 cache slots are taken, the last 10 tokens are all that a prediction sees, then up to
     20 again.
     """
     model, prompts = build(), [[0, 5, 3, 8, 2, 2, 7], [0, 4]]
@@ -342,7 +342,7 @@ def test_a_text_goes_on_beyond_the_context():
     for prompt, (tokens, _) in zip(prompts, rows):
         text, expected = list(prompt), []
         while len(expected) < 40:
-            # The token in column 20 is the first that finds no place.
+            # The token in column 20 is the first that finds no slot.
             begin = 0 if len(text) <= 20 else (len(text) - 11) // 10 * 10
             logits = model(tf.constant([text[begin:]]))[0, -1]
             expected.append(int(np.argmax(logits)))

@@ -12,7 +12,7 @@ from lm_keras.text.char import CharTokenizer
 TEXT = "It is the first line of all.\nA second one comes here, with a few words more in it.\nx\n"
 
 
-def test_blanks_are_words_between_words():
+def test_items_are_words_between_words():
     for words in cloze.WORDS:
         found = cloze.cloze_items(TEXT, words, 100, 1, 30, 15)
         assert found
@@ -28,7 +28,7 @@ def test_blanks_are_words_between_words():
     )
 
 
-def test_places_are_drawn_by_seed():
+def test_items_are_drawn_by_seed():
     one = cloze.cloze_items(TEXT, 2, 4, 1, 30, 15)
     assert len(one) == 4 and one == cloze.cloze_items(TEXT, 2, 4, 1, 30, 15)
     assert {item.removed for item in one} != {
@@ -96,7 +96,7 @@ def test_behind_as_many_words_as_were_hidden_a_text_is_cut(kind):
     assert cloze.exact_matches(lm, TEXT, 50) == dict.fromkeys("12345", 1.0)
 
 
-def test_around_a_blank_is_no_more_than_the_model_sees():
+def test_around_an_item_is_no_more_than_the_model_sees():
     lm = model("gpt", lambda text: text)
     lm.model.context_length = 40
     for item in cloze.cloze_items(TEXT, 2, 50, 1, 64, 32):
