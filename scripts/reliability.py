@@ -17,7 +17,7 @@ PAGE = ROOT / "docs" / "results" / "reliability.md"
 class ReliabilityOptions:
     """Which faults, and where the table goes."""
 
-    only: str = setting("", "part of the names of the faults to carry out; empty: all of them")
+    only: str = setting("", "part of the names of the faults to make; empty: all of them")
     page: str | None = setting(None, "file for it [docs/results/reliability.md, of all faults]", path=True)
     jobs: int = setting(2, "faults that are made at the same time", low=1)
 

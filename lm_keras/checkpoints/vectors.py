@@ -165,10 +165,10 @@ def _numbers(path, numbers: list[bytes], number: int, word: bytes) -> np.ndarray
             vector = np.array(numbers, "S").astype(np.float32)
     except (ValueError, OverflowError):
         bad = next(text for text in numbers if not _is_number(text))
-        raise _damaged(path, number, f"{_start(bad)} of {_word(word)} is no number") from None
+        raise _damaged(path, number, f"{_start(bad)} of {_word(word)} is not a number") from None
     if not np.isfinite(vector).all():
         bad = numbers[int(np.argmin(np.isfinite(vector)))]
-        raise _damaged(path, number, f"{_start(bad)} of {_word(word)} is no finite float32")
+        raise _damaged(path, number, f"{_start(bad)} of {_word(word)} is not a finite float32")
     return vector
 
 

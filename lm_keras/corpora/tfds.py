@@ -120,7 +120,7 @@ def open_source(rest: str, reading: Reading) -> TfdsSplit:
     """
     parsed = SPEC.fullmatch(rest)
     if not parsed:
-        raise InputError(f"tfds:{rest} is no name of a data set: expected {EXPECTED}")
+        raise InputError(f"tfds:{rest} is not the name of a data set: expected {EXPECTED}")
     builder = tfds_builders.open_builder(parsed["name"], parsed["config"], parsed["version"])
     path = _text_path(builder, reading.text_field, reading.say)
     tfds_builders.prepare(builder, reading.say)

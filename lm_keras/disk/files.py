@@ -50,7 +50,7 @@ def opened(path: str | os.PathLike, mode: str = "rb") -> IO:
             another file.
 
     Raises:
-        OSError: it cannot be opened or is no regular file; `strerror` says so.
+        OSError: it cannot be opened or is not a regular file; `strerror` says so.
     """
     flags = os.O_RDONLY if mode == "rb" else os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)  # Else a pipe would wait for the other side.

@@ -73,7 +73,7 @@ class EmbeddingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingRunningConfig:
-    """How the run is carried out; nothing here changes what is learnt."""
+    """How the run is executed; nothing here changes what is learnt."""
 
     log_every: int = setting(
         100, "steps between lines in metrics.jsonl and points in TensorBoard", low=1, on_resume="always"

@@ -158,7 +158,7 @@ class EmbeddingRun:
                 self.meter.add(loss, count, batch.words, now - began)
                 if not math.isfinite(loss):
                     raise InputError(
-                        f"the loss is no finite number at step {step:,}; begin a new run in another --run_dir"
+                        f"the loss is not finite at step {step:,}; begin a new run in another --run_dir"
                         f" with a lower --learning_rate than {settings.rate:g}, or a smaller --batch_size"
                     )
                 show(step, rate)

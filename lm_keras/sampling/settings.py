@@ -85,7 +85,7 @@ def _sampled(
     Args:
         default: its value where nobody sets it, with which a rule is off.
         help: one sentence with the unit.
-        allowed: the numbers that it may be; None where it is no number.
+        allowed: the numbers that it may be; None where it is not a number.
         rule: how it takes part in the choice of a token; None for other settings.
         searching: whether it has a meaning for a beam search; a `sorted` rule has none.
         **described: see `lm_keras.fields.Description`.
@@ -148,8 +148,8 @@ class SamplingSettings:
     )
     stop: str | list[str] | tuple[str, ...] | None = _sampled(
         None,
-        "end before this text; may be given several times, the text that comes first counts. It is taken as "
-        "it stands; bash writes a line end as --stop=$'\\n'",
+        "end before this text; may be given several times, the first match counts. It is taken "
+        "literally; bash writes a line end as --stop=$'\\n'",
         several=True,
     )
     min_p: float = _sampled(
@@ -193,12 +193,12 @@ class SamplingSettings:
     length_penalty: float = _sampled(
         1.0,
         "alpha of beam search: a text of n tokens is ranked by its log-probability over ((5 + n) / "
-        "6)^alpha, so the higher it is, the longer are the texts",
+        "6)^alpha, so a higher alpha gives longer texts",
         AllowedRange("0 to switch it off, for example 0.5", low=-100, high=100),
     )
     top_logprobs: int = _sampled(
         0,
-        "how many of the likeliest tokens to tell with each chosen one",
+        "number of likeliest tokens to print with each chosen one",
         AllowedRange("how many tokens to tell, for example 5", low=0, high=MOST_LOGPROBS),
         searching=False,
     )
@@ -297,7 +297,7 @@ def check_text(name: str, text: str) -> None:
     except UnicodeEncodeError as error:
         raise InputError(
             f"{name} has the lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, "
-            "which is no text; read the text as UTF-8, or drop such characters with text.encode('utf-8', "
+            "which is not text; read the text as UTF-8, or drop such characters with text.encode('utf-8', "
             "'ignore').decode()"
         ) from None
 

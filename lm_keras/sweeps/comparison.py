@@ -43,9 +43,9 @@ class CompareOptions:
         "folder of the comparison: a run folder for each configuration; the same command goes on",
         path=True,
     )
-    minutes: float = setting(4.0, "how long each trains", above=0, high=10_000)
+    minutes: float = setting(4.0, "training time of each configuration", above=0, high=10_000)
     blanks: int = setting(
-        200, "cloze items of each length, one to five words, that each fills", low=1, high=10_000
+        200, "cloze items of each length, one to five words, for each model to fill", low=1, high=10_000
     )
     split: str = setting("test", "part of the text that all are measured on", choices=("valid", "test"))
     page: str | None = setting(None, "also write the table to this Markdown file", path=True)

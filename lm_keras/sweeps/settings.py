@@ -12,7 +12,7 @@ class SweepOptions:
     sweep_dir: str | None = setting(
         None,
         "folder of the sweep: a run folder for each trial, table.md, table.jsonl, plot.png. The same command"
-        " goes on with what is there; other trials with the same other flags are added to it",
+        " continues it; other trials with the same other flags are added to it",
         path=True,
     )
     vary: str = setting(
@@ -24,7 +24,7 @@ class SweepOptions:
     cases: str = setting(
         "",
         "groups of flags that are tried together, with ; between them ('none; dropout=0.3; dropout=0.3"
-        " l2=1e-5'); none stands for the flags as they are. Each case is tried with each combination of"
+        " l2=1e-5'); none: the flags as they are. Each case is tried with each combination of"
         " --vary",
     )
     random_trials: int | None = setting(

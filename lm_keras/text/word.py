@@ -175,7 +175,7 @@ class WordTokenizer(Tokenizer):
         if not words:
             raise damaged(folder, "the field 'words' is empty")
         if not all(isinstance(word, str) for word in words) or " ".join(words).split() != words:
-            raise damaged(folder, "the field 'words' has an entry that is no word")
+            raise damaged(folder, "the field 'words' has an entry that is not a word")
         if any("\ud800" <= character < "\ue000" for character in set().union(*words)):
             raise damaged(folder, "the field 'words' has a lone surrogate")
         if len({UNKNOWN_WORD, *words}) <= len(words):

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 LEFT_OUT = ("overflowed", "nonfinite", "spiked")
 """Why a step is left out: its float16 gradients overflow and the loss scale is lowered; its loss or gradient
-is no finite number; its loss or gradient norm lies far beyond those before.
+is not finite; its loss or gradient norm lies far beyond those before.
 """
 
 MOST_IN_A_ROW = 100
@@ -56,7 +56,7 @@ class Guard:
                 f"its loss or gradient norm lies more than {self._sigma:g} standard deviations above the last"
                 " steps"
             )
-        return "its loss or gradient is no finite number"
+        return "its loss or gradient is not finite"
 
     def __call__(self, loss, norm, scale, recent, empty):
         """Return which of `LEFT_OUT` holds for a step, as bool scalars by name, and `recent` with the step.

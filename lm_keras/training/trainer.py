@@ -311,7 +311,7 @@ class Trainer:
             self.left_out[why] += 1
             if why == "nonfinite" and self.compiled_step.guard.stops:
                 raise InputError(
-                    f"the loss or its gradient is no finite number at step {step:,}, which was left out; the"
+                    f"the loss or its gradient is not finite at step {step:,}, which was left out; the"
                     " checkpoints before are kept. If it is a single step, go on with --on_nonfinite=skip;"
                     " else begin a new run in another --run_dir with a lower --learning_rate or a"
                     " --clip_norm"

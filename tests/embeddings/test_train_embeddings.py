@@ -134,7 +134,7 @@ def test_another_seed_and_cbow_give_other_vectors(embed, embedded, tmp_path):
         (["--subsample=-1"], "--subsample=-1.0 is out of range; expected a number of at least 0 and of at "
             "most 1"),
         (["--run_dir="], "--run_dir is missing: expected the folder for this run"),
-        (["--learning_rate=1e30"], "the loss is no finite number at step "),
+        (["--learning_rate=1e30"], "the loss is not finite at step "),
         (["--embedding_dim=2000000000"], "two tables of 36 tokens x --embedding_dim=2000000000 take"),
     ],
 )  # fmt: skip

@@ -212,9 +212,9 @@ MODEL = Command(TRAIN, "next:")
 SAMPLE = ("sample.py", "--run_dir=run", "--prompt=The")
 
 FAULTS = [
-    Course("a loss that is no finite number", "SGD with a learning rate of 1e37, and a checkpoint at each "
+    Course("a loss that is not finite", "SGD with a learning rate of 1e37, and a checkpoint at each "
         "step", (
-        Command((*TRAIN, *WILD), r"error: the loss or its gradient is no finite number at step \d+, which "
+        Command((*TRAIN, *WILD), r"error: the loss or its gradient is not finite at step \d+, which "
             r"was left out; the checkpoints before are kept", 1), only_finite,
     )),
     Course("the same with --on_nonfinite=skip", "the same", (

@@ -68,7 +68,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(swept):
     lines = err.splitlines()
     assert (out, code) == ("", 143)
     assert lines[0].startswith(
-        f"trial 1 of 3, {NAMES[0]}: failed: the loss or its gradient is no finite number at step "
+        f"trial 1 of 3, {NAMES[0]}: failed: the loss or its gradient is not finite at step "
     )
     assert re.fullmatch(
         r"trial 2 of 3, steps=40: \d\.\d{4} bits/byte at step 40, \d+ s of training", lines[1]

@@ -86,7 +86,7 @@ def test_a_run_begins_with_them_and_goes_on_without(tiny_config, train, tmp_path
             "--embedding_dim=3, or"),
         ("", "PATH is empty"),
         ("a 1 2 3 4 5 6 7 8\na 1 2 3 4 5 6 7 8\n", "PATH, line 2: 'a' has a vector in line 1 already"),
-        ("a 1 2 3 4 5 6 7 inf\n", "PATH, line 1: 'inf' of 'a' is no finite float32"),
+        ("a 1 2 3 4 5 6 7 inf\n", "PATH, line 1: 'inf' of 'a' is not a finite float32"),
         ("a 1 2 3 4 5 6 7 8\ncat 1 2\n", "PATH, line 2: 'cat 1 2' has 2 numbers, expected 8"),
         ("cat 1 2 3 4 5 6 7 8\n", "--embedding_init=PATH has none of the 30 tokens of the vocabulary; "
             "expected words as the char"),
