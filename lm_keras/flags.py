@@ -291,7 +291,7 @@ def _in_its_place(path: str, lines: list[str]) -> list[str]:
     """Let the flags.txt of a run say that the run is where that file is, for it may have been moved or
     copied.
 
-    The run's folder, and its tokenizer, which an imported model names, stand there as they were when the run
+    The run's folder, and its tokenizer, which an imported model names, are there as they were when the run
     was begun, and as they were called in the working directory of that time.
     """
     folder = os.path.dirname(path) or "."

@@ -1,4 +1,4 @@
-"""The names that a user chooses from, and what stands behind each of them: a row a name.
+"""The names that a user chooses from, and what implements each of them: a row a name.
 
 A row names the file that does the work, and that file is imported when the work begins. So flags, checks and
 help texts know every name without Keras and TensorFlow.
@@ -216,7 +216,7 @@ SOURCES = {
         "tfds:tiny_shakespeare",
     ),
 }
-"""The sources by what stands before the colon."""
+"""The sources by the part before the colon."""
 
 
 def one_of(words: Iterable[str]) -> str:

@@ -58,12 +58,12 @@ class Answer:
         """Return the likeliest text between two others.
 
         Args:
-            before, after: what stands around it.
+            before, after: the text around it.
             removed: what was there; only its length is used.
             most: tokens that are generated, at most.
         """
         raise NotImplementedError
 
     def tokens_between(self, removed: int, most: int) -> int:
-        """Return how many tokens `between` needs room for, where `removed` stood."""
+        """Return how many tokens `between` needs room for, in place of `removed`."""
         return max(most, removed)

@@ -57,7 +57,7 @@ write more.
 
 
 def signed(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a file with its sum, which stands first, so that its line can be deleted."""
+    """Return the content of a file with its sum in the first line, so that its line can be deleted."""
     return {OWN_SUM: sum_of(content), **content}
 
 

@@ -60,7 +60,7 @@ def path_hint(spec: str, rest: str) -> str:
 
     Args:
         spec: what was given.
-        rest: what stands behind its first colon.
+        rest: what follows its first colon.
     """
     for path in (spec, rest):
         known = os.path.expanduser(path.strip())

@@ -14,7 +14,7 @@ MUCH_IN_TRAIN = 0.1
 
 
 def shares_in_train(scan: Scan, splits: dict, given: dict[str, Scan]) -> dict[str, float | None]:
-    """Return for each split but train the share of its bytes that stand in passages of train.
+    """Return for each split but train the share of its bytes that are in passages of train.
 
     Args:
         scan: of the corpus that was divided.

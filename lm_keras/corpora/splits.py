@@ -37,7 +37,7 @@ class Split:
         rule: how it was taken, in words; the same words mean the same part of the same corpus.
         num_documents: number of documents (or parts of documents) in the split.
         num_bytes: size of their text in UTF-8.
-        in_train: share of its bytes that stand in passages of the training text, too (see `passages.py`);
+        in_train: share of its bytes that are in passages of the training text, too (see `passages.py`);
             None for train itself, and where there are no passages.
         holds: tells which passages of the corpus, by document and offset in it, belong to the split.
     """

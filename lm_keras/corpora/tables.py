@@ -21,7 +21,7 @@ class Table:
     """How a table is written.
 
     Attributes:
-        delimiter: what stands between two columns.
+        delimiter: what separates two columns.
         names: of the columns, in the first row.
         is_quoted: whether quotes enclose a field, which then may have delimiters and line ends.
         is_by_line: whether each row that was looked at is one line.

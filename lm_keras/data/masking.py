@@ -20,7 +20,7 @@ the same.
 """
 
 AROUND = 2
-"""Tokens that stand around the text of a row: the one that begins a document, and the one that ends it."""
+"""Tokens around the text of a row: the one that begins a document, and the one that ends it."""
 
 NO_DOCUMENT = -1
 """Number of the document of a position beyond the text: no token sees it."""
@@ -48,7 +48,7 @@ class Masking:
         rate: share of the tokens of a row that is predicted, one at least.
         seed: the run's seed.
         mask_id: the token that stands for a masked one.
-        ordinary: [V] bool, the tokens that may be masked, and may stand in place of another.
+        ordinary: [V] bool, the tokens that may be masked, and may replace another.
         begins_word: [V] bool, tokens with which a word begins, so that whole words are masked; None for
             single tokens.
         sentences: where the sentences of a text end, so that rows have whole ones; None for rows of as many
@@ -115,7 +115,7 @@ class Masking:
         return self.sentences.begins(tokens[1:], length)
 
     def text_of(self, row: np.ndarray) -> np.ndarray:
-        """Return the tokens of a row of the store [m] that stand between those around it: without `begin_id`,
+        """Return the tokens of a row of the store [m] between those around it: without `begin_id`,
         and an end at its end.
         """
         if self.begin_id != self.end_id:
@@ -155,7 +155,7 @@ class Masking:
         return {"tokens": tokens, "predicted": positions, "document": document}, targets, weights
 
     def _framed(self, tokens, there):
-        """Return the tokens and where there are some, [R, T] both, with those that stand around a text."""
+        """Return the tokens and where there are some, [R, T] both, with those around a text."""
         if self.begin_id != self.end_id:
             there &= tokens != self.begin_id
             order = tf.argsort(tf.cast(~there, tf.int32), axis=1, stable=True)

@@ -153,7 +153,7 @@ class PackedOrder:
     an epoch. A last batch that is not full has empty rows.
 
     Attributes:
-        begins: [rows + 1] int64, how many targets stand before each row, and n.
+        begins: [rows + 1] int64, how many targets come before each row, and n.
         batch_size: B.
         sequence_length: T, tokens of a row at most.
         seed: seed of the order.

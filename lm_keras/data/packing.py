@@ -85,7 +85,7 @@ class Sentences:
         for _ in range(MOST_CLOSERS):
             ended[1:] |= closes[1:] & ended[:-1]
             wide[1:] |= closes[1:] & wide[:-1]
-        # What white space ends is decided by what stands before it.
+        # What white space ends is decided by what comes before it.
         visible = np.maximum.accumulate(np.where(self.white[tokens], -1, np.arange(len(tokens))))
         ended, wide = ended[visible] & (visible >= 0), wide[visible]
         # Behind white space a mark opens what comes next; without any it closes what ended.

@@ -86,7 +86,7 @@ def streams(
 
 def _begins(first: np.ndarray, documents: np.ndarray) -> np.ndarray:
     latest = np.maximum(first - BURN_IN, 0)
-    # What stands before a document is the context of its first token.
+    # What comes before a document is the context of its first token.
     starts = np.concatenate([[0], documents - 1])
     document = starts[np.searchsorted(starts, latest, side="right") - 1]
     return np.where(first - document <= MAX_BURN_IN, document, latest)
@@ -145,7 +145,7 @@ def rows_of(tokens: np.ndarray, begins: np.ndarray, length: int, rows: int) -> I
 
     Args:
         tokens: [n + 1], the token that begins a document first.
-        begins: [count + 1] int64, how many targets stand before each row, and n.
+        begins: [count + 1] int64, how many targets come before each row, and n.
         length: tokens of a row at most.
         rows: in one block.
     """

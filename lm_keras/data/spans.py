@@ -233,7 +233,7 @@ class Spans:
         return self._row(part_a, [(text[begin:], begin, False)])
 
     def continuations(self, texts: np.ndarray, scored: np.ndarray) -> tuple[dict, np.ndarray, np.ndarray]:
-        """Return rows in each of which some tokens go on with what stands before them.
+        """Return rows in each of which some tokens continue the tokens before them.
 
         Args:
             texts: [R, t] int.

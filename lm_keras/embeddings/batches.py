@@ -135,7 +135,7 @@ class Noise:
 @dataclasses.dataclass(frozen=True)
 class WordBatch:
     """G blocks, a multiple of `AT_ONCE`, of S words that follow each other in the text; w words of both
-    neighbours stand around each block.
+    neighbours are around each block.
 
     Attributes:
         near: [G, S + 2w] int32, the words of the block in the middle, and those around it.

@@ -219,7 +219,7 @@ class EmbeddingRun:
         report.write(list(_lines(Vectors(list(names), table))))
         asked = f"nearest {paths.quoted(next(iter(names)))} --run_dir={paths.as_word(path)}"
         report.say(
-            f"{len(names):,} vectors stand in {path / VECTORS}\nnext:\n  python scripts/embeddings.py {asked}"
+            f"{len(names):,} vectors are in {path / VECTORS}\nnext:\n  python scripts/embeddings.py {asked}"
         )
 
 

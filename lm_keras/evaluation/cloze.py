@@ -51,7 +51,7 @@ def cloze_items(text: str, words: int, count: int, seed: int, before: int, after
     for found in _WORDS.finditer(text):
         names = found[0].split(" ")
         begins = np.cumsum([0, *(len(name) + 1 for name in names)]) + found.start()
-        # A word stands on either side, so that there is something to go by.
+        # There is a word on either side, so that there is something to go by.
         places += [(begins[n] - 1, begins[n + words] - 1) for n in range(1, len(names) - words)]
     random = np.random.Generator(np.random.Philox(key=seed))
     chosen = sorted(random.permutation(len(places))[:count])

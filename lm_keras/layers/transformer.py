@@ -39,7 +39,7 @@ class BlockSettings:
         dropout: share of the attention's weights, and of what either part adds, that is dropped.
         attention_chunk: see `attention`.
         rematerialize: compute everything inside again for the gradient instead of keeping it.
-        post_norm: norms stand behind what the parts add, as in the first Transformer, not before the parts.
+        post_norm: norms follow what the parts add, as in the first Transformer, not before the parts.
     """
 
     width: int
@@ -223,7 +223,7 @@ def _block(settings, dtype, x, rows, weights, attention_mask, turn, cache, masks
 
 
 def _attended(settings, together, rows, attention_mask, turn, cache, mask, cache_apart):
-    """Return the attention [R, D] of queries, keys and values that stand side by side, [R, (H + 2 K) d]."""
+    """Return the attention [R, D] of queries, keys and values side by side, [R, (H + 2 K) d]."""
     queries, keys, values = _heads(settings, together, rows)
     if turn is not None:
         queries, keys = rotated(queries, *turn), rotated(keys, *turn)
@@ -243,7 +243,7 @@ def _attended(settings, together, rows, attention_mask, turn, cache, mask, cache
 
 
 def _heads(settings, together, rows):
-    """Return queries [B, H, T, d], keys and values [B, K, T, d] of what stands side by side, [R, (H + 2 K)
+    """Return queries [B, H, T, d], keys and values [B, K, T, d] of arrays side by side, [R, (H + 2 K)
     d].
     """
     known = isinstance(rows, int) and together.shape[0] is not None

@@ -83,7 +83,7 @@ class BERTLanguageModel(LanguageModel):
         vocab_size: V.
         num_layers: blocks.
         context_length: L, the most tokens that a row may have.
-        block: what a block looks like, or the same as a dictionary; its norms stand behind what they add.
+        block: what a block looks like, or the same as a dictionary; its norms follow what they add.
         prediction_head: whether it can predict masked tokens; without, it has hidden states only.
         tie_embeddings: use the embedding as output matrix.
         init_scale: draw all matrices from U(-s, s); None for N(0, 0.02).

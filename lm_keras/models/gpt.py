@@ -250,7 +250,7 @@ class GPTLanguageModel(LanguageModel):
         return self.context_length
 
     def _arranged(self, inputs, state, time) -> "Arranged":
-        """Return where the T tokens of a row stand and what they see."""
+        """Return the positions of the T tokens of a row and what they see."""
         documents = inputs.get("document") if self.separate_documents and not state else None
         if documents is not None:
             return Arranged(positions_within(documents), AttentionMask(0, documents, documents), {})
@@ -263,7 +263,7 @@ class GPTLanguageModel(LanguageModel):
         return Arranged(positions, AttentionMask(first, row_begins=begins), {"length": first + time, "begins": begins})
 
     def _placed(self, x, arranged: "Arranged"):
-        """Return embedded tokens [B, T, D] with what says where they stand."""
+        """Return embedded tokens [B, T, D] plus their positions."""
         return x if self.places is None else x + tf.gather(tf.convert_to_tensor(self.places), arranged.positions)
 
     def get_config(self):
@@ -279,7 +279,7 @@ class GPTLanguageModel(LanguageModel):
 
 
 class Arranged(NamedTuple):
-    """Where the tokens of some rows stand.
+    """The positions of the tokens of some rows.
 
     Attributes:
         positions: [1 or B, T] int32.
@@ -299,5 +299,5 @@ def positions_within(documents):
 
     Example: the documents [[0, 0, 1, 1, 1, 2]] have the positions [[0, 1, 0, 1, 2, 0]].
     """
-    begins = tf.searchsorted(documents, documents)  # Where the first token of the same document stands.
+    begins = tf.searchsorted(documents, documents)  # Position of the first token of the same document.
     return tf.range(tf.shape(documents)[1])[None] - begins

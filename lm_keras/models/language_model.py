@@ -1,4 +1,4 @@
-"""What the families have in common: token embedding and output matrix, and what stands at either end of them.
+"""What the families have in common: token embedding and output matrix, and what is at either end of a network.
 
 tokens [B, T] -> (embedding) -> a family's own layers -> features [B, T, D] -> logits [B, T, V].
 """
@@ -98,7 +98,7 @@ class LanguageModel(keras.Model):
         vocab_size: V.
         embedding_dim: E, width of the token embedding.
         tie_embeddings: use the embedding as output matrix (Press and Wolf, 2017); where the hidden values
-            have another width than E a projection to E stands before it.
+            have another width than E a projection to E comes before it.
         init_scale: draw all matrices from U(-s, s); None for U(-0.05, 0.05) and Glorot, as Keras does.
         own: the arguments that only the family has, by name.
         embedding_initializer: what draws the embedding where `init_scale` does not.
@@ -201,7 +201,7 @@ class LanguageModel(keras.Model):
         return Vocabulary(self.embedding, self.output_kernel, self.output_bias)
 
     def _projected(self, x):
-        """Turn hidden values [..., H] into features [..., D]; a projection stands there for tied embeddings
+        """Turn hidden values [..., H] into features [..., D]; a projection is there for tied embeddings
         only.
         """
         return x if self.projection is None else tf.tensordot(x, cast(self.projection, x.dtype), 1)

@@ -62,7 +62,7 @@ class LSTMLanguageModel(LanguageModel):
         hidden_units: H, width of every recurrent layer.
         num_layers: recurrent layers.
         dropout: rate at the input, between layers and at the output, with a fresh mask at each time step.
-        tie_embeddings: use the embedding as output matrix; where H differs from E a projection stands before
+        tie_embeddings: use the embedding as output matrix; where H differs from E a projection comes before
             it.
         weight_drop: share of each recurrent matrix that is dropped, see `lm_keras.layers.recurrent.LSTM`.
         use_cudnn: let cuDNN run the recurrent layers where there is an NVIDIA GPU; not possible under XLA.
@@ -202,7 +202,7 @@ class LSTMLanguageModel(LanguageModel):
         return self._dropped(len(self.recurrent), x, draw, training), after
 
     def _dropped(self, index, x, draw: Draw | None, training):
-        """Apply dropout to rows [R, T, D], which stand time-major elsewhere."""
+        """Apply dropout to rows [R, T, D], which are time-major elsewhere."""
         mask = self.dropouts[index].mask(training, draw) if self.dropouts else None
         return x if mask is None else mask.apply(x, mask.keep(x.shape))
 

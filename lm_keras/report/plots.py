@@ -1,4 +1,4 @@
-"""Curves as SVG that stands in a page: no text that a font may lack, no reference to anything outside."""
+"""Curves as SVG for a page: no text that a font may lack, no reference to anything outside."""
 
 import io
 import logging

@@ -86,7 +86,7 @@ def _show_filled(lm, prompt: str, settings: dict[str, Any], color: bool, as_json
 
 
 def _stream(pieces: Iterator[str], prompt: str, out: TextIO) -> None:
-    # Where there is no piece a line on standard error says why: it comes before anything stands in this one.
+    # Where there is no piece a line on standard error says why: it comes before anything is written to this one.
     first = next(pieces, "")
     for piece in itertools.chain([prompt + first], pieces):
         out.write(piece)

@@ -58,14 +58,14 @@ class Prompts(NamedTuple):
     texts: (
         tf.Tensor
     )  # [B] int32, the same, or the column after it where the token there only begins a document
-    end: tf.Tensor  # [] int32, the column in which the first sampled token of every row stands
+    end: tf.Tensor  # [] int32, the column in which the first sampled token of every row is
     max_new_tokens: tf.Tensor  # [] int32
     cache_size: int | None  # slots of the state; None: any number of tokens
     matrices: list[tf.Tensor]  # what `CastOnce.made` returned at the beginning
 
 
 class Carry(NamedTuple):
-    """What goes from one call to the next. The token to feed stands in column `position`."""
+    """What goes from one call to the next. The token to feed is in column `position`."""
 
     position: tf.Tensor  # [] int32
     taken: tf.Tensor  # [] int32, slots of the cache

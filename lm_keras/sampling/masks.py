@@ -1,4 +1,4 @@
-"""Texts with `[MASK]`s: where these stand, and what a network that sees both sides says of tokens there.
+"""Texts with `[MASK]`s: where these are, and what a network that sees both sides says of tokens there.
 
 B rows of a batch, K positions of a row, V tokens of the vocabulary.
 """
@@ -29,7 +29,7 @@ class Filled(NamedTuple):
 
 
 def parts_of(text: str, tokenizer: Tokenizer) -> list[str]:
-    """Return what stands around the `[MASK]`s of a text.
+    """Return the text around the `[MASK]`s of a text.
 
     Where a token is a word with the space before it, a space before a `[MASK]` is a part of what is filled
     in, as in training.

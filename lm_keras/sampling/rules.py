@@ -80,7 +80,7 @@ class Past(NamedTuple):
     """The text so far, which penalties look at.
 
     Attributes:
-        tokens: [B, L] int32; what stands from `length` on does not count.
+        tokens: [B, L] int32; what is there from `length` on does not count.
         length: [] int32.
         prompt_end: [] int32; tokens from this column on were generated.
         begins: [B] int32, the column in which each text begins, behind the token that begins its document.
@@ -187,7 +187,7 @@ def no_repeat_ngram(logits: tf.Tensor, settings: RuleSettings, past: Past) -> tf
 
 
 def _counts(past: Past, begin, shape) -> tf.Tensor:
-    """Return how often each token stands in the text from column `begin` on, [B, V] int32."""
+    """Return how often each token is in the text from column `begin` on, [B, V] int32."""
     positions = tf.range(tf.shape(past.tokens)[1])[None]
     counted = (positions >= begin) & (positions < past.length)
     return _scattered(past.tokens, tf.broadcast_to(counted, tf.shape(past.tokens)), shape)

@@ -42,7 +42,7 @@ class Results:
 
 
 def write(folder: SweepFolder, command: str) -> Results:
-    """Write table.md, table.jsonl, plot.png and the HParams of a sweep; return what stands there.
+    """Write table.md, table.jsonl, plot.png and the HParams of a sweep; return what they show.
 
     Args:
         folder: of the sweep.

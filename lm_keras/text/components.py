@@ -107,7 +107,7 @@ INSIDE = ("normalizers", "pretokenizers", "decoders", "processors")
 """The keys under which a Sequence has its parts."""
 
 SPACES = ("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "CharDelimiterSplit", "Metaspace")
-"""Pre-tokenizers that may lose or change what stands between words."""
+"""Pre-tokenizers that may lose or change text between words."""
 
 
 def flat(part: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
@@ -167,7 +167,7 @@ def _all(part: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
 
 
 def _check_reading(content: dict[str, Any], chain: Chain) -> None:
-    """Raise InputError if the decoder leaves in a text what stands in tokens' names alone."""
+    """Raise InputError if the decoder leaves in a text what is only in the names of tokens."""
     model, decoders = content["model"], {step["type"]: step for step in flat(content.get("decoder"))}
     before = [*flat(content.get("normalizer")), *flat(content.get("pre_tokenizer"))]
     if any(part["type"] == "ByteLevel" for part in before) and "ByteLevel" not in decoders:

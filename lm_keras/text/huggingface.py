@@ -282,7 +282,7 @@ class HuggingFaceTokenizer(Tokenizer):
         return library.counting_lost(self._counting)
 
     def encode_inside(self, text: str) -> list[int]:
-        """Return the ids of a text that stands behind others, without the space that is put before a text."""
+        """Return the ids of a text that follows others, without the space that is put before a text."""
         if not self._prefixes:
             return self.encode(text)
         whole, before = self.encode(f"\n{text}"), self.encode("\n")
@@ -315,7 +315,7 @@ class HuggingFaceTokenizer(Tokenizer):
 
         GPT-2's never join what a line feed between two characters that are no white space divides. Of others,
         and from a very long line on, a piece knows its tokens (`Piece`): what they are may depend on what
-        stands around it, as the space that LLaMA's puts before a text.
+        is around it, as the space that LLaMA's puts before a text.
 
         Example: of GPT-2's tokenizer
 
@@ -383,7 +383,7 @@ def _lines(pieces: Iterator[str]) -> Generator[str, None, str]:
 
 
 def _last_cut(text: str) -> int:
-    """Return where the last line begins whose line feed stands between two characters that are no white
+    """Return where the last line begins whose line feed is between two characters that are no white
     space, or 0.
     """
     at = text.rfind("\n", 1, len(text) - 1)

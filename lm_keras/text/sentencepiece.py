@@ -267,7 +267,7 @@ def _rare_characters(counts: np.ndarray, room: int) -> list[str]:
 
 
 def _cut_at(lines: list[str], characters: list[str]) -> list[str]:
-    """Cut lines where one of the characters stands, so that the trainer does not see it."""
+    """Cut lines at each of the characters, so that the trainer does not see it."""
     cuts = str.maketrans(dict.fromkeys(characters, "\n"))
     return [part for line in lines for part in line.translate(cuts).split("\n")]
 

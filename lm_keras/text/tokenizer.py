@@ -41,7 +41,7 @@ class Decoder:
 
 
 class Piece(str):
-    """A part of a document that knows its tokens, because they depend on what stands around it.
+    """A part of a document that knows its tokens, because they depend on the text around it.
 
     Attributes:
         ids: the tokens of this part, int32 [T].

@@ -24,7 +24,7 @@ JUDGED_WORDS = 1000  # fewer words do not show whether words come again
 class WordTokenizer(Tokenizer):
     r"""One token a word, and `<eos>` at the end of every line, blank lines included.
 
-    A word is what stands between white space (`str.split`); punctuation is not cut off. A last line without
+    A word is what white space separates (`str.split`); punctuation is not cut off. A last line without
     line feed gets its `<eos>` too. Ids: 0 end of document, 1 `<unk>`, 2 `<eos>`, then the words, the most
     frequent first, then the mask token where one is reserved: the placeholder `_` of Xie et al. (2017), which
     can't be `<unk>`, a word of the benchmarks. So the vocabulary is one larger than published sizes, which do

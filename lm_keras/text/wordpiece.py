@@ -29,7 +29,7 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
     White space is not kept, nor are case and accents where the vocabulary has none: `decode` puts words side
     by side as one would write them. A word that cannot be spelled, or has more than 100 characters, is
     `[UNK]` (200 in its first code, 100 in that of others since). A document ends with `[SEP]`, and a text
-    that stands alone begins with `[CLS]`.
+    that is alone begins with `[CLS]`.
 
     Attributes:
         begin_id: `[CLS]`, or `[SEP]` where there is none.

@@ -66,7 +66,7 @@ def layers(model: keras.Model) -> list[Layer]:
         inside = above[-1] if above and above[-1] != model.name else None
         group = found.setdefault(inside, {}) if inside else own.setdefault(name, {})
         group[name] = tuple(variable.shape)
-    # Keras lists a network's own weights first; here they stand at its end.
+    # Keras lists a network's own weights first; here they are at its end.
     return [
         Layer(name, shapes, sum(map(math.prod, shapes.values()))) for name, shapes in {**found, **own}.items()
     ]

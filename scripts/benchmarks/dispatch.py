@@ -140,5 +140,5 @@ def _check_page(sections: list[str], corpus: str) -> None:
 
 
 def _listed(text: str) -> list[str]:
-    """Return what stands between commas, each once."""
+    """Return the items between commas, each once."""
     return list(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))

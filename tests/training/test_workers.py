@@ -171,11 +171,11 @@ def test_no_tpu(tiny_config):
         ),
         (
             ["--worker=2"],
-            "--worker is unknown; the flags of scripts/train.py stand behind two dashes: launch",
+            "--worker is unknown; the flags of scripts/train.py follow two dashes: launch",
         ),
         (
             ["--run_dir=x"],
-            "--run_dir is unknown; the flags of scripts/train.py stand behind two dashes: launch",
+            "--run_dir is unknown; the flags of scripts/train.py follow two dashes: launch",
         ),
     ],
 )
