@@ -21,7 +21,7 @@ from lm_keras.sampling.int8 import int8_of
 from lm_keras.text.char import NUM_SPECIAL, CharTokenizer
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import estimates
-from lm_keras.training.trial import NEVER, STEPS
+from lm_keras.training.timing import NEVER, STEPS
 
 PRODUCTS_AT_ONCE = 8
 """Equal products that are timed in one call, each with a first matrix of its own; fewer where they are large.
