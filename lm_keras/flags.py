@@ -25,7 +25,7 @@ from lm_keras.errors import InputError, nearest, shown
 
 flags.disclaim_key_flags()
 
-# Python reads bytes of the command line that are no UTF-8 as surrogates.
+# Python reads bytes of the command line that are not UTF-8 as surrogates.
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 LONGEST_NAME = 100
@@ -54,7 +54,7 @@ class _Parser(flags.ArgumentParser):
             return None
         if isinstance(argument, str) and NO_TEXT.search(argument):
             raise InputError(
-                f"--{self._field.name}={argument!r} has a NUL or bytes that are no UTF-8; expected a text, "
+                f"--{self._field.name}={argument!r} has a NUL or bytes that are not UTF-8; expected a text, "
                 "leave them out or rename the file"
             )
         if isinstance(argument, str) and self._kind is not str:
@@ -269,7 +269,7 @@ def _lines_of_flagfile(path: str, includers: tuple[str, ...]) -> list[str]:
         ) from None
     except UnicodeDecodeError as error:
         raise InputError(
-            f"the flagfile {shown(path)}{where} is no UTF-8 (byte 0x{error.object[error.start]:02X} at byte "
+            f"the flagfile {shown(path)}{where} is not UTF-8 (byte 0x{error.object[error.start]:02X} at byte "
             f"{error.start}); expected a text file with a flag a line"
         ) from None
     words = []
@@ -347,7 +347,7 @@ def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = (), 
             with contextlib.suppress(io.UnsupportedOperation):  # Somebody has read from it already.
                 sys.stdin.reconfigure(
                     errors="surrogateescape"
-                )  # Who reads a line says what is wrong with it.
+                )  # The reader reports decoding errors.
         try:
             code = main(*_command(argv[1:], commands)) or 0
             if code > 128:  # Stopped: whoever asks again, while Python ends, is not to see where.

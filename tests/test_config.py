@@ -331,7 +331,7 @@ def test_a_description_that_there_is_not_is_refused():
         (
             {"sample_prompt": "To be\n"},
             (
-                "--sample_prompt='To be\\n' has a line feed, a space at its end or bytes that are no UTF-8, "
+                "--sample_prompt='To be\\n' has a line feed, a space at its end or bytes that are not UTF-8, "
                 "which no flagfile can hold; leave them out"
             ),
         ),

@@ -234,7 +234,7 @@ def test_a_conversation_and_a_prompt_in_a_file_as_processes(start, ended, finish
         process = start("sample.py", *words, "--prompt_file=prompt.txt", "--nostream", folder=tmp_path)
         *result, err = ended(process)
         assert result == [code, out], err
-    assert err.endswith("error: --prompt_file=prompt.txt is no UTF-8 at byte 4\n")
+    assert err.endswith("error: --prompt_file=prompt.txt is not UTF-8 at byte 4\n")
 
 
 def test_a_model_of_others_there_and_back_as_processes(start, ended, tmp_path):

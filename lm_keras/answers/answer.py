@@ -65,5 +65,5 @@ class Answer:
         raise NotImplementedError
 
     def tokens_between(self, removed: int, most: int) -> int:
-        """Return how many tokens `between` needs room for, in place of `removed`."""
+        """Return the number of tokens that `between` needs in place of `removed`."""
         return max(most, removed)

@@ -1,6 +1,6 @@
 """The JSON files of a run: written with a sum of themselves, read with distrust.
 
-A file without the sum is read, too: older runs have none, and whoever changes a file by hand may delete that
+A file without the sum is read, too: older runs have none, and a person who changes a file may delete that
 line.
 """
 
@@ -79,7 +79,7 @@ def read(path: Path) -> dict[str, Any]:
             raise ValueError(f"{unknown[0]!r} is unknown")
         if OWN_SUM in content and content.pop(OWN_SUM) != sum_of(content):
             raise ValueError(
-                f"other content than was written; who meant to change it deletes its line {OWN_SUM}"
+                f"other content than was written; if you changed it on purpose, delete its line {OWN_SUM}"
             )
     except PermissionError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None

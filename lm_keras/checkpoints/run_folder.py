@@ -336,7 +336,7 @@ def elsewhere(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
     """Return the settings that name another path for something which is known by its content.
 
     A run knows its text by a fingerprint and has a copy of its tokenizer. So both may have been moved, or be
-    named from another working directory. Whoever goes on with such settings has to compare the content.
+    named from another working directory. A run that continues with such settings has to compare the content.
 
     Args:
         before, after: settings of the run, and now, by flag name.

@@ -38,7 +38,7 @@ class TfdsSplit(Corpus):
             builder: a `tfds.core.DatasetBuilder`.
             split: name of a split, or slices in the syntax of the library.
             path: names that lead to the string in an example's features.
-            on_bad_text: what to do with bytes that are no UTF-8 and with NUL: `error`; `replace` each by
+            on_bad_text: what to do with bytes that are not UTF-8 and with NUL: `error`; `replace` each by
                 U+FFFD; `skip` the line.
 
         Raises:

@@ -49,7 +49,7 @@ class AttentionMask:
             [[0, 0, -1e9],
              [0, 0,  0  ]]
 
-        Whoever asks for the same again, as the blocks of a network do, gets the same tensor.
+        The same arguments give the same tensor, so the blocks of a network share it.
         """
         asked = (begin, count, keys)
         if not all(isinstance(number, int) for number in asked):

@@ -87,7 +87,7 @@ COMPONENTS = [
         BPEDecoder="suffix", Strip="content start stop", WordPiece="prefix cleanup", Sequence="decoders",
         note="in the order Replace, Metaspace, WordPiece, BPEDecoder, Strip; ByteFallback; Fuse; then Strip "
         "at the beginning or "
-        "Replace of one character; another order is refused. Bytes that are no UTF-8 are read as U+FFFD",
+        "Replace of one character; another order is refused. Bytes that are not UTF-8 are read as U+FFFD",
     ),
     Component("decoder", "CTC", REFUSED, (), "it joins equal tokens, as in speech"),
     Component("truncation", "", NO_EFFECT, (), "texts are encoded whole"),

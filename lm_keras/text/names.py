@@ -13,7 +13,7 @@ def name_of(token: bytes) -> str:
     r"""Return a name without white space that stands for the bytes of a token, and for no others.
 
     Nearly every word is its own name. A space is `▁`; other white space, control characters, `▁` itself and
-    what would read as one of these are spelled, `<U+000A>`, and bytes that are no UTF-8 too, `<0xE2>` each.
+    what would read as one of these are spelled, `<U+000A>`, and bytes that are not UTF-8 too, `<0xE2>` each.
 
     Example:
         >>> [name_of(token) for token in (b"cat", b" the", b"\n", b"\xe2\x96", b"<U+000A>")]

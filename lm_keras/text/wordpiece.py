@@ -83,7 +83,7 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
             how: `strip_accents` [as `lowercase`] and `handle_chinese_chars` [true: each of them is a word].
 
         Raises:
-            InputError: a token is there twice, or one of `[UNK]` and `[SEP]` is missing, or it is no UTF-8.
+            InputError: a token is there twice, or one of `[UNK]` and `[SEP]` is missing, or it is not UTF-8.
         """
         ids = _ids(vocabulary)
         if lowercase is None:
@@ -163,7 +163,7 @@ def _ids(vocabulary: bytes) -> dict[str, int]:
     try:
         names = vocabulary.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
-        raise InputError(f"vocab.txt is no UTF-8 ({error.reason} at byte {error.start:,})") from None
+        raise InputError(f"vocab.txt is not UTF-8 ({error.reason} at byte {error.start:,})") from None
     ids: dict[str, int] = {}
     for number, name in enumerate(names[:-1] if not names[-1] else names):
         name = name.removesuffix("\r")

@@ -103,8 +103,7 @@ def _execute_together(config: Config, options: RunOptions, folder: RunFolder, cl
         try:
             workers.meet()  # Nobody leaves before the chief has written everything.
         except LOST:
-            # Who has left already is not lost: the chief has done its work, and results are the last that it
-            # writes.
+            # The chief may exit first: results.json is its last write.
             if not workers.chief and not (code == 0 and (folder.path / "results.json").exists()):
                 raise
         return code

@@ -107,7 +107,7 @@ FAULTS = [
         "of the characters in it; write [[] for a bracket; expected at least one file"),
     fine("brackets written as a glob", "`d[[]1]/*.txt`", with_text("d[1]/a.txt"), "d[[]1]/*.txt"),
     fine("Unicode in names", "`grün/月.txt`", with_text("grün/月.txt"), "gr*/月.txt"),
-    fine("line feeds and bytes that are no UTF-8 in names", "`*.txt` where there are such files",
+    fine("line feeds and bytes that are not UTF-8 in names", "`*.txt` where there are such files",
         with_text("a\nb.txt", os.fsdecode(b"\xff.txt")), "*.txt"),
     path("a fault in a file with a line feed in its name", "a file of 0 bytes", files({"a\nb.txt": ""}),
         "*.txt", r"a\nb.txt is empty: expected text; leave it out of the corpus or fill it"),

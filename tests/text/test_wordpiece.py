@@ -249,7 +249,7 @@ def test_accents_and_chinese_characters_by_the_settings(tmp_path):
         (file_of(name for name in LOWER if name != "[SEP]"), "vocab.txt has no [SEP]"),
         (file_of(name for name in LOWER if name != "[UNK]"), "vocab.txt has no [UNK]"),
         (b"", "vocab.txt has no [UNK]"),
-        (b"the\n\xff\n", "vocab.txt is no UTF-8 (invalid start byte at byte 4)"),
+        (b"the\n\xff\n", "vocab.txt is not UTF-8 (invalid start byte at byte 4)"),
     ],
     ids=["twice", "no end", "no unknown", "empty", "bytes"],
 )
