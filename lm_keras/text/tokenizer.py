@@ -307,7 +307,7 @@ class Tokenizer(abc.ABC):
         """Return the content of the settings' file: what every kind has, and these fields."""
         blank = {"blank": True} if self.reserves_mask else {}
         return write_settings(
-            {"tokenizer": self.name, "normalization": self.normalization, **space, **fields}
+            {"tokenizer": self.name, "normalization": self.normalization, **blank, **fields}
         )
 
     def fingerprint(self) -> str:
