@@ -113,7 +113,7 @@ class EmbeddingRun:
     def execute(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
         step = self._restored()
-        self.folder.add_life(environment.of_this_process("one device", step))
+        self.folder.add_launch(environment.of_this_process("one device", step))
         if step < self.total_steps:
             step, signal = self._train(step)
             if signal:
