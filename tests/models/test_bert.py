@@ -102,6 +102,7 @@ def influence(model, document=None):
 
 
 def test_every_position_sees_both_sides_and_no_other_document():
+    """Law 5 for a network that reads both sides: the attention mask forbids other documents only."""
     model = build()
     assert influence(model).all()
     document = tf.constant([[0, 0, 0, 1, 1, -1, -1]])
