@@ -25,9 +25,9 @@ from lm_keras.evaluation import scorer_for
 from lm_keras.evaluation.cloze import exact_matches
 from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.layers.casting import Int8Matrices
+from lm_keras.sampling.continuation import Continuation
 from lm_keras.sampling.int8 import int8_of
 from lm_keras.sampling.masks import Filled
-from lm_keras.sampling.continuation import Continuation
 from lm_keras.surroundings import each_with_usual_settings, usual_settings, with_usual_settings
 from lm_keras.tasks import task_of
 from lm_keras.tasks.task import Task
@@ -315,9 +315,9 @@ class TrainedModel:
             split: `train`, `valid` or `test` of the run's own text.
             corpus: other text, whole: `text:GLOB`, `python-docs`, or `tfds:NAME[/CONFIG][:SPLIT]`; a data set
                 whose split is not named there yields its own one for `split`.
-            stride: evaluate in windows, as long as the model's context, that each score this number of targets; None
-                carries the state through the split if the model was trained so. Not for n-gram models, whose
-                targets have their whole context anyway, and not for masked tokens.
+            stride: evaluate in windows, as long as the model's context, that each score this number of
+                targets; None carries the state through the split if the model was trained so. Not for n-gram
+                models, whose targets have their whole context anyway, and not for masked tokens.
             say: called with a line before longer work.
 
         Returns:

@@ -224,8 +224,7 @@ class ModelConfig:
     )
     full_sentences: bool = setting(
         True,
-        "pack whole sentences into the rows, as many as fit; false: rows of equal length that "
-        "begin anywhere",
+        "pack whole sentences into the rows, as many as fit; false: rows of equal length that begin anywhere",
         needs=("masked_lm",),
         keeps_weights=True,
     )

@@ -345,9 +345,7 @@ def run(main: Callable[..., int | None], commands: tuple[str, ...] | None = (), 
         logging.set_verbosity(logging.ERROR)
         if isinstance(sys.stdin, io.TextIOWrapper):
             with contextlib.suppress(io.UnsupportedOperation):  # Somebody has read from it already.
-                sys.stdin.reconfigure(
-                    errors="surrogateescape"
-                )  # The reader reports decoding errors.
+                sys.stdin.reconfigure(errors="surrogateescape")  # The reader reports decoding errors.
         try:
             code = main(*_command(argv[1:], commands)) or 0
             if code > 128:  # Stopped: whoever asks again, while Python ends, is not to see where.

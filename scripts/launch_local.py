@@ -37,7 +37,6 @@ if __name__ == "__main__":
         main,
         commands=None,
         hint=(
-            "; the flags of scripts/train.py follow two dashes: launch_local.py --workers=2 --"
-            " --run_dir=run"
+            "; the flags of scripts/train.py follow two dashes: launch_local.py --workers=2 -- --run_dir=run"
         ),
     )

@@ -156,15 +156,17 @@ def test_a_text_shorter_than_a_sequence(refused, tmp_path):
 
 
 @pytest.mark.parametrize("best_by", OF_WHOLE_TEXT)
-def test_a_measure_that_text_with_unknown_tokens_does_not_have(refused, train, tiny_config, tmp_path, monkeypatch, best_by):
+def test_a_measure_that_text_with_unknown_tokens_does_not_have(
+    refused, train, tiny_config, tmp_path, monkeypatch, best_by
+):
     from lm_keras.training import run as training_run
 
     (tmp_path / "a.txt").write_bytes(TEXT)
     (tmp_path / "valid.txt").write_text("The zebra sees the tree.\n" * 5)
     settings = {"corpus": "text:a.txt", "valid_corpus": "text:valid.txt", "tokenizer": "word"}
     assert refused(**settings, best_by=best_by) == (
-        f"--best_by={best_by}: 5 tokens of the text to validate on are unknown to the tokenizer, so that it has "
-        "no such measure; take nats_per_token, perplexity or accuracy"
+        f"--best_by={best_by}: 5 tokens of the text to validate on are unknown to the tokenizer, so that "
+        "it has no such measure; take nats_per_token, perplexity or accuracy"
     )
     # The control: the same text has the other measures, and text without unknown tokens has this one.
     monkeypatch.setattr(training_run.Run, "__init__", lambda self, *args: None)

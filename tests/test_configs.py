@@ -66,7 +66,9 @@ def executed(script, monkeypatch, tmp_path, english):
             return False
 
     monkeypatch.setattr(training_run, "answer_for", Silent)
-    monkeypatch.setattr(training_run.callbacks, "TextSamples", lambda *args: training_run.keras.callbacks.Callback())
+    monkeypatch.setattr(
+        training_run.callbacks, "TextSamples", lambda *args: training_run.keras.callbacks.Callback()
+    )
     (tmp_path / "text.txt").write_text(english)
 
     def train(text):

@@ -12,7 +12,8 @@ from lm_keras import optimizers, registry
 from lm_keras.config import FIELDS, LearningConfig, from_flat
 from lm_keras.objectives.regularizers import is_matrix
 from lm_keras.registry import families_with
-from lm_keras.training import distribution, run as training_run
+from lm_keras.training import distribution
+from lm_keras.training import run as training_run
 
 NAMES = FIELDS["optimizer"].metadata["choices"]
 RANDOM = np.random.default_rng(4)

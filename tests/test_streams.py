@@ -102,7 +102,7 @@ def test_the_check_can_fail(shell, tmp_path):
 def test_the_stream_that_is_replaced_keeps_its_descriptor_open(kind):
     """Python's own stream closes the descriptor when nothing refers to it any more."""
     reader, writer = os.pipe()
-    stream = open(writer, "w", encoding="utf-8")
+    stream = open(writer, "w", encoding="utf-8")  # noqa: SIM115
     replaced = streams._replaced(stream, writer, kind)
     del stream
     gc.collect()

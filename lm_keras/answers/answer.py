@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from lm_keras.errors import InputError
-from lm_keras.sampling.masks import Filled
 from lm_keras.sampling.continuation import Continuation
+from lm_keras.sampling.masks import Filled
 
 
 class Answer:

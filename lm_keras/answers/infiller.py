@@ -16,10 +16,10 @@ from lm_keras.answers.generator import Generator, as_many_words
 from lm_keras.data.spans import END, GENERATE, START
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import Int8Matrices
+from lm_keras.sampling.continuation import Continuation
 from lm_keras.sampling.generate import NOT_FINITE, seeds_of
 from lm_keras.sampling.loop import NOTHING, DecodeLoop
 from lm_keras.sampling.masks import MASK, Filled, parts_of
-from lm_keras.sampling.continuation import Continuation
 from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, settings_from
 from lm_keras.sampling.uniforms import key_of, uniform_numbers
 

@@ -243,7 +243,9 @@ def _check_readable(path: str) -> None:
     except OSError:
         raise _missing(path) from None
     if not stat.S_ISREG(mode):
-        raise InputError(f"{shown(path)} is not a regular file: expected a file that can be read more than once")
+        raise InputError(
+            f"{shown(path)} is not a regular file: expected a file that can be read more than once"
+        )
     if suffix := NOT_TEXT.search(path):
         raise InputError(
             f"{shown(path)}: a {suffix[0]} file is not text: expected .txt, .gz or .jsonl; "

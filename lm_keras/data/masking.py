@@ -132,10 +132,10 @@ class Masking:
             first_row: int64 scalar, number of the first row within the global batch; the others follow.
 
         Returns:
-            `(inputs, targets, weights)`: inputs `tokens` [R, T] int32, `predicted` [R, K] int32, those that are
-            predicted, and `document` [R, T] int32, 0 where there is text, else `NO_DOCUMENT`; targets [R, K]
-            int32; weights [R, K] float32, 0 where a row has no text, or fewer tokens that may be masked, or
-            is not full, so that its share is smaller, and where a word of several tokens found no room.
+            `(inputs, targets, weights)`: inputs `tokens` [R, T] int32, `predicted` [R, K] int32, those that
+            are predicted, and `document` [R, T] int32, 0 where there is text, else `NO_DOCUMENT`; targets [R,
+            K] int32; weights [R, K] float32, 0 where a row has no text, or fewer tokens that may be masked,
+            or is not full, so that its share is smaller, and where a word of several tokens found no room.
         """
         tokens, there = self._framed(tokens, there)
         rows, length = tf.shape(tokens)[0], tokens.shape[1]

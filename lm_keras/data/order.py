@@ -98,9 +98,9 @@ class WindowOrder:
     """Windows of T tokens side by side, in a new order each epoch; each row is independent of all others.
 
     With n = 13 targets and T = 5 the windows of the first epoch start at 0, 5 and 10; the last has 3 targets
-    and 2 positions of weight 0. In later epochs they lie elsewhere, begun that many tokens before the text, so
-    that a target is not seen at the same position of a window each time: with a shift of 2 they are 0 ... 2,
-    3 ... 7, 8 ... 12. Every target exactly once an epoch. There is one window more than the first epoch
+    and 2 positions of weight 0. In later epochs they lie elsewhere, begun that many tokens before the text,
+    so that a target is not seen at the same position of a window each time: with a shift of 2 they are 0 ...
+    2, 3 ... 7, 8 ... 12. Every target exactly once an epoch. There is one window more than the first epoch
     needs, and a last batch that is not full: these rows are empty.
 
     Attributes:

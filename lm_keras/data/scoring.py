@@ -61,8 +61,8 @@ def streams(
     Args:
         tokens: [n + 1], the context before the first target included.
         documents: positions in `tokens` where a document begins, rising.
-        max_positions: rows times length of a block at most, so that its logits fit into memory; no part of the
-            layout.
+        max_positions: rows times length of a block at most, so that its logits fit into memory; no part of
+            the layout.
         unscored: a token that is never a target.
 
     Example: with streams of 10 targets, `BURN_IN` 3, `MAX_BURN_IN` 8 and documents that begin at 1, 6 and 14,
@@ -100,7 +100,8 @@ def windows(
     like_documents: bool = False,
     unscored: int | None = None,
 ) -> Iterator[ScoredRows]:
-    """Score a split in windows of `length` tokens that start from nothing, each scoring its last `stride` targets.
+    """Score a split in windows of `length` tokens that start from nothing, each scoring its last `stride`
+    targets.
 
     The first window scores all its targets. With n = 8 targets, length 4 and stride 2, window by window
     (position of the first input: targets scored): 0: 1-4, 2: 5-6, 4: 7-8.

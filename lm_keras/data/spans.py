@@ -160,8 +160,8 @@ class Spans:
             first_row: int64 scalar, number of the first row within the global batch; the others follow.
 
         Returns:
-            `(inputs, targets, weights)`: inputs `tokens`, `position`, `within`, `order` [R, L] and `predicted` [R,
-            K], int32; targets [R, K] int32; weights [R, K] float32.
+            `(inputs, targets, weights)`: inputs `tokens`, `position`, `within`, `order` [R, L] and
+            `predicted` [R, K], int32; targets [R, K] int32; weights [R, K] float32.
         """
         if tokens.shape[1] != self.text_length:
             return dataclasses.replace(self, text_length=tokens.shape[1])(tokens, there, step, first_row)

@@ -196,7 +196,9 @@ class Batches:
         part = np.cumsum(begins, dtype=np.int32)[kept]
         return self._blocks(random, tokens[kept], part, int(there.sum()))
 
-    def _blocks(self, random: np.random.Generator, ids: np.ndarray, part: np.ndarray, words: int) -> WordBatch:
+    def _blocks(
+        self, random: np.random.Generator, ids: np.ndarray, part: np.ndarray, words: int
+    ) -> WordBatch:
         around, blocks = self._settings.window, max(1, -(-len(ids) // (AT_ONCE * BLOCK))) * AT_ONCE
         window = random.integers(1, around + 1, blocks * BLOCK, np.int32)
         window[len(ids) :] = 0

@@ -100,7 +100,11 @@ class EmbeddingRunOptions:
         check_line("run_dir", self.run_dir)
 
 
-GROUPS: dict[str, type] = {"text": TextConfig, "embedding": EmbeddingConfig, "running": EmbeddingRunningConfig}
+GROUPS: dict[str, type] = {
+    "text": TextConfig,
+    "embedding": EmbeddingConfig,
+    "running": EmbeddingRunningConfig,
+}
 
 
 @dataclasses.dataclass(frozen=True)

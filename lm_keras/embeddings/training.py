@@ -19,7 +19,7 @@ from lm_keras.checkpoints.run_folder import truncate_lines_after
 from lm_keras.checkpoints.vectors import write_vectors
 from lm_keras.corpora import EmptySplit
 from lm_keras.data.preparation import DividedText, divide, prepare
-from lm_keras.embeddings.batches import WordBatch, Batches, WordVocabulary
+from lm_keras.embeddings.batches import Batches, WordBatch, WordVocabulary
 from lm_keras.embeddings.folder import VECTORS, EmbeddingFolder
 from lm_keras.embeddings.neighbours import Vectors
 from lm_keras.embeddings.settings import CHANGEABLE, EmbeddingRunOptions, Settings, TextConfig

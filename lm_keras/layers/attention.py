@@ -18,11 +18,13 @@ UNSEEN = -1e9
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AttentionMask:
-    """Which keys each query sees: those of its own and of earlier positions, or of all, and of its own document.
+    """Which keys each query sees: those of its own and of earlier positions, or of all, and of its own
+    document.
 
     Attributes:
         first_query: position of the first query among the keys, an integer or a scalar int32.
-        query_documents: [B, T] int32, number of the document of each query; None where there is one document only.
+        query_documents: [B, T] int32, number of the document of each query; None where there is one document
+            only.
         key_documents: [B, S] int32, likewise of the keys.
         causal: whether later positions are hidden.
         row_begins: [B] int32, the first position of each row that is seen at all; None for 0.
@@ -86,7 +88,13 @@ count, keys] bool; the same whenever it is called.
 
 
 def attention(
-    queries, keys, values, attention_mask: AttentionMask, chunk: int | None = None, keep: Keep | None = None, rate=0.0
+    queries,
+    keys,
+    values,
+    attention_mask: AttentionMask,
+    chunk: int | None = None,
+    keep: Keep | None = None,
+    rate=0.0,
 ):
     """Return for each query the mean of the values, weighted by softmax(q k / sqrt(d)).
 
@@ -134,7 +142,9 @@ def attention_beside(earlier_keys, earlier_values, queries, keys, values, attent
     rows, heads = tf.shape(queries)[0], keys.shape[1]
     grouped = [rows, heads, queries.shape[1] // heads, queries.shape[-1]]  # [B, K, H / K, d]
     scaled = tf.reshape(single(queries), grouped) * queries.shape[-1] ** -0.5
-    bias = dataclasses.replace(attention_mask, valid_keys=attention_mask.first_query).bias(0, 1, tf.shape(earlier_keys)[2])
+    bias = dataclasses.replace(attention_mask, valid_keys=attention_mask.first_query).bias(
+        0, 1, tf.shape(earlier_keys)[2]
+    )
     # Scores of earlier keys [B, K, H / K, S], and of the own one [B, K, H / K, 1].
     scores = tf.reduce_sum(single(earlier_keys)[:, :, None] * scaled[..., None, :], -1) + bias
     own = tf.reduce_sum(single(keys) * scaled, -1, keepdims=True)

@@ -34,8 +34,8 @@ class LSTM(keras.layers.Layer):
         units: width H of the state.
         forget_bias: initial bias of the forget gate; the others begin at 0.
         init_scale: draw the matrices from U(-s, s); None for Glorot and orthogonal matrices, as Keras does.
-        weight_drop: share of the recurrent matrix that is set to zero, drawn again at every step; the rest is scaled
-            by 1 / (1 - share). The same weights are dropped at every time step and in every row.
+        weight_drop: share of the recurrent matrix that is set to zero, drawn again at every step; the rest is
+            scaled by 1 / (1 - share). The same weights are dropped at every time step and in every row.
         index: number of this layer within its network, so that no two layers share masks.
         use_cudnn: hand over to cuDNN where there is an NVIDIA GPU. It computes in float32 whatever the
             compute dtype is, so that the cell state stays what it is here; its products may be in TF32. XLA

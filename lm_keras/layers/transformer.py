@@ -171,7 +171,8 @@ class TransformerBlock(keras.layers.Layer):
             rows: B, an integer or a scalar int32.
             attention_mask: which keys a query sees.
             turn: cosines and sines for rotary positions, as `rotations` returns them, or None.
-            cache: keys and values of the tokens before, `attention_mask.first_query` of them; None where there are none.
+            cache: keys and values of the tokens before, `attention_mask.first_query` of them; None where
+                there are none.
             draw: masks of the dropout layers; without it they are active only if `training`.
             cache_apart: leave the cache as it is, and return one of the new tokens alone, one a row.
 
@@ -183,7 +184,9 @@ class TransformerBlock(keras.layers.Layer):
 
         def compute(x, cache, *weights):
             by_name = dict(zip(names, weights))
-            return _block(self.settings, dtype, x, rows, by_name, attention_mask, turn, cache, masks, cache_apart)
+            return _block(
+                self.settings, dtype, x, rows, by_name, attention_mask, turn, cache, masks, cache_apart
+            )
 
         weights = [cast(v, dtype if len(v.shape) == 2 else "float32") for v in self.by_name.values()]
         learns = not any(isinstance(weight, Int8Matrix) for weight in weights)
@@ -194,7 +197,9 @@ class TransformerBlock(keras.layers.Layer):
         return compute(x, cache, *weights)
 
 
-def _block(settings, dtype, x, rows, weights, attention_mask, turn, cache, masks: list[Mask | None], cache_apart):
+def _block(
+    settings, dtype, x, rows, weights, attention_mask, turn, cache, masks: list[Mask | None], cache_apart
+):
     def norm(name, x, dtype):
         gain, bias = weights[f"{name}_gain"], weights.get(f"{name}_bias")
         return normalized(settings.norm, x, gain, bias, settings.norm_epsilon, dtype)

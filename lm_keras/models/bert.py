@@ -1,8 +1,8 @@
 """BERT: a stack of Transformer blocks in which each token sees all others, to predict masked tokens.
 
-Read from top to bottom: tokens [B, T] -> embeddings of tokens, positions and segments, added and normalized, [R,
-D] -> blocks [R, D] -> hidden states [B, T, D] -> those of the masked positions [B, K, D] -> head -> features [B,
-K, D] -> logits [B, K, V]; R = B T.
+Read from top to bottom: tokens [B, T] -> embeddings of tokens, positions and segments, added and normalized,
+[R, D] -> blocks [R, D] -> hidden states [B, T, D] -> those of the masked positions [B, K, D] -> head ->
+features [B, K, D] -> logits [B, K, V]; R = B T.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
 """The GLM: a text with masks is read as a whole, and masked spans are generated token by token.
 
-Its blocks are those of a GPT; what differs is what a token sees, and that it has two positions. A row is part A,
-the text with masks, and part B, the tokens of the spans; `lm_keras.data.spans` shows one. Tokens of A see all of
-A. Tokens of B see all of A and those before them in B. A token of B has the position of its span, and its position
-within the span.
+Its blocks are those of a GPT; what differs is what a token sees, and that it has two positions. A row is part
+A, the text with masks, and part B, the tokens of the spans; `lm_keras.data.spans` shows one. Tokens of A see
+all of A. Tokens of B see all of A and those before them in B. A token of B has the position of its span, and
+its position within the span.
 """
 
 import keras
@@ -129,7 +129,9 @@ class GLMLanguageModel(GPTLanguageModel):
             positions = first + tf.range(time)[None] - begins[:, None]
             within = tf.zeros_like(positions)
         after = {"length": end, "begins": begins, "position": positions[:, -1], "within": within[:, -1]}
-        return Arranged(positions, AttentionMask(first, row_begins=begins, causal=False, valid_keys=end), after, within)
+        return Arranged(
+            positions, AttentionMask(first, row_begins=begins, causal=False, valid_keys=end), after, within
+        )
 
     def _placed(self, x, arranged):
         return super()._placed(x, arranged) + tf.gather(tf.convert_to_tensor(self.within), arranged.within)

@@ -1,8 +1,8 @@
 """The GPT: a stack of Transformer blocks in which each token sees itself and those before it.
 
-Read from top to bottom: tokens [B, T] -> embeddings, with positions, [R, D] -> blocks [R, D] -> norm -> features
-[B, T, D] -> logits [B, T, V]; R = B T. The defaults are GPT-2's; rotary positions, RMSNorm, SwiGLU, grouped
-queries and no biases make it a LLaMA.
+Read from top to bottom: tokens [B, T] -> embeddings, with positions, [R, D] -> blocks [R, D] -> norm ->
+features [B, T, D] -> logits [B, T, V]; R = B T. The defaults are GPT-2's; rotary positions, RMSNorm, SwiGLU,
+grouped queries and no biases make it a LLaMA.
 """
 
 import dataclasses
@@ -71,7 +71,8 @@ class GPTLanguageModel(LanguageModel):
         num_layers: blocks.
         context_length: L, the most tokens that a row may have, those of its state included.
         block: what a block looks like, or the same as a dictionary.
-        positions: `learned`, a vector for each position, or `rotary`, see `lm_keras.layers.attention.rotations`.
+        positions: `learned`, a vector for each position, or `rotary`, see
+            `lm_keras.layers.attention.rotations`.
         rotary_base: of rotary positions.
         separate_documents: tokens see those of their own document only, by `document` of the inputs, and
             positions count from its beginning, so that documents side by side in a row are what each would be
@@ -192,13 +193,22 @@ class GPTLanguageModel(LanguageModel):
         x = self._placed(x, arranged)
         x = tf.reshape(self._drop(0, x, draw, training), [-1, self.block_settings.width])
         turn = (
-            rotations(positions, self.block_settings.head_width, self.rotary_base) if self.rotary_base else None
+            rotations(positions, self.block_settings.head_width, self.rotary_base)
+            if self.rotary_base
+            else None
         )
         after = {**arranged.after, "keys": [], "values": []}
         for number, block in enumerate(self.blocks):
             cache = Cache(state["keys"][number], state["values"][number]) if state else None
             x, cache = block(
-                x, rows=rows, attention_mask=attention_mask, turn=turn, cache=cache, draw=draw, training=training, cache_apart=cache_apart
+                x,
+                rows=rows,
+                attention_mask=attention_mask,
+                turn=turn,
+                cache=cache,
+                draw=draw,
+                training=training,
+                cache_apart=cache_apart,
             )
             if state:
                 after["keys"].append(cache.keys)
@@ -260,11 +270,15 @@ class GPTLanguageModel(LanguageModel):
         if "reset" in inputs:
             begins = tf.where(inputs["reset"], first, begins)
         positions = first + tf.range(time)[None] - begins[:, None]
-        return Arranged(positions, AttentionMask(first, row_begins=begins), {"length": first + time, "begins": begins})
+        return Arranged(
+            positions, AttentionMask(first, row_begins=begins), {"length": first + time, "begins": begins}
+        )
 
     def _placed(self, x, arranged: "Arranged"):
         """Return embedded tokens [B, T, D] plus their positions."""
-        return x if self.places is None else x + tf.gather(tf.convert_to_tensor(self.places), arranged.positions)
+        return (
+            x if self.places is None else x + tf.gather(tf.convert_to_tensor(self.places), arranged.positions)
+        )
 
     def get_config(self):
         return {name: value for name, value in super().get_config().items() if name != "embedding_dim"}

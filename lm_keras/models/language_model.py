@@ -1,4 +1,5 @@
-"""What the families have in common: token embedding and output matrix, and what is at either end of a network.
+"""What the families have in common: token embedding and output matrix, and what is at either end of a
+network.
 
 tokens [B, T] -> (embedding) -> a family's own layers -> features [B, T, D] -> logits [B, T, V].
 """

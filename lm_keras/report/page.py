@@ -251,5 +251,7 @@ def _data(runs: list[RunRecord]) -> str:
 def _environment(runs: list[RunRecord]) -> str:
     """Show a column for each time that a run began or went on."""
     launches = [(run.name, launch) for run in runs for launch in run.launches or [{"step": "not recorded"}]]
-    rows = [_row([name, *[launch.get(field) for _, launch in launches]]) for field, name in ENVIRONMENT.items()]
+    rows = [
+        _row([name, *[launch.get(field) for _, launch in launches]]) for field, name in ENVIRONMENT.items()
+    ]
     return _table(["", *[name for name, _ in launches]], rows)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from lm_keras.errors import InputError
-from lm_keras.sampling.prompts import as_read
 from lm_keras.sampling.continuation import Continuation
+from lm_keras.sampling.prompts import as_read
 from lm_keras.sampling.settings import SamplingSettings, check_text
 
 _SHADES = ((0.5, "\x1b[32m"), (0.1, "\x1b[33m"), (0.01, "\x1b[35m"), (0.0, "\x1b[31m"))
@@ -86,7 +86,8 @@ def _show_filled(lm, prompt: str, settings: dict[str, Any], color: bool, as_json
 
 
 def _stream(pieces: Iterator[str], prompt: str, out: TextIO) -> None:
-    # Where there is no piece a line on standard error says why: it comes before anything is written to this one.
+    # Where there is no piece a line on standard error says why: it comes before anything is written to this
+    # one.
     first = next(pieces, "")
     for piece in itertools.chain([prompt + first], pieces):
         out.write(piece)

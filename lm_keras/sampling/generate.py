@@ -11,9 +11,9 @@ import tensorflow as tf
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import Int8Matrices
 from lm_keras.sampling.beam import BeamSearch
+from lm_keras.sampling.continuation import Continuation, GrowingContinuation, find_stop, unknown_parts
 from lm_keras.sampling.loop import NOTHING, Chosen, DecodeLoop
 from lm_keras.sampling.notices import Notices
-from lm_keras.sampling.continuation import Continuation, GrowingContinuation, find_stop, unknown_parts
 from lm_keras.sampling.rules import RuleSettings
 from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, settings_from
 from lm_keras.sampling.uniforms import key_of
@@ -261,7 +261,9 @@ class Sampler:
             found.append(dataclasses.replace(row.continuation(), score=hypothesis.score))
         return found
 
-    def _decode(self, rows: list[GrowingContinuation], settings: SamplingSettings, positions: int) -> Iterator[None]:
+    def _decode(
+        self, rows: list[GrowingContinuation], settings: SamplingSettings, positions: int
+    ) -> Iterator[None]:
         """Fill the rows, and yield after every call of the compiled loop."""
         rules = self._rules(settings)
         keys = [row.key for row in rows]
@@ -303,8 +305,8 @@ def seeds_of(settings: SamplingSettings, prompts: int) -> list[int]:
 
 
 def _allowed_tokens(model: keras.Model, tokenizer) -> np.ndarray:
-    """Return [V] bool: neither the unknown token nor the mask token, and nothing beyond the vocabulary (logits may
-    be padded).
+    """Return [V] bool: neither the unknown token nor the mask token, and nothing beyond the vocabulary
+    (logits may be padded).
 
     One real step through the model finds V. It also builds a model that has not been called yet, which must
     not happen inside of the compiled loop.

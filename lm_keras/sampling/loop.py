@@ -46,8 +46,8 @@ LEAST_PREFILLED = 64
 NO_END = 2**31 - 1
 
 SMALLEST_STATE = 64
-"""Slots of a cache: this, doubled until a text fits, up to the model's context. Every slot costs time, taken or
-not.
+"""Slots of a cache: this, doubled until a text fits, up to the model's context. Every slot costs time, taken
+or not.
 """
 
 
@@ -99,9 +99,9 @@ class DecodeLoop:
         eod_id: the token that ends a row.
         allowed: [V] bool, the tokens that may be sampled.
         begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
-        jit: compile what the network, which has `forward_one_token` and `append_to_cache` then, does for a token of each
-            row as one program of XLA's, which takes a second or two for each number of rows and of slots of
-            the state; but not where that costs more than it saves, see `compiles`.
+        jit: compile what the network, which has `forward_one_token` and `append_to_cache` then, does for a
+            token of each row as one program of XLA's, which takes a second or two for each number of rows and
+            of slots of the state; but not where that costs more than it saves, see `compiles`.
         int8: the network's matrices as integers, which the products read then; with `jit` only.
         reads_in_parts: whether a prompt may go through the network part by part: its tokens see none after
             them.
@@ -225,8 +225,8 @@ class DecodeLoop:
         return Prompts(*fixed, cache_size, matrices), carry
 
     def prefilled(self, tokens: np.ndarray, begins: np.ndarray, cache_size: int, matrices: list[tf.Tensor]):
-        """Return the state with `cache_size` slots after tokens [B, T], which may be none, of texts that begin at
-        columns [B].
+        """Return the state with `cache_size` slots after tokens [B, T], which may be none, of texts that
+        begin at columns [B].
 
         `matrices` are those that `CastOnce.made` returned.
         """
@@ -279,7 +279,9 @@ class DecodeLoop:
         decode = self._decode[self.way(len(uniforms))]
         while done < count and not (parts and carry.finished.numpy().all()):
             carry = self._with_free_slot(prompts, carry)
-            free = min(count - done, NO_END if prompts.cache_size is None else prompts.cache_size - int(carry.taken))
+            free = min(
+                count - done, NO_END if prompts.cache_size is None else prompts.cache_size - int(carry.taken)
+            )
             carry = self._with_columns(carry, int(carry.position) + free + 1)
             part = tf.constant(uniforms[:, done : done + free], tf.float32)
             *values, carry = decode(

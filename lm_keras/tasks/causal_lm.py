@@ -23,10 +23,10 @@ from lm_keras.text.tokenizer import Tokenizer
 class CausalLM(Task):
     """Predict every next token, K = T.
 
-    Streams are evaluated with a state that is carried through the split, windows each start from nothing. A network
-    that looks back `context_tokens` tokens has its state carried in any case: every target then has exactly
-    the context of one pass, which no window gives its first ones. With a `stride` streams are evaluated in
-    windows, too; these begin like documents, as the streams did.
+    Streams are evaluated with a state that is carried through the split, windows each start from nothing. A
+    network that looks back `context_tokens` tokens has its state carried in any case: every target then has
+    exactly the context of one pass, which no window gives its first ones. With a `stride` streams are
+    evaluated in windows, too; these begin like documents, as the streams did.
     """
 
     name = "causal_lm"

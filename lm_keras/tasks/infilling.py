@@ -9,10 +9,10 @@ import tensorflow as tf
 from lm_keras.config import Config
 from lm_keras.data import scoring
 from lm_keras.data.batch import Batch
-from lm_keras.data.spans import EXTRA_TOKENS, Spans
 from lm_keras.data.order import Rows, StreamOrder, WindowOrder
 from lm_keras.data.packing import side_by_side
 from lm_keras.data.pipeline import texts_of
+from lm_keras.data.spans import EXTRA_TOKENS, Spans
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.objectives.measures import finite, likelihood_measures
 from lm_keras.tasks.causal_lm import token_measures

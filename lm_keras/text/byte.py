@@ -17,8 +17,8 @@ VOCAB_SIZE = FIRST_BYTE_ID + 256
 class ByteTokenizer(Tokenizer):
     r"""One token a byte of the text in UTF-8.
 
-    Ids: 0 end of document, then 1 more than the byte, then the mask token where one is reserved. Nothing is learnt
-    from a text, nothing is unknown, and every text survives the round trip.
+    Ids: 0 end of document, then 1 more than the byte, then the mask token where one is reserved. Nothing is
+    learnt from a text, nothing is unknown, and every text survives the round trip.
 
     Example:
         >>> tokenizer = ByteTokenizer(normalization="none")

@@ -75,9 +75,9 @@ class Tokenizer(abc.ABC):
         begin_id: the context that a document starts from, for most tokenizers `eod_id` again; `encode` never
             yields it.
         unknown_id: the id of what the vocabulary lacks, or None if that cannot occur.
-        mask_id: a token that says nothing of the text, for masks and noise, or None: the unknown one of `char`
-            and `sentencepiece`, also where no text ever becomes unknown; of others the one that `with_mask`
-            adds.
+        mask_id: a token that says nothing of the text, for masks and noise, or None: the unknown one of
+            `char` and `sentencepiece`, also where no text ever becomes unknown; of others the one that
+            `with_mask` adds.
         reserves_mask: whether `mask_id` is a token of its own, the last one.
         joins_spaces: whether a token that begins a word has the space before it.
         learns_from_train: whether it learns from the training text alone, and not from the whole corpus.
@@ -131,7 +131,9 @@ class Tokenizer(abc.ABC):
 
     @property
     def special_ids(self) -> set[int]:
-        """Return the ids that stand for no text: begin and end of a document, unknown and mask token, if any."""
+        """Return the ids that stand for no text: begin and end of a document, unknown and mask
+        token, if any.
+        """
         return {self.begin_id, self.eod_id, self.unknown_id, self.mask_id} - {None}
 
     def with_mask(self) -> "Tokenizer":
@@ -221,7 +223,8 @@ class Tokenizer(abc.ABC):
         return {"vocab_size": self.vocab_size - self.reserves_mask, "normalize": self.normalization}
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Return the UTF-8 bytes of a token: none at a document's begin or end, U+FFFD if unknown or mask token.
+        """Return the UTF-8 bytes of a token: none at a document's begin or end, U+FFFD if unknown or mask
+        token.
 
         Raises:
             InputError: the id is not in the vocabulary.

@@ -28,7 +28,8 @@ ANSWER_SECONDS = 2
 """How long another machine may take to answer."""
 
 LINGERING_SECONDS = 1
-"""How long a worker that has seen all others may wait to be seen by them; after that TensorFlow answers in its place.
+"""How long a worker that has seen all others may wait to be seen by them; after that TensorFlow answers in
+its place.
 """
 
 MOST_NAMED = 5

@@ -109,7 +109,9 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Tell whether the machine's free memory holds the estimate; on a GPU only the timing steps can tell."""
+        """Tell whether the machine's free memory holds the estimate; on a GPU only the timing
+        steps can tell.
+        """
         free = free_memory()
         return self.devices.on_gpu or free is None or self._in_main_memory <= free
 

@@ -103,7 +103,9 @@ def test_folder(folder):
 
 def test_no_regular_file(folder):
     os.mkfifo(folder / "pipe")
-    assert message("text:pipe") == "pipe is not a regular file: expected a file that can be read more than once"
+    assert (
+        message("text:pipe") == "pipe is not a regular file: expected a file that can be read more than once"
+    )
 
 
 def test_known_formats_that_are_no_text(folder):
@@ -251,7 +253,9 @@ def test_damaged_gz(folder):
     packed = bytearray(gzip.compress(POEM))
     packed[len(packed) // 2] ^= 0x55
     (folder / "a.gz").write_bytes(packed)
-    assert message("text:a.gz").startswith(("a.gz is not a sound gzip file (", "a.gz is a truncated gzip file"))
+    assert message("text:a.gz").startswith(
+        ("a.gz is not a sound gzip file (", "a.gz is a truncated gzip file")
+    )
     wrong_sum = bytearray(gzip.compress(POEM))
     wrong_sum[-6] ^= 1
     (folder / "b.gz").write_bytes(wrong_sum)

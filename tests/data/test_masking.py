@@ -157,7 +157,9 @@ def read_in(order, masking, tokens, step=0):
     for inputs, targets, _ in training_batches(
         lambda rows, step: task.batch(rows, store, step), order, step, step + order.steps_per_epoch
     ):
-        at = tf.stack([tf.broadcast_to(tf.range(4)[:, None], inputs["predicted"].shape), inputs["predicted"]], -1)
+        at = tf.stack(
+            [tf.broadcast_to(tf.range(4)[:, None], inputs["predicted"].shape), inputs["predicted"]], -1
+        )
         original = tf.tensor_scatter_nd_update(inputs["tokens"], at, targets).numpy()
         rows += [row[there] for row, there in zip(original, inputs["document"].numpy() == 0)]
     return [row.tolist() for row in rows if len(row)]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.data.spans import END, GENERATE, NO_ORDER, START, Spans
 from lm_keras.data.order import WindowOrder
 from lm_keras.data.pipeline import training_batches
+from lm_keras.data.spans import END, GENERATE, NO_ORDER, START, Spans
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.tasks.infilling import Infilling
 

@@ -70,8 +70,8 @@ def test_the_projector_shows_the_vectors(embedded):
 
 
 def test_stopped_and_resumed_is_the_run_that_was_not(embed, embedded, tmp_path, monkeypatch, lines_of):
-    """Three launches: stopped at step 9, killed after step 25 (whose last checkpoint is that of 20), and to the
-    end.
+    """Three launches: stopped at step 9, killed after step 25 (whose last checkpoint is that of 20), and to
+    the end.
     """
     path, original, steps = tmp_path / "parts", Tables.step, []
 

@@ -44,8 +44,8 @@ class Kills:
         workers: processes of the run; one of them is ended.
         signals: which one ends it, drawn each time.
         steps: length of the run; with too few ends it is begun anew until there were so many.
-        start_seconds: how long a launch takes to its first step, about: one end of four falls into that time if
-            nobody waits for others meanwhile.
+        start_seconds: how long a launch takes to its first step, about: one end of four falls into that time
+            if nobody waits for others meanwhile.
         start: starts a script with its arguments and in a folder; None for a new interpreter.
     """
 

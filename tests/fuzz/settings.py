@@ -17,7 +17,8 @@ from fuzz.run_folders import quick
 from fuzz.schedules import GOOD
 from lm_keras.config import FIELDS, from_flat
 from lm_keras.optimizers import OPTIMIZERS
-from lm_keras.training import estimates, run as training_run
+from lm_keras.training import estimates
+from lm_keras.training import run as training_run
 
 MEMORY = 2**28
 """What the machine is said to have, so that nobody waits for large networks."""

@@ -47,7 +47,10 @@ def same_document():
 @pytest.mark.parametrize("kv_heads", [1, K, H])
 def test_equals_attention_by_hand(chunk, kv_heads):
     queries, keys, values = heads(), heads(kv_heads), heads(kv_heads)
-    for attention_mask, seen in ((AttentionMask(), causal()), (AttentionMask(0, DOCUMENTS, DOCUMENTS), same_document())):
+    for attention_mask, seen in (
+        (AttentionMask(), causal()),
+        (AttentionMask(0, DOCUMENTS, DOCUMENTS), same_document()),
+    ):
         ours = attention(*map(tf.constant, (queries, keys, values)), attention_mask, chunk)
         np.testing.assert_allclose(ours, by_hand(queries, keys, values, seen), atol=1e-5)
     wrong = by_hand(queries, keys, values, causal(first=1, keys=T))
@@ -138,7 +141,10 @@ def test_the_check_of_gradients_can_fail(chunk, monkeypatch):
 
     monkeypatch.setattr(attention_module, "_gradients", without_the_sum)
     parts, slope = [heads(), heads(), heads()], heads()
-    ours, theirs = gradients(chunk, parts, AttentionMask(), False, slope), plain(parts, AttentionMask(), False, slope)
+    ours, theirs = (
+        gradients(chunk, parts, AttentionMask(), False, slope),
+        plain(parts, AttentionMask(), False, slope),
+    )
     assert np.abs(ours[1] - theirs[1]).max() > 0.01
 
 

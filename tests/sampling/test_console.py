@@ -8,8 +8,8 @@ import pytest
 
 from lm_keras.errors import InputError
 from lm_keras.sampling import console, prompts
-from lm_keras.sampling.generate import Sampler
 from lm_keras.sampling.continuation import unknown_parts
+from lm_keras.sampling.generate import Sampler
 from lm_keras.text import ByteTokenizer, CharTokenizer, WordTokenizer
 
 

@@ -3,9 +3,9 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.errors import InputError
+from lm_keras.sampling.continuation import find_stop, held_back
 from lm_keras.sampling.generate import STREAM_POSITIONS, Sampler
 from lm_keras.sampling.notices import Notices
-from lm_keras.sampling.continuation import find_stop, held_back
 from lm_keras.text import ByteTokenizer, CharTokenizer, WordTokenizer
 
 V = 13

@@ -19,7 +19,8 @@ from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import from_flat
 from lm_keras.errors import GO_ON, InputError
 from lm_keras.models import FAMILIES
-from lm_keras.training import estimates, machine, run as training_run, preflight
+from lm_keras.training import estimates, machine, preflight
+from lm_keras.training import run as training_run
 
 MISHAPS = {mishap.name: mishap for mishap in runs.FAULTS if isinstance(mishap, runs.Mishap)}
 

@@ -12,7 +12,8 @@ import pytest
 import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
-from lm_keras.training import run as training_run, runner, weights
+from lm_keras.training import run as training_run
+from lm_keras.training import runner, weights
 from lm_keras.training.trainer import Trainer
 
 LIKE_FINISHED = {"dropout": 0.3, "dropout_schedule": "constant", "learning_rate_schedule": "constant"}

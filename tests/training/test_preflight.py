@@ -26,10 +26,12 @@ from lm_keras.training import (
     estimates,
     known_text,
     machine,
-    run as training_run,
     preflight,
     runner,
     timing,
+)
+from lm_keras.training import (
+    run as training_run,
 )
 
 
@@ -416,7 +418,9 @@ def test_micro_batches_take_less_memory():
     for parts in (1, 4):
         config = from_flat({"batch_size": 64, "micro_batches": parts, "sequence_length": 99})
         with tf.Graph().as_default():
-            peaks.append(estimates.memory(training_run.network(config, 999), task_of(config, 999), config, 1).peak)
+            peaks.append(
+                estimates.memory(training_run.network(config, 999), task_of(config, 999), config, 1).peak
+            )
     assert peaks[1] < peaks[0] / 2
 
 

@@ -24,7 +24,8 @@ from lm_keras.config import from_flat
 from lm_keras.data import pipeline
 from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
-from lm_keras.training import machine, run as training_run, runner
+from lm_keras.training import machine, runner
+from lm_keras.training import run as training_run
 from lm_keras.training.signals import MEANING, caught
 from lm_keras.training.step import TrainingStep
 from lm_keras.training.trainer import Trainer

@@ -42,8 +42,8 @@ class EmbeddingCandidate:
         self._words_in_token = words_of(data) / store.counts.tokens
 
     def train(self, seconds: float) -> tuple[float, float, float]:
-        """Train for about this number of seconds; return the words of the text, and the seconds of the clock and of
-        all cores.
+        """Train for about this number of seconds; return the words of the text, and the seconds of the clock
+        and of all cores.
         """
         from lm_keras.embeddings.training import ahead
 

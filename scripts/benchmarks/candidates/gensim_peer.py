@@ -47,7 +47,9 @@ class GensimCandidate:
         self.vectors = len(self._model.wv)
 
     def train(self, seconds: float) -> tuple[int, float, float]:
-        """Train for this number of seconds or a little more, whole passes; return what our candidate returns."""
+        """Train for this number of seconds or a little more, whole passes; return what our
+        candidate returns.
+        """
         passes, began, before = 0, time.perf_counter(), time.process_time()
         while True:
             self._model.train(self._sentences, total_examples=len(self._sentences), epochs=1)

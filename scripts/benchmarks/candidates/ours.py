@@ -60,7 +60,9 @@ class OurCandidate:
         self._products_of: dict[int, list[Callable]] = {}
 
     def train(self, seconds: float) -> tuple[int, float]:
-        """Train until this number of seconds has passed since the end of the first call, which is not counted."""
+        """Train until this number of seconds has passed since the end of the first call, which is not
+        counted.
+        """
         clock = _StepClock(seconds)
         rate = LearningRateSchedule(self._config.learning.learning_rate, lambda step: 1.0)
         self.trainer.train([rate, clock], NEVER, self._config.running.log_every)
@@ -68,8 +70,8 @@ class OurCandidate:
         return clock.last[0] - clock.first[0], clock.last[1] - clock.first[1]
 
     def profile(self, seconds: float) -> dict[str, float]:
-        """Train for this number of seconds, and return the share of them that each kind of operation takes, the
-        largest first.
+        """Train for this number of seconds, and return the share of them that each kind of operation takes,
+        the largest first.
         """
         with Recording() as recording:
             self.train(seconds)
