@@ -189,7 +189,7 @@ def test_bad_texts_end_in_one_line(tokenizer, text, message):
 def test_settings_without_a_meaning_are_refused(tokenizer):
     filler = MaskFiller(build(), tokenizer)
     with pytest.raises(
-        InputError, match=r"temperature=0\.5 has no meaning for a model that says what single"
+        InputError, match=r"temperature=0\.5 has no meaning for a model that predicts single masked"
     ):
         filler.fill("a[MASK]", temperature=0.5)
     with pytest.raises(InputError, match="'heat' is not a sampling setting"):

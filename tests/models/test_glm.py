@@ -319,7 +319,7 @@ def test_evaluation_with_a_stride_scores_every_token_once(tokenizer):
     ("use", "message"),
     [
         (lambda s: s.fill("no blank"), "no [MASK]"),
-        (lambda s: s.fill("[MASK]" * 9), "and 9 blanks, and the model sees 12 at a time"),
+        (lambda s: s.fill("[MASK]" * 9), "and 9 masks, and the model sees 12 at a time"),
         (lambda s: s.fill("a[MASK]", stop=("x",)), "stop=('x',) has no meaning where masks"),
         (lambda s: s.fill("a[MASK]", top_logprobs=2), "top_logprobs=2 has no meaning where masks"),
         (lambda s: s.fill("a[MASK]", num_samples=2), "num_samples=2 has no meaning where masks"),
