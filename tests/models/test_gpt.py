@@ -202,6 +202,7 @@ CAUSAL = seen(lambda t: 0)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("chunk", [None, 3])
 def test_no_gradient_from_the_future(kind, chunk):
+    """Law 5: causality."""
     assert dependencies(build(**KINDS[kind], attention_chunk=chunk)) == CAUSAL
 
 

@@ -130,6 +130,7 @@ def is_causal(found):
     ids=str,
 )
 def test_no_gradient_from_the_future(settings, to_logits):
+    """Law 5: causality."""
     assert is_causal(dependencies(build(**settings), to_logits))
 
 

@@ -176,6 +176,7 @@ def is_causal(found, context):
     "settings", [{}, {"ngram_order": 2}, {"ngram_order": 6, "direct_connections": True}], ids=str
 )
 def test_no_gradient_from_the_future_nor_from_long_ago(settings):
+    """Law 5: causality, and a context with an end."""
     model = build(**settings)
     assert is_causal(dependencies(model), model.context_tokens)
     assert not is_causal(dependencies(model), model.context_tokens + 1)

@@ -58,7 +58,7 @@ replicas, which share the same cores.
         """`--jit=on` compiles all gradients of a micro-batch with XLA, products included; it also counts
 what that takes at the first steps. For an LSTM of few units `--jit=auto` compiles the
 recurrence alone, which is measured above beside `jit_off`. `--jit=auto` does so for a GPT in
-float32 on a CPU, where it pays, and not for what it costs more. What stands between the
+float32 on a CPU, where it pays, and not for what it costs more. What is between the
 products of a GPT is compiled in any case (`layers/fused.py`)."""
     ),
     "guards": (
@@ -79,7 +79,7 @@ beyond the time of reading is theirs. Compiled, those of one row are read at fou
 memory's speed, where TensorFlow's reach somewhat over half in float32 and three tenths in
 bfloat16: that is what limits the sampler, which leaves them to TensorFlow unless told `--jit`.
 Then all of a token but its choice is one such program, compiled for a second or two for each
-number of rows and each room: it pays for texts of some hundred tokens, and in bfloat16 for one
+number of rows and each cache size: it pays for texts of some hundred tokens, and in bfloat16 for one
 row only. `compiled_bfloat16` and `int8` are ours with `--jit=on`, in bfloat16, and with
 `--weights=int8`, beside ours in float32 without it. What is still missing to the products alone
 are norms, GELU and attention between them, for which memory waits, the writing of keys and
@@ -88,12 +88,12 @@ values, and the choice of a token among 50,257, a millisecond."""
     "masked": (
         """As for the GPT: six blocks of 384, rows of 128 tokens, and once with `--jit=on`, which
 `--jit=auto` does not take here: beside what compiling costs it saves little or nothing. A
-BERT's logits are those of the 19 tokens of a row that are hidden; a GLM's rows are 148 tokens
-long with what is hidden of them, and predict at up to 128 places. The peers see random tokens,
-the same number of hidden ones, and for the GLM a mask of who sees whom."""
+BERT's logits are those of the 19 masked tokens of a row; a GLM's rows are 148 tokens long with
+their masked spans, and predict at up to 128 positions. The peers see random tokens, the same
+number of masked ones, and for the GLM an attention mask."""
     ),
     "decode": (
-        """One row of GPT-2's shape: milliseconds for each of 64 tokens behind so many others, without the
+        """One row of GPT-2's shape: milliseconds for each of 64 tokens after that many others, without the
 prompt's; and to the first token of a prompt whose length is new, where nothing is compiled, so
 that it takes no longer than later."""
     ),
