@@ -131,7 +131,7 @@ class LanguageModel(keras.Model):
             for index in range(count if rate else 0)
         ]
 
-    def _drop(self, place: int, x: tf.Tensor, draw: Draw | None, training: bool) -> tf.Tensor:
+    def _drop(self, index: int, x: tf.Tensor, draw: Draw | None, training: bool) -> tf.Tensor:
         return self.dropouts[index](x, training=training, draw=draw) if self.dropouts else x
 
     def _add_output(

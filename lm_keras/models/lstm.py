@@ -212,7 +212,7 @@ class LSTMLanguageModel(LanguageModel):
             after.append(new)
         return self._dropped(len(self.recurrent), x, draw, training), after
 
-    def _dropped(self, place: int, x: tf.Tensor, draw: Draw | None, training: bool) -> tf.Tensor:
+    def _dropped(self, index: int, x: tf.Tensor, draw: Draw | None, training: bool) -> tf.Tensor:
         """Apply dropout to rows [R, T, D], which are time-major elsewhere."""
         mask = self.dropouts[index].mask(training, draw) if self.dropouts else None
         return x if mask is None else mask.apply(x, mask.keep(x.shape))
