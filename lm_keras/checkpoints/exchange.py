@@ -18,7 +18,7 @@ from lm_keras.checkpoints.foreign import files as other_files
 from lm_keras.checkpoints.foreign.keys import read_values
 from lm_keras.checkpoints.foreign.tensors import (
     WEIGHTS,
-    Output,
+    FoundOutput,
     Tensor,
     bytes_in,
     files_of,
@@ -58,7 +58,7 @@ class Imported:
     tokenizer: HuggingFaceTokenizer
     kind: foreign.Kind
     vocab_size: int
-    output: Output
+    output: FoundOutput
     files: dict[str, str]
     step: int = 0
 
@@ -170,7 +170,7 @@ def read(folder: Path) -> Imported:
     with open_tensors(folder, kind) as tensors:
         headless = kind.head is not None and not any(name.startswith(kind.head) for name in tensors)
         output = (
-            Output(settings["tie_embeddings"], {})
+            FoundOutput(settings["tie_embeddings"], {})
             if headless
             else output_of(tensors, kind, settings["tie_embeddings"])
         )

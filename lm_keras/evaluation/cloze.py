@@ -53,16 +53,16 @@ def cloze_items(text: str, words: int, count: int, seed: int, before: int, after
         >>> cloze_items("It is the first line.", 2, 1, 0, 10, 10)
         [ClozeItem(before='It is', removed=' the first', after=' line.')]
     """
-    places = []
+    found_at = []
     for found in _WORDS.finditer(text):
         names = found[0].split(" ")
         begins = np.cumsum([0, *(len(name) + 1 for name in names)]) + found.start()
         # There is a word on either side, so that there is something to go by.
-        places += [(begins[n] - 1, begins[n + words] - 1) for n in range(1, len(names) - words)]
+        found_at += [(begins[n] - 1, begins[n + words] - 1) for n in range(1, len(names) - words)]
     random = np.random.Generator(np.random.Philox(key=seed))
-    chosen = sorted(random.permutation(len(places))[:count])
+    chosen = sorted(random.permutation(len(found_at))[:count])
     made = []
-    for begin, end in (places[n] for n in chosen):
+    for begin, end in (found_at[n] for n in chosen):
         left, right = text[max(0, begin - before) : begin], text[end : end + after]
         if begin > before:
             left = left[left.find(" ") + 1 :]
@@ -107,14 +107,14 @@ def matches_in(lm, store: TokenStore, split: str, count: int) -> dict[str, float
         count: items of each length.
 
     Raises:
-        InputError: it has no such places.
+        InputError: it has no line for such an item.
     """
     found = exact_matches(lm, lm.tokenizer.decode(store.tokens[1 : 1 + SEARCHED_TOKENS].tolist()), count)
     if not found:
         seen = lm.model.context_length
-        room = f", or the {seen:,} tokens that the model sees are too few for one" if seen else ""
+        too_few = f", or the {seen:,} tokens that the model sees are too few for one" if seen else ""
         raise InputError(
-            f"split {split!r} has no line with several words in which one could be a cloze item{room}"
+            f"split {split!r} has no line with several words in which one could be a cloze item{too_few}"
         )
     return found
 
@@ -136,8 +136,8 @@ def _short(lm, item: ClozeItem) -> ClozeItem:
 
     before, after = item.before, item.after
     removed = tokens(before + item.removed) - tokens(before)
-    room = most - lm.answer.tokens_between(removed, MAX_FILLED) - 4
-    while tokens(before) + tokens(after) > room and (before or after):
+    left = most - lm.answer.tokens_between(removed, MAX_FILLED) - 4
+    while tokens(before) + tokens(after) > left and (before or after):
         if len(before) > len(after):
             before = before[len(before) // 4 + 1 :]
         else:

@@ -77,8 +77,8 @@ def counts_of(tokenizer: Tokenizer, text: str, ids: list[int]) -> dict[str, int]
 
     Returns:
         `tokens`; `bytes`, in UTF-8, of what the tokens say, which is not the text itself where a tokenizer
-        changes it; and `unknown`,
-        tokens that stand for text that is lost: with any, bits per byte have no meaning.
+        changes it; and `unknown`, tokens that stand for text that is lost: with any, bits per byte have no
+        meaning.
     """
     return {
         "tokens": len(ids),

@@ -208,11 +208,7 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value, allowed = getattr(self, field.name), field.metadata["allowed"]
-            whole = kind_of(field)[0] is int
-            if allowed and not allowed.has(value, whole):
-                expected = allowed.expected(whole)
-                raise InputError(f"{field.name}={value!r} is not {expected}; use {allowed.remedy}")
+            _check(field, getattr(self, field.name))
         object.__setattr__(self, "logit_bias", _checked_bias(self.logit_bias))
         seeds = self.seed if isinstance(self.seed, (list, tuple)) else [self.seed]
         if not seeds or not all(map(_is_whole, seeds)):

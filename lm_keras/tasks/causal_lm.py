@@ -77,8 +77,7 @@ class CausalLM(Task):
         if stride is not None and self.context_tokens is not None:
             raise InputError(
                 f"stride={stride} has no meaning for a model that looks back {self.context_tokens} tokens: "
-                "every "
-                "target has its whole context without it; leave it out"
+                "every target has its whole context without it; leave it out"
             )
         return super().in_windows(stride)
 

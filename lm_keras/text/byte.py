@@ -49,8 +49,7 @@ class ByteTokenizer(Tokenizer):
         if vocab_size not in (None, VOCAB_SIZE):
             raise InputError(
                 f"vocab_size is {vocab_size}, but the byte tokenizer always has {VOCAB_SIZE} tokens (<eod> "
-                "and the "
-                "bytes); leave vocab_size out"
+                "and the bytes); leave vocab_size out"
             )
         return cls(settings["normalization"])
 

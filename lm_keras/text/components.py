@@ -105,7 +105,6 @@ COMPONENTS = [
 INSIDE = ("normalizers", "pretokenizers", "decoders", "processors")
 """The keys under which a Sequence has its parts."""
 
-SPACES = ("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "CharDelimiterSplit", "Metaspace")
 """Pre-tokenizers that may lose or change text between words."""
 
 

@@ -182,8 +182,8 @@ def _check_layout(model: bytes) -> None:
     if changes_text or not in_place:
         raise InputError(
             "this sentencepiece model was not trained here: expected ids 0 end-of-document, 1 unknown, 2 "
-            "newline, then "
-            "bytes or none, then plain pieces, and a text that is left as it is; train the tokenizer again"
+            "newline, then bytes or none, then plain pieces, and a text that is left as it is; train the "
+            "tokenizer again"
         )
 
 

@@ -160,8 +160,7 @@ def _explained(message: str, vocab_size: int, byte_fallback: bool, enough: int |
         needed = f"{enough or int(smallest[1])}"
         return InputError(
             f"vocab_size is {vocab_size}, but{bytes_too} the special tokens and the characters of this "
-            "corpus "
-            f"need {needed}: set vocab_size to {needed} or more"
+            f"corpus need {needed}: set vocab_size to {needed} or more"
         )
     if largest := re.search(r"Vocabulary size too high.*<= (\d+)", message):
         return InputError(

@@ -82,7 +82,7 @@ def cuts_at_lines(content: dict[str, Any]) -> bool:
 
 
 def prefixes(content: dict[str, Any]) -> bool:
-    """Tell whether a tokenizer puts a blank before a text."""
+    """Tell whether a tokenizer puts a space before a text."""
     for part in [*flat(content.get("normalizer")), *flat(content.get("pre_tokenizer"))]:
         if part["type"] == "Metaspace":
             found = part.get("prepend_scheme", "always") != "never" and part.get("add_prefix_space", True)

@@ -92,8 +92,7 @@ class WordTokenizer(Tokenizer):
         if vocab_size is not None and vocab_size <= FIRST_WORD_ID:
             raise InputError(
                 f"vocab_size is {vocab_size}: expected {FIRST_WORD_ID + 1} or more, because <eod>, <unk> and "
-                "<eos> "
-                "count too"
+                "<eos> count too"
             )
         counts, total, characters = collections.Counter(), 0, 0
         for text in texts:
@@ -105,8 +104,7 @@ class WordTokenizer(Tokenizer):
                 if vocab_size is None:
                     raise InputError(
                         f"this corpus has more than {MAX_COUNTED_WORDS:,} different words: set a vocab_size, "
-                        "such as "
-                        "50000, or use the sentencepiece tokenizer"
+                        "such as 50000, or use the sentencepiece tokenizer"
                     )
                 _forget_rare(counts)
         once = sum(count == 1 for count in counts.values())

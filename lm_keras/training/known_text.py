@@ -72,11 +72,11 @@ def read_text(
 
 def _expected_vocab_size(config: DataConfig, divided: DividedText, needs_mask: bool) -> int:
     settings = config.tokenizer_settings()
-    blank = int(needs_mask and text.TOKENIZERS[config.tokenizer].mask_id is None)
+    mask = int(needs_mask and text.TOKENIZERS[config.tokenizer].mask_id is None)
     if settings["vocab_size"]:
-        return settings["vocab_size"] + blank
+        return settings["vocab_size"] + mask
     pieces = itertools.chain.from_iterable(
         document.pieces() for document in divided.splits["train"].documents()
     )
     beginning = itertools.islice(pieces, PREPARED_AT_ONCE_BYTES // PIECE_BYTES)
-    return text.train_tokenizer(config.tokenizer, beginning, **settings).vocab_size + blank
+    return text.train_tokenizer(config.tokenizer, beginning, **settings).vocab_size + mask

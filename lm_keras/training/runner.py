@@ -1,5 +1,5 @@
-"""Where settings become a run: corpus, tokenizer, data, model, trainer and callbacks are joined here and only
-here.
+"""Where settings become a run: text, tokenizer, initial weights and devices are joined here. `run.py` joins
+network, trainer and callbacks.
 """
 
 import contextlib

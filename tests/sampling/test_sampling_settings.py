@@ -27,6 +27,7 @@ NAN, INF = float("nan"), float("inf")
         ({"temperature": INF}, "temperature=inf is not a finite number"),
         ({"temperature": "1"}, "temperature='1' is not a finite number"),
         ({"temperature": True}, "temperature=True is not a finite number"),
+        ({"long_prompt": "nope"}, "long_prompt='nope' is unknown; use one of error, keep_end"),
         ({"top_k": -1}, "top_k=-1 is not an integer from 0 to 2147483647; use 0 to switch it off"),
         ({"top_k": 2.0}, "top_k=2.0 is not an integer"),
         ({"top_k": 2**31}, "top_k=2147483648 is not an integer from 0 to 2147483647"),

@@ -143,7 +143,7 @@ def open_tensors(folder: Path, kind: Kind) -> Iterator[dict[str, Tensor]]:
         yield found
 
 
-class Output(NamedTuple):
+class FoundOutput(NamedTuple):
     """Where the output of a network is read from.
 
     Attributes:
@@ -157,7 +157,7 @@ class Output(NamedTuple):
     remarks: tuple[str, ...] = ()
 
 
-def output_of(tensors: dict[str, Tensor], kind: Kind, tied: bool) -> Output:
+def output_of(tensors: dict[str, Tensor], kind: Kind, tied: bool) -> FoundOutput:
     """Find the output matrix and its bias, which a file may have under two names, as `transformers` does.
 
     Args:
@@ -184,4 +184,4 @@ def output_of(tensors: dict[str, Tensor], kind: Kind, tied: bool) -> Output:
             names[usual] = added
         if usual in tensors and added in tensors and not tensors[usual].equals(tensors[added]):
             remarks.append(f"left out, since {added} is added in its place: {usual}")
-    return Output(same, names, tuple(remarks))
+    return FoundOutput(same, names, tuple(remarks))
