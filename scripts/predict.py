@@ -21,7 +21,7 @@ class Options:
         " (tags of words with white space between them); jsonl: also probabilities, spans and their characters",
         choices=("lines", "tsv", "jsonl", "conll"),
     )
-    text_field: str | None = setting(None, "name or number of the field with the text [as in training]")
+    text_field: str | None = setting(None, "field of the text, by name or number [as in training]")
     header: str = setting("auto", "whether a table begins with names", choices=("auto", "yes", "no"))
     too_long: str | None = setting(
         None, "of long texts: error, cut_end, cut_start, windows [tagging: windows, else cut_end]"

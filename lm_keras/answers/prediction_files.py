@@ -62,7 +62,7 @@ class Reading:
         name: of the file, for messages.
         format: one of `FORMATS`.
         words: whether a text is words with white space between them.
-        text_field: the field with the text, or the number of its column, from 0 on.
+        text_field: the name of the field with the text, or the number of its column, from 1 on.
         header: `auto`, `yes` or `no`: whether the first line of a table names its columns.
     """
 
@@ -212,12 +212,13 @@ def _asked(text: str, reading: Reading) -> str | list[str] | None:
 
 
 def text_column(cells: list[str], text_field: str, header: str, where: str) -> tuple[int, bool]:
-    """Return the column of the text, and whether the first line of a table names its columns.
+    """Return the column of the text, from 0 on, and whether the first line of a table names its columns.
 
     Args:
         cells: of the first line.
-        text_field: the name of the column, or its number, from 0 on.
-        header: `auto`, `yes` or `no`.
+        text_field: the name of the column, or its number, from 1 on. Of a single column it does not matter.
+        header: `auto`, `yes` or `no`. A first line is a header if it has that name, unless `no` says that it
+            is none.
         where: the file and the line, for messages.
 
     Raises:
@@ -226,14 +227,13 @@ def text_column(cells: list[str], text_field: str, header: str, where: str) -> t
     names = [cell.strip() for cell in cells]
     if text_field in names and header != "no":
         return names.index(text_field), True
-    if text_field.isdecimal():
-        if int(text_field) < len(cells):
-            return int(text_field), header == "yes"
-        raise InputError(f"{where} has {len(cells)} columns, and --text_field={text_field} is none of them: "
-                         f"expected 0 to {len(cells) - 1}")  # fmt: skip
+    if len(cells) == 1:
+        return 0, header == "yes"
+    if text_field.isdecimal() and 1 <= int(text_field) <= len(cells):
+        return int(text_field) - 1, header == "yes"
     raise InputError(
-        f"{where} names no column {text_field!r}{nearest(text_field, names)}; give its number with"
-        " --text_field"
+        f"{where} has no column {text_field!r}{nearest(text_field, names)}; give its name, or its number, 1 to"
+        f" {len(cells)}, with --text_field"
     )
 
 

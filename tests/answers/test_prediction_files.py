@@ -108,8 +108,8 @@ def test_a_table_keeps_its_columns(predicted):
         "id\tsentence\tpredicted\tprobability\n1\tabc\tn3\t0.250000\n\n2\tde\tn2\t0.250000\n"
     )
     assert predicted(content, name="in.tsv", text_field="sentence") == "n3\n\nn2\n"
-    assert predicted("abc\t1\nde\t0\n", name="in.tsv", text_field="0") == "n3\nn2\n"
-    assert predicted("abc\t1\nde\t0\n", name="in.tsv", text_field="0", header="yes") == "n2\n"
+    assert predicted("abc\t1\nde\t0\n", name="in.tsv", text_field="1") == "n3\nn2\n"
+    assert predicted("abc\t1\nde\t0\n", name="in.tsv", text_field="1", header="yes") == "n2\n"
 
 
 def test_lines_as_a_table(predicted):
@@ -143,9 +143,9 @@ def test_conll_sentences_as_lines_and_back(predicted):
         (b'{"text": "a"}\n{"tex": "b"}\n', {"name": "in.jsonl"}, "in.jsonl:2: no field 'text'"),
         (b'{"text": "a"}\n{"text": \n', {"name": "in.jsonl"}, "in.jsonl:2: "),
         (b'{"text": 5}\n', {"name": "in.jsonl"}, "in.jsonl:1: the field 'text' is a JSON number"),
-        (b"a\tb\nc\n", {"name": "in.tsv", "text_field": "0"}, "in.tsv:2 has 1 columns: expected 2"),
-        (b"a\tb\n", {"name": "in.tsv"}, "in.tsv:1 names no column 'text'"),
-        (b"a\tb\n", {"name": "in.tsv", "text_field": "2"}, "in.tsv:1 has 2 columns, and --text_field=2"),
+        (b"a\tb\nc\n", {"name": "in.tsv", "text_field": "1"}, "in.tsv:2 has 1 columns: expected 2"),
+        (b"a\tb\n", {"name": "in.tsv"}, "in.tsv:1 has no column 'text'"),
+        (b"a\tb\n", {"name": "in.tsv", "text_field": "3"}, "in.tsv:1 has no column '3'"),
         (b"a\n", {"format": "conll"}, "--format=conll is for words with tags"),
         (b"a,b\n", {"name": "in.csv"}, "tables with commas are not read here"),
     ],
@@ -194,3 +194,9 @@ def test_a_device_stays_a_device(tmp_path):
     source.write_text("a\n")
     predict(Lengths(), str(source), "/dev/null", format="lines", text_field="text")
     assert not Path("/dev/null").is_file()
+
+
+def test_a_single_column_needs_no_name(predicted):
+    assert predicted("abc\nde\n", name="in.tsv") == "n3\nn2\n"
+    assert predicted("text\nde\n", name="in.tsv") == "n2\n"
+    assert predicted("text\nde\n", name="in.tsv", header="no") == "n4\nn2\n"
