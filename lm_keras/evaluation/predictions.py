@@ -80,13 +80,17 @@ class Predictions:
             found = scores.classification_scores(true, predicted, self.names)
             intervals = scores.class_intervals(true, predicted, len(self.names), seed)
             named = {"by_class": found["by_class"], "intervals": intervals}
-        counts = np.bincount(true, minlength=len(self.names))
         return {
             **named,
             **self._calibrated(known),
             **({"confusion": self.confusion()} if self.confusion() else {}),
-            "labels": dict(zip(self.names, counts.tolist())),
+            "labels": self.label_counts(),
         }
+
+    def label_counts(self) -> dict[str, int]:
+        """Return how many examples or words have each label."""
+        counts = np.bincount(self.true[self.true >= 0], minlength=len(self.names))
+        return dict(zip(self.names, counts.tolist()))
 
     def by_span(self, seed: int) -> dict[str, Any]:
         """Return scores by type and intervals of the measures of spans."""
@@ -169,7 +173,7 @@ class Predictions:
 
 
 def described(lengths: np.ndarray, positions: int, longest: int) -> dict[str, Any]:
-    """Return how long the examples of a split are, for a report.
+    """Return how long the examples of a split are.
 
     Args:
         lengths: [n], tokens of each example.
