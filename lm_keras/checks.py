@@ -5,7 +5,15 @@ import dataclasses
 from lm_keras import schedules
 from lm_keras.errors import InputError
 from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, check, check_line
-from lm_keras.registry import OF_WHOLE_TEXT, OPTIMIZERS, SCORES, WITH_MASKS, families_with, tasks_of
+from lm_keras.registry import (
+    OF_WHOLE_TEXT,
+    OPTIMIZERS,
+    WITH_LABELS,
+    WITH_MASKS,
+    families_with,
+    scores_of,
+    tasks_of,
+)
 
 
 def check_settings(config, fields: dict[str, dataclasses.Field]) -> None:
@@ -121,8 +129,14 @@ def _check_family(config, fields) -> None:
         raise InputError(
             f"--best_by={best_by} has no meaning for --task={config.task}, which predicts hidden tokens "
             f"only; "
-            f"take one of {', '.join(name for name in SCORES if name not in OF_WHOLE_TEXT)}"
+            f"take one of {', '.join(scores_of(config.task))}"
         )
+    if best_by and best_by not in scores_of(config.task):
+        raise InputError(
+            f"--best_by={best_by} has no meaning for --task={config.task}; take one of "
+            f"{', '.join(scores_of(config.task))}"
+        )
+    _check_labels(config, fields)
     if has("attention"):
         _check_transformer(config)
     if has("masked_lm") and length < 3:
@@ -150,6 +164,12 @@ def _check_family(config, fields) -> None:
             f"--init_checkpoint={config.model.init_checkpoint} has no meaning without --init_from; give that "
             "too, or leave it out"
         )
+    begins = config.model.init_from or (config.learning.freeze == "embedding" and config.model.embedding_init)
+    if config.learning.freeze != "none" and not begins:
+        raise InputError(
+            f"--freeze={config.learning.freeze} would keep weights as they were drawn; give --init_from too, or "
+            "leave it out"
+        )
     if config.model.init_from and config.model.embedding_init:
         raise InputError(
             "--init_from and --embedding_init contradict each other: the weights of a run have an embedding "
@@ -164,6 +184,44 @@ def _check_family(config, fields) -> None:
         raise InputError(
             f"--state_reset={config.batches.state_reset} has no meaning for windows, which all begin anew; "
             "leave it out, or take --batching=stream"
+        )
+
+
+def _check_labels(config, fields) -> None:
+    """Raise InputError for settings of labels without labels, and for others that have no meaning with them."""
+    model, learning, batches = config.model, config.learning, config.batches
+    if config.task not in WITH_LABELS:
+        given = [
+            f"--{name}={getattr(group, name)}"
+            for group, name in ((model, "pooling"), (model, "bidirectional"), (learning, "class_weights"))
+            if getattr(group, name) != fields[name].default
+        ]
+        if given:
+            raise InputError(
+                f"{given[0]} has no meaning for --task={config.task}, which predicts no labels; leave it out, or "
+                f"take --task={' or '.join(WITH_LABELS)}"
+            )
+        return
+    if model.pooling != "auto" and config.pooling is None:
+        raise InputError(
+            f"--pooling={model.pooling} has no meaning for --task={config.task}, which predicts at every word; "
+            "leave it out"
+        )
+    if config.pooling == "first" and not model.has("masked_lm", "infilling"):
+        raise InputError(
+            f"--pooling=first has no meaning for --model={model.model}, whose first token sees no other one; take "
+            "last, mean or max"
+        )
+    for name, value in (("batching", batches.batching), ("state_reset", batches.state_reset)):
+        if value:
+            raise InputError(
+                f"--{name}={value} has no meaning for --task={config.task}, whose rows have whole examples; leave "
+                "it out"
+            )
+    if batches.sequence_length < 3:
+        raise InputError(
+            f"--sequence_length={batches.sequence_length} is too short for --task={config.task}, which reads a "
+            "text between two tokens; take at least 3"
         )
 
 

@@ -40,13 +40,14 @@ SHAPES: dict[str, dict[str, Any]] = {
     "results.json": {
         "step": int,
         "splits": {str: EVALUATION},
-        "sample": {"text": str, "prompt?": str, "temperature?": NUMBER, "seed?": int},
+        "sample?": {"text": str, "prompt?": str, "temperature?": NUMBER, "seed?": int},
         "parameters?": int,
         "seconds?": NUMBER,
         "best_step?": (int, None),
     },
     "environment.json": {"lives": [{}]},
     "huggingface.json": {"files": {str: str}},
+    "labels.json": {"names": [str], "counts": [int], "spans": bool},
 }
 """What others read in a file: a type, several, an object with these fields or with any names (`str`), or a
 list.

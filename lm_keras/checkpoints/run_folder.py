@@ -26,6 +26,7 @@ from lm_keras import paths, text
 from lm_keras.checkpoints import records
 from lm_keras.checkpoints.sealed import sealed, unsealed
 from lm_keras.config import FIELDS, Config, from_flat
+from lm_keras.data.labels import Labels
 from lm_keras.disk.files import bytes_of, opened, write_atomically
 from lm_keras.disk.folders import delete
 from lm_keras.errors import InputError, not_written
@@ -46,6 +47,9 @@ machine.
 
 EMBEDDINGS = "word embeddings"
 """What `kind` says in the `config.json` of a run of scripts/train_embeddings.py; others have no `kind`."""
+
+LABELS = "labels.json"
+"""File of a run whose task predicts labels: their sorted names, and how often each comes in training."""
 
 KEPT_FILES = "huggingface.json"
 """File of a run that began with a model of another project."""
@@ -312,6 +316,25 @@ class RunFolder:
         """Keep files of the model of another project that the run begins with; does nothing without any."""
         if files:
             self.write_json(KEPT_FILES, {"files": files})
+
+    def labels(self) -> Labels | None:
+        """Return the labels of the run, or None for a run without.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.path / LABELS
+        if not path.exists():
+            return None
+        try:
+            return Labels.from_json(records.read(path))
+        except ValueError as error:
+            raise InputError(f"{path} holds no labels ({error}); restore it from a copy") from None
+
+    def keep_labels(self, labels: Labels | None) -> None:
+        """Write down the labels of the run; does nothing without any."""
+        if labels is not None:
+            self.write_json(LABELS, labels.to_json())
 
     def read_data(self) -> dict:
         """Return what `data.json` says of the text."""

@@ -15,7 +15,7 @@ from lm_keras.config import FIELDS, Config, RunOptions
 from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError, reason_of
-from lm_keras.registry import OF_WHOLE_TEXT
+from lm_keras.registry import OF_WHOLE_TEXT, WITH_LABELS
 from lm_keras.surroundings import usual_settings
 from lm_keras.tasks import TASKS, task_of
 from lm_keras.tasks.task import Task
@@ -51,7 +51,7 @@ def train(config: Config, options: RunOptions) -> int:
 
 
 def _train(config: Config, options: RunOptions) -> int:
-    if not config.model.prediction_head:
+    if not config.model.prediction_head and config.task not in WITH_LABELS:
         raise InputError(
             "--prediction_head=false leaves nothing to train: it is for a bert that was imported without that"
             " part; leave it out, and --init_from=FOLDER gives the imported weights a new head"
@@ -134,14 +134,15 @@ def _begun(
         config, folder, None
     )  # What is wrong with its first line is said before the text is read.
     begun = folder.read_data() if folder.exists else None
-    columns = TASKS[config.task].columns
+    kind, labels = TASKS[config.task], folder.labels() if folder.exists else None
     data = prepare(
         config.data, _tokenizer(folder, origin), report.say, needs_blank=config.needs_blank, begun=begun,
-        columns=columns,
+        columns=kind.columns, fields=kind.fields, labels=labels,
     )  # fmt: skip
     origin = origin or GivenVectors.of(config, folder, data.tokenizer)
     _check_data(config, data)
-    task = task_of(config, data.tokenizer.vocab_size, data.tokenizer)
+    task = task_of(config, data.tokenizer.vocab_size, data.tokenizer, data.labels)
+    task.check(data, report.say)
     total_steps = _total_steps(config, data, task)
     there_is = None if devices.on_gpu else machine.total_memory()
     preflight.check_memory(task, config, devices.replicas, there_is)
@@ -176,9 +177,12 @@ def _joined(
             f"this worker and the chief have other settings for --run_dir={folder.path}:"
             f" {'; '.join(changed)}. Start all workers with the same flags and the same folder"
         )
-    begun, columns = folder.read_data(), TASKS[config.task].columns
-    data = prepare(config.data, folder.tokenizer(), report.say, begun=begun, columns=columns)
-    task = task_of(config, data.tokenizer.vocab_size, data.tokenizer)
+    kind = TASKS[config.task]
+    data = prepare(
+        config.data, folder.tokenizer(), report.say, begun=folder.read_data(), columns=kind.columns,
+        fields=kind.fields, labels=folder.labels(),
+    )  # fmt: skip
+    task = task_of(config, data.tokenizer.vocab_size, data.tokenizer, data.labels)
     total_steps = _total_steps(config, data, task)
     _check_same_run(folder, data, total_steps)
     origin = Origin.of(config, folder, report.say) or GivenVectors.of(config, folder, data.tokenizer)
@@ -203,13 +207,17 @@ def _dry_run(config: Config, folder: RunFolder | None) -> int:
     origin = Origin.of(config, folder, report.say)
     tokenizer = _tokenizer(folder, origin)
     begun = folder.read_data() if folder and folder.exists else None
-    columns = TASKS[config.task].columns
-    text = known_text.read_text(config.data, tokenizer, report.say, config.needs_blank, begun, columns)
+    kind, labels = TASKS[config.task], folder.labels() if begun else None
+    text = known_text.read_text(
+        config.data, tokenizer, report.say, config.needs_blank, begun, kind.columns, kind.fields, labels
+    )
     batches, data = config.batches, text.data
     tokenizer = data.tokenizer if data else tokenizer
     origin = origin or GivenVectors.of(config, folder, tokenizer)
-    task, total_steps = task_of(config, text.vocab_size, tokenizer), batches.steps
+    labels = data.labels if data else None
+    task, total_steps = task_of(config, text.vocab_size, tokenizer, labels), batches.steps
     if data:
+        task.check(data, report.say)
         _check_data(config, data)
         total_steps = _total_steps(config, data, task)
         if folder and folder.exists:
@@ -346,7 +354,7 @@ def _same_length(old: Config, new: Config) -> bool:
 def _total_steps(config: Config, data: PreparedData, task: Task) -> int:
     batches = config.batches
     targets = data.splits["train"].counts.tokens
-    if targets < batches.sequence_length:
+    if targets < batches.sequence_length and task.labels is None:
         raise InputError(
             f"the training text has {targets:,} tokens, fewer than one sequence of --sequence_length="
             f"{batches.sequence_length}; give more text or a smaller --sequence_length"
@@ -397,6 +405,7 @@ def _begin(
             folder.forget_results()
     else:
         data.tokenizer.save(folder.path / "tokenizer")
+        folder.keep_labels(data.labels)
         if isinstance(origin, Origin):
             folder.keep_files(origin.files)
     folder.write_json("data.json", content)

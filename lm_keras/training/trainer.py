@@ -144,6 +144,7 @@ class Trainer:
         self.step, self.signal, self.meter, self.seconds = 0, None, Meter(), 0.0
         self._store, self._evaluate, self._say = store, evaluate, say
         self.task, self.order = task, task.order(store)
+        self._tokens_per_target = task.tokens_per_target(store)
         self._untimed = config.running.deterministic  # TensorFlow has no clock then.
         self.compiled_step = TrainingStep(model, model.optimizer, strategy, config, noise)
         # What holds where no callback has a schedule for it.
@@ -345,7 +346,7 @@ class Trainer:
             "gradient_norm": finite(meter.gradient_norm / taken) if taken else None,
             **({"skipped": int(meter.left_out)} if self.compiled_step.guard.may_leave_out else {}),
             **({} if self._untimed else {"data_wait": meter.data_wait / meter.steps}),
-            "tokens_per_second": speed,
+            "tokens_per_second": speed and speed * self._tokens_per_target,
             "seconds": self.seconds,
             "seconds_left": left,
         }
