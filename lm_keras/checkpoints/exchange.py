@@ -97,7 +97,9 @@ class Imported:
                 f"config.json of {self.path} asks for {needed:,} bytes of weights, and there are {there:,}"
             )
         model = FAMILIES[family](config, self.vocab_size, outputs)
-        self.give(model, self.labels)
+        copied = self.give(model, self.labels)
+        if outputs and copied.new:
+            raise InputError(f"{self.path}: the tensors of {', '.join(copied.new)} are missing")
         return model
 
     def give(self, model: keras.Model, labels: Labels | None = None) -> Copied:
