@@ -213,7 +213,7 @@ class Source:
 
 SOURCES = {
     "python-docs": Source(
-        "python_docs",
+        "annotated_docs",
         "python-docs[:libraries|:names]",
         " (needs no download; libraries: with the library of each docstring as its label; names: with tags of"
         " names from code)",
@@ -224,7 +224,7 @@ SOURCES = {
         "text_files", "text:GLOB", " (.txt, .gz, and JSON lines of any name)", "text:data/*.txt", files=True
     ),
     "tsv": Source(
-        "table_files",
+        "tsv_files",
         "tsv:GLOB",
         " (columns with a tab between)",
         "tsv:data/train.tsv",
@@ -232,7 +232,7 @@ SOURCES = {
         fields=("text", "label"),
     ),
     "csv": Source(
-        "table_files",
+        "csv_files",
         "csv:GLOB",
         " (columns with a comma, semicolon, tab or bar between, and quotes)",
         "csv:data/train.csv",

@@ -47,6 +47,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
     "environment.json": {"lives": [{}]},
     "huggingface.json": {"files": {str: str}},
+    "labels.json": {"names": [str], "counts": [int], "spans": bool},
 }
 """What others read in a file: a type, several, an object with these fields or with any names (`str`), or a
 list.

@@ -71,8 +71,11 @@ def is_prepared(
     tokenizer: Tokenizer | None,
     needs_blank: bool,
     columns: tuple[Column, ...] = (),
+    fields: tuple[str, ...] = ("text",),
 ) -> bool:
-    """Tell whether `prepare` would find everything in the cache."""
+    """Tell whether `prepare` would find everything in the cache; the arguments are its own."""
+    if columns_named(fields):
+        return False
     cache = cache_folder(config.cache_dir)
     tokenizer = (
         tokenizer
