@@ -71,11 +71,8 @@ def is_prepared(
     tokenizer: Tokenizer | None,
     needs_blank: bool,
     columns: tuple[Column, ...] = (),
-    fields: tuple[str, ...] = ("text",),
 ) -> bool:
-    """Tell whether `prepare` would find everything in the cache; the arguments are its own."""
-    if columns_named(fields):
-        return False
+    """Tell whether `prepare` would find everything in the cache."""
     cache = cache_folder(config.cache_dir)
     tokenizer = (
         tokenizer
@@ -128,7 +125,6 @@ def prepare(
         warn_of_unknown(name, store.counts.unknown, store.counts.tokens, say)
         if not store.counts.unknown:
             warn_of_changes(name, tokenizer, store.counts.bytes, splits[name].num_bytes, say)
-    for name, store in stores.items():
         say_of_filled(name, splits[name], store, say)
     report = {
         name: {
@@ -173,6 +169,10 @@ def divide(
         raise InputError(
             f"--document_separator={config.document_separator} has no meaning for --corpus={config.corpus},"
             " whose documents are divided already; leave it out"
+        )
+    if config.label_field and not {"label", "tags"} & set(fields):
+        raise InputError(
+            f"--label_field={config.label_field} has no meaning for this task, which reads no labels; leave it out"
         )
     corpora = {name: opened_corpus(spec, config, name, say, fields) for name, spec in specs.items()}
     corpora = {**corpora["train"].held_out(), **corpora}
@@ -230,10 +230,12 @@ def say_of_filled(name: str, split: Split, store: TokenStore, say: Callable[[str
         return
     count, number, place = store.filled
     document = documents_at(split, [number])[number]
-    kind, source = ("texts", document.source) if document.words is None else ("words", document.words[place].source)
+    what, found = "texts", document
+    if document.words is not None:
+        what, found = "words", document.words[place]
     say(
-        f"{source}: the tokenizer makes no token of this; it is read as an unknown one ({count:,} such {kind} in"
-        f" {name})"
+        f"{found.source}: the tokenizer makes no token of the {what[:-1]}, which is read as an unknown one"
+        f" ({count:,} such {what} in {name})"
     )
 
 
