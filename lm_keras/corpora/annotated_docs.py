@@ -132,10 +132,11 @@ def open_source(rest: str, reading: Reading) -> Corpus:
             " python-docs:libraries or python-docs:names"
         )
     kind, fields = KINDS[rest]
-    if not set(reading.fields) <= {"text", *fields}:
+    lacking = [name for name in reading.fields if name not in ("text", *fields)]
+    if lacking:
         able = [name for name, (_, has) in KINDS.items() if set(reading.fields) <= {"text", *has}]
         raise InputError(
-            f"{kind.spec} has no {' and '.join(set(reading.fields) - {'text', *fields})}: expected"
+            f"{kind.spec} has no {' and '.join(lacking)}: expected"
             f" python-docs:{able[0]}"
         )
     return PythonDocs() if kind is PythonDocs else kind(reading.fields)
