@@ -54,8 +54,24 @@ class DataConfig:
     )
     text_field: str = setting(
         "text",
-        "field of a line of JSON, or feature of a data set's example, that holds the text (nested: pair/de "
-        "or pair.de)",
+        "field of a line of JSON, feature of a data set's example, or column of a table (by name or number), that "
+        "holds the text, or the words (nested: pair/de or pair.de)",
+    )
+    label_field: str | None = setting(
+        None,
+        "field, feature or column that holds the label, or the tags [label; tags of JSON lines: tags; of a table "
+        "without header: column 2; conll: the last column]",
+    )
+    header: str = setting(
+        "auto",
+        "whether the first row of a table names its columns",
+        choices=("auto", "yes", "no"),
+    )
+    too_long: str | None = setting(
+        None,
+        "what to do with a text that has more tokens than a row, where the task reads whole texts [cut_end; "
+        "tagging: error]",
+        choices=("error", "cut_end", "cut_start", "windows"),
     )
     on_bad_text: str = setting(
         "error",

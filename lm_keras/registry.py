@@ -231,6 +231,7 @@ class Source:
         about: its meaning, for `--help`, behind the form.
         example: one of them, for messages; empty where the form is one.
         files: whether it names files, which may have another path when a run goes on.
+        fields: what its records can have; a task says which of them it needs.
     """
 
     module: str
@@ -238,18 +239,64 @@ class Source:
     about: str
     example: str = ""
     files: bool = False
+    fields: tuple[str, ...] = ("text",)
+
+    def takes(self, rest: bool) -> bool:
+        """Tell whether it can be named with something behind a colon, or without."""
+        optional = "[" in self.form.partition(":")[0]
+        return optional or rest == (":" in self.form)
 
 
 SOURCES = {
-    "python-docs": Source("python_docs", "python-docs", " (needs no download)"),
+    "python-docs": Source(
+        "annotated_docs",
+        "python-docs[:libraries|:names]",
+        " (needs no download; libraries: with the library of each docstring as its label; names: with tags of"
+        " names from code)",
+        "python-docs",
+        fields=("text", "label", "words", "tags"),
+    ),
     "text": Source(
         "text_files", "text:GLOB", " (.txt, .gz, and JSON lines of any name)", "text:data/*.txt", files=True
+    ),
+    "tsv": Source(
+        "tsv_files",
+        "tsv:GLOB",
+        " (columns with a tab between)",
+        "tsv:data/train.tsv",
+        files=True,
+        fields=("text", "label"),
+    ),
+    "csv": Source(
+        "csv_files",
+        "csv:GLOB",
+        " (columns with a comma, semicolon, tab or bar between, and quotes)",
+        "csv:data/train.csv",
+        files=True,
+        fields=("text", "label"),
+    ),
+    "jsonl": Source(
+        "json_files",
+        "jsonl:GLOB",
+        " (one JSON object a line, with fields by name)",
+        "jsonl:data/train.jsonl",
+        files=True,
+        fields=("text", "label", "words", "tags"),
+    ),
+    "conll": Source(
+        "conll",
+        "conll:GLOB",
+        " (a word a line with its tag, and an empty line between sentences)",
+        "conll:data/train.conll",
+        files=True,
+        fields=("text", "words", "tags"),
     ),
     "tfds": Source(
         "tfds",
         "tfds:NAME[/CONFIG][:SPLIT]",
         ", a data set of TensorFlow Datasets with its own splits, or one split or slice such as train[:1%]",
         "tfds:tiny_shakespeare",
+        fields=("text", "label"),
     ),
 }
 """The sources by what stands before the colon."""

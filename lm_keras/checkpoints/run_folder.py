@@ -26,7 +26,6 @@ from lm_keras import paths, text
 from lm_keras.checkpoints import records
 from lm_keras.checkpoints.sealed import sealed, unsealed
 from lm_keras.config import FIELDS, Config, from_flat
-from lm_keras.data.labels import Labels
 from lm_keras.disk.files import bytes_of, opened, write_atomically
 from lm_keras.disk.folders import delete
 from lm_keras.errors import InputError, not_written
@@ -36,6 +35,7 @@ from lm_keras.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from lm_keras.checkpoints.state import Checkpoints
+    from lm_keras.data.labels import Labels
 
 CHANGEABLE = changeable(FIELDS)
 """Settings that may differ when a run goes on; `steps` and `epochs` only upwards."""
@@ -49,7 +49,7 @@ EMBEDDINGS = "word embeddings"
 """What `kind` says in the `config.json` of a run of scripts/train_embeddings.py; others have no `kind`."""
 
 LABELS = "labels.json"
-"""File of a run whose task predicts labels: their sorted names, and how often each comes in training."""
+"""File of a run whose task has labels."""
 
 KEPT_FILES = "huggingface.json"
 """File of a run that began with a model of another project."""
@@ -317,24 +317,26 @@ class RunFolder:
         if files:
             self.write_json(KEPT_FILES, {"files": files})
 
-    def labels(self) -> Labels | None:
-        """Return the labels of the run, or None for a run without.
+    def write_labels(self, labels: "Labels | None") -> None:
+        """Write down the labels of the run; does nothing without any."""
+        if labels:
+            self.write_json(LABELS, labels.to_json())
+
+    def labels(self) -> "Labels | None":
+        """Return the labels of the run, or None if its task has none.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: the file with them is damaged.
         """
+        from lm_keras.data.labels import Labels
+
         path = self.path / LABELS
         if not path.exists():
             return None
         try:
             return Labels.from_json(records.read(path))
         except ValueError as error:
-            raise InputError(f"{path} holds no labels ({error}); restore it from a copy") from None
-
-    def keep_labels(self, labels: Labels | None) -> None:
-        """Write down the labels of the run; does nothing without any."""
-        if labels is not None:
-            self.write_json(LABELS, labels.to_json())
+            raise InputError(f"{path}: {error}; restore it from a copy") from None
 
     def read_data(self) -> dict:
         """Return what `data.json` says of the text."""

@@ -44,7 +44,7 @@ def to_run(source: str, run_dir: str) -> None:
         folder.checkpoints().save(0, {"model": model.variables}, {})
         tokenizer.save(folder.path / "tokenizer")
         folder.keep_files(imported.files)
-        folder.keep_labels(imported.labels)
+        folder.write_labels(imported.labels)
         folder.write_json("data.json", data)
         settings = {**dataclasses.asdict(RunOptions(run_dir=run_dir)), **config.flat()}
         folder.write_text("flags.txt", flags.flagfile_of(settings))

@@ -405,7 +405,7 @@ def _begin(
             folder.forget_results()
     else:
         data.tokenizer.save(folder.path / "tokenizer")
-        folder.keep_labels(data.labels)
+        folder.write_labels(data.labels)
         if isinstance(origin, Origin):
             folder.keep_files(origin.files)
     folder.write_json("data.json", content)
