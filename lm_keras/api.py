@@ -18,6 +18,7 @@ from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import FIELDS, Config, RunOptions, from_flat
 from lm_keras.corpora import make_splits
 from lm_keras.data.cache import cache_folder
+from lm_keras.data.labels import Labels, columns_of
 from lm_keras.data.preparation import opened_corpus, prepare, say_of
 from lm_keras.data.store import TokenStore, tokenized
 from lm_keras.errors import InputError, nearest
@@ -70,7 +71,7 @@ def load(
     model, step = restore_for_reading(folder, checkpoint, _warn)
     jit = weights == "int8" if jit is None else jit
     int8 = int8_of(model, weights, jit)
-    return LanguageModel(model, tokenizer, config, step, folder.read_data(), jit, int8)
+    return LanguageModel(model, tokenizer, config, step, folder.read_data(), jit, int8, folder.labels())
 
 
 def train(**settings: Any) -> "LanguageModel":
@@ -156,7 +157,8 @@ class LanguageModel:
         tokenizer: text to ids and back.
         config: the settings of the run.
         step: optimizer steps that made these weights.
-        answer: what turns the network into text.
+        answer: what turns the network into text, or into labels of a text.
+        labels: those that it predicts, or None.
         cache_dir: where the text that it scores is kept tokenized; that of the run, unless it is set.
     """
 
@@ -169,17 +171,20 @@ class LanguageModel:
         data: dict,
         jit: bool = False,
         int8: Int8Matrices | None = None,
+        labels: Labels | None = None,
     ):
+        self.labels = labels
         self.model, self.tokenizer, self.config, self.step = model, tokenizer, config, step
         self.cache_dir = config.data.cache_dir
         self._data, self._int8 = data, int8
-        self.answer = answer_for(config.task, model, tokenizer, _warn, jit, int8)
+        task = config.task if labels is None else self.task
+        self.answer = answer_for(task, model, tokenizer, _warn, jit, int8)
         self._scorer = scorer_for(config.task, model, tokenizer)
 
     @functools.cached_property
     def task(self) -> Task:
         """Return what the network predicts of a text."""
-        return task_of(self.config, self.tokenizer.vocab_size, self.tokenizer)
+        return task_of(self.config, self.tokenizer.vocab_size, self.tokenizer, self.labels)
 
     @with_usual_settings
     def generate(self, prompts: list[str], **settings) -> list[str]:
@@ -398,7 +403,10 @@ class LanguageModel:
                 "other text is scored with --corpus=text:GLOB"
             )
         where = dataclasses.replace(self.config.data, cache_dir=self.cache_dir)
-        data = prepare(where, self.tokenizer, say, begun=self._data, columns=self.task.columns)
+        data = prepare(
+            where, self.tokenizer, say, begun=self._data, columns=self.task.columns, fields=self.task.fields,
+            labels=self.labels,
+        )  # fmt: skip
         now = data.report["splits"].get(split, {})
         before = self._data["splits"][split]
         if now.get("fingerprint") != before.get("fingerprint"):
@@ -410,8 +418,9 @@ class LanguageModel:
 
     def _other_text(self, corpus: str, split: str, say) -> TokenStore:
         data = self.config.data
-        opened = opened_corpus(corpus, data, split, say)
+        opened = opened_corpus(corpus, data, split, say, self.task.fields)
         whole = make_splits(opened, fractions=(100, 0, 0))["train"]
         say_of({split: opened}, say)
         cache = cache_folder(self.cache_dir)
-        return tokenized(whole, self.tokenizer, cache, say, whole.description.spec, self.task.columns)
+        columns = self.task.columns + columns_of(self.task.fields, self.labels)
+        return tokenized(whole, self.tokenizer, cache, say, whole.description.spec, columns)

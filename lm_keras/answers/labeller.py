@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.answers.answer import Answer
-from lm_keras.data.example_rows import TOO_LONG, Example
+from lm_keras.data.example_rows import Example
+from lm_keras.data.examples import TOO_LONG
 from lm_keras.data.words import WordEncoder
 from lm_keras.errors import InputError
 from lm_keras.objectives.calibration import scaled

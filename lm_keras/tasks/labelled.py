@@ -270,7 +270,9 @@ def class_weights(text: str, labels: Labels) -> np.ndarray:
     elif text != "none":
         for name, weight in _named(text, labels.names).items():
             weights[labels.names.index(name)] = weight
-    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+    total = (weights * counts).sum()
+    factor = counts.sum() / total if total else 1.0  # Of a model of others the counts are not known.
+    return (weights * factor).astype(np.float32)
 
 
 def _named(text: str, names: Sequence[str]) -> dict[str, float]:
