@@ -167,8 +167,8 @@ def _check_family(config, fields) -> None:
     begins = config.model.init_from or (config.learning.freeze == "embedding" and config.model.embedding_init)
     if config.learning.freeze != "none" and not begins:
         raise InputError(
-            f"--freeze={config.learning.freeze} would keep weights as they were drawn; give --init_from too, or "
-            "leave it out"
+            f"--freeze={config.learning.freeze} would keep weights as they were drawn; give --init_from too, "
+            "or leave it out"
         )
     if config.model.init_from and config.model.embedding_init:
         raise InputError(
@@ -188,7 +188,9 @@ def _check_family(config, fields) -> None:
 
 
 def _check_labels(config, fields) -> None:
-    """Raise InputError for settings of labels without labels, and for others that have no meaning with them."""
+    """Raise InputError for settings of labels without labels, and for others that have no meaning with
+    labels.
+    """
     model, learning, batches = config.model, config.learning, config.batches
     if config.task not in WITH_LABELS:
         given = [
@@ -198,30 +200,30 @@ def _check_labels(config, fields) -> None:
         ]
         if given:
             raise InputError(
-                f"{given[0]} has no meaning for --task={config.task}, which predicts no labels; leave it out, or "
-                f"take --task={' or '.join(WITH_LABELS)}"
+                f"{given[0]} has no meaning for --task={config.task}, which predicts no labels; leave it out, "
+                f"or take --task={' or '.join(WITH_LABELS)}"
             )
         return
     if model.pooling != "auto" and config.pooling is None:
         raise InputError(
-            f"--pooling={model.pooling} has no meaning for --task={config.task}, which predicts at every word; "
-            "leave it out"
+            f"--pooling={model.pooling} has no meaning for --task={config.task}, which predicts at every "
+            "word; leave it out"
         )
     if config.pooling == "first" and not model.has("masked_lm", "infilling"):
         raise InputError(
-            f"--pooling=first has no meaning for --model={model.model}, whose first token sees no other one; take "
-            "last, mean or max"
+            f"--pooling=first has no meaning for --model={model.model}, whose first token sees no other one; "
+            "take last, mean or max"
         )
     for name, value in (("batching", batches.batching), ("state_reset", batches.state_reset)):
         if value:
             raise InputError(
-                f"--{name}={value} has no meaning for --task={config.task}, whose rows have whole examples; leave "
-                "it out"
+                f"--{name}={value} has no meaning for --task={config.task}, whose rows have whole examples; "
+                "leave it out"
             )
     if batches.sequence_length < 3:
         raise InputError(
-            f"--sequence_length={batches.sequence_length} is too short for --task={config.task}, which reads a "
-            "text between two tokens; take at least 3"
+            f"--sequence_length={batches.sequence_length} is too short for --task={config.task}, which reads "
+            "a text between two tokens; take at least 3"
         )
 
 

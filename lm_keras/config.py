@@ -54,13 +54,13 @@ class DataConfig:
     )
     text_field: str = setting(
         "text",
-        "field of a line of JSON, feature of a data set's example, or column of a table (by name or number), that "
-        "holds the text, or the words (nested: pair/de or pair.de)",
+        "field of a line of JSON, feature of a data set's example, or column of a table (by name or number), "
+        "that holds the text, or the words (nested: pair/de or pair.de)",
     )
     label_field: str | None = setting(
         None,
-        "field, feature or column that holds the label, or the tags [label; tags of JSON lines: tags; of a table "
-        "without header: column 2; conll: the last column]",
+        "field, feature or column that holds the label, or the tags [label; tags of JSON lines: tags; of a "
+        "table without header: column 2; conll: the last column]",
     )
     header: str = setting(
         "auto",
@@ -139,8 +139,8 @@ class ModelConfig:
     model: str = setting("lstm", "family of the network", choices=tuple(FAMILIES))
     task: str | None = setting(
         None,
-        f"what is predicted: the next token, hidden tokens, what stood in blanks, the label of a text, or the "
-        f"tags of its words [{tasks_described()}]",
+        f"what is predicted: the next token, hidden tokens, what stood in blanks, the label of a text, or "
+        f"the tags of its words [{tasks_described()}]",
         choices=tuple(TASKS),
         keeps_weights=True,
     )
@@ -422,8 +422,8 @@ class LearningConfig:
     )
     freeze: str = setting(
         "none",
-        "weights that stay as they begin (--init_from, --embedding_init): none, those of the token embedding, "
-        "or all but those of the head",
+        "weights that stay as they begin (--init_from, --embedding_init): none, those of the token "
+        "embedding, or all but those of the head",
         choices=("none", "embedding", "body"),
     )
     head_learning_rate: float | None = setting(

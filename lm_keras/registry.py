@@ -43,7 +43,8 @@ class TaskEntry:
         needs: the capability of the families that can do it.
         masks: whether it hides tokens, so that the tokenizer needs a token that says nothing.
         labels: whether it predicts labels, whose names the run keeps.
-        scores: names in `SCORES` by which its runs are judged and no others.
+        scores: names in `SCORES` that only runs with labels have.
+        best: the measure by which its runs are usually judged.
     """
 
     task: str
@@ -53,6 +54,7 @@ class TaskEntry:
     masks: bool = False
     labels: bool = False
     scores: tuple[str, ...] = ()
+    best: str = "nats_per_token"
 
 
 TASKS = {
@@ -69,12 +71,12 @@ TASKS = {
     ),
     "classification": TaskEntry(
         "classification.Classification", "classifier.Classifier", "label_scorer.LabelScorer",
-        needs="labels", labels=True, scores=("macro_f1", "mcc"),
+        needs="labels", labels=True, scores=("macro_f1", "mcc"), best="accuracy",
     ),
     "tagging": TaskEntry(
         "tagging.Tagging", "tagger.Tagger", "label_scorer.LabelScorer",
         needs="labels", labels=True,
-        scores=("macro_f1", "span_f1", "span_precision", "span_recall", "span_f1_conlleval"),
+        scores=("macro_f1", "span_f1", "span_precision", "span_recall", "span_f1_conlleval"), best="span_f1",
     ),
 }  # fmt: skip
 """The choices of `--task`; the first one that a family can do is its default."""
@@ -111,7 +113,9 @@ FAMILIES = {
     ),
     "bert": Family("bert", ("attention", "masked_lm", "labels"), pooling="first"),
     "glm": Family(
-        "glm", ("attention", "grouped_queries", "block_styles", "cache", "infilling", "labels"), pooling="mean"
+        "glm",
+        ("attention", "grouped_queries", "block_styles", "cache", "infilling", "labels"),
+        pooling="mean",
     ),
 }
 """The choices of `--model`."""
@@ -144,8 +148,9 @@ def scores_of(task: str) -> tuple[str, ...]:
     row = TASKS[task]
     if row.labels:
         return ("nats_per_token", "accuracy", *row.scores)
-    of_labels = {name for other in TASKS.values() for name in other.scores}
-    return tuple(name for name, whole in SCORES.items() if name not in of_labels and not (whole and row.masks))
+    left_out = {name for other in TASKS.values() for name in other.scores}
+    left_out |= {*OF_WHOLE_TEXT} if row.masks else set()
+    return tuple(name for name in SCORES if name not in left_out)
 
 
 def tasks_of(family: str) -> tuple[str, ...]:

@@ -136,8 +136,8 @@ def copy_classes(
 
 
 def _fits(old: keras.Variable, new: keras.Variable, model: keras.Model) -> bool:
-    """Tell whether a table of tokens takes the rows of another one. One of a network with classes may have fewer:
-    it has no use for the tokens that only the other task has.
+    """Tell whether a table of tokens takes the rows of another one. One of a network with classes may have
+    fewer: it has no use for the tokens that only the other task has.
     """
     return old.shape[1:] == new.shape[1:] and (new.shape[0] > old.shape[0] or model.num_outputs is not None)
 

@@ -225,7 +225,9 @@ def read(folder: Path) -> Imported:
         has_labels = CLASSIFIER in tensors
     settings |= {"tie_embeddings": output.tied} | ({"prediction_head": False} if headless else {})
     if task and not has_labels:
-        raise InputError(f"config.json of {folder} names {architecture}, and the tensor {CLASSIFIER!r} is missing")
+        raise InputError(
+            f"config.json of {folder} names {architecture}, and the tensor {CLASSIFIER!r} is missing"
+        )
     settings |= {"task": task} if task else {}
     names = label_names(config) if task else ()
     files = other_files.kept_files(folder)
@@ -248,7 +250,8 @@ def label_names(config: dict[str, Any]) -> tuple[str, ...]:
     names = [found.get(str(number)) for number in range(len(found))] if isinstance(found, dict) else []
     if len(names) < 2 or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise InputError(
-            "config.json has no 'id2label' with the names of two or more labels by number, from '0' on, each once"
+            "config.json has no 'id2label' with the names of two or more labels by number, from '0' on, each "
+            "once"
         )
     return tuple(names)
 

@@ -42,7 +42,7 @@ INPUTS: dict[str, Input] = {
     "number": Input(
         "[B, K]",
         "int32",
-        "the example or word of the split that is predicted, -1 for none; of an evaluation, not for the network",
+        "the example or word of the split that is predicted, -1 for none; no network reads it",
     ),
     "place": Input("[B, T]", "int32", "position in part A of each token, or of its blank in part B"),
     "within": Input("[B, T]", "int32", "0 in part A; in part B the position in the span, from 1 on"),

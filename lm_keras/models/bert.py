@@ -239,7 +239,7 @@ class BERTLanguageModel(LanguageModel):
         return normalized("layer", x, gain, bias, self.block_settings.norm_epsilon, dtype)
 
     def _read_off(self, hidden, inputs, draw=None, training=False):
-        """Return features [B, K, D] of texts, behind the pooler where there is one, or of tokens [B, T, D]."""
+        """Return features [B, K, D] of texts, behind the pooler if there is one, or [B, T, D] of tokens."""
         if self.pooler:
             hidden = pooled(self.pooling, hidden, inputs["places"])
             kernel, bias = self.pooler

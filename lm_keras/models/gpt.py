@@ -172,8 +172,8 @@ class GPTLanguageModel(LanguageModel):
         Args:
             inputs: `tokens` [B, T] integers, T at most L; with `separate_documents` or classes also
                 `document` [B, T] int32, rising numbers of the documents that they belong to, all the same
-                where it is missing; with classes optionally `places` [B, K]; and with a state optionally `reset`
-                [B] bool, rows that begin anew.
+                where it is missing; with classes optionally `places` [B, K]; and with a state optionally
+                `reset` [B] bool, rows that begin anew.
             state: as `initial_state` returns it.
             draw: masks of the dropout layers; without it they are active only if `training`.
             apart: see `forward_apart`.

@@ -1,7 +1,7 @@
 """What classification and tagging have in common: whole examples in packed rows, and predictions by number.
 
-n examples, w words, p predictions of a split (examples or words), C labels; R rows, T positions, K predictions
-of a row.
+n examples, w words, p predictions of a split (examples or words), C labels; R rows, T positions, K
+predictions of a row.
 """
 
 import dataclasses
@@ -186,8 +186,8 @@ class Labelled(Task):
     def in_windows(self, stride: int | None) -> "Labelled":
         if stride is not None:
             raise InputError(
-                f"stride={stride} has no meaning for --task={self.name}, which reads whole examples; leave it "
-                "out"
+                f"stride={stride} has no meaning for --task={self.name}, which reads whole examples; leave "
+                "it out"
             )
         return self
 
@@ -217,8 +217,8 @@ class LabelTally(Tally):
 
     @property
     def sums(self) -> dict[str, Any]:
-        """Return `log_probabilities` [p, C], `true` [p] int32, `targets`, how many of them have a label, and of
-        words `begins` [n + 1].
+        """Return `log_probabilities` [p, C], `true` [p] int32, `targets`, how many of them have a label, and
+        of words `begins` [n + 1].
 
         An example in several windows has the normalized geometric mean of their probabilities.
         """

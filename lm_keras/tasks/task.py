@@ -242,7 +242,7 @@ class Task:
 
     def _logits_at_once(self) -> int:
         """Return the positions whose logits an evaluation may hold at a time."""
-        return MAX_LOGITS // self.network_vocab_size
+        return MAX_LOGITS // (self.outputs or self.network_vocab_size)
 
     def _rows_at_once(self, length: int) -> int:
         """Return how many rows of `length` positions an evaluation scores at a time."""

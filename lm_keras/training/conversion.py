@@ -70,5 +70,6 @@ def from_run(run_dir: str, checkpoint: str, target: str) -> None:
     folder = RunFolder(run_dir)
     config = folder.config()
     model, _ = restore_for_reading(folder, checkpoint, report.say)
-    for line in exchange.write(Path(target), model, config, folder.tokenizer(), folder.kept_files, folder.labels()):
+    kept = folder.tokenizer(), folder.kept_files, folder.labels()
+    for line in exchange.write(Path(target), model, config, *kept):
         report.say(line)

@@ -254,7 +254,9 @@ def _network(folder: RunFolder, step: int) -> keras.Model:
     config = folder.config()
     task, labels = TASKS[config.task], folder.labels()
     if labels is None and config.task in WITH_LABELS:
-        raise InputError(f"{folder.path} holds a run of --task={config.task} without labels.json; restore it from a copy")
+        raise InputError(
+            f"{folder.path} holds a run of --task={config.task} without labels.json; restore it from a copy"
+        )
     outputs = task.outputs if labels is None else len(labels.names)
     sizes = folder.tokenizer().vocab_size + task.extra_tokens, outputs
     needed = 4 * NUM_PARAMETERS[config.model.model](config, *sizes)

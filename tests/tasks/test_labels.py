@@ -27,7 +27,8 @@ def made(task="classification", labels=LABELS, **settings):
 
 
 def batches(task, store, steps):
-    return list(training_batches(lambda rows, step: task.batch(rows, store, step), task.order(store), 0, steps))
+    made_of = lambda rows, step: task.batch(rows, store, step)  # noqa: E731
+    return list(training_batches(made_of, task.order(store), 0, steps))
 
 
 @pytest.mark.parametrize("name", ["classification", "tagging"])
