@@ -17,6 +17,7 @@ from lm_keras.registry import (
     STRATEGIES,
     TASKS,
     TOKENIZERS,
+    WITH_LABELS,
     WITH_MASKS,
     families_with,
     listed,
@@ -72,6 +73,7 @@ class DataConfig:
         "what to do with a text that has more tokens than a row, where the task reads whole texts [cut_end; "
         "tagging: error]",
         choices=("error", "cut_end", "cut_start", "windows"),
+        tasks=WITH_LABELS,
     )
     on_bad_text: str = setting(
         "error",
@@ -157,7 +159,7 @@ class ModelConfig:
         low=1,
     )
     ngram_order: int = setting(
-        5, "n: the n - 1 tokens before decide about the next one", low=2, high=256, needs=("ngram",)
+        5, "n: the n - 1 tokens before decide about the next one", low=2, high=256, needs=("fixed_context",)
     )
     num_heads: int = setting(4, "attention heads", low=1, needs=("attention",))
     num_kv_heads: int | None = setting(
@@ -213,7 +215,7 @@ class ModelConfig:
         "share of the tokens of a row that are hidden and predicted",
         above=0,
         high=0.5,
-        needs=("masked_lm", "infilling"),
+        tasks=("masked_lm", "infilling"),
         keeps_weights=True,
     )
     span_length: float = setting(
@@ -221,7 +223,7 @@ class ModelConfig:
         "mean length of short blanks, in tokens",
         above=0,
         high=1000,
-        needs=("infilling",),
+        tasks=("infilling",),
         keeps_weights=True,
     )
     long_spans: float = setting(
@@ -230,20 +232,20 @@ class ModelConfig:
         "learns to continue texts; the others have short blanks",
         low=0,
         high=1,
-        needs=("infilling",),
+        tasks=("infilling",),
         keeps_weights=True,
     )
     whole_words: bool = setting(
         False,
         "hide all tokens of a word or none (whole-word masking)",
-        needs=("masked_lm",),
+        tasks=("masked_lm",),
         keeps_weights=True,
     )
     full_sentences: bool = setting(
         True,
         "pack whole sentences into the rows, as many as fit; false: rows of as many tokens, wherever they "
         "begin",
-        needs=("masked_lm",),
+        tasks=("masked_lm",),
         keeps_weights=True,
     )
     prediction_head: bool = setting(
@@ -274,7 +276,7 @@ class ModelConfig:
         f"[{ATTENTION}: true, else false]",
     )
     direct_connections: bool = setting(
-        False, "connect the embeddings with the output, past the hidden layers, too", needs=("ngram",)
+        False, "connect the embeddings with the output, past the hidden layers, too", needs=("fixed_context",)
     )
     forget_bias: float = setting(
         1.0, "initial bias of the forget gate", needs=("recurrence",), keeps_weights=True
@@ -312,7 +314,7 @@ class ModelConfig:
         "how the features of a text to classify come of those of its tokens; auto: "
         + ", ".join(f"{family}: {FAMILIES[family].pooling}" for family in families_with("labels")),
         choices=("auto", "first", "last", "mean", "max"),
-        needs=("labels",),
+        tasks=("classification",),
         keeps_weights=True,
     )
     bidirectional: bool = setting(
@@ -418,7 +420,7 @@ class LearningConfig:
     class_weights: str = setting(
         "none",
         "weights of labels in the loss: none, balanced (labels have the same sum), or NAME:WEIGHT,...",
-        needs=("labels",),
+        tasks=WITH_LABELS,
     )
     freeze: str = setting(
         "none",
@@ -515,10 +517,10 @@ class RunningConfig:
         10, "steps between lines in metrics.jsonl and points in TensorBoard", low=1, on_resume="always"
     )
     sample_every: int | None = setting(
-        None, "steps between text samples [with each evaluation]", low=1, on_resume="always"
+        None, "steps between text samples [with each evaluation]", low=1, on_resume="always", dry_run=False
     )
     sample_prompt: str = setting(
-        "", "prompts of the text samples, with | between; empty: the start of a document"
+        "", "prompts of the text samples, with | between; empty: the start of a document", dry_run=False
     )
     keep_checkpoints: int = setting(
         2, "newest checkpoints kept beside the best one", low=1, on_resume="always"
@@ -533,6 +535,7 @@ class RunningConfig:
         None,
         "FIRST:LAST, steps to record for TensorBoard's profile tab, which needs `pip install xprof` [none]",
         on_resume="always",
+        dry_run=False,
     )
 
     def evaluation_interval(self, total_steps: int) -> int:
@@ -620,7 +623,7 @@ class Config:
     @property
     def context_tokens(self) -> int | None:
         """Return how far a prediction looks back, or None where that has no end."""
-        return self.model.ngram_order - 1 if self.model.has("ngram") else None
+        return self.model.ngram_order - 1 if self.model.has("fixed_context") else None
 
     def flat(self) -> dict[str, Any]:
         """Return every setting under its flag's name, in a fixed order."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 CAPABILITIES = {
-    "ngram": "reads the n - 1 tokens before, side by side",
+    "fixed_context": "reads the n - 1 tokens before, side by side",
     "recurrence": "carries a state from token to token and from row to row",
     "attention": "is a stack of Transformer blocks",
     "grouped_queries": "several heads of queries may share keys and values",
@@ -45,6 +45,8 @@ class TaskEntry:
         labels: whether it predicts labels, whose names the run keeps.
         scores: names in `SCORES` that only runs with labels have.
         best: the measure by which its runs are usually judged.
+        least_length: positions that a row must have.
+        reads: why it must have more than one, in words: what the network reads.
     """
 
     task: str
@@ -55,6 +57,8 @@ class TaskEntry:
     labels: bool = False
     scores: tuple[str, ...] = ()
     best: str = "nats_per_token"
+    least_length: int = 1
+    reads: str = ""
 
 
 TASKS = {
@@ -63,19 +67,20 @@ TASKS = {
     ),
     "masked_lm": TaskEntry(
         "masked_lm.MaskedLM", "mask_filler.MaskFiller", "pseudo_likelihood.PseudoLikelihood",
-        needs="masked_lm", masks=True,
+        needs="masked_lm", masks=True, least_length=3, reads="a text between two tokens",
     ),
     "infilling": TaskEntry(
         "infilling.Infilling", "infiller.Infiller", "infill_scorer.InfillScorer",
-        needs="infilling", masks=True,
+        needs="infilling", masks=True, least_length=3, reads="a blank and its start beside a token",
     ),
     "classification": TaskEntry(
         "classification.Classification", "classifier.Classifier", "label_scorer.LabelScorer",
-        needs="labels", labels=True, scores=("macro_f1", "mcc"), best="accuracy",
+        needs="labels", labels=True, scores=("macro_f1", "mcc"), best="accuracy", least_length=3,
+        reads="a text between two tokens",
     ),
     "tagging": TaskEntry(
         "tagging.Tagging", "tagger.Tagger", "label_scorer.LabelScorer",
-        needs="labels", labels=True,
+        needs="labels", labels=True, least_length=3, reads="a text between two tokens",
         scores=("macro_f1", "span_f1", "span_precision", "span_recall", "span_f1_conlleval"), best="span_f1",
     ),
 }  # fmt: skip
@@ -104,20 +109,17 @@ class Family:
 
 
 FAMILIES = {
-    "ngram": Family("ngram", ("ngram", "causal_lm")),
+    "ngram": Family("ngram", ("fixed_context", "causal_lm")),
     "lstm": Family("lstm", ("recurrence", "causal_lm", "labels"), pooling="max"),
-    "gpt": Family(
-        "gpt",
-        ("attention", "grouped_queries", "block_styles", "rotary", "documents", "cache", "rematerialization")
-        + ("xla_on_cpu", "causal_lm", "labels"),
-    ),
+    "gpt": Family("gpt", (
+        "attention", "grouped_queries", "block_styles", "rotary", "documents", "cache", "rematerialization",
+        "xla_on_cpu", "causal_lm", "labels",
+    )),
     "bert": Family("bert", ("attention", "masked_lm", "labels"), pooling="first"),
-    "glm": Family(
-        "glm",
-        ("attention", "grouped_queries", "block_styles", "cache", "infilling", "labels"),
-        pooling="mean",
-    ),
-}
+    "glm": Family("glm", (
+        "attention", "grouped_queries", "block_styles", "cache", "infilling", "labels",
+    ), pooling="mean"),
+}  # fmt: skip
 """The choices of `--model`."""
 
 
@@ -173,8 +175,8 @@ def families_with(*capabilities: str) -> tuple[str, ...]:
     """Return the families that have at least one of these capabilities.
 
     Example:
-        >>> families_with("rotary"), families_with("masked_lm", "infilling")
-        (('gpt',), ('bert', 'glm'))
+        >>> families_with("attention") == families_with("cache", "masked_lm")
+        True
     """
     return tuple(name for name, family in FAMILIES.items() if {*capabilities} & {*family.capabilities})
 
@@ -236,7 +238,7 @@ class Source:
         about: its meaning, for `--help`, behind the form.
         example: one of them, for messages; empty where the form is one.
         files: whether it names files, which may have another path when a run goes on.
-        fields: what its records can have; a task says which of them it needs.
+        fields: what its records have; a task says which of them it needs.
     """
 
     module: str
@@ -377,22 +379,17 @@ STRATEGIES = {
     "one_device": "",
     "mirrored": "",
     "multi_worker": "",
-    "tpu": "tpu",
+    "tpu": "distribution.tpu",
 }
-"""The choices of `--strategy`, each with the function in `lm_keras/training/distribution.py` that makes it;
-empty where the devices and `TF_CONFIG` decide.
+"""The choices of `--strategy`, each with a file of `lm_keras/training/` and its function; empty where the
+devices and `TF_CONFIG` decide.
 """
 
 
-def class_of(folder: str, name: str) -> type:
-    """Import a class.
-
-    Args:
-        folder: of `lm_keras`, in which its file is.
-        name: of the file and the class, such as `causal_lm.CausalLM`.
-    """
-    module, _, kind = name.partition(".")
-    return getattr(importlib.import_module(f"lm_keras.{folder}.{module}"), kind)
+def imported(folder: str, name: str) -> Any:
+    """Import what a row of a table above names, such as `causal_lm.CausalLM` of the folder `tasks`."""
+    module, _, attribute = name.partition(".")
+    return getattr(importlib.import_module(f"lm_keras.{folder}.{module}"), attribute)
 
 
 def module_of(folder: str, row: Family | Source | TrainableTokenizer) -> types.ModuleType:

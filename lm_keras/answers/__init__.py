@@ -15,7 +15,7 @@ from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
 
 ANSWERS: dict[str, type[Answer]] = {
-    name: registry.class_of("answers", row.answer) for name, row in registry.TASKS.items()
+    name: registry.imported("answers", row.answer) for name, row in registry.TASKS.items()
 }
 
 
@@ -40,8 +40,9 @@ def answer_for(
         InputError: `jit` is for another network.
     """
     if jit and model.forward_apart is None:
+        families = " or a ".join(registry.families_with("cache"))
         raise InputError(
-            "--jit=on (jit=True) compiles what a gpt or a glm does for a token, and this model is neither; "
+            f"--jit=on (jit=True) compiles what a {families} does for a token, and this model is neither; "
             "leave it out"
         )
     if isinstance(task, Task):

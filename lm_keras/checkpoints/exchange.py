@@ -36,6 +36,7 @@ from lm_keras.objectives.viterbi import has_spans
 from lm_keras.registry import WITH_LABELS
 from lm_keras.text.huggingface import HuggingFaceTokenizer
 from lm_keras.text.model_folder import json_of, read_tokenizer, size_in
+from lm_keras.text.tokenizer import Tokenizer
 
 MOST_NAMES = 8
 """Names of files that a line repeats."""
@@ -90,9 +91,8 @@ class Imported:
         """
         config, family, outputs = self.config, self.kind.family, len(self.label_names) or None
         needed, there = 4 * NUM_PARAMETERS[family](config, self.vocab_size, outputs), bytes_in(self.path)
-        if (
-            needed > 4 * there + 2**20
-        ):  # Before memory is taken for what a config.json says; a byte a number at least.
+        # Before memory is taken for what a config.json says; a number has a byte at least.
+        if needed > 4 * there + 2**20:
             raise InputError(
                 f"config.json of {self.path} asks for {needed:,} bytes of weights, and there are {there:,}"
             )
@@ -213,7 +213,8 @@ def read(folder: Path) -> Imported:
     named = config.get("architectures")
     architecture = named[0] if isinstance(named, list) and named else None
     task = next((ours for ours, theirs in kind.tasks.items() if theirs == architecture), None)
-    if kind.family == "bert" and tokenizer.blank_id is None and task is None:
+    settings |= {"task": task} if task else {}
+    if from_flat(settings).needs_blank and tokenizer.blank_id is None:
         raise InputError(f"the vocabulary of {folder} has no [MASK], which a BERT was trained with")
     with open_tensors(folder, kind) as tensors:
         headless = kind.head is not None and not any(name.startswith(kind.head) for name in tensors)
@@ -228,7 +229,6 @@ def read(folder: Path) -> Imported:
         raise InputError(
             f"config.json of {folder} names {architecture}, and the tensor {CLASSIFIER!r} is missing"
         )
-    settings |= {"task": task} if task else {}
     names = label_names(config) if task else ()
     files = other_files.kept_files(folder)
     return Imported(folder, settings, tokenizer, kind, vocab_size, output, files, label_names=names)
@@ -260,7 +260,7 @@ def write(
     folder: Path,
     model: keras.Model,
     config: Config,
-    tokenizer,
+    tokenizer: Tokenizer,
     files: dict[str, str] | None = None,
     labels: Labels | None = None,
 ) -> list[str]:
@@ -329,9 +329,8 @@ def _tensors_of(model: keras.Model, kind: foreign.Kind, config: Config) -> dict[
         parts += [part for part in kind.classes(config, model.num_outputs) if part.variable in variables]
     for part in parts:
         value = variables.get(part.variable)
-        value = (
-            np.zeros(sum(part.widths), np.float32) if value is None else value
-        )  # A bias that ours does without.
+        if value is None:  # A bias that ours does without.
+            value = np.zeros(sum(part.widths), np.float32)
         for tensor, piece in zip(part.tensors, np.split(value, np.cumsum(part.widths)[:-1], -1), strict=True):
             tensors[kind.full(tensor)] = np.ascontiguousarray(piece.T if part.transposed else piece)
     if kind.bias and not config.model.tied and kind.bias[0] in tensors:

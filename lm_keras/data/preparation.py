@@ -299,3 +299,76 @@ def fractions_of(split: str) -> tuple[float, float, float]:
     except ValueError:
         raise InputError(f"--split={split}: expected three percentages such as 90/5/5") from None
     return train, valid, test
+
+
+def split_of_run(
+    config: DataConfig,
+    tokenizer: Tokenizer,
+    begun: dict,
+    split: str,
+    say: Callable[[str], None],
+    columns: tuple[Column, ...] = (),
+    fields: tuple[str, ...] = ("text",),
+    labels: Labels | None = None,
+) -> TokenStore:
+    """Return a split of the text of a run, to be scored.
+
+    Args:
+        config: the data settings of the run.
+        tokenizer: of the run.
+        begun: what its `data.json` says.
+        split: `train`, `valid` or `test`.
+        say: called with a line before longer work.
+        columns: what the store holds beside the tokens and the labels.
+        fields: what each record of the text must have.
+        labels: of the run, or None.
+
+    Raises:
+        InputError: there is no such split, or its text has changed since the run began.
+    """
+    if split not in begun["splits"]:
+        raise InputError(
+            f"split {split!r} is absent in this run; it has {', '.join(begun['splits']) or 'none'}; "
+            "other text is scored with --corpus=text:GLOB"
+        )
+    data = prepare(config, tokenizer, say, begun=begun, columns=columns, fields=fields, labels=labels)
+    before = begun["splits"][split]
+    if data.report["splits"].get(split, {}).get("fingerprint") != before.get("fingerprint"):
+        raise InputError(
+            f"the {split} text of {before.get('corpus')} has changed since the run began; "
+            "restore it, or score other text with --corpus=text:GLOB"
+        )
+    return data.splits[split]
+
+
+def whole_corpus(
+    corpus: str,
+    config: DataConfig,
+    tokenizer: Tokenizer,
+    split: str,
+    say: Callable[[str], None],
+    columns: tuple[Column, ...] = (),
+    fields: tuple[str, ...] = ("text",),
+    labels: Labels | None = None,
+) -> TokenStore:
+    """Return another text than that of a run, whole, to be scored.
+
+    Args:
+        corpus: names it.
+        config: the data settings of the run.
+        tokenizer: of the run.
+        split: of a data set that has several, and that names none.
+        say: called with a line before longer work.
+        columns: what the store holds beside the tokens and the labels.
+        fields: what each record of the text must have.
+        labels: of the run, or None.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    opened = opened_corpus(corpus, config, split, say, fields)
+    whole = make_splits(opened, fractions=(100, 0, 0))["train"]
+    say_of({split: opened}, say)
+    cache = cache_folder(config.cache_dir)
+    columns += columns_of(fields, labels)
+    return tokenized(whole, tokenizer, cache, say, whole.description.spec, columns)

@@ -67,8 +67,8 @@ class CausalLM(Task):
 
     def measures(self, sums: Mapping[str, float], counts: TextCounts) -> dict[str, Any]:
         return {
-            **likelihood_measures(sums["nats"], sums["targets"], counts),
-            "accuracy": finite(sums["correct"] / sums["targets"]) if sums["targets"] else None,
+            **likelihood_measures(sums["nats"], sums["weight"], counts),
+            "accuracy": finite(sums["correct"] / sums["weight"]) if sums["weight"] else None,
             "context": self.longest if self._windows else self.context_tokens,
             "stride": (self.stride or self.longest) if self._windows else None,
         }

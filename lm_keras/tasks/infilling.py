@@ -76,8 +76,8 @@ class Infilling(Task):
         if self.stride is None:
             return hidden_measures(sums, counts, self._window(counts.tokens))
         return {
-            **likelihood_measures(sums["nats"], sums["targets"], counts),
-            "accuracy": finite(sums["correct"] / sums["targets"]) if sums["targets"] else None,
+            **likelihood_measures(sums["nats"], sums["weight"], counts),
+            "accuracy": finite(sums["correct"] / sums["weight"]) if sums["weight"] else None,
             "context": self.longest,
             "stride": self.stride,
         }

@@ -38,7 +38,7 @@ class Tally:
     """Adds up what an evaluation says of the targets of a split."""
 
     def __init__(self):
-        self._sums: dict[str, Any] = {"nats": 0.0, "correct": 0}
+        self._sums: dict[str, Any] = {"nats": 0.0, "correct": 0, "weight": 0.0}
         self._targets = 0
 
     def add(self, batch: Batch, found: Mapping[str, np.ndarray]) -> None:
@@ -50,6 +50,7 @@ class Tally:
         """
         for name, values in found.items():
             self._sums[name] += _summed(values, batch.weights)
+        self._sums["weight"] += float(np.sum(batch.weights, dtype=np.float64))
         self._targets += int(np.count_nonzero(batch.weights))
 
     @property
@@ -82,7 +83,7 @@ class Task:
         stride: of an evaluation in windows: targets that each of them scores, the last ones. None for the
             usual way.
         name: of `--task`.
-        fields: what a record of the text must have.
+        fields: what a record of the text must have; `lm_keras.registry.SOURCES` says what it has.
         columns: what a token store has to hold beside the tokens.
         extra_tokens: tokens of the network's vocabulary beyond those of the text, the last ones.
         outputs: width of the network's output; None for its vocabulary.

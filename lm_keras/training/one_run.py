@@ -14,8 +14,9 @@ from lm_keras.answers import answer_for
 from lm_keras.answers.answer import Answer
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.callbacks.tensorboard import forget_after
-from lm_keras.checkpoints.run_folder import RunFolder, append_lines, truncate_lines_after
-from lm_keras.checkpoints.state import Checkpoints
+from lm_keras.checkpoints.records import append_lines, truncate_lines_after
+from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.checkpoints.state import Checkpoints, understood
 from lm_keras.config import Config, LearningConfig
 from lm_keras.data.preparation import PreparedData
 from lm_keras.data.store import TokenStore
@@ -28,7 +29,7 @@ from lm_keras.registry import SCORES
 from lm_keras.tasks.task import Task
 from lm_keras.training import distribution, environment, report, watchers
 from lm_keras.training.given_vectors import GivenVectors
-from lm_keras.training.trainer import Trainer, understood
+from lm_keras.training.trainer import Learner, Trainer
 from lm_keras.training.weights import Origin, all_damaged
 
 
@@ -111,17 +112,15 @@ class Run:
         self.evaluator = Evaluator(self.model, task)
         self.validated: dict | None = None
         self.progress = callbacks.Progress(total_steps)
+        noise = _noise(config.learning, data) if config.learning.token_noise else None
         self.trainer = Trainer(
-            self.model,
-            task,
-            devices.strategy,
+            Learner(self.model, task, noise),
+            devices,
             config,
             data.splits["train"],
             total_steps,
             self._validate if "valid" in data.splits else None,
             self.progress.say if self.workers.chief else report.say,
-            _noise(config.learning, data) if config.learning.token_noise else None,
-            self.workers,
         )
         self.checkpoints = folder.checkpoints(config.running.keep_checkpoints, report.say)
         self.eval_every = config.running.evaluation_interval(total_steps)

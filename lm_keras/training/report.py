@@ -47,9 +47,8 @@ def write(lines: list[str]) -> None:
 
 def show(folder: Path, results: dict) -> None:
     """Write the results to standard output and the next commands to standard error."""
-    lines = _table(results["splits"])
     sample = results.get("sample")
-    write([*lines, *(_sampled(sample) if sample else [])])
+    write([*_table(results["splits"]), *(["", *_sample(sample)] if sample else [])])
     left_out = {name: count for name, count in results.get("left_out", {}).items() if count}
     if left_out:
         reasons = ", ".join(f"{count:,} {name}" for name, count in left_out.items())
@@ -75,12 +74,12 @@ def show(folder: Path, results: dict) -> None:
     say(f"  {tensorboard} --logdir={run_dir}")
 
 
-def _sampled(sample: dict) -> list[str]:
-    """Return the lines of a text that the network sampled."""
+def _sample(sample: dict) -> list[str]:
+    """Return the lines of the sample of a run."""
     if sample.get("filled"):
-        return ["", "sample, blanks filled:", sample["text"]]
+        return ["sample, blanks filled:", sample["text"]]
     head = f"sample (temperature {sample['temperature']}, seed {sample['seed']}):"
-    return ["", head, sample["prompt"] + sample["text"]]
+    return [head, sample["prompt"] + sample["text"]]
 
 
 def _command(path: Path) -> str:

@@ -82,13 +82,13 @@ class InPlace(keras.callbacks.Callback):
         super().__init__()
         self._folder = folder
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict | None = None) -> None:
         self._folder.check_in_place()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self._folder.check_in_place()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         self._folder.check_in_place()
 
 
