@@ -148,7 +148,8 @@ class Run:
     @functools.cached_property
     def answer(self) -> Answer:
         """Return what turns the network into text."""
-        return answer_for(self.task.name, self.model, self.data.tokenizer)
+        task = self.task.name if self.task.labels is None else self.task
+        return answer_for(task, self.model, self.data.tokenizer)
 
     def carry_out(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
