@@ -214,8 +214,8 @@ def _check_labels(config: CheckedSettings) -> None:
     if config.task not in WITH_LABELS:
         if model.bidirectional:
             raise InputError(
-                f"--bidirectional=True has no meaning for --task={config.task}, which predicts tokens that the "
-                f"network would have seen; leave it out, or take --task={' or '.join(WITH_LABELS)}"
+                f"--bidirectional=True has no meaning for --task={config.task}, which predicts tokens that "
+                f"the network would have seen; leave it out, or take --task={' or '.join(WITH_LABELS)}"
             )
         return
     if config.pooling == "first" and not model.has("masked_lm", "infilling"):

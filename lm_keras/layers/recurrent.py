@@ -127,8 +127,8 @@ class LSTM(keras.layers.Layer):
             state: `{"h": [B, H], "c": [B, H]}` float32.
             draw: step and seed of the weight-drop mask in the project's own loop.
             training: whether to drop weights when no `draw` is given.
-            keep: [T, B] float32, 0 where the state begins anew before a step, else 1; None for 1. cuDNN has no
-                such thing.
+            keep: [T, B] float32, 0 where the state begins anew before a step, else 1; None for 1. cuDNN has
+                no such thing.
 
         Returns:
             The hidden states [T, B, H] in the compute dtype, and the state after the last step.

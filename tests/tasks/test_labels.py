@@ -98,7 +98,7 @@ def test_class_weights_that_are_none(text, said):
         ({"task": None, "best_by": "mcc"}, "--best_by=mcc has no meaning for --task=causal_lm"),
         ({"model": "ngram"}, "--task=classification has no meaning for --model=ngram"),
         ({"freeze": "body"}, "--freeze=body would keep weights as they were drawn"),
-        ({"sequence_length": 2}, "--sequence_length=2 is too short for --model=lstm, which reads a text between two"),
+        ({"sequence_length": 2}, "--sequence_length=2 is too short for --model=lstm, which reads a text"),
     ],
 )
 def test_settings_without_meaning(settings, said):

@@ -40,12 +40,13 @@ def kind_for(config: Config) -> tuple[str, Kind]:
     """
     family, reasons = config.model.model, []
     if config.task in WITH_LABELS:
-        with_head = [name for name, kind in KINDS.items() if kind.family == family and config.task in kind.tasks]
-        if not with_head or config.pooling not in (None, "first"):
+        has_head = any(kind.family == family and config.task in kind.tasks for kind in KINDS.values())
+        if not has_head or config.pooling not in (None, "first"):
             raise InputError(
                 f"--task={config.task} of a {family}"
                 + (f" with --pooling={config.pooling}" if config.pooling else "")
-                + " has no counterpart there; that of a bert has, with --pooling=first where texts are classified"
+                + " has no counterpart there; that of a bert has, with --pooling=first where texts are "
+                "classified"
             )
     for name, kind in KINDS.items():
         if kind.family != family:

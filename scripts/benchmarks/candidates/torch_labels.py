@@ -1,7 +1,7 @@
 """Classification in PyTorch: batches of examples of about the same length; PyTorch is optional.
 
-Pools of 100 batches are sorted by length and cut into batches, which come in random order. A batch is padded to
-its longest example.
+Pools of 100 batches are sorted by length and cut into batches, which come in random order. A batch is padded
+to its longest example.
 """
 
 import time

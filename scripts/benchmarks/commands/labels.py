@@ -1,4 +1,4 @@
-"""How fast a network with labels trains, in tokens of the text a second, beside PyTorch with sorted batches."""
+"""How fast a network with labels trains, in tokens of the text a second, beside PyTorch."""
 
 import statistics
 from collections.abc import Iterator
