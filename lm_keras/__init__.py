@@ -1,7 +1,7 @@
 """Train language models on TensorFlow and Keras 3.
 
     import lm_keras
-    lm = lm_keras.train(run_dir="runs/books", corpus="text:books/*.txt", model="gpt", steps=500)
+    lm = lm_keras.train(run_dir="runs/books", corpus="text:books/*.txt", steps=500)
     lm = lm_keras.load("runs/books")
     lm.generate(["Once"], max_new_tokens=40)
 

@@ -17,6 +17,7 @@ from lm_keras.registry import (
     STRATEGIES,
     TASKS,
     TOKENIZERS,
+    WITH_LABELS,
     WITH_MASKS,
     families_with,
     listed,
@@ -54,8 +55,25 @@ class DataConfig:
     )
     text_field: str = setting(
         "text",
-        "field of a line of JSON, or feature of a data set's example, that holds the text (nested: pair/de "
-        "or pair.de)",
+        "field of a line of JSON, feature of a data set's example, or column of a table (by name or number), "
+        "that holds the text, or the words (nested: pair/de or pair.de)",
+    )
+    label_field: str | None = setting(
+        None,
+        "field, feature or column that holds the label, or the tags [label; tags of JSON lines: tags; of a "
+        "table without header: column 2; conll: the last column]",
+    )
+    header: str = setting(
+        "auto",
+        "whether the first row of a table names its columns",
+        choices=("auto", "yes", "no"),
+    )
+    too_long: str | None = setting(
+        None,
+        "what to do with a text that has more tokens than a row, where the task reads whole texts [cut_end; "
+        "tagging: error]",
+        choices=("error", "cut_end", "cut_start", "windows"),
+        tasks=WITH_LABELS,
     )
     on_bad_text: str = setting(
         "error",
@@ -123,7 +141,8 @@ class ModelConfig:
     model: str = setting("lstm", "family of the network", choices=tuple(FAMILIES))
     task: str | None = setting(
         None,
-        f"what is predicted: the next token, hidden tokens, or what stood in blanks [{tasks_described()}]",
+        f"what is predicted: the next token, hidden tokens, what stood in blanks, the label of a text, or "
+        f"the tags of its words [{tasks_described()}]",
         choices=tuple(TASKS),
         keeps_weights=True,
     )
@@ -140,7 +159,7 @@ class ModelConfig:
         low=1,
     )
     ngram_order: int = setting(
-        5, "n: the n - 1 tokens before decide about the next one", low=2, high=256, needs=("ngram",)
+        5, "n: the n - 1 tokens before decide about the next one", low=2, high=256, needs=("fixed_context",)
     )
     num_heads: int = setting(4, "attention heads", low=1, needs=("attention",))
     num_kv_heads: int | None = setting(
@@ -196,7 +215,7 @@ class ModelConfig:
         "share of the tokens of a row that are hidden and predicted",
         above=0,
         high=0.5,
-        needs=("masked_lm", "infilling"),
+        tasks=("masked_lm", "infilling"),
         keeps_weights=True,
     )
     span_length: float = setting(
@@ -204,7 +223,7 @@ class ModelConfig:
         "mean length of short blanks, in tokens",
         above=0,
         high=1000,
-        needs=("infilling",),
+        tasks=("infilling",),
         keeps_weights=True,
     )
     long_spans: float = setting(
@@ -213,20 +232,20 @@ class ModelConfig:
         "learns to continue texts; the others have short blanks",
         low=0,
         high=1,
-        needs=("infilling",),
+        tasks=("infilling",),
         keeps_weights=True,
     )
     whole_words: bool = setting(
         False,
         "hide all tokens of a word or none (whole-word masking)",
-        needs=("masked_lm",),
+        tasks=("masked_lm",),
         keeps_weights=True,
     )
     full_sentences: bool = setting(
         True,
         "pack whole sentences into the rows, as many as fit; false: rows of as many tokens, wherever they "
         "begin",
-        needs=("masked_lm",),
+        tasks=("masked_lm",),
         keeps_weights=True,
     )
     prediction_head: bool = setting(
@@ -257,7 +276,7 @@ class ModelConfig:
         f"[{ATTENTION}: true, else false]",
     )
     direct_connections: bool = setting(
-        False, "connect the embeddings with the output, past the hidden layers, too", needs=("ngram",)
+        False, "connect the embeddings with the output, past the hidden layers, too", needs=("fixed_context",)
     )
     forget_bias: float = setting(
         1.0, "initial bias of the forget gate", needs=("recurrence",), keeps_weights=True
@@ -288,6 +307,20 @@ class ModelConfig:
         "file of word vectors as text, of word2vec or GloVe, or vectors.txt of scripts/train_embeddings.py: "
         "the token embedding begins with those of its tokens that are there, as they are",
         path=True,
+        keeps_weights=True,
+    )
+    pooling: str = setting(
+        "auto",
+        "how the features of a text to classify come of those of its tokens; auto: "
+        + ", ".join(f"{family}: {FAMILIES[family].pooling}" for family in families_with("labels")),
+        choices=("auto", "first", "last", "mean", "max"),
+        tasks=("classification",),
+        keeps_weights=True,
+    )
+    bidirectional: bool = setting(
+        False,
+        "with labels, a second layer beside each one that reads from right to left",
+        needs=("recurrence",),
         keeps_weights=True,
     )
 
@@ -384,10 +417,24 @@ class LearningConfig:
     z_loss: float = setting(
         0.0, "weight of the squared logarithm of the softmax normalizer in the loss, such as 1e-4", low=0
     )
+    class_weights: str = setting(
+        "none",
+        "weights of labels in the loss: none, balanced (labels have the same sum), or NAME:WEIGHT,...",
+        tasks=WITH_LABELS,
+    )
+    freeze: str = setting(
+        "none",
+        "weights that stay as they begin (--init_from, --embedding_init): none, those of the token "
+        "embedding, or all but those of the head",
+        choices=("none", "embedding", "body"),
+    )
+    head_learning_rate: float | None = setting(
+        None, "learning rate of the head, with the same schedule [--learning_rate]", above=0
+    )
     best_by: str | None = setting(
         None,
         "measure of the validation that decides which weights are the best, and when to stop early or lower"
-        " the learning rate [nats_per_token]",
+        " the learning rate [nats_per_token; classification: accuracy; tagging: span_f1]",
         choices=tuple(SCORES),
     )
     early_stopping_evals: int = setting(
@@ -470,10 +517,10 @@ class RunningConfig:
         10, "steps between lines in metrics.jsonl and points in TensorBoard", low=1, on_resume="always"
     )
     sample_every: int | None = setting(
-        None, "steps between text samples [with each evaluation]", low=1, on_resume="always"
+        None, "steps between text samples [with each evaluation]", low=1, on_resume="always", dry_run=False
     )
     sample_prompt: str = setting(
-        "", "prompts of the text samples, with | between; empty: the start of a document"
+        "", "prompts of the text samples, with | between; empty: the start of a document", dry_run=False
     )
     keep_checkpoints: int = setting(
         2, "newest checkpoints kept beside the best one", low=1, on_resume="always"
@@ -488,6 +535,7 @@ class RunningConfig:
         None,
         "FIRST:LAST, steps to record for TensorBoard's profile tab, which needs `pip install xprof` [none]",
         on_resume="always",
+        dry_run=False,
     )
 
     def evaluation_interval(self, total_steps: int) -> int:
@@ -563,9 +611,19 @@ class Config:
         return self.model.task or tasks_of(self.model.model)[0]
 
     @property
+    def pooling(self) -> str | None:
+        """Return how the features of a text come of those of its tokens, with the family's default filled in;
+        None where it is not a whole text that is classified.
+        """
+        if self.task != "classification":
+            return None
+        chosen = self.model.pooling
+        return FAMILIES[self.model.model].pooling if chosen == "auto" else chosen
+
+    @property
     def context_tokens(self) -> int | None:
         """Return how far a prediction looks back, or None where that has no end."""
-        return self.model.ngram_order - 1 if self.model.has("ngram") else None
+        return self.model.ngram_order - 1 if self.model.has("fixed_context") else None
 
     def flat(self) -> dict[str, Any]:
         """Return every setting under its flag's name, in a fixed order."""

@@ -8,7 +8,7 @@ _PHILOX = 1
 """The counter-based generator's number in TensorFlow's stateless random operations (Salmon et al., 2011)."""
 
 
-def below(rate):
+def below(rate: tf.Tensor | float) -> tf.Tensor:
     """Return the uint32 number that a share `rate` (below 1) of all uint32 numbers lies below.
 
     The integers of a draw are compared as they are because float uniforms differ under XLA.

@@ -6,12 +6,15 @@ Adam more memory traffic than some networks need for their products.
 
 import math
 import re
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
 from lm_keras import registry
 from lm_keras.config import LearningConfig
+
+Gradient, Variable = tf.Tensor | tf.IndexedSlices, keras.Variable | tf.Variable
 
 
 @keras.saving.register_keras_serializable(package="lm_keras", name="SGD")
@@ -26,10 +29,10 @@ class SGD(keras.optimizers.SGD):
     factor = 1.0
 
     @property
-    def plain(self):
+    def plain(self) -> bool:
         return not (self.momentum or self.weight_decay)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Gradient, variable: Variable, learning_rate: tf.Tensor) -> None:
         """Update a variable and its slots, as Keras's class does."""
         rate = tf.cast(learning_rate, tf.float32)
         if not self.momentum:
@@ -49,7 +52,7 @@ class SGD(keras.optimizers.SGD):
 class _OnePassAdam:
     """Adam's update in one operation; Kingma and Ba (2015), the formulation just before section 2.1."""
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Gradient, variable: Variable, learning_rate: tf.Tensor) -> None:
         """Update a variable and its slots, as Keras's class does."""
         index, step = self._get_variable_index(variable), tf.cast(self.iterations.value + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
@@ -76,12 +79,38 @@ class AdamW(_OnePassAdam, keras.optimizers.AdamW):
     """Keras's AdamW in one operation a variable, beside that of the decay."""
 
 
+def with_head_rate(
+    kind: type[keras.optimizers.Optimizer], factor: float, head: set[int]
+) -> type[keras.optimizers.Optimizer]:
+    """Return an optimizer whose updates of some variables have another learning rate.
+
+    Args:
+        kind: the optimizer.
+        factor: on the learning rate.
+        head: places of the variables among those that the optimizer is built with.
+    """
+
+    class WithHeadRate(kind):
+        def update_step(self, gradient, variable, learning_rate):
+            """Update a variable and its slots, as the class above does."""
+            here = factor if self._get_variable_index(variable) in head else 1.0
+            super().update_step(gradient, variable, learning_rate * here)
+
+    WithHeadRate.__name__ = kind.__name__
+    return WithHeadRate
+
+
 def takes_rows(optimizer: keras.optimizers.Optimizer) -> bool:
     """Tell whether an update changes nothing where the gradient is zero, so that rows in use are enough."""
     return isinstance(optimizer, SGD) and optimizer.plain
 
 
-def apply(optimizer: keras.optimizers.Optimizer, gradients, factor, variables) -> None:
+def apply(
+    optimizer: keras.optimizers.Optimizer,
+    gradients: list[Gradient],
+    factor: tf.Tensor,
+    variables: list[Variable],
+) -> None:
     """Update variables by gradients times a factor.
 
     Plain SGD takes the factor into its learning rate, so that the gradients are read once and never written;
@@ -101,7 +130,7 @@ def apply(optimizer: keras.optimizers.Optimizer, gradients, factor, variables) -
         optimizer.apply([gradient * factor for gradient in gradients], variables)
 
 
-def _descend(handle, rate, gradient):
+def _descend(handle: tf.Tensor, rate: tf.Tensor, gradient: Gradient) -> None:
     if isinstance(gradient, tf.IndexedSlices):
         tf.raw_ops.ResourceScatterSub(
             resource=handle, indices=gradient.indices, updates=rate * gradient.values
@@ -110,7 +139,7 @@ def _descend(handle, rate, gradient):
         tf.raw_ops.ResourceApplyGradientDescent(var=handle, alpha=rate, delta=gradient)
 
 
-def _handle(variable):
+def _handle(variable: Variable) -> tf.Tensor:
     """Return the resource of a variable: of this device's copy, where a strategy has several."""
     return (variable.value if isinstance(variable, keras.Variable) else variable).handle
 
@@ -129,7 +158,9 @@ NOT_BY_MUON = r"(^|/)(embeddings|output_kernel|places|segments|within)$"
 position or a segment, and the matrix that turns features into logits. They are no maps between features."""
 
 
-def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
+def build(
+    config: LearningConfig, variables: list[Variable], head: Sequence[Variable] = ()
+) -> keras.optimizers.Optimizer:
     """Build the optimizer of a run, with its slots for `variables`.
 
     Clipping is not its business: Keras would clip before the gradients of the replicas are summed.
@@ -138,6 +169,7 @@ def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
     Args:
         config: the learning settings.
         variables: the trainable variables of the network.
+        head: those of them for which `--head_learning_rate` is.
     """
     row = registry.OPTIMIZERS[config.optimizer]
     arguments = {"learning_rate": config.learning_rate, "weight_decay": config.weight_decay or None}
@@ -151,7 +183,12 @@ def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
     if row.betas:
         betas = {"beta_1": config.beta_1, "beta_2": config.beta_2}
         arguments.update({name: value for name, value in betas.items() if value is not None})
-    optimizer = OPTIMIZERS[config.optimizer](**arguments)
+    kind = OPTIMIZERS[config.optimizer]
+    if config.head_learning_rate is not None:
+        of_head = {id(variable) for variable in head}
+        places = {place for place, variable in enumerate(variables) if id(variable) in of_head}
+        kind = with_head_rate(kind, config.head_learning_rate / config.learning_rate, places)
+    optimizer = kind(**arguments)
     # The same variables that `objectives.regularizers.is_matrix` leaves out.
     optimizer.exclude_from_weight_decay(var_list=[v for v in variables if len(v.shape) < 2])
     if config.precision == "mixed_float16":
@@ -160,7 +197,7 @@ def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def update_flops(config: LearningConfig, variables) -> int:
+def update_flops(config: LearningConfig, variables: list[Variable]) -> int:
     """Return the FLOPs of one update of all weights, counted from their shapes.
 
     Muon multiplies the momentum of every matrix that it does not leave to AdamW with itself: five

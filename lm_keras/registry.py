@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 CAPABILITIES = {
-    "ngram": "reads the n - 1 tokens before, side by side",
+    "fixed_context": "reads the n - 1 tokens before, side by side",
     "recurrence": "carries a state from token to token and from row to row",
     "attention": "is a stack of Transformer blocks",
     "grouped_queries": "several heads of queries may share keys and values",
@@ -27,6 +27,7 @@ CAPABILITIES = {
     "causal_lm": "predicts the next token",
     "masked_lm": "predicts hidden tokens from all others",
     "infilling": "predicts hidden spans token by token",
+    "labels": "predicts labels of whole examples or of their words",
 }
 """What a family may have or do. Settings and checks ask for a capability, never for the name of a family."""
 
@@ -41,6 +42,11 @@ class TaskEntry:
         scorer: the file in `lm_keras/evaluation/` and the class there that score single texts.
         needs: the capability of the families that can do it.
         masks: whether it hides tokens, so that the tokenizer needs a token that says nothing.
+        labels: whether it predicts labels, whose names the run keeps.
+        scores: names in `SCORES` that only runs with labels have.
+        best: the measure by which its runs are usually judged.
+        least_length: positions that a row must have.
+        reads: why it must have more than one, in words: what the network reads.
     """
 
     task: str
@@ -48,6 +54,11 @@ class TaskEntry:
     scorer: str
     needs: str
     masks: bool = False
+    labels: bool = False
+    scores: tuple[str, ...] = ()
+    best: str = "nats_per_token"
+    least_length: int = 1
+    reads: str = ""
 
 
 TASKS = {
@@ -56,17 +67,30 @@ TASKS = {
     ),
     "masked_lm": TaskEntry(
         "masked_lm.MaskedLM", "mask_filler.MaskFiller", "pseudo_likelihood.PseudoLikelihood",
-        needs="masked_lm", masks=True,
+        needs="masked_lm", masks=True, least_length=3, reads="a text between two tokens",
     ),
     "infilling": TaskEntry(
         "infilling.Infilling", "infiller.Infiller", "infill_scorer.InfillScorer",
-        needs="infilling", masks=True,
+        needs="infilling", masks=True, least_length=3, reads="a blank and its start beside a token",
+    ),
+    "classification": TaskEntry(
+        "classification.Classification", "classifier.Classifier", "label_scorer.LabelScorer",
+        needs="labels", labels=True, scores=("macro_f1", "mcc"), best="accuracy", least_length=3,
+        reads="a text between two tokens",
+    ),
+    "tagging": TaskEntry(
+        "tagging.Tagging", "tagger.Tagger", "label_scorer.LabelScorer",
+        needs="labels", labels=True, least_length=3, reads="a text between two tokens",
+        scores=("macro_f1", "span_f1", "span_precision", "span_recall", "span_f1_conlleval"), best="span_f1",
     ),
 }  # fmt: skip
 """The choices of `--task`; the first one that a family can do is its default."""
 
 WITH_MASKS = tuple(name for name, row in TASKS.items() if row.masks)
 """Tasks that hide tokens."""
+
+WITH_LABELS = tuple(name for name, row in TASKS.items() if row.labels)
+"""Tasks that predict labels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,23 +100,26 @@ class Family:
     Attributes:
         module: its file in `lm_keras/models/`, which has `build` and `num_parameters`; see `lm_keras.models`.
         capabilities: keys of `CAPABILITIES`.
+        pooling: how the features of a text come of those of its tokens where `--pooling` does not say it.
     """
 
     module: str
     capabilities: tuple[str, ...]
+    pooling: str = "last"
 
 
 FAMILIES = {
-    "ngram": Family("ngram", ("ngram", "causal_lm")),
-    "lstm": Family("lstm", ("recurrence", "causal_lm")),
-    "gpt": Family(
-        "gpt",
-        ("attention", "grouped_queries", "block_styles", "rotary", "documents", "cache", "rematerialization")
-        + ("xla_on_cpu", "causal_lm"),
-    ),
-    "bert": Family("bert", ("attention", "masked_lm")),
-    "glm": Family("glm", ("attention", "grouped_queries", "block_styles", "cache", "infilling")),
-}
+    "ngram": Family("ngram", ("fixed_context", "causal_lm")),
+    "lstm": Family("lstm", ("recurrence", "causal_lm", "labels"), pooling="max"),
+    "gpt": Family("gpt", (
+        "attention", "grouped_queries", "block_styles", "rotary", "documents", "cache", "rematerialization",
+        "xla_on_cpu", "causal_lm", "labels",
+    )),
+    "bert": Family("bert", ("attention", "masked_lm", "labels"), pooling="first"),
+    "glm": Family("glm", (
+        "attention", "grouped_queries", "block_styles", "cache", "infilling", "labels",
+    ), pooling="mean"),
+}  # fmt: skip
 """The choices of `--model`."""
 
 
@@ -103,6 +130,12 @@ SCORES = {
     "bits_per_byte": True,
     "bits_per_character": True,
     "accuracy": False,
+    "macro_f1": False,
+    "mcc": False,
+    "span_f1": False,
+    "span_precision": False,
+    "span_recall": False,
+    "span_f1_conlleval": False,
 }
 """The choices of `--best_by`: what of an evaluation says how good a model is. True means that it needs every
 token of a text to be predicted, and none to be unknown.
@@ -110,6 +143,16 @@ token of a text to be predicted, and none to be unknown.
 
 OF_WHOLE_TEXT = tuple(name for name, whole in SCORES.items() if whole)
 """The scores for which that is true."""
+
+
+def scores_of(task: str) -> tuple[str, ...]:
+    """Return the choices of `--best_by` that a task has."""
+    row = TASKS[task]
+    if row.labels:
+        return ("nats_per_token", "accuracy", *row.scores)
+    left_out = {name for other in TASKS.values() for name in other.scores}
+    left_out |= {*OF_WHOLE_TEXT} if row.masks else set()
+    return tuple(name for name in SCORES if name not in left_out)
 
 
 def tasks_of(family: str) -> tuple[str, ...]:
@@ -132,8 +175,8 @@ def families_with(*capabilities: str) -> tuple[str, ...]:
     """Return the families that have at least one of these capabilities.
 
     Example:
-        >>> families_with("rotary"), families_with("masked_lm", "infilling")
-        (('gpt',), ('bert', 'glm'))
+        >>> families_with("attention") == families_with("cache", "masked_lm")
+        True
     """
     return tuple(name for name, family in FAMILIES.items() if {*capabilities} & {*family.capabilities})
 
@@ -195,6 +238,7 @@ class Source:
         about: its meaning, for `--help`, behind the form.
         example: one of them, for messages; empty where the form is one.
         files: whether it names files, which may have another path when a run goes on.
+        fields: what its records have; a task says which of them it needs.
     """
 
     module: str
@@ -202,18 +246,64 @@ class Source:
     about: str
     example: str = ""
     files: bool = False
+    fields: tuple[str, ...] = ("text",)
+
+    def takes(self, rest: bool) -> bool:
+        """Tell whether it can be named with something behind a colon, or without."""
+        optional = "[" in self.form.partition(":")[0]
+        return optional or rest == (":" in self.form)
 
 
 SOURCES = {
-    "python-docs": Source("python_docs", "python-docs", " (needs no download)"),
+    "python-docs": Source(
+        "annotated_docs",
+        "python-docs[:libraries|:names]",
+        " (needs no download; libraries: with the library of each docstring as its label; names: with tags of"
+        " names from code)",
+        "python-docs",
+        fields=("text", "label", "words", "tags"),
+    ),
     "text": Source(
         "text_files", "text:GLOB", " (.txt, .gz, and JSON lines of any name)", "text:data/*.txt", files=True
+    ),
+    "tsv": Source(
+        "tsv_files",
+        "tsv:GLOB",
+        " (columns with a tab between)",
+        "tsv:data/train.tsv",
+        files=True,
+        fields=("text", "label"),
+    ),
+    "csv": Source(
+        "csv_files",
+        "csv:GLOB",
+        " (columns with a comma, semicolon, tab or bar between, and quotes)",
+        "csv:data/train.csv",
+        files=True,
+        fields=("text", "label"),
+    ),
+    "jsonl": Source(
+        "json_files",
+        "jsonl:GLOB",
+        " (one JSON object a line, with fields by name)",
+        "jsonl:data/train.jsonl",
+        files=True,
+        fields=("text", "label", "words", "tags"),
+    ),
+    "conll": Source(
+        "conll",
+        "conll:GLOB",
+        " (a word a line with its tag, and an empty line between sentences)",
+        "conll:data/train.conll",
+        files=True,
+        fields=("text", "words", "tags"),
     ),
     "tfds": Source(
         "tfds",
         "tfds:NAME[/CONFIG][:SPLIT]",
         ", a data set of TensorFlow Datasets with its own splits, or one split or slice such as train[:1%]",
         "tfds:tiny_shakespeare",
+        fields=("text", "label"),
     ),
 }
 """The sources by what stands before the colon."""
@@ -289,22 +379,17 @@ STRATEGIES = {
     "one_device": "",
     "mirrored": "",
     "multi_worker": "",
-    "tpu": "tpu",
+    "tpu": "distribution.tpu",
 }
-"""The choices of `--strategy`, each with the function in `lm_keras/training/distribution.py` that makes it;
-empty where the devices and `TF_CONFIG` decide.
+"""The choices of `--strategy`, each with a file of `lm_keras/training/` and its function; empty where the
+devices and `TF_CONFIG` decide.
 """
 
 
-def class_of(folder: str, name: str) -> type:
-    """Import a class.
-
-    Args:
-        folder: of `lm_keras`, in which its file is.
-        name: of the file and the class, such as `causal_lm.CausalLM`.
-    """
-    module, _, kind = name.partition(".")
-    return getattr(importlib.import_module(f"lm_keras.{folder}.{module}"), kind)
+def imported(folder: str, name: str) -> Any:
+    """Import what a row of a table above names, such as `causal_lm.CausalLM` of the folder `tasks`."""
+    module, _, attribute = name.partition(".")
+    return getattr(importlib.import_module(f"lm_keras.{folder}.{module}"), attribute)
 
 
 def module_of(folder: str, row: Family | Source | TrainableTokenizer) -> types.ModuleType:

@@ -14,7 +14,7 @@ import pytest
 from comparison import differing, everything_of, tensors_of
 
 import lm_keras
-from lm_keras.flags import flagfile_of
+from lm_keras.flagfiles import flagfile_of
 
 pytestmark = pytest.mark.gpu
 

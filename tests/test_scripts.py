@@ -15,7 +15,7 @@ from comparison import MEASURED
 
 import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.flags import flagfile_of
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.training.signals import SAME_SECONDS
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"

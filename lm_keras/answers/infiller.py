@@ -19,9 +19,10 @@ from lm_keras.layers.casting import Int8Matrices
 from lm_keras.sampling.generate import NOT_FINITE, seeds_of
 from lm_keras.sampling.loop import NOTHING, DecodeLoop
 from lm_keras.sampling.masks import MASK, Filled, parts_of
-from lm_keras.sampling.row import Continuation
+from lm_keras.sampling.row import Continuation, Row
 from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, settings_from
 from lm_keras.sampling.uniforms import key_of, uniform_numbers
+from lm_keras.text.tokenizer import Tokenizer
 
 
 class Infiller(Generator):
@@ -43,7 +44,7 @@ class Infiller(Generator):
     def __init__(
         self,
         model: keras.Model,
-        tokenizer,
+        tokenizer: Tokenizer,
         say: Callable[[str], None] = lambda line: None,
         jit: bool = False,
         int8: Int8Matrices | None = None,
@@ -167,7 +168,7 @@ class Infiller(Generator):
             said.append(((filling, float(np.exp(score))),))
         return Filled(whole, tuple(said))
 
-    def _cut(self, ids, masks, settings: SamplingSettings) -> int:
+    def _cut(self, ids: list[int], masks: list[int], settings: SamplingSettings) -> int:
         """Return how many tokens at the beginning of part A have to go, so that there is room for its
         blanks."""
         most, cut = self._model.context_length, 0
@@ -181,7 +182,9 @@ class Infiller(Generator):
             )
         return cut
 
-    def _filled(self, ids, masks, settings: SamplingSettings, sample: int) -> list[tuple[list[int], float]]:
+    def _filled(
+        self, ids: list[int], masks: list[int], settings: SamplingSettings, sample: int
+    ) -> list[tuple[list[int], float]]:
         """Return tokens and log-probability of each blank of part A."""
         most = self._model.context_length
         needed = len(masks) * (settings.max_new_tokens + 1)
@@ -218,13 +221,15 @@ class Infiller(Generator):
     def _prompt_ids(self, prompt: str, settings: SamplingSettings) -> list[int]:
         return [*super()._prompt_ids(prompt, settings), self._extra + GENERATE, self._extra + START]
 
-    def _decode(self, rows, settings: SamplingSettings, positions: int) -> Iterator[None]:
+    def _decode(self, rows: list[Row], settings: SamplingSettings, positions: int) -> Iterator[None]:
         """Fill the rows, those of equally long prompts together: part A has to be read at once."""
         numbered = sorted(enumerate(rows), key=lambda pair: len(pair[1].prompt_ids))
         for _, group in itertools.groupby(numbered, lambda pair: len(pair[1].prompt_ids)):
             yield from self._continued(list(group), settings, positions)
 
-    def _continued(self, group, settings: SamplingSettings, positions: int) -> Iterator[None]:
+    def _continued(
+        self, group: list[tuple[int, Row]], settings: SamplingSettings, positions: int
+    ) -> Iterator[None]:
         """Fill rows of one length; where a text has taken all places, its last half is read anew as part
         A."""
         rules, likeliest = self._rules(settings), min(settings.top_logprobs, self._width)

@@ -25,6 +25,7 @@ class Checkpoint(StepCallback):
         by: the measure by which checkpoints are compared, and whether `low` or `high` is better.
 
     Attributes:
+        best_cost: value of the best validation so far, or the negative value where high is better.
         seconds: what saving took, over all lives of a run.
 
     Example:
@@ -52,30 +53,30 @@ class Checkpoint(StepCallback):
             progress,
         )
         self.seconds = 0.0
-        self.best_loss: float | None = None
-        self._valid_loss: float | None = None
+        self.best_cost: float | None = None
+        self._validated: float | None = None
         self._improved = False
         self._last_step = 0
         self._of_before: set[int] = set()
 
     def on_train_begin(self, logs=None):
-        self._valid_loss, self._improved, self._last_step = None, False, 0
+        self._validated, self._improved, self._last_step = None, False, 0
         if not self.own_loop and self._checkpoints:
-            self.best_loss, first = None, self.step()
+            self.best_cost, first = None, self.step()
             self._of_before = {step for step in self._checkpoints.steps() if step > first}
 
     def on_test_end(self, logs=None):
-        value = finite((logs or {}).get(self._measure))
-        self._valid_loss = None if value is None else cost_of(value, self._better)
-        if self._valid_loss is not None and (self.best_loss is None or self._valid_loss < self.best_loss):
-            self.best_loss, self._improved = self._valid_loss, True
+        self._validated = finite((logs or {}).get(self._measure))
+        cost = None if self._validated is None else cost_of(self._validated, self._better)
+        if cost is not None and (self.best_cost is None or cost < self.best_cost):
+            self.best_cost, self._improved = cost, True
 
     def on_train_batch_end(self, batch, logs=None):
         self._last_step = self.step(logs)
         if self.own_loop and (self._improved or self._last_step % self.interval == 0):
             self.save(self._last_step)
         elif self.own_loop:
-            self._valid_loss = None
+            self._validated = None
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.own_loop:
@@ -94,14 +95,18 @@ class Checkpoint(StepCallback):
             else {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
         )
         if self._checkpoints:
-            progress = {**self._progress(), "valid_loss": self._valid_loss}
+            progress = self._progress()
+            if self._validated is not None:
+                judged = {"measure": self._measure, "better": self._better, "value": self._validated}
+                progress = {**progress, "validated": judged}
             self._checkpoints.save(step, tensors, progress, self._of_before)
             self._of_before = set()
-        self._valid_loss, self._improved = None, False
+        self._validated, self._improved = None, False
         self.seconds += time.perf_counter() - began
 
     def state(self):
-        return {"best_loss": self.best_loss, "seconds": self.seconds}
+        return {"best_cost": self.best_cost, "seconds": self.seconds}
 
     def restore(self, state):
-        self.best_loss, self.seconds = state["best_loss"], state["seconds"]
+        name = "best_cost" if "best_cost" in state else "best_loss"  # As older checkpoints call it.
+        self.best_cost, self.seconds = state[name], state["seconds"]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lm_keras.callbacks.base import StepCallback
-from lm_keras.checkpoints.run_folder import append_lines
+from lm_keras.checkpoints.records import append_lines
 from lm_keras.objectives.measures import counted, finite, measured
 
 

@@ -150,7 +150,7 @@ def _fields(line: bytes) -> list[bytes]:
     return line.strip(b" \r\n\t").replace(b"\t", b" ").split(b" ")
 
 
-def _divided(path, line: bytes, number: int, head: Head) -> tuple[bytes, list[bytes]]:
+def _divided(path: str | Path, line: bytes, number: int, head: Head) -> tuple[bytes, list[bytes]]:
     """Return the word of a line and its numbers, not read yet."""
     word, *numbers = line.rstrip(b" \r\n\t").replace(b"\t", b" ").rsplit(b" ", head.width)
     if len(numbers) != head.width or not word.strip():
@@ -159,7 +159,7 @@ def _divided(path, line: bytes, number: int, head: Head) -> tuple[bytes, list[by
     return word, numbers
 
 
-def _numbers(path, numbers: list[bytes], number: int, word: bytes) -> np.ndarray:
+def _numbers(path: str | Path, numbers: list[bytes], number: int, word: bytes) -> np.ndarray:
     try:
         with np.errstate(over="ignore"):
             vector = np.array(numbers, "S").astype(np.float32)
@@ -180,7 +180,7 @@ def _is_number(text: bytes) -> bool:
     return True
 
 
-def _damaged(path, number: int, problem: str) -> InputError:
+def _damaged(path: str | Path, number: int, problem: str) -> InputError:
     return InputError(f"{path}, line {number}: {problem}; correct the line, or copy the file again")
 
 

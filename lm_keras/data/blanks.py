@@ -5,6 +5,7 @@ predicts at.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -150,7 +151,9 @@ class Blanks:
         short = self.hidden + self.most_spans
         return max(short, self.text_length) if self.long_share else short
 
-    def __call__(self, tokens: tf.Tensor, there: tf.Tensor, step: tf.Tensor, first_row: tf.Tensor):
+    def __call__(
+        self, tokens: tf.Tensor, there: tf.Tensor, step: tf.Tensor, first_row: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
         """Make blanks in some rows.
 
         Args:
@@ -172,7 +175,10 @@ class Blanks:
         *inputs, targets, weights = values
         return dict(zip(Row._fields, inputs)), targets, weights
 
-    def _rows(self, tokens, there, step, first_row):
+    def _rows(
+        self, tokens: np.ndarray, there: np.ndarray, step: np.ndarray, first_row: np.ndarray
+    ) -> list[np.ndarray]:
+        """Return the parts of the rows, [R, ...] each; NumPy does it, called by TensorFlow."""
         # The key is written down whole: NumPy would spread a single integer with a hash of its own.
         key = (self.seed % 2**64) + (int(step) % 2**64 << 64)
         rows = []
@@ -285,7 +291,7 @@ class Blanks:
         )
 
 
-def _padded(values, length: int, rest: int) -> np.ndarray:
+def _padded(values: Sequence[float], length: int, rest: int) -> np.ndarray:
     made = np.full(length, rest, np.float64)
     made[: len(values)] = values
     return made.astype(np.int32)

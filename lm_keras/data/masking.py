@@ -122,7 +122,9 @@ class Masking:
             row = row[row != self.begin_id]
         return row[:-1] if len(row) and row[-1] == self.end_id else row
 
-    def __call__(self, tokens: tf.Tensor, there: tf.Tensor, step: tf.Tensor, first_row: tf.Tensor):
+    def __call__(
+        self, tokens: tf.Tensor, there: tf.Tensor, step: tf.Tensor, first_row: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
         """Hide tokens of some rows.
 
         Args:
@@ -154,7 +156,7 @@ class Masking:
         document = tf.where(there, 0, NO_DOCUMENT)
         return {"tokens": tokens, "places": places, "document": document}, targets, weights
 
-    def _framed(self, tokens, there):
+    def _framed(self, tokens: tf.Tensor, there: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the tokens and where there are some, [R, T] both, with those that stand around a text."""
         if self.begin_id != self.end_id:
             there &= tokens != self.begin_id
@@ -169,7 +171,9 @@ class Masking:
         end = count + tf.where(last == self.end_id, 1, AROUND)
         return tokens, (place < end) & (count > 0)
 
-    def _chosen(self, draw, tokens, there, rows, length, count):
+    def _chosen(
+        self, draw: Draw, tokens: tf.Tensor, there: tf.Tensor, rows: tf.Tensor, length: int, count: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return places [R, K], each once in a row, and weights [R, K]."""
         may = there & tf.gather(tf.constant(self.ordinary), tokens)
         scores = _uniform(draw.bits(_CHOICE, rows, length))
@@ -199,7 +203,7 @@ class Masking:
         return places, tf.cast(weights, tf.float32)
 
 
-def _uniform(bits):
+def _uniform(bits: tf.Tensor) -> tf.Tensor:
     """Return numbers in [0, 1) from the upper 24 of 32 bits, exactly."""
     return tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
 

@@ -48,7 +48,7 @@ def training_batches(
     rows_per_replica = order.batch_size // all_replicas
 
     @tf.autograph.experimental.do_not_convert  # Converting takes a second, and there is nothing to convert.
-    def batch(element):
+    def batch(element: tf.Tensor) -> Batch:
         step = first_step + element // replicas
         replica = first_replica + element % replicas
         row = replica * rows_per_replica + tf.range(rows_per_replica, dtype=tf.int64)
@@ -105,7 +105,7 @@ def _windows_of(tokens: np.ndarray, rows: Rows) -> tuple[tf.Tensor, tf.Tensor]:
     return window, place < rows.end[:, None]
 
 
-def documents_of(window, begin_id: int):
+def documents_of(window: tf.Tensor | np.ndarray, begin_id: int) -> tf.Tensor:
     """Number the documents within the rows of a window [R, T]: [R, T] int32, rising by 1 at each token that
     begins one.
 

@@ -156,7 +156,15 @@ def rows_of(tokens: np.ndarray, begins: np.ndarray, length: int, rows: int) -> I
         yield _block(tokens, first, first, end, length, np.ones(rows, bool), None)
 
 
-def _block(tokens, start, first, end, length, reset, unscored) -> Block:
+def _block(
+    tokens: np.ndarray,
+    start: np.ndarray,
+    first: np.ndarray,
+    end: np.ndarray,
+    length: int,
+    reset: np.ndarray,
+    unscored: int | None,
+) -> Block:
     window = gather(tokens, np.minimum(start, len(tokens) - 1), length)
     place = start[:, None] + np.arange(length)
     scored = (place >= first[:, None]) & (place < end[:, None])

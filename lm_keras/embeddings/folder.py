@@ -5,7 +5,8 @@ the end.
 from collections.abc import Iterable
 
 from lm_keras.checkpoints import records
-from lm_keras.checkpoints.run_folder import EMBEDDINGS, RunFolder, elsewhere
+from lm_keras.checkpoints.changes import elsewhere
+from lm_keras.checkpoints.run_folder import EMBEDDINGS, RunFolder
 from lm_keras.embeddings.settings import Settings, from_flat
 from lm_keras.errors import InputError
 

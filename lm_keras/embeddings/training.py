@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from lm_keras import callbacks, flags, paths, schedules
+from lm_keras import callbacks, paths, schedules
 from lm_keras.callbacks.progress import clock
 from lm_keras.callbacks.projector import write_labels, write_points
 from lm_keras.callbacks.tensorboard import forget_after
-from lm_keras.checkpoints.run_folder import truncate_lines_after
+from lm_keras.checkpoints.records import truncate_lines_after
 from lm_keras.checkpoints.vectors import write_vectors
 from lm_keras.corpora import EmptySplit
 from lm_keras.data.preparation import DividedText, divide, prepare
@@ -25,6 +25,7 @@ from lm_keras.embeddings.neighbours import Vectors
 from lm_keras.embeddings.settings import CHANGEABLE, RunOptions, Settings, TextConfig
 from lm_keras.embeddings.tables import Tables
 from lm_keras.errors import InputError
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.surroundings import with_usual_settings
 from lm_keras.text.names import name_of
 from lm_keras.training import environment, machine, report
@@ -107,7 +108,7 @@ class Run:
         else:
             self.data.tokenizer.save(self.folder.path / "tokenizer")
         written = {**dataclasses.asdict(options), **self.settings.flat()}
-        self.folder.begin(self.settings, content, flags.flagfile_of(written))
+        self.folder.begin(self.settings, content, flagfile_of(written))
         report.say(report.data_line(content))
 
     def carry_out(self) -> int:

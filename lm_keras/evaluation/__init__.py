@@ -11,7 +11,7 @@ from lm_keras.evaluation.scorer import Scorer
 from lm_keras.text.tokenizer import Tokenizer
 
 SCORERS: dict[str, type[Scorer]] = {
-    name: registry.class_of("evaluation", row.scorer) for name, row in registry.TASKS.items()
+    name: registry.imported("evaluation", row.scorer) for name, row in registry.TASKS.items()
 }
 
 

@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lm_keras.data.store import TokenStore
+from lm_keras.errors import InputError
+
 WORDS = (1, 2, 3, 4, 5)
 """How many words a blank has."""
 
@@ -15,6 +18,9 @@ MAX_AROUND = 256
 """Characters before a blank that are read, at most; half as many behind it."""
 
 _WORDS = re.compile(r"[A-Za-z]+(?: [A-Za-z]+)*")
+
+SEARCHED_TOKENS = 2**18
+"""Tokens of a split that are searched for cloze items."""
 
 
 class Blank(NamedTuple):
@@ -89,6 +95,28 @@ def exact_matches(lm, text: str, count: int, seed: int = 1) -> dict[str, float]:
         if blanks:
             shares[str(words)] = round(hits / len(blanks), 4)
     return shares
+
+
+def matches_in(lm, store: TokenStore, split: str, count: int) -> dict[str, float]:
+    """Return `exact_matches` of the first `SEARCHED_TOKENS` of a split.
+
+    Args:
+        lm: a `lm_keras.api.LanguageModel`.
+        store: the split.
+        split: its name.
+        count: blanks of each length.
+
+    Raises:
+        InputError: it has no such places.
+    """
+    found = exact_matches(lm, lm.tokenizer.decode(store.tokens[1 : 1 + SEARCHED_TOKENS].tolist()), count)
+    if not found:
+        seen = lm.model.context_length
+        room = f", or the {seen:,} tokens that the model sees have no room for one" if seen else ""
+        raise InputError(
+            f"split {split!r} has no line with several words in which one could be a blank{room}"
+        )
+    return found
 
 
 def _filled(lm, blank: Blank) -> str:

@@ -1,11 +1,12 @@
 """Score a whole split, every target once; the value depends on the split and the weights alone."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from lm_keras.data.store import TokenStore
-from lm_keras.objectives.losses import per_token_nats
 from lm_keras.tasks.task import Task
 
 
@@ -14,7 +15,7 @@ class Evaluator:
 
     Args:
         model: a network with `forward`, `project` and `initial_state`.
-        task: says which targets a split has, and which measures come of them.
+        task: says which targets a split has, what is needed of each, and which measures come of them.
     """
 
     def __init__(self, model: keras.Model, task: Task):
@@ -30,28 +31,34 @@ class Evaluator:
             split: its name.
             step: the step of the weights.
         """
-        nats, correct, targets, state = 0.0, 0, 0, None
-        for batch in self._task.scored(store):
-            if state is None:
-                state = self._model.initial_state(len(batch.targets))
-            losses, hits, state = self._block(batch.inputs, batch.targets, state)
-            nats += float(np.sum(losses.numpy() * batch.weights, dtype=np.float64))
-            correct += int(np.sum(hits.numpy() * (batch.weights > 0)))
-            targets += int(np.count_nonzero(batch.weights))
-        counts = store.counts
+        sums, counts = self.sums(store), store.counts
         return {
             "step": step,
             "split": split,
-            "tokens": targets,
+            "tokens": sums["targets"],
             "bytes": counts.bytes,
             "words": counts.words,
             "characters": counts.characters,
             "unknown": counts.unknown,
-            **self._task.measures({"nats": nats, "correct": correct, "targets": targets}, counts),
+            **self._task.measures(sums, counts),
         }
+
+    def sums(self, store: TokenStore) -> dict[str, Any]:
+        """Return what the measures of a split are made of, by name; see `lm_keras.tasks.task.Tally`."""
+        tally, state = self._task.tally(store), None
+        for batch in self._task.scored(store):
+            if state is None:
+                state = self._model.initial_state(len(batch.targets))
+            found, state = self._block(batch.inputs, batch.targets, state)
+            tally.add(batch, {name: values.numpy() for name, values in found.items()})
+        return tally.sums
+
+    def log_probabilities(self, store: TokenStore) -> np.ndarray:
+        """Return the log-probabilities [p, C] float32 of all p examples or words of a split, in their order;
+        of a task that predicts C labels.
+        """
+        return self.sums(store)["log_probabilities"]
 
     def _score_block(self, inputs, targets, state):
         features, state = self._model.forward(inputs, state)
-        logits = self._model.project(features)
-        best = tf.reduce_max(logits, axis=-1) <= tf.gather(logits, targets, batch_dims=2)
-        return per_token_nats(logits, targets), best, state
+        return self._task.observed(self._model.project(features), targets), state

@@ -14,7 +14,6 @@ from lm_keras.data.masking import AROUND
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.evaluation.scorer import Scorer, check_ids, counts_of
-from lm_keras.models.bert import SEGMENTS
 from lm_keras.objectives.measures import likelihood_measures
 from lm_keras.sampling.masks import Reader
 from lm_keras.sampling.settings import check_texts
@@ -105,7 +104,8 @@ class PseudoLikelihood(Scorer):
         """
         inputs = {"tokens": self._checked(ids)}
         if segments is not None:
-            segments = check_ids(segments, SEGMENTS, self._model.context_length, "segments")
+            count, _ = self._model.segments.shape
+            segments = check_ids(segments, count, self._model.context_length, "segments")
             if segments.shape != inputs["tokens"].shape:
                 raise InputError(
                     f"segments has the shape {list(segments.shape)}, expected that of ids, "

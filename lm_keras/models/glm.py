@@ -12,7 +12,7 @@ import tensorflow as tf
 from lm_keras.config import Config
 from lm_keras.layers.attention import Sight
 from lm_keras.models import gpt
-from lm_keras.models.gpt import INITIAL_DEVIATION, Arranged, GPTLanguageModel
+from lm_keras.models.gpt import INITIAL_DEVIATION, Arranged, GPTLanguageModel, places_within
 from lm_keras.models.language_model import Product, block_products
 
 ONCE_EXTRA_TOKENS = 3
@@ -30,6 +30,7 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
         num_outputs=num_outputs,
+        pooling=config.pooling,
         dtype=config.learning.precision,
         name="glm_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
@@ -97,7 +98,8 @@ class GLMLanguageModel(GPTLanguageModel):
 
         Args:
             inputs: without a state `tokens`, `place`, `within`, `order` [B, T] and `places` [B, K] as
-                `Blanks` makes them; of them only `tokens` is needed, for part A. With a state `tokens` [B,
+                `Blanks` makes them; of them only `tokens` is needed, for part A; with classes `document` as
+                for a GPT. With a state `tokens` [B,
                 T], all of part A where T is not known when traced, else the next token of a blank; and
                 optionally `reset` [B] bool, rows that begin anew.
             state: as `initial_state` returns it; the next token belongs to the blank at its `place`, behind
@@ -108,15 +110,15 @@ class GLMLanguageModel(GPTLanguageModel):
         Returns:
             features [B, K or T, D] in the compute dtype; and the state after the last token.
         """
-        features, state = super().forward(inputs, state, draw, training, apart)
-        if "places" in inputs:
-            features = tf.gather(features, inputs["places"], batch_dims=1)
-        return features, state
+        return super().forward(inputs, state, draw, training, apart)
 
     def _arranged(self, inputs, state, time):
         if not state:
-            order = inputs.get("order")
+            order, documents = inputs.get("order"), inputs.get("document")
             places, none = tf.range(time)[None], tf.zeros([1, time], tf.int32)
+            if self.num_outputs is not None and documents is not None:
+                sight = Sight(0, documents, documents, causal=False)
+                return Arranged(places_within(documents), sight, {}, none)
             sight = Sight(0, causal=False, order=order)
             return Arranged(inputs.get("place", places), sight, {}, inputs.get("within", none))
         first, begins = state["length"], state["begins"]

@@ -16,7 +16,7 @@ from lm_keras.config import Config, ModelConfig
 from lm_keras.draws import Draw
 from lm_keras.layers.attention import Sight, rotations
 from lm_keras.layers.normalization import norm_weights, normalized
-from lm_keras.layers.transformer import BlockSettings, Cache, TransformerBlock
+from lm_keras.layers.transformer import DROPOUTS, BlockSettings, Cache, TransformerBlock
 from lm_keras.models.language_model import LanguageModel, block_products, blocks_bytes
 
 INITIAL_DEVIATION = 0.02
@@ -37,6 +37,7 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
         num_outputs=num_outputs,
+        pooling=config.pooling,
         dtype=config.learning.precision,
         name="gpt_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
@@ -120,6 +121,7 @@ class GPTLanguageModel(LanguageModel):
             normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
             self.places = self._matrix((context_length, block.width), "places", normal)
         self._add_dropouts(block.dropout, 1)
+        self._add_class_dropout(block.dropout, 1 + DROPOUTS * num_layers)
         small = INITIAL_DEVIATION / math.sqrt(2 * num_layers)
 
         def initializer(name):
@@ -168,15 +170,16 @@ class GPTLanguageModel(LanguageModel):
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
-            inputs: `tokens` [B, T] integers, T at most L; with `separate_documents` also `document` [B, T]
-                int32, rising numbers of the documents that they belong to, all the same where it is missing;
-                and with a state optionally `reset` [B] bool, rows that begin anew.
+            inputs: `tokens` [B, T] integers, T at most L; with `separate_documents` or classes also
+                `document` [B, T] int32, rising numbers of the documents that they belong to, all the same
+                where it is missing; with classes optionally `places` [B, K]; and with a state optionally
+                `reset` [B] bool, rows that begin anew.
             state: as `initial_state` returns it.
             draw: masks of the dropout layers; without it they are active only if `training`.
             apart: see `forward_apart`.
 
         Returns:
-            features [B, T, D] in the compute dtype; and the state after the last token.
+            features [B, T or K, D] in the compute dtype; and the state after the last token.
         """
         tokens = inputs["tokens"]
         rows, time = (known or tf.shape(tokens)[axis] for axis, known in enumerate(tokens.shape))
@@ -207,7 +210,7 @@ class GPTLanguageModel(LanguageModel):
         settings = self.block_settings
         x = normalized(settings.norm, x, tf.convert_to_tensor(self.norm_gain), bias, settings.norm_epsilon)
         features = tf.reshape(tf.cast(x, self.compute_dtype), [rows, time, settings.width])
-        return features, after if state else {}
+        return self._read_off(features, inputs, draw, training), after if state else {}
 
     def forward_apart(self, inputs, state):
         """Run the network over one token of each row, as `forward` does, without a copy of the state.
@@ -251,7 +254,8 @@ class GPTLanguageModel(LanguageModel):
 
     def _arranged(self, inputs, state, time) -> "Arranged":
         """Return where the T tokens of a row stand and what they see."""
-        documents = inputs.get("document") if self.separate_documents and not state else None
+        apart = self.separate_documents or self.num_outputs is not None
+        documents = inputs.get("document") if apart and not state else None
         if documents is not None:
             return Arranged(places_within(documents), Sight(0, documents, documents), {})
         if not state:

@@ -13,6 +13,7 @@ from lm_keras.config import Config
 from lm_keras.draws import Draw
 from lm_keras.layers import cudnn
 from lm_keras.layers.recurrent import LSTM, activation_values
+from lm_keras.models.gpt import places_within
 from lm_keras.models.language_model import LanguageModel, Product
 
 
@@ -32,6 +33,8 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
         use_cudnn=config.running.jit != "on",
         compile_recurrence=config.running.jit == "recurrence",
         num_outputs=num_outputs,
+        pooling=config.pooling,
+        bidirectional=model.bidirectional,
         dtype=config.learning.precision,
         name="lstm_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
@@ -41,12 +44,14 @@ def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = No
     """Return how many numbers the network of these settings learns."""
     model = config.model
     embedding, hidden, tied = model.embedding_dim, model.units, model.tied
-    gates = 4 * hidden
-    recurrent = gates * (model.num_layers * (hidden + 1) + embedding + (model.num_layers - 1) * hidden)
+    directions = 2 if model.bidirectional else 1
+    width = directions * hidden
+    inputs = embedding + (model.num_layers - 1) * width
+    recurrent = directions * 4 * hidden * (model.num_layers * (hidden + 1) + inputs)
     projection = hidden * embedding if tied and hidden != embedding and num_outputs is None else 0
     output = vocab_size * (1 if tied else hidden + 1)
     if num_outputs is not None:
-        output = num_outputs * (hidden + 1)
+        output = num_outputs * (width + 1)
     return vocab_size * embedding + recurrent + projection + output
 
 
@@ -71,6 +76,8 @@ class LSTMLanguageModel(LanguageModel):
             shape.
         forget_bias, init_scale: see `lm_keras.layers.recurrent.LSTM`; `init_scale` also holds for the
             embedding and the output.
+        bidirectional: with classes, a second layer of as many units beside each one reads from right to left;
+            their outputs stand side by side.
 
     Attributes:
         context_tokens: None: a prediction depends on all tokens before it.
@@ -93,6 +100,7 @@ class LSTMLanguageModel(LanguageModel):
         weight_drop: float = 0.0,
         use_cudnn: bool = True,
         compile_recurrence: bool = False,
+        bidirectional: bool = False,
         **kwargs,
     ):
         own = {
@@ -103,102 +111,169 @@ class LSTMLanguageModel(LanguageModel):
             "weight_drop": weight_drop,
             "use_cudnn": use_cudnn,
             "compile_recurrence": compile_recurrence,
+            **({"bidirectional": True} if bidirectional else {}),
         }
         super().__init__(vocab_size, embedding_dim, tie_embeddings, init_scale, own, **kwargs)
-        self.recurrent = [
-            LSTM(
-                hidden_units,
-                forget_bias,
-                init_scale,
-                weight_drop,
-                layer,
-                use_cudnn,
-                dtype=self.dtype_policy,
-                name=f"lstm_{layer}",
-            )
-            for layer in range(num_layers)
-        ]
+        if bidirectional and self.num_outputs is None:
+            raise ValueError("a bidirectional network needs classes: it has seen the token that comes next")
+
+        def layers(first, suffix=""):
+            return [
+                LSTM(
+                    hidden_units,
+                    forget_bias,
+                    init_scale,
+                    weight_drop,
+                    first + number,
+                    use_cudnn,
+                    dtype=self.dtype_policy,
+                    name=f"lstm_{number}{suffix}",
+                )
+                for number in range(num_layers)
+            ]
+
+        self.recurrent = layers(0)
+        self.backward = layers(num_layers, "_backward") if bidirectional else []
         self._add_dropouts(dropout, num_layers + 1, batch_axis=1)
-        for layer, width in zip(self.recurrent, [embedding_dim] + [hidden_units] * num_layers):
-            layer.build((None, None, width))
-        self._add_output(hidden_units, features=hidden_units)
+        features = (2 if bidirectional else 1) * hidden_units
+        for direction in (self.recurrent, self.backward):
+            for layer, width in zip(direction, [embedding_dim] + [features] * num_layers):
+                layer.build((None, None, width))
+        self._add_output(hidden_units, features=features)
 
     @property
     def remarks(self):
         """Say who runs the recurrent layers, where there is a choice."""
         if not cudnn.available():
             return ("recurrence compiled by XLA",) if self._may_compile else ()
+        if self.num_outputs is not None:
+            return ("no cuDNN, whose rows hold one text each",)
         return ("recurrence by cuDNN" if self._settings["use_cudnn"] else "no cuDNN, which XLA rules out",)
 
+    @property
+    def optional_weights(self):
+        """Return the weights of the layers from right to left, which a language model does not have."""
+        return [weight for layer in self.backward for weight in layer.trainable_weights]
+
     def initial_state(self, batch_size, length=None):
-        """Return the state before a document: `{"h", "c"}` of zeros [B, H] for every layer."""
+        """Return the state before a document: `{"h", "c"}` of zeros [B, H] for every layer; nothing for a
+        network with classes, which reads rows as a whole.
+        """
         del length  # An LSTM's state does not grow with the text.
+        if self.num_outputs is not None:
+            return []
         return [layer.initial_state(batch_size) for layer in self.recurrent]
 
     def forward(self, inputs, state, draw: Draw | None = None, training=False):
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
-            inputs: `tokens` [B, T] int32, and optionally `reset` [B] bool, rows whose state starts anew.
+            inputs: `tokens` [B, T] int32, and optionally `reset` [B] bool, rows whose state starts anew; with
+                classes optionally `document` [B, T] int32, at each of which the state starts anew, too, and
+                `places` [B, K].
             state: as `initial_state` returns it.
             draw: masks of the dropout layers; without it they are active only if `training`.
 
         Returns:
-            features [B, T, D], D = E if the embeddings are tied, else H; and the state after the last token.
+            features [B, T or K, D], D = E if the embeddings are tied, 2 H if the network is bidirectional,
+            else H; and the state after the last token.
         """
-        if "reset" in inputs:
-            fresh = inputs["reset"][:, None]
-            state = tf.nest.map_structure(lambda value: tf.where(fresh, 0.0, value), state)
-        if self._may_compile and _traced_with_known_shape(inputs["tokens"]):
-            features, after = self._by_groups(inputs["tokens"], state, draw, training)
+        tokens = inputs["tokens"]
+        if self.num_outputs is None:
+            return self._states(tokens, self._fresh(inputs, state), None, draw, training)
+        rows = tokens.shape[0] or tf.shape(tokens)[0]
+        state = [layer.initial_state(rows) for layer in self.recurrent]
+        hidden, _ = self._states(tokens, state, inputs.get("document"), draw, training)
+        return self._read_off(hidden, inputs, draw, training), []
+
+    def _fresh(self, inputs, state):
+        """Return the state, zeros in the rows of `reset`."""
+        if "reset" not in inputs:
+            return state
+        fresh = inputs["reset"][:, None]
+        return tf.nest.map_structure(lambda value: tf.where(fresh, 0.0, value), state)
+
+    def _states(self, tokens, state, document, draw: Draw | None, training):
+        """Return the features of all tokens, [B, T, D], and the state after the last one."""
+        if self._may_compile and _traced_with_known_shape(tokens):
+            features, after = self._by_groups(tokens, state, document, draw, training)
             return self._projected(features), after
         table = tf.convert_to_tensor(self.embedding.embeddings)
-        x = tf.cast(tf.gather(table, tf.transpose(inputs["tokens"])), self.compute_dtype)  # [T, B, E]
+        x = tf.cast(tf.gather(table, tf.transpose(tokens)), self.compute_dtype)  # [T, B, E]
+        keep = None if document is None else tf.transpose(goes_on(document))
+        back = None if document is None else tf.transpose(goes_on(document[:, ::-1]))
         after = []
         for number, layer in enumerate(self.recurrent):
             x = self._drop(number, x, draw, training)
-            x, new = layer(x, state[number], draw=draw, training=training)  # [T, B, H]
+            y, new = layer(x, state[number], draw=draw, training=training, keep=keep)  # [T, B, H]
             after.append(new)
+            if self.backward:
+                z, _ = self.backward[number](
+                    x[::-1], state[number], draw=draw, training=training, keep=back
+                )
+                y = tf.concat([y, z[::-1]], -1)
+            x = y
         x = self._drop(len(self.recurrent), x, draw, training)
         return tf.transpose(self._projected(x), [1, 0, 2]), after
+
+    def _read_off(self, hidden, inputs, draw=None, training=False):
+        """Return features [B, K, D]; of a text read in both directions at its last token, each direction at
+        the token that it reads last.
+        """
+        if not (self.backward and self.pooling == "last" and "places" in inputs):
+            return super()._read_off(hidden, inputs, draw, training)
+        last, document = inputs["places"], inputs["document"]
+        first = last - tf.gather(places_within(document), last, batch_dims=1)
+        halves = zip(tf.split(hidden, 2, -1), (last, first))
+        return tf.concat([tf.gather(half, places, batch_dims=1) for half, places in halves], -1)
 
     @property
     def _may_compile(self) -> bool:
         return self._settings["compile_recurrence"] and not tf.config.list_physical_devices("GPU")
 
-    def _by_groups(self, tokens, state, draw: Draw | None, training):
+    def _by_groups(self, tokens, state, document, draw: Draw | None, training):
         """Run all layers with their recurrence compiled, for one or two groups of rows.
 
         A product of some rows takes as long on two cores as on one. Two groups have programs that do not wait
-        for each other, so that each may have a core. Replicas are such groups already.
+        for each other, so that each may have a core. Replicas are such groups already, and so are two
+        directions.
 
         Returns:
             hidden states [B, T, H], and the state after the last token.
         """
         rows = tokens.shape[0]
         alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-        groups = 2 if alone and rows % 2 == 0 else 1
-        matrices = [layer.recurrent_matrix(draw, training) for layer in self.recurrent]
+        groups = 2 if alone and rows % 2 == 0 and not self.backward else 1
+        layers = [*self.recurrent, *self.backward]
+        matrices = [layer.recurrent_matrix(draw, training) for layer in layers]
         parts, states = [], []
         for k in range(groups):
             first, end = k * rows // groups, (k + 1) * rows // groups
             of_group = [{name: value[first:end] for name, value in layer.items()} for layer in state]
             own = dataclasses.replace(draw, first_row=draw.first_row + first) if draw is not None else None
-            part, after = self._group(tokens[first:end], of_group, matrices, own, training)
+            documents = None if document is None else document[first:end]
+            part, after = self._group(tokens[first:end], of_group, matrices, documents, own, training)
             parts.append(part)
             states.append(after)
         return tf.concat(parts, 0), tf.nest.map_structure(lambda *values: tf.concat(values, 0), *states)
 
-    def _group(self, tokens, state, matrices, draw: Draw | None, training):
+    def _group(self, tokens, state, matrices, document, draw: Draw | None, training):
         """Run all layers over some rows: tokens [R, T] -> hidden states [R, T, H], and the state
         after them.
         """
         table = tf.convert_to_tensor(self.embedding.embeddings)
+        keep = None if document is None else goes_on(document)
+        back = None if document is None else goes_on(document[:, ::-1])
         x, after = tf.cast(tf.gather(table, tokens), self.compute_dtype), []  # [R, T, E]
         for number, layer in enumerate(self.recurrent):
             x = self._dropped(number, x, draw, training)
-            x, new = layer.compiled(x, state[number], matrices[number])
+            y, new = layer.compiled(x, state[number], matrices[number], keep)
             after.append(new)
+            if self.backward:
+                matrix = matrices[len(self.recurrent) + number]
+                z, _ = self.backward[number].compiled(x[:, ::-1], state[number], matrix, back)
+                y = tf.concat([y, z[:, ::-1]], -1)
+            x = y
         return self._dropped(len(self.recurrent), x, draw, training), after
 
     def _dropped(self, place, x, draw: Draw | None, training):
@@ -212,13 +287,14 @@ class LSTMLanguageModel(LanguageModel):
                 Product(rows * length, *layer.kernel.shape),
                 Product(rows, *layer.recurrent_kernel.shape, times=length),
             ]
-            for layer in self.recurrent
+            for layer in (*self.recurrent, *self.backward)
         }
 
     def activation_bytes(self, rows, length):
         """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
         embedded = self._settings["embedding_dim"]  # The input of the first layer, or its gradient.
-        hidden = activation_values(length, len(self.recurrent)) * self._settings["hidden_units"]
+        layers = len(self.recurrent) + len(self.backward)
+        hidden = activation_values(length, layers) * self._settings["hidden_units"]
         return round(4 * rows * length * (embedded + hidden))  # In float32 whatever the products are in.
 
 
@@ -227,3 +303,12 @@ def _traced_with_known_shape(tokens) -> bool:
     once.
     """
     return not tf.executing_eagerly() and tokens.shape.is_fully_defined() and tokens.shape[1] > 1
+
+
+def goes_on(document: tf.Tensor) -> tf.Tensor:
+    """Return 0 where a document begins in the numbers of documents [B, T], else 1, float32.
+
+    Example: the documents [[0, 0, 1, 1]] give [[1, 1, 0, 1]]; a row begins with a state of zeros anyway.
+    """
+    same = tf.cast(document[:, 1:] == document[:, :-1], tf.float32)
+    return tf.concat([tf.ones_like(document[:, :1], tf.float32), same], 1)

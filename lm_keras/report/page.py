@@ -200,11 +200,10 @@ def _samples(run: Run) -> str:
     for line in run.samples:
         if line["step"] in shown:
             parts.append(_sample(f"step {line['step']:,}", line))
-    if run.results is not None and run.results["sample"]["text"] not in [
-        line["text"] for line in run.samples
-    ]:
-        parts.append(_sample("at the end", run.results["sample"]))
-    if not steps and run.results is None:
+    last = (run.results or {}).get("sample")
+    if last is not None and last["text"] not in [line["text"] for line in run.samples]:
+        parts.append(_sample("at the end", last))
+    if not steps and last is None:
         parts.append("<p class='quiet'>none yet</p>")
     return "".join(parts) + "</section>"
 

@@ -220,11 +220,6 @@ class SamplingSettings:
             )
         # Those of NumPy would overflow where a seed is taken modulo 2^64.
         object.__setattr__(self, "seed", tuple(map(int, seeds)) if seeds is self.seed else int(self.seed))
-        if self.long_prompt not in ("error", "keep_end"):
-            raise InputError(
-                f"long_prompt={self.long_prompt!r} is unknown; use 'error', or 'keep_end' to drop the "
-                "beginning of a prompt"
-            )
         if self.num_beams > 1:
             self._check_beams()
         elif self.length_penalty != 1:
@@ -353,8 +348,10 @@ def _checked_bias(bias) -> tuple[tuple[int, float], ...]:
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:
-    """Raise InputError unless a value is one of the numbers that a setting may be."""
-    allowed, whole = field.metadata["allowed"], kind_of(field)[0] is int
+    """Raise InputError unless a value is one of the names or numbers that a setting may be."""
+    choices, allowed, whole = field.metadata["choices"], field.metadata["allowed"], kind_of(field)[0] is int
+    if choices and value not in choices:
+        raise InputError(f"{field.name}={value!r} is unknown; use one of {', '.join(choices)}")
     if allowed and not allowed.has(value, whole):
         raise InputError(f"{field.name}={value!r} is not {allowed.expected(whole)}; use {allowed.remedy}")
 

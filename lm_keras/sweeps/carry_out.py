@@ -9,11 +9,12 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Self
 
-from lm_keras import flags, paths
+from lm_keras import paths
 from lm_keras.config import Config
 from lm_keras.errors import InputError
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.sweeps import report
 from lm_keras.sweeps.folder import SweepFolder
 from lm_keras.sweeps.rows import row_of
@@ -39,11 +40,11 @@ class Processes:
         self._workers: list[launcher.Worker] = []
         self._passed_on = launcher.passed_on(self._workers)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.sent = self._passed_on.__enter__()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> bool | None:
         return self._passed_on.__exit__(*error)
 
     def carry_out(self, words: list[str], log: IO) -> int:
@@ -172,7 +173,7 @@ def _trained(folder: SweepFolder, trial: Trial, how: Processes) -> int:
     log.parent.mkdir(exist_ok=True)
     with open(log, "ab") as file:
         before = file.tell()
-        code = how.carry_out(flags.flagfile_of(settings).splitlines(), file)
+        code = how.carry_out(flagfile_of(settings).splitlines(), file)
     if how.sent:
         return 128 + how.sent[0]
     if code in STOPPED:  # Somebody else has stopped the trial.

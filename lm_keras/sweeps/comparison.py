@@ -20,7 +20,7 @@ from lm_keras.errors import InputError
 from lm_keras.fields import check_line, setting
 from lm_keras.registry import families_with
 from lm_keras.report.comparison import FILE, table_of
-from lm_keras.report.runs import read_runs
+from lm_keras.report.runs import Run, read_runs
 from lm_keras.sweeps.carry_out import Processes
 from lm_keras.sweeps.folder import locked
 from lm_keras.training.signals import STOPPED
@@ -235,7 +235,7 @@ def _json_of(path: Path) -> dict[str, Any]:
     return content
 
 
-def _page(table: str, command: str, runs) -> str:
+def _page(table: str, command: str, runs: list[Run]) -> str:
     life = runs[0].lives[-1] if runs[0].lives else {}
     where = f"{life.get('machine')}, {life.get('devices')}, commit {str(life.get('commit'))[:12]}"
     how = runs[0].comparison

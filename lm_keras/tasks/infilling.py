@@ -10,6 +10,7 @@ from lm_keras.config import Config
 from lm_keras.data import scoring
 from lm_keras.data.batch import Batch
 from lm_keras.data.blanks import EXTRA_TOKENS, Blanks
+from lm_keras.data.labels import Labels
 from lm_keras.data.order import Rows, StreamOrder, WindowOrder
 from lm_keras.data.packing import side_by_side
 from lm_keras.data.pipeline import texts_of
@@ -39,7 +40,9 @@ class Infilling(Task):
     extra_tokens = EXTRA_TOKENS
 
     @classmethod
-    def of(cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None) -> "Infilling":
+    def of(
+        cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None, labels: Labels | None = None
+    ) -> "Infilling":
         blanks = Blanks.of(config, vocab_size, tokenizer)
         return cls(**common_settings(config, vocab_size), blanks=blanks)
 
@@ -73,8 +76,8 @@ class Infilling(Task):
         if self.stride is None:
             return hidden_measures(sums, counts, self._window(counts.tokens))
         return {
-            **likelihood_measures(sums["nats"], sums["targets"], counts),
-            "accuracy": finite(sums["correct"] / sums["targets"]) if sums["targets"] else None,
+            **likelihood_measures(sums["nats"], sums["weight"], counts),
+            "accuracy": finite(sums["correct"] / sums["weight"]) if sums["weight"] else None,
             "context": self.longest,
             "stride": self.stride,
         }

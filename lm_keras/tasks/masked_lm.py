@@ -10,6 +10,8 @@ import tensorflow as tf
 from lm_keras.config import Config
 from lm_keras.data import scoring
 from lm_keras.data.batch import Batch
+from lm_keras.data.blanks import Blanks
+from lm_keras.data.labels import Labels
 from lm_keras.data.masking import AROUND, Masking, masked_places
 from lm_keras.data.order import PackedOrder, Rows, StreamOrder, WindowOrder
 from lm_keras.data.pipeline import texts_of
@@ -40,7 +42,9 @@ class MaskedLM(Task):
     name = "masked_lm"
 
     @classmethod
-    def of(cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None) -> "MaskedLM":
+    def of(
+        cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None, labels: Labels | None = None
+    ) -> "MaskedLM":
         masking = Masking.of(config, vocab_size, tokenizer)
         return cls(**common_settings(config, vocab_size), masking=masking)
 
@@ -90,11 +94,13 @@ class MaskedLM(Task):
         return self
 
 
-def hidden_rows(hide, store: TokenStore, begins: np.ndarray, length: int, rows: int) -> Iterator[Batch]:
+def hidden_rows(
+    hide: Masking | Blanks, store: TokenStore, begins: np.ndarray, length: int, rows: int
+) -> Iterator[Batch]:
     """Yield the rows of a split with the same tokens hidden every time.
 
     Args:
-        hide: a `Masking` or `Blanks`.
+        hide: what hides tokens.
         store: the split.
         begins: [count + 1], where its rows begin, and its end.
         length: tokens of a row, at most.
@@ -112,14 +118,14 @@ def hidden_measures(sums: Mapping[str, float], counts: TextCounts, context: int)
     were.
 
     Args:
-        sums: `nats`, `correct` and `targets`.
+        sums: `nats`, `correct` and `weight`.
         counts: what the split holds.
         context: positions of a row.
     """
     return {
-        **likelihood_measures(sums["nats"], sums["targets"]),
-        "accuracy": finite(sums["correct"] / sums["targets"]) if sums["targets"] else None,
+        **likelihood_measures(sums["nats"], sums["weight"]),
+        "accuracy": finite(sums["correct"] / sums["weight"]) if sums["weight"] else None,
         "context": context,
         "stride": None,
-        "hidden": round(sums["targets"] / max(1, counts.tokens), 4),
+        "hidden": round(sums["weight"] / max(1, counts.tokens), 4),
     }

@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from typing import Self
 
 from lm_keras.errors import InputError
 from lm_keras.training.workers import Cluster, host_and_port, interruptible
@@ -95,11 +96,11 @@ class _Desk:
             ) from None
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.open = False
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # Ends `accept`, which would keep the port.

@@ -45,10 +45,10 @@ class _Clock(StepCallback):
         self.seconds: list[float] = []
         self._step, self._enough, self._least = first_step, seconds, calls
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         self._began = time.perf_counter()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.seconds.append(time.perf_counter() - self._began)
         self.steps.append(self.step(logs) - self._step)
         self._step = self.step(logs)

@@ -82,13 +82,13 @@ class InPlace(keras.callbacks.Callback):
         super().__init__()
         self._folder = folder
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict | None = None) -> None:
         self._folder.check_in_place()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self._folder.check_in_place()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         self._folder.check_in_place()
 
 
@@ -111,7 +111,9 @@ def _metrics_file(run: Watched) -> keras.callbacks.Callback:
     return callbacks.MetricsFile(run.folder.path / "metrics.jsonl", run.config.running.log_every)
 
 
-def _samples(run: Watched) -> keras.callbacks.Callback:
+def _samples(run: Watched) -> keras.callbacks.Callback | None:
+    if run.task.labels is not None:
+        return None
     running = run.config.running
     prompts, every = running.sample_prompt.split("|"), running.sample_every or run.eval_every
     return callbacks.TextSamples(run.data.tokenizer, prompts, every, run.show_samples, run.task.name)

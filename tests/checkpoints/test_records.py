@@ -17,6 +17,7 @@ DATA = {"splits": {}, "total_steps": 24}
     [
         ("results.json", RESULTS),
         ("results.json", {**RESULTS, "further": [0.1 + 0.2, -0.0, 1e-300, True]}),
+        ("results.json", {"step": 24, "splits": {}}),  # Of a task whose answer is no text.
         ("data.json", DATA),
         ("environment.json", {"lives": []}),
         ("huggingface.json", {"files": {"chat_template.jinja": "{{ é }}\r\n"}}),

@@ -101,12 +101,10 @@ def _sentence(kind: type) -> str:
 
 
 def _row(field: dataclasses.Field) -> str:
-    """Return the row of one flag: name and default, meaning and families, allowed values."""
-    from lm_keras import registry
+    """Return the row of one flag: name and default, meaning and for what it has one, allowed values."""
+    from lm_keras.fields import only_for
 
-    meaning, needs = field.metadata["help"], field.metadata["needs"]
-    if needs:
-        meaning += f"; {registry.listed(*needs)} only"
+    meaning = field.metadata["help"] + only_for(field)
     shown = "" if field.default in (None, "") else f" [{_default(field.default)}]"
     return f"| `--{field.name}`{shown} | {_cell(meaning)} | {_cell(_values(field))} |"
 
@@ -121,6 +119,8 @@ def _values(field: dataclasses.Field) -> str:
 
     if field.metadata["choices"]:
         return ", ".join(field.metadata["choices"])
+    if allowed := field.metadata.get("allowed"):  # Of a sampling setting.
+        return allowed.expected(fields.kind_of(field)[0] is int)
     several = "; may be given several times" if field.metadata["several"] else ""
     return ("a path" if field.metadata["path"] else fields.expected(field)) + several
 

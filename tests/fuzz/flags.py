@@ -15,7 +15,7 @@ from fuzz.schedules import JUNK as SCHEDULES
 from lm_keras import fields
 from lm_keras.config import FIELDS, LARGEST, Config, RunOptions, from_flat
 from lm_keras.errors import InputError
-from lm_keras.flags import flagfile_of
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.sampling.settings import SamplingSettings
 from lm_keras.sweeps.settings import SweepOptions
 

@@ -12,7 +12,7 @@ import pytest
 from comparison import differing, everything_of
 
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.flags import flagfile_of
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.sweeps import carry_out, folder
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from lm_keras.tasks import TASKS, task_of
 from lm_keras.training import one_run
 from lm_keras.training.distribution import set_up
 from lm_keras.training.step import VALUES
-from lm_keras.training.trainer import Trainer
+from lm_keras.training.trainer import Learner, Trainer
 
 V = 19
 
@@ -25,7 +25,8 @@ class Leaky(keras.Model):
     """Predicts from the last token and a leaky sum of all windows before: the least that carries a state."""
 
     context_tokens = context_length = None
-    head_weights = ()
+    head_weights = optional_weights = ()
+    num_outputs = None
     remarks = ()
 
     def __init__(self, vocab_size: int = V, width: int = 6, dropout: float = 0.0):
@@ -157,8 +158,8 @@ def fit(store_of):
     ):
         store = store or store_of(359)
         keras.utils.set_random_seed(config.batches.seed)
-        strategy = set_up(config).strategy
-        with strategy.scope():
+        devices = set_up(config)
+        with devices.strategy.scope():
             model = build()
             model.optimizer = optimizers.build(config.learning, model.trainable_variables)
         said = []
@@ -168,7 +169,8 @@ def fit(store_of):
             weights = store.frequencies(model.vocab_size) if replaced_by is None else replaced_by
             noise = TokenNoise(learning.token_noise, weights)
         task = task_of(config, model.vocab_size - TASKS[config.task].extra_tokens)
-        trainer = Trainer(model, task, strategy, config, store, steps, evaluate, said.append, noise)
+        learner = Learner(model, task, noise)
+        trainer = Trainer(learner, devices, config, store, steps, evaluate, said.append)
         trainer.compiled_step, trainer.step = Recorded(trainer.compiled_step), first_step
         curve = schedules.build(learning.learning_rate_schedule, steps, learning.warmup_steps)
         listed = [ours.LearningRateSchedule(learning.learning_rate, curve)]

@@ -87,7 +87,7 @@ def test_a_step_that_is_not_finite_is_skipped(settings, fit, leaky, wrong, what,
         assert equal(several.after[19], single.after[19])
     assert all(
         np.isfinite(value).all()
-        for value in tf.nest.flatten(run.trainer._gathered(run.trainer._state[0]["h"]))
+        for value in tf.nest.flatten(run.trainer._workers.gathered(run.trainer._state[0]["h"]))
     )
     assert run.trainer.left_out == {"overflowed": 0, "nonfinite": 1, "spiked": 0}
     assert run.said == [f"step {WRONG} was left out: its loss or gradient is no finite number"]

@@ -14,7 +14,7 @@ from benchmarks import graph_flops, trainers
 from benchmarks.commands import preflight as measured_preflight
 from lm_keras import optimizers, schedules
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.config import from_flat
+from lm_keras.config import FIELDS, from_flat
 from lm_keras.data.cache import cache_folder
 from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
@@ -23,14 +23,15 @@ from lm_keras.models.lstm import LSTMLanguageModel
 from lm_keras.tasks import task_of
 from lm_keras.training import (
     distribution,
+    dry_run,
     estimates,
     known_text,
     machine,
     one_run,
     preflight,
-    runner,
     trial,
 )
+from lm_keras.training.trainer import Learner
 
 
 def close(estimated, measured):
@@ -99,6 +100,21 @@ def test_no_folder_is_needed(dry, tiny_config, tmp_path, monkeypatch):
     assert line_of(lines, "run") == "without --run_dir: new"
     assert line_of(lines, "on disk").startswith("0.2  still to write, 4 x ")
     assert os.listdir(tmp_path) == []
+
+
+def test_what_a_dry_run_does_not_need_changes_nothing_but_is_named(dry, tiny_config):
+    changed = {"sample_every": 7, "sample_prompt": "a|b", "profile_steps": "3:5"}
+    assert set(changed) == {name for name, field in FIELDS.items() if not field.metadata["dry_run"]}
+
+    def described(**settings):
+        measured = r"free here|GFLOP/s|memory of this process"
+        return [line for line in dry(tiny_config(**settings), None) if not re.search(measured, line)]
+
+    plain, other = described(), described(**changed)
+    named = "--sample_every, --sample_prompt, --profile_steps: not tried in a dry run"
+    assert line_of(other, "left out") == named
+    assert [line for line in other if not line.startswith("left out")] == plain
+    assert described(keep_checkpoints=9) != plain  # The control: more of them need more of the disk.
 
 
 def test_it_says_whose_weights_a_run_begins_with(dry, finished):
@@ -285,10 +301,8 @@ def update_of(optimizer):
     """Estimated and counted FLOPs of one update by this optimizer."""
     config = from_flat({"optimizer": optimizer, "embedding_dim": 17, "hidden_units": 33, "weight_decay": 0.1})
     model = one_run.network(config, 29)
-    strategy = distribution.set_up(config).strategy
-    step = runner.Trainer(
-        model, task_of(config, 29), strategy, config, known_text.random_store(99, 29), 3, None
-    ).compiled_step
+    learner, store = Learner(model, task_of(config, 29)), known_text.random_store(99, 29)
+    step = dry_run.Trainer(learner, distribution.set_up(config), config, store, 3, None).compiled_step
     gradients = [tf.TensorSpec(variable.shape) for variable in model.trainable_variables]
 
     def update(given):
@@ -376,12 +390,12 @@ def test_the_least_is_less_than_the_estimate(shape):
         peak = estimates.memory(one_run.network(config, task.network_vocab_size), task, config, 1).peak
     least = estimates.least_memory(task, config, 1)
     assert peak / 20 < least < peak
-    preflight.check_memory(task, config, 1, there_is=least)
+    estimates.check_memory(task, config, 1, there_is=least)
     for replicas, there_is in ((1, least - 1), (2, least)):
         with pytest.raises(
             InputError, match="a step of this network takes 0 GiB or more, and this machine has 0: "
         ):
-            preflight.check_memory(task, config, replicas, there_is)
+            estimates.check_memory(task, config, replicas, there_is)
 
 
 def test_what_no_machine_has(train, tiny_config, tmp_path):
@@ -422,7 +436,7 @@ def test_micro_batches_take_less_memory():
 
 def test_a_network_that_does_not_fit_is_not_tried(quick, train, tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(preflight, "free_memory", lambda: 10_000)
-    monkeypatch.setattr(runner, "Trainer", None)
+    monkeypatch.setattr(dry_run, "Trainer", None)
     ended = train(tiny_config(), tmp_path / "run", dry_run=True)
     assert ended.code == 0
     lines = ended.out.splitlines()
@@ -468,8 +482,7 @@ def test_schedules_at_four_steps(dry, tiny_config, tmp_path):
 def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast, expected):
     monkeypatch.setattr(machine, "fast_types", lambda on_gpu: fast)
     config = tiny_config(precision=precision, jit="off")
-    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, None, 24, 0, [])
-    cudnn, xla, said = plan._kernels()
+    cudnn, xla, said = machine.kernels(config, distribution.set_up(config).on_gpu, ())
     assert said.startswith("precision  " + expected)
     assert (cudnn.split(), xla.split()) == (
         ["cuDNN", "no:", "there", "is", "no", "GPU"],
@@ -498,8 +511,8 @@ def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast
 def test_xla_compiles_where_it_pays(tiny_config, model, precision, jit, compiled, said):
     config = tiny_config(model=model, precision=precision, jit=jit, hidden_units=8, embedding_dim=8)
     assert machine.compiles_gradients(config) == compiled
-    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, None, 24, 0, [])
-    assert plan._kernels()[1].split(maxsplit=1)[1].startswith(said)
+    _, xla, _ = machine.kernels(config, distribution.set_up(config).on_gpu, ())
+    assert xla.split(maxsplit=1)[1].startswith(said)
 
 
 def test_xla_compiles_what_cudnn_does_not_on_a_gpu(tiny_config, monkeypatch):
@@ -515,10 +528,8 @@ def test_the_trial_times_the_real_step(quick, monkeypatch):
                         "hidden_units": 13, "embedding_dim": 7, "sequence_length": 5})  # fmt: skip
     model = one_run.network(config, 53)
     before = [variable.numpy() for variable in model.trainable_variables]
-    strategy = distribution.set_up(config).strategy
-    trainer = runner.Trainer(
-        model, task_of(config, 53), strategy, config, known_text.random_store(3_000, 53), trial.STEPS, None
-    )
+    learner, store = Learner(model, task_of(config, 53)), known_text.random_store(3_000, 53)
+    trainer = dry_run.Trainer(learner, distribution.set_up(config), config, store, trial.STEPS, None)
     speed = trial.try_out(trainer)
     assert trainer.compiled_step.traces == 1
     assert speed.steps > 3

@@ -24,7 +24,7 @@ from lm_keras.config import from_flat
 from lm_keras.data import pipeline
 from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
-from lm_keras.training import machine, one_run, runner
+from lm_keras.training import conditions, machine, one_run
 from lm_keras.training.signals import MEANING, caught
 from lm_keras.training.step import TrainingStep
 from lm_keras.training.trainer import Trainer
@@ -554,7 +554,7 @@ def test_memory_is_kept_from_the_first_batch_on(monkeypatch):
 
 def test_too_little_memory_says_how_much_was_asked_for(monkeypatch):
     asked = tf.function(lambda n: tf.reduce_sum(tf.random.uniform([n, n])))
-    with pytest.raises(InputError) as caught, runner._enough_memory():
+    with pytest.raises(InputError) as caught, conditions.enough_memory():
         asked(tf.constant(10**7))
     line = str(caught.value)
     assert line.startswith(

@@ -1,10 +1,12 @@
 """What a family of another project is: its settings, and which of its tensors make up a weight of ours."""
 
 import re
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from lm_keras.checkpoints.foreign.keys import Key
+from lm_keras.config import Config, from_flat
 
 
 class Part(NamedTuple):
@@ -23,6 +25,10 @@ class Part(NamedTuple):
     transposed: bool = False
 
 
+CLASSIFIER = "classifier.weight"
+"""The matrix of a head with labels."""
+
+
 class Kind(NamedTuple):
     """A family of theirs.
 
@@ -33,7 +39,8 @@ class Kind(NamedTuple):
         embedding: the token embedding.
         output: the output matrix, which is another name of the embedding where both are tied.
         keys: those of its config.json.
-        settings: the values of the keys that are used -> settings of ours by flag; raises InputError.
+        read: the values of the keys that are used -> settings of ours by flag, with `context_length`; raises
+            InputError.
         parts: our settings and V -> the parts.
         config: our settings, V and the tokenizer -> their config.json.
         needed: settings that a network of ours has to have to be one of these.
@@ -43,6 +50,9 @@ class Kind(NamedTuple):
         unused: names of weights that nothing here has a use for, as a regular expression.
         renamed: ends of names that older files have, and what they are called now.
         bias: two names of the bias of the output, or none: where a file has the second, that one is added.
+        classes: our settings, and a number of labels -> the parts that heads with labels are made of; None for
+            a family that has no such head.
+        tasks: ours with labels, and what a class with such a head is called there.
     """
 
     family: str
@@ -51,7 +61,7 @@ class Kind(NamedTuple):
     embedding: str
     output: str
     keys: tuple[Key, ...]
-    settings: Callable[[dict[str, Any]], dict[str, Any]]
+    read: Callable[[dict[str, Any]], dict[str, Any]]
     parts: Callable[..., list[Part]]
     config: Callable[..., dict[str, Any]]
     needed: dict[str, Any]
@@ -60,6 +70,19 @@ class Kind(NamedTuple):
     unused: str = ""
     renamed: tuple[tuple[str, str], ...] = ()
     bias: tuple[str, str] | None = None
+    classes: Callable[[Config, int], list[Part]] | None = None
+    tasks: Mapping[str, str] = types.MappingProxyType({})
+
+    def settings(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return our settings, by flag, for the values of the keys that are used.
+
+        Raises:
+            InputError: there is no such network here.
+        """
+        flat = {"model": self.family, **self.read(values)}
+        flat.setdefault("sequence_length", flat["context_length"])
+        from_flat(flat)
+        return flat
 
     def default(self, name: str) -> Any:
         """Return what a missing key of a config.json means."""

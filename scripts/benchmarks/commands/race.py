@@ -10,10 +10,10 @@ from pathlib import Path
 
 from benchmarks.running import Running
 from benchmarks.spread import between
-from lm_keras import flags
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
 from lm_keras.errors import InputError
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.training.environment import machine
 
 
@@ -62,7 +62,7 @@ def race(config: Config, repeats: int, root: Path) -> Iterator[dict]:
 def _ours(config: Config, root: Path) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "flags.txt"
-        path.write_text(flags.flagfile_of(config.flat()), encoding="utf-8")
+        path.write_text(flagfile_of(config.flat()), encoding="utf-8")
         line = [
             sys.executable,
             str(root / "scripts" / "train.py"),

@@ -1,0 +1,62 @@
+"""From the words of a tagged text to tokens: each word by itself, as a word within a text."""
+
+import functools
+from collections.abc import Iterable
+
+import numpy as np
+
+from lm_keras.text.tokenizer import Tokenizer
+
+REMEMBERED_WORDS = 2**16
+"""Words whose tokens are kept, because the same words come again and again."""
+
+
+class WordEncoder:
+    """Encodes words, so that each keeps a token of its own.
+
+    A word is encoded with a space before it, the first one of a text, too. So a word has the same tokens
+    wherever it stands. A word of which the tokenizer makes no token, such as a control character, gets
+    `nothing`: no word loses its tag.
+
+    Args:
+        tokenizer: makes the tokens.
+
+    Attributes:
+        nothing: the token of a word, or of a text, without tokens: the unknown token where there is one.
+
+    Example: of a tokenizer that spells `Hanoi` with the pieces `␣Han` and `oi`
+
+        >>> tokens, firsts = WordEncoder(tokenizer)(["in", "Hanoi", "."])
+        >>> [tokenizer.label(token) for token in tokens], firsts.tolist()
+        (['␣in', '␣Han', 'oi', '␣', '.'], [0, 1, 4])
+
+    Reference: Devlin et al. (2019), section 5.3: a word is tagged at its first piece.
+    """
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer = tokenizer
+        known = (tokenizer.unknown_id, tokenizer.blank_id, *tokenizer.encode_inside("."), 0)
+        self.nothing = next(token for token in known if token is not None)
+        self._of_word = functools.lru_cache(REMEMBERED_WORDS)(self._encoded)
+
+    def __call__(self, words: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tokens of the words, [n] int32, and where each word begins, [words] int64.
+
+        A word begins at its first token that is more than white space.
+        """
+        encoded = [self._of_word(word) for word in words]
+        if not encoded:
+            return np.zeros(0, np.int32), np.zeros(0, np.int64)
+        sizes = np.array([len(tokens) for tokens, _, _ in encoded])
+        firsts = np.cumsum(sizes) - sizes + np.array([first for _, first, _ in encoded])
+        return np.concatenate([tokens for tokens, _, _ in encoded]), firsts
+
+    def is_empty(self, word: str) -> bool:
+        """Tell whether the tokenizer makes no token of a word."""
+        return self._of_word(word)[2]
+
+    def _encoded(self, word: str) -> tuple[np.ndarray, int, bool]:
+        found = self._tokenizer.encode_inside(f" {word}")
+        tokens = found or [self.nothing]
+        white = [self._tokenizer.token_bytes(token).isspace() for token in tokens]
+        return np.array(tokens, np.int32), white.index(False) if False in white else 0, not found
