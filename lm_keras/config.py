@@ -54,13 +54,13 @@ class DataConfig:
     )
     text_field: str = setting(
         "text",
-        "field of a line of JSON, feature of a data set's example, or column of a table (by name or number), that "
-        "holds the text, or the words (nested: pair/de or pair.de)",
+        "field of a line of JSON, feature of a data set's example, or column of a table (by name or number), "
+        "that holds the text, or the words (nested: pair/de or pair.de)",
     )
     label_field: str | None = setting(
         None,
-        "field, feature or column that holds the label, or the tags [label; tags of JSON lines: tags; of a table "
-        "without header: column 2; conll: the last column]",
+        "field, feature or column that holds the label, or the tags [label; tags of JSON lines: tags; "
+        "conll: the last column]",
     )
     header: str = setting(
         "auto",

@@ -104,7 +104,8 @@ class TableFiles(RecordFiles):
                 self._remark(f"{{}}: the text is column {text + 1} and the label column {label + 1}", path)
         if width == 1 and wants_label:
             raise InputError(
-                f"{shown(path)}: its rows have one column, and this task needs a text and a label; {self.divided}"
+                f"{shown(path)}: its rows have one column, and this task needs a text and a label;"
+                f" {self.divided}"
             )
         if text is None or (wants_label and label is None):
             raise self._no_column(path, LABEL if text is not None else TEXT, known, width)
@@ -155,8 +156,8 @@ class TableFiles(RecordFiles):
         field = given or what
         if known.count(field) > 1:
             raise InputError(
-                f"{shown(path)}: the column {field!r} is there {known.count(field)} times; give its number with"
-                f" --{what}_field"
+                f"{shown(path)}: the column {field!r} is there {known.count(field)} times; give its number"
+                f" with --{what}_field"
             )
         if field in known:
             return known.index(field)
@@ -172,12 +173,12 @@ class TableFiles(RecordFiles):
         field = field or what
         if known:
             return InputError(
-                f"{shown(path)}: no column {field!r}{nearest(field, known)}: its columns are {_listed(known)};"
-                f" name the one with the {what} with --{what}_field, by name or number"
+                f"{shown(path)}: no column {field!r}{nearest(field, known)}: its columns are"
+                f" {_listed(known)}; name the one with the {what} with --{what}_field, by name or number"
             )
         return InputError(
-            f"{shown(path)}: no column {field!r}: it has {width} without names; give the number of the one with"
-            f" the {what}, 1 to {width}, with --{what}_field, or --header=yes if the first row names them"
+            f"{shown(path)}: no column {field!r}: it has {width} without names; give the number of the one"
+            f" with the {what}, 1 to {width}, with --{what}_field, or --header=yes if the first row names them"
         )
 
 

@@ -172,7 +172,8 @@ def divide(
         )
     if config.label_field and not {"label", "tags"} & set(fields):
         raise InputError(
-            f"--label_field={config.label_field} has no meaning for this task, which reads no labels; leave it out"
+            f"--label_field={config.label_field} has no meaning for this task, which reads no labels;"
+            " leave it out"
         )
     corpora = {name: opened_corpus(spec, config, name, say, fields) for name, spec in specs.items()}
     corpora = {**corpora["train"].held_out(), **corpora}
