@@ -178,7 +178,8 @@ class TableFiles(RecordFiles):
             )
         return InputError(
             f"{shown(path)}: no column {field!r}: it has {width} without names; give the number of the one"
-            f" with the {what}, 1 to {width}, with --{what}_field, or --header=yes if the first row names them"
+            f" with the {what}, 1 to {width}, with --{what}_field, or --header=yes if the first row"
+            " names them"
         )
 
 
