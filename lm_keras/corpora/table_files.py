@@ -53,10 +53,12 @@ class TableFiles(RecordFiles):
 
     Attributes:
         wider: what to do with a row that has too many columns, in words.
+        narrower: what to do with one that has too few, and a field that begins with a quote.
         divided: what stands between columns, in words.
     """
 
     wider: str
+    narrower: str
     divided: str
 
     @abc.abstractmethod
@@ -74,7 +76,8 @@ class TableFiles(RecordFiles):
         for number, fields in itertools.chain(first_rows[columns.named :], rows):
             place = f"{shown(path)}:{number}"
             if len(fields) != columns.width:
-                yield self._of_another_width(place, len(fields), columns.width)
+                is_quoted = any(field.startswith('"') for field in fields)
+                yield self._of_another_width(place, len(fields), columns.width, is_quoted)
                 continue
             label = None if columns.label is None else fields[columns.label]
             if label is not None and not label.strip():
@@ -82,8 +85,8 @@ class TableFiles(RecordFiles):
                 continue
             yield self._document(place, fields[columns.text], label, counts)
 
-    def _of_another_width(self, place: str, found: int, expected: int) -> InputError:
-        hint = f"{self.wider}, " if found > expected else ""
+    def _of_another_width(self, place: str, found: int, expected: int, is_quoted: bool) -> InputError:
+        hint = f"{self.wider}, " if found > expected else f"{self.narrower}, " if is_quoted else ""
         return InputError(
             f"{place}: {found} column{'s' * (found != 1)}, and the first row has {expected}; {hint}{REMEDY}"
         )
@@ -119,7 +122,7 @@ class TableFiles(RecordFiles):
     def _are_named(self, path: str, first: list[str], others: list[list[str]]) -> bool:
         header, looks_named = self.reading.header, self._looks_named(first, others)
         names = _listed(first)
-        if header == "auto" and looks_named:
+        if header == "yes" or (header == "auto" and looks_named):
             self._remark(
                 f"{{}}: its first row names the columns, {names}; --header=no reads it as data", path
             )

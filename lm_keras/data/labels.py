@@ -262,7 +262,7 @@ def _say_of_scheme(
     kind = scheme.name()
     if kind != "IOB2":
         say(f"the {name} tags are those of {kind}; they are kept as IOB2")
-    if scheme.continued and kind != "IOB1":
+    if scheme.continued and kind not in ("IOB1", "IOE"):
         say(
             f"{lone.source}: the tag {lone.tag!r} continues no span and is read as the beginning of one, as"
             f" in conlleval ({scheme.continued:,} such tags in {name})"
