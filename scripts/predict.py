@@ -17,8 +17,8 @@ class Options:
     output: str = setting("-", "file for the predictions; -: standard output", path=True)
     format: str = setting(
         "lines",
-        "of the predictions, and of the texts unless their file is named .tsv, .jsonl or .conll; lines: labels"
-        " (tags of words with white space between them); jsonl: also probabilities, spans and their characters",
+        "of predictions, and of texts unless their file is named .tsv, .jsonl or .conll; lines: labels or tags"
+        " of words between white space; jsonl: probabilities, and spans with their characters, too",
         choices=("lines", "tsv", "jsonl", "conll"),
     )
     text_field: str | None = setting(None, "field of the text, by name or number [as in training]")
@@ -27,7 +27,9 @@ class Options:
         None, "of long texts: error, cut_end, cut_start, windows [tagging: windows, else cut_end]"
     )
     batch_size: int = setting(16, "rows that go through the model at once", low=1)
-    temperature_scaling: bool = setting(False, "divide logits by the temperature that fits the validation text")
+    temperature_scaling: bool = setting(
+        False, "divide logits by the temperature that fits the validation text"
+    )
     interactive: bool = setting(False, "label every line of standard input, with the model loaded once")
     color: bool = setting(True, "on a terminal, colour the spans of --interactive")
 

@@ -37,12 +37,14 @@ class Labeller(Answer):
         say: called with a line on texts that are too long.
 
     Attributes:
+        tags_words: whether it predicts tags of words.
+        usually_too_long: what is done with a long text where nothing else is said.
         names: the labels, in the order of the network's outputs.
         temperature: divides the logits of every prediction; see `lm_keras.objectives.calibration`.
     """
 
     tokens_generated = 0
-
+    tags_words = False
     usually_too_long = "cut_end"
 
     def __init__(
@@ -153,6 +155,7 @@ class Labeller(Answer):
         self._say(
             f"{len(longer):,} of {len(lengths):,} texts have more than {self.room:,} tokens and were {done}"
         )
+
 
 def check_too_long(too_long: str) -> None:
     """Raise InputError unless the name says what may be done with a long text."""

@@ -99,8 +99,11 @@ def _reliability(scores: dict[str, Any]) -> str:
         return ""
     bars = []
     for one in found["bins"]:
-        left, width, height = (_SIDE * size for size in (one["low"], one["high"] - one["low"], one["accuracy"]))
-        told = f"{one['count']:,} predictions, confidence {one['confidence']:.3f}, accuracy {one['accuracy']:.3f}"
+        left, width, height = (
+            _SIDE * size for size in (one["low"], one["high"] - one["low"], one["accuracy"])
+        )
+        shares = f"confidence {one['confidence']:.3f}, accuracy {one['accuracy']:.3f}"
+        told = f"{one['count']:,} predictions, {shares}"
         bars.append(
             f"<rect x='{left:.1f}' y='{_SIDE - height:.1f}' width='{width:.1f}' height='{height:.1f}'"
             f" fill='#1f77b4' stroke='white'><title>{escaped(told)}</title></rect>"
@@ -142,7 +145,8 @@ def _tagged(example: dict[str, Any]) -> str:
         if true == predicted:
             parts.append(escaped(word) if true == "O" else f"<b>{escaped(word)}</b>")
         else:
-            parts.append(f"<b>{escaped(word)}</b> <span class='note'>[{escaped(predicted)}, not {escaped(true)}]</span>")
+            wrong = f"[{escaped(predicted)}, not {escaped(true)}]"
+            parts.append(f"<b>{escaped(word)}</b> <span class='note'>{wrong}</span>")
     return " ".join(parts)
 
 
@@ -185,7 +189,9 @@ def _example(line: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(line)
         lists = [found[name] for name in ("words", "tags", "predicted")] if "words" in found else []
-        is_text = isinstance(found.get("text"), str) or (lists and all(isinstance(one, list) for one in lists))
+        is_text = isinstance(found.get("text"), str) or (
+            lists and all(isinstance(one, list) for one in lists)
+        )
         return found if is_text and is_number(found["nats"]) else None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
@@ -204,7 +210,8 @@ def _texts(splits: dict[str, Any]) -> list[str]:
     names = dict.fromkeys(name for values in splits.values() for name in values.get("labels", {}))
     totals = {split: max(1, sum(values.get("labels", {}).values())) for split, values in splits.items()}
     labels = [
-        _numbers([name], [_of_split(splits[split], name, totals[split]) for split in splits]) for name in names
+        _numbers([name], [_of_split(splits[split], name, totals[split]) for split in splits])
+        for name in names
     ]
     lengths = "<p class='quiet'>Tokens of an example; padding is the share of positions without a token</p>"
     shown = [lengths, table_of(head, rows)]
@@ -218,7 +225,9 @@ def _of_split(values: dict[str, Any], name: str, total: int) -> str:
 
 def _numbers(names: list[str], cells: list[str]) -> str:
     """Return a row of names and of numbers, which stand at the right."""
-    shown = [f"<td>{escaped(cell)}</td>" for cell in names] + [f"<td class='n'>{escaped(cell)}</td>" for cell in cells]
+    shown = [f"<td>{escaped(cell)}</td>" for cell in names] + [
+        f"<td class='n'>{escaped(cell)}</td>" for cell in cells
+    ]
     return f"<tr>{''.join(shown)}</tr>"
 
 

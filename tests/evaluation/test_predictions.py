@@ -42,7 +42,7 @@ def test_details_of_classes_are_the_scores():
 def test_examples_without_a_class_do_not_count():
     found = classified()
     true = np.append(found.true, -1).astype(np.int32)
-    more = Predictions(CLASSES, true, np.append(found.log_probabilities, [[0, -9, -9]], axis=0))
+    more = Predictions(CLASSES, true, np.append(found.log_probabilities, np.float32([[0, -9, -9]]), axis=0))
     assert more.details() == found.details()
 
 
