@@ -70,6 +70,9 @@ class Answer:
         """
         raise InputError(f"--task={self.task} predicts no labels; {self.instead}")
 
+    def tell_of_long(self, too_long: str) -> None:
+        """Tell of texts that `records` has cut or read in windows."""
+
     def check_predicts(self) -> None:
         """Raise InputError unless the network predicts labels."""
         raise InputError(f"--task={self.task} predicts no labels; {self.instead}")

@@ -108,16 +108,18 @@ def predict(
         raise InputError(
             "--format=conll is for words with tags; this model classifies texts: choose lines, tsv or jsonl"
         )
+    too_long = too_long or answer.usually_too_long
     began, count = time.perf_counter(), 0
     with _input(source) as file, _output(target) as write:
         records = records_of(file, reading)
         for some in iter(lambda: list(itertools.islice(records, AT_ONCE)), []):
             asked = [record.asked for record in some if record.asked is not None]
-            found = iter(answer.records(asked, too_long or answer.usually_too_long, batch_size))
+            found = iter(answer.records(asked, too_long, batch_size))
             count += len(asked)
             for record in some:
                 predicted = None if record.asked is None else next(found)
                 write(written(record, predicted, format, reading.format))
+    answer.tell_of_long(too_long)
     seconds = time.perf_counter() - began
     sys.stderr.write(f"{count:,} texts in {seconds:.1f} s, {count / seconds:,.0f} a second\n")
 

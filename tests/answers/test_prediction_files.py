@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from lm_keras.answers import prediction_files
+from lm_keras.answers.answer import Answer
 from lm_keras.answers.prediction_files import Reading, predict, records_of
 from lm_keras.errors import InputError
 
 
-class Lengths:
+class Lengths(Answer):
     """Stands for a classifier: the class of a text is the number of its letters."""
 
     tags_words, usually_too_long = False, "cut_end"
@@ -27,7 +28,7 @@ class Lengths:
         ]
 
 
-class Initials:
+class Initials(Answer):
     """Stands for a tagger: words with a capital letter are names."""
 
     tags_words, usually_too_long = True, "windows"

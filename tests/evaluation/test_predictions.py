@@ -103,9 +103,9 @@ def test_lines_of_tags():
 
 
 def test_how_long_examples_are():
-    found = described(np.array([3, 4, 5, 30]), positions=40, longest=20)
+    found = described(np.array([3, 4, 5, 30]), longest=20, padding=0.2)
     assert found == {
         "examples": 4, "shortest": 3, "median": 4, "percentile_95": 5, "longest": 30, "too_long": 1,
         "padding": 0.2,
     }  # fmt: skip
-    assert described(np.array([], int), 0, 20) == {"examples": 0}
+    assert described(np.array([], int), 20, 0.0) == {"examples": 0}
