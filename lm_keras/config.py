@@ -60,8 +60,8 @@ class DataConfig:
     )
     label_field: str | None = setting(
         None,
-        "field, feature or column that holds the label, or the tags [label; tags of JSON lines: tags; of a "
-        "table without header: column 2; conll: the last column]",
+        "field, feature or column that holds the label, or the tags [label; tags of JSON lines: tags; "
+        "conll: the last column]",
     )
     header: str = setting(
         "auto",

@@ -91,8 +91,8 @@ def _check_fields(spec: str, source: Source, fields: tuple[str, ...]) -> None:
     if lacking:
         able = [row.form for row in SOURCES.values() if set(fields) <= set(row.fields)]
         raise InputError(
-            f"{spec}: its records have no {one_of(lacking)}, and this task needs {' and '.join(fields)}: expected"
-            f" {one_of(able)}"
+            f"{spec}: its records have no {one_of(lacking)}, and this task needs {' and '.join(fields)}:"
+            f" expected {one_of(able)}"
         )
 
 

@@ -1,5 +1,5 @@
-"""The corpora `python-docs:libraries` and `python-docs:names`: docstrings of the standard library with labels,
-or their words with tags, by a rule. Nothing is downloaded, and no file is imported.
+"""The corpora `python-docs:libraries` and `python-docs:names`: docstrings of the standard library with
+labels, or their words with tags, by a rule. Nothing is downloaded, and no file is imported.
 """
 
 import ast

@@ -91,8 +91,8 @@ class ConllFiles(RecordFiles):
         width, needs_tags = len(columns), "tags" in self.reading.fields
         if width == UNIVERSAL_COLUMNS and columns[0] == "1" and self._word is None:
             raise InputError(
-                f"{place}: the first of {width} columns is a number, as in CoNLL-U; name the columns of the word"
-                " and of the tag, --text_field=2 --label_field=4 for universal parts of speech"
+                f"{place}: the first of {width} columns is a number, as in CoNLL-U; name the columns of the"
+                " word and of the tag, --text_field=2 --label_field=4 for universal parts of speech"
             )
         if width == 1 and needs_tags:
             raise InputError(f"{place}: one column, {columns[0]!r}: expected a word and its tag")
@@ -104,7 +104,8 @@ class ConllFiles(RecordFiles):
                 )
         if needs_tags and (self._word or 0) == (width - 1 if self._tag is None else self._tag):
             raise InputError(
-                f"{place}: word and tag are both in column {(self._word or 0) + 1}; give another --label_field"
+                f"{place}: word and tag are both in column {(self._word or 0) + 1}; give another"
+                " --label_field"
             )
 
     def _sentence(
@@ -145,7 +146,7 @@ def _number(field: str, name: str) -> int:
 def _of_another_width(place: str, columns: list[str], width: int) -> InputError:
     if len(columns) < width:
         return InputError(
-            f"{place}: {len(columns)} column{'s' * (len(columns) != 1)}, and the first word has {width}: the word"
-            f" {columns[0]!r} has no tag; {REMEDY}"
+            f"{place}: {len(columns)} column{'s' * (len(columns) != 1)}, and the first word has {width}:"
+            f" the word {columns[0]!r} has no tag; {REMEDY}"
         )
     return InputError(f"{place}: {len(columns)} columns, and the first word has {width}; {REMEDY}")

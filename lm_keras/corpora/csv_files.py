@@ -20,6 +20,7 @@ class CsvFiles(TableFiles):
     """Rows of .csv files: quotes enclose a field with delimiters or line ends in it."""
 
     wider = "put a text with a delimiter in it between quotes"
+    narrower = "write a delimiter between two columns"
     divided = "write a comma between them"
 
     def _rows(self, path: str, lines: Iterator[tuple[int, str]]) -> Iterator[Row]:

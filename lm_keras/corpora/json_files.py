@@ -69,8 +69,8 @@ class JsonFiles(RecordFiles):
         value = self._label.of(record)
         if value is MISSING:
             raise InputError(
-                f"no field {self._label.name!r}{nearest(self._label.name, list(record))}: name the one with the"
-                " label with --label_field, or leave the line out"
+                f"no field {self._label.name!r}{nearest(self._label.name, list(record))}: name the one with"
+                " the label with --label_field, or leave the line out"
             )
         name = _as_name(value)
         if name is None:
@@ -83,7 +83,7 @@ class JsonFiles(RecordFiles):
         return name
 
     def _tagged(self, place: str, record: dict, counts: Counts) -> Document | None:
-        field = next((field for field in self._words if field.of(record) is not MISSING), self._words[-1])
+        field = next((field for field in self._words if field.of(record) is not MISSING), self._words[:2][-1])
         words = self._strings(field, record, "words", "--text_field")
         names: list[str | None] = [None] * len(words)
         if "tags" in self.reading.fields:
@@ -106,8 +106,8 @@ class JsonFiles(RecordFiles):
         values = field.of(record)
         if values is MISSING:
             raise InputError(
-                f"no field {field.name!r}{nearest(field.name, list(record))}: name the one with the {what} with"
-                f" {setting}"
+                f"no field {field.name!r}{nearest(field.name, list(record))}: name the one with the"
+                f" {what} with {setting}"
             )
         if not isinstance(values, list):
             raise InputError(

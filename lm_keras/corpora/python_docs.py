@@ -66,8 +66,8 @@ def docstrings(source: str | bytes, filename: str) -> Iterator[tuple[str, str]]:
 
 
 def scopes(source: str | bytes) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the module, the classes and the functions of a Python source with their names, in the order of the
-    file; that of the module is empty. Nothing is yielded for a source that does not parse.
+    """Yield the module, the classes and the functions of a Python source with their names, in the order of
+    the file; that of the module is empty. Nothing is yielded for a source that does not parse.
     """
     try:
         with warnings.catch_warnings():

@@ -104,7 +104,7 @@ class RecordFiles(FileCorpus):
             self._remark(f"{{}}: {decoder.advice}", path)
 
     def _remark(self, remark: str, path: str) -> None:
-        """Take a remark on a file, in which {} stands for its name, when the file is read for the first time."""
+        """Take a remark on a file, in which {} stands for its name, when the file is read the first time."""
         if path not in self._counts:
             self._remarks.add(remark, path)
 

@@ -53,10 +53,12 @@ class TableFiles(RecordFiles):
 
     Attributes:
         wider: what to do with a row that has too many columns, in words.
+        narrower: what to do with one that has too few, and a field that begins with a quote.
         divided: what stands between columns, in words.
     """
 
     wider: str
+    narrower: str
     divided: str
 
     @abc.abstractmethod
@@ -74,7 +76,8 @@ class TableFiles(RecordFiles):
         for number, fields in itertools.chain(first_rows[columns.named :], rows):
             place = f"{shown(path)}:{number}"
             if len(fields) != columns.width:
-                yield self._of_another_width(place, len(fields), columns.width)
+                is_quoted = any(field.startswith('"') for field in fields)
+                yield self._of_another_width(place, len(fields), columns.width, is_quoted)
                 continue
             label = None if columns.label is None else fields[columns.label]
             if label is not None and not label.strip():
@@ -82,8 +85,8 @@ class TableFiles(RecordFiles):
                 continue
             yield self._document(place, fields[columns.text], label, counts)
 
-    def _of_another_width(self, place: str, found: int, expected: int) -> InputError:
-        hint = f"{self.wider}, " if found > expected else ""
+    def _of_another_width(self, place: str, found: int, expected: int, is_quoted: bool) -> InputError:
+        hint = f"{self.wider}, " if found > expected else f"{self.narrower}, " if is_quoted else ""
         return InputError(
             f"{place}: {found} column{'s' * (found != 1)}, and the first row has {expected}; {hint}{REMEDY}"
         )
@@ -104,7 +107,8 @@ class TableFiles(RecordFiles):
                 self._remark(f"{{}}: the text is column {text + 1} and the label column {label + 1}", path)
         if width == 1 and wants_label:
             raise InputError(
-                f"{shown(path)}: its rows have one column, and this task needs a text and a label; {self.divided}"
+                f"{shown(path)}: its rows have one column, and this task needs a text and a label;"
+                f" {self.divided}"
             )
         if text is None or (wants_label and label is None):
             raise self._no_column(path, LABEL if text is not None else TEXT, known, width)
@@ -118,7 +122,7 @@ class TableFiles(RecordFiles):
     def _are_named(self, path: str, first: list[str], others: list[list[str]]) -> bool:
         header, looks_named = self.reading.header, self._looks_named(first, others)
         names = _listed(first)
-        if header == "auto" and looks_named:
+        if header == "yes" or (header == "auto" and looks_named):
             self._remark(
                 f"{{}}: its first row names the columns, {names}; --header=no reads it as data", path
             )
@@ -155,8 +159,8 @@ class TableFiles(RecordFiles):
         field = given or what
         if known.count(field) > 1:
             raise InputError(
-                f"{shown(path)}: the column {field!r} is there {known.count(field)} times; give its number with"
-                f" --{what}_field"
+                f"{shown(path)}: the column {field!r} is there {known.count(field)} times; give its number"
+                f" with --{what}_field"
             )
         if field in known:
             return known.index(field)
@@ -172,12 +176,13 @@ class TableFiles(RecordFiles):
         field = field or what
         if known:
             return InputError(
-                f"{shown(path)}: no column {field!r}{nearest(field, known)}: its columns are {_listed(known)};"
-                f" name the one with the {what} with --{what}_field, by name or number"
+                f"{shown(path)}: no column {field!r}{nearest(field, known)}: its columns are"
+                f" {_listed(known)}; name the one with the {what} with --{what}_field, by name or number"
             )
         return InputError(
-            f"{shown(path)}: no column {field!r}: it has {width} without names; give the number of the one with"
-            f" the {what}, 1 to {width}, with --{what}_field, or --header=yes if the first row names them"
+            f"{shown(path)}: no column {field!r}: it has {width} without names; give the number of the one"
+            f" with the {what}, 1 to {width}, with --{what}_field, or --header=yes if the first row"
+            " names them"
         )
 
 

@@ -91,8 +91,8 @@ class TfdsSplit(Corpus):
             return None
         if value < 0:
             raise InputError(
-                f"{place}: no label (it is {value}), as in test splits whose labels are a secret; name another"
-                " split"
+                f"{place}: no label (it is {value}), as in test splits whose labels are a secret; name"
+                " another split"
             )
         return self._names(int(value))
 

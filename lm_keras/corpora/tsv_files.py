@@ -10,6 +10,7 @@ class TsvFiles(TableFiles):
     """Rows of .tsv files: each line is one, and a quote is a letter like any other."""
 
     wider = "write a space for a tab within a text"
+    narrower = "take csv: where quotes enclose fields"
     divided = "write a tab between them"
 
     def _rows(self, path: str, lines: Iterator[tuple[int, str]]) -> Iterator[Row]:

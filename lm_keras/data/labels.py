@@ -135,7 +135,8 @@ def columns_of(fields: tuple[str, ...], labels: Labels | None) -> tuple[Column, 
     begins there, `NO_TAG` or `NO_WORD`.
     """
     if "label" in fields:
-        return (Column("label", "document", "int32", functools.partial(_label_id, labels), labels.fingerprint),)
+        value = functools.partial(_label_id, labels)
+        return (Column("label", "document", "int32", value, labels.fingerprint),)
     if "tags" in fields:
         return (Column("tag", "word", "int32", labels.tag_ids, labels.fingerprint, between=NO_WORD),)
     return ()
@@ -261,10 +262,10 @@ def _say_of_scheme(
     kind = scheme.name()
     if kind != "IOB2":
         say(f"the {name} tags are those of {kind}; they are kept as IOB2")
-    if scheme.continued and kind != "IOB1":
+    if scheme.continued and kind not in ("IOB1", "IOE"):
         say(
-            f"{lone.source}: the tag {lone.tag!r} continues no span and is read as the beginning of one, as in"
-            f" conlleval ({scheme.continued:,} such tags in {name})"
+            f"{lone.source}: the tag {lone.tag!r} continues no span and is read as the beginning of one, as"
+            f" in conlleval ({scheme.continued:,} such tags in {name})"
         )
 
 
@@ -284,20 +285,18 @@ class _RepeatedTexts:
         """Say how many texts have different labels, and which are the first."""
         texts, labels = np.frombuffer(self._texts, np.int64), np.frombuffer(self._labels, np.int64)
         order = np.lexsort((labels, texts))
-        again = texts[order[1:]] == texts[order[:-1]]
-        differ = np.flatnonzero(again & (labels[order[1:]] != labels[order[:-1]]))
-        if not len(differ):
+        texts_in_order, labels_in_order = texts[order], labels[order]
+        differs = (texts_in_order[1:] == texts_in_order[:-1]) & (labels_in_order[1:] != labels_in_order[:-1])
+        found = np.unique(texts_in_order[1:][differs])
+        if not len(found):
             return
-        first = differ[np.argmin(order[differ])]
-        one, other = (self._document(int(order[at])) for at in sorted((first, first + 1), key=order.item))
-        count = len(np.unique(texts[order[differ]]))
-        if one.words is None:
-            differently = f"and are labelled {one.label!r} and {other.label!r}"
-        else:
-            differently = "and different tags"
+        first = int(np.argmax(np.isin(texts, found)))
+        second = int(np.argmax((texts == texts[first]) & (labels != labels[first])))
+        one, other = self._document(first), self._document(second)
+        labelled = f"the labels {one.label!r} and {other.label!r}" if one.words is None else "different tags"
         say(
-            f"{one.source} and {other.source} have the same text {differently}"
-            f" ({count:,} texts have more than one labelling)"
+            f"{one.source} and {other.source} have the same text and {labelled}; texts with more than"
+            f" one label: {len(found):,}"
         )
 
     def _document(self, number: int) -> Document:

@@ -117,7 +117,9 @@ def prepare(
     splits, corpora = divided.splits, divided.corpora
     labels = labels or labels_in(splits, fields, say)
     columns += columns_of(fields, labels)
-    tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_blank)
+    tokenizer = tokenizer or saved or trained_tokenizer(
+        config, splits, cache, say, needs_blank, of_examples=labels is not None
+    )
     stores = {
         name: tokenized(split, tokenizer, cache, say, columns=columns) for name, split in splits.items()
     }
@@ -172,7 +174,8 @@ def divide(
         )
     if config.label_field and not {"label", "tags"} & set(fields):
         raise InputError(
-            f"--label_field={config.label_field} has no meaning for this task, which reads no labels; leave it out"
+            f"--label_field={config.label_field} has no meaning for this task, which reads no labels;"
+            " leave it out"
         )
     corpora = {name: opened_corpus(spec, config, name, say, fields) for name, spec in specs.items()}
     corpora = {**corpora["train"].held_out(), **corpora}

@@ -75,7 +75,7 @@ class TokenStore:
 
     @property
     def ends(self) -> np.ndarray:
-        """Return where the documents end, [documents] int64: what lies between two of them belongs to none."""
+        """Return where the documents end, [documents] int64; what lies between two belongs to none."""
         between = 1 if self.unscored is None else 2
         return np.append(self.documents[1:] - between, len(self.tokens))
 

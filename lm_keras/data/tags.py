@@ -1,4 +1,4 @@
-"""Tags of spans: IOB1, IOB2, IOBES, BMES and BILOU are read, IOB2 is kept.
+"""Tags of spans: IOB1, IOB2, IOBES, BMES, BILOU and IOE are read, IOB2 is kept.
 
 In IOB2 `B-person` begins a span of the type `person`, `I-person` continues it, and `O` is outside of spans.
 
@@ -8,9 +8,10 @@ In IOB2 `B-person` begins a span of the type `person`, `I-person` continues it, 
     IOBES           B-per   E-per   O       S-per   S-per
     BMES            B-per   E-per   O       S-per   S-per
     BILOU           B-per   L-per   O       U-per   U-per
+    IOE2            I-per   E-per   O       E-per   E-per
 
-A tag that continues a span where none of its type is open begins one, as in conlleval. Tags may have no type,
-as those of Chinese words do: `B` and `I` are kept then.
+A tag that continues a span where none of its type is open begins one, as in conlleval. `B_per` is read as
+`B-per`. Tags may have no type, as those of Chinese words do: `B` and `I` are kept then.
 
 Reference: Ramshaw and Marcus (1995); Tjong Kim Sang and Veenstra (1999), section 2 (IOB1, IOB2); Ratinov and
 Roth (2009), section 3.2 (BILOU).
@@ -22,8 +23,8 @@ from collections.abc import Collection, Sequence
 
 OUTSIDE = "O"
 
-_TAG = re.compile(r"([BIMELSU])(?:-(.+))?", re.DOTALL)
-_TYPED = re.compile(r"[BIMELSU]-.+", re.DOTALL)
+_TAG = re.compile(r"([BIMELSU])(?:[-_](.+))?", re.DOTALL)
+_TYPED = re.compile(r"[BIMELSU][-_].+", re.DOTALL)
 _UNTYPED = frozenset("BIMES")
 
 
@@ -33,7 +34,7 @@ class Scheme:
 
     Attributes:
         begun: spans that a tag such as `B-` begins where no other span of the type is open.
-        closed: tags that exist in IOBES, BMES or BILOU only.
+        closed: tags that IOB1 and IOB2 do not have.
         continued: tags that continue a span where none of their type is open.
     """
 
@@ -42,9 +43,9 @@ class Scheme:
     continued: int = 0
 
     def name(self) -> str:
-        """Return the name of the scheme."""
+        """Return the name of the scheme. In IOB1 and IOE a tag such as `I-` begins spans."""
         if self.closed:
-            return "IOBES, BMES or BILOU"
+            return "IOBES, BMES or BILOU" if self.begun else "IOE"
         return "IOB1" if self.continued and not self.begun else "IOB2"
 
 

@@ -1,4 +1,4 @@
-"""From the words of a tagged text to tokens: each word by itself, as a word within a text."""
+"""From texts to classify, and from the words of texts to tag, to tokens; no text and no word is without one."""
 
 import functools
 from collections.abc import Iterable
@@ -9,6 +9,18 @@ from lm_keras.text.tokenizer import Tokenizer
 
 REMEMBERED_WORDS = 2**16
 """Words whose tokens are kept, because the same words come again and again."""
+
+
+def token_of_nothing(tokenizer: Tokenizer) -> int:
+    """Return the token of a word, or of a text, of which the tokenizer makes none: the unknown one, if any."""
+    known = (tokenizer.unknown_id, tokenizer.blank_id, *tokenizer.encode_inside("."), 0)
+    return next(token for token in known if token is not None)
+
+
+def encoded_text(tokenizer: Tokenizer, text: str) -> np.ndarray:
+    """Return the tokens of a text to classify as a store has them, [n] int32; there is at least one."""
+    tokens = tokenizer.encode_array(text)
+    return tokens if len(tokens) else np.array([token_of_nothing(tokenizer)], np.int32)
 
 
 class WordEncoder:
@@ -22,7 +34,7 @@ class WordEncoder:
         tokenizer: makes the tokens.
 
     Attributes:
-        nothing: the token of a word, or of a text, without tokens: the unknown token where there is one.
+        nothing: see `token_of_nothing`.
 
     Example: of a tokenizer that spells `Hanoi` with the pieces `␣Han` and `oi`
 
@@ -34,9 +46,7 @@ class WordEncoder:
     """
 
     def __init__(self, tokenizer: Tokenizer):
-        self._tokenizer = tokenizer
-        known = (tokenizer.unknown_id, tokenizer.blank_id, *tokenizer.encode_inside("."), 0)
-        self.nothing = next(token for token in known if token is not None)
+        self._tokenizer, self.nothing = tokenizer, token_of_nothing(tokenizer)
         self._of_word = functools.lru_cache(REMEMBERED_WORDS)(self._encoded)
 
     def __call__(self, words: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -104,6 +104,7 @@ class SentencePieceTokenizer(Tokenizer):
                 characters get a piece of their own, 0.98 to 1. Without it that is 1 without byte fallback and
                 0.9995 with it; but of a text with more characters than pieces, such as a Chinese one, the
                 rarest are then spelled in bytes and every second piece is left for more than a character.
+                `most_characters`, of a longer corpus evenly spaced lines are used [2^24].
 
         Raises:
             InputError: a setting is wrong, the corpus is empty, or it allows no vocabulary of that size.
@@ -126,7 +127,8 @@ class SentencePieceTokenizer(Tokenizer):
             character_coverage = 0.9995 if byte_fallback else 1.0
         if not 0.98 <= character_coverage <= 1.0:
             raise InputError(f"character_coverage is {character_coverage}: expected 0.98 to 1")
-        lines = _thinned(_training_lines(texts, normalization))
+        most = settings.get("most_characters", MAX_TRAINING_CHARACTERS)
+        lines = _thinned(_training_lines(texts, normalization), most)
         if not lines:
             raise InputError("no text to train a tokenizer on: expected a corpus with at least one character")
         counts = _counted(lines)
@@ -139,14 +141,14 @@ class SentencePieceTokenizer(Tokenizer):
         )
         # A corpus has no more pieces than short parts of lines. Told to find far more, the library takes
         # seconds to refuse, or never comes back.
-        most = FIRST_BYTE_ID + 256 + MAX_PIECE_CHARACTERS * sum(map(len, lines))
+        most_pieces = FIRST_BYTE_ID + 256 + MAX_PIECE_CHARACTERS * sum(map(len, lines))
         model = io.BytesIO()
         try:
             library.SentencePieceTrainer.train(
                 sentence_iterator=iter(lines),
                 model_writer=model,
                 model_type=model_type,
-                vocab_size=min(vocab_size, most),
+                vocab_size=min(vocab_size, most_pieces),
                 byte_fallback=byte_fallback,
                 character_coverage=character_coverage,
                 normalization_rule_name="identity",
@@ -234,15 +236,15 @@ def _training_lines(texts: Iterable[str], normalization: str) -> Iterator[str]:
                 yield line[start : start + MAX_LINE_CHARACTERS]
 
 
-def _thinned(lines: Iterable[str]) -> list[str]:
-    """Keep every line, or every 2nd, 4th, 8th ... so that at most MAX_TRAINING_CHARACTERS remain."""
+def _thinned(lines: Iterable[str], most: int) -> list[str]:
+    """Keep every line, or every 2nd, 4th, 8th ... so that at most `most` characters remain."""
     kept, characters, stride = [], 0, 1
     for number, line in enumerate(lines):
         if number % stride:
             continue
         kept.append(line)
         characters += len(line)
-        while characters > MAX_TRAINING_CHARACTERS:
+        while characters > most:
             kept = kept[::2]
             characters = sum(map(len, kept))
             stride *= 2

@@ -13,6 +13,7 @@ SCHEMES = {
     "IOBES": "B-per E-per O S-per S-per O B-loc I-loc E-loc S-per".split(),
     "BMES": "B-per E-per O S-per S-per O B-loc M-loc E-loc S-per".split(),
     "BILOU": "B-per L-per O U-per U-per O B-loc I-loc L-loc U-per".split(),
+    "IOE": "I-per E-per O E-per E-per O I-loc I-loc E-loc E-per".split(),
 }
 
 
@@ -21,8 +22,8 @@ def test_all_schemes_become_the_same(name):
     scheme = tags.Scheme()
     kept, alone = tags.iob2(SCHEMES[name], scheme)
     assert kept == IOB2
-    assert alone == ([0, 3, 6, 9] if name == "IOB1" else [])
-    assert scheme.name() == (name if name.startswith("IOB") and name != "IOBES" else "IOBES, BMES or BILOU")
+    assert alone == {"IOB1": [0, 3, 6, 9], "IOE": [0, 3, 4, 6, 9]}.get(name, [])
+    assert scheme.name() == (name if name in ("IOB1", "IOB2", "IOE") else "IOBES, BMES or BILOU")
 
 
 def test_the_check_can_fail():
@@ -40,6 +41,7 @@ def test_the_check_can_fail():
         ("B M E S", "B I I B", []),
         ("NN VB", "NN VB", []),
         ("B-a-b I-a-b", "B-a-b I-a-b", []),
+        ("B_per I_per O", "B-per I-per O", []),
     ],
 )
 def test_what_continues_nothing_begins_a_span(given, kept, alone):
