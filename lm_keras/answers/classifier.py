@@ -9,6 +9,7 @@ import numpy as np
 
 from lm_keras.answers.labeller import ROWS, Labeller, check_too_long
 from lm_keras.data.example_rows import Example
+from lm_keras.data.words import encoded_text
 from lm_keras.errors import InputError
 from lm_keras.sampling.settings import check_texts
 
@@ -17,7 +18,7 @@ class Classifier(Labeller):
     """Names the class of each text; see `Labeller`."""
 
     task = "classification"
-    in_python = "classify"
+    in_python, instead = "classify", "use classify"
 
     def classify(
         self, texts: list[str], too_long: str = "cut_end", batch_size: int = ROWS
@@ -42,9 +43,7 @@ class Classifier(Labeller):
         for number, text in enumerate(texts, 1):
             if not text.strip():
                 raise InputError(f"text {number:,} is empty; expected a text to classify")
-        nothing = np.array([self._words.nothing], np.int32)
-        ids = [self._tokenizer.encode_array(text) for text in texts]
-        examples = [Example(tokens if len(tokens) else nothing) for tokens in ids]
+        examples = [Example(encoded_text(self._tokenizer, text)) for text in texts]
         scores, _ = self.log_probabilities(examples, batch_size, too_long)
         return [self._described(np.exp(row.astype(float))) for row in scores]
 

@@ -27,6 +27,7 @@ ROWS = 16
 SHORTEST_ROW = 128
 """Positions of a row, at least: short texts share one."""
 
+
 class Labeller(Answer):
     """Predicts labels with one compiled function.
 
@@ -41,7 +42,7 @@ class Labeller(Answer):
     """
 
     tokens_generated = 0
-    predicts = True
+
     usually_too_long = "cut_end"
 
     def __init__(
@@ -74,6 +75,9 @@ class Labeller(Answer):
     def fill(self, text: str, words: int, **settings):
         """Refuse, as `generate`."""
         return self.generate([text])
+
+    def check_predicts(self) -> None:
+        """Accept the network."""
 
     def unknown_parts(self, prompt: str) -> list[str]:
         """Return what of a text the tokenizer does not know."""

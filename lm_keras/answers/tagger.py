@@ -64,7 +64,7 @@ class Tagger(Labeller):
     """Tags the words of sentences; see `Labeller`."""
 
     task = "tagging"
-    in_python = "tag"
+    in_python, instead = "tag", "use tag"
     usually_too_long = "windows"
 
     def tag(

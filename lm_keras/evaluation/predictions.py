@@ -104,9 +104,15 @@ class Predictions:
             "intervals": scores.span_intervals(true, predicted, seed),
         }
 
+    @functools.cached_property
+    def temperature(self) -> float:
+        """Return the temperature at which what is true is likeliest."""
+        known = self.true >= 0
+        return fitted_temperature(self.log_probabilities[known], self.true[known])
+
     def _calibrated(self, known: np.ndarray) -> dict[str, Any]:
         true, values = self.true[known], self.log_probabilities[known]
-        temperature = fitted_temperature(values, true)
+        temperature = self.temperature
 
         def compared(values: np.ndarray) -> dict:
             chosen = values[np.arange(len(values)), self.predicted[known]]

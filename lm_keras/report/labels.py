@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lm_keras.disk.files import opened
+from lm_keras.objectives.measures import MEASURES, columns_of
 from lm_keras.report.runs import Run, is_number
-from lm_keras.report.tables import table, text
+from lm_keras.report.tables import escaped, table_of
 
 WORST = 20
 """Examples of a split that are shown: those whose labels have the lowest probability."""
@@ -30,15 +31,31 @@ def sections(runs: list[Run]) -> list[str]:
 
 
 def _of_run(run: Run) -> list[str]:
-    splits = {split: values["scores"] for split, values in run.scores().items() if values.get("scores")}
+    splits = {split: values for split, values in run.scores().items() if values.get("scores")}
     if not splits:
         return []
-    parts = [f"<h3>{text(run.name)}</h3>", *_texts((run.results or {}).get("texts", {}))]
-    for split, scores in splits.items():
-        parts += [f"<h4>{text(split)}</h4>", _by_class(scores), _intervals(scores)]
-        parts.append(f"<div class='plots'>{_confusion(scores)}{_reliability(scores)}</div>")
+    parts = [f"<h3>{escaped(run.name)}</h3>", *_texts((run.results or {}).get("texts", {}))]
+    for split, values in splits.items():
+        scores = values["scores"]
+        parts += [f"<h4>{escaped(split)}</h4>", _beside_baselines(values), _by_class(scores)]
+        parts += [_intervals(scores), f"<div class='plots'>{_confusion(scores)}{_reliability(scores)}</div>"]
         parts += _worst(run, split)
     return parts
+
+
+def _beside_baselines(values: dict[str, Any]) -> str:
+    """Show the measures of the network and those of the baselines."""
+    compared = {"this run": values, **values.get("baselines", {})}
+    columns = columns_of([values])
+    rows = [
+        _numbers([name.replace("_", " ")], [_measure(column, own.get(column)) for column in columns])
+        for name, own in compared.items()
+    ]
+    return table_of(["", *[MEASURES[column].head for column in columns]], rows)
+
+
+def _measure(name: str, value: Any) -> str:
+    return MEASURES[name].shown(value) if is_number(value) else "–"
 
 
 def _by_class(scores: dict[str, Any]) -> str:
@@ -48,12 +65,13 @@ def _by_class(scores: dict[str, Any]) -> str:
         ratios = [f"{values[field]:.3f}" for field in ("precision", "recall", "f1")]
         rows.append(_numbers([name], [*ratios, f"{values['support']:,}"]))
     what = "type of span" if scores.get("by_type") else "class"
-    return table([what, "precision", "recall", "F1", "support"], rows)
+    return table_of([what, "precision", "recall", "F1", "support"], rows)
 
 
 def _intervals(scores: dict[str, Any]) -> str:
-    shown = [f"{name} {low:.3f} to {high:.3f}" for name, (low, high) in scores.get("intervals", {}).items()]
-    return f"<p class='quiet'>95 % intervals: {text('; '.join(shown))}</p>" if shown else ""
+    ends = {name: both for name, both in scores.get("intervals", {}).items() if len(both) == 2}
+    shown = [f"{name} {low:.3f} to {high:.3f}" for name, (low, high) in ends.items()]
+    return f"<p class='quiet'>95 % intervals: {escaped('; '.join(shown))}</p>" if shown else ""
 
 
 def _confusion(scores: dict[str, Any]) -> str:
@@ -68,9 +86,9 @@ def _confusion(scores: dict[str, Any]) -> str:
             f"<td class='n' style='background: rgba(31, 119, 180, {0.8 * count / total:.2f})'>{count:,}</td>"
             for count in counts
         )
-        rows.append(f"<tr><th>{text(name)}</th>{cells}</tr>")
+        rows.append(f"<tr><th>{escaped(name)}</th>{cells}</tr>")
     caption = "Confusion: a row for each true class, a column for each predicted one"
-    return f"<figure><figcaption>{caption}</figcaption>{table(['', *found['names']], rows)}</figure>"
+    return f"<figure><figcaption>{caption}</figcaption>{table_of(['', *found['names']], rows)}</figure>"
 
 
 def _reliability(scores: dict[str, Any]) -> str:
@@ -85,7 +103,7 @@ def _reliability(scores: dict[str, Any]) -> str:
         told = f"{one['count']:,} predictions, confidence {one['confidence']:.3f}, accuracy {one['accuracy']:.3f}"
         bars.append(
             f"<rect x='{left:.1f}' y='{_SIDE - height:.1f}' width='{width:.1f}' height='{height:.1f}'"
-            f" fill='#1f77b4' stroke='white'><title>{text(told)}</title></rect>"
+            f" fill='#1f77b4' stroke='white'><title>{escaped(told)}</title></rect>"
         )
     svg = (
         f"<svg viewBox='0 0 {_SIDE} {_SIDE}' role='img' aria-label='Reliability' style='max-width: 20em'>"
@@ -96,12 +114,12 @@ def _reliability(scores: dict[str, Any]) -> str:
     after = found.get("expected_calibration_error_at_temperature")
     if is_number(after) and is_number(scores.get("temperature")):
         told += f"; {after:.3f} at temperature {scores['temperature']:.2f}"
-    return f"<figure><figcaption>{text(told)}</figcaption>{svg}</figure>"
+    return f"<figure><figcaption>{escaped(told)}</figcaption>{svg}</figure>"
 
 
 def _worst(run: Run, split: str) -> list[str]:
     examples, note = worst_examples(run.path / "predictions" / f"{split}.jsonl")
-    shown = [f"<p class='note'>{text(note)}</p>"] if note else []
+    shown = [f"<p class='note'>{escaped(note)}</p>"] if note else []
     if not examples:
         return shown
     rows = []
@@ -109,12 +127,12 @@ def _worst(run: Run, split: str) -> list[str]:
         if "words" in one:
             told, true, predicted = _tagged(one), None, None
         else:
-            told, true, predicted = text(_short(one["text"])), one.get("label"), one.get("predicted")
-        cells = "".join(f"<td>{text(cell)}</td>" for cell in (true, predicted, f"{one['nats']:.2f}"))
-        rows.append(f"<tr><td>{text(one.get('source'))}</td><td>{told}</td>{cells}</tr>")
+            told, true, predicted = escaped(_short(one["text"])), one.get("label"), one.get("predicted")
+        cells = "".join(f"<td>{escaped(cell)}</td>" for cell in (true, predicted, f"{one['nats']:.2f}"))
+        rows.append(f"<tr><td>{escaped(one.get('source'))}</td><td>{told}</td>{cells}</tr>")
     head = ["source", "text", "true", "predicted", "nats"]
     what = f"the {len(rows)} examples of {split} whose true labels have the lowest probability"
-    return [*shown, f"<details><summary>{text(what)}</summary>{table(head, rows)}</details>"]
+    return [*shown, f"<details><summary>{escaped(what)}</summary>{table_of(head, rows)}</details>"]
 
 
 def _tagged(example: dict[str, Any]) -> str:
@@ -122,9 +140,9 @@ def _tagged(example: dict[str, Any]) -> str:
     parts = []
     for word, true, predicted in zip(example["words"], example["tags"], example["predicted"]):
         if true == predicted:
-            parts.append(text(word) if true == "O" else f"<b>{text(word)}</b>")
+            parts.append(escaped(word) if true == "O" else f"<b>{escaped(word)}</b>")
         else:
-            parts.append(f"<b>{text(word)}</b> <span class='note'>[{text(predicted)}, not {text(true)}]</span>")
+            parts.append(f"<b>{escaped(word)}</b> <span class='note'>[{escaped(predicted)}, not {escaped(true)}]</span>")
     return " ".join(parts)
 
 
@@ -189,8 +207,8 @@ def _texts(splits: dict[str, Any]) -> list[str]:
         _numbers([name], [_of_split(splits[split], name, totals[split]) for split in splits]) for name in names
     ]
     lengths = "<p class='quiet'>Tokens of an example; padding is the share of positions without a token</p>"
-    shown = [lengths, table(head, rows)]
-    return [*shown, table(["label", *splits], labels)] if labels else shown
+    shown = [lengths, table_of(head, rows)]
+    return [*shown, table_of(["label", *splits], labels)] if labels else shown
 
 
 def _of_split(values: dict[str, Any], name: str, total: int) -> str:
@@ -200,7 +218,7 @@ def _of_split(values: dict[str, Any], name: str, total: int) -> str:
 
 def _numbers(names: list[str], cells: list[str]) -> str:
     """Return a row of names and of numbers, which stand at the right."""
-    shown = [f"<td>{text(cell)}</td>" for cell in names] + [f"<td class='n'>{text(cell)}</td>" for cell in cells]
+    shown = [f"<td>{escaped(cell)}</td>" for cell in names] + [f"<td class='n'>{escaped(cell)}</td>" for cell in cells]
     return f"<tr>{''.join(shown)}</tr>"
 
 
