@@ -232,6 +232,11 @@ class LanguageModel(keras.Model):
         """Return the weights that belong to the head, and not to the body that another task can use."""
         return [v for v in (self.projection, *self.head.weights) if v is not None]
 
+    @property
+    def optional_weights(self) -> list[keras.Variable]:
+        """Return weights of the body that may begin anew where the rest is copied from another network."""
+        return []
+
     def output_weights(self):
         """Return `(matrix, bias, transposed)`: [D, O], or [O, D] if transposed, and [O] or None, float32."""
         return self.head.output_weights()

@@ -208,9 +208,7 @@ class LSTMLanguageModel(LanguageModel):
             y, new = layer(x, state[number], draw=draw, training=training, keep=keep)  # [T, B, H]
             after.append(new)
             if self.backward:
-                z, _ = self.backward[number](
-                    x[::-1], state[number], draw=draw, training=training, keep=back
-                )
+                z, _ = self.backward[number](x[::-1], state[number], draw=draw, training=training, keep=back)
                 y = tf.concat([y, z[::-1]], -1)
             x = y
         x = self._drop(len(self.recurrent), x, draw, training)

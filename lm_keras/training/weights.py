@@ -52,9 +52,7 @@ class Origin:
         """Say with what the run begins."""
         return f"with the weights of {self.path} at step {self.step:,}{self.remark}"
 
-    def given_to(
-        self, model: keras.Model, step: int | None = None, labels: Labels | None = None
-    ) -> "Origin":
+    def given_to(self, model: keras.Model, step: int | None = None, labels: Labels | None = None) -> "Origin":
         """Copy the weights into a new network, and return this with the step that they have.
 
         Args:

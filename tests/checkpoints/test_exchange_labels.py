@@ -32,7 +32,8 @@ def head(task):
     shapes = {"classifier.weight": (C, D), "classifier.bias": (C,)}
     if task == "classification":
         shapes |= {"bert.pooler.dense.weight": (D, D), "bert.pooler.dense.bias": (D,)}
-    return {name: models.numbers(shape, 70 + k).astype(np.float32) for k, (name, shape) in enumerate(shapes.items())}
+    numbered = enumerate(shapes.items(), start=70)
+    return {name: models.numbers(shape, k).astype(np.float32) for k, (name, shape) in numbered}
 
 
 def write(folder, task, changed=None, config=None):

@@ -110,7 +110,8 @@ def tagged(length, too_long):
 @pytest.mark.parametrize("length", [3, 4, 5, 8, 30])
 def test_every_word_is_predicted_once_at_its_first_token_whatever_the_windows(length):
     rows, found = tagged(length, "windows"), {}
-    tokens = [token for example, tags in zip(EXAMPLES, TAGS) for token, tag in zip(example, tags) if tag != -1]
+    pairs = [pair for example, tags in zip(EXAMPLES, TAGS) for pair in zip(example, tags)]
+    tokens = [token for token, tag in pairs if tag != NO_WORD]
     for block in rows.blocks(3):
         for r, k in zip(*np.nonzero(block.numbers >= 0)):
             number = int(block.numbers[r, k])

@@ -1,6 +1,6 @@
 """Classification and tagging: shapes, class weights, measures, what is frozen, rates of the head.
 
-V 23, C 3, R 2 rows, T 24.
+V 23, C 3, R 2 rows, T 16.
 """
 
 import numpy as np

@@ -69,7 +69,9 @@ class Candidate:
     def __init__(self, config: Config):
         torch.manual_seed(config.batches.seed)
         self._examples: Examples = read(config)
-        self._network = NETWORKS[config.model.model](config, self._examples.vocab_size, self._examples.labels_count)
+        self._network = NETWORKS[config.model.model](
+            config, self._examples.vocab_size, self._examples.labels_count
+        )
         learning = config.learning
         self._optimizer = torch.optim.AdamW(
             self._network.parameters(), learning.learning_rate, weight_decay=learning.weight_decay
