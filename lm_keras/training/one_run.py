@@ -48,8 +48,9 @@ def network(config: Config, vocab_size: int, num_outputs: int | None = None) -> 
     head, variables = model.head_weights, model.trainable_variables
     if config.learning.head_learning_rate is not None and not head:
         raise InputError(
-            f"--head_learning_rate={config.learning.head_learning_rate} has no meaning here: the embedding "
-            "is the output matrix, and there is no head beside it; leave it out, or take --tie_embeddings=false"
+            f"--head_learning_rate={config.learning.head_learning_rate} has no meaning here: "
+            "the embedding is the output matrix, and there is no head beside it; leave it out, or take "
+            "--tie_embeddings=false"
         )
     model.optimizer = optimizers.build(config.learning, variables, head)
     return model

@@ -23,7 +23,10 @@ def store_of(examples, unscored=None, **columns):
     return TokenStore(np.array(tokens, np.uint16), np.array(begins), counts, unscored, columns)
 
 
-def rows_of(frame=Frame(7), last=True, too_long="error", length=8):
+BEGIN = Frame(7)
+
+
+def rows_of(frame=BEGIN, last=True, too_long="error", length=8):
     texts = Texts.in_store(store_of(EXAMPLES, label=LABELS))
     return ExampleRows.of(texts, frame, length, too_long, last)
 
@@ -118,7 +121,7 @@ def test_every_word_is_predicted_once_at_its_first_token_whatever_the_windows(le
             assert number not in found
             found[number] = block.tokens[r, block.places[r, k]], block.targets[r, k]
     assert rows.predicted == len(WORDS)
-    assert found == {number: pair for number, pair in enumerate(zip(tokens, WORDS))}
+    assert found == dict(enumerate(zip(tokens, WORDS)))
 
 
 def test_a_cut_loses_the_words_behind_it():

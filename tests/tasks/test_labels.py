@@ -6,7 +6,7 @@ V 23, C 3, R 2 rows, T 16.
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_packing_is_invisible import EXAMPLES, LABELS, TARGETS, T, V, store_of, task_and_network
+from test_packing_is_invisible import ALL, EXAMPLES, LABELS, TARGETS, T, V, store_of, task_and_network
 
 from lm_keras.config import from_flat
 from lm_keras.data.batch import INPUTS
@@ -17,8 +17,6 @@ from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.tasks import task_of
 from lm_keras.tasks.labelled import class_weights
 from lm_keras.training import one_run
-
-ALL = range(len(EXAMPLES))
 
 
 def made(task="classification", labels=LABELS, **settings):
@@ -138,7 +136,7 @@ def test_an_evaluation_has_every_example_in_its_place(name):
 
 def test_windows_average_the_log_probabilities_of_an_example():
     config = {"sequence_length": 5, "too_long": "windows"}
-    task, model = task_and_network("lstm", {"task": "classification"})
+    _, model = task_and_network("lstm", {"task": "classification"})
     short = made(**config, pooling="max")
     store = store_of(ALL, short)
     plan = short.plan(store, "windows")
@@ -192,5 +190,5 @@ def test_the_head_has_a_rate_of_its_own(optimizer):
 
 def test_a_head_that_is_the_embedding_has_no_rate_of_its_own():
     config = from_flat({"model": "gpt", "head_learning_rate": 0.1, "num_heads": 2, "embedding_dim": 8})
-    with pytest.raises(InputError, match="--head_learning_rate=0.1 has no meaning here"):
+    with pytest.raises(InputError, match="has no meaning here: the embedding is the output"):
         one_run.network(config, V)

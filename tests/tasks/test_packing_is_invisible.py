@@ -20,6 +20,7 @@ from lm_keras.tasks import task_of
 V, C, T = 23, 3, 16
 LABELS = Labels(("a", "b", "c"), (2, 2, 1))
 RANDOM = np.random.default_rng(5)
+ALL = (0, 1, 2, 3, 4)
 MOST = 10
 """Predictions of a row, at least as many as there are."""
 
@@ -104,7 +105,7 @@ class Measured:
         gradients = tape.gradient(loss.objective, variables, unconnected_gradients="zero")
         return loss.objective, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
-    def packed(self, numbers=range(len(EXAMPLES)), change=lambda inputs: inputs):
+    def packed(self, numbers=ALL, change=lambda inputs: inputs):
         """Return the summed loss of some examples, and the gradients of all weights."""
         nats, sums = 0.0, 0
         for batch in self.task.scored(store_of(numbers, self.task)):
@@ -119,7 +120,7 @@ class Measured:
 
     def alone(self):
         """Return the same of all examples, one after the other."""
-        found = [self.packed([number]) for number in range(len(EXAMPLES))]
+        found = [self.packed([number]) for number in ALL]
         return sum(nats for nats, _ in found), [sum(parts) for parts in zip(*(each for _, each in found))]
 
 
@@ -133,7 +134,7 @@ def is_same(one, other):
 @every_task
 def test_loss_and_gradient_are_those_of_the_examples_alone(name, settings):
     task, model = task_and_network(name, settings)
-    assert task.plan(store_of(range(len(EXAMPLES)), task)).count > 1
+    assert task.plan(store_of(ALL, task)).count > 1
     measured = Measured(task, model)
     alone = measured.alone()
     assert is_same(measured.packed(), alone)

@@ -26,8 +26,8 @@ class _LSTM(torch.nn.Module):
         self.tokens = torch.nn.Embedding(vocab_size, model.embedding_dim)
         self.dropout = torch.nn.Dropout(model.dropout)
         self.lstm = torch.nn.LSTM(
-            model.embedding_dim, model.units, model.num_layers, batch_first=True, bidirectional=model.bidirectional,
-            dropout=model.dropout if model.num_layers > 1 else 0.0,
+            model.embedding_dim, model.units, model.num_layers, batch_first=True,
+            bidirectional=model.bidirectional, dropout=model.dropout if model.num_layers > 1 else 0.0,
         )  # fmt: skip
         self.output = torch.nn.Linear((2 if model.bidirectional else 1) * model.units, labels)
 
