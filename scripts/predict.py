@@ -27,7 +27,9 @@ class Options:
         None, "of long texts: error, cut_end, cut_start, windows [tagging: windows, else cut_end]"
     )
     batch_size: int = setting(16, "rows that go through the model at once", low=1)
-    temperature_scaling: bool = setting(False, "divide logits by the temperature that fits the validation text")
+    temperature_scaling: bool = setting(
+        False, "divide logits by the temperature that fits the validation text"
+    )
     interactive: bool = setting(False, "label every line of standard input, with the model loaded once")
     color: bool = setting(True, "on a terminal, colour the spans of --interactive")
 

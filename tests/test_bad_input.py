@@ -122,11 +122,11 @@ def test_bad_text_may_be_replaced_or_skipped(tiny_config, tmp_path, bad):
 
 
 def test_repaired_text_is_said(train, tiny_config, tmp_path, monkeypatch):
-    from lm_keras.training import one_run
+    from lm_keras.training import run as training_run
 
     (tmp_path / "a.txt").write_bytes(TEXT + b"caf\xe9\nnoch \xe9\xe9\n")
-    monkeypatch.setattr(one_run.Run, "__init__", lambda self, *args: None)
-    monkeypatch.setattr(one_run.Run, "carry_out", lambda self: 0)
+    monkeypatch.setattr(training_run.Run, "__init__", lambda self, *args: None)
+    monkeypatch.setattr(training_run.Run, "execute", lambda self: 0)
     ended = train(tiny_config(corpus=f"text:{tmp_path}/a.txt", on_bad_text="replace"), tmp_path / "run")
     assert "\nbad text in train: 3 replaced sequences\n" in ended.err
     assert (

@@ -45,7 +45,7 @@ def test_a_bert_lists_the_likeliest_words(bert, script):
     ] == [True] * 2
     listed = [", ".join(f"{word!r} {p:.3f}" for word, p in words) for words in found.words]
     ended = script("sample.py", f"--run_dir={bert}", f"--prompt={text}", "--top_logprobs=3")
-    assert ended.code == 0 and ended.err.splitlines()[-1].startswith("2 blanks in ")
+    assert ended.code == 0 and ended.err.splitlines()[-1].startswith("2 masks in ")
     assert ended.out == f"{found.text}\n1. {listed[0]}\n2. {listed[1]}\n"
     ended = script("sample.py", f"--run_dir={bert}", f"--prompt={text}", "--json")
     written = json.loads(ended.out)
@@ -132,7 +132,7 @@ def test_a_text_of_several_documents_is_read_as_in_training(bert, script, tmp_pa
         around = [eod, *row.tolist(), *([eod] if row[-1] != eod else [])]
         for place in np.flatnonzero(row != eod) + 1:
             hidden = np.array([around])
-            hidden[0, place] = lm.tokenizer.blank_id
+            hidden[0, place] = lm.tokenizer.mask_id
             logits = lm.logits(hidden)[0, place]
             total += np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[around[place]]
     assert found["pseudo_nats_per_token"] == pytest.approx(total / sum(map(len, ids)), rel=1e-5)
@@ -186,6 +186,6 @@ def test_a_model_that_sees_too_little_fills_no_blanks_of_words(glm, script):
     assert (
         ended.code == 1
         and ended.err.splitlines()[-1]
-        == "error: split 'valid' has no line with several words in which one could be a blank, or the 24"
-        " tokens that the model sees have no room for one"
+        == "error: split 'valid' has no line with several words in which one could be a cloze item, or the 24"
+        " tokens that the model sees are too few for one"
     )

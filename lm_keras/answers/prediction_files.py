@@ -292,7 +292,7 @@ def _lines(file: BinaryIO, name: str) -> Iterator[tuple[str, str]]:
         except UnicodeDecodeError as error:
             other = next((of for mark, of in OTHER_MARKS.items() if line.startswith(mark)), None)
             remedy = f"; the file is {other}, convert it (iconv -f {other} -t UTF-8)" if other else ""
-            raise InputError(f"{where} is no UTF-8 at byte {error.start} of the line{remedy}") from None
+            raise InputError(f"{where} is not UTF-8 at byte {error.start} of the line{remedy}") from None
         if "\0" in text:
             raise InputError(f"{where} has a NUL; expected text, remove it (tr -d '\\000')")
         yield where, text.removesuffix("\n").removesuffix("\r")
@@ -302,7 +302,9 @@ def _raw_lines(file: BinaryIO, name: str) -> Iterable[bytes]:
     try:
         for line in iter(lambda: file.readline(LONGEST_LINE + 1), b""):
             if len(line) > LONGEST_LINE:
-                raise InputError(f"{name} has a line of more than {LONGEST_LINE:,} bytes; cut it into several")
+                raise InputError(
+                    f"{name} has a line of more than {LONGEST_LINE:,} bytes; cut it into several"
+                )
             yield line
     except OSError as error:
         raise InputError(f"--input={name} cannot be read: {error.strerror or error}") from None

@@ -17,7 +17,6 @@ from lm_keras.objectives.scores import spans_of
 from lm_keras.objectives.viterbi import best_tags, has_spans
 from lm_keras.sampling.settings import check_text
 
-
 NOT_READ = -1
 """In place of the tag of a word that was cut off."""
 
@@ -89,9 +88,7 @@ class Tagger(Labeller):
         sentences, tags, probabilities = self._tagged(texts, too_long, batch_size)
         return [self._spans(*tagged) for tagged in zip(sentences, tags, probabilities)]
 
-    def records(
-        self, inputs: list[str | list[str]], too_long: str, batch_size: int
-    ) -> list[dict[str, Any]]:
+    def records(self, inputs: list[str | list[str]], too_long: str, batch_size: int) -> list[dict[str, Any]]:
         found = []
         for sentence, tags, probabilities in zip(*self._tagged(inputs, too_long, batch_size)):
             spans = self._spans(sentence, tags, probabilities)

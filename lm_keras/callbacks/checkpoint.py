@@ -12,7 +12,7 @@ from lm_keras.objectives.measures import cost_of, finite
 class Checkpoint(StepCallback):
     """Save every `every` steps, whenever a measure of validation is the best so far, and at the end.
 
-    It stands last in the list of callbacks, so that it sees what all others did at a step. In plain
+    It is the last one in the list of callbacks, so that it sees what all others did at a step. In plain
     `fit` it saves the model and its optimizer at the end of each epoch. There a fit that begins before
     checkpoints that exist, with another model for instance, takes their place once it has saved one of its
     own.
@@ -26,7 +26,7 @@ class Checkpoint(StepCallback):
 
     Attributes:
         best_cost: value of the best validation so far, or the negative value where high is better.
-        seconds: what saving took, over all lives of a run.
+        seconds: what saving took, over all launches of a run.
 
     Example:
         >>> checkpoints = Checkpoints("checkpoints")

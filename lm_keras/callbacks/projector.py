@@ -23,7 +23,8 @@ class Projector(StepCallback):
     """Write the embedding of the most frequent tokens, with each checkpoint and at the end.
 
     So a long run can be looked at while it trains. The files are no part of a checkpoint: a run that goes on
-    writes them anew. Tokens that never occur in the training text are left out, for they have learnt nothing.
+    writes them again. Tokens that never occur in the training text are left out, for they have learnt
+    nothing.
 
     Args:
         folder: a run of TensorBoard; gets `projector_config.pbtxt`, `embedding.bytes` and `tokens.tsv`.

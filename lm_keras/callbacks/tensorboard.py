@@ -129,7 +129,7 @@ def forget_after(folder: Path, step: int) -> None:
 
     All event files of a run become one file, without what lies beyond the step and without a half-written
     last record. To be killed in here does no harm: the next call finds the same records and keeps each once.
-    A run that begins anew, at step 0, loses everything, for nobody knows whether it wrote its settings.
+    A run that begins again, at step 0, loses everything, for nobody knows whether it wrote its settings.
 
     Args:
         folder: the `events` folder; need not exist.

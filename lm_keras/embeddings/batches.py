@@ -26,7 +26,7 @@ A word that comes often takes too large a step where too many of its gradients a
 
 
 @dataclasses.dataclass(frozen=True)
-class Vocabulary:
+class WordVocabulary:
     """Which tokens get vectors, and how often they are drawn.
 
     Attributes:
@@ -42,7 +42,7 @@ class Vocabulary:
     ends: np.ndarray
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, frequencies: np.ndarray, settings: EmbeddingConfig) -> "Vocabulary":
+    def of(cls, tokenizer: Tokenizer, frequencies: np.ndarray, settings: EmbeddingConfig) -> "WordVocabulary":
         """Count.
 
         A token that stands for no text of its own (the end of a document or line, the unknown one) gets no
@@ -133,9 +133,9 @@ class Noise:
 
 
 @dataclasses.dataclass(frozen=True)
-class Batch:
+class WordBatch:
     """G blocks, a multiple of `AT_ONCE`, of S words that follow each other in the text; w words of both
-    neighbours stand around each block.
+    neighbours are around each block.
 
     Attributes:
         near: [G, S + 2w] int32, the words of the block in the middle, and those around it.
@@ -165,7 +165,7 @@ class Batches:
         settings: of the run.
     """
 
-    def __init__(self, store: TokenStore, vocabulary: Vocabulary, settings: EmbeddingConfig):
+    def __init__(self, store: TokenStore, vocabulary: WordVocabulary, settings: EmbeddingConfig):
         self._tokens, self._vocabulary, self._settings = store.tokens, vocabulary, settings
         self._noise = Noise(vocabulary.noise)
         order = orders.WindowOrder(
@@ -180,7 +180,7 @@ class Batches:
 
         self._rows = tf.function(rows, autograph=False, input_signature=[tf.TensorSpec([], tf.int64)])
 
-    def __call__(self, step: int) -> Batch:
+    def __call__(self, step: int) -> WordBatch:
         """Return the batch of a step."""
         settings, vocabulary = self._settings, self._vocabulary
         random = np.random.Generator(np.random.Philox(key=np.array([settings.seed, step], np.uint64)))
@@ -196,7 +196,9 @@ class Batches:
         part = np.cumsum(begins, dtype=np.int32)[kept]
         return self._blocks(random, tokens[kept], part, int(there.sum()))
 
-    def _blocks(self, random: np.random.Generator, ids: np.ndarray, part: np.ndarray, words: int) -> Batch:
+    def _blocks(
+        self, random: np.random.Generator, ids: np.ndarray, part: np.ndarray, words: int
+    ) -> WordBatch:
         around, blocks = self._settings.window, max(1, -(-len(ids) // (AT_ONCE * BLOCK))) * AT_ONCE
         window = random.integers(1, around + 1, blocks * BLOCK, np.int32)
         window[len(ids) :] = 0
@@ -209,7 +211,7 @@ class Batches:
         near, parts = (
             np.lib.stride_tricks.sliding_window_view(line, BLOCK + 2 * around)[::BLOCK] for line in lines
         )
-        return Batch(
+        return WordBatch(
             near.copy(),
             parts.copy(),
             window.reshape(blocks, BLOCK),

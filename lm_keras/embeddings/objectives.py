@@ -66,7 +66,7 @@ def skipgram(inputs, outputs, near, part, window, drawn, negatives: int) -> Step
 
     Args:
         inputs, outputs: the tables, [V, D].
-        near, part, window, drawn: as in `batches.Batch`.
+        near, part, window, drawn: as in `batches.WordBatch`.
         negatives: k.
     """
     around = (near.shape[-1] - window.shape[-1]) // 2

@@ -5,7 +5,7 @@ no others.
 import numpy as np
 import tensorflow as tf
 
-from lm_keras.embeddings.batches import AT_ONCE, Batch
+from lm_keras.embeddings.batches import AT_ONCE, WordBatch
 from lm_keras.embeddings.objectives import METHODS
 from lm_keras.embeddings.settings import EmbeddingConfig
 
@@ -35,7 +35,7 @@ class Tables:
         self._method, self._negatives = METHODS[settings.method], settings.negatives
         self._step = tf.function(self._updated, autograph=False, reduce_retracing=True)
 
-    def step(self, batch: Batch, rate: float) -> tuple[float, int]:
+    def step(self, batch: WordBatch, rate: float) -> tuple[float, int]:
         """Change the tables by all blocks of a batch, `AT_ONCE` of them at a time.
 
         Returns:

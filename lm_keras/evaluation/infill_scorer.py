@@ -1,4 +1,4 @@
-"""What a network that fills blanks says of given text.
+"""What a network that fills masks says of given text.
 
 B rows of a batch, T positions of a row, D width, V tokens of the text.
 """
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lm_keras.data.blanks import Blanks
+from lm_keras.data.spans import Spans
 from lm_keras.errors import InputError
 from lm_keras.evaluation.scorer import Scorer, check_ids, counts_of
 from lm_keras.sampling.generate import NOT_FINITE
@@ -18,23 +18,23 @@ ROWS = 16
 
 
 class InfillScorer(Scorer):
-    """Scores texts with a network that fills blanks: each window of a text is what follows the one before.
+    """Scores texts with a network that fills masks: each window of a text is what follows the one before.
 
     Args:
-        model: a network that predicts what stood in blanks.
-        tokenizer: its tokenizer, with a `blank_id`.
+        model: a network that predicts masked spans.
+        tokenizer: its tokenizer, with a `mask_id`.
     """
 
     def __init__(self, model: keras.Model, tokenizer):
         self._model, self._tokenizer = model, tokenizer
         self._window = max(1, model.context_length // 2)
-        self._blanks = Blanks(2 * self._window, tokenizer.vocab_size, tokenizer.blank_id)
+        self._spans = Spans(2 * self._window, tokenizer.vocab_size, tokenizer.mask_id)
         self._nats = tf.function(self._nats_of, reduce_retracing=True, autograph=False)
 
     def score(self, texts: list[str]) -> list[dict]:
         """Return the negative log-likelihood of each text, token by token from a document's beginning.
 
-        Each half a context of it is one blank, read behind the half before.
+        Each half a context of it is one span, read after the half before.
 
         Returns:
             For each text `nats` (float), and `tokens`, `bytes` and `unknown` as `counts_of` says.
@@ -56,7 +56,7 @@ class InfillScorer(Scorer):
                 window = ids[max(0, begin - size) : begin + size]
                 texts[row, : len(window)] = window
                 scored[row, min(begin, size) : len(window)] = True
-            inputs, targets, weights = self._blanks.continuations(texts, scored)
+            inputs, targets, weights = self._spans.continuations(texts, scored)
             nats = self._nats(inputs, targets).numpy()
             if not np.isfinite(nats).all():
                 raise InputError(NOT_FINITE)

@@ -1,4 +1,5 @@
-"""What a network with labels predicts for a split: scores by class, intervals, calibration, and every example.
+"""What a network with labels predicts for a split: scores by class, intervals, calibration, and every
+example.
 
 p predictions, one for each example or for each word; C labels; n examples.
 """
@@ -174,7 +175,11 @@ class Predictions:
                 line |= {"text": "".join(document.pieces()), "label": true[0], "predicted": predicted[0]}
                 line |= {"probability": round(probability, DIGITS)}
             else:
-                line |= {"words": [word.text for word in document.words], "tags": true, "predicted": predicted}
+                line |= {
+                    "words": [word.text for word in document.words],
+                    "tags": true,
+                    "predicted": predicted,
+                }
             yield {**line, "nats": round(float(costs[number]), DIGITS)}
 
 

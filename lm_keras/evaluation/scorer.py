@@ -40,7 +40,7 @@ class Scorer:
     def of_split(
         self, task: Task, load: Callable[[], TokenStore], say: Callable[[str], None]
     ) -> dict[str, float | None]:
-        """Return the pseudo-log-likelihood of a split: every token is hidden in turn.
+        """Return the pseudo-log-likelihood of a split: every token is masked in turn.
 
         Args:
             task: what the network predicts.

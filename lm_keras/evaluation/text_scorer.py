@@ -152,7 +152,7 @@ class TextScorer(Scorer):
         for begin in range(0, length, BLOCK):
             block = np.s_[:, begin : begin + BLOCK]
             nats, state = self._nats(tf.constant(inputs[block]), tf.constant(targets[block]), state)
-            # A choice, not a product: what stands at a padded position may be anything.
+            # A choice, not a product: the value at a padded position may be anything.
             total += np.where(counted[block], nats.numpy(), 0.0).sum(axis=1, dtype=np.float64)
         return total
 

@@ -17,26 +17,28 @@ UNSEEN = -1e9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sight:
-    """Which keys each query sees: those of its own and of earlier places, or of all, and of its own document.
+class AttentionMask:
+    """Which keys each query sees: those of its own and of earlier positions, or of all, and of its own
+    document.
 
     Attributes:
-        first: place of the first query among the keys, an integer or a scalar int32.
-        queries: [B, T] int32, number of the document of each query; None where there is one document only.
-        keys: [B, S] int32, likewise of the keys.
-        causal: whether later places are hidden.
-        begins: [B] int32, the first place of each row that is seen at all; None for 0.
-        ends: the place from which on no key is there yet, an integer or a scalar int32; None for S.
+        first_query: position of the first query among the keys, an integer or a scalar int32.
+        query_documents: [B, T] int32, number of the document of each query; None where there is one document
+            only.
+        key_documents: [B, S] int32, likewise of the keys.
+        causal: whether later positions are hidden.
+        row_begins: [B] int32, the first position of each row that is seen at all; None for 0.
+        valid_keys: number of keys that are there, an integer or a scalar int32; None for S.
         order: [B, T] int32, of queries that are their own keys: a query sees keys whose order is not above
             its own; None for any.
     """
 
-    first: int | tf.Tensor = 0
-    queries: tf.Tensor | None = None
-    keys: tf.Tensor | None = None
-    begins: tf.Tensor | None = None
+    first_query: int | tf.Tensor = 0
+    query_documents: tf.Tensor | None = None
+    key_documents: tf.Tensor | None = None
+    row_begins: tf.Tensor | None = None
     causal: bool = True
-    ends: int | tf.Tensor | None = None
+    valid_keys: int | tf.Tensor | None = None
     order: tf.Tensor | None = None
     _made: dict = dataclasses.field(default_factory=dict, init=False, repr=False)
 
@@ -44,12 +46,12 @@ class Sight:
         """Return what is added to the scores of `count` queries from `begin` on: 0 or `UNSEEN`, [1 or B, 1,
         count, keys].
 
-        Example: with 2 queries behind 1 key that was there before, `Sight(1).bias(0, 2, 3)` is
+        Example: with 2 queries behind 1 key that was there before, `AttentionMask(1).bias(0, 2, 3)` is
 
             [[0, 0, -1e9],
              [0, 0,  0  ]]
 
-        Whoever asks for the same again, as the blocks of a network do, gets the same tensor.
+        The same arguments give the same tensor, so the blocks of a network share it.
         """
         asked = (begin, count, keys)
         if not all(isinstance(number, int) for number in asked):
@@ -60,22 +62,22 @@ class Sight:
         return self._made[asked]
 
     def _bias(self, begin, count, keys):
-        places = self.first + begin + tf.range(count)  # [T] of the queries
+        positions = self.first_query + begin + tf.range(count)  # [T] of the queries
         seen = (
-            tf.range(keys)[None] <= places[:, None] if self.causal else tf.ones([count, keys], bool)
+            tf.range(keys)[None] <= positions[:, None] if self.causal else tf.ones([count, keys], bool)
         )  # [T, S]
-        if self.ends is not None:
-            seen &= tf.range(keys) < self.ends
+        if self.valid_keys is not None:
+            seen &= tf.range(keys) < self.valid_keys
         if self.order is not None:
             seen &= self.order[:, None, :keys] <= self.order[:, begin : begin + count, None]  # [B, T, S]
             return tf.where(seen, 0.0, UNSEEN)[:, None]
-        if self.begins is not None:
-            seen &= tf.range(keys) >= self.begins[:, None, None]  # [B, T, S]
+        if self.row_begins is not None:
+            seen &= tf.range(keys) >= self.row_begins[:, None, None]  # [B, T, S]
             return tf.where(seen, 0.0, UNSEEN)[:, None]
-        if self.queries is None:
+        if self.query_documents is None:
             return tf.where(seen, 0.0, UNSEEN)[None, None]
-        queries = tf.gather(self.queries, begin + tf.range(count), axis=1)
-        same = queries[..., None] == self.keys[:, None, :keys]  # [B, T, S]
+        queries = tf.gather(self.query_documents, begin + tf.range(count), axis=1)
+        same = queries[..., None] == self.key_documents[:, None, :keys]  # [B, T, S]
         return tf.where(seen & same, 0.0, UNSEEN)[:, None]
 
 
@@ -86,14 +88,20 @@ count, keys] bool; the same whenever it is called.
 
 
 def attention(
-    queries, keys, values, sight: Sight, chunk: int | None = None, keep: Keep | None = None, rate=0.0
+    queries,
+    keys,
+    values,
+    attention_mask: AttentionMask,
+    chunk: int | None = None,
+    keep: Keep | None = None,
+    rate=0.0,
 ):
     """Return for each query the mean of the values, weighted by softmax(q k / sqrt(d)).
 
     Args:
         queries: [B, H, T, d].
         keys, values: [B, K, S, d], H a multiple of K.
-        sight: which keys a query sees; one at least.
+        attention_mask: which keys a query sees; one at least.
         chunk: queries whose weights exist at a time; without it all [B, H, T, S] of them. T and S have to be
             known when traced, and the keys are those of the queries.
         keep: dropout of the weights; None for none.
@@ -112,21 +120,21 @@ def attention(
     scaled = queries * tf.cast(queries.shape[-1] ** -0.5, queries.dtype)
     factor = 1.0 / (1.0 - rate)
     compute = _whole if whole else _in_chunks
-    return compute(scaled, keys, values, sight, chunk, keep, factor)
+    return compute(scaled, keys, values, attention_mask, chunk, keep, factor)
 
 
-def attention_beside(earlier_keys, earlier_values, queries, keys, values, sight: Sight):
+def attention_beside(earlier_keys, earlier_values, queries, keys, values, attention_mask: AttentionMask):
     """Return what `attention` does for one query a row, whose own key and value are not among the earlier
     ones.
 
-    Within a program of XLA's, which cannot write into what it is given and would copy all places to add one
+    Within a program of XLA's, which cannot write into what it is given and would copy all slots to add one
     to them.
 
     Args:
-        earlier_keys, earlier_values: [B, K, S, d], of which the first `sight.first` are there.
+        earlier_keys, earlier_values: [B, K, S, d], of which the first `attention_mask.first_query` are there.
         queries: [B, H, 1, d].
         keys, values: [B, K, 1, d], of the same tokens as the queries.
-        sight: which of the earlier keys a query sees; it sees its own.
+        attention_mask: which of the earlier keys a query sees; it sees its own.
 
     Returns:
         [B, H, 1, d], in the dtype of the queries; all between is float32.
@@ -134,7 +142,9 @@ def attention_beside(earlier_keys, earlier_values, queries, keys, values, sight:
     rows, heads = tf.shape(queries)[0], keys.shape[1]
     grouped = [rows, heads, queries.shape[1] // heads, queries.shape[-1]]  # [B, K, H / K, d]
     scaled = tf.reshape(single(queries), grouped) * queries.shape[-1] ** -0.5
-    bias = dataclasses.replace(sight, ends=sight.first).bias(0, 1, tf.shape(earlier_keys)[2])
+    bias = dataclasses.replace(attention_mask, valid_keys=attention_mask.first_query).bias(
+        0, 1, tf.shape(earlier_keys)[2]
+    )
     # Scores of earlier keys [B, K, H / K, S], and of the own one [B, K, H / K, 1].
     scores = tf.reduce_sum(single(earlier_keys)[:, :, None] * scaled[..., None, :], -1) + bias
     own = tf.reduce_sum(single(keys) * scaled, -1, keepdims=True)
@@ -146,13 +156,13 @@ def attention_beside(earlier_keys, earlier_values, queries, keys, values, sight:
     return tf.cast(tf.reshape(mixed, tf.shape(queries)), queries.dtype)
 
 
-def _whole(queries, keys, values, sight, chunk, keep, factor):
+def _whole(queries, keys, values, attention_mask, chunk, keep, factor):
     del chunk
 
     @tf.custom_gradient
     def attend(queries, keys, values):
         count, seen = _length(queries), _length(keys)
-        bias = sight.bias(0, count, seen)
+        bias = attention_mask.bias(0, count, seen)
         kept = None if keep is None else keep(0, count, seen)
         weights = _weights(queries, keys, bias)
         outputs = _mean(_dropped(weights, kept, factor), values)
@@ -165,14 +175,14 @@ def _whole(queries, keys, values, sight, chunk, keep, factor):
     return attend(queries, keys, values)
 
 
-def _in_chunks(queries, keys, values, sight, chunk, keep, factor):
+def _in_chunks(queries, keys, values, attention_mask, chunk, keep, factor):
     time = queries.shape[2]
-    groups = groups_of(time, chunk, sight.causal)
+    groups = groups_of(time, chunk, attention_mask.causal)
 
     def weights_of(group, begin, own, keys):
         """Return the weights of a chunk, and which of them dropout keeps."""
         kept = None if keep is None else keep(begin, group.size, group.seen)
-        return _weights(own, keys, sight.bias(begin, group.size, group.seen)), kept
+        return _weights(own, keys, attention_mask.bias(begin, group.size, group.seen)), kept
 
     @tf.custom_gradient
     def attend(queries, keys, values):
@@ -287,19 +297,19 @@ def _gradients(weights, kept, factor, queries, keys, values, outputs, d_outputs)
     return d_queries, d_keys, d_values
 
 
-def rotations(places, width: int, base: float):
-    """Return cosines and sines [..., width / 2] of the angles by which queries and keys at some places are
+def rotations(positions, width: int, base: float):
+    """Return cosines and sines [..., width / 2] of the angles by which queries and keys at some positions are
     turned.
 
     Args:
-        places: [...] int32.
+        positions: [...] int32.
         width: d, of a head; even.
-        base: the angles are place * base^(-2 i / d) for i = 0 ... d / 2 - 1.
+        base: the angles are position * base^(-2 i / d) for i = 0 ... d / 2 - 1.
 
     Reference: Su et al. (2021), equation 15.
     """
     frequencies = base ** (-2.0 * tf.range(width // 2, dtype=tf.float32) / width)
-    angles = tf.cast(places, tf.float32)[..., None] * frequencies
+    angles = tf.cast(positions, tf.float32)[..., None] * frequencies
     return tf.cos(angles), tf.sin(angles)
 
 

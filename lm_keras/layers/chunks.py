@@ -9,10 +9,10 @@ from typing import NamedTuple
 import tensorflow as tf
 
 KEY_LENGTHS = 8
-"""Into so many groups causal chunks are divided; see `groups_of`."""
+"""Number of groups that causal chunks are divided into; see `groups_of`."""
 
 
-class Group(NamedTuple):
+class ChunkGroup(NamedTuple):
     """Chunks of queries, one after the other, that are given the same keys."""
 
     first: int  # query
@@ -21,7 +21,7 @@ class Group(NamedTuple):
     seen: int  # keys that they are given, the first ones
 
 
-def groups_of(time: int, chunk: int, causal: bool) -> list[Group]:
+def groups_of(time: int, chunk: int, causal: bool) -> list[ChunkGroup]:
     """Divide `time` queries into chunks, and these into groups.
 
     Each chunk could be given just the keys that it sees. But then no two would have the same shapes, and each
@@ -37,12 +37,12 @@ def groups_of(time: int, chunk: int, causal: bool) -> list[Group]:
     groups = []
     for first in range(0, chunks, at_once):
         count = min(at_once, chunks - first)
-        groups.append(Group(first * chunk, count, chunk, (first + count) * chunk if causal else time))
+        groups.append(ChunkGroup(first * chunk, count, chunk, (first + count) * chunk if causal else time))
     left = time - chunks * chunk
-    return groups + ([Group(chunks * chunk, 1, left, time)] if left else [])
+    return groups + ([ChunkGroup(chunks * chunk, 1, left, time)] if left else [])
 
 
-def chunk_by_chunk(group: Group, compute: Callable, by_query: list, whole: list, sums: list) -> list:
+def chunk_by_chunk(group: ChunkGroup, compute: Callable, by_query: list, whole: list, sums: list) -> list:
     """Call `compute(begin, *chunks, *whole)` for one chunk of a group after the other.
 
     Args:
@@ -79,7 +79,7 @@ def chunk_by_chunk(group: Group, compute: Callable, by_query: list, whole: list,
 
 
 def _slice(heads, begin, size: int):
-    """Return `size` places of [B, H, T, d] from `begin` on."""
+    """Return `size` positions of [B, H, T, d] from `begin` on."""
     rows = heads.shape[0] or tf.shape(heads)[0]
     return tf.slice(heads, [0, 0, begin, 0], [rows, heads.shape[1], size, heads.shape[3]])
 

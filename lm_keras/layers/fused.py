@@ -1,4 +1,4 @@
-"""Work on single values in one pass over memory: products are TensorFlow's, what stands between them is
+"""Work on single values in one pass over memory: products are TensorFlow's, what is between them is
 compiled by XLA.
 
 TensorFlow carries out each operation by itself, and GELU alone has six, each of which reads and writes all

@@ -10,7 +10,7 @@ import tensorflow as tf
 from lm_keras.draws import Draw, below
 
 _WHETHER, _WHICH = 2**32 - 2, 2**32 - 1
-"""Numbers of this layer's two draws; no network has so many dropout layers, whose numbers begin at 0."""
+"""Numbers of this layer's two draws; no network has that many dropout layers, whose numbers begin at 0."""
 
 
 @keras.saving.register_keras_serializable(package="lm_keras", name="TokenNoise")
@@ -20,8 +20,8 @@ class TokenNoise(keras.layers.Layer):
     What a network has to predict stays; only what it reads is made less certain, so that it learns to use
     less of its context where it cannot trust it, as a smoothed n-gram model does. Two kinds:
 
-        unigram  the new token is drawn as often as it stands in the training text (`weights` are its counts)
-        blank    the new token is always the same and says nothing (`weights` are 0 but for its place)
+        unigram  the new token is drawn as often as it is in the training text (`weights` are its counts)
+        blank    the new token is always the same and says nothing (`weights` are 0 but for its id)
 
     The rate comes in as in `ScheduledDropout`, and what is replaced belongs to the row of the global batch.
     In a `keras.Sequential` put `keras.Input([None], dtype="int32")` before it: else Keras makes

@@ -34,8 +34,8 @@ class LSTM(keras.layers.Layer):
         units: width H of the state.
         forget_bias: initial bias of the forget gate; the others begin at 0.
         init_scale: draw the matrices from U(-s, s); None for Glorot and orthogonal matrices, as Keras does.
-        weight_drop: share of the recurrent matrix that is set to zero, anew at every step; the rest is scaled
-            by 1 / (1 - share). The same weights are dropped at every time step and in every row.
+        weight_drop: share of the recurrent matrix that is set to zero, drawn again at every step; the rest is
+            scaled by 1 / (1 - share). The same weights are dropped at every time step and in every row.
         index: number of this layer within its network, so that no two layers share masks.
         use_cudnn: hand over to cuDNN where there is an NVIDIA GPU. It computes in float32 whatever the
             compute dtype is, so that the cell state stays what it is here; its products may be in TF32. XLA
@@ -136,7 +136,7 @@ class LSTM(keras.layers.Layer):
         dtype = self.compute_dtype
         time = x.shape[0]
         matrix = self.recurrent_matrix(draw, training)
-        # A single step, as the sampler takes them, would pack the weights anew each time.
+        # A single step, as the sampler takes them, would pack the weights again each time.
         if self.by_cudnn and time != 1 and keep is None:
             x, weights = (
                 tf.cast(x, tf.float32),

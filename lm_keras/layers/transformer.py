@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from lm_keras.draws import Draw
 from lm_keras.layers.activations import WIDTHS, activated
-from lm_keras.layers.attention import Sight, attention, attention_beside, rotated
+from lm_keras.layers.attention import AttentionMask, attention, attention_beside, rotated
 from lm_keras.layers.casting import Int8Matrix, cast, times
 from lm_keras.layers.dropout import Mask, ScheduledDropout
 from lm_keras.layers.fused import added
@@ -39,7 +39,7 @@ class BlockSettings:
         dropout: share of the attention's weights, and of what either part adds, that is dropped.
         attention_chunk: see `attention`.
         rematerialize: compute everything inside again for the gradient instead of keeping it.
-        post_norm: norms stand behind what the parts add, as in the first Transformer, not before the parts.
+        post_norm: norms follow what the parts add, as in the first Transformer, not before the parts.
     """
 
     width: int
@@ -92,13 +92,13 @@ class BlockSettings:
 
 
 class Cache(NamedTuple):
-    """Keys and values of the tokens so far, [B, K, L, d] each in the compute dtype: room for L tokens."""
+    """Keys and values of the tokens so far, [B, K, L, d] each in the compute dtype: a cache of L slots."""
 
     keys: tf.Tensor
     values: tf.Tensor
 
     def extended(self, keys, values, first) -> "Cache":
-        """Return it with keys and values [B, K, T, d] from place `first` on."""
+        """Return it with keys and values [B, K, T, d] from slot `first` on."""
         return Cache(_written(self.keys, keys, first), _written(self.values, values, first))
 
 
@@ -157,23 +157,24 @@ class TransformerBlock(keras.layers.Layer):
         self,
         x,
         rows,
-        sight: Sight,
+        attention_mask: AttentionMask,
         turn=None,
         cache: Cache | None = None,
         draw: Draw | None = None,
         training=False,
-        apart=False,
+        cache_apart=False,
     ):
         """Run the block.
 
         Args:
             x: [R, D] float32.
             rows: B, an integer or a scalar int32.
-            sight: which keys a query sees.
+            attention_mask: which keys a query sees.
             turn: cosines and sines for rotary positions, as `rotations` returns them, or None.
-            cache: keys and values of the tokens before, `sight.first` of them; None where there are none.
+            cache: keys and values of the tokens before, `attention_mask.first_query` of them; None where
+                there are none.
             draw: masks of the dropout layers; without it they are active only if `training`.
-            apart: leave the cache as it is, and return one of the new tokens alone, one a row.
+            cache_apart: leave the cache as it is, and return one of the new tokens alone, one a row.
 
         Returns:
             [R, D] float32, and the cache with the new tokens, or None.
@@ -183,7 +184,9 @@ class TransformerBlock(keras.layers.Layer):
 
         def compute(x, cache, *weights):
             by_name = dict(zip(names, weights))
-            return _block(self.settings, dtype, x, rows, by_name, sight, turn, cache, masks, apart)
+            return _block(
+                self.settings, dtype, x, rows, by_name, attention_mask, turn, cache, masks, cache_apart
+            )
 
         weights = [cast(v, dtype if len(v.shape) == 2 else "float32") for v in self.by_name.values()]
         learns = not any(isinstance(weight, Int8Matrix) for weight in weights)
@@ -194,7 +197,9 @@ class TransformerBlock(keras.layers.Layer):
         return compute(x, cache, *weights)
 
 
-def _block(settings, dtype, x, rows, weights, sight, turn, cache, masks: list[Mask | None], apart):
+def _block(
+    settings, dtype, x, rows, weights, attention_mask, turn, cache, masks: list[Mask | None], cache_apart
+):
     def norm(name, x, dtype):
         gain, bias = weights[f"{name}_gain"], weights.get(f"{name}_bias")
         return normalized(settings.norm, x, gain, bias, settings.norm_epsilon, dtype)
@@ -216,34 +221,34 @@ def _block(settings, dtype, x, rows, weights, sight, turn, cache, masks: list[Ma
 
     together, bias = product("query_key_value", before("attention_norm", x))
     together = together if bias is None else together + tf.cast(bias, dtype)
-    mixed, cache = _attended(settings, together, rows, sight, turn, cache, masks[0], apart)
+    mixed, cache = _attended(settings, together, rows, attention_mask, turn, cache, masks[0], cache_apart)
     x = after("attention_norm", add(x, *product("attention_output", mixed), masks[1]))
     wide = activated(settings.activation, *product("feed_forward", before("feed_forward_norm", x)))
     return after("feed_forward_norm", add(x, *product("feed_forward_output", wide), masks[2])), cache
 
 
-def _attended(settings, together, rows, sight, turn, cache, mask, apart):
-    """Return the attention [R, D] of queries, keys and values that stand side by side, [R, (H + 2 K) d]."""
+def _attended(settings, together, rows, attention_mask, turn, cache, mask, cache_apart):
+    """Return the attention [R, D] of queries, keys and values side by side, [R, (H + 2 K) d]."""
     queries, keys, values = _heads(settings, together, rows)
     if turn is not None:
         queries, keys = rotated(queries, *turn), rotated(keys, *turn)
-    if apart:
-        mixed = attention_beside(cache.keys, cache.values, queries, keys, values, sight)
+    if cache_apart:
+        mixed = attention_beside(cache.keys, cache.values, queries, keys, values, attention_mask)
         return tf.reshape(mixed, [-1, settings.width]), Cache(keys, values)
     if cache is not None:
-        cache = keys, values = cache.extended(keys, values, sight.first)
+        cache = keys, values = cache.extended(keys, values, attention_mask.first_query)
     chunk = settings.attention_chunk if cache is None else None
 
     def keep(begin, count, seen):
         return mask.keep([rows, settings.num_heads, count, seen], begin // chunk + 1 if chunk else 0)
 
     dropout = {} if mask is None else {"keep": keep, "rate": mask.rate}
-    mixed = attention(queries, keys, values, sight, chunk, **dropout)
+    mixed = attention(queries, keys, values, attention_mask, chunk, **dropout)
     return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, settings.width]), cache
 
 
 def _heads(settings, together, rows):
-    """Return queries [B, H, T, d], keys and values [B, K, T, d] of what stands side by side, [R, (H + 2 K)
+    """Return queries [B, H, T, d], keys and values [B, K, T, d] of arrays side by side, [R, (H + 2 K)
     d].
     """
     known = isinstance(rows, int) and together.shape[0] is not None
@@ -259,7 +264,7 @@ def _heads(settings, together, rows):
 
 
 def _written(cache, new, first):
-    """Put `new` [B, K, T, d] into a cache [B, K, L, d] from place `first` on; its memory is used again where
+    """Put `new` [B, K, T, d] into a cache [B, K, L, d] from slot `first` on; its memory is used again where
     possible.
     """
     end = first + tf.shape(new)[2]

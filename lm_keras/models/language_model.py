@@ -1,4 +1,5 @@
-"""What the families have in common: token embedding and output matrix, and what stands at either end of them.
+"""What the families have in common: token embedding and output matrix, and what is at either end of a
+network.
 
 tokens [B, T] -> (embedding) -> a family's own layers -> features [B, T, D] -> logits [B, T, V].
 """
@@ -58,13 +59,13 @@ def block_products(block, rows: int, length: int) -> list[Product]:
 
 def blocks_bytes(block, layers: int, rows: int, length: int) -> int:
     """Return what a forward and backward pass through Transformer blocks holds at its peak, in bytes."""
-    places = rows * length
+    positions = rows * length
     wide = block.kernels()["feed_forward"][1]
     vectors = 9 * block.width + 2 * block.kernels()["query_key_value"][1] + 4 * wide
     queries = min(length, block.attention_chunk or length)
     weights = rows * block.num_heads * queries * length
-    inside = places * vectors + weights * (1 if block.attention_chunk else 2)
-    kept = layers * (places * block.width if block.rematerialize else inside)
+    inside = positions * vectors + weights * (1 if block.attention_chunk else 2)
+    kept = layers * (positions * block.width if block.rematerialize else inside)
     return round(4 * (kept + inside))
 
 
@@ -99,7 +100,7 @@ class LanguageModel(keras.Model):
         vocab_size: V.
         embedding_dim: E, width of the token embedding.
         tie_embeddings: use the embedding as output matrix (Press and Wolf, 2017); where the hidden values
-            have another width than E a projection to E stands before it.
+            have another width than E a projection to E comes before it.
         init_scale: draw all matrices from U(-s, s); None for U(-0.05, 0.05) and Glorot, as Keras does.
         own: the arguments that only the family has, by name.
         embedding_initializer: what draws the embedding where `init_scale` does not.
@@ -112,10 +113,10 @@ class LanguageModel(keras.Model):
         head: turns features into logits, see `lm_keras.models.heads`.
         remarks: what a user should know of how it is computed here.
         context_length: the most tokens that a row or a state can take; None: any number.
-        forward_apart, product_matrices: see `lm_keras.models`; None where a network has no such thing.
+        forward_one_token, product_matrices: see `lm_keras.models`; None where a network has no such thing.
     """
 
-    forward_apart: Callable | None = None
+    forward_one_token: Callable | None = None
     product_matrices: list | None = None
     remarks: tuple[str, ...] = ()
     context_length: int | None = None
@@ -173,16 +174,16 @@ class LanguageModel(keras.Model):
         return self.add_weight(shape=(width,), initializer="zeros", autocast=False, name=name)
 
     def _add_dropouts(self, rate, count, batch_axis=0):
-        """Add places for dropout; none at a rate of 0."""
+        """Add dropout layers; none at a rate of 0."""
         self.dropouts = [
             ScheduledDropout(
-                rate, index=place, batch_axis=batch_axis, dtype=self.dtype_policy, name=f"dropout_{place}"
+                rate, index=index, batch_axis=batch_axis, dtype=self.dtype_policy, name=f"dropout_{index}"
             )
-            for place in range(count if rate else 0)
+            for index in range(count if rate else 0)
         ]
 
-    def _drop(self, place, x, draw, training):
-        return self.dropouts[place](x, training=training, draw=draw) if self.dropouts else x
+    def _drop(self, index, x, draw, training):
+        return self.dropouts[index](x, training=training, draw=draw) if self.dropouts else x
 
     def _add_class_dropout(self, rate, index):
         """Add a place for dropout before classes; none at a rate of 0."""
@@ -193,8 +194,8 @@ class LanguageModel(keras.Model):
 
     def _read_off(self, hidden, inputs, draw=None, training=False):
         """Return features [B, K, D] at the `places` of the inputs, those of all tokens [B, T, D] without."""
-        if "places" in inputs:
-            hidden = pooled(self.pooling, hidden, inputs["places"], inputs.get("document"))
+        if "predicted" in inputs:
+            hidden = pooled(self.pooling, hidden, inputs["predicted"], inputs.get("document"))
         if self.class_dropout is not None:
             hidden = self.class_dropout(hidden, training=training, draw=draw)
         return hidden
@@ -222,7 +223,7 @@ class LanguageModel(keras.Model):
         return Vocabulary(self.embedding, self.output_kernel, self.output_bias)
 
     def _projected(self, x):
-        """Turn hidden values [..., H] into features [..., D]; a projection stands there for tied embeddings
+        """Turn hidden values [..., H] into features [..., D]; a projection is there for tied embeddings
         only.
         """
         return x if self.projection is None else tf.tensordot(x, cast(self.projection, x.dtype), 1)
@@ -253,13 +254,13 @@ class LanguageModel(keras.Model):
             length: positions of a row that the network reads.
             predictions: positions of a row at which it predicts; None for all.
         """
-        places = rows * (length if predictions is None else predictions)
+        positions = rows * (length if predictions is None else predictions)
         parts = {"embedding": [], **self._hidden_products(rows, length)}  # A look-up.
         if self.projection is not None:
-            parts["projection"] = [Product(places, *self.projection.shape)]
+            parts["projection"] = [Product(positions, *self.projection.shape)]
         matrix = self.head.matrix
         width, outputs = reversed(matrix.shape) if self.head.transposed else matrix.shape
-        return {**parts, "output": [Product(places, width, outputs)]}
+        return {**parts, "output": [Product(positions, width, outputs)]}
 
     def flops(self, length, predictions=None):
         """Return the FLOPs of a row's forward pass by part; arguments as those of `products`."""

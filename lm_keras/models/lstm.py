@@ -13,7 +13,7 @@ from lm_keras.config import Config
 from lm_keras.draws import Draw
 from lm_keras.layers import cudnn
 from lm_keras.layers.recurrent import LSTM, activation_values
-from lm_keras.models.gpt import places_within
+from lm_keras.models.gpt import positions_within
 from lm_keras.models.language_model import LanguageModel, Product
 
 
@@ -67,7 +67,7 @@ class LSTMLanguageModel(LanguageModel):
         hidden_units: H, width of every recurrent layer.
         num_layers: recurrent layers.
         dropout: rate at the input, between layers and at the output, with a fresh mask at each time step.
-        tie_embeddings: use the embedding as output matrix; where H differs from E a projection stands before
+        tie_embeddings: use the embedding as output matrix; where H differs from E a projection comes before
             it.
         weight_drop: share of each recurrent matrix that is dropped, see `lm_keras.layers.recurrent.LSTM`.
         use_cudnn: let cuDNN run the recurrent layers where there is an NVIDIA GPU; not possible under XLA.
@@ -168,7 +168,7 @@ class LSTMLanguageModel(LanguageModel):
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
-            inputs: `tokens` [B, T] int32, and optionally `reset` [B] bool, rows whose state starts anew; with
+            inputs: `tokens` [B, T] int32, and optionally `reset` [B] bool, rows whose state is reset; with
                 classes optionally `document` [B, T] int32, at each of which the state starts anew, too, and
                 `places` [B, K].
             state: as `initial_state` returns it.
@@ -218,10 +218,10 @@ class LSTMLanguageModel(LanguageModel):
         """Return features [B, K, D]; of a text read in both directions at its last token, each direction at
         the token that it reads last.
         """
-        if not (self.backward and self.pooling == "last" and "places" in inputs):
+        if not (self.backward and self.pooling == "last" and "predicted" in inputs):
             return super()._read_off(hidden, inputs, draw, training)
-        last, document = inputs["places"], inputs["document"]
-        first = last - tf.gather(places_within(document), last, batch_dims=1)
+        last, document = inputs["predicted"], inputs["document"]
+        first = last - tf.gather(positions_within(document), last, batch_dims=1)
         halves = zip(tf.split(hidden, 2, -1), (last, first))
         return tf.concat([tf.gather(half, places, batch_dims=1) for half, places in halves], -1)
 
@@ -274,9 +274,9 @@ class LSTMLanguageModel(LanguageModel):
             x = y
         return self._dropped(len(self.recurrent), x, draw, training), after
 
-    def _dropped(self, place, x, draw: Draw | None, training):
-        """Apply dropout to rows [R, T, D], which stand time-major elsewhere."""
-        mask = self.dropouts[place].mask(training, draw) if self.dropouts else None
+    def _dropped(self, index, x, draw: Draw | None, training):
+        """Apply dropout to rows [R, T, D], which are time-major elsewhere."""
+        mask = self.dropouts[index].mask(training, draw) if self.dropouts else None
         return x if mask is None else mask.apply(x, mask.keep(x.shape))
 
     def _hidden_products(self, rows, length):

@@ -58,12 +58,12 @@ class NGramLanguageModel(LanguageModel):
 
     Args:
         vocab_size: V.
-        ngram_order: n, at least 2. Before a document stand n - 1 end-of-document tokens.
+        ngram_order: n, at least 2. Before a document come n - 1 end-of-document tokens.
         embedding_dim: E, width of the token embedding; x is n - 1 of them side by side.
         hidden_units: H, width of every hidden layer.
         num_layers: hidden layers.
         dropout: rate at the input, between layers and at the output.
-        tie_embeddings: use the embedding as output matrix; where H differs from E a projection stands before
+        tie_embeddings: use the embedding as output matrix; where H differs from E a projection comes before
             it.
         direct_connections: let x also reach the output without a hidden layer, the W x of Bengio's equation
             1.
@@ -117,7 +117,7 @@ class NGramLanguageModel(LanguageModel):
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
-            inputs: `tokens` [B, T] integers, and optionally `reset` [B] bool, rows whose context starts anew.
+            inputs: `tokens` [B, T] integers, and optionally `reset` [B] bool, rows whose context is reset.
             state: `{"tokens": [B, n - 1]}` int32, the tokens before.
             draw: masks of the dropout layers; without it they are active only if `training`.
 

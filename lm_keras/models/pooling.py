@@ -57,5 +57,5 @@ def alone(tokens: tf.Tensor, pooling: str | None) -> tuple[tf.Tensor, dict[str, 
     inputs = {"document": tf.where(there, 0, 1)}
     if pooling is not None:
         lengths = tf.reduce_sum(tf.cast(there, tf.int32), axis=1, keepdims=True)
-        inputs["places"] = tf.zeros_like(lengths) if pooling == "first" else tf.maximum(lengths - 1, 0)
+        inputs["predicted"] = tf.zeros_like(lengths) if pooling == "first" else tf.maximum(lengths - 1, 0)
     return tf.maximum(tokens, 0), inputs

@@ -1,4 +1,4 @@
-"""The next-token loss, as sums: whoever divides does it once, over the whole global batch.
+"""The next-token loss, as sums, which are divided once, over the whole global batch.
 
 Shapes: B rows, T time, R = B T, D width of the features, V vocabulary.
 """

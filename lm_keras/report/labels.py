@@ -8,7 +8,7 @@ from typing import Any
 
 from lm_keras.disk.files import opened
 from lm_keras.objectives.measures import MEASURES, columns_of
-from lm_keras.report.runs import Run, is_number
+from lm_keras.report.runs import RunRecord, is_number
 from lm_keras.report.tables import escaped, table_of
 
 WORST = 20
@@ -24,13 +24,13 @@ _SIDE = 180
 """Width and height of a reliability diagram, in pixels."""
 
 
-def sections(runs: list[Run]) -> list[str]:
+def sections(runs: list[RunRecord]) -> list[str]:
     """Return the part of a page on labels; nothing where no run predicts any."""
     parts = [part for run in runs for part in _of_run(run)]
     return ["<h2>Labels</h2>", *parts] if parts else []
 
 
-def _of_run(run: Run) -> list[str]:
+def _of_run(run: RunRecord) -> list[str]:
     splits = {split: values for split, values in run.scores().items() if values.get("scores")}
     if not splits:
         return []
@@ -99,7 +99,9 @@ def _reliability(scores: dict[str, Any]) -> str:
         return ""
     bars = []
     for one in found["bins"]:
-        left, width, height = (_SIDE * size for size in (one["low"], one["high"] - one["low"], one["accuracy"]))
+        left, width, height = (
+            _SIDE * size for size in (one["low"], one["high"] - one["low"], one["accuracy"])
+        )
         told = f"{one['count']:,} predictions, confidence {one['confidence']:.3f}, accuracy {one['accuracy']:.3f}"
         bars.append(
             f"<rect x='{left:.1f}' y='{_SIDE - height:.1f}' width='{width:.1f}' height='{height:.1f}'"
@@ -117,7 +119,7 @@ def _reliability(scores: dict[str, Any]) -> str:
     return f"<figure><figcaption>{escaped(told)}</figcaption>{svg}</figure>"
 
 
-def _worst(run: Run, split: str) -> list[str]:
+def _worst(run: RunRecord, split: str) -> list[str]:
     examples, note = worst_examples(run.path / "predictions" / f"{split}.jsonl")
     shown = [f"<p class='note'>{escaped(note)}</p>"] if note else []
     if not examples:
@@ -142,7 +144,9 @@ def _tagged(example: dict[str, Any]) -> str:
         if true == predicted:
             parts.append(escaped(word) if true == "O" else f"<b>{escaped(word)}</b>")
         else:
-            parts.append(f"<b>{escaped(word)}</b> <span class='note'>[{escaped(predicted)}, not {escaped(true)}]</span>")
+            parts.append(
+                f"<b>{escaped(word)}</b> <span class='note'>[{escaped(predicted)}, not {escaped(true)}]</span>"
+            )
     return " ".join(parts)
 
 
@@ -185,7 +189,9 @@ def _example(line: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(line)
         lists = [found[name] for name in ("words", "tags", "predicted")] if "words" in found else []
-        is_text = isinstance(found.get("text"), str) or (lists and all(isinstance(one, list) for one in lists))
+        is_text = isinstance(found.get("text"), str) or (
+            lists and all(isinstance(one, list) for one in lists)
+        )
         return found if is_text and is_number(found["nats"]) else None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
@@ -204,7 +210,8 @@ def _texts(splits: dict[str, Any]) -> list[str]:
     names = dict.fromkeys(name for values in splits.values() for name in values.get("labels", {}))
     totals = {split: max(1, sum(values.get("labels", {}).values())) for split, values in splits.items()}
     labels = [
-        _numbers([name], [_of_split(splits[split], name, totals[split]) for split in splits]) for name in names
+        _numbers([name], [_of_split(splits[split], name, totals[split]) for split in splits])
+        for name in names
     ]
     lengths = "<p class='quiet'>Tokens of an example; padding is the share of positions without a token</p>"
     shown = [lengths, table_of(head, rows)]
@@ -218,7 +225,9 @@ def _of_split(values: dict[str, Any], name: str, total: int) -> str:
 
 def _numbers(names: list[str], cells: list[str]) -> str:
     """Return a row of names and of numbers, which stand at the right."""
-    shown = [f"<td>{escaped(cell)}</td>" for cell in names] + [f"<td class='n'>{escaped(cell)}</td>" for cell in cells]
+    shown = [f"<td>{escaped(cell)}</td>" for cell in names] + [
+        f"<td class='n'>{escaped(cell)}</td>" for cell in cells
+    ]
     return f"<tr>{''.join(shown)}</tr>"
 
 

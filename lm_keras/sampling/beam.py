@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.sampling import rules
-from lm_keras.sampling.loop import DecodeLoop, places_for, state_specs
+from lm_keras.sampling.loop import DecodeLoop, cache_size_for, state_specs
 
 MAX_NUMBERS = 2**26
 """Tokens of all beams, and logits of all beams at a step: 256 MiB each, and there are several of them."""
@@ -126,10 +126,10 @@ class BeamSearch:
                 f"num_beams={beams} with {len(prompt):,} tokens of prompt and max_new_tokens={max_new_tokens}"
                 f" reaches beyond the {most:,} tokens that the model looks back on; take fewer of either"
             )
-        places = places_for(self._model, longest)
+        cache_size = cache_size_for(self._model, longest)
         matrices = self._loop.matrices.made()
         before = np.array([prompt[:-1]], np.int32), np.zeros(1, np.int32)
-        state = self._loop.prefilled(*before, places or longest, matrices)
+        state = self._loop.prefilled(*before, cache_size or longest, matrices)
         self._ended = ended
         best = self._search(
             tf.constant(prompt, tf.int32), tf.constant(max_new_tokens), tf.constant(beams),

@@ -11,9 +11,9 @@ import tensorflow as tf
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import Int8Matrices
 from lm_keras.sampling.beam import BeamSearch
+from lm_keras.sampling.continuation import Continuation, GrowingContinuation, find_stop, unknown_parts
 from lm_keras.sampling.loop import NOTHING, Chosen, DecodeLoop
 from lm_keras.sampling.notices import Notices
-from lm_keras.sampling.row import Continuation, Row, find_stop, unknown_parts
 from lm_keras.sampling.rules import RuleSettings
 from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, settings_from
 from lm_keras.sampling.uniforms import key_of
@@ -170,7 +170,7 @@ class Sampler:
         """Return what of a prompt the tokenizer does not know; see `unknown_parts`."""
         return unknown_parts(self._tokenizer, prompt)
 
-    def _pieces(self, row: Row, settings: SamplingSettings) -> Iterator[str]:
+    def _pieces(self, row: GrowingContinuation, settings: SamplingSettings) -> Iterator[str]:
         for _ in self._decode([row], settings, STREAM_POSITIONS):
             piece = "".join(row.pieces[row.streamed :])
             row.streamed = len(row.pieces)
@@ -178,11 +178,11 @@ class Sampler:
                 yield piece
         self._notices.tell_early_ends([row.continuation()], settings)
 
-    def _rows(self, prompt: str, seed: int, settings: SamplingSettings) -> list[Row]:
+    def _rows(self, prompt: str, seed: int, settings: SamplingSettings) -> list[GrowingContinuation]:
         """Return the samples of a prompt, which are still empty."""
         ids = self._prompt_ids(prompt, settings)
         keys = [key_of(seed, ids, sample) for sample in range(settings.num_samples)]
-        return [Row(self._tokenizer, prompt, ids, settings, key) for key in keys]
+        return [GrowingContinuation(self._tokenizer, prompt, ids, settings, key) for key in keys]
 
     @property
     def _longest_prompt(self) -> int | None:
@@ -255,13 +255,15 @@ class Sampler:
         )
         found = []
         for hypothesis in hypotheses[: settings.num_samples]:
-            row = Row(self._tokenizer, prompt, ids, settings, 0)
+            row = GrowingContinuation(self._tokenizer, prompt, ids, settings, 0)
             row.extend(hypothesis.token_ids, hypothesis.log_probabilities)
             self.tokens_generated += len(row.ids)
             found.append(dataclasses.replace(row.continuation(), score=hypothesis.score))
         return found
 
-    def _decode(self, rows: list[Row], settings: SamplingSettings, positions: int) -> Iterator[None]:
+    def _decode(
+        self, rows: list[GrowingContinuation], settings: SamplingSettings, positions: int
+    ) -> Iterator[None]:
         """Fill the rows, and yield after every call of the compiled loop."""
         rules = self._rules(settings)
         keys = [row.key for row in rows]
@@ -274,7 +276,7 @@ class Sampler:
             carry = carry._replace(finished=tf.constant([bool(row.ended_by) for row in rows]))
             yield
 
-    def _take(self, rows: list[Row], chosen: Chosen) -> None:
+    def _take(self, rows: list[GrowingContinuation], chosen: Chosen) -> None:
         """Append what a call of the loop generated."""
         if np.isnan(chosen.log_probabilities).any():
             raise InputError(NOT_FINITE)
@@ -303,8 +305,8 @@ def seeds_of(settings: SamplingSettings, prompts: int) -> list[int]:
 
 
 def _allowed_tokens(model: keras.Model, tokenizer) -> np.ndarray:
-    """Return [V] bool: neither the unknown token nor the blank, and nothing beyond the vocabulary (logits may
-    be padded).
+    """Return [V] bool: neither the unknown token nor the mask token, and nothing beyond the vocabulary
+    (logits may be padded).
 
     One real step through the model finds V. It also builds a model that has not been called yet, which must
     not happen inside of the compiled loop.

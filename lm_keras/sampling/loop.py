@@ -3,7 +3,7 @@
 B batch (rows), T time, V vocabulary, D width, L longest text, N positions of one call.
 
 At every position each row is fed its current token. Prompts end side by side, so that all rows begin to
-sample at once; where a row begins its state starts anew, so that it is exactly what the row would have alone.
+sample at once; where a row begins its state is reset, so that it is exactly what the row would have alone.
 With lengths 2 and 4:
 
     position   0   1   2   3   4
@@ -13,8 +13,8 @@ With lengths 2 and 4:
 All but the last token of the prompts go through the network before that: in one pass where they are equally
 long, else in one from each beginning of a row to the next.
 
-The state of some networks has a limited number of places, those of their context. When a text has taken all,
-its last half is computed anew as if it began there, which makes room for as many tokens.
+The state of some networks has a limited number of cache slots, those of their context. When a text has all,
+its last half is computed again as if it began there, which frees as many slots.
 """
 
 import functools
@@ -36,8 +36,8 @@ PREFILL_TOKENS = 1024
 """Prompt tokens of a row that go through the network at once, at most."""
 
 PREFILL_ROWS = 8
-"""Rows of which so many go through at once; of more rows fewer, so that what is held does not grow with the
-rows, nor, where each token looks at all places of a state, with more places than `PREFILL_TOKENS`.
+"""Rows of a prefill that take `PREFILL_TOKENS` tokens at once. More rows, or more cache slots than
+`PREFILL_TOKENS`, take fewer, so memory stays constant.
 """
 
 LEAST_PREFILLED = 64
@@ -46,8 +46,8 @@ LEAST_PREFILLED = 64
 NO_END = 2**31 - 1
 
 SMALLEST_STATE = 64
-"""Places of a state: this, or twice as often, up to the model's context. Every place costs time, taken or
-not.
+"""Slots of a cache: this, doubled until a text fits, up to the model's context. Every slot costs time, taken
+or not.
 """
 
 
@@ -58,17 +58,17 @@ class Prompts(NamedTuple):
     texts: (
         tf.Tensor
     )  # [B] int32, the same, or the column after it where the token there only begins a document
-    end: tf.Tensor  # [] int32, the column in which the first sampled token of every row stands
+    end: tf.Tensor  # [] int32, the column in which the first sampled token of every row is
     max_new_tokens: tf.Tensor  # [] int32
-    places: int | None  # of the state; None: any number of tokens
+    cache_size: int | None  # slots of the state; None: any number of tokens
     matrices: list[tf.Tensor]  # what `CastOnce.made` returned at the beginning
 
 
 class Carry(NamedTuple):
-    """What goes from one call to the next. The token to feed stands in column `position`."""
+    """What goes from one call to the next. The token to feed is in column `position`."""
 
     position: tf.Tensor  # [] int32
-    taken: tf.Tensor  # [] int32, places of the state
+    taken: tf.Tensor  # [] int32, slots of the cache
     tokens: tf.Tensor  # [B, L] int32, prompts and what was generated
     finished: tf.Tensor  # [B] bool
     state: object  # the network's, first axis B where there is one
@@ -99,9 +99,9 @@ class DecodeLoop:
         eod_id: the token that ends a row.
         allowed: [V] bool, the tokens that may be sampled.
         begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
-        jit: compile what the network, which has `forward_apart` and `joined` then, does for a token of each
-            row as one program of XLA's, which takes a second or two for each number of rows and of places of
-            the state; but not where that costs more than it saves, see `compiles`.
+        jit: compile what the network, which has `forward_one_token` and `append_to_cache` then, does for a
+            token of each row as one program of XLA's, which takes a second or two for each number of rows and
+            of slots of the state; but not where that costs more than it saves, see `compiles`.
         int8: the network's matrices as integers, which the products read then; with `jit` only.
         reads_in_parts: whether a prompt may go through the network part by part: its tokens see none after
             them.
@@ -140,7 +140,7 @@ class DecodeLoop:
         self.jit = jit
         self._compiled = {
             integers: tf.function(
-                functools.partial(self._logits_apart, integers), jit_compile=True, autograph=False
+                functools.partial(self._logits_of_one_token, integers), jit_compile=True, autograph=False
             )
             for integers in (False, True)
         }
@@ -198,7 +198,7 @@ class DecodeLoop:
         )  # [B, L]; L grows as the texts do
         for row, prompt in enumerate(prompts):
             tokens[row] = [prompt[0]] * begins[row] + prompt
-        places, matrices = places_for(self._model, longest), self.matrices.made()
+        cache_size, matrices = cache_size_for(self._model, longest), self.matrices.made()
         # The last token of a prompt gives the first sampled one, so it belongs to the loop.
         position = max(lengths) - 1 if prefill else 0
         # Several samples of a prompt have the same state at first.
@@ -207,7 +207,7 @@ class DecodeLoop:
         if len(rows) == len(prompts):
             rows = np.arange(len(prompts))
         first = tokens[rows, :position], begins[rows]
-        state = self.prefilled(*first, longest if places is None else places, matrices)
+        state = self.prefilled(*first, longest if cache_size is None else cache_size, matrices)
         if len(rows) < len(prompts):
             index = tf.constant(row_of.ravel(), tf.int32)
             state = tf.nest.map_structure(
@@ -222,18 +222,18 @@ class DecodeLoop:
         )
         texts = begins + np.array([prompt[0] == self._begin_id for prompt in prompts], np.int32)
         fixed = map(tf.constant, (begins, texts, max(lengths), max_new_tokens))
-        return Prompts(*fixed, places, matrices), carry
+        return Prompts(*fixed, cache_size, matrices), carry
 
-    def prefilled(self, tokens: np.ndarray, begins: np.ndarray, places: int, matrices: list[tf.Tensor]):
-        """Return the state of so many places after tokens [B, T], which may be none, of texts that begin at
-        columns [B].
+    def prefilled(self, tokens: np.ndarray, begins: np.ndarray, cache_size: int, matrices: list[tf.Tensor]):
+        """Return the state with `cache_size` slots after tokens [B, T], which may be none, of texts that
+        begin at columns [B].
 
         `matrices` are those that `CastOnce.made` returned.
         """
-        state, length = self._model.initial_state(len(tokens), length=places), tokens.shape[1]
+        state, length = self._model.initial_state(len(tokens), length=cache_size), tokens.shape[1]
         at_once = PREFILL_ROWS * PREFILL_TOKENS // len(tokens)
         if self._model.context_length is not None:
-            at_once = at_once * PREFILL_TOKENS // max(PREFILL_TOKENS, places)
+            at_once = at_once * PREFILL_TOKENS // max(PREFILL_TOKENS, cache_size)
         at_once = min(PREFILL_TOKENS, max(LEAST_PREFILLED, at_once))
         if not self._reads_in_parts:
             at_once = max(1, length)
@@ -278,19 +278,21 @@ class DecodeLoop:
         parts, done, count = [], 0, uniforms.shape[1]
         decode = self._decode[self.way(len(uniforms))]
         while done < count and not (parts and carry.finished.numpy().all()):
-            carry = self._with_room(prompts, carry)
-            room = min(count - done, NO_END if prompts.places is None else prompts.places - int(carry.taken))
-            carry = self._with_columns(carry, int(carry.position) + room + 1)
-            part = tf.constant(uniforms[:, done : done + room], tf.float32)
+            carry = self._with_free_slot(prompts, carry)
+            free = min(
+                count - done, NO_END if prompts.cache_size is None else prompts.cache_size - int(carry.taken)
+            )
+            carry = self._with_columns(carry, int(carry.position) + free + 1)
+            part = tf.constant(uniforms[:, done : done + free], tf.float32)
             *values, carry = decode(
                 *prompts[:4], carry, part, settings, tf.constant(likeliest), prompts.matrices
             )
             parts.append([value.numpy() for value in values])
-            done += room
+            done += free
         return Chosen(*(np.concatenate(values, 1) for values in zip(*parts))), carry
 
     def _with_columns(self, carry: Carry, count: int) -> Carry:
-        """Return the carry with so many columns of tokens at least; each time that there are too few, with
+        """Return the carry with at least `count` columns of tokens; each time that there are too few, with
         twice as many.
         """
         there = carry.tokens.shape[1]
@@ -299,23 +301,23 @@ class DecodeLoop:
         more = max(count, 2 * there) - there
         return carry._replace(tokens=tf.pad(carry.tokens, [[0, 0], [0, more]], constant_values=self._eod_id))
 
-    def _with_room(self, prompts: Prompts, carry: Carry) -> Carry:
-        """Return the carry with a state that has a place left: of a text that has taken all, the last half is
-        computed anew.
+    def _with_free_slot(self, prompts: Prompts, carry: Carry) -> Carry:
+        """Return the carry with a state that has a slot left: of a text that has taken all, the last half is
+        computed again.
         """
-        if prompts.places is None or int(carry.taken) < prompts.places:
+        if prompts.cache_size is None or int(carry.taken) < prompts.cache_size:
             return carry
         position, begins = int(carry.position), prompts.begins.numpy()
-        moved = prompts.places - prompts.places // 2
+        moved = prompts.cache_size - prompts.cache_size // 2
         # From where each text is seen: a matter of its own length, not of the texts beside it.
-        begins = begins + moved * np.maximum((position - begins - prompts.places) // moved + 1, 0)
+        begins = begins + moved * np.maximum((position - begins - prompts.cache_size) // moved + 1, 0)
         first = int(begins.min())
         text = carry.tokens.numpy()[:, first:position], begins - first
-        state = self.prefilled(*text, prompts.places, prompts.matrices)
+        state = self.prefilled(*text, prompts.cache_size, prompts.matrices)
         return carry._replace(state=state, taken=tf.constant(position - first))
 
     def compiles(self, rows: int) -> bool:
-        """Tell whether XLA compiles the network's work for a token of so many rows.
+        """Tell whether XLA compiles the network's work for a token of `rows` rows.
 
         On a CPU its products of several rows in bfloat16 take twice the time of TensorFlow's
         (`scripts/benchmark.py sample`, "compiled"); float16 is treated likewise. Products of integers are
@@ -326,7 +328,7 @@ class DecodeLoop:
         return self.jit and fast
 
     def way(self, rows: int) -> tuple[bool, bool]:
-        """Return whether the work for a token of so many rows is compiled, and whether its products are of
+        """Return whether the work for a token of `rows` rows is compiled, and whether its products are of
         integers.
         """
         return self.compiles(rows), self._integers and rows > 1
@@ -344,14 +346,14 @@ class DecodeLoop:
         compiled, integers = way
         if compiled:
             logits, addition = self._compiled[integers](inputs, state, matrices)
-            return logits, self._model.joined(state, addition)
+            return logits, self._model.append_to_cache(state, addition)
         with self.matrices.used(matrices):
             features, state = self._model.forward(inputs, state)  # [B, 1, D]
             return self._model.project(features[:, 0]), state
 
-    def _logits_apart(self, integers, inputs, state, matrices):
+    def _logits_of_one_token(self, integers, inputs, state, matrices):
         with self.matrices.used(matrices, **({"integers": True} if integers else {})):
-            features, addition = self._model.forward_apart(inputs, state)
+            features, addition = self._model.forward_one_token(inputs, state)
             return self._model.project(features[:, 0]), addition
 
     def _prefill_block(self, tokens, reset, state, matrices):
@@ -434,16 +436,16 @@ class DecodeLoop:
         return values, Carry(carry.position + 1, carry.taken + 1, tokens, finished, state)
 
 
-def places_for(model: keras.Model, tokens: int) -> int | None:
-    """Return how many places a state for a text of so many tokens gets; None if the model's takes
+def cache_size_for(model: keras.Model, tokens: int) -> int | None:
+    """Return the cache size for a text of `tokens` tokens; None if the model's state takes
     any number.
     """
     if model.context_length is None:
         return None
-    places = SMALLEST_STATE
-    while places < tokens:
-        places *= 2
-    return min(places, model.context_length)
+    cache_size = SMALLEST_STATE
+    while cache_size < tokens:
+        cache_size *= 2
+    return min(cache_size, model.context_length)
 
 
 def state_specs(model: keras.Model):

@@ -26,7 +26,7 @@ def given_prompt(prompt: str, path: str | None, interactive: bool = False) -> st
         interactive: whether prompts are lines of standard input, so that there may be none here.
 
     Raises:
-        InputError: both are given, or the file cannot be read, is too large or is no UTF-8.
+        InputError: both are given, or the file cannot be read, is too large or is not UTF-8.
     """
     if interactive and (prompt or path):
         raise InputError(
@@ -46,7 +46,7 @@ def given_prompt(prompt: str, path: str | None, interactive: bool = False) -> st
     except UnicodeDecodeError as error:
         other = next((name for mark, name in OTHER_MARKS.items() if content.startswith(mark)), None)
         remedy = f"; it is {other}, convert it (iconv -f {other} -t UTF-8)" if other else ""
-        raise InputError(f"--prompt_file={path} is no UTF-8 at byte {error.start}{remedy}") from None
+        raise InputError(f"--prompt_file={path} is not UTF-8 at byte {error.start}{remedy}") from None
     return re.sub(r"\r?\n\Z", "", text)
 
 

@@ -31,7 +31,7 @@ class Rule:
 
 
 @dataclasses.dataclass(frozen=True)
-class Range:
+class AllowedRange:
     """Which numbers a setting may be.
 
     Attributes:
@@ -58,7 +58,7 @@ class Range:
         """Return the range in words.
 
         Example:
-            >>> Range("1", above=0, high=1).expected(False), Range("1", low=1).expected(True)
+            >>> AllowedRange("1", above=0, high=1).expected(False), AllowedRange("1", low=1).expected(True)
             ('a number above 0 and at most 1', 'an integer from 1 to 2147483647')
         """
         if whole:
@@ -75,7 +75,7 @@ class Range:
 def _sampled(
     default: Any,
     help: str,
-    allowed: Range | None = None,
+    allowed: AllowedRange | None = None,
     rule: Rule | None = None,
     searching: bool = True,
     **described: Any,
@@ -85,7 +85,7 @@ def _sampled(
     Args:
         default: its value where nobody sets it, with which a rule is off.
         help: one sentence with the unit.
-        allowed: the numbers that it may be; None where it is no number.
+        allowed: the numbers that it may be; None where it is not a number.
         rule: how it takes part in the choice of a token; None for other settings.
         searching: whether it has a meaning for a beam search; a `sorted` rule has none.
         **described: see `lm_keras.fields.Description`.
@@ -116,25 +116,25 @@ class SamplingSettings:
     """
 
     max_new_tokens: int = _sampled(
-        100, "tokens to generate at most", Range("how many tokens to generate, for example 100", low=1)
+        100, "tokens to generate at most", AllowedRange("how many tokens to generate, for example 100", low=1)
     )
     temperature: float = _sampled(
         1.0,
         "logits are divided by it: below 1 is safer, above 1 is wilder, 0 is greedy",
-        Range("0 for the likeliest token every time, 1 for the model's own distribution", low=0),
+        AllowedRange("0 for the likeliest token every time, 1 for the model's own distribution", low=0),
         Rule("logits"),
         searching=False,
     )
     top_k: int = _sampled(
         0,
         "choose among the k likeliest tokens; 0: among all",
-        Range("0 to switch it off, or how many tokens to choose from, for example 40", low=0),
+        AllowedRange("0 to switch it off, or how many tokens to choose from, for example 40", low=0),
         Rule("sorted"),
     )
     top_p: float = _sampled(
         1.0,
         "choose among the fewest tokens whose probability reaches p; 1: among all",
-        Range("1 to switch it off, or a probability, for example 0.95", above=0, high=1),
+        AllowedRange("1 to switch it off, or a probability, for example 0.95", above=0, high=1),
         Rule("sorted", "top_p"),
     )
     seed: int | list[int] | tuple[int, ...] = _sampled(
@@ -144,42 +144,42 @@ class SamplingSettings:
     num_samples: int = _sampled(
         1,
         "continuations of each prompt; with --num_beams the best ones",
-        Range("how many continuations of each prompt to give, for example 1", low=1),
+        AllowedRange("how many continuations of each prompt to give, for example 1", low=1),
     )
     stop: str | list[str] | tuple[str, ...] | None = _sampled(
         None,
-        "end before this text; may be given several times, the text that comes first counts. It is taken as "
-        "it stands; bash writes a line end as --stop=$'\\n'",
+        "end before this text; may be given several times, the first match counts. It is taken "
+        "literally; bash writes a line end as --stop=$'\\n'",
         several=True,
     )
     min_p: float = _sampled(
         0.0,
         "choose among the tokens with at least this share of the top probability; 0: among all",
-        Range("0 to switch it off, or a probability, for example 0.05", low=0, high=1),
+        AllowedRange("0 to switch it off, or a probability, for example 0.05", low=0, high=1),
         Rule("sorted", "min_p"),
     )
     repetition_penalty: float = _sampled(
         1.0,
         "above 1 makes tokens of the text so far, prompt included, less likely; 1: off",
-        Range("1 to switch it off, or for example 1.2", above=0, high=100),
+        AllowedRange("1 to switch it off, or for example 1.2", above=0, high=100),
         Rule("past", "repetition_penalty"),
     )
     presence_penalty: float = _sampled(
         0.0,
         "subtracted from the logit of each token that was generated before; 0: off",
-        Range("0 to switch it off, for example 0.5", low=-100, high=100),
+        AllowedRange("0 to switch it off, for example 0.5", low=-100, high=100),
         Rule("past", "count_penalties"),
     )
     frequency_penalty: float = _sampled(
         0.0,
         "subtracted from the logit of a token as often as it was generated; 0: off",
-        Range("0 to switch it off, for example 0.5", low=-100, high=100),
+        AllowedRange("0 to switch it off, for example 0.5", low=-100, high=100),
         Rule("past", "count_penalties"),
     )
     no_repeat_ngram: int = _sampled(
         0,
         "never generate the same n tokens in a row twice; 0: off",
-        Range("0 to switch it off, or for example 3", low=0),
+        AllowedRange("0 to switch it off, or for example 3", low=0),
         Rule("past", "no_repeat_ngram"),
     )
     logit_bias: str | dict[int, float] | None = _sampled(
@@ -187,19 +187,19 @@ class SamplingSettings:
     )
     num_beams: int = _sampled(
         1,
-        "search for the likeliest text with so many beams; 1: sample",
-        Range("1 to sample, or for example 4", low=1),
+        "beams of the search for the likeliest text; 1: sample",
+        AllowedRange("1 to sample, or for example 4", low=1),
     )
     length_penalty: float = _sampled(
         1.0,
         "alpha of beam search: a text of n tokens is ranked by its log-probability over ((5 + n) / "
-        "6)^alpha, so the higher it is, the longer are the texts",
-        Range("0 to switch it off, for example 0.5", low=-100, high=100),
+        "6)^alpha, so a higher alpha gives longer texts",
+        AllowedRange("0 to switch it off, for example 0.5", low=-100, high=100),
     )
     top_logprobs: int = _sampled(
         0,
-        "how many of the likeliest tokens to tell with each chosen one",
-        Range("how many tokens to tell, for example 5", low=0, high=MOST_LOGPROBS),
+        "number of likeliest tokens to print with each chosen one",
+        AllowedRange("how many tokens to tell, for example 5", low=0, high=MOST_LOGPROBS),
         searching=False,
     )
     long_prompt: str = _sampled(
@@ -292,7 +292,7 @@ def check_text(name: str, text: str) -> None:
     except UnicodeEncodeError as error:
         raise InputError(
             f"{name} has the lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, "
-            "which is no text; read the text as UTF-8, or drop such characters with text.encode('utf-8', "
+            "which is not text; read the text as UTF-8, or drop such characters with text.encode('utf-8', "
             "'ignore').decode()"
         ) from None
 

@@ -78,7 +78,7 @@ class Task:
         batch_size: rows of a training step.
         batching: `stream` or `window`.
         seed: of the order of the rows, and of what is random in them.
-        state_reset: probability that a stream begins anew at a step.
+        state_reset: probability that a stream is reset at a step.
         best_by: the measure of validation that decides which weights are the best; None for that of the task.
         stride: of an evaluation in windows: targets that each of them scores, the last ones. None for the
             usual way.

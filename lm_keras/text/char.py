@@ -32,7 +32,7 @@ class CharTokenizer(Tokenizer):
     """
 
     name = "char"
-    unknown_id = blank_id = 1
+    unknown_id = mask_id = 1
     lossless = False
     learns_from_train = (
         False  # The alphabet is that of the whole corpus, as is customary for character models.

@@ -87,7 +87,7 @@ COMPONENTS = [
         BPEDecoder="suffix", Strip="content start stop", WordPiece="prefix cleanup", Sequence="decoders",
         note="in the order Replace, Metaspace, WordPiece, BPEDecoder, Strip; ByteFallback; Fuse; then Strip "
         "at the beginning or "
-        "Replace of one character; another order is refused. Bytes that are no UTF-8 are read as U+FFFD",
+        "Replace of one character; another order is refused. Bytes that are not UTF-8 are read as U+FFFD",
     ),
     Component("decoder", "CTC", REFUSED, (), "it joins equal tokens, as in speech"),
     Component("truncation", "", NO_EFFECT, (), "texts are encoded whole"),
@@ -107,7 +107,7 @@ INSIDE = ("normalizers", "pretokenizers", "decoders", "processors")
 """The keys under which a Sequence has its parts."""
 
 SPACES = ("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "CharDelimiterSplit", "Metaspace")
-"""Pre-tokenizers that may lose or change what stands between words."""
+"""Pre-tokenizers that may lose or change text between words."""
 
 
 def flat(part: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
@@ -167,7 +167,7 @@ def _all(part: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
 
 
 def _check_reading(content: dict[str, Any], chain: Chain) -> None:
-    """Raise InputError if the decoder leaves in a text what stands in tokens' names alone."""
+    """Raise InputError if the decoder leaves in a text what is only in the names of tokens."""
     model, decoders = content["model"], {step["type"]: step for step in flat(content.get("decoder"))}
     before = [*flat(content.get("normalizer")), *flat(content.get("pre_tokenizer"))]
     if any(part["type"] == "ByteLevel" for part in before) and "ByteLevel" not in decoders:
@@ -182,7 +182,7 @@ def _check_reading(content: dict[str, Any], chain: Chain) -> None:
     }
     for mark in sorted(marks - chain.marks):
         raise InputError(
-            f"it writes {mark!r} for a blank, which its decoder does not read: set decoder to Metaspace, or"
+            f"it writes {mark!r} for a space, which its decoder does not read: set decoder to Metaspace, or"
             " to Replace"
         )
     suffix, prefix = model.get("end_of_word_suffix"), model.get("continuing_subword_prefix")
@@ -295,7 +295,7 @@ def cuts_at_lines(content: dict[str, Any]) -> bool:
 
 
 def prefixes(content: dict[str, Any]) -> bool:
-    """Tell whether a tokenizer puts a blank before a text."""
+    """Tell whether a tokenizer puts a space before a text."""
     for part in [*flat(content.get("normalizer")), *flat(content.get("pre_tokenizer"))]:
         if part["type"] == "Metaspace":
             found = part.get("prepend_scheme", "always") != "never" and part.get("add_prefix_space", True)

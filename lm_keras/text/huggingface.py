@@ -43,7 +43,7 @@ class HuggingFaceTokenizer(Tokenizer):
     """
 
     name = "huggingface"
-    joins_blanks = True
+    joins_spaces = True
 
     def __init__(self, model: bytes, eod_id: int, vocab_size: int | None = None):
         self._model = model
@@ -70,10 +70,10 @@ class HuggingFaceTokenizer(Tokenizer):
         super().__init__("none", spelled)
         self._token_bytes[eod_id] = b""
         self.eod_id = self.begin_id = eod_id
-        self.joins_blanks = not chain.separates
+        self.joins_spaces = not chain.separates
         unknown = self._find_unknown(content, ids)
         if unknown is not None:
-            self.unknown_id = self.blank_id = unknown
+            self.unknown_id = self.mask_id = unknown
             self._token_bytes[unknown] = REPLACEMENT
         self._first = components.begins_with(content)
         self._continues = content["model"].get("continuing_subword_prefix")
@@ -135,7 +135,7 @@ class HuggingFaceTokenizer(Tokenizer):
             eod_id: the token that ends a document; None where a name tells it.
             vocab_size: number of ids, if the network has more.
             end: the name of that token; None for the first one there is of the usual names.
-            prefix: whether a text begins with a blank that is not in it.
+            prefix: whether a text begins with a space that is not in it.
 
         Raises:
             InputError: they are damaged, or nothing tells which token ends a document.
@@ -282,14 +282,14 @@ class HuggingFaceTokenizer(Tokenizer):
         return library.counting_lost(self._counting)
 
     def encode_inside(self, text: str) -> list[int]:
-        """Return the ids of a text that stands behind others, without the blank that is put before a text."""
+        """Return the ids of a text that follows others, without the space that is put before a text."""
         if not self._prefixes:
             return self.encode(text)
         whole, before = self.encode(f"\n{text}"), self.encode("\n")
         return whole[len(before) :] if whole[: len(before)] == before else self.encode(text)
 
     def begins_word(self, token_id: int) -> bool:
-        """Tell whether a word begins with a token. Of tokens with blanks between them all do, but those that
+        """Tell whether a word begins with a token. Of tokens with spaces between them all do, but those that
         a prefix marks.
         """
         if not self._chain.separates:
@@ -315,7 +315,7 @@ class HuggingFaceTokenizer(Tokenizer):
 
         GPT-2's never join what a line feed between two characters that are no white space divides. Of others,
         and from a very long line on, a piece knows its tokens (`Piece`): what they are may depend on what
-        stands around it, as the blank that LLaMA's puts before a text.
+        is around it, as the space that LLaMA's puts before a text.
 
         Example: of GPT-2's tokenizer
 
@@ -339,7 +339,7 @@ class HuggingFaceTokenizer(Tokenizer):
         settings = {
             "eod_id": self.eod_id,
             **own,
-            "vocab_size": self.vocab_size - self.reserves_blank,
+            "vocab_size": self.vocab_size - self.reserves_mask,
             "sha256": hashlib.sha256(self._model).hexdigest(),
         }
         return {MODEL_FILE: self._model, SETTINGS_FILE: self._settings_file(**settings)}
@@ -383,7 +383,7 @@ def _lines(pieces: Iterator[str]) -> Generator[str, None, str]:
 
 
 def _last_cut(text: str) -> int:
-    """Return where the last line begins whose line feed stands between two characters that are no white
+    """Return where the last line begins whose line feed is between two characters that are no white
     space, or 0.
     """
     at = text.rfind("\n", 1, len(text) - 1)

@@ -41,7 +41,7 @@ class Encoded(NamedTuple):
     words: np.ndarray
 
 
-class Part(NamedTuple):
+class EncodedPart(NamedTuple):
     """A part of a document: its text, its tokens, and whether it is the last one."""
 
     text: str
@@ -49,7 +49,7 @@ class Part(NamedTuple):
     is_last: bool
 
 
-def parts(pieces: Iterable[str], encode: Callable[[str], Encoded], period: int = 1) -> Iterator[Part]:
+def parts(pieces: Iterable[str], encode: Callable[[str], Encoded], period: int = 1) -> Iterator[EncodedPart]:
     """Yield a document in parts whose tokens, one after the other, are those of the whole document.
 
     Blocks of text overlap and are encoded one by one. Two of them are joined at a token in the middle of what
@@ -80,7 +80,7 @@ def parts(pieces: Iterable[str], encode: Callable[[str], Encoded], period: int =
         if len(held) <= size:
             if held[done:] or (done == 0 and held):
                 block = block or encode(held)
-                yield Part(held[done:], block.ids[first:], True)
+                yield EncodedPart(held[done:], block.ids[first:], True)
             return
         scale = size // BLOCK
         begin = size - OVERLAP * scale
@@ -99,7 +99,7 @@ def parts(pieces: Iterable[str], encode: Callable[[str], Encoded], period: int =
             size, block = 2 * size, None
             continue
         at, old, new = cut
-        yield Part(held[done:at], block.ids[first:old], False)
+        yield EncodedPart(held[done:at], block.ids[first:old], False)
         held, done, first, block, size = held[begin:], at - begin, new, after, BLOCK
 
 

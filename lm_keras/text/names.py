@@ -1,10 +1,10 @@
-"""Tokens as words of a file of vectors, where a blank ends a word and a line feed a line."""
+"""Tokens as words of a file of vectors, where a space ends a word and a line feed a line."""
 
 import re
 import unicodedata
 
 BLANK = "▁"
-"""What stands for a blank, as in sentencepiece."""
+"""What stands for a space, as in sentencepiece."""
 
 _SPELLED = re.compile("<U\\+([0-9A-F]{4,6})>|((?:<0x[0-9A-F]{2}>)+)")
 
@@ -12,8 +12,8 @@ _SPELLED = re.compile("<U\\+([0-9A-F]{4,6})>|((?:<0x[0-9A-F]{2}>)+)")
 def name_of(token: bytes) -> str:
     r"""Return a name without white space that stands for the bytes of a token, and for no others.
 
-    Nearly every word is its own name. A blank is `▁`; other white space, control characters, `▁` itself and
-    what would read as one of these are spelled, `<U+000A>`, and bytes that are no UTF-8 too, `<0xE2>` each.
+    Nearly every word is its own name. A space is `▁`; other white space, control characters, `▁` itself and
+    what would read as one of these are spelled, `<U+000A>`, and bytes that are not UTF-8 too, `<0xE2>` each.
 
     Example:
         >>> [name_of(token) for token in (b"cat", b" the", b"\n", b"\xe2\x96", b"<U+000A>")]

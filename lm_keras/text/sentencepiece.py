@@ -62,8 +62,8 @@ class SentencePieceTokenizer(Tokenizer):
 
     name = "sentencepiece"
     eod_id = EOD_ID
-    blank_id = UNKNOWN_ID
-    joins_blanks = True
+    mask_id = UNKNOWN_ID
+    joins_spaces = True
 
     def __init__(self, model: bytes, normalization: str):
         """Take a serialized sentencepiece model that `train` made.
@@ -212,7 +212,7 @@ class SentencePieceTokenizer(Tokenizer):
 def _cut_line(line: str) -> Iterator[str]:
     """Yield a line with empty separators in it where it is too long.
 
-    A piece that was learnt here has blanks at its beginning only, so a cut before blanks changes no token.
+    A piece that was learnt here has spaces at its beginning only, so a cut before spaces changes no token.
     """
     start = 0
     while len(line) - start > MAX_ENCODED_CHARACTERS:
@@ -269,7 +269,7 @@ def _rare_characters(counts: np.ndarray, room: int) -> list[str]:
 
 
 def _cut_at(lines: list[str], characters: list[str]) -> list[str]:
-    """Cut lines where one of the characters stands, so that the trainer does not see it."""
+    """Cut lines at each of the characters, so that the trainer does not see it."""
     cuts = str.maketrans(dict.fromkeys(characters, "\n"))
     return [part for line in lines for part in line.translate(cuts).split("\n")]
 

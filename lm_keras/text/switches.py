@@ -39,7 +39,7 @@ SWITCHES = [
         "GPT-2's, with tokenizer.model one of LLaMA's, else it is refused; with tokenizer.json it has no "
         "effect"),
     Switch(("clean_up_tokenization_spaces",), NO_EFFECT, "a text is shown as its tokens say it, with the "
-        "blanks before punctuation marks"),
+        "spaces before punctuation marks"),
     Switch(("legacy", "split_special_tokens"), NO_EFFECT, "special tokens' names in a text are text"),
     Switch(("model_max_length", "padding_side", "truncation_side", "pad_token", "chat_template", "errors"),
         NO_EFFECT, "texts are encoded whole, one by one"),
@@ -140,7 +140,7 @@ def check_against(folder: Path, settings: dict[str, Any], content: dict[str, Any
 
 def check_prefix(folder: Path, settings: dict[str, Any], there: bool) -> None:
     """Raise InputError if a tokenizer_config.json says otherwise whether the tokenizer.model beside it puts a
-    blank before a text.
+    space before a text.
     """
     value = settings.get("add_prefix_space")
     if value is not None and value != there:

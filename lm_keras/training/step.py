@@ -271,7 +271,7 @@ class TrainingStep:
             gradients = add_penalties(gradients, self._variables, learning.l1, learning.l2)
             factor = tf.ones([])
         norm = tf.linalg.global_norm(gradients) * factor
-        if learning.clip_norm:  # A norm that is no finite number makes the gradients so, too.
+        if learning.clip_norm:  # A norm that is not finite makes the gradients so, too.
             clipping = tf.minimum(1.0, learning.clip_norm / norm)
             factor *= tf.where(tf.math.is_finite(norm), clipping, float("nan"))
         return gradients, factor, norm

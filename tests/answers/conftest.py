@@ -71,14 +71,10 @@ def _trained(folder, tiny_config, train, content, scheme, **settings):
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory, tiny_config, train):
     folder = tmp_path_factory.mktemp("classifier")
-    return _trained(
-        folder, tiny_config, train, lambda *how: table(texts(*how)), "tsv", task="classification"
-    )
+    return _trained(folder, tiny_config, train, lambda *how: table(texts(*how)), "tsv", task="classification")
 
 
 @pytest.fixture(scope="session")
 def tagger(tmp_path_factory, tiny_config, train):
     folder = tmp_path_factory.mktemp("tagger")
-    return _trained(
-        folder, tiny_config, train, lambda *how: conll(tagged(*how)), "conll", task="tagging"
-    )
+    return _trained(folder, tiny_config, train, lambda *how: conll(tagged(*how)), "conll", task="tagging")

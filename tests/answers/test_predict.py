@@ -136,7 +136,11 @@ def test_texts_that_have_no_tokens_have_a_prediction(classifier, tagger):
 
 def test_labels_are_no_text(classifier, tagger, finished):
     for lm, name in ((classifier.lm, "classify"), (tagger.lm, "tag")):
-        for ask in (lambda lm=lm: lm.generate(["a"]), lambda lm=lm: lm.fill("a"), lambda lm=lm: lm.sample(["a"])):
+        for ask in (
+            lambda lm=lm: lm.generate(["a"]),
+            lambda lm=lm: lm.fill("a"),
+            lambda lm=lm: lm.sample(["a"]),
+        ):
             with pytest.raises(InputError, match=f"scripts/predict.py, or {name} in Python"):
                 ask()
     with pytest.raises(InputError, match="use tag"):
@@ -269,7 +273,6 @@ def test_predictions_are_those_of_the_evaluation(tagger):
     """The tags that a run writes are those that its measures count."""
     lm = tagger.lm
     store = lm._text("test", None, lambda line: None)
-
 
     evaluator = Evaluator(lm.model, lm.task)
     found = Predictions.of(evaluator.sums(store), lm.task.labels.names)

@@ -104,9 +104,7 @@ def test_jsonl_records_have_a_field_or_words(predicted):
 def test_a_table_keeps_its_columns(predicted):
     content = "id\tsentence\n1\tabc\n\n2\tde\n"
     out = predicted(content, name="in.tsv", format="tsv", text_field="sentence")
-    assert out == (
-        "id\tsentence\tpredicted\tprobability\n1\tabc\tn3\t0.250000\n\n2\tde\tn2\t0.250000\n"
-    )
+    assert out == ("id\tsentence\tpredicted\tprobability\n1\tabc\tn3\t0.250000\n\n2\tde\tn2\t0.250000\n")
     assert predicted(content, name="in.tsv", text_field="sentence") == "n3\n\nn2\n"
     assert predicted("abc\t1\nde\t0\n", name="in.tsv", text_field="1") == "n3\nn2\n"
     assert predicted("abc\t1\nde\t0\n", name="in.tsv", text_field="1", header="yes") == "n2\n"
@@ -137,8 +135,8 @@ def test_conll_sentences_as_lines_and_back(predicted):
 @pytest.mark.parametrize(
     ("content", "how", "message"),
     [
-        (b"ab\n\xff\n", {}, "in.txt:2 is no UTF-8 at byte 0 of the line"),
-        ("ab\n".encode("utf-16"), {}, "in.txt:1 is no UTF-8 at byte 0 of the line; the file is UTF-16"),
+        (b"ab\n\xff\n", {}, "in.txt:2 is not UTF-8 at byte 0 of the line"),
+        ("ab\n".encode("utf-16"), {}, "in.txt:1 is not UTF-8 at byte 0 of the line; the file is UTF-16"),
         (b"a\0b\n", {}, "in.txt:1 has a NUL"),
         (b'{"text": "a"}\n{"tex": "b"}\n', {"name": "in.jsonl"}, "in.jsonl:2: no field 'text'"),
         (b'{"text": "a"}\n{"text": \n', {"name": "in.jsonl"}, "in.jsonl:2: "),

@@ -62,7 +62,9 @@ def test_more_types_than_colours():
 
 def test_a_conversation(monkeypatch, capsys):
     def records(inputs, too_long, batch_size):
-        return [{"text": text, "probabilities": {"bad": 0.25, "good": 0.75}, "label": "good"} for text in inputs]
+        return [
+            {"text": text, "probabilities": {"bad": 0.25, "good": 0.75}, "label": "good"} for text in inputs
+        ]
 
     answer = types.SimpleNamespace(records=records, usually_too_long="cut_end", names=("bad", "good"))
     monkeypatch.setattr("sys.stdin", io.StringIO("fine\n\nbad \udcff\nlast"))

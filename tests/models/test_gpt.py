@@ -13,10 +13,10 @@ from lm_keras.errors import InputError
 from lm_keras.evaluation.text_scorer import TextScorer
 from lm_keras.layers.casting import CastOnce
 from lm_keras.models import FAMILIES
-from lm_keras.models.gpt import GPTLanguageModel, num_parameters, places_within
+from lm_keras.models.gpt import GPTLanguageModel, num_parameters, positions_within
 from lm_keras.objectives.losses import next_token_loss
 from lm_keras.sampling.generate import Sampler
-from lm_keras.sampling.loop import NOTHING, DecodeLoop, places_for, state_specs
+from lm_keras.sampling.loop import NOTHING, DecodeLoop, cache_size_for, state_specs
 from lm_keras.sampling.rules import RuleSettings
 from lm_keras.sampling.uniforms import key_of
 from lm_keras.text.char import NUM_SPECIAL, CharTokenizer
@@ -248,11 +248,11 @@ def test_a_document_in_a_row_is_what_it_is_alone(positions, chunk):
     assert np.abs(logits(together) - alone).max() > 0.1
 
 
-def test_places_of_the_docstring():
-    assert places_within(tf.constant([[0, 0, 1, 1, 1, 2]])).numpy().tolist() == [[0, 1, 0, 1, 2, 0]]
+def test_positions_of_the_docstring():
+    assert positions_within(tf.constant([[0, 0, 1, 1, 1, 2]])).numpy().tolist() == [[0, 1, 0, 1, 2, 0]]
     documents = np.sort(RANDOM.integers(0, 5, [B, 30]))
     expected = [[list(row[:t]).count(d) for t, d in enumerate(row)] for row in documents]
-    assert places_within(tf.constant(documents)).numpy().tolist() == expected
+    assert positions_within(tf.constant(documents)).numpy().tolist() == expected
 
 
 PROMPTS = [[0, 5, 3, 8, 2, 2, 7], [0, 4], [0, 11, 12, 6]]
@@ -285,12 +285,12 @@ def cache_error(model, rows, prompts=PROMPTS):
 class Forgetful(GPTLanguageModel):
     """A broken network: it writes nothing into its cache."""
 
-    def forward(self, inputs, state, draw=None, training=False, apart=False):
-        features, after = super().forward(inputs, state, apart=apart)
-        return features, {**after, "keys": state["keys"]} if state and not apart else after
+    def forward(self, inputs, state, draw=None, training=False, cache_apart=False):
+        features, after = super().forward(inputs, state, cache_apart=cache_apart)
+        return features, {**after, "keys": state["keys"]} if state and not cache_apart else after
 
-    def joined(self, state, addition):
-        return {**super().joined(state, addition), "keys": state["keys"]}
+    def append_to_cache(self, state, addition):
+        return {**super().append_to_cache(state, addition), "keys": state["keys"]}
 
 
 @pytest.mark.parametrize(
@@ -325,16 +325,16 @@ def test_what_is_compiled(precision, rows):
         assert loop.compiles(rows) == traced == (jit and pays)
 
 
-def test_the_state_has_as_many_places_as_the_text_needs():
+def test_the_cache_has_as_many_slots_as_the_text_needs():
     model = build(sequence_length=200)
-    assert [places_for(model, n) for n in (1, 64, 65, 129, 10_000)] == [64, 64, 128, 200, 200]
+    assert [cache_size_for(model, n) for n in (1, 64, 65, 129, 10_000)] == [64, 64, 128, 200, 200]
     specs = state_specs(model)
     assert specs["keys"][0].shape.as_list() == [None, H, None, D // H] and specs["length"].shape == []
     assert model.initial_state(B) == {}
 
 
 def test_a_text_goes_on_beyond_the_context():
-    """When all 20 places are taken, the last 10 tokens are all that a prediction sees, then up to
+    """When all 20 cache slots are taken, the last 10 tokens are all that a prediction sees, then up to
     20 again.
     """
     model, prompts = build(), [[0, 5, 3, 8, 2, 2, 7], [0, 4]]
@@ -342,7 +342,7 @@ def test_a_text_goes_on_beyond_the_context():
     for prompt, (tokens, _) in zip(prompts, rows):
         text, expected = list(prompt), []
         while len(expected) < 40:
-            # The token in column 20 is the first that finds no place.
+            # The token in column 20 is the first that finds no slot.
             begin = 0 if len(text) <= 20 else (len(text) - 11) // 10 * 10
             logits = model(tf.constant([text[begin:]]))[0, -1]
             expected.append(int(np.argmax(logits)))

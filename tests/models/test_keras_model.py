@@ -356,7 +356,7 @@ def refuse_number_format(folder):
         (
             lambda folder: build("bert", prediction_head=False).export(folder, verbose=False),
             InputError,
-            "this BERT was imported without the head that says what hidden tokens were",
+            "this BERT was imported without the head that predicts masked tokens",
         ),
     ],
 )

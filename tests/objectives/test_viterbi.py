@@ -13,9 +13,7 @@ NAMES = ("B-loc", "B-per", "I-loc", "I-per", "O")
 def is_whole(tags):
     """Tell whether every `I-TYPE` follows its own type."""
     before = ["O", *tags]
-    return all(
-        tag[0] != "I" or (prior != "O" and prior[2:] == tag[2:]) for prior, tag in zip(before, tags)
-    )
+    return all(tag[0] != "I" or (prior != "O" and prior[2:] == tag[2:]) for prior, tag in zip(before, tags))
 
 
 def score(log_probabilities, tags):

@@ -3,9 +3,9 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.errors import InputError
+from lm_keras.sampling.continuation import find_stop, held_back
 from lm_keras.sampling.generate import STREAM_POSITIONS, Sampler
 from lm_keras.sampling.notices import Notices
-from lm_keras.sampling.row import find_stop, held_back
 from lm_keras.text import ByteTokenizer, CharTokenizer, WordTokenizer
 
 V = 13
@@ -146,9 +146,9 @@ def test_neither_the_unknown_token_nor_the_blank_is_sampled(tiny, tokenizer, mon
         return {row.token_ids[0] for row in rows}
 
     assert sampled() == set(range(V)) - {1}
-    monkeypatch.setattr(type(tokenizer), "blank_id", V - 1)
+    monkeypatch.setattr(type(tokenizer), "mask_id", V - 1)
     assert sampled() == set(range(V)) - {1, V - 1}
-    monkeypatch.setattr(type(tokenizer), "blank_id", None)
+    monkeypatch.setattr(type(tokenizer), "mask_id", None)
     monkeypatch.setattr(type(tokenizer), "unknown_id", None)
     assert sampled() == set(range(V))
 

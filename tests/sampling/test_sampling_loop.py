@@ -93,8 +93,8 @@ def test_prefill_takes_all_but_the_last_token_of_every_prompt(tiny, monkeypatch)
 
 
 @pytest.mark.parametrize(("context", "expected"), [(None, [100, 49]), (2048, [83, 66]), (4096, [70, 70, 9])])
-def test_prefill_takes_fewer_tokens_at_once_for_many_places(tiny, monkeypatch, context, expected):
-    """The weights of attention are a number for each row, token and place."""
+def test_prefill_takes_fewer_tokens_at_once_for_many_slots(tiny, monkeypatch, context, expected):
+    """The weights of attention are a number for each row, token and slot."""
     model, passes = type(tiny)(), []
     model.context_length = context
     loop = DecodeLoop(model, NEVER, ALLOWED)

@@ -82,7 +82,7 @@ def test_good_settings_at_their_edges():
         (["a", b"b"], "prompts[1] is a bytes, not a string; decode bytes with .decode('utf-8') first"),
         (
             ["a", "b\ud800"],
-            "prompts[1] has the lone surrogate U+D800 at character 1, which is no text; read the",
+            "prompts[1] has the lone surrogate U+D800 at character 1, which is not text; read the",
         ),
     ],
 )

@@ -110,7 +110,7 @@ class Measured:
         nats, sums = 0.0, 0
         for batch in self.task.scored(store_of(numbers, self.task)):
             beyond = [[0, 0], [0, MOST - batch.targets.shape[1]]]  # As many predictions in all rows.
-            inputs = {**batch.inputs, "places": np.pad(batch.inputs["places"], beyond)}
+            inputs = {**batch.inputs, "places": np.pad(batch.inputs["predicted"], beyond)}
             loss, gradients = self._step(
                 change({name: tf.constant(value) for name, value in inputs.items()}),
                 *(tf.constant(np.pad(values, beyond)) for values in (batch.targets, batch.weights)),
@@ -148,7 +148,7 @@ def test_the_check_finds_positions_that_count_from_the_beginning_of_the_row(monk
     task, model = task_and_network(name, {"task": "tagging"})
     alone = Measured(task, model).alone()
     in_row = lambda document: tf.range(tf.shape(document)[1])[None] + document * 0  # noqa: E731
-    monkeypatch.setattr(module, "places_within", in_row)
+    monkeypatch.setattr(module, "positions_within", in_row)
     assert not is_same(Measured(task, model).packed(), alone)
 
 

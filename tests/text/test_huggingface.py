@@ -122,11 +122,11 @@ def test_it_is_saved_and_loaded(tokenizer, tmp_path):
     again = load_tokenizer(tmp_path)
     assert again.fingerprint() == tokenizer.fingerprint() and again.eod_id == 0
     assert again.encode(TEXT[:500]) == tokenizer.encode(TEXT[:500])
-    blank = HuggingFaceTokenizer(tokenizer.model, 0).with_blank()
+    blank = HuggingFaceTokenizer(tokenizer.model, 0).with_mask()
     blank.save(tmp_path / "blank")
     again = load_tokenizer(tmp_path / "blank")
     assert again.fingerprint() == blank.fingerprint() != tokenizer.fingerprint()
-    assert again.vocab_size == blank.vocab_size and again.blank_id == blank.blank_id
+    assert again.vocab_size == blank.vocab_size and again.mask_id == blank.mask_id
     (tmp_path / "huggingface.json").write_bytes(tokenizer.model + b" ")
     with pytest.raises(InputError, match=r"huggingface\.json beside it has other content"):
         load_tokenizer(tmp_path)

@@ -160,7 +160,7 @@ def test_a_run_begins_with_a_language_model(task, family, config_for, tiny_confi
     ended = train(config, tmp_path / "second")
     assert ended.code == 0, ended.err
     line = next(line for line in ended.err.splitlines() if line.startswith("beginning with the weights of"))
-    assert "class_kernel, class_bias" in line and "of the head begin anew" in line
+    assert "class_kernel, class_bias" in line and "of the head are new" in line
     assert ("3 tokens of the old task are left out" in line) == (family == "glm")
     assert ("lstm_0_backward/kernel" in line) == (family == "bidirectional")
     models = [lm_keras.load(tmp_path / name).model for name in ("first", "second")]

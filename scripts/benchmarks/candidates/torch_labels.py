@@ -81,7 +81,7 @@ class Candidate:
         self._batches = self._endless()
 
     def train(self, seconds: float) -> tuple[float, float]:
-        """Train for so many seconds after two steps; return tokens of the text, and the seconds."""
+        """Train for this number of seconds after two steps; return tokens of the text, and the seconds."""
         for _ in range(2):
             self._step()
         tokens, began = 0, time.perf_counter()

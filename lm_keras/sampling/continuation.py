@@ -28,7 +28,7 @@ class Continuation:
     score: float | None = None
 
 
-class Row:
+class GrowingContinuation:
     """One continuation as it grows: its tokens, its text, and what of its text is still held back.
 
     Attributes:
