@@ -11,7 +11,7 @@ import pytest
 
 import lm_keras
 from lm_keras import InputError
-from lm_keras.sampling.loop import DecodeLoop
+from lm_keras.sampling.network import DecodingNetwork
 from lm_keras.tasks import task_of
 
 SMALL = {"embedding_dim": 16, "num_heads": 2, "hidden_units": None, "sequence_length": 24,
@@ -68,9 +68,9 @@ def test_what_is_neither_a_gpt_nor_a_glm_compiles_no_tokens(run, request, script
 
 @pytest.mark.parametrize("text", ["The [MASK] cat [MASK]", "The cat"])
 def test_a_compiled_glm_writes_what_it_writes(glm, script, text, monkeypatch):
-    asked, compiles = [], DecodeLoop.compiles
+    asked, compiles = [], DecodingNetwork.compiles
     monkeypatch.setattr(
-        DecodeLoop, "compiles", lambda self, rows: asked.append(compiles(self, rows)) or asked[-1]
+        DecodingNetwork, "compiles", lambda self, rows: asked.append(compiles(self, rows)) or asked[-1]
     )
     words = [f"--run_dir={glm}", f"--prompt={text}", "--max_new_tokens=9", "--nostream"]
     plain, compiled = (script("sample.py", *words, f"--jit={jit}") for jit in ("off", "on"))

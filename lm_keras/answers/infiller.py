@@ -4,25 +4,24 @@ B rows of a batch, T positions of a row, V tokens of the text.
 """
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from lm_keras.answers.generator import Generator, as_many_words
 from lm_keras.data.spans import END, GENERATE, START
 from lm_keras.errors import InputError
-from lm_keras.layers.casting import Int8Matrices
 from lm_keras.sampling.continuation import Continuation, GrowingContinuation
 from lm_keras.sampling.generate import NOT_FINITE, seeds_of
 from lm_keras.sampling.loop import NOTHING, DecodeLoop
 from lm_keras.sampling.masks import MASK, Filled, parts_of
-from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, settings_from
+from lm_keras.sampling.prompts import check_prompts, check_text
+from lm_keras.sampling.settings import SamplingSettings, settings_from
 from lm_keras.sampling.uniforms import key_of, uniform_numbers
-from lm_keras.text.tokenizer import Tokenizer
 
 
 class Infiller(Generator):
@@ -41,30 +40,26 @@ class Infiller(Generator):
         "top_logprobs", "num_beams", "stop",
     }  # fmt: skip
 
-    def __init__(
-        self,
-        model: keras.Model,
-        tokenizer: Tokenizer,
-        say: Callable[[str], None] = lambda line: None,
-        jit: bool = False,
-        int8: Int8Matrices | None = None,
-    ):
-        super().__init__(model, tokenizer, say, jit, int8)
-        self._extra = tokenizer.vocab_size
-        allowed = np.arange(self._width) < tokenizer.vocab_size
-        allowed[list(tokenizer.special_ids)] = False
+    @property
+    def _extra(self) -> int:
+        """Return the first of the tokens that mark masks and spans."""
+        return self._tokenizer.vocab_size
+
+    @functools.cached_property
+    def _blanks(self) -> DecodeLoop:
+        """The loop that fills a span, which ends where the blank does."""
+        allowed = np.arange(self._width) < self._extra
+        allowed[list(self._tokenizer.special_ids)] = False
         allowed[self._extra + END] = True
-        self._span_loop = DecodeLoop(
-            model, self._extra + END, allowed, jit=jit, int8=int8, reads_in_parts=self.reads_in_parts
-        )
+        return DecodeLoop(self._network, self._extra + END, allowed)
 
     @property
     def traces(self) -> int:
-        """How often a function was traced so far: at most 5, those of a `Sampler` and two more for spans;
-        with `jit` 7."""
+        """How often a function was traced so far: at most 4, those of a `Sampler` and one more for blanks;
+        with `jit` 6."""
         return super().traces + self._span_loop.traces
 
-    def generate(self, prompts: list[str], **settings) -> list[str]:
+    def generate(self, prompts: list[str], **settings: Any) -> list[str]:
         """Return for each prompt the text with its masks filled if it has a `[MASK]`, else what follows it.
 
         Args:
@@ -83,7 +78,7 @@ class Infiller(Generator):
                 texts += super().generate([prompt], seed=seed, **settings)
         return texts
 
-    def sample(self, prompts: list[str], **settings) -> list[Continuation]:
+    def sample(self, prompts: list[str], **settings: Any) -> list[Continuation]:
         """Return continuations, as a `Sampler` does; of the likeliest tokens those of the text."""
         return [
             dataclasses.replace(
@@ -112,7 +107,7 @@ class Infiller(Generator):
         found = self.fill(before + MASK + after, max_new_tokens=most)
         return as_many_words(found.words[0][0][0], removed)
 
-    def fill(self, text: str, words: int = 1, sample: int = 0, **settings) -> Filled:
+    def fill(self, text: str, words: int = 1, sample: int = 0, **settings: Any) -> Filled:
         """Return a text with its masks filled, from left to right.
 
         Args:
@@ -200,7 +195,8 @@ class Infiller(Generator):
             tokens[:, position] = start
             state = {**carry.state, "position": tf.constant([at]), "within": tf.constant([0])}
             carry = carry._replace(tokens=tf.constant(tokens), finished=tf.constant([False]), state=state)
-            prompts = prompts._replace(end=tf.constant(position + 1), max_new_tokens=tf.constant(count))
+            limits = prompts.limits._replace(end=tf.constant(position + 1), max_new_tokens=tf.constant(count))
+            prompts = prompts._replace(limits=limits)
             key = key_of(settings.seed, ids, sample, mask=number)
             uniforms = uniform_numbers(key, 0, count)[None]
             chosen, carry = self._span_loop.advance(prompts, carry, uniforms, rules)

@@ -15,7 +15,8 @@ from lm_keras.errors import InputError
 from lm_keras.layers.casting import Int8Matrices
 from lm_keras.sampling.continuation import unknown_parts
 from lm_keras.sampling.masks import MASK, Filled, Reader, parts_of
-from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, settings_from
+from lm_keras.sampling.prompts import check_prompts, check_text
+from lm_keras.sampling.settings import SamplingSettings, settings_from
 from lm_keras.text.tokenizer import Tokenizer
 
 MOST_LIKELY = 5

@@ -54,12 +54,12 @@ class SpanRow(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Spans:
-    """Makes spans. Where they are is a function of (seed, step, global row) alone.
+    """Masks spans of tokens. Where they are is a function of (seed, step, global row) alone.
 
-    Of some rows some tokens are in spans, with a length from a Poisson distribution, up to a share of the
-    row. In part A a `[MASK]` stands for each; part B has the spans in random order, each behind a start
-    token, and predicts the span and an end token. Of the other rows all tokens from a random one on are one
-    span, `[gMASK]`, which has no end: text goes on.
+    Some rows get short spans, whose lengths follow a Poisson distribution, up to a share of the row. Part A
+    is the text with one `[MASK]` for each span. Part B has the spans in random order, each after a start
+    token, and predicts the span and an end token. In the other rows, all tokens from a random one on are one
+    long span, `[gMASK]`. It has no end token, because the text goes on.
 
     Attributes:
         text_length: t.

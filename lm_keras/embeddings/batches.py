@@ -1,6 +1,9 @@
 """Which words and which negative samples step s sees: a pure function of (token store, settings, seed, s)."""
 
+import collections
 import dataclasses
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -23,6 +26,9 @@ AT_ONCE = 16
 """Blocks of a batch whose gradients are taken at the same vectors; the next ones see what these have changed.
 A word that comes often takes too large a step where too many of its gradients are added.
 """
+
+PREFETCHED = 4
+"""Batches that are made ahead."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +180,7 @@ class Batches:
         self.steps_per_epoch = order.steps_per_epoch
         row = tf.range(settings.batch_size, dtype=tf.int64)
 
-        def rows(step):
+        def rows(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             found = order.rows(step, row)
             return found.start, found.end
 
@@ -218,3 +224,18 @@ class Batches:
             self._noise(random, (blocks, DRAWN)),
             words,
         )
+
+
+def ahead(make: Callable[[int], WordBatch], first: int, last: int) -> Iterator[WordBatch]:
+    """Yield the batches of steps first ... last - 1, which another thread makes while earlier ones
+    are used.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        made = collections.deque(
+            pool.submit(make, step) for step in range(first, min(first + PREFETCHED, last))
+        )
+        for step in range(first + PREFETCHED, last + PREFETCHED):
+            batch = made.popleft().result()
+            if step < last:
+                made.append(pool.submit(make, step))
+            yield batch

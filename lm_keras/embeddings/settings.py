@@ -96,7 +96,7 @@ class EmbeddingRunOptions:
         path=True,
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_line("run_dir", self.run_dir)
 
 
@@ -119,7 +119,7 @@ class Settings:
     embedding: EmbeddingConfig = EmbeddingConfig()
     running: EmbeddingRunningConfig = EmbeddingRunningConfig()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in self.flat().items():
             check(FIELDS[name], value)
             check_line(name, value)

@@ -45,10 +45,19 @@ class Tables:
         loss, count = self._step(*map(tf.constant, arrays), tf.constant(rate, tf.float32))
         return float(loss), int(count)
 
-    def _updated(self, near, part, window, drawn, rate):
+    def _updated(
+        self,
+        near: tf.Tensor,
+        part: tf.Tensor,
+        window: tf.Tensor,
+        drawn: tf.Tensor,
+        rate: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         blocks = (near, part, window, drawn)
 
-        def update(first, loss, count):
+        def update(
+            first: tf.Tensor, loss: tf.Tensor, count: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             some = [tf.slice(each, [first, 0], [AT_ONCE, -1]) for each in blocks]
             some = [tf.ensure_shape(one, [AT_ONCE, each.shape[1]]) for one, each in zip(some, blocks)]
             asked = self._method(self.inputs, self.outputs, *some, self._negatives)

@@ -1,17 +1,17 @@
 """A run of scripts/train_embeddings.py, from its settings to the files of vectors."""
 
-import collections
 import contextlib
 import dataclasses
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
 from lm_keras import callbacks, paths, schedules
+from lm_keras.callbacks.base import Logs
 from lm_keras.callbacks.progress import clock
 from lm_keras.callbacks.projector import write_labels, write_points
 from lm_keras.callbacks.tensorboard import forget_after
@@ -19,7 +19,7 @@ from lm_keras.checkpoints.records import truncate_lines_after
 from lm_keras.checkpoints.vectors import write_vectors
 from lm_keras.corpora import EmptySplit
 from lm_keras.data.preparation import DividedText, divide, prepare
-from lm_keras.embeddings.batches import Batches, WordBatch, WordVocabulary
+from lm_keras.embeddings.batches import Batches, WordVocabulary, ahead
 from lm_keras.embeddings.folder import VECTORS, EmbeddingFolder
 from lm_keras.embeddings.neighbours import Vectors
 from lm_keras.embeddings.settings import CHANGEABLE, EmbeddingRunOptions, Settings, TextConfig
@@ -31,9 +31,6 @@ from lm_keras.text.names import name_of
 from lm_keras.training import environment, machine, report
 from lm_keras.training.signals import Signals
 from lm_keras.training.weights import all_damaged
-
-PREFETCHED = 4
-"""Batches that are made ahead."""
 
 DECAY = "linear:final=0.0001"
 """Of the learning rate, as in word2vec."""
@@ -267,7 +264,7 @@ class WordProgress(callbacks.Progress):
         super().__init__(total_steps)
         self._steps_per_epoch = steps_per_epoch
 
-    def _line(self, logs, step):
+    def _line(self, logs: Logs, step: int) -> str:
         return "  ".join(
             [
                 f"step {step:,}/{self._total:,}",
@@ -280,22 +277,7 @@ class WordProgress(callbacks.Progress):
         )
 
 
-def ahead(make: Callable[[int], WordBatch], first: int, last: int) -> Iterator[WordBatch]:
-    """Yield the batches of steps first ... last - 1, which another thread makes while earlier ones
-    are used.
-    """
-    with ThreadPoolExecutor(1) as pool:
-        made = collections.deque(
-            pool.submit(make, step) for step in range(first, min(first + PREFETCHED, last))
-        )
-        for step in range(first + PREFETCHED, last + PREFETCHED):
-            batch = made.popleft().result()
-            if step < last:
-                made.append(pool.submit(make, step))
-            yield batch
-
-
-def _divided(config: TextConfig, begun: dict | None) -> DividedText:
+def _divided(config: TextConfig, begun: dict[str, Any] | None) -> DividedText:
     """Read and divide the text; one that is too small for that is used whole, because nothing is
     validated.
     """

@@ -131,7 +131,7 @@ def _short(lm, item: ClozeItem) -> ClozeItem:
     if most is None:
         return item
 
-    def tokens(text):
+    def tokens(text: str) -> int:
         return len(lm.tokenizer.encode_prompt(text))
 
     before, after = item.before, item.after

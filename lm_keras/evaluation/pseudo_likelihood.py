@@ -5,10 +5,12 @@ B rows of a batch, T positions of a row, K masked positions of it, V tokens of t
 
 import itertools
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from lm_keras.data.masking import AROUND
 from lm_keras.data.store import TokenStore
@@ -16,7 +18,7 @@ from lm_keras.errors import InputError
 from lm_keras.evaluation.scorer import Scorer, check_ids, counts_of
 from lm_keras.objectives.measures import likelihood_measures
 from lm_keras.sampling.masks import Reader
-from lm_keras.sampling.settings import check_texts
+from lm_keras.sampling.prompts import check_texts
 from lm_keras.tasks.masked_lm import MaskedLM
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -35,7 +37,7 @@ class PseudoLikelihood(Scorer):
     def __init__(self, model: keras.Model, tokenizer: Tokenizer):
         self._model, self._tokenizer, self._reader = model, tokenizer, Reader(model, tokenizer)
 
-    def score(self, texts: list[str]) -> list[dict]:
+    def score(self, texts: list[str]) -> list[dict[str, Any]]:
         """Return the pseudo-log-likelihood of each text: every token is masked in turn, and predicted from
         all others.
 
@@ -86,12 +88,12 @@ class PseudoLikelihood(Scorer):
         found = likelihood_measures(*self.pseudo_nats(texts), store.counts)
         return {f"pseudo_{name}": found[name] for name in ("nats_per_token", "perplexity", "bits_per_byte")}
 
-    def logits(self, ids) -> np.ndarray:
+    def logits(self, ids: ArrayLike) -> np.ndarray:
         """Return the logits float32 [B, T, V] at each token of `ids` [B, T], none of which is masked but by
         its id."""
         return self._model.project(self._model.forward({"tokens": self._checked(ids)}, {})[0]).numpy()
 
-    def features(self, ids, segments=None) -> np.ndarray:
+    def features(self, ids: ArrayLike, segments: ArrayLike | None = None) -> np.ndarray:
         """Return the hidden states after the last block, float32 [B, T, D], at each token of `ids` [B, T].
 
         Args:
@@ -114,5 +116,5 @@ class PseudoLikelihood(Scorer):
             inputs["segment"] = segments
         return tf.cast(self._model.hidden_states(inputs), tf.float32).numpy()
 
-    def _checked(self, ids) -> np.ndarray:
+    def _checked(self, ids: ArrayLike) -> np.ndarray:
         return check_ids(ids, self._tokenizer.vocab_size, self._model.context_length)

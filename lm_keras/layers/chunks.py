@@ -3,7 +3,7 @@
 Shapes: B rows, H heads, T queries, d width of a head.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -42,7 +42,13 @@ def groups_of(time: int, chunk: int, causal: bool) -> list[ChunkGroup]:
     return groups + ([ChunkGroup(chunks * chunk, 1, left, time)] if left else [])
 
 
-def chunk_by_chunk(group: ChunkGroup, compute: Callable, by_query: list, whole: list, sums: list) -> list:
+def chunk_by_chunk(
+    group: ChunkGroup,
+    compute: Callable[..., Sequence[tf.Tensor]],
+    by_query: list[tf.Tensor],
+    whole: list[tf.Tensor],
+    sums: list[tf.Tensor],
+) -> list[tf.Tensor]:
     """Call `compute(begin, *chunks, *whole)` for one chunk of a group after the other.
 
     Args:
@@ -57,7 +63,7 @@ def chunk_by_chunk(group: ChunkGroup, compute: Callable, by_query: list, whole: 
         The former side by side, [B, H, count size, d], and the sums.
     """
 
-    def of_chunk(begin, sums):
+    def of_chunk(begin: int | tf.Tensor, sums: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
         own, *others = compute(begin, *[_slice(part, begin, group.size) for part in by_query], *whole)
         return own, [total + other for total, other in zip(sums, others, strict=True)]
 
@@ -67,7 +73,9 @@ def chunk_by_chunk(group: ChunkGroup, compute: Callable, by_query: list, whole: 
     like = by_query[0]
     shape = [*like.shape[:2], group.size, like.shape[3]]
 
-    def one(number, array, sums):
+    def one(
+        number: tf.Tensor, array: tf.TensorArray, sums: list[tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.TensorArray, list[tf.Tensor]]:
         own, sums = of_chunk(group.first + number * group.size, sums)
         return number + 1, array.write(number, own), sums
 
@@ -78,13 +86,13 @@ def chunk_by_chunk(group: ChunkGroup, compute: Callable, by_query: list, whole: 
     return [_side_by_side(chunks.stack()), *sums]
 
 
-def _slice(heads, begin, size: int):
+def _slice(heads: tf.Tensor, begin: int | tf.Tensor, size: int) -> tf.Tensor:
     """Return `size` positions of [B, H, T, d] from `begin` on."""
     rows = heads.shape[0] or tf.shape(heads)[0]
     return tf.slice(heads, [0, 0, begin, 0], [rows, heads.shape[1], size, heads.shape[3]])
 
 
-def _side_by_side(chunks):
+def _side_by_side(chunks: tf.Tensor) -> tf.Tensor:
     """Return [n, B, H, size, d] as [B, H, n size, d]."""
     count, rows, heads, size, width = (
         known or tf.shape(chunks)[axis] for axis, known in enumerate(chunks.shape)

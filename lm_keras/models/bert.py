@@ -6,6 +6,8 @@ features [B, K, D] -> logits [B, K, V]; R = B T.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,12 +16,13 @@ from lm_keras.config import Config
 from lm_keras.draws import Draw
 from lm_keras.errors import InputError
 from lm_keras.layers.activations import activated
-from lm_keras.layers.attention import AttentionMask
+from lm_keras.layers.attention_mask import AttentionMask
 from lm_keras.layers.casting import cast
 from lm_keras.layers.normalization import normalized
 from lm_keras.layers.transformer import DROPOUTS, BlockSettings, TransformerBlock
+from lm_keras.models.costs import Product, block_products, blocks_bytes
 from lm_keras.models.gpt import positions_within
-from lm_keras.models.language_model import LanguageModel, Product, block_products, blocks_bytes
+from lm_keras.models.language_model import LanguageModel
 from lm_keras.models.pooling import pooled
 
 INITIAL_DEVIATION = 0.02
@@ -112,7 +115,7 @@ class BERTLanguageModel(LanguageModel):
         prediction_head: bool = True,
         tie_embeddings: bool = True,
         init_scale: float | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         block = BlockSettings(**block) if isinstance(block, dict) else block
         own = {
@@ -154,7 +157,7 @@ class BERTLanguageModel(LanguageModel):
         self.head_norm = self._norm(width, "head_norm")
         self._add_output(width, features=width, initializer=_normal())
 
-    def _norm(self, width, name):
+    def _norm(self, width: int, name: str) -> list[keras.Variable]:
         """Return gain and bias of a LayerNorm."""
         return [
             self.add_weight(shape=(width,), initializer=initializer, autocast=False, name=f"{name}_{part}")
@@ -162,7 +165,7 @@ class BERTLanguageModel(LanguageModel):
         ]
 
     @property
-    def head_weights(self):
+    def head_weights(self) -> list[keras.Variable]:
         """Return the weights that belong to the head; none without one."""
         if self.num_outputs is not None:
             return [*self.pooler, *super().head_weights]
@@ -170,11 +173,17 @@ class BERTLanguageModel(LanguageModel):
             return []
         return [self.head_kernel, self.head_bias, *self.head_norm, *super().head_weights]
 
-    def initial_state(self, batch_size, length=None):
+    def initial_state(self, batch_size: int | tf.Tensor, length: int | None = None) -> dict[str, tf.Tensor]:
         """Return nothing: a row is read as a whole."""
         return {}
 
-    def forward(self, inputs, state, draw: Draw | None = None, training=False):
+    def forward(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        state: Mapping[str, tf.Tensor],
+        draw: Draw | None = None,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Run the network up to the features: the one forward pass of training, evaluation and filling.
 
         Args:
@@ -208,7 +217,9 @@ class BERTLanguageModel(LanguageModel):
         static = hidden.shape
         return tf.ensure_shape(tf.reshape(features, shape), static), {}
 
-    def hidden_states(self, inputs, draw: Draw | None = None, training=False):
+    def hidden(
+        self, inputs: Mapping[str, tf.Tensor], draw: Draw | None = None, training: bool = False
+    ) -> tf.Tensor:
         """Return the hidden states after the last block, [B, T, D] in the compute dtype; arguments as those
         of `forward`."""
         tokens = inputs["tokens"]
@@ -234,37 +245,40 @@ class BERTLanguageModel(LanguageModel):
             x, _ = block(x, rows=rows, attention_mask=attention_mask, draw=draw, training=training)
         return tf.reshape(tf.cast(x, self.compute_dtype), [rows, time, self.block_settings.width])
 
-    def _normalized(self, x, norm, dtype="float32"):
+    def _normalized(self, x: tf.Tensor, norm: list[keras.Variable], dtype: str = "float32") -> tf.Tensor:
         gain, bias = map(tf.convert_to_tensor, norm)
         return normalized("layer", x, gain, bias, self.block_settings.norm_epsilon, dtype)
 
-    def _read_off(self, hidden, inputs, draw=None, training=False):
+    def _read_off(
+        self, hidden: tf.Tensor, inputs: Mapping[str, tf.Tensor], draw: Draw | None, training: bool
+    ) -> tf.Tensor:
         """Return features [B, K, D] of texts, behind the pooler if there is one, or [B, T, D] of tokens."""
         if self.pooler:
             hidden = pooled(self.pooling, hidden, inputs["predicted"])
             kernel, bias = self.pooler
             product = tf.tensordot(hidden, cast(kernel, hidden.dtype), 1)
             hidden = tf.tanh(product + tf.cast(tf.convert_to_tensor(bias), hidden.dtype))
-            inputs = {name: value for name, value in inputs.items() if name != "places"}
+            inputs = {name: value for name, value in inputs.items() if name != "predicted"}
         return super()._read_off(hidden, inputs, draw, training)
 
-    def _check(self, shape, dtype):
+    def _check(self, shape: Sequence[int | None], dtype: str) -> None:
         self._check_head()
         super()._check(shape, dtype)
 
-    def _check_head(self):
+    def _check_head(self) -> None:
+        """Raise InputError for a network without a head."""
         if not self.prediction_head and self.num_outputs is None:
             raise InputError(NO_HEAD)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {name: value for name, value in super().get_config().items() if name != "embedding_dim"}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Mapping[str, Any]) -> "BERTLanguageModel":
         """Build a network from what `get_config` returned; older files also say what training hid."""
         return super().from_config({name: value for name, value in config.items() if name != "mask_rate"})
 
-    def products(self, rows, length, predictions=None):
+    def products(self, rows: int, length: int, predictions: int | None = None) -> dict[str, list[Product]]:
         """Return the matrix products of a forward pass, by part; arguments as those of `LanguageModel`."""
         block, positions = self.block_settings, rows * (length if predictions is None else predictions)
         parts = block_products(block, rows, length)
@@ -279,11 +293,11 @@ class BERTLanguageModel(LanguageModel):
             "output": [Product(positions, block.width, self.head.outputs)],
         }
 
-    def activation_bytes(self, rows, length):
+    def activation_bytes(self, rows: int, length: int) -> int:
         """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
         return blocks_bytes(self.block_settings, len(self.blocks), rows, length)
 
 
-def _normal():
+def _normal() -> keras.initializers.Initializer:
     # One for each matrix: Keras's initializers give the same numbers whenever they are called.
     return keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)

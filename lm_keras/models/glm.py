@@ -6,14 +6,19 @@ all of A. Tokens of B see all of A and those before them in B. A token of B has 
 its position within the span.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from lm_keras.config import Config
-from lm_keras.layers.attention import AttentionMask
+from lm_keras.draws import Draw
+from lm_keras.layers.attention_mask import AttentionMask
+from lm_keras.layers.transformer import BlockSettings
 from lm_keras.models import gpt
+from lm_keras.models.costs import Product, block_products
 from lm_keras.models.gpt import INITIAL_DEVIATION, Arranged, GPTLanguageModel, positions_within
-from lm_keras.models.language_model import Product, block_products
 
 ONCE_EXTRA_TOKENS = 3
 """Tokens that an older file of a network does not count, though it has them."""
@@ -68,10 +73,10 @@ class GLMLanguageModel(GPTLanguageModel):
         vocab_size: int,
         num_layers: int,
         context_length: int,
-        block,
+        block: BlockSettings | dict,
         tie_embeddings: bool = True,
         init_scale: float | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(
             vocab_size, num_layers, context_length, block, tie_embeddings=tie_embeddings,
@@ -86,14 +91,21 @@ class GLMLanguageModel(GPTLanguageModel):
         """Return the most tokens that go through the network at once: a whole text, masked and shown."""
         return 2 * self.context_length + 1
 
-    def initial_state(self, batch_size, length=None):
+    def initial_state(self, batch_size: int | tf.Tensor, length: int | None = None) -> dict[str, Any]:
         """Return the state before a text; as that of a GPT, and `position` and `within` [B] of the latest
         token."""
         state = super().initial_state(batch_size, length)
         latest = {name: tf.zeros([batch_size], tf.int32) for name in ("position", "within")}
         return {**state, **latest} if state else {}
 
-    def forward(self, inputs, state, draw=None, training=False, cache_apart=False):
+    def forward(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        state: Mapping[str, Any],
+        draw: Draw | None = None,
+        training: bool = False,
+        cache_apart: bool = False,
+    ) -> tuple[tf.Tensor, dict[str, Any]]:
         """Run the network up to the features: the one forward pass of training, evaluation and filling.
 
         Args:
@@ -112,7 +124,9 @@ class GLMLanguageModel(GPTLanguageModel):
         """
         return super().forward(inputs, state, draw, training, cache_apart)
 
-    def _arranged(self, inputs, state, time):
+    def _arranged(
+        self, inputs: Mapping[str, tf.Tensor], state: Mapping[str, Any], time: int | tf.Tensor
+    ) -> Arranged:
         if not state:
             order, documents = inputs.get("order"), inputs.get("document")
             positions, none = tf.range(time)[None], tf.zeros([1, time], tf.int32)
@@ -135,10 +149,10 @@ class GLMLanguageModel(GPTLanguageModel):
             positions, AttentionMask(first, row_begins=begins, causal=False, valid_keys=end), after, within
         )
 
-    def _placed(self, x, arranged):
+    def _placed(self, x: tf.Tensor, arranged: Arranged) -> tf.Tensor:
         return super()._placed(x, arranged) + tf.gather(tf.convert_to_tensor(self.within), arranged.within)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         settings = super().get_config()
         for name in ("positions", "rotary_base", "separate_documents"):
@@ -146,7 +160,7 @@ class GLMLanguageModel(GPTLanguageModel):
         return settings
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Mapping[str, Any]) -> "GLMLanguageModel":
         """Build a network from what `get_config` returned; older files counted the tokens of the text
         alone."""
         if "long_spans" not in config:
@@ -154,7 +168,7 @@ class GLMLanguageModel(GPTLanguageModel):
         named = {name: value for name, value in config.items() if name not in ("mask_rate", "long_spans")}
         return super().from_config({**named, "vocab_size": config["vocab_size"] + ONCE_EXTRA_TOKENS})
 
-    def products(self, rows, length, predictions=None):
+    def products(self, rows: int, length: int, predictions: int | None = None) -> dict[str, list[Product]]:
         """Return the matrix products of a forward pass, by part; arguments as those of `LanguageModel`."""
         positions = rows * (length if predictions is None else predictions)
         output = Product(positions, self.block_settings.width, self.head.outputs)

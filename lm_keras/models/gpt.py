@@ -7,17 +7,21 @@ grouped queries and no biases make it a LLaMA.
 
 import dataclasses
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from lm_keras.config import Config, ModelConfig
 from lm_keras.draws import Draw
-from lm_keras.layers.attention import AttentionMask, rotations
+from lm_keras.layers.attention import Cache
+from lm_keras.layers.attention_mask import AttentionMask
 from lm_keras.layers.normalization import norm_weights, normalized
-from lm_keras.layers.transformer import DROPOUTS, BlockSettings, Cache, TransformerBlock
-from lm_keras.models.language_model import LanguageModel, block_products, blocks_bytes
+from lm_keras.layers.rotary import rotations
+from lm_keras.layers.transformer import DROPOUTS, BlockSettings, TransformerBlock
+from lm_keras.models.costs import Product, block_products, blocks_bytes
+from lm_keras.models.language_model import LanguageModel
 
 INITIAL_DEVIATION = 0.02
 """Standard deviation of initial weights; of matrices that add to what passes by, over sqrt(2 layers)."""
@@ -72,14 +76,13 @@ class GPTLanguageModel(LanguageModel):
         num_layers: blocks.
         context_length: L, the most tokens that a row may have, those of its state included.
         block: what a block looks like, or the same as a dictionary.
-        positions: `learned`, a vector for each position, or `rotary`, see
-            `lm_keras.layers.attention.rotations`.
+        positions: `learned`, a vector for each position, or `rotary`, see `lm_keras.layers.rotary.rotations`.
         rotary_base: of rotary positions.
         separate_documents: tokens see those of their own document only, by `document` of the inputs, and
             positions count from its beginning, so that documents side by side in a row are what each would be
             alone.
         tie_embeddings: use the embedding as output matrix.
-        init_scale: draw all matrices from U(-s, s); None for N(0, 0.02), as in GPT-2.
+        **kwargs: see `LanguageModel`; without `init_scale` matrices are drawn from N(0, 0.02), as in GPT-2.
 
     Attributes:
         context_tokens: None: all tokens of a row count.
@@ -100,8 +103,7 @@ class GPTLanguageModel(LanguageModel):
         rotary_base: float = 10_000.0,
         separate_documents: bool = False,
         tie_embeddings: bool = True,
-        init_scale: float | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         block = BlockSettings(**block) if isinstance(block, dict) else block
         own = {
@@ -113,7 +115,9 @@ class GPTLanguageModel(LanguageModel):
             "separate_documents": separate_documents,
         }
         normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
-        super().__init__(vocab_size, block.width, tie_embeddings, init_scale, own, normal, **kwargs)
+        super().__init__(
+            vocab_size, block.width, tie_embeddings, own=own, embedding_initializer=normal, **kwargs
+        )
         self.context_length, self.block_settings = context_length, block
         self.separate_documents = separate_documents
         self.rotary_base = rotary_base if positions == "rotary" else None
@@ -125,7 +129,7 @@ class GPTLanguageModel(LanguageModel):
         self._add_class_dropout(block.dropout, 1 + DROPOUTS * num_layers)
         small = INITIAL_DEVIATION / math.sqrt(2 * num_layers)
 
-        def initializer(name):
+        def initializer(name: str) -> keras.initializers.Initializer:
             # One for each matrix: Keras's initializers give the same numbers whenever they are called.
             deviation = small if "output" in name else INITIAL_DEVIATION
             return self._initializer(keras.initializers.RandomNormal(stddev=deviation))
@@ -146,7 +150,7 @@ class GPTLanguageModel(LanguageModel):
         normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
         self._add_output(block.width, features=block.width, bias=False, initializer=normal)
 
-    def initial_state(self, batch_size, length=None):
+    def initial_state(self, batch_size: int | tf.Tensor, length: int | None = None) -> dict[str, Any]:
         """Return the state before a document.
 
         Args:
@@ -167,7 +171,14 @@ class GPTLanguageModel(LanguageModel):
         begins = tf.zeros([batch_size], tf.int32)
         return {"length": tf.constant(0), "begins": begins, "keys": keys, "values": values}
 
-    def forward(self, inputs, state, draw: Draw | None = None, training=False, cache_apart=False):
+    def forward(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        state: Mapping[str, Any],
+        draw: Draw | None = None,
+        training: bool = False,
+        cache_apart: bool = False,
+    ) -> tuple[tf.Tensor, dict[str, Any]]:
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
@@ -222,7 +233,9 @@ class GPTLanguageModel(LanguageModel):
         features = tf.reshape(tf.cast(x, self.compute_dtype), [rows, time, settings.width])
         return self._read_off(features, inputs, draw, training), after if state else {}
 
-    def forward_one_token(self, inputs, state):
+    def forward_one_token(
+        self, inputs: Mapping[str, tf.Tensor], state: Mapping[str, Any]
+    ) -> tuple[tf.Tensor, dict[str, Any]]:
         """Run the network over one token of each row, as `forward` does, without a copy of the state.
 
         A program of XLA's cannot write into what it is given, and would copy keys and values of all tokens to
@@ -237,7 +250,7 @@ class GPTLanguageModel(LanguageModel):
         """
         return self.forward(inputs, state, cache_apart=True)
 
-    def append_to_cache(self, state, addition):
+    def append_to_cache(self, state: Mapping[str, Any], addition: Mapping[str, Any]) -> dict[str, Any]:
         """Return the state after a token of each row, from the one before and what `forward_one_token`
         returned.
         """
@@ -249,7 +262,7 @@ class GPTLanguageModel(LanguageModel):
         return {**addition, "keys": [c.keys for c in caches], "values": [c.values for c in caches]}
 
     @property
-    def product_matrices(self):
+    def product_matrices(self) -> list[tuple[keras.Variable, bool]]:
         """Return the matrices that a token's products read, and of each whether its first axis are the output
         channels.
         """
@@ -262,7 +275,9 @@ class GPTLanguageModel(LanguageModel):
         """Return the most tokens that go through the network at once."""
         return self.context_length
 
-    def _arranged(self, inputs, state, time) -> "Arranged":
+    def _arranged(
+        self, inputs: Mapping[str, tf.Tensor], state: Mapping[str, Any], time: int | tf.Tensor
+    ) -> "Arranged":
         """Return the positions of the T tokens of a row and what they see."""
         apart = self.separate_documents or self.num_outputs is not None
         documents = inputs.get("document") if apart and not state else None
@@ -278,20 +293,20 @@ class GPTLanguageModel(LanguageModel):
             positions, AttentionMask(first, row_begins=begins), {"length": first + time, "begins": begins}
         )
 
-    def _placed(self, x, arranged: "Arranged"):
+    def _placed(self, x: tf.Tensor, arranged: "Arranged") -> tf.Tensor:
         """Return embedded tokens [B, T, D] plus their positions."""
         return (
             x if self.places is None else x + tf.gather(tf.convert_to_tensor(self.places), arranged.positions)
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {name: value for name, value in super().get_config().items() if name != "embedding_dim"}
 
-    def _hidden_products(self, rows, length):
+    def _hidden_products(self, rows: int, length: int) -> dict[str, list[Product]]:
         parts = block_products(self.block_settings, rows, length)
         return {"places": [], **{layer.name: parts for layer in self.blocks}, "norm": []}
 
-    def activation_bytes(self, rows, length):
+    def activation_bytes(self, rows: int, length: int) -> int:
         """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
         return blocks_bytes(self.block_settings, len(self.blocks), rows, length)
 
@@ -312,7 +327,7 @@ class Arranged(NamedTuple):
     within: tf.Tensor | None = None
 
 
-def positions_within(documents):
+def positions_within(documents: tf.Tensor) -> tf.Tensor:
     """Return the position of each token within its document, for rising numbers of documents [B, T].
 
     Example: the documents [[0, 0, 1, 1, 1, 2]] have the positions [[0, 1, 0, 1, 2, 0]].

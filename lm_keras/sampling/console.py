@@ -10,8 +10,9 @@ from typing import Any, TextIO
 
 from lm_keras.errors import InputError
 from lm_keras.sampling.continuation import Continuation
-from lm_keras.sampling.prompts import as_read
-from lm_keras.sampling.settings import SamplingSettings, check_text
+from lm_keras.sampling.prompts import as_read, check_text
+from lm_keras.sampling.settings import SamplingSettings
+from lm_keras.text.tokenizer import Tokenizer
 
 _SHADES = ((0.5, "\x1b[32m"), (0.1, "\x1b[33m"), (0.01, "\x1b[35m"), (0.0, "\x1b[31m"))
 """Colours by the least probability that has them: green, yellow, magenta, red."""
@@ -95,7 +96,7 @@ def _stream(pieces: Iterator[str], prompt: str, out: TextIO) -> None:
     out.write("\n")
 
 
-def described(prompt: str, found: Continuation, tokenizer) -> dict[str, Any]:
+def described(prompt: str, found: Continuation, tokenizer: Tokenizer) -> dict[str, Any]:
     """Return what `--json` prints of a continuation."""
     likeliest = [
         [{"id": i, "token": tokenizer.label(i), "log_probability": round(score, 6)} for i, score in best]
@@ -113,7 +114,7 @@ def described(prompt: str, found: Continuation, tokenizer) -> dict[str, Any]:
     }
 
 
-def colored(found: Continuation, tokenizer, prompt: str) -> str:
+def colored(found: Continuation, tokenizer: Tokenizer, prompt: str) -> str:
     """Return a continuation in which each token has the colour of its probability under the model."""
     decoder, parts, left = tokenizer.decoder(before=prompt), [], len(found.text)
     for token, score in zip(found.token_ids, found.log_probabilities):

@@ -70,6 +70,6 @@ class Reader:
             )
         return logits
 
-    def _at(self, tokens, positions):
+    def _at(self, tokens: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
         features, _ = self._model.forward({"tokens": tokens, "predicted": positions}, {})
         return self._model.project(features)

@@ -118,7 +118,7 @@ def choose(
     """
     logits = adjusted(tf.where(allowed, logits, REJECTED), settings, past)
 
-    def sampled():
+    def sampled() -> tf.Tensor:
         scaled = with_temperature(logits, settings.temperature)
         return sample(tf.cond(is_narrow(settings), lambda: narrow(scaled, settings), lambda: scaled), uniform)
 
@@ -169,7 +169,7 @@ def no_repeat_ngram(logits: tf.Tensor, settings: RuleSettings, past: Past) -> tf
     fits = positions - past.begins[:, None] >= settings.no_repeat_ngram - 1  # A whole n-gram.
     same = fits & (positions < past.length)
 
-    def compare(back, same):
+    def compare(back: tf.Tensor, same: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         before = tf.roll(past.tokens, back, axis=1)  # before[b, i] = tokens[b, i - back]
         last = past.tokens[:, past.length - back, None]
         return back + 1, same & (before == last)
@@ -186,14 +186,14 @@ def no_repeat_ngram(logits: tf.Tensor, settings: RuleSettings, past: Past) -> tf
     return tf.where(banned & left, REJECTED, logits)
 
 
-def _counts(past: Past, begin, shape) -> tf.Tensor:
+def _counts(past: Past, begin: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
     """Return how often each token is in the text from column `begin` on, [B, V] int32."""
     positions = tf.range(tf.shape(past.tokens)[1])[None]
     counted = (positions >= begin) & (positions < past.length)
     return _scattered(past.tokens, tf.broadcast_to(counted, tf.shape(past.tokens)), shape)
 
 
-def _scattered(tokens, counted, shape) -> tf.Tensor:
+def _scattered(tokens: tf.Tensor, counted: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
     """Count tokens [B, L] where `counted` [B, L], by row: [B, V] int32."""
     positions = tf.where(counted)
     pairs = tf.stack([positions[:, 0], tf.cast(tf.gather_nd(tokens, positions), tf.int64)], 1)

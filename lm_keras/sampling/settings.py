@@ -65,11 +65,9 @@ class AllowedRange:
             return f"an integer from {self.low} to {_LARGEST_INT32 if self.high is None else self.high}"
         if self.above is not None:
             return f"a number above {self.above} and at most {self.high}"
-        return (
-            f"a finite number of at least {self.low}"
-            if self.high is None
-            else f"a number from {self.low} to {self.high}"
-        )
+        if self.high is None:
+            return f"a finite number of at least {self.low}"
+        return f"a number from {self.low} to {self.high}"
 
 
 def _sampled(
@@ -208,9 +206,13 @@ class SamplingSettings:
         choices=("error", "keep_end"),
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check(field, getattr(self, field.name))
+            value, allowed = getattr(self, field.name), field.metadata["allowed"]
+            whole = kind_of(field)[0] is int
+            if allowed and not allowed.has(value, whole):
+                expected = allowed.expected(whole)
+                raise InputError(f"{field.name}={value!r} is not {expected}; use {allowed.remedy}")
         object.__setattr__(self, "logit_bias", _checked_bias(self.logit_bias))
         seeds = self.seed if isinstance(self.seed, (list, tuple)) else [self.seed]
         if not seeds or not all(map(_is_whole, seeds)):
@@ -248,11 +250,8 @@ RULES = {field.name: field for field in dataclasses.fields(SamplingSettings) if 
 """The settings that take part in the choice of a token, by name, in the order in which their rules apply."""
 
 
-def settings_from(changes: dict) -> SamplingSettings:
-    """Return the defaults with `changes`, or an error that names what is not a setting.
-
-    Args:
-        changes: setting name -> value.
+def settings_from(changes: dict[str, Any]) -> SamplingSettings:
+    """Return the defaults with `changes`, setting name -> value.
 
     Raises:
         InputError: a name is unknown, or a value is not allowed.
@@ -265,49 +264,7 @@ def settings_from(changes: dict) -> SamplingSettings:
     return SamplingSettings(**changes)
 
 
-def check_prompts(prompts: list[str]) -> list[str]:
-    """Return `prompts` as a list, or raise an error that says what is wrong with it.
-
-    Raises:
-        InputError: not a list or tuple of str, or a text that no encoding to bytes exists for.
-    """
-    if isinstance(prompts, str) or not isinstance(prompts, (list, tuple)):
-        raise InputError(
-            f"prompts is a {type(prompts).__name__}, not a list of strings; "
-            'for one prompt write ["..."], for the start of a document [""]'
-        )
-    for index, prompt in enumerate(prompts):
-        check_text(f"prompts[{index}]", prompt)
-    return list(prompts)
-
-
-def check_text(name: str, text: str) -> None:
-    """Raise an `InputError` that names `name` unless `text` is a str of Unicode scalar values."""
-    if not isinstance(text, str):
-        raise InputError(
-            f"{name} is a {type(text).__name__}, not a string; decode bytes with .decode('utf-8') first"
-        )
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"{name} has the lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, "
-            "which is not text; read the text as UTF-8, or drop such characters with text.encode('utf-8', "
-            "'ignore').decode()"
-        ) from None
-
-
-def check_texts(texts: list[str]) -> None:
-    """Raise an `InputError` unless `texts` is a list of texts."""
-    if isinstance(texts, str) or not isinstance(texts, (list, tuple)):
-        raise InputError(
-            f'texts is a {type(texts).__name__}, not a list of strings; for one text write ["..."]'
-        )
-    for index, text in enumerate(texts):
-        check_text(f"texts[{index}]", text)
-
-
-def _checked_stop(stop) -> tuple[str, ...]:
+def _checked_stop(stop: str | list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
     if stop is None:
         return ()
     strings = (stop,) if isinstance(stop, str) else stop
@@ -323,7 +280,7 @@ def _checked_stop(stop) -> tuple[str, ...]:
     return tuple(strings)
 
 
-def _checked_bias(bias) -> tuple[tuple[int, float], ...]:
+def _checked_bias(bias: Any) -> tuple[tuple[int, float], ...]:
     """Return pairs of token id and bias."""
     form = "use for example logit_bias={262: -5.0}, or --logit_bias=262:-5"
     if isinstance(bias, str):
@@ -356,9 +313,9 @@ def _check(field: dataclasses.Field, value: Any) -> None:
         raise InputError(f"{field.name}={value!r} is not {allowed.expected(whole)}; use {allowed.remedy}")
 
 
-def _is_whole(value) -> bool:
+def _is_whole(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _is_real(value) -> bool:
+def _is_real(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)

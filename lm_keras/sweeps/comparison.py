@@ -243,16 +243,17 @@ def _page(table: str, command: str, runs: list[RunRecord]) -> str:
 
 `{command}` on {where}.
 
-Each configuration got as many steps as fit into {how["minutes"]:g} minutes by its speed in a first run of
-{TIMING_STEPS} steps; what they took is in the table. All have about as many parameters. *tokens/s* are places
-of the rows that are read; a BERT's have two around their text, and, with whole sentences, are not all full.
-*targets/s* are the tokens that are predicted, those from which a network learns: of a BERT and a GLM the
-hidden ones alone. All is measured on the {how["split"]} split, with {how["blanks"]} blanks of each length.
-*Bits per byte* are those of the text read from left to right: an n-gram model and an LSTM with all that came
-before, a GPT and a GLM in windows with half a row before the first token at least; a BERT has no such
-measure. *Blanks* of one to five words are counted where every letter is as it was, always the likeliest token
-taken. A BERT and a GLM see both sides, the others only what comes before; a BERT is told how many tokens
-there are, the others how many words, behind which their text is cut.
+Each configuration trained for as many steps as fit into {how["minutes"]:g} minutes at the speed of a first
+run of {TIMING_STEPS} steps; the table has the time that they took. All have about as many parameters.
+*tokens/s* counts the positions of the rows that are read. A BERT's rows have two positions around their
+text, and with whole sentences not all rows are full. *targets/s* counts the tokens that are predicted, from
+which a network learns: with a BERT and a GLM these are the masked tokens. All measures are those of the
+{how["split"]} split, with {how["blanks"]} cloze items of each length. *Bits per byte* are those of the text
+read from left to right: an n-gram model and an LSTM see all that came before, a GPT and a GLM read windows
+with at least half a row before the first target; a BERT has no such measure. An item of one to five words
+counts if every letter is as it was; the likeliest token is always taken. A BERT and a GLM see both sides,
+the others only what comes before. A BERT is told the number of tokens, the others the number of words, after
+which their text is cut.
 
 {table}
 """

@@ -110,11 +110,11 @@ class Labelled(Task):
         plan, count = self.plan(store), rows.number.shape[0]
         types = [tf.int32] * 5
         found = tf.numpy_function(plan.arrays, [rows.start, rows.end], types, stateful=False)
-        tokens, document, places, targets, _ = (
+        tokens, document, predicted, targets, _ = (
             tf.ensure_shape(values, [count, size])
             for values, size in zip(found, [plan.length] * 2 + [plan.predictions] * 3)
         )
-        inputs = {"tokens": tokens, "reset": rows.reset, "document": document, "predicted": places}
+        inputs = {"tokens": tokens, "reset": rows.reset, "document": document, "predicted": predicted}
         weights = tf.gather(tf.constant(self.class_weights), tf.maximum(targets, 0))
         return Batch(inputs, tf.maximum(targets, 0), tf.where(targets >= 0, weights, 0.0))
 
@@ -245,7 +245,7 @@ def _batches(plan: ExampleRows, rows: int) -> Iterator[Batch]:
             "tokens": block.tokens,
             "reset": np.ones(rows, bool),
             "document": block.document,
-            "predicted": block.places,
+            "predicted": block.positions,
             "number": block.numbers,
         }
         weights = (block.targets >= 0).astype(np.float32)

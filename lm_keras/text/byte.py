@@ -71,5 +71,5 @@ class ByteTokenizer(Tokenizer):
         return {SETTINGS_FILE: self._settings_file()}
 
     @classmethod
-    def _from_settings(cls, folder: Path, settings: dict) -> "ByteTokenizer":
+    def _from_settings(cls, folder: Path, settings: dict[str, Any]) -> "ByteTokenizer":
         return cls(settings["normalization"])

@@ -3,13 +3,13 @@ out on all at once.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import tokenizers
 
 from lm_keras.errors import InputError
-from lm_keras.text.tokenizer import REPLACEMENT, Decoder
+from lm_keras.text.tokenizer import REPLACEMENT, Decoder, Tokenizer
 
 CLEANED = (
     (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
@@ -134,7 +134,7 @@ class ChainDecoder(Decoder):
         before: the text that the tokens continue.
     """
 
-    def __init__(self, tokenizer, chain: Chain, before: str):
+    def __init__(self, tokenizer: Tokenizer, chain: Chain, before: str):
         super().__init__(tokenizer)
         self._chain, self._first = chain, not before
         self._silent = {tokenizer.eod_id, tokenizer.begin_id}
@@ -184,7 +184,7 @@ class ChainDecoder(Decoder):
         return text
 
 
-def _flat(decoder: dict[str, Any] | None):
+def _flat(decoder: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     if decoder is None:
         return
     if decoder["type"] == "Sequence":

@@ -86,7 +86,7 @@ class CharTokenizer(Tokenizer):
         return {SETTINGS_FILE: self._settings_file(characters=self.characters)}
 
     @classmethod
-    def _from_settings(cls, folder: Path, settings: dict) -> "CharTokenizer":
+    def _from_settings(cls, folder: Path, settings: dict[str, Any]) -> "CharTokenizer":
         characters = field(folder, settings, "characters", str)
         codes = [ord(character) for character in characters]
         if not codes:

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece as library
@@ -157,7 +158,7 @@ class SentencePieceModel(Tokenizer):
         return {MODEL_FILE: self._model, SETTINGS_FILE: settings}
 
     @classmethod
-    def _from_settings(cls, folder: Path, settings: dict) -> "SentencePieceModel":
+    def _from_settings(cls, folder: Path, settings: dict[str, Any]) -> "SentencePieceModel":
         model = read_bytes(folder / MODEL_FILE)
         if hashlib.sha256(model).hexdigest() != field(folder, settings, "sha256", str):
             raise damaged(folder, f"{MODEL_FILE} beside it has other content")
@@ -172,7 +173,7 @@ class SentencePieceModel(Tokenizer):
             raise damaged(folder, str(error)) from None
 
 
-def _proto(model: bytes):
+def _proto(model: bytes) -> sentencepiece_model_pb2.ModelProto:
     """Read a model; what sentencepiece would take and is none, is refused."""
     try:
         proto = sentencepiece_model_pb2.ModelProto.FromString(model)
@@ -185,7 +186,7 @@ def _proto(model: bytes):
         raise InputError(f"damaged or no model of sentencepiece: {line}") from None
 
 
-def _bytes_of(piece, kind) -> bytes:
+def _bytes_of(piece: Any, kind: type) -> bytes:
     if piece.type == kind.CONTROL:
         return b""
     if piece.type == kind.BYTE:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lm_keras.errors import InputError
-from lm_keras.text.components import ADDED, EXACT, NO_EFFECT, REFUSED, flat, prefixes
+from lm_keras.text.components import ADDED, EXACT, NO_EFFECT, REFUSED, flat
+from lm_keras.text.traits import prefixes
 
 FILE = "tokenizer_config.json"
 
@@ -147,7 +148,9 @@ def check_prefix(folder: Path, settings: dict[str, Any], there: bool) -> None:
         raise _contradiction(folder, "add_prefix_space", value, there, "tokenizer.model")
 
 
-def _contradiction(folder: Path, name: str, value, there, file: str = "tokenizer.json") -> InputError:
+def _contradiction(
+    folder: Path, name: str, value: Any, there: Any, file: str = "tokenizer.json"
+) -> InputError:
     return InputError(
         f"{folder / FILE} says {name} {value!r}, and {file} does as with {there!r}: make them say the same"
     )

@@ -14,6 +14,7 @@ from lm_keras.disk.files import write_atomically
 from lm_keras.errors import InputError
 from lm_keras.text import normalization as normal_forms
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_settings, write_settings
+from lm_keras.text.names import printable
 
 REPLACEMENT = "\ufffd".encode()  # what an unknown token decodes to
 
@@ -126,7 +127,7 @@ class Tokenizer(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def _from_settings(cls, folder: Path, settings: dict) -> "Tokenizer":
+    def _from_settings(cls, folder: Path, settings: dict[str, Any]) -> "Tokenizer":
         """Build the tokenizer from checked settings and the other files of the folder."""
 
     @property
@@ -269,12 +270,7 @@ class Tokenizer(abc.ABC):
             return "<unk>"
         if token_id == self.mask_id:
             return "<blank>"
-        content = self.token_bytes(token_id)
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError:
-            return "".join(f"<0x{byte:02X}>" for byte in content)
-        return "".join(_printable(character) for character in text)
+        return printable(self.token_bytes(token_id))
 
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer to a folder, each file atomically.
@@ -320,12 +316,3 @@ class Tokenizer(abc.ABC):
             digest.update(f"{name}\n{len(content)}\n".encode())
             digest.update(content)
         return digest.hexdigest()
-
-
-def _printable(character: str) -> str:
-    if character == " ":
-        return "␣"
-    if character.isprintable():
-        return character
-    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    return named.get(character, f"<U+{ord(character):04X}>")

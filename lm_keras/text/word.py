@@ -170,7 +170,7 @@ class WordTokenizer(Tokenizer):
         return {SETTINGS_FILE: self._settings_file(spaced=self.spaced, words=self.words)}
 
     @classmethod
-    def _from_settings(cls, folder: Path, settings: dict) -> "WordTokenizer":
+    def _from_settings(cls, folder: Path, settings: dict[str, Any]) -> "WordTokenizer":
         words = field(folder, settings, "words", list)
         if not words:
             raise damaged(folder, "the field 'words' is empty")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import tokenizers as library
 
@@ -178,7 +179,9 @@ def _ids(vocabulary: bytes) -> dict[str, int]:
     return ids
 
 
-def read_vocabulary(path: Path, content: bytes, settings: dict | None, **given) -> WordPieceTokenizer:
+def read_vocabulary(
+    path: Path, content: bytes, settings: dict[str, Any] | None, **given: int | None
+) -> WordPieceTokenizer:
     """Make a tokenizer of a `vocab.txt`, as the tokenizer_config.json beside it says, if there is one.
 
     Raises:

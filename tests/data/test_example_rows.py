@@ -37,7 +37,7 @@ def found_in(rows, count=2):
     for block in rows.blocks(count):
         assert block.tokens.shape == block.document.shape == (count, rows.length)
         for r, k in zip(*np.nonzero(block.numbers >= 0)):
-            place, document = block.places[r, k], block.document[r]
+            place, document = block.positions[r, k], block.document[r]
             own = np.flatnonzero(document == document[place])
             assert own.tolist() == list(range(own[0], own[-1] + 1)) and document[place] == k
             found[int(block.numbers[r, k])] = (
@@ -63,7 +63,8 @@ def test_what_no_example_fills_has_a_document_of_its_own():
         assert (np.diff(block.document, axis=1) >= 0).all()
         beyond = block.document == (block.numbers >= 0).sum(1)[:, None]
         assert (block.tokens[beyond] == 7).all()
-        assert (block.targets[block.numbers < 0] == -1).all() and (block.places[block.numbers < 0] == 0).all()
+        none = block.numbers < 0
+        assert (block.targets[none] == -1).all() and (block.positions[none] == 0).all()
 
 
 def test_examples_in_memory_and_in_a_store_have_the_same_rows():
@@ -119,7 +120,7 @@ def test_every_word_is_predicted_once_at_its_first_token_whatever_the_windows(le
         for r, k in zip(*np.nonzero(block.numbers >= 0)):
             number = int(block.numbers[r, k])
             assert number not in found
-            found[number] = block.tokens[r, block.places[r, k]], block.targets[r, k]
+            found[number] = block.tokens[r, block.positions[r, k]], block.targets[r, k]
     assert rows.predicted == len(WORDS)
     assert found == dict(enumerate(zip(tokens, WORDS)))
 
@@ -134,7 +135,7 @@ def test_words_in_memory_have_no_tags():
     texts = Texts.of([Example(np.array([11, 12, 13]), np.array([0, 2]))])
     assert texts.tags.tolist() == [NO_TAG, NO_WORD, NO_TAG]
     (block,) = ExampleRows.of(texts, Frame(7, 9), 6, "error").blocks(1)
-    assert block.tokens.tolist() == [[7, 11, 12, 13, 9, 7]] and block.places.tolist() == [[1, 3]]
+    assert block.tokens.tolist() == [[7, 11, 12, 13, 9, 7]] and block.positions.tolist() == [[1, 3]]
     assert block.targets.tolist() == [[-2, -2]] and block.numbers.tolist() == [[0, 1]]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from lm_keras.layers.attention import AttentionMask, attention
+from lm_keras.layers.attention import attention
+from lm_keras.layers.attention_mask import AttentionMask
 
 CHUNK, HEADS, WIDTH = 256, 3, 8
 

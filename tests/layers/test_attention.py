@@ -8,8 +8,10 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.layers import attention as attention_module
-from lm_keras.layers.attention import UNSEEN, AttentionMask, attention, attention_beside, rotated, rotations
+from lm_keras.layers.attention import attention, attention_beside
+from lm_keras.layers.attention_mask import UNSEEN, AttentionMask
 from lm_keras.layers.chunks import KEY_LENGTHS, groups_of
+from lm_keras.layers.rotary import rotated, rotations
 
 B, H, K, T, D = 2, 6, 3, 7, 4
 RANDOM = np.random.default_rng(3)

@@ -79,7 +79,7 @@ def test_equals_a_computation_by_hand():
 
 def test_logits_at_some_positions_are_those_of_all():
     model, positions = build(), tf.constant([[3, 0], [6, 2], [1, 1]])
-    features, state = model.forward({"tokens": tf.constant(TOKENS), "predicted": places}, {})
+    features, state = model.forward({"tokens": tf.constant(TOKENS), "predicted": positions}, {})
     everywhere = model(tf.constant(TOKENS))
     np.testing.assert_allclose(
         model.project(features), tf.gather(everywhere, positions, batch_dims=1), atol=1e-5
@@ -102,6 +102,7 @@ def influence(model, document=None):
 
 
 def test_every_position_sees_both_sides_and_no_other_document():
+    """Law 5 for a network that reads both sides: the attention mask forbids other documents only."""
     model = build()
     assert influence(model).all()
     document = tf.constant([[0, 0, 0, 1, 1, -1, -1]])

@@ -77,8 +77,8 @@ def test_tokens_see_what_the_attention_mask_allows(model):
 
 
 def test_tokens_see_what_the_attention_mask_allows_by_gradient(model):
-    """The same through gradients of the table of second positions, of which each position of part B has one
-    of its own here.
+    """Law 5 by gradient: through the table of second positions, of which each position of part B has its own
+    here.
     """
     row = LONG.continued(TEXT, 5)
     inputs = {name: value for name, value in rows(row).items() if name != "predicted"}

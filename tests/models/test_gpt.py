@@ -16,7 +16,8 @@ from lm_keras.models import FAMILIES
 from lm_keras.models.gpt import GPTLanguageModel, num_parameters, positions_within
 from lm_keras.objectives.losses import next_token_loss
 from lm_keras.sampling.generate import Sampler
-from lm_keras.sampling.loop import NOTHING, DecodeLoop, cache_size_for, state_specs
+from lm_keras.sampling.loop import NOTHING, DecodeLoop
+from lm_keras.sampling.network import DecodingNetwork, cache_size_for, state_specs
 from lm_keras.sampling.rules import RuleSettings
 from lm_keras.sampling.uniforms import key_of
 from lm_keras.text.char import NUM_SPECIAL, CharTokenizer
@@ -201,6 +202,7 @@ CAUSAL = seen(lambda t: 0)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("chunk", [None, 3])
 def test_no_gradient_from_the_future(kind, chunk):
+    """Law 5: causality."""
     assert dependencies(build(**KINDS[kind], attention_chunk=chunk)) == CAUSAL
 
 
@@ -260,14 +262,14 @@ PROMPTS = [[0, 5, 3, 8, 2, 2, 7], [0, 4], [0, 11, 12, 6]]
 
 def decoded(model, prompts, count=9, settings=None, jit=False):
     """Continue prompts; return for each its tokens and their log-probabilities."""
-    loop = DecodeLoop(model, V, [True] * V, jit=jit)
+    loop = DecodeLoop(DecodingNetwork(model, jit), V, [True] * V)
     batch, carry = loop.start(prompts, count)
     keys, parts = [key_of(0, prompt) for prompt in prompts], []
     while not carry.finished.numpy().all():
         uniforms = loop.uniforms(batch, carry, keys, 4)
         chosen, carry = loop.advance(batch, carry, uniforms, settings or RuleSettings.of())
         parts.append(chosen[:2])
-    assert loop.traces == 2
+    assert loop.traces == loop.network.traces == 1
     tokens, scores = (np.concatenate(part, 1) for part in zip(*parts))
     return [(row[row != NOTHING].tolist(), score[row != NOTHING]) for row, score in zip(tokens, scores)]
 
@@ -318,11 +320,11 @@ def test_what_is_compiled(precision, rows):
     model = build(precision=precision)
     pays = rows == 1 or precision == "float32" or bool(tf.config.list_physical_devices("GPU"))
     for jit in (False, True):
-        loop = DecodeLoop(model, V, [True] * V, jit=jit)
+        loop = DecodeLoop(DecodingNetwork(model, jit), V, [True] * V)
         batch, carry = loop.start([[0, 4]] * rows, 2)
         loop.advance(batch, carry, np.zeros([rows, 2], np.float32), RuleSettings.of())
-        traced = bool(loop._compiled[False].experimental_get_tracing_count())
-        assert loop.compiles(rows) == traced == (jit and pays)
+        traced = bool(loop.network._compiled[False].experimental_get_tracing_count())
+        assert loop.network.compiles(rows) == traced == (jit and pays)
 
 
 def test_the_cache_has_as_many_slots_as_the_text_needs():
@@ -357,8 +359,8 @@ def objective(model, tokens, draw=None):
     with tf.GradientTape() as tape:
         features, _ = model.forward({"tokens": tokens[:, :-1]}, model.initial_state(tokens.shape[0]), draw)
         weights = tf.ones([tokens.shape[0], tokens.shape[1] - 1])
-        sums = next_token_loss(features, model.output_weights(), tokens[:, 1:], weights)
-    return [sums.nats, *tape.gradient(sums.objective, [v.value for v in model.trainable_variables])]
+        loss = next_token_loss(features, model.output_weights(), tokens[:, 1:], weights)
+    return [loss.sums["nats"], *tape.gradient(loss.objective, [v.value for v in model.trainable_variables])]
 
 
 def differ(ours, theirs):

@@ -475,7 +475,7 @@ def test_xla_is_left_out_where_cudnn_computes(monkeypatch):
     assert all(layer.supports_jit for layer in build("lstm").layers)
     monkeypatch.setattr(recurrent.cudnn, "available", lambda: True)
     assert not all(layer.supports_jit for layer in build("lstm").layers)
-    assert all(layer.supports_jit for layer in build("lstm", use_cudnn=False).layers)
+    assert all(layer.supports_jit for layer in build("lstm", jit="on").layers)
 
 
 @pytest.mark.slow

@@ -55,9 +55,9 @@ def test_a_prompt_has_the_same_text_in_every_batch(sampler, mixing, tokenizer):
 
 def test_a_prompt_is_read_once_for_all_its_samples(tiny, tokenizer, monkeypatch):
     sampler = Sampler(tiny, tokenizer)
-    rows, prefill = [], sampler._loop._prefill
+    rows, prefill = [], sampler._network._prefill
     monkeypatch.setattr(
-        sampler._loop, "_prefill", lambda *given: rows.append(len(given[0])) or prefill(*given)
+        sampler._network, "_prefill", lambda *given: rows.append(len(given[0])) or prefill(*given)
     )
     many = sampler.generate(["abc ab", "b"], max_new_tokens=9, num_samples=3, seed=2)
     assert set(rows) == {2}

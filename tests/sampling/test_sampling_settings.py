@@ -9,8 +9,9 @@ from lm_keras.errors import InputError
 from lm_keras.fields import kind_of
 from lm_keras.sampling import rules
 from lm_keras.sampling.generate import Sampler
+from lm_keras.sampling.prompts import check_prompts
 from lm_keras.sampling.rules import RuleSettings
-from lm_keras.sampling.settings import RULES, SamplingSettings, check_prompts, settings_from
+from lm_keras.sampling.settings import RULES, SamplingSettings, settings_from
 
 NAN, INF = float("nan"), float("inf")
 

@@ -110,7 +110,7 @@ class Measured:
         nats, sums = 0.0, 0
         for batch in self.task.scored(store_of(numbers, self.task)):
             beyond = [[0, 0], [0, MOST - batch.targets.shape[1]]]  # As many predictions in all rows.
-            inputs = {**batch.inputs, "places": np.pad(batch.inputs["predicted"], beyond)}
+            inputs = {**batch.inputs, "predicted": np.pad(batch.inputs["predicted"], beyond)}
             loss, gradients = self._step(
                 change({name: tf.constant(value) for name, value in inputs.items()}),
                 *(tf.constant(np.pad(values, beyond)) for values in (batch.targets, batch.weights)),

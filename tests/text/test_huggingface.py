@@ -9,6 +9,7 @@ import tokenizers as library
 
 from lm_keras.errors import InputError
 from lm_keras.text import load_tokenizer
+from lm_keras.text.byte_level_bpe import of_two_files
 from lm_keras.text.chains import byte_alphabet
 from lm_keras.text.huggingface import HuggingFaceTokenizer
 from lm_keras.text.model_folder import read_folder
@@ -110,9 +111,7 @@ def test_pieces_have_the_tokens_of_the_whole(tokenizer):
 def test_two_files_make_the_same_tokenizer_as_one(made, tokenizer):
     model = json.loads(made.to_str())["model"]
     merges = "#version: 0.2\n" + "\n".join(" ".join(pair) for pair in model["merges"]) + "\n"
-    other = HuggingFaceTokenizer.of_byte_level_bpe(
-        json.dumps(model["vocab"]).encode(), merges.encode(), eod_id=0
-    )
+    other = of_two_files(json.dumps(model["vocab"]).encode(), merges.encode(), eod_id=0)
     for text in STRINGS:
         assert other.encode(text) == tokenizer.encode(text)
 

@@ -401,12 +401,12 @@ def test_the_least_is_less_than_the_estimate(shape):
 
 
 def test_what_no_machine_has(train, tiny_config, tmp_path):
-    for dry_run in (False, True):
+    for dry in (False, True):
         with pytest.raises(InputError) as caught:
-            train(tiny_config(hidden_units=2**31 - 1), tmp_path / "run", dry_run=dry_run)
+            train(tiny_config(hidden_units=2**31 - 1), tmp_path / "run", dry_run=dry)
         assert re.fullmatch(
             r"a step of this network takes 137,438,95\d,\d{3} GiB or more, and "
-            + ("no machine has so much" if dry_run else r"this machine has [\d,]+")
+            + ("no machine has so much" if dry else r"this machine has [\d,]+")
             + r": --hidden_units=2147483647 --embedding_dim=7 --num_layers=1 --batch_size=12"
             r" --sequence_length=11 and "
             r"\d+ tokens in the vocabulary; take smaller ones, or more --micro_batches, and see --dry_run",

@@ -45,7 +45,7 @@ class EmbeddingCandidate:
         """Train for about this number of seconds; return the words of the text, and the seconds of the clock
         and of all cores.
         """
-        from lm_keras.embeddings.training import ahead
+        from lm_keras.embeddings.batches import ahead
 
         tokens, began, before = 0, time.perf_counter(), time.process_time()
         with contextlib.closing(ahead(self._batches, self._step, self._step + 10**9)) as batches:

@@ -34,7 +34,7 @@ class Candidate:
 
     def train(self, seconds: float) -> tuple[float, float]:
         """Train for this number of seconds after a first call; return tokens of the text, and the seconds."""
-        clock = _Clock(seconds)
+        clock = _StepClock(seconds)
         rate = LearningRateSchedule(self._rate, lambda step: 1.0)
         self._trainer.train([rate, clock], NEVER, self._trainer.config.running.log_every)
         steps, elapsed = clock.last[0] - clock.first[0], clock.last[1] - clock.first[1]

@@ -16,7 +16,7 @@ from lm_keras.callbacks import LearningRateSchedule
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.config import Config
 from lm_keras.errors import InputError
-from lm_keras.models.language_model import Product
+from lm_keras.models.costs import Product
 from lm_keras.sampling.int8 import int8_of
 from lm_keras.text.char import NUM_SPECIAL, CharTokenizer
 from lm_keras.text.tokenizer import Tokenizer
