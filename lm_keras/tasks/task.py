@@ -22,7 +22,7 @@ from lm_keras.data.order import PackedOrder, Rows, StreamOrder, WindowOrder
 from lm_keras.data.preparation import PreparedData
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError
-from lm_keras.objectives.losses import per_token_nats
+from lm_keras.objectives.losses import SUMS, of_targets
 from lm_keras.objectives.measures import MEASURES
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -38,7 +38,7 @@ class Tally:
     """Adds up what an evaluation says of the targets of a split."""
 
     def __init__(self):
-        self._sums: dict[str, Any] = {"nats": 0.0, "correct": 0, "weight": 0.0}
+        self._sums: dict[str, Any] = dict.fromkeys(SUMS, 0)
         self._targets = 0
 
     def add(self, batch: Batch, found: Mapping[str, np.ndarray]) -> None:
@@ -170,8 +170,7 @@ class Task:
             logits: [R, K, V] float32.
             targets: [R, K] int32.
         """
-        best = tf.reduce_max(logits, axis=-1) <= tf.gather(logits, targets, batch_dims=2)
-        return {"nats": per_token_nats(logits, targets), "correct": best}
+        return of_targets(logits, targets)
 
     def tally(self, store: TokenStore) -> Tally:
         """Return what takes in the batches of `scored`."""
