@@ -26,9 +26,9 @@ from lm_keras.evaluation.cloze import matches_in
 from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.evaluation.predictions import Predictions
 from lm_keras.layers.casting import Int8Matrices
+from lm_keras.sampling.continuation import Continuation
 from lm_keras.sampling.int8 import int8_of
 from lm_keras.sampling.masks import Filled
-from lm_keras.sampling.row import Continuation
 from lm_keras.surroundings import each_with_usual_settings, usual_settings, with_usual_settings
 from lm_keras.tasks import task_of
 from lm_keras.tasks.task import Task
@@ -39,7 +39,7 @@ from lm_keras.training.weights import restore_for_reading
 @with_usual_settings
 def load(
     run_dir: str | os.PathLike, checkpoint: str = "last", jit: bool | None = False, weights: str = "float32"
-) -> "LanguageModel":
+) -> "TrainedModel":
     """Load the model of a run; nothing but its folder is needed.
 
     Args:
@@ -66,13 +66,13 @@ def load(
     model, step = restore_for_reading(folder, checkpoint, _warn)
     jit = weights == "int8" if jit is None else jit
     int8 = int8_of(model, weights, jit)
-    lm = LanguageModel(model, tokenizer, config, step, folder.read_data(), jit, int8, folder.labels())
+    lm = TrainedModel(model, tokenizer, config, step, folder.read_data(), jit, int8, folder.labels())
     if lm.labels:
         lm.fitted_temperature = folder.temperature(step)
     return lm
 
 
-def train(**settings: Any) -> "LanguageModel":
+def train(**settings: Any) -> "TrainedModel":
     """Train a model as `scripts/train.py` does, and return it loaded.
 
     Results go to standard output and progress to standard error. The same call continues a run that was
@@ -104,7 +104,7 @@ def _warn(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-class LanguageModel:
+class TrainedModel:
     """A network with its tokenizer.
 
     Attributes:
@@ -163,7 +163,8 @@ class LanguageModel:
         The arguments are those of `generate`; top_logprobs [0] tells that many of the likeliest tokens, too.
 
         Returns:
-            A `lm_keras.sampling.row.Continuation` for each text that `generate` returns, in its order.
+            A `lm_keras.sampling.continuation.Continuation` for each text that `generate` returns, in its
+            order.
 
         Raises:
             InputError: a prompt or a setting is not allowed.
@@ -190,7 +191,7 @@ class LanguageModel:
 
     @with_usual_settings
     def fill(self, text: str, words: int = 5, **settings) -> Filled:
-        """Say what stands in the places of `[MASK]` in a text; for `--model=bert` and `--model=glm`.
+        """Fill the `[MASK]`s of a text; for `--model=bert` and `--model=glm`.
 
         Args:
             text: with a `[MASK]` for each masked token (bert) or each span of any length (glm), at least one.
@@ -316,9 +317,9 @@ class LanguageModel:
             split: `train`, `valid` or `test` of the run's own text.
             corpus: other text, whole, as `--corpus` names it; of a data set without a split the one that
                 `split` names.
-            stride: evaluate in windows of the context length that each score so many targets; None carries
-                the state through the split if the model was trained so. Not for n-gram models and masked
-                tokens.
+            stride: evaluate in windows of the context length that each score this number of targets; None
+                carries the state through the split if the model was trained so. Not for n-gram models and
+                masked tokens.
             say: called with a line before longer work.
 
         Returns:
@@ -336,7 +337,7 @@ class LanguageModel:
     def pseudo_likelihood(
         self, split: str = "valid", corpus: str | None = None, say: Callable[[str], None] = lambda line: None
     ) -> dict[str, float | None]:
-        """Hide every token of a split in turn and predict it from all others of its row; for a bert only.
+        """Mask every token of a split in turn and predict it from all others of its row; for a bert only.
 
         The pseudo-log-likelihood is no probability of the text. Compare it with other berts only.
 
@@ -370,7 +371,7 @@ class LanguageModel:
             say: called with a line before longer work.
 
         Raises:
-            InputError: there is no such split, or it has no such places.
+            InputError: there is no such split, or it has no such words.
         """
         return matches_in(self, self._text(split, None, say), split, count)
 

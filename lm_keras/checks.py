@@ -154,7 +154,7 @@ def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field])
     best_by = config.learning.best_by
     if config.task in WITH_MASKS and best_by in OF_WHOLE_TEXT:
         raise InputError(
-            f"--best_by={best_by} has no meaning for --task={config.task}, which predicts hidden tokens "
+            f"--best_by={best_by} has no meaning for --task={config.task}, which predicts masked tokens "
             f"only; take one of {', '.join(scores_of(config.task))}"
         )
     if best_by and best_by not in scores_of(config.task):
@@ -172,12 +172,12 @@ def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field])
         )
     if config.task in fields["span_length"].metadata["tasks"] and config.model.span_length > length:
         raise InputError(
-            f"--span_length={config.model.span_length} makes blanks longer than a row of --sequence_length="
+            f"--span_length={config.model.span_length} makes spans longer than a row of --sequence_length="
             f"{length} tokens; take shorter ones"
         )
     if config.task in WITH_MASKS and config.learning.token_noise:
         raise InputError(
-            f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which hides "
+            f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which masks "
             "tokens anyway; leave it out"
         )
     if config.model.init_checkpoint != "last" and not config.model.init_from:
@@ -203,8 +203,8 @@ def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field])
         )
     if config.batches.state_reset and config.batching == "window":
         raise InputError(
-            f"--state_reset={config.batches.state_reset} has no meaning for windows, which all begin anew; "
-            "leave it out, or take --batching=stream"
+            f"--state_reset={config.batches.state_reset} has no meaning for windows, which all start "
+            "from nothing; leave it out, or take --batching=stream"
         )
 
 

@@ -207,7 +207,7 @@ def check_line(name: str, value: Any) -> None:
     surrogates = any("\ud800" <= character <= "\udfff" for character in value)
     if surrogates or value != value.rstrip() or {"\n", "\r"} & set(value):
         raise InputError(
-            f"--{name}={value!r} has a line feed, a blank at its end or bytes that are no UTF-8, "
+            f"--{name}={value!r} has a line feed, a space at its end or bytes that are not UTF-8, "
             "which no flagfile can hold; leave them out"
         )
 

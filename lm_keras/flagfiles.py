@@ -79,7 +79,7 @@ def _lines_of_flagfile(path: str, includers: tuple[str, ...]) -> list[str]:
         ) from None
     except UnicodeDecodeError as error:
         raise InputError(
-            f"the flagfile {shown(path)}{where} is no UTF-8 (byte 0x{error.object[error.start]:02X} at byte "
+            f"the flagfile {shown(path)}{where} is not UTF-8 (byte 0x{error.object[error.start]:02X} at byte "
             f"{error.start}); expected a text file with a flag a line"
         ) from None
     words = []
@@ -101,7 +101,7 @@ def _in_its_place(path: str, lines: list[str]) -> list[str]:
     """Let the flags.txt of a run say that the run is where that file is, for it may have been moved or
     copied.
 
-    The run's folder, and its tokenizer, which an imported model names, stand there as they were when the run
+    The run's folder, and its tokenizer, which an imported model names, are there as they were when the run
     was begun, and as they were called in the working directory of that time.
     """
     folder = os.path.dirname(path) or "."

@@ -24,7 +24,7 @@ from lm_keras.flagfiles import with_flagfiles
 
 flags.disclaim_key_flags()
 
-# Python reads bytes of the command line that are no UTF-8 as surrogates.
+# Python reads bytes of the command line that are not UTF-8 as surrogates.
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 LONGEST_NAME = 100
@@ -53,7 +53,7 @@ class _Parser(flags.ArgumentParser):
             return None
         if isinstance(argument, str) and NO_TEXT.search(argument):
             raise InputError(
-                f"--{self._field.name}={argument!r} has a NUL or bytes that are no UTF-8; expected a text, "
+                f"--{self._field.name}={argument!r} has a NUL or bytes that are not UTF-8; expected a text, "
                 "leave them out or rename the file"
             )
         if isinstance(argument, str) and self._kind is not str:

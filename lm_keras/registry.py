@@ -1,4 +1,4 @@
-"""The names that a user chooses from, and what stands behind each of them: a row a name.
+"""The names that a user chooses from, and what implements each of them: a row a name.
 
 A row names the file that does the work, and that file is imported when the work begins. So flags, checks and
 help texts know every name without Keras and TensorFlow.
@@ -25,8 +25,8 @@ CAPABILITIES = {
     "rematerialization": "can compute a block again for the gradient",
     "xla_on_cpu": "float32 gradients compiled by XLA take less time on a CPU (docs/results/performance.md)",
     "causal_lm": "predicts the next token",
-    "masked_lm": "predicts hidden tokens from all others",
-    "infilling": "predicts hidden spans token by token",
+    "masked_lm": "predicts masked tokens from all others",
+    "infilling": "predicts masked spans token by token",
     "labels": "predicts labels of whole examples or of their words",
 }
 """What a family may have or do. Settings and checks ask for a capability, never for the name of a family."""
@@ -41,7 +41,7 @@ class TaskEntry:
         answer: the file in `lm_keras/answers/` and the class there that turn a user's input into output.
         scorer: the file in `lm_keras/evaluation/` and the class there that score single texts.
         needs: the capability of the families that can do it.
-        masks: whether it hides tokens, so that the tokenizer needs a token that says nothing.
+        masks: whether it masks tokens, so that the tokenizer needs a token that says nothing.
         labels: whether it predicts labels, whose names the run keeps.
         scores: names in `SCORES` that only runs with labels have.
         best: the measure by which its runs are usually judged.
@@ -71,7 +71,7 @@ TASKS = {
     ),
     "infilling": TaskEntry(
         "infilling.Infilling", "infiller.Infiller", "infill_scorer.InfillScorer",
-        needs="infilling", masks=True, least_length=3, reads="a blank and its start beside a token",
+        needs="infilling", masks=True, least_length=3, reads="a span and its start beside a token",
     ),
     "classification": TaskEntry(
         "classification.Classification", "classifier.Classifier", "label_scorer.LabelScorer",
@@ -87,7 +87,7 @@ TASKS = {
 """The choices of `--task`; the first one that a family can do is its default."""
 
 WITH_MASKS = tuple(name for name, row in TASKS.items() if row.masks)
-"""Tasks that hide tokens."""
+"""Tasks that mask tokens."""
 
 WITH_LABELS = tuple(name for name, row in TASKS.items() if row.labels)
 """Tasks that predict labels."""
@@ -306,7 +306,7 @@ SOURCES = {
         fields=("text", "label"),
     ),
 }
-"""The sources by what stands before the colon."""
+"""The sources by the part before the colon."""
 
 
 def one_of(words: Iterable[str]) -> str:

@@ -342,8 +342,8 @@ def test_a_description_that_there_is_not_is_refused():
         (
             {"model": "ngram", "state_reset": 0.1},
             (
-                "--state_reset=0.1 has no meaning for windows, which all begin anew; leave it out, or take"
-                " --batching=stream"
+                "--state_reset=0.1 has no meaning for windows, which all start from nothing; leave it out, or"
+                " take --batching=stream"
             ),
         ),
         (
@@ -353,7 +353,7 @@ def test_a_description_that_there_is_not_is_refused():
         (
             {"sample_prompt": "To be\n"},
             (
-                "--sample_prompt='To be\\n' has a line feed, a blank at its end or bytes that are no UTF-8, "
+                "--sample_prompt='To be\\n' has a line feed, a space at its end or bytes that are not UTF-8, "
                 "which no flagfile can hold; leave them out"
             ),
         ),

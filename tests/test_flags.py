@@ -87,7 +87,7 @@ BAD = {
         "constant, linear, cosine, exponential, inverse_sqrt, staircase, wsd, plateau"
     ),
     "--sample_prompt=a\nb": (
-        "--sample_prompt='a\\nb' has a line feed, a blank at its end or bytes that are no UTF-8, "
+        "--sample_prompt='a\\nb' has a line feed, a space at its end or bytes that are not UTF-8, "
         "which no flagfile can hold; leave them out"
     ),
 }

@@ -24,7 +24,7 @@ LAWS = {law.name: law for part in fuzz.collection().values() for law in part}
 
 @pytest.mark.parametrize("name", LAWS)
 def test_a_law_holds(name):
-    outcome = LAWS[name].carry_out(LAWS[name].few)
+    outcome = LAWS[name].execute(LAWS[name].few)
     assert outcome.failure == ""
     assert outcome.cases >= LAWS[name].few
     # Hardly a byte of a sealed file can change without being seen; everything else has cases that are no
@@ -35,7 +35,7 @@ def test_a_law_holds(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAWS)
 def test_a_law_holds_for_many(name):
-    assert LAWS[name].carry_out(LAWS[name].many).failure == ""
+    assert LAWS[name].execute(LAWS[name].many).failure == ""
 
 
 def test_names_are_unique():
@@ -142,7 +142,7 @@ DEFECTS = {
         side_effect=KeyError),
     "sizes that no memory holds are refused at once":
         lambda: mock.patch("lm_keras.training.estimates.check_memory"),
-    "extreme numbers train or are refused": lambda: mock.patch("lm_keras.training.one_run.Run._results",
+    "extreme numbers train or are refused": lambda: mock.patch("lm_keras.training.run.Run._results",
         side_effect=OverflowError),
 }  # fmt: skip
 
@@ -160,5 +160,5 @@ def test_a_law_finds_a_defect(name):
     if "run" in name:
         run_folders.undamaged()
     with DEFECTS[name](), contextlib.redirect_stderr(None):
-        outcome = LAWS[name].carry_out(20 * LAWS[name].few, smallest=False)
+        outcome = LAWS[name].execute(20 * LAWS[name].few, smallest=False)
     assert outcome.failure.startswith(f"{name}: ")

@@ -511,7 +511,7 @@ def test_names_of_data_sets(name):
     with pytest.raises(InputError) as caught:
         open_corpus(f"tfds:{name}", text_field="text", on_bad_text="error")
     assert str(caught.value).endswith(
-        "is no name of a data set: expected tfds:NAME[/CONFIG][:VERSION][:SPLIT], such as "
+        "is not the name of a data set: expected tfds:NAME[/CONFIG][:VERSION][:SPLIT], such as "
         "tfds:tiny_shakespeare or tfds:wiki40b/de:test"
     )
 

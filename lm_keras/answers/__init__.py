@@ -39,7 +39,7 @@ def answer_for(
     Raises:
         InputError: `jit` is for another network.
     """
-    if jit and model.forward_apart is None:
+    if jit and model.forward_one_token is None:
         families = " or a ".join(registry.families_with("cache"))
         raise InputError(
             f"--jit=on (jit=True) compiles what a {families} does for a token, and this model is neither; "

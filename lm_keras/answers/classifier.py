@@ -11,7 +11,7 @@ from lm_keras.answers.labeller import ROWS, Labeller, check_too_long
 from lm_keras.data.example_rows import Example
 from lm_keras.data.words import encoded_text
 from lm_keras.errors import InputError
-from lm_keras.sampling.settings import check_texts
+from lm_keras.sampling.prompts import check_texts
 
 
 class Classifier(Labeller):

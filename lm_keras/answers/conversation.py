@@ -5,7 +5,7 @@ from typing import Any, TextIO
 
 from lm_keras.answers.answer import Answer
 from lm_keras.errors import InputError
-from lm_keras.sampling.settings import check_text
+from lm_keras.sampling.prompts import check_text
 
 _COLOURS = ("\x1b[46m", "\x1b[43m", "\x1b[42m", "\x1b[45m", "\x1b[44m", "\x1b[41m")
 """Backgrounds of the types of spans, in the order of their names; more types begin again."""

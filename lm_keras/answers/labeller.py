@@ -16,8 +16,8 @@ from lm_keras.data.examples import TOO_LONG
 from lm_keras.data.words import WordEncoder
 from lm_keras.errors import InputError
 from lm_keras.objectives.calibration import scaled
+from lm_keras.sampling.continuation import unknown_parts
 from lm_keras.sampling.generate import NOT_FINITE
-from lm_keras.sampling.row import unknown_parts
 from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -161,6 +161,7 @@ class Labeller(Answer):
             longer = f"{self._longer:,} of {self._read:,} texts have more than {self.room:,} tokens"
             self._say(f"{longer} and were {done}")
         self._read = self._longer = 0
+
 
 
 def check_too_long(too_long: str) -> None:

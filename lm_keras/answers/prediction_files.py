@@ -298,7 +298,7 @@ def _lines(file: BinaryIO, name: str) -> Iterator[tuple[str, str]]:
         except UnicodeDecodeError as error:
             other = next((of for mark, of in OTHER_MARKS.items() if line.startswith(mark)), None)
             remedy = f"; the file is {other}, convert it (iconv -f {other} -t UTF-8)" if other else ""
-            raise InputError(f"{where} is no UTF-8 at byte {error.start} of the line{remedy}") from None
+            raise InputError(f"{where} is not UTF-8 at byte {error.start} of the line{remedy}") from None
         if "\0" in text:
             raise InputError(f"{where} has a NUL; expected text, remove it (tr -d '\\000')")
         yield where, text.removesuffix("\n").removesuffix("\r")

@@ -15,7 +15,7 @@ from lm_keras.data.example_rows import Example
 from lm_keras.errors import InputError
 from lm_keras.objectives.scores import spans_of
 from lm_keras.objectives.viterbi import best_tags, has_spans
-from lm_keras.sampling.settings import check_text
+from lm_keras.sampling.prompts import check_text
 
 NOT_READ = -1
 """In place of the tag of a word that was cut off."""

@@ -41,9 +41,9 @@ class Copied:
     @property
     def remark(self) -> str:
         """Return it in words that go on in a line; empty where everything was copied."""
-        parts = [f"{', '.join(self.new)} of the head begin anew"] * bool(self.new)
+        parts = [f"{', '.join(self.new)} of the head are new"] * bool(self.new)
         parts += [f"the labels {_listed(self.new_labels)} begin anew"] * bool(self.new_labels)
-        parts += [f"{self.added:,} added tokens begin anew"] * bool(self.added)
+        parts += [f"{self.added:,} added tokens are new"] * bool(self.added)
         parts += [f"{', '.join(self.left)} of the old head are left out"] * bool(self.left)
         parts += [f"{self.removed:,} tokens of the old task are left out"] * bool(self.removed)
         return "".join(f"; {part}" for part in parts)

@@ -97,12 +97,12 @@ class Imported:
                 f"config.json of {self.path} asks for {needed:,} bytes of weights, and there are {there:,}"
             )
         model = FAMILIES[family](config, self.vocab_size, outputs)
-        copied = self.give(model, self.labels)
+        copied = self.copy_to(model, self.labels)
         if outputs and copied.new:
             raise InputError(f"{self.path}: the tensors of {', '.join(copied.new)} are missing")
         return model
 
-    def give(self, model: keras.Model, labels: Labels | None = None) -> Copied:
+    def copy_to(self, model: keras.Model, labels: Labels | None = None) -> Copied:
         """Copy the weights into a network of these settings; it may have a head that is missing there.
 
         Args:
@@ -214,7 +214,7 @@ def read(folder: Path) -> Imported:
     architecture = named[0] if isinstance(named, list) and named else None
     task = next((ours for ours, theirs in kind.tasks.items() if theirs == architecture), None)
     settings |= {"task": task} if task else {}
-    if from_flat(settings).needs_blank and tokenizer.blank_id is None:
+    if from_flat(settings).needs_mask and tokenizer.mask_id is None:
         raise InputError(f"the vocabulary of {folder} has no [MASK], which a BERT was trained with")
     with open_tensors(folder, kind) as tensors:
         headless = kind.head is not None and not any(name.startswith(kind.head) for name in tensors)

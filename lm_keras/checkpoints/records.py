@@ -1,6 +1,6 @@
 """The JSON files of a run: written with a sum of themselves, read with distrust; and its files of JSON lines.
 
-A file without the sum is read, too: older runs have none, and whoever changes a file by hand may delete that
+A file without the sum is read, too: older runs have none, and a person who changes a file may delete that
 line. `sealed` and `unsealed` are stricter: not one changed bit goes unnoticed.
 """
 
@@ -74,7 +74,7 @@ write more.
 
 
 def signed(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a file with its sum, which stands first, so that its line can be deleted."""
+    """Return the content of a file with its sum in the first line, so that its line can be deleted."""
     return {OWN_SUM: sum_of(content), **content}
 
 
@@ -96,7 +96,7 @@ def read(path: Path) -> dict[str, Any]:
             raise ValueError(f"{unknown[0]!r} is unknown")
         if OWN_SUM in content and content.pop(OWN_SUM) != sum_of(content):
             raise ValueError(
-                f"other content than was written; who meant to change it deletes its line {OWN_SUM}"
+                f"other content than was written; if you changed it on purpose, delete its line {OWN_SUM}"
             )
     except PermissionError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None

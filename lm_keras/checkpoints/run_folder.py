@@ -301,14 +301,14 @@ class RunFolder:
         write_atomically(self.path / name, content.encode())
 
     @property
-    def lives(self) -> list[dict]:
+    def launches(self) -> list[dict]:
         """Return on what the run was carried out, each time that it began or went on."""
         path = self.path / "environment.json"
         return records.read(path)["lives"] if path.exists() else []
 
-    def add_life(self, life: dict) -> None:
+    def add_launch(self, launch: dict) -> None:
         """Write down on what the run begins or goes on."""
-        self.write_json("environment.json", {"lives": [*self.lives, life]})
+        self.write_json("environment.json", {"lives": [*self.launches, launch]})
 
     @property
     def kept_files(self) -> dict[str, str]:

@@ -141,9 +141,7 @@ class Checkpoints:
                 continue  # It was perhaps the best one, until a better one came.
             try:
                 found = {
-                    step: _cost(self.progress(step))
-                    for step, problem in zip(steps, problems)
-                    if not problem
+                    step: _cost(self.progress(step)) for step, problem in zip(steps, problems) if not problem
                 }
             except FileNotFoundError:
                 continue

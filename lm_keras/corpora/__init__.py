@@ -7,7 +7,7 @@ which returns a `Corpus`: `rest` is what follows the colon, and `reading` a `Rea
 import os
 from collections.abc import Callable
 
-from lm_keras.corpora.description import Description, describe
+from lm_keras.corpora.description import CorpusDescription, describe
 from lm_keras.corpora.documents import Corpus, Document, Reading
 from lm_keras.corpora.file_lists import path_hint
 from lm_keras.corpora.python_docs import PythonDocs
@@ -19,7 +19,7 @@ from lm_keras.registry import SOURCES, Source, module_of, one_of, sources_expect
 
 __all__ = [
     "Corpus",
-    "Description",
+    "CorpusDescription",
     "Document",
     "EmptySplit",
     "PythonDocs",
@@ -75,9 +75,7 @@ def open_corpus(
     source = SOURCES.get(scheme)
     if source and source.takes(bool(colon)):
         _check_fields(spec, source, fields)
-        reading = Reading(
-            text_field, on_bad_text, part, say, document_separator, fields, label_field, header
-        )
+        reading = Reading(text_field, on_bad_text, part, say, document_separator, fields, label_field, header)
         return module_of("corpora", source).open_source(rest, reading)
     hint = path_hint(spec, rest)
     if not hint and "/" not in scheme:

@@ -30,13 +30,13 @@ class Input(NamedTuple):
 
 INPUTS: dict[str, Input] = {
     "tokens": Input("[B, T]", "int32", "tokens that the network reads"),
-    "reset": Input("[B]", "bool", "rows whose carried state begins anew before the first token"),
+    "reset": Input("[B]", "bool", "rows whose carried state is reset before the first token"),
     "document": Input(
         "[B, T]",
         "int32",
         "rising numbers of the documents of a row; beyond the text -1, or with labels a larger one",
     ),
-    "places": Input(
+    "predicted": Input(
         "[B, K]", "int32", "positions at which the network predicts; all of them where it is missing"
     ),
     "number": Input(
@@ -44,7 +44,7 @@ INPUTS: dict[str, Input] = {
         "int32",
         "the example or word of the split that is predicted, -1 for none; no network reads it",
     ),
-    "place": Input("[B, T]", "int32", "position in part A of each token, or of its blank in part B"),
+    "position": Input("[B, T]", "int32", "position in part A of each token, or of its span in part B"),
     "within": Input("[B, T]", "int32", "0 in part A; in part B the position in the span, from 1 on"),
     "order": Input("[B, T]", "int32", "a token sees those whose order is not above its own"),
 }

@@ -89,14 +89,14 @@ class Arrays(NamedTuple):
     Attributes:
         tokens: [R, T] int32.
         document: [R, T] int32, the number of the example within its row; beyond the last one their count.
-        places: [R, K] int32, positions of the predictions, 0 where there is none.
+        positions: [R, K] int32, where the predictions are, 0 where there is none.
         targets: [R, K] int32, label or tag; negative where there is none.
         numbers: [R, K] int32, the number of the example or word that is predicted, -1 for none.
     """
 
     tokens: np.ndarray
     document: np.ndarray
-    places: np.ndarray
+    positions: np.ndarray
     targets: np.ndarray
     numbers: np.ndarray
 
@@ -187,7 +187,7 @@ class ExampleRows:
             start, end: [R] int64, the first member of each row and the one behind its last.
 
         Example: with frames [0 ...], T = 6, and examples [5, 6] and [7] in one row, read off at their last
-        tokens, tokens are [0, 5, 6, 0, 7, 0], documents [0, 0, 0, 1, 1, 2] and places [2, 4].
+        tokens, tokens are [0, 5, 6, 0, 7, 0], documents [0, 0, 0, 1, 1, 2] and positions [2, 4].
         """
         rows, counts = len(start), end - start
         part = self.members[np.repeat(start, counts) + within(counts)]  # [p]
@@ -230,7 +230,7 @@ class ExampleRows:
         return row[index], to[own] % self.length, tags[own], numbers
 
     def _side_by_side(self, rows: int, row, at, target, number) -> list[np.ndarray]:
-        """Return places, targets and numbers [R, K] of predictions [p], which come in the order of their
+        """Return positions, targets and numbers [R, K] of predictions [p], which come in the order of their
         rows.
         """
         column = within(np.bincount(row, minlength=rows))

@@ -101,8 +101,8 @@ def _windows_of(tokens: np.ndarray, rows: Rows) -> tuple[tf.Tensor, tf.Tensor]:
         lambda start: gather(tokens, start, length), [rows.start], tf.int32, stateful=False
     )
     window = tf.ensure_shape(window, [rows.number.shape[0], length + 1])
-    place = rows.start[:, None] + tf.range(length, dtype=tf.int64)
-    return window, place < rows.end[:, None]
+    position = rows.start[:, None] + tf.range(length, dtype=tf.int64)
+    return window, position < rows.end[:, None]
 
 
 def documents_of(window: tf.Tensor | np.ndarray, begin_id: int) -> tf.Tensor:
@@ -137,5 +137,5 @@ def gather(tokens: np.ndarray, start: np.ndarray, length: int) -> np.ndarray:
     if len(tokens) > length and start.max(initial=0) + length < len(tokens):
         windows = np.lib.stride_tricks.sliding_window_view(tokens, length + 1)
         return windows[start].astype(np.int32)
-    places = start[:, None] + np.arange(length + 1)
-    return tokens[np.minimum(places, len(tokens) - 1)].astype(np.int32)
+    positions = start[:, None] + np.arange(length + 1)
+    return tokens[np.minimum(positions, len(tokens) - 1)].astype(np.int32)

@@ -69,15 +69,15 @@ def is_prepared(
     config: DataConfig,
     divided: DividedText,
     tokenizer: Tokenizer | None,
-    needs_blank: bool,
+    needs_mask: bool,
     columns: tuple[Column, ...] = (),
 ) -> bool:
     """Tell whether `prepare` would find everything in the cache."""
     cache = cache_folder(config.cache_dir)
     tokenizer = (
         tokenizer
-        or saved_tokenizer(config, needs_blank)
-        or cached_tokenizer(config, divided.splits, cache, needs_blank)
+        or saved_tokenizer(config, needs_mask)
+        or cached_tokenizer(config, divided.splits, cache, needs_mask)
     )
     return tokenizer is not None and all(
         store_in_cache(split, tokenizer, cache, columns).is_dir() for split in divided.splits.values()
@@ -89,7 +89,7 @@ def prepare(
     tokenizer: Tokenizer | None = None,
     say: Callable[[str], None] = lambda line: None,
     divided: DividedText | None = None,
-    needs_blank: bool = False,
+    needs_mask: bool = False,
     begun: dict | None = None,
     columns: tuple[Column, ...] = (),
     fields: tuple[str, ...] = ("text",),
@@ -102,7 +102,7 @@ def prepare(
         tokenizer: the tokenizer of a run that goes on; None makes the one that the settings ask for.
         say: called with a line before each longer piece of work, and with what speaks against the tokenizer.
         divided: the text, if it was read and split before.
-        needs_blank: whether a tokenizer that is not given has to have a `blank_id`.
+        needs_mask: whether a tokenizer that is not given has to have a `mask_id`.
         begun: what `data.json` says of a run that goes on; its text is divided as it was.
         columns: what the stores hold beside the tokens and the labels.
         fields: what each record of the text must have, as the task says; see `Reading`.
@@ -112,13 +112,15 @@ def prepare(
         InputError: for everything that text and settings can get wrong.
     """
     cache = cache_folder(config.cache_dir)
-    saved = saved_tokenizer(config, needs_blank) if tokenizer is None else None
+    saved = saved_tokenizer(config, needs_mask) if tokenizer is None else None
     divided = divided or divide(config, say, begun, fields)
     splits, corpora = divided.splits, divided.corpora
     labels = labels or labels_in(splits, fields, say)
     columns += columns_of(fields, labels)
-    tokenizer = tokenizer or saved or trained_tokenizer(
-        config, splits, cache, say, needs_blank, of_examples=labels is not None
+    tokenizer = (
+        tokenizer
+        or saved
+        or trained_tokenizer(config, splits, cache, say, needs_mask, of_examples=labels is not None)
     )
     stores = {
         name: tokenized(split, tokenizer, cache, say, columns=columns) for name, split in splits.items()

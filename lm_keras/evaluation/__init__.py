@@ -1,4 +1,4 @@
-"""How good a network is on text: whole splits, single texts, and blanks of words.
+"""How good a network is on text: whole splits, single texts, and cloze items.
 
 `SCORERS` maps each task to what scores single texts with its network, as the rows of
 `lm_keras.registry.TASKS` say.

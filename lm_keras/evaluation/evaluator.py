@@ -22,7 +22,7 @@ class Evaluator:
         # Traced for each shape, so that the same program scores a split whichever splits were scored before.
         self._block = tf.function(self._score_block, autograph=False)
 
-    def __call__(self, store: TokenStore, split: str, step: int) -> dict:
+    def __call__(self, store: TokenStore, split: str, step: int) -> dict[str, Any]:
         """Return the fields of `evaluate.py --json` and the accuracy.
 
         Args:

@@ -11,24 +11,24 @@ POOLINGS = ("first", "last", "mean", "max")
 
 
 def pooled(
-    kind: str | None, hidden: tf.Tensor, places: tf.Tensor, document: tf.Tensor | None = None
+    kind: str | None, hidden: tf.Tensor, predicted: tf.Tensor, document: tf.Tensor | None = None
 ) -> tf.Tensor:
     """Return features of K texts or tokens of each row.
 
     Args:
         kind: `mean` or `max` of all tokens of a text; others take the token at its place.
         hidden: [B, T, D].
-        places: [B, K] int32.
+        predicted: [B, K] int32.
         document: [B, T] int32, for `mean` and `max`. Text k is the document k; one without tokens gets zeros.
 
     Returns:
         [B, K, D], in the dtype of `hidden`.
     """
     if kind not in ("mean", "max"):
-        return tf.gather(hidden, places, batch_dims=1)
+        return tf.gather(hidden, predicted, batch_dims=1)
     if document is None:
         raise ValueError(f"pooling {kind} needs the documents of a row")
-    count = places.shape[1]
+    count = predicted.shape[1]
     member = tf.one_hot(document, count, axis=1, dtype=tf.float32)  # [B, K, T]
     sizes = tf.reduce_sum(member, axis=2, keepdims=True)  # [B, K, 1]
     if kind == "mean":
@@ -51,11 +51,11 @@ def alone(tokens: tf.Tensor, pooling: str | None) -> tuple[tf.Tensor, dict[str, 
         pooling: how the network reads a text off; None where it predicts at every token.
 
     Returns:
-        tokens [B, T] without negative ones, and `document` [B, T]; with a pooling also `places` [B, 1].
+        tokens [B, T] without negative ones, and `document` [B, T]; with a pooling also `predicted` [B, 1].
     """
     there = tokens >= 0
     inputs = {"document": tf.where(there, 0, 1)}
     if pooling is not None:
         lengths = tf.reduce_sum(tf.cast(there, tf.int32), axis=1, keepdims=True)
-        inputs["places"] = tf.zeros_like(lengths) if pooling == "first" else tf.maximum(lengths - 1, 0)
+        inputs["predicted"] = tf.zeros_like(lengths) if pooling == "first" else tf.maximum(lengths - 1, 0)
     return tf.maximum(tokens, 0), inputs

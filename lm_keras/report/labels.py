@@ -8,7 +8,7 @@ from typing import Any
 
 from lm_keras.disk.files import opened
 from lm_keras.objectives.measures import MEASURES, columns_of
-from lm_keras.report.runs import Run, is_number
+from lm_keras.report.runs import RunRecord, is_number
 from lm_keras.report.tables import escaped, table_of
 
 WORST = 20
@@ -24,13 +24,13 @@ _SIDE = 180
 """Width and height of a reliability diagram, in pixels."""
 
 
-def sections(runs: list[Run]) -> list[str]:
+def sections(runs: list[RunRecord]) -> list[str]:
     """Return the part of a page on labels; nothing where no run predicts any."""
     parts = [part for run in runs for part in _of_run(run)]
     return ["<h2>Labels</h2>", *parts] if parts else []
 
 
-def _of_run(run: Run) -> list[str]:
+def _of_run(run: RunRecord) -> list[str]:
     splits = {split: values for split, values in run.scores().items() if values.get("scores")}
     if not splits:
         return []
@@ -120,7 +120,7 @@ def _reliability(scores: dict[str, Any]) -> str:
     return f"<figure><figcaption>{escaped(told)}</figcaption>{svg}</figure>"
 
 
-def _worst(run: Run, split: str) -> list[str]:
+def _worst(run: RunRecord, split: str) -> list[str]:
     examples, note = worst_examples(run.path / "predictions" / f"{split}.jsonl")
     shown = [f"<p class='note'>{escaped(note)}</p>"] if note else []
     if not examples:

@@ -5,7 +5,7 @@ from lm_keras.objectives.measures import MEASURES, columns_of
 from lm_keras.registry import WITH_LABELS, tasks_of
 from lm_keras.report import comparison, labels
 from lm_keras.report.plots import COLOURS, svg_of
-from lm_keras.report.runs import Run, is_number
+from lm_keras.report.runs import RunRecord, is_number
 from lm_keras.report.tables import escaped, row_of, table_of
 
 MAX_SAMPLES = 12
@@ -44,7 +44,7 @@ ENVIRONMENT = {
 """Field of `environment.json`, and what it is called."""
 
 
-def page_of(runs: list[Run]) -> str:
+def page_of(runs: list[RunRecord]) -> str:
     """Return the report on some runs as HTML."""
     title = "Report on " + ", ".join(run.name for run in runs)
     notes = [f"{run.name}: {note}" for run in runs for note in run.notes] + cautions(runs)
@@ -73,7 +73,7 @@ def page_of(runs: list[Run]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def cautions(runs: list[Run]) -> list[str]:
+def cautions(runs: list[RunRecord]) -> list[str]:
     """Say where numbers of several runs cannot be compared."""
     texts = [run.data["splits"]["valid"] for run in runs if "valid" in run.data["splits"]]
     if len({text.get("fingerprint") for text in texts}) > 1:
@@ -89,7 +89,7 @@ def cautions(runs: list[Run]) -> list[str]:
             )
         if others:
             cautions.append(
-                f"{', '.join(others)} predict tokens that were hidden, not the next ones: loss, perplexity"
+                f"{', '.join(others)} predict masked tokens, not the next ones: loss, perplexity"
                 " and accuracy do not compare with those of other families."
             )
     if len({text.get("tokens") for text in texts}) > 1:
@@ -105,7 +105,7 @@ def cautions(runs: list[Run]) -> list[str]:
     return cautions
 
 
-def _results(runs: list[Run]) -> str:
+def _results(runs: list[RunRecord]) -> str:
     """Show what every run reached; of several runs on the same text the lowest bits per byte stand out."""
     reached: dict[tuple, list[float]] = {}
     for run in runs:
@@ -132,7 +132,7 @@ def _results(runs: list[Run]) -> str:
     return f"<div class='scores'>{table_of(head, rows)}</div>"
 
 
-def _comparison(runs: list[Run]) -> list[str]:
+def _comparison(runs: list[RunRecord]) -> list[str]:
     """Show what was measured of runs that belong to a comparison."""
     rows = comparison.rows_of(runs)
     if not rows:
@@ -142,15 +142,15 @@ def _comparison(runs: list[Run]) -> list[str]:
         f"<tr>{''.join(f'<{kind}>{escaped(cell)}</td>' for kind, cell in zip(kinds, row))}</tr>"
         for row in rows
     ]
-    note = "blanks: the share of one to five words that is filled exactly as it was"
+    note = "cloze items: the share of one to five words that a model fills exactly as they were"
     return ["<h2>Comparison</h2>", f"<p class='quiet'>{note}</p>", table_of(comparison.HEAD, shown)]
 
 
-def _text_of(run: Run, split: str) -> tuple:
+def _text_of(run: RunRecord, split: str) -> tuple:
     return split, run.data["splits"].get(split, {}).get("fingerprint")
 
 
-def _duration(run: Run) -> str | None:
+def _duration(run: RunRecord) -> str | None:
     last = run.training[-1] if run.training else {}
     seconds = (run.results or last).get("seconds")
     if not is_number(seconds):
@@ -159,7 +159,7 @@ def _duration(run: Run) -> str | None:
     return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
 
 
-def _curves(runs: list[Run]) -> str:
+def _curves(runs: list[RunRecord]) -> str:
     legend = "".join(
         f"<span><i class='line' style='border-top: 3px solid {COLOURS[number % len(COLOURS)]}'></i>"
         f" {escaped(run.name)}</span>"
@@ -177,17 +177,17 @@ def _curves(runs: list[Run]) -> str:
     return f"<p class='legend'>{legend}</p><div class='plots'>{''.join(plots)}</div>"
 
 
-def _task_of(run: Run) -> str:
+def _task_of(run: RunRecord) -> str:
     return run.settings["task"] or tasks_of(run.settings["model"])[0]
 
 
-def _all_samples(runs: list[Run]) -> list[str]:
+def _all_samples(runs: list[RunRecord]) -> list[str]:
     """Show the samples of all runs that generate text."""
     parts = [_samples(run) for run in runs if _task_of(run) not in WITH_LABELS]
     return ["<h2>Text samples</h2>", f"<div class='plots'>{''.join(parts)}</div>"] if parts else []
 
 
-def _samples(run: Run) -> str:
+def _samples(run: RunRecord) -> str:
     steps = sorted({line["step"] for line in run.samples})
     shown = steps
     if len(steps) > MAX_SAMPLES:
@@ -213,7 +213,7 @@ def _sample(when: str, sample: dict) -> str:
     return f"<div class='quiet'>{escaped(when)}</div><pre>\n<b>{prompt}</b>{text}</pre>"
 
 
-def _settings(runs: list[Run]) -> str:
+def _settings(runs: list[RunRecord]) -> str:
     """Show what differs between the runs, or of a single run what differs from the defaults; the
     rest folded.
     """
@@ -231,7 +231,7 @@ def _settings(runs: list[Run]) -> str:
     return (table_of(head, differing) if differing else "") + folded
 
 
-def _data(runs: list[Run]) -> str:
+def _data(runs: list[RunRecord]) -> str:
     fields = ("corpus", "licence", "rule", "documents", "tokens", "bytes")
     users: dict[tuple, list[str]] = {}
     for run in runs:
@@ -245,8 +245,10 @@ def _data(runs: list[Run]) -> str:
     return table_of(["runs", "split", *fields, "sha256 of the corpus", "bad text"], rows)
 
 
-def _environment(runs: list[Run]) -> str:
+def _environment(runs: list[RunRecord]) -> str:
     """Show a column for each time that a run began or went on."""
-    lives = [(run.name, life) for run in runs for life in run.lives or [{"step": "not recorded"}]]
-    rows = [row_of([name, *[life.get(field) for _, life in lives]]) for field, name in ENVIRONMENT.items()]
-    return table_of(["", *[name for name, _ in lives]], rows)
+    launches = [(run.name, launch) for run in runs for launch in run.launches or [{"step": "not recorded"}]]
+    rows = [
+        row_of([name, *[launch.get(field) for _, launch in launches]]) for field, name in ENVIRONMENT.items()
+    ]
+    return table_of(["", *[name for name, _ in launches]], rows)

@@ -160,7 +160,7 @@ def _ranking(panel: "Axes", groups: list[Group]) -> None:
 
 
 def _wrapped(name: str) -> str:
-    """Break a long name at its blanks."""
+    """Break a long name at its spaces."""
     lines = [""]
     for word in name.split(" "):
         if lines[-1] and len(lines[-1]) + len(word) > 34:

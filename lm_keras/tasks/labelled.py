@@ -110,11 +110,11 @@ class Labelled(Task):
         plan, count = self.plan(store), rows.number.shape[0]
         types = [tf.int32] * 5
         found = tf.numpy_function(plan.arrays, [rows.start, rows.end], types, stateful=False)
-        tokens, document, places, targets, _ = (
+        tokens, document, predicted, targets, _ = (
             tf.ensure_shape(values, [count, size])
             for values, size in zip(found, [plan.length] * 2 + [plan.predictions] * 3)
         )
-        inputs = {"tokens": tokens, "reset": rows.reset, "document": document, "places": places}
+        inputs = {"tokens": tokens, "reset": rows.reset, "document": document, "predicted": predicted}
         weights = tf.gather(tf.constant(self.class_weights), tf.maximum(targets, 0))
         return Batch(inputs, tf.maximum(targets, 0), tf.where(targets >= 0, weights, 0.0))
 
@@ -245,7 +245,7 @@ def _batches(plan: ExampleRows, rows: int) -> Iterator[Batch]:
             "tokens": block.tokens,
             "reset": np.ones(rows, bool),
             "document": block.document,
-            "places": block.places,
+            "predicted": block.positions,
             "number": block.numbers,
         }
         weights = (block.targets >= 0).astype(np.float32)
@@ -260,7 +260,7 @@ def class_weights(text: str, labels: Labels) -> np.ndarray:
         labels: the C labels.
 
     Raises:
-        InputError: a name is no label, a weight is no number above 0, or a name has two.
+        InputError: a name is no label, a weight is not a number above 0, or a name has two.
 
     Example: with 3 examples of `no` and 1 of `yes`, `balanced` gives both labels the same sum, [2/3, 2].
     """

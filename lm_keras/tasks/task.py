@@ -22,7 +22,7 @@ from lm_keras.data.order import PackedOrder, Rows, StreamOrder, WindowOrder
 from lm_keras.data.preparation import PreparedData
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError
-from lm_keras.objectives.losses import per_token_nats
+from lm_keras.objectives.losses import SUMS, of_targets
 from lm_keras.objectives.measures import MEASURES
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -38,7 +38,7 @@ class Tally:
     """Adds up what an evaluation says of the targets of a split."""
 
     def __init__(self):
-        self._sums: dict[str, Any] = {"nats": 0.0, "correct": 0, "weight": 0.0}
+        self._sums: dict[str, Any] = dict.fromkeys(SUMS, 0)
         self._targets = 0
 
     def add(self, batch: Batch, found: Mapping[str, np.ndarray]) -> None:
@@ -78,7 +78,7 @@ class Task:
         batch_size: rows of a training step.
         batching: `stream` or `window`.
         seed: of the order of the rows, and of what is random in them.
-        state_reset: probability that a stream begins anew at a step.
+        state_reset: probability that a stream is reset at a step.
         best_by: the measure of validation that decides which weights are the best; None for that of the task.
         stride: of an evaluation in windows: targets that each of them scores, the last ones. None for the
             usual way.
@@ -170,8 +170,7 @@ class Task:
             logits: [R, K, V] float32.
             targets: [R, K] int32.
         """
-        best = tf.reduce_max(logits, axis=-1) <= tf.gather(logits, targets, batch_dims=2)
-        return {"nats": per_token_nats(logits, targets), "correct": best}
+        return of_targets(logits, targets)
 
     def tally(self, store: TokenStore) -> Tally:
         """Return what takes in the batches of `scored`."""

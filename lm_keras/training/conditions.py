@@ -19,7 +19,7 @@ from lm_keras.registry import OF_WHOLE_TEXT
 from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import distribution, estimates, machine, report
-from lm_keras.training.one_run import network, schedule_callbacks
+from lm_keras.training.run import network, schedule_callbacks
 from lm_keras.training.weights import Origin
 
 
@@ -69,7 +69,7 @@ def _check_tokenizer(folder: RunFolder, config: Config) -> None:
     """Raise InputError if the folder that `--tokenizer` names now holds another tokenizer than the
     run has.
     """
-    given = saved_tokenizer(config.data, config.needs_blank)
+    given = saved_tokenizer(config.data, config.needs_mask)
     if given and given.fingerprint() != folder.tokenizer().fingerprint():
         raise InputError(
             f"--run_dir={folder.path} holds a run with another tokenizer than"

@@ -11,10 +11,10 @@ from lm_keras.training import (
     machine,
     preflight,
     report,
-    trial,
+    timing,
 )
-from lm_keras.training.given_vectors import GivenVectors
-from lm_keras.training.one_run import network, newest, schedule_callbacks
+from lm_keras.training.initial_embedding import InitialEmbedding
+from lm_keras.training.run import network, newest, schedule_callbacks
 from lm_keras.training.trainer import Learner, Trainer
 from lm_keras.training.weights import Origin
 
@@ -45,11 +45,11 @@ def dry_run(config: Config, folder: RunFolder | None) -> int:
     begun = folder.read_data() if folder and folder.exists else None
     kind, labels = TASKS[config.task], folder.labels() if begun else None
     text = known_text.read_text(
-        config.data, tokenizer, report.say, config.needs_blank, begun, kind.columns, kind.fields, labels
+        config.data, tokenizer, report.say, config.needs_mask, begun, kind.columns, kind.fields, labels
     )
     batches, data = config.batches, text.data
     tokenizer = data.tokenizer if data else tokenizer
-    origin = origin or GivenVectors.of(config, folder, tokenizer)
+    origin = origin or InitialEmbedding.of(config, folder, tokenizer)
     labels = data.labels if data else None
     task, total_steps = task_of(config, text.vocab_size, tokenizer, labels), batches.steps
     if data:
@@ -68,14 +68,14 @@ def dry_run(config: Config, folder: RunFolder | None) -> int:
     )  # fmt: skip
     report.write(plan.needs())
     if not plan.fits:
-        report.write(["trial      none: the memory that is free is not enough for the estimate"])
+        report.write(["timing     none: the memory that is free is not enough for the estimate"])
         return 0
     meter = machine.MemoryMeter(devices)
     with conditions.enough_memory():
         with devices.strategy.scope():
             model = network(config, task.network_vocab_size, task.outputs)
-        trainer = Trainer(Learner(model, task), devices, config, store, trial.STEPS, None)
-        speed = trial.try_out(trainer)
+        trainer = Trainer(Learner(model, task), devices, config, store, timing.STEPS, None)
+        speed = timing.try_out(trainer)
     if speed is None:
         return 128 + trainer.signal
     report.write(plan.takes(speed, meter, machine.product_flops(devices, trainer.model.compute_dtype)))

@@ -71,7 +71,7 @@ def layers(model: keras.Model) -> list[Layer]:
         inside = above[-1] if above and above[-1] != model.name else None
         group = found.setdefault(inside, {}) if inside else own.setdefault(name, {})
         group[name] = tuple(variable.shape)
-    # Keras lists a network's own weights first; here they stand at its end.
+    # Keras lists a network's own weights first; here they are at its end.
     return [
         Layer(name, shapes, sum(map(math.prod, shapes.values()))) for name, shapes in {**found, **own}.items()
     ]
@@ -183,7 +183,7 @@ def check_memory(task: Task, config: Config, replicas: int, there_is: int | None
 
 
 def _logits_held(values: int) -> int:
-    """Return how many logits exist at a time of so many."""
+    """Return how many of the logits exist at a time."""
     return min(values, PIECE_VALUES)
 
 

@@ -9,7 +9,7 @@ from lm_keras.errors import InputError
 
 LEFT_OUT = ("overflowed", "nonfinite", "spiked")
 """Why a step is left out: its float16 gradients overflow and the loss scale is lowered; its loss or gradient
-is no finite number; its loss or gradient norm lies far beyond those before.
+is not finite; its loss or gradient norm lies far beyond those before.
 """
 
 MOST_IN_A_ROW = 100
@@ -61,7 +61,7 @@ class Guard:
                 f"its loss or gradient norm lies more than {self._sigma:g} standard deviations above the last"
                 " steps"
             )
-        return "its loss or gradient is no finite number"
+        return "its loss or gradient is not finite"
 
     def __call__(
         self,
@@ -157,7 +157,7 @@ class LeftOut:
             self.counts[why] += 1
             if why == "nonfinite" and self._guard.stops:
                 raise InputError(
-                    f"the loss or its gradient is no finite number at step {step:,}, which was left out; the"
+                    f"the loss or its gradient is not finite at step {step:,}, which was left out; the"
                     " checkpoints before are kept. If it is a single step, go on with --on_nonfinite=skip;"
                     " else begin a new run in another --run_dir with a lower --learning_rate or a"
                     " --clip_norm"

@@ -29,7 +29,8 @@ ANSWER_SECONDS = 2
 """How long another machine may take to answer."""
 
 LINGERING_SECONDS = 1
-"""How long who has seen all others may wait to be seen by them; after that TensorFlow answers in its place.
+"""How long a worker that has seen all others may wait to be seen by them; after that TensorFlow answers in
+its place.
 """
 
 MOST_NAMED = 5
@@ -73,7 +74,7 @@ def _named(peers: list["_Peer"]) -> str:
 
 
 class _Desk:
-    """Listens at this worker's port and tells whoever asks who it is.
+    """Listens at this worker's port and tells those who ask which worker it is.
 
     Attributes:
         cluster: where the workers are.

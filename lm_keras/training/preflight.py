@@ -16,10 +16,10 @@ from lm_keras.config import FIELDS, Config
 from lm_keras.tasks.task import Task
 from lm_keras.training import estimates
 from lm_keras.training.distribution import Devices
-from lm_keras.training.given_vectors import GivenVectors
-from lm_keras.training.known_text import Text
+from lm_keras.training.initial_embedding import InitialEmbedding
+from lm_keras.training.known_text import KnownText
 from lm_keras.training.machine import MemoryMeter, free_disk, free_memory, kernels
-from lm_keras.training.trial import Speed
+from lm_keras.training.timing import Speed
 from lm_keras.training.weights import Origin
 
 MIB = 2**20
@@ -54,9 +54,9 @@ class Plan:
 
     config: Config
     run_dir: Path | None
-    origin: Origin | GivenVectors | None
+    origin: Origin | InitialEmbedding | None
     devices: Devices
-    text: Text
+    text: KnownText
     task: Task
     network: keras.Model
     total_steps: int | None
@@ -80,7 +80,9 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Tell whether the machine's free memory holds the estimate; on a GPU only a trial can tell."""
+        """Tell whether the machine's free memory holds the estimate; on a GPU only the timing
+        steps can tell.
+        """
         free = free_memory()
         return self.devices.on_gpu or free is None or self._in_main_memory <= free
 
@@ -111,7 +113,7 @@ class Plan:
             state = "new"
         lines = [f"run        {self.run_dir or 'without --run_dir'}: {state}"]
         if self.origin:
-            lines.append(f"begins     {self.origin.said}")
+            lines.append(f"begins     {self.origin.description}")
         given = [name for name, value in self.config.flat().items() if value != FIELDS[name].default]
         if apart := [f"--{name}" for name in given if not FIELDS[name].metadata["dry_run"]]:
             lines.append(f"left out   {', '.join(apart)}: not tried in a dry run")
@@ -239,11 +241,11 @@ class Plan:
         return lines
 
     def takes(self, speed: Speed, meter: MemoryMeter, product: float) -> list[str]:
-        """Return the lines on how long the run takes, from a trial.
+        """Return the lines on how long the run takes, from the timing steps.
 
         Args:
-            speed: of the trial.
-            meter: made before the network of the trial was.
+            speed: of the timing steps.
+            meter: made before the network of the timing steps was.
             product: FLOPs a second that large matrix products reach here.
         """
         per_step = speed.seconds_per_step
@@ -251,7 +253,7 @@ class Plan:
         peak, before = meter.peak(), meter.before
         lines = [
             (
-                f"trial      {speed.steps:,} steps, {1000 * per_step:,.1f} ms each,"
+                f"timing     {speed.steps:,} steps, {1000 * per_step:,.1f} ms each,"
                 f" {self.flops.tokens / per_step:,.0f} tokens/s; the first took"
                 f" {_duration(speed.compile_seconds)}, compiling included"
             ),

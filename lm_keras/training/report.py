@@ -77,7 +77,7 @@ def show(folder: Path, results: dict) -> None:
 def _sample(sample: dict) -> list[str]:
     """Return the lines of the sample of a run."""
     if sample.get("filled"):
-        return ["sample, blanks filled:", sample["text"]]
+        return ["sample, masks filled:", sample["text"]]
     head = f"sample (temperature {sample['temperature']}, seed {sample['seed']}):"
     return [head, sample["prompt"] + sample["text"]]
 

@@ -18,8 +18,8 @@ from lm_keras.tasks import TASKS, check_fields, task_of
 from lm_keras.tasks.task import Task
 from lm_keras.training import conditions, distribution, estimates, machine, report
 from lm_keras.training.dry_run import dry_run
-from lm_keras.training.given_vectors import GivenVectors
-from lm_keras.training.one_run import Run
+from lm_keras.training.initial_embedding import InitialEmbedding
+from lm_keras.training.run import Run
 from lm_keras.training.weights import Origin
 from lm_keras.training.workers import LOST, Cluster
 
@@ -54,11 +54,11 @@ def _train(config: Config, options: RunOptions) -> int:
     if cluster and cluster.index:
         report.mute()
     if cluster:
-        return _carry_out_together(config, options, folder, cluster)
+        return _execute_together(config, options, folder, cluster)
     if _shown_if_finished(config, folder):
         return 0
     with folder.writing():
-        return _carry_out(config, options, folder, conditions.devices_of(config))
+        return _execute(config, options, folder, conditions.devices_of(config))
 
 
 def _shown_if_finished(config: Config, folder: RunFolder) -> bool:
@@ -73,7 +73,7 @@ def _shown_if_finished(config: Config, folder: RunFolder) -> bool:
     return True
 
 
-def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, cluster: Cluster) -> int:
+def _execute_together(config: Config, options: RunOptions, folder: RunFolder, cluster: Cluster) -> int:
     """Carry out a run as one of several workers; all of them use the same folder, and the chief
     alone writes.
     """
@@ -87,7 +87,7 @@ def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, 
                 stack.enter_context(folder.writing())
         if workers.from_chief(finished) == [True]:
             return 0
-        code = _carry_out(config, options, folder, devices)
+        code = _execute(config, options, folder, devices)
         try:
             workers.meet()  # Nobody leaves before the chief has written everything.
         except LOST:
@@ -97,7 +97,7 @@ def _carry_out_together(config: Config, options: RunOptions, folder: RunFolder, 
         return code
 
 
-def _carry_out(config: Config, options: RunOptions, folder: RunFolder, devices: distribution.Devices) -> int:
+def _execute(config: Config, options: RunOptions, folder: RunFolder, devices: distribution.Devices) -> int:
     workers = devices.workers
     with workers.together():
         if workers.chief:
@@ -107,26 +107,26 @@ def _carry_out(config: Config, options: RunOptions, folder: RunFolder, devices: 
         if not workers.chief:
             origin, data, task, total_steps = _joined(config, folder, same)
     with conditions.enough_memory():
-        return Run(config, folder, devices, data, task, total_steps, origin).carry_out()
+        return Run(config, folder, devices, data, task, total_steps, origin).execute()
 
 
 def _begun(
     config: Config, options: RunOptions, folder: RunFolder, devices: distribution.Devices
-) -> tuple[Origin | GivenVectors | None, PreparedData, Task, int]:
+) -> tuple[Origin | InitialEmbedding | None, PreparedData, Task, int]:
     """Prepare the text and write down what the run is."""
     if config.batches.steps:
         conditions.check_rates(config, config.batches.steps)
     origin = Origin.of(config, folder, report.say)
     # What is wrong with its first line is said before the text is read.
-    GivenVectors.of(config, folder, None)
+    InitialEmbedding.of(config, folder, None)
     begun = folder.read_data() if folder.exists else None
     kind, tokenizer = TASKS[config.task], conditions.tokenizer_of(folder, origin)
     labels = folder.labels() if folder.exists else None
     data = prepare(
-        config.data, tokenizer, report.say, needs_blank=config.needs_blank, begun=begun, columns=kind.columns,
+        config.data, tokenizer, report.say, needs_mask=config.needs_mask, begun=begun, columns=kind.columns,
         fields=kind.fields, labels=labels,
     )  # fmt: skip
-    origin = origin or GivenVectors.of(config, folder, data.tokenizer)
+    origin = origin or InitialEmbedding.of(config, folder, data.tokenizer)
     conditions.check_data(config, data)
     task = task_of(config, data.tokenizer.vocab_size, data.tokenizer, data.labels)
     task.check(data, report.say)
@@ -151,7 +151,7 @@ def _common(config: Config, folder: RunFolder) -> bytes:
 
 def _joined(
     config: Config, folder: RunFolder, same: bool
-) -> tuple[Origin | GivenVectors | None, PreparedData, Task, int]:
+) -> tuple[Origin | InitialEmbedding | None, PreparedData, Task, int]:
     """Prepare the text with the tokenizer of a run that the chief has begun."""
     if not folder.exists:
         raise InputError(
@@ -172,7 +172,7 @@ def _joined(
     task = task_of(config, data.tokenizer.vocab_size, data.tokenizer, data.labels)
     total_steps = conditions.total_steps_of(config, data, task)
     conditions.check_same_run(folder, data, total_steps)
-    origin = Origin.of(config, folder, report.say) or GivenVectors.of(config, folder, data.tokenizer)
+    origin = Origin.of(config, folder, report.say) or InitialEmbedding.of(config, folder, data.tokenizer)
     return origin, data, task, total_steps
 
 
@@ -182,7 +182,7 @@ def _begin(
     options: RunOptions,
     data: PreparedData,
     total_steps: int,
-    origin: Origin | GivenVectors | None,
+    origin: Origin | InitialEmbedding | None,
 ) -> None:
     """Write down what the run is; `config.json` comes last, so that it stands for a complete folder."""
     content = {**data.report, "vocab_size": data.tokenizer.vocab_size, "total_steps": total_steps}

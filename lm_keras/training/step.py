@@ -213,7 +213,7 @@ class TrainingStep:
             inputs = {**inputs, "tokens": self._noise(inputs["tokens"], draw=noise)}
         with tf.GradientTape() as tape:
             features, state = self._model.forward(inputs, state, draw)
-            sums = next_token_loss(
+            loss = next_token_loss(
                 features,
                 self._model.output_weights(),
                 targets,
@@ -222,13 +222,12 @@ class TrainingStep:
                 learning.z_loss,
                 self._scale() if self._scaled else None,
             )
-            objective = self._optimizer.scale_loss(sums.objective) if self._scaled else sums.objective
+            objective = self._optimizer.scale_loss(loss.objective) if self._scaled else loss.objective
         gradients = tape.gradient(objective, [variable.value for variable in self._variables])
         # Rows of a sparse gradient that belong to the same token are summed here, before any norm is taken.
         whole = _summed_rows if self._sparse else tf.convert_to_tensor
         gradients = [tf.cast(whole(gradient), tf.float32) for gradient in gradients]
-        named = sums.named()
-        return [*gradients, *(named[name] for name in SUMS)], state
+        return [*gradients, *(loss.sums[name] for name in SUMS)], state
 
     def _reduced(self, summed: Any) -> tuple[Gradients, Scalars]:
         """Sum over all replicas: one flat tensor, so that it crosses the network once.
@@ -271,7 +270,7 @@ class TrainingStep:
             gradients = add_penalties(gradients, self._variables, learning.l1, learning.l2)
             factor = tf.ones([])
         norm = tf.linalg.global_norm(gradients) * factor
-        if learning.clip_norm:  # A norm that is no finite number makes the gradients so, too.
+        if learning.clip_norm:  # A norm that is not finite makes the gradients so, too.
             clipping = tf.minimum(1.0, learning.clip_norm / norm)
             factor *= tf.where(tf.math.is_finite(norm), clipping, float("nan"))
         return gradients, factor, norm

@@ -19,7 +19,7 @@ from lm_keras.evaluation.predictions import Predictions
 from lm_keras.tasks.task import Task
 
 
-class Watched(Protocol):
+class WatchedRun(Protocol):
     """What a callback may be told of a run when it is made.
 
     Attributes:
@@ -60,12 +60,12 @@ class Watcher:
             them.
     """
 
-    make: Callable[[Watched], keras.callbacks.Callback | None]
+    make: Callable[[WatchedRun], keras.callbacks.Callback | None]
     asked_by: str = ""
     decides: bool = False
 
 
-def made(run: Watched, chief: bool) -> list[keras.callbacks.Callback]:
+def made(run: WatchedRun, chief: bool) -> list[keras.callbacks.Callback]:
     """Return the callbacks of a run in their order.
 
     Args:
@@ -95,26 +95,26 @@ class InPlace(keras.callbacks.Callback):
         self._folder.check_in_place()
 
 
-def _plateau(run: Watched) -> keras.callbacks.Callback | None:
+def _plateau(run: WatchedRun) -> keras.callbacks.Callback | None:
     learning = run.config.learning
     plateau = schedules.plateau_of(learning.learning_rate_schedule)
     return callbacks.PlateauDecay(plateau, learning.learning_rate, run.judged_by) if plateau else None
 
 
-def _early_stopping(run: Watched) -> keras.callbacks.Callback:
+def _early_stopping(run: WatchedRun) -> keras.callbacks.Callback:
     return callbacks.EarlyStopping(run.config.learning.early_stopping_evals, run.judged_by)
 
 
-def _profile(run: Watched) -> keras.callbacks.Callback:
+def _profile(run: WatchedRun) -> keras.callbacks.Callback:
     steps = profiled_steps(run.config.running.profile_steps)
     return callbacks.Profile(run.folder.path / "events" / "train", *steps, run.progress.say)
 
 
-def _metrics_file(run: Watched) -> keras.callbacks.Callback:
+def _metrics_file(run: WatchedRun) -> keras.callbacks.Callback:
     return callbacks.MetricsFile(run.folder.path / "metrics.jsonl", run.config.running.log_every)
 
 
-def _samples(run: Watched) -> keras.callbacks.Callback | None:
+def _samples(run: WatchedRun) -> keras.callbacks.Callback | None:
     if run.task.labels is not None:
         return None
     running = run.config.running
@@ -122,18 +122,18 @@ def _samples(run: Watched) -> keras.callbacks.Callback | None:
     return callbacks.TextSamples(run.data.tokenizer, prompts, every, run.show_samples, run.task.name)
 
 
-def _predictions(run: Watched) -> keras.callbacks.Callback | None:
+def _predictions(run: WatchedRun) -> keras.callbacks.Callback | None:
     if run.task.labels is None or "valid" not in run.data.splits:
         return None
     documents = run.data.texts["valid"].documents
     return callbacks.PredictionSamples(lambda: run.predictions.get("valid"), documents, run.tensorboard)
 
 
-def _histograms(run: Watched) -> keras.callbacks.Callback:
+def _histograms(run: WatchedRun) -> keras.callbacks.Callback:
     return callbacks.Histograms(run.config.running.histogram_every, run.tensorboard.histograms)
 
 
-def _projector(run: Watched) -> keras.callbacks.Callback:
+def _projector(run: WatchedRun) -> keras.callbacks.Callback:
     tokens, where = run.data.splits["train"].tokens[1:], run.folder.path / "events" / "train"
     extra = run.task.extra_tokens
     return callbacks.Projector(where, run.data.tokenizer, tokens, run.checkpoint_every, extra)

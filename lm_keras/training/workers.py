@@ -70,7 +70,7 @@ class Cluster:
             jobs, task = dict(content["cluster"]), content["task"]
             kind, place = task["type"], task["index"]
             if isinstance(place, bool | float):
-                raise ValueError(f"index {place} is no whole number")
+                raise ValueError(f"index {place} is not a whole number")
             place = int(place)
             lists = [list(jobs.pop(name, [])) for name in ("chief", "worker")]
             if jobs or kind not in ("chief", "worker") or len(lists[0]) > 1:
@@ -113,7 +113,7 @@ def host_and_port(address: str) -> tuple[str, int]:
         or not re.fullmatch("[0-9]{1,5}", port)
         or not 0 < int(port) < 2**16
     ):
-        raise ValueError(f"{address!r} is no host:port")
+        raise ValueError(f"{address!r} is not host:port")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 

@@ -7,8 +7,8 @@ from lm_keras.models import FAMILIES
 from lm_keras.tasks import task_of
 from lm_keras.training import distribution
 from lm_keras.training.known_text import random_store
+from lm_keras.training.timing import NEVER
 from lm_keras.training.trainer import Learner, Trainer
-from lm_keras.training.trial import NEVER
 
 STEPS = 3
 """Steps of `train`, and of which the random text has enough for one more."""

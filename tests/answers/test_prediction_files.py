@@ -137,8 +137,8 @@ def test_conll_sentences_as_lines_and_back(predicted):
 @pytest.mark.parametrize(
     ("content", "how", "message"),
     [
-        (b"ab\n\xff\n", {}, "in.txt:2 is no UTF-8 at byte 0 of the line"),
-        ("ab\n".encode("utf-16"), {}, "in.txt:1 is no UTF-8 at byte 0 of the line; the file is UTF-16"),
+        (b"ab\n\xff\n", {}, "in.txt:2 is not UTF-8 at byte 0 of the line"),
+        ("ab\n".encode("utf-16"), {}, "in.txt:1 is not UTF-8 at byte 0 of the line; the file is UTF-16"),
         (b"a\0b\n", {}, "in.txt:1 has a NUL"),
         (b'{"text": "a"}\n{"tex": "b"}\n', {"name": "in.jsonl"}, "in.jsonl:2: no field 'text'"),
         (b'{"text": "a"}\n{"text": \n', {"name": "in.jsonl"}, "in.jsonl:2: "),

@@ -32,7 +32,8 @@ def head(task):
     shapes = {"classifier.weight": (C, D), "classifier.bias": (C,)}
     if task == "classification":
         shapes |= {"bert.pooler.dense.weight": (D, D), "bert.pooler.dense.bias": (D,)}
-    return {name: models.numbers(shape, 70 + k).astype(np.float32) for k, (name, shape) in enumerate(shapes.items())}
+    numbered = enumerate(shapes.items(), start=70)
+    return {name: models.numbers(shape, k).astype(np.float32) for k, (name, shape) in numbered}
 
 
 def write(folder, task, changed=None, config=None):
@@ -130,7 +131,7 @@ def test_a_body_without_head_gives_its_pooler_to_a_new_head(tmp_path):
     for changed, anew in ((NO_HEAD | pooler, {"class"}), (NO_HEAD, {"class", "pooler"}), (pooler, {"class"})):
         imported = exchange.read(models.write(tmp_path / "model", "bert", changed))
         model = run_network("classification", 2)
-        copied = imported.give(model, Labels(("no", "yes"), (1, 1)))
+        copied = imported.copy_to(model, Labels(("no", "yes"), (1, 1)))
         assert {name.partition("_")[0] for name in copied.new} == anew
         assert ("head_kernel" in copied.left) == (changed is pooler)
         there = names_of(model)["pooler_kernel"].numpy()
@@ -141,11 +142,11 @@ def test_a_body_without_head_gives_its_pooler_to_a_new_head(tmp_path):
 def test_labels_that_are_known_there_keep_their_weights(tmp_path):
     imported = exchange.read(write(tmp_path / "model", "classification"))
     model = run_network("classification", 3)
-    copied = imported.give(model, Labels(("maybe", "no", "other"), (1, 1, 1)))
+    copied = imported.copy_to(model, Labels(("maybe", "no", "other"), (1, 1, 1)))
     assert copied.new_labels == ("other",) and not copied.new
     kernel, there = names_of(model)["class_kernel"].numpy(), head("classification")["classifier.weight"]
     np.testing.assert_array_equal(kernel[:, :2], there[[1, 2]].T)
-    assert set(imported.give(model, Labels(("0", "1"), (1, 1))).new) == {"class_kernel", "class_bias"}
+    assert set(imported.copy_to(model, Labels(("0", "1"), (1, 1))).new) == {"class_kernel", "class_bias"}
 
 
 @pytest.mark.parametrize(

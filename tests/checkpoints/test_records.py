@@ -68,8 +68,8 @@ def test_another_number_is_seen(tmp_path):
     with pytest.raises(InputError) as caught:
         records.read(path)
     assert str(caught.value) == (
-        f"{path} cannot be read (other content than was written; who meant to change it deletes its line "
-        f"{records.OWN_SUM}){REMEDY}"
+        f"{path} cannot be read (other content than was written; if you changed it on purpose, delete its "
+        f"line {records.OWN_SUM}){REMEDY}"
     )
     lines = [line for line in path.read_text().split("\n") if records.OWN_SUM not in line]
     path.write_text("\n".join(lines))

@@ -87,5 +87,7 @@ def test_what_is_not_there():
         opened("python-docs:library", ("text", "label"))
     with pytest.raises(InputError, match="python-docs has no label: expected python-docs:libraries"):
         opened("python-docs", ("text", "label"))
-    with pytest.raises(InputError, match="python-docs:libraries has no words and tags: expected python-docs:names"):
+    with pytest.raises(
+        InputError, match="python-docs:libraries has no words and tags: expected python-docs:names"
+    ):
         opened("python-docs:libraries", ("words", "tags"))

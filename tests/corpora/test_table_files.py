@@ -27,9 +27,7 @@ def table(tmp_path, monkeypatch):
 
 
 def read(corpus):
-    return [
-        (document.source, "".join(document.pieces()), document.label) for document in corpus.documents()
-    ]
+    return [(document.source, "".join(document.pieces()), document.label) for document in corpus.documents()]
 
 
 def refused(corpus):
@@ -167,7 +165,9 @@ def test_skip_counts_what_it_leaves_out(table):
     corpus = table(content, on_bad_text="skip")
     assert read(corpus) == [("a.tsv:1", "good", "pos"), ("a.tsv:6", "fine", "pos")]
     assert corpus.report() == {"skipped_documents": 4}
-    with pytest.raises(InputError, match="a.tsv: nothing is left after skipping .*a.tsv:1: the text is empty"):
+    with pytest.raises(
+        InputError, match="a.tsv: nothing is left after skipping .*a.tsv:1: the text is empty"
+    ):
         list(table("\tpos\n", on_bad_text="skip").documents())
 
 

@@ -338,7 +338,7 @@ def test_what_is_no_name():
         "expected tfds:NAME[/CONFIG][:VERSION][:SPLIT], such as tfds:tiny_shakespeare or tfds:wiki40b/de:test"
     )
     for rest in ("", "sentences:", "a b", "sentences/", "huggingface/a/b"):
-        assert error(rest) == f"tfds:{rest} is no name of a data set: {expected_name}"
+        assert error(rest) == f"tfds:{rest} is not the name of a data set: {expected_name}"
 
 
 def test_unknown_name(shared_folder):
@@ -626,14 +626,18 @@ def test_classes_are_labels_by_name(tmp_path, data_dir):
 def test_a_test_split_whose_labels_are_secret_is_left_out(tmp_path, data_dir):
     reviews(data_dir(tmp_path), test=[(0, -1), (1, -1)])
     corpus = opened("reviews", fields=LABELLED)
-    assert corpus.held_out() == {} and corpus.remarks() == ["tfds:reviews:1.2.3:test has no labels, and is left out"]
+    assert corpus.held_out() == {} and corpus.remarks() == [
+        "tfds:reviews:1.2.3:test has no labels, and is left out"
+    ]
     with pytest.raises(InputError, match=r"reviews:1.2.3:test example 0: no label \(it is -1\)"):
         labels_of(opened("reviews:test", fields=LABELLED))
 
 
 def test_no_such_class(tmp_path, data_dir):
     reviews(data_dir(tmp_path))
-    with pytest.raises(InputError, match="no class 'mod' .did you mean 'mood'.*its features with classes are 'mood'"):
+    with pytest.raises(
+        InputError, match="no class 'mod' .did you mean 'mood'.*its features with classes are 'mood'"
+    ):
         opened("reviews", fields=LABELLED, label_field="mod")
     with pytest.raises(InputError, match="its records have no words, or tags"):
         opened("reviews", fields=("words", "tags"))

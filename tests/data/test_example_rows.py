@@ -23,7 +23,10 @@ def store_of(examples, unscored=None, **columns):
     return TokenStore(np.array(tokens, np.uint16), np.array(begins), counts, unscored, columns)
 
 
-def rows_of(frame=Frame(7), last=True, too_long="error", length=8):
+BEGIN = Frame(7)
+
+
+def rows_of(frame=BEGIN, last=True, too_long="error", length=8):
     texts = Texts.in_store(store_of(EXAMPLES, label=LABELS))
     return ExampleRows.of(texts, frame, length, too_long, last)
 
@@ -34,7 +37,7 @@ def found_in(rows, count=2):
     for block in rows.blocks(count):
         assert block.tokens.shape == block.document.shape == (count, rows.length)
         for r, k in zip(*np.nonzero(block.numbers >= 0)):
-            place, document = block.places[r, k], block.document[r]
+            place, document = block.positions[r, k], block.document[r]
             own = np.flatnonzero(document == document[place])
             assert own.tolist() == list(range(own[0], own[-1] + 1)) and document[place] == k
             found[int(block.numbers[r, k])] = (
@@ -60,7 +63,8 @@ def test_what_no_example_fills_has_a_document_of_its_own():
         assert (np.diff(block.document, axis=1) >= 0).all()
         beyond = block.document == (block.numbers >= 0).sum(1)[:, None]
         assert (block.tokens[beyond] == 7).all()
-        assert (block.targets[block.numbers < 0] == -1).all() and (block.places[block.numbers < 0] == 0).all()
+        none = block.numbers < 0
+        assert (block.targets[none] == -1).all() and (block.positions[none] == 0).all()
 
 
 def test_examples_in_memory_and_in_a_store_have_the_same_rows():
@@ -110,14 +114,15 @@ def tagged(length, too_long):
 @pytest.mark.parametrize("length", [3, 4, 5, 8, 30])
 def test_every_word_is_predicted_once_at_its_first_token_whatever_the_windows(length):
     rows, found = tagged(length, "windows"), {}
-    tokens = [token for example, tags in zip(EXAMPLES, TAGS) for token, tag in zip(example, tags) if tag != -1]
+    pairs = [pair for example, tags in zip(EXAMPLES, TAGS) for pair in zip(example, tags)]
+    tokens = [token for token, tag in pairs if tag != NO_WORD]
     for block in rows.blocks(3):
         for r, k in zip(*np.nonzero(block.numbers >= 0)):
             number = int(block.numbers[r, k])
             assert number not in found
-            found[number] = block.tokens[r, block.places[r, k]], block.targets[r, k]
+            found[number] = block.tokens[r, block.positions[r, k]], block.targets[r, k]
     assert rows.predicted == len(WORDS)
-    assert found == {number: pair for number, pair in enumerate(zip(tokens, WORDS))}
+    assert found == dict(enumerate(zip(tokens, WORDS)))
 
 
 def test_a_cut_loses_the_words_behind_it():
@@ -130,7 +135,7 @@ def test_words_in_memory_have_no_tags():
     texts = Texts.of([Example(np.array([11, 12, 13]), np.array([0, 2]))])
     assert texts.tags.tolist() == [NO_TAG, NO_WORD, NO_TAG]
     (block,) = ExampleRows.of(texts, Frame(7, 9), 6, "error").blocks(1)
-    assert block.tokens.tolist() == [[7, 11, 12, 13, 9, 7]] and block.places.tolist() == [[1, 3]]
+    assert block.tokens.tolist() == [[7, 11, 12, 13, 9, 7]] and block.positions.tolist() == [[1, 3]]
     assert block.targets.tolist() == [[-2, -2]] and block.numbers.tolist() == [[0, 1]]
 
 

@@ -41,22 +41,22 @@ def scripts() -> dict[str, dict[str, type]]:
         "compare": {"": CompareOptions},
         "sweep": {"": SweepOptions, **config.GROUPS},
         "train_tokenizer": {"": options_of("train_tokenizer"), "data": config.DataConfig},
-        "train_embeddings": {"run": embeddings.RunOptions, **embeddings.GROUPS},
+        "train_embeddings": {"run": embeddings.EmbeddingRunOptions, **embeddings.GROUPS},
         "embeddings": {"": options_of("embeddings")},
         "launch_local": {"": options_of("launch_local")},
-        "benchmark": {"": dispatch.Options, **config.GROUPS},
+        "benchmark": {"": dispatch.BenchmarkOptions, **config.GROUPS},
         "reliability": {"": options_of("reliability")},
         "fuzz": {"": options_of("fuzz")},
     }
 
 
 def options_of(script: str) -> type:
-    """Return the `Options` of a script, which is imported and not carried out."""
+    """Return the class of a script's flags; the script is imported and not run."""
     spec = importlib.util.spec_from_file_location(f"_script_{script}", ROOT / "scripts" / f"{script}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # Where dataclasses look for the types of its fields.
     spec.loader.exec_module(module)
-    return module.Options
+    return getattr(module, script.title().replace("_", "") + "Options")
 
 
 def names() -> dict[str, set[str]]:

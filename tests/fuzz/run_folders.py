@@ -29,7 +29,7 @@ from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import Config, from_flat
 from lm_keras.errors import InputError
 from lm_keras.report import page, runs
-from lm_keras.training import one_run
+from lm_keras.training import run as training_run
 
 SMALL = {
     "tokenizer": "char", "model": "ngram", "ngram_order": 3, "batching": "stream", "dropout": 0.1,
@@ -102,7 +102,7 @@ def undamaged() -> Undamaged:
 def quick():
     """Let runs sample nothing."""
     with (
-        mock.patch.object(one_run, "answer_for", Silent),
+        mock.patch.object(training_run, "answer_for", Silent),
         mock.patch("lm_keras.callbacks.samples.answer_for", Silent),
     ):
         yield

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lm_keras.report import labels
-from lm_keras.report.runs import Run
+from lm_keras.report.runs import RunRecord
 
 SCORES = {
     "by_class": {
@@ -35,8 +35,10 @@ TEXTS = {
 @pytest.fixture
 def run(tmp_path):
     results = {"step": 9, "splits": {"valid": {"accuracy": 0.75, "scores": SCORES}}, "texts": TEXTS}
-    empty = {field.name: [] for field in dataclasses.fields(Run)}
-    return Run(**{**empty, "path": tmp_path, "name": "a & b", "results": results, "settings": {}, "data": {}})
+    empty = {field.name: [] for field in dataclasses.fields(RunRecord)}
+    return RunRecord(
+        **{**empty, "path": tmp_path, "name": "a & b", "results": results, "settings": {}, "data": {}}
+    )
 
 
 def written(run, lines):

@@ -99,7 +99,7 @@ def test_what_decides_which_weights_are_the_best():
 
 @pytest.mark.parametrize("family", ["bert", "glm"])
 @pytest.mark.parametrize("best_by", registry.OF_WHOLE_TEXT)
-def test_what_hidden_tokens_do_not_have_decides_nothing(family, best_by):
+def test_what_masked_tokens_do_not_have_decides_nothing(family, best_by):
     with pytest.raises(InputError, match=f"--best_by={best_by} has no meaning for --task="):
         task(family, best_by=best_by)
     assert task("lstm", best_by=best_by).judged_by == (best_by, "low")

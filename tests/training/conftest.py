@@ -13,7 +13,7 @@ from lm_keras import models, optimizers, schedules
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.layers import ScheduledDropout, TokenNoise
 from lm_keras.tasks import TASKS, task_of
-from lm_keras.training import one_run
+from lm_keras.training import run as training_run
 from lm_keras.training.distribution import set_up
 from lm_keras.training.step import VALUES
 from lm_keras.training.trainer import Learner, Trainer
@@ -87,7 +87,7 @@ def small_network(leaky):
     def patched():
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(models.FAMILIES, "lstm", build)
-            patch.setattr(one_run, "answer_for", Silent)
+            patch.setattr(training_run, "answer_for", Silent)
             yield patch
 
     return patched

@@ -9,7 +9,7 @@ from lm_keras.models.bert import SEGMENTS
 from lm_keras.text.tokenizer import Tokenizer
 
 HEAD = "cls.predictions."
-"""What the names of the tensors begin with that say what a hidden token was."""
+"""Prefix of the names of the tensors in the head that predicts masked tokens."""
 
 BIASES = (f"{HEAD}bias", f"{HEAD}decoder.bias")
 """Two names of the bias of the output."""

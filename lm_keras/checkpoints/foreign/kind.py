@@ -50,8 +50,8 @@ class Kind(NamedTuple):
         unused: names of weights that nothing here has a use for, as a regular expression.
         renamed: ends of names that older files have, and what they are called now.
         bias: two names of the bias of the output, or none: where a file has the second, that one is added.
-        classes: our settings, and a number of labels -> the parts that heads with labels are made of; None for
-            a family that has no such head.
+        classes: our settings and a number of labels -> the parts that heads with labels are made of; None
+            for a family that has no such head.
         tasks: ours with labels, and what a class with such a head is called there.
     """
 

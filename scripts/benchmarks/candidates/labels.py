@@ -2,20 +2,20 @@
 
 import math
 
-from benchmarks.candidates.ours import _Clock
+from benchmarks.candidates.ours import _StepClock
 from lm_keras.callbacks import LearningRateSchedule
 from lm_keras.config import Config
 from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.tasks import TASKS, task_of
 from lm_keras.training import distribution
-from lm_keras.training.one_run import network
+from lm_keras.training.run import network
+from lm_keras.training.timing import NEVER, STEPS
 from lm_keras.training.trainer import Learner, Trainer
-from lm_keras.training.trial import NEVER, STEPS
 
 
 def prepared(config: Config) -> PreparedData:
     """Read the text of a run with labels."""
-    return prepare(config.data, needs_blank=config.needs_blank, fields=TASKS[config.task].fields)
+    return prepare(config.data, needs_mask=config.needs_mask, fields=TASKS[config.task].fields)
 
 
 class Candidate:
@@ -33,8 +33,8 @@ class Candidate:
         self.parameters = sum(math.prod(v.shape) for v in model.trainable_variables)
 
     def train(self, seconds: float) -> tuple[float, float]:
-        """Train for so many seconds after a first call; return tokens of the text, and the seconds."""
-        clock = _Clock(seconds)
+        """Train for this number of seconds after a first call; return tokens of the text, and the seconds."""
+        clock = _StepClock(seconds)
         rate = LearningRateSchedule(self._rate, lambda step: 1.0)
         self._trainer.train([rate, clock], NEVER, self._trainer.config.running.log_every)
         steps, elapsed = clock.last[0] - clock.first[0], clock.last[1] - clock.first[1]

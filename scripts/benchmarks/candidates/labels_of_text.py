@@ -53,7 +53,7 @@ class Examples:
 
 def read(config: Config) -> Examples:
     """Read the training text of a run that classifies, cut as a row of ours would cut it."""
-    data = prepare(config.data, needs_blank=config.needs_blank, fields=("text", "label"))
+    data = prepare(config.data, needs_mask=config.needs_mask, fields=("text", "label"))
     store, tokenizer, length = data.splits["train"], data.tokenizer, config.batches.sequence_length
     end_id = tokenizer.eod_id if config.model.has("masked_lm") else None
     lengths = np.minimum(store.ends - store.documents + (1 if end_id is None else 2), length)

@@ -26,8 +26,8 @@ class _LSTM(torch.nn.Module):
         self.tokens = torch.nn.Embedding(vocab_size, model.embedding_dim)
         self.dropout = torch.nn.Dropout(model.dropout)
         self.lstm = torch.nn.LSTM(
-            model.embedding_dim, model.units, model.num_layers, batch_first=True, bidirectional=model.bidirectional,
-            dropout=model.dropout if model.num_layers > 1 else 0.0,
+            model.embedding_dim, model.units, model.num_layers, batch_first=True,
+            bidirectional=model.bidirectional, dropout=model.dropout if model.num_layers > 1 else 0.0,
         )  # fmt: skip
         self.output = torch.nn.Linear((2 if model.bidirectional else 1) * model.units, labels)
 
@@ -69,7 +69,9 @@ class Candidate:
     def __init__(self, config: Config):
         torch.manual_seed(config.batches.seed)
         self._examples: Examples = read(config)
-        self._network = NETWORKS[config.model.model](config, self._examples.vocab_size, self._examples.labels_count)
+        self._network = NETWORKS[config.model.model](
+            config, self._examples.vocab_size, self._examples.labels_count
+        )
         learning = config.learning
         self._optimizer = torch.optim.AdamW(
             self._network.parameters(), learning.learning_rate, weight_decay=learning.weight_decay
@@ -79,7 +81,7 @@ class Candidate:
         self._batches = self._endless()
 
     def train(self, seconds: float) -> tuple[float, float]:
-        """Train for so many seconds after two steps; return tokens of the text, and the seconds."""
+        """Train for this number of seconds after two steps; return tokens of the text, and the seconds."""
         for _ in range(2):
             self._step()
         tokens, began = 0, time.perf_counter()

@@ -117,7 +117,7 @@ class _Timed:
         self._tables = {name: tf.zeros([STEPS_PER_CALL]) for name in ("learning_rate", "dropout")}
 
     def milliseconds(self, calls: int) -> float:
-        """Return the time of a step, measured for so many calls."""
+        """Return the time of a step, measured for `calls` calls."""
         began = time.perf_counter()
         for _ in range(calls):
             results, self._state, self._recent, _ = self._trainer.compiled_step(

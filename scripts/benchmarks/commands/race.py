@@ -26,9 +26,9 @@ def race(config: Config, repeats: int, root: Path) -> Iterator[dict]:
         root: the folder of the project, for `scripts/train.py`.
 
     Yields:
-        For ours and for `torch_gpt.Candidate`: the seconds of training, compiling included and validation
-        not; the nats a token on the whole validation split, ours with the state carried on, the other's in
-        windows of its context; for the other the ratio of its time to ours, pair by pair.
+        For ours and for `torch_gpt.TorchGPTCandidate`: the seconds of training, compiling included and
+        validation not; the nats a token on the whole validation split, ours with the state carried on, the
+        other's in windows of its context; for the other the ratio of its time to ours, pair by pair.
 
     Raises:
         InputError: PyTorch or the text is missing, or a process fails.

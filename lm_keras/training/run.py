@@ -29,7 +29,7 @@ from lm_keras.objectives.measures import MEASURES
 from lm_keras.registry import SCORES
 from lm_keras.tasks.task import Task
 from lm_keras.training import distribution, environment, label_results, report, watchers
-from lm_keras.training.given_vectors import GivenVectors
+from lm_keras.training.initial_embedding import InitialEmbedding
 from lm_keras.training.trainer import Learner, Trainer
 from lm_keras.training.weights import Origin, all_damaged
 
@@ -49,8 +49,9 @@ def network(config: Config, vocab_size: int, num_outputs: int | None = None) -> 
     head, variables = model.head_weights, model.trainable_variables
     if config.learning.head_learning_rate is not None and not head:
         raise InputError(
-            f"--head_learning_rate={config.learning.head_learning_rate} has no meaning here: the embedding "
-            "is the output matrix, and there is no head beside it; leave it out, or take --tie_embeddings=false"
+            f"--head_learning_rate={config.learning.head_learning_rate} has no meaning here: "
+            "the embedding is the output matrix, and there is no head beside it; leave it out, or take "
+            "--tie_embeddings=false"
         )
     model.optimizer = optimizers.build(config.learning, variables, head)
     return model
@@ -104,7 +105,7 @@ class Run:
         data: PreparedData,
         task: Task,
         total_steps: int,
-        origin: Origin | GivenVectors | None,
+        origin: Origin | InitialEmbedding | None,
     ):
         self.config, self.folder, self.data, self.total_steps = config, folder, data, total_steps
         self.task, self.devices, self.origin, self.workers = task, devices, origin, devices.workers
@@ -153,7 +154,7 @@ class Run:
         task = self.task.name if self.task.labels is None else self.task
         return answer_for(task, self.model, self.data.tokenizer)
 
-    def carry_out(self) -> int:
+    def execute(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
         self._restore()
         if self.trainer.step < self.total_steps:
@@ -202,10 +203,10 @@ class Run:
         for name in ("metrics.jsonl", "samples.jsonl"):
             truncate_lines_after(self.folder.path / name, step)
         forget_after(self.folder.path / "events", step)
-        described, lives = self.devices.description, self.folder.lives
-        if lives and lives[-1]["devices"] != described:
-            report.say(f"the run goes on with {described}; before it had {lives[-1]['devices']}")
-        self.folder.add_life(environment.of_this_process(described, step))
+        described, launches = self.devices.description, self.folder.launches
+        if launches and launches[-1]["devices"] != described:
+            report.say(f"the run goes on with {described}; before it had {launches[-1]['devices']}")
+        self.folder.add_launch(environment.of_this_process(described, step))
 
     def _read(self, step: int) -> None:
         self._read_tensors(step)
@@ -215,22 +216,22 @@ class Run:
         self.trainer.restore(step, progress)
         report.say(f"going on from step {step:,} of {self.total_steps:,}")
 
-    def _begin_with(self, origin: Origin | GivenVectors) -> None:
+    def _begin_with(self, origin: Origin | InitialEmbedding) -> None:
         """Take over weights, in all workers those of the same step: a run that trains may replace them at any
         time.
         """
         workers = self.workers
         with workers.together():
-            if isinstance(origin, GivenVectors):
-                origin.give(self.model)
+            if isinstance(origin, InitialEmbedding):
+                origin.copy_to(self.model)
             elif workers.chief:
-                origin = origin.given_to(self.model, labels=self.task.labels)
+                origin = origin.copy_to(self.model, labels=self.task.labels)
         if isinstance(origin, Origin):
             (step,) = workers.from_chief(origin.step)
             with workers.together():
                 if not workers.chief:
-                    origin = origin.given_to(self.model, int(step), self.task.labels)
-        report.say(f"beginning {origin.said}")
+                    origin = origin.copy_to(self.model, int(step), self.task.labels)
+        report.say(f"beginning {origin.description}")
 
     def _read_tensors(self, step: int) -> None:
         """Read weights, slots and state of a checkpoint.
@@ -328,7 +329,7 @@ class Run:
 
 def _noise(learning: LearningConfig, data: PreparedData) -> TokenNoise:
     vocab_size = data.tokenizer.vocab_size
-    weights = np.arange(vocab_size) == data.tokenizer.blank_id
+    weights = np.arange(vocab_size) == data.tokenizer.mask_id
     if learning.token_noise_kind == "unigram":
         weights = data.splits["train"].frequencies(vocab_size)
     return TokenNoise(learning.token_noise, weights, dtype="float32")
