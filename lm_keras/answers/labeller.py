@@ -163,7 +163,6 @@ class Labeller(Answer):
         self._read = self._longer = 0
 
 
-
 def check_too_long(too_long: str) -> None:
     """Raise InputError unless the name says what may be done with a long text."""
     if too_long not in TOO_LONG:
