@@ -201,7 +201,7 @@ class BERTLanguageModel(LanguageModel):
             InputError: it has no head.
         """
         self._check_head()
-        hidden = self.hidden_states(inputs, draw, training)  # [B, T, D]
+        hidden = self.hidden(inputs, draw, training)  # [B, T, D]
         if self.num_outputs is not None:
             return self._read_off(hidden, inputs, draw, training), {}
         if "predicted" in inputs:
