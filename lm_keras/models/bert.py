@@ -201,7 +201,7 @@ class BERTLanguageModel(LanguageModel):
             InputError: it has no head.
         """
         self._check_head()
-        hidden = self.hidden(inputs, draw, training)  # [B, T, D]
+        hidden = self.hidden_states(inputs, draw, training)  # [B, T, D]
         if self.num_outputs is not None:
             return self._read_off(hidden, inputs, draw, training), {}
         if "predicted" in inputs:
@@ -217,7 +217,7 @@ class BERTLanguageModel(LanguageModel):
         static = hidden.shape
         return tf.ensure_shape(tf.reshape(features, shape), static), {}
 
-    def hidden(
+    def hidden_states(
         self, inputs: Mapping[str, tf.Tensor], draw: Draw | None = None, training: bool = False
     ) -> tf.Tensor:
         """Return the hidden states after the last block, [B, T, D] in the compute dtype; arguments as those
