@@ -14,7 +14,7 @@ from lm_keras.training.trainer import Trainer
 
 KINDS = {"cat": "animal", "dog": "animal", "bird": "animal", "king": "person", "child": "person"}
 SETTINGS = {"tokenizer": "word", "sequence_length": 20, "batch_size": 6, "split": "80/10/10"}
-BLOCKS = {"num_heads": 1, "hidden_units": None, "learning_rate": 0.005}
+BLOCKS = {"num_heads": 2, "embedding_dim": 16, "hidden_units": None, "learning_rate": 0.01}
 FAMILIES = {
     "lstm": {"model": "lstm"},
     "bidirectional": {"model": "lstm", "bidirectional": True, "dropout": 0.1},
@@ -76,7 +76,7 @@ def weights_of(path):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("task", TASKS)
 def test_a_run_learns_and_says_how_well(task, family, config_for, train, tmp_path, lines_of):
-    steps = 60 if "lstm" in FAMILIES[family]["model"] else 120
+    steps = 60 if "lstm" in FAMILIES[family]["model"] else 160
     ended = train(config_for(task, family, steps=steps, eval_every=20), tmp_path / "run")
     assert ended.code == 0, ended.err
     folder = RunFolder(tmp_path / "run")
