@@ -17,15 +17,13 @@ class Options:
     output: str = setting("-", "file for the predictions; -: standard output", path=True)
     format: str = setting(
         "lines",
-        "of the predictions, and of the texts unless their file is named .tsv, .jsonl or .conll; lines: labels"
-        " (tags of words with white space between them); jsonl: also probabilities, spans and their characters",
+        "of predictions, and of texts unless their file is named .tsv, .jsonl or .conll; lines: labels, tags"
+        " of words between white space; jsonl: probabilities, and spans with their characters, too",
         choices=("lines", "tsv", "jsonl", "conll"),
     )
     text_field: str | None = setting(None, "field of the text, by name or number [as in training]")
     header: str = setting("auto", "whether a table begins with names", choices=("auto", "yes", "no"))
-    too_long: str | None = setting(
-        None, "of long texts: error, cut_end, cut_start, windows [tagging: windows, else cut_end]"
-    )
+    too_long: str | None = setting(None, "error, cut_end, cut_start, windows [windows of tags, else cut_end]")
     batch_size: int = setting(16, "rows that go through the model at once", low=1)
     temperature_scaling: bool = setting(
         False, "divide logits by the temperature that fits the validation text"

@@ -38,6 +38,11 @@ class Classifier(Labeller):
         Raises:
             InputError: a text is empty, or longer than the network reads where that is an error.
         """
+        found = self._classified(texts, too_long, batch_size)
+        self.tell_of_long(too_long)
+        return found
+
+    def _classified(self, texts: list[str], too_long: str, batch_size: int) -> list[dict[str, Any]]:
         check_texts(texts)
         check_too_long(too_long)
         for number, text in enumerate(texts, 1):
@@ -48,7 +53,7 @@ class Classifier(Labeller):
         return [self._described(np.exp(row.astype(float))) for row in scores]
 
     def records(self, inputs: list[str], too_long: str, batch_size: int) -> list[dict[str, Any]]:
-        found = self.classify(inputs, too_long, batch_size)
+        found = self._classified(inputs, too_long, batch_size)
         return [{"text": text, **answer} for text, answer in zip(inputs, found)]
 
     def _described(self, probabilities: np.ndarray) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def show(answer: Answer, text: str, color: bool, out: TextIO) -> None:
     """Print the labels of a text on one line; of a text without any, an empty line."""
     if text.strip():
         (found,) = answer.records([text], answer.usually_too_long, 1)
+        answer.tell_of_long(answer.usually_too_long)
         text = classes_shown(found) if "label" in found else spans_shown(found, types_of(answer), color)
     out.write(text.strip() + "\n")
     out.flush()

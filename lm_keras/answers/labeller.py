@@ -37,12 +37,14 @@ class Labeller(Answer):
         say: called with a line on texts that are too long.
 
     Attributes:
+        tags_words: whether it predicts tags of words.
+        usually_too_long: what is done with a long text where nothing else is said.
         names: the labels, in the order of the network's outputs.
         temperature: divides the logits of every prediction; see `lm_keras.objectives.calibration`.
     """
 
     tokens_generated = 0
-
+    tags_words = False
     usually_too_long = "cut_end"
 
     def __init__(
@@ -55,7 +57,8 @@ class Labeller(Answer):
         self._task, self._model, self._tokenizer, self._say = task, model, tokenizer, say
         self.names, self.temperature = task.labels.names, 1.0
         self._words = WordEncoder(tokenizer)
-        self._rows_of = tf.function(self._log_probabilities, autograph=False, reduce_retracing=True)
+        self._read = self._longer = 0
+        self._rows_of = tf.function(self._log_probabilities, autograph=False)
 
     def generate(self, prompts: list[str], **settings) -> list[str]:
         """Refuse: labels are no text that goes on."""
@@ -106,9 +109,11 @@ class Labeller(Answer):
         if not len(summed):
             return summed, times > 0
         lengths = [len(example.tokens) for example in examples]
-        self._say_of(lengths, too_long)
+        self._count_long(lengths, too_long)
+        # Powers of two, so that there are few shapes, each of which is compiled.
+        rows = min(rows, 1 << (len(examples) - 1).bit_length())
         length = self._row_length(max(lengths))
-        for batch, numbers in self._task.batches(examples, min(rows, len(examples)), length, too_long):
+        for batch, numbers in self._task.batches(examples, rows, length, too_long):
             state = self._model.initial_state(len(numbers))
             values, there = self._rows_of(batch.inputs, state).numpy(), numbers >= 0  # [R, K, C], [R, K]
             np.add.at(summed, numbers[there], values[there])
@@ -129,30 +134,33 @@ class Labeller(Answer):
         return self._task.longest - self._task.frame.size
 
     def _row_length(self, tokens: int) -> int:
-        """Return T for examples of up to so many tokens: a power of two, so that there are few shapes."""
+        """Return T for examples of up to `tokens` tokens, a power of two or all that the network reads."""
         length = SHORTEST_ROW
         while length - self._task.frame.size < tokens:
             length *= 2
         return min(length, self._task.longest)
 
-    def _say_of(self, lengths: Sequence[int], too_long: str) -> None:
-        """Tell of texts with more tokens than the network reads, or refuse them.
+    def _count_long(self, lengths: Sequence[int], too_long: str) -> None:
+        """Count texts with more tokens than the network reads, or refuse them.
 
         Raises:
             InputError: there is one, and `too_long` is `error`.
         """
         longer = [number for number, length in enumerate(lengths, 1) if length > self.room]
-        if not longer:
-            return
-        if too_long == "error":
+        if longer and too_long == "error":
             raise InputError(
                 f"text {longer[0]:,} has {lengths[longer[0] - 1]:,} tokens, and the model reads"
                 f" {self.room:,}; shorten it, or choose --too_long=cut_end, cut_start or windows"
             )
-        done = "read in windows" if too_long == "windows" else f"cut (--too_long={too_long})"
-        self._say(
-            f"{len(longer):,} of {len(lengths):,} texts have more than {self.room:,} tokens and were {done}"
-        )
+        self._read, self._longer = self._read + len(lengths), self._longer + len(longer)
+
+    def tell_of_long(self, too_long: str) -> None:
+        """Tell how many of the texts since the last time had more tokens than the network reads."""
+        if self._longer:
+            done = "read in windows" if too_long == "windows" else f"cut (--too_long={too_long})"
+            longer = f"{self._longer:,} of {self._read:,} texts have more than {self.room:,} tokens"
+            self._say(f"{longer} and were {done}")
+        self._read = self._longer = 0
 
 
 def check_too_long(too_long: str) -> None:

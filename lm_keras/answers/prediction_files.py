@@ -97,27 +97,29 @@ def predict(
     Raises:
         InputError: a file cannot be read or written, or a record is none.
     """
-    is_tagger = answer.task == "tagging"
     reading = Reading(
         "standard input" if source == "-" else source,
         format_of(source, format),
-        is_tagger and format != "jsonl",
+        answer.tags_words and format != "jsonl",
         text_field,
         header,
     )
-    if "conll" in (format, reading.format) and not is_tagger:
-        raise InputError("--format=conll is for words with tags; this model classifies texts: choose lines, "
-                         "tsv or jsonl")  # fmt: skip
+    if "conll" in (format, reading.format) and not answer.tags_words:
+        raise InputError(
+            "--format=conll is for words with tags; this model classifies texts: choose lines, tsv or jsonl"
+        )
+    too_long = too_long or answer.usually_too_long
     began, count = time.perf_counter(), 0
     with _input(source) as file, _output(target) as write:
         records = records_of(file, reading)
         for some in iter(lambda: list(itertools.islice(records, AT_ONCE)), []):
             asked = [record.asked for record in some if record.asked is not None]
-            found = iter(answer.records(asked, too_long or answer.usually_too_long, batch_size))
+            found = iter(answer.records(asked, too_long, batch_size))
             count += len(asked)
             for record in some:
                 predicted = None if record.asked is None else next(found)
                 write(written(record, predicted, format, reading.format))
+    answer.tell_of_long(too_long)
     seconds = time.perf_counter() - began
     sys.stderr.write(f"{count:,} texts in {seconds:.1f} s, {count / seconds:,.0f} a second\n")
 
@@ -134,8 +136,9 @@ def format_of(source: str, format: str) -> str:
     """
     ending = re.search(r"(\.\w+)?$", source)[0].lower()
     if ending == ".csv":
-        raise InputError(f"--input={source}: tables with commas are not read here; write it with tabs as .tsv,"
-                         " or as .jsonl")  # fmt: skip
+        raise InputError(
+            f"--input={source}: tables with commas are not read here; write it as .tsv or .jsonl"
+        )
     return BY_NAME.get(ending, format)
 
 
@@ -155,18 +158,21 @@ def _of_lines(lines: Iterator[tuple[str, str]], reading: Reading) -> Iterator[Re
 
 
 def _of_table(lines: Iterator[tuple[str, str]], reading: Reading) -> Iterator[Record]:
-    where, first = next(lines, ("", ""))
-    if not where:
-        return
-    column, is_header = text_column(first.split("\t"), reading.text_field, reading.header, where)
-    width = len(first.split("\t"))
-    if is_header:
-        yield Record(None, (first,), between=True)
-    for where, line in lines if is_header else itertools.chain([(where, first)], lines):
+    column, width = 0, 0
+    for where, line in lines:
         cells = line.split("\t")
-        if line.strip() and len(cells) != width:
+        if not line.strip():
+            yield Record(None, (line,))
+            continue
+        if not width:
+            width = len(cells)
+            column, is_header = text_column(cells, reading.text_field, reading.header, where)
+            if is_header:
+                yield Record(None, (line,), between=True)
+                continue
+        if len(cells) != width:
             raise InputError(f"{where} has {len(cells)} columns: expected {width}, as in the first line")
-        yield Record(_asked(cells[column], reading) if line.strip() else None, (line,))
+        yield Record(_asked(cells[column], reading), (line,))
 
 
 def _of_json(lines: Iterator[tuple[str, str]], reading: Reading) -> Iterator[Record]:
@@ -217,23 +223,23 @@ def text_column(cells: list[str], text_field: str, header: str, where: str) -> t
     Args:
         cells: of the first line.
         text_field: the name of the column, or its number, from 1 on. Of a single column it does not matter.
-        header: `auto`, `yes` or `no`. A first line is a header if it has that name, unless `no` says that it
-            is none.
+        header: `auto`, `yes` or `no`. `auto` takes a first line with that name for a header.
         where: the file and the line, for messages.
 
     Raises:
         InputError: there is no such column.
     """
     names = [cell.strip() for cell in cells]
-    if text_field in names and header != "no":
+    by_name = not text_field.isdecimal() or header == "yes"
+    if by_name and text_field in names and header != "no":
         return names.index(text_field), True
     if len(cells) == 1:
         return 0, header == "yes"
     if text_field.isdecimal() and 1 <= int(text_field) <= len(cells):
         return int(text_field) - 1, header == "yes"
     raise InputError(
-        f"{where} has no column {text_field!r}{nearest(text_field, names)}; give its name, or its number, 1 to"
-        f" {len(cells)}, with --text_field"
+        f"{where} has no column {text_field!r}{nearest(text_field, names)}; give its name, or its number, 1"
+        f" to {len(cells)}, with --text_field"
     )
 
 

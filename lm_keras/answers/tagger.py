@@ -64,6 +64,7 @@ class Tagger(Labeller):
 
     task = "tagging"
     in_python, instead = "tag", "use tag"
+    tags_words = True
     usually_too_long = "windows"
 
     def tag(
@@ -86,6 +87,7 @@ class Tagger(Labeller):
                 an error.
         """
         sentences, tags, probabilities = self._tagged(texts, too_long, batch_size)
+        self.tell_of_long(too_long)
         return [self._spans(*tagged) for tagged in zip(sentences, tags, probabilities)]
 
     def records(self, inputs: list[str | list[str]], too_long: str, batch_size: int) -> list[dict[str, Any]]:
@@ -146,10 +148,9 @@ def check_words(texts: list[str | list[str]]) -> None:
     if isinstance(texts, str):
         raise InputError("expected a list of texts, not one string; put it into a list")
     for number, text in enumerate(texts, 1):
-        words = [text] if isinstance(text, str) else text
-        for word in words:
+        for word in text if isinstance(text, list | tuple) else [text]:
             check_text(f"text {number:,}", word)
-            if words is text and not word.strip():
+            if word is not text and not word.strip():
                 raise InputError(f"text {number:,} has an empty word; leave it out")
 
 

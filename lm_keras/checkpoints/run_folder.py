@@ -106,6 +106,18 @@ class RunFolder:
         warn(f"{path} {reason}; the results are computed again from the last checkpoint")
         return None
 
+    def temperature(self, step: int) -> float | None:
+        """Return the temperature that fits the validation text with the weights of a step, if the run has
+        found it.
+        """
+        try:
+            results = self.results or {}
+        except InputError:
+            return None  # It can be found again.
+        scores = results.get("splits", {}).get("valid", {}).get("scores", {})
+        found = scores.get("temperature") if results.get("step") == step else None
+        return found if found and found > 0 else None
+
     def write_results(self, results: dict) -> None:
         """Write down what a run reached: it is finished."""
         self.write_text("results.json", records.sealed(results))

@@ -3,7 +3,6 @@
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from lm_keras.data.store import TokenStore
@@ -31,7 +30,11 @@ class Evaluator:
             split: its name.
             step: the step of the weights.
         """
-        sums, counts = self.sums(store), store.counts
+        return self.measured(self.sums(store), store, split, step)
+
+    def measured(self, sums: dict[str, Any], store: TokenStore, split: str, step: int) -> dict:
+        """Return what `__call__` does, of what `sums` has returned."""
+        counts = store.counts
         return {
             "step": step,
             "split": split,
@@ -52,12 +55,6 @@ class Evaluator:
             found, state = self._block(batch.inputs, batch.targets, state)
             tally.add(batch, {name: values.numpy() for name, values in found.items()})
         return tally.sums
-
-    def log_probabilities(self, store: TokenStore) -> np.ndarray:
-        """Return the log-probabilities [p, C] float32 of all p examples or words of a split, in their order;
-        of a task that predicts C labels.
-        """
-        return self.sums(store)["log_probabilities"]
 
     def _score_block(self, inputs, targets, state):
         features, state = self._model.forward(inputs, state)

@@ -1,5 +1,4 @@
-"""What a network with labels predicts for a split: scores by class, intervals, calibration, and every
-example.
+"""What a network with labels predicts for a split: scores by class, intervals, calibration, each example.
 
 p predictions, one for each example or for each word; C labels; n examples.
 """
@@ -183,17 +182,17 @@ class Predictions:
             yield {**line, "nats": round(float(costs[number]), DIGITS)}
 
 
-def described(lengths: np.ndarray, positions: int, longest: int) -> dict[str, Any]:
+def described(lengths: np.ndarray, longest: int, padding: float) -> dict[str, Any]:
     """Return how long the examples of a split are.
 
     Args:
         lengths: [n], tokens of each example.
-        positions: of all rows of one pass over them.
         longest: tokens of an example that a row holds, at most.
+        padding: the share of the positions of their rows without a token.
 
     Returns:
         `examples`; `shortest`, `median`, `percentile_95` and `longest` number of tokens; `too_long`, examples
-        with more than a row holds; and `padding`, the share of positions without a token.
+        with more than a row holds; and `padding`.
     """
     if not len(lengths):
         return {"examples": 0}
@@ -202,5 +201,5 @@ def described(lengths: np.ndarray, positions: int, longest: int) -> dict[str, An
         "examples": len(lengths),
         "shortest": shortest, "median": median, "percentile_95": most, "longest": top,
         "too_long": int(np.count_nonzero(lengths > longest)),
-        "padding": round(1 - int(np.minimum(lengths, longest).sum()) / positions, DIGITS),
+        "padding": round(padding, DIGITS),
     }  # fmt: skip

@@ -36,7 +36,7 @@ def calibration(confidence: np.ndarray, correct: np.ndarray) -> dict:
             "low": k / BINS, "high": (k + 1) / BINS, "count": int(counts[k]),
             "confidence": float(sums[0][k] / counts[k]), "accuracy": float(sums[1][k] / counts[k]),
         }
-        for k in np.nonzero(counts)[0]
+        for k in np.flatnonzero(counts).tolist()
     ]  # fmt: skip
     error = float(np.sum(np.abs(sums[0] - sums[1])) / len(confidence)) if len(confidence) else None
     return {"expected_calibration_error": error, "bins": bins}

@@ -102,7 +102,8 @@ def _reliability(scores: dict[str, Any]) -> str:
         left, width, height = (
             _SIDE * size for size in (one["low"], one["high"] - one["low"], one["accuracy"])
         )
-        told = f"{one['count']:,} predictions, confidence {one['confidence']:.3f}, accuracy {one['accuracy']:.3f}"
+        shares = f"confidence {one['confidence']:.3f}, accuracy {one['accuracy']:.3f}"
+        told = f"{one['count']:,} predictions, {shares}"
         bars.append(
             f"<rect x='{left:.1f}' y='{_SIDE - height:.1f}' width='{width:.1f}' height='{height:.1f}'"
             f" fill='#1f77b4' stroke='white'><title>{escaped(told)}</title></rect>"
@@ -144,9 +145,8 @@ def _tagged(example: dict[str, Any]) -> str:
         if true == predicted:
             parts.append(escaped(word) if true == "O" else f"<b>{escaped(word)}</b>")
         else:
-            parts.append(
-                f"<b>{escaped(word)}</b> <span class='note'>[{escaped(predicted)}, not {escaped(true)}]</span>"
-            )
+            wrong = f"[{escaped(predicted)}, not {escaped(true)}]"
+            parts.append(f"<b>{escaped(word)}</b> <span class='note'>{wrong}</span>")
     return " ".join(parts)
 
 

@@ -55,6 +55,7 @@ def texts_of(task: Labelled, data: PreparedData, predictions: Mapping[str, Predi
         labels = dict(zip(task.labels.names, task.labels.counts))
         if split in predictions:
             labels = predictions[split].label_counts()
-        room = rows.length - task.frame.size
-        found[split] = {**described(lengths, rows.count * rows.length, room), "labels": labels}
+        tokens = rows.text_tokens + task.frame.size * len(rows.members)
+        padding = 1 - tokens / max(1, rows.count * rows.length)
+        found[split] = {**described(lengths, rows.length - task.frame.size, padding), "labels": labels}
     return found

@@ -97,10 +97,17 @@ def _table(splits: dict[str, dict]) -> list[str]:
             columns.append((name, dataclasses.replace(measure, width=width)))
     rows = [("split", [measure.head for _, measure in columns])] if splits else []
     for split, values in splits.items():
-        rows.append((split, [measure.shown(values.get(name)) for name, measure in columns]))
+        beside = {
+            f"{split}, {name.replace('_', ' ')}": own for name, own in values.get("baselines", {}).items()
+        }
+        for row, own in {split: values, **beside}.items():
+            rows.append((row, [measure.shown(own.get(name)) for name, measure in columns]))
+    wide = max([6, *(len(row) for row, _ in rows)])
     return [
-        " ".join([f"{split:6}", *(cell.rjust(measure.width) for cell, (_, measure) in zip(cells, columns))])
-        for split, cells in rows
+        " ".join(
+            [f"{row:{wide}}", *(cell.rjust(measure.width) for cell, (_, measure) in zip(cells, columns))]
+        )
+        for row, cells in rows
     ]
 
 

@@ -22,12 +22,13 @@ from lm_keras.data.preparation import PreparedData
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.evaluation.evaluator import Evaluator
+from lm_keras.evaluation.predictions import Predictions
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
 from lm_keras.objectives.measures import MEASURES
 from lm_keras.registry import SCORES
 from lm_keras.tasks.task import Task
-from lm_keras.training import distribution, environment, report, watchers
+from lm_keras.training import distribution, environment, label_results, report, watchers
 from lm_keras.training.initial_embedding import InitialEmbedding
 from lm_keras.training.trainer import Learner, Trainer
 from lm_keras.training.weights import Origin, all_damaged
@@ -112,6 +113,7 @@ class Run:
             self.model = network(config, task.network_vocab_size, task.outputs)
         self.evaluator = Evaluator(self.model, task)
         self.validated: dict | None = None
+        self.predictions: dict[str, Predictions] = {}
         self.progress = callbacks.Progress(total_steps)
         noise = _noise(config.learning, data) if config.learning.token_noise else None
         self.trainer = Trainer(
@@ -277,7 +279,7 @@ class Run:
     def _validate(self, step: int) -> dict:
         """Score the validation text in the chief, and tell the others how it came out."""
         if self.workers.chief:
-            self.validated = self.evaluator(self.data.splits["valid"], "valid", step)
+            self.validated = self._evaluated("valid", self.data.splits["valid"], step)
         found = self.validated or dict.fromkeys(SCORES)
         told = dict(zip(SCORES, self.workers.from_chief(*(found.get(name) for name in SCORES))))
         return {name: told.get(name, value) for name, value in found.items()}
@@ -285,12 +287,19 @@ class Run:
     def _scored(self, split: str, store: TokenStore, step: int) -> dict:
         if split == "valid" and self.validated and self.validated["step"] == step:
             return self.validated
-        return self.evaluator(store, split, step)
+        return self._evaluated(split, store, step)
+
+    def _evaluated(self, split: str, store: TokenStore, step: int) -> dict:
+        """Score a split; with labels every prediction is kept."""
+        sums = self.evaluator.sums(store)
+        if self.task.labels is not None:
+            self.predictions[split] = Predictions.of(sums, self.task.labels.names)
+        return self.evaluator.measured(sums, store, split, step)
 
     def _results(self) -> dict:
         step = self.trainer.step
         held_out = {name: store for name, store in self.data.splits.items() if name != "train"}
-        return {
+        results = {
             "step": step,
             "parameters": self.parameters,
             "seconds": self.trainer.seconds,
@@ -298,8 +307,13 @@ class Run:
             "best_step": self.checkpoints.best(),
             "left_out": self.trainer.left_out,
             "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
-            **({"sample": self._sample()} if self.task.labels is None else {}),
         }
+        if self.task.labels is None:
+            return {**results, "sample": self._sample()}
+        label_results.write_predictions(self.folder, self.data, self.predictions)
+        for split, details in label_results.details_of(self.task, self.data, self.predictions).items():
+            results["splits"][split] = {**results["splits"][split], **details}
+        return {**results, "texts": label_results.texts_of(self.task, self.data, self.predictions)}
 
     def _sample(self) -> dict:
         """Return a text of the network, and how it was sampled."""

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from lm_keras.answers import prediction_files
+from lm_keras.answers.answer import Answer
 from lm_keras.answers.prediction_files import Reading, predict, records_of
 from lm_keras.errors import InputError
 
 
-class Lengths:
+class Lengths(Answer):
     """Stands for a classifier: the class of a text is the number of its letters."""
 
-    task, usually_too_long = "classification", "cut_end"
+    tags_words, usually_too_long = False, "cut_end"
 
     def __init__(self):
         self.asked = []
@@ -27,10 +28,10 @@ class Lengths:
         ]
 
 
-class Initials:
+class Initials(Answer):
     """Stands for a tagger: words with a capital letter are names."""
 
-    task, usually_too_long = "tagging", "windows"
+    tags_words, usually_too_long = True, "windows"
 
     def records(self, inputs, too_long, batch_size):
         found = []
@@ -107,7 +108,7 @@ def test_a_table_keeps_its_columns(predicted):
     assert out == ("id\tsentence\tpredicted\tprobability\n1\tabc\tn3\t0.250000\n\n2\tde\tn2\t0.250000\n")
     assert predicted(content, name="in.tsv", text_field="sentence") == "n3\n\nn2\n"
     assert predicted("abc\t1\nde\t0\n", name="in.tsv", text_field="1") == "n3\nn2\n"
-    assert predicted("abc\t1\nde\t0\n", name="in.tsv", text_field="1", header="yes") == "n2\n"
+    assert predicted("x\ty\nde\t0\n", name="in.tsv", text_field="1", header="yes") == "n2\n"
 
 
 def test_lines_as_a_table(predicted):
@@ -128,7 +129,8 @@ def test_conll_lines_stay_where_they_are(predicted):
 def test_conll_sentences_as_lines_and_back(predicted):
     content = "Ada\nwrote\n\n\nno\n"
     assert predicted(content, Initials(), name="in.conll") == "B-name O\nO\n"
-    out = predicted("Ada wrote\n\nno\n", Initials(), format="conll")
+    content = '{"words": ["Ada", "wrote"]}\n\n{"text": "no"}\n'
+    out = predicted(content, Initials(), name="in.jsonl", format="conll")
     assert out == "Ada\tB-name\nwrote\tO\n\n\nno\tO\n\n"
 
 

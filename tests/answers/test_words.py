@@ -67,6 +67,7 @@ def test_a_conversation(monkeypatch, capsys):
         ]
 
     answer = types.SimpleNamespace(records=records, usually_too_long="cut_end", names=("bad", "good"))
+    answer.tell_of_long = lambda too_long: None
     monkeypatch.setattr("sys.stdin", io.StringIO("fine\n\nbad \udcff\nlast"))
     conversation.converse(answer, False)
     printed = capsys.readouterr()

@@ -42,7 +42,7 @@ def test_details_of_classes_are_the_scores():
 def test_examples_without_a_class_do_not_count():
     found = classified()
     true = np.append(found.true, -1).astype(np.int32)
-    more = Predictions(CLASSES, true, np.append(found.log_probabilities, [[0, -9, -9]], axis=0))
+    more = Predictions(CLASSES, true, np.append(found.log_probabilities, np.float32([[0, -9, -9]]), axis=0))
     assert more.details() == found.details()
 
 
@@ -103,9 +103,9 @@ def test_lines_of_tags():
 
 
 def test_how_long_examples_are():
-    found = described(np.array([3, 4, 5, 30]), positions=40, longest=20)
+    found = described(np.array([3, 4, 5, 30]), longest=20, padding=0.2)
     assert found == {
         "examples": 4, "shortest": 3, "median": 4, "percentile_95": 5, "longest": 30, "too_long": 1,
         "padding": 0.2,
     }  # fmt: skip
-    assert described(np.array([], int), 0, 20) == {"examples": 0}
+    assert described(np.array([], int), 20, 0.0) == {"examples": 0}
