@@ -75,9 +75,7 @@ def open_corpus(
     source = SOURCES.get(scheme)
     if source and source.takes(bool(colon)):
         _check_fields(spec, source, fields)
-        reading = Reading(
-            text_field, on_bad_text, part, say, document_separator, fields, label_field, header
-        )
+        reading = Reading(text_field, on_bad_text, part, say, document_separator, fields, label_field, header)
         return module_of("corpora", source).open_source(rest, reading)
     hint = path_hint(spec, rest)
     if not hint and "/" not in scheme:

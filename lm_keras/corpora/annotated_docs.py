@@ -135,10 +135,7 @@ def open_source(rest: str, reading: Reading) -> Corpus:
     lacking = [name for name in reading.fields if name not in ("text", *fields)]
     if lacking:
         able = [name for name, (_, has) in KINDS.items() if set(reading.fields) <= {"text", *has}]
-        raise InputError(
-            f"{kind.spec} has no {' and '.join(lacking)}: expected"
-            f" python-docs:{able[0]}"
-        )
+        raise InputError(f"{kind.spec} has no {' and '.join(lacking)}: expected python-docs:{able[0]}")
     return PythonDocs() if kind is PythonDocs else kind(reading.fields)
 
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from lm_keras.corpora.decoding import Counts
-from lm_keras.corpora.documents import Document, Reading
+from lm_keras.corpora.documents import Document
 from lm_keras.corpora.record_files import REMEDY, RecordFiles
 from lm_keras.errors import InputError, nearest, shown
 

@@ -218,9 +218,7 @@ def _of_words(splits: Mapping[str, Split], say: Callable[[str], None]) -> Labels
 def _tags(split: Split, as_read: collections.Counter, kept: collections.Counter) -> Labels:
     if not tags.are_of_spans(as_read):
         if odd := tags.odd_tag(as_read):
-            word = next(
-                word for document in split.documents() for word in document.words if word.tag == odd
-            )
+            word = next(word for document in split.documents() for word in document.words if word.tag == odd)
             raise InputError(
                 f"{word.source}: the tag {odd!r} is none of a span, and others are: expected O, or B- or I-"
                 " before the type; correct it, or name the column of the tags with --label_field"
@@ -256,9 +254,7 @@ def _check_kinds(split: Split, labels: Labels, total: int, say: Callable[[str], 
         )
 
 
-def _say_of_scheme(
-    name: str, scheme: tags.Scheme, lone: Word | None, say: Callable[[str], None]
-) -> None:
+def _say_of_scheme(name: str, scheme: tags.Scheme, lone: Word | None, say: Callable[[str], None]) -> None:
     kind = scheme.name()
     if kind != "IOB2":
         say(f"the {name} tags are those of {kind}; they are kept as IOB2")

@@ -105,8 +105,8 @@ def trained_tokenizer(
         cache: the cache folder.
         say: called with a line before longer work, and with what speaks against that kind for that text.
         needs_blank: whether it gets a `blank_id` if it has none; the cache keeps it without.
-        of_examples: whether the text is examples with labels, of which there may be millions: then a kind that
-            takes much memory learns from fewer of them.
+        of_examples: whether the text is examples with labels, of which there may be millions: then a kind
+            that takes much memory learns from fewer of them.
 
     Raises:
         InputError: a setting is wrong, or the text does not allow it.

@@ -1,4 +1,4 @@
-"""From texts to classify, and from the words of texts to tag, to tokens; no text and no word is without one."""
+"""From texts to classify, and from words to tag, to tokens; no text and no word is without one."""
 
 import functools
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ REMEMBERED_WORDS = 2**16
 
 
 def token_of_nothing(tokenizer: Tokenizer) -> int:
-    """Return the token of a word, or of a text, of which the tokenizer makes none: the unknown one, if any."""
+    """Return the token of a word or a text of which the tokenizer makes none: the unknown one, if any."""
     known = (tokenizer.unknown_id, tokenizer.blank_id, *tokenizer.encode_inside("."), 0)
     return next(token for token in known if token is not None)
 

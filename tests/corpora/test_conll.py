@@ -71,14 +71,19 @@ def test_columns_by_number(conll):
 
 def test_universal_dependencies(conll):
     rest = "\t_" * 6
-    content = f"# text = vamonos\n1-2\tvamonos\t_\t_{rest}\n1\tvamos\tir\tVERB{rest}\n2\tnos\ttu\tPRON{rest}\n"
+    content = (
+        f"# text = vamonos\n1-2\tvamonos\t_\t_{rest}\n1\tvamos\tir\tVERB{rest}\n2\tnos\ttu\tPRON{rest}\n"
+    )
     assert "as in CoNLL-U; name the columns" in refused(conll(content.replace("1-2", "1")))
     corpus = conll(content, text_field="2", label_field="4")
     assert read(corpus) == [[("vamos", "VERB"), ("nos", "PRON")]]
 
 
 def test_only_the_words_or_the_text_where_no_more_is_needed(conll):
-    assert read(conll("EU\nmet\n\nLi\n", fields=("words",))) == [[("EU", None), ("met", None)], [("Li", None)]]
+    assert read(conll("EU\nmet\n\nLi\n", fields=("words",))) == [
+        [("EU", None), ("met", None)],
+        [("Li", None)],
+    ]
     (document, _) = conll("EU\tB-org\nmet\tO\n\nLi\tB-per\n", fields=("text",)).documents()
     assert document.words is None and "".join(document.pieces()) == "EU met"
 

@@ -26,9 +26,7 @@ def lines(tmp_path, monkeypatch):
 
 
 def read(corpus):
-    return [
-        (document.source, "".join(document.pieces()), document.label) for document in corpus.documents()
-    ]
+    return [(document.source, "".join(document.pieces()), document.label) for document in corpus.documents()]
 
 
 def refused(corpus):

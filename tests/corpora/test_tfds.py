@@ -626,14 +626,18 @@ def test_classes_are_labels_by_name(tmp_path, data_dir):
 def test_a_test_split_whose_labels_are_secret_is_left_out(tmp_path, data_dir):
     reviews(data_dir(tmp_path), test=[(0, -1), (1, -1)])
     corpus = opened("reviews", fields=LABELLED)
-    assert corpus.held_out() == {} and corpus.remarks() == ["tfds:reviews:1.2.3:test has no labels, and is left out"]
+    assert corpus.held_out() == {} and corpus.remarks() == [
+        "tfds:reviews:1.2.3:test has no labels, and is left out"
+    ]
     with pytest.raises(InputError, match=r"reviews:1.2.3:test example 0: no label \(it is -1\)"):
         labels_of(opened("reviews:test", fields=LABELLED))
 
 
 def test_no_such_class(tmp_path, data_dir):
     reviews(data_dir(tmp_path))
-    with pytest.raises(InputError, match="no class 'mod' .did you mean 'mood'.*its features with classes are 'mood'"):
+    with pytest.raises(
+        InputError, match=r"no class 'mod' .did you mean 'mood'.*its features with classes are 'mood'"
+    ):
         opened("reviews", fields=LABELLED, label_field="mod")
     with pytest.raises(InputError, match="its records have no words, or tags"):
         opened("reviews", fields=("words", "tags"))

@@ -51,7 +51,7 @@ def test_an_example_shares_a_row_with_others_of_its_pool():
 
 def test_little_is_padding():
     lengths = np.clip(np.random.default_rng(6).lognormal(2.9, 0.5, 6920), 2, 120).astype(int)
-    members, begins = packed(lengths, 128)
+    _, begins = packed(lengths, 128)
     assert 1 - lengths.sum() / (128 * (len(begins) - 1)) < 0.02
 
 
@@ -92,7 +92,9 @@ def test_windows_have_every_token_once(room):
     lengths = np.random.default_rng(room).integers(1, 70, 50)
     parts = parts_of(lengths, room, "windows")
     seen = [np.zeros(length, int) for length in lengths]
-    for number, begin, end, first, last in zip(parts.example, parts.begin, parts.end, parts.first, parts.last):
+    for number, begin, end, first, last in zip(
+        parts.example, parts.begin, parts.end, parts.first, parts.last
+    ):
         assert 0 <= begin <= first <= last <= end <= lengths[number] and 0 < end - begin <= room
         seen[number][first:last] += 1
     assert all((each == 1).all() for each in seen)
@@ -107,7 +109,9 @@ def test_too_long_is_an_error_that_names_the_text():
     def check(too_long):
         check_lengths("train", lengths, 8, too_long, "a.tsv:{}".format, lines.append)
 
-    with pytest.raises(InputError, match=r"a\.tsv:1: 9 tokens, and a row has room for 8 .*2 of 3 .*a\.tsv:2, has 12"):
+    with pytest.raises(
+        InputError, match=r"a\.tsv:1: 9 tokens, and a row has room for 8 .*2 of 3 .*a\.tsv:2, has 12"
+    ):
         check("error")
     for too_long in set(TOO_LONG) - {"error"}:
         check(too_long)

@@ -33,7 +33,9 @@ def text(tmp_path, monkeypatch):
             if content is not None:
                 Path(f"{name}.{scheme}").write_text(content)
                 given[name] = f"{scheme}:{name}.{scheme}"
-        config = DataConfig(**{"split": "100/0/0", **given, "tokenizer": tokenizer, "cache_dir": "cache", **how})
+        config = DataConfig(
+            **{"split": "100/0/0", **given, "tokenizer": tokenizer, "cache_dir": "cache", **how}
+        )
         fields = fields or (TAGGED if scheme == "conll" else LABELLED)
         return prepare(config, fields=fields, say=say or (lambda line: None))
 
@@ -74,7 +76,7 @@ def test_tags_stand_at_the_first_token_of_their_word(text):
     store = data.splits["train"]
     tags = store.columns["tag"]
     assert len(tags) == len(store.tokens)
-    assert [names[tag] for tag in tags if tag >= 0] == "B-org O B-per I-per O O B-per".split()
+    assert [names[tag] for tag in tags if tag >= 0] == ["B-org", "O", "B-per", "I-per", "O", "O", "B-per"]
     assert tags[0] == NO_WORD and (np.diff(store.documents) == 5).all()
 
 
@@ -125,7 +127,12 @@ FAULTS = [
     ("tsv", ROWS, "bad\tneg\nso\tsad\n", "valid_corpus.tsv:2: the label 'sad' is not in the training text"),
     ("tsv", "a\tpos\nb\tpos\n", None, "all 2 labels of the training text, tsv:corpus.tsv, are 'pos'"),
     ("conll", "a\tO\nb\tO\n", None, "all 2 labels of the training text, conll:corpus.conll, are 'O'"),
-    ("conll", SENTENCES, "he\tO\n\nUN\tB-loc\n", "valid_corpus.conll:3: the tag 'B-loc' is not in the training"),
+    (
+        "conll",
+        SENTENCES,
+        "he\tO\n\nUN\tB-loc\n",
+        "valid_corpus.conll:3: the tag 'B-loc' is not in the training",
+    ),
     ("conll", SENTENCES.replace("I-per", "per"), None, "corpus.conll:4: the tag 'per' is none of a span"),
     ("jsonl", '{"text": "a"}\n', None, "corpus.jsonl:1: no field 'label'"),
 ]
@@ -166,7 +173,9 @@ def test_equal_texts_in_training_and_test_are_counted(text):
 
 def test_labels_that_are_nearly_the_same_are_named(text):
     lines = told(text, ROWS + "good\tPos\nfilm\tneu tral\n")
-    assert "the labels 'Pos' (1) and 'pos' (2) differ only in case or spaces, and are different labels" in lines
+    assert (
+        "the labels 'Pos' (1) and 'pos' (2) differ only in case or spaces, and are different labels" in lines
+    )
     assert any(line.startswith("the labels 'neu tral' (1) and 'neutral' (1)") for line in lines)
     assert not any("case or spaces" in line for line in told(text, ROWS))
 
@@ -179,7 +188,10 @@ def test_a_label_for_each_text_is_told(text):
 def test_tags_that_continue_nothing_are_counted(text):
     lines = told(text, SENTENCES + "\nshe\tO\nmet\tO\nUN\tI-org\n\nUN\tI-org\n", scheme="conll")
     (line,) = [line for line in lines if "continues no span" in line]
-    assert line.startswith("corpus.conll:12: the tag 'I-org' continues no span") and "(2 such tags in train)" in line
+    assert (
+        line.startswith("corpus.conll:12: the tag 'I-org' continues no span")
+        and "(2 such tags in train)" in line
+    )
 
 
 def test_texts_and_words_without_tokens_are_told_with_their_line(text, tmp_path):
@@ -242,8 +254,10 @@ def test_the_run_folder_keeps_the_labels(tmp_path):
 
 def test_names_and_numbers():
     labels = Labels(("a", "b"), (1, 2))
-    assert labels.ids(["b", "a"]).tolist() == [1, 0] and len(labels) == 2 and "b" in labels and "c" not in labels
-    with pytest.raises(InputError, match="x.tsv:3: the label 'c' is not in the training text"):
+    assert (
+        labels.ids(["b", "a"]).tolist() == [1, 0] and len(labels) == 2 and "b" in labels and "c" not in labels
+    )
+    with pytest.raises(InputError, match=r"x.tsv:3: the label 'c' is not in the training text"):
         labels.id_of("c", "x.tsv:3")
     assert Labels.from_json(labels.to_json()) == labels
     assert dataclasses.replace(labels, names=("a", "c")).fingerprint != labels.fingerprint
@@ -266,9 +280,12 @@ def test_sst2(tmp_path):
 @pytest.mark.skipif(not DATA.is_dir(), reason="LM_KERAS_DATA names no folder")
 def test_wnut17(tmp_path):
     config = DataConfig(
-        corpus=f"conll:{DATA}/wnut17/wnut17train.conll", valid_corpus=f"conll:{DATA}/wnut17/emerging.dev.conll",
-        test_corpus=f"conll:{DATA}/wnut17/emerging.test.annotated", tokenizer="word", cache_dir=str(tmp_path),
-    )  # fmt: skip
+        corpus=f"conll:{DATA}/wnut17/wnut17train.conll",
+        valid_corpus=f"conll:{DATA}/wnut17/emerging.dev.conll",
+        test_corpus=f"conll:{DATA}/wnut17/emerging.test.annotated",
+        tokenizer="word",
+        cache_dir=str(tmp_path),
+    )
     data = prepare(config, fields=TAGGED)
     assert {name: len(store.documents) for name, store in data.splits.items()} == {
         "train": 3394, "valid": 1009, "test": 1287,
