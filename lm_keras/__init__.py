@@ -1,7 +1,7 @@
 """Train language models on TensorFlow and Keras 3.
 
     import lm_keras
-    lm = lm_keras.train(run_dir="runs/books", corpus="text:books/*.txt", model="gpt", steps=500)
+    lm = lm_keras.train(run_dir="runs/books", corpus="text:books/*.txt", steps=500)
     lm = lm_keras.load("runs/books")
     lm.generate(["Once"], max_new_tokens=40)
 
@@ -10,11 +10,11 @@ Importing the package is cheap; TensorFlow is imported when a model is trained o
 
 from lm_keras.errors import InputError
 
-__all__ = ["InputError", "LanguageModel", "load", "train"]
+__all__ = ["InputError", "TrainedModel", "load", "train"]
 
 
 def __getattr__(name: str):
-    if name in ("LanguageModel", "load", "train"):
+    if name in ("TrainedModel", "load", "train"):
         from lm_keras import quiet
 
         quiet.import_tensorflow()

@@ -5,29 +5,27 @@ import dataclasses
 import functools
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
-from lm_keras import fields, paths
+from lm_keras import paths
 from lm_keras.answers import answer_for
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.config import FIELDS, Config, RunOptions, from_flat
-from lm_keras.corpora import make_splits
-from lm_keras.data.cache import cache_folder
-from lm_keras.data.preparation import opened_corpus, prepare, say_of
-from lm_keras.data.store import TokenStore, tokenized
-from lm_keras.errors import InputError, nearest
+from lm_keras.config import Config
+from lm_keras.data.preparation import split_of_run, whole_corpus
+from lm_keras.data.store import TokenStore
+from lm_keras.errors import InputError
 from lm_keras.evaluation import scorer_for
-from lm_keras.evaluation.cloze import exact_matches
+from lm_keras.evaluation.cloze import matches_in
 from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.layers.casting import Int8Matrices
+from lm_keras.sampling.continuation import Continuation
 from lm_keras.sampling.int8 import int8_of
 from lm_keras.sampling.masks import Filled
-from lm_keras.sampling.row import Continuation
 from lm_keras.surroundings import each_with_usual_settings, usual_settings, with_usual_settings
 from lm_keras.tasks import task_of
 from lm_keras.tasks.task import Task
@@ -38,26 +36,21 @@ from lm_keras.training.weights import restore_for_reading
 @with_usual_settings
 def load(
     run_dir: str | os.PathLike, checkpoint: str = "last", jit: bool | None = False, weights: str = "float32"
-) -> "LanguageModel":
+) -> "TrainedModel":
     """Load the model of a run; nothing but its folder is needed.
 
     Args:
         run_dir: the folder of the run, finished, stopped or training; `~` is expanded.
         checkpoint: `last` or `best`, by the validation and `--best_by`.
-        jit: of a gpt or glm, let XLA compile the network's work for a token as one program. That takes a
-            second or two with GPT-2's size for each number of texts at once and each room (64, 128, ...
-            tokens of prompt and text); then a text comes faster; None for whatever `weights` needs. On a CPU
-            several texts at once in bfloat16 are left to TensorFlow, which is faster there.
-        weights: `float32`, the weights in the number format of the run's products, or `int8` (gpt and glm, on
-            a CPU, with `jit`): products read the weights as 8-bit integers with a scale for each output
-            channel, made once here, and round each row likewise. A quarter of the bytes of float32 is read
-            for a token; they are held beside the weights themselves, of which the embedding is still looked
-            up. Text, `evaluate`, `score`, `logits` and `features` all do so, which tells what it costs;
-            `model` itself does not.
+        jit: for a gpt or glm: XLA compiles the work for a token as one program. It takes a second or two for
+            each number of texts and each cache size (64, 128, ...), then a text comes faster. None for
+            whatever `weights` needs. On a CPU TensorFlow keeps several texts at once in bfloat16.
+        weights: `float32`, in the number format of the run's products, or `int8` (gpt and glm, on a CPU, with
+            `jit`): products read 8-bit weights with a scale for each output channel, and round their input
+            likewise. All methods do so; `model` itself does not.
 
     Raises:
-        InputError: there is no run or no such checkpoint in the folder, or `jit` or `weights` is for another
-            model.
+        InputError: there is no such run or checkpoint, or `jit` or `weights` is for another model.
 
     Example:
         >>> lm = lm_keras.load("runs/quickstart")
@@ -70,19 +63,19 @@ def load(
     model, step = restore_for_reading(folder, checkpoint, _warn)
     jit = weights == "int8" if jit is None else jit
     int8 = int8_of(model, weights, jit)
-    return LanguageModel(model, tokenizer, config, step, folder.read_data(), jit, int8)
+    return TrainedModel(model, tokenizer, config, step, folder.read_data(), jit, int8)
 
 
-def train(**settings: Any) -> "LanguageModel":
+def train(**settings: Any) -> "TrainedModel":
     """Train a model as `scripts/train.py` does, and return it loaded.
 
     Results go to standard output and progress to standard error. The same call continues a run that was
     stopped, and loads a run that is finished.
 
     Args:
-        **settings: flags of `scripts/train.py`, by name: `corpus="text:books/*.txt"`, `model="gpt"`,
-            `steps=500`. A flag that is left out has its default. Without `run_dir` the run goes to a new
-            temporary folder, which one line names. `dry_run` is for the script only.
+        **settings: flags of `scripts/train.py`, by name. A flag that is left out has its default. Without
+            `run_dir` the run goes to a new temporary folder, which one line names. `dry_run` is for the
+            script only.
 
     Returns:
         What `load(run_dir)` returns: the model at its last step.
@@ -96,59 +89,16 @@ def train(**settings: Any) -> "LanguageModel":
         >>> lm = lm_keras.train(run_dir="runs/books", corpus="text:books/*.txt", model="gpt", steps=500)
         >>> lm.generate(["Once"], max_new_tokens=40)
     """
-    from lm_keras.training import report, runner  # With all callbacks, which `load` does without.
+    from lm_keras.training import in_python  # With all callbacks, which `load` does without.
 
-    config, options = _settings_of_run(settings)
-    if options.run_dir is not None:
-        _end_if_stopped(runner.train(config, options))
-        return load(options.run_dir)
-    parent = tempfile.mkdtemp(prefix="lm_keras_")
-    run_dir = os.path.join(parent, "run")
-    report.say(f"run_dir is not given; the run is kept in {run_dir}")
-    try:
-        _end_if_stopped(runner.train(config, dataclasses.replace(options, run_dir=run_dir)))
-    finally:
-        with contextlib.suppress(OSError):
-            os.rmdir(parent)  # It is empty if no run began.
-    return load(run_dir)
-
-
-def _settings_of_run(settings: dict[str, Any]) -> tuple[Config, RunOptions]:
-    """Turn the keywords of `train` into the dataclasses that the flags are read into."""
-    options = {field.name: field for field in dataclasses.fields(RunOptions)}
-    known = FIELDS | options
-    for name, value in settings.items():
-        if name not in known:
-            near = nearest(name, list(known))
-            raise InputError(f"setting {name!r} is unknown{near}; scripts/train.py --help lists all settings")
-        if known[name].metadata["path"] and isinstance(value, str | os.PathLike):
-            value = paths.expanded(os.fspath(value), name)
-        if name in options:
-            fields.check(known[name], value)
-        settings[name] = value
-    if settings.get("dry_run"):
-        raise InputError("dry_run=True trains no model to return; use scripts/train.py --dry_run")
-    chosen = RunOptions(**{name: value for name, value in settings.items() if name in options})
-    return from_flat({name: value for name, value in settings.items() if name in FIELDS}), chosen
-
-
-def _end_if_stopped(code: int) -> None:
-    """Raise what ends a Python program if a signal stopped the run that ended with this exit code."""
-    if code == 130:
-        raise KeyboardInterrupt("the run is saved; the same call continues it")
-    if code:
-        raise SystemExit(code)
+    return load(in_python.train(settings))
 
 
 def _warn(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-CLOZE_TOKENS = 2**18
-"""Of a split the text of so many tokens is searched for blanks."""
-
-
-class LanguageModel:
+class TrainedModel:
     """A network with its tokenizer.
 
     Attributes:
@@ -187,9 +137,8 @@ class LanguageModel:
 
         Args:
             prompts: any number of strings; an empty one starts a document.
-            **settings: max_new_tokens [100], temperature [1.0] (0 is greedy), top_k [0, off], top_p [1.0,
-                off], seed [0], num_samples [1], stop [None], and the other fields of
-                `lm_keras.sampling.settings.SamplingSettings`.
+            **settings: max_new_tokens [100], temperature [1.0] (0: greedy), top_k [0, off], top_p [1.0, off],
+                seed [0] and the other fields of `lm_keras.sampling.settings.SamplingSettings`.
 
         Raises:
             InputError: a prompt or a setting is not allowed.
@@ -200,13 +149,11 @@ class LanguageModel:
     def sample(self, prompts: list[str], **settings) -> list[Continuation]:
         """Continue each prompt, and tell the tokens, their log-probabilities and the reason of each end.
 
-        Args:
-            prompts: any number of strings; an empty one starts a document.
-            **settings: as for `generate`; top_logprobs [0] says how many of the likeliest tokens are told
-                with each one.
+        The arguments are those of `generate`; top_logprobs [0] tells that many of the likeliest tokens, too.
 
         Returns:
-            A `lm_keras.sampling.generate.Continuation` for each text that `generate` returns, in its order.
+            A `lm_keras.sampling.continuation.Continuation` for each text that `generate` returns, in its
+            order.
 
         Raises:
             InputError: a prompt or a setting is not allowed.
@@ -221,9 +168,8 @@ class LanguageModel:
             **settings: as for `generate`, with num_samples=1 and num_beams=1.
 
         Returns:
-            An iterator over the pieces of the continuation, as they come; joined they are what `generate`
-            returns. No piece ends within a character, and what may begin a stop string is held back until it
-            does not.
+            An iterator over the pieces of the continuation, which joined are what `generate` returns. No
+            piece ends within a character or within what may begin a stop string.
 
         Raises:
             InputError: the prompt or a setting is not allowed.
@@ -234,11 +180,10 @@ class LanguageModel:
 
     @with_usual_settings
     def fill(self, text: str, words: int = 5, **settings) -> Filled:
-        """Say what stands in the places of `[MASK]` in a text; for `--model=bert` and `--model=glm`.
+        """Fill the `[MASK]`s of a text; for `--model=bert` and `--model=glm`.
 
         Args:
-            text: with a `[MASK]` for each token that is hidden (bert), or for each blank of any length (glm),
-                at least one.
+            text: with a `[MASK]` for each masked token (bert) or each span of any length (glm), at least one.
             words: how many of the likeliest tokens to return for each (bert).
             **settings: fields of `SamplingSettings`, such as temperature [0] and seed (glm).
 
@@ -249,12 +194,7 @@ class LanguageModel:
 
     @with_usual_settings
     def fillings(self, text: str, settings: dict[str, Any]) -> list[Filled]:
-        """Fill the blanks of a text as often as settings of `scripts/sample.py` ask for.
-
-        Args:
-            text: as for `fill`.
-            settings: fields of `SamplingSettings`, by name.
-        """
+        """Fill the text of `fill` as often as settings of `scripts/sample.py`, by name, ask for."""
         return self.answer.fillings(text, settings)
 
     @property
@@ -268,11 +208,9 @@ class LanguageModel:
 
     @with_usual_settings
     def score(self, texts: list[str]) -> list[dict]:
-        """Return `{"nats", "tokens", "bytes", "unknown"}` of each text, scored from the beginning of a
-        document.
+        """Return `{"nats", "tokens", "bytes", "unknown"}` of each text, scored as a document begins.
 
-        Bytes are those of what the tokens say, as `evaluate` counts them; where `unknown` is not 0, text is
-        lost and bits per byte have no meaning.
+        Bytes are those of what the tokens say. Where `unknown` is not 0, bits per byte have no meaning.
 
         With `--model=bert` the nats are a pseudo-log-likelihood, no probability of the text, and `"pseudo"`
         is true there (Salazar et al., 2020).
@@ -281,7 +219,7 @@ class LanguageModel:
             return self._scorer.score(texts)
 
     @with_usual_settings
-    def logits(self, ids) -> np.ndarray:
+    def logits(self, ids: ArrayLike) -> np.ndarray:
         """Return the logits for ids [B, T] as float32 [B, T, V], each row a document's beginning.
 
         V counts the tokens of the network: a glm has three more than its tokenizer.
@@ -290,13 +228,12 @@ class LanguageModel:
             return self._scorer.logits(ids)
 
     @with_usual_settings
-    def features(self, ids, segments=None) -> np.ndarray:
+    def features(self, ids: ArrayLike, segments: ArrayLike | None = None) -> np.ndarray:
         """Return the last hidden states for ids [B, T] as float32 [B, T, D].
 
         Args:
             ids: [B, T], each row a document's beginning.
-            segments: [B, T], for `--model=bert` only: 0 for tokens of the first, 1 for those of the second of
-                two texts.
+            segments: [B, T], for a bert only: 0 for tokens of the first text, 1 for those of the second.
         """
         with self._weights():
             return self._scorer.features(ids, segments)
@@ -313,11 +250,11 @@ class LanguageModel:
 
         Args:
             split: `train`, `valid` or `test` of the run's own text.
-            corpus: other text, whole: `text:GLOB`, `python-docs`, or `tfds:NAME[/CONFIG][:SPLIT]`; a data set
-                whose split is not named there yields its own one for `split`.
-            stride: evaluate in windows, as long as the model's context, that each score so many targets; None
-                carries the state through the split if the model was trained so. Not for n-gram models, whose
-                targets have their whole context anyway, and not for masked tokens.
+            corpus: other text, whole, as `--corpus` names it; of a data set without a split the one that
+                `split` names.
+            stride: evaluate in windows of the context length that each score this number of targets; None
+                carries the state through the split if the model was trained so. Not for n-gram models and
+                masked tokens.
             say: called with a line before longer work.
 
         Returns:
@@ -333,16 +270,11 @@ class LanguageModel:
 
     @with_usual_settings
     def pseudo_likelihood(
-        self,
-        split: str = "valid",
-        corpus: str | None = None,
-        say: Callable[[str], None] = lambda line: None,
+        self, split: str = "valid", corpus: str | None = None, say: Callable[[str], None] = lambda line: None
     ) -> dict[str, float | None]:
-        """Hide every token of a split in turn and predict it from all others of its row: for `--model=bert`
-        only.
+        """Mask every token of a split in turn and predict it from all others of its row; for a bert only.
 
-        The pseudo-log-likelihood that the logarithms sum up to is no probability of the text, and compares
-        with no model that reads from left to right.
+        The pseudo-log-likelihood is no probability of the text. Compare it with other berts only.
 
         Args:
             split, corpus, say: as for `evaluate`.
@@ -352,8 +284,7 @@ class LanguageModel:
             text is unknown.
 
         Raises:
-            InputError: the model reads from left to right, there is no such split, or its text cannot be
-                read.
+            InputError: the model reads from left to right, or as for `evaluate`.
 
         Reference: Salazar et al. (2020), section 2, equations 1 and 3.
         """
@@ -367,51 +298,21 @@ class LanguageModel:
     def exact_matches(
         self, split: str = "test", count: int = 200, say: Callable[[str], None] = lambda line: None
     ) -> dict[str, float]:
-        """Return for blanks of one to five words of a split the share that is filled exactly; see
-        `lm_keras.evaluation.cloze`.
+        """Return the share of cloze items of a split that is filled exactly; see `lm_keras.evaluation.cloze`.
 
         Args:
             split: `train`, `valid` or `test` of the run's own text.
-            count: blanks of each length.
+            count: cloze items of each length, one to five words.
             say: called with a line before longer work.
 
         Raises:
-            InputError: there is no such split, or it has no such places.
+            InputError: there is no such split, or it has no such words.
         """
-        store = self._own_text(split, say)
-        found = exact_matches(self, self.tokenizer.decode(store.tokens[1 : 1 + CLOZE_TOKENS].tolist()), count)
-        if not found:
-            seen = self.model.context_length
-            room = f", or the {seen:,} tokens that the model sees have no room for one" if seen else ""
-            raise InputError(
-                f"split {split!r} has no line with several words in which one could be a blank{room}"
-            )
-        return found
+        return matches_in(self, self._text(split, None, say), split, count)
 
-    def _text(self, split: str, corpus: str | None, say) -> TokenStore:
-        return self._other_text(corpus, split, say) if corpus else self._own_text(split, say)
-
-    def _own_text(self, split: str, say) -> TokenStore:
-        if split not in self._data["splits"]:
-            raise InputError(
-                f"split {split!r} is absent in this run; it has {', '.join(self._data['splits']) or 'none'}; "
-                "other text is scored with --corpus=text:GLOB"
-            )
+    def _text(self, split: str, corpus: str | None, say: Callable[[str], None]) -> TokenStore:
+        """Return a split of the run's own text, or another corpus, as tokens."""
         where = dataclasses.replace(self.config.data, cache_dir=self.cache_dir)
-        data = prepare(where, self.tokenizer, say, begun=self._data, columns=self.task.columns)
-        now = data.report["splits"].get(split, {})
-        before = self._data["splits"][split]
-        if now.get("fingerprint") != before.get("fingerprint"):
-            raise InputError(
-                f"the {split} text of {before.get('corpus')} has changed since the run began; "
-                "restore it, or score other text with --corpus=text:GLOB"
-            )
-        return data.splits[split]
-
-    def _other_text(self, corpus: str, split: str, say) -> TokenStore:
-        data = self.config.data
-        opened = opened_corpus(corpus, data, split, say)
-        whole = make_splits(opened, fractions=(100, 0, 0))["train"]
-        say_of({split: opened}, say)
-        cache = cache_folder(self.cache_dir)
-        return tokenized(whole, self.tokenizer, cache, say, whole.description.spec, self.task.columns)
+        if corpus:
+            return whole_corpus(corpus, where, self.tokenizer, split, say, self.task.columns)
+        return split_of_run(where, self.tokenizer, self._data, split, say, self.task.columns)

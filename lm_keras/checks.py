@@ -1,18 +1,35 @@
 """Which values settings may take, and which contradict each other; `config.py` lists the settings."""
 
 import dataclasses
+from typing import Any, Protocol
 
 from lm_keras import schedules
 from lm_keras.errors import InputError
-from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, check, check_line
-from lm_keras.registry import OF_WHOLE_TEXT, OPTIMIZERS, SCORES, WITH_MASKS, families_with, tasks_of
+from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, check, check_line, families_of
+from lm_keras.registry import OF_WHOLE_TEXT, OPTIMIZERS, SCORES, TASKS, WITH_MASKS, families_with, tasks_of
 
 
-def check_settings(config, fields: dict[str, dataclasses.Field]) -> None:
+class CheckedSettings(Protocol):
+    """What is checked: a `lm_keras.config.Config`, which imports this file."""
+
+    data: Any
+    model: Any
+    batches: Any
+    learning: Any
+    running: Any
+    task: str
+    batching: str
+    context_length: int
+
+    def flat(self) -> dict[str, Any]:
+        """Return every setting under its flag's name."""
+
+
+def check_settings(config: CheckedSettings, fields: dict[str, dataclasses.Field]) -> None:
     """Raise InputError when a value is out of range or two settings contradict each other.
 
     Args:
-        config: a `Config`.
+        config: the settings.
         fields: its settings by name.
     """
     for name, value in config.flat().items():
@@ -22,6 +39,7 @@ def check_settings(config, fields: dict[str, dataclasses.Field]) -> None:
         if not getattr(config.data, name).strip():
             raise InputError(f"--{name} is empty; expected {fields[name].metadata['help']}")
     batches, learning, running = config.batches, config.learning, config.running
+    _check_meaning(config, fields)
     _check_family(config, fields)
     if batches.steps is not None and batches.epochs is not None:
         raise InputError(
@@ -66,7 +84,7 @@ def check_settings(config, fields: dict[str, dataclasses.Field]) -> None:
         )
 
 
-def _check_schedules(config) -> None:
+def _check_schedules(config: CheckedSettings) -> None:
     learning = config.learning
     for name in ("learning_rate_schedule", "dropout_schedule", "token_noise_schedule"):
         try:
@@ -101,16 +119,23 @@ def _check_schedules(config) -> None:
             )
 
 
-def _check_family(config, fields) -> None:
-    family, has, length = config.model.model, config.model.has, config.batches.sequence_length
+def _check_meaning(config: CheckedSettings, fields: dict[str, dataclasses.Field]) -> None:
+    """Raise InputError if a setting was given that has no meaning for the family or the task."""
+    family, task = config.model.model, config.task
     for name, value in config.flat().items():
-        field = fields[name]
-        needs = field.metadata["needs"]
-        if needs and not has(*needs) and value != field.default:
-            raise InputError(
-                f"--{field.name}={value} has no meaning for --model={family}; leave it out, or take "
-                f"--model={families_with(*needs)[0]}"
-            )
+        field, families = fields[name], families_of(fields[name])
+        tasks = field.metadata["tasks"] or (task,)
+        if value == field.default or (family in families and task in tasks):
+            continue
+        if family in families:
+            what, other = f"--task={task}", f"--task={tasks[0]}"
+        else:
+            what, other = f"--model={family}", f"--model={families[0]}"
+        raise InputError(f"--{name}={value} has no meaning for {what}; leave it out, or take {other}")
+
+
+def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field]) -> None:
+    family, length, task = config.model.model, config.batches.sequence_length, TASKS[config.task]
     if config.task not in tasks_of(family):
         raise InputError(
             f"--task={config.task} has no meaning for --model={family}; leave it out, or take --task="
@@ -119,30 +144,24 @@ def _check_family(config, fields) -> None:
     best_by = config.learning.best_by
     if config.task in WITH_MASKS and best_by in OF_WHOLE_TEXT:
         raise InputError(
-            f"--best_by={best_by} has no meaning for --task={config.task}, which predicts hidden tokens "
-            f"only; "
-            f"take one of {', '.join(name for name in SCORES if name not in OF_WHOLE_TEXT)}"
+            f"--best_by={best_by} has no meaning for --task={config.task}, which predicts masked tokens "
+            f"only; take one of {', '.join(name for name in SCORES if name not in OF_WHOLE_TEXT)}"
         )
-    if has("attention"):
+    if config.model.has("attention"):
         _check_transformer(config)
-    if has("masked_lm") and length < 3:
+    if length < task.least_length:
         raise InputError(
-            f"--sequence_length={length} is too short for --model={family}, which reads a text between two "
-            "tokens; take at least 3"
+            f"--sequence_length={length} is too short for --model={family}, which reads {task.reads}; take "
+            f"at least {task.least_length}"
         )
-    if has("infilling") and length < 3:
+    if config.task in fields["span_length"].metadata["tasks"] and config.model.span_length > length:
         raise InputError(
-            f"--sequence_length={length} is too short for --model={family}, which reads a blank and its "
-            "start beside a token; take at least 3"
-        )
-    if has("infilling") and config.model.span_length > length:
-        raise InputError(
-            f"--span_length={config.model.span_length} makes blanks longer than a row of --sequence_length="
+            f"--span_length={config.model.span_length} makes spans longer than a row of --sequence_length="
             f"{length} tokens; take shorter ones"
         )
     if config.task in WITH_MASKS and config.learning.token_noise:
         raise InputError(
-            f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which hides "
+            f"--token_noise={config.learning.token_noise} has no meaning for --model={family}, which masks "
             "tokens anyway; leave it out"
         )
     if config.model.init_checkpoint != "last" and not config.model.init_from:
@@ -162,12 +181,12 @@ def _check_family(config, fields) -> None:
         )
     if config.batches.state_reset and config.batching == "window":
         raise InputError(
-            f"--state_reset={config.batches.state_reset} has no meaning for windows, which all begin anew; "
-            "leave it out, or take --batching=stream"
+            f"--state_reset={config.batches.state_reset} has no meaning for windows, which all start "
+            "from nothing; leave it out, or take --batching=stream"
         )
 
 
-def _check_transformer(config) -> None:
+def _check_transformer(config: CheckedSettings) -> None:
     model, length = config.model, config.batches.sequence_length
     if model.embedding_dim % model.num_heads:
         raise InputError(

@@ -49,7 +49,7 @@ class DataConfig:
     split: str = setting("90/5/5", "percent of --corpus for train/valid/test where no other corpus is given")
     document_separator: str | None = setting(
         None,
-        "text between the documents of a plain file, such as <|endoftext|>; \\n stands for a line end [each "
+        "text between the documents of a plain file, such as <|endoftext|>; \\n means a line end [each "
         "file is one document]",
     )
     text_field: str = setting(
@@ -139,7 +139,7 @@ class ModelConfig:
     model: str = setting("lstm", "family of the network", choices=tuple(FAMILIES))
     task: str | None = setting(
         None,
-        f"what is predicted: the next token, hidden tokens, or what stood in blanks [{tasks_described()}]",
+        f"what is predicted: the next token, masked tokens, or masked spans [{tasks_described()}]",
         choices=tuple(TASKS),
         keeps_weights=True,
     )
@@ -156,7 +156,11 @@ class ModelConfig:
         low=1,
     )
     ngram_order: int = setting(
-        5, "n: the n - 1 tokens before decide about the next one", low=2, high=256, needs=("ngram",)
+        5,
+        "n: the next token depends on the n - 1 tokens before it",
+        low=2,
+        high=256,
+        needs=("fixed_context",),
     )
     num_heads: int = setting(4, "attention heads", low=1, needs=("attention",))
     num_kv_heads: int | None = setting(
@@ -167,8 +171,8 @@ class ModelConfig:
     )
     context_length: int | None = setting(
         None,
-        "most tokens that a token can look back on, itself included, or that a text has whose tokens are "
-        "hidden [--sequence_length]",
+        "most tokens that a prediction can depend on, or that a text with masked tokens can have "
+        "[--sequence_length]",
         low=1,
         needs=("attention",),
     )
@@ -209,45 +213,44 @@ class ModelConfig:
     )
     mask_rate: float = setting(
         0.15,
-        "share of the tokens of a row that are hidden and predicted",
+        "share of the tokens of a row that are masked and predicted",
         above=0,
         high=0.5,
-        needs=("masked_lm", "infilling"),
+        tasks=("masked_lm", "infilling"),
         keeps_weights=True,
     )
     span_length: float = setting(
         3.0,
-        "mean length of short blanks, in tokens",
+        "mean length of short spans, in tokens",
         above=0,
         high=1000,
-        needs=("infilling",),
+        tasks=("infilling",),
         keeps_weights=True,
     )
     long_spans: float = setting(
         0.5,
-        "share of the rows in which all tokens from a random one on are one blank, by which the network "
-        "learns to continue texts; the others have short blanks",
+        "share of the rows in which all tokens from a random one on are one span, by which the network "
+        "learns to continue texts; the others have short spans",
         low=0,
         high=1,
-        needs=("infilling",),
+        tasks=("infilling",),
         keeps_weights=True,
     )
     whole_words: bool = setting(
         False,
-        "hide all tokens of a word or none (whole-word masking)",
-        needs=("masked_lm",),
+        "mask all tokens of a word or none (whole-word masking)",
+        tasks=("masked_lm",),
         keeps_weights=True,
     )
     full_sentences: bool = setting(
         True,
-        "pack whole sentences into the rows, as many as fit; false: rows of as many tokens, wherever they "
-        "begin",
-        needs=("masked_lm",),
+        "pack whole sentences into the rows, as many as fit; false: rows of equal length that begin anywhere",
+        tasks=("masked_lm",),
         keeps_weights=True,
     )
     prediction_head: bool = setting(
         True,
-        "whether the network can say what hidden tokens were; false where it was imported without that part",
+        "the network has the head that predicts masked tokens; false if it was imported without one",
         needs=("masked_lm",),
         keeps_weights=True,
     )
@@ -261,7 +264,7 @@ class ModelConfig:
     )
     weight_drop: float = setting(
         0.0,
-        "share of each recurrent matrix that is dropped, anew at every step (AWD-LSTM: 0.5)",
+        "share of each recurrent matrix that is dropped, drawn again at every step (AWD-LSTM: 0.5)",
         low=0,
         below=1,
         needs=("recurrence",),
@@ -273,7 +276,7 @@ class ModelConfig:
         f"[{ATTENTION}: true, else false]",
     )
     direct_connections: bool = setting(
-        False, "connect the embeddings with the output, past the hidden layers, too", needs=("ngram",)
+        False, "connect the embeddings with the output, past the hidden layers, too", needs=("fixed_context",)
     )
     forget_bias: float = setting(
         1.0, "initial bias of the forget gate", needs=("recurrence",), keeps_weights=True
@@ -295,14 +298,14 @@ class ModelConfig:
     )
     init_checkpoint: str = setting(
         "last",
-        "which weights of the run in --init_from: the newest, or the best of those that were validated",
+        "weights of the run in --init_from: the newest ones, or those with the best validation",
         choices=("last", "best"),
         keeps_weights=True,
     )
     embedding_init: str | None = setting(
         None,
         "file of word vectors as text, of word2vec or GloVe, or vectors.txt of scripts/train_embeddings.py: "
-        "the token embedding begins with those of its tokens that are there, as they are",
+        "tokens with a vector in the file start from it",
         path=True,
         keeps_weights=True,
     )
@@ -342,7 +345,7 @@ class BatchConfig:
         choices=("stream", "window"),
     )
     state_reset: float = setting(
-        0.0, "probability that a row's carried state starts anew at a step (streams only)", low=0, high=1
+        0.0, "probability that a row's carried state is reset at a step (streams only)", low=0, high=1
     )
     micro_batches: int = setting(
         1, "parts that a replica computes one after the other to save memory", low=1, on_resume="always"
@@ -379,8 +382,8 @@ class LearningConfig:
     )
     token_noise_kind: str = setting(
         "unigram",
-        "what they are replaced by: tokens as frequent as in the training text, or one that says nothing "
-        "(byte and word get one for it, on top of --vocab_size)",
+        "replacements: tokens drawn by their frequency in the training text, or one noise token "
+        "(byte and word add one to --vocab_size)",
         choices=("unigram", "blank"),
     )
     token_noise_schedule: str = setting("constant", "factor on --token_noise, the same curves")
@@ -402,23 +405,23 @@ class LearningConfig:
     )
     best_by: str | None = setting(
         None,
-        "measure of the validation that decides which weights are the best, and when to stop early or lower"
-        " the learning rate [nats_per_token]",
+        "measure of the validation that decides which weights are the best, when to stop early,"
+        " and when to lower the learning rate [nats_per_token]",
         choices=tuple(SCORES),
     )
     early_stopping_evals: int = setting(
-        0, "stop after so many evaluations without improvement; 0 never", low=0, on_resume="longer"
+        0, "stop after this number of evaluations without improvement; 0 never", low=0, on_resume="longer"
     )
     on_nonfinite: str = setting(
         "stop",
-        "what to do at a step whose loss or gradient is no finite number: end the run, or leave the step out",
+        "what to do at a step whose loss or gradient is not finite: end the run, or leave the step out",
         choices=("stop", "skip"),
         on_resume="always",
         decides_result=True,
     )
     spike_sigma: float = setting(
         0.0,
-        "leave out steps whose loss or gradient norm lies so many standard deviations above the last "
+        "leave out steps whose loss or gradient norm lies this many standard deviations above the last "
         "--spike_window; 0 never",
         low=0,
         on_resume="always",
@@ -435,7 +438,7 @@ class LearningConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RunningConfig:
-    """Where and how the run is carried out; nothing here changes what is learnt."""
+    """Where and how the run is executed; nothing here changes what is learnt."""
 
     strategy: str = setting(
         "auto",
@@ -456,24 +459,24 @@ class RunningConfig:
     )
     jit: str = setting(
         "auto",
-        f"what XLA compiles of a step; on: all gradients, products too; recurrence: of {RECURRENCE} on a "
-        f"CPU the recurrence alone; auto: what was measured to pay: on, on a GPU but for {RECURRENCE}, "
-        f"which has cuDNN there, and on a CPU for {listed('xla_on_cpu')} in float32; recurrence, for "
-        f"{RECURRENCE} of few units when the run begins",
+        "what XLA compiles of a step; on: all gradients, products too; recurrence: the recurrence of "
+        f"{RECURRENCE} on a CPU; auto: what measurements showed to be faster: on for a GPU (except "
+        f"{RECURRENCE}, which has cuDNN there) and for {listed('xla_on_cpu')} in float32 on a CPU, "
+        f"recurrence for {RECURRENCE} with few units when the run begins",
         choices=("auto", "on", "recurrence", "off"),
         on_resume="always",
     )
     rematerialize: bool = setting(
         False,
-        "keep of each block only what goes in, and compute the rest again for the gradient: less memory, a "
+        "keep only the inputs of each block, and compute the rest again for the gradient: less memory, a "
         "third more work",
         needs=("rematerialization",),
         on_resume="always",
     )
     deterministic: bool = setting(
         False,
-        "use only operations that give the same bits each time; on a GPU an exact resume needs it, those of "
-        "a CPU do so anyway",
+        "use only operations that give the same bits each time; an exact resume on a GPU needs it, a "
+        "CPU does so anyway",
         on_resume="always",
     )
     eval_every: int | None = setting(
@@ -486,10 +489,10 @@ class RunningConfig:
         10, "steps between lines in metrics.jsonl and points in TensorBoard", low=1, on_resume="always"
     )
     sample_every: int | None = setting(
-        None, "steps between text samples [with each evaluation]", low=1, on_resume="always"
+        None, "steps between text samples [with each evaluation]", low=1, on_resume="always", dry_run=False
     )
     sample_prompt: str = setting(
-        "", "prompts of the text samples, with | between; empty: the start of a document"
+        "", "prompts of the text samples, separated by |; empty: the start of a document", dry_run=False
     )
     keep_checkpoints: int = setting(
         2, "newest checkpoints kept beside the best one", low=1, on_resume="always"
@@ -504,6 +507,7 @@ class RunningConfig:
         None,
         "FIRST:LAST, steps to record for TensorBoard's profile tab, which needs `pip install xprof` [none]",
         on_resume="always",
+        dry_run=False,
     )
 
     def evaluation_interval(self, total_steps: int) -> int:
@@ -569,7 +573,7 @@ class Config:
         checks.check_settings(self, FIELDS)
 
     @property
-    def needs_blank(self) -> bool:
+    def needs_mask(self) -> bool:
         """Tell whether the tokenizer needs a token that says nothing."""
         return self.learning.token_noise_kind == "blank" or self.task in WITH_MASKS
 
@@ -581,7 +585,7 @@ class Config:
     @property
     def context_tokens(self) -> int | None:
         """Return how far a prediction looks back, or None where that has no end."""
-        return self.model.ngram_order - 1 if self.model.has("ngram") else None
+        return self.model.ngram_order - 1 if self.model.has("fixed_context") else None
 
     def flat(self) -> dict[str, Any]:
         """Return every setting under its flag's name, in a fixed order."""

@@ -1,4 +1,4 @@
-"""Random numbers that belong to (seed, step, row): of dropout, of noise and of what is hidden."""
+"""Random numbers that belong to (seed, step, row): of dropout, of noise and of masks."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ _PHILOX = 1
 """The counter-based generator's number in TensorFlow's stateless random operations (Salmon et al., 2011)."""
 
 
-def below(rate):
+def below(rate: tf.Tensor | float) -> tf.Tensor:
     """Return the uint32 number that a share `rate` (below 1) of all uint32 numbers lies below.
 
     The integers of a draw are compared as they are because float uniforms differ under XLA.
@@ -39,8 +39,8 @@ class Draw:
     def bits(self, layer: int | tf.Tensor, rows: tf.Tensor, size: int) -> tf.Tensor:
         """Return random numbers [rows, size] uint32 that belong to (seed, step, layer, row).
 
-        Philox turns a counter into four numbers, so row r starts at counter r * ceil(size / 4): whoever
-        computes some of the rows gets the same bits as whoever computes all of them. The layer stands in
+        Philox turns a counter into four numbers, so row r starts at counter r * ceil(size / 4): a
+        process that computes some of the rows gets the same bits as one that computes all. The layer is in
         the counter's high word: XLA reads 32 bits of a seed's word.
         """
         blocks = -(-size // 4)

@@ -36,7 +36,7 @@ LONGEST_REASON = 200
 _WHERE = re.compile(
     r"Graph execution error:|Detected at node |<stack traces|\d+ root error|\s+(?!\s|\(\d+\) )"
 )
-"""Lines in which TensorFlow tells where in a graph something failed; the reason stands behind them."""
+"""Lines in which TensorFlow tells where in a graph something failed; the reason follows them."""
 _COUNTED = re.compile(r"\s*\(\d+\) ([A-Z_]+:\s+)?")
 
 

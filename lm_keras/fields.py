@@ -28,8 +28,10 @@ class Description(TypedDict, total=False):
         above, below: bounds that are not allowed themselves.
         needs: capabilities of a family (`lm_keras.registry.CAPABILITIES`). The setting has a meaning for
             families with one of them; without `needs` it has one for all.
+        tasks: tasks (`lm_keras.registry.TASKS`) for which the setting has a meaning [all].
         on_resume: whether a run that goes on may have another value: `never` [default]; `longer`, if it says
             how long the run is, so that a finished run goes on; `always`.
+        dry_run: whether a dry run needs it: its figures or its refusals depend on it [yes].
         decides_result: whether the result of a whole run depends on it [unless it may `always` change].
         keeps_weights: whether weights of a run with another value fit (`--init_from`) [no]; asked of the
             settings of the network only.
@@ -45,7 +47,9 @@ class Description(TypedDict, total=False):
     above: float | None
     below: float | None
     needs: tuple[str, ...]
+    tasks: tuple[str, ...]
     on_resume: Literal["never", "longer", "always"]
+    dry_run: bool
     decides_result: bool
     keeps_weights: bool
     several: bool
@@ -54,8 +58,9 @@ class Description(TypedDict, total=False):
 
 
 _PLAIN: Description = {
-    "choices": (), "low": None, "high": None, "above": None, "below": None, "needs": (), "on_resume": "never",
-    "keeps_weights": False, "several": False, "path": False, "tokenizer": (),
+    "choices": (), "low": None, "high": None, "above": None, "below": None, "needs": (), "tasks": (),
+    "on_resume": "never", "dry_run": True, "keeps_weights": False, "several": False, "path": False,
+    "tokenizer": (),
 }  # fmt: skip
 
 
@@ -83,11 +88,23 @@ def changeable(fields: Mapping[str, dataclasses.Field]) -> set[str]:
 
 
 def help_of(field: dataclasses.Field) -> str:
-    """Return the text of a setting in `--help`: its meaning, its choices, and the families that it is for."""
-    text, meta = field.metadata["help"], field.metadata
-    if meta["choices"]:
-        text += f" ({', '.join(meta['choices'])})"
-    return f"{text}; {registry.listed(*meta['needs'])} only" if meta["needs"] else text
+    """Return the text of a setting in `--help`: its meaning, its choices, and for what it has a meaning."""
+    choices = field.metadata["choices"]
+    return field.metadata["help"] + (f" ({', '.join(choices)})" if choices else "") + only_for(field)
+
+
+def only_for(field: dataclasses.Field) -> str:
+    """Return for which families or tasks a setting is, as the end of a sentence; nothing if for all."""
+    needs, tasks = field.metadata["needs"], field.metadata["tasks"]
+    if tasks:
+        return f"; --task={' or '.join(tasks)} only"
+    return f"; {registry.listed(*needs)} only" if needs else ""
+
+
+def families_of(field: dataclasses.Field) -> tuple[str, ...]:
+    """Return the families for which a setting may have a meaning."""
+    needs = {*field.metadata["needs"], *(registry.TASKS[task].needs for task in field.metadata["tasks"])}
+    return registry.families_with(*needs) if needs else tuple(registry.FAMILIES)
 
 
 def kind_of(field: dataclasses.Field) -> tuple[type, bool]:
@@ -190,7 +207,7 @@ def check_line(name: str, value: Any) -> None:
     surrogates = any("\ud800" <= character <= "\udfff" for character in value)
     if surrogates or value != value.rstrip() or {"\n", "\r"} & set(value):
         raise InputError(
-            f"--{name}={value!r} has a line feed, a blank at its end or bytes that are no UTF-8, "
+            f"--{name}={value!r} has a line feed, a space at its end or bytes that are not UTF-8, "
             "which no flagfile can hold; leave them out"
         )
 

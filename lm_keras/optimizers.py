@@ -13,6 +13,8 @@ import tensorflow as tf
 from lm_keras import registry
 from lm_keras.config import LearningConfig
 
+Gradient, Variable = tf.Tensor | tf.IndexedSlices, keras.Variable | tf.Variable
+
 
 @keras.saving.register_keras_serializable(package="lm_keras", name="SGD")
 class SGD(keras.optimizers.SGD):
@@ -26,10 +28,10 @@ class SGD(keras.optimizers.SGD):
     factor = 1.0
 
     @property
-    def plain(self):
+    def plain(self) -> bool:
         return not (self.momentum or self.weight_decay)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Gradient, variable: Variable, learning_rate: tf.Tensor) -> None:
         """Update a variable and its slots, as Keras's class does."""
         rate = tf.cast(learning_rate, tf.float32)
         if not self.momentum:
@@ -49,7 +51,7 @@ class SGD(keras.optimizers.SGD):
 class _OnePassAdam:
     """Adam's update in one operation; Kingma and Ba (2015), the formulation just before section 2.1."""
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Gradient, variable: Variable, learning_rate: tf.Tensor) -> None:
         """Update a variable and its slots, as Keras's class does."""
         index, step = self._get_variable_index(variable), tf.cast(self.iterations.value + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
@@ -81,7 +83,12 @@ def takes_rows(optimizer: keras.optimizers.Optimizer) -> bool:
     return isinstance(optimizer, SGD) and optimizer.plain
 
 
-def apply(optimizer: keras.optimizers.Optimizer, gradients, factor, variables) -> None:
+def apply(
+    optimizer: keras.optimizers.Optimizer,
+    gradients: list[Gradient],
+    factor: tf.Tensor,
+    variables: list[Variable],
+) -> None:
     """Update variables by gradients times a factor.
 
     Plain SGD takes the factor into its learning rate, so that the gradients are read once and never written;
@@ -101,7 +108,7 @@ def apply(optimizer: keras.optimizers.Optimizer, gradients, factor, variables) -
         optimizer.apply([gradient * factor for gradient in gradients], variables)
 
 
-def _descend(handle, rate, gradient):
+def _descend(handle: tf.Tensor, rate: tf.Tensor, gradient: Gradient) -> None:
     if isinstance(gradient, tf.IndexedSlices):
         tf.raw_ops.ResourceScatterSub(
             resource=handle, indices=gradient.indices, updates=rate * gradient.values
@@ -110,7 +117,7 @@ def _descend(handle, rate, gradient):
         tf.raw_ops.ResourceApplyGradientDescent(var=handle, alpha=rate, delta=gradient)
 
 
-def _handle(variable):
+def _handle(variable: Variable) -> tf.Tensor:
     """Return the resource of a variable: of this device's copy, where a strategy has several."""
     return (variable.value if isinstance(variable, keras.Variable) else variable).handle
 
@@ -129,7 +136,7 @@ NOT_BY_MUON = r"(^|/)(embeddings|output_kernel|places|segments|within)$"
 position or a segment, and the matrix that turns features into logits. They are no maps between features."""
 
 
-def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
+def build(config: LearningConfig, variables: list[Variable]) -> keras.optimizers.Optimizer:
     """Build the optimizer of a run, with its slots for `variables`.
 
     Clipping is not its business: Keras would clip before the gradients of the replicas are summed.
@@ -160,7 +167,7 @@ def build(config: LearningConfig, variables) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def update_flops(config: LearningConfig, variables) -> int:
+def update_flops(config: LearningConfig, variables: list[Variable]) -> int:
     """Return the FLOPs of one update of all weights, counted from their shapes.
 
     Muon multiplies the momentum of every matrix that it does not leave to AdamW with itself: five

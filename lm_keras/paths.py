@@ -20,7 +20,7 @@ def expanded(path: str, flag: str = "") -> str:
     Args:
         path: as the user wrote it; a shell expands `~` only at the beginning of a word, and a flagfile never
             does.
-        flag: name of the flag that it stands in, for the message.
+        flag: name of its flag, for the message.
 
     Raises:
         InputError: there is no such user, or this user has no home folder.

@@ -1,4 +1,4 @@
-"""The names that a user chooses from, and what stands behind each of them: a row a name.
+"""The names that a user chooses from, and what implements each of them: a row a name.
 
 A row names the file that does the work, and that file is imported when the work begins. So flags, checks and
 help texts know every name without Keras and TensorFlow.
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 CAPABILITIES = {
-    "ngram": "reads the n - 1 tokens before, side by side",
+    "fixed_context": "reads the n - 1 tokens before, side by side",
     "recurrence": "carries a state from token to token and from row to row",
     "attention": "is a stack of Transformer blocks",
     "grouped_queries": "several heads of queries may share keys and values",
@@ -25,8 +25,8 @@ CAPABILITIES = {
     "rematerialization": "can compute a block again for the gradient",
     "xla_on_cpu": "float32 gradients compiled by XLA take less time on a CPU (docs/results/performance.md)",
     "causal_lm": "predicts the next token",
-    "masked_lm": "predicts hidden tokens from all others",
-    "infilling": "predicts hidden spans token by token",
+    "masked_lm": "predicts masked tokens from all others",
+    "infilling": "predicts masked spans token by token",
 }
 """What a family may have or do. Settings and checks ask for a capability, never for the name of a family."""
 
@@ -40,7 +40,9 @@ class TaskEntry:
         answer: the file in `lm_keras/answers/` and the class there that turn a user's input into output.
         scorer: the file in `lm_keras/evaluation/` and the class there that score single texts.
         needs: the capability of the families that can do it.
-        masks: whether it hides tokens, so that the tokenizer needs a token that says nothing.
+        masks: whether it masks tokens, so that the tokenizer needs a token that says nothing.
+        least_length: positions that a row must have.
+        reads: why it must have more than one, in words: what the network reads.
     """
 
     task: str
@@ -48,6 +50,8 @@ class TaskEntry:
     scorer: str
     needs: str
     masks: bool = False
+    least_length: int = 1
+    reads: str = ""
 
 
 TASKS = {
@@ -56,17 +60,17 @@ TASKS = {
     ),
     "masked_lm": TaskEntry(
         "masked_lm.MaskedLM", "mask_filler.MaskFiller", "pseudo_likelihood.PseudoLikelihood",
-        needs="masked_lm", masks=True,
+        needs="masked_lm", masks=True, least_length=3, reads="a text between two tokens",
     ),
     "infilling": TaskEntry(
         "infilling.Infilling", "infiller.Infiller", "infill_scorer.InfillScorer",
-        needs="infilling", masks=True,
+        needs="infilling", masks=True, least_length=3, reads="a span and its start beside a token",
     ),
 }  # fmt: skip
 """The choices of `--task`; the first one that a family can do is its default."""
 
 WITH_MASKS = tuple(name for name, row in TASKS.items() if row.masks)
-"""Tasks that hide tokens."""
+"""Tasks that mask tokens."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,16 +87,15 @@ class Family:
 
 
 FAMILIES = {
-    "ngram": Family("ngram", ("ngram", "causal_lm")),
+    "ngram": Family("ngram", ("fixed_context", "causal_lm")),
     "lstm": Family("lstm", ("recurrence", "causal_lm")),
-    "gpt": Family(
-        "gpt",
-        ("attention", "grouped_queries", "block_styles", "rotary", "documents", "cache", "rematerialization")
-        + ("xla_on_cpu", "causal_lm"),
-    ),
+    "gpt": Family("gpt", (
+        "attention", "grouped_queries", "block_styles", "rotary", "documents", "cache", "rematerialization",
+        "xla_on_cpu", "causal_lm",
+    )),
     "bert": Family("bert", ("attention", "masked_lm")),
     "glm": Family("glm", ("attention", "grouped_queries", "block_styles", "cache", "infilling")),
-}
+}  # fmt: skip
 """The choices of `--model`."""
 
 
@@ -132,8 +135,8 @@ def families_with(*capabilities: str) -> tuple[str, ...]:
     """Return the families that have at least one of these capabilities.
 
     Example:
-        >>> families_with("rotary"), families_with("masked_lm", "infilling")
-        (('gpt',), ('bert', 'glm'))
+        >>> families_with("attention") == families_with("cache", "masked_lm")
+        True
     """
     return tuple(name for name, family in FAMILIES.items() if {*capabilities} & {*family.capabilities})
 
@@ -258,7 +261,7 @@ SOURCES = {
         fields=("text", "label"),
     ),
 }
-"""The sources by what stands before the colon."""
+"""The sources by the part before the colon."""
 
 
 def one_of(words: Iterable[str]) -> str:
@@ -331,22 +334,17 @@ STRATEGIES = {
     "one_device": "",
     "mirrored": "",
     "multi_worker": "",
-    "tpu": "tpu",
+    "tpu": "distribution.tpu",
 }
-"""The choices of `--strategy`, each with the function in `lm_keras/training/distribution.py` that makes it;
-empty where the devices and `TF_CONFIG` decide.
+"""The choices of `--strategy`, each with a file of `lm_keras/training/` and its function; empty where the
+devices and `TF_CONFIG` decide.
 """
 
 
-def class_of(folder: str, name: str) -> type:
-    """Import a class.
-
-    Args:
-        folder: of `lm_keras`, in which its file is.
-        name: of the file and the class, such as `causal_lm.CausalLM`.
-    """
-    module, _, kind = name.partition(".")
-    return getattr(importlib.import_module(f"lm_keras.{folder}.{module}"), kind)
+def imported(folder: str, name: str) -> Any:
+    """Import what a row of a table above names, such as `causal_lm.CausalLM` of the folder `tasks`."""
+    module, _, attribute = name.partition(".")
+    return getattr(importlib.import_module(f"lm_keras.{folder}.{module}"), attribute)
 
 
 def module_of(folder: str, row: Family | Source | TrainableTokenizer) -> types.ModuleType:

@@ -165,7 +165,7 @@ def parse(text: str) -> tuple[str, dict[str, float | int]]:
         The name and its settings, numbers of the type that the schedule expects.
 
     Raises:
-        InputError: for an unknown name or key, or a value that is no number or out of range.
+        InputError: for an unknown name or key, or a value that is not a number or out of range.
 
     Example:
         >>> parse("cosine:final=0.1,warmup=20")
@@ -183,7 +183,7 @@ def parse(text: str) -> tuple[str, dict[str, float | int]]:
         key, equals, value = item.partition("=")
         if not equals or key not in allowed:
             raise InputError(
-                f"schedule {text!r}: {item!r} is no setting of {name}{nearest(key, list(allowed))}; "
+                f"schedule {text!r}: {item!r} is not a setting of {name}{nearest(key, list(allowed))}; "
                 f"write KEY=NUMBER with one of {', '.join(allowed)}"
             )
         try:

@@ -7,6 +7,7 @@ import io
 import os
 import select
 import sys
+from typing import TextIO
 
 OUTPUT = "standard output"
 """The file name of errors of standard output."""
@@ -18,7 +19,7 @@ class _Stream(io.FileIO):
     def __init__(self, descriptor: int):
         super().__init__(descriptor, "w", closefd=False)
 
-    def write(self, data):
+    def write(self, data: bytes | memoryview) -> int:
         while (written := super().write(data)) is None:
             select.select([], [self], [])
         return written
@@ -31,7 +32,7 @@ class _Results(_Stream):
 
     _gone = False
 
-    def write(self, data):
+    def write(self, data: bytes | memoryview) -> int:
         if self._gone:
             return len(data)
         try:
@@ -44,7 +45,7 @@ class _Results(_Stream):
 class _Messages(_Stream):
     """Standard error: what cannot be written, to a reader that is gone or a full disk, is dropped."""
 
-    def write(self, data):
+    def write(self, data: bytes | memoryview) -> int:
         try:
             return super().write(data)
         except OSError:
@@ -68,7 +69,7 @@ def secure() -> None:
     sys.stderr = _replaced(sys.stderr, 2, _Messages)
 
 
-def _replaced(stream, descriptor: int, kind: type[_Stream]):
+def _replaced(stream: TextIO | None, descriptor: int, kind: type[_Stream]) -> TextIO:
     if stream is None:
         return io.TextIOWrapper(io.BufferedWriter(kind(descriptor)), "utf-8", "replace", line_buffering=True)
     if not isinstance(stream, io.TextIOWrapper):

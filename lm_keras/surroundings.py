@@ -57,7 +57,7 @@ def usual_settings(deterministic: bool | None = None) -> Iterator[None]:
         config as operations,
     )  # There is no public way to ask or to end it.
 
-    def set_determinism(wanted):
+    def set_determinism(wanted: bool) -> None:
         if wanted != operations.is_op_determinism_enabled():
             operations.enable_op_determinism() if wanted else operations.disable_op_determinism()
 

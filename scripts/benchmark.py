@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 def main(command: str) -> int:
     """Carry out one measurement and print a JSON object, or a row of a table, for each result."""
-    options = flags.read(dispatch.Options)
+    options = flags.read(dispatch.BenchmarkOptions)
     for number, result in enumerate(dispatch.measured(command, flags.read_config(), options, ROOT)):
         if options.table and not number:
             print(f"| {' | '.join(result)} |\n|{'---|' * len(result)}")
@@ -30,5 +30,5 @@ def main(command: str) -> int:
 
 
 if __name__ == "__main__":
-    flags.define(*config.GROUPS.values(), dispatch.Options)
+    flags.define(*config.GROUPS.values(), dispatch.BenchmarkOptions)
     flags.run(main, dispatch.COMMANDS)

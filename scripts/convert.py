@@ -7,7 +7,7 @@ from lm_keras.fields import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class ConvertOptions:
     """From where, to where."""
 
     from_hf: str | None = setting(
@@ -24,7 +24,7 @@ class Options:
 
 def main() -> int:
     """Read the flags and convert."""
-    options = flags.read(Options)
+    options = flags.read(ConvertOptions)
     if bool(options.from_hf) == bool(options.to_hf):
         raise InputError("give one of --from_hf=FOLDER, to make a run, and --to_hf=FOLDER, to write one")
     run_dir = options.run_dir if options.from_hf and options.run_dir else flags.given_run(options.run_dir)
@@ -39,5 +39,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    flags.define(Options)
+    flags.define(ConvertOptions)
     flags.run(main)

@@ -12,19 +12,19 @@ from lm_keras.fields import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class EmbeddingsOptions:
     """Whose vectors, and how many answers."""
 
     run_dir: str | None = setting(None, "folder of a finished run of scripts/train_embeddings.py", path=True)
     vectors: str | None = setting(None, "instead, a file in the text format of word2vec or GloVe", path=True)
-    most_words: int | None = setting(None, "read so many words, the first ones of the file [all]", low=2)
+    most_words: int | None = setting(None, "words to read, the first ones of the file [all]", low=2)
     num_answers: int = setting(10, "words that are printed for each question", low=1)
     json: bool = setting(False, "print one JSON object a question instead of a table")
 
 
 def main(*words: str) -> int:
     """Answer the questions on standard output."""
-    options = flags.read(Options)
+    options = flags.read(EmbeddingsOptions)
     command, *given = words or ("",)
     if command not in ("nearest", "analogy") or not given or (command == "analogy" and len(given) != 3):
         raise InputError("expected `nearest WORD ...` or `analogy A B C`; see --help")
@@ -42,5 +42,5 @@ def main(*words: str) -> int:
 
 
 if __name__ == "__main__":
-    flags.define(Options)
+    flags.define(EmbeddingsOptions)
     flags.run(main, commands=None)

@@ -9,7 +9,7 @@ from lm_keras.fields import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class EvaluateOptions:
     """What to score, and how."""
 
     run_dir: str | None = setting(None, "folder of the run", path=True)
@@ -22,19 +22,18 @@ class Options:
     )
     blanks: int | None = setting(
         None,
-        "fill so many blanks each of one to five words of the split, and count those that are exactly as "
-        "they were",
+        "cloze items of the split to fill, of each length from one to five words; exact ones are counted",
         low=1,
         high=10_000,
     )
-    pseudo: bool = setting(False, "hide each token in turn, too: the pseudo-log-likelihood of a bert")
+    pseudo: bool = setting(False, "also mask each token in turn: the pseudo-log-likelihood of a bert")
     weights: str = setting("float32", "int8: 8-bit weights", choices=("float32", "int8"), needs=("cache",))
     json: bool = setting(False, "print one JSON object")
 
 
 def main() -> int:
     """Read the flags, score and print."""
-    options = flags.read(Options)
+    options = flags.read(EvaluateOptions)
     run_dir = flags.given_run(options.run_dir)
     quiet.import_tensorflow()
     from lm_keras import api
@@ -55,5 +54,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    flags.define(Options)
+    flags.define(EvaluateOptions)
     flags.run(main)

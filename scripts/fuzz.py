@@ -13,7 +13,7 @@ PAGE = ROOT / "docs" / "results" / "fuzz.md"
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class FuzzOptions:
     """How many cases, which, and where the table goes."""
 
     cases: int = setting(10_000, "cases of all laws together, at least", low=1)
@@ -26,7 +26,7 @@ class Options:
 
 def main() -> int:
     """Try the laws and write the page; the exit code is 1 if one of them does not hold."""
-    options = flags.read(Options)
+    options = flags.read(FuzzOptions)
     quiet.import_tensorflow()
     sys.path.insert(0, str(ROOT / "tests"))
     import fuzz
@@ -43,7 +43,7 @@ def main() -> int:
     for title, laws in chosen.items():
         results[title] = []
         for law in laws:
-            outcome = law.carry_out(math.ceil(law.many * share), options.seed)
+            outcome = law.execute(math.ceil(law.many * share), options.seed)
             results[title].append((law, outcome))
             failed += bool(outcome.failure)
             said = outcome.failure or "holds"
@@ -54,5 +54,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    flags.define(Options)
+    flags.define(FuzzOptions)
     flags.run(main)

@@ -13,7 +13,7 @@ from lm_keras.training import launcher
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class LaunchLocalOptions:
     """How many workers; what they do follows after two dashes."""
 
     workers: int = setting(2, "processes to start; GPUs are shared out evenly among them", low=1, high=64)
@@ -21,7 +21,7 @@ class Options:
 
 def main(*train_flags: str) -> int:
     """Start the workers, pass signals on, and end when all have ended."""
-    options = flags.read(Options)
+    options = flags.read(LaunchLocalOptions)
     if not train_flags:
         raise InputError(
             "there is nothing to start: expected the flags of scripts/train.py after two dashes, as in "
@@ -32,12 +32,11 @@ def main(*train_flags: str) -> int:
 
 
 if __name__ == "__main__":
-    flags.define(Options)
+    flags.define(LaunchLocalOptions)
     flags.run(
         main,
         commands=None,
         hint=(
-            "; the flags of scripts/train.py stand behind two dashes: launch_local.py --workers=2 --"
-            " --run_dir=run"
+            "; the flags of scripts/train.py follow two dashes: launch_local.py --workers=2 -- --run_dir=run"
         ),
     )

@@ -14,17 +14,17 @@ PAGE = ROOT / "docs" / "results" / "reliability.md"
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class ReliabilityOptions:
     """Which faults, and where the table goes."""
 
-    only: str = setting("", "part of the names of the faults to carry out; empty: all of them")
+    only: str = setting("", "part of the names of the faults to make; empty: all of them")
     page: str | None = setting(None, "file for it [docs/results/reliability.md, of all faults]", path=True)
     jobs: int = setting(2, "faults that are made at the same time", low=1)
 
 
 def main() -> int:
     """Carry out the faults and write the page; the exit code is 1 if one of them has problems."""
-    options = flags.read(Options)
+    options = flags.read(ReliabilityOptions)
     sys.path.insert(0, str(ROOT / "tests"))
     import faults
 
@@ -36,7 +36,7 @@ def main() -> int:
     rows, failed = [faults.HEAD], 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         every = itertools.chain.from_iterable(chosen.values())
-        done = pool.map(lambda fault: [fault.carry_out() for _ in range(fault.times)], every)
+        done = pool.map(lambda fault: [fault.execute() for _ in range(fault.times)], every)
         for title, some in chosen.items():
             head = "| fault | how it is made | times | exit code | what the user reads |"
             rows += [f"\n## {title.removesuffix('.')}\n\n{head}", "|---|---|---|---|---|"]
@@ -56,5 +56,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    flags.define(Options)
+    flags.define(ReliabilityOptions)
     flags.run(main)

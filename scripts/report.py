@@ -11,7 +11,7 @@ from lm_keras.report import page, runs
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class ReportOptions:
     """Which runs, and where the page goes."""
 
     run_dir: str | None = setting(None, "folder of the run; further ones follow as words", path=True)
@@ -20,7 +20,7 @@ class Options:
 
 def main(*more: str) -> int:
     """Read the runs and write the page."""
-    options = flags.read(Options)
+    options = flags.read(ReportOptions)
     folders = [*filter(None, [options.run_dir]), *map(paths.expanded, more)]
     flags.given_run(next(iter(folders), None))
     found = runs.read_runs(folders, lambda line: print(line, file=sys.stderr))
@@ -35,5 +35,5 @@ def main(*more: str) -> int:
 
 
 if __name__ == "__main__":
-    flags.define(Options)
+    flags.define(ReportOptions)
     flags.run(main, commands=None)

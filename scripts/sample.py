@@ -9,7 +9,7 @@ from lm_keras.sampling.settings import SamplingSettings
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class SampleOptions:
     """Which model, which prompt, what to print."""
 
     run_dir: str | None = setting(None, "folder of the run", path=True)
@@ -36,7 +36,7 @@ class Options:
 
 def main() -> int:
     """Read the flags, print prompt and continuation; speed goes to standard error."""
-    options, settings = flags.read(Options), dataclasses.asdict(flags.read(SamplingSettings))
+    options, settings = flags.read(SampleOptions), dataclasses.asdict(flags.read(SamplingSettings))
     run_dir = flags.given_run(options.run_dir)
     quiet.import_tensorflow()
     from lm_keras import api
@@ -45,7 +45,7 @@ def main() -> int:
     prompt = prompts.given_prompt(options.prompt, options.prompt_file, options.interactive)
     color = options.color and sys.stdout.isatty()
     if options.color and not color:
-        print("--color: standard output is no terminal, so there are no colours", file=sys.stderr)
+        print("--color: standard output is not a terminal, so there are no colours", file=sys.stderr)
     lm = api.load(run_dir, options.checkpoint, options.jit == "on", options.weights)
     how = {"stream": options.stream, "color": color, "as_json": options.json}
     if options.interactive:
@@ -56,5 +56,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    flags.define(Options, SamplingSettings)
+    flags.define(SampleOptions, SamplingSettings)
     flags.run(main)

@@ -21,10 +21,10 @@ def main() -> int:
     """Read the flags, check every trial, and carry them out."""
     options, base = flags.read(settings.SweepOptions), flags.read_config()
     trials = search.trials_of(base, options)
-    from lm_keras.sweeps import carry_out
+    from lm_keras.sweeps import execute
 
     train = [sys.executable, str(Path(__file__).resolve().with_name("train.py"))]
-    return carry_out.sweep(base, trials, options, train)
+    return execute.sweep(base, trials, options, train)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from lm_keras.embeddings import settings
 def main() -> int:
     """Read the flags and carry out the run."""
     groups = {name: flags.read(kind) for name, kind in settings.GROUPS.items()}
-    chosen, options = settings.Settings(**groups), flags.read(settings.RunOptions)
+    chosen, options = settings.Settings(**groups), flags.read(settings.EmbeddingRunOptions)
     quiet.import_tensorflow()
     from lm_keras.embeddings import training
 
@@ -15,5 +15,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    flags.define(settings.RunOptions, *settings.GROUPS.values())
+    flags.define(settings.EmbeddingRunOptions, *settings.GROUPS.values())
     flags.run(main)

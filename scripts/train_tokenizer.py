@@ -8,7 +8,7 @@ from lm_keras.fields import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class TrainTokenizerOptions:
     """Where the tokenizer goes."""
 
     output_dir: str | None = setting(
@@ -18,7 +18,7 @@ class Options:
 
 def main() -> int:
     """Learn what a run with the same settings would learn, save it, and print what it is."""
-    options, settings = flags.read(Options), config.Config(data=flags.read(config.DataConfig))
+    options, settings = flags.read(TrainTokenizerOptions), config.Config(data=flags.read(config.DataConfig))
     if not options.output_dir:
         raise InputError(
             "--output_dir is missing: expected a folder for the tokenizer, such as"
@@ -38,5 +38,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    flags.define(config.DataConfig, Options)
+    flags.define(config.DataConfig, TrainTokenizerOptions)
     flags.run(main)

@@ -43,8 +43,8 @@ def test_importing_the_package_is_cheap():
 
 
 def test_what_the_package_offers():
-    assert set(lm_keras.__all__) == {"InputError", "LanguageModel", "load", "train"}
-    assert lm_keras.LanguageModel.__name__ == "LanguageModel"
+    assert set(lm_keras.__all__) == {"InputError", "TrainedModel", "load", "train"}
+    assert lm_keras.TrainedModel.__name__ == "TrainedModel"
     assert issubclass(lm_keras.InputError, ValueError)
     with pytest.raises(AttributeError, match="module 'lm_keras' has no attribute 'lod'"):
         _ = lm_keras.lod

@@ -14,6 +14,7 @@ from lm_keras.checkpoints.records import OWN_SUM
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import from_flat
 from lm_keras.data.preparation import prepare
+from lm_keras.registry import OF_WHOLE_TEXT
 
 
 @pytest.fixture
@@ -122,11 +123,11 @@ def test_bad_text_may_be_replaced_or_skipped(tiny_config, tmp_path, bad):
 
 
 def test_repaired_text_is_said(train, tiny_config, tmp_path, monkeypatch):
-    from lm_keras.training import one_run
+    from lm_keras.training import run as training_run
 
     (tmp_path / "a.txt").write_bytes(TEXT + b"caf\xe9\nnoch \xe9\xe9\n")
-    monkeypatch.setattr(one_run.Run, "__init__", lambda self, *args: None)
-    monkeypatch.setattr(one_run.Run, "carry_out", lambda self: 0)
+    monkeypatch.setattr(training_run.Run, "__init__", lambda self, *args: None)
+    monkeypatch.setattr(training_run.Run, "execute", lambda self: 0)
     ended = train(tiny_config(corpus=f"text:{tmp_path}/a.txt", on_bad_text="replace"), tmp_path / "run")
     assert "\nbad text in train: 3 replaced sequences\n" in ended.err
     assert (
@@ -152,6 +153,27 @@ def test_a_text_shorter_than_a_sequence(refused, tmp_path):
         "give more text or a smaller --sequence_length"
     )
     assert refused(corpus="text:a.txt", sequence_length=10**6).startswith("the training text has 72 tokens")
+
+
+@pytest.mark.parametrize("best_by", OF_WHOLE_TEXT)
+def test_a_measure_that_text_with_unknown_tokens_does_not_have(
+    refused, train, tiny_config, tmp_path, monkeypatch, best_by
+):
+    from lm_keras.training import run as training_run
+
+    (tmp_path / "a.txt").write_bytes(TEXT)
+    (tmp_path / "valid.txt").write_text("The zebra sees the tree.\n" * 5)
+    settings = {"corpus": "text:a.txt", "valid_corpus": "text:valid.txt", "tokenizer": "word"}
+    assert refused(**settings, best_by=best_by) == (
+        f"--best_by={best_by}: 5 tokens of the text to validate on are unknown to the tokenizer, so that "
+        "it has no such measure; take nats_per_token, perplexity or accuracy"
+    )
+    # The control: the same text has the other measures, and text without unknown tokens has this one.
+    monkeypatch.setattr(training_run.Run, "__init__", lambda self, *args: None)
+    monkeypatch.setattr(training_run.Run, "execute", lambda self: 0)
+    train(tiny_config(**settings, best_by="accuracy"), tmp_path / "other")
+    (tmp_path / "valid.txt").write_text("The old cat sees the tree.\n" * 5)
+    train(tiny_config(**settings, best_by=best_by), tmp_path / "known")
 
 
 @pytest.mark.parametrize(

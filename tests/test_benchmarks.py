@@ -229,7 +229,7 @@ def test_the_products_of_a_step_have_its_flops():
 
 def test_both_forms_of_the_loss_have_the_same_gradients():
     config = from_flat(TINY)
-    ours, plain = loss_candidates.Candidate(config), loss_candidates.PlainCandidate(config)
+    ours, plain = loss_candidates.LossInPieces(config), loss_candidates.PlainLoss(config)
     pairs = [each._gradients(each._features, each._matrix, each._bias) for each in (ours, plain)]
     for one, other in zip(*pairs, strict=True):
         np.testing.assert_allclose(tf.convert_to_tensor(one), tf.convert_to_tensor(other), atol=1e-5)
@@ -239,11 +239,11 @@ def test_both_forms_of_the_loss_have_the_same_gradients():
 def own_run(script, monkeypatch, tmp_path):
     """Let a race train ours within this process, and begin where PyTorch is not asked for."""
 
-    def carry_out(line, **_):
+    def execute(line, **_):
         code, out, err = script("train.py", *line[2:])
         return subprocess.CompletedProcess(line, code, out, err)
 
-    monkeypatch.setattr(race.subprocess, "run", carry_out)
+    monkeypatch.setattr(race.subprocess, "run", execute)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
 
 
@@ -269,7 +269,7 @@ def test_the_peer_of_a_race_learns(tiny_config, monkeypatch):
 
     monkeypatch.setattr(torch_gpt, "STEPS", 60)
     monkeypatch.setattr(torch_gpt, "WARMUP", 5)
-    peer = torch_gpt.Candidate(tiny_config(split="90/10/0"))
+    peer = torch_gpt.TorchGPTCandidate(tiny_config(split="90/10/0"))
     vocab_size = peer._network.tokens.weight.shape[0]
     assert peer.parameters == (vocab_size + 64) * 128 + 4 * (12 * 128**2 + 2 * 128) + 128
     before = peer.evaluate()

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import types
 
 import pytest
 
@@ -181,9 +182,30 @@ def test_what_depends_on_a_setting():
         "on_nonfinite",
         "spike_sigma",
     }
+    tried = {name for name, known in metadata.items() if known["dry_run"]}
+    assert {"steps", "keep_checkpoints", "projector"} <= tried and "sample_prompt" not in tried
     fits = {name for name, known in metadata.items() if known["keeps_weights"]}
     assert {"dropout", "mask_rate", "init_scale"} <= fits
     assert not {"embedding_dim", "positions", "norm_epsilon", "tie_embeddings"} & fits
+
+
+def test_a_setting_of_another_task_is_refused():
+    """The family could do a task that the setting is for, but the run has another one."""
+    given = {"mask_rate": 0.25, "dropout": 0.5}
+    model = types.SimpleNamespace(model="bert")
+    for task, refused in (("masked_lm", False), ("mine", True)):
+        run = types.SimpleNamespace(model=model, task=task, flat=lambda: given)
+        if not refused:
+            checks._check_meaning(run, config.FIELDS)
+            continue
+        with pytest.raises(InputError) as caught:
+            checks._check_meaning(run, config.FIELDS)
+        assert (
+            str(caught.value)
+            == "--mask_rate=0.25 has no meaning for --task=mine; leave it out, or take --task=masked_lm"
+        )
+    assert fields.help_of(config.FIELDS["mask_rate"]).endswith("; --task=masked_lm or infilling only")
+    assert fields.families_of(config.FIELDS["mask_rate"]) == ("bert", "glm")
 
 
 def test_a_description_that_there_is_not_is_refused():
@@ -320,8 +342,8 @@ def test_a_description_that_there_is_not_is_refused():
         (
             {"model": "ngram", "state_reset": 0.1},
             (
-                "--state_reset=0.1 has no meaning for windows, which all begin anew; leave it out, or take"
-                " --batching=stream"
+                "--state_reset=0.1 has no meaning for windows, which all start from nothing; leave it out, or"
+                " take --batching=stream"
             ),
         ),
         (
@@ -331,7 +353,7 @@ def test_a_description_that_there_is_not_is_refused():
         (
             {"sample_prompt": "To be\n"},
             (
-                "--sample_prompt='To be\\n' has a line feed, a blank at its end or bytes that are no UTF-8, "
+                "--sample_prompt='To be\\n' has a line feed, a space at its end or bytes that are not UTF-8, "
                 "which no flagfile can hold; leave them out"
             ),
         ),

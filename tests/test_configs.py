@@ -11,7 +11,7 @@ import pytest
 from lm_keras import flags
 from lm_keras.config import FIELDS
 from lm_keras.embeddings import settings as of_embeddings
-from lm_keras.training import one_run
+from lm_keras.training import run as training_run
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.flags"))
@@ -52,7 +52,7 @@ def given(text):
 
 
 @pytest.fixture
-def carried_out(script, monkeypatch, tmp_path, english):
+def executed(script, monkeypatch, tmp_path, english):
     """A function that carries out some steps of a config with a stand-in text, and returns how that ended."""
 
     class Silent:
@@ -65,8 +65,10 @@ def carried_out(script, monkeypatch, tmp_path, english):
         def fills(self, prompt):
             return False
 
-    monkeypatch.setattr(one_run, "answer_for", Silent)
-    monkeypatch.setattr(one_run.callbacks, "TextSamples", lambda *args: one_run.keras.callbacks.Callback())
+    monkeypatch.setattr(training_run, "answer_for", Silent)
+    monkeypatch.setattr(
+        training_run.callbacks, "TextSamples", lambda *args: training_run.keras.callbacks.Callback()
+    )
     (tmp_path / "text.txt").write_text(english)
 
     def train(text):
@@ -104,9 +106,9 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=NAMES)
-def test_three_steps_of_every_config(carried_out, tmp_path, path):
+def test_three_steps_of_every_config(executed, tmp_path, path):
     text = path.read_text(encoding="utf-8")
-    lines, ended = carried_out(text)
+    lines, ended = executed(text)
     assert given(text)[1] == []
     assert ended.code == 0, ended.err
     recorded = json.loads((tmp_path / "run" / "config.json").read_text())

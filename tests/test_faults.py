@@ -9,7 +9,7 @@ import faults
 import pytest
 from faults import runs
 
-from lm_keras.training import one_run
+from lm_keras.training import run as training_run
 
 ALL = [fault for part in faults.collection().values() for fault in part]
 QUICK = [fault for fault in ALL if not (fault.slow or fault.before or fault.at_once > 1)]
@@ -22,8 +22,8 @@ def names_of(some):
 @pytest.fixture
 def within_this_process(script, monkeypatch):
     """What carries out the script of a fault without training."""
-    monkeypatch.setattr(one_run.Run, "__init__", lambda self, *args: None)
-    monkeypatch.setattr(one_run.Run, "carry_out", lambda self: 0)
+    monkeypatch.setattr(training_run.Run, "__init__", lambda self, *args: None)
+    monkeypatch.setattr(training_run.Run, "execute", lambda self: 0)
 
     def start(fault, more, folder, tell):
         monkeypatch.chdir(folder)
@@ -36,7 +36,7 @@ def within_this_process(script, monkeypatch):
 
 @pytest.mark.parametrize("fault", QUICK, ids=names_of(QUICK))
 def test_a_fault(within_this_process, fault):
-    assert fault.carry_out(within_this_process).problems == []
+    assert fault.execute(within_this_process).problems == []
 
 
 def test_names_are_unique():
@@ -49,13 +49,13 @@ def test_a_killed_conversion(start, script, monkeypatch):
         return script("convert.py", *words)
 
     (fault,) = [fault for fault in ALL if fault.name == "a model killed before it is a run"]
-    assert fault.carry_out(convert, start).problems == []
+    assert fault.execute(convert, start).problems == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ALL, ids=names_of(ALL))
 def test_a_fault_as_a_process(fault):
-    assert fault.carry_out().problems == []
+    assert fault.execute().problems == []
 
 
 def ended(code=1, out="", err="error: this is wrong\n", leave=()):
@@ -86,7 +86,7 @@ CONTROLS = {
 @pytest.mark.parametrize("control", CONTROLS)
 def test_what_is_not_as_it_has_to_be_is_seen(control):
     start, problems = CONTROLS[control]
-    assert WRONG.carry_out(start).problems == problems
+    assert WRONG.execute(start).problems == problems
 
 
 MISHAP = runs.Mishap("x", "y", lambda model: None, "this is wrong", "going on from step 6 of 12")
@@ -111,7 +111,7 @@ def test_what_is_not_as_it_has_to_be_after_a_mishap_is_seen(tmp_path, control):
 
 
 def test_what_is_as_it_has_to_be_passes():
-    assert WRONG.carry_out(ended(leave=[f"cache/tokens/{'0' * 32}/tokens"])).problems == []
+    assert WRONG.execute(ended(leave=[f"cache/tokens/{'0' * 32}/tokens"])).problems == []
     fine = dataclasses.replace(WRONG, code=0, line="")
-    assert fine.carry_out(ended(0, "text\n", "model: lstm\n", ["run/lock"])).problems == []
-    assert fine.carry_out(ended(0, "", "model: lstm\nodd\n")).problems == ["'odd' where '' was expected"]
+    assert fine.execute(ended(0, "text\n", "model: lstm\n", ["run/lock"])).problems == []
+    assert fine.execute(ended(0, "", "model: lstm\nodd\n")).problems == ["'odd' where '' was expected"]

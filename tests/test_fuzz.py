@@ -15,7 +15,7 @@ from lm_keras import schedules
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.data.order import StreamOrder, WindowOrder
-from lm_keras.flags import flagfile_of
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.text import ByteTokenizer, CharTokenizer
 from lm_keras.training.trainer import Trainer
 
@@ -24,7 +24,7 @@ LAWS = {law.name: law for part in fuzz.collection().values() for law in part}
 
 @pytest.mark.parametrize("name", LAWS)
 def test_a_law_holds(name):
-    outcome = LAWS[name].carry_out(LAWS[name].few)
+    outcome = LAWS[name].execute(LAWS[name].few)
     assert outcome.failure == ""
     assert outcome.cases >= LAWS[name].few
     # Hardly a byte of a sealed file can change without being seen; everything else has cases that are no
@@ -35,7 +35,7 @@ def test_a_law_holds(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAWS)
 def test_a_law_holds_for_many(name):
-    assert LAWS[name].carry_out(LAWS[name].many).failure == ""
+    assert LAWS[name].execute(LAWS[name].many).failure == ""
 
 
 def test_names_are_unique():
@@ -123,7 +123,7 @@ DEFECTS = {
     "a damaged cache gives the same, and says so": lambda: mock.patch("lm_keras.disk.folders._problem",
         lambda folder: ""),
     "no command line and no flagfile gives a traceback":
-        lambda: mock.patch("lm_keras.flags._lines_of_flagfile", side_effect=KeyError),
+        lambda: mock.patch("lm_keras.flagfiles._lines_of_flagfile", side_effect=KeyError),
     "the flagfile of a run gives its settings again": lambda: mock.patch.object(fuzz.flags, "flagfile_of",
         lambda settings: flagfile_of(dict(sorted(settings.items())[:30]))),
     "a JSON file of a run says what was written": lambda: mock.patch("lm_keras.checkpoints.records.sum_of",
@@ -131,7 +131,7 @@ DEFECTS = {
     "a checkpoint holds what was saved": lambda: mock.patch("lm_keras.checkpoints.state.Checkpoints._check",
         lambda self, folder: ""),
     "lines of measures stay or are left out":
-        lambda: mock.patch("lm_keras.checkpoints.run_folder.write_atomically"),
+        lambda: mock.patch("lm_keras.checkpoints.records.write_atomically"),
     "events stay or are left out": lambda: mock.patch.object(run_folders, "forget_after"),
     "a damaged run is read rightly or refused":
         lambda: mock.patch("lm_keras.training.weights.step_for_reading", lambda *args: 4),
@@ -141,8 +141,8 @@ DEFECTS = {
     "a report of a damaged run is right or refused": lambda: mock.patch("lm_keras.report.page._settings",
         side_effect=KeyError),
     "sizes that no memory holds are refused at once":
-        lambda: mock.patch("lm_keras.training.preflight.check_memory"),
-    "extreme numbers train or are refused": lambda: mock.patch("lm_keras.training.one_run.Run._results",
+        lambda: mock.patch("lm_keras.training.estimates.check_memory"),
+    "extreme numbers train or are refused": lambda: mock.patch("lm_keras.training.run.Run._results",
         side_effect=OverflowError),
 }  # fmt: skip
 
@@ -160,5 +160,5 @@ def test_a_law_finds_a_defect(name):
     if "run" in name:
         run_folders.undamaged()
     with DEFECTS[name](), contextlib.redirect_stderr(None):
-        outcome = LAWS[name].carry_out(20 * LAWS[name].few, smallest=False)
+        outcome = LAWS[name].execute(20 * LAWS[name].few, smallest=False)
     assert outcome.failure.startswith(f"{name}: ")

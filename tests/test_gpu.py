@@ -14,7 +14,7 @@ import pytest
 from comparison import differing, everything_of, tensors_of
 
 import lm_keras
-from lm_keras.flags import flagfile_of
+from lm_keras.flagfiles import flagfile_of
 
 pytestmark = pytest.mark.gpu
 
@@ -36,7 +36,7 @@ FAMILIES = {
 def trained(tiny_config, tmp_path):
     """A function that carries out a run in a process of its own and returns its folder."""
 
-    def carry_out(name, **settings):
+    def execute(name, **settings):
         flags, path = tmp_path / "run.flags", tmp_path / name
         flags.write_text(flagfile_of(tiny_config(**{**SMALL, **settings}).flat()))
         line = [sys.executable, str(SCRIPTS / "train.py"), f"--flagfile={flags}", f"--run_dir={path}"]
@@ -46,7 +46,7 @@ def trained(tiny_config, tmp_path):
         assert ended.returncode == 0, ended.stderr
         return path
 
-    return carry_out
+    return execute
 
 
 def furthest(ones, others):

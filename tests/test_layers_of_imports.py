@@ -13,7 +13,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lm_keras"
 
 ROWS = [
-    ["config", "checks", "fields", "registry", "schedules", "paths", "errors", "streams", "disk"],
+    [
+        "config",
+        "checks",
+        "fields",
+        "registry",
+        "flagfiles",
+        "schedules",
+        "paths",
+        "errors",
+        "streams",
+        "disk",
+    ],
     ["text", "corpora", "flags"],
     ["draws", "surroundings"],
     ["data", "layers"],

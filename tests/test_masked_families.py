@@ -11,7 +11,7 @@ import pytest
 
 import lm_keras
 from lm_keras import InputError
-from lm_keras.sampling.loop import DecodeLoop
+from lm_keras.sampling.network import DecodingNetwork
 from lm_keras.tasks import task_of
 
 SMALL = {"embedding_dim": 16, "num_heads": 2, "hidden_units": None, "sequence_length": 24,
@@ -45,7 +45,7 @@ def test_a_bert_lists_the_likeliest_words(bert, script):
     ] == [True] * 2
     listed = [", ".join(f"{word!r} {p:.3f}" for word, p in words) for words in found.words]
     ended = script("sample.py", f"--run_dir={bert}", f"--prompt={text}", "--top_logprobs=3")
-    assert ended.code == 0 and ended.err.splitlines()[-1].startswith("2 blanks in ")
+    assert ended.code == 0 and ended.err.splitlines()[-1].startswith("2 masks in ")
     assert ended.out == f"{found.text}\n1. {listed[0]}\n2. {listed[1]}\n"
     ended = script("sample.py", f"--run_dir={bert}", f"--prompt={text}", "--json")
     written = json.loads(ended.out)
@@ -68,9 +68,9 @@ def test_what_is_neither_a_gpt_nor_a_glm_compiles_no_tokens(run, request, script
 
 @pytest.mark.parametrize("text", ["The [MASK] cat [MASK]", "The cat"])
 def test_a_compiled_glm_writes_what_it_writes(glm, script, text, monkeypatch):
-    asked, compiles = [], DecodeLoop.compiles
+    asked, compiles = [], DecodingNetwork.compiles
     monkeypatch.setattr(
-        DecodeLoop, "compiles", lambda self, rows: asked.append(compiles(self, rows)) or asked[-1]
+        DecodingNetwork, "compiles", lambda self, rows: asked.append(compiles(self, rows)) or asked[-1]
     )
     words = [f"--run_dir={glm}", f"--prompt={text}", "--max_new_tokens=9", "--nostream"]
     plain, compiled = (script("sample.py", *words, f"--jit={jit}") for jit in ("off", "on"))
@@ -132,7 +132,7 @@ def test_a_text_of_several_documents_is_read_as_in_training(bert, script, tmp_pa
         around = [eod, *row.tolist(), *([eod] if row[-1] != eod else [])]
         for place in np.flatnonzero(row != eod) + 1:
             hidden = np.array([around])
-            hidden[0, place] = lm.tokenizer.blank_id
+            hidden[0, place] = lm.tokenizer.mask_id
             logits = lm.logits(hidden)[0, place]
             total += np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[around[place]]
     assert found["pseudo_nats_per_token"] == pytest.approx(total / sum(map(len, ids)), rel=1e-5)
@@ -186,6 +186,6 @@ def test_a_model_that_sees_too_little_fills_no_blanks_of_words(glm, script):
     assert (
         ended.code == 1
         and ended.err.splitlines()[-1]
-        == "error: split 'valid' has no line with several words in which one could be a blank, or the 24"
-        " tokens that the model sees have no room for one"
+        == "error: split 'valid' has no line with several words in which one could be a cloze item, or the 24"
+        " tokens that the model sees are too few for one"
     )

@@ -142,7 +142,12 @@ def test_what_is_opened_has_a_plain_name(tmp_path, monkeypatch, name, system):
 
 def classes_of_scripts():
     """Every class of settings: those of the package, and the options of each script."""
-    found = [*config.GROUPS.values(), config.RunOptions, *embeddings.GROUPS.values(), embeddings.RunOptions]
+    found = [
+        *config.GROUPS.values(),
+        config.RunOptions,
+        *embeddings.GROUPS.values(),
+        embeddings.EmbeddingRunOptions,
+    ]
     found += [sweeps.SweepOptions, comparison.CompareOptions]
     for script in sorted((ROOT / "scripts").glob("*.py")):
         spec = importlib.util.spec_from_file_location(f"script_{script.stem}", script)

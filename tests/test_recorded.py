@@ -14,7 +14,7 @@ from lm_keras.draws import Draw
 ROOT = Path(__file__).parents[1]
 
 
-def carried_out(path, *arguments):
+def executed(path, *arguments):
     """Return the validation results of a run by `scripts/train.py`."""
     command = [sys.executable, "scripts/train.py", *arguments, f"--run_dir={path}"]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=900)
@@ -24,7 +24,7 @@ def carried_out(path, *arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize(("config", "bits_per_byte"), [("quickstart", 1.72), ("ngram", 1.79)])
 def test_a_config_reaches_what_it_says(tmp_path, config, bits_per_byte):
-    results = carried_out(tmp_path / "run", f"--flagfile=configs/{config}.flags")
+    results = executed(tmp_path / "run", f"--flagfile=configs/{config}.flags")
     assert results["bits_per_byte"] < bits_per_byte
 
 
@@ -32,7 +32,7 @@ def test_a_config_reaches_what_it_says(tmp_path, config, bits_per_byte):
 def test_noise_helps_against_overfitting(tmp_path):
     """docs/results/noise.md has three seeds; one shows it, since the gap is many times their spread."""
     perplexities = [
-        carried_out(tmp_path / rate, "--flagfile=configs/noise.flags", f"--token_noise={rate}")["perplexity"]
+        executed(tmp_path / rate, "--flagfile=configs/noise.flags", f"--token_noise={rate}")["perplexity"]
         for rate in ("0", "0.2")
     ]
     assert perplexities[1] < 0.85 * perplexities[0]

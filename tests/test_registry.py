@@ -14,14 +14,15 @@ from lm_keras.evaluation import SCORERS
 from lm_keras.evaluation.scorer import Scorer
 from lm_keras.registry import CAPABILITIES, FAMILIES, Family
 from lm_keras.tasks import TASKS
-from lm_keras.training import distribution
 
 PACKAGE = Path(registry.__file__).parent
 
 
 def problems(families, known):
     """What is wrong with the rows of some families and the settings that belong to them."""
-    asked = {one for field in config.FIELDS.values() for one in field.metadata["needs"]}
+    metadata = [field.metadata for field in config.FIELDS.values()]
+    asked = {one for known in metadata for one in known["needs"]}
+    asked |= {registry.TASKS[task].needs for known in metadata for task in known["tasks"]}
     given = {one for family in families.values() for one in family.capabilities}
     return [
         *(f"{one} is asked for, and no family has it" for one in sorted(asked - given)),
@@ -181,8 +182,8 @@ def test_the_default_task_of_a_family_is_the_first_that_it_can_do(monkeypatch):
 
 def test_a_strategy_names_its_function():
     made = {name: make for name, make in registry.STRATEGIES.items() if make}
-    assert set(made) == {"tpu"}
-    assert all(callable(getattr(distribution, make)) for make in made.values())
+    assert made == {"tpu": "distribution.tpu"}
+    assert all(callable(registry.imported("training", make)) for make in made.values())
 
 
 def test_a_row_of_a_tokenizer_names_its_class():

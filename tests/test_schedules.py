@@ -138,25 +138,26 @@ BAD = [
     (
         "cosine:finl=0.1",
         (
-            "schedule 'cosine:finl=0.1': 'finl=0.1' is no setting of cosine (did you mean 'final'?); "
+            "schedule 'cosine:finl=0.1': 'finl=0.1' is not a setting of cosine (did you mean 'final'?); "
             "write KEY=NUMBER with one of initial, final, start, warmup"
         ),
     ),
     (
         "constant:final=2",
         (
-            "schedule 'constant:final=2': 'final=2' is no setting of constant; write KEY=NUMBER with one of"
-            " warmup"
+            "schedule 'constant:final=2': 'final=2' is not a setting of constant; write KEY=NUMBER with one"
+            " of warmup"
         ),
     ),
     (
         "wsd:0.2",
-        "schedule 'wsd:0.2': '0.2' is no setting of wsd; write KEY=NUMBER with one of decay, final, warmup",
+        "schedule 'wsd:0.2': '0.2' is not a setting of wsd; write KEY=NUMBER with one of "
+        "decay, final, warmup",
     ),
     (
         "staircase:total_steps=9",
         (
-            "schedule 'staircase:total_steps=9': 'total_steps=9' is no setting of staircase; "
+            "schedule 'staircase:total_steps=9': 'total_steps=9' is not a setting of staircase; "
             "write KEY=NUMBER with one of every, factor, start, warmup"
         ),
     ),

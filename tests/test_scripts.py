@@ -15,7 +15,7 @@ from comparison import MEASURED
 
 import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.flags import flagfile_of
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.training.signals import SAME_SECONDS
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -66,7 +66,7 @@ def weights_of(path):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux when a signal would be caught")
 def test_stopped_and_resumed(tiny_config, train, script, start, ended, tmp_path, lines_of):
-    """One run in three lives: a signal, two signals, and to the end; then the same run at once."""
+    """One run in three launches: a signal, two signals, and to the end; then the same run at once."""
     config = tiny_config(
         dropout=0.1, steps=400, checkpoint_every=20, eval_every=10**6, log_every=80, sequence_length=3,
         sample_every=10**6,
@@ -234,7 +234,7 @@ def test_a_conversation_and_a_prompt_in_a_file_as_processes(start, ended, finish
         process = start("sample.py", *words, "--prompt_file=prompt.txt", "--nostream", folder=tmp_path)
         *result, err = ended(process)
         assert result == [code, out], err
-    assert err.endswith("error: --prompt_file=prompt.txt is no UTF-8 at byte 4\n")
+    assert err.endswith("error: --prompt_file=prompt.txt is not UTF-8 at byte 4\n")
 
 
 def test_a_model_of_others_there_and_back_as_processes(start, ended, tmp_path):
@@ -287,7 +287,7 @@ def test_a_finished_run_prints_its_results_again(script, finished, contents_of):
         "--resume=must",
         "--log_every=7",
         "--replicas=2",
-    ):  # nor does what may change between two lives
+    ):  # nor does what may change between two launches
         assert script("train.py", f"--flagfile={finished.path}/flags.txt", other).out == ended.out
 
 

@@ -16,8 +16,8 @@ import pytest
 import lm_keras
 from lm_keras import models, text
 from lm_keras.checkpoints import records
+from lm_keras.checkpoints.records import sealed
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.checkpoints.sealed import sealed
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import DataConfig, from_flat
 from lm_keras.corpora import open_corpus
@@ -383,6 +383,7 @@ FORGED = {
     "sha256": [{}, [1], None, {"state.index": 5}],
     "step": [None, "24", 24.5, [24]],
     "valid_loss": ["x", [], {}],
+    "validated": ["x", {}, {"measure": "loss", "better": "low", "value": "x"}],
     "seconds": ["x", None],
     "learning_rate_scale": ["x"],
     "learning_rate_set": [[]],
@@ -428,7 +429,7 @@ def test_numbers_of_a_checkpoint_signed_anew(finished, train, tmp_path, up_to_tr
         (folder / "progress.json").write_text(sealed(forged))
     with contextlib.suppress(InputError):
         lm_keras.load(tmp_path / "run", "best")
-    if (name, value) == ("valid_loss", ...):
+    if name in ("valid_loss", "validated") and value is ...:
         return  # Nothing that a run needs.
     with pytest.raises(InputError) as caught:
         train(from_flat({**finished.config.flat(), "steps": 26}), tmp_path / "run")
@@ -510,7 +511,7 @@ def test_names_of_data_sets(name):
     with pytest.raises(InputError) as caught:
         open_corpus(f"tfds:{name}", text_field="text", on_bad_text="error")
     assert str(caught.value).endswith(
-        "is no name of a data set: expected tfds:NAME[/CONFIG][:VERSION][:SPLIT], such as "
+        "is not the name of a data set: expected tfds:NAME[/CONFIG][:VERSION][:SPLIT], such as "
         "tfds:tiny_shakespeare or tfds:wiki40b/de:test"
     )
 

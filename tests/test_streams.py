@@ -2,12 +2,15 @@
 shell.
 """
 
+import gc
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from lm_keras import streams
 
 ROOT = Path(__file__).parents[1]
 
@@ -93,3 +96,18 @@ def test_the_check_can_fail(shell, tmp_path):
     shell("2>&-")
     assert "a line of TensorFlow" in (tmp_path / "file").read_text()
     assert shell("2>&1 | true")[0] != 141
+
+
+@pytest.mark.parametrize("kind", [streams._Results, streams._Messages])
+def test_the_stream_that_is_replaced_keeps_its_descriptor_open(kind):
+    """Python's own stream closes the descriptor when nothing refers to it any more."""
+    reader, writer = os.pipe()
+    stream = open(writer, "w", encoding="utf-8")  # noqa: SIM115
+    replaced = streams._replaced(stream, writer, kind)
+    del stream
+    gc.collect()
+    replaced.write("result\n")
+    replaced.flush()
+    assert os.read(reader, 99) == b"result\n"
+    replaced.buffer.raw.replaced.close()
+    os.close(reader)

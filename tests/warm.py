@@ -113,7 +113,7 @@ class Forked:
                 os.dup2(writing if piped else stderr.fileno(), 2)
                 sys.stderr = os.fdopen(2, "w")  # Python still takes it for the file that it was.
             in_process.forget_flags()
-            _carry_out(command[1:])
+            _execute(command[1:])
         if piped:
             os.close(writing)
         self.stderr = os.fdopen(reading, "rb") if piped else None
@@ -132,7 +132,7 @@ class Forked:
         self.send_signal(9)
 
 
-def _carry_out(argv: list[str]) -> NoReturn:
+def _execute(argv: list[str]) -> NoReturn:
     """Carry out a script, and end this process with it: nobody else's `finally` is to be carried out here."""
     code = 1
     try:
@@ -155,7 +155,7 @@ def _become(argv: list[str], folder: str, files: list[str]) -> None:
     for descriptor, path in zip((0, 1, 2), (os.devnull, *files)):
         opened = os.open(path, os.O_RDWR | os.O_CREAT)
         os.dup2(opened, descriptor)
-    _carry_out(argv)
+    _execute(argv)
 
 
 def _serve() -> None:

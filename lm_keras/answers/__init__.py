@@ -14,7 +14,7 @@ from lm_keras.layers.casting import Int8Matrices
 from lm_keras.text.tokenizer import Tokenizer
 
 ANSWERS: dict[str, type[Answer]] = {
-    name: registry.class_of("answers", row.answer) for name, row in registry.TASKS.items()
+    name: registry.imported("answers", row.answer) for name, row in registry.TASKS.items()
 }
 
 
@@ -38,9 +38,10 @@ def answer_for(
     Raises:
         InputError: `jit` is for another network.
     """
-    if jit and model.forward_apart is None:
+    if jit and model.forward_one_token is None:
+        families = " or a ".join(registry.families_with("cache"))
         raise InputError(
-            "--jit=on (jit=True) compiles what a gpt or a glm does for a token, and this model is neither; "
+            f"--jit=on (jit=True) compiles what a {families} does for a token, and this model is neither; "
             "leave it out"
         )
     return ANSWERS[task](model, tokenizer, say, jit=jit, int8=int8)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from lm_keras.errors import InputError
+from lm_keras.sampling.continuation import Continuation
 from lm_keras.sampling.masks import Filled
-from lm_keras.sampling.row import Continuation
 
 
 class Answer:
@@ -14,7 +14,7 @@ class Answer:
     Attributes:
         task: of the network.
         tokens_generated: by all calls so far.
-        fill_settings: the settings of `scripts/sample.py` that have a meaning where blanks are filled.
+        fill_settings: the settings of `scripts/sample.py` that have a meaning where masks are filled.
     """
 
     task: ClassVar[str]
@@ -22,7 +22,7 @@ class Answer:
     tokens_generated: int
 
     def generate(self, prompts: list[str], **settings) -> list[str]:
-        """Return what comes of the prompts: continuations, or the prompts with their blanks filled."""
+        """Return what comes of the prompts: continuations, or the prompts with their masks filled."""
         raise NotImplementedError
 
     def unknown_parts(self, prompt: str) -> list[str]:
@@ -31,39 +31,39 @@ class Answer:
 
     def sample(self, prompts: list[str], **settings) -> list[Continuation]:
         """Return continuations with their tokens and log-probabilities."""
-        raise InputError(f"--task={self.task} fills blanks and continues no text; use fill")
+        raise InputError(f"--task={self.task} fills masks and continues no text; use fill")
 
     def stream(self, prompt: str, **settings) -> Iterator[str]:
         """Return an iterator over the pieces of one continuation."""
-        raise InputError(f"--task={self.task} fills blanks and continues no text; use fill")
+        raise InputError(f"--task={self.task} fills masks and continues no text; use fill")
 
     def fill(self, text: str, words: int, **settings) -> Filled:
-        """Return a text with its blanks filled, and the likeliest words of each."""
-        raise InputError(f"--task={self.task} generates text and fills no blanks; use generate")
+        """Return a text with its masks filled, and the likeliest words of each."""
+        raise InputError(f"--task={self.task} generates text and fills no masks; use generate")
 
     def fillings(self, text: str, settings: dict[str, Any]) -> list[Filled]:
-        """Return the text with its blanks filled as often as the settings ask for.
+        """Return the text with its masks filled as often as the settings ask for.
 
         Args:
-            text: with a `[MASK]` for each blank.
+            text: with `[MASK]`s.
             settings: some of `fill_settings`, by name.
         """
-        raise InputError(f"--task={self.task} generates text and fills no blanks; use generate")
+        raise InputError(f"--task={self.task} generates text and fills no masks; use generate")
 
     def fills(self, prompt: str) -> bool:
-        """Tell whether what `generate` returns for a prompt is the prompt itself with its blanks filled."""
+        """Tell whether what `generate` returns for a prompt is the prompt itself with its masks filled."""
         return False
 
-    def between(self, before: str, hidden: str, after: str, most: int) -> str:
+    def between(self, before: str, removed: str, after: str, most: int) -> str:
         """Return the likeliest text between two others.
 
         Args:
-            before, after: what stands around it.
-            hidden: what stood there; of it no more is used than how much it was.
+            before, after: the text around it.
+            removed: what was there; only its length is used.
             most: tokens that are generated, at most.
         """
         raise NotImplementedError
 
-    def tokens_between(self, hidden: int, most: int) -> int:
-        """Return how many tokens `between` needs room for, where `hidden` stood."""
-        return max(most, hidden)
+    def tokens_between(self, removed: int, most: int) -> int:
+        """Return the number of tokens that `between` needs in place of `removed`."""
+        return max(most, removed)

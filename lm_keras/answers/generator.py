@@ -9,13 +9,13 @@ class Generator(Sampler, Answer):
 
     task = "causal_lm"
 
-    def between(self, before: str, hidden: str, after: str, most: int) -> str:
-        """Return what goes on from the text before, no more words of it than `hidden` has."""
+    def between(self, before: str, removed: str, after: str, most: int) -> str:
+        """Return what goes on from the text before, no more words of it than `removed` has."""
         (text,) = self.generate([before], max_new_tokens=most, temperature=0.0)
-        return as_many_words(text, hidden)
+        return as_many_words(text, removed)
 
 
-def as_many_words(text: str, hidden: str) -> str:
+def as_many_words(text: str, removed: str) -> str:
     """Cut a text behind as many words as another one has, words behind one space each, and at the end of its
     line.
 
@@ -23,4 +23,4 @@ def as_many_words(text: str, hidden: str) -> str:
         >>> as_many_words(" the first line\\nand", " a b")
         ' the first'
     """
-    return " ".join(text.partition("\n")[0].split(" ")[: 1 + hidden.count(" ")])
+    return " ".join(text.partition("\n")[0].split(" ")[: 1 + removed.count(" ")])

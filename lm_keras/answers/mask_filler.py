@@ -1,4 +1,4 @@
-"""Networks that predict hidden tokens: filling the `[MASK]`s of a text.
+"""Networks that predict masked tokens: filling the `[MASK]`s of a text.
 
 K positions of a row, V tokens of the vocabulary.
 """
@@ -13,26 +13,27 @@ import tensorflow as tf
 from lm_keras.answers.answer import Answer
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import Int8Matrices
+from lm_keras.sampling.continuation import unknown_parts
 from lm_keras.sampling.masks import MASK, Filled, Reader, parts_of
-from lm_keras.sampling.row import unknown_parts
-from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, settings_from
+from lm_keras.sampling.prompts import check_prompts, check_text
+from lm_keras.sampling.settings import SamplingSettings, settings_from
 from lm_keras.text.tokenizer import Tokenizer
 
 MOST_LIKELY = 5
-"""Words that are listed for each blank where nobody says how many."""
+"""Words that are listed for each mask where nobody says how many."""
 
 
 class MaskFiller(Answer):
-    """Fills the `[MASK]`s of texts: each blank is one token, and all blanks of a text are predicted at once.
+    """Fills the `[MASK]`s of texts: each mask is one token, and all masks of a text are predicted at once.
 
     Args:
-        model: a network that predicts hidden tokens, with `forward(inputs, state)`.
-        tokenizer: the tokenizer the model was trained with, with a `blank_id`.
+        model: a network that predicts masked tokens, with `forward(inputs, state)`.
+        tokenizer: the tokenizer the model was trained with, with a `mask_id`.
         say: called with a line when a text is shortened.
-        jit, int8: of no use here: one pass fills all blanks.
+        jit, int8: of no use here: one pass fills all masks.
 
     Attributes:
-        tokens_generated: blanks filled by all calls so far.
+        tokens_generated: masks filled by all calls so far.
     """
 
     task = "masked_lm"
@@ -53,7 +54,7 @@ class MaskFiller(Answer):
         self.tokens_generated = 0
 
     def generate(self, prompts: list[str], **settings) -> list[str]:
-        """Return the prompts with their blanks filled; those without a `[MASK]` stay as they are.
+        """Return the prompts with their masks filled; those without a `[MASK]` stay as they are.
 
         Args:
             prompts: any number of strings.
@@ -64,7 +65,7 @@ class MaskFiller(Answer):
         return [self.fill(text, 1, **how).text if MASK in text else text for text in check_prompts(prompts)]
 
     def fill(self, text: str, words: int = 5, **settings) -> Filled:
-        """Return the text with its blanks filled, and the likeliest tokens of each.
+        """Return the text with its masks filled, and the likeliest tokens of each.
 
         Args:
             text: with a `[MASK]` for each token that is to be filled in.
@@ -81,34 +82,34 @@ class MaskFiller(Answer):
         for name, value in settings.items():
             if name != "long_prompt" and value != getattr(SamplingSettings(), name):
                 raise InputError(
-                    f"{name}={value} has no meaning for a model that says what single hidden tokens were; "
+                    f"{name}={value} has no meaning for a model that predicts single masked tokens; "
                     "leave it out"
                 )
         if MASK not in text:
             raise InputError(f"the text has no {MASK}: put one where a token is to be filled in")
-        ids, places = [], []
+        ids, positions = [], []
         for number, part in enumerate(parts_of(text, self._tokenizer)):
             if number:
-                places.append(len(ids))
-                ids.append(self._tokenizer.blank_id)
+                positions.append(len(ids))
+                ids.append(self._tokenizer.mask_id)
             encode = self._tokenizer.encode_inside if number else self._tokenizer.encode_prompt
             ids += encode(part)
         if keep_end:
-            cut, blanks, whole = max(0, len(ids) - self._reader.most), len(places), len(ids)
-            ids, places = ids[cut:], [place - cut for place in places if place >= cut]
+            cut, masks, whole = max(0, len(ids) - self._reader.most), len(positions), len(ids)
+            ids, positions = ids[cut:], [position - cut for position in positions if position >= cut]
             if cut:
                 self._say(
                     f"of the {whole:,} tokens of the text the last {len(ids):,} are used, with "
-                    f"{len(places):,} of {blanks:,} blanks"
+                    f"{len(positions):,} of {masks:,} masks"
                 )
-        if not places:
+        if not positions:
             return Filled(self._tokenizer.decode(ids), ())
-        logits = self._reader.logits([ids], [places])[0]  # [K, V]
+        logits = self._reader.logits([ids], [positions])[0]  # [K, V]
         probabilities = tf.nn.softmax(tf.where(self._allowed(logits.shape[-1]), logits, -np.inf)).numpy()
         best = np.argsort(-probabilities, axis=-1)[:, :words]
-        for place, tokens in zip(places, best):
-            ids[place] = int(tokens[0])
-        self.tokens_generated += len(places)
+        for position, tokens in zip(positions, best):
+            ids[position] = int(tokens[0])
+        self.tokens_generated += len(positions)
         listed = tuple(
             tuple((self._tokenizer.decode([int(token)]), float(row[token])) for token in tokens)
             for row, tokens in zip(probabilities, best)
@@ -122,12 +123,12 @@ class MaskFiller(Answer):
     def fills(self, prompt: str) -> bool:
         return True
 
-    def tokens_between(self, hidden: int, most: int) -> int:
-        return hidden
+    def tokens_between(self, removed: int, most: int) -> int:
+        return removed
 
-    def between(self, before: str, hidden: str, after: str, most: int) -> str:
-        """Return the likeliest tokens between two texts, as many as `hidden` has there."""
-        whole, first = (len(self._tokenizer.encode_prompt(text)) for text in (before + hidden, before))
+    def between(self, before: str, removed: str, after: str, most: int) -> str:
+        """Return the likeliest tokens between two texts, as many as `removed` has there."""
+        whole, first = (len(self._tokenizer.encode_prompt(text)) for text in (before + removed, before))
         found = self.fill(before + MASK * max(1, whole - first) + after, 1)
         return found.text[len(before) : len(found.text) - len(after)]
 

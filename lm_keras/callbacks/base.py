@@ -4,7 +4,12 @@ The own loop passes `own_loop=True` in the callback parameters, and `logs` with 
 measured. In plain `fit` the step is the optimizer's own count and the logs are Keras's.
 """
 
+from typing import Any
+
 import keras
+
+Logs = dict[str, Any]
+"""What Keras hands to a callback: names and what was measured, `step` among them in the own loop."""
 
 
 class StepCallback(keras.callbacks.Callback):
@@ -21,17 +26,17 @@ class StepCallback(keras.callbacks.Callback):
         """Tell whether the project's own loop is running this callback, and not `fit`."""
         return bool((self.params or {}).get("own_loop"))
 
-    def step(self, logs: dict | None = None) -> int:
+    def step(self, logs: Logs | None = None) -> int:
         """Return how many optimizer steps were done."""
         if logs and "step" in logs:
             return int(logs["step"])
         return int(self.model.optimizer.iterations.numpy())
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """Return what has to be saved so that an interrupted run goes on as if it had not been, as JSON
         values.
         """
         return {}
 
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` returned."""

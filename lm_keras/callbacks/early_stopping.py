@@ -1,5 +1,7 @@
 """Stop when validation no longer improves."""
 
+from typing import Any
+
 from lm_keras.callbacks.watched import BY_LOSS, Watched
 
 
@@ -17,10 +19,10 @@ class EarlyStopping(Watched):
         super().__init__(by)
         self.patience = patience
 
-    def wait(self):
+    def wait(self) -> None:
         if self.waited >= self.patience:
             self.model.stop_training = True
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
         self.wait()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lm_keras.callbacks.base import StepCallback
+from lm_keras.callbacks.base import Logs, StepCallback
 
 
 class Histograms(StepCallback):
@@ -23,14 +23,14 @@ class Histograms(StepCallback):
         super().__init__()
         self.interval, self._show = every, show
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         step = self.step(logs)
         if self.own_loop and step % self.interval == 0:
             self._draw(step)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if not self.own_loop:
             self._draw(self.step())
 
-    def _draw(self, step):
+    def _draw(self, step: int) -> None:
         self._show(step, {weight.path: weight.numpy() for weight in self.model.trainable_variables})

@@ -3,8 +3,9 @@
 import os
 import sys
 import time
+from typing import TextIO
 
-from lm_keras.callbacks.base import StepCallback
+from lm_keras.callbacks.base import Logs, StepCallback
 from lm_keras.objectives.measures import told
 
 
@@ -18,14 +19,14 @@ class Progress(StepCallback):
         plain_seconds: seconds between lines where the stream is no terminal.
     """
 
-    def __init__(self, total_steps: int, stream=None, plain_seconds: float = 10.0):
+    def __init__(self, total_steps: int, stream: TextIO | None = None, plain_seconds: float = 10.0):
         super().__init__()
         self._total, self._stream, self._plain_seconds = total_steps, stream or sys.stderr, plain_seconds
         self._live = self._stream.isatty()
         self._shown_at = 0.0
         self._width = 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         now = time.monotonic()
         if now - self._shown_at >= (0.2 if self._live else self._plain_seconds):
             self._shown_at = now
@@ -38,11 +39,11 @@ class Progress(StepCallback):
             else:
                 self.say(line)
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Logs | None = None) -> None:
         logs = logs or {}
         self.say(f"valid at step {self.step(logs):,}: {'  '.join(told(logs, 'told'))}")
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         self.end_line()
 
     def end_line(self) -> None:
@@ -65,7 +66,7 @@ class Progress(StepCallback):
         except (OSError, ValueError):
             return 80
 
-    def _line(self, logs, step):
+    def _line(self, logs: Logs, step: int) -> str:
         done = f"step {step:,}/{self._total:,}" if step <= self._total else f"step {step:,}"
         fields = [done, *told(logs, "live")]
         if logs.get("seconds_left") is not None:

@@ -7,7 +7,7 @@ import numpy as np
 from google.protobuf import text_format
 from tensorboard.plugins.projector import ProjectorConfig
 
-from lm_keras.callbacks.base import StepCallback
+from lm_keras.callbacks.base import Logs, StepCallback
 from lm_keras.disk.files import write_atomically
 from lm_keras.errors import InputError
 from lm_keras.text.tokenizer import Tokenizer
@@ -23,7 +23,8 @@ class Projector(StepCallback):
     """Write the embedding of the most frequent tokens, with each checkpoint and at the end.
 
     So a long run can be looked at while it trains. The files are no part of a checkpoint: a run that goes on
-    writes them anew. Tokens that never occur in the training text are left out, for they have learnt nothing.
+    writes them again. Tokens that never occur in the training text are left out, for they have learnt
+    nothing.
 
     Args:
         folder: a run of TensorBoard; gets `projector_config.pbtxt`, `embedding.bytes` and `tokens.tsv`.
@@ -41,25 +42,25 @@ class Projector(StepCallback):
         self._folder, self._tokenizer, self._tokens, self.interval = Path(folder), tokenizer, tokens, every
         self._shown: np.ndarray | None = None  # ids, the most frequent first
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._shown = None
         if (
             self.own_loop
         ):  # To fail now and not at the first checkpoint; in `fit` a model may have no weights yet.
             self._table()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if self.own_loop and self.step(logs) % self.interval == 0:
             self._write()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if not self.own_loop:
             self._write()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         self._write()
 
-    def _write(self):
+    def _write(self) -> None:
         if self._shown is None:
             self._shown = self._begin()
         write_points(self._folder, self._table().numpy()[self._shown])

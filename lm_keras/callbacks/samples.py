@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 
+import keras
+
 from lm_keras.answers import answer_for
-from lm_keras.callbacks.base import StepCallback
+from lm_keras.callbacks.base import Logs, StepCallback
 from lm_keras.errors import InputError
+from lm_keras.text.tokenizer import Tokenizer
 
 SAMPLE_SETTINGS = {"max_new_tokens": 120, "temperature": 0.8, "seed": 1, "long_prompt": "keep_end"}
 """The same prompt and the same random numbers each time: what changes is the model. A long prompt ends no
@@ -24,7 +27,7 @@ class TextSamples(StepCallback):
 
     def __init__(
         self,
-        tokenizer,
+        tokenizer: Tokenizer,
         prompts: list[str],
         every: int,
         show: Callable[[int, dict[str, str]], None],
@@ -34,7 +37,7 @@ class TextSamples(StepCallback):
         self._tokenizer, self._prompts, self.interval, self._show = tokenizer, prompts, every, show
         self._task, self._answer = task, None
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         if model is not self.model:
             self._answer = None
         super().set_model(model)
@@ -44,16 +47,16 @@ class TextSamples(StepCallback):
                 f"{type(model).__name__} {model.name!r} has no forward()"
             )
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         step = self.step(logs)
         if self.own_loop and step % self.interval == 0:
             self._draw(step)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if not self.own_loop:
             self._draw(self.step())
 
-    def _draw(self, step):
+    def _draw(self, step: int) -> None:
         self._answer = self._answer or answer_for(self._task, self.model, self._tokenizer)
         texts = self._answer.generate(self._prompts, **SAMPLE_SETTINGS)
         self._show(step, dict(zip(self._prompts, texts)))

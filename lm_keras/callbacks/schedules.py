@@ -2,7 +2,7 @@
 
 import keras
 
-from lm_keras.callbacks.base import StepCallback
+from lm_keras.callbacks.base import Logs, StepCallback
 from lm_keras.callbacks.watched import BY_LOSS, Watched
 from lm_keras.errors import InputError
 from lm_keras.layers import ScheduledDropout, TokenNoise
@@ -29,7 +29,7 @@ class ScheduleCallback(StepCallback):
         """Return the values of steps first_step ... first_step + count - 1."""
         return [self.base * self.schedule(step) for step in range(first_step, first_step + count)]
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         if not self.own_loop:
             self.assign(self.table(self.step(), 1)[0])
 
@@ -63,11 +63,11 @@ class LearningRateSchedule(ScheduleCallback):
 
     name = "learning_rate"
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         if not self.own_loop:
             check_rate_can_be_set(self.model.optimizer, type(self).__name__)
 
-    def assign(self, value):
+    def assign(self, value: float) -> None:
         self.model.optimizer.learning_rate = value
 
 
@@ -86,15 +86,15 @@ class RateSchedule(ScheduleCallback):
     kind: type
     missing: str
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         self._layers = [layer for layer in model._flatten_layers() if isinstance(layer, self.kind)]
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         if not self.own_loop and not self._layers:
             raise InputError(self.missing)
 
-    def table(self, first_step, count):
+    def table(self, first_step: int, count: int) -> list[float]:
         values = super().table(first_step, count)
         if max(values, default=0) >= 1 or min(values, default=0) < 0:
             raise InputError(
@@ -103,7 +103,7 @@ class RateSchedule(ScheduleCallback):
             )
         return values
 
-    def assign(self, value):
+    def assign(self, value: float) -> None:
         for layer in self._layers:
             layer.rate.assign(value)
 
@@ -152,12 +152,12 @@ class PlateauDecay(Watched):
         super().__init__(by, settings.min_delta)
         self.settings, self.base = settings, base
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         if not self.own_loop:
             check_rate_can_be_set(self.model.optimizer, type(self).__name__)
         super().on_train_begin(logs)
 
-    def wait(self):
+    def wait(self) -> None:
         if self.waited > self.settings.patience:
             self.waited = 0
             optimizer = self.model.optimizer

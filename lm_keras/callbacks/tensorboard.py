@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto import event_pb2
 from tensorboard.plugins.hparams import summary_v2 as hparams
 
-from lm_keras.callbacks.base import StepCallback
+from lm_keras.callbacks.base import Logs, StepCallback
 from lm_keras.errors import not_written
 from lm_keras.objectives.measures import curves, finite
 
@@ -32,7 +33,7 @@ class TensorBoard(StepCallback):
         self._folder, self.interval, self._flags, self._settings = Path(folder), every, flags, settings or {}
         self._writers = {}
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         if self._flags and not (self._folder / "train").exists():
             with self._writing("train", 0):
                 tf.summary.text(
@@ -46,7 +47,7 @@ class TensorBoard(StepCallback):
             with self._writing("valid", 0):
                 tf.summary.experimental.write_raw_pb(summary.SerializeToString())
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         step = self.step(logs)
         if step % self.interval == 0 or (logs or {}).get("last"):
             values = dict(logs or {})
@@ -54,10 +55,10 @@ class TensorBoard(StepCallback):
                 values["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
             self._scalars("train", step, curves(values))
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Logs | None = None) -> None:
         self._scalars("valid", self.step(logs), curves(logs or {}))
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         for run, writer in self._writers.items():
             try:
                 writer.close()
@@ -78,7 +79,7 @@ class TensorBoard(StepCallback):
             for name, values in weights.items():
                 tf.summary.histogram(f"weights/{name}", values)
 
-    def _scalars(self, run, step, values):
+    def _scalars(self, run: str, step: int, values: Mapping[str, Any]) -> None:
         with self._writing(run, step):
             for tag, value in values.items():
                 # A number of a log can be finite and still be too large for TensorBoard's float32.
@@ -86,7 +87,7 @@ class TensorBoard(StepCallback):
                     tf.summary.scalar(tag, value)
 
     @contextlib.contextmanager
-    def _writing(self, run, step):
+    def _writing(self, run: str, step: int) -> Iterator[None]:
         """Let summaries go to a run; what is written is flushed, for a checkpoint must not be ahead of the
         curves.
         """
@@ -107,7 +108,7 @@ def forget_after(folder: Path, step: int) -> None:
 
     All event files of a run become one file, without what lies beyond the step and without a half-written
     last record. To be killed in here does no harm: the next call finds the same records and keeps each once.
-    A run that begins anew, at step 0, loses everything, for nobody knows whether it wrote its settings.
+    A run that begins again, at step 0, loses everything, for nobody knows whether it wrote its settings.
 
     Args:
         folder: the `events` folder; need not exist.

@@ -1,6 +1,8 @@
 """What callbacks share that wait for validation to improve."""
 
-from lm_keras.callbacks.base import StepCallback
+from typing import Any
+
+from lm_keras.callbacks.base import Logs, StepCallback
 from lm_keras.objectives.measures import cost_of
 
 BY_LOSS = ("loss", "low")
@@ -25,10 +27,10 @@ class Watched(StepCallback):
         self._min_delta = min_delta
         self.best, self.waited = float("inf"), 0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self.best, self.waited = float("inf"), 0  # The own loop restores them after this.
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Logs | None = None) -> None:
         if self._measure not in (logs or {}):
             return
         value = logs[self._measure]
@@ -43,9 +45,9 @@ class Watched(StepCallback):
         """Do what has to be done after an evaluation without an improvement."""
         raise NotImplementedError
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return {"best": self.best if self.best != float("inf") else None, "waited": self.waited}
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         self.best = float("inf") if state["best"] is None else state["best"]
         self.waited = state["waited"]

@@ -18,7 +18,7 @@ class Copied:
     """What was not copied from one network to another.
 
     Attributes:
-        new: weights of the head that begin anew, by name.
+        new: weights of the head that are new, by name.
         left: weights of the old head that nothing takes.
         added: tokens that the old vocabulary lacks.
     """
@@ -30,8 +30,8 @@ class Copied:
     @property
     def remark(self) -> str:
         """Return it in words that go on in a line; empty where everything was copied."""
-        parts = [f"{', '.join(self.new)} of the head begin anew"] * bool(self.new)
-        parts += [f"{self.added:,} added tokens begin anew"] * bool(self.added)
+        parts = [f"{', '.join(self.new)} of the head are new"] * bool(self.new)
+        parts += [f"{self.added:,} added tokens are new"] * bool(self.added)
         parts += [f"{', '.join(self.left)} of the old head are left out"] * bool(self.left)
         return "".join(f"; {part}" for part in parts)
 

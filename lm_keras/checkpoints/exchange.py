@@ -32,6 +32,7 @@ from lm_keras.models import FAMILIES, NUM_PARAMETERS
 from lm_keras.models.bert import NO_HEAD
 from lm_keras.text.huggingface import HuggingFaceTokenizer
 from lm_keras.text.model_folder import json_of, read_tokenizer, size_in
+from lm_keras.text.tokenizer import Tokenizer
 
 MOST_NAMES = 8
 """Names of files that a line repeats."""
@@ -75,17 +76,16 @@ class Imported:
         """
         config, family = self.config, self.kind.family
         needed, there = 4 * NUM_PARAMETERS[family](config, self.vocab_size), bytes_in(self.path)
-        if (
-            needed > 4 * there + 2**20
-        ):  # Before memory is taken for what a config.json says; a byte a number at least.
+        # Before memory is taken for what a config.json says; a number has a byte at least.
+        if needed > 4 * there + 2**20:
             raise InputError(
                 f"config.json of {self.path} asks for {needed:,} bytes of weights, and there are {there:,}"
             )
         model = FAMILIES[family](config, self.vocab_size)
-        self.give(model)
+        self.copy_to(model)
         return model
 
-    def give(self, model: keras.Model) -> Copied:
+    def copy_to(self, model: keras.Model) -> Copied:
         """Copy the weights into a network of these settings; it may have a head that is missing there."""
         variables, names = names_of(model), self.output.names
         parts = {part.variable: part for part in self.kind.parts(self.config, self.vocab_size)}
@@ -165,7 +165,7 @@ def read(folder: Path) -> Imported:
             f"{folder} has no tokenizer: expected tokenizer.json, vocab.json and merges.txt, vocab.txt, or"
             " tokenizer.model"
         )
-    if kind.family == "bert" and tokenizer.blank_id is None:
+    if from_flat(settings).needs_mask and tokenizer.mask_id is None:
         raise InputError(f"the vocabulary of {folder} has no [MASK], which a BERT was trained with")
     with open_tensors(folder, kind) as tensors:
         headless = kind.head is not None and not any(name.startswith(kind.head) for name in tensors)
@@ -179,7 +179,11 @@ def read(folder: Path) -> Imported:
 
 
 def write(
-    folder: Path, model: keras.Model, config: Config, tokenizer, files: dict[str, str] | None = None
+    folder: Path,
+    model: keras.Model,
+    config: Config,
+    tokenizer: Tokenizer,
+    files: dict[str, str] | None = None,
 ) -> list[str]:
     """Write a network as a folder that `transformers` loads.
 
@@ -237,9 +241,8 @@ def _tensors_of(model: keras.Model, kind: foreign.Kind, config: Config) -> dict[
     tensors = {}
     for part in kind.parts(config, model.vocab_size):
         value = variables.get(part.variable)
-        value = (
-            np.zeros(sum(part.widths), np.float32) if value is None else value
-        )  # A bias that ours does without.
+        if value is None:  # A bias that ours does without.
+            value = np.zeros(sum(part.widths), np.float32)
         for tensor, piece in zip(part.tensors, np.split(value, np.cumsum(part.widths)[:-1], -1), strict=True):
             tensors[kind.full(tensor)] = np.ascontiguousarray(piece.T if part.transposed else piece)
     if kind.bias and not config.model.tied and kind.bias[0] in tensors:

@@ -1,7 +1,7 @@
-"""The JSON files of a run: written with a sum of themselves, read with distrust.
+"""The JSON files of a run: written with a sum of themselves, read with distrust; and its files of JSON lines.
 
-A file without the sum is read, too: older runs have none, and whoever changes a file by hand may delete that
-line.
+A file without the sum is read, too: older runs have none, and a person who changes a file may delete that
+line. `sealed` and `unsealed` are stricter: not one changed bit goes unnoticed.
 """
 
 import hashlib
@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lm_keras.disk.files import bytes_of
-from lm_keras.errors import InputError
+from lm_keras.disk.files import bytes_of, opened, write_atomically
+from lm_keras.errors import InputError, not_written
 from lm_keras.registry import SCORES
 
 OWN_SUM = "sha256_of_this"
@@ -40,7 +40,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "results.json": {
         "step": int,
         "splits": {str: EVALUATION},
-        "sample": {"text": str, "prompt?": str, "temperature?": NUMBER, "seed?": int},
+        "sample?": {"text": str, "prompt?": str, "temperature?": NUMBER, "seed?": int},
         "parameters?": int,
         "seconds?": NUMBER,
         "best_step?": (int, None),
@@ -58,7 +58,7 @@ write more.
 
 
 def signed(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a file with its sum, which stands first, so that its line can be deleted."""
+    """Return the content of a file with its sum in the first line, so that its line can be deleted."""
     return {OWN_SUM: sum_of(content), **content}
 
 
@@ -80,7 +80,7 @@ def read(path: Path) -> dict[str, Any]:
             raise ValueError(f"{unknown[0]!r} is unknown")
         if OWN_SUM in content and content.pop(OWN_SUM) != sum_of(content):
             raise ValueError(
-                f"other content than was written; who meant to change it deletes its line {OWN_SUM}"
+                f"other content than was written; if you changed it on purpose, delete its line {OWN_SUM}"
             )
     except PermissionError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
@@ -118,3 +118,74 @@ def wrong(value: Any, shape: Any, name: str = "") -> str:
         if key in value and (problem := wrong(value[key], inner, key)):
             return problem
     return ""
+
+
+def sealed(content: dict[str, Any]) -> str:
+    """Return the text of a JSON file that `unsealed` reads.
+
+    Args:
+        content: JSON values by name.
+    """
+    return json.dumps(signed(content), indent=1, ensure_ascii=False) + "\n"
+
+
+def unsealed(text: bytes) -> dict[str, Any]:
+    """Return the content of a file that `sealed` wrote.
+
+    Raises:
+        ValueError: it has other content than was written; the message is a part of a sentence on the file.
+    """
+    try:
+        content = json.loads(text)
+        del content[OWN_SUM]
+        # The text itself, for two texts can be the same JSON.
+        if sealed(content).encode() == text:
+            return content
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise ValueError("has other content than was written")
+
+
+def append_lines(path: Path, lines: list[dict]) -> None:
+    """Add JSON objects to a file of lines, all of them or none; it is ASCII, so that nothing but a line feed
+    ends a line.
+
+    Raises:
+        InputError: the file cannot be written, or the disk is full.
+    """
+    try:
+        with open(path, "ab", buffering=0) as file:
+            before, content = file.tell(), "".join(json.dumps(line) + "\n" for line in lines).encode("ascii")
+            try:
+                while content:
+                    content = content[file.write(content) :]
+            except OSError:
+                file.truncate(before)
+                raise
+    except OSError as error:
+        raise not_written(path, error) from None
+
+
+def truncate_lines_after(path: Path, step: int) -> None:
+    """Drop the lines of a metrics file that lie beyond `step`: a run goes on from there.
+
+    Raises:
+        InputError: the file is there and cannot be read or written.
+    """
+    try:
+        with opened(path) as file:
+            lines = file.read().decode("utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror}; delete it, or restore it from a copy"
+        ) from None
+    kept = []
+    for line in lines:
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue  # A line that a killed run left unfinished, or a damaged one.
+    write_atomically(path, "".join(f"{line}\n" for line in kept).encode())

@@ -18,27 +18,21 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_keras import paths, text
 from lm_keras.checkpoints import records
-from lm_keras.checkpoints.sealed import sealed, unsealed
-from lm_keras.config import FIELDS, Config, from_flat
+from lm_keras.config import Config, from_flat
 from lm_keras.disk.files import bytes_of, opened, write_atomically
 from lm_keras.disk.folders import delete
 from lm_keras.errors import InputError, not_written
-from lm_keras.fields import changeable
-from lm_keras.registry import SOURCES
 from lm_keras.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from lm_keras.checkpoints.state import Checkpoints
     from lm_keras.data.labels import Labels
-
-CHANGEABLE = changeable(FIELDS)
-"""Settings that may differ when a run goes on; `steps` and `epochs` only upwards."""
 
 _LONGEST = "x" * 160
 """No path of a file below a run folder is longer than this; those of TensorBoard have the name of the
@@ -99,7 +93,7 @@ class RunFolder:
         """
         path = self.path / "results.json"
         try:
-            content = unsealed(bytes_of(path, records.MAX_BYTES))
+            content = records.unsealed(bytes_of(path, records.MAX_BYTES))
             if problem := records.wrong(content, records.SHAPES[path.name]):
                 raise ValueError(problem)  # Another file of the run, perhaps.
             return content
@@ -114,7 +108,7 @@ class RunFolder:
 
     def write_results(self, results: dict) -> None:
         """Write down what a run reached: it is finished."""
-        self.write_text("results.json", sealed(results))
+        self.write_text("results.json", records.sealed(results))
 
     @contextlib.contextmanager
     def writing(self):
@@ -273,7 +267,7 @@ class RunFolder:
             )
         return tokenizer
 
-    def checkpoints(self, keep: int = 2, warn=lambda line: None) -> "Checkpoints":
+    def checkpoints(self, keep: int = 2, warn: Callable[[str], None] = lambda line: None) -> "Checkpoints":
         """Return the checkpoints of the run."""
         from lm_keras.checkpoints.state import Checkpoints
 
@@ -295,14 +289,14 @@ class RunFolder:
         write_atomically(self.path / name, content.encode())
 
     @property
-    def lives(self) -> list[dict]:
+    def launches(self) -> list[dict]:
         """Return on what the run was carried out, each time that it began or went on."""
         path = self.path / "environment.json"
         return records.read(path)["lives"] if path.exists() else []
 
-    def add_life(self, life: dict) -> None:
+    def add_launch(self, launch: dict) -> None:
         """Write down on what the run begins or goes on."""
-        self.write_json("environment.json", {"lives": [*self.lives, life]})
+        self.write_json("environment.json", {"lives": [*self.launches, launch]})
 
     @property
     def kept_files(self) -> dict[str, str]:
@@ -341,85 +335,3 @@ class RunFolder:
     def read_data(self) -> dict:
         """Return what `data.json` says of the text."""
         return records.read(self.path / "data.json")
-
-
-def differences(old: Config, new: Config, changeable: Iterable[str] = CHANGEABLE) -> list[str]:
-    """Return what a run would have to change to go on with other settings, one line for each.
-
-    Raises nothing; an empty list means that the run may go on.
-    """
-    before, after = old.flat(), new.flat()
-    lines = [
-        f"--{name}: {before[name]} in the run, {after[name]} now"
-        for name in after
-        if name not in changeable and before[name] != after[name]
-    ]
-    return lines
-
-
-def elsewhere(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
-    """Return the settings that name another path for something which is known by its content.
-
-    A run knows its text by a fingerprint and has a copy of its tokenizer. So both may have been moved, or be
-    named from another working directory. Whoever goes on with such settings has to compare the content.
-
-    Args:
-        before, after: settings of the run, and now, by flag name.
-    """
-    found = set()
-    of_files = tuple(f"{name}:" for name, source in SOURCES.items() if source.files)
-    for name in ("corpus", "valid_corpus", "test_corpus"):
-        if all(str(settings.get(name)).startswith(of_files) for settings in (before, after)):
-            found.add(name)
-    if not {before.get("tokenizer"), after.get("tokenizer")} & {None, *text.TOKENIZERS}:
-        found.add("tokenizer")
-    for name in ("init_from", "embedding_init"):
-        given = before.get(name), after.get(name)
-        if all(given) and os.path.realpath(given[0]) == os.path.realpath(given[1]):
-            found.add(name)
-    return {name for name in found if before[name] != after[name]}
-
-
-def append_lines(path: Path, lines: list[dict]) -> None:
-    """Add JSON objects to a file of lines, all of them or none; it is ASCII, so that nothing but a line feed
-    ends a line.
-
-    Raises:
-        InputError: the file cannot be written, or the disk is full.
-    """
-    try:
-        with open(path, "ab", buffering=0) as file:
-            before, content = file.tell(), "".join(json.dumps(line) + "\n" for line in lines).encode("ascii")
-            try:
-                while content:
-                    content = content[file.write(content) :]
-            except OSError:
-                file.truncate(before)
-                raise
-    except OSError as error:
-        raise not_written(path, error) from None
-
-
-def truncate_lines_after(path: Path, step: int) -> None:
-    """Drop the lines of a metrics file that lie beyond `step`: a run goes on from there.
-
-    Raises:
-        InputError: the file is there and cannot be read or written.
-    """
-    try:
-        with opened(path) as file:
-            lines = file.read().decode("utf-8", errors="replace").split("\n")
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}; delete it, or restore it from a copy"
-        ) from None
-    kept = []
-    for line in lines:
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue  # A line that a killed run left unfinished, or a damaged one.
-    write_atomically(path, "".join(f"{line}\n" for line in kept).encode())

@@ -4,6 +4,7 @@
 `progress.json` with everything that is no tensor, the sha256 of the other files and one of itself.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -11,29 +12,29 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-import keras
 import tensorflow as tf
 
 from lm_keras import paths
-from lm_keras.checkpoints.records import MAX_BYTES, NUMBER, wrong
-from lm_keras.checkpoints.sealed import sealed, unsealed
+from lm_keras.checkpoints.records import MAX_BYTES, NUMBER, sealed, unsealed, wrong
+from lm_keras.checkpoints.variables import Tensors, check_finite, slots_in, tracked
 from lm_keras.disk.files import bytes_of, opened
 from lm_keras.disk.folders import remove_folder, write_folder
 from lm_keras.errors import GO_ON, InputError, reason_of
+from lm_keras.objectives.measures import cost_of
 
 _PROGRESS = "progress.json"
 _PREFIX = "state"
 
 SHAPE = {
-    "step": int, "sha256": {str: str}, "valid_loss?": (*NUMBER, None), "meter?": {str: NUMBER},
-    "seconds?": NUMBER,
+    "step": int, "sha256": {str: str}, "validated?": {"measure": str, "better": str, "value": NUMBER},
+    "valid_loss?": (*NUMBER, None), "meter?": {str: NUMBER}, "seconds?": NUMBER,
     "learning_rate_scale?": NUMBER, "learning_rate_set?": NUMBER, "left_out?": {str: int},
     "left_out_in_a_row?": int,
     "recent?": [[NUMBER]], "callbacks?": {str: {}},
 }  # fmt: skip
-"""What is read in `progress.json`, as in `records.SHAPES`."""
-
-Tensors = dict[str, list[keras.Variable | tf.Variable]]
+"""What is read in `progress.json`, as in `records.SHAPES`. Older checkpoints have `valid_loss`: the value of
+the measure, or its negative value where high is better.
+"""
 
 GONE = "it was deleted meanwhile"
 """What `Checkpoints.problem` says of a checkpoint that a run which trains has deleted since it was listed."""
@@ -67,8 +68,8 @@ class Checkpoints:
         Args:
             step: optimizer steps that were done.
             tensors: lists of variables, by name: the weights, the optimizer's slots and so on.
-            progress: JSON values; `valid_loss`, if there, decides which checkpoint is the best, the lowest
-                one. Of a measure that is better when it is higher it is the negative value.
+            progress: JSON values. `validated`, if there, decides which checkpoint is the best: the `measure`,
+                its `value`, and whether `low` or `high` is `better`.
             instead_of: steps of checkpoints that it replaces.
 
         Raises:
@@ -79,14 +80,14 @@ class Checkpoints:
         there = step in self.steps()
         if there and step not in instead_of and not self.problem(step):
             return
-        _check_finite(step, tensors)
+        check_finite(step, tensors)
         if there:
             _remove(folder)
 
         def fill(path: Path) -> None:
             try:
                 with paths.literally(path) as place:
-                    _tracked(tensors).write(f"{place}/{_PREFIX}")
+                    tracked(tensors).write(f"{place}/{_PREFIX}")
             except tf.errors.OpError as error:
                 raise OSError(None, reason_of(error), str(folder)) from None
             sums = {file.name: _sha256(file) for file in sorted(path.iterdir())}
@@ -140,14 +141,12 @@ class Checkpoints:
                 continue  # It was perhaps the best one, until a better one came.
             try:
                 found = {
-                    step: self.progress(step).get("valid_loss")
-                    for step, problem in zip(steps, problems)
-                    if not problem
+                    step: _cost(self.progress(step)) for step, problem in zip(steps, problems) if not problem
                 }
             except FileNotFoundError:
                 continue
-            losses = {step: loss for step, loss in found.items() if loss is not None}
-            return min(losses, key=lambda step: (losses[step], step)) if losses else None
+            costs = {step: cost for step, cost in found.items() if cost is not None}
+            return min(costs, key=lambda step: (costs[step], step)) if costs else None
         raise self.gone()
 
     def sound(self) -> list[int]:
@@ -231,9 +230,6 @@ class Checkpoints:
             tensors: as given to `save`, or part of them.
             everything: whether all that was saved must find its place.
 
-        The slots of an optimizer are named after the model, which Keras numbers where it has no name of its
-        own: their places decide, and what kind of slot they are.
-
         Raises:
             Gone: it was deleted or replaced meanwhile; the tensors hold anything.
             InputError: the checkpoint does not fit, or cannot be read.
@@ -245,7 +241,7 @@ class Checkpoints:
                 prefix = f"{place}/{_PREFIX}"
                 # What is missing is an error here; TensorFlow need not warn of it as well, at the end of the
                 # process.
-                status = _tracked(tensors, _names_in(prefix)).read(prefix).expect_partial()
+                status = tracked(tensors, slots_in(prefix)).read(prefix).expect_partial()
             status.assert_existing_objects_matched()
             if everything:
                 status.assert_consumed()
@@ -270,6 +266,27 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}"
 
 
+@contextlib.contextmanager
+def understood(step: int) -> Iterator[None]:
+    """Turn what goes wrong while the numbers of a checkpoint are taken over into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        raise InputError(
+            f"the checkpoint of step {step:,} was written by another version of lm_keras, which kept other "
+            "numbers; go on with that version, or begin a new run with --init_from this one"
+        ) from None
+
+
+def _cost(progress: dict) -> float | None:
+    """Return a number that is lower where the validation of a checkpoint was better, or None without one."""
+    if validated := progress.get("validated"):
+        return cost_of(validated["value"], validated["better"])
+    return progress.get("valid_loss")
+
+
 def _identity(folder: Path) -> tuple[int, int] | None:
     """Return what tells a folder from another one that is put in its place, or None where there is none."""
     try:
@@ -285,64 +302,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     except OSError as error:
         raise InputError(f"cannot replace {path}: {error.strerror}; delete it") from None
-
-
-def _tracked(tensors: Tensors, there: Collection[str] = ()) -> tf.train.Checkpoint:
-    """Name every variable by its place and name.
-
-    `tf.train.Checkpoint(model=model)` would leave out layers that a Keras model holds in a list, without a
-    word.
-
-    Args:
-        tensors: variables, by group.
-        there: names in a checkpoint. Where its model had another name, a slot is named as there.
-    """
-    slots = {name.partition("_")[0]: name for name in there}
-    groups = {}
-    for group, variables in tensors.items():
-        names = [f"{place:04d}_{variable.name.split(':')[0]}" for place, variable in enumerate(variables)]
-        if group == "optimizer":
-            names = [_same_slot(name, slots.get(name.partition("_")[0], name)) for name in names]
-        groups[group] = tf.train.Checkpoint(**dict(zip(names, map(_plain, variables), strict=True)))
-    return tf.train.Checkpoint(**groups)
-
-
-def _same_slot(name: str, there: str) -> str:
-    """Return how a slot is called in a checkpoint, if it is of the same kind, such as `momentum`; else its
-    own name.
-    """
-    return there if name.rpartition("_")[2] == there.rpartition("_")[2] else name
-
-
-def _names_in(prefix: str) -> list[str]:
-    """Return the names of the optimizer's variables in a checkpoint."""
-    begin = "optimizer/"
-    keys = tf.train.load_checkpoint(prefix).get_variable_to_dtype_map()
-    return [key.removeprefix(begin).partition("/")[0] for key in keys if key.startswith(begin)]
-
-
-def _plain(variable) -> tf.Variable:
-    return variable.value if isinstance(variable, keras.Variable) else variable
-
-
-def _check_finite(step: int, tensors: Tensors) -> None:
-    for name, variable in _named(tensors):
-        if not variable.dtype.is_floating:
-            continue
-        try:
-            tf.debugging.check_numerics(variable, name)  # One pass, and no memory.
-        except tf.errors.InvalidArgumentError:
-            raise InputError(
-                f"{name} holds a number that is not finite at step {step:,}, which is not saved; the"
-                " checkpoints before are kept; begin a new run in another --run_dir with a lower"
-                " --learning_rate or a --clip_norm"
-            ) from None
-
-
-def _named(tensors: Tensors) -> Iterator[tuple[str, tf.Variable]]:
-    for group, variables in tensors.items():
-        for place, variable in enumerate(variables):
-            yield f"{group} variable {getattr(variable, 'path', place)}", _plain(variable)
 
 
 def _sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Files of word vectors as text: those of word2vec, with a first line `WORDS WIDTH`, and those of GloVe,
 without.
 
-A line is a word and its numbers, with a blank between; the word itself may have blanks, as some have in
+A line is a word and its numbers, with a space between; the word itself may have spaces, as some have in
 GloVe's files.
 """
 
@@ -23,7 +23,7 @@ _LOOKED_AT = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
-class Head:
+class Header:
     """What the first line of a file says.
 
     Attributes:
@@ -40,7 +40,7 @@ class Head:
         return 1 if self.words is None else 2
 
 
-def head_of(path: str | os.PathLike) -> Head:
+def header_of(path: str | os.PathLike) -> Header:
     """Read the first line.
 
     Raises:
@@ -71,9 +71,9 @@ def head_of(path: str | os.PathLike) -> Head:
         )
     fields = _fields(line)
     if len(fields) == 2 and all(field.isdigit() and len(field) < 12 for field in fields):
-        head = Head(int(fields[1]), int(fields[0]))
+        head = Header(int(fields[1]), int(fields[0]))
     else:
-        head = Head(len(fields) - 1, None)
+        head = Header(len(fields) - 1, None)
     if head.width < 1 or head.words == 0 or len(line) > LONGEST_LINE:
         raise _damaged(path, 1, f"{_start(line)} is neither a word with its numbers nor WORDS WIDTH")
     return head
@@ -81,7 +81,7 @@ def head_of(path: str | os.PathLike) -> Head:
 
 def read_vectors(
     path: str | os.PathLike,
-    head: Head,
+    head: Header,
     wanted: Callable[[bytes], bool] | None = None,
     most: int | None = None,
 ) -> Iterator[tuple[bytes, np.ndarray]]:
@@ -90,9 +90,9 @@ def read_vectors(
 
     Args:
         path: the file.
-        head: what `head_of` returned.
+        head: what `header_of` returned.
         wanted: tells whether a word is; the lines of others are only checked for their number of fields.
-        most: stop after so many words.
+        most: stop after this number of words.
 
     Raises:
         InputError: a line is damaged, a word that is wanted comes twice, or lines are missing; it names the
@@ -150,7 +150,7 @@ def _fields(line: bytes) -> list[bytes]:
     return line.strip(b" \r\n\t").replace(b"\t", b" ").split(b" ")
 
 
-def _divided(path, line: bytes, number: int, head: Head) -> tuple[bytes, list[bytes]]:
+def _divided(path: str | Path, line: bytes, number: int, head: Header) -> tuple[bytes, list[bytes]]:
     """Return the word of a line and its numbers, not read yet."""
     word, *numbers = line.rstrip(b" \r\n\t").replace(b"\t", b" ").rsplit(b" ", head.width)
     if len(numbers) != head.width or not word.strip():
@@ -159,16 +159,16 @@ def _divided(path, line: bytes, number: int, head: Head) -> tuple[bytes, list[by
     return word, numbers
 
 
-def _numbers(path, numbers: list[bytes], number: int, word: bytes) -> np.ndarray:
+def _numbers(path: str | Path, numbers: list[bytes], number: int, word: bytes) -> np.ndarray:
     try:
         with np.errstate(over="ignore"):
             vector = np.array(numbers, "S").astype(np.float32)
     except (ValueError, OverflowError):
         bad = next(text for text in numbers if not _is_number(text))
-        raise _damaged(path, number, f"{_start(bad)} of {_word(word)} is no number") from None
+        raise _damaged(path, number, f"{_start(bad)} of {_word(word)} is not a number") from None
     if not np.isfinite(vector).all():
         bad = numbers[int(np.argmin(np.isfinite(vector)))]
-        raise _damaged(path, number, f"{_start(bad)} of {_word(word)} is no finite float32")
+        raise _damaged(path, number, f"{_start(bad)} of {_word(word)} is not a finite float32")
     return vector
 
 
@@ -180,7 +180,7 @@ def _is_number(text: bytes) -> bool:
     return True
 
 
-def _damaged(path, number: int, problem: str) -> InputError:
+def _damaged(path: str | Path, number: int, problem: str) -> InputError:
     return InputError(f"{path}, line {number}: {problem}; correct the line, or copy the file again")
 
 

@@ -7,7 +7,7 @@ which returns a `Corpus`: `rest` is what follows the colon, and `reading` a `Rea
 import os
 from collections.abc import Callable
 
-from lm_keras.corpora.description import Description, describe
+from lm_keras.corpora.description import CorpusDescription, describe
 from lm_keras.corpora.documents import Corpus, Document, Reading
 from lm_keras.corpora.file_lists import path_hint
 from lm_keras.corpora.python_docs import PythonDocs
@@ -19,7 +19,7 @@ from lm_keras.registry import SOURCES, Source, module_of, one_of, sources_expect
 
 __all__ = [
     "Corpus",
-    "Description",
+    "CorpusDescription",
     "Document",
     "EmptySplit",
     "PythonDocs",

@@ -48,7 +48,7 @@ class Counts:
 class TextDecoder:
     r"""Decodes the blocks of one file in turn, as UTF-8 without NUL.
 
-    Bad text is a byte sequence that is no UTF-8, or a NUL. By policy it is an error that names the place,
+    Bad text is a byte sequence that is not UTF-8, or a NUL. By policy it is an error that names the place,
     one U+FFFD for each, or reason to drop the line. A byte order mark at the start is dropped; that of
     UTF-16 or UTF-32 is always an error, and so is UTF-16 without one. Line ends stay as they are, those of
     Windows too.

@@ -15,7 +15,7 @@ MAX_LINE_STARTS = 2**20  # kept for each document that may be cut
 
 
 @dataclasses.dataclass(frozen=True)
-class Description:
+class CorpusDescription:
     """A corpus in numbers.
 
     Attributes:
@@ -83,7 +83,7 @@ class Scan:
     passages.
     """
 
-    description: Description
+    description: CorpusDescription
     hashes: np.ndarray  # uint64 [documents]
     sizes: np.ndarray  # int64 [documents], in bytes
     line_starts: list[LineStarts]  # of the first documents, as many as may be cut
@@ -119,14 +119,14 @@ def scan_corpus(corpus: Corpus) -> Scan:
             line_starts.append(starts)
     if not sum(sizes):
         raise InputError(f"the corpus {corpus.spec} has no text: expected at least one document")
-    description = Description(
+    description = CorpusDescription(
         corpus.spec, corpus.licence, corpus.citation, len(sizes), sum(sizes), characters, total.hexdigest()
     )
     hashes, sizes = np.array(hashes, np.uint64), np.array(sizes, np.int64)
     return Scan(description, hashes, sizes, line_starts, passages, is_annotated)
 
 
-def describe(corpus: Corpus) -> Description:
+def describe(corpus: Corpus) -> CorpusDescription:
     """Read a corpus once and return its numbers.
 
     Raises:

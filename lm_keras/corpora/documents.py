@@ -29,7 +29,7 @@ class Word(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """One text, read anew on every call of `pieces`, so that it need not fit in memory.
+    """One text, read again on every call of `pieces`, so that it need not fit in memory.
 
     Attributes:
         source: where the text is from, for people: `data/a.txt`, `b.jsonl:17`.
@@ -190,7 +190,7 @@ def cut_blocks(blocks: Iterable[bytes], longest: int, too_long: Callable[[bytes]
 def within_line(line: bytes) -> int:
     r"""Return where a line may be cut so that both parts mean what they meant together.
 
-    That is before its last blank, so that no word is cut; if it has none, before the last character that
+    That is before its last space, so that no word is cut; if it has none, before the last character that
     never joins the one before it, under any Unicode normalization.
 
     Example:

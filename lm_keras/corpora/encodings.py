@@ -1,4 +1,4 @@
-"""What bytes are that are no UTF-8: text in another encoding, or no text."""
+"""What bytes are that are not UTF-8: text in another encoding, or no text."""
 
 import re
 
@@ -41,7 +41,7 @@ def utf16_of(content: bytes) -> str | None:
 
 
 def advice_on(content: bytes) -> str | None:
-    r"""Say what bytes look like that are no UTF-8, and what to do; None if that is open.
+    r"""Say what bytes look like that are not UTF-8, and what to do; None if that is open.
 
     Example:
         >>> advice_on(b"caf\xe9 na\xefve \x93quoted\x94\n")

@@ -85,7 +85,9 @@ def _told_of(path: str) -> Iterator[None]:
             f"{shown(path)} is a truncated gzip file: its end is missing; fetch or pack it again"
         ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{shown(path)} is no sound gzip file ({error}); fetch or pack it again") from None
+        raise InputError(
+            f"{shown(path)} is not a sound gzip file ({error}); fetch or pack it again"
+        ) from None
     except OSError as error:
         raise InputError(
             f"cannot read {shown(path)}: {error.strerror or error}; expected a readable file"

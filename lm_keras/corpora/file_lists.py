@@ -64,7 +64,7 @@ def path_hint(spec: str, rest: str) -> str:
 
     Args:
         spec: what was given.
-        rest: what stands behind its first colon.
+        rest: what follows its first colon.
     """
     for path in (spec, rest):
         known = os.path.expanduser(path.strip())
@@ -247,10 +247,12 @@ def _check_readable(path: str) -> None:
     except OSError:
         raise _missing(path) from None
     if not stat.S_ISREG(mode):
-        raise InputError(f"{shown(path)} is no regular file: expected a file that can be read more than once")
+        raise InputError(
+            f"{shown(path)} is not a regular file: expected a file that can be read more than once"
+        )
     if suffix := NOT_TEXT.search(path):
         raise InputError(
-            f"{shown(path)}: a {suffix[0]} file is no text: expected .txt, .gz or .jsonl; "
+            f"{shown(path)}: a {suffix[0]} file is not text: expected .txt, .gz or .jsonl; "
             "unpack or convert it first"
         )
     try:

@@ -14,7 +14,7 @@ MUCH_IN_TRAIN = 0.1
 
 
 def shares_in_train(scan: Scan, splits: dict, given: dict[str, Scan]) -> dict[str, float | None]:
-    """Return for each split but train the share of its bytes that stand in passages of train.
+    """Return for each split but train the share of its bytes that are in passages of train.
 
     Args:
         scan: of the corpus that was divided.
@@ -41,7 +41,7 @@ def shares_in_train(scan: Scan, splits: dict, given: dict[str, Scan]) -> dict[st
 
 
 def also_learnt(name: str, other: Corpus, own: Scan, scan: Scan, splits: dict) -> str | None:
-    """Return a line on a given corpus that stands in the training text, or None if it does not.
+    """Return a line on a given corpus that is in the training text, or None if it is not.
 
     Args:
         name: `valid` or `test`.
@@ -65,7 +65,7 @@ def also_learnt(name: str, other: Corpus, own: Scan, scan: Scan, splits: dict) -
     in_train = splits[name].in_train
     if in_train is not None and in_train >= MUCH_IN_TRAIN:
         return (
-            f"{in_train:.1%} of the {measured} text, {other.spec}, stands in the training text, too: that"
+            f"{in_train:.1%} of the {measured} text, {other.spec}, is in the training text, too: that"
             " part of its loss is of text that was learnt; leave it out of one of both"
         )
     return None

@@ -1,8 +1,8 @@
-"""How much of one text also stands in another: passages compared by a hash of their content.
+"""How much of one text is also in another: passages compared by a hash of their content.
 
 A passage is a line without its end, that of Windows too, or a part of a line of more than `LONG_LINE` bytes:
 that is cut behind each place where a sum of the four bytes before it, modulo 256, is 0, so equal text is
-divided in the same way wherever it stands. Up to `MOST_PASSAGES` of a corpus are kept. Of more, only those
+divided in the same way wherever it is. Up to `MOST_PASSAGES` of a corpus are kept. Of more, only those
 are kept whose content gives a key with zeros at its beginning, so that equal passages of two texts are kept
 both or not at all, and the share is that of a sample chosen by content.
 """
@@ -190,7 +190,7 @@ def _chosen(keys: np.ndarray, rate: int) -> np.ndarray:
 
 
 def share_in(sizes: np.ndarray, hashes: np.ndarray, others: np.ndarray) -> float | None:
-    """Return the share of the bytes of passages that stand in another text, too; None where there are none.
+    """Return the share of the bytes of passages that are in another text, too; None where there are none.
 
     Args:
         sizes, hashes: of the passages, [n].

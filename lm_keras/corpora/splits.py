@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from lm_keras.corpora.dealing import dealt, dealt_by_hash
-from lm_keras.corpora.description import CUT_BELOW, Description, Scan, scan_corpus
+from lm_keras.corpora.description import CUT_BELOW, CorpusDescription, Scan, scan_corpus
 from lm_keras.corpora.documents import Corpus, Document, changed, within_line
 from lm_keras.corpora.overlap import also_learnt, shares_in_train
 from lm_keras.errors import InputError
@@ -20,7 +20,7 @@ ONCE_BY_HASH = "documents that occur once by a hash of their content, all others
 repeated documents `BY_HASH`, too, and a run that was begun so goes on so.
 """
 
-BLANK_WITHIN_BYTES = 2**16  # a line is cut at a blank that is so near, else between characters
+SPACE_WITHIN_BYTES = 2**16  # a line is cut at a space that is so near, else between characters
 
 
 class EmptySplit(InputError):
@@ -37,13 +37,13 @@ class Split:
         rule: how it was taken, in words; the same words mean the same part of the same corpus.
         num_documents: number of documents (or parts of documents) in the split.
         num_bytes: size of their text in UTF-8.
-        in_train: share of its bytes that stand in passages of the training text, too (see `passages.py`);
+        in_train: share of its bytes that are in passages of the training text, too (see `passages.py`);
             None for train itself, and where there are no passages.
         holds: tells which passages of the corpus, by document and offset in it, belong to the split.
     """
 
     name: str
-    description: Description
+    description: CorpusDescription
     rule: str
     num_documents: int
     num_bytes: int
@@ -82,7 +82,7 @@ def make_splits(
     stay together. Fewer documents are each cut at line ends, unless they have labels or tags: a line belongs
     to train if it starts in the first 90 % of the document's bytes, to valid in the next 5 %, else to test.
     (In a document of more than 2^20 lines the cut may come a few lines later.) A document of a single line,
-    as text8 is, is cut before the last blank of the first 90 % and 95 %, or before a character where no blank
+    as text8 is, is cut before the last space of the first 90 % and 95 %, or before a character where no space
     is near. With `valid`, the whole corpus is train. A given `test` is the test split, and its share of the
     corpus goes to train.
 
@@ -97,7 +97,7 @@ def make_splits(
         fractions: per cent of `corpus` for train, valid and test; 0 leaves a split out. Without effect
             if `valid` is given.
         earlier_rule: the rule of the train split with which a run was begun that goes on.
-        say: called with a line where a given corpus stands in the training text, too.
+        say: called with a line where a given corpus is in the training text, too.
 
     Returns:
         The splits that exist, by name, in the order train, valid, test.
@@ -262,7 +262,7 @@ def _cut_before(line: bytes, end: int) -> int:
     """Return the last place up to `end` at which a line may be cut."""
     while line[end] & 0xC0 == 0x80:  # within a character
         end -= 1
-    start = max(0, end - BLANK_WITHIN_BYTES)
+    start = max(0, end - SPACE_WITHIN_BYTES)
     return start + within_line(line[start:end]) if end else 0
 
 

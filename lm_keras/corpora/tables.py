@@ -21,7 +21,7 @@ class Table:
     """How a table is written.
 
     Attributes:
-        delimiter: what stands between two columns.
+        delimiter: what separates two columns.
         names: of the columns, in the first row.
         is_quoted: whether quotes enclose a field, which then may have delimiters and line ends.
         is_by_line: whether each row that was looked at is one line.
@@ -71,7 +71,7 @@ def _table(text: str, is_whole: bool, named: bool, delimiter: str, is_quoted: bo
         return None
     if (
         named or (delimiter == "\t" and all(names)) or _are_names(rows[0])
-    ):  # Prose has blanks behind its commas.
+    ):  # Prose has spaces behind its commas.
         is_by_line = not any("\n" in field for row in known for field in row)
         return Table(delimiter, names, is_quoted, is_by_line)
     return None

@@ -37,7 +37,7 @@ class TextFiles(FileCorpus):
         Args:
             globs: paths or globs, separated by commas.
             text_field: name of the field that holds the text in JSON lines; see `json_lines.Field`.
-            on_bad_text: what to do with bytes that are no UTF-8 and with NUL: `error`; `replace` each by
+            on_bad_text: what to do with bytes that are not UTF-8 and with NUL: `error`; `replace` each by
                 U+FFFD; `skip` the line (in JSON lines: the document, and also one that has no text in the
                 field).
             document_separator: text between the documents of a plain file; see `separators.parsed_separator`.

@@ -45,7 +45,7 @@ class TfdsSplit(Corpus):
             builder: a `tfds.core.DatasetBuilder`.
             split: name of a split, or slices in the syntax of the library.
             path: names that lead to the string in an example's features.
-            on_bad_text: what to do with bytes that are no UTF-8 and with NUL: `error`; `replace` each by
+            on_bad_text: what to do with bytes that are not UTF-8 and with NUL: `error`; `replace` each by
                 U+FFFD; `skip` the line.
             label: names that lead to the class in them, or None where no label is read.
 
@@ -157,7 +157,7 @@ def open_source(rest: str, reading: Reading) -> TfdsSplit:
     """
     parsed = SPEC.fullmatch(rest)
     if not parsed:
-        raise InputError(f"tfds:{rest} is no name of a data set: expected {EXPECTED}")
+        raise InputError(f"tfds:{rest} is not the name of a data set: expected {EXPECTED}")
     builder = tfds_builders.open_builder(parsed["name"], parsed["config"], parsed["version"])
     path = _text_path(builder, reading.text_field, reading.say)
     label = _label_path(builder, reading) if "label" in reading.fields else None

@@ -30,16 +30,16 @@ class Input(NamedTuple):
 
 INPUTS: dict[str, Input] = {
     "tokens": Input("[B, T]", "int32", "tokens that the network reads"),
-    "reset": Input("[B]", "bool", "rows whose carried state begins anew before the first token"),
+    "reset": Input("[B]", "bool", "rows whose carried state is reset before the first token"),
     "document": Input(
         "[B, T]",
         "int32",
         "rising numbers of the documents of a row; -1 beyond the text, where no token sees anything",
     ),
-    "places": Input(
+    "predicted": Input(
         "[B, K]", "int32", "positions at which the network predicts; all of them where it is missing"
     ),
-    "place": Input("[B, T]", "int32", "position in part A of each token, or of its blank in part B"),
+    "position": Input("[B, T]", "int32", "position in part A of each token, or of its span in part B"),
     "within": Input("[B, T]", "int32", "0 in part A; in part B the position in the span, from 1 on"),
     "order": Input("[B, T]", "int32", "a token sees those whose order is not above its own"),
 }

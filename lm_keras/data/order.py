@@ -21,10 +21,10 @@ class Rows:
         start: [R] int64, position of the first input token.
         end: [R] int64, position after the last input token that has a target; `end <= start` for an empty
             row.
-        reset: [R] bool, rows whose state starts anew.
+        reset: [R] bool, rows whose state is reset.
         number: [R] int64, number of each row within the global batch, rising by 1.
         length: T, tokens of a row at most.
-        resets_begin_documents: whether a row that starts anew reads the token that begins a document first.
+        resets_begin_documents: whether a row that is reset reads the token that begins a document first.
     """
 
     start: tf.Tensor
@@ -46,7 +46,7 @@ class StreamOrder:
 
     Every target exactly once an epoch; what is missing at the ends (-) has weight 0.
 
-    Where a state starts anew, the first token that the row reads may be replaced by the end-of-document token
+    Where a state is reset, the first token that the row reads may be replaced by the end-of-document token
     (`resets_begin_documents`): that is how the sampler begins, which a text of few documents would otherwise
     hardly ever teach.
 
@@ -55,9 +55,9 @@ class StreamOrder:
         batch_size: B.
         sequence_length: T.
         seed: seed of the random resets.
-        state_reset: probability that a row's state starts anew at a step, so that the network also learns to
+        state_reset: probability that a row's state is reset at a step, so that the network also learns to
             begin in the middle of a text (Melis, Dyer and Blunsom, 2018, reset with probability 0.01).
-        resets_begin_documents: whether a row that starts anew reads the end-of-document token first.
+        resets_begin_documents: whether a row that is reset reads the end-of-document token first.
     """
 
     targets: int
@@ -98,9 +98,9 @@ class WindowOrder:
     """Windows of T tokens side by side, in a new order each epoch; each row is independent of all others.
 
     With n = 13 targets and T = 5 the windows of the first epoch start at 0, 5 and 10; the last has 3 targets
-    and 2 places of weight 0. In later epochs they lie elsewhere, begun so many tokens before the text, so
-    that a target is not seen at the same place of a window each time: with a shift of 2 they are 0 ... 2,
-    3 ... 7, 8 ... 12. Every target exactly once an epoch. There is one window more than the first epoch
+    and 2 positions of weight 0. In later epochs they lie elsewhere, begun that many tokens before the text,
+    so that a target is not seen at the same position of a window each time: with a shift of 2 they are 0 ...
+    2, 3 ... 7, 8 ... 12. Every target exactly once an epoch. There is one window more than the first epoch
     needs, and a last batch that is not full: these rows are empty.
 
     Attributes:
@@ -153,7 +153,7 @@ class PackedOrder:
     an epoch. A last batch that is not full has empty rows.
 
     Attributes:
-        begins: [rows + 1] int64, how many targets stand before each row, and n.
+        begins: [rows + 1] int64, how many targets come before each row, and n.
         batch_size: B.
         sequence_length: T, tokens of a row at most.
         seed: seed of the order.
@@ -230,7 +230,7 @@ def build(
     """Return the order that `--batching` names, or with `begins` that of these rows.
 
     A text with as many documents as a batch has rows shows often enough how one begins; there a row that
-    starts anew in the middle of one keeps its first token, and the end-of-document token its meaning.
+    is reset in the middle of one keeps its first token, and the end-of-document token its meaning.
     """
     if begins is not None:
         return PackedOrder(begins, batch_size, sequence_length, seed)

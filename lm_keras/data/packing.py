@@ -37,7 +37,7 @@ class Sentences:
         wide: [V] bool, those of them that need no white space behind them.
         closes: [V] bool, tokens of closing marks alone.
         white: [V] bool, tokens of white space alone.
-        blank: [V] bool, tokens that end with white space.
+        ends_white: [V] bool, tokens that end with white space.
         feeds: [V] int, line feeds in the white space that a token ends with.
         opens: [V] bool, tokens with which a sentence may begin where there is no white space: those that
             begin a word, but for digits.
@@ -51,7 +51,7 @@ class Sentences:
     wide: np.ndarray
     closes: np.ndarray
     white: np.ndarray
-    blank: np.ndarray
+    ends_white: np.ndarray
     feeds: np.ndarray
     opens: np.ndarray
     end_id: int
@@ -70,7 +70,7 @@ class Sentences:
             wide=np.array([mark in WIDE_TERMINATORS for mark in last]),
             closes=np.array([bool(text) and not text.strip(CLOSERS) for text in texts]),
             white=np.array([text.isspace() for text in texts]),
-            blank=np.array([text[-1:].isspace() for text in texts]),
+            ends_white=np.array([text[-1:].isspace() for text in texts]),
             feeds=np.array([text[len(text.rstrip()) :].count("\n") for text in texts]),
             opens=np.array([tokenizer.begins_word(t) and not texts[t][:1].isdigit() for t in tokens]),
             end_id=tokenizer.eod_id,
@@ -85,11 +85,11 @@ class Sentences:
         for _ in range(MOST_CLOSERS):
             ended[1:] |= closes[1:] & ended[:-1]
             wide[1:] |= closes[1:] & wide[:-1]
-        # What white space ends is decided by what stands before it.
+        # What white space ends is decided by what comes before it.
         visible = np.maximum.accumulate(np.where(self.white[tokens], -1, np.arange(len(tokens))))
         ended, wide = ended[visible] & (visible >= 0), wide[visible]
         # Behind white space a mark opens what comes next; without any it closes what ended.
-        opens = self.blank[tokens] | ((self.opens[after] | wide) & ~self.closes[after])
+        opens = self.ends_white[tokens] | ((self.opens[after] | wide) & ~self.closes[after])
         feeds = np.cumsum(self.feeds[tokens])
         in_space = feeds - np.where(visible >= 0, (feeds - self.feeds[tokens])[visible], 0)
         last = ((ended & opens) | (in_space > 1)) & ~self.white[after]

@@ -48,7 +48,7 @@ def training_batches(
     rows_per_replica = order.batch_size // all_replicas
 
     @tf.autograph.experimental.do_not_convert  # Converting takes a second, and there is nothing to convert.
-    def batch(element):
+    def batch(element: tf.Tensor) -> Batch:
         step = first_step + element // replicas
         replica = first_replica + element % replicas
         row = replica * rows_per_replica + tf.range(rows_per_replica, dtype=tf.int64)
@@ -101,11 +101,11 @@ def _windows_of(tokens: np.ndarray, rows: Rows) -> tuple[tf.Tensor, tf.Tensor]:
         lambda start: gather(tokens, start, length), [rows.start], tf.int32, stateful=False
     )
     window = tf.ensure_shape(window, [rows.number.shape[0], length + 1])
-    place = rows.start[:, None] + tf.range(length, dtype=tf.int64)
-    return window, place < rows.end[:, None]
+    position = rows.start[:, None] + tf.range(length, dtype=tf.int64)
+    return window, position < rows.end[:, None]
 
 
-def documents_of(window, begin_id: int):
+def documents_of(window: tf.Tensor | np.ndarray, begin_id: int) -> tf.Tensor:
     """Number the documents within the rows of a window [R, T]: [R, T] int32, rising by 1 at each token that
     begins one.
 
@@ -137,5 +137,5 @@ def gather(tokens: np.ndarray, start: np.ndarray, length: int) -> np.ndarray:
     if len(tokens) > length and start.max(initial=0) + length < len(tokens):
         windows = np.lib.stride_tricks.sliding_window_view(tokens, length + 1)
         return windows[start].astype(np.int32)
-    places = start[:, None] + np.arange(length + 1)
-    return tokens[np.minimum(places, len(tokens) - 1)].astype(np.int32)
+    positions = start[:, None] + np.arange(length + 1)
+    return tokens[np.minimum(positions, len(tokens) - 1)].astype(np.int32)

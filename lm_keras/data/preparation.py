@@ -69,15 +69,15 @@ def is_prepared(
     config: DataConfig,
     divided: DividedText,
     tokenizer: Tokenizer | None,
-    needs_blank: bool,
+    needs_mask: bool,
     columns: tuple[Column, ...] = (),
 ) -> bool:
     """Tell whether `prepare` would find everything in the cache."""
     cache = cache_folder(config.cache_dir)
     tokenizer = (
         tokenizer
-        or saved_tokenizer(config, needs_blank)
-        or cached_tokenizer(config, divided.splits, cache, needs_blank)
+        or saved_tokenizer(config, needs_mask)
+        or cached_tokenizer(config, divided.splits, cache, needs_mask)
     )
     return tokenizer is not None and all(
         store_in_cache(split, tokenizer, cache, columns).is_dir() for split in divided.splits.values()
@@ -89,7 +89,7 @@ def prepare(
     tokenizer: Tokenizer | None = None,
     say: Callable[[str], None] = lambda line: None,
     divided: DividedText | None = None,
-    needs_blank: bool = False,
+    needs_mask: bool = False,
     begun: dict | None = None,
     columns: tuple[Column, ...] = (),
     fields: tuple[str, ...] = ("text",),
@@ -102,7 +102,7 @@ def prepare(
         tokenizer: the tokenizer of a run that goes on; None makes the one that the settings ask for.
         say: called with a line before each longer piece of work, and with what speaks against the tokenizer.
         divided: the text, if it was read and split before.
-        needs_blank: whether a tokenizer that is not given has to have a `blank_id`.
+        needs_mask: whether a tokenizer that is not given has to have a `mask_id`.
         begun: what `data.json` says of a run that goes on; its text is divided as it was.
         columns: what the stores hold beside the tokens and the labels.
         fields: what each record of the text must have, as the task says; see `Reading`.
@@ -112,13 +112,13 @@ def prepare(
         InputError: for everything that text and settings can get wrong.
     """
     cache = cache_folder(config.cache_dir)
-    saved = saved_tokenizer(config, needs_blank) if tokenizer is None else None
+    saved = saved_tokenizer(config, needs_mask) if tokenizer is None else None
     divided = divided or divide(config, say, begun, fields)
     splits, corpora = divided.splits, divided.corpora
     labels = labels or labels_in(splits, fields, say)
     columns += columns_of(fields, labels)
     tokenizer = (
-        tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_blank, labels is not None)
+        tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_mask, labels is not None)
     )
     stores = {
         name: tokenized(split, tokenizer, cache, say, columns=columns) for name, split in splits.items()
@@ -302,3 +302,66 @@ def fractions_of(split: str) -> tuple[float, float, float]:
     except ValueError:
         raise InputError(f"--split={split}: expected three percentages such as 90/5/5") from None
     return train, valid, test
+
+
+def split_of_run(
+    config: DataConfig,
+    tokenizer: Tokenizer,
+    begun: dict,
+    split: str,
+    say: Callable[[str], None],
+    columns: tuple[Column, ...] = (),
+) -> TokenStore:
+    """Return a split of the text of a run, to be scored.
+
+    Args:
+        config: the data settings of the run.
+        tokenizer: of the run.
+        begun: what its `data.json` says.
+        split: `train`, `valid` or `test`.
+        say: called with a line before longer work.
+        columns: what the store holds beside the tokens.
+
+    Raises:
+        InputError: there is no such split, or its text has changed since the run began.
+    """
+    if split not in begun["splits"]:
+        raise InputError(
+            f"split {split!r} is absent in this run; it has {', '.join(begun['splits']) or 'none'}; "
+            "other text is scored with --corpus=text:GLOB"
+        )
+    data, before = prepare(config, tokenizer, say, begun=begun, columns=columns), begun["splits"][split]
+    if data.report["splits"].get(split, {}).get("fingerprint") != before.get("fingerprint"):
+        raise InputError(
+            f"the {split} text of {before.get('corpus')} has changed since the run began; "
+            "restore it, or score other text with --corpus=text:GLOB"
+        )
+    return data.splits[split]
+
+
+def whole_corpus(
+    corpus: str,
+    config: DataConfig,
+    tokenizer: Tokenizer,
+    split: str,
+    say: Callable[[str], None],
+    columns: tuple[Column, ...] = (),
+) -> TokenStore:
+    """Return another text than that of a run, whole, to be scored.
+
+    Args:
+        corpus: names it.
+        config: the data settings of the run.
+        tokenizer: of the run.
+        split: of a data set that has several, and that names none.
+        say: called with a line before longer work.
+        columns: what the store holds beside the tokens.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    opened = opened_corpus(corpus, config, split, say)
+    whole = make_splits(opened, fractions=(100, 0, 0))["train"]
+    say_of({split: opened}, say)
+    cache = cache_folder(config.cache_dir)
+    return tokenized(whole, tokenizer, cache, say, whole.description.spec, columns)

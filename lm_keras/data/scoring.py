@@ -14,14 +14,14 @@ from lm_keras.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Block:
+class ScoredRows:
     """One call's worth of rows.
 
     Attributes:
         tokens: [R, T] int32.
         targets: [R, T] int32.
         weights: [R, T] float32, 1 for each target that this block scores.
-        reset: [R] bool, rows whose state starts anew; the others go on from the block before.
+        reset: [R] bool, rows whose state is reset; the others go on from the block before.
     """
 
     tokens: np.ndarray
@@ -47,9 +47,9 @@ BLOCK_LENGTH = 128
 def streams(
     tokens: np.ndarray,
     documents: np.ndarray,
-    max_places: int = MAX_STREAMS * BLOCK_LENGTH,
+    max_positions: int = MAX_STREAMS * BLOCK_LENGTH,
     unscored: int | None = None,
-) -> Iterator[Block]:
+) -> Iterator[ScoredRows]:
     """Score a split in contiguous streams with carried state.
 
     The first stream begins with the start state, every other one reads `BURN_IN` tokens or more first without
@@ -61,8 +61,8 @@ def streams(
     Args:
         tokens: [n + 1], the context before the first target included.
         documents: positions in `tokens` where a document begins, rising.
-        max_places: rows times length of a block at most, so that its logits fit into memory; no part of the
-            layout.
+        max_positions: rows times length of a block at most, so that its logits fit into memory; no part of
+            the layout.
         unscored: a token that is never a target.
 
     Example: with streams of 10 targets, `BURN_IN` 3, `MAX_BURN_IN` 8 and documents that begin at 1, 6 and 14,
@@ -75,7 +75,7 @@ def streams(
     first = np.arange(count) * length
     begin = _begins(first, documents)
     end = np.minimum(first + length, targets)
-    block_length = min(BLOCK_LENGTH, max(1, max_places // count))
+    block_length = min(BLOCK_LENGTH, max(1, max_positions // count))
     for offset in range(0, int((end - begin).max()), block_length):
         reset = np.full(count, offset == 0)
         block = _block(tokens, begin + offset, first, end, block_length, reset, unscored)
@@ -86,7 +86,7 @@ def streams(
 
 def _begins(first: np.ndarray, documents: np.ndarray) -> np.ndarray:
     latest = np.maximum(first - BURN_IN, 0)
-    # What stands before a document is the context of its first token.
+    # What comes before a document is the context of its first token.
     starts = np.concatenate([[0], documents - 1])
     document = starts[np.searchsorted(starts, latest, side="right") - 1]
     return np.where(first - document <= MAX_BURN_IN, document, latest)
@@ -99,8 +99,9 @@ def windows(
     rows: int = 32,
     like_documents: bool = False,
     unscored: int | None = None,
-) -> Iterator[Block]:
-    """Score a split in windows of `length` tokens that begin anew, each scoring its last `stride` targets.
+) -> Iterator[ScoredRows]:
+    """Score a split in windows of `length` tokens that start from nothing, each scoring its last `stride`
+    targets.
 
     The first window scores all its targets. With n = 8 targets, length 4 and stride 2, window by window
     (position of the first input: targets scored): 0: 1-4, 2: 5-6, 4: 7-8.
@@ -140,12 +141,12 @@ def windows(
         yield block
 
 
-def rows_of(tokens: np.ndarray, begins: np.ndarray, length: int, rows: int) -> Iterator[Block]:
+def rows_of(tokens: np.ndarray, begins: np.ndarray, length: int, rows: int) -> Iterator[ScoredRows]:
     """Lay out a split in rows side by side, all of whose tokens may be scored.
 
     Args:
         tokens: [n + 1], the token that begins a document first.
-        begins: [count + 1] int64, how many targets stand before each row, and n.
+        begins: [count + 1] int64, how many targets come before each row, and n.
         length: tokens of a row at most.
         rows: in one block.
     """
@@ -156,10 +157,18 @@ def rows_of(tokens: np.ndarray, begins: np.ndarray, length: int, rows: int) -> I
         yield _block(tokens, first, first, end, length, np.ones(rows, bool), None)
 
 
-def _block(tokens, start, first, end, length, reset, unscored) -> Block:
+def _block(
+    tokens: np.ndarray,
+    start: np.ndarray,
+    first: np.ndarray,
+    end: np.ndarray,
+    length: int,
+    reset: np.ndarray,
+    unscored: int | None,
+) -> ScoredRows:
     window = gather(tokens, np.minimum(start, len(tokens) - 1), length)
-    place = start[:, None] + np.arange(length)
-    scored = (place >= first[:, None]) & (place < end[:, None])
+    position = start[:, None] + np.arange(length)
+    scored = (position >= first[:, None]) & (position < end[:, None])
     if unscored is not None:
         scored &= window[:, 1:] != unscored
-    return Block(window[:, :-1], window[:, 1:], scored.astype(np.float32), reset)
+    return ScoredRows(window[:, :-1], window[:, 1:], scored.astype(np.float32), reset)

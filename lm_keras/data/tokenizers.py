@@ -22,12 +22,12 @@ MOST_CHARACTERS = 2**22
 """Characters that these learn from where a text is examples with labels; of more, evenly spaced lines."""
 
 
-def saved_tokenizer(config: DataConfig, needs_blank: bool = False) -> Tokenizer | None:
+def saved_tokenizer(config: DataConfig, needs_mask: bool = False) -> Tokenizer | None:
     """Return the tokenizer of the folder that `--tokenizer` names, or None where it names a kind.
 
     Args:
         config: the data settings.
-        needs_blank: whether it gets a `blank_id` if it has none.
+        needs_mask: whether it gets a `mask_id` if it has none.
 
     Raises:
         InputError: there is no such folder, what it holds is damaged, or another setting contradicts it.
@@ -47,7 +47,7 @@ def saved_tokenizer(config: DataConfig, needs_blank: bool = False) -> Tokenizer 
             f"--tokenizer={config.tokenizer} brings its own settings: {different}; "
             f"leave them out, and clear what a flagfile sets with {' '.join(f'--{name}=' for name in given)}"
         )
-    return tokenizer.with_blank() if needs_blank else tokenizer
+    return tokenizer.with_mask() if needs_mask else tokenizer
 
 
 def warn_of_unknown(name: str, unknown: int, tokens: int, say: Callable[[str], None]) -> None:
@@ -94,7 +94,7 @@ def trained_tokenizer(
     splits: dict[str, Split],
     cache: Path,
     say: Callable[[str], None],
-    needs_blank: bool = False,
+    needs_mask: bool = False,
     of_examples: bool = False,
 ) -> Tokenizer:
     """Return the tokenizer that the settings ask for; learn it unless the cache has it.
@@ -104,7 +104,7 @@ def trained_tokenizer(
         splits: the text of the run.
         cache: the cache folder.
         say: called with a line before longer work, and with what speaks against that kind for that text.
-        needs_blank: whether it gets a `blank_id` if it has none; the cache keeps it without.
+        needs_mask: whether it gets a `mask_id` if it has none; the cache keeps it without.
         of_examples: whether the text is examples with labels, of which there may be millions: then a kind
             that takes much memory learns from fewer of them.
 
@@ -125,18 +125,18 @@ def trained_tokenizer(
     tokenizer = text.load_tokenizer(folder)
     if tokenizer.warning:
         say(tokenizer.warning)
-    return tokenizer.with_blank() if needs_blank else tokenizer
+    return tokenizer.with_mask() if needs_mask else tokenizer
 
 
 def cached_tokenizer(
-    config: DataConfig, splits: dict[str, Split], cache: Path, needs_blank: bool
+    config: DataConfig, splits: dict[str, Split], cache: Path, needs_mask: bool
 ) -> Tokenizer | None:
     """Return the tokenizer that `trained_tokenizer` would find in the cache, or None."""
     folder, _ = _in_cache(config, splits, cache, config.tokenizer_settings())
     if not folder.is_dir():
         return None
     tokenizer = text.load_tokenizer(folder)
-    return tokenizer.with_blank() if needs_blank else tokenizer
+    return tokenizer.with_mask() if needs_mask else tokenizer
 
 
 def _in_cache(

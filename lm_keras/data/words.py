@@ -13,7 +13,7 @@ REMEMBERED_WORDS = 2**16
 
 def token_of_nothing(tokenizer: Tokenizer) -> int:
     """Return the token of a word or a text of which the tokenizer makes none: the unknown one, if any."""
-    known = (tokenizer.unknown_id, tokenizer.blank_id, *tokenizer.encode_inside("."), 0)
+    known = (tokenizer.unknown_id, tokenizer.mask_id, *tokenizer.encode_inside("."), 0)
     return next(token for token in known if token is not None)
 
 

@@ -50,7 +50,7 @@ def opened(path: str | os.PathLike, mode: str = "rb") -> IO:
             another file.
 
     Raises:
-        OSError: it cannot be opened or is no regular file; `strerror` says so.
+        OSError: it cannot be opened or is not a regular file; `strerror` says so.
     """
     flags = os.O_RDONLY if mode == "rb" else os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)  # Else a pipe would wait for the other side.
@@ -61,7 +61,7 @@ def opened(path: str | os.PathLike, mode: str = "rb") -> IO:
 
 
 def bytes_of(path: str | os.PathLike, most: int | None = None) -> bytes:
-    """Read a regular file of no more than so many bytes, `MAX_FILE_BYTES` if nothing is said.
+    """Read a regular file of at most `limit` bytes, `MAX_FILE_BYTES` if nothing is said.
 
     Raises:
         OSError: as `opened`, or it is larger.

@@ -1,6 +1,9 @@
 """Which words and which negative samples step s sees: a pure function of (token store, settings, seed, s)."""
 
+import collections
 import dataclasses
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -24,9 +27,12 @@ AT_ONCE = 16
 A word that comes often takes too large a step where too many of its gradients are added.
 """
 
+PREFETCHED = 4
+"""Batches that are made ahead."""
+
 
 @dataclasses.dataclass(frozen=True)
-class Vocabulary:
+class WordVocabulary:
     """Which tokens get vectors, and how often they are drawn.
 
     Attributes:
@@ -42,7 +48,7 @@ class Vocabulary:
     ends: np.ndarray
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, frequencies: np.ndarray, settings: EmbeddingConfig) -> "Vocabulary":
+    def of(cls, tokenizer: Tokenizer, frequencies: np.ndarray, settings: EmbeddingConfig) -> "WordVocabulary":
         """Count.
 
         A token that stands for no text of its own (the end of a document or line, the unknown one) gets no
@@ -133,9 +139,9 @@ class Noise:
 
 
 @dataclasses.dataclass(frozen=True)
-class Batch:
+class WordBatch:
     """G blocks, a multiple of `AT_ONCE`, of S words that follow each other in the text; w words of both
-    neighbours stand around each block.
+    neighbours are around each block.
 
     Attributes:
         near: [G, S + 2w] int32, the words of the block in the middle, and those around it.
@@ -165,7 +171,7 @@ class Batches:
         settings: of the run.
     """
 
-    def __init__(self, store: TokenStore, vocabulary: Vocabulary, settings: EmbeddingConfig):
+    def __init__(self, store: TokenStore, vocabulary: WordVocabulary, settings: EmbeddingConfig):
         self._tokens, self._vocabulary, self._settings = store.tokens, vocabulary, settings
         self._noise = Noise(vocabulary.noise)
         order = orders.WindowOrder(
@@ -174,13 +180,13 @@ class Batches:
         self.steps_per_epoch = order.steps_per_epoch
         row = tf.range(settings.batch_size, dtype=tf.int64)
 
-        def rows(step):
+        def rows(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             found = order.rows(step, row)
             return found.start, found.end
 
         self._rows = tf.function(rows, autograph=False, input_signature=[tf.TensorSpec([], tf.int64)])
 
-    def __call__(self, step: int) -> Batch:
+    def __call__(self, step: int) -> WordBatch:
         """Return the batch of a step."""
         settings, vocabulary = self._settings, self._vocabulary
         random = np.random.Generator(np.random.Philox(key=np.array([settings.seed, step], np.uint64)))
@@ -196,7 +202,9 @@ class Batches:
         part = np.cumsum(begins, dtype=np.int32)[kept]
         return self._blocks(random, tokens[kept], part, int(there.sum()))
 
-    def _blocks(self, random: np.random.Generator, ids: np.ndarray, part: np.ndarray, words: int) -> Batch:
+    def _blocks(
+        self, random: np.random.Generator, ids: np.ndarray, part: np.ndarray, words: int
+    ) -> WordBatch:
         around, blocks = self._settings.window, max(1, -(-len(ids) // (AT_ONCE * BLOCK))) * AT_ONCE
         window = random.integers(1, around + 1, blocks * BLOCK, np.int32)
         window[len(ids) :] = 0
@@ -209,10 +217,25 @@ class Batches:
         near, parts = (
             np.lib.stride_tricks.sliding_window_view(line, BLOCK + 2 * around)[::BLOCK] for line in lines
         )
-        return Batch(
+        return WordBatch(
             near.copy(),
             parts.copy(),
             window.reshape(blocks, BLOCK),
             self._noise(random, (blocks, DRAWN)),
             words,
         )
+
+
+def ahead(make: Callable[[int], WordBatch], first: int, last: int) -> Iterator[WordBatch]:
+    """Yield the batches of steps first ... last - 1, which another thread makes while earlier ones
+    are used.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        made = collections.deque(
+            pool.submit(make, step) for step in range(first, min(first + PREFETCHED, last))
+        )
+        for step in range(first + PREFETCHED, last + PREFETCHED):
+            batch = made.popleft().result()
+            if step < last:
+                made.append(pool.submit(make, step))
+            yield batch

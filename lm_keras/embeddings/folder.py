@@ -3,9 +3,11 @@ the end.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from lm_keras.checkpoints import records
-from lm_keras.checkpoints.run_folder import EMBEDDINGS, RunFolder, elsewhere
+from lm_keras.checkpoints.changes import elsewhere
+from lm_keras.checkpoints.run_folder import EMBEDDINGS, RunFolder
 from lm_keras.embeddings.settings import Settings, from_flat
 from lm_keras.errors import InputError
 
@@ -48,7 +50,7 @@ class EmbeddingFolder(RunFolder):
                 "Use the same settings to go on, or another --run_dir"
             )
 
-    def check_text(self, report: dict) -> None:
+    def check_text(self, report: dict[str, Any]) -> None:
         """Raise InputError if the training text is no longer that with which the run began."""
         before, now = (content["splits"]["train"] for content in (self.read_data(), report))
         if before.get("fingerprint") != now["fingerprint"]:
@@ -57,7 +59,7 @@ class EmbeddingFolder(RunFolder):
                 " it, or begin a new run with another --run_dir"
             )
 
-    def begin(self, settings: Settings, data: dict, flagfile: str) -> None:
+    def begin(self, settings: Settings, data: dict[str, Any], flagfile: str) -> None:
         """Write down what the run is; `config.json` comes last, so that it stands for a complete folder."""
         self.write_json("data.json", data)
         self.write_text("flags.txt", flagfile)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lm_keras.checkpoints.vectors import head_of, read_vectors
+from lm_keras.checkpoints.vectors import header_of, read_vectors
 from lm_keras.errors import InputError
 from lm_keras.text.names import BLANK, name_of
 
@@ -36,12 +36,12 @@ class Vectors:
 
         Args:
             path: a file in the text format of word2vec or GloVe.
-            most: read so many words, the first ones.
+            most: words to read, the first ones.
 
         Raises:
             InputError: it cannot be read or is damaged; the line is named.
         """
-        head = head_of(path)
+        head = header_of(path)
         names, rows = [], []
         for word, vector in read_vectors(path, head, most=most):
             names.append(word.decode("utf-8", "replace"))
@@ -84,7 +84,7 @@ class Vectors:
 
     def _place(self, word: str) -> int:
         name = name_of(word.encode("utf-8", "replace"))
-        # A piece that begins a word has a blank in front, and the first word of a file that was put behind
+        # A piece that begins a word has a space in front, and the first word of a file that was put behind
         # another, a mark.
         for known in (word, name, BLANK + name, "\ufeff" + word):
             if known in self._places:

@@ -16,6 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+Table = tf.Variable | tf.Tensor
+"""Vectors of all words, [V, D] float32."""
+
 
 class Step(NamedTuple):
     """What one block of words asks of the two tables.
@@ -58,7 +61,15 @@ def inside(part: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
     )
 
 
-def skipgram(inputs, outputs, near, part, window, drawn, negatives: int) -> Step:
+def skipgram(
+    inputs: Table,
+    outputs: Table,
+    near: tf.Tensor,
+    part: tf.Tensor,
+    window: tf.Tensor,
+    drawn: tf.Tensor,
+    negatives: int,
+) -> Step:
     """Return loss and gradients where each word predicts those in its window.
 
     The loss of a pair of the word i and the word j near it is -log s(v_j . u_i) - sum over k samples n of
@@ -66,7 +77,7 @@ def skipgram(inputs, outputs, near, part, window, drawn, negatives: int) -> Step
 
     Args:
         inputs, outputs: the tables, [V, D].
-        near, part, window, drawn: as in `batches.Batch`.
+        near, part, window, drawn: as in `batches.WordBatch`.
         negatives: k.
     """
     around = (near.shape[-1] - window.shape[-1]) // 2
@@ -79,7 +90,7 @@ def skipgram(inputs, outputs, near, part, window, drawn, negatives: int) -> Step
     weight = tf.reduce_sum(pairs, -1, keepdims=True) * (negatives / drawn.shape[-1])  # [G, S, 1]
     error = tf.concat([-pairs * tf.sigmoid(-near_logits), weight * tf.sigmoid(drawn_logits)], -1)
 
-    def loss():
+    def loss() -> tf.Tensor:
         of_pairs = tf.reduce_sum(pairs * tf.nn.softplus(-near_logits))
         return of_pairs + tf.reduce_sum(weight * tf.nn.softplus(drawn_logits))
 
@@ -87,7 +98,15 @@ def skipgram(inputs, outputs, near, part, window, drawn, negatives: int) -> Step
     return Step((middle, tf.matmul(error, v)), (others, of_others), loss, tf.reduce_sum(pairs))
 
 
-def cbow(inputs, outputs, near, part, window, drawn, negatives: int) -> Step:
+def cbow(
+    inputs: Table,
+    outputs: Table,
+    near: tf.Tensor,
+    part: tf.Tensor,
+    window: tf.Tensor,
+    drawn: tf.Tensor,
+    negatives: int,
+) -> Step:
     """Return loss and gradients where the mean of the words in its window predicts each word.
 
     The loss of the word i is -log s(v_i . h) - sum over k samples n of log s(-v_n . h), with h the mean of
@@ -114,7 +133,7 @@ def cbow(inputs, outputs, near, part, window, drawn, negatives: int) -> Step:
     of_others = tf.concat([error * mean, tf.matmul(drawn_error, mean, transpose_a=True)], 1)
     of_near = tf.matmul(share, of_mean, transpose_a=True)  # [G, P, D]
 
-    def loss():
+    def loss() -> tf.Tensor:
         of_own = tf.reduce_sum(there * tf.nn.softplus(-logit))
         return of_own + tf.reduce_sum(weight * tf.nn.softplus(drawn_logits))
 

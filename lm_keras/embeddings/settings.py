@@ -72,8 +72,8 @@ class EmbeddingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunningConfig:
-    """How the run is carried out; nothing here changes what is learnt."""
+class EmbeddingRunningConfig:
+    """How the run is executed; nothing here changes what is learnt."""
 
     log_every: int = setting(
         100, "steps between lines in metrics.jsonl and points in TensorBoard", low=1, on_resume="always"
@@ -87,7 +87,7 @@ class RunningConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOptions:
+class EmbeddingRunOptions:
     """Which run the command is about."""
 
     run_dir: str | None = setting(
@@ -96,11 +96,15 @@ class RunOptions:
         path=True,
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_line("run_dir", self.run_dir)
 
 
-GROUPS: dict[str, type] = {"text": TextConfig, "embedding": EmbeddingConfig, "running": RunningConfig}
+GROUPS: dict[str, type] = {
+    "text": TextConfig,
+    "embedding": EmbeddingConfig,
+    "running": EmbeddingRunningConfig,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,9 +117,9 @@ class Settings:
 
     text: TextConfig = TextConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()
-    running: RunningConfig = RunningConfig()
+    running: EmbeddingRunningConfig = EmbeddingRunningConfig()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in self.flat().items():
             check(FIELDS[name], value)
             check_line(name, value)

@@ -5,7 +5,7 @@ no others.
 import numpy as np
 import tensorflow as tf
 
-from lm_keras.embeddings.batches import AT_ONCE, Batch
+from lm_keras.embeddings.batches import AT_ONCE, WordBatch
 from lm_keras.embeddings.objectives import METHODS
 from lm_keras.embeddings.settings import EmbeddingConfig
 
@@ -35,7 +35,7 @@ class Tables:
         self._method, self._negatives = METHODS[settings.method], settings.negatives
         self._step = tf.function(self._updated, autograph=False, reduce_retracing=True)
 
-    def step(self, batch: Batch, rate: float) -> tuple[float, int]:
+    def step(self, batch: WordBatch, rate: float) -> tuple[float, int]:
         """Change the tables by all blocks of a batch, `AT_ONCE` of them at a time.
 
         Returns:
@@ -45,10 +45,19 @@ class Tables:
         loss, count = self._step(*map(tf.constant, arrays), tf.constant(rate, tf.float32))
         return float(loss), int(count)
 
-    def _updated(self, near, part, window, drawn, rate):
+    def _updated(
+        self,
+        near: tf.Tensor,
+        part: tf.Tensor,
+        window: tf.Tensor,
+        drawn: tf.Tensor,
+        rate: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         blocks = (near, part, window, drawn)
 
-        def update(first, loss, count):
+        def update(
+            first: tf.Tensor, loss: tf.Tensor, count: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             some = [tf.slice(each, [first, 0], [AT_ONCE, -1]) for each in blocks]
             some = [tf.ensure_shape(one, [AT_ONCE, each.shape[1]]) for one, each in zip(some, blocks)]
             asked = self._method(self.inputs, self.outputs, *some, self._negatives)

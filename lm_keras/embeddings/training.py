@@ -1,38 +1,36 @@
 """A run of scripts/train_embeddings.py, from its settings to the files of vectors."""
 
-import collections
 import contextlib
 import dataclasses
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
-from lm_keras import callbacks, flags, paths, schedules
+from lm_keras import callbacks, paths, schedules
+from lm_keras.callbacks.base import Logs
 from lm_keras.callbacks.progress import clock
 from lm_keras.callbacks.projector import write_labels, write_points
 from lm_keras.callbacks.tensorboard import forget_after
-from lm_keras.checkpoints.run_folder import truncate_lines_after
+from lm_keras.checkpoints.records import truncate_lines_after
 from lm_keras.checkpoints.vectors import write_vectors
 from lm_keras.corpora import EmptySplit
 from lm_keras.data.preparation import DividedText, divide, prepare
-from lm_keras.embeddings.batches import Batch, Batches, Vocabulary
+from lm_keras.embeddings.batches import Batches, WordVocabulary, ahead
 from lm_keras.embeddings.folder import VECTORS, EmbeddingFolder
 from lm_keras.embeddings.neighbours import Vectors
-from lm_keras.embeddings.settings import CHANGEABLE, RunOptions, Settings, TextConfig
+from lm_keras.embeddings.settings import CHANGEABLE, EmbeddingRunOptions, Settings, TextConfig
 from lm_keras.embeddings.tables import Tables
 from lm_keras.errors import InputError
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.surroundings import with_usual_settings
 from lm_keras.text.names import name_of
 from lm_keras.training import environment, machine, report
 from lm_keras.training.signals import Signals
 from lm_keras.training.weights import all_damaged
-
-PREFETCHED = 4
-"""Batches that are made ahead."""
 
 DECAY = "linear:final=0.0001"
 """Of the learning rate, as in word2vec."""
@@ -42,7 +40,7 @@ SHOWN_WORDS = 8
 
 
 @with_usual_settings
-def train(settings: Settings, options: RunOptions) -> int:
+def train(settings: Settings, options: EmbeddingRunOptions) -> int:
     """Carry out a run, or go on with it, and print what its words are like.
 
     Returns:
@@ -64,20 +62,20 @@ def train(settings: Settings, options: RunOptions) -> int:
             " choose another folder"
         )
     with folder.writing():
-        return Run(settings, options, folder).carry_out()
+        return EmbeddingRun(settings, options, folder).execute()
 
 
-class Run:
+class EmbeddingRun:
     """The objects of one run; its folder is locked."""
 
-    def __init__(self, settings: Settings, options: RunOptions, folder: EmbeddingFolder):
+    def __init__(self, settings: Settings, options: EmbeddingRunOptions, folder: EmbeddingFolder):
         self.settings, self.folder = settings, folder
         tokenizer = folder.tokenizer() if folder.exists else None
         begun = folder.read_data() if folder.exists else None
         self.data = prepare(settings.text, tokenizer, report.say, _divided(settings.text, begun))
         store = self.data.splits["train"]
         frequencies = store.frequencies(self.data.tokenizer.vocab_size)
-        self.vocabulary = Vocabulary.of(self.data.tokenizer, frequencies, settings.embedding)
+        self.vocabulary = WordVocabulary.of(self.data.tokenizer, frequencies, settings.embedding)
         _check_memory(settings, len(frequencies))
         self.batches = Batches(store, self.vocabulary, settings.embedding)
         self.total_steps = settings.embedding.epochs * self.batches.steps_per_epoch
@@ -89,14 +87,14 @@ class Run:
         self._begin(options)
         self.tables = Tables(len(frequencies), settings.embedding)
         self.checkpoints = folder.checkpoints(warn=report.say)
-        self.meter = Meter()
+        self.meter = WordMeter()
         count = np.count_nonzero(self.vocabulary.counts)
         report.say(
             f"model: {settings.embedding.method}, {count:,} words of {settings.embedding.embedding_dim}"
             f" numbers; {self.total_steps:,} steps"
         )
 
-    def _begin(self, options: RunOptions) -> None:
+    def _begin(self, options: EmbeddingRunOptions) -> None:
         content = {
             **self.data.report,
             "vocab_size": self.data.tokenizer.vocab_size,
@@ -107,13 +105,13 @@ class Run:
         else:
             self.data.tokenizer.save(self.folder.path / "tokenizer")
         written = {**dataclasses.asdict(options), **self.settings.flat()}
-        self.folder.begin(self.settings, content, flags.flagfile_of(written))
+        self.folder.begin(self.settings, content, flagfile_of(written))
         report.say(report.data_line(content))
 
-    def carry_out(self) -> int:
+    def execute(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
         step = self._restored()
-        self.folder.add_life(environment.of_this_process("one device", step))
+        self.folder.add_launch(environment.of_this_process("one device", step))
         if step < self.total_steps:
             step, signal = self._train(step)
             if signal:
@@ -134,7 +132,7 @@ class Run:
         if step is None:
             return 0
         self.checkpoints.restore(step, self.tables.tensors())
-        self.meter = Meter(**self.checkpoints.progress(step)["meter"])
+        self.meter = WordMeter(**self.checkpoints.progress(step)["meter"])
         report.say(f"going on from step {step:,} of {self.total_steps:,}")
         return step
 
@@ -158,7 +156,7 @@ class Run:
                 self.meter.add(loss, count, batch.words, now - began)
                 if not math.isfinite(loss):
                     raise InputError(
-                        f"the loss is no finite number at step {step:,}; begin a new run in another --run_dir"
+                        f"the loss is not finite at step {step:,}; begin a new run in another --run_dir"
                         f" with a lower --learning_rate than {settings.rate:g}, or a smaller --batch_size"
                     )
                 show(step, rate)
@@ -178,7 +176,7 @@ class Run:
         """Yield what shows a step: in the progress line, in metrics.jsonl and in TensorBoard."""
         every, path = self.settings.running.log_every, self.folder.path
         flagfile = (path / "flags.txt").read_text(encoding="utf-8")
-        progress = Progress(self.total_steps, self.batches.steps_per_epoch)
+        progress = WordProgress(self.total_steps, self.batches.steps_per_epoch)
         listeners = [
             callbacks.MetricsFile(path / "metrics.jsonl", every),
             callbacks.TensorBoard(path / "events", every, flagfile, self.settings.flat()),
@@ -219,12 +217,12 @@ class Run:
         report.write(list(_lines(Vectors(list(names), table))))
         asked = f"nearest {paths.quoted(next(iter(names)))} --run_dir={paths.as_word(path)}"
         report.say(
-            f"{len(names):,} vectors stand in {path / VECTORS}\nnext:\n  python scripts/embeddings.py {asked}"
+            f"{len(names):,} vectors are in {path / VECTORS}\nnext:\n  python scripts/embeddings.py {asked}"
         )
 
 
 @dataclasses.dataclass
-class Meter:
+class WordMeter:
     """What was measured since the last line of metrics.jsonl."""
 
     loss: float = 0.0
@@ -254,7 +252,7 @@ class Meter:
         }
 
 
-class Progress(callbacks.Progress):
+class WordProgress(callbacks.Progress):
     """The line of a run of word embeddings.
 
     Args:
@@ -266,7 +264,7 @@ class Progress(callbacks.Progress):
         super().__init__(total_steps)
         self._steps_per_epoch = steps_per_epoch
 
-    def _line(self, logs, step):
+    def _line(self, logs: Logs, step: int) -> str:
         return "  ".join(
             [
                 f"step {step:,}/{self._total:,}",
@@ -279,22 +277,7 @@ class Progress(callbacks.Progress):
         )
 
 
-def ahead(make: Callable[[int], Batch], first: int, last: int) -> Iterator[Batch]:
-    """Yield the batches of steps first ... last - 1, which another thread makes while earlier ones
-    are used.
-    """
-    with ThreadPoolExecutor(1) as pool:
-        made = collections.deque(
-            pool.submit(make, step) for step in range(first, min(first + PREFETCHED, last))
-        )
-        for step in range(first + PREFETCHED, last + PREFETCHED):
-            batch = made.popleft().result()
-            if step < last:
-                made.append(pool.submit(make, step))
-            yield batch
-
-
-def _divided(config: TextConfig, begun: dict | None) -> DividedText:
+def _divided(config: TextConfig, begun: dict[str, Any] | None) -> DividedText:
     """Read and divide the text; one that is too small for that is used whole, because nothing is
     validated.
     """

@@ -1,4 +1,4 @@
-"""How good a network is on text: whole splits, single texts, and blanks of words.
+"""How good a network is on text: whole splits, single texts, and cloze items.
 
 `SCORERS` maps each task to what scores single texts with its network, as the rows of
 `lm_keras.registry.TASKS` say.
@@ -11,7 +11,7 @@ from lm_keras.evaluation.scorer import Scorer
 from lm_keras.text.tokenizer import Tokenizer
 
 SCORERS: dict[str, type[Scorer]] = {
-    name: registry.class_of("evaluation", row.scorer) for name, row in registry.TASKS.items()
+    name: registry.imported("evaluation", row.scorer) for name, row in registry.TASKS.items()
 }
 
 

@@ -1,11 +1,14 @@
 """Score a whole split, every target once; the value depends on the split and the weights alone."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from lm_keras.data.store import TokenStore
-from lm_keras.objectives.losses import per_token_nats
+from lm_keras.objectives.losses import SUMS, of_targets
 from lm_keras.tasks.task import Task
 
 
@@ -22,7 +25,7 @@ class Evaluator:
         # Traced for each shape, so that the same program scores a split whichever splits were scored before.
         self._block = tf.function(self._score_block, autograph=False)
 
-    def __call__(self, store: TokenStore, split: str, step: int) -> dict:
+    def __call__(self, store: TokenStore, split: str, step: int) -> dict[str, Any]:
         """Return the fields of `evaluate.py --json` and the accuracy.
 
         Args:
@@ -30,13 +33,14 @@ class Evaluator:
             split: its name.
             step: the step of the weights.
         """
-        nats, correct, targets, state = 0.0, 0, 0, None
+        sums, targets, state = dict.fromkeys(SUMS, 0), 0, None
         for batch in self._task.scored(store):
             if state is None:
                 state = self._model.initial_state(len(batch.targets))
-            losses, hits, state = self._block(batch.inputs, batch.targets, state)
-            nats += float(np.sum(losses.numpy() * batch.weights, dtype=np.float64))
-            correct += int(np.sum(hits.numpy() * (batch.weights > 0)))
+            found, state = self._block(batch.inputs, batch.targets, state)
+            for name, values in found.items():
+                sums[name] += _summed(values.numpy(), batch.weights)
+            sums["weight"] += float(np.sum(batch.weights, dtype=np.float64))
             targets += int(np.count_nonzero(batch.weights))
         counts = store.counts
         return {
@@ -47,11 +51,21 @@ class Evaluator:
             "words": counts.words,
             "characters": counts.characters,
             "unknown": counts.unknown,
-            **self._task.measures({"nats": nats, "correct": correct, "targets": targets}, counts),
+            **self._task.measures(sums, counts),
         }
 
-    def _score_block(self, inputs, targets, state):
+    def _score_block(
+        self, inputs: Mapping[str, tf.Tensor], targets: tf.Tensor, state: Any
+    ) -> tuple[dict[str, tf.Tensor], Any]:
+        """Return what is summed over the targets [B, K], by name, and the state after them."""
         features, state = self._model.forward(inputs, state)
-        logits = self._model.project(features)
-        best = tf.reduce_max(logits, axis=-1) <= tf.gather(logits, targets, batch_dims=2)
-        return per_token_nats(logits, targets), best, state
+        return of_targets(self._model.project(features), targets), state
+
+
+def _summed(values: np.ndarray, weights: np.ndarray) -> float | int:
+    """Sum values of targets [B, K], as a training step does: numbers times their weights; of bools those with
+    a weight are counted.
+    """
+    if values.dtype == bool:
+        return int(np.sum(values * (weights > 0)))
+    return float(np.sum(values * weights, dtype=np.float64))

@@ -1,23 +1,24 @@
-"""What a network that predicts hidden tokens says of given text: one token after the other is hidden.
+"""What a network that predicts masked tokens says of given text: one token after the other is masked.
 
-B rows of a batch, T positions of a row, K hidden positions of it, V tokens of the vocabulary, D width.
+B rows of a batch, T positions of a row, K masked positions of it, V tokens of the vocabulary, D width.
 """
 
 import itertools
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from lm_keras.data.masking import AROUND
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.evaluation.scorer import Scorer, check_ids, counts_of
-from lm_keras.models.bert import SEGMENTS
 from lm_keras.objectives.measures import likelihood_measures
 from lm_keras.sampling.masks import Reader
-from lm_keras.sampling.settings import check_texts
+from lm_keras.sampling.prompts import check_texts
 from lm_keras.tasks.masked_lm import MaskedLM
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -29,15 +30,15 @@ class PseudoLikelihood(Scorer):
     """Scores texts with a network that sees both sides.
 
     Args:
-        model: a network that predicts hidden tokens.
-        tokenizer: its tokenizer, with a `blank_id`.
+        model: a network that predicts masked tokens.
+        tokenizer: its tokenizer, with a `mask_id`.
     """
 
     def __init__(self, model: keras.Model, tokenizer: Tokenizer):
         self._model, self._tokenizer, self._reader = model, tokenizer, Reader(model, tokenizer)
 
-    def score(self, texts: list[str]) -> list[dict]:
-        """Return the pseudo-log-likelihood of each text: every token is hidden in turn, and predicted from
+    def score(self, texts: list[str]) -> list[dict[str, Any]]:
+        """Return the pseudo-log-likelihood of each text: every token is masked in turn, and predicted from
         all others.
 
         That is no probability of the text. A text that is longer than the model's context is scored in
@@ -59,22 +60,22 @@ class PseudoLikelihood(Scorer):
 
     def pseudo_nats(self, texts: Iterable[list[int]]) -> tuple[float, int]:
         """Return the summed negative pseudo-log-likelihood of texts of tokens, and how many tokens were
-        hidden in turn.
+        masked in turn.
 
         Tokens that begin or end a document are read only.
         """
         around = {self._tokenizer.begin_id, self._tokenizer.eod_id}
         total, count = 0.0, 0
         for ids in texts:
-            hidden = [place for place, token in enumerate(ids) if token not in around]
-            for begin in range(0, len(hidden), ROWS):
-                places = hidden[begin : begin + ROWS]
-                rows = np.tile(np.array(ids, np.int32), (len(places), 1))
-                rows[np.arange(len(places)), places] = self._tokenizer.blank_id
-                logits = self._reader.logits(rows.tolist(), [[place] for place in places])[:, 0]
+            masked = [position for position, token in enumerate(ids) if token not in around]
+            for begin in range(0, len(masked), ROWS):
+                positions = masked[begin : begin + ROWS]
+                rows = np.tile(np.array(ids, np.int32), (len(positions), 1))
+                rows[np.arange(len(positions)), positions] = self._tokenizer.mask_id
+                logits = self._reader.logits(rows.tolist(), [[position] for position in positions])[:, 0]
                 own = tf.nn.log_softmax(logits).numpy()
-                total -= sum(float(own[row, ids[place]]) for row, place in enumerate(places))
-            count += len(hidden)
+                total -= sum(float(own[row, ids[position]]) for row, position in enumerate(positions))
+            count += len(masked)
         return total, count
 
     def of_split(
@@ -87,12 +88,12 @@ class PseudoLikelihood(Scorer):
         found = likelihood_measures(*self.pseudo_nats(texts), store.counts)
         return {f"pseudo_{name}": found[name] for name in ("nats_per_token", "perplexity", "bits_per_byte")}
 
-    def logits(self, ids) -> np.ndarray:
-        """Return the logits float32 [B, T, V] at each token of `ids` [B, T], none of which is hidden but by
+    def logits(self, ids: ArrayLike) -> np.ndarray:
+        """Return the logits float32 [B, T, V] at each token of `ids` [B, T], none of which is masked but by
         its id."""
         return self._model.project(self._model.forward({"tokens": self._checked(ids)}, {})[0]).numpy()
 
-    def features(self, ids, segments=None) -> np.ndarray:
+    def features(self, ids: ArrayLike, segments: ArrayLike | None = None) -> np.ndarray:
         """Return the hidden states after the last block, float32 [B, T, D], at each token of `ids` [B, T].
 
         Args:
@@ -105,14 +106,15 @@ class PseudoLikelihood(Scorer):
         """
         inputs = {"tokens": self._checked(ids)}
         if segments is not None:
-            segments = check_ids(segments, SEGMENTS, self._model.context_length, "segments")
+            count, _ = self._model.segments.shape
+            segments = check_ids(segments, count, self._model.context_length, "segments")
             if segments.shape != inputs["tokens"].shape:
                 raise InputError(
                     f"segments has the shape {list(segments.shape)}, expected that of ids, "
                     f"{list(inputs['tokens'].shape)}"
                 )
             inputs["segment"] = segments
-        return tf.cast(self._model.hidden(inputs), tf.float32).numpy()
+        return tf.cast(self._model.hidden_states(inputs), tf.float32).numpy()
 
-    def _checked(self, ids) -> np.ndarray:
+    def _checked(self, ids: ArrayLike) -> np.ndarray:
         return check_ids(ids, self._tokenizer.vocab_size, self._model.context_length)

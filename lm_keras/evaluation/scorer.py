@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.tasks.task import Task
+from lm_keras.text.tokenizer import Tokenizer
 
 
 class Scorer:
@@ -24,11 +26,11 @@ class Scorer:
         """
         raise NotImplementedError
 
-    def logits(self, ids) -> np.ndarray:
+    def logits(self, ids: ArrayLike) -> np.ndarray:
         """Return the logits float32 [B, T, V] at each token of `ids` [B, T]."""
         raise NotImplementedError
 
-    def features(self, ids, segments=None) -> np.ndarray:
+    def features(self, ids: ArrayLike, segments: ArrayLike | None = None) -> np.ndarray:
         """Return the last hidden states float32 [B, T, D] at each token of `ids` [B, T].
 
         Args:
@@ -40,7 +42,7 @@ class Scorer:
     def of_split(
         self, task: Task, load: Callable[[], TokenStore], say: Callable[[str], None]
     ) -> dict[str, float | None]:
-        """Return the pseudo-log-likelihood of a split: every token is hidden in turn.
+        """Return the pseudo-log-likelihood of a split: every token is masked in turn.
 
         Args:
             task: what the network predicts.
@@ -60,12 +62,12 @@ class Scorer:
         )
 
     @staticmethod
-    def _check_no_segments(segments) -> None:
+    def _check_no_segments(segments: ArrayLike | None) -> None:
         if segments is not None:
             raise InputError("segments has no meaning for a model that has no vectors for them; leave it out")
 
 
-def counts_of(tokenizer, text: str, ids: list[int]) -> dict[str, int]:
+def counts_of(tokenizer: Tokenizer, text: str, ids: list[int]) -> dict[str, int]:
     """Return what is counted of a text, as an evaluation counts it.
 
     Args:
@@ -85,7 +87,7 @@ def counts_of(tokenizer, text: str, ids: list[int]) -> dict[str, int]:
     }
 
 
-def check_ids(ids, vocab_size: int, most: int | None, name: str = "ids") -> np.ndarray:
+def check_ids(ids: ArrayLike, vocab_size: int, most: int | None, name: str = "ids") -> np.ndarray:
     """Return `ids` as int32 [B, T].
 
     Args:

@@ -3,16 +3,19 @@
 B batch (rows), T time, V vocabulary, D width.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from lm_keras.errors import InputError
 from lm_keras.evaluation.scorer import Scorer, check_ids, counts_of
-from lm_keras.sampling.loop import state_specs
-from lm_keras.sampling.settings import check_texts
+from lm_keras.sampling.network import State, state_specs
+from lm_keras.sampling.prompts import check_texts
+from lm_keras.text.tokenizer import Tokenizer
 
 BLOCK = 64
 """Tokens of a row that go through the network at once. Longer rows carry their state on."""
@@ -41,7 +44,7 @@ class TextScorer(Scorer):
         [{'nats': 11.25, 'tokens': 5, 'bytes': 5, 'unknown': 0}]
     """
 
-    def __init__(self, model: keras.Model, tokenizer):
+    def __init__(self, model: keras.Model, tokenizer: Tokenizer):
         self._model = model
         self._tokenizer = tokenizer
         tokens, state = tf.TensorSpec([None, None], tf.int32), state_specs(model)
@@ -55,7 +58,7 @@ class TextScorer(Scorer):
         functions = (self._features, self._logits, self._nats)
         return sum(function.experimental_get_tracing_count() for function in functions)
 
-    def score(self, texts: list[str]) -> list[dict]:
+    def score(self, texts: list[str]) -> list[dict[str, Any]]:
         """Score each text from the state in which a document starts, every token once.
 
         The token that begins a document is the context of the first token and is not scored itself. A text
@@ -92,7 +95,7 @@ class TextScorer(Scorer):
             for total, tokens, text in zip(nats, ids, texts)
         ]
 
-    def logits(self, ids) -> np.ndarray:
+    def logits(self, ids: ArrayLike) -> np.ndarray:
         """Return the logits float32 [B, T, V] after each token of `ids` [B, T], from the model's start state.
 
         Nothing is put before `ids`: for the logits of a text, begin each row with the tokenizer's `begin_id`.
@@ -102,7 +105,7 @@ class TextScorer(Scorer):
         """
         return self._whole(self._logits, ids)
 
-    def features(self, ids, segments=None) -> np.ndarray:
+    def features(self, ids: ArrayLike, segments: ArrayLike | None = None) -> np.ndarray:
         """Return the last hidden states float32 [B, T, D] at each token of `ids` [B, T].
 
         Args:
@@ -152,11 +155,11 @@ class TextScorer(Scorer):
         for begin in range(0, length, BLOCK):
             block = np.s_[:, begin : begin + BLOCK]
             nats, state = self._nats(tf.constant(inputs[block]), tf.constant(targets[block]), state)
-            # A choice, not a product: what stands at a padded position may be anything.
+            # A choice, not a product: the value at a padded position may be anything.
             total += np.where(counted[block], nats.numpy(), 0.0).sum(axis=1, dtype=np.float64)
         return total
 
-    def _whole(self, function, ids) -> np.ndarray:
+    def _whole(self, function: Callable[..., tuple[tf.Tensor, State]], ids: ArrayLike) -> np.ndarray:
         ids = check_ids(ids, self._tokenizer.vocab_size, self._model.context_length)
         state = self._model.initial_state(len(ids), length=ids.shape[1])
         blocks = []
@@ -165,20 +168,20 @@ class TextScorer(Scorer):
             blocks.append(values.numpy())
         return np.concatenate(blocks, axis=1)
 
-    def _features_block(self, tokens, state):
+    def _features_block(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         features, state = self._model.forward({"tokens": tokens}, state)
         return tf.cast(features, tf.float32), state  # [B, BLOCK, D]
 
-    def _logits_block(self, tokens, state):
+    def _logits_block(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         features, state = self._model.forward({"tokens": tokens}, state)
         return self._model.project(features), state  # [B, BLOCK, V]
 
-    def _nats_block(self, tokens, targets, state):
+    def _nats_block(self, tokens: tf.Tensor, targets: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         logits, state = self._logits_block(tokens, state)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits), state
 
 
-def score(model: keras.Model, tokenizer, texts: list[str]) -> list[dict]:
+def score(model: keras.Model, tokenizer: Tokenizer, texts: list[str]) -> list[dict[str, Any]]:
     """Score texts once; see `TextScorer.score`. For repeated calls keep a `TextScorer`, which traces only
     once."""
     return TextScorer(model, tokenizer).score(texts)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -10,7 +11,7 @@ from lm_keras.layers.fused import fused, over_rows, single
 _SLOPE, _CUBIC = 2.0 * math.sqrt(2.0 / math.pi), 0.044715
 
 
-def _gelu(x):
+def _gelu(x: tf.Tensor) -> tf.Tensor:
     """Return 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), computed as x sigmoid(2 sqrt(2 / pi) (...)).
 
     Reference: Hendrycks and Gimpel (2016), section 2, the approximation that GPT-2 uses.
@@ -18,13 +19,13 @@ def _gelu(x):
     return x * tf.sigmoid(x * (_SLOPE + _SLOPE * _CUBIC * x * x))
 
 
-def _gelu_gradient(x, dy):
+def _gelu_gradient(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     square = x * x
     gate = tf.sigmoid(x * (_SLOPE + _SLOPE * _CUBIC * square))
     return dy * gate * (1.0 + x * (1.0 - gate) * (_SLOPE + 3.0 * _SLOPE * _CUBIC * square))
 
 
-def _gelu_erf(x):
+def _gelu_erf(x: tf.Tensor) -> tf.Tensor:
     """Return x Phi(x), with Phi the distribution function of N(0, 1).
 
     Reference: Hendrycks and Gimpel (2016), section 2.
@@ -32,15 +33,15 @@ def _gelu_erf(x):
     return x * _phi(x)
 
 
-def _gelu_erf_gradient(x, dy):
+def _gelu_erf_gradient(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     return dy * (_phi(x) + x * tf.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi))
 
 
-def _phi(x):
+def _phi(x: tf.Tensor) -> tf.Tensor:
     return 0.5 * (1.0 + tf.math.erf(x / math.sqrt(2.0)))
 
 
-def _swiglu(x):
+def _swiglu(x: tf.Tensor) -> tf.Tensor:
     """Return silu(a) b for x = [a, b] side by side: [..., 2 F] -> [..., F].
 
     Reference: Shazeer (2020), equation 6, without its products.
@@ -49,7 +50,7 @@ def _swiglu(x):
     return a * tf.sigmoid(a) * b
 
 
-def _swiglu_gradient(x, dy):
+def _swiglu_gradient(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     a, b = tf.split(x, 2, axis=-1)
     gate = tf.sigmoid(a)
     return tf.concat([dy * b * gate * (1.0 + a * (1.0 - gate)), dy * a * gate], -1)
@@ -65,7 +66,7 @@ WIDTHS = {"gelu": 1, "gelu_erf": 1, "swiglu": 2}
 """How many times as wide the values are that go in."""
 
 
-def activated(kind: str, x, bias=None):
+def activated(kind: str, x: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
     """Return the activation of x + bias, in the dtype of x; in between everything is float32.
 
     Args:
@@ -77,18 +78,18 @@ def activated(kind: str, x, bias=None):
 
 
 @functools.cache
-def _activation(kind, biased):
+def _activation(kind: str, biased: bool) -> Callable[..., tf.Tensor]:
     value, slope = ACTIVATIONS[kind]
 
-    def whole(x, bias):
+    def whole(x: tf.Tensor, bias: tuple[tf.Tensor, ...]) -> tf.Tensor:
         return single(x) + bias[0] if bias else single(x)
 
     @fused
-    def forward(x, *bias):
+    def forward(x: tf.Tensor, *bias: tf.Tensor) -> tf.Tensor:
         return tf.cast(value(whole(x, bias)), x.dtype)
 
     @fused
-    def backward(x, dy, *bias):
+    def backward(x: tf.Tensor, dy: tf.Tensor, *bias: tf.Tensor) -> tuple[tf.Tensor, ...]:
         d_x = slope(whole(x, bias), single(dy))
         return tf.cast(d_x, x.dtype), *([over_rows(d_x)] if biased else [])
 

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, whole or in chunks of queries, and rotary positions.
+"""Scaled dot-product attention, whole or in chunks of queries, and a cache of keys and values.
 
 Shapes: B rows, T queries, S keys (those of earlier tokens included), H heads of queries, K heads of keys and
 values, each for H / K heads of queries, d width of a head.
@@ -6,94 +6,65 @@ values, each for H / K heads of queries, d width of a head.
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from lm_keras.layers.chunks import chunk_by_chunk, groups_of
+from lm_keras.layers.attention_mask import AttentionMask, Index
+from lm_keras.layers.chunks import ChunkGroup, chunk_by_chunk, groups_of
 from lm_keras.layers.fused import fused, single
 
-UNSEEN = -1e9
-"""Added to a score that a query must not see: its share of the softmax is exactly 0 in float32."""
+Scalar = float | tf.Tensor
+"""A number that may be known only when a graph runs, a scalar float32 then."""
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sight:
-    """Which keys each query sees: those of its own and of earlier places, or of all, and of its own document.
-
-    Attributes:
-        first: place of the first query among the keys, an integer or a scalar int32.
-        queries: [B, T] int32, number of the document of each query; None where there is one document only.
-        keys: [B, S] int32, likewise of the keys.
-        causal: whether later places are hidden.
-        begins: [B] int32, the first place of each row that is seen at all; None for 0.
-        ends: the place from which on no key is there yet, an integer or a scalar int32; None for S.
-        order: [B, T] int32, of queries that are their own keys: a query sees keys whose order is not above
-            its own; None for any.
-    """
-
-    first: int | tf.Tensor = 0
-    queries: tf.Tensor | None = None
-    keys: tf.Tensor | None = None
-    begins: tf.Tensor | None = None
-    causal: bool = True
-    ends: int | tf.Tensor | None = None
-    order: tf.Tensor | None = None
-    _made: dict = dataclasses.field(default_factory=dict, init=False, repr=False)
-
-    def bias(self, begin: int, count, keys):
-        """Return what is added to the scores of `count` queries from `begin` on: 0 or `UNSEEN`, [1 or B, 1,
-        count, keys].
-
-        Example: with 2 queries behind 1 key that was there before, `Sight(1).bias(0, 2, 3)` is
-
-            [[0, 0, -1e9],
-             [0, 0,  0  ]]
-
-        Whoever asks for the same again, as the blocks of a network do, gets the same tensor.
-        """
-        asked = (begin, count, keys)
-        if not all(isinstance(number, int) for number in asked):
-            return self._bias(*asked)
-        if asked not in self._made:
-            with tf.control_dependencies(None):  # It waits for nobody's turn.
-                self._made[asked] = self._bias(*asked)
-        return self._made[asked]
-
-    def _bias(self, begin, count, keys):
-        places = self.first + begin + tf.range(count)  # [T] of the queries
-        seen = (
-            tf.range(keys)[None] <= places[:, None] if self.causal else tf.ones([count, keys], bool)
-        )  # [T, S]
-        if self.ends is not None:
-            seen &= tf.range(keys) < self.ends
-        if self.order is not None:
-            seen &= self.order[:, None, :keys] <= self.order[:, begin : begin + count, None]  # [B, T, S]
-            return tf.where(seen, 0.0, UNSEEN)[:, None]
-        if self.begins is not None:
-            seen &= tf.range(keys) >= self.begins[:, None, None]  # [B, T, S]
-            return tf.where(seen, 0.0, UNSEEN)[:, None]
-        if self.queries is None:
-            return tf.where(seen, 0.0, UNSEEN)[None, None]
-        queries = tf.gather(self.queries, begin + tf.range(count), axis=1)
-        same = queries[..., None] == self.keys[:, None, :keys]  # [B, T, S]
-        return tf.where(seen & same, 0.0, UNSEEN)[:, None]
-
-
-Keep = Callable[[int | tf.Tensor, int, int], tf.Tensor]
+Keep = Callable[[Index, int, int], tf.Tensor]
 """`keep(begin, count, keys)` says which weights of `count` queries from `begin` on dropout keeps, [B, H,
 count, keys] bool; the same whenever it is called.
 """
 
 
+class Cache(NamedTuple):
+    """Keys and values of the tokens so far, [B, K, L, d] each in the compute dtype: room for L tokens."""
+
+    keys: tf.Tensor
+    values: tf.Tensor
+
+    def extended(self, keys: tf.Tensor, values: tf.Tensor, first: Index) -> "Cache":
+        """Return it with keys and values [B, K, T, d] from place `first` on."""
+        return Cache(_written(self.key_documents, keys, first), _written(self.values, values, first))
+
+
+def _written(cache: tf.Tensor, new: tf.Tensor, first: Index) -> tf.Tensor:
+    """Put `new` [B, K, T, d] into a cache [B, K, L, d] from place `first` on; its memory is used again where
+    possible.
+    """
+    end = first + tf.shape(new)[2]
+    return tf.raw_ops.TensorStridedSliceUpdate(
+        input=cache,
+        begin=tf.stack([0, 0, first, 0]),
+        end=tf.stack([0, 0, end, 0]),
+        strides=[1, 1, 1, 1],
+        value=new,
+        begin_mask=0b1011,
+        end_mask=0b1011,
+    )
+
+
 def attention(
-    queries, keys, values, sight: Sight, chunk: int | None = None, keep: Keep | None = None, rate=0.0
-):
+    queries: tf.Tensor,
+    keys: tf.Tensor,
+    values: tf.Tensor,
+    attention_mask: AttentionMask,
+    chunk: int | None = None,
+    keep: Keep | None = None,
+    rate: Scalar = 0.0,
+) -> tf.Tensor:
     """Return for each query the mean of the values, weighted by softmax(q k / sqrt(d)).
 
     Args:
         queries: [B, H, T, d].
         keys, values: [B, K, S, d], H a multiple of K.
-        sight: which keys a query sees; one at least.
+        attention_mask: which keys a query sees; one at least.
         chunk: queries whose weights exist at a time; without it all [B, H, T, S] of them. T and S have to be
             known when traced, and the keys are those of the queries.
         keep: dropout of the weights; None for none.
@@ -112,21 +83,28 @@ def attention(
     scaled = queries * tf.cast(queries.shape[-1] ** -0.5, queries.dtype)
     factor = 1.0 / (1.0 - rate)
     compute = _whole if whole else _in_chunks
-    return compute(scaled, keys, values, sight, chunk, keep, factor)
+    return compute(scaled, keys, values, attention_mask, chunk, keep, factor)
 
 
-def attention_beside(earlier_keys, earlier_values, queries, keys, values, sight: Sight):
+def attention_beside(
+    earlier_keys: tf.Tensor,
+    earlier_values: tf.Tensor,
+    queries: tf.Tensor,
+    keys: tf.Tensor,
+    values: tf.Tensor,
+    attention_mask: AttentionMask,
+) -> tf.Tensor:
     """Return what `attention` does for one query a row, whose own key and value are not among the earlier
     ones.
 
-    Within a program of XLA's, which cannot write into what it is given and would copy all places to add one
+    Within a program of XLA's, which cannot write into what it is given and would copy all slots to add one
     to them.
 
     Args:
-        earlier_keys, earlier_values: [B, K, S, d], of which the first `sight.first` are there.
+        earlier_keys, earlier_values: [B, K, S, d], of which the first `attention_mask.first_query` are there.
         queries: [B, H, 1, d].
         keys, values: [B, K, 1, d], of the same tokens as the queries.
-        sight: which of the earlier keys a query sees; it sees its own.
+        attention_mask: which of the earlier keys a query sees; it sees its own.
 
     Returns:
         [B, H, 1, d], in the dtype of the queries; all between is float32.
@@ -134,7 +112,9 @@ def attention_beside(earlier_keys, earlier_values, queries, keys, values, sight:
     rows, heads = tf.shape(queries)[0], keys.shape[1]
     grouped = [rows, heads, queries.shape[1] // heads, queries.shape[-1]]  # [B, K, H / K, d]
     scaled = tf.reshape(single(queries), grouped) * queries.shape[-1] ** -0.5
-    bias = dataclasses.replace(sight, ends=sight.first).bias(0, 1, tf.shape(earlier_keys)[2])
+    bias = dataclasses.replace(attention_mask, valid_keys=attention_mask.first_query).bias(
+        0, 1, tf.shape(earlier_keys)[2]
+    )
     # Scores of earlier keys [B, K, H / K, S], and of the own one [B, K, H / K, 1].
     scores = tf.reduce_sum(single(earlier_keys)[:, :, None] * scaled[..., None, :], -1) + bias
     own = tf.reduce_sum(single(keys) * scaled, -1, keepdims=True)
@@ -146,13 +126,21 @@ def attention_beside(earlier_keys, earlier_values, queries, keys, values, sight:
     return tf.cast(tf.reshape(mixed, tf.shape(queries)), queries.dtype)
 
 
-def _whole(queries, keys, values, sight, chunk, keep, factor):
+def _whole(
+    queries: tf.Tensor,
+    keys: tf.Tensor,
+    values: tf.Tensor,
+    attention_mask: AttentionMask,
+    chunk: int | None,
+    keep: Keep | None,
+    factor: Scalar,
+) -> tf.Tensor:
     del chunk
 
     @tf.custom_gradient
     def attend(queries, keys, values):
         count, seen = _length(queries), _length(keys)
-        bias = sight.bias(0, count, seen)
+        bias = attention_mask.bias(0, count, seen)
         kept = None if keep is None else keep(0, count, seen)
         weights = _weights(queries, keys, bias)
         outputs = _mean(_dropped(weights, kept, factor), values)
@@ -165,14 +153,24 @@ def _whole(queries, keys, values, sight, chunk, keep, factor):
     return attend(queries, keys, values)
 
 
-def _in_chunks(queries, keys, values, sight, chunk, keep, factor):
+def _in_chunks(
+    queries: tf.Tensor,
+    keys: tf.Tensor,
+    values: tf.Tensor,
+    attention_mask: AttentionMask,
+    chunk: int,
+    keep: Keep | None,
+    factor: Scalar,
+) -> tf.Tensor:
     time = queries.shape[2]
-    groups = groups_of(time, chunk, sight.causal)
+    groups = groups_of(time, chunk, attention_mask.causal)
 
-    def weights_of(group, begin, own, keys):
+    def weights_of(
+        group: ChunkGroup, begin: Index, own: tf.Tensor, keys: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Return the weights of a chunk, and which of them dropout keeps."""
         kept = None if keep is None else keep(begin, group.size, group.seen)
-        return _weights(own, keys, sight.bias(begin, group.size, group.seen)), kept
+        return _weights(own, keys, attention_mask.bias(begin, group.size, group.seen)), kept
 
     @tf.custom_gradient
     def attend(queries, keys, values):
@@ -213,19 +211,19 @@ def _in_chunks(queries, keys, values, sight, chunk, keep, factor):
     return attend(queries, keys, values)
 
 
-def _length(heads):
+def _length(heads: tf.Tensor) -> Index:
     """Return T of [B, H, T, d]."""
     return heads.shape[2] or tf.shape(heads)[2]
 
 
-def _grouped(queries, heads: int):
+def _grouped(queries: tf.Tensor, heads: int) -> tf.Tensor:
     """Return [B, H, T, n] as [B, K, H / K T, n]: the queries that share keys side by side."""
     if queries.shape[1] == heads:
         return queries
     return tf.reshape(queries, [tf.shape(queries)[0], heads, -1, queries.shape[-1] or tf.shape(queries)[-1]])
 
 
-def _apart(grouped, like):
+def _apart(grouped: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """Return [B, K, H / K T, n] as [B, H, T, n], with the B, H and T of `like`."""
     if grouped.shape[1] == like.shape[1]:
         return grouped
@@ -234,7 +232,7 @@ def _apart(grouped, like):
     return tf.reshape(grouped, [shape[0], like.shape[1], shape[2], width])
 
 
-def _weights(queries, keys, bias):
+def _weights(queries: tf.Tensor, keys: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """Return softmax(q k + bias), [B, H, T, S] in the dtype of the products, for queries that are scaled
     already.
     """
@@ -243,14 +241,16 @@ def _weights(queries, keys, bias):
 
 
 @fused
-def _softmax(scores, bias):
+def _softmax(scores: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     scores_and_bias = single(scores) + bias
     powers = tf.exp(scores_and_bias - tf.reduce_max(scores_and_bias, -1, keepdims=True))
     return tf.cast(powers / tf.reduce_sum(powers, -1, keepdims=True), scores.dtype)
 
 
 @fused
-def _softmax_gradient(weights, d_weights, outputs, d_outputs):
+def _softmax_gradient(
+    weights: tf.Tensor, d_weights: tf.Tensor, outputs: tf.Tensor, d_outputs: tf.Tensor
+) -> tf.Tensor:
     """Return the gradient of the scores.
 
     The sum over the keys of a weight times its gradient is that of the outputs times theirs (Dao et al.,
@@ -260,20 +260,27 @@ def _softmax_gradient(weights, d_weights, outputs, d_outputs):
     return tf.cast(single(weights) * (single(d_weights) - along), weights.dtype)
 
 
-def _dropped(weights, kept, factor):
-    return (
-        weights
-        if kept is None
-        else tf.where(kept, weights * tf.cast(factor, weights.dtype), tf.zeros([], weights.dtype))
-    )
+def _dropped(weights: tf.Tensor, kept: tf.Tensor | None, factor: Scalar) -> tf.Tensor:
+    if kept is None:
+        return weights
+    return tf.where(kept, weights * tf.cast(factor, weights.dtype), tf.zeros([], weights.dtype))
 
 
-def _mean(weights, values):
+def _mean(weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Return [B, H, T, d]: weights [B, H, T, S] times values [B, K, S, d]."""
     return _apart(tf.matmul(_grouped(weights, values.shape[1]), values), weights)
 
 
-def _gradients(weights, kept, factor, queries, keys, values, outputs, d_outputs):
+def _gradients(
+    weights: tf.Tensor,
+    kept: tf.Tensor | None,
+    factor: Scalar,
+    queries: tf.Tensor,
+    keys: tf.Tensor,
+    values: tf.Tensor,
+    outputs: tf.Tensor,
+    d_outputs: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return the gradients of queries, keys and values."""
     heads = keys.shape[1]
     grouped = _grouped(d_outputs, heads)
@@ -285,37 +292,3 @@ def _gradients(weights, kept, factor, queries, keys, values, outputs, d_outputs)
     d_queries = _apart(tf.matmul(d_scores, keys), queries)
     d_keys = tf.matmul(d_scores, _grouped(queries, heads), transpose_a=True)
     return d_queries, d_keys, d_values
-
-
-def rotations(places, width: int, base: float):
-    """Return cosines and sines [..., width / 2] of the angles by which queries and keys at some places are
-    turned.
-
-    Args:
-        places: [...] int32.
-        width: d, of a head; even.
-        base: the angles are place * base^(-2 i / d) for i = 0 ... d / 2 - 1.
-
-    Reference: Su et al. (2021), equation 15.
-    """
-    frequencies = base ** (-2.0 * tf.range(width // 2, dtype=tf.float32) / width)
-    angles = tf.cast(places, tf.float32)[..., None] * frequencies
-    return tf.cos(angles), tf.sin(angles)
-
-
-def rotated(heads, cosines, sines):
-    """Turn each pair of numbers (i, i + d / 2) of a head by its angle; the pairs are those of LLaMA's
-    weights.
-
-    Args:
-        heads: [B, H, T, d].
-        cosines, sines: [1 or B, T, d / 2].
-
-    Returns:
-        [B, H, T, d], in the dtype of the heads; the turn itself is in float32.
-    """
-    dtype = heads.dtype
-    first, second = tf.split(tf.cast(heads, tf.float32), 2, axis=-1)
-    cosines, sines = cosines[:, None], sines[:, None]  # [B, 1, T, d / 2]
-    turned = [first * cosines - second * sines, second * cosines + first * sines]
-    return tf.cast(tf.concat(turned, -1), dtype)

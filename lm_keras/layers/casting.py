@@ -18,7 +18,7 @@ LARGEST_INT8 = 127
 """Largest absolute value of a rounded number: symmetric, so -128 is not used."""
 
 
-def cast(variable, dtype):
+def cast(variable: keras.Variable | tf.Tensor, dtype: str | tf.DType) -> "tf.Tensor | Int8Matrix":
     """Return a variable as a tensor of that dtype; within `used`, what was made of it before: a tensor, or an
     `Int8Matrix`.
     """
@@ -26,7 +26,12 @@ def cast(variable, dtype):
     return tf.cast(tf.convert_to_tensor(variable), dtype) if there is None else there
 
 
-def times(rows, matrix, transposed: bool = False, dtype=None):
+def times(
+    rows: tf.Tensor,
+    matrix: "tf.Tensor | Int8Matrix",
+    transposed: bool = False,
+    dtype: str | tf.DType | None = None,
+) -> tf.Tensor:
     """Return the product [R, n] of rows and a matrix.
 
     Args:
@@ -57,7 +62,7 @@ class Int8Matrix:
     scales: tf.Tensor
     integers: bool = False
 
-    def product(self, rows):
+    def product(self, rows: tf.Tensor) -> tf.Tensor:
         """Return rows [R, k] times the matrix, [R, n] float32. Each row is rounded to 8 bits by its own
         largest number.
         """
@@ -74,7 +79,7 @@ class Int8Matrix:
         return sums * steps * self.scales
 
 
-def rounded_to_int8(matrix) -> tuple[tf.Tensor, tf.Tensor]:
+def rounded_to_int8(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the values [n, k] int8 and scales [n] of a matrix [n, k], each row of which is an output
     channel.
     """
@@ -163,7 +168,7 @@ class CastOnce:
 
 
 @contextlib.contextmanager
-def _used(keys: list, made: list) -> Iterator[None]:
+def _used(keys: list[tuple[int, tf.DType]], made: list[tf.Tensor | Int8Matrix]) -> Iterator[None]:
     token = _CAST.set(dict(zip(keys, made, strict=True)))
     try:
         yield
@@ -171,5 +176,5 @@ def _used(keys: list, made: list) -> Iterator[None]:
         _CAST.reset(token)
 
 
-def _turned(matrix, turned: bool):
+def _turned(matrix: tf.Tensor, turned: bool) -> tf.Tensor:
     return tf.transpose(matrix) if turned else matrix

@@ -3,16 +3,16 @@
 Shapes: B rows, H heads, T queries, d width of a head.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
 KEY_LENGTHS = 8
-"""Into so many groups causal chunks are divided; see `groups_of`."""
+"""Number of groups that causal chunks are divided into; see `groups_of`."""
 
 
-class Group(NamedTuple):
+class ChunkGroup(NamedTuple):
     """Chunks of queries, one after the other, that are given the same keys."""
 
     first: int  # query
@@ -21,7 +21,7 @@ class Group(NamedTuple):
     seen: int  # keys that they are given, the first ones
 
 
-def groups_of(time: int, chunk: int, causal: bool) -> list[Group]:
+def groups_of(time: int, chunk: int, causal: bool) -> list[ChunkGroup]:
     """Divide `time` queries into chunks, and these into groups.
 
     Each chunk could be given just the keys that it sees. But then no two would have the same shapes, and each
@@ -37,12 +37,18 @@ def groups_of(time: int, chunk: int, causal: bool) -> list[Group]:
     groups = []
     for first in range(0, chunks, at_once):
         count = min(at_once, chunks - first)
-        groups.append(Group(first * chunk, count, chunk, (first + count) * chunk if causal else time))
+        groups.append(ChunkGroup(first * chunk, count, chunk, (first + count) * chunk if causal else time))
     left = time - chunks * chunk
-    return groups + ([Group(chunks * chunk, 1, left, time)] if left else [])
+    return groups + ([ChunkGroup(chunks * chunk, 1, left, time)] if left else [])
 
 
-def chunk_by_chunk(group: Group, compute: Callable, by_query: list, whole: list, sums: list) -> list:
+def chunk_by_chunk(
+    group: ChunkGroup,
+    compute: Callable[..., Sequence[tf.Tensor]],
+    by_query: list[tf.Tensor],
+    whole: list[tf.Tensor],
+    sums: list[tf.Tensor],
+) -> list[tf.Tensor]:
     """Call `compute(begin, *chunks, *whole)` for one chunk of a group after the other.
 
     Args:
@@ -57,7 +63,7 @@ def chunk_by_chunk(group: Group, compute: Callable, by_query: list, whole: list,
         The former side by side, [B, H, count size, d], and the sums.
     """
 
-    def of_chunk(begin, sums):
+    def of_chunk(begin: int | tf.Tensor, sums: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
         own, *others = compute(begin, *[_slice(part, begin, group.size) for part in by_query], *whole)
         return own, [total + other for total, other in zip(sums, others, strict=True)]
 
@@ -67,7 +73,9 @@ def chunk_by_chunk(group: Group, compute: Callable, by_query: list, whole: list,
     like = by_query[0]
     shape = [*like.shape[:2], group.size, like.shape[3]]
 
-    def one(number, array, sums):
+    def one(
+        number: tf.Tensor, array: tf.TensorArray, sums: list[tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.TensorArray, list[tf.Tensor]]:
         own, sums = of_chunk(group.first + number * group.size, sums)
         return number + 1, array.write(number, own), sums
 
@@ -78,13 +86,13 @@ def chunk_by_chunk(group: Group, compute: Callable, by_query: list, whole: list,
     return [_side_by_side(chunks.stack()), *sums]
 
 
-def _slice(heads, begin, size: int):
-    """Return `size` places of [B, H, T, d] from `begin` on."""
+def _slice(heads: tf.Tensor, begin: int | tf.Tensor, size: int) -> tf.Tensor:
+    """Return `size` positions of [B, H, T, d] from `begin` on."""
     rows = heads.shape[0] or tf.shape(heads)[0]
     return tf.slice(heads, [0, 0, begin, 0], [rows, heads.shape[1], size, heads.shape[3]])
 
 
-def _side_by_side(chunks):
+def _side_by_side(chunks: tf.Tensor) -> tf.Tensor:
     """Return [n, B, H, size, d] as [B, H, n size, d]."""
     count, rows, heads, size, width = (
         known or tf.shape(chunks)[axis] for axis, known in enumerate(chunks.shape)

@@ -8,11 +8,16 @@ Shapes: B rows, T time, H units. Rows come first, [B, T, ...], so that nothing o
 transposed.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 
 @tf.custom_gradient
-def lstm(projected, recurrent, h, c):
+def lstm(
+    projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Run the recurrence as `lm_keras.layers.recurrent.lstm` does, rows first.
 
     Products with a short recurrent matrix run in the dtype of the state: XLA's own products of short numbers
@@ -42,7 +47,7 @@ def lstm(projected, recurrent, h, c):
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _forward(projected, recurrent, h, c):
+def _forward(projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Return the outputs [B, T, H], the last cell state [B, H], and what the gradient needs, six times [T, B,
     H].
     """
@@ -65,7 +70,9 @@ def _forward(projected, recurrent, h, c):
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _backward(d_outputs, d_c, recurrent, *saved):
+def _backward(
+    d_outputs: tf.Tensor, d_c: tf.Tensor, recurrent: tf.Tensor, *saved: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return the gradients of `projected` [B, T, 4 H], of h and of c."""
     rows, time, units = d_outputs.shape
     dtype = d_outputs.dtype
@@ -92,14 +99,20 @@ def _backward(d_outputs, d_c, recurrent, *saved):
     return tf.transpose(array.stack(), [1, 0, 2]), d_h, d_c
 
 
-def _over_time(step, time, h, c, arrays):
+def _over_time(
+    step: Callable,
+    time: int,
+    h: tf.Tensor,
+    c: tf.Tensor,
+    arrays: tf.TensorArray | list[tf.TensorArray],
+) -> tuple[Any, ...]:
     # XLA needs to know how often a loop that writes arrays turns at most.
     return tf.while_loop(
         lambda t, *_: t < time, step, (tf.constant(0), h, c, arrays), maximum_iterations=time
     )
 
 
-def _product(values, matrix, precision):
+def _product(values: tf.Tensor, matrix: tf.Tensor, precision: tf.DType) -> tf.Tensor:
     """Multiply in the dtype of the matrix, after rounding the values to `precision`; the matrix is rounded
     already.
     """

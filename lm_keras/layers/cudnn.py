@@ -14,7 +14,14 @@ def available() -> bool:
     return tf.test.is_built_with_cuda() and bool(tf.config.list_physical_devices("GPU"))
 
 
-def lstm(x, kernel, recurrent, bias, h, c):
+def lstm(
+    x: tf.Tensor,
+    kernel: tf.Tensor,
+    recurrent: tf.Tensor,
+    bias: tf.Tensor,
+    h: tf.Tensor,
+    c: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Run an LSTM layer over time; all arguments have the same dtype, and so has what is returned.
 
     Args:
@@ -39,7 +46,7 @@ def lstm(x, kernel, recurrent, bias, h, c):
     return outputs, h[0], c[0]
 
 
-def packed(kernel, recurrent, bias):
+def packed(kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """Return all weights of a layer in cuDNN's order, [4 H (D + H + 2)].
 
     That is the matrices of the inputs, each transposed, those of the state likewise, and two biases for each

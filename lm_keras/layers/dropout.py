@@ -4,8 +4,8 @@ Shapes: B rows, T time, D width.
 """
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -26,10 +26,10 @@ class Mask(NamedTuple):
         rate: share that is dropped.
     """
 
-    keep: Callable
+    keep: Callable[..., tf.Tensor]
     rate: tf.Tensor
 
-    def apply(self, x, keep):
+    def apply(self, x: tf.Tensor, keep: tf.Tensor) -> tf.Tensor:
         """Return x with some values dropped, and the others scaled by 1 / (1 - rate)."""
         factor = tf.cast(1.0 / (1.0 - self.rate), x.dtype)
         return tf.where(keep, x * factor, tf.zeros([], x.dtype))
@@ -51,7 +51,9 @@ class ScheduledDropout(keras.layers.Layer):
     Reference: Srivastava et al. (2014), section 4.
     """
 
-    def __init__(self, rate: float, index: int = 0, batch_axis: int = 0, seed: int | None = None, **kwargs):
+    def __init__(
+        self, rate: float, index: int = 0, batch_axis: int = 0, seed: int | None = None, **kwargs: Any
+    ):
         super().__init__(autocast=False, **kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f"rate={rate}: expected a number of at least 0 and below 1")
@@ -72,7 +74,7 @@ class ScheduledDropout(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 
-    def call(self, x, training=False, draw: Draw | None = None):
+    def call(self, x: tf.Tensor, training: bool = False, draw: Draw | None = None) -> tf.Tensor:
         """Return `x` with some values dropped; `x` itself outside training.
 
         Args:
@@ -90,13 +92,13 @@ class ScheduledDropout(keras.layers.Layer):
             keep = mask.keep(shape)
         return mask.apply(x, keep)
 
-    def mask(self, training=False, draw: Draw | None = None) -> Mask | None:
+    def mask(self, training: bool = False, draw: Draw | None = None) -> Mask | None:
         """Return what a call drops, for values that are not at hand or exist in parts; None
         outside training.
         """
         if draw is not None:
 
-            def drawn(shape, part=0):
+            def drawn(shape: Sequence[int | tf.Tensor], part: int | tf.Tensor = 0) -> tf.Tensor:
                 rows, *rest = shape
                 return tf.reshape(draw.keep(self.index + PARTS * part, rows, math.prod(rest)), [-1, *rest])
 
@@ -105,13 +107,13 @@ class ScheduledDropout(keras.layers.Layer):
             return None
         rate, seed = tf.convert_to_tensor(self.rate), self.seed_generator.next()
 
-        def random(shape, part=0):
+        def random(shape: Sequence[int | tf.Tensor], part: int | tf.Tensor = 0) -> tf.Tensor:
             seeds = tf.cast(seed, tf.int32) + [0, part]
             return tf.random.stateless_uniform(shape, seeds) >= rate
 
         return Mask(random, rate)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {
             "rate": self.initial_rate,
             "index": self.index,

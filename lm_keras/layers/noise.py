@@ -3,6 +3,9 @@
 Shapes: B rows, T time, V vocabulary.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -10,7 +13,7 @@ import tensorflow as tf
 from lm_keras.draws import Draw, below
 
 _WHETHER, _WHICH = 2**32 - 2, 2**32 - 1
-"""Numbers of this layer's two draws; no network has so many dropout layers, whose numbers begin at 0."""
+"""Numbers of this layer's two draws; no network has that many dropout layers, whose numbers begin at 0."""
 
 
 @keras.saving.register_keras_serializable(package="lm_keras", name="TokenNoise")
@@ -20,8 +23,8 @@ class TokenNoise(keras.layers.Layer):
     What a network has to predict stays; only what it reads is made less certain, so that it learns to use
     less of its context where it cannot trust it, as a smoothed n-gram model does. Two kinds:
 
-        unigram  the new token is drawn as often as it stands in the training text (`weights` are its counts)
-        blank    the new token is always the same and says nothing (`weights` are 0 but for its place)
+        unigram  the new token is drawn as often as it is in the training text (`weights` are its counts)
+        blank    the new token is always the same and says nothing (`weights` are 0 but for its id)
 
     The rate comes in as in `ScheduledDropout`, and what is replaced belongs to the row of the global batch.
     In a `keras.Sequential` put `keras.Input([None], dtype="int32")` before it: else Keras makes
@@ -39,7 +42,9 @@ class TokenNoise(keras.layers.Layer):
     Reference: Xie et al. (2017), Data noising as smoothing in neural network language models, section 3.
     """
 
-    def __init__(self, rate: float, weights, seed: int | None = None, **kwargs):
+    def __init__(
+        self, rate: float, weights: Sequence[float] | np.ndarray, seed: int | None = None, **kwargs: Any
+    ):
         super().__init__(autocast=False, **kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f"rate={rate}: expected a number of at least 0 and below 1")
@@ -62,7 +67,7 @@ class TokenNoise(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 
-    def call(self, tokens, training=False, draw: Draw | None = None):
+    def call(self, tokens: tf.Tensor, training: bool = False, draw: Draw | None = None) -> tf.Tensor:
         """Return `tokens` with some of them replaced; `tokens` themselves outside training.
 
         Args:
@@ -82,12 +87,12 @@ class TokenNoise(keras.layers.Layer):
             return tf.where(stays, tokens, self._tokens(which, tokens.dtype))
         return tokens
 
-    def _tokens(self, bits, dtype):
+    def _tokens(self, bits: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
         """Turn uniform 32-bit numbers [B, T] into tokens [B, T] that follow the weights."""
         flat = tf.cast(tf.reshape(bits, [-1]), tf.int64)
         drawn = tf.searchsorted(tf.constant(self._ends), flat, side="right")
         return tf.cast(tf.reshape(drawn, tf.shape(bits)), dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {"rate": self.initial_rate, "weights": self.weights_of_tokens.tolist(), "seed": self.seed}
         return {**super().get_config(), **own}

@@ -4,6 +4,7 @@ Shapes: R rows of everything before the last axis, D width.
 """
 
 import functools
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -15,7 +16,14 @@ def norm_weights(kind: str, width: int, biases: bool) -> dict[str, tuple[int]]:
     return {"gain": (width,), **({"bias": (width,)} if biases and kind == "layer" else {})}
 
 
-def normalized(kind: str, x, gain, bias, epsilon: float, dtype="float32"):
+def normalized(
+    kind: str,
+    x: tf.Tensor,
+    gain: tf.Tensor,
+    bias: tf.Tensor | None,
+    epsilon: float,
+    dtype: str | tf.DType = "float32",
+) -> tf.Tensor:
     """Normalize each vector of width D, then scale it and, if there is a bias, shift it.
 
     Args:
@@ -34,21 +42,21 @@ def normalized(kind: str, x, gain, bias, epsilon: float, dtype="float32"):
 
 
 @functools.cache
-def _norm(kind, epsilon, dtype, biased):
-    def centered(x):
+def _norm(kind: str, epsilon: float, dtype: tf.DType, biased: bool) -> Callable[..., tf.Tensor]:
+    def centered(x: tf.Tensor) -> tf.Tensor:
         return x - tf.reduce_mean(x, -1, keepdims=True) if kind == "layer" else x
 
-    def inverse(x):
+    def inverse(x: tf.Tensor) -> tf.Tensor:
         return tf.math.rsqrt(tf.reduce_mean(tf.square(x), -1, keepdims=True) + epsilon)
 
     @fused
-    def forward(x, gain, *bias):
+    def forward(x: tf.Tensor, gain: tf.Tensor, *bias: tf.Tensor) -> tf.Tensor:
         x = centered(x)
         y = x * inverse(x) * gain
         return tf.cast(y + bias[0] if bias else y, dtype)
 
     @fused
-    def backward(x, gain, dy):
+    def backward(x: tf.Tensor, gain: tf.Tensor, dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
         x, dy = centered(x), single(dy)
         factor = inverse(x)
         normal, d_normal = x * factor, dy * gain

@@ -4,6 +4,8 @@ Shapes: B batch, T time, D input width, H units. The layer works time-major, [T,
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -34,8 +36,8 @@ class LSTM(keras.layers.Layer):
         units: width H of the state.
         forget_bias: initial bias of the forget gate; the others begin at 0.
         init_scale: draw the matrices from U(-s, s); None for Glorot and orthogonal matrices, as Keras does.
-        weight_drop: share of the recurrent matrix that is set to zero, anew at every step; the rest is scaled
-            by 1 / (1 - share). The same weights are dropped at every time step and in every row.
+        weight_drop: share of the recurrent matrix that is set to zero, drawn again at every step; the rest is
+            scaled by 1 / (1 - share). The same weights are dropped at every time step and in every row.
         index: number of this layer within its network, so that no two layers share masks.
         use_cudnn: hand over to cuDNN where there is an NVIDIA GPU. It computes in float32 whatever the
             compute dtype is, so that the cell state stays what it is here; its products may be in TF32. XLA
@@ -56,7 +58,7 @@ class LSTM(keras.layers.Layer):
         weight_drop: float = 0.0,
         index: int = 0,
         use_cudnn: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ):
         # The carried float32 state must not be cast to the compute dtype on the way in.
         super().__init__(autocast=False, **kwargs)
@@ -69,8 +71,8 @@ class LSTM(keras.layers.Layer):
         self.supports_jit = not self.by_cudnn  # What `compile(jit_compile="auto")` asks.
         self.seed_generator = keras.random.SeedGenerator() if weight_drop else None
 
-    def build(self, input_shape):
-        def initializer(usual):
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        def initializer(usual: str) -> str | keras.initializers.Initializer:
             # One for each matrix: Keras's initializers give the same numbers whenever they are called.
             scale = self.init_scale
             return keras.initializers.RandomUniform(-scale, scale) if scale else usual
@@ -95,15 +97,15 @@ class LSTM(keras.layers.Layer):
     def by_cudnn(self) -> bool:
         return self.use_cudnn and cudnn.available()
 
-    def _initial_bias(self, shape, dtype=None):
+    def _initial_bias(self, shape: Sequence[int], dtype: str | None = None) -> tf.Tensor:
         gate = keras.ops.arange(shape[0]) // self.units
         return keras.ops.cast(gate == 1, dtype) * self.forget_bias
 
-    def initial_state(self, batch_size) -> dict[str, tf.Tensor]:
+    def initial_state(self, batch_size: int | tf.Tensor) -> dict[str, tf.Tensor]:
         """Return zeros: `{"h": [B, H], "c": [B, H]}` in float32."""
         return {name: tf.zeros([batch_size, self.units]) for name in ("h", "c")}
 
-    def recurrent_matrix(self, draw: Draw | None, training: bool):
+    def recurrent_matrix(self, draw: Draw | None, training: bool) -> tf.Tensor:
         """Return the recurrent matrix of a step, [H, 4 H], in the compute dtype; see `call` for the
         arguments.
         """
@@ -119,7 +121,13 @@ class LSTM(keras.layers.Layer):
             keep = dataclasses.replace(draw, **of_matrix).keep(FIRST_MASK + self.index, *matrix.shape)
         return tf.cast(tf.where(keep, matrix / (1.0 - self.weight_drop), 0.0), self.compute_dtype)
 
-    def call(self, x, state, draw: Draw | None = None, training=False):
+    def call(
+        self,
+        x: tf.Tensor,
+        state: Mapping[str, tf.Tensor],
+        draw: Draw | None = None,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Run the layer over time.
 
         Args:
@@ -134,12 +142,10 @@ class LSTM(keras.layers.Layer):
         dtype = self.compute_dtype
         time = x.shape[0]
         matrix = self.recurrent_matrix(draw, training)
-        # A single step, as the sampler takes them, would pack the weights anew each time.
+        # A single step, as the sampler takes them, would pack the weights again each time.
         if self.by_cudnn and time != 1:
-            x, weights = (
-                tf.cast(x, tf.float32),
-                (self.kernel.value, tf.cast(matrix, tf.float32), self.bias.value),
-            )
+            x = tf.cast(x, tf.float32)
+            weights = self.kernel.value, tf.cast(matrix, tf.float32), self.bias.value
             outputs, h, c = cudnn.lstm(x, *weights, state["h"], state["c"])
             return tf.cast(outputs, dtype), {"h": h, "c": c}
         projected = self._projected(x)  # [T B, 4 H]
@@ -147,7 +153,9 @@ class LSTM(keras.layers.Layer):
         outputs, cell = lstm(tf.reshape(projected, shape), matrix, state["h"], state["c"])
         return tf.cast(outputs, dtype), {"h": outputs[-1], "c": cell}
 
-    def compiled(self, x, state, matrix):
+    def compiled(
+        self, x: tf.Tensor, state: Mapping[str, tf.Tensor], matrix: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Run the layer over time with its recurrence compiled by XLA, while a graph is traced.
 
         Args:
@@ -162,18 +170,20 @@ class LSTM(keras.layers.Layer):
         outputs, cell = compiled_recurrence.lstm(projected, matrix, state["h"], state["c"])
         return tf.cast(outputs, self.compute_dtype), {"h": outputs[:, -1], "c": cell}
 
-    def _projected(self, x):
+    def _projected(self, x: tf.Tensor) -> tf.Tensor:
         """Return W x + b in float32 for x [..., D], as [R, 4 H]."""
         dtype = self.compute_dtype
         flat = tf.reshape(tf.cast(x, dtype), [-1, x.shape[-1]])
         return tf.cast(tf.matmul(flat, cast(self.kernel, dtype)), tf.float32) + self.bias
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = ("units", "forget_bias", "init_scale", "weight_drop", "index", "use_cudnn")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def lstm(projected, recurrent, h, c):
+def lstm(
+    projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Run the recurrence; see `_recurrence`.
 
     Its gradient is there where a tape is recording. A SavedModel, for instance, would have to hold it, and
@@ -184,7 +194,9 @@ def lstm(projected, recurrent, h, c):
     return _recurrence(projected, recurrent, h, c)[0]
 
 
-def _recurrence(projected, recurrent, h, c):
+def _recurrence(
+    projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor
+) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable]:
     """Run the recurrence, and return what computes its gradient beside the results.
 
     The gradient keeps the gate gradients of all steps and forms that of the recurrent matrix in one
@@ -203,10 +215,10 @@ def _recurrence(projected, recurrent, h, c):
     time = tf.shape(projected)[0] if projected.shape[0] is None else projected.shape[0]
     element = tf.TensorShape([projected.shape[1], units])
 
-    def product(a, b):
+    def product(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.matmul(tf.cast(a, recurrent.dtype), b), dtype)
 
-    def array(shape=element):
+    def array(shape: tf.TensorShape = element) -> tf.TensorArray:
         return tf.TensorArray(dtype, time, element_shape=shape, clear_after_read=False)
 
     inputs = tf.TensorArray(dtype, time, clear_after_read=False).unstack(projected)
@@ -260,7 +272,9 @@ def _recurrence(projected, recurrent, h, c):
     return (outputs, c_last), gradient
 
 
-def _over_time(step, time, h, c, arrays):
+def _over_time(
+    step: Callable, time: int | tf.Tensor, h: tf.Tensor, c: tf.Tensor, arrays: list[tf.TensorArray]
+) -> tuple[tf.Tensor, tf.Tensor, list[tf.TensorArray]]:
     """Call `step(t, h, c, arrays)` for t = 0 ... time - 1, unrolled in chunks inside one loop.
 
     A loop of single steps pays its own cost at every step; unrolling everything traces for seconds at

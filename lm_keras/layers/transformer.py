@@ -6,19 +6,21 @@ feed-forward part.
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from lm_keras.draws import Draw
 from lm_keras.layers.activations import WIDTHS, activated
-from lm_keras.layers.attention import Sight, attention, attention_beside, rotated
+from lm_keras.layers.attention import Cache, Scalar, attention, attention_beside
+from lm_keras.layers.attention_mask import AttentionMask, Index
 from lm_keras.layers.casting import Int8Matrix, cast, times
 from lm_keras.layers.dropout import Mask, ScheduledDropout
 from lm_keras.layers.fused import added
 from lm_keras.layers.normalization import norm_weights, normalized
+from lm_keras.layers.rotary import rotated
 
 DROPOUTS = 3
 """Places for dropout in a block: the attention's weights, and what either part adds."""
@@ -39,7 +41,7 @@ class BlockSettings:
         dropout: share of the attention's weights, and of what either part adds, that is dropped.
         attention_chunk: see `attention`.
         rematerialize: compute everything inside again for the gradient instead of keeping it.
-        post_norm: norms stand behind what the parts add, as in the first Transformer, not before the parts.
+        post_norm: norms follow what the parts add, as in the first Transformer, not before the parts.
     """
 
     width: int
@@ -91,17 +93,6 @@ class BlockSettings:
         return sum(map(math.prod, self.weights().values()))
 
 
-class Cache(NamedTuple):
-    """Keys and values of the tokens so far, [B, K, L, d] each in the compute dtype: room for L tokens."""
-
-    keys: tf.Tensor
-    values: tf.Tensor
-
-    def extended(self, keys, values, first) -> "Cache":
-        """Return it with keys and values [B, K, T, d] from place `first` on."""
-        return Cache(_written(self.keys, keys, first), _written(self.values, values, first))
-
-
 @keras.saving.register_keras_serializable(package="lm_keras", name="TransformerBlock")
 class TransformerBlock(keras.layers.Layer):
     """A pre-norm block: x + attention(norm(x)), then x + feed_forward(norm(x)); post-norm: norm(x +
@@ -119,7 +110,11 @@ class TransformerBlock(keras.layers.Layer):
     """
 
     def __init__(
-        self, settings: BlockSettings | dict, initializer: Callable | dict, index: int = 0, **kwargs
+        self,
+        settings: BlockSettings | dict[str, Any],
+        initializer: Callable[[str], keras.initializers.Initializer] | dict[str, Any],
+        index: int = 0,
+        **kwargs: Any,
     ):
         super().__init__(autocast=False, **kwargs)
         settings = BlockSettings(**settings) if isinstance(settings, dict) else settings
@@ -142,7 +137,7 @@ class TransformerBlock(keras.layers.Layer):
             self.by_name[name] = self.add_weight(shape=shape, initializer=drawn, autocast=False, name=name)
         self.built = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         initializers = {
             name: keras.initializers.serialize(drawn) for name, drawn in self._initializers.items()
         }
@@ -155,35 +150,36 @@ class TransformerBlock(keras.layers.Layer):
 
     def call(
         self,
-        x,
-        rows,
-        sight: Sight,
-        turn=None,
+        x: tf.Tensor,
+        rows: Index,
+        attention_mask: AttentionMask,
+        turn: tuple[tf.Tensor, tf.Tensor] | None = None,
         cache: Cache | None = None,
         draw: Draw | None = None,
-        training=False,
-        apart=False,
-    ):
+        training: bool = False,
+        cache_apart: bool = False,
+    ) -> tuple[tf.Tensor, Cache | None]:
         """Run the block.
 
         Args:
             x: [R, D] float32.
             rows: B, an integer or a scalar int32.
-            sight: which keys a query sees.
+            attention_mask: which keys a query sees.
             turn: cosines and sines for rotary positions, as `rotations` returns them, or None.
-            cache: keys and values of the tokens before, `sight.first` of them; None where there are none.
+            cache: keys and values of the tokens before, `attention_mask.first_query` of them; None where
+                there are none.
             draw: masks of the dropout layers; without it they are active only if `training`.
-            apart: leave the cache as it is, and return one of the new tokens alone, one a row.
+            cache_apart: leave the cache as it is, and return one of the new tokens alone, one a row.
 
         Returns:
             [R, D] float32, and the cache with the new tokens, or None.
         """
         masks = [dropout.mask(training, draw) for dropout in self.dropouts] or [None] * DROPOUTS
         names, dtype = list(self.by_name), self.compute_dtype
+        how = _Pass(self.settings, dtype, rows, attention_mask, turn, masks, cache_apart)
 
-        def compute(x, cache, *weights):
-            by_name = dict(zip(names, weights))
-            return _block(self.settings, dtype, x, rows, by_name, sight, turn, cache, masks, apart)
+        def compute(x: tf.Tensor, cache: Cache | None, *weights: tf.Tensor) -> tuple[tf.Tensor, Cache | None]:
+            return _block(x, cache, dict(zip(names, weights)), how)
 
         weights = [cast(v, dtype if len(v.shape) == 2 else "float32") for v in self.by_name.values()]
         learns = not any(isinstance(weight, Int8Matrix) for weight in weights)
@@ -194,56 +190,79 @@ class TransformerBlock(keras.layers.Layer):
         return compute(x, cache, *weights)
 
 
-def _block(settings, dtype, x, rows, weights, sight, turn, cache, masks: list[Mask | None], apart):
-    def norm(name, x, dtype):
+class _Pass(NamedTuple):
+    """What a pass through a block is given beside values and weights; see `TransformerBlock.call`.
+
+    Attributes:
+        dtype: of the products.
+        masks: dropout of the attention's weights, and of what either part adds.
+    """
+
+    settings: BlockSettings
+    dtype: str
+    rows: Index
+    attention_mask: AttentionMask
+    turn: tuple[tf.Tensor, tf.Tensor] | None
+    masks: list[Mask | None]
+    cache_apart: bool
+
+
+def _block(
+    x: tf.Tensor, cache: Cache | None, weights: Mapping[str, tf.Tensor], how: _Pass
+) -> tuple[tf.Tensor, Cache | None]:
+    """Run a block over x [R, D]."""
+    settings, dtype = how.settings, how.dtype
+
+    def norm(name: str, x: tf.Tensor, dtype: str | tf.DType) -> tf.Tensor:
         gain, bias = weights[f"{name}_gain"], weights.get(f"{name}_bias")
         return normalized(settings.norm, x, gain, bias, settings.norm_epsilon, dtype)
 
-    def before(name, x):
+    def before(name: str, x: tf.Tensor) -> tf.Tensor:
         """Return what a part reads."""
         return tf.cast(x, dtype) if settings.post_norm else norm(name, x, dtype)
 
-    def after(name, x):
+    def after(name: str, x: tf.Tensor) -> tf.Tensor:
         """Return what passes by once a part has added to it."""
         return norm(name, x, tf.float32) if settings.post_norm else x
 
-    def product(name, x):
+    def product(name: str, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Return a product, and the bias that is still to be added."""
         return times(x, weights[f"{name}_kernel"]), weights.get(f"{name}_bias")
 
-    def add(x, y, bias, mask):
-        return added(x, y, bias) if mask is None else added(x, y, bias, *_kept(x, rows, mask))
+    def add(x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor | None, mask: Mask | None) -> tf.Tensor:
+        return added(x, y, bias) if mask is None else added(x, y, bias, *_kept(x, how.rows, mask))
 
     together, bias = product("query_key_value", before("attention_norm", x))
     together = together if bias is None else together + tf.cast(bias, dtype)
-    mixed, cache = _attended(settings, together, rows, sight, turn, cache, masks[0], apart)
-    x = after("attention_norm", add(x, *product("attention_output", mixed), masks[1]))
+    mixed, cache = _attended(together, cache, how)
+    x = after("attention_norm", add(x, *product("attention_output", mixed), how.masks[1]))
     wide = activated(settings.activation, *product("feed_forward", before("feed_forward_norm", x)))
-    return after("feed_forward_norm", add(x, *product("feed_forward_output", wide), masks[2])), cache
+    return after("feed_forward_norm", add(x, *product("feed_forward_output", wide), how.masks[2])), cache
 
 
-def _attended(settings, together, rows, sight, turn, cache, mask, apart):
-    """Return the attention [R, D] of queries, keys and values that stand side by side, [R, (H + 2 K) d]."""
+def _attended(together: tf.Tensor, cache: Cache | None, how: _Pass) -> tuple[tf.Tensor, Cache | None]:
+    """Return the attention [R, D] of queries, keys and values side by side, [R, (H + 2 K) d]."""
+    settings, rows, attention_mask, mask = how.settings, how.rows, how.attention_mask, how.masks[0]
     queries, keys, values = _heads(settings, together, rows)
-    if turn is not None:
-        queries, keys = rotated(queries, *turn), rotated(keys, *turn)
-    if apart:
-        mixed = attention_beside(cache.keys, cache.values, queries, keys, values, sight)
+    if how.turn is not None:
+        queries, keys = rotated(queries, *how.turn), rotated(keys, *how.turn)
+    if how.cache_apart:
+        mixed = attention_beside(cache.keys, cache.values, queries, keys, values, attention_mask)
         return tf.reshape(mixed, [-1, settings.width]), Cache(keys, values)
     if cache is not None:
-        cache = keys, values = cache.extended(keys, values, sight.first)
+        cache = keys, values = cache.extended(keys, values, attention_mask.first_query)
     chunk = settings.attention_chunk if cache is None else None
 
-    def keep(begin, count, seen):
+    def keep(begin: Index, count: int, seen: int) -> tf.Tensor:
         return mask.keep([rows, settings.num_heads, count, seen], begin // chunk + 1 if chunk else 0)
 
     dropout = {} if mask is None else {"keep": keep, "rate": mask.rate}
-    mixed = attention(queries, keys, values, sight, chunk, **dropout)
+    mixed = attention(queries, keys, values, attention_mask, chunk, **dropout)
     return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, settings.width]), cache
 
 
-def _heads(settings, together, rows):
-    """Return queries [B, H, T, d], keys and values [B, K, T, d] of what stands side by side, [R, (H + 2 K)
+def _heads(settings: BlockSettings, together: tf.Tensor, rows: Index) -> list[tf.Tensor]:
+    """Return queries [B, H, T, d], keys and values [B, K, T, d] of arrays side by side, [R, (H + 2 K)
     d].
     """
     known = isinstance(rows, int) and together.shape[0] is not None
@@ -258,23 +277,7 @@ def _heads(settings, together, rows):
     return [tf.transpose(part, [0, 2, 1, 3]) for part in parts]
 
 
-def _written(cache, new, first):
-    """Put `new` [B, K, T, d] into a cache [B, K, L, d] from place `first` on; its memory is used again where
-    possible.
-    """
-    end = first + tf.shape(new)[2]
-    return tf.raw_ops.TensorStridedSliceUpdate(
-        input=cache,
-        begin=tf.stack([0, 0, first, 0]),
-        end=tf.stack([0, 0, end, 0]),
-        strides=[1, 1, 1, 1],
-        value=new,
-        begin_mask=0b1011,
-        end_mask=0b1011,
-    )
-
-
-def _kept(x, rows, mask: Mask):
+def _kept(x: tf.Tensor, rows: Index, mask: Mask) -> tuple[tf.Tensor, Scalar]:
     """Return which values of x [R, D] stay, and what they are multiplied by."""
     by_row = tf.reshape(x, [rows, -1, x.shape[-1]])
     time = by_row.shape[1] or tf.shape(by_row)[1]
@@ -283,7 +286,7 @@ def _kept(x, rows, mask: Mask):
     return keep, tf.cast(1.0 / (1.0 - mask.rate), x.dtype)
 
 
-def _computed_again(compute, *arguments):
+def _computed_again(compute: Callable[..., tf.Tensor], *arguments: tf.Tensor) -> tf.Tensor:
     """Return `compute(*arguments)`, of which the gradient keeps the arguments only.
 
     Reference: Chen et al. (2016), section 3.

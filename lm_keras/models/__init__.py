@@ -8,13 +8,13 @@ the classes of the head or None for the vocabulary, returns a `keras.Model` for 
 sampling and the dry run need no more than this:
 
 - `vocab_size`, and `model(tokens)` -> logits [B, T, V] for plain `compile`, `fit` and `summary`;
-- `initial_state(batch_size, length)`, with a length where so many tokens will come in several parts, without
-  where rows come whole or go on for ever; `forward(inputs, state, draw)` -> features [B, T, D] and state,
-  which begins anew in the rows [B] of `reset`, and `project(features)` -> logits; `output_weights()` ->
+- `initial_state(batch_size, length)`, which has a cache for `length` tokens; without a length rows
+  come whole, or the state has a fixed size; `forward(inputs, state, draw)` -> features [B, T, D] and state,
+  which is reset in the rows [B] of `reset`, and `project(features)` -> logits; `output_weights()` ->
   matrix, bias and whether the matrix is transposed, which the training loss takes in place of logits;
-- optionally `forward_apart(inputs, state)` and `joined(state, addition)`: `forward` for one token a row in
-  two parts, of which XLA can compile the first; and `product_matrices`: the matrices that a token's products
-  read;
+- optionally `forward_one_token(inputs, state)` and `append_to_cache(state, addition)`: `forward` for one
+  token a row in two parts, of which XLA can compile the first; and `product_matrices`: the matrices that a
+  token's products read;
 - `context_tokens`: how far a prediction looks back, None where that has no end; `context_length`: the most
   tokens that a state or a row can take, None where that has no end;
 - `products(rows, length, predictions)` -> {part: [Product]}: the matrix products of a forward pass over

@@ -1,11 +1,13 @@
-"""BERT: a stack of Transformer blocks in which each token sees all others, to say what hidden tokens were.
+"""BERT: a stack of Transformer blocks in which each token sees all others, to predict masked tokens.
 
-Read from top to bottom: tokens [B, T] -> embeddings of tokens, places and segments, added and normalized, [R,
-D] -> blocks [R, D] -> hidden states [B, T, D] -> those of the hidden places [B, K, D] -> head -> features [B,
-K, D] -> logits [B, K, V]; R = B T.
+Read from top to bottom: tokens [B, T] -> embeddings of tokens, positions and segments, added and normalized,
+[R, D] -> blocks [R, D] -> hidden states [B, T, D] -> those of the masked positions [B, K, D] -> head ->
+features [B, K, D] -> logits [B, K, V]; R = B T.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,11 +16,12 @@ from lm_keras.config import Config
 from lm_keras.draws import Draw
 from lm_keras.errors import InputError
 from lm_keras.layers.activations import activated
-from lm_keras.layers.attention import Sight
+from lm_keras.layers.attention_mask import AttentionMask
 from lm_keras.layers.casting import cast
 from lm_keras.layers.normalization import normalized
 from lm_keras.layers.transformer import BlockSettings, TransformerBlock
-from lm_keras.models.language_model import LanguageModel, Product, block_products, blocks_bytes
+from lm_keras.models.costs import Product, block_products, blocks_bytes
+from lm_keras.models.language_model import LanguageModel
 
 INITIAL_DEVIATION = 0.02
 """Standard deviation of all initial matrices."""
@@ -26,7 +29,7 @@ INITIAL_DEVIATION = 0.02
 SEGMENTS = 2
 
 NO_HEAD = (
-    "this BERT was imported without the head that says what hidden tokens were: it has hidden states "
+    "this BERT was imported without the head that predicts masked tokens: it has hidden states "
     "(features) and predicts "
     "nothing; train one with --init_from"
 )
@@ -74,17 +77,17 @@ def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = No
 
 @keras.saving.register_keras_serializable(package="lm_keras", name="BERTLanguageModel")
 class BERTLanguageModel(LanguageModel):
-    """Say what hidden tokens were, from all tokens of a row.
+    """Predict masked tokens, from all tokens of a row.
 
-    `model(tokens)` returns logits [B, T, V] of all places and works with plain `compile`, `fit` and
+    `model(tokens)` returns logits [B, T, V] of all positions and works with plain `compile`, `fit` and
     `summary`.
 
     Args:
         vocab_size: V.
         num_layers: blocks.
         context_length: L, the most tokens that a row may have.
-        block: what a block looks like, or the same as a dictionary; its norms stand behind what they add.
-        prediction_head: whether it can say what hidden tokens were; without, it has hidden states only.
+        block: what a block looks like, or the same as a dictionary; its norms follow what they add.
+        prediction_head: whether it can predict masked tokens; without, it has hidden states only.
         tie_embeddings: use the embedding as output matrix.
         init_scale: draw all matrices from U(-s, s); None for N(0, 0.02).
 
@@ -107,7 +110,7 @@ class BERTLanguageModel(LanguageModel):
         prediction_head: bool = True,
         tie_embeddings: bool = True,
         init_scale: float | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         block = BlockSettings(**block) if isinstance(block, dict) else block
         own = {
@@ -142,7 +145,7 @@ class BERTLanguageModel(LanguageModel):
         self.head_norm = self._norm(width, "head_norm")
         self._add_output(width, features=width, initializer=_normal())
 
-    def _norm(self, width, name):
+    def _norm(self, width: int, name: str) -> list[keras.Variable]:
         """Return gain and bias of a LayerNorm."""
         return [
             self.add_weight(shape=(width,), initializer=initializer, autocast=False, name=f"{name}_{part}")
@@ -150,21 +153,27 @@ class BERTLanguageModel(LanguageModel):
         ]
 
     @property
-    def head_weights(self):
+    def head_weights(self) -> list[keras.Variable]:
         """Return the weights that belong to the head; none without one."""
         if not self.prediction_head:
             return []
         return [self.head_kernel, self.head_bias, *self.head_norm, *super().head_weights]
 
-    def initial_state(self, batch_size, length=None):
+    def initial_state(self, batch_size: int | tf.Tensor, length: int | None = None) -> dict[str, tf.Tensor]:
         """Return nothing: a row is read as a whole."""
         return {}
 
-    def forward(self, inputs, state, draw: Draw | None = None, training=False):
+    def forward(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        state: Mapping[str, tf.Tensor],
+        draw: Draw | None = None,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Run the network up to the features: the one forward pass of training, evaluation and filling.
 
         Args:
-            inputs: `tokens` [B, T] integers, T at most L; optionally `places` [B, K] int32, where features
+            inputs: `tokens` [B, T] integers, T at most L; optionally `predicted` [B, K] int32, where features
                 are wanted, all where it is missing; `document` [B, T] int32: tokens see those of the same
                 number only; `segment` [B, T] int32, 0 or 1.
             state: nothing.
@@ -178,9 +187,9 @@ class BERTLanguageModel(LanguageModel):
         """
         if not self.prediction_head:
             raise InputError(NO_HEAD)
-        hidden = self.hidden(inputs, draw, training)  # [B, T, D]
-        if "places" in inputs:
-            hidden = tf.gather(hidden, inputs["places"], batch_dims=1)
+        hidden = self.hidden_states(inputs, draw, training)  # [B, T, D]
+        if "predicted" in inputs:
+            hidden = tf.gather(hidden, inputs["predicted"], batch_dims=1)
         shape = tf.shape(hidden)
         flat = tf.reshape(hidden, [-1, self.block_settings.width])
         x = activated(
@@ -192,7 +201,9 @@ class BERTLanguageModel(LanguageModel):
         static = hidden.shape
         return tf.ensure_shape(tf.reshape(features, shape), static), {}
 
-    def hidden(self, inputs, draw: Draw | None = None, training=False):
+    def hidden(
+        self, inputs: Mapping[str, tf.Tensor], draw: Draw | None = None, training: bool = False
+    ) -> tf.Tensor:
         """Return the hidden states after the last block, [B, T, D] in the compute dtype; arguments as those
         of `forward`."""
         tokens = inputs["tokens"]
@@ -203,7 +214,7 @@ class BERTLanguageModel(LanguageModel):
                 f"context_length={self.context_length}"
             )
         document = inputs.get("document")
-        sight = Sight(0, document, document, causal=False)
+        attention_mask = AttentionMask(0, document, document, causal=False)
         x = tf.cast(
             tf.gather(tf.convert_to_tensor(self.embedding.embeddings), tokens), tf.float32
         )  # [B, T, D]
@@ -213,29 +224,29 @@ class BERTLanguageModel(LanguageModel):
         x = self._normalized(x, self.embedding_norm)
         x = tf.reshape(self._drop(0, x, draw, training), [-1, self.block_settings.width])
         for block in self.blocks:
-            x, _ = block(x, rows=rows, sight=sight, draw=draw, training=training)
+            x, _ = block(x, rows=rows, attention_mask=attention_mask, draw=draw, training=training)
         return tf.reshape(tf.cast(x, self.compute_dtype), [rows, time, self.block_settings.width])
 
-    def _normalized(self, x, norm, dtype="float32"):
+    def _normalized(self, x: tf.Tensor, norm: list[keras.Variable], dtype: str = "float32") -> tf.Tensor:
         gain, bias = map(tf.convert_to_tensor, norm)
         return normalized("layer", x, gain, bias, self.block_settings.norm_epsilon, dtype)
 
-    def _check(self, shape, dtype):
+    def _check(self, shape: Sequence[int | None], dtype: str) -> None:
         if not self.prediction_head:
             raise InputError(NO_HEAD)
         super()._check(shape, dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {name: value for name, value in super().get_config().items() if name != "embedding_dim"}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Mapping[str, Any]) -> "BERTLanguageModel":
         """Build a network from what `get_config` returned; older files also say what training hid."""
         return super().from_config({name: value for name, value in config.items() if name != "mask_rate"})
 
-    def products(self, rows, length, predictions=None):
+    def products(self, rows: int, length: int, predictions: int | None = None) -> dict[str, list[Product]]:
         """Return the matrix products of a forward pass, by part; arguments as those of `LanguageModel`."""
-        block, places = self.block_settings, rows * (length if predictions is None else predictions)
+        block, positions = self.block_settings, rows * (length if predictions is None else predictions)
         parts = block_products(block, rows, length)
         return {
             "embedding": [],
@@ -243,15 +254,15 @@ class BERTLanguageModel(LanguageModel):
             "segments": [],
             "embedding_norm": [],
             **{layer.name: parts for layer in self.blocks},
-            "head": [Product(places, block.width, block.width)],
-            "output": [Product(places, block.width, self.head.outputs)],
+            "head": [Product(positions, block.width, block.width)],
+            "output": [Product(positions, block.width, self.head.outputs)],
         }
 
-    def activation_bytes(self, rows, length):
+    def activation_bytes(self, rows: int, length: int) -> int:
         """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
         return blocks_bytes(self.block_settings, len(self.blocks), rows, length)
 
 
-def _normal():
+def _normal() -> keras.initializers.Initializer:
     # One for each matrix: Keras's initializers give the same numbers whenever they are called.
     return keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)

@@ -1,23 +1,27 @@
 """The GPT: a stack of Transformer blocks in which each token sees itself and those before it.
 
-Read from top to bottom: tokens [B, T] -> embeddings, with places, [R, D] -> blocks [R, D] -> norm -> features
-[B, T, D] -> logits [B, T, V]; R = B T. The defaults are GPT-2's; rotary positions, RMSNorm, SwiGLU, grouped
-queries and no biases make it a LLaMA.
+Read from top to bottom: tokens [B, T] -> embeddings, with positions, [R, D] -> blocks [R, D] -> norm ->
+features [B, T, D] -> logits [B, T, V]; R = B T. The defaults are GPT-2's; rotary positions, RMSNorm, SwiGLU,
+grouped queries and no biases make it a LLaMA.
 """
 
 import dataclasses
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from lm_keras.config import Config, ModelConfig
 from lm_keras.draws import Draw
-from lm_keras.layers.attention import Sight, rotations
+from lm_keras.layers.attention import Cache
+from lm_keras.layers.attention_mask import AttentionMask
 from lm_keras.layers.normalization import norm_weights, normalized
-from lm_keras.layers.transformer import BlockSettings, Cache, TransformerBlock
-from lm_keras.models.language_model import LanguageModel, block_products, blocks_bytes
+from lm_keras.layers.rotary import rotations
+from lm_keras.layers.transformer import BlockSettings, TransformerBlock
+from lm_keras.models.costs import Product, block_products, blocks_bytes
+from lm_keras.models.language_model import LanguageModel
 
 INITIAL_DEVIATION = 0.02
 """Standard deviation of initial weights; of matrices that add to what passes by, over sqrt(2 layers)."""
@@ -53,8 +57,8 @@ def block_settings(model: ModelConfig, rematerialize: bool = False) -> BlockSett
 def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = None) -> int:
     """Return how many numbers the network of these settings learns."""
     model, block = config.model, block_settings(config.model)
-    places = config.context_length if model.positions == "learned" else 0
-    tables = vocab_size * (1 if model.tied or num_outputs is not None else 2) + places
+    positions = config.context_length if model.positions == "learned" else 0
+    tables = vocab_size * (1 if model.tied or num_outputs is not None else 2) + positions
     head = 0 if num_outputs is None else num_outputs * (model.embedding_dim + 1)
     norm = sum(map(math.prod, norm_weights(model.norm, model.embedding_dim, model.biases).values()))
     return model.embedding_dim * tables + model.num_layers * block.parameters + norm + head
@@ -71,13 +75,13 @@ class GPTLanguageModel(LanguageModel):
         num_layers: blocks.
         context_length: L, the most tokens that a row may have, those of its state included.
         block: what a block looks like, or the same as a dictionary.
-        positions: `learned`, a vector for each place, or `rotary`, see `lm_keras.layers.attention.rotations`.
+        positions: `learned`, a vector for each position, or `rotary`, see `lm_keras.layers.rotary.rotations`.
         rotary_base: of rotary positions.
         separate_documents: tokens see those of their own document only, by `document` of the inputs, and
-            places count from its beginning, so that documents side by side in a row are what each would be
+            positions count from its beginning, so that documents side by side in a row are what each would be
             alone.
         tie_embeddings: use the embedding as output matrix.
-        init_scale: draw all matrices from U(-s, s); None for N(0, 0.02), as in GPT-2.
+        **kwargs: see `LanguageModel`; without `init_scale` matrices are drawn from N(0, 0.02), as in GPT-2.
 
     Attributes:
         context_tokens: None: all tokens of a row count.
@@ -98,8 +102,7 @@ class GPTLanguageModel(LanguageModel):
         rotary_base: float = 10_000.0,
         separate_documents: bool = False,
         tie_embeddings: bool = True,
-        init_scale: float | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         block = BlockSettings(**block) if isinstance(block, dict) else block
         own = {
@@ -111,7 +114,9 @@ class GPTLanguageModel(LanguageModel):
             "separate_documents": separate_documents,
         }
         normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
-        super().__init__(vocab_size, block.width, tie_embeddings, init_scale, own, normal, **kwargs)
+        super().__init__(
+            vocab_size, block.width, tie_embeddings, own=own, embedding_initializer=normal, **kwargs
+        )
         self.context_length, self.block_settings = context_length, block
         self.separate_documents = separate_documents
         self.rotary_base = rotary_base if positions == "rotary" else None
@@ -122,7 +127,7 @@ class GPTLanguageModel(LanguageModel):
         self._add_dropouts(block.dropout, 1)
         small = INITIAL_DEVIATION / math.sqrt(2 * num_layers)
 
-        def initializer(name):
+        def initializer(name: str) -> keras.initializers.Initializer:
             # One for each matrix: Keras's initializers give the same numbers whenever they are called.
             deviation = small if "output" in name else INITIAL_DEVIATION
             return self._initializer(keras.initializers.RandomNormal(stddev=deviation))
@@ -143,7 +148,7 @@ class GPTLanguageModel(LanguageModel):
         normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
         self._add_output(block.width, features=block.width, bias=False, initializer=normal)
 
-    def initial_state(self, batch_size, length=None):
+    def initial_state(self, batch_size: int | tf.Tensor, length: int | None = None) -> dict[str, Any]:
         """Return the state before a document.
 
         Args:
@@ -154,7 +159,7 @@ class GPTLanguageModel(LanguageModel):
         Returns:
             Nothing, or
             `{"length": [], "begins": [B], "keys": [[B, K, length, d] for each block], "values": likewise}`:
-            places for so many tokens, of which `length` are taken, each row's from its place `begins` on.
+            a cache of `length` slots, of which `length` [] are taken, each row's from slot `begins` on.
         """
         if length is None:
             return {}
@@ -164,16 +169,23 @@ class GPTLanguageModel(LanguageModel):
         begins = tf.zeros([batch_size], tf.int32)
         return {"length": tf.constant(0), "begins": begins, "keys": keys, "values": values}
 
-    def forward(self, inputs, state, draw: Draw | None = None, training=False, apart=False):
+    def forward(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        state: Mapping[str, Any],
+        draw: Draw | None = None,
+        training: bool = False,
+        cache_apart: bool = False,
+    ) -> tuple[tf.Tensor, dict[str, Any]]:
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
             inputs: `tokens` [B, T] integers, T at most L; with `separate_documents` also `document` [B, T]
                 int32, rising numbers of the documents that they belong to, all the same where it is missing;
-                and with a state optionally `reset` [B] bool, rows that begin anew.
+                and with a state optionally `reset` [B] bool, rows whose state is reset.
             state: as `initial_state` returns it.
             draw: masks of the dropout layers; without it they are active only if `training`.
-            apart: see `forward_apart`.
+            cache_apart: see `forward_one_token`.
 
         Returns:
             features [B, T, D] in the compute dtype; and the state after the last token.
@@ -186,19 +198,28 @@ class GPTLanguageModel(LanguageModel):
                 f" context_length={self.context_length}"
             )
         arranged = self._arranged(inputs, state, time)
-        places, sight = arranged.places, arranged.sight
+        positions, attention_mask = arranged.positions, arranged.attention_mask
         x = tf.gather(tf.convert_to_tensor(self.embedding.embeddings), tokens)  # [B, T, D]
         x = tf.cast(x, tf.float32)  # Keras casts the table where a mixed network is called as a layer.
         x = self._placed(x, arranged)
         x = tf.reshape(self._drop(0, x, draw, training), [-1, self.block_settings.width])
         turn = (
-            rotations(places, self.block_settings.head_width, self.rotary_base) if self.rotary_base else None
+            rotations(positions, self.block_settings.head_width, self.rotary_base)
+            if self.rotary_base
+            else None
         )
         after = {**arranged.after, "keys": [], "values": []}
         for number, block in enumerate(self.blocks):
             cache = Cache(state["keys"][number], state["values"][number]) if state else None
             x, cache = block(
-                x, rows=rows, sight=sight, turn=turn, cache=cache, draw=draw, training=training, apart=apart
+                x,
+                rows=rows,
+                attention_mask=attention_mask,
+                turn=turn,
+                cache=cache,
+                draw=draw,
+                training=training,
+                cache_apart=cache_apart,
             )
             if state:
                 after["keys"].append(cache.keys)
@@ -209,7 +230,9 @@ class GPTLanguageModel(LanguageModel):
         features = tf.reshape(tf.cast(x, self.compute_dtype), [rows, time, settings.width])
         return features, after if state else {}
 
-    def forward_apart(self, inputs, state):
+    def forward_one_token(
+        self, inputs: Mapping[str, tf.Tensor], state: Mapping[str, Any]
+    ) -> tuple[tf.Tensor, dict[str, Any]]:
         """Run the network over one token of each row, as `forward` does, without a copy of the state.
 
         A program of XLA's cannot write into what it is given, and would copy keys and values of all tokens to
@@ -220,12 +243,12 @@ class GPTLanguageModel(LanguageModel):
             state: of `initial_state` with a length.
 
         Returns:
-            features [B, 1, D]; and what `joined` makes the state after the token of.
+            features [B, 1, D]; and what `append_to_cache` makes the state after the token of.
         """
-        return self.forward(inputs, state, apart=True)
+        return self.forward(inputs, state, cache_apart=True)
 
-    def joined(self, state, addition):
-        """Return the state after a token of each row, from the one before and what `forward_apart`
+    def append_to_cache(self, state: Mapping[str, Any], addition: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the state after a token of each row, from the one before and what `forward_one_token`
         returned.
         """
         parts = zip(state["keys"], state["values"], addition["keys"], addition["values"])
@@ -236,7 +259,7 @@ class GPTLanguageModel(LanguageModel):
         return {**addition, "keys": [c.keys for c in caches], "values": [c.values for c in caches]}
 
     @property
-    def product_matrices(self):
+    def product_matrices(self) -> list[tuple[keras.Variable, bool]]:
         """Return the matrices that a token's products read, and of each whether its first axis are the output
         channels.
         """
@@ -249,55 +272,61 @@ class GPTLanguageModel(LanguageModel):
         """Return the most tokens that go through the network at once."""
         return self.context_length
 
-    def _arranged(self, inputs, state, time) -> "Arranged":
-        """Return where the T tokens of a row stand and what they see."""
+    def _arranged(
+        self, inputs: Mapping[str, tf.Tensor], state: Mapping[str, Any], time: int | tf.Tensor
+    ) -> "Arranged":
+        """Return the positions of the T tokens of a row and what they see."""
         documents = inputs.get("document") if self.separate_documents and not state else None
         if documents is not None:
-            return Arranged(places_within(documents), Sight(0, documents, documents), {})
+            return Arranged(positions_within(documents), AttentionMask(0, documents, documents), {})
         if not state:
-            return Arranged(tf.range(time)[None], Sight(0), {})
+            return Arranged(tf.range(time)[None], AttentionMask(0), {})
         first, begins = state["length"], state["begins"]
         if "reset" in inputs:
             begins = tf.where(inputs["reset"], first, begins)
-        places = first + tf.range(time)[None] - begins[:, None]
-        return Arranged(places, Sight(first, begins=begins), {"length": first + time, "begins": begins})
+        positions = first + tf.range(time)[None] - begins[:, None]
+        return Arranged(
+            positions, AttentionMask(first, row_begins=begins), {"length": first + time, "begins": begins}
+        )
 
-    def _placed(self, x, arranged: "Arranged"):
-        """Return embedded tokens [B, T, D] with what says where they stand."""
-        return x if self.places is None else x + tf.gather(tf.convert_to_tensor(self.places), arranged.places)
+    def _placed(self, x: tf.Tensor, arranged: "Arranged") -> tf.Tensor:
+        """Return embedded tokens [B, T, D] plus their positions."""
+        return (
+            x if self.places is None else x + tf.gather(tf.convert_to_tensor(self.places), arranged.positions)
+        )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {name: value for name, value in super().get_config().items() if name != "embedding_dim"}
 
-    def _hidden_products(self, rows, length):
+    def _hidden_products(self, rows: int, length: int) -> dict[str, list[Product]]:
         parts = block_products(self.block_settings, rows, length)
         return {"places": [], **{layer.name: parts for layer in self.blocks}, "norm": []}
 
-    def activation_bytes(self, rows, length):
+    def activation_bytes(self, rows: int, length: int) -> int:
         """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
         return blocks_bytes(self.block_settings, len(self.blocks), rows, length)
 
 
 class Arranged(NamedTuple):
-    """Where the tokens of some rows stand.
+    """The positions of the tokens of some rows.
 
     Attributes:
-        places: [1 or B, T] int32.
-        sight: what they see.
+        positions: [1 or B, T] int32.
+        attention_mask: what they see.
         after: what the state after them has beside keys and values.
-        within: [B, T] int32, of a network whose tokens have a second place.
+        within: [B, T] int32, of a network whose tokens have a second position.
     """
 
-    places: tf.Tensor
-    sight: Sight
+    positions: tf.Tensor
+    attention_mask: AttentionMask
     after: dict[str, tf.Tensor]
     within: tf.Tensor | None = None
 
 
-def places_within(documents):
-    """Return the place of each token within its document, for rising numbers of documents [B, T].
+def positions_within(documents: tf.Tensor) -> tf.Tensor:
+    """Return the position of each token within its document, for rising numbers of documents [B, T].
 
-    Example: the documents [[0, 0, 1, 1, 1, 2]] have the places [[0, 1, 0, 1, 2, 0]].
+    Example: the documents [[0, 0, 1, 1, 1, 2]] have the positions [[0, 1, 0, 1, 2, 0]].
     """
-    begins = tf.searchsorted(documents, documents)  # Where the first token of the same document stands.
+    begins = tf.searchsorted(documents, documents)  # Position of the first token of the same document.
     return tf.range(tf.shape(documents)[1])[None] - begins

@@ -70,11 +70,11 @@ class Vocabulary(Head):
         self.transposed, self.outputs = kernel is None, embedding.input_dim
 
     @property
-    def matrix(self):
+    def matrix(self) -> keras.Variable:
         return self._embedding.embeddings if self._kernel is None else self._kernel
 
     @property
-    def weights(self):
+    def weights(self) -> list[keras.Variable]:
         return [weight for weight in (self._kernel, self.bias) if weight is not None]
 
 
@@ -90,11 +90,11 @@ class Classes(Head):
         self._kernel, self.bias, self.outputs = kernel, bias, kernel.shape[1]
 
     @property
-    def matrix(self):
+    def matrix(self) -> keras.Variable:
         return self._kernel
 
     @property
-    def weights(self):
+    def weights(self) -> list[keras.Variable]:
         return [self._kernel, self.bias]
 
 

@@ -1,71 +1,22 @@
-"""What the families have in common: token embedding and output matrix, and what stands at either end of them.
+"""What the families have in common: token embedding and output matrix, and what is at either end of a
+network.
 
 tokens [B, T] -> (embedding) -> a family's own layers -> features [B, T, D] -> logits [B, T, V].
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from lm_keras.draws import Draw
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import cast
 from lm_keras.layers.dropout import ScheduledDropout
+from lm_keras.models.costs import Product
 from lm_keras.models.heads import Classes, Head, Vocabulary
-
-
-class Product(NamedTuple):
-    """So many products [m, k] x [k, n] of a forward pass with the same second matrix, one after the other or
-    in one.
-
-    Attributes:
-        batch: how many of them, each with matrices of its own, are one operation.
-    """
-
-    m: int
-    k: int
-    n: int
-    times: int = 1
-    batch: int = 1
-
-    @property
-    def flops(self) -> int:
-        """Return their FLOPs, 2 a multiply-add."""
-        return 2 * self.m * self.k * self.n * self.times * self.batch
-
-    def backward(self) -> list["Product"]:
-        """Return the products of the gradients: each of the first matrix, and all of the second
-        one in one.
-        """
-        first = Product(self.m, self.n, self.k, self.times, self.batch)
-        return [first, Product(self.k, self.m * self.times, self.n, batch=self.batch)]
-
-
-def block_products(block, rows: int, length: int) -> list[Product]:
-    """Return the products of a Transformer block, `BlockSettings`, over `rows` x `length` tokens, in their
-    order.
-    """
-    kernels = [Product(rows * length, *shape) for shape in block.kernels().values()]
-    heads = rows * block.num_heads
-    scores = [
-        Product(length, block.head_width, length, batch=heads),
-        Product(length, length, block.head_width, batch=heads),
-    ]
-    return kernels[:1] + scores + kernels[1:]
-
-
-def blocks_bytes(block, layers: int, rows: int, length: int) -> int:
-    """Return what a forward and backward pass through Transformer blocks holds at its peak, in bytes."""
-    places = rows * length
-    wide = block.kernels()["feed_forward"][1]
-    vectors = 9 * block.width + 2 * block.kernels()["query_key_value"][1] + 4 * wide
-    queries = min(length, block.attention_chunk or length)
-    weights = rows * block.num_heads * queries * length
-    inside = places * vectors + weights * (1 if block.attention_chunk else 2)
-    kept = layers * (places * block.width if block.rematerialize else inside)
-    return round(4 * (kept + inside))
-
 
 NO_QUANTIZATION = (
     "the networks of lm_keras cannot be quantized: Keras quantizes its own Dense and Embedding layers, and"
@@ -76,6 +27,9 @@ NO_QUANTIZATION = (
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 """Number formats: weights, sums and the carried state are in float32 with all of them."""
 
+Initializer = str | keras.initializers.Initializer
+"""What draws a matrix, or its name in Keras."""
+
 
 @keras.saving.register_keras_serializable(package="lm_keras", name="TokenEmbedding")
 class TokenEmbedding(keras.layers.Embedding):
@@ -83,7 +37,7 @@ class TokenEmbedding(keras.layers.Embedding):
     be misread.
     """
 
-    def quantize(self, *args, **kwargs):
+    def quantize(self, *args: Any, **kwargs: Any) -> None:
         """Refuse; a model around the network says so and goes on with its other layers."""
         raise NotImplementedError(NO_QUANTIZATION)
 
@@ -98,9 +52,9 @@ class LanguageModel(keras.Model):
         vocab_size: V.
         embedding_dim: E, width of the token embedding.
         tie_embeddings: use the embedding as output matrix (Press and Wolf, 2017); where the hidden values
-            have another width than E a projection to E stands before it.
+            have another width than E a projection to E comes before it.
         init_scale: draw all matrices from U(-s, s); None for U(-0.05, 0.05) and Glorot, as Keras does.
-        own: the arguments that only the family has, by name.
+        own: the arguments that only the family has, by name; None for none.
         embedding_initializer: what draws the embedding where `init_scale` does not.
         num_outputs: classes of the head; None for the vocabulary.
 
@@ -108,10 +62,10 @@ class LanguageModel(keras.Model):
         head: turns features into logits, see `lm_keras.models.heads`.
         remarks: what a user should know of how it is computed here.
         context_length: the most tokens that a row or a state can take; None: any number.
-        forward_apart, product_matrices: see `lm_keras.models`; None where a network has no such thing.
+        forward_one_token, product_matrices: see `lm_keras.models`; None where a network has no such thing.
     """
 
-    forward_apart: Callable | None = None
+    forward_one_token: Callable | None = None
     product_matrices: list | None = None
     remarks: tuple[str, ...] = ()
     context_length: int | None = None
@@ -120,12 +74,12 @@ class LanguageModel(keras.Model):
         self,
         vocab_size: int,
         embedding_dim: int,
-        tie_embeddings: bool,
-        init_scale: float | None,
-        own: dict[str, Any],
-        embedding_initializer="uniform",
+        tie_embeddings: bool = False,
+        init_scale: float | None = None,
+        own: dict[str, Any] | None = None,
+        embedding_initializer: Initializer = "uniform",
         num_outputs: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         # Products are cast where they happen; the weights themselves and the carried state stay as they are.
         super().__init__(autocast=False, **kwargs)
@@ -139,7 +93,7 @@ class LanguageModel(keras.Model):
             "embedding_dim": embedding_dim,
             "tie_embeddings": tie_embeddings,
             "init_scale": init_scale,
-            **own,
+            **(own or {}),
             **({} if num_outputs is None else {"num_outputs": num_outputs}),
         }
         self.vocab_size, self.num_outputs = vocab_size, num_outputs
@@ -154,31 +108,39 @@ class LanguageModel(keras.Model):
         )
         self.embedding.build((None, None))
 
-    def _initializer(self, usual):
+    def _initializer(self, usual: Initializer) -> Initializer:
         # One for each matrix: Keras's initializers give the same numbers whenever they are called.
         scale = self.init_scale
         return keras.initializers.RandomUniform(-scale, scale) if scale else usual
 
-    def _matrix(self, shape, name, usual="glorot_uniform"):
+    def _matrix(
+        self, shape: tuple[int, int], name: str, usual: Initializer = "glorot_uniform"
+    ) -> keras.Variable:
         initializer = self._initializer(usual)
         return self.add_weight(shape=shape, initializer=initializer, autocast=False, name=name)
 
-    def _bias(self, width, name):
+    def _bias(self, width: int, name: str) -> keras.Variable:
         return self.add_weight(shape=(width,), initializer="zeros", autocast=False, name=name)
 
-    def _add_dropouts(self, rate, count, batch_axis=0):
-        """Add places for dropout; none at a rate of 0."""
+    def _add_dropouts(self, rate: float, count: int, batch_axis: int = 0) -> None:
+        """Add dropout layers; none at a rate of 0."""
         self.dropouts = [
             ScheduledDropout(
-                rate, index=place, batch_axis=batch_axis, dtype=self.dtype_policy, name=f"dropout_{place}"
+                rate, index=index, batch_axis=batch_axis, dtype=self.dtype_policy, name=f"dropout_{index}"
             )
-            for place in range(count if rate else 0)
+            for index in range(count if rate else 0)
         ]
 
-    def _drop(self, place, x, draw, training):
-        return self.dropouts[place](x, training=training, draw=draw) if self.dropouts else x
+    def _drop(self, index: int, x: tf.Tensor, draw: Draw | None, training: bool) -> tf.Tensor:
+        return self.dropouts[index](x, training=training, draw=draw) if self.dropouts else x
 
-    def _add_output(self, hidden_units, features, bias=True, initializer="glorot_uniform"):
+    def _add_output(
+        self,
+        hidden_units: int,
+        features: int,
+        bias: bool = True,
+        initializer: Initializer = "glorot_uniform",
+    ) -> None:
         """Add the head, for features of that width: of the vocabulary, or of classes where their number is
         given.
         """
@@ -190,7 +152,9 @@ class LanguageModel(keras.Model):
             self.head = self._vocabulary(hidden_units, features, bias, initializer)
         self.built = True
 
-    def _vocabulary(self, hidden_units, features, bias, initializer) -> Vocabulary:
+    def _vocabulary(
+        self, hidden_units: int, features: int, bias: bool, initializer: Initializer
+    ) -> Vocabulary:
         """Add the output matrix, or what makes an output of the embedding; and the bias."""
         embedding_dim = self.embedding.output_dim
         if self.tie_embeddings and hidden_units != embedding_dim:
@@ -200,26 +164,26 @@ class LanguageModel(keras.Model):
         self.output_bias = self._bias(self.vocab_size, "output_bias") if bias else None
         return Vocabulary(self.embedding, self.output_kernel, self.output_bias)
 
-    def _projected(self, x):
-        """Turn hidden values [..., H] into features [..., D]; a projection stands there for tied embeddings
+    def _projected(self, x: tf.Tensor) -> tf.Tensor:
+        """Turn hidden values [..., H] into features [..., D]; a projection is there for tied embeddings
         only.
         """
         return x if self.projection is None else tf.tensordot(x, cast(self.projection, x.dtype), 1)
 
     @property
-    def head_weights(self):
+    def head_weights(self) -> list[keras.Variable]:
         """Return the weights that belong to the head, and not to the body that another task can use."""
         return [v for v in (self.projection, *self.head.weights) if v is not None]
 
-    def output_weights(self):
+    def output_weights(self) -> tuple[tf.Tensor, tf.Tensor | None, bool]:
         """Return `(matrix, bias, transposed)`: [D, O], or [O, D] if transposed, and [O] or None, float32."""
         return self.head.output_weights()
 
-    def project(self, features):
+    def project(self, features: tf.Tensor) -> tf.Tensor:
         """Turn features [..., D] into logits [..., O] in float32; O is V but for classes."""
         return self.head.project(features)
 
-    def products(self, rows, length, predictions=None):
+    def products(self, rows: int, length: int, predictions: int | None = None) -> dict[str, list[Product]]:
         """Return the matrix products of a forward pass, by part of the network.
 
         Args:
@@ -227,27 +191,27 @@ class LanguageModel(keras.Model):
             length: positions of a row that the network reads.
             predictions: positions of a row at which it predicts; None for all.
         """
-        places = rows * (length if predictions is None else predictions)
+        positions = rows * (length if predictions is None else predictions)
         parts = {"embedding": [], **self._hidden_products(rows, length)}  # A look-up.
         if self.projection is not None:
-            parts["projection"] = [Product(places, *self.projection.shape)]
+            parts["projection"] = [Product(positions, *self.projection.shape)]
         matrix = self.head.matrix
         width, outputs = reversed(matrix.shape) if self.head.transposed else matrix.shape
-        return {**parts, "output": [Product(places, width, outputs)]}
+        return {**parts, "output": [Product(positions, width, outputs)]}
 
-    def flops(self, length, predictions=None):
+    def flops(self, length: int, predictions: int | None = None) -> dict[str, int]:
         """Return the FLOPs of a row's forward pass by part; arguments as those of `products`."""
         return {
             part: sum(product.flops for product in products)
             for part, products in self.products(1, length, predictions).items()
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         frozen = [layer.name for layer in self.layers if not layer.trainable] if self.trainable else []
         return {**super().get_config(), **self._settings, **({"frozen": frozen} if frozen else {})}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Mapping[str, Any]) -> "LanguageModel":
         """Build a network from what `get_config` returned; layers that were frozen are so again."""
         frozen = set(config.get("frozen", ()))
         model = cls(**{name: value for name, value in config.items() if name != "frozen"})
@@ -256,7 +220,7 @@ class LanguageModel(keras.Model):
                 layer.trainable = False
         return model
 
-    def call(self, tokens, training=False):
+    def call(self, tokens: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return logits [B, T, V] float32 for tokens [B, T], each row a document's beginning.
 
         Args:
@@ -272,7 +236,7 @@ class LanguageModel(keras.Model):
         )
         return self.project(features)
 
-    def _as_indices(self, tokens):
+    def _as_indices(self, tokens: Any) -> tf.Tensor:
         """Return tokens as `tf.gather` takes them."""
         if isinstance(tokens, (tf.RaggedTensor, tf.SparseTensor)):
             raise InputError(
@@ -283,7 +247,7 @@ class LanguageModel(keras.Model):
         self._check(tokens.shape, tokens.dtype.name)
         return tokens if tokens.dtype in (tf.int32, tf.int64) else tf.cast(tokens, tf.int32)
 
-    def _check(self, shape, dtype):
+    def _check(self, shape: Sequence[int | None], dtype: str) -> None:
         """Raise InputError unless tokens of that shape and kind can be read."""
         if len(shape) != 2:
             raise InputError(f"tokens came with the shape {tuple(shape)}: expected [rows, tokens]")
@@ -298,17 +262,24 @@ class LanguageModel(keras.Model):
                 " before the network"
             )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the shape of the logits for tokens of a shape."""
         return (*input_shape, self.head.outputs)
 
-    def compute_output_spec(self, tokens, training=False):
+    def compute_output_spec(self, tokens: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
         """Return shape and dtype of the logits: float32, whatever the products are in."""
         del training
         self._check(tokens.shape, keras.backend.standardize_dtype(tokens.dtype))
         return keras.KerasTensor(self.compute_output_shape(tokens.shape), dtype="float32")
 
-    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Sequence[Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Export the network, as `keras.Model.export` does; unless a signature says otherwise, for any rows
         of any length.
         """
@@ -316,7 +287,7 @@ class LanguageModel(keras.Model):
             input_signature = [keras.InputSpec(shape=(None, None), dtype="int32", name="tokens")]
         return super().export(filepath, format, verbose, input_signature, **kwargs)
 
-    def save(self, filepath, *args, **kwargs):
+    def save(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """Save the network, as `keras.Model.save` does, but for its older format."""
         if str(filepath).endswith((".h5", ".hdf5")):
             raise InputError(
@@ -325,11 +296,11 @@ class LanguageModel(keras.Model):
             )
         super().save(filepath, *args, **kwargs)
 
-    def quantize(self, *args, **kwargs):
+    def quantize(self, *args: Any, **kwargs: Any) -> None:
         """Refuse: Keras would quantize the embedding alone, in which the network reads rows itself."""
         raise NotImplementedError(NO_QUANTIZATION)
 
-    def _trackable_children(self, save_type="checkpoint", **kwargs):
+    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> dict[str, Any]:
         # `tf.train.Checkpoint(model=network)` would leave out layers in a list, and say nothing.
         children = super()._trackable_children(save_type, **kwargs)
         if save_type == "checkpoint":

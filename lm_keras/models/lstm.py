@@ -5,6 +5,8 @@ Read from top to bottom: tokens [B, T] -> embeddings [T, B, E] -> hidden states 
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,7 +15,11 @@ from lm_keras.config import Config
 from lm_keras.draws import Draw
 from lm_keras.layers import cudnn
 from lm_keras.layers.recurrent import LSTM, activation_values
-from lm_keras.models.language_model import LanguageModel, Product
+from lm_keras.models.costs import Product
+from lm_keras.models.language_model import LanguageModel
+
+State = Sequence[Mapping[str, tf.Tensor]]
+"""`{"h", "c"}` of each layer, [B, H] each."""
 
 
 def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
@@ -29,8 +35,7 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
         tie_embeddings=model.tied,
         forget_bias=model.forget_bias,
         init_scale=model.init_scale,
-        use_cudnn=config.running.jit != "on",
-        compile_recurrence=config.running.jit == "recurrence",
+        jit=config.running.jit,
         num_outputs=num_outputs,
         dtype=config.learning.precision,
         name="lstm_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
@@ -62,15 +67,13 @@ class LSTMLanguageModel(LanguageModel):
         hidden_units: H, width of every recurrent layer.
         num_layers: recurrent layers.
         dropout: rate at the input, between layers and at the output, with a fresh mask at each time step.
-        tie_embeddings: use the embedding as output matrix; where H differs from E a projection stands before
-            it.
         weight_drop: share of each recurrent matrix that is dropped, see `lm_keras.layers.recurrent.LSTM`.
-        use_cudnn: let cuDNN run the recurrent layers where there is an NVIDIA GPU; not possible under XLA.
-        compile_recurrence: on a CPU let XLA compile the recurrence, see
+        forget_bias: see `lm_keras.layers.recurrent.LSTM`.
+        jit: what XLA compiles: with `on` the whole network, so that cuDNN cannot run the recurrent layers on
+            an NVIDIA GPU, as it does else; with `recurrence`, on a CPU, the recurrence, see
             `lm_keras.layers.compiled_recurrence`, where rows of more than one token are traced with a known
             shape.
-        forget_bias, init_scale: see `lm_keras.layers.recurrent.LSTM`; `init_scale` also holds for the
-            embedding and the output.
+        **kwargs: see `LanguageModel`; `init_scale` holds for the recurrent layers, too.
 
     Attributes:
         context_tokens: None: a prediction depends on all tokens before it.
@@ -87,13 +90,10 @@ class LSTMLanguageModel(LanguageModel):
         hidden_units: int = 256,
         num_layers: int = 1,
         dropout: float = 0.0,
-        tie_embeddings: bool = False,
         forget_bias: float = 1.0,
-        init_scale: float | None = None,
         weight_drop: float = 0.0,
-        use_cudnn: bool = True,
-        compile_recurrence: bool = False,
-        **kwargs,
+        jit: str = "auto",
+        **kwargs: Any,
     ):
         own = {
             "hidden_units": hidden_units,
@@ -101,18 +101,17 @@ class LSTMLanguageModel(LanguageModel):
             "dropout": dropout,
             "forget_bias": forget_bias,
             "weight_drop": weight_drop,
-            "use_cudnn": use_cudnn,
-            "compile_recurrence": compile_recurrence,
+            "jit": jit,
         }
-        super().__init__(vocab_size, embedding_dim, tie_embeddings, init_scale, own, **kwargs)
+        super().__init__(vocab_size, embedding_dim, own=own, **kwargs)
         self.recurrent = [
             LSTM(
                 hidden_units,
                 forget_bias,
-                init_scale,
+                self.init_scale,
                 weight_drop,
                 layer,
-                use_cudnn,
+                use_cudnn=jit != "on",
                 dtype=self.dtype_policy,
                 name=f"lstm_{layer}",
             )
@@ -124,22 +123,30 @@ class LSTMLanguageModel(LanguageModel):
         self._add_output(hidden_units, features=hidden_units)
 
     @property
-    def remarks(self):
+    def remarks(self) -> tuple[str, ...]:
         """Say who runs the recurrent layers, where there is a choice."""
         if not cudnn.available():
             return ("recurrence compiled by XLA",) if self._may_compile else ()
-        return ("recurrence by cuDNN" if self._settings["use_cudnn"] else "no cuDNN, which XLA rules out",)
+        return ("recurrence by cuDNN" if self._settings["jit"] != "on" else "no cuDNN, which XLA rules out",)
 
-    def initial_state(self, batch_size, length=None):
+    def initial_state(
+        self, batch_size: int | tf.Tensor, length: int | None = None
+    ) -> list[dict[str, tf.Tensor]]:
         """Return the state before a document: `{"h", "c"}` of zeros [B, H] for every layer."""
         del length  # An LSTM's state does not grow with the text.
         return [layer.initial_state(batch_size) for layer in self.recurrent]
 
-    def forward(self, inputs, state, draw: Draw | None = None, training=False):
+    def forward(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        state: State,
+        draw: Draw | None = None,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, State]:
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
-            inputs: `tokens` [B, T] int32, and optionally `reset` [B] bool, rows whose state starts anew.
+            inputs: `tokens` [B, T] int32, and optionally `reset` [B] bool, rows whose state is reset.
             state: as `initial_state` returns it.
             draw: masks of the dropout layers; without it they are active only if `training`.
 
@@ -164,9 +171,11 @@ class LSTMLanguageModel(LanguageModel):
 
     @property
     def _may_compile(self) -> bool:
-        return self._settings["compile_recurrence"] and not tf.config.list_physical_devices("GPU")
+        return self._settings["jit"] == "recurrence" and not tf.config.list_physical_devices("GPU")
 
-    def _by_groups(self, tokens, state, draw: Draw | None, training):
+    def _by_groups(
+        self, tokens: tf.Tensor, state: State, draw: Draw | None, training: bool
+    ) -> tuple[tf.Tensor, State]:
         """Run all layers with their recurrence compiled, for one or two groups of rows.
 
         A product of some rows takes as long on two cores as on one. Two groups have programs that do not wait
@@ -189,7 +198,9 @@ class LSTMLanguageModel(LanguageModel):
             states.append(after)
         return tf.concat(parts, 0), tf.nest.map_structure(lambda *values: tf.concat(values, 0), *states)
 
-    def _group(self, tokens, state, matrices, draw: Draw | None, training):
+    def _group(
+        self, tokens: tf.Tensor, state: State, matrices: list[tf.Tensor], draw: Draw | None, training: bool
+    ) -> tuple[tf.Tensor, State]:
         """Run all layers over some rows: tokens [R, T] -> hidden states [R, T, H], and the state
         after them.
         """
@@ -201,12 +212,20 @@ class LSTMLanguageModel(LanguageModel):
             after.append(new)
         return self._dropped(len(self.recurrent), x, draw, training), after
 
-    def _dropped(self, place, x, draw: Draw | None, training):
-        """Apply dropout to rows [R, T, D], which stand time-major elsewhere."""
-        mask = self.dropouts[place].mask(training, draw) if self.dropouts else None
+    def _dropped(self, index: int, x: tf.Tensor, draw: Draw | None, training: bool) -> tf.Tensor:
+        """Apply dropout to rows [R, T, D], which are time-major elsewhere."""
+        mask = self.dropouts[index].mask(training, draw) if self.dropouts else None
         return x if mask is None else mask.apply(x, mask.keep(x.shape))
 
-    def _hidden_products(self, rows, length):
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "LSTMLanguageModel":
+        """Build a network from what `get_config` returned; older files have two settings for `jit`."""
+        named = dict(config)
+        by_cudnn, compiled = named.pop("use_cudnn", True), named.pop("compile_recurrence", False)
+        old = "recurrence" if compiled else "auto" if by_cudnn else "on"
+        return super().from_config({"jit": old, **named})
+
+    def _hidden_products(self, rows: int, length: int) -> dict[str, list[Product]]:
         return {
             layer.name: [
                 Product(rows * length, *layer.kernel.shape),
@@ -215,14 +234,14 @@ class LSTMLanguageModel(LanguageModel):
             for layer in self.recurrent
         }
 
-    def activation_bytes(self, rows, length):
+    def activation_bytes(self, rows: int, length: int) -> int:
         """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
         embedded = self._settings["embedding_dim"]  # The input of the first layer, or its gradient.
         hidden = activation_values(length, len(self.recurrent)) * self._settings["hidden_units"]
         return round(4 * rows * length * (embedded + hidden))  # In float32 whatever the products are in.
 
 
-def _traced_with_known_shape(tokens) -> bool:
+def _traced_with_known_shape(tokens: tf.Tensor) -> bool:
     """Tell whether tokens [B, T] of more than one step are traced with a known shape, for which XLA compiles
     once.
     """

@@ -7,13 +7,17 @@ Read from top to bottom: tokens [B, T] -> embeddings [B, n - 2 + T, E] -> hidden
     x          0 0 a   0 a b   a b c
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from lm_keras.config import Config
 from lm_keras.draws import Draw
 from lm_keras.layers.casting import cast
-from lm_keras.models.language_model import LanguageModel, Product
+from lm_keras.models.costs import Product
+from lm_keras.models.language_model import LanguageModel
 from lm_keras.text.tokenizer import Tokenizer
 
 
@@ -58,16 +62,16 @@ class NGramLanguageModel(LanguageModel):
 
     Args:
         vocab_size: V.
-        ngram_order: n, at least 2. Before a document stand n - 1 end-of-document tokens.
+        ngram_order: n, at least 2. Before a document come n - 1 end-of-document tokens.
         embedding_dim: E, width of the token embedding; x is n - 1 of them side by side.
         hidden_units: H, width of every hidden layer.
         num_layers: hidden layers.
         dropout: rate at the input, between layers and at the output.
-        tie_embeddings: use the embedding as output matrix; where H differs from E a projection stands before
+        tie_embeddings: use the embedding as output matrix; where H differs from E a projection comes before
             it.
         direct_connections: let x also reach the output without a hidden layer, the W x of Bengio's equation
             1.
-        init_scale: see `LanguageModel`.
+        **kwargs: see `LanguageModel`.
 
     Attributes:
         context_tokens: n - 1, tokens that a prediction depends on.
@@ -86,8 +90,7 @@ class NGramLanguageModel(LanguageModel):
         dropout: float = 0.0,
         tie_embeddings: bool = False,
         direct_connections: bool = False,
-        init_scale: float | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         own = {
             "ngram_order": ngram_order,
@@ -96,7 +99,7 @@ class NGramLanguageModel(LanguageModel):
             "dropout": dropout,
             "direct_connections": direct_connections,
         }
-        super().__init__(vocab_size, embedding_dim, tie_embeddings, init_scale, own, **kwargs)
+        super().__init__(vocab_size, embedding_dim, tie_embeddings, own=own, **kwargs)
         self.context_tokens = ngram_order - 1
         self.direct_connections = direct_connections
         self._add_dropouts(dropout, num_layers + 1)
@@ -108,16 +111,22 @@ class NGramLanguageModel(LanguageModel):
         self.biases = [self._bias(hidden_units, f"bias_{layer}") for layer in range(num_layers)]
         self._add_output(hidden_units, hidden_units + (context_width if direct_connections else 0))
 
-    def initial_state(self, batch_size, length=None):
+    def initial_state(self, batch_size: int | tf.Tensor, length: int | None = None) -> dict[str, tf.Tensor]:
         """Return the state before a document: `{"tokens": [B, n - 1]}` int32, end-of-document tokens."""
         del length  # The context has the same length everywhere.
         return {"tokens": tf.fill([batch_size, self.context_tokens], Tokenizer.eod_id)}
 
-    def forward(self, inputs, state, draw: Draw | None = None, training=False):
+    def forward(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        state: Mapping[str, tf.Tensor],
+        draw: Draw | None = None,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
-            inputs: `tokens` [B, T] integers, and optionally `reset` [B] bool, rows whose context starts anew.
+            inputs: `tokens` [B, T] integers, and optionally `reset` [B] bool, rows whose context is reset.
             state: `{"tokens": [B, n - 1]}` int32, the tokens before.
             draw: masks of the dropout layers; without it they are active only if `training`.
 
@@ -144,7 +153,7 @@ class NGramLanguageModel(LanguageModel):
             x = tf.concat([x, self._side_by_side(embedded)], -1)
         return x, {"tokens": tokens[:, -self.context_tokens :]}
 
-    def _first_product(self, embedded):
+    def _first_product(self, embedded: tf.Tensor) -> tf.Tensor:
         """Return W x [B, T, H], where x is n - 1 neighbouring embeddings side by side, the oldest first.
 
         W x = sum_k W_k e_k is a convolution over time. It is faster than the product with x itself, which
@@ -154,18 +163,18 @@ class NGramLanguageModel(LanguageModel):
         filters = tf.reshape(matrix, [self.context_tokens, embedded.shape[-1], -1])
         return tf.nn.conv1d(embedded, filters, stride=1, padding="VALID")
 
-    def _side_by_side(self, embedded):
+    def _side_by_side(self, embedded: tf.Tensor) -> tf.Tensor:
         """Return x [B, T, (n - 1) E]."""
         time = tf.shape(embedded)[1] - self.context_tokens + 1
         return tf.concat([embedded[:, k : k + time] for k in range(self.context_tokens)], -1)
 
-    def _hidden_products(self, rows, length):
+    def _hidden_products(self, rows: int, length: int) -> dict[str, list[Product]]:
         return {
             f"hidden_{layer}": [Product(rows * length, *kernel.shape)]
             for layer, kernel in enumerate(self.kernels)
         }
 
-    def activation_bytes(self, rows, length):
+    def activation_bytes(self, rows: int, length: int) -> int:
         """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`.
 
         Each hidden layer keeps its sum and its output, and the layer at work adds the gradient of either.

@@ -186,7 +186,7 @@ def cost_of(value: float, better: str) -> float:
 
 
 def finite(value: float | None) -> float | None:
-    """Return the value, or None if it is no finite number: JSON has no other way to say so.
+    """Return the value, or None if it is not finite: JSON has no other way to say so.
 
     With floatx bfloat16 Keras hands out tensors, which become numbers here.
     """

@@ -1,14 +1,22 @@
 """L1 and L2 penalties, as gradients that are added once, after the gradients of all replicas were summed."""
 
+from collections.abc import Sequence
+
+import keras
 import tensorflow as tf
 
 
-def is_matrix(variable) -> bool:
+def is_matrix(variable: keras.Variable | tf.Variable) -> bool:
     """Tell whether penalties and weight decay act on a variable: on matrices, not on biases."""
     return len(variable.shape) >= 2
 
 
-def add_penalties(gradients, variables, l1: float, l2: float):
+def add_penalties(
+    gradients: Sequence[tf.Tensor | tf.IndexedSlices],
+    variables: Sequence[keras.Variable | tf.Variable],
+    l1: float,
+    l2: float,
+) -> Sequence[tf.Tensor | tf.IndexedSlices]:
     """Add the gradient of l1 * sum |w| + l2 * sum w^2 over all matrices.
 
     The same as `keras.regularizers.L1L2(l1, l2)` on every matrix of the network.
@@ -26,7 +34,7 @@ def add_penalties(gradients, variables, l1: float, l2: float):
     if not l1 and not l2:
         return gradients
 
-    def penalized(gradient, variable):
+    def penalized(gradient: tf.Tensor, variable: keras.Variable | tf.Variable) -> tf.Tensor:
         if not is_matrix(variable):
             return gradient
         value = tf.convert_to_tensor(variable)

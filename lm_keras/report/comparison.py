@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lm_keras.report.runs import Run, is_number
+from lm_keras.report.runs import RunRecord, is_number
 
 FILE = "comparison.json"
 """What a run folder has of it."""
@@ -15,18 +15,18 @@ HEAD = (
 )  # fmt: skip
 
 
-def rows_of(runs: list[Run]) -> list[list[str]]:
+def rows_of(runs: list[RunRecord]) -> list[list[str]]:
     """Return the cells of each run that was measured, as `HEAD` names them."""
     return [_row(run, run.comparison) for run in runs if run.comparison]
 
 
-def table_of(runs: list[Run]) -> str:
+def table_of(runs: list[RunRecord]) -> str:
     """Return the table in Markdown."""
     lines = [HEAD, ["---", "---", *["---:"] * (len(HEAD) - 2)], *rows_of(runs)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _row(run: Run, found: dict[str, Any]) -> list[str]:
+def _row(run: RunRecord, found: dict[str, Any]) -> list[str]:
     last = run.training[-1] if run.training else {}
     seconds = (run.results or {}).get("seconds")
     read = (

@@ -9,7 +9,7 @@ from lm_keras.objectives.measures import MEASURES, columns_of
 from lm_keras.registry import tasks_of
 from lm_keras.report import comparison
 from lm_keras.report.plots import COLOURS, svg_of
-from lm_keras.report.runs import Run, is_number
+from lm_keras.report.runs import RunRecord, is_number
 
 MAX_SAMPLES = 12
 """Text samples of a run that are shown; of more, evenly spaced ones."""
@@ -47,7 +47,7 @@ ENVIRONMENT = {
 """Field of `environment.json`, and what it is called."""
 
 
-def page_of(runs: list[Run]) -> str:
+def page_of(runs: list[RunRecord]) -> str:
     """Return the report on some runs as HTML."""
     title = "Report on " + ", ".join(run.name for run in runs)
     notes = [f"{run.name}: {note}" for run in runs for note in run.notes] + cautions(runs)
@@ -92,7 +92,7 @@ def _row(cells: Iterable[Any], kind: str = "") -> str:
     return f"<tr{mark}>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>"
 
 
-def cautions(runs: list[Run]) -> list[str]:
+def cautions(runs: list[RunRecord]) -> list[str]:
     """Say where numbers of several runs cannot be compared."""
     texts = [run.data["splits"]["valid"] for run in runs if "valid" in run.data["splits"]]
     if len({text.get("fingerprint") for text in texts}) > 1:
@@ -102,7 +102,7 @@ def cautions(runs: list[Run]) -> list[str]:
     if len(set(tasks.values())) > 1:
         others = [name for name, task in tasks.items() if task != "causal_lm"]
         cautions.append(
-            f"{', '.join(others)} predict tokens that were hidden, not the next ones: loss, perplexity and"
+            f"{', '.join(others)} predict masked tokens, not the next ones: loss, perplexity and"
             " accuracy do not compare with those of other families."
         )
     if len({text.get("tokens") for text in texts}) > 1:
@@ -118,7 +118,7 @@ def cautions(runs: list[Run]) -> list[str]:
     return cautions
 
 
-def _results(runs: list[Run]) -> str:
+def _results(runs: list[RunRecord]) -> str:
     """Show what every run reached; of several runs on the same text the lowest bits per byte stand out."""
     reached: dict[tuple, list[float]] = {}
     for run in runs:
@@ -145,7 +145,7 @@ def _results(runs: list[Run]) -> str:
     return f"<div class='scores'>{_table(head, rows)}</div>"
 
 
-def _comparison(runs: list[Run]) -> list[str]:
+def _comparison(runs: list[RunRecord]) -> list[str]:
     """Show what was measured of runs that belong to a comparison."""
     rows = comparison.rows_of(runs)
     if not rows:
@@ -154,15 +154,15 @@ def _comparison(runs: list[Run]) -> list[str]:
     shown = [
         f"<tr>{''.join(f'<{kind}>{_text(cell)}</td>' for kind, cell in zip(kinds, row))}</tr>" for row in rows
     ]
-    note = "blanks: the share of one to five words that is filled exactly as it was"
+    note = "cloze items: the share of one to five words that a model fills exactly as they were"
     return ["<h2>Comparison</h2>", f"<p class='quiet'>{note}</p>", _table(comparison.HEAD, shown)]
 
 
-def _text_of(run: Run, split: str) -> tuple:
+def _text_of(run: RunRecord, split: str) -> tuple:
     return split, run.data["splits"].get(split, {}).get("fingerprint")
 
 
-def _duration(run: Run) -> str | None:
+def _duration(run: RunRecord) -> str | None:
     last = run.training[-1] if run.training else {}
     seconds = (run.results or last).get("seconds")
     if not is_number(seconds):
@@ -171,7 +171,7 @@ def _duration(run: Run) -> str | None:
     return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
 
 
-def _curves(runs: list[Run]) -> str:
+def _curves(runs: list[RunRecord]) -> str:
     legend = "".join(
         f"<span><i class='line' style='border-top: 3px solid {COLOURS[number % len(COLOURS)]}'></i>"
         f" {_text(run.name)}</span>"
@@ -189,7 +189,7 @@ def _curves(runs: list[Run]) -> str:
     return f"<p class='legend'>{legend}</p><div class='plots'>{''.join(plots)}</div>"
 
 
-def _samples(run: Run) -> str:
+def _samples(run: RunRecord) -> str:
     steps = sorted({line["step"] for line in run.samples})
     shown = steps
     if len(steps) > MAX_SAMPLES:
@@ -200,11 +200,10 @@ def _samples(run: Run) -> str:
     for line in run.samples:
         if line["step"] in shown:
             parts.append(_sample(f"step {line['step']:,}", line))
-    if run.results is not None and run.results["sample"]["text"] not in [
-        line["text"] for line in run.samples
-    ]:
-        parts.append(_sample("at the end", run.results["sample"]))
-    if not steps and run.results is None:
+    last = (run.results or {}).get("sample")
+    if last is not None and last["text"] not in [line["text"] for line in run.samples]:
+        parts.append(_sample("at the end", last))
+    if not steps and last is None:
         parts.append("<p class='quiet'>none yet</p>")
     return "".join(parts) + "</section>"
 
@@ -216,7 +215,7 @@ def _sample(when: str, sample: dict) -> str:
     return f"<div class='quiet'>{_text(when)}</div><pre>\n<b>{prompt}</b>{text}</pre>"
 
 
-def _settings(runs: list[Run]) -> str:
+def _settings(runs: list[RunRecord]) -> str:
     """Show what differs between the runs, or of a single run what differs from the defaults; the
     rest folded.
     """
@@ -234,7 +233,7 @@ def _settings(runs: list[Run]) -> str:
     return (_table(head, differing) if differing else "") + folded
 
 
-def _data(runs: list[Run]) -> str:
+def _data(runs: list[RunRecord]) -> str:
     fields = ("corpus", "licence", "rule", "documents", "tokens", "bytes")
     users: dict[tuple, list[str]] = {}
     for run in runs:
@@ -248,8 +247,10 @@ def _data(runs: list[Run]) -> str:
     return _table(["runs", "split", *fields, "sha256 of the corpus", "bad text"], rows)
 
 
-def _environment(runs: list[Run]) -> str:
+def _environment(runs: list[RunRecord]) -> str:
     """Show a column for each time that a run began or went on."""
-    lives = [(run.name, life) for run in runs for life in run.lives or [{"step": "not recorded"}]]
-    rows = [_row([name, *[life.get(field) for _, life in lives]]) for field, name in ENVIRONMENT.items()]
-    return _table(["", *[name for name, _ in lives]], rows)
+    launches = [(run.name, launch) for run in runs for launch in run.launches or [{"step": "not recorded"}]]
+    rows = [
+        _row([name, *[launch.get(field) for _, launch in launches]]) for field, name in ENVIRONMENT.items()
+    ]
+    return _table(["", *[name for name, _ in launches]], rows)

@@ -1,11 +1,11 @@
-"""Curves as SVG that stands in a page: no text that a font may lack, no reference to anything outside."""
+"""Curves as SVG for a page: no text that a font may lack, no reference to anything outside."""
 
 import io
 import logging
 import re
 
 from lm_keras.objectives.measures import MEASURES
-from lm_keras.report.runs import Points, Run, points_of, thinned
+from lm_keras.report.runs import Points, RunRecord, points_of, thinned
 
 COLOURS = (
     "#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22",
@@ -26,7 +26,7 @@ STYLE = {
 }
 
 
-def curves_of(run: Run, name: str) -> dict[str, Points]:
+def curves_of(run: RunRecord, name: str) -> dict[str, Points]:
     """Return the curves of a measure of a run that have points: `train`, `valid` -> [(step, value), ...]."""
     measure = MEASURES[name]
     curves = {"train": points_of(run.training, name)}
@@ -38,7 +38,7 @@ def curves_of(run: Run, name: str) -> dict[str, Points]:
     return {part: thinned(points) for part, points in curves.items() if points}
 
 
-def svg_of(runs: list[Run], name: str) -> str | None:
+def svg_of(runs: list[RunRecord], name: str) -> str | None:
     """Draw one measure of all runs: thin lines are training, lines with dots validation.
 
     Args:

@@ -19,7 +19,7 @@ Points = list[tuple[int, float]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class RunRecord:
     """A run, finished or not.
 
     Attributes:
@@ -28,7 +28,7 @@ class Run:
         settings: every setting by its flag's name.
         data: what `data.json` holds: the text by split, the length of the run.
         results: what `results.json` holds, or None if the run is not finished.
-        lives: on what it was carried out, each time that it began or went on.
+        launches: on what it was carried out, each time that it began or went on.
         training, evaluations: the lines of `metrics.jsonl`.
         samples: the lines of `samples.jsonl`.
         notes: what could not be read.
@@ -40,7 +40,7 @@ class Run:
     settings: dict[str, Any]
     data: dict[str, Any]
     results: dict[str, Any] | None
-    lives: list[dict[str, Any]]
+    launches: list[dict[str, Any]]
     training: list[dict[str, Any]]
     evaluations: list[dict[str, Any]]
     samples: list[dict[str, Any]]
@@ -70,7 +70,7 @@ class Run:
         return {line["split"]: line for line in self.evaluations}
 
 
-def read_runs(paths: list[str], warn: Callable[[str], None] = lambda line: None) -> list[Run]:
+def read_runs(paths: list[str], warn: Callable[[str], None] = lambda line: None) -> list[RunRecord]:
     """Read some run folders, as far as they can be read.
 
     Args:
@@ -100,20 +100,20 @@ def read_runs(paths: list[str], warn: Callable[[str], None] = lambda line: None)
     return runs
 
 
-def _read(path: Path, name: str) -> Run:
+def _read(path: Path, name: str) -> RunRecord:
     folder = RunFolder(path)
     settings = folder.config().flat()
     data, results = folder.read_data(), folder.results
     notes: list[str] = []
     lines = list(_lines_of(path / "metrics.jsonl", notes))
     samples = [line for line in _lines_of(path / "samples.jsonl", notes) if isinstance(line.get("text"), str)]
-    return Run(
+    return RunRecord(
         path=path,
         name=name,
         settings=settings,
         data=data,
         results=results,
-        lives=folder.lives,
+        launches=folder.launches,
         training=[line for line in lines if "split" not in line],
         evaluations=[line for line in lines if "split" in line],
         samples=samples,

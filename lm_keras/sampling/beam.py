@@ -6,13 +6,12 @@ K beams, V vocabulary, L longest text.
 from collections.abc import Callable
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.sampling import rules
-from lm_keras.sampling.loop import DecodeLoop, places_for, state_specs
+from lm_keras.sampling.network import DecodingNetwork, State, cache_size_for
 
 MAX_NUMBERS = 2**26
 """Tokens of all beams, and logits of all beams at a step: 256 MiB each, and there are several of them."""
@@ -54,8 +53,7 @@ class BeamSearch:
     and end within tokens.
 
     Args:
-        loop: the network's decoding loop, whose prefill is used.
-        model: the network.
+        network: what gives the logits.
         eod_id: the token that ends a document.
         allowed: [V] bool, the tokens that may be chosen.
         begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
@@ -65,23 +63,21 @@ class BeamSearch:
 
     def __init__(
         self,
-        loop: DecodeLoop,
-        model: keras.Model,
+        network: DecodingNetwork,
         eod_id: int,
         allowed: np.ndarray,
         begin_id: int | None = None,
     ):
-        self._loop, self._model, self._eod_id = loop, model, eod_id
+        self._network, self._eod_id = network, eod_id
         self._begin_id = eod_id if begin_id is None else begin_id
         self._allowed = tf.constant(allowed, tf.bool)
-        self._specs = state_specs(model)
         self._ended: Callable[[list[int]], bool] | None = None
         number, factor = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
         self._search = tf.function(
             self._search_from,
             input_signature=[
                 tf.TensorSpec([None], tf.int32), number, number, factor, tf.TensorSpec([], tf.bool),
-                rules.RuleSettings.signature(), self._specs, loop.matrices.specs,
+                rules.RuleSettings.signature(), network.state_specs, network.matrices.specs,
             ],
             autograph=False,
         )  # fmt: skip
@@ -114,7 +110,7 @@ class BeamSearch:
         Raises:
             InputError: the text would be longer than the model's context, or the logits are not finite.
         """
-        longest, most = len(prompt) + max_new_tokens, self._model.context_length
+        longest, most = len(prompt) + max_new_tokens, self._network.model.context_length
         if beams * max(longest, len(self._allowed)) > MAX_NUMBERS:
             raise InputError(
                 f"num_beams={beams} of up to {longest:,} tokens, and {len(self._allowed):,} in the"
@@ -126,10 +122,10 @@ class BeamSearch:
                 f"num_beams={beams} with {len(prompt):,} tokens of prompt and max_new_tokens={max_new_tokens}"
                 f" reaches beyond the {most:,} tokens that the model looks back on; take fewer of either"
             )
-        places = places_for(self._model, longest)
-        matrices = self._loop.matrices.made()
+        cache_size = cache_size_for(self._network.model, longest)
+        matrices = self._network.matrices.made()
         before = np.array([prompt[:-1]], np.int32), np.zeros(1, np.int32)
-        state = self._loop.prefilled(*before, places or longest, matrices)
+        state = self._network.prefilled(*before, cache_size or longest, matrices)
         self._ended = ended
         best = self._search(
             tf.constant(prompt, tf.int32), tf.constant(max_new_tokens), tf.constant(beams),
@@ -151,7 +147,17 @@ class BeamSearch:
         """
         return np.array([s > IMPOSSIBLE / 2 and self._ended(t) for t, s in zip(tokens.tolist(), sums)], bool)
 
-    def _search_from(self, prompt, max_new_tokens, beams, alpha, asks, settings, state, matrices):
+    def _search_from(
+        self,
+        prompt: tf.Tensor,
+        max_new_tokens: tf.Tensor,
+        beams: tf.Tensor,
+        alpha: tf.Tensor,
+        asks: tf.Tensor,
+        settings: rules.RuleSettings,
+        state: State,
+        matrices: list[tf.Tensor],
+    ) -> Beams:
         """Return the K best texts that have ended, the best first."""
         first, begins = tf.size(prompt), tf.cast(prompt[0] == self._begin_id, tf.int32)
         longest = first + max_new_tokens
@@ -164,19 +170,20 @@ class BeamSearch:
         ended = Beams(tokens, nats, numbers, numbers, lengths)
         state = tf.nest.map_structure(lambda part: _rows(part, tf.zeros([beams], tf.int32)), state)
 
-        def penalty(count):
+        def penalty(count: tf.Tensor) -> tf.Tensor:
             return tf.pow((5.0 + tf.cast(count, tf.float32)) / 6.0, alpha)
 
-        way = self._loop.way(rows=2)  # Several, however many.
+        way = self._network.way(rows=2)  # Several, however many.
 
-        def goes_on(length, alive, ended, _):
+        def goes_on(length: tf.Tensor, alive: Beams, ended: Beams, _: State) -> tf.Tensor:
             # No sum rises any more: this is what the best of them can still come to.
             divisor = penalty(tf.where(alpha > 0, max_new_tokens, length - first + 1))
             return (length < longest) & (tf.reduce_max(alive.sums) / divisor > tf.reduce_min(ended.scores))
 
-        def one_more(length, alive, ended, state):
+        def one_more(length: tf.Tensor, alive: Beams, ended: Beams, state: State) -> tuple:
             token = tf.gather(alive.tokens, length - 1, axis=1)
-            logits, state = self._loop.next_logits({"tokens": token[:, None]}, state, matrices, way)  # [K, V]
+            inputs = {"tokens": token[:, None]}
+            logits, state = self._network.next_logits(inputs, state, matrices, way)  # [K, V]
             own = tf.nn.log_softmax(logits)
             past = rules.Past(alive.tokens, length, first, tf.fill([beams], begins))
             ruled = rules.adjusted(tf.where(self._allowed, logits, rules.REJECTED), settings, past)
@@ -214,7 +221,8 @@ class BeamSearch:
             return length + 1, alive, ended, state
 
         some = Beams(*[tf.TensorShape([None, None])] * 2, *[tf.TensorShape([None])] * 3)
-        shapes = [tf.TensorShape([]), some, some, tf.nest.map_structure(lambda spec: spec.shape, self._specs)]
+        specs = tf.nest.map_structure(lambda spec: spec.shape, self._network.state_specs)
+        shapes = [tf.TensorShape([]), some, some, specs]
         _, _, ended, _ = tf.while_loop(
             goes_on, one_more, [first, alive, ended, state], shape_invariants=shapes
         )
@@ -227,7 +235,7 @@ NOT_FINITE = (
 )
 
 
-def _rows(part, rows):
+def _rows(part: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     """Choose rows of a part of the state, which it may not have."""
     return tf.gather(part, rows) if part.shape.rank else part
 
@@ -236,13 +244,13 @@ def _joined(some: Beams, others: Beams) -> Beams:
     return Beams(*(tf.concat(parts, 0) for parts in zip(some, others)))
 
 
-def _unless(gone, beams: Beams) -> Beams:
+def _unless(gone: tf.Tensor, beams: Beams) -> Beams:
     """Make hypotheses impossible."""
     return beams._replace(
         sums=tf.where(gone, IMPOSSIBLE, beams.sums), scores=tf.where(gone, IMPOSSIBLE, beams.scores)
     )
 
 
-def _best(some: Beams, count) -> Beams:
+def _best(some: Beams, count: tf.Tensor) -> Beams:
     _, kept = tf.math.top_k(some.scores, count)
     return Beams(*(tf.gather(part, kept) for part in some))

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from lm_keras.errors import InputError
-from lm_keras.sampling.prompts import as_read
-from lm_keras.sampling.row import Continuation
-from lm_keras.sampling.settings import SamplingSettings, check_text
+from lm_keras.sampling.continuation import Continuation
+from lm_keras.sampling.prompts import as_read, check_text
+from lm_keras.sampling.settings import SamplingSettings
+from lm_keras.text.tokenizer import Tokenizer
 
 _SHADES = ((0.5, "\x1b[32m"), (0.1, "\x1b[33m"), (0.01, "\x1b[35m"), (0.0, "\x1b[31m"))
 """Colours by the least probability that has them: green, yellow, magenta, red."""
@@ -23,7 +24,7 @@ def show(lm, prompt: str, settings: dict[str, Any], stream: bool, color: bool, a
     """Print continuations of a prompt to standard output, and the speed to standard error.
 
     Args:
-        lm: a `lm_keras.api.LanguageModel`.
+        lm: a `lm_keras.api.TrainedModel`.
         prompt: what is continued, as it was given.
         settings: fields of `SamplingSettings`.
         stream: whether a single one appears while it is generated.
@@ -62,12 +63,12 @@ def show(lm, prompt: str, settings: dict[str, Any], stream: bool, color: bool, a
 
 
 def _show_filled(lm, prompt: str, settings: dict[str, Any], color: bool, as_json: bool) -> None:
-    """Print a text with its blanks filled, and the likeliest words of each with their probabilities."""
+    """Print a text with its masks filled, and the likeliest words of each with their probabilities."""
     others, means = {"color": False, **dataclasses.asdict(SamplingSettings())}, lm.answer.fill_settings
     for name, value in {"color": color, **settings}.items():
         if name not in means and value != others[name]:
             more = " (--top_logprobs says how many words are listed)" if "top_logprobs" in means else ""
-            raise InputError(f"--{name}={value} has no meaning where blanks are filled; leave it out{more}")
+            raise InputError(f"--{name}={value} has no meaning where masks are filled; leave it out{more}")
     began, out = time.perf_counter(), sys.stdout
     texts = lm.fillings(prompt, {name: value for name, value in settings.items() if name in means})
     for number, found in enumerate(texts):
@@ -82,11 +83,12 @@ def _show_filled(lm, prompt: str, settings: dict[str, Any], color: bool, as_json
             )
     out.flush()
     filled = sum(len(found.words) for found in texts)
-    sys.stderr.write(f"{filled:,} blanks in {time.perf_counter() - began:.1f} s\n")
+    sys.stderr.write(f"{filled:,} masks in {time.perf_counter() - began:.1f} s\n")
 
 
 def _stream(pieces: Iterator[str], prompt: str, out: TextIO) -> None:
-    # Where there is no piece a line on standard error says why: it comes before anything stands in this one.
+    # Where there is no piece a line on standard error says why: it comes before anything is written to this
+    # one.
     first = next(pieces, "")
     for piece in itertools.chain([prompt + first], pieces):
         out.write(piece)
@@ -94,7 +96,7 @@ def _stream(pieces: Iterator[str], prompt: str, out: TextIO) -> None:
     out.write("\n")
 
 
-def described(prompt: str, found: Continuation, tokenizer) -> dict[str, Any]:
+def described(prompt: str, found: Continuation, tokenizer: Tokenizer) -> dict[str, Any]:
     """Return what `--json` prints of a continuation."""
     likeliest = [
         [{"id": i, "token": tokenizer.label(i), "log_probability": round(score, 6)} for i, score in best]
@@ -112,7 +114,7 @@ def described(prompt: str, found: Continuation, tokenizer) -> dict[str, Any]:
     }
 
 
-def colored(found: Continuation, tokenizer, prompt: str) -> str:
+def colored(found: Continuation, tokenizer: Tokenizer, prompt: str) -> str:
     """Return a continuation in which each token has the colour of its probability under the model."""
     decoder, parts, left = tokenizer.decoder(before=prompt), [], len(found.text)
     for token, score in zip(found.token_ids, found.log_probabilities):

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,12 +12,15 @@ import tensorflow as tf
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import Int8Matrices
 from lm_keras.sampling.beam import BeamSearch
+from lm_keras.sampling.continuation import Continuation, GrowingContinuation, find_stop, unknown_parts
 from lm_keras.sampling.loop import NOTHING, Chosen, DecodeLoop
+from lm_keras.sampling.network import DecodingNetwork, allowed_tokens
 from lm_keras.sampling.notices import Notices
-from lm_keras.sampling.row import Continuation, Row, find_stop, unknown_parts
+from lm_keras.sampling.prompts import check_prompts, check_text
 from lm_keras.sampling.rules import RuleSettings
-from lm_keras.sampling.settings import SamplingSettings, check_prompts, check_text, settings_from
+from lm_keras.sampling.settings import SamplingSettings, settings_from
 from lm_keras.sampling.uniforms import key_of
+from lm_keras.text.tokenizer import Tokenizer
 
 GENERATE_POSITIONS = 64
 """Positions of one compiled call of `generate`: between calls stop strings are looked for."""
@@ -44,7 +48,7 @@ class Sampler:
         tokenizer: the tokenizer the model was trained with.
         say: called with a line when a prompt is shortened, a text ends at once, a stop string can never come,
             or nothing is compiled in spite of `jit`.
-        jit: compile the network's work for a token as one program of XLA's; see `DecodeLoop`.
+        jit: compile the network's work for a token as one program of XLA's; see `DecodingNetwork`.
         int8: the network's matrices as 8-bit integers, which the products of text read then; its weights have
             to stay as they are, and `jit` is needed.
 
@@ -68,16 +72,17 @@ class Sampler:
     def __init__(
         self,
         model: keras.Model,
-        tokenizer,
+        tokenizer: Tokenizer,
         say: Callable[[str], None] = lambda line: None,
         jit: bool = False,
         int8: Int8Matrices | None = None,
     ):
         self._model, self._tokenizer, self._say = model, tokenizer, say
-        self._allowed = allowed = _allowed_tokens(model, tokenizer)
+        self._allowed = allowed = allowed_tokens(model, tokenizer)
         ends = tokenizer.eod_id, allowed, tokenizer.begin_id
-        self._loop = DecodeLoop(model, *ends, jit=jit, int8=int8, reads_in_parts=self.reads_in_parts)
-        self._beams = BeamSearch(self._loop, model, *ends)
+        self._network = DecodingNetwork(model, jit, int8, self.reads_in_parts)
+        self._loop = DecodeLoop(self._network, *ends)
+        self._beams = BeamSearch(self._network, *ends)
         self._width, self._notices = len(allowed), Notices(tokenizer, say)
         self.tokens_generated = 0
 
@@ -86,9 +91,9 @@ class Sampler:
         """How often a function was traced so far: at most 3, the loop, the prefill and the search, whatever
         the calls; with `jit` 4, since there is a loop for one row and one for several.
         """
-        return self._loop.traces + self._beams.traces
+        return self._network.traces + self._loop.traces + self._beams.traces
 
-    def generate(self, prompts: list[str], **settings) -> list[str]:
+    def generate(self, prompts: list[str], **settings: Any) -> list[str]:
         """Return the continuations of the prompts, without the prompts.
 
         Args:
@@ -104,7 +109,7 @@ class Sampler:
         """
         return [continuation.text for continuation in self.sample(prompts, **settings)]
 
-    def sample(self, prompts: list[str], **settings) -> list[Continuation]:
+    def sample(self, prompts: list[str], **settings: Any) -> list[Continuation]:
         """Return the same as `generate`, with tokens, log-probabilities and the reason of each end."""
         prompts, settings = check_prompts(prompts), settings_from(settings)
         if not prompts:
@@ -119,9 +124,8 @@ class Sampler:
         seeds = seeds_of(settings, len(prompts))
         self._check_state(prompts, settings)
         self._notices.tell_stops(settings.stop)
-        if self._loop.jit and not self._loop.compiles(
-            len(prompts) * max(settings.num_samples, settings.num_beams)
-        ):
+        at_once = len(prompts) * max(settings.num_samples, settings.num_beams)
+        if self._network.jit and not self._network.compiles(at_once):
             self._say(
                 "jit: several texts at once are not compiled in this number format, which would make them"
                 " slower here"
@@ -137,7 +141,7 @@ class Sampler:
         self._notices.tell_early_ends(found, settings)
         return found
 
-    def stream(self, prompt: str, **settings) -> Iterator[str]:
+    def stream(self, prompt: str, **settings: Any) -> Iterator[str]:
         """Return an iterator over the pieces of one continuation, as they come.
 
         Joined they are exactly the text that `generate` returns for the same settings. A piece never ends
@@ -170,7 +174,7 @@ class Sampler:
         """Return what of a prompt the tokenizer does not know; see `unknown_parts`."""
         return unknown_parts(self._tokenizer, prompt)
 
-    def _pieces(self, row: Row, settings: SamplingSettings) -> Iterator[str]:
+    def _pieces(self, row: GrowingContinuation, settings: SamplingSettings) -> Iterator[str]:
         for _ in self._decode([row], settings, STREAM_POSITIONS):
             piece = "".join(row.pieces[row.streamed :])
             row.streamed = len(row.pieces)
@@ -178,11 +182,11 @@ class Sampler:
                 yield piece
         self._notices.tell_early_ends([row.continuation()], settings)
 
-    def _rows(self, prompt: str, seed: int, settings: SamplingSettings) -> list[Row]:
+    def _rows(self, prompt: str, seed: int, settings: SamplingSettings) -> list[GrowingContinuation]:
         """Return the samples of a prompt, which are still empty."""
         ids = self._prompt_ids(prompt, settings)
         keys = [key_of(seed, ids, sample) for sample in range(settings.num_samples)]
-        return [Row(self._tokenizer, prompt, ids, settings, key) for key in keys]
+        return [GrowingContinuation(self._tokenizer, prompt, ids, settings, key) for key in keys]
 
     @property
     def _longest_prompt(self) -> int | None:
@@ -255,13 +259,15 @@ class Sampler:
         )
         found = []
         for hypothesis in hypotheses[: settings.num_samples]:
-            row = Row(self._tokenizer, prompt, ids, settings, 0)
+            row = GrowingContinuation(self._tokenizer, prompt, ids, settings, 0)
             row.extend(hypothesis.token_ids, hypothesis.log_probabilities)
             self.tokens_generated += len(row.ids)
             found.append(dataclasses.replace(row.continuation(), score=hypothesis.score))
         return found
 
-    def _decode(self, rows: list[Row], settings: SamplingSettings, positions: int) -> Iterator[None]:
+    def _decode(
+        self, rows: list[GrowingContinuation], settings: SamplingSettings, positions: int
+    ) -> Iterator[None]:
         """Fill the rows, and yield after every call of the compiled loop."""
         rules = self._rules(settings)
         keys = [row.key for row in rows]
@@ -274,7 +280,7 @@ class Sampler:
             carry = carry._replace(finished=tf.constant([bool(row.ended_by) for row in rows]))
             yield
 
-    def _take(self, rows: list[Row], chosen: Chosen) -> None:
+    def _take(self, rows: list[GrowingContinuation], chosen: Chosen) -> None:
         """Append what a call of the loop generated."""
         if np.isnan(chosen.log_probabilities).any():
             raise InputError(NOT_FINITE)
@@ -300,23 +306,3 @@ def seeds_of(settings: SamplingSettings, prompts: int) -> list[int]:
             f"seed has {len(settings.seed)} numbers for {prompts} prompts; give one for each, or one for all"
         )
     return list(settings.seed)
-
-
-def _allowed_tokens(model: keras.Model, tokenizer) -> np.ndarray:
-    """Return [V] bool: neither the unknown token nor the blank, and nothing beyond the vocabulary (logits may
-    be padded).
-
-    One real step through the model finds V. It also builds a model that has not been called yet, which must
-    not happen inside of the compiled loop.
-    """
-    tokens = tf.constant([[tokenizer.begin_id]], tf.int32)
-    features, _ = model.forward({"tokens": tokens}, model.initial_state(1, length=1))
-    width = int(model.project(features).shape[-1])
-    if width < tokenizer.vocab_size:
-        raise InputError(
-            f"the model has {width} logits, but the tokenizer has {tokenizer.vocab_size} tokens; "
-            "use the tokenizer that the model was trained with"
-        )
-    allowed = np.arange(width) < tokenizer.vocab_size
-    allowed[list(tokenizer.special_ids - {tokenizer.eod_id})] = False
-    return allowed

@@ -3,7 +3,7 @@
 B batch (rows), T time, V vocabulary, D width, L longest text, N positions of one call.
 
 At every position each row is fed its current token. Prompts end side by side, so that all rows begin to
-sample at once; where a row begins its state starts anew, so that it is exactly what the row would have alone.
+sample at once; where a row begins its state is reset, so that it is exactly what the row would have alone.
 With lengths 2 and 4:
 
     position   0   1   2   3   4
@@ -13,65 +13,52 @@ With lengths 2 and 4:
 All but the last token of the prompts go through the network before that: in one pass where they are equally
 long, else in one from each beginning of a row to the next.
 
-The state of some networks has a limited number of places, those of their context. When a text has taken all,
-its last half is computed anew as if it began there, which makes room for as many tokens.
+The state of some networks has a limited number of cache slots, those of their context. When a text has all,
+its last half is computed again as if it began there, which frees as many slots.
 """
 
 import functools
 import itertools
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from lm_keras.layers.casting import CastOnce, Int8Matrices
 from lm_keras.sampling import rules
+from lm_keras.sampling.network import DecodingNetwork, State, cache_size_for
 from lm_keras.sampling.uniforms import uniform_numbers
 
 NOTHING = -1
 """Stands in the returned tokens where a row is still in its prompt, or has ended."""
 
-PREFILL_TOKENS = 1024
-"""Prompt tokens of a row that go through the network at once, at most."""
-
-PREFILL_ROWS = 8
-"""Rows of which so many go through at once; of more rows fewer, so that what is held does not grow with the
-rows, nor, where each token looks at all places of a state, with more places than `PREFILL_TOKENS`.
-"""
-
-LEAST_PREFILLED = 64
-"""Tokens of a row that go through at once however many rows there are."""
-
 NO_END = 2**31 - 1
 
-SMALLEST_STATE = 64
-"""Places of a state: this, or twice as often, up to the model's context. Every place costs time, taken or
-not.
-"""
+
+class Limits(NamedTuple):
+    """Where the texts of a batch begin and end."""
+
+    begins: tf.Tensor  # [B] int32, the column in which each prompt begins
+    texts: tf.Tensor  # [B] int32, the same, or the column after it where the token there begins a document
+    end: tf.Tensor  # [] int32, the column in which the first sampled token of every row is
+    max_new_tokens: tf.Tensor  # [] int32
 
 
 class Prompts(NamedTuple):
     """What is fixed while a batch is decoded."""
 
-    begins: tf.Tensor  # [B] int32, the column in which each prompt begins
-    texts: (
-        tf.Tensor
-    )  # [B] int32, the same, or the column after it where the token there only begins a document
-    end: tf.Tensor  # [] int32, the column in which the first sampled token of every row stands
-    max_new_tokens: tf.Tensor  # [] int32
-    places: int | None  # of the state; None: any number of tokens
+    limits: Limits
+    cache_size: int | None  # slots of the state; None: any number of tokens
     matrices: list[tf.Tensor]  # what `CastOnce.made` returned at the beginning
 
 
 class Carry(NamedTuple):
-    """What goes from one call to the next. The token to feed stands in column `position`."""
+    """What goes from one call to the next. The token to feed is in column `position`."""
 
     position: tf.Tensor  # [] int32
-    taken: tf.Tensor  # [] int32, places of the state
+    taken: tf.Tensor  # [] int32, slots of the cache
     tokens: tf.Tensor  # [B, L] int32, prompts and what was generated
     finished: tf.Tensor  # [B] bool
-    state: object  # the network's, first axis B where there is one
+    state: State
 
 
 class Chosen(NamedTuple):
@@ -95,23 +82,16 @@ class DecodeLoop:
     lengths and settings.
 
     Args:
-        model: a network: `forward(inputs, state)`, `project(features)`, `initial_state(batch_size, length)`.
+        network: what gives the logits.
         eod_id: the token that ends a row.
         allowed: [V] bool, the tokens that may be sampled.
         begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
-        jit: compile what the network, which has `forward_apart` and `joined` then, does for a token of each
-            row as one program of XLA's, which takes a second or two for each number of rows and of places of
-            the state; but not where that costs more than it saves, see `compiles`.
-        int8: the network's matrices as integers, which the products read then; with `jit` only.
-        reads_in_parts: whether a prompt may go through the network part by part: its tokens see none after
-            them.
 
     Attributes:
-        jit: as given.
-        matrices: the network's, cast once for a text, or `int8`.
+        network: as given.
 
     Example:
-        >>> loop = DecodeLoop(model, eod_id=0, allowed=[True] * vocab_size)
+        >>> loop = DecodeLoop(DecodingNetwork(model), eod_id=0, allowed=[True] * vocab_size)
         >>> prompts, carry = loop.start([[0, 5, 3], [0]], max_new_tokens=8)
         >>> keys = [key_of(0, [0, 5, 3]), key_of(0, [0])]
         >>> uniforms = loop.uniforms(prompts, carry, keys, positions=10)
@@ -120,46 +100,21 @@ class DecodeLoop:
 
     def __init__(
         self,
-        model: keras.Model,
+        network: DecodingNetwork,
         eod_id: int,
         allowed: list[bool] | np.ndarray,
         begin_id: int | None = None,
-        jit: bool = False,
-        int8: Int8Matrices | None = None,
-        reads_in_parts: bool = True,
     ):
-        self._model, self._reads_in_parts = model, reads_in_parts
+        self.network = network
         self._eod_id = int(eod_id)
         self._begin_id = self._eod_id if begin_id is None else int(begin_id)
         self._allowed = tf.constant(allowed, tf.bool)
-        self._state_specs, self._integers = state_specs(model), int8 is not None
-        self.matrices = int8 or CastOnce(model, transposed=jit)
         row, table = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
-        number = tf.TensorSpec([], tf.int32)
-        self._carry_specs = Carry(number, number, table, tf.TensorSpec([None], tf.bool), self._state_specs)
-        self.jit = jit
-        self._compiled = {
-            integers: tf.function(
-                functools.partial(self._logits_apart, integers), jit_compile=True, autograph=False
-            )
-            for integers in (False, True)
-        }
-        self._prefill = tf.function(
-            self._prefill_block,
-            input_signature=[table, tf.TensorSpec([None], tf.bool), self._state_specs, self.matrices.specs],
-            autograph=False,
-        )
-        signature = [
-            row,
-            row,
-            number,
-            number,
-            self._carry_specs,
-            tf.TensorSpec([None, None], tf.float32),
-            rules.RuleSettings.signature(),
-            number,
-            self.matrices.specs,
-        ]
+        number, finished = tf.TensorSpec([], tf.int32), tf.TensorSpec([None], tf.bool)
+        self._carry_specs = Carry(number, number, table, finished, network.state_specs)
+        limits, uniforms = Limits(row, row, number, number), tf.TensorSpec([None, None], tf.float32)
+        settings, matrices = rules.RuleSettings.signature(), network.matrices.specs
+        signature = [limits, self._carry_specs, uniforms, settings, number, matrices]
         self._decode = {
             way: tf.function(
                 functools.partial(self._decode_positions, way=way), input_signature=signature, autograph=False
@@ -169,10 +124,8 @@ class DecodeLoop:
 
     @property
     def traces(self) -> int:
-        """How often a function of this loop was traced: at most 2, the loop and the prefill; 3 with `jit`,
-        for one row and many.
-        """
-        return sum(f.experimental_get_tracing_count() for f in (*self._decode.values(), self._prefill))
+        """How often the loop was traced: at most once; with `jit` twice, for one row and many."""
+        return sum(function.experimental_get_tracing_count() for function in self._decode.values())
 
     def start(
         self, prompts: list[list[int]], max_new_tokens: int, prefill: bool = True
@@ -193,12 +146,11 @@ class DecodeLoop:
         lengths = [len(prompt) for prompt in prompts]
         longest = max(lengths) + max_new_tokens
         begins = max(lengths) - np.array(lengths, np.int32)
-        tokens = np.full(
-            [len(prompts), max(lengths)], self._eod_id, np.int32
-        )  # [B, L]; L grows as the texts do
+        # [B, L]; L grows as the texts do.
+        tokens = np.full([len(prompts), max(lengths)], self._eod_id, np.int32)
         for row, prompt in enumerate(prompts):
             tokens[row] = [prompt[0]] * begins[row] + prompt
-        places, matrices = places_for(self._model, longest), self.matrices.made()
+        cache_size, matrices = cache_size_for(self.network.model, longest), self.network.matrices.made()
         # The last token of a prompt gives the first sampled one, so it belongs to the loop.
         position = max(lengths) - 1 if prefill else 0
         # Several samples of a prompt have the same state at first.
@@ -207,41 +159,17 @@ class DecodeLoop:
         if len(rows) == len(prompts):
             rows = np.arange(len(prompts))
         first = tokens[rows, :position], begins[rows]
-        state = self.prefilled(*first, longest if places is None else places, matrices)
+        state = self.network.prefilled(*first, longest if cache_size is None else cache_size, matrices)
         if len(rows) < len(prompts):
             index = tf.constant(row_of.ravel(), tf.int32)
             state = tf.nest.map_structure(
                 lambda part: tf.gather(part, index) if part.shape.rank else part, state
             )
-        carry = Carry(
-            tf.constant(position),
-            tf.constant(position),
-            tf.constant(tokens),
-            tf.zeros([len(prompts)], tf.bool),
-            state,
-        )
+        at, finished = tf.constant(position), tf.zeros([len(prompts)], tf.bool)
+        carry = Carry(at, at, tf.constant(tokens), finished, state)
         texts = begins + np.array([prompt[0] == self._begin_id for prompt in prompts], np.int32)
-        fixed = map(tf.constant, (begins, texts, max(lengths), max_new_tokens))
-        return Prompts(*fixed, places, matrices), carry
-
-    def prefilled(self, tokens: np.ndarray, begins: np.ndarray, places: int, matrices: list[tf.Tensor]):
-        """Return the state of so many places after tokens [B, T], which may be none, of texts that begin at
-        columns [B].
-
-        `matrices` are those that `CastOnce.made` returned.
-        """
-        state, length = self._model.initial_state(len(tokens), length=places), tokens.shape[1]
-        at_once = PREFILL_ROWS * PREFILL_TOKENS // len(tokens)
-        if self._model.context_length is not None:
-            at_once = at_once * PREFILL_TOKENS // max(PREFILL_TOKENS, places)
-        at_once = min(PREFILL_TOKENS, max(LEAST_PREFILLED, at_once))
-        if not self._reads_in_parts:
-            at_once = max(1, length)
-        cuts = {0, length, *begins.tolist(), *range(0, length, at_once)}
-        for first, last in itertools.pairwise(sorted(cut for cut in cuts if cut <= length)):
-            part = tf.constant(tokens[:, first:last]), tf.constant(begins == first)
-            state = self._prefill(*part, state, matrices)
-        return state
+        limits = Limits(*map(tf.constant, (begins, texts, max(lengths), max_new_tokens)))
+        return Prompts(limits, cache_size, matrices), carry
 
     def uniforms(self, prompts: Prompts, carry: Carry, keys: list[int], positions: int) -> np.ndarray:
         """Return the random numbers [B, N] of the next `positions` positions.
@@ -252,7 +180,7 @@ class DecodeLoop:
             keys: [B], of each text, from `key_of`.
             positions: N.
         """
-        first = int(carry.position) + 1 - int(prompts.end)
+        first = int(carry.position) + 1 - int(prompts.limits.end)
         return np.stack([uniform_numbers(key, first, positions) for key in keys])
 
     def advance(
@@ -276,21 +204,23 @@ class DecodeLoop:
             What was generated at up to N positions, and the carry.
         """
         parts, done, count = [], 0, uniforms.shape[1]
-        decode = self._decode[self.way(len(uniforms))]
+        decode = self._decode[self.network.way(len(uniforms))]
         while done < count and not (parts and carry.finished.numpy().all()):
-            carry = self._with_room(prompts, carry)
-            room = min(count - done, NO_END if prompts.places is None else prompts.places - int(carry.taken))
-            carry = self._with_columns(carry, int(carry.position) + room + 1)
-            part = tf.constant(uniforms[:, done : done + room], tf.float32)
+            carry = self._with_free_slot(prompts, carry)
+            free = min(
+                count - done, NO_END if prompts.cache_size is None else prompts.cache_size - int(carry.taken)
+            )
+            carry = self._with_columns(carry, int(carry.position) + free + 1)
+            part = tf.constant(uniforms[:, done : done + free], tf.float32)
             *values, carry = decode(
-                *prompts[:4], carry, part, settings, tf.constant(likeliest), prompts.matrices
+                prompts.limits, carry, part, settings, tf.constant(likeliest), prompts.matrices
             )
             parts.append([value.numpy() for value in values])
-            done += room
+            done += free
         return Chosen(*(np.concatenate(values, 1) for values in zip(*parts))), carry
 
     def _with_columns(self, carry: Carry, count: int) -> Carry:
-        """Return the carry with so many columns of tokens at least; each time that there are too few, with
+        """Return the carry with at least `count` columns of tokens; each time that there are too few, with
         twice as many.
         """
         there = carry.tokens.shape[1]
@@ -299,117 +229,68 @@ class DecodeLoop:
         more = max(count, 2 * there) - there
         return carry._replace(tokens=tf.pad(carry.tokens, [[0, 0], [0, more]], constant_values=self._eod_id))
 
-    def _with_room(self, prompts: Prompts, carry: Carry) -> Carry:
-        """Return the carry with a state that has a place left: of a text that has taken all, the last half is
-        computed anew.
+    def _with_free_slot(self, prompts: Prompts, carry: Carry) -> Carry:
+        """Return the carry with a state that has a slot left: of a text that has taken all, the last half is
+        computed again.
         """
-        if prompts.places is None or int(carry.taken) < prompts.places:
+        if prompts.cache_size is None or int(carry.taken) < prompts.cache_size:
             return carry
-        position, begins = int(carry.position), prompts.begins.numpy()
-        moved = prompts.places - prompts.places // 2
+        position, begins = int(carry.position), prompts.limits.begins.numpy()
+        moved = prompts.cache_size - prompts.cache_size // 2
         # From where each text is seen: a matter of its own length, not of the texts beside it.
-        begins = begins + moved * np.maximum((position - begins - prompts.places) // moved + 1, 0)
+        begins = begins + moved * np.maximum((position - begins - prompts.cache_size) // moved + 1, 0)
         first = int(begins.min())
         text = carry.tokens.numpy()[:, first:position], begins - first
-        state = self.prefilled(*text, prompts.places, prompts.matrices)
+        state = self.network.prefilled(*text, prompts.cache_size, prompts.matrices)
         return carry._replace(state=state, taken=tf.constant(position - first))
-
-    def compiles(self, rows: int) -> bool:
-        """Tell whether XLA compiles the network's work for a token of so many rows.
-
-        On a CPU its products of several rows in bfloat16 take twice the time of TensorFlow's
-        (`scripts/benchmark.py sample`, "compiled"); float16 is treated likewise. Products of integers are
-        XLA's.
-        """
-        on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        fast = rows == 1 or on_gpu or self._integers or self._model.compute_dtype == "float32"
-        return self.jit and fast
-
-    def way(self, rows: int) -> tuple[bool, bool]:
-        """Return whether the work for a token of so many rows is compiled, and whether its products are of
-        integers.
-        """
-        return self.compiles(rows), self._integers and rows > 1
-
-    def next_logits(self, inputs, state, matrices, way: tuple[bool, bool]):
-        """Return the logits [B, V] that follow a token of each row, and the state after it; within a compiled
-        function.
-
-        Args:
-            inputs: `tokens` [B, 1], and optionally `reset` [B]; see the network's `forward`.
-            state: before the token.
-            matrices: those that `CastOnce.made` returned.
-            way: what `way` says.
-        """
-        compiled, integers = way
-        if compiled:
-            logits, addition = self._compiled[integers](inputs, state, matrices)
-            return logits, self._model.joined(state, addition)
-        with self.matrices.used(matrices):
-            features, state = self._model.forward(inputs, state)  # [B, 1, D]
-            return self._model.project(features[:, 0]), state
-
-    def _logits_apart(self, integers, inputs, state, matrices):
-        with self.matrices.used(matrices, **({"integers": True} if integers else {})):
-            features, addition = self._model.forward_apart(inputs, state)
-            return self._model.project(features[:, 0]), addition
-
-    def _prefill_block(self, tokens, reset, state, matrices):
-        with self.matrices.used(matrices):
-            return self._model.forward({"tokens": tokens, "reset": reset}, state)[1]
 
     def _decode_positions(
         self,
-        begins,
-        texts,
-        end,
-        max_new_tokens,
+        limits: Limits,
         carry: Carry,
-        uniforms,
-        settings,
-        likeliest,
-        matrices,
-        way,
-    ):
+        uniforms: tf.Tensor,
+        settings: rules.RuleSettings,
+        likeliest: tf.Tensor,
+        matrices: list[tf.Tensor],
+        way: tuple[bool, bool],
+    ) -> tuple[tf.Tensor | Carry, ...]:
+        """Return what `Chosen` has, and the carry after the last position."""
         count = tf.shape(uniforms)[1]
 
-        def goes_on(step, carry, *_):
+        def goes_on(step: tf.Tensor, carry: Carry, *_: tf.TensorArray) -> tf.Tensor:
             return (step < count) & ~tf.reduce_all(carry.finished)
 
-        def one_position(step, carry, *arrays):
+        def one_position(step: tf.Tensor, carry: Carry, *arrays: tf.TensorArray) -> tuple:
             token = tf.gather(carry.tokens, carry.position, axis=1)
-            inputs = {"tokens": token[:, None], "reset": begins == carry.position}
-            logits, state = self.next_logits(inputs, carry.state, matrices, way)
+            inputs = {"tokens": token[:, None], "reset": limits.begins == carry.position}
+            logits, state = self.network.next_logits(inputs, carry.state, matrices, way)
             values, carry = self._decode_one(
-                texts, end, max_new_tokens, carry, logits, state, uniforms[:, step], settings, likeliest
+                limits, carry, logits, state, uniforms[:, step], settings, likeliest
             )
             return step + 1, carry, *(array.write(step, value) for array, value in zip(arrays, values))
 
-        kinds = (
-            (tf.int32, [None]),
-            (tf.float32, [None]),
-            (tf.int32, [None, None]),
-            (tf.float32, [None, None]),
-        )
+        row, table = [None], [None, None]
+        kinds = [(tf.int32, row), (tf.float32, row), (tf.int32, table), (tf.float32, table)]
         arrays = [tf.TensorArray(dtype, count, element_shape=shape) for dtype, shape in kinds]
-        step, carry, *arrays = tf.while_loop(
-            goes_on,
-            one_position,
-            [tf.constant(0), carry, *arrays],
-            shape_invariants=[
-                tf.TensorShape([]),
-                tf.nest.map_structure(lambda spec: spec.shape, self._carry_specs),
-                *[tf.TensorShape(None)] * len(arrays),
-            ],
-        )
+        begun = [tf.constant(0), carry, *arrays]
+        shapes = tf.nest.map_structure(lambda spec: spec.shape, self._carry_specs)
+        invariants = [tf.TensorShape([]), shapes, *[tf.TensorShape(None)] * len(arrays)]
+        step, carry, *arrays = tf.while_loop(goes_on, one_position, begun, invariants)
         values = [array.gather(tf.range(step)) for array in arrays]  # [N, B, ...]
         return *(tf.transpose(value, [1, 0, *range(2, len(value.shape))]) for value in values), carry
 
     def _decode_one(
-        self, texts, end, max_new_tokens, carry: Carry, logits, state, uniform, settings, likeliest
-    ):
+        self,
+        limits: Limits,
+        carry: Carry,
+        logits: tf.Tensor,
+        state: State,
+        uniform: tf.Tensor,
+        settings: rules.RuleSettings,
+        likeliest: tf.Tensor,
+    ) -> tuple[tuple[tf.Tensor, ...], Carry]:
         """Choose a token of each row by its logits [B, V]."""
-        past = rules.Past(carry.tokens, carry.position + 1, end, texts)
+        past = rules.Past(carry.tokens, carry.position + 1, limits.end, limits.texts)
         sampled = rules.choose(logits, uniform, settings, self._allowed, past)  # [B]
         scores = -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=sampled, logits=logits)  # [B]
         best, best_ids = tf.cond(  # [B, A]
@@ -418,10 +299,10 @@ class DecodeLoop:
             lambda: (logits[:, :0], tf.zeros([tf.shape(logits)[0], 0], tf.int32)),
         )
 
-        number = carry.position + 1 - end  # of the generated token; below 0 in the prompts
+        number = carry.position + 1 - limits.end  # of the generated token; below 0 in the prompts
         in_prompt = number < 0
         generated = ~in_prompt & ~carry.finished
-        ends = (sampled == self._eod_id) | (number + 1 >= max_new_tokens)
+        ends = (sampled == self._eod_id) | (number + 1 >= limits.max_new_tokens)
         here = tf.range(tf.shape(carry.tokens)[1]) == carry.position + 1
         tokens = tf.where(here & ~in_prompt, sampled[:, None], carry.tokens)
         finished = carry.finished | (generated & ends)
@@ -432,29 +313,3 @@ class DecodeLoop:
             tf.where(generated[:, None], best, 0.0),
         )
         return values, Carry(carry.position + 1, carry.taken + 1, tokens, finished, state)
-
-
-def places_for(model: keras.Model, tokens: int) -> int | None:
-    """Return how many places a state for a text of so many tokens gets; None if the model's takes
-    any number.
-    """
-    if model.context_length is None:
-        return None
-    places = SMALLEST_STATE
-    while places < tokens:
-        places *= 2
-    return min(places, model.context_length)
-
-
-def state_specs(model: keras.Model):
-    """Return the structure of a network's state as `tf.TensorSpec`, with None for every axis that varies.
-
-    Axes that vary with the batch size or with the length are found by asking for two states that differ in
-    both.
-    """
-    one, other = model.initial_state(2, length=3), model.initial_state(5, length=7)
-
-    def spec(a, b):
-        return tf.TensorSpec([m if m == n else None for m, n in zip(a.shape, b.shape)], a.dtype)
-
-    return tf.nest.map_structure(spec, one, other)

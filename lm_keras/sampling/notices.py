@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Callable
 
-from lm_keras.sampling.row import Continuation
+from lm_keras.sampling.continuation import Continuation
 from lm_keras.sampling.settings import SamplingSettings
 from lm_keras.text.tokenizer import Tokenizer
 

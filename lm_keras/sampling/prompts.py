@@ -1,4 +1,4 @@
-"""Prompts of the command line, of files and of standard input."""
+"""Prompts of flags, files and standard input, and checks of the texts that a caller gives."""
 
 import re
 import sys
@@ -26,7 +26,7 @@ def given_prompt(prompt: str, path: str | None, interactive: bool = False) -> st
         interactive: whether prompts are lines of standard input, so that there may be none here.
 
     Raises:
-        InputError: both are given, or the file cannot be read, is too large or is no UTF-8.
+        InputError: both are given, or the file cannot be read, is too large or is not UTF-8.
     """
     if interactive and (prompt or path):
         raise InputError(
@@ -46,7 +46,7 @@ def given_prompt(prompt: str, path: str | None, interactive: bool = False) -> st
     except UnicodeDecodeError as error:
         other = next((name for mark, name in OTHER_MARKS.items() if content.startswith(mark)), None)
         remedy = f"; it is {other}, convert it (iconv -f {other} -t UTF-8)" if other else ""
-        raise InputError(f"--prompt_file={path} is no UTF-8 at byte {error.start}{remedy}") from None
+        raise InputError(f"--prompt_file={path} is not UTF-8 at byte {error.start}{remedy}") from None
     return re.sub(r"\r?\n\Z", "", text)
 
 
@@ -83,3 +83,45 @@ def as_read(
         )
         return text, said
     return without, said
+
+
+def check_prompts(prompts: list[str]) -> list[str]:
+    """Return `prompts` as a list, or raise an error that says what is wrong with it.
+
+    Raises:
+        InputError: not a list or tuple of str, or a text that no encoding to bytes exists for.
+    """
+    if isinstance(prompts, str) or not isinstance(prompts, (list, tuple)):
+        raise InputError(
+            f"prompts is a {type(prompts).__name__}, not a list of strings; "
+            'for one prompt write ["..."], for the start of a document [""]'
+        )
+    for index, prompt in enumerate(prompts):
+        check_text(f"prompts[{index}]", prompt)
+    return list(prompts)
+
+
+def check_text(name: str, text: str) -> None:
+    """Raise an `InputError` that names `name` unless `text` is a str of Unicode scalar values."""
+    if not isinstance(text, str):
+        raise InputError(
+            f"{name} is a {type(text).__name__}, not a string; decode bytes with .decode('utf-8') first"
+        )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name} has the lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, "
+            "which is not text; read the text as UTF-8, or drop such characters with text.encode('utf-8', "
+            "'ignore').decode()"
+        ) from None
+
+
+def check_texts(texts: list[str]) -> None:
+    """Raise an `InputError` unless `texts` is a list of texts."""
+    if isinstance(texts, str) or not isinstance(texts, (list, tuple)):
+        raise InputError(
+            f'texts is a {type(texts).__name__}, not a list of strings; for one text write ["..."]'
+        )
+    for index, text in enumerate(texts):
+        check_text(f"texts[{index}]", text)

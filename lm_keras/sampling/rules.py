@@ -80,7 +80,7 @@ class Past(NamedTuple):
     """The text so far, which penalties look at.
 
     Attributes:
-        tokens: [B, L] int32; what stands from `length` on does not count.
+        tokens: [B, L] int32; what is there from `length` on does not count.
         length: [] int32.
         prompt_end: [] int32; tokens from this column on were generated.
         begins: [B] int32, the column in which each text begins, behind the token that begins its document.
@@ -118,7 +118,7 @@ def choose(
     """
     logits = adjusted(tf.where(allowed, logits, REJECTED), settings, past)
 
-    def sampled():
+    def sampled() -> tf.Tensor:
         scaled = with_temperature(logits, settings.temperature)
         return sample(tf.cond(is_narrow(settings), lambda: narrow(scaled, settings), lambda: scaled), uniform)
 
@@ -164,12 +164,12 @@ def no_repeat_ngram(logits: tf.Tensor, settings: RuleSettings, past: Past) -> tf
 
     Reference: Paulus, Xiong and Socher (2018), section 2.5, with n = 3.
     """
-    places = tf.range(tf.shape(past.tokens)[1])
-    # same[b, i]: the n - 1 tokens before place i are the last n - 1 of the text.
-    fits = places - past.begins[:, None] >= settings.no_repeat_ngram - 1  # A whole n-gram.
-    same = fits & (places < past.length)
+    positions = tf.range(tf.shape(past.tokens)[1])
+    # same[b, i]: the n - 1 tokens before position i are the last n - 1 of the text.
+    fits = positions - past.begins[:, None] >= settings.no_repeat_ngram - 1  # A whole n-gram.
+    same = fits & (positions < past.length)
 
-    def compare(back, same):
+    def compare(back: tf.Tensor, same: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         before = tf.roll(past.tokens, back, axis=1)  # before[b, i] = tokens[b, i - back]
         last = past.tokens[:, past.length - back, None]
         return back + 1, same & (before == last)
@@ -186,17 +186,17 @@ def no_repeat_ngram(logits: tf.Tensor, settings: RuleSettings, past: Past) -> tf
     return tf.where(banned & left, REJECTED, logits)
 
 
-def _counts(past: Past, begin, shape) -> tf.Tensor:
-    """Return how often each token stands in the text from column `begin` on, [B, V] int32."""
-    places = tf.range(tf.shape(past.tokens)[1])[None]
-    counted = (places >= begin) & (places < past.length)
+def _counts(past: Past, begin: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+    """Return how often each token is in the text from column `begin` on, [B, V] int32."""
+    positions = tf.range(tf.shape(past.tokens)[1])[None]
+    counted = (positions >= begin) & (positions < past.length)
     return _scattered(past.tokens, tf.broadcast_to(counted, tf.shape(past.tokens)), shape)
 
 
-def _scattered(tokens, counted, shape) -> tf.Tensor:
+def _scattered(tokens: tf.Tensor, counted: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
     """Count tokens [B, L] where `counted` [B, L], by row: [B, V] int32."""
-    places = tf.where(counted)
-    pairs = tf.stack([places[:, 0], tf.cast(tf.gather_nd(tokens, places), tf.int64)], 1)
+    positions = tf.where(counted)
+    pairs = tf.stack([positions[:, 0], tf.cast(tf.gather_nd(tokens, positions), tf.int64)], 1)
     return tf.scatter_nd(pairs, tf.ones_like(pairs[:, 0], tf.int32), tf.cast(shape, tf.int64))
 
 

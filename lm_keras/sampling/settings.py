@@ -31,7 +31,7 @@ class Rule:
 
 
 @dataclasses.dataclass(frozen=True)
-class Range:
+class AllowedRange:
     """Which numbers a setting may be.
 
     Attributes:
@@ -58,24 +58,22 @@ class Range:
         """Return the range in words.
 
         Example:
-            >>> Range("1", above=0, high=1).expected(False), Range("1", low=1).expected(True)
+            >>> AllowedRange("1", above=0, high=1).expected(False), AllowedRange("1", low=1).expected(True)
             ('a number above 0 and at most 1', 'an integer from 1 to 2147483647')
         """
         if whole:
             return f"an integer from {self.low} to {_LARGEST_INT32 if self.high is None else self.high}"
         if self.above is not None:
             return f"a number above {self.above} and at most {self.high}"
-        return (
-            f"a finite number of at least {self.low}"
-            if self.high is None
-            else f"a number from {self.low} to {self.high}"
-        )
+        if self.high is None:
+            return f"a finite number of at least {self.low}"
+        return f"a number from {self.low} to {self.high}"
 
 
 def _sampled(
     default: Any,
     help: str,
-    allowed: Range | None = None,
+    allowed: AllowedRange | None = None,
     rule: Rule | None = None,
     searching: bool = True,
     **described: Any,
@@ -85,7 +83,7 @@ def _sampled(
     Args:
         default: its value where nobody sets it, with which a rule is off.
         help: one sentence with the unit.
-        allowed: the numbers that it may be; None where it is no number.
+        allowed: the numbers that it may be; None where it is not a number.
         rule: how it takes part in the choice of a token; None for other settings.
         searching: whether it has a meaning for a beam search; a `sorted` rule has none.
         **described: see `lm_keras.fields.Description`.
@@ -116,25 +114,25 @@ class SamplingSettings:
     """
 
     max_new_tokens: int = _sampled(
-        100, "tokens to generate at most", Range("how many tokens to generate, for example 100", low=1)
+        100, "tokens to generate at most", AllowedRange("how many tokens to generate, for example 100", low=1)
     )
     temperature: float = _sampled(
         1.0,
         "logits are divided by it: below 1 is safer, above 1 is wilder, 0 is greedy",
-        Range("0 for the likeliest token every time, 1 for the model's own distribution", low=0),
+        AllowedRange("0 for the likeliest token every time, 1 for the model's own distribution", low=0),
         Rule("logits"),
         searching=False,
     )
     top_k: int = _sampled(
         0,
         "choose among the k likeliest tokens; 0: among all",
-        Range("0 to switch it off, or how many tokens to choose from, for example 40", low=0),
+        AllowedRange("0 to switch it off, or how many tokens to choose from, for example 40", low=0),
         Rule("sorted"),
     )
     top_p: float = _sampled(
         1.0,
         "choose among the fewest tokens whose probability reaches p; 1: among all",
-        Range("1 to switch it off, or a probability, for example 0.95", above=0, high=1),
+        AllowedRange("1 to switch it off, or a probability, for example 0.95", above=0, high=1),
         Rule("sorted", "top_p"),
     )
     seed: int | list[int] | tuple[int, ...] = _sampled(
@@ -144,42 +142,42 @@ class SamplingSettings:
     num_samples: int = _sampled(
         1,
         "continuations of each prompt; with --num_beams the best ones",
-        Range("how many continuations of each prompt to give, for example 1", low=1),
+        AllowedRange("how many continuations of each prompt to give, for example 1", low=1),
     )
     stop: str | list[str] | tuple[str, ...] | None = _sampled(
         None,
-        "end before this text; may be given several times, the text that comes first counts. It is taken as "
-        "it stands; bash writes a line end as --stop=$'\\n'",
+        "end before this text; may be given several times, the first match counts. It is taken "
+        "literally; bash writes a line end as --stop=$'\\n'",
         several=True,
     )
     min_p: float = _sampled(
         0.0,
         "choose among the tokens with at least this share of the top probability; 0: among all",
-        Range("0 to switch it off, or a probability, for example 0.05", low=0, high=1),
+        AllowedRange("0 to switch it off, or a probability, for example 0.05", low=0, high=1),
         Rule("sorted", "min_p"),
     )
     repetition_penalty: float = _sampled(
         1.0,
         "above 1 makes tokens of the text so far, prompt included, less likely; 1: off",
-        Range("1 to switch it off, or for example 1.2", above=0, high=100),
+        AllowedRange("1 to switch it off, or for example 1.2", above=0, high=100),
         Rule("past", "repetition_penalty"),
     )
     presence_penalty: float = _sampled(
         0.0,
         "subtracted from the logit of each token that was generated before; 0: off",
-        Range("0 to switch it off, for example 0.5", low=-100, high=100),
+        AllowedRange("0 to switch it off, for example 0.5", low=-100, high=100),
         Rule("past", "count_penalties"),
     )
     frequency_penalty: float = _sampled(
         0.0,
         "subtracted from the logit of a token as often as it was generated; 0: off",
-        Range("0 to switch it off, for example 0.5", low=-100, high=100),
+        AllowedRange("0 to switch it off, for example 0.5", low=-100, high=100),
         Rule("past", "count_penalties"),
     )
     no_repeat_ngram: int = _sampled(
         0,
         "never generate the same n tokens in a row twice; 0: off",
-        Range("0 to switch it off, or for example 3", low=0),
+        AllowedRange("0 to switch it off, or for example 3", low=0),
         Rule("past", "no_repeat_ngram"),
     )
     logit_bias: str | dict[int, float] | None = _sampled(
@@ -187,19 +185,19 @@ class SamplingSettings:
     )
     num_beams: int = _sampled(
         1,
-        "search for the likeliest text with so many beams; 1: sample",
-        Range("1 to sample, or for example 4", low=1),
+        "beams of the search for the likeliest text; 1: sample",
+        AllowedRange("1 to sample, or for example 4", low=1),
     )
     length_penalty: float = _sampled(
         1.0,
         "alpha of beam search: a text of n tokens is ranked by its log-probability over ((5 + n) / "
-        "6)^alpha, so the higher it is, the longer are the texts",
-        Range("0 to switch it off, for example 0.5", low=-100, high=100),
+        "6)^alpha, so a higher alpha gives longer texts",
+        AllowedRange("0 to switch it off, for example 0.5", low=-100, high=100),
     )
     top_logprobs: int = _sampled(
         0,
-        "how many of the likeliest tokens to tell with each chosen one",
-        Range("how many tokens to tell, for example 5", low=0, high=MOST_LOGPROBS),
+        "number of likeliest tokens to print with each chosen one",
+        AllowedRange("how many tokens to tell, for example 5", low=0, high=MOST_LOGPROBS),
         searching=False,
     )
     long_prompt: str = _sampled(
@@ -208,9 +206,13 @@ class SamplingSettings:
         choices=("error", "keep_end"),
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check(field, getattr(self, field.name))
+            value, allowed = getattr(self, field.name), field.metadata["allowed"]
+            whole = kind_of(field)[0] is int
+            if allowed and not allowed.has(value, whole):
+                expected = allowed.expected(whole)
+                raise InputError(f"{field.name}={value!r} is not {expected}; use {allowed.remedy}")
         object.__setattr__(self, "logit_bias", _checked_bias(self.logit_bias))
         seeds = self.seed if isinstance(self.seed, (list, tuple)) else [self.seed]
         if not seeds or not all(map(_is_whole, seeds)):
@@ -220,11 +222,6 @@ class SamplingSettings:
             )
         # Those of NumPy would overflow where a seed is taken modulo 2^64.
         object.__setattr__(self, "seed", tuple(map(int, seeds)) if seeds is self.seed else int(self.seed))
-        if self.long_prompt not in ("error", "keep_end"):
-            raise InputError(
-                f"long_prompt={self.long_prompt!r} is unknown; use 'error', or 'keep_end' to drop the "
-                "beginning of a prompt"
-            )
         if self.num_beams > 1:
             self._check_beams()
         elif self.length_penalty != 1:
@@ -253,11 +250,8 @@ RULES = {field.name: field for field in dataclasses.fields(SamplingSettings) if 
 """The settings that take part in the choice of a token, by name, in the order in which their rules apply."""
 
 
-def settings_from(changes: dict) -> SamplingSettings:
-    """Return the defaults with `changes`, or an error that names what is not a setting.
-
-    Args:
-        changes: setting name -> value.
+def settings_from(changes: dict[str, Any]) -> SamplingSettings:
+    """Return the defaults with `changes`, setting name -> value.
 
     Raises:
         InputError: a name is unknown, or a value is not allowed.
@@ -270,49 +264,7 @@ def settings_from(changes: dict) -> SamplingSettings:
     return SamplingSettings(**changes)
 
 
-def check_prompts(prompts: list[str]) -> list[str]:
-    """Return `prompts` as a list, or raise an error that says what is wrong with it.
-
-    Raises:
-        InputError: not a list or tuple of str, or a text that no encoding to bytes exists for.
-    """
-    if isinstance(prompts, str) or not isinstance(prompts, (list, tuple)):
-        raise InputError(
-            f"prompts is a {type(prompts).__name__}, not a list of strings; "
-            'for one prompt write ["..."], for the start of a document [""]'
-        )
-    for index, prompt in enumerate(prompts):
-        check_text(f"prompts[{index}]", prompt)
-    return list(prompts)
-
-
-def check_text(name: str, text: str) -> None:
-    """Raise an `InputError` that names `name` unless `text` is a str of Unicode scalar values."""
-    if not isinstance(text, str):
-        raise InputError(
-            f"{name} is a {type(text).__name__}, not a string; decode bytes with .decode('utf-8') first"
-        )
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"{name} has the lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, "
-            "which is no text; read the text as UTF-8, or drop such characters with text.encode('utf-8', "
-            "'ignore').decode()"
-        ) from None
-
-
-def check_texts(texts: list[str]) -> None:
-    """Raise an `InputError` unless `texts` is a list of texts."""
-    if isinstance(texts, str) or not isinstance(texts, (list, tuple)):
-        raise InputError(
-            f'texts is a {type(texts).__name__}, not a list of strings; for one text write ["..."]'
-        )
-    for index, text in enumerate(texts):
-        check_text(f"texts[{index}]", text)
-
-
-def _checked_stop(stop) -> tuple[str, ...]:
+def _checked_stop(stop: str | list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
     if stop is None:
         return ()
     strings = (stop,) if isinstance(stop, str) else stop
@@ -328,7 +280,7 @@ def _checked_stop(stop) -> tuple[str, ...]:
     return tuple(strings)
 
 
-def _checked_bias(bias) -> tuple[tuple[int, float], ...]:
+def _checked_bias(bias: Any) -> tuple[tuple[int, float], ...]:
     """Return pairs of token id and bias."""
     form = "use for example logit_bias={262: -5.0}, or --logit_bias=262:-5"
     if isinstance(bias, str):
@@ -353,15 +305,17 @@ def _checked_bias(bias) -> tuple[tuple[int, float], ...]:
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:
-    """Raise InputError unless a value is one of the numbers that a setting may be."""
-    allowed, whole = field.metadata["allowed"], kind_of(field)[0] is int
+    """Raise InputError unless a value is one of the names or numbers that a setting may be."""
+    choices, allowed, whole = field.metadata["choices"], field.metadata["allowed"], kind_of(field)[0] is int
+    if choices and value not in choices:
+        raise InputError(f"{field.name}={value!r} is unknown; use one of {', '.join(choices)}")
     if allowed and not allowed.has(value, whole):
         raise InputError(f"{field.name}={value!r} is not {allowed.expected(whole)}; use {allowed.remedy}")
 
 
-def _is_whole(value) -> bool:
+def _is_whole(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _is_real(value) -> bool:
+def _is_real(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)

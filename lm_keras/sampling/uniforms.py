@@ -1,6 +1,6 @@
 """The random numbers of sampling: one for each generated token, and which one is decided here alone.
 
-A number belongs to (seed, tokens of the prompt, number of the sample, number of the blank, position). So a
+A number belongs to (seed, tokens of the prompt, number of the sample, number of the mask, position). So a
 batch of prompts gives the texts of its prompts one by one, and two prompts with one seed have nothing to do
 with each other. The same prompt twice in a batch gives the same text twice; `num_samples`, or a seed for each
 prompt, gives different ones.
@@ -12,20 +12,20 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def key_of(seed: int, prompt_ids: Sequence[int], sample: int = 0, blank: int = 0) -> int:
+def key_of(seed: int, prompt_ids: Sequence[int], sample: int = 0, mask: int = 0) -> int:
     """Return the key of the random numbers of one text.
 
     Args:
         seed: any integer.
         prompt_ids: the tokens that the model reads before the text, those that begin a document too.
         sample: which continuation of its prompt the text is.
-        blank: which blank of the prompt the text fills, where a model fills blanks.
+        mask: which `[MASK]` of the prompt the text fills, where a model fills several.
 
     Returns:
         128 bits of a hash. They depend neither on the process nor on the machine.
     """
     tokens = np.asarray(prompt_ids, "<i4").tobytes()
-    digest = hashlib.blake2b(f"{seed} {sample} {blank} ".encode() + tokens, digest_size=16).digest()
+    digest = hashlib.blake2b(f"{seed} {sample} {mask} ".encode() + tokens, digest_size=16).digest()
     return int.from_bytes(digest, "little")
 
 

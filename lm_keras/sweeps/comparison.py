@@ -20,12 +20,12 @@ from lm_keras.errors import InputError
 from lm_keras.fields import check_line, setting
 from lm_keras.registry import families_with
 from lm_keras.report.comparison import FILE, table_of
-from lm_keras.report.runs import read_runs
-from lm_keras.sweeps.carry_out import Processes
+from lm_keras.report.runs import RunRecord, read_runs
+from lm_keras.sweeps.execute import Processes
 from lm_keras.sweeps.folder import locked
 from lm_keras.training.signals import STOPPED
 
-TRIAL_STEPS = 200
+TIMING_STEPS = 200
 """Steps after which the speed of a configuration is known: the middle one of those of its tenths."""
 
 PEAK = "peak.json"
@@ -43,9 +43,9 @@ class CompareOptions:
         "folder of the comparison: a run folder for each configuration; the same command goes on",
         path=True,
     )
-    minutes: float = setting(4.0, "how long each trains", above=0, high=10_000)
+    minutes: float = setting(4.0, "training time of each configuration", above=0, high=10_000)
     blanks: int = setting(
-        200, "blanks of each length, one to five words, that each fills", low=1, high=10_000
+        200, "cloze items of each length, one to five words, for each model to fill", low=1, high=10_000
     )
     split: str = setting("test", "part of the text that all are measured on", choices=("valid", "test"))
     page: str | None = setting(None, "also write the table to this Markdown file", path=True)
@@ -84,7 +84,7 @@ def compare(configs: list[str], options: CompareOptions, scripts: Path, command:
     with locked(folder, "comparison", "compare_dir"), Processes([sys.executable]) as processes:
         for number, (config, name) in enumerate(zip(configs, names), 1):
             one = _One(folder / name, Path(config), options, scripts, processes)
-            code = one.carry_out(f"{number} of {len(names)}, {name}")
+            code = one.execute(f"{number} of {len(names)}, {name}")
             if code:
                 return code
     found = read_runs([str(folder / name) for name in names], _say)
@@ -108,7 +108,7 @@ class _One:
     scripts: Path
     processes: Processes
 
-    def carry_out(self, place: str) -> int:
+    def execute(self, place: str) -> int:
         measured, asked = self.folder / FILE, self._asked()
         if measured.exists():
             done = _json_of(measured)
@@ -117,7 +117,7 @@ class _One:
                     raise InputError(
                         f"{self.folder} was measured with --{name}={done.get(name)}, and now"
                         f" --{name}={value}; choose another --compare_dir, or delete {measured} to measure it"
-                        " anew"
+                        " again"
                     )
             _say(f"{place}: done already")
             return 0
@@ -181,8 +181,8 @@ class _One:
         shutil.rmtree(trial, ignore_errors=True)
         code = self._call(
             "train", f"--flagfile={paths.spelled(self.config)}", f"--run_dir={paths.spelled(trial)}",
-            f"--steps={TRIAL_STEPS}",
-            f"--log_every={TRIAL_STEPS // 10}", f"--eval_every={TRIAL_STEPS}", "--sample_every=1000000",
+            f"--steps={TIMING_STEPS}",
+            f"--log_every={TIMING_STEPS // 10}", f"--eval_every={TIMING_STEPS}", "--sample_every=1000000",
             "--warmup_steps=0",
         )  # fmt: skip
         if code:
@@ -201,7 +201,7 @@ class _One:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         log = output or self.folder.with_name(f"{self.folder.name}.log")
         with open(log, "wb" if output else "ab") as file:
-            code = self.processes.carry_out([str(self.scripts / f"{script}.py"), *words], file)
+            code = self.processes.execute([str(self.scripts / f"{script}.py"), *words], file)
         if output and code:
             with open(self.folder.with_name(f"{self.folder.name}.log"), "ab") as file:
                 file.write(output.read_bytes())
@@ -235,24 +235,25 @@ def _json_of(path: Path) -> dict[str, Any]:
     return content
 
 
-def _page(table: str, command: str, runs) -> str:
-    life = runs[0].lives[-1] if runs[0].lives else {}
-    where = f"{life.get('machine')}, {life.get('devices')}, commit {str(life.get('commit'))[:12]}"
+def _page(table: str, command: str, runs: list[RunRecord]) -> str:
+    launch = runs[0].launches[-1] if runs[0].launches else {}
+    where = f"{launch.get('machine')}, {launch.get('devices')}, commit {str(launch.get('commit'))[:12]}"
     how = runs[0].comparison
     return f"""# Families compared
 
 `{command}` on {where}.
 
-Each configuration got as many steps as fit into {how["minutes"]:g} minutes by its speed in a trial of
-{TRIAL_STEPS} steps; what they took is in the table. All have about as many parameters. *tokens/s* are places
-of the rows that are read; a BERT's have two around their text, and, with whole sentences, are not all full.
-*targets/s* are the tokens that are predicted, those from which a network learns: of a BERT and a GLM the
-hidden ones alone. All is measured on the {how["split"]} split, with {how["blanks"]} blanks of each length.
-*Bits per byte* are those of the text read from left to right: an n-gram model and an LSTM with all that came
-before, a GPT and a GLM in windows with half a row before the first token at least; a BERT has no such
-measure. *Blanks* of one to five words are counted where every letter is as it was, always the likeliest token
-taken. A BERT and a GLM see both sides, the others only what comes before; a BERT is told how many tokens
-there are, the others how many words, behind which their text is cut.
+Each configuration trained for as many steps as fit into {how["minutes"]:g} minutes at the speed of a first
+run of {TIMING_STEPS} steps; the table has the time that they took. All have about as many parameters.
+*tokens/s* counts the positions of the rows that are read. A BERT's rows have two positions around their
+text, and with whole sentences not all rows are full. *targets/s* counts the tokens that are predicted, from
+which a network learns: with a BERT and a GLM these are the masked tokens. All measures are those of the
+{how["split"]} split, with {how["blanks"]} cloze items of each length. *Bits per byte* are those of the text
+read from left to right: an n-gram model and an LSTM see all that came before, a GPT and a GLM read windows
+with at least half a row before the first target; a BERT has no such measure. An item of one to five words
+counts if every letter is as it was; the likeliest token is always taken. A BERT and a GLM see both sides,
+the others only what comes before. A BERT is told the number of tokens, the others the number of words, after
+which their text is cut.
 
 {table}
 """

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lm_keras.checkpoints import records
-from lm_keras.checkpoints.run_folder import RunFolder, differences
+from lm_keras.checkpoints.changes import differences
+from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import FIELDS, Config, from_flat
 from lm_keras.disk.files import opened, write_atomically
 from lm_keras.errors import InputError

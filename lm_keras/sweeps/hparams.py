@@ -19,7 +19,7 @@ from tensorboard.util import tensor_util
 from lm_keras.objectives.measures import MEASURES
 from lm_keras.report.runs import is_number
 from lm_keras.sweeps.folder import SweepFolder
-from lm_keras.sweeps.rows import Row
+from lm_keras.sweeps.rows import TrialRow
 
 FILE = "events.out.tfevents.0.sweep"
 CREATED = 0.0
@@ -31,7 +31,7 @@ TAGS = {
 """Field of a validation, and its tag."""
 
 
-def write(folder: SweepFolder, rows: list[Row]) -> None:
+def write(folder: SweepFolder, rows: list[TrialRow]) -> None:
     """Write the columns of a sweep, and the best validation of each trial that is finished or failed."""
     names = dict.fromkeys(name for row in rows for name in row.trial.settings)
     base = folder.base.flat()
@@ -52,7 +52,7 @@ def write(folder: SweepFolder, rows: list[Row]) -> None:
             folder.write(f"{row.trial.name}/events/valid/best/{FILE}", content)
 
 
-def _metrics(rows: list[Row]) -> list[tuple[str, str, str]]:
+def _metrics(rows: list[TrialRow]) -> list[tuple[str, str, str]]:
     """Return the columns: the folder beside the curve of validation, the tag, and the name of each.
 
     A trial is shown at its best step by the measure that trials are compared by. Bits per byte and the loss

@@ -4,13 +4,16 @@ import io
 import logging
 import math
 import statistics
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lm_keras.objectives.measures import MEASURES
 from lm_keras.report.plots import COLOURS, STYLE
 from lm_keras.report.runs import is_number, points_of
 from lm_keras.sweeps.rows import CASE, Group
 from lm_keras.sweeps.search import shortly
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MOST_LINES = len(COLOURS)
 """Lines that can be told apart."""
@@ -96,7 +99,7 @@ def _measure(groups: list[Group]) -> str:
     return groups[0].rows[0].measure
 
 
-def _lines(panel, groups: list[Group], x: str, second: str | None) -> None:
+def _lines(panel: "Axes", groups: list[Group], x: str, second: str | None) -> None:
     """Draw what was reached over a flag: means as lines, each trial as a point."""
     for number, value in enumerate(
         dict.fromkeys(group.settings.get(second) for group in _sorted(groups, second))
@@ -123,7 +126,7 @@ def _sorted(groups: list[Group], name: str | None) -> list[Group]:
     )
 
 
-def _scale(panel, name: str, values: list[Any]) -> None:
+def _scale(panel: "Axes", name: str, values: list[Any]) -> None:
     """Make the axis of a flag logarithmic where its values are spaced so, and mark few values themselves."""
     panel.set_xlabel(name)
     distinct = sorted(set(values))
@@ -137,7 +140,7 @@ def _scale(panel, name: str, values: list[Any]) -> None:
         panel.minorticks_off()
 
 
-def _ranking(panel, groups: list[Group]) -> None:
+def _ranking(panel: "Axes", groups: list[Group]) -> None:
     """Draw the groups below each other, the best above, with what they reached as points."""
     for index, kind in enumerate(KINDS):
         points = [(value, place) for place, group in enumerate(groups) for value in group.values(kind)]
@@ -157,7 +160,7 @@ def _ranking(panel, groups: list[Group]) -> None:
 
 
 def _wrapped(name: str) -> str:
-    """Break a long name at its blanks."""
+    """Break a long name at its spaces."""
     lines = [""]
     for word in name.split(" "):
         if lines[-1] and len(lines[-1]) + len(word) > 34:
@@ -166,7 +169,7 @@ def _wrapped(name: str) -> str:
     return "\n".join(lines)
 
 
-def _curves(panel, groups: list[Group], named: bool) -> None:
+def _curves(panel: "Axes", groups: list[Group], named: bool) -> None:
     """Draw the validation of the best groups over the steps, a line for each trial; named unless the ranking
     does it.
     """
@@ -183,7 +186,7 @@ def _curves(panel, groups: list[Group], named: bool) -> None:
         panel.legend(fontsize=7)
 
 
-def _scatter(panel, groups: list[Group], name: str) -> None:
+def _scatter(panel: "Axes", groups: list[Group], name: str) -> None:
     """Draw what each group reached over one flag, whatever the others were."""
     values = [group.settings[name] for group in groups]
     if all(map(is_number, values)):
@@ -195,7 +198,7 @@ def _scatter(panel, groups: list[Group], name: str) -> None:
     panel.set_ylabel(MEASURES[_measure(groups)].label)
 
 
-def _in_order(panel, groups: list[Group]) -> None:
+def _in_order(panel: "Axes", groups: list[Group]) -> None:
     """Draw what was reached in the order in which trials were carried out, and the best up to each."""
     rows = sorted((row for group in groups for row in group.rows), key=lambda row: row.began)
     values = [row.result for row in rows]

@@ -12,7 +12,7 @@ from lm_keras.report.page import cautions
 from lm_keras.report.runs import is_number
 from lm_keras.sweeps import hparams, plot
 from lm_keras.sweeps.folder import SweepFolder
-from lm_keras.sweeps.rows import Group, Row, columns_of, groups_of, rows_of, scored_as, settings_of
+from lm_keras.sweeps.rows import Group, TrialRow, columns_of, groups_of, rows_of, scored_as, settings_of
 from lm_keras.sweeps.search import shortly
 
 REMARK = """*best* is the best validation and *step* where it was, *last* the validation at the end,
@@ -30,7 +30,7 @@ class Results:
         base: the settings that all have where they say nothing else.
     """
 
-    rows: list[Row]
+    rows: list[TrialRow]
     columns: list[str]
     groups: list[Group]
     base: dict[str, Any]
@@ -42,7 +42,7 @@ class Results:
 
 
 def write(folder: SweepFolder, command: str) -> Results:
-    """Write table.md, table.jsonl, plot.png and the HParams of a sweep; return what stands there.
+    """Write table.md, table.jsonl, plot.png and the HParams of a sweep; return what they show.
 
     Args:
         folder: of the sweep.
@@ -71,9 +71,9 @@ def page_of(results: Results, title: str, command: str) -> str:
     parts += [_table(*_each(results)), REMARK]
     runs = [row.run for row in results.rows if row.run]
     parts += cautions(runs)
-    lives = [life for run in runs for life in run.lives]
+    launches = [launch for run in runs for launch in run.launches]
     for field, name in (("machine", "Machine"), ("devices", "Devices"), ("commit", "Commit")):
-        found = dict.fromkeys(str(life[field]) for life in lives if life.get(field))
+        found = dict.fromkeys(str(launch[field]) for launch in launches if launch.get(field))
         parts += [f"{name}: {'; '.join(found)}."] * bool(found)
     return "\n\n".join(parts) + "\n"
 
@@ -133,7 +133,7 @@ def _table(head: list[str], cells: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
 
 
-def record_of(row: Row) -> dict[str, Any]:
+def record_of(row: TrialRow) -> dict[str, Any]:
     """Return a line of table.jsonl."""
     return {
         "trial": row.trial.name,

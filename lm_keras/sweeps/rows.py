@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_keras.errors import InputError
 from lm_keras.objectives.measures import MEASURES
-from lm_keras.report.runs import Run, is_number, read_runs
+from lm_keras.report.runs import RunRecord, is_number, read_runs
 from lm_keras.sweeps.folder import SweepFolder
 from lm_keras.sweeps.search import Trial, cases_of, shortly
 
@@ -18,7 +18,7 @@ ORDER = ("finished", "unfinished", "failed", "damaged")
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class TrialRow:
     """What came of one trial.
 
     Attributes:
@@ -31,7 +31,7 @@ class Row:
     """
 
     trial: Trial
-    run: Run | None
+    run: RunRecord | None
     failed: str | None
     damage: str | None
     measure: str
@@ -78,8 +78,8 @@ class Row:
     @property
     def began(self) -> str:
         """Return when the trial began, in a form that can be sorted."""
-        lives = self.run.lives if self.run else []
-        return str(lives[0].get("began", "")) if lives else ""
+        launches = self.run.launches if self.run else []
+        return str(launches[0].get("began", "")) if launches else ""
 
     @property
     def seconds(self) -> float | None:
@@ -115,7 +115,7 @@ class Group:
     """
 
     settings: dict[str, Any]
-    rows: list[Row]
+    rows: list[TrialRow]
 
     @property
     def name(self) -> str:
@@ -140,7 +140,7 @@ class Group:
         return self.rows[0].cost(self.mean())
 
 
-def rows_of(folder: SweepFolder) -> list[Row]:
+def rows_of(folder: SweepFolder) -> list[TrialRow]:
     """Return what came of all trials that began or failed, the best first."""
     rows = [
         _read(folder, trial, "nats_per_token")
@@ -158,7 +158,7 @@ def rows_of(folder: SweepFolder) -> list[Row]:
     )
 
 
-def row_of(folder: SweepFolder, trial: Trial) -> Row:
+def row_of(folder: SweepFolder, trial: Trial) -> TrialRow:
     """Return what came of one trial; there are bits per byte only where its tokenizer loses no text."""
     row = _read(folder, trial, "bits_per_byte")
     if row.run and row.run.settings.get("best_by"):
@@ -166,14 +166,14 @@ def row_of(folder: SweepFolder, trial: Trial) -> Row:
     return row if row.best else dataclasses.replace(row, measure="nats_per_token")
 
 
-def _read(folder: SweepFolder, trial: Trial, measure: str) -> Row:
+def _read(folder: SweepFolder, trial: Trial, measure: str) -> TrialRow:
     run = damage = None
     if folder.begun(trial):
         try:
             (run,) = read_runs([str(folder.path / trial.name)])
         except InputError as error:
             damage = str(error)
-    return Row(trial, run, folder.failed.get(trial.name), damage, measure)
+    return TrialRow(trial, run, folder.failed.get(trial.name), damage, measure)
 
 
 def columns_of(trials: list[Trial], base: dict[str, Any]) -> list[str]:
@@ -200,7 +200,7 @@ def _cell(trial: Trial, column: str, base: dict[str, Any]) -> Any:
     return trial.case if column == CASE else trial.settings.get(column, base.get(column))
 
 
-def groups_of(rows: list[Row], columns: list[str], base: dict[str, Any]) -> list[Group]:
+def groups_of(rows: list[TrialRow], columns: list[str], base: dict[str, Any]) -> list[Group]:
     """Put trials together that differ in their seed alone, the best mean first; a seed that alone is varied
     is a setting."""
     shared = [name for name in columns if name != "seed"] or columns

@@ -140,7 +140,7 @@ def _words(text: str, flag: str) -> list[tuple[str, str]]:
     for (name, equals, value), word in zip(pairs, words):
         if not (name and equals and value):
             raise InputError(
-                f"--{flag} has {word!r}; expected NAME=VALUE, with blanks between flags and none within them"
+                f"--{flag} has {word!r}; expected NAME=VALUE, with spaces between flags and none within them"
             )
     return [(name, value) for name, _, value in pairs]
 

@@ -12,24 +12,24 @@ class SweepOptions:
     sweep_dir: str | None = setting(
         None,
         "folder of the sweep: a run folder for each trial, table.md, table.jsonl, plot.png. The same command"
-        " goes on with what is there; other trials with the same other flags are added to it",
+        " continues it; other trials with the same other flags are added to it",
         path=True,
     )
     vary: str = setting(
         "",
-        "flags to vary, with blanks between them: NAME=VALUE,VALUE for each of these values, in a grid of all"
+        "flags to vary, with spaces between them: NAME=VALUE,VALUE for each of these values, in a grid of all"
         " combinations ('embedding_dim=8,32,128 dropout=0,0.2'); with --random_trials also NAME=FROM..TO, or"
         " NAME=log:FROM..TO for numbers of different orders of magnitude",
     )
     cases: str = setting(
         "",
         "groups of flags that are tried together, with ; between them ('none; dropout=0.3; dropout=0.3"
-        " l2=1e-5'); none stands for the flags as they are. Each case is tried with each combination of"
+        " l2=1e-5'); none: the flags as they are. Each case is tried with each combination of"
         " --vary",
     )
     random_trials: int | None = setting(
         None,
-        "so many trials drawn at random from --vary and --cases instead of all combinations",
+        "number of trials that are drawn at random from --vary and --cases instead of all combinations",
         low=1,
         high=10_000,
     )

@@ -6,11 +6,12 @@ to its class.
 
 from lm_keras import registry
 from lm_keras.config import Config
+from lm_keras.errors import InputError
 from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
 
 TASKS: dict[str, type[Task]] = {
-    name: registry.class_of("tasks", row.task) for name, row in registry.TASKS.items()
+    name: registry.imported("tasks", row.task) for name, row in registry.TASKS.items()
 }
 
 
@@ -26,3 +27,17 @@ def task_of(config: Config, vocab_size: int, tokenizer: Tokenizer | None = None)
         InputError: nothing can be predicted of such a text.
     """
     return TASKS[config.task].of(config, vocab_size, tokenizer)
+
+
+def check_fields(config: Config) -> None:
+    """Raise InputError if the records of a source of text lack a field that the task needs."""
+    for flag in ("corpus", "valid_corpus", "test_corpus"):
+        spec = getattr(config.data, flag) or ""
+        source = registry.SOURCES.get(spec.partition(":")[0])  # One that there is not is refused later.
+        missing = [name for name in TASKS[config.task].fields if source and name not in source.fields]
+        if missing:
+            having = [row.form for row in registry.SOURCES.values() if missing[0] in row.fields]
+            raise InputError(
+                f"--task={config.task} needs the field {missing[0]!r} of each record, and --{flag}={spec} has"
+                f" none; take one of {', '.join(having)}"
+            )

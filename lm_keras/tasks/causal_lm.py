@@ -23,10 +23,10 @@ from lm_keras.text.tokenizer import Tokenizer
 class CausalLM(Task):
     """Predict every next token, K = T.
 
-    Streams are evaluated with a state that is carried through the split, windows begin anew each. A network
-    that looks back `context_tokens` tokens has its state carried in any case: every target then has exactly
-    the context of one pass, which no window gives its first ones. With a `stride` streams are evaluated in
-    windows, too; these begin like documents, as the streams did.
+    Streams are evaluated with a state that is carried through the split, windows each start from nothing. A
+    network that looks back `context_tokens` tokens has its state carried in any case: every target then has
+    exactly the context of one pass, which no window gives its first ones. With a `stride` streams are
+    evaluated in windows, too; these begin like documents, as the streams did.
     """
 
     name = "causal_lm"
@@ -50,7 +50,7 @@ class CausalLM(Task):
                 block.weights,
             )
 
-    def _blocks(self, store: TokenStore) -> Iterator[scoring.Block]:
+    def _blocks(self, store: TokenStore) -> Iterator[scoring.ScoredRows]:
         if not self._windows:
             return scoring.streams(store.tokens, store.documents, self._logits_at_once(), store.unscored)
         length = self._window(len(store.tokens) - 1)
@@ -59,13 +59,13 @@ class CausalLM(Task):
 
     @property
     def _windows(self) -> bool:
-        """Tell whether a split is evaluated in windows that begin anew each."""
+        """Tell whether a split is evaluated in windows that each start from nothing."""
         return self.stride is not None or (self.batching == "window" and self.context_tokens is None)
 
     def measures(self, sums: Mapping[str, float], counts: TextCounts) -> dict[str, Any]:
         return {
-            **likelihood_measures(sums["nats"], sums["targets"], counts),
-            "accuracy": finite(sums["correct"] / sums["targets"]) if sums["targets"] else None,
+            **likelihood_measures(sums["nats"], sums["weight"], counts),
+            "accuracy": finite(sums["correct"] / sums["weight"]) if sums["weight"] else None,
             "context": self.longest if self._windows else self.context_tokens,
             "stride": (self.stride or self.longest) if self._windows else None,
         }

@@ -1,4 +1,4 @@
-"""Predict tokens that were hidden, from all others of a row."""
+"""Predict masked tokens, from all others of a row."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -10,9 +10,10 @@ import tensorflow as tf
 from lm_keras.config import Config
 from lm_keras.data import scoring
 from lm_keras.data.batch import Batch
-from lm_keras.data.masking import AROUND, Masking, masked_places
+from lm_keras.data.masking import AROUND, Masking, masked_positions
 from lm_keras.data.order import PackedOrder, Rows, StreamOrder, WindowOrder
 from lm_keras.data.pipeline import texts_of
+from lm_keras.data.spans import Spans
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError
 from lm_keras.objectives.measures import finite, likelihood_measures
@@ -23,13 +24,13 @@ from lm_keras.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class MaskedLM(Task):
-    """Predict hidden tokens, K of a row.
+    """Predict masked tokens, K of a row.
 
-    A split is cut into rows as a text of training is; in each the same tokens are hidden at every evaluation.
+    A split is cut into rows as a text of training is; in each the same tokens are masked at every evaluation.
     Only they are scored, so that there is no measure per word, byte or character.
 
     Attributes:
-        masking: what hides tokens.
+        masking: what masks tokens.
     """
 
     masking: Masking
@@ -70,13 +71,13 @@ class MaskedLM(Task):
     def scored(self, store: TokenStore) -> Iterator[Batch]:
         window = self._window(len(store.tokens) - 1, AROUND)
         length, rows = max(1, window - AROUND), self._rows_at_once(window)
-        return hidden_rows(self.masking, store, self.begins(store, length), length, rows)
+        return masked_rows(self.masking, store, self.begins(store, length), length, rows)
 
     def predictions(self, length: int) -> int:
-        return masked_places(length, self.masking.rate)
+        return masked_positions(length, self.masking.rate)
 
     def measures(self, sums: Mapping[str, float], counts: TextCounts) -> dict[str, Any]:
-        return hidden_measures(sums, counts, self._window(counts.tokens, AROUND))
+        return masked_measures(sums, counts, self._window(counts.tokens, AROUND))
 
     def training_measures(self, sums: Mapping[str, float], counts: TextCounts) -> dict[str, float | None]:
         return token_measures(sums)
@@ -84,17 +85,19 @@ class MaskedLM(Task):
     def in_windows(self, stride: int | None) -> "MaskedLM":
         if stride is not None:
             raise InputError(
-                f"stride={stride} has no meaning for --task={self.name}, which predicts hidden tokens; "
+                f"stride={stride} has no meaning for --task={self.name}, which predicts masked tokens; "
                 "leave it out"
             )
         return self
 
 
-def hidden_rows(hide, store: TokenStore, begins: np.ndarray, length: int, rows: int) -> Iterator[Batch]:
-    """Yield the rows of a split with the same tokens hidden every time.
+def masked_rows(
+    hide: Masking | Spans, store: TokenStore, begins: np.ndarray, length: int, rows: int
+) -> Iterator[Batch]:
+    """Yield the rows of a split with the same tokens masked every time.
 
     Args:
-        hide: a `Masking` or `Blanks`.
+        hide: what masks tokens.
         store: the split.
         begins: [count + 1], where its rows begin, and its end.
         length: tokens of a row, at most.
@@ -107,19 +110,19 @@ def hidden_rows(hide, store: TokenStore, begins: np.ndarray, length: int, rows: 
         yield Batch(inputs, targets, weights.numpy())
 
 
-def hidden_measures(sums: Mapping[str, float], counts: TextCounts, context: int) -> dict[str, Any]:
-    """Return the measures of a split of which hidden tokens alone were scored, and which share of it these
+def masked_measures(sums: Mapping[str, float], counts: TextCounts, context: int) -> dict[str, Any]:
+    """Return the measures of a split of which masked tokens alone were scored, and which share of it these
     were.
 
     Args:
-        sums: `nats`, `correct` and `targets`.
+        sums: `nats`, `correct` and `weight`.
         counts: what the split holds.
         context: positions of a row.
     """
     return {
-        **likelihood_measures(sums["nats"], sums["targets"]),
-        "accuracy": finite(sums["correct"] / sums["targets"]) if sums["targets"] else None,
+        **likelihood_measures(sums["nats"], sums["weight"]),
+        "accuracy": finite(sums["correct"] / sums["weight"]) if sums["weight"] else None,
         "context": context,
         "stride": None,
-        "hidden": round(sums["targets"] / max(1, counts.tokens), 4),
+        "hidden": round(sums["weight"] / max(1, counts.tokens), 4),
     }

@@ -42,12 +42,12 @@ class Task:
         batch_size: rows of a training step.
         batching: `stream` or `window`.
         seed: of the order of the rows, and of what is random in them.
-        state_reset: probability that a stream begins anew at a step.
+        state_reset: probability that a stream is reset at a step.
         best_by: the measure of validation that decides which weights are the best; None for that of the task.
         stride: of an evaluation in windows: targets that each of them scores, the last ones. None for the
             usual way.
         name: of `--task`.
-        fields: what a record of the text must have.
+        fields: what a record of the text must have; `lm_keras.registry.SOURCES` says what it has.
         columns: what a token store has to hold beside the tokens.
         extra_tokens: tokens of the network's vocabulary beyond those of the text, the last ones.
         outputs: width of the network's output; None for its vocabulary.
@@ -123,7 +123,7 @@ class Task:
         """Turn the sums over a whole split into its measures.
 
         Args:
-            sums: `nats`, `correct` and `targets`.
+            sums: `nats`, `correct` and `weight`.
             counts: what the split holds.
 
         Returns:

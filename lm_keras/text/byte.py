@@ -17,8 +17,8 @@ VOCAB_SIZE = FIRST_BYTE_ID + 256
 class ByteTokenizer(Tokenizer):
     r"""One token a byte of the text in UTF-8.
 
-    Ids: 0 end of document, then 1 more than the byte, then the blank where one is reserved. Nothing is learnt
-    from a text, nothing is unknown, and every text survives the round trip.
+    Ids: 0 end of document, then 1 more than the byte, then the mask token where one is reserved. Nothing is
+    learnt from a text, nothing is unknown, and every text survives the round trip.
 
     Example:
         >>> tokenizer = ByteTokenizer(normalization="none")
@@ -62,7 +62,7 @@ class ByteTokenizer(Tokenizer):
         ids = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), np.int64)
         for wrong in ids[(ids < 0) | (ids >= self.vocab_size)][:1]:
             self.token_bytes(int(wrong))  # raises
-        if self.blank_id is not None and self.blank_id in ids:
+        if self.mask_id is not None and self.mask_id in ids:
             return super().decode(ids.tolist())
         found = ids[ids != self.eod_id] - FIRST_BYTE_ID
         return found.astype(np.uint8).tobytes().decode("utf-8", "replace")
@@ -71,5 +71,5 @@ class ByteTokenizer(Tokenizer):
         return {SETTINGS_FILE: self._settings_file()}
 
     @classmethod
-    def _from_settings(cls, folder: Path, settings: dict) -> "ByteTokenizer":
+    def _from_settings(cls, folder: Path, settings: dict[str, Any]) -> "ByteTokenizer":
         return cls(settings["normalization"])

@@ -3,13 +3,13 @@ out on all at once.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import tokenizers
 
 from lm_keras.errors import InputError
-from lm_keras.text.tokenizer import REPLACEMENT, Decoder
+from lm_keras.text.tokenizer import REPLACEMENT, Decoder, Tokenizer
 
 CLEANED = (
     (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
@@ -48,9 +48,9 @@ class Chain:
             one), `utf-8`.
         after: what is done to the text of all tokens: ("strip", character, most) at its beginning, or
             ("replace", character, text).
-        marks: the blanks that tokens have in their names, such as U+2581, and that are read as blanks.
+        marks: the spaces that tokens have in their names, such as U+2581, and that are read as spaces.
         places: whether a token's text depends on whether it is the first or the last.
-        separates: whether blanks come between tokens, and are no part of them.
+        separates: whether spaces come between tokens, and are no part of them.
     """
 
     kinds: tuple[str, ...]
@@ -109,7 +109,7 @@ class Chain:
         return name.encode("utf-8", "replace")
 
     def word_of(self, name: str) -> bytes:
-        """Return the bytes of a token without the blanks that separate it from others."""
+        """Return the bytes of a token without the spaces that separate it from others."""
         if not self.separates:
             return self.bytes_of(name)
         return name.encode("utf-8", "replace") if not self.kinds else self.bytes_of(name).strip(b" ")
@@ -134,7 +134,7 @@ class ChainDecoder(Decoder):
         before: the text that the tokens continue.
     """
 
-    def __init__(self, tokenizer, chain: Chain, before: str):
+    def __init__(self, tokenizer: Tokenizer, chain: Chain, before: str):
         super().__init__(tokenizer)
         self._chain, self._first = chain, not before
         self._silent = {tokenizer.eod_id, tokenizer.begin_id}
@@ -184,7 +184,7 @@ class ChainDecoder(Decoder):
         return text
 
 
-def _flat(decoder: dict[str, Any] | None):
+def _flat(decoder: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     if decoder is None:
         return
     if decoder["type"] == "Sequence":
@@ -195,7 +195,7 @@ def _flat(decoder: dict[str, Any] | None):
 
 
 def _joined(text: str, first: bool, last: bool) -> str:
-    """Without a decoder the library puts blanks between tokens."""
+    """Without a decoder the library puts spaces between tokens."""
     return text if first else f" {text}"
 
 

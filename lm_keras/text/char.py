@@ -32,7 +32,7 @@ class CharTokenizer(Tokenizer):
     """
 
     name = "char"
-    unknown_id = blank_id = 1
+    unknown_id = mask_id = 1
     lossless = False
     learns_from_train = (
         False  # The alphabet is that of the whole corpus, as is customary for character models.
@@ -86,7 +86,7 @@ class CharTokenizer(Tokenizer):
         return {SETTINGS_FILE: self._settings_file(characters=self.characters)}
 
     @classmethod
-    def _from_settings(cls, folder: Path, settings: dict) -> "CharTokenizer":
+    def _from_settings(cls, folder: Path, settings: dict[str, Any]) -> "CharTokenizer":
         characters = field(folder, settings, "characters", str)
         codes = [ord(character) for character in characters]
         if not codes:

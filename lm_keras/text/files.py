@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from lm_keras.disk.files import bytes_of
 from lm_keras.errors import InputError
@@ -27,7 +28,7 @@ def read_bytes(path: Path) -> bytes:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def write_settings(settings: dict) -> bytes:
+def write_settings(settings: dict[str, Any]) -> bytes:
     """Return the bytes of `tokenizer.json` for these settings."""
     content = {"format_version": FORMAT_VERSION, **settings}
     return (json.dumps(content, ensure_ascii=True, indent=1) + "\n").encode("ascii")
@@ -55,7 +56,7 @@ def read_settings(folder: str | os.PathLike) -> dict:
     return settings
 
 
-def field(folder: str | os.PathLike, settings: dict, name: str, kind: type):
+def field(folder: str | os.PathLike, settings: dict[str, Any], name: str, kind: type) -> Any:
     """Return `settings[name]`, which must be of type `kind`.
 
     Raises:

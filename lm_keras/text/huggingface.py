@@ -7,14 +7,15 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
 
 from lm_keras.errors import InputError
-from lm_keras.text import components, library, long_documents
+from lm_keras.text import components, library, long_documents, traits
 from lm_keras.text.chains import ChainDecoder, spelling_of
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_bytes
 from lm_keras.text.tokenizer import REPLACEMENT, Decoder, Piece, Tokenizer
@@ -43,7 +44,7 @@ class HuggingFaceTokenizer(Tokenizer):
     """
 
     name = "huggingface"
-    joins_blanks = True
+    joins_spaces = True
 
     def __init__(self, model: bytes, eod_id: int, vocab_size: int | None = None):
         self._model = model
@@ -70,16 +71,16 @@ class HuggingFaceTokenizer(Tokenizer):
         super().__init__("none", spelled)
         self._token_bytes[eod_id] = b""
         self.eod_id = self.begin_id = eod_id
-        self.joins_blanks = not chain.separates
+        self.joins_spaces = not chain.separates
         unknown = self._find_unknown(content, ids)
         if unknown is not None:
-            self.unknown_id = self.blank_id = unknown
+            self.unknown_id = self.mask_id = unknown
             self._token_bytes[unknown] = REPLACEMENT
-        self._first = components.begins_with(content)
+        self._first = traits.begins_with(content)
         self._continues = content["model"].get("continuing_subword_prefix")
         self._prepare(content)
 
-    def _find_unknown(self, content: dict, ids: dict[str, int]) -> int | None:
+    def _find_unknown(self, content: dict[str, Any], ids: dict[str, int]) -> int | None:
         """Return the id of the unknown token of a model that may need one, or None.
 
         Raises:
@@ -87,7 +88,7 @@ class HuggingFaceTokenizer(Tokenizer):
         """
         model = content["model"]
         found = model.get("unk_id") if model["type"] == "Unigram" else ids.get(model.get("unk_token"))
-        spells_all = components.spells_all(content)
+        spells_all = traits.spells_all(content)
         if found is None or (self.byte_level and spells_all and content.get("normalizer") is None):
             return None
         if found == self.eod_id:
@@ -100,7 +101,7 @@ class HuggingFaceTokenizer(Tokenizer):
             )
         return found
 
-    def _prepare(self, content: dict) -> None:
+    def _prepare(self, content: dict[str, Any]) -> None:
         """Set what encodes, for these tokens that begin and end a document, and what is known of it."""
         never = {self._names[i] for i in {self.eod_id, self.begin_id}} - {None}
         never |= {token["content"] for token in content.get("added_tokens") or [] if token["special"]}
@@ -110,59 +111,12 @@ class HuggingFaceTokenizer(Tokenizer):
         if changed:
             self._encoder = library.read(changed)
             content = json.loads(changed)
-        self.lossless = components.is_lossless(content, self._chain)
-        self._cuts_at_lines = self.lossless and components.cuts_at_lines(content)
-        self._period, self._prefixes = components.period_of(content), components.prefixes(content)
+        self.lossless = traits.is_lossless(content, self._chain)
+        self._cuts_at_lines = self.lossless and traits.cuts_at_lines(content)
+        self._period, self._prefixes = traits.period_of(content), traits.prefixes(content)
         model = content["model"]
         drops = model["type"] == "BPE" and model.get("unk_token") is None
-        self._counting = content if drops and not components.spells_all(content) else None
-
-    @classmethod
-    def of_byte_level_bpe(
-        cls,
-        vocab: bytes,
-        merges: bytes,
-        eod_id: int | None,
-        vocab_size: int | None = None,
-        end: str | None = None,
-        prefix: bool = False,
-    ) -> "HuggingFaceTokenizer":
-        """Make one of GPT-2's two files.
-
-        Args:
-            vocab: the content of `vocab.json`.
-            merges: the content of `merges.txt`.
-            eod_id: the token that ends a document; None where a name tells it.
-            vocab_size: number of ids, if the network has more.
-            end: the name of that token; None for the first one there is of the usual names.
-            prefix: whether a text begins with a blank that is not in it.
-
-        Raises:
-            InputError: they are damaged, or nothing tells which token ends a document.
-        """
-        try:
-            ids = json.loads(vocab)
-            lines = merges.decode("utf-8").split("\n")
-            pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
-            model = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=ids, merges=pairs))
-        except BaseException as error:  # The library's own panics are no Exception.
-            raise library.refused(
-                error, "vocab.json and merges.txt are damaged or no byte-level BPE: "
-            ) from None
-        model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=prefix)
-        model.decoder = tokenizers.decoders.ByteLevel()
-        if any(name.endswith("</w>") for name in ids):
-            raise InputError(
-                "vocab.json has tokens that end words with '</w>', as those of CLIP and the first GPT, and is"
-                " no byte-level BPE; save the tokenizer with its tokenizer.json"
-            )
-        ends = [name for name in dict.fromkeys((end, *END_NAMES)) if name in ids]
-        model.add_special_tokens(ends)
-        if eod_id is None and not ends:
-            raise InputError(
-                f"vocab.json has none of {', '.join(END_NAMES)}; write eos_token_id into config.json"
-            )
-        return cls(model.to_str().encode(), ids[ends[0]] if eod_id is None else eod_id, vocab_size)
+        self._counting = content if drops and not traits.spells_all(content) else None
 
     @classmethod
     def end_in(cls, model: bytes, name: str | None = None) -> int | None:
@@ -282,14 +236,14 @@ class HuggingFaceTokenizer(Tokenizer):
         return library.counting_lost(self._counting)
 
     def encode_inside(self, text: str) -> list[int]:
-        """Return the ids of a text that stands behind others, without the blank that is put before a text."""
+        """Return the ids of a text that follows others, without the space that is put before a text."""
         if not self._prefixes:
             return self.encode(text)
         whole, before = self.encode(f"\n{text}"), self.encode("\n")
         return whole[len(before) :] if whole[: len(before)] == before else self.encode(text)
 
     def begins_word(self, token_id: int) -> bool:
-        """Tell whether a word begins with a token. Of tokens with blanks between them all do, but those that
+        """Tell whether a word begins with a token. Of tokens with spaces between them all do, but those that
         a prefix marks.
         """
         if not self._chain.separates:
@@ -315,7 +269,7 @@ class HuggingFaceTokenizer(Tokenizer):
 
         GPT-2's never join what a line feed between two characters that are no white space divides. Of others,
         and from a very long line on, a piece knows its tokens (`Piece`): what they are may depend on what
-        stands around it, as the blank that LLaMA's puts before a text.
+        is around it, as the space that LLaMA's puts before a text.
 
         Example: of GPT-2's tokenizer
 
@@ -324,7 +278,7 @@ class HuggingFaceTokenizer(Tokenizer):
         """
         source, held = iter(pieces), ""
         if self._cuts_at_lines:
-            held = yield from _lines(source)
+            held = yield from long_documents.by_lines(source)
         decoder = self.decoder()
         for text, ids, is_last in long_documents.parts(
             itertools.chain([held], source), self._encoded, self._period
@@ -339,13 +293,13 @@ class HuggingFaceTokenizer(Tokenizer):
         settings = {
             "eod_id": self.eod_id,
             **own,
-            "vocab_size": self.vocab_size - self.reserves_blank,
+            "vocab_size": self.vocab_size - self.reserves_mask,
             "sha256": hashlib.sha256(self._model).hexdigest(),
         }
         return {MODEL_FILE: self._model, SETTINGS_FILE: self._settings_file(**settings)}
 
     @classmethod
-    def _from_settings(cls, folder: Path, settings: dict) -> "HuggingFaceTokenizer":
+    def _from_settings(cls, folder: Path, settings: dict[str, Any]) -> "HuggingFaceTokenizer":
         model = read_bytes(folder / MODEL_FILE)
         if hashlib.sha256(model).hexdigest() != field(folder, settings, "sha256", str):
             raise damaged(folder, f"{MODEL_FILE} beside it has other content")
@@ -363,32 +317,3 @@ class HuggingFaceTokenizer(Tokenizer):
 
 MAX_VOCABULARY = 2**24
 """Far more tokens than any tokenizer has."""
-
-
-def _lines(pieces: Iterator[str]) -> Generator[str, None, str]:
-    """Yield a text in pieces that end where `_last_cut` says; return what is left where a line is longer than
-    a block.
-    """
-    held = ""
-    for piece in pieces:
-        held += piece
-        if cut := _last_cut(held):
-            yield held[:cut]
-            held = held[cut:]
-        elif len(held) > long_documents.BLOCK:
-            return held
-    if held:
-        yield held
-    return ""
-
-
-def _last_cut(text: str) -> int:
-    """Return where the last line begins whose line feed stands between two characters that are no white
-    space, or 0.
-    """
-    at = text.rfind("\n", 1, len(text) - 1)
-    while at > 0:
-        if not text[at - 1].isspace() and not text[at + 1].isspace():
-            return at + 1
-        at = text.rfind("\n", 1, at)
-    return 0

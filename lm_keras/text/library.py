@@ -73,7 +73,7 @@ def vocabulary_of(content: dict[str, Any]) -> dict[str, int]:
 
 
 def merges_of(content: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the pairs that a BPE merges; older files have them as one string with a blank."""
+    """Return the pairs that a BPE merges; older files have them as one string with a space."""
     merges = content["model"].get("merges") or []
     return [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in merges]
 

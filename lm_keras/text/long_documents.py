@@ -1,8 +1,8 @@
-"""Long documents in parts whose tokens are those of the whole, for tokenizers that nothing proves to divide a
-text anywhere.
+"""Long documents in parts whose tokens are those of the whole: between lines, or for tokenizers that nothing
+proves to divide a text anywhere, by comparing the tokens of blocks that overlap.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ class Encoded(NamedTuple):
     words: np.ndarray
 
 
-class Part(NamedTuple):
+class EncodedPart(NamedTuple):
     """A part of a document: its text, its tokens, and whether it is the last one."""
 
     text: str
@@ -49,7 +49,7 @@ class Part(NamedTuple):
     is_last: bool
 
 
-def parts(pieces: Iterable[str], encode: Callable[[str], Encoded], period: int = 1) -> Iterator[Part]:
+def parts(pieces: Iterable[str], encode: Callable[[str], Encoded], period: int = 1) -> Iterator[EncodedPart]:
     """Yield a document in parts whose tokens, one after the other, are those of the whole document.
 
     Blocks of text overlap and are encoded one by one. Two of them are joined at a token in the middle of what
@@ -80,7 +80,7 @@ def parts(pieces: Iterable[str], encode: Callable[[str], Encoded], period: int =
         if len(held) <= size:
             if held[done:] or (done == 0 and held):
                 block = block or encode(held)
-                yield Part(held[done:], block.ids[first:], True)
+                yield EncodedPart(held[done:], block.ids[first:], True)
             return
         scale = size // BLOCK
         begin = size - OVERLAP * scale
@@ -99,7 +99,7 @@ def parts(pieces: Iterable[str], encode: Callable[[str], Encoded], period: int =
             size, block = 2 * size, None
             continue
         at, old, new = cut
-        yield Part(held[done:at], block.ids[first:old], False)
+        yield EncodedPart(held[done:at], block.ids[first:old], False)
         held, done, first, block, size = held[begin:], at - begin, new, after, BLOCK
 
 
@@ -153,3 +153,32 @@ def _within(block: Encoded, low: int, high: int) -> tuple[int, int] | None:
     first, last = int(inside[0]), int(inside[-1]) + 1
     ordered = (np.diff(block.begins[first:last]) >= 0).all()
     return (first, last) if ordered and last - first == len(inside) else None
+
+
+def by_lines(pieces: Iterator[str]) -> Generator[str, None, str]:
+    """Yield a text in pieces that end where `_last_cut` says; return what is left where a line is longer than
+    a block.
+    """
+    held = ""
+    for piece in pieces:
+        held += piece
+        if cut := _last_cut(held):
+            yield held[:cut]
+            held = held[cut:]
+        elif len(held) > BLOCK:
+            return held
+    if held:
+        yield held
+    return ""
+
+
+def _last_cut(text: str) -> int:
+    """Return where the last line begins whose line feed is between two characters that are no white
+    space, or 0.
+    """
+    at = text.rfind("\n", 1, len(text) - 1)
+    while at > 0:
+        if not text[at - 1].isspace() and not text[at + 1].isspace():
+            return at + 1
+        at = text.rfind("\n", 1, at)
+    return 0

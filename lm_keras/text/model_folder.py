@@ -9,6 +9,7 @@ from typing import Any
 from lm_keras.disk.files import bytes_of
 from lm_keras.errors import InputError
 from lm_keras.text import library, switches
+from lm_keras.text.byte_level_bpe import of_two_files
 from lm_keras.text.files import SETTINGS_FILE
 from lm_keras.text.huggingface import END_NAMES, MAX_VOCABULARY, HuggingFaceTokenizer
 from lm_keras.text.sentencepiece_model import SentencePieceModel
@@ -69,7 +70,7 @@ def read_tokenizer(
     return tokenizer if theirs.get("add_bos_token") is False else tokenizer.beginning_with(begin)
 
 
-def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | SentencePieceModel | None:
+def read_folder(folder: Path, **settings: int | None) -> HuggingFaceTokenizer | SentencePieceModel | None:
     """Read tokenizer.json, vocab.json with merges.txt, vocab.txt, or tokenizer.model of a folder; None
     without any.
 
@@ -107,7 +108,7 @@ def read_folder(folder: Path, **settings) -> HuggingFaceTokenizer | SentencePiec
     if files["vocab.json"].exists() and files["merges.txt"].exists():
         switches.check_class(folder, theirs, switches.GPT2_CLASSES, "vocab.json")
         vocabulary = _bytes(files["vocab.json"])
-        tokenizer = HuggingFaceTokenizer.of_byte_level_bpe(
+        tokenizer = of_two_files(
             vocabulary,
             _bytes(files["merges.txt"]),
             **settings,

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece as library
@@ -37,7 +38,7 @@ class SentencePieceModel(Tokenizer):
     """
 
     name = "sentencepiece-model"
-    joins_blanks = True
+    joins_spaces = True
 
     def __init__(self, model: bytes, eod_id: int | None, vocab_size: int | None = None):
         self._model, proto = model, _proto(model)
@@ -45,7 +46,7 @@ class SentencePieceModel(Tokenizer):
         kind, rules = proto.SentencePiece, proto.normalizer_spec
         if proto.denormalizer_spec.precompiled_charsmap or proto.trainer_spec.treat_whitespace_as_suffix:
             raise InputError(
-                "its text is changed again when it is decoded, or has blanks behind words, which is not read"
+                "its text is changed again when it is decoded, or has spaces behind words, which is not read"
                 " here"
             )
         size = max(len(proto.pieces), 0 if eod_id is None else eod_id + 1)
@@ -61,7 +62,7 @@ class SentencePieceModel(Tokenizer):
         self.eod_id = self.begin_id = eod_id
         self._token_bytes[eod_id] = b""
         self.own_begin = self._processor.bos_id() if self._processor.bos_id() >= 0 else None
-        self.unknown_id = self.blank_id = self._processor.unk_id()
+        self.unknown_id = self.mask_id = self._processor.unk_id()
         self._token_bytes[self.unknown_id] = REPLACEMENT
         self.prefixes = bool(rules.add_dummy_prefix)
         strips = 2**31 if rules.remove_extra_whitespaces else int(self.prefixes)
@@ -114,7 +115,7 @@ class SentencePieceModel(Tokenizer):
         return text.said if known else self.decode(self.encode(text))
 
     def encode_inside(self, text: str) -> list[int]:
-        """Return the ids of a text that goes on behind others, without the blank that the model puts before a
+        """Return the ids of a text that goes on behind others, without the space that the model puts before a
         text.
         """
         if not self.prefixes:
@@ -123,7 +124,7 @@ class SentencePieceModel(Tokenizer):
         return whole[len(before) :] if whole[: len(before)] == before else self.encode(text)
 
     def decoder(self, before: str = "") -> Decoder:
-        """Return an incremental decoder; at the beginning of a text it leaves out the blank that the model
+        """Return an incremental decoder; at the beginning of a text it leaves out the space that the model
         puts there.
         """
         return ChainDecoder(self, self._chain, before)
@@ -151,13 +152,13 @@ class SentencePieceModel(Tokenizer):
         settings = self._settings_file(
             begin_id=self.begin_id,
             eod_id=self.eod_id,
-            vocab_size=self.vocab_size - self.reserves_blank,
+            vocab_size=self.vocab_size - self.reserves_mask,
             sha256=hashlib.sha256(self._model).hexdigest(),
         )
         return {MODEL_FILE: self._model, SETTINGS_FILE: settings}
 
     @classmethod
-    def _from_settings(cls, folder: Path, settings: dict) -> "SentencePieceModel":
+    def _from_settings(cls, folder: Path, settings: dict[str, Any]) -> "SentencePieceModel":
         model = read_bytes(folder / MODEL_FILE)
         if hashlib.sha256(model).hexdigest() != field(folder, settings, "sha256", str):
             raise damaged(folder, f"{MODEL_FILE} beside it has other content")
@@ -172,7 +173,7 @@ class SentencePieceModel(Tokenizer):
             raise damaged(folder, str(error)) from None
 
 
-def _proto(model: bytes):
+def _proto(model: bytes) -> sentencepiece_model_pb2.ModelProto:
     """Read a model; what sentencepiece would take and is none, is refused."""
     try:
         proto = sentencepiece_model_pb2.ModelProto.FromString(model)
@@ -185,7 +186,7 @@ def _proto(model: bytes):
         raise InputError(f"damaged or no model of sentencepiece: {line}") from None
 
 
-def _bytes_of(piece, kind) -> bytes:
+def _bytes_of(piece: Any, kind: type) -> bytes:
     if piece.type == kind.CONTROL:
         return b""
     if piece.type == kind.BYTE:

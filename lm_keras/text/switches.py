@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lm_keras.errors import InputError
-from lm_keras.text.components import ADDED, EXACT, NO_EFFECT, REFUSED, flat, prefixes
+from lm_keras.text.components import ADDED, EXACT, NO_EFFECT, REFUSED, flat
+from lm_keras.text.traits import prefixes
 
 FILE = "tokenizer_config.json"
 
@@ -39,7 +40,7 @@ SWITCHES = [
         "GPT-2's, with tokenizer.model one of LLaMA's, else it is refused; with tokenizer.json it has no "
         "effect"),
     Switch(("clean_up_tokenization_spaces",), NO_EFFECT, "a text is shown as its tokens say it, with the "
-        "blanks before punctuation marks"),
+        "spaces before punctuation marks"),
     Switch(("legacy", "split_special_tokens"), NO_EFFECT, "special tokens' names in a text are text"),
     Switch(("model_max_length", "padding_side", "truncation_side", "pad_token", "chat_template", "errors"),
         NO_EFFECT, "texts are encoded whole, one by one"),
@@ -140,14 +141,16 @@ def check_against(folder: Path, settings: dict[str, Any], content: dict[str, Any
 
 def check_prefix(folder: Path, settings: dict[str, Any], there: bool) -> None:
     """Raise InputError if a tokenizer_config.json says otherwise whether the tokenizer.model beside it puts a
-    blank before a text.
+    space before a text.
     """
     value = settings.get("add_prefix_space")
     if value is not None and value != there:
         raise _contradiction(folder, "add_prefix_space", value, there, "tokenizer.model")
 
 
-def _contradiction(folder: Path, name: str, value, there, file: str = "tokenizer.json") -> InputError:
+def _contradiction(
+    folder: Path, name: str, value: Any, there: Any, file: str = "tokenizer.json"
+) -> InputError:
     return InputError(
         f"{folder / FILE} says {name} {value!r}, and {file} does as with {there!r}: make them say the same"
     )

@@ -14,6 +14,7 @@ from lm_keras.disk.files import write_atomically
 from lm_keras.errors import InputError
 from lm_keras.text import normalization as normal_forms
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_settings, write_settings
+from lm_keras.text.names import printable
 
 REPLACEMENT = "\ufffd".encode()  # what an unknown token decodes to
 
@@ -41,7 +42,7 @@ class Decoder:
 
 
 class Piece(str):
-    """A part of a document that knows its tokens, because they depend on what stands around it.
+    """A part of a document that knows its tokens, because they depend on the text around it.
 
     Attributes:
         ids: the tokens of this part, int32 [T].
@@ -75,11 +76,11 @@ class Tokenizer(abc.ABC):
         begin_id: the context that a document starts from, for most tokenizers `eod_id` again; `encode` never
             yields it.
         unknown_id: the id of what the vocabulary lacks, or None if that cannot occur.
-        blank_id: a token that says nothing of the text, for blank noise, or None: the unknown one of `char`
-            and `sentencepiece`, also where no text ever becomes unknown; of others the one that `with_blank`
-            adds.
-        reserves_blank: whether `blank_id` is a token of its own, the last one.
-        joins_blanks: whether a token that begins a word has the blank before it.
+        mask_id: a token that says nothing of the text, for masks and noise, or None: the unknown one of
+            `char` and `sentencepiece`, also where no text ever becomes unknown; of others the one that
+            `with_mask` adds.
+        reserves_mask: whether `mask_id` is a token of its own, the last one.
+        joins_spaces: whether a token that begins a word has the space before it.
         learns_from_train: whether it learns from the training text alone, and not from the whole corpus.
         lossless: whether the round trip holds for every string of Unicode scalar values.
         warning: what speaks against this kind of tokenizer for the text it was learnt from, or None.
@@ -89,9 +90,9 @@ class Tokenizer(abc.ABC):
     eod_id: int = 0
     begin_id: int = 0
     unknown_id: int | None = None
-    blank_id: int | None = None
-    reserves_blank: bool = False
-    joins_blanks: bool = False
+    mask_id: int | None = None
+    reserves_mask: bool = False
+    joins_spaces: bool = False
     learns_from_train: bool = True
     lossless: bool = False
     warning: str | None = None
@@ -126,28 +127,30 @@ class Tokenizer(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def _from_settings(cls, folder: Path, settings: dict) -> "Tokenizer":
+    def _from_settings(cls, folder: Path, settings: dict[str, Any]) -> "Tokenizer":
         """Build the tokenizer from checked settings and the other files of the folder."""
 
     @property
     def special_ids(self) -> set[int]:
-        """Return the ids that stand for no text: begin and end of a document, unknown and blank, if any."""
-        return {self.begin_id, self.eod_id, self.unknown_id, self.blank_id} - {None}
+        """Return the ids that stand for no text: begin and end of a document, unknown and mask
+        token, if any.
+        """
+        return {self.begin_id, self.eod_id, self.unknown_id, self.mask_id} - {None}
 
-    def with_blank(self) -> "Tokenizer":
-        """Return a tokenizer that has a `blank_id`: this one, or a copy with a token that no text becomes.
+    def with_mask(self) -> "Tokenizer":
+        """Return a tokenizer that has a `mask_id`: this one, or a copy with a token that no text becomes.
 
         Example:
             >>> words = WordTokenizer(["the", "cat"], normalization="none")
-            >>> words.vocab_size, words.with_blank().vocab_size, words.with_blank().blank_id
+            >>> words.vocab_size, words.with_mask().vocab_size, words.with_mask().mask_id
             (5, 6, 5)
         """
-        return self if self.blank_id is not None else self._reserving_blank()
+        return self if self.mask_id is not None else self._reserving_mask()
 
-    def _reserving_blank(self) -> "Tokenizer":
-        """Return a copy with one token more, the blank."""
+    def _reserving_mask(self) -> "Tokenizer":
+        """Return a copy with one token more, the mask token."""
         made = copy.copy(self)
-        made.blank_id, made.reserves_blank = self.vocab_size, True
+        made.mask_id, made.reserves_mask = self.vocab_size, True
         made.vocab_size = self.vocab_size + 1
         made._token_bytes = [*self._token_bytes, REPLACEMENT]
         return made
@@ -216,12 +219,13 @@ class Tokenizer(abc.ABC):
     def settings(self) -> dict[str, str | int | bool]:
         """Return the settings that made this tokenizer what it is, by the names of their flags.
 
-        A reserved blank comes on top of `vocab_size`.
+        A reserved mask token comes on top of `vocab_size`.
         """
-        return {"vocab_size": self.vocab_size - self.reserves_blank, "normalize": self.normalization}
+        return {"vocab_size": self.vocab_size - self.reserves_mask, "normalize": self.normalization}
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Return the UTF-8 bytes of a token: none at a document's begin or end, U+FFFD if unknown or blank.
+        """Return the UTF-8 bytes of a token: none at a document's begin or end, U+FFFD if unknown or mask
+        token.
 
         Raises:
             InputError: the id is not in the vocabulary.
@@ -264,14 +268,9 @@ class Tokenizer(abc.ABC):
             return "<begin>"
         if token_id == self.unknown_id:
             return "<unk>"
-        if token_id == self.blank_id:
+        if token_id == self.mask_id:
             return "<blank>"
-        content = self.token_bytes(token_id)
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError:
-            return "".join(f"<0x{byte:02X}>" for byte in content)
-        return "".join(_printable(character) for character in text)
+        return printable(self.token_bytes(token_id))
 
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer to a folder, each file atomically.
@@ -300,12 +299,12 @@ class Tokenizer(abc.ABC):
             raise damaged(folder, f"unknown normalization {form!r}")
         tokenizer = cls._from_settings(Path(folder), settings)
         blank = "blank" in settings and field(folder, settings, "blank", bool)
-        # Its network was made with that token, also where the kind has found a blank of its own since.
-        return tokenizer._reserving_blank() if blank and cls.blank_id is None else tokenizer
+        # Its network was made with that token, also where the kind has found a mask token of its own since.
+        return tokenizer._reserving_mask() if blank and cls.mask_id is None else tokenizer
 
     def _settings_file(self, **fields: str | int | bool | list) -> bytes:
         """Return the content of the settings' file: what every kind has, and these fields."""
-        blank = {"blank": True} if self.reserves_blank else {}
+        blank = {"blank": True} if self.reserves_mask else {}
         return write_settings(
             {"tokenizer": self.name, "normalization": self.normalization, **blank, **fields}
         )
@@ -317,12 +316,3 @@ class Tokenizer(abc.ABC):
             digest.update(f"{name}\n{len(content)}\n".encode())
             digest.update(content)
         return digest.hexdigest()
-
-
-def _printable(character: str) -> str:
-    if character == " ":
-        return "␣"
-    if character.isprintable():
-        return character
-    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    return named.get(character, f"<U+{ord(character):04X}>")

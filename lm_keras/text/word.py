@@ -24,11 +24,11 @@ JUDGED_WORDS = 1000  # fewer words do not show whether words come again
 class WordTokenizer(Tokenizer):
     r"""One token a word, and `<eos>` at the end of every line, blank lines included.
 
-    A word is what stands between white space (`str.split`); punctuation is not cut off. A last line without
+    A word is what white space separates (`str.split`); punctuation is not cut off. A last line without
     line feed gets its `<eos>` too. Ids: 0 end of document, 1 `<unk>`, 2 `<eos>`, then the words, the most
-    frequent first, then the blank where one is reserved: the placeholder `_` of Xie et al. (2017), which
+    frequent first, then the mask token where one is reserved: the placeholder `_` of Xie et al. (2017), which
     can't be `<unk>`, a word of the benchmarks. So the vocabulary is one larger than published sizes, which do
-    not know `<eod>`, and with a blank two.
+    not know `<eod>`, and with a mask token two.
 
     White space is not kept: `decode` joins words with one space and makes a line feed of `<eos>`, which is
     `canonical`. Bytes and characters of a split are counted in that text.
@@ -170,12 +170,12 @@ class WordTokenizer(Tokenizer):
         return {SETTINGS_FILE: self._settings_file(spaced=self.spaced, words=self.words)}
 
     @classmethod
-    def _from_settings(cls, folder: Path, settings: dict) -> "WordTokenizer":
+    def _from_settings(cls, folder: Path, settings: dict[str, Any]) -> "WordTokenizer":
         words = field(folder, settings, "words", list)
         if not words:
             raise damaged(folder, "the field 'words' is empty")
         if not all(isinstance(word, str) for word in words) or " ".join(words).split() != words:
-            raise damaged(folder, "the field 'words' has an entry that is no word")
+            raise damaged(folder, "the field 'words' has an entry that is not a word")
         if any("\ud800" <= character < "\ue000" for character in set().union(*words)):
             raise damaged(folder, "the field 'words' has a lone surrogate")
         if len({UNKNOWN_WORD, *words}) <= len(words):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import tokenizers as library
 
@@ -16,10 +17,10 @@ CONTINUES = "##"
 UNKNOWN, BEGIN, END, MASK, PADDING = "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"
 
 GLUED_BEFORE = frozenset(".,!?;:)]}%'’-")
-"""Tokens before which the decoder writes no blank."""
+"""Tokens before which the decoder writes no space."""
 
 GLUED_AFTER = frozenset("([{$#'’-")
-"""Tokens after which the decoder writes no blank."""
+"""Tokens after which the decoder writes no space."""
 
 
 class WordPieceTokenizer(HuggingFaceTokenizer):
@@ -29,11 +30,11 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
     White space is not kept, nor are case and accents where the vocabulary has none: `decode` puts words side
     by side as one would write them. A word that cannot be spelled, or has more than 100 characters, is
     `[UNK]` (200 in its first code, 100 in that of others since). A document ends with `[SEP]`, and a text
-    that stands alone begins with `[CLS]`.
+    that is alone begins with `[CLS]`.
 
     Attributes:
         begin_id: `[CLS]`, or `[SEP]` where there is none.
-        blank_id: `[MASK]`, or None.
+        mask_id: `[MASK]`, or None.
 
     Example: with a vocabulary that has these pieces
 
@@ -44,7 +45,7 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
     """
 
     name = "wordpiece"
-    joins_blanks = False
+    joins_spaces = False
 
     def __init__(self, model: bytes, eod_id: int, vocab_size: int | None = None):
         super().__init__(model, eod_id, vocab_size)
@@ -58,11 +59,11 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
             )
             for number, name in enumerate(self._spelled)
         ]
-        self.unknown_id, self.blank_id = ids.get(UNKNOWN), ids.get(MASK)
+        self.unknown_id, self.mask_id = ids.get(UNKNOWN), ids.get(MASK)
         self.begin_id = ids.get(BEGIN, eod_id)
         nothing = {number for number, name in enumerate(self._spelled) if not name}
         self._special = nothing | {ids[name] for name in SPECIAL if name in ids}
-        for number in (self.unknown_id, self.blank_id):
+        for number in (self.unknown_id, self.mask_id):
             if number is not None:
                 self._token_bytes[number] = REPLACEMENT
 
@@ -83,7 +84,7 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
             how: `strip_accents` [as `lowercase`] and `handle_chinese_chars` [true: each of them is a word].
 
         Raises:
-            InputError: a token is there twice, or one of `[UNK]` and `[SEP]` is missing, or it is no UTF-8.
+            InputError: a token is there twice, or one of `[UNK]` and `[SEP]` is missing, or it is not UTF-8.
         """
         ids = _ids(vocabulary)
         if lowercase is None:
@@ -121,7 +122,7 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
         """Tell whether a token does not go on within a word."""
         name = (
             self._spelled[token_id] if token_id < len(self._spelled) else ""
-        )  # A reserved blank comes behind them.
+        )  # A reserved mask token comes after them.
         return not name.startswith(CONTINUES)
 
     def spelling(self, token_id: int) -> bytes:
@@ -132,7 +133,7 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
         return content if self.begins_word(token_id) else CONTINUES.encode() + content
 
     def decoder(self, before: str = "") -> Decoder:
-        """Return an incremental decoder; it begins with a blank where one would write one after `before`."""
+        """Return an incremental decoder; it begins with a space where one would write one after `before`."""
         return _WordPieceDecoder(self, before)
 
 
@@ -141,7 +142,7 @@ SPECIAL = (PADDING, UNKNOWN, BEGIN, END, MASK)
 
 
 class _WordPieceDecoder(Decoder):
-    """Puts the blanks between words."""
+    """Puts the spaces between words."""
 
     def __init__(self, tokenizer: WordPieceTokenizer, before: str):
         super().__init__(tokenizer)
@@ -163,7 +164,7 @@ def _ids(vocabulary: bytes) -> dict[str, int]:
     try:
         names = vocabulary.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
-        raise InputError(f"vocab.txt is no UTF-8 ({error.reason} at byte {error.start:,})") from None
+        raise InputError(f"vocab.txt is not UTF-8 ({error.reason} at byte {error.start:,})") from None
     ids: dict[str, int] = {}
     for number, name in enumerate(names[:-1] if not names[-1] else names):
         name = name.removesuffix("\r")
@@ -178,7 +179,9 @@ def _ids(vocabulary: bytes) -> dict[str, int]:
     return ids
 
 
-def read_vocabulary(path: Path, content: bytes, settings: dict | None, **given) -> WordPieceTokenizer:
+def read_vocabulary(
+    path: Path, content: bytes, settings: dict[str, Any] | None, **given: int | None
+) -> WordPieceTokenizer:
     """Make a tokenizer of a `vocab.txt`, as the tokenizer_config.json beside it says, if there is one.
 
     Raises:

@@ -4,11 +4,12 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-from lm_keras import flags, paths
+from lm_keras import paths
 from lm_keras.checkpoints import exchange
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import RunOptions, from_flat
 from lm_keras.errors import InputError
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.surroundings import with_usual_settings
 from lm_keras.training import report
 from lm_keras.training.weights import restore_for_reading
@@ -46,7 +47,7 @@ def to_run(source: str, run_dir: str) -> None:
         folder.keep_files(imported.files)
         folder.write_json("data.json", data)
         settings = {**dataclasses.asdict(RunOptions(run_dir=run_dir)), **config.flat()}
-        folder.write_text("flags.txt", flags.flagfile_of(settings))
+        folder.write_text("flags.txt", flagfile_of(settings))
         folder.write_text("README.md", report.model_card(config, data))
         folder.write_json("config.json", config.flat())
     report.say(f"{config.model.model} with {model.count_params():,} parameters in {run_dir}")

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from lm_keras.config import Config
 from lm_keras.errors import InputError, reason_of
-from lm_keras.registry import STRATEGIES
+from lm_keras.registry import STRATEGIES, imported
 from lm_keras.training import meeting
 from lm_keras.training.workers import Cluster, Workers
 
@@ -70,7 +70,7 @@ def set_up(config: Config, alone: bool = False) -> Devices:
     if cluster:
         strategy = _multi_worker(cluster)
     elif make := STRATEGIES[config.running.strategy]:
-        strategy = globals()[make]()
+        strategy = imported("training", make)()
     else:
         strategy = _on_this_machine(config, gpus)
     replicas, wanted = strategy.num_replicas_in_sync, config.running.replicas
@@ -185,7 +185,7 @@ def _split_cpu(replicas: int) -> None:
         _check_devices("CPU", replicas)
 
 
-def _split_gpu(gpu, replicas: int) -> None:
+def _split_gpu(gpu: tf.config.PhysicalDevice, replicas: int) -> None:
     """Make logical devices of a GPU, each with its part of the memory."""
     limit = int(MEMORY_SHARE * _gpu_memory()) // replicas // 2**20
     part = tf.config.LogicalDeviceConfiguration(memory_limit=limit)
@@ -232,7 +232,7 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _hidden_gpu(gpus) -> str:
+def _hidden_gpu(gpus: list) -> str:
     """Return a warning if the machine has an NVIDIA device that TensorFlow does not see."""
     present = os.path.exists("/proc/driver/nvidia/version") or glob.glob("/dev/nvidia[0-9]*")
     hidden_on_purpose = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")

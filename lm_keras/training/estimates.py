@@ -5,6 +5,7 @@ FLOPs: 2 for a multiply-add; the backward pass is twice the forward pass. Bytes 
 
 import dataclasses
 import math
+from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
@@ -12,6 +13,7 @@ import tensorflow as tf
 from lm_keras import optimizers
 from lm_keras.callbacks.projector import MAX_POINTS, table_of
 from lm_keras.config import Config
+from lm_keras.errors import InputError
 from lm_keras.models import NUM_PARAMETERS
 from lm_keras.objectives.losses import PIECE_VALUES
 from lm_keras.tasks.task import Task
@@ -37,6 +39,9 @@ LOGGED = 2 * 2**10
 
 HISTOGRAM = 2 * 2**10
 """A histogram in TensorBoard."""
+
+BEYOND_EVERY_MACHINE = 2**50
+"""Bytes of a step for which no shapes are made any more."""
 
 BACKWARD = 2
 """Products in the backward pass for each in the forward pass: one for the input, one for the weights."""
@@ -66,7 +71,7 @@ def layers(model: keras.Model) -> list[Layer]:
         inside = above[-1] if above and above[-1] != model.name else None
         group = found.setdefault(inside, {}) if inside else own.setdefault(name, {})
         group[name] = tuple(variable.shape)
-    # Keras lists a network's own weights first; here they stand at its end.
+    # Keras lists a network's own weights first; here they are at its end.
     return [
         Layer(name, shapes, sum(map(math.prod, shapes.values()))) for name, shapes in {**found, **own}.items()
     ]
@@ -152,8 +157,33 @@ def least_memory(task: Task, config: Config, replicas: int) -> int:
     return 4 * replicas * (weights + max(weights, values))
 
 
+def check_memory(task: Task, config: Config, replicas: int, there_is: int | None = None) -> None:
+    """Refuse a network or a batch that memory cannot hold in any case, before anything of it is allocated.
+
+    Args:
+        task: what the run would predict.
+        config: its settings.
+        replicas: how many share the rows of a batch.
+        there_is: memory in bytes; None if that is not known.
+
+    Raises:
+        InputError: the least that a step takes is more.
+    """
+    least = least_memory(task, config, replicas)
+    if least > (there_is or BEYOND_EVERY_MACHINE):
+        model, batches = config.model, config.batches
+        here = f"this machine has {there_is / 2**30:,.0f}" if there_is else "no machine has so much"
+        raise InputError(
+            f"a step of this network takes {least / 2**30:,.0f} GiB or more, and {here}:"
+            f" --hidden_units={model.units} --embedding_dim={model.embedding_dim}"
+            f" --num_layers={model.num_layers} --batch_size={batches.batch_size}"
+            f" --sequence_length={batches.sequence_length} and {task.vocab_size:,} tokens in the vocabulary;"
+            " take smaller ones, or more --micro_batches, and see --dry_run"
+        )
+
+
 def _logits_held(values: int) -> int:
-    """Return how many logits exist at a time of so many."""
+    """Return how many of the logits exist at a time."""
     return min(values, PIECE_VALUES)
 
 
@@ -248,5 +278,5 @@ def disk(
     return Disk(_bytes(variables) + NAMES * len(variables) + SMALL_FILES, count, curves)
 
 
-def _bytes(variables) -> int:
+def _bytes(variables: Iterable[tf.Variable | keras.Variable]) -> int:
     return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)

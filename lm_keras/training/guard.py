@@ -1,10 +1,15 @@
 """Which steps are left out because their numbers have gone wrong, decided before they touch the weights."""
 
+from collections.abc import Callable, Sequence
+
+import numpy as np
 import tensorflow as tf
+
+from lm_keras.errors import InputError
 
 LEFT_OUT = ("overflowed", "nonfinite", "spiked")
 """Why a step is left out: its float16 gradients overflow and the loss scale is lowered; its loss or gradient
-is no finite number; its loss or gradient norm lies far beyond those before.
+is not finite; its loss or gradient norm lies far beyond those before.
 """
 
 MOST_IN_A_ROW = 100
@@ -36,7 +41,7 @@ class Guard:
         self.may_leave_out = scaled or not self.stops or sigma > 0
         self._sigma, self._window, self._scaled = sigma, window, scaled
 
-    def recent(self, saved: list[list[float]] = ()) -> dict[str, tf.Tensor]:
+    def recent(self, saved: Sequence[list[float]] = ()) -> dict[str, tf.Tensor]:
         """Return what is known of the steps before, from what `saved` returned."""
         kept = saved[-self._window :] if self._sigma else []
         size = self._window if self._sigma else 0
@@ -56,9 +61,16 @@ class Guard:
                 f"its loss or gradient norm lies more than {self._sigma:g} standard deviations above the last"
                 " steps"
             )
-        return "its loss or gradient is no finite number"
+        return "its loss or gradient is not finite"
 
-    def __call__(self, loss, norm, scale, recent, empty):
+    def __call__(
+        self,
+        loss: tf.Tensor,
+        norm: tf.Tensor,
+        scale: tf.Tensor,
+        recent: dict[str, tf.Tensor],
+        empty: tf.Tensor,
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """Return which of `LEFT_OUT` holds for a step, as bool scalars by name, and `recent` with the step.
 
         Args:
@@ -81,9 +93,8 @@ class Guard:
             return left_out, recent
         values, count = recent["values"], recent["count"]
         mean, variance = tf.nn.moments(values, axes=[0])
-        spread = tf.maximum(
-            tf.sqrt(variance), 1e-3 * tf.abs(mean)
-        )  # Else any rise is a spike where all was equal.
+        # Else any rise is a spike where all was equal.
+        spread = tf.maximum(tf.sqrt(variance), 1e-3 * tf.abs(mean))
         bound = tf.where(count == self._window, mean + self._sigma * spread, tf.float32.max)
         now = tf.stack([loss, norm])
         left_out["spiked"] = finite & ~empty & tf.reduce_any(now > bound)
@@ -93,3 +104,70 @@ class Guard:
             "values": tf.where(counts, entered, values),
             "count": tf.where(counts, tf.minimum(count + 1, self._window), count),
         }
+
+
+def reasons_of(values: dict[str, np.ndarray]) -> np.ndarray:
+    """Return for which of `LEFT_OUT` each step was left out, [steps, reasons] bool.
+
+    Args:
+        values: what the steps reported, [steps] by name.
+    """
+    return np.stack([values[name] for name in LEFT_OUT], axis=1) > 0
+
+
+def empty_steps(values: dict[str, np.ndarray]) -> np.ndarray:
+    """Return which steps had no target, [steps] bool; such steps change nothing."""
+    return (values["weight"] == 0) & ~reasons_of(values).any(axis=1)
+
+
+class LeftOut:
+    """Counts the steps that were left out, says so, and ends a run that must not go on.
+
+    Args:
+        guard: left them out.
+        say: called with a line that a person should read.
+
+    Attributes:
+        counts: such steps, by their reason.
+        in_a_row: those since the last step that was taken.
+    """
+
+    def __init__(self, guard: Guard, say: Callable[[str], None]):
+        self._guard, self._say = guard, say
+        self.counts, self.in_a_row = dict.fromkeys(LEFT_OUT, 0), 0
+
+    def add(self, first: int, values: dict[str, np.ndarray]) -> None:
+        """Count those of some steps.
+
+        Args:
+            first: steps that were done before.
+            values: what the steps reported, [steps] by name.
+
+        Raises:
+            InputError: the run must not go on.
+        """
+        given = enumerate(zip(reasons_of(values), empty_steps(values)), first + 1)
+        for step, (reasons, empty) in given:
+            if empty:  # Which says nothing about the steps around it.
+                continue
+            self.in_a_row = self.in_a_row + 1 if reasons.any() else 0
+            if not reasons.any():
+                continue
+            why = LEFT_OUT[int(np.argmax(reasons))]
+            self.counts[why] += 1
+            if why == "nonfinite" and self._guard.stops:
+                raise InputError(
+                    f"the loss or its gradient is not finite at step {step:,}, which was left out; the"
+                    " checkpoints before are kept. If it is a single step, go on with --on_nonfinite=skip;"
+                    " else begin a new run in another --run_dir with a lower --learning_rate or a"
+                    " --clip_norm"
+                )
+            if self.in_a_row == MOST_IN_A_ROW:
+                raise InputError(
+                    f"the last {MOST_IN_A_ROW} steps up to step {step:,} were all left out, so nothing is"
+                    " learnt any more; the checkpoints before are kept; begin a new run in another --run_dir"
+                    " with a lower --learning_rate"
+                )
+            if why != "overflowed" and self.in_a_row in (1, 10):
+                many = f"; it is the {self.in_a_row}th in a row" if self.in_a_row > 1 else ""
+                self._say(f"step {step:,} was left out: {self._guard.explain(why)}{many}")

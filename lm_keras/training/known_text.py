@@ -20,7 +20,7 @@ PREPARED_AT_ONCE_BYTES = 20_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Text:
+class KnownText:
     """What is known of the text of a run.
 
     Attributes:
@@ -50,10 +50,10 @@ def read_text(
     config: DataConfig,
     tokenizer: Tokenizer | None,
     say: Callable[[str], None],
-    needs_blank: bool,
+    needs_mask: bool,
     begun: dict | None = None,
     columns: tuple[Column, ...] = (),
-) -> Text:
+) -> KnownText:
     """Read the text of a run; prepare it unless that takes long. The arguments are those of `prepare`.
 
     Raises:
@@ -61,18 +61,18 @@ def read_text(
     """
     divided = divide(config, say, begun)
     if divided.bytes <= PREPARED_AT_ONCE_BYTES or is_prepared(
-        config, divided, tokenizer, needs_blank, columns
+        config, divided, tokenizer, needs_mask, columns
     ):
-        data = prepare(config, tokenizer, say, divided, needs_blank, columns=columns)
-        return Text(data.tokenizer.vocab_size, data, divided.bytes)
-    tokenizer = tokenizer or saved_tokenizer(config, needs_blank)
-    vocab_size = tokenizer.vocab_size if tokenizer else _expected_vocab_size(config, divided, needs_blank)
-    return Text(vocab_size, None, divided.bytes)
+        data = prepare(config, tokenizer, say, divided, needs_mask, columns=columns)
+        return KnownText(data.tokenizer.vocab_size, data, divided.bytes)
+    tokenizer = tokenizer or saved_tokenizer(config, needs_mask)
+    vocab_size = tokenizer.vocab_size if tokenizer else _expected_vocab_size(config, divided, needs_mask)
+    return KnownText(vocab_size, None, divided.bytes)
 
 
-def _expected_vocab_size(config: DataConfig, divided: DividedText, needs_blank: bool) -> int:
+def _expected_vocab_size(config: DataConfig, divided: DividedText, needs_mask: bool) -> int:
     settings = config.tokenizer_settings()
-    blank = int(needs_blank and text.TOKENIZERS[config.tokenizer].blank_id is None)
+    blank = int(needs_mask and text.TOKENIZERS[config.tokenizer].mask_id is None)
     if settings["vocab_size"]:
         return settings["vocab_size"] + blank
     pieces = itertools.chain.from_iterable(

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from types import FrameType
 from typing import IO
 
 from lm_keras.errors import InputError
@@ -129,7 +131,7 @@ def _end_with_the_parent() -> None:
 
 
 @contextlib.contextmanager
-def passed_on(workers: list[Worker]):
+def passed_on(workers: list[Worker]) -> Iterator[list[int]]:
     """Send the signals that ask this process to stop on to all workers, and leave none behind.
 
     Yields:
@@ -137,7 +139,7 @@ def passed_on(workers: list[Worker]):
     """
     sent: list[int] = []
 
-    def send(number, frame):
+    def send(number: int, frame: FrameType | None) -> None:
         sent.append(MEANING[number])
         for worker in workers:
             worker.send(number)

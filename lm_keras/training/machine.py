@@ -6,6 +6,7 @@ import ctypes
 import dataclasses
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -235,3 +236,52 @@ def product_flops(devices: Devices, dtype: str, seconds: float = 0.5) -> float:
             product().numpy()
             best = max(best, 2 * size**3 / (time.perf_counter() - start))
     return best * (devices.replicas if devices.on_gpu else 1)
+
+
+def kernels(config: Config, on_gpu: bool, remarks: Sequence[str]) -> list[str]:
+    """Return lines for people: what computes the products of a run, and in which number format.
+
+    Args:
+        config: the settings, their precision chosen.
+        on_gpu: whether GPUs do the work.
+        remarks: what the network says of its kernels.
+    """
+    cudnn = "no: there is no GPU"
+    if on_gpu:
+        cudnn = ", ".join(remarks) or f"no: --model={config.model.model} has no recurrence"
+    return [
+        f"cuDNN      {cudnn}",
+        f"XLA        {_compiled(config, on_gpu)}",
+        f"precision  {_precision(config.learning.precision, on_gpu)}",
+    ]
+
+
+def _compiled(config: Config, on_gpu: bool) -> str:
+    jit = config.running.jit
+    if jit == "recurrence":
+        if on_gpu:
+            return "no: --jit=recurrence is for a CPU"
+        return "yes, for the recurrence: with few units it pays; --jit=off compiles less"
+    if compiles_gradients(config):
+        if jit == "auto":
+            return (
+                "yes, for the gradients of a micro-batch: with such a network it pays; --jit=off compiles"
+                " less"
+            )
+        return "yes, for the gradients of a micro-batch; compiling takes long for long rows"
+    if jit == "off":
+        return "no: --jit=off"
+    return "no: it costs such a network more than it saves (docs/results/performance.md); --jit=on tries it"
+
+
+def _precision(precision: str, on_gpu: bool) -> str:
+    if precision == "float32":
+        hint = "; --precision=mixed_bfloat16 may be faster, this hardware multiplies it"
+        return "float32 throughout" + ("" if slow_products("mixed_bfloat16", on_gpu) else hint)
+    if kind := slow_products(precision, on_gpu):
+        return (
+            f"products in {kind}, WHICH THIS HARDWARE MULTIPLIES MORE SLOWLY than float32:"
+            " --precision=float32 will be faster"
+        )
+    kind = precision.removeprefix("mixed_")
+    return f"products in {kind}, which this hardware multiplies; weights, sums and state in float32"

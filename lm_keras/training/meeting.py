@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from typing import Self
 
 from lm_keras.errors import InputError
 from lm_keras.training.workers import Cluster, host_and_port, interruptible
@@ -28,7 +29,8 @@ ANSWER_SECONDS = 2
 """How long another machine may take to answer."""
 
 LINGERING_SECONDS = 1
-"""How long who has seen all others may wait to be seen by them; after that TensorFlow answers in its place.
+"""How long a worker that has seen all others may wait to be seen by them; after that TensorFlow answers in
+its place.
 """
 
 MOST_NAMED = 5
@@ -72,7 +74,7 @@ def _named(peers: list["_Peer"]) -> str:
 
 
 class _Desk:
-    """Listens at this worker's port and tells whoever asks who it is.
+    """Listens at this worker's port and tells those who ask which worker it is.
 
     Attributes:
         cluster: where the workers are.
@@ -95,11 +97,11 @@ class _Desk:
             ) from None
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.open = False
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # Ends `accept`, which would keep the port.

@@ -12,15 +12,14 @@ import keras
 from lm_keras import schedules
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.config import Config
-from lm_keras.errors import InputError
+from lm_keras.config import FIELDS, Config
 from lm_keras.tasks.task import Task
 from lm_keras.training import estimates
 from lm_keras.training.distribution import Devices
-from lm_keras.training.given_vectors import GivenVectors
-from lm_keras.training.known_text import Text
-from lm_keras.training.machine import MemoryMeter, compiles_gradients, free_disk, free_memory, slow_products
-from lm_keras.training.trial import Speed
+from lm_keras.training.initial_embedding import InitialEmbedding
+from lm_keras.training.known_text import KnownText
+from lm_keras.training.machine import MemoryMeter, free_disk, free_memory, kernels
+from lm_keras.training.timing import Speed
 from lm_keras.training.weights import Origin
 
 MIB = 2**20
@@ -30,38 +29,10 @@ CPU_ALLOCATOR = 1.5
 docs/guides/dry_run.md
 """
 
-BEYOND_EVERY_MACHINE = 2**50
-"""Bytes of a step for which no shapes are made any more."""
-
 WIDEST_SHAPES = 90
 """Characters of a line of shapes; where there are more, each weight has a line."""
 
 UNKNOWN = "unknown until the text is prepared; a run does that first, and Ctrl-C ends it"
-
-
-def check_memory(task: Task, config: Config, replicas: int, there_is: int | None = None) -> None:
-    """Refuse a network or a batch that memory cannot hold in any case, before anything of it is allocated.
-
-    Args:
-        task: what the run would predict.
-        config: its settings.
-        replicas: how many share the rows of a batch.
-        there_is: memory in bytes; None if that is not known.
-
-    Raises:
-        InputError: the least that a step takes is more.
-    """
-    least = estimates.least_memory(task, config, replicas)
-    if least > (there_is or BEYOND_EVERY_MACHINE):
-        model, batches = config.model, config.batches
-        here = f"this machine has {there_is / 2**30:,.0f}" if there_is else "no machine has so much"
-        raise InputError(
-            f"a step of this network takes {least / 2**30:,.0f} GiB or more, and {here}:"
-            f" --hidden_units={model.units} --embedding_dim={model.embedding_dim}"
-            f" --num_layers={model.num_layers} --batch_size={batches.batch_size}"
-            f" --sequence_length={batches.sequence_length} and {task.vocab_size:,} tokens in the vocabulary;"
-            " take smaller ones, or more --micro_batches, and see --dry_run"
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +54,9 @@ class Plan:
 
     config: Config
     run_dir: Path | None
-    origin: Origin | GivenVectors | None
+    origin: Origin | InitialEmbedding | None
     devices: Devices
-    text: Text
+    text: KnownText
     task: Task
     network: keras.Model
     total_steps: int | None
@@ -109,7 +80,9 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Tell whether the machine's free memory holds the estimate; on a GPU only a trial can tell."""
+        """Tell whether the machine's free memory holds the estimate; on a GPU only the timing
+        steps can tell.
+        """
         free = free_memory()
         return self.devices.on_gpu or free is None or self._in_main_memory <= free
 
@@ -128,7 +101,7 @@ class Plan:
         return [
             *self._about(), "", *self._parameters(), "", *self._memory(), "", *self._flops(), "",
             *self._length(), "",
-            *self._curves(), "", *self._kernels(),
+            *self._curves(), "", *kernels(self.config, self.devices.on_gpu, self.network.remarks),
         ]  # fmt: skip
 
     def _about(self) -> list[str]:
@@ -140,7 +113,10 @@ class Plan:
             state = "new"
         lines = [f"run        {self.run_dir or 'without --run_dir'}: {state}"]
         if self.origin:
-            lines.append(f"begins     {self.origin.said}")
+            lines.append(f"begins     {self.origin.description}")
+        given = [name for name, value in self.config.flat().items() if value != FIELDS[name].default]
+        if apart := [f"--{name}" for name in given if not FIELDS[name].metadata["dry_run"]]:
+            lines.append(f"left out   {', '.join(apart)}: not tried in a dry run")
         return [
             *lines,
             f"devices    {self.devices.description}",
@@ -264,52 +240,12 @@ class Plan:
             lines.append("  the learning rate also falls when validation stops improving (plateau)")
         return lines
 
-    def _kernels(self) -> list[str]:
-        cudnn = "no: there is no GPU"
-        if self.devices.on_gpu:
-            cudnn = (
-                ", ".join(self.network.remarks) or f"no: --model={self.config.model.model} has no recurrence"
-            )
-        return [f"cuDNN      {cudnn}", f"XLA        {self._compiled()}", f"precision  {self._precision()}"]
-
-    def _compiled(self) -> str:
-        jit = self.config.running.jit
-        if jit == "recurrence":
-            if self.devices.on_gpu:
-                return "no: --jit=recurrence is for a CPU"
-            return "yes, for the recurrence: with few units it pays; --jit=off compiles less"
-        if compiles_gradients(self.config):
-            if jit == "auto":
-                return (
-                    "yes, for the gradients of a micro-batch: with such a network it pays; --jit=off compiles"
-                    " less"
-                )
-            return "yes, for the gradients of a micro-batch; compiling takes long for long rows"
-        if jit == "off":
-            return "no: --jit=off"
-        return (
-            "no: it costs such a network more than it saves (docs/results/performance.md); --jit=on tries it"
-        )
-
-    def _precision(self) -> str:
-        precision, gpu = self.config.learning.precision, self.devices.on_gpu
-        if precision == "float32":
-            hint = "; --precision=mixed_bfloat16 may be faster, this hardware multiplies it"
-            return "float32 throughout" + ("" if slow_products("mixed_bfloat16", gpu) else hint)
-        if kind := slow_products(precision, gpu):
-            return (
-                f"products in {kind}, WHICH THIS HARDWARE MULTIPLIES MORE SLOWLY than float32:"
-                " --precision=float32 will be faster"
-            )
-        kind = precision.removeprefix("mixed_")
-        return f"products in {kind}, which this hardware multiplies; weights, sums and state in float32"
-
     def takes(self, speed: Speed, meter: MemoryMeter, product: float) -> list[str]:
-        """Return the lines on how long the run takes, from a trial.
+        """Return the lines on how long the run takes, from the timing steps.
 
         Args:
-            speed: of the trial.
-            meter: made before the network of the trial was.
+            speed: of the timing steps.
+            meter: made before the network of the timing steps was.
             product: FLOPs a second that large matrix products reach here.
         """
         per_step = speed.seconds_per_step
@@ -317,7 +253,7 @@ class Plan:
         peak, before = meter.peak(), meter.before
         lines = [
             (
-                f"trial      {speed.steps:,} steps, {1000 * per_step:,.1f} ms each,"
+                f"timing     {speed.steps:,} steps, {1000 * per_step:,.1f} ms each,"
                 f" {self.flops.tokens / per_step:,.0f} tokens/s; the first took"
                 f" {_duration(speed.compile_seconds)}, compiling included"
             ),

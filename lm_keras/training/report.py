@@ -43,20 +43,8 @@ def write(lines: list[str]) -> None:
 
 def show(folder: Path, results: dict) -> None:
     """Write the results to standard output and the next commands to standard error."""
-    lines = _table(results["splits"])
-    sample = results["sample"]
-    lines += [
-        "",
-        *(
-            ["sample, blanks filled:", sample["text"]]
-            if sample.get("filled")
-            else [
-                f"sample (temperature {sample['temperature']}, seed {sample['seed']}):",
-                sample["prompt"] + sample["text"],
-            ]
-        ),
-    ]
-    write(lines)
+    sample = results.get("sample")
+    write([*_table(results["splits"]), *(["", *_sample(sample)] if sample else [])])
     left_out = {name: count for name, count in results.get("left_out", {}).items() if count}
     if left_out:
         reasons = ", ".join(f"{count:,} {name}" for name, count in left_out.items())
@@ -73,12 +61,21 @@ def show(folder: Path, results: dict) -> None:
         _command(scripts / name if (scripts / name).exists() else Path("scripts") / name)
         for name in ("sample.py", "evaluate.py")
     )
-    run_dir, prompt = paths.as_word(folder), paths.quoted(sample["prompt"])
-    say(f"  {python} {sample_script} --run_dir={run_dir} --prompt={prompt}")
+    run_dir = paths.as_word(folder)
+    if sample:
+        say(f"  {python} {sample_script} --run_dir={run_dir} --prompt={paths.quoted(sample['prompt'])}")
     if results["splits"]:
         options = f"--split={next(iter(results['splits']))}" + ("" if best is None else " --checkpoint=best")
         say(f"  {python} {evaluate_script} --run_dir={run_dir} {options}")
     say(f"  {tensorboard} --logdir={run_dir}")
+
+
+def _sample(sample: dict) -> list[str]:
+    """Return the lines of the sample of a run."""
+    if sample.get("filled"):
+        return ["sample, masks filled:", sample["text"]]
+    head = f"sample (temperature {sample['temperature']}, seed {sample['seed']}):"
+    return [head, sample["prompt"] + sample["text"]]
 
 
 def _command(path: Path) -> str:

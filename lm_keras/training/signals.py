@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 
 MEANING = {
     signal.SIGINT: signal.SIGINT,
@@ -65,7 +66,7 @@ class Signals:
         self.received: int | None = None
         self._stop, self._loud, self._before = stop, loud, {}
 
-    def __enter__(self):
+    def __enter__(self) -> "Signals":
         if threading.current_thread() is not threading.main_thread():
             return self  # Only there signals can be caught.
         reading, self._writing = os.pipe()
@@ -100,10 +101,10 @@ class Signals:
             with contextlib.suppress(OSError):  # Nobody reads it any more.
                 os.write(2, line)
 
-    def _remember(self, number, frame):
+    def _remember(self, number: int, frame: FrameType | None) -> None:
         self.received = self.received or MEANING[number]
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if not self._before:
             return
         for number, handler in self._before.items():

@@ -5,17 +5,23 @@ micro-batches and replicas are summed, once, and only then clipped. Keras clips 
 and averages averages, which makes the update depend on the split.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from lm_keras import optimizers
 from lm_keras.config import Config
+from lm_keras.data.batch import Batch
 from lm_keras.draws import Draw
 from lm_keras.layers import TokenNoise
 from lm_keras.objectives.losses import SUMS, next_token_loss
 from lm_keras.objectives.regularizers import add_penalties
 from lm_keras.training.guard import LEFT_OUT, Guard
 from lm_keras.training.machine import compiles_gradients
+
+Scalars, Gradients = dict[str, tf.Tensor], list[tf.Tensor | tf.IndexedSlices]
 
 VALUES = (*SUMS, "gradient_norm", "data_wait", *LEFT_OUT)
 """What a step reports: sums over its targets, the norm before clipping, seconds, and 1 for the reason for
@@ -71,7 +77,15 @@ class TrainingStep:
         self.traces = 0
 
     @tf.function(autograph=False)
-    def __call__(self, iterator, state, recent, first_step, tables, count):
+    def __call__(
+        self,
+        iterator: Iterator,
+        state: Any,
+        recent: Scalars,
+        first_step: tf.Tensor,
+        tables: Scalars,
+        count: tf.Tensor,
+    ) -> tuple[Scalars, Any, Scalars, tf.Tensor]:
         """Carry out `count` steps; fewer if one is not finite and that stops the run, or if `stopped` becomes
         true.
 
@@ -92,7 +106,14 @@ class TrainingStep:
         size = tables["learning_rate"].shape[0]
         results = tf.TensorArray(tf.float32, size, element_shape=[len(VALUES)])
 
-        def one_more(done, goes_on, previous, state, recent, results):
+        def one_more(
+            done: tf.Tensor,
+            goes_on: tf.Tensor,
+            previous: tf.Tensor,
+            state: Any,
+            recent: Scalars,
+            results: tf.TensorArray,
+        ) -> tuple:
             del goes_on
             with tf.control_dependencies([previous]):
                 began = self._clock()
@@ -132,29 +153,32 @@ class TrainingStep:
         reported = dict(zip(VALUES, tf.unstack(results.stack(), axis=1)))
         return reported, state, recent, done
 
-    def _clock(self):
+    def _clock(self) -> tf.Tensor:
         """Return the time in seconds, or 0 in deterministic runs, where TensorFlow has no clock."""
         deterministic = self._config.running.deterministic
         return tf.zeros([], tf.float64) if deterministic else tf.timestamp()
 
-    def _on_replica(self, batch, state, step, rates):
+    def _on_replica(self, batch: Batch, state: Any, step: tf.Tensor, rates: Scalars) -> tuple[Gradients, Any]:
         """Return the sums of gradients and losses over the micro-batches of this replica, and its state."""
         summed, after = self._over_micro_batches(batch, state, step, rates)
         return summed, tf.nest.map_structure(_finite_or_before, after, state)
 
-    def _over_micro_batches(self, batch, state, step, rates):
+    def _over_micro_batches(
+        self, batch: Batch, state: Any, step: tf.Tensor, rates: Scalars
+    ) -> tuple[Gradients, Any]:
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
         micro_batches = self._config.batches.micro_batches
         first = replica * micro_batches * self._rows
         if micro_batches == 1:
             return self._gradients(batch, state, step, rates, first)
 
-        def rows_of(k, structure):  # Not a slice from k * rows on, whose number of rows would be unknown.
+        # Not a slice from k * rows on, whose number of rows would be unknown.
+        def rows_of(k: tf.Tensor, structure: Any) -> Any:
             return tf.nest.map_structure(
                 lambda value: tf.reshape(value, [micro_batches, self._rows, *value.shape[1:]])[k], structure
             )
 
-        def one_more(k, total, arrays):
+        def one_more(k: tf.Tensor, total: list[tf.Tensor], arrays: list[tf.TensorArray]) -> tuple:
             begin = first + tf.cast(k, tf.int64) * self._rows
             summed, after = self._gradients(rows_of(k, batch), rows_of(k, state), step, rates, begin)
             total = [a + b for a, b in zip(total, summed)]
@@ -171,7 +195,14 @@ class TrainingStep:
         flat = [tf.reshape(a.stack(), v.shape) for a, v in zip(arrays, tf.nest.flatten(state))]
         return total, tf.nest.pack_sequence_as(state, flat)
 
-    def _gradients_of_micro_batch(self, batch, state, step, rates, first_row):
+    def _gradients_of_micro_batch(
+        self,
+        batch: Batch,
+        state: Any,
+        step: tf.Tensor,
+        rates: Scalars,
+        first_row: tf.Tensor,
+    ) -> tuple[Gradients, Any]:
         """Return the sums, those of the gradients and then `SUMS`, and the state after the batch."""
         inputs, targets, weights = batch
         seed, learning = self._config.batches.seed, self._config.learning
@@ -182,7 +213,7 @@ class TrainingStep:
             inputs = {**inputs, "tokens": self._noise(inputs["tokens"], draw=noise)}
         with tf.GradientTape() as tape:
             features, state = self._model.forward(inputs, state, draw)
-            sums = next_token_loss(
+            loss = next_token_loss(
                 features,
                 self._model.output_weights(),
                 targets,
@@ -191,15 +222,14 @@ class TrainingStep:
                 learning.z_loss,
                 self._scale() if self._scaled else None,
             )
-            objective = self._optimizer.scale_loss(sums.objective) if self._scaled else sums.objective
+            objective = self._optimizer.scale_loss(loss.objective) if self._scaled else loss.objective
         gradients = tape.gradient(objective, [variable.value for variable in self._variables])
         # Rows of a sparse gradient that belong to the same token are summed here, before any norm is taken.
         whole = _summed_rows if self._sparse else tf.convert_to_tensor
         gradients = [tf.cast(whole(gradient), tf.float32) for gradient in gradients]
-        named = sums.named()
-        return [*gradients, *(named[name] for name in SUMS)], state
+        return [*gradients, *(loss.sums[name] for name in SUMS)], state
 
-    def _reduced(self, summed):
+    def _reduced(self, summed: Any) -> tuple[Gradients, Scalars]:
         """Sum over all replicas: one flat tensor, so that it crosses the network once.
 
         Returns:
@@ -219,11 +249,13 @@ class TrainingStep:
         ]
         return gradients, {name: tf.reshape(part, []) for name, part in zip(SUMS, parts[-len(SUMS) :])}
 
-    def _scale(self):
+    def _scale(self) -> tf.Tensor:
         """Return by what the loss was multiplied."""
         return self._optimizer.dynamic_scale.value if self._scaled else tf.ones([])
 
-    def _with_penalties(self, gradients, weight):
+    def _with_penalties(
+        self, gradients: Gradients, weight: tf.Tensor
+    ) -> tuple[Gradients, tf.Tensor, tf.Tensor]:
         """Return gradients with penalties, and the factor that makes them those of the mean and clips them.
 
         It is not applied here: `optimizers.apply` may leave it to the update.
@@ -238,18 +270,25 @@ class TrainingStep:
             gradients = add_penalties(gradients, self._variables, learning.l1, learning.l2)
             factor = tf.ones([])
         norm = tf.linalg.global_norm(gradients) * factor
-        if learning.clip_norm:  # A norm that is no finite number makes the gradients so, too.
+        if learning.clip_norm:  # A norm that is not finite makes the gradients so, too.
             clipping = tf.minimum(1.0, learning.clip_norm / norm)
             factor *= tf.where(tf.math.is_finite(norm), clipping, float("nan"))
         return gradients, factor, norm
 
-    def _update(self, gradients, factor, learning_rate, left_out, empty):
+    def _update(
+        self,
+        gradients: Gradients,
+        factor: tf.Tensor,
+        learning_rate: tf.Tensor,
+        left_out: Scalars,
+        empty: tf.Tensor,
+    ) -> None:
         """Apply the gradients times a factor, unless the guard leaves the step out or it has no target.
 
         Without one momentum, weight decay and penalties alone would move the weights.
         """
 
-        def apply():
+        def apply() -> bool:
             # LossScaleOptimizer divides by its scale itself; where that overflows it lowers the scale and no
             # more.
             optimizers.apply(self._optimizer, gradients, factor * self._scale(), self._variables)
@@ -259,7 +298,7 @@ class TrainingStep:
         tf.cond(left_out["nonfinite"] | left_out["spiked"] | empty, lambda: False, apply)
 
 
-def _summed_rows(gradient):
+def _summed_rows(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor | tf.IndexedSlices:
     """Return a gradient; of a sparse one, the sum of the rows of each token once, followed by rows
     of zeros.
     """
@@ -272,7 +311,7 @@ def _summed_rows(gradient):
     return tf.IndexedSlices(values, tf.ensure_shape(indices, [count]), gradient.dense_shape)
 
 
-def _finite_or_before(new, old):
+def _finite_or_before(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
     """Return the state, but its old values where the new ones are not finite: what was left out must not live
     on.
     """

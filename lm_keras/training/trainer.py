@@ -4,7 +4,8 @@ import contextlib
 import dataclasses
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,140 +13,73 @@ import tensorflow as tf
 
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.callbacks.schedules import ScheduleCallback
+from lm_keras.checkpoints.state import understood
 from lm_keras.config import Config
+from lm_keras.data.batch import Batch
+from lm_keras.data.order import Rows
 from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import TokenStore
-from lm_keras.errors import InputError
 from lm_keras.layers import TokenNoise
-from lm_keras.objectives.losses import SUMS
-from lm_keras.objectives.measures import finite
+from lm_keras.objectives.measures import MEASURES, finite
 from lm_keras.registry import SCORES
 from lm_keras.tasks.task import Task
-from lm_keras.training.guard import LEFT_OUT, MOST_IN_A_ROW
+from lm_keras.training.distribution import Devices
+from lm_keras.training.guard import LeftOut
 from lm_keras.training.machine import keep_freed_memory
+from lm_keras.training.meter import Meter
 from lm_keras.training.signals import STOPS, Signals
-from lm_keras.training.step import VALUES, TrainingStep
-from lm_keras.training.workers import Workers
+from lm_keras.training.step import TrainingStep
 
 LONGEST_CALL = 10_000
 """Steps of a call, whatever `--steps_per_call` says: the tables that it takes have as many values."""
 
 
-@dataclasses.dataclass
-class Meter:
-    """Sums since the last training line; part of every checkpoint, so that a resumed run logs the same.
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """A network and what it learns.
 
     Attributes:
-        sums: `SUMS` over the targets of the steps.
-        gradient_norm: sum of the norms before clipping.
-        data_wait: seconds in which steps waited for their batches.
-        left_out: steps that were left out.
-        empty: steps without a target.
-        steps: all steps.
-        timed_tokens, timed_seconds: targets and seconds of the calls in which nothing was compiled.
+        model: the network, with `model.optimizer` built; both made in the scope of a strategy.
+        task: what it predicts of the text.
+        noise: replaces tokens before the network reads them; None for none.
     """
 
-    sums: dict[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(SUMS, 0.0))
-    gradient_norm: float = 0.0
-    data_wait: float = 0.0
-    left_out: float = 0.0
-    empty: int = 0
-    steps: int = 0
-    timed_tokens: float = 0.0
-    timed_seconds: float = 0.0
-
-    def add(self, values: dict[str, np.ndarray], seconds: float | None) -> None:
-        """Add some steps.
-
-        Args:
-            values: for each of `VALUES` what the steps reported, [steps].
-            seconds: what they took, or None if that includes compiling.
-        """
-        # Side by side, so that numbers are added in the order of the steps.
-        table = np.stack([values[name] for name in VALUES], axis=1)  # [steps, values]
-        totals = dict(zip(VALUES, table.sum(axis=0, dtype=np.float64).tolist()))
-        self.sums = {name: total + totals[name] for name, total in self.sums.items()}
-        self.gradient_norm += totals["gradient_norm"]
-        self.data_wait += totals["data_wait"]
-        self.left_out += sum(totals[name] for name in LEFT_OUT)
-        self.empty += int(np.count_nonzero(_empty(values)))
-        self.steps += len(table)
-        if seconds is not None:
-            self.timed_tokens += totals["weight"]
-            self.timed_seconds += seconds
-
-    def saved(self) -> dict[str, float]:
-        """Return all numbers by name, as checkpoints hold them."""
-        others = dataclasses.asdict(self)
-        return {**others.pop("sums"), **others}
-
-    @classmethod
-    def of_saved(cls, numbers: dict[str, float]) -> "Meter":
-        """Return the meter of what `saved` returned; TypeError for a name that it does not know."""
-        sums = {name: numbers.get(name, 0.0) for name in SUMS}
-        return cls(sums, **{name: number for name, number in numbers.items() if name not in SUMS})
-
-
-def _reasons(values: dict[str, np.ndarray]) -> np.ndarray:
-    """Return for which reasons each step was left out, [steps, reasons] bool."""
-    return np.stack([values[name] for name in LEFT_OUT], axis=1) > 0
-
-
-def _empty(values: dict[str, np.ndarray]) -> np.ndarray:
-    """Return which steps had no target, [steps] bool; such steps change nothing."""
-    return (values["weight"] == 0) & ~_reasons(values).any(axis=1)
-
-
-@contextlib.contextmanager
-def understood(step: int):
-    """Turn what goes wrong while the numbers of a checkpoint are taken over into an InputError."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        raise InputError(
-            f"the checkpoint of step {step:,} was written by another version of lm_keras, which kept other "
-            "numbers; go on with that version, or begin a new run with --init_from this one"
-        ) from None
+    model: keras.Model
+    task: Task
+    noise: TokenNoise | None = None
 
 
 class Trainer:
     """Trains a network on a token store, from any step to any step.
 
     Args:
-        model: the network, with `model.optimizer` built; both made in the strategy's scope.
-        task: what it predicts of the text.
-        strategy: how the rows of a batch are shared.
+        learner: the network and its task.
+        devices: how the rows of a batch are shared, and the processes that train together.
         config: the settings of the run.
         store: the training text.
         total_steps: length of the run.
         evaluate: returns the validation results at a step, or None if there is no validation text.
         say: called with a line that a person should read.
-        noise: replaces tokens before the network reads them; None for none.
-        workers: the processes that train together; None for this one alone.
     """
 
     def __init__(
         self,
-        model: keras.Model,
-        task: Task,
-        strategy: tf.distribute.Strategy,
+        learner: Learner,
+        devices: Devices,
         config: Config,
         store: TokenStore,
         total_steps: int,
         evaluate: Callable[[int], dict] | None,
         say: Callable[[str], None] = lambda line: None,
-        noise: TokenNoise | None = None,
-        workers: Workers | None = None,
     ):
-        self._workers = workers or Workers(strategy)
-        self.model, self.strategy, self.config, self.total_steps = model, strategy, config, total_steps
+        model, noise = learner.model, learner.noise
+        self.model, self.task, self.order = model, learner.task, learner.task.order(store)
+        self.strategy, self._workers = devices.strategy, devices.workers
+        self.config, self.total_steps = config, total_steps
         self.step, self.signal, self.meter, self.seconds = 0, None, Meter(), 0.0
         self._store, self._evaluate, self._say = store, evaluate, say
-        self.task, self.order = task, task.order(store)
         self._untimed = config.running.deterministic  # TensorFlow has no clock then.
-        self.compiled_step = TrainingStep(model, model.optimizer, strategy, config, noise)
+        self.compiled_step = TrainingStep(model, model.optimizer, self.strategy, config, noise)
         # What holds where no callback has a schedule for it.
         self._rates = {"dropout": config.model.dropout}
         if noise is not None:
@@ -158,10 +92,14 @@ class Trainer:
         self._carried = tf.nest.map_structure(lambda value: tf.Variable(value, trainable=False), state)
         self._state = self._batches = None
         self._recent = self.compiled_step.guard.recent()
-        self.left_out = dict.fromkeys(LEFT_OUT, 0)
-        self._in_a_row = 0
+        self._left_out = LeftOut(self.compiled_step.guard, say)
         self._stateful: list[StepCallback] = []
         self._callback_states: dict[str, dict] = {}
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Return how many steps were left out, by reason."""
+        return self._left_out.counts
 
     # What a checkpoint holds
 
@@ -169,7 +107,9 @@ class Trainer:
         """Return what a checkpoint tracks: weights, optimizer slots, carried state of the global batch."""
         if self._state is not None:
             tf.nest.map_structure(
-                lambda variable, value: variable.assign(self._gathered(value)), self._carried, self._state
+                lambda variable, value: variable.assign(self._workers.gathered(value)),
+                self._carried,
+                self._state,
             )
         return {
             "model": self.model.variables,
@@ -185,7 +125,7 @@ class Trainer:
             "learning_rate_scale": self._rate_scale,
             "learning_rate_set": self._rate_set,
             "left_out": self.left_out,
-            "left_out_in_a_row": self._in_a_row,
+            "left_out_in_a_row": self._left_out.in_a_row,
             "recent": self.compiled_step.guard.saved(self._recent),
             "callbacks": {type(callback).__name__: callback.state() for callback in self._stateful},
         }
@@ -200,7 +140,8 @@ class Trainer:
             # Not the optimizer's rate: a callback may have set that one after the last step.
             self._rate_set = progress["learning_rate_set"]
             self._recent = self.compiled_step.guard.recent(progress["recent"])
-            self.left_out, self._in_a_row = dict(progress["left_out"]), progress["left_out_in_a_row"]
+            self._left_out.counts = dict(progress["left_out"])
+            self._left_out.in_a_row = progress["left_out_in_a_row"]
             self._callback_states = progress["callbacks"]
         self._state = None
 
@@ -232,7 +173,7 @@ class Trainer:
         }
         self._boundaries = {step for c in self._stateful for step in c.boundaries}
         if self._state is None:
-            self._state = self._scattered()
+            self._state = self._workers.scattered(self._carried)
         with self._reading(), Signals(self._stop_soon, self._workers.chief) as signals:
             listed.on_train_begin()
             for callback in self._stateful:
@@ -291,40 +232,12 @@ class Trainer:
         count = int(done)
         values = {name: value.numpy()[:count] for name, value in results.items()}
         elapsed = time.perf_counter() - began
-        self._count_left_out(first, values)
+        self._left_out.add(first, values)
         self._rate_set = float(np.float32(tables["learning_rate"][count - 1]))
         self.meter.add(values, elapsed if self.compiled_step.traces == traces else None)
         self.seconds += elapsed
         self.step += count
         return self._logs({name: values[count - 1] for name, values in tables.items()})
-
-    def _count_left_out(self, first: int, values: dict[str, np.ndarray]) -> None:
-        """Count the steps that were left out, say so, and raise InputError where the run must not go on."""
-        given = enumerate(zip(_reasons(values), _empty(values)), first + 1)
-        for step, (reasons, empty) in given:
-            if empty:  # Which says nothing about the steps around it.
-                continue
-            self._in_a_row = self._in_a_row + 1 if reasons.any() else 0
-            if not reasons.any():
-                continue
-            why = LEFT_OUT[int(np.argmax(reasons))]
-            self.left_out[why] += 1
-            if why == "nonfinite" and self.compiled_step.guard.stops:
-                raise InputError(
-                    f"the loss or its gradient is no finite number at step {step:,}, which was left out; the"
-                    " checkpoints before are kept. If it is a single step, go on with --on_nonfinite=skip;"
-                    " else begin a new run in another --run_dir with a lower --learning_rate or a"
-                    " --clip_norm"
-                )
-            if self._in_a_row == MOST_IN_A_ROW:
-                raise InputError(
-                    f"the last {MOST_IN_A_ROW} steps up to step {step:,} were all left out, so nothing is"
-                    " learnt any more; the checkpoints before are kept; begin a new run in another --run_dir"
-                    " with a lower --learning_rate"
-                )
-            if why != "overflowed" and self._in_a_row in (1, 10):
-                many = f"; it is the {self._in_a_row}th in a row" if self._in_a_row > 1 else ""
-                self._say(f"step {step:,} was left out: {self.compiled_step.guard.explain(why)}{many}")
 
     def _logs(self, rates: dict[str, float]) -> dict:
         meter, sums = self.meter, self.meter.sums
@@ -350,10 +263,10 @@ class Trainer:
             "seconds_left": left,
         }
 
-    def _validated(self, listed) -> dict:
+    def _validated(self, listed: keras.callbacks.CallbackList) -> dict:
         listed.on_test_begin()
         result = self._evaluate(self.step)
-        loss = result["nats_per_token"]
+        loss = result.get(MEASURES["loss"].evaluated)
         logs = {**result, "loss": float("nan") if loss is None else loss}
         listed.on_test_end(logs)
         names = ("loss", *SCORES)
@@ -370,10 +283,10 @@ class Trainer:
             )
         return [rate * self._rate_scale for rate in table]
 
-    # Between the global batch and the replicas
+    # The batches
 
     @contextlib.contextmanager
-    def _reading(self):
+    def _reading(self) -> Iterator[None]:
         """Hold the iterator over the batches, and end its reading at once afterwards.
 
         Its threads call Python. One that still lives while the interpreter ends waits for such a call for
@@ -388,14 +301,14 @@ class Trainer:
         finally:
             self._batches = None
 
-    def _distributed_batches(self):
+    def _distributed_batches(self) -> Iterator:
         strategy, last = self.strategy, self.total_steps
         local = len(strategy.extended.worker_devices)
 
-        def batch(rows, step):
+        def batch(rows: Rows, step: tf.Tensor) -> Batch:
             return self.task.batch(rows, self._store, step)
 
-        def make(context):
+        def make(context: tf.distribute.InputContext) -> Any:
             return training_batches(
                 batch, self.order, self.step, last, replicas=local,
                 first_replica=context.input_pipeline_id * local,
@@ -405,25 +318,3 @@ class Trainer:
         batches = iter(strategy.distribute_datasets_from_function(make))
         keep_freed_memory()
         return batches
-
-    def _scattered(self):
-        """Return the carried state as the compiled step takes it: every replica has its rows."""
-        rows = self.config.batches.batch_size // self.strategy.num_replicas_in_sync
-
-        def part(value):
-            def of_replica(context):
-                first = context.replica_id_in_sync_group * rows
-                return tf.identity(value[first : first + rows])
-
-            return self.strategy.experimental_distribute_values_from_function(of_replica)
-
-        scattered = tf.nest.map_structure(part, self._carried)
-        # With one replica `run` returns plain tensors; passing through it once gives the type that comes
-        # back.
-        return self.strategy.run(lambda state: state, args=(scattered,))
-
-    def _gathered(self, value):
-        """Return the rows of all replicas, of all workers; every worker has to call this."""
-        if self._workers.count > 1:
-            return self.strategy.gather(value, axis=0)
-        return tf.concat(self.strategy.experimental_local_results(value), axis=0)

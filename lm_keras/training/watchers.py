@@ -18,7 +18,7 @@ from lm_keras.data.preparation import PreparedData
 from lm_keras.tasks.task import Task
 
 
-class Watched(Protocol):
+class WatchedRun(Protocol):
     """What a callback may be told of a run when it is made.
 
     Attributes:
@@ -57,12 +57,12 @@ class Watcher:
             them.
     """
 
-    make: Callable[[Watched], keras.callbacks.Callback | None]
+    make: Callable[[WatchedRun], keras.callbacks.Callback | None]
     asked_by: str = ""
     decides: bool = False
 
 
-def made(run: Watched, chief: bool) -> list[keras.callbacks.Callback]:
+def made(run: WatchedRun, chief: bool) -> list[keras.callbacks.Callback]:
     """Return the callbacks of a run in their order.
 
     Args:
@@ -82,46 +82,46 @@ class InPlace(keras.callbacks.Callback):
         super().__init__()
         self._folder = folder
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict | None = None) -> None:
         self._folder.check_in_place()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self._folder.check_in_place()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         self._folder.check_in_place()
 
 
-def _plateau(run: Watched) -> keras.callbacks.Callback | None:
+def _plateau(run: WatchedRun) -> keras.callbacks.Callback | None:
     learning = run.config.learning
     plateau = schedules.plateau_of(learning.learning_rate_schedule)
     return callbacks.PlateauDecay(plateau, learning.learning_rate, run.judged_by) if plateau else None
 
 
-def _early_stopping(run: Watched) -> keras.callbacks.Callback:
+def _early_stopping(run: WatchedRun) -> keras.callbacks.Callback:
     return callbacks.EarlyStopping(run.config.learning.early_stopping_evals, run.judged_by)
 
 
-def _profile(run: Watched) -> keras.callbacks.Callback:
+def _profile(run: WatchedRun) -> keras.callbacks.Callback:
     steps = profiled_steps(run.config.running.profile_steps)
     return callbacks.Profile(run.folder.path / "events" / "train", *steps, run.progress.say)
 
 
-def _metrics_file(run: Watched) -> keras.callbacks.Callback:
+def _metrics_file(run: WatchedRun) -> keras.callbacks.Callback:
     return callbacks.MetricsFile(run.folder.path / "metrics.jsonl", run.config.running.log_every)
 
 
-def _samples(run: Watched) -> keras.callbacks.Callback:
+def _samples(run: WatchedRun) -> keras.callbacks.Callback:
     running = run.config.running
     prompts, every = running.sample_prompt.split("|"), running.sample_every or run.eval_every
     return callbacks.TextSamples(run.data.tokenizer, prompts, every, run.show_samples, run.task.name)
 
 
-def _histograms(run: Watched) -> keras.callbacks.Callback:
+def _histograms(run: WatchedRun) -> keras.callbacks.Callback:
     return callbacks.Histograms(run.config.running.histogram_every, run.tensorboard.histograms)
 
 
-def _projector(run: Watched) -> keras.callbacks.Callback:
+def _projector(run: WatchedRun) -> keras.callbacks.Callback:
     tokens, where = run.data.splits["train"].tokens[1:], run.folder.path / "events" / "train"
     extra = run.task.extra_tokens
     return callbacks.Projector(where, run.data.tokenizer, tokens, run.checkpoint_every, extra)

@@ -26,13 +26,13 @@ from lm_keras.text.tokenizer import Tokenizer
 class Origin:
     """What a run begins with (`--init_from`): the weights of another run, or of a model of another project.
 
-    Optimizer, schedules and step begin anew.
+    Optimizer, schedules and step start again.
 
     Attributes:
         path: the folder of the run or model.
-        step: of its weights; `given_to` takes newer ones if a run that trains has written them meanwhile.
+        step: of its weights; `copy_to` takes newer ones if a run that trains has written them meanwhile.
         tokenizer: its tokenizer, which the new run takes over.
-        give: does the work of `given_to`, and returns the step and what to say of weights that were not
+        copy: does the work of `copy_to`, and returns the step and what to say of weights that were not
             copied.
         files: those of a model of another project that the new run keeps, so that `scripts/convert.py` can
             write them back.
@@ -42,16 +42,16 @@ class Origin:
     path: Path
     step: int
     tokenizer: Tokenizer
-    give: Callable[[keras.Model, int | None], tuple[int, str]]
+    copy: Callable[[keras.Model, int | None], tuple[int, str]]
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     remark: str = ""
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """Say with what the run begins."""
         return f"with the weights of {self.path} at step {self.step:,}{self.remark}"
 
-    def given_to(self, model: keras.Model, step: int | None = None) -> "Origin":
+    def copy_to(self, model: keras.Model, step: int | None = None) -> "Origin":
         """Copy the weights into a new network, and return this with the step that they have.
 
         Args:
@@ -61,7 +61,7 @@ class Origin:
         Raises:
             InputError: they were deleted meanwhile, or the bodies of the networks do not match.
         """
-        found, remark = self.give(model, step)
+        found, remark = self.copy(model, step)
         return dataclasses.replace(self, step=found, remark=remark)
 
     @classmethod
@@ -95,22 +95,22 @@ class Origin:
             same = " ".join(f"--{name}={value}" for name, value in imported.settings.items())
             remedy = f"Use the same settings, here {same}; --sequence_length may be shorter"
             _check_fits(config, imported.config, imported.tokenizer, remedy)
-            give = functools.partial(_give_imported, imported)
+            copy = functools.partial(_copy_imported, imported)
             for line in imported.remarks:
                 warn(line)
-            return cls(source.path, imported.step, imported.tokenizer, give, imported.files)
+            return cls(source.path, imported.step, imported.tokenizer, copy, imported.files)
         tokenizer, flagfile = source.tokenizer(), paths.as_word(source.path / "flags.txt")
         remedy = f"Use the same settings, for instance with --flagfile={flagfile} before all other flags"
         _check_fits(config, source.config(), tokenizer, remedy)
-        give = functools.partial(_give_trained, source, chosen)
-        return cls(source.path, step_for_reading(source, chosen, warn), tokenizer, give, source.kept_files)
+        copy = functools.partial(_copy_trained, source, chosen)
+        return cls(source.path, step_for_reading(source, chosen, warn), tokenizer, copy, source.kept_files)
 
 
 def _check_fits(config: Config, there: Config, tokenizer: Tokenizer, remedy: str) -> None:
     """Raise InputError if the weights of a run or model do not fit the settings of a new run."""
     before, now = _shape(there), _shape(config)
     different = _other_tokenizer(config.data, there.data, tokenizer)
-    if config.needs_blank and tokenizer.blank_id is None:
+    if config.needs_mask and tokenizer.mask_id is None:
         what = f"--model={config.model.model}" if config.task in WITH_MASKS else "--token_noise_kind=blank"
         different.append(
             f"{what} needs a token that says nothing, such as [MASK], and the tokenizer there has none"
@@ -125,13 +125,13 @@ def _check_fits(config: Config, there: Config, tokenizer: Tokenizer, remedy: str
         )
 
 
-def _give_imported(
+def _copy_imported(
     imported: exchange.Imported, model: keras.Model, step: int | None = None
 ) -> tuple[int, str]:
-    return imported.step, imported.give(model).remark
+    return imported.step, imported.copy_to(model).remark
 
 
-def _give_trained(
+def _copy_trained(
     source: RunFolder, chosen: str, model: keras.Model, step: int | None = None
 ) -> tuple[int, str]:
     # What is damaged there was said when the step was chosen first.
@@ -160,7 +160,7 @@ def _other_tokenizer(here: DataConfig, there: DataConfig, tokenizer: Tokenizer) 
         return []  # The run has a copy of its own, wherever that folder is now.
     saved = saved_tokenizer(here)
     if saved:
-        same = tokenizer.fingerprint() in (saved.fingerprint(), saved.with_blank().fingerprint())
+        same = tokenizer.fingerprint() in (saved.fingerprint(), saved.with_mask().fingerprint())
         return (
             [] if same else [f"--tokenizer={here.tokenizer} holds another tokenizer than that of the weights"]
         )

@@ -13,6 +13,8 @@ import os
 import re
 import signal
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -68,7 +70,7 @@ class Cluster:
             jobs, task = dict(content["cluster"]), content["task"]
             kind, place = task["type"], task["index"]
             if isinstance(place, bool | float):
-                raise ValueError(f"index {place} is no whole number")
+                raise ValueError(f"index {place} is not a whole number")
             place = int(place)
             lists = [list(jobs.pop(name, [])) for name in ("chief", "worker")]
             if jobs or kind not in ("chief", "worker") or len(lists[0]) > 1:
@@ -111,12 +113,12 @@ def host_and_port(address: str) -> tuple[str, int]:
         or not re.fullmatch("[0-9]{1,5}", port)
         or not 0 < int(port) < 2**16
     ):
-        raise ValueError(f"{address!r} is no host:port")
+        raise ValueError(f"{address!r} is not host:port")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 @contextlib.contextmanager
-def interruptible():
+def interruptible() -> Iterator[None]:
     """Let Ctrl-C end this process at once while it waits in TensorFlow's code, where Python would not see it.
 
     Where somebody else handles the signal nothing is changed.
@@ -159,7 +161,7 @@ class Workers:
             return list(values)
         local = len(self._strategy.extended.worker_devices)
 
-        def of_replica(context):
+        def of_replica(context: tf.distribute.ReplicaContext) -> tf.Tensor:
             once = context.replica_id_in_sync_group % local == 0
             return tf.constant(values if once else [0.0] * len(values), tf.float64)
 
@@ -167,7 +169,7 @@ class Workers:
         with interruptible():
             return self._reduced(shares).numpy().tolist()
 
-    def _reduce(self, values):
+    def _reduce(self, values: Any) -> tf.Tensor:
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
 
     def from_chief(self, *values: float | None) -> list[float | None]:
@@ -175,6 +177,33 @@ class Workers:
         present = [value is not None and self.chief for value in values]
         sums = self.total(*present, *(value if here else 0.0 for here, value in zip(present, values)))
         return [value if here else None for here, value in zip(sums[: len(values)], sums[len(values) :])]
+
+    def scattered(self, values: Any) -> Any:
+        """Return the rows of the global batch as the compiled step takes them: each replica has its own.
+
+        Args:
+            values: a structure of variables or tensors [B, ...].
+        """
+        strategy = self._strategy
+
+        def part(value: tf.Variable | tf.Tensor) -> Any:
+            rows = value.shape[0] // strategy.num_replicas_in_sync
+
+            def of_replica(context: tf.distribute.ReplicaContext) -> tf.Tensor:
+                first = context.replica_id_in_sync_group * rows
+                return tf.identity(value[first : first + rows])
+
+            return strategy.experimental_distribute_values_from_function(of_replica)
+
+        parts = tf.nest.map_structure(part, values)
+        # With one replica `run` returns plain tensors. Passing through it gives the type that it returns.
+        return strategy.run(lambda state: state, args=(parts,))
+
+    def gathered(self, value: Any) -> tf.Tensor:
+        """Return the rows of all replicas, of all workers; every worker has to call this."""
+        if self.count > 1:
+            return self._strategy.gather(value, axis=0)
+        return tf.concat(self._strategy.experimental_local_results(value), axis=0)
 
     def meet(self) -> None:
         """Wait for all workers; every worker has to call this."""
@@ -187,7 +216,7 @@ class Workers:
         return self.from_chief(*numbers) == numbers
 
     @contextlib.contextmanager
-    def together(self):
+    def together(self) -> Iterator[None]:
         """Wait at the end for all workers; what happens in here must succeed in each of them.
 
         Raises:
@@ -205,7 +234,7 @@ class Workers:
             )
 
     @contextlib.contextmanager
-    def watched(self):
+    def watched(self) -> Iterator[None]:
         """Turn the loss of another worker into an InputError."""
         try:
             yield

@@ -32,7 +32,7 @@ SECTIONS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class BenchmarkOptions:
     """How to measure; the settings of a run say what."""
 
     peer: str = setting(
@@ -53,13 +53,13 @@ class Options:
     part: str = setting("valid", "baselines: part of the text", choices=("train", "valid", "test"))
     sections: str = setting(
         ",".join(SECTIONS),
-        "page: parts to measure anew, with commas; the others stay as they are, without any it is only"
-        " written anew",
+        "page: parts to measure again, with commas; the others stay as they are, without any it is only"
+        " written again",
     )
     table: bool = setting(False, "print a Markdown table instead of JSON objects")
 
 
-def measured(command: str, settings: Config, options: Options, root: Path) -> Iterator[dict]:
+def measured(command: str, settings: Config, options: BenchmarkOptions, root: Path) -> Iterator[dict]:
     """Return the results of a command as they come.
 
     Args:
@@ -140,5 +140,5 @@ def _check_page(sections: list[str], corpus: str) -> None:
 
 
 def _listed(text: str) -> list[str]:
-    """Return what stands between commas, each once."""
+    """Return the items between commas, each once."""
     return list(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))

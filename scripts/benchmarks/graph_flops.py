@@ -17,7 +17,7 @@ def counted_flops(trainer: Trainer) -> dict[str, int]:
     rates = {"learning_rate": tf.zeros([1]), "dropout": tf.zeros([1])}
     traced = trainer.compiled_step.__call__.get_concrete_function(
         trainer._distributed_batches(),
-        trainer._scattered(),
+        trainer._workers.scattered(trainer._carried),
         trainer._recent,
         tf.constant(0, tf.int64),
         rates,

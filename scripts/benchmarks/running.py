@@ -17,22 +17,22 @@ from lm_keras.errors import InputError
 from lm_keras.registry import WITH_MASKS
 
 CLASSES = {
-    "lm_keras": "benchmarks.candidates.ours.Candidate",
+    "lm_keras": "benchmarks.candidates.ours.OurCandidate",
     "jit_off": "benchmarks.candidates.ours.without_jit",
     "compiled_bfloat16": "benchmarks.candidates.ours.CompiledInBfloat16",
     "int8": "benchmarks.candidates.ours.Int8",
-    "keras_fit": "benchmarks.candidates.keras_peer.Candidate",
+    "keras_fit": "benchmarks.candidates.keras_peer.KerasCandidate",
     "torch": "benchmarks.candidates.torch_peer.of_family",
     "torch_compiled": "benchmarks.candidates.torch_peer.CompiledTransformer",
     "torch_bfloat16": "benchmarks.candidates.torch_peer.TransformerInBfloat16",
-    "transformers": "benchmarks.candidates.transformers_peer.Candidate",
-    "torch_gpt": "benchmarks.candidates.torch_gpt.Candidate",
+    "transformers": "benchmarks.candidates.transformers_peer.HuggingFaceCandidate",
+    "torch_gpt": "benchmarks.candidates.torch_gpt.TorchGPTCandidate",
     "skipgram": "benchmarks.candidates.embeddings.SkipGram",
     "cbow": "benchmarks.candidates.embeddings.Cbow",
-    "gensim_skipgram": "benchmarks.candidates.gensim_peer.SkipGram",
-    "gensim_cbow": "benchmarks.candidates.gensim_peer.Cbow",
-    "loss_in_pieces": "benchmarks.candidates.loss.Candidate",
-    "plain_loss": "benchmarks.candidates.loss.PlainCandidate",
+    "gensim_skipgram": "benchmarks.candidates.gensim_peer.GensimSkipGram",
+    "gensim_cbow": "benchmarks.candidates.gensim_peer.GensimCbow",
+    "loss_in_pieces": "benchmarks.candidates.loss.LossInPieces",
+    "plain_loss": "benchmarks.candidates.loss.PlainLoss",
 }
 """What makes each candidate of a `Config`. It is imported in the candidate's own process only."""
 
@@ -64,10 +64,10 @@ class Candidate(Protocol):
     parameters: int
 
     def train(self, seconds: float) -> tuple[int, float]:
-        """Train for about so many seconds; return the steps, and the seconds that they took."""
+        """Train for about this number of seconds; return the steps, and the seconds that they took."""
 
     def sample(self, rows: int, prompt: int, tokens: int) -> float:
-        """Return the seconds that so many rows of so many new tokens take after a prompt."""
+        """Return the seconds that `rows` rows of `tokens` new tokens take after a prompt."""
 
 
 class Running:
@@ -189,7 +189,7 @@ def check(peers: Iterable[str], config: Config, sampling: bool = False) -> None:
                 )
     if sampling and config.task in WITH_MASKS:
         raise InputError(
-            f"--model={model.model}: the speed of filling blanks is not measured here; take another family"
+            f"--model={model.model}: the speed of filling masks is not measured here; take another family"
         )
     if config.data.vocab_size is None:
         raise InputError("--vocab_size is missing: expected the vocabulary of the random tokens")

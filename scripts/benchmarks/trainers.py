@@ -7,8 +7,8 @@ from lm_keras.models import FAMILIES
 from lm_keras.tasks import task_of
 from lm_keras.training import distribution
 from lm_keras.training.known_text import random_store
-from lm_keras.training.trainer import Trainer
-from lm_keras.training.trial import NEVER
+from lm_keras.training.timing import NEVER
+from lm_keras.training.trainer import Learner, Trainer
 
 STEPS = 3
 """Steps of `train`, and of which the random text has enough for one more."""
@@ -17,12 +17,12 @@ STEPS = 3
 def trainer_of(config: Config) -> Trainer:
     """Build everything that a step needs, with random tokens and in this process."""
     vocab_size, batches = config.data.vocab_size, config.batches
-    task, strategy = task_of(config, vocab_size), distribution.set_up(config).strategy
-    with strategy.scope():
+    task, devices = task_of(config, vocab_size), distribution.set_up(config)
+    with devices.strategy.scope():
         model = FAMILIES[config.model.model](config, task.network_vocab_size)
         model.optimizer = optimizers.build(config.learning, model.trainable_variables)
     store = random_store((STEPS + 1) * batches.batch_size * batches.sequence_length, vocab_size)
-    return Trainer(model, task, strategy, config, store, STEPS, None)
+    return Trainer(Learner(model, task), devices, config, store, STEPS, None)
 
 
 def train(trainer: Trainer) -> None:

@@ -102,7 +102,7 @@ def test_a_resumed_run_draws_one_curve(runs, scalars_of, texts_of, hparams_of, l
     assert [step for step, _ in samples[0]["sample_0"]] == [8, 16, 24]
     for name, lives in (("whole", [0]), ("resumed", [0, 16])):
         assert [settings["hidden_units"] for settings in hparams_of(runs / name / "events" / "valid")] == [13]
-        assert [life["step"] for life in RunFolder(runs / name).lives] == lives
+        assert [launch["step"] for launch in RunFolder(runs / name).launches] == lives
         drawn = [step for step, _ in samples[0]["sample_0"]]
         assert [line["step"] for line in lines_of(runs / name / "samples.jsonl")] == drawn
 

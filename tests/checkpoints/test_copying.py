@@ -41,7 +41,7 @@ def test_a_head_that_is_missing_begins_anew_and_is_named():
     before = values_of(model)
     copied = copy_weights(trained, model)
     assert set(copied.new) == head_of(model) and "head_kernel" in copied.new and not copied.left
-    assert copied.remark == f"; {', '.join(copied.new)} of the head begin anew"
+    assert copied.remark == f"; {', '.join(copied.new)} of the head are new"
     for name, value in values_of(model).items():
         old = before[name] if name in copied.new else values_of(trained)[name]
         np.testing.assert_array_equal(value, old)
@@ -59,7 +59,7 @@ def test_added_tokens_are_rows_behind_the_others():
     before = values_of(model)
     copied = copy_weights(trained, model)
     assert copied == Copied(("output_kernel", "output_bias"), (), 3)
-    assert copied.remark == "; output_kernel, output_bias of the head begin anew; 3 added tokens begin anew"
+    assert copied.remark == "; output_kernel, output_bias of the head are new; 3 added tokens are new"
     table = model.embedding.embeddings.numpy()
     np.testing.assert_array_equal(table[:V], trained.embedding.embeddings)
     np.testing.assert_array_equal(table[V:], before["embedding/embeddings"][V:])

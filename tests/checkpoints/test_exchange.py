@@ -279,7 +279,7 @@ def test_files_that_are_missing_or_outside_of_the_folder(tmp_path):
     index = folder / "model.safetensors.index.json"
     for name in ("../w.safetensors", "/etc/passwd", "..", 7, "a\x00.safetensors", "\ud800.safetensors"):
         index.write_text(json.dumps({"weight_map": {"wte.weight": name}}))
-        with pytest.raises(InputError, match="which is no file of this folder"):
+        with pytest.raises(InputError, match="which is not a file of this folder"):
             exchange.read(folder).build()
     index.write_text(json.dumps({"weight_map": {"wte.weight": "nowhere.safetensors"}}))
     with pytest.raises(InputError, match=r"cannot read .*nowhere\.safetensors: No such file"):

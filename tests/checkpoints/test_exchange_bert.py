@@ -97,7 +97,7 @@ def test_without_the_head_there_are_features_and_no_predictions(tmp_path, capfd,
     lm = lm_keras.load(tmp_path / "run")
     whole = built(models.write(tmp_path / "whole", "bert"))
     np.testing.assert_allclose(
-        lm.features(models.IDS), whole.hidden({"tokens": np.array(models.IDS)}), atol=1e-5
+        lm.features(models.IDS), whole.hidden_states({"tokens": np.array(models.IDS)}), atol=1e-5
     )
     for use in (
         lambda: lm.fill("a [MASK]"),
@@ -105,11 +105,11 @@ def test_without_the_head_there_are_features_and_no_predictions(tmp_path, capfd,
         lambda: lm.logits(models.IDS),
         lambda: lm.generate(["a [MASK]"]),
     ):
-        with pytest.raises(InputError, match="imported without the head that says what hidden tokens were"):
+        with pytest.raises(InputError, match="imported without the head that predicts masked tokens"):
             use()
     conversion.from_run(str(tmp_path / "run"), "last", str(tmp_path / "back"))
     np.testing.assert_array_equal(
-        built(tmp_path / "back").hidden({"tokens": np.array(models.IDS)}), lm.features(models.IDS)
+        built(tmp_path / "back").hidden_states({"tokens": np.array(models.IDS)}), lm.features(models.IDS)
     )
     # Training gives it a new head, from the folder as from the run.
     settings = {

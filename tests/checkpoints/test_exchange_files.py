@@ -179,7 +179,7 @@ def test_files_that_do_not_come_back_are_named(tmp_path):
         ("generation_config.json", "[", "generation_config.json is no JSON"),
         ("generation_config.json", "[]", "generation_config.json is no JSON object"),
         ("special_tokens_map.json", "\udcff", "special_tokens_map.json is no JSON"),
-        ("chat_template.jinja", "\udcff", "chat_template.jinja is no UTF-8; restore it from a copy"),
+        ("chat_template.jinja", "\udcff", "chat_template.jinja is not UTF-8; restore it from a copy"),
         ("chat_template.jinja", "x" * (2**20 + 1), "chat_template.jinja: more than 1,048,576 bytes"),
     ],
     ids=lambda value: value[:30],

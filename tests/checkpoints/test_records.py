@@ -17,6 +17,7 @@ DATA = {"splits": {}, "total_steps": 24}
     [
         ("results.json", RESULTS),
         ("results.json", {**RESULTS, "further": [0.1 + 0.2, -0.0, 1e-300, True]}),
+        ("results.json", {"step": 24, "splits": {}}),  # Of a task whose answer is no text.
         ("data.json", DATA),
         ("environment.json", {"lives": []}),
         ("huggingface.json", {"files": {"chat_template.jinja": "{{ é }}\r\n"}}),
@@ -67,8 +68,8 @@ def test_another_number_is_seen(tmp_path):
     with pytest.raises(InputError) as caught:
         records.read(path)
     assert str(caught.value) == (
-        f"{path} cannot be read (other content than was written; who meant to change it deletes its line "
-        f"{records.OWN_SUM}){REMEDY}"
+        f"{path} cannot be read (other content than was written; if you changed it on purpose, delete its "
+        f"line {records.OWN_SUM}){REMEDY}"
     )
     lines = [line for line in path.read_text().split("\n") if records.OWN_SUM not in line]
     path.write_text("\n".join(lines))

@@ -8,13 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lm_keras.checkpoints.run_folder import (
-    CHANGEABLE,
-    RunFolder,
-    append_lines,
-    differences,
-    truncate_lines_after,
-)
+from lm_keras.checkpoints.changes import CHANGEABLE, differences
+from lm_keras.checkpoints.records import append_lines, truncate_lines_after
+from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import FIELDS
 from lm_keras.errors import InputError
 

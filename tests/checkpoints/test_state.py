@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.checkpoints.sealed import unsealed
+from lm_keras.checkpoints.records import unsealed
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.errors import InputError
 from lm_keras.models.language_model import LanguageModel
@@ -98,6 +98,15 @@ def test_the_last_and_the_best_are_kept(checkpoints):
     assert values_of(best) == values_of(variables(4.0))
     checkpoints.save(14, variables(14.0), {"valid_loss": 1.0})
     assert checkpoints.steps() == [12, 14]
+
+
+def test_the_best_by_a_measure_that_is_better_when_it_is_high(checkpoints):
+    for step, value in {2: 0.25, 4: 0.5, 6: 0.375}.items():
+        validated = {"measure": "accuracy", "better": "high", "value": value}
+        checkpoints.save(step, variables(float(step)), {"validated": validated})
+    assert checkpoints.best() == 4
+    checkpoints.save(8, variables(8.0), {"valid_loss": -0.75})  # As older versions kept an accuracy.
+    assert checkpoints.best() == 8
 
 
 def test_equal_losses_keep_the_first(checkpoints):

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from lm_keras import paths
-from lm_keras.checkpoints import state
+from lm_keras.checkpoints import variables
 from lm_keras.checkpoints.state import ATTEMPTS, GONE, Checkpoints, Gone
 from lm_keras.errors import InputError
 
@@ -70,7 +70,7 @@ def test_tensorflow_still_reads_patterns(tmp_path):
     """The control: by its own path such a checkpoint cannot be read."""
     Checkpoints(tmp_path / "[a-c]").save(4, tensors(1.0), {})
     with pytest.raises(tf.errors.NotFoundError):
-        state._tracked(tensors(0.0)).read(f"{tmp_path}/[a-c]/step-00000004/state")
+        variables.tracked(tensors(0.0)).read(f"{tmp_path}/[a-c]/step-00000004/state")
 
 
 @pytest.fixture

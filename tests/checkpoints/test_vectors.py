@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from lm_keras.checkpoints.vectors import head_of, read_vectors, write_vectors
+from lm_keras.checkpoints.vectors import header_of, read_vectors, write_vectors
 from lm_keras.errors import InputError
 
 
 def read(path, wanted=None, most=None):
-    found = list(read_vectors(path, head_of(path), wanted, most))
+    found = list(read_vectors(path, header_of(path), wanted, most))
     return [word.decode() for word, _ in found], np.array([vector for _, vector in found])
 
 
@@ -64,10 +64,10 @@ def test_a_last_line_without_line_feed(tmp_path):
             "copy the file"),
         (b"2 3\nthe 1 2 3\n\n", "v.txt, line 3: '' has 0 numbers, expected 3"),
         (b"2 3\nthe 1 2 3\n1 2 3\n", "v.txt, line 3: '1 2 3' has 2 numbers, expected 3"),
-        (b"the 1 2 3\nof 1 x 3\n", "v.txt, line 2: 'x' of 'of' is no number; correct the line"),
-        (b"the 1 2 3\nan old man 1 2\n", "v.txt, line 2: 'man' of 'an old' is no number" ),
-        (b"the 1 nan 3\n", "v.txt, line 1: 'nan' of 'the' is no finite float32"),
-        (b"the 1 2 1e39\n", "v.txt, line 1: '1e39' of 'the' is no finite float32"),
+        (b"the 1 2 3\nof 1 x 3\n", "v.txt, line 2: 'x' of 'of' is not a number; correct the line"),
+        (b"the 1 2 3\nan old man 1 2\n", "v.txt, line 2: 'man' of 'an old' is not a number" ),
+        (b"the 1 nan 3\n", "v.txt, line 1: 'nan' of 'the' is not a finite float32"),
+        (b"the 1 2 1e39\n", "v.txt, line 1: '1e39' of 'the' is not a finite float32"),
         (b"a 1 2\nthe 1 2\na 3 4\n", "v.txt, line 3: 'a' has a vector in line 1 already; delete one of both"),
         (b"3 2\nthe 1 2\nof 1 2\n", "v.txt, line 3: the file ends after 2 words, and its first line says 3; "
             "was it cut off?"),
@@ -87,7 +87,7 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path, content, problem):
 def test_no_file_and_no_regular_file(tmp_path):
     for path, problem in ((tmp_path / "no.txt", "no file "), (tmp_path, "cannot read ")):
         with pytest.raises(InputError, match=f"^{problem}{path}"):
-            head_of(path)
+            header_of(path)
 
 
 def test_what_nobody_wants_is_checked_for_its_fields_only(tmp_path):

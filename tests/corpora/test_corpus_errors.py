@@ -104,14 +104,16 @@ def test_folder(folder):
 
 def test_no_regular_file(folder):
     os.mkfifo(folder / "pipe")
-    assert message("text:pipe") == "pipe is no regular file: expected a file that can be read more than once"
+    assert (
+        message("text:pipe") == "pipe is not a regular file: expected a file that can be read more than once"
+    )
 
 
 def test_known_formats_that_are_no_text(folder):
     (folder / "a.tar.gz").write_bytes(b"x")
     assert (
         message("text:*.gz")
-        == "a.tar.gz: a .tar.gz file is no text: expected .txt, .gz or .jsonl; unpack or convert it first"
+        == "a.tar.gz: a .tar.gz file is not text: expected .txt, .gz or .jsonl; unpack or convert it first"
     )
 
 
@@ -252,15 +254,17 @@ def test_damaged_gz(folder):
     packed = bytearray(gzip.compress(POEM))
     packed[len(packed) // 2] ^= 0x55
     (folder / "a.gz").write_bytes(packed)
-    assert message("text:a.gz").startswith(("a.gz is no sound gzip file (", "a.gz is a truncated gzip file"))
+    assert message("text:a.gz").startswith(
+        ("a.gz is not a sound gzip file (", "a.gz is a truncated gzip file")
+    )
     wrong_sum = bytearray(gzip.compress(POEM))
     wrong_sum[-6] ^= 1
     (folder / "b.gz").write_bytes(wrong_sum)
-    assert message("text:b.gz").startswith("b.gz is no sound gzip file (CRC check failed")
+    assert message("text:b.gz").startswith("b.gz is not a sound gzip file (CRC check failed")
     (folder / "c.gz").write_bytes(POEM)
-    assert message("text:c.gz").startswith("c.gz is no sound gzip file (Not a gzipped file")
+    assert message("text:c.gz").startswith("c.gz is not a sound gzip file (Not a gzipped file")
     (folder / "d.gz").write_bytes(gzip.compress(POEM) + b"garbage")
-    assert message("text:d.gz").startswith("d.gz is no sound gzip file (Not a gzipped file")
+    assert message("text:d.gz").startswith("d.gz is not a sound gzip file (Not a gzipped file")
 
 
 @pytest.mark.parametrize(

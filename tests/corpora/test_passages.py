@@ -115,6 +115,6 @@ def test_given_text_that_was_learnt_is_named():
     assert (
         len(said) == 1
         and said[0].startswith("9")
-        and "of the test text, t, stands in the training text, too" in said[0]
+        and "of the test text, t, is in the training text, too" in said[0]
     )
     assert splits(texts, valid=Memory(["new\n"]))[1] == []

@@ -238,7 +238,7 @@ def test_a_single_line_without_blanks_is_cut_before_characters():
     ("within", "expected"), [(2**16, ["a", " " + "x" * 999]), (100, ["a " + "x" * 497, "x" * 502])]
 )
 def test_a_blank_that_is_far_away_is_none(monkeypatch, within, expected):
-    monkeypatch.setattr("lm_keras.corpora.splits.BLANK_WITHIN_BYTES", within)
+    monkeypatch.setattr("lm_keras.corpora.splits.SPACE_WITHIN_BYTES", within)
     parts = read(make_splits(Memory(["a " + "x" * 999]), fractions=(50, 50, 0)))
     assert [part[0] for part in parts.values()] == expected
 

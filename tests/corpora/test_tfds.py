@@ -338,7 +338,7 @@ def test_what_is_no_name():
         "expected tfds:NAME[/CONFIG][:VERSION][:SPLIT], such as tfds:tiny_shakespeare or tfds:wiki40b/de:test"
     )
     for rest in ("", "sentences:", "a b", "sentences/", "huggingface/a/b"):
-        assert error(rest) == f"tfds:{rest} is no name of a data set: {expected_name}"
+        assert error(rest) == f"tfds:{rest} is not the name of a data set: {expected_name}"
 
 
 def test_unknown_name(shared_folder):

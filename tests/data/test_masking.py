@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.config import from_flat
-from lm_keras.data.masking import AROUND, NO_DOCUMENT, Masking, masked_places, word_beginnings
+from lm_keras.data.masking import AROUND, NO_DOCUMENT, Masking, masked_positions, word_beginnings
 from lm_keras.data.order import PackedOrder, WindowOrder
 from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import TextCounts, TokenStore
@@ -19,7 +19,7 @@ R, TEXT, V, MASK, END = 6, 20, 50, 1, 0
 T = TEXT + AROUND
 ORDINARY = np.arange(V) > 1
 MASKING = Masking(0.3, 7, MASK, ORDINARY)
-K = masked_places(T, 0.3)
+K = masked_positions(T, 0.3)
 TOKENS = np.random.default_rng(3).integers(2, V, [R, TEXT]).astype(np.int32)
 
 
@@ -35,13 +35,13 @@ def hidden(masking=MASKING, tokens=TOKENS, there=None, step=0, first=0):
     return {name: value.numpy() for name, value in inputs.items()}, targets.numpy(), weights.numpy()
 
 
-def test_as_many_places_of_every_row_are_predicted_and_nothing_else_changes():
+def test_as_many_positions_of_every_row_are_predicted_and_nothing_else_changes():
     inputs, targets, weights = hidden()
-    assert targets.shape == weights.shape == inputs["places"].shape == (R, K) and K == 7
-    assert all(len(set(row)) == K for row in inputs["places"].tolist())
-    np.testing.assert_array_equal(targets, np.take_along_axis(framed(TOKENS), inputs["places"], 1))
+    assert targets.shape == weights.shape == inputs["predicted"].shape == (R, K) and K == 7
+    assert all(len(set(row)) == K for row in inputs["predicted"].tolist())
+    np.testing.assert_array_equal(targets, np.take_along_axis(framed(TOKENS), inputs["predicted"], 1))
     untouched = np.ones([R, T], bool)
-    np.put_along_axis(untouched, inputs["places"], False, 1)
+    np.put_along_axis(untouched, inputs["predicted"], False, 1)
     np.testing.assert_array_equal(inputs["tokens"][untouched], framed(TOKENS)[untouched])
     assert (weights == 1).all() and (inputs["document"] == 0).all()
 
@@ -50,7 +50,7 @@ def test_of_ten_hidden_tokens_eight_are_masks_one_is_another_and_one_stays():
     kinds = np.zeros(3)
     for step in range(300):
         inputs, targets, _ = hidden(step=step)
-        shown = np.take_along_axis(inputs["tokens"], inputs["places"], 1)
+        shown = np.take_along_axis(inputs["tokens"], inputs["predicted"], 1)
         kinds += [
             (shown == MASK).sum(),
             ((shown != MASK) & (shown != targets)).sum(),
@@ -63,10 +63,10 @@ def test_of_ten_hidden_tokens_eight_are_masks_one_is_another_and_one_stays():
 def test_every_place_is_hidden_equally_often_and_each_time_others():
     counts = np.zeros(T)
     for step in range(400):
-        counts += np.bincount(hidden(step=step)[0]["places"].ravel(), minlength=T)
+        counts += np.bincount(hidden(step=step)[0]["predicted"].ravel(), minlength=T)
     assert counts[0] == counts[-1] == 0  # What stands around a text is known.
     np.testing.assert_allclose(counts[1:-1] / counts.sum(), 1 / TEXT, atol=0.008)
-    assert (hidden(step=1)[0]["places"] != hidden(step=2)[0]["places"]).any()
+    assert (hidden(step=1)[0]["predicted"] != hidden(step=2)[0]["predicted"]).any()
 
 
 def test_a_row_is_hidden_by_its_number_whoever_computes_it():
@@ -75,12 +75,12 @@ def test_a_row_is_hidden_by_its_number_whoever_computes_it():
     for name in whole:
         np.testing.assert_array_equal(part[name], whole[name][2:4])
     np.testing.assert_array_equal(part_targets, targets[2:4])
-    assert (hidden(tokens=TOKENS[2:4], step=5)[0]["places"] != whole["places"][2:4]).any()
+    assert (hidden(tokens=TOKENS[2:4], step=5)[0]["predicted"] != whole["predicted"][2:4]).any()
 
 
 def test_what_is_no_text_is_never_hidden():
     tokens, there = TOKENS.copy(), np.ones_like(TOKENS, bool)
-    tokens[:, ::2], there[0, 3:] = 0, False  # end-of-document at every other place
+    tokens[:, ::2], there[0, 3:] = 0, False  # end-of-document at every other position
     for step in range(30):
         inputs, targets, weights = hidden(tokens=tokens, there=there, step=step)
         assert (targets[weights > 0] > 1).all()
@@ -123,16 +123,16 @@ def test_whole_words_are_hidden_or_left():
     cut = 0
     for step in range(40):
         inputs, _, weights = hidden(masking, step=step)
-        for row, places, weight in zip(TOKENS, inputs["places"], weights):
-            chosen = set((places[weight > 0] - 1).tolist())
+        for row, positions, weight in zip(TOKENS, inputs["predicted"], weights):
+            chosen = set((positions[weight > 0] - 1).tolist())
             assert all(not (word & chosen) or word <= chosen for word in words_of(row, begins))
             cut += len(chosen) < K
     assert 0 < cut < 40 * R
     # The control: single tokens tear words apart.
     inputs, _, _ = hidden()
     torn = [
-        word & set(places) and not word <= set(places)
-        for row, places in zip(TOKENS, (inputs["places"] - 1).tolist())
+        word & set(positions) and not word <= set(positions)
+        for row, positions in zip(TOKENS, (inputs["predicted"] - 1).tolist())
         for word in words_of(row, begins)
     ]
     assert any(torn)
@@ -157,7 +157,9 @@ def read_in(order, masking, tokens, step=0):
     for inputs, targets, _ in training_batches(
         lambda rows, step: task.batch(rows, store, step), order, step, step + order.steps_per_epoch
     ):
-        at = tf.stack([tf.broadcast_to(tf.range(4)[:, None], inputs["places"].shape), inputs["places"]], -1)
+        at = tf.stack(
+            [tf.broadcast_to(tf.range(4)[:, None], inputs["predicted"].shape), inputs["predicted"]], -1
+        )
         original = tf.tensor_scatter_nd_update(inputs["tokens"], at, targets).numpy()
         rows += [row[there] for row, there in zip(original, inputs["document"].numpy() == 0)]
     return [row.tolist() for row in rows if len(row)]
@@ -183,8 +185,8 @@ def test_what_stands_around_a_text():
     tokens = np.array([[9, 8, end, begin, 7, 6], [9, 8, 7, 6, 5, end], [begin, 9, 8, 7, 5, 5]])
     there = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]], bool)
     inputs, targets, _ = hidden(masking, tokens.astype(np.int32), there)
-    for row, places, target in zip(inputs["tokens"], inputs["places"], targets):
-        row[places] = target
+    for row, positions, target in zip(inputs["tokens"], inputs["predicted"], targets):
+        row[positions] = target
     assert inputs["tokens"].tolist() == [
         [begin, 9, 8, end, 7, 6, end, end],
         [begin, 9, 8, 7, 6, 5, end, end],
@@ -198,7 +200,7 @@ def test_the_text_of_a_row_is_what_training_reads_between_those_around_it(begin,
     masking = dataclasses.replace(MASKING, begin_id=begin, end_id=end, ordinary=np.arange(V) > 3)
     tokens = np.random.default_rng(5).integers(0, 6, [200, 7]).astype(np.int32)
     inputs, targets, _ = hidden(masking, tokens)
-    np.put_along_axis(inputs["tokens"], inputs["places"], targets, 1)
+    np.put_along_axis(inputs["tokens"], inputs["predicted"], targets, 1)
     for row, read, document in zip(tokens, inputs["tokens"], inputs["document"]):
         text = masking.text_of(row).tolist()
         assert read[document == 0].tolist() == [begin, *text, end]
@@ -210,11 +212,11 @@ def test_the_text_of_a_row_is_what_training_reads_between_those_around_it(begin,
     ("length", "rate", "count"), [(128, 0.15, 19), (10, 0.15, 2), (3, 0.1, 1), (512, 0.15, 77)]
 )
 def test_how_many(length, rate, count):
-    assert masked_places(length, rate) == count
+    assert masked_positions(length, rate) == count
 
 
 def test_a_vocabulary_of_special_tokens_alone_has_nothing_to_hide():
-    with pytest.raises(InputError, match="no token that could be hidden"):
+    with pytest.raises(InputError, match="no token that could be masked"):
         Masking.of(from_flat({"model": "bert"}), 2)
 
 

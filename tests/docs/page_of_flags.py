@@ -41,22 +41,22 @@ def scripts() -> dict[str, dict[str, type]]:
         "compare": {"": CompareOptions},
         "sweep": {"": SweepOptions, **config.GROUPS},
         "train_tokenizer": {"": options_of("train_tokenizer"), "data": config.DataConfig},
-        "train_embeddings": {"run": embeddings.RunOptions, **embeddings.GROUPS},
+        "train_embeddings": {"run": embeddings.EmbeddingRunOptions, **embeddings.GROUPS},
         "embeddings": {"": options_of("embeddings")},
         "launch_local": {"": options_of("launch_local")},
-        "benchmark": {"": dispatch.Options, **config.GROUPS},
+        "benchmark": {"": dispatch.BenchmarkOptions, **config.GROUPS},
         "reliability": {"": options_of("reliability")},
         "fuzz": {"": options_of("fuzz")},
     }
 
 
 def options_of(script: str) -> type:
-    """Return the `Options` of a script, which is imported and not carried out."""
+    """Return the class of a script's flags; the script is imported and not run."""
     spec = importlib.util.spec_from_file_location(f"_script_{script}", ROOT / "scripts" / f"{script}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # Where dataclasses look for the types of its fields.
     spec.loader.exec_module(module)
-    return module.Options
+    return getattr(module, script.title().replace("_", "") + "Options")
 
 
 def names() -> dict[str, set[str]]:
@@ -101,12 +101,10 @@ def _sentence(kind: type) -> str:
 
 
 def _row(field: dataclasses.Field) -> str:
-    """Return the row of one flag: name and default, meaning and families, allowed values."""
-    from lm_keras import registry
+    """Return the row of one flag: name and default, meaning and for what it has one, allowed values."""
+    from lm_keras.fields import only_for
 
-    meaning, needs = field.metadata["help"], field.metadata["needs"]
-    if needs:
-        meaning += f"; {registry.listed(*needs)} only"
+    meaning = field.metadata["help"] + only_for(field)
     shown = "" if field.default in (None, "") else f" [{_default(field.default)}]"
     return f"| `--{field.name}`{shown} | {_cell(meaning)} | {_cell(_values(field))} |"
 
@@ -121,6 +119,8 @@ def _values(field: dataclasses.Field) -> str:
 
     if field.metadata["choices"]:
         return ", ".join(field.metadata["choices"])
+    if allowed := field.metadata.get("allowed"):  # Of a sampling setting.
+        return allowed.expected(fields.kind_of(field)[0] is int)
     several = "; may be given several times" if field.metadata["several"] else ""
     return ("a path" if field.metadata["path"] else fields.expected(field)) + several
 

@@ -7,7 +7,7 @@ import pytest
 
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.embeddings import batches
-from lm_keras.embeddings.batches import Batches, Noise, Vocabulary, kept_share
+from lm_keras.embeddings.batches import Batches, Noise, WordVocabulary, kept_share
 from lm_keras.embeddings.settings import EmbeddingConfig
 from lm_keras.errors import InputError
 from lm_keras.text.word import EOS_ID, UNKNOWN_ID, WordTokenizer
@@ -44,7 +44,7 @@ def store():
 
 def made(store, tokenizer, **settings):
     config = EmbeddingConfig(**{"subsample": 0.0, "batch_size": 3, "sequence_length": 50, **settings})
-    vocabulary = Vocabulary.of(tokenizer, store.frequencies(tokenizer.vocab_size), config)
+    vocabulary = WordVocabulary.of(tokenizer, store.frequencies(tokenizer.vocab_size), config)
     return Batches(store, vocabulary, config), vocabulary
 
 

@@ -104,7 +104,7 @@ def test_the_example_in_the_docstring():
 
 def batch_of(random, vocabulary, blocks=batches.AT_ONCE):
     shape = (blocks, batches.BLOCK + 2 * 5)
-    return batches.Batch(
+    return batches.WordBatch(
         random.choice(vocabulary, shape).astype(np.int32),
         np.ones(shape, np.int32),
         random.integers(1, 6, (blocks, batches.BLOCK)).astype(np.int32),

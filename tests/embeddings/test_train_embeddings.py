@@ -1,4 +1,4 @@
-"""A run of scripts/train_embeddings.py: its folder, and a run in several lives."""
+"""A run of scripts/train_embeddings.py: its folder, and a run in several launches."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.checkpoints.vectors import head_of, read_vectors
+from lm_keras.checkpoints.vectors import header_of, read_vectors
 from lm_keras.embeddings.tables import Tables
 from lm_keras.errors import InputError
 
@@ -20,11 +20,11 @@ TINY = ["--embedding_dim=7", "--batch_size=3", "--sequence_length=30", "--epochs
 def embed(script, shared_corpus):
     """A function that carries out a small run of 66 steps."""
 
-    def carry_out(path, *flags):
+    def execute(path, *flags):
         corpus = f"--corpus=text:{shared_corpus}"
         return script("train_embeddings.py", corpus, f"--run_dir={path}", *TINY, *flags)
 
-    return carry_out
+    return execute
 
 
 @pytest.fixture(scope="session")
@@ -35,14 +35,14 @@ def embedded(embed, tmp_path_factory):
 
 
 def table_of(path):
-    return {word.decode(): vector.tobytes() for word, vector in read_vectors(path, head_of(path))}
+    return {word.decode(): vector.tobytes() for word, vector in read_vectors(path, header_of(path))}
 
 
 def test_a_run_writes_vectors_and_says_what_is_near(embedded, lines_of):
     path, ended = embedded
     assert ended.code == 0
     vectors = table_of(path / "vectors.txt")
-    head = head_of(path / "vectors.txt")
+    head = header_of(path / "vectors.txt")
     assert (len(vectors), head.width) == (head.words, 7)
     assert {"The", "cat", "likes"} < set(vectors) and not {"", "<eod>", "<unk>", "<U+000A>"} & set(vectors)
     lines = ended.out.splitlines()
@@ -70,8 +70,8 @@ def test_the_projector_shows_the_vectors(embedded):
 
 
 def test_stopped_and_resumed_is_the_run_that_was_not(embed, embedded, tmp_path, monkeypatch, lines_of):
-    """Three lives: stopped at step 9, killed after step 25 (whose last checkpoint is that of 20), and to the
-    end.
+    """Three launches: stopped at step 9, killed after step 25 (whose last checkpoint is that of 20), and to
+    the end.
     """
     path, original, steps = tmp_path / "parts", Tables.step, []
 
@@ -134,7 +134,7 @@ def test_another_seed_and_cbow_give_other_vectors(embed, embedded, tmp_path):
         (["--subsample=-1"], "--subsample=-1.0 is out of range; expected a number of at least 0 and of at "
             "most 1"),
         (["--run_dir="], "--run_dir is missing: expected the folder for this run"),
-        (["--learning_rate=1e30"], "the loss is no finite number at step "),
+        (["--learning_rate=1e30"], "the loss is not finite at step "),
         (["--embedding_dim=2000000000"], "two tables of 36 tokens x --embedding_dim=2000000000 take"),
     ],
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 The tests and `scripts/reliability.py` carry out the same faults: those within one process, up to the first
 step; this one with the real script, to the end. A module of this folder holds a list `FAULTS`; what is no
-`Fault` in it has the same `name`, `how`, `times`, `slow`, `before`, `at_once` and `carry_out`.
+`Fault` in it has the same `name`, `how`, `times`, `slow`, `before`, `at_once` and `execute`.
 """
 
 import concurrent.futures
@@ -122,7 +122,7 @@ class Fault:
     script: str = "train.py"
     common: tuple[str, ...] = tuple(SMALL)
 
-    def carry_out(self, start: Start = process) -> Result:
+    def execute(self, start: Start = process) -> Result:
         """Make the fault in a folder of its own, carry out the command there, and look at what came of it."""
         folder = Path(tempfile.mkdtemp()).resolve()
         try:

@@ -48,7 +48,7 @@ class Command:
     env: tuple[tuple[str, str], ...] = ()
     meanwhile: Callable[[subprocess.Popen, Path], object] = lambda process, folder: None
 
-    def carry_out(self, folder: Path) -> tuple[Ended, str]:
+    def execute(self, folder: Path) -> tuple[Ended, str]:
         """Return how it ended, and a problem or an empty string."""
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1", **dict(self.env)}
         process = subprocess.Popen(
@@ -89,7 +89,7 @@ class Course:
     before: tuple[str, ...] = ()
     at_once = 1
 
-    def carry_out(self) -> Result:
+    def execute(self) -> Result:
         """Carry out all of it, and look at what came of it."""
         first, problems = None, []
         with tempfile.TemporaryDirectory() as name:
@@ -99,7 +99,7 @@ class Course:
                 if not isinstance(command, Command):
                     problems += filter(None, [command(folder)])
                     continue
-                ended, problem = command.carry_out(folder)
+                ended, problem = command.execute(folder)
                 problems += [problem] if problem else []
                 if first is None and command is not MODEL:
                     first = ended
@@ -212,9 +212,9 @@ MODEL = Command(TRAIN, "next:")
 SAMPLE = ("sample.py", "--run_dir=run", "--prompt=The")
 
 FAULTS = [
-    Course("a loss that is no finite number", "SGD with a learning rate of 1e37, and a checkpoint at each "
+    Course("a loss that is not finite", "SGD with a learning rate of 1e37, and a checkpoint at each "
         "step", (
-        Command((*TRAIN, *WILD), r"error: the loss or its gradient is no finite number at step \d+, which "
+        Command((*TRAIN, *WILD), r"error: the loss or its gradient is not finite at step \d+, which "
             r"was left out; the checkpoints before are kept", 1), only_finite,
     )),
     Course("the same with --on_nonfinite=skip", "the same", (

@@ -42,7 +42,7 @@ FAULTS = [
     flagfile("a flagfile that is a named pipe", "`mkfifo`, nobody writes to it", {}, f"cannot read the "
         f"flagfile a.flags: no regular file; {LOOKED}", then=lambda folder: os.mkfifo(folder / "a.flags")),
     flagfile("a flagfile in Latin-1", "the byte E9", {"a.flags": b"# caf\xe9\n--steps=3\n"},
-        "the flagfile a.flags is no UTF-8 (byte 0xE9 at byte 5); expected a text file with a flag a line"),
+        "the flagfile a.flags is not UTF-8 (byte 0xE9 at byte 5); expected a text file with a flag a line"),
     flagfile("a flagfile of Windows", "a byte order mark of UTF-8, CR LF",
         {"a.flags": "\ufeff--steps=3\r\n--log_every=1\r\n"}, "", 0),
     flagfile("U+2028 in a flagfile", "within a value, where it ends no line",
@@ -52,20 +52,20 @@ FAULTS = [
     flagfile("a misspelt flag", "`--hiden_units=3`", {"a.flags": "--hiden_units=3\n"}, "--hiden_units is "
         "unknown (did you mean --hidden_units?); see --help for all flags"),
     flagfile("a NUL in a flagfile", "`--corpus=text:a\\0`", {"a.flags": "--corpus=text:a\0\n"},
-        r"--corpus='text:a\x00' has a NUL or bytes that are no UTF-8; expected a text, leave them out or "
+        r"--corpus='text:a\x00' has a NUL or bytes that are not UTF-8; expected a text, leave them out or "
         r"rename the file"),
-    flags("bytes that are no UTF-8 in a flag", "the byte FF in `--run_dir`", "--corpus=text:a.txt",
+    flags("bytes that are not UTF-8 in a flag", "the byte FF in `--run_dir`", "--corpus=text:a.txt",
         os.fsdecode(b"--run_dir=\xff"),
-        line=r"--run_dir='\udcff' has a NUL or bytes that are no UTF-8; expected a text, leave them out or "
+        line=r"--run_dir='\udcff' has a NUL or bytes that are not UTF-8; expected a text, leave them out or "
         r"rename the file"),
-    flags("bytes that are no UTF-8 in a prompt", "the byte FF in `--sample_prompt`", "--corpus=text:a.txt",
+    flags("bytes that are not UTF-8 in a prompt", "the byte FF in `--sample_prompt`", "--corpus=text:a.txt",
         os.fsdecode(b"--sample_prompt=\xff"),
-        line=r"--sample_prompt='\udcff' has a NUL or bytes that are no UTF-8; expected a text, leave them "
+        line=r"--sample_prompt='\udcff' has a NUL or bytes that are not UTF-8; expected a text, leave them "
         r"out or rename the file"),
-    flags("bytes that are no UTF-8 left over", "a word of the byte FF", os.fsdecode(b"\xff"),
+    flags("bytes that are not UTF-8 left over", "a word of the byte FF", os.fsdecode(b"\xff"),
         line=r"'\udcff' is left over on the command line; every setting is a flag, --name=value, see --help"),
     flags("a line feed in a path", "`--corpus=text:a\\n`", "--corpus=text:a\n", line=r"--corpus='text:a\n' "
-        r"has a line feed, a blank at its end or bytes that are no UTF-8, which no flagfile can hold; leave "
+        r"has a line feed, a space at its end or bytes that are not UTF-8, which no flagfile can hold; leave "
         r"them out"),
     flags("an unknown user in a path", "`--run_dir=~nobody-at-all/x`", "--corpus=text:a.txt",
         "--run_dir=~nobody-at-all/x",

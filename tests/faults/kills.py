@@ -44,8 +44,8 @@ class Kills:
         workers: processes of the run; one of them is ended.
         signals: which one ends it, drawn each time.
         steps: length of the run; with too few ends it is begun anew until there were so many.
-        start_seconds: how long a life takes to its first step, about: one end of four falls into that time if
-            nobody waits for others meanwhile.
+        start_seconds: how long a launch takes to its first step, about: one end of four falls into that time
+            if nobody waits for others meanwhile.
         start: starts a script with its arguments and in a folder; None for a new interpreter.
     """
 
@@ -71,7 +71,7 @@ class Kills:
             f"{names}{of_which} at random moments, also in the middle of a save; then the same command again"
         )
 
-    def carry_out(self, whole: Callable[[Path, list[str]], object] | None = None) -> faults.Result:
+    def execute(self, whole: Callable[[Path, list[str]], object] | None = None) -> faults.Result:
         """Carry out the run once whole and once in pieces, and compare everything that both came to.
 
         Args:
@@ -202,7 +202,7 @@ class FastResume:
     before: tuple[str, ...] = ()
     at_once: int = 1
 
-    def carry_out(self, start=None) -> faults.Result:
+    def execute(self, start=None) -> faults.Result:
         """Measure both, and find a problem if the median of the differences is above `most` seconds."""
         command = Kills(
             "", ("--log_every=1", "--eval_every=100000", "--checkpoint_every=100000"), steps=10**6

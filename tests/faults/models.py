@@ -100,7 +100,7 @@ class KilledConversion:
     at_once = 1
     before = ()
 
-    def carry_out(self, convert: Callable = converted, start: Callable | None = None) -> Result:
+    def execute(self, convert: Callable = converted, start: Callable | None = None) -> Result:
         """Kill the conversion, carry it out again, and look at what came of it.
 
         Args:
@@ -126,7 +126,7 @@ class KilledConversion:
         return Result(code, "", problems)
 
     def _killed(self, folder: Path, start: Callable | None) -> int:
-        """Carry out the first life, and return its exit code."""
+        """Carry out the first launch, and return its exit code."""
         if not start:
             return _process(folder, __file__, self.name, *self.flags).code
         process = start(__file__, self.name, *self.flags, folder=folder)

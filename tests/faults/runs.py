@@ -53,10 +53,10 @@ class Mishap:
             folder.
         line: what the user reads then.
         then: what the user reads when the same command is carried out again.
-        code: exit code of the first life.
+        code: exit code of the first launch.
         step: after which it happens.
         at: class of the callback before which it happens; behind all of them if there is none.
-        mend: what is done between the two lives, with the folder that holds `disk`.
+        mend: what is done between the two launches, with the folder that holds `disk`.
         flags: flags after `RUN`.
         before: words before the command, which take rights from it.
         kibibytes: size of a disk of its own at `disk`; 0 for none.
@@ -82,7 +82,7 @@ class Mishap:
     script = "train.py"
     common = tuple(SMALL)
 
-    def carry_out(self) -> Result:
+    def execute(self) -> Result:
         """Let it happen, carry the command out again, and look at what came of it."""
         with _folder(self.kibibytes) as folder:
             first = self.start(folder)
@@ -97,7 +97,7 @@ class Mishap:
         return Result(first.code, said if not problems else "", problems)
 
     def start(self, folder: Path, start: Callable | None = None) -> Ended:
-        """Carry out the first life, in which it happens.
+        """Carry out the first launch, in which it happens.
 
         Args:
             folder: where.
@@ -114,7 +114,7 @@ class Mishap:
         return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
     def problems_of(self, ended: Ended, folder: Path) -> list[str]:
-        """Return what is not as it has to be after the first life."""
+        """Return what is not as it has to be after the first launch."""
         found = _problems(ended, self.code, self.line, "")
         if self.code and ended.out:
             found.append("something on standard output")
@@ -179,14 +179,14 @@ def happening(mishap: Mishap) -> Iterator[None]:
     """Let it happen to the run that is carried out within."""
     import keras
 
-    from lm_keras.training import one_run
+    from lm_keras.training import run as training_run
 
     class Happening(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if logs["step"] == mishap.step:
                 mishap.happen(self.model)
 
-    original = one_run.Run._callbacks
+    original = training_run.Run._callbacks
 
     def with_mishap(run, *args):
         listed = original(run, *args)
@@ -194,11 +194,11 @@ def happening(mishap: Mishap) -> Iterator[None]:
         listed.insert(names.index(mishap.at) if mishap.at else len(listed), Happening())
         return listed
 
-    one_run.Run._callbacks = with_mishap
+    training_run.Run._callbacks = with_mishap
     try:
         yield
     finally:
-        one_run.Run._callbacks = original
+        training_run.Run._callbacks = original
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,7 +230,7 @@ class Cost:
         """Return how it is measured."""
         return f"`--flagfile=configs/{self.config}.flags`, a checkpoint after each tenth of the run"
 
-    def carry_out(self) -> Result:
+    def execute(self) -> Result:
         """Carry out the run and look at how long it saved."""
         with tempfile.TemporaryDirectory() as path:
             words = (f"--flagfile={ROOT}/configs/{self.config}.flags", *self.flags)

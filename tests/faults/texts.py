@@ -173,7 +173,7 @@ FAULTS = [
     Fault("training text in validation text", "the first twenty lines of `--corpus`", files({"a.txt": ENGLISH,
         "b.txt": "".join(ENGLISH.splitlines(True)[:20])}),
         ("--corpus=text:a.txt", "--valid_corpus=text:b.txt"),
-        "100.0% of the validation text, text:b.txt, stands in the training text, too: that part of its loss "
+        "100.0% of the validation text, text:b.txt, is in the training text, too: that part of its loss "
         "is of text that was learnt; leave it out of one of both", 0),
     fine("a document that comes 300 times", "and a hundred others once",
         "".join(json.dumps({"text": document}) + "\n" for document in
@@ -202,15 +202,15 @@ FAULTS = [
         "there; use more text, or pass --valid_corpus"),
     fine("two gzip members", "`cat a.gz b.gz`", PACKED + PACKED, file="a.gz"),
     fine("zeros after gzip", "512 NULs after the end, as on a tape", PACKED + b"\0" * 512, file="a.gz"),
-    text("garbage after gzip", "7 letters after the end", PACKED + b"garbage", "a.gz is no sound gzip file "
-        "(Not a gzipped file (b'ga')); fetch or pack it again", file="a.gz"),
+    text("garbage after gzip", "7 letters after the end", PACKED + b"garbage",
+        "a.gz is not a sound gzip file (Not a gzipped file (b'ga')); fetch or pack it again", file="a.gz"),
     text("truncated gzip", "without the last 9 bytes", PACKED[:-9], "a.gz is a truncated gzip file: its end "
         "is missing; fetch or pack it again", file="a.gz"),
     text("a wrong sum in gzip", "one bit of the CRC-32 flipped",
         PACKED[:-6] + bytes([PACKED[-6] ^ 1]) + PACKED[-5:],
-        "a.gz is no sound gzip file (CRC check failed 0x356ecbc2 != 0x356fcbc2); fetch or pack it again",
+        "a.gz is not a sound gzip file (CRC check failed 0x356ecbc2 != 0x356fcbc2); fetch or pack it again",
         file="a.gz"),
-    text("gzip that is none", "text named a.gz", TEXT, "a.gz is no sound gzip file (Not a gzipped file "
+    text("gzip that is none", "text named a.gz", TEXT, "a.gz is not a sound gzip file (Not a gzipped file "
         "(b'Th')); fetch or pack it again", file="a.gz"),
     text("an empty gzip file", "a.gz of 0 bytes", b"", "a.gz is empty: expected text; leave it out of the "
         "corpus or fill it", file="a.gz"),

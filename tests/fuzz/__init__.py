@@ -72,7 +72,7 @@ class Law:
     many: int
     may_refuse: bool = True
 
-    def carry_out(self, cases: int, seed: int = 1, smallest: bool = True) -> Outcome:
+    def execute(self, cases: int, seed: int = 1, smallest: bool = True) -> Outcome:
         """Draw so many cases, or all if there are fewer.
 
         Args:

@@ -15,7 +15,7 @@ from fuzz.schedules import JUNK as SCHEDULES
 from lm_keras import fields
 from lm_keras.config import FIELDS, LARGEST, Config, RunOptions, from_flat
 from lm_keras.errors import InputError
-from lm_keras.flags import flagfile_of
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.sampling.settings import SamplingSettings
 from lm_keras.sweeps.settings import SweepOptions
 
@@ -29,7 +29,7 @@ WORK = [
     "lm_keras.training.launcher.launch", "lm_keras.training.runner.train",
     "benchmarks.commands.text.preparation",
     "benchmarks.commands.text.tokenize", "benchmarks.commands.preflight.comparisons",
-    "lm_keras.sweeps.carry_out.sweep",
+    "lm_keras.sweeps.execute.sweep",
 ]  # fmt: skip
 
 SCRIPTS = sorted(path.name for path in (Path(__file__).parents[2] / "scripts").glob("*.py"))
@@ -115,7 +115,7 @@ def folder() -> Path:
     return folder_for_this_process()
 
 
-def carried_out(name: str, words: list[str], files: dict[str, bytes]) -> Ended:
+def executed(name: str, words: list[str], files: dict[str, bytes]) -> Ended:
     """Run a script in a folder with these flagfiles."""
     for path, content in files.items():
         (folder() / path).write_bytes(content)
@@ -129,7 +129,7 @@ def carried_out(name: str, words: list[str], files: dict[str, bytes]) -> Ended:
 
 def holds_any(case) -> None:
     """A script does its work, shows help, or says in one line what is wrong."""
-    ended = carried_out(*case)
+    ended = executed(*case)
     if ended.code == 0:
         assert ended.err == "", ended.err
         assert "Traceback" not in ended.out

@@ -23,12 +23,13 @@ from fuzz import Law, folder_for_this_process
 from fuzz._damage import copied, of_bytes, of_files, of_json
 from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints import records
-from lm_keras.checkpoints.run_folder import RunFolder, truncate_lines_after
+from lm_keras.checkpoints.records import truncate_lines_after
+from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import Config, from_flat
 from lm_keras.errors import InputError
 from lm_keras.report import page, runs
-from lm_keras.training import one_run
+from lm_keras.training import run as training_run
 
 SMALL = {
     "tokenizer": "char", "model": "ngram", "ngram_order": 3, "batching": "stream", "dropout": 0.1,
@@ -101,7 +102,7 @@ def undamaged() -> Undamaged:
 def quick():
     """Let runs sample nothing."""
     with (
-        mock.patch.object(one_run, "answer_for", Silent),
+        mock.patch.object(training_run, "answer_for", Silent),
         mock.patch("lm_keras.callbacks.samples.answer_for", Silent),
     ):
         yield
@@ -213,7 +214,7 @@ def holds_checkpoint(case) -> None:
             checkpoints.restore(step, {"model": network().variables}, everything=False)
             assert same([variable.numpy() for variable in network().variables], undamaged().weights[step])
     if checkpoints.best() is not None:
-        assert checkpoints.progress(checkpoints.best())["valid_loss"] == min(
+        assert checkpoints.progress(checkpoints.best())["validated"]["value"] == min(
             undamaged().scores[step]["nats_per_token"]
             for step in checkpoints.steps()
             if not checkpoints.problem(step)

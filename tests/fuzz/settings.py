@@ -17,7 +17,8 @@ from fuzz.run_folders import quick
 from fuzz.schedules import GOOD
 from lm_keras.config import FIELDS, from_flat
 from lm_keras.optimizers import OPTIMIZERS
-from lm_keras.training import estimates, one_run
+from lm_keras.training import estimates
+from lm_keras.training import run as training_run
 
 MEMORY = 2**28
 """What the machine is said to have, so that nobody waits for large networks."""
@@ -76,8 +77,8 @@ def holds_sized(case) -> None:
 
     with (
         mock.patch("lm_keras.training.machine.total_memory", return_value=MEMORY),
-        mock.patch.object(one_run.Run, "__init__", begin),
-        mock.patch.object(one_run.Run, "carry_out", lambda self: 0),
+        mock.patch.object(training_run.Run, "__init__", begin),
+        mock.patch.object(training_run.Run, "execute", lambda self: 0),
     ):
         try:
             assert train(config, folder() / "run").code == 0

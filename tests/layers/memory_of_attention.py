@@ -9,7 +9,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from lm_keras.layers.attention import Sight, attention
+from lm_keras.layers.attention import attention
+from lm_keras.layers.attention_mask import AttentionMask
 
 CHUNK, HEADS, WIDTH = 256, 3, 8
 
@@ -26,7 +27,7 @@ def rise(time: int, chunk: int | None) -> float:
     def gradients(queries, keys, values):
         with tf.GradientTape() as tape:
             tape.watch([queries, keys, values])
-            total = tf.reduce_sum(attention(queries, keys, values, Sight(), chunk) ** 2)
+            total = tf.reduce_sum(attention(queries, keys, values, AttentionMask(), chunk) ** 2)
         return tape.gradient(total, [queries, keys, values])
 
     before = peak()

@@ -8,8 +8,10 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.layers import attention as attention_module
-from lm_keras.layers.attention import UNSEEN, Sight, attention, attention_beside, rotated, rotations
+from lm_keras.layers.attention import attention, attention_beside
+from lm_keras.layers.attention_mask import UNSEEN, AttentionMask
 from lm_keras.layers.chunks import KEY_LENGTHS, groups_of
+from lm_keras.layers.rotary import rotated, rotations
 
 B, H, K, T, D = 2, 6, 3, 7, 4
 RANDOM = np.random.default_rng(3)
@@ -47,8 +49,11 @@ def same_document():
 @pytest.mark.parametrize("kv_heads", [1, K, H])
 def test_equals_attention_by_hand(chunk, kv_heads):
     queries, keys, values = heads(), heads(kv_heads), heads(kv_heads)
-    for sight, seen in ((Sight(), causal()), (Sight(0, DOCUMENTS, DOCUMENTS), same_document())):
-        ours = attention(*map(tf.constant, (queries, keys, values)), sight, chunk)
+    for attention_mask, seen in (
+        (AttentionMask(), causal()),
+        (AttentionMask(0, DOCUMENTS, DOCUMENTS), same_document()),
+    ):
+        ours = attention(*map(tf.constant, (queries, keys, values)), attention_mask, chunk)
         np.testing.assert_allclose(ours, by_hand(queries, keys, values, seen), atol=1e-5)
     wrong = by_hand(queries, keys, values, causal(first=1, keys=T))
     assert np.abs(ours - wrong).max() > 0.01
@@ -57,7 +62,7 @@ def test_equals_attention_by_hand(chunk, kv_heads):
 def test_queries_behind_keys_that_were_there_before():
     queries, keys, values = heads(time=3), heads(K, time=11), heads(K, time=11)
     for first in (4, tf.constant(4)):
-        ours = attention(*map(tf.constant, (queries, keys, values)), Sight(first))
+        ours = attention(*map(tf.constant, (queries, keys, values)), AttentionMask(first))
         np.testing.assert_allclose(ours, by_hand(queries, keys, values, causal(4, 3, 11)), atol=1e-5)
 
 
@@ -72,7 +77,7 @@ def test_a_query_beside_the_keys_that_were_there_before(kv_heads):
     own = [queries, *(part[:, :, first:] for part in (keys, values))]
 
     def error(first):
-        found = attention_beside(*map(tf.constant, (*earlier, *own)), Sight(first, begins=begins))
+        found = attention_beside(*map(tf.constant, (*earlier, *own)), AttentionMask(first, row_begins=begins))
         return np.abs(found - by_hand(queries, keys, values, seen)).max()
 
     assert error(first) < error(tf.constant(first)) + 1e-6 < 1e-5
@@ -80,7 +85,7 @@ def test_a_query_beside_the_keys_that_were_there_before(kv_heads):
 
 
 def test_the_bias_of_the_docstring():
-    assert Sight(1).bias(0, 2, 3).numpy().tolist() == [[[[0, 0, UNSEEN], [0, 0, 0]]]]
+    assert AttentionMask(1).bias(0, 2, 3).numpy().tolist() == [[[[0, 0, UNSEEN], [0, 0, 0]]]]
 
 
 KEPT = RANDOM.random([B, H, T, T]) > 0.3
@@ -90,23 +95,23 @@ def keep(begin, count, keys):
     return tf.constant(KEPT)[:, :, begin : begin + count, :keys]
 
 
-def gradients(chunk, parts, sight, dropout, slope):
+def gradients(chunk, parts, attention_mask, dropout, slope):
     parts = [tf.convert_to_tensor(part) for part in parts]
     settings = {"keep": keep, "rate": 0.3} if dropout else {}
     with tf.GradientTape() as tape:
         tape.watch(parts)
-        total = tf.reduce_sum(attention(*parts, sight, chunk, **settings) * slope)
+        total = tf.reduce_sum(attention(*parts, attention_mask, chunk, **settings) * slope)
     return [total, *tape.gradient(total, parts)]
 
 
-def plain(parts, sight, dropout, slope):
+def plain(parts, attention_mask, dropout, slope):
     """The same, differentiated by TensorFlow."""
     parts = [tf.constant(part) for part in parts]
     with tf.GradientTape() as tape:
         tape.watch(parts)
         queries, keys, values = parts
         keys, values = (tf.repeat(part, H // part.shape[1], axis=1) for part in (keys, values))
-        scores = tf.matmul(queries, keys, transpose_b=True) / np.sqrt(D) + sight.bias(0, T, T)
+        scores = tf.matmul(queries, keys, transpose_b=True) / np.sqrt(D) + attention_mask.bias(0, T, T)
         weights = tf.nn.softmax(scores)
         if dropout:
             weights = tf.where(KEPT, weights / 0.7, 0.0)
@@ -119,11 +124,11 @@ def plain(parts, sight, dropout, slope):
 @pytest.mark.parametrize("chunk", [None, 3])
 def test_gradients_equal_those_of_tensorflow(chunk, kv_heads, dropout):
     parts, slope = [heads(), heads(kv_heads), heads(kv_heads)], heads()
-    sight = Sight(0, DOCUMENTS, DOCUMENTS)
-    expected = plain(parts, sight, dropout, slope)
+    attention_mask = AttentionMask(0, DOCUMENTS, DOCUMENTS)
+    expected = plain(parts, attention_mask, dropout, slope)
     for found in (
-        gradients(chunk, parts, sight, dropout, slope),
-        tf.function(gradients, autograph=False)(chunk, parts, sight, dropout, slope),
+        gradients(chunk, parts, attention_mask, dropout, slope),
+        tf.function(gradients, autograph=False)(chunk, parts, attention_mask, dropout, slope),
     ):
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -138,7 +143,10 @@ def test_the_check_of_gradients_can_fail(chunk, monkeypatch):
 
     monkeypatch.setattr(attention_module, "_gradients", without_the_sum)
     parts, slope = [heads(), heads(), heads()], heads()
-    ours, theirs = gradients(chunk, parts, Sight(), False, slope), plain(parts, Sight(), False, slope)
+    ours, theirs = (
+        gradients(chunk, parts, AttentionMask(), False, slope),
+        plain(parts, AttentionMask(), False, slope),
+    )
     assert np.abs(ours[1] - theirs[1]).max() > 0.01
 
 
@@ -199,17 +207,17 @@ def test_a_process_with_chunks_takes_memory_as_the_length_grows(start):
 def gradients_of(queries, keys, values, chunk):
     with tf.GradientTape() as tape:
         tape.watch([queries, keys, values])
-        total = tf.reduce_sum(attention(queries, keys, values, Sight(), chunk))
+        total = tf.reduce_sum(attention(queries, keys, values, AttentionMask(), chunk))
     return tape.gradient(total, [queries, keys, values])
 
 
 def test_rotated_pairs_are_those_of_the_equation():
-    places = np.array([[0, 1, 5]])
+    positions = np.array([[0, 1, 5]])
     x = RANDOM.normal(size=[B, H, 3, D]).astype(np.float32)
-    cosines, sines = rotations(tf.constant(places), D, 100.0)
+    cosines, sines = rotations(tf.constant(positions), D, 100.0)
     assert cosines.shape == (1, 3, D // 2)
     ours = rotated(tf.constant(x), cosines, sines).numpy()
-    for t, place in enumerate(places[0]):
+    for t, place in enumerate(positions[0]):
         for pair, frequency in enumerate((1.0, 0.1)):  # 100^(-2 i / 4)
             a, b = x[:, :, t, pair], x[:, :, t, pair + 2]
             cosine, sine = np.cos(place * frequency), np.sin(place * frequency)

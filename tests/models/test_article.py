@@ -127,8 +127,8 @@ def step_with(build, w_h, w_k, learning_rate):
     with tf.GradientTape() as tape:
         logits = network(tf.constant([[HELLO]]))  # [1, 1, 2]
         output = tf.eye(2), tf.zeros([2]), False
-        sums = next_token_loss(logits, output, tf.constant([[WORLD]]), tf.ones([1, 1]))
-        loss = sums.objective / sums.weight
+        found = next_token_loss(logits, output, tf.constant([[WORLD]]), tf.ones([1, 1]))
+        loss = found.objective / found.sums["weight"]
     slopes = [tf.convert_to_tensor(slope) for slope in tape.gradient(loss, variables)]
     optimizer.apply(slopes, variables)
 

@@ -73,35 +73,36 @@ def by_hand(model, tokens):
 def test_equals_a_computation_by_hand():
     model = build()
     hidden, logits = by_hand(model, TOKENS)
-    np.testing.assert_allclose(model.hidden({"tokens": tf.constant(TOKENS)}), hidden, atol=1e-5)
+    np.testing.assert_allclose(model.hidden_states({"tokens": tf.constant(TOKENS)}), hidden, atol=1e-5)
     np.testing.assert_allclose(model(tf.constant(TOKENS)), logits, atol=1e-5)
 
 
-def test_logits_at_some_places_are_those_of_all():
-    model, places = build(), tf.constant([[3, 0], [6, 2], [1, 1]])
-    features, state = model.forward({"tokens": tf.constant(TOKENS), "places": places}, {})
+def test_logits_at_some_positions_are_those_of_all():
+    model, positions = build(), tf.constant([[3, 0], [6, 2], [1, 1]])
+    features, state = model.forward({"tokens": tf.constant(TOKENS), "predicted": positions}, {})
     everywhere = model(tf.constant(TOKENS))
     np.testing.assert_allclose(
-        model.project(features), tf.gather(everywhere, places, batch_dims=1), atol=1e-5
+        model.project(features), tf.gather(everywhere, positions, batch_dims=1), atol=1e-5
     )
     assert features.shape == (B, 2, D) and state == {}
 
 
 def influence(model, document=None):
-    """[T, T] bool: which embedded tokens change the logits of which places, by gradient."""
+    """[T, T] bool: which embedded tokens change the logits of which positions, by gradient."""
     tokens = tf.constant(TOKENS[:1])
     inputs = {"tokens": tokens} if document is None else {"tokens": tokens, "document": document}
     rows = []
-    for place in range(T):
+    for position in range(T):
         with tf.GradientTape() as tape:
-            logits = model.project(model.forward(inputs, {})[0])[0, place]
+            logits = model.project(model.forward(inputs, {})[0])[0, position]
             best = tf.reduce_sum(logits * tf.random.stateless_normal([V], [1, 2]))
         slopes = tape.gradient(best, model.places.value)
         rows.append(tf.reduce_any(tf.abs(slopes[:T]) > 1e-9, -1).numpy())
     return np.array(rows)
 
 
-def test_every_place_sees_both_sides_and_no_other_document():
+def test_every_position_sees_both_sides_and_no_other_document():
+    """Law 5 for a network that reads both sides: the attention mask forbids other documents only."""
     model = build()
     assert influence(model).all()
     document = tf.constant([[0, 0, 0, 1, 1, -1, -1]])
@@ -110,7 +111,7 @@ def test_every_place_sees_both_sides_and_no_other_document():
     )
 
 
-def test_a_hidden_token_does_not_leak_into_its_own_prediction():
+def test_a_masked_token_does_not_leak_into_its_own_prediction():
     """Where a token became the mask, the logits do not depend on which one it was."""
     model, masked = build(), TOKENS.copy()
     masked[:, 4] = 1
@@ -125,7 +126,7 @@ def test_parameters_are_counted(settings):
     assert sum(np.prod(v.shape) for v in build(**settings).trainable_variables) == num_parameters(config, V)
 
 
-def test_products_of_the_output_are_those_of_the_hidden_places():
+def test_products_of_the_output_are_those_of_the_masked_positions():
     products = build().products(5, 12, 2)
     assert products["output"][0].m == products["head"][0].m == 5 * 2
     assert products["block_0"][0].m == 60
@@ -152,7 +153,7 @@ def tokenizer():
     return CharTokenizer("abcdefghijklmnopqrst ", normalization="none")
 
 
-def test_blanks_are_filled_with_the_likeliest_tokens(tokenizer):
+def test_masks_are_filled_with_the_likeliest_tokens(tokenizer):
     model = build()
     filled = MaskFiller(model, tokenizer).fill("ab[MASK]de [MASK]", 3)
     ids = [0, *tokenizer.encode("ab"), 1, *tokenizer.encode("de "), 1, 0]
@@ -165,7 +166,7 @@ def test_blanks_are_filled_with_the_likeliest_tokens(tokenizer):
     assert filled.text == f"ab{filled.words[0][0][0]}de {filled.words[1][0][0]}"
 
 
-def test_pseudo_log_likelihood_hides_every_token_in_turn(tokenizer):
+def test_pseudo_log_likelihood_masks_every_token_in_turn(tokenizer):
     model, text = build(), "cab de"
     (found,) = PseudoLikelihood(model, tokenizer).score([text])
     ids, total = tokenizer.encode(text), 0.0
@@ -188,14 +189,14 @@ def test_bad_texts_end_in_one_line(tokenizer, text, message):
 def test_settings_without_a_meaning_are_refused(tokenizer):
     filler = MaskFiller(build(), tokenizer)
     with pytest.raises(
-        InputError, match=r"temperature=0\.5 has no meaning for a model that says what single"
+        InputError, match=r"temperature=0\.5 has no meaning for a model that predicts single masked"
     ):
         filler.fill("a[MASK]", temperature=0.5)
     with pytest.raises(InputError, match="'heat' is not a sampling setting"):
         filler.generate(["a[MASK]"], heat=1)
 
 
-def test_what_the_vocabulary_lacks_is_no_blank(tokenizer):
+def test_what_the_vocabulary_lacks_is_no_mask(tokenizer):
     filler = MaskFiller(build(), tokenizer)
     filled = filler.fill("aXb[MASK]")
     assert len(filled.words) == 1 and filler.unknown_parts("aXb[MASK]") == ["X"]

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from lm_keras.answers.infiller import Infiller
 from lm_keras.config import from_flat
-from lm_keras.data.blanks import END, EXTRA_TOKENS, GENERATE, START, Blanks
+from lm_keras.data.spans import END, EXTRA_TOKENS, GENERATE, START, Spans
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError
 from lm_keras.evaluation.evaluator import Evaluator
@@ -22,8 +22,8 @@ SETTINGS = {
     "model": "glm", "num_layers": 2, "num_heads": H, "embedding_dim": D, "sequence_length": T,
     "init_scale": 0.5,
 }  # fmt: skip
-BLANKS = Blanks(T, V, 1, rate=0.4, long_share=0.0)
-LONG = Blanks(T, V, 1, long_share=1.0)
+SPANS = Spans(T, V, 1, rate=0.4, long_share=0.0)
+LONG = Spans(T, V, 1, long_share=1.0)
 TEXT = np.random.default_rng(2).integers(2, V, T)
 
 
@@ -46,49 +46,49 @@ def tokenizer():
 
 def rows(*made):
     """Inputs [B, L] of rows without padding between them."""
-    names = ("tokens", "place", "within", "order", "places")
+    names = ("tokens", "position", "within", "order", "predicted")
     return {name: tf.constant(np.stack([getattr(row, name) for row in made])) for name in names}
 
 
-ARRANGED = BLANKS.arranged(TEXT, [(2, 4), (7, 10)], [1, 0])
+ARRANGED = SPANS.arranged(TEXT, [(2, 4), (7, 10)], [1, 0])
 """Part A is 0 ... 8, the span of three 9 ... 12, that of two 13 ... 15."""
 
 
-def test_who_sees_whom(model):
+def test_tokens_see_what_the_attention_mask_allows(model):
     """Part A never sees B; a span sees A, and of B only what comes before it. By gradient through the values
-    of each place.
+    of each position.
     """
     inputs = rows(ARRANGED)
     length, first = int(inputs["tokens"].shape[1]), 9
     used = int(ARRANGED.weights.sum())
-    base = {name: value for name, value in inputs.items() if name != "places"}
+    base = {name: value for name, value in inputs.items() if name != "predicted"}
     whole = model.forward(base, {})[0][0].numpy()
     sees = np.zeros([length, length], bool)
-    for place in range(length):
+    for position in range(length):
         tokens = ARRANGED.tokens.copy()
-        tokens[place] = (tokens[place] + 5) % V
+        tokens[position] = (tokens[position] + 5) % V
         changed = model.forward({**base, "tokens": tf.constant(tokens[None])}, {})[0][0].numpy()
-        sees[:, place] = np.abs(changed - whole).max(-1) > 1e-6
+        sees[:, position] = np.abs(changed - whole).max(-1) > 1e-6
     expected = np.zeros_like(sees)
     expected[:first, :first] = True
-    for place in range(first, first + used):
-        expected[place, : place + 1] = True
+    for position in range(first, first + used):
+        expected[position, : position + 1] = True
     np.testing.assert_array_equal(sees[: first + used], expected[: first + used])
 
 
-def test_by_gradient(model):
-    """The same through gradients of the table of second places, of which each place of part B has one of its
-    own here.
+def test_tokens_see_what_the_attention_mask_allows_by_gradient(model):
+    """Law 5 by gradient: through the table of second positions, of which each position of part B has its own
+    here.
     """
     row = LONG.continued(TEXT, 5)
-    inputs = {name: value for name, value in rows(row).items() if name != "places"}
-    for place in range(6):
+    inputs = {name: value for name, value in rows(row).items() if name != "predicted"}
+    for position in range(6):
         with tf.GradientTape() as tape:
             features, _ = model.forward(inputs, {})
-            best = tf.reduce_sum(features[0, 6 + place] * tf.random.stateless_normal([D], [1, 2]))
+            best = tf.reduce_sum(features[0, 6 + position] * tf.random.stateless_normal([D], [1, 2]))
         slopes = tape.gradient(best, model.within.value)
         seen = tf.reduce_any(tf.abs(tf.convert_to_tensor(slopes)) > 1e-9, -1).numpy()
-        assert seen[: place + 2].all() and not seen[place + 2 :].any()
+        assert seen[: position + 2].all() and not seen[position + 2 :].any()
     with tf.GradientTape() as tape:
         features, _ = model.forward(inputs, {})
         best = tf.reduce_sum(features[0, 2] * tf.random.stateless_normal([D], [1, 2]))  # Of part A.
@@ -96,19 +96,19 @@ def test_by_gradient(model):
     assert np.abs(slopes[0]).max() > 1e-9 and np.abs(slopes[1:]).max() < 1e-12
 
 
-def test_a_hidden_token_does_not_leak_into_its_own_prediction(model):
-    """Two texts that differ in one hidden token have the same logits there, and other ones after it."""
+def test_a_masked_token_does_not_leak_into_its_own_prediction(model):
+    """Two texts that differ in one masked token have the same logits there, and other ones after it."""
     at = 8  # The second token of the span of three.
     other = TEXT.copy()
     other[at] = (other[at] + 3) % (V - 2) + 2
-    one, two = (BLANKS.arranged(text, [(2, 4), (7, 10)], [1, 0]) for text in (TEXT, other))
+    one, two = (SPANS.arranged(text, [(2, 4), (7, 10)], [1, 0]) for text in (TEXT, other))
     a, b = (model.project(model.forward(rows(row), {})[0])[0].numpy() for row in (one, two))
     np.testing.assert_array_equal(a[:2], b[:2])
     assert np.abs(a[2:7] - b[2:7]).max(-1).min() > 1e-4
 
 
 def test_padding_changes_nothing(model):
-    longer = Blanks(T + 3, V, 1, rate=0.4, long_share=0.0)
+    longer = Spans(T + 3, V, 1, rate=0.4, long_share=0.0)
     a = model.forward(rows(ARRANGED), {})[0][0]
     b = model.forward(rows(longer.arranged(TEXT, [(2, 4), (7, 10)], [1, 0])), {})[0][0]
     count = int(ARRANGED.weights.sum())
@@ -142,7 +142,7 @@ def test_parameters_are_counted(settings):
     assert found == NUM_PARAMETERS["glm"](config, V + EXTRA_TOKENS)
 
 
-def test_products_are_those_of_a_row_with_its_hidden_part(model):
+def test_products_are_those_of_a_row_with_its_masked_part(model):
     products = model.products(5, LONG.length, LONG.predictions)
     assert products["block_0"][0].m == 5 * LONG.length and products["output"][0].m == 5 * LONG.predictions
     assert products["output"][0].n == V + EXTRA_TOKENS
@@ -169,22 +169,22 @@ def test_attention_in_chunks():
 
 def logits_of(model, part_a, spans):
     """Logits after each token of the last of some spans, `(place, tokens)` each, in one pass."""
-    tokens, place, within = list(part_a), list(range(len(part_a))), [0] * len(part_a)
+    tokens, position, within = list(part_a), list(range(len(part_a))), [0] * len(part_a)
     order = [0] * len(part_a)
     for at, span in spans:
         read = [V + START, *span]
         order += range(max(order) + 1, max(order) + 1 + len(read))
-        tokens, place, within = (
+        tokens, position, within = (
             tokens + read,
-            place + [at] * len(read),
+            position + [at] * len(read),
             within + list(range(1, len(read) + 1)),
         )
-    arrays = {"tokens": tokens, "place": place, "within": within, "order": order}
+    arrays = {"tokens": tokens, "position": position, "within": within, "order": order}
     features, _ = model.forward({name: tf.constant([values]) for name, values in arrays.items()}, {})
     return model.project(features[:, -1 - len(spans[-1][1]) :])[0].numpy()
 
 
-def test_blanks_are_filled_with_the_likeliest_tokens_one_after_the_other(tokenizer):
+def test_masks_are_filled_with_the_likeliest_tokens_one_after_the_other(tokenizer):
     model = build(sequence_length=40)
     text = "ab[MASK]de [MASK]"
     found = Infiller(model, tokenizer).fill(text, max_new_tokens=4)
@@ -300,7 +300,7 @@ def test_evaluation_with_a_stride_scores_every_token_once(tokenizer):
     model = build()
     ids = np.array([0, *np.random.default_rng(4).integers(1, V, 57)], np.uint8)
     store = TokenStore(ids, np.array([1]), TextCounts(tokens=57, bytes=57, words=9, characters=57))
-    task = Infilling(vocab_size=V, sequence_length=T, blanks=Blanks(T, V, 1, unknown_id=1))
+    task = Infilling(vocab_size=V, sequence_length=T, spans=Spans(T, V, 1, unknown_id=1))
     found = Evaluator(model, task.in_windows(4))(store, "valid", 0)
     assert found["tokens"] == 57 and found["bits_per_byte"] > 0 and found["stride"] == 4
     total = 0.0
@@ -319,13 +319,13 @@ def test_evaluation_with_a_stride_scores_every_token_once(tokenizer):
     ("use", "message"),
     [
         (lambda s: s.fill("no blank"), "no [MASK]"),
-        (lambda s: s.fill("[MASK]" * 9), "and 9 blanks, and the model sees 12 at a time"),
-        (lambda s: s.fill("a[MASK]", stop=("x",)), "stop=('x',) has no meaning where blanks"),
-        (lambda s: s.fill("a[MASK]", top_logprobs=2), "top_logprobs=2 has no meaning where blanks"),
-        (lambda s: s.fill("a[MASK]", num_samples=2), "num_samples=2 has no meaning where blanks"),
+        (lambda s: s.fill("[MASK]" * 9), "and 9 masks, and the model sees 12 at a time"),
+        (lambda s: s.fill("a[MASK]", stop=("x",)), "stop=('x',) has no meaning where masks"),
+        (lambda s: s.fill("a[MASK]", top_logprobs=2), "top_logprobs=2 has no meaning where masks"),
+        (lambda s: s.fill("a[MASK]", num_samples=2), "num_samples=2 has no meaning where masks"),
         (
             lambda s: s.fill("a[MASK]", num_beams=2, temperature=1.0),
-            "num_beams=2 has no meaning where blanks",
+            "num_beams=2 has no meaning where masks",
         ),
         (lambda s: s.fill("a[MASK]", temperature=-1), "temperature=-1"),
         (lambda s: s.generate(["a" * 30]), "the prompt has 31 tokens"),
@@ -346,7 +346,7 @@ def test_bad_texts_end_in_one_line(model, tokenizer, use, message):
         ({"positions": "rotary"}, "--positions=rotary has no meaning for --model=glm"),
         (
             {"span_length": 13.0},
-            "--span_length=13.0 makes blanks longer than a row of --sequence_length=12 tokens",
+            "--span_length=13.0 makes spans longer than a row of --sequence_length=12 tokens",
         ),
         ({"long_spans": 1.5}, "--long_spans=1.5"),
         ({"model": "gpt", "span_length": 2.0}, "--span_length=2.0 has no meaning for --model=gpt"),

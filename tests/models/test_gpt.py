@@ -13,10 +13,11 @@ from lm_keras.errors import InputError
 from lm_keras.evaluation.text_scorer import TextScorer
 from lm_keras.layers.casting import CastOnce
 from lm_keras.models import FAMILIES
-from lm_keras.models.gpt import GPTLanguageModel, num_parameters, places_within
+from lm_keras.models.gpt import GPTLanguageModel, num_parameters, positions_within
 from lm_keras.objectives.losses import next_token_loss
 from lm_keras.sampling.generate import Sampler
-from lm_keras.sampling.loop import NOTHING, DecodeLoop, places_for, state_specs
+from lm_keras.sampling.loop import NOTHING, DecodeLoop
+from lm_keras.sampling.network import DecodingNetwork, cache_size_for, state_specs
 from lm_keras.sampling.rules import RuleSettings
 from lm_keras.sampling.uniforms import key_of
 from lm_keras.text.char import NUM_SPECIAL, CharTokenizer
@@ -201,6 +202,7 @@ CAUSAL = seen(lambda t: 0)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("chunk", [None, 3])
 def test_no_gradient_from_the_future(kind, chunk):
+    """Law 5: causality."""
     assert dependencies(build(**KINDS[kind], attention_chunk=chunk)) == CAUSAL
 
 
@@ -248,11 +250,11 @@ def test_a_document_in_a_row_is_what_it_is_alone(positions, chunk):
     assert np.abs(logits(together) - alone).max() > 0.1
 
 
-def test_places_of_the_docstring():
-    assert places_within(tf.constant([[0, 0, 1, 1, 1, 2]])).numpy().tolist() == [[0, 1, 0, 1, 2, 0]]
+def test_positions_of_the_docstring():
+    assert positions_within(tf.constant([[0, 0, 1, 1, 1, 2]])).numpy().tolist() == [[0, 1, 0, 1, 2, 0]]
     documents = np.sort(RANDOM.integers(0, 5, [B, 30]))
     expected = [[list(row[:t]).count(d) for t, d in enumerate(row)] for row in documents]
-    assert places_within(tf.constant(documents)).numpy().tolist() == expected
+    assert positions_within(tf.constant(documents)).numpy().tolist() == expected
 
 
 PROMPTS = [[0, 5, 3, 8, 2, 2, 7], [0, 4], [0, 11, 12, 6]]
@@ -260,14 +262,14 @@ PROMPTS = [[0, 5, 3, 8, 2, 2, 7], [0, 4], [0, 11, 12, 6]]
 
 def decoded(model, prompts, count=9, settings=None, jit=False):
     """Continue prompts; return for each its tokens and their log-probabilities."""
-    loop = DecodeLoop(model, V, [True] * V, jit=jit)
+    loop = DecodeLoop(DecodingNetwork(model, jit), V, [True] * V)
     batch, carry = loop.start(prompts, count)
     keys, parts = [key_of(0, prompt) for prompt in prompts], []
     while not carry.finished.numpy().all():
         uniforms = loop.uniforms(batch, carry, keys, 4)
         chosen, carry = loop.advance(batch, carry, uniforms, settings or RuleSettings.of())
         parts.append(chosen[:2])
-    assert loop.traces == 2
+    assert loop.traces == loop.network.traces == 1
     tokens, scores = (np.concatenate(part, 1) for part in zip(*parts))
     return [(row[row != NOTHING].tolist(), score[row != NOTHING]) for row, score in zip(tokens, scores)]
 
@@ -285,12 +287,12 @@ def cache_error(model, rows, prompts=PROMPTS):
 class Forgetful(GPTLanguageModel):
     """A broken network: it writes nothing into its cache."""
 
-    def forward(self, inputs, state, draw=None, training=False, apart=False):
-        features, after = super().forward(inputs, state, apart=apart)
-        return features, {**after, "keys": state["keys"]} if state and not apart else after
+    def forward(self, inputs, state, draw=None, training=False, cache_apart=False):
+        features, after = super().forward(inputs, state, cache_apart=cache_apart)
+        return features, {**after, "keys": state["keys"]} if state and not cache_apart else after
 
-    def joined(self, state, addition):
-        return {**super().joined(state, addition), "keys": state["keys"]}
+    def append_to_cache(self, state, addition):
+        return {**super().append_to_cache(state, addition), "keys": state["keys"]}
 
 
 @pytest.mark.parametrize(
@@ -318,23 +320,23 @@ def test_what_is_compiled(precision, rows):
     model = build(precision=precision)
     pays = rows == 1 or precision == "float32" or bool(tf.config.list_physical_devices("GPU"))
     for jit in (False, True):
-        loop = DecodeLoop(model, V, [True] * V, jit=jit)
+        loop = DecodeLoop(DecodingNetwork(model, jit), V, [True] * V)
         batch, carry = loop.start([[0, 4]] * rows, 2)
         loop.advance(batch, carry, np.zeros([rows, 2], np.float32), RuleSettings.of())
-        traced = bool(loop._compiled[False].experimental_get_tracing_count())
-        assert loop.compiles(rows) == traced == (jit and pays)
+        traced = bool(loop.network._compiled[False].experimental_get_tracing_count())
+        assert loop.network.compiles(rows) == traced == (jit and pays)
 
 
-def test_the_state_has_as_many_places_as_the_text_needs():
+def test_the_cache_has_as_many_slots_as_the_text_needs():
     model = build(sequence_length=200)
-    assert [places_for(model, n) for n in (1, 64, 65, 129, 10_000)] == [64, 64, 128, 200, 200]
+    assert [cache_size_for(model, n) for n in (1, 64, 65, 129, 10_000)] == [64, 64, 128, 200, 200]
     specs = state_specs(model)
     assert specs["keys"][0].shape.as_list() == [None, H, None, D // H] and specs["length"].shape == []
     assert model.initial_state(B) == {}
 
 
 def test_a_text_goes_on_beyond_the_context():
-    """When all 20 places are taken, the last 10 tokens are all that a prediction sees, then up to
+    """When all 20 cache slots are taken, the last 10 tokens are all that a prediction sees, then up to
     20 again.
     """
     model, prompts = build(), [[0, 5, 3, 8, 2, 2, 7], [0, 4]]
@@ -342,7 +344,7 @@ def test_a_text_goes_on_beyond_the_context():
     for prompt, (tokens, _) in zip(prompts, rows):
         text, expected = list(prompt), []
         while len(expected) < 40:
-            # The token in column 20 is the first that finds no place.
+            # The token in column 20 is the first that finds no slot.
             begin = 0 if len(text) <= 20 else (len(text) - 11) // 10 * 10
             logits = model(tf.constant([text[begin:]]))[0, -1]
             expected.append(int(np.argmax(logits)))
@@ -357,8 +359,8 @@ def objective(model, tokens, draw=None):
     with tf.GradientTape() as tape:
         features, _ = model.forward({"tokens": tokens[:, :-1]}, model.initial_state(tokens.shape[0]), draw)
         weights = tf.ones([tokens.shape[0], tokens.shape[1] - 1])
-        sums = next_token_loss(features, model.output_weights(), tokens[:, 1:], weights)
-    return [sums.nats, *tape.gradient(sums.objective, [v.value for v in model.trainable_variables])]
+        loss = next_token_loss(features, model.output_weights(), tokens[:, 1:], weights)
+    return [loss.sums["nats"], *tape.gradient(loss.objective, [v.value for v in model.trainable_variables])]
 
 
 def differ(ours, theirs):

@@ -61,9 +61,9 @@ def test_the_loss_is_that_of_classes(family):
     model = build(family, C)
     targets = tf.constant(np.random.default_rng(3).integers(0, C, [B, T]), tf.int32)
     features = features_of(model)
-    sums = next_token_loss(features, model.output_weights(), targets, tf.ones([B, T]))
+    sums = next_token_loss(features, model.output_weights(), targets, tf.ones([B, T])).sums
     usual = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, model.project(features))
-    np.testing.assert_allclose(sums.nats, tf.reduce_sum(usual), rtol=1e-5)
+    np.testing.assert_allclose(sums["nats"], tf.reduce_sum(usual), rtol=1e-5)
     assert model.products(B, T)["output"][0].n == C
 
 

@@ -130,6 +130,7 @@ def is_causal(found):
     ids=str,
 )
 def test_no_gradient_from_the_future(settings, to_logits):
+    """Law 5: causality."""
     assert is_causal(dependencies(build(**settings), to_logits))
 
 
@@ -314,7 +315,7 @@ def test_a_compiled_recurrence_changes_nothing(rows, groups, dropped):
     """Two groups of rows where they are even in number, each with its own rows' masks, and the masks of the
     matrices.
     """
-    plain, ours = (build(compile_recurrence=compiled, **dropped) for compiled in (False, True))
+    plain, ours = (build(jit=jit, **dropped) for jit in ("auto", "recurrence"))
     tokens, reset = tokens_of(rows, 4), tf.constant(RANDOM.random(rows) < 0.4)
     state, draw = state_of(ours, rows), dropout_draw(13) if dropped else None
     found, programs = learnt(ours, tokens, reset, state, draw)
@@ -329,16 +330,34 @@ def test_a_compiled_recurrence_changes_nothing(rows, groups, dropped):
 
 
 def test_where_the_recurrence_is_compiled(monkeypatch):
-    model, tokens, reset = build(compile_recurrence=True), tokens_of(6, 4), tf.zeros([6], tf.bool)
+    model, tokens, reset = build(jit="recurrence"), tokens_of(6, 4), tf.zeros([6], tf.bool)
     assert model.remarks == ("recurrence compiled by XLA",) and build().remarks == ()
     assert close(model(tokens), build()(tokens), 1e-6)  # Nothing is traced here.
     state = model.initial_state(6)
     assert learnt(model, tokens, reset, state)[1]
     assert not learnt(model, tokens, reset, state, known=False)[1]
     assert not learnt(model, tokens[:, :1], reset, state)[1]
-    without_cudnn = build(compile_recurrence=True, use_cudnn=False)
+    for layer in model.recurrent:
+        layer.use_cudnn = False  # There is none here.
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [kind])
-    assert not learnt(without_cudnn, tokens, reset, state)[1]
+    assert not learnt(model, tokens, reset, state)[1]
+
+
+@pytest.mark.parametrize(
+    ("old", "jit"),
+    [
+        ({}, "auto"),
+        ({"use_cudnn": True, "compile_recurrence": False}, "auto"),
+        ({"use_cudnn": True, "compile_recurrence": True}, "recurrence"),
+        ({"use_cudnn": False, "compile_recurrence": False}, "on"),
+    ],
+)
+def test_older_files_say_what_is_compiled_in_two_settings(old, jit):
+    settings = build().get_config()
+    del settings["jit"]
+    again = LSTMLanguageModel.from_config({**settings, **old})
+    assert again.get_config() == {**settings, "jit": jit}
+    assert [layer.use_cudnn for layer in again.recurrent] == [jit != "on"] * 2
 
 
 def test_weight_drop_outside_of_the_own_loop():

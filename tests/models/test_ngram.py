@@ -11,7 +11,8 @@ from lm_keras.data import scoring
 from lm_keras.draws import Draw
 from lm_keras.models import FAMILIES, ngram
 from lm_keras.models.ngram import NGramLanguageModel, num_parameters
-from lm_keras.sampling.loop import NOTHING, DecodeLoop, state_specs
+from lm_keras.sampling.loop import NOTHING, DecodeLoop
+from lm_keras.sampling.network import DecodingNetwork, state_specs
 from lm_keras.sampling.rules import RuleSettings
 from lm_keras.sampling.uniforms import key_of
 
@@ -175,6 +176,7 @@ def is_causal(found, context):
     "settings", [{}, {"ngram_order": 2}, {"ngram_order": 6, "direct_connections": True}], ids=str
 )
 def test_no_gradient_from_the_future_nor_from_long_ago(settings):
+    """Law 5: causality, and a context with an end."""
     model = build(**settings)
     assert is_causal(dependencies(model), model.context_tokens)
     assert not is_causal(dependencies(model), model.context_tokens + 1)
@@ -396,7 +398,7 @@ def decoded(loop, prompts):
     batch, carry = loop.start(prompts, 17)
     uniforms = loop.uniforms(batch, carry, [key_of(0, prompt) for prompt in prompts], positions=99)
     (tokens, scores, *_), _ = loop.advance(batch, carry, uniforms, RuleSettings.of())
-    assert loop.traces == 2
+    assert loop.traces == loop.network.traces == 1
     return [(row[row != NOTHING].tolist(), score[row != NOTHING]) for row, score in zip(tokens, scores)]
 
 
@@ -413,7 +415,7 @@ def cache_error(model, rows):
 def test_decoding_carries_the_context():
     """Cached equals uncached, a batch of prompts equals each prompt alone, and nothing retraces."""
     model = build()
-    loop = DecodeLoop(model, eod_id=V, allowed=[True] * V)
+    loop = DecodeLoop(DecodingNetwork(model), eod_id=V, allowed=[True] * V)
     together = decoded(loop, PROMPTS)
     assert cache_error(model, together) < 1e-5
     alone = [decoded(loop, [prompt])[0] for prompt in PROMPTS]
@@ -424,4 +426,4 @@ def test_decoding_carries_the_context():
 
 def test_the_check_of_decoding_can_fail():
     model = build(Forgetful)
-    assert cache_error(model, decoded(DecodeLoop(model, V, [True] * V), PROMPTS)) > 0.1
+    assert cache_error(model, decoded(DecodeLoop(DecodingNetwork(model), V, [True] * V), PROMPTS)) > 0.1

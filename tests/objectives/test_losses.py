@@ -1,14 +1,12 @@
 """Rows B 3, time T 5, vocabulary V 13."""
 
-import types
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from lm_keras.objectives import losses
-from lm_keras.objectives.losses import per_token_nats
+from lm_keras.objectives.losses import of_targets
 
 B, T, V = 3, 5, 13
 RANDOM = np.random.default_rng(4)
@@ -32,6 +30,11 @@ def next_token_loss(logits, *more):
     return losses.next_token_loss(logits, (tf.eye(vocab_size), tf.zeros([vocab_size]), False), *more)
 
 
+def flat(loss):
+    """The objective, then the sums."""
+    return [loss.objective, *loss.sums.values()]
+
+
 WAYS = {
     "eager": next_token_loss,
     "graph": lambda *arguments: in_graph(next_token_loss, *arguments),
@@ -41,24 +44,22 @@ WAYS = {
 
 def in_graph(function, *arguments, **settings):
     *tensors, label_smoothing = arguments
-    unpacked = tf.function(lambda *given: vars(function(*given, label_smoothing)), **settings)
-    return types.SimpleNamespace(**unpacked(*tensors))
+    return tf.function(lambda *given: function(*given, label_smoothing), **settings)(*tensors)
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 0.7])
 def test_sums_equal_those_of_keras(label_smoothing, way):
-    sums = WAYS[way](LOGITS, TARGETS, WEIGHTS, label_smoothing)
+    loss = WAYS[way](LOGITS, TARGETS, WEIGHTS, label_smoothing)
     smoothed = keras_smoothed(label_smoothing)(TARGETS, LOGITS, WEIGHTS)
-    np.testing.assert_allclose(sums.objective, smoothed, rtol=1e-5)
-    np.testing.assert_allclose(sums.nats, keras_loss(TARGETS, LOGITS, sample_weight=WEIGHTS), rtol=1e-5)
-    assert sums.weight == 7
-    assert all(
-        value.shape == () and value.dtype == tf.float32 for value in [sums.objective, sums.nats, sums.correct]
-    )
+    np.testing.assert_allclose(loss.objective, smoothed, rtol=1e-5)
+    nats = keras_loss(TARGETS, LOGITS, sample_weight=WEIGHTS)
+    np.testing.assert_allclose(loss.sums["nats"], nats, rtol=1e-5)
+    assert loss.sums["weight"] == 7
+    assert all(value.shape == () and value.dtype == tf.float32 for value in flat(loss))
     # The comparison sees a smoothing that is a little too strong.
     wrong = keras_smoothed(label_smoothing + 0.01)(TARGETS, LOGITS, WEIGHTS)
-    assert abs(wrong / sums.objective - 1) > 1e-4
+    assert abs(wrong / loss.objective - 1) > 1e-4
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.3])
@@ -78,7 +79,7 @@ def test_gradients_equal_those_of_keras(label_smoothing):
 
 
 def all_sums(logits, targets, weights=WEIGHTS):
-    return list(vars(next_token_loss(logits, targets, weights, 0.1)).values())
+    return flat(next_token_loss(logits, targets, weights, 0.1))
 
 
 def test_places_of_weight_zero_are_ignored():
@@ -111,37 +112,37 @@ def test_correct_targets_are_counted():
     weights = tf.constant([[1, 1, 1, 1], [1, 1, 0, 0.5]])
     # Right are: 0, not 1, 2, a tie, a tie, 3, one without weight, and one of half a weight, which counts as
     # one.
-    sums = next_token_loss(tf.cast(logits, tf.float32), targets, weights)
-    assert (sums.correct, sums.weight) == (6, 6.5)
+    sums = next_token_loss(tf.cast(logits, tf.float32), targets, weights).sums
+    assert (sums["correct"], sums["weight"]) == (6, 6.5)
     accuracy = keras.metrics.SparseCategoricalAccuracy()
     accuracy.update_state(TARGETS, LOGITS, sample_weight=WEIGHTS)
-    plain = next_token_loss(LOGITS, TARGETS, WEIGHTS)
-    np.testing.assert_allclose(plain.correct / plain.weight, accuracy.result(), rtol=1e-6)
-    best = next_token_loss(LOGITS, tf.argmax(LOGITS, -1, tf.int32), WEIGHTS)
-    assert best.correct == best.weight == 7
-    assert next_token_loss(LOGITS, tf.argmin(LOGITS, -1, tf.int32), WEIGHTS).correct == 0
+    plain = next_token_loss(LOGITS, TARGETS, WEIGHTS).sums
+    np.testing.assert_allclose(plain["correct"] / plain["weight"], accuracy.result(), rtol=1e-6)
+    best = next_token_loss(LOGITS, tf.argmax(LOGITS, -1, tf.int32), WEIGHTS).sums
+    assert best["correct"] == best["weight"] == 7
+    assert next_token_loss(LOGITS, tf.argmin(LOGITS, -1, tf.int32), WEIGHTS).sums["correct"] == 0
 
 
 def test_large_logits_stay_finite():
-    sums = next_token_loss(LOGITS * 1e30, TARGETS, WEIGHTS, 0.1)
-    assert all(np.isfinite(value) for value in vars(sums).values())
+    loss = next_token_loss(LOGITS * 1e30, TARGETS, WEIGHTS, 0.1)
+    assert all(np.isfinite(value) for value in flat(loss))
 
 
 def test_a_uniform_guess_costs_the_logarithm_of_the_vocabulary():
     for label_smoothing in (0.0, 0.4):
-        sums = next_token_loss(tf.zeros([B, T, V]), TARGETS, tf.ones([B, T]), label_smoothing)
-        np.testing.assert_allclose([sums.nats, sums.objective], [B * T * np.log(V)] * 2, rtol=1e-6)
+        loss = next_token_loss(tf.zeros([B, T, V]), TARGETS, tf.ones([B, T]), label_smoothing)
+        np.testing.assert_allclose([loss.sums["nats"], loss.objective], [B * T * np.log(V)] * 2, rtol=1e-6)
 
 
 def test_nats_of_each_token():
-    nats = per_token_nats(LOGITS, TARGETS)
+    nats = of_targets(LOGITS, TARGETS)["nats"]
     assert nats.shape == (B, T)
     logits = LOGITS.numpy().astype(np.float64)
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     chosen = np.take_along_axis(p, TARGETS.numpy()[..., None], -1)[..., 0]
     np.testing.assert_allclose(nats, -np.log(chosen), rtol=1e-5)
-    sums = next_token_loss(LOGITS, TARGETS, WEIGHTS)
-    np.testing.assert_allclose(tf.reduce_sum(nats * WEIGHTS), sums.nats, rtol=1e-6)
+    sums = next_token_loss(LOGITS, TARGETS, WEIGHTS).sums
+    np.testing.assert_allclose(tf.reduce_sum(nats * WEIGHTS), sums["nats"], rtol=1e-6)
 
 
 D, ROWS = 4, 3 * 5
@@ -248,10 +249,10 @@ def test_gradients_too_small_for_float16_are_scaled(monkeypatch, pieces):
         features = tf.ones([B, T, D], tf.float16)
         with tf.GradientTape() as tape:
             tape.watch(matrix)
-            sums = losses.next_token_loss(
+            loss = losses.next_token_loss(
                 features, (matrix, bias, False), tf.zeros([B, T], tf.int32), WEIGHTS, scale=scale
             )
-        return tape.gradient(sums.objective, matrix)[:, 1:].numpy()
+        return tape.gradient(loss.objective, matrix)[:, 1:].numpy()
 
     np.testing.assert_allclose(slope(tf.constant(2.0**24)), 7 * np.exp(-20.0), rtol=0.01)
     assert not slope(None).any()
@@ -261,7 +262,23 @@ def test_only_the_objective_has_a_gradient():
     features = tf.constant(FEATURES)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(features)
-        sums = losses.next_token_loss(features, (OUTPUTS[False], BIAS, False), TARGETS, WEIGHTS)
-    assert tape.gradient(sums.nats, features) is None
-    assert tape.gradient(sums.correct, features) is None
-    assert np.any(tape.gradient(sums.objective, features))
+        loss = losses.next_token_loss(features, (OUTPUTS[False], BIAS, False), TARGETS, WEIGHTS)
+    assert tape.gradient(loss.sums["nats"], features) is None
+    assert tape.gradient(loss.sums["correct"], features) is None
+    assert np.any(tape.gradient(loss.objective, features))
+
+
+@pytest.mark.parametrize("pieces", [1, 4])
+def test_a_new_sum_is_one_row(monkeypatch, pieces):
+    monkeypatch.setattr(losses, "PIECE_VALUES", ROWS * V if pieces == 1 else 4 * V)
+    usual = next_token_loss(LOGITS, TARGETS, WEIGHTS).sums
+    assert tuple(usual) == losses.SUMS
+    rows = {"likely": lambda found: found.losses < 2.0, "squares": lambda found: found.losses**2}
+    for name, value in rows.items():
+        monkeypatch.setitem(losses.OF_TARGETS, name, value)
+    monkeypatch.setattr(losses, "SUMS", (*losses.OF_TARGETS, "weight"))
+    nats = of_targets(LOGITS, TARGETS)["nats"].numpy()[WEIGHTS.numpy() > 0]
+    loss = next_token_loss(LOGITS, TARGETS, 0.5 * WEIGHTS)
+    assert loss.sums["likely"] == np.sum(nats < 2) and 0 < loss.sums["likely"] < len(nats)
+    np.testing.assert_allclose(loss.sums["squares"], 0.5 * np.sum(nats**2), rtol=1e-6)
+    np.testing.assert_allclose(loss.sums["nats"], 0.5 * usual["nats"], rtol=1e-6)

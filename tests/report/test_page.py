@@ -147,7 +147,7 @@ def test_several_runs(folder_of):
 
 def test_hidden_and_next_tokens_do_not_compare(folder_of):
     paths = {name: folder_of(name, model=name) for name in ("gpt", "bert", "glm")}
-    said = "predict tokens that were hidden, not the next ones"
+    said = "predict masked tokens, not the next ones"
     for names, expected in (
         (["gpt", "bert"], True),
         (["bert", "glm"], True),
@@ -296,3 +296,13 @@ def test_a_report_needs_neither_tensorflow_nor_a_display(finished, tmp_path):
     (run,) = read_runs([str(finished.path)])
     assert [line["step"] for line in run.samples] == [8, 16, 24]
     assert all(html.escape(line["text"]) in content for line in run.samples)
+
+
+def test_a_run_of_a_task_without_samples(folder_of):
+    path = folder_of(without=("samples.jsonl",))
+    assert "end of the run" in report_on(path)
+    results = json.loads((path / "results.json").read_text())
+    del results["sample"]
+    (path / "results.json").write_text(json.dumps(results))
+    content = report_on(path)
+    assert "end of the run" not in content and "none yet" in content

@@ -11,7 +11,7 @@ V, D = 13, 5
 
 
 def begun_anew(inputs, state):
-    """Return the state with zeros in the rows that begin anew."""
+    """Return the state with zeros in the rows whose state is reset."""
     if "reset" not in inputs:
         return state
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from lm_keras.errors import InputError
 from lm_keras.sampling import beam
 from lm_keras.sampling.generate import Sampler
-from lm_keras.sampling.loop import DecodeLoop
+from lm_keras.sampling.network import DecodingNetwork
 from lm_keras.sampling.rules import RuleSettings
 
 V, EOD = 13, 0
@@ -24,8 +24,7 @@ def allowed():
 
 @pytest.fixture(scope="module")
 def search(tiny, allowed):
-    loop = DecodeLoop(tiny, EOD, allowed)
-    return beam.BeamSearch(loop, tiny, EOD, allowed)
+    return beam.BeamSearch(DecodingNetwork(tiny), EOD, allowed)
 
 
 def log_probabilities(model, prompt, allowed):
@@ -138,7 +137,7 @@ def test_rules_that_look_at_the_text_hold_in_a_search(search):
 def test_texts_that_do_not_exist_are_not_found(tiny, alpha):
     """Of three tokens, each once, there are 5 texts that end and 2 that are as long as allowed."""
     allowed = np.arange(V) < 3
-    search = beam.BeamSearch(DecodeLoop(tiny, EOD, allowed), tiny, EOD, allowed)
+    search = beam.BeamSearch(DecodingNetwork(tiny), EOD, allowed)
     found = search.search([0], 3, 40, alpha, RuleSettings.of(no_repeat_ngram=1))
     assert 1 < len(found) < 40 and all(h.score > -1e4 for h in found)
     assert len({tuple(h.token_ids) for h in found}) == len(found)

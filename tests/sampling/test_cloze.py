@@ -1,4 +1,4 @@
-"""Blanks of whole words, filled by models that say what the test tells them."""
+"""Cloze items of whole words, filled by models that say what the test tells them."""
 
 import types
 
@@ -12,50 +12,50 @@ from lm_keras.text.char import CharTokenizer
 TEXT = "It is the first line of all.\nA second one comes here, with a few words more in it.\nx\n"
 
 
-def test_blanks_are_words_between_words():
+def test_items_are_words_between_words():
     for words in cloze.WORDS:
-        found = cloze.blanks_in(TEXT, words, 100, 1, 30, 15)
+        found = cloze.cloze_items(TEXT, words, 100, 1, 30, 15)
         assert found
-        for blank in found:
-            assert blank.hidden.count(" ") == words and blank.hidden.startswith(" ")
-            whole = blank.before + blank.hidden + blank.after
-            assert whole in TEXT and blank.before[-1].isalpha() and blank.after[0] == " "
-            assert len(blank.before) <= 30 and len(blank.after) <= 15
+        for item in found:
+            assert item.removed.count(" ") == words and item.removed.startswith(" ")
+            whole = item.before + item.removed + item.after
+            assert whole in TEXT and item.before[-1].isalpha() and item.after[0] == " "
+            assert len(item.before) <= 30 and len(item.after) <= 15
     assert (
-        len(cloze.blanks_in(TEXT, 1, 100, 1, 30, 15))
-        == len(set(cloze.blanks_in(TEXT, 1, 100, 1, 30, 15)))
+        len(cloze.cloze_items(TEXT, 1, 100, 1, 30, 15))
+        == len(set(cloze.cloze_items(TEXT, 1, 100, 1, 30, 15)))
         == 13
     )
 
 
-def test_places_are_drawn_by_seed():
-    one = cloze.blanks_in(TEXT, 2, 4, 1, 30, 15)
-    assert len(one) == 4 and one == cloze.blanks_in(TEXT, 2, 4, 1, 30, 15)
-    assert {blank.hidden for blank in one} != {
-        blank.hidden for blank in cloze.blanks_in(TEXT, 2, 4, 2, 30, 15)
+def test_items_are_drawn_by_seed():
+    one = cloze.cloze_items(TEXT, 2, 4, 1, 30, 15)
+    assert len(one) == 4 and one == cloze.cloze_items(TEXT, 2, 4, 1, 30, 15)
+    assert {item.removed for item in one} != {
+        item.removed for item in cloze.cloze_items(TEXT, 2, 4, 2, 30, 15)
     }
-    assert cloze.blanks_in("no", 1, 4, 1, 30, 15) == []
+    assert cloze.cloze_items("no", 1, 4, 1, 30, 15) == []
 
 
 def model(kind, knows):
     """A model that knows a text, whose blanks it fills as `knows` says."""
     tokenizer = CharTokenizer("\n " + "".join(sorted(set(TEXT) - {"\n", " "})), normalization="none")
 
-    def hidden(before):
+    def removed(before):
         begin = TEXT.index(before) + len(before)
         return lambda count: knows(TEXT[begin : begin + count])
 
     def fill(text, words=1, **settings):
         before, *_, after = text.split(MASK)
         if kind == "bert":
-            filling = hidden(before)(text.count(MASK))
+            filling = removed(before)(text.count(MASK))
         else:
             begin = TEXT.index(before) + len(before)
             filling = knows(TEXT[begin : TEXT.index(after, begin)])
         return Filled(before + filling + after, (((filling, 1.0),),))
 
     def generate(prompts, **settings):
-        return [hidden(prompts[0])(60)]
+        return [removed(prompts[0])(60)]
 
     kinds = {"bert": "masked_lm", "glm": "infilling"}
     answer = object.__new__(ANSWERS[kinds.get(kind, "causal_lm")])
@@ -77,10 +77,10 @@ def test_what_sees_any_length_is_shown_all_and_what_knows_the_count_more():
     for kind in ("gpt", "bert", "lstm"):
         lm = model(kind, lambda text: text)
         lm.model.context_length = lm.model.context_length and 40
-        (blank,) = cloze.blanks_in(TEXT, 1, 1, 3, 64, 32)
-        short = cloze._short(lm, blank)
+        (item,) = cloze.cloze_items(TEXT, 1, 1, 3, 64, 32)
+        short = cloze._short(lm, item)
         shown.append(len(short.before) + len(short.after))
-    assert shown[0] < shown[1] < shown[2] == len(blank.before) + len(blank.after)
+    assert shown[0] < shown[1] < shown[2] == len(item.before) + len(item.after)
 
 
 @pytest.mark.parametrize("kind", ["glm", "gpt"])
@@ -96,16 +96,16 @@ def test_behind_as_many_words_as_were_hidden_a_text_is_cut(kind):
     assert cloze.exact_matches(lm, TEXT, 50) == dict.fromkeys("12345", 1.0)
 
 
-def test_around_a_blank_is_no_more_than_the_model_sees():
+def test_around_an_item_is_no_more_than_the_model_sees():
     lm = model("gpt", lambda text: text)
     lm.model.context_length = 40
-    for blank in cloze.blanks_in(TEXT, 2, 50, 1, 64, 32):
-        short = cloze._short(lm, blank)
+    for item in cloze.cloze_items(TEXT, 2, 50, 1, 64, 32):
+        short = cloze._short(lm, item)
         assert len(short.before) + len(short.after) <= 40 - cloze.MAX_FILLED - 4
-        assert blank.before.endswith(short.before) and blank.after.startswith(short.after)
+        assert item.before.endswith(short.before) and item.after.startswith(short.after)
 
 
 def test_some_are_right():
     found = cloze.exact_matches(model("glm", lambda text: text if "e" in text else "q"), TEXT, 50)
-    words = [blank.hidden for blank in cloze.blanks_in(TEXT, 1, 50, 1, 64, 32)]
+    words = [item.removed for item in cloze.cloze_items(TEXT, 1, 50, 1, 64, 32)]
     assert found["1"] == round(sum("e" in word for word in words) / len(words), 4) and 0 < found["1"] < 1

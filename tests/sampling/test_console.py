@@ -8,8 +8,8 @@ import pytest
 
 from lm_keras.errors import InputError
 from lm_keras.sampling import console, prompts
+from lm_keras.sampling.continuation import unknown_parts
 from lm_keras.sampling.generate import Sampler
-from lm_keras.sampling.row import unknown_parts
 from lm_keras.text import ByteTokenizer, CharTokenizer, WordTokenizer
 
 
@@ -92,13 +92,13 @@ def test_prompts_of_files_and_of_standard_input(tmp_path, monkeypatch):
                     prompts.given_prompt("", file)
     path.write_bytes("a".encode("utf-16"))
     with pytest.raises(
-        InputError, match=r"is no UTF-8 at byte 0; it is UTF-16, convert it \(iconv -f UTF-16 -t UTF-8\)"
+        InputError, match=r"is not UTF-8 at byte 0; it is UTF-16, convert it \(iconv -f UTF-16 -t UTF-8\)"
     ):
         prompts.given_prompt("", str(path))
     path.write_bytes(b"ab\xff")
     for prompt, file, message in (
         ("x", str(path), "--prompt and --prompt_file contradict each other"),
-        ("", str(path), "is no UTF-8 at byte 2"),
+        ("", str(path), "is not UTF-8 at byte 2"),
         ("", str(tmp_path / "nowhere"), "cannot be read: No such file"),
         ("", str(tmp_path), "cannot be read: no regular file"),
     ):

@@ -3,9 +3,9 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.errors import InputError
+from lm_keras.sampling.continuation import find_stop, held_back
 from lm_keras.sampling.generate import STREAM_POSITIONS, Sampler
 from lm_keras.sampling.notices import Notices
-from lm_keras.sampling.row import find_stop, held_back
 from lm_keras.text import ByteTokenizer, CharTokenizer, WordTokenizer
 
 V = 13
@@ -55,9 +55,9 @@ def test_a_prompt_has_the_same_text_in_every_batch(sampler, mixing, tokenizer):
 
 def test_a_prompt_is_read_once_for_all_its_samples(tiny, tokenizer, monkeypatch):
     sampler = Sampler(tiny, tokenizer)
-    rows, prefill = [], sampler._loop._prefill
+    rows, prefill = [], sampler._network._prefill
     monkeypatch.setattr(
-        sampler._loop, "_prefill", lambda *given: rows.append(len(given[0])) or prefill(*given)
+        sampler._network, "_prefill", lambda *given: rows.append(len(given[0])) or prefill(*given)
     )
     many = sampler.generate(["abc ab", "b"], max_new_tokens=9, num_samples=3, seed=2)
     assert set(rows) == {2}
@@ -146,9 +146,9 @@ def test_neither_the_unknown_token_nor_the_blank_is_sampled(tiny, tokenizer, mon
         return {row.token_ids[0] for row in rows}
 
     assert sampled() == set(range(V)) - {1}
-    monkeypatch.setattr(type(tokenizer), "blank_id", V - 1)
+    monkeypatch.setattr(type(tokenizer), "mask_id", V - 1)
     assert sampled() == set(range(V)) - {1, V - 1}
-    monkeypatch.setattr(type(tokenizer), "blank_id", None)
+    monkeypatch.setattr(type(tokenizer), "mask_id", None)
     monkeypatch.setattr(type(tokenizer), "unknown_id", None)
     assert sampled() == set(range(V))
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.sampling import rules
-from lm_keras.sampling.row import find_stop, held_back
+from lm_keras.sampling.continuation import find_stop, held_back
 from lm_keras.sampling.rules import RuleSettings
 from lm_keras.sampling.settings import SamplingSettings
 from lm_keras.sampling.uniforms import key_of, uniform_numbers

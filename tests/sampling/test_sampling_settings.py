@@ -9,8 +9,9 @@ from lm_keras.errors import InputError
 from lm_keras.fields import kind_of
 from lm_keras.sampling import rules
 from lm_keras.sampling.generate import Sampler
+from lm_keras.sampling.prompts import check_prompts
 from lm_keras.sampling.rules import RuleSettings
-from lm_keras.sampling.settings import RULES, SamplingSettings, check_prompts, settings_from
+from lm_keras.sampling.settings import RULES, SamplingSettings, settings_from
 
 NAN, INF = float("nan"), float("inf")
 
@@ -82,7 +83,7 @@ def test_good_settings_at_their_edges():
         (["a", b"b"], "prompts[1] is a bytes, not a string; decode bytes with .decode('utf-8') first"),
         (
             ["a", "b\ud800"],
-            "prompts[1] has the lone surrogate U+D800 at character 1, which is no text; read the",
+            "prompts[1] has the lone surrogate U+D800 at character 1, which is not text; read the",
         ),
     ],
 )

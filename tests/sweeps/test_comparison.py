@@ -11,7 +11,7 @@ from lm_keras.errors import InputError
 from lm_keras.report.comparison import HEAD, rows_of, table_of
 from lm_keras.report.page import page_of
 from lm_keras.report.runs import read_runs
-from lm_keras.sweeps.comparison import TRIAL_STEPS, CompareOptions, compare
+from lm_keras.sweeps.comparison import TIMING_STEPS, CompareOptions, compare
 from lm_keras.sweeps.folder import locked
 
 TRAIN = """
@@ -88,8 +88,8 @@ def test_each_gets_as_many_steps_as_fit_and_is_measured(scripts, flagfiles, tmp_
     configs = flagfiles(fast="pace=10", slow="pace=2.5")
     assert compare(configs, options, scripts, "the command") == 0
     assert calls(folder) == [
-        f"train .fast.trial {TRIAL_STEPS}", "train fast 1200", "evaluate fast 6 7 test",
-        f"train .slow.trial {TRIAL_STEPS}", "train slow 300", "evaluate slow 6 7 test",
+        f"train .fast.trial {TIMING_STEPS}", "train fast 1200", "evaluate fast 6 7 test",
+        f"train .slow.trial {TIMING_STEPS}", "train slow 300", "evaluate slow 6 7 test",
     ]  # fmt: skip
     assert not (folder / ".fast.trial").exists()
     table = capsys.readouterr().out
@@ -113,7 +113,7 @@ def test_a_report_shows_it(scripts, flagfiles, tmp_path):
     runs = read_runs([str(folder / "a"), str(folder / "b")])
     assert all(len(row) == len(HEAD) for row in rows_of(runs))
     page = page_of(runs)
-    assert "predict tokens that were hidden" not in page
+    assert "predict masked tokens" not in page
     assert "<h2>Comparison</h2>" in page and ">25.0%</td>" in page
     (folder / "b" / "comparison.json").write_text("[")
     runs = read_runs([str(folder / "a"), str(folder / "b")])

@@ -12,8 +12,8 @@ import pytest
 from comparison import differing, everything_of
 
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.flags import flagfile_of
-from lm_keras.sweeps import carry_out, folder
+from lm_keras.flagfiles import flagfile_of
+from lm_keras.sweeps import execute, folder
 
 ROOT = Path(__file__).parents[2]
 CASES = "learning_rate=1e38 clip_norm=0; steps=40; embedding_dim=9 dropout=0.2"
@@ -44,7 +44,7 @@ def flags(tiny_config, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def swept(flags, start, tmp_path_factory):
-    """A sweep in three lives, and what each wrote: a signal, kill -9, and to the end."""
+    """A sweep in three launches, and what each wrote: a signal, kill -9, and to the end."""
     path = tmp_path_factory.mktemp("sweeps") / "sweep"
     checkpoints = RunFolder(path / NAMES[2]).checkpoints()
     words, lives, steps = [*flags, f"--sweep_dir={path}"], [], []
@@ -68,7 +68,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(swept):
     lines = err.splitlines()
     assert (out, code) == ("", 143)
     assert lines[0].startswith(
-        f"trial 1 of 3, {NAMES[0]}: failed: the loss or its gradient is no finite number at step "
+        f"trial 1 of 3, {NAMES[0]}: failed: the loss or its gradient is not finite at step "
     )
     assert re.fullmatch(
         r"trial 2 of 3, steps=40: \d\.\d{4} bits/byte at step 40, \d+ s of training", lines[1]
@@ -88,8 +88,8 @@ def test_a_sweep_goes_on_where_it_was_stopped(swept):
         ["embedding_dim=9 dropout=0.2", "steps=40"],
         key=lambda case: RunFolder(path / case.replace(" ", ",")).results["splits"]["valid"]["bits_per_byte"],
     ) + ["learning_rate=1e38 clip_norm=0"]
-    assert [life["step"] for life in RunFolder(path / NAMES[1]).lives] == [0]
-    first, second, third = (life["step"] for life in RunFolder(path / NAMES[2]).lives)
+    assert [launch["step"] for launch in RunFolder(path / NAMES[1]).launches] == [0]
+    first, second, third = (launch["step"] for launch in RunFolder(path / NAMES[2]).launches)
     assert first == 0 < second < third
 
 
@@ -140,7 +140,7 @@ def pretended(monkeypatch):
     calls = []
 
     def pretend(outcomes):
-        def carried_out(self, words, log):
+        def executed(self, words, log):
             run_dir = Path(next(word for word in words if word.startswith("--run_dir=")).split("=", 1)[1])
             calls.append(run_dir.name)
             code, text = next(value for word, value in outcomes.items() if word in words or not word)
@@ -153,7 +153,7 @@ def pretended(monkeypatch):
             log.flush()
             return code
 
-        monkeypatch.setattr(carry_out.Processes, "carry_out", carried_out)
+        monkeypatch.setattr(execute.Processes, "execute", executed)
         return calls
 
     return pretend

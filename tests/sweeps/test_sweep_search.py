@@ -108,7 +108,7 @@ REFUSED = {
         {"vary": "dropout=0,1"},
     "--cases: --optimizer=adm is unknown (did you mean 'adam'?); choose one of sgd, momentum,":
         {"cases": "none; optimizer=adm"},
-    "--vary has 'embedding_dim'; expected NAME=VALUE, with blanks between flags and none within them":
+    "--vary has 'embedding_dim'; expected NAME=VALUE, with spaces between flags and none within them":
         {"vary": "embedding_dim 8"},
     "--vary has embedding_dim twice; list all its values in one place": {"vary": "embedding_dim=8 "
         "embedding_dim=9"},

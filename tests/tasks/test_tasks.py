@@ -1,5 +1,7 @@
 """Every task keeps the contract: R 3 rows, T 12, V 30, a text of 100 targets."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,7 +15,7 @@ from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES
 from lm_keras.objectives.measures import MEASURES
-from lm_keras.tasks import TASKS, task_of
+from lm_keras.tasks import TASKS, check_fields, task_of
 from lm_keras.text.sentencepiece import SentencePieceTokenizer
 
 R, T, V, TARGETS = 3, 12, 30, 100
@@ -63,7 +65,7 @@ def test_an_evaluation_is_the_same_every_time(family):
     tf.nest.map_structure(np.testing.assert_array_equal, one, two)
     scored = sum(int((batch.weights > 0).sum()) for batch in one)
     assert scored == TARGETS if family in ("ngram", "lstm", "gpt") else 0 < scored < TARGETS
-    found = made.measures({"nats": 7.0, "correct": 3, "targets": scored}, STORE.counts)
+    found = made.measures({"nats": 7.0, "correct": 3, "weight": scored}, STORE.counts)
     assert found["nats_per_token"] == pytest.approx(7 / scored) and found["accuracy"] == 3 / scored
     assert made.best[0] in found
 
@@ -97,7 +99,7 @@ def test_what_decides_which_weights_are_the_best():
 
 @pytest.mark.parametrize("family", ["bert", "glm"])
 @pytest.mark.parametrize("best_by", registry.OF_WHOLE_TEXT)
-def test_what_hidden_tokens_do_not_have_decides_nothing(family, best_by):
+def test_what_masked_tokens_do_not_have_decides_nothing(family, best_by):
     with pytest.raises(InputError, match=f"--best_by={best_by} has no meaning for --task="):
         task(family, best_by=best_by)
     assert task("lstm", best_by=best_by).judged_by == (best_by, "low")
@@ -121,4 +123,18 @@ def test_a_stride_scores_every_target(store=STORE):
     for family in ("lstm", "gpt", "glm"):
         made = task(family).in_windows(5)
         assert sum(int((batch.weights > 0).sum()) for batch in made.scored(store)) == TARGETS
-        assert made.measures({"nats": 7.0, "correct": 3, "targets": TARGETS}, store.counts)["stride"] == 5
+        assert made.measures({"nats": 7.0, "correct": 3, "weight": TARGETS}, store.counts)["stride"] == 5
+
+
+def test_a_source_has_to_have_the_fields_that_a_task_needs(monkeypatch):
+    config = from_flat({"corpus": "text:a.txt", "test_corpus": "python-docs"})
+    check_fields(config)
+    monkeypatch.setattr(TASKS["causal_lm"], "fields", ("text", "label"))
+    labelled = dataclasses.replace(registry.SOURCES["text"], fields=("text", "label"))
+    monkeypatch.setitem(registry.SOURCES, "text", labelled)
+    with pytest.raises(InputError) as caught:
+        check_fields(config)
+    assert str(caught.value) == (
+        "--task=causal_lm needs the field 'label' of each record, and --test_corpus=python-docs has none;"
+        " take one of text:GLOB"
+    )

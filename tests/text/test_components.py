@@ -61,7 +61,7 @@ FUSE, FALLBACK = {"type": "Fuse"}, {"type": "ByteFallback"}
             "without it"),
         ("gpt2", {"decoder__speed": 3}, "its decoder ByteLevel has the setting 'speed', which nothing here "
             "reads; remove it if it has no effect"),
-        ("llama", {"decoder": None}, "it writes '▁' for a blank, which its decoder does not read: set "
+        ("llama", {"decoder": None}, "it writes '▁' for a space, which its decoder does not read: set "
             "decoder to Metaspace, or to Replace"),
         ("llama", {"decoder": {"type": "Sequence", "decoders": [{"type": "Replace",
             "pattern": {"String": "▁"},

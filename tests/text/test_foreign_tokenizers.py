@@ -187,9 +187,9 @@ def test_a_saved_tokenizer_is_the_same(tmp_path):
         again = load_tokenizer(tmp_path)
         assert again.fingerprint() == mine.fingerprint()
         assert again.canonical(random_text(7)) == mine.canonical(random_text(7))
-        assert (again.unknown_id, again.blank_id, again.lossless) == (
+        assert (again.unknown_id, again.mask_id, again.lossless) == (
             mine.unknown_id,
-            mine.blank_id,
+            mine.mask_id,
             mine.lossless,
         )
 
@@ -197,11 +197,11 @@ def test_a_saved_tokenizer_is_the_same(tmp_path):
 def test_a_blank_that_was_reserved_stays(tmp_path):
     """A run whose tokenizer had no unknown token, as it seemed, and so has a token more than that."""
     mine = tokenizer("unigram")
-    assert mine.blank_id == mine.unknown_id
-    reserved = mine._reserving_blank()
+    assert mine.mask_id == mine.unknown_id
+    reserved = mine._reserving_mask()
     reserved.save(tmp_path)
     again = load_tokenizer(tmp_path)
-    assert (again.vocab_size, again.blank_id) == (mine.vocab_size + 1, mine.vocab_size)
+    assert (again.vocab_size, again.mask_id) == (mine.vocab_size + 1, mine.vocab_size)
     assert again.decode([mine.vocab_size]) == "\ufffd"
 
 

@@ -9,6 +9,7 @@ import tokenizers as library
 
 from lm_keras.errors import InputError
 from lm_keras.text import load_tokenizer
+from lm_keras.text.byte_level_bpe import of_two_files
 from lm_keras.text.chains import byte_alphabet
 from lm_keras.text.huggingface import HuggingFaceTokenizer
 from lm_keras.text.model_folder import read_folder
@@ -110,9 +111,7 @@ def test_pieces_have_the_tokens_of_the_whole(tokenizer):
 def test_two_files_make_the_same_tokenizer_as_one(made, tokenizer):
     model = json.loads(made.to_str())["model"]
     merges = "#version: 0.2\n" + "\n".join(" ".join(pair) for pair in model["merges"]) + "\n"
-    other = HuggingFaceTokenizer.of_byte_level_bpe(
-        json.dumps(model["vocab"]).encode(), merges.encode(), eod_id=0
-    )
+    other = of_two_files(json.dumps(model["vocab"]).encode(), merges.encode(), eod_id=0)
     for text in STRINGS:
         assert other.encode(text) == tokenizer.encode(text)
 
@@ -122,11 +121,11 @@ def test_it_is_saved_and_loaded(tokenizer, tmp_path):
     again = load_tokenizer(tmp_path)
     assert again.fingerprint() == tokenizer.fingerprint() and again.eod_id == 0
     assert again.encode(TEXT[:500]) == tokenizer.encode(TEXT[:500])
-    blank = HuggingFaceTokenizer(tokenizer.model, 0).with_blank()
+    blank = HuggingFaceTokenizer(tokenizer.model, 0).with_mask()
     blank.save(tmp_path / "blank")
     again = load_tokenizer(tmp_path / "blank")
     assert again.fingerprint() == blank.fingerprint() != tokenizer.fingerprint()
-    assert again.vocab_size == blank.vocab_size and again.blank_id == blank.blank_id
+    assert again.vocab_size == blank.vocab_size and again.mask_id == blank.mask_id
     (tmp_path / "huggingface.json").write_bytes(tokenizer.model + b" ")
     with pytest.raises(InputError, match=r"huggingface\.json beside it has other content"):
         load_tokenizer(tmp_path)

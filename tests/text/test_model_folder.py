@@ -92,7 +92,7 @@ def test_it_is_saved_and_loaded_with_the_token(folder, tmp_path):
     assert (again.begin_id, again.eod_id) == (BEGIN, END)
     assert again.fingerprint() == tokenizer.fingerprint() != read_tokenizer(folder()).fingerprint()
     assert [again.label(i) for i in (BEGIN, END)] == ["<begin>", "<eod>"]
-    assert again.with_blank().begin_id == BEGIN
+    assert again.with_mask().begin_id == BEGIN
     path = tmp_path / "saved" / "tokenizer.json"
     path.write_text(path.read_text().replace('"begin_id": 1', '"begin_id": 8'))
     with pytest.raises(InputError, match="8 tokens, of which 8 begins a document and 2 ends it"):

@@ -31,13 +31,13 @@ def test_saved_and_loaded_is_the_same(tokenizer, tmp_path):
 
 
 def test_a_blank_is_saved_too(tokenizer, tmp_path):
-    made = tokenizer.with_blank()
+    made = tokenizer.with_mask()
     made.save(tmp_path)
     loaded = load_tokenizer(tmp_path)
-    for name in ("vocab_size", "blank_id", "reserves_blank"):
+    for name in ("vocab_size", "mask_id", "reserves_mask"):
         assert getattr(loaded, name) == getattr(made, name)
     assert loaded.fingerprint() == made.fingerprint()
-    assert (made.fingerprint() == tokenizer.fingerprint()) == (tokenizer.blank_id is not None)
+    assert (made.fingerprint() == tokenizer.fingerprint()) == (tokenizer.mask_id is not None)
 
 
 def test_files_of_old_runs_stay_what_they_are(tmp_path):
@@ -48,7 +48,7 @@ def test_files_of_old_runs_stay_what_they_are(tmp_path):
     )
     (tmp_path / "tokenizer.json").write_bytes(old)
     tokenizer = load_tokenizer(tmp_path)
-    assert (tokenizer.vocab_size, tokenizer.blank_id) == (4, None)
+    assert (tokenizer.vocab_size, tokenizer.mask_id) == (4, None)
     tokenizer.save(tmp_path)
     assert (tmp_path / "tokenizer.json").read_bytes() == old
 
@@ -136,10 +136,10 @@ WORD = {"tokenizer": "word", "words": ["a", "b"], "spaced": True}
         ({"characters": "a\ud800"}, "the field 'characters' has a lone surrogate"),
         ({"tokenizer": "word"}, "the field 'words' is missing"),
         ({**WORD, "words": []}, "the field 'words' is empty"),
-        ({**WORD, "words": ["a", 5]}, "the field 'words' has an entry that is no word"),
-        ({**WORD, "words": ["a", ""]}, "the field 'words' has an entry that is no word"),
-        ({**WORD, "words": ["a b"]}, "the field 'words' has an entry that is no word"),
-        ({**WORD, "words": ["a\u2028"]}, "the field 'words' has an entry that is no word"),
+        ({**WORD, "words": ["a", 5]}, "the field 'words' has an entry that is not a word"),
+        ({**WORD, "words": ["a", ""]}, "the field 'words' has an entry that is not a word"),
+        ({**WORD, "words": ["a b"]}, "the field 'words' has an entry that is not a word"),
+        ({**WORD, "words": ["a\u2028"]}, "the field 'words' has an entry that is not a word"),
         ({**WORD, "words": ["a", "\udc0a"]}, "the field 'words' has a lone surrogate"),
         ({**WORD, "words": ["a", "b", "a"]}, "the field 'words' has <unk>, or a word twice"),
         ({**WORD, "words": ["a", "<unk>"]}, "the field 'words' has <unk>, or a word twice"),

@@ -6,6 +6,7 @@ import pytest
 from lm_keras.errors import InputError
 from lm_keras.text import SentencePieceTokenizer, train_tokenizer
 from lm_keras.text import sentencepiece as module
+from lm_keras.text import sentencepiece_training as training
 
 LINES = ["low lower lowest\n", "new newer newest\n", "wide wider widest 月光\n"]
 
@@ -84,14 +85,14 @@ def test_text_that_the_trainer_reserves(text):
 
 
 def test_long_lines_are_learned_from(monkeypatch):
-    monkeypatch.setattr(module, "MAX_LINE_CHARACTERS", 53)
+    monkeypatch.setattr(training, "MAX_LINE_CHARACTERS", 53)
     tokenizer = train(["abracadabra " * 400], 280)
     assert b" abracadabra" in [tokenizer.token_bytes(i) for i in range(280)]
 
 
 def test_a_huge_corpus_is_thinned_evenly():
     lines = [f"{number:05d}" for number in range(173)]
-    assert module._thinned(lines, 100) == lines[::16]
+    assert training._thinned(lines, 100) == lines[::16]
 
 
 @pytest.mark.parametrize("asked", [50_021, 2**31 - 1])

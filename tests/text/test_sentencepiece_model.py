@@ -117,7 +117,7 @@ def test_the_folder_of_a_model(folder, tmp_path, config, beside, begin, end):
     assert (again.begin_id, again.eod_id, again.vocab_size) == (begin, end, 400)
     assert again.encode("the cat") == tokenizer.encode("the cat")
     assert tokenizer.foreign_files["tokenizer.model"] == model_of("llama")
-    blank = tokenizer.with_blank()
+    blank = tokenizer.with_mask()
     assert blank is tokenizer
 
 

@@ -97,8 +97,8 @@ MAKERS = {
     "byte": lambda: ByteTokenizer("none"),
     "byte-nfkc": lambda: ByteTokenizer("nfkc"),
     "word": lambda: train_tokenizer("word", [*CORPUS, *TEXTS]),
-    "byte-blank": lambda: ByteTokenizer("none").with_blank(),
-    "word-blank": lambda: train_tokenizer("word", [*CORPUS, *TEXTS]).with_blank(),
+    "byte-blank": lambda: ByteTokenizer("none").with_mask(),
+    "word-blank": lambda: train_tokenizer("word", [*CORPUS, *TEXTS]).with_mask(),
     "word-nfd": lambda: train_tokenizer("word", [*CORPUS, *TEXTS], normalization="nfd"),
     "no-fallback": lambda: train_tokenizer(
         "sentencepiece", CORPUS, vocab_size=151, normalization="none", byte_fallback=False
@@ -118,7 +118,7 @@ def test_attributes(tokenizer):
     assert tokenizer.lossless == (tokenizer.unknown_id is None)
     if tokenizer.unknown_id is not None:
         assert tokenizer.token_bytes(tokenizer.unknown_id) == unknown_text(tokenizer).encode()
-    assert tokenizer.settings()["vocab_size"] == tokenizer.vocab_size - tokenizer.reserves_blank
+    assert tokenizer.settings()["vocab_size"] == tokenizer.vocab_size - tokenizer.reserves_mask
     assert tokenizer.settings()["normalize"] == tokenizer.normalization
 
 
@@ -175,7 +175,7 @@ def test_ids_are_in_range_and_never_control_ids(tokenizer):
             assert ids.min() >= 0
             assert ids.max() < tokenizer.vocab_size
             assert tokenizer.eod_id not in ids
-            assert tokenizer.blank_id == tokenizer.unknown_id or tokenizer.blank_id not in ids
+            assert tokenizer.mask_id == tokenizer.unknown_id or tokenizer.mask_id not in ids
 
 
 def test_labels_are_printable(tokenizer):
@@ -192,15 +192,15 @@ def test_encode_normalizes(tokenizer):
 
 
 def test_a_tokenizer_with_a_blank_is_the_same_but_for_that(tokenizer):
-    made = tokenizer.with_blank()
-    assert made.with_blank() is made
-    assert made.reserves_blank == (tokenizer.name in ("byte", "word"))
-    if made.reserves_blank:
-        assert made.blank_id == made.vocab_size - 1
-        assert made.label(made.blank_id) == "<blank>"
-    parts = made.decode([2, made.blank_id, 3]).split("\ufffd")
+    made = tokenizer.with_mask()
+    assert made.with_mask() is made
+    assert made.reserves_mask == (tokenizer.name in ("byte", "word"))
+    if made.reserves_mask:
+        assert made.mask_id == made.vocab_size - 1
+        assert made.label(made.mask_id) == "<blank>"
+    parts = made.decode([2, made.mask_id, 3]).split("\ufffd")
     assert [part.strip(" ") for part in parts] == [made.decode([token]).strip(" ") for token in (2, 3)]
-    assert tokenizer.blank_id in (None, made.blank_id)  # as it was
+    assert tokenizer.mask_id in (None, made.mask_id)  # as it was
     for text in TEXTS:
         assert made.encode(text) == tokenizer.encode(text)
 

@@ -13,7 +13,7 @@ from lm_keras.text import load_tokenizer
 from lm_keras.text.model_folder import read_folder
 from lm_keras.text.tokenizer import REPLACEMENT
 from lm_keras.text.wordpiece import WordPieceTokenizer
-from lm_keras.training.given_vectors import names_of
+from lm_keras.training.initial_embedding import names_of
 
 LETTERS = [*"abcdefghijklmnopqrstuvwxyzßøé0123456789"]
 WORDS = ["the", "un", "##aff", "##able", "caf", "resume", "hello", "don", "猫", "好", "..."]
@@ -126,9 +126,9 @@ def test_random_texts_as_transformers_reads_them(tokenizer, lowercase, tmp_path)
 
 
 def test_special_tokens(tokenizer):
-    assert (tokenizer.unknown_id, tokenizer.begin_id, tokenizer.eod_id, tokenizer.blank_id) == (2, 3, 4, 5)
+    assert (tokenizer.unknown_id, tokenizer.begin_id, tokenizer.eod_id, tokenizer.mask_id) == (2, 3, 4, 5)
     assert tokenizer.special_ids == {0, 2, 3, 4, 5}
-    assert tokenizer.with_blank() is tokenizer and not tokenizer.lossless
+    assert tokenizer.with_mask() is tokenizer and not tokenizer.lossless
     assert tokenizer.count_unknown("\u2603", tokenizer.encode_array("\u2603")) == 1
 
 
@@ -183,9 +183,9 @@ def test_a_reserved_blank_is_a_word():
     """Of a vocabulary without [MASK]."""
     tokenizer = WordPieceTokenizer.of_vocabulary(
         file_of(name for name in LOWER if name != "[MASK]")
-    ).with_blank()
-    assert tokenizer.reserves_blank and tokenizer.begins_word(tokenizer.blank_id)
-    assert tokenizer.decode([tokenizer.blank_id]) == "\ufffd"
+    ).with_mask()
+    assert tokenizer.reserves_mask and tokenizer.begins_word(tokenizer.mask_id)
+    assert tokenizer.decode([tokenizer.mask_id]) == "\ufffd"
 
 
 def test_words_begin_where_no_piece_goes_on():
@@ -210,7 +210,7 @@ def test_it_is_saved_and_read_again(tokenizer, tmp_path):
     for text in TEXTS:
         assert again.encode(text) == tokenizer.encode(text)
         assert again.canonical(text) == tokenizer.canonical(text)
-    assert (again.begin_id, again.eod_id, again.blank_id, again.special_ids) == (3, 4, 5, {0, 2, 3, 4, 5})
+    assert (again.begin_id, again.eod_id, again.mask_id, again.special_ids) == (3, 4, 5, {0, 2, 3, 4, 5})
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_accents_and_chinese_characters_by_the_settings(tmp_path):
         (file_of(name for name in LOWER if name != "[SEP]"), "vocab.txt has no [SEP]"),
         (file_of(name for name in LOWER if name != "[UNK]"), "vocab.txt has no [UNK]"),
         (b"", "vocab.txt has no [UNK]"),
-        (b"the\n\xff\n", "vocab.txt is no UTF-8 (invalid start byte at byte 4)"),
+        (b"the\n\xff\n", "vocab.txt is not UTF-8 (invalid start byte at byte 4)"),
     ],
     ids=["twice", "no end", "no unknown", "empty", "bytes"],
 )

@@ -13,10 +13,10 @@ from lm_keras import models, optimizers, schedules
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.layers import ScheduledDropout, TokenNoise
 from lm_keras.tasks import TASKS, task_of
-from lm_keras.training import one_run
+from lm_keras.training import run as training_run
 from lm_keras.training.distribution import set_up
 from lm_keras.training.step import VALUES
-from lm_keras.training.trainer import Trainer
+from lm_keras.training.trainer import Learner, Trainer
 
 V = 19
 
@@ -86,7 +86,7 @@ def small_network(leaky):
     def patched():
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(models.FAMILIES, "lstm", build)
-            patch.setattr(one_run, "answer_for", Silent)
+            patch.setattr(training_run, "answer_for", Silent)
             yield patch
 
     return patched
@@ -157,8 +157,8 @@ def fit(store_of):
     ):
         store = store or store_of(359)
         keras.utils.set_random_seed(config.batches.seed)
-        strategy = set_up(config).strategy
-        with strategy.scope():
+        devices = set_up(config)
+        with devices.strategy.scope():
             model = build()
             model.optimizer = optimizers.build(config.learning, model.trainable_variables)
         said = []
@@ -168,7 +168,8 @@ def fit(store_of):
             weights = store.frequencies(model.vocab_size) if replaced_by is None else replaced_by
             noise = TokenNoise(learning.token_noise, weights)
         task = task_of(config, model.vocab_size - TASKS[config.task].extra_tokens)
-        trainer = Trainer(model, task, strategy, config, store, steps, evaluate, said.append, noise)
+        learner = Learner(model, task, noise)
+        trainer = Trainer(learner, devices, config, store, steps, evaluate, said.append)
         trainer.compiled_step, trainer.step = Recorded(trainer.compiled_step), first_step
         curve = schedules.build(learning.learning_rate_schedule, steps, learning.warmup_steps)
         listed = [ours.LearningRateSchedule(learning.learning_rate, curve)]

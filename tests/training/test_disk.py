@@ -19,7 +19,8 @@ from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import from_flat
 from lm_keras.errors import GO_ON, InputError
 from lm_keras.models import FAMILIES
-from lm_keras.training import estimates, machine, one_run, preflight
+from lm_keras.training import estimates, machine, preflight
+from lm_keras.training import run as training_run
 
 MISHAPS = {mishap.name: mishap for mishap in runs.FAULTS if isinstance(mishap, runs.Mishap)}
 
@@ -116,15 +117,15 @@ def test_a_run_without_checkpoints_says_that_it_begins_again(unfinished, here, s
 
 
 def test_a_folder_that_is_lost_while_the_network_is_validated(unfinished, here, monkeypatch):
-    """TensorFlow would make it again for the first event of this life."""
+    """TensorFlow would make it again for the first event of this launch."""
     shutil.rmtree(here / "run" / "checkpoints" / "step-00000012")
-    original = one_run.Run._validate
+    original = training_run.Run._validate
 
     def lose(run, step):
         runs.aside(here / "run")
         return original(run, step)
 
-    monkeypatch.setattr(one_run.Run, "_validate", lose)
+    monkeypatch.setattr(training_run.Run, "_validate", lose)
     with pytest.raises(InputError) as caught:
         unfinished()
     assert str(caught.value) == f"run {runs.IN_PLACE}"
@@ -132,14 +133,14 @@ def test_a_folder_that_is_lost_while_the_network_is_validated(unfinished, here, 
 
 
 def test_a_folder_that_is_lost_before_the_results_are_written(unfinished, here, monkeypatch):
-    original = one_run.Run._results
+    original = training_run.Run._results
 
     def lose(run):
         results = original(run)
         runs.aside(here / "run")
         return results
 
-    monkeypatch.setattr(one_run.Run, "_results", lose)
+    monkeypatch.setattr(training_run.Run, "_results", lose)
     with pytest.raises(InputError) as caught:
         unfinished()
     assert str(caught.value) == f"run {runs.IN_PLACE}"
@@ -234,7 +235,7 @@ def test_too_little_space_is_said_before_anything_is_written(
         str(caught.value),
     )
     assert os.listdir("disk") == []
-    monkeypatch.setattr(preflight.Plan, "fits", False)  # No trial.
+    monkeypatch.setattr(preflight.Plan, "fits", False)  # No timing steps.
     dry = train(config, "disk/run", dry_run=True)
     assert re.search(
         r"on disk +4\.\d  still to write, 4 x 1\.2 .* curves; 1\.0 MiB are free, TOO LITTLE\n", dry.out
@@ -244,8 +245,8 @@ def test_too_little_space_is_said_before_anything_is_written(
 @pytest.fixture
 def up_to_training(monkeypatch):
     """Let a run end where it would train."""
-    monkeypatch.setattr(one_run.Run, "__init__", lambda self, *args: None)
-    monkeypatch.setattr(one_run.Run, "carry_out", lambda self: 0)
+    monkeypatch.setattr(training_run.Run, "__init__", lambda self, *args: None)
+    monkeypatch.setattr(training_run.Run, "execute", lambda self: 0)
 
 
 def test_a_run_that_goes_on_needs_less(finished, train, up_to_training, tmp_path, monkeypatch):

@@ -10,8 +10,8 @@ from lm_keras.checkpoints.vectors import write_vectors
 from lm_keras.errors import InputError
 from lm_keras.text import CharTokenizer, train_tokenizer
 from lm_keras.text.word import WordTokenizer
-from lm_keras.training.given_vectors import GivenVectors, names_of
-from lm_keras.training.one_run import network
+from lm_keras.training.initial_embedding import InitialEmbedding, names_of
+from lm_keras.training.run import network
 from lm_keras.training.trainer import Trainer
 
 WIDTH = 8
@@ -33,12 +33,12 @@ def vectors(tmp_path):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_embedding_of_each_family(family, tiny_config, vectors):
     path, expected = vectors
-    tokenizer = CharTokenizer("aTbecd ", "none").with_blank()
+    tokenizer = CharTokenizer("aTbecd ", "none").with_mask()
     config = tiny_config(
         model=family, embedding_dim=WIDTH, steps=2, embedding_init=str(path), **FAMILIES[family]
     )
     model, drawn = (network(config, tokenizer.vocab_size) for _ in range(2))
-    GivenVectors.of(config, None, tokenizer).give(model)
+    InitialEmbedding.of(config, None, tokenizer).copy_to(model)
     given = {tokenizer.encode(letter)[0]: vector for letter, vector in expected.items()}
     for variable, usual in zip(model.trainable_variables, drawn.trainable_variables, strict=True):
         if variable is not model.embedding.embeddings:
@@ -86,7 +86,7 @@ def test_a_run_begins_with_them_and_goes_on_without(tiny_config, train, tmp_path
             "--embedding_dim=3, or"),
         ("", "PATH is empty"),
         ("a 1 2 3 4 5 6 7 8\na 1 2 3 4 5 6 7 8\n", "PATH, line 2: 'a' has a vector in line 1 already"),
-        ("a 1 2 3 4 5 6 7 inf\n", "PATH, line 1: 'inf' of 'a' is no finite float32"),
+        ("a 1 2 3 4 5 6 7 inf\n", "PATH, line 1: 'inf' of 'a' is not a finite float32"),
         ("a 1 2 3 4 5 6 7 8\ncat 1 2\n", "PATH, line 2: 'cat 1 2' has 2 numbers, expected 8"),
         ("cat 1 2 3 4 5 6 7 8\n", "--embedding_init=PATH has none of the 30 tokens of the vocabulary; "
             "expected words as the char"),
@@ -112,7 +112,7 @@ def test_pieces_are_found_with_and_without_their_blank(tiny_config, tmp_path, en
     config = tiny_config(embedding_dim=2, embedding_init=str(tmp_path / "v.txt"))
     for words, first in (("cat 1 1\n▁cat 2 2\n", 2), ("▁cat 2 2\ncat 1 1\n", 2), ("cat 1 1\n", 1)):
         (tmp_path / "v.txt").write_text(words)
-        given = GivenVectors.of(config, None, tokenizer)
+        given = InitialEmbedding.of(config, None, tokenizer)
         assert given.vectors[given.ids.tolist().index(piece)].tolist() == [first, first]
 
 
@@ -125,7 +125,7 @@ def test_a_byte_order_mark_in_the_middle_hides_no_word(tiny_config, tmp_path):
         ("\ufeffe 1 1\n\ufeffa 2 2\na 3 3\n", 3),
     ):
         (tmp_path / "v.txt").write_text(words)
-        given = GivenVectors.of(
+        given = InitialEmbedding.of(
             config, None, train_tokenizer("char", ["ae"], vocab_size=None, normalization="none")
         )
         assert given.vectors[0].tolist() == [first, first]
@@ -133,10 +133,10 @@ def test_a_byte_order_mark_in_the_middle_hides_no_word(tiny_config, tmp_path):
 
 def test_a_dry_run_that_does_not_know_the_words_yet_reads_the_first_line(tiny_config, vectors):
     path, _ = vectors
-    given = GivenVectors.of(tiny_config(embedding_dim=WIDTH, embedding_init=str(path)), None, None)
-    assert given.said == f"with the vectors of {path}"
+    given = InitialEmbedding.of(tiny_config(embedding_dim=WIDTH, embedding_init=str(path)), None, None)
+    assert given.description == f"with the vectors of {path}"
 
 
 def test_what_is_no_word_has_no_name():
-    words = WordTokenizer(["cat", "<eos>"], "none").with_blank()
+    words = WordTokenizer(["cat", "<eos>"], "none").with_mask()
     assert names_of(words) == {b"cat": [(0, 3)], b"<eos>": [(0, 4)]}

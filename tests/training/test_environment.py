@@ -14,14 +14,14 @@ from lm_keras.training import environment
 
 
 def test_a_run_tells_on_what_it_was_carried_out(finished):
-    (life,) = RunFolder(finished.path).lives
-    assert life["step"] == 0
-    assert (life["python"], life["tensorflow"], life["keras"]) == (
+    (launch,) = RunFolder(finished.path).launches
+    assert launch["step"] == 0
+    assert (launch["python"], launch["tensorflow"], launch["keras"]) == (
         platform.python_version(), tf.__version__, keras.__version__,
     )  # fmt: skip
-    assert finished.ended.err.splitlines()[0] == f"devices: {life['devices']}"
-    assert life["machine"] == environment.machine()
-    began = datetime.datetime.fromisoformat(life["began"])
+    assert finished.ended.err.splitlines()[0] == f"devices: {launch['devices']}"
+    assert launch["machine"] == environment.machine()
+    began = datetime.datetime.fromisoformat(launch["began"])
     assert datetime.timedelta() < datetime.datetime.now(datetime.UTC) - began < datetime.timedelta(days=1)
 
 
@@ -50,7 +50,7 @@ def test_commit(tmp_path):
 
 def test_lives_are_added(tmp_path):
     folder = RunFolder(tmp_path)
-    assert folder.lives == []
+    assert folder.launches == []
     for step in (0, 7, 13):
-        folder.add_life({"step": step})
-    assert folder.lives == [{"step": 0}, {"step": 7}, {"step": 13}]
+        folder.add_launch({"step": step})
+    assert folder.launches == [{"step": 0}, {"step": 7}, {"step": 13}]

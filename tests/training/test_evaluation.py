@@ -11,6 +11,7 @@ from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.models.lstm import LSTMLanguageModel
 from lm_keras.models.ngram import NGramLanguageModel
+from lm_keras.objectives.losses import OF_TARGETS
 from lm_keras.objectives.measures import likelihood_measures
 from lm_keras.tasks.causal_lm import CausalLM
 
@@ -64,6 +65,16 @@ def nats_of(model, tokens):
 @pytest.fixture(scope="module")
 def one_row(model, store):
     return nats_of(model, store.tokens)
+
+
+def test_a_new_sum_reaches_the_task(model, store, one_row, monkeypatch):
+    monkeypatch.setitem(OF_TARGETS, "likely", lambda found: found.losses < 3.0)
+    monkeypatch.setitem(OF_TARGETS, "squares", lambda found: found.losses**2)
+    monkeypatch.setattr(CausalLM, "measures", lambda self, sums, counts: dict(sums))
+    sums = evaluator(model, "stream", T)(store, "valid", 24)
+    assert sums["targets"] == TARGETS and 0 < sums["likely"] < TARGETS
+    assert abs(sums["likely"] - np.sum(one_row < 3)) < 9 and isinstance(sums["likely"], int)
+    assert sums["squares"] == pytest.approx(np.sum(one_row**2), rel=1e-4)
 
 
 def test_streams_equal_one_row_carried_through_the_split(model, store, one_row, monkeypatch):

@@ -87,10 +87,10 @@ def test_a_step_that_is_not_finite_is_skipped(settings, fit, leaky, wrong, what,
         assert equal(several.after[19], single.after[19])
     assert all(
         np.isfinite(value).all()
-        for value in tf.nest.flatten(run.trainer._gathered(run.trainer._state[0]["h"]))
+        for value in tf.nest.flatten(run.trainer._workers.gathered(run.trainer._state[0]["h"]))
     )
     assert run.trainer.left_out == {"overflowed": 0, "nonfinite": 1, "spiked": 0}
-    assert run.said == [f"step {WRONG} was left out: its loss or gradient is no finite number"]
+    assert run.said == [f"step {WRONG} was left out: its loss or gradient is not finite"]
     last = several.logs[19]
     assert last["skipped"] == 1
     assert last["loss"] == pytest.approx(run.losses[~run.skipped].mean(), rel=0.02)
@@ -112,7 +112,7 @@ def test_a_step_that_is_not_finite_ends_the_run(settings, fit, leaky, wrong, wha
         fit(settings(learning_rate_schedule="constant"), build)
     assert (
         str(caught.value)
-        == "the loss or its gradient is no finite number at step 7, which was left out; the checkpoints"
+        == "the loss or its gradient is not finite at step 7, which was left out; the checkpoints"
         " before are kept. If it is a single step, go on with --on_nonfinite=skip; else begin a new run in"
         " another --run_dir with a lower --learning_rate or a --clip_norm"
     )

@@ -12,7 +12,8 @@ import pytest
 import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
-from lm_keras.training import one_run, runner, weights
+from lm_keras.training import run as training_run
+from lm_keras.training import runner, weights
 from lm_keras.training.trainer import Trainer
 
 LIKE_FINISHED = {"dropout": 0.3, "dropout_schedule": "constant", "learning_rate_schedule": "constant"}
@@ -229,13 +230,13 @@ def test_all_workers_begin_with_the_weights_of_the_step_that_the_chief_has_read(
             told.append(value)
             return [11.0]
 
-    def give(model, step):
+    def copy(model, step):
         asked.append(step)
-        return 11 if step is None else step, "; b begins anew"
+        return 11 if step is None else step, "; b is new"
 
-    run = object.__new__(one_run.Run)
+    run = object.__new__(training_run.Run)
     run.workers, run.model = Workers(), None
-    run._begin_with(weights.Origin(Path("source"), 7, None, give))
+    run._begin_with(weights.Origin(Path("source"), 7, None, copy))
     assert asked == ([None] if chief else [11])
     assert told == ([11] if chief else [7])
-    assert capfd.readouterr().err == "beginning with the weights of source at step 11; b begins anew\n"
+    assert capfd.readouterr().err == "beginning with the weights of source at step 11; b is new\n"

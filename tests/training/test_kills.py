@@ -15,17 +15,17 @@ LSTM, _, _, WORKERS, *_ = kills.FAULTS
 def whole(script, monkeypatch):
     """A function that carries out a run in this process."""
 
-    def carry_out(folder, flags):
+    def execute(folder, flags):
         with monkeypatch.context() as patch:
             patch.chdir(folder)
             assert script("train.py", *flags).code == 0
 
-    return carry_out
+    return execute
 
 
 def test_three_kills(whole, start):
     run = dataclasses.replace(LSTM, kills=3, steps=200, start=start, start_seconds=2.0)
-    assert run.carry_out(whole).problems == []
+    assert run.execute(whole).problems == []
 
 
 def test_a_killed_worker(whole, start):
@@ -33,4 +33,4 @@ def test_a_killed_worker(whole, start):
     make of it.
     """
     run = dataclasses.replace(WORKERS, kills=1, steps=100, start=start)
-    assert run.carry_out(whole).problems == []
+    assert run.execute(whole).problems == []

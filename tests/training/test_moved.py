@@ -12,14 +12,14 @@ import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import from_flat
 from lm_keras.errors import InputError
-from lm_keras.training import one_run
+from lm_keras.training import run as training_run
 
 
 @pytest.fixture
 def untrained(monkeypatch):
     """Let runs end where the network would be built."""
-    monkeypatch.setattr(one_run.Run, "__init__", lambda self, *args: None)
-    monkeypatch.setattr(one_run.Run, "carry_out", lambda self: 0)
+    monkeypatch.setattr(training_run.Run, "__init__", lambda self, *args: None)
+    monkeypatch.setattr(training_run.Run, "execute", lambda self: 0)
 
 
 def flag(path, name):

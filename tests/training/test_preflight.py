@@ -14,7 +14,7 @@ from benchmarks import graph_flops, trainers
 from benchmarks.commands import preflight as measured_preflight
 from lm_keras import optimizers, schedules
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.config import from_flat
+from lm_keras.config import FIELDS, from_flat
 from lm_keras.data.cache import cache_folder
 from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
@@ -23,14 +23,17 @@ from lm_keras.models.lstm import LSTMLanguageModel
 from lm_keras.tasks import task_of
 from lm_keras.training import (
     distribution,
+    dry_run,
     estimates,
     known_text,
     machine,
-    one_run,
     preflight,
-    runner,
-    trial,
+    timing,
 )
+from lm_keras.training import (
+    run as training_run,
+)
+from lm_keras.training.trainer import Learner
 
 
 def close(estimated, measured):
@@ -40,18 +43,18 @@ def close(estimated, measured):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """A trial of a tenth of a second."""
-    monkeypatch.setattr(trial, "TRIAL_SECONDS", 0.1)
+    """Timing steps for a tenth of a second."""
+    monkeypatch.setattr(timing, "TIMING_SECONDS", 0.1)
     monkeypatch.setattr(machine.product_flops, "__defaults__", (0.02,))
 
 
 @pytest.fixture
 def dry(quick, train, monkeypatch):
-    """A function that makes a dry run, its trial invented unless asked for, and returns its lines."""
-    invented = trial.Speed(5, 10.0, 7.0)
+    """A function that makes a dry run, its timing steps invented unless asked for, and returns its lines."""
+    invented = timing.Speed(5, 10.0, 7.0)
 
     def lines(config, run_dir, try_out=lambda trainer: invented):
-        monkeypatch.setattr(trial, "try_out", try_out)
+        monkeypatch.setattr(timing, "try_out", try_out)
         ended = train(config, run_dir, dry_run=True)
         assert ended.code == 0
         return ended.out.splitlines()
@@ -81,7 +84,7 @@ def test_a_new_run_is_only_described(dry, tiny_config, tmp_path):
     config = tiny_config(
         dropout=0.1, dropout_schedule="linear:initial=0,final=1", warmup_steps=4, micro_batches=3, log_every=5
     )
-    lines = dry(config, tmp_path / "deep" / "run", trial.try_out)
+    lines = dry(config, tmp_path / "deep" / "run", timing.try_out)
     assert list(tmp_path.iterdir()) == []
     assert line_of(lines, "run") == f"{tmp_path}/deep/run: new"
     assert line_of(lines, "the run").startswith("24 steps = ")
@@ -99,6 +102,21 @@ def test_no_folder_is_needed(dry, tiny_config, tmp_path, monkeypatch):
     assert line_of(lines, "run") == "without --run_dir: new"
     assert line_of(lines, "on disk").startswith("0.2  still to write, 4 x ")
     assert os.listdir(tmp_path) == []
+
+
+def test_what_a_dry_run_does_not_need_changes_nothing_but_is_named(dry, tiny_config):
+    changed = {"sample_every": 7, "sample_prompt": "a|b", "profile_steps": "3:5"}
+    assert set(changed) == {name for name, field in FIELDS.items() if not field.metadata["dry_run"]}
+
+    def described(**settings):
+        measured = r"free here|GFLOP/s|memory of this process"
+        return [line for line in dry(tiny_config(**settings), None) if not re.search(measured, line)]
+
+    plain, other = described(), described(**changed)
+    named = "--sample_every, --sample_prompt, --profile_steps: not tried in a dry run"
+    assert line_of(other, "left out") == named
+    assert [line for line in other if not line.startswith("left out")] == plain
+    assert described(keep_checkpoints=9) != plain  # The control: more of them need more of the disk.
 
 
 def test_it_says_whose_weights_a_run_begins_with(dry, finished):
@@ -145,13 +163,13 @@ def test_a_run_that_another_process_trains_is_read(dry, finished, tmp_path):
 
 
 def test_a_signal_ends_the_trial(quick, train, tiny_config, tmp_path, monkeypatch):
-    ended_call = trial._Clock.on_train_batch_end
+    ended_call = timing._TimingClock.on_train_batch_end
 
     def interrupted(self, batch, logs=None):
         ended_call(self, batch, logs)
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(trial._Clock, "on_train_batch_end", interrupted)
+    monkeypatch.setattr(timing._TimingClock, "on_train_batch_end", interrupted)
     before = signal.getsignal(signal.SIGINT)
     ended = train(tiny_config(), tmp_path / "run", dry_run=True)
     assert ended.code == 130
@@ -176,7 +194,7 @@ def test_large_text_is_not_prepared(dry, tiny_config, cache, tmp_path, english, 
     for name in ("tokens", "an epoch", "the run", "schedules", "time"):
         assert line_of(lines, name).endswith(preflight.UNKNOWN)
     assert line_of(lines, "vocabulary") == f"{len(set(content)) + 2} (char)"
-    assert "tokens/s" in line_of(lines, "trial")
+    assert "tokens/s" in line_of(lines, "timing")
     monkeypatch.setattr(known_text, "PIECE_BYTES", 2**20)
     known = dry(tiny_config(corpus=f"text:{text}", vocab_size=21), tmp_path / "run")
     assert line_of(known, "vocabulary") == "21 (char)"
@@ -188,7 +206,7 @@ def test_large_text_is_not_prepared(dry, tiny_config, cache, tmp_path, english, 
 
 
 @pytest.mark.parametrize(
-    ("tokenizer", "size", "expected", "with_blank"),
+    ("tokenizer", "size", "expected", "with_mask"),
     [
         ("sentencepiece", None, 2000, 2000),
         ("sentencepiece", 531, 531, 531),
@@ -197,12 +215,12 @@ def test_large_text_is_not_prepared(dry, tiny_config, cache, tmp_path, english, 
     ],
 )
 def test_vocabularies_have_the_size_that_the_settings_say(
-    tiny_config, monkeypatch, tmp_path, tokenizer, size, expected, with_blank
+    tiny_config, monkeypatch, tmp_path, tokenizer, size, expected, with_mask
 ):
     monkeypatch.setattr(known_text, "PREPARED_AT_ONCE_BYTES", 0)
-    for needs_blank, vocab_size in ((False, expected), (True, with_blank)):
+    for needs_mask, vocab_size in ((False, expected), (True, with_mask)):
         config = tiny_config(tokenizer=tokenizer, vocab_size=size, cache_dir=str(tmp_path))
-        text = known_text.read_text(config.data, None, lambda line: None, needs_blank)
+        text = known_text.read_text(config.data, None, lambda line: None, needs_mask)
         assert (text.vocab_size, text.data) == (vocab_size, None)
         assert text.store(12, 11).tokens.max() < vocab_size
     assert list(cache_folder(str(tmp_path)).iterdir()) == []
@@ -284,11 +302,9 @@ def test_flops_by_part():
 def update_of(optimizer):
     """Estimated and counted FLOPs of one update by this optimizer."""
     config = from_flat({"optimizer": optimizer, "embedding_dim": 17, "hidden_units": 33, "weight_decay": 0.1})
-    model = one_run.network(config, 29)
-    strategy = distribution.set_up(config).strategy
-    step = runner.Trainer(
-        model, task_of(config, 29), strategy, config, known_text.random_store(99, 29), 3, None
-    ).compiled_step
+    model = training_run.network(config, 29)
+    learner, store = Learner(model, task_of(config, 29)), known_text.random_store(99, 29)
+    step = dry_run.Trainer(learner, distribution.set_up(config), config, store, 3, None).compiled_step
     gradients = [tf.TensorSpec(variable.shape) for variable in model.trainable_variables]
 
     def update(given):
@@ -314,7 +330,7 @@ def test_an_update_costs_what_is_said(optimizer):
 def test_layers_hold_every_parameter():
     config = settings_of("tied with a projection")
     with tf.Graph().as_default():
-        model = one_run.network(config, 53)
+        model = training_run.network(config, 53)
     layers = {layer.name: layer for layer in estimates.layers(model)}
     assert {name: layer.parameters for name, layer in layers.items()} == {
         "embedding": 53 * 7, "lstm_0": (7 + 13 + 1) * 52, "projection": 13 * 7, "output_bias": 53,
@@ -333,7 +349,7 @@ def test_shapes_take_no_memory():
     config = from_flat({"embedding_dim": 1_000, "hidden_units": 20_000, "num_layers": 9})
     before = tf.config.experimental.get_memory_info("CPU:0")["current"]
     with tf.Graph().as_default():
-        model = one_run.network(config, 50_000)
+        model = training_run.network(config, 50_000)
     assert tf.config.experimental.get_memory_info("CPU:0")["current"] == before
     memory = estimates.memory(model, task_of(config, 50_000), config, 1)
     assert memory.weights > 100e9  # bytes
@@ -373,24 +389,24 @@ def test_the_least_is_less_than_the_estimate(shape):
     vocab_size, config = settings.pop("vocab_size"), from_flat(settings)
     task = task_of(config, vocab_size)
     with tf.Graph().as_default():
-        peak = estimates.memory(one_run.network(config, task.network_vocab_size), task, config, 1).peak
+        peak = estimates.memory(training_run.network(config, task.network_vocab_size), task, config, 1).peak
     least = estimates.least_memory(task, config, 1)
     assert peak / 20 < least < peak
-    preflight.check_memory(task, config, 1, there_is=least)
+    estimates.check_memory(task, config, 1, there_is=least)
     for replicas, there_is in ((1, least - 1), (2, least)):
         with pytest.raises(
             InputError, match="a step of this network takes 0 GiB or more, and this machine has 0: "
         ):
-            preflight.check_memory(task, config, replicas, there_is)
+            estimates.check_memory(task, config, replicas, there_is)
 
 
 def test_what_no_machine_has(train, tiny_config, tmp_path):
-    for dry_run in (False, True):
+    for dry in (False, True):
         with pytest.raises(InputError) as caught:
-            train(tiny_config(hidden_units=2**31 - 1), tmp_path / "run", dry_run=dry_run)
+            train(tiny_config(hidden_units=2**31 - 1), tmp_path / "run", dry_run=dry)
         assert re.fullmatch(
             r"a step of this network takes 137,438,95\d,\d{3} GiB or more, and "
-            + ("no machine has so much" if dry_run else r"this machine has [\d,]+")
+            + ("no machine has so much" if dry else r"this machine has [\d,]+")
             + r": --hidden_units=2147483647 --embedding_dim=7 --num_layers=1 --batch_size=12"
             r" --sequence_length=11 and "
             r"\d+ tokens in the vocabulary; take smaller ones, or more --micro_batches, and see --dry_run",
@@ -416,18 +432,20 @@ def test_micro_batches_take_less_memory():
     for parts in (1, 4):
         config = from_flat({"batch_size": 64, "micro_batches": parts, "sequence_length": 99})
         with tf.Graph().as_default():
-            peaks.append(estimates.memory(one_run.network(config, 999), task_of(config, 999), config, 1).peak)
+            peaks.append(
+                estimates.memory(training_run.network(config, 999), task_of(config, 999), config, 1).peak
+            )
     assert peaks[1] < peaks[0] / 2
 
 
 def test_a_network_that_does_not_fit_is_not_tried(quick, train, tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(preflight, "free_memory", lambda: 10_000)
-    monkeypatch.setattr(runner, "Trainer", None)
+    monkeypatch.setattr(dry_run, "Trainer", None)
     ended = train(tiny_config(), tmp_path / "run", dry_run=True)
     assert ended.code == 0
     lines = ended.out.splitlines()
     assert line_of(lines, "free here") == "0.0  TOO LITTLE: a process takes up to 1.5 times the sum"
-    assert line_of(lines, "trial") == "none: the memory that is free is not enough for the estimate"
+    assert line_of(lines, "timing") == "none: the memory that is free is not enough for the estimate"
 
 
 # Schedules, hardware, time
@@ -447,7 +465,7 @@ def test_schedules_at_four_steps(dry, tiny_config, tmp_path):
     assert "warm-up ends" in line_of(lines, "schedules")
     config = tiny_config(warmup_steps=24)
     plan = preflight.Plan(
-        config, None, None, None, None, None, None, 24, 0, one_run.schedule_callbacks(config, 24)
+        config, None, None, None, None, None, None, 24, 0, training_run.schedule_callbacks(config, 24)
     )
     assert plan._curves()[0].split() == ["schedules", "start", "middle", "end"]
 
@@ -468,8 +486,7 @@ def test_schedules_at_four_steps(dry, tiny_config, tmp_path):
 def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast, expected):
     monkeypatch.setattr(machine, "fast_types", lambda on_gpu: fast)
     config = tiny_config(precision=precision, jit="off")
-    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, None, 24, 0, [])
-    cudnn, xla, said = plan._kernels()
+    cudnn, xla, said = machine.kernels(config, distribution.set_up(config).on_gpu, ())
     assert said.startswith("precision  " + expected)
     assert (cudnn.split(), xla.split()) == (
         ["cuDNN", "no:", "there", "is", "no", "GPU"],
@@ -498,8 +515,8 @@ def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast
 def test_xla_compiles_where_it_pays(tiny_config, model, precision, jit, compiled, said):
     config = tiny_config(model=model, precision=precision, jit=jit, hidden_units=8, embedding_dim=8)
     assert machine.compiles_gradients(config) == compiled
-    plan = preflight.Plan(config, None, None, distribution.set_up(config), None, None, None, 24, 0, [])
-    assert plan._kernels()[1].split(maxsplit=1)[1].startswith(said)
+    _, xla, _ = machine.kernels(config, distribution.set_up(config).on_gpu, ())
+    assert xla.split(maxsplit=1)[1].startswith(said)
 
 
 def test_xla_compiles_what_cudnn_does_not_on_a_gpu(tiny_config, monkeypatch):
@@ -513,27 +530,25 @@ def test_xla_compiles_what_cudnn_does_not_on_a_gpu(tiny_config, monkeypatch):
 def test_the_trial_times_the_real_step(quick, monkeypatch):
     config = from_flat({**settings_of("micro-batches").running.__dict__, "batch_size": 6, "steps_per_call": 4,
                         "hidden_units": 13, "embedding_dim": 7, "sequence_length": 5})  # fmt: skip
-    model = one_run.network(config, 53)
+    model = training_run.network(config, 53)
     before = [variable.numpy() for variable in model.trainable_variables]
-    strategy = distribution.set_up(config).strategy
-    trainer = runner.Trainer(
-        model, task_of(config, 53), strategy, config, known_text.random_store(3_000, 53), trial.STEPS, None
-    )
-    speed = trial.try_out(trainer)
+    learner, store = Learner(model, task_of(config, 53)), known_text.random_store(3_000, 53)
+    trainer = dry_run.Trainer(learner, distribution.set_up(config), config, store, timing.STEPS, None)
+    speed = timing.try_out(trainer)
     assert trainer.compiled_step.traces == 1
     assert speed.steps > 3
     assert speed.seconds / speed.steps == speed.seconds_per_step < 0.1 < speed.compile_seconds
     assert all((old == new.numpy()).all() for old, new in zip(before, model.trainable_variables, strict=True))
-    monkeypatch.setattr(trial, "TRIAL_SECONDS", 1e-9)  # Now a call of four steps would take too long.
-    assert trial.try_out(trainer).steps == 2
+    monkeypatch.setattr(timing, "TIMING_SECONDS", 1e-9)  # Now a call of four steps would take too long.
+    assert timing.try_out(trainer).steps == 2
 
 
 def test_the_time_left_is_that_of_the_steps_and_evaluations(finished, tiny_config):
     config = tiny_config(steps=100, eval_every=30)
     with tf.Graph().as_default():
-        network = one_run.network(config, 30)
+        network = training_run.network(config, 30)
     data = prepare(config.data)
-    text = known_text.Text(30, data, 9_000)
+    text = known_text.KnownText(30, data, 9_000)
     plan = preflight.Plan(
         config,
         finished.path,
@@ -547,8 +562,8 @@ def test_the_time_left_is_that_of_the_steps_and_evaluations(finished, tiny_confi
         [],
     )
     meter = machine.MemoryMeter(plan.devices)
-    trial_line, reached, memory, left = plan.takes(trial.Speed(5, 10.0, 7.0), meter, plan.flops.step / 2)
-    assert trial_line.startswith("trial      5 steps, 2,000.0 ms each, 66 tokens/s; the first took 7.0 s")
+    timing_line, reached, memory, left = plan.takes(timing.Speed(5, 10.0, 7.0), meter, plan.flops.step / 2)
+    assert timing_line.startswith("timing     5 steps, 2,000.0 ms each, 66 tokens/s; the first took 7.0 s")
     assert "100% of what large products reach" in reached
     assert "MiB of this process" in memory or "memory of this process" in memory
     # 60 steps of 2 s; evaluations at 60, 90 and 100, and of the test text, at a third of a step's FLOPs a

@@ -14,7 +14,7 @@ import lm_keras
 from lm_keras import optimizers
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
-from lm_keras.training import one_run
+from lm_keras.training import run as training_run
 from lm_keras.training.trainer import Trainer
 
 
@@ -39,21 +39,21 @@ class Interrupt(keras.callbacks.Callback):
 @pytest.fixture
 def live(train, monkeypatch):
     """A function that begins or goes on with a run and ends it early if asked to."""
-    original = one_run.Run._callbacks
+    original = training_run.Run._callbacks
 
-    def carry_out(config, path, step=None, how=None):
+    def execute(config, path, step=None, how=None):
         def with_interrupt(self, *args):
             listed = original(self, *args)
             return [*listed[:-1], Interrupt(step, how), listed[-1]]
 
-        monkeypatch.setattr(one_run.Run, "_callbacks", with_interrupt)
+        monkeypatch.setattr(training_run.Run, "_callbacks", with_interrupt)
         if how != "crash":
             return train(config, path)
         with pytest.raises(Crash):
             train(config, path)
         return None
 
-    return carry_out
+    return execute
 
 
 FULL = {
@@ -170,13 +170,13 @@ def interrupted(tiny_config, train, small_network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("interrupted")
     with small_network() as patch:
         train(tiny_config(**WEAKER), folder / "whole")
-        original = one_run.Run._callbacks
+        original = training_run.Run._callbacks
 
         def with_crash(self, *args):
             listed = original(self, *args)
             return [*listed[:-1], Interrupt(15, "crash"), listed[-1]]
 
-        patch.setattr(one_run.Run, "_callbacks", with_crash)
+        patch.setattr(training_run.Run, "_callbacks", with_crash)
         with pytest.raises(Crash):
             train(tiny_config(**WEAKER), folder / "parts")
     return folder

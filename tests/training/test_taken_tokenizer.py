@@ -10,7 +10,7 @@ from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import from_flat
 from lm_keras.errors import InputError
 from lm_keras.text import train_tokenizer
-from lm_keras.training import one_run
+from lm_keras.training import run as training_run
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,8 @@ def begun(train):
 
     def begin(config, path):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(one_run.Run, "__init__", lambda self, *args: None)
-            patch.setattr(one_run.Run, "carry_out", lambda self: 0)
+            patch.setattr(training_run.Run, "__init__", lambda self, *args: None)
+            patch.setattr(training_run.Run, "execute", lambda self: 0)
             return train(config, path)
 
     return begin
@@ -141,8 +141,8 @@ def test_blank_noise_reserves_a_token(train, begun, tiny_config, tmp_path, engli
     noisy = {"tokenizer": str(tmp_path / "words"), "token_noise": 0.3, "token_noise_kind": "blank"}
     assert train(tiny_config(**noisy, steps=4), tmp_path / "run").code == 0
     tokenizer = RunFolder(tmp_path / "run").tokenizer()
-    assert tokenizer.fingerprint() == plain.with_blank().fingerprint() != plain.fingerprint()
-    assert lm_keras.load(tmp_path / "run").logits([[tokenizer.blank_id]]).shape[2] == plain.vocab_size + 1
+    assert tokenizer.fingerprint() == plain.with_mask().fingerprint() != plain.fingerprint()
+    assert lm_keras.load(tmp_path / "run").logits([[tokenizer.mask_id]]).shape[2] == plain.vocab_size + 1
     assert "going on from step 4 of 8" in train(tiny_config(**noisy, steps=8), tmp_path / "run").err
     # With its weights a run may begin that has blank noise too, or none; not the other way round.
     origin = {"init_from": str(tmp_path / "run"), "steps": 4}

@@ -24,7 +24,8 @@ from lm_keras.config import from_flat
 from lm_keras.data import pipeline
 from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
-from lm_keras.training import machine, one_run, runner
+from lm_keras.training import conditions, machine
+from lm_keras.training import run as training_run
 from lm_keras.training.signals import MEANING, caught
 from lm_keras.training.step import TrainingStep
 from lm_keras.training.trainer import Trainer
@@ -234,13 +235,13 @@ def test_the_noise_really_changes_in_the_compiled_step(settings, fit, leaky, sto
 def test_what_the_noise_of_a_run_draws(tiny_config, tokenizer):
     size = 310 if tokenizer == "sentencepiece" else None
     config = tiny_config(token_noise=0.3, tokenizer=tokenizer, vocab_size=size)
-    data = prepare(config.data, needs_blank=True)
+    data = prepare(config.data, needs_mask=True)
     vocab_size = data.tokenizer.vocab_size
     counts = np.bincount(data.splits["train"].tokens[1:], minlength=vocab_size)
-    unigram = one_run._noise(config.learning, data)
+    unigram = training_run._noise(config.learning, data)
     assert unigram.initial_rate == 0.3
     np.testing.assert_array_equal(unigram.weights_of_tokens, counts)
-    blank = one_run._noise(dataclasses.replace(config.learning, token_noise_kind="blank"), data)
+    blank = training_run._noise(dataclasses.replace(config.learning, token_noise_kind="blank"), data)
     place = vocab_size - 1 if tokenizer in ("byte", "word") else 1
     np.testing.assert_array_equal(blank.weights_of_tokens, np.arange(vocab_size) == place)
     assert counts[place] == 0  # no text is the blank token
@@ -302,7 +303,7 @@ def test_early_stopping_of_keras(settings, fit, leaky):
 def test_a_loss_that_is_not_finite_ends_the_run(settings, fit, leaky):
     """Before any callback sees it, so that nobody saves such weights."""
     hooks = Hooks()
-    with pytest.raises(InputError, match="no finite number at step 2, which was left out"):
+    with pytest.raises(InputError, match="not finite at step 2, which was left out"):
         fit(settings(steps=19, learning_rate=1e30, clip_norm=0.0), leaky, callbacks=[hooks])
     assert not any(call[0] == "batch_end" for call in hooks.calls)
 
@@ -554,7 +555,7 @@ def test_memory_is_kept_from_the_first_batch_on(monkeypatch):
 
 def test_too_little_memory_says_how_much_was_asked_for(monkeypatch):
     asked = tf.function(lambda n: tf.reduce_sum(tf.random.uniform([n, n])))
-    with pytest.raises(InputError) as caught, runner._enough_memory():
+    with pytest.raises(InputError) as caught, conditions.enough_memory():
         asked(tf.constant(10**7))
     line = str(caught.value)
     assert line.startswith(

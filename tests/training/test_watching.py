@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from lm_keras import callbacks, models
 from lm_keras.callbacks.base import StepCallback
-from lm_keras.training import one_run
+from lm_keras.training import run as training_run
 
 
 class Disturb(StepCallback):
@@ -98,7 +98,7 @@ def test_a_run_is_watched_if_asked_to(train, leaky, tiny_config, tmp_path, monke
     monkeypatch.setitem(
         models.FAMILIES, "lstm", lambda config, vocab_size, num_outputs=None: leaky(vocab_size)
     )
-    monkeypatch.setattr(one_run, "answer_for", Silent)
+    monkeypatch.setattr(training_run, "answer_for", Silent)
     asked = {"histogram_every": 7, "profile_steps": "9:13", "projector": True}
     plain, watched = tmp_path / "plain", tmp_path / "watched"
     assert train(tiny_config(sample_every=10**6, projector=False), plain).code == 0

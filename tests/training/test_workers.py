@@ -63,17 +63,17 @@ WRONG = {
     config_of({"worker": TWO}, "evaluator"): "only the tasks chief (one) and worker are known",
     config_of({"worker": TWO, "ps": ["a:1"]}): "only the tasks chief (one) and worker are known",
     config_of({"chief": ["a:1", "b:1"], "worker": TWO}): "only the tasks chief (one) and worker are known",
-    config_of({"worker": ["localhost"]}): "'localhost' is no host:port",
-    config_of({"worker": ["http://a:1"]}): "'http://a:1' is no host:port",
-    config_of({"worker": ["a:1_0"]}): "'a:1_0' is no host:port",
+    config_of({"worker": ["localhost"]}): "'localhost' is not host:port",
+    config_of({"worker": ["http://a:1"]}): "'http://a:1' is not host:port",
+    config_of({"worker": ["a:1_0"]}): "'a:1_0' is not host:port",
     config_of({"worker": ["a:1", "b:1", "a:1"]}): "a:1 is listed twice)",
     config_of({"worker": ["A:1", "a:01"]}): "a:01 is listed twice, also as A:1)",
     config_of({"worker": ["localhost:1", "[::1]:1"]}): "[::1]:1 is listed twice, also as localhost:1)",
     config_of({"chief": ["a:1"], "worker": ["a:1", "b:1"]}): "a:1 is listed twice)",
-    config_of({"worker": TWO}, index=0.5): "index 0.5 is no whole number",
-    config_of({"worker": TWO}, index=True): "index True is no whole number",
-    config_of({"worker": ["a:70000"]}): "'a:70000' is no host:port",
-    config_of({"worker": ["a:b"]}): "'a:b' is no host:port",
+    config_of({"worker": TWO}, index=0.5): "index 0.5 is not a whole number",
+    config_of({"worker": TWO}, index=True): "index True is not a whole number",
+    config_of({"worker": ["a:70000"]}): "'a:70000' is not host:port",
+    config_of({"worker": ["a:b"]}): "'a:b' is not host:port",
     config_of({"worker": [1]}): "no attribute",
 }
 
@@ -171,11 +171,11 @@ def test_no_tpu(tiny_config):
         ),
         (
             ["--worker=2"],
-            "--worker is unknown; the flags of scripts/train.py stand behind two dashes: launch",
+            "--worker is unknown; the flags of scripts/train.py follow two dashes: launch",
         ),
         (
             ["--run_dir=x"],
-            "--run_dir is unknown; the flags of scripts/train.py stand behind two dashes: launch",
+            "--run_dir is unknown; the flags of scripts/train.py follow two dashes: launch",
         ),
     ],
 )

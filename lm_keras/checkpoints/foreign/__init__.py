@@ -35,7 +35,7 @@ def kind_for(config: Config) -> tuple[str, Kind]:
     """Return the name of the family that a network of ours can be written as, and the family.
 
     Raises:
-        InputError: none can hold it; the line says what stands in the way.
+        InputError: none can hold it; the line says why.
     """
     family, reasons = config.model.model, []
     for name, kind in KINDS.items():

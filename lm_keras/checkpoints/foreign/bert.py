@@ -4,12 +4,12 @@ from typing import Any
 
 from lm_keras.checkpoints.foreign.keys import COMMON, free, only, used
 from lm_keras.checkpoints.foreign.kind import Kind, Part
-from lm_keras.config import Config, from_flat
+from lm_keras.config import Config
 from lm_keras.models.bert import SEGMENTS
 from lm_keras.text.tokenizer import Tokenizer
 
 HEAD = "cls.predictions."
-"""What the names of the tensors begin with that say what a hidden token was."""
+"""Prefix of the names of the tensors in the head that predicts masked tokens."""
 
 BIASES = (f"{HEAD}bias", f"{HEAD}decoder.bias")
 """Two names of the bias of the output."""
@@ -42,8 +42,7 @@ KEYS = (
 
 def _settings(values: dict[str, Any]) -> dict[str, Any]:
     length = values["max_position_embeddings"]
-    flat = {
-        "model": "bert",
+    return {
         "num_layers": values["num_hidden_layers"],
         "embedding_dim": values["hidden_size"],
         "num_heads": values["num_attention_heads"],
@@ -53,8 +52,6 @@ def _settings(values: dict[str, Any]) -> dict[str, Any]:
         "norm_epsilon": values["layer_norm_eps"],
         "tie_embeddings": values["tie_word_embeddings"],
     }
-    from_flat(flat)
-    return flat
 
 
 def _parts(config: Config, vocab_size: int) -> list[Part]:
@@ -111,9 +108,7 @@ def _config(config: Config, vocab_size: int, tokenizer: Tokenizer) -> dict[str, 
 
 
 KINDS = {
-    "bert": Kind(
-        "bert",
-        "bert.",
+    "bert": Kind("bert", "bert.",
         r"embeddings\.(position|token_type)_ids",
         "embeddings.word_embeddings.weight",
         f"{HEAD}decoder.weight",
@@ -128,5 +123,5 @@ KINDS = {
         renamed=((".gamma", ".weight"), (".beta", ".bias")),
         bias=BIASES,
     )
-}
+}  # fmt: skip
 """By their `model_type`."""

@@ -51,7 +51,7 @@ def kept_files(folder: Path) -> dict[str, str]:
     """Return the content of the files that a run keeps, by name.
 
     Raises:
-        InputError: one cannot be read or is no UTF-8, or one with settings is no JSON object.
+        InputError: one cannot be read or is not UTF-8, or one with settings is no JSON object.
     """
     found = {}
     for pattern in KEPT:
@@ -67,7 +67,7 @@ def kept_files(folder: Path) -> dict[str, str]:
             except OSError as error:
                 raise InputError(f"cannot read {path}: {error.strerror or error}") from None
             except UnicodeDecodeError:
-                raise InputError(f"{path} is no UTF-8; restore it from a copy") from None
+                raise InputError(f"{path} is not UTF-8; restore it from a copy") from None
     return found
 
 

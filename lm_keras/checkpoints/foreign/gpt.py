@@ -4,7 +4,7 @@ from typing import Any
 
 from lm_keras.checkpoints.foreign.keys import ABSENT, COMMON, free, only, read_values, shown, used
 from lm_keras.checkpoints.foreign.kind import Kind, Part
-from lm_keras.config import Config, from_flat
+from lm_keras.config import Config
 from lm_keras.errors import InputError
 from lm_keras.models.gpt import block_settings
 from lm_keras.text.tokenizer import Tokenizer
@@ -75,27 +75,17 @@ LLAMA_KEYS = (
 """The keys of a config.json of LLaMA."""
 
 
-def _common(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings of a GPT, checked."""
-    flat = {"model": "gpt", **settings}
-    flat["sequence_length"] = flat["context_length"]
-    from_flat(flat)
-    return flat
-
-
 def _gpt2_settings(values: dict[str, Any]) -> dict[str, Any]:
     width = values["n_embd"]
-    return _common(
-        {
-            "num_layers": values["n_layer"],
-            "embedding_dim": width,
-            "num_heads": values["n_head"],
-            "hidden_units": values["n_inner"] or 4 * width,
-            "context_length": values["n_positions"],
-            "norm_epsilon": values["layer_norm_epsilon"],
-            "tie_embeddings": values["tie_word_embeddings"],
-        }
-    )
+    return {
+        "num_layers": values["n_layer"],
+        "embedding_dim": width,
+        "num_heads": values["n_head"],
+        "hidden_units": values["n_inner"] or 4 * width,
+        "context_length": values["n_positions"],
+        "norm_epsilon": values["layer_norm_epsilon"],
+        "tie_embeddings": values["tie_word_embeddings"],
+    }
 
 
 def _gpt2_parts(config: Config, vocab_size: int) -> list[Part]:
@@ -150,23 +140,21 @@ def _llama_settings(values: dict[str, Any]) -> dict[str, Any]:
             f"config.json has {values['head_dim']!r} for 'head_dim', which is not supported; known is"
             " hidden_size over num_attention_heads"
         )
-    return _common(
-        {
-            "num_layers": values["num_hidden_layers"],
-            "embedding_dim": width,
-            "num_heads": heads,
-            "num_kv_heads": values["num_key_value_heads"] or heads,
-            "hidden_units": values["intermediate_size"],
-            "context_length": values["max_position_embeddings"],
-            "rotary_base": _rotary_base(values),
-            "norm_epsilon": values["rms_norm_eps"],
-            "tie_embeddings": values["tie_word_embeddings"],
-            "positions": "rotary",
-            "norm": "rms",
-            "activation": "swiglu",
-            "biases": False,
-        }
-    )
+    return {
+        "num_layers": values["num_hidden_layers"],
+        "embedding_dim": width,
+        "num_heads": heads,
+        "num_kv_heads": values["num_key_value_heads"] or heads,
+        "hidden_units": values["intermediate_size"],
+        "context_length": values["max_position_embeddings"],
+        "rotary_base": _rotary_base(values),
+        "norm_epsilon": values["rms_norm_eps"],
+        "tie_embeddings": values["tie_word_embeddings"],
+        "positions": "rotary",
+        "norm": "rms",
+        "activation": "swiglu",
+        "biases": False,
+    }
 
 
 ROPE_KEYS = (

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lm_keras.checkpoints.foreign.keys import Key
+from lm_keras.config import from_flat
 
 
 class Part(NamedTuple):
@@ -33,7 +34,8 @@ class Kind(NamedTuple):
         embedding: the token embedding.
         output: the output matrix, which is another name of the embedding where both are tied.
         keys: those of its config.json.
-        settings: the values of the keys that are used -> settings of ours by flag; raises InputError.
+        read: the values of the keys that are used -> settings of ours by flag, with `context_length`; raises
+            InputError.
         parts: our settings and V -> the parts.
         config: our settings, V and the tokenizer -> their config.json.
         needed: settings that a network of ours has to have to be one of these.
@@ -51,7 +53,7 @@ class Kind(NamedTuple):
     embedding: str
     output: str
     keys: tuple[Key, ...]
-    settings: Callable[[dict[str, Any]], dict[str, Any]]
+    read: Callable[[dict[str, Any]], dict[str, Any]]
     parts: Callable[..., list[Part]]
     config: Callable[..., dict[str, Any]]
     needed: dict[str, Any]
@@ -60,6 +62,17 @@ class Kind(NamedTuple):
     unused: str = ""
     renamed: tuple[tuple[str, str], ...] = ()
     bias: tuple[str, str] | None = None
+
+    def settings(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return our settings, by flag, for the values of the keys that are used.
+
+        Raises:
+            InputError: there is no such network here.
+        """
+        flat = {"model": self.family, **self.read(values)}
+        flat.setdefault("sequence_length", flat["context_length"])
+        from_flat(flat)
+        return flat
 
     def default(self, name: str) -> Any:
         """Return what a missing key of a config.json means."""

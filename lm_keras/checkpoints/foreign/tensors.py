@@ -43,7 +43,7 @@ def files_of(folder: Path) -> list[Path]:
         raise InputError(f"{index} is damaged ({error}); restore it from a copy") from None
     for name in names:
         if not isinstance(name, str) or not name.isprintable() or Path(name).name != name or name == "..":
-            raise InputError(f"{index} names {name!r}, which is no file of this folder")
+            raise InputError(f"{index} names {name!r}, which is not a file of this folder")
     if not names:
         raise InputError(f"{index} names no files; restore it from a copy")
     return [folder / name for name in sorted(names)]

@@ -23,29 +23,29 @@ def words_of(data: PreparedData) -> int:
     return int(data.splits["train"].frequencies(data.tokenizer.vocab_size)[3:].sum())
 
 
-class Candidate:
+class EmbeddingCandidate:
     """Our training, batches included."""
 
     method: str
 
     def __init__(self, config: Config):
-        from lm_keras.embeddings.batches import Batches, Vocabulary
+        from lm_keras.embeddings.batches import Batches, WordVocabulary
         from lm_keras.embeddings.tables import Tables
 
         data = text_of(config)
         settings = EmbeddingConfig(method=self.method, embedding_dim=config.model.embedding_dim)
         store, vocab_size = data.splits["train"], data.tokenizer.vocab_size
-        vocabulary = Vocabulary.of(data.tokenizer, store.frequencies(vocab_size), settings)
+        vocabulary = WordVocabulary.of(data.tokenizer, store.frequencies(vocab_size), settings)
         self.vectors = int(np.count_nonzero(vocabulary.counts))
         self._batches, self._tables = Batches(store, vocabulary, settings), Tables(vocab_size, settings)
         self._rate, self._step = settings.rate, 0
         self._words_in_token = words_of(data) / store.counts.tokens
 
     def train(self, seconds: float) -> tuple[float, float, float]:
-        """Train for about so many seconds; return the words of the text, and the seconds of the clock and of
-        all cores.
+        """Train for about this number of seconds; return the words of the text, and the seconds of the clock
+        and of all cores.
         """
-        from lm_keras.embeddings.training import ahead
+        from lm_keras.embeddings.batches import ahead
 
         tokens, began, before = 0, time.perf_counter(), time.process_time()
         with contextlib.closing(ahead(self._batches, self._step, self._step + 10**9)) as batches:
@@ -59,13 +59,13 @@ class Candidate:
         raise AssertionError("there is no end of batches")
 
 
-class SkipGram(Candidate):
+class SkipGram(EmbeddingCandidate):
     """The candidate that predicts the words around a word."""
 
     method = "skipgram"
 
 
-class Cbow(Candidate):
+class Cbow(EmbeddingCandidate):
     """The candidate that predicts a word from those around it."""
 
     method = "cbow"

@@ -11,7 +11,7 @@ LONGEST = 10_000
 """Words of a sentence; gensim leaves out those behind them."""
 
 
-class Candidate:
+class GensimCandidate:
     """Word2Vec with the same settings, sentences in memory, and a thread for each core."""
 
     method: str
@@ -47,7 +47,9 @@ class Candidate:
         self.vectors = len(self._model.wv)
 
     def train(self, seconds: float) -> tuple[int, float, float]:
-        """Train for so many seconds or a little more, whole passes; return what our candidate returns."""
+        """Train for this number of seconds or a little more, whole passes; return what our
+        candidate returns.
+        """
         passes, began, before = 0, time.perf_counter(), time.process_time()
         while True:
             self._model.train(self._sentences, total_examples=len(self._sentences), epochs=1)
@@ -57,13 +59,13 @@ class Candidate:
                 return passes * self._words, elapsed, time.process_time() - before
 
 
-class SkipGram(Candidate):
+class GensimSkipGram(GensimCandidate):
     """The candidate that predicts the words around a word."""
 
     method = "skipgram"
 
 
-class Cbow(Candidate):
+class GensimCbow(GensimCandidate):
     """The candidate that predicts a word from those around it."""
 
     method = "cbow"

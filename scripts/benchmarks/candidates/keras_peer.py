@@ -9,8 +9,8 @@ from lm_keras.config import Config
 from lm_keras.errors import InputError
 
 
-class Candidate:
-    """`Sequential(Embedding, LSTM ..., Dense)`, whose rows begin anew at every step; everything at Keras's
+class KerasCandidate:
+    """`Sequential(Embedding, LSTM ..., Dense)`, whose state is reset at every step; everything at Keras's
     defaults.
     """
 
@@ -36,7 +36,7 @@ class Candidate:
         self._rate: float | None = None
 
     def train(self, seconds: float) -> tuple[int, float]:
-        """Fit about so many seconds' worth of rows, after a few that compile."""
+        """Fit rows for about this number of seconds, after a few that compile."""
         if self._rate is None:
             self._fit(2)
             steps, elapsed = self._fit(5)

@@ -8,7 +8,7 @@ from lm_keras.config import Config
 from lm_keras.objectives.losses import next_token_loss
 
 
-class Candidate:
+class LossInPieces:
     """Features, output matrix and targets; a subclass says how the loss is formed."""
 
     def __init__(self, config: Config):
@@ -42,7 +42,7 @@ class Candidate:
         return next_token_loss(features, (matrix, bias, False), self._targets, self._weights).objective
 
 
-class PlainCandidate(Candidate):
+class PlainLoss(LossInPieces):
     """All logits at once, and TensorFlow's own loss."""
 
     def _loss(self, features, matrix, bias):

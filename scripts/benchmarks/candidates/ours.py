@@ -16,12 +16,12 @@ from lm_keras.callbacks import LearningRateSchedule
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.config import Config
 from lm_keras.errors import InputError
-from lm_keras.models.language_model import Product
+from lm_keras.models.costs import Product
 from lm_keras.sampling.int8 import int8_of
 from lm_keras.text.char import NUM_SPECIAL, CharTokenizer
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import estimates
-from lm_keras.training.trial import NEVER, STEPS
+from lm_keras.training.timing import NEVER, STEPS
 
 PRODUCTS_AT_ONCE = 8
 """Equal products that are timed in one call, each with a first matrix of its own; fewer where they are large.
@@ -39,7 +39,7 @@ READ_BYTES, READS = 2**29, 3
 """What is read to measure the speed of memory, and how often."""
 
 
-class Candidate:
+class OurCandidate:
     """The step of a run, in the trainer's own loop with nothing but a schedule around it.
 
     Attributes:
@@ -60,16 +60,18 @@ class Candidate:
         self._products_of: dict[int, list[Callable]] = {}
 
     def train(self, seconds: float) -> tuple[int, float]:
-        """Train until so many seconds have passed since the end of the first call, which is not counted."""
-        clock = _Clock(seconds)
+        """Train until this number of seconds has passed since the end of the first call, which is not
+        counted.
+        """
+        clock = _StepClock(seconds)
         rate = LearningRateSchedule(self._config.learning.learning_rate, lambda step: 1.0)
         self.trainer.train([rate, clock], NEVER, self._config.running.log_every)
         self.data_wait = statistics.median(clock.waits)
         return clock.last[0] - clock.first[0], clock.last[1] - clock.first[1]
 
     def profile(self, seconds: float) -> dict[str, float]:
-        """Train for so many seconds, and return the share of them that each kind of operation takes, the
-        largest first.
+        """Train for this number of seconds, and return the share of them that each kind of operation takes,
+        the largest first.
         """
         with Recording() as recording:
             self.train(seconds)
@@ -79,7 +81,7 @@ class Candidate:
         }
 
     def products(self, seconds: float) -> dict[str, list[float]]:
-        """Measure the products of a step alone, each for so many seconds.
+        """Measure the products of a step alone, each for this number of seconds.
 
         Returns:
             For each different product, by its shape in words: how often a step has it, its FLOPs, and the
@@ -126,7 +128,7 @@ class Candidate:
         return best
 
     def sample(self, rows: int, prompt: int, tokens: int) -> float:
-        """Return the seconds that so many rows of so many new tokens take after a prompt, as text and without
+        """Return the seconds that `rows` rows of `tokens` new tokens take after a prompt, as text and without
         an end before.
         """
         if not hasattr(self, "_sampler"):
@@ -147,7 +149,7 @@ class Candidate:
         return elapsed
 
     def products_of_a_token(self, rows: int) -> tuple[float, float]:
-        """Return the seconds, at best of a few times, that the matrix products of a token of so many rows
+        """Return the seconds, at best of a few times, that the matrix products of a token of `rows` rows
         take alone.
 
         Each has a matrix of its own, which it reads from memory as the sampler's does, and waits for the one
@@ -200,12 +202,12 @@ class Candidate:
         return READ_BYTES / _best(lambda: self._sum(self._numbers).numpy()), READ_BYTES / _best(there.max)
 
 
-def without_jit(config: Config) -> Candidate:
+def without_jit(config: Config) -> OurCandidate:
     """Return our own step with nothing compiled by XLA that `--jit` decides on."""
-    return Candidate(dataclasses.replace(config, running=dataclasses.replace(config.running, jit="off")))
+    return OurCandidate(dataclasses.replace(config, running=dataclasses.replace(config.running, jit="off")))
 
 
-class CompiledInBfloat16(Candidate):
+class CompiledInBfloat16(OurCandidate):
     """The same with products in bfloat16, and a token's work compiled."""
 
     def __init__(self, config: Config):
@@ -214,7 +216,7 @@ class CompiledInBfloat16(Candidate):
         super().__init__(dataclasses.replace(config, learning=learning, running=running))
 
 
-class Int8(Candidate):
+class Int8(OurCandidate):
     """The same with 8-bit weights, and a token's work compiled."""
 
     int8 = True
@@ -242,8 +244,8 @@ def _characters(vocab_size: int) -> Tokenizer:
     return CharTokenizer(text, normalization="none")
 
 
-class _Clock(StepCallback):
-    """Notes step and time at the end of the first and of the last call, and waits; stops after so many
+class _StepClock(StepCallback):
+    """Notes step and time at the end of the first and of the last call, and waits; stops after this number of
     seconds.
     """
 

@@ -89,7 +89,7 @@ def adamw(
     return torch.optim.AdamW(groups, rate, betas)
 
 
-class Candidate:
+class TorchGPTCandidate:
     """The GPT on the text of a run; its settings beside the text's are the recipe's."""
 
     def __init__(self, config: Config):

@@ -22,7 +22,7 @@ def _begin(network: torch.nn.Module) -> None:
 
 
 class BERT(torch.nn.Module):
-    """Learned positions, post-norm blocks, a head over the hidden places, tied output."""
+    """Learned positions, post-norm blocks, a head over the masked positions, tied output."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -40,7 +40,7 @@ class BERT(torch.nn.Module):
         _begin(self)
 
     def batch(self, rows: int, length: int, device: str) -> tuple:
-        """Return random tokens, places that are hidden, and targets."""
+        """Return random tokens, masked positions, and targets."""
         tokens = torch.randint(self.vocab_size, (rows, length), device=device)
         places = torch.rand(rows, length, device=device).argsort(1)[:, : self.count]
         targets = tokens.gather(1, places)

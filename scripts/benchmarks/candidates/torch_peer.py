@@ -15,7 +15,7 @@ OPTIMIZERS = {
 }
 
 STEPS_AT_ONCE = 10
-"""A GPU is asked for so many steps before the clock is read."""
+"""A GPU is asked for this number of steps before the clock is read."""
 
 
 class _Network(torch.nn.Module):
@@ -71,7 +71,7 @@ class TransformerCandidate:
         self._loss = torch.compile(self._network) if self.compiled else self._network
 
     def train(self, seconds: float) -> tuple[int, float]:
-        """Train for so many seconds, after two steps that are not counted."""
+        """Train for this number of seconds, after two steps that are not counted."""
         return _timed(self._step, self._device, seconds)
 
     def _step(self) -> None:
@@ -99,7 +99,7 @@ class TransformerInBfloat16(TransformerCandidate):
 
 def of_family(config: Config):
     """Return the candidate of the family."""
-    return TransformerCandidate(config) if config.model.model in NETWORKS else Candidate(config)
+    return TransformerCandidate(config) if config.model.model in NETWORKS else TorchLSTMCandidate(config)
 
 
 def _timed(step, device: str, seconds: float) -> tuple[int, float]:
@@ -120,7 +120,7 @@ def _timed(step, device: str, seconds: float) -> tuple[int, float]:
     return steps, time.perf_counter() - began
 
 
-class Candidate:
+class TorchLSTMCandidate:
     """`nn.Embedding`, `nn.LSTM` and `nn.Linear` in float32, with carried state for streams; on a GPU where
     there is one.
 
@@ -149,7 +149,7 @@ class Candidate:
         self.parameters = sum(parameter.numel() for parameter in self._network.parameters())
 
     def train(self, seconds: float) -> tuple[int, float]:
-        """Train for so many seconds, after two steps that are not counted."""
+        """Train for this number of seconds, after two steps that are not counted."""
         return _timed(self._step, self._device, seconds)
 
     def _step(self) -> None:
@@ -165,7 +165,7 @@ class Candidate:
 
     @torch.no_grad()
     def sample(self, rows: int, prompt: int, tokens: int) -> float:
-        """Return the seconds that so many rows of so many new tokens take after a prompt of one token."""
+        """Return the seconds that `rows` rows of `tokens` new tokens take after a prompt of one token."""
         self._network.train(False)
         last, state, chosen = torch.ones(1, rows, dtype=torch.long, device=self._device), None, []
         began = time.perf_counter()

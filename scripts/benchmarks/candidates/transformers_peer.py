@@ -12,7 +12,7 @@ from lm_keras.config import Config
 EOD = 0
 
 
-class Candidate:
+class HuggingFaceCandidate:
     """A GPT-2 with random weights, in float32 or, as `--precision` says, bfloat16."""
 
     def __init__(self, config: Config):
@@ -32,7 +32,7 @@ class Candidate:
 
     @torch.no_grad()
     def sample(self, rows: int, prompt: int, tokens: int) -> float:
-        """Return the seconds that so many rows of so many new tokens take after a prompt."""
+        """Return the seconds that `rows` rows of `tokens` new tokens take after a prompt."""
         ids = torch.randint(1, self._vocab_size, (rows, prompt))
         began = time.perf_counter()
         made = self._network.generate(

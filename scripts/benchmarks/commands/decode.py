@@ -10,7 +10,7 @@ from lm_keras.errors import InputError
 from lm_keras.training.environment import machine
 
 LENGTHS = (64, 512, 960)
-"""Tokens that stand before those that are measured."""
+"""Tokens before those that are measured."""
 
 TOKENS = 64
 OTHER_LENGTHS = (45, 333)

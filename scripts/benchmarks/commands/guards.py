@@ -111,12 +111,13 @@ class _Timed:
 
     def __init__(self, trainer):
         trainer.total_steps = 10**9
-        self._trainer, self._state, self._recent = trainer, trainer._scattered(), trainer._recent
+        self._trainer, self._recent = trainer, trainer._recent
+        self._state = trainer._workers.scattered(trainer._carried)
         self._batches = trainer._distributed_batches()
         self._tables = {name: tf.zeros([STEPS_PER_CALL]) for name in ("learning_rate", "dropout")}
 
     def milliseconds(self, calls: int) -> float:
-        """Return the time of a step, measured for so many calls."""
+        """Return the time of a step, measured for `calls` calls."""
         began = time.perf_counter()
         for _ in range(calls):
             results, self._state, self._recent, _ = self._trainer.compiled_step(

@@ -105,7 +105,7 @@ def _flags(settings: dict) -> list[str]:
 
 
 def write(sections: list[str], repeats: int, seconds: float, corpus: str, root: Path) -> Iterator[dict]:
-    """Measure some sections anew, and write docs/results/performance.md, .json and .png.
+    """Measure some sections again, and write docs/results/performance.md, .json and .png.
 
     Args:
         sections: keys of `TITLES`.

@@ -15,22 +15,21 @@ TITLES = {
 }
 WORDS = {
     "train": (
-        """One process each, in turn; the figures are medians with the middle half of the measurements.
-`keras_fit` is `Sequential(Embedding, LSTM ..., Dense)` with `compile` and `fit`; `jit_off` is
-our step with `--jit=off`; `torch` is `nn.Embedding`, `nn.LSTM` and `nn.Linear`, in float32,
-with carried state. *times ours* is the time of a peer divided by ours, pair by pair. *products
-alone* is what the matrix products of our step need by themselves, each measured at its best in
-the same run, and *of it products* their share: what is missing to 1 is everything else, gates
-and softmax, casts, the norm of the gradient and the update. *at most* is what *times ours*
-would be if our step were its products and nothing else: no work on the rest brings more with
-the products that TensorFlow has. PyTorch hands an LSTM to oneDNN's RNN primitive
-(`aten::mkldnn_rnn_layer`), which arranges the recurrent matrix once for all time steps.
-TensorFlow has no operation for that and arranges it in each product, so that the products of
-few rows, listed below, stay below the rate of the others, by a quarter in float32 and by half
-in bfloat16. *A step as recorded* says by TensorFlow's kinds of operations where its time goes;
-a moment with several at a time is divided among them. Recording makes small operations longer,
-and what is between them. *first steps* are those of the first call, tracing and compiling
-included."""
+        """Each candidate runs in a process of its own, in turn. The figures are medians, with the middle
+half of the measurements. `keras_fit` is `Sequential(Embedding, LSTM ..., Dense)` with `compile`
+and `fit`. `jit_off` is our step with `--jit=off`. `torch` is `nn.Embedding`, `nn.LSTM` and
+`nn.Linear`, in float32, with carried state. *times ours* is the time of a peer divided by ours,
+pair by pair. *products alone* is what the matrix products of our step take by themselves, each
+at its best in the same run. *of it products* is their share; the rest is gates and softmax,
+casts, the norm of the gradient and the update. *at most* is what *times ours* would be if our
+step were its products and nothing else: with the products that TensorFlow has, no work on the
+rest brings more. PyTorch hands an LSTM to oneDNN's RNN primitive (`aten::mkldnn_rnn_layer`),
+which arranges the recurrent matrix once for all time steps. TensorFlow has no operation for
+that and arranges it in each product, so the products of few rows, listed below, have a lower
+rate than the others. *A step as recorded* says where its time goes, by TensorFlow's kinds of
+operations; a moment with several at a time is divided among them. Recording makes small
+operations longer, and what is between them. *first steps* are those of the first call, with
+tracing and compiling."""
     ),
     "sample": (
         """256 new tokens a row at temperature 1, random weights; `torch` is a loop over `nn.LSTM` and
@@ -50,7 +49,9 @@ with a part of the memory."""
     ),
     "growth": (
         """One LSTM layer, {base}; one of these sizes changes at a time, batch is the whole batch of all
-replicas, which share the same cores.
+replicas, which share the same cores. One replica uses both cores where its recurrence is compiled
+for two groups of rows, so two replicas bring nothing here; that is why `--replicas` is 1 unless
+it is given.
 
 ![Tokens a second and memory against length, vocabulary, width, batch and replicas](performance.png)"""
     ),
@@ -58,7 +59,7 @@ replicas, which share the same cores.
         """`--jit=on` compiles all gradients of a micro-batch with XLA, products included; it also counts
 what that takes at the first steps. For an LSTM of few units `--jit=auto` compiles the
 recurrence alone, which is measured above beside `jit_off`. `--jit=auto` does so for a GPT in
-float32 on a CPU, where it pays, and not for what it costs more. What stands between the
+float32 on a CPU, where it pays, and not for what it costs more. What is between the
 products of a GPT is compiled in any case (`layers/fused.py`)."""
     ),
     "guards": (
@@ -68,32 +69,31 @@ what it lies."""
     ),
     "gpt": (
         """`torch` is the same GPT-2 in PyTorch, `torch_compiled` with `torch.compile`, `torch_bfloat16`
-with products in bfloat16; columns as for the training step. Decoding is 64 new tokens after 32,
-and `transformers` generates with its cache, in the same number format. *of reading all weights*
-is the share of the speed that reading all weights once for each token would allow, by the speed
-at which memory was read in the same run, *by one core* what one of the two reads alone. *ms a
-token* has the prompt in it; *products alone* are those of one token of every row, each with a
-matrix of its own and behind the one before, as TensorFlow computes them outside of any network,
-and *compiled* all of them in one program of XLA's, with matrices transposed: what they take
-beyond the time of reading is theirs. Compiled, those of one row are read at four fifths of
-memory's speed, where TensorFlow's reach somewhat over half in float32 and three tenths in
-bfloat16: that is what limits the sampler, which leaves them to TensorFlow unless told `--jit`.
-Then all of a token but its choice is one such program, compiled for a second or two for each
-number of rows and each room: it pays for texts of some hundred tokens, and in bfloat16 for one
-row only. `compiled_bfloat16` and `int8` are ours with `--jit=on`, in bfloat16, and with
-`--weights=int8`, beside ours in float32 without it. What is still missing to the products alone
-are norms, GELU and attention between them, for which memory waits, the writing of keys and
-values, and the choice of a token among 50,257, a millisecond."""
+with products in bfloat16; columns as for the training step. Decoding is 64 new tokens after 32.
+`transformers` generates with its cache, in the same number format. *of reading all weights* is
+the share of the speed that reading all weights once for each token would allow, by the speed at
+which all cores read memory in the same run; *by one core* is what one core reads. *ms a token*
+has the prompt in it. *products alone* are those of one token of every row, each with a matrix of
+its own and after the one before, as TensorFlow computes them outside of any network. *compiled*
+is all of them in one program of XLA's, with matrices transposed.
+
+With `--jit=on` all of a token but its choice is one such program, compiled for a second or two
+for each number of rows and each cache size. XLA computes its operations one after the other, and
+its products of one row on one core. So it pays where one core reads nearly as fast as all, for
+several rows in float32, and with fewer bytes: `compiled_bfloat16` and `int8` are ours with
+`--jit=on`, in bfloat16, and with `--weights=int8`, beside ours in float32 without it. What a
+token takes beside its products are norms, GELU and attention, the writing of keys and values,
+and the choice among 50,257 tokens, a millisecond."""
     ),
     "masked": (
         """As for the GPT: six blocks of 384, rows of 128 tokens, and once with `--jit=on`, which
 `--jit=auto` does not take here: beside what compiling costs it saves little or nothing. A
-BERT's logits are those of the 19 tokens of a row that are hidden; a GLM's rows are 148 tokens
-long with what is hidden of them, and predict at up to 128 places. The peers see random tokens,
-the same number of hidden ones, and for the GLM a mask of who sees whom."""
+BERT's logits are those of the 19 masked tokens of a row; a GLM's rows are 148 tokens long with
+their masked spans, and predict at up to 128 positions. The peers see random tokens, the same
+number of masked ones, and for the GLM an attention mask."""
     ),
     "decode": (
-        """One row of GPT-2's shape: milliseconds for each of 64 tokens behind so many others, without the
+        """One row of GPT-2's shape: milliseconds for each of 64 tokens after that many others, without the
 prompt's; and to the first token of a prompt whose length is new, where nothing is compiled, so
 that it takes no longer than later."""
     ),

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from benchmarks.running import Running
 from benchmarks.spread import between
-from lm_keras import flags
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
 from lm_keras.errors import InputError
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.training.environment import machine
 
 
@@ -26,9 +26,9 @@ def race(config: Config, repeats: int, root: Path) -> Iterator[dict]:
         root: the folder of the project, for `scripts/train.py`.
 
     Yields:
-        For ours and for `torch_gpt.Candidate`: the seconds of training, compiling included and validation
-        not; the nats a token on the whole validation split, ours with the state carried on, the other's in
-        windows of its context; for the other the ratio of its time to ours, pair by pair.
+        For ours and for `torch_gpt.TorchGPTCandidate`: the seconds of training, compiling included and
+        validation not; the nats a token on the whole validation split, ours with the state carried on, the
+        other's in windows of its context; for the other the ratio of its time to ours, pair by pair.
 
     Raises:
         InputError: PyTorch or the text is missing, or a process fails.
@@ -62,7 +62,7 @@ def race(config: Config, repeats: int, root: Path) -> Iterator[dict]:
 def _ours(config: Config, root: Path) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "flags.txt"
-        path.write_text(flags.flagfile_of(config.flat()), encoding="utf-8")
+        path.write_text(flagfile_of(config.flat()), encoding="utf-8")
         line = [
             sys.executable,
             str(root / "scripts" / "train.py"),

@@ -14,8 +14,9 @@ from lm_keras.answers import answer_for
 from lm_keras.answers.answer import Answer
 from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.callbacks.tensorboard import forget_after
-from lm_keras.checkpoints.run_folder import RunFolder, append_lines, truncate_lines_after
-from lm_keras.checkpoints.state import Checkpoints
+from lm_keras.checkpoints.records import append_lines, truncate_lines_after
+from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.checkpoints.state import Checkpoints, understood
 from lm_keras.config import Config, LearningConfig
 from lm_keras.data.preparation import PreparedData
 from lm_keras.data.store import TokenStore
@@ -27,8 +28,8 @@ from lm_keras.objectives.measures import MEASURES
 from lm_keras.registry import SCORES
 from lm_keras.tasks.task import Task
 from lm_keras.training import distribution, environment, report, watchers
-from lm_keras.training.given_vectors import GivenVectors
-from lm_keras.training.trainer import Trainer, understood
+from lm_keras.training.initial_embedding import InitialEmbedding
+from lm_keras.training.trainer import Learner, Trainer
 from lm_keras.training.weights import Origin, all_damaged
 
 
@@ -72,7 +73,7 @@ class Run:
         data: PreparedData,
         task: Task,
         total_steps: int,
-        origin: Origin | GivenVectors | None,
+        origin: Origin | InitialEmbedding | None,
     ):
         self.config, self.folder, self.data, self.total_steps = config, folder, data, total_steps
         self.task, self.devices, self.origin, self.workers = task, devices, origin, devices.workers
@@ -81,17 +82,15 @@ class Run:
         self.evaluator = Evaluator(self.model, task)
         self.validated: dict | None = None
         self.progress = callbacks.Progress(total_steps)
+        noise = _noise(config.learning, data) if config.learning.token_noise else None
         self.trainer = Trainer(
-            self.model,
-            task,
-            devices.strategy,
+            Learner(self.model, task, noise),
+            devices,
             config,
             data.splits["train"],
             total_steps,
             self._validate if "valid" in data.splits else None,
             self.progress.say if self.workers.chief else report.say,
-            _noise(config.learning, data) if config.learning.token_noise else None,
-            self.workers,
         )
         self.checkpoints = folder.checkpoints(config.running.keep_checkpoints, report.say)
         self.eval_every = config.running.evaluation_interval(total_steps)
@@ -121,7 +120,7 @@ class Run:
         """Return what turns the network into text."""
         return answer_for(self.task.name, self.model, self.data.tokenizer)
 
-    def carry_out(self) -> int:
+    def execute(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
         self._restore()
         if self.trainer.step < self.total_steps:
@@ -170,10 +169,10 @@ class Run:
         for name in ("metrics.jsonl", "samples.jsonl"):
             truncate_lines_after(self.folder.path / name, step)
         forget_after(self.folder.path / "events", step)
-        described, lives = self.devices.description, self.folder.lives
-        if lives and lives[-1]["devices"] != described:
-            report.say(f"the run goes on with {described}; before it had {lives[-1]['devices']}")
-        self.folder.add_life(environment.of_this_process(described, step))
+        described, launches = self.devices.description, self.folder.launches
+        if launches and launches[-1]["devices"] != described:
+            report.say(f"the run goes on with {described}; before it had {launches[-1]['devices']}")
+        self.folder.add_launch(environment.of_this_process(described, step))
 
     def _read(self, step: int) -> None:
         self._read_tensors(step)
@@ -183,22 +182,22 @@ class Run:
         self.trainer.restore(step, progress)
         report.say(f"going on from step {step:,} of {self.total_steps:,}")
 
-    def _begin_with(self, origin: Origin | GivenVectors) -> None:
+    def _begin_with(self, origin: Origin | InitialEmbedding) -> None:
         """Take over weights, in all workers those of the same step: a run that trains may replace them at any
         time.
         """
         workers = self.workers
         with workers.together():
-            if isinstance(origin, GivenVectors):
-                origin.give(self.model)
+            if isinstance(origin, InitialEmbedding):
+                origin.copy_to(self.model)
             elif workers.chief:
-                origin = origin.given_to(self.model)
+                origin = origin.copy_to(self.model)
         if isinstance(origin, Origin):
             (step,) = workers.from_chief(origin.step)
             with workers.together():
                 if not workers.chief:
-                    origin = origin.given_to(self.model, int(step))
-        report.say(f"beginning {origin.said}")
+                    origin = origin.copy_to(self.model, int(step))
+        report.say(f"beginning {origin.description}")
 
     def _read_tensors(self, step: int) -> None:
         """Read weights, slots and state of a checkpoint.
@@ -280,7 +279,7 @@ class Run:
 
 def _noise(learning: LearningConfig, data: PreparedData) -> TokenNoise:
     vocab_size = data.tokenizer.vocab_size
-    weights = np.arange(vocab_size) == data.tokenizer.blank_id
+    weights = np.arange(vocab_size) == data.tokenizer.mask_id
     if learning.token_noise_kind == "unigram":
         weights = data.splits["train"].frequencies(vocab_size)
     return TokenNoise(learning.token_noise, weights, dtype="float32")

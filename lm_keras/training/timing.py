@@ -1,4 +1,4 @@
-"""A short trial of the real step: how long it takes."""
+"""The timing steps of a dry run: how long the real step takes."""
 
 import dataclasses
 import time
@@ -7,18 +7,18 @@ from lm_keras.callbacks import LearningRateSchedule
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.training.trainer import Trainer
 
-TRIAL_SECONDS = 3.0
+TIMING_SECONDS = 3.0
 """Measured after compiling; a step that takes longer is carried out twice all the same."""
 
 STEPS = 10**6
-"""Length of the run that the trial's trainer believes in; far more than it gets to."""
+"""Length of the run that the trainer of the timing steps believes in; far more than it gets to."""
 
 NEVER = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """What a trial measured.
+    """What the timing steps measured.
 
     Attributes:
         steps: how many were timed, after compiling.
@@ -36,7 +36,7 @@ class Speed:
         return self.seconds / self.steps
 
 
-class _Clock(StepCallback):
+class _TimingClock(StepCallback):
     """Notes how long each call of the compiled step takes; stops after some time and some calls."""
 
     def __init__(self, first_step: int, seconds: float, calls: int):
@@ -45,10 +45,10 @@ class _Clock(StepCallback):
         self.seconds: list[float] = []
         self._step, self._enough, self._least = first_step, seconds, calls
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         self._began = time.perf_counter()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.seconds.append(time.perf_counter() - self._began)
         self.steps.append(self.step(logs) - self._step)
         self._step = self.step(logs)
@@ -71,16 +71,16 @@ def try_out(trainer: Trainer) -> Speed | None:
     rate = LearningRateSchedule(0.0, lambda step: 1.0)
     running = trainer.config.running
 
-    def run(log_every: int, seconds: float) -> _Clock:
-        clock = _Clock(trainer.step, seconds, calls=3)
+    def run(log_every: int, seconds: float) -> _TimingClock:
+        clock = _TimingClock(trainer.step, seconds, calls=3)
         trainer.train([rate, clock], NEVER, log_every)
         return clock
 
     single = run(1, 0.0)
     if trainer.signal:
         return None
-    long = single.seconds[-1] * min(running.steps_per_call, running.log_every) > TRIAL_SECONDS / 3
-    timed = run(1 if long else running.log_every, TRIAL_SECONDS)
+    long = single.seconds[-1] * min(running.steps_per_call, running.log_every) > TIMING_SECONDS / 3
+    timed = run(1 if long else running.log_every, TIMING_SECONDS)
     if trainer.signal:
         return None
     return Speed(sum(timed.steps[1:]), sum(timed.seconds[1:]), single.seconds[0])

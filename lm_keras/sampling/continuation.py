@@ -2,8 +2,11 @@
 
 import dataclasses
 import itertools
+from collections.abc import Iterable
 
-from lm_keras.sampling.settings import SamplingSettings, check_text
+from lm_keras.sampling.prompts import check_text
+from lm_keras.sampling.settings import SamplingSettings
+from lm_keras.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Continuation:
     score: float | None = None
 
 
-class Row:
+class GrowingContinuation:
     """One continuation as it grows: its tokens, its text, and what of its text is still held back.
 
     Attributes:
@@ -40,7 +43,14 @@ class Row:
         ended_by: see `Continuation`; empty while it grows.
     """
 
-    def __init__(self, tokenizer, prompt: str, prompt_ids: list[int], settings: SamplingSettings, key: int):
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        prompt: str,
+        prompt_ids: list[int],
+        settings: SamplingSettings,
+        key: int,
+    ):
         self.prompt_ids, self.key = prompt_ids, key
         self.ids: list[int] = []
         self.scores: list[float] = []
@@ -61,7 +71,13 @@ class Row:
             "".join(self.pieces), tuple(self.ids), tuple(self.scores), self.ended_by, likeliest
         )
 
-    def extend(self, ids, scores, likeliest=(), likeliest_scores=()) -> None:
+    def extend(
+        self,
+        ids: Iterable[int],
+        scores: Iterable[float],
+        likeliest: Iterable[Iterable[int]] = (),
+        likeliest_scores: Iterable[Iterable[float]] = (),
+    ) -> None:
         """Append generated tokens, up to the one that ends the text."""
         for token, score, *best in itertools.zip_longest(
             ids, scores, likeliest, likeliest_scores, fillvalue=()
@@ -123,7 +139,7 @@ def held_back(text: str, stop: tuple[str, ...]) -> int:
     return 0
 
 
-def unknown_parts(tokenizer, prompt: str) -> list[str]:
+def unknown_parts(tokenizer: Tokenizer, prompt: str) -> list[str]:
     """Return what of a prompt the tokenizer does not know, each once, in order; mostly an empty list.
 
     Characters where the tokenizer has a token for each character, else whole words. The model reads the
@@ -131,7 +147,7 @@ def unknown_parts(tokenizer, prompt: str) -> list[str]:
     """
     check_text("prompt", prompt)
 
-    def is_unknown(text):
+    def is_unknown(text: str) -> bool:
         return tokenizer.count_unknown(text, tokenizer.encode_array(text)) > 0
 
     if not is_unknown(prompt):

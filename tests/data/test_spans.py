@@ -1,4 +1,4 @@
-"""Blanks: the docstring's rows, what a row keeps of its text, how long and where blanks are. t 20, V 50,
+"""Spans: the docstring's rows, what a row keeps of its text, how long and where spans are. t 20, V 50,
 [MASK] 1.
 """
 
@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.data.blanks import END, GENERATE, NO_ORDER, START, Blanks
 from lm_keras.data.order import WindowOrder
 from lm_keras.data.pipeline import training_batches
+from lm_keras.data.spans import END, GENERATE, NO_ORDER, START, Spans
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.tasks.infilling import Infilling
 
 T, V, MASK = 20, 50, 1
-SHORT = Blanks(T, V, MASK, rate=0.3, long_share=0.0, seed=7)
+SHORT = Spans(T, V, MASK, rate=0.3, long_share=0.0, seed=7)
 LONG = dataclasses.replace(SHORT, long_share=1.0)
 BOTH = dataclasses.replace(SHORT, long_share=0.5)
 TEXT = np.random.default_rng(3).integers(2, V, [6, T]).astype(np.int32)
 
 
-def made(blanks, texts=TEXT, there=None, step=0, first=0):
+def made(maker, texts=TEXT, there=None, step=0, first=0):
     there = np.ones_like(texts, bool) if there is None else there
-    inputs, targets, weights = blanks(
+    inputs, targets, weights = maker(
         tf.constant(texts), tf.constant(there), tf.constant(step, tf.int64), tf.constant(first, tf.int64)
     )
     return {name: value.numpy() for name, value in inputs.items()}, targets.numpy(), weights.numpy()
@@ -33,8 +33,8 @@ def made(blanks, texts=TEXT, there=None, step=0, first=0):
 def shown_in_the_docstring():
     """Each of the tables as name -> numbers."""
     tables = [{}]
-    for line in Blanks.__doc__.splitlines():
-        found = re.match(r" +(tokens|place|within|order|places|targets|weights) +([-\d ]+)$", line)
+    for line in Spans.__doc__.splitlines():
+        found = re.match(r" +(tokens|position|within|order|predicted|targets|weights) +([-\d ]+)$", line)
         if found:
             tables[-1][found[1]] = [NO_ORDER if n == "-" else int(n) for n in found[2].split()]
         elif tables[-1]:
@@ -44,71 +44,71 @@ def shown_in_the_docstring():
 
 def test_the_rows_of_the_docstring():
     text = np.arange(11, 17)
-    blanks = Blanks(6, 20, 1, rate=0.5, long_share=0.0)
-    short = blanks.arranged(text, [(2, 3), (4, 6)], [1, 0])
-    long = blanks.continued(text, 3)
+    maker = Spans(6, 20, 1, rate=0.5, long_share=0.0)
+    short = maker.arranged(text, [(2, 3), (4, 6)], [1, 0])
+    long = maker.continued(text, 3)
     first, second = shown_in_the_docstring()
     for row, table in ((short, first), (long, second)):
         for name, values in row._asdict().items():
             assert values.tolist() == table[name], name
 
 
-def text_of(tokens, targets, weights, places, place):
+def text_of(tokens, targets, weights, positions, position):
     """Put the spans of part B back into part A."""
     spans, current = {}, []
-    for at, target, weight in zip(places, targets, weights):
+    for at, target, weight in zip(positions, targets, weights):
         if not weight:
             break
         if tokens[at] == V + START:
-            current = spans.setdefault(int(place[at]), [])
+            current = spans.setdefault(int(position[at]), [])
         if target != V + END:
             current.append(int(target))
     text = []
-    for at, token in enumerate(tokens[: places[0]]):
+    for at, token in enumerate(tokens[: positions[0]]):
         text += spans[at] if at in spans else [int(token)]
     return text
 
 
-@pytest.mark.parametrize("blanks", [SHORT, LONG, BOTH], ids=["short", "long", "both"])
-def test_nothing_of_a_text_is_lost(blanks):
+@pytest.mark.parametrize("maker", [SHORT, LONG, BOTH], ids=["short", "long", "both"])
+def test_nothing_of_a_text_is_lost(maker):
     for step in range(50):
-        inputs, targets, weights = made(blanks, step=step)
+        inputs, targets, weights = made(maker, step=step)
         for row, text in enumerate(TEXT):
             parts = (
                 inputs["tokens"][row],
                 targets[row],
                 weights[row],
-                inputs["places"][row],
-                inputs["place"][row],
+                inputs["predicted"][row],
+                inputs["position"][row],
             )
             assert text_of(*parts) == text.tolist()
 
 
-def test_part_b_reads_what_it_predicted_and_knows_its_places():
+def test_part_b_reads_what_it_predicted_and_knows_its_positions():
     inputs, targets, weights = made(SHORT)
     for row in range(len(TEXT)):
         count = int(weights[row].sum())
-        places = inputs["places"][row, :count]
-        assert places.tolist() == list(range(places[0], places[0] + count))
-        tokens, within = inputs["tokens"][row, places], inputs["within"][row, places]
+        positions = inputs["predicted"][row, :count]
+        assert positions.tolist() == list(range(positions[0], positions[0] + count))
+        tokens, within = inputs["tokens"][row, positions], inputs["within"][row, positions]
         assert (within[tokens == V + START] == 1).all()
         follows = within > 1
         np.testing.assert_array_equal(tokens[follows], targets[row, :count][np.flatnonzero(follows) - 1])
         np.testing.assert_array_equal(within[follows], within[np.flatnonzero(follows) - 1] + 1)
         order = inputs["order"][row]
-        assert (order[: places[0]] == 0).all() and order[places].tolist() == list(range(1, count + 1))
-        assert (order[places[-1] + 1 :] == NO_ORDER).all()
-        masks = np.flatnonzero(inputs["tokens"][row, : places[0]] == MASK)
-        assert set(inputs["place"][row, places]) == set(masks)
-        np.testing.assert_array_equal(inputs["place"][row, : places[0]], np.arange(places[0]))
+        assert (order[: positions[0]] == 0).all() and order[positions].tolist() == list(range(1, count + 1))
+        assert (order[positions[-1] + 1 :] == NO_ORDER).all()
+        masks = np.flatnonzero(inputs["tokens"][row, : positions[0]] == MASK)
+        assert set(inputs["position"][row, positions]) == set(masks)
+        np.testing.assert_array_equal(inputs["position"][row, : positions[0]], np.arange(positions[0]))
 
 
 def test_lengths_are_poisson_and_a_row_hides_its_share():
-    blanks = Blanks(2000, V, MASK, rate=0.15, long_share=0.0, seed=5)
+    maker = Spans(2000, V, MASK, rate=0.15, long_share=0.0, seed=5)
     lengths, random = [], np.random.default_rng(0)
     for _ in range(60):
-        spans = blanks._spans(2000, random)
-        assert sum(end - begin for begin, end in spans) == blanks.hidden == 300
+        spans = maker._spans(2000, random)
+        assert sum(end - begin for begin, end in spans) == maker.masked == 300
         assert all(later[0] - earlier[1] >= 1 for earlier, later in zip(spans, spans[1:]))
         lengths += [end - begin for begin, end in spans]
     found = np.bincount(lengths, minlength=9)[:9] / len(lengths)
@@ -118,23 +118,23 @@ def test_lengths_are_poisson_and_a_row_hides_its_share():
     np.testing.assert_allclose(found, poisson, atol=0.012)
 
 
-def test_all_places_are_hidden_equally_often_and_spans_come_in_any_order():
+def test_all_positions_are_masked_equally_often_and_spans_come_in_any_order():
     counts, turns = np.zeros(T), np.zeros(2)
     for step in range(400):
         inputs, _, _ = made(SHORT, step=step)
         for row in range(len(TEXT)):
-            starts = inputs["place"][row][inputs["tokens"][row] == V + START]
+            starts = inputs["position"][row][inputs["tokens"][row] == V + START]
             if len(starts) > 1:
                 turns[int(starts[0] > starts[1])] += 1
         random = np.random.default_rng(step)
         for begin, end in SHORT._spans(T, random):
             counts[begin:end] += 1
     np.testing.assert_allclose(turns / turns.sum(), 0.5, atol=0.04)
-    # The ends are hidden less often, since gaps are equally likely and not places.
+    # The ends are masked less often, since gaps are equally likely and not positions.
     assert counts[4:-4].min() > 0.7 * counts[4:-4].max() and counts.min() > 0.3 * counts.max()
 
 
-def test_long_blanks_begin_anywhere_and_are_half_of_the_rows():
+def test_long_spans_begin_anywhere_and_are_half_of_the_rows():
     begins, long = [], 0
     for step in range(200):
         inputs, _, weights = made(BOTH, step=step)
@@ -146,7 +146,7 @@ def test_long_blanks_begin_anywhere_and_are_half_of_the_rows():
     assert len(counts) == T and counts.min() > 0.4 * counts.mean()
 
 
-def test_blanks_are_a_function_of_seed_step_and_row():
+def test_spans_are_a_function_of_seed_step_and_row():
     whole, *_ = made(BOTH)
     parts = [made(BOTH, TEXT[half : half + 3], first=half)[0] for half in (0, 3)]
     for name, values in whole.items():
@@ -156,9 +156,9 @@ def test_blanks_are_a_function_of_seed_step_and_row():
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
-@pytest.mark.parametrize("blanks", [SHORT, LONG], ids=["short", "long"])
-def test_rows_at_the_end_of_a_text_have_few_tokens(blanks, count):
-    inputs, targets, weights = made(blanks, TEXT[:, :T], np.arange(T)[None] < np.full([6, 1], count))
+@pytest.mark.parametrize("maker", [SHORT, LONG], ids=["short", "long"])
+def test_rows_at_the_end_of_a_text_have_few_tokens(maker, count):
+    inputs, targets, weights = made(maker, TEXT[:, :T], np.arange(T)[None] < np.full([6, 1], count))
     assert (weights.sum(1) > 0).all() == (count > 0)
     assert (inputs["order"] != NO_ORDER).sum(1).max() <= count + 2 * SHORT.most_spans
     for row in range(6) if count else ():
@@ -166,16 +166,16 @@ def test_rows_at_the_end_of_a_text_have_few_tokens(blanks, count):
             inputs["tokens"][row],
             targets[row],
             weights[row],
-            inputs["places"][row],
-            inputs["place"][row],
+            inputs["predicted"][row],
+            inputs["position"][row],
         )
         assert text_of(*parts) == TEXT[row, :count].tolist()
 
 
 def test_unknown_tokens_are_not_predicted():
-    blanks, text = dataclasses.replace(SHORT, unknown_id=3), TEXT.copy()
+    maker, text = dataclasses.replace(SHORT, unknown_id=3), TEXT.copy()
     text[:, ::2] = 3
-    _, targets, weights = made(blanks, text)
+    _, targets, weights = made(maker, text)
     assert (weights[targets == 3] == 0).all() and weights.sum() > 0
 
 
@@ -187,18 +187,18 @@ def test_a_row_has_the_tokens_that_are_there_wherever_they_are():
             inputs["tokens"][row],
             targets[row],
             weights[row],
-            inputs["places"][row],
-            inputs["place"][row],
+            inputs["predicted"][row],
+            inputs["position"][row],
         )
         assert text_of(*parts) == TEXT[row, -7:].tolist()
 
 
 def test_what_begins_documents_is_never_predicted():
-    blanks, text = dataclasses.replace(LONG, unscored=4), TEXT.copy()
+    maker, text = dataclasses.replace(LONG, unscored=4), TEXT.copy()
     text[:, ::3] = 4
-    _, targets, weights = made(blanks, text)
+    _, targets, weights = made(maker, text)
     assert (weights[targets == 4] == 0).all() and weights.sum() > 0
-    _, targets, weights = blanks.continuations(text, np.ones_like(text, bool))
+    _, targets, weights = maker.continuations(text, np.ones_like(text, bool))
     assert (weights[targets == 4] == 0).all() and weights.sum() == (text != 4).sum()
 
 
@@ -216,7 +216,7 @@ def test_the_pipeline_deals_rows_out_alike_for_any_replicas():
     tokens = np.random.default_rng(1).integers(0, V, 500).astype(np.uint16)
     order = WindowOrder(499, 4, T, seed=3)
     store = TokenStore(tokens, np.array([1]), TextCounts(499, 499, 499, 499))
-    task = Infilling(vocab_size=V, sequence_length=T, blanks=BOTH)
+    task = Infilling(vocab_size=V, sequence_length=T, spans=BOTH)
 
     def batch(rows, step):
         return task.batch(rows, store, step)

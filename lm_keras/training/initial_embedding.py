@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.checkpoints.vectors import head_of, read_vectors
+from lm_keras.checkpoints.vectors import header_of, read_vectors
 from lm_keras.config import Config
 from lm_keras.disk.files import without_mark
 from lm_keras.errors import InputError
@@ -20,7 +20,7 @@ WITH_MARK = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class GivenVectors:
+class InitialEmbedding:
     """The vectors of a file that tokens of a vocabulary have there; other tokens keep what was drawn for
     them.
 
@@ -39,7 +39,7 @@ class GivenVectors:
     @classmethod
     def of(
         cls, config: Config, folder: RunFolder | None, tokenizer: Tokenizer | None
-    ) -> "GivenVectors | None":
+    ) -> "InitialEmbedding | None":
         """Return what the run in `folder` begins with, or None without `--embedding_init` or with weights of
         its own.
 
@@ -58,7 +58,7 @@ class GivenVectors:
         path = config.model.embedding_init
         if not path or (folder and folder.checkpoints().newest() is not None):
             return None
-        head, width = head_of(path), config.model.embedding_dim
+        head, width = header_of(path), config.model.embedding_dim
         if head.width != width:
             raise InputError(
                 f"--embedding_init={path}, line 1: vectors of {head.width:,} numbers, and"
@@ -88,13 +88,13 @@ class GivenVectors:
         )
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """Say with what the run begins."""
         if not self.vocab_size:
             return f"with the vectors of {self.path}"
         return f"with the vectors of {self.path} for {len(self.ids):,} of {self.vocab_size:,} tokens"
 
-    def give(self, model: keras.Model) -> None:
+    def copy_to(self, model: keras.Model) -> None:
         """Put the vectors into the embedding of a new network."""
         table = model.embedding.embeddings
         values = table.numpy()
@@ -106,7 +106,7 @@ def names_of(tokenizer: Tokenizer) -> dict[bytes, list[tuple[int, int]]]:
     """Return the words of a file that tokens may be called there: UTF-8 -> [(rank, token)], the lowest rank
     is the best.
 
-    A token is called what `name_of` says of its spelling. One that begins with a blank, as the pieces do with
+    A token is called what `name_of` says of its spelling. One that begins with a space, as the pieces do with
     which a word begins, is also found as the word without it, if the file does not have it with one.
     """
     without = tokenizer.special_ids | ({EOS_ID} if isinstance(tokenizer, WordTokenizer) else set())

@@ -9,11 +9,12 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Self
 
-from lm_keras import flags, paths
+from lm_keras import paths
 from lm_keras.config import Config
 from lm_keras.errors import InputError
+from lm_keras.flagfiles import flagfile_of
 from lm_keras.sweeps import report
 from lm_keras.sweeps.folder import SweepFolder
 from lm_keras.sweeps.rows import row_of
@@ -39,14 +40,14 @@ class Processes:
         self._workers: list[launcher.Worker] = []
         self._passed_on = launcher.passed_on(self._workers)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.sent = self._passed_on.__enter__()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> bool | None:
         return self._passed_on.__exit__(*error)
 
-    def carry_out(self, words: list[str], log: IO) -> int:
+    def execute(self, words: list[str], log: IO) -> int:
         """Carry out the command with some words, writing to a log; return its exit code."""
         if self.sent:
             return 128 + self.sent[0]
@@ -117,10 +118,10 @@ def sweep(base: Config, trials: list[Trial], options: SweepOptions, train: list[
         if options.retry_failed:
             folder.forgive(asked)
         folder.save()
-        return _carry_out(folder, asked, train)
+        return _execute(folder, asked, train)
 
 
-def _carry_out(folder: SweepFolder, asked: list[Trial], train: list[str]) -> int:
+def _execute(folder: SweepFolder, asked: list[Trial], train: list[str]) -> int:
     left = [trial for trial in asked if trial.name not in folder.failed and not _finished(folder, trial)]
     kept = len(asked) - len(left)
     if kept:
@@ -172,7 +173,7 @@ def _trained(folder: SweepFolder, trial: Trial, how: Processes) -> int:
     log.parent.mkdir(exist_ok=True)
     with open(log, "ab") as file:
         before = file.tell()
-        code = how.carry_out(flags.flagfile_of(settings).splitlines(), file)
+        code = how.execute(flagfile_of(settings).splitlines(), file)
     if how.sent:
         return 128 + how.sent[0]
     if code in STOPPED:  # Somebody else has stopped the trial.

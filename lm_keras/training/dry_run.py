@@ -1,0 +1,78 @@
+"""The dry run: what a run would need and how long it would take, printed; nothing is trained."""
+
+from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.config import Config
+from lm_keras.tasks import TASKS, task_of
+from lm_keras.training import (
+    conditions,
+    distribution,
+    estimates,
+    known_text,
+    machine,
+    preflight,
+    report,
+    timing,
+)
+from lm_keras.training.initial_embedding import InitialEmbedding
+from lm_keras.training.run import network, newest, schedule_callbacks
+from lm_keras.training.trainer import Learner, Trainer
+from lm_keras.training.weights import Origin
+
+
+def dry_run(config: Config, folder: RunFolder | None) -> int:
+    """Print what a run would need and how long it would take; nothing but the token cache is written.
+
+    The run may be training meanwhile: its folder is only read, and not locked. It need not have one yet.
+
+    Returns:
+        The exit code: 0, or that of the signal that stopped it.
+
+    Raises:
+        InputError: the run could not begin.
+    """
+    if folder:
+        folder.check()
+    if config.batches.steps:
+        conditions.check_rates(config, config.batches.steps)
+    devices = conditions.devices_of(config, alone=True)
+    if cluster := distribution.cluster_of(config):
+        report.say(
+            f"TF_CONFIG names {len(cluster.addresses)} workers; the figures are those of this one without the"
+            " others"
+        )
+    origin = Origin.of(config, folder, report.say)
+    tokenizer = conditions.tokenizer_of(folder, origin)
+    begun = folder.read_data() if folder and folder.exists else None
+    columns = TASKS[config.task].columns
+    text = known_text.read_text(config.data, tokenizer, report.say, config.needs_mask, begun, columns)
+    batches, data = config.batches, text.data
+    tokenizer = data.tokenizer if data else tokenizer
+    origin = origin or InitialEmbedding.of(config, folder, tokenizer)
+    task, total_steps = task_of(config, text.vocab_size, tokenizer), batches.steps
+    if data:
+        conditions.check_data(config, data)
+        total_steps = conditions.total_steps_of(config, data, task)
+        if folder and folder.exists:
+            conditions.check_same_run(folder, data, total_steps)
+    estimates.check_memory(task, config, devices.replicas)
+    store = text.store(batches.batch_size, batches.sequence_length)
+    shapes = conditions.shapes_of(config, task)
+    done = (newest(folder.checkpoints(warn=report.say)) if folder else None) or 0
+    plan = preflight.Plan(
+        config, folder.path if folder else None, origin, devices, text, task, shapes, total_steps, done,
+        schedule_callbacks(config, total_steps) if total_steps else [],
+    )  # fmt: skip
+    report.write(plan.needs())
+    if not plan.fits:
+        report.write(["timing     none: the memory that is free is not enough for the estimate"])
+        return 0
+    meter = machine.MemoryMeter(devices)
+    with conditions.enough_memory():
+        with devices.strategy.scope():
+            model = network(config, task.network_vocab_size, task.outputs)
+        trainer = Trainer(Learner(model, task), devices, config, store, timing.STEPS, None)
+        speed = timing.try_out(trainer)
+    if speed is None:
+        return 128 + trainer.signal
+    report.write(plan.takes(speed, meter, machine.product_flops(devices, trainer.model.compute_dtype)))
+    return 0
