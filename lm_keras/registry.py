@@ -218,8 +218,7 @@ SOURCES = {
     "python-docs": Source(
         "annotated_docs",
         "python-docs[:libraries|:names]",
-        " (needs no download; libraries: with the library of each docstring as its label; names: with tags of"
-        " names from code)",
+        " (needs no download; the latter two have labels, or tags)",
         fields=("text", "label", "words", "tags"),
     ),
     "text": Source(

@@ -9,7 +9,7 @@ from lm_keras.corpora.record_files import REMEDY, RecordFiles
 from lm_keras.errors import InputError, shown
 
 DOCSTART = "-DOCSTART-"
-"""First column of a line that begins a new document and is no word."""
+"""First column of a line that begins a new document, not a word."""
 
 COMMENT = "# "
 
@@ -19,7 +19,7 @@ UNIVERSAL_COLUMNS = 10
 _SPACES = re.compile("[ \t]+")
 _TAG = re.compile(r"O|[BIMELSU]-.+")
 _NO_WORD = re.compile(r"\d+[-.]\d+")
-"""Number of a line of CoNLL-U that is no word: of several words written as one, or of one left out."""
+"""Number of a line of CoNLL-U that is not a word: of several words written as one, or of one left out."""
 
 
 class ConllFiles(RecordFiles):

@@ -27,7 +27,7 @@ class WordEncoder:
     """Encodes words, so that each keeps a token of its own.
 
     A word is encoded with a space before it, the first one of a text, too. So a word has the same tokens
-    wherever it stands. A word of which the tokenizer makes no token, such as a control character, gets
+    everywhere. A word of which the tokenizer makes no token, such as a control character, gets
     `nothing`: no word loses its tag.
 
     Args:
