@@ -16,6 +16,7 @@ from lm_keras import paths
 from lm_keras.answers import answer_for
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
+from lm_keras.data.labels import Labels
 from lm_keras.data.preparation import split_of_run, whole_corpus
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
@@ -63,7 +64,7 @@ def load(
     model, step = restore_for_reading(folder, checkpoint, _warn)
     jit = weights == "int8" if jit is None else jit
     int8 = int8_of(model, weights, jit)
-    return TrainedModel(model, tokenizer, config, step, folder.read_data(), jit, int8)
+    return TrainedModel(model, tokenizer, config, step, folder.read_data(), jit, int8, folder.labels())
 
 
 def train(**settings: Any) -> "TrainedModel":
@@ -106,7 +107,8 @@ class TrainedModel:
         tokenizer: text to ids and back.
         config: the settings of the run.
         step: optimizer steps that made these weights.
-        answer: what turns the network into text.
+        answer: what turns the network into text, or into labels of a text.
+        labels: those that it predicts, or None.
         cache_dir: where the text that it scores is kept tokenized; that of the run, unless it is set.
     """
 
@@ -119,17 +121,20 @@ class TrainedModel:
         data: dict,
         jit: bool = False,
         int8: Int8Matrices | None = None,
+        labels: Labels | None = None,
     ):
+        self.labels = labels
         self.model, self.tokenizer, self.config, self.step = model, tokenizer, config, step
         self.cache_dir = config.data.cache_dir
         self._data, self._int8 = data, int8
-        self.answer = answer_for(config.task, model, tokenizer, _warn, jit, int8)
+        task = config.task if labels is None else self.task
+        self.answer = answer_for(task, model, tokenizer, _warn, jit, int8)
         self._scorer = scorer_for(config.task, model, tokenizer)
 
     @functools.cached_property
     def task(self) -> Task:
         """Return what the network predicts of a text."""
-        return task_of(self.config, self.tokenizer.vocab_size, self.tokenizer)
+        return task_of(self.config, self.tokenizer.vocab_size, self.tokenizer, self.labels)
 
     @with_usual_settings
     def generate(self, prompts: list[str], **settings) -> list[str]:
@@ -313,6 +318,7 @@ class TrainedModel:
     def _text(self, split: str, corpus: str | None, say: Callable[[str], None]) -> TokenStore:
         """Return a split of the run's own text, or another corpus, as tokens."""
         where = dataclasses.replace(self.config.data, cache_dir=self.cache_dir)
+        needed = {"columns": self.task.columns, "fields": self.task.fields, "labels": self.labels}
         if corpus:
-            return whole_corpus(corpus, where, self.tokenizer, split, say, self.task.columns)
-        return split_of_run(where, self.tokenizer, self._data, split, say, self.task.columns)
+            return whole_corpus(corpus, where, self.tokenizer, split, say, **needed)
+        return split_of_run(where, self.tokenizer, self._data, split, say, **needed)

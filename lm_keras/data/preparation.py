@@ -311,6 +311,8 @@ def split_of_run(
     split: str,
     say: Callable[[str], None],
     columns: tuple[Column, ...] = (),
+    fields: tuple[str, ...] = ("text",),
+    labels: Labels | None = None,
 ) -> TokenStore:
     """Return a split of the text of a run, to be scored.
 
@@ -320,7 +322,9 @@ def split_of_run(
         begun: what its `data.json` says.
         split: `train`, `valid` or `test`.
         say: called with a line before longer work.
-        columns: what the store holds beside the tokens.
+        columns: what the store holds beside the tokens and the labels.
+        fields: what each record of the text must have.
+        labels: of the run, or None.
 
     Raises:
         InputError: there is no such split, or its text has changed since the run began.
@@ -330,7 +334,8 @@ def split_of_run(
             f"split {split!r} is absent in this run; it has {', '.join(begun['splits']) or 'none'}; "
             "other text is scored with --corpus=text:GLOB"
         )
-    data, before = prepare(config, tokenizer, say, begun=begun, columns=columns), begun["splits"][split]
+    data = prepare(config, tokenizer, say, begun=begun, columns=columns, fields=fields, labels=labels)
+    before = begun["splits"][split]
     if data.report["splits"].get(split, {}).get("fingerprint") != before.get("fingerprint"):
         raise InputError(
             f"the {split} text of {before.get('corpus')} has changed since the run began; "
@@ -346,6 +351,8 @@ def whole_corpus(
     split: str,
     say: Callable[[str], None],
     columns: tuple[Column, ...] = (),
+    fields: tuple[str, ...] = ("text",),
+    labels: Labels | None = None,
 ) -> TokenStore:
     """Return another text than that of a run, whole, to be scored.
 
@@ -355,13 +362,16 @@ def whole_corpus(
         tokenizer: of the run.
         split: of a data set that has several, and that names none.
         say: called with a line before longer work.
-        columns: what the store holds beside the tokens.
+        columns: what the store holds beside the tokens and the labels.
+        fields: what each record of the text must have.
+        labels: of the run, or None.
 
     Raises:
         InputError: it cannot be read.
     """
-    opened = opened_corpus(corpus, config, split, say)
+    opened = opened_corpus(corpus, config, split, say, fields)
     whole = make_splits(opened, fractions=(100, 0, 0))["train"]
     say_of({split: opened}, say)
     cache = cache_folder(config.cache_dir)
+    columns += columns_of(fields, labels)
     return tokenized(whole, tokenizer, cache, say, whole.description.spec, columns)

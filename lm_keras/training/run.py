@@ -44,8 +44,39 @@ def network(config: Config, vocab_size: int, num_outputs: int | None = None) -> 
     # Keras draws the seeds of initial weights from it; `train` gives it back its state.
     random.seed(config.batches.seed)
     model = FAMILIES[config.model.model](config, vocab_size, num_outputs)
-    model.optimizer = optimizers.build(config.learning, model.trainable_variables)
+    freeze(model, config.learning.freeze)
+    head, variables = model.head_weights, model.trainable_variables
+    if config.learning.head_learning_rate is not None and not head:
+        raise InputError(
+            f"--head_learning_rate={config.learning.head_learning_rate} has no meaning here: "
+            "the embedding is the output matrix, and there is no head beside it; leave it out, or take "
+            "--tie_embeddings=false"
+        )
+    model.optimizer = optimizers.build(config.learning, variables, head)
     return model
+
+
+def freeze(model: keras.Model, part: str) -> None:
+    """Keep some weights of a network as they are, whatever trains it.
+
+    Args:
+        model: the network.
+        part: `none`, `embedding`, or `body`, all weights but those of the head.
+
+    Raises:
+        InputError: nothing is left to train.
+    """
+    if part == "embedding":
+        model.embedding.trainable = False
+    elif part == "body":
+        head = {id(weight) for weight in model.head_weights}
+        for weight in model.trainable_variables:
+            weight.trainable = id(weight) in head
+    if not model.trainable_variables:
+        raise InputError(
+            f"--freeze={part} leaves nothing to train: the embedding is the output matrix, and there is no "
+            "head beside it; leave it out, or take --tie_embeddings=false"
+        )
 
 
 def schedule_callbacks(config: Config, total_steps: int) -> list[ScheduleCallback]:
@@ -118,7 +149,8 @@ class Run:
     @functools.cached_property
     def answer(self) -> Answer:
         """Return what turns the network into text."""
-        return answer_for(self.task.name, self.model, self.data.tokenizer)
+        task = self.task.name if self.task.labels is None else self.task
+        return answer_for(task, self.model, self.data.tokenizer)
 
     def execute(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
@@ -191,12 +223,12 @@ class Run:
             if isinstance(origin, InitialEmbedding):
                 origin.copy_to(self.model)
             elif workers.chief:
-                origin = origin.copy_to(self.model)
+                origin = origin.copy_to(self.model, labels=self.task.labels)
         if isinstance(origin, Origin):
             (step,) = workers.from_chief(origin.step)
             with workers.together():
                 if not workers.chief:
-                    origin = origin.copy_to(self.model, int(step))
+                    origin = origin.copy_to(self.model, int(step), self.task.labels)
         report.say(f"beginning {origin.description}")
 
     def _read_tensors(self, step: int) -> None:
@@ -258,8 +290,6 @@ class Run:
     def _results(self) -> dict:
         step = self.trainer.step
         held_out = {name: store for name, store in self.data.splits.items() if name != "train"}
-        prompt = self.config.running.sample_prompt.split("|")[0]
-        settings = {"max_new_tokens": 200, "temperature": 0.8, "seed": 1}
         return {
             "step": step,
             "parameters": self.parameters,
@@ -268,12 +298,18 @@ class Run:
             "best_step": self.checkpoints.best(),
             "left_out": self.trainer.left_out,
             "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
-            "sample": {
-                "prompt": prompt,
-                "text": self.answer.generate([prompt], **settings, long_prompt="keep_end")[0],
-                **settings,
-                **({"filled": True} if self.answer.fills(prompt) else {}),
-            },
+            **({"sample": self._sample()} if self.task.labels is None else {}),
+        }
+
+    def _sample(self) -> dict:
+        """Return a text of the network, and how it was sampled."""
+        prompt = self.config.running.sample_prompt.split("|")[0]
+        settings = {"max_new_tokens": 200, "temperature": 0.8, "seed": 1}
+        return {
+            "prompt": prompt,
+            "text": self.answer.generate([prompt], **settings, long_prompt="keep_end")[0],
+            **settings,
+            **({"filled": True} if self.answer.fills(prompt) else {}),
         }
 
 

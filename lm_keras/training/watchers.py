@@ -111,7 +111,9 @@ def _metrics_file(run: WatchedRun) -> keras.callbacks.Callback:
     return callbacks.MetricsFile(run.folder.path / "metrics.jsonl", run.config.running.log_every)
 
 
-def _samples(run: WatchedRun) -> keras.callbacks.Callback:
+def _samples(run: WatchedRun) -> keras.callbacks.Callback | None:
+    if run.task.labels is not None:
+        return None
     running = run.config.running
     prompts, every = running.sample_prompt.split("|"), running.sample_every or run.eval_every
     return callbacks.TextSamples(run.data.tokenizer, prompts, every, run.show_samples, run.task.name)

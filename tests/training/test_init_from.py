@@ -86,7 +86,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_with_them_again(
     whole = train(config, tmp_path / "whole")
     copy = weights.copy_weights
 
-    def killed(trained, model):
+    def killed(*arguments):
         raise Killed
 
     monkeypatch.setattr(weights, "copy_weights", killed)
