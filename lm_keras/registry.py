@@ -238,7 +238,7 @@ class Source:
         about: its meaning, for `--help`, behind the form.
         example: one of them, for messages; empty where the form is one.
         files: whether it names files, which may have another path when a run goes on.
-        fields: what its records have; a task says which of them it needs.
+        fields: what its records can have; a task says which of them it needs.
     """
 
     module: str
@@ -258,9 +258,7 @@ SOURCES = {
     "python-docs": Source(
         "annotated_docs",
         "python-docs[:libraries|:names]",
-        " (needs no download; libraries: with the library of each docstring as its label; names: with tags of"
-        " names from code)",
-        "python-docs",
+        " (needs no download; the latter two have labels, or tags)",
         fields=("text", "label", "words", "tags"),
     ),
     "text": Source(
@@ -270,7 +268,6 @@ SOURCES = {
         "tsv_files",
         "tsv:GLOB",
         " (columns with a tab between)",
-        "tsv:data/train.tsv",
         files=True,
         fields=("text", "label"),
     ),
@@ -278,7 +275,6 @@ SOURCES = {
         "csv_files",
         "csv:GLOB",
         " (columns with a comma, semicolon, tab or bar between, and quotes)",
-        "csv:data/train.csv",
         files=True,
         fields=("text", "label"),
     ),
@@ -286,7 +282,6 @@ SOURCES = {
         "json_files",
         "jsonl:GLOB",
         " (one JSON object a line, with fields by name)",
-        "jsonl:data/train.jsonl",
         files=True,
         fields=("text", "label", "words", "tags"),
     ),
@@ -294,7 +289,6 @@ SOURCES = {
         "conll",
         "conll:GLOB",
         " (a word a line with its tag, and an empty line between sentences)",
-        "conll:data/train.conll",
         files=True,
         fields=("text", "words", "tags"),
     ),

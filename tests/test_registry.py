@@ -94,12 +94,15 @@ def test_the_examples_in_the_docstrings_run():
 
 def test_a_source_is_described_by_its_row():
     assert registry.sources_expected() == (
-        "python-docs, text:GLOB such as text:data/*.txt, or tfds:NAME[/CONFIG][:SPLIT] such as "
-        "tfds:tiny_shakespeare"
+        "python-docs[:libraries|:names], text:GLOB such as text:data/*.txt, tsv:GLOB, csv:GLOB, jsonl:GLOB, "
+        "conll:GLOB, or tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare"
     )
     assert config.FIELDS["corpus"].metadata["help"] == f"text to learn: {registry.sources_described()}"
     for name, source in registry.SOURCES.items():
-        assert source.form.partition(":")[0] == name and source.example.partition(":")[0] in (name, "")
+        assert source.form.partition(":")[0].rstrip("[") == name and source.example.partition(":")[0] in (
+            name,
+            "",
+        )
         assert (PACKAGE / "corpora" / f"{source.module}.py").is_file()
 
 

@@ -81,7 +81,7 @@ class NameDocs(Corpus):
       ValueError, and begins with a capital letter;
     - a `parameter` if it is one of the documented function, or of the constructor of the documented class.
 
-    Words are sequences of letters, digits and underscores, and all other characters that are no white space.
+    Words are sequences of letters, digits and underscores, and all other characters but white space.
     Paragraphs with examples or tables are left out, and so are sentences of more than `MOST_WORDS` words and
     those that come again.
 

@@ -9,7 +9,7 @@ from lm_keras.corpora.record_files import REMEDY, RecordFiles
 from lm_keras.errors import InputError, shown
 
 DOCSTART = "-DOCSTART-"
-"""First column of a line that begins a new document and is no word."""
+"""First column of a line that begins a new document, not a word."""
 
 COMMENT = "# "
 

@@ -40,8 +40,8 @@ class Document:
 
     source: str
     read: Callable[[], Iterator[str]] = dataclasses.field(repr=False, compare=False)
-    label: str | None = None
-    words: tuple[Word, ...] | None = None
+    label: str | None = dataclasses.field(default=None, repr=False, compare=False)
+    words: tuple[Word, ...] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @classmethod
     def from_text(cls, source: str, text: str, label: str | None = None) -> "Document":

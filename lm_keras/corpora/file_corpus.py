@@ -19,7 +19,7 @@ class FileCorpus(Corpus):
     """Documents in files, which are read in the order of their paths.
 
     Args:
-        scheme: what stands before the colon, such as `text`.
+        scheme: the part before the colon, such as `text`.
         globs: paths or globs, separated by commas.
         on_bad_text: what to do with bytes that are not UTF-8 and with NUL: `error`, `replace` or `skip`.
 

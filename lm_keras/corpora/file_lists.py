@@ -28,7 +28,7 @@ def find_files(globs: str, scheme: str = "text") -> list[str]:
         globs: one or more paths or globs, separated by commas. `**` goes through folders, symbolic links to
             folders included, into each real folder once. As in a shell, `*` matches no hidden name, and a
             name that exists as it is written is no glob.
-        scheme: what stands before the colon, for messages.
+        scheme: the part before the colon, for messages.
 
     Raises:
         InputError: a path does not exist or is a folder, a glob matches no file, a file cannot be read, or a

@@ -27,7 +27,7 @@ class RecordFiles(FileCorpus):
     out.
 
     Args:
-        scheme: what stands before the colon.
+        scheme: the part before the colon.
         globs: paths or globs, separated by commas.
         reading: how the files are read.
     """

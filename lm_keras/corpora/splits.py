@@ -82,7 +82,7 @@ def make_splits(
     stay together. Fewer documents are each cut at line ends, unless they have labels or tags: a line belongs
     to train if it starts in the first 90 % of the document's bytes, to valid in the next 5 %, else to test.
     (In a document of more than 2^20 lines the cut may come a few lines later.) A document of a single line,
-    as text8 is, is cut before the last space of the first 90 % and 95 %, or before a character where no blank
+    as text8 is, is cut before the last space of the first 90 % and 95 %, or before a character where no space
     is near. With `valid`, the whole corpus is train. A given `test` is the test split, and its share of the
     corpus goes to train.
 

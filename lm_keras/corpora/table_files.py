@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from lm_keras.corpora.decoding import Counts
-from lm_keras.corpora.documents import Document, Reading
+from lm_keras.corpora.documents import Document
 from lm_keras.corpora.record_files import REMEDY, RecordFiles
 from lm_keras.errors import InputError, nearest, shown
 
@@ -54,7 +54,7 @@ class TableFiles(RecordFiles):
     Attributes:
         wider: what to do with a row that has too many columns, in words.
         narrower: what to do with one that has too few, and a field that begins with a quote.
-        divided: what stands between columns, in words.
+        divided: what separates columns, in words.
     """
 
     wider: str

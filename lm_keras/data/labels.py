@@ -59,7 +59,7 @@ class Labels:
         """Return the number of a name.
 
         Raises:
-            InputError: the training text has no such label; `source` is where it stands.
+            InputError: the training text has no such label; `source` is where it is.
         """
         number = self._numbers.get(name)
         if number is None:
@@ -160,7 +160,7 @@ def labels_in(
         The labels of the training text, or None.
 
     Raises:
-        InputError: a label is missing, or stands in another split only, or the training text has only one.
+        InputError: a label is missing, or only another split has it, or the training text has only one.
     """
     if "label" in fields:
         return _of_texts(splits, say)

@@ -118,9 +118,7 @@ def prepare(
     labels = labels or labels_in(splits, fields, say)
     columns += columns_of(fields, labels)
     tokenizer = (
-        tokenizer
-        or saved
-        or trained_tokenizer(config, splits, cache, say, needs_mask, of_examples=labels is not None)
+        tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_mask, labels is not None)
     )
     stores = {
         name: tokenized(split, tokenizer, cache, say, columns=columns) for name, split in splits.items()

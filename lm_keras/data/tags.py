@@ -50,7 +50,7 @@ class Scheme:
 
 
 def iob2(tags: Sequence[str | None], scheme: Scheme | None = None) -> tuple[list[str | None], list[int]]:
-    """Return the tags of a text as IOB2; what is no tag of a span stays as it is.
+    """Return the tags of a text as IOB2; other tags stay as they are.
 
     Args:
         tags: of the words of one text.

@@ -1,6 +1,4 @@
-"""From texts to classify, and from the words of texts to tag, to tokens; no text and no word is
-without one.
-"""
+"""From texts to classify, and from words to tag, to tokens; no text and no word is without one."""
 
 import functools
 from collections.abc import Iterable
@@ -14,9 +12,7 @@ REMEMBERED_WORDS = 2**16
 
 
 def token_of_nothing(tokenizer: Tokenizer) -> int:
-    """Return the token of a word, or of a text, of which the tokenizer makes none: the unknown
-    one, if any.
-    """
+    """Return the token of a word or a text of which the tokenizer makes none: the unknown one, if any."""
     known = (tokenizer.unknown_id, tokenizer.mask_id, *tokenizer.encode_inside("."), 0)
     return next(token for token in known if token is not None)
 
@@ -31,7 +27,7 @@ class WordEncoder:
     """Encodes words, so that each keeps a token of its own.
 
     A word is encoded with a space before it, the first one of a text, too. So a word has the same tokens
-    wherever it stands. A word of which the tokenizer makes no token, such as a control character, gets
+    everywhere. A word of which the tokenizer makes no token, such as a control character, gets
     `nothing`: no word loses its tag.
 
     Args:

@@ -31,7 +31,7 @@ class Cache(NamedTuple):
 
     def extended(self, keys: tf.Tensor, values: tf.Tensor, first: Index) -> "Cache":
         """Return it with keys and values [B, K, T, d] from place `first` on."""
-        return Cache(_written(self.key_documents, keys, first), _written(self.values, values, first))
+        return Cache(_written(self.keys, keys, first), _written(self.values, values, first))
 
 
 def _written(cache: tf.Tensor, new: tf.Tensor, first: Index) -> tf.Tensor:

@@ -217,7 +217,7 @@ class BERTLanguageModel(LanguageModel):
         static = hidden.shape
         return tf.ensure_shape(tf.reshape(features, shape), static), {}
 
-    def hidden(
+    def hidden_states(
         self, inputs: Mapping[str, tf.Tensor], draw: Draw | None = None, training: bool = False
     ) -> tf.Tensor:
         """Return the hidden states after the last block, [B, T, D] in the compute dtype; arguments as those

@@ -52,8 +52,8 @@ def trained_model(texts: Iterable[str], settings: Mapping[str, Any]) -> bytes:
         character_coverage = 0.9995 if byte_fallback else 1.0
     if not 0.98 <= character_coverage <= 1.0:
         raise InputError(f"character_coverage is {character_coverage}: expected 0.98 to 1")
-    most = settings.get("most_characters", MAX_TRAINING_CHARACTERS)
-    lines = _thinned(_training_lines(texts, normalization), most)
+    most_characters = settings.get("most_characters", MAX_TRAINING_CHARACTERS)
+    lines = _thinned(_training_lines(texts, normalization), most_characters)
     if not lines:
         raise InputError("no text to train a tokenizer on: expected a corpus with at least one character")
     counts = _counted(lines)

@@ -63,7 +63,7 @@ class Origin:
         Raises:
             InputError: they were deleted meanwhile, or the bodies of the networks do not match.
         """
-        found, remark = self.copy_to(model, step, labels)
+        found, remark = self.copy(model, step, labels)
         return dataclasses.replace(self, step=found, remark=remark)
 
     @classmethod

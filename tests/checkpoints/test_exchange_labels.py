@@ -44,7 +44,7 @@ def write(folder, task, changed=None, config=None):
 
 def expected(task):
     """Return the logits by the equations of the heads, in the order of the labels there."""
-    hidden = body_with(FAMILIES["bert"](from_flat(SETTINGS), models.V)).hidden({"tokens": IDS}).numpy()
+    hidden = body_with(FAMILIES["bert"](from_flat(SETTINGS), models.V)).hidden_states({"tokens": IDS}).numpy()
     weights = head(task)
     if task == "classification":
         pooled = hidden[:, 0] @ weights["bert.pooler.dense.weight"].T + weights["bert.pooler.dense.bias"]

@@ -83,7 +83,7 @@ def test_only_the_text_where_no_more_is_needed():
 
 
 def test_what_is_not_there():
-    with pytest.raises(InputError, match="unknown corpus 'python-docs:library' .did you mean 'libraries'"):
+    with pytest.raises(InputError, match=r"unknown corpus 'python-docs:library' .did you mean 'libraries'"):
         opened("python-docs:library", ("text", "label"))
     with pytest.raises(InputError, match="python-docs has no label: expected python-docs:libraries"):
         opened("python-docs", ("text", "label"))

@@ -166,7 +166,7 @@ def test_skip_counts_what_it_leaves_out(table):
     assert read(corpus) == [("a.tsv:1", "good", "pos"), ("a.tsv:6", "fine", "pos")]
     assert corpus.report() == {"skipped_documents": 4}
     with pytest.raises(
-        InputError, match="a.tsv: nothing is left after skipping .*a.tsv:1: the text is empty"
+        InputError, match=r"a.tsv: nothing is left after skipping .*a.tsv:1: the text is empty"
     ):
         list(table("\tpos\n", on_bad_text="skip").documents())
 
@@ -192,15 +192,15 @@ def test_several_files_each_with_or_without_names(table, tmp_path):
 def test_a_source_without_labels_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("text")
-    with pytest.raises(InputError, match="text:a.txt: its records have no label.*tsv:GLOB, csv:GLOB, jsonl"):
+    with pytest.raises(InputError, match=r"text:a.txt: its records have no label.*tsv:GLOB, csv:GLOB, jsonl"):
         open_corpus("text:a.txt", text_field="text", on_bad_text="error", fields=BOTH)
-    with pytest.raises(InputError, match="tsv:a.txt: its records have no words, or tags.*or conll:GLOB"):
+    with pytest.raises(InputError, match=r"tsv:a.txt: its records have no words, or tags.*or conll:GLOB"):
         open_corpus("tsv:a.txt", text_field="text", on_bad_text="error", fields=("words", "tags"))
 
 
 def test_a_missing_file_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="no file a.tsv"):
+    with pytest.raises(InputError, match=r"no file a.tsv"):
         open_corpus("tsv:a.tsv", text_field="text", on_bad_text="error", fields=BOTH)
     with pytest.raises(InputError, match="the corpus csv: names no file: expected csv:GLOB"):
         open_corpus("csv:", text_field="text", on_bad_text="error", fields=BOTH)

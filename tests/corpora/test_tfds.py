@@ -636,7 +636,7 @@ def test_a_test_split_whose_labels_are_secret_is_left_out(tmp_path, data_dir):
 def test_no_such_class(tmp_path, data_dir):
     reviews(data_dir(tmp_path))
     with pytest.raises(
-        InputError, match="no class 'mod' .did you mean 'mood'.*its features with classes are 'mood'"
+        InputError, match=r"no class 'mod' .did you mean 'mood'.*its features with classes are 'mood'"
     ):
         opened("reviews", fields=LABELLED, label_field="mod")
     with pytest.raises(InputError, match="its records have no words, or tags"):

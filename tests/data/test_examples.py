@@ -51,7 +51,7 @@ def test_an_example_shares_a_row_with_others_of_its_pool():
 
 def test_little_is_padding():
     lengths = np.clip(np.random.default_rng(6).lognormal(2.9, 0.5, 6920), 2, 120).astype(int)
-    members, begins = packed(lengths, 128)
+    _, begins = packed(lengths, 128)
     assert 1 - lengths.sum() / (128 * (len(begins) - 1)) < 0.02
 
 

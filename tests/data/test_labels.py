@@ -76,7 +76,7 @@ def test_tags_stand_at_the_first_token_of_their_word(text):
     store = data.splits["train"]
     tags = store.columns["tag"]
     assert len(tags) == len(store.tokens)
-    assert [names[tag] for tag in tags if tag >= 0] == "B-org O B-per I-per O O B-per".split()
+    assert [names[tag] for tag in tags if tag >= 0] == ["B-org", "O", "B-per", "I-per", "O", "O", "B-per"]
     assert tags[0] == NO_WORD and (np.diff(store.documents) == 5).all()
 
 
@@ -257,7 +257,7 @@ def test_names_and_numbers():
     assert (
         labels.ids(["b", "a"]).tolist() == [1, 0] and len(labels) == 2 and "b" in labels and "c" not in labels
     )
-    with pytest.raises(InputError, match="x.tsv:3: the label 'c' is not in the training text"):
+    with pytest.raises(InputError, match=r"x.tsv:3: the label 'c' is not in the training text"):
         labels.id_of("c", "x.tsv:3")
     assert Labels.from_json(labels.to_json()) == labels
     assert dataclasses.replace(labels, names=("a", "c")).fingerprint != labels.fingerprint
@@ -280,9 +280,12 @@ def test_sst2(tmp_path):
 @pytest.mark.skipif(not DATA.is_dir(), reason="LM_KERAS_DATA names no folder")
 def test_wnut17(tmp_path):
     config = DataConfig(
-        corpus=f"conll:{DATA}/wnut17/wnut17train.conll", valid_corpus=f"conll:{DATA}/wnut17/emerging.dev.conll",
-        test_corpus=f"conll:{DATA}/wnut17/emerging.test.annotated", tokenizer="word", cache_dir=str(tmp_path),
-    )  # fmt: skip
+        corpus=f"conll:{DATA}/wnut17/wnut17train.conll",
+        valid_corpus=f"conll:{DATA}/wnut17/emerging.dev.conll",
+        test_corpus=f"conll:{DATA}/wnut17/emerging.test.annotated",
+        tokenizer="word",
+        cache_dir=str(tmp_path),
+    )
     data = prepare(config, fields=TAGGED)
     assert {name: len(store.documents) for name, store in data.splits.items()} == {
         "train": 3394, "valid": 1009, "test": 1287,

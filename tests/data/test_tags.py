@@ -6,14 +6,14 @@ import pytest
 
 from lm_keras.data import tags
 
-IOB2 = "B-per I-per O B-per B-per O B-loc I-loc I-loc B-per".split()
+IOB2 = ["B-per", "I-per", "O", "B-per", "B-per", "O", "B-loc", "I-loc", "I-loc", "B-per"]
 SCHEMES = {
     "IOB2": IOB2,
-    "IOB1": "I-per I-per O I-per B-per O I-loc I-loc I-loc I-per".split(),
-    "IOBES": "B-per E-per O S-per S-per O B-loc I-loc E-loc S-per".split(),
-    "BMES": "B-per E-per O S-per S-per O B-loc M-loc E-loc S-per".split(),
-    "BILOU": "B-per L-per O U-per U-per O B-loc I-loc L-loc U-per".split(),
-    "IOE": "I-per E-per O E-per E-per O I-loc I-loc E-loc E-per".split(),
+    "IOB1": ["I-per", "I-per", "O", "I-per", "B-per", "O", "I-loc", "I-loc", "I-loc", "I-per"],
+    "IOBES": ["B-per", "E-per", "O", "S-per", "S-per", "O", "B-loc", "I-loc", "E-loc", "S-per"],
+    "BMES": ["B-per", "E-per", "O", "S-per", "S-per", "O", "B-loc", "M-loc", "E-loc", "S-per"],
+    "BILOU": ["B-per", "L-per", "O", "U-per", "U-per", "O", "B-loc", "I-loc", "L-loc", "U-per"],
+    "IOE": ["I-per", "E-per", "O", "E-per", "E-per", "O", "I-loc", "I-loc", "E-loc", "E-per"],
 }
 
 
@@ -27,7 +27,7 @@ def test_all_schemes_become_the_same(name):
 
 
 def test_the_check_can_fail():
-    assert tags.iob2("I-per I-loc O I-loc".split())[0] != "B-per I-loc O B-loc".split()
+    assert tags.iob2(["I-per", "I-loc", "O", "I-loc"])[0] != ["B-per", "I-loc", "O", "B-loc"]
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ def test_each_word_begins_at_a_token_of_its_own(tokenizer):
         said = tokenizer.decode(tokens[first:end].tolist()).strip()
         assert said.replace(" ", "") in (word, word.lower())
     # The same word is the same tokens wherever it stands.
-    size = ends[0] - firsts[0]
-    assert np.array_equal(tokens[firsts[-1] :][:size], tokens[firsts[0] :][:size])
+    last = tokens[firsts[-1] :]
+    assert np.array_equal(last, tokens[firsts[0] :][: len(last)])
 
 
 def test_a_word_begins_behind_its_space():

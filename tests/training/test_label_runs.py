@@ -14,12 +14,12 @@ from lm_keras.training.trainer import Trainer
 
 KINDS = {"cat": "animal", "dog": "animal", "bird": "animal", "king": "person", "child": "person"}
 SETTINGS = {"tokenizer": "word", "sequence_length": 20, "batch_size": 6, "split": "80/10/10"}
-BLOCKS = {"num_heads": 1, "hidden_units": None, "learning_rate": 0.005}
+BLOCKS = {"num_heads": 2, "embedding_dim": 16, "hidden_units": None, "learning_rate": 0.01}
 FAMILIES = {
     "lstm": {"model": "lstm"},
     "bidirectional": {"model": "lstm", "bidirectional": True, "dropout": 0.1},
     "gpt": {"model": "gpt", **BLOCKS, "dropout": 0.1},
-    "bert": {"model": "bert", **BLOCKS},
+    "bert": {"model": "bert", **BLOCKS, "learning_rate": 0.003},
     "glm": {"model": "glm", **BLOCKS},
 }
 TASKS = ("classification", "tagging")
@@ -76,7 +76,7 @@ def weights_of(path):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("task", TASKS)
 def test_a_run_learns_and_says_how_well(task, family, config_for, train, tmp_path, lines_of):
-    steps = 60 if "lstm" in FAMILIES[family]["model"] else 120
+    steps = 60 if "lstm" in FAMILIES[family]["model"] else 250
     ended = train(config_for(task, family, steps=steps, eval_every=20), tmp_path / "run")
     assert ended.code == 0, ended.err
     folder = RunFolder(tmp_path / "run")
@@ -170,7 +170,10 @@ def test_a_run_begins_with_a_language_model(task, family, config_for, tiny_confi
 
 def test_labels_of_another_run_keep_their_weights(config_for, train, tmp_path):
     assert train(config_for("classification", steps=4), tmp_path / "first").code == 0
-    (tmp_path / "other.tsv").write_text("text\tlabel\n" + "the cat\tanimal\na bus\tbus\n" * 30)
+    (tmp_path / "other.tsv").write_text(
+        "text\tlabel\n"
+        + "".join(f"the {name} cat\tanimal\na {name} bus\tbus\n" for name in map(str, range(60)))
+    )
     settings = {"init_from": str(tmp_path / "first"), "corpus": f"tsv:{tmp_path}/other.tsv", "steps": 1}
     ended = train(config_for("classification", **settings, learning_rate=1e-9), tmp_path / "second")
     assert "the labels 'bus' begin anew" in ended.err
