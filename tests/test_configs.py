@@ -27,6 +27,12 @@ SMALLER = {
 stands there.
 """
 
+STAND_INS = {
+    "--task=classification": ["tsv:{}/text.tsv", "--too_long=cut_end"],
+    "--task=tagging": ["conll:{}/text.conll", "--too_long=cut_end"],
+}
+"""The text of a config with labels, and what fits it into short rows."""
+
 NOT_OF_A_RUN = {"sweep_dir", "cases", "vary"}
 FORM = re.compile(r"--(?P<name>[a-z][a-z0-9_]*)=(?P<value>\S.*)?|--(?P<off>no)?(?P<switch>[a-z][a-z0-9_]*)")
 
@@ -70,16 +76,25 @@ def executed(script, monkeypatch, tmp_path, english):
         training_run.callbacks, "TextSamples", lambda *args: training_run.keras.callbacks.Callback()
     )
     (tmp_path / "text.txt").write_text(english)
+    sentences = english.splitlines()
+    labels = [f"{sentence}\t{'cat' if 'cat' in sentence else 'none'}\n" for sentence in sentences]
+    (tmp_path / "text.tsv").write_text("".join(labels))
+    tagged = [
+        [f"{word} {'B-name' if word.istitle() else 'O'}\n" for word in one.split()] for one in sentences
+    ]
+    (tmp_path / "text.conll").write_text("".join("".join([*words, "\n"]) for words in tagged))
 
     def train(text):
         lines, _ = given(text)
         kept = [line for name, line in lines.items() if name not in NOT_OF_A_RUN]
         (tmp_path / "config.flags").write_text("\n".join(kept) + "\n")
+        corpus, *more = STAND_INS.get(lines.get("task"), ["text:{}/text.txt"])
         small = [f"--{name}={value}" for name, value in SMALLER.items() if name in lines]
         words = [
             f"--flagfile={tmp_path}/config.flags",
             *small,
-            f"--corpus=text:{tmp_path}/text.txt",
+            f"--corpus={corpus.format(tmp_path)}",
+            *more,
             f"--run_dir={tmp_path}/run",
         ]
         if "method" in lines:
@@ -100,7 +115,7 @@ def executed(script, monkeypatch, tmp_path, english):
 
 CHANGED = {
     *SMALLER, *NOT_OF_A_RUN, "corpus", "run_dir", "steps", "epochs", "split", "eval_every", "projector",
-    "jit", "precision",
+    "jit", "precision", "too_long",
 }  # fmt: skip
 """What the test says otherwise, or no run keeps as it was given."""
 
