@@ -178,9 +178,8 @@ def test_the_default_task_of_a_family_is_the_first_that_it_can_do(monkeypatch):
     monkeypatch.setattr(registry, "TASKS", registry.TASKS | {"mine": row})
     labels = ("classification", "tagging")
     assert registry.tasks_of("gpt") == ("causal_lm", *labels, "mine")
-    assert registry.tasks_of("bert") == ("masked_lm", *labels) and registry.tasks_of("ngram") == (
-        "causal_lm",
-    )
+    assert registry.tasks_of("bert") == ("masked_lm", *labels)
+    assert registry.tasks_of("ngram") == ("causal_lm",)
     assert registry.tasks_described() == "ngram, lstm, gpt: causal_lm; bert: masked_lm; glm: infilling"
 
 
