@@ -84,7 +84,7 @@ def executed(script, monkeypatch, tmp_path, english):
         (tmp_path / "config.flags").write_text("\n".join(kept) + "\n")
         task = lines.get("task", "").removeprefix("--task=")
         small = [f"--{name}={value}" for name, value in SMALLER.items() if name in lines]
-        small += ["--sequence_length=32"] if task else []  # Whole examples have to fit.
+        small += ["--sequence_length=128"] if task else []  # Whole examples have to fit.
         words = [
             f"--flagfile={tmp_path}/config.flags",
             *small,
