@@ -224,7 +224,6 @@ OTHERS = {
         "text_field": "body text",
         "label_field": "its class",
         "header": "yes",
-        "too_long": "windows",
         "on_bad_text": "skip",
         "normalize": "nfkc",
         "tokenizer": "char",
