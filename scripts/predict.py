@@ -8,7 +8,7 @@ from lm_keras.fields import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class PredictOptions:
     """Which model, which texts, how predictions are written."""
 
     run_dir: str | None = setting(None, "folder of the run", path=True)
@@ -34,7 +34,7 @@ class Options:
 
 def main() -> int:
     """Read the flags, predict and print."""
-    options = flags.read(Options)
+    options = flags.read(PredictOptions)
     run_dir = flags.given_run(options.run_dir)
     if options.interactive and {options.input, options.output} != {"-"}:
         raise InputError("--interactive reads standard input; leave --input and --output out")
@@ -56,5 +56,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    flags.define(Options)
+    flags.define(PredictOptions)
     flags.run(main)

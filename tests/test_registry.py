@@ -176,7 +176,10 @@ def test_a_row_of_a_task_names_its_classes():
 def test_the_default_task_of_a_family_is_the_first_that_it_can_do(monkeypatch):
     row = registry.TaskEntry("causal_lm.CausalLM", "generator.Generator", "text_scorer.TextScorer", "cache")
     monkeypatch.setattr(registry, "TASKS", registry.TASKS | {"mine": row})
-    assert registry.tasks_of("gpt") == ("causal_lm", "mine") and registry.tasks_of("bert") == ("masked_lm",)
+    labels = ("classification", "tagging")
+    assert registry.tasks_of("gpt") == ("causal_lm", *labels, "mine")
+    assert registry.tasks_of("bert") == ("masked_lm", *labels)
+    assert registry.tasks_of("ngram") == ("causal_lm",)
     assert registry.tasks_described() == "ngram, lstm, gpt: causal_lm; bert: masked_lm; glm: infilling"
 
 

@@ -46,8 +46,8 @@ class Infiller(Generator):
         return self._tokenizer.vocab_size
 
     @functools.cached_property
-    def _blanks(self) -> DecodeLoop:
-        """The loop that fills a span, which ends where the blank does."""
+    def _span_loop(self) -> DecodeLoop:
+        """The loop that fills a span, which ends where the span does."""
         allowed = np.arange(self._width) < self._extra
         allowed[list(self._tokenizer.special_ids)] = False
         allowed[self._extra + END] = True
@@ -55,7 +55,7 @@ class Infiller(Generator):
 
     @property
     def traces(self) -> int:
-        """How often a function was traced so far: at most 4, those of a `Sampler` and one more for blanks;
+        """How often a function was traced so far: at most 4, those of a `Sampler` and one more for spans;
         with `jit` 6."""
         return super().traces + self._span_loop.traces
 

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import lm_keras
 from lm_keras import InputError
@@ -277,3 +278,15 @@ def test_predictions_are_those_of_the_evaluation(tagger):
     found = Predictions.of(evaluator.sums(store), lm.task.labels.names)
     by_type = found.details()["by_type"]["person"]
     assert evaluator(store, "test", 0)["span_f1"] == pytest.approx(by_type["f1"])
+
+
+def test_tensorboard_shows_what_goes_wrong(classifier, tagger):
+    for trained in (classifier, tagger):
+        events = EventAccumulator(str(trained.path / "events" / "valid"), {"tensors": 0})
+        events.Reload()
+        assert {"worst_examples/text_summary", "confusion"} <= set(events.Tags()["tensors"])
+        worst = events.Tensors("worst_examples/text_summary")
+        assert [event.step for event in worst] == [40, 80]
+        table = worst[0].tensor_proto.string_val[0].decode()
+        assert table.startswith("| source | text | true | predicted | nats |\n| --- |")
+        assert 3 <= len(table.splitlines()) <= 12
