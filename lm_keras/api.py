@@ -259,7 +259,7 @@ class TrainedModel:
         if temperature is None:
             sums = Evaluator(self.model, self.task).sums(self._text("valid", None, say))
             temperature = Predictions.of(sums, self.labels.names).temperature
-        self.answer.temperature = temperature
+        self.answer.scale(temperature)
         say(f"the temperature that fits the validation text is {temperature:.2f}")
 
     @property

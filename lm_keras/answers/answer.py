@@ -70,6 +70,10 @@ class Answer:
         """
         raise InputError(f"--task={self.task} predicts no labels; {self.instead}")
 
+    def scale(self, temperature: float) -> None:
+        """Divide the logits of labels by a temperature from now on."""
+        self.check_predicts()
+
     def tell_of_long(self, too_long: str) -> None:
         """Tell of texts that `records` has cut or read in windows."""
 

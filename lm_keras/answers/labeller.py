@@ -79,6 +79,10 @@ class Labeller(Answer):
         """Refuse, as `generate`."""
         return self.generate([text])
 
+    def scale(self, temperature: float) -> None:
+        """Divide the logits of every prediction from now on."""
+        self.temperature = temperature
+
     def check_predicts(self) -> None:
         """Accept the network."""
 

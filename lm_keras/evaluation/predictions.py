@@ -6,7 +6,7 @@ p predictions, one for each example or for each word; C labels; n examples.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -148,7 +148,7 @@ class Predictions:
         nats = np.append(0.0, np.cumsum(np.where(self.true >= 0, -chosen.astype(float), 0.0)))
         return nats[self.bounds[1:]] - nats[self.bounds[:-1]]
 
-    def lines(self, documents: Iterable[Document], some: Container[int] | None = None) -> Iterator[dict]:
+    def lines(self, documents: Iterable[Document], some: Collection[int] | None = None) -> Iterator[dict]:
         """Yield what was predicted for each example, in their order.
 
         Args:
@@ -160,7 +160,8 @@ class Predictions:
             true `tags` and `predicted` ones; and `nats`, the negative log-probability of what is true.
         """
         costs = self.costs()
-        for number, document in enumerate(documents):
+        count = len(costs) if some is None else max(some, default=-1) + 1  # No more is read than is needed.
+        for number, document in enumerate(itertools.islice(documents, count)):
             if some is not None and number not in some:
                 continue
             begin, end = self.bounds[number : number + 2].tolist()
