@@ -14,14 +14,17 @@ from numpy.typing import ArrayLike
 
 from lm_keras import paths
 from lm_keras.answers import answer_for
+from lm_keras.answers.tagger import Span
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
+from lm_keras.data.labels import Labels
 from lm_keras.data.preparation import split_of_run, whole_corpus
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.evaluation import scorer_for
 from lm_keras.evaluation.cloze import matches_in
 from lm_keras.evaluation.evaluator import Evaluator
+from lm_keras.evaluation.predictions import Predictions
 from lm_keras.layers.casting import Int8Matrices
 from lm_keras.sampling.continuation import Continuation
 from lm_keras.sampling.int8 import int8_of
@@ -63,7 +66,10 @@ def load(
     model, step = restore_for_reading(folder, checkpoint, _warn)
     jit = weights == "int8" if jit is None else jit
     int8 = int8_of(model, weights, jit)
-    return TrainedModel(model, tokenizer, config, step, folder.read_data(), jit, int8)
+    lm = TrainedModel(model, tokenizer, config, step, folder.read_data(), jit, int8, folder.labels())
+    if lm.labels:
+        lm.fitted_temperature = folder.temperature(step)
+    return lm
 
 
 def train(**settings: Any) -> "TrainedModel":
@@ -106,8 +112,10 @@ class TrainedModel:
         tokenizer: text to ids and back.
         config: the settings of the run.
         step: optimizer steps that made these weights.
-        answer: what turns the network into text.
+        answer: what turns the network into text, or into labels of a text.
+        labels: those that it predicts, or None.
         cache_dir: where the text that it scores is kept tokenized; that of the run, unless it is set.
+        fitted_temperature: that fits the validation text, where the run has found it for these weights.
     """
 
     def __init__(
@@ -119,17 +127,20 @@ class TrainedModel:
         data: dict,
         jit: bool = False,
         int8: Int8Matrices | None = None,
+        labels: Labels | None = None,
     ):
+        self.labels, self.fitted_temperature = labels, None
         self.model, self.tokenizer, self.config, self.step = model, tokenizer, config, step
         self.cache_dir = config.data.cache_dir
         self._data, self._int8 = data, int8
-        self.answer = answer_for(config.task, model, tokenizer, _warn, jit, int8)
+        task = config.task if labels is None else self.task
+        self.answer = answer_for(task, model, tokenizer, _warn, jit, int8)
         self._scorer = scorer_for(config.task, model, tokenizer)
 
     @functools.cached_property
     def task(self) -> Task:
         """Return what the network predicts of a text."""
-        return task_of(self.config, self.tokenizer.vocab_size, self.tokenizer)
+        return task_of(self.config, self.tokenizer.vocab_size, self.tokenizer, self.labels)
 
     @with_usual_settings
     def generate(self, prompts: list[str], **settings) -> list[str]:
@@ -196,6 +207,60 @@ class TrainedModel:
     def fillings(self, text: str, settings: dict[str, Any]) -> list[Filled]:
         """Fill the text of `fill` as often as settings of `scripts/sample.py`, by name, ask for."""
         return self.answer.fillings(text, settings)
+
+    @with_usual_settings
+    def classify(self, texts: list[str], **settings) -> list[dict[str, Any]]:
+        """Return the likeliest class of each text; for `--task=classification`.
+
+        Args:
+            texts: any number of strings.
+            **settings: `too_long` [cut_end] and `batch_size`, see `lm_keras.answers.classifier.Classifier`.
+
+        Returns:
+            For each text its `label`, its `probability`, and the `probabilities` of all classes by name.
+
+        Raises:
+            InputError: a text is empty, or the model predicts something else.
+        """
+        return self.answer.classify(texts, **settings)
+
+    @with_usual_settings
+    def tag(self, texts: list[str | list[str]], **settings) -> list[list[Span]]:
+        """Return the spans of each text; for `--task=tagging`.
+
+        Args:
+            texts: strings, or lists of words.
+            **settings: `too_long` [windows] and `batch_size`, see `lm_keras.answers.tagger.Tagger`.
+
+        Returns:
+            For each text its spans from left to right, with their characters, type and probability.
+
+        Raises:
+            InputError: a text is none, or the model predicts something else.
+        """
+        return self.answer.tag(texts, **settings)
+
+    @with_usual_settings
+    def scale_temperature(self, say: Callable[[str], None] = lambda line: None) -> None:
+        """Divide all logits from now on by the temperature that fits the validation text of the run best.
+
+        Labels stay the same; probabilities come closer to the share that is right.
+
+        Args:
+            say: called with a line before longer work.
+
+        Raises:
+            InputError: the model predicts no labels, or the run has no validation text.
+
+        Reference: Guo et al. (2017), section 4.2.
+        """
+        self.answer.check_predicts()
+        temperature = self.fitted_temperature
+        if temperature is None:
+            sums = Evaluator(self.model, self.task).sums(self._text("valid", None, say))
+            temperature = Predictions.of(sums, self.labels.names).temperature
+        self.answer.scale(temperature)
+        say(f"the temperature that fits the validation text is {temperature:.2f}")
 
     @property
     def tokens_generated(self) -> int:
@@ -313,6 +378,7 @@ class TrainedModel:
     def _text(self, split: str, corpus: str | None, say: Callable[[str], None]) -> TokenStore:
         """Return a split of the run's own text, or another corpus, as tokens."""
         where = dataclasses.replace(self.config.data, cache_dir=self.cache_dir)
+        needed = {"columns": self.task.columns, "fields": self.task.fields, "labels": self.labels}
         if corpus:
-            return whole_corpus(corpus, where, self.tokenizer, split, say, self.task.columns)
-        return split_of_run(where, self.tokenizer, self._data, split, say, self.task.columns)
+            return whole_corpus(corpus, where, self.tokenizer, split, say, **needed)
+        return split_of_run(where, self.tokenizer, self._data, split, say, **needed)

@@ -6,7 +6,16 @@ from typing import Any, Protocol
 from lm_keras import schedules
 from lm_keras.errors import InputError
 from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, check, check_line, families_of
-from lm_keras.registry import OF_WHOLE_TEXT, OPTIMIZERS, SCORES, TASKS, WITH_MASKS, families_with, tasks_of
+from lm_keras.registry import (
+    OF_WHOLE_TEXT,
+    OPTIMIZERS,
+    TASKS,
+    WITH_LABELS,
+    WITH_MASKS,
+    families_with,
+    scores_of,
+    tasks_of,
+)
 
 
 class CheckedSettings(Protocol):
@@ -20,6 +29,7 @@ class CheckedSettings(Protocol):
     task: str
     batching: str
     context_length: int
+    pooling: str | None
 
     def flat(self) -> dict[str, Any]:
         """Return every setting under its flag's name."""
@@ -145,8 +155,14 @@ def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field])
     if config.task in WITH_MASKS and best_by in OF_WHOLE_TEXT:
         raise InputError(
             f"--best_by={best_by} has no meaning for --task={config.task}, which predicts masked tokens "
-            f"only; take one of {', '.join(name for name in SCORES if name not in OF_WHOLE_TEXT)}"
+            f"only; take one of {', '.join(scores_of(config.task))}"
         )
+    if best_by and best_by not in scores_of(config.task):
+        raise InputError(
+            f"--best_by={best_by} has no meaning for --task={config.task}; take one of "
+            f"{', '.join(scores_of(config.task))}"
+        )
+    _check_labels(config)
     if config.model.has("attention"):
         _check_transformer(config)
     if length < task.least_length:
@@ -169,6 +185,12 @@ def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field])
             f"--init_checkpoint={config.model.init_checkpoint} has no meaning without --init_from; give that "
             "too, or leave it out"
         )
+    begins = config.model.init_from or (config.learning.freeze == "embedding" and config.model.embedding_init)
+    if config.learning.freeze != "none" and not begins:
+        raise InputError(
+            f"--freeze={config.learning.freeze} would keep weights as they were drawn; give --init_from too, "
+            "or leave it out"
+        )
     if config.model.init_from and config.model.embedding_init:
         raise InputError(
             "--init_from and --embedding_init contradict each other: the weights of a run have an embedding "
@@ -184,6 +206,29 @@ def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field])
             f"--state_reset={config.batches.state_reset} has no meaning for windows, which all start "
             "from nothing; leave it out, or take --batching=stream"
         )
+
+
+def _check_labels(config: CheckedSettings) -> None:
+    """Raise InputError for settings that have no meaning with labels, or none without them."""
+    model, batches = config.model, config.batches
+    if config.task not in WITH_LABELS:
+        if model.bidirectional:
+            raise InputError(
+                f"--bidirectional=True has no meaning for --task={config.task}, which predicts tokens that "
+                f"the network would have seen; leave it out, or take --task={' or '.join(WITH_LABELS)}"
+            )
+        return
+    if config.pooling == "first" and not model.has("masked_lm", "infilling"):
+        raise InputError(
+            f"--pooling=first has no meaning for --model={model.model}, whose first token sees no other one; "
+            "take last, mean or max"
+        )
+    for name, value in (("batching", batches.batching), ("state_reset", batches.state_reset)):
+        if value:
+            raise InputError(
+                f"--{name}={value} has no meaning for --task={config.task}, whose rows have whole examples; "
+                "leave it out"
+            )
 
 
 def _check_transformer(config: CheckedSettings) -> None:

@@ -17,6 +17,7 @@ from lm_keras.registry import (
     STRATEGIES,
     TASKS,
     TOKENIZERS,
+    WITH_LABELS,
     WITH_MASKS,
     families_with,
     listed,
@@ -54,8 +55,25 @@ class DataConfig:
     )
     text_field: str = setting(
         "text",
-        "field of a line of JSON, or feature of a data set's example, that holds the text (nested: pair/de "
-        "or pair.de)",
+        "field of a line of JSON, feature of a data set's example, or column of a table (by name or number), "
+        "that holds the text, or the words (nested: pair/de or pair.de)",
+    )
+    label_field: str | None = setting(
+        None,
+        "field, feature or column that holds the label, or the tags [label; tags of JSON lines: tags; "
+        "conll: the last column]",
+    )
+    header: str = setting(
+        "auto",
+        "whether the first row of a table names its columns",
+        choices=("auto", "yes", "no"),
+    )
+    too_long: str | None = setting(
+        None,
+        "what to do with a text that has more tokens than a row, where the task reads whole texts [cut_end; "
+        "tagging: error]",
+        choices=("error", "cut_end", "cut_start", "windows"),
+        tasks=WITH_LABELS,
     )
     on_bad_text: str = setting(
         "error",
@@ -123,7 +141,8 @@ class ModelConfig:
     model: str = setting("lstm", "family of the network", choices=tuple(FAMILIES))
     task: str | None = setting(
         None,
-        f"what is predicted: the next token, masked tokens, or masked spans [{tasks_described()}]",
+        f"what is predicted: the next token, hidden tokens, what stood in blanks, the label of a text, or "
+        f"the tags of its words [{tasks_described()}]",
         choices=tuple(TASKS),
         keeps_weights=True,
     )
@@ -293,6 +312,20 @@ class ModelConfig:
         path=True,
         keeps_weights=True,
     )
+    pooling: str = setting(
+        "auto",
+        "how the features of a text to classify come of those of its tokens; auto: "
+        + ", ".join(f"{family}: {FAMILIES[family].pooling}" for family in families_with("labels")),
+        choices=("auto", "first", "last", "mean", "max"),
+        tasks=("classification",),
+        keeps_weights=True,
+    )
+    bidirectional: bool = setting(
+        False,
+        "with labels, a second layer beside each one that reads from right to left",
+        needs=("recurrence",),
+        keeps_weights=True,
+    )
 
     def has(self, *capabilities: str) -> bool:
         """Tell whether the family has at least one of these `lm_keras.registry.CAPABILITIES`."""
@@ -387,10 +420,24 @@ class LearningConfig:
     z_loss: float = setting(
         0.0, "weight of the squared logarithm of the softmax normalizer in the loss, such as 1e-4", low=0
     )
+    class_weights: str = setting(
+        "none",
+        "weights of labels in the loss: none, balanced (labels have the same sum), or NAME:WEIGHT,...",
+        tasks=WITH_LABELS,
+    )
+    freeze: str = setting(
+        "none",
+        "weights that stay as they begin (--init_from, --embedding_init): none, those of the token "
+        "embedding, or all but those of the head",
+        choices=("none", "embedding", "body"),
+    )
+    head_learning_rate: float | None = setting(
+        None, "learning rate of the head, with the same schedule [--learning_rate]", above=0
+    )
     best_by: str | None = setting(
         None,
         "measure of the validation that decides which weights are the best, when to stop early,"
-        " and when to lower the learning rate [nats_per_token]",
+        " and when to lower the learning rate [nats_per_token; classification: accuracy; tagging: span_f1]",
         choices=tuple(SCORES),
     )
     early_stopping_evals: int = setting(
@@ -565,6 +612,16 @@ class Config:
     def task(self) -> str:
         """Return what is predicted, with the family's default filled in."""
         return self.model.task or tasks_of(self.model.model)[0]
+
+    @property
+    def pooling(self) -> str | None:
+        """Return how the features of a text come of those of its tokens, with the family's default filled in;
+        None where it is not a whole text that is classified.
+        """
+        if self.task != "classification":
+            return None
+        chosen = self.model.pooling
+        return FAMILIES[self.model.model].pooling if chosen == "auto" else chosen
 
     @property
     def context_tokens(self) -> int | None:

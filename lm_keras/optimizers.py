@@ -6,6 +6,7 @@ Adam more memory traffic than some networks need for their products.
 
 import math
 import re
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -78,6 +79,27 @@ class AdamW(_OnePassAdam, keras.optimizers.AdamW):
     """Keras's AdamW in one operation a variable, beside that of the decay."""
 
 
+def with_head_rate(
+    kind: type[keras.optimizers.Optimizer], factor: float, head: set[int]
+) -> type[keras.optimizers.Optimizer]:
+    """Return an optimizer whose updates of some variables have another learning rate.
+
+    Args:
+        kind: the optimizer.
+        factor: on the learning rate.
+        head: places of the variables among those that the optimizer is built with.
+    """
+
+    class WithHeadRate(kind):
+        def update_step(self, gradient, variable, learning_rate):
+            """Update a variable and its slots, as the class above does."""
+            here = factor if self._get_variable_index(variable) in head else 1.0
+            super().update_step(gradient, variable, learning_rate * here)
+
+    WithHeadRate.__name__ = kind.__name__
+    return WithHeadRate
+
+
 def takes_rows(optimizer: keras.optimizers.Optimizer) -> bool:
     """Tell whether an update changes nothing where the gradient is zero, so that rows in use are enough."""
     return isinstance(optimizer, SGD) and optimizer.plain
@@ -136,7 +158,9 @@ NOT_BY_MUON = r"(^|/)(embeddings|output_kernel|places|segments|within)$"
 position or a segment, and the matrix that turns features into logits. They are no maps between features."""
 
 
-def build(config: LearningConfig, variables: list[Variable]) -> keras.optimizers.Optimizer:
+def build(
+    config: LearningConfig, variables: list[Variable], head: Sequence[Variable] = ()
+) -> keras.optimizers.Optimizer:
     """Build the optimizer of a run, with its slots for `variables`.
 
     Clipping is not its business: Keras would clip before the gradients of the replicas are summed.
@@ -145,6 +169,7 @@ def build(config: LearningConfig, variables: list[Variable]) -> keras.optimizers
     Args:
         config: the learning settings.
         variables: the trainable variables of the network.
+        head: those of them for which `--head_learning_rate` is.
     """
     row = registry.OPTIMIZERS[config.optimizer]
     arguments = {"learning_rate": config.learning_rate, "weight_decay": config.weight_decay or None}
@@ -158,7 +183,12 @@ def build(config: LearningConfig, variables: list[Variable]) -> keras.optimizers
     if row.betas:
         betas = {"beta_1": config.beta_1, "beta_2": config.beta_2}
         arguments.update({name: value for name, value in betas.items() if value is not None})
-    optimizer = OPTIMIZERS[config.optimizer](**arguments)
+    kind = OPTIMIZERS[config.optimizer]
+    if config.head_learning_rate is not None:
+        of_head = {id(variable) for variable in head}
+        places = {place for place, variable in enumerate(variables) if id(variable) in of_head}
+        kind = with_head_rate(kind, config.head_learning_rate / config.learning_rate, places)
+    optimizer = kind(**arguments)
     # The same variables that `objectives.regularizers.is_matrix` leaves out.
     optimizer.exclude_from_weight_decay(var_list=[v for v in variables if len(v.shape) < 2])
     if config.precision == "mixed_float16":

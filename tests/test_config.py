@@ -311,7 +311,8 @@ def test_a_description_that_there_is_not_is_refused():
         ),
         (
             {"model": "gpt", "task": "masked_lm"},
-            "--task=masked_lm has no meaning for --model=gpt; leave it out, or take --task=causal_lm",
+            "--task=masked_lm has no meaning for --model=gpt; leave it out, or take --task=causal_lm or "
+            "classification or tagging",
         ),
         (
             {"model": "ngram", "forget_bias": 2.0},

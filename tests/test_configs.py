@@ -70,16 +70,25 @@ def executed(script, monkeypatch, tmp_path, english):
         training_run.callbacks, "TextSamples", lambda *args: training_run.keras.callbacks.Callback()
     )
     (tmp_path / "text.txt").write_text(english)
+    lines = english.splitlines()[:100]
+    (tmp_path / "labels.tsv").write_text("".join(f"{line}\t{line.split()[2]}\n" for line in lines))
+    tagged = (
+        "".join(f"{word} {'B-x' if word == 'the' else 'O'}\n" for word in line.split()) for line in lines
+    )
+    (tmp_path / "tags.conll").write_text("\n".join(tagged))
+    stand_in = {"classification": "tsv:{}/labels.tsv", "tagging": "conll:{}/tags.conll"}
 
     def train(text):
         lines, _ = given(text)
         kept = [line for name, line in lines.items() if name not in NOT_OF_A_RUN]
         (tmp_path / "config.flags").write_text("\n".join(kept) + "\n")
+        task = lines.get("task", "").removeprefix("--task=")
         small = [f"--{name}={value}" for name, value in SMALLER.items() if name in lines]
+        small += ["--sequence_length=128"] if task else []  # Whole examples have to fit.
         words = [
             f"--flagfile={tmp_path}/config.flags",
             *small,
-            f"--corpus=text:{tmp_path}/text.txt",
+            f"--corpus={stand_in.get(task, 'text:{}/text.txt').format(tmp_path)}",
             f"--run_dir={tmp_path}/run",
         ]
         if "method" in lines:

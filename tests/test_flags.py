@@ -222,6 +222,8 @@ OTHERS = {
         "split": "80/13/7",
         "document_separator": "<|endoftext|>",
         "text_field": "body text",
+        "label_field": "its class",
+        "header": "yes",
         "on_bad_text": "skip",
         "normalize": "nfkc",
         "tokenizer": "char",

@@ -94,12 +94,15 @@ def test_the_examples_in_the_docstrings_run():
 
 def test_a_source_is_described_by_its_row():
     assert registry.sources_expected() == (
-        "python-docs, text:GLOB such as text:data/*.txt, or tfds:NAME[/CONFIG][:SPLIT] such as "
-        "tfds:tiny_shakespeare"
+        "python-docs[:libraries|:names], text:GLOB such as text:data/*.txt, tsv:GLOB, csv:GLOB, jsonl:GLOB, "
+        "conll:GLOB, or tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare"
     )
     assert config.FIELDS["corpus"].metadata["help"] == f"text to learn: {registry.sources_described()}"
     for name, source in registry.SOURCES.items():
-        assert source.form.partition(":")[0] == name and source.example.partition(":")[0] in (name, "")
+        assert source.form.partition(":")[0].rstrip("[") == name and source.example.partition(":")[0] in (
+            name,
+            "",
+        )
         assert (PACKAGE / "corpora" / f"{source.module}.py").is_file()
 
 
@@ -173,7 +176,10 @@ def test_a_row_of_a_task_names_its_classes():
 def test_the_default_task_of_a_family_is_the_first_that_it_can_do(monkeypatch):
     row = registry.TaskEntry("causal_lm.CausalLM", "generator.Generator", "text_scorer.TextScorer", "cache")
     monkeypatch.setattr(registry, "TASKS", registry.TASKS | {"mine": row})
-    assert registry.tasks_of("gpt") == ("causal_lm", "mine") and registry.tasks_of("bert") == ("masked_lm",)
+    labels = ("classification", "tagging")
+    assert registry.tasks_of("gpt") == ("causal_lm", *labels, "mine")
+    assert registry.tasks_of("bert") == ("masked_lm", *labels)
+    assert registry.tasks_of("ngram") == ("causal_lm",)
     assert registry.tasks_described() == "ngram, lstm, gpt: causal_lm; bert: masked_lm; glm: infilling"
 
 

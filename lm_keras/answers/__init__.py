@@ -11,6 +11,7 @@ from lm_keras import registry
 from lm_keras.answers.answer import Answer
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import Int8Matrices
+from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
 
 ANSWERS: dict[str, type[Answer]] = {
@@ -19,7 +20,7 @@ ANSWERS: dict[str, type[Answer]] = {
 
 
 def answer_for(
-    task: str,
+    task: str | Task,
     model: keras.Model,
     tokenizer: Tokenizer,
     say: Callable[[str], None] = lambda line: None,
@@ -29,7 +30,7 @@ def answer_for(
     """Return what turns the network of a task into text.
 
     Args:
-        task: its name.
+        task: its name, or of one that predicts labels the task itself.
         model: the network.
         tokenizer: the tokenizer the network was trained with.
         say: called with lines on what happens to a text.
@@ -44,4 +45,6 @@ def answer_for(
             f"--jit=on (jit=True) compiles what a {families} does for a token, and this model is neither; "
             "leave it out"
         )
+    if isinstance(task, Task):
+        return ANSWERS[task.name](task, model, tokenizer, say)
     return ANSWERS[task](model, tokenizer, say, jit=jit, int8=int8)

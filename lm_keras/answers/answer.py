@@ -15,10 +15,12 @@ class Answer:
         task: of the network.
         tokens_generated: by all calls so far.
         fill_settings: the settings of `scripts/sample.py` that have a meaning where masks are filled.
+        instead: what to do with the network, for messages.
     """
 
     task: ClassVar[str]
     fill_settings: ClassVar[frozenset[str]] = frozenset()
+    instead: ClassVar[str] = "continue or fill text with scripts/sample.py"
     tokens_generated: int
 
     def generate(self, prompts: list[str], **settings) -> list[str]:
@@ -49,6 +51,35 @@ class Answer:
             settings: some of `fill_settings`, by name.
         """
         raise InputError(f"--task={self.task} generates text and fills no masks; use generate")
+
+    def classify(self, texts: list[str], **settings) -> list[dict[str, Any]]:
+        """Return the class of each text with its probabilities."""
+        raise InputError(f"--task={self.task} names no class of a text; {self.instead}")
+
+    def tag(self, texts: list[str | list[str]], **settings) -> list[list[Any]]:
+        """Return the spans of each text."""
+        raise InputError(f"--task={self.task} tags no words; {self.instead}")
+
+    def records(self, inputs: list[Any], too_long: str, batch_size: int) -> list[dict[str, Any]]:
+        """Return what `scripts/predict.py` writes of each text, or of each list of words.
+
+        Args:
+            inputs: texts.
+            too_long: what is done with one that has more tokens than the network reads.
+            batch_size: rows that go through the network at once.
+        """
+        raise InputError(f"--task={self.task} predicts no labels; {self.instead}")
+
+    def scale(self, temperature: float) -> None:
+        """Divide the logits of labels by a temperature from now on."""
+        self.check_predicts()
+
+    def tell_of_long(self, too_long: str) -> None:
+        """Tell of texts that `records` has cut or read in windows."""
+
+    def check_predicts(self) -> None:
+        """Raise InputError unless the network predicts labels."""
+        raise InputError(f"--task={self.task} predicts no labels; {self.instead}")
 
     def fills(self, prompt: str) -> bool:
         """Tell whether what `generate` returns for a prompt is the prompt itself with its masks filled."""

@@ -8,6 +8,7 @@ from lm_keras.callbacks.checkpoint import Checkpoint
 from lm_keras.callbacks.early_stopping import EarlyStopping
 from lm_keras.callbacks.histograms import Histograms
 from lm_keras.callbacks.metrics_file import MetricsFile
+from lm_keras.callbacks.predictions import PredictionSamples
 from lm_keras.callbacks.profile import Profile
 from lm_keras.callbacks.progress import Progress
 from lm_keras.callbacks.projector import Projector
@@ -28,6 +29,7 @@ __all__ = [
     "LearningRateSchedule",
     "MetricsFile",
     "PlateauDecay",
+    "PredictionSamples",
     "Profile",
     "Progress",
     "Projector",

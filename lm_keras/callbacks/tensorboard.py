@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -73,6 +74,17 @@ class TensorBoard(StepCallback):
                 shown = "".join(f"    {line}\n" for line in (prompt + continuation).split("\n"))
                 tf.summary.text(f"sample_{number}", shown)
 
+    def table(self, step: int, name: str, head: list[str], rows: list[list[str]]) -> None:
+        """Show a table of texts; TensorBoard reads it as Markdown."""
+        lines = [head, ["---"] * len(head), *([_cell(text) for text in row] for row in rows)]
+        with self._writing("valid", step):
+            tf.summary.text(name, "\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+
+    def image(self, step: int, name: str, picture: np.ndarray) -> None:
+        """Show a picture, [height, width, 3] uint8."""
+        with self._writing("valid", step):
+            tf.summary.image(name, picture[None])
+
     def histograms(self, step: int, weights: dict[str, np.ndarray]) -> None:
         """Show how values are distributed: name -> values."""
         with self._writing("train", step):
@@ -101,6 +113,16 @@ class TensorBoard(StepCallback):
             folder.stat()  # TensorFlow goes on writing to files that were deleted.
         except (tf.errors.OpError, OSError) as error:
             raise not_written(folder, error) from None
+
+
+def _cell(text: str) -> str:
+    """Return a text that stays in its cell of a table in Markdown.
+
+    Example:
+        >>> _cell("a|b\\n*c*")
+        'a\\\\|b \\\\*c\\\\*'
+    """
+    return re.sub(r"([\\|*_`<>\[\]#])", r"\\\1", " ".join(text.split()))
 
 
 def forget_after(folder: Path, step: int) -> None:

@@ -13,9 +13,10 @@ import safetensors
 import safetensors.numpy
 
 from lm_keras.checkpoints import foreign
-from lm_keras.checkpoints.copying import Copied, head_of, names_of
+from lm_keras.checkpoints.copying import CLASSES, Copied, copy_classes, head_of, names_of
 from lm_keras.checkpoints.foreign import files as other_files
 from lm_keras.checkpoints.foreign.keys import read_values
+from lm_keras.checkpoints.foreign.kind import CLASSIFIER
 from lm_keras.checkpoints.foreign.tensors import (
     WEIGHTS,
     FoundOutput,
@@ -26,10 +27,13 @@ from lm_keras.checkpoints.foreign.tensors import (
     output_of,
 )  # fmt: skip
 from lm_keras.config import Config, from_flat
+from lm_keras.data.labels import Labels
 from lm_keras.disk.folders import write_folder
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES, NUM_PARAMETERS
 from lm_keras.models.bert import NO_HEAD
+from lm_keras.objectives.viterbi import has_spans
+from lm_keras.registry import WITH_LABELS
 from lm_keras.text.huggingface import HuggingFaceTokenizer
 from lm_keras.text.model_folder import json_of, read_tokenizer, size_in
 from lm_keras.text.tokenizer import Tokenizer
@@ -51,6 +55,7 @@ class Imported:
         output: where its output matrix is read from.
         files: those that a run keeps, by name, so that they can be written back.
         step: 0; its steps are not known.
+        label_names: of its head with labels, in its order; empty without one.
     """
 
     path: Path
@@ -61,11 +66,21 @@ class Imported:
     output: FoundOutput
     files: dict[str, str]
     step: int = 0
+    label_names: tuple[str, ...] = ()
 
     @property
     def config(self) -> Config:
         """Return the settings of a run of it."""
         return from_flat(self.settings)
+
+    @property
+    def labels(self) -> Labels | None:
+        """Return the labels of a run of it, sorted by name; how often each came in training is not known."""
+        if not self.label_names:
+            return None
+        names = tuple(sorted(self.label_names))
+        spans = self.settings["task"] == "tagging" and has_spans(names)
+        return Labels(names, (0,) * len(names), spans)
 
     def build(self) -> keras.Model:
         """Build the network and give it the weights.
@@ -74,44 +89,74 @@ class Imported:
             InputError: a tensor is missing, is one too many, has another shape or is not finite; or a file is
                 damaged.
         """
-        config, family = self.config, self.kind.family
-        needed, there = 4 * NUM_PARAMETERS[family](config, self.vocab_size), bytes_in(self.path)
+        config, family, outputs = self.config, self.kind.family, len(self.label_names) or None
+        needed, there = 4 * NUM_PARAMETERS[family](config, self.vocab_size, outputs), bytes_in(self.path)
         # Before memory is taken for what a config.json says; a number has a byte at least.
         if needed > 4 * there + 2**20:
             raise InputError(
                 f"config.json of {self.path} asks for {needed:,} bytes of weights, and there are {there:,}"
             )
-        model = FAMILIES[family](config, self.vocab_size)
-        self.copy_to(model)
+        model = FAMILIES[family](config, self.vocab_size, outputs)
+        copied = self.copy_to(model, self.labels)
+        if outputs and copied.new:
+            raise InputError(f"{self.path}: the tensors of {', '.join(copied.new)} are missing")
         return model
 
-    def copy_to(self, model: keras.Model) -> Copied:
-        """Copy the weights into a network of these settings; it may have a head that is missing there."""
+    def copy_to(self, model: keras.Model, labels: Labels | None = None) -> Copied:
+        """Copy the weights into a network of these settings; it may have a head that is missing there.
+
+        Args:
+            model: the network.
+            labels: of its head, if that has labels. One that is known there, too, keeps its weights.
+        """
         variables, names = names_of(model), self.output.names
         parts = {part.variable: part for part in self.kind.parts(self.config, self.vocab_size)}
         with open_tensors(self.path, self.kind) as tensors:
+            of_labels = self._parts_of_labels(tensors)
             wanted = {name for part in parts.values() for name in part.tensors}
             read = {names.get(name, name) for name in wanted}
             known = wanted | read | ({self.kind.output} if self.output.tied else set())
+            known |= {name for part in of_labels.values() for name in part.tensors}
             for name in sorted(tensors.keys() - known):
                 if not (self.kind.is_buffer(name) or self.kind.is_unused(name)):
                     raise InputError(f"{self.path}: the tensor {name!r} belongs to no such network")
             for name in sorted(read - tensors.keys()):
                 raise InputError(f"{self.path}: the tensor {name!r} is missing")
+            there, new_labels = parts | of_labels, ()
             for path, variable in variables.items():
-                if path in parts:
-                    variable.assign(self._joined(parts[path], tensors, variable.shape))
-        new = [path for path in variables if path not in parts]
+                if path in CLASSES and path in there:
+                    value = self._joined(there[path], tensors, variable.shape)
+                    shared = copy_classes(value, variable, self.label_names, labels.names)
+                    new_labels = tuple(name for name in labels.names if name not in shared) if shared else ()
+                    there = there if shared else {name: there[name] for name in there if name not in CLASSES}
+                elif path in there:
+                    variable.assign(self._joined(there[path], tensors, variable.shape))
+        new = [path for path in variables if path not in there]
         if wrong := [path for path in new if path not in head_of(model)]:
             raise InputError(f"{self.path}: the weight {wrong[0]} is missing, and it belongs to no head")
-        return Copied(tuple(new))
+        left = [path for path in parts if path not in variables]
+        return Copied(tuple(new), tuple(left), new_labels=new_labels)
 
-    @property
-    def remarks(self) -> list[str]:
-        """Return what a user should know of it, in lines."""
+    def _parts_of_labels(self, tensors: dict[str, Tensor]) -> dict[str, foreign.Part]:
+        """Return the parts of heads with labels that are there, by our names."""
+        if self.kind.classes is None:
+            return {}
+        parts = self.kind.classes(self.config, len(self.label_names))
+        parts = [part for part in parts if self.label_names or part.variable not in CLASSES]
+        return {part.variable: part for part in parts if all(name in tensors for name in part.tensors)}
+
+    def remarks_for(self, config: Config) -> list[str]:
+        """Return what a user should know of it, in lines.
+
+        Args:
+            config: of the run that it becomes, or that begins with it.
+        """
         lines = list(self.output.remarks)
+        pooled = config.model.has("masked_lm") and config.pooling == "first"
         with open_tensors(self.path, self.kind) as tensors:
+            used = {name for part in self._parts_of_labels(tensors).values() for name in part.tensors}
             unused = [name for name in sorted(tensors) if self.kind.is_unused(name)]
+        unused = [name for name in unused if not (pooled and name in used)]
         if unused:
             lines.append(f"left out, since nothing here uses them: {', '.join(unused)}")
         if others := other_files.left_out(self.path, files_of(self.path)):
@@ -125,7 +170,7 @@ class Imported:
                 f"here a text ends at the token {self.tokenizer.eod_id} only; the library ends it at "
                 f"{' and '.join(map(str, ends))}"
             )
-        if not self.config.model.prediction_head:
+        if not self.config.model.prediction_head and config.task not in WITH_LABELS:
             lines.append(NO_HEAD)
         return lines
 
@@ -165,6 +210,10 @@ def read(folder: Path) -> Imported:
             f"{folder} has no tokenizer: expected tokenizer.json, vocab.json and merges.txt, vocab.txt, or"
             " tokenizer.model"
         )
+    named = config.get("architectures")
+    architecture = named[0] if isinstance(named, list) and named else None
+    task = next((ours for ours, theirs in kind.tasks.items() if theirs == architecture), None)
+    settings |= {"task": task} if task else {}
     if from_flat(settings).needs_mask and tokenizer.mask_id is None:
         raise InputError(f"the vocabulary of {folder} has no [MASK], which a BERT was trained with")
     with open_tensors(folder, kind) as tensors:
@@ -174,8 +223,37 @@ def read(folder: Path) -> Imported:
             if headless
             else output_of(tensors, kind, settings["tie_embeddings"])
         )
+        has_labels = CLASSIFIER in tensors
     settings |= {"tie_embeddings": output.tied} | ({"prediction_head": False} if headless else {})
-    return Imported(folder, settings, tokenizer, kind, vocab_size, output, other_files.kept_files(folder))
+    if task and not has_labels:
+        raise InputError(
+            f"config.json of {folder} names {architecture}, and the tensor {CLASSIFIER!r} is missing"
+        )
+    names = label_names(config) if task else ()
+    files = other_files.kept_files(folder)
+    return Imported(folder, settings, tokenizer, kind, vocab_size, output, files, label_names=names)
+
+
+def label_names(config: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names of the labels of a config.json, in the order of its head.
+
+    Raises:
+        InputError: they are no names by number from 0 on, or too few.
+    """
+    found = config.get("id2label")
+    if config.get("problem_type") not in (None, "single_label_classification"):
+        raise InputError(
+            f"config.json has {config['problem_type']!r} for 'problem_type'; known is one label for each text"
+        )
+    if found is None:
+        found = {str(number): f"LABEL_{number}" for number in range(2)}  # What a missing key means there.
+    names = [found.get(str(number)) for number in range(len(found))] if isinstance(found, dict) else []
+    if len(names) < 2 or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise InputError(
+            "config.json has no 'id2label' with the names of two or more labels by number, from '0' on, each "
+            "once"
+        )
+    return tuple(names)
 
 
 def write(
@@ -184,6 +262,7 @@ def write(
     config: Config,
     tokenizer: Tokenizer,
     files: dict[str, str] | None = None,
+    labels: Labels | None = None,
 ) -> list[str]:
     """Write a network as a folder that `transformers` loads.
 
@@ -193,6 +272,7 @@ def write(
         config: the settings of its run.
         tokenizer: its tokenizer; only one that came from such a folder can be written.
         files: those that the run kept of the folder that it began with; they come back.
+        labels: of the run, if its task has labels.
 
     Returns:
         What a user should know of it, in lines.
@@ -204,8 +284,13 @@ def write(
     if folder.exists():
         raise InputError(f"{folder} exists already; choose another folder, or delete that one")
     tensors, files = _tensors_of(model, kind, config), files or {}
+    names = labels.names if labels else ()
     original = other_files.object_in(files.get(other_files.CONFIG, "{}"))
     content = foreign.config_of(original, kind, config, model.vocab_size, tokenizer)
+    if names:
+        content.pop("num_labels", None)  # It follows from the names.
+        content["id2label"] = {str(number): name for number, name in enumerate(names)}
+        content["label2id"] = {name: number for number, name in enumerate(names)}
     made = dict(getattr(tokenizer, "foreign_files", {}))
     if files and isinstance(tokenizer, HuggingFaceTokenizer):
         # Without a class the library takes that of the model's type, as it did for the folder that the run
@@ -239,7 +324,10 @@ def _tensors_of(model: keras.Model, kind: foreign.Kind, config: Config) -> dict[
     """Return the weights of a network under the names that they have there."""
     variables = {path: np.array(variable) for path, variable in names_of(model).items()}
     tensors = {}
-    for part in kind.parts(config, model.vocab_size):
+    parts = kind.parts(config, model.vocab_size)
+    if model.num_outputs is not None:
+        parts += [part for part in kind.classes(config, model.num_outputs) if part.variable in variables]
+    for part in parts:
         value = variables.get(part.variable)
         if value is None:  # A bias that ours does without.
             value = np.zeros(sum(part.widths), np.float32)

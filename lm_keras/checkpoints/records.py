@@ -27,7 +27,22 @@ SPLIT = {
     "in_train?": (*NUMBER, None),
 }  # fmt: skip
 
-EVALUATION = {"tokens?": int, **{f"{name}?": (*NUMBER, None) for name in SCORES}}
+_RATIOS = {str: {"precision": NUMBER, "recall": NUMBER, "f1": NUMBER, "support": int}}
+
+_MEASURES = {f"{name}?": (*NUMBER, None) for name in SCORES}
+
+LABEL_SCORES = {
+    "by_class?": _RATIOS, "by_type?": _RATIOS, "intervals?": {str: [NUMBER]},
+    "confusion?": {"names": [str], "counts": [[int]]},
+    "calibration?": {
+        "expected_calibration_error": (*NUMBER, None),
+        "bins": [{"low": NUMBER, "high": NUMBER, "count": int, "confidence": NUMBER, "accuracy": NUMBER}],
+    },
+    "temperature?": NUMBER, "labels?": {str: int},
+}  # fmt: skip
+"""What a split with labels has beside its measures; see `lm_keras.evaluation.predictions`."""
+
+EVALUATION = {"tokens?": int, **_MEASURES, "scores?": LABEL_SCORES, "baselines?": {str: _MEASURES}}
 
 SHAPES: dict[str, dict[str, Any]] = {
     "data.json": {
@@ -44,9 +59,11 @@ SHAPES: dict[str, dict[str, Any]] = {
         "parameters?": int,
         "seconds?": NUMBER,
         "best_step?": (int, None),
+        "texts?": {str: {"examples": int, "labels?": {str: int}}},
     },
     "environment.json": {"lives": [{}]},
     "huggingface.json": {"files": {str: str}},
+    "labels.json": {"names": [str], "counts": [int], "spans": bool},
 }
 """What others read in a file: a type, several, an object with these fields or with any names (`str`), or a
 list.

@@ -32,6 +32,7 @@ from lm_keras.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from lm_keras.checkpoints.state import Checkpoints
+    from lm_keras.data.labels import Labels
 
 _LONGEST = "x" * 160
 """No path of a file below a run folder is longer than this; those of TensorBoard have the name of the
@@ -40,6 +41,9 @@ machine.
 
 EMBEDDINGS = "word embeddings"
 """What `kind` says in the `config.json` of a run of scripts/train_embeddings.py; others have no `kind`."""
+
+LABELS = "labels.json"
+"""File of a run whose task has labels."""
 
 KEPT_FILES = "huggingface.json"
 """File of a run that began with a model of another project."""
@@ -101,6 +105,18 @@ class RunFolder:
             reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else error
         warn(f"{path} {reason}; the results are computed again from the last checkpoint")
         return None
+
+    def temperature(self, step: int) -> float | None:
+        """Return the temperature that fits the validation text with the weights of a step, if the run has
+        found it.
+        """
+        try:
+            results = self.results or {}
+        except InputError:
+            return None  # It can be found again.
+        scores = results.get("splits", {}).get("valid", {}).get("scores", {})
+        found = scores.get("temperature") if results.get("step") == step else None
+        return found if found and found > 0 else None
 
     def write_results(self, results: dict) -> None:
         """Write down what a run reached: it is finished."""
@@ -306,6 +322,27 @@ class RunFolder:
         """Keep files of the model of another project that the run begins with; does nothing without any."""
         if files:
             self.write_json(KEPT_FILES, {"files": files})
+
+    def write_labels(self, labels: "Labels | None") -> None:
+        """Write down the labels of the run; does nothing without any."""
+        if labels:
+            self.write_json(LABELS, labels.to_json())
+
+    def labels(self) -> "Labels | None":
+        """Return the labels of the run, or None if its task has none.
+
+        Raises:
+            InputError: the file with them is damaged.
+        """
+        from lm_keras.data.labels import Labels
+
+        path = self.path / LABELS
+        if not path.exists():
+            return None
+        try:
+            return Labels.from_json(records.read(path))
+        except ValueError as error:
+            raise InputError(f"{path}: {error}; restore it from a copy") from None
 
     def read_data(self) -> dict:
         """Return what `data.json` says of the text."""

@@ -15,7 +15,7 @@ from lm_keras.corpora.splits import EmptySplit, Split, make_splits
 from lm_keras.corpora.text_files import TextFiles
 from lm_keras.corpora.tfds import TfdsSplit
 from lm_keras.errors import InputError, nearest
-from lm_keras.registry import SOURCES, module_of, sources_expected
+from lm_keras.registry import SOURCES, Source, module_of, one_of, sources_expected
 
 __all__ = [
     "Corpus",
@@ -41,21 +41,26 @@ def open_corpus(
     part: str = "train",
     say: Callable[[str], None] = lambda line: None,
     document_separator: str | None = None,
+    fields: tuple[str, ...] = ("text",),
+    label_field: str | None = None,
+    header: str = "auto",
 ) -> Corpus:
     """Return the corpus that a specification names; nothing is read yet.
 
     Args:
-        spec: `python-docs`, `text:GLOB` (several globs with commas between), or
-            `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`, which is downloaded and prepared if it was not yet.
-        text_field: name of the field that holds the text in JSON lines, or of the feature in a data set.
+        spec: a row of `lm_keras.registry.SOURCES`: `python-docs`, `text:GLOB` (several globs with commas
+            between), or `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`, which is downloaded and prepared if it was
+            not yet.
+        text_field: which field of a record holds the text; see `Reading`.
         on_bad_text: `error`, `replace` or `skip`; see `TextFiles`.
         part: `train`, `valid` or `test`: what the text is for, and so which of its own splits a data set
             yields if the specification names none.
         say: called with a line before longer work.
         document_separator: text between the documents of a plain file; see `TextFiles`.
+        fields, label_field, header: which fields of a record are read; see `Reading`.
 
     Raises:
-        InputError: the specification is unknown, or its files cannot be read.
+        InputError: the specification is unknown, its files cannot be read, or its records lack a field.
 
     Example:
         >>> corpus = open_corpus("text:data/**/*.txt", text_field="text", on_bad_text="error")
@@ -68,13 +73,25 @@ def open_corpus(
         )
     scheme, colon, rest = spec.partition(":")
     source = SOURCES.get(scheme)
-    if source and bool(colon) == (":" in source.form):
-        reading = Reading(text_field, on_bad_text, part, say, document_separator)
+    if source and source.takes(bool(colon)):
+        _check_fields(spec, source, fields)
+        reading = Reading(text_field, on_bad_text, part, say, document_separator, fields, label_field, header)
         return module_of("corpora", source).open_source(rest, reading)
     hint = path_hint(spec, rest)
     if not hint and "/" not in scheme:
         hint = nearest(scheme, list(SOURCES))
     raise InputError(f"unknown corpus {spec!r}{hint}: expected {sources_expected()}")
+
+
+def _check_fields(spec: str, source: Source, fields: tuple[str, ...]) -> None:
+    """Raise InputError if the records of a source lack a field that the task needs."""
+    lacking = [name for name in fields if name not in source.fields]
+    if lacking:
+        able = [row.form for row in SOURCES.values() if set(fields) <= set(row.fields)]
+        raise InputError(
+            f"{spec}: its records have no {one_of(lacking)}, and this task needs {' and '.join(fields)}:"
+            f" expected {one_of(able)}"
+        )
 
 
 def _is_no_name(spec: str) -> bool:

@@ -25,7 +25,8 @@ class CorpusDescription:
         documents: number of documents.
         bytes: size of the text in UTF-8.
         characters: number of Unicode scalar values.
-        sha256: over the sha256 of each document in turn, so the boundaries between documents count.
+        sha256: over the sha256 of each document in turn, so the boundaries between documents count; and over
+            that of its label or of its words and tags, where it has any.
     """
 
     spec: str
@@ -87,6 +88,7 @@ class Scan:
     sizes: np.ndarray  # int64 [documents], in bytes
     line_starts: list[LineStarts]  # of the first documents, as many as may be cut
     passages: Passages
+    is_annotated: bool = False  # whether documents have labels or words
 
 
 def scan_corpus(corpus: Corpus) -> Scan:
@@ -94,7 +96,7 @@ def scan_corpus(corpus: Corpus) -> Scan:
     total = hashlib.sha256()
     hashes, sizes = array.array("Q"), array.array("q")
     line_starts, passages = [], Passages()
-    characters = 0
+    characters, is_annotated = 0, False
     for document in corpus.documents():
         digest = hashlib.sha256()
         starts = LineStarts() if len(sizes) < CUT_BELOW else None
@@ -108,6 +110,9 @@ def scan_corpus(corpus: Corpus) -> Scan:
             if starts is not None:
                 starts.add(content)
         total.update(digest.digest())
+        if annotation := document.annotation():
+            total.update(hashlib.sha256(annotation).digest())
+            is_annotated = True
         hashes.append(int.from_bytes(digest.digest()[:8], "big"))
         sizes.append(size)
         if starts is not None:
@@ -117,7 +122,8 @@ def scan_corpus(corpus: Corpus) -> Scan:
     description = CorpusDescription(
         corpus.spec, corpus.licence, corpus.citation, len(sizes), sum(sizes), characters, total.hexdigest()
     )
-    return Scan(description, np.array(hashes, np.uint64), np.array(sizes, np.int64), line_starts, passages)
+    hashes, sizes = np.array(hashes, np.uint64), np.array(sizes, np.int64)
+    return Scan(description, hashes, sizes, line_starts, passages, is_annotated)
 
 
 def describe(corpus: Corpus) -> CorpusDescription:

@@ -2,13 +2,29 @@
 
 import abc
 import dataclasses
+import json
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from lm_keras.errors import InputError, shown
 
 PIECE_BYTES = 2**20  # aimed-at size of a piece
 LONGEST_LINE = 2**22  # bytes of a line that come in one piece
+
+
+class Word(NamedTuple):
+    """A word of a tagged text.
+
+    Attributes:
+        text: the word.
+        tag: its tag as the source has it, or None.
+        source: where it is from, for people: `train.conll:17`.
+    """
+
+    text: str
+    tag: str | None
+    source: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,15 +34,40 @@ class Document:
     Attributes:
         source: where the text is from, for people: `data/a.txt`, `b.jsonl:17`.
         read: returns a fresh iterator over the pieces; use `pieces` instead.
+        label: the class of the text, or None.
+        words: the words of a text that is divided into words, with their tags; None for any other text.
     """
 
     source: str
     read: Callable[[], Iterator[str]] = dataclasses.field(repr=False, compare=False)
+    label: str | None = dataclasses.field(default=None, repr=False, compare=False)
+    words: tuple[Word, ...] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @classmethod
-    def from_text(cls, source: str, text: str) -> "Document":
+    def from_text(cls, source: str, text: str, label: str | None = None) -> "Document":
         """Make a document of a string in memory."""
-        return cls(source, lambda: cut_text(text))
+        return cls(source, lambda: cut_text(text), label)
+
+    @classmethod
+    def from_words(cls, source: str, words: Iterable[Word]) -> "Document":
+        """Make a document of words; its text is the words with a space between two."""
+        words = tuple(words)
+        return cls(source, lambda: cut_text(" ".join(word.text for word in words)), words=words)
+
+    @property
+    def is_annotated(self) -> bool:
+        """Tell whether there is a label or words beside the text."""
+        return self.label is not None or self.words is not None
+
+    def annotation(self) -> bytes:
+        """Return the label, and the words with their tags, as bytes; empty for a text alone.
+
+        It belongs to the fingerprint of a corpus.
+        """
+        if not self.is_annotated:
+            return b""
+        words = None if self.words is None else [(word.text, word.tag) for word in self.words]
+        return json.dumps([self.label, words]).encode()
 
     def pieces(self) -> Iterator[str]:
         """Yield the text in non-empty pieces of about 1 MiB, cut after line feeds.
@@ -42,11 +83,17 @@ class Reading:
     """How a source of text is to be read.
 
     Attributes:
-        text_field: name of the field that holds the text in JSON lines, or of the feature in a data set.
-        on_bad_text: what to do with bad UTF-8 and NUL: `error`, `replace` or `skip`.
+        text_field: name of the field that holds the text, or the words, in JSON lines, of the feature in a
+            data set, or name or number of the column in a table.
+        on_bad_text: what to do with bad UTF-8 and NUL: `error`, `replace` or `skip`, which also leaves out
+            records that cannot be read.
         part: `train`, `valid` or `test`: what the text is for.
         say: called with a line before longer work.
         document_separator: text between the documents of a plain file, or None.
+        fields: what a record must have: `text`; `text` and `label`; `words`; or `words` and `tags`. Nothing
+            else of a record is read.
+        label_field: name or number of the field with the label, or with the tags; None for the usual one.
+        header: whether the first row of a table names its columns: `auto`, `yes` or `no`.
     """
 
     text_field: str
@@ -54,6 +101,9 @@ class Reading:
     part: str
     say: Callable[[str], None]
     document_separator: str | None
+    fields: tuple[str, ...] = ("text",)
+    label_field: str | None = None
+    header: str = "auto"
 
 
 class Corpus(abc.ABC):

@@ -21,13 +21,14 @@ ENDING = re.compile(
 MAX_HINTS = 10_000  # names among which a misspelt one is looked for
 
 
-def find_files(globs: str) -> list[str]:
+def find_files(globs: str, scheme: str = "text") -> list[str]:
     """Expand globs to files, sorted by path, each real file once.
 
     Args:
         globs: one or more paths or globs, separated by commas. `**` goes through folders, symbolic links to
             folders included, into each real folder once. As in a shell, `*` matches no hidden name, and a
             name that exists as it is written is no glob.
+        scheme: the part before the colon, for messages.
 
     Raises:
         InputError: a path does not exist or is a folder, a glob matches no file, a file cannot be read, or a
@@ -42,7 +43,10 @@ def find_files(globs: str) -> list[str]:
     else:
         parts = [part.strip() for part in globs.split(",") if part.strip()]
     if not parts:
-        raise InputError("the corpus text: names no file: expected text:GLOB, such as text:data/*.txt")
+        ending = "txt" if scheme == "text" else scheme
+        raise InputError(
+            f"the corpus {scheme}: names no file: expected {scheme}:GLOB, such as {scheme}:data/*.{ending}"
+        )
     found = sorted({path for part in parts for path in _expand(os.path.expanduser(part))})
     files, seen, real_folders = [], set(), {}
     for path in found:

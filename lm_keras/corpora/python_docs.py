@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 
 from lm_keras.corpora.decoding import NOT_TEXT
-from lm_keras.corpora.documents import Corpus, Document, Reading
+from lm_keras.corpora.documents import Corpus, Document
 from lm_keras.errors import InputError
 
 SKIPPED_FOLDERS = re.compile("tests?|idlelib|lib2to3|site-packages|dist-packages|__pycache__|pydoc_data")
@@ -50,11 +50,6 @@ class PythonDocs(Corpus):
             yield Document.from_text(source, text)
 
 
-def open_source(rest: str, reading: Reading) -> PythonDocs:
-    """Return the corpus; there is nothing to choose."""
-    return PythonDocs()
-
-
 def docstrings(source: str | bytes, filename: str) -> Iterator[tuple[str, str]]:
     r"""Yield the place and the cleaned text of every docstring of a Python source, in the order of the file.
 
@@ -64,21 +59,29 @@ def docstrings(source: str | bytes, filename: str) -> Iterator[tuple[str, str]]:
         >>> list(docstrings('"About."\nclass A:\n    def f(self):\n        " Do it. "\n', "a.py"))
         [('a.py', 'About.'), ('a.py:A.f', 'Do it. ')]
     """
+    for name, scope in scopes(source):
+        text = ast.get_docstring(scope, clean=False)
+        if text is not None:
+            yield (f"{filename}:{name}" if name else filename), inspect.cleandoc(text)
+
+
+def scopes(source: str | bytes) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the module, the classes and the functions of a Python source with their names, in the order of
+    the file; that of the module is empty. Nothing is yielded for a source that does not parse.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # escapes such as "\d" in old code
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
         return
-    yield from _scope_docstrings(tree, filename, "")
+    yield from _scopes_in(tree, "")
 
 
-def _scope_docstrings(scope: ast.AST, filename: str, name: str) -> Iterator[tuple[str, str]]:
-    text = ast.get_docstring(scope, clean=False)
-    if text is not None:
-        yield (f"{filename}:{name}" if name else filename), inspect.cleandoc(text)
+def _scopes_in(scope: ast.AST, name: str) -> Iterator[tuple[str, ast.AST]]:
+    yield name, scope
     for inner in _inner_scopes(scope):
-        yield from _scope_docstrings(inner, filename, f"{name}.{inner.name}" if name else inner.name)
+        yield from _scopes_in(inner, f"{name}.{inner.name}" if name else inner.name)
 
 
 def _inner_scopes(node: ast.AST) -> Iterator[ast.AST]:
@@ -98,10 +101,16 @@ def _all_texts() -> Iterator[tuple[str, str]]:
         topics = {}
     for name in sorted(topics):
         yield f"pydoc_data.topics:{name}", topics[name]
+    for path, source in library_sources():
+        yield from docstrings(source, path)
+
+
+def library_sources() -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of each file of the standard library, by path."""
     root = sysconfig.get_path("stdlib")
     for path in sorted(_source_files(root)):
         with open(os.path.join(root, path), "rb") as file:
-            yield from docstrings(file.read(), path)
+            yield path, file.read()
 
 
 def _source_files(root: str) -> Iterator[str]:

@@ -79,11 +79,12 @@ def make_splits(
     Without `valid`, 20 documents or more are dealt out by a hash of their content: the valid share has the
     highest hashes but for the test share's, so shares are right by count. Documents that occur more than once
     go to train. If too few others are left, those that occur twice are dealt out, too, and so on; equal ones
-    stay together. Fewer documents are each cut at line ends: a line belongs to train if it starts in the
-    first 90 % of the document's bytes, to valid in the next 5 %, else to test. (In a document of more than
-    2^20 lines the cut may come a few lines later.) A document of a single line, as text8 is, is cut before
-    the last space of the first 90 % and 95 %, or before a character where no space is near. With `valid`, the
-    whole corpus is train. A given `test` is the test split, and its share of the corpus goes to train.
+    stay together. Fewer documents are each cut at line ends, unless they have labels or tags: a line belongs
+    to train if it starts in the first 90 % of the document's bytes, to valid in the next 5 %, else to test.
+    (In a document of more than 2^20 lines the cut may come a few lines later.) A document of a single line,
+    as text8 is, is cut before the last space of the first 90 % and 95 %, or before a character where no space
+    is near. With `valid`, the whole corpus is train. A given `test` is the test split, and its share of the
+    corpus goes to train.
 
     Passes: each corpus is read once here, for its description and whatever the division needs, and once
     more where a single line has to be cut. Each
@@ -119,7 +120,7 @@ def make_splits(
     scan = scan_corpus(corpus)
     if train_share == 100:
         splits = {"train": _whole("train", corpus, scan)}
-    elif scan.description.documents >= CUT_BELOW:
+    elif scan.description.documents >= CUT_BELOW or scan.is_annotated:
         splits = _dealt(corpus, scan, shares, earlier_rule)
     else:
         splits = _cut(corpus, scan, shares)

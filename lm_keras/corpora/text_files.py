@@ -2,37 +2,24 @@
 
 import codecs
 import contextlib
-import dataclasses
 import functools
 import gzip
-import io
 import itertools
-import os
 import zlib
 from collections.abc import Iterator
 
-from lm_keras.corpora.decoding import Counts, TextDecoder, check_policy, clean_string
-from lm_keras.corpora.documents import (
-    LONGEST_LINE,
-    PIECE_BYTES,
-    Corpus,
-    Document,
-    Reading,
-    changed,
-    cut_blocks,
-    within_line,
-)
-from lm_keras.corpora.file_lists import find_files
+from lm_keras.corpora.decoding import Counts, TextDecoder, clean_string
+from lm_keras.corpora.documents import LONGEST_LINE, Document, Reading, cut_blocks, within_line
+from lm_keras.corpora.file_corpus import FileCorpus, no_text
 from lm_keras.corpora.json_lines import Field
 from lm_keras.corpora.recognition import HEAD_BYTES, HEAD_RECORD, look, refuse_binary
-from lm_keras.corpora.remarks import Remarks
 from lm_keras.corpora.separators import parsed_separator, sections
 from lm_keras.errors import InputError, shown
 
 LONGEST_RECORD = 2**28  # bytes of a JSON line, which has to fit into memory
 
 
-class TextFiles(Corpus):
+class TextFiles(FileCorpus):
     """Documents in files.
 
     A document is a whole .gz or plain text file (line ends kept as they are, a byte order mark dropped), what
@@ -58,15 +45,10 @@ class TextFiles(Corpus):
         Raises:
             InputError: no such file, a folder, no permission, an unknown policy, or a separator that is none.
         """
-        self.spec = f"text:{globs}"
         self.field = Field(text_field)
-        self.on_bad_text = check_policy(on_bad_text)
         self.separator = parsed_separator(document_separator)
-        self.files = find_files(globs)
-        self._counts: dict[str, Counts] = {}
-        self._states: dict[str, tuple[int, int, int]] = {}
+        super().__init__("text", globs, on_bad_text)
         self._records: dict[str, bool] = {}  # whether a file holds JSON lines
-        self._remarks = Remarks()
         self._num_separators = 0
 
     def documents(self) -> Iterator[Document]:
@@ -84,21 +66,9 @@ class TextFiles(Corpus):
             else:
                 yield Document(path, functools.partial(self._pieces, path))
 
-    def report(self) -> dict[str, int]:
-        """Return the counts of replaced and skipped pieces over the files read so far, without zeros.
-
-        Reading a file again does not count again. Keys: `replaced_sequences`, `skipped_lines`,
-        `skipped_documents`, `empty_documents`.
-        """
-        total = {field.name: 0 for field in dataclasses.fields(Counts)}
-        for counts in self._counts.values():
-            for name in total:
-                total[name] += getattr(counts, name)
-        return {name: count for name, count in total.items() if count}
-
     def remarks(self) -> list[str]:
         """Return what looks wrong in the files read so far, a line each."""
-        lines = self._remarks.lines()
+        lines = super().remarks()
         if self.separator and len(self._counts) == len(self.files) and not self._num_separators:
             where, each = f"is nowhere in {self.spec}", "file"
             if all(self._records.values()):
@@ -123,8 +93,7 @@ class TextFiles(Corpus):
         """Return the beginning of a file, unpacked if it ends in .gz and is packed, and whether it is all
         there is.
         """
-        with _told_of(path), open(path, "rb", opener=_without_waiting) as file:
-            self._states.setdefault(path, _state(file))
+        with self._opened(path) as file:
             is_packed = path.lower().endswith(".gz") and file.peek(2).startswith(b"\x1f\x8b")
             with contextlib.suppress(EOFError, gzip.BadGzipFile, zlib.error):  # Said when it is read.
                 content = gzip.GzipFile(fileobj=file) if is_packed else file
@@ -134,12 +103,6 @@ class TextFiles(Corpus):
                     head += content.readline(HEAD_RECORD)
                 return head, not content.read(1)
         return b"", True
-
-    def _tail(self, path: str) -> bytes:
-        with _told_of(path), open(path, "rb", opener=_without_waiting) as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 16))
-            return file.read()
 
     def _pieces(self, path: str) -> Iterator[str]:
         counts = Counts()
@@ -156,7 +119,7 @@ class TextFiles(Corpus):
             self._remarks.add(f"{{}}: {decoder.advice}", path)
         self._counts[path] = counts
         if not has_text:
-            raise _empty(path, counts)
+            raise no_text(path, counts)
 
     def _sections(self, path: str) -> Iterator[Document]:
         """Yield the documents between separators; each is held in memory if it is not huge."""
@@ -183,7 +146,7 @@ class TextFiles(Corpus):
         if is_first_time:
             self._num_separators += number
         if not found:
-            raise _empty(path, counts)
+            raise no_text(path, counts)
 
     def _section(self, path: str, wanted: int) -> Iterator[str]:
         for number, piece in sections(self._pieces(path), self.separator):
@@ -234,63 +197,10 @@ class TextFiles(Corpus):
         counts.skipped_lines = 0
         self._counts[path] = counts
         if not found:
-            raise _empty(path, counts, first_skipped)
-
-    def _blocks(self, path: str) -> Iterator[bytes]:
-        """Yield the content of a file, unpacked if it ends in .gz, in blocks of 1 MiB."""
-        with _told_of(path), open(path, "rb", opener=_without_waiting) as file:
-            before = self._states.setdefault(path, _state(file))
-            content = gzip.GzipFile(fileobj=file) if path.lower().endswith(".gz") else file
-            while _state(file) == before and (block := content.read(PIECE_BYTES)):
-                yield block
-            if _state(file) != before:
-                raise changed(path)
+            raise no_text(path, counts, first_skipped)
 
 
 def open_source(rest: str, reading: Reading) -> TextFiles:
     """Return the files that globs name, several with commas between; see `TextFiles`."""
     how = {"text_field": reading.text_field, "on_bad_text": reading.on_bad_text}
     return TextFiles(rest, **how, document_separator=reading.document_separator)
-
-
-@contextlib.contextmanager
-def _told_of(path: str) -> Iterator[None]:
-    """Turn what reading a file can raise into one line."""
-    try:
-        yield
-    except EOFError:
-        raise InputError(
-            f"{shown(path)} is a truncated gzip file: its end is missing; fetch or pack it again"
-        ) from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(
-            f"{shown(path)} is not a sound gzip file ({error}); fetch or pack it again"
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f"cannot read {shown(path)}: {error.strerror or error}; expected a readable file"
-        ) from None
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file that may have become a named pipe since it was found: nobody might ever write to that."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _state(file: io.BufferedReader) -> tuple[int, int, int]:
-    """Return what changes when somebody writes to a file, or puts another one in its place."""
-    found = os.fstat(file.fileno())
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _empty(path: str, counts: Counts, first_skipped: str | None = None) -> InputError:
-    if first_skipped:
-        return InputError(
-            f"{shown(path)}: nothing is left after skipping lines without a text: {first_skipped}"
-        )
-    if counts.skipped_lines or counts.skipped_documents:
-        return InputError(
-            f"{shown(path)}: nothing is left after skipping bad text: expected UTF-8 text; convert the file, "
-            "or leave it out of the corpus"
-        )
-    return InputError(f"{shown(path)} is empty: expected text; leave it out of the corpus or fill it")

@@ -25,13 +25,20 @@ EXAMPLES_AT_ONCE = 32  # one at a time takes three times as long; many books at 
 
 
 class TfdsSplit(Corpus):
-    """One string of each example of a split: a document.
+    """One string of each example of a split: a document, with its class where one is read.
 
     Examples come in the order of the files, which is the same on every pass; nothing is held in memory.
     Examples without text are counted and left out.
     """
 
-    def __init__(self, builder: Any, split: str, path: tuple[str, ...], on_bad_text: str):
+    def __init__(
+        self,
+        builder: Any,
+        split: str,
+        path: tuple[str, ...],
+        on_bad_text: str,
+        label: tuple[str, ...] | None = None,
+    ):
         """Describe a split of a prepared data set; nothing is read yet.
 
         Args:
@@ -40,6 +47,7 @@ class TfdsSplit(Corpus):
             path: names that lead to the string in an example's features.
             on_bad_text: what to do with bytes that are not UTF-8 and with NUL: `error`; `replace` each by
                 U+FFFD; `skip` the line.
+            label: names that lead to the class in them, or None where no label is read.
 
         Raises:
             InputError: the data set has no such split, the slice is empty, or the policy is unknown.
@@ -48,8 +56,10 @@ class TfdsSplit(Corpus):
         self.licence = " ".join(builder.info.redistribution_info.license.split()) or None
         self.citation = builder.info.citation.strip() or None
         self.on_bad_text = check_policy(on_bad_text)
-        self._builder, self._split, self._path = builder, split, path
+        self._builder, self._split, self._path, self._label = builder, split, path, label
+        self._names = _within(builder.info.features, label).int2str if label else None
         self._counts = Counts()
+        self._remarks: list[str] = []
         self._files = _files(builder, split)
 
     def documents(self) -> Iterator[Document]:
@@ -59,37 +69,64 @@ class TfdsSplit(Corpus):
             InputError: the files are damaged or incomplete, or a text is bad and the policy is `error`.
         """
         counts = Counts()
-        for number, content in enumerate(self._contents()):
+        for number, (content, value) in enumerate(self._contents()):
             place = f"{self.spec} example {number}"
             bad_lines = counts.skipped_lines
             text = TextDecoder(place, self.on_bad_text, counts).decode(content)
             if text.strip():
-                yield Document.from_text(place, text)
+                yield Document.from_text(place, text, self._name(place, value))
+            elif self._label and self.on_bad_text != "skip":
+                raise InputError(
+                    f"{place}: the text is empty; leave it out of the split, or pass --on_bad_text=skip"
+                )
             elif counts.skipped_lines > bad_lines:
                 counts.skipped_documents += 1
             else:
                 counts.empty_documents += 1
         self._counts = counts
 
+    def _name(self, place: str, value: int | None) -> str | None:
+        """Return the name of a class. The library gives -1 to examples whose class is a secret."""
+        if not self._label:
+            return None
+        if value < 0:
+            raise InputError(
+                f"{place}: no label (it is {value}), as in test splits whose labels are a secret; name"
+                " another split"
+            )
+        return self._names(int(value))
+
     def held_out(self) -> dict[str, Corpus]:
         """Return the data set's own validation and test splits, unless this corpus reads from them."""
         own = {part: _own_split(self._builder, part) for part in ("valid", "test")}
-        return {
-            part: TfdsSplit(self._builder, split, self._path, self.on_bad_text)
+        found = {
+            part: TfdsSplit(self._builder, split, self._path, self.on_bad_text, self._label)
             for part, split in own.items()
             if split and self._files.isdisjoint(_files(self._builder, split))
         }
+        secret = [part for part, corpus in found.items() if self._label and not corpus.has_labels()]
+        self._remarks = [f"{found[part].spec} has no labels, and is left out" for part in secret]
+        return {part: corpus for part, corpus in found.items() if part not in secret}
+
+    def remarks(self) -> list[str]:
+        """Return which splits of the data set have no labels."""
+        return self._remarks
+
+    def has_labels(self) -> bool:
+        """Tell whether the first example has a label."""
+        return next(self._contents())[1] >= 0
 
     def report(self) -> dict[str, int]:
         """Return what the last whole pass replaced, skipped and left out, without zeros."""
         return {name: count for name, count in dataclasses.asdict(self._counts).items() if count}
 
-    def _contents(self) -> Iterator[bytes]:
+    def _contents(self) -> Iterator[tuple[bytes, int | None]]:
         import tensorflow_datasets as tfds
 
         # A translation is decoded whole or not at all; images and the like beside the text never are.
         whole = isinstance(self._builder.info.features, tfds.features.Translation)
-        decoders = None if whole else tfds.decode.PartialDecoding({self._path[0]: True})
+        used = {path[0]: True for path in (self._path, self._label) if path}
+        decoders = None if whole else tfds.decode.PartialDecoding(used)
         try:
             with tfds_builders.quietly():
                 batches = self._builder.as_dataset(
@@ -100,9 +137,9 @@ class TfdsSplit(Corpus):
                     read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
                 )
             for values in tfds.as_numpy(batches):
-                for name in self._path:
-                    values = values[name]
-                yield from values
+                texts = _within(values, self._path)
+                labels = _within(values, self._label) if self._label else [None] * len(texts)
+                yield from zip(texts, labels)
         except Exception as error:
             raise tfds_builders.unreadable(self.spec, self._builder, error) from None
 
@@ -123,6 +160,7 @@ def open_source(rest: str, reading: Reading) -> TfdsSplit:
         raise InputError(f"tfds:{rest} is not the name of a data set: expected {EXPECTED}")
     builder = tfds_builders.open_builder(parsed["name"], parsed["config"], parsed["version"])
     path = _text_path(builder, reading.text_field, reading.say)
+    label = _label_path(builder, reading) if "label" in reading.fields else None
     tfds_builders.prepare(builder, reading.say)
     split = parsed["split"] or _own_split(builder, reading.part)
     if not split:
@@ -130,7 +168,7 @@ def open_source(rest: str, reading: Reading) -> TfdsSplit:
             f"tfds:{tfds_builders.name_of(builder)} has no {reading.part} split of its own: expected one of "
             f"its splits {_splits(builder)}; name it after a colon, tfds:{rest}:SPLIT"
         )
-    return TfdsSplit(builder, split, path, reading.on_bad_text)
+    return TfdsSplit(builder, split, path, reading.on_bad_text, label)
 
 
 def string_features(features: Any) -> dict[str, tuple[str, ...]]:
@@ -167,6 +205,42 @@ def _text_path(builder: Any, text_field: str, say: Callable[[str], None]) -> tup
         f" features are {tfds_builders.listed(list(map(repr, found))) or 'none'}; name the one with the text"
         " with --text_field"
     )
+
+
+def class_features(features: Any) -> dict[str, tuple[str, ...]]:
+    """Return the features that are a class of each example: name with slashes -> names that lead there."""
+    import tensorflow_datasets as tfds
+
+    found = {}
+    for name, feature in features.items() if isinstance(features, tfds.features.FeaturesDict) else ():
+        for inner, path in class_features(feature).items():
+            found[f"{name}/{inner}"] = (name, *path)
+        if isinstance(feature, tfds.features.ClassLabel):
+            found[name] = (name,)
+    return dict(sorted(found.items()))
+
+
+def _label_path(builder: Any, reading: Reading) -> tuple[str, ...]:
+    found, name = class_features(builder.info.features), tfds_builders.name_of(builder)
+    wanted = reading.label_field or "label"
+    if wanted in found:
+        return found[wanted]
+    if reading.label_field is None and len(found) == 1:
+        (only,) = found
+        reading.say(f"the label is the feature {only!r}, the only class in tfds:{name}")
+        return found[only]
+    raise InputError(
+        f"tfds:{name}: no class {wanted!r}{nearest(wanted, list(found))}: its features with classes are"
+        f" {tfds_builders.listed(list(map(repr, found))) or 'none'}; name the one with the label with"
+        " --label_field"
+    )
+
+
+def _within(values: Any, path: tuple[str, ...]) -> Any:
+    """Return what names lead to in values, or in features, of an example."""
+    for name in path:
+        values = values[name]
+    return values
 
 
 def _own_split(builder: Any, part: str) -> str | None:

@@ -34,10 +34,15 @@ INPUTS: dict[str, Input] = {
     "document": Input(
         "[B, T]",
         "int32",
-        "rising numbers of the documents of a row; -1 beyond the text, where no token sees anything",
+        "rising numbers of the documents of a row; beyond the text -1, or with labels a larger one",
     ),
     "predicted": Input(
         "[B, K]", "int32", "positions at which the network predicts; all of them where it is missing"
+    ),
+    "number": Input(
+        "[B, K]",
+        "int32",
+        "the example or word of the split that is predicted, -1 for none; no network reads it",
     ),
     "position": Input("[B, T]", "int32", "position in part A of each token, or of its span in part B"),
     "within": Input("[B, T]", "int32", "0 in part A; in part B the position in the span, from 1 on"),

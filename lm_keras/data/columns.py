@@ -1,4 +1,4 @@
-"""Columns of a token store: a number for each token or each document, written with the tokens."""
+"""Columns of a token store: a number for each token, each document or each word, written with the tokens."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 from lm_keras.corpora.documents import Document
 from lm_keras.errors import InputError
 
-PER = ("token", "document")
+PER = ("token", "document", "word")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,10 +18,11 @@ class Column:
 
     Attributes:
         name: of the column, and of its file.
-        per: `token` or `document`.
+        per: `token`, `document` or `word`. A column per word has a number for each token, too: that of the
+            word at the first token of the word, and `between` at all others.
         dtype: of its numbers, as NumPy names it.
         value: of a column per document: document -> number. Of one per token: piece of text, its tokens [n]
-            -> [n] numbers.
+            -> [n] numbers. Of one per word: document -> [words] numbers.
         fingerprint: of everything else that decides the numbers; another one makes another store.
         between: the number of a token that no piece of text has: one that begins or ends a document.
     """
@@ -50,26 +51,36 @@ class ColumnWriter:
 
     def __init__(self, column: Column, file: BinaryIO):
         self._column, self._file, self._dtype = column, file, np.dtype(column.dtype)
-        self._per_token = column.per == "token"
 
     def document(self, document: Document) -> None:
         """Take in that a document begins."""
-        if not self._per_token:
+        if self._column.per == "document":
             self._write(np.array([self._column.value(document)]))
 
     def piece(self, text: str, ids: np.ndarray) -> None:
         """Take in a piece of text and its tokens [n]."""
-        if self._per_token:
+        if self._column.per == "token":
             values = np.asarray(self._column.value(text, ids))
             if values.shape != ids.shape:
                 raise ValueError(
                     f"the column {self._column.name} has {values.shape} numbers for {ids.shape} tokens"
                 )
             self._write(values)
+        elif self._column.per == "word":
+            self._write(np.full(len(ids), self._column.between))
+
+    def words(self, document: Document, size: int, firsts: np.ndarray) -> None:
+        """Take in a document of words: its `size` tokens, of which `firsts` [words] begin the words."""
+        if self._column.per == "word":
+            values = np.full(size, self._column.between)
+            values[firsts] = self._column.value(document)
+            self._write(values)
+        elif self._column.per == "token":
+            raise ValueError(f"the column {self._column.name} is per token, and words have no pieces of text")
 
     def between(self, count: int) -> None:
         """Take in tokens that no piece of text has."""
-        if self._per_token:
+        if self._column.per != "document":
             self._write(np.full(count, self._column.between))
 
     def _write(self, values: np.ndarray) -> None:

@@ -8,6 +8,8 @@ from lm_keras.config import DataConfig
 from lm_keras.corpora import Corpus, Split, make_splits, open_corpus
 from lm_keras.data.cache import cache_folder
 from lm_keras.data.columns import Column
+from lm_keras.data.examples import documents_at
+from lm_keras.data.labels import Labels, columns_of, labels_in
 from lm_keras.data.store import TokenStore, store_in_cache, tokenized
 from lm_keras.data.tokenizers import (
     cached_tokenizer,
@@ -30,11 +32,19 @@ class PreparedData:
         splits: `train` and, where they exist, `valid` and `test`.
         report: counts, bytes, sha256, licence and citation by split, what was repaired, and kind and
             fingerprint of the tokenizer; can be written as JSON.
+        labels: of the training text, where its records have any; else None.
+        texts: what the splits were read from.
     """
 
     tokenizer: Tokenizer
     splits: dict[str, TokenStore]
     report: dict
+    labels: Labels | None = None
+    texts: dict[str, Split] = dataclasses.field(default_factory=dict)
+
+    def source(self, name: str, number: int) -> str:
+        """Return where a document of a split is from: `train.tsv:17`."""
+        return documents_at(self.texts[name], [number])[number].source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +92,8 @@ def prepare(
     needs_mask: bool = False,
     begun: dict | None = None,
     columns: tuple[Column, ...] = (),
+    fields: tuple[str, ...] = ("text",),
+    labels: Labels | None = None,
 ) -> PreparedData:
     """Read, split and tokenize the text of a run, or find that in the cache.
 
@@ -92,16 +104,22 @@ def prepare(
         divided: the text, if it was read and split before.
         needs_mask: whether a tokenizer that is not given has to have a `mask_id`.
         begun: what `data.json` says of a run that goes on; its text is divided as it was.
-        columns: what the stores hold beside the tokens.
+        columns: what the stores hold beside the tokens and the labels.
+        fields: what each record of the text must have, as the task says; see `Reading`.
+        labels: those of a run that is there already; None reads them from the training text.
 
     Raises:
         InputError: for everything that text and settings can get wrong.
     """
     cache = cache_folder(config.cache_dir)
     saved = saved_tokenizer(config, needs_mask) if tokenizer is None else None
-    divided = divided or divide(config, say, begun)
+    divided = divided or divide(config, say, begun, fields)
     splits, corpora = divided.splits, divided.corpora
-    tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_mask)
+    labels = labels or labels_in(splits, fields, say)
+    columns += columns_of(fields, labels)
+    tokenizer = (
+        tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_mask, labels is not None)
+    )
     stores = {
         name: tokenized(split, tokenizer, cache, say, columns=columns) for name, split in splits.items()
     }
@@ -109,6 +127,7 @@ def prepare(
         warn_of_unknown(name, store.counts.unknown, store.counts.tokens, say)
         if not store.counts.unknown:
             warn_of_changes(name, tokenizer, store.counts.bytes, splits[name].num_bytes, say)
+        say_of_filled(name, splits[name], store, say)
     report = {
         name: {
             "corpus": split.description.spec,
@@ -124,11 +143,15 @@ def prepare(
     }
     repaired = {name: corpus.report() for name, corpus in corpora.items() if corpus.report()}
     learnt = {"kind": tokenizer.name, "fingerprint": tokenizer.fingerprint()}
-    return PreparedData(tokenizer, stores, {"splits": report, "bad_text": repaired, "tokenizer": learnt})
+    report = {"splits": report, "bad_text": repaired, "tokenizer": learnt}
+    return PreparedData(tokenizer, stores, report, labels, splits)
 
 
 def divide(
-    config: DataConfig, say: Callable[[str], None] = lambda line: None, begun: dict | None = None
+    config: DataConfig,
+    say: Callable[[str], None] = lambda line: None,
+    begun: dict | None = None,
+    fields: tuple[str, ...] = ("text",),
 ) -> DividedText:
     """Read the text that the settings name once and divide it; say what is wrong with it and is read all the
     same.
@@ -137,6 +160,7 @@ def divide(
         config: the data settings.
         say: called with a line each.
         begun: what `data.json` says of a run that goes on; its text is divided as it was.
+        fields: what each record must have; see `Reading`.
 
     Raises:
         InputError: a text cannot be read or divided so.
@@ -148,7 +172,12 @@ def divide(
             f"--document_separator={config.document_separator} has no meaning for --corpus={config.corpus},"
             " whose documents are divided already; leave it out"
         )
-    corpora = {name: opened_corpus(spec, config, name, say) for name, spec in specs.items()}
+    if config.label_field and not {"label", "tags"} & set(fields):
+        raise InputError(
+            f"--label_field={config.label_field} has no meaning for this task, which reads no labels;"
+            " leave it out"
+        )
+    corpora = {name: opened_corpus(spec, config, name, say, fields) for name, spec in specs.items()}
     corpora = {**corpora["train"].held_out(), **corpora}
     say(f"reading {corpora['train'].spec}")
     before = begun["splits"].get("train", {}).get("rule") if begun else None
@@ -166,7 +195,13 @@ def divide(
     return DividedText(splits, corpora)
 
 
-def opened_corpus(spec: str, config: DataConfig, part: str, say: Callable[[str], None]) -> Corpus:
+def opened_corpus(
+    spec: str,
+    config: DataConfig,
+    part: str,
+    say: Callable[[str], None],
+    fields: tuple[str, ...] = ("text",),
+) -> Corpus:
     """Open a corpus as the settings of a run say.
 
     Args:
@@ -174,6 +209,7 @@ def opened_corpus(spec: str, config: DataConfig, part: str, say: Callable[[str],
         config: the data settings; their own corpora are not looked at.
         part: `train`, `valid` or `test`; see `open_corpus`.
         say: called with a line before longer work.
+        fields: what each record must have; see `Reading`.
 
     Raises:
         InputError: as `open_corpus`.
@@ -185,6 +221,24 @@ def opened_corpus(spec: str, config: DataConfig, part: str, say: Callable[[str],
         part=part,
         say=say,
         document_separator=config.document_separator,
+        fields=fields,
+        label_field=config.label_field,
+        header=config.header,
+    )
+
+
+def say_of_filled(name: str, split: Split, store: TokenStore, say: Callable[[str], None]) -> None:
+    """Say which texts or words have no token of their own, if any; see `TokenStore.filled`."""
+    if not store.filled:
+        return
+    count, number, place = store.filled
+    document = documents_at(split, [number])[number]
+    what, found = "texts", document
+    if document.words is not None:
+        what, found = "words", document.words[place]
+    say(
+        f"{found.source}: the tokenizer makes no token of the {what[:-1]}, which is read as an unknown one"
+        f" ({count:,} such {what} in {name})"
     )
 
 
@@ -257,6 +311,8 @@ def split_of_run(
     split: str,
     say: Callable[[str], None],
     columns: tuple[Column, ...] = (),
+    fields: tuple[str, ...] = ("text",),
+    labels: Labels | None = None,
 ) -> TokenStore:
     """Return a split of the text of a run, to be scored.
 
@@ -266,7 +322,9 @@ def split_of_run(
         begun: what its `data.json` says.
         split: `train`, `valid` or `test`.
         say: called with a line before longer work.
-        columns: what the store holds beside the tokens.
+        columns: what the store holds beside the tokens and the labels.
+        fields: what each record of the text must have.
+        labels: of the run, or None.
 
     Raises:
         InputError: there is no such split, or its text has changed since the run began.
@@ -276,7 +334,8 @@ def split_of_run(
             f"split {split!r} is absent in this run; it has {', '.join(begun['splits']) or 'none'}; "
             "other text is scored with --corpus=text:GLOB"
         )
-    data, before = prepare(config, tokenizer, say, begun=begun, columns=columns), begun["splits"][split]
+    data = prepare(config, tokenizer, say, begun=begun, columns=columns, fields=fields, labels=labels)
+    before = begun["splits"][split]
     if data.report["splits"].get(split, {}).get("fingerprint") != before.get("fingerprint"):
         raise InputError(
             f"the {split} text of {before.get('corpus')} has changed since the run began; "
@@ -292,6 +351,8 @@ def whole_corpus(
     split: str,
     say: Callable[[str], None],
     columns: tuple[Column, ...] = (),
+    fields: tuple[str, ...] = ("text",),
+    labels: Labels | None = None,
 ) -> TokenStore:
     """Return another text than that of a run, whole, to be scored.
 
@@ -301,13 +362,16 @@ def whole_corpus(
         tokenizer: of the run.
         split: of a data set that has several, and that names none.
         say: called with a line before longer work.
-        columns: what the store holds beside the tokens.
+        columns: what the store holds beside the tokens and the labels.
+        fields: what each record of the text must have.
+        labels: of the run, or None.
 
     Raises:
         InputError: it cannot be read.
     """
-    opened = opened_corpus(corpus, config, split, say)
+    opened = opened_corpus(corpus, config, split, say, fields)
     whole = make_splits(opened, fractions=(100, 0, 0))["train"]
     say_of({split: opened}, say)
     cache = cache_folder(config.cache_dir)
+    columns += columns_of(fields, labels)
     return tokenized(whole, tokenizer, cache, say, whole.description.spec, columns)

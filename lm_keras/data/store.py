@@ -4,15 +4,16 @@ import contextlib
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from lm_keras.corpora import Split
-from lm_keras.corpora.documents import changed
+from lm_keras.corpora.documents import Document, changed
 from lm_keras.data.cache import fingerprint_of
 from lm_keras.data.columns import Column, ColumnWriter
+from lm_keras.data.words import WordEncoder
 from lm_keras.disk.files import bytes_of, opened
 from lm_keras.disk.folders import cached_folder
 from lm_keras.errors import InputError, shown
@@ -61,6 +62,8 @@ class TokenStore:
         counts: what the split holds; `counts.tokens` is n.
         unscored: a token that is never a target: the one that begins documents, if it does not end them, too.
         columns: by name a number for each token [n + 1] or each document [documents], memory maps.
+        filled: how many texts or words have no token of their own and got another one, and document and word
+            of the first; empty for none.
     """
 
     tokens: np.ndarray
@@ -68,6 +71,13 @@ class TokenStore:
     counts: TextCounts
     unscored: int | None = None
     columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    filled: tuple[int, ...] = ()
+
+    @property
+    def ends(self) -> np.ndarray:
+        """Return where the documents end, [documents] int64; what lies between two belongs to none."""
+        between = 1 if self.unscored is None else 2
+        return np.append(self.documents[1:] - between, len(self.tokens))
 
     def frequencies(self, vocab_size: int) -> np.ndarray:
         """Return how often each token is a target, [V] int64; memory does not grow with the text."""
@@ -121,6 +131,7 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
     begin = np.array([tokenizer.begin_id], dtype).tobytes()
     unscored = None if tokenizer.begin_id == tokenizer.eod_id else tokenizer.begin_id
     separator = np.array([tokenizer.eod_id], dtype).tobytes() + (b"" if unscored is None else begin)
+    encoder, filled = WordEncoder(tokenizer), []
     tokens = 1
     size = raw_size = words = characters = unknown = documents = 0
     # Not `ndarray.tofile`, which loses the reason when the disk is full, and flushes the file each time.
@@ -142,36 +153,42 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
             for writer in writers:
                 writer.between(len(separator) // dtype.itemsize if documents else 0)
                 writer.document(document)
-            documents += 1
             document_file.write(np.int64(tokens).tobytes())
+            begun = tokens
             within_word = ends_line = (
                 False  # whether what came before ends in the middle of a word, or with a line feed
             )
-            for piece, after in itertools.pairwise(
-                itertools.chain(tokenizer.pieces(document.pieces()), [None])
-            ):
-                goes_on = after is not None and not piece.endswith("\n")
-                said = tokenizer.canonical(piece)
-                if goes_on:
-                    ids = np.array(tokenizer.encode_prompt(piece), np.int32)
-                    said = said if isinstance(piece, Piece) else said.removesuffix("\n")
-                else:
-                    ids = tokenizer.encode_array(piece)  # What is unknown may be gone in `said`.
+            for piece, ids, said, is_last, firsts in _encoded(document, tokenizer, encoder):
                 token_file.write(ids.astype(dtype).tobytes())
                 for writer in writers:
-                    writer.piece(piece, ids)
+                    if firsts is None:
+                        writer.piece(piece, ids)
+                    else:
+                        writer.words(document, len(ids), firsts)
                 tokens += len(ids)
                 raw_size += len(piece.encode())
                 size += len(said.encode())
                 # White space at a word tokenizer's ends is in the piece alone.
                 shown = said if isinstance(piece, Piece) else piece
                 ends_line = said[-1:] == "\n" or (not said and ends_line)
-                line_ends = said.count("\n") + (after is None and not ends_line)
+                line_ends = said.count("\n") + (is_last and not ends_line)
                 joined = within_word and shown and not shown[0].isspace()
                 words += count_words(said) + line_ends - joined
                 within_word = not shown[-1].isspace() if shown else within_word
                 characters += len(said)
                 unknown += tokenizer.count_unknown(piece, ids)
+            if tokens == begun and columns:  # An example has a token, so that it has a prediction.
+                token_file.write(np.array([encoder.nothing], dtype).tobytes())
+                for writer in writers:
+                    writer.between(1)
+                tokens += 1
+                filled.append((documents, 0))
+            filled += [
+                (documents, number)
+                for number, word in enumerate(document.words or ())
+                if encoder.is_empty(word.text)
+            ]
+            documents += 1
     if raw_size != split.num_bytes or documents != split.num_documents:
         raise changed(split.description.spec)
     counts = TextCounts(tokens - 1, size, words, characters, documents, unknown)
@@ -181,8 +198,31 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
         "counts": dataclasses.asdict(counts),
         "unscored": unscored,
         **({"columns": {column.name: [column.per, column.dtype] for column in columns}} if columns else {}),
+        **({"filled": [len(filled), *filled[0]]} if filled else {}),
     }
     (folder / "store.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _encoded(
+    document: Document, tokenizer: Tokenizer, encoder: WordEncoder
+) -> Iterator[tuple[str, np.ndarray, str, bool, np.ndarray | None]]:
+    """Yield a document in pieces: text, tokens [n], what these say, whether it is the last piece, and of a
+    text of words the first token of each word, [words].
+    """
+    if document.words is not None:
+        text = "".join(document.pieces())
+        tokens, firsts = encoder(word.text for word in document.words)
+        yield text, tokens, tokenizer.canonical(text), True, firsts
+        return
+    for piece, after in itertools.pairwise(itertools.chain(tokenizer.pieces(document.pieces()), [None])):
+        goes_on = after is not None and not piece.endswith("\n")
+        said = tokenizer.canonical(piece)
+        if goes_on:
+            ids = np.array(tokenizer.encode_prompt(piece), np.int32)
+            said = said if isinstance(piece, Piece) else said.removesuffix("\n")
+        else:
+            ids = tokenizer.encode_array(piece)  # What is unknown may be gone in `said`.
+        yield piece, ids, said, after is None, None
 
 
 def _open(folder: Path) -> TokenStore:
@@ -202,12 +242,13 @@ def _open(folder: Path) -> TokenStore:
             raise ValueError(f"{len(tokens):,} tokens in {len(documents):,} documents")
         if documents[:1].tolist() != [1] or documents[-1] > len(tokens) or (np.diff(documents) < 1).any():
             raise ValueError("documents that begin nowhere")
-        sizes = {"token": len(tokens), "document": len(documents)}
+        sizes = {"token": len(tokens), "document": len(documents), "word": len(tokens)}
         columns = {
             name: _column_in(folder, name, dtype, sizes[per])
             for name, (per, dtype) in content.get("columns", {}).items()
         }
-        return TokenStore(tokens, documents, counts, content.get("unscored"), columns)
+        filled = tuple(content.get("filled", ()))
+        return TokenStore(tokens, documents, counts, content.get("unscored"), columns, filled)
     except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"{shown(str(folder))} holds no tokens ({error}); delete it, and it is made again from the text"

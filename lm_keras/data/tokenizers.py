@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from lm_keras import text
 from lm_keras.config import DataConfig
@@ -13,6 +14,12 @@ from lm_keras.text.tokenizer import Tokenizer
 
 MEASURED = (text.HuggingFaceTokenizer.name, text.SentencePieceModel.name)
 """Tokenizers whose text is measured, because nobody chose that it changes."""
+
+LIMITED = ("sentencepiece",)
+"""Tokenizers that take much memory for each character that they learn from."""
+
+MOST_CHARACTERS = 2**22
+"""Characters that these learn from where a text is examples with labels; of more, evenly spaced lines."""
 
 
 def saved_tokenizer(config: DataConfig, needs_mask: bool = False) -> Tokenizer | None:
@@ -88,6 +95,7 @@ def trained_tokenizer(
     cache: Path,
     say: Callable[[str], None],
     needs_mask: bool = False,
+    of_examples: bool = False,
 ) -> Tokenizer:
     """Return the tokenizer that the settings ask for; learn it unless the cache has it.
 
@@ -97,16 +105,21 @@ def trained_tokenizer(
         cache: the cache folder.
         say: called with a line before longer work, and with what speaks against that kind for that text.
         needs_mask: whether it gets a `mask_id` if it has none; the cache keeps it without.
+        of_examples: whether the text is examples with labels, of which there may be millions: then a kind
+            that takes much memory learns from fewer of them.
 
     Raises:
         InputError: a setting is wrong, or the text does not allow it.
     """
-    folder, learn_from = _in_cache(config, splits, cache)
+    settings = config.tokenizer_settings()
+    if of_examples and config.tokenizer in LIMITED:
+        settings["most_characters"] = MOST_CHARACTERS
+    folder, learn_from = _in_cache(config, splits, cache, settings)
 
     def train(path: Path) -> None:
         say(f"training a {config.tokenizer} tokenizer")
         texts = _pieces(splits, learn_from)
-        text.train_tokenizer(config.tokenizer, texts, **config.tokenizer_settings()).save(path)
+        text.train_tokenizer(config.tokenizer, texts, **settings).save(path)
 
     cached_folder(folder, train, say)
     tokenizer = text.load_tokenizer(folder)
@@ -119,21 +132,23 @@ def cached_tokenizer(
     config: DataConfig, splits: dict[str, Split], cache: Path, needs_mask: bool
 ) -> Tokenizer | None:
     """Return the tokenizer that `trained_tokenizer` would find in the cache, or None."""
-    folder, _ = _in_cache(config, splits, cache)
+    folder, _ = _in_cache(config, splits, cache, config.tokenizer_settings())
     if not folder.is_dir():
         return None
     tokenizer = text.load_tokenizer(folder)
     return tokenizer.with_mask() if needs_mask else tokenizer
 
 
-def _in_cache(config: DataConfig, splits: dict[str, Split], cache: Path) -> tuple[Path, list[str]]:
+def _in_cache(
+    config: DataConfig, splits: dict[str, Split], cache: Path, settings: dict[str, Any]
+) -> tuple[Path, list[str]]:
     """Return where the cache keeps a tokenizer, and the names of the splits that it is learnt from."""
     learn_from = ["train"]
     whole = not text.TOKENIZERS[config.tokenizer].learns_from_train
     if whole and splits["train"].rule != "the whole corpus":
         learn_from = list(splits)
     content = {
-        "settings": {"name": config.tokenizer, **config.tokenizer_settings()},
+        "settings": {"name": config.tokenizer, **settings},
         "sources": [splits[name].fingerprint() for name in learn_from],
     }
     return cache / "tokenizers" / fingerprint_of(content), learn_from

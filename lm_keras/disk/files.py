@@ -1,8 +1,10 @@
 """Files that are written whole or not at all, and read with distrust."""
 
 import codecs
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -17,13 +19,24 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
     Raises:
         InputError: the folder or file cannot be written.
     """
+    with writing_atomically(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def writing_atomically(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """Open a file to write, which takes the place of `path` at the end; where something fails it is deleted.
+
+    Raises:
+        InputError: the folder or file cannot be written.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "wb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

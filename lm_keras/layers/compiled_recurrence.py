@@ -14,9 +14,8 @@ from typing import Any
 import tensorflow as tf
 
 
-@tf.custom_gradient
 def lstm(
-    projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor
+    projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor, keep: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Run the recurrence as `lm_keras.layers.recurrent.lstm` does, rows first.
 
@@ -28,17 +27,26 @@ def lstm(
             traced.
         recurrent: [H, 4 H], in the dtype of the products.
         h, c: [B, H], the state before the first step.
+        keep: [B, T], what h and c are multiplied by before each step; None for 1.
 
     Returns:
         outputs: [B, T, H], h of every step, in the dtype of the state.
         c: [B, H] after the last step, likewise.
     """
+    run = tf.custom_gradient(lambda *arguments: _lstm(*arguments, keep))
+    return run(projected, recurrent, h, c)
+
+
+def _lstm(
+    projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor, keep: tf.Tensor | None
+) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable]:
     units = recurrent.shape[0]
-    outputs, c_last, *saved = _forward(projected, recurrent, h, c)
+    outputs, c_last, *saved = _forward(projected, recurrent, h, c, keep)
 
     def gradient(d_outputs, d_c):
-        d_projected, d_h, d_c = _backward(d_outputs, d_c, recurrent, *saved)
-        before = tf.reshape(tf.concat([h[:, None], outputs[:, :-1]], 1), [-1, units])  # [B T, H]
+        d_projected, d_h, d_c = _backward(d_outputs, d_c, recurrent, keep, *saved)
+        before = tf.concat([h[:, None], outputs[:, :-1]], 1)
+        before = tf.reshape(before if keep is None else before * keep[..., None], [-1, units])  # [B T, H]
         d_flat = tf.cast(tf.reshape(d_projected, [-1, 4 * units]), recurrent.dtype)
         d_recurrent = tf.matmul(tf.cast(before, recurrent.dtype), d_flat, transpose_a=True)
         return d_projected, d_recurrent, d_h, d_c
@@ -47,13 +55,17 @@ def lstm(
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _forward(projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, ...]:
+def _forward(
+    projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor, keep: tf.Tensor | None
+) -> tuple[tf.Tensor, ...]:
     """Return the outputs [B, T, H], the last cell state [B, H], and what the gradient needs, six times [T, B,
     H].
     """
     time, matrix = projected.shape[1], tf.cast(recurrent, projected.dtype)
 
     def step(t, h, c, arrays):
+        if keep is not None:
+            h, c = h * keep[:, t, None], c * keep[:, t, None]
         gates = tf.split(_product(h, matrix, recurrent.dtype) + projected[:, t], 4, axis=-1)
         i, f, o = (tf.sigmoid(gates[k]) for k in (0, 1, 3))
         g = tf.tanh(gates[2])
@@ -71,7 +83,7 @@ def _forward(projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Ten
 
 @tf.function(jit_compile=True, autograph=False)
 def _backward(
-    d_outputs: tf.Tensor, d_c: tf.Tensor, recurrent: tf.Tensor, *saved: tf.Tensor
+    d_outputs: tf.Tensor, d_c: tf.Tensor, recurrent: tf.Tensor, keep: tf.Tensor | None, *saved: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return the gradients of `projected` [B, T, 4 H], of h and of c."""
     rows, time, units = d_outputs.shape
@@ -92,7 +104,10 @@ def _backward(
             ],
             axis=-1,
         )  # [B, 4 H]
-        return k + 1, _product(d_gates, transposed, recurrent.dtype), d_c * f, array.write(t, d_gates)
+        d_h, d_c = _product(d_gates, transposed, recurrent.dtype), d_c * f
+        if keep is not None:
+            d_h, d_c = d_h * keep[:, t, None], d_c * keep[:, t, None]
+        return k + 1, d_h, d_c, array.write(t, d_gates)
 
     array = tf.TensorArray(dtype, time, element_shape=[rows, 4 * units])
     _, d_h, d_c, array = _over_time(step, time, tf.zeros_like(d_c), d_c, array)

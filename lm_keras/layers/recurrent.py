@@ -127,6 +127,7 @@ class LSTM(keras.layers.Layer):
         state: Mapping[str, tf.Tensor],
         draw: Draw | None = None,
         training: bool = False,
+        keep: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Run the layer over time.
 
@@ -135,6 +136,8 @@ class LSTM(keras.layers.Layer):
             state: `{"h": [B, H], "c": [B, H]}` float32.
             draw: step and seed of the weight-drop mask in the project's own loop.
             training: whether to drop weights when no `draw` is given.
+            keep: [T, B] float32, 0 where the state begins anew before a step, else 1; None for 1. cuDNN has
+                no such thing.
 
         Returns:
             The hidden states [T, B, H] in the compute dtype, and the state after the last step.
@@ -143,18 +146,22 @@ class LSTM(keras.layers.Layer):
         time = x.shape[0]
         matrix = self.recurrent_matrix(draw, training)
         # A single step, as the sampler takes them, would pack the weights again each time.
-        if self.by_cudnn and time != 1:
+        if self.by_cudnn and time != 1 and keep is None:
             x = tf.cast(x, tf.float32)
             weights = self.kernel.value, tf.cast(matrix, tf.float32), self.bias.value
             outputs, h, c = cudnn.lstm(x, *weights, state["h"], state["c"])
             return tf.cast(outputs, dtype), {"h": h, "c": c}
         projected = self._projected(x)  # [T B, 4 H]
         shape = [*tf.unstack(tf.shape(x)[:2]), 4 * self.units] if time is None else [time, -1, 4 * self.units]
-        outputs, cell = lstm(tf.reshape(projected, shape), matrix, state["h"], state["c"])
+        outputs, cell = lstm(tf.reshape(projected, shape), matrix, state["h"], state["c"], keep)
         return tf.cast(outputs, dtype), {"h": outputs[-1], "c": cell}
 
     def compiled(
-        self, x: tf.Tensor, state: Mapping[str, tf.Tensor], matrix: tf.Tensor
+        self,
+        x: tf.Tensor,
+        state: Mapping[str, tf.Tensor],
+        matrix: tf.Tensor,
+        keep: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Run the layer over time with its recurrence compiled by XLA, while a graph is traced.
 
@@ -162,12 +169,13 @@ class LSTM(keras.layers.Layer):
             x: [B, T, D], a known shape; rows first, other than in `call`.
             state: `{"h": [B, H], "c": [B, H]}` float32.
             matrix: what `recurrent_matrix` returns.
+            keep: [B, T] float32, as in `call`, rows first.
 
         Returns:
             The hidden states [B, T, H] in the compute dtype, and the state after the last step.
         """
         projected = tf.reshape(self._projected(x), [*x.shape[:2], 4 * self.units])
-        outputs, cell = compiled_recurrence.lstm(projected, matrix, state["h"], state["c"])
+        outputs, cell = compiled_recurrence.lstm(projected, matrix, state["h"], state["c"], keep)
         return tf.cast(outputs, self.compute_dtype), {"h": outputs[:, -1], "c": cell}
 
     def _projected(self, x: tf.Tensor) -> tf.Tensor:
@@ -182,7 +190,7 @@ class LSTM(keras.layers.Layer):
 
 
 def lstm(
-    projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor
+    projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor, keep: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Run the recurrence; see `_recurrence`.
 
@@ -190,12 +198,13 @@ def lstm(
     cannot: it reads arrays that only the forward pass has.
     """
     if record.could_possibly_record():
-        return tf.custom_gradient(_recurrence)(projected, recurrent, h, c)
-    return _recurrence(projected, recurrent, h, c)[0]
+        run = tf.custom_gradient(lambda *arguments: _recurrence(*arguments, keep))
+        return run(projected, recurrent, h, c)
+    return _recurrence(projected, recurrent, h, c, keep)[0]
 
 
 def _recurrence(
-    projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor
+    projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor, keep: tf.Tensor | None = None
 ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable]:
     """Run the recurrence, and return what computes its gradient beside the results.
 
@@ -206,6 +215,7 @@ def _recurrence(
         projected: [T, B, 4 H], W x + b for every step, in the dtype of the state.
         recurrent: [H, 4 H], in the dtype of the products.
         h, c: [B, H], the state before the first step.
+        keep: [T, B], what h and c are multiplied by before each step, in their dtype; None for 1.
 
     Returns:
         outputs: [T, B, H], h of every step, in the dtype of the state.
@@ -222,8 +232,11 @@ def _recurrence(
         return tf.TensorArray(dtype, time, element_shape=shape, clear_after_read=False)
 
     inputs = tf.TensorArray(dtype, time, clear_after_read=False).unstack(projected)
+    kept = None if keep is None else keep[..., None]  # [T, B, 1]
 
     def forward(t, h, c, saved):
+        if kept is not None:
+            h, c = h * kept[t], c * kept[t]
         gates = tf.split(inputs.read(t) + product(h, recurrent), 4, axis=-1)
         i, f, o = (tf.sigmoid(gates[k]) for k in (0, 1, 3))
         g = tf.tanh(gates[2])
@@ -258,13 +271,16 @@ def _recurrence(
                 ],
                 axis=-1,
             )  # [B, 4 H]
-            d_h = product(d_gates, transposed)
-            return d_h, d_c * f, [results[0].write(t, d_gates)]
+            d_h, d_c = product(d_gates, transposed), d_c * f
+            if kept is not None:
+                d_h, d_c = d_h * kept[t], d_c * kept[t]
+            return d_h, d_c, [results[0].write(t, d_gates)]
 
         results = [array(tf.TensorShape([projected.shape[1], 4 * units]))]
         d_h, d_c, results = _over_time(backward, time, tf.zeros_like(h), d_c, results)
         d_projected = results[0].stack()  # [T, B, 4 H]
-        before = tf.reshape(tf.concat([h[None], outputs[:-1]], 0), [-1, units])  # [T B, H]
+        before = tf.concat([h[None], outputs[:-1]], 0)
+        before = tf.reshape(before if kept is None else before * kept, [-1, units])  # [T B, H]
         d_flat = tf.cast(tf.reshape(d_projected, [-1, 4 * units]), recurrent.dtype)
         d_recurrent = tf.matmul(tf.cast(before, recurrent.dtype), d_flat, transpose_a=True)
         return d_projected, d_recurrent, d_h, d_c

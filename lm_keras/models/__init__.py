@@ -15,6 +15,10 @@ sampling and the dry run need no more than this:
 - optionally `forward_one_token(inputs, state)` and `append_to_cache(state, addition)`: `forward` for one
   token a row in two parts, of which XLA can compile the first; and `product_matrices`: the matrices that a
   token's products read;
+- `head_weights`, those of the head, and `optional_weights`, those of the body that another network need not
+  have, when weights are copied; `num_outputs` and `pooling`, the classes of the head or None, and how the
+  features of a text come of those of its tokens or None. With classes the documents of a row are what each
+  would be alone, and `places` of the inputs says where features are read off;
 - `context_tokens`: how far a prediction looks back, None where that has no end; `context_length`: the most
   tokens that a state or a row can take, None where that has no end;
 - `products(rows, length, predictions)` -> {part: [Product]}: the matrix products of a forward pass over

@@ -19,9 +19,11 @@ from lm_keras.layers.activations import activated
 from lm_keras.layers.attention_mask import AttentionMask
 from lm_keras.layers.casting import cast
 from lm_keras.layers.normalization import normalized
-from lm_keras.layers.transformer import BlockSettings, TransformerBlock
+from lm_keras.layers.transformer import DROPOUTS, BlockSettings, TransformerBlock
 from lm_keras.models.costs import Product, block_products, blocks_bytes
+from lm_keras.models.gpt import positions_within
 from lm_keras.models.language_model import LanguageModel
+from lm_keras.models.pooling import pooled
 
 INITIAL_DEVIATION = 0.02
 """Standard deviation of all initial matrices."""
@@ -47,6 +49,7 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
         num_outputs=num_outputs,
+        pooling=config.pooling,
         dtype=config.learning.precision,
         name="bert_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
@@ -67,11 +70,12 @@ def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = No
     model = config.model
     width = model.embedding_dim
     tables = vocab_size + config.context_length + SEGMENTS
-    head = 0
-    if model.prediction_head:
-        tables += 0 if model.tied or num_outputs is not None else vocab_size
-        output = vocab_size if num_outputs is None else num_outputs * (width + 1)
-        head = width * width + width + 2 * width + output
+    head, dense = 0, width * (width + 1)
+    if num_outputs is not None:
+        head = num_outputs * (width + 1) + (dense if config.pooling == "first" else 0)
+    elif model.prediction_head:
+        tables += 0 if model.tied else vocab_size
+        head = dense + 2 * width + vocab_size
     return width * tables + 2 * width + model.num_layers * block_settings(config).parameters + head
 
 
@@ -87,7 +91,8 @@ class BERTLanguageModel(LanguageModel):
         num_layers: blocks.
         context_length: L, the most tokens that a row may have.
         block: what a block looks like, or the same as a dictionary; its norms follow what they add.
-        prediction_head: whether it can predict masked tokens; without, it has hidden states only.
+        prediction_head: whether it can predict masked tokens; without, it has hidden states only. With
+            classes there is no such part; with the pooling `first` there is a pooler before them, as in BERT.
         tie_embeddings: use the embedding as output matrix.
         init_scale: draw all matrices from U(-s, s); None for N(0, 0.02).
 
@@ -126,6 +131,7 @@ class BERTLanguageModel(LanguageModel):
         self.segments = self._matrix((SEGMENTS, width), "segments", _normal())
         self.embedding_norm = self._norm(width, "embedding_norm")
         self._add_dropouts(block.dropout, 1)
+        self._add_class_dropout(block.dropout, 1 + DROPOUTS * num_layers)
         self.blocks = [
             TransformerBlock(
                 block,
@@ -136,7 +142,13 @@ class BERTLanguageModel(LanguageModel):
             )
             for index in range(num_layers)
         ]
-        self.prediction_head = prediction_head
+        self.prediction_head, self.pooler = prediction_head, []
+        if self.num_outputs is not None:
+            if self.pooling == "first":
+                kernel = self._matrix((width, width), "pooler_kernel", _normal())
+                self.pooler = [kernel, self._bias(width, "pooler_bias")]
+            self._add_output(width, features=width, initializer=_normal())
+            return
         if not prediction_head:
             self.built = True
             return
@@ -155,6 +167,8 @@ class BERTLanguageModel(LanguageModel):
     @property
     def head_weights(self) -> list[keras.Variable]:
         """Return the weights that belong to the head; none without one."""
+        if self.num_outputs is not None:
+            return [*self.pooler, *super().head_weights]
         if not self.prediction_head:
             return []
         return [self.head_kernel, self.head_bias, *self.head_norm, *super().head_weights]
@@ -175,7 +189,8 @@ class BERTLanguageModel(LanguageModel):
         Args:
             inputs: `tokens` [B, T] integers, T at most L; optionally `predicted` [B, K] int32, where features
                 are wanted, all where it is missing; `document` [B, T] int32: tokens see those of the same
-                number only; `segment` [B, T] int32, 0 or 1.
+                number only, and with classes their positions count from its beginning; `segment` [B, T]
+                int32, 0 or 1.
             state: nothing.
             draw: masks of the dropout layers; without it they are active only if `training`.
 
@@ -185,9 +200,10 @@ class BERTLanguageModel(LanguageModel):
         Raises:
             InputError: it has no head.
         """
-        if not self.prediction_head:
-            raise InputError(NO_HEAD)
+        self._check_head()
         hidden = self.hidden_states(inputs, draw, training)  # [B, T, D]
+        if self.num_outputs is not None:
+            return self._read_off(hidden, inputs, draw, training), {}
         if "predicted" in inputs:
             hidden = tf.gather(hidden, inputs["predicted"], batch_dims=1)
         shape = tf.shape(hidden)
@@ -218,7 +234,9 @@ class BERTLanguageModel(LanguageModel):
         x = tf.cast(
             tf.gather(tf.convert_to_tensor(self.embedding.embeddings), tokens), tf.float32
         )  # [B, T, D]
-        x += tf.convert_to_tensor(self.places)[:time]
+        table = tf.convert_to_tensor(self.places)
+        within = self.num_outputs is not None and document is not None
+        x += tf.gather(table, positions_within(document)) if within else table[:time]
         segments = tf.convert_to_tensor(self.segments)
         x += tf.gather(segments, inputs["segment"]) if "segment" in inputs else segments[0]
         x = self._normalized(x, self.embedding_norm)
@@ -231,10 +249,26 @@ class BERTLanguageModel(LanguageModel):
         gain, bias = map(tf.convert_to_tensor, norm)
         return normalized("layer", x, gain, bias, self.block_settings.norm_epsilon, dtype)
 
+    def _read_off(
+        self, hidden: tf.Tensor, inputs: Mapping[str, tf.Tensor], draw: Draw | None, training: bool
+    ) -> tf.Tensor:
+        """Return features [B, K, D] of texts, behind the pooler if there is one, or [B, T, D] of tokens."""
+        if self.pooler:
+            hidden = pooled(self.pooling, hidden, inputs["predicted"])
+            kernel, bias = self.pooler
+            product = tf.tensordot(hidden, cast(kernel, hidden.dtype), 1)
+            hidden = tf.tanh(product + tf.cast(tf.convert_to_tensor(bias), hidden.dtype))
+            inputs = {name: value for name, value in inputs.items() if name != "predicted"}
+        return super()._read_off(hidden, inputs, draw, training)
+
     def _check(self, shape: Sequence[int | None], dtype: str) -> None:
-        if not self.prediction_head:
-            raise InputError(NO_HEAD)
+        self._check_head()
         super()._check(shape, dtype)
+
+    def _check_head(self) -> None:
+        """Raise InputError for a network without a head."""
+        if not self.prediction_head and self.num_outputs is None:
+            raise InputError(NO_HEAD)
 
     def get_config(self) -> dict[str, Any]:
         return {name: value for name, value in super().get_config().items() if name != "embedding_dim"}
@@ -248,13 +282,14 @@ class BERTLanguageModel(LanguageModel):
         """Return the matrix products of a forward pass, by part; arguments as those of `LanguageModel`."""
         block, positions = self.block_settings, rows * (length if predictions is None else predictions)
         parts = block_products(block, rows, length)
+        has_layer = self.num_outputs is None or bool(self.pooler)
         return {
             "embedding": [],
             "places": [],
             "segments": [],
             "embedding_norm": [],
             **{layer.name: parts for layer in self.blocks},
-            "head": [Product(positions, block.width, block.width)],
+            "head": [Product(positions, block.width, block.width)] * has_layer,
             "output": [Product(positions, block.width, self.head.outputs)],
         }
 

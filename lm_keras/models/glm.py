@@ -18,7 +18,7 @@ from lm_keras.layers.attention_mask import AttentionMask
 from lm_keras.layers.transformer import BlockSettings
 from lm_keras.models import gpt
 from lm_keras.models.costs import Product, block_products
-from lm_keras.models.gpt import INITIAL_DEVIATION, Arranged, GPTLanguageModel
+from lm_keras.models.gpt import INITIAL_DEVIATION, Arranged, GPTLanguageModel, positions_within
 
 ONCE_EXTRA_TOKENS = 3
 """Tokens that an older file of a network does not count, though it has them."""
@@ -35,6 +35,7 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
         num_outputs=num_outputs,
+        pooling=config.pooling,
         dtype=config.learning.precision,
         name="glm_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
@@ -109,7 +110,8 @@ class GLMLanguageModel(GPTLanguageModel):
 
         Args:
             inputs: without a state `tokens`, `position`, `within`, `order` [B, T] and `predicted` [B, K] as
-                `Spans` makes them; of them only `tokens` is needed, for part A. With a state `tokens` [B,
+                `Spans` makes them; of them only `tokens` is needed, for part A; with classes `document` as
+                for a GPT. With a state `tokens` [B,
                 T], all of part A where T is not known when traced, else the next token of a span; and
                 optionally `reset` [B] bool, rows whose state is reset.
             state: as `initial_state` returns it; the next token belongs to the span at its `position`, behind
@@ -120,17 +122,17 @@ class GLMLanguageModel(GPTLanguageModel):
         Returns:
             features [B, K or T, D] in the compute dtype; and the state after the last token.
         """
-        features, state = super().forward(inputs, state, draw, training, cache_apart)
-        if "predicted" in inputs:
-            features = tf.gather(features, inputs["predicted"], batch_dims=1)
-        return features, state
+        return super().forward(inputs, state, draw, training, cache_apart)
 
     def _arranged(
         self, inputs: Mapping[str, tf.Tensor], state: Mapping[str, Any], time: int | tf.Tensor
     ) -> Arranged:
         if not state:
-            order = inputs.get("order")
+            order, documents = inputs.get("order"), inputs.get("document")
             positions, none = tf.range(time)[None], tf.zeros([1, time], tf.int32)
+            if self.num_outputs is not None and documents is not None:
+                attention_mask = AttentionMask(0, documents, documents, causal=False)
+                return Arranged(positions_within(documents), attention_mask, {}, none)
             attention_mask = AttentionMask(0, causal=False, order=order)
             return Arranged(inputs.get("position", positions), attention_mask, {}, inputs.get("within", none))
         first, begins = state["length"], state["begins"]

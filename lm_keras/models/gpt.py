@@ -19,7 +19,7 @@ from lm_keras.layers.attention import Cache
 from lm_keras.layers.attention_mask import AttentionMask
 from lm_keras.layers.normalization import norm_weights, normalized
 from lm_keras.layers.rotary import rotations
-from lm_keras.layers.transformer import BlockSettings, TransformerBlock
+from lm_keras.layers.transformer import DROPOUTS, BlockSettings, TransformerBlock
 from lm_keras.models.costs import Product, block_products, blocks_bytes
 from lm_keras.models.language_model import LanguageModel
 
@@ -41,6 +41,7 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
         num_outputs=num_outputs,
+        pooling=config.pooling,
         dtype=config.learning.precision,
         name="gpt_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
@@ -125,6 +126,7 @@ class GPTLanguageModel(LanguageModel):
             normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
             self.places = self._matrix((context_length, block.width), "places", normal)
         self._add_dropouts(block.dropout, 1)
+        self._add_class_dropout(block.dropout, 1 + DROPOUTS * num_layers)
         small = INITIAL_DEVIATION / math.sqrt(2 * num_layers)
 
         def initializer(name: str) -> keras.initializers.Initializer:
@@ -180,15 +182,16 @@ class GPTLanguageModel(LanguageModel):
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
-            inputs: `tokens` [B, T] integers, T at most L; with `separate_documents` also `document` [B, T]
-                int32, rising numbers of the documents that they belong to, all the same where it is missing;
-                and with a state optionally `reset` [B] bool, rows whose state is reset.
+            inputs: `tokens` [B, T] integers, T at most L; with `separate_documents` or classes also
+                `document` [B, T] int32, rising numbers of the documents that they belong to, all the same
+                where it is missing; with classes optionally `predicted` [B, K]; and with a state optionally
+                `reset` [B] bool, rows whose state is reset.
             state: as `initial_state` returns it.
             draw: masks of the dropout layers; without it they are active only if `training`.
             cache_apart: see `forward_one_token`.
 
         Returns:
-            features [B, T, D] in the compute dtype; and the state after the last token.
+            features [B, T or K, D] in the compute dtype; and the state after the last token.
         """
         tokens = inputs["tokens"]
         rows, time = (known or tf.shape(tokens)[axis] for axis, known in enumerate(tokens.shape))
@@ -228,7 +231,7 @@ class GPTLanguageModel(LanguageModel):
         settings = self.block_settings
         x = normalized(settings.norm, x, tf.convert_to_tensor(self.norm_gain), bias, settings.norm_epsilon)
         features = tf.reshape(tf.cast(x, self.compute_dtype), [rows, time, settings.width])
-        return features, after if state else {}
+        return self._read_off(features, inputs, draw, training), after if state else {}
 
     def forward_one_token(
         self, inputs: Mapping[str, tf.Tensor], state: Mapping[str, Any]
@@ -276,7 +279,8 @@ class GPTLanguageModel(LanguageModel):
         self, inputs: Mapping[str, tf.Tensor], state: Mapping[str, Any], time: int | tf.Tensor
     ) -> "Arranged":
         """Return the positions of the T tokens of a row and what they see."""
-        documents = inputs.get("document") if self.separate_documents and not state else None
+        apart = self.separate_documents or self.num_outputs is not None
+        documents = inputs.get("document") if apart and not state else None
         if documents is not None:
             return Arranged(positions_within(documents), AttentionMask(0, documents, documents), {})
         if not state:

@@ -17,6 +17,7 @@ from lm_keras.layers.casting import cast
 from lm_keras.layers.dropout import ScheduledDropout
 from lm_keras.models.costs import Product
 from lm_keras.models.heads import Classes, Head, Vocabulary
+from lm_keras.models.pooling import alone, pooled
 
 NO_QUANTIZATION = (
     "the networks of lm_keras cannot be quantized: Keras quantizes its own Dense and Embedding layers, and"
@@ -56,7 +57,10 @@ class LanguageModel(keras.Model):
         init_scale: draw all matrices from U(-s, s); None for U(-0.05, 0.05) and Glorot, as Keras does.
         own: the arguments that only the family has, by name; None for none.
         embedding_initializer: what draws the embedding where `init_scale` does not.
-        num_outputs: classes of the head; None for the vocabulary.
+        num_outputs: classes of the head; None for the vocabulary. With classes the documents of a row, by
+            `document` of the inputs, are what each would be alone.
+        pooling: with classes, how the features of a text come of those of its tokens, see
+            `lm_keras.models.pooling`; None where each token has classes of its own.
 
     Attributes:
         head: turns features into logits, see `lm_keras.models.heads`.
@@ -79,6 +83,7 @@ class LanguageModel(keras.Model):
         own: dict[str, Any] | None = None,
         embedding_initializer: Initializer = "uniform",
         num_outputs: int | None = None,
+        pooling: str | None = None,
         **kwargs: Any,
     ):
         # Products are cast where they happen; the weights themselves and the carried state stay as they are.
@@ -94,9 +99,10 @@ class LanguageModel(keras.Model):
             "tie_embeddings": tie_embeddings,
             "init_scale": init_scale,
             **(own or {}),
-            **({} if num_outputs is None else {"num_outputs": num_outputs}),
+            **({} if num_outputs is None else {"num_outputs": num_outputs, "pooling": pooling}),
         }
-        self.vocab_size, self.num_outputs = vocab_size, num_outputs
+        self.vocab_size, self.num_outputs, self.pooling = vocab_size, num_outputs, pooling
+        self.class_dropout: ScheduledDropout | None = None
         self.tie_embeddings = tie_embeddings
         self.init_scale = init_scale
         self.embedding = TokenEmbedding(
@@ -133,6 +139,23 @@ class LanguageModel(keras.Model):
 
     def _drop(self, index: int, x: tf.Tensor, draw: Draw | None, training: bool) -> tf.Tensor:
         return self.dropouts[index](x, training=training, draw=draw) if self.dropouts else x
+
+    def _add_class_dropout(self, rate: float, index: int) -> None:
+        """Add a place for dropout before classes; none at a rate of 0."""
+        if rate and self.num_outputs is not None:
+            self.class_dropout = ScheduledDropout(
+                rate, index=index, dtype=self.dtype_policy, name="class_dropout"
+            )
+
+    def _read_off(
+        self, hidden: tf.Tensor, inputs: Mapping[str, tf.Tensor], draw: Draw | None, training: bool
+    ) -> tf.Tensor:
+        """Return features [B, K, D] at the positions `predicted` of the inputs; without, of all tokens."""
+        if "predicted" in inputs:
+            hidden = pooled(self.pooling, hidden, inputs["predicted"], inputs.get("document"))
+        if self.class_dropout is not None:
+            hidden = self.class_dropout(hidden, training=training, draw=draw)
+        return hidden
 
     def _add_output(
         self,
@@ -174,6 +197,11 @@ class LanguageModel(keras.Model):
     def head_weights(self) -> list[keras.Variable]:
         """Return the weights that belong to the head, and not to the body that another task can use."""
         return [v for v in (self.projection, *self.head.weights) if v is not None]
+
+    @property
+    def optional_weights(self) -> list[keras.Variable]:
+        """Return weights of the body that may begin anew where the rest is copied from another network."""
+        return []
 
     def output_weights(self) -> tuple[tf.Tensor, tf.Tensor | None, bool]:
         """Return `(matrix, bias, transposed)`: [D, O], or [O, D] if transposed, and [O] or None, float32."""
@@ -223,18 +251,23 @@ class LanguageModel(keras.Model):
     def call(self, tokens: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return logits [B, T, V] float32 for tokens [B, T], each row a document's beginning.
 
+        With classes each row is a text; the logits are [B, C] with a pooling, else [B, T, C].
+
         Args:
             tokens: integers of any kind, or whole numbers in float32, as an untyped `keras.Input` has them.
+                With classes negative ones behind a text are padding.
             training: whether the dropout layers are active.
 
         Raises:
             InputError: the tokens are no matrix, too many, or came in half precision, which rounds them.
         """
-        tokens = self._as_indices(tokens)
-        features, _ = self.forward(
-            {"tokens": tokens}, self.initial_state(tf.shape(tokens)[0]), training=training
-        )
-        return self.project(features)
+        tokens, inputs = self._as_indices(tokens), {}
+        if self.num_outputs is not None:
+            tokens, inputs = alone(tokens, self.pooling)
+        state = self.initial_state(tf.shape(tokens)[0])
+        features, _ = self.forward({"tokens": tokens, **inputs}, state, training=training)
+        logits = self.project(features)
+        return logits if self.pooling is None else tf.squeeze(logits, 1)
 
     def _as_indices(self, tokens: Any) -> tf.Tensor:
         """Return tokens as `tf.gather` takes them."""
@@ -264,7 +297,7 @@ class LanguageModel(keras.Model):
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the shape of the logits for tokens of a shape."""
-        return (*input_shape, self.head.outputs)
+        return (*(input_shape if self.pooling is None else input_shape[:1]), self.head.outputs)
 
     def compute_output_spec(self, tokens: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
         """Return shape and dtype of the logits: float32, whatever the products are in."""

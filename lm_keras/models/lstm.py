@@ -16,6 +16,7 @@ from lm_keras.draws import Draw
 from lm_keras.layers import cudnn
 from lm_keras.layers.recurrent import LSTM, activation_values
 from lm_keras.models.costs import Product
+from lm_keras.models.gpt import positions_within
 from lm_keras.models.language_model import LanguageModel
 
 State = Sequence[Mapping[str, tf.Tensor]]
@@ -37,6 +38,8 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
         init_scale=model.init_scale,
         jit=config.running.jit,
         num_outputs=num_outputs,
+        pooling=config.pooling,
+        bidirectional=model.bidirectional,
         dtype=config.learning.precision,
         name="lstm_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
@@ -46,12 +49,14 @@ def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = No
     """Return how many numbers the network of these settings learns."""
     model = config.model
     embedding, hidden, tied = model.embedding_dim, model.units, model.tied
-    gates = 4 * hidden
-    recurrent = gates * (model.num_layers * (hidden + 1) + embedding + (model.num_layers - 1) * hidden)
+    directions = 2 if model.bidirectional else 1
+    width = directions * hidden
+    inputs = embedding + (model.num_layers - 1) * width
+    recurrent = directions * 4 * hidden * (model.num_layers * (hidden + 1) + inputs)
     projection = hidden * embedding if tied and hidden != embedding and num_outputs is None else 0
     output = vocab_size * (1 if tied else hidden + 1)
     if num_outputs is not None:
-        output = num_outputs * (hidden + 1)
+        output = num_outputs * (width + 1)
     return vocab_size * embedding + recurrent + projection + output
 
 
@@ -73,6 +78,8 @@ class LSTMLanguageModel(LanguageModel):
             an NVIDIA GPU, as it does else; with `recurrence`, on a CPU, the recurrence, see
             `lm_keras.layers.compiled_recurrence`, where rows of more than one token are traced with a known
             shape.
+        bidirectional: with classes, a second layer of as many units beside each one reads from right to left;
+            their outputs stand side by side.
         **kwargs: see `LanguageModel`; `init_scale` holds for the recurrent layers, too.
 
     Attributes:
@@ -93,6 +100,7 @@ class LSTMLanguageModel(LanguageModel):
         forget_bias: float = 1.0,
         weight_drop: float = 0.0,
         jit: str = "auto",
+        bidirectional: bool = False,
         **kwargs: Any,
     ):
         own = {
@@ -102,38 +110,59 @@ class LSTMLanguageModel(LanguageModel):
             "forget_bias": forget_bias,
             "weight_drop": weight_drop,
             "jit": jit,
+            **({"bidirectional": True} if bidirectional else {}),
         }
         super().__init__(vocab_size, embedding_dim, own=own, **kwargs)
-        self.recurrent = [
-            LSTM(
-                hidden_units,
-                forget_bias,
-                self.init_scale,
-                weight_drop,
-                layer,
-                use_cudnn=jit != "on",
-                dtype=self.dtype_policy,
-                name=f"lstm_{layer}",
-            )
-            for layer in range(num_layers)
-        ]
+        if bidirectional and self.num_outputs is None:
+            raise ValueError("a bidirectional network needs classes: it has seen the token that comes next")
+
+        def layers(first: int, suffix: str = "") -> list[LSTM]:
+            return [
+                LSTM(
+                    hidden_units,
+                    forget_bias,
+                    self.init_scale,
+                    weight_drop,
+                    first + number,
+                    use_cudnn=jit != "on",
+                    dtype=self.dtype_policy,
+                    name=f"lstm_{number}{suffix}",
+                )
+                for number in range(num_layers)
+            ]
+
+        self.recurrent = layers(0)
+        self.backward = layers(num_layers, "_backward") if bidirectional else []
         self._add_dropouts(dropout, num_layers + 1, batch_axis=1)
-        for layer, width in zip(self.recurrent, [embedding_dim] + [hidden_units] * num_layers):
-            layer.build((None, None, width))
-        self._add_output(hidden_units, features=hidden_units)
+        features = (2 if bidirectional else 1) * hidden_units
+        for direction in (self.recurrent, self.backward):
+            for layer, width in zip(direction, [embedding_dim] + [features] * num_layers):
+                layer.build((None, None, width))
+        self._add_output(hidden_units, features=features)
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Say who runs the recurrent layers, where there is a choice."""
         if not cudnn.available():
             return ("recurrence compiled by XLA",) if self._may_compile else ()
+        if self.num_outputs is not None:
+            return ("no cuDNN, whose rows hold one text each",)
         return ("recurrence by cuDNN" if self._settings["jit"] != "on" else "no cuDNN, which XLA rules out",)
+
+    @property
+    def optional_weights(self) -> list[keras.Variable]:
+        """Return the weights of the layers from right to left, which a language model does not have."""
+        return [weight for layer in self.backward for weight in layer.trainable_weights]
 
     def initial_state(
         self, batch_size: int | tf.Tensor, length: int | None = None
     ) -> list[dict[str, tf.Tensor]]:
-        """Return the state before a document: `{"h", "c"}` of zeros [B, H] for every layer."""
+        """Return the state before a document: `{"h", "c"}` of zeros [B, H] for every layer; nothing for a
+        network with classes, which reads rows as a whole.
+        """
         del length  # An LSTM's state does not grow with the text.
+        if self.num_outputs is not None:
+            return []
         return [layer.initial_state(batch_size) for layer in self.recurrent]
 
     def forward(
@@ -146,70 +175,134 @@ class LSTMLanguageModel(LanguageModel):
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
-            inputs: `tokens` [B, T] int32, and optionally `reset` [B] bool, rows whose state is reset.
+            inputs: `tokens` [B, T] int32, and optionally `reset` [B] bool, rows whose state is reset; with
+                classes optionally `document` [B, T] int32, at each of which the state starts anew, too, and
+                `predicted` [B, K].
             state: as `initial_state` returns it.
             draw: masks of the dropout layers; without it they are active only if `training`.
 
         Returns:
-            features [B, T, D], D = E if the embeddings are tied, else H; and the state after the last token.
+            features [B, T or K, D], D = E if the embeddings are tied, 2 H if the network is bidirectional,
+            else H; and the state after the last token.
         """
-        if "reset" in inputs:
-            fresh = inputs["reset"][:, None]
-            state = tf.nest.map_structure(lambda value: tf.where(fresh, 0.0, value), state)
-        if self._may_compile and _traced_with_known_shape(inputs["tokens"]):
-            features, after = self._by_groups(inputs["tokens"], state, draw, training)
+        tokens = inputs["tokens"]
+        if self.num_outputs is None:
+            return self._states(tokens, self._fresh(inputs, state), None, draw, training)
+        rows = tokens.shape[0] or tf.shape(tokens)[0]
+        state = [layer.initial_state(rows) for layer in self.recurrent]
+        hidden, _ = self._states(tokens, state, inputs.get("document"), draw, training)
+        return self._read_off(hidden, inputs, draw, training), []
+
+    def _fresh(self, inputs: Mapping[str, tf.Tensor], state: State) -> State:
+        """Return the state, zeros in the rows of `reset`."""
+        if "reset" not in inputs:
+            return state
+        fresh = inputs["reset"][:, None]
+        return tf.nest.map_structure(lambda value: tf.where(fresh, 0.0, value), state)
+
+    def _states(
+        self,
+        tokens: tf.Tensor,
+        state: State,
+        document: tf.Tensor | None,
+        draw: Draw | None,
+        training: bool,
+    ) -> tuple[tf.Tensor, State]:
+        """Return the features of all tokens, [B, T, D], and the state after the last one."""
+        if self._may_compile and _traced_with_known_shape(tokens):
+            features, after = self._by_groups(tokens, state, document, draw, training)
             return self._projected(features), after
         table = tf.convert_to_tensor(self.embedding.embeddings)
-        x = tf.cast(tf.gather(table, tf.transpose(inputs["tokens"])), self.compute_dtype)  # [T, B, E]
+        x = tf.cast(tf.gather(table, tf.transpose(tokens)), self.compute_dtype)  # [T, B, E]
+        keep = None if document is None else tf.transpose(goes_on(document))
+        back = None if document is None else tf.transpose(goes_on(document[:, ::-1]))
         after = []
         for number, layer in enumerate(self.recurrent):
             x = self._drop(number, x, draw, training)
-            x, new = layer(x, state[number], draw=draw, training=training)  # [T, B, H]
+            y, new = layer(x, state[number], draw=draw, training=training, keep=keep)  # [T, B, H]
             after.append(new)
+            if self.backward:
+                z, _ = self.backward[number](x[::-1], state[number], draw=draw, training=training, keep=back)
+                y = tf.concat([y, z[::-1]], -1)
+            x = y
         x = self._drop(len(self.recurrent), x, draw, training)
         return tf.transpose(self._projected(x), [1, 0, 2]), after
+
+    def _read_off(
+        self, hidden: tf.Tensor, inputs: Mapping[str, tf.Tensor], draw: Draw | None, training: bool
+    ) -> tf.Tensor:
+        """Return features [B, K, D]; of a text read in both directions at its last token, each direction at
+        the token that it reads last.
+        """
+        if not (self.backward and self.pooling == "last" and "predicted" in inputs):
+            return super()._read_off(hidden, inputs, draw, training)
+        last, document = inputs["predicted"], inputs["document"]
+        first = last - tf.gather(positions_within(document), last, batch_dims=1)
+        halves = zip(tf.split(hidden, 2, -1), (last, first))
+        return tf.concat([tf.gather(half, places, batch_dims=1) for half, places in halves], -1)
 
     @property
     def _may_compile(self) -> bool:
         return self._settings["jit"] == "recurrence" and not tf.config.list_physical_devices("GPU")
 
     def _by_groups(
-        self, tokens: tf.Tensor, state: State, draw: Draw | None, training: bool
+        self,
+        tokens: tf.Tensor,
+        state: State,
+        document: tf.Tensor | None,
+        draw: Draw | None,
+        training: bool,
     ) -> tuple[tf.Tensor, State]:
         """Run all layers with their recurrence compiled, for one or two groups of rows.
 
         A product of some rows takes as long on two cores as on one. Two groups have programs that do not wait
-        for each other, so that each may have a core. Replicas are such groups already.
+        for each other, so that each may have a core. Replicas are such groups already, and so are two
+        directions.
 
         Returns:
             hidden states [B, T, H], and the state after the last token.
         """
         rows = tokens.shape[0]
         alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-        groups = 2 if alone and rows % 2 == 0 else 1
-        matrices = [layer.recurrent_matrix(draw, training) for layer in self.recurrent]
+        groups = 2 if alone and rows % 2 == 0 and not self.backward else 1
+        layers = [*self.recurrent, *self.backward]
+        matrices = [layer.recurrent_matrix(draw, training) for layer in layers]
         parts, states = [], []
         for k in range(groups):
             first, end = k * rows // groups, (k + 1) * rows // groups
             of_group = [{name: value[first:end] for name, value in layer.items()} for layer in state]
             own = dataclasses.replace(draw, first_row=draw.first_row + first) if draw is not None else None
-            part, after = self._group(tokens[first:end], of_group, matrices, own, training)
+            documents = None if document is None else document[first:end]
+            part, after = self._group(tokens[first:end], of_group, matrices, documents, own, training)
             parts.append(part)
             states.append(after)
         return tf.concat(parts, 0), tf.nest.map_structure(lambda *values: tf.concat(values, 0), *states)
 
     def _group(
-        self, tokens: tf.Tensor, state: State, matrices: list[tf.Tensor], draw: Draw | None, training: bool
+        self,
+        tokens: tf.Tensor,
+        state: State,
+        matrices: list[tf.Tensor],
+        document: tf.Tensor | None,
+        draw: Draw | None,
+        training: bool,
     ) -> tuple[tf.Tensor, State]:
         """Run all layers over some rows: tokens [R, T] -> hidden states [R, T, H], and the state
         after them.
         """
         table = tf.convert_to_tensor(self.embedding.embeddings)
+        keep = None if document is None else goes_on(document)
+        back = None if document is None else goes_on(document[:, ::-1])
         x, after = tf.cast(tf.gather(table, tokens), self.compute_dtype), []  # [R, T, E]
         for number, layer in enumerate(self.recurrent):
             x = self._dropped(number, x, draw, training)
-            x, new = layer.compiled(x, state[number], matrices[number])
+            y, new = layer.compiled(x, state[number], matrices[number], keep)
             after.append(new)
+            if self.backward:
+                matrix = matrices[len(self.recurrent) + number]
+                z, _ = self.backward[number].compiled(x[:, ::-1], state[number], matrix, back)
+                y = tf.concat([y, z[:, ::-1]], -1)
+            x = y
         return self._dropped(len(self.recurrent), x, draw, training), after
 
     def _dropped(self, index: int, x: tf.Tensor, draw: Draw | None, training: bool) -> tf.Tensor:
@@ -231,13 +324,14 @@ class LSTMLanguageModel(LanguageModel):
                 Product(rows * length, *layer.kernel.shape),
                 Product(rows, *layer.recurrent_kernel.shape, times=length),
             ]
-            for layer in self.recurrent
+            for layer in (*self.recurrent, *self.backward)
         }
 
     def activation_bytes(self, rows: int, length: int) -> int:
         """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
         embedded = self._settings["embedding_dim"]  # The input of the first layer, or its gradient.
-        hidden = activation_values(length, len(self.recurrent)) * self._settings["hidden_units"]
+        layers = len(self.recurrent) + len(self.backward)
+        hidden = activation_values(length, layers) * self._settings["hidden_units"]
         return round(4 * rows * length * (embedded + hidden))  # In float32 whatever the products are in.
 
 
@@ -246,3 +340,12 @@ def _traced_with_known_shape(tokens: tf.Tensor) -> bool:
     once.
     """
     return not tf.executing_eagerly() and tokens.shape.is_fully_defined() and tokens.shape[1] > 1
+
+
+def goes_on(document: tf.Tensor) -> tf.Tensor:
+    """Return 0 where a document begins in the numbers of documents [B, T], else 1, float32.
+
+    Example: the documents [[0, 0, 1, 1]] give [[1, 1, 0, 1]]; a row begins with a state of zeros anyway.
+    """
+    same = tf.cast(document[:, 1:] == document[:, :-1], tf.float32)
+    return tf.concat([tf.ones_like(document[:, :1], tf.float32), same], 1)

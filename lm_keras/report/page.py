@@ -1,15 +1,12 @@
 """The page: one HTML file that needs nothing beside it, whatever settings, samples and names hold."""
 
-import html
-from collections.abc import Iterable
-from typing import Any
-
 from lm_keras.config import GROUPS, Config
 from lm_keras.objectives.measures import MEASURES, columns_of
-from lm_keras.registry import tasks_of
-from lm_keras.report import comparison
+from lm_keras.registry import WITH_LABELS, tasks_of
+from lm_keras.report import comparison, labels
 from lm_keras.report.plots import COLOURS, svg_of
 from lm_keras.report.runs import RunRecord, is_number
+from lm_keras.report.tables import escaped, row_of, table_of
 
 MAX_SAMPLES = 12
 """Text samples of a run that are shown; of more, evenly spaced ones."""
@@ -54,17 +51,17 @@ def page_of(runs: list[RunRecord]) -> str:
     parts = [
         (
             "<!DOCTYPE html>\n<html"
-            f" lang='en'><head>{HEAD}<title>{_text(title)}</title><style>{STYLE}</style></head><body>"
+            f" lang='en'><head>{HEAD}<title>{escaped(title)}</title><style>{STYLE}</style></head><body>"
         ),
-        f"<h1>{_text(title)}</h1>",
-        *[f"<p class='note'>{_text(note)}</p>" for note in notes],
+        f"<h1>{escaped(title)}</h1>",
+        *[f"<p class='note'>{escaped(note)}</p>" for note in notes],
         "<h2>Results</h2>",
         _results(runs),
         *_comparison(runs),
+        *labels.sections(runs),
         "<h2>Curves</h2>",
         _curves(runs),
-        "<h2>Text samples</h2>",
-        "<div class='plots'>" + "".join(map(_samples, runs)) + "</div>",
+        *_all_samples(runs),
         "<h2>Settings</h2>",
         _settings(runs),
         "<h2>Data</h2>",
@@ -76,35 +73,25 @@ def page_of(runs: list[RunRecord]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _text(value: Any) -> str:
-    return html.escape("–" if value is None else str(value))
-
-
-def _table(head: Iterable[str], rows: Iterable[str]) -> str:
-    """Join cells of a head, as text, and rows, as HTML."""
-    cells = "".join(f"<th>{_text(cell)}</th>" for cell in head)
-    body = "\n".join(rows)
-    return f"<div class='wide'><table><tr>{cells}</tr>\n{body}</table></div>"
-
-
-def _row(cells: Iterable[Any], kind: str = "") -> str:
-    mark = f" class='{kind}'" if kind else ""
-    return f"<tr{mark}>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>"
-
-
 def cautions(runs: list[RunRecord]) -> list[str]:
     """Say where numbers of several runs cannot be compared."""
     texts = [run.data["splits"]["valid"] for run in runs if "valid" in run.data["splits"]]
     if len({text.get("fingerprint") for text in texts}) > 1:
         return ["The runs were not validated on the same text: their results do not compare."]
     cautions = []
-    tasks = {run.name: run.settings["task"] or tasks_of(run.settings["model"])[0] for run in runs}
+    tasks = {run.name: _task_of(run) for run in runs}
     if len(set(tasks.values())) > 1:
-        others = [name for name, task in tasks.items() if task != "causal_lm"]
-        cautions.append(
-            f"{', '.join(others)} predict masked tokens, not the next ones: loss, perplexity and"
-            " accuracy do not compare with those of other families."
-        )
+        labelled = [name for name, task in tasks.items() if task in WITH_LABELS]
+        others = [name for name, task in tasks.items() if task != "causal_lm" and name not in labelled]
+        if labelled:
+            cautions.append(
+                f"{', '.join(labelled)} predict labels: their scores do not compare with those of others."
+            )
+        if others:
+            cautions.append(
+                f"{', '.join(others)} predict masked tokens, not the next ones: loss, perplexity"
+                " and accuracy do not compare with those of other families."
+            )
     if len({text.get("tokens") for text in texts}) > 1:
         cautions.append(
             "The runs cut the same text into other tokens: compare bits per byte, not loss or perplexity."
@@ -132,7 +119,7 @@ def _results(runs: list[RunRecord]) -> str:
         known = [run.name, run.state if best is None else f"{run.state}; best at {best:,}", _duration(run)]
         for split, values in run.scores().items():
             others = reached.get(_text_of(run, split), [])
-            cells = [f"<td>{_text(cell)}</td>" for cell in [*known, split]]
+            cells = [f"<td>{escaped(cell)}</td>" for cell in [*known, split]]
             for field in columns:
                 value = values.get(field)
                 lowest = field == "bits_per_byte" and len(others) > 1 and value == min(others)
@@ -140,9 +127,9 @@ def _results(runs: list[RunRecord]) -> str:
                 cells.append(f"<td class='n{' best' if lowest else ''}'>{shown}</td>")
             rows.append(f"<tr>{''.join(cells)}</tr>")
         if not run.scores():
-            rows.append(_row([*known, "not evaluated", *[None] * len(columns)]))
+            rows.append(row_of([*known, "not evaluated", *[None] * len(columns)]))
     head = ["run", "state", "training", "split", *[MEASURES[field].head for field in columns]]
-    return f"<div class='scores'>{_table(head, rows)}</div>"
+    return f"<div class='scores'>{table_of(head, rows)}</div>"
 
 
 def _comparison(runs: list[RunRecord]) -> list[str]:
@@ -152,10 +139,11 @@ def _comparison(runs: list[RunRecord]) -> list[str]:
         return []
     kinds = ["td", "td"] + ["td class=n"] * len(rows[0])
     shown = [
-        f"<tr>{''.join(f'<{kind}>{_text(cell)}</td>' for kind, cell in zip(kinds, row))}</tr>" for row in rows
+        f"<tr>{''.join(f'<{kind}>{escaped(cell)}</td>' for kind, cell in zip(kinds, row))}</tr>"
+        for row in rows
     ]
     note = "cloze items: the share of one to five words that a model fills exactly as they were"
-    return ["<h2>Comparison</h2>", f"<p class='quiet'>{note}</p>", _table(comparison.HEAD, shown)]
+    return ["<h2>Comparison</h2>", f"<p class='quiet'>{note}</p>", table_of(comparison.HEAD, shown)]
 
 
 def _text_of(run: RunRecord, split: str) -> tuple:
@@ -174,14 +162,14 @@ def _duration(run: RunRecord) -> str | None:
 def _curves(runs: list[RunRecord]) -> str:
     legend = "".join(
         f"<span><i class='line' style='border-top: 3px solid {COLOURS[number % len(COLOURS)]}'></i>"
-        f" {_text(run.name)}</span>"
+        f" {escaped(run.name)}</span>"
         for number, run in enumerate(runs)
     )
     plots = []
     for name, measure in MEASURES.items():
         svg = svg_of(runs, name) if measure.title else None
         if svg:
-            plots.append(f"<figure><figcaption>{_text(measure.title)}</figcaption>{svg}</figure>")
+            plots.append(f"<figure><figcaption>{escaped(measure.title)}</figcaption>{svg}</figure>")
     if not plots:
         return "<p class='quiet'>No step has been logged yet.</p>"
     meaning = "thin: training, the mean since the point before; with dots: validation, the whole split"
@@ -189,12 +177,22 @@ def _curves(runs: list[RunRecord]) -> str:
     return f"<p class='legend'>{legend}</p><div class='plots'>{''.join(plots)}</div>"
 
 
+def _task_of(run: RunRecord) -> str:
+    return run.settings["task"] or tasks_of(run.settings["model"])[0]
+
+
+def _all_samples(runs: list[RunRecord]) -> list[str]:
+    """Show the samples of all runs that generate text."""
+    parts = [_samples(run) for run in runs if _task_of(run) not in WITH_LABELS]
+    return ["<h2>Text samples</h2>", f"<div class='plots'>{''.join(parts)}</div>"] if parts else []
+
+
 def _samples(run: RunRecord) -> str:
     steps = sorted({line["step"] for line in run.samples})
     shown = steps
     if len(steps) > MAX_SAMPLES:
         shown = [steps[round(i * (len(steps) - 1) / (MAX_SAMPLES - 1))] for i in range(MAX_SAMPLES)]
-    parts = [f"<section><h3>{_text(run.name)}</h3>"]
+    parts = [f"<section><h3>{escaped(run.name)}</h3>"]
     if len(shown) < len(steps):
         parts.append(f"<p class='quiet'>{len(shown)} of {len(steps):,} samples, evenly spaced</p>")
     for line in run.samples:
@@ -210,9 +208,9 @@ def _samples(run: RunRecord) -> str:
 
 def _sample(when: str, sample: dict) -> str:
     # The line feed is the one that HTML drops; the text may begin with one of its own.
-    text = _text(sample["text"])
-    prompt = "" if sample.get("filled") else _text(sample.get("prompt", ""))
-    return f"<div class='quiet'>{_text(when)}</div><pre>\n<b>{prompt}</b>{text}</pre>"
+    text = escaped(sample["text"])
+    prompt = "" if sample.get("filled") else escaped(sample.get("prompt", ""))
+    return f"<div class='quiet'>{escaped(when)}</div><pre>\n<b>{prompt}</b>{text}</pre>"
 
 
 def _settings(runs: list[RunRecord]) -> str:
@@ -226,11 +224,11 @@ def _settings(runs: list[RunRecord]) -> str:
         values = [run.settings[name] for run in runs]
         marked = len({repr(value) for value in values}) > 1 if len(runs) > 1 else values[0] != defaults[name]
         cells = [groups[name], f"--{name}", *values, defaults[name]]
-        (differing if marked else equal).append(_row(cells, "differs" if marked else ""))
+        (differing if marked else equal).append(row_of(cells, "differs" if marked else ""))
     head = ["group", "setting", *[run.name for run in runs], "default"]
     what = "are the same in all runs" if len(runs) > 1 else "have their default"
-    folded = f"<details><summary>{len(equal)} settings {what}</summary>{_table(head, equal)}</details>"
-    return (_table(head, differing) if differing else "") + folded
+    folded = f"<details><summary>{len(equal)} settings {what}</summary>{table_of(head, equal)}</details>"
+    return (table_of(head, differing) if differing else "") + folded
 
 
 def _data(runs: list[RunRecord]) -> str:
@@ -243,14 +241,14 @@ def _data(runs: list[RunRecord]) -> str:
             cells = [f"{v:,}" if type(v) is int else v for v in map(values.get, fields)]
             cells.append(str(values.get("corpus_sha256"))[:16])
             users.setdefault((split, *cells, repaired or None), []).append(run.name)
-    rows = [_row([", ".join(names), *cells]) for cells, names in users.items()]
-    return _table(["runs", "split", *fields, "sha256 of the corpus", "bad text"], rows)
+    rows = [row_of([", ".join(names), *cells]) for cells, names in users.items()]
+    return table_of(["runs", "split", *fields, "sha256 of the corpus", "bad text"], rows)
 
 
 def _environment(runs: list[RunRecord]) -> str:
     """Show a column for each time that a run began or went on."""
     launches = [(run.name, launch) for run in runs for launch in run.launches or [{"step": "not recorded"}]]
     rows = [
-        _row([name, *[launch.get(field) for _, launch in launches]]) for field, name in ENVIRONMENT.items()
+        row_of([name, *[launch.get(field) for _, launch in launches]]) for field, name in ENVIRONMENT.items()
     ]
-    return _table(["", *[name for name, _ in launches]], rows)
+    return table_of(["", *[name for name, _ in launches]], rows)

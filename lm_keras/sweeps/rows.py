@@ -7,6 +7,7 @@ from typing import Any
 
 from lm_keras.errors import InputError
 from lm_keras.objectives.measures import MEASURES
+from lm_keras.registry import TASKS, WITH_LABELS
 from lm_keras.report.runs import RunRecord, is_number, read_runs
 from lm_keras.sweeps.folder import SweepFolder
 from lm_keras.sweeps.search import Trial, cases_of, shortly
@@ -26,8 +27,8 @@ class TrialRow:
         run: what its folder holds; None where it never began or cannot be read.
         failed: why it failed, or None.
         damage: why its folder cannot be read, or None.
-        measure: what trials are compared by: `--best_by`, where all have the same, else bits per byte, if all
-            have them, else nats per token.
+        measure: what trials are compared by: `--best_by` or the measure of their labels, where all have the
+            same, else bits per byte, if all have them, else nats per token.
     """
 
     trial: Trial
@@ -147,7 +148,7 @@ def rows_of(folder: SweepFolder) -> list[TrialRow]:
         for trial in folder.trials
         if trial.name in folder.failed or folder.begun(trial)
     ]
-    judged_by = {row.run.settings.get("best_by") for row in rows if row.run}
+    judged_by = {_judged_by(row.run) for row in rows if row.run}
     if len(judged_by) == 1 and (measure := judged_by.pop()):
         rows = [dataclasses.replace(row, measure=measure) for row in rows]
     elif all(is_number(line.get("bits_per_byte")) for row in rows for line in row.evaluations):
@@ -161,9 +162,19 @@ def rows_of(folder: SweepFolder) -> list[TrialRow]:
 def row_of(folder: SweepFolder, trial: Trial) -> TrialRow:
     """Return what came of one trial; there are bits per byte only where its tokenizer loses no text."""
     row = _read(folder, trial, "bits_per_byte")
-    if row.run and row.run.settings.get("best_by"):
-        return dataclasses.replace(row, measure=row.run.settings["best_by"])
+    if row.run and (measure := _judged_by(row.run)):
+        return dataclasses.replace(row, measure=measure)
     return row if row.best else dataclasses.replace(row, measure="nats_per_token")
+
+
+def _judged_by(run: RunRecord) -> str | None:
+    """Return the measure that `--best_by` names, or by which labels are judged; None for a likelihood."""
+    named, task = run.settings.get("best_by"), run.settings.get("task")
+    if named or task not in WITH_LABELS:
+        return named
+    best = TASKS[task].best
+    validations = [line for line in run.evaluations if line.get("split") == "valid"]
+    return best if all(best in line for line in validations) else "accuracy"  # Of tags that are no spans.
 
 
 def _read(folder: SweepFolder, trial: Trial, measure: str) -> TrialRow:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from lm_keras.config import Config
 from lm_keras.data import scoring
 from lm_keras.data.batch import Batch
+from lm_keras.data.labels import Labels
 from lm_keras.data.order import Rows, StreamOrder, WindowOrder
 from lm_keras.data.pipeline import documents_of, next_tokens
 from lm_keras.data.store import TextCounts, TokenStore
@@ -32,7 +33,9 @@ class CausalLM(Task):
     name = "causal_lm"
 
     @classmethod
-    def of(cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None) -> "CausalLM":
+    def of(
+        cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None, labels: Labels | None = None
+    ) -> "CausalLM":
         return cls(**common_settings(config, vocab_size))
 
     def order(self, store: TokenStore) -> StreamOrder | WindowOrder:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from lm_keras.config import Config
 from lm_keras.data import scoring
 from lm_keras.data.batch import Batch
+from lm_keras.data.labels import Labels
 from lm_keras.data.order import Rows, StreamOrder, WindowOrder
 from lm_keras.data.packing import side_by_side
 from lm_keras.data.pipeline import texts_of
@@ -39,7 +40,9 @@ class Infilling(Task):
     extra_tokens = EXTRA_TOKENS
 
     @classmethod
-    def of(cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None) -> "Infilling":
+    def of(
+        cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None, labels: Labels | None = None
+    ) -> "Infilling":
         spans = Spans.of(config, vocab_size, tokenizer)
         return cls(**common_settings(config, vocab_size), spans=spans)
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from lm_keras.config import Config
 from lm_keras.data import scoring
 from lm_keras.data.batch import Batch
+from lm_keras.data.labels import Labels
 from lm_keras.data.masking import AROUND, Masking, masked_positions
 from lm_keras.data.order import PackedOrder, Rows, StreamOrder, WindowOrder
 from lm_keras.data.pipeline import texts_of
@@ -41,7 +42,9 @@ class MaskedLM(Task):
     name = "masked_lm"
 
     @classmethod
-    def of(cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None) -> "MaskedLM":
+    def of(
+        cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None, labels: Labels | None = None
+    ) -> "MaskedLM":
         masking = Masking.of(config, vocab_size, tokenizer)
         return cls(**common_settings(config, vocab_size), masking=masking)
 

@@ -7,18 +7,22 @@ R rows, T positions of a row that the network reads, K positions at which it pre
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import tensorflow as tf
 
 from lm_keras.config import Config
 from lm_keras.data import order as orders
 from lm_keras.data.batch import Batch
 from lm_keras.data.columns import Column
+from lm_keras.data.labels import Labels
 from lm_keras.data.order import PackedOrder, Rows, StreamOrder, WindowOrder
+from lm_keras.data.preparation import PreparedData
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError
+from lm_keras.objectives.losses import SUMS, of_targets
 from lm_keras.objectives.measures import MEASURES
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -28,6 +32,38 @@ training."""
 
 MAX_ROWS = 32
 """Rows that an evaluation scores at a time, at most."""
+
+
+class Tally:
+    """Adds up what an evaluation says of the targets of a split."""
+
+    def __init__(self):
+        self._sums: dict[str, Any] = dict.fromkeys(SUMS, 0)
+        self._targets = 0
+
+    def add(self, batch: Batch, found: Mapping[str, np.ndarray]) -> None:
+        """Take in a batch.
+
+        Args:
+            batch: its weights are NumPy arrays.
+            found: what `Task.observed` said of its targets.
+        """
+        for name, values in found.items():
+            self._sums[name] += _summed(values, batch.weights)
+        self._sums["weight"] += float(np.sum(batch.weights, dtype=np.float64))
+        self._targets += int(np.count_nonzero(batch.weights))
+
+    @property
+    def sums(self) -> dict[str, Any]:
+        """Return what the measures are made of, by name, `targets` among it: how many were scored."""
+        return {**self._sums, "targets": self._targets}
+
+
+def _summed(values: np.ndarray, weights: np.ndarray) -> float | int:
+    """Sum numbers of targets [B, K] times their weights; of bools those with a weight are counted."""
+    if values.dtype == bool:
+        return int(np.sum(values * (weights > 0)))
+    return float(np.sum(values * weights, dtype=np.float64))
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,6 +87,7 @@ class Task:
         columns: what a token store has to hold beside the tokens.
         extra_tokens: tokens of the network's vocabulary beyond those of the text, the last ones.
         outputs: width of the network's output; None for its vocabulary.
+        labels: the names of the outputs; None for tokens.
         best: the measure by which the task is usually judged, and whether `low` or `high` is better.
     """
 
@@ -70,6 +107,7 @@ class Task:
     columns: ClassVar[tuple[Column, ...]] = ()
     extra_tokens: ClassVar[int] = 0
     outputs: ClassVar[int | None] = None
+    labels: ClassVar[Labels | None] = None
     best: ClassVar[tuple[str, str]] = ("nats_per_token", "low")
 
     @property
@@ -80,18 +118,32 @@ class Task:
         return (self.best_by, MEASURES[self.best_by].better) if self.best_by else self.best
 
     @classmethod
-    def of(cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None) -> "Task":
+    def of(
+        cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None, labels: Labels | None = None
+    ) -> "Task":
         """Return the task of a run.
 
         Args:
             config: the settings.
             vocab_size: V.
             tokenizer: of the text; None in a dry run that has none yet, where token 1 is the mask.
+            labels: of the training text, for a task that predicts labels; None where they are not known yet.
 
         Raises:
             InputError: nothing can be predicted of such a text.
         """
         raise NotImplementedError
+
+    def check(self, data: PreparedData, say: Callable[[str], None]) -> None:
+        """Say what of the text the rows of a run cannot hold, if they have whole examples.
+
+        Args:
+            data: the text.
+            say: called with a line each.
+
+        Raises:
+            InputError: an example is too long, and that is an error.
+        """
 
     def order(self, store: TokenStore) -> StreamOrder | WindowOrder | PackedOrder:
         """Return which rows of a text each step sees."""
@@ -111,6 +163,23 @@ class Task:
         """Yield the batches of an evaluation, every target of a split once; weights are NumPy arrays."""
         raise NotImplementedError
 
+    def observed(self, logits: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return what an evaluation needs to know of some targets, within its compiled function.
+
+        Args:
+            logits: [R, K, V] float32.
+            targets: [R, K] int32.
+        """
+        return of_targets(logits, targets)
+
+    def tally(self, store: TokenStore) -> Tally:
+        """Return what takes in the batches of `scored`."""
+        return Tally()
+
+    def tokens_per_target(self, store: TokenStore) -> float:
+        """Return how many tokens of the text the network reads for a target, which its speed is told in."""
+        return 1.0
+
     def predictions(self, length: int) -> int:
         """Return K for a row of training with `length` tokens."""
         return length
@@ -123,7 +192,7 @@ class Task:
         """Turn the sums over a whole split into its measures.
 
         Args:
-            sums: `nats`, `correct` and `weight`.
+            sums: what the `tally` of the split has.
             counts: what the split holds.
 
         Returns:
@@ -173,7 +242,7 @@ class Task:
 
     def _logits_at_once(self) -> int:
         """Return the positions whose logits an evaluation may hold at a time."""
-        return MAX_LOGITS // self.network_vocab_size
+        return MAX_LOGITS // (self.outputs or self.network_vocab_size)
 
     def _rows_at_once(self, length: int) -> int:
         """Return how many rows of `length` positions an evaluation scores at a time."""

@@ -96,6 +96,7 @@ class SentencePieceTokenizer(Tokenizer):
                 characters get a piece of their own, 0.98 to 1. Without it that is 1 without byte fallback and
                 0.9995 with it; but of a text with more characters than pieces, such as a Chinese one, the
                 rarest are then spelled in bytes and every second piece is left for more than a character.
+                `most_characters`, of a longer corpus evenly spaced lines are used [2^24].
 
         Raises:
             InputError: a setting is wrong, the corpus is empty, or it allows no vocabulary of that size.

@@ -52,7 +52,8 @@ def trained_model(texts: Iterable[str], settings: Mapping[str, Any]) -> bytes:
         character_coverage = 0.9995 if byte_fallback else 1.0
     if not 0.98 <= character_coverage <= 1.0:
         raise InputError(f"character_coverage is {character_coverage}: expected 0.98 to 1")
-    lines = _thinned(_training_lines(texts, normalization))
+    most_characters = settings.get("most_characters", MAX_TRAINING_CHARACTERS)
+    lines = _thinned(_training_lines(texts, normalization), most_characters)
     if not lines:
         raise InputError("no text to train a tokenizer on: expected a corpus with at least one character")
     counts = _counted(lines)
@@ -106,15 +107,15 @@ def _training_lines(texts: Iterable[str], normalization: str) -> Iterator[str]:
                 yield line[start : start + MAX_LINE_CHARACTERS]
 
 
-def _thinned(lines: Iterable[str]) -> list[str]:
-    """Keep every line, or every 2nd, 4th, 8th ... so that at most MAX_TRAINING_CHARACTERS remain."""
+def _thinned(lines: Iterable[str], most: int) -> list[str]:
+    """Keep every line, or every 2nd, 4th, 8th ... so that at most `most` characters remain."""
     kept, characters, stride = [], 0, 1
     for number, line in enumerate(lines):
         if number % stride:
             continue
         kept.append(line)
         characters += len(line)
-        while characters > MAX_TRAINING_CHARACTERS:
+        while characters > most:
             kept = kept[::2]
             characters = sum(map(len, kept))
             stride *= 2

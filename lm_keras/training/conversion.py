@@ -45,13 +45,14 @@ def to_run(source: str, run_dir: str) -> None:
         folder.checkpoints().save(0, {"model": model.variables}, {})
         tokenizer.save(folder.path / "tokenizer")
         folder.keep_files(imported.files)
+        folder.write_labels(imported.labels)
         folder.write_json("data.json", data)
         settings = {**dataclasses.asdict(RunOptions(run_dir=run_dir)), **config.flat()}
         folder.write_text("flags.txt", flagfile_of(settings))
         folder.write_text("README.md", report.model_card(config, data))
         folder.write_json("config.json", config.flat())
     report.say(f"{config.model.model} with {model.count_params():,} parameters in {run_dir}")
-    for line in imported.remarks:
+    for line in imported.remarks_for(config):
         report.say(line)
 
 
@@ -70,5 +71,6 @@ def from_run(run_dir: str, checkpoint: str, target: str) -> None:
     folder = RunFolder(run_dir)
     config = folder.config()
     model, _ = restore_for_reading(folder, checkpoint, report.say)
-    for line in exchange.write(Path(target), model, config, folder.tokenizer(), folder.kept_files):
+    kept = folder.tokenizer(), folder.kept_files, folder.labels()
+    for line in exchange.write(Path(target), model, config, *kept):
         report.say(line)

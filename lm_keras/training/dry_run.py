@@ -43,13 +43,17 @@ def dry_run(config: Config, folder: RunFolder | None) -> int:
     origin = Origin.of(config, folder, report.say)
     tokenizer = conditions.tokenizer_of(folder, origin)
     begun = folder.read_data() if folder and folder.exists else None
-    columns = TASKS[config.task].columns
-    text = known_text.read_text(config.data, tokenizer, report.say, config.needs_mask, begun, columns)
+    kind, labels = TASKS[config.task], folder.labels() if begun else None
+    text = known_text.read_text(
+        config.data, tokenizer, report.say, config.needs_mask, begun, kind.columns, kind.fields, labels
+    )
     batches, data = config.batches, text.data
     tokenizer = data.tokenizer if data else tokenizer
     origin = origin or InitialEmbedding.of(config, folder, tokenizer)
-    task, total_steps = task_of(config, text.vocab_size, tokenizer), batches.steps
+    labels = data.labels if data else None
+    task, total_steps = task_of(config, text.vocab_size, tokenizer, labels), batches.steps
     if data:
+        task.check(data, report.say)
         conditions.check_data(config, data)
         total_steps = conditions.total_steps_of(config, data, task)
         if folder and folder.exists:

@@ -10,6 +10,7 @@ from lm_keras import text
 from lm_keras.config import DataConfig
 from lm_keras.corpora.documents import PIECE_BYTES
 from lm_keras.data.columns import Column
+from lm_keras.data.labels import Labels
 from lm_keras.data.preparation import DividedText, PreparedData, divide, is_prepared, prepare
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.data.tokenizers import saved_tokenizer
@@ -53,17 +54,21 @@ def read_text(
     needs_mask: bool,
     begun: dict | None = None,
     columns: tuple[Column, ...] = (),
+    fields: tuple[str, ...] = ("text",),
+    labels: Labels | None = None,
 ) -> KnownText:
-    """Read the text of a run; prepare it unless that takes long. The arguments are those of `prepare`.
+    """Read the text of a run; prepare it unless that takes long and no labels are needed. The arguments are
+    those of `prepare`.
 
     Raises:
         InputError: for everything that text and settings can get wrong.
     """
-    divided = divide(config, say, begun)
-    if divided.bytes <= PREPARED_AT_ONCE_BYTES or is_prepared(
-        config, divided, tokenizer, needs_mask, columns
-    ):
-        data = prepare(config, tokenizer, say, divided, needs_mask, columns=columns)
+    divided, has_labels = divide(config, say, begun, fields), fields != ("text",)
+    small = divided.bytes <= PREPARED_AT_ONCE_BYTES
+    if small or has_labels or is_prepared(config, divided, tokenizer, needs_mask, columns):
+        data = prepare(
+            config, tokenizer, say, divided, needs_mask, columns=columns, fields=fields, labels=labels
+        )
         return KnownText(data.tokenizer.vocab_size, data, divided.bytes)
     tokenizer = tokenizer or saved_tokenizer(config, needs_mask)
     vocab_size = tokenizer.vocab_size if tokenizer else _expected_vocab_size(config, divided, needs_mask)

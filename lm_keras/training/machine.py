@@ -158,7 +158,8 @@ def compiles_recurrence(config: Config) -> bool:
     if tf.config.list_physical_devices("GPU"):
         return False
     alone = replicas == 1 and cluster_of(config) is None
-    grouped = alone and batches.batch_size // batches.micro_batches % 2 == 0
+    even = batches.batch_size // batches.micro_batches % 2 == 0
+    grouped = alone and (even or config.model.bidirectional)
     most = MOST_UNITS.get(config.learning.precision, (0, 0))
     return config.model.units <= most[grouped]
 

@@ -1,5 +1,6 @@
 """What a person reads: progress on standard error, results on standard output, and the model card."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -7,6 +8,9 @@ from lm_keras import paths
 from lm_keras.config import Config
 from lm_keras.objectives.measures import MEASURES, columns_of
 from lm_keras.training.workers import Cluster
+
+LABEL_WIDTH = 9
+"""Of a column that the table of a run has only where labels are predicted."""
 
 _muted = False
 
@@ -57,13 +61,13 @@ def show(folder: Path, results: dict) -> None:
         _command(Path(sys.executable).with_name(name)) for name in ("python", "tensorboard")
     )
     scripts = Path(sys.argv[0]).absolute().parent
-    sample_script, evaluate_script = (
+    use_script, evaluate_script = (
         _command(scripts / name if (scripts / name).exists() else Path("scripts") / name)
-        for name in ("sample.py", "evaluate.py")
+        for name in ("sample.py" if sample else "predict.py", "evaluate.py")
     )
     run_dir = paths.as_word(folder)
-    if sample:
-        say(f"  {python} {sample_script} --run_dir={run_dir} --prompt={paths.quoted(sample['prompt'])}")
+    asked = f"--prompt={paths.quoted(sample['prompt'])}" if sample else "--interactive"
+    say(f"  {python} {use_script} --run_dir={run_dir} {asked}")
     if results["splits"]:
         options = f"--split={next(iter(results['splits']))}" + ("" if best is None else " --checkpoint=best")
         say(f"  {python} {evaluate_script} --run_dir={run_dir} {options}")
@@ -85,13 +89,25 @@ def _command(path: Path) -> str:
 
 def _table(splits: dict[str, dict]) -> list[str]:
     """Return the lines of a table of results, a line for each split; none without splits."""
-    columns = [(name, MEASURES[name]) for name in columns_of(splits.values()) if MEASURES[name].width]
+    has_labels = not any("perplexity" in values for values in splits.values())
+    columns = []
+    for name in columns_of(splits.values()):
+        measure = MEASURES[name]
+        if width := measure.width or (LABEL_WIDTH if has_labels else 0):
+            columns.append((name, dataclasses.replace(measure, width=width)))
     rows = [("split", [measure.head for _, measure in columns])] if splits else []
     for split, values in splits.items():
-        rows.append((split, [measure.shown(values.get(name)) for name, measure in columns]))
+        beside = {
+            f"{split}, {name.replace('_', ' ')}": own for name, own in values.get("baselines", {}).items()
+        }
+        for row, own in {split: values, **beside}.items():
+            rows.append((row, [measure.shown(own.get(name)) for name, measure in columns]))
+    wide = max([6, *(len(row) for row, _ in rows)])
     return [
-        " ".join([f"{split:6}", *(cell.rjust(measure.width) for cell, (_, measure) in zip(cells, columns))])
-        for split, cells in rows
+        " ".join(
+            [f"{row:{wide}}", *(cell.rjust(measure.width) for cell, (_, measure) in zip(cells, columns))]
+        )
+        for row, cells in rows
     ]
 
 

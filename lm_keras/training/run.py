@@ -22,12 +22,13 @@ from lm_keras.data.preparation import PreparedData
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.evaluation.evaluator import Evaluator
+from lm_keras.evaluation.predictions import Predictions
 from lm_keras.layers import TokenNoise
 from lm_keras.models import FAMILIES
 from lm_keras.objectives.measures import MEASURES
 from lm_keras.registry import SCORES
 from lm_keras.tasks.task import Task
-from lm_keras.training import distribution, environment, report, watchers
+from lm_keras.training import distribution, environment, label_results, report, watchers
 from lm_keras.training.initial_embedding import InitialEmbedding
 from lm_keras.training.trainer import Learner, Trainer
 from lm_keras.training.weights import Origin, all_damaged
@@ -44,8 +45,39 @@ def network(config: Config, vocab_size: int, num_outputs: int | None = None) -> 
     # Keras draws the seeds of initial weights from it; `train` gives it back its state.
     random.seed(config.batches.seed)
     model = FAMILIES[config.model.model](config, vocab_size, num_outputs)
-    model.optimizer = optimizers.build(config.learning, model.trainable_variables)
+    freeze(model, config.learning.freeze)
+    head, variables = model.head_weights, model.trainable_variables
+    if config.learning.head_learning_rate is not None and not head:
+        raise InputError(
+            f"--head_learning_rate={config.learning.head_learning_rate} has no meaning here: "
+            "the embedding is the output matrix, and there is no head beside it; leave it out, or take "
+            "--tie_embeddings=false"
+        )
+    model.optimizer = optimizers.build(config.learning, variables, head)
     return model
+
+
+def freeze(model: keras.Model, part: str) -> None:
+    """Keep some weights of a network as they are, whatever trains it.
+
+    Args:
+        model: the network.
+        part: `none`, `embedding`, or `body`, all weights but those of the head.
+
+    Raises:
+        InputError: nothing is left to train.
+    """
+    if part == "embedding":
+        model.embedding.trainable = False
+    elif part == "body":
+        head = {id(weight) for weight in model.head_weights}
+        for weight in model.trainable_variables:
+            weight.trainable = id(weight) in head
+    if not model.trainable_variables:
+        raise InputError(
+            f"--freeze={part} leaves nothing to train: the embedding is the output matrix, and there is no "
+            "head beside it; leave it out, or take --tie_embeddings=false"
+        )
 
 
 def schedule_callbacks(config: Config, total_steps: int) -> list[ScheduleCallback]:
@@ -81,6 +113,7 @@ class Run:
             self.model = network(config, task.network_vocab_size, task.outputs)
         self.evaluator = Evaluator(self.model, task)
         self.validated: dict | None = None
+        self.predictions: dict[str, Predictions] = {}
         self.progress = callbacks.Progress(total_steps)
         noise = _noise(config.learning, data) if config.learning.token_noise else None
         self.trainer = Trainer(
@@ -118,7 +151,8 @@ class Run:
     @functools.cached_property
     def answer(self) -> Answer:
         """Return what turns the network into text."""
-        return answer_for(self.task.name, self.model, self.data.tokenizer)
+        task = self.task.name if self.task.labels is None else self.task
+        return answer_for(task, self.model, self.data.tokenizer)
 
     def execute(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
@@ -191,12 +225,12 @@ class Run:
             if isinstance(origin, InitialEmbedding):
                 origin.copy_to(self.model)
             elif workers.chief:
-                origin = origin.copy_to(self.model)
+                origin = origin.copy_to(self.model, labels=self.task.labels)
         if isinstance(origin, Origin):
             (step,) = workers.from_chief(origin.step)
             with workers.together():
                 if not workers.chief:
-                    origin = origin.copy_to(self.model, int(step))
+                    origin = origin.copy_to(self.model, int(step), self.task.labels)
         report.say(f"beginning {origin.description}")
 
     def _read_tensors(self, step: int) -> None:
@@ -245,7 +279,7 @@ class Run:
     def _validate(self, step: int) -> dict:
         """Score the validation text in the chief, and tell the others how it came out."""
         if self.workers.chief:
-            self.validated = self.evaluator(self.data.splits["valid"], "valid", step)
+            self.validated = self._evaluated("valid", self.data.splits["valid"], step)
         found = self.validated or dict.fromkeys(SCORES)
         told = dict(zip(SCORES, self.workers.from_chief(*(found.get(name) for name in SCORES))))
         return {name: told.get(name, value) for name, value in found.items()}
@@ -253,14 +287,19 @@ class Run:
     def _scored(self, split: str, store: TokenStore, step: int) -> dict:
         if split == "valid" and self.validated and self.validated["step"] == step:
             return self.validated
-        return self.evaluator(store, split, step)
+        return self._evaluated(split, store, step)
+
+    def _evaluated(self, split: str, store: TokenStore, step: int) -> dict:
+        """Score a split; with labels every prediction is kept."""
+        sums = self.evaluator.sums(store)
+        if self.task.labels is not None:
+            self.predictions[split] = Predictions.of(sums, self.task.labels.names)
+        return self.evaluator.measured(sums, store, split, step)
 
     def _results(self) -> dict:
         step = self.trainer.step
         held_out = {name: store for name, store in self.data.splits.items() if name != "train"}
-        prompt = self.config.running.sample_prompt.split("|")[0]
-        settings = {"max_new_tokens": 200, "temperature": 0.8, "seed": 1}
-        return {
+        results = {
             "step": step,
             "parameters": self.parameters,
             "seconds": self.trainer.seconds,
@@ -268,12 +307,23 @@ class Run:
             "best_step": self.checkpoints.best(),
             "left_out": self.trainer.left_out,
             "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
-            "sample": {
-                "prompt": prompt,
-                "text": self.answer.generate([prompt], **settings, long_prompt="keep_end")[0],
-                **settings,
-                **({"filled": True} if self.answer.fills(prompt) else {}),
-            },
+        }
+        if self.task.labels is None:
+            return {**results, "sample": self._sample()}
+        label_results.write_predictions(self.folder, self.data, self.predictions)
+        for split, details in label_results.details_of(self.task, self.data, self.predictions).items():
+            results["splits"][split] = {**results["splits"][split], **details}
+        return {**results, "texts": label_results.texts_of(self.task, self.data, self.predictions)}
+
+    def _sample(self) -> dict:
+        """Return a text of the network, and how it was sampled."""
+        prompt = self.config.running.sample_prompt.split("|")[0]
+        settings = {"max_new_tokens": 200, "temperature": 0.8, "seed": 1}
+        return {
+            "prompt": prompt,
+            "text": self.answer.generate([prompt], **settings, long_prompt="keep_end")[0],
+            **settings,
+            **({"filled": True} if self.answer.fills(prompt) else {}),
         }
 
 

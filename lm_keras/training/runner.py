@@ -12,6 +12,7 @@ from lm_keras.config import Config, RunOptions
 from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.errors import InputError
 from lm_keras.flagfiles import flagfile_of
+from lm_keras.registry import WITH_LABELS
 from lm_keras.surroundings import usual_settings
 from lm_keras.tasks import TASKS, check_fields, task_of
 from lm_keras.tasks.task import Task
@@ -37,7 +38,7 @@ def train(config: Config, options: RunOptions) -> int:
 
 
 def _train(config: Config, options: RunOptions) -> int:
-    if not config.model.prediction_head:
+    if not config.model.prediction_head and config.task not in WITH_LABELS:
         raise InputError(
             "--prediction_head=false leaves nothing to train: it is for a bert that was imported without that"
             " part; leave it out, and --init_from=FOLDER gives the imported weights a new head"
@@ -119,14 +120,16 @@ def _begun(
     # What is wrong with its first line is said before the text is read.
     InitialEmbedding.of(config, folder, None)
     begun = folder.read_data() if folder.exists else None
-    columns = TASKS[config.task].columns
-    tokenizer = conditions.tokenizer_of(folder, origin)
+    kind, tokenizer = TASKS[config.task], conditions.tokenizer_of(folder, origin)
+    labels = folder.labels() if folder.exists else None
     data = prepare(
-        config.data, tokenizer, report.say, needs_mask=config.needs_mask, begun=begun, columns=columns
-    )
+        config.data, tokenizer, report.say, needs_mask=config.needs_mask, begun=begun, columns=kind.columns,
+        fields=kind.fields, labels=labels,
+    )  # fmt: skip
     origin = origin or InitialEmbedding.of(config, folder, data.tokenizer)
     conditions.check_data(config, data)
-    task = task_of(config, data.tokenizer.vocab_size, data.tokenizer)
+    task = task_of(config, data.tokenizer.vocab_size, data.tokenizer, data.labels)
+    task.check(data, report.say)
     total_steps = conditions.total_steps_of(config, data, task)
     there_is = None if devices.on_gpu else machine.total_memory()
     estimates.check_memory(task, config, devices.replicas, there_is)
@@ -161,9 +164,12 @@ def _joined(
             f"this worker and the chief have other settings for --run_dir={folder.path}:"
             f" {'; '.join(changed)}. Start all workers with the same flags and the same folder"
         )
-    begun, columns = folder.read_data(), TASKS[config.task].columns
-    data = prepare(config.data, folder.tokenizer(), report.say, begun=begun, columns=columns)
-    task = task_of(config, data.tokenizer.vocab_size, data.tokenizer)
+    kind, begun = TASKS[config.task], folder.read_data()
+    data = prepare(
+        config.data, folder.tokenizer(), report.say, begun=begun, columns=kind.columns, fields=kind.fields,
+        labels=folder.labels(),
+    )  # fmt: skip
+    task = task_of(config, data.tokenizer.vocab_size, data.tokenizer, data.labels)
     total_steps = conditions.total_steps_of(config, data, task)
     conditions.check_same_run(folder, data, total_steps)
     origin = Origin.of(config, folder, report.say) or InitialEmbedding.of(config, folder, data.tokenizer)
@@ -190,6 +196,7 @@ def _begin(
             folder.forget_results()
     else:
         data.tokenizer.save(folder.path / "tokenizer")
+        folder.write_labels(data.labels)
         if isinstance(origin, Origin):
             folder.keep_files(origin.files)
     folder.write_json("data.json", content)

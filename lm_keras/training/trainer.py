@@ -78,6 +78,7 @@ class Trainer:
         self.config, self.total_steps = config, total_steps
         self.step, self.signal, self.meter, self.seconds = 0, None, Meter(), 0.0
         self._store, self._evaluate, self._say = store, evaluate, say
+        self._tokens_per_target = self.task.tokens_per_target(store)
         self._untimed = config.running.deterministic  # TensorFlow has no clock then.
         self.compiled_step = TrainingStep(model, model.optimizer, self.strategy, config, noise)
         # What holds where no callback has a schedule for it.
@@ -258,7 +259,7 @@ class Trainer:
             "gradient_norm": finite(meter.gradient_norm / taken) if taken else None,
             **({"skipped": int(meter.left_out)} if self.compiled_step.guard.may_leave_out else {}),
             **({} if self._untimed else {"data_wait": meter.data_wait / meter.steps}),
-            "tokens_per_second": speed,
+            "tokens_per_second": speed and speed * self._tokens_per_target,
             "seconds": self.seconds,
             "seconds_left": left,
         }

@@ -15,6 +15,7 @@ from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checks import profiled_steps
 from lm_keras.config import Config
 from lm_keras.data.preparation import PreparedData
+from lm_keras.evaluation.predictions import Predictions
 from lm_keras.tasks.task import Task
 
 
@@ -28,6 +29,7 @@ class WatchedRun(Protocol):
         task: what is predicted.
         judged_by: the measure of the validation that decides which weights are the best, and `low` or `high`.
         progress, tensorboard: callbacks that others write to.
+        predictions: of the splits that were scored last, where labels are predicted.
         eval_every, checkpoint_every: steps between evaluations and between checkpoints.
     """
 
@@ -38,6 +40,7 @@ class WatchedRun(Protocol):
     judged_by: tuple[str, str]
     progress: callbacks.Progress
     tensorboard: callbacks.TensorBoard
+    predictions: dict[str, Predictions]
     eval_every: int
     checkpoint_every: int
 
@@ -111,10 +114,19 @@ def _metrics_file(run: WatchedRun) -> keras.callbacks.Callback:
     return callbacks.MetricsFile(run.folder.path / "metrics.jsonl", run.config.running.log_every)
 
 
-def _samples(run: WatchedRun) -> keras.callbacks.Callback:
+def _samples(run: WatchedRun) -> keras.callbacks.Callback | None:
+    if run.task.labels is not None:
+        return None
     running = run.config.running
     prompts, every = running.sample_prompt.split("|"), running.sample_every or run.eval_every
     return callbacks.TextSamples(run.data.tokenizer, prompts, every, run.show_samples, run.task.name)
+
+
+def _predictions(run: WatchedRun) -> keras.callbacks.Callback | None:
+    if run.task.labels is None or "valid" not in run.data.splits:
+        return None
+    documents = run.data.texts["valid"].documents
+    return callbacks.PredictionSamples(lambda: run.predictions.get("valid"), documents, run.tensorboard)
 
 
 def _histograms(run: WatchedRun) -> keras.callbacks.Callback:
@@ -135,6 +147,7 @@ WATCHERS = (
     Watcher(_metrics_file),
     Watcher(lambda run: run.tensorboard),
     Watcher(_samples),
+    Watcher(_predictions),
     Watcher(lambda run: run.progress),
     Watcher(_histograms, "histogram_every"),
     Watcher(_projector, "projector"),

@@ -14,10 +14,11 @@ from lm_keras.checkpoints.copying import copy_weights
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.state import ATTEMPTS, Checkpoints, Gone
 from lm_keras.config import FIELDS, Config, DataConfig
+from lm_keras.data.labels import Labels
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES, NUM_PARAMETERS
-from lm_keras.registry import WITH_MASKS
+from lm_keras.registry import WITH_LABELS, WITH_MASKS
 from lm_keras.tasks import TASKS
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -42,7 +43,7 @@ class Origin:
     path: Path
     step: int
     tokenizer: Tokenizer
-    copy: Callable[[keras.Model, int | None], tuple[int, str]]
+    copy: Callable[[keras.Model, int | None, Labels | None], tuple[int, str]]
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     remark: str = ""
 
@@ -51,17 +52,18 @@ class Origin:
         """Say with what the run begins."""
         return f"with the weights of {self.path} at step {self.step:,}{self.remark}"
 
-    def copy_to(self, model: keras.Model, step: int | None = None) -> "Origin":
+    def copy_to(self, model: keras.Model, step: int | None = None, labels: Labels | None = None) -> "Origin":
         """Copy the weights into a new network, and return this with the step that they have.
 
         Args:
             model: the new network.
             step: whose weights; None for those that are the newest or best now.
+            labels: those of the new network, if its task has labels.
 
         Raises:
             InputError: they were deleted meanwhile, or the bodies of the networks do not match.
         """
-        found, remark = self.copy(model, step)
+        found, remark = self.copy(model, step, labels)
         return dataclasses.replace(self, step=found, remark=remark)
 
     @classmethod
@@ -96,7 +98,7 @@ class Origin:
             remedy = f"Use the same settings, here {same}; --sequence_length may be shorter"
             _check_fits(config, imported.config, imported.tokenizer, remedy)
             copy = functools.partial(_copy_imported, imported)
-            for line in imported.remarks:
+            for line in imported.remarks_for(config):
                 warn(line)
             return cls(source.path, imported.step, imported.tokenizer, copy, imported.files)
         tokenizer, flagfile = source.tokenizer(), paths.as_word(source.path / "flags.txt")
@@ -109,6 +111,8 @@ class Origin:
 def _check_fits(config: Config, there: Config, tokenizer: Tokenizer, remedy: str) -> None:
     """Raise InputError if the weights of a run or model do not fit the settings of a new run."""
     before, now = _shape(there), _shape(config)
+    if {there.task, config.task} & {*WITH_LABELS}:  # Only a vocabulary is tied to the embedding.
+        del before["tie_embeddings"], now["tie_embeddings"]
     different = _other_tokenizer(config.data, there.data, tokenizer)
     if config.needs_mask and tokenizer.mask_id is None:
         what = f"--model={config.model.model}" if config.task in WITH_MASKS else "--token_noise_kind=blank"
@@ -126,17 +130,22 @@ def _check_fits(config: Config, there: Config, tokenizer: Tokenizer, remedy: str
 
 
 def _copy_imported(
-    imported: exchange.Imported, model: keras.Model, step: int | None = None
+    imported: exchange.Imported, model: keras.Model, step: int | None = None, labels: Labels | None = None
 ) -> tuple[int, str]:
-    return imported.step, imported.copy_to(model).remark
+    return imported.step, imported.copy_to(model, labels).remark
 
 
 def _copy_trained(
-    source: RunFolder, chosen: str, model: keras.Model, step: int | None = None
+    source: RunFolder,
+    chosen: str,
+    model: keras.Model,
+    step: int | None = None,
+    labels: Labels | None = None,
 ) -> tuple[int, str]:
     # What is damaged there was said when the step was chosen first.
     trained, found = restore_for_reading(source, chosen if step is None else step, lambda line: None)
-    return found, copy_weights(trained, model).remark
+    there = source.labels()
+    return found, copy_weights(trained, model, there and there.names, labels and labels.names).remark
 
 
 def _shape(config: Config) -> dict[str, Any]:
@@ -241,8 +250,13 @@ def all_damaged(checkpoints: Checkpoints) -> InputError:
 def _network(folder: RunFolder, step: int) -> keras.Model:
     """Build the network of a run, if the checkpoint that will be read has as many weights."""
     config = folder.config()
-    task = TASKS[config.task]
-    sizes = folder.tokenizer().vocab_size + task.extra_tokens, task.outputs
+    task, labels = TASKS[config.task], folder.labels()
+    if labels is None and config.task in WITH_LABELS:
+        raise InputError(
+            f"{folder.path} holds a run of --task={config.task} without labels.json; restore it from a copy"
+        )
+    outputs = task.outputs if labels is None else len(labels.names)
+    sizes = folder.tokenizer().vocab_size + task.extra_tokens, outputs
     needed = 4 * NUM_PARAMETERS[config.model.model](config, *sizes)
     found = folder.checkpoints().size(step)
     if needed > found:  # Before memory is taken for what a config.json says.

@@ -31,6 +31,9 @@ CLASSES = {
     "cbow": "benchmarks.candidates.embeddings.Cbow",
     "gensim_skipgram": "benchmarks.candidates.gensim_peer.GensimSkipGram",
     "gensim_cbow": "benchmarks.candidates.gensim_peer.GensimCbow",
+    "labels": "benchmarks.candidates.labels.Candidate",
+    "torch_labels": "benchmarks.candidates.torch_labels.Candidate",
+    "torch_labels_bfloat16": "benchmarks.candidates.torch_labels.InBfloat16",
     "loss_in_pieces": "benchmarks.candidates.loss.LossInPieces",
     "plain_loss": "benchmarks.candidates.loss.PlainLoss",
 }

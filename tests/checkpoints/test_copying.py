@@ -82,3 +82,61 @@ def test_bodies_that_do_not_match_are_an_error(there, here, said):
 def test_fewer_tokens_are_an_error():
     with pytest.raises(InputError, match="embedding/embeddings has the shape"):
         copy_weights(build("gpt", V + 1), build("gpt"))
+
+
+def classes(family, labels, seed, **settings):
+    keras.utils.set_random_seed(seed)
+    config = from_flat({"model": family, **SMALL[family], "task": "classification", **settings})
+    return FAMILIES[family](config, V, labels)
+
+
+@pytest.mark.parametrize("family", ["lstm", "gpt", "bert", "glm"])
+def test_a_body_gets_a_head_with_labels(family):
+    extra = 3 if family == "glm" else 0
+    keras.utils.set_random_seed(1)
+    trained = FAMILIES[family](from_flat({"model": family, **SMALL[family]}), V + extra)
+    model = classes(family, 2, seed=2)
+    copied = copy_weights(trained, model, None, ("no", "yes"))
+    assert set(copied.new) == head_of(model) >= {"class_kernel", "class_bias"}
+    assert copied.removed == extra and set(copied.left) == head_of(trained)
+    for name, value in values_of(model).items():
+        if name not in copied.new:
+            np.testing.assert_array_equal(value, values_of(trained)[name][: len(value)])
+
+
+def test_labels_keep_their_weights_wherever_they_stand():
+    trained, model = classes("lstm", 3, seed=1), classes("lstm", 4, seed=2)
+    before = values_of(model)
+    copied = copy_weights(trained, model, ("a", "b", "d"), ("b", "c", "d", "e"))
+    assert copied == Copied(new_labels=("c", "e"))
+    assert copied.remark == "; the labels 'c', 'e' begin anew"
+    for name in ("class_kernel", "class_bias"):
+        old, new = values_of(trained)[name], values_of(model)[name]
+        np.testing.assert_array_equal(new[..., [0, 2]], old[..., [1, 2]])
+        np.testing.assert_array_equal(new[..., [1, 3]], before[name][..., [1, 3]])
+
+
+def test_other_labels_are_not_copied_however_many_there_are():
+    trained, model = classes("lstm", 2, seed=1), classes("lstm", 2, seed=2)
+    before = values_of(model)["class_kernel"]
+    copied = copy_weights(trained, model, ("neg", "pos"), ("0", "1"))
+    assert copied == Copied(new=("class_kernel", "class_bias"))
+    np.testing.assert_array_equal(values_of(model)["class_kernel"], before)
+
+
+def test_the_direction_that_a_language_model_lacks_begins_anew():
+    model = classes("lstm", 2, seed=2, bidirectional=True)
+    copied = copy_weights(build("lstm"), model, None, ("no", "yes"))
+    assert [name for name in copied.new if "backward" in name] == [
+        f"lstm_0_backward/{name}" for name in ("kernel", "recurrent_kernel", "bias")
+    ]
+    again = classes("lstm", 2, seed=3, bidirectional=True)
+    assert copy_weights(model, again, ("no", "yes"), ("no", "yes")) == Copied()
+
+
+def test_frozen_weights_are_copied_too():
+    trained, model = build("gpt"), build("gpt", seed=2)
+    for weight in model.trainable_variables[:5]:
+        weight.trainable = False
+    assert copy_weights(trained, model) == Copied()
+    assert all(np.array_equal(values_of(trained)[name], value) for name, value in values_of(model).items())

@@ -34,7 +34,8 @@ def message(spec, text_field="text", on_bad_text="error"):
 
 def test_unknown_scheme():
     expected = (
-        "expected python-docs, text:GLOB such as text:data/*.txt, or "
+        "expected python-docs[:libraries|:names], text:GLOB such as text:data/*.txt, tsv:GLOB, csv:GLOB, "
+        "jsonl:GLOB, conll:GLOB, or "
         "tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare"
     )
     assert message("pyhton-docs") == f"unknown corpus 'pyhton-docs' (did you mean 'python-docs'?): {expected}"
@@ -54,7 +55,7 @@ def test_a_path_without_its_scheme(folder):
         (folder / "d" / name).write_text("x")
     meant = {
         "book.txt": "book.txt", "bok.txt": "book.txt", "./bok.txt": "./book.txt", "file:book.txt": "book.txt",
-        "d": "d/*.jsonl", "d/": "d/*.jsonl", "jsonl:d/a.jsonl": "d/a.jsonl", "d/*.txt": "d/*.txt",
+        "d": "d/*.jsonl", "d/": "d/*.jsonl", "json:d/a.jsonl": "d/a.jsonl", "d/*.txt": "d/*.txt",
         "book.txt,d/c.txt": "book.txt,d/c.txt", f"{folder}/d/d.txt": f"{folder}/d/c.txt",
     }  # fmt: skip
     for spec, path in meant.items():

@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pytest
 
-from lm_keras.corpora import Corpus, Document, describe, make_splits, open_corpus, text_files
+from lm_keras.corpora import Corpus, Document, describe, file_corpus, make_splits, open_corpus, text_files
 from lm_keras.corpora import description as description_module
 from lm_keras.corpora.description import LineStarts
 from lm_keras.errors import InputError
@@ -244,7 +244,7 @@ def test_a_blank_that_is_far_away_is_none(monkeypatch, within, expected):
 
 
 def test_a_single_line_is_cut_across_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr(text_files, "PIECE_BYTES", 7)
+    monkeypatch.setattr(file_corpus, "PIECE_BYTES", 7)
     monkeypatch.setattr(text_files, "LONGEST_LINE", 19)
     (tmp_path / "a.txt").write_text("to be or not to be that is the question " * 9)
     corpus = open_corpus(f"text:{tmp_path}/a.txt", text_field="text", on_bad_text="error")

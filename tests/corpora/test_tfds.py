@@ -583,6 +583,71 @@ def test_a_folder_that_cannot_be_written(tmp_path, data_dir):
     )
 
 
+# Classes
+
+
+REVIEWS = tfds.features.FeaturesDict(
+    {
+        "review": tfds.features.Text(),
+        "mood": tfds.features.ClassLabel(names=["negative", "positive"]),
+    }
+)
+LABELLED = ("text", "label")
+
+
+def reviews(folder, test=((1, 0),)):
+    """A data set of reviews with classes; those of its test split may be secret."""
+    splits = {
+        "train": [{"review": f"review {n}", "mood": n % 2} for n in range(9)],
+        "test": [{"review": f"test {number}", "mood": mood} for number, mood in test],
+    }
+    store(folder, "reviews", splits, REVIEWS)
+
+
+def labels_of(corpus):
+    return [document.label for document in corpus.documents()]
+
+
+def test_classes_are_labels_by_name(tmp_path, data_dir):
+    reviews(data_dir(tmp_path))
+    said = []
+    corpus = opened("reviews", fields=LABELLED, say=said.append)
+    assert labels_of(corpus) == ["negative", "positive"] * 4 + ["negative"]
+    assert said[-1] == "the label is the feature 'mood', the only class in tfds:reviews:1.2.3"
+    assert labels_of(corpus.held_out()["test"]) == ["negative"]
+    assert labels_of(opened("reviews", fields=LABELLED, label_field="mood")) == labels_of(corpus)
+    assert labels_of(opened("reviews")) == [None] * 9
+    config = settings_of(tmp_path, corpus="tfds:reviews")
+    data = prepare(config, fields=LABELLED)
+    assert data.labels.names == ("negative", "positive") and data.labels.counts[0] >= 3
+    assert data.splits["test"].columns["label"].tolist() == [0]
+
+
+def test_a_test_split_whose_labels_are_secret_is_left_out(tmp_path, data_dir):
+    reviews(data_dir(tmp_path), test=[(0, -1), (1, -1)])
+    corpus = opened("reviews", fields=LABELLED)
+    assert corpus.held_out() == {} and corpus.remarks() == [
+        "tfds:reviews:1.2.3:test has no labels, and is left out"
+    ]
+    with pytest.raises(InputError, match=r"reviews:1.2.3:test example 0: no label \(it is -1\)"):
+        labels_of(opened("reviews:test", fields=LABELLED))
+
+
+def test_no_such_class(tmp_path, data_dir):
+    reviews(data_dir(tmp_path))
+    with pytest.raises(
+        InputError, match=r"no class 'mod' .did you mean 'mood'.*its features with classes are 'mood'"
+    ):
+        opened("reviews", fields=LABELLED, label_field="mod")
+    with pytest.raises(InputError, match="its records have no words, or tags"):
+        opened("reviews", fields=("words", "tags"))
+
+
+def test_without_a_class(shared_folder):
+    with pytest.raises(InputError, match="no class 'label': its features with classes are none"):
+        opened("sentences", fields=LABELLED)
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason="LM_KERAS_DATA names no folder with the data sets")
 def test_the_library_s_own_tiny_shakespeare(tmp_path, data_dir, monkeypatch):
     """Its own code prepares it, from a file where it would download one."""

@@ -64,8 +64,8 @@ def test_numbers_that_do_not_fit_are_an_error(config):
         prepare(config, columns=(Column("label", "document", "uint8", lambda document: 256, "large"),))
     with pytest.raises(ValueError, match="the column place has"):
         prepare(config, columns=(Column("place", "token", "int32", lambda text, ids: ids[1:], "short"),))
-    with pytest.raises(ValueError, match="per 'word'"):
-        Column("label", "word", "uint8", len, "")
+    with pytest.raises(ValueError, match="per 'row'"):
+        Column("label", "row", "uint8", len, "")
 
 
 def test_a_damaged_column_is_made_again(config, tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lm_keras.config import DataConfig
-from lm_keras.corpora import make_splits, open_corpus, text_files
+from lm_keras.corpora import file_corpus, make_splits, open_corpus, text_files
 from lm_keras.data import preparation
 from lm_keras.data.cache import cache_folder
 from lm_keras.data.preparation import prepare
@@ -235,7 +235,7 @@ def test_replaced_text_is_reported(text):
 @pytest.mark.parametrize("tokenizer", ["char", "sentencepiece"])
 @pytest.mark.parametrize("content", ["The cats see. " * 40, "longword" * 40, " a\tb  c\n\n" + "word " * 30])
 def test_words_are_counted_right_where_a_long_line_is_cut(text, monkeypatch, content, tokenizer):
-    monkeypatch.setattr(text_files, "PIECE_BYTES", 7)
+    monkeypatch.setattr(file_corpus, "PIECE_BYTES", 7)
     monkeypatch.setattr(text_files, "LONGEST_LINE", 19)
     data = prepare(text(content, tokenizer=tokenizer, vocab_size=None if tokenizer == "char" else 275))
     store = data.splits["train"]

@@ -36,6 +36,7 @@ def scripts() -> dict[str, dict[str, type]]:
         "train": {"run": config.RunOptions, **config.GROUPS},
         "evaluate": {"": options_of("evaluate")},
         "sample": {"": options_of("sample"), "sampling": SamplingSettings},
+        "predict": {"": options_of("predict")},
         "convert": {"": options_of("convert")},
         "report": {"": options_of("report")},
         "compare": {"": CompareOptions},

@@ -173,7 +173,7 @@ USUAL = re.compile(
 )
 """How lines begin that every run writes to standard error."""
 
-_WHOLE = r"cache(/(tokens|tokenizers)(/[0-9a-f]{32}(/[a-z.]+)?)?)?"  # A cache may stay: it is whole.
+_WHOLE = r"cache(/(tokens|tokenizers)(/[0-9a-f]{32}(/[a-z_.]+)?)?)?"  # A cache may stay: it is whole.
 
 
 def _paths_in(folder: Path) -> set[str]:

@@ -427,3 +427,39 @@ def test_a_length_that_is_not_known_when_traced(time):
     x = normal(time, B, D)
     for found, expected in zip(slope(x), slope.python_function(x), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def in_two(layer, x, state, at, **settings):
+    """Run a layer over two parts of the time, the second from a state of zeros."""
+    first, _ = layer(x[:at], state, **settings)
+    zeros = {name: tf.zeros_like(value) for name, value in state.items()}
+    second, after = layer(x[at:], zeros, **settings)
+    return tf.concat([first, second], 0), after
+
+
+@pytest.mark.parametrize("time", [5, CHUNK + 3])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_state_that_begins_anew_within_a_row_is_that_of_two_rows(time, compiled):
+    layer, x, at = layer_with(), normal(time, B, D), 3
+    keep = tf.concat([tf.ones([at, B]), tf.zeros([1, B]), tf.ones([time - at - 1, B])], 0)
+
+    @tf.function(autograph=False)
+    def whole(x, state):
+        if not compiled:
+            return layer(x, state, keep=keep)
+        rows = tf.transpose(x, [1, 0, 2])
+        y, after = layer.compiled(rows, state, layer.recurrent_matrix(None, False), tf.transpose(keep))
+        return tf.transpose(y, [1, 0, 2]), after
+
+    found = gradients(whole_of(layer, whole), x, STATE)
+    expected = gradients(whole_of(layer, lambda x, state: in_two(layer, x, state, at)), x, STATE)
+    tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), found, expected)
+    other = gradients(layer, x, STATE)  # The check can fail.
+    assert not np.allclose(found[0][0], other[0][0], 1e-4, 1e-5)
+
+
+def whole_of(layer, run):
+    """Return a function with the weights of a layer, for `gradients`."""
+    run_layer = lambda x, state: run(x, state)  # noqa: E731
+    run_layer.trainable_variables = layer.trainable_variables
+    return run_layer

@@ -6,10 +6,12 @@ import re
 import numpy as np
 
 from lm_keras.objectives.measures import MEASURES
+from lm_keras.registry import TASKS
 from lm_keras.report import page, plots
 from lm_keras.report.runs import points_of, read_runs, thinned
 
-PLOTTED = [name for name, measure in MEASURES.items() if measure.title]
+OF_LABELS = {name for row in TASKS.values() for name in row.scores}
+PLOTTED = [name for name, measure in MEASURES.items() if measure.title and name not in OF_LABELS]
 
 
 def report_on(*paths):

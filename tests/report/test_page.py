@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lm_keras.errors import InputError
-from lm_keras.report import page
+from lm_keras.report import page, tables
 from lm_keras.report.runs import read_runs
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +96,7 @@ def test_nothing_becomes_markup_and_nothing_comes_from_outside(folder_of):
 
 def test_the_check_for_markup_can_fail(folder_of, monkeypatch):
     path = hostile(folder_of)
-    monkeypatch.setattr(page.html, "escape", str)
+    monkeypatch.setattr(tables.html, "escape", str)
     assert {"script", "img", "img onerror=alert(2)", "img src=x"} <= set(outside(report_on(path)))
     for bad in (
         "<link href='a.css'>",

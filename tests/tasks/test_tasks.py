@@ -129,12 +129,12 @@ def test_a_stride_scores_every_target(store=STORE):
 def test_a_source_has_to_have_the_fields_that_a_task_needs(monkeypatch):
     config = from_flat({"corpus": "text:a.txt", "test_corpus": "python-docs"})
     check_fields(config)
-    monkeypatch.setattr(TASKS["causal_lm"], "fields", ("text", "label"))
-    labelled = dataclasses.replace(registry.SOURCES["text"], fields=("text", "label"))
-    monkeypatch.setitem(registry.SOURCES, "text", labelled)
+    monkeypatch.setattr(TASKS["causal_lm"], "fields", ("text", "target"))
+    pairs = dataclasses.replace(registry.SOURCES["text"], fields=("text", "target"))
+    monkeypatch.setitem(registry.SOURCES, "text", pairs)
     with pytest.raises(InputError) as caught:
         check_fields(config)
     assert str(caught.value) == (
-        "--task=causal_lm needs the field 'label' of each record, and --test_corpus=python-docs has none;"
+        "--task=causal_lm needs the field 'target' of each record, and --test_corpus=python-docs has none;"
         " take one of text:GLOB"
     )

@@ -90,10 +90,9 @@ def test_long_lines_are_learned_from(monkeypatch):
     assert b" abracadabra" in [tokenizer.token_bytes(i) for i in range(280)]
 
 
-def test_a_huge_corpus_is_thinned_evenly(monkeypatch):
-    monkeypatch.setattr(training, "MAX_TRAINING_CHARACTERS", 100)
+def test_a_huge_corpus_is_thinned_evenly():
     lines = [f"{number:05d}" for number in range(173)]
-    assert training._thinned(lines) == lines[::16]
+    assert training._thinned(lines, 100) == lines[::16]
 
 
 @pytest.mark.parametrize("asked", [50_021, 2**31 - 1])

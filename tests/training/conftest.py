@@ -25,7 +25,8 @@ class Leaky(keras.Model):
     """Predicts from the last token and a leaky sum of all windows before: the least that carries a state."""
 
     context_tokens = context_length = None
-    head_weights = ()
+    head_weights = optional_weights = ()
+    num_outputs = None
     remarks = ()
 
     def __init__(self, vocab_size: int = V, width: int = 6, dropout: float = 0.0):

@@ -4,6 +4,7 @@ else of it.
 
 import contextlib
 import shutil
+import types
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_with_them_again(
     whole = train(config, tmp_path / "whole")
     copy = weights.copy_weights
 
-    def killed(trained, model):
+    def killed(*arguments):
         raise Killed
 
     monkeypatch.setattr(weights, "copy_weights", killed)
@@ -230,12 +231,12 @@ def test_all_workers_begin_with_the_weights_of_the_step_that_the_chief_has_read(
             told.append(value)
             return [11.0]
 
-    def copy(model, step):
+    def copy(model, step, labels):
         asked.append(step)
         return 11 if step is None else step, "; b is new"
 
     run = object.__new__(training_run.Run)
-    run.workers, run.model = Workers(), None
+    run.workers, run.model, run.task = Workers(), None, types.SimpleNamespace(labels=None)
     run._begin_with(weights.Origin(Path("source"), 7, None, copy))
     assert asked == ([None] if chief else [11])
     assert told == ([11] if chief else [7])

@@ -11,6 +11,7 @@ from lm_keras.checkpoints.foreign.keys import overlaid, read_values
 from lm_keras.checkpoints.foreign.kind import Kind, Part
 from lm_keras.config import Config, from_flat
 from lm_keras.errors import InputError
+from lm_keras.registry import WITH_LABELS
 from lm_keras.text.tokenizer import Tokenizer
 
 __all__ = ["KINDS", "Kind", "Part", "config_of", "kind_for", "kind_of"]
@@ -38,6 +39,15 @@ def kind_for(config: Config) -> tuple[str, Kind]:
         InputError: none can hold it; the line says why.
     """
     family, reasons = config.model.model, []
+    if config.task in WITH_LABELS:
+        has_head = any(kind.family == family and config.task in kind.tasks for kind in KINDS.values())
+        if not has_head or config.pooling not in (None, "first"):
+            raise InputError(
+                f"--task={config.task} of a {family}"
+                + (f" with --pooling={config.pooling}" if config.pooling else "")
+                + " has no counterpart there; that of a bert has, with --pooling=first where texts are "
+                "classified"
+            )
     for name, kind in KINDS.items():
         if kind.family != family:
             continue

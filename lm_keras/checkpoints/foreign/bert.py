@@ -54,13 +54,23 @@ def _settings(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+TASKS = {"classification": "BertForSequenceClassification", "tagging": "BertForTokenClassification"}
+"""Tasks with labels, and the classes that have such a head."""
+
+
+def _dense(ours: str, theirs: tuple[str, ...], columns: int) -> list[Part]:
+    names = [tuple(f"{name}.{part}" for name in theirs) for part in ("weight", "bias")]
+    widths = (columns,) * len(theirs)
+    return [Part(f"{ours}_kernel", names[0], widths, True), Part(f"{ours}_bias", names[1], widths)]
+
+
+def _classes(config: Config, labels: int) -> list[Part]:
+    pooler = _dense("pooler", ("pooler.dense",), config.model.embedding_dim)
+    return [*pooler, *_dense("class", ("classifier",), labels)]
+
+
 def _parts(config: Config, vocab_size: int) -> list[Part]:
     width, wide = config.model.embedding_dim, config.model.units
-
-    def dense(ours: str, theirs: tuple[str, ...], columns: int) -> list[Part]:
-        names = [tuple(f"{name}.{part}" for name in theirs) for part in ("weight", "bias")]
-        widths = (columns,) * len(theirs)
-        return [Part(f"{ours}_kernel", names[0], widths, True), Part(f"{ours}_bias", names[1], widths)]
 
     def norm(ours: str, theirs: str) -> list[Part]:
         parts = (("gain", "weight"), ("bias", "bias"))
@@ -76,15 +86,15 @@ def _parts(config: Config, vocab_size: int) -> list[Part]:
         here, there = f"block_{n}/", f"encoder.layer.{n}."
         projections = tuple(f"{there}attention.self.{name}" for name in ("query", "key", "value"))
         parts += [
-            *dense(f"{here}query_key_value", projections, width),
-            *dense(f"{here}attention_output", (f"{there}attention.output.dense",), width),
+            *_dense(f"{here}query_key_value", projections, width),
+            *_dense(f"{here}attention_output", (f"{there}attention.output.dense",), width),
             *norm(f"{here}attention_norm", f"{there}attention.output"),
-            *dense(f"{here}feed_forward", (f"{there}intermediate.dense",), wide),
-            *dense(f"{here}feed_forward_output", (f"{there}output.dense",), width),
+            *_dense(f"{here}feed_forward", (f"{there}intermediate.dense",), wide),
+            *_dense(f"{here}feed_forward_output", (f"{there}output.dense",), width),
             *norm(f"{here}feed_forward_norm", f"{there}output"),
         ]
-    if config.model.prediction_head:
-        parts += dense("head", (f"{HEAD}transform.dense",), width)
+    if config.model.prediction_head and config.task not in TASKS:
+        parts += _dense("head", (f"{HEAD}transform.dense",), width)
         parts += norm("head_norm", f"{HEAD}transform")
         parts.append(Part("output_bias", (BIASES[0],), (vocab_size,)))
         if not config.model.tied:
@@ -94,8 +104,9 @@ def _parts(config: Config, vocab_size: int) -> list[Part]:
 
 def _config(config: Config, vocab_size: int, tokenizer: Tokenizer) -> dict[str, Any]:
     model = config.model
+    name = TASKS.get(config.task, "BertForMaskedLM" if model.prediction_head else "BertModel")
     return {
-        "architectures": ["BertForMaskedLM" if model.prediction_head else "BertModel"], "model_type": "bert",
+        "architectures": [name], "model_type": "bert",
         "vocab_size": vocab_size, "max_position_embeddings": config.context_length,
         "hidden_size": model.embedding_dim,
         "num_hidden_layers": model.num_layers, "num_attention_heads": model.num_heads,
@@ -117,11 +128,13 @@ KINDS = {
         _parts,
         _config,
         {},
-        bare=("cls.",),
+        bare=("cls.", "classifier."),
         head=HEAD,
         unused=r"pooler\.dense\.(weight|bias)|cls\.seq_relationship\.(weight|bias)",
         renamed=((".gamma", ".weight"), (".beta", ".bias")),
         bias=BIASES,
+        classes=_classes,
+        tasks=TASKS,
     )
 }  # fmt: skip
 """By their `model_type`."""

@@ -1,11 +1,12 @@
 """What a family of another project is: its settings, and which of its tensors make up a weight of ours."""
 
 import re
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from lm_keras.checkpoints.foreign.keys import Key
-from lm_keras.config import from_flat
+from lm_keras.config import Config, from_flat
 
 
 class Part(NamedTuple):
@@ -22,6 +23,10 @@ class Part(NamedTuple):
     tensors: tuple[str, ...]
     widths: tuple[int, ...]
     transposed: bool = False
+
+
+CLASSIFIER = "classifier.weight"
+"""The matrix of a head with labels."""
 
 
 class Kind(NamedTuple):
@@ -45,6 +50,9 @@ class Kind(NamedTuple):
         unused: names of weights that nothing here has a use for, as a regular expression.
         renamed: ends of names that older files have, and what they are called now.
         bias: two names of the bias of the output, or none: where a file has the second, that one is added.
+        classes: our settings and a number of labels -> the parts that heads with labels are made of; None
+            for a family that has no such head.
+        tasks: ours with labels, and what a class with such a head is called there.
     """
 
     family: str
@@ -62,6 +70,8 @@ class Kind(NamedTuple):
     unused: str = ""
     renamed: tuple[tuple[str, str], ...] = ()
     bias: tuple[str, str] | None = None
+    classes: Callable[[Config, int], list[Part]] | None = None
+    tasks: Mapping[str, str] = types.MappingProxyType({})
 
     def settings(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return our settings, by flag, for the values of the keys that are used.

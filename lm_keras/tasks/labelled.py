@@ -1,0 +1,295 @@
+"""What classification and tagging have in common: whole examples in packed rows, and predictions by number.
+
+n examples, w words, p predictions of a split (examples or words), C labels; R rows, T positions, K
+predictions of a row.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lm_keras.config import Config
+from lm_keras.data.batch import Batch
+from lm_keras.data.example_rows import NO_WORD, Example, ExampleRows, Frame, Texts
+from lm_keras.data.examples import check_lengths
+from lm_keras.data.labels import Labels
+from lm_keras.data.order import PackedOrder, Rows
+from lm_keras.data.preparation import PreparedData
+from lm_keras.data.store import TextCounts, TokenStore
+from lm_keras.errors import InputError, nearest
+from lm_keras.objectives.measures import finite
+from lm_keras.tasks.task import Tally, Task, common_settings
+from lm_keras.text.tokenizer import Tokenizer
+
+BALANCED = "balanced"
+"""Weights with which all labels have the same sum."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Labelled(Task):
+    """Predict labels of whole examples or of words. Examples stand side by side in rows.
+
+    Attributes:
+        labels: the names of the C labels.
+        frame: the special tokens around each example.
+        too_long: what training does with an example that no row holds.
+        class_weights: [C] float32, with mean 1 over the training text.
+        at_last: whether an example is predicted at its last token; else at its first.
+    """
+
+    labels: Labels
+    frame: Frame
+    too_long: str
+    class_weights: np.ndarray
+    at_last: bool = True
+    _plans: dict[tuple[int, str], ExampleRows] = dataclasses.field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(
+        cls, config: Config, vocab_size: int, tokenizer: Tokenizer | None = None, labels: Labels | None = None
+    ) -> "Labelled":
+        between = config.model.has("masked_lm")
+        begin, end = (tokenizer.begin_id, tokenizer.eod_id) if tokenizer else (0, 0)
+        return cls(
+            **common_settings(config, vocab_size),
+            labels=labels,
+            frame=Frame(begin, end if between else None),
+            too_long=config.data.too_long or cls.too_long_by_default,
+            class_weights=class_weights(config.learning.class_weights, labels),
+            at_last=config.pooling == "last",
+        )
+
+    too_long_by_default = "cut_end"
+
+    @property
+    def too_long_to_score(self) -> str:
+        """Return what an evaluation does with an example that no row holds."""
+        return self.too_long
+
+    @property
+    def outputs(self) -> int:
+        """Return C."""
+        return len(self.labels.names)
+
+    def texts(self, store: TokenStore) -> Texts:
+        """Return the examples of a split with their labels or tags."""
+        return Texts.in_store(store)
+
+    def plan(self, store: TokenStore, too_long: str | None = None) -> ExampleRows:
+        """Return the rows of a split; they are found once.
+
+        Args:
+            store: the split.
+            too_long: what becomes of an example that no row holds; None for what training does.
+        """
+        key = id(store.tokens), too_long or self.too_long
+        if key not in self._plans:  # The plan keeps the array, so that no other one gets its id.
+            rows = ExampleRows.of(self.texts(store), self.frame, self.sequence_length, key[1], self.at_last)
+            self._plans[key] = rows
+        return self._plans[key]
+
+    def check(self, data: PreparedData, say: Callable[[str], None]) -> None:
+        for name, store in data.splits.items():
+            check_lengths(
+                name,
+                store.ends - store.documents,
+                self.sequence_length - self.frame.size,
+                self.too_long if name == "train" else self.too_long_to_score,
+                functools.partial(data.source, name),
+                say,
+            )
+
+    def order(self, store: TokenStore) -> PackedOrder:
+        return PackedOrder(self.plan(store).begins, self.batch_size, self.sequence_length, self.seed)
+
+    def batch(self, rows: Rows, store: TokenStore, step: tf.Tensor) -> Batch:
+        plan, count = self.plan(store), rows.number.shape[0]
+        types = [tf.int32] * 5
+        found = tf.numpy_function(plan.arrays, [rows.start, rows.end], types, stateful=False)
+        tokens, document, predicted, targets, _ = (
+            tf.ensure_shape(values, [count, size])
+            for values, size in zip(found, [plan.length] * 2 + [plan.predictions] * 3)
+        )
+        inputs = {"tokens": tokens, "reset": rows.reset, "document": document, "predicted": predicted}
+        weights = tf.gather(tf.constant(self.class_weights), tf.maximum(targets, 0))
+        return Batch(inputs, tf.maximum(targets, 0), tf.where(targets >= 0, weights, 0.0))
+
+    def scored(self, store: TokenStore) -> Iterator[Batch]:
+        plan = self.plan(store, self.too_long_to_score)
+        return _batches(plan, self._rows_at_once(self.sequence_length))
+
+    def batches(
+        self, examples: Sequence[Example], rows: int, length: int, too_long: str | None = None
+    ) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Pack examples in memory.
+
+        The shapes of the batches depend on `rows`, `length` and a power of two for K, so that a compiled
+        function has few of them.
+
+        Args:
+            examples: texts, all with words or all without.
+            rows: R.
+            length: T.
+            too_long: what becomes of an example that no row holds; None for what an evaluation does.
+
+        Yields:
+            A batch, and the number of the example or word of each prediction, [R, K] int32, -1 for none. An
+            example in several windows has a prediction in each; a word has one.
+        """
+        how = too_long or self.too_long_to_score
+        plan = ExampleRows.of(Texts.of(examples), self.frame, length, how, self.at_last)
+        plan = dataclasses.replace(plan, predictions=1 << (plan.predictions - 1).bit_length())
+        for batch in _batches(plan, rows):
+            yield batch, batch.inputs["number"]
+
+    def tally(self, store: TokenStore) -> "LabelTally":
+        return LabelTally(self.plan(store, self.too_long_to_score), self.outputs)
+
+    def observed(self, logits: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"log_probabilities": tf.nn.log_softmax(logits)}
+
+    def measures(self, sums: Mapping[str, Any], counts: TextCounts) -> dict[str, Any]:
+        true = sums["true"]
+        known = np.flatnonzero(true >= 0)
+        chosen = sums["log_probabilities"][known, true[known]]
+        nats = -float(np.sum(chosen, dtype=np.float64))
+        return {
+            "nats_per_token": finite(nats / len(known)) if len(known) else None,
+            **self._scores(sums),
+            "context": self.sequence_length,
+            "stride": None,
+        }
+
+    def _scores(self, sums: Mapping[str, Any]) -> dict[str, float | None]:
+        """Return how good the predictions are.
+
+        Args:
+            sums: `true` [p] int32, negative where there is none; `log_probabilities` [p, C]; and of words
+                `begins` [n + 1], the first word of each example, and their count.
+        """
+        raise NotImplementedError
+
+    def training_measures(self, sums: Mapping[str, float], counts: TextCounts) -> dict[str, float | None]:
+        if (self.class_weights != 1).any():
+            return {}  # The sums know the weights of the targets, not their number.
+        return {"accuracy": finite(sums["correct"] / sums["weight"]) if sums["weight"] else None}
+
+    def tokens_per_target(self, store: TokenStore) -> float:
+        plan = self.plan(store)
+        targets = self._targets(plan.texts)
+        return plan.text_tokens / max(1, int(np.count_nonzero(targets >= 0)))
+
+    def in_windows(self, stride: int | None) -> "Labelled":
+        if stride is not None:
+            raise InputError(
+                f"stride={stride} has no meaning for --task={self.name}, which reads whole examples; leave "
+                "it out"
+            )
+        return self
+
+    @staticmethod
+    def _targets(texts: Texts) -> np.ndarray:
+        return np.asarray(texts.labels if texts.tags is None else texts.tags)
+
+
+class LabelTally(Tally):
+    """Collects the log-probabilities of every example or word of a split, whichever row it stands in.
+
+    Args:
+        plan: the rows of the split.
+        outputs: C.
+    """
+
+    def __init__(self, plan: ExampleRows, outputs: int):
+        self._plan = plan
+        self._summed = np.zeros([plan.predicted, outputs], np.float32)
+        self._counts = np.zeros(plan.predicted, np.int64)
+
+    def add(self, batch: Batch, found: Mapping[str, np.ndarray]) -> None:
+        numbers = batch.inputs["number"]
+        there = numbers >= 0
+        np.add.at(self._summed, numbers[there], found["log_probabilities"][there])
+        np.add.at(self._counts, numbers[there], 1)
+
+    @property
+    def sums(self) -> dict[str, Any]:
+        """Return `log_probabilities` [p, C], `true` [p] int32, `targets`, how many of them have a label, and
+        of words `begins` [n + 1].
+
+        An example in several windows has the normalized geometric mean of their probabilities.
+        """
+        texts, several = self._plan.texts, self._counts > 1
+        found = self._summed
+        if several.any():
+            means = found[several] / self._counts[several, None]
+            found[several] = means - np.logaddexp.reduce(means, axis=1, keepdims=True)
+            self._counts[several] = 1
+        if texts.tags is None:
+            true, begins = np.asarray(texts.labels), {}
+        else:
+            tags = np.asarray(texts.tags)
+            (words,) = np.nonzero(tags != NO_WORD)
+            true = tags[words]
+            begins = {"begins": np.append(np.searchsorted(words, texts.begins), len(words))}
+        targets = int(np.count_nonzero(true >= 0))
+        return {"log_probabilities": found, "true": true, "targets": targets, **begins}
+
+
+def _batches(plan: ExampleRows, rows: int) -> Iterator[Batch]:
+    for block in plan.blocks(rows):
+        inputs = {
+            "tokens": block.tokens,
+            "reset": np.ones(rows, bool),
+            "document": block.document,
+            "predicted": block.positions,
+            "number": block.numbers,
+        }
+        weights = (block.targets >= 0).astype(np.float32)
+        yield Batch(inputs, np.maximum(block.targets, 0), weights)
+
+
+def class_weights(text: str, labels: Labels) -> np.ndarray:
+    """Return the weights [C] float32 of the labels in the loss, with mean 1 over the training text.
+
+    Args:
+        text: `--class_weights`: none, balanced, or `NAME:W,...`; a label that is not named has the weight 1.
+        labels: the C labels.
+
+    Raises:
+        InputError: a name is no label, a weight is not a number above 0, or a name has two.
+
+    Example: with 3 examples of `no` and 1 of `yes`, `balanced` gives both labels the same sum, [2/3, 2].
+    """
+    counts, weights = np.array(labels.counts, np.float64), np.ones(len(labels.names))
+    if text == BALANCED:
+        weights = 1 / np.maximum(counts, 1)
+    elif text != "none":
+        for name, weight in _named(text, labels.names).items():
+            weights[labels.names.index(name)] = weight
+    total = (weights * counts).sum()
+    factor = counts.sum() / total if total else 1.0  # Of a model of others the counts are not known.
+    return (weights * factor).astype(np.float32)
+
+
+def _named(text: str, names: Sequence[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, weight = part.rpartition(":")
+        if name not in names:
+            raise InputError(
+                f"--class_weights={text}: {name or part!r} is no label{nearest(name or part, list(names))}; "
+                f"expected none, balanced, or NAME:WEIGHT,... with labels of the training text"
+            )
+        if name in found:
+            raise InputError(f"--class_weights={text}: the label {name!r} has two weights; leave one out")
+        try:
+            found[name] = float(weight)
+        except ValueError:
+            found[name] = 0.0
+        if not 0 < found[name] < float("inf"):
+            raise InputError(f"--class_weights={text}: {weight!r} is no weight; expected a number above 0")
+    return found

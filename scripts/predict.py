@@ -1,0 +1,60 @@
+"""Label texts: python scripts/predict.py --run_dir=runs/classification_quickstart --input=texts.txt"""
+
+import dataclasses
+import sys
+
+from lm_keras import InputError, flags, quiet
+from lm_keras.fields import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictOptions:
+    """Which model, which texts, how predictions are written."""
+
+    run_dir: str | None = setting(None, "folder of the run", path=True)
+    checkpoint: str = setting("last", "which weights", choices=("last", "best"))
+    input: str = setting("-", "file with a text a record; -: standard input", path=True)
+    output: str = setting("-", "file for the predictions; -: standard output", path=True)
+    format: str = setting(
+        "lines",
+        "of predictions, and of texts unless their file is named .tsv, .jsonl or .conll; lines: labels, tags"
+        " of words between white space; jsonl: probabilities, and spans with their characters, too",
+        choices=("lines", "tsv", "jsonl", "conll"),
+    )
+    text_field: str | None = setting(None, "field of the text, by name or number [as in training]")
+    header: str = setting("auto", "whether a table begins with names", choices=("auto", "yes", "no"))
+    too_long: str | None = setting(None, "error, cut_end, cut_start, windows [windows of tags, else cut_end]")
+    batch_size: int = setting(16, "rows that go through the model at once", low=1)
+    temperature_scaling: bool = setting(
+        False, "divide logits by the temperature that fits the validation text"
+    )
+    interactive: bool = setting(False, "label every line of standard input, with the model loaded once")
+    color: bool = setting(True, "on a terminal, colour the spans of --interactive")
+
+
+def main() -> int:
+    """Read the flags, predict and print."""
+    options = flags.read(PredictOptions)
+    run_dir = flags.given_run(options.run_dir)
+    if options.interactive and {options.input, options.output} != {"-"}:
+        raise InputError("--interactive reads standard input; leave --input and --output out")
+    quiet.import_tensorflow()
+    from lm_keras import api
+    from lm_keras.answers import conversation, prediction_files
+
+    lm = api.load(run_dir, options.checkpoint)
+    lm.answer.check_predicts()
+    if options.temperature_scaling:
+        lm.scale_temperature(lambda line: print(line, file=sys.stderr))
+    if options.interactive:
+        conversation.converse(lm.answer, options.color and sys.stdout.isatty())
+        return 0
+    how = {name: getattr(options, name) for name in ("format", "header", "too_long", "batch_size")}
+    field = options.text_field or lm.config.data.text_field
+    prediction_files.predict(lm.answer, options.input, options.output, text_field=field, **how)
+    return 0
+
+
+if __name__ == "__main__":
+    flags.define(PredictOptions)
+    flags.run(main)

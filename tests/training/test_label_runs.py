@@ -1,0 +1,244 @@
+"""Whole runs of classification and tagging: small texts, a label that one word decides."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import lm_keras
+from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.errors import InputError
+from lm_keras.training.trainer import Trainer
+
+KINDS = {"cat": "animal", "dog": "animal", "bird": "animal", "king": "person", "child": "person"}
+SETTINGS = {"tokenizer": "word", "sequence_length": 20, "batch_size": 6, "split": "80/10/10"}
+BLOCKS = {"num_heads": 2, "embedding_dim": 16, "hidden_units": None, "learning_rate": 0.01}
+FAMILIES = {
+    "lstm": {"model": "lstm"},
+    "bidirectional": {"model": "lstm", "bidirectional": True, "dropout": 0.1},
+    "gpt": {"model": "gpt", **BLOCKS, "dropout": 0.1},
+    "bert": {"model": "bert", **BLOCKS, "learning_rate": 0.003},
+    "glm": {"model": "glm", **BLOCKS},
+}
+TASKS = ("classification", "tagging")
+
+
+def label_of(line):
+    return KINDS.get(line.split()[2], "thing")
+
+
+def tags_of(line):
+    """Tag an article and a noun as one span, wherever they stand."""
+    words = line.strip(".\n").split()
+    nouns, articles = {*KINDS, "tree", "house", "river"}, ("the", "a", "this", "that")
+    tags = ["O"] * len(words)
+    for k, word in enumerate(words):
+        if word in nouns:
+            kind = KINDS.get(word, "thing")
+            tags[k] = f"I-{kind}" if k and words[k - 1].lower() in articles else f"B-{kind}"
+            if tags[k][0] == "I":
+                tags[k - 1] = f"B-{kind}"
+    return list(zip(words, tags))
+
+
+@pytest.fixture(scope="module")
+def lines(english):
+    """200 sentences."""
+    return english.splitlines()[:200]
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory, lines):
+    """Files of the sentences with labels and with tags, by task."""
+    folder = tmp_path_factory.mktemp("labelled")
+    rows = "".join(f"{line.strip()}\t{label_of(line)}\n" for line in lines)
+    (folder / "kinds.tsv").write_text("text\tlabel\n" + rows)
+    blocks = ("".join(f"{word} {tag}\n" for word, tag in tags_of(line)) for line in lines)
+    (folder / "spans.conll").write_text("\n".join(blocks))
+    return {"classification": f"tsv:{folder}/kinds.tsv", "tagging": f"conll:{folder}/spans.conll"}
+
+
+@pytest.fixture(scope="module")
+def config_for(corpora, tiny_config):
+    def make(task, family="lstm", **settings):
+        together = {**SETTINGS, **FAMILIES[family], "corpus": corpora[task], "task": task, **settings}
+        return tiny_config(**together)
+
+    return make
+
+
+def weights_of(path):
+    return [variable.numpy() for variable in lm_keras.load(path).model.trainable_variables]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_learns_and_says_how_well(task, family, config_for, train, tmp_path, lines_of):
+    steps = 60 if "lstm" in FAMILIES[family]["model"] else 240
+    pooling = {"pooling": "mean"} if (family, task) == ("bert", "classification") else {}
+    ended = train(config_for(task, family, steps=steps, eval_every=20, **pooling), tmp_path / "run")
+    assert ended.code == 0, ended.err
+    folder = RunFolder(tmp_path / "run")
+    measure = {"classification": "accuracy", "tagging": "span_f1"}[task]
+    labels = folder.labels()
+    assert list(labels.names) == sorted(labels.names) and sum(labels.counts) > 100
+    results = folder.results
+    assert results["splits"]["test"][measure] > 0.6 and "sample" not in results
+    lines = [line for line in lines_of(tmp_path / "run" / "metrics.jsonl") if line.get("split") == "valid"]
+    assert len(lines) == steps // 20 and all(0 <= line[measure] <= 1 for line in lines)
+    training = [line for line in lines_of(tmp_path / "run" / "metrics.jsonl") if "split" not in line]
+    assert all(0 <= line["accuracy"] <= 1 and "perplexity" not in line for line in training)
+    best = max(range(len(lines)), key=lambda k: (lines[k][measure], -k))
+    assert results["best_step"] == lines[best]["step"]
+    found = lm_keras.load(tmp_path / "run").evaluate("test")
+    assert found[measure] == pytest.approx(results["splits"]["test"][measure])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(task, config_for, train, tmp_path, monkeypatch):
+    config = config_for(task, "bidirectional", steps=20, checkpoint_every=5, class_weights="balanced")
+    train(config, tmp_path / "whole")
+
+    class Killed(BaseException):
+        pass
+
+    call = Trainer._call
+
+    def killed(self, schedules):
+        if self.step >= 12:
+            raise Killed
+        return call(self, schedules)
+
+    monkeypatch.setattr(Trainer, "_call", killed)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "parts")
+    monkeypatch.setattr(Trainer, "_call", call)
+    ended = train(config, tmp_path / "parts")
+    assert "going on from step 10" in ended.err
+    assert all(map(np.array_equal, weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_replicas_and_micro_batches_change_nothing(task, config_for, train, tmp_path):
+    found = {}
+    for name, split in {"one": {}, "split": {"replicas": 2, "micro_batches": 3}}.items():
+        config = config_for(task, "bidirectional", steps=8, **split)
+        assert train(config, tmp_path / name).code == 0
+        found[name] = weights_of(tmp_path / name), RunFolder(tmp_path / name).results["splits"]["test"]
+    for one, other in zip(found["one"][0], found["split"][0]):
+        np.testing.assert_allclose(one, other, 1e-4, 1e-5)
+    for key, value in found["one"][1].items():
+        if isinstance(value, float):
+            assert found["split"][1][key] == pytest.approx(value, abs=1e-4)
+
+
+def test_the_judged_measure_stops_a_run_early(config_for, train, tmp_path, lines_of):
+    config = config_for(
+        "classification",
+        steps=200,
+        eval_every=10,
+        early_stopping_evals=2,
+        best_by="macro_f1",
+        learning_rate=0.05,
+    )
+    ended = train(config, tmp_path / "run")
+    assert "stopped early" in ended.err
+    scores = [line["macro_f1"] for line in lines_of(tmp_path / "run" / "metrics.jsonl") if "split" in line]
+    assert max(scores[-3:-2] + scores[:-3]) == scores[-3] >= max(scores[-2:])
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("family", ["lstm", "bidirectional", "gpt", "bert", "glm"])
+def test_a_run_begins_with_a_language_model(task, family, config_for, tiny_config, lines, train, tmp_path):
+    usual = {name: value for name, value in FAMILIES[family].items() if name != "bidirectional"}
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(lines))
+    first = tiny_config(**{**SETTINGS, **usual, "corpus": f"text:{text}", "steps": 4})
+    assert train(first, tmp_path / "first").code == 0
+    config = config_for(task, family, steps=4, init_from=str(tmp_path / "first"), freeze="embedding")
+    ended = train(config, tmp_path / "second")
+    assert ended.code == 0, ended.err
+    line = next(line for line in ended.err.splitlines() if line.startswith("beginning with the weights of"))
+    assert "class_kernel, class_bias" in line and "of the head are new" in line
+    assert ("3 tokens of the old task are left out" in line) == (family == "glm")
+    assert ("lstm_0_backward/kernel" in line) == (family == "bidirectional")
+    models = [lm_keras.load(tmp_path / name).model for name in ("first", "second")]
+    table, own = (model.embedding.embeddings.numpy() for model in models)
+    np.testing.assert_array_equal(own, table[: len(own)])
+
+
+def test_labels_of_another_run_keep_their_weights(config_for, train, tmp_path):
+    assert train(config_for("classification", steps=4), tmp_path / "first").code == 0
+    (tmp_path / "other.tsv").write_text(
+        "text\tlabel\n"
+        + "".join(f"the {name} cat\tanimal\na {name} bus\tbus\n" for name in map(str, range(60)))
+    )
+    settings = {"init_from": str(tmp_path / "first"), "corpus": f"tsv:{tmp_path}/other.tsv", "steps": 1}
+    ended = train(config_for("classification", **settings, learning_rate=1e-9), tmp_path / "second")
+    assert "the labels 'bus' begin anew" in ended.err
+    there, here = (lm_keras.load(tmp_path / name).model.output_weights()[0] for name in ("first", "second"))
+    names = RunFolder(tmp_path / "first").labels().names
+    np.testing.assert_allclose(here[:, 0], there[:, names.index("animal")], atol=1e-6)
+
+
+def test_only_the_head_moves_where_the_body_is_frozen(config_for, train, tmp_path):
+    assert train(config_for("classification", "bert", steps=4), tmp_path / "first").code == 0
+    config = config_for("classification", "bert", steps=4, init_from=str(tmp_path / "first"), freeze="body")
+    assert train(config, tmp_path / "second").code == 0
+    models = [lm_keras.load(tmp_path / name).model for name in ("first", "second")]
+    for one, other in zip(*(model.trainable_variables for model in models)):
+        head = any(name in one.path for name in ("class_", "pooler_"))
+        assert np.array_equal(one, other) != head
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_dry_run_knows_the_labels(task, config_for, train, tmp_path):
+    ended = train(config_for(task, "bert"), None, dry_run=True)
+    assert ended.code == 0 and "class_kernel" in ended.out
+
+
+def test_a_run_without_its_labels_is_not_loaded(config_for, train, tmp_path):
+    train(config_for("classification", steps=1), tmp_path / "run")
+    (tmp_path / "run" / "labels.json").unlink()
+    with pytest.raises(InputError, match=r"without labels.json; restore it from a copy"):
+        lm_keras.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("family", ["bidirectional", "bert"])
+@pytest.mark.parametrize("task", TASKS)
+def test_the_model_of_a_run_works_in_plain_keras(task, family, config_for, lines, train, tmp_path):
+    train(config_for(task, family, steps=4), tmp_path / "run")
+    lm = lm_keras.load(tmp_path / "run")
+    begin, end = lm.tokenizer.begin_id, lm.tokenizer.eod_id
+    texts = [[begin, *lm.tokenizer.encode(line), end] for line in lines[:24]]
+    tokens = keras.utils.pad_sequences(texts, padding="post", value=-1)
+    if task == "classification":
+        names = RunFolder(tmp_path / "run").labels().names
+        targets = np.array([names.index(label_of(line)) for line in lines[:24]])
+        weights = None
+    else:
+        targets, weights = np.maximum(tokens, 0) % 3, (tokens >= 0).astype(np.float32)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    lm.model.compile(optimizer="adam", loss=loss)
+    first = lm.model.evaluate(tokens, targets, sample_weight=weights, verbose=0)
+    lm.model.fit(tokens, targets, sample_weight=weights, batch_size=5, epochs=4, verbose=0)
+    assert lm.model.evaluate(tokens, targets, sample_weight=weights, verbose=0) < first
+    found = lm.model.predict(tokens, batch_size=5, verbose=0)
+    shape = (24, lm.model.num_outputs) if task == "classification" else (*tokens.shape, lm.model.num_outputs)
+    assert found.shape == shape == lm.model.compute_output_shape(tokens.shape)
+    lm.model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_allclose(again(tokens), lm.model(tokens), atol=1e-5)
+    exported = tmp_path / "exported"
+    lm.model.export(exported, verbose=False)
+    served = tf.saved_model.load(exported)
+    np.testing.assert_allclose(served.serve(tokens), found, atol=1e-4)
+
+
+def test_metrics_are_told_in_tokens_of_the_text(config_for, train, tmp_path, lines_of):
+    train(config_for("classification", steps=20), tmp_path / "run")
+    last = [line for line in lines_of(tmp_path / "run" / "metrics.jsonl") if "split" not in line][-1]
+    data = json.loads((tmp_path / "run" / "data.json").read_text())["splits"]["train"]
+    assert last["tokens_per_second"] > 0 and data["documents"] > 100
