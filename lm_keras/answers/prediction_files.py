@@ -55,7 +55,7 @@ class Record:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class InputForm:
     """How a file of records is read.
 
     Attributes:
@@ -90,14 +90,14 @@ def predict(
         source: the file of the records; `-` for standard input.
         target: the file of the predictions, which takes its place when all are made; `-` for standard output.
         format: of the predictions, and of the records where the name of their file says nothing else.
-        text_field, header: see `Reading`.
+        text_field, header: see `InputForm`.
         too_long: see `Classifier.classify` and `Tagger.tag`; None for what is usual there.
         batch_size: rows that go through the network at once.
 
     Raises:
         InputError: a file cannot be read or written, or a record is none.
     """
-    reading = Reading(
+    reading = InputForm(
         "standard input" if source == "-" else source,
         format_of(source, format),
         answer.tags_words and format != "jsonl",
@@ -142,7 +142,7 @@ def format_of(source: str, format: str) -> str:
     return BY_NAME.get(ending, format)
 
 
-def records_of(file: BinaryIO, reading: Reading) -> Iterator[Record]:
+def records_of(file: BinaryIO, reading: InputForm) -> Iterator[Record]:
     """Yield the records of a file.
 
     Raises:
@@ -152,12 +152,12 @@ def records_of(file: BinaryIO, reading: Reading) -> Iterator[Record]:
     return _READERS[reading.format](lines, reading)
 
 
-def _of_lines(lines: Iterator[tuple[str, str]], reading: Reading) -> Iterator[Record]:
+def _of_lines(lines: Iterator[tuple[str, str]], reading: InputForm) -> Iterator[Record]:
     for _, line in lines:
         yield Record(_asked(line, reading), (line,))
 
 
-def _of_table(lines: Iterator[tuple[str, str]], reading: Reading) -> Iterator[Record]:
+def _of_table(lines: Iterator[tuple[str, str]], reading: InputForm) -> Iterator[Record]:
     column, width = 0, 0
     for where, line in lines:
         cells = line.split("\t")
@@ -175,7 +175,7 @@ def _of_table(lines: Iterator[tuple[str, str]], reading: Reading) -> Iterator[Re
         yield Record(_asked(cells[column], reading), (line,))
 
 
-def _of_json(lines: Iterator[tuple[str, str]], reading: Reading) -> Iterator[Record]:
+def _of_json(lines: Iterator[tuple[str, str]], reading: InputForm) -> Iterator[Record]:
     field = Field(reading.text_field)
     for where, line in lines:
         if not line.lstrip().startswith("{"):
@@ -190,7 +190,7 @@ def _of_json(lines: Iterator[tuple[str, str]], reading: Reading) -> Iterator[Rec
         yield Record(asked or None, (line,))
 
 
-def _of_conll(lines: Iterator[tuple[str, str]], reading: Reading) -> Iterator[Record]:
+def _of_conll(lines: Iterator[tuple[str, str]], reading: InputForm) -> Iterator[Record]:
     sentence: list[str] = []
     for _, line in lines:
         if line.strip() and not line.startswith(REMARKS):
@@ -210,7 +210,7 @@ def _sentence(lines: list[str]) -> Iterator[Record]:
 _READERS = {"lines": _of_lines, "tsv": _of_table, "jsonl": _of_json, "conll": _of_conll}
 
 
-def _asked(text: str, reading: Reading) -> str | list[str] | None:
+def _asked(text: str, reading: InputForm) -> str | list[str] | None:
     """Return what is asked of a text, or None of one without any character but white space."""
     if not text.strip():
         return None
