@@ -12,7 +12,6 @@ import pytest
 from lm_keras import config, fields
 from lm_keras.config import Config, from_flat
 from lm_keras.flagfiles import flagfile_of
-from lm_keras.registry import FAMILIES, families_with
 
 ROOT = Path(__file__).parents[1]
 TRAIN = str(ROOT / "scripts" / "train.py")
@@ -278,6 +277,8 @@ OTHERS = {
         "l2": 0.07,
         "label_smoothing": 0.11,
         "z_loss": 0.0003,
+        "freeze": "embedding",
+        "head_learning_rate": 0.07 / 3,
         "best_by": "accuracy",
         "early_stopping_evals": 4,
         "precision": "mixed_bfloat16",
@@ -305,13 +306,10 @@ OTHERS = {
 def test_a_written_flagfile_gives_the_same_settings(tmp_path):
     path = tmp_path / "flags.txt"
     from_flat({name: value for name, value in OTHERS.items() if name in config.FIELDS})  # allowed
-    transformers = {*families_with("attention")}
-    for_transformers = [
-        name
-        for name, field in config.FIELDS.items()
-        if {*fields.families_of(field)} < {*FAMILIES} and {*fields.families_of(field)} & transformers
+    for_networks = [
+        name for name, field in config.FIELDS.items() if OTHERS["model"] not in fields.families_of(field)
     ]
-    others = OTHERS | {name: DEFAULTS[name] for name in for_transformers}
+    others = OTHERS | {name: DEFAULTS[name] for name in for_networks}
     same = [name for name, value in OTHERS.items() if value == DEFAULTS[name]]
     # What other settings exclude: tied embeddings, the n-gram model (twice), the weights of a run, and steps.
     assert same == ["direct_connections", "forget_bias", "weight_drop", "embedding_init", "epochs"]
