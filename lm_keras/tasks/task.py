@@ -49,7 +49,7 @@ class Tally:
             found: what `Task.observed` said of its targets.
         """
         for name, values in found.items():
-            self._sums[name] += _summed(values, batch.weights)
+            self._sums[name] = self._sums.get(name, 0) + _summed(values, batch.weights)
         self._sums["weight"] += float(np.sum(batch.weights, dtype=np.float64))
         self._targets += int(np.count_nonzero(batch.weights))
 

@@ -72,11 +72,11 @@ def test_two_names_of_the_same_output_are_one(kind, tmp_path):
     name = {"gpt2": "transformer.wte.weight", "bert": "bert.embeddings.word_embeddings.weight"}[kind]
     other = {"gpt2": "lm_head.weight", "bert": "cls.predictions.decoder.weight"}[kind]
     imported = exchange.read(models.write(tmp_path / "same", kind, {other: whole[name]}))
-    assert imported.settings["tie_embeddings"] and not imported.remarks
+    assert imported.settings["tie_embeddings"] and not imported.remarks_for(imported.config)
     nearly = whole[name].copy()
     nearly[-1, -1] += 1e-3
     imported = exchange.read(models.write(tmp_path / "nearly", kind, {other: nearly}))
-    assert not imported.settings["tie_embeddings"] and len(imported.remarks) == 1
+    assert not imported.settings["tie_embeddings"] and len(imported.remarks_for(imported.config)) == 1
 
 
 def test_an_output_that_is_missing_is_named(tmp_path):
@@ -162,12 +162,14 @@ def test_files_that_do_not_come_back_are_named(tmp_path):
     folder = models.write(tmp_path / "model", "gpt2")
     for name in ("README.md", "LICENSE", ".gitattributes", "pytorch_model.bin", "tokenizer.model"):
         (folder / name).touch()
-    assert exchange.read(folder).remarks == [
+    found = exchange.read(folder)
+    assert found.remarks_for(found.config) == [
         "files that are neither read nor written back: pytorch_model.bin, tokenizer.model"
     ]
     for number in range(20):
         (folder / f"a{number:02}").touch()
-    (line,) = exchange.read(folder).remarks
+    found = exchange.read(folder)
+    (line,) = found.remarks_for(found.config)
     assert line.endswith("a06, a07 and 14 more")
 
 

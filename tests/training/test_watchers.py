@@ -22,7 +22,7 @@ def made(tmp_path):
             data=types.SimpleNamespace(
                 tokenizer=None, splits={"train": types.SimpleNamespace(tokens=np.arange(5))}
             ),
-            task=types.SimpleNamespace(name="causal_lm", extra_tokens=0),
+            task=types.SimpleNamespace(name="causal_lm", extra_tokens=0, labels=None),
             judged_by=("nats_per_token", "low"),
             progress=callbacks.Progress(24),
             tensorboard=types.SimpleNamespace(histograms=None),
