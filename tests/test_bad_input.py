@@ -94,8 +94,8 @@ def corpora(folder):
         ),
         "unknown": (
             "txt:a.txt", "a.txt", TEXT,
-            "unknown corpus 'txt:a.txt' (did you mean 'text:a.txt'?): expected python-docs[:libraries|:names], "
-            "text:GLOB such as text:data/*.txt, tsv:GLOB, csv:GLOB, "
+            "unknown corpus 'txt:a.txt' (did you mean 'text:a.txt'?): expected "
+            "python-docs[:libraries|:names], text:GLOB such as text:data/*.txt, tsv:GLOB, csv:GLOB, "
             "jsonl:GLOB, conll:GLOB, or tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare",
         ),
     }  # fmt: skip
