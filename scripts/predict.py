@@ -50,8 +50,9 @@ def main() -> int:
         conversation.converse(lm.answer, options.color and sys.stdout.isatty())
         return 0
     how = {name: getattr(options, name) for name in ("format", "header", "too_long", "batch_size")}
-    field = options.text_field or lm.config.data.text_field
-    prediction_files.predict(lm.answer, options.input, options.output, text_field=field, **how)
+    how["text_field"] = options.text_field or lm.config.data.text_field
+    how["label_field"] = lm.config.data.label_field
+    prediction_files.predict(lm.answer, options.input, options.output, **how)
     return 0
 
 

@@ -1,6 +1,6 @@
 """The contract of an answer: a trained network and a user's input become output."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from lm_keras.errors import InputError
@@ -60,13 +60,16 @@ class Answer:
         """Return the spans of each text."""
         raise InputError(f"--task={self.task} tags no words; {self.instead}")
 
-    def records(self, inputs: list[Any], too_long: str, batch_size: int) -> list[dict[str, Any]]:
+    def records(
+        self, inputs: list[Any], too_long: str, batch_size: int, names: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
         """Return what `scripts/predict.py` writes of each text, or of each list of words.
 
         Args:
             inputs: texts.
             too_long: what is done with one that has more tokens than the network reads.
             batch_size: rows that go through the network at once.
+            names: of the texts, for messages, such as their file and line; without any they are numbered.
         """
         raise InputError(f"--task={self.task} predicts no labels; {self.instead}")
 

@@ -3,11 +3,12 @@
 n texts, C classes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from lm_keras.answers.labeller import ROWS, Labeller, check_too_long
+from lm_keras.answers.labeller import ROWS, Labeller, check_too_long, name_of
 from lm_keras.data.example_rows import Example
 from lm_keras.data.words import encoded_text
 from lm_keras.errors import InputError
@@ -42,18 +43,22 @@ class Classifier(Labeller):
         self.tell_of_long(too_long)
         return found
 
-    def _classified(self, texts: list[str], too_long: str, batch_size: int) -> list[dict[str, Any]]:
+    def _classified(
+        self, texts: list[str], too_long: str, batch_size: int, names: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
         check_texts(texts)
         check_too_long(too_long)
         for number, text in enumerate(texts, 1):
             if not text.strip():
-                raise InputError(f"text {number:,} is empty; expected a text to classify")
+                raise InputError(f"{name_of(number, names)} is empty; expected a text to classify")
         examples = [Example(encoded_text(self._tokenizer, text)) for text in texts]
-        scores, _ = self.log_probabilities(examples, batch_size, too_long)
+        scores, _ = self.log_probabilities(examples, batch_size, too_long, names)
         return [self._described(np.exp(row.astype(float))) for row in scores]
 
-    def records(self, inputs: list[str], too_long: str, batch_size: int) -> list[dict[str, Any]]:
-        found = self._classified(inputs, too_long, batch_size)
+    def records(
+        self, inputs: list[str], too_long: str, batch_size: int, names: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
+        found = self._classified(inputs, too_long, batch_size, names)
         return [{"text": text, **answer} for text, answer in zip(inputs, found)]
 
     def _described(self, probabilities: np.ndarray) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class Labeller(Answer):
         return unknown_parts(self._tokenizer, prompt)
 
     def log_probabilities(
-        self, examples: Sequence[Example], rows: int, too_long: str
+        self, examples: Sequence[Example], rows: int, too_long: str, names: Sequence[str] = ()
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the log-probability of every label for each example, or for each word of each example.
 
@@ -99,6 +99,7 @@ class Labeller(Answer):
             examples: texts, all with words or all without.
             rows: R, at most.
             too_long: what is done with an example that has more tokens than `room`.
+            names: of the examples, for messages; without any they are numbered.
 
         Returns:
             [n, C] float32, in the order of the examples, and [n] bool, which of them were read. An example in
@@ -113,7 +114,7 @@ class Labeller(Answer):
         if not len(summed):
             return summed, times > 0
         lengths = [len(example.tokens) for example in examples]
-        self._count_long(lengths, too_long)
+        self._count_long(lengths, too_long, names)
         # Powers of two, so that there are few shapes, each of which is compiled.
         rows = min(rows, 1 << (len(examples) - 1).bit_length())
         length = self._row_length(max(lengths))
@@ -134,17 +135,17 @@ class Labeller(Answer):
 
     @property
     def room(self) -> int:
-        """Return the tokens of an example that the network reads at once, at most."""
-        return self._task.longest - self._task.frame.size
+        """Return the tokens of an example that a row of training and evaluation holds, at most."""
+        return self._task.sequence_length - self._task.frame.size
 
     def _row_length(self, tokens: int) -> int:
-        """Return T for examples of up to `tokens` tokens, a power of two or all that the network reads."""
+        """Return T for examples of up to `tokens` tokens: a power of two, or that of training."""
         length = SHORTEST_ROW
         while length - self._task.frame.size < tokens:
             length *= 2
-        return min(length, self._task.longest)
+        return min(length, self._task.sequence_length)
 
-    def _count_long(self, lengths: Sequence[int], too_long: str) -> None:
+    def _count_long(self, lengths: Sequence[int], too_long: str, names: Sequence[str]) -> None:
         """Count texts with more tokens than the network reads, or refuse them.
 
         Raises:
@@ -153,7 +154,7 @@ class Labeller(Answer):
         longer = [number for number, length in enumerate(lengths, 1) if length > self.room]
         if longer and too_long == "error":
             raise InputError(
-                f"text {longer[0]:,} has {lengths[longer[0] - 1]:,} tokens, and the model reads"
+                f"{name_of(longer[0], names)} has {lengths[longer[0] - 1]:,} tokens, and the model reads"
                 f" {self.room:,}; shorten it, or choose --too_long=cut_end, cut_start or windows"
             )
         self._read, self._longer = self._read + len(lengths), self._longer + len(longer)
@@ -165,6 +166,11 @@ class Labeller(Answer):
             longer = f"{self._longer:,} of {self._read:,} texts have more than {self.room:,} tokens"
             self._say(f"{longer} and were {done}")
         self._read = self._longer = 0
+
+
+def name_of(number: int, names: Sequence[str]) -> str:
+    """Return what a text is called in a message; `number` counts from 1 on."""
+    return names[number - 1] if names else f"text {number:,}"
 
 
 def check_too_long(too_long: str) -> None:

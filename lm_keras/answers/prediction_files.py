@@ -15,10 +15,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 from lm_keras.answers.answer import Answer
+from lm_keras.corpora import conll
 from lm_keras.corpora.decoding import OTHER_MARKS
-from lm_keras.corpora.json_lines import Field
+from lm_keras.corpora.json_files import TEXT, WORDS
+from lm_keras.corpora.json_lines import Field, record_of
+from lm_keras.corpora.table_files import LABEL
 from lm_keras.disk.files import opened, writing_atomically
-from lm_keras.errors import InputError, nearest
+from lm_keras.errors import InputError, nearest, shown
 
 FORMATS = ("lines", "tsv", "jsonl", "conll")
 """How records and predictions may be written."""
@@ -32,8 +35,8 @@ LONGEST_LINE = 2**26
 AT_ONCE = 1_000
 """Records that are read, predicted and written at a time. Which of them share a row depends on it alone."""
 
-REMARKS = ("# ", "-DOCSTART-")
-"""How lines of CoNLL files begin that belong to no sentence."""
+SHOWN = 60
+"""Characters of a text that a message shows, at most."""
 
 DIGITS = 6
 """Decimals of a probability that is written."""
@@ -46,12 +49,16 @@ class Record:
     Attributes:
         asked: its text, or its words; None where it has none, so that nothing is predicted.
         lines: its lines as they are, without line ends.
-        between: whether it only stands between the sentences of a CoNLL file.
+        where: its file and line.
+        between: whether it is a line between the sentences of a CoNLL file, or the header of a table.
+        words: of a CoNLL file, which of its lines are words.
     """
 
     asked: str | list[str] | None
     lines: tuple[str, ...]
+    where: str
     between: bool = False
+    words: tuple[bool, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +71,9 @@ class InputForm:
         words: whether a text is words with white space between them.
         text_field: the name of the field with the text, or the number of its column, from 1 on.
         header: `auto`, `yes` or `no`: whether the first line of a table names its columns.
+        label_field: the name of the field with the label in training, if it has one: a first line of a table
+            with that name names its columns.
+        tags: whether words get tags, so that a record may have an array of words.
     """
 
     name: str
@@ -71,6 +81,8 @@ class InputForm:
     words: bool
     text_field: str
     header: str = "auto"
+    label_field: str | None = None
+    tags: bool = False
 
 
 def predict(
@@ -80,6 +92,7 @@ def predict(
     format: str,
     text_field: str,
     header: str = "auto",
+    label_field: str | None = None,
     too_long: str | None = None,
     batch_size: int = 16,
 ) -> None:
@@ -90,7 +103,7 @@ def predict(
         source: the file of the records; `-` for standard input.
         target: the file of the predictions, which takes its place when all are made; `-` for standard output.
         format: of the predictions, and of the records where the name of their file says nothing else.
-        text_field, header: see `InputForm`.
+        text_field, header, label_field: see `InputForm`.
         too_long: see `Classifier.classify` and `Tagger.tag`; None for what is usual there.
         batch_size: rows that go through the network at once.
 
@@ -103,6 +116,8 @@ def predict(
         answer.tags_words and format != "jsonl",
         text_field,
         header,
+        label_field,
+        answer.tags_words,
     )
     if "conll" in (format, reading.format) and not answer.tags_words:
         raise InputError(
@@ -113,8 +128,9 @@ def predict(
     with _input(source) as file, _output(target) as write:
         records = records_of(file, reading)
         for some in iter(lambda: list(itertools.islice(records, AT_ONCE)), []):
-            asked = [record.asked for record in some if record.asked is not None]
-            found = iter(answer.records(asked, too_long, batch_size))
+            asked = [record for record in some if record.asked is not None]
+            places = [record.where for record in asked]
+            found = iter(answer.records([record.asked for record in asked], too_long, batch_size, places))
             count += len(asked)
             for record in some:
                 predicted = None if record.asked is None else next(found)
@@ -153,8 +169,8 @@ def records_of(file: BinaryIO, reading: InputForm) -> Iterator[Record]:
 
 
 def _of_lines(lines: Iterator[tuple[str, str]], reading: InputForm) -> Iterator[Record]:
-    for _, line in lines:
-        yield Record(_asked(line, reading), (line,))
+    for where, line in lines:
+        yield Record(_asked(line, reading), (line,), where)
 
 
 def _of_table(lines: Iterator[tuple[str, str]], reading: InputForm) -> Iterator[Record]:
@@ -162,49 +178,78 @@ def _of_table(lines: Iterator[tuple[str, str]], reading: InputForm) -> Iterator[
     for where, line in lines:
         cells = line.split("\t")
         if not line.strip():
-            yield Record(None, (line,))
+            yield Record(None, (line,), where)
             continue
         if not width:
             width = len(cells)
-            column, is_header = text_column(cells, reading.text_field, reading.header, where)
+            column, is_header = text_column(cells, reading, where)
             if is_header:
-                yield Record(None, (line,), between=True)
+                if reading.header == "auto":
+                    sys.stderr.write(f"{where} names the columns; --header=no reads it as data\n")
+                yield Record(None, (line,), where, between=True)
                 continue
         if len(cells) != width:
             raise InputError(f"{where} has {len(cells)} columns: expected {width}, as in the first line")
-        yield Record(_asked(cells[column], reading), (line,))
+        yield Record(_asked(cells[column], reading), (line,), where)
 
 
 def _of_json(lines: Iterator[tuple[str, str]], reading: InputForm) -> Iterator[Record]:
-    field = Field(reading.text_field)
+    more = WORDS if reading.tags and reading.text_field == TEXT else ()
+    fields = [Field(name) for name in (reading.text_field, *more)]
     for where, line in lines:
         if not line.lstrip().startswith("{"):
-            yield Record(_asked(line, reading), (line,))  # A plain text.
+            yield Record(_asked(line, reading), (line,), where)  # A plain text.
             continue
         try:
-            words = json.loads(line, parse_int=float).get("words")
-            is_words = isinstance(words, list) and all(isinstance(word, str) for word in words)
-            asked = words if is_words else _asked(field.text(line), reading)
-        except (ValueError, RecursionError) as error:
+            record = record_of(line, fields, f"with the text in the field {reading.text_field!r}")
+            words = next((found for field in fields if isinstance(found := field.of(record), list)), None)
+            if words is None or not reading.tags:
+                asked = _asked(fields[0].text_in(record), reading)
+            elif all(isinstance(word, str) and word.strip() for word in words):
+                asked = words
+            else:
+                raise InputError("an array of words has something else than words; expected strings")
+        except InputError as error:
             raise InputError(f"{where}: {error}") from None
-        yield Record(asked or None, (line,))
+        yield Record(asked or None, (line,), where)
 
 
 def _of_conll(lines: Iterator[tuple[str, str]], reading: InputForm) -> Iterator[Record]:
-    sentence: list[str] = []
-    for _, line in lines:
-        if line.strip() and not line.startswith(REMARKS):
-            sentence.append(line)
+    """Read words as `corpora.conll` does; a word needs no tag here."""
+    layout, column = conll.Lines(), conll.column_of(reading.text_field)
+    sentence: list[tuple[str, str | None]] = []  # Its lines, each with its word.
+    first = ""
+    for where, line in lines:
+        columns = layout.columns(line)
+        if columns == [] or (columns is None and not sentence):
+            yield from _sentence(sentence, first)
+            sentence = []
+            yield Record(None, (line,), where, between=True)
             continue
-        yield from _sentence(sentence)
-        sentence = []
-        yield Record(None, (line,), between=True)
-    yield from _sentence(sentence)
+        if columns is not None:
+            conll.check_no_numbers(where, columns, column)
+        first = first if sentence else where
+        sentence.append((line, None if columns is None else _word(columns, column or 0, layout.width, where)))
+    yield from _sentence(sentence, first)
 
 
-def _sentence(lines: list[str]) -> Iterator[Record]:
+def _word(columns: list[str], column: int, width: int, where: str) -> str:
+    if len(columns) > width or column >= len(columns):
+        raise InputError(
+            f"{where} has {len(columns)} columns, and the first word has {width}; the word is in column"
+            f" {column + 1} (--text_field)"
+        )
+    if not columns[column]:
+        raise InputError(f"{where}: the word is empty; correct the line or leave it out")
+    return columns[column]
+
+
+def _sentence(lines: list[tuple[str, str | None]], where: str) -> Iterator[Record]:
     if lines:
-        yield Record([line.split()[0] for line in lines], tuple(lines))
+        words = [word for _, word in lines if word is not None]
+        yield Record(
+            words, tuple(line for line, _ in lines), where, words=tuple(word is not None for _, word in lines)
+        )
 
 
 _READERS = {"lines": _of_lines, "tsv": _of_table, "jsonl": _of_json, "conll": _of_conll}
@@ -217,26 +262,29 @@ def _asked(text: str, reading: InputForm) -> str | list[str] | None:
     return text.split() if reading.words else text
 
 
-def text_column(cells: list[str], text_field: str, header: str, where: str) -> tuple[int, bool]:
+def text_column(cells: list[str], reading: InputForm, where: str) -> tuple[int, bool]:
     """Return the column of the text, from 0 on, and whether the first line of a table names its columns.
 
     Args:
         cells: of the first line.
-        text_field: the name of the column, or its number, from 1 on. Of a single column it does not matter.
-        header: `auto`, `yes` or `no`. `auto` takes a first line with that name for a header.
+        reading: with `auto` as header, a line with the name of the text or of the label is one. Of a single
+            column the name of the text does not matter.
         where: the file and the line, for messages.
 
     Raises:
         InputError: there is no such column.
     """
-    names = [cell.strip() for cell in cells]
-    by_name = not text_field.isdecimal() or header == "yes"
-    if by_name and text_field in names and header != "no":
+    names, text_field = [cell.strip() for cell in cells], reading.text_field
+    asked = {name for name in (text_field, reading.label_field or LABEL) if not name.isdecimal()}
+    if len(cells) == 1:
+        asked -= {reading.label_field or LABEL}
+    is_header = reading.header == "yes" or (reading.header == "auto" and not asked.isdisjoint(names))
+    if is_header and text_field in names:
         return names.index(text_field), True
     if len(cells) == 1:
-        return 0, header == "yes"
+        return 0, is_header
     if text_field.isdecimal() and 1 <= int(text_field) <= len(cells):
-        return int(text_field) - 1, header == "yes"
+        return int(text_field) - 1, is_header
     raise InputError(
         f"{where} has no column {text_field!r}{nearest(text_field, names)}; give its name, or its number, 1"
         f" to {len(cells)}, with --text_field"
@@ -251,6 +299,9 @@ def written(record: Record, predicted: dict[str, Any] | None, format: str, read_
         predicted: what `Answer.records` says of it; None for an empty record.
         format: of the predictions.
         read_as: the format of the records.
+
+    Raises:
+        InputError: a text or a label has a line feed or a tab that such a line cannot hold.
     """
     if record.between:
         return _between(record.lines[0], format, read_as)
@@ -259,16 +310,36 @@ def written(record: Record, predicted: dict[str, Any] | None, format: str, read_
     if format == "jsonl":
         return json.dumps(_rounded(predicted), ensure_ascii=False) + "\n"
     if format == "conll":
-        pairs = zip(predicted["words"], predicted["tags"])
-        sentence = "".join(f"{word}\t{tag}\n" for word, tag in pairs)
-        return sentence if read_as == "conll" else sentence + "\n"
-    label = predicted["label"] if "label" in predicted else " ".join(predicted["tags"])
+        pairs = zip(_held(predicted["words"], record), _held(predicted["tags"], record))
+        tagged = [f"{word}\t{tag}\n" for word, tag in pairs]
+        if read_as != "conll":
+            return "".join(tagged) + "\n"
+        words = iter(tagged)
+        return "".join(
+            next(words) if is_word else f"{line}\n" for line, is_word in zip(record.lines, record.words)
+        )
+    (label,) = _held([predicted["label"] if "label" in predicted else " ".join(predicted["tags"])], record)
     if format == "lines":
         return f"{label}\n"
-    cells = [*record.lines, label] if read_as == "tsv" else [predicted["text"], label]
+    cells = [*record.lines, label] if read_as == "tsv" else [*_held([predicted["text"]], record), label]
     if "label" in predicted:
         cells.append(f"{predicted['probability']:.{DIGITS}f}")
     return "\t".join(cells) + "\n"
+
+
+def _held(texts: list[str], record: Record) -> list[str]:
+    """Return texts that a line with tabs between them can hold.
+
+    Raises:
+        InputError: one has a tab or a line feed.
+    """
+    for text in texts:
+        if "\t" in text or "\n" in text:
+            raise InputError(
+                f"{record.where}: '{shown(text[:SHOWN])}' has a tab or a line feed, which a line of this"
+                " format cannot hold; choose --format=jsonl"
+            )
+    return texts
 
 
 def _between(line: str, format: str, read_as: str) -> str:

@@ -5,12 +5,12 @@ w words of a sentence, C tags.
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_keras.answers.labeller import ROWS, Labeller, check_too_long
+from lm_keras.answers.labeller import ROWS, Labeller, check_too_long, name_of
 from lm_keras.data.example_rows import Example
 from lm_keras.errors import InputError
 from lm_keras.objectives.scores import spans_of
@@ -90,9 +90,11 @@ class Tagger(Labeller):
         self.tell_of_long(too_long)
         return [self._spans(*tagged) for tagged in zip(sentences, tags, probabilities)]
 
-    def records(self, inputs: list[str | list[str]], too_long: str, batch_size: int) -> list[dict[str, Any]]:
+    def records(
+        self, inputs: list[str | list[str]], too_long: str, batch_size: int, names: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
         found = []
-        for sentence, tags, probabilities in zip(*self._tagged(inputs, too_long, batch_size)):
+        for sentence, tags, probabilities in zip(*self._tagged(inputs, too_long, batch_size, names)):
             spans = self._spans(sentence, tags, probabilities)
             found.append(
                 {
@@ -106,18 +108,18 @@ class Tagger(Labeller):
         return found
 
     def _tagged(
-        self, texts: list[str | list[str]], too_long: str, batch_size: int
+        self, texts: list[str | list[str]], too_long: str, batch_size: int, names: Sequence[str] = ()
     ) -> tuple[list[Sentence], list[list[str]], list[list[float]]]:
         """Return each text with its words, their tags, and the probabilities of these; a word that was cut
         off has `O` and 0.
         """
-        check_words(texts)
+        check_words(texts, names)
         check_too_long(too_long)
         sentences = [Sentence.of(text) for text in texts]
         examples = [
             Example(*self._words(text[begin:end] for begin, end in words)) for text, words in sentences
         ]
-        scores, are_read = self.log_probabilities(examples, batch_size, too_long)
+        scores, are_read = self.log_probabilities(examples, batch_size, too_long, names)
         tags, probabilities, first = [], [], 0
         for _, words in sentences:
             own, is_read = scores[first : first + len(words)], are_read[first : first + len(words)]
@@ -143,15 +145,15 @@ class Tagger(Labeller):
         return found
 
 
-def check_words(texts: list[str | list[str]]) -> None:
+def check_words(texts: list[str | list[str]], names: Sequence[str] = ()) -> None:
     """Raise InputError unless every text is a string or a list of words, without white space around them."""
     if isinstance(texts, str):
         raise InputError("expected a list of texts, not one string; put it into a list")
     for number, text in enumerate(texts, 1):
         for word in text if isinstance(text, list | tuple) else [text]:
-            check_text(f"text {number:,}", word)
+            check_text(name_of(number, names), word)
             if word is not text and not word.strip():
-                raise InputError(f"text {number:,} has an empty word; leave it out")
+                raise InputError(f"{name_of(number, names)} has an empty word; leave it out")
 
 
 _CHARACTERS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"

@@ -22,6 +22,63 @@ _NO_WORD = re.compile(r"\d+[-.]\d+")
 """Number of a line of CoNLL-U that is not a word: of several words written as one, or of one left out."""
 
 
+class Lines:
+    """Tells what the lines of one CoNLL file are, in their order.
+
+    Attributes:
+        tabs: whether a tab is between columns; None before the first word.
+        width: number of columns of the first word; None before it.
+    """
+
+    def __init__(self):
+        self.tabs: bool | None = None
+        self.width: int | None = None
+
+    def columns(self, line: str) -> list[str] | None:
+        """Return the columns of a word; an empty list for a line that ends a sentence, and None for one that
+        belongs to no word and ends nothing.
+        """
+        line = line.rstrip(" \t")
+        if not line or line.isspace():
+            return []
+        columns = self._divided(line)
+        if self._is_comment(line, columns):
+            return None
+        if columns[0] == DOCSTART:
+            return []
+        if self.width is None:
+            self.tabs, self.width = "\t" in line, len(columns)
+        return None if self.width == UNIVERSAL_COLUMNS and _NO_WORD.fullmatch(columns[0]) else columns
+
+    def _divided(self, line: str) -> list[str]:
+        if self.tabs or (self.tabs is None and "\t" in line):
+            return [column.strip(" ") for column in line.split("\t")]
+        return _SPACES.split(line.lstrip(" \t"))
+
+    def _is_comment(self, line: str, columns: list[str]) -> bool:
+        if not line.startswith(COMMENT):
+            return False
+        return len(columns) != self.width or not _TAG.fullmatch(columns[-1])
+
+
+def column_of(text_field: str) -> int | None:
+    """Return the column of the word that `--text_field` names, from 0 on; None where it names none.
+
+    Raises:
+        InputError: it is no number.
+    """
+    return None if text_field == "text" else _number(text_field, "text")
+
+
+def check_no_numbers(place: str, columns: list[str], word: int | None) -> None:
+    """Raise InputError if the first column of a word would be its number, as in CoNLL-U."""
+    if len(columns) == UNIVERSAL_COLUMNS and columns[0] == "1" and word is None:
+        raise InputError(
+            f"{place}: the first of {len(columns)} columns is a number, as in CoNLL-U; name the columns of"
+            " the word and of the tag, --text_field=2 --label_field=4 for universal parts of speech"
+        )
+
+
 class ConllFiles(RecordFiles):
     """Sentences of tagged words.
 
@@ -37,7 +94,7 @@ class ConllFiles(RecordFiles):
 
     def __init__(self, globs: str, reading: Reading):
         super().__init__("conll", globs, reading)
-        self._word = None if reading.text_field == "text" else _number(reading.text_field, "text")
+        self._word = column_of(reading.text_field)
         self._tag = None if reading.label_field is None else _number(reading.label_field, "label")
 
     def _records(
@@ -45,28 +102,22 @@ class ConllFiles(RecordFiles):
     ) -> Iterator[Document | InputError | None]:
         words: list[Word] = []
         wrong: InputError | None = None  # with the first bad line of a sentence
-        tabs, width = None, None
+        layout, is_checked = Lines(), False
         for number, line in lines:
-            line = line.rstrip(" \t")
-            if not line or line.isspace():
-                yield from self._sentence(words, wrong, counts)
-                words, wrong = [], None
+            columns = layout.columns(line)
+            if columns is None:
+                self._tell_of_comment(path, line, layout)
                 continue
-            columns = self._divided(line, tabs)
-            if self._is_comment(line, columns, width):
-                continue
-            if columns[0] == DOCSTART:
+            if not columns:
                 yield from self._sentence(words, wrong, counts)
                 words, wrong = [], None
                 continue
             place = f"{shown(path)}:{number}"
-            if width is None:
-                tabs, width = "\t" in line, len(columns)
+            if not is_checked:
                 self._check_width(place, columns)
-            if width == UNIVERSAL_COLUMNS and _NO_WORD.fullmatch(columns[0]):
-                continue
-            if len(columns) != width:
-                wrong = wrong or _of_another_width(place, columns, width)
+                is_checked = True
+            if len(columns) != layout.width:
+                wrong = wrong or _of_another_width(place, columns, layout.width)
                 words.append(Word(columns[0], None, place))
                 continue
             word = columns[self._word or 0]
@@ -76,24 +127,20 @@ class ConllFiles(RecordFiles):
             words.append(Word(word, tag if "tags" in self.reading.fields else None, place))
         yield from self._sentence(words, wrong, counts)
 
-    def _divided(self, line: str, tabs: bool | None) -> list[str]:
-        if tabs or (tabs is None and "\t" in line):
-            return [column.strip(" ") for column in line.split("\t")]
-        return _SPACES.split(line.lstrip(" \t"))
-
-    def _is_comment(self, line: str, columns: list[str], width: int | None) -> bool:
-        if not line.startswith(COMMENT):
-            return False
-        return len(columns) != width or not _TAG.fullmatch(columns[-1])
+    def _tell_of_comment(self, path: str, line: str, layout: Lines) -> None:
+        """Tell of a comment that has as many columns as a word."""
+        may_be = line.startswith(COMMENT) and layout.tabs is False
+        if may_be and len(_SPACES.split(line.strip(" \t"))) == layout.width:
+            self._remark(
+                f"{{}}: lines such as '{shown(line.strip())}' are read as comments; put tabs between the"
+                " columns if '#' is a word there",
+                path,
+            )
 
     def _check_width(self, place: str, columns: list[str]) -> None:
         """Raise InputError if the first word of a file has not the columns that are read."""
         width, needs_tags = len(columns), "tags" in self.reading.fields
-        if width == UNIVERSAL_COLUMNS and columns[0] == "1" and self._word is None:
-            raise InputError(
-                f"{place}: the first of {width} columns is a number, as in CoNLL-U; name the columns of the"
-                " word and of the tag, --text_field=2 --label_field=4 for universal parts of speech"
-            )
+        check_no_numbers(place, columns, self._word)
         if width == 1 and needs_tags:
             raise InputError(f"{place}: one column, {columns[0]!r}: expected a word and its tag")
         read = {"text": self._word, "label": self._tag if needs_tags else None}

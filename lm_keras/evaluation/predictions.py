@@ -62,15 +62,16 @@ class Predictions:
         parts = [slice(begin, end) for begin, end in itertools.pairwise(self.begins)]
         return [part for part in parts if (self.true[part] >= 0).all()]
 
-    def details(self, seed: int = 0) -> dict[str, Any]:
+    def details(self, seed: int = 0, temperature: float | None = None) -> dict[str, Any]:
         """Return what says more than one number of a split; it can be written as JSON.
 
         Args:
             seed: of the resamples of the intervals.
+            temperature: that fits the validation text; None where it is not known.
 
         Returns:
             `by_class`, or `by_type` of spans; `intervals`, 95 % of each measure by the bootstrap over
-            examples; `calibration` and the `temperature` that fits best; `confusion`, its `names` and
+            examples; `calibration`, with a `temperature` also at that one; `confusion`, its `names` and
             `counts`, where there are few classes; and `labels`, how many of each there are.
         """
         known = self.true >= 0
@@ -82,7 +83,7 @@ class Predictions:
             named = {"by_class": found["by_class"], "intervals": intervals}
         return {
             **named,
-            **self._calibrated(known),
+            **self._calibrated(known, temperature),
             **({"confusion": self.confusion()} if self.confusion() else {}),
             "labels": self.label_counts(),
         }
@@ -110,14 +111,15 @@ class Predictions:
         known = self.true >= 0
         return fitted_temperature(self.log_probabilities[known], self.true[known])
 
-    def _calibrated(self, known: np.ndarray) -> dict[str, Any]:
+    def _calibrated(self, known: np.ndarray, temperature: float | None) -> dict[str, Any]:
         true, values = self.true[known], self.log_probabilities[known]
-        temperature = self.temperature
 
         def compared(values: np.ndarray) -> dict:
             chosen = values[np.arange(len(values)), self.predicted[known]]
             return calibration(np.exp(chosen), self.predicted[known] == true)
 
+        if temperature is None:
+            return {"calibration": compared(values)}
         after = compared(scaled(values, temperature))["expected_calibration_error"]
         found = {**compared(values), "expected_calibration_error_at_temperature": after}
         return {"calibration": found, "temperature": temperature}

@@ -2,11 +2,13 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
+from lm_keras.data.preparation import PreparedData
+from lm_keras.errors import InputError
 from lm_keras.objectives.scores import classification_scores, span_scores
 from lm_keras.objectives.viterbi import best_tags, has_spans
 from lm_keras.tasks.labelled import Labelled
@@ -36,6 +38,18 @@ class Tagging(Labelled):
         if self.best_by is None and not has_spans(self.labels.names):
             return "accuracy", "high"
         return super().judged_by
+
+    def check(self, data: PreparedData, say: Callable[[str], None]) -> None:
+        """Raise InputError if the tags do not have the measure that `--best_by` names."""
+        others = ("macro_f1",) if has_spans(self.labels.names) else SPAN_SCORES
+        if self.best_by in others:
+            what = "mark spans" if has_spans(self.labels.names) else "mark no spans"
+            there = "span_f1" if has_spans(self.labels.names) else "macro_f1"
+            raise InputError(
+                f"--best_by={self.best_by}: the tags of this text {what}, so there is no such measure; take"
+                f" --best_by={there}"
+            )
+        super().check(data, say)
 
     def _scores(self, sums: Mapping[str, Any]) -> dict[str, float | None]:
         names, log_probabilities = self.labels.names, sums["log_probabilities"]

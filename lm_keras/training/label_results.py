@@ -32,12 +32,14 @@ def details_of(task: Labelled, data: PreparedData, predictions: Mapping[str, Pre
         For each split `scores`, see `Predictions.details`, and `baselines`, the measures of each of them.
     """
     train, found = task.texts(data.splits["train"]), {}
+    # Of the validation text: fitted on the test text itself it would be too good.
+    temperature = predictions["valid"].temperature if "valid" in predictions else None
     for split, own in predictions.items():
         store = data.splits[split]
         guesses = baselines(train, task.texts(store), len(task.labels.names), task.vocab_size)
         sums = {"true": own.true, **({} if own.begins is None else {"begins": own.begins})}
         found[split] = {
-            "scores": own.details(task.seed),
+            "scores": own.details(task.seed, temperature),
             "baselines": {
                 name: task.measures({**sums, "log_probabilities": values}, store.counts)
                 for name, values in guesses.items()

@@ -1,5 +1,6 @@
 """Predictions of trained models: in order and complete (law 11), and what runs keep of them."""
 
+import dataclasses
 import io
 import json
 
@@ -9,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import lm_keras
 from lm_keras import InputError
+from lm_keras.data.labels import Labels
 from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.evaluation.predictions import Predictions
 
@@ -128,6 +130,14 @@ def test_bad_texts_to_tag(tagger, texts, message):
         tagger.lm.tag(texts)
 
 
+def test_texts_are_as_long_as_in_training(classifier):
+    """A longer row has positions that were never trained, whatever the network could read."""
+    task = classifier.lm.answer._task
+    longer = dataclasses.replace(task, context_length=4 * task.sequence_length)
+    answer = type(classifier.lm.answer)(longer, classifier.lm.model, classifier.lm.tokenizer)
+    assert longer.longest > answer.room + longer.frame.size == task.sequence_length
+
+
 def test_texts_that_have_no_tokens_have_a_prediction(classifier, tagger):
     assert classifier.lm.classify(["\u200b"])[0]["label"] in ("pet", "wild")
     (record,) = tagger.lm.answer.records([["\u200b", "Ada"]], "windows", 4)
@@ -194,6 +204,8 @@ def test_faults_of_the_script(classifier, predicted, tmp_path):
     )
     err = predicted(classifier, "a\n", "--too_long=cut", code=1)
     assert "--too_long=cut is unknown" in err or "too_long='cut' is unknown" in err
+    err = predicted(classifier, "a\n\n" + "the cat " * 60 + "\n", "--too_long=error", code=1)
+    assert err.startswith(f"error: {tmp_path}/in.txt:3 has 121 tokens, and the model reads ")
     err = predicted(classifier, "a\n", "--interactive", code=1)
     assert "leave --input and --output out" in err
 
@@ -290,3 +302,14 @@ def test_tensorboard_shows_what_goes_wrong(classifier, tagger):
         table = worst[0].tensor_proto.string_val[0].decode()
         assert table.startswith("| source | text | true | predicted | nats |\n| --- |")
         assert 3 <= len(table.splitlines()) <= 12
+
+
+def test_a_measure_that_these_tags_do_not_have(tagger):
+    task = tagger.lm.answer._task
+    parts_of_speech = Labels(("NOUN", "VERB"), (1, 1))
+    for best_by, labels, message in (
+        ("macro_f1", task.labels, "the tags of this text mark spans"),
+        ("span_f1", parts_of_speech, "the tags of this text mark no spans"),
+    ):
+        with pytest.raises(InputError, match=message):
+            dataclasses.replace(task, best_by=best_by, labels=labels).check(None, print)

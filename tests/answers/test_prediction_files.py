@@ -20,7 +20,7 @@ class Lengths(Answer):
     def __init__(self):
         self.asked = []
 
-    def records(self, inputs, too_long, batch_size):
+    def records(self, inputs, too_long, batch_size, names):
         self.asked.append((list(inputs), too_long, batch_size))
         return [
             {"text": text, "label": f"n{len(text)}", "probability": 0.25, "probabilities": {"a": 1 / 3}}
@@ -33,7 +33,7 @@ class Initials(Answer):
 
     tags_words, usually_too_long = True, "windows"
 
-    def records(self, inputs, too_long, batch_size):
+    def records(self, inputs, too_long, batch_size, names):
         found = []
         for given in inputs:
             words = given.split() if isinstance(given, str) else given
@@ -98,8 +98,11 @@ def test_jsonl_records_have_a_field_or_words(predicted):
     content = '{"id": 1, "sentence": "abc"}\n{"sentence": ""}\nplain\n'
     out = predicted(content, name="in.jsonl", text_field="sentence")
     assert out == "n3\n\nn5\n"
-    words = '{"words": ["Ada", "wrote"]}\n'
-    assert predicted(words, Initials(), name="in.jsonl") == "B-name O\n"
+    for field in ("words", "tokens", "text"):  # As `jsonl:` reads them for training.
+        words = f'{{"{field}": ["Ada", "wrote"], "n": 1}}\n'
+        assert predicted(words, Initials(), name="in.jsonl") == "B-name O\n"
+    words = '{"text": "abc", "words": ["Ada"]}\n'
+    assert predicted(words, name="in.jsonl") == "n3\n"
 
 
 def test_a_table_keeps_its_columns(predicted):
@@ -109,6 +112,16 @@ def test_a_table_keeps_its_columns(predicted):
     assert predicted(content, name="in.tsv", text_field="sentence") == "n3\n\nn2\n"
     assert predicted("abc\t1\nde\t0\n", name="in.tsv", text_field="1") == "n3\nn2\n"
     assert predicted("x\ty\nde\t0\n", name="in.tsv", text_field="1", header="yes") == "n2\n"
+
+
+def test_a_header_is_seen_as_in_training(predicted, capsys):
+    content = "label\tsentence\n1\tabc\n"
+    assert predicted(content, name="in.tsv", text_field="2") == "n3\n"
+    assert "in.tsv:1 names the columns; --header=no reads it as data" in capsys.readouterr().err
+    assert predicted(content, name="in.tsv", text_field="2", header="no") == "n8\nn3\n"
+    named = predicted("kind\tsentence\n1\tabc\n", name="in.tsv", text_field="2", label_field="kind")
+    assert named == "n3\n"
+    assert predicted("kind\tsentence\n1\tabc\n", name="in.tsv", text_field="2") == "n8\nn3\n"
 
 
 def test_lines_as_a_table(predicted):
@@ -124,6 +137,18 @@ def test_conll_lines_stay_where_they_are(predicted):
     out = predicted(content, Initials(), name="in.conll", format="conll")
     assert out == "-DOCSTART-\tO\n\nAda\tB-name\nwrote\tO\n\t\n# a remark\nno\tO\n\n\n"
     assert predicted("Ada\n", Initials(), name="in.conll", format="conll") == "Ada\tB-name\n"
+
+
+def test_conll_words_are_those_of_training(predicted):
+    universal = "# text = vamonos\n1-2\tVamonos\t_\t_\n1\tVamos\tir\tVERB\n".replace("\n", "\t_" * 6 + "\n")
+    assert predicted(universal, Initials(), name="in.conll", text_field="2") == "B-name\n"
+    spaces = "New York\tB-loc\n10\u00a0000\tO\n"
+    out = predicted(spaces, Initials(), name="in.conll", format="conll")
+    assert out == "New York\tB-name\n10\u00a0000\tO\n"
+    remark = "Ada O\n# O\n# of two words\nno O\n"
+    assert predicted(remark, Initials(), name="in.conll") == "B-name O O\n"
+    out = predicted(remark, Initials(), name="in.conll", format="conll")
+    assert out == "Ada\tB-name\n#\tO\n# of two words\nno\tO\n"
 
 
 def test_conll_sentences_as_lines_and_back(predicted):
@@ -146,6 +171,22 @@ def test_conll_sentences_as_lines_and_back(predicted):
         (b"a\tb\nc\n", {"name": "in.tsv", "text_field": "1"}, "in.tsv:2 has 1 columns: expected 2"),
         (b"a\tb\n", {"name": "in.tsv"}, "in.tsv:1 has no column 'text'"),
         (b"a\tb\n", {"name": "in.tsv", "text_field": "3"}, "in.tsv:1 has no column '3'"),
+        (
+            b'{"text": "a"}\n{"text": "b\\tc"}\n',
+            {"name": "in.jsonl", "format": "tsv"},
+            "in.jsonl:2: 'b\\tc' has a tab or a line feed",
+        ),
+        (
+            b'{"words": ["a", 5]}\n',
+            {"name": "in.jsonl", "answer": Initials()},
+            "in.jsonl:1: an array of words",
+        ),
+        (
+            b"a O\nb c O\n",
+            {"name": "in.conll", "answer": Initials()},
+            "in.conll:2 has 3 columns, and the first",
+        ),
+        (b"a\tO\n \tO\n", {"name": "in.conll", "answer": Initials()}, "in.conll:2: the word is empty"),
         (b"a\n", {"format": "conll"}, "--format=conll is for words with tags"),
         (b"a,b\n", {"name": "in.csv"}, "tables with commas are not read here"),
     ],

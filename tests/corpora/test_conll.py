@@ -61,6 +61,10 @@ def test_each_word_knows_its_line(conll):
 
 def test_a_hash_is_a_word_where_it_has_a_tag(conll):
     assert read(conll("a O\n# O\n# b\n#\tO\n".replace("\t", " "))) == [[("a", "O"), ("#", "O"), ("#", "O")]]
+    corpus = conll("a NN\n# NN\n")
+    assert read(corpus) == [[("a", "NN")]]
+    (remark,) = corpus.remarks()
+    assert remark.startswith("a.conll: lines such as '# NN' are read as comments; put tabs between")
     assert read(conll("a\tO\n#\tO\n#tag\tO\n")) == [[("a", "O"), ("#", "O"), ("#tag", "O")]]
 
 

@@ -57,13 +57,18 @@ def test_details_of_spans():
 
 def test_the_temperature_and_both_errors():
     found = classified(400)
-    details = found.details()
+    assert "temperature" not in found.details()
+    details = found.details(temperature=found.temperature)
     chosen = np.exp(found.log_probabilities.max(1))
-    assert details["temperature"] > 5  # The classes are drawn without regard to the probabilities.
+    # The classes are drawn without regard to the probabilities.
+    assert details["temperature"] == found.temperature > 5
     calibration = details["calibration"]
     assert sum(row["count"] for row in calibration["bins"]) == 400
     assert calibration["expected_calibration_error"] == pytest.approx(chosen.mean() - 1 / 3, abs=0.06)
     assert calibration["expected_calibration_error_at_temperature"] < 0.08
+    other = found.details(temperature=1.0)["calibration"]  # Nothing is fitted to the labels that are scored.
+    at_one = other["expected_calibration_error_at_temperature"]
+    assert at_one == pytest.approx(other["expected_calibration_error"])
 
 
 def test_many_classes_have_no_confusion_matrix():
