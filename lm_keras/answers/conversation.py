@@ -4,8 +4,7 @@ import sys
 from typing import Any, TextIO
 
 from lm_keras.answers.answer import Answer
-from lm_keras.errors import InputError
-from lm_keras.sampling.prompts import check_text
+from lm_keras.sampling.console import each_line
 
 _COLOURS = ("\x1b[46m", "\x1b[43m", "\x1b[42m", "\x1b[45m", "\x1b[44m", "\x1b[41m")
 """Backgrounds of the types of spans, in the order of their names; more types begin again."""
@@ -23,24 +22,7 @@ def converse(answer: Answer, color: bool) -> None:
         answer: of a task with labels.
         color: whether spans are coloured; otherwise they stand in brackets.
     """
-    asking = sys.stdin.isatty()
-    while True:
-        if asking:
-            sys.stderr.write("> ")
-            sys.stderr.flush()
-        line = sys.stdin.readline()
-        if not line:
-            return
-        text = line.removesuffix("\n")
-        try:
-            check_text("text", text)
-            show(answer, text, color, sys.stdout)
-        except InputError as error:
-            sys.stderr.write(f"error: {error}\n")
-        except KeyboardInterrupt:
-            if not asking:
-                raise
-            sys.stdout.write("\n")
+    each_line("text", lambda text: show(answer, text, color, sys.stdout))
 
 
 def show(answer: Answer, text: str, color: bool, out: TextIO) -> None:

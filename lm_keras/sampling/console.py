@@ -5,7 +5,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from lm_keras.errors import InputError
@@ -133,6 +133,16 @@ def converse(lm, settings: dict[str, Any], stream: bool, color: bool, as_json: b
 
     Ctrl-C ends the text that is being generated, and at an empty prompt the conversation.
     """
+    each_line("prompt", lambda prompt: show(lm, prompt, settings, stream, color, as_json))
+
+
+def each_line(name: str, answer: Callable[[str], None]) -> None:
+    """Answer each line of standard input; end at its end. An error is told, and the next line is read.
+
+    Args:
+        name: of a line, for messages.
+        answer: called with each line. Ctrl-C ends what it does; at the question for a line, the conversation.
+    """
     asking = sys.stdin.isatty()
     while True:
         if asking:
@@ -141,10 +151,10 @@ def converse(lm, settings: dict[str, Any], stream: bool, color: bool, as_json: b
         line = sys.stdin.readline()
         if not line:
             return
-        prompt = line.removesuffix("\n")
+        text = line.removesuffix("\n")
         try:
-            check_text("prompt", prompt)
-            show(lm, prompt, settings, stream, color, as_json)
+            check_text(name, text)
+            answer(text)
         except InputError as error:
             sys.stderr.write(f"error: {error}\n")
         except KeyboardInterrupt:

@@ -234,6 +234,8 @@ def test_a_run_keeps_its_predictions(classifier, lines_of):
     low, high = test["scores"]["intervals"]["accuracy"]
     assert low <= right <= high
     assert sum(test["scores"]["labels"].values()) == 40
+    # The labels of the test text decide no temperature.
+    assert test["scores"]["temperature"] == results["splits"]["valid"]["scores"]["temperature"]
     assert test["baselines"]["majority"]["accuracy"] < test["baselines"]["bag_of_words"]["accuracy"]
     assert results["texts"]["train"]["examples"] == 200
     assert results["texts"]["train"]["padding"] < 0.2
