@@ -162,7 +162,7 @@ def records_of(file: BinaryIO, reading: InputForm) -> Iterator[Record]:
     """Yield the records of a file.
 
     Raises:
-        InputError: a line is no text, or no record; the message has its number.
+        InputError: a line does not hold a record; the message has its number.
     """
     lines = _lines(file, reading.name)
     return _READERS[reading.format](lines, reading)

@@ -25,7 +25,7 @@ class Copied:
     """What was not copied from one network to another.
 
     Attributes:
-        new: weights of the head, or that the other network need not have, that begin anew, by name.
+        new: weights of the head, or that the other network need not have, that were not copied, by name.
         left: weights of the old head that nothing takes.
         added: tokens that the old vocabulary lacks.
         removed: tokens of the old vocabulary that the new one lacks, those of its task.
@@ -42,7 +42,7 @@ class Copied:
     def remark(self) -> str:
         """Return it in words that go on in a line; empty where everything was copied."""
         parts = [f"{', '.join(self.new)} of the head are new"] * bool(self.new)
-        parts += [f"the labels {_listed(self.new_labels)} begin anew"] * bool(self.new_labels)
+        parts += [f"the labels {_listed(self.new_labels)} are new"] * bool(self.new_labels)
         parts += [f"{self.added:,} added tokens are new"] * bool(self.added)
         parts += [f"{', '.join(self.left)} of the old head are left out"] * bool(self.left)
         parts += [f"{self.removed:,} tokens of the old task are left out"] * bool(self.removed)
@@ -83,7 +83,7 @@ def copy_weights(
         InputError: the bodies do not match.
     """
     there, here = names_of(trained), names_of(model)
-    may_begin_anew = head_of(model) | _named(model, model.optional_weights)
+    may_be_new = head_of(model) | _named(model, model.optional_weights)
     left = [name for name in there if name not in here]
     may_be_left = head_of(trained) | _named(trained, trained.optional_weights)
     if wrong := [name for name in left if name not in may_be_left]:
@@ -97,7 +97,7 @@ def copy_weights(
             new += [name] * (not known)
         elif old is not None and old.shape == variable.shape:
             variable.assign(old)
-        elif name in may_begin_anew:
+        elif name in may_be_new:
             new.append(name)
         elif name == EMBEDDING and old is not None and _fits(old, variable, model):
             rows = variable.shape[0] - old.shape[0]

@@ -136,7 +136,7 @@ class LSTM(keras.layers.Layer):
             state: `{"h": [B, H], "c": [B, H]}` float32.
             draw: step and seed of the weight-drop mask in the project's own loop.
             training: whether to drop weights when no `draw` is given.
-            keep: [T, B] float32, 0 where the state begins anew before a step, else 1; None for 1. cuDNN has
+            keep: [T, B] float32, 0 where the state is reset before a step, else 1; None for 1. cuDNN has
                 no such thing.
 
         Returns:

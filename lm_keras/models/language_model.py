@@ -200,7 +200,7 @@ class LanguageModel(keras.Model):
 
     @property
     def optional_weights(self) -> list[keras.Variable]:
-        """Return weights of the body that may begin anew where the rest is copied from another network."""
+        """Return weights of the body that may be new where the rest is copied from another network."""
         return []
 
     def output_weights(self) -> tuple[tf.Tensor, tf.Tensor | None, bool]:

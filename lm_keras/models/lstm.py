@@ -79,7 +79,7 @@ class LSTMLanguageModel(LanguageModel):
             `lm_keras.layers.compiled_recurrence`, where rows of more than one token are traced with a known
             shape.
         bidirectional: with classes, a second layer of as many units beside each one reads from right to left;
-            their outputs stand side by side.
+            their outputs are concatenated.
         **kwargs: see `LanguageModel`; `init_scale` holds for the recurrent layers, too.
 
     Attributes:
@@ -176,7 +176,7 @@ class LSTMLanguageModel(LanguageModel):
 
         Args:
             inputs: `tokens` [B, T] int32, and optionally `reset` [B] bool, rows whose state is reset; with
-                classes optionally `document` [B, T] int32, at each of which the state starts anew, too, and
+                classes optionally `document` [B, T] int32, each of which resets the state, too, and
                 `predicted` [B, K].
             state: as `initial_state` returns it.
             draw: masks of the dropout layers; without it they are active only if `training`.

@@ -1,4 +1,4 @@
-"""From the features of tokens to those of texts that stand side by side in a row.
+"""From the features of tokens to those of the texts of a row.
 
 B rows, T positions, D width, K texts of a row. The documents of a row have the numbers 0, 1, ... in their
 order; positions beyond the last one have a larger number.

@@ -31,7 +31,7 @@ BALANCED = "balanced"
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Labelled(Task):
-    """Predict labels of whole examples or of words. Examples stand side by side in rows.
+    """Predict labels of whole examples or of words. A row has several examples.
 
     Attributes:
         labels: the names of the C labels.

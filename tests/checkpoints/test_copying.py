@@ -109,7 +109,7 @@ def test_labels_keep_their_weights_wherever_they_stand():
     before = values_of(model)
     copied = copy_weights(trained, model, ("a", "b", "d"), ("b", "c", "d", "e"))
     assert copied == Copied(new_labels=("c", "e"))
-    assert copied.remark == "; the labels 'c', 'e' begin anew"
+    assert copied.remark == "; the labels 'c', 'e' are new"
     for name in ("class_kernel", "class_bias"):
         old, new = values_of(trained)[name], values_of(model)[name]
         np.testing.assert_array_equal(new[..., [0, 2]], old[..., [1, 2]])

@@ -177,7 +177,7 @@ def test_labels_of_another_run_keep_their_weights(config_for, train, tmp_path):
     )
     settings = {"init_from": str(tmp_path / "first"), "corpus": f"tsv:{tmp_path}/other.tsv", "steps": 1}
     ended = train(config_for("classification", **settings, learning_rate=1e-9), tmp_path / "second")
-    assert "the labels 'bus' begin anew" in ended.err
+    assert "the labels 'bus' are new" in ended.err
     there, here = (lm_keras.load(tmp_path / name).model.output_weights()[0] for name in ("first", "second"))
     names = RunFolder(tmp_path / "first").labels().names
     np.testing.assert_allclose(here[:, 0], there[:, names.index("animal")], atol=1e-6)
