@@ -25,9 +25,7 @@ class PredictOptions:
     header: str = setting("auto", "whether a table begins with names", choices=("auto", "yes", "no"))
     too_long: str | None = setting(None, "error, cut_end, cut_start, windows [windows of tags, else cut_end]")
     batch_size: int = setting(16, "rows that go through the model at once", low=1)
-    temperature_scaling: bool = setting(
-        False, "divide logits by the temperature that fits the validation text"
-    )
+    temperature_scaling: bool = setting(False, "divide logits by the temperature that fits validation")
     interactive: bool = setting(False, "label every line of standard input, with the model loaded once")
     color: bool = setting(True, "on a terminal, colour the spans of --interactive")
 
