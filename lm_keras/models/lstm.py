@@ -14,10 +14,12 @@ import tensorflow as tf
 from lm_keras.config import Config
 from lm_keras.draws import Draw
 from lm_keras.layers import cudnn
+from lm_keras.layers.compiled_recurrence import row_groups
 from lm_keras.layers.recurrent import LSTM, activation_values
 from lm_keras.models.costs import Product
 from lm_keras.models.gpt import positions_within
 from lm_keras.models.language_model import LanguageModel
+from lm_keras.registry import JIT_OF_PARTS
 
 State = Sequence[Mapping[str, tf.Tensor]]
 """`{"h", "c"}` of each layer, [B, H] each."""
@@ -75,7 +77,7 @@ class LSTMLanguageModel(LanguageModel):
         weight_drop: share of each recurrent matrix that is dropped, see `lm_keras.layers.recurrent.LSTM`.
         forget_bias: see `lm_keras.layers.recurrent.LSTM`.
         jit: what XLA compiles: with `on` the whole network, so that cuDNN cannot run the recurrent layers on
-            an NVIDIA GPU, as it does else; with `recurrence`, on a CPU, the recurrence, see
+            an NVIDIA GPU, as it does else; with `recurrence` and `parts`, on a CPU, the recurrence, see
             `lm_keras.layers.compiled_recurrence`, where rows of more than one token are traced with a known
             shape.
         bidirectional: with classes, a second layer of as many units beside each one reads from right to left;
@@ -144,7 +146,7 @@ class LSTMLanguageModel(LanguageModel):
     def remarks(self) -> tuple[str, ...]:
         """Say who runs the recurrent layers, where there is a choice."""
         if not cudnn.available():
-            return ("recurrence compiled by XLA",) if self._may_compile else ()
+            return (f"{JIT_OF_PARTS[self._settings['jit']]} compiled by XLA",) if self._may_compile else ()
         if self.num_outputs is not None:
             return ("no cuDNN, whose rows hold one text each",)
         return ("recurrence by cuDNN" if self._settings["jit"] != "on" else "no cuDNN, which XLA rules out",)
@@ -243,7 +245,7 @@ class LSTMLanguageModel(LanguageModel):
 
     @property
     def _may_compile(self) -> bool:
-        return self._settings["jit"] == "recurrence" and not tf.config.list_physical_devices("GPU")
+        return self._settings["jit"] in JIT_OF_PARTS and not tf.config.list_physical_devices("GPU")
 
     def _by_groups(
         self,
@@ -255,16 +257,13 @@ class LSTMLanguageModel(LanguageModel):
     ) -> tuple[tf.Tensor, State]:
         """Run all layers with their recurrence compiled, for one or two groups of rows.
 
-        A product of some rows takes as long on two cores as on one. Two groups have programs that do not wait
-        for each other, so that each may have a core. Replicas are such groups already, and so are two
-        directions.
+        See `compiled_recurrence.row_groups`. Two directions are two groups already.
 
         Returns:
             hidden states [B, T, H], and the state after the last token.
         """
         rows = tokens.shape[0]
-        alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-        groups = 2 if alone and rows % 2 == 0 and not self.backward else 1
+        groups = 1 if self.backward else row_groups(rows)
         layers = [*self.recurrent, *self.backward]
         matrices = [layer.recurrent_matrix(draw, training) for layer in layers]
         parts, states = [], []

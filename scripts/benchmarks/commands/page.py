@@ -36,7 +36,10 @@ AXES = {
     "batch_size": "rows of the batch",
     "replicas": "replicas on two cores",
 }  # fmt: skip
-LOSSES = ((50_000, 256, 64, 64), (10_000, 650, 20, 35), (2_000, 384, 64, 16))
+LOSSES = (
+    (50_000, 256, 64, 64), (10_000, 650, 20, 35), (2_000, 384, 64, 16),
+    (1_000, 128, 32, 32), (65, 512, 32, 64),
+)  # fmt: skip
 """Vocabulary, width, rows, length."""
 
 
