@@ -138,6 +138,16 @@ def test_sampling_beside_transformers(script):
     assert 0 <= results[0]["share_of_reading"] < 1 and results[0]["milliseconds_of_compiled_products"] > 0
 
 
+def test_sampling_with_short_weights_beside_ours(script):
+    flags = [*GPT_FLAGS, "--context_length=96", "--precision=float32", "--repeats=1"]
+    ended = script("benchmark.py", "sample", *flags, "--peer=compiled_bfloat16,int8")
+    results = [json.loads(line) for line in ended.out.splitlines()]
+    assert [result["candidate"] for result in results] == ["lm_keras", "compiled_bfloat16", "int8"] * 2
+    assert all(result["milliseconds_per_token"] > 0 for result in results)
+    assert all(result["milliseconds_of_compiled_products"] > 0 for result in results)
+    assert ["milliseconds_of_products_alone" in result for result in results] == [True, True, False] * 2
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

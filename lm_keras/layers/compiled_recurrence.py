@@ -81,14 +81,13 @@ def _forward(
         before, c = c, f * c + i * g
         squashed = tf.tanh(c)
         h = o * squashed
-        values = (i, f, g, o, squashed, before)
-        saved = [a.write(t, value) for a, value in zip(arrays[1:], values)]
-        return t + 1, h, c, [_with_step(arrays[0], t, h), *saved]
+        values = (h, i, f, g, o, squashed, before)
+        return t + 1, h, c, [a.write(t, value) for a, value in zip(arrays, values)]
 
-    arrays = [tf.TensorArray(projected.dtype, time, element_shape=h.shape) for _ in range(6)]
-    arrays = [tf.zeros([h.shape[0], time, h.shape[1]], projected.dtype), *arrays]
-    _, _, c, (outputs, *saved) = _over_time(step, time, h, c, arrays)
-    return outputs, c, *(array.stack() for array in saved)
+    arrays = [tf.TensorArray(projected.dtype, time, element_shape=h.shape) for _ in range(7)]
+    _, _, c, arrays = _over_time(step, time, h, c, arrays)
+    outputs, *saved = (array.stack() for array in arrays)
+    return tf.transpose(outputs, [1, 0, 2]), c, *saved
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -100,7 +99,7 @@ def _backward(
     dtype = d_outputs.dtype
     transposed = tf.transpose(tf.cast(recurrent, dtype))
 
-    def step(k, d_h, d_c, gates):
+    def step(k, d_h, d_c, array):
         t = time - 1 - k
         i, f, g, o, squashed, before = (values[t] for values in saved)
         d_h = d_h + d_outputs[:, t]
@@ -117,11 +116,11 @@ def _backward(
         d_h, d_c = _product(d_gates, transposed, recurrent.dtype), d_c * f
         if keep is not None:
             d_h, d_c = d_h * keep[:, t, None], d_c * keep[:, t, None]
-        return k + 1, d_h, d_c, _with_step(gates, t, d_gates)
+        return k + 1, d_h, d_c, array.write(t, d_gates)
 
-    gates = tf.zeros([rows, time, 4 * units], dtype)
-    _, d_h, d_c, gates = _over_time(step, time, tf.zeros_like(d_c), d_c, gates)
-    return gates, d_h, d_c
+    array = tf.TensorArray(dtype, time, element_shape=[rows, 4 * units])
+    _, d_h, d_c, array = _over_time(step, time, tf.zeros_like(d_c), d_c, array)
+    return tf.transpose(array.stack(), [1, 0, 2]), d_h, d_c
 
 
 def _over_time(
@@ -129,18 +128,12 @@ def _over_time(
     time: int,
     h: tf.Tensor,
     c: tf.Tensor,
-    arrays: tf.Tensor | list[tf.Tensor | tf.TensorArray],
+    arrays: tf.TensorArray | list[tf.TensorArray],
 ) -> tuple[Any, ...]:
     # XLA needs to know how often a loop that writes arrays turns at most.
     return tf.while_loop(
         lambda t, *_: t < time, step, (tf.constant(0), h, c, arrays), maximum_iterations=time
     )
-
-
-def _with_step(values: tf.Tensor, t: tf.Tensor, of_step: tf.Tensor) -> tf.Tensor:
-    """Return values [B, T, ...] with those of time step t replaced; XLA writes them in place."""
-    begin = tf.stack([0, t, 0])
-    return tf.raw_ops.XlaDynamicUpdateSlice(input=values, update=of_step[:, None], indices=begin)
 
 
 def _product(values: tf.Tensor, matrix: tf.Tensor, precision: tf.DType) -> tf.Tensor:

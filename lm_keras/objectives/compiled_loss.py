@@ -6,17 +6,12 @@ writes their gradient. The products stay TensorFlow's, which are faster there.
 Shapes: r rows, D width of the features, V vocabulary.
 """
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from lm_keras.layers.compiled_recurrence import row_groups
 from lm_keras.layers.fused import single
 from lm_keras.objectives import losses
 from lm_keras.objectives.losses import OF_TARGETS, Output, Piece, Predicted
-
-LANES = 16
-"""Numbers that are added or compared at once."""
 
 
 def piece(
@@ -82,18 +77,17 @@ def _between(
     """
     dtype, vocab_size = logits.dtype, logits.shape[-1]
     logits = single(logits) if bias is None else single(logits) + bias
-    largest = _over_vocabulary(tf.reduce_max, logits)
+    largest = tf.reduce_max(logits, -1)
     powers = tf.exp(logits - largest[:, None])
-    total = _over_vocabulary(tf.reduce_sum, powers)
+    total = tf.reduce_sum(powers, -1)
     chosen = tf.gather(logits, targets, batch_dims=1)
     normalizer = largest + tf.math.log(total)  # log sum_j exp z_j
     found = Predicted(logits, normalizer - chosen, powers / total[:, None], chosen, largest)
     terms, pull, share = found.losses, 0.0, label_smoothing / vocab_size
     if label_smoothing:
         # -mean_j log p_j = normalizer - mean_j z_j
-        terms = (1 - label_smoothing) * terms + label_smoothing * (
-            normalizer - _over_vocabulary(tf.reduce_sum, logits) / vocab_size
-        )
+        uniform = normalizer - tf.reduce_mean(logits, -1)
+        terms = (1 - label_smoothing) * terms + label_smoothing * uniform
     if z_loss:
         terms += z_loss * normalizer**2
         pull = 2 * z_loss * normalizer
@@ -107,14 +101,3 @@ def _between(
     short = tf.cast(d_logits if scale is None else d_logits * scale, dtype)
     summed = [losses.summed(value(found), weights) for value in OF_TARGETS.values()]
     return [tf.reduce_sum(terms * weights), *summed], short, *d_bias
-
-
-def _over_vocabulary(reduce: Callable[..., tf.Tensor], values: tf.Tensor) -> tf.Tensor:
-    """Reduce values [r, V] to [r], as many columns at a time as a vector of the processor holds.
-
-    XLA keeps the order of a sum, and so computes one number after the other along the last axis.
-    """
-    rows, width = values.shape
-    whole = width // LANES * LANES
-    parts = reduce(tf.reshape(values[:, :whole], [rows, width // LANES, LANES]), 1)
-    return reduce(tf.concat([parts, values[:, whole:]], -1), -1)

@@ -55,8 +55,9 @@ def furthest(ones, others):
 
 def programs(results, values):
     """Return how many programs are compiled by XLA."""
-    nodes = results.get_concrete_function(values).graph.as_graph_def().library.function
-    return sum(node.attr["_XlaMustCompile"].b for function in nodes for node in function.node_def)
+    graph = results.get_concrete_function(values).graph.as_graph_def()
+    loops = (node for function in graph.library.function for node in function.node_def)
+    return sum(node.attr["_XlaMustCompile"].b for node in (*graph.node, *loops))
 
 
 @pytest.mark.parametrize("rows", [4, 3], ids=["two groups", "one group"])
