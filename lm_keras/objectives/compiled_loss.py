@@ -1,7 +1,7 @@
 """What the loss computes between its products, compiled by XLA.
 
-As TensorFlow's own operations it reads or writes all logits some ten times. XLA reads them three times and
-writes their gradient. The products stay TensorFlow's, which are faster there.
+TensorFlow's own operations read or write all logits some ten times. XLA needs half as many passes. The
+products stay TensorFlow's, which are faster there.
 
 Shapes: r rows, D width of the features, V vocabulary.
 """
