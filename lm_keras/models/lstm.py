@@ -13,7 +13,8 @@ import tensorflow as tf
 from lm_keras.config import Config
 from lm_keras.draws import Draw
 from lm_keras.layers import cudnn
-from lm_keras.layers.recurrent import LSTM, activation_values
+from lm_keras.layers.recurrence import activation_values
+from lm_keras.layers.recurrent import LSTM
 from lm_keras.models.costs import Product
 from lm_keras.models.language_model import LanguageModel
 from lm_keras.models.lstm_in_groups import State, in_groups, traced_with_known_shape

@@ -19,7 +19,7 @@ from lm_keras.registry import OF_WHOLE_TEXT
 from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import distribution, estimates, machine, report
-from lm_keras.training.run import network, schedule_callbacks
+from lm_keras.training.building import network, schedule_callbacks
 from lm_keras.training.weights import Origin
 
 

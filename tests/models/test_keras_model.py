@@ -23,7 +23,7 @@ from lm_keras import optimizers
 from lm_keras.callbacks import Checkpoint
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.errors import InputError
-from lm_keras.layers import LSTM, ScheduledDropout, TokenNoise, recurrent
+from lm_keras.layers import LSTM, ScheduledDropout, TokenNoise, recurrence, recurrent
 from lm_keras.layers.transformer import BlockSettings, TransformerBlock
 from lm_keras.models.bert import BERTLanguageModel
 from lm_keras.models.glm import GLMLanguageModel
@@ -231,7 +231,7 @@ def test_saved_models_do_not_need_lm_keras(tmp_path):
 
 def test_a_gradient_of_its_own_could_not_be_exported(monkeypatch, tmp_path):
     """The control: why the LSTM has one only where a tape is recording."""
-    monkeypatch.setattr(recurrent.record, "could_possibly_record", lambda: True)
+    monkeypatch.setattr(recurrence.record, "could_possibly_record", lambda: True)
     with pytest.raises(KeyError, match="internal_grad_fn"):
         build("lstm").export(tmp_path / "e", verbose=False)
 
