@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from lm_keras import schedules
 from lm_keras.errors import InputError
-from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, check, check_line, families_of
+from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, families_of
 from lm_keras.registry import (
     OF_WHOLE_TEXT,
     OPTIMIZERS,
@@ -34,6 +34,9 @@ class CheckedSettings(Protocol):
     def flat(self) -> dict[str, Any]:
         """Return every setting under its flag's name."""
 
+    def check_each(self) -> None:
+        """Raise InputError where one has a value that it may not take."""
+
 
 def check_settings(config: CheckedSettings, fields: dict[str, dataclasses.Field]) -> None:
     """Raise InputError when a value is out of range or two settings contradict each other.
@@ -42,9 +45,7 @@ def check_settings(config: CheckedSettings, fields: dict[str, dataclasses.Field]
         config: the settings.
         fields: its settings by name.
     """
-    for name, value in config.flat().items():
-        check(fields[name], value)
-        check_line(name, value)
+    config.check_each()
     for name in ("corpus", "text_field", "tokenizer"):
         if not getattr(config.data, name).strip():
             raise InputError(f"--{name} is empty; expected {fields[name].metadata['help']}")
