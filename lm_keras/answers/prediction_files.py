@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from lm_keras.answers.answer import Answer
-from lm_keras.answers.record_files import InputForm, Record, format_of, records_of
+from lm_keras.answers.input_records import InputForm, Record, format_of, records_of
 from lm_keras.disk.files import opened, writing_atomically
 from lm_keras.errors import InputError, shown
 
