@@ -139,24 +139,28 @@ def _check_meaning(config: CheckedSettings, fields: dict[str, dataclasses.Field]
         if value == field.default or (family in families and task in tasks):
             continue
         if family in families:
-            what, other = f"--task={task}", f"--task={tasks[0]}"
+            flag, given = "task", task
+            others = tuple(other for other in tasks_of(family) if other in tasks)
         else:
-            what, other = f"--model={family}", f"--model={families[0]}"
-        raise InputError(f"--{name}={value} has no meaning for {what}; leave it out, or take {other}")
+            flag, given, others = "model", family, families
+        raise InputError(
+            f"--{name}={value} has no meaning for --{flag}={given}; leave it out, or take "
+            f"--{flag}={' or '.join(others)}"
+        )
 
 
 def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field]) -> None:
     family, length, task = config.model.model, config.batches.sequence_length, TASKS[config.task]
     if config.task not in tasks_of(family):
         raise InputError(
-            f"--task={config.task} has no meaning for --model={family}; leave it out, or take --task="
-            f"{' or '.join(tasks_of(family))}"
+            f"--task={config.task} has no meaning for --model={family}; take --model="
+            f"{' or '.join(families_with(task.needs))}, or --task={' or '.join(tasks_of(family))}"
         )
     best_by = config.learning.best_by
     if config.task in WITH_MASKS and best_by in OF_WHOLE_TEXT:
         raise InputError(
-            f"--best_by={best_by} has no meaning for --task={config.task}, which predicts masked tokens "
-            f"only; take one of {', '.join(scores_of(config.task))}"
+            f"--best_by={best_by} has no meaning for --task={config.task}, which does not predict every "
+            f"token; take one of {', '.join(scores_of(config.task))}"
         )
     if best_by and best_by not in scores_of(config.task):
         raise InputError(

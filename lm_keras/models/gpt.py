@@ -101,7 +101,7 @@ class GPTLanguageModel(LanguageModel):
         context_length: int,
         block: BlockSettings | dict,
         positions: str = "learned",
-        rotary_base: float = 10_000.0,
+        rotary_base: float = ModelConfig.rotary_base,
         separate_documents: bool = False,
         tie_embeddings: bool = True,
         **kwargs: Any,

@@ -88,9 +88,9 @@ def cautions(runs: list[RunRecord]) -> list[str]:
                 f"{', '.join(labelled)} predict labels: their scores do not compare with those of others."
             )
         if others:
+            named = ", ".join(f"{name} ({tasks[name]})" for name in others)
             cautions.append(
-                f"{', '.join(others)} predict masked tokens, not the next ones: loss, perplexity"
-                " and accuracy do not compare with those of other families."
+                f"{named}: their loss, perplexity and accuracy do not compare with those of other tasks."
             )
     if len({text.get("tokens") for text in texts}) > 1:
         cautions.append(
