@@ -30,7 +30,7 @@ def expanded(path: str, flag: str = "") -> str:
     user = path[1:].partition("/")[0]
     found = os.path.expanduser(path)
     if found.startswith("~") or not (user or os.environ.get("HOME", "/")):
-        why = f"there is no user {user!r}" if user else "this user has no home folder, and HOME is not set"
+        why = f"user {user!r} is unknown" if user else "this user has no home folder, and HOME is not set"
         said = f"--{flag}={path}" if flag else path
         raise InputError(f"{said}: {why}; write ./{path} for a path that begins with ~, or the whole path")
     return found

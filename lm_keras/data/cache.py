@@ -28,7 +28,7 @@ def cache_folder(cache_dir: str | None) -> Path:
     except InputError as error:
         why = error if given else "this user has no home folder, and HOME is not set"
         raise InputError(
-            f"there is no folder for tokenized text ({why}); name one with --cache_dir or the environment"
+            f"tokenized text has no folder ({why}); name one with --cache_dir or the environment"
             " variable LM_KERAS_CACHE"
         ) from None
 

@@ -65,7 +65,7 @@ def warn_of_unknown(name: str, unknown: int, tokens: int, say: Callable[[str], N
             "the tokenizer"
         )
     say(
-        f"{what}: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose "
+        f"{what}: what they stand for is lost, so bits per byte are left out; byte and sentencepiece lose "
         "nothing"
     )
 

@@ -41,8 +41,8 @@ def of_two_files(
     model.decoder = tokenizers.decoders.ByteLevel()
     if any(name.endswith("</w>") for name in ids):
         raise InputError(
-            "vocab.json has tokens that end words with '</w>', as those of CLIP and the first GPT, and is no"
-            " byte-level BPE; save the tokenizer with its tokenizer.json"
+            "vocab.json has tokens that end words with '</w>', as those of CLIP and the first GPT, and is"
+            " not a byte-level BPE; save the tokenizer with its tokenizer.json"
         )
     ends = [name for name in dict.fromkeys((end, *END_NAMES)) if name in ids]
     model.add_special_tokens(ends)

@@ -30,8 +30,8 @@ def network(config: Config, vocab_size: int, num_outputs: int | None = None) -> 
     if config.learning.head_learning_rate is not None and not head:
         raise InputError(
             f"--head_learning_rate={config.learning.head_learning_rate} has no meaning here: "
-            "the embedding is the output matrix, and there is no head beside it; leave it out, or take "
-            "--tie_embeddings=false"
+            "the embedding is the output matrix, and the network has no head beside it; leave it out, or "
+            "take --tie_embeddings=false"
         )
     model.optimizer = optimizers.build(config.learning, variables, head)
     return model
@@ -55,8 +55,8 @@ def freeze(model: keras.Model, part: str) -> None:
             weight.trainable = id(weight) in head
     if not model.trainable_variables:
         raise InputError(
-            f"--freeze={part} leaves nothing to train: the embedding is the output matrix, and there is no "
-            "head beside it; leave it out, or take --tie_embeddings=false"
+            f"--freeze={part} leaves nothing to train: the embedding is the output matrix, and the network "
+            "has no head beside it; leave it out, or take --tie_embeddings=false"
         )
 
 

@@ -130,9 +130,7 @@ def check_data(config: Config, data: PreparedData) -> None:
     if schedules.plateau_of(learning.learning_rate_schedule):
         needs.append(f"--learning_rate_schedule={learning.learning_rate_schedule}")
     if needs and "valid" not in data.splits:
-        raise InputError(
-            f"{needs[0]} needs text to validate on, and there is none; give --valid_corpus or another --split"
-        )
+        raise InputError(f"{needs[0]} needs text to validate on; give --valid_corpus or another --split")
     unknown = data.splits["valid"].counts.unknown if "valid" in data.splits else 0
     if unknown and learning.best_by in OF_WHOLE_TEXT:
         raise InputError(

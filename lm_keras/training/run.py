@@ -135,7 +135,7 @@ class Run:
     def _prepare_to_write(self, step: int) -> None:
         """Forget what was written after a step, and write down on what the run goes on."""
         if not step and (self.folder.path / "metrics.jsonl").exists():
-            report.say(f"there is no checkpoint in {self.checkpoints.folder}: the run begins again at step 0")
+            report.say(f"{self.checkpoints.folder} holds no checkpoint: the run begins again at step 0")
         for name in ("metrics.jsonl", "samples.jsonl"):
             truncate_lines_after(self.folder.path / name, step)
         forget_after(self.folder.path / "events", step)

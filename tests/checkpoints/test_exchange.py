@@ -300,7 +300,7 @@ def test_files_that_are_missing_or_outside_of_the_folder(tmp_path):
         (folder / "config.json").write_text(json.dumps({"model_type": name}))
         with pytest.raises(InputError, match=r"config\.json has model_type"):
             exchange.read(folder)
-    with pytest.raises(InputError, match=r"holds no model: there is no config\.json"):
+    with pytest.raises(InputError, match=r"holds no model: config\.json is missing"):
         exchange.read(tmp_path)
 
 
