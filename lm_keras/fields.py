@@ -108,7 +108,7 @@ class GroupedSettings:
         """Build the whole from settings by flag name; what is missing takes its default.
 
         Raises:
-            InputError: for a name that is no setting, or a value that it may not take.
+            InputError: for a name that is not a setting, or a value that it may not take.
         """
         names = cls.settings()
         for name in values:

@@ -23,7 +23,7 @@ def expanded(path: str, flag: str = "") -> str:
         flag: name of its flag, for the message.
 
     Raises:
-        InputError: there is no such user, or this user has no home folder.
+        InputError: the user is unknown or has no home folder.
     """
     if not path.startswith("~"):
         return path
@@ -83,7 +83,7 @@ def literally(folder: str | os.PathLike) -> Iterator[str]:
     one is put in its place meanwhile.
 
     Raises:
-        OSError: there is no such folder, or it cannot be opened.
+        OSError: the folder is missing or cannot be opened.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -201,7 +201,7 @@ def text_column(cells: list[str], reading: InputForm, where: str) -> tuple[int, 
         where: the file and the line, for messages.
 
     Raises:
-        InputError: there is no such column.
+        InputError: the column is missing.
     """
     names, text_field = [cell.strip() for cell in cells], reading.text_field
     asked = {name for name in (text_field, reading.label_field or LABEL) if not name.isdecimal()}

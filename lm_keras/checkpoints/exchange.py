@@ -232,7 +232,7 @@ def label_names(config: dict[str, Any]) -> tuple[str, ...]:
     """Return the names of the labels of a config.json, in the order of its head.
 
     Raises:
-        InputError: they are no names by number from 0 on, or too few.
+        InputError: they are not names by number from 0 on, or too few.
     """
     found = config.get("id2label")
     if config.get("problem_type") not in (None, "single_label_classification"):

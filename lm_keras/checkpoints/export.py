@@ -42,7 +42,7 @@ def write(
         What a user should know of it, in lines.
 
     Raises:
-        InputError: the folder exists or cannot be written, or there is no such network there.
+        InputError: the folder exists or cannot be written, or the other library has no such network.
     """
     name, kind = foreign.kind_for(config)
     if folder.exists():

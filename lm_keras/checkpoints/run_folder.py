@@ -100,7 +100,7 @@ class RunFolder(LockedFolder):
         """Return the settings of the run.
 
         Raises:
-            InputError: there is no run here, or its settings are damaged.
+            InputError: the folder holds no run, or its settings are damaged.
         """
         if not self.exists:
             raise InputError(

@@ -206,7 +206,7 @@ def split_of_run(
         labels: of the run, or None.
 
     Raises:
-        InputError: there is no such split, or its text has changed since the run began.
+        InputError: the run lacks the split, or its text has changed since the run began.
     """
     if split not in begun["splits"]:
         raise InputError(

@@ -56,7 +56,7 @@ class TokenStore:
 
     Attributes:
         tokens: [n + 1] unsigned integers, usually a memory map. The first is the token that begins a
-            document, the context of its first one; it is no target. Between documents is the token that
+            document, the context of its first one; it is not a target. Between documents is the token that
             ends one, a target, and behind it, if it is another one, again the token that begins one.
         documents: [documents] int64, positions in `tokens` where a document begins.
         counts: what the split holds; `counts.tokens` is n.

@@ -30,7 +30,7 @@ def saved_tokenizer(config: DataConfig, needs_mask: bool = False) -> Tokenizer |
         needs_mask: whether it gets a `mask_id` if it has none.
 
     Raises:
-        InputError: there is no such folder, what it holds is damaged, or another setting contradicts it.
+        InputError: the folder is missing, what it holds is damaged, or another setting contradicts it.
     """
     folder = text.find_tokenizer(config.tokenizer)
     if folder is None:

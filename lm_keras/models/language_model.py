@@ -242,7 +242,7 @@ class LanguageModel(SavableModel):
             training: whether the dropout layers are active.
 
         Raises:
-            InputError: the tokens are no matrix, too many, or came in half precision, which rounds them.
+            InputError: the tokens are not a matrix, too many, or came in half precision, which rounds them.
         """
         tokens, inputs = self._as_indices(tokens), {}
         if self.num_outputs is not None:

@@ -66,7 +66,7 @@ def from_run(run_dir: str, checkpoint: str, target: str) -> None:
         target: the new folder.
 
     Raises:
-        InputError: there is no run, it has no counterpart there, or the folder exists.
+        InputError: the folder holds no run, it has no counterpart there, or the folder exists.
     """
     folder = RunFolder(run_dir)
     config = folder.config()
