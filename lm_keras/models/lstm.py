@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lm_keras.config import Config
+from lm_keras.config import Config, ModelConfig
 from lm_keras.draws import Draw
 from lm_keras.layers import cudnn
 from lm_keras.layers.recurrence import activation_values
@@ -91,11 +91,11 @@ class LSTMLanguageModel(LanguageModel):
     def __init__(
         self,
         vocab_size: int,
-        embedding_dim: int = 128,
+        embedding_dim: int = ModelConfig.embedding_dim,
         hidden_units: int = 256,
         num_layers: int = 1,
         dropout: float = 0.0,
-        forget_bias: float = 1.0,
+        forget_bias: float = ModelConfig.forget_bias,
         weight_drop: float = 0.0,
         jit: str = "auto",
         bidirectional: bool = False,
