@@ -129,8 +129,8 @@ and in two. Of wider ones TensorFlow's own products are faster than XLA's.
 
 
 MOST_LOGITS = 2**21
-"""Most logits of a step whose loss takes less time with what is between its products compiled. Those of each
-of two groups of rows are then no more than a core's cache holds.
+"""Most logits of a step whose loss takes less time with what is between its products compiled, in float32;
+bfloat16 was not measured. Those of each of two groups of rows are then about what the cache of a core holds.
 """
 
 
@@ -175,8 +175,12 @@ def compiles_recurrence(config: Config) -> bool:
 
 
 def _few_logits(config: Config) -> bool:
-    """Return whether a step has at most `MOST_LOGITS`, as far as that is known before a text is read."""
+    """Return whether a step in float32 has at most `MOST_LOGITS`, as far as that is known before a text is
+    read.
+    """
     data, batches = config.data, config.batches
+    if config.learning.precision != "float32":
+        return False
     vocab_size = data.tokenizer_settings()["vocab_size"]
     if config.task in WITH_LABELS or data.tokenizer in ("char", "byte"):
         return True
@@ -272,7 +276,7 @@ def kernels(config: Config, on_gpu: bool, remarks: Sequence[str]) -> list[str]:
         on_gpu: whether GPUs do the work.
         remarks: what the network says of its kernels.
     """
-    cudnn = "no: there is no GPU"
+    cudnn = "no: without a GPU"
     if on_gpu:
         cudnn = ", ".join(remarks) or f"no: --model={config.model.model} has no recurrence"
     return [

@@ -25,29 +25,32 @@ def chosen(**settings):
 @pytest.mark.parametrize(
     ("settings", "jit"),
     [
-        ({"hidden_units": 128}, "parts"),
-        ({"hidden_units": 384}, "parts"),
+        ({"hidden_units": 128}, "recurrence"),
+        ({"hidden_units": 384}, "recurrence"),
         ({"hidden_units": 385}, "auto"),
         ({"hidden_units": 256, "replicas": 2}, "auto"),
-        ({"hidden_units": 128, "replicas": 2}, "parts"),
+        ({"hidden_units": 128, "replicas": 2}, "recurrence"),
         ({"hidden_units": 256, "batch_size": 33}, "auto"),
         ({"hidden_units": 256, "batch_size": 6, "micro_batches": 2}, "auto"),
-        ({"hidden_units": 128, "precision": "mixed_bfloat16"}, "parts"),
+        ({"hidden_units": 128, "precision": "mixed_bfloat16"}, "recurrence"),
         ({"hidden_units": 129, "precision": "mixed_bfloat16"}, "auto"),
         ({"hidden_units": 16, "precision": "mixed_float16"}, "auto"),
         ({"hidden_units": 128, "sequence_length": 1}, "auto"),
         ({"hidden_units": 128, "jit": "off"}, "off"),
         ({"hidden_units": 512, "jit": "recurrence"}, "recurrence"),
         ({"hidden_units": 512, "jit": "parts"}, "parts"),
-        ({"vocab_size": 2_048}, "parts"),
-        ({"vocab_size": 2_049}, "recurrence"),
-        ({"vocab_size": 2_049, "micro_batches": 2}, "parts"),
-        ({"vocab_size": 2_049, "replicas": 2}, "parts"),
-        ({"vocab_size": 2_049, "sequence_length": 63}, "parts"),
-        ({"tokenizer": "char"}, "parts"),
-        ({"tokenizer": "byte", "sequence_length": 10_000}, "parts"),
-        ({"tokenizer": "./folder"}, "recurrence"),
-        ({"tokenizer": "./folder", "task": "tagging"}, "parts"),
+        ({"hidden_units": 128, "vocab_size": 1_024}, "parts"),
+        ({"hidden_units": 384, "vocab_size": 1_024}, "parts"),
+        ({"hidden_units": 385, "vocab_size": 1_024}, "auto"),
+        ({"hidden_units": 128, "vocab_size": 1_024, "precision": "mixed_bfloat16"}, "recurrence"),
+        ({"hidden_units": 128, "vocab_size": 1_025}, "recurrence"),
+        ({"hidden_units": 128, "vocab_size": 1_025, "sequence_length": 63}, "parts"),
+        ({"hidden_units": 128, "vocab_size": 2_048, "micro_batches": 2}, "parts"),
+        ({"hidden_units": 128, "vocab_size": 2_048, "replicas": 2}, "parts"),
+        ({"hidden_units": 128, "tokenizer": "char"}, "parts"),
+        ({"hidden_units": 128, "tokenizer": "byte", "sequence_length": 10_000}, "parts"),
+        ({"hidden_units": 128, "tokenizer": "./folder"}, "recurrence"),
+        ({"hidden_units": 128, "tokenizer": "./folder", "task": "tagging"}, "parts"),
         ({"model": "gpt", "embedding_dim": 128}, "auto"),
     ],
 )
@@ -58,10 +61,10 @@ def test_the_recurrence_is_compiled_where_it_pays(settings, jit):
 def test_nothing_changes_for_a_network_of_several_workers_or_with_a_gpu(monkeypatch):
     workers = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(workers))
-    assert (chosen(hidden_units=256), chosen(hidden_units=128)) == ("auto", "parts")
+    assert (chosen(hidden_units=256), chosen(hidden_units=128)) == ("auto", "recurrence")
     monkeypatch.delenv("TF_CONFIG")
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [kind])
-    assert chosen(hidden_units=128) == "auto"
+    assert chosen(hidden_units=128) == chosen(hidden_units=128, vocab_size=100) == "auto"
 
 
 @pytest.mark.parametrize(
