@@ -90,7 +90,7 @@ def test_gradients_are_what_finite_differences_say_in_float64(smoothing):
 
 
 @pytest.mark.parametrize(
-    ("values", "replicas", "expected"), [(2**23, 1, 2), (2**23, 2, 1), (6 * V, 1, 2), (5 * V, 1, 1)]
+    ("values", "replicas", "expected"), [(2**23, 1, 2), (2**23, 2, 1), (10 * V, 1, 2), (5 * V, 1, 1)]
 )
 def test_two_programs_where_rows_are_even_and_nobody_else_has_the_core(
     monkeypatch, values, replicas, expected
