@@ -11,7 +11,7 @@ import tensorflow as tf
 from lm_keras.layers.compiled_recurrence import row_groups
 from lm_keras.layers.fused import single
 from lm_keras.objectives import losses
-from lm_keras.objectives.losses import OF_TARGETS, Output, Piece, Predicted
+from lm_keras.objectives.losses import OF_TARGETS, LossPiece, Output, Predicted
 
 
 def piece(
@@ -22,7 +22,7 @@ def piece(
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     scale: tf.Tensor | None = None,
-) -> Piece:
+) -> LossPiece:
     """Compute loss and gradient of some rows, as `lm_keras.objectives.losses` does, in one group or two.
 
     Args:
@@ -37,7 +37,7 @@ def piece(
     parts = [_group(*each, output, label_smoothing, z_loss, scale) for each in rows]
     sums, d_features, d_output = zip(*parts)
     added = [[tf.add_n(of_groups) for of_groups in zip(*values)] for values in (sums, d_output)]
-    return Piece(added[0], tf.concat(d_features, 0), added[1])
+    return LossPiece(added[0], tf.concat(d_features, 0), added[1])
 
 
 def _group(
@@ -48,7 +48,7 @@ def _group(
     label_smoothing: float,
     z_loss: float,
     scale: tf.Tensor | None,
-) -> Piece:
+) -> LossPiece:
     matrix, bias, transposed = output
     logits = tf.matmul(features, matrix, transpose_b=transposed)
     more = {} if bias is None else {"bias": bias}
@@ -59,7 +59,7 @@ def _group(
     d_features = single(tf.matmul(d_logits, matrix, transpose_b=not transposed))
     if scale is not None:
         d_matrix, d_features = d_matrix / scale, d_features / scale
-    return Piece(sums, d_features, [d_matrix, *d_bias])
+    return LossPiece(sums, d_features, [d_matrix, *d_bias])
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -72,8 +72,8 @@ def _between(
     bias: tf.Tensor | None = None,
     scale: tf.Tensor | None = None,
 ) -> tuple[list[tf.Tensor], ...]:
-    """Return the sums of `Piece`, and the gradients of the logits [r, V], in their dtype and times `scale`,
-    and of the bias [V].
+    """Return the sums of `LossPiece`, the gradient of the logits [r, V], in their dtype and times `scale`,
+    and that of the bias [V].
     """
     dtype, vocab_size = logits.dtype, logits.shape[-1]
     logits = single(logits) if bias is None else single(logits) + bias

@@ -70,7 +70,7 @@ class Output(NamedTuple):
     transposed: bool
 
 
-class Piece(NamedTuple):
+class LossPiece(NamedTuple):
     """What some rows add.
 
     Attributes:
@@ -92,7 +92,7 @@ def next_token_loss(
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     scale: tf.Tensor | None = None,
-    piece: Callable[..., Piece] | None = None,
+    piece: Callable[..., LossPiece] | None = None,
 ) -> Loss:
     """Sum the cross-entropy of the targets under the logits that features and an output matrix give.
 
@@ -150,7 +150,7 @@ def _piece(
     label_smoothing: float,
     z_loss: float,
     scale: tf.Tensor | None,
-) -> Piece:
+) -> LossPiece:
     """Compute loss and gradient of some rows: features [r, D], targets [r], weights [r]."""
     matrix, bias, transposed = output
     dtype = features.dtype
@@ -184,7 +184,7 @@ def _piece(
     if scale is not None:
         d_matrix, d_features = d_matrix / scale, d_features / scale
     sums = [summed(value(found), weights) for value in OF_TARGETS.values()]
-    return Piece([tf.reduce_sum(terms * weights), *sums], d_features, [d_matrix, *d_bias])
+    return LossPiece([tf.reduce_sum(terms * weights), *sums], d_features, [d_matrix, *d_bias])
 
 
 def summed(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
@@ -207,14 +207,16 @@ def _predicted(logits: tf.Tensor, targets: tf.Tensor) -> Predicted:
     return Predicted(logits, losses, probabilities, chosen, largest)
 
 
-def _at_once(compute: Callable[..., Piece], rows: Sequence[tf.Tensor], shapes: list[tf.TensorShape]) -> Piece:
+def _at_once(
+    compute: Callable[..., LossPiece], rows: Sequence[tf.Tensor], shapes: list[tf.TensorShape]
+) -> LossPiece:
     del shapes
     return compute(*rows)
 
 
 def _over_pieces(
-    compute: Callable[..., Piece], rows: Sequence[tf.Tensor], shapes: list[tf.TensorShape]
-) -> Piece:
+    compute: Callable[..., LossPiece], rows: Sequence[tf.Tensor], shapes: list[tf.TensorShape]
+) -> LossPiece:
     """Call `compute` for some of the rows at a time; rows of weight 0 fill up the last piece.
 
     Args:
@@ -241,7 +243,7 @@ def _over_pieces(
         lambda k, *_: k < pieces, one_more, (tf.constant(0), array, *zeros), parallel_iterations=1
     )
     d_features = tf.reshape(d_features.stack(), [-1, width])[:count]
-    return Piece(sums, d_features, d_output)
+    return LossPiece(sums, d_features, d_output)
 
 
 def of_targets(logits: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -29,7 +29,7 @@ def chosen(**settings):
         ({"hidden_units": 384}, "recurrence"),
         ({"hidden_units": 385}, "auto"),
         ({"hidden_units": 256, "replicas": 2}, "auto"),
-        ({"hidden_units": 128, "replicas": 2}, "recurrence"),
+        ({"hidden_units": 128, "replicas": 2}, "parts"),
         ({"hidden_units": 256, "batch_size": 33}, "auto"),
         ({"hidden_units": 256, "batch_size": 6, "micro_batches": 2}, "auto"),
         ({"hidden_units": 128, "precision": "mixed_bfloat16"}, "recurrence"),
