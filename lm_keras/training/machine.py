@@ -147,14 +147,12 @@ def with_jit(config: Config, begun: Config | None = None) -> Config:
     """
     if config.running.jit != "auto":
         return config
+    jit = "auto"
     if begun:
-        jit = begun.running.jit if begun.running.jit in JIT_OF_PARTS else "auto"
+        if begun.running.jit in JIT_OF_PARTS and config.model.has("recurrence"):
+            jit = begun.running.jit
     elif compiles_recurrence(config):
         jit = "parts" if _few_logits(config) else "recurrence"
-    else:
-        jit = "auto"
-    if not config.model.has("recurrence"):  # The run was begun as one of another family.
-        jit = "auto"
     return dataclasses.replace(config, running=dataclasses.replace(config.running, jit=jit))
 
 
