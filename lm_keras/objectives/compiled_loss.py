@@ -50,10 +50,13 @@ def _group(
     scale: tf.Tensor | None,
 ) -> LossPiece:
     matrix, bias, transposed = output
-    logits = tf.matmul(features, matrix, transpose_b=transposed)
-    more = {} if bias is None else {"bias": bias}
-    more |= {} if scale is None else {"scale": scale}
-    sums, d_logits, *d_bias = _between(logits, targets, weights, label_smoothing, z_loss, **more)
+    logits = single(tf.matmul(features, matrix, transpose_b=transposed))
+    if bias is not None:
+        logits += bias  # TensorFlow makes it part of a product in float32.
+    dtype = features.dtype
+    sums, d_logits, *d_bias = _between(
+        logits, targets, weights, label_smoothing, z_loss, dtype, bias is not None, scale
+    )
     first, second = (d_logits, features) if transposed else (features, d_logits)
     d_matrix = single(tf.matmul(first, second, transpose_a=True))
     d_features = single(tf.matmul(d_logits, matrix, transpose_b=not transposed))
@@ -69,14 +72,14 @@ def _between(
     weights: tf.Tensor,
     label_smoothing: float,
     z_loss: float,
-    bias: tf.Tensor | None = None,
-    scale: tf.Tensor | None = None,
+    dtype: tf.DType,
+    biased: bool,
+    scale: tf.Tensor | None,
 ) -> tuple[list[tf.Tensor], ...]:
-    """Return the sums of `LossPiece`, the gradient of the logits [r, V], in their dtype and times `scale`,
-    and that of the bias [V].
+    """Return the sums of `LossPiece`, the gradient of the logits [r, V], in `dtype` and times `scale`, and,
+    if they are `biased`, that of the bias [V].
     """
-    dtype, vocab_size = logits.dtype, logits.shape[-1]
-    logits = single(logits) if bias is None else single(logits) + bias
+    vocab_size = logits.shape[-1]
     largest = tf.reduce_max(logits, -1)
     powers = tf.exp(logits - largest[:, None])
     total = tf.reduce_sum(powers, -1)
@@ -97,7 +100,7 @@ def _between(
     d_logits = found.probabilities * factors[:, None] - of_target
     if label_smoothing:
         d_logits -= share * weights[:, None]
-    d_bias = [] if bias is None else [tf.reduce_sum(d_logits, 0)]
+    d_bias = [tf.reduce_sum(d_logits, 0)] if biased else []
     short = tf.cast(d_logits if scale is None else d_logits * scale, dtype)
     summed = [losses.summed(value(found), weights) for value in OF_TARGETS.values()]
     return [tf.reduce_sum(terms * weights), *summed], short, *d_bias
