@@ -68,7 +68,7 @@ def load(
         raise InputError(f"checkpoint={checkpoint!r} is unknown; choose last or best")
     folder = RunFolder(paths.expanded(os.fspath(run_dir)))
     if checkpoint is None:
-        checkpoint = best_or_last(folder, _warn)
+        checkpoint = best_or_last(folder)
     config, tokenizer = folder.config(), folder.tokenizer()
     model, step = restore_for_reading(folder, checkpoint, _warn)
     jit = weights == "int8" if jit is None else jit

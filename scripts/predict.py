@@ -51,6 +51,7 @@ def main() -> int:
     how["text_field"] = options.text_field or lm.config.data.text_field
     how["label_field"] = lm.config.data.label_field
     prediction_files.predict(lm.answer, options.input, options.output, **how)
+    print(f"the weights are those of step {lm.step:,}; --checkpoint=last or best chooses", file=sys.stderr)
     return 0
 
 

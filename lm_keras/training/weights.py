@@ -215,21 +215,9 @@ def restore_for_reading(
     raise folder.checkpoints().gone()
 
 
-def best_or_last(folder: RunFolder, say: Callable[[str], None]) -> str:
-    """Return `best` if a checkpoint of a run was validated, else `last`.
-
-    Args:
-        folder: the run.
-        say: called with a line if these are different weights.
-    """
-    checkpoints = folder.checkpoints()
-    best = checkpoints.best()
-    if best not in (None, checkpoints.newest()):
-        say(
-            f"the weights are those of step {best:,}, the best in validation; --checkpoint=last takes the"
-            " last ones"
-        )
-    return "last" if best is None else "best"
+def best_or_last(folder: RunFolder) -> str:
+    """Return `best` if a checkpoint of a run was validated, else `last`."""
+    return "last" if folder.checkpoints().best() is None else "best"
 
 
 def step_for_reading(folder: RunFolder, checkpoint: str, warn: Callable[[str], None]) -> int:

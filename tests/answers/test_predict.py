@@ -299,7 +299,7 @@ def test_evaluate_counts_what_is_odd_in_another_text(classifier, tagger, script,
     ended = script("evaluate.py", f"--run_dir={classifier.path}", f"--corpus=tsv:{tmp_path}/other.tsv")
     assert ended.code == 0, ended.err
     assert f"{tmp_path}/other.tsv:1 and {tmp_path}/other.tsv:2 have the same text and the labels" in ended.err
-    assert f"{tmp_path}/other.tsv:3: 60 tokens, and a row has room for" in ended.err
+    assert f"{tmp_path}/other.tsv:3: 61 tokens, and a row has room for" in ended.err
     assert "--too_long=cut_end" in ended.err
     (tmp_path / "other.conll").write_text("Ada O\nlikes I-person\n\n" + "the O\n" * 40 + "\u200b O\n")
     ended = script("evaluate.py", f"--run_dir={tagger.path}", f"--corpus=conll:{tmp_path}/other.conll")
