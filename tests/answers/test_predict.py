@@ -301,10 +301,12 @@ def test_evaluate_counts_what_is_odd_in_another_text(classifier, tagger, script,
     assert f"{tmp_path}/other.tsv:1 and {tmp_path}/other.tsv:2 have the same text and the labels" in ended.err
     assert f"{tmp_path}/other.tsv:3: 61 tokens, and a row has room for" in ended.err
     assert "--too_long=cut_end" in ended.err
-    (tmp_path / "other.conll").write_text("Ada O\nlikes I-person\n\n" + "the O\n" * 40 + "\u200b O\n")
+    (tmp_path / "other.conll").write_text(
+        "Ada B-person\nlikes O\nBob I-person\n\n" + "the O\n" * 40 + "\u200b O\n"
+    )
     ended = script("evaluate.py", f"--run_dir={tagger.path}", f"--corpus=conll:{tmp_path}/other.conll")
     assert ended.code == 0, ended.err
-    assert f"{tmp_path}/other.conll:2: the tag 'I-person' continues no span" in ended.err
+    assert f"{tmp_path}/other.conll:3: the tag 'I-person' continues no span" in ended.err
     assert "--too_long=windows" in ended.err and "(1 of 2 " in ended.err
     # The control: the text of the run has none of it.
     ended = script("evaluate.py", f"--run_dir={tagger.path}", "--split=test")
