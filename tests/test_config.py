@@ -311,8 +311,16 @@ def test_a_description_that_there_is_not_is_refused():
         ),
         (
             {"model": "gpt", "task": "masked_lm"},
-            "--task=masked_lm has no meaning for --model=gpt; leave it out, or take --task=causal_lm or "
+            "--task=masked_lm has no meaning for --model=gpt; take --model=bert, or --task=causal_lm or "
             "classification or tagging",
+        ),
+        (
+            {"model": "gpt", "mask_rate": 0.25},
+            "--mask_rate=0.25 has no meaning for --model=gpt; leave it out, or take --model=bert or glm",
+        ),
+        (
+            {"model": "glm", "task": "tagging", "mask_rate": 0.25},
+            "--mask_rate=0.25 has no meaning for --task=tagging; leave it out, or take --task=infilling",
         ),
         (
             {"model": "ngram", "forget_bias": 2.0},

@@ -17,7 +17,7 @@ import tensorflow as tf
 def lstm(
     projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor, keep: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Run the recurrence as `lm_keras.layers.recurrent.lstm` does, rows first.
+    """Run the recurrence as `lm_keras.layers.recurrence.lstm` does, rows first.
 
     Products with a short recurrent matrix run in the dtype of the state: XLA's own products of short numbers
     take longer on a CPU than those of the same values in float32.

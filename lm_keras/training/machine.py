@@ -247,7 +247,7 @@ def kernels(config: Config, on_gpu: bool, remarks: Sequence[str]) -> list[str]:
         on_gpu: whether GPUs do the work.
         remarks: what the network says of its kernels.
     """
-    cudnn = "no: there is no GPU"
+    cudnn = "no: without a GPU"
     if on_gpu:
         cudnn = ", ".join(remarks) or f"no: --model={config.model.model} has no recurrence"
     return [

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from lm_keras.config import Config, ModelConfig, from_flat
 from lm_keras.draws import Draw
-from lm_keras.layers import recurrent
+from lm_keras.layers import recurrence
 from lm_keras.models import FAMILIES
 from lm_keras.models.lstm import LSTMLanguageModel, num_parameters
 
@@ -135,7 +135,7 @@ def test_no_gradient_from_the_future(settings, to_logits):
 
 
 def test_no_gradient_from_the_future_in_chunks(monkeypatch):
-    monkeypatch.setattr(recurrent, "STEPS_PER_CHUNK", 2)  # a loop over two chunks, and a rest
+    monkeypatch.setattr(recurrence, "STEPS_PER_CHUNK", 2)  # a loop over two chunks, and a rest
     assert is_causal(dependencies(build(num_layers=1), to_logits=True))
 
 
