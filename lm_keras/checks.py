@@ -7,6 +7,7 @@ from lm_keras import schedules
 from lm_keras.errors import InputError
 from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, families_of
 from lm_keras.registry import (
+    JIT_OF_PARTS,
     OF_WHOLE_TEXT,
     OPTIMIZERS,
     TASKS,
@@ -76,9 +77,9 @@ def check_settings(config: CheckedSettings, fields: dict[str, dataclasses.Field]
         raise InputError(
             "--beta_1=0 would leave --optimizer=lion the sign of the gradient; give it a number above 0"
         )
-    if running.jit == "recurrence" and not config.model.has("recurrence"):
+    if running.jit in JIT_OF_PARTS and not config.model.has("recurrence"):
         raise InputError(
-            f"--jit=recurrence has no meaning for --model={config.model.model}; leave it out, or take "
+            f"--jit={running.jit} has no meaning for --model={config.model.model}; leave it out, or take "
             f"--model={families_with('recurrence')[0]}"
         )
     profiled_steps(running.profile_steps)

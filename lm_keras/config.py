@@ -490,10 +490,11 @@ class RunningConfig:
     jit: str = setting(
         "auto",
         "what XLA compiles of a step; on: all gradients, products too; recurrence: the recurrence of "
-        f"{RECURRENCE} on a CPU; auto: what measurements showed to be faster: on for a GPU (except "
-        f"{RECURRENCE}, which has cuDNN there) and for {listed('xla_on_cpu')} in float32 on a CPU, "
+        f"{RECURRENCE} on a CPU; parts: its recurrence, and its loss without the products; auto: what "
+        "measurements showed to be faster: on for a GPU (except "
+        f"{RECURRENCE}, which has cuDNN there) and for {listed('xla_on_cpu')} in float32 on a CPU, parts or "
         f"recurrence for {RECURRENCE} with few units when the run begins",
-        choices=("auto", "on", "recurrence", "off"),
+        choices=("auto", "on", "recurrence", "parts", "off"),
         on_resume="always",
     )
     rematerialize: bool = setting(

@@ -307,7 +307,7 @@ def test_what_a_run_prints(finished):
     assert str(finished.path) not in finished.ended.out
     assert err[0].startswith("devices: CPU")
     assert err[0].endswith("OneDeviceStrategy")
-    assert "model: lstm, 1,722 parameters, recurrence compiled by XLA; 24 steps" in err
+    assert "model: lstm, 1,722 parameters, recurrence and loss compiled by XLA; 24 steps" in err
     assert [line.split(":")[0] for line in err if line.startswith("valid ")] == [
         "valid at step 8", "valid at step 16", "valid at step 24",
     ]  # fmt: skip

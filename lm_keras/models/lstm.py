@@ -19,6 +19,7 @@ from lm_keras.models.costs import Product
 from lm_keras.models.language_model import LanguageModel
 from lm_keras.models.lstm_in_groups import State, in_groups, traced_with_known_shape
 from lm_keras.models.positions import goes_on, positions_within
+from lm_keras.registry import JIT_OF_PARTS
 
 
 def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
@@ -73,7 +74,7 @@ class LSTMLanguageModel(LanguageModel):
         weight_drop: share of each recurrent matrix that is dropped, see `lm_keras.layers.recurrent.LSTM`.
         forget_bias: see `lm_keras.layers.recurrent.LSTM`.
         jit: what XLA compiles: with `on` the whole network, so that cuDNN cannot run the recurrent layers on
-            an NVIDIA GPU, as it does else; with `recurrence`, on a CPU, the recurrence, see
+            an NVIDIA GPU, as it does else; with `recurrence` or `parts`, on a CPU, the recurrence, see
             `lm_keras.layers.compiled_recurrence`, where rows of more than one token are traced with a known
             shape.
         bidirectional: with classes, a second layer of as many units beside each one reads from right to left;
@@ -142,7 +143,7 @@ class LSTMLanguageModel(LanguageModel):
     def remarks(self) -> tuple[str, ...]:
         """Say who runs the recurrent layers, where there is a choice."""
         if not cudnn.available():
-            return ("recurrence compiled by XLA",) if self._may_compile else ()
+            return (f"{JIT_OF_PARTS[self._settings['jit']]} compiled by XLA",) if self._may_compile else ()
         if self.num_outputs is not None:
             return ("no cuDNN, whose rows hold one text each",)
         return ("recurrence by cuDNN" if self._settings["jit"] != "on" else "no cuDNN, which XLA rules out",)
@@ -241,7 +242,7 @@ class LSTMLanguageModel(LanguageModel):
 
     @property
     def _may_compile(self) -> bool:
-        return self._settings["jit"] == "recurrence" and not tf.config.list_physical_devices("GPU")
+        return self._settings["jit"] in JIT_OF_PARTS and not tf.config.list_physical_devices("GPU")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "LSTMLanguageModel":

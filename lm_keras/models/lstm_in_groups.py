@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from lm_keras.draws import Draw
+from lm_keras.layers.compiled_recurrence import row_groups
 from lm_keras.models.language_model import LanguageModel
 from lm_keras.models.positions import goes_on
 
@@ -30,9 +31,7 @@ def in_groups(
 ) -> tuple[tf.Tensor, State]:
     """Run all layers with their recurrence compiled, for one or two groups of rows.
 
-    A product of some rows takes as long on two cores as on one. Two groups have programs that do not wait
-    for each other, so that each may have a core. Replicas are such groups already, and so are two
-    directions.
+    See `compiled_recurrence.row_groups`. Two directions are two groups already.
 
     Args:
         network: the LSTM.
@@ -45,8 +44,7 @@ def in_groups(
         hidden states [B, T, H], and the state after the last token.
     """
     rows = tokens.shape[0]
-    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-    groups = 2 if alone and rows % 2 == 0 and not network.backward else 1
+    groups = 1 if network.backward else row_groups(rows)
     layers = [*network.recurrent, *network.backward]
     matrices = [layer.recurrent_matrix(draw, training) for layer in layers]
     parts, states = [], []

@@ -332,6 +332,11 @@ def test_a_compiled_recurrence_changes_nothing(rows, groups, dropped):
 def test_where_the_recurrence_is_compiled(monkeypatch):
     model, tokens, reset = build(jit="recurrence"), tokens_of(6, 4), tf.zeros([6], tf.bool)
     assert model.remarks == ("recurrence compiled by XLA",) and build().remarks == ()
+    parts = build(jit="parts")
+    assert (
+        parts.remarks == ("recurrence and loss compiled by XLA",)
+        and learnt(parts, tokens, reset, model.initial_state(6))[1]
+    )
     assert close(model(tokens), build()(tokens), 1e-6)  # Nothing is traced here.
     state = model.initial_state(6)
     assert learnt(model, tokens, reset, state)[1]

@@ -508,6 +508,7 @@ def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast
         ("gpt", "float32", "off", False, "no: --jit=off"),
         ("lstm", "float32", "on", True, "yes, for the gradients of a micro-batch; compiling"),
         ("lstm", "float32", "recurrence", False, "yes, for the recurrence: with few units it pays"),
+        ("lstm", "float32", "parts", False, "yes, for the recurrence and loss: with few units it pays"),
     ],
 )
 def test_xla_compiles_where_it_pays(tiny_config, model, precision, jit, compiled, said):
