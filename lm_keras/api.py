@@ -17,6 +17,7 @@ from lm_keras.answers import answer_for
 from lm_keras.answers.tagger import Span
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
+from lm_keras.data.examples import source_at
 from lm_keras.data.labels import Labels
 from lm_keras.data.preparation import split_of_run, whole_corpus
 from lm_keras.data.store import TokenStore
@@ -33,18 +34,22 @@ from lm_keras.surroundings import each_with_usual_settings, usual_settings, with
 from lm_keras.tasks import task_of
 from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
-from lm_keras.training.weights import restore_for_reading
+from lm_keras.training.weights import best_or_last, restore_for_reading
 
 
 @with_usual_settings
 def load(
-    run_dir: str | os.PathLike, checkpoint: str = "last", jit: bool | None = False, weights: str = "float32"
+    run_dir: str | os.PathLike,
+    checkpoint: str | None = "last",
+    jit: bool | None = False,
+    weights: str = "float32",
 ) -> "TrainedModel":
     """Load the model of a run; nothing but its folder is needed.
 
     Args:
         run_dir: the folder of the run, finished, stopped or training; `~` is expanded.
-        checkpoint: `last` or `best`, by the validation and `--best_by`.
+        checkpoint: `last`, `best` by the validation and `--best_by`, or None: the best where there is one,
+            else the last.
         jit: for a gpt or glm: XLA compiles the work for a token as one program. It takes a second or two for
             each number of texts and each cache size (64, 128, ...), then a text comes faster. None for
             whatever `weights` needs. On a CPU TensorFlow keeps several texts at once in bfloat16.
@@ -59,9 +64,11 @@ def load(
         >>> lm = lm_keras.load("runs/quickstart")
         >>> lm.generate(["To be"], max_new_tokens=40, temperature=0.8, seed=1)
     """
-    if checkpoint not in ("last", "best"):
+    if checkpoint not in ("last", "best", None):
         raise InputError(f"checkpoint={checkpoint!r} is unknown; choose last or best")
     folder = RunFolder(paths.expanded(os.fspath(run_dir)))
+    if checkpoint is None:
+        checkpoint = best_or_last(folder)
     config, tokenizer = folder.config(), folder.tokenizer()
     model, step = restore_for_reading(folder, checkpoint, _warn)
     jit = weights == "int8" if jit is None else jit
@@ -310,6 +317,7 @@ class TrainedModel:
         corpus: str | None = None,
         stride: int | None = None,
         say: Callable[[str], None] = lambda line: None,
+        by_label: bool = False,
     ) -> dict:
         """Score a whole split, every target once.
 
@@ -321,6 +329,8 @@ class TrainedModel:
                 carries the state through the split if the model was trained so. Not for n-gram models and
                 masked tokens.
             say: called with a line before longer work.
+            by_label: of a model that predicts labels, add the scores of each: `by_class`, or `by_type` of
+                spans.
 
         Returns:
             The fields of `scripts/evaluate.py --json`.
@@ -331,7 +341,11 @@ class TrainedModel:
         evaluator = Evaluator(self.model, self.task.in_windows(stride))
         store = self._text(split, corpus, say)
         with self._weights():
-            return evaluator(store, corpus or split, self.step)
+            sums = evaluator.sums(store)
+        found = evaluator.measured(sums, store, corpus or split, self.step)
+        if by_label and self.labels:
+            found |= Predictions.of(sums, self.labels.names).by_label()
+        return found
 
     @with_usual_settings
     def pseudo_likelihood(
@@ -380,5 +394,8 @@ class TrainedModel:
         where = dataclasses.replace(self.config.data, cache_dir=self.cache_dir)
         needed = {"columns": self.task.columns, "fields": self.task.fields, "labels": self.labels}
         if corpus:
-            return whole_corpus(corpus, where, self.tokenizer, split, say, **needed)
-        return split_of_run(where, self.tokenizer, self._data, split, say, **needed)
+            store, text = whole_corpus(corpus, where, self.tokenizer, split, say, **needed)
+        else:
+            store, text = split_of_run(where, self.tokenizer, self._data, split, say, **needed)
+        self.task.check_scored(split, store, functools.partial(source_at, text), say)
+        return store

@@ -92,7 +92,7 @@ def written(record: Record, predicted: dict[str, Any] | None, format: str, read_
         InputError: a text or a label has a line feed or a tab that such a line cannot hold.
     """
     if record.between:
-        return _between(record.lines[0], format, read_as)
+        return _between(record, format, read_as)
     if predicted is None:
         return "\n"
     if format == "jsonl":
@@ -109,7 +109,10 @@ def written(record: Record, predicted: dict[str, Any] | None, format: str, read_
     (label,) = _held([predicted["label"] if "label" in predicted else " ".join(predicted["tags"])], record)
     if format == "lines":
         return f"{label}\n"
-    cells = [*record.lines, label] if read_as == "tsv" else [*_held([predicted["text"]], record), label]
+    if read_as == "tsv":
+        cells = [*record.lines, label]
+    else:
+        cells = [*_held(list(record.lines) if read_as == "csv" else [predicted["text"]], record), label]
     if "label" in predicted:
         cells.append(f"{predicted['probability']:.{DIGITS}f}")
     return "\t".join(cells) + "\n"
@@ -130,11 +133,12 @@ def _held(texts: list[str], record: Record) -> list[str]:
     return texts
 
 
-def _between(line: str, format: str, read_as: str) -> str:
+def _between(record: Record, format: str, read_as: str) -> str:
     """Return what becomes of a line that holds no record: CoNLL files and tables keep theirs."""
-    if format != read_as:
-        return ""
-    return f"{line}\tpredicted\tprobability\n" if format == "tsv" else f"{line}\n"
+    if format == "tsv" and read_as in ("tsv", "csv"):
+        names = record.lines if read_as == "tsv" else _held(list(record.lines), record)
+        return "\t".join([*names, "predicted", "probability"]) + "\n"
+    return f"{record.lines[0]}\n" if format == read_as else ""
 
 
 def _rounded(value: Any) -> Any:

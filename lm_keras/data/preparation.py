@@ -9,7 +9,7 @@ from lm_keras.corpora import Split, make_splits
 from lm_keras.data.cache import cache_folder
 from lm_keras.data.columns import Column
 from lm_keras.data.division import DividedText, divide, opened_corpus, say_of
-from lm_keras.data.examples import documents_at
+from lm_keras.data.examples import documents_at, source_at
 from lm_keras.data.labels import Labels, columns_of, labels_in
 from lm_keras.data.store import TokenStore, store_in_cache, tokenized
 from lm_keras.data.tokenizers import (
@@ -45,7 +45,7 @@ class PreparedData:
 
     def source(self, name: str, number: int) -> str:
         """Return where a document of a split is from: `train.tsv:17`."""
-        return documents_at(self.texts[name], [number])[number].source
+        return source_at(self.texts[name], number)
 
 
 def is_prepared(
@@ -107,10 +107,7 @@ def prepare(
         name: tokenized(split, tokenizer, cache, say, columns=columns) for name, split in splits.items()
     }
     for name, store in stores.items():
-        warn_of_unknown(name, store.counts.unknown, store.counts.tokens, say)
-        if not store.counts.unknown:
-            warn_of_changes(name, tokenizer, store.counts.bytes, splits[name].num_bytes, say)
-        say_of_filled(name, splits[name], store, say)
+        say_of_store(name, splits[name], store, tokenizer, say)
     report = {
         name: {
             "corpus": split.description.spec,
@@ -128,6 +125,16 @@ def prepare(
     learnt = {"kind": tokenizer.name, "fingerprint": tokenizer.fingerprint()}
     report = {"splits": report, "bad_text": repaired, "tokenizer": learnt}
     return PreparedData(tokenizer, stores, report, labels, splits)
+
+
+def say_of_store(
+    name: str, split: Split, store: TokenStore, tokenizer: Tokenizer, say: Callable[[str], None]
+) -> None:
+    """Say what of a split its tokens do not say."""
+    warn_of_unknown(name, store.counts.unknown, store.counts.tokens, say)
+    if not store.counts.unknown:
+        warn_of_changes(name, tokenizer, store.counts.bytes, split.num_bytes, say)
+    say_of_filled(name, split, store, say)
 
 
 def say_of_filled(name: str, split: Split, store: TokenStore, say: Callable[[str], None]) -> None:
@@ -192,8 +199,8 @@ def split_of_run(
     columns: tuple[Column, ...] = (),
     fields: tuple[str, ...] = ("text",),
     labels: Labels | None = None,
-) -> TokenStore:
-    """Return a split of the text of a run, to be scored.
+) -> tuple[TokenStore, Split]:
+    """Return a split of the text of a run, to be scored, and what it was read from.
 
     Args:
         config: the data settings of the run.
@@ -220,7 +227,7 @@ def split_of_run(
             f"the {split} text of {before.get('corpus')} has changed since the run began; "
             "restore it, or score other text with --corpus=text:GLOB"
         )
-    return data.splits[split]
+    return data.splits[split], data.texts[split]
 
 
 def whole_corpus(
@@ -232,8 +239,10 @@ def whole_corpus(
     columns: tuple[Column, ...] = (),
     fields: tuple[str, ...] = ("text",),
     labels: Labels | None = None,
-) -> TokenStore:
-    """Return another text than that of a run, whole, to be scored.
+) -> tuple[TokenStore, Split]:
+    """Return another text than that of a run, whole, to be scored, and what it was read from.
+
+    What looks wrong in it is said as of the text of a run.
 
     Args:
         corpus: names it.
@@ -251,6 +260,9 @@ def whole_corpus(
     opened = opened_corpus(corpus, config, split, say, fields)
     whole = make_splits(opened, fractions=(100, 0, 0))["train"]
     say_of({split: opened}, say)
+    labels_in({split: whole}, fields, say, labels)
     cache = cache_folder(config.cache_dir)
     columns += columns_of(fields, labels)
-    return tokenized(whole, tokenizer, cache, say, whole.description.spec, columns)
+    store = tokenized(whole, tokenizer, cache, say, whole.description.spec, columns)
+    say_of_store(split, whole, store, tokenizer, say)
+    return store, whole
