@@ -139,13 +139,15 @@ MOST_UNITS_IN_TWO = 128
 gains nothing.
 """
 
-LEAST_TOKENS_IN_TWO = 1024
-"""Fewest tokens of such a step; smaller ones were not measured."""
+LEAST_LOGITS_IN_TWO = 1_000_000
+"""Fewest logits of such a step, about what the article's listing has, whose time two replicas bring to 0.89;
+with 65 characters instead of 1,000 tokens they make it longer.
+"""
 
 
 def with_replicas(config: Config, begun: Config | None = None) -> Config:
-    """Put the number of replicas into settings without `--replicas`, on a CPU: what a run was begun with, else
-    two where that pays by measurement (docs/results/performance.md), as settings and cores say.
+    """Put the number of replicas into settings without `--replicas`, on a CPU: what a run was begun with,
+    else two where that pays by measurement (docs/results/performance.md), as settings and cores say.
 
     Args:
         config: the settings, their precision chosen.
@@ -169,7 +171,10 @@ def _pays_in_two(config: Config) -> bool:
         return False
     narrow = model.num_layers == 1 and model.units <= MOST_UNITS_IN_TWO and _few_logits(config)
     halves = batches.micro_batches == 1 and batches.batch_size % 2 == 0
-    return narrow and halves and batches.batch_size * batches.sequence_length >= LEAST_TOKENS_IN_TWO
+    logits = (
+        batches.batch_size * batches.sequence_length * (config.data.tokenizer_settings()["vocab_size"] or 0)
+    )
+    return narrow and halves and logits >= LEAST_LOGITS_IN_TWO
 
 
 def with_jit(config: Config, begun: Config | None = None) -> Config:

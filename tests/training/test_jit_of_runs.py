@@ -99,6 +99,7 @@ LISTING = {"hidden_units": 128, "sequence_length": 32, "batch_size": 32, "vocab_
         ({"sequence_length": 31}, None),
         ({"micro_batches": 2}, None),
         ({"vocab_size": 2_049}, None),
+        ({"tokenizer": "char", "vocab_size": None}, None),
         ({"precision": "mixed_bfloat16"}, None),
         ({"strategy": "one_device"}, None),
         ({"task": "tagging"}, None),
@@ -111,11 +112,16 @@ def test_a_narrow_lstm_has_two_replicas_on_two_cores(settings, replicas, monkeyp
     assert machine.with_replicas(config).running.replicas == replicas
     monkeypatch.setattr(machine, "usable_cores", lambda: 1)
     assert machine.with_replicas(config).running.replicas == config.running.replicas
-    # What a run was begun with stays, with or without two cores.
-    begun = from_flat({**LISTING, **settings, "replicas": 4})
-    on_its_own = settings.get("strategy", "auto") == "auto" and "replicas" not in settings
-    assert machine.with_replicas(config, begun).running.replicas == (4 if on_its_own else config.running.replicas)
-    assert machine.with_replicas(config, config).running.replicas == config.running.replicas
+
+
+def test_a_run_keeps_the_replicas_that_it_was_begun_with(monkeypatch):
+    config = from_flat(LISTING)
+    for cores in (1, 2):
+        monkeypatch.setattr(machine, "usable_cores", lambda count=cores: count)
+        for begun in (None, 1, 4):
+            before = from_flat({**LISTING, "replicas": begun})
+            assert machine.with_replicas(config, before).running.replicas == begun
+    assert machine.with_replicas(from_flat({**LISTING, "replicas": 2}), before).running.replicas == 2
 
 
 def test_replicas_of_workers_of_gpus_and_of_a_process_with_one_device_are_not_chosen(monkeypatch):
@@ -127,7 +133,9 @@ def test_replicas_of_workers_of_gpus_and_of_a_process_with_one_device_are_not_ch
         patch.setenv("TF_CONFIG", json.dumps(workers))
         assert machine.with_replicas(config).running.replicas is None
     with monkeypatch.context() as patch:
+        patch.setattr(tf.config, "get_logical_device_configuration", lambda cpu: None)
         patch.setattr(tf.config, "list_logical_devices", lambda kind=None: [kind])
+        tf.zeros([])  # From now on the devices of this process are fixed.
         assert machine.with_replicas(config).running.replicas is None
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [kind])
     assert machine.with_replicas(config).running.replicas is None

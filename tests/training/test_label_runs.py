@@ -218,9 +218,7 @@ def test_a_run_without_its_labels_is_not_loaded(config_for, train, tmp_path):
         lm_keras.load(tmp_path / "run")
 
 
-@pytest.mark.parametrize(
-    ("task", "family"), [("classification", "bert"), ("tagging", "bidirectional")]
-)
+@pytest.mark.parametrize(("task", "family"), [("classification", "bert"), ("tagging", "bidirectional")])
 def test_the_model_of_a_run_works_in_plain_keras(task, family, config_for, lines, train, tmp_path):
     train(config_for(task, family, steps=4), tmp_path / "run")
     lm = lm_keras.load(tmp_path / "run")
