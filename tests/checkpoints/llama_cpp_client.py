@@ -16,6 +16,7 @@ class Client:
         self.model = _Model(str(path), llama_cpp.LlamaModelParams(), verbose=False)
         settings = llama_cpp.LlamaContextParams()
         settings.n_ctx = context
+        settings.type_k = settings.type_v = settings.flash_attn_type = 0  # Keys and values in 32 bits.
         self.context = llama_cpp.LlamaContext(self.model, settings, verbose=False)
         self.vocabulary = self.model.get_vocab()
 

@@ -45,10 +45,10 @@ def tokenizer(english):
     return train_tokenizer("sentencepiece", [english], vocab_size=V)
 
 
-@pytest.mark.parametrize(("gguf_type", "most"), [("f32", 1e-3), ("f16", 5e-3), ("q8_0", 0.1)])
+@pytest.mark.parametrize(("gguf_type", "most"), [("f32", 1e-4), ("f16", 2e-3), ("q8_0", 0.05)])
 @pytest.mark.parametrize("form", FORMS)
 def test_logits_of_random_weights(form, gguf_type, most, tokenizer, tmp_path):
-    """Relative to the largest; llama.cpp keeps keys and values in 16 bits."""
+    """Relative to the largest one."""
     config = from_flat({"model": "gpt", "num_layers": 2, "embedding_dim": 64, "num_heads": 4,
         "hidden_units": 96, "sequence_length": 48, **FORMS[form]})  # fmt: skip
     model = FAMILIES["gpt"](config, V)
@@ -59,9 +59,9 @@ def test_logits_of_random_weights(form, gguf_type, most, tokenizer, tmp_path):
     ids = random.integers(3, V, 40)
     ours, theirs = model(ids[None])[0].numpy(), Client(tmp_path / "m.gguf").logits(ids)
     assert np.abs(ours - theirs).max() < most * np.abs(ours).max()
-    model.blocks[1].by_name["attention_output_kernel"].assign_add(0.1 * np.ones([model.blocks[1].by_name[
-        "attention_output_kernel"].shape[0], 64]))  # fmt: skip
-    assert np.abs(model(ids[None])[0].numpy() - theirs).max() > most * np.abs(ours).max()  # The control.
+    changed = model.blocks[1].by_name["query_key_value_kernel"]  # The control.
+    changed.assign(changed.numpy()[::-1])
+    assert np.abs(model(ids[None])[0].numpy() - theirs).max() > 2 * most * np.abs(ours).max()
 
 
 @pytest.mark.parametrize("form", ["gpt2", "llama", "qwen3"])
@@ -129,10 +129,14 @@ def test_a_real_model_answers_and_stops(tmp_path):
         at, name = min((rest.find(name) % 10**9, name) for name in names)
         ids += lm.tokenizer.encode(rest[:at])
         ids, rest = ([*ids, names[name]], rest[at + len(name) :]) if at < 10**8 else (ids, "")
-    theirs = client.logits(ids)
-    ours = lm.logits([ids])[0]
-    assert np.abs(ours - theirs).max() < 0.05 * np.abs(theirs).max()  # llama.cpp rounds what it multiplies.
+    ours, theirs = lm.logits([ids])[0], client.logits(ids)
+    # llama.cpp rounds the other side of a product, too, where a matrix has few bits.
+    assert np.abs(ours - theirs).mean() < 0.05 * np.abs(theirs).mean()
+    conversion.gguf_from_run(str(tmp_path / "run"), "last", str(tmp_path / "m.gguf"), "f16")
+    again = Client(tmp_path / "m.gguf", 256)
+    assert np.abs(ours - again.logits(ids)).max() < 5e-3 * np.abs(ours).max()
     answer = []
     while len(answer) < 40 and (not answer or answer[-1] != lm.tokenizer.eod_id):
         answer.append(int(lm.logits([ids + answer])[0, -1].argmax()))
     assert "Paris" in lm.tokenizer.decode(answer) and answer[-1] == names["<|im_end|>"]
+    assert again.greedy(ids, len(answer)) == answer
