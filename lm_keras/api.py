@@ -53,7 +53,7 @@ def load(
             likewise. All methods do so; `model` itself does not.
 
     Raises:
-        InputError: there is no such run or checkpoint, or `jit` or `weights` is for another model.
+        InputError: the run or the checkpoint is missing, or `jit` or `weights` is for another model.
 
     Example:
         >>> lm = lm_keras.load("runs/quickstart")
@@ -199,7 +199,7 @@ class TrainedModel:
             **settings: fields of `SamplingSettings`, such as temperature [0] and seed (glm).
 
         Raises:
-            InputError: there is no `[MASK]`, the text is too long, or the model generates text instead.
+            InputError: the text lacks a `[MASK]`, the text is too long, or the model generates text instead.
         """
         return self.answer.fill(text, words, **settings)
 
@@ -326,7 +326,7 @@ class TrainedModel:
             The fields of `scripts/evaluate.py --json`.
 
         Raises:
-            InputError: there is no such split, its text cannot be read, or the stride has no meaning.
+            InputError: the run lacks the split, its text cannot be read, or the stride has no meaning.
         """
         evaluator = Evaluator(self.model, self.task.in_windows(stride))
         store = self._text(split, corpus, say)
@@ -339,7 +339,7 @@ class TrainedModel:
     ) -> dict[str, float | None]:
         """Mask every token of a split in turn and predict it from all others of its row; for a bert only.
 
-        The pseudo-log-likelihood is no probability of the text. Compare it with other berts only.
+        The pseudo-log-likelihood is not a probability of the text. Compare it with other berts only.
 
         Args:
             split, corpus, say: as for `evaluate`.
@@ -371,7 +371,7 @@ class TrainedModel:
             say: called with a line before longer work.
 
         Raises:
-            InputError: there is no such split, or it has no such words.
+            InputError: the run lacks the split, or it has no such words.
         """
         return matches_in(self, self._text(split, None, say), split, count)
 

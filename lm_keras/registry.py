@@ -123,6 +123,9 @@ FAMILIES = {
 """The choices of `--model`."""
 
 
+JIT_OF_PARTS = {"recurrence": "recurrence", "parts": "recurrence and loss"}
+"""Those choices of `--jit` that compile parts of a step for a CPU, and which parts."""
+
 SCORES = {
     "nats_per_token": False,
     "perplexity": False,

@@ -40,10 +40,9 @@ def answer_for(
         InputError: `jit` is for another network.
     """
     if jit and model.forward_one_token is None:
-        families = " or a ".join(registry.families_with("cache"))
         raise InputError(
-            f"--jit=on (jit=True) compiles what a {families} does for a token, and this model is neither; "
-            "leave it out"
+            f"--jit=on (jit=True) is for --model={' or '.join(registry.families_with('cache'))}, whose work "
+            "for a token it compiles; leave it out"
         )
     if isinstance(task, Task):
         return ANSWERS[task.name](task, model, tokenizer, say)

@@ -9,7 +9,7 @@ queries and keys a Qwen3.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -23,6 +23,7 @@ from lm_keras.layers.rotary import rotations
 from lm_keras.layers.transformer import DROPOUTS, BlockSettings, TransformerBlock
 from lm_keras.models.costs import Product, block_products, blocks_bytes
 from lm_keras.models.language_model import LanguageModel
+from lm_keras.models.positions import Arranged, positions_within
 from lm_keras.rotary_scaling import parse
 
 INITIAL_DEVIATION = 0.02
@@ -105,7 +106,7 @@ class GPTLanguageModel(LanguageModel):
         context_length: int,
         block: BlockSettings | dict,
         positions: str = "learned",
-        rotary_base: float = 10_000.0,
+        rotary_base: float = ModelConfig.rotary_base,
         separate_documents: bool = False,
         tie_embeddings: bool = True,
         rotary_scaling: str | None = None,
@@ -285,7 +286,7 @@ class GPTLanguageModel(LanguageModel):
 
     def _arranged(
         self, inputs: Mapping[str, tf.Tensor], state: Mapping[str, Any], time: int | tf.Tensor
-    ) -> "Arranged":
+    ) -> Arranged:
         """Return the positions of the T tokens of a row and what they see."""
         apart = self.separate_documents or self.num_outputs is not None
         documents = inputs.get("document") if apart and not state else None
@@ -301,7 +302,7 @@ class GPTLanguageModel(LanguageModel):
             positions, AttentionMask(first, row_begins=begins), {"length": first + time, "begins": begins}
         )
 
-    def _placed(self, x: tf.Tensor, arranged: "Arranged") -> tf.Tensor:
+    def _placed(self, x: tf.Tensor, arranged: Arranged) -> tf.Tensor:
         """Return embedded tokens [B, T, D] plus their positions."""
         return (
             x if self.places is None else x + tf.gather(tf.convert_to_tensor(self.places), arranged.positions)
@@ -317,28 +318,3 @@ class GPTLanguageModel(LanguageModel):
     def activation_bytes(self, rows: int, length: int) -> int:
         """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
         return blocks_bytes(self.block_settings, len(self.blocks), rows, length)
-
-
-class Arranged(NamedTuple):
-    """The positions of the tokens of some rows.
-
-    Attributes:
-        positions: [1 or B, T] int32.
-        attention_mask: what they see.
-        after: what the state after them has beside keys and values.
-        within: [B, T] int32, of a network whose tokens have a second position.
-    """
-
-    positions: tf.Tensor
-    attention_mask: AttentionMask
-    after: dict[str, tf.Tensor]
-    within: tf.Tensor | None = None
-
-
-def positions_within(documents: tf.Tensor) -> tf.Tensor:
-    """Return the position of each token within its document, for rising numbers of documents [B, T].
-
-    Example: the documents [[0, 0, 1, 1, 1, 2]] have the positions [[0, 1, 0, 1, 2, 0]].
-    """
-    begins = tf.searchsorted(documents, documents)  # Position of the first token of the same document.
-    return tf.range(tf.shape(documents)[1])[None] - begins

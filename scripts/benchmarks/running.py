@@ -35,6 +35,7 @@ CLASSES = {
     "torch_labels": "benchmarks.candidates.torch_labels.Candidate",
     "torch_labels_bfloat16": "benchmarks.candidates.torch_labels.InBfloat16",
     "loss_in_pieces": "benchmarks.candidates.loss.LossInPieces",
+    "compiled_loss": "benchmarks.candidates.loss.CompiledLoss",
     "plain_loss": "benchmarks.candidates.loss.PlainLoss",
 }
 """What makes each candidate of a `Config`. It is imported in the candidate's own process only."""

@@ -152,9 +152,10 @@ def _tokenizer(
     if eod_id is None:
         raise InputError(f"{content.path} has no '{of}eos_token_id': nothing tells which token ends a text")
     prefix = content.setting(f"{of}add_space_prefix", (bool,), model == "llama")
-    begins = content.setting(f"{of}add_bos_token", (bool,), model == "llama")
     pre = content.setting(f"{of}pre", (str,), "default")
-    vocabulary = tokens.Vocabulary(model, pre, texts, types, scores, merges, prefix)
+    # What llama.cpp does where a file does not say it.
+    begins = content.setting(f"{of}add_bos_token", (bool,), model == "llama" or pre == "llama-bpe")
+    vocabulary = tokens.TokenTable(model, pre, texts, types, scores, merges, prefix)
     own = {"add_bos_token": begins, "eos_token": texts[eod_id]}
     if begin_id is not None:
         own["bos_token"] = texts[begin_id]

@@ -61,7 +61,7 @@ RULES = {
 """By `tokenizer.ggml.pre`."""
 
 
-class Vocabulary(NamedTuple):
+class TokenTable(NamedTuple):
     """What a file says of a tokenizer, beside single tokens.
 
     Attributes:
@@ -85,7 +85,7 @@ class Vocabulary(NamedTuple):
     remarks: tuple[str, ...] = ()
 
 
-def byte_level(vocabulary: Vocabulary, eod_id: int, vocab_size: int) -> HuggingFaceTokenizer:
+def byte_level(vocabulary: TokenTable, eod_id: int, vocab_size: int) -> HuggingFaceTokenizer:
     """Return the byte-level BPE of a file.
 
     Raises:
@@ -126,7 +126,7 @@ def _pair(merge: str) -> list[str]:
 
 
 def sentencepiece(
-    vocabulary: Vocabulary, eod_id: int, begin_id: int | None, vocab_size: int
+    vocabulary: TokenTable, eod_id: int, begin_id: int | None, vocab_size: int
 ) -> SentencePieceModel:
     """Return the sentencepiece model of a file.
 
@@ -149,7 +149,7 @@ def sentencepiece(
     return SentencePieceModel(proto.SerializeToString(), eod_id, vocab_size)
 
 
-def vocabulary_of(tokenizer: Tokenizer, vocab_size: int) -> Vocabulary:
+def vocabulary_of(tokenizer: Tokenizer, vocab_size: int) -> TokenTable:
     """Return a tokenizer as a file holds it.
 
     Args:
@@ -174,7 +174,7 @@ def vocabulary_of(tokenizer: Tokenizer, vocab_size: int) -> Vocabulary:
     return found._replace(texts=texts, types=[*found.types, *(UNUSED for _ in missing)], scores=scores)
 
 
-def _of_pieces(tokenizer: SentencePieceTokenizer | SentencePieceModel) -> Vocabulary:
+def _of_pieces(tokenizer: SentencePieceTokenizer | SentencePieceModel) -> TokenTable:
     proto = sentencepiece_model_pb2.ModelProto.FromString(tokenizer._model)
     kind, rules, fallback = (
         proto.trainer_spec.model_type,
@@ -202,10 +202,10 @@ def _of_pieces(tokenizer: SentencePieceTokenizer | SentencePieceModel) -> Vocabu
         )
     name = "llama" if kind == BPE else "t5"
     prefix = isinstance(tokenizer, SentencePieceModel) and tokenizer.prefixes
-    return Vocabulary(name, "default", texts, types, scores, None, prefix, tuple(remarks))
+    return TokenTable(name, "default", texts, types, scores, None, prefix, tuple(remarks))
 
 
-def _of_library(tokenizer: HuggingFaceTokenizer) -> Vocabulary:
+def _of_library(tokenizer: HuggingFaceTokenizer) -> TokenTable:
     content = json.loads(library.read(tokenizer.model).to_str())  # With the defaults of all parts.
     model, added = content["model"], content.get("added_tokens") or []
     asked = _plain(content.get("pre_tokenizer")), content.get("normalizer"), bool(model.get("ignore_merges"))
@@ -231,7 +231,7 @@ def _of_library(tokenizer: HuggingFaceTokenizer) -> Vocabulary:
     merges = [" ".join(pair) for pair in library.merges_of(content)]
     normal = content.get("normalizer")
     remarks = (f"llama.cpp does not normalize texts, as {normal['type']} does here",) if normal else ()
-    return Vocabulary("gpt2", pre, texts, types, None, merges, remarks=remarks)
+    return TokenTable("gpt2", pre, texts, types, None, merges, remarks=remarks)
 
 
 def _plain(part: Any) -> Any:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from lm_keras.checkpoints import foreign
-from lm_keras.checkpoints.exchange import tensors_of
+from lm_keras.checkpoints.export import tensors_of
 from lm_keras.checkpoints.foreign import files as other_files
 from lm_keras.checkpoints.gguf import package, tokens
 from lm_keras.checkpoints.gguf.names import ARCHITECTURES, ROPE_FREQUENCIES, WRITTEN_AS, Architecture
@@ -126,7 +126,7 @@ def _add_rotary(writer: Any, config: Config, name: str) -> None:
 
 
 def _add_tokenizer(
-    writer: Any, vocabulary: tokens.Vocabulary, tokenizer: Tokenizer, files: dict[str, str]
+    writer: Any, vocabulary: tokens.TokenTable, tokenizer: Tokenizer, files: dict[str, str]
 ) -> None:
     beside = other_files.object_in(files.get(other_files.TOKENIZER_CONFIG, "{}"))
     begins = beside.get("add_bos_token")
