@@ -3,11 +3,13 @@
 """
 
 import importlib.util
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 import test_gguf_tokens
+from fuzz.tokenizers import CORPUS, TROUBLE
 
 import lm_keras
 from lm_keras.checkpoints.gguf import writing
@@ -52,11 +54,11 @@ def test_logits_of_random_weights(form, gguf_type, most, tokenizer, tmp_path):
     config = from_flat({"model": "gpt", "num_layers": 2, "embedding_dim": 64, "num_heads": 4,
         "hidden_units": 96, "sequence_length": 48, **FORMS[form]})  # fmt: skip
     model = FAMILIES["gpt"](config, V)
-    random = np.random.default_rng(3)
+    drawn = np.random.default_rng(3)
     for variable in model.trainable_variables:
-        variable.assign(variable.numpy() + random.normal(0, 0.1, variable.shape))
+        variable.assign(variable.numpy() + drawn.normal(0, 0.1, variable.shape))
     writing.write(tmp_path / "m.gguf", gguf_type, model, config, tokenizer)
-    ids = random.integers(3, V, 40)
+    ids = drawn.integers(3, V, 40)
     ours, theirs = model(ids[None])[0].numpy(), Client(tmp_path / "m.gguf").logits(ids)
     assert np.abs(ours - theirs).max() < most * np.abs(ours).max()
     changed = model.blocks[1].by_name["query_key_value_kernel"]  # The control.
@@ -94,6 +96,27 @@ def test_tokens_of_sentencepiece(model_type, english, tmp_path):
     for text in [english[:700], *test_gguf_tokens.TEXTS, "The old cat.\n\n A dog"]:
         if model_type == "bpe" or set(text) <= known:
             assert client.tokenize(text) == list(tokenizer.encode(text)), text
+
+
+def fuzz_texts(count):
+    """Texts of the fuzzer, without NUL, which ends a text in C, and U+2581, which is a space in llama.cpp."""
+    pick, texts = random.Random(5), []
+    parts = [part for part in TROUBLE if not {"\0", "\u2581"} & set(part)]
+    lines = [line for text in CORPUS for line in text.splitlines(keepends=True)]
+    for _ in range(count):
+        letters = "".join(chr(pick.randrange(*pick.choice([(1, 0x250), (0x3040, 0xA000)]))) for _ in range(5))
+        either = [pick.choice([pick.choice(parts), pick.choice(lines), letters]) for _ in range(9)]
+        texts.append("".join(either))
+    return texts
+
+
+def test_tokens_of_texts_of_the_fuzzer(tmp_path):
+    tokenizer = train_tokenizer("sentencepiece", CORPUS, vocab_size=317)
+    config = from_flat({"model": "gpt", "embedding_dim": 32, "sequence_length": 9})
+    writing.write(tmp_path / "m.gguf", "f32", FAMILIES["gpt"](config, 317), config, tokenizer)
+    client = Client(tmp_path / "m.gguf")
+    for text in fuzz_texts(300):
+        assert client.tokenize(text) == list(tokenizer.encode(text)), text
 
 
 @pytest.mark.parametrize("pre", ["gpt-2", "smollm", "llama-bpe", "qwen2"])
