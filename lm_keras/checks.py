@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Protocol
 
-from lm_keras import schedules
+from lm_keras import rotary_scaling, schedules
 from lm_keras.errors import InputError
 from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, families_of
 from lm_keras.registry import (
@@ -239,22 +239,31 @@ def _check_labels(config: CheckedSettings) -> None:
 
 def _check_transformer(config: CheckedSettings) -> None:
     model, length = config.model, config.batches.sequence_length
-    if model.embedding_dim % model.num_heads:
+    if model.embedding_dim % model.num_heads and not model.head_dim:
         raise InputError(
             f"--num_heads={model.num_heads} do not divide --embedding_dim={model.embedding_dim}; take a "
-            "number of heads that does"
+            "number of heads that does, or give --head_dim"
         )
     if model.num_heads % model.kv_heads:
         raise InputError(
             f"--num_kv_heads={model.num_kv_heads} do not divide --num_heads={model.num_heads}; take a number "
             "that does"
         )
-    if model.positions == "rotary" and model.embedding_dim // model.num_heads % 2:
+    if model.positions == "rotary" and model.head_width % 2:
         raise InputError(
-            "--positions=rotary turns pairs of numbers, and a head has "
-            f"{model.embedding_dim // model.num_heads} of them "
-            "(--embedding_dim over --num_heads); make that even"
+            f"--positions=rotary turns pairs of numbers, and a head has {model.head_width} of them "
+            f"({'--head_dim' if model.head_dim else '--embedding_dim over --num_heads'}); make that even"
         )
+    if model.rotary_scaling is not None:
+        try:
+            rotary_scaling.parse(model.rotary_scaling)
+        except InputError as error:
+            raise InputError(f"--rotary_scaling={model.rotary_scaling}: {error}") from None
+        if model.positions != "rotary":
+            raise InputError(
+                f"--rotary_scaling={model.rotary_scaling} has no meaning for --positions={model.positions}; "
+                "leave it out, or take --positions=rotary"
+            )
     if config.context_length < length:
         raise InputError(
             f"--context_length={model.context_length} is shorter than a row of --sequence_length={length} "

@@ -171,6 +171,12 @@ class ModelConfig:
         low=1,
         needs=("grouped_queries",),
     )
+    head_dim: int | None = setting(
+        None,
+        "width of each attention head [--embedding_dim over --num_heads]",
+        low=1,
+        needs=("block_styles",),
+    )
     context_length: int | None = setting(
         None,
         "most tokens that a prediction can depend on, or that a text with masked tokens can have "
@@ -188,6 +194,13 @@ class ModelConfig:
     rotary_base: float = setting(
         10_000.0, "longest wavelength of rotary positions, over 2 pi", above=1, needs=("rotary",)
     )
+    rotary_scaling: str | None = setting(
+        None,
+        "scaling of rotary positions: linear:factor=F, llama3:factor=F,low_freq_factor=L,high_freq_factor=H,"
+        "original_context_length=N, or yarn:factor=F,original_context_length=N (lm_keras/rotary_scaling.py) "
+        "[none]",
+        needs=("rotary",),
+    )
     norm: str = setting("layer", "LayerNorm or RMSNorm", choices=("layer", "rms"), needs=("block_styles",))
     norm_epsilon: float = setting(
         1e-5, "added to the variance in a norm", above=0, high=1, needs=("attention",)
@@ -199,6 +212,16 @@ class ModelConfig:
         needs=("block_styles",),
     )
     biases: bool = setting(True, "add biases after products and in LayerNorm", needs=("block_styles",))
+    qkv_biases: bool | None = setting(
+        None,
+        "add biases to queries, keys and values, as Qwen2 does [--biases]",
+        needs=("block_styles",),
+    )
+    qk_norm: bool = setting(
+        False,
+        "RMSNorm of the queries and keys of each head, as in Qwen3",
+        needs=("block_styles",),
+    )
     separate_documents: bool = setting(
         False,
         "tokens of a row see those of their own document only, and count positions from its beginning",
@@ -346,6 +369,16 @@ class ModelConfig:
     def kv_heads(self) -> int:
         """Return `--num_kv_heads`, with its default filled in."""
         return self.num_kv_heads or self.num_heads
+
+    @property
+    def has_qkv_biases(self) -> bool:
+        """Return `--qkv_biases`, with its default filled in."""
+        return self.biases if self.qkv_biases is None else self.qkv_biases
+
+    @property
+    def head_width(self) -> int:
+        """Return `--head_dim`, with its default filled in."""
+        return self.head_dim or self.embedding_dim // self.num_heads
 
 
 @dataclasses.dataclass(frozen=True)

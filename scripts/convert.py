@@ -1,4 +1,4 @@
-"""Exchange models with Hugging Face: python scripts/convert.py --from_hf=FOLDER --run_dir=runs/gpt2"""
+"""Exchange models with Hugging Face and llama.cpp: scripts/convert.py --from_hf=FOLDER --run_dir=runs/a"""
 
 import dataclasses
 
@@ -18,6 +18,11 @@ class ConvertOptions:
     to_hf: str | None = setting(
         None, "folder to write the run in --run_dir to, for transformers to load", path=True
     )
+    from_gguf: str | None = setting(None, "GGUF file; --run_dir becomes a run of it", path=True)
+    to_gguf: str | None = setting(
+        None, "GGUF file to write the run in --run_dir to, for llama.cpp to load", path=True
+    )
+    gguf_type: str = setting("f16", "numbers of --to_gguf", choices=("f32", "f16", "q8_0"))
     run_dir: str | None = setting(None, "folder of the run", path=True)
     checkpoint: str = setting("last", "which weights of the run to write", choices=("last", "best"))
 
@@ -25,16 +30,22 @@ class ConvertOptions:
 def main() -> int:
     """Read the flags and convert."""
     options = flags.read(ConvertOptions)
-    if bool(options.from_hf) == bool(options.to_hf):
-        raise InputError("give one of --from_hf=FOLDER, to make a run, and --to_hf=FOLDER, to write one")
-    run_dir = options.run_dir if options.from_hf and options.run_dir else flags.given_run(options.run_dir)
+    source, target = options.from_hf or options.from_gguf, options.to_hf or options.to_gguf
+    if sum(map(bool, (options.from_hf, options.from_gguf, options.to_hf, options.to_gguf))) != 1:
+        raise InputError(
+            "give one of --from_hf=FOLDER and --from_gguf=FILE, to make a run, and --to_hf=FOLDER and "
+            "--to_gguf=FILE, to write one"
+        )
+    run_dir = options.run_dir if source and options.run_dir else flags.given_run(options.run_dir)
     quiet.import_tensorflow()
     from lm_keras.training import conversion
 
-    if options.from_hf:
-        conversion.to_run(options.from_hf, run_dir)
+    if source:
+        (conversion.to_run if options.from_hf else conversion.gguf_to_run)(source, run_dir)
+    elif options.to_hf:
+        conversion.from_run(run_dir, options.checkpoint, target)
     else:
-        conversion.from_run(run_dir, options.checkpoint, options.to_hf)
+        conversion.gguf_from_run(run_dir, options.checkpoint, target, options.gguf_type)
     return 0
 
 

@@ -20,6 +20,7 @@ ROWS = [
         "registry",
         "flagfiles",
         "schedules",
+        "rotary_scaling",
         "paths",
         "errors",
         "streams",

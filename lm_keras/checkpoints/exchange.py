@@ -2,6 +2,7 @@
 is run.
 """
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -84,17 +85,28 @@ class Imported:
                 damaged.
         """
         config, family, outputs = self.config, self.kind.family, len(self.label_names) or None
-        needed, there = 4 * NUM_PARAMETERS[family](config, self.vocab_size, outputs), bytes_in(self.path)
-        # Before memory is taken for what a config.json says; a number has a byte at least.
+        needed, there = 4 * NUM_PARAMETERS[family](config, self.vocab_size, outputs), self.most_weights
+        # Before memory is taken for what a config.json says.
         if needed > 4 * there + 2**20:
-            raise InputError(
-                f"config.json of {self.path} asks for {needed:,} bytes of weights, and there are {there:,}"
-            )
+            raise InputError(f"{self.path} asks for {needed:,} bytes of weights, and there are {there:,}")
         model = FAMILIES[family](config, self.vocab_size, outputs)
         copied = self.copy_to(model, self.labels)
         if outputs and copied.new:
             raise InputError(f"{self.path}: the tensors of {', '.join(copied.new)} are missing")
         return model
+
+    @property
+    def most_weights(self) -> int:
+        """Return how many numbers the weights can be: each has a byte at least."""
+        return bytes_in(self.path)
+
+    def tensors(self) -> contextlib.AbstractContextManager[dict[str, Tensor]]:
+        """Open the files with the weights; see `open_tensors`."""
+        return open_tensors(self.path, self.kind)
+
+    def files_left_out(self) -> list[str]:
+        """Return the names of files that are neither read nor written back."""
+        return other_files.left_out(self.path, files_of(self.path))
 
     def copy_to(self, model: keras.Model, labels: Labels | None = None) -> Copied:
         """Copy the weights into a network of these settings; it may have a head that is missing there.
@@ -105,7 +117,7 @@ class Imported:
         """
         variables, names = names_of(model), self.output.names
         parts = {part.variable: part for part in self.kind.parts(self.config, self.vocab_size)}
-        with open_tensors(self.path, self.kind) as tensors:
+        with self.tensors() as tensors:
             of_labels = self._parts_of_labels(tensors)
             wanted = {name for part in parts.values() for name in part.tensors}
             read = {names.get(name, name) for name in wanted}
@@ -147,13 +159,13 @@ class Imported:
         """
         lines = list(self.output.remarks)
         pooled = config.model.has("masked_lm") and config.pooling == "first"
-        with open_tensors(self.path, self.kind) as tensors:
+        with self.tensors() as tensors:
             used = {name for part in self._parts_of_labels(tensors).values() for name in part.tensors}
             unused = [name for name in sorted(tensors) if self.kind.is_unused(name)]
         unused = [name for name in unused if not (pooled and name in used)]
         if unused:
             lines.append(f"left out, since nothing here uses them: {', '.join(unused)}")
-        if others := other_files.left_out(self.path, files_of(self.path)):
+        if others := self.files_left_out():
             more = f" and {len(others) - MOST_NAMES} more" if len(others) > MOST_NAMES else ""
             lines.append(
                 f"files that are neither read nor written back: {', '.join(others[:MOST_NAMES])}{more}"

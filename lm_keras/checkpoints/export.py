@@ -44,12 +44,12 @@ def write(
     Raises:
         InputError: the folder exists or cannot be written, or the other library has no such network.
     """
-    name, kind = foreign.kind_for(config)
+    original = other_files.object_in((files or {}).get(other_files.CONFIG, "{}"))
+    name, kind = foreign.kind_for(config, original.get("model_type"))
     if folder.exists():
         raise InputError(f"{folder} exists already; choose another folder, or delete that one")
-    tensors, files = _tensors_of(model, kind, config), files or {}
+    tensors, files = tensors_of(model, kind, config), files or {}
     names = labels.names if labels else ()
-    original = other_files.object_in(files.get(other_files.CONFIG, "{}"))
     content = foreign.config_of(original, kind, config, model.vocab_size, tokenizer)
     if names:
         content.pop("num_labels", None)  # It follows from the names.
@@ -84,7 +84,7 @@ def write(
     return lines
 
 
-def _tensors_of(model: keras.Model, kind: foreign.Kind, config: Config) -> dict[str, np.ndarray]:
+def tensors_of(model: keras.Model, kind: foreign.Kind, config: Config) -> dict[str, np.ndarray]:
     """Return the weights of a network under the names that they have there."""
     variables = {path: np.array(variable) for path, variable in names_of(model).items()}
     tensors = {}

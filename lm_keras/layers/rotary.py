@@ -5,8 +5,12 @@ Shapes: B rows, T positions, H heads, d width of a head.
 
 import tensorflow as tf
 
+from lm_keras.rotary_scaling import RotaryScaling
 
-def rotations(positions: tf.Tensor, width: int, base: float) -> tuple[tf.Tensor, tf.Tensor]:
+
+def rotations(
+    positions: tf.Tensor, width: int, base: float, scaling: RotaryScaling | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Return cosines and sines [..., width / 2] of the angles by which queries and keys at some positions are
     turned.
 
@@ -14,12 +18,18 @@ def rotations(positions: tf.Tensor, width: int, base: float) -> tuple[tf.Tensor,
         positions: [...] int32.
         width: d, of a head; even.
         base: the angles are position * base^(-2 i / d) for i = 0 ... d / 2 - 1.
+        scaling: of the angles, and of the cosines and sines.
 
     Reference: Su et al. (2021), equation 15.
     """
     frequencies = base ** (-2.0 * tf.range(width // 2, dtype=tf.float32) / width)
+    if scaling is not None:
+        frequencies *= tf.constant(scaling.multipliers(width, base), tf.float32)
     angles = tf.cast(positions, tf.float32)[..., None] * frequencies
-    return tf.cos(angles), tf.sin(angles)
+    factor = 1.0 if scaling is None else scaling.attention_factor
+    if factor == 1.0:
+        return tf.cos(angles), tf.sin(angles)
+    return factor * tf.cos(angles), factor * tf.sin(angles)
 
 
 def rotated(heads: tf.Tensor, cosines: tf.Tensor, sines: tf.Tensor) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """The Transformer block: attention and a feed-forward part, each behind a norm and added to what came in.
 
-Shapes: B rows, T time, R = B T, D width, H heads, K heads of keys and values, d = D / H, F units of the
-feed-forward part.
+Shapes: B rows, T time, R = B T, D width, H heads, K heads of keys and values, d width of a head, D / H
+unless settings say otherwise, F units of the feed-forward part.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from lm_keras.layers.casting import Int8Matrix, cast, times
 from lm_keras.layers.dropout import Mask, ScheduledDropout
 from lm_keras.layers.fused import added
 from lm_keras.layers.normalization import norm_weights, normalized
+from lm_keras.layers.rematerialization import computed_again
 from lm_keras.layers.rotary import rotated
 
 DROPOUTS = 3
@@ -32,7 +33,7 @@ class BlockSettings:
 
     Attributes:
         width: D.
-        num_heads: H; it divides D.
+        num_heads: H; it divides D, unless `head_dim` is given.
         num_kv_heads: K; it divides H.
         hidden_units: F.
         norm, norm_epsilon: see `normalized`.
@@ -42,6 +43,9 @@ class BlockSettings:
         attention_chunk: see `attention`.
         rematerialize: compute everything inside again for the gradient instead of keeping it.
         post_norm: norms follow what the parts add, as in the first Transformer, not before the parts.
+        head_dim: d; None for D / H.
+        qkv_biases: whether the product of queries, keys and values has a bias; None for `biases`.
+        qk_norm: whether the queries and keys of each head go through an RMSNorm, as in Qwen3.
     """
 
     width: int
@@ -56,18 +60,21 @@ class BlockSettings:
     attention_chunk: int | None = None
     rematerialize: bool = False
     post_norm: bool = False
+    head_dim: int | None = None
+    qkv_biases: bool | None = None
+    qk_norm: bool = False
 
     @property
     def head_width(self) -> int:
         """Return d."""
-        return self.width // self.num_heads
+        return self.head_dim or self.width // self.num_heads
 
     def kernels(self) -> dict[str, tuple[int, int]]:
         """Return the shapes of the matrices by name, in the order in which they are used."""
         heads = self.num_heads + 2 * self.num_kv_heads
         return {
             "query_key_value": (self.width, heads * self.head_width),
-            "attention_output": (self.width, self.width),
+            "attention_output": (self.num_heads * self.head_width, self.width),
             "feed_forward": (self.width, WIDTHS[self.activation] * self.hidden_units),
             "feed_forward_output": (self.hidden_units, self.width),
         }
@@ -83,8 +90,11 @@ class BlockSettings:
                 shapes[f"{norm}_{name}"] = shape
             for name in names:
                 shapes[f"{name}_kernel"] = self.kernels()[name]
-                if self.biases:
+                own = self.qkv_biases if name == "query_key_value" else None
+                if self.biases if own is None else own:
                     shapes[f"{name}_bias"] = self.kernels()[name][1:]
+        if self.qk_norm:
+            shapes |= {"query_norm_gain": (self.head_width,), "key_norm_gain": (self.head_width,)}
         return shapes
 
     @property
@@ -184,7 +194,7 @@ class TransformerBlock(keras.layers.Layer):
         weights = [cast(v, dtype if len(v.shape) == 2 else "float32") for v in self.by_name.values()]
         learns = not any(isinstance(weight, Int8Matrix) for weight in weights)
         if self.settings.rematerialize and cache is None and learns:
-            return _computed_again(
+            return computed_again(
                 lambda *arguments: compute(arguments[0], None, *arguments[1:])[0], x, *weights
             ), None
         return compute(x, cache, *weights)
@@ -234,21 +244,30 @@ def _block(
 
     together, bias = product("query_key_value", before("attention_norm", x))
     together = together if bias is None else together + tf.cast(bias, dtype)
-    mixed, cache = _attended(together, cache, how)
+    mixed, cache = _attended(together, cache, weights, how)
     x = after("attention_norm", add(x, *product("attention_output", mixed), how.masks[1]))
     wide = activated(settings.activation, *product("feed_forward", before("feed_forward_norm", x)))
     return after("feed_forward_norm", add(x, *product("feed_forward_output", wide), how.masks[2])), cache
 
 
-def _attended(together: tf.Tensor, cache: Cache | None, how: _Pass) -> tuple[tf.Tensor, Cache | None]:
-    """Return the attention [R, D] of queries, keys and values side by side, [R, (H + 2 K) d]."""
+def _attended(
+    together: tf.Tensor, cache: Cache | None, weights: Mapping[str, tf.Tensor], how: _Pass
+) -> tuple[tf.Tensor, Cache | None]:
+    """Return the attention [R, H d] of queries, keys and values side by side, [R, (H + 2 K) d]."""
     settings, rows, attention_mask, mask = how.settings, how.rows, how.attention_mask, how.masks[0]
+    width = settings.num_heads * settings.head_width
     queries, keys, values = _heads(settings, together, rows)
+    if settings.qk_norm:
+        gains = weights["query_norm_gain"], weights["key_norm_gain"]
+        queries, keys = (
+            normalized("rms", tf.cast(x, tf.float32), gain, None, settings.norm_epsilon, how.dtype)
+            for x, gain in zip((queries, keys), gains)
+        )
     if how.turn is not None:
         queries, keys = rotated(queries, *how.turn), rotated(keys, *how.turn)
     if how.cache_apart:
         mixed = attention_beside(cache.keys, cache.values, queries, keys, values, attention_mask)
-        return tf.reshape(mixed, [-1, settings.width]), Cache(keys, values)
+        return tf.reshape(mixed, [-1, width]), Cache(keys, values)
     if cache is not None:
         cache = keys, values = cache.extended(keys, values, attention_mask.first_query)
     chunk = settings.attention_chunk if cache is None else None
@@ -258,7 +277,7 @@ def _attended(together: tf.Tensor, cache: Cache | None, how: _Pass) -> tuple[tf.
 
     dropout = {} if mask is None else {"keep": keep, "rate": mask.rate}
     mixed = attention(queries, keys, values, attention_mask, chunk, **dropout)
-    return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, settings.width]), cache
+    return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, width]), cache
 
 
 def _heads(settings: BlockSettings, together: tf.Tensor, rows: Index) -> list[tf.Tensor]:
@@ -284,24 +303,3 @@ def _kept(x: tf.Tensor, rows: Index, mask: Mask) -> tuple[tf.Tensor, Scalar]:
     keep = mask.keep([rows, time, x.shape[-1]])
     keep = tf.reshape(keep, x.shape if x.shape.is_fully_defined() else tf.shape(x))
     return keep, tf.cast(1.0 / (1.0 - mask.rate), x.dtype)
-
-
-def _computed_again(compute: Callable[..., tf.Tensor], *arguments: tf.Tensor) -> tf.Tensor:
-    """Return `compute(*arguments)`, of which the gradient keeps the arguments only.
-
-    Reference: Chen et al. (2016), section 3.
-    """
-
-    @tf.custom_gradient
-    def once(*arguments):
-        def gradient(d_outputs):
-            with tf.control_dependencies([d_outputs]):  # Else it would be computed at once, and kept.
-                again = [tf.identity(argument) for argument in arguments]
-            with tf.GradientTape() as tape:
-                tape.watch(again)
-                outputs = compute(*again)
-            return tape.gradient(outputs, again, d_outputs)
-
-        return compute(*arguments), gradient
-
-    return once(*arguments)

@@ -47,7 +47,9 @@ def blocks_bytes(block: BlockSettings, layers: int, rows: int, length: int) -> i
     """Return what a forward and backward pass through Transformer blocks holds at its peak, in bytes."""
     positions = rows * length
     wide = block.kernels()["feed_forward"][1]
-    vectors = 9 * block.width + 2 * block.kernels()["query_key_value"][1] + 4 * wide
+    mixed, heads = block.kernels()["attention_output"][0], block.num_heads + block.num_kv_heads
+    vectors = 7 * block.width + 2 * mixed + 2 * block.kernels()["query_key_value"][1] + 4 * wide
+    vectors += 2 * heads * block.head_width if block.qk_norm else 0
     queries = min(length, block.attention_chunk or length)
     weights = rows * block.num_heads * queries * length
     inside = positions * vectors + weights * (1 if block.attention_chunk else 2)

@@ -156,7 +156,7 @@ class GLMLanguageModel(GPTLanguageModel):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         settings = super().get_config()
-        for name in ("positions", "rotary_base", "separate_documents"):
+        for name in ("positions", "rotary_base", "rotary_scaling", "separate_documents"):
             del settings[name]
         return settings
 

@@ -2,7 +2,8 @@
 
 Read from top to bottom: tokens [B, T] -> embeddings, with positions, [R, D] -> blocks [R, D] -> norm ->
 features [B, T, D] -> logits [B, T, V]; R = B T. The defaults are GPT-2's; rotary positions, RMSNorm, SwiGLU,
-grouped queries and no biases make it a LLaMA.
+grouped queries and no biases make it a LLaMA, biases of queries, keys and values then a Qwen2, and norms of
+queries and keys a Qwen3.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from lm_keras.layers.transformer import DROPOUTS, BlockSettings, TransformerBloc
 from lm_keras.models.costs import Product, block_products, blocks_bytes
 from lm_keras.models.language_model import LanguageModel
 from lm_keras.models.positions import Arranged, positions_within
+from lm_keras.rotary_scaling import parse
 
 INITIAL_DEVIATION = 0.02
 """Standard deviation of initial weights; of matrices that add to what passes by, over sqrt(2 layers)."""
@@ -38,6 +40,7 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
         block=block_settings(model, config.running.rematerialize),
         positions=model.positions,
         rotary_base=model.rotary_base,
+        rotary_scaling=model.rotary_scaling,
         separate_documents=model.separate_documents,
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
@@ -53,6 +56,7 @@ def block_settings(model: ModelConfig, rematerialize: bool = False) -> BlockSett
     return BlockSettings(
         model.embedding_dim, model.num_heads, model.kv_heads, model.units, model.norm, model.norm_epsilon,
         model.activation, model.biases, model.dropout, model.attention_chunk, rematerialize,
+        head_dim=model.head_dim, qkv_biases=model.qkv_biases, qk_norm=model.qk_norm,
     )  # fmt: skip
 
 
@@ -79,6 +83,7 @@ class GPTLanguageModel(LanguageModel):
         block: what a block looks like, or the same as a dictionary.
         positions: `learned`, a vector for each position, or `rotary`, see `lm_keras.layers.rotary.rotations`.
         rotary_base: of rotary positions.
+        rotary_scaling: of rotary positions, as `lm_keras.rotary_scaling.parse` reads it, or None.
         separate_documents: tokens see those of their own document only, by `document` of the inputs, and
             positions count from its beginning, so that documents side by side in a row are what each would be
             alone.
@@ -104,6 +109,7 @@ class GPTLanguageModel(LanguageModel):
         rotary_base: float = ModelConfig.rotary_base,
         separate_documents: bool = False,
         tie_embeddings: bool = True,
+        rotary_scaling: str | None = None,
         **kwargs: Any,
     ):
         block = BlockSettings(**block) if isinstance(block, dict) else block
@@ -113,6 +119,7 @@ class GPTLanguageModel(LanguageModel):
             "block": dataclasses.asdict(block),
             "positions": positions,
             "rotary_base": rotary_base,
+            "rotary_scaling": rotary_scaling,
             "separate_documents": separate_documents,
         }
         normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
@@ -122,6 +129,7 @@ class GPTLanguageModel(LanguageModel):
         self.context_length, self.block_settings = context_length, block
         self.separate_documents = separate_documents
         self.rotary_base = rotary_base if positions == "rotary" else None
+        self.rotary_scaling = parse(rotary_scaling) if rotary_scaling else None
         self.places = None
         if positions == "learned":
             normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
@@ -208,7 +216,7 @@ class GPTLanguageModel(LanguageModel):
         x = self._placed(x, arranged)
         x = tf.reshape(self._drop(0, x, draw, training), [-1, self.block_settings.width])
         turn = (
-            rotations(positions, self.block_settings.head_width, self.rotary_base)
+            rotations(positions, self.block_settings.head_width, self.rotary_base, self.rotary_scaling)
             if self.rotary_base
             else None
         )

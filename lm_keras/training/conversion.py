@@ -2,10 +2,12 @@
 
 import dataclasses
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from lm_keras import paths
 from lm_keras.checkpoints import exchange, export
+from lm_keras.checkpoints.gguf import reading, writing
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import RunOptions, from_flat
 from lm_keras.errors import InputError
@@ -26,10 +28,20 @@ def to_run(source: str, run_dir: str) -> None:
     Raises:
         InputError: the model cannot be read or does not exist here, or there is a run already.
     """
+    _write_run(lambda: exchange.read(Path(source)), run_dir)
+
+
+@with_usual_settings
+def gguf_to_run(source: str, run_dir: str) -> None:
+    """Make a run of a GGUF file, as `to_run` makes one of a folder."""
+    _write_run(lambda: reading.read(Path(source)), run_dir)
+
+
+def _write_run(read: Callable[[], exchange.Imported], run_dir: str) -> None:
     folder = RunFolder(run_dir)
     if folder.exists or any(folder.checkpoints().steps()):
         raise InputError(f"--run_dir={run_dir} holds a run already; choose another folder")
-    imported = exchange.read(Path(source))
+    imported = read()
     model, tokenizer = imported.build(), imported.tokenizer
     config = from_flat({**imported.settings, "tokenizer": paths.spelled(folder.path / "tokenizer")})
     data = {
@@ -73,4 +85,25 @@ def from_run(run_dir: str, checkpoint: str, target: str) -> None:
     model, _ = restore_for_reading(folder, checkpoint, report.say)
     kept = folder.tokenizer(), folder.kept_files, folder.labels()
     for line in export.write(Path(target), model, config, *kept):
+        report.say(line)
+
+
+@with_usual_settings
+def gguf_from_run(run_dir: str, checkpoint: str, target: str, gguf_type: str) -> None:
+    """Write the weights of a run as a GGUF file.
+
+    Args:
+        run_dir: the folder of the run.
+        checkpoint: `last` or `best`.
+        target: the new file.
+        gguf_type: of the numbers, `f32`, `f16` or `q8_0`.
+
+    Raises:
+        InputError: there is no run, it has no counterpart there, or the file exists.
+    """
+    folder = RunFolder(run_dir)
+    config = folder.config()
+    model, _ = restore_for_reading(folder, checkpoint, report.say)
+    kept = folder.tokenizer(), folder.kept_files
+    for line in writing.write(Path(target), gguf_type, model, config, *kept):
         report.say(line)

@@ -30,6 +30,25 @@ CONFIGS = {
         "rope_theta": 500.0,
         "hidden_act": "silu", "eos_token_id": 0, "bos_token_id": 0, "tie_word_embeddings": False,
     },
+    "mistral": {
+        "model_type": "mistral", "vocab_size": V, "max_position_embeddings": PLACES, "hidden_size": D,
+        "intermediate_size": F, "num_hidden_layers": L, "num_attention_heads": H, "num_key_value_heads": K,
+        "head_dim": 10, "rms_norm_eps": 1e-5, "rope_theta": 500.0, "sliding_window": None,
+        "hidden_act": "silu", "eos_token_id": 0, "bos_token_id": 0, "tie_word_embeddings": False,
+    },
+    "qwen2": {
+        "model_type": "qwen2", "vocab_size": V, "max_position_embeddings": PLACES, "hidden_size": D,
+        "intermediate_size": F, "num_hidden_layers": L, "num_attention_heads": H, "num_key_value_heads": K,
+        "rms_norm_eps": 1e-6, "rope_theta": 500.0, "use_sliding_window": False, "sliding_window": 4,
+        "max_window_layers": 1, "hidden_act": "silu", "eos_token_id": 0, "bos_token_id": 0,
+        "tie_word_embeddings": False,
+    },
+    "qwen3": {
+        "model_type": "qwen3", "vocab_size": V, "max_position_embeddings": PLACES, "hidden_size": D,
+        "intermediate_size": F, "num_hidden_layers": L, "num_attention_heads": H, "num_key_value_heads": K,
+        "head_dim": 10, "rms_norm_eps": 1e-6, "rope_theta": 500.0, "use_sliding_window": False,
+        "hidden_act": "silu", "eos_token_id": 0, "bos_token_id": 0, "tie_word_embeddings": False,
+    },
     "bert": {
         "model_type": "bert", "vocab_size": V, "max_position_embeddings": PLACES, "hidden_size": D,
         "intermediate_size": F,
@@ -71,15 +90,21 @@ def shapes(kind):
     if kind == "bert":
         return bert_shapes()
     found["embed_tokens.weight"] = (V, D)
-    width = D // H
+    width = CONFIGS[kind].get("head_dim", D // H)
     for n in range(L):
         for name, shape in (
-            ("input_layernorm", (D,)), ("self_attn.q_proj", (D, D)), ("self_attn.k_proj", (K * width, D)),
-            ("self_attn.v_proj", (K * width, D)), ("self_attn.o_proj", (D, D)),
+            ("input_layernorm", (D,)), ("self_attn.q_proj", (H * width, D)),
+            ("self_attn.k_proj", (K * width, D)),
+            ("self_attn.v_proj", (K * width, D)), ("self_attn.o_proj", (D, H * width)),
             ("post_attention_layernorm", (D,)),
             ("mlp.gate_proj", (F, D)), ("mlp.up_proj", (F, D)), ("mlp.down_proj", (D, F)),
         ):  # fmt: skip
             found[f"layers.{n}.{name}.weight"] = shape
+        for name, heads in (("q", H), ("k", K), ("v", K)):
+            if kind == "qwen2":
+                found[f"layers.{n}.self_attn.{name}_proj.bias"] = (heads * width,)
+            if kind == "qwen3" and name != "v":
+                found[f"layers.{n}.self_attn.{name}_norm.weight"] = (width,)
     return found | {"norm.weight": (D,), "lm_head.weight": (V, D)}
 
 
@@ -113,7 +138,7 @@ def numbers(shape, number):
 
 def tensors(kind):
     """Weights that look random and are the same everywhere, named as a whole model names them."""
-    prefix, made = {"gpt2": "transformer.", "llama": "model.", "bert": "bert."}[kind], {}
+    prefix, made = {"gpt2": "transformer.", "bert": "bert."}.get(kind, "model."), {}
     for number, (name, shape) in enumerate(shapes(kind).items()):
         values = numbers(shape, number)
         full = name if name.startswith(("lm_head.", "cls.")) else prefix + name
@@ -174,6 +199,29 @@ settings that differ.
 """
 
 
+ROTARY = {
+    "linear": {"rope_type": "linear", "factor": 4.0},
+    "llama3": {
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    },
+    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
+    "yarn with all settings": {
+        "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 12, "beta_fast": 2.0,
+        "beta_slow": 0.25, "mscale": 0.5, "mscale_all_dim": 1.5,
+    },
+    "yarn with an attention factor": {"rope_type": "yarn", "factor": 2.0, "attention_factor": 1.75},
+}  # fmt: skip
+"""Scalings of rotary positions."""
+
+SCALED = {
+    f"{name}, {kind}": (kind, {}, {"rope_parameters": {"rope_theta": 500.0, **inside}})
+    for name, inside in ROTARY.items()
+    for kind in (("llama", "qwen3") if name == "yarn" else ("llama",))
+}
+"""Models with such positions, as `OUTPUTS`."""
+
+
 def theirs(folder, ids):
     """Logits of `transformers`."""
     import torch
@@ -190,7 +238,9 @@ if __name__ == "__main__":
     import tempfile
 
     made = {}
-    for name, (kind, changed, config) in ({kind: (kind, {}, {}) for kind in CONFIGS} | OUTPUTS).items():
+    for name, (kind, changed, config) in (
+        {kind: (kind, {}, {}) for kind in CONFIGS} | OUTPUTS | SCALED
+    ).items():
         with tempfile.TemporaryDirectory() as folder:
             logits = theirs(write(Path(folder), kind, changed, config), IDS)
             made[name] = np.round(logits[:, -2:].astype(float), 5).tolist()

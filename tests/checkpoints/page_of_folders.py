@@ -8,17 +8,21 @@ from pathlib import Path
 
 from lm_keras.checkpoints import foreign
 from lm_keras.checkpoints.foreign import files, keys, tensors
-from lm_keras.checkpoints.foreign.gpt import ROPE_KEYS
+from lm_keras.checkpoints.foreign.rope import ROPE_KEYS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "huggingface.md"
 NEXT = "\n## Tokenizers\n"
 """What stands behind these sections."""
 
-TITLES = {"gpt2": "GPT-2", "llama": "LLaMA", "bert": "BERT"}
+TITLES = {
+    "gpt2": "GPT-2", "llama": "LLaMA", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
+    "bert": "BERT",
+}  # fmt: skip
 
 SETTINGS = """## config.json
 
-`model_type` has to be `gpt2`, `llama` or `bert`. Every key has one of three outcomes:
+`model_type` has to be `gpt2`, `llama`, `mistral`, `qwen2`, `qwen3` or `bert`. Every key has one of
+three outcomes:
 
 - **used**: its value makes a setting of the run.
 - **only**: one value, or a few with the same meaning, can be computed here. Any other value is refused.
@@ -79,7 +83,7 @@ def sections() -> str:
         f" {name})\n\n{_table([key for key in kind.keys if key not in keys.COMMON])}"
         for name, kind in foreign.KINDS.items()
     ]
-    tables.append(f"### `rope_parameters` of LLaMA\n\n{_table(ROPE_KEYS)}")
+    tables.append(f"### `rope_parameters` of all but GPT-2 and BERT\n\n{_table(ROPE_KEYS)}")
     tables.append(f"### All types\n\n{_table(keys.COMMON)}")
     return "\n".join([SETTINGS, *tables, _weights(), _files()])
 
@@ -122,9 +126,9 @@ def _weights() -> str:
     bert = foreign.KINDS["bert"]
     return WEIGHTS.format(
         weights=tensors.WEIGHTS, index=tensors.INDEX, floats=", ".join(tensors.FLOATS),
-        prefixes="`, `".join(kind.prefix for kind in kinds),
+        prefixes="`, `".join(dict.fromkeys(kind.prefix for kind in kinds)),
         renamed=" and ".join(f"`{old}` for `{new}`" for kind in kinds for old, new in kind.renamed),
-        buffers=", ".join(_pattern(kind.buffers) for kind in kinds),
+        buffers=", ".join(dict.fromkeys(_pattern(kind.buffers) for kind in kinds)),
         unused=", ".join(_pattern(kind.unused) for kind in kinds if kind.unused),
         outputs=" or ".join(dict.fromkeys(_code(kind.output) for kind in kinds)),
         bias=_code(bert.bias[1]), usual=_code(bert.bias[0]), head=_code(bert.head),

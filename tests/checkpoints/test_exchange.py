@@ -15,11 +15,14 @@ from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES
 from lm_keras.training import conversion
 
-KINDS = ["gpt2", "llama"]
+KINDS = ["gpt2", "llama", "mistral", "qwen2", "qwen3"]
 needs_transformers = pytest.mark.skipif(
     not (importlib.util.find_spec("transformers") and importlib.util.find_spec("torch")),
     reason="transformers and torch are not installed",
 )
+
+
+GOLDEN = json.loads(models.GOLDEN.read_text())
 
 
 def logits(folder):
@@ -30,17 +33,48 @@ def logits(folder):
 @pytest.mark.parametrize("kind", KINDS)
 def test_logits_are_those_that_transformers_computed(kind, tmp_path):
     """The golden numbers were made by folders_of_models.py."""
-    golden = np.array(json.loads(models.GOLDEN.read_text())[kind])
+    golden = np.array(GOLDEN[kind])
     found = logits(models.write(tmp_path / "model", kind))
     assert np.abs(found[:, -2:] - golden).max() < 1e-4 < np.abs(golden).max() / 1e3
-    # The control: another weight gives other logits.
+    # The control: another weight gives other logits, those that the others do not have, too.
     name = next(
         name
         for name in models.tensors(kind)
         if name.endswith("1.mlp.c_fc.weight" if kind == "gpt2" else "1.mlp.up_proj.weight")
     )
-    changed = {name: models.tensors(kind)[name] * 1.01}
-    assert np.abs(logits(models.write(tmp_path / "other", kind, changed))[:, -2:] - golden).max() > 1e-4
+    own = [
+        name for name in models.tensors(kind) if name.endswith(("1.self_attn.q_norm.weight", "k_proj.bias"))
+    ]
+    assert len(own) == {"qwen2": 2, "qwen3": 1}.get(kind, 0)
+    for other in (name, *own):
+        changed = {other: models.tensors(kind)[other] * 1.01}
+        assert np.abs(logits(models.write(tmp_path / other, kind, changed))[:, -2:] - golden).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", models.SCALED)
+def test_scaled_rotary_positions_are_those_of_transformers(name, tmp_path):
+    """The golden numbers were made by folders_of_models.py; and out again."""
+    kind, _, config = models.SCALED[name]
+    folder, golden = models.write(tmp_path / "model", kind, config=config), np.array(GOLDEN[name])
+    assert np.abs(logits(folder)[:, -2:] - golden).max() < 1e-4
+    assert np.abs(golden - np.array(GOLDEN[kind])).max() > 1e-3  # Without it they would be others.
+    conversion.to_run(str(folder), str(tmp_path / "run"))
+    conversion.from_run(str(tmp_path / "run"), "last", str(tmp_path / "back"))
+    written = [json.loads((path / "config.json").read_text()) for path in (folder, tmp_path / "back")]
+    assert written[0]["rope_parameters"] == written[1]["rope_parameters"]
+    np.testing.assert_array_equal(logits(tmp_path / "back"), logits(folder))
+
+
+@needs_transformers
+@pytest.mark.parametrize("name", models.SCALED)
+def test_scaled_rotary_positions_without_an_original_folder(name, tmp_path):
+    """What a run of our own settings is written as."""
+    kind, _, config = models.SCALED[name]
+    imported = exchange.read(models.write(tmp_path / "model", kind, config=config))
+    model = imported.build()
+    export.write(tmp_path / "made", model, imported.config, imported.tokenizer)
+    ids = np.random.default_rng(5).integers(0, models.V, [2, 16])
+    assert np.abs(models.theirs(tmp_path / "made", ids) - model(ids)).max() < 1e-4
 
 
 @needs_transformers
@@ -60,15 +94,14 @@ def test_logits_equal_those_of_transformers(kind, seed, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_names_without_prefix_buffers_parts_and_other_floats(kind, tmp_path):
-    whole, prefix = models.tensors(kind), {"gpt2": "transformer.", "llama": "model."}[kind]
+    whole, prefix = models.tensors(kind), {"gpt2": "transformer."}.get(kind, "model.")
     expected = logits(models.write(tmp_path / "whole", kind))
     buffers = {
         "gpt2": {
             "h.0.attn.bias": np.ones([1, 1, 9, 9], np.float32),
             "h.1.attn.masked_bias": np.array(-1e4, np.float32),
         },
-        "llama": {"layers.1.self_attn.rotary_emb.inv_freq": np.ones(3, np.float32)},
-    }[kind]
+    }.get(kind, {"layers.1.self_attn.rotary_emb.inv_freq": np.ones(3, np.float32)})
     bare = models.write(tmp_path / "bare", kind)
     stripped = {name.removeprefix(prefix): value for name, value in whole.items()}
     models.safetensors.numpy.save_file({**stripped, **buffers}, bare / "model.safetensors")
@@ -149,7 +182,7 @@ def test_transformers_loads_what_is_written(kind, tmp_path):
         "sequence_length": 16,
         "biases": False,
     }
-    if kind == "llama":
+    if kind != "gpt2":
         settings |= {
             "positions": "rotary",
             "norm": "rms",
@@ -157,6 +190,11 @@ def test_transformers_loads_what_is_written(kind, tmp_path):
             "num_kv_heads": 2,
             "tie_embeddings": True,
         }
+    settings |= {
+        "mistral": {"num_heads": 5, "num_kv_heads": 1, "head_dim": 8},  # No LLaMA: 5 do not divide 24.
+        "qwen2": {"qkv_biases": True, "head_dim": 10},
+        "qwen3": {"qk_norm": True},
+    }.get(kind, {})
     config = from_flat(settings)
     model = FAMILIES["gpt"](config, models.V)
     random = np.random.default_rng(3)
@@ -166,11 +204,14 @@ def test_transformers_loads_what_is_written(kind, tmp_path):
     export.write(tmp_path / "made", model, config, tokenizer)
     ids = random.integers(0, models.V, [2, 16])
     assert np.abs(models.theirs(tmp_path / "made", ids) - model(ids)).max() < 1e-4
+    assert json.loads((tmp_path / "made" / "config.json").read_text())["model_type"] == kind
     read = transformers.AutoTokenizer.from_pretrained(tmp_path / "made")
     assert read("AZ!?").input_ids == tokenizer.encode("AZ!?")
 
 
-NAMES = {"gpt2": "transformer.h.1.attn.c_attn.weight", "llama": "model.layers.1.self_attn.k_proj.weight"}
+NAMES = dict.fromkeys(KINDS, "model.layers.1.self_attn.k_proj.weight") | {
+    "gpt2": "transformer.h.1.attn.c_attn.weight"
+}
 NAN = np.full([24, 72], np.nan, np.float32)
 
 
@@ -232,7 +273,11 @@ def test_a_damaged_file_is_refused_in_one_line(damage, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "config", "message"),
     [
-        ("gpt2", {"model_type": "bloom"}, "config.json has model_type 'bloom'; known are gpt2, llama, bert"),
+        (
+            "gpt2",
+            {"model_type": "bloom"},
+            "config.json has model_type 'bloom'; known are gpt2, llama, mistral, qwen2, ",
+        ),
         ("gpt2", {"n_layer": "two"}, "config.json has 'two' for 'n_layer'"),
         ("gpt2", {"n_layer": 10**9}, "--num_layers=1000000000 is out of range"),
         ("gpt2", {"n_embd": 2**31 - 4}, "asks for"),
@@ -246,7 +291,11 @@ def test_a_damaged_file_is_refused_in_one_line(damage, tmp_path):
         ("gpt2", {"vocab_size": 59}, "the tokenizer has 60 tokens, and the network only 59"),
         ("gpt2", {"eos_token_id": 77}, "config.json has 77 for 'eos_token_id', and 60 tokens"),
         ("llama", {"rope_scaling": {"factor": 8}}, "config.json has {'factor': 8} for 'rope_scaling'"),
-        ("llama", {"head_dim": 10}, "config.json has 10 for 'head_dim'"),
+        ("llama", {"head_dim": 10}, "has the shape [24, 24], expected [40, 24]"),
+        ("qwen3", {"head_dim": 9}, "a head has 9 of them (--head_dim); make that even"),
+        ("mistral", {"sliding_window": 15}, "config.json has 15 for 'sliding_window' (4096 where"),
+        ("qwen2", {"use_sliding_window": True}, "config.json has True for 'use_sliding_window'"),
+        ("qwen3", {"attention_bias": True}, "config.json has True for 'attention_bias'"),
         ("llama", {"attention_bias": True}, "config.json has True for 'attention_bias'"),
         ("llama", {"num_key_value_heads": 3}, "--num_kv_heads=3 do not divide --num_heads=4"),
     ],
@@ -294,7 +343,7 @@ def test_files_that_are_missing_or_outside_of_the_folder(tmp_path):
             exchange.read(folder).build()
     for content in ("", "[]", "[" * 100_000, "\udcff"):
         (folder / "config.json").write_text(content, errors="surrogateescape")
-        with pytest.raises(InputError, match=r"is not JSON"):
+        with pytest.raises(InputError, match=r"is not (a )?JSON"):
             exchange.read(folder)
     for name in ([], {}, None):
         (folder / "config.json").write_text(json.dumps({"model_type": name}))
@@ -314,7 +363,12 @@ def test_what_has_no_counterpart_there_is_refused():
         str(caught.value)
         == "this network is none of those that can be written: gpt2 has no --positions=rotary instead of"
         " learned; llama has no --norm=layer instead of rms, --activation=gelu instead of swiglu,"
-        " --biases=True instead of False"
+        " --biases=True instead of False, --qkv_biases=True instead of False; mistral has no --norm=layer"
+        " instead of rms, --activation=gelu instead of swiglu, --biases=True instead of False,"
+        " --qkv_biases=True instead of False; qwen2 has no --norm=layer instead of rms, --activation=gelu"
+        " instead of swiglu, --biases=True instead of False; qwen3 has no --norm=layer instead of rms,"
+        " --activation=gelu instead of swiglu, --biases=True instead of False, --qkv_biases=True instead of"
+        " False, --qk_norm=False instead of True"
     )
 
 

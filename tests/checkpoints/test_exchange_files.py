@@ -88,12 +88,14 @@ def test_an_output_that_is_missing_is_named(tmp_path):
 
 @pytest.mark.parametrize("kind", models.CONFIGS)
 def test_tensors_that_nobody_reads_are_named(kind, tmp_path):
-    layer = {"gpt2": "transformer.h.2.ln_1.weight", "llama": "model.layers.2.input_layernorm.weight"}
-    prefix = {"gpt2": "transformer.", "llama": "model.", "bert": "bert."}[kind]
+    layer = {
+        "gpt2": "transformer.h.2.ln_1.weight", "bert": "bert.encoder.layer.2.output.dense.bias",
+    }  # fmt: skip
+    prefix = {"gpt2": "transformer.", "bert": "bert."}.get(kind, "model.")
     wide = np.ones([models.V, models.D], np.float32)
     for number, name in enumerate(
         [
-            layer.get(kind, "bert.encoder.layer.2.output.dense.bias"), "lm_head.bias", "score.weight",
+            layer.get(kind, "model.layers.2.input_layernorm.weight"), "lm_head.bias", "score.weight",
             f"{prefix}lm_head.weight" if kind != "bert" else "bert.cls.predictions.decoder.weight",
             f"{prefix}{prefix}x", "base_model.model.x.lora_A.weight",
         ]

@@ -11,8 +11,8 @@ import page_of_folders
 import pytest
 
 from lm_keras.checkpoints import exchange, foreign
-from lm_keras.checkpoints.foreign.gpt import ROPE_KEYS
 from lm_keras.checkpoints.foreign.keys import ABSENT, COMMON, FREE, ONLY, USED, overlaid, read_values
+from lm_keras.checkpoints.foreign.rope import ROPE_KEYS
 from lm_keras.config import from_flat
 from lm_keras.errors import InputError
 from lm_keras.text.huggingface import HuggingFaceTokenizer
@@ -54,13 +54,13 @@ OTHERS = {
     "vocab_size": None, "n_positions": 32, "n_embd": 48, "n_layer": 3, "n_head": 2, "n_inner": 50,
     "layer_norm_epsilon": 0.01,
     "tie_word_embeddings": "other", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2,
-    "head_dim": 5,
+    "head_dim": 20,
     "intermediate_size": 50, "max_position_embeddings": 32, "layer_norm_eps": 0.01, "num_key_value_heads": 4,
     "rms_norm_eps": 0.01, "rope_parameters": {"rope_theta": 77.0}, "rope_scaling": {"rope_theta": 77.0},
-    "rope_theta": 77.0,
+    "rope_theta": 77.0, "sliding_window": None,
 }  # fmt: skip
 
-WIDTHS = ("hidden_size", "n_embd", "num_attention_heads", "n_head")
+WIDTHS = ("hidden_size", "n_embd", "num_attention_heads", "n_head", "num_key_value_heads", "sliding_window")
 """Keys whose default does not go with the sizes of these models."""
 
 
@@ -73,10 +73,7 @@ def test_a_key_that_is_used_changes_the_network_and_is_checked(kind, key):
     }
     before, value = settings(kind, config), OTHERS[key.name]
     value = not key.default if value == "other" else value
-    if key.name == "head_dim":
-        with pytest.raises(InputError, match="for 'head_dim'"):
-            settings(kind, {**config, key.name: value})
-    elif value is not None:
+    if value is not None:
         changed = settings(kind, {**config, key.name: value})
         # Without the key the default counts.
         assert changed != before or value == key.default
@@ -108,7 +105,14 @@ def test_an_unknown_key_is_named_in_a_refusal(kind):
     assert settings(kind, {**models.CONFIGS[kind], "_private": 3}) == settings(kind, models.CONFIGS[kind])
 
 
-NOT_USUAL = r"config.json has \{.* for 'rope_.*', which is not supported; known is \{'rope_type': 'default', "
+NOT_USUAL = r"config.json has \{.* for 'rope_.*', which is not supported: "
+LLAMA3 = {
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4,
+    "original_max_position_embeddings": 64,
+}
+YARN = "yarn:factor=2,original_context_length=16"
 
 
 @pytest.mark.parametrize(
@@ -121,11 +125,23 @@ NOT_USUAL = r"config.json has \{.* for 'rope_.*', which is not supported; known 
         ({"rope_parameters": {"rope_type": "default"}, "rope_theta": 500.0}, 500.0),
         ({"rope_parameters": None, "rope_scaling": {}, "rope_theta": 500.0}, 500.0),
         ({"rope_parameters": {"partial_rotary_factor": 1.0}}, 10_000.0),
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, NOT_USUAL),
+        ({"rope_parameters": {"rope_type": "linear"}}, NOT_USUAL + "linear needs factor"),
+        ({"rope_parameters": {"type": "linear", "factor": 0.5}}, NOT_USUAL + "factor=0.5 is out of range"),
+        ({"rope_parameters": {"factor": 2.0}}, NOT_USUAL + "a rope_type 'default' has no 'factor'"),
         (
-            {"rope_parameters": {"type": "linear", "factor": 2.0}},
-            NOT_USUAL,
+            {"rope_parameters": {"type": "linear", "factor": 2.0, "beta_fast": 32}},
+            NOT_USUAL + "a rope_type 'linear' has no 'beta_fast'",
         ),
-        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, NOT_USUAL),
+        (
+            {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
+            NOT_USUAL + "llama3 needs low_freq_factor",
+        ),
+        (
+            {"rope_scaling": {"rope_type": "llama3", **LLAMA3, "high_freq_factor": 1.0}},
+            NOT_USUAL + "low_freq_factor=1 has to be less than high_freq_factor=1",
+        ),
+        ({"rope_scaling": {"type": "yarn", "factor": 2.0, "truncate": False}}, NOT_USUAL),
         ({"rope_parameters": {"rope_type": "default", "type": "linear"}}, NOT_USUAL),
         ({"rope_parameters": {"rope_type": None}}, NOT_USUAL),
         ({"rope_scaling": {"factor": 8}}, NOT_USUAL),
@@ -152,6 +168,35 @@ def test_rotary_positions_under_all_their_names(config, base):
     else:
         with pytest.raises(InputError, match=base):
             settings("llama", config)
+
+
+@pytest.mark.parametrize(
+    ("inside", "scaling"),
+    [
+        ({"rope_type": "default"}, None),
+        ({"type": "linear", "factor": 2}, "linear:factor=2"),
+        (
+            {"rope_type": "llama3", **LLAMA3},
+            "llama3:factor=8,low_freq_factor=1,high_freq_factor=4,original_context_length=64",
+        ),
+        # Without it, the length of the first training is that of the model, 16.
+        ({"rope_type": "yarn", "factor": 2.0}, YARN),
+        ({"rope_type": "yarn", "factor": 2.0, "beta_fast": None, "attention_factor": None}, YARN),
+        ({"rope_type": "yarn", "factor": 2.0, "mscale": 1.0}, YARN),
+        (
+            {"rope_type": "yarn", "factor": 2.0, "mscale": 0.5, "mscale_all_dim": 0.5},
+            f"{YARN},attention_factor=1",
+        ),
+        (
+            {"type": "yarn", "factor": 2.5, "original_max_position_embeddings": 8, "beta_slow": 0.5},
+            "yarn:factor=2.5,original_context_length=8,beta_slow=0.5",
+        ),
+    ],
+    ids=str,
+)
+def test_scaling_of_rotary_positions(inside, scaling):
+    for name in ("rope_parameters", "rope_scaling"):
+        assert settings("llama", {**models.CONFIGS["llama"], name: inside})["rotary_scaling"] == scaling
 
 
 def test_two_names_of_a_key():
@@ -202,7 +247,7 @@ def test_all_keys_come_back(kind, seed):
         "hidden_dropout_prob",
         "attention_probs_dropout_prob",
     }
-    assert names - dropouts == {"tie_word_embeddings"} and (names & dropouts or kind == "llama")
+    assert names - dropouts == {"tie_word_embeddings"} and (names & dropouts or kind not in ("gpt2", "bert"))
 
 
 def test_a_size_that_is_missing_is_the_default(tmp_path):

@@ -29,7 +29,17 @@ LLAMA = {
     **GPT2, "positions": "rotary", "norm": "rms", "activation": "swiglu", "num_kv_heads": 1, "biases": False,
     "tie_embeddings": False,
 }  # fmt: skip
-KINDS = {"gpt2": GPT2, "llama": LLAMA, "rotary": {**LLAMA, "num_kv_heads": H}}
+KINDS = {
+    "gpt2": GPT2, "llama": LLAMA, "rotary": {**LLAMA, "num_kv_heads": H},
+    "qwen2": {
+        **LLAMA, "qkv_biases": True, "head_dim": 6, "rotary_base": 50.0,
+        "rotary_scaling": "yarn:factor=4,original_context_length=40,beta_fast=4",
+    },
+    "qwen3": {
+        **LLAMA, "num_kv_heads": H, "qk_norm": True, "head_dim": 10, "rotary_base": 50.0,
+        "rotary_scaling": "llama3:factor=4,low_freq_factor=1,high_freq_factor=3,original_context_length=30",
+    },
+}  # fmt: skip
 RANDOM = np.random.default_rng(13)
 
 
@@ -64,8 +74,12 @@ def numbers(config, vocab_size=V):
         ({**GPT2, "context_length": 30, "biases": False}, 1188 + 360 + 2 * (432 + 144 + 120 + 120 + 24) + 12),
         # two tables; 12 x (3 + 1 + 1) 4, 12 x 12, 12 x 20, 10 x 12, two of 12; 12
         (LLAMA, 2 * 1188 + 2 * (240 + 144 + 240 + 120 + 24) + 12),
+        # heads of 6: 12 x (3 + 1 + 1) 6, a bias of 30, 18 x 12
+        (KINDS["qwen2"], 2 * 1188 + 2 * (360 + 30 + 216 + 240 + 120 + 24) + 12),
+        # heads of 10: 12 x 9 10, 30 x 12, two gains of 10
+        (KINDS["qwen3"], 2 * 1188 + 2 * (1080 + 360 + 240 + 120 + 24 + 20) + 12),
     ],
-    ids=["gpt2", "long", "llama"],
+    ids=["gpt2", "long", "llama", "qwen2", "qwen3"],
 )
 def test_parameters(settings, parameters):
     model = build(**settings)
@@ -90,8 +104,31 @@ def test_parameters_of_the_models_of_the_papers():
     assert numbers(from_flat(large), 32_000) == 6_738_415_616
 
 
+def scaled(scaling, frequencies, base):
+    """Frequencies and the factor of cosines and sines, as YaRN's paper and Meta's code say them."""
+    settings, wavelengths = scaling.settings, 2 * np.pi / frequencies
+    factor, length = settings["factor"], settings["original_context_length"]
+    if scaling.kind == "llama3":
+        low, high = settings["low_freq_factor"], settings["high_freq_factor"]
+        found = []
+        for frequency, wavelength in zip(frequencies, wavelengths):
+            smooth = (length / wavelength - low) / (high - low)
+            mixed = (1 - smooth) * frequency / factor + smooth * frequency
+            long, short = wavelength > length / low, wavelength < length / high
+            found.append(frequency / factor if long else frequency if short else mixed)
+        return np.array(found), 1.0
+    # Pair i turns length / (2 pi base^(i / pairs)) times.
+    pairs = len(frequencies)
+    first, last = (
+        np.log(length / (2 * np.pi * turns)) / np.log(base) * pairs for turns in (settings["beta_fast"], 1)
+    )
+    first, last = max(np.floor(first), 0), min(np.ceil(last), 2 * pairs - 1)
+    ramp = np.clip((np.arange(pairs) - first) / max(last - first, 0.001), 0, 1)
+    return frequencies * (1 - ramp) + frequencies / factor * ramp, 0.1 * np.log(factor) + 1
+
+
 def by_hand(model, tokens):
-    """GPT-2 and LLaMA in float64, as their papers write them."""
+    """GPT-2, LLaMA and Qwen in float64, as their papers write them."""
     settings, weights = model.block_settings, {}
     for number, block in enumerate(model.blocks):
         weights[number] = {name: v.numpy().astype(np.float64) for name, v in block.by_name.items()}
@@ -107,7 +144,12 @@ def by_hand(model, tokens):
 
     def turned(x):
         width = x.shape[-1]
-        angles = np.arange(len(x))[:, None] * 10_000.0 ** (-2 * np.arange(width // 2) / width)
+        frequencies = model.rotary_base ** (-2 * np.arange(width // 2) / width)
+        factor = 1.0
+        if model.rotary_scaling:
+            frequencies, factor = scaled(model.rotary_scaling, frequencies, model.rotary_base)
+        angles = np.arange(len(x))[:, None] * frequencies
+        x = x * factor
         a, b = x[:, : width // 2], x[:, width // 2 :]
         return np.concatenate(
             [a * np.cos(angles) - b * np.sin(angles), b * np.cos(angles) + a * np.sin(angles)], 1
@@ -134,6 +176,8 @@ def by_hand(model, tokens):
                 kv = h * settings.num_kv_heads // settings.num_heads
                 q, k = parts[h], parts[settings.num_heads + kv]
                 v = parts[settings.num_heads + settings.num_kv_heads + kv]
+                if settings.qk_norm:
+                    q, k = norm(q, w["query_norm_gain"], 0), norm(k, w["key_norm_gain"], 0)
                 if model.rotary_base:
                     q, k = turned(q), turned(k)
                 scores = np.where(np.tri(len(row)) > 0, q @ k.T / np.sqrt(width), -np.inf)
@@ -155,8 +199,13 @@ def test_logits_equal_the_papers_equations(kind):
     model, tokens = build(**KINDS[kind]), tokens_of(B, T)
     expected = by_hand(model, tokens)
     np.testing.assert_allclose(model(tokens), expected, atol=1e-5 * np.abs(expected).max())
-    model.blocks[1].by_name["attention_norm_gain"].assign_add([0.01] * D)
-    assert np.abs(model(tokens) - expected).max() > 1e-4 * np.abs(expected).max()
+    for name in ("attention_norm_gain", "query_norm_gain", "key_norm_gain", "query_key_value_bias"):
+        variable = model.blocks[1].by_name.get(name)
+        if variable is not None:
+            before = variable.numpy()
+            variable.assign(before + 0.02 * np.arange(len(before)))
+            assert np.abs(model(tokens) - expected).max() > 1e-4 * np.abs(expected).max(), name
+            variable.assign(before)
 
 
 def test_initial_weights_are_those_of_gpt2():
@@ -301,7 +350,7 @@ class Forgetful(GPTLanguageModel):
 
 
 @pytest.mark.parametrize(
-    ("kind", "jit"), [*[(kind, False) for kind in KINDS], ("gpt2", True), ("llama", True)]
+    ("kind", "jit"), [*[(kind, False) for kind in KINDS], ("gpt2", True), ("llama", True), ("qwen3", True)]
 )
 def test_cached_logits_equal_uncached_ones(kind, jit):
     model = build(**KINDS[kind])
@@ -452,6 +501,27 @@ def test_a_row_that_is_too_long_is_refused():
             {"positions": "rotary", "num_heads": 4},
             "--positions=rotary turns pairs of numbers, and a head has 3 of them",
         ),
+        (
+            {"positions": "rotary", "head_dim": 3},
+            "--positions=rotary turns pairs of numbers, and a head has 3 of them (--head_dim); make",
+        ),
+        (
+            {"rotary_scaling": "linear:factor=2"},
+            "--rotary_scaling=linear:factor=2 has no meaning for --positions=learned; leave it out, or take",
+        ),
+        *[
+            ({"positions": "rotary", "rotary_scaling": text}, f"--rotary_scaling={text}: {message}")
+            for text, message in (
+                ("ntk:factor=2", "scaling 'ntk' is unknown; choose one of linear, llama3, yarn"),
+                ("linear", "linear needs factor: write linear:factor=NUMBER,..."),
+                ("linear:factor=0.5", "factor=0.5 is out of range; expected 1 to 1e+09"),
+                ("linear:factor=nan", "factor=nan is out of range"),
+                ("linear:factor=x", "factor='x' is not a number"),
+                ("linear:factor=2,factor=3", "factor is given twice; keep one of the two"),
+                ("linear:beta_fast=2", "'beta_fast=2' is not a setting of linear; write KEY=NUMBER with one"),
+                ("yarn:factor=2,original_context_length=8,beta_fast=1", "beta_slow=1 has to be less than"),
+            )
+        ],
         ({"context_length": 19}, "--context_length=19 is shorter than a row of --sequence_length=20 tokens"),
         (
             {"batching": "stream"},
@@ -559,7 +629,7 @@ def test_weights_are_cast_once_for_a_text_and_anew_for_the_next(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "jit"), [*[(kind, False) for kind in KINDS], ("gpt2", True), ("llama", True)]
+    ("kind", "jit"), [*[(kind, False) for kind in KINDS], ("gpt2", True), ("llama", True), ("qwen3", True)]
 )
 def test_a_sampler_computes_with_the_cast_matrices(kind, jit, monkeypatch):
     """With zeros in their place nothing is written into a cache, and all tokens are equally likely."""
@@ -576,7 +646,7 @@ def test_a_sampler_computes_with_the_cast_matrices(kind, jit, monkeypatch):
     monkeypatch.setattr(CastOnce, "made", lambda self: [tf.zeros_like(each) for each in made(self)])
     np.testing.assert_allclose(log_probabilities(), -np.log(V), rtol=1e-5)
     _, carry = sampler._loop.start([[1, 2, 3, 4]], 5)
-    biased = "biases" not in KINDS[kind]
+    biased = "biases" not in KINDS[kind] or "qkv_biases" in KINDS[kind]
     assert biased or not any(np.any(tf.cast(part, tf.float32)) for part in carry.state["values"])
     assert sampler.traces == 3
 

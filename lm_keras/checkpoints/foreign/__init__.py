@@ -6,17 +6,17 @@ side.
 
 from typing import Any
 
-from lm_keras.checkpoints.foreign import bert, gpt
+from lm_keras.checkpoints.foreign import bert, gpt, llama
 from lm_keras.checkpoints.foreign.keys import overlaid, read_values
 from lm_keras.checkpoints.foreign.kind import Kind, Part
-from lm_keras.config import Config, from_flat
+from lm_keras.config import Config, ModelConfig, from_flat
 from lm_keras.errors import InputError
 from lm_keras.registry import WITH_LABELS
 from lm_keras.text.tokenizer import Tokenizer
 
 __all__ = ["KINDS", "Kind", "Part", "config_of", "kind_for", "kind_of"]
 
-KINDS = gpt.KINDS | bert.KINDS
+KINDS = gpt.KINDS | llama.KINDS | bert.KINDS
 """By their `model_type`."""
 
 
@@ -32,8 +32,12 @@ def kind_of(config: dict[str, Any]) -> Kind:
     return KINDS[name]
 
 
-def kind_for(config: Config) -> tuple[str, Kind]:
+def kind_for(config: Config, usual: str | None = None) -> tuple[str, Kind]:
     """Return the name of the family that a network of ours can be written as, and the family.
+
+    Args:
+        config: settings of the network.
+        usual: the `model_type` that its run began with, which is taken where several fit.
 
     Raises:
         InputError: none can hold it; the line says why.
@@ -48,11 +52,11 @@ def kind_for(config: Config) -> tuple[str, Kind]:
                 + " has no counterpart there; that of a bert has, with --pooling=first where texts are "
                 "classified"
             )
-    for name, kind in KINDS.items():
+    for name, kind in sorted(KINDS.items(), key=lambda item: item[0] != usual):
         if kind.family != family:
             continue
-        flat = {**config.flat(), "num_kv_heads": config.model.kv_heads}
-        needed = {k: flat["num_heads"] if v == "num_heads" else v for k, v in kind.needed.items()}
+        flat = {**config.flat(), **_filled_in(config.model)}
+        needed = {name: _needed(config.model, value) for name, value in kind.needed.items()}
         wrong = [f"--{k}={flat[k]} instead of {v}" for k, v in needed.items() if flat[k] != v]
         if not wrong:
             return name, kind
@@ -61,6 +65,21 @@ def kind_for(config: Config) -> tuple[str, Kind]:
         known = sorted({kind.family for kind in KINDS.values()})
         raise InputError(f"--model={family} has no counterpart there; {' and '.join(known)} have")
     raise InputError(f"this network is none of those that can be written: {'; '.join(reasons)}")
+
+
+def _needed(model: ModelConfig, value: Any) -> Any:
+    """Return the value that a setting needs, where `Kind.needed` says it by others."""
+    if value == "a divisor of --embedding_dim" and model.embedding_dim % model.num_heads == 0:
+        return model.num_heads
+    by_others = {"num_heads": model.num_heads, "D / H": model.embedding_dim // model.num_heads}
+    return by_others.get(value, value)
+
+
+def _filled_in(model: ModelConfig) -> dict[str, Any]:
+    """Return the settings whose defaults depend on others."""
+    return {
+        "num_kv_heads": model.kv_heads, "qkv_biases": model.has_qkv_biases, "head_dim": model.head_width,
+    }  # fmt: skip
 
 
 def config_of(
