@@ -243,6 +243,15 @@ def _check_transformer(config: CheckedSettings) -> None:
             f"--num_kv_heads={model.num_kv_heads} do not divide --num_heads={model.num_heads}; take a number "
             "that does"
         )
+    if model.positions == "sinusoidal" and not model.has("encoder"):
+        raise InputError(
+            f"--positions=sinusoidal has no meaning for --model={model.model}; take learned or rotary"
+        )
+    if model.positions == "sinusoidal" and model.embedding_dim % 2:
+        raise InputError(
+            f"--positions=sinusoidal has pairs of a sine and a cosine, and --embedding_dim={model.embedding_dim} "
+            "is odd; make it even"
+        )
     if model.positions == "rotary" and model.embedding_dim // model.num_heads % 2:
         raise InputError(
             "--positions=rotary turns pairs of numbers, and a head has "
