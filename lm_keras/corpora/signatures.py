@@ -27,8 +27,8 @@ class SignatureDocs(Corpus):
         run in executor of base event loop takes executor, func and all args
 
     Words are parted at underscores, at capital letters and at digits, and are in lower case. `*` says `all`,
-    `**` says `named`, and a parameter with a default comes behind `optional`. `self` and `cls` are left out, and
-    so are functions with more than `MOST_PARAMETERS` and what comes again.
+    `**` says `named`, and a parameter with a default comes behind `optional`. `self` and `cls` are left out,
+    and so are functions with more than `MOST_PARAMETERS` and what comes again.
 
     Args:
         fields: what is read: without `source` the two sides are one text.
