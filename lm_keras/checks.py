@@ -12,6 +12,7 @@ from lm_keras.registry import (
     TASKS,
     WITH_LABELS,
     WITH_MASKS,
+    WITH_PAIRS,
     families_with,
     scores_of,
     tasks_of,
@@ -163,8 +164,14 @@ def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field])
             f"{', '.join(scores_of(config.task))}"
         )
     _check_labels(config)
+    _check_examples(config)
     if config.model.has("attention"):
         _check_transformer(config)
+    if config.model.encoder_layers and not config.model.has("encoder"):
+        raise InputError(
+            f"--encoder_layers={config.model.encoder_layers} has no meaning for --model={family}, which has"
+            " no encoder; leave it out"
+        )
     if length < task.least_length:
         raise InputError(
             f"--sequence_length={length} is too short for --model={family}, which reads {task.reads}; take "
@@ -210,7 +217,7 @@ def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field])
 
 def _check_labels(config: CheckedSettings) -> None:
     """Raise InputError for settings that have no meaning with labels, or none without them."""
-    model, batches = config.model, config.batches
+    model = config.model
     if config.task not in WITH_LABELS:
         if model.bidirectional:
             raise InputError(
@@ -223,6 +230,18 @@ def _check_labels(config: CheckedSettings) -> None:
             f"--pooling=first has no meaning for --model={model.model}, whose first token sees no other one; "
             "take last, mean or max"
         )
+
+
+def _check_examples(config: CheckedSettings) -> None:
+    """Raise InputError for settings that have no meaning where rows have whole examples."""
+    if config.task not in (*WITH_LABELS, *WITH_PAIRS):
+        return
+    if config.task in WITH_PAIRS and config.data.too_long == "windows":
+        raise InputError(
+            f"--too_long=windows has no meaning for --task={config.task}, which reads a source as a whole; "
+            "take cut_end, cut_start or error"
+        )
+    batches = config.batches
     for name, value in (("batching", batches.batching), ("state_reset", batches.state_reset)):
         if value:
             raise InputError(
@@ -243,14 +262,14 @@ def _check_transformer(config: CheckedSettings) -> None:
             f"--num_kv_heads={model.num_kv_heads} do not divide --num_heads={model.num_heads}; take a number "
             "that does"
         )
-    if model.positions == "sinusoidal" and not model.has("encoder"):
+    if model.positions == "sinusoidal" and not model.has("sinusoidal"):
         raise InputError(
             f"--positions=sinusoidal has no meaning for --model={model.model}; take learned or rotary"
         )
     if model.positions == "sinusoidal" and model.embedding_dim % 2:
         raise InputError(
-            f"--positions=sinusoidal has pairs of a sine and a cosine, and --embedding_dim={model.embedding_dim} "
-            "is odd; make it even"
+            "--positions=sinusoidal has pairs of a sine and a cosine, and --embedding_dim="
+            f"{model.embedding_dim} is odd; make it even"
         )
     if model.positions == "rotary" and model.embedding_dim // model.num_heads % 2:
         raise InputError(

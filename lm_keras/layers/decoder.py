@@ -4,6 +4,8 @@ Shapes: B sentences, n rows of a sentence (its hypotheses; 1 while it trains), T
 T, S positions of a source, D width, H heads, K heads of keys and values, d = D / H.
 """
 
+import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -195,6 +197,4 @@ class DecoderBlock(TransformerBlock):
 
 def cross_parameters(settings: BlockSettings) -> int:
     """Return how many numbers the attention to a source learns in a block."""
-    return sum(
-        int(shape[0]) * (shape[1] if len(shape) > 1 else 1) for shape in cross_weights(settings).values()
-    )
+    return sum(map(math.prod, cross_weights(settings).values()))

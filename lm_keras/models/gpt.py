@@ -23,6 +23,7 @@ from lm_keras.layers.transformer import DROPOUTS, BlockSettings, TransformerBloc
 from lm_keras.models.costs import Product, block_products, blocks_bytes
 from lm_keras.models.documents import positions_within
 from lm_keras.models.language_model import LanguageModel
+from lm_keras.registry import WITH_PAIRS
 
 INITIAL_DEVIATION = 0.02
 """Standard deviation of initial weights; of matrices that add to what passes by, over sqrt(2 layers)."""
@@ -38,7 +39,7 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
         block=block_settings(model, config.running.rematerialize),
         positions=model.positions,
         rotary_base=model.rotary_base,
-        separate_documents=model.separate_documents or config.task == "seq2seq",
+        separate_documents=model.separate_documents or config.task in WITH_PAIRS,
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
         num_outputs=num_outputs,

@@ -19,6 +19,7 @@ from lm_keras.models import lstm_seq2seq
 from lm_keras.models.costs import Product
 from lm_keras.models.documents import goes_on, positions_within
 from lm_keras.models.language_model import LanguageModel
+from lm_keras.registry import WITH_PAIRS
 
 State = Sequence[Mapping[str, tf.Tensor]]
 """`{"h", "c"}` of each layer, [B, H] each."""
@@ -26,7 +27,7 @@ State = Sequence[Mapping[str, tf.Tensor]]
 
 def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
     """Build the network of a run; its initial weights follow `keras.utils.set_random_seed`."""
-    if config.task == "seq2seq":
+    if config.task in WITH_PAIRS:
         return lstm_seq2seq.build(config, vocab_size, num_outputs)
     model = config.model
     return LSTMLanguageModel(
@@ -50,7 +51,7 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
 
 def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = None) -> int:
     """Return how many numbers the network of these settings learns."""
-    if config.task == "seq2seq":
+    if config.task in WITH_PAIRS:
         return lstm_seq2seq.num_parameters(config, vocab_size, num_outputs)
     model = config.model
     embedding, hidden, tied = model.embedding_dim, model.units, model.tied

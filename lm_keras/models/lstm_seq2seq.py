@@ -36,7 +36,7 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
         embedding_dim=model.embedding_dim,
         hidden_units=model.units,
         num_layers=model.num_layers,
-        encoder_layers=model.encoder_layers or model.num_layers,
+        encoder_layers=model.encoder_depth,
         dropout=model.dropout,
         weight_drop=model.weight_drop,
         tie_embeddings=model.tied,
@@ -53,7 +53,7 @@ def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = No
     del num_outputs
     model = config.model
     embedding, units, layers = model.embedding_dim, model.units, model.num_layers
-    encoder_layers = model.encoder_layers or layers
+    encoder_layers = model.encoder_depth
     features = embedding if model.tied else units
     inputs = [embedding] + [2 * units] * (encoder_layers - 1)
     encoder = sum(2 * 4 * units * (width + units + 1) for width in inputs)
@@ -88,9 +88,9 @@ class LSTMSeq2Seq(EncoderDecoder):
     Attributes:
         context_tokens: None: a prediction depends on all tokens before it.
 
-    Reference: Luong, Pham and Manning (2015), section 3.1, with the score `general`, over sqrt(H), and without
-    input feeding, so that all positions of a target are computed at once; the encoder: Bahdanau, Cho and
-    Bengio (2015), section 3.2; the summary: Cho et al. (2014), section 2.2.
+    Reference: Luong, Pham and Manning (2015), section 3.1, with the score `general`, over sqrt(H), and
+        without input feeding, so that all positions of a target are computed at once; the encoder: Bahdanau, Cho
+        and Bengio (2015), section 3.2; the summary: Cho et al. (2014), section 2.2.
     """
 
     context_tokens = None

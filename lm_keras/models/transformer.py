@@ -37,7 +37,7 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
     return TransformerSeq2Seq(
         vocab_size,
         num_layers=model.num_layers,
-        encoder_layers=model.encoder_layers or model.num_layers,
+        encoder_layers=model.encoder_depth,
         context_length=config.context_length,
         block=block_settings(config),
         positions=model.positions,
@@ -54,7 +54,7 @@ def block_settings(config: Config) -> BlockSettings:
     model = config.model
     return BlockSettings(
         model.embedding_dim, model.num_heads, model.kv_heads, model.units, model.norm, model.norm_epsilon,
-        model.activation, model.biases, model.dropout, post_norm=model.post_norm,
+        model.activation, model.biases, model.dropout, model.attention_chunk, post_norm=model.post_norm,
     )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = No
     """Return how many numbers the network of these settings learns."""
     del num_outputs
     model, block = config.model, block_settings(config)
-    encoder_layers, width = model.encoder_layers or model.num_layers, model.embedding_dim
+    encoder_layers, width = model.encoder_depth, model.embedding_dim
     tables = vocab_size * (1 if model.tied else 2)
     tables += 2 * config.context_length if model.positions == "learned" else 0
     norm = 0 if model.post_norm else sum(map(math.prod, _norm_shapes(block).values()))

@@ -86,7 +86,7 @@ def test_cached_logits_equal_those_of_whole_rows(kind, traced):
 
     run = tf.function(one_by_one, autograph=False) if traced else one_by_one
     np.testing.assert_allclose(run(source, document, tokens), expected, atol=2e-5)
-    in_parts, state = model.forward(
+    in_parts, _ = model.forward(
         {"tokens": tokens[:, :3], "memory": model.encode(source, document)}, model.initial_state(B * N, T)
     )
     np.testing.assert_allclose(model.project(in_parts), expected[:, :3], atol=2e-5)

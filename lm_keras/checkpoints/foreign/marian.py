@@ -123,7 +123,7 @@ def _parts(config: Config, vocab_size: int) -> list[Part]:
     model = config.model
     width, wide = model.embedding_dim, model.units
     parts = [Part("embedding/embeddings", (TABLE,), (width,))]
-    for n in range(model.encoder_layers or model.num_layers):
+    for n in range(model.encoder_depth):
         parts += _block(f"encoder_{n}/", f"encoder.layers.{n}.", width, wide)
     for n in range(model.num_layers):
         here, there = f"decoder_{n}/cross_attention/", f"decoder.layers.{n}.encoder_attn"
@@ -145,7 +145,7 @@ def _config(config: Config, vocab_size: int, tokenizer: Tokenizer) -> dict[str, 
         "vocab_size": vocab_size, "decoder_vocab_size": vocab_size,
         "max_position_embeddings": config.context_length,
         "d_model": model.embedding_dim,
-        "encoder_layers": model.encoder_layers or model.num_layers, "decoder_layers": model.num_layers,
+        "encoder_layers": model.encoder_depth, "decoder_layers": model.num_layers,
         **{f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in both.items()},
         "activation_function": NAMES[model.activation], "scale_embedding": True,
         "static_position_embeddings": True,

@@ -84,6 +84,6 @@ def _check(config: Config, peers: list[str]) -> None:
     for name, bad in differ.items():
         if bad and peers:
             raise InputError(
-                f"--{name}={config.flat()[name]}: --peer={peers[0]} has no such network or training; leave one"
-                " of both out"
+                f"--{name}={config.flat()[name]}: --peer={peers[0]} has no such network or training; leave"
+                " one of both out"
             )
