@@ -89,8 +89,8 @@ class LSTMSeq2Seq(EncoderDecoder):
         context_tokens: None: a prediction depends on all tokens before it.
 
     Reference: Luong, Pham and Manning (2015), section 3.1, with the score `general`, over sqrt(H), and
-        without input feeding, so that all positions of a target are computed at once; the encoder: Bahdanau, Cho
-        and Bengio (2015), section 3.2; the summary: Cho et al. (2014), section 2.2.
+        without input feeding, so that all positions of a target are computed at once; the encoder: Bahdanau,
+        Cho and Bengio (2015), section 3.2; the summary: Cho et al. (2014), section 2.2.
     """
 
     context_tokens = None
