@@ -134,7 +134,9 @@ FAMILIES = {
     "glm": Family("glm", (
         "attention", "grouped_queries", "block_styles", "cache", "infilling", "labels", "seq2seq",
     ), pooling="mean"),
-    "transformer": Family("transformer", ("attention", "rotary", "cache", "seq2seq", "encoder")),
+    "transformer": Family("transformer", (
+        "attention", "grouped_queries", "block_styles", "rotary", "seq2seq", "encoder",
+    )),
 }  # fmt: skip
 """The choices of `--model`."""
 
