@@ -92,8 +92,11 @@ class CrossAttention(keras.layers.Layer):
         together = self._by_head(together, rows, 2 * self.settings.num_kv_heads)
         return Cache(*tf.split(together, 2, axis=1))
 
-    def call(self, x: tf.Tensor, rows: Index, memory: Memory, mask: Mask | None = None) -> tf.Tensor:
-        """Return x [R, D] float32 with the attention of `rows` rows to their sources added."""
+    def added_to(self, x: tf.Tensor, rows: Index, memory: Memory, mask: Mask | None = None) -> tf.Tensor:
+        """Return x [R, D] float32 with the attention of `rows` rows to their sources added.
+
+        Keras would take a dropout mask for one of its own, so this is no `call`.
+        """
         settings, dtype = self.settings, self.compute_dtype
         sources = memory.keys.shape[0] or tf.shape(memory.keys)[0]
         queries = self._product("query", tf.cast(x, dtype) if settings.post_norm else self._norm(x, dtype))
@@ -101,8 +104,8 @@ class CrossAttention(keras.layers.Layer):
         queries = self._by_head(queries, sources, settings.num_heads)  # [B, H, n T, d]
         mixed = attention(queries, memory.keys, memory.values, memory.attention_mask)
         mixed = tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, settings.width])
-        added_bias = self.by_name.get("output_bias")
-        bias = None if added_bias is None else tf.convert_to_tensor(added_bias)
+        bias = self.by_name.get("output_bias")
+        bias = None if bias is None else tf.convert_to_tensor(bias)
         output = times(mixed, cast(self.by_name["output_kernel"], dtype))
         x = added(x, output, bias, *([] if mask is None else kept(x, rows, mask)))
         return self._norm(x, "float32") if settings.post_norm else x
@@ -190,7 +193,7 @@ class DecoderBlock(TransformerBlock):
             attention_mask,
             turn,
             self._masks(draw, training),
-            between=lambda y: self.cross_attention(y, rows=rows, memory=memory, mask=mask),
+            between=lambda y: self.cross_attention.added_to(y, rows, memory, mask),
         )
         return self._run(x, cache, how)
 
