@@ -7,7 +7,7 @@ import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.training.trainer import Trainer
 
-NAMES = "zero one two three four five six seven eight nine".split()
+NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 SETTINGS = {
     "task": "seq2seq", "tokenizer": "char", "sequence_length": 48, "batch_size": 6, "split": "80/10/10",
     "num_heads": 2, "embedding_dim": 16, "hidden_units": None, "learning_rate": 0.01, "dropout": 0.1,
