@@ -154,7 +154,8 @@ def test_language_models_read_mixed_corpora(model, texts):
     corpus, cache = texts
     config = from_flat({
         "corpus": corpus, "corpus_weights": "1,3", "cache_dir": cache, "tokenizer": "char",
-        "split": "80/10/10", "model": model, "num_heads": 2 if model != "lstm" else 4, "sequence_length": 16, "batch_size": 8,
+        "split": "80/10/10", "model": model, "num_heads": 2 if model != "lstm" else 4,
+        "sequence_length": 16, "batch_size": 8,
     })  # fmt: skip
     data = prepare(config.data, needs_mask=config.needs_mask)
     store = data.splits["train"]
