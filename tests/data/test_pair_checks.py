@@ -77,6 +77,14 @@ def test_identical_sides_and_written_languages_are_told(prepared):
     assert "same text" not in said and "read as text" not in said
 
 
+def test_held_out_sources_that_are_learnt_are_told(prepared):
+    train = [(f"x{n}", f"y{n}") for n in range(30)]
+    _, said = prepared(train, valid=[("z", "y"), ("x3", "other"), ("x4", "y4")])
+    assert "valid.tsv:2: the source is in the training text, too (2 of 3 valid pairs)" in said
+    _, said = prepared(train, valid=[("z", "y"), ("w", "y3")])
+    assert "the source is in the training text" not in said
+
+
 def test_the_column_of_parts(prepared):
     data, _ = prepared([("ab", "c"), ("d", "efg"), *((f"x{n}", f"y{n}") for n in range(30))], split="100/0/0")
     store = data.splits["train"]
