@@ -12,6 +12,7 @@ from lm_keras.registry import (
     TASKS,
     WITH_LABELS,
     WITH_MASKS,
+    WITH_PAIRS,
     families_with,
     scores_of,
     tasks_of,
@@ -163,6 +164,7 @@ def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field])
             f"{', '.join(scores_of(config.task))}"
         )
     _check_labels(config)
+    _check_examples(config)
     if config.model.has("attention"):
         _check_transformer(config)
     if length < task.least_length:
@@ -210,7 +212,7 @@ def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field])
 
 def _check_labels(config: CheckedSettings) -> None:
     """Raise InputError for settings that have no meaning with labels, or none without them."""
-    model, batches = config.model, config.batches
+    model = config.model
     if config.task not in WITH_LABELS:
         if model.bidirectional:
             raise InputError(
@@ -223,6 +225,18 @@ def _check_labels(config: CheckedSettings) -> None:
             f"--pooling=first has no meaning for --model={model.model}, whose first token sees no other one; "
             "take last, mean or max"
         )
+
+
+def _check_examples(config: CheckedSettings) -> None:
+    """Raise InputError for settings that have no meaning where rows have whole examples."""
+    if config.task not in (*WITH_LABELS, *WITH_PAIRS):
+        return
+    if config.task in WITH_PAIRS and config.data.too_long == "windows":
+        raise InputError(
+            f"--too_long=windows has no meaning for --task={config.task}, which reads a source as a whole; "
+            "take cut_end, cut_start or error"
+        )
+    batches = config.batches
     for name, value in (("batching", batches.batching), ("state_reset", batches.state_reset)):
         if value:
             raise InputError(

@@ -19,6 +19,7 @@ from lm_keras.registry import (
     TOKENIZERS,
     WITH_LABELS,
     WITH_MASKS,
+    WITH_PAIRS,
     families_with,
     listed,
     sizes_described,
@@ -63,6 +64,18 @@ class DataConfig:
         "field, feature or column that holds the label, or the tags [label; tags of JSON lines: tags; "
         "conll: the last column]",
     )
+    source_field: str | None = setting(
+        None,
+        "field, feature or column that holds the source [source; of two columns the first; "
+        "of a data set with a direction of its own, that]",
+        tasks=WITH_PAIRS,
+    )
+    target_field: str | None = setting(
+        None,
+        "field, feature or column that holds the target, or several targets of one source, of which the "
+        "first is learnt and all are references [target; as for --source_field]",
+        tasks=WITH_PAIRS,
+    )
     header: str = setting(
         "auto",
         "whether the first row of a table names its columns",
@@ -71,9 +84,9 @@ class DataConfig:
     too_long: str | None = setting(
         None,
         "what to do with a text that has more tokens than a row, where the task reads whole texts [cut_end; "
-        "tagging: error]",
+        "tagging: error; seq2seq: cut_end for sources, error for targets that are learnt]",
         choices=("error", "cut_end", "cut_start", "windows"),
-        tasks=WITH_LABELS,
+        tasks=(*WITH_LABELS, *WITH_PAIRS),
     )
     on_bad_text: str = setting(
         "error",
@@ -141,8 +154,8 @@ class ModelConfig:
     model: str = setting("lstm", "family of the network", choices=tuple(FAMILIES))
     task: str | None = setting(
         None,
-        f"what is predicted: the next token, hidden tokens, what stood in blanks, the label of a text, or "
-        f"the tags of its words [{tasks_described()}]",
+        f"what is predicted: the next token, hidden tokens, what stood in blanks, the label of a text, the "
+        f"tags of its words, or the target of a source [{tasks_described()}]",
         choices=tuple(TASKS),
         keeps_weights=True,
     )
@@ -414,8 +427,13 @@ class LearningConfig:
     weight_decay: float = setting(0.0, "decoupled weight decay of matrices", low=0)
     l1: float = setting(0.0, "L1 penalty on matrices", low=0)
     l2: float = setting(0.0, "L2 penalty on matrices", low=0)
-    label_smoothing: float = setting(
-        0.0, "probability spread evenly over the vocabulary in the loss", low=0, below=1
+    label_smoothing: float | None = setting(
+        None,
+        "probability spread evenly over the vocabulary in the loss ["
+        + "; ".join(f"{name}: {row.label_smoothing}" for name, row in TASKS.items() if row.label_smoothing)
+        + "; else 0]",
+        low=0,
+        below=1,
     )
     z_loss: float = setting(
         0.0, "weight of the squared logarithm of the softmax normalizer in the loss, such as 1e-4", low=0
@@ -604,6 +622,12 @@ class Config:
         checks.check_settings(self, FIELDS)
 
     @property
+    def label_smoothing(self) -> float:
+        """Return `--label_smoothing`, with the default of the task filled in."""
+        given = self.learning.label_smoothing
+        return TASKS[self.task].label_smoothing if given is None else given
+
+    @property
     def needs_mask(self) -> bool:
         """Tell whether the tokenizer needs a token that says nothing."""
         return self.learning.token_noise_kind == "blank" or self.task in WITH_MASKS
@@ -635,6 +659,10 @@ class Config:
             for group, kind in GROUPS.items()
             for field in dataclasses.fields(kind)
         }
+
+    def meant(self) -> dict[str, Any]:
+        """Return every setting as `flat` does; a default that is a number in older runs is filled in."""
+        return {**self.flat(), "label_smoothing": self.label_smoothing}
 
     @property
     def context_length(self) -> int:

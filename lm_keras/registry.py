@@ -28,6 +28,8 @@ CAPABILITIES = {
     "masked_lm": "predicts masked tokens from all others",
     "infilling": "predicts masked spans token by token",
     "labels": "predicts labels of whole examples or of their words",
+    "seq2seq": "generates a target text from a source text",
+    "encoder": "reads the source of a pair apart from its target",
 }
 """What a family may have or do. Settings and checks ask for a capability, never for the name of a family."""
 
@@ -43,7 +45,9 @@ class TaskEntry:
         needs: the capability of the families that can do it.
         masks: whether it masks tokens, so that the tokenizer needs a token that says nothing.
         labels: whether it predicts labels, whose names the run keeps.
-        scores: names in `SCORES` that only runs with labels have.
+        pairs: whether it learns from pairs of a source and a target text.
+        label_smoothing: its `--label_smoothing` where that is not given.
+        scores: names in `SCORES` that only runs with labels or pairs have.
         best: the measure by which its runs are usually judged.
         least_length: positions that a row must have.
         reads: why it must have more than one, in words: what the network reads.
@@ -55,6 +59,8 @@ class TaskEntry:
     needs: str
     masks: bool = False
     labels: bool = False
+    pairs: bool = False
+    label_smoothing: float = 0.0
     scores: tuple[str, ...] = ()
     best: str = "nats_per_token"
     least_length: int = 1
@@ -83,6 +89,12 @@ TASKS = {
         needs="labels", labels=True, least_length=3, reads="a text between two tokens",
         scores=("macro_f1", "span_f1", "span_precision", "span_recall", "span_f1_conlleval"), best="span_f1",
     ),
+    "seq2seq": TaskEntry(
+        "seq2seq.Seq2Seq", "translator.Translator", "pair_scorer.PairScorer",
+        needs="seq2seq", pairs=True, label_smoothing=0.1, least_length=8,
+        reads="a source and a target between special tokens",
+        scores=("bleu", "chrf", "rouge1", "rouge2", "rougeL"),
+    ),
 }  # fmt: skip
 """The choices of `--task`; the first one that a family can do is its default."""
 
@@ -91,6 +103,9 @@ WITH_MASKS = tuple(name for name, row in TASKS.items() if row.masks)
 
 WITH_LABELS = tuple(name for name, row in TASKS.items() if row.labels)
 """Tasks that predict labels."""
+
+WITH_PAIRS = tuple(name for name, row in TASKS.items() if row.pairs)
+"""Tasks that learn from pairs of texts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,15 +125,16 @@ class Family:
 
 FAMILIES = {
     "ngram": Family("ngram", ("fixed_context", "causal_lm")),
-    "lstm": Family("lstm", ("recurrence", "causal_lm", "labels"), pooling="max"),
+    "lstm": Family("lstm", ("recurrence", "causal_lm", "labels", "seq2seq", "encoder"), pooling="max"),
     "gpt": Family("gpt", (
         "attention", "grouped_queries", "block_styles", "rotary", "documents", "cache", "rematerialization",
-        "xla_on_cpu", "causal_lm", "labels",
+        "xla_on_cpu", "causal_lm", "labels", "seq2seq",
     )),
     "bert": Family("bert", ("attention", "masked_lm", "labels"), pooling="first"),
     "glm": Family("glm", (
-        "attention", "grouped_queries", "block_styles", "cache", "infilling", "labels",
+        "attention", "grouped_queries", "block_styles", "cache", "infilling", "labels", "seq2seq",
     ), pooling="mean"),
+    "transformer": Family("transformer", ("attention", "rotary", "cache", "seq2seq", "encoder")),
 }  # fmt: skip
 """The choices of `--model`."""
 
@@ -136,6 +152,11 @@ SCORES = {
     "span_precision": False,
     "span_recall": False,
     "span_f1_conlleval": False,
+    "bleu": False,
+    "chrf": False,
+    "rouge1": False,
+    "rouge2": False,
+    "rougeL": False,
 }
 """The choices of `--best_by`: what of an evaluation says how good a model is. True means that it needs every
 token of a text to be predicted, and none to be unknown.
@@ -150,6 +171,8 @@ def scores_of(task: str) -> tuple[str, ...]:
     row = TASKS[task]
     if row.labels:
         return ("nats_per_token", "accuracy", *row.scores)
+    if row.pairs:
+        return ("nats_per_token", "perplexity", "accuracy", *row.scores)
     left_out = {name for other in TASKS.values() for name in other.scores}
     left_out |= {*OF_WHOLE_TEXT} if row.masks else set()
     return tuple(name for name in SCORES if name not in left_out)
@@ -257,9 +280,9 @@ class Source:
 SOURCES = {
     "python-docs": Source(
         "annotated_docs",
-        "python-docs[:libraries|:names]",
-        " (needs no download; the latter two have labels, or tags)",
-        fields=("text", "label", "words", "tags"),
+        "python-docs[:libraries|:names|:signatures]",
+        " (needs no download; the latter three have labels, tags, or pairs)",
+        fields=("text", "label", "words", "tags", "source", "target"),
     ),
     "text": Source(
         "text_files", "text:GLOB", " (.txt, .gz, and JSON lines of any name)", "text:data/*.txt", files=True
@@ -269,21 +292,21 @@ SOURCES = {
         "tsv:GLOB",
         " (columns with a tab between)",
         files=True,
-        fields=("text", "label"),
+        fields=("text", "label", "source", "target"),
     ),
     "csv": Source(
         "csv_files",
         "csv:GLOB",
         " (columns with a comma, semicolon, tab or bar between, and quotes)",
         files=True,
-        fields=("text", "label"),
+        fields=("text", "label", "source", "target"),
     ),
     "jsonl": Source(
         "json_files",
         "jsonl:GLOB",
         " (one JSON object a line, with fields by name)",
         files=True,
-        fields=("text", "label", "words", "tags"),
+        fields=("text", "label", "words", "tags", "source", "target"),
     ),
     "conll": Source(
         "conll",
@@ -292,12 +315,20 @@ SOURCES = {
         files=True,
         fields=("text", "words", "tags"),
     ),
+    "lines": Source(
+        "line_files",
+        "lines:SOURCE,TARGET",
+        " (two files or globs: each line of the one and the same line of the other are a pair)",
+        "lines:train.de,train.en",
+        files=True,
+        fields=("source", "target"),
+    ),
     "tfds": Source(
         "tfds",
         "tfds:NAME[/CONFIG][:SPLIT]",
         ", a data set of TensorFlow Datasets with its own splits, or one split or slice such as train[:1%]",
         "tfds:tiny_shakespeare",
-        fields=("text", "label"),
+        fields=("text", "label", "source", "target"),
     ),
 }
 """The sources by the part before the colon."""

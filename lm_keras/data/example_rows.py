@@ -195,8 +195,7 @@ class ExampleRows:
         begins = self.offsets[part] + self.parts.begin[part]
         sizes = self.parts.lengths[part]
         framed = sizes + self.frame.size
-        before, first = _before(framed), _before(counts)
-        offset = before - np.repeat(np.append(before, 0)[first], counts)  # Within the row.
+        offset = offsets_in_rows(counts, framed)
         flat = row * self.length + offset
         tokens = np.full(rows * self.length, self.frame.begin_id, np.int32)
         document = np.repeat(counts, self.length).astype(np.int32)
@@ -250,6 +249,21 @@ def within(counts: np.ndarray) -> np.ndarray:
         [0, 1, 0, 1, 2]
     """
     return np.arange(int(counts.sum())) - np.repeat(_before(counts), counts)
+
+
+def offsets_in_rows(counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return where in its row each of several parts begins that stand side by side.
+
+    Args:
+        counts: [R], parts of each row.
+        sizes: [parts], positions of each part, row by row.
+
+    Example:
+        >>> offsets_in_rows(np.array([2, 1]), np.array([3, 4, 5])).tolist()
+        [0, 3, 0]
+    """
+    before, first = _before(sizes), _before(counts)
+    return before - np.repeat(np.append(before, 0)[first], counts)
 
 
 def _before(counts: np.ndarray) -> np.ndarray:

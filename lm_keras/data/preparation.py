@@ -224,6 +224,8 @@ def opened_corpus(
         fields=fields,
         label_field=config.label_field,
         header=config.header,
+        source_field=config.source_field,
+        target_field=config.target_field,
     )
 
 

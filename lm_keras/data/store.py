@@ -13,7 +13,7 @@ from lm_keras.corpora import Split
 from lm_keras.corpora.documents import Document, changed
 from lm_keras.data.cache import fingerprint_of
 from lm_keras.data.columns import Column, ColumnWriter
-from lm_keras.data.words import WordEncoder
+from lm_keras.data.words import WordEncoder, encoded_text
 from lm_keras.disk.files import bytes_of, opened
 from lm_keras.disk.folders import cached_folder
 from lm_keras.errors import InputError, shown
@@ -158,13 +158,18 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
             within_word = ends_line = (
                 False  # whether what came before ends in the middle of a word, or with a line feed
             )
-            for piece, ids, said, is_last, firsts in _encoded(document, tokenizer, encoder):
+            pieces = _encoded(document, tokenizer, encoder)
+            for index, (piece, ids, said, is_last, firsts) in enumerate(pieces):
                 token_file.write(ids.astype(dtype).tobytes())
                 for writer in writers:
-                    if firsts is None:
+                    if document.pair is not None:
+                        writer.part(index, len(ids))
+                    elif firsts is None:
                         writer.piece(piece, ids)
                     else:
                         writer.words(document, len(ids), firsts)
+                if document.pair is not None and len(ids) == 1 and not len(tokenizer.encode_array(said)):
+                    filled.append((documents, index))
                 tokens += len(ids)
                 raw_size += len(piece.encode())
                 size += len(said.encode())
@@ -209,6 +214,11 @@ def _encoded(
     """Yield a document in pieces: text, tokens [n], what these say, whether it is the last piece, and of a
     text of words the first token of each word, [words].
     """
+    if document.pair is not None:  # A source and a target, without the line feed behind each.
+        for side in document.pieces():
+            text = side.removesuffix("\n")
+            yield side, encoded_text(tokenizer, text), tokenizer.canonical(text), True, None
+        return
     if document.words is not None:
         text = "".join(document.pieces())
         tokens, firsts = encoder(word.text for word in document.words)

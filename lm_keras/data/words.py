@@ -18,7 +18,9 @@ def token_of_nothing(tokenizer: Tokenizer) -> int:
 
 
 def encoded_text(tokenizer: Tokenizer, text: str) -> np.ndarray:
-    """Return the tokens of a text to classify as a store has them, [n] int32; there is at least one."""
+    """Return the tokens of a text to classify, or of a side of a pair, as a store has them, [n] int32;
+    there is at least one.
+    """
     tokens = tokenizer.encode_array(text)
     return tokens if len(tokens) else np.array([token_of_nothing(tokenizer)], np.int32)
 
