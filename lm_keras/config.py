@@ -543,6 +543,24 @@ class RunningConfig:
     sample_prompt: str = setting(
         "", "prompts of the text samples, separated by |; empty: the start of a document", dry_run=False
     )
+    eval_pairs: int = setting(
+        200,
+        "pairs of the validation text, evenly spaced, for which each evaluation generates targets greedily; "
+        "0: none",
+        low=0,
+        tasks=WITH_PAIRS,
+        on_resume="always",
+        decides_result=True,
+        dry_run=False,
+    )
+    eval_beams: int = setting(
+        5,
+        "beams with which the targets of all held-out pairs are generated at the end",
+        low=1,
+        tasks=WITH_PAIRS,
+        on_resume="always",
+        dry_run=False,
+    )
     keep_checkpoints: int = setting(
         2, "newest checkpoints kept beside the best one", low=1, on_resume="always"
     )

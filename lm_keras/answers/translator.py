@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from lm_keras.answers.answer import Answer
 from lm_keras.answers.labeller import check_too_long, name_of
-from lm_keras.answers.sentences import parts_of, together
+from lm_keras.corpora.documents import Pair
 from lm_keras.errors import InputError
 from lm_keras.sampling.beam import MAX_NUMBERS, BeamSearch
 from lm_keras.sampling.continuation import unknown_parts
@@ -26,6 +26,7 @@ from lm_keras.sampling.prompts import check_texts
 from lm_keras.sampling.rules import RuleSettings
 from lm_keras.sampling.uniforms import key_of
 from lm_keras.tasks.seq2seq import Seq2Seq
+from lm_keras.text.sentences import parts_of, together
 from lm_keras.text.tokenizer import Tokenizer
 
 SOURCES = 64
@@ -135,6 +136,20 @@ class Translator(Answer):
         found = self._targets(texts, too_long, batch_size, how)
         self.tell_of_long(too_long)
         return found
+
+    def translate_pairs(self, pairs: Sequence[Pair], how: PairSettings) -> list[str]:
+        """Return the best target of the source of each pair; a long source is cut as in training.
+
+        Args:
+            pairs: their targets are not looked at.
+            how: targets are decoded.
+        """
+        too_long = self._task.too_long or self.usually_too_long
+        found = self._targets(
+            [pair.source for pair in pairs], "cut_end" if too_long == "error" else too_long, SOURCES, how
+        )
+        self._read = self._longer = 0  # The run has told of them.
+        return [targets[0].text for targets in found]
 
     def records(
         self, inputs: list[str], too_long: str, batch_size: int, names: Sequence[str] = ()

@@ -53,6 +53,14 @@ def bleu_and_chrf(
     return {**found, "signature": " ".join(signatures)}
 
 
+def chrf_of_each(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+    """Return the chrF2 of each text alone, from 0 to 100: BLEU of a single text says little."""
+    measure = _metrics().CHRF()
+    return [
+        float(measure.sentence_score(text, list(own)).score) for text, own in zip(predictions, references)
+    ]
+
+
 def tokenizer_for(references: Sequence[Sequence[str]]) -> str:
     """Return the tokenizer of BLEU for texts of the references' script.
 

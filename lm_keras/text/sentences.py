@@ -6,7 +6,6 @@ from collections.abc import Callable
 _ENDS = re.compile(r"(?<=[.!?…][\"'”’»)\]])\s+|(?<=[.!?…])\s+|(?<=[。！？；])(?![”’」』）])|\n+")
 """Between two sentences: white space behind the sign that ends one, or nothing in a script without spaces."""
 
-
 _WITHOUT_SPACES = (("\u3000", "\u30ff"), ("\u3400", "\u9fff"), ("\uff00", "\uffef"))
 """First and last characters of Han, Kana, and their punctuation."""
 
@@ -49,8 +48,4 @@ def together(parts: list[str]) -> str:
 
 
 def _without_spaces(character: str) -> bool:
-    return (
-        "\u3000" <= character <= "\u30ff"
-        or "\u3400" <= character <= "\u9fff"
-        or "\uff00" <= character <= "\uffef"
-    )
+    return any(first <= character <= last for first, last in _WITHOUT_SPACES)
