@@ -64,6 +64,7 @@ class Translator(Answer):
 
     task = "seq2seq"
     instead = "translate with scripts/predict.py, or translate in Python"
+    columns = ("target", "score")
     usually_too_long = "cut_end"
     usual_batch_size = SOURCES
     tags_words = False
@@ -106,6 +107,10 @@ class Translator(Answer):
     def check_predicts(self) -> None:
         """Accept the network."""
 
+    def decode_with(self, settings: PairSettings) -> None:
+        """Decode targets as some settings say from now on."""
+        self.settings = settings
+
     def scale(self, temperature: float) -> None:
         """Refuse: there are no labels."""
         raise InputError(f"--task={self.task} predicts no labels; leave --temperature_scaling out")
@@ -145,9 +150,9 @@ class Translator(Answer):
             how: targets are decoded.
         """
         too_long = self._task.too_long or self.usually_too_long
-        found = self._targets(
-            [pair.source for pair in pairs], "cut_end" if too_long == "error" else too_long, SOURCES, how
-        )
+        too_long = "cut_end" if too_long == "error" else too_long
+        texts, languages = [pair.source for pair in pairs], [pair.language for pair in pairs]
+        found = self._targets(texts, too_long, SOURCES, how, languages=languages)
         self._read = self._longer = 0  # The run has told of them.
         return [targets[0].text for targets in found]
 
@@ -172,30 +177,32 @@ class Translator(Answer):
         batch_size: int,
         how: PairSettings,
         names: Sequence[str] = (),
+        languages: Sequence[str | None] | None = None,
     ) -> list[list[Target]]:
         check_texts(texts)
         check_too_long(too_long)
-        parts: list[str] = []
-        counts = []
+        ids, counts = [], []
         for number, text in enumerate(texts, 1):
             if not text.strip():
                 raise InputError(f"{name_of(number, names)} is empty; expected a source")
-            own = self._parts(text.strip(), too_long, name_of(number, names))
-            parts += own
-            counts.append(len(own))
-        ids = [self._task.fitting(self._encoded(part), too_long) for part in parts]
+            language = languages[number - 1] if languages else how.target_language
+            parts = self._parts(text.strip(), language, too_long, name_of(number, names))
+            ids += [self._task.fitting(part, too_long) for part in parts]
+            counts.append(len(parts))
         found = iter(self._decoded(ids, batch_size, how))
         return [_joined(list(itertools.islice(found, count))) for count in counts]
 
-    def _encoded(self, text: str) -> np.ndarray:
-        return self._task.source_ids(self._tokenizer, text)
+    def _parts(self, text: str, language: str | None, too_long: str, name: str) -> list[np.ndarray]:
+        """Return the tokens of a source, or where it is too long and has to be split those of its parts."""
 
-    def _parts(self, text: str, too_long: str, name: str) -> list[str]:
-        """Return a source, or where it is too long and has to be split its parts."""
-        room, size = self._task.source_room, len(self._encoded(text))
+        def encoded(part: str) -> np.ndarray:
+            return self._task.source_ids(self._tokenizer, part, language)
+
+        room, whole = self._task.source_room, encoded(text)
+        size = len(whole)
         self._read += 1
         if size <= room:
-            return [text]
+            return [whole]
         if too_long == "error":
             raise InputError(
                 f"{name} has {size:,} tokens, and the model reads {room:,}; shorten it, or choose"
@@ -203,8 +210,8 @@ class Translator(Answer):
             )
         self._longer += 1
         if too_long != "windows":
-            return [text]
-        return parts_of(text, lambda part: len(self._encoded(part)), room)
+            return [whole]
+        return list(map(encoded, parts_of(text, lambda part: len(encoded(part)), room)))
 
     def tell_of_long(self, too_long: str) -> None:
         """Tell how many of the sources since the last time had more tokens than the network reads."""
@@ -241,11 +248,10 @@ class Translator(Answer):
 
     def _begun(self, ids: list[np.ndarray]) -> tuple[list[list[int]], Any]:
         """Return what the network reads before each target, and the memory of its encoder, if it has one."""
-        first = self._task.first_id
+        prompts = [self._task.prefix(source) for source in ids]
         if self._task.has_encoder:
-            return [[first]] * len(ids), self._network.encoded(*self._task.encoder_rows(ids))
-        tokens, lengths = self._task.prefix_rows(ids)
-        return [[*row[:length].tolist(), first] for row, length in zip(tokens, lengths)], None
+            return prompts, self._network.encoded(**self._task.encoder_rows(ids))
+        return prompts, None
 
     def _lengths(self, ids: list[np.ndarray], prompt: int, how: PairSettings) -> Lengths:
         """Return how many tokens the targets of sources may have, within what the network looks back on."""

@@ -17,6 +17,9 @@ from lm_keras.data.examples import packed
 from lm_keras.data.pairs import Fitted, Pairs, packed_pairs
 from lm_keras.data.spans import NO_ORDER
 
+PADDED_TO = 8
+"""Rows to generate from have a multiple of this many positions, so that there are few shapes of them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PairFrame:
@@ -265,12 +268,13 @@ class RowsTogether(PairRows):
         ]
 
 
-def padded(texts: Sequence[np.ndarray], padding: int) -> tuple[np.ndarray, np.ndarray]:
-    """Put texts into rows of a power of two positions, 8 at least.
+def padded(texts: Sequence[np.ndarray], padding: int, at_end: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Put texts into rows, whose length is a multiple of 8.
 
     Args:
-        texts: B arrays of tokens, none longer than the row that they are for.
-        padding: the token behind the end of a text.
+        texts: B arrays of tokens.
+        padding: the token beside a text.
+        at_end: whether padding is behind a text; else before it.
 
     Returns:
         tokens [B, P] int32 and lengths [B] int32.
@@ -281,8 +285,9 @@ def padded(texts: Sequence[np.ndarray], padding: int) -> tuple[np.ndarray, np.nd
         ([[5, 6, 0, 0, 0, 0, 0, 0], [7, 0, 0, 0, 0, 0, 0, 0]], [2, 1])
     """
     lengths = np.array([len(text) for text in texts], np.int32)
-    width = max(8, 1 << (int(lengths.max(initial=1)) - 1).bit_length())
+    width = -(-int(lengths.max(initial=1)) // PADDED_TO) * PADDED_TO
     tokens = np.full([len(texts), width], padding, np.int32)
     for row, text in zip(tokens, texts):
-        row[: len(text)] = text
+        begin = 0 if at_end else width - len(text)
+        row[begin : begin + len(text)] = text
     return tokens, lengths

@@ -25,6 +25,20 @@ def encoded_text(tokenizer: Tokenizer, text: str) -> np.ndarray:
     return tokens if len(tokens) else np.array([token_of_nothing(tokenizer)], np.int32)
 
 
+def encoded_source(tokenizer: Tokenizer, text: str, language: str | None = None) -> np.ndarray:
+    """Return the tokens of the source of a pair, behind that of the language of its target, [n] int32.
+
+    Args:
+        tokenizer: makes the tokens.
+        text: the source.
+        language: of the target; None for a tokenizer without languages.
+
+    Raises:
+        InputError: the tokenizer does not have the language, or has some and none is given.
+    """
+    return np.concatenate([tokenizer.language_ids(language), encoded_text(tokenizer, text)])
+
+
 class WordEncoder:
     """Encodes words, so that each keeps a token of its own.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from lm_keras.corpora.documents import Document, Pair
 from lm_keras.objectives.bleu import bleu_and_chrf, chrf_of_each
-from lm_keras.objectives.rouge import RougeSettings, rouge, words_of
+from lm_keras.objectives.rouge import USUAL, RougeSettings, rouge, words_of
 from lm_keras.sampling.pair_settings import PairSettings
 
 GROUPS = 5
@@ -44,7 +44,7 @@ class GeneratedTargets:
     def measures(
         self,
         tokenize: str = "auto",
-        rouge_settings: RougeSettings = RougeSettings(),
+        rouge_settings: RougeSettings = USUAL,
     ) -> dict[str, Any]:
         """Return BLEU, chrF2 and ROUGE, with what says how they were made.
 
@@ -74,7 +74,7 @@ class GeneratedTargets:
         """Return the scores of groups of pairs, from the shortest sources to the longest.
 
         Returns:
-            For each group its `fewest` and `most` words of a source, its `pairs`, `bleu`, `chrf` and `rougeL`,
+            For each group its `fewest` and `most` words of a source, its `pairs`, `bleu`, `chrf`, `rougeL`,
             and the mean `length` of the output over that of the first reference, in words.
         """
         words, found = self.source_words, []
@@ -93,13 +93,13 @@ class GeneratedTargets:
             ]
             found.append({
                 "fewest": int(fewest), "most": int(words[numbers].max()), "pairs": len(numbers),
-                "bleu": scores["bleu"], "chrf": scores["chrf"], "rougeL": rouge(outputs, references)["rougeL"],
-                "length": sizes[0] / max(1, sizes[1]),
+                "bleu": scores["bleu"], "chrf": scores["chrf"],
+                "rougeL": rouge(outputs, references)["rougeL"], "length": sizes[0] / max(1, sizes[1]),
             })  # fmt: skip
         return found
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """Yield for each pair its `place`, `source`, `references`, `output`, and the `chrf` of that output."""
+        """Yield for each pair its `place`, `source`, `references`, `output`, and the `chrf` of the output."""
         each = chrf_of_each(self.outputs, self.references)
         for place, source, references, output, chrf in zip(
             self.places, self.sources, self.references, self.outputs, each

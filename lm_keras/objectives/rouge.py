@@ -52,10 +52,14 @@ class RougeSettings:
         return f"stem:{stem} several:{self.several} lines:{by_line} references:{self.references}"
 
 
+USUAL = RougeSettings()
+"""The choices where nothing else is said."""
+
+
 def rouge(
     predictions: Sequence[str],
     references: Sequence[Sequence[str]],
-    settings: RougeSettings = RougeSettings(),
+    settings: RougeSettings = USUAL,
 ) -> dict[str, float]:
     """Return the mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L over some texts, in percent.
 

@@ -39,9 +39,6 @@ Memory = Any
 """What an encoder made of sources: a structure of tensors, first axis the sources. Empty without an encoder.
 """
 
-SOURCE_SPECS = {name: tf.TensorSpec([None, None], tf.int32) for name in ("source", "source_document")}
-"""What an encoder reads, see `lm_keras.data.batch.INPUTS`."""
-
 
 class DecodingNetwork:
     """A network, and its matrices as decoding reads them.
@@ -80,7 +77,8 @@ class DecodingNetwork:
         }
         self._encode, self.memory_specs = None, {}
         if getattr(model, "encode", None) is not None:
-            self._encode = tf.function(model.encode, input_signature=[SOURCE_SPECS], autograph=False)
+            source = tf.TensorSpec([None, None], tf.int32)
+            self._encode = tf.function(model.encode, input_signature=[source, source], autograph=False)
             made = self._encode.get_concrete_function().structured_outputs
             self.memory_specs = tf.nest.map_structure(
                 lambda part: tf.TensorSpec(part.shape, part.dtype), made
@@ -97,15 +95,14 @@ class DecodingNetwork:
         """How often the prefill was traced: at most once."""
         return self._prefill.experimental_get_tracing_count()
 
-    def encoded(self, source: np.ndarray, document: np.ndarray) -> Memory:
+    def encoded(self, source: np.ndarray, source_document: np.ndarray) -> Memory:
         """Return what the encoder makes of sources [B, S], which `forward` takes as `memory` of its inputs.
 
         Args:
             source: tokens, padded behind each source.
-            document: 0 at the tokens of a source, and 1 beyond it.
+            source_document: 0 at the tokens of a source, and 1 beyond it.
         """
-        inputs = {"source": tf.constant(source), "source_document": tf.constant(document)}
-        return self._encode(inputs)
+        return self._encode(tf.constant(source), tf.constant(source_document))
 
     def prefilled(
         self, tokens: np.ndarray, begins: np.ndarray, cache_size: int, matrices: list[tf.Tensor]

@@ -39,6 +39,9 @@ class PairSettings:
     top_p: float = setting(
         1.0, "with --temperature: sample the fewest tokens whose probability reaches p", above=0, high=1
     )
+    target_language: str | None = setting(
+        None, "into which a model of several languages translates, as the training text names it"
+    )
     seed: int = setting(0, "with --temperature: same seed and source, same target", low=0)
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ from lm_keras.data.pairs import Pairs, check_sides
 from lm_keras.data.preparation import PreparedData
 from lm_keras.data.spans import END, EXTRA_TOKENS, GENERATE, START
 from lm_keras.data.store import TextCounts, TokenStore
-from lm_keras.data.words import encoded_text
+from lm_keras.data.words import encoded_source
 from lm_keras.errors import InputError
 from lm_keras.objectives.measures import finite, likelihood_measures
 from lm_keras.tasks.causal_lm import token_measures
@@ -148,9 +148,18 @@ class Seq2Seq(Task):
             )
         return self
 
-    def source_ids(self, tokenizer: Tokenizer, text: str) -> np.ndarray:
-        """Return the tokens of a source as a store has them, [n] int32; they are not cut."""
-        return encoded_text(tokenizer, text.strip())
+    def source_ids(self, tokenizer: Tokenizer, text: str, target_language: str | None = None) -> np.ndarray:
+        """Return the tokens of a source as a store has them, [n] int32; they are not cut.
+
+        Args:
+            tokenizer: of the run.
+            text: the source.
+            target_language: that into which it is translated; None for a network of one language.
+
+        Raises:
+            InputError: the network does not know the language, or needs one.
+        """
+        return encoded_source(tokenizer, text.strip(), target_language)
 
     @property
     def source_room(self) -> int:
@@ -173,19 +182,27 @@ class Seq2Seq(Task):
         first = ids[: int(self.kept_first)]
         return np.concatenate([first, ids[len(ids) - self.source_room + len(first) :]])
 
-    def encoder_rows(self, sources: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def encoder_rows(self, sources: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Return sources as an encoder reads them, one a row.
 
         Args:
             sources: tokens of each, as `fitting` returns them.
 
         Returns:
-            source [B, S] int32, with its end token, and source_document [B, S] int32, 0 and behind the source
-            1; S is a power of two, 8 at least.
+            `source` [B, S] int32, with its end token, and `source_document` [B, S] int32, 0 and behind the
+            source 1; S is a multiple of 8.
         """
         end = np.array([self.frame.source_end_id], np.int32)
         tokens, lengths = padded([np.concatenate([ids, end]) for ids in sources], self.frame.source_end_id)
-        return tokens, (np.arange(tokens.shape[1]) >= lengths[:, None]).astype(np.int32)
+        document = (np.arange(tokens.shape[1]) >= lengths[:, None]).astype(np.int32)
+        return {"source": tokens, "source_document": document}
+
+    def prefix(self, source: np.ndarray) -> list[int]:
+        """Return what a network without an encoder reads before it predicts the first token of a target: the
+        source, for a GLM the mask, and `first_id`; of one with an encoder, what its decoder reads.
+        """
+        before = [] if self.has_encoder else [*source.tolist(), *self._mask()]
+        return [*before, self.first_id]
 
     def prefix_rows(self, sources: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Return sources as a network without an encoder reads them before the target, one a row.
@@ -194,9 +211,11 @@ class Seq2Seq(Task):
             sources: tokens of each, as `fitting` returns them.
 
         Returns:
-            tokens [B, P] int32, for a GLM with the mask, and how many each row has, [B] int32; P is a power
-            of two, 8 at least.
+            tokens [B, P] int32, for a GLM with the mask, at the end of each row, and their number, [B] int32;
+            P is a multiple of 8. `first_id` is read behind them.
         """
-        behind = [] if self.mask_id is None else [self.mask_id]
-        whole = [np.concatenate([ids, np.array(behind, np.int32)]) for ids in sources]
-        return padded(whole, self.frame.first_id)
+        whole = [np.concatenate([ids, np.array(self._mask(), np.int32)]) for ids in sources]
+        return padded(whole, self.frame.first_id, at_end=False)
+
+    def _mask(self) -> list[int]:
+        return [] if self.mask_id is None else [self.mask_id]

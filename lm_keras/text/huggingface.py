@@ -293,7 +293,7 @@ class HuggingFaceTokenizer(Tokenizer):
         settings = {
             "eod_id": self.eod_id,
             **own,
-            "vocab_size": self.vocab_size - self.reserves_mask,
+            "vocab_size": self.own_size,
             "sha256": hashlib.sha256(self._model).hexdigest(),
         }
         return {MODEL_FILE: self._model, SETTINGS_FILE: self._settings_file(**settings)}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lm_keras.disk.files import write_atomically
-from lm_keras.errors import InputError
+from lm_keras.errors import InputError, nearest
 from lm_keras.text import normalization as normal_forms
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_settings, write_settings
 from lm_keras.text.names import printable
@@ -57,6 +57,16 @@ class Piece(str):
         return made
 
 
+def language_mark(language: str) -> str:
+    """Return how the token of a language is written, for people.
+
+    Example:
+        >>> language_mark("de")
+        '<2de>'
+    """
+    return f"<2{language}>"
+
+
 class Tokenizer(abc.ABC):
     r"""A map between strings and lists of token ids.
 
@@ -79,7 +89,8 @@ class Tokenizer(abc.ABC):
         mask_id: a token that says nothing of the text, for masks and noise, or None: the unknown one of
             `char` and `sentencepiece`, also where no text ever becomes unknown; of others the one that
             `with_mask` adds.
-        reserves_mask: whether `mask_id` is a token of its own, the last one.
+        reserves_mask: whether `mask_id` is a token of its own, the last one but for languages.
+        languages: those that have a token, the last ones, in this order: see `with_languages`.
         joins_spaces: whether a token that begins a word has the space before it.
         learns_from_train: whether it learns from the training text alone, and not from the whole corpus.
         lossless: whether the round trip holds for every string of Unicode scalar values.
@@ -92,6 +103,7 @@ class Tokenizer(abc.ABC):
     unknown_id: int | None = None
     mask_id: int | None = None
     reserves_mask: bool = False
+    languages: tuple[str, ...] = ()
     joins_spaces: bool = False
     learns_from_train: bool = True
     lossless: bool = False
@@ -135,7 +147,9 @@ class Tokenizer(abc.ABC):
         """Return the ids that stand for no text: begin and end of a document, unknown and mask
         token, if any.
         """
-        return {self.begin_id, self.eod_id, self.unknown_id, self.mask_id} - {None}
+        size = self.vocab_size
+        named = range(size - len(self.languages), size)
+        return {self.begin_id, self.eod_id, self.unknown_id, self.mask_id, *named} - {None}
 
     def with_mask(self) -> "Tokenizer":
         """Return a tokenizer that has a `mask_id`: this one, or a copy with a token that no text becomes.
@@ -154,6 +168,42 @@ class Tokenizer(abc.ABC):
         made.vocab_size = self.vocab_size + 1
         made._token_bytes = [*self._token_bytes, REPLACEMENT]
         return made
+
+    def with_languages(self, languages: Iterable[str]) -> "Tokenizer":
+        """Return a copy with a token for each language that has none yet, which no text becomes.
+
+        Such a token stands before a source and says in which language its target is.
+        """
+        new = tuple(dict.fromkeys(name for name in languages if name not in self.languages))
+        if not new:
+            return self
+        made = copy.copy(self)
+        made.languages = (*self.languages, *new)
+        made.vocab_size = self.vocab_size + len(new)
+        made._token_bytes = [*self._token_bytes, *[b""] * len(new)]
+        return made
+
+    def language_ids(self, language: str | None) -> np.ndarray:
+        """Return what stands before a source: the token of the language of its target, [1] int32, or nothing,
+        [0], where the tokenizer has no languages.
+
+        Raises:
+            InputError: it does not have this one, or has some and none is given.
+        """
+        if language is None and not self.languages:
+            return np.zeros(0, np.int32)
+        if language not in self.languages:
+            known = ", ".join(self.languages)
+            what = f"the language {language!r}" if language else "no language of the target"
+            told = f"expected one of {known}" if known else "this run was trained without languages"
+            raise InputError(f"{what}{nearest(language or '', self.languages)}: {told}")
+        first = self.vocab_size - len(self.languages)
+        return np.array([first + self.languages.index(language)], np.int32)
+
+    @property
+    def own_size(self) -> int:
+        """Return the tokens without those that are reserved beside the vocabulary."""
+        return self.vocab_size - self.reserves_mask - len(self.languages)
 
     def normalize(self, text: str) -> str:
         """Return `text` in this tokenizer's normalization form."""
@@ -219,9 +269,9 @@ class Tokenizer(abc.ABC):
     def settings(self) -> dict[str, str | int | bool]:
         """Return the settings that made this tokenizer what it is, by the names of their flags.
 
-        A reserved mask token comes on top of `vocab_size`.
+        A reserved mask token and languages come on top of `vocab_size`.
         """
-        return {"vocab_size": self.vocab_size - self.reserves_mask, "normalize": self.normalization}
+        return {"vocab_size": self.own_size, "normalize": self.normalization}
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the UTF-8 bytes of a token: none at a document's begin or end, U+FFFD if unknown or mask
@@ -270,6 +320,8 @@ class Tokenizer(abc.ABC):
             return "<unk>"
         if token_id == self.mask_id:
             return "<blank>"
+        if token_id >= self.vocab_size - len(self.languages):
+            return language_mark(self.languages[token_id - self.vocab_size])
         return printable(self.token_bytes(token_id))
 
     def save(self, folder: str | Path) -> None:
@@ -300,13 +352,19 @@ class Tokenizer(abc.ABC):
         tokenizer = cls._from_settings(Path(folder), settings)
         blank = "blank" in settings and field(folder, settings, "blank", bool)
         # Its network was made with that token, also where the kind has found a mask token of its own since.
-        return tokenizer._reserving_mask() if blank and cls.mask_id is None else tokenizer
+        tokenizer = tokenizer._reserving_mask() if blank and cls.mask_id is None else tokenizer
+        languages = field(folder, settings, "languages", list) if "languages" in settings else []
+        if not all(isinstance(name, str) for name in languages):
+            raise damaged(folder, "languages that are no names")
+        return tokenizer.with_languages(languages)
 
     def _settings_file(self, **fields: str | int | bool | list) -> bytes:
         """Return the content of the settings' file: what every kind has, and these fields."""
-        blank = {"blank": True} if self.reserves_mask else {}
+        reserved = {"blank": True} if self.reserves_mask else {}
+        if self.languages:
+            reserved["languages"] = list(self.languages)
         return write_settings(
-            {"tokenizer": self.name, "normalization": self.normalization, **blank, **fields}
+            {"tokenizer": self.name, "normalization": self.normalization, **reserved, **fields}
         )
 
     def fingerprint(self) -> str:

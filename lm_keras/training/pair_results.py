@@ -2,12 +2,13 @@
 
 import functools
 import json
-from typing import Any
+from typing import Any, Protocol
 
 from lm_keras.answers.translator import Translator
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.config import RunningConfig
+from lm_keras.config import Config
 from lm_keras.corpora.documents import Document
+from lm_keras.data.pair_rows import PairRows
 from lm_keras.data.pairs import Pairs
 from lm_keras.data.preparation import PreparedData
 from lm_keras.disk.files import writing_atomically
@@ -18,21 +19,36 @@ from lm_keras.sampling.pair_settings import PairSettings
 from lm_keras.tasks.seq2seq import Seq2Seq
 
 
+class PairRun(Protocol):
+    """What is asked of a run.
+
+    Attributes:
+        config: the settings.
+        folder: where it is.
+        data: its text.
+        task: of pairs.
+        answer: of the network as it is.
+    """
+
+    config: Config
+    folder: RunFolder
+    data: PreparedData
+    task: Seq2Seq
+    answer: Translator
+
+
 class PairResults:
     """Generates and scores targets of held-out pairs.
 
     Args:
-        translator: the answer of the network that is trained.
-        task: of the run.
-        data: its text.
-        settings: how many pairs, and with how many beams.
+        run: the run.
 
     Attributes:
         sampled: what the last evaluation generated, or None.
     """
 
-    def __init__(self, translator: Translator, task: Seq2Seq, data: PreparedData, settings: RunningConfig):
-        self._translator, self._task, self._data, self._settings = translator, task, data, settings
+    def __init__(self, run: PairRun):
+        self._run, self._task, self._data, self._settings = run, run.task, run.data, run.config.running
         self.sampled: GeneratedTargets | None = None
 
     @functools.cached_property
@@ -47,13 +63,12 @@ class PairResults:
         count = len(self._data.splits["valid"].documents)
         said = f"{len(self._sample):,} of {count:,} pairs"
         greedy = PairSettings(num_beams=1)
-        self.sampled = generated_for(self._translator.translate_pairs, self._sample, greedy, said)
+        self.sampled = generated_for(self._run.answer.translate_pairs, self._sample, greedy, said)
         measures = self.sampled.measures()
-        return {
-            name: value for name, value in measures.items() if name not in ("signature", "rouge_settings")
-        }
+        del measures["signature"], measures["rouge_settings"]
+        return measures
 
-    def of_splits(self, folder: RunFolder) -> dict[str, dict[str, Any]]:
+    def of_splits(self) -> dict[str, dict[str, Any]]:
         """Generate the targets of all held-out pairs and write them to `predictions/SPLIT.jsonl`.
 
         Returns:
@@ -65,8 +80,8 @@ class PairResults:
             if split == "train":
                 continue
             text = self._data.texts[split]
-            generated = generated_for(self._translator.translate_pairs, text.documents(), how)
-            with writing_atomically(folder.path / "predictions" / f"{split}.jsonl") as file:
+            generated = generated_for(self._run.answer.translate_pairs, text.documents(), how)
+            with writing_atomically(self._run.folder.path / "predictions" / f"{split}.jsonl") as file:
                 for line in generated.lines():
                     file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
             pairs = [Pairs.in_store(one) for one in (store, self._data.splits["train"])]
@@ -87,8 +102,15 @@ class PairResults:
                 ("sources", plan.pairs.source_sizes),
                 ("targets", plan.pairs.target_sizes),
             ):
-                found[f"{split}, {name}"] = described(sizes, longest, plan.padding)
+                found[f"{split}, {name}"] = described(sizes, longest, _padding(self._task, plan))
         return found
+
+
+def _padding(task: Seq2Seq, plan: PairRows) -> float:
+    """Return the share of the positions of rows without a token."""
+    beside = task.frame.source_size if task.has_encoder else int(task.mask_id is not None)
+    used = int(plan.fitted.source_sizes.sum()) + plan.targets + beside * len(plan.members)
+    return 1 - used / max(1, (1 + task.has_encoder) * plan.count * plan.length)
 
 
 def _scores(generated: GeneratedTargets) -> dict[str, Any]:

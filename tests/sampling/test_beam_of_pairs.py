@@ -21,9 +21,9 @@ class TinyPairs(TinyModel):
         super().__init__(scale)
         self.rows = tf.Variable(0)
 
-    def encode(self, inputs):
-        there = tf.cast(inputs["source_document"] == 0, tf.float32)[..., None]
-        x = tf.gather(self.table, inputs["source"]) * there
+    def encode(self, source, source_document):
+        there = tf.cast(tf.equal(source_document, 0), tf.float32)[..., None]
+        x = tf.gather(self.table, source) * there
         return {"mean": tf.reduce_sum(x, 1) / tf.reduce_sum(there, 1)}
 
     def forward(self, inputs, state, draw=None):
@@ -66,7 +66,7 @@ def found_for(network, search, sources, most, least=0, beams=V**3, alpha=0.0, wa
 
 def every_text(model, source, most, alpha):
     """All texts of up to `most` tokens with their scores, the best first."""
-    found, memory = [], model.encode({"source": [source], "source_document": [[0] * len(source)]})
+    found, memory = [], model.encode([source], [[0] * len(source)])
 
     def go_on(text, total):
         if text and (text[-1] == EOD or len(text) == most):
