@@ -366,6 +366,11 @@ class TrainedModel:
         Raises:
             InputError: there is no such split, its text cannot be read, or the stride has no meaning.
         """
+        if scoring and not self._makes_pairs:
+            raise InputError(
+                f"how BLEU and ROUGE are computed is for --task=seq2seq, and this model has"
+                f" --task={self.config.task}; leave that out"
+            )
         evaluator = Evaluator(self.model, self.task.in_windows(stride))
         text = self._text(split, corpus, say)
         with self._weights():
