@@ -252,7 +252,7 @@ def _open(folder: Path) -> TokenStore:
             raise ValueError(f"{len(tokens):,} tokens in {len(documents):,} documents")
         if documents[:1].tolist() != [1] or documents[-1] > len(tokens) or (np.diff(documents) < 1).any():
             raise ValueError("documents that begin nowhere")
-        sizes = {"token": len(tokens), "document": len(documents), "word": len(tokens)}
+        sizes = {"token": len(tokens), "document": len(documents), "word": len(tokens), "part": len(tokens)}
         columns = {
             name: _column_in(folder, name, dtype, sizes[per])
             for name, (per, dtype) in content.get("columns", {}).items()

@@ -54,7 +54,7 @@ class CrossAttention(keras.layers.Layer):
 
     Args:
         settings: of the block that it belongs to.
-        initializer: called with the name of a matrix for what draws it; or a dictionary of both.
+        initializer: called with the name of a matrix for what draws it.
         index: number of its dropout masks.
 
     Reference: Vaswani et al. (2017), section 3.2.3.
@@ -62,7 +62,7 @@ class CrossAttention(keras.layers.Layer):
 
     def __init__(
         self,
-        settings: BlockSettings | dict[str, Any],
+        settings: BlockSettings,
         initializer: Callable[[str], keras.initializers.Initializer],
         index: int = 0,
         **kwargs: Any,
@@ -72,7 +72,7 @@ class CrossAttention(keras.layers.Layer):
         self.dropout = None
         if settings.dropout:
             self.dropout = ScheduledDropout(
-                settings.dropout, index=index, dtype=self.dtype_policy, name="dropout"
+                settings.dropout, index=index, dtype=self.dtype_policy, name=f"dropout_{index}"
             )
         usual = {"gain": "ones", "bias": "zeros"}
         self.by_name = {
@@ -152,7 +152,7 @@ class DecoderBlock(TransformerBlock):
             return made
 
         self.cross_attention = CrossAttention(
-            self.settings, drawn, cross_index, dtype=self.dtype_policy, name="cross_attention"
+            self.settings, drawn, cross_index, dtype=self.dtype_policy, name=f"cross_attention_{index}"
         )
 
     def get_config(self) -> dict[str, Any]:

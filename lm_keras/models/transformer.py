@@ -303,7 +303,9 @@ class TransformerSeq2Seq(EncoderDecoder):
             Product(length, length, block.head_width, batch=heads),
         ]
         encoder = {layer.name: parts for layer in self.encoder}
-        decoder = {layer.name: [*parts, *cross] for layer in self.decoder}
+        decoder = {}
+        for layer in self.decoder:
+            decoder |= {layer.name: parts, layer.cross_attention.name: cross}
         return {"places": [], **encoder, **decoder, "norm": []}
 
     def activation_bytes(self, rows: int, length: int) -> int:

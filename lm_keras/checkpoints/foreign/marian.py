@@ -126,7 +126,7 @@ def _parts(config: Config, vocab_size: int) -> list[Part]:
     for n in range(model.encoder_depth):
         parts += _block(f"encoder_{n}/", f"encoder.layers.{n}.", width, wide)
     for n in range(model.num_layers):
-        here, there = f"decoder_{n}/cross_attention/", f"decoder.layers.{n}.encoder_attn"
+        here, there = f"cross_attention_{n}/", f"decoder.layers.{n}.encoder_attn"
         parts += _block(f"decoder_{n}/", f"decoder.layers.{n}.", width, wide)
         parts += _norm(f"{here}norm", f"{there}_layer_norm", width)
         parts += _dense(f"{here}query", (f"{there}.q_proj",), width)
@@ -139,6 +139,11 @@ def _parts(config: Config, vocab_size: int) -> list[Part]:
 
 def _config(config: Config, vocab_size: int, tokenizer: Tokenizer) -> dict[str, Any]:
     model = config.model
+    if model.activation not in NAMES:
+        raise InputError(
+            f"this network is none of those that can be written: marian has no"
+            f" --activation={model.activation}"
+        )
     both = {"attention_heads": model.num_heads, "ffn_dim": model.units}
     return {
         "architectures": ["MarianMTModel"], "model_type": "marian",
