@@ -29,17 +29,25 @@ class GeneratedTargets:
 
     Attributes:
         places: where each pair is from: `train.de:17`.
-        sources: the texts that were read.
-        references: of each source, one at least.
+        pairs: what was read, and the references, one at least for each source.
         outputs: what was generated.
         decoded: how, in words, and for how many pairs.
     """
 
     places: Sequence[str]
-    sources: Sequence[str]
-    references: Sequence[Sequence[str]]
+    pairs: Sequence[Pair]
     outputs: Sequence[str]
     decoded: str = ""
+
+    @property
+    def sources(self) -> list[str]:
+        """Return the texts that were read."""
+        return [pair.source for pair in self.pairs]
+
+    @property
+    def references(self) -> list[tuple[str, ...]]:
+        """Return the references of each source."""
+        return [pair.targets for pair in self.pairs]
 
     def measures(
         self,
@@ -141,8 +149,7 @@ def generated_for(
     beams = "greedy" if how.num_beams == 1 else f"{how.num_beams} beams, length penalty {how.length_penalty}"
     return GeneratedTargets(
         [document.source for document in pairs],
-        [document.pair.source for document in pairs],
-        [document.pair.targets for document in pairs],
+        [document.pair for document in pairs],
         outputs,
         f"{beams}, {said or f'{len(pairs):,} pairs'}",
     )

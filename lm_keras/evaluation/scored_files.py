@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from lm_keras.corpora.documents import Pair
 from lm_keras.disk.files import opened
 from lm_keras.errors import InputError
 from lm_keras.evaluation.generation import GeneratedTargets
@@ -31,7 +32,8 @@ def scores_of_files(options: ScoringOptions) -> dict[str, Any]:
         references = [before + more for before, more in zip(references, own)] if number else own
     if not outputs:
         raise InputError(f"--predictions={options.predictions} is empty; expected a target a line")
-    found = GeneratedTargets([""] * len(outputs), [""] * len(outputs), references, outputs)
+    pairs = [Pair("", tuple(own)) for own in references]
+    found = GeneratedTargets([options.predictions] * len(pairs), pairs, outputs)
     return {"pairs": len(outputs), **found.measures(**options.choices)}
 
 

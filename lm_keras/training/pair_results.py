@@ -4,6 +4,8 @@ import functools
 import json
 from typing import Any, Protocol
 
+import keras
+
 from lm_keras.answers.translator import Translator
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
@@ -15,8 +17,12 @@ from lm_keras.disk.files import writing_atomically
 from lm_keras.evaluation.generation import GeneratedTargets, generated_for, sample_of
 from lm_keras.evaluation.pair_baselines import baselines
 from lm_keras.evaluation.predictions import described
+from lm_keras.evaluation.source_attention import source_attention
 from lm_keras.sampling.pair_settings import PairSettings
 from lm_keras.tasks.seq2seq import Seq2Seq
+
+PICTURED = 6
+"""Pairs whose attention is written."""
 
 
 class PairRun(Protocol):
@@ -27,13 +33,15 @@ class PairRun(Protocol):
         folder: where it is.
         data: its text.
         task: of pairs.
-        answer: of the network as it is.
+        model: the network as it is.
+        answer: of it.
     """
 
     config: Config
     folder: RunFolder
     data: PreparedData
     task: Seq2Seq
+    model: keras.Model
     answer: Translator
 
 
@@ -84,6 +92,7 @@ class PairResults:
             with writing_atomically(self._run.folder.path / "predictions" / f"{split}.jsonl") as file:
                 for line in generated.lines():
                     file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+            self._write_attention(generated)
             pairs = [Pairs.in_store(one) for one in (store, self._data.splits["train"])]
             guesses = baselines(*pairs, self._data.texts["train"].documents(), generated)
             found[split] = {
@@ -92,6 +101,18 @@ class PairResults:
                 "baselines": {name: _scores(own) for name, own in guesses.items()},
             }
         return found
+
+    def _write_attention(self, generated: GeneratedTargets) -> None:
+        """Write the attention of some outputs to `predictions/attention.jsonl`; nothing of a network without."""
+        model, tokenizer = self._run.model, self._data.tokenizer
+        if not hasattr(model, "attention_to_source"):
+            return
+        count = len(generated.outputs)
+        with writing_atomically(self._run.folder.path / "predictions" / "attention.jsonl") as file:
+            for number in sorted({n * count // PICTURED for n in range(PICTURED)} if count else ()):
+                asked = generated.pairs[number], generated.outputs[number]
+                found = source_attention(model, self._task, tokenizer, *asked)
+                file.write((json.dumps(found, ensure_ascii=False) + "\n").encode())
 
     def texts(self) -> dict[str, Any]:
         """Return how long the sources and the targets of each split are, and how full their rows."""
