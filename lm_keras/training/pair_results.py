@@ -103,7 +103,7 @@ class PairResults:
         return found
 
     def _write_attention(self, generated: GeneratedTargets) -> None:
-        """Write the attention of some outputs to `predictions/attention.jsonl`; nothing of a network without."""
+        """Write the attention of some outputs to `predictions/attention.jsonl`, if the network has any."""
         model, tokenizer = self._run.model, self._data.tokenizer
         if not hasattr(model, "attention_to_source"):
             return
