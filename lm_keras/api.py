@@ -27,6 +27,7 @@ from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.evaluation.generation import GeneratedTargets, generated_for
 from lm_keras.evaluation.predictions import Predictions
 from lm_keras.layers.casting import Int8Matrices
+from lm_keras.objectives.rouge import USUAL, RougeSettings
 from lm_keras.registry import TASKS
 from lm_keras.sampling.continuation import Continuation
 from lm_keras.sampling.int8 import int8_of
@@ -345,7 +346,8 @@ class TrainedModel:
         corpus: str | None = None,
         stride: int | None = None,
         say: Callable[[str], None] = lambda line: None,
-        **scoring: Any,
+        bleu_tokenize: str = "auto",
+        rouge_settings: RougeSettings = USUAL,
     ) -> dict:
         """Score a whole split, every target once; with pairs also generate their targets and score these.
 
@@ -357,7 +359,7 @@ class TrainedModel:
                 carries the state through the split if the model was trained so. Not for n-gram models and
                 masked tokens.
             say: called with a line before longer work.
-            **scoring: of pairs: `tokenize` and `rouge_settings` of
+            bleu_tokenize, rouge_settings: of pairs: see
                 `lm_keras.evaluation.generation.GeneratedTargets.measures`.
 
         Returns:
@@ -366,7 +368,7 @@ class TrainedModel:
         Raises:
             InputError: there is no such split, its text cannot be read, or the stride has no meaning.
         """
-        if scoring and not self._makes_pairs:
+        if (bleu_tokenize, rouge_settings) != ("auto", USUAL) and not self._makes_pairs:
             raise InputError(
                 f"how BLEU and ROUGE are computed is for --task=seq2seq, and this model has"
                 f" --task={self.config.task}; leave that out"
@@ -376,7 +378,7 @@ class TrainedModel:
         with self._weights():
             found = evaluator(text.store, corpus or split, self.step)
             if self._makes_pairs:
-                found |= self._generated(text).measures(**scoring)
+                found |= self._generated(text).measures(bleu_tokenize, rouge_settings)
             return found
 
     def _generated(self, text: ScoredText) -> GeneratedTargets:

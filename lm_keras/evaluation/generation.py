@@ -51,19 +51,19 @@ class GeneratedTargets:
 
     def measures(
         self,
-        tokenize: str = "auto",
+        bleu_tokenize: str = "auto",
         rouge_settings: RougeSettings = USUAL,
     ) -> dict[str, Any]:
         """Return BLEU, chrF2 and ROUGE, with what says how they were made.
 
         Args:
-            tokenize: see `lm_keras.objectives.bleu.bleu_and_chrf`.
+            bleu_tokenize: see `lm_keras.objectives.bleu.bleu_and_chrf`.
             rouge_settings: see there.
 
         Returns:
             `bleu`, `chrf`, `rouge1`, `rouge2`, `rougeL`, `signature`, `rouge_settings` and `decoded`.
         """
-        found = bleu_and_chrf(self.outputs, self.references, tokenize)
+        found = bleu_and_chrf(self.outputs, self.references, bleu_tokenize)
         signature = found.pop("signature")
         return {
             **found,

@@ -35,6 +35,8 @@ def bleu_and_chrf(
     Reference: Post (2018); Papineni et al. (2002); Popović (2015).
     """
     check_pairs(predictions, references)
+    if tokenize not in TOKENIZERS:
+        raise InputError(f"--bleu_tokenize={tokenize} is unknown; choose one of {', '.join(TOKENIZERS)}")
     metrics = _metrics()
     chosen = tokenizer_for(references) if tokenize == "auto" else tokenize
     if chosen.endswith("-mecab") and not _has_mecab(chosen):

@@ -48,7 +48,7 @@ class ScoringOptions:
     def choices(self) -> dict[str, Any]:
         """Return the arguments of `lm_keras.evaluation.generation.GeneratedTargets.measures` by name."""
         rouge = RougeSettings(self.rouge_stem, self.rouge_several, self.rouge_lines, self.rouge_references)
-        return {"tokenize": self.bleu_tokenize, "rouge_settings": rouge}
+        return {"bleu_tokenize": self.bleu_tokenize, "rouge_settings": rouge}
 
     @property
     def changes(self) -> dict[str, Any]:
