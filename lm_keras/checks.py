@@ -167,6 +167,11 @@ def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field])
     _check_examples(config)
     if config.model.has("attention"):
         _check_transformer(config)
+    if config.model.encoder_layers and not config.model.has("encoder"):
+        raise InputError(
+            f"--encoder_layers={config.model.encoder_layers} has no meaning for --model={family}, which has"
+            " no encoder; leave it out"
+        )
     if length < task.least_length:
         raise InputError(
             f"--sequence_length={length} is too short for --model={family}, which reads {task.reads}; take "
@@ -256,6 +261,15 @@ def _check_transformer(config: CheckedSettings) -> None:
         raise InputError(
             f"--num_kv_heads={model.num_kv_heads} do not divide --num_heads={model.num_heads}; take a number "
             "that does"
+        )
+    if model.positions == "sinusoidal" and not model.has("sinusoidal"):
+        raise InputError(
+            f"--positions=sinusoidal has no meaning for --model={model.model}; take learned or rotary"
+        )
+    if model.positions == "sinusoidal" and model.embedding_dim % 2:
+        raise InputError(
+            "--positions=sinusoidal has pairs of a sine and a cosine, and --embedding_dim="
+            f"{model.embedding_dim} is odd; make it even"
         )
     if model.positions == "rotary" and model.embedding_dim // model.num_heads % 2:
         raise InputError(

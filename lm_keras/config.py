@@ -179,6 +179,13 @@ class ModelConfig:
     num_layers: int = setting(
         1, f"hidden layers ({RECURRENCE}: recurrent layers; {ATTENTION}: blocks)", low=1, high=1000
     )
+    encoder_layers: int | None = setting(
+        None,
+        "hidden layers of the encoder, where --num_layers are those of the decoder [--num_layers]",
+        low=1,
+        high=1000,
+        tasks=WITH_PAIRS,
+    )
     embedding_dim: int = setting(
         128, f"width of the token embedding ({ATTENTION}: of everything between the blocks)", low=1
     )
@@ -211,9 +218,9 @@ class ModelConfig:
     )
     positions: str = setting(
         "learned",
-        "how the network knows the order of tokens: by a learned vector for each position, or by queries "
-        "and keys that are rotated by it",
-        choices=("learned", "rotary"),
+        "how the network knows the order of tokens: by a learned vector for each position, by queries and "
+        f"keys that are rotated by it, or by sines and cosines ({listed('sinusoidal')} only)",
+        choices=("learned", "rotary", "sinusoidal"),
         needs=("rotary",),
     )
     rotary_base: float = setting(
@@ -225,9 +232,15 @@ class ModelConfig:
     )
     activation: str = setting(
         "gelu",
-        "of the feed-forward part: gelu (its tanh form, as in GPT-2) or swiglu (as in LLaMA)",
-        choices=("gelu", "swiglu"),
+        "of the feed-forward part: gelu (its tanh form, as in GPT-2), gelu_erf (without the tanh), relu (as "
+        "in the first Transformer), silu, or swiglu (as in LLaMA)",
+        choices=("gelu", "gelu_erf", "relu", "silu", "swiglu"),
         needs=("block_styles",),
+    )
+    post_norm: bool = setting(
+        False,
+        "norms follow what the parts of a block add, as in the first Transformer, not before the parts",
+        needs=("post_norm",),
     )
     biases: bool = setting(True, "add biases after products and in LayerNorm", needs=("block_styles",))
     separate_documents: bool = setting(
@@ -366,7 +379,12 @@ class ModelConfig:
         """Return `--hidden_units`, with the family's default filled in."""
         if self.hidden_units or not self.has("attention"):
             return self.hidden_units or 256
-        return 4 * self.embedding_dim if self.activation == "gelu" else -(-8 * self.embedding_dim // 3)
+        return -(-8 * self.embedding_dim // 3) if self.activation == "swiglu" else 4 * self.embedding_dim
+
+    @property
+    def encoder_depth(self) -> int:
+        """Return `--encoder_layers`, with its default filled in."""
+        return self.encoder_layers or self.num_layers
 
     @property
     def tied(self) -> bool:
@@ -559,6 +577,24 @@ class RunningConfig:
     )
     sample_prompt: str = setting(
         "", "prompts of the text samples, separated by |; empty: the start of a document", dry_run=False
+    )
+    eval_pairs: int = setting(
+        200,
+        "pairs of the validation text, evenly spaced, for which each evaluation generates targets greedily; "
+        "0: none",
+        low=0,
+        tasks=WITH_PAIRS,
+        on_resume="always",
+        decides_result=True,
+        dry_run=False,
+    )
+    eval_beams: int = setting(
+        5,
+        "beams with which the targets of all held-out pairs are generated at the end",
+        low=1,
+        tasks=WITH_PAIRS,
+        on_resume="always",
+        dry_run=False,
     )
     keep_checkpoints: int = setting(
         2, "newest checkpoints kept beside the best one", low=1, on_resume="always"

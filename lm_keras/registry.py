@@ -20,6 +20,8 @@ CAPABILITIES = {
     "grouped_queries": "several heads of queries may share keys and values",
     "block_styles": "norm, activation and biases of the blocks can be chosen",
     "rotary": "positions may be rotary",
+    "sinusoidal": "positions may be sines and cosines",
+    "post_norm": "norms of the blocks may follow what they normalize",
     "documents": "can keep the documents of a row apart",
     "cache": "keeps keys and values, so that a token is generated without reading the text again",
     "rematerialization": "can compute a block again for the gradient",
@@ -135,7 +137,8 @@ FAMILIES = {
         "attention", "grouped_queries", "block_styles", "cache", "infilling", "labels", "seq2seq",
     ), pooling="mean"),
     "transformer": Family("transformer", (
-        "attention", "grouped_queries", "block_styles", "rotary", "seq2seq", "encoder",
+        "attention", "grouped_queries", "block_styles", "rotary", "sinusoidal", "post_norm", "cache",
+        "seq2seq", "encoder",
     )),
 }  # fmt: skip
 """The choices of `--model`."""

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from lm_keras.config import DataConfig
 from lm_keras.corpora import Corpus, Split, make_splits, open_corpus
@@ -48,6 +49,18 @@ class PreparedData:
     def source(self, name: str, number: int) -> str:
         """Return where a document of a split is from: `train.tsv:17`."""
         return documents_at(self.texts[name], [number])[number].source
+
+
+class ScoredText(NamedTuple):
+    """A text that is scored.
+
+    Attributes:
+        store: its tokens.
+        split: its documents.
+    """
+
+    store: TokenStore
+    split: Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -354,7 +367,7 @@ def split_of_run(
     columns: tuple[Column, ...] = (),
     fields: tuple[str, ...] = ("text",),
     labels: Labels | None = None,
-) -> TokenStore:
+) -> ScoredText:
     """Return a split of the text of a run, to be scored.
 
     Args:
@@ -382,7 +395,7 @@ def split_of_run(
             f"the {split} text of {before.get('corpus')} has changed since the run began; "
             "restore it, or score other text with --corpus=text:GLOB"
         )
-    return data.splits[split]
+    return ScoredText(data.splits[split], data.texts[split])
 
 
 def whole_corpus(
@@ -394,7 +407,7 @@ def whole_corpus(
     columns: tuple[Column, ...] = (),
     fields: tuple[str, ...] = ("text",),
     labels: Labels | None = None,
-) -> TokenStore:
+) -> ScoredText:
     """Return another text than that of a run, whole, to be scored.
 
     Args:
@@ -415,4 +428,4 @@ def whole_corpus(
     say_of({split: opened}, say)
     cache = cache_folder(config.cache_dir)
     columns += columns_of(fields, labels)
-    return tokenized(whole, tokenizer, cache, say, whole.description.spec, columns)
+    return ScoredText(tokenized(whole, tokenizer, cache, say, whole.description.spec, columns), whole)

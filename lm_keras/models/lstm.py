@@ -15,9 +15,11 @@ from lm_keras.config import Config
 from lm_keras.draws import Draw
 from lm_keras.layers import cudnn
 from lm_keras.layers.recurrent import LSTM, activation_values
+from lm_keras.models import lstm_seq2seq
 from lm_keras.models.costs import Product
-from lm_keras.models.gpt import positions_within
+from lm_keras.models.documents import goes_on, positions_within
 from lm_keras.models.language_model import LanguageModel
+from lm_keras.registry import WITH_PAIRS
 
 State = Sequence[Mapping[str, tf.Tensor]]
 """`{"h", "c"}` of each layer, [B, H] each."""
@@ -25,6 +27,8 @@ State = Sequence[Mapping[str, tf.Tensor]]
 
 def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
     """Build the network of a run; its initial weights follow `keras.utils.set_random_seed`."""
+    if config.task in WITH_PAIRS:
+        return lstm_seq2seq.build(config, vocab_size, num_outputs)
     model = config.model
     return LSTMLanguageModel(
         vocab_size,
@@ -47,6 +51,8 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
 
 def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = None) -> int:
     """Return how many numbers the network of these settings learns."""
+    if config.task in WITH_PAIRS:
+        return lstm_seq2seq.num_parameters(config, vocab_size, num_outputs)
     model = config.model
     embedding, hidden, tied = model.embedding_dim, model.units, model.tied
     directions = 2 if model.bidirectional else 1
@@ -340,12 +346,3 @@ def _traced_with_known_shape(tokens: tf.Tensor) -> bool:
     once.
     """
     return not tf.executing_eagerly() and tokens.shape.is_fully_defined() and tokens.shape[1] > 1
-
-
-def goes_on(document: tf.Tensor) -> tf.Tensor:
-    """Return 0 where a document begins in the numbers of documents [B, T], else 1, float32.
-
-    Example: the documents [[0, 0, 1, 1]] give [[1, 1, 0, 1]]; a row begins with a state of zeros anyway.
-    """
-    same = tf.cast(document[:, 1:] == document[:, :-1], tf.float32)
-    return tf.concat([tf.ones_like(document[:, :1], tf.float32), same], 1)

@@ -18,7 +18,7 @@ from lm_keras.data.labels import Labels
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES, NUM_PARAMETERS
-from lm_keras.registry import WITH_LABELS, WITH_MASKS
+from lm_keras.registry import WITH_LABELS, WITH_MASKS, WITH_PAIRS
 from lm_keras.tasks import TASKS
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -157,6 +157,7 @@ def _shape(config: Config) -> dict[str, Any]:
         "hidden_units": model.units,
         "tie_embeddings": model.tied,
         "num_kv_heads": model.kv_heads,
+        "encoder_layers": model.encoder_depth if config.task in WITH_PAIRS else None,
         "context_length": config.context_length if learned else None,
     }
     return {name: value for name, value in settings.items() if not FIELDS[name].metadata["keeps_weights"]}

@@ -34,6 +34,9 @@ CLASSES = {
     "labels": "benchmarks.candidates.labels.Candidate",
     "torch_labels": "benchmarks.candidates.torch_labels.Candidate",
     "torch_labels_bfloat16": "benchmarks.candidates.torch_labels.InBfloat16",
+    "pairs": "benchmarks.candidates.pairs.Candidate",
+    "torch_pairs": "benchmarks.candidates.torch_pairs.Candidate",
+    "torch_pairs_bfloat16": "benchmarks.candidates.torch_pairs.InBfloat16",
     "loss_in_pieces": "benchmarks.candidates.loss.LossInPieces",
     "plain_loss": "benchmarks.candidates.loss.PlainLoss",
 }
