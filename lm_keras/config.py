@@ -38,7 +38,7 @@ class DataConfig:
 
     corpus: str = setting(
         "python-docs",
-        f"text to learn: {sources_described()}",
+        f"text to learn: {sources_described()}; several with spaces between are one",
     )
     valid_corpus: str | None = setting(
         None,
@@ -53,6 +53,11 @@ class DataConfig:
         None,
         "text between the documents of a plain file, such as <|endoftext|>; \\n means a line end [each "
         "file is one document]",
+    )
+    corpus_weights: str | None = setting(
+        None,
+        "numbers with commas between, one for each corpus of --corpus='A B': rows of a batch come from them "
+        "in that ratio [as many rows of each as it has]",
     )
     text_field: str = setting(
         "text",
@@ -74,6 +79,18 @@ class DataConfig:
         None,
         "field, feature or column that holds the target, or several targets of one source, of which the "
         "first is learnt and all are references [target; as for --source_field]",
+        tasks=WITH_PAIRS,
+    )
+    target_language_field: str | None = setting(
+        None,
+        "field or column that holds the language of the target, such as de: a token <2de> stands before the "
+        "source, so that one network translates into several languages",
+        tasks=WITH_PAIRS,
+    )
+    target_languages: str | None = setting(
+        None,
+        "the same for a text without such a field: one language for each corpus of --corpus='A B', with "
+        "commas between, or one for all",
         tasks=WITH_PAIRS,
     )
     header: str = setting(
@@ -560,6 +577,24 @@ class RunningConfig:
     )
     sample_prompt: str = setting(
         "", "prompts of the text samples, separated by |; empty: the start of a document", dry_run=False
+    )
+    eval_pairs: int = setting(
+        200,
+        "pairs of the validation text, evenly spaced, for which each evaluation generates targets greedily; "
+        "0: none",
+        low=0,
+        tasks=WITH_PAIRS,
+        on_resume="always",
+        decides_result=True,
+        dry_run=False,
+    )
+    eval_beams: int = setting(
+        5,
+        "beams with which the targets of all held-out pairs are generated at the end",
+        low=1,
+        tasks=WITH_PAIRS,
+        on_resume="always",
+        dry_run=False,
     )
     keep_checkpoints: int = setting(
         2, "newest checkpoints kept beside the best one", low=1, on_resume="always"

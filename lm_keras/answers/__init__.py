@@ -30,7 +30,7 @@ def answer_for(
     """Return what turns the network of a task into text.
 
     Args:
-        task: its name, or of one that predicts labels the task itself.
+        task: the task, or its name where the answer needs to know no more of it.
         model: the network.
         tokenizer: the tokenizer the network was trained with.
         say: called with lines on what happens to a text.
@@ -45,6 +45,8 @@ def answer_for(
             f"--jit=on (jit=True) compiles what a {families} does for a token, and this model is neither; "
             "leave it out"
         )
-    if isinstance(task, Task):
-        return ANSWERS[task.name](task, model, tokenizer, say)
-    return ANSWERS[task](model, tokenizer, say, jit=jit, int8=int8)
+    name = task.name if isinstance(task, Task) else task
+    row = registry.TASKS[name]
+    if row.labels or row.pairs:
+        return ANSWERS[name](task, model, tokenizer, say)
+    return ANSWERS[name](model, tokenizer, say, jit=jit, int8=int8)

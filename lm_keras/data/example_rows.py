@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lm_keras.data.corpus_weights import packed_apart
 from lm_keras.data.examples import Parts, packed, parts_of
 from lm_keras.data.labels import NO_LABEL, NO_TAG, NO_WORD
 from lm_keras.data.store import TokenStore
@@ -115,6 +116,7 @@ class ExampleRows:
         members: [P] int64, the parts in the order of the rows.
         begins: [rows + 1] int64: row r has the parts members[begins[r]:begins[r + 1]].
         predictions: K, the most predictions of a row.
+        corpora: the first row of each corpus, and their number.
         word_numbers: [P] int64, words before the first one of each part; None without tags.
     """
 
@@ -127,10 +129,19 @@ class ExampleRows:
     members: np.ndarray
     begins: np.ndarray
     predictions: int
+    corpora: np.ndarray
     word_numbers: np.ndarray | None = None
 
     @classmethod
-    def of(cls, texts: Texts, frame: Frame, length: int, too_long: str, last: bool = True) -> "ExampleRows":
+    def of(
+        cls,
+        texts: Texts,
+        frame: Frame,
+        length: int,
+        too_long: str,
+        last: bool = True,
+        corpora: np.ndarray | None = None,
+    ) -> "ExampleRows":
         """Divide and pack examples.
 
         Args:
@@ -139,13 +150,19 @@ class ExampleRows:
             length: T.
             too_long: a key of `lm_keras.data.examples.TOO_LONG`.
             last: whether an example is predicted at its last token; else at its first.
+            corpora: the first example of each corpus, and their number; None for one corpus. Examples of two
+                corpora share no row.
 
         Raises:
             InputError: an example is too long, and that is an error.
         """
         parts = parts_of(texts.ends - texts.begins, length - frame.size, too_long)
         offsets = texts.begins[parts.example]
-        members, begins = packed(parts.lengths + frame.size, length)
+        sizes = parts.lengths + frame.size
+        bounds = [0, len(texts.begins)] if corpora is None else corpora
+        members, begins, rows = packed_apart(
+            lambda first, end: packed(sizes[first:end], length), np.searchsorted(parts.example, bounds)
+        )
         if texts.tags is None:
             most, word_numbers = int(np.diff(begins).max(initial=1)), None
         else:
@@ -154,7 +171,7 @@ class ExampleRows:
             words = before[offsets + parts.last] - word_numbers
             in_rows = np.append(0, np.cumsum(words[members]))[begins]
             most = int(np.diff(in_rows).max(initial=1))
-        return cls(texts, parts, offsets, frame, length, last, members, begins, most, word_numbers)
+        return cls(texts, parts, offsets, frame, length, last, members, begins, most, rows, word_numbers)
 
     @property
     def count(self) -> int:

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from lm_keras.data.batch import Batch
+from lm_keras.data.corpus_weights import packed_apart
 from lm_keras.data.example_rows import offsets_in_rows, within
 from lm_keras.data.examples import packed
 from lm_keras.data.pairs import Fitted, Pairs, packed_pairs
@@ -53,6 +54,7 @@ class PairRows(abc.ABC):
         members: [n] int64, the pairs in the order of the rows.
         begins: [rows + 1] int64: row r has the pairs members[begins[r]:begins[r + 1]].
         predictions: K.
+        corpora: the first row of each corpus, and their number.
         names: of the arrays, without targets and weights.
     """
 
@@ -63,6 +65,7 @@ class PairRows(abc.ABC):
     members: np.ndarray
     begins: np.ndarray
     predictions: int
+    corpora: np.ndarray
 
     names: ClassVar[tuple[str, ...]]
 
@@ -151,7 +154,9 @@ class RowsApart(PairRows):
     names = ("source", "source_document", "tokens", "document")
 
     @classmethod
-    def of(cls, pairs: Pairs, frame: PairFrame, length: int, too_long: str | None) -> "RowsApart":
+    def of(
+        cls, pairs: Pairs, frame: PairFrame, length: int, too_long: str | None, corpora: np.ndarray
+    ) -> "RowsApart":
         """Cut and pack pairs.
 
         Args:
@@ -159,10 +164,14 @@ class RowsApart(PairRows):
             frame: the special tokens.
             length: S and T.
             too_long: see `Fitted.apart`.
+            corpora: the first pair of each corpus, and their number; pairs of two share no row.
         """
         fitted = Fitted.apart(pairs, length - frame.source_size, length, too_long)
-        members, begins = packed_pairs(fitted.source_sizes + frame.source_size, fitted.predicted, length)
-        return cls(pairs, fitted, frame, length, members, begins, length)
+        sources, targets = fitted.source_sizes + frame.source_size, fitted.predicted
+        members, begins, rows = packed_apart(
+            lambda first, end: packed_pairs(sources[first:end], targets[first:end], length), corpora
+        )
+        return cls(pairs, fitted, frame, length, members, begins, length, rows)
 
     def _arrays(self, row: np.ndarray, counts: np.ndarray, pair: np.ndarray) -> list[np.ndarray]:
         number, size, rows = within(counts), self.length, len(counts)
@@ -203,16 +212,15 @@ class RowsTogether(PairRows):
         predicted  2 3 5 6 7
         targets    7 0 9 9 0
 
-    and with the mask 2, T = 6 and K = 3 the first one alone becomes
+    and with the mask 2, T = 6 and K = 2 the first one alone becomes
 
         tokens     5 6 2 1 7 1
         document   0 0 0 0 0 1
         position   0 1 2 2 2 0
         within     0 0 0 1 2 0
         order      0 0 0 1 2 -
-        predicted  3 4 0
-        targets    7 0 0
-        weights    1 1 0
+        predicted  3 4
+        targets    7 0
     """
 
     mask_id: int | None = None
@@ -225,15 +233,23 @@ class RowsTogether(PairRows):
 
     @classmethod
     def of(
-        cls, pairs: Pairs, frame: PairFrame, length: int, too_long: str | None, mask_id: int | None = None
+        cls,
+        pairs: Pairs,
+        frame: PairFrame,
+        length: int,
+        too_long: str | None,
+        corpora: np.ndarray,
+        mask_id: int | None = None,
     ) -> "RowsTogether":
         """Cut and pack pairs; see `RowsApart.of` and `Fitted.together`."""
         fitted = Fitted.together(pairs, length - (mask_id is not None), too_long)
         sizes = fitted.source_sizes + (mask_id is not None) + fitted.predicted
-        members, begins = packed(sizes, length, spread=True)
+        members, begins, rows = packed_apart(
+            lambda first, end: packed(sizes[first:end], length, spread=True), corpora
+        )
         in_rows = np.append(0, np.cumsum(fitted.predicted[members]))[begins]
         most = int(np.diff(in_rows).max(initial=1))
-        return cls(pairs, fitted, frame, length, members, begins, most, mask_id)
+        return cls(pairs, fitted, frame, length, members, begins, most, rows, mask_id)
 
     def _arrays(self, row: np.ndarray, counts: np.ndarray, pair: np.ndarray) -> list[np.ndarray]:
         length, rows = self.length, len(counts)

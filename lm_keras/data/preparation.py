@@ -3,13 +3,17 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from lm_keras.config import DataConfig
 from lm_keras.corpora import Corpus, Split, make_splits, open_corpus
+from lm_keras.corpora.mixed import MixedCorpus, specs_in
 from lm_keras.data.cache import cache_folder
 from lm_keras.data.columns import Column
+from lm_keras.data.corpus_weights import COLUMN, weights_of
 from lm_keras.data.examples import documents_at
 from lm_keras.data.labels import Labels, columns_of, labels_in
+from lm_keras.data.pair_checks import languages_in
 from lm_keras.data.store import TokenStore, store_in_cache, tokenized
 from lm_keras.data.tokenizers import (
     cached_tokenizer,
@@ -47,6 +51,18 @@ class PreparedData:
         return documents_at(self.texts[name], [number])[number].source
 
 
+class ScoredText(NamedTuple):
+    """A text that is scored.
+
+    Attributes:
+        store: its tokens.
+        split: its documents.
+    """
+
+    store: TokenStore
+    split: Split
+
+
 @dataclasses.dataclass(frozen=True)
 class DividedText:
     """The text of a run, read once and divided, not tokenized yet.
@@ -79,6 +95,7 @@ def is_prepared(
         or saved_tokenizer(config, needs_mask)
         or cached_tokenizer(config, divided.splits, cache, needs_mask)
     )
+    columns += _column_of_corpora(config)
     return tokenizer is not None and all(
         store_in_cache(split, tokenizer, cache, columns).is_dir() for split in divided.splits.values()
     )
@@ -116,10 +133,11 @@ def prepare(
     divided = divided or divide(config, say, begun, fields)
     splits, corpora = divided.splits, divided.corpora
     labels = labels or labels_in(splits, fields, say)
-    columns += columns_of(fields, labels)
-    tokenizer = (
-        tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_mask, labels is not None)
-    )
+    languages = languages_in(splits, fields, say)
+    columns += (*columns_of(fields, labels), *_column_of_corpora(config))
+    of_examples = labels is not None or "source" in fields
+    tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_mask, of_examples)
+    tokenizer = tokenizer.with_languages(languages)
     stores = {
         name: tokenized(split, tokenizer, cache, say, columns=columns) for name, split in splits.items()
     }
@@ -147,6 +165,13 @@ def prepare(
     return PreparedData(tokenizer, stores, report, labels, splits)
 
 
+def _column_of_corpora(config: DataConfig) -> tuple[Column, ...]:
+    """Return the column that says from which corpus a document is, where corpora are mixed by weight."""
+    if weights_of(config.corpus_weights, len(specs_in(config.corpus))) is None:
+        return ()
+    return (Column(COLUMN, "document", "uint16", lambda document: document.corpus, ""),)
+
+
 def divide(
     config: DataConfig,
     say: Callable[[str], None] = lambda line: None,
@@ -167,7 +192,8 @@ def divide(
     """
     specs = {"train": config.corpus, "valid": config.valid_corpus, "test": config.test_corpus}
     specs = {name: spec for name, spec in specs.items() if spec}
-    if config.document_separator and not any(spec.startswith("text:") for spec in specs.values()):
+    every = [one for spec in specs.values() for one in specs_in(spec)]
+    if config.document_separator and not any(spec.startswith("text:") for spec in every):
         raise InputError(
             f"--document_separator={config.document_separator} has no meaning for --corpus={config.corpus},"
             " whose documents are divided already; leave it out"
@@ -214,19 +240,45 @@ def opened_corpus(
     Raises:
         InputError: as `open_corpus`.
     """
-    return open_corpus(
-        spec,
-        text_field=config.text_field,
-        on_bad_text=config.on_bad_text,
-        part=part,
-        say=say,
-        document_separator=config.document_separator,
-        fields=fields,
-        label_field=config.label_field,
-        header=config.header,
-        source_field=config.source_field,
-        target_field=config.target_field,
-    )
+    specs = specs_in(spec)
+    opened = [
+        open_corpus(
+            one,
+            text_field=config.text_field,
+            on_bad_text=config.on_bad_text,
+            part=part,
+            say=say,
+            document_separator=config.document_separator,
+            fields=fields,
+            label_field=config.label_field,
+            header=config.header,
+            source_field=config.source_field,
+            target_field=config.target_field,
+            language_field=config.target_language_field,
+            language=language,
+        )
+        for one, language in zip(specs, _languages_of(config, specs))
+    ]
+    return opened[0] if len(opened) == 1 else MixedCorpus(opened)
+
+
+def _languages_of(config: DataConfig, specs: list[str]) -> list[str | None]:
+    """Return the target language of each corpus, as `--target_languages` says; None where it does not."""
+    if config.target_languages is None:
+        return [None] * len(specs)
+    if config.target_language_field:
+        raise InputError(
+            f"--target_languages={config.target_languages} and --target_language_field="
+            f"{config.target_language_field} contradict each other; leave one of them out"
+        )
+    languages = [name.strip() for name in config.target_languages.split(",")]
+    if not all(languages) or len(languages) not in (1, len(specs)):
+        raise InputError(
+            f"--target_languages={config.target_languages} names {len(languages)} languages for"
+            f" {len(specs)} {'corpus' if len(specs) == 1 else 'corpora'}, {' '.join(specs)}: expected one for"
+            " each, or one for all; a text with several has them in a field, --target_language_field"
+        )
+    return languages * len(specs) if len(languages) == 1 else languages
 
 
 def say_of_filled(name: str, split: Split, store: TokenStore, say: Callable[[str], None]) -> None:
@@ -315,7 +367,7 @@ def split_of_run(
     columns: tuple[Column, ...] = (),
     fields: tuple[str, ...] = ("text",),
     labels: Labels | None = None,
-) -> TokenStore:
+) -> ScoredText:
     """Return a split of the text of a run, to be scored.
 
     Args:
@@ -343,7 +395,7 @@ def split_of_run(
             f"the {split} text of {before.get('corpus')} has changed since the run began; "
             "restore it, or score other text with --corpus=text:GLOB"
         )
-    return data.splits[split]
+    return ScoredText(data.splits[split], data.texts[split])
 
 
 def whole_corpus(
@@ -355,7 +407,7 @@ def whole_corpus(
     columns: tuple[Column, ...] = (),
     fields: tuple[str, ...] = ("text",),
     labels: Labels | None = None,
-) -> TokenStore:
+) -> ScoredText:
     """Return another text than that of a run, whole, to be scored.
 
     Args:
@@ -376,4 +428,4 @@ def whole_corpus(
     say_of({split: opened}, say)
     cache = cache_folder(config.cache_dir)
     columns += columns_of(fields, labels)
-    return tokenized(whole, tokenizer, cache, say, whole.description.spec, columns)
+    return ScoredText(tokenized(whole, tokenizer, cache, say, whole.description.spec, columns), whole)

@@ -12,8 +12,8 @@ import numpy as np
 from lm_keras.corpora import Split
 from lm_keras.corpora.documents import Document, changed
 from lm_keras.data.cache import fingerprint_of
-from lm_keras.data.columns import Column, ColumnWriter
-from lm_keras.data.words import WordEncoder, encoded_text
+from lm_keras.data.columns import PER, Column, ColumnWriter
+from lm_keras.data.words import WordEncoder, encoded_source, encoded_text
 from lm_keras.disk.files import bytes_of, opened
 from lm_keras.disk.folders import cached_folder
 from lm_keras.errors import InputError, shown
@@ -168,7 +168,7 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
                         writer.piece(piece, ids)
                     else:
                         writer.words(document, len(ids), firsts)
-                if document.pair is not None and len(ids) == 1 and not len(tokenizer.encode_array(said)):
+                if document.pair is not None and len(ids) <= 2 and not len(tokenizer.encode_array(said)):
                     filled.append((documents, index))
                 tokens += len(ids)
                 raw_size += len(piece.encode())
@@ -215,9 +215,10 @@ def _encoded(
     text of words the first token of each word, [words].
     """
     if document.pair is not None:  # A source and a target, without the line feed behind each.
-        for side in document.pieces():
+        for number, side in enumerate(document.pieces()):
             text = side.removesuffix("\n")
-            yield side, encoded_text(tokenizer, text), tokenizer.canonical(text), True, None
+            ids = encoded_text(tokenizer, text) if number else _source_of(document, text, tokenizer)
+            yield side, ids, tokenizer.canonical(text), True, None
         return
     if document.words is not None:
         text = "".join(document.pieces())
@@ -233,6 +234,13 @@ def _encoded(
         else:
             ids = tokenizer.encode_array(piece)  # What is unknown may be gone in `said`.
         yield piece, ids, said, after is None, None
+
+
+def _source_of(document: Document, text: str, tokenizer: Tokenizer) -> np.ndarray:
+    try:
+        return encoded_source(tokenizer, text, document.pair.language)
+    except InputError as error:
+        raise InputError(f"{document.source}: {error}") from None
 
 
 def _open(folder: Path) -> TokenStore:
@@ -252,7 +260,7 @@ def _open(folder: Path) -> TokenStore:
             raise ValueError(f"{len(tokens):,} tokens in {len(documents):,} documents")
         if documents[:1].tolist() != [1] or documents[-1] > len(tokens) or (np.diff(documents) < 1).any():
             raise ValueError("documents that begin nowhere")
-        sizes = {"token": len(tokens), "document": len(documents), "word": len(tokens), "part": len(tokens)}
+        sizes = {**dict.fromkeys(PER, len(tokens)), "document": len(documents)}
         columns = {
             name: _column_in(folder, name, dtype, sizes[per])
             for name, (per, dtype) in content.get("columns", {}).items()

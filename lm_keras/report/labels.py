@@ -34,17 +34,17 @@ def _of_run(run: RunRecord) -> list[str]:
     splits = {split: values for split, values in run.scores().items() if values.get("scores")}
     if not splits:
         return []
-    parts = [f"<h3>{escaped(run.name)}</h3>", *_texts((run.results or {}).get("texts", {}))]
+    parts = [f"<h3>{escaped(run.name)}</h3>", *texts_table((run.results or {}).get("texts", {}))]
     for split, values in splits.items():
         scores = values["scores"]
-        parts += [f"<h4>{escaped(split)}</h4>", _beside_baselines(values), _by_class(scores)]
+        parts += [f"<h4>{escaped(split)}</h4>", beside_baselines(values), _by_class(scores)]
         parts += [_intervals(scores), f"<div class='plots'>{_confusion(scores)}{_reliability(scores)}</div>"]
         parts += _worst(run, split)
     return parts
 
 
-def _beside_baselines(values: dict[str, Any]) -> str:
-    """Show the measures of the network and those of the baselines."""
+def beside_baselines(values: dict[str, Any]) -> str:
+    """Show the measures of a network and those of the baselines as a table."""
     compared = {"this run": values, **values.get("baselines", {})}
     columns = columns_of([values])
     rows = [
@@ -197,7 +197,7 @@ def _example(line: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _texts(splits: dict[str, Any]) -> list[str]:
+def texts_table(splits: dict[str, Any]) -> list[str]:
     """Show how long the examples of each split are, and how often each label comes."""
     if not splits:
         return []

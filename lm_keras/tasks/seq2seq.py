@@ -15,7 +15,7 @@ import tensorflow as tf
 from lm_keras.config import Config
 from lm_keras.data.batch import Batch
 from lm_keras.data.labels import Labels
-from lm_keras.data.order import PackedOrder, Rows
+from lm_keras.data.order import Rows
 from lm_keras.data.pair_rows import PairFrame, PairRows, RowsApart, RowsTogether, padded
 from lm_keras.data.pairs import Pairs, check_sides
 from lm_keras.data.preparation import PreparedData
@@ -25,7 +25,7 @@ from lm_keras.data.words import encoded_source
 from lm_keras.errors import InputError
 from lm_keras.objectives.measures import finite, likelihood_measures
 from lm_keras.tasks.causal_lm import token_measures
-from lm_keras.tasks.task import Task, common_settings
+from lm_keras.tasks.task import Order, Task, common_settings
 from lm_keras.text.tokenizer import Tokenizer
 
 
@@ -70,6 +70,7 @@ class Seq2Seq(Task):
             has_encoder=has_encoder,
             mask_id=mask_id,
             too_long=config.data.too_long,
+            kept_first=bool(tokenizer and tokenizer.languages),
         )
 
     @property
@@ -92,11 +93,9 @@ class Seq2Seq(Task):
         key = id(store.tokens)
         if key not in self._plans:  # The plan keeps the array, so that no other one gets its id.
             pairs = Pairs.in_store(store, self.kept_first)
-            length, how = self.sequence_length, self.too_long
+            settings = pairs, self.frame, self.sequence_length, self.too_long, self._corpora(store)
             self._plans[key] = (
-                RowsApart.of(pairs, self.frame, length, how)
-                if self.has_encoder
-                else RowsTogether.of(pairs, self.frame, length, how, self.mask_id)
+                RowsApart.of(*settings) if self.has_encoder else RowsTogether.of(*settings, self.mask_id)
             )
         return self._plans[key]
 
@@ -107,8 +106,9 @@ class Seq2Seq(Task):
             how = self.too_long or "cut_end", "cut_end" if targets == "cut_start" else targets
             check_sides(name, plan.pairs, plan.fitted, how, functools.partial(data.source, name), say)
 
-    def order(self, store: TokenStore) -> PackedOrder:
-        return PackedOrder(self.plan(store).begins, self.batch_size, self.sequence_length, self.seed)
+    def order(self, store: TokenStore) -> Order:
+        plan = self.plan(store)
+        return self._packed_order(plan.begins, plan.corpora)
 
     def batch(self, rows: Rows, store: TokenStore, step: tf.Tensor) -> Batch:
         plan, count = self.plan(store), rows.number.shape[0]
@@ -121,6 +121,10 @@ class Seq2Seq(Task):
 
     def scored(self, store: TokenStore) -> Iterator[Batch]:
         return self.plan(store).blocks(self._rows_at_once(self.sequence_length))
+
+    def predictions(self, length: int) -> int:
+        """Return K of the rows that were planned, else the positions of a row."""
+        return max((plan.predictions for plan in self._plans.values()), default=length)
 
     def measures(self, sums: Mapping[str, float], counts: TextCounts) -> dict[str, Any]:
         found = likelihood_measures(sums["nats"], sums["weight"])
