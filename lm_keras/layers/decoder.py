@@ -29,11 +29,24 @@ class Memory:
     Attributes:
         keys, values: [B, K, S, d] in the compute dtype, of one block.
         attention_mask: which keys the n T queries of a sentence see.
+        weights: takes the weights of the attention, see `mean_weights`; None where nobody asks for them.
     """
 
     keys: tf.Tensor
     values: tf.Tensor
     attention_mask: AttentionMask
+    weights: list[tf.Tensor] | None = None
+
+
+def mean_weights(queries: tf.Tensor, keys: tf.Tensor, attention_mask: AttentionMask) -> tf.Tensor:
+    """Return the weights of queries [B, H, T, d] for keys [B, K, S, d], their mean over the heads, [B, T, S]
+    float32.
+    """
+    rows, heads, length, _ = tf.unstack(tf.shape(keys))
+    # Weights are the mean of vectors of which each has a 1 at its own position.
+    own = tf.eye(length, batch_shape=[rows, heads], dtype=keys.dtype)
+    own = tf.ensure_shape(own, [None, keys.shape[1], None, None])
+    return tf.reduce_mean(tf.cast(attention(queries, keys, own, attention_mask), tf.float32), 1)
 
 
 def cross_weights(settings: BlockSettings) -> dict[str, tuple[int, ...]]:
@@ -102,6 +115,8 @@ class CrossAttention(keras.layers.Layer):
         queries = self._product("query", tf.cast(x, dtype) if settings.post_norm else self._norm(x, dtype))
         # The rows of a sentence share its source: their queries are those of one row.
         queries = self._by_head(queries, sources, settings.num_heads)  # [B, H, n T, d]
+        if memory.weights is not None:
+            memory.weights.append(mean_weights(queries, memory.keys, memory.attention_mask))
         mixed = attention(queries, memory.keys, memory.values, memory.attention_mask)
         mixed = tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, settings.width])
         bias = self.by_name.get("output_bias")
