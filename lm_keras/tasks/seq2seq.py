@@ -167,8 +167,8 @@ class Seq2Seq(Task):
 
     @property
     def source_room(self) -> int:
-        """Return the tokens of a source that the network reads to generate, at most: a quarter of a row is for
-        the target, where they share one.
+        """Return the tokens of a source that the network reads to generate, at most: a quarter of a row is
+        for the target, where they share one.
         """
         if self.has_encoder:
             return self.sequence_length - self.frame.source_size
