@@ -77,7 +77,8 @@ BAD = {
     "--learning_rate=1e400": "--learning_rate=inf is out of range; expected a number above 0",
     "--dropout=1": "--dropout=1.0 is out of range; expected a number of at least 0 and below 1",
     "--model=lst m": (
-        "--model=lst m is unknown (did you mean 'lstm'?); choose one of ngram, lstm, gpt, bert, glm, transformer"
+        "--model=lst m is unknown (did you mean 'lstm'?); choose one of ngram, lstm, gpt, bert, glm,"
+        " transformer"
     ),
     "--tie_embeddings=perhaps": "--tie_embeddings=perhaps: expected true or false",
     "--resume=maybe": "--resume=maybe is unknown; choose one of auto, never, must",
