@@ -12,7 +12,6 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
-
 INDEX_SHUFFLE_KEY, INDEX_SHUFFLE_ROUNDS = 498247692, 4
 """What `tf.random.experimental.index_shuffle` adds to a key, and its rounds."""
 

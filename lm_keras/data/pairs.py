@@ -115,10 +115,12 @@ def packed_pairs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Put pairs side by side into rows that have `room` for sources and as much for targets.
 
-    Pairs are taken in pools. Of a pool the longest pair comes first, and each goes into the row with the least
-    room that is enough for both of its sides. How long a pair is, and how much room a row has, is told in two
-    ways: by the side that is longer in the whole pool, and by the longer side of each pair and the room on
-    both sides. The way with fewer rows is taken. So the rows are a function of the sizes alone. Pools are spread over the text: a text that is sorted by length has short pairs in each, too, which fill
+    Pairs are taken in pools. Of a pool the longest pair comes first, and each goes into the row with the
+    least room that is enough for both of its sides. Length and room are told in two ways: by the side that is
+    longer in the whole pool, and by the longer side of each pair and the room on both sides. The way with
+    fewer rows is taken. So the rows are a function of the sizes alone.
+
+    Pools are spread over the text: a text that is sorted by length has short pairs in each, too, which fill
     what long ones leave.
 
     Args:
@@ -132,7 +134,7 @@ def packed_pairs(
     Example:
         >>> members, begins = packed_pairs(np.array([5, 3, 2]), np.array([2, 4, 5]), room=8)
         >>> members.tolist(), begins.tolist()
-        ([0, 2, 1], [0, 2, 3])
+        ([2, 0, 1], [0, 2, 3])
     """
     sizes = np.stack([source_sizes, target_sizes], 1).astype(np.int64)  # [n, 2]
     if sizes.size and not 1 <= sizes.min() <= sizes.max() <= room:
