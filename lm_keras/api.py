@@ -348,6 +348,7 @@ class TrainedModel:
         say: Callable[[str], None] = lambda line: None,
         bleu_tokenize: str = "auto",
         rouge_settings: RougeSettings = USUAL,
+        target_languages: str | None = None,
     ) -> dict:
         """Score a whole split, every target once; with pairs also generate their targets and score these.
 
@@ -361,6 +362,8 @@ class TrainedModel:
             say: called with a line before longer work.
             bleu_tokenize, rouge_settings: of pairs: see
                 `lm_keras.evaluation.generation.GeneratedTargets.measures`.
+            target_languages: of the pairs of `corpus`, as `--target_languages` names them; None for those of
+                the run.
 
         Returns:
             The fields of `scripts/evaluate.py --json`.
@@ -374,7 +377,7 @@ class TrainedModel:
                 f" --task={self.config.task}; leave that out"
             )
         evaluator = Evaluator(self.model, self.task.in_windows(stride))
-        text = self._text(split, corpus, say)
+        text = self._text(split, corpus, say, target_languages)
         with self._weights():
             found = evaluator(text.store, corpus or split, self.step)
             if self._makes_pairs:
@@ -427,9 +430,22 @@ class TrainedModel:
         """
         return matches_in(self, self._text(split, None, say).store, split, count)
 
-    def _text(self, split: str, corpus: str | None, say: Callable[[str], None]) -> ScoredText:
+    def _text(
+        self,
+        split: str,
+        corpus: str | None,
+        say: Callable[[str], None],
+        target_languages: str | None = None,
+    ) -> ScoredText:
         """Return a split of the run's own text, or another corpus, with its tokens."""
         where = dataclasses.replace(self.config.data, cache_dir=self.cache_dir)
+        if target_languages and not corpus:
+            raise InputError(
+                f"target_languages={target_languages} are those of another text; name that with corpus, or leave"
+                " them out"
+            )
+        if target_languages:
+            where = dataclasses.replace(where, target_languages=target_languages, target_language_field=None)
         needed = {"columns": self.task.columns, "fields": self.task.fields, "labels": self.labels}
         if corpus:
             return whole_corpus(corpus, where, self.tokenizer, split, say, **needed)

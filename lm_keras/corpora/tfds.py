@@ -2,13 +2,14 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from lm_keras.corpora import tfds_builders
 from lm_keras.corpora.decoding import Counts, TextDecoder, check_policy
 from lm_keras.corpora.documents import Corpus, Document, Reading
 from lm_keras.corpora.pairs import pair_of
+from lm_keras.corpora.tfds_features import label_path, side_path, text_path, within
 from lm_keras.errors import InputError, nearest
 
 EXPECTED = "tfds:NAME[/CONFIG][:VERSION][:SPLIT], such as tfds:tiny_shakespeare or tfds:wiki40b/de:test"
@@ -18,9 +19,6 @@ SPEC = re.compile(
 )
 OWN_SPLITS = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "test": ("test",)}
 """What data sets call their training, validation and test text."""
-
-ONLY_TEXT = "text"
-"""The text field that also means a data set's only string feature, whatever its name."""
 
 EXAMPLES_AT_ONCE = 32  # one at a time takes three times as long; many books at once take much memory
 
@@ -74,7 +72,7 @@ class TfdsSplit(Corpus):
         self.on_bad_text = check_policy(on_bad_text)
         self._builder, self._split, self._path, self._label = builder, split, path, label
         self._pairs = pairs
-        self._names = _within(builder.info.features, label).int2str if label else None
+        self._names = within(builder.info.features, label).int2str if label else None
         self._counts = Counts()
         self._remarks: list[str] = []
         self._files = _files(builder, split)
@@ -172,9 +170,9 @@ class TfdsSplit(Corpus):
                     read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
                 )
             for values in tfds.as_numpy(batches):
-                texts = _within(values, self._path)
-                labels = _within(values, self._label) if self._label else [None] * len(texts)
-                yield from zip(texts, labels, *(_within(values, path) for path in others))
+                texts = within(values, self._path)
+                labels = within(values, self._label) if self._label else [None] * len(texts)
+                yield from zip(texts, labels, *(within(values, path) for path in others))
         except Exception as error:
             raise tfds_builders.unreadable(self.spec, self._builder, error) from None
 
@@ -185,7 +183,7 @@ def open_source(rest: str, reading: Reading) -> TfdsSplit:
     Args:
         rest: `NAME[/CONFIG][:VERSION][:SPLIT]`.
         reading: its `part` is the split where none is named, its `text_field` the feature with the text, with
-            slashes before nested names; see `ONLY_TEXT`.
+            slashes before nested names; see `tfds_features`.
 
     Raises:
         InputError: no such data set, split or feature, or it is not there and cannot be prepared.
@@ -196,7 +194,7 @@ def open_source(rest: str, reading: Reading) -> TfdsSplit:
     builder = tfds_builders.open_builder(parsed["name"], parsed["config"], parsed["version"])
     pairs = None
     if "source" in reading.fields:
-        path, *targets = (_side_path(builder, reading, n) for n in range(1 + ("target" in reading.fields)))
+        path, *targets = (side_path(builder, reading, n) for n in range(1 + ("target" in reading.fields)))
         pairs = PairFeatures(tuple(targets), reading)
         if path in targets:
             raise InputError(
@@ -204,8 +202,8 @@ def open_source(rest: str, reading: Reading) -> TfdsSplit:
                 f" {'/'.join(path)!r}; name two features with --source_field and --target_field"
             )
     else:
-        path = _text_path(builder, reading.text_field, reading.say)
-    label = _label_path(builder, reading) if "label" in reading.fields else None
+        path = text_path(builder, reading.text_field, reading.say)
+    label = label_path(builder, reading) if "label" in reading.fields else None
     tfds_builders.prepare(builder, reading.say)
     split = parsed["split"] or _own_split(builder, reading.part)
     if not split:
@@ -214,99 +212,6 @@ def open_source(rest: str, reading: Reading) -> TfdsSplit:
             f"its splits {_splits(builder)}; name it after a colon, tfds:{rest}:SPLIT"
         )
     return TfdsSplit(builder, split, path, reading.on_bad_text, label, pairs)
-
-
-def string_features(features: Any) -> dict[str, tuple[str, ...]]:
-    """Return the features that are one string an example: name with slashes -> names that lead there.
-
-    Example:
-        >>> string_features(tfds.features.FeaturesDict({
-        ...     "id": np.int64, "title": tfds.features.Text(), "words":
-        tfds.features.Sequence(tfds.features.Text()), ...     "pair": tfds.features.Translation(["de",
-        "en"])})) {'pair/de': ('pair', 'de'), 'pair/en': ('pair', 'en'), 'title': ('title',)}
-    """
-    import tensorflow_datasets as tfds
-
-    found = {}
-    for name, feature in features.items() if isinstance(features, tfds.features.FeaturesDict) else ():
-        for inner, path in string_features(feature).items():
-            found[f"{name}/{inner}"] = (name, *path)
-        info = feature.get_tensor_info()
-        if isinstance(info, tfds.features.TensorInfo) and info.shape == () and info.np_dtype in (str, object):
-            found[name] = (name,)
-    return dict(sorted(found.items()))
-
-
-def _text_path(builder: Any, text_field: str, say: Callable[[str], None]) -> tuple[str, ...]:
-    found, name = string_features(builder.info.features), tfds_builders.name_of(builder)
-    if text_field in found:
-        return found[text_field]
-    if text_field == ONLY_TEXT and len(found) == 1:
-        (only,) = found
-        say(f"the text is the feature {only!r}, the only string in tfds:{name}")
-        return found[only]
-    raise InputError(
-        f"tfds:{name}: no string feature {text_field!r}{nearest(text_field, list(found))}: its string"
-        f" features are {tfds_builders.listed(list(map(repr, found))) or 'none'}; name the one with the text"
-        " with --text_field"
-    )
-
-
-def _side_path(builder: Any, reading: Reading, number: int) -> tuple[str, ...]:
-    """Return the feature with the source, number 0, or the target, 1.
-
-    Where no setting names it, it is the feature of that name, or what the data set says of itself.
-    """
-    found, name = string_features(builder.info.features), tfds_builders.name_of(builder)
-    what = ("source", "target")[number]
-    given = getattr(reading, f"{what}_field")
-    if (given or what) in found:
-        return found[given or what]
-    own = builder.info.supervised_keys
-    if given is None and own and len(own) == 2 and all(isinstance(key, str) and key in found for key in own):
-        reading.say(f"the {what} is the feature {own[number]!r}, as tfds:{name} says of itself")
-        return found[own[number]]
-    raise InputError(
-        f"tfds:{name}: no string feature {given or what!r}{nearest(given or what, list(found))}: its string"
-        f" features are {tfds_builders.listed(list(map(repr, found))) or 'none'}; name the one with the"
-        f" {what} with --{what}_field"
-    )
-
-
-def class_features(features: Any) -> dict[str, tuple[str, ...]]:
-    """Return the features that are a class of each example: name with slashes -> names that lead there."""
-    import tensorflow_datasets as tfds
-
-    found = {}
-    for name, feature in features.items() if isinstance(features, tfds.features.FeaturesDict) else ():
-        for inner, path in class_features(feature).items():
-            found[f"{name}/{inner}"] = (name, *path)
-        if isinstance(feature, tfds.features.ClassLabel):
-            found[name] = (name,)
-    return dict(sorted(found.items()))
-
-
-def _label_path(builder: Any, reading: Reading) -> tuple[str, ...]:
-    found, name = class_features(builder.info.features), tfds_builders.name_of(builder)
-    wanted = reading.label_field or "label"
-    if wanted in found:
-        return found[wanted]
-    if reading.label_field is None and len(found) == 1:
-        (only,) = found
-        reading.say(f"the label is the feature {only!r}, the only class in tfds:{name}")
-        return found[only]
-    raise InputError(
-        f"tfds:{name}: no class {wanted!r}{nearest(wanted, list(found))}: its features with classes are"
-        f" {tfds_builders.listed(list(map(repr, found))) or 'none'}; name the one with the label with"
-        " --label_field"
-    )
-
-
-def _within(values: Any, path: tuple[str, ...]) -> Any:
-    """Return what names lead to in values, or in features, of an example."""
-    for name in path:
-        values = values[name]
-    return values
 
 
 def _own_split(builder: Any, part: str) -> str | None:

@@ -1,11 +1,14 @@
 """What looks wrong in pairs, and the languages of their targets: one pass over each split."""
 
+import array
 import collections
 import dataclasses
 import functools
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
+
+import numpy as np
 
 from lm_keras.corpora import Document, Split
 from lm_keras.errors import InputError, nearest
@@ -74,10 +77,14 @@ class PairChecks:
         pairs: their number.
         languages: of the targets, and how often each comes; None where a pair has none.
         scripts: language, and script of the source and of the target, which differ -> pairs with these.
+
+    Args:
+        learnt: hashes of the sources of the training text, sorted; none for the training text itself.
     """
 
-    def __init__(self):
-        self.pairs, self.languages = 0, collections.Counter()
+    def __init__(self, learnt: np.ndarray):
+        self._learnt, self._sources = learnt, array.array("q")
+        self.pairs, self.languages, self.known = 0, collections.Counter(), Found()
         self.identical, self.marked, self.mark = Found(), Found(), ""
         self.scripts: dict[tuple[str | None, str, str], Found] = collections.defaultdict(Found)
 
@@ -86,6 +93,11 @@ class PairChecks:
         pair = document.pair
         self.pairs += 1
         self.languages[pair.language] += 1
+        source = hash(pair.source)
+        self._sources.append(source)
+        place = np.searchsorted(self._learnt, source)
+        if place < len(self._learnt) and self._learnt[place] == source:
+            self.known.add(document)
         if pair.source == pair.targets[0]:
             self.identical.add(document)
         if mark := MARK.match(pair.source):
@@ -94,6 +106,11 @@ class PairChecks:
         source, target = script_of(pair.source), script_of(pair.targets[0])
         if source and target and source != target:
             self.scripts[pair.language, source, target].add(document)
+
+    @property
+    def sources(self) -> np.ndarray:
+        """Return the hashes of the sources, sorted, int64."""
+        return np.unique(np.frombuffer(self._sources, np.int64))
 
     def usual_scripts(self) -> dict[str | None, tuple[str, str]]:
         """Return by language the scripts of source and target that nearly all pairs have whose scripts
@@ -122,6 +139,11 @@ class PairChecks:
             say(
                 f"{self.identical.first}: the source and the target are the same text"
                 f" ({self._share(self.identical, name)}); a network learns to copy from such pairs"
+            )
+        if self.known.count:
+            say(
+                f"{self.known.first}: the source is in the training text, too"
+                f" ({self._share(self.known, name)}): scores of such pairs are of text that was learnt"
             )
         if self.marked.count:
             say(
@@ -157,16 +179,16 @@ def languages_in(
     """
     if "target" not in fields:
         return ()
-    languages, usual = None, {}
+    languages, usual, learnt = None, {}, np.zeros(0, np.int64)
     for name, split in splits.items():
-        checks = PairChecks()
+        checks = PairChecks(learnt)
         for document in split.documents():
             language = document.pair.language
             if languages is not None and language not in languages:
                 raise _other_language(document, languages)
             checks.add(document)
         if languages is None:
-            languages, usual = tuple(checks.languages), checks.usual_scripts()
+            languages, usual, learnt = tuple(checks.languages), checks.usual_scripts(), checks.sources
             if None in languages and len(languages) > 1:
                 first = next(one for one in split.documents() if one.pair.language is None)
                 raise InputError(

@@ -212,16 +212,15 @@ class RowsTogether(PairRows):
         predicted  2 3 5 6 7
         targets    7 0 9 9 0
 
-    and with the mask 2, T = 6 and K = 3 the first one alone becomes
+    and with the mask 2, T = 6 and K = 2 the first one alone becomes
 
         tokens     5 6 2 1 7 1
         document   0 0 0 0 0 1
         position   0 1 2 2 2 0
         within     0 0 0 1 2 0
         order      0 0 0 1 2 -
-        predicted  3 4 0
-        targets    7 0 0
-        weights    1 1 0
+        predicted  3 4
+        targets    7 0
     """
 
     mask_id: int | None = None

@@ -95,6 +95,7 @@ def is_prepared(
         or saved_tokenizer(config, needs_mask)
         or cached_tokenizer(config, divided.splits, cache, needs_mask)
     )
+    columns += _column_of_corpora(config)
     return tokenizer is not None and all(
         store_in_cache(split, tokenizer, cache, columns).is_dir() for split in divided.splits.values()
     )

@@ -12,7 +12,7 @@ import numpy as np
 from lm_keras.corpora import Split
 from lm_keras.corpora.documents import Document, changed
 from lm_keras.data.cache import fingerprint_of
-from lm_keras.data.columns import Column, ColumnWriter
+from lm_keras.data.columns import PER, Column, ColumnWriter
 from lm_keras.data.words import WordEncoder, encoded_source, encoded_text
 from lm_keras.disk.files import bytes_of, opened
 from lm_keras.disk.folders import cached_folder
@@ -260,7 +260,7 @@ def _open(folder: Path) -> TokenStore:
             raise ValueError(f"{len(tokens):,} tokens in {len(documents):,} documents")
         if documents[:1].tolist() != [1] or documents[-1] > len(tokens) or (np.diff(documents) < 1).any():
             raise ValueError("documents that begin nowhere")
-        sizes = {"token": len(tokens), "document": len(documents), "word": len(tokens), "part": len(tokens)}
+        sizes = {**dict.fromkeys(PER, len(tokens)), "document": len(documents)}
         columns = {
             name: _column_in(folder, name, dtype, sizes[per])
             for name, (per, dtype) in content.get("columns", {}).items()

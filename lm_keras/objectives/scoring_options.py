@@ -34,6 +34,9 @@ class ScoringOptions:
     )
     rouge_lines: bool = setting(False, "ROUGE-L reads a text line by line (rougeLsum)")
     rouge_references: str = setting("all", "references that ROUGE uses", choices=("all", "first"))
+    target_languages: str | None = setting(
+        None, "languages of the targets of --corpus, as in training [as the run's text has them]"
+    )
 
     def __post_init__(self) -> None:
         if bool(self.predictions) != bool(self.references):
@@ -52,6 +55,7 @@ class ScoringOptions:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """Return `choices` that are not the usual ones."""
+        """Return `choices` that are not the usual ones, and the target languages if they are given."""
         usual = type(self)().choices
-        return {name: value for name, value in self.choices.items() if value != usual[name]}
+        changed = {name: value for name, value in self.choices.items() if value != usual[name]}
+        return {**changed, **({"target_languages": self.target_languages} if self.target_languages else {})}

@@ -10,7 +10,7 @@ import tensorflow as tf
 from lm_keras.config import Config
 from lm_keras.data import mixing, scoring
 from lm_keras.data.batch import Batch
-from lm_keras.data.corpus_weights import first_targets
+from lm_keras.data.corpus_weights import COLUMN, first_targets
 from lm_keras.data.labels import Labels
 from lm_keras.data.masking import AROUND, Masking, masked_positions
 from lm_keras.data.order import PackedOrder, Rows
@@ -68,7 +68,7 @@ class MaskedLM(Task):
         if self.masking.sentences is None:
             return self._order(store, length)
         order = PackedOrder(self.begins(store, length), self.batch_size, length, self.seed)
-        if self.corpus_weights is None:
+        if self.corpus_weights is None or COLUMN not in store.columns:
             return order
         starts = first_targets(store, len(self.corpus_weights))  # A row is of the corpus it begins in.
         return mixing.mixed_order(order, np.searchsorted(order.begins, starts), self.corpus_weights)

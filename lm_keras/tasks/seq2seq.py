@@ -122,6 +122,10 @@ class Seq2Seq(Task):
     def scored(self, store: TokenStore) -> Iterator[Batch]:
         return self.plan(store).blocks(self._rows_at_once(self.sequence_length))
 
+    def predictions(self, length: int) -> int:
+        """Return K of the rows that were planned, else the positions of a row."""
+        return max((plan.predictions for plan in self._plans.values()), default=length)
+
     def measures(self, sums: Mapping[str, float], counts: TextCounts) -> dict[str, Any]:
         found = likelihood_measures(sums["nats"], sums["weight"])
         return {

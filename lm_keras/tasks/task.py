@@ -248,7 +248,7 @@ class Task:
         order = orders.build(
             self.batching, targets, self.batch_size, length, self.seed, self.state_reset, documents
         )
-        if self.corpus_weights is None:
+        if self.corpus_weights is None or COLUMN not in store.columns:  # Random tokens have no corpora.
             return order
         starts = first_targets(store, len(self.corpus_weights))
         return mixing.mixed_order(order, starts, self.corpus_weights)

@@ -4,33 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from pairs_in_memory import PAIRS, store_of
 
 from lm_keras.data.batch import INPUTS
 from lm_keras.data.pair_rows import PairFrame, RowsApart, RowsTogether, padded
 from lm_keras.data.pairs import Fitted, Pairs, check_sides, packed_pairs
 from lm_keras.data.spans import NO_ORDER
-from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError
 
 T = 16
-PAIRS = [
-    ([11, 12, 13], [21]), ([14], [22, 23, 24, 25]), ([15] * 7, [26] * 3), ([16, 17], [27, 28]),
-    ([18] * 5, [29] * 8), ([31], [41]), ([32] * 4, [42] * 6),
-]  # fmt: skip
-ONE = np.array([0, len(PAIRS)])
-
-
-def store_of(pairs, unscored=None, **columns):
-    between = [0] if unscored is None else [0, unscored]
-    tokens, part, begins = [0], [0], []
-    for source, target in pairs:
-        tokens, part = tokens + (between if begins else []), part + ([0] * len(between) if begins else [])
-        begins.append(len(tokens))
-        tokens += [*source, *target]
-        part += [0] * len(source) + [1] * len(target)
-    counts = TextCounts(len(tokens) - 1, 9, 9, 9, len(pairs))
-    columns = {"part": np.array(part, np.uint8), **columns}
-    return TokenStore(np.array(tokens, np.uint16), np.array(begins), counts, unscored, columns)
 
 
 def apart(pairs=PAIRS, length=T, too_long=None, corpora=None):
