@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TinyModel
 
 from lm_keras.sampling.beam import BeamSearch
 from lm_keras.sampling.hypotheses import Lengths, Width
@@ -14,29 +13,34 @@ V, EOD, UNKNOWN = 13, 0, 1
 SOURCES = [[5, 3, 8, 2, 9], [4], [7, 7, 12]]
 
 
-class TinyPairs(TinyModel):
-    """A decoder that adds the mean of its source to every token; it counts the rows that it has computed."""
+def with_encoder(kind):
+    """Return a network of a kind that adds the mean of its source to every token, and counts the rows that it
+    has computed.
+    """
 
-    def __init__(self, scale=2.0):
-        super().__init__(scale)
-        self.rows = tf.Variable(0)
+    class TinyPairs(kind):
+        def __init__(self, scale=2.0):
+            super().__init__(scale)
+            self.rows = tf.Variable(0)
 
-    def encode(self, source, source_document):
-        there = tf.cast(tf.equal(source_document, 0), tf.float32)[..., None]
-        x = tf.gather(self.table, source) * there
-        return {"mean": tf.reduce_sum(x, 1) / tf.reduce_sum(there, 1)}
+        def encode(self, source, source_document):
+            there = tf.cast(tf.equal(source_document, 0), tf.float32)[..., None]
+            x = tf.gather(self.table, source) * there
+            return {"mean": tf.reduce_sum(x, 1) / tf.reduce_sum(there, 1)}
 
-    def forward(self, inputs, state, draw=None):
-        self.rows.assign_add(tf.size(inputs["tokens"]))
-        features, state = super().forward(inputs, state)
-        mean = inputs["memory"]["mean"]
-        beams = tf.shape(features)[0] // tf.shape(mean)[0]
-        return features + tf.repeat(mean, beams, 0)[:, None], state
+        def forward(self, inputs, state, draw=None):
+            self.rows.assign_add(tf.size(inputs["tokens"]))
+            features, state = super().forward(inputs, state)
+            mean = inputs["memory"]["mean"]
+            beams = tf.shape(features)[0] // tf.shape(mean)[0]
+            return features + tf.repeat(mean, beams, 0)[:, None], state
+
+    return TinyPairs()
 
 
 @pytest.fixture(scope="module")
-def network():
-    return DecodingNetwork(TinyPairs())
+def network(tiny):
+    return DecodingNetwork(with_encoder(type(tiny)))
 
 
 def search_with(network):
