@@ -29,11 +29,24 @@ class Memory:
     Attributes:
         keys, values: [B, K, S, d] in the compute dtype, of one block.
         attention_mask: which keys the n T queries of a sentence see.
+        weights: takes the weights of the attention, see `mean_weights`; None where nobody asks for them.
     """
 
     keys: tf.Tensor
     values: tf.Tensor
     attention_mask: AttentionMask
+    weights: list[tf.Tensor] | None = None
+
+
+def mean_weights(queries: tf.Tensor, keys: tf.Tensor, attention_mask: AttentionMask) -> tf.Tensor:
+    """Return the weights of queries [B, H, T, d] for keys [B, K, S, d], their mean over the heads, [B, T, S]
+    float32.
+    """
+    rows, heads, length, _ = tf.unstack(tf.shape(keys))
+    # Weights are the mean of vectors of which each has a 1 at its own position.
+    own = tf.eye(length, batch_shape=[rows, heads], dtype=keys.dtype)
+    own = tf.ensure_shape(own, [None, keys.shape[1], None, None])
+    return tf.reduce_mean(tf.cast(attention(queries, keys, own, attention_mask), tf.float32), 1)
 
 
 def cross_weights(settings: BlockSettings) -> dict[str, tuple[int, ...]]:
@@ -92,17 +105,22 @@ class CrossAttention(keras.layers.Layer):
         together = self._by_head(together, rows, 2 * self.settings.num_kv_heads)
         return Cache(*tf.split(together, 2, axis=1))
 
-    def call(self, x: tf.Tensor, rows: Index, memory: Memory, mask: Mask | None = None) -> tf.Tensor:
-        """Return x [R, D] float32 with the attention of `rows` rows to their sources added."""
+    def added_to(self, x: tf.Tensor, rows: Index, memory: Memory, mask: Mask | None = None) -> tf.Tensor:
+        """Return x [R, D] float32 with the attention of `rows` rows to their sources added.
+
+        Keras would take a dropout mask for one of its own, so this is no `call`.
+        """
         settings, dtype = self.settings, self.compute_dtype
         sources = memory.keys.shape[0] or tf.shape(memory.keys)[0]
         queries = self._product("query", tf.cast(x, dtype) if settings.post_norm else self._norm(x, dtype))
         # The rows of a sentence share its source: their queries are those of one row.
         queries = self._by_head(queries, sources, settings.num_heads)  # [B, H, n T, d]
+        if memory.weights is not None:
+            memory.weights.append(mean_weights(queries, memory.keys, memory.attention_mask))
         mixed = attention(queries, memory.keys, memory.values, memory.attention_mask)
         mixed = tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, settings.width])
-        added_bias = self.by_name.get("output_bias")
-        bias = None if added_bias is None else tf.convert_to_tensor(added_bias)
+        bias = self.by_name.get("output_bias")
+        bias = None if bias is None else tf.convert_to_tensor(bias)
         output = times(mixed, cast(self.by_name["output_kernel"], dtype))
         x = added(x, output, bias, *([] if mask is None else kept(x, rows, mask)))
         return self._norm(x, "float32") if settings.post_norm else x
@@ -190,7 +208,7 @@ class DecoderBlock(TransformerBlock):
             attention_mask,
             turn,
             self._masks(draw, training),
-            between=lambda y: self.cross_attention(y, rows=rows, memory=memory, mask=mask),
+            between=lambda y: self.cross_attention.added_to(y, rows, memory, mask),
         )
         return self._run(x, cache, how)
 

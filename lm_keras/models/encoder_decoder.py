@@ -94,6 +94,20 @@ class EncoderDecoder(LanguageModel):
             memory = self.encode(inputs["source"], inputs["source_document"], draw, training)
         return self.decode(inputs, memory, state, draw, training)
 
+    def attention_to_source(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Return how much each token of a target attends to each position of its source, [B, T, S] float32.
+
+        They are the weights of the last block of a Transformer, their mean over its heads, or those of an
+        LSTM. Those of a token sum to 1.
+
+        Args:
+            inputs: as for `forward`, with a `source`.
+        """
+        weights: list[tf.Tensor] = []
+        memory = self.encode(inputs["source"], inputs["source_document"])
+        self.decode(inputs, {**memory, "weights": weights}, self.initial_state(tf.shape(inputs["tokens"])[0]))
+        return weights[-1]
+
     def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Return logits [B, T, V] float32.
 

@@ -17,6 +17,7 @@ from lm_keras.layers import cudnn
 from lm_keras.layers.attention import attention
 from lm_keras.layers.attention_mask import AttentionMask
 from lm_keras.layers.casting import cast, times
+from lm_keras.layers.decoder import mean_weights
 from lm_keras.layers.dropout import ScheduledDropout
 from lm_keras.layers.recurrent import LSTM, activation_values
 from lm_keras.models.costs import Product
@@ -228,6 +229,8 @@ class LSTMSeq2Seq(EncoderDecoder):
         if x.shape[0] == sources.shape[0] and x.shape.is_fully_defined():
             queries = tf.reshape(x, [x.shape[0], 1, *x.shape[1:]])
         mask = AttentionMask(0, queried, sources, causal=False)
+        if memory.get("weights") is not None:
+            memory["weights"].append(mean_weights(queries, memory["keys"][:, None], mask))
         context = attention(queries, memory["keys"][:, None], memory["values"][:, None], mask)
         context = tf.reshape(context, [rows, time, 2 * x.shape[-1]])
         features = tf.tanh(self._product(tf.concat([context, x], -1), self.attention_kernel))

@@ -241,11 +241,12 @@ class TransformerSeq2Seq(EncoderDecoder):
         after: dict[str, Any] = {"length": first + time, "keys": [], "values": []}
         for number, block in enumerate(self.decoder):
             cache = Cache(state["keys"][number], state["values"][number]) if state else None
+            weights = memory.get("weights") if block is self.decoder[-1] else None
             x, cache = block(
                 x,
                 rows=rows,
                 attention_mask=own,
-                memory=Memory(memory["keys"][number], memory["values"][number], to_source),
+                memory=Memory(memory["keys"][number], memory["values"][number], to_source, weights),
                 turn=turn,
                 cache=cache,
                 draw=draw,

@@ -232,6 +232,21 @@ def test_the_transformer_by_hand():
     np.testing.assert_allclose(found[0], expected, atol=2e-4)
 
 
+@every_kind
+def test_attention_to_the_source(kind):
+    """Shares of each source that sum to 1, none of them for padding."""
+    model = build(kind)
+    source, document, tokens = pair()
+    weights = model.attention_to_source(
+        {"source": source, "source_document": document, "tokens": tokens[:B]}
+    ).numpy()
+    assert weights.shape == (B, T, S) and (weights >= 0).all()
+    np.testing.assert_allclose(weights.sum(2), 1, atol=1e-5)
+    assert (weights.transpose(0, 2, 1)[document.numpy() == 1] == 0).all()
+    np.testing.assert_allclose(weights[2, :, 0], 1, atol=1e-6)  # A source of one token.
+    assert weights[0].std() > 1e-3
+
+
 def test_sinusoids():
     """Position 3 of width 4: angles 3 and 3 / 100, sines before cosines."""
     expected = [np.sin(3), np.sin(0.03), np.cos(3), np.cos(0.03)]
