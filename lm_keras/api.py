@@ -441,8 +441,8 @@ class TrainedModel:
         where = dataclasses.replace(self.config.data, cache_dir=self.cache_dir)
         if target_languages and not corpus:
             raise InputError(
-                f"target_languages={target_languages} are those of another text; name that with corpus, or leave"
-                " them out"
+                f"target_languages={target_languages} are those of another text; name that with corpus, or"
+                " leave them out"
             )
         if target_languages:
             where = dataclasses.replace(where, target_languages=target_languages, target_language_field=None)

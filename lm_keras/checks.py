@@ -163,6 +163,10 @@ def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field])
             f"--best_by={best_by} has no meaning for --task={config.task}; take one of "
             f"{', '.join(scores_of(config.task))}"
         )
+    if best_by in TASKS[config.task].scores and config.task in WITH_PAIRS and not config.running.eval_pairs:
+        raise InputError(
+            f"--best_by={best_by} judges targets, and --eval_pairs=0 generates none; take --eval_pairs=200"
+        )
     _check_labels(config)
     _check_examples(config)
     if config.model.has("attention"):

@@ -38,7 +38,7 @@ class DataConfig:
 
     corpus: str = setting(
         "python-docs",
-        f"text to learn: {sources_described()}; several with spaces between are one",
+        f"text to learn, or several with spaces between: {sources_described()}",
     )
     valid_corpus: str | None = setting(
         None,

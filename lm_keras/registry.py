@@ -193,7 +193,7 @@ def tasks_described() -> str:
 
     Example:
         >>> tasks_described()
-        'ngram, lstm, gpt: causal_lm; bert: masked_lm; glm: infilling'
+        'ngram, lstm, gpt: causal_lm; bert: masked_lm; glm: infilling; transformer: seq2seq'
     """
     families = {task: [name for name in FAMILIES if tasks_of(name)[0] == task] for task in TASKS}
     return "; ".join(f"{', '.join(names)}: {task}" for task, names in families.items() if names)
@@ -203,8 +203,8 @@ def families_with(*capabilities: str) -> tuple[str, ...]:
     """Return the families that have at least one of these capabilities.
 
     Example:
-        >>> families_with("attention") == families_with("cache", "masked_lm")
-        True
+        >>> families_with("masked_lm", "infilling")
+        ('bert', 'glm')
     """
     return tuple(name for name, family in FAMILIES.items() if {*capabilities} & {*family.capabilities})
 
@@ -214,7 +214,7 @@ def listed(*capabilities: str) -> str:
 
     Example:
         >>> listed("attention")
-        'gpt, bert, glm'
+        'gpt, bert, glm, transformer'
     """
     return ", ".join(families_with(*capabilities))
 
@@ -313,13 +313,6 @@ SOURCES = {
         files=True,
         fields=("text", "label", "words", "tags", "source", "target"),
     ),
-    "conll": Source(
-        "conll",
-        "conll:GLOB",
-        " (a word a line with its tag, and an empty line between sentences)",
-        files=True,
-        fields=("text", "words", "tags"),
-    ),
     "lines": Source(
         "line_files",
         "lines:SOURCE,TARGET",
@@ -327,6 +320,13 @@ SOURCES = {
         "lines:train.de,train.en",
         files=True,
         fields=("source", "target"),
+    ),
+    "conll": Source(
+        "conll",
+        "conll:GLOB",
+        " (a word a line with its tag, and an empty line between sentences)",
+        files=True,
+        fields=("text", "words", "tags"),
     ),
     "tfds": Source(
         "tfds",

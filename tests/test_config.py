@@ -232,7 +232,8 @@ def test_a_description_that_there_is_not_is_refused():
         ({"corpus": 5}, "--corpus=5: expected a text"),
         (
             {"model": "lsmt"},
-            "--model=lsmt is unknown (did you mean 'lstm'?); choose one of ngram, lstm, gpt, bert, glm",
+            "--model=lsmt is unknown (did you mean 'lstm'?); choose one of ngram, lstm, gpt, bert, glm,"
+            " transformer",
         ),
         (
             {"jit": "onn"},

@@ -26,6 +26,8 @@ LONGEST_LINE = 2**24
 MOST_PICTURED = 60
 """Tokens of a side of a picture of attention, at most."""
 
+_HEAD = ("place", "source", "reference", "output", "chrF")
+
 _CELL = 16
 """Width and height of a cell of a picture of attention, in pixels."""
 
@@ -62,24 +64,18 @@ def _by_length(values: dict[str, Any]) -> str:
 
 def _side_by_side(path: Path, split: str) -> list[str]:
     """Show sources, references and outputs: evenly spaced ones, and those with the lowest chrF."""
-    count, costs, note = _counted(path)
+    costs, note = _counted(path)
     shown = [f"<p class='note'>{escaped(note)}</p>"] if note else []
-    if not count:
+    if not costs:
         return shown
-    even = {round(n * (count - 1) / max(1, SHOWN - 1)) for n in range(SHOWN)}
-    worst = {number for _, number in sorted(costs)[:SHOWN]}
-    lines = {number: line for number, line in enumerate(_lines(path)) if line and number in even | worst}
-    for numbers, what in (
-        (sorted(even), "evenly spaced"),
-        (sorted(worst, key=lambda n: lines[n]["chrf"]), "with the lowest chrF"),
-    ):
-        rows = [_row(lines[number]) for number in numbers if number in lines]
-        head = ["place", "source", "reference", "output", "chrF"]
-        told = f"{len(rows)} pairs of {split}, {what}"
-        opened_first = " open" if what == "evenly spaced" else ""
-        shown.append(
-            f"<details{opened_first}><summary>{escaped(told)}</summary>{table_of(head, rows)}</details>"
-        )
+    numbers = [number for _, number in costs]
+    even = sorted({numbers[round(n * (len(numbers) - 1) / (SHOWN - 1))] for n in range(SHOWN)})
+    worst = [number for _, number in sorted(costs)[:SHOWN]]
+    lines = {number: line for number, line in enumerate(_lines(path)) if number in {*even, *worst}}
+    for chosen, what, how in ((even, "evenly spaced", " open"), (worst, "with the lowest chrF", "")):
+        table = table_of(_HEAD, [_row(lines[number]) for number in chosen])
+        told = f"{len(chosen)} pairs of {split}, {what}"
+        shown.append(f"<details{how}><summary>{escaped(told)}</summary>{table}</details>")
     return shown
 
 
@@ -92,11 +88,9 @@ def _short(whole: str) -> str:
     return whole if len(whole) <= LONGEST_TEXT else f"{whole[: LONGEST_TEXT - 1]}…"
 
 
-def _counted(path: Path) -> tuple[int, list[tuple[float, int]], str]:
-    """Return the number of lines of a file of predictions, the chrF of each with its number, and a note where
-    some of them, or the file, cannot be read.
-    """
-    costs, damaged, number = [], 0, -1
+def _counted(path: Path) -> tuple[list[tuple[float, int]], str]:
+    """Return the chrF of each line of predictions with its number, and a note where some cannot be read."""
+    costs, damaged = [], 0
     try:
         for number, line in enumerate(_lines(path)):
             if line is None:
@@ -104,11 +98,10 @@ def _counted(path: Path) -> tuple[int, list[tuple[float, int]], str]:
             else:
                 costs.append((line["chrf"], number))
     except FileNotFoundError:
-        return 0, [], ""
+        return [], ""
     except OSError as error:
-        return 0, [], f"{path.name} cannot be read ({error.strerror}) and is left out"
-    note = f"{path.name}: {damaged:,} of its lines cannot be read and are left out" if damaged else ""
-    return number + 1, costs, note
+        return [], f"{path.name} cannot be read ({error.strerror}) and is left out"
+    return costs, f"{path.name}: {damaged:,} of its lines cannot be read and are left out" if damaged else ""
 
 
 def _lines(path: Path, read: Callable[[bytes], dict | None] | None = None) -> Iterator[dict[str, Any] | None]:

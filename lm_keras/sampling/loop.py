@@ -129,11 +129,7 @@ class DecodeLoop:
         return sum(function.experimental_get_tracing_count() for function in self._decode.values())
 
     def start(
-        self,
-        prompts: list[list[int]],
-        max_new_tokens: int,
-        prefill: bool = True,
-        memory: Memory | None = None,
+        self, prompts: list[list[int]], max_new_tokens: int, prefill: bool = True, memory: Memory = None
     ) -> tuple[Prompts, Carry]:
         """Put the prompts side by side so that they end together, and all but their last tokens through the
         network.

@@ -167,10 +167,12 @@ class Seq2Seq(Task):
 
     @property
     def source_room(self) -> int:
-        """Return the tokens of a source that the network reads, at most."""
+        """Return the tokens of a source that the network reads to generate, at most: a quarter of a row is
+        for the target, where they share one.
+        """
         if self.has_encoder:
             return self.sequence_length - self.frame.source_size
-        return self.sequence_length // 2
+        return self.sequence_length - self.sequence_length // 4
 
     def fitting(self, ids: np.ndarray, too_long: str | None = None) -> np.ndarray:
         """Cut the tokens of a source to what the network reads, [n] int32.

@@ -1,4 +1,4 @@
-"""Targets of a translator that was trained for seconds: in order and complete (law 11); what its run keeps."""
+"""Targets of a translator trained for seconds: in order and complete (law 11); what its run keeps."""
 
 import io
 import json

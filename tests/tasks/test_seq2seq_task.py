@@ -120,8 +120,8 @@ def test_sources_are_cut_to_what_the_network_reads():
     ids = np.arange(20, dtype=np.int32)
     assert made("lstm").fitting(ids).tolist() == list(range(15))
     assert made("lstm").fitting(ids, "cut_start").tolist() == list(range(5, 20))
-    assert made("gpt").fitting(ids).tolist() == list(range(8))
-    assert made("gpt").fitting(ids[:8]) is not None and len(made("gpt").fitting(ids[:8])) == 8
+    assert made("gpt").fitting(ids).tolist() == list(range(12))
+    assert made("gpt").fitting(ids[:12]).tolist() == list(range(12))
 
 
 def test_measures():
