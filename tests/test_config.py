@@ -179,6 +179,7 @@ def test_what_depends_on_a_setting():
     decides = {name for name, known in metadata.items() if known["decides_result"]}
     assert decides & fields.changeable(config.FIELDS) - longer == {
         "eval_every",
+        "eval_pairs",
         "on_nonfinite",
         "spike_sigma",
     }
@@ -313,7 +314,7 @@ def test_a_description_that_there_is_not_is_refused():
         (
             {"model": "gpt", "task": "masked_lm"},
             "--task=masked_lm has no meaning for --model=gpt; leave it out, or take --task=causal_lm or "
-            "classification or tagging",
+            "classification or tagging or seq2seq",
         ),
         (
             {"model": "ngram", "forget_bias": 2.0},

@@ -12,6 +12,9 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
+INDEX_SHUFFLE_KEY, INDEX_SHUFFLE_ROUNDS = 498247692, 4
+"""What `tf.random.experimental.index_shuffle` adds to a key, and its rounds."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
@@ -229,11 +232,21 @@ def shuffled(index: tf.Tensor, size: int, seed: int, epoch: tf.Tensor) -> tf.Ten
     epoch = tf.cast(epoch, tf.int64)
     key = tf.stack([tf.fill(tf.shape(epoch), tf.constant(seed, tf.int64)), epoch], axis=-1)
     last = tf.constant(largest + extra, tf.int64)
-    place = tf.random.experimental.index_shuffle(index, key, last)
+    place = _index_shuffle(index, key, last)
     if not extra:
         return place
-    beyond = tf.random.experimental.index_shuffle(last, key, last)
+    beyond = _index_shuffle(last, key, last)
     return tf.where(place == last, beyond, place)
+
+
+def _index_shuffle(index: tf.Tensor, key: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+    """Return what `tf.random.experimental.index_shuffle` does, which takes no matrix of keys [R, 2], though
+    it says so: it puts its constant before the first key, and not into each.
+    """
+    if key.shape.rank == 1:
+        return tf.random.experimental.index_shuffle(index, key, last)
+    seed = tf.pad(key, [[0, 0], [1, 0]], constant_values=INDEX_SHUFFLE_KEY)
+    return tf.raw_ops.RandomIndexShuffle(index=index, seed=seed, max_index=last, rounds=INDEX_SHUFFLE_ROUNDS)
 
 
 def build(

@@ -120,7 +120,7 @@ class FewWindows(WindowOrder):
     """Broken: drops the last windows."""
 
     @property
-    def windows(self):
+    def count(self):
         return self.targets // self.sequence_length
 
 

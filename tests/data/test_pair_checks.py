@@ -50,7 +50,7 @@ def test_the_script_of_a_text(text, script):
 def test_swapped_pairs_are_told(prepared):
     good = list(zip(LATIN, HAN))
     _, said = prepared(good)
-    assert "swapped" not in said
+    assert "look swapped" not in said
     swapped = [good[0][::-1], *good[1:]]
     _, said = prepared(swapped)
     assert "train.tsv:1: the source and the target look swapped: their scripts are Cjk and Latin" in said
@@ -63,9 +63,9 @@ def test_both_directions_in_one_run_are_not_swapped(prepared):
     rows = [(a, b, "zh") for a, b in zip(LATIN, HAN)] + [(b, a, "en") for a, b in zip(LATIN, HAN)]
     settings = {"source_field": "1", "target_field": "2"}
     _, said = prepared(rows, target_language_field="3", **settings)
-    assert "swapped" not in said
+    assert "look swapped" not in said
     _, said = prepared([*rows, (HAN[0] + "a", LATIN[0] + "a", "zh")], target_language_field="3", **settings)
-    assert "swapped" in said
+    assert "look swapped" in said
 
 
 def test_identical_sides_and_written_languages_are_told(prepared):
