@@ -88,8 +88,11 @@ def test_an_output_that_is_missing_is_named(tmp_path):
 
 @pytest.mark.parametrize("kind", models.CONFIGS)
 def test_tensors_that_nobody_reads_are_named(kind, tmp_path):
-    layer = {"gpt2": "transformer.h.2.ln_1.weight", "llama": "model.layers.2.input_layernorm.weight"}
-    prefix = {"gpt2": "transformer.", "llama": "model.", "bert": "bert."}[kind]
+    layer = {
+        "gpt2": "transformer.h.2.ln_1.weight", "llama": "model.layers.2.input_layernorm.weight",
+        "marian": "model.decoder.layers.2.fc1.bias",
+    }  # fmt: skip
+    prefix = models.PREFIXES[kind]
     wide = np.ones([models.V, models.D], np.float32)
     for number, name in enumerate(
         [
