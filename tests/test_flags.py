@@ -221,6 +221,7 @@ OTHERS = {
         "test_corpus": "text:#1.txt",
         "split": "80/13/7",
         "document_separator": "<|endoftext|>",
+        "corpus_weights": "3,1.5",
         "text_field": "body text",
         "label_field": "its class",
         "header": "yes",
