@@ -13,7 +13,8 @@ from lm_keras.draws import Draw
 from lm_keras.errors import InputError
 from lm_keras.layers.transformer import BlockSettings
 from lm_keras.models.lstm_seq2seq import LSTMSeq2Seq
-from lm_keras.models.transformer import TransformerSeq2Seq, sinusoids
+from lm_keras.models.positions import sinusoids
+from lm_keras.models.transformer import TransformerSeq2Seq
 from lm_keras.objectives.losses import next_token_loss
 
 V, D, B, S, T, N = 99, 12, 3, 7, 5, 2
