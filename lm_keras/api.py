@@ -56,7 +56,7 @@ def load(
             likewise. All methods do so; `model` itself does not.
 
     Raises:
-        InputError: there is no such run or checkpoint, or `jit` or `weights` is for another model.
+        InputError: the run or the checkpoint is missing, or `jit` or `weights` is for another model.
 
     Example:
         >>> lm = lm_keras.load("runs/quickstart")
@@ -203,7 +203,7 @@ class TrainedModel:
             **settings: fields of `SamplingSettings`, such as temperature [0] and seed (glm).
 
         Raises:
-            InputError: there is no `[MASK]`, the text is too long, or the model generates text instead.
+            InputError: the text lacks a `[MASK]`, the text is too long, or the model generates text instead.
         """
         return self.answer.fill(text, words, **settings)
 
@@ -369,7 +369,7 @@ class TrainedModel:
             The fields of `scripts/evaluate.py --json`.
 
         Raises:
-            InputError: there is no such split, its text cannot be read, or the stride has no meaning.
+            InputError: the run lacks the split, its text cannot be read, or the stride has no meaning.
         """
         if (bleu_tokenize, rouge_settings) != ("auto", USUAL) and not self._makes_pairs:
             raise InputError(
@@ -394,7 +394,7 @@ class TrainedModel:
     ) -> dict[str, float | None]:
         """Mask every token of a split in turn and predict it from all others of its row; for a bert only.
 
-        The pseudo-log-likelihood is no probability of the text. Compare it with other berts only.
+        The pseudo-log-likelihood is not a probability of the text. Compare it with other berts only.
 
         Args:
             split, corpus, say: as for `evaluate`.
@@ -426,7 +426,7 @@ class TrainedModel:
             say: called with a line before longer work.
 
         Raises:
-            InputError: there is no such split, or it has no such words.
+            InputError: the run lacks the split, or it has no such words.
         """
         return matches_in(self, self._text(split, None, say).store, split, count)
 

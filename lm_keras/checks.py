@@ -5,8 +5,9 @@ from typing import Any, Protocol
 
 from lm_keras import schedules
 from lm_keras.errors import InputError
-from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, check, check_line, families_of
+from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, families_of
 from lm_keras.registry import (
+    JIT_OF_PARTS,
     OF_WHOLE_TEXT,
     OPTIMIZERS,
     TASKS,
@@ -35,6 +36,9 @@ class CheckedSettings(Protocol):
     def flat(self) -> dict[str, Any]:
         """Return every setting under its flag's name."""
 
+    def check_each(self) -> None:
+        """Raise InputError where one has a value that it may not take."""
+
 
 def check_settings(config: CheckedSettings, fields: dict[str, dataclasses.Field]) -> None:
     """Raise InputError when a value is out of range or two settings contradict each other.
@@ -43,9 +47,7 @@ def check_settings(config: CheckedSettings, fields: dict[str, dataclasses.Field]
         config: the settings.
         fields: its settings by name.
     """
-    for name, value in config.flat().items():
-        check(fields[name], value)
-        check_line(name, value)
+    config.check_each()
     for name in ("corpus", "text_field", "tokenizer"):
         if not getattr(config.data, name).strip():
             raise InputError(f"--{name} is empty; expected {fields[name].metadata['help']}")
@@ -76,9 +78,9 @@ def check_settings(config: CheckedSettings, fields: dict[str, dataclasses.Field]
         raise InputError(
             "--beta_1=0 would leave --optimizer=lion the sign of the gradient; give it a number above 0"
         )
-    if running.jit == "recurrence" and not config.model.has("recurrence"):
+    if running.jit in JIT_OF_PARTS and not config.model.has("recurrence"):
         raise InputError(
-            f"--jit=recurrence has no meaning for --model={config.model.model}; leave it out, or take "
+            f"--jit={running.jit} has no meaning for --model={config.model.model}; leave it out, or take "
             f"--model={families_with('recurrence')[0]}"
         )
     profiled_steps(running.profile_steps)
@@ -139,24 +141,28 @@ def _check_meaning(config: CheckedSettings, fields: dict[str, dataclasses.Field]
         if value == field.default or (family in families and task in tasks):
             continue
         if family in families:
-            what, other = f"--task={task}", f"--task={tasks[0]}"
+            flag, given = "task", task
+            others = tuple(other for other in tasks_of(family) if other in tasks)
         else:
-            what, other = f"--model={family}", f"--model={families[0]}"
-        raise InputError(f"--{name}={value} has no meaning for {what}; leave it out, or take {other}")
+            flag, given, others = "model", family, families
+        raise InputError(
+            f"--{name}={value} has no meaning for --{flag}={given}; leave it out, or take "
+            f"--{flag}={' or '.join(others)}"
+        )
 
 
 def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field]) -> None:
     family, length, task = config.model.model, config.batches.sequence_length, TASKS[config.task]
     if config.task not in tasks_of(family):
         raise InputError(
-            f"--task={config.task} has no meaning for --model={family}; leave it out, or take --task="
-            f"{' or '.join(tasks_of(family))}"
+            f"--task={config.task} has no meaning for --model={family}; take --model="
+            f"{' or '.join(families_with(task.needs))}, or --task={' or '.join(tasks_of(family))}"
         )
     best_by = config.learning.best_by
     if config.task in WITH_MASKS and best_by in OF_WHOLE_TEXT:
         raise InputError(
-            f"--best_by={best_by} has no meaning for --task={config.task}, which predicts masked tokens "
-            f"only; take one of {', '.join(scores_of(config.task))}"
+            f"--best_by={best_by} has no meaning for --task={config.task}, which does not predict every "
+            f"token; take one of {', '.join(scores_of(config.task))}"
         )
     if best_by and best_by not in scores_of(config.task):
         raise InputError(

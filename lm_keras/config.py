@@ -8,8 +8,7 @@ import dataclasses
 from typing import Any
 
 from lm_keras import checks, schedules
-from lm_keras.errors import InputError, nearest
-from lm_keras.fields import LARGEST, check_line, setting
+from lm_keras.fields import LARGEST, GroupedSettings, check_line, setting
 from lm_keras.registry import (
     FAMILIES,
     OPTIMIZERS,
@@ -544,10 +543,11 @@ class RunningConfig:
     jit: str = setting(
         "auto",
         "what XLA compiles of a step; on: all gradients, products too; recurrence: the recurrence of "
-        f"{RECURRENCE} on a CPU; auto: what measurements showed to be faster: on for a GPU (except "
-        f"{RECURRENCE}, which has cuDNN there) and for {listed('xla_on_cpu')} in float32 on a CPU, "
+        f"{RECURRENCE} on a CPU; parts: its recurrence, and its loss without the products; auto: what "
+        "measurements showed to be faster: on for a GPU (except "
+        f"{RECURRENCE}, which has cuDNN there) and for {listed('xla_on_cpu')} in float32 on a CPU, parts or "
         f"recurrence for {RECURRENCE} with few units when the run begins",
-        choices=("auto", "on", "recurrence", "off"),
+        choices=("auto", "on", "recurrence", "parts", "off"),
         on_resume="always",
     )
     rematerialize: bool = setting(
@@ -643,18 +643,8 @@ class RunOptions:
         check_line("run_dir", self.run_dir)
 
 
-GROUPS: dict[str, type] = {
-    "data": DataConfig,
-    "model": ModelConfig,
-    "batches": BatchConfig,
-    "learning": LearningConfig,
-    "running": RunningConfig,
-}
-"""The groups in the order in which they are shown; the name of a group is a field of `Config`."""
-
-
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(GroupedSettings):
     """All settings of a run.
 
     Raises:
@@ -705,14 +695,6 @@ class Config:
         """Return how far a prediction looks back, or None where that has no end."""
         return self.model.ngram_order - 1 if self.model.has("fixed_context") else None
 
-    def flat(self) -> dict[str, Any]:
-        """Return every setting under its flag's name, in a fixed order."""
-        return {
-            field.name: getattr(getattr(self, group), field.name)
-            for group, kind in GROUPS.items()
-            for field in dataclasses.fields(kind)
-        }
-
     def meant(self) -> dict[str, Any]:
         """Return every setting as `flat` does; a default that is a number in older runs is filled in."""
         return {**self.flat(), "label_smoothing": self.label_smoothing}
@@ -728,23 +710,11 @@ class Config:
         return self.batches.batching or ("stream" if self.model.has("recurrence") else "window")
 
 
-FIELDS: dict[str, dataclasses.Field] = {
-    field.name: field for kind in GROUPS.values() for field in dataclasses.fields(kind)
-}
+GROUPS = Config.groups()
+"""The groups in the order in which they are shown; the name of a group is a field of `Config`."""
+
+FIELDS = Config.settings()
 """Every setting by its flag's name."""
 
-
-def from_flat(values: dict[str, Any]) -> Config:
-    """Build a `Config` from settings by flag name; what is missing takes its default.
-
-    Raises:
-        InputError: for a name that is no setting, or a value that it may not take.
-    """
-    unknown = [name for name in values if name not in FIELDS]
-    if unknown:
-        raise InputError(f"setting {unknown[0]!r} is unknown{nearest(unknown[0], list(FIELDS))}")
-    groups = {
-        group: kind(**{f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values})
-        for group, kind in GROUPS.items()
-    }
-    return Config(**groups)
+from_flat = Config.from_flat
+"""Build a `Config` from settings by flag name; what is missing takes its default."""

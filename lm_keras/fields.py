@@ -1,10 +1,13 @@
-"""One setting: how it is described, and which values it may take. `config.py` lists the settings."""
+"""Settings: how one is described, which values it may take, and how groups of them make a whole.
+
+`config.py` lists the settings of a run.
+"""
 
 import dataclasses
 import math
 import struct
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 from lm_keras import registry
 from lm_keras.errors import InputError, nearest
@@ -87,6 +90,52 @@ def changeable(fields: Mapping[str, dataclasses.Field]) -> set[str]:
     return {name for name, field in fields.items() if field.metadata["on_resume"] != "never"}
 
 
+class GroupedSettings:
+    """Settings in groups. A subclass is a frozen dataclass whose fields are the groups, with defaults."""
+
+    @classmethod
+    def groups(cls) -> dict[str, type]:
+        """Return the groups, each a dataclass of settings, in the order in which they are shown."""
+        return {field.name: type(field.default) for field in dataclasses.fields(cls)}
+
+    @classmethod
+    def settings(cls) -> dict[str, dataclasses.Field]:
+        """Return every setting by its flag's name."""
+        return {field.name: field for kind in cls.groups().values() for field in dataclasses.fields(kind)}
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Any]) -> Self:
+        """Build the whole from settings by flag name; what is missing takes its default.
+
+        Raises:
+            InputError: for a name that is not a setting, or a value that it may not take.
+        """
+        names = cls.settings()
+        for name in values:
+            if name not in names:
+                raise InputError(f"setting {name!r} is unknown{nearest(name, list(names))}")
+        groups = {
+            group: kind(**{f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values})
+            for group, kind in cls.groups().items()
+        }
+        return cls(**groups)
+
+    def flat(self) -> dict[str, Any]:
+        """Return every setting under its flag's name, in a fixed order."""
+        return {
+            field.name: getattr(getattr(self, group), field.name)
+            for group, kind in self.groups().items()
+            for field in dataclasses.fields(kind)
+        }
+
+    def check_each(self) -> None:
+        """Raise InputError where a setting has a value that it may not take, or that no flagfile can hold."""
+        names = self.settings()
+        for name, value in self.flat().items():
+            check(names[name], value)
+            check_line(name, value)
+
+
 def help_of(field: dataclasses.Field) -> str:
     """Return the text of a setting in `--help`: its meaning, its choices, and for what it has a meaning."""
     choices = field.metadata["choices"]
@@ -157,7 +206,7 @@ def check(field: dataclasses.Field, value: Any) -> None:
             f"{', '.join(meta['choices'])}"
         )
     if kind in (int, float):
-        if not _within(meta, value):
+        if not within(meta, value):
             raise InputError(f"--{field.name}={value} is out of range; expected {expected(field)}")
         if value > LARGEST and kind is int:
             raise InputError(f"--{field.name}={value} is out of range; expected at most {LARGEST}")
@@ -170,8 +219,8 @@ def check(field: dataclasses.Field, value: Any) -> None:
         _check_in_float32(field, value)
 
 
-def _within(meta: Mapping[str, Any], value: float) -> bool:
-    """Tell whether a number lies within the bounds of a setting."""
+def within(meta: Mapping[str, Any], value: float) -> bool:
+    """Tell whether a number is finite and lies within the bounds of a setting, by its `metadata`."""
     return (
         (type(value) is int or math.isfinite(value))
         and (meta["low"] is None or value >= meta["low"])
@@ -188,10 +237,10 @@ def _check_in_float32(field: dataclasses.Field, value: float) -> None:
     """
     meta, single = field.metadata, in_float32(value)
     bounded = any(meta[name] is not None for name in ("low", "above", "high", "below"))
-    if not bounded or (_within(meta, single) and bool(single) == bool(value)):
+    if not bounded or (within(meta, single) and bool(single) == bool(value)):
         return
     smallest = f"{SMALLEST_FLOAT:.1e}"
-    less = "" if single else f", 0 or at least {smallest}" if _within(meta, 0.0) else f", at least {smallest}"
+    less = "" if single else f", 0 or at least {smallest}" if within(meta, 0.0) else f", at least {smallest}"
     raise InputError(
         f"--{field.name}={value} becomes {single:g} in float32, in which everything is computed; expected "
         f"{expected(field)}{less}"

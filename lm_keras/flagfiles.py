@@ -33,7 +33,7 @@ def with_flagfiles(argv: list[str]) -> list[str]:
     """Put the lines of flagfiles in the place of each `--flagfile` of a command line.
 
     Raises:
-        InputError: a flagfile cannot be read, includes itself, or has a line that is no flag.
+        InputError: a flagfile cannot be read, includes itself, or has a line that is not a flag.
     """
     words, rest = [], list(argv)
     while rest:

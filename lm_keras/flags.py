@@ -154,7 +154,7 @@ def value_of(name: str, text: str) -> Any:
     """Return the value of a setting that its flag reads from a text.
 
     Raises:
-        InputError: there is no such setting, or it may not take that value.
+        InputError: the setting is unknown, or it may not take that value.
     """
     if name not in config.FIELDS:
         raise InputError(f"--{name} is unknown{nearest(name, list(config.FIELDS))}; see --help for all flags")

@@ -155,7 +155,7 @@ ONE_PASS = {name for name, kind in OPTIMIZERS.items() if kind.__module__ == __na
 
 NOT_BY_MUON = r"(^|/)(embeddings|output_kernel|places|segments|within)$"
 """Paths of the matrices that Muon leaves to AdamW, as its authors do: tables that are looked up by a token, a
-position or a segment, and the matrix that turns features into logits. They are no maps between features."""
+position or a segment, and the matrix that turns features into logits. They are not maps between features."""
 
 
 def build(

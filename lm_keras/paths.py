@@ -23,14 +23,14 @@ def expanded(path: str, flag: str = "") -> str:
         flag: name of its flag, for the message.
 
     Raises:
-        InputError: there is no such user, or this user has no home folder.
+        InputError: the user is unknown or has no home folder.
     """
     if not path.startswith("~"):
         return path
     user = path[1:].partition("/")[0]
     found = os.path.expanduser(path)
     if found.startswith("~") or not (user or os.environ.get("HOME", "/")):
-        why = f"there is no user {user!r}" if user else "this user has no home folder, and HOME is not set"
+        why = f"user {user!r} is unknown" if user else "this user has no home folder, and HOME is not set"
         said = f"--{flag}={path}" if flag else path
         raise InputError(f"{said}: {why}; write ./{path} for a path that begins with ~, or the whole path")
     return found
@@ -83,7 +83,7 @@ def literally(folder: str | os.PathLike) -> Iterator[str]:
     one is put in its place meanwhile.
 
     Raises:
-        OSError: there is no such folder, or it cannot be opened.
+        OSError: the folder is missing or cannot be opened.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

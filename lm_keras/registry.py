@@ -137,12 +137,15 @@ FAMILIES = {
         "attention", "grouped_queries", "block_styles", "cache", "infilling", "labels", "seq2seq",
     ), pooling="mean"),
     "transformer": Family("transformer", (
-        "attention", "grouped_queries", "block_styles", "rotary", "sinusoidal", "post_norm", "cache",
-        "seq2seq", "encoder",
+        "attention", "grouped_queries", "block_styles", "rotary", "sinusoidal", "post_norm", "seq2seq",
+        "encoder",
     )),
 }  # fmt: skip
 """The choices of `--model`."""
 
+
+JIT_OF_PARTS = {"recurrence": "recurrence", "parts": "recurrence and loss"}
+"""Those choices of `--jit` that compile parts of a step for a CPU, and which parts."""
 
 SCORES = {
     "nats_per_token": False,

@@ -56,7 +56,7 @@ def secure() -> None:
     """Make standard output and standard error of this process those of a script.
 
     Both show what their encoding lacks as a question mark. A stream that is closed fails whoever reads from
-    it, or writes results to it. Streams that are no files, as those of tests, stay as they are.
+    it, or writes results to it. Streams that are not files, as those of tests, stay as they are.
     """
     for descriptor, closed in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:

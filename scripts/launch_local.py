@@ -24,7 +24,7 @@ def main(*train_flags: str) -> int:
     options = flags.read(LaunchLocalOptions)
     if not train_flags:
         raise InputError(
-            "there is nothing to start: expected the flags of scripts/train.py after two dashes, as in "
+            "nothing to start: expected the flags of scripts/train.py after two dashes, as in "
             "launch_local.py --workers=2 -- --flagfile=configs/quickstart.flags --run_dir=runs/quickstart"
         )
     script = Path(__file__).resolve().with_name("train.py")

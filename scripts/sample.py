@@ -45,7 +45,7 @@ def main() -> int:
     prompt = prompts.given_prompt(options.prompt, options.prompt_file, options.interactive)
     color = options.color and sys.stdout.isatty()
     if options.color and not color:
-        print("--color: standard output is not a terminal, so there are no colours", file=sys.stderr)
+        print("--color: standard output is not a terminal, so the text has no colours", file=sys.stderr)
     lm = api.load(run_dir, options.checkpoint, options.jit == "on", options.weights)
     how = {"stream": options.stream, "color": color, "as_json": options.json}
     if options.interactive:

@@ -496,7 +496,7 @@ COMMANDS = {
     "evaluate.py --run_dir=RUN --corpus=text:gone.txt": "no file gone.txt",
     "sample.py": NO_RUN_DIR,
     "sample.py --run_dir=nowhere": "--run_dir=nowhere holds no run (no config.json); train one with",
-    "sample.py --run_dir=RUN --temperature=-1": "temperature=-1.0 is not a finite number of at least 0",
+    "sample.py --run_dir=RUN --temperature=-1": "--temperature=-1.0 is out of range; expected a number of at",
     "sample.py --run_dir=RUN The": "'The' is left over on the command line; every setting is a flag",
 }
 

@@ -46,7 +46,7 @@ def test_a_compiled_recurrence_beside_one_that_is_not(script):
         "benchmark.py", "train", *FLAGS, "--tie_embeddings", "--peer=jit_off", "--repeats=1", "--seconds=0.05"
     )
     ours, peer = map(json.loads, ended.out.splitlines())
-    assert ours["jit"] == "recurrence" and "compiled by XLA" in ours["profile"]
+    assert ours["jit"] == "parts" and "compiled by XLA" in ours["profile"]
     assert (peer["candidate"], peer["parameters"]) == ("jit_off", ours["parameters"])
 
 
@@ -138,6 +138,16 @@ def test_sampling_beside_transformers(script):
     assert 0 <= results[0]["share_of_reading"] < 1 and results[0]["milliseconds_of_compiled_products"] > 0
 
 
+def test_sampling_with_short_weights_beside_ours(script):
+    flags = [*GPT_FLAGS, "--context_length=96", "--precision=float32", "--repeats=1"]
+    ended = script("benchmark.py", "sample", *flags, "--peer=compiled_bfloat16,int8")
+    results = [json.loads(line) for line in ended.out.splitlines()]
+    assert [result["candidate"] for result in results] == ["lm_keras", "compiled_bfloat16", "int8"] * 2
+    assert all(result["milliseconds_per_token"] > 0 for result in results)
+    assert all(result["milliseconds_of_compiled_products"] > 0 for result in results)
+    assert ["milliseconds_of_products_alone" in result for result in results] == [True, True, False] * 2
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -227,10 +237,11 @@ def test_the_products_of_a_step_have_its_flops():
         assert sum(product.flops for product in listed) == graph_flops.counted_flops(trainer)["products"]
 
 
-def test_both_forms_of_the_loss_have_the_same_gradients():
+@pytest.mark.parametrize("form", [loss_candidates.CompiledLoss, loss_candidates.PlainLoss])
+def test_all_forms_of_the_loss_have_the_same_gradients(form):
     config = from_flat(TINY)
-    ours, plain = loss_candidates.LossInPieces(config), loss_candidates.PlainLoss(config)
-    pairs = [each._gradients(each._features, each._matrix, each._bias) for each in (ours, plain)]
+    both = loss_candidates.LossInPieces(config), form(config)
+    pairs = [each._gradients(each._features, each._matrix, each._bias) for each in both]
     for one, other in zip(*pairs, strict=True):
         np.testing.assert_allclose(tf.convert_to_tensor(one), tf.convert_to_tensor(other), atol=1e-5)
 
@@ -353,6 +364,27 @@ def test_word_embeddings_without_gensim(script, shared_corpus, monkeypatch):
     assert ended.err == "error: --peer=gensim needs gensim, which is not installed: pip install gensim\n"
     ended = script("benchmark.py", "embeddings", "--peer=torch", *flags)
     assert ended.err == "error: --peer=torch is unknown for word embeddings; expected gensim\n"
+
+
+@pytest.mark.parametrize("peer", ["", "torch_pairs"])
+def test_pairs(script, tmp_path, peer):
+    if peer and importlib.util.find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed")
+    lines = [f"{' '.join(str(n))}\t{str(n)[::-1]}\n" for n in range(1_000, 1_200)]
+    (tmp_path / "pairs.tsv").write_text("source\ttarget\n" + "".join(lines))
+    flags = [
+        "--task=seq2seq", "--model=transformer", "--positions=sinusoidal", "--embedding_dim=8",
+        "--num_heads=2", "--tokenizer=char", "--sequence_length=32", "--batch_size=4", "--header=yes",
+        f"--corpus=tsv:{tmp_path}/pairs.tsv", "--repeats=1", "--seconds=0.05",
+    ]  # fmt: skip
+    ended = script("benchmark.py", "pairs", *flags, *([f"--peer={peer}"] if peer else []))
+    results = [json.loads(line) for line in ended.out.splitlines()]
+    assert [result["candidate"] for result in results] == ["pairs", *filter(None, [peer])], ended.err
+    assert len({result["parameters"] for result in results}) == 1
+    assert all(result["cpu_seconds_per_1000_tokens"] > 0 for result in results)
+    assert results[0]["ours_over_theirs"] == 1
+    ended = script("benchmark.py", "pairs", *flags, "--post_norm", "--peer=torch_pairs")
+    assert "--post_norm=True: --peer=torch_pairs has no such network" in ended.err
 
 
 def test_every_command_of_the_page_can_be_read(script, monkeypatch):

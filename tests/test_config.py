@@ -157,7 +157,7 @@ def test_choices_that_are_no_table():
         "batching": ("stream", "window"),
         "precision": ("auto", "float32", "mixed_bfloat16", "mixed_float16"),
         "strategy": ("auto", "one_device", "mirrored", "multi_worker", "tpu"),
-        "jit": ("auto", "on", "recurrence", "off"),
+        "jit": ("auto", "on", "recurrence", "parts", "off"),
         "resume": ("auto", "never", "must"),
     }
 
@@ -238,7 +238,7 @@ def test_a_description_that_there_is_not_is_refused():
         ),
         (
             {"jit": "onn"},
-            "--jit=onn is unknown (did you mean 'on'?); choose one of auto, on, recurrence, off",
+            "--jit=onn is unknown (did you mean 'on'?); choose one of auto, on, recurrence, parts, off",
         ),
         ({"embeding_dim": 5}, "setting 'embeding_dim' is unknown (did you mean 'embedding_dim'?)"),
         ({"zzz": 5}, "setting 'zzz' is unknown"),
@@ -313,8 +313,16 @@ def test_a_description_that_there_is_not_is_refused():
         ),
         (
             {"model": "gpt", "task": "masked_lm"},
-            "--task=masked_lm has no meaning for --model=gpt; leave it out, or take --task=causal_lm or "
+            "--task=masked_lm has no meaning for --model=gpt; take --model=bert, or --task=causal_lm or "
             "classification or tagging or seq2seq",
+        ),
+        (
+            {"model": "gpt", "mask_rate": 0.25},
+            "--mask_rate=0.25 has no meaning for --model=gpt; leave it out, or take --model=bert or glm",
+        ),
+        (
+            {"model": "glm", "task": "tagging", "mask_rate": 0.25},
+            "--mask_rate=0.25 has no meaning for --task=tagging; leave it out, or take --task=infilling",
         ),
         (
             {"model": "ngram", "forget_bias": 2.0},

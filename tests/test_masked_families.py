@@ -63,7 +63,7 @@ def test_what_is_neither_a_gpt_nor_a_glm_compiles_no_tokens(run, request, script
     run = request.getfixturevalue(run)
     ended = script("sample.py", f"--run_dir={getattr(run, 'path', run)}", "--prompt=The [MASK]", "--jit=on")
     assert ended.code == 1 and len(ended.err.splitlines()) == 1
-    assert "--jit=on (jit=True) compiles what a gpt or a glm does for a token" in ended.err
+    assert "--jit=on (jit=True) is for --model=gpt or glm, whose work for a token it compiles" in ended.err
 
 
 @pytest.mark.parametrize("text", ["The [MASK] cat [MASK]", "The cat"])

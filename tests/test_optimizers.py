@@ -12,8 +12,7 @@ from lm_keras import optimizers, registry
 from lm_keras.config import FIELDS, LearningConfig, from_flat
 from lm_keras.objectives.regularizers import is_matrix
 from lm_keras.registry import families_with
-from lm_keras.training import distribution
-from lm_keras.training import run as training_run
+from lm_keras.training import building, distribution
 
 NAMES = FIELDS["optimizer"].metadata["choices"]
 RANDOM = np.random.default_rng(4)
@@ -164,7 +163,7 @@ def test_muon_leaves_tables_and_the_output_to_adamw(family, monkeypatch):
             {"optimizer": "muon", "embedding_dim": 6, "hidden_units": 10, **heads, **FAMILIES[family]}
         )
         with tf.Graph().as_default():
-            model = training_run.network(config, 13)
+            model = building.network(config, 13)
         found, slots = [], model.optimizer.adam_velocities
         for variable, velocity in zip(model.trainable_variables, slots, strict=True):
             if velocity is None:

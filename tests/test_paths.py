@@ -59,7 +59,7 @@ def test_no_such_user(home):
         paths.expanded("~nobody-at-all/x", "run_dir")
     assert (
         str(caught.value)
-        == "--run_dir=~nobody-at-all/x: there is no user 'nobody-at-all'; write ./~nobody-at-all/x for a path"
+        == "--run_dir=~nobody-at-all/x: user 'nobody-at-all' is unknown; write ./~nobody-at-all/x for a path"
         " that begins with ~, or the whole path"
     )
 
@@ -79,7 +79,7 @@ def test_no_home(no_home, monkeypatch, empty):
             cache_folder(given)
         assert (
             str(caught.value)
-            == "there is no folder for tokenized text (this user has no home folder, and HOME is not set);"
+            == "tokenized text has no folder (this user has no home folder, and HOME is not set);"
             " name one with --cache_dir or the environment variable LM_KERAS_CACHE"
         )
     monkeypatch.setenv("LM_KERAS_CACHE", "/tmp/c")

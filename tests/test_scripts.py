@@ -307,7 +307,7 @@ def test_what_a_run_prints(finished):
     assert str(finished.path) not in finished.ended.out
     assert err[0].startswith("devices: CPU")
     assert err[0].endswith("OneDeviceStrategy")
-    assert "model: lstm, 1,722 parameters, recurrence compiled by XLA; 24 steps" in err
+    assert "model: lstm, 1,722 parameters, recurrence and loss compiled by XLA; 24 steps" in err
     assert [line.split(":")[0] for line in err if line.startswith("valid ")] == [
         "valid at step 8", "valid at step 16", "valid at step 24",
     ]  # fmt: skip
@@ -327,9 +327,9 @@ def test_a_run_folder_describes_itself(finished, script):
         "lock",
         "metrics.jsonl", "results.json", "samples.jsonl", "tokenizer",
     }  # fmt: skip
-    card = (finished.path / "README.md").read_text()
-    assert "| train | text:" in card
-    assert "Family `lstm`, tokenizer `char` with 30 tokens, 24 steps." in " ".join(card.split())
+    card = " ".join((finished.path / "README.md").read_text().split())
+    assert "| train | text:" in card and "`scripts/sample.py`" in card
+    assert "Family `lstm`, task `causal_lm`, tokenizer `char` with 30 tokens, 24 steps." in card
     flags = (finished.path / "flags.txt").read_text().splitlines()
     assert "--hidden_units=13" in flags
     assert "--tie_embeddings=" in flags and "--nodeterministic" in flags

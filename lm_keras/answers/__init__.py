@@ -40,13 +40,16 @@ def answer_for(
         InputError: `jit` is for another network.
     """
     if jit and model.forward_one_token is None:
-        families = " or a ".join(registry.families_with("cache"))
         raise InputError(
-            f"--jit=on (jit=True) compiles what a {families} does for a token, and this model is neither; "
-            "leave it out"
+            f"--jit=on (jit=True) is for --model={' or '.join(registry.families_with('cache'))}, whose work "
+            "for a token it compiles; leave it out"
         )
     name = task.name if isinstance(task, Task) else task
     row = registry.TASKS[name]
+    if jit and row.pairs:
+        raise InputError(
+            f"--jit=on (jit=True) and --weights=int8 have no meaning for --task={name}; leave them out"
+        )
     if row.labels or row.pairs:
         return ANSWERS[name](task, model, tokenizer, say)
     return ANSWERS[name](model, tokenizer, say, jit=jit, int8=int8)

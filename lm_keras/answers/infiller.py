@@ -121,8 +121,8 @@ class Infiller(Generator):
             The text, and for each mask what was filled in, with its probability.
 
         Raises:
-            InputError: there is no `[MASK]`, a setting is not allowed, or the text is longer than the model's
-                context.
+            InputError: the text lacks a `[MASK]`, a setting is not allowed, or the text is longer than the
+                model's context.
         """
         del words
         check_text("text", text)

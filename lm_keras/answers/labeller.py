@@ -63,7 +63,7 @@ class Labeller(Answer):
         self._rows_of = tf.function(self._log_probabilities, autograph=False)
 
     def generate(self, prompts: list[str], **settings) -> list[str]:
-        """Refuse: labels are no text that goes on."""
+        """Refuse: labels are not text that goes on."""
         raise InputError(
             f"--task={self.task} predicts labels and generates no text; use scripts/predict.py, or"
             f" {self.in_python} in Python"

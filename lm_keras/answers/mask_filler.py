@@ -74,8 +74,8 @@ class MaskFiller(Answer):
                 that is longer than the model's context `keep_end` uses its end; else that is an error.
 
         Raises:
-            InputError: there is no `[MASK]`, a setting has no meaning, or the text is longer than the model's
-                context.
+            InputError: the text lacks a `[MASK]`, a setting has no meaning, or the text is longer than the
+                model's context.
         """
         check_text("text", text)
         keep_end = settings_from(settings).long_prompt == "keep_end"

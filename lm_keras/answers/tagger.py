@@ -83,8 +83,8 @@ class Tagger(Labeller):
             parts of speech, each word is a span of its tag.
 
         Raises:
-            InputError: a text is no string or list of words, or longer than the network reads where that is
-                an error.
+            InputError: a text is not a string or a list of words, or longer than the network reads where that
+                is an error.
         """
         sentences, tags, probabilities = self._tagged(texts, too_long, batch_size)
         self.tell_of_long(too_long)

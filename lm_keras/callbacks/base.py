@@ -40,3 +40,20 @@ class StepCallback(keras.callbacks.Callback):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` returned."""
+
+
+class DrawingCallback(StepCallback):
+    """A callback that shows something after every `interval` steps; in plain `fit`, after each epoch."""
+
+    def draw(self, step: int) -> None:
+        """Show it, after a step."""
+        raise NotImplementedError
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        step = self.step(logs)
+        if self.own_loop and step % self.interval == 0:
+            self.draw(step)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if not self.own_loop:
+            self.draw(self.step())

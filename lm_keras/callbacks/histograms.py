@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lm_keras.callbacks.base import Logs, StepCallback
+from lm_keras.callbacks.base import DrawingCallback
 
 
-class Histograms(StepCallback):
+class Histograms(DrawingCallback):
     """Hand out all trainable weights every so often.
 
     Gradients are left out: they are summed and applied within the compiled step, and to return them would
@@ -23,14 +23,5 @@ class Histograms(StepCallback):
         super().__init__()
         self.interval, self._show = every, show
 
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        step = self.step(logs)
-        if self.own_loop and step % self.interval == 0:
-            self._draw(step)
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        if not self.own_loop:
-            self._draw(self.step())
-
-    def _draw(self, step: int) -> None:
+    def draw(self, step: int) -> None:
         self._show(step, {weight.path: weight.numpy() for weight in self.model.trainable_variables})

@@ -16,7 +16,7 @@ class Progress(StepCallback):
     Args:
         total_steps: length of the run.
         stream: where to; standard error by default.
-        plain_seconds: seconds between lines where the stream is no terminal.
+        plain_seconds: seconds between lines where the stream is not a terminal.
     """
 
     def __init__(self, total_steps: int, stream: TextIO | None = None, plain_seconds: float = 10.0):

@@ -22,7 +22,7 @@ _CHUNK = 2**24
 class Projector(StepCallback):
     """Write the embedding of the most frequent tokens, with each checkpoint and at the end.
 
-    So a long run can be looked at while it trains. The files are no part of a checkpoint: a run that goes on
+    So a long run can be looked at while it trains. The files are not part of a checkpoint: a run that goes on
     writes them again. Tokens that never occur in the training text are left out, for they have learnt
     nothing.
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 
 from lm_keras.answers import answer_for
-from lm_keras.callbacks.base import Logs, StepCallback
+from lm_keras.callbacks.base import DrawingCallback
 from lm_keras.errors import InputError
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -14,7 +14,7 @@ SAMPLE_SETTINGS = {"max_new_tokens": 120, "temperature": 0.8, "seed": 1, "long_p
 run."""
 
 
-class TextSamples(StepCallback):
+class TextSamples(DrawingCallback):
     """Continue fixed prompts with a fixed seed every so often.
 
     Args:
@@ -47,16 +47,7 @@ class TextSamples(StepCallback):
                 f"{type(model).__name__} {model.name!r} has no forward()"
             )
 
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        step = self.step(logs)
-        if self.own_loop and step % self.interval == 0:
-            self._draw(step)
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        if not self.own_loop:
-            self._draw(self.step())
-
-    def _draw(self, step: int) -> None:
+    def draw(self, step: int) -> None:
         self._answer = self._answer or answer_for(self._task, self.model, self._tokenizer)
         texts = self._answer.generate(self._prompts, **SAMPLE_SETTINGS)
         self._show(step, dict(zip(self._prompts, texts)))

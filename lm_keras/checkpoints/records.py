@@ -82,8 +82,8 @@ def read(path: Path) -> dict[str, Any]:
     """Return the content of a JSON file of a run, without its sum.
 
     Raises:
-        InputError: it cannot be read, is no JSON object, has other content than was written, lacks a field,
-            or has neither its sum nor known fields only.
+        InputError: it cannot be read, is not a JSON object, has other content than was written, lacks a
+            field, or has neither its sum nor known fields only.
     """
     shape = SHAPES.get(path.name, {})
     known = {name.removesuffix("?") for name in shape}

@@ -1,7 +1,7 @@
 """Checkpoints: written whole or not at all, checked when read, the newest valid one used.
 
 `checkpoints/step-00000500/` holds `state.index` and `state.data-*`, written by `tf.train.Checkpoint`, and
-`progress.json` with everything that is no tensor, the sha256 of the other files and one of itself.
+`progress.json` with everything that is not a tensor, the sha256 of the other files and one of itself.
 """
 
 import contextlib

@@ -125,7 +125,7 @@ def open_source(rest: str, reading: Reading) -> Corpus:
     """Return one of the corpora: `rest` is empty, `libraries`, `names` or `signatures`.
 
     Raises:
-        InputError: there is no such one, or its documents lack what the task needs.
+        InputError: it is missing, or its documents lack what the task needs.
     """
     if rest not in KINDS:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Bytes to text, with a policy for bytes that are no text."""
+"""Bytes to text, with a policy for bytes that are not text."""
 
 import codecs
 import dataclasses

@@ -200,7 +200,7 @@ def _no_match(part: str, matches: list[str]) -> InputError:
     if matches:
         reason = f"only folders do, such as {shown(matches[0])}; end the glob with a file, such as /*.txt"
     elif not os.path.isdir(whence):
-        reason = f"there is no folder {shown(whence)}"
+        reason = f"the folder {shown(whence)} is missing"
     elif "[" in part:
         reason += ", where [...] stands for one of the characters in it; write [[] for a bracket"
     elif there := _names_in(whence):

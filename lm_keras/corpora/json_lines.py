@@ -55,7 +55,7 @@ class Field:
         """Return the text of one line.
 
         Raises:
-            InputError: the line is no JSON object with a string in the field; the message names no place.
+            InputError: the line is not a JSON object with a string in the field; the message names no place.
         """
         return self.text_in(record_of(line, [self], f"with the text in the field {self.name!r}"))
 
@@ -96,7 +96,7 @@ def record_of(
         number: makes a value of the digits of a number. Python's `int` refuses many digits; `float` does not.
 
     Raises:
-        InputError: the line is no JSON object; the message names no place.
+        InputError: the line is not a JSON object; the message names no place.
     """
     parts = set().union(*(field.parts for field in fields))
     twice = any(field.may_repeat(line) for field in fields)  # perhaps; the hook takes time

@@ -82,7 +82,7 @@ class Look:
 
 
 def refuse_binary(path: str, head: bytes, tail: Callable[[], bytes] = lambda: b"") -> None:
-    """Raise InputError if a file's first bytes are those of a format that is no text.
+    """Raise InputError if a file's first bytes are those of a format that is not text.
 
     Args:
         path: the file.

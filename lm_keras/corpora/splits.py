@@ -108,7 +108,7 @@ def make_splits(
         The splits that exist, by name, in the order train, valid, test.
 
     Raises:
-        InputError: the fractions are no division of 100, or a corpus cannot be read.
+        InputError: the fractions do not divide 100, or a corpus cannot be read.
         EmptySplit: a split comes out empty.
 
     Example:

@@ -25,7 +25,7 @@ class TextFiles(FileCorpus):
     A document is a whole .gz or plain text file (line ends kept as they are, a byte order mark dropped), what
     stands between two separators in it, or the text field of one line of JSON. A file holds JSON lines if it
     is named .jsonl, .ndjson or .json, with or without .gz, or if its first lines are such. Blank lines of the
-    latter are no documents, and lines whose text is empty are counted and left out. Files are read in the
+    latter are not documents, and lines whose text is empty are counted and left out. Files are read in the
     order of their paths.
     """
 
@@ -55,7 +55,7 @@ class TextFiles(FileCorpus):
         """Yield every document; plain files are opened for their text only when their pieces are read.
 
         Raises:
-            InputError: a file is no text, or one of JSON lines is damaged, empty, or has a line without the
+            InputError: a file is not text, or one of JSON lines is damaged, empty, or has a line without the
                 text.
         """
         for path in self.files:

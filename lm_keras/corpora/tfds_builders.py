@@ -197,7 +197,7 @@ def _check_home() -> None:
             paths.expanded("~/tensorflow_datasets")
         except InputError:
             raise InputError(
-                "there is no folder for data sets (this user has no home folder, and HOME is not set); name"
+                "data sets have no folder (this user has no home folder, and HOME is not set); name"
                 " one with the environment variable TFDS_DATA_DIR"
             ) from None
 

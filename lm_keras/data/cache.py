@@ -20,7 +20,7 @@ def cache_folder(cache_dir: str | None) -> Path:
     """Return the folder of the token cache: the flag, else $LM_KERAS_CACHE, else ~/.cache/lm_keras.
 
     Raises:
-        InputError: there is no home folder, or no such user.
+        InputError: the user is unknown or has no home folder.
     """
     given = cache_dir or os.environ.get("LM_KERAS_CACHE")
     try:
@@ -28,7 +28,7 @@ def cache_folder(cache_dir: str | None) -> Path:
     except InputError as error:
         why = error if given else "this user has no home folder, and HOME is not set"
         raise InputError(
-            f"there is no folder for tokenized text ({why}); name one with --cache_dir or the environment"
+            f"tokenized text has no folder ({why}); name one with --cache_dir or the environment"
             " variable LM_KERAS_CACHE"
         ) from None
 

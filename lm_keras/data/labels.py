@@ -74,7 +74,7 @@ class Labels:
         """Return the numbers of some names, [n] int32.
 
         Raises:
-            InputError: there is no such label.
+            InputError: the label is unknown.
         """
         return np.array([self.id_of(name, "the labels") for name in names], np.int32)
 

@@ -107,7 +107,7 @@ class Masking:
         """Return where the rows of a whole text begin, see `Sentences.begins`.
 
         Args:
-            tokens: [n + 1] of a store, of which the first is no text.
+            tokens: [n + 1] of a store, of which the first is not text.
             length: tokens of text in a row at most.
         """
         if self.sentences is None:

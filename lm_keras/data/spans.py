@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lm_keras.config import Config
+from lm_keras.config import Config, ModelConfig
 from lm_keras.text.tokenizer import Tokenizer
 
 GENERATE, START, END = 0, 1, 2
@@ -102,9 +102,9 @@ class Spans:
     text_length: int
     vocab_size: int
     mask_id: int
-    rate: float = 0.15
-    span_length: float = 3.0
-    long_share: float = 0.5
+    rate: float = ModelConfig.mask_rate
+    span_length: float = ModelConfig.span_length
+    long_share: float = ModelConfig.long_spans
     seed: int = 0
     unknown_id: int | None = None
     unscored: int | None = None

@@ -56,7 +56,7 @@ class TokenStore:
 
     Attributes:
         tokens: [n + 1] unsigned integers, usually a memory map. The first is the token that begins a
-            document, the context of its first one; it is no target. Between documents is the token that
+            document, the context of its first one; it is not a target. Between documents is the token that
             ends one, a target, and behind it, if it is another one, again the token that begins one.
         documents: [documents] int64, positions in `tokens` where a document begins.
         counts: what the split holds; `counts.tokens` is n.
@@ -126,14 +126,45 @@ def store_in_cache(split: Split, tokenizer: Tokenizer, cache: Path, columns: tup
     return cache / "tokens" / fingerprint
 
 
+class _TextCounter:
+    """Counts what the tokens of a split say, piece by piece.
+
+    Attributes:
+        raw_size: UTF-8 bytes of the pieces themselves.
+        bytes, words, characters, unknown: see `TextCounts`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer = tokenizer
+        self.raw_size = self.bytes = self.words = self.characters = self.unknown = 0
+        self.begin_document()
+
+    def begin_document(self) -> None:
+        """Forget how the piece before ended: in the middle of a word, or with a line feed."""
+        self._within_word = self._ends_line = False
+
+    def add(self, piece: str, ids: np.ndarray, said: str, is_last: bool) -> None:
+        """Count a piece; the arguments are those that `_encoded` yields."""
+        self.raw_size += len(piece.encode())
+        self.bytes += len(said.encode())
+        # White space at a word tokenizer's ends is in the piece alone.
+        shown = said if isinstance(piece, Piece) else piece
+        self._ends_line = said[-1:] == "\n" or (not said and self._ends_line)
+        line_ends = said.count("\n") + (is_last and not self._ends_line)
+        joined = self._within_word and shown and not shown[0].isspace()
+        self.words += count_words(said) + line_ends - bool(joined)
+        self._within_word = not shown[-1].isspace() if shown else self._within_word
+        self.characters += len(said)
+        self.unknown += self._tokenizer.count_unknown(piece, ids)
+
+
 def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tuple[Column, ...]) -> None:
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
     begin = np.array([tokenizer.begin_id], dtype).tobytes()
     unscored = None if tokenizer.begin_id == tokenizer.eod_id else tokenizer.begin_id
     separator = np.array([tokenizer.eod_id], dtype).tobytes() + (b"" if unscored is None else begin)
-    encoder, filled = WordEncoder(tokenizer), []
-    tokens = 1
-    size = raw_size = words = characters = unknown = documents = 0
+    encoder, counter, filled = WordEncoder(tokenizer), _TextCounter(tokenizer), []
+    tokens, documents = 1, 0
     # Not `ndarray.tofile`, which loses the reason when the disk is full, and flushes the file each time.
     with contextlib.ExitStack() as stack:
         token_file, document_file = (
@@ -155,9 +186,7 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
                 writer.document(document)
             document_file.write(np.int64(tokens).tobytes())
             begun = tokens
-            within_word = ends_line = (
-                False  # whether what came before ends in the middle of a word, or with a line feed
-            )
+            counter.begin_document()
             pieces = _encoded(document, tokenizer, encoder)
             for index, (piece, ids, said, is_last, firsts) in enumerate(pieces):
                 token_file.write(ids.astype(dtype).tobytes())
@@ -171,17 +200,7 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
                 if document.pair is not None and len(ids) <= 2 and not len(tokenizer.encode_array(said)):
                     filled.append((documents, index))
                 tokens += len(ids)
-                raw_size += len(piece.encode())
-                size += len(said.encode())
-                # White space at a word tokenizer's ends is in the piece alone.
-                shown = said if isinstance(piece, Piece) else piece
-                ends_line = said[-1:] == "\n" or (not said and ends_line)
-                line_ends = said.count("\n") + (is_last and not ends_line)
-                joined = within_word and shown and not shown[0].isspace()
-                words += count_words(said) + line_ends - joined
-                within_word = not shown[-1].isspace() if shown else within_word
-                characters += len(said)
-                unknown += tokenizer.count_unknown(piece, ids)
+                counter.add(piece, ids, said, is_last)
             if tokens == begun and columns:  # An example has a token, so that it has a prediction.
                 token_file.write(np.array([encoder.nothing], dtype).tobytes())
                 for writer in writers:
@@ -194,9 +213,11 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
                 if encoder.is_empty(word.text)
             ]
             documents += 1
-    if raw_size != split.num_bytes or documents != split.num_documents:
+    if counter.raw_size != split.num_bytes or documents != split.num_documents:
         raise changed(split.description.spec)
-    counts = TextCounts(tokens - 1, size, words, characters, documents, unknown)
+    counts = TextCounts(
+        tokens - 1, counter.bytes, counter.words, counter.characters, documents, counter.unknown
+    )
     content = {
         "dtype": dtype.name,
         "split": split.name,

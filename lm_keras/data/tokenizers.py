@@ -30,7 +30,7 @@ def saved_tokenizer(config: DataConfig, needs_mask: bool = False) -> Tokenizer |
         needs_mask: whether it gets a `mask_id` if it has none.
 
     Raises:
-        InputError: there is no such folder, what it holds is damaged, or another setting contradicts it.
+        InputError: the folder is missing, what it holds is damaged, or another setting contradicts it.
     """
     folder = text.find_tokenizer(config.tokenizer)
     if folder is None:
@@ -65,7 +65,7 @@ def warn_of_unknown(name: str, unknown: int, tokens: int, say: Callable[[str], N
             "the tokenizer"
         )
     say(
-        f"{what}: what they stand for is lost, so there are no bits per byte; byte and sentencepiece lose "
+        f"{what}: what they stand for is lost, so bits per byte are left out; byte and sentencepiece lose "
         "nothing"
     )
 

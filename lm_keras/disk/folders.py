@@ -143,7 +143,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None], remedy: str = _OTHE
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a folder so that it is there whole or not at all; also what is no folder."""
+    """Delete a folder so that it is there whole or not at all; also what is not a folder."""
     aside = _new_name(folder.parent)
     with contextlib.suppress(OSError):
         folder.rename(aside)

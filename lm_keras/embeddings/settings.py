@@ -1,11 +1,9 @@
 """Every setting of scripts/train_embeddings.py beside those of the text."""
 
 import dataclasses
-from typing import Any
 
 from lm_keras.config import DataConfig
-from lm_keras.errors import InputError, nearest
-from lm_keras.fields import LARGEST, changeable, check, check_line, setting
+from lm_keras.fields import LARGEST, GroupedSettings, changeable, check_line, setting
 from lm_keras.registry import tokenizers_described
 
 METHODS = ("skipgram", "cbow")
@@ -100,15 +98,8 @@ class EmbeddingRunOptions:
         check_line("run_dir", self.run_dir)
 
 
-GROUPS: dict[str, type] = {
-    "text": TextConfig,
-    "embedding": EmbeddingConfig,
-    "running": EmbeddingRunningConfig,
-}
-
-
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(GroupedSettings):
     """All settings of a run.
 
     Raises:
@@ -120,39 +111,17 @@ class Settings:
     running: EmbeddingRunningConfig = EmbeddingRunningConfig()
 
     def __post_init__(self) -> None:
-        for name, value in self.flat().items():
-            check(FIELDS[name], value)
-            check_line(name, value)
-
-    def flat(self) -> dict[str, Any]:
-        """Return every setting under its flag's name, in a fixed order."""
-        return {
-            field.name: getattr(getattr(self, group), field.name)
-            for group, kind in GROUPS.items()
-            for field in dataclasses.fields(kind)
-        }
+        self.check_each()
 
 
-FIELDS: dict[str, dataclasses.Field] = {
-    field.name: field for kind in GROUPS.values() for field in dataclasses.fields(kind)
-}
+GROUPS = Settings.groups()
+"""The groups in the order in which they are shown."""
+
+FIELDS = Settings.settings()
 """Every setting by its flag's name."""
 
 CHANGEABLE = changeable(FIELDS)
 """Settings that may differ when a run goes on."""
 
-
-def from_flat(values: dict[str, Any]) -> Settings:
-    """Build `Settings` from settings by flag name; what is missing takes its default.
-
-    Raises:
-        InputError: for a name that is no setting, or a value that it may not take.
-    """
-    unknown = [name for name in values if name not in FIELDS]
-    if unknown:
-        raise InputError(f"setting {unknown[0]!r} is unknown{nearest(unknown[0], list(FIELDS))}")
-    groups = {
-        group: kind(**{f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values})
-        for group, kind in GROUPS.items()
-    }
-    return Settings(**groups)
+from_flat = Settings.from_flat
+"""Build `Settings` from settings by flag name; what is missing takes its default."""

@@ -18,7 +18,8 @@ from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints.records import truncate_lines_after
 from lm_keras.checkpoints.vectors import write_vectors
 from lm_keras.corpora import EmptySplit
-from lm_keras.data.preparation import DividedText, divide, prepare
+from lm_keras.data.division import DividedText, divide
+from lm_keras.data.preparation import prepare
 from lm_keras.embeddings.batches import Batches, WordVocabulary, ahead
 from lm_keras.embeddings.folder import VECTORS, EmbeddingFolder
 from lm_keras.embeddings.neighbours import Vectors

@@ -41,7 +41,7 @@ class PseudoLikelihood(Scorer):
         """Return the pseudo-log-likelihood of each text: every token is masked in turn, and predicted from
         all others.
 
-        That is no probability of the text. A text that is longer than the model's context is scored in
+        That is not a probability of the text. A text that is longer than the model's context is scored in
         windows side by side.
 
         Returns:

@@ -22,7 +22,7 @@ class Scorer:
         """Return `nats`, and `tokens`, `bytes` and `unknown` as `counts_of` says, of each text.
 
         Raises:
-            InputError: `texts` is no list of strings, or the logits are not finite.
+            InputError: `texts` is not a list of strings, or the logits are not finite.
         """
         raise NotImplementedError
 

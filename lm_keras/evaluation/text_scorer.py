@@ -73,8 +73,8 @@ class TextScorer(Scorer):
             `unknown` as `counts_of` says. The sum is float64 over float32 values.
 
         Raises:
-            InputError: `texts` is no list of strings, a text is no valid Unicode, or the model's logits are
-                not finite.
+            InputError: `texts` is not a list of strings, a text is not valid Unicode, or the model's logits
+                are not finite.
         """
         check_texts(texts)
         ids = [list(self._tokenizer.encode(text)) for text in texts]

@@ -14,10 +14,19 @@ from typing import Any
 import tensorflow as tf
 
 
+def row_groups(rows: int) -> int:
+    """Return for how many groups of rows programs are compiled: two where rows are even in number, else one.
+
+    A product of some rows, and a program of XLA's, take as long on two cores as on one. Two groups have
+    programs that do not wait for each other, so that each may have a core. Replicas are such groups already.
+    """
+    return 2 if tf.distribute.get_strategy().num_replicas_in_sync == 1 and rows % 2 == 0 else 1
+
+
 def lstm(
     projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor, keep: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Run the recurrence as `lm_keras.layers.recurrent.lstm` does, rows first.
+    """Run the recurrence as `lm_keras.layers.recurrence.lstm` does, rows first.
 
     Products with a short recurrent matrix run in the dtype of the state: XLA's own products of short numbers
     take longer on a CPU than those of the same values in float32.

@@ -61,7 +61,6 @@ def cross_weights(settings: BlockSettings) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-@keras.saving.register_keras_serializable(package="lm_keras", name="CrossAttention")
 class CrossAttention(keras.layers.Layer):
     """Attention to a source behind a norm, added to what came in; with `post_norm` the norm follows.
 

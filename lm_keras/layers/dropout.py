@@ -35,8 +35,28 @@ class Mask(NamedTuple):
         return tf.where(keep, x * factor, tf.zeros([], x.dtype))
 
 
+class RandomLayer(keras.layers.Layer):
+    """A layer that changes values at random while a network trains, at a rate that a schedule may change."""
+
+    def _add_rate(self, rate: float, seed: int | None) -> None:
+        """Add the rate as a variable, and the random numbers of plain `fit`."""
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate={rate}: expected a number of at least 0 and below 1")
+        self.initial_rate, self.seed = rate, seed
+        self.rate = self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(rate),
+            trainable=False,
+            dtype="float32",
+            autocast=False,
+            name="rate",
+        )
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True
+
+
 @keras.saving.register_keras_serializable(package="lm_keras", name="ScheduledDropout")
-class ScheduledDropout(keras.layers.Layer):
+class ScheduledDropout(RandomLayer):
     """Drop values at a rate that a schedule may change at every step.
 
     `keras.layers.Dropout` compiles its rate in as a constant, so that a callback which assigns it changes
@@ -55,24 +75,11 @@ class ScheduledDropout(keras.layers.Layer):
         self, rate: float, index: int = 0, batch_axis: int = 0, seed: int | None = None, **kwargs: Any
     ):
         super().__init__(autocast=False, **kwargs)
-        if not 0 <= rate < 1:
-            raise ValueError(f"rate={rate}: expected a number of at least 0 and below 1")
         if index < 0:
             raise ValueError(f"index={index}: expected 0 or more")
-        self.initial_rate = rate
         self.index = index
         self.batch_axis = batch_axis
-        self.seed = seed
-        self.rate = self.add_weight(
-            shape=(),
-            initializer=keras.initializers.Constant(rate),
-            trainable=False,
-            dtype="float32",
-            autocast=False,
-            name="rate",
-        )
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.built = True
+        self._add_rate(rate, seed)
 
     def call(self, x: tf.Tensor, training: bool = False, draw: Draw | None = None) -> tf.Tensor:
         """Return `x` with some values dropped; `x` itself outside training.

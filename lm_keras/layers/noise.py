@@ -11,13 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.draws import Draw, below
+from lm_keras.layers.dropout import RandomLayer
 
 _WHETHER, _WHICH = 2**32 - 2, 2**32 - 1
 """Numbers of this layer's two draws; no network has that many dropout layers, whose numbers begin at 0."""
 
 
 @keras.saving.register_keras_serializable(package="lm_keras", name="TokenNoise")
-class TokenNoise(keras.layers.Layer):
+class TokenNoise(RandomLayer):
     """Replace tokens by others at a rate that a schedule may change at every step.
 
     What a network has to predict stays; only what it reads is made less certain, so that it learns to use
@@ -46,26 +47,13 @@ class TokenNoise(keras.layers.Layer):
         self, rate: float, weights: Sequence[float] | np.ndarray, seed: int | None = None, **kwargs: Any
     ):
         super().__init__(autocast=False, **kwargs)
-        if not 0 <= rate < 1:
-            raise ValueError(f"rate={rate}: expected a number of at least 0 and below 1")
         weights = np.asarray(weights, np.float64)
         if weights.ndim != 1 or not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
             raise ValueError(f"weights={weights}: expected [V] numbers of at least 0, not all of them 0")
-        self.initial_rate = rate
         self.weights_of_tokens = weights
-        self.seed = seed
         # Token k is drawn by the numbers from the last end before its own up to its own, of 2^32 numbers.
         self._ends = np.floor(np.cumsum(weights) / weights.sum() * 2**32).astype(np.int64)
-        self.rate = self.add_weight(
-            shape=(),
-            initializer=keras.initializers.Constant(rate),
-            trainable=False,
-            dtype="float32",
-            autocast=False,
-            name="rate",
-        )
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.built = True
+        self._add_rate(rate, seed)
 
     def call(self, tokens: tf.Tensor, training: bool = False, draw: Draw | None = None) -> tf.Tensor:
         """Return `tokens` with some of them replaced; `tokens` themselves outside training.

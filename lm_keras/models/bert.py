@@ -21,9 +21,9 @@ from lm_keras.layers.casting import cast
 from lm_keras.layers.normalization import normalized
 from lm_keras.layers.transformer import DROPOUTS, BlockSettings, TransformerBlock
 from lm_keras.models.costs import Product, block_products, blocks_bytes
-from lm_keras.models.documents import positions_within
 from lm_keras.models.language_model import LanguageModel
 from lm_keras.models.pooling import pooled
+from lm_keras.models.positions import positions_within
 
 INITIAL_DEVIATION = 0.02
 """Standard deviation of all initial matrices."""

@@ -18,8 +18,8 @@ from lm_keras.layers.attention_mask import AttentionMask
 from lm_keras.layers.transformer import BlockSettings
 from lm_keras.models import gpt
 from lm_keras.models.costs import Product, block_products
-from lm_keras.models.documents import positions_within
-from lm_keras.models.gpt import INITIAL_DEVIATION, Arranged, GPTLanguageModel
+from lm_keras.models.gpt import INITIAL_DEVIATION, GPTLanguageModel
+from lm_keras.models.positions import Arranged, positions_within
 
 ONCE_EXTRA_TOKENS = 3
 """Tokens that an older file of a network does not count, though it has them."""

@@ -8,7 +8,7 @@ grouped queries and no biases make it a LLaMA.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -21,8 +21,8 @@ from lm_keras.layers.normalization import norm_weights, normalized
 from lm_keras.layers.rotary import rotations
 from lm_keras.layers.transformer import DROPOUTS, BlockSettings, TransformerBlock
 from lm_keras.models.costs import Product, block_products, blocks_bytes
-from lm_keras.models.documents import positions_within
 from lm_keras.models.language_model import LanguageModel
+from lm_keras.models.positions import Arranged, positions_within
 from lm_keras.registry import WITH_PAIRS
 
 INITIAL_DEVIATION = 0.02
@@ -102,7 +102,7 @@ class GPTLanguageModel(LanguageModel):
         context_length: int,
         block: BlockSettings | dict,
         positions: str = "learned",
-        rotary_base: float = 10_000.0,
+        rotary_base: float = ModelConfig.rotary_base,
         separate_documents: bool = False,
         tie_embeddings: bool = True,
         **kwargs: Any,
@@ -282,7 +282,7 @@ class GPTLanguageModel(LanguageModel):
 
     def _arranged(
         self, inputs: Mapping[str, tf.Tensor], state: Mapping[str, Any], time: int | tf.Tensor
-    ) -> "Arranged":
+    ) -> Arranged:
         """Return the positions of the T tokens of a row and what they see."""
         apart = self.separate_documents or self.num_outputs is not None
         documents = inputs.get("document") if apart and not state else None
@@ -298,7 +298,7 @@ class GPTLanguageModel(LanguageModel):
             positions, AttentionMask(first, row_begins=begins), {"length": first + time, "begins": begins}
         )
 
-    def _placed(self, x: tf.Tensor, arranged: "Arranged") -> tf.Tensor:
+    def _placed(self, x: tf.Tensor, arranged: Arranged) -> tf.Tensor:
         """Return embedded tokens [B, T, D] plus their positions."""
         return (
             x if self.places is None else x + tf.gather(tf.convert_to_tensor(self.places), arranged.positions)
@@ -314,19 +314,3 @@ class GPTLanguageModel(LanguageModel):
     def activation_bytes(self, rows: int, length: int) -> int:
         """Return what a forward and backward pass holds at its peak, in bytes; see `lm_keras.models`."""
         return blocks_bytes(self.block_settings, len(self.blocks), rows, length)
-
-
-class Arranged(NamedTuple):
-    """The positions of the tokens of some rows.
-
-    Attributes:
-        positions: [1 or B, T] int32.
-        attention_mask: what they see.
-        after: what the state after them has beside keys and values.
-        within: [B, T] int32, of a network whose tokens have a second position.
-    """
-
-    positions: tf.Tensor
-    attention_mask: AttentionMask
-    after: dict[str, tf.Tensor]
-    within: tf.Tensor | None = None

@@ -4,7 +4,6 @@ network.
 tokens [B, T] -> (embedding) -> a family's own layers -> features [B, T, D] -> logits [B, T, V].
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,12 +17,7 @@ from lm_keras.layers.dropout import ScheduledDropout
 from lm_keras.models.costs import Product
 from lm_keras.models.heads import Classes, Head, Vocabulary
 from lm_keras.models.pooling import alone, pooled
-
-NO_QUANTIZATION = (
-    "the networks of lm_keras cannot be quantized: Keras quantizes its own Dense and Embedding layers, and"
-    " their matrices are in neither; build the network with dtype='mixed_bfloat16' for products in half"
-    " precision"
-)
+from lm_keras.models.saving import SavableModel, TokenEmbedding
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 """Number formats: weights, sums and the carried state are in float32 with all of them."""
@@ -32,18 +26,7 @@ Initializer = str | keras.initializers.Initializer
 """What draws a matrix, or its name in Keras."""
 
 
-@keras.saving.register_keras_serializable(package="lm_keras", name="TokenEmbedding")
-class TokenEmbedding(keras.layers.Embedding):
-    """A table of which networks read rows themselves, so that numbers of another kind in it would
-    be misread.
-    """
-
-    def quantize(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse; a model around the network says so and goes on with its other layers."""
-        raise NotImplementedError(NO_QUANTIZATION)
-
-
-class LanguageModel(keras.Model):
+class LanguageModel(SavableModel):
     """A network from tokens to logits, but for what happens between embedding and features.
 
     A family calls `_add_dropouts` and adds its layers, then calls `_add_output`; it sets `context_tokens` and
@@ -273,7 +256,7 @@ class LanguageModel(keras.Model):
             training: whether the dropout layers are active.
 
         Raises:
-            InputError: the tokens are no matrix, too many, or came in half precision, which rounds them.
+            InputError: the tokens are not a matrix, too many, or came in half precision, which rounds them.
         """
         tokens, inputs = self._as_indices(tokens), {}
         if self.num_outputs is not None:
@@ -318,39 +301,3 @@ class LanguageModel(keras.Model):
         del training
         self._check(tokens.shape, keras.backend.standardize_dtype(tokens.dtype))
         return keras.KerasTensor(self.compute_output_shape(tokens.shape), dtype="float32")
-
-    def export(
-        self,
-        filepath: str | os.PathLike,
-        format: str = "tf_saved_model",
-        verbose: bool | None = None,
-        input_signature: Sequence[Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Export the network, as `keras.Model.export` does; unless a signature says otherwise, for any rows
-        of any length.
-        """
-        if input_signature is None:
-            input_signature = [keras.InputSpec(shape=(None, None), dtype="int32", name="tokens")]
-        return super().export(filepath, format, verbose, input_signature, **kwargs)
-
-    def save(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """Save the network, as `keras.Model.save` does, but for its older format."""
-        if str(filepath).endswith((".h5", ".hdf5")):
-            raise InputError(
-                f"{filepath}: Keras's format .h5 holds functional models only; take a name that ends in"
-                " .keras, or save_weights and a name that ends in .weights.h5"
-            )
-        super().save(filepath, *args, **kwargs)
-
-    def quantize(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse: Keras would quantize the embedding alone, in which the network reads rows itself."""
-        raise NotImplementedError(NO_QUANTIZATION)
-
-    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> dict[str, Any]:
-        # `tf.train.Checkpoint(model=network)` would leave out layers in a list, and say nothing.
-        children = super()._trackable_children(save_type, **kwargs)
-        if save_type == "checkpoint":
-            names = {f"{place:04d}_{v.name}": v.value for place, v in enumerate(self.variables)}
-            children = {**children, **names}
-        return children

@@ -4,25 +4,23 @@ Read from top to bottom: tokens [B, T] -> embeddings [T, B, E] -> hidden states 
 [B, T, D] -> logits [B, T, V].
 """
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from lm_keras.config import Config
+from lm_keras.config import Config, ModelConfig
 from lm_keras.draws import Draw
 from lm_keras.layers import cudnn
-from lm_keras.layers.recurrent import LSTM, activation_values
+from lm_keras.layers.recurrence import activation_values
+from lm_keras.layers.recurrent import LSTM
 from lm_keras.models import lstm_seq2seq
 from lm_keras.models.costs import Product
-from lm_keras.models.documents import goes_on, positions_within
 from lm_keras.models.language_model import LanguageModel
-from lm_keras.registry import WITH_PAIRS
-
-State = Sequence[Mapping[str, tf.Tensor]]
-"""`{"h", "c"}` of each layer, [B, H] each."""
+from lm_keras.models.lstm_in_groups import State, in_groups, traced_with_known_shape
+from lm_keras.models.positions import goes_on, positions_within
+from lm_keras.registry import JIT_OF_PARTS, WITH_PAIRS
 
 
 def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
@@ -81,7 +79,7 @@ class LSTMLanguageModel(LanguageModel):
         weight_drop: share of each recurrent matrix that is dropped, see `lm_keras.layers.recurrent.LSTM`.
         forget_bias: see `lm_keras.layers.recurrent.LSTM`.
         jit: what XLA compiles: with `on` the whole network, so that cuDNN cannot run the recurrent layers on
-            an NVIDIA GPU, as it does else; with `recurrence`, on a CPU, the recurrence, see
+            an NVIDIA GPU, as it does else; with `recurrence` or `parts`, on a CPU, the recurrence, see
             `lm_keras.layers.compiled_recurrence`, where rows of more than one token are traced with a known
             shape.
         bidirectional: with classes, a second layer of as many units beside each one reads from right to left;
@@ -99,11 +97,11 @@ class LSTMLanguageModel(LanguageModel):
     def __init__(
         self,
         vocab_size: int,
-        embedding_dim: int = 128,
+        embedding_dim: int = ModelConfig.embedding_dim,
         hidden_units: int = 256,
         num_layers: int = 1,
         dropout: float = 0.0,
-        forget_bias: float = 1.0,
+        forget_bias: float = ModelConfig.forget_bias,
         weight_drop: float = 0.0,
         jit: str = "auto",
         bidirectional: bool = False,
@@ -150,7 +148,7 @@ class LSTMLanguageModel(LanguageModel):
     def remarks(self) -> tuple[str, ...]:
         """Say who runs the recurrent layers, where there is a choice."""
         if not cudnn.available():
-            return ("recurrence compiled by XLA",) if self._may_compile else ()
+            return (f"{JIT_OF_PARTS[self._settings['jit']]} compiled by XLA",) if self._may_compile else ()
         if self.num_outputs is not None:
             return ("no cuDNN, whose rows hold one text each",)
         return ("recurrence by cuDNN" if self._settings["jit"] != "on" else "no cuDNN, which XLA rules out",)
@@ -215,8 +213,8 @@ class LSTMLanguageModel(LanguageModel):
         training: bool,
     ) -> tuple[tf.Tensor, State]:
         """Return the features of all tokens, [B, T, D], and the state after the last one."""
-        if self._may_compile and _traced_with_known_shape(tokens):
-            features, after = self._by_groups(tokens, state, document, draw, training)
+        if self._may_compile and traced_with_known_shape(tokens):
+            features, after = in_groups(self, tokens, state, document, draw, training)
             return self._projected(features), after
         table = tf.convert_to_tensor(self.embedding.embeddings)
         x = tf.cast(tf.gather(table, tf.transpose(tokens)), self.compute_dtype)  # [T, B, E]
@@ -249,72 +247,7 @@ class LSTMLanguageModel(LanguageModel):
 
     @property
     def _may_compile(self) -> bool:
-        return self._settings["jit"] == "recurrence" and not tf.config.list_physical_devices("GPU")
-
-    def _by_groups(
-        self,
-        tokens: tf.Tensor,
-        state: State,
-        document: tf.Tensor | None,
-        draw: Draw | None,
-        training: bool,
-    ) -> tuple[tf.Tensor, State]:
-        """Run all layers with their recurrence compiled, for one or two groups of rows.
-
-        A product of some rows takes as long on two cores as on one. Two groups have programs that do not wait
-        for each other, so that each may have a core. Replicas are such groups already, and so are two
-        directions.
-
-        Returns:
-            hidden states [B, T, H], and the state after the last token.
-        """
-        rows = tokens.shape[0]
-        alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-        groups = 2 if alone and rows % 2 == 0 and not self.backward else 1
-        layers = [*self.recurrent, *self.backward]
-        matrices = [layer.recurrent_matrix(draw, training) for layer in layers]
-        parts, states = [], []
-        for k in range(groups):
-            first, end = k * rows // groups, (k + 1) * rows // groups
-            of_group = [{name: value[first:end] for name, value in layer.items()} for layer in state]
-            own = dataclasses.replace(draw, first_row=draw.first_row + first) if draw is not None else None
-            documents = None if document is None else document[first:end]
-            part, after = self._group(tokens[first:end], of_group, matrices, documents, own, training)
-            parts.append(part)
-            states.append(after)
-        return tf.concat(parts, 0), tf.nest.map_structure(lambda *values: tf.concat(values, 0), *states)
-
-    def _group(
-        self,
-        tokens: tf.Tensor,
-        state: State,
-        matrices: list[tf.Tensor],
-        document: tf.Tensor | None,
-        draw: Draw | None,
-        training: bool,
-    ) -> tuple[tf.Tensor, State]:
-        """Run all layers over some rows: tokens [R, T] -> hidden states [R, T, H], and the state
-        after them.
-        """
-        table = tf.convert_to_tensor(self.embedding.embeddings)
-        keep = None if document is None else goes_on(document)
-        back = None if document is None else goes_on(document[:, ::-1])
-        x, after = tf.cast(tf.gather(table, tokens), self.compute_dtype), []  # [R, T, E]
-        for number, layer in enumerate(self.recurrent):
-            x = self._dropped(number, x, draw, training)
-            y, new = layer.compiled(x, state[number], matrices[number], keep)
-            after.append(new)
-            if self.backward:
-                matrix = matrices[len(self.recurrent) + number]
-                z, _ = self.backward[number].compiled(x[:, ::-1], state[number], matrix, back)
-                y = tf.concat([y, z[:, ::-1]], -1)
-            x = y
-        return self._dropped(len(self.recurrent), x, draw, training), after
-
-    def _dropped(self, index: int, x: tf.Tensor, draw: Draw | None, training: bool) -> tf.Tensor:
-        """Apply dropout to rows [R, T, D], which are time-major elsewhere."""
-        mask = self.dropouts[index].mask(training, draw) if self.dropouts else None
-        return x if mask is None else mask.apply(x, mask.keep(x.shape))
+        return self._settings["jit"] in JIT_OF_PARTS and not tf.config.list_physical_devices("GPU")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "LSTMLanguageModel":
@@ -339,10 +272,3 @@ class LSTMLanguageModel(LanguageModel):
         layers = len(self.recurrent) + len(self.backward)
         hidden = activation_values(length, layers) * self._settings["hidden_units"]
         return round(4 * rows * length * (embedded + hidden))  # In float32 whatever the products are in.
-
-
-def _traced_with_known_shape(tokens: tf.Tensor) -> bool:
-    """Tell whether tokens [B, T] of more than one step are traced with a known shape, for which XLA compiles
-    once.
-    """
-    return not tf.executing_eagerly() and tokens.shape.is_fully_defined() and tokens.shape[1] > 1

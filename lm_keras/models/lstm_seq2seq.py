@@ -19,10 +19,11 @@ from lm_keras.layers.attention_mask import AttentionMask
 from lm_keras.layers.casting import cast, times
 from lm_keras.layers.decoder import mean_weights
 from lm_keras.layers.dropout import ScheduledDropout
-from lm_keras.layers.recurrent import LSTM, activation_values
+from lm_keras.layers.recurrence import activation_values
+from lm_keras.layers.recurrent import LSTM
 from lm_keras.models.costs import Product
-from lm_keras.models.documents import goes_on
 from lm_keras.models.encoder_decoder import EncoderDecoder, check_vocabulary
+from lm_keras.models.positions import goes_on
 
 State = Sequence[Mapping[str, tf.Tensor]]
 """`{"h", "c"}` of each layer of the decoder, [rows, H] each."""

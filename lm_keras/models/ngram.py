@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lm_keras.config import Config
+from lm_keras.config import Config, ModelConfig
 from lm_keras.draws import Draw
 from lm_keras.layers.casting import cast
 from lm_keras.models.costs import Product
@@ -83,8 +83,8 @@ class NGramLanguageModel(LanguageModel):
     def __init__(
         self,
         vocab_size: int,
-        ngram_order: int = 5,
-        embedding_dim: int = 128,
+        ngram_order: int = ModelConfig.ngram_order,
+        embedding_dim: int = ModelConfig.embedding_dim,
         hidden_units: int = 256,
         num_layers: int = 1,
         dropout: float = 0.0,

@@ -23,8 +23,8 @@ from lm_keras.layers.normalization import norm_weights, normalized
 from lm_keras.layers.rotary import rotations
 from lm_keras.layers.transformer import DROPOUTS, BlockSettings, TransformerBlock
 from lm_keras.models.costs import Product, block_products, blocks_bytes
-from lm_keras.models.documents import positions_within
 from lm_keras.models.encoder_decoder import EncoderDecoder, check_vocabulary
+from lm_keras.models.positions import positions_within
 
 POSITIONS = ("learned", "rotary", "sinusoidal")
 """How the network knows the order of tokens."""

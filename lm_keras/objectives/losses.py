@@ -70,7 +70,7 @@ class Output(NamedTuple):
     transposed: bool
 
 
-class _Piece(NamedTuple):
+class LossPiece(NamedTuple):
     """What some rows add.
 
     Attributes:
@@ -92,6 +92,7 @@ def next_token_loss(
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     scale: tf.Tensor | None = None,
+    piece: Callable[..., LossPiece] | None = None,
 ) -> Loss:
     """Sum the cross-entropy of the targets under the logits that features and an output matrix give.
 
@@ -111,6 +112,7 @@ def next_token_loss(
         z_loss: c, which keeps the logits' normalizer near 1.
         scale: by what the gradient is multiplied while it is in the dtype of the features, a scalar; None for
             1.
+        piece: what computes loss and gradient of some rows; None for TensorFlow's own operations.
 
     Reference: the article's section 4.2, equation J(theta), without its division by m. Label smoothing:
     Szegedy et al. (2016), section 7. z-loss: Chowdhery et al. (2022), section 5.
@@ -124,7 +126,7 @@ def next_token_loss(
         short = Output(tf.cast(matrix, features.dtype), bias[0] if bias else None, transposed)
         over = _over_pieces if features.shape[0] * vocab_size > PIECE_VALUES else _at_once
         whole = over(
-            lambda *rows: _piece(*rows, short, label_smoothing, z_loss, scale),
+            lambda *rows: (piece or _piece)(*rows, short, label_smoothing, z_loss, scale),
             (features, targets, weights),
             [short.matrix.shape, *(one.shape for one in bias)],
         )
@@ -148,7 +150,7 @@ def _piece(
     label_smoothing: float,
     z_loss: float,
     scale: tf.Tensor | None,
-) -> _Piece:
+) -> LossPiece:
     """Compute loss and gradient of some rows: features [r, D], targets [r], weights [r]."""
     matrix, bias, transposed = output
     dtype = features.dtype
@@ -181,11 +183,11 @@ def _piece(
     d_features = tf.cast(tf.matmul(short, matrix, transpose_b=not transposed), tf.float32) * weights[:, None]
     if scale is not None:
         d_matrix, d_features = d_matrix / scale, d_features / scale
-    summed = [_summed(value(found), weights) for value in OF_TARGETS.values()]
-    return _Piece([tf.reduce_sum(terms * weights), *summed], d_features, [d_matrix, *d_bias])
+    sums = [summed(value(found), weights) for value in OF_TARGETS.values()]
+    return LossPiece([tf.reduce_sum(terms * weights), *sums], d_features, [d_matrix, *d_bias])
 
 
-def _summed(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+def summed(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """Sum values of targets [r]: numbers times their weights; of bools those with a weight are counted."""
     if values.dtype == tf.bool:
         return tf.reduce_sum(tf.cast(values & (weights > 0), tf.float32))
@@ -206,15 +208,15 @@ def _predicted(logits: tf.Tensor, targets: tf.Tensor) -> Predicted:
 
 
 def _at_once(
-    compute: Callable[..., _Piece], rows: Sequence[tf.Tensor], shapes: list[tf.TensorShape]
-) -> _Piece:
+    compute: Callable[..., LossPiece], rows: Sequence[tf.Tensor], shapes: list[tf.TensorShape]
+) -> LossPiece:
     del shapes
     return compute(*rows)
 
 
 def _over_pieces(
-    compute: Callable[..., _Piece], rows: Sequence[tf.Tensor], shapes: list[tf.TensorShape]
-) -> _Piece:
+    compute: Callable[..., LossPiece], rows: Sequence[tf.Tensor], shapes: list[tf.TensorShape]
+) -> LossPiece:
     """Call `compute` for some of the rows at a time; rows of weight 0 fill up the last piece.
 
     Args:
@@ -241,7 +243,7 @@ def _over_pieces(
         lambda k, *_: k < pieces, one_more, (tf.constant(0), array, *zeros), parallel_iterations=1
     )
     d_features = tf.reshape(d_features.stack(), [-1, width])[:count]
-    return _Piece(sums, d_features, d_output)
+    return LossPiece(sums, d_features, d_output)
 
 
 def of_targets(logits: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -96,9 +96,9 @@ def cautions(runs: list[RunRecord]) -> list[str]:
                 f"{', '.join(labelled)} predict labels: their scores do not compare with those of others."
             )
         if others:
+            named = ", ".join(f"{name} ({tasks[name]})" for name in others)
             cautions.append(
-                f"{', '.join(others)} predict masked tokens, not the next ones: loss, perplexity"
-                " and accuracy do not compare with those of other families."
+                f"{named}: their loss, perplexity and accuracy do not compare with those of other tasks."
             )
     if len({text.get("tokens") for text in texts}) > 1:
         cautions.append(
@@ -107,8 +107,8 @@ def cautions(runs: list[RunRecord]) -> list[str]:
     losing = [run.name for run in runs if run.data["splits"].get("valid", {}).get("unknown")]
     if losing and len(runs) > 1:
         cautions.append(
-            f"The tokenizer of {', '.join(losing)} does not know all of the validation text: there are no"
-            " bits per byte of it, and those of its training text do not compare."
+            f"The tokenizer of {', '.join(losing)} does not know all of the validation text: its bits "
+            "per byte are left out, and those of its training text do not compare."
         )
     return cautions
 

@@ -293,7 +293,7 @@ class Sampler:
 
 
 NOT_FINITE = (
-    "the model's logits are not finite, so there is nothing to sample from; its training has diverged, use an"
+    "the model's logits are not finite, so nothing can be sampled; its training has diverged, use an"
     " earlier checkpoint or train with a lower learning rate"
 )
 

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from lm_keras.errors import InputError, nearest
 from lm_keras.layers.casting import Int8Matrices
+from lm_keras.registry import families_with
 
 WEIGHTS = ("float32", "int8")
 """Number formats in which products may read weights; the first one stands for that of the run's
@@ -15,8 +16,8 @@ def int8_of(model: keras.Model, weights: str, jit: bool) -> Int8Matrices | None:
     """Return the matrices of a model as 8-bit integers, or None where `weights` asks for none.
 
     Raises:
-        InputError: `weights` is unknown, or would do nothing: without `jit`, for other families than gpt and
-            glm, and on a GPU.
+        InputError: `weights` is unknown, or would do nothing: without `jit`, for families without a cache,
+            and on a GPU.
     """
     if weights not in WEIGHTS:
         raise InputError(
@@ -26,7 +27,7 @@ def int8_of(model: keras.Model, weights: str, jit: bool) -> Int8Matrices | None:
         return None
     flag = "--weights=int8 (weights='int8')"
     if model.product_matrices is None:
-        raise InputError(f"{flag} is for a gpt or a glm, and this model is neither; leave it out")
+        raise InputError(f"{flag} is for --model={' or '.join(families_with('cache'))}; leave it out")
     if not jit:
         raise InputError(
             f"{flag} needs --jit=on (jit=True): only a program of XLA's reads 8-bit weights faster; give it "

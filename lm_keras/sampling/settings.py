@@ -1,17 +1,15 @@
 """Every setting of sampling, with its meaning, default and check. Standard library only."""
 
 import dataclasses
-import math
 import numbers
 from typing import Any, Literal
 
 from lm_keras.errors import InputError, nearest
-from lm_keras.fields import kind_of, setting
+from lm_keras.fields import LARGEST, expected, kind_of, setting, within
 
 MOST_LOGPROBS = 1000
 """Tokens that are told with each chosen one."""
 
-_LARGEST_INT32 = 2**31 - 1
 _LARGEST_BIAS = 1000
 """No logit is larger: a token with the negative of it is never chosen."""
 
@@ -45,30 +43,6 @@ class AllowedRange:
     high: float | None = None
     above: float | None = None
 
-    def has(self, value: Any, whole: bool) -> bool:
-        """Tell whether a value is a number of this range; `whole` asks for an integer."""
-        return (
-            (_is_whole(value) and value <= _LARGEST_INT32 if whole else _is_real(value) and value < math.inf)
-            and (self.low is None or value >= self.low)
-            and (self.high is None or value <= self.high)
-            and (self.above is None or value > self.above)
-        )
-
-    def expected(self, whole: bool) -> str:
-        """Return the range in words.
-
-        Example:
-            >>> AllowedRange("1", above=0, high=1).expected(False), AllowedRange("1", low=1).expected(True)
-            ('a number above 0 and at most 1', 'an integer from 1 to 2147483647')
-        """
-        if whole:
-            return f"an integer from {self.low} to {_LARGEST_INT32 if self.high is None else self.high}"
-        if self.above is not None:
-            return f"a number above {self.above} and at most {self.high}"
-        if self.high is None:
-            return f"a finite number of at least {self.low}"
-        return f"a number from {self.low} to {self.high}"
-
 
 def _sampled(
     default: Any,
@@ -89,7 +63,8 @@ def _sampled(
         **described: see `lm_keras.fields.Description`.
     """
     searching = searching and (rule is None or rule.kind != "sorted")
-    known = setting(default, help, **described).metadata
+    bounds = {} if allowed is None else {"low": allowed.low, "high": allowed.high, "above": allowed.above}
+    known = setting(default, help, **bounds, **described).metadata
     more = {"allowed": allowed, "rule": rule, "searching": searching}
     return dataclasses.field(default=default, metadata={**known, **more})
 
@@ -302,11 +277,16 @@ def _checked_bias(bias: Any) -> tuple[tuple[int, float], ...]:
 
 def _check(field: dataclasses.Field, value: Any) -> None:
     """Raise InputError unless a value is one of the names or numbers that a setting may be."""
-    choices, allowed, whole = field.metadata["choices"], field.metadata["allowed"], kind_of(field)[0] is int
-    if choices and value not in choices:
-        raise InputError(f"{field.name}={value!r} is unknown; use one of {', '.join(choices)}")
-    if allowed and not allowed.has(value, whole):
-        raise InputError(f"{field.name}={value!r} is not {allowed.expected(whole)}; use {allowed.remedy}")
+    meta, whole = field.metadata, kind_of(field)[0] is int
+    if meta["choices"] and value not in meta["choices"]:
+        raise InputError(f"{field.name}={value!r} is unknown; use one of {', '.join(meta['choices'])}")
+    if not meta["allowed"]:
+        return
+    remedy = meta["allowed"].remedy
+    if not (_is_whole(value) if whole else _is_real(value)) or not within(meta, value):
+        raise InputError(f"{field.name}={value!r} is not {expected(field)}; use {remedy}")
+    if whole and value > LARGEST:
+        raise InputError(f"{field.name}={value!r} is not {expected(field)}, {LARGEST} at most; use {remedy}")
 
 
 def _is_whole(value: Any) -> bool:

@@ -79,7 +79,7 @@ def compare(configs: list[str], options: CompareOptions, scripts: Path, command:
         if names.count(name) > 1:
             raise InputError(f"two flagfiles are called {name}; rename one of them")
         if not Path(config).is_file():
-            raise InputError(f"there is no flagfile {config}")
+            raise InputError(f"the flagfile {config} is missing")
     folder = Path(options.compare_dir)
     with locked(folder, "comparison", "compare_dir"), Processes([sys.executable]) as processes:
         for number, (config, name) in enumerate(zip(configs, names), 1):

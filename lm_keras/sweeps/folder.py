@@ -98,7 +98,7 @@ class SweepFolder:
         """Take over what is in the folder.
 
         Raises:
-            InputError: it is damaged, is no sweep, or is one of other settings.
+            InputError: it is damaged, is not a sweep, or is one of other settings.
         """
         path = self.path / "sweep.json"
         if not path.exists():

@@ -176,7 +176,7 @@ def _judged_by(run: RunRecord) -> str | None:
         return named
     best = TASKS[task].best
     validations = [line for line in run.evaluations if line.get("split") == "valid"]
-    return best if all(best in line for line in validations) else "accuracy"  # Of tags that are no spans.
+    return best if all(best in line for line in validations) else "accuracy"  # Of tags that are not spans.
 
 
 def _read(folder: SweepFolder, trial: Trial, measure: str) -> TrialRow:

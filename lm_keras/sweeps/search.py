@@ -224,7 +224,7 @@ def named_trial(base: Config, case: str | None, settings: dict[str, Any]) -> Tri
     """Return the trial with these settings.
 
     Raises:
-        InputError: there is no such setting, it may not take that value, or two contradict each other.
+        InputError: the setting is unknown, it may not take that value, or two contradict each other.
     """
     name = name_of(settings)
     try:

@@ -100,12 +100,12 @@ class MaskedLM(Task):
 
 
 def masked_rows(
-    hide: Masking | Spans, store: TokenStore, begins: np.ndarray, length: int, rows: int
+    masking: Masking | Spans, store: TokenStore, begins: np.ndarray, length: int, rows: int
 ) -> Iterator[Batch]:
     """Yield the rows of a split with the same tokens masked every time.
 
     Args:
-        hide: what masks tokens.
+        masking: what masks tokens.
         store: the split.
         begins: [count + 1], where its rows begin, and its end.
         length: tokens of a row, at most.
@@ -114,7 +114,7 @@ def masked_rows(
     for number, block in enumerate(scoring.rows_of(store.tokens, begins, length, rows)):
         first = tf.constant(number * rows, tf.int64)
         there = tf.constant(block.weights > 0)
-        inputs, targets, weights = hide(tf.constant(block.targets), there, tf.constant(0, tf.int64), first)
+        inputs, targets, weights = masking(tf.constant(block.targets), there, tf.constant(0, tf.int64), first)
         yield Batch(inputs, targets, weights.numpy())
 
 

@@ -35,14 +35,14 @@ def of_two_files(
         lines = merges.decode("utf-8").split("\n")
         pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
         model = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=ids, merges=pairs))
-    except BaseException as error:  # The library's own panics are no Exception.
+    except BaseException as error:  # The library's own panics are not Exceptions.
         raise library.refused(error, "vocab.json and merges.txt are damaged or no byte-level BPE: ") from None
     model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     model.decoder = tokenizers.decoders.ByteLevel()
     if any(name.endswith("</w>") for name in ids):
         raise InputError(
-            "vocab.json has tokens that end words with '</w>', as those of CLIP and the first GPT, and is no"
-            " byte-level BPE; save the tokenizer with its tokenizer.json"
+            "vocab.json has tokens that end words with '</w>', as those of CLIP and the first GPT, and is"
+            " not a byte-level BPE; save the tokenizer with its tokenizer.json"
         )
     ends = [name for name in dict.fromkeys((end, *END_NAMES)) if name in ids]
     model.add_special_tokens(ends)

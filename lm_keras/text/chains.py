@@ -50,7 +50,7 @@ class Chain:
             ("replace", character, text).
         marks: the spaces that tokens have in their names, such as U+2581, and that are read as spaces.
         places: whether a token's text depends on whether it is the first or the last.
-        separates: whether spaces come between tokens, and are no part of them.
+        separates: whether spaces come between tokens, and are not part of them.
     """
 
     kinds: tuple[str, ...]

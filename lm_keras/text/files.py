@@ -38,7 +38,7 @@ def read_settings(folder: str | os.PathLike) -> dict:
     """Read `tokenizer.json` of a folder.
 
     Raises:
-        InputError: the file is missing, is no JSON object, or was written by a newer version.
+        InputError: the file is missing, is not a JSON object, or was written by a newer version.
     """
     path = Path(folder) / SETTINGS_FILE
     try:

@@ -189,7 +189,7 @@ class HuggingFaceTokenizer(Tokenizer):
     def _encoding(self, text: str) -> tokenizers.Encoding:
         try:
             return self._encoder.encode(text, add_special_tokens=False)
-        except BaseException as error:  # The library's own panics are no Exception.
+        except BaseException as error:  # The library's own panics are not Exceptions.
             start = repr(text[:40])
             raise library.refused(
                 error, f"the tokenizer cannot encode the text that begins with {start}: "
@@ -267,9 +267,9 @@ class HuggingFaceTokenizer(Tokenizer):
     def pieces(self, pieces: Iterable[str]) -> Iterator[str]:
         r"""Yield the same text in pieces whose tokens are those of the whole.
 
-        GPT-2's never join what a line feed between two characters that are no white space divides. Of others,
-        and from a very long line on, a piece knows its tokens (`Piece`): what they are may depend on what
-        is around it, as the space that LLaMA's puts before a text.
+        GPT-2's never join what a line feed between two characters that are not white space divides. Of
+        others, and from a very long line on, a piece knows its tokens (`Piece`): what they are may depend on
+        what is around it, as the space that LLaMA's puts before a text.
 
         Example: of GPT-2's tokenizer
 

@@ -11,7 +11,7 @@ import tokenizers
 from lm_keras.errors import InputError
 
 LOST = "\ufdd1lost"
-"""The name of a token that stands for what a model drops. U+FDD1 is no character of any text."""
+"""The name of a token that stands for what a model drops. U+FDD1 is not a character of any text."""
 
 
 def read(model: bytes) -> tokenizers.Tokenizer:
@@ -28,7 +28,7 @@ def read(model: bytes) -> tokenizers.Tokenizer:
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True
         return tokenizer
-    except BaseException as error:  # The library's own panics are no Exception.
+    except BaseException as error:  # The library's own panics are not Exceptions.
         raise refused(error, "damaged or no tokenizer that the library tokenizers reads: ") from None
 
 

@@ -173,7 +173,7 @@ def by_lines(pieces: Iterator[str]) -> Generator[str, None, str]:
 
 
 def _last_cut(text: str) -> int:
-    """Return where the last line begins whose line feed is between two characters that are no white
+    """Return where the last line begins whose line feed is between two characters that are not white
     space, or 0.
     """
     at = text.rfind("\n", 1, len(text) - 1)

@@ -189,13 +189,13 @@ def json_of(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(bytes_of(path, CONFIG_BYTES).decode("utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path.parent} holds no model: there is no {path.name}") from None
+        raise InputError(f"{path.parent} holds no model: {path.name} is missing") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON ({error}); restore it from a copy") from None
+        raise InputError(f"{path} is not JSON ({error}); restore it from a copy") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path} is no JSON object; restore it from a copy")
+        raise InputError(f"{path} is not a JSON object; restore it from a copy")
     return content
 
 

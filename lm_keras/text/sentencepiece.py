@@ -61,7 +61,7 @@ class SentencePieceTokenizer(Tokenizer):
         """Take a serialized sentencepiece model that `train` made.
 
         Raises:
-            InputError: the bytes are no such model.
+            InputError: the bytes are not such a model.
         """
         if not model:  # the library would take it
             raise InputError("not a sentencepiece model: no bytes; train the tokenizer again")

@@ -34,7 +34,7 @@ class SentencePieceModel(Tokenizer):
         vocab_size: number of ids, if the network has more than the model has pieces.
 
     Raises:
-        InputError: it is no such model, or one whose text cannot be told token by token.
+        InputError: it is not such a model, or one whose text cannot be told token by token.
     """
 
     name = "sentencepiece-model"

@@ -223,7 +223,7 @@ class Tokenizer(abc.ABC):
             The ids, int32 [T].
 
         Raises:
-            InputError: the text has a lone surrogate, which is no Unicode scalar value.
+            InputError: the text has a lone surrogate, which is not a Unicode scalar value.
         """
         if not text.isascii():
             try:

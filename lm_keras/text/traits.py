@@ -67,7 +67,7 @@ def _comes_back(token: dict[str, Any], chain: Chain) -> bool:
 
 
 def cuts_at_lines(content: dict[str, Any]) -> bool:
-    """Tell whether a line feed between two characters that are no white space always divides tokens, as in
+    """Tell whether a line feed between two characters that are not white space always divides tokens, as in
     GPT-2's.
     """
     parts = list(flat(content.get("pre_tokenizer")))

@@ -19,7 +19,7 @@ from lm_keras.registry import OF_WHOLE_TEXT
 from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import distribution, estimates, machine, report
-from lm_keras.training.run import network, schedule_callbacks
+from lm_keras.training.building import network, schedule_callbacks
 from lm_keras.training.weights import Origin
 
 
@@ -130,9 +130,7 @@ def check_data(config: Config, data: PreparedData) -> None:
     if schedules.plateau_of(learning.learning_rate_schedule):
         needs.append(f"--learning_rate_schedule={learning.learning_rate_schedule}")
     if needs and "valid" not in data.splits:
-        raise InputError(
-            f"{needs[0]} needs text to validate on, and there is none; give --valid_corpus or another --split"
-        )
+        raise InputError(f"{needs[0]} needs text to validate on; give --valid_corpus or another --split")
     unknown = data.splits["valid"].counts.unknown if "valid" in data.splits else 0
     if unknown and learning.best_by in OF_WHOLE_TEXT:
         raise InputError(

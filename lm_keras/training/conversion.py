@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from lm_keras import paths
-from lm_keras.checkpoints import exchange
+from lm_keras.checkpoints import exchange, export
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import RunOptions, from_flat
 from lm_keras.errors import InputError
@@ -66,11 +66,11 @@ def from_run(run_dir: str, checkpoint: str, target: str) -> None:
         target: the new folder.
 
     Raises:
-        InputError: there is no run, it has no counterpart there, or the folder exists.
+        InputError: the folder holds no run, it has no counterpart there, or the folder exists.
     """
     folder = RunFolder(run_dir)
     config = folder.config()
     model, _ = restore_for_reading(folder, checkpoint, report.say)
     kept = folder.tokenizer(), folder.kept_files, folder.labels()
-    for line in exchange.write(Path(target), model, config, *kept):
+    for line in export.write(Path(target), model, config, *kept):
         report.say(line)

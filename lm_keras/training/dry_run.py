@@ -13,8 +13,9 @@ from lm_keras.training import (
     report,
     timing,
 )
+from lm_keras.training.building import network, schedule_callbacks
 from lm_keras.training.initial_embedding import InitialEmbedding
-from lm_keras.training.run import network, newest, schedule_callbacks
+from lm_keras.training.run import newest
 from lm_keras.training.trainer import Learner, Trainer
 from lm_keras.training.weights import Origin
 

@@ -45,10 +45,11 @@ def machine() -> str:
 
 
 def commit(folder: Path) -> str | None:
-    """Return the commit of a checkout, with `-dirty` if files differ from it, or None if it is no checkout.
+    """Return the commit of a checkout, with `-dirty` if files differ from it, or None if it is not a
+    checkout.
 
-    A package that was installed into some other project's folder is no checkout: only a folder with a `.git`
-    of its own is.
+    A package that was installed into some other project's folder is not a checkout: only a folder with a
+    `.git` of its own is.
     """
     if not (folder / ".git").exists():
         return None

@@ -48,7 +48,7 @@ def settings_of(given: Mapping[str, Any]) -> tuple[Config, RunOptions]:
         given: values by flag name; a path may be a `Path`, and `~` in it is expanded.
 
     Raises:
-        InputError: for a name that is no setting, or a value that it may not take.
+        InputError: for a name that is not a setting, or a value that it may not take.
     """
     options = {field.name: field for field in dataclasses.fields(RunOptions)}
     known, values = FIELDS | options, {}

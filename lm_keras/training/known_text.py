@@ -10,8 +10,9 @@ from lm_keras import text
 from lm_keras.config import DataConfig
 from lm_keras.corpora.documents import PIECE_BYTES
 from lm_keras.data.columns import Column
+from lm_keras.data.division import DividedText, divide
 from lm_keras.data.labels import Labels
-from lm_keras.data.preparation import DividedText, PreparedData, divide, is_prepared, prepare
+from lm_keras.data.preparation import PreparedData, is_prepared, prepare
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.text.tokenizer import Tokenizer

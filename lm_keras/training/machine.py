@@ -12,6 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from lm_keras.config import Config
+from lm_keras.registry import JIT_OF_PARTS, WITH_LABELS
 from lm_keras.training.distribution import Devices, cluster_of
 
 CPU_FLAGS = {
@@ -127,9 +128,15 @@ and in two. Of wider ones TensorFlow's own products are faster than XLA's.
 """
 
 
+MOST_LOGITS = 2**21
+"""Most logits of a step whose loss takes less time with what is between its products compiled, in float32;
+bfloat16 was not measured. Those of each of two groups of rows are then about what the cache of a core holds.
+"""
+
+
 def with_jit(config: Config, begun: Config | None = None) -> Config:
-    """Put `recurrence` into settings with `--jit=auto` where that pays: what a run was begun with, else by
-    measurement.
+    """Put `recurrence` or `parts` into settings with `--jit=auto` where that pays: what a run was begun with,
+    else by measurement.
 
     It belongs to the run since its numbers differ in their last digits. A run without it, such as one of an
     earlier version, goes on without it.
@@ -140,11 +147,12 @@ def with_jit(config: Config, begun: Config | None = None) -> Config:
     """
     if config.running.jit != "auto":
         return config
+    jit = "auto"
     if begun:
-        compiled = begun.running.jit == "recurrence" and config.model.has("recurrence")
-    else:
-        compiled = compiles_recurrence(config)
-    jit = "recurrence" if compiled else "auto"
+        if begun.running.jit in JIT_OF_PARTS and config.model.has("recurrence"):
+            jit = begun.running.jit
+    elif compiles_recurrence(config):
+        jit = "parts" if _few_logits(config) else "recurrence"
     return dataclasses.replace(config, running=dataclasses.replace(config.running, jit=jit))
 
 
@@ -162,6 +170,25 @@ def compiles_recurrence(config: Config) -> bool:
     grouped = alone and (even or config.model.bidirectional)
     most = MOST_UNITS.get(config.learning.precision, (0, 0))
     return config.model.units <= most[grouped]
+
+
+def _few_logits(config: Config) -> bool:
+    """Return whether a step in float32 has at most `MOST_LOGITS`, as far as that is known before a text is
+    read.
+    """
+    data, batches = config.data, config.batches
+    if config.learning.precision != "float32":
+        return False
+    vocab_size = data.tokenizer_settings()["vocab_size"]
+    if config.task in WITH_LABELS or data.tokenizer in ("char", "byte"):
+        return True
+    rows = batches.batch_size // batches.micro_batches // (config.running.replicas or 1)
+    return vocab_size is not None and rows * batches.sequence_length * vocab_size <= MOST_LOGITS
+
+
+def compiles_loss(config: Config) -> bool:
+    """Return whether XLA compiles what the loss computes between its products."""
+    return config.running.jit == "parts" and not tf.config.list_physical_devices("GPU")
 
 
 def slow_products(precision: str, on_gpu: bool) -> str:
@@ -247,7 +274,7 @@ def kernels(config: Config, on_gpu: bool, remarks: Sequence[str]) -> list[str]:
         on_gpu: whether GPUs do the work.
         remarks: what the network says of its kernels.
     """
-    cudnn = "no: there is no GPU"
+    cudnn = "no: without a GPU"
     if on_gpu:
         cudnn = ", ".join(remarks) or f"no: --model={config.model.model} has no recurrence"
     return [
@@ -259,10 +286,10 @@ def kernels(config: Config, on_gpu: bool, remarks: Sequence[str]) -> list[str]:
 
 def _compiled(config: Config, on_gpu: bool) -> str:
     jit = config.running.jit
-    if jit == "recurrence":
+    if jit in JIT_OF_PARTS:
         if on_gpu:
-            return "no: --jit=recurrence is for a CPU"
-        return "yes, for the recurrence: with few units it pays; --jit=off compiles less"
+            return f"no: --jit={jit} is for a CPU"
+        return f"yes, for the {JIT_OF_PARTS[jit]}: with few units it pays; --jit=off compiles less"
     if compiles_gradients(config):
         if jit == "auto":
             return (

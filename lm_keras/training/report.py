@@ -7,6 +7,7 @@ from pathlib import Path
 from lm_keras import paths
 from lm_keras.config import Config
 from lm_keras.objectives.measures import MEASURES, columns_of
+from lm_keras.registry import WITH_LABELS
 from lm_keras.training.workers import Cluster
 
 LABEL_WIDTH = 9
@@ -48,7 +49,8 @@ def write(lines: list[str]) -> None:
 def show(folder: Path, results: dict) -> None:
     """Write the results to standard output and the next commands to standard error."""
     sample = results.get("sample")
-    write([*_table(results["splits"]), *(["", *_sample(sample)] if sample else [])])
+    shown = _sample(sample) if sample else []
+    write([*_table(results["splits"]), *(["", *shown] if shown else [])])
     left_out = {name: count for name, count in results.get("left_out", {}).items() if count}
     if left_out:
         reasons = ", ".join(f"{count:,} {name}" for name, count in left_out.items())
@@ -66,7 +68,7 @@ def show(folder: Path, results: dict) -> None:
         for name in ("sample.py" if sample else "predict.py", "evaluate.py")
     )
     run_dir = paths.as_word(folder)
-    asked = f"--prompt={paths.quoted(sample['prompt'])}" if sample else "--interactive"
+    asked = f"--prompt={paths.quoted(sample['prompt'])}" if shown else "--interactive"
     say(f"  {python} {use_script} --run_dir={run_dir} {asked}")
     if results["splits"]:
         options = f"--split={next(iter(results['splits']))}" + ("" if best is None else " --checkpoint=best")
@@ -75,9 +77,9 @@ def show(folder: Path, results: dict) -> None:
 
 
 def _sample(sample: dict) -> list[str]:
-    """Return the lines of the sample of a run."""
+    """Return the lines of the sample of a run; none where a prompt without text was filled."""
     if sample.get("filled"):
-        return ["sample, masks filled:", sample["text"]]
+        return ["sample, masks filled:", sample["text"]] if sample["text"] else []
     head = f"sample (temperature {sample['temperature']}, seed {sample['seed']}):"
     return [head, sample["prompt"] + sample["text"]]
 
@@ -138,17 +140,18 @@ def model_card(config: Config, data: dict) -> str:
         for name, values in data["splits"].items()
     )
     citations = dict.fromkeys(values["citation"] for values in data["splits"].values() if values["citation"])
+    script = "predict.py" if config.task in WITH_LABELS else "sample.py"
     cited = "".join(f"\nThe text is to be cited as:\n\n```\n{citation}\n```\n" for citation in citations)
-    return f"""# A language model trained with lm_keras
+    return f"""# A model trained with lm_keras
 
-Family `{config.model.model}`, tokenizer `{data["tokenizer"]["kind"]}` with {data["vocab_size"]:,} tokens,
-{data["total_steps"]:,} steps. All settings are in `flags.txt`, which is a flagfile; results are in
-`results.json` once the run is finished.
+Family `{config.model.model}`, task `{config.task}`, tokenizer `{data["tokenizer"]["kind"]}` with
+{data["vocab_size"]:,} tokens, {data["total_steps"]:,} steps. All settings are in `flags.txt`, which is a
+flagfile; results are in `results.json` once the run is finished.
 
 | split | corpus | licence | documents | tokens | bytes | fingerprint |
 |---|---|---|---|---|---|---|
 {splits}
 {cited}
 The model repeats what its text holds, mistakes and biases included, and says nothing of what is true.
-Read it with `lm_keras.load(folder)`, `scripts/sample.py` or `scripts/evaluate.py`.
+Read it with `lm_keras.load(folder)`, `scripts/{script}` or `scripts/evaluate.py`.
 """

@@ -4,95 +4,31 @@ begin.
 
 import functools
 import math
-import random
 
 import keras
-import numpy as np
 
-from lm_keras import callbacks, optimizers, schedules
+from lm_keras import callbacks
 from lm_keras.answers import answer_for
 from lm_keras.answers.answer import Answer
-from lm_keras.callbacks.schedules import ScheduleCallback
 from lm_keras.callbacks.tensorboard import forget_after
 from lm_keras.checkpoints.records import append_lines, truncate_lines_after
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.checkpoints.state import Checkpoints, understood
-from lm_keras.config import Config, LearningConfig
+from lm_keras.config import Config
 from lm_keras.data.preparation import PreparedData
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.evaluation.predictions import Predictions
-from lm_keras.layers import TokenNoise
-from lm_keras.models import FAMILIES
 from lm_keras.objectives.measures import MEASURES
 from lm_keras.registry import SCORES, TASKS
 from lm_keras.tasks.task import Task
 from lm_keras.training import distribution, environment, label_results, report, watchers
+from lm_keras.training.building import network, schedule_callbacks, token_noise
 from lm_keras.training.initial_embedding import InitialEmbedding
 from lm_keras.training.pair_results import PairResults
 from lm_keras.training.trainer import Learner, Trainer
 from lm_keras.training.weights import Origin, all_damaged
-
-
-def network(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
-    """Build the network with its optimizer; within the scope of a strategy they belong to it.
-
-    Args:
-        config: the settings.
-        vocab_size: tokens that it reads.
-        num_outputs: classes of its head; None for the vocabulary.
-    """
-    # Keras draws the seeds of initial weights from it; `train` gives it back its state.
-    random.seed(config.batches.seed)
-    model = FAMILIES[config.model.model](config, vocab_size, num_outputs)
-    freeze(model, config.learning.freeze)
-    head, variables = model.head_weights, model.trainable_variables
-    if config.learning.head_learning_rate is not None and not head:
-        raise InputError(
-            f"--head_learning_rate={config.learning.head_learning_rate} has no meaning here: "
-            "the embedding is the output matrix, and there is no head beside it; leave it out, or take "
-            "--tie_embeddings=false"
-        )
-    model.optimizer = optimizers.build(config.learning, variables, head)
-    return model
-
-
-def freeze(model: keras.Model, part: str) -> None:
-    """Keep some weights of a network as they are, whatever trains it.
-
-    Args:
-        model: the network.
-        part: `none`, `embedding`, or `body`, all weights but those of the head.
-
-    Raises:
-        InputError: nothing is left to train.
-    """
-    if part == "embedding":
-        model.embedding.trainable = False
-    elif part == "body":
-        head = {id(weight) for weight in model.head_weights}
-        for weight in model.trainable_variables:
-            weight.trainable = id(weight) in head
-    if not model.trainable_variables:
-        raise InputError(
-            f"--freeze={part} leaves nothing to train: the embedding is the output matrix, and there is no "
-            "head beside it; leave it out, or take --tie_embeddings=false"
-        )
-
-
-def schedule_callbacks(config: Config, total_steps: int) -> list[ScheduleCallback]:
-    """Return what sets the rates of each step."""
-    learning = config.learning
-    curve = schedules.build(learning.learning_rate_schedule, total_steps, learning.warmup_steps)
-    listed: list[ScheduleCallback] = [callbacks.LearningRateSchedule(learning.learning_rate, curve)]
-    if config.model.dropout:
-        curve = schedules.build(learning.dropout_schedule, total_steps)
-        listed.append(callbacks.DropoutSchedule(config.model.dropout, curve))
-    if learning.token_noise:
-        curve = schedules.build(learning.token_noise_schedule, total_steps)
-        listed.append(callbacks.TokenNoiseSchedule(learning.token_noise, curve))
-    return listed
 
 
 class Run:
@@ -117,7 +53,7 @@ class Run:
         self.predictions: dict[str, Predictions] = {}
         self.pairs = PairResults(self) if TASKS[task.name].pairs else None
         self.progress = callbacks.Progress(total_steps)
-        noise = _noise(config.learning, data) if config.learning.token_noise else None
+        noise = token_noise(config.learning, data) if config.learning.token_noise else None
         self.trainer = Trainer(
             Learner(self.model, task, noise),
             devices,
@@ -200,7 +136,7 @@ class Run:
     def _prepare_to_write(self, step: int) -> None:
         """Forget what was written after a step, and write down on what the run goes on."""
         if not step and (self.folder.path / "metrics.jsonl").exists():
-            report.say(f"there is no checkpoint in {self.checkpoints.folder}: the run begins again at step 0")
+            report.say(f"{self.checkpoints.folder} holds no checkpoint: the run begins again at step 0")
         for name in ("metrics.jsonl", "samples.jsonl"):
             truncate_lines_after(self.folder.path / name, step)
         forget_after(self.folder.path / "events", step)
@@ -332,14 +268,6 @@ class Run:
             **settings,
             **({"filled": True} if self.answer.fills(prompt) else {}),
         }
-
-
-def _noise(learning: LearningConfig, data: PreparedData) -> TokenNoise:
-    vocab_size = data.tokenizer.vocab_size
-    weights = np.arange(vocab_size) == data.tokenizer.mask_id
-    if learning.token_noise_kind == "unigram":
-        weights = data.splits["train"].frequencies(vocab_size)
-    return TokenNoise(learning.token_noise, weights, dtype="float32")
 
 
 def newest(checkpoints: Checkpoints) -> int | None:

@@ -16,10 +16,11 @@ from lm_keras.config import Config
 from lm_keras.data.batch import Batch
 from lm_keras.draws import Draw
 from lm_keras.layers import TokenNoise
+from lm_keras.objectives import compiled_loss
 from lm_keras.objectives.losses import SUMS, next_token_loss
 from lm_keras.objectives.regularizers import add_penalties
 from lm_keras.training.guard import LEFT_OUT, Guard
-from lm_keras.training.machine import compiles_gradients
+from lm_keras.training.machine import compiles_gradients, compiles_loss
 
 Scalars, Gradients = dict[str, tf.Tensor], list[tf.Tensor | tf.IndexedSlices]
 
@@ -221,6 +222,7 @@ class TrainingStep:
                 self._config.label_smoothing,
                 learning.z_loss,
                 self._scale() if self._scaled else None,
+                compiled_loss.piece if compiles_loss(self._config) else None,
             )
             objective = self._optimizer.scale_loss(loss.objective) if self._scaled else loss.objective
         gradients = tape.gradient(objective, [variable.value for variable in self._variables])

@@ -85,8 +85,7 @@ class Trainer:
         self._rates = {"dropout": config.model.dropout}
         if noise is not None:
             self._rates["token_noise"] = config.learning.token_noise
-        # What a callback sets the rate to is compared with what the loop set last, at first the optimizer's
-        # own.
+        # A rate that a callback sets is compared with the last one of the loop, at first the optimizer's.
         self._rate_scale, self._rate_set = 1.0, float(model.optimizer.learning_rate.numpy())
         self._speed: float | None = None
         state = model.initial_state(config.batches.batch_size)
@@ -166,12 +165,8 @@ class Trainer:
         self.compiled_step.stopped.assign(False)
         self._stateful = [c for c in listed.callbacks if isinstance(c, StepCallback)]
         schedules = [c for c in listed.callbacks if isinstance(c, ScheduleCallback)]
-        self._intervals = {
-            eval_every,
-            log_every,
-            per_epoch,
-            *(c.interval for c in self._stateful if c.interval),
-        }
+        own = {c.interval for c in self._stateful if c.interval}
+        self._intervals = {eval_every, log_every, per_epoch} | own
         self._boundaries = {step for c in self._stateful for step in c.boundaries}
         if self._state is None:
             self._state = self._workers.scattered(self._carried)

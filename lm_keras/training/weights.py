@@ -76,7 +76,7 @@ class Origin:
             warn: called with one line when a checkpoint of the other run is damaged.
 
         Raises:
-            InputError: there is no such run or model, it has no weights yet, or they do not fit.
+            InputError: the run or the model is missing, it has no weights yet, or they do not fit.
         """
         path = config.model.init_from
         if not path or (folder and folder.checkpoints().newest() is not None):
@@ -198,7 +198,7 @@ def restore_for_reading(
         The network and the step of its weights.
 
     Raises:
-        InputError: there is no such checkpoint, or it does not fit.
+        InputError: the checkpoint is missing, or it does not fit.
     """
     model = None
     for _ in range(ATTEMPTS):

@@ -85,7 +85,7 @@ class Cluster:
                     raise ValueError(f"{address} is listed twice{also}")
                 taken[key] = address
             if not 0 <= place < len(lists[kind == "worker"]):
-                raise ValueError(f"there is no {kind} {place}")
+                raise ValueError(f"{kind} {place} is missing")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise InputError(

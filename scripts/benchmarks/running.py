@@ -38,6 +38,7 @@ CLASSES = {
     "torch_pairs": "benchmarks.candidates.torch_pairs.Candidate",
     "torch_pairs_bfloat16": "benchmarks.candidates.torch_pairs.InBfloat16",
     "loss_in_pieces": "benchmarks.candidates.loss.LossInPieces",
+    "compiled_loss": "benchmarks.candidates.loss.CompiledLoss",
     "plain_loss": "benchmarks.candidates.loss.PlainLoss",
 }
 """What makes each candidate of a `Config`. It is imported in the candidate's own process only."""

@@ -47,7 +47,7 @@ def tagged(count, seed):
 def pairs(count, seed):
     """Digits, and the same in words."""
     pick = random.Random(seed)
-    found = [pick.choices(list(DIGITS), k=pick.randint(1, 5)) for _ in range(count)]
+    found = [pick.choices(list(DIGITS), k=pick.randint(1, 4)) for _ in range(count)]
     return [(" ".join(digits), " ".join(DIGITS[digit] for digit in digits)) for digits in found]
 
 
@@ -92,7 +92,8 @@ def tagger(tmp_path_factory, tiny_config, train):
 @pytest.fixture(scope="session")
 def translator(tmp_path_factory, tiny_config, train):
     folder = tmp_path_factory.mktemp("translator")
-    settings = {"model": "transformer", "positions": "rotary", "num_heads": 2, "embedding_dim": 16}
-    settings |= {"learning_rate": 0.01, "steps": 120, "hidden_units": 32, "eval_every": 60, "eval_pairs": 8}
+    settings = {"model": "transformer", "positions": "sinusoidal", "num_heads": 2, "embedding_dim": 32}
+    settings |= {"learning_rate": 0.005, "steps": 500, "hidden_units": 64, "batch_size": 16, "beta_2": 0.98}
+    settings |= {"eval_every": 250, "eval_pairs": 8, "label_smoothing": 0.0, "steps_per_call": 50}
     content = lambda *how: table(pairs(*how))  # noqa: E731
     return _trained(folder, tiny_config, train, content, "tsv", task="seq2seq", **settings)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lm_keras.answers import prediction_files
+from lm_keras.answers import input_records, prediction_files
 from lm_keras.answers.answer import Answer
-from lm_keras.answers.prediction_files import InputForm, predict, records_of
+from lm_keras.answers.input_records import InputForm, records_of
+from lm_keras.answers.prediction_files import predict
 from lm_keras.errors import InputError
 
 
@@ -223,7 +224,7 @@ def test_standard_input_and_output(monkeypatch, capsys):
 
 
 def test_a_line_without_an_end(monkeypatch):
-    monkeypatch.setattr(prediction_files, "LONGEST_LINE", 10)
+    monkeypatch.setattr(input_records, "LONGEST_LINE", 10)
     reading = InputForm("f", "lines", False, "text")
     assert [record.asked for record in records_of(io.BytesIO(b"a" * 9 + b"\n"), reading)] == ["a" * 9]
     with pytest.raises(InputError, match="a line of more than 10 bytes"):

@@ -11,7 +11,7 @@ from lm_keras import InputError
 from lm_keras.answers import prediction_files
 from lm_keras.sampling.pair_settings import PairSettings
 
-SOURCES = ["1 2", "5", "3 3 4 1 2", "4 2", "2", "1 1 1", "5 4 3 2 1", "2 2 3"]
+SOURCES = ["1 2", "5", "3 3 4 1", "4 2", "2", "1 1 1", "5 4 3 2", "2 2 3"]
 
 
 def is_in_order(lm, batch_size, **settings):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lm_keras
-from lm_keras.checkpoints import exchange
+from lm_keras.checkpoints import exchange, export
 from lm_keras.config import from_flat
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES
@@ -163,7 +163,7 @@ def test_transformers_loads_what_is_written(kind, tmp_path):
     for variable in model.trainable_variables:
         variable.assign(variable.numpy() + random.normal(0, 0.3, variable.shape))
     tokenizer = exchange.read(models.write(tmp_path / "model", "gpt2")).tokenizer
-    exchange.write(tmp_path / "made", model, config, tokenizer)
+    export.write(tmp_path / "made", model, config, tokenizer)
     ids = random.integers(0, models.V, [2, 16])
     assert np.abs(models.theirs(tmp_path / "made", ids) - model(ids)).max() < 1e-4
     read = transformers.AutoTokenizer.from_pretrained(tmp_path / "made")
@@ -294,13 +294,13 @@ def test_files_that_are_missing_or_outside_of_the_folder(tmp_path):
             exchange.read(folder).build()
     for content in ("", "[]", "[" * 100_000, "\udcff"):
         (folder / "config.json").write_text(content, errors="surrogateescape")
-        with pytest.raises(InputError, match=r"is no JSON"):
+        with pytest.raises(InputError, match=r"is not JSON"):
             exchange.read(folder)
     for name in ([], {}, None):
         (folder / "config.json").write_text(json.dumps({"model_type": name}))
         with pytest.raises(InputError, match=r"config\.json has model_type"):
             exchange.read(folder)
-    with pytest.raises(InputError, match=r"holds no model: there is no config\.json"):
+    with pytest.raises(InputError, match=r"holds no model: config\.json is missing"):
         exchange.read(tmp_path)
 
 

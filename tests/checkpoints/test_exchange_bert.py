@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import lm_keras
-from lm_keras.checkpoints import exchange
+from lm_keras.checkpoints import exchange, export
 from lm_keras.config import from_flat
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES
@@ -183,7 +183,7 @@ def test_transformers_loads_what_is_written(tmp_path):
     for variable in model.trainable_variables:
         variable.assign(variable.numpy() + random.normal(0, 0.3, variable.shape))
     tokenizer = exchange.read(models.write(tmp_path / "model", "bert")).tokenizer
-    exchange.write(tmp_path / "made", model, config, tokenizer)
+    export.write(tmp_path / "made", model, config, tokenizer)
     ids = random.integers(0, models.V, [2, 16])
     assert np.abs(models.theirs(tmp_path / "made", ids) - model(ids)).max() < 1e-4
     read = transformers.AutoTokenizer.from_pretrained(tmp_path / "made")

@@ -88,8 +88,11 @@ def test_an_output_that_is_missing_is_named(tmp_path):
 
 @pytest.mark.parametrize("kind", models.CONFIGS)
 def test_tensors_that_nobody_reads_are_named(kind, tmp_path):
-    layer = {"gpt2": "transformer.h.2.ln_1.weight", "llama": "model.layers.2.input_layernorm.weight"}
-    prefix = {"gpt2": "transformer.", "llama": "model.", "bert": "bert."}[kind]
+    layer = {
+        "gpt2": "transformer.h.2.ln_1.weight", "llama": "model.layers.2.input_layernorm.weight",
+        "marian": "model.decoder.layers.2.fc1.bias",
+    }  # fmt: skip
+    prefix = models.PREFIXES[kind]
     wide = np.ones([models.V, models.D], np.float32)
     for number, name in enumerate(
         [
@@ -178,9 +181,9 @@ def test_files_that_do_not_come_back_are_named(tmp_path):
     [
         ("adapter_config.json", "{}", "has adapter_config.json: an adapter, which changes the weights of "
             "another model"),
-        ("generation_config.json", "[", "generation_config.json is no JSON"),
-        ("generation_config.json", "[]", "generation_config.json is no JSON object"),
-        ("special_tokens_map.json", "\udcff", "special_tokens_map.json is no JSON"),
+        ("generation_config.json", "[", "generation_config.json is not JSON"),
+        ("generation_config.json", "[]", "generation_config.json is not a JSON object"),
+        ("special_tokens_map.json", "\udcff", "special_tokens_map.json is not JSON"),
         ("chat_template.jinja", "\udcff", "chat_template.jinja is not UTF-8; restore it from a copy"),
         ("chat_template.jinja", "x" * (2**20 + 1), "chat_template.jinja: more than 1,048,576 bytes"),
     ],

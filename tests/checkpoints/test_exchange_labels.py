@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import lm_keras
-from lm_keras.checkpoints import exchange
+from lm_keras.checkpoints import exchange, export
 from lm_keras.checkpoints.copying import names_of
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import from_flat
@@ -182,4 +182,4 @@ def test_what_has_no_counterpart_is_not_written(settings, said, tmp_path):
     config = from_flat(settings)
     model = FAMILIES[config.model.model](config, models.V, 2)
     with pytest.raises(InputError, match=said):
-        exchange.write(tmp_path / "made", model, config, None, labels=Labels(("a", "b"), (1, 1)))
+        export.write(tmp_path / "made", model, config, None, labels=Labels(("a", "b"), (1, 1)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from lm_keras.checkpoints import exchange
+from lm_keras.checkpoints import exchange, export
 from lm_keras.errors import InputError
 
 needs_transformers = pytest.mark.skipif(
@@ -50,7 +50,7 @@ def test_written_and_read_again(tmp_path):
     folder = models.write(tmp_path / "model", "marian", config={"num_beams": 6, "max_length": 512})
     read = exchange.read(folder)
     model = read.build()
-    exchange.write(tmp_path / "out", model, read.config, read.tokenizer, read.files)
+    export.write(tmp_path / "out", model, read.config, read.tokenizer, read.files)
     before = safetensors.numpy.load_file(folder / "model.safetensors")
     after = safetensors.numpy.load_file(tmp_path / "out" / "model.safetensors")
     assert before.keys() == after.keys()
@@ -62,7 +62,7 @@ def test_written_and_read_again(tmp_path):
     assert read.tokenizer.begin_id == 59
     del before["final_logits_bias"]
     models.write(tmp_path / "new", "marian")
-    exchange.write(tmp_path / "alone", model, read.config, read.tokenizer)
+    export.write(tmp_path / "alone", model, read.config, read.tokenizer)
     found = ours(tmp_path / "alone")
     np.testing.assert_array_equal(found, ours(folder))
 

@@ -90,7 +90,7 @@ def test_glob_without_a_match(folder):
     )
     assert (
         message("text:nope/*.txt")
-        == f"no file matches nope/*.txt: there is no folder {folder}/nope; expected at least one file"
+        == f"no file matches nope/*.txt: the folder {folder}/nope is missing; expected at least one file"
     )
     assert message("text:s*").startswith(
         "no file matches s*: only folders do, such as sub; end the glob with"

@@ -7,7 +7,8 @@ import pytest
 
 from lm_keras.config import DataConfig
 from lm_keras.data.columns import Column
-from lm_keras.data.preparation import divide, is_prepared, prepare
+from lm_keras.data.division import divide
+from lm_keras.data.preparation import is_prepared, prepare
 from lm_keras.data.store import store_in_cache
 from lm_keras.errors import InputError
 

@@ -157,7 +157,7 @@ def test_text_that_a_taken_tokenizer_does_not_know(settings, saved, language, na
         assert set(counts) == {"train", "valid"}
         assert lines == [
             f"{part.unknown} of {part.tokens} tokens ({part.unknown / part.tokens:.2%}) of the {name} text"
-            " are unknown to the tokenizer: what they stand for is lost, so there are no bits per byte; byte"
+            " are unknown to the tokenizer: what they stand for is lost, so bits per byte are left out; byte"
             " and sentencepiece lose nothing"
             for name, part in counts.items()
         ]

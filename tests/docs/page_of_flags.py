@@ -120,8 +120,6 @@ def _values(field: dataclasses.Field) -> str:
 
     if field.metadata["choices"]:
         return ", ".join(field.metadata["choices"])
-    if allowed := field.metadata.get("allowed"):  # Of a sampling setting.
-        return allowed.expected(fields.kind_of(field)[0] is int)
     several = "; may be given several times" if field.metadata["several"] else ""
     return ("a path" if field.metadata["path"] else fields.expected(field)) + several
 

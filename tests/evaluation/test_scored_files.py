@@ -43,7 +43,7 @@ def test_bad_files(write):
         scores_of_files(ScoringOptions(predictions=outputs, references=references))
     with pytest.raises(InputError, match="--references=nowhere cannot be read: No such file"):
         scores_of_files(ScoringOptions(predictions=outputs, references="nowhere"))
-    with pytest.raises(InputError, match="--predictions and --references belong together"):
+    with pytest.raises(InputError, match="--predictions needs --references, too: a file of targets"):
         ScoringOptions(predictions=outputs)
     wrong = write("ref.jsonl", '{"target": 5}\n{"target": "b"}\n')
     with pytest.raises(InputError, match=r"ref\.jsonl:1: the field 'target' holds no text"):

@@ -90,7 +90,7 @@ FAULTS = [
         (folder / "cache").touch()), CORPUS, f"cannot write cache/tokenizers: Not a directory; {NO_SPACE}"),
     Fault("no home folder", "`HOME=`, no `--cache_dir`, no `LM_KERAS_CACHE`", text_only, (*CORPUS,
         "--cache_dir="),
-        "there is no folder for tokenized text (this user has no home folder, and HOME is not set); name one "
+        "tokenized text has no folder (this user has no home folder, and HOME is not set); name one "
         "with --cache_dir or the environment variable LM_KERAS_CACHE",
         before=("env", "-u", "LM_KERAS_CACHE", "HOME=")),
     Fault("a home folder that is not there", "`HOME=/proc/none`", text_only, (*CORPUS, "--cache_dir="),

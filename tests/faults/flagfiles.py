@@ -69,7 +69,7 @@ FAULTS = [
         r"them out"),
     flags("an unknown user in a path", "`--run_dir=~nobody-at-all/x`", "--corpus=text:a.txt",
         "--run_dir=~nobody-at-all/x",
-        line="--run_dir=~nobody-at-all/x: there is no user 'nobody-at-all'; write ./~nobody-at-all/x for a "
+        line="--run_dir=~nobody-at-all/x: user 'nobody-at-all' is unknown; write ./~nobody-at-all/x for a "
         "path that begins with ~, or the whole path"),
     flags("the best weights of no run", "`--init_checkpoint=best` without `--init_from`",
         "--corpus=text:a.txt", "--init_checkpoint=best",

@@ -13,8 +13,8 @@ SAVE = (
 )
 END = "<|endoftext|>"
 LOST = (
-    "{} of {} tokens ({}%) of the {} text are unknown to the tokenizer: what they stand for is lost, so there"
-    " are no bits per byte; byte and sentencepiece lose nothing"
+    "{} of {} tokens ({}%) of the {} text are unknown to the tokenizer: what they stand for is lost, so "
+    "bits per byte are left out; byte and sentencepiece lose nothing"
 )
 CHANGED = (
     "the tokenizer changes the {} text: its tokens say {} bytes, and the text has {}; bits per byte and word"

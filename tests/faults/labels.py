@@ -84,8 +84,8 @@ FAULTS = [
         "the validation loss is of text that was learnt; leave it out of one of both / a.tsv: its first "
         "row names the columns, 'text', 'label'; --header=no reads it as data / b.tsv: its first row "
         "names the columns, 'text', 'label'; --header=no reads it as data / 1 of 31 tokens (3.23%) of "
-        "the valid text are unknown to the tokenizer: what they stand for is lost, so there are no bits "
-        "per byte; byte and sentencepiece lose nothing",
+        "the valid text are unknown to the tokenizer: what they stand for is lost, so bits per byte are "
+        "left out; byte and sentencepiece lose nothing",
         valid="text\tlabel\nThe red cat sees tree 3.\tgood\nSo so.\tbad\n"),
     told("a text longer than a row", "90 letters", HEADED + "e" * 90 + "\tgood\n",
         "a.tsv: its first row names the columns, 'text', 'label'; --header=no reads it as data / "

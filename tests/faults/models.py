@@ -175,7 +175,7 @@ OTHER_HEAD = {"lm_head.weight": np.ones([60, 24], np.float32)}
 
 FAULTS = [
     model("a model that is not there", "`--from_hf=model` where there is none", lambda folder: None,
-        "model holds no model: there is no config.json"),
+        "model holds no model: config.json is missing"),
     model("a model's settings without permission", "`chmod 0 config.json`",
         folder_of(then=lambda path: (path / "config.json").chmod(0)),
         "cannot read model/config.json: Permission denied", before=WITHOUT_RIGHTS),
@@ -188,7 +188,8 @@ FAULTS = [
         "fully covered); restore it from a copy"),
     model("a model's settings cut short", "half of `config.json`",
         folder_of(then=lambda path: (path / "config.json").write_text('{"model_type": "gp')),
-        "model/config.json is no JSON (Unterminated string starting at: line 1 column 16 (char 15)); restore "
+        "model/config.json is not JSON (Unterminated string starting at: line 1 column 16 (char 15)); "
+        "restore "
         "it from a copy"),
     model("a model of a kind that is unknown here", '`"model_type": "bloom"`',
         folder_of(config={"model_type": "bloom"}),
@@ -237,7 +238,7 @@ FAULTS = [
         "and 7", code=0),
     model("a model with damaged settings of the library", "`generation_config.json` cut",
         folder_of(then=lambda path: (path / "generation_config.json").write_text("{")),
-        "model/generation_config.json is no JSON (Expecting property name enclosed in double quotes: line 1 "
+        "model/generation_config.json is not JSON (Expecting property name enclosed in double quotes: line 1 "
         "column 2 (char 1)); restore it from a copy"),
     model("a model where a run is", "the same command twice", run_of(), "--run_dir=run holds a run already; "
         "choose another folder"),
@@ -268,12 +269,13 @@ FAULTS = [
             ("--flagfile=moved/flags.txt", "--init_from=moved", "--corpus=text:a.txt", "--context_length=16",
                 "--sequence_length=8", "--batch_size=3", "--steps=2"),
                 "12,757 letters or bytes of the train text are unknown to the tokenizer, which has 974 "
-                "tokens for the rest: what they stand for is lost, so there are no bits per byte; byte and "
+                "tokens for the rest: what they stand for is lost, so bits per byte are left out; byte and "
                 "sentencepiece lose nothing / 709 letters or bytes of the valid text are unknown to the "
-                "tokenizer, which has 54 tokens for the rest: what they stand for is lost, so there are no "
-                "bits per byte; byte and sentencepiece lose nothing / 682 letters or bytes of the test text "
+                "tokenizer, which has 54 tokens for the rest: what they stand for is lost, so bits per "
+                "byte are left out; byte and sentencepiece lose nothing / 682 letters or bytes of the "
+                "test text "
                 "are unknown to the tokenizer, which has 52 tokens for the rest: what they stand for is "
-                "lost, so there are no bits per byte; byte and sentencepiece lose nothing / beginning with "
+                "lost, so bits per byte are left out; byte and sentencepiece lose nothing / beginning with "
                 "the weights of moved at step 0", 0, slow=True, common=("--cache_dir=cache",)),
     model("a run for others that is not there", "`--to_hf=back` where there is none", lambda folder: None,
         "--run_dir=run holds no run (no config.json); train one with scripts/train.py --run_dir=run", BACK),

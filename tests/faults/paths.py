@@ -90,8 +90,8 @@ FAULTS = [
     path("a glob without a match", "`deep/*.txt` where there is `deep/a.text`", with_text("deep/a.text"),
         "deep/*.txt", "no file matches deep/*.txt: looked from the folder FOLDER/deep, which has a.text; "
         "expected at least one file"),
-    path("a glob in no folder", "`no/*.txt`", with_text(), "no/*.txt", "no file matches no/*.txt: there is "
-        "no folder FOLDER/no; expected at least one file"),
+    path("a glob in no folder", "`no/*.txt`", with_text(), "no/*.txt", "no file matches no/*.txt: the "
+        "folder FOLDER/no is missing; expected at least one file"),
     path("a glob that matches folders", "`d*`", with_text("deep/a.txt"), "d*", "no file matches d*: only "
         "folders do, such as deep; end the glob with a file, such as /*.txt; expected at least one file"),
     fine("a folder beside the files", "`*` where there are a file and a folder", with_text("a.txt",

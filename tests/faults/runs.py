@@ -39,7 +39,7 @@ IN_PLACE = (
     "is no longer in its place: it was deleted, moved or replaced while the run was training, and nothing"
     " more is written; put it back, and the same command goes on from the last checkpoint"
 )
-ANEW = "there is no checkpoint in disk/run/checkpoints: the run begins again at step 0"
+ANEW = "disk/run/checkpoints holds no checkpoint: the run begins again at step 0"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,8 +23,8 @@ def page_of(results: dict[str, list[tuple[Law, Outcome]]], seed: int) -> str:
         (
             f"{sum(outcome.cases for outcome in outcomes):,} cases of {len(outcomes)} laws, seed {seed}, in"
             f" {sum(outcome.seconds for outcome in outcomes) / 60:.0f} minutes:"
-            f" {sum(bool(outcome.failure) for outcome in outcomes)} failures. {machine()}, shared with other"
-            f" work; Python {platform.python_version()}, TensorFlow {version('tensorflow')}, hypothesis"
+            f" {sum(bool(outcome.failure) for outcome in outcomes)} failures. {machine()};"
+            f" Python {platform.python_version()}, TensorFlow {version('tensorflow')}, hypothesis"
             f" {version('hypothesis')}."
         ),
     ]

@@ -131,13 +131,13 @@ def test_a_network_forgets_little_and_learns_no_other_numbers(monkeypatch):
             "lstm",
             "int8",
             True,
-            "--weights=int8 (weights='int8') is for a gpt or a glm, and this model is neither",
+            "--weights=int8 (weights='int8') is for --model=gpt or glm; leave it out",
         ),
         (
             "bert",
             "int8",
             True,
-            "--weights=int8 (weights='int8') is for a gpt or a glm, and this model is neither",
+            "--weights=int8 (weights='int8') is for --model=gpt or glm; leave it out",
         ),
     ],
 )

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.layers import LSTM, recurrent
+from lm_keras.layers import LSTM, recurrence
 
 B, D, H = 3, 5, 7
-CHUNK = recurrent.STEPS_PER_CHUNK
+CHUNK = recurrence.STEPS_PER_CHUNK
 TIMES = [1, 5, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 1, 40]
 RANDOM = np.random.default_rng(13)
 
@@ -80,7 +80,7 @@ def test_equals_the_keras_layer_with_its_gradients(time):
 
 @pytest.mark.parametrize("time", [3, 4, 9])
 def test_a_graph_gives_the_same(time, monkeypatch):
-    monkeypatch.setattr(recurrent, "STEPS_PER_CHUNK", 4)  # traced in little time
+    monkeypatch.setattr(recurrence, "STEPS_PER_CHUNK", 4)  # traced in little time
     x, layer = normal(time, B, D), layer_with()
     eager, compiled = gradients(layer, x, STATE), tf.function(gradients)(layer, x, STATE)
     assert close(compiled[0], eager[0], 1e-6)
@@ -88,7 +88,7 @@ def test_a_graph_gives_the_same(time, monkeypatch):
 
 
 def test_xla_gives_the_same(monkeypatch):
-    monkeypatch.setattr(recurrent, "STEPS_PER_CHUNK", 2)  # a loop and a rest, compiled in little time
+    monkeypatch.setattr(recurrence, "STEPS_PER_CHUNK", 2)  # a loop and a rest, compiled in little time
     x, layer = normal(5, B, D), layer_with()
     eager, compiled = gradients(layer, x, STATE), tf.function(gradients, jit_compile=True)(layer, x, STATE)
     assert close(compiled[0], eager[0])
@@ -96,24 +96,24 @@ def test_xla_gives_the_same(monkeypatch):
 
 
 def no_gradient_of_the_last_cell(x, u, h, c):
-    y, cell = recurrent.lstm(x, u, h, c)
+    y, cell = recurrence.lstm(x, u, h, c)
     return y, tf.stop_gradient(cell)
 
 
 def no_gradient_of_the_recurrent_matrix(x, u, h, c):
-    return recurrent.lstm(x, tf.stop_gradient(u), h, c)
+    return recurrence.lstm(x, tf.stop_gradient(u), h, c)
 
 
 def no_gradient_of_the_first_state(x, u, h, c):
-    return recurrent.lstm(x, u, tf.stop_gradient(h), c)
+    return recurrence.lstm(x, u, tf.stop_gradient(h), c)
 
 
 def no_gradient_of_the_first_cell(x, u, h, c):
-    return recurrent.lstm(x, u, h, tf.stop_gradient(c))
+    return recurrence.lstm(x, u, h, tf.stop_gradient(c))
 
 
 def no_gradient_of_the_second_input(x, u, h, c):
-    return recurrent.lstm(tf.concat([x[:1], tf.stop_gradient(x[1:2]), x[2:]], 0), u, h, c)
+    return recurrence.lstm(tf.concat([x[:1], tf.stop_gradient(x[1:2]), x[2:]], 0), u, h, c)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_the_kernel_equals_finite_differences():
     pull = [RANDOM.normal(size=[time, B, H]), RANDOM.normal(size=[B, H])]
     with tf.GradientTape() as tape:
         tape.watch(tensors)
-        outputs, cell = recurrent.lstm(*tensors)
+        outputs, cell = recurrence.lstm(*tensors)
         total = tf.reduce_sum(outputs * tf.constant(pull[0], tf.float32))
         total += tf.reduce_sum(cell * tf.constant(pull[1], tf.float32))
     arguments = [tensor.numpy().astype(np.float64) for tensor in tensors]
@@ -355,7 +355,7 @@ def test_a_layer_is_rebuilt_from_its_configuration():
 
 
 def test_gradients_are_what_finite_differences_say_in_float64():
-    """The gradient of `recurrent.lstm` by its definition: (f(x + e) - f(x - e)) / 2e, along random
+    """The gradient of `recurrence.lstm` by its definition: (f(x + e) - f(x - e)) / 2e, along random
     directions.
     """
     random = np.random.default_rng(8)
@@ -364,7 +364,7 @@ def test_gradients_are_what_finite_differences_say_in_float64():
     pull = [random.normal(size=shape) for shape in [(20, B, H), (B, H)]]
 
     def objective(values):
-        outputs, cell = recurrent.lstm(*values)
+        outputs, cell = recurrence.lstm(*values)
         return tf.reduce_sum(outputs * pull[0]) + tf.reduce_sum(cell * pull[1])
 
     with tf.GradientTape() as tape:
@@ -403,7 +403,7 @@ def test_a_long_row_compiles_as_fast_as_a_short_one(monkeypatch):
     assert long < 1.1 * short
     assert seconds < 10
     # The control: everything unrolled.
-    monkeypatch.setattr(recurrent, "STEPS_PER_CHUNK", 10**6)
+    monkeypatch.setattr(recurrence, "STEPS_PER_CHUNK", 10**6)
     assert operations_at(8 * CHUNK, layer)[0] > 1.8 * operations_at(4 * CHUNK, layer)[0]
 
 

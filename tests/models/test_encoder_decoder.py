@@ -293,6 +293,14 @@ def test_as_keras_model(kind, tmp_path):
         model({"source": source[0], "tokens": tokens})
 
 
+def test_a_block_of_the_decoder_as_a_layer():
+    block = build("sinusoidal").decoder[1]
+    content = keras.saving.serialize_keras_object(block)
+    again = keras.saving.deserialize_keras_object(content)
+    assert again.get_config() == block.get_config() and type(again) is type(block)
+    assert [v.shape for v in again.weights] == [v.shape for v in block.weights]
+
+
 def config_of(kind, **settings):
     base = {"embedding_dim": D, "num_layers": 2, "hidden_units": 10, "sequence_length": 20, "task": "seq2seq"}
     if kind in TRANSFORMERS:

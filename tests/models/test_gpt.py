@@ -13,8 +13,8 @@ from lm_keras.errors import InputError
 from lm_keras.evaluation.text_scorer import TextScorer
 from lm_keras.layers.casting import CastOnce
 from lm_keras.models import FAMILIES
-from lm_keras.models.documents import positions_within
 from lm_keras.models.gpt import GPTLanguageModel, num_parameters
+from lm_keras.models.positions import positions_within
 from lm_keras.objectives.losses import next_token_loss
 from lm_keras.sampling.generate import Sampler
 from lm_keras.sampling.loop import NOTHING, DecodeLoop

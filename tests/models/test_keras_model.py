@@ -23,14 +23,14 @@ from lm_keras import optimizers
 from lm_keras.callbacks import Checkpoint
 from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.errors import InputError
-from lm_keras.layers import LSTM, ScheduledDropout, TokenNoise, recurrent
+from lm_keras.layers import LSTM, ScheduledDropout, TokenNoise, recurrence, recurrent
 from lm_keras.layers.transformer import BlockSettings, TransformerBlock
 from lm_keras.models.bert import BERTLanguageModel
 from lm_keras.models.glm import GLMLanguageModel
 from lm_keras.models.gpt import GPTLanguageModel
-from lm_keras.models.language_model import LanguageModel
 from lm_keras.models.lstm import LSTMLanguageModel
 from lm_keras.models.ngram import NGramLanguageModel
+from lm_keras.models.saving import SavableModel
 
 V, B, T = 13, 5, 6
 TOKENS = np.random.default_rng(3).integers(0, V, [B, T]).astype("int32")
@@ -159,7 +159,7 @@ def test_copies(family, tmp_path):
 
 def test_every_layer_is_in_a_checkpoint_of_tensorflow(monkeypatch, tmp_path):
     """The control of the last lines of `test_copies`."""
-    monkeypatch.delattr(LanguageModel, "_trackable_children")
+    monkeypatch.delattr(SavableModel, "_trackable_children")
     model, other = build("gpt"), build("gpt")
     model.set_weights([value + 1 for value in model.get_weights()])
     tf.train.Checkpoint(model=other).restore(tf.train.Checkpoint(model=model).save(tmp_path / "c"))
@@ -231,7 +231,7 @@ def test_saved_models_do_not_need_lm_keras(tmp_path):
 
 def test_a_gradient_of_its_own_could_not_be_exported(monkeypatch, tmp_path):
     """The control: why the LSTM has one only where a tape is recording."""
-    monkeypatch.setattr(recurrent.record, "could_possibly_record", lambda: True)
+    monkeypatch.setattr(recurrence.record, "could_possibly_record", lambda: True)
     with pytest.raises(KeyError, match="internal_grad_fn"):
         build("lstm").export(tmp_path / "e", verbose=False)
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from lm_keras.config import Config, ModelConfig, from_flat
 from lm_keras.draws import Draw
-from lm_keras.layers import recurrent
+from lm_keras.layers import recurrence
 from lm_keras.models import FAMILIES
 from lm_keras.models.lstm import LSTMLanguageModel, num_parameters
 
@@ -135,7 +135,7 @@ def test_no_gradient_from_the_future(settings, to_logits):
 
 
 def test_no_gradient_from_the_future_in_chunks(monkeypatch):
-    monkeypatch.setattr(recurrent, "STEPS_PER_CHUNK", 2)  # a loop over two chunks, and a rest
+    monkeypatch.setattr(recurrence, "STEPS_PER_CHUNK", 2)  # a loop over two chunks, and a rest
     assert is_causal(dependencies(build(num_layers=1), to_logits=True))
 
 
@@ -332,6 +332,11 @@ def test_a_compiled_recurrence_changes_nothing(rows, groups, dropped):
 def test_where_the_recurrence_is_compiled(monkeypatch):
     model, tokens, reset = build(jit="recurrence"), tokens_of(6, 4), tf.zeros([6], tf.bool)
     assert model.remarks == ("recurrence compiled by XLA",) and build().remarks == ()
+    parts = build(jit="parts")
+    assert (
+        parts.remarks == ("recurrence and loss compiled by XLA",)
+        and learnt(parts, tokens, reset, model.initial_state(6))[1]
+    )
     assert close(model(tokens), build()(tokens), 1e-6)  # Nothing is traced here.
     state = model.initial_state(6)
     assert learnt(model, tokens, reset, state)[1]

@@ -147,7 +147,7 @@ def test_several_runs(folder_of):
 
 def test_hidden_and_next_tokens_do_not_compare(folder_of):
     paths = {name: folder_of(name, model=name) for name in ("gpt", "bert", "glm")}
-    said = "predict masked tokens, not the next ones"
+    said = "perplexity and accuracy do not compare with those of other tasks"
     for names, expected in (
         (["gpt", "bert"], True),
         (["bert", "glm"], True),
@@ -166,7 +166,7 @@ def test_hidden_and_next_tokens_do_not_compare(folder_of):
             "not compare"),
         ({"tokens": 500, "fingerprint": "f" * 64}, None),
         ({"tokens": 500, "fingerprint": "f" * 64, "unknown": 3}, "The tokenizer of second does not know all "
-            "of the validation text: there are no bits per byte of it"),
+            "of the validation text: its bits per byte are left out"),
     ],
 )  # fmt: skip
 def test_what_does_not_compare_is_said(folder_of, changed, caution):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lm_keras.errors import InputError
-from lm_keras.fields import kind_of
+from lm_keras.fields import LARGEST, expected, kind_of
 from lm_keras.sampling import rules
 from lm_keras.sampling.generate import Sampler
 from lm_keras.sampling.prompts import check_prompts
@@ -21,27 +21,27 @@ NAN, INF = float("nan"), float("inf")
     [
         (
             {"temperature": -0.5},
-            "temperature=-0.5 is not a finite number of at least 0; use 0 for the likeliest",
+            "temperature=-0.5 is not a number of at least 0; use 0 for the likeliest",
         ),
-        ({"temperature": NAN}, "temperature=nan is not a finite number"),
-        ({"temperature": INF}, "temperature=inf is not a finite number"),
-        ({"temperature": "1"}, "temperature='1' is not a finite number"),
-        ({"temperature": True}, "temperature=True is not a finite number"),
+        ({"temperature": NAN}, "temperature=nan is not a number of at least 0"),
+        ({"temperature": INF}, "temperature=inf is not a number of at least 0"),
+        ({"temperature": "1"}, "temperature='1' is not a number of at least 0"),
+        ({"temperature": True}, "temperature=True is not a number of at least 0"),
         ({"long_prompt": "nope"}, "long_prompt='nope' is unknown; use one of error, keep_end"),
-        ({"top_k": -1}, "top_k=-1 is not an integer from 0 to 2147483647; use 0 to switch it off"),
-        ({"top_k": 2.0}, "top_k=2.0 is not an integer"),
-        ({"top_k": 2**31}, "top_k=2147483648 is not an integer from 0 to 2147483647"),
-        ({"top_p": 0.0}, "top_p=0.0 is not a number above 0 and at most 1; use 1 to switch it off"),
+        ({"top_k": -1}, "top_k=-1 is not a whole number of at least 0; use 0 to switch it off"),
+        ({"top_k": 2.0}, "top_k=2.0 is not a whole number of at least 0; use"),
+        ({"top_k": 2**31}, "top_k=2147483648 is not a whole number of at least 0, 2147483647 at most; use 0"),
+        ({"top_p": 0.0}, "top_p=0.0 is not a number above 0 and of at most 1; use 1 to switch it off"),
         ({"top_p": 1.01}, "top_p=1.01 is not a number above 0"),
         ({"top_p": NAN}, "top_p=nan is not a number above 0"),
         (
             {"max_new_tokens": 0},
-            "max_new_tokens=0 is not an integer from 1 to 2147483647; use how many tokens",
+            "max_new_tokens=0 is not a whole number of at least 1; use how many tokens",
         ),
-        ({"max_new_tokens": None}, "max_new_tokens=None is not an integer from 1"),
+        ({"max_new_tokens": None}, "max_new_tokens=None is not a whole number of at least 1"),
         (
             {"num_samples": 0},
-            "num_samples=0 is not an integer from 1 to 2147483647; use how many continuations",
+            "num_samples=0 is not a whole number of at least 1; use how many continuations",
         ),
         ({"seed": 1.5}, "seed=1.5 is not an integer; use for example seed=0"),
         ({"seed": None}, "seed=None is not an integer"),
@@ -140,5 +140,6 @@ def test_a_number_beyond_its_range_is_refused_in_words(name):
     for value in beyond:
         with pytest.raises(InputError) as error:
             settings_from({name: value})
-        assert str(error.value) == f"{name}={value!r} is not {allowed.expected(whole)}; use {allowed.remedy}"
+        largest = f", {LARGEST} at most" if value == LARGEST + 1 and allowed.high is None else ""
+        assert str(error.value) == f"{name}={value!r} is not {expected(field)}{largest}; use {allowed.remedy}"
     assert getattr(SamplingSettings(), name) == field.default

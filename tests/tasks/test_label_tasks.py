@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from test_packing_is_invisible import ALL, EXAMPLES, LABELS, TARGETS, T, V, store_of, task_and_network
 
+from lm_keras import optimizers
 from lm_keras.config import from_flat
 from lm_keras.data.batch import INPUTS
 from lm_keras.data.labels import Labels
@@ -16,7 +17,7 @@ from lm_keras.errors import InputError
 from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.tasks import task_of
 from lm_keras.tasks.labelled import class_weights
-from lm_keras.training import run as training_run
+from lm_keras.training import building
 
 
 def made(task="classification", labels=LABELS, **settings):
@@ -161,7 +162,7 @@ def test_a_tagged_text_that_is_too_long_is_an_error_in_training_only():
 def test_what_is_frozen(part, kept):
     _, model = task_and_network("bert", {"task": "classification"})
     names = {v.path.removeprefix("bert_language_model/") for v in model.trainable_variables}
-    training_run.freeze(model, part)
+    building.freeze(model, part)
     left = {v.path.removeprefix("bert_language_model/") for v in model.trainable_variables}
     head = {"pooler_kernel", "pooler_bias", "class_kernel", "class_bias"}
     assert left == (names - kept if kept else head)
@@ -176,11 +177,11 @@ def test_the_head_has_a_rate_of_its_own(optimizer):
             "model": "lstm", "task": "classification", "optimizer": optimizer, "learning_rate": 0.001,
             "head_learning_rate": rate, "embedding_dim": 6, "hidden_units": 7, "sequence_length": T,
         })  # fmt: skip
-        model = training_run.network(config, V, 3)
+        model = building.network(config, V, 3)
         before = [variable.numpy() for variable in model.trainable_variables]
         random = np.random.default_rng(7)
         gradients = [tf.constant(random.normal(size=v.shape), tf.float32) for v in before]
-        training_run.optimizers.apply(model.optimizer, gradients, tf.constant(1.0), model.trainable_variables)
+        optimizers.apply(model.optimizer, gradients, tf.constant(1.0), model.trainable_variables)
         names = [v.path.removeprefix("lstm_language_model/") for v in model.trainable_variables]
         moved[rate] = {n: v.numpy() - b for n, v, b in zip(names, model.trainable_variables, before)}
     for name, step in moved[None].items():
@@ -191,4 +192,4 @@ def test_the_head_has_a_rate_of_its_own(optimizer):
 def test_a_head_that_is_the_embedding_has_no_rate_of_its_own():
     config = from_flat({"model": "gpt", "head_learning_rate": 0.1, "num_heads": 2, "embedding_dim": 8})
     with pytest.raises(InputError, match="has no meaning here: the embedding is the output"):
-        training_run.network(config, V)
+        building.network(config, V)

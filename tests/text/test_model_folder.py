@@ -177,5 +177,5 @@ def test_a_tokenizer_of_others_that_is_damaged_is_named(folder):
         load_tokenizer(path)
     (path / "tokenizer.json").write_text(whole)
     (path / "config.json").write_text("{")
-    with pytest.raises(InputError, match=r"config\.json is no JSON"):
+    with pytest.raises(InputError, match=r"config\.json is not JSON"):
         load_tokenizer(path)

@@ -112,7 +112,7 @@ def test_a_run_without_checkpoints_says_that_it_begins_again(unfinished, here, s
     shutil.rmtree(here / "run" / "checkpoints")
     again = unfinished()
     assert again.code == 0
-    assert "\nthere is no checkpoint in run/checkpoints: the run begins again at step 0\n" in again.err
+    assert "\nrun/checkpoints holds no checkpoint: the run begins again at step 0\n" in again.err
     assert differing(everything_of(here / "run"), everything_of(short[0])) == set()
 
 

@@ -10,8 +10,8 @@ from lm_keras.checkpoints.vectors import write_vectors
 from lm_keras.errors import InputError
 from lm_keras.text import CharTokenizer, train_tokenizer
 from lm_keras.text.word import WordTokenizer
+from lm_keras.training.building import network
 from lm_keras.training.initial_embedding import InitialEmbedding, names_of
-from lm_keras.training.run import network
 from lm_keras.training.trainer import Trainer
 
 WIDTH = 8

@@ -1,4 +1,4 @@
-"""Which runs have their recurrence compiled, and that a run keeps what it was begun with."""
+"""Which runs have their recurrence and their loss compiled, and that a run keeps what it was begun with."""
 
 import itertools
 import json
@@ -29,7 +29,7 @@ def chosen(**settings):
         ({"hidden_units": 384}, "recurrence"),
         ({"hidden_units": 385}, "auto"),
         ({"hidden_units": 256, "replicas": 2}, "auto"),
-        ({"hidden_units": 128, "replicas": 2}, "recurrence"),
+        ({"hidden_units": 128, "replicas": 2}, "parts"),
         ({"hidden_units": 256, "batch_size": 33}, "auto"),
         ({"hidden_units": 256, "batch_size": 6, "micro_batches": 2}, "auto"),
         ({"hidden_units": 128, "precision": "mixed_bfloat16"}, "recurrence"),
@@ -38,6 +38,19 @@ def chosen(**settings):
         ({"hidden_units": 128, "sequence_length": 1}, "auto"),
         ({"hidden_units": 128, "jit": "off"}, "off"),
         ({"hidden_units": 512, "jit": "recurrence"}, "recurrence"),
+        ({"hidden_units": 512, "jit": "parts"}, "parts"),
+        ({"hidden_units": 128, "vocab_size": 1_024}, "parts"),
+        ({"hidden_units": 384, "vocab_size": 1_024}, "parts"),
+        ({"hidden_units": 385, "vocab_size": 1_024}, "auto"),
+        ({"hidden_units": 128, "vocab_size": 1_024, "precision": "mixed_bfloat16"}, "recurrence"),
+        ({"hidden_units": 128, "vocab_size": 1_025}, "recurrence"),
+        ({"hidden_units": 128, "vocab_size": 1_025, "sequence_length": 63}, "parts"),
+        ({"hidden_units": 128, "vocab_size": 2_048, "micro_batches": 2}, "parts"),
+        ({"hidden_units": 128, "vocab_size": 2_048, "replicas": 2}, "parts"),
+        ({"hidden_units": 128, "tokenizer": "char"}, "parts"),
+        ({"hidden_units": 128, "tokenizer": "byte", "sequence_length": 10_000}, "parts"),
+        ({"hidden_units": 128, "tokenizer": "./folder"}, "recurrence"),
+        ({"hidden_units": 128, "tokenizer": "./folder", "task": "tagging"}, "parts"),
         ({"model": "gpt", "embedding_dim": 128}, "auto"),
     ],
 )
@@ -51,13 +64,14 @@ def test_nothing_changes_for_a_network_of_several_workers_or_with_a_gpu(monkeypa
     assert (chosen(hidden_units=256), chosen(hidden_units=128)) == ("auto", "recurrence")
     monkeypatch.delenv("TF_CONFIG")
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [kind])
-    assert chosen(hidden_units=128) == "auto"
+    assert chosen(hidden_units=128) == chosen(hidden_units=128, vocab_size=100) == "auto"
 
 
 @pytest.mark.parametrize(
     ("name", "precision", "jit"),
     [
-        ("quickstart", "float32", "recurrence"),
+        ("benchmark/article", "float32", "parts"),
+        ("quickstart", "float32", "parts"),
         ("quickstart", "mixed_bfloat16", "auto"),
         *itertools.product(
             ("benchmark/characters", "benchmark/ptb_medium"), ("float32", "mixed_bfloat16"), ("auto",)
@@ -72,30 +86,40 @@ def test_wide_networks_keep_their_program(name, precision, jit):
 
 
 def test_only_an_lstm_has_a_recurrence():
-    with pytest.raises(
-        InputError, match="--jit=recurrence has no meaning for --model=gpt; leave it out, or take"
-    ):
-        from_flat({"model": "gpt", "jit": "recurrence"})
+    for jit in ("recurrence", "parts"):
+        with pytest.raises(
+            InputError, match=f"--jit={jit} has no meaning for --model=gpt; leave it out, or take"
+        ):
+            from_flat({"model": "gpt", "jit": jit})
 
 
 def test_a_run_keeps_the_program_that_it_was_begun_with(tiny_config, train, tmp_path):
-    """Bit for bit: one that was compiled when it began, and one of a version that did not know that."""
+    """Bit for bit: one that was compiled when it began, and those of versions that did not know that, or
+    compiled the recurrence alone.
+    """
     settings = {
         "dropout": 0.1, "weight_drop": 0.1, "learning_rate_schedule": "constant", "eval_every": 4,
         "checkpoint_every": 4, "log_every": 2, "sample_every": 99,
     }  # fmt: skip
     half, whole = (tiny_config(**settings, steps=steps) for steps in (4, 8))
     found = {}
-    for jit in ("auto", "off"):
+    said = {"auto": ", recurrence and loss compiled by XLA;", "recurrence": ", recurrence compiled by XLA;"}
+    for jit in ("auto", "recurrence", "off"):
         ended = train(tiny_config(**settings, steps=8, jit=jit), tmp_path / jit)
-        assert ended.code == 0 and ("recurrence compiled by XLA" in ended.err) == (jit == "auto")
+        assert ended.code == 0
+        assert [text in ended.err for text in said.values()] == [name == jit for name in said]
         found[jit] = everything_of(tmp_path / jit)
-    assert RunFolder(tmp_path / "auto").config().running.jit == "recurrence"
-    assert found["auto"] != found["off"]  # So the comparisons below can fail.
+    assert RunFolder(tmp_path / "auto").config().running.jit == "parts"
+    # So the comparisons below can fail.
+    assert found["auto"] != found["off"] != found["recurrence"] != found["auto"]
 
     assert train(half, tmp_path / "compiled").code == 0
     assert train(whole, tmp_path / "compiled").code == 0
     assert everything_of(tmp_path / "compiled") == found["auto"]
+
+    assert train(tiny_config(**settings, steps=4, jit="recurrence"), tmp_path / "alone").code == 0
+    assert train(whole, tmp_path / "alone").code == 0
+    assert everything_of(tmp_path / "alone") == found["recurrence"]
 
     assert train(tiny_config(**settings, steps=4, jit="off"), tmp_path / "earlier").code == 0
     path = tmp_path / "earlier" / "config.json"

@@ -206,7 +206,7 @@ def test_a_run_is_loaded_by_a_tilde_and_scored_with_another_cache(finished, home
     assert (home / "c" / "tokens").is_dir()
     ended = script("evaluate.py", "--run_dir=~/b", "--cache_dir=~/d", "--json")
     assert (json.loads(ended.out), (home / "d" / "tokens").is_dir()) == (expected, True)
-    with pytest.raises(InputError, match="there is no user 'nobody-at-all'"):
+    with pytest.raises(InputError, match="user 'nobody-at-all' is unknown"):
         lm_keras.load("~nobody-at-all/b")
 
 

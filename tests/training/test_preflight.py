@@ -22,6 +22,7 @@ from lm_keras.models import FAMILIES
 from lm_keras.models.lstm import LSTMLanguageModel
 from lm_keras.tasks import task_of
 from lm_keras.training import (
+    building,
     distribution,
     dry_run,
     estimates,
@@ -29,9 +30,6 @@ from lm_keras.training import (
     machine,
     preflight,
     timing,
-)
-from lm_keras.training import (
-    run as training_run,
 )
 from lm_keras.training.trainer import Learner
 
@@ -302,7 +300,7 @@ def test_flops_by_part():
 def update_of(optimizer):
     """Estimated and counted FLOPs of one update by this optimizer."""
     config = from_flat({"optimizer": optimizer, "embedding_dim": 17, "hidden_units": 33, "weight_decay": 0.1})
-    model = training_run.network(config, 29)
+    model = building.network(config, 29)
     learner, store = Learner(model, task_of(config, 29)), known_text.random_store(99, 29)
     step = dry_run.Trainer(learner, distribution.set_up(config), config, store, 3, None).compiled_step
     gradients = [tf.TensorSpec(variable.shape) for variable in model.trainable_variables]
@@ -330,7 +328,7 @@ def test_an_update_costs_what_is_said(optimizer):
 def test_layers_hold_every_parameter():
     config = settings_of("tied with a projection")
     with tf.Graph().as_default():
-        model = training_run.network(config, 53)
+        model = building.network(config, 53)
     layers = {layer.name: layer for layer in estimates.layers(model)}
     assert {name: layer.parameters for name, layer in layers.items()} == {
         "embedding": 53 * 7, "lstm_0": (7 + 13 + 1) * 52, "projection": 13 * 7, "output_bias": 53,
@@ -349,7 +347,7 @@ def test_shapes_take_no_memory():
     config = from_flat({"embedding_dim": 1_000, "hidden_units": 20_000, "num_layers": 9})
     before = tf.config.experimental.get_memory_info("CPU:0")["current"]
     with tf.Graph().as_default():
-        model = training_run.network(config, 50_000)
+        model = building.network(config, 50_000)
     assert tf.config.experimental.get_memory_info("CPU:0")["current"] == before
     memory = estimates.memory(model, task_of(config, 50_000), config, 1)
     assert memory.weights > 100e9  # bytes
@@ -389,7 +387,7 @@ def test_the_least_is_less_than_the_estimate(shape):
     vocab_size, config = settings.pop("vocab_size"), from_flat(settings)
     task = task_of(config, vocab_size)
     with tf.Graph().as_default():
-        peak = estimates.memory(training_run.network(config, task.network_vocab_size), task, config, 1).peak
+        peak = estimates.memory(building.network(config, task.network_vocab_size), task, config, 1).peak
     least = estimates.least_memory(task, config, 1)
     assert peak / 20 < least < peak
     estimates.check_memory(task, config, 1, there_is=least)
@@ -433,7 +431,7 @@ def test_micro_batches_take_less_memory():
         config = from_flat({"batch_size": 64, "micro_batches": parts, "sequence_length": 99})
         with tf.Graph().as_default():
             peaks.append(
-                estimates.memory(training_run.network(config, 999), task_of(config, 999), config, 1).peak
+                estimates.memory(building.network(config, 999), task_of(config, 999), config, 1).peak
             )
     assert peaks[1] < peaks[0] / 2
 
@@ -465,7 +463,7 @@ def test_schedules_at_four_steps(dry, tiny_config, tmp_path):
     assert "warm-up ends" in line_of(lines, "schedules")
     config = tiny_config(warmup_steps=24)
     plan = preflight.Plan(
-        config, None, None, None, None, None, None, 24, 0, training_run.schedule_callbacks(config, 24)
+        config, None, None, None, None, None, None, 24, 0, building.schedule_callbacks(config, 24)
     )
     assert plan._curves()[0].split() == ["schedules", "start", "middle", "end"]
 
@@ -510,6 +508,7 @@ def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast
         ("gpt", "float32", "off", False, "no: --jit=off"),
         ("lstm", "float32", "on", True, "yes, for the gradients of a micro-batch; compiling"),
         ("lstm", "float32", "recurrence", False, "yes, for the recurrence: with few units it pays"),
+        ("lstm", "float32", "parts", False, "yes, for the recurrence and loss: with few units it pays"),
     ],
 )
 def test_xla_compiles_where_it_pays(tiny_config, model, precision, jit, compiled, said):
@@ -530,7 +529,7 @@ def test_xla_compiles_what_cudnn_does_not_on_a_gpu(tiny_config, monkeypatch):
 def test_the_trial_times_the_real_step(quick, monkeypatch):
     config = from_flat({**settings_of("micro-batches").running.__dict__, "batch_size": 6, "steps_per_call": 4,
                         "hidden_units": 13, "embedding_dim": 7, "sequence_length": 5})  # fmt: skip
-    model = training_run.network(config, 53)
+    model = building.network(config, 53)
     before = [variable.numpy() for variable in model.trainable_variables]
     learner, store = Learner(model, task_of(config, 53)), known_text.random_store(3_000, 53)
     trainer = dry_run.Trainer(learner, distribution.set_up(config), config, store, timing.STEPS, None)
@@ -546,7 +545,7 @@ def test_the_trial_times_the_real_step(quick, monkeypatch):
 def test_the_time_left_is_that_of_the_steps_and_evaluations(finished, tiny_config):
     config = tiny_config(steps=100, eval_every=30)
     with tf.Graph().as_default():
-        network = training_run.network(config, 30)
+        network = building.network(config, 30)
     data = prepare(config.data)
     text = known_text.KnownText(30, data, 9_000)
     plan = preflight.Plan(

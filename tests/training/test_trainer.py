@@ -24,8 +24,7 @@ from lm_keras.config import from_flat
 from lm_keras.data import pipeline
 from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
-from lm_keras.training import conditions, machine
-from lm_keras.training import run as training_run
+from lm_keras.training import building, conditions, machine
 from lm_keras.training.signals import MEANING, caught
 from lm_keras.training.step import TrainingStep
 from lm_keras.training.trainer import Trainer
@@ -238,10 +237,10 @@ def test_what_the_noise_of_a_run_draws(tiny_config, tokenizer):
     data = prepare(config.data, needs_mask=True)
     vocab_size = data.tokenizer.vocab_size
     counts = np.bincount(data.splits["train"].tokens[1:], minlength=vocab_size)
-    unigram = training_run._noise(config.learning, data)
+    unigram = building.token_noise(config.learning, data)
     assert unigram.initial_rate == 0.3
     np.testing.assert_array_equal(unigram.weights_of_tokens, counts)
-    blank = training_run._noise(dataclasses.replace(config.learning, token_noise_kind="blank"), data)
+    blank = building.token_noise(dataclasses.replace(config.learning, token_noise_kind="blank"), data)
     place = vocab_size - 1 if tokenizer in ("byte", "word") else 1
     np.testing.assert_array_equal(blank.weights_of_tokens, np.arange(vocab_size) == place)
     assert counts[place] == 0  # no text is the blank token

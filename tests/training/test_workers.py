@@ -55,11 +55,11 @@ WRONG = {
     "[1]": "list indices must be",
     "[" * 100_000: "recursion",
     '{"cluster": {}}': "'task' is missing",
-    config_of({}): "there is no worker 0",
-    config_of({"worker": TWO}, index=2): "there is no worker 2",
-    config_of({"worker": TWO}, index=-1): "there is no worker -1",
+    config_of({}): "worker 0 is missing",
+    config_of({"worker": TWO}, index=2): "worker 2 is missing",
+    config_of({"worker": TWO}, index=-1): "worker -1 is missing",
     config_of({"worker": TWO}, index=None): "int",
-    config_of({"worker": TWO}, "chief"): "there is no chief 0",
+    config_of({"worker": TWO}, "chief"): "chief 0 is missing",
     config_of({"worker": TWO}, "evaluator"): "only the tasks chief (one) and worker are known",
     config_of({"worker": TWO, "ps": ["a:1"]}): "only the tasks chief (one) and worker are known",
     config_of({"chief": ["a:1", "b:1"], "worker": TWO}): "only the tasks chief (one) and worker are known",
@@ -164,7 +164,7 @@ def test_no_tpu(tiny_config):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "there is nothing to start: expected the flags of scripts/train.py after two dashes"),
+        ([], "nothing to start: expected the flags of scripts/train.py after two dashes"),
         (
             ["--workers=0"],
             "--workers=0 is out of range; expected a whole number of at least 1 and of at most 64",

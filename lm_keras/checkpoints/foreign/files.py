@@ -51,7 +51,7 @@ def kept_files(folder: Path) -> dict[str, str]:
     """Return the content of the files that a run keeps, by name.
 
     Raises:
-        InputError: one cannot be read or is not UTF-8, or one with settings is no JSON object.
+        InputError: one cannot be read or is not UTF-8, or one with settings is not a JSON object.
     """
     found = {}
     for pattern in KEPT:
@@ -114,7 +114,7 @@ def object_in(content: str) -> dict[str, Any]:
     """Return the settings in a file that a run kept.
 
     Raises:
-        InputError: it is no JSON object; the record of the run was changed.
+        InputError: it is not a JSON object; the record of the run was changed.
     """
     try:
         settings = json.loads(content)

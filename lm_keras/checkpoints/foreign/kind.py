@@ -37,7 +37,7 @@ class Kind(NamedTuple):
     Attributes:
         family: ours, a value of `--model`.
         prefix: that names may have, all or none.
-        buffers: names of tensors that are no weights, as a regular expression.
+        buffers: names of tensors that are not weights, as a regular expression.
         embedding: the token embedding.
         output: the output matrix, which is another name of the embedding where both are tied.
         keys: those of its config.json.
@@ -82,7 +82,7 @@ class Kind(NamedTuple):
         """Return our settings, by flag, for the values of the keys that are used.
 
         Raises:
-            InputError: there is no such network here.
+            InputError: this package has no such network.
         """
         flat = {"model": self.family, **self.read(values)}
         flat.setdefault("sequence_length", flat["context_length"])
@@ -107,7 +107,7 @@ class Kind(NamedTuple):
         return name if name.startswith(self.bare) else self.prefix + name
 
     def is_buffer(self, name: str) -> bool:
-        """Tell whether a tensor, by its short name, is no weight."""
+        """Tell whether a tensor, by its short name, is not a weight."""
         return re.fullmatch(self.buffers, name) is not None
 
     def is_unused(self, name: str) -> bool:

@@ -83,7 +83,7 @@ class Tensor(NamedTuple):
         """Return the numbers as float32.
 
         Raises:
-            InputError: it has another shape, numbers that are no floats, or some that are not finite.
+            InputError: it has another shape, numbers that are not floats, or some that are not finite.
         """
         there = self.file.get_slice(self.name)
         if tuple(there.get_shape()) != tuple(shape):

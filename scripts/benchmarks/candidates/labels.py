@@ -8,7 +8,7 @@ from lm_keras.config import Config
 from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.tasks import TASKS, task_of
 from lm_keras.training import distribution
-from lm_keras.training.run import network
+from lm_keras.training.building import network
 from lm_keras.training.timing import NEVER, STEPS
 from lm_keras.training.trainer import Learner, Trainer
 

@@ -20,7 +20,7 @@ def baselines(run_dir: str, split: str) -> Iterator[dict]:
     to the training text, so that the compressor has seen what the model has seen.
 
     Raises:
-        InputError: there is no such run or split.
+        InputError: the run or the split is missing.
     """
     folder = RunFolder(run_dir)
     data = prepare(folder.config().data, folder.tokenizer())

@@ -1,4 +1,4 @@
-"""What the vocabulary loss takes, beside the plain form that holds all logits."""
+"""What the vocabulary loss takes, beside its compiled form and the plain one, which holds all logits."""
 
 import statistics
 from collections.abc import Iterator
@@ -10,19 +10,19 @@ from lm_keras.training.environment import machine
 
 
 def loss(config: Config, repeats: int) -> Iterator[dict]:
-    """Form loss and gradients of random features, in pieces and in the plain form, each in a process of its
-    own, in turn.
+    """Form loss and gradients of random features, in pieces, compiled between the products, and in the
+    plain form, each in a process of its own, in turn.
 
     Args:
         config: `vocab_size`, `hidden_units`, `batch_size` and `sequence_length` are the shape.
         repeats: how often each is measured.
 
     Yields:
-        For either form: rows, vocabulary, milliseconds with the middle half, and the memory that its process
-        took beyond what it had with features, matrix and TensorFlow in it; for the plain one the ratio of its
-        time to ours.
+        For each form: rows, vocabulary, milliseconds with the middle half, and the memory that its process
+        took beyond what it had with features, matrix and TensorFlow in it; the ratio of its time to
+        that in pieces.
     """
-    names = ("loss_in_pieces", "plain_loss")
+    names = ("loss_in_pieces", "compiled_loss", "plain_loss")
     running = [Running(name, config) for name in names]
     try:
         before = {each.name: each.call("ready") for each in running}
@@ -39,7 +39,7 @@ def loss(config: Config, repeats: int) -> Iterator[dict]:
                 "rows": config.batches.batch_size * config.batches.sequence_length,
                 "width": config.model.units,
                 "vocab_size": config.data.vocab_size,
-                "milliseconds": round(1000 * statistics.median(times[each.name])),
+                "milliseconds": round(1000 * statistics.median(times[each.name]), 2),
                 "middle_half": between([1000 * value for value in times[each.name]]),
                 "mebibytes": round(each.peak_mebibytes() - before[each.name]),
                 "times_slower": round(statistics.median(ratios), 2),

@@ -36,7 +36,10 @@ AXES = {
     "batch_size": "rows of the batch",
     "replicas": "replicas on two cores",
 }  # fmt: skip
-LOSSES = ((50_000, 256, 64, 64), (10_000, 650, 20, 35), (2_000, 384, 64, 16))
+LOSSES = (
+    (50_000, 256, 64, 64), (10_000, 650, 20, 35), (2_000, 384, 64, 16),
+    (1_000, 128, 32, 32), (65, 512, 32, 64),
+)  # fmt: skip
 """Vocabulary, width, rows, length."""
 
 
@@ -50,7 +53,8 @@ def commands(section: str) -> list[list[str]]:
             ["train", f"--flagfile=configs/benchmark/{name}.flags", f"--peer={peers}"] for name in SHAPES
         ]
         in_short = [[*line, f"--precision={short}"] for line in listed[2:] if short != "float32"]
-        return [[*listed[0], "--replicas=2"], *listed, *in_short]
+        quickstart = ["train", "--flagfile=configs/benchmark/quickstart.flags", "--precision=float32"]
+        return [[*listed[0], "--replicas=2"], *listed, [*quickstart, "--peer=jit_off"], *in_short]
     if section == "sample":
         return [["sample", "--flagfile=configs/benchmark/ptb_medium.flags", *["--peer=torch"] * torch]]
     if section == "race":

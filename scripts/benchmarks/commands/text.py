@@ -18,7 +18,7 @@ import sentencepiece
 
 from lm_keras.config import DataConfig
 from lm_keras.corpora.documents import cut_text
-from lm_keras.data.preparation import divide
+from lm_keras.data.division import divide
 from lm_keras.errors import InputError
 from lm_keras.text import TOKENIZERS, train_tokenizer
 from lm_keras.text.sentencepiece import MODEL_FILE

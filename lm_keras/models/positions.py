@@ -1,9 +1,26 @@
-"""Numbers of the documents of a row: where each token stands in its own document.
+"""Where the tokens of a row are: their positions, what they see, and where their documents begin."""
 
-Shapes: B rows, T positions.
-"""
+from typing import NamedTuple
 
 import tensorflow as tf
+
+from lm_keras.layers.attention_mask import AttentionMask
+
+
+class Arranged(NamedTuple):
+    """The positions of the tokens of some rows.
+
+    Attributes:
+        positions: [1 or B, T] int32.
+        attention_mask: what they see.
+        after: what the state after them has beside keys and values.
+        within: [B, T] int32, of a network whose tokens have a second position.
+    """
+
+    positions: tf.Tensor
+    attention_mask: AttentionMask
+    after: dict[str, tf.Tensor]
+    within: tf.Tensor | None = None
 
 
 def positions_within(documents: tf.Tensor) -> tf.Tensor:
