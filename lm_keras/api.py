@@ -282,6 +282,8 @@ class TrainedModel:
 
         Reference: Guo et al. (2017), section 4.2.
         """
+        if self._makes_pairs:
+            raise InputError("--temperature_scaling is for models that predict labels; leave it out")
         self.answer.check_predicts()
         temperature = self.fitted_temperature
         if temperature is None:

@@ -111,10 +111,6 @@ class Translator(Answer):
         """Decode targets as some settings say from now on."""
         self.settings = settings
 
-    def scale(self, temperature: float) -> None:
-        """Refuse: there are no labels."""
-        raise InputError(f"--task={self.task} predicts no labels; leave --temperature_scaling out")
-
     def translate(
         self, texts: list[str], too_long: str = "cut_end", batch_size: int = SOURCES, **settings: Any
     ) -> list[str]:

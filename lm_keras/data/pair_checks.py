@@ -13,7 +13,7 @@ import numpy as np
 from lm_keras.corpora import Document, Split
 from lm_keras.errors import InputError, nearest
 
-MARK = re.compile(r"\s*(<2\w[\w-]*>|>>\w[\w-]*<<|__\w[\w-]*__)")
+MARK = re.compile(r"<2[A-Za-z][\w-]*>|^>>[A-Za-z][\w-]*<<")
 """A target language that is written into a source, as other tools want it."""
 
 MOST_LETTERS = 100
@@ -25,6 +25,7 @@ CLEAR = 0.9
 _SCRIPTS = ("LATIN", "CJK", "CYRILLIC", "ARABIC", "GREEK", "HEBREW", "HANGUL", "HIRAGANA", "KATAKANA",
             "DEVANAGARI", "THAI", "BENGALI", "TAMIL", "GEORGIAN", "ARMENIAN", "ETHIOPIC")  # fmt: skip
 _TOGETHER = {"HIRAGANA": "KANA", "KATAKANA": "KANA"}
+_NAMES = {"CJK": "Chinese"}
 
 
 def script_of(text: str) -> str | None:
@@ -50,6 +51,10 @@ def _script(character: str) -> str | None:
         return None
     name = unicodedata.name(character, "").partition(" ")[0]
     return _TOGETHER.get(name, name) if name in _SCRIPTS else None
+
+
+def _told(script: str) -> str:
+    return _NAMES.get(script, script.title())
 
 
 @dataclasses.dataclass
@@ -100,8 +105,8 @@ class PairChecks:
             self.known.add(document)
         if pair.source == pair.targets[0]:
             self.identical.add(document)
-        if mark := MARK.match(pair.source):
-            self.mark = self.mark or mark[1]
+        if mark := MARK.search(pair.source):
+            self.mark = self.mark or mark[0]
             self.marked.add(document)
         source, target = script_of(pair.source), script_of(pair.targets[0])
         if source and target and source != target:
@@ -147,8 +152,8 @@ class PairChecks:
             )
         if self.marked.count:
             say(
-                f"{self.marked.first}: the source begins with {self.mark}, which is read as text, piece by"
-                f" piece ({self._share(self.marked, name)}); for a token of the language take it out and give"
+                f"{self.marked.first}: the source holds {self.mark}, which is read as text, piece by piece"
+                f" ({self._share(self.marked, name)}); for a token of the language take it out and give"
                 " --target_languages or --target_language_field"
             )
         for language, (source, target) in usual.items():
@@ -156,7 +161,7 @@ class PairChecks:
             if swapped:
                 say(
                     f"{swapped.first}: the source and the target look swapped: their scripts are"
-                    f" {target.title()} and {source.title()}, and the other way round in most pairs to learn"
+                    f" {_told(target)} and {_told(source)}, and the other way round in most pairs to learn"
                     f" ({self._share(swapped, name)})"
                 )
 

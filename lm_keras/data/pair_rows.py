@@ -15,7 +15,8 @@ from lm_keras.data.batch import Batch
 from lm_keras.data.corpus_weights import packed_apart
 from lm_keras.data.example_rows import offsets_in_rows, within
 from lm_keras.data.examples import packed
-from lm_keras.data.pairs import Fitted, Pairs, packed_pairs
+from lm_keras.data.pair_packing import packed_pairs
+from lm_keras.data.pairs import Fitted, Pairs
 from lm_keras.data.spans import NO_ORDER
 
 PADDED_TO = 8

@@ -1,4 +1,4 @@
-"""Pairs in a token store: their sides, how long ones are cut, and which of them share a row.
+"""Pairs in a token store: their sides, and how long ones are cut.
 
 n pairs; S positions of a row of sources, T positions of a row of targets, or of one that has both.
 """
@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lm_keras.data.examples import POOL, pools
 from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 
@@ -108,77 +107,6 @@ class Fitted:
     def cut_targets(self, pairs: Pairs) -> np.ndarray:
         """Tell which targets are cut, [n] bool."""
         return self.predicted <= pairs.target_sizes
-
-
-def packed_pairs(
-    source_sizes: np.ndarray, target_sizes: np.ndarray, room: int, pool: int = POOL
-) -> tuple[np.ndarray, np.ndarray]:
-    """Put pairs side by side into rows that have `room` for sources and as much for targets.
-
-    Pairs are taken in pools. Of a pool the longest pair comes first, and each goes into the row with the
-    least room that is enough for both of its sides. Length and room are told in two ways: by the side that is
-    longer in the whole pool, and by the longer side of each pair and the room on both sides. The way with
-    fewer rows is taken. So the rows are a function of the sizes alone.
-
-    Pools are spread over the text: a text that is sorted by length has short pairs in each, too, which fill
-    what long ones leave.
-
-    Args:
-        source_sizes, target_sizes: [n], positions of the sides, 1 to `room`.
-        room: positions of a row on each side.
-        pool: pairs of a pool.
-
-    Returns:
-        The pairs row by row, [n] int64, and where the rows begin in that, [rows + 1] int64.
-
-    Example:
-        >>> members, begins = packed_pairs(np.array([5, 3, 2]), np.array([2, 4, 5]), room=8)
-        >>> members.tolist(), begins.tolist()
-        ([2, 0, 1], [0, 2, 3])
-    """
-    sizes = np.stack([source_sizes, target_sizes], 1).astype(np.int64)  # [n, 2]
-    if sizes.size and not 1 <= sizes.min() <= sizes.max() <= room:
-        raise ValueError(f"sides of {sizes.min()} to {sizes.max()} tokens for rows of {room}")
-    members, counts = [np.zeros(0, np.int64)], [np.zeros(1, np.int64)]
-    for own in pools(len(sizes), pool):
-        longer = int(sizes[own, 1].sum() > sizes[own, 0].sum())
-        ways = [
-            ((-sizes[own, 1 - longer], -sizes[own, longer]), (room + 1) ** np.array([1 - longer, longer])),
-            ((-sizes[own].sum(1), -sizes[own].max(1)), np.ones(2, np.int64)),
-        ]
-        orders = [own[np.lexsort(keys)] for keys, _ in ways]
-        found = [_best_fit(sizes[order], room, cost) for order, (_, cost) in zip(orders, ways)]
-        best = min(range(2), key=lambda way: found[way].max())
-        members.append(orders[best][np.argsort(found[best], kind="stable")])
-        counts.append(np.bincount(found[best]))
-    return np.concatenate(members), np.cumsum(np.concatenate(counts))
-
-
-def _best_fit(sizes: np.ndarray, room: int, cost: np.ndarray) -> np.ndarray:
-    """Return the number of the row for each pair, [n] int64.
-
-    Args:
-        sizes: [n, 2], of the sides.
-        room: positions of a row on each side.
-        cost: [2], of a free position on each side: a pair goes into the row that costs least.
-    """
-    left = np.empty([2, len(sizes)], np.int64)  # Room on each side of each row that was begun.
-    chosen = np.empty(len(sizes), np.int64)
-    count, too_much = 0, 2 * (room + 1) ** 2
-    of_source, of_target = cost.tolist()
-    for number, (source, target) in enumerate(sizes.tolist()):
-        sources, targets = left[0, :count], left[1, :count]
-        fits = (sources >= source) & (targets >= target)
-        free = np.where(fits, of_source * sources + of_target * targets, too_much)
-        row = int(free.argmin()) if count else 0
-        if not count or free[row] == too_much:
-            row = count
-            left[:, row] = room
-            count += 1
-        left[0, row] -= source
-        left[1, row] -= target
-        chosen[number] = row
-    return chosen
 
 
 def check_sides(

@@ -197,7 +197,7 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
                         writer.piece(piece, ids)
                     else:
                         writer.words(document, len(ids), firsts)
-                if document.pair is not None and len(ids) <= 2 and not len(tokenizer.encode_array(said)):
+                if document.pair is not None and _is_empty(ids, said, tokenizer):
                     filled.append((documents, index))
                 tokens += len(ids)
                 counter.add(piece, ids, said, is_last)
@@ -239,7 +239,7 @@ def _encoded(
         for number, side in enumerate(document.pieces()):
             text = side.removesuffix("\n")
             ids = encoded_text(tokenizer, text) if number else _source_of(document, text, tokenizer)
-            yield side, ids, tokenizer.canonical(text), True, None
+            yield side, ids, tokenizer.canonical(text) + "\n", True, None
         return
     if document.words is not None:
         text = "".join(document.pieces())
@@ -255,6 +255,11 @@ def _encoded(
         else:
             ids = tokenizer.encode_array(piece)  # What is unknown may be gone in `said`.
         yield piece, ids, said, after is None, None
+
+
+def _is_empty(ids: np.ndarray, said: str, tokenizer: Tokenizer) -> bool:
+    """Tell whether a tokenizer makes no token of a side of a pair, which then has another one."""
+    return len(ids) <= 2 and not len(tokenizer.encode_array(said.removesuffix("\n")))
 
 
 def _source_of(document: Document, text: str, tokenizer: Tokenizer) -> np.ndarray:

@@ -86,12 +86,9 @@ class GeneratedTargets:
             and the mean `length` of the output over that of the first reference, in words.
         """
         words, found = self.source_words, []
-        edges = np.unique(np.quantile(words, np.linspace(0, 1, GROUPS + 1), method="lower"))
-        edges[-1] += 1
-        for fewest, behind in itertools.pairwise([*edges[:-1].tolist(), int(edges[-1])]):
+        firsts = np.unique(np.quantile(words, np.arange(GROUPS) / GROUPS, method="lower"))
+        for fewest, behind in itertools.pairwise([*firsts.tolist(), int(words.max()) + 1]):
             numbers = np.flatnonzero((words >= fewest) & (words < behind)).tolist()
-            if not numbers:
-                continue
             outputs = [self.outputs[number] for number in numbers]
             references = [self.references[number] for number in numbers]
             scores = bleu_and_chrf(outputs, references)

@@ -23,7 +23,7 @@ from lm_keras.layers.transformer import BlockSettings, Pass, TransformerBlock, k
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Memory:
+class SourceMemory:
     """A source as the blocks of a decoder read it.
 
     Attributes:
@@ -104,7 +104,7 @@ class CrossAttention(keras.layers.Layer):
         together = self._by_head(together, rows, 2 * self.settings.num_kv_heads)
         return Cache(*tf.split(together, 2, axis=1))
 
-    def added_to(self, x: tf.Tensor, rows: Index, memory: Memory, mask: Mask | None = None) -> tf.Tensor:
+    def added_to(self, x: tf.Tensor, rows: Index, memory: SourceMemory, mask: Mask | None = None) -> tf.Tensor:
         """Return x [R, D] float32 with the attention of `rows` rows to their sources added.
 
         Keras would take a dropout mask for one of its own, so this is no `call`.
@@ -180,7 +180,7 @@ class DecoderBlock(TransformerBlock):
         x: tf.Tensor,
         rows: Index,
         attention_mask: AttentionMask,
-        memory: Memory,
+        memory: SourceMemory,
         turn: tuple[tf.Tensor, tf.Tensor] | None = None,
         cache: Cache | None = None,
         draw: Draw | None = None,

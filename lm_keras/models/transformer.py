@@ -17,7 +17,7 @@ from lm_keras.config import Config
 from lm_keras.draws import Draw
 from lm_keras.layers.attention import Cache
 from lm_keras.layers.attention_mask import AttentionMask
-from lm_keras.layers.decoder import DecoderBlock, Memory, cross_parameters, cross_weights
+from lm_keras.layers.decoder import DecoderBlock, SourceMemory, cross_parameters, cross_weights
 from lm_keras.layers.dropout import ScheduledDropout
 from lm_keras.layers.normalization import norm_weights, normalized
 from lm_keras.layers.rotary import rotations
@@ -246,7 +246,7 @@ class TransformerSeq2Seq(EncoderDecoder):
                 x,
                 rows=rows,
                 attention_mask=own,
-                memory=Memory(memory["keys"][number], memory["values"][number], to_source, weights),
+                memory=SourceMemory(memory["keys"][number], memory["values"][number], to_source, weights),
                 turn=turn,
                 cache=cache,
                 draw=draw,

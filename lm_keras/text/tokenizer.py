@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from lm_keras.disk.files import write_atomically
-from lm_keras.errors import InputError, nearest
+from lm_keras.errors import InputError
 from lm_keras.text import normalization as normal_forms
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_settings, write_settings
+from lm_keras.text.languages import LanguageTokens, saved_languages
 from lm_keras.text.names import printable
 
 REPLACEMENT = "\ufffd".encode()  # what an unknown token decodes to
@@ -57,17 +58,7 @@ class Piece(str):
         return made
 
 
-def language_mark(language: str) -> str:
-    """Return how the token of a language is written, for people.
-
-    Example:
-        >>> language_mark("de")
-        '<2de>'
-    """
-    return f"<2{language}>"
-
-
-class Tokenizer(abc.ABC):
+class Tokenizer(LanguageTokens, abc.ABC):
     r"""A map between strings and lists of token ids.
 
     Contract: `encode(a + b) == encode(a) + encode(b)` whenever `a` ends with a line feed and both are pieces
@@ -90,7 +81,6 @@ class Tokenizer(abc.ABC):
             `char` and `sentencepiece`, also where no text ever becomes unknown; of others the one that
             `with_mask` adds.
         reserves_mask: whether `mask_id` is a token of its own, the last one but for languages.
-        languages: those that have a token, the last ones, in this order: see `with_languages`.
         joins_spaces: whether a token that begins a word has the space before it.
         learns_from_train: whether it learns from the training text alone, and not from the whole corpus.
         lossless: whether the round trip holds for every string of Unicode scalar values.
@@ -103,7 +93,6 @@ class Tokenizer(abc.ABC):
     unknown_id: int | None = None
     mask_id: int | None = None
     reserves_mask: bool = False
-    languages: tuple[str, ...] = ()
     joins_spaces: bool = False
     learns_from_train: bool = True
     lossless: bool = False
@@ -147,8 +136,7 @@ class Tokenizer(abc.ABC):
         """Return the ids that stand for no text: begin and end of a document, unknown and mask
         token, if any.
         """
-        size = self.vocab_size
-        named = range(size - len(self.languages), size)
+        named = range(self.first_language, self.vocab_size)
         return {self.begin_id, self.eod_id, self.unknown_id, self.mask_id, *named} - {None}
 
     def with_mask(self) -> "Tokenizer":
@@ -162,48 +150,17 @@ class Tokenizer(abc.ABC):
         return self if self.mask_id is not None else self._reserving_mask()
 
     def _reserving_mask(self) -> "Tokenizer":
-        """Return a copy with one token more, the mask token."""
+        """Return a copy with one token more, the mask token, before those of languages."""
         made = copy.copy(self)
-        made.mask_id, made.reserves_mask = self.vocab_size, True
-        made.vocab_size = self.vocab_size + 1
-        made._token_bytes = [*self._token_bytes, REPLACEMENT]
-        return made
-
-    def with_languages(self, languages: Iterable[str]) -> "Tokenizer":
-        """Return a copy with a token for each language that has none yet, which no text becomes.
-
-        Such a token stands before a source and says in which language its target is.
-        """
-        new = tuple(dict.fromkeys(name for name in languages if name not in self.languages))
-        if not new:
-            return self
-        made = copy.copy(self)
-        made.languages = (*self.languages, *new)
-        made.vocab_size = self.vocab_size + len(new)
-        made._token_bytes = [*self._token_bytes, *[b""] * len(new)]
-        return made
-
-    def language_ids(self, language: str | None) -> np.ndarray:
-        """Return what stands before a source: the token of the language of its target, [1] int32, or nothing,
-        [0], where the tokenizer has no languages.
-
-        Raises:
-            InputError: it does not have this one, or has some and none is given.
-        """
-        if language is None and not self.languages:
-            return np.zeros(0, np.int32)
-        if language not in self.languages:
-            known = ", ".join(self.languages)
-            what = f"the language {language!r}" if language else "no language of the target"
-            told = f"expected one of {known}" if known else "this run was trained without languages"
-            raise InputError(f"{what}{nearest(language or '', self.languages)}: {told}")
-        first = self.vocab_size - len(self.languages)
-        return np.array([first + self.languages.index(language)], np.int32)
+        made.mask_id, made.reserves_mask = self.first_language, True
+        made.languages, made.vocab_size = (), self.first_language + 1
+        made._token_bytes = [*self._token_bytes[: self.first_language], REPLACEMENT]
+        return made.with_languages(self.languages)
 
     @property
     def own_size(self) -> int:
         """Return the tokens without those that are reserved beside the vocabulary."""
-        return self.vocab_size - self.reserves_mask - len(self.languages)
+        return self.first_language - self.reserves_mask
 
     def normalize(self, text: str) -> str:
         """Return `text` in this tokenizer's normalization form."""
@@ -320,9 +277,7 @@ class Tokenizer(abc.ABC):
             return "<unk>"
         if token_id == self.mask_id:
             return "<blank>"
-        if token_id >= self.vocab_size - len(self.languages):
-            return language_mark(self.languages[token_id - self.vocab_size])
-        return printable(self.token_bytes(token_id))
+        return self.language_label(token_id) or printable(self.token_bytes(token_id))
 
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer to a folder, each file atomically.
@@ -353,10 +308,7 @@ class Tokenizer(abc.ABC):
         blank = "blank" in settings and field(folder, settings, "blank", bool)
         # Its network was made with that token, also where the kind has found a mask token of its own since.
         tokenizer = tokenizer._reserving_mask() if blank and cls.mask_id is None else tokenizer
-        languages = field(folder, settings, "languages", list) if "languages" in settings else []
-        if not all(isinstance(name, str) for name in languages):
-            raise damaged(folder, "languages that are no names")
-        return tokenizer.with_languages(languages)
+        return tokenizer.with_languages(saved_languages(Path(folder), settings))
 
     def _settings_file(self, **fields: str | int | bool | list) -> bytes:
         """Return the content of the settings' file: what every kind has, and these fields."""

@@ -90,6 +90,8 @@ def test_bad_input(translator, classifier):
         lm.translate(["1"], num_samples=6)
     with pytest.raises(InputError, match="--task=seq2seq turns a source into a target and continues no text"):
         lm.generate(["1"])
+    with pytest.raises(InputError, match="--temperature_scaling is for models that predict labels"):
+        lm.scale_temperature()
     with pytest.raises(InputError, match="--task=classification turns no source into a target; use classify"):
         classifier.lm.translate(["1"])
     with pytest.raises(InputError, match="--num_beams=2 is for --task=seq2seq, and this model has"):

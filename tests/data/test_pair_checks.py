@@ -53,7 +53,7 @@ def test_swapped_pairs_are_told(prepared):
     assert "look swapped" not in said
     swapped = [good[0][::-1], *good[1:]]
     _, said = prepared(swapped)
-    assert "train.tsv:1: the source and the target look swapped: their scripts are Cjk and Latin" in said
+    assert "train.tsv:1: the source and the target look swapped: their scripts are Chinese and Latin" in said
     assert "(1 of" in said
     _, said = prepared(good, valid=[pair[::-1] for pair in good[:5]])
     assert "valid.tsv:1: the source and the target look swapped" in said and "(5 of 5 valid pairs)" in said
@@ -69,10 +69,10 @@ def test_both_directions_in_one_run_are_not_swapped(prepared):
 
 
 def test_identical_sides_and_written_languages_are_told(prepared):
-    pairs = [("a b", "c"), ("same", "same"), ("<2de> a", "d"), *((f"x{n}", f"y{n}") for n in range(30))]
+    pairs = [("a b", "c"), ("same", "same"), ("a <2de> a", "d"), *((f"x{n}", f"y{n}") for n in range(30))]
     _, said = prepared(pairs)
     assert "train.tsv:2: the source and the target are the same text (1 of" in said
-    assert "train.tsv:3: the source begins with <2de>, which is read as text, piece by piece" in said
+    assert "train.tsv:3: the source holds <2de>, which is read as text, piece by piece" in said
     _, said = prepared(pairs[3:])
     assert "same text" not in said and "read as text" not in said
 

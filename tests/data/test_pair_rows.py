@@ -7,8 +7,9 @@ import pytest
 from pairs_in_memory import PAIRS, store_of
 
 from lm_keras.data.batch import INPUTS
+from lm_keras.data.pair_packing import packed_pairs
 from lm_keras.data.pair_rows import PairFrame, RowsApart, RowsTogether, padded
-from lm_keras.data.pairs import Fitted, Pairs, check_sides, packed_pairs
+from lm_keras.data.pairs import Fitted, Pairs, check_sides
 from lm_keras.data.spans import NO_ORDER
 from lm_keras.errors import InputError
 

@@ -63,6 +63,8 @@ def test_groups_by_length():
     assert groups[0]["fewest"] == 1 and groups[-1]["most"] == 9
     assert groups[0]["rougeL"] == 100 > groups[-1]["rougeL"]
     assert groups[-1]["length"] > 1
+    (alone,) = GeneratedTargets([""], [Pair("a", ("b",))], ["b"]).by_length()
+    assert alone["fewest"] == alone["most"] == alone["pairs"] == 1
 
 
 def test_the_same_pairs_are_sampled_each_time():
