@@ -17,6 +17,7 @@ from lm_keras.layers import cudnn
 from lm_keras.layers.attention import attention
 from lm_keras.layers.attention_mask import AttentionMask
 from lm_keras.layers.casting import cast, times
+from lm_keras.layers.compiled_recurrence import row_groups
 from lm_keras.layers.decoder import mean_weights
 from lm_keras.layers.dropout import ScheduledDropout
 from lm_keras.layers.recurrence import activation_values
@@ -194,7 +195,7 @@ class LSTMSeq2Seq(EncoderDecoder):
         """
         x = self._embedded(source)
         ahead, back = goes_on(source_document), goes_on(source_document[:, ::-1])
-        zeros = self.encoder[0].initial_state(tf.shape(source)[0])
+        zeros = self.encoder[0].initial_state(source.shape[0] or tf.shape(source)[0])
         for number, (forward, backward) in enumerate(zip(self.encoder, self.backward)):
             if self.source_dropouts:
                 x = self.source_dropouts[number](x, draw=draw, training=training)
@@ -260,7 +261,9 @@ class LSTMSeq2Seq(EncoderDecoder):
         """Run a layer over x [B, T, D]: [B, T, H] and the state after the last step."""
         traced = not tf.executing_eagerly() and x.shape.is_fully_defined() and x.shape[1] > 1
         if self._may_compile and traced:
-            return layer.compiled(x, state, layer.recurrent_matrix(draw, training), keep)
+            # Two directions are two groups of programs already.
+            groups = row_groups(x.shape[0]) if layer in self.decoder else 1
+            return _compiled(layer, x, state, layer.recurrent_matrix(draw, training), keep, groups)
         keep = None if keep is None else tf.transpose(keep)
         y, after = layer(tf.transpose(x, [1, 0, 2]), state, draw=draw, training=training, keep=keep)
         return tf.transpose(y, [1, 0, 2]), after
@@ -306,3 +309,20 @@ def _ends(values: tf.Tensor, sources: tf.Tensor, documents: tf.Tensor) -> tf.Ten
     last = tf.maximum(tf.searchsorted(sources, documents, side="right") - 1, 0)
     ahead, back = tf.split(values, 2, -1)
     return tf.concat([tf.gather(ahead, last, batch_dims=1), tf.gather(back, first, batch_dims=1)], -1)
+
+
+def _compiled(
+    layer: LSTM,
+    x: tf.Tensor,
+    state: Mapping[str, tf.Tensor],
+    matrix: tf.Tensor,
+    keep: tf.Tensor | None,
+    groups: int,
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Run a layer over x [B, T, D] with its recurrence compiled, for some groups of rows."""
+    rows, found = x.shape[0], []
+    for k in range(groups):
+        part = slice(k * rows // groups, (k + 1) * rows // groups)
+        own = {name: value[part] for name, value in state.items()}
+        found.append(layer.compiled(x[part], own, matrix, None if keep is None else keep[part]))
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *found)

@@ -24,7 +24,7 @@ from lm_keras.layers.rotary import rotations
 from lm_keras.layers.transformer import DROPOUTS, BlockSettings, TransformerBlock
 from lm_keras.models.costs import Product, block_products, blocks_bytes
 from lm_keras.models.encoder_decoder import EncoderDecoder, check_vocabulary
-from lm_keras.models.positions import positions_within
+from lm_keras.models.positions import positions_within, sinusoids
 
 POSITIONS = ("learned", "rotary", "sinusoidal")
 """How the network knows the order of tokens."""
@@ -89,7 +89,7 @@ class TransformerSeq2Seq(EncoderDecoder):
         block: what a block looks like, or the same as a dictionary. With `post_norm` there is no norm behind
             the last block.
         positions: `learned`, a vector for each position, one table for either side; `rotary`, see
-            `lm_keras.layers.rotary.rotations`; or `sinusoidal`, see `sinusoids`.
+            `lm_keras.layers.rotary.rotations`; or `sinusoidal`, see `lm_keras.models.positions.sinusoids`.
         rotary_base: of rotary positions.
         tie_embeddings: use the embedding as output matrix.
         **kwargs: see `LanguageModel`; without `init_scale` the embedding is drawn from N(0, 1 / D), and the
@@ -315,13 +315,3 @@ class TransformerSeq2Seq(EncoderDecoder):
         vectors = 7 * block.width + 2 * block.num_kv_heads * block.head_width
         cross = layers * rows * length * (vectors + 2 * block.num_heads * length)
         return blocks_bytes(block, layers + len(self.encoder), rows, length) + 4 * cross
-
-
-def sinusoids(positions: tf.Tensor, width: int) -> tf.Tensor:
-    """Return the vectors [..., D] of positions [...] int32: sines of D / 2 wavelengths, then their cosines.
-
-    Reference: Vaswani et al. (2017), section 3.5, with the sines before the cosines.
-    """
-    frequencies = 10_000.0 ** (-2.0 * tf.range(width // 2, dtype=tf.float32) / width)
-    angles = tf.cast(positions, tf.float32)[..., None] * frequencies
-    return tf.concat([tf.sin(angles), tf.cos(angles)], -1)

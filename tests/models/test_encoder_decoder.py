@@ -12,8 +12,10 @@ from lm_keras.config import from_flat
 from lm_keras.draws import Draw
 from lm_keras.errors import InputError
 from lm_keras.layers.transformer import BlockSettings
+from lm_keras.models import FAMILIES, NUM_PARAMETERS
 from lm_keras.models.lstm_seq2seq import LSTMSeq2Seq
-from lm_keras.models.transformer import TransformerSeq2Seq, sinusoids
+from lm_keras.models.positions import sinusoids
+from lm_keras.models.transformer import TransformerSeq2Seq
 from lm_keras.objectives.losses import next_token_loss
 
 V, D, B, S, T, N = 99, 12, 3, 7, 5, 2
@@ -312,11 +314,10 @@ def config_of(kind, **settings):
 
 @every_kind
 def test_parameters_and_costs_are_counted(kind):
-    models = pytest.importorskip("lm_keras.models")
     config = config_of(kind)
-    model = models.FAMILIES[config.model.model](config, V)
+    model = FAMILIES[config.model.model](config, V)
     number = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    assert models.NUM_PARAMETERS[config.model.model](config, V) == number
+    assert NUM_PARAMETERS[config.model.model](config, V) == number
     assert len({weight.path for weight in model.weights}) == len(model.weights)
     again = type(model).from_config(model.get_config())
     assert [v.shape for v in again.weights] == [v.shape for v in model.weights]

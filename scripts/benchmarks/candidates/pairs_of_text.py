@@ -54,7 +54,8 @@ def read(config: Config) -> PairsOfText:
     tokenizer, length = data.tokenizer, config.batches.sequence_length
     pairs = Pairs.in_store(data.splits["train"])
     frame = PairFrame(tokenizer.begin_id, tokenizer.eod_id, tokenizer.eod_id)
-    rows = RowsApart.of(pairs, frame, length, config.data.too_long)
+    whole = np.array([0, len(pairs.begins)])  # All in one corpus.
+    rows = RowsApart.of(pairs, frame, length, config.data.too_long, whole)
     end, tokens = np.array([tokenizer.eod_id]), np.asarray(pairs.tokens)
     sides = zip(pairs.begins, pairs.middles, pairs.ends)
     both = [(tokens[a:b][: length - 1], tokens[b:c][: length - 1]) for a, b, c in sides]
