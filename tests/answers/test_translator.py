@@ -92,6 +92,10 @@ def test_bad_input(translator, classifier):
         lm.generate(["1"])
     with pytest.raises(InputError, match="--temperature_scaling is for models that predict labels"):
         lm.scale_temperature()
+    with pytest.raises(InputError, match="a model of pairs gives a single text no likelihood"):
+        lm.score(["1"])
+    with pytest.raises(InputError, match="a model of pairs has logits of a target behind its source"):
+        lm.logits([[1]])
     with pytest.raises(InputError, match="--task=classification turns no source into a target; use classify"):
         classifier.lm.translate(["1"])
     with pytest.raises(InputError, match="--num_beams=2 is for --task=seq2seq, and this model has"):
