@@ -18,6 +18,7 @@ from lm_keras.answers.tagger import Span
 from lm_keras.answers.translator import Target
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
+from lm_keras.data.examples import source_at
 from lm_keras.data.labels import Labels
 from lm_keras.data.preparation import ScoredText, split_of_run, whole_corpus
 from lm_keras.errors import InputError
@@ -36,18 +37,22 @@ from lm_keras.surroundings import each_with_usual_settings, usual_settings, with
 from lm_keras.tasks import task_of
 from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
-from lm_keras.training.weights import restore_for_reading
+from lm_keras.training.weights import best_or_last, restore_for_reading
 
 
 @with_usual_settings
 def load(
-    run_dir: str | os.PathLike, checkpoint: str = "last", jit: bool | None = False, weights: str = "float32"
+    run_dir: str | os.PathLike,
+    checkpoint: str | None = "last",
+    jit: bool | None = False,
+    weights: str = "float32",
 ) -> "TrainedModel":
     """Load the model of a run; nothing but its folder is needed.
 
     Args:
         run_dir: the folder of the run, finished, stopped or training; `~` is expanded.
-        checkpoint: `last` or `best`, by the validation and `--best_by`.
+        checkpoint: `last`, `best` by the validation and `--best_by`, or None: the best where there is one,
+            else the last.
         jit: for a gpt or glm: XLA compiles the work for a token as one program. It takes a second or two for
             each number of texts and each cache size (64, 128, ...), then a text comes faster. None for
             whatever `weights` needs. On a CPU TensorFlow keeps several texts at once in bfloat16.
@@ -62,9 +67,11 @@ def load(
         >>> lm = lm_keras.load("runs/quickstart")
         >>> lm.generate(["To be"], max_new_tokens=40, temperature=0.8, seed=1)
     """
-    if checkpoint not in ("last", "best"):
+    if checkpoint not in ("last", "best", None):
         raise InputError(f"checkpoint={checkpoint!r} is unknown; choose last or best")
     folder = RunFolder(paths.expanded(os.fspath(run_dir)))
+    if checkpoint is None:
+        checkpoint = best_or_last(folder)
     config, tokenizer = folder.config(), folder.tokenizer()
     model, step = restore_for_reading(folder, checkpoint, _warn)
     jit = weights == "int8" if jit is None else jit
@@ -351,6 +358,7 @@ class TrainedModel:
         bleu_tokenize: str = "auto",
         rouge_settings: RougeSettings = USUAL,
         target_languages: str | None = None,
+        by_label: bool = False,
     ) -> dict:
         """Score a whole split, every target once; with pairs also generate their targets and score these.
 
@@ -366,6 +374,8 @@ class TrainedModel:
                 `lm_keras.evaluation.generation.GeneratedTargets.measures`.
             target_languages: of the pairs of `corpus`, as `--target_languages` names them; None for those of
                 the run.
+            by_label: of a model that predicts labels, add the scores of each: `by_class`, or `by_type` of
+                spans.
 
         Returns:
             The fields of `scripts/evaluate.py --json`.
@@ -381,10 +391,13 @@ class TrainedModel:
         evaluator = Evaluator(self.model, self.task.in_windows(stride))
         text = self._text(split, corpus, say, target_languages)
         with self._weights():
-            found = evaluator(text.store, corpus or split, self.step)
+            sums = evaluator.sums(text.store)
+            found = evaluator.measured(sums, text.store, corpus or split, self.step)
             if self._makes_pairs:
                 found |= self._generated(text).measures(bleu_tokenize, rouge_settings)
-            return found
+        if by_label and self.labels:
+            found |= Predictions.of(sums, self.labels.names).by_label()
+        return found
 
     def _generated(self, text: ScoredText) -> GeneratedTargets:
         """Return the targets of the pairs of a text, decoded as the answer's settings say."""
@@ -450,5 +463,8 @@ class TrainedModel:
             where = dataclasses.replace(where, target_languages=target_languages, target_language_field=None)
         needed = {"columns": self.task.columns, "fields": self.task.fields, "labels": self.labels}
         if corpus:
-            return whole_corpus(corpus, where, self.tokenizer, split, say, **needed)
-        return split_of_run(where, self.tokenizer, self._data, split, say, **needed)
+            text = whole_corpus(corpus, where, self.tokenizer, split, say, **needed)
+        else:
+            text = split_of_run(where, self.tokenizer, self._data, split, say, **needed)
+        self.task.check_scored(split, text.store, functools.partial(source_at, text.split), say)
+        return text

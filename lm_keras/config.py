@@ -532,7 +532,8 @@ class RunningConfig:
     )
     replicas: int | None = setting(
         None,
-        "devices to use; a CPU or a single GPU is split into that many [all GPUs, else 1]",
+        "devices to use; a CPU or a single GPU is split into that many [all GPUs; on a CPU 2 for an LSTM of"
+        " one layer with at most 128 units and a million logits a step, else 1]",
         low=1,
         high=1000,
         on_resume="always",

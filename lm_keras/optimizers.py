@@ -82,7 +82,7 @@ class AdamW(_OnePassAdam, keras.optimizers.AdamW):
 def with_head_rate(
     kind: type[keras.optimizers.Optimizer], factor: float, head: set[int]
 ) -> type[keras.optimizers.Optimizer]:
-    """Return an optimizer whose updates of some variables have another learning rate.
+    """Return an optimizer whose updates of some variables have another learning rate, decay included.
 
     Args:
         kind: the optimizer.
@@ -95,6 +95,18 @@ def with_head_rate(
             """Update a variable and its slots, as the class above does."""
             here = factor if self._get_variable_index(variable) in head else 1.0
             super().update_step(gradient, variable, learning_rate * here)
+
+        def _apply_weight_decay(self, variables):
+            """Keras multiplies the decay of all variables by one learning rate."""
+            places = [self._get_variable_index(variable) for variable in variables]
+            super()._apply_weight_decay([v for v, place in zip(variables, places) if place not in head])
+            usual = {name: getattr(self, name, None) for name in ("weight_decay", "adam_weight_decay")}
+            decays = {name: value for name, value in usual.items() if value is not None}
+            for name, value in decays.items():
+                setattr(self, name, value * factor)
+            super()._apply_weight_decay([v for v, place in zip(variables, places) if place in head])
+            for name, value in decays.items():
+                setattr(self, name, value)
 
     WithHeadRate.__name__ = kind.__name__
     return WithHeadRate

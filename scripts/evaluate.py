@@ -46,11 +46,12 @@ def main() -> int:
         lm, split = api.load(run_dir, options.checkpoint, weights=options.weights, jit=None), options.split
         lm.cache_dir = options.cache_dir or lm.cache_dir
         pseudo = lm.pseudo_likelihood(split, options.corpus, report.say) if options.pseudo else {}
-        result = lm.evaluate(split, options.corpus, options.stride, report.say, **scoring.changes) | pseudo
+        how = {"by_label": not options.json, **scoring.changes}
+        result = lm.evaluate(split, options.corpus, options.stride, report.say, **how) | pseudo
         if options.blanks:
             shares = lm.exact_matches(split, options.blanks, report.say)
             result |= {f"blanks_of_{words}": share for words, share in shares.items()}
-    lines = [json.dumps(result)] if options.json else [f"{name:20} {value}" for name, value in result.items()]
+    lines = [json.dumps(result)] if options.json else report.scores(result)
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 

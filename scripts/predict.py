@@ -13,13 +13,13 @@ class PredictOptions:
     """Which model, which texts, how predictions are written."""
 
     run_dir: str | None = setting(None, "folder of the run", path=True)
-    checkpoint: str = setting("last", "which weights", choices=("last", "best"))
+    checkpoint: str | None = setting(None, "which weights [best, else last]", choices=("last", "best"))
     input: str = setting("-", "file with a text a record; -: standard input", path=True)
     output: str = setting("-", "file for the predictions; -: standard output", path=True)
     format: str = setting(
         "lines",
-        "of predictions, and of texts unless their file is named .tsv, .jsonl or .conll; lines: labels, tags"
-        " of words between white space, targets; jsonl: also probabilities, spans, hypotheses with scores",
+        "of predictions, and of texts unless their file is named .tsv, .csv, .jsonl or .conll; lines: labels,"
+        " tags of words between white space, targets; jsonl: also probabilities, spans, or all hypotheses",
         choices=("lines", "tsv", "jsonl", "conll"),
     )
     text_field: str | None = setting(None, "field of the text, by name or number [as in training]")
@@ -52,6 +52,7 @@ def main() -> int:
     how = {name: getattr(options, name) for name in ("format", "header", "too_long", "batch_size")}
     how |= {"text_field": options.text_field or lm.read_fields[0], "label_field": lm.read_fields[1]}
     prediction_files.predict(lm.answer, options.input, options.output, **how)
+    print(f"the weights are those of step {lm.step:,}; --checkpoint=last or best chooses", file=sys.stderr)
     return 0
 
 

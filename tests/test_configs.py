@@ -85,6 +85,10 @@ def executed(script, monkeypatch, tmp_path, english):
         task = lines.get("task", "").removeprefix("--task=")
         small = [f"--{name}={value}" for name, value in SMALLER.items() if name in lines]
         small += ["--sequence_length=128"] if task else []  # Whole examples have to fit.
+        if task and not {"vocab_size", "tokenizer"} & set(
+            lines
+        ):  # It begins with a model, and takes its tokenizer.
+            small.append(f"--vocab_size={SMALLER['vocab_size']}")
         words = [
             f"--flagfile={tmp_path}/config.flags",
             *small,

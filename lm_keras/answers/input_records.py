@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from lm_keras.corpora import conll
+from lm_keras.corpora import conll, csv_files
 from lm_keras.corpora.decoding import OTHER_MARKS
 from lm_keras.corpora.json_files import TEXT, WORDS
 from lm_keras.corpora.json_lines import Field, record_of
@@ -19,7 +19,7 @@ from lm_keras.errors import InputError, nearest
 FORMATS = ("lines", "tsv", "jsonl", "conll")
 """How records and predictions may be written."""
 
-BY_NAME = {".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".conll": "conll"}
+BY_NAME = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".conll": "conll"}
 """The format of a file of records by the end of its name; others have that of the predictions."""
 
 LONGEST_LINE = 2**26
@@ -32,7 +32,7 @@ class Record:
 
     Attributes:
         asked: its text, or its words; None where it has none, so that nothing is predicted.
-        lines: its lines as they are, without line ends.
+        lines: its lines as they are, without line ends; of a .csv file the fields of its row.
         where: its file and line.
         between: whether it is a line between the sentences of a CoNLL file, or the header of a table.
         words: of a CoNLL file, which of its lines are words.
@@ -51,7 +51,7 @@ class InputForm:
 
     Attributes:
         name: of the file, for messages.
-        format: one of `FORMATS`.
+        format: one of `FORMATS`, or `csv`.
         words: whether a text is words with white space between them.
         text_field: the name of the field with the text, or the number of its column, from 1 on.
         header: `auto`, `yes` or `no`: whether the first line of a table names its columns.
@@ -75,16 +75,8 @@ def format_of(source: str, format: str) -> str:
     Args:
         source: its name.
         format: of the predictions.
-
-    Raises:
-        InputError: the name is that of a table with commas.
     """
-    ending = re.search(r"(\.\w+)?$", source)[0].lower()
-    if ending == ".csv":
-        raise InputError(
-            f"--input={source}: tables with commas are not read here; write it as .tsv or .jsonl"
-        )
-    return BY_NAME.get(ending, format)
+    return BY_NAME.get(re.search(r"(\.\w+)?$", source)[0].lower(), format)
 
 
 def records_of(file: BinaryIO, reading: InputForm) -> Iterator[Record]:
@@ -103,11 +95,29 @@ def _of_lines(lines: Iterator[tuple[str, str]], reading: InputForm) -> Iterator[
 
 
 def _of_table(lines: Iterator[tuple[str, str]], reading: InputForm) -> Iterator[Record]:
+    return _of_rows(((where, line.split("\t"), (line,)) for where, line in lines), reading)
+
+
+def _of_csv(lines: Iterator[tuple[str, str]], reading: InputForm) -> Iterator[Record]:
+    numbered = ((number, line) for number, (_, line) in enumerate(lines, 1))
+    rows = csv_files.rows_of(
+        reading.name, numbered, lambda remark: sys.stderr.write(f"{remark.format(reading.name)}\n")
+    )
+    places = ((f"{reading.name}:{number}", cells, tuple(cells)) for number, cells in rows)
+    return _of_rows(places, reading)
+
+
+def _of_rows(rows: Iterator[tuple[str, list[str], tuple[str, ...]]], reading: InputForm) -> Iterator[Record]:
+    """Yield the records of a table.
+
+    Args:
+        rows: where each row is, its cells, and the `lines` of its record.
+        reading: how they are read.
+    """
     column, width = 0, 0
-    for where, line in lines:
-        cells = line.split("\t")
-        if not line.strip():
-            yield Record(None, (line,), where)
+    for where, cells, lines in rows:
+        if not "".join(cells).strip():
+            yield Record(None, lines, where)
             continue
         if not width:
             width = len(cells)
@@ -115,11 +125,11 @@ def _of_table(lines: Iterator[tuple[str, str]], reading: InputForm) -> Iterator[
             if is_header:
                 if reading.header == "auto":
                     sys.stderr.write(f"{where} names the columns; --header=no reads it as data\n")
-                yield Record(None, (line,), where, between=True)
+                yield Record(None, lines, where, between=True)
                 continue
         if len(cells) != width:
             raise InputError(f"{where} has {len(cells)} columns: expected {width}, as in the first line")
-        yield Record(_asked(cells[column], reading), (line,), where)
+        yield Record(_asked(cells[column], reading), lines, where)
 
 
 def _of_json(lines: Iterator[tuple[str, str]], reading: InputForm) -> Iterator[Record]:
@@ -181,7 +191,7 @@ def _sentence(lines: list[tuple[str, str | None]], where: str) -> Iterator[Recor
         )
 
 
-_READERS = {"lines": _of_lines, "tsv": _of_table, "jsonl": _of_json, "conll": _of_conll}
+_READERS = {"lines": _of_lines, "tsv": _of_table, "csv": _of_csv, "jsonl": _of_json, "conll": _of_conll}
 
 
 def _asked(text: str, reading: InputForm) -> str | list[str] | None:

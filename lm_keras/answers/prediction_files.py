@@ -101,7 +101,7 @@ def written(
         InputError: a text or a label has a line feed or a tab that such a line cannot hold.
     """
     if record.between:
-        return _between(record.lines[0], format, read_as, columns)
+        return _between(record, format, read_as, columns)
     if predicted is None:
         return "\n"
     if format == "jsonl":
@@ -119,9 +119,12 @@ def written(
     (label,) = _held([" ".join(predicted["tags"]) if "tags" in predicted else said or ""], record)
     if format == "lines":
         return f"{label}\n"
-    given = (
-        record.lines if read_as == "tsv" else _held([predicted.get("text") or predicted["source"]], record)
-    )
+    if read_as == "tsv":
+        given = list(record.lines)
+    elif read_as == "csv":
+        given = _held(list(record.lines), record)
+    else:
+        given = _held([predicted.get("text") or predicted["source"]], record)
     score = predicted.get("probability", predicted.get("score"))
     return "\t".join([*given, label, *([] if score is None else [f"{score:.{DIGITS}f}"])]) + "\n"
 
@@ -141,11 +144,12 @@ def _held(texts: list[str], record: Record) -> list[str]:
     return texts
 
 
-def _between(line: str, format: str, read_as: str, columns: tuple[str, str]) -> str:
+def _between(record: Record, format: str, read_as: str, columns: tuple[str, str]) -> str:
     """Return what becomes of a line that holds no record: CoNLL files and tables keep theirs."""
-    if format != read_as:
-        return ""
-    return "\t".join([line, *columns]) + "\n" if format == "tsv" else f"{line}\n"
+    if format == "tsv" and read_as in ("tsv", "csv"):
+        names = record.lines if read_as == "tsv" else _held(list(record.lines), record)
+        return "\t".join([*names, *columns]) + "\n"
+    return f"{record.lines[0]}\n" if format == read_as else ""
 
 
 def _rounded(value: Any) -> Any:

@@ -59,6 +59,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "parameters?": int,
         "seconds?": NUMBER,
         "best_step?": (int, None),
+        "best?": {"step": int, "splits": {str: EVALUATION}},
         "texts?": {str: {"examples": int, "labels?": {str: int}}},
     },
     "environment.json": {"lives": [{}]},

@@ -84,9 +84,11 @@ class RunFolder(LockedFolder):
             results = self.results or {}
         except InputError:
             return None  # It can be found again.
-        scores = results.get("splits", {}).get("valid", {}).get("scores", {})
-        found = scores.get("temperature") if results.get("step") == step else None
-        return found if found and found > 0 else None
+        for scored in (results, results.get("best", {})):
+            if scored.get("step") == step:
+                found = scored.get("splits", {}).get("valid", {}).get("scores", {}).get("temperature")
+                return found if found and found > 0 else None
+        return None
 
     def write_results(self, results: dict) -> None:
         """Write down what a run reached: it is finished."""

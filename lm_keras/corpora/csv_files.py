@@ -2,7 +2,7 @@
 
 import csv
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lm_keras.corpora.documents import Reading
 from lm_keras.corpora.record_files import LONGEST_RECORD
@@ -24,21 +24,7 @@ class CsvFiles(TableFiles):
     divided = "write a comma between them"
 
     def _rows(self, path: str, lines: Iterator[tuple[int, str]]) -> Iterator[Row]:
-        sample = list(itertools.islice(lines, LOOKED_AT_LINES))
-        delimiter = _delimiter([line for _, line in sample])
-        if delimiter != DELIMITERS[0]:
-            self._remark(f"{{}}: its columns have {delimiter!r} between them", path)
-        csv.field_size_limit(LONGEST_RECORD)
-        every = itertools.chain(sample, lines)
-        reader = csv.reader((f"{line}\n" for _, line in every), delimiter=delimiter, strict=True)
-        while True:
-            number = reader.line_num + 1
-            try:
-                fields = next(reader, None)
-            except csv.Error as error:
-                raise _wrong(path, number, reader.line_num, str(error)) from None
-            if fields is None:
-                return
+        for number, fields in rows_of(path, lines, lambda remark: self._remark(remark, path)):
             if len(fields) > 1 or "".join(fields).strip():
                 yield number, fields
 
@@ -46,6 +32,35 @@ class CsvFiles(TableFiles):
 def open_source(rest: str, reading: Reading) -> CsvFiles:
     """Return the tables that globs name, several with commas between; see `TableFiles`."""
     return CsvFiles("csv", rest, reading)
+
+
+def rows_of(path: str, lines: Iterator[tuple[int, str]], remark: Callable[[str], None]) -> Iterator[Row]:
+    """Yield the rows of a file; that of an empty line has no fields.
+
+    Args:
+        path: the file, for messages.
+        lines: number, from 1 on, and text of each line, without its end.
+        remark: called with a line, in which {} stands for the file, unless commas divide the columns.
+
+    Raises:
+        InputError: the quotes of a row do not close.
+    """
+    sample = list(itertools.islice(lines, LOOKED_AT_LINES))
+    delimiter = _delimiter([line for _, line in sample])
+    if delimiter != DELIMITERS[0]:
+        remark(f"{{}}: its columns have {delimiter!r} between them")
+    csv.field_size_limit(LONGEST_RECORD)
+    every = itertools.chain(sample, lines)
+    reader = csv.reader((f"{line}\n" for _, line in every), delimiter=delimiter, strict=True)
+    while True:
+        number = reader.line_num + 1
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            raise _wrong(path, number, reader.line_num, str(error)) from None
+        if fields is None:
+            return
+        yield number, fields
 
 
 def _delimiter(lines: list[str]) -> str:

@@ -148,12 +148,12 @@ def look(path: str, head: bytes, is_whole: bool, text_field: str, has_field: Cal
     if table := table_in(text, is_whole, named):
         if named:
             raise refusal(path, table)
-        between = {"\t": "tabs", ",": "commas"}[table.delimiter]
+        between, scheme = {"\t": ("tabs", "tsv"), ",": ("commas", "csv")}[table.delimiter]
         return Look(
             False,
             f"{{}} looks like a table of {len(table.names)} columns with {between} between: it is read as"
-            f" text, {between} included; to learn one column, write it as JSON lines, and name its field with"
-            " --text_field",
+            f" text, {between} included; to learn one column, take --corpus={scheme}:GLOB"
+            " --text_field=COLUMN",
         )
     if lines and named:
         return Look(

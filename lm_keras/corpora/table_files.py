@@ -174,6 +174,11 @@ class TableFiles(RecordFiles):
             )
         elif header == "no" and looks_named:
             self._remark(f"{{}}: its first row, {names}, looks like names, and is read as data", path)
+        elif header == "auto" and _may_name(first, _of_width(others, len(first))):
+            self._remark(
+                f"{{}}: its first row, {names}, is read as data; if it names the columns, take --header=yes",
+                path,
+            )
         return header == "yes" or (header == "auto" and looks_named)
 
     def _looks_named(self, first: list[str], others: list[list[str]]) -> bool:
@@ -181,13 +186,10 @@ class TableFiles(RecordFiles):
         wanted = {self._field(name) for name in self._read_fields()}
         if {name for name in wanted if not name.isdecimal()} & set(first):
             return True
-        others = [row for row in others if len(row) == len(first)]
-        if len(first) < 2 or len(others) < 2 or len(set(first)) < len(first) or not all(first):
+        others = _of_width(others, len(first))
+        if len(others) < 2 or not _are_short(first):
             return False
-        if any(len(name) > LONGEST_NAME or len(name.split()) > MOST_WORDS_OF_NAME for name in first):
-            return False
-        for column, name in enumerate(first):
-            below = [row[column].strip() for row in others]
+        for name, below in zip(first, _columns_of(others)):
             if name not in below and 2 * len(set(below)) <= len(below):
                 return True
         return False
@@ -246,6 +248,30 @@ class TableFiles(RecordFiles):
 def setting_of(what: str) -> str:
     """Return the flag that says which field holds something."""
     return "target_language_field" if what == LANGUAGE else f"{what}_field"
+
+
+def _of_width(rows: list[list[str]], width: int) -> list[list[str]]:
+    return [row for row in rows if len(row) == width]
+
+
+def _columns_of(rows: list[list[str]]) -> list[list[str]]:
+    return [[field.strip() for field in column] for column in zip(*rows)]
+
+
+def _are_short(first: list[str]) -> bool:
+    """Tell whether the fields of a row are different and short, as names are."""
+    if len(first) < 2 or len(set(first)) < len(first) or not all(first):
+        return False
+    return not any(len(name) > LONGEST_NAME or len(name.split()) > MOST_WORDS_OF_NAME for name in first)
+
+
+def _may_name(first: list[str], others: list[list[str]]) -> bool:
+    """Tell whether a row may name columns of which nothing else tells: it is short, and no field of it comes
+    again below, where the values are mostly different.
+    """
+    if len(others) < 2 or not _are_short(first):
+        return False
+    return not any(name in below for name, below in zip(first, _columns_of(others)))
 
 
 def _listed(names: list[str]) -> str:

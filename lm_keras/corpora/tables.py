@@ -24,6 +24,7 @@ class Table:
         delimiter: what separates two columns.
         names: of the columns, in the first row.
         is_quoted: whether quotes enclose a field, which then may have delimiters and line ends.
+        has_quotes: whether they do so in a row that was looked at.
         is_by_line: whether each row that was looked at is one line.
     """
 
@@ -31,6 +32,7 @@ class Table:
     names: list[str]
     is_quoted: bool
     is_by_line: bool
+    has_quotes: bool
 
 
 def named_as_table(path: str) -> bool:
@@ -73,7 +75,8 @@ def _table(text: str, is_whole: bool, named: bool, delimiter: str, is_quoted: bo
         named or (delimiter == "\t" and all(names)) or _are_names(rows[0])
     ):  # Prose has spaces behind its commas.
         is_by_line = not any("\n" in field for row in known for field in row)
-        return Table(delimiter, names, is_quoted, is_by_line)
+        has_quotes = is_quoted and rows != _rows(text, delimiter, False)
+        return Table(delimiter, names, is_quoted, is_by_line, has_quotes)
     return None
 
 
@@ -97,22 +100,14 @@ def _are_names(fields: list[str]) -> bool:
 
 
 def refusal(path: str, table: Table) -> InputError:
-    """Return the error for a table, with a command that writes it as JSON lines."""
+    """Return the error for a table, with the flags that read a column of it."""
     names = table.names
     told = ""
     if all(map(_is_name, names)):
         told = f" ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})"
-    settings = "" if table.delimiter == "," else f", delimiter={table.delimiter!r}"
-    settings += "" if table.is_quoted else ", quoting=csv.QUOTE_NONE"
-    program = (
-        "import csv, json; csv.field_size_limit(2**31 - 1); [print(json.dumps(row)) for row in "
-        f"csv.DictReader(open(0, encoding='utf-8-sig', newline=''){settings})]"
-    )
-    word = as_word(path)
-    command = f'python -c "{program}"'
-    command = f"zcat {word} | {command}" if path.lower().endswith(".gz") else f"{command} < {word}"
+    scheme = "tsv" if table.delimiter == "\t" and not table.has_quotes else "csv"
     return InputError(
-        f"{shown(path)} is a table of {len(names)} columns{told}: expected text; write it as JSON lines,"
-        f" {command} > table.jsonl, and take --corpus=text:table.jsonl --text_field=COLUMN; to learn the"
-        " table as it stands, rename it to .txt"
+        f"{shown(path)} is a table of {len(names)} columns{told}: expected text; to learn a column, take"
+        f" --corpus={as_word(f'{scheme}:{path}')} --text_field=COLUMN; to learn the table as it stands,"
+        " rename it to .txt"
     )

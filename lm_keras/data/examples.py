@@ -172,6 +172,7 @@ def check_lengths(
     too_long: str,
     source_of: Callable[[int], str],
     say: Callable[[str], None],
+    around: int = 0,
 ) -> None:
     """Say how many examples of a split do not fit into a row, and what becomes of them.
 
@@ -182,6 +183,7 @@ def check_lengths(
         too_long: a key of `TOO_LONG`.
         source_of: number of an example -> where it is from.
         say: called with a line, if there are any.
+        around: tokens of a row beside those of its example.
 
     Raises:
         InputError: there are some, and that is an error.
@@ -197,10 +199,15 @@ def check_lengths(
     )
     if too_long == "error":
         raise InputError(
-            f"{what}; raise --sequence_length to {lengths[longest] + 2:,}, or choose --too_long=windows,"
+            f"{what}; raise --sequence_length to {lengths[longest] + around:,}, or choose --too_long=windows,"
             " cut_end or cut_start"
         )
     say(f"{what}: --too_long={too_long}, {TOO_LONG[too_long]}")
+
+
+def source_at(split: Split, number: int) -> str:
+    """Return where a document of a split is from: `train.tsv:17`."""
+    return documents_at(split, [number])[number].source
 
 
 def documents_at(split: Split, numbers: Iterable[int]) -> dict[int, Document]:

@@ -149,7 +149,10 @@ def _label_id(labels: Labels, document: Document) -> int:
 
 
 def labels_in(
-    splits: Mapping[str, Split], fields: tuple[str, ...], say: Callable[[str], None] = lambda line: None
+    splits: Mapping[str, Split],
+    fields: tuple[str, ...],
+    say: Callable[[str], None] = lambda line: None,
+    labels: Labels | None = None,
 ) -> Labels | None:
     """Read the labels or the tags of a text, and say what looks wrong in them.
 
@@ -157,6 +160,7 @@ def labels_in(
         splits: the text, `train` first.
         fields: what its records have; without `label` and `tags` among them nothing is read.
         say: called with a line each.
+        labels: those of the training text, where that is not among the splits.
 
     Returns:
         The labels of the training text, or None.
@@ -165,12 +169,12 @@ def labels_in(
         InputError: a label is missing, or only another split has it, or the training text has only one.
     """
     if "label" in fields:
-        return _of_texts(splits, say)
-    return _of_words(splits, say) if "tags" in fields else None
+        return _of_texts(splits, say, labels)
+    return _of_words(splits, say, labels) if "tags" in fields else None
 
 
-def _of_texts(splits: Mapping[str, Split], say: Callable[[str], None]) -> Labels:
-    repeated, labels = _RepeatedTexts(splits), None
+def _of_texts(splits: Mapping[str, Split], say: Callable[[str], None], labels: Labels | None) -> Labels:
+    repeated = _RepeatedTexts(splits)
     for name, split in splits.items():
         found = collections.Counter()
         for document in split.documents():
@@ -190,8 +194,8 @@ def _of_texts(splits: Mapping[str, Split], say: Callable[[str], None]) -> Labels
     return labels
 
 
-def _of_words(splits: Mapping[str, Split], say: Callable[[str], None]) -> Labels:
-    repeated, labels = _RepeatedTexts(splits), None
+def _of_words(splits: Mapping[str, Split], say: Callable[[str], None], labels: Labels | None) -> Labels:
+    repeated = _RepeatedTexts(splits)
     for name, split in splits.items():
         scheme, first_lone = tags.Scheme(), None
         as_read, kept = collections.Counter(), collections.Counter()

@@ -12,7 +12,7 @@ from lm_keras.data.cache import cache_folder
 from lm_keras.data.columns import Column
 from lm_keras.data.corpus_weights import COLUMN, weights_of
 from lm_keras.data.division import DividedText, divide, opened_corpus, say_of
-from lm_keras.data.examples import documents_at
+from lm_keras.data.examples import documents_at, source_at
 from lm_keras.data.labels import Labels, columns_of, labels_in
 from lm_keras.data.pair_checks import languages_in
 from lm_keras.data.store import TokenStore, store_in_cache, tokenized
@@ -49,7 +49,7 @@ class PreparedData:
 
     def source(self, name: str, number: int) -> str:
         """Return where a document of a split is from: `train.tsv:17`."""
-        return documents_at(self.texts[name], [number])[number].source
+        return source_at(self.texts[name], number)
 
 
 class ScoredText(NamedTuple):
@@ -125,10 +125,7 @@ def prepare(
         name: tokenized(split, tokenizer, cache, say, columns=columns) for name, split in splits.items()
     }
     for name, store in stores.items():
-        warn_of_unknown(name, store.counts.unknown, store.counts.tokens, say)
-        if not store.counts.unknown:
-            warn_of_changes(name, tokenizer, store.counts.bytes, splits[name].num_bytes, say)
-        say_of_filled(name, splits[name], store, say)
+        say_of_store(name, splits[name], store, tokenizer, say)
     report = {
         name: {
             "corpus": split.description.spec,
@@ -153,6 +150,16 @@ def _column_of_corpora(config: DataConfig) -> tuple[Column, ...]:
     if weights_of(config.corpus_weights, len(specs_in(config.corpus))) is None:
         return ()
     return (Column(COLUMN, "document", "uint16", lambda document: document.corpus, ""),)
+
+
+def say_of_store(
+    name: str, split: Split, store: TokenStore, tokenizer: Tokenizer, say: Callable[[str], None]
+) -> None:
+    """Say what of a split its tokens do not say."""
+    warn_of_unknown(name, store.counts.unknown, store.counts.tokens, say)
+    if not store.counts.unknown:
+        warn_of_changes(name, tokenizer, store.counts.bytes, split.num_bytes, say)
+    say_of_filled(name, split, store, say)
 
 
 def say_of_filled(name: str, split: Split, store: TokenStore, say: Callable[[str], None]) -> None:
@@ -260,6 +267,8 @@ def whole_corpus(
 ) -> ScoredText:
     """Return another text than that of a run, whole, to be scored.
 
+    What looks wrong in it is said as of the text of a run.
+
     Args:
         corpus: names it.
         config: the data settings of the run.
@@ -276,6 +285,9 @@ def whole_corpus(
     opened = opened_corpus(corpus, config, split, say, fields)
     whole = make_splits(opened, fractions=(100, 0, 0))["train"]
     say_of({split: opened}, say)
+    labels_in({split: whole}, fields, say, labels)
     cache = cache_folder(config.cache_dir)
     columns += columns_of(fields, labels)
-    return ScoredText(tokenized(whole, tokenizer, cache, say, whole.description.spec, columns), whole)
+    store = tokenized(whole, tokenizer, cache, say, whole.description.spec, columns)
+    say_of_store(split, whole, store, tokenizer, say)
+    return ScoredText(store, whole)

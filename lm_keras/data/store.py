@@ -163,7 +163,8 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
     begin = np.array([tokenizer.begin_id], dtype).tobytes()
     unscored = None if tokenizer.begin_id == tokenizer.eod_id else tokenizer.begin_id
     separator = np.array([tokenizer.eod_id], dtype).tobytes() + (b"" if unscored is None else begin)
-    encoder, counter, filled = WordEncoder(tokenizer), _TextCounter(tokenizer), []
+    encoder, counter = WordEncoder(tokenizer), _TextCounter(tokenizer)
+    filled, first_filled = 0, ()
     tokens, documents = 1, 0
     # Not `ndarray.tofile`, which loses the reason when the disk is full, and flushes the file each time.
     with contextlib.ExitStack() as stack:
@@ -206,12 +207,10 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
                 for writer in writers:
                     writer.between(1)
                 tokens += 1
-                filled.append((documents, 0))
-            filled += [
-                (documents, number)
-                for number, word in enumerate(document.words or ())
-                if encoder.is_empty(word.text)
-            ]
+                filled, first_filled = filled + 1, first_filled or (documents, 0)
+            for number, word in enumerate(document.words or ()):
+                if encoder.is_empty(word.text):
+                    filled, first_filled = filled + 1, first_filled or (documents, number)
             documents += 1
     if counter.raw_size != split.num_bytes or documents != split.num_documents:
         raise changed(split.description.spec)
@@ -224,7 +223,7 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
         "counts": dataclasses.asdict(counts),
         "unscored": unscored,
         **({"columns": {column.name: [column.per, column.dtype] for column in columns}} if columns else {}),
-        **({"filled": [len(filled), *filled[0]]} if filled else {}),
+        **({"filled": [filled, *first_filled]} if filled else {}),
     }
     (folder / "store.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

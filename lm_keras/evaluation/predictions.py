@@ -93,13 +93,26 @@ class Predictions:
         counts = np.bincount(self.true[self.true >= 0], minlength=len(self.names))
         return dict(zip(self.names, counts.tolist()))
 
-    def by_span(self, seed: int) -> dict[str, Any]:
-        """Return scores by type and intervals of the measures of spans."""
+    def by_label(self) -> dict[str, dict[str, Any]]:
+        """Return `by_type`, the scores of each type of spans, or `by_class`, those of each class."""
+        if self.begins is not None and has_spans(self.names):
+            return {"by_type": scores.span_scores(*self._span_tags())["by_type"]}
+        known = self.true >= 0
+        found = scores.classification_scores(self.true[known], self.predicted[known], self.names)
+        return {"by_class": found["by_class"]}
+
+    def _span_tags(self) -> tuple[list[list[str]], list[list[str]]]:
+        """Return the true and the predicted tags of each example of which every word has a tag."""
         groups = self.groups
         true, predicted = (
             [[self.names[tag] for tag in tags[part]] for part in groups]
             for tags in (self.true, self.predicted)
         )
+        return true, predicted
+
+    def by_span(self, seed: int) -> dict[str, Any]:
+        """Return scores by type and intervals of the measures of spans."""
+        true, predicted = self._span_tags()
         return {
             "by_type": scores.span_scores(true, predicted)["by_type"],
             "intervals": scores.span_intervals(true, predicted, seed),

@@ -83,7 +83,7 @@ MEASURES: dict[str, Measure] = {
         evaluated="bits_per_byte", told="{} bits/byte",
     ),
     "bits_per_character": Measure(".3f", "low", head="bits/char", unit="bits/character"),
-    "accuracy": Measure(".3f", "high", head="accuracy"),
+    "accuracy": Measure(".3f", "high", head="accuracy", told="accuracy {}"),
     "macro_f1": Measure(".3f", "high", head="macro F1", width=9, title="Macro-F1", evaluated="macro_f1",
         told="macro F1 {}"),
     "mcc": Measure(".3f", "high", head="MCC", width=7),

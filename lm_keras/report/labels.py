@@ -37,15 +37,22 @@ def _of_run(run: RunRecord) -> list[str]:
     parts = [f"<h3>{escaped(run.name)}</h3>", *texts_table((run.results or {}).get("texts", {}))]
     for split, values in splits.items():
         scores = values["scores"]
-        parts += [f"<h4>{escaped(split)}</h4>", beside_baselines(values), _by_class(scores)]
+        own = of_best(run, split)
+        parts += [f"<h4>{escaped(split)}</h4>", beside_baselines(values, own), _by_class(scores)]
         parts += [_intervals(scores), f"<div class='plots'>{_confusion(scores)}{_reliability(scores)}</div>"]
         parts += _worst(run, split)
     return parts
 
 
-def beside_baselines(values: dict[str, Any]) -> str:
-    """Show the measures of a network and those of the baselines as a table."""
-    compared = {"this run": values, **values.get("baselines", {})}
+def of_best(run: RunRecord, split: str) -> dict[str, dict[str, Any]]:
+    """Return the measures of the best weights on a split, if they are not the last ones, under their name."""
+    best = (run.results or {}).get("best", {"splits": {}})
+    return {f"best step {best['step']:,}": best["splits"][split]} if split in best["splits"] else {}
+
+
+def beside_baselines(values: dict[str, Any], best: dict[str, dict[str, Any]]) -> str:
+    """Show the measures of a network, of its best weights, and of the baselines as a table."""
+    compared = {"this run": values, **best, **values.get("baselines", {})}
     columns = columns_of([values])
     rows = [
         _numbers([name.replace("_", " ")], [_measure(column, own.get(column)) for column in columns])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_keras.disk.files import opened
-from lm_keras.report.labels import beside_baselines, texts_table
+from lm_keras.report.labels import beside_baselines, of_best, texts_table
 from lm_keras.report.runs import RunRecord, is_number
 from lm_keras.report.tables import escaped, row_of, table_of
 
@@ -45,7 +45,7 @@ def _of_run(run: RunRecord) -> list[str]:
     parts = [f"<h3>{escaped(run.name)}</h3>", *texts_table((run.results or {}).get("texts", {}))]
     for split, values in splits.items():
         told = [values.get(name) for name in ("decoded", "signature", "rouge_settings")]
-        parts += [f"<h4>{escaped(split)}</h4>", beside_baselines(values)]
+        parts += [f"<h4>{escaped(split)}</h4>", beside_baselines(values, of_best(run, split))]
         parts += [f"<p class='quiet'>{escaped('; '.join(filter(None, told)))}</p>", _by_length(values)]
         parts += _side_by_side(run.path / "predictions" / f"{split}.jsonl", split)
     return [*parts, *_attention(run.path / "predictions" / "attention.jsonl")]

@@ -101,14 +101,25 @@ class Labelled(Task):
 
     def check(self, data: PreparedData, say: Callable[[str], None]) -> None:
         for name, store in data.splits.items():
-            check_lengths(
-                name,
-                store.ends - store.documents,
-                self.sequence_length - self.frame.size,
-                self.too_long if name == "train" else self.too_long_to_score,
-                functools.partial(data.source, name),
-                say,
-            )
+            too_long = self.too_long if name == "train" else self.too_long_to_score
+            self._check_lengths(name, store, too_long, functools.partial(data.source, name), say)
+
+    def check_scored(
+        self, name: str, store: TokenStore, source_of: Callable[[int], str], say: Callable[[str], None]
+    ) -> None:
+        self._check_lengths(name, store, self.too_long_to_score, source_of, say)
+
+    def _check_lengths(
+        self,
+        name: str,
+        store: TokenStore,
+        too_long: str,
+        source_of: Callable[[int], str],
+        say: Callable[[str], None],
+    ) -> None:
+        around = self.frame.size
+        lengths, room = store.ends - store.documents, self.sequence_length - around
+        check_lengths(name, lengths, room, too_long, source_of, say, around)
 
     def order(self, store: TokenStore) -> Order:
         plan = self.plan(store)

@@ -154,6 +154,21 @@ class Task:
             InputError: an example is too long, and that is an error.
         """
 
+    def check_scored(
+        self, name: str, store: TokenStore, source_of: Callable[[int], str], say: Callable[[str], None]
+    ) -> None:
+        """Say what of a split the rows of an evaluation cannot hold, if they have whole examples.
+
+        Args:
+            name: of the split.
+            store: the split.
+            source_of: number of an example -> where it is from.
+            say: called with a line each.
+
+        Raises:
+            InputError: an example is too long, and that is an error.
+        """
+
     def order(self, store: TokenStore) -> Order:
         """Return which rows of a text each step sees."""
         raise NotImplementedError

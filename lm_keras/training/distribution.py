@@ -172,17 +172,31 @@ def _described(gpus: list, replicas: int) -> str:
         if replicas > len(gpus):
             return f"{name} in {replicas} parts"
     else:
-        name = f"CPU ({_usable_cores()} cores{'' if replicas == 1 else ' in all'})"
+        name = f"CPU ({usable_cores()} cores{'' if replicas == 1 else ' in all'})"
     return name if replicas == 1 else f"{replicas} x {name}"
 
 
 def _split_cpu(replicas: int) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(max(1, _usable_cores() // replicas))
+        tf.config.threading.set_intra_op_parallelism_threads(max(1, usable_cores() // replicas))
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
     except RuntimeError:
         _check_devices("CPU", replicas)
+
+
+def can_split_cpu(replicas: int) -> bool:
+    """Tell whether the CPU is, or now becomes, as many logical devices: in a process whose devices are fixed
+    it may be too late.
+    """
+    parts = tf.config.get_logical_device_configuration(tf.config.list_physical_devices("CPU")[0])
+    if parts and len(parts) >= replicas:
+        return True
+    try:
+        _split_cpu(replicas)
+    except InputError:
+        return False
+    return True
 
 
 def _split_gpu(gpu: tf.config.PhysicalDevice, replicas: int) -> None:
@@ -228,7 +242,8 @@ def _gpu_memory() -> int:
     return size.value
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -32,20 +32,26 @@ def details_of(task: Labelled, data: PreparedData, predictions: Mapping[str, Pre
         For each split `scores`, see `Predictions.details`, and `baselines`, the measures of each of them.
     """
     train, found = task.texts(data.splits["train"]), {}
-    # Of the validation text: fitted on the test text itself it would be too good.
-    temperature = predictions["valid"].temperature if "valid" in predictions else None
+    scores = scores_of(task, predictions)
     for split, own in predictions.items():
         store = data.splits[split]
         guesses = baselines(train, task.texts(store), len(task.labels.names), task.vocab_size)
         sums = {"true": own.true, **({} if own.begins is None else {"begins": own.begins})}
         found[split] = {
-            "scores": own.details(task.seed, temperature),
+            "scores": scores[split],
             "baselines": {
                 name: task.measures({**sums, "log_probabilities": values}, store.counts)
                 for name, values in guesses.items()
             },
         }
     return found
+
+
+def scores_of(task: Labelled, predictions: Mapping[str, Predictions]) -> dict[str, dict[str, Any]]:
+    """Return the `scores` of each split, see `Predictions.details`."""
+    # Of the validation text: fitted on the test text itself it would be too good.
+    temperature = predictions["valid"].temperature if "valid" in predictions else None
+    return {split: own.details(task.seed, temperature) for split, own in predictions.items()}
 
 
 def texts_of(task: Labelled, data: PreparedData, predictions: Mapping[str, Predictions]) -> dict[str, Any]:

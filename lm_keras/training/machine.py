@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from lm_keras.config import Config
 from lm_keras.registry import JIT_OF_PARTS, WITH_LABELS
-from lm_keras.training.distribution import Devices, cluster_of
+from lm_keras.training.distribution import Devices, can_split_cpu, cluster_of, usable_cores
 
 CPU_FLAGS = {
     "bfloat16": ({"amx_bf16"}, {"bf16"}, {"AuthenticAMD", "avx512_bf16"}),
@@ -132,6 +132,49 @@ MOST_LOGITS = 2**21
 """Most logits of a step whose loss takes less time with what is between its products compiled, in float32;
 bfloat16 was not measured. Those of each of two groups of rows are then about what the cache of a core holds.
 """
+
+
+MOST_UNITS_IN_TWO = 128
+"""Widest LSTM of one layer whose step takes less time with two replicas on a CPU, in float32; a wider one
+gains nothing.
+"""
+
+LEAST_LOGITS_IN_TWO = 1_000_000
+"""Fewest logits of such a step, about what the article's listing has, whose time two replicas bring to 0.89;
+with 65 characters instead of 1,000 tokens they make it longer.
+"""
+
+
+def with_replicas(config: Config, begun: Config | None = None) -> Config:
+    """Put the number of replicas into settings without `--replicas`, on a CPU: what a run was begun with,
+    else two where that pays by measurement (docs/results/performance.md), as settings and cores say.
+
+    Args:
+        config: the settings, their precision chosen.
+        begun: those of the run that goes on, if there is one.
+    """
+    running = config.running
+    if running.replicas or running.strategy != "auto" or cluster_of(config):
+        return config
+    if tf.config.list_physical_devices("GPU"):
+        return config
+    wanted = begun.running.replicas if begun else 2 if _pays_in_two(config) else None
+    if not wanted or not can_split_cpu(wanted):
+        return config
+    return dataclasses.replace(config, running=dataclasses.replace(running, replicas=wanted))
+
+
+def _pays_in_two(config: Config) -> bool:
+    """Return whether a step takes less time with two replicas, one core each."""
+    model, batches = config.model, config.batches
+    if not model.has("recurrence") or config.task in WITH_LABELS or usable_cores() < 2:
+        return False
+    narrow = model.num_layers == 1 and model.units <= MOST_UNITS_IN_TWO and _few_logits(config)
+    halves = batches.micro_batches == 1 and batches.batch_size % 2 == 0
+    logits = (
+        batches.batch_size * batches.sequence_length * (config.data.tokenizer_settings()["vocab_size"] or 0)
+    )
+    return narrow and halves and logits >= LEAST_LOGITS_IN_TWO
 
 
 def with_jit(config: Config, begun: Config | None = None) -> Config:

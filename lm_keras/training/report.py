@@ -49,15 +49,16 @@ def write(lines: list[str]) -> None:
 def show(folder: Path, results: dict) -> None:
     """Write the results to standard output and the next commands to standard error."""
     sample = results.get("sample")
-    shown = _sample(sample) if sample else []
-    write([*_table(results["splits"]), *(["", *shown] if shown else [])])
+    shown, table = _sample(sample) if sample else [], _table(results["splits"], results.get("best"))
+    write([*table, *(["", *shown] if shown else [])])
     left_out = {name: count for name, count in results.get("left_out", {}).items() if count}
     if left_out:
         reasons = ", ".join(f"{count:,} {name}" for name, count in left_out.items())
         say(f"steps left out: {reasons}")
     best = results["best_step"]
     if best is not None and best != results["step"]:
-        say(f"validation was best at step {best:,}; use those weights with --checkpoint=best")
+        user = "use those weights with" if sample else "predict.py uses those weights, evaluate.py with"
+        say(f"validation was best at step {best:,}; {user} --checkpoint=best")
     say("next:")
     python, tensorboard = (
         _command(Path(sys.executable).with_name(name)) for name in ("python", "tensorboard")
@@ -76,6 +77,24 @@ def show(folder: Path, results: dict) -> None:
     say(f"  {tensorboard} --logdir={run_dir}")
 
 
+def scores(result: dict) -> list[str]:
+    """Return the lines in which a person reads what an evaluation found.
+
+    Args:
+        result: values by name; `by_class` or `by_type`, if there, has scores of each label.
+    """
+    tables = {name: result[name] for name in ("by_class", "by_type") if name in result}
+    lines = [f"{name:20} {value}" for name, value in result.items() if name not in tables]
+    for name, values in tables.items():
+        wide = max(map(len, [*values, name]))
+        fields = ("precision", "recall", "f1", "support")
+        lines += ["", " ".join([f"{name.replace('_', ' '):{wide}}", *(f"{field:>9}" for field in fields)])]
+        for label, own in values.items():
+            ratios = [f"{own[field]:9.3f}" for field in fields[:-1]]
+            lines.append(" ".join([f"{label:{wide}}", *ratios, f"{own['support']:9,}"]))
+    return lines
+
+
 def _sample(sample: dict) -> list[str]:
     """Return the lines of the sample of a run; none where a prompt without text was filled."""
     if sample.get("filled"):
@@ -89,8 +108,13 @@ def _command(path: Path) -> str:
     return paths.as_word(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _table(splits: dict[str, dict]) -> list[str]:
-    """Return the lines of a table of results, a line for each split; none without splits."""
+def _table(splits: dict[str, dict], best: dict | None = None) -> list[str]:
+    """Return the lines of a table of results, a line for each split; none without splits.
+
+    Args:
+        splits: measures of the last weights by split.
+        best: `step` and `splits` of the best weights, where they are others.
+    """
     has_labels = not any("perplexity" in values for values in splits.values())
     columns = []
     for name in columns_of(splits.values()):
@@ -99,9 +123,9 @@ def _table(splits: dict[str, dict]) -> list[str]:
             columns.append((name, dataclasses.replace(measure, width=width)))
     rows = [("split", [measure.head for _, measure in columns])] if splits else []
     for split, values in splits.items():
-        beside = {
-            f"{split}, {name.replace('_', ' ')}": own for name, own in values.get("baselines", {}).items()
-        }
+        beside = {f"{split}, best step {best['step']:,}": best["splits"][split]} if best else {}
+        for name, own in values.get("baselines", {}).items():
+            beside[f"{split}, {name.replace('_', ' ')}"] = own
         for row, own in {split: values, **beside}.items():
             rows.append((row, [measure.shown(own.get(name)) for name, measure in columns]))
     wide = max([6, *(len(row) for row, _ in rows)])

@@ -4,6 +4,7 @@ begin.
 
 import functools
 import math
+from collections.abc import Mapping
 
 import keras
 
@@ -28,7 +29,7 @@ from lm_keras.training.building import network, schedule_callbacks, token_noise
 from lm_keras.training.initial_embedding import InitialEmbedding
 from lm_keras.training.pair_results import PairResults
 from lm_keras.training.trainer import Learner, Trainer
-from lm_keras.training.weights import Origin, all_damaged
+from lm_keras.training.weights import Origin, all_damaged, restore_for_reading
 
 
 class Run:
@@ -256,7 +257,23 @@ class Run:
         label_results.write_predictions(self.folder, self.data, self.predictions)
         for split, details in label_results.details_of(self.task, self.data, self.predictions).items():
             results["splits"][split] = {**results["splits"][split], **details}
-        return {**results, "texts": label_results.texts_of(self.task, self.data, self.predictions)}
+        best = self._best_results(held_out) if results["best_step"] not in (None, step) else {}
+        texts = label_results.texts_of(self.task, self.data, self.predictions)
+        return {**results, **best, "texts": texts}
+
+    def _best_results(self, held_out: Mapping[str, TokenStore]) -> dict:
+        """Return `best`: what the best weights reach on some splits; with labels the last ones are often
+        worse.
+        """
+        model, step = restore_for_reading(self.folder, "best", report.say)
+        evaluator, names, splits, found = Evaluator(model, self.task), self.task.labels.names, {}, {}
+        for split, store in held_out.items():
+            sums = evaluator.sums(store)
+            splits[split] = evaluator.measured(sums, store, split, step)
+            found[split] = Predictions.of(sums, names)
+        for split, scores in label_results.scores_of(self.task, found).items():
+            splits[split]["scores"] = scores
+        return {"best": {"step": step, "splits": splits}}
 
     def _sample(self) -> dict:
         """Return a text of the network, and how it was sampled."""

@@ -46,7 +46,8 @@ def _train(config: Config, options: RunOptions) -> int:
     check_fields(config)
     begun = RunFolder(options.run_dir) if options.run_dir else None
     before = begun.config() if begun and begun.exists else None
-    config = machine.with_jit(machine.with_precision(config, before), before)
+    for choose in (machine.with_precision, machine.with_replicas, machine.with_jit):
+        config = choose(config, before)
     folder = conditions.checked_folder(config, options)
     if options.dry_run:
         return dry_run(config, folder)

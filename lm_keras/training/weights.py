@@ -216,6 +216,11 @@ def restore_for_reading(
     raise folder.checkpoints().gone()
 
 
+def best_or_last(folder: RunFolder) -> str:
+    """Return `best` if a checkpoint of a run was validated, else `last`."""
+    return "last" if folder.checkpoints().best() is None else "best"
+
+
 def step_for_reading(folder: RunFolder, checkpoint: str, warn: Callable[[str], None]) -> int:
     """Return the step of the `last` or `best` checkpoint that is whole.
 

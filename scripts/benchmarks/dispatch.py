@@ -13,7 +13,7 @@ from lm_keras.fields import setting
 
 COMMANDS = (
     "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode",
-    "embeddings", "labels", "pairs", "baselines", "page",
+    "embeddings", "labels", "pairs", "scores", "baselines", "page",
 )  # fmt: skip
 SECTIONS = (
     "train",
@@ -51,7 +51,8 @@ class BenchmarkOptions:
         "prepare: which to measure, with commas; sentencepiece with both of its models",
     )
     run_dir: str | None = setting(None, "baselines: folder of the run whose text is measured", path=True)
-    part: str = setting("valid", "baselines: part of the text", choices=("train", "valid", "test"))
+    runs: str = setting("", "scores: folders of runs that differ in their seed, with commas")
+    part: str = setting("valid", "baselines, scores: part of the text", choices=("train", "valid", "test"))
     sections: str = setting(
         ",".join(SECTIONS),
         "page: parts to measure again, with commas; the others stay as they are, without any it is only"
@@ -78,6 +79,10 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         if command == "tokenize":
             return text.tokenize(settings.data.corpus, options.repeats)
         return text.preparation(options.gigabytes, options.tokenizers.split(","))
+    if command == "scores":
+        from benchmarks.commands.scores import scores
+
+        return scores(_listed(options.runs), options.part)
     run_dir = flags.given_run(options.run_dir) if command == "baselines" else None
     peers, sections = _listed(options.peer), _listed(options.sections)
     if command in ("train", "sample", "loss"):

@@ -283,6 +283,36 @@ def test_evaluate_says_the_scores(classifier, script):
         assert found[name] == pytest.approx(results[name])
 
 
+def test_evaluate_says_the_scores_of_each_label(classifier, tagger, script):
+    for trained, name in ((classifier, "by_class"), (tagger, "by_type")):
+        results = json.loads((trained.path / "results.json").read_text())["splits"]["test"]["scores"][name]
+        lines = script("evaluate.py", f"--run_dir={trained.path}", "--split=test").out.splitlines()
+        head = next(k for k, line in enumerate(lines) if line.startswith(name.replace("_", " ")))
+        assert lines[head].split()[2:] == ["precision", "recall", "f1", "support"]
+        for line, (label, own) in zip(lines[head + 1 :], results.items(), strict=True):
+            numbers = [f"{own[field]:.3f}" for field in ("precision", "recall", "f1")]
+            assert line.split() == [label, *numbers, str(own["support"])]
+
+
+def test_evaluate_counts_what_is_odd_in_another_text(classifier, tagger, script, tmp_path):
+    (tmp_path / "other.tsv").write_text("the cat\tpet\nthe cat\twild\n" + "the cat " * 30 + "\tpet\n")
+    ended = script("evaluate.py", f"--run_dir={classifier.path}", f"--corpus=tsv:{tmp_path}/other.tsv")
+    assert ended.code == 0, ended.err
+    assert f"{tmp_path}/other.tsv:1 and {tmp_path}/other.tsv:2 have the same text and the labels" in ended.err
+    assert f"{tmp_path}/other.tsv:3: 61 tokens, and a row has room for" in ended.err
+    assert "--too_long=cut_end" in ended.err
+    (tmp_path / "other.conll").write_text(
+        "Ada B-person\nlikes O\nBob I-person\n\n" + "the O\n" * 40 + "\u200b O\n"
+    )
+    ended = script("evaluate.py", f"--run_dir={tagger.path}", f"--corpus=conll:{tmp_path}/other.conll")
+    assert ended.code == 0, ended.err
+    assert f"{tmp_path}/other.conll:3: the tag 'I-person' continues no span" in ended.err
+    assert "--too_long=windows" in ended.err and "(1 of 2 " in ended.err
+    # The control: the text of the run has none of it.
+    ended = script("evaluate.py", f"--run_dir={tagger.path}", "--split=test")
+    assert "continues no span" not in ended.err and "room for" not in ended.err
+
+
 def test_predictions_are_those_of_the_evaluation(tagger):
     """The tags that a run writes are those that its measures count."""
     lm = tagger.lm

@@ -115,6 +115,17 @@ def test_a_table_keeps_its_columns(predicted):
     assert predicted("x\ty\nde\t0\n", name="in.tsv", text_field="1", header="yes") == "n2\n"
 
 
+def test_a_table_with_commas(predicted, capsys):
+    content = 'id,sentence\n1,"a, b"\n\n2,"de\nfg"\n3,h\n'
+    assert predicted(content, name="in.csv", text_field="sentence") == "n4\n\nn5\nn1\n"
+    lines = predicted(content, name="in.csv", format="jsonl", text_field="sentence").splitlines()
+    assert json.loads(lines[2])["text"] == "de\nfg"
+    found = predicted("id,sentence\n1,abc\n", name="in.csv", format="tsv", text_field="sentence")
+    assert found == "id\tsentence\tpredicted\tprobability\n1\tabc\tn3\t0.250000\n"
+    assert predicted("1;abc\n2;de\n", name="in.csv", text_field="2") == "n3\nn2\n"
+    assert "in.csv: its columns have ';' between them" in capsys.readouterr().err
+
+
 def test_a_header_is_seen_as_in_training(predicted, capsys):
     content = "label\tsentence\n1\tabc\n"
     assert predicted(content, name="in.tsv", text_field="2") == "n3\n"
@@ -189,7 +200,13 @@ def test_conll_sentences_as_lines_and_back(predicted):
         ),
         (b"a\tO\n \tO\n", {"name": "in.conll", "answer": Initials()}, "in.conll:2: the word is empty"),
         (b"a\n", {"format": "conll"}, "--format=conll is for words with tags"),
-        (b"a,b\n", {"name": "in.csv"}, "tables with commas are not read here"),
+        (b'1,"a\n', {"name": "in.csv", "text_field": "2"}, "in.csv:1: a quote is opened in this row"),
+        (b"1,a\n2\n", {"name": "in.csv", "text_field": "2"}, "in.csv:2 has 1 columns: expected 2"),
+        (
+            b'1,"a\tb"\n',
+            {"name": "in.csv", "text_field": "2", "format": "tsv"},
+            "in.csv:1: 'a\\tb' has a tab or a line feed",
+        ),
     ],
 )
 def test_faults_have_a_line(predicted, content, how, message):

@@ -7,8 +7,8 @@ import gzip
 import json
 import os
 import re
+import shlex
 import subprocess
-import sys
 
 import pytest
 
@@ -147,27 +147,33 @@ def test_json_lines_are_known_by_most_lines(bad):
     assert refusal("a.txt", bad + RECORDS).startswith("a.txt:1: ")
 
 
-LINES = "".join(f"line {number}\r\n" for number in range(40))
+LINES = "".join(f"line {number}\n" for number in range(40))
 TABLES = {
-    "commas.csv": ("text,label\r\n", f'"The ""cat"", {{0}}\n{LINES}",1\r\n', f'The "cat", {{0}}\n{LINES}'),
-    "long fields.csv.gz": ("id,text\n", '1,"{0}' + "word " * 2**15 + '"\n', "{0}" + "word " * 2**15),
-    "it's $HOME `a`.csv": ("text;label\n", "cat {0};1\n", "cat {0}"),
-    "bars.csv": ("text|label\n", "cat {0}|1\n", "cat {0}"),
-    "-tabs.tsv": ("text\tlabel\n", '"The cat {0}\t1\n', '"The cat {0}'),
+    "commas.csv": (
+        "text,label\r\n", f'"The ""cat"", {{0}}\n{LINES}",1\r\n', f'The "cat", {{0}}\n{LINES}', "csv"
+    ),
+    "long fields.csv.gz": (
+        "id,text\n", '1,"{0}' + "word " * 2**15 + '"\n', "{0}" + "word " * 2**15, "csv"
+    ),
+    "it's $HOME `a`.csv": ("text;label\n", "cat {0};1\n", "cat {0}", "csv"),
+    "bars.csv": ("text|label\n", "cat {0}|1\n", "cat {0}", "csv"),
+    "a, b [1].tsv": ("text\tlabel\n", "a cat {0}\t1\n", "a cat {0}", "tsv"),
+    "-tabs.tsv": ("text\tlabel\n", '"The cat {0}\t1\n', '"The cat {0}', "tsv"),
+    "quotes.tsv": ("text\tlabel\n", '"a\ttab, {0}"\t1\n', "a\ttab, {0}", "csv"),
 }  # fmt: skip
-"""Name of a file -> its first row, the form of the others, and that of their texts."""
+"""Name of a file -> its first row, the form of the others, that of their texts, and the source for it."""
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_the_command_for_a_table_writes_json_lines_of_it(name, tmp_path):
-    begin, row, text = TABLES[name]
+def test_the_flags_for_a_table_read_a_column_of_it(name):
+    begin, row, text, scheme = TABLES[name]
     content = ("\ufeff" + begin + "".join(row.format(number) for number in range(3))).encode()
     line = refusal(name, gzip.compress(content) if name.endswith(".gz") else content)
-    command = re.search(r"JSON lines, (.* > table\.jsonl), and take", line)[1]
-    path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
-    subprocess.run(["bash", "-c", command], check=True, cwd=tmp_path, env={**os.environ, "PATH": path})
-    texts = read("table.jsonl", (tmp_path / "table.jsonl").read_bytes())[0]
-    assert texts == [text.format(number) for number in range(3)]
+    (flag,) = shlex.split(re.search(r"take (--corpus=.*) --text_field=COLUMN; to learn the table", line)[1])
+    assert flag == f"--corpus={scheme}:{name}"
+    corpus = open_corpus(flag.removeprefix("--corpus="), text_field="text", on_bad_text="error")
+    documents = ["".join(document.pieces()) for document in corpus.documents()]
+    assert documents == [text.format(number) for number in range(3)]
 
 
 @pytest.mark.parametrize("name", ["two words.txt", "two words.txt.gz"])

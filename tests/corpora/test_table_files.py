@@ -109,7 +109,10 @@ DATA = [
 def test_a_first_row_of_data_stays(table, rows):
     corpus = table(rows)
     assert read(corpus)[0][0] == "a.tsv:1"
-    assert not any("names" in line for line in corpus.remarks())
+    assert not any("first row names" in line for line in corpus.remarks())
+    # It is told where it may be names all the same.
+    told = [line for line in corpus.remarks() if "if it names the columns, take --header=yes" in line]
+    assert len(told) == (rows == DATA[1])
 
 
 def test_the_label_is_in_the_column_with_few_values(table):

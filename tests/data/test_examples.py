@@ -118,5 +118,8 @@ def test_too_long_is_an_error_that_names_the_text():
     assert len(lines) == 3 and all(line.startswith("a.tsv:1: 9 tokens") for line in lines)
     check_lengths("train", lengths, 12, "error", str, lines.append)
     assert len(lines) == 3
+    for around in (1, 2):  # The least length that is enough, whatever stands around an example.
+        with pytest.raises(InputError, match=f"raise --sequence_length to {12 + around},"):
+            check_lengths("train", lengths, 8, "error", str, lines.append, around)
     with pytest.raises(InputError, match="example 3 has 12 tokens"):
         parts_of(lengths, 8, "error")

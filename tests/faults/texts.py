@@ -118,13 +118,11 @@ FAULTS = [
         ]
     ),
     text("a table", "a .csv file with a column of texts", "id,text\n" + TABLE, "a.csv is a table of 2 "
-        "columns (id, text): expected text; write it as JSON lines, python -c \"import csv, json; "
-        "csv.field_size_limit(2**31 - 1); [print(json.dumps(row)) for row in csv.DictReader(open(0, "
-        "encoding='utf-8-sig', newline=''))]\" < a.csv > table.jsonl, and take --corpus=text:table.jsonl "
+        "columns (id, text): expected text; to learn a column, take --corpus=csv:a.csv "
         "--text_field=COLUMN; to learn the table as it stands, rename it to .txt", file="a.csv"),
     told("a table named as text", "the same as a.txt", "id,text\n" + TABLE, "a.txt looks like a table of 2 "
-        "columns with commas between: it is read as text, commas included; to learn one column, write it as "
-        "JSON lines, and name its field with --text_field"),
+        "columns with commas between: it is read as text, commas included; to learn one column, take "
+        "--corpus=csv:GLOB --text_field=COLUMN"),
     fine("prose that looks like other things", "verses with commas, tabs, braces and brackets",
         "[Verse 1]\n{chorus}, the cat,\tthe tree\n" * 60),
     text("a JSON array", "an array of objects over several lines", json.dumps([{"text": "The cat"}] * 60,

@@ -261,9 +261,13 @@ def test_positions_of_the_docstring():
 PROMPTS = [[0, 5, 3, 8, 2, 2, 7], [0, 4], [0, 11, 12, 6]]
 
 
-def decoded(model, prompts, count=9, settings=None, jit=False):
+def loop_of(model, jit=False):
+    return DecodeLoop(DecodingNetwork(model, jit), V, [True] * V)
+
+
+def decoded(model, prompts, count=9, settings=None, loop=None):
     """Continue prompts; return for each its tokens and their log-probabilities."""
-    loop = DecodeLoop(DecodingNetwork(model, jit), V, [True] * V)
+    loop = loop or loop_of(model)
     batch, carry = loop.start(prompts, count)
     keys, parts = [key_of(0, prompt) for prompt in prompts], []
     while not carry.finished.numpy().all():
@@ -301,15 +305,16 @@ class Forgetful(GPTLanguageModel):
 )
 def test_cached_logits_equal_uncached_ones(kind, jit):
     model = build(**KINDS[kind])
-    together = decoded(model, PROMPTS, jit=jit)
+    loop = loop_of(model, jit)
+    together = decoded(model, PROMPTS, loop=loop)
     assert cache_error(model, together) < 1e-4
-    alone = [decoded(model, [prompt], jit=jit)[0] for prompt in PROMPTS]
+    alone = [decoded(model, [prompt], loop=loop)[0] for prompt in PROMPTS]
     assert [tokens for tokens, _ in together] == [tokens for tokens, _ in alone]
     assert max(np.abs(a[1] - b[1]).max() for a, b in zip(together, alone)) < 1e-5
     broken = Forgetful.from_config(model.get_config())
     for own, other in zip(broken.weights, model.weights, strict=True):
         own.assign(other)
-    assert cache_error(broken, decoded(broken, PROMPTS, jit=jit)) > 0.1
+    assert cache_error(broken, decoded(broken, PROMPTS, loop=loop_of(broken, jit))) > 0.1
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])

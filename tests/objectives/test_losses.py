@@ -174,8 +174,7 @@ def value_and_slopes(function, dtype=tf.float32, transposed=False, upstream=3.0)
     return [value, *(tf.cast(slope, tf.float32) for slope in tape.gradient(value, given))]
 
 
-@pytest.mark.parametrize("pieces", [1, 4, 15])
-@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(("pieces", "transposed"), [(1, False), (4, True), (15, False), (15, True)])
 @pytest.mark.parametrize(("label_smoothing", "z_loss"), [(0.0, 0.0), (0.2, 0.0), (0.0, 0.01), (0.3, 0.02)])
 def test_gradients_in_pieces_equal_those_of_all_logits(
     monkeypatch, pieces, transposed, label_smoothing, z_loss

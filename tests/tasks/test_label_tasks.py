@@ -189,6 +189,26 @@ def test_the_head_has_a_rate_of_its_own(optimizer):
         np.testing.assert_allclose(moved[0.01][name], factor * step, 1e-3, 1e-6)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "momentum", "lion", "muon"])
+def test_the_head_decays_by_its_own_rate(optimizer):
+    """With gradients of zero a step is the decay alone: matrices lose rate * decay of themselves."""
+    config = from_flat({
+        "model": "lstm", "task": "classification", "optimizer": optimizer, "learning_rate": 0.02,
+        "head_learning_rate": 0.1, "weight_decay": 0.5, "embedding_dim": 6, "hidden_units": 7,
+        "sequence_length": T,
+    })  # fmt: skip
+    model = building.network(config, V, 3)
+    variables = model.trainable_variables
+    for variable in variables:
+        variable.assign(tf.ones(variable.shape))
+    zero = [tf.zeros(variable.shape) for variable in variables]
+    optimizers.apply(model.optimizer, zero, tf.constant(1.0), variables)
+    kept = {v.path.removeprefix("lstm_language_model/"): v.numpy() for v in variables}
+    np.testing.assert_allclose(kept.pop("class_kernel"), 1 - 0.1 * 0.5, rtol=1e-6)
+    for name, values in kept.items():
+        np.testing.assert_allclose(values, 1 if values.ndim < 2 else 1 - 0.02 * 0.5, rtol=1e-6, err_msg=name)
+
+
 def test_a_head_that_is_the_embedding_has_no_rate_of_its_own():
     config = from_flat({"model": "gpt", "head_learning_rate": 0.1, "num_heads": 2, "embedding_dim": 8})
     with pytest.raises(InputError, match="has no meaning here: the embedding is the output"):

@@ -42,11 +42,17 @@ NETWORKS = {
     "bert": {"model": "bert", **BLOCKS},
     "glm": {"model": "glm", **BLOCKS},
 }  # fmt: skip
+POOLINGS = {
+    "lstm": ("last", "mean", "max"), "bidirectional": ("last", "max"), "compiled": ("mean",),
+    "bidirectional compiled": ("max",), "gpt": ("last", "max"), "rotary": ("mean",),
+    "bert": ("first", "mean"), "glm": ("first", "last"),
+}  # fmt: skip
+"""Each network with some of the poolings, and each pooling with several networks."""
+
 TASKS = [
     (name, {"task": "classification", "pooling": pooling})
-    for name in NETWORKS
-    for pooling in ("first", "last", "mean", "max")
-    if pooling != "first" or name in ("bert", "glm")
+    for name, poolings in POOLINGS.items()
+    for pooling in poolings
 ] + [(name, {"task": "tagging"}) for name in NETWORKS]
 
 

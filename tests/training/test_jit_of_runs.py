@@ -85,6 +85,62 @@ def test_wide_networks_keep_their_program(name, precision, jit):
     assert chosen(**{**settings, "precision": precision}) == jit
 
 
+LISTING = {"hidden_units": 128, "sequence_length": 32, "batch_size": 32, "vocab_size": 1_000}
+
+
+@pytest.mark.parametrize(
+    ("settings", "replicas"),
+    [
+        ({}, 2),
+        ({"replicas": 1}, 1),
+        ({"hidden_units": 129}, None),
+        ({"num_layers": 2}, None),
+        ({"batch_size": 31}, None),
+        ({"sequence_length": 31}, None),
+        ({"micro_batches": 2}, None),
+        ({"vocab_size": 2_049}, None),
+        ({"tokenizer": "char", "vocab_size": None}, None),
+        ({"precision": "mixed_bfloat16"}, None),
+        ({"strategy": "one_device"}, None),
+        ({"task": "tagging"}, None),
+        ({"model": "gpt", "hidden_units": None}, None),
+    ],
+)
+def test_a_narrow_lstm_has_two_replicas_on_two_cores(settings, replicas, monkeypatch):
+    config = from_flat({**LISTING, **settings})
+    monkeypatch.setattr(machine, "usable_cores", lambda: 2)
+    assert machine.with_replicas(config).running.replicas == replicas
+    monkeypatch.setattr(machine, "usable_cores", lambda: 1)
+    assert machine.with_replicas(config).running.replicas == config.running.replicas
+
+
+def test_a_run_keeps_the_replicas_that_it_was_begun_with(monkeypatch):
+    config = from_flat(LISTING)
+    for cores in (1, 2):
+        monkeypatch.setattr(machine, "usable_cores", lambda count=cores: count)
+        for begun in (None, 1, 4):
+            before = from_flat({**LISTING, "replicas": begun})
+            assert machine.with_replicas(config, before).running.replicas == begun
+    assert machine.with_replicas(from_flat({**LISTING, "replicas": 2}), before).running.replicas == 2
+
+
+def test_replicas_of_workers_of_gpus_and_of_a_process_with_one_device_are_not_chosen(monkeypatch):
+    config = from_flat(LISTING)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 2)
+    assert machine.with_replicas(config).running.replicas == 2
+    workers = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}
+    with monkeypatch.context() as patch:
+        patch.setenv("TF_CONFIG", json.dumps(workers))
+        assert machine.with_replicas(config).running.replicas is None
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.config, "get_logical_device_configuration", lambda cpu: None)
+        patch.setattr(tf.config, "list_logical_devices", lambda kind=None: [kind])
+        tf.zeros([])  # From now on the devices of this process are fixed.
+        assert machine.with_replicas(config).running.replicas is None
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [kind])
+    assert machine.with_replicas(config).running.replicas is None
+
+
 def test_only_an_lstm_has_a_recurrence():
     for jit in ("recurrence", "parts"):
         with pytest.raises(

@@ -10,6 +10,7 @@ import tensorflow as tf
 import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
+from lm_keras.training.run import Run
 from lm_keras.training.trainer import Trainer
 
 KINDS = {"cat": "animal", "dog": "animal", "bird": "animal", "king": "person", "child": "person"}
@@ -92,6 +93,15 @@ def test_a_run_learns_and_says_how_well(task, family, config_for, train, tmp_pat
     assert all(0 <= line["accuracy"] <= 1 and "perplexity" not in line for line in training)
     best = max(range(len(lines)), key=lambda k: (lines[k][measure], -k))
     assert results["best_step"] == lines[best]["step"]
+    if results["best_step"] == results["step"]:
+        assert "best" not in results
+    else:
+        own = results["best"]["splits"]
+        assert results["best"]["step"] == results["best_step"] and set(own) == {"valid", "test"}
+        assert own["valid"][measure] == pytest.approx(lines[best][measure])
+        again = lm_keras.load(tmp_path / "run", checkpoint="best").evaluate("test")
+        assert again[measure] == pytest.approx(own["test"][measure])
+        assert f"test, best step {results['best_step']:,} " in ended.out
     found = lm_keras.load(tmp_path / "run").evaluate("test")
     assert found[measure] == pytest.approx(results["splits"]["test"][measure])
 
@@ -149,8 +159,10 @@ def test_the_judged_measure_stops_a_run_early(config_for, train, tmp_path, lines
     assert max(scores[-3:-2] + scores[:-3]) == scores[-3] >= max(scores[-2:])
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("family", ["lstm", "bidirectional", "gpt", "bert", "glm"])
+@pytest.mark.parametrize(
+    ("task", "family"),
+    [*(("classification", family) for family in FAMILIES), ("tagging", "bidirectional"), ("tagging", "glm")],
+)
 def test_a_run_begins_with_a_language_model(task, family, config_for, tiny_config, lines, train, tmp_path):
     usual = {name: value for name, value in FAMILIES[family].items() if name != "bidirectional"}
     text = tmp_path / "text.txt"
@@ -206,8 +218,7 @@ def test_a_run_without_its_labels_is_not_loaded(config_for, train, tmp_path):
         lm_keras.load(tmp_path / "run")
 
 
-@pytest.mark.parametrize("family", ["bidirectional", "bert"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("task", "family"), [("classification", "bert"), ("tagging", "bidirectional")])
 def test_the_model_of_a_run_works_in_plain_keras(task, family, config_for, lines, train, tmp_path):
     train(config_for(task, family, steps=4), tmp_path / "run")
     lm = lm_keras.load(tmp_path / "run")
@@ -235,6 +246,52 @@ def test_the_model_of_a_run_works_in_plain_keras(task, family, config_for, lines
     lm.model.export(exported, verbose=False)
     served = tf.saved_model.load(exported)
     np.testing.assert_allclose(served.serve(tokens), found, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def overfitted(config_for, train, tmp_path_factory):
+    """A run whose last weights are worse than the best: the learning rate grows far too large."""
+    config = config_for(
+        "classification", steps=60, eval_every=20, learning_rate=0.02, learning_rate_schedule="constant"
+    )
+    path = tmp_path_factory.mktemp("overfitted") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        validate = Run._validate
+        worse = lambda self, step: {**validate(self, step), "accuracy": 1 - step / 100}  # noqa: E731
+        patch.setattr(Run, "_validate", worse)
+        ended = train(config, path)
+    assert ended.code == 0, ended.err
+    return path, ended
+
+
+def test_a_run_says_what_its_best_weights_reach(overfitted):
+    path, ended = overfitted
+    results = RunFolder(path).results
+    assert (results["step"], results["best_step"], results["best"]["step"]) == (60, 20, 20)
+    for split in ("valid", "test"):
+        best, last = (lm_keras.load(path, checkpoint=which).evaluate(split) for which in ("best", "last"))
+        for name in ("nats_per_token", "accuracy"):
+            assert best[name] == pytest.approx(results["best"]["splits"][split][name], rel=1e-5)
+            assert last[name] == pytest.approx(results["splits"][split][name], rel=1e-5)
+        assert best["nats_per_token"] != last["nats_per_token"]  # The control.
+        assert f"{split}, best step 20 " in ended.out
+    assert "predict.py uses those weights, evaluate.py with --checkpoint=best" in ended.err
+    scores = results["best"]["splits"]["valid"]["scores"]
+    assert RunFolder(path).temperature(20) == scores["temperature"] != RunFolder(path).temperature(60)
+
+
+@pytest.mark.parametrize(
+    ("flags", "checkpoint", "step"), [((), "best", 20), (("--checkpoint=last",), "last", 60)]
+)
+def test_predictions_are_those_of_the_best_weights(overfitted, flags, checkpoint, step, script, tmp_path):
+    path, _ = overfitted
+    (tmp_path / "in.txt").write_text("the king sees a cat\n")
+    name = f"--input={tmp_path}/in.txt"
+    ended = script("predict.py", f"--run_dir={path}", name, "--format=jsonl", *flags)
+    assert ended.code == 0, ended.err
+    (found,) = lm_keras.load(path, checkpoint=checkpoint).classify(["the king sees a cat"])
+    assert json.loads(ended.out)["probability"] == pytest.approx(found["probability"], abs=1e-5)
+    assert f"the weights are those of step {step}; --checkpoint=last or best chooses" in ended.err
 
 
 def test_metrics_are_told_in_tokens_of_the_text(config_for, train, tmp_path, lines_of):

@@ -54,8 +54,8 @@ instead of a stored one, a scatter instead of a comparison, one product for both
     "growth": (
         """One LSTM layer, {base}; one of these sizes changes at a time, batch is the whole batch of all
 replicas, which share the same cores. One replica uses both cores where its recurrence is compiled
-for two groups of rows, so two replicas bring nothing here; that is why `--replicas` is 1 unless
-it is given.
+for two groups of rows, so two replicas bring nothing here. They do for the article's listing, in the
+first table: without `--replicas` an LSTM of one layer and at most 128 units has two.
 
 ![Tokens a second and memory against length, vocabulary, width, batch and replicas](performance.png)"""
     ),
