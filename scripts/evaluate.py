@@ -38,8 +38,7 @@ def main() -> int:
 
     if options.blanks and options.corpus:
         raise InputError("--blanks is for the run's own text; leave --corpus out")
-    if scoring.predictions and options.run_dir:
-        raise InputError("--run_dir and --predictions contradict each other; score a model, or a file")
+    scoring.check_alone(options.run_dir)
     if scoring.predictions:
         result = scores_of_files(scoring)
     else:

@@ -42,7 +42,6 @@ def main() -> int:
     from lm_keras.answers import conversation, prediction_files
 
     lm = api.load(run_dir, options.checkpoint)
-    lm.answer.check_predicts()
     lm.answer.decode_with(decoding)
     if options.temperature_scaling:
         lm.scale_temperature(lambda line: print(line, file=sys.stderr))

@@ -77,8 +77,10 @@ class Answer:
             settings: `lm_keras.sampling.pair_settings.PairSettings`.
 
         Raises:
-            InputError: one of them is not the usual one, and the network generates no targets.
+            InputError: one of them is not the usual one, and the network generates no targets; or it predicts
+                nothing at all.
         """
+        self.check_predicts()
         usual = type(settings)()
         for name in type(settings).__dataclass_fields__:
             if getattr(settings, name) != getattr(usual, name):

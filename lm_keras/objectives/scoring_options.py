@@ -47,6 +47,11 @@ class ScoringOptions:
                 f"--{given} needs --{missing}, too: a file of targets is compared with another one"
             )
 
+    def check_alone(self, run_dir: str | None) -> None:
+        """Raise InputError if both a file and a run are to be scored."""
+        if self.predictions and run_dir:
+            raise InputError("--run_dir and --predictions contradict each other; score a model, or a file")
+
     @property
     def choices(self) -> dict[str, Any]:
         """Return the arguments of `lm_keras.evaluation.generation.GeneratedTargets.measures` by name."""
