@@ -104,7 +104,9 @@ class CrossAttention(keras.layers.Layer):
         together = self._by_head(together, rows, 2 * self.settings.num_kv_heads)
         return Cache(*tf.split(together, 2, axis=1))
 
-    def added_to(self, x: tf.Tensor, rows: Index, memory: SourceMemory, mask: Mask | None = None) -> tf.Tensor:
+    def added_to(
+        self, x: tf.Tensor, rows: Index, memory: SourceMemory, mask: Mask | None = None
+    ) -> tf.Tensor:
         """Return x [R, D] float32 with the attention of `rows` rows to their sources added.
 
         Keras would take a dropout mask for one of its own, so this is no `call`.
