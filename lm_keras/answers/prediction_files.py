@@ -81,7 +81,13 @@ def predict(
     sys.stderr.write(f"{count:,} texts in {seconds:.1f} s, {count / seconds:,.0f} a second\n")
 
 
-def written(record: Record, predicted: dict[str, Any] | None, format: str, read_as: str) -> str:
+def written(
+    record: Record,
+    predicted: dict[str, Any] | None,
+    format: str,
+    read_as: str,
+    columns: tuple[str, str] = ("predicted", "probability"),
+) -> str:
     """Return the lines of a prediction, each with its line end.
 
     Args:

@@ -24,6 +24,7 @@ from lm_keras.layers.recurrence import activation_values
 from lm_keras.layers.recurrent import LSTM
 from lm_keras.models.costs import Product
 from lm_keras.models.encoder_decoder import EncoderDecoder, check_vocabulary
+from lm_keras.models.lstm_in_groups import layer_in_groups
 from lm_keras.models.positions import goes_on
 
 State = Sequence[Mapping[str, tf.Tensor]]
@@ -85,8 +86,9 @@ class LSTMSeq2Seq(EncoderDecoder):
         dropout: rate at the inputs, between layers and at the output, with a fresh mask at each time step.
         weight_drop, forget_bias: see `lm_keras.layers.recurrent.LSTM`.
         jit: see `LSTMLanguageModel`.
-        **kwargs: see `LanguageModel`; `init_scale` holds for the recurrent layers, too. The features have the
-            width E if the embeddings are tied, else H.
+        **kwargs: see `LanguageModel`; `init_scale` holds for the recurrent layers, too. Without it the
+            embedding is drawn from N(0, 1 / E). Embedded tokens are multiplied by sqrt(E). The features have
+            the width E if the embeddings are tied, else H.
 
     Attributes:
         context_tokens: None: a prediction depends on all tokens before it.
@@ -121,7 +123,9 @@ class LSTMSeq2Seq(EncoderDecoder):
             "weight_drop": weight_drop,
             "jit": jit,
         }
-        super().__init__(vocab_size, embedding_dim, own=own, **kwargs)
+        # From a smaller embedding the way out of the frequencies of the tokens takes some hundred steps.
+        normal = keras.initializers.RandomNormal(stddev=embedding_dim**-0.5)
+        super().__init__(vocab_size, embedding_dim, own=own, embedding_initializer=normal, **kwargs)
 
         def layers(name: str, count: int, first: int, width: int) -> list[LSTM]:
             made = [
@@ -241,7 +245,8 @@ class LSTMSeq2Seq(EncoderDecoder):
 
     def _embedded(self, tokens: tf.Tensor) -> tf.Tensor:
         """Return embedded tokens [B, T, E] in the compute dtype."""
-        return tf.cast(tf.gather(tf.convert_to_tensor(self.embedding.embeddings), tokens), self.compute_dtype)
+        x = tf.gather(tf.convert_to_tensor(self.embedding.embeddings), tokens)
+        return tf.cast(tf.cast(x, tf.float32) * self.embedding.output_dim**0.5, self.compute_dtype)
 
     def _product(self, x: tf.Tensor, matrix: keras.Variable) -> tf.Tensor:
         """Return x [B, T, k] times a matrix [k, n], [B, T, n] in the compute dtype."""
@@ -263,7 +268,7 @@ class LSTMSeq2Seq(EncoderDecoder):
         if self._may_compile and traced:
             # Two directions are two groups of programs already.
             groups = row_groups(x.shape[0]) if layer in self.decoder else 1
-            return _compiled(layer, x, state, layer.recurrent_matrix(draw, training), keep, groups)
+            return layer_in_groups(layer, x, state, layer.recurrent_matrix(draw, training), keep, groups)
         keep = None if keep is None else tf.transpose(keep)
         y, after = layer(tf.transpose(x, [1, 0, 2]), state, draw=draw, training=training, keep=keep)
         return tf.transpose(y, [1, 0, 2]), after
@@ -309,20 +314,3 @@ def _ends(values: tf.Tensor, sources: tf.Tensor, documents: tf.Tensor) -> tf.Ten
     last = tf.maximum(tf.searchsorted(sources, documents, side="right") - 1, 0)
     ahead, back = tf.split(values, 2, -1)
     return tf.concat([tf.gather(ahead, last, batch_dims=1), tf.gather(back, first, batch_dims=1)], -1)
-
-
-def _compiled(
-    layer: LSTM,
-    x: tf.Tensor,
-    state: Mapping[str, tf.Tensor],
-    matrix: tf.Tensor,
-    keep: tf.Tensor | None,
-    groups: int,
-) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Run a layer over x [B, T, D] with its recurrence compiled, for some groups of rows."""
-    rows, found = x.shape[0], []
-    for k in range(groups):
-        part = slice(k * rows // groups, (k + 1) * rows // groups)
-        own = {name: value[part] for name, value in state.items()}
-        found.append(layer.compiled(x[part], own, matrix, None if keep is None else keep[part]))
-    return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *found)

@@ -210,6 +210,8 @@ def test_all_keys_come_back(kind, seed):
         "attn_pdrop",
         "hidden_dropout_prob",
         "attention_probs_dropout_prob",
+        "dropout",
+        "attention_dropout",
     }
     assert names - dropouts == {"tie_word_embeddings"} and (names & dropouts or kind == "llama")
 
