@@ -59,8 +59,9 @@ class BeamSearch:
         allowed: [V] bool, the tokens that may be chosen.
         begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
         apart: whether the text is one of its own, as a translation is: the rules that look at the text so far
-            do not see the prompt, and a log-probability is that of the model's own distribution, also where
-            the rules reject tokens. Otherwise the distribution is that of the tokens that are left.
+            do not see the prompt; a log-probability is that of the model's own distribution, also where the
+            rules reject tokens; and a text ends only if that is one of the K best ways to go on. Otherwise
+            the distribution is that of the tokens that are left, and each of the 2 K ways may end a text.
 
     Reference: Graves (2012), section 2.1; the length penalty: Wu et al. (2016), equation 14.
     """
@@ -207,7 +208,9 @@ class BeamSearch:
             chosen = tf.gather(candidates.tokens, length, axis=2)
             ends = (chosen == self._eod_id) | (length + 1 - first >= most)[:, None]
             ends |= self._stopped(asks, candidates, first, length)
-            best = joined(of_prompts(search.ended, numbers), unless(~ends, candidates))
+            # As transformers does: so one beam is greedy, and ends a text where that is the likeliest.
+            aside = ends & (tf.range(tf.shape(ends)[1]) < beams) if self._apart else ends
+            best = joined(of_prompts(search.ended, numbers), unless(~aside, candidates))
             best = chosen_of(best, tf.math.top_k(best.scores, beams)[1])
             _, kept = tf.math.top_k(tf.where(ends, 2 * IMPOSSIBLE, candidates.sums), beams)
             alive = chosen_of(unless(ends, candidates), kept)

@@ -152,3 +152,16 @@ def test_rules_look_at_the_text_alone(tiny):
         return {token for h in row for token in h.token_ids}
 
     assert found(apart=True) == {3, 4} and found(apart=False) == {3}
+
+
+def test_one_beam_is_greedy(network, search):
+    """Also where an end is the second best token, whose text would have the higher log-probability."""
+    table = np.where(np.arange(V) == EOD, 4.0, 0.0).astype(np.float32)
+    for found, source in zip(found_for(network, search, SOURCES, 6, beams=1, logit_bias=table), SOURCES):
+        memory, text = network.encoded(*padded([source])), []
+        while len(text) < 6 and EOD not in text:
+            inputs = {"tokens": tf.constant([[EOD, *text]]), "memory": memory}
+            features, _ = network.model.forward(inputs, network.model.initial_state(1, 9))
+            logits = network.model.project(features)[0, -1].numpy() + table
+            text.append(int(np.argmax(np.where(np.arange(V) == UNKNOWN, -np.inf, logits))))
+        assert found[0].token_ids == text
