@@ -15,18 +15,21 @@ from numpy.typing import ArrayLike
 from lm_keras import paths
 from lm_keras.answers import answer_for
 from lm_keras.answers.tagger import Span
+from lm_keras.answers.translator import Target
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
 from lm_keras.data.examples import source_at
 from lm_keras.data.labels import Labels
-from lm_keras.data.preparation import split_of_run, whole_corpus
-from lm_keras.data.store import TokenStore
+from lm_keras.data.preparation import ScoredText, split_of_run, whole_corpus
 from lm_keras.errors import InputError
 from lm_keras.evaluation import scorer_for
 from lm_keras.evaluation.cloze import matches_in
 from lm_keras.evaluation.evaluator import Evaluator
+from lm_keras.evaluation.generation import GeneratedTargets, generated_for
 from lm_keras.evaluation.predictions import Predictions
 from lm_keras.layers.casting import Int8Matrices
+from lm_keras.objectives.rouge import USUAL, RougeSettings
+from lm_keras.registry import TASKS
 from lm_keras.sampling.continuation import Continuation
 from lm_keras.sampling.int8 import int8_of
 from lm_keras.sampling.masks import Filled
@@ -140,7 +143,8 @@ class TrainedModel:
         self.model, self.tokenizer, self.config, self.step = model, tokenizer, config, step
         self.cache_dir = config.data.cache_dir
         self._data, self._int8 = data, int8
-        task = config.task if labels is None else self.task
+        self._makes_pairs = TASKS[config.task].pairs
+        task = self.task if labels is not None or self._makes_pairs else config.task
         self.answer = answer_for(task, model, tokenizer, _warn, jit, int8)
         self._scorer = scorer_for(config.task, model, tokenizer)
 
@@ -248,6 +252,30 @@ class TrainedModel:
         return self.answer.tag(texts, **settings)
 
     @with_usual_settings
+    def translate(self, texts: list[str], num_beams: int = 5, **settings) -> list[str]:
+        """Return the best target of each source; for `--task=seq2seq`, whatever its targets are.
+
+        Args:
+            texts: sources, any number of strings.
+            num_beams: beams of the search; 1: greedy.
+            **settings: `too_long` [cut_end], `batch_size` [64], and `length_penalty` [1.0],
+                `no_repeat_ngram` [0] and the other fields of
+                `lm_keras.sampling.pair_settings.PairSettings`.
+
+        Raises:
+            InputError: a source is empty, a setting is not allowed, or the model predicts something else.
+        """
+        return self.answer.translate(texts, num_beams=num_beams, **settings)
+
+    @with_usual_settings
+    def targets(self, texts: list[str], num_beams: int = 5, **settings) -> list[list[Target]]:
+        """Return for each source up to `num_samples` [1] targets, the best first, with tokens and scores.
+
+        The arguments are those of `translate`.
+        """
+        return self.answer.targets(texts, num_beams=num_beams, **settings)
+
+    @with_usual_settings
     def scale_temperature(self, say: Callable[[str], None] = lambda line: None) -> None:
         """Divide all logits from now on by the temperature that fits the validation text of the run best.
 
@@ -261,13 +289,23 @@ class TrainedModel:
 
         Reference: Guo et al. (2017), section 4.2.
         """
+        if self._makes_pairs:
+            raise InputError("--temperature_scaling is for models that predict labels; leave it out")
         self.answer.check_predicts()
         temperature = self.fitted_temperature
         if temperature is None:
-            sums = Evaluator(self.model, self.task).sums(self._text("valid", None, say))
+            sums = Evaluator(self.model, self.task).sums(self._text("valid", None, say).store)
             temperature = Predictions.of(sums, self.labels.names).temperature
         self.answer.scale(temperature)
         say(f"the temperature that fits the validation text is {temperature:.2f}")
+
+    @property
+    def read_fields(self) -> tuple[str, str | None]:
+        """Return the field of a record that is read, and the one of what is predicted."""
+        data = self.config.data
+        if self._makes_pairs:
+            return data.source_field or "source", data.target_field or "target"
+        return data.text_field, data.label_field
 
     @property
     def tokens_generated(self) -> int:
@@ -317,9 +355,12 @@ class TrainedModel:
         corpus: str | None = None,
         stride: int | None = None,
         say: Callable[[str], None] = lambda line: None,
+        bleu_tokenize: str = "auto",
+        rouge_settings: RougeSettings = USUAL,
+        target_languages: str | None = None,
         by_label: bool = False,
     ) -> dict:
-        """Score a whole split, every target once.
+        """Score a whole split, every target once; with pairs also generate their targets and score these.
 
         Args:
             split: `train`, `valid` or `test` of the run's own text.
@@ -329,6 +370,10 @@ class TrainedModel:
                 carries the state through the split if the model was trained so. Not for n-gram models and
                 masked tokens.
             say: called with a line before longer work.
+            bleu_tokenize, rouge_settings: of pairs: see
+                `lm_keras.evaluation.generation.GeneratedTargets.measures`.
+            target_languages: of the pairs of `corpus`, as `--target_languages` names them; None for those of
+                the run.
             by_label: of a model that predicts labels, add the scores of each: `by_class`, or `by_type` of
                 spans.
 
@@ -338,14 +383,25 @@ class TrainedModel:
         Raises:
             InputError: the run lacks the split, its text cannot be read, or the stride has no meaning.
         """
+        if (bleu_tokenize, rouge_settings) != ("auto", USUAL) and not self._makes_pairs:
+            raise InputError(
+                f"how BLEU and ROUGE are computed is for --task=seq2seq, and this model has"
+                f" --task={self.config.task}; leave that out"
+            )
         evaluator = Evaluator(self.model, self.task.in_windows(stride))
-        store = self._text(split, corpus, say)
+        text = self._text(split, corpus, say, target_languages)
         with self._weights():
-            sums = evaluator.sums(store)
-        found = evaluator.measured(sums, store, corpus or split, self.step)
+            sums = evaluator.sums(text.store)
+            found = evaluator.measured(sums, text.store, corpus or split, self.step)
+            if self._makes_pairs:
+                found |= self._generated(text).measures(bleu_tokenize, rouge_settings)
         if by_label and self.labels:
             found |= Predictions.of(sums, self.labels.names).by_label()
         return found
+
+    def _generated(self, text: ScoredText) -> GeneratedTargets:
+        """Return the targets of the pairs of a text, decoded as the answer's settings say."""
+        return generated_for(self.answer.translate_pairs, text.split.documents(), self.answer.settings)
 
     @with_usual_settings
     def pseudo_likelihood(
@@ -367,7 +423,7 @@ class TrainedModel:
 
         Reference: Salazar et al. (2020), section 2, equations 1 and 3.
         """
-        return self._scorer.of_split(self.task, functools.partial(self._text, split, corpus, say), say)
+        return self._scorer.of_split(self.task, lambda: self._text(split, corpus, say).store, say)
 
     def _weights(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which products read the weights that the model was loaded with."""
@@ -387,15 +443,28 @@ class TrainedModel:
         Raises:
             InputError: the run lacks the split, or it has no such words.
         """
-        return matches_in(self, self._text(split, None, say), split, count)
+        return matches_in(self, self._text(split, None, say).store, split, count)
 
-    def _text(self, split: str, corpus: str | None, say: Callable[[str], None]) -> TokenStore:
-        """Return a split of the run's own text, or another corpus, as tokens."""
+    def _text(
+        self,
+        split: str,
+        corpus: str | None,
+        say: Callable[[str], None],
+        target_languages: str | None = None,
+    ) -> ScoredText:
+        """Return a split of the run's own text, or another corpus, with its tokens."""
         where = dataclasses.replace(self.config.data, cache_dir=self.cache_dir)
+        if target_languages and not corpus:
+            raise InputError(
+                f"target_languages={target_languages} are those of another text; name that with corpus, or"
+                " leave them out"
+            )
+        if target_languages:
+            where = dataclasses.replace(where, target_languages=target_languages, target_language_field=None)
         needed = {"columns": self.task.columns, "fields": self.task.fields, "labels": self.labels}
         if corpus:
-            store, text = whole_corpus(corpus, where, self.tokenizer, split, say, **needed)
+            text = whole_corpus(corpus, where, self.tokenizer, split, say, **needed)
         else:
-            store, text = split_of_run(where, self.tokenizer, self._data, split, say, **needed)
-        self.task.check_scored(split, store, functools.partial(source_at, text), say)
-        return store
+            text = split_of_run(where, self.tokenizer, self._data, split, say, **needed)
+        self.task.check_scored(split, text.store, functools.partial(source_at, text.split), say)
+        return text

@@ -13,6 +13,7 @@ from lm_keras.registry import (
     TASKS,
     WITH_LABELS,
     WITH_MASKS,
+    WITH_PAIRS,
     families_with,
     scores_of,
     tasks_of,
@@ -168,9 +169,19 @@ def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field])
             f"--best_by={best_by} has no meaning for --task={config.task}; take one of "
             f"{', '.join(scores_of(config.task))}"
         )
+    if best_by in TASKS[config.task].scores and config.task in WITH_PAIRS and not config.running.eval_pairs:
+        raise InputError(
+            f"--best_by={best_by} judges targets, and --eval_pairs=0 generates none; take --eval_pairs=200"
+        )
     _check_labels(config)
+    _check_examples(config)
     if config.model.has("attention"):
         _check_transformer(config)
+    if config.model.encoder_layers and not config.model.has("encoder"):
+        raise InputError(
+            f"--encoder_layers={config.model.encoder_layers} has no meaning for --model={family}, which has"
+            " no encoder; leave it out"
+        )
     if length < task.least_length:
         raise InputError(
             f"--sequence_length={length} is too short for --model={family}, which reads {task.reads}; take "
@@ -216,7 +227,7 @@ def _check_family(config: CheckedSettings, fields: dict[str, dataclasses.Field])
 
 def _check_labels(config: CheckedSettings) -> None:
     """Raise InputError for settings that have no meaning with labels, or none without them."""
-    model, batches = config.model, config.batches
+    model = config.model
     if config.task not in WITH_LABELS:
         if model.bidirectional:
             raise InputError(
@@ -229,6 +240,18 @@ def _check_labels(config: CheckedSettings) -> None:
             f"--pooling=first has no meaning for --model={model.model}, whose first token sees no other one; "
             "take last, mean or max"
         )
+
+
+def _check_examples(config: CheckedSettings) -> None:
+    """Raise InputError for settings that have no meaning where rows have whole examples."""
+    if config.task not in (*WITH_LABELS, *WITH_PAIRS):
+        return
+    if config.task in WITH_PAIRS and config.data.too_long == "windows":
+        raise InputError(
+            f"--too_long=windows has no meaning for --task={config.task}, which reads a source as a whole; "
+            "take cut_end, cut_start or error"
+        )
+    batches = config.batches
     for name, value in (("batching", batches.batching), ("state_reset", batches.state_reset)):
         if value:
             raise InputError(
@@ -248,6 +271,15 @@ def _check_transformer(config: CheckedSettings) -> None:
         raise InputError(
             f"--num_kv_heads={model.num_kv_heads} do not divide --num_heads={model.num_heads}; take a number "
             "that does"
+        )
+    if model.positions == "sinusoidal" and not model.has("sinusoidal"):
+        raise InputError(
+            f"--positions=sinusoidal has no meaning for --model={model.model}; take learned or rotary"
+        )
+    if model.positions == "sinusoidal" and model.embedding_dim % 2:
+        raise InputError(
+            "--positions=sinusoidal has pairs of a sine and a cosine, and --embedding_dim="
+            f"{model.embedding_dim} is odd; make it even"
         )
     if model.positions == "rotary" and model.head_width % 2:
         raise InputError(

@@ -18,6 +18,7 @@ from lm_keras.registry import (
     TOKENIZERS,
     WITH_LABELS,
     WITH_MASKS,
+    WITH_PAIRS,
     families_with,
     listed,
     sizes_described,
@@ -36,7 +37,7 @@ class DataConfig:
 
     corpus: str = setting(
         "python-docs",
-        f"text to learn: {sources_described()}",
+        f"text to learn, or several with spaces between: {sources_described()}",
     )
     valid_corpus: str | None = setting(
         None,
@@ -52,6 +53,11 @@ class DataConfig:
         "text between the documents of a plain file, such as <|endoftext|>; \\n means a line end [each "
         "file is one document]",
     )
+    corpus_weights: str | None = setting(
+        None,
+        "numbers with commas between, one for each corpus of --corpus='A B': rows of a batch come from them "
+        "in that ratio [as many rows of each as it has]",
+    )
     text_field: str = setting(
         "text",
         "field of a line of JSON, feature of a data set's example, or column of a table (by name or number), "
@@ -62,6 +68,30 @@ class DataConfig:
         "field, feature or column that holds the label, or the tags [label; tags of JSON lines: tags; "
         "conll: the last column]",
     )
+    source_field: str | None = setting(
+        None,
+        "field, feature or column that holds the source [source; of two columns the first; "
+        "of a data set with a direction of its own, that]",
+        tasks=WITH_PAIRS,
+    )
+    target_field: str | None = setting(
+        None,
+        "field, feature or column that holds the target, or several targets of one source, of which the "
+        "first is learnt and all are references [target; as for --source_field]",
+        tasks=WITH_PAIRS,
+    )
+    target_language_field: str | None = setting(
+        None,
+        "field or column that holds the language of the target, such as de: a token <2de> stands before the "
+        "source, so that one network translates into several languages",
+        tasks=WITH_PAIRS,
+    )
+    target_languages: str | None = setting(
+        None,
+        "the same for a text without such a field: one language for each corpus of --corpus='A B', with "
+        "commas between, or one for all",
+        tasks=WITH_PAIRS,
+    )
     header: str = setting(
         "auto",
         "whether the first row of a table names its columns",
@@ -70,9 +100,9 @@ class DataConfig:
     too_long: str | None = setting(
         None,
         "what to do with a text that has more tokens than a row, where the task reads whole texts [cut_end; "
-        "tagging: error]",
+        "tagging: error; seq2seq: cut_end for sources, error for targets that are learnt]",
         choices=("error", "cut_end", "cut_start", "windows"),
-        tasks=WITH_LABELS,
+        tasks=(*WITH_LABELS, *WITH_PAIRS),
     )
     on_bad_text: str = setting(
         "error",
@@ -140,13 +170,20 @@ class ModelConfig:
     model: str = setting("lstm", "family of the network", choices=tuple(FAMILIES))
     task: str | None = setting(
         None,
-        f"what is predicted: the next token, hidden tokens, what stood in blanks, the label of a text, or "
-        f"the tags of its words [{tasks_described()}]",
+        f"what is predicted: the next token, hidden tokens, what stood in blanks, the label of a text, the "
+        f"tags of its words, or the target of a source [{tasks_described()}]",
         choices=tuple(TASKS),
         keeps_weights=True,
     )
     num_layers: int = setting(
         1, f"hidden layers ({RECURRENCE}: recurrent layers; {ATTENTION}: blocks)", low=1, high=1000
+    )
+    encoder_layers: int | None = setting(
+        None,
+        "hidden layers of the encoder, where --num_layers are those of the decoder [--num_layers]",
+        low=1,
+        high=1000,
+        tasks=WITH_PAIRS,
     )
     embedding_dim: int = setting(
         128, f"width of the token embedding ({ATTENTION}: of everything between the blocks)", low=1
@@ -186,9 +223,9 @@ class ModelConfig:
     )
     positions: str = setting(
         "learned",
-        "how the network knows the order of tokens: by a learned vector for each position, or by queries "
-        "and keys that are rotated by it",
-        choices=("learned", "rotary"),
+        "how the network knows the order of tokens: by a learned vector for each position, by queries and "
+        f"keys that are rotated by it, or by sines and cosines ({listed('sinusoidal')} only)",
+        choices=("learned", "rotary", "sinusoidal"),
         needs=("rotary",),
     )
     rotary_base: float = setting(
@@ -207,9 +244,15 @@ class ModelConfig:
     )
     activation: str = setting(
         "gelu",
-        "of the feed-forward part: gelu (its tanh form, as in GPT-2) or swiglu (as in LLaMA)",
-        choices=("gelu", "swiglu"),
+        "of the feed-forward part: gelu (its tanh form, as in GPT-2), gelu_erf (without the tanh), relu (as "
+        "in the first Transformer), silu, or swiglu (as in LLaMA)",
+        choices=("gelu", "gelu_erf", "relu", "silu", "swiglu"),
         needs=("block_styles",),
+    )
+    post_norm: bool = setting(
+        False,
+        "norms follow what the parts of a block add, as in the first Transformer, not before the parts",
+        needs=("post_norm",),
     )
     biases: bool = setting(True, "add biases after products and in LayerNorm", needs=("block_styles",))
     qkv_biases: bool | None = setting(
@@ -358,7 +401,12 @@ class ModelConfig:
         """Return `--hidden_units`, with the family's default filled in."""
         if self.hidden_units or not self.has("attention"):
             return self.hidden_units or 256
-        return 4 * self.embedding_dim if self.activation == "gelu" else -(-8 * self.embedding_dim // 3)
+        return -(-8 * self.embedding_dim // 3) if self.activation == "swiglu" else 4 * self.embedding_dim
+
+    @property
+    def encoder_depth(self) -> int:
+        """Return `--encoder_layers`, with its default filled in."""
+        return self.encoder_layers or self.num_layers
 
     @property
     def tied(self) -> bool:
@@ -446,8 +494,13 @@ class LearningConfig:
     weight_decay: float = setting(0.0, "decoupled weight decay of matrices", low=0)
     l1: float = setting(0.0, "L1 penalty on matrices", low=0)
     l2: float = setting(0.0, "L2 penalty on matrices", low=0)
-    label_smoothing: float = setting(
-        0.0, "probability spread evenly over the vocabulary in the loss", low=0, below=1
+    label_smoothing: float | None = setting(
+        None,
+        "probability spread evenly over the vocabulary in the loss ["
+        + "; ".join(f"{name}: {row.label_smoothing}" for name, row in TASKS.items() if row.label_smoothing)
+        + "; else 0]",
+        low=0,
+        below=1,
     )
     z_loss: float = setting(
         0.0, "weight of the squared logarithm of the softmax normalizer in the loss, such as 1e-4", low=0
@@ -559,6 +612,24 @@ class RunningConfig:
     sample_prompt: str = setting(
         "", "prompts of the text samples, separated by |; empty: the start of a document", dry_run=False
     )
+    eval_pairs: int = setting(
+        200,
+        "pairs of the validation text, evenly spaced, for which each evaluation generates targets greedily; "
+        "0: none",
+        low=0,
+        tasks=WITH_PAIRS,
+        on_resume="always",
+        decides_result=True,
+        dry_run=False,
+    )
+    eval_beams: int = setting(
+        5,
+        "beams with which the targets of all held-out pairs are generated at the end",
+        low=1,
+        tasks=WITH_PAIRS,
+        on_resume="always",
+        dry_run=False,
+    )
     keep_checkpoints: int = setting(
         2, "newest checkpoints kept beside the best one", low=1, on_resume="always"
     )
@@ -628,6 +699,12 @@ class Config(GroupedSettings):
         checks.check_settings(self, FIELDS)
 
     @property
+    def label_smoothing(self) -> float:
+        """Return `--label_smoothing`, with the default of the task filled in."""
+        given = self.learning.label_smoothing
+        return TASKS[self.task].label_smoothing if given is None else given
+
+    @property
     def needs_mask(self) -> bool:
         """Tell whether the tokenizer needs a token that says nothing."""
         return self.learning.token_noise_kind == "blank" or self.task in WITH_MASKS
@@ -651,6 +728,10 @@ class Config(GroupedSettings):
     def context_tokens(self) -> int | None:
         """Return how far a prediction looks back, or None where that has no end."""
         return self.model.ngram_order - 1 if self.model.has("fixed_context") else None
+
+    def meant(self) -> dict[str, Any]:
+        """Return every setting as `flat` does; a default that is a number in older runs is filled in."""
+        return {**self.flat(), "label_smoothing": self.label_smoothing}
 
     @property
     def context_length(self) -> int:

@@ -20,6 +20,8 @@ CAPABILITIES = {
     "grouped_queries": "several heads of queries may share keys and values",
     "block_styles": "norm, activation and biases of the blocks can be chosen",
     "rotary": "positions may be rotary",
+    "sinusoidal": "positions may be sines and cosines",
+    "post_norm": "norms of the blocks may follow what they normalize",
     "documents": "can keep the documents of a row apart",
     "cache": "keeps keys and values, so that a token is generated without reading the text again",
     "rematerialization": "can compute a block again for the gradient",
@@ -28,6 +30,8 @@ CAPABILITIES = {
     "masked_lm": "predicts masked tokens from all others",
     "infilling": "predicts masked spans token by token",
     "labels": "predicts labels of whole examples or of their words",
+    "seq2seq": "generates a target text from a source text",
+    "encoder": "reads the source of a pair apart from its target",
 }
 """What a family may have or do. Settings and checks ask for a capability, never for the name of a family."""
 
@@ -43,7 +47,9 @@ class TaskEntry:
         needs: the capability of the families that can do it.
         masks: whether it masks tokens, so that the tokenizer needs a token that says nothing.
         labels: whether it predicts labels, whose names the run keeps.
-        scores: names in `SCORES` that only runs with labels have.
+        pairs: whether it learns from pairs of a source and a target text.
+        label_smoothing: its `--label_smoothing` where that is not given.
+        scores: names in `SCORES` that only runs with labels or pairs have.
         best: the measure by which its runs are usually judged.
         least_length: positions that a row must have.
         reads: why it must have more than one, in words: what the network reads.
@@ -55,6 +61,8 @@ class TaskEntry:
     needs: str
     masks: bool = False
     labels: bool = False
+    pairs: bool = False
+    label_smoothing: float = 0.0
     scores: tuple[str, ...] = ()
     best: str = "nats_per_token"
     least_length: int = 1
@@ -83,6 +91,12 @@ TASKS = {
         needs="labels", labels=True, least_length=3, reads="a text between two tokens",
         scores=("macro_f1", "span_f1", "span_precision", "span_recall", "span_f1_conlleval"), best="span_f1",
     ),
+    "seq2seq": TaskEntry(
+        "seq2seq.Seq2Seq", "translator.Translator", "pair_scorer.PairScorer",
+        needs="seq2seq", pairs=True, label_smoothing=0.1, least_length=8,
+        reads="a source and a target between special tokens",
+        scores=("bleu", "chrf", "rouge1", "rouge2", "rougeL"),
+    ),
 }  # fmt: skip
 """The choices of `--task`; the first one that a family can do is its default."""
 
@@ -91,6 +105,9 @@ WITH_MASKS = tuple(name for name, row in TASKS.items() if row.masks)
 
 WITH_LABELS = tuple(name for name, row in TASKS.items() if row.labels)
 """Tasks that predict labels."""
+
+WITH_PAIRS = tuple(name for name, row in TASKS.items() if row.pairs)
+"""Tasks that learn from pairs of texts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,15 +127,19 @@ class Family:
 
 FAMILIES = {
     "ngram": Family("ngram", ("fixed_context", "causal_lm")),
-    "lstm": Family("lstm", ("recurrence", "causal_lm", "labels"), pooling="max"),
+    "lstm": Family("lstm", ("recurrence", "causal_lm", "labels", "seq2seq", "encoder"), pooling="max"),
     "gpt": Family("gpt", (
         "attention", "grouped_queries", "block_styles", "rotary", "documents", "cache", "rematerialization",
-        "xla_on_cpu", "causal_lm", "labels",
+        "xla_on_cpu", "causal_lm", "labels", "seq2seq",
     )),
     "bert": Family("bert", ("attention", "masked_lm", "labels"), pooling="first"),
     "glm": Family("glm", (
-        "attention", "grouped_queries", "block_styles", "cache", "infilling", "labels",
+        "attention", "grouped_queries", "block_styles", "cache", "infilling", "labels", "seq2seq",
     ), pooling="mean"),
+    "transformer": Family("transformer", (
+        "attention", "grouped_queries", "block_styles", "rotary", "sinusoidal", "post_norm", "seq2seq",
+        "encoder",
+    )),
 }  # fmt: skip
 """The choices of `--model`."""
 
@@ -139,6 +160,11 @@ SCORES = {
     "span_precision": False,
     "span_recall": False,
     "span_f1_conlleval": False,
+    "bleu": False,
+    "chrf": False,
+    "rouge1": False,
+    "rouge2": False,
+    "rougeL": False,
 }
 """The choices of `--best_by`: what of an evaluation says how good a model is. True means that it needs every
 token of a text to be predicted, and none to be unknown.
@@ -153,6 +179,8 @@ def scores_of(task: str) -> tuple[str, ...]:
     row = TASKS[task]
     if row.labels:
         return ("nats_per_token", "accuracy", *row.scores)
+    if row.pairs:
+        return ("nats_per_token", "perplexity", "accuracy", *row.scores)
     left_out = {name for other in TASKS.values() for name in other.scores}
     left_out |= {*OF_WHOLE_TEXT} if row.masks else set()
     return tuple(name for name in SCORES if name not in left_out)
@@ -168,7 +196,7 @@ def tasks_described() -> str:
 
     Example:
         >>> tasks_described()
-        'ngram, lstm, gpt: causal_lm; bert: masked_lm; glm: infilling'
+        'ngram, lstm, gpt: causal_lm; bert: masked_lm; glm: infilling; transformer: seq2seq'
     """
     families = {task: [name for name in FAMILIES if tasks_of(name)[0] == task] for task in TASKS}
     return "; ".join(f"{', '.join(names)}: {task}" for task, names in families.items() if names)
@@ -178,8 +206,8 @@ def families_with(*capabilities: str) -> tuple[str, ...]:
     """Return the families that have at least one of these capabilities.
 
     Example:
-        >>> families_with("attention") == families_with("cache", "masked_lm")
-        True
+        >>> families_with("masked_lm", "infilling")
+        ('bert', 'glm')
     """
     return tuple(name for name, family in FAMILIES.items() if {*capabilities} & {*family.capabilities})
 
@@ -189,7 +217,7 @@ def listed(*capabilities: str) -> str:
 
     Example:
         >>> listed("attention")
-        'gpt, bert, glm'
+        'gpt, bert, glm, transformer'
     """
     return ", ".join(families_with(*capabilities))
 
@@ -260,9 +288,9 @@ class Source:
 SOURCES = {
     "python-docs": Source(
         "annotated_docs",
-        "python-docs[:libraries|:names]",
-        " (needs no download; the latter two have labels, or tags)",
-        fields=("text", "label", "words", "tags"),
+        "python-docs[:libraries|:names|:signatures]",
+        " (needs no download; the latter three have labels, tags, or pairs)",
+        fields=("text", "label", "words", "tags", "source", "target"),
     ),
     "text": Source(
         "text_files", "text:GLOB", " (.txt, .gz, and JSON lines of any name)", "text:data/*.txt", files=True
@@ -272,21 +300,29 @@ SOURCES = {
         "tsv:GLOB",
         " (columns with a tab between)",
         files=True,
-        fields=("text", "label"),
+        fields=("text", "label", "source", "target"),
     ),
     "csv": Source(
         "csv_files",
         "csv:GLOB",
         " (columns with a comma, semicolon, tab or bar between, and quotes)",
         files=True,
-        fields=("text", "label"),
+        fields=("text", "label", "source", "target"),
     ),
     "jsonl": Source(
         "json_files",
         "jsonl:GLOB",
         " (one JSON object a line, with fields by name)",
         files=True,
-        fields=("text", "label", "words", "tags"),
+        fields=("text", "label", "words", "tags", "source", "target"),
+    ),
+    "lines": Source(
+        "line_files",
+        "lines:SOURCE,TARGET",
+        " (two files or globs: each line of the one and the same line of the other are a pair)",
+        "lines:train.de,train.en",
+        files=True,
+        fields=("source", "target"),
     ),
     "conll": Source(
         "conll",
@@ -300,7 +336,7 @@ SOURCES = {
         "tfds:NAME[/CONFIG][:SPLIT]",
         ", a data set of TensorFlow Datasets with its own splits, or one split or slice such as train[:1%]",
         "tfds:tiny_shakespeare",
-        fields=("text", "label"),
+        fields=("text", "label", "source", "target"),
     ),
 }
 """The sources by the part before the colon."""

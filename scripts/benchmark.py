@@ -7,7 +7,7 @@ loss        the loss in pieces beside the plain one          guards     what the
 race        a run beside nanoGPT's recipe in PyTorch         page       all of docs/results/performance.md
 baselines   compressors on the text of --run_dir             decode     the sampler as a text grows
 embeddings  word embeddings, beside gensim                   labels     a network with labels, beside torch
-scores      what runs with labels reach over several seeds
+scores      what runs with labels reach over several seeds   pairs      pairs of texts, beside torch
 """
 
 import json

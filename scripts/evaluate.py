@@ -6,6 +6,7 @@ import sys
 
 from lm_keras import InputError, flags, quiet
 from lm_keras.fields import setting
+from lm_keras.objectives.scoring_options import ScoringOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,12 +21,7 @@ class EvaluateOptions:
     stride: int | None = setting(
         None, "targets that each window counts; not for ngram and bert [as the run was validated]", low=1
     )
-    blanks: int | None = setting(
-        None,
-        "cloze items of the split to fill, of each length from one to five words; exact ones are counted",
-        low=1,
-        high=10_000,
-    )
+    blanks: int | None = setting(None, "cloze items to fill, of one to five words each", low=1, high=10_000)
     pseudo: bool = setting(False, "also mask each token in turn: the pseudo-log-likelihood of a bert")
     weights: str = setting("float32", "int8: 8-bit weights", choices=("float32", "int8"), needs=("cache",))
     json: bool = setting(False, "print one JSON object")
@@ -33,27 +29,32 @@ class EvaluateOptions:
 
 def main() -> int:
     """Read the flags, score and print."""
-    options = flags.read(EvaluateOptions)
-    run_dir = flags.given_run(options.run_dir)
+    options, scoring = flags.read(EvaluateOptions), flags.read(ScoringOptions)
+    run_dir = options.run_dir if scoring.predictions else flags.given_run(options.run_dir)
     quiet.import_tensorflow()
     from lm_keras import api
+    from lm_keras.evaluation.scored_files import scores_of_files
     from lm_keras.training import report
 
     if options.blanks and options.corpus:
         raise InputError("--blanks is for the run's own text; leave --corpus out")
-    lm, split = api.load(run_dir, options.checkpoint, weights=options.weights, jit=None), options.split
-    lm.cache_dir = options.cache_dir or lm.cache_dir
-    pseudo = lm.pseudo_likelihood(split, options.corpus, report.say) if options.pseudo else {}
-    by_label = not options.json
-    result = lm.evaluate(split, options.corpus, options.stride, report.say, by_label) | pseudo
-    if options.blanks:
-        shares = lm.exact_matches(split, options.blanks, report.say)
-        result |= {f"blanks_of_{words}": share for words, share in shares.items()}
+    scoring.check_alone(options.run_dir)
+    if scoring.predictions:
+        result = scores_of_files(scoring)
+    else:
+        lm, split = api.load(run_dir, options.checkpoint, weights=options.weights, jit=None), options.split
+        lm.cache_dir = options.cache_dir or lm.cache_dir
+        pseudo = lm.pseudo_likelihood(split, options.corpus, report.say) if options.pseudo else {}
+        how = {"by_label": not options.json, **scoring.changes}
+        result = lm.evaluate(split, options.corpus, options.stride, report.say, **how) | pseudo
+        if options.blanks:
+            shares = lm.exact_matches(split, options.blanks, report.say)
+            result |= {f"blanks_of_{words}": share for words, share in shares.items()}
     lines = [json.dumps(result)] if options.json else report.scores(result)
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 
 if __name__ == "__main__":
-    flags.define(EvaluateOptions)
+    flags.define(EvaluateOptions, ScoringOptions)
     flags.run(main)

@@ -367,6 +367,27 @@ def test_word_embeddings_without_gensim(script, shared_corpus, monkeypatch):
     assert ended.err == "error: --peer=torch is unknown for word embeddings; expected gensim\n"
 
 
+@pytest.mark.parametrize("peer", ["", "torch_pairs"])
+def test_pairs(script, tmp_path, peer):
+    if peer and importlib.util.find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed")
+    lines = [f"{' '.join(str(n))}\t{str(n)[::-1]}\n" for n in range(1_000, 1_200)]
+    (tmp_path / "pairs.tsv").write_text("source\ttarget\n" + "".join(lines))
+    flags = [
+        "--task=seq2seq", "--model=transformer", "--positions=sinusoidal", "--embedding_dim=8",
+        "--num_heads=2", "--tokenizer=char", "--sequence_length=32", "--batch_size=4", "--header=yes",
+        f"--corpus=tsv:{tmp_path}/pairs.tsv", "--repeats=1", "--seconds=0.05",
+    ]  # fmt: skip
+    ended = script("benchmark.py", "pairs", *flags, *([f"--peer={peer}"] if peer else []))
+    results = [json.loads(line) for line in ended.out.splitlines()]
+    assert [result["candidate"] for result in results] == ["pairs", *filter(None, [peer])], ended.err
+    assert len({result["parameters"] for result in results}) == 1
+    assert all(result["cpu_seconds_per_1000_tokens"] > 0 for result in results)
+    assert results[0]["ours_over_theirs"] == 1
+    ended = script("benchmark.py", "pairs", *flags, "--post_norm", "--peer=torch_pairs")
+    assert "--post_norm=True: --peer=torch_pairs has no such network" in ended.err
+
+
 def test_every_command_of_the_page_can_be_read(script, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     called = []

@@ -179,6 +179,7 @@ def test_what_depends_on_a_setting():
     decides = {name for name, known in metadata.items() if known["decides_result"]}
     assert decides & fields.changeable(config.FIELDS) - longer == {
         "eval_every",
+        "eval_pairs",
         "on_nonfinite",
         "spike_sigma",
     }
@@ -232,7 +233,8 @@ def test_a_description_that_there_is_not_is_refused():
         ({"corpus": 5}, "--corpus=5: expected a text"),
         (
             {"model": "lsmt"},
-            "--model=lsmt is unknown (did you mean 'lstm'?); choose one of ngram, lstm, gpt, bert, glm",
+            "--model=lsmt is unknown (did you mean 'lstm'?); choose one of ngram, lstm, gpt, bert, glm,"
+            " transformer",
         ),
         (
             {"jit": "onn"},
@@ -312,7 +314,7 @@ def test_a_description_that_there_is_not_is_refused():
         (
             {"model": "gpt", "task": "masked_lm"},
             "--task=masked_lm has no meaning for --model=gpt; take --model=bert, or --task=causal_lm or "
-            "classification or tagging",
+            "classification or tagging or seq2seq",
         ),
         (
             {"model": "gpt", "mask_rate": 0.25},

@@ -77,7 +77,8 @@ BAD = {
     "--learning_rate=1e400": "--learning_rate=inf is out of range; expected a number above 0",
     "--dropout=1": "--dropout=1.0 is out of range; expected a number of at least 0 and below 1",
     "--model=lst m": (
-        "--model=lst m is unknown (did you mean 'lstm'?); choose one of ngram, lstm, gpt, bert, glm"
+        "--model=lst m is unknown (did you mean 'lstm'?); choose one of ngram, lstm, gpt, bert, glm,"
+        " transformer"
     ),
     "--tie_embeddings=perhaps": "--tie_embeddings=perhaps: expected true or false",
     "--resume=maybe": "--resume=maybe is unknown; choose one of auto, never, must",
@@ -193,7 +194,7 @@ def test_help_shows_the_flags_of_a_dataclass_together():
     assert flags == order
     first = lines.index(heads[2])  # The network comes behind where the text comes from.
     assert lines[first + 1 : first + 3] == [
-        "  --model: family of the network (ngram, lstm, gpt, bert, glm)",
+        "  --model: family of the network (ngram, lstm, gpt, bert, glm, transformer)",
         "    (default: 'lstm')",
     ]
 
@@ -220,6 +221,7 @@ OTHERS = {
         "test_corpus": "text:#1.txt",
         "split": "80/13/7",
         "document_separator": "<|endoftext|>",
+        "corpus_weights": "3,1.5",
         "text_field": "body text",
         "label_field": "its class",
         "header": "yes",

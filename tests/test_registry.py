@@ -46,7 +46,7 @@ def test_the_rows_of_the_families_are_complete():
         (FAMILIES | {"mine": Family("mine", ())}, CAPABILITIES, "mine has no file"),
         (FAMILIES | {"mine": Family("gpt", ("rotari",))}, CAPABILITIES, "rotari is not described"),
         (FAMILIES, CAPABILITIES | {"wings": ""}, "wings belongs to no family"),
-        (FAMILIES | {"gpt": Family("gpt", ())}, CAPABILITIES, "rotary is asked for, and no family has it"),
+        (FAMILIES | {"gpt": Family("gpt", ())}, CAPABILITIES, "documents is asked for, and no family has it"),
     ],
 )  # fmt: skip
 def test_the_check_of_the_families_can_fail(families, known, problem):
@@ -69,8 +69,8 @@ from lm_keras import config, fields
 from lm_keras.errors import InputError
 
 assert config.FIELDS["model"].metadata["choices"][-1] == "mine"
-assert fields.help_of(config.FIELDS["rotary_base"]).endswith("; gpt, mine only")
-assert fields.help_of(config.FIELDS["norm"]).endswith("; gpt, glm only")
+assert fields.help_of(config.FIELDS["rotary_base"]).endswith("; gpt, transformer, mine only")
+assert fields.help_of(config.FIELDS["norm"]).endswith("; gpt, glm, transformer only")
 mine = config.from_flat({"model": "mine", "positions": "rotary", "num_heads": 2})
 assert mine.model.units == 4 * mine.model.embedding_dim and mine.model.tied and mine.batching == "window"
 for name, value in {"norm": "rms", "forget_bias": 2.0, "batching": "stream"}.items():
@@ -94,10 +94,12 @@ def test_the_examples_in_the_docstrings_run():
 
 def test_a_source_is_described_by_its_row():
     assert registry.sources_expected() == (
-        "python-docs[:libraries|:names], text:GLOB such as text:data/*.txt, tsv:GLOB, csv:GLOB, jsonl:GLOB, "
-        "conll:GLOB, or tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare"
+        "python-docs[:libraries|:names|:signatures], text:GLOB such as text:data/*.txt, tsv:GLOB, csv:GLOB, "
+        "jsonl:GLOB, lines:SOURCE,TARGET such as lines:train.de,train.en, conll:GLOB, or "
+        "tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare"
     )
-    assert config.FIELDS["corpus"].metadata["help"] == f"text to learn: {registry.sources_described()}"
+    told = f"text to learn, or several with spaces between: {registry.sources_described()}"
+    assert config.FIELDS["corpus"].metadata["help"] == told
     for name, source in registry.SOURCES.items():
         assert source.form.partition(":")[0].rstrip("[") == name and source.example.partition(":")[0] in (
             name,
@@ -177,10 +179,12 @@ def test_the_default_task_of_a_family_is_the_first_that_it_can_do(monkeypatch):
     row = registry.TaskEntry("causal_lm.CausalLM", "generator.Generator", "text_scorer.TextScorer", "cache")
     monkeypatch.setattr(registry, "TASKS", registry.TASKS | {"mine": row})
     labels = ("classification", "tagging")
-    assert registry.tasks_of("gpt") == ("causal_lm", *labels, "mine")
+    assert registry.tasks_of("gpt") == ("causal_lm", *labels, "seq2seq", "mine")
     assert registry.tasks_of("bert") == ("masked_lm", *labels)
     assert registry.tasks_of("ngram") == ("causal_lm",)
-    assert registry.tasks_described() == "ngram, lstm, gpt: causal_lm; bert: masked_lm; glm: infilling"
+    assert registry.tasks_described() == (
+        "ngram, lstm, gpt: causal_lm; bert: masked_lm; glm: infilling; transformer: seq2seq"
+    )
 
 
 def test_a_strategy_names_its_function():

@@ -30,7 +30,7 @@ def answer_for(
     """Return what turns the network of a task into text.
 
     Args:
-        task: its name, or of one that predicts labels the task itself.
+        task: the task, or its name where the answer needs to know no more of it.
         model: the network.
         tokenizer: the tokenizer the network was trained with.
         say: called with lines on what happens to a text.
@@ -44,6 +44,12 @@ def answer_for(
             f"--jit=on (jit=True) is for --model={' or '.join(registry.families_with('cache'))}, whose work "
             "for a token it compiles; leave it out"
         )
-    if isinstance(task, Task):
-        return ANSWERS[task.name](task, model, tokenizer, say)
-    return ANSWERS[task](model, tokenizer, say, jit=jit, int8=int8)
+    name = task.name if isinstance(task, Task) else task
+    row = registry.TASKS[name]
+    if jit and row.pairs:
+        raise InputError(
+            f"--jit=on (jit=True) and --weights=int8 have no meaning for --task={name}; leave them out"
+        )
+    if row.labels or row.pairs:
+        return ANSWERS[name](task, model, tokenizer, say)
+    return ANSWERS[name](model, tokenizer, say, jit=jit, int8=int8)

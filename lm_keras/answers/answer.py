@@ -15,11 +15,13 @@ class Answer:
         task: of the network.
         tokens_generated: by all calls so far.
         fill_settings: the settings of `scripts/sample.py` that have a meaning where masks are filled.
+        columns: what a table of predictions calls a prediction and its score.
         instead: what to do with the network, for messages.
     """
 
     task: ClassVar[str]
     fill_settings: ClassVar[frozenset[str]] = frozenset()
+    columns: ClassVar[tuple[str, str]] = ("predicted", "probability")
     instead: ClassVar[str] = "continue or fill text with scripts/sample.py"
     tokens_generated: int
 
@@ -59,6 +61,33 @@ class Answer:
     def tag(self, texts: list[str | list[str]], **settings) -> list[list[Any]]:
         """Return the spans of each text."""
         raise InputError(f"--task={self.task} tags no words; {self.instead}")
+
+    def translate(self, texts: list[str], **settings) -> list[str]:
+        """Return the best target of each source."""
+        raise InputError(f"--task={self.task} turns no source into a target; {self.instead}")
+
+    def targets(self, texts: list[str], **settings) -> list[list[Any]]:
+        """Return the targets of each source with their scores."""
+        raise InputError(f"--task={self.task} turns no source into a target; {self.instead}")
+
+    def decode_with(self, settings: Any) -> None:
+        """Decode targets as some settings say from now on.
+
+        Args:
+            settings: `lm_keras.sampling.pair_settings.PairSettings`.
+
+        Raises:
+            InputError: one of them is not the usual one, and the network generates no targets; or it predicts
+                nothing at all.
+        """
+        self.check_predicts()
+        usual = type(settings)()
+        for name in type(settings).__dataclass_fields__:
+            if getattr(settings, name) != getattr(usual, name):
+                raise InputError(
+                    f"--{name}={getattr(settings, name)} is for --task=seq2seq, and this model has"
+                    f" --task={self.task}; leave it out"
+                )
 
     def records(
         self, inputs: list[Any], too_long: str, batch_size: int, names: Sequence[str] = ()

@@ -1,4 +1,4 @@
-"""Labels of texts that a person types: `scripts/predict.py --interactive`."""
+"""Labels or targets of texts that a person types: `scripts/predict.py --interactive`."""
 
 import sys
 from typing import Any, TextIO
@@ -16,21 +16,24 @@ MOST_CLASSES = 5
 
 
 def converse(answer: Answer, color: bool) -> None:
-    """Label each line of standard input; end at the end of the input.
+    """Label or translate each line of standard input; end at the end of the input.
 
     Args:
-        answer: of a task with labels.
+        answer: of a task with labels or pairs.
         color: whether spans are coloured; otherwise they stand in brackets.
     """
     each_line("text", lambda text: show(answer, text, color, sys.stdout))
 
 
 def show(answer: Answer, text: str, color: bool, out: TextIO) -> None:
-    """Print the labels of a text on one line; of a text without any, an empty line."""
+    """Print the labels or the target of a text on one line; of a text without any, an empty line."""
     if text.strip():
         (found,) = answer.records([text], answer.usually_too_long, 1)
         answer.tell_of_long(answer.usually_too_long)
-        text = classes_shown(found) if "label" in found else spans_shown(found, types_of(answer), color)
+        if "target" in found:
+            text = found["target"]
+        else:
+            text = classes_shown(found) if "label" in found else spans_shown(found, types_of(answer), color)
     out.write(text.strip() + "\n")
     out.flush()
 

@@ -33,18 +33,19 @@ def predict(
     header: str = "auto",
     label_field: str | None = None,
     too_long: str | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
 ) -> None:
-    """Predict the labels of the records of a file; the speed goes to standard error.
+    """Predict the labels or the targets of the records of a file; the speed goes to standard error.
 
     Args:
-        answer: of a task with labels.
+        answer: of a task with labels or pairs.
         source: the file of the records; `-` for standard input.
         target: the file of the predictions, which takes its place when all are made; `-` for standard output.
         format: of the predictions, and of the records where the name of their file says nothing else.
         text_field, header, label_field: see `InputForm`.
-        too_long: see `Classifier.classify` and `Tagger.tag`; None for what is usual there.
-        batch_size: rows that go through the network at once.
+        too_long: see `Classifier.classify`, `Tagger.tag` and `Translator.targets`; None for what is usual
+            there, as for `batch_size`.
+        batch_size: rows or sources that go through the network at once.
 
     Raises:
         InputError: a file cannot be read or written, or a record is none.
@@ -60,9 +61,10 @@ def predict(
     )
     if "conll" in (format, reading.format) and not answer.tags_words:
         raise InputError(
-            "--format=conll is for words with tags; this model classifies texts: choose lines, tsv or jsonl"
+            f"--format=conll is for words with tags; this model has --task={answer.task}: choose lines, tsv"
+            " or jsonl"
         )
-    too_long = too_long or answer.usually_too_long
+    too_long, batch_size = too_long or answer.usually_too_long, batch_size or answer.usual_batch_size
     began, count = time.perf_counter(), 0
     with _input(source) as file, _output(target) as write:
         records = records_of(file, reading)
@@ -73,13 +75,19 @@ def predict(
             count += len(asked)
             for record in some:
                 predicted = None if record.asked is None else next(found)
-                write(written(record, predicted, format, reading.format))
+                write(written(record, predicted, format, reading.format, answer.columns))
     answer.tell_of_long(too_long)
     seconds = time.perf_counter() - began
     sys.stderr.write(f"{count:,} texts in {seconds:.1f} s, {count / seconds:,.0f} a second\n")
 
 
-def written(record: Record, predicted: dict[str, Any] | None, format: str, read_as: str) -> str:
+def written(
+    record: Record,
+    predicted: dict[str, Any] | None,
+    format: str,
+    read_as: str,
+    columns: tuple[str, str] = ("predicted", "probability"),
+) -> str:
     """Return the lines of a prediction, each with its line end.
 
     Args:
@@ -87,12 +95,13 @@ def written(record: Record, predicted: dict[str, Any] | None, format: str, read_
         predicted: what `Answer.records` says of it; None for an empty record.
         format: of the predictions.
         read_as: the format of the records.
+        columns: what a table calls a prediction and its score.
 
     Raises:
         InputError: a text or a label has a line feed or a tab that such a line cannot hold.
     """
     if record.between:
-        return _between(record, format, read_as)
+        return _between(record, format, read_as, columns)
     if predicted is None:
         return "\n"
     if format == "jsonl":
@@ -106,16 +115,18 @@ def written(record: Record, predicted: dict[str, Any] | None, format: str, read_
         return "".join(
             next(words) if is_word else f"{line}\n" for line, is_word in zip(record.lines, record.words)
         )
-    (label,) = _held([predicted["label"] if "label" in predicted else " ".join(predicted["tags"])], record)
+    said = predicted.get("label") or predicted.get("target")
+    (label,) = _held([" ".join(predicted["tags"]) if "tags" in predicted else said or ""], record)
     if format == "lines":
         return f"{label}\n"
     if read_as == "tsv":
-        cells = [*record.lines, label]
+        given = list(record.lines)
+    elif read_as == "csv":
+        given = _held(list(record.lines), record)
     else:
-        cells = [*_held(list(record.lines) if read_as == "csv" else [predicted["text"]], record), label]
-    if "label" in predicted:
-        cells.append(f"{predicted['probability']:.{DIGITS}f}")
-    return "\t".join(cells) + "\n"
+        given = _held([predicted.get("text") or predicted["source"]], record)
+    score = predicted.get("probability", predicted.get("score"))
+    return "\t".join([*given, label, *([] if score is None else [f"{score:.{DIGITS}f}"])]) + "\n"
 
 
 def _held(texts: list[str], record: Record) -> list[str]:
@@ -133,11 +144,11 @@ def _held(texts: list[str], record: Record) -> list[str]:
     return texts
 
 
-def _between(record: Record, format: str, read_as: str) -> str:
+def _between(record: Record, format: str, read_as: str, columns: tuple[str, str]) -> str:
     """Return what becomes of a line that holds no record: CoNLL files and tables keep theirs."""
     if format == "tsv" and read_as in ("tsv", "csv"):
         names = record.lines if read_as == "tsv" else _held(list(record.lines), record)
-        return "\t".join([*names, "predicted", "probability"]) + "\n"
+        return "\t".join([*names, *columns]) + "\n"
     return f"{record.lines[0]}\n" if format == read_as else ""
 
 

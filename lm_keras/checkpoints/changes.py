@@ -18,7 +18,7 @@ def differences(old: Config, new: Config, changeable: Iterable[str] = CHANGEABLE
 
     Raises nothing; an empty list means that the run may go on.
     """
-    before, after = old.flat(), new.flat()
+    before, after = old.meant(), new.meant()
     lines = [
         f"--{name}: {before[name]} in the run, {after[name]} now"
         for name in after

@@ -123,6 +123,7 @@ class Imported:
             read = {names.get(name, name) for name in wanted}
             known = wanted | read | ({self.kind.output} if self.output.tied else set())
             known |= {name for part in of_labels.values() for name in part.tensors}
+            known |= self._copies(tensors)
             for name in sorted(tensors.keys() - known):
                 if not (self.kind.is_buffer(name) or self.kind.is_unused(name)):
                     raise InputError(f"{self.path}: the tensor {name!r} belongs to no such network")
@@ -142,6 +143,16 @@ class Imported:
             raise InputError(f"{self.path}: the weight {wrong[0]} is missing, and it belongs to no head")
         left = [path for path in parts if path not in variables]
         return Copied(tuple(new), tuple(left), new_labels=new_labels)
+
+    def _copies(self, tensors: dict[str, Tensor]) -> set[str]:
+        """Return the names of tensors that are copies of others; raise InputError if one is not."""
+        found = {name: original for name, original in self.kind.copies.items() if name in tensors}
+        for name, original in found.items():
+            if original in tensors and not tensors[name].equals(tensors[original]):
+                raise InputError(
+                    f"{self.path}: the tensor {name!r} differs from {original!r}; here they are one"
+                )
+        return set(found)
 
     def _parts_of_labels(self, tensors: dict[str, Tensor]) -> dict[str, foreign.Part]:
         """Return the parts of heads with labels that are there, by our names."""
@@ -183,10 +194,10 @@ class Imported:
     def _joined(self, part: foreign.Part, tensors: dict[str, Tensor], shape: tuple) -> np.ndarray:
         values = []
         for name, width in zip(part.tensors, part.widths, strict=True):
-            expected = (*shape[:-1], width)
+            expected = (1, width) if part.as_row else (*shape[:-1], width)
             tensor = tensors[self.output.names.get(name, name)]
             value = tensor.read(expected[::-1] if part.transposed else expected)
-            values.append(value.T if part.transposed else value)
+            values.append(value[0] if part.as_row else value.T if part.transposed else value)
         return np.concatenate(values, -1)
 
 

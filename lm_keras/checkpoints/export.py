@@ -96,7 +96,8 @@ def tensors_of(model: keras.Model, kind: foreign.Kind, config: Config) -> dict[s
         if value is None:  # A bias that ours does without.
             value = np.zeros(sum(part.widths), np.float32)
         for tensor, piece in zip(part.tensors, np.split(value, np.cumsum(part.widths)[:-1], -1), strict=True):
-            tensors[kind.full(tensor)] = np.ascontiguousarray(piece.T if part.transposed else piece)
+            piece = piece[None] if part.as_row else piece.T if part.transposed else piece
+            tensors[kind.full(tensor)] = np.ascontiguousarray(piece)
     if kind.bias and not config.model.tied and kind.bias[0] in tensors:
         tensors[kind.bias[1]] = tensors[kind.bias[0]].copy()
     return tensors

@@ -6,6 +6,7 @@ which returns a `Corpus`: `rest` is what follows the colon, and `reading` a `Rea
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from lm_keras.corpora.description import CorpusDescription, describe
 from lm_keras.corpora.documents import Corpus, Document, Reading
@@ -40,10 +41,8 @@ def open_corpus(
     on_bad_text: str,
     part: str = "train",
     say: Callable[[str], None] = lambda line: None,
-    document_separator: str | None = None,
     fields: tuple[str, ...] = ("text",),
-    label_field: str | None = None,
-    header: str = "auto",
+    **others: Any,
 ) -> Corpus:
     """Return the corpus that a specification names; nothing is read yet.
 
@@ -57,7 +56,8 @@ def open_corpus(
             yields if the specification names none.
         say: called with a line before longer work.
         document_separator: text between the documents of a plain file; see `TextFiles`.
-        fields, label_field, header: which fields of a record are read; see `Reading`.
+        fields: what a record must have; see `Reading`.
+        **others: any other attribute of `Reading`.
 
     Raises:
         InputError: the specification is unknown, its files cannot be read, or its records lack a field.
@@ -75,7 +75,7 @@ def open_corpus(
     source = SOURCES.get(scheme)
     if source and source.takes(bool(colon)):
         _check_fields(spec, source, fields)
-        reading = Reading(text_field, on_bad_text, part, say, document_separator, fields, label_field, header)
+        reading = Reading(text_field, on_bad_text, part, say, fields=fields, **others)
         return module_of("corpora", source).open_source(rest, reading)
     hint = path_hint(spec, rest)
     if not hint and "/" not in scheme:

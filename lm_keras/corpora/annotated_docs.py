@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from lm_keras.corpora.decoding import NOT_TEXT
 from lm_keras.corpora.documents import Corpus, Document, Reading, Word
 from lm_keras.corpora.python_docs import PythonDocs, docstrings, library_sources, scopes
+from lm_keras.corpora.signatures import SignatureDocs
 from lm_keras.errors import InputError, nearest
 
 LEAST_DOCSTRINGS = 100
@@ -121,7 +122,7 @@ class NameDocs(Corpus):
 
 
 def open_source(rest: str, reading: Reading) -> Corpus:
-    """Return one of the corpora: `rest` is empty, `libraries` or `names`.
+    """Return one of the corpora: `rest` is empty, `libraries`, `names` or `signatures`.
 
     Raises:
         InputError: it is missing, or its documents lack what the task needs.
@@ -129,7 +130,7 @@ def open_source(rest: str, reading: Reading) -> Corpus:
     if rest not in KINDS:
         raise InputError(
             f"unknown corpus 'python-docs:{rest}'{nearest(rest, list(KINDS))}: expected python-docs,"
-            " python-docs:libraries or python-docs:names"
+            " python-docs:libraries, python-docs:names or python-docs:signatures"
         )
     kind, fields = KINDS[rest]
     lacking = [name for name in reading.fields if name not in ("text", *fields)]
@@ -143,6 +144,7 @@ KINDS = {
     "": (PythonDocs, ()),
     "libraries": (LibraryDocs, ("label",)),
     "names": (NameDocs, ("words", "tags")),
+    "signatures": (SignatureDocs, ("source", "target")),
 }
 """What may stand behind `python-docs:`; what it is, and which fields its documents have beside a text."""
 

@@ -88,13 +88,41 @@ class Scan:
     sizes: np.ndarray  # int64 [documents], in bytes
     line_starts: list[LineStarts]  # of the first documents, as many as may be cut
     passages: Passages
-    is_annotated: bool = False  # whether documents have labels or words
+    is_annotated: bool = False  # whether documents have labels, words or two sides
+    groups: np.ndarray | None = None  # uint64 [documents], equal for pairs that share a side; None without
+
+
+def groups_of(hashes: np.ndarray, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return a number for each pair that is equal for pairs which share a source or a target, directly or by
+    way of others.
+
+    Args:
+        hashes, sources, targets: of the pairs and of their sides, uint64 [n].
+
+    Returns:
+        The smallest hash of the pairs of the group, uint64 [n].
+
+    Example:
+        >>> columns = [9, 8, 7, 6], [1, 1, 2, 3], [4, 5, 5, 6]
+        >>> groups_of(*(np.array(column, np.uint64) for column in columns)).tolist()
+        [7, 7, 7, 6]
+    """
+    groups, places = hashes, [np.unique(side, return_inverse=True)[1] for side in (sources, targets)]
+    while True:
+        before = groups
+        for place in places:
+            smallest = np.full(len(hashes), np.uint64(2**64 - 1))
+            np.minimum.at(smallest, place, groups)
+            groups = smallest[place]
+        if np.array_equal(groups, before):
+            return groups
 
 
 def scan_corpus(corpus: Corpus) -> Scan:
     """Read a corpus once; see `describe`."""
     total = hashlib.sha256()
     hashes, sizes = array.array("Q"), array.array("q")
+    sides = array.array("Q"), array.array("Q")
     line_starts, passages = [], Passages()
     characters, is_annotated = 0, False
     for document in corpus.documents():
@@ -113,7 +141,10 @@ def scan_corpus(corpus: Corpus) -> Scan:
         if annotation := document.annotation():
             total.update(hashlib.sha256(annotation).digest())
             is_annotated = True
-        hashes.append(int.from_bytes(digest.digest()[:8], "big"))
+        if document.pair is not None:
+            for column, side in zip(sides, (document.pair.source, *document.pair.targets[:1])):
+                column.append(_hash(hashlib.sha256(side.encode())))
+        hashes.append(_hash(digest))
         sizes.append(size)
         if starts is not None:
             line_starts.append(starts)
@@ -123,7 +154,13 @@ def scan_corpus(corpus: Corpus) -> Scan:
         corpus.spec, corpus.licence, corpus.citation, len(sizes), sum(sizes), characters, total.hexdigest()
     )
     hashes, sizes = np.array(hashes, np.uint64), np.array(sizes, np.int64)
-    return Scan(description, hashes, sizes, line_starts, passages, is_annotated)
+    sources, targets = (np.array(column, np.uint64) for column in sides)
+    groups = groups_of(hashes, sources, targets) if len(targets) == len(hashes) else None
+    return Scan(description, hashes, sizes, line_starts, passages, is_annotated, groups)
+
+
+def _hash(digest) -> int:
+    return int.from_bytes(digest.digest()[:8], "big")
 
 
 def describe(corpus: Corpus) -> CorpusDescription:

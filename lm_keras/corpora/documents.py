@@ -27,6 +27,21 @@ class Word(NamedTuple):
     source: str
 
 
+class Pair(NamedTuple):
+    """A source and what it becomes: a translation, a summary, an answer.
+
+    Attributes:
+        source: the text that is read.
+        targets: texts that it may become. The first one is learnt; all of them are references. None in data
+            whose targets are not known.
+        language: the language of the target as the source of text has it, or None.
+    """
+
+    source: str
+    targets: tuple[str, ...] = ()
+    language: str | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class Document:
     """One text, read again on every call of `pieces`, so that it need not fit in memory.
@@ -36,12 +51,16 @@ class Document:
         read: returns a fresh iterator over the pieces; use `pieces` instead.
         label: the class of the text, or None.
         words: the words of a text that is divided into words, with their tags; None for any other text.
+        pair: the source and its targets where the document is a pair; None for any other text.
+        corpus: which of several corpora it is from, from 0 on.
     """
 
     source: str
     read: Callable[[], Iterator[str]] = dataclasses.field(repr=False, compare=False)
     label: str | None = dataclasses.field(default=None, repr=False, compare=False)
     words: tuple[Word, ...] | None = dataclasses.field(default=None, repr=False, compare=False)
+    pair: Pair | None = dataclasses.field(default=None, repr=False, compare=False)
+    corpus: int = dataclasses.field(default=0, repr=False, compare=False)
 
     @classmethod
     def from_text(cls, source: str, text: str, label: str | None = None) -> "Document":
@@ -54,18 +73,27 @@ class Document:
         words = tuple(words)
         return cls(source, lambda: cut_text(" ".join(word.text for word in words)), words=words)
 
+    @classmethod
+    def from_pair(cls, source: str, pair: Pair) -> "Document":
+        """Make a document of a pair; its text is the source and the first target, a line each or more."""
+        sides = (pair.source, *pair.targets[:1])
+        return cls(source, lambda: (f"{side}\n" for side in sides), pair=pair)
+
     @property
     def is_annotated(self) -> bool:
-        """Tell whether there is a label or words beside the text."""
-        return self.label is not None or self.words is not None
+        """Tell whether there is a label, words or two sides beside the text."""
+        return self.label is not None or self.words is not None or self.pair is not None
 
     def annotation(self) -> bytes:
-        """Return the label, and the words with their tags, as bytes; empty for a text alone.
+        """Return the label, the words with their tags, or what of a pair its text does not tell, as bytes;
+        empty for a text alone.
 
         It belongs to the fingerprint of a corpus.
         """
         if not self.is_annotated:
             return b""
+        if self.pair is not None:
+            return json.dumps([len(self.pair.source), self.pair.targets[1:], self.pair.language]).encode()
         words = None if self.words is None else [(word.text, word.tag) for word in self.words]
         return json.dumps([self.label, words]).encode()
 
@@ -90,20 +118,28 @@ class Reading:
         part: `train`, `valid` or `test`: what the text is for.
         say: called with a line before longer work.
         document_separator: text between the documents of a plain file, or None.
-        fields: what a record must have: `text`; `text` and `label`; `words`; or `words` and `tags`. Nothing
-            else of a record is read.
+        fields: what a record must have: `text`; `text` and `label`; `words`; `words` and `tags`; `source` and
+            `target`; or `source`. Nothing else of a record is read.
         label_field: name or number of the field with the label, or with the tags; None for the usual one.
         header: whether the first row of a table names its columns: `auto`, `yes` or `no`.
+        source_field, target_field: name or number of the field with the source, and with the target; None
+            for the usual ones.
+        language_field: name or number of the field with the language of the target; None for no such field.
+        language: the language of all targets; None where a field has it, or nothing does.
     """
 
     text_field: str
     on_bad_text: str
     part: str
     say: Callable[[str], None]
-    document_separator: str | None
+    document_separator: str | None = None
     fields: tuple[str, ...] = ("text",)
     label_field: str | None = None
     header: str = "auto"
+    source_field: str | None = None
+    target_field: str | None = None
+    language_field: str | None = None
+    language: str | None = None
 
 
 class Corpus(abc.ABC):

@@ -1,10 +1,13 @@
-"""The corpus `jsonl:GLOB`: a JSON object a line, with a text and a label, or with words and tags."""
+"""The corpus `jsonl:GLOB`: a JSON object a line, with a text and a label, with words and tags, or with a
+source and a target.
+"""
 
 from collections.abc import Iterator
 
 from lm_keras.corpora.decoding import NOT_TEXT, Counts
 from lm_keras.corpora.documents import Document, Reading, Word
 from lm_keras.corpora.json_lines import MISSING, Field, kind_of, record_of
+from lm_keras.corpora.pairs import SOURCE, TARGET, pair_of
 from lm_keras.corpora.record_files import REMEDY, RecordFiles
 from lm_keras.errors import InputError, nearest, shown
 
@@ -45,6 +48,12 @@ class JsonFiles(RecordFiles):
         self._used = [*(self._words if "words" in fields else [self._text])]
         if "tags" in fields or "label" in fields:
             self._used.append(self._label)
+        self._sides = [
+            Field(getattr(reading, f"{name}_field") or name) for name in (SOURCE, TARGET) if name in fields
+        ]
+        self._language = Field(reading.language_field) if reading.language_field else None
+        if self._sides:
+            self._used = [*self._sides, *([self._language] if self._language else [])]
         self._needs = f"with {' and '.join(fields)}"
 
     def _records(
@@ -56,13 +65,31 @@ class JsonFiles(RecordFiles):
             place = f"{shown(path)}:{number}"
             try:
                 record = record_of(line, self._used, self._needs, Number)
-                if "words" in self.reading.fields:
+                if self._sides:
+                    yield self._pair(place, record, counts)
+                elif "words" in self.reading.fields:
                     yield self._tagged(place, record, counts)
                 else:
                     label = self._name(record) if "label" in self.reading.fields else None
                     yield self._document(place, self._text.text_in(record), label, counts)
             except InputError as error:
                 yield error if str(error).startswith(place) else InputError(f"{place}: {error}")
+
+    def _pair(self, place: str, record: dict, counts: Counts) -> Document | InputError | None:
+        """Return the pair of a record; a source may be an array of sentences, a target one of references."""
+        sides = [
+            _side(field, record, name, f"--{name}_field")
+            for name, field in zip((SOURCE, TARGET), self._sides)
+        ]
+        language = None
+        if self._language:
+            language = _side(self._language, record, "language of the target", "--target_language_field")[0]
+            if not language.strip():
+                raise InputError(f"the language of the target is empty; {REMEDY}")
+        source, *targets = sides
+        source = " ".join(sentence.strip() for sentence in source)
+        targets = [target for several in targets for target in several]
+        return pair_of(place, source, targets, self.reading, counts, self._cleaned, language)
 
     def _name(self, record: dict) -> str:
         """Return the label of a record."""
@@ -126,6 +153,25 @@ class JsonFiles(RecordFiles):
 def open_source(rest: str, reading: Reading) -> JsonFiles:
     """Return the lines of JSON in files that globs name, several with commas between; see `JsonFiles`."""
     return JsonFiles(rest, reading)
+
+
+def _side(field: Field, record: dict, what: str, setting: str) -> list[str]:
+    """Return the texts of a side of a pair: a string, or an array of at least one."""
+    value = field.of(record)
+    if value is MISSING:
+        raise InputError(
+            f"no field {field.name!r}{nearest(field.name, list(record))}: name the one with the {what} with"
+            f" {setting}"
+        )
+    texts = value if isinstance(value, list) else [value]
+    wrong = next((text for text in texts if not isinstance(text, str)), None)
+    if wrong is not None or not texts:
+        kind = "an empty array" if not texts else f"a JSON {kind_of(wrong)}"
+        raise InputError(
+            f"the field {field.name!r} is or holds {kind}: expected a string with the {what}, or an array of"
+            f" strings; {REMEDY}"
+        )
+    return texts
 
 
 def _as_name(value: object) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from lm_keras.corpora.decoding import NOT_TEXT, Counts, TextDecoder, clean_string
 from lm_keras.corpora.documents import Document, Reading, cut_blocks
 from lm_keras.corpora.file_corpus import FileCorpus, no_text
+from lm_keras.corpora.pairs import REMEDY
 from lm_keras.corpora.recognition import HEAD_BYTES, refuse_binary
 from lm_keras.corpora.remarks import OLD_MAC
 from lm_keras.errors import InputError, shown
@@ -15,8 +16,6 @@ LONGEST_RECORD = 2**24
 
 MARK = "\ufeff"
 """A byte order mark; one before a later line is left over from another file that was put behind the first."""
-
-REMEDY = "correct it, or leave it out (--on_bad_text=skip leaves out all such records)"
 
 
 class RecordFiles(FileCorpus):

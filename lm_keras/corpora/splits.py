@@ -20,6 +20,9 @@ ONCE_BY_HASH = "documents that occur once by a hash of their content, all others
 repeated documents `BY_HASH`, too, and a run that was begun so goes on so.
 """
 
+BY_GROUP = "pairs that share no side with others by a hash of their content, all others to train"
+"""How pairs are dealt out: a source or target that is held out is none of the training text."""
+
 SPACE_WITHIN_BYTES = 2**16  # a line is cut at a space that is so near, else between characters
 
 
@@ -75,6 +78,8 @@ def make_splits(
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Split]:
     """Split a corpus into train, valid and test.
+
+    Pairs are dealt out as below, but pairs that share a source or a target count as equal ones.
 
     Without `valid`, 20 documents or more are dealt out by a hash of their content: the valid share has the
     highest hashes but for the test share's, so shares are right by count. Documents that occur more than once
@@ -163,7 +168,9 @@ def _dealt(
     num_valid, num_test = (max(1, round(count * share / 100)) if share else 0 for share in shares[1:])
     per_cent = f"{shares[0]:g}/{shares[1]:g}/{shares[2]:g} per cent"
     rule, owner = f"{BY_HASH}, {per_cent}", None
-    if earlier_rule == rule:
+    if scan.groups is not None:
+        rule, owner = f"{BY_GROUP}, {per_cent}", dealt(scan.groups, num_valid, num_test)
+    elif earlier_rule == rule:
         owner = dealt_by_hash(scan.hashes, num_valid, num_test)
     elif len(np.unique(scan.hashes)) < count:
         rule = f"{ONCE_BY_HASH}, {per_cent}"
@@ -297,4 +304,4 @@ def _part(document: Document, start: int, end: int) -> Document:
         if offset < end:
             raise changed(document.source)
 
-    return Document(f"{document.source} (bytes {start} to {end})", read)
+    return Document(f"{document.source} (bytes {start} to {end})", read, corpus=document.corpus)

@@ -1,4 +1,6 @@
-"""Tables in files: a row is a document, one column its text and one its label."""
+"""Tables in files: a row is a document, one column its text and one its label, or one its source and one its
+target.
+"""
 
 import abc
 import dataclasses
@@ -7,10 +9,11 @@ from collections.abc import Iterator
 
 from lm_keras.corpora.decoding import Counts
 from lm_keras.corpora.documents import Document
+from lm_keras.corpora.pairs import SOURCE, TARGET, pair_of
 from lm_keras.corpora.record_files import REMEDY, RecordFiles
 from lm_keras.errors import InputError, nearest, shown
 
-TEXT, LABEL = "text", "label"
+TEXT, LABEL, LANGUAGE = "text", "label", "language"
 """What the columns are called that are looked for without a setting."""
 
 LOOKED_AT_ROWS = 1000
@@ -28,19 +31,23 @@ Row = tuple[int, list[str]]
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Where a file has its text and its label.
+    """Where a file has what is read.
 
     Attributes:
         width: number of columns.
-        text: number of the column with the text, from 0 on.
-        label: number of that with the label, or None where no label is read.
         named: whether the first row names the columns.
+        text: number of the column with the text, from 0 on; None where pairs are read.
+        label: number of that with the label, or None where no label is read.
+        sides: numbers of those with the source and the target of a pair, or with the source alone.
+        language: number of that with the language of the target, or None.
     """
 
     width: int
-    text: int
-    label: int | None
     named: bool
+    text: int | None = None
+    label: int | None = None
+    sides: tuple[int, ...] = ()
+    language: int | None = None
 
 
 class TableFiles(RecordFiles):
@@ -79,11 +86,23 @@ class TableFiles(RecordFiles):
                 is_quoted = any(field.startswith('"') for field in fields)
                 yield self._of_another_width(place, len(fields), columns.width, is_quoted)
                 continue
+            if columns.sides:
+                yield self._pair(place, fields, columns, counts)
+                continue
             label = None if columns.label is None else fields[columns.label]
             if label is not None and not label.strip():
                 yield InputError(f"{place}: the label is empty; {REMEDY}")
                 continue
             yield self._document(place, fields[columns.text], label, counts)
+
+    def _pair(
+        self, place: str, fields: list[str], columns: Columns, counts: Counts
+    ) -> Document | InputError | None:
+        source, *targets = (fields[side] for side in columns.sides)
+        language = None if columns.language is None else fields[columns.language].strip()
+        if language == "":
+            return InputError(f"{place}: the language of the target is empty; {REMEDY}")
+        return pair_of(place, source, targets, self.reading, counts, self._cleaned, language)
 
     def _of_another_width(self, place: str, found: int, expected: int, is_quoted: bool) -> InputError:
         hint = f"{self.wider}, " if found > expected else f"{self.narrower}, " if is_quoted else ""
@@ -95,6 +114,8 @@ class TableFiles(RecordFiles):
         first = [name.strip() for name in rows[0]]
         width, wants_label = len(first), LABEL in self.reading.fields
         known = first if self._are_named(path, first, rows[1:]) else []
+        if SOURCE in self.reading.fields:
+            return self._columns_of_pairs(path, known, width)
         text = self._index(path, TEXT, known, width)
         label = self._index(path, LABEL, known, width) if wants_label else None
         if width == 1 and text is None:
@@ -117,7 +138,32 @@ class TableFiles(RecordFiles):
                 f"{shown(path)}: the text and the label are both in column {text + 1}; name two columns with"
                 " --text_field and --label_field"
             )
-        return Columns(width, text, label, bool(known))
+        return Columns(width, bool(known), text, label)
+
+    def _columns_of_pairs(self, path: str, known: list[str], width: int) -> Columns:
+        wanted = [name for name in (SOURCE, TARGET) if name in self.reading.fields]
+        if width < len(wanted):
+            raise InputError(
+                f"{shown(path)}: its rows have one column, and this task needs a source and a target;"
+                f" {self.divided}"
+            )
+        found = [self._index(path, name, known, width) for name in wanted]
+        if width == len(wanted) == found.count(None):
+            found = list(range(width))
+            if width > 1:
+                self._remark("{}: the source is column 1 and the target column 2", path)
+        elif width == 2 and len(wanted) == 2 and found.count(None) == 1:
+            found = [1 - found[1 - n] if one is None else one for n, one in enumerate(found)]
+        for name, column in zip(wanted, found):
+            if column is None:
+                raise self._no_column(path, name, known, width)
+        if len(set(found)) < len(found):
+            raise InputError(
+                f"{shown(path)}: the source and the target are both in column {found[0] + 1}; name two"
+                " columns with --source_field and --target_field"
+            )
+        language = self._index(path, LANGUAGE, known, width) if self.reading.language_field else None
+        return Columns(width, bool(known), sides=tuple(found), language=language)
 
     def _are_named(self, path: str, first: list[str], others: list[list[str]]) -> bool:
         header, looks_named = self.reading.header, self._looks_named(first, others)
@@ -137,7 +183,7 @@ class TableFiles(RecordFiles):
 
     def _looks_named(self, first: list[str], others: list[list[str]]) -> bool:
         """Tell whether the first row names columns."""
-        wanted = {self.reading.text_field, self.reading.label_field or LABEL}
+        wanted = {self._field(name) for name in self._read_fields()}
         if {name for name in wanted if not name.isdecimal()} & set(first):
             return True
         others = _of_width(others, len(first))
@@ -148,21 +194,31 @@ class TableFiles(RecordFiles):
                 return True
         return False
 
+    def _read_fields(self) -> tuple[str, ...]:
+        """Return what is looked for in the columns."""
+        fields = self.reading.fields
+        if SOURCE not in fields:
+            return TEXT, LABEL
+        return (*fields, *([LANGUAGE] if self.reading.language_field else []))
+
+    def _field(self, what: str) -> str:
+        """Return the name or number of the column that holds something."""
+        return getattr(self.reading, f"{what}_field") or what
+
     def _index(self, path: str, what: str, known: list[str], width: int) -> int | None:
         """Return the column that a setting names; None where nobody named one and no name tells.
 
         Args:
             path: the file.
-            what: `TEXT` or `LABEL`.
+            what: `TEXT`, `LABEL`, `SOURCE`, `TARGET` or `LANGUAGE`.
             known: the names of its columns, or none.
             width: number of its columns.
         """
-        given = self.reading.text_field if what == TEXT else self.reading.label_field
-        field = given or what
+        given, field = getattr(self.reading, f"{what}_field"), self._field(what)
         if known.count(field) > 1:
             raise InputError(
                 f"{shown(path)}: the column {field!r} is there {known.count(field)} times; give its number"
-                f" with --{what}_field"
+                f" with --{setting_of(what)}"
             )
         if field in known:
             return known.index(field)
@@ -179,13 +235,19 @@ class TableFiles(RecordFiles):
         if known:
             return InputError(
                 f"{shown(path)}: no column {field!r}{nearest(field, known)}: its columns are"
-                f" {_listed(known)}; name the one with the {what} with --{what}_field, by name or number"
+                f" {_listed(known)}; name the one with the {what} with --{setting_of(what)}, by name or"
+                " number"
             )
         return InputError(
             f"{shown(path)}: no column {field!r}: it has {width} without names; give the number of the one"
-            f" with the {what}, 1 to {width}, with --{what}_field, or --header=yes if the first row"
+            f" with the {what}, 1 to {width}, with --{setting_of(what)}, or --header=yes if the first row"
             " names them"
         )
+
+
+def setting_of(what: str) -> str:
+    """Return the flag that says which field holds something."""
+    return "target_language_field" if what == LANGUAGE else f"{what}_field"
 
 
 def _of_width(rows: list[list[str]], width: int) -> list[list[str]]:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from lm_keras.corpora import tfds_builders
 from lm_keras.corpora.decoding import Counts, TextDecoder, check_policy
 from lm_keras.corpora.documents import Corpus, Document, Reading
+from lm_keras.corpora.pairs import pair_of
+from lm_keras.corpora.tfds_features import label_path, side_path, text_path, within
 from lm_keras.errors import InputError, nearest
 
 EXPECTED = "tfds:NAME[/CONFIG][:VERSION][:SPLIT], such as tfds:tiny_shakespeare or tfds:wiki40b/de:test"
@@ -18,10 +20,20 @@ SPEC = re.compile(
 OWN_SPLITS = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "test": ("test",)}
 """What data sets call their training, validation and test text."""
 
-ONLY_TEXT = "text"
-"""The text field that also means a data set's only string feature, whatever its name."""
-
 EXAMPLES_AT_ONCE = 32  # one at a time takes three times as long; many books at once take much memory
+
+
+@dataclasses.dataclass(frozen=True)
+class PairFeatures:
+    """Pairs in the examples of a data set.
+
+    Attributes:
+        targets: names that lead to the target, one path; none where the source alone is read.
+        reading: how they are read.
+    """
+
+    targets: tuple[tuple[str, ...], ...]
+    reading: Reading
 
 
 class TfdsSplit(Corpus):
@@ -38,6 +50,7 @@ class TfdsSplit(Corpus):
         path: tuple[str, ...],
         on_bad_text: str,
         label: tuple[str, ...] | None = None,
+        pairs: "PairFeatures | None" = None,
     ):
         """Describe a split of a prepared data set; nothing is read yet.
 
@@ -48,6 +61,7 @@ class TfdsSplit(Corpus):
             on_bad_text: what to do with bytes that are not UTF-8 and with NUL: `error`; `replace` each by
                 U+FFFD; `skip` the line.
             label: names that lead to the class in them, or None where no label is read.
+            pairs: where source and target of a pair are; None where one text is read.
 
         Raises:
             InputError: the data set has no such split, the slice is empty, or the policy is unknown.
@@ -57,7 +71,8 @@ class TfdsSplit(Corpus):
         self.citation = builder.info.citation.strip() or None
         self.on_bad_text = check_policy(on_bad_text)
         self._builder, self._split, self._path, self._label = builder, split, path, label
-        self._names = _within(builder.info.features, label).int2str if label else None
+        self._pairs = pairs
+        self._names = within(builder.info.features, label).int2str if label else None
         self._counts = Counts()
         self._remarks: list[str] = []
         self._files = _files(builder, split)
@@ -69,8 +84,17 @@ class TfdsSplit(Corpus):
             InputError: the files are damaged or incomplete, or a text is bad and the policy is `error`.
         """
         counts = Counts()
-        for number, (content, value) in enumerate(self._contents()):
+        for number, (content, value, *sides) in enumerate(self._contents()):
             place = f"{self.spec} example {number}"
+            if self._pairs:
+                pair = self._pair(place, [content, *sides], counts)
+                if isinstance(pair, Document):
+                    yield pair
+                elif pair and self.on_bad_text != "skip":
+                    raise pair
+                elif pair:
+                    counts.skipped_documents += 1
+                continue
             bad_lines = counts.skipped_lines
             text = TextDecoder(place, self.on_bad_text, counts).decode(content)
             if text.strip():
@@ -84,6 +108,13 @@ class TfdsSplit(Corpus):
             else:
                 counts.empty_documents += 1
         self._counts = counts
+
+    def _pair(self, place: str, contents: list[bytes], counts: Counts) -> Document | InputError | None:
+        bad_lines = counts.skipped_lines
+        sides = [TextDecoder(place, self.on_bad_text, counts).decode(content) for content in contents]
+        if counts.skipped_lines > bad_lines:
+            return InputError(f"{place}: bad text")
+        return pair_of(place, sides[0], sides[1:], self._pairs.reading, counts, lambda *_: None)
 
     def _name(self, place: str, value: int | None) -> str | None:
         """Return the name of a class. The library gives -1 to examples whose class is a secret."""
@@ -100,7 +131,7 @@ class TfdsSplit(Corpus):
         """Return the data set's own validation and test splits, unless this corpus reads from them."""
         own = {part: _own_split(self._builder, part) for part in ("valid", "test")}
         found = {
-            part: TfdsSplit(self._builder, split, self._path, self.on_bad_text, self._label)
+            part: TfdsSplit(self._builder, split, self._path, self.on_bad_text, self._label, self._pairs)
             for part, split in own.items()
             if split and self._files.isdisjoint(_files(self._builder, split))
         }
@@ -120,12 +151,14 @@ class TfdsSplit(Corpus):
         """Return what the last whole pass replaced, skipped and left out, without zeros."""
         return {name: count for name, count in dataclasses.asdict(self._counts).items() if count}
 
-    def _contents(self) -> Iterator[tuple[bytes, int | None]]:
+    def _contents(self) -> Iterator[tuple]:
+        """Yield the text, or the source, the class or None, and of pairs the target."""
         import tensorflow_datasets as tfds
 
         # A translation is decoded whole or not at all; images and the like beside the text never are.
         whole = isinstance(self._builder.info.features, tfds.features.Translation)
-        used = {path[0]: True for path in (self._path, self._label) if path}
+        others = self._pairs.targets if self._pairs else ()
+        used = {path[0]: True for path in (self._path, self._label, *others) if path}
         decoders = None if whole else tfds.decode.PartialDecoding(used)
         try:
             with tfds_builders.quietly():
@@ -137,9 +170,9 @@ class TfdsSplit(Corpus):
                     read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
                 )
             for values in tfds.as_numpy(batches):
-                texts = _within(values, self._path)
-                labels = _within(values, self._label) if self._label else [None] * len(texts)
-                yield from zip(texts, labels)
+                texts = within(values, self._path)
+                labels = within(values, self._label) if self._label else [None] * len(texts)
+                yield from zip(texts, labels, *(within(values, path) for path in others))
         except Exception as error:
             raise tfds_builders.unreadable(self.spec, self._builder, error) from None
 
@@ -150,7 +183,7 @@ def open_source(rest: str, reading: Reading) -> TfdsSplit:
     Args:
         rest: `NAME[/CONFIG][:VERSION][:SPLIT]`.
         reading: its `part` is the split where none is named, its `text_field` the feature with the text, with
-            slashes before nested names; see `ONLY_TEXT`.
+            slashes before nested names; see `tfds_features`.
 
     Raises:
         InputError: no such data set, split or feature, or it is not there and cannot be prepared.
@@ -159,8 +192,18 @@ def open_source(rest: str, reading: Reading) -> TfdsSplit:
     if not parsed:
         raise InputError(f"tfds:{rest} is not the name of a data set: expected {EXPECTED}")
     builder = tfds_builders.open_builder(parsed["name"], parsed["config"], parsed["version"])
-    path = _text_path(builder, reading.text_field, reading.say)
-    label = _label_path(builder, reading) if "label" in reading.fields else None
+    pairs = None
+    if "source" in reading.fields:
+        path, *targets = (side_path(builder, reading, n) for n in range(1 + ("target" in reading.fields)))
+        pairs = PairFeatures(tuple(targets), reading)
+        if path in targets:
+            raise InputError(
+                f"tfds:{tfds_builders.name_of(builder)}: the source and the target are both"
+                f" {'/'.join(path)!r}; name two features with --source_field and --target_field"
+            )
+    else:
+        path = text_path(builder, reading.text_field, reading.say)
+    label = label_path(builder, reading) if "label" in reading.fields else None
     tfds_builders.prepare(builder, reading.say)
     split = parsed["split"] or _own_split(builder, reading.part)
     if not split:
@@ -168,79 +211,7 @@ def open_source(rest: str, reading: Reading) -> TfdsSplit:
             f"tfds:{tfds_builders.name_of(builder)} has no {reading.part} split of its own: expected one of "
             f"its splits {_splits(builder)}; name it after a colon, tfds:{rest}:SPLIT"
         )
-    return TfdsSplit(builder, split, path, reading.on_bad_text, label)
-
-
-def string_features(features: Any) -> dict[str, tuple[str, ...]]:
-    """Return the features that are one string an example: name with slashes -> names that lead there.
-
-    Example:
-        >>> string_features(tfds.features.FeaturesDict({
-        ...     "id": np.int64, "title": tfds.features.Text(), "words":
-        tfds.features.Sequence(tfds.features.Text()), ...     "pair": tfds.features.Translation(["de",
-        "en"])})) {'pair/de': ('pair', 'de'), 'pair/en': ('pair', 'en'), 'title': ('title',)}
-    """
-    import tensorflow_datasets as tfds
-
-    found = {}
-    for name, feature in features.items() if isinstance(features, tfds.features.FeaturesDict) else ():
-        for inner, path in string_features(feature).items():
-            found[f"{name}/{inner}"] = (name, *path)
-        info = feature.get_tensor_info()
-        if isinstance(info, tfds.features.TensorInfo) and info.shape == () and info.np_dtype in (str, object):
-            found[name] = (name,)
-    return dict(sorted(found.items()))
-
-
-def _text_path(builder: Any, text_field: str, say: Callable[[str], None]) -> tuple[str, ...]:
-    found, name = string_features(builder.info.features), tfds_builders.name_of(builder)
-    if text_field in found:
-        return found[text_field]
-    if text_field == ONLY_TEXT and len(found) == 1:
-        (only,) = found
-        say(f"the text is the feature {only!r}, the only string in tfds:{name}")
-        return found[only]
-    raise InputError(
-        f"tfds:{name}: no string feature {text_field!r}{nearest(text_field, list(found))}: its string"
-        f" features are {tfds_builders.listed(list(map(repr, found))) or 'none'}; name the one with the text"
-        " with --text_field"
-    )
-
-
-def class_features(features: Any) -> dict[str, tuple[str, ...]]:
-    """Return the features that are a class of each example: name with slashes -> names that lead there."""
-    import tensorflow_datasets as tfds
-
-    found = {}
-    for name, feature in features.items() if isinstance(features, tfds.features.FeaturesDict) else ():
-        for inner, path in class_features(feature).items():
-            found[f"{name}/{inner}"] = (name, *path)
-        if isinstance(feature, tfds.features.ClassLabel):
-            found[name] = (name,)
-    return dict(sorted(found.items()))
-
-
-def _label_path(builder: Any, reading: Reading) -> tuple[str, ...]:
-    found, name = class_features(builder.info.features), tfds_builders.name_of(builder)
-    wanted = reading.label_field or "label"
-    if wanted in found:
-        return found[wanted]
-    if reading.label_field is None and len(found) == 1:
-        (only,) = found
-        reading.say(f"the label is the feature {only!r}, the only class in tfds:{name}")
-        return found[only]
-    raise InputError(
-        f"tfds:{name}: no class {wanted!r}{nearest(wanted, list(found))}: its features with classes are"
-        f" {tfds_builders.listed(list(map(repr, found))) or 'none'}; name the one with the label with"
-        " --label_field"
-    )
-
-
-def _within(values: Any, path: tuple[str, ...]) -> Any:
-    """Return what names lead to in values, or in features, of an example."""
-    for name in path:
-        values = values[name]
-    return values
+    return TfdsSplit(builder, split, path, reading.on_bad_text, label, pairs)
 
 
 def _own_split(builder: Any, part: str) -> str | None:

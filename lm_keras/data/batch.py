@@ -1,6 +1,7 @@
 """One batch, and the one table of what its inputs may hold.
 
-B rows of a batch, T positions of a row that the network reads, K positions at which it predicts.
+B rows of a batch, T positions of a row that the network reads, K positions at which it predicts, S positions
+of a row of sources.
 """
 
 from typing import Any, NamedTuple
@@ -30,11 +31,16 @@ class Input(NamedTuple):
 
 INPUTS: dict[str, Input] = {
     "tokens": Input("[B, T]", "int32", "tokens that the network reads"),
+    "source": Input("[B, S]", "int32", "tokens of the sources of pairs, where the network reads them apart"),
+    "source_document": Input(
+        "[B, S]", "int32", "the pair of each token of a source; beyond the last source a larger number"
+    ),
     "reset": Input("[B]", "bool", "rows whose carried state is reset before the first token"),
     "document": Input(
         "[B, T]",
         "int32",
-        "rising numbers of the documents of a row; beyond the text -1, or with labels a larger one",
+        "rising numbers of the documents, examples or pairs of a row; beyond the text -1, or with labels or "
+        "pairs a larger one",
     ),
     "predicted": Input(
         "[B, K]", "int32", "positions at which the network predicts; all of them where it is missing"

@@ -9,7 +9,7 @@ import numpy as np
 from lm_keras.corpora.documents import Document
 from lm_keras.errors import InputError
 
-PER = ("token", "document", "word")
+PER = ("token", "document", "word", "part")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +18,13 @@ class Column:
 
     Attributes:
         name: of the column, and of its file.
-        per: `token`, `document` or `word`. A column per word has a number for each token, too: that of the
-            word at the first token of the word, and `between` at all others.
+        per: `token`, `document`, `word` or `part`. A column per word has a number for each token, too: that
+            of the word at the first token of the word, and `between` at all others. One per part has for each
+            token that of the part of the document to which it belongs, such as the source of a pair.
         dtype: of its numbers, as NumPy names it.
         value: of a column per document: document -> number. Of one per token: piece of text, its tokens [n]
-            -> [n] numbers. Of one per word: document -> [words] numbers.
+            -> [n] numbers. Of one per word: document -> [words] numbers. Of one per part: index of the part
+            -> number.
         fingerprint: of everything else that decides the numbers; another one makes another store.
         between: the number of a token that no piece of text has: one that begins or ends a document.
     """
@@ -77,6 +79,15 @@ class ColumnWriter:
             self._write(values)
         elif self._column.per == "token":
             raise ValueError(f"the column {self._column.name} is per token, and words have no pieces of text")
+
+    def part(self, index: int, size: int) -> None:
+        """Take in a part of a document, with `size` tokens: source 0 or target 1 of a pair."""
+        if self._column.per == "part":
+            self._write(np.full(size, self._column.value(index)))
+        elif self._column.per != "document":
+            raise ValueError(
+                f"the column {self._column.name} is per {self._column.per}, and a pair has parts"
+            )
 
     def between(self, count: int) -> None:
         """Take in tokens that no piece of text has."""

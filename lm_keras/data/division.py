@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from lm_keras.config import DataConfig
 from lm_keras.corpora import Corpus, Split, make_splits, open_corpus
+from lm_keras.corpora.mixed import MixedCorpus, specs_in
 from lm_keras.errors import InputError
 
 
@@ -46,7 +47,8 @@ def divide(
     """
     specs = {"train": config.corpus, "valid": config.valid_corpus, "test": config.test_corpus}
     specs = {name: spec for name, spec in specs.items() if spec}
-    if config.document_separator and not any(spec.startswith("text:") for spec in specs.values()):
+    every = [one for spec in specs.values() for one in specs_in(spec)]
+    if config.document_separator and not any(spec.startswith("text:") for spec in every):
         raise InputError(
             f"--document_separator={config.document_separator} has no meaning for --corpus={config.corpus},"
             " whose documents are divided already; leave it out"
@@ -93,17 +95,45 @@ def opened_corpus(
     Raises:
         InputError: as `open_corpus`.
     """
-    return open_corpus(
-        spec,
-        text_field=config.text_field,
-        on_bad_text=config.on_bad_text,
-        part=part,
-        say=say,
-        document_separator=config.document_separator,
-        fields=fields,
-        label_field=config.label_field,
-        header=config.header,
-    )
+    specs = specs_in(spec)
+    opened = [
+        open_corpus(
+            one,
+            text_field=config.text_field,
+            on_bad_text=config.on_bad_text,
+            part=part,
+            say=say,
+            document_separator=config.document_separator,
+            fields=fields,
+            label_field=config.label_field,
+            header=config.header,
+            source_field=config.source_field,
+            target_field=config.target_field,
+            language_field=config.target_language_field,
+            language=language,
+        )
+        for one, language in zip(specs, _languages_of(config, specs))
+    ]
+    return opened[0] if len(opened) == 1 else MixedCorpus(opened)
+
+
+def _languages_of(config: DataConfig, specs: list[str]) -> list[str | None]:
+    """Return the target language of each corpus, as `--target_languages` says; None where it does not."""
+    if config.target_languages is None:
+        return [None] * len(specs)
+    if config.target_language_field:
+        raise InputError(
+            f"--target_languages={config.target_languages} and --target_language_field="
+            f"{config.target_language_field} contradict each other; leave one of them out"
+        )
+    languages = [name.strip() for name in config.target_languages.split(",")]
+    if not all(languages) or len(languages) not in (1, len(specs)):
+        raise InputError(
+            f"--target_languages={config.target_languages} names {len(languages)} languages for"
+            f" {len(specs)} {'corpus' if len(specs) == 1 else 'corpora'}, {' '.join(specs)}: expected one for"
+            " each, or one for all; a text with several has them in a field, --target_language_field"
+        )
+    return languages * len(specs) if len(languages) == 1 else languages
 
 
 def say_of(corpora: dict[str, Corpus], say: Callable[[str], None]) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lm_keras.data.corpus_weights import packed_apart
 from lm_keras.data.examples import Parts, packed, parts_of
 from lm_keras.data.labels import NO_LABEL, NO_TAG, NO_WORD
 from lm_keras.data.store import TokenStore
@@ -115,6 +116,7 @@ class ExampleRows:
         members: [P] int64, the parts in the order of the rows.
         begins: [rows + 1] int64: row r has the parts members[begins[r]:begins[r + 1]].
         predictions: K, the most predictions of a row.
+        corpora: the first row of each corpus, and their number.
         word_numbers: [P] int64, words before the first one of each part; None without tags.
     """
 
@@ -127,10 +129,19 @@ class ExampleRows:
     members: np.ndarray
     begins: np.ndarray
     predictions: int
+    corpora: np.ndarray
     word_numbers: np.ndarray | None = None
 
     @classmethod
-    def of(cls, texts: Texts, frame: Frame, length: int, too_long: str, last: bool = True) -> "ExampleRows":
+    def of(
+        cls,
+        texts: Texts,
+        frame: Frame,
+        length: int,
+        too_long: str,
+        last: bool = True,
+        corpora: np.ndarray | None = None,
+    ) -> "ExampleRows":
         """Divide and pack examples.
 
         Args:
@@ -139,13 +150,19 @@ class ExampleRows:
             length: T.
             too_long: a key of `lm_keras.data.examples.TOO_LONG`.
             last: whether an example is predicted at its last token; else at its first.
+            corpora: the first example of each corpus, and their number; None for one corpus. Examples of two
+                corpora share no row.
 
         Raises:
             InputError: an example is too long, and that is an error.
         """
         parts = parts_of(texts.ends - texts.begins, length - frame.size, too_long)
         offsets = texts.begins[parts.example]
-        members, begins = packed(parts.lengths + frame.size, length)
+        sizes = parts.lengths + frame.size
+        bounds = [0, len(texts.begins)] if corpora is None else corpora
+        members, begins, rows = packed_apart(
+            lambda first, end: packed(sizes[first:end], length), np.searchsorted(parts.example, bounds)
+        )
         if texts.tags is None:
             most, word_numbers = int(np.diff(begins).max(initial=1)), None
         else:
@@ -154,7 +171,7 @@ class ExampleRows:
             words = before[offsets + parts.last] - word_numbers
             in_rows = np.append(0, np.cumsum(words[members]))[begins]
             most = int(np.diff(in_rows).max(initial=1))
-        return cls(texts, parts, offsets, frame, length, last, members, begins, most, word_numbers)
+        return cls(texts, parts, offsets, frame, length, last, members, begins, most, rows, word_numbers)
 
     @property
     def count(self) -> int:
@@ -195,8 +212,7 @@ class ExampleRows:
         begins = self.offsets[part] + self.parts.begin[part]
         sizes = self.parts.lengths[part]
         framed = sizes + self.frame.size
-        before, first = _before(framed), _before(counts)
-        offset = before - np.repeat(np.append(before, 0)[first], counts)  # Within the row.
+        offset = offsets_in_rows(counts, framed)
         flat = row * self.length + offset
         tokens = np.full(rows * self.length, self.frame.begin_id, np.int32)
         document = np.repeat(counts, self.length).astype(np.int32)
@@ -250,6 +266,21 @@ def within(counts: np.ndarray) -> np.ndarray:
         [0, 1, 0, 1, 2]
     """
     return np.arange(int(counts.sum())) - np.repeat(_before(counts), counts)
+
+
+def offsets_in_rows(counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return where in its row each of several parts begins that stand side by side.
+
+    Args:
+        counts: [R], parts of each row.
+        sizes: [parts], positions of each part, row by row.
+
+    Example:
+        >>> offsets_in_rows(np.array([2, 1]), np.array([3, 4, 5])).tolist()
+        [0, 3, 0]
+    """
+    before, first = _before(sizes), _before(counts)
+    return before - np.repeat(np.append(before, 0)[first], counts)
 
 
 def _before(counts: np.ndarray) -> np.ndarray:

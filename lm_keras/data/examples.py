@@ -3,7 +3,7 @@ them share a row.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -22,7 +22,21 @@ TOO_LONG = {
 """The choices of `--too_long`, each with what it does, in words."""
 
 
-def packed(lengths: np.ndarray, room: int, pool: int = POOL) -> tuple[np.ndarray, np.ndarray]:
+def pools(count: int, pool: int = POOL) -> Iterator[np.ndarray]:
+    """Yield the numbers of the examples of each pool, [pool] int64, where pools are spread over the text.
+
+    Example:
+        >>> [numbers.tolist() for numbers in pools(5, pool=3)]
+        [[0, 2, 4], [1, 3]]
+    """
+    number = -(-count // pool)
+    for first in range(number):
+        yield np.arange(first, count, number)
+
+
+def packed(
+    lengths: np.ndarray, room: int, pool: int = POOL, spread: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Put whole examples side by side into rows, as few as best fit finds.
 
     Examples are taken in pools, in their order. Of a pool the longest comes first, and each example goes into
@@ -33,6 +47,7 @@ def packed(lengths: np.ndarray, room: int, pool: int = POOL) -> tuple[np.ndarray
         lengths: [n], tokens of the examples, 1 to `room`.
         room: tokens of a row.
         pool: examples of a pool.
+        spread: whether pools are spread over the text; else each has neighbours.
 
     Returns:
         The examples row by row, [n] int64, and where the rows begin in that, [rows + 1] int64: row r has the
@@ -48,14 +63,14 @@ def packed(lengths: np.ndarray, room: int, pool: int = POOL) -> tuple[np.ndarray
     lengths = np.asarray(lengths, np.int64)
     if lengths.size and not 1 <= lengths.min() <= lengths.max() <= room:
         raise ValueError(f"examples of {lengths.min()} to {lengths.max()} tokens for rows of {room}")
-    members, sizes = np.empty(len(lengths), np.int64), [np.zeros(1, np.int64)]
-    for begin in range(0, len(lengths), pool):
-        own = lengths[begin : begin + pool]
-        order = np.argsort(-own, kind="stable")
-        rows = np.array(_best_fit(own[order].tolist(), room))
-        members[begin : begin + len(own)] = begin + order[np.argsort(rows, kind="stable")]
+    members, sizes = [np.zeros(0, np.int64)], [np.zeros(1, np.int64)]
+    neighbours = (np.arange(begin, min(begin + pool, len(lengths))) for begin in range(0, len(lengths), pool))
+    for own in pools(len(lengths), pool) if spread else neighbours:
+        order = own[np.argsort(-lengths[own], kind="stable")]
+        rows = np.array(_best_fit(lengths[order].tolist(), room))
+        members.append(order[np.argsort(rows, kind="stable")])
         sizes.append(np.bincount(rows))
-    return members, np.cumsum(np.concatenate(sizes))
+    return np.concatenate(members), np.cumsum(np.concatenate(sizes))
 
 
 def _best_fit(lengths: list[int], room: int) -> list[int]:

@@ -132,13 +132,15 @@ def columns_of(fields: tuple[str, ...], labels: Labels | None) -> tuple[Column, 
     """Return the columns of a store for a task whose records have these fields.
 
     `label` has a number for each document, or `NO_LABEL`. `tag` has one for each token: that of the word that
-    begins there, `NO_TAG` or `NO_WORD`.
+    begins there, `NO_TAG` or `NO_WORD`. `part` has one for each token: 0 in a source, 1 in a target.
     """
     if "label" in fields:
         value = functools.partial(_label_id, labels)
         return (Column("label", "document", "int32", value, labels.fingerprint),)
     if "tags" in fields:
         return (Column("tag", "word", "int32", labels.tag_ids, labels.fingerprint, between=NO_WORD),)
+    if "source" in fields:
+        return (Column("part", "part", "uint8", int, ""),)
     return ()
 
 

@@ -12,6 +12,9 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
+INDEX_SHUFFLE_KEY, INDEX_SHUFFLE_ROUNDS = 498247692, 4
+"""What `tf.random.experimental.index_shuffle` adds to a key, and its rounds."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
@@ -118,28 +121,39 @@ class WindowOrder:
     resets_begin_documents: ClassVar[bool] = False
 
     @property
-    def windows(self) -> int:
+    def count(self) -> int:
         """Return how many windows an epoch has, whatever its shift."""
         return -(-(self.targets + self.sequence_length - 1) // self.sequence_length)
 
     @property
     def steps_per_epoch(self) -> int:
         """Return how many steps see every target once."""
-        return -(-self.windows // self.batch_size)
+        return -(-self.count // self.batch_size)
 
     def rows(self, step: tf.Tensor, row: tf.Tensor) -> Rows:
         """Return where the given rows [R] of the batch of `step` begin and end."""
         epoch, within = step // self.steps_per_epoch, step % self.steps_per_epoch
         example = within * self.batch_size + row
-        exists = example < self.windows
-        window = shuffled(tf.minimum(example, self.windows - 1), self.windows, self.seed, epoch)
+        exists = example < self.count
+        start, end = self.bounds(epoch, tf.minimum(example, self.count - 1))
+        return Rows(start, tf.where(exists, end, start), tf.ones_like(exists), row, self.sequence_length)
+
+    def bounds(self, epoch: tf.Tensor, example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return where some windows [R] begin and end.
+
+        Args:
+            epoch: int64, a scalar or of each window [R].
+            example: [R] int64, in the order of the epoch.
+        """
+        window = shuffled(example, self.count, self.seed, epoch)
         begin = window * self.sequence_length - self._shift(epoch)
         start = tf.clip_by_value(begin, 0, self.targets)
-        end = tf.where(exists, tf.minimum(begin + self.sequence_length, self.targets), start)
-        return Rows(start, end, tf.ones_like(exists), row, self.sequence_length)
+        return start, tf.minimum(begin + self.sequence_length, self.targets)
 
     def _shift(self, epoch: tf.Tensor) -> tf.Tensor:
-        """Return how many tokens before the text the first window begins, 0 to T - 1."""
+        """Return how many tokens before the text the first window of an epoch begins, 0 to T - 1."""
+        if epoch.shape.rank:
+            return tf.map_fn(self._shift, epoch)
         key = tf.stack([tf.constant(self.seed, tf.int64), epoch])
         drawn = tf.random.stateless_uniform([], key, 0, self.sequence_length, tf.int64)
         return tf.where(epoch > 0, drawn, 0)
@@ -169,12 +183,17 @@ class PackedOrder:
     @property
     def targets(self) -> int:
         """Return n."""
-        return int(self.begins[-1])
+        return int(self.begins[-1] - self.begins[0])
+
+    @property
+    def count(self) -> int:
+        """Return the number of rows."""
+        return len(self.begins) - 1
 
     @property
     def steps_per_epoch(self) -> int:
         """Return how many steps see every target once."""
-        return -(-(len(self.begins) - 1) // self.batch_size)
+        return -(-self.count // self.batch_size)
 
     @functools.cached_property
     def _begins(self) -> tf.Tensor:
@@ -183,14 +202,16 @@ class PackedOrder:
 
     def rows(self, step: tf.Tensor, row: tf.Tensor) -> Rows:
         """Return where the given rows [R] of the batch of `step` begin and end."""
-        count = len(self.begins) - 1
         epoch, within = step // self.steps_per_epoch, step % self.steps_per_epoch
         example = within * self.batch_size + row
-        exists = example < count
-        number = shuffled(tf.minimum(example, count - 1), count, self.seed, epoch)
-        start = tf.gather(self._begins, number)
-        end = tf.where(exists, tf.gather(self._begins, number + 1), start)
-        return Rows(start, end, tf.ones_like(exists), row, self.sequence_length)
+        exists = example < self.count
+        start, end = self.bounds(epoch, tf.minimum(example, self.count - 1))
+        return Rows(start, tf.where(exists, end, start), tf.ones_like(exists), row, self.sequence_length)
+
+    def bounds(self, epoch: tf.Tensor, example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return where some rows [R] begin and end; arguments are those of `WindowOrder.bounds`."""
+        number = shuffled(example, self.count, self.seed, epoch)
+        return tf.gather(self._begins, number), tf.gather(self._begins, number + 1)
 
 
 def shuffled(index: tf.Tensor, size: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:
@@ -204,17 +225,28 @@ def shuffled(index: tf.Tensor, size: int, seed: int, epoch: tf.Tensor) -> tf.Ten
         index: [R] int64, each in 0 ... size - 1.
         size: how many indices there are.
         seed: the run's seed.
-        epoch: int64 scalar; each epoch has an order of its own.
+        epoch: int64, a scalar or that of each index [R]; each epoch has an order of its own.
     """
     largest = size - 1
     extra = largest >= 2**16 and largest & (largest - 1) == 0
-    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    epoch = tf.cast(epoch, tf.int64)
+    key = tf.stack([tf.fill(tf.shape(epoch), tf.constant(seed, tf.int64)), epoch], axis=-1)
     last = tf.constant(largest + extra, tf.int64)
-    place = tf.random.experimental.index_shuffle(index, key, last)
+    place = _index_shuffle(index, key, last)
     if not extra:
         return place
-    beyond = tf.random.experimental.index_shuffle(last, key, last)
+    beyond = _index_shuffle(last, key, last)
     return tf.where(place == last, beyond, place)
+
+
+def _index_shuffle(index: tf.Tensor, key: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+    """Return what `tf.random.experimental.index_shuffle` does, which takes no matrix of keys [R, 2], though
+    it says so: it puts its constant before the first key, and not into each.
+    """
+    if key.shape.rank == 1:
+        return tf.random.experimental.index_shuffle(index, key, last)
+    seed = tf.pad(key, [[0, 0], [1, 0]], constant_values=INDEX_SHUFFLE_KEY)
+    return tf.raw_ops.RandomIndexShuffle(index=index, seed=seed, max_index=last, rounds=INDEX_SHUFFLE_ROUNDS)
 
 
 def build(

@@ -3,14 +3,18 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from lm_keras.config import DataConfig
 from lm_keras.corpora import Split, make_splits
+from lm_keras.corpora.mixed import specs_in
 from lm_keras.data.cache import cache_folder
 from lm_keras.data.columns import Column
+from lm_keras.data.corpus_weights import COLUMN, weights_of
 from lm_keras.data.division import DividedText, divide, opened_corpus, say_of
 from lm_keras.data.examples import documents_at, source_at
 from lm_keras.data.labels import Labels, columns_of, labels_in
+from lm_keras.data.pair_checks import languages_in
 from lm_keras.data.store import TokenStore, store_in_cache, tokenized
 from lm_keras.data.tokenizers import (
     cached_tokenizer,
@@ -48,6 +52,18 @@ class PreparedData:
         return source_at(self.texts[name], number)
 
 
+class ScoredText(NamedTuple):
+    """A text that is scored.
+
+    Attributes:
+        store: its tokens.
+        split: its documents.
+    """
+
+    store: TokenStore
+    split: Split
+
+
 def is_prepared(
     config: DataConfig,
     divided: DividedText,
@@ -62,6 +78,7 @@ def is_prepared(
         or saved_tokenizer(config, needs_mask)
         or cached_tokenizer(config, divided.splits, cache, needs_mask)
     )
+    columns += _column_of_corpora(config)
     return tokenizer is not None and all(
         store_in_cache(split, tokenizer, cache, columns).is_dir() for split in divided.splits.values()
     )
@@ -99,10 +116,11 @@ def prepare(
     divided = divided or divide(config, say, begun, fields)
     splits, corpora = divided.splits, divided.corpora
     labels = labels or labels_in(splits, fields, say)
-    columns += columns_of(fields, labels)
-    tokenizer = (
-        tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_mask, labels is not None)
-    )
+    languages = languages_in(splits, fields, say)
+    columns += (*columns_of(fields, labels), *_column_of_corpora(config))
+    of_examples = labels is not None or "source" in fields
+    tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_mask, of_examples)
+    tokenizer = tokenizer.with_languages(languages)
     stores = {
         name: tokenized(split, tokenizer, cache, say, columns=columns) for name, split in splits.items()
     }
@@ -125,6 +143,13 @@ def prepare(
     learnt = {"kind": tokenizer.name, "fingerprint": tokenizer.fingerprint()}
     report = {"splits": report, "bad_text": repaired, "tokenizer": learnt}
     return PreparedData(tokenizer, stores, report, labels, splits)
+
+
+def _column_of_corpora(config: DataConfig) -> tuple[Column, ...]:
+    """Return the column that says from which corpus a document is, where corpora are mixed by weight."""
+    if weights_of(config.corpus_weights, len(specs_in(config.corpus))) is None:
+        return ()
+    return (Column(COLUMN, "document", "uint16", lambda document: document.corpus, ""),)
 
 
 def say_of_store(
@@ -199,8 +224,8 @@ def split_of_run(
     columns: tuple[Column, ...] = (),
     fields: tuple[str, ...] = ("text",),
     labels: Labels | None = None,
-) -> tuple[TokenStore, Split]:
-    """Return a split of the text of a run, to be scored, and what it was read from.
+) -> ScoredText:
+    """Return a split of the text of a run, to be scored.
 
     Args:
         config: the data settings of the run.
@@ -227,7 +252,7 @@ def split_of_run(
             f"the {split} text of {before.get('corpus')} has changed since the run began; "
             "restore it, or score other text with --corpus=text:GLOB"
         )
-    return data.splits[split], data.texts[split]
+    return ScoredText(data.splits[split], data.texts[split])
 
 
 def whole_corpus(
@@ -239,8 +264,8 @@ def whole_corpus(
     columns: tuple[Column, ...] = (),
     fields: tuple[str, ...] = ("text",),
     labels: Labels | None = None,
-) -> tuple[TokenStore, Split]:
-    """Return another text than that of a run, whole, to be scored, and what it was read from.
+) -> ScoredText:
+    """Return another text than that of a run, whole, to be scored.
 
     What looks wrong in it is said as of the text of a run.
 
@@ -265,4 +290,4 @@ def whole_corpus(
     columns += columns_of(fields, labels)
     store = tokenized(whole, tokenizer, cache, say, whole.description.spec, columns)
     say_of_store(split, whole, store, tokenizer, say)
-    return store, whole
+    return ScoredText(store, whole)

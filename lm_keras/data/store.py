@@ -12,8 +12,8 @@ import numpy as np
 from lm_keras.corpora import Split
 from lm_keras.corpora.documents import Document, changed
 from lm_keras.data.cache import fingerprint_of
-from lm_keras.data.columns import Column, ColumnWriter
-from lm_keras.data.words import WordEncoder
+from lm_keras.data.columns import PER, Column, ColumnWriter
+from lm_keras.data.words import WordEncoder, encoded_source, encoded_text
 from lm_keras.disk.files import bytes_of, opened
 from lm_keras.disk.folders import cached_folder
 from lm_keras.errors import InputError, shown
@@ -188,13 +188,18 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
             document_file.write(np.int64(tokens).tobytes())
             begun = tokens
             counter.begin_document()
-            for piece, ids, said, is_last, firsts in _encoded(document, tokenizer, encoder):
+            pieces = _encoded(document, tokenizer, encoder)
+            for index, (piece, ids, said, is_last, firsts) in enumerate(pieces):
                 token_file.write(ids.astype(dtype).tobytes())
                 for writer in writers:
-                    if firsts is None:
+                    if document.pair is not None:
+                        writer.part(index, len(ids))
+                    elif firsts is None:
                         writer.piece(piece, ids)
                     else:
                         writer.words(document, len(ids), firsts)
+                if document.pair is not None and _is_empty(ids, said, tokenizer):
+                    filled.append((documents, index))
                 tokens += len(ids)
                 counter.add(piece, ids, said, is_last)
             if tokens == begun and columns:  # An example has a token, so that it has a prediction.
@@ -229,6 +234,12 @@ def _encoded(
     """Yield a document in pieces: text, tokens [n], what these say, whether it is the last piece, and of a
     text of words the first token of each word, [words].
     """
+    if document.pair is not None:  # A source and a target, without the line feed behind each.
+        for number, side in enumerate(document.pieces()):
+            text = side.removesuffix("\n")
+            ids = encoded_text(tokenizer, text) if number else _source_of(document, text, tokenizer)
+            yield side, ids, tokenizer.canonical(text) + "\n", True, None
+        return
     if document.words is not None:
         text = "".join(document.pieces())
         tokens, firsts = encoder(word.text for word in document.words)
@@ -243,6 +254,18 @@ def _encoded(
         else:
             ids = tokenizer.encode_array(piece)  # What is unknown may be gone in `said`.
         yield piece, ids, said, after is None, None
+
+
+def _is_empty(ids: np.ndarray, said: str, tokenizer: Tokenizer) -> bool:
+    """Tell whether a tokenizer makes no token of a side of a pair, which then has another one."""
+    return len(ids) <= 2 and not len(tokenizer.encode_array(said.removesuffix("\n")))
+
+
+def _source_of(document: Document, text: str, tokenizer: Tokenizer) -> np.ndarray:
+    try:
+        return encoded_source(tokenizer, text, document.pair.language)
+    except InputError as error:
+        raise InputError(f"{document.source}: {error}") from None
 
 
 def _open(folder: Path) -> TokenStore:
@@ -262,7 +285,7 @@ def _open(folder: Path) -> TokenStore:
             raise ValueError(f"{len(tokens):,} tokens in {len(documents):,} documents")
         if documents[:1].tolist() != [1] or documents[-1] > len(tokens) or (np.diff(documents) < 1).any():
             raise ValueError("documents that begin nowhere")
-        sizes = {"token": len(tokens), "document": len(documents), "word": len(tokens)}
+        sizes = {**dict.fromkeys(PER, len(tokens)), "document": len(documents)}
         columns = {
             name: _column_in(folder, name, dtype, sizes[per])
             for name, (per, dtype) in content.get("columns", {}).items()

@@ -18,9 +18,25 @@ def token_of_nothing(tokenizer: Tokenizer) -> int:
 
 
 def encoded_text(tokenizer: Tokenizer, text: str) -> np.ndarray:
-    """Return the tokens of a text to classify as a store has them, [n] int32; there is at least one."""
+    """Return the tokens of a text to classify, or of a side of a pair, as a store has them, [n] int32;
+    there is at least one.
+    """
     tokens = tokenizer.encode_array(text)
     return tokens if len(tokens) else np.array([token_of_nothing(tokenizer)], np.int32)
+
+
+def encoded_source(tokenizer: Tokenizer, text: str, language: str | None = None) -> np.ndarray:
+    """Return the tokens of the source of a pair, behind that of the language of its target, [n] int32.
+
+    Args:
+        tokenizer: makes the tokens.
+        text: the source.
+        language: of the target; None for a tokenizer without languages.
+
+    Raises:
+        InputError: the tokenizer does not have the language, or has some and none is given.
+    """
+    return np.concatenate([tokenizer.language_ids(language), encoded_text(tokenizer, text)])
 
 
 class WordEncoder:

@@ -1,4 +1,4 @@
-"""GELU and SwiGLU, each way one pass over the values."""
+"""GELU, ReLU, SiLU and SwiGLU, each way one pass over the values."""
 
 import functools
 import math
@@ -56,13 +56,36 @@ def _swiglu_gradient(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     return tf.concat([dy * b * gate * (1.0 + a * (1.0 - gate)), dy * a * gate], -1)
 
 
+def _relu(x: tf.Tensor) -> tf.Tensor:
+    return tf.maximum(x, 0.0)
+
+
+def _relu_gradient(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+    return tf.where(x > 0, dy, 0.0)
+
+
+def _silu(x: tf.Tensor) -> tf.Tensor:
+    """Return x sigmoid(x).
+
+    Reference: Elfwing, Uchibe and Doya (2018), equation 5.
+    """
+    return x * tf.sigmoid(x)
+
+
+def _silu_gradient(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+    gate = tf.sigmoid(x)
+    return dy * gate * (1.0 + x * (1.0 - gate))
+
+
 ACTIVATIONS = {
     "gelu": (_gelu, _gelu_gradient),
     "gelu_erf": (_gelu_erf, _gelu_erf_gradient),
+    "relu": (_relu, _relu_gradient),
+    "silu": (_silu, _silu_gradient),
     "swiglu": (_swiglu, _swiglu_gradient),
 }
 
-WIDTHS = {"gelu": 1, "gelu_erf": 1, "swiglu": 2}
+WIDTHS = {"gelu": 1, "gelu_erf": 1, "relu": 1, "silu": 1, "swiglu": 2}
 """How many times as wide the values are that go in."""
 
 

@@ -66,14 +66,15 @@ class AttentionMask:
         )  # [T, S]
         if self.valid_keys is not None:
             seen &= tf.range(keys) < self.valid_keys
+        by_row = []  # [B, T, S] each
         if self.order is not None:
-            seen &= self.order[:, None, :keys] <= self.order[:, begin : begin + count, None]  # [B, T, S]
-            return tf.where(seen, 0.0, UNSEEN)[:, None]
+            by_row.append(self.order[:, None, :keys] <= self.order[:, begin : begin + count, None])
         if self.row_begins is not None:
-            seen &= tf.range(keys) >= self.row_begins[:, None, None]  # [B, T, S]
-            return tf.where(seen, 0.0, UNSEEN)[:, None]
-        if self.query_documents is None:
-            return tf.where(seen, 0.0, UNSEEN)[None, None]
-        queries = tf.gather(self.query_documents, begin + tf.range(count), axis=1)
-        same = queries[..., None] == self.key_documents[:, None, :keys]  # [B, T, S]
-        return tf.where(seen & same, 0.0, UNSEEN)[:, None]
+            by_row.append(tf.range(keys) >= self.row_begins[:, None, None])
+        if self.query_documents is not None:
+            queries = tf.gather(self.query_documents, begin + tf.range(count), axis=1)
+            by_row.append(queries[..., None] == self.key_documents[:, None, :keys])
+        for seen_in_row in by_row:
+            seen &= seen_in_row
+        bias = tf.where(seen, 0.0, UNSEEN)
+        return bias[:, None] if by_row else bias[None, None]

@@ -184,9 +184,15 @@ class TransformerBlock(keras.layers.Layer):
         Returns:
             [R, D] float32, and the cache with the new tokens, or None.
         """
-        masks = [dropout.mask(training, draw) for dropout in self.dropouts] or [None] * DROPOUTS
+        masks = self._masks(draw, training)
+        how = Pass(self.settings, self.compute_dtype, rows, attention_mask, turn, masks, cache_apart)
+        return self._run(x, cache, how)
+
+    def _masks(self, draw: Draw | None, training: bool) -> list[Mask | None]:
+        return [dropout.mask(training, draw) for dropout in self.dropouts] or [None] * DROPOUTS
+
+    def _run(self, x: tf.Tensor, cache: Cache | None, how: "Pass") -> tuple[tf.Tensor, Cache | None]:
         names, dtype = list(self.by_name), self.compute_dtype
-        how = _Pass(self.settings, dtype, rows, attention_mask, turn, masks, cache_apart)
 
         def compute(x: tf.Tensor, cache: Cache | None, *weights: tf.Tensor) -> tuple[tf.Tensor, Cache | None]:
             return _block(x, cache, dict(zip(names, weights)), how)
@@ -200,12 +206,13 @@ class TransformerBlock(keras.layers.Layer):
         return compute(x, cache, *weights)
 
 
-class _Pass(NamedTuple):
+class Pass(NamedTuple):
     """What a pass through a block is given beside values and weights; see `TransformerBlock.call`.
 
     Attributes:
         dtype: of the products.
         masks: dropout of the attention's weights, and of what either part adds.
+        between: computed of x [R, D] between the two parts; None for nothing.
     """
 
     settings: BlockSettings
@@ -214,11 +221,12 @@ class _Pass(NamedTuple):
     attention_mask: AttentionMask
     turn: tuple[tf.Tensor, tf.Tensor] | None
     masks: list[Mask | None]
-    cache_apart: bool
+    cache_apart: bool = False
+    between: Callable[[tf.Tensor], tf.Tensor] | None = None
 
 
 def _block(
-    x: tf.Tensor, cache: Cache | None, weights: Mapping[str, tf.Tensor], how: _Pass
+    x: tf.Tensor, cache: Cache | None, weights: Mapping[str, tf.Tensor], how: Pass
 ) -> tuple[tf.Tensor, Cache | None]:
     """Run a block over x [R, D]."""
     settings, dtype = how.settings, how.dtype
@@ -240,18 +248,19 @@ def _block(
         return times(x, weights[f"{name}_kernel"]), weights.get(f"{name}_bias")
 
     def add(x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor | None, mask: Mask | None) -> tf.Tensor:
-        return added(x, y, bias) if mask is None else added(x, y, bias, *_kept(x, how.rows, mask))
+        return added(x, y, bias) if mask is None else added(x, y, bias, *kept(x, how.rows, mask))
 
     together, bias = product("query_key_value", before("attention_norm", x))
     together = together if bias is None else together + tf.cast(bias, dtype)
     mixed, cache = _attended(together, cache, weights, how)
     x = after("attention_norm", add(x, *product("attention_output", mixed), how.masks[1]))
+    x = x if how.between is None else how.between(x)
     wide = activated(settings.activation, *product("feed_forward", before("feed_forward_norm", x)))
     return after("feed_forward_norm", add(x, *product("feed_forward_output", wide), how.masks[2])), cache
 
 
 def _attended(
-    together: tf.Tensor, cache: Cache | None, weights: Mapping[str, tf.Tensor], how: _Pass
+    together: tf.Tensor, cache: Cache | None, weights: Mapping[str, tf.Tensor], how: Pass
 ) -> tuple[tf.Tensor, Cache | None]:
     """Return the attention [R, H d] of queries, keys and values side by side, [R, (H + 2 K) d]."""
     settings, rows, attention_mask, mask = how.settings, how.rows, how.attention_mask, how.masks[0]
@@ -296,7 +305,7 @@ def _heads(settings: BlockSettings, together: tf.Tensor, rows: Index) -> list[tf
     return [tf.transpose(part, [0, 2, 1, 3]) for part in parts]
 
 
-def _kept(x: tf.Tensor, rows: Index, mask: Mask) -> tuple[tf.Tensor, Scalar]:
+def kept(x: tf.Tensor, rows: Index, mask: Mask) -> tuple[tf.Tensor, Scalar]:
     """Return which values of x [R, D] stay, and what they are multiplied by."""
     by_row = tf.reshape(x, [rows, -1, x.shape[-1]])
     time = by_row.shape[1] or tf.shape(by_row)[1]

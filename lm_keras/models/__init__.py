@@ -12,6 +12,9 @@ sampling and the dry run need no more than this:
   come whole, or the state has a fixed size; `forward(inputs, state, draw)` -> features [B, T, D] and state,
   which is reset in the rows [B] of `reset`, and `project(features)` -> logits; `output_weights()` ->
   matrix, bias and whether the matrix is transposed, which the training loss takes in place of logits;
+- `reorder(state, rows)`: the state of some of its rows, as a beam search needs it; `has_encoder`, and with an
+  encoder `encode(source, source_document)` -> memory, which `forward` takes as `memory` of its inputs, see
+  `lm_keras.models.encoder_decoder`;
 - optionally `forward_one_token(inputs, state)` and `append_to_cache(state, addition)`: `forward` for one
   token a row in two parts, of which XLA can compile the first; and `product_matrices`: the matrices that a
   token's products read;

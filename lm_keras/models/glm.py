@@ -92,10 +92,12 @@ class GLMLanguageModel(GPTLanguageModel):
         """Return the most tokens that go through the network at once: a whole text, masked and shown."""
         return 2 * self.context_length + 1
 
-    def initial_state(self, batch_size: int | tf.Tensor, length: int | None = None) -> dict[str, Any]:
+    def initial_state(
+        self, batch_size: int | tf.Tensor, length: int | None = None, begins: tf.Tensor | None = None
+    ) -> dict[str, Any]:
         """Return the state before a text; as that of a GPT, and `position` and `within` [B] of the latest
         token."""
-        state = super().initial_state(batch_size, length)
+        state = super().initial_state(batch_size, length, begins)
         latest = {name: tf.zeros([batch_size], tf.int32) for name in ("position", "within")}
         return {**state, **latest} if state else {}
 
@@ -111,8 +113,8 @@ class GLMLanguageModel(GPTLanguageModel):
 
         Args:
             inputs: without a state `tokens`, `position`, `within`, `order` [B, T] and `predicted` [B, K] as
-                `Spans` makes them; of them only `tokens` is needed, for part A; with classes `document` as
-                for a GPT. With a state `tokens` [B,
+                `Spans` makes them; of them only `tokens` is needed, for part A; optionally `document` as for
+                a GPT: a token then sees those of its own document only. With a state `tokens` [B,
                 T], all of part A where T is not known when traced, else the next token of a span; and
                 optionally `reset` [B] bool, rows whose state is reset.
             state: as `initial_state` returns it; the next token belongs to the span at its `position`, behind
@@ -134,7 +136,7 @@ class GLMLanguageModel(GPTLanguageModel):
             if self.num_outputs is not None and documents is not None:
                 attention_mask = AttentionMask(0, documents, documents, causal=False)
                 return Arranged(positions_within(documents), attention_mask, {}, none)
-            attention_mask = AttentionMask(0, causal=False, order=order)
+            attention_mask = AttentionMask(0, documents, documents, causal=False, order=order)
             return Arranged(inputs.get("position", positions), attention_mask, {}, inputs.get("within", none))
         first, begins = state["length"], state["begins"]
         if "reset" in inputs:

@@ -49,6 +49,8 @@ class LanguageModel(SavableModel):
         head: turns features into logits, see `lm_keras.models.heads`.
         remarks: what a user should know of how it is computed here.
         context_length: the most tokens that a row or a state can take; None: any number.
+        has_encoder: whether it reads a source apart from the text that it predicts, see
+            `lm_keras.models.encoder_decoder`.
         forward_one_token, product_matrices: see `lm_keras.models`; None where a network has no such thing.
     """
 
@@ -56,6 +58,7 @@ class LanguageModel(SavableModel):
     product_matrices: list | None = None
     remarks: tuple[str, ...] = ()
     context_length: int | None = None
+    has_encoder = False
 
     def __init__(
         self,
@@ -193,6 +196,17 @@ class LanguageModel(SavableModel):
     def project(self, features: tf.Tensor) -> tf.Tensor:
         """Turn features [..., D] into logits [..., O] in float32; O is V but for classes."""
         return self.head.project(features)
+
+    def reorder(self, state: Any, rows: tf.Tensor) -> Any:
+        """Return a state, or any other tensors by row, of some of its rows.
+
+        Args:
+            state: as `initial_state` or `forward` returns it; numbers of no row stay.
+            rows: [rows] int32, those that are taken; a row may come several times.
+        """
+        return tf.nest.map_structure(
+            lambda value: tf.gather(value, rows) if value.shape.rank else value, state
+        )
 
     def products(self, rows: int, length: int, predictions: int | None = None) -> dict[str, list[Product]]:
         """Return the matrix products of a forward pass, by part of the network.

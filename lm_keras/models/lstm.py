@@ -15,15 +15,18 @@ from lm_keras.draws import Draw
 from lm_keras.layers import cudnn
 from lm_keras.layers.recurrence import activation_values
 from lm_keras.layers.recurrent import LSTM
+from lm_keras.models import lstm_seq2seq
 from lm_keras.models.costs import Product
 from lm_keras.models.language_model import LanguageModel
 from lm_keras.models.lstm_in_groups import State, in_groups, traced_with_known_shape
 from lm_keras.models.positions import goes_on, positions_within
-from lm_keras.registry import JIT_OF_PARTS
+from lm_keras.registry import JIT_OF_PARTS, WITH_PAIRS
 
 
 def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
     """Build the network of a run; its initial weights follow `keras.utils.set_random_seed`."""
+    if config.task in WITH_PAIRS:
+        return lstm_seq2seq.build(config, vocab_size, num_outputs)
     model = config.model
     return LSTMLanguageModel(
         vocab_size,
@@ -46,6 +49,8 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
 
 def num_parameters(config: Config, vocab_size: int, num_outputs: int | None = None) -> int:
     """Return how many numbers the network of these settings learns."""
+    if config.task in WITH_PAIRS:
+        return lstm_seq2seq.num_parameters(config, vocab_size, num_outputs)
     model = config.model
     embedding, hidden, tied = model.embedding_dim, model.units, model.tied
     directions = 2 if model.bidirectional else 1

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from lm_keras.draws import Draw
 from lm_keras.layers.compiled_recurrence import row_groups
+from lm_keras.layers.recurrent import LSTM
 from lm_keras.models.language_model import LanguageModel
 from lm_keras.models.positions import goes_on
 
@@ -93,3 +94,20 @@ def _dropped(
     """Apply dropout to rows [R, T, D], which are time-major elsewhere."""
     mask = network.dropouts[index].mask(training, draw) if network.dropouts else None
     return x if mask is None else mask.apply(x, mask.keep(x.shape))
+
+
+def layer_in_groups(
+    layer: LSTM,
+    x: tf.Tensor,
+    state: Mapping[str, tf.Tensor],
+    matrix: tf.Tensor,
+    keep: tf.Tensor | None,
+    groups: int,
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Run a layer over x [B, T, D] with its recurrence compiled, for some groups of rows."""
+    rows, found = x.shape[0], []
+    for k in range(groups):
+        part = slice(k * rows // groups, (k + 1) * rows // groups)
+        own = {name: value[part] for name, value in state.items()}
+        found.append(layer.compiled(x[part], own, matrix, None if keep is None else keep[part]))
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *found)

@@ -39,3 +39,13 @@ def goes_on(document: tf.Tensor) -> tf.Tensor:
     """
     same = tf.cast(document[:, 1:] == document[:, :-1], tf.float32)
     return tf.concat([tf.ones_like(document[:, :1], tf.float32), same], 1)
+
+
+def sinusoids(positions: tf.Tensor, width: int) -> tf.Tensor:
+    """Return the vectors [..., D] of positions [...] int32: sines of D / 2 wavelengths, then their cosines.
+
+    Reference: Vaswani et al. (2017), section 3.5, with the sines before the cosines.
+    """
+    frequencies = 10_000.0 ** (-2.0 * tf.range(width // 2, dtype=tf.float32) / width)
+    angles = tf.cast(positions, tf.float32)[..., None] * frequencies
+    return tf.concat([tf.sin(angles), tf.cos(angles)], -1)

@@ -34,24 +34,24 @@ def _of_run(run: RunRecord) -> list[str]:
     splits = {split: values for split, values in run.scores().items() if values.get("scores")}
     if not splits:
         return []
-    parts = [f"<h3>{escaped(run.name)}</h3>", *_texts((run.results or {}).get("texts", {}))]
+    parts = [f"<h3>{escaped(run.name)}</h3>", *texts_table((run.results or {}).get("texts", {}))]
     for split, values in splits.items():
         scores = values["scores"]
-        own = _of_best(run, split)
-        parts += [f"<h4>{escaped(split)}</h4>", _beside_baselines(values, own), _by_class(scores)]
+        own = of_best(run, split)
+        parts += [f"<h4>{escaped(split)}</h4>", beside_baselines(values, own), _by_class(scores)]
         parts += [_intervals(scores), f"<div class='plots'>{_confusion(scores)}{_reliability(scores)}</div>"]
         parts += _worst(run, split)
     return parts
 
 
-def _of_best(run: RunRecord, split: str) -> dict[str, dict[str, Any]]:
+def of_best(run: RunRecord, split: str) -> dict[str, dict[str, Any]]:
     """Return the measures of the best weights on a split, if they are not the last ones, under their name."""
     best = (run.results or {}).get("best", {"splits": {}})
     return {f"best step {best['step']:,}": best["splits"][split]} if split in best["splits"] else {}
 
 
-def _beside_baselines(values: dict[str, Any], best: dict[str, dict[str, Any]]) -> str:
-    """Show the measures of the network, of its best weights, and of the baselines."""
+def beside_baselines(values: dict[str, Any], best: dict[str, dict[str, Any]]) -> str:
+    """Show the measures of a network, of its best weights, and of the baselines as a table."""
     compared = {"this run": values, **best, **values.get("baselines", {})}
     columns = columns_of([values])
     rows = [
@@ -204,7 +204,7 @@ def _example(line: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _texts(splits: dict[str, Any]) -> list[str]:
+def texts_table(splits: dict[str, Any]) -> list[str]:
     """Show how long the examples of each split are, and how often each label comes."""
     if not splits:
         return []

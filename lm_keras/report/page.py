@@ -2,8 +2,8 @@
 
 from lm_keras.config import GROUPS, Config
 from lm_keras.objectives.measures import MEASURES, columns_of
-from lm_keras.registry import WITH_LABELS, tasks_of
-from lm_keras.report import comparison, labels
+from lm_keras.registry import WITH_LABELS, WITH_PAIRS, tasks_of
+from lm_keras.report import comparison, labels, pairs
 from lm_keras.report.plots import COLOURS, svg_of
 from lm_keras.report.runs import RunRecord, is_number
 from lm_keras.report.tables import escaped, row_of, table_of
@@ -59,6 +59,7 @@ def page_of(runs: list[RunRecord]) -> str:
         _results(runs),
         *_comparison(runs),
         *labels.sections(runs),
+        *pairs.sections(runs),
         "<h2>Curves</h2>",
         _curves(runs),
         *_all_samples(runs),
@@ -82,7 +83,14 @@ def cautions(runs: list[RunRecord]) -> list[str]:
     tasks = {run.name: _task_of(run) for run in runs}
     if len(set(tasks.values())) > 1:
         labelled = [name for name, task in tasks.items() if task in WITH_LABELS]
-        others = [name for name, task in tasks.items() if task != "causal_lm" and name not in labelled]
+        paired = [name for name, task in tasks.items() if task in WITH_PAIRS]
+        known = {*labelled, *paired}
+        others = [name for name, task in tasks.items() if task != "causal_lm" and name not in known]
+        if paired:
+            cautions.append(
+                f"{', '.join(paired)} predict targets of sources: their scores do not compare with those of"
+                " others."
+            )
         if labelled:
             cautions.append(
                 f"{', '.join(labelled)} predict labels: their scores do not compare with those of others."
@@ -183,7 +191,7 @@ def _task_of(run: RunRecord) -> str:
 
 def _all_samples(runs: list[RunRecord]) -> list[str]:
     """Show the samples of all runs that generate text."""
-    parts = [_samples(run) for run in runs if _task_of(run) not in WITH_LABELS]
+    parts = [_samples(run) for run in runs if _task_of(run) not in (*WITH_LABELS, *WITH_PAIRS)]
     return ["<h2>Text samples</h2>", f"<div class='plots'>{''.join(parts)}</div>"] if parts else []
 
 

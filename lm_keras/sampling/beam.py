@@ -1,9 +1,9 @@
 """Beam search: the texts that a model finds likeliest, as far as a search of limited width sees them.
 
-K beams, V vocabulary, L longest text.
+N prompts, n of them whose search goes on, K beams of each, V vocabulary, L longest text.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,45 +11,46 @@ import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.sampling import rules
-from lm_keras.sampling.network import DecodingNetwork, State, cache_size_for
+from lm_keras.sampling.hypotheses import (
+    IMPOSSIBLE,
+    NOT_FINITE,
+    Beams,
+    Hypothesis,
+    Lengths,
+    Width,
+    chosen_of,
+    hypotheses_of,
+    joined,
+    of_prompts,
+    replaced,
+    rows_of,
+    unless,
+)
+from lm_keras.sampling.network import DecodingNetwork, Memory, State, cache_size_for
 
 MAX_NUMBERS = 2**26
 """Tokens of all beams, and logits of all beams at a step: 256 MiB each, and there are several of them."""
 
-IMPOSSIBLE = -1e30
-"""Score of a hypothesis that does not exist."""
 
+class _Search(NamedTuple):
+    """Everything that a step of the search changes."""
 
-class Hypothesis(NamedTuple):
-    """A text that was found.
-
-    Attributes:
-        token_ids: what follows the prompt, with the token that ended it.
-        log_probabilities: of each of these tokens under the model's own distribution, in nats.
-        score: by which it is ranked: their sum, with the rules that are on, over the length penalty.
-    """
-
-    token_ids: list[int]
-    log_probabilities: list[float]
-    score: float
-
-
-class Beams(NamedTuple):
-    """Hypotheses side by side: those that go on, or those that have ended."""
-
-    tokens: tf.Tensor  # [K, L] int32, prompt included
-    nats: tf.Tensor  # [K, L] float32, of each generated token
-    sums: tf.Tensor  # [K] float32, log-probability with the rules
-    scores: tf.Tensor  # [K] float32, over the length penalty
-    lengths: tf.Tensor  # [K] int32, of prompt and text
+    length: tf.Tensor  # [] int32, tokens of each text that goes on
+    numbers: tf.Tensor  # [n] int32, the prompts whose search goes on
+    alive: Beams  # [n, K, ...]
+    ended: Beams  # [N, K, ...]
+    memory: Memory  # first axis n
+    state: State  # first axis n K
 
 
 class BeamSearch:
-    """Beam search with a network. It is traced once, whatever the prompts, beams, lengths and settings.
+    """Beam search with a network, for several prompts at once. It is traced once, whatever the prompts,
+    beams, lengths and settings.
 
-    At every step the 2 K best ways to go on from K texts are looked at: those that end the document or hold a
-    stop string are set aside, the best K others go on. It ends when no text can become better than the worst
-    of the K best that have ended. Whether a text holds a stop string is asked in Python, since it may begin
+    At every step the 2 K best ways to go on from the K texts of a prompt are looked at: those that end the
+    document or hold a stop string are set aside, the best K others go on. The search of a prompt ends when
+    no text can become better than those that are wanted. Then its beams are dropped, so that the network
+    computes nothing more for them. Whether a text holds a stop string is asked in Python, since it may begin
     and end within tokens.
 
     Args:
@@ -57,6 +58,10 @@ class BeamSearch:
         eod_id: the token that ends a document.
         allowed: [V] bool, the tokens that may be chosen.
         begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
+        apart: whether the text is one of its own, as a translation is: the rules that look at the text so far
+            do not see the prompt; a log-probability is that of the model's own distribution, also where the
+            rules reject tokens; and a text ends only if that is one of the K best ways to go on. Otherwise
+            the distribution is that of the tokens that are left, and each of the 2 K ways may end a text.
 
     Reference: Graves (2012), section 2.1; the length penalty: Wu et al. (2016), equation 14.
     """
@@ -67,17 +72,20 @@ class BeamSearch:
         eod_id: int,
         allowed: np.ndarray,
         begin_id: int | None = None,
+        apart: bool = False,
     ):
-        self._network, self._eod_id = network, eod_id
+        self._network, self._eod_id, self._apart = network, eod_id, apart
         self._begin_id = eod_id if begin_id is None else begin_id
         self._allowed = tf.constant(allowed, tf.bool)
         self._ended: Callable[[list[int]], bool] | None = None
-        number, factor = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
+        number, row = tf.TensorSpec([], tf.int32), tf.TensorSpec([None], tf.int32)
         self._search = tf.function(
             self._search_from,
             input_signature=[
-                tf.TensorSpec([None], tf.int32), number, number, factor, tf.TensorSpec([], tf.bool),
-                rules.RuleSettings.signature(), network.state_specs, network.matrices.specs,
+                tf.TensorSpec([None, None], tf.int32), Lengths(row, row),
+                Width(number, tf.TensorSpec([], tf.float32), number), tf.TensorSpec([], tf.bool),
+                rules.RuleSettings.signature(), network.memory_specs, network.state_specs,
+                network.matrices.specs,
             ],
             autograph=False,
         )  # fmt: skip
@@ -89,168 +97,200 @@ class BeamSearch:
 
     def search(
         self,
-        prompt: list[int],
-        max_new_tokens: int,
-        beams: int,
-        length_penalty: float,
+        prompts: Sequence[Sequence[int]],
+        lengths: Lengths,
+        width: Width,
         settings: rules.RuleSettings,
         ended: Callable[[list[int]], bool] | None = None,
-    ) -> list[Hypothesis]:
-        """Return up to `beams` texts that follow a prompt, the best first.
+        memory: Memory | None = None,
+    ) -> list[list[Hypothesis]]:
+        """Return for each prompt the best texts that follow it, up to `width.wanted`, the best first.
 
         Args:
-            prompt: at least one token.
-            max_new_tokens: tokens at which a text ends at the latest.
-            beams: K.
-            length_penalty: alpha of ((5 + n) / 6)^alpha, by which the sum of n log-probabilities is divided.
+            prompts: N of one length, at least one token.
+            lengths: see `Lengths`.
+            width: see `Width`.
             settings: of the rules that look at the text so far; the others have no meaning here.
             ended: tells whether generated tokens end the text, as those with a stop string do; None where
                 only the end of the document does.
+            memory: what the network's encoder made of N sources, see `DecodingNetwork.encoded`.
 
         Raises:
             InputError: the text would be longer than the model's context, or the logits are not finite.
         """
-        longest, most = len(prompt) + max_new_tokens, self._network.model.context_length
-        if beams * max(longest, len(self._allowed)) > MAX_NUMBERS:
+        tokens = np.array(prompts, np.int32)
+        count, first = tokens.shape
+        longest = first + int(max(lengths.most))
+        self._check(count, first, longest, width)
+        jit = self._network.jit  # Few sizes: each of them is compiled.
+        cache_size = (cache_size_for(self._network.model, longest) if jit else None) or longest
+        matrices = self._network.matrices.made()
+        begins = np.zeros(count, np.int32)
+        state = self._network.prefilled(tokens[:, :-1], begins, cache_size, matrices)
+        self._ended = ended
+        best = self._search(
+            tf.constant(tokens), Lengths(*(tf.constant(part, tf.int32) for part in lengths)),
+            Width(*map(tf.constant, (width.beams, float(width.length_penalty), width.wanted))),
+            tf.constant(ended is not None), settings, {} if memory is None else memory, state, matrices,
+        )  # fmt: skip
+        if not np.isfinite(best.nats.numpy()).all():
+            raise InputError(NOT_FINITE)
+        return [
+            hypotheses_of(first, *row) for row in zip(*(part.numpy()[:, : width.wanted] for part in best))
+        ]
+
+    def _check(self, count: int, first: int, longest: int, width: Width) -> None:
+        """Raise InputError unless texts of a length can be searched for."""
+        vocabulary, most = len(self._allowed), self._network.model.context_length
+        if count * width.beams * max(longest, vocabulary) > MAX_NUMBERS:
             raise InputError(
-                f"num_beams={beams} of up to {longest:,} tokens, and {len(self._allowed):,} in the"
+                f"num_beams={width.beams} of up to {longest:,} tokens, and {vocabulary:,} in the"
                 f" vocabulary, are more numbers than the {MAX_NUMBERS:,} that are held at once; take fewer"
                 " beams or max_new_tokens"
             )
         if most is not None and longest > most + 1:  # The last token is never fed.
             raise InputError(
-                f"num_beams={beams} with {len(prompt):,} tokens of prompt and max_new_tokens={max_new_tokens}"
-                f" reaches beyond the {most:,} tokens that the model looks back on; take fewer of either"
+                f"num_beams={width.beams} with {first:,} tokens of prompt and"
+                f" max_new_tokens={longest - first} reaches beyond the {most:,} tokens that the model looks"
+                " back on; take fewer of either"
             )
-        cache_size = cache_size_for(self._network.model, longest)
-        matrices = self._network.matrices.made()
-        before = np.array([prompt[:-1]], np.int32), np.zeros(1, np.int32)
-        state = self._network.prefilled(*before, cache_size or longest, matrices)
-        self._ended = ended
-        best = self._search(
-            tf.constant(prompt, tf.int32), tf.constant(max_new_tokens), tf.constant(beams),
-            tf.constant(length_penalty, tf.float32),
-            tf.constant(ended is not None), settings, state, matrices,
-        )  # fmt: skip
-        found = []
-        for tokens, nats, total, score, length in zip(*(part.numpy() for part in best)):
-            if total > IMPOSSIBLE / 2:
-                text = slice(len(prompt), length)
-                found.append(Hypothesis(tokens[text].tolist(), nats[text].tolist(), float(score)))
-        if not found or not np.isfinite(best.nats.numpy()).all():
-            raise InputError(NOT_FINITE)
-        return found
 
-    def _have_ended(self, tokens: np.ndarray, sums: np.ndarray) -> np.ndarray:
-        """Tell which texts [2 K, n] have ended, [2 K] bool; those that do not exist may have tokens that do
-        not.
+    def _have_ended(self, texts: np.ndarray, sums: np.ndarray) -> np.ndarray:
+        """Tell which texts [n, 2 K, l] have ended, [n, 2 K] bool; those that do not exist may have tokens
+        that do not.
         """
-        return np.array([s > IMPOSSIBLE / 2 and self._ended(t) for t, s in zip(tokens.tolist(), sums)], bool)
+        flat = zip(texts.reshape(-1, texts.shape[-1]).tolist(), sums.ravel())
+        ended = [total > IMPOSSIBLE / 2 and self._ended(text) for text, total in flat]
+        return np.array(ended, bool).reshape(sums.shape)
 
     def _search_from(
         self,
-        prompt: tf.Tensor,
-        max_new_tokens: tf.Tensor,
-        beams: tf.Tensor,
-        alpha: tf.Tensor,
+        prompts: tf.Tensor,
+        lengths: Lengths,
+        width: Width,
         asks: tf.Tensor,
         settings: rules.RuleSettings,
+        memory: Memory,
         state: State,
         matrices: list[tf.Tensor],
     ) -> Beams:
-        """Return the K best texts that have ended, the best first."""
-        first, begins = tf.size(prompt), tf.cast(prompt[0] == self._begin_id, tf.int32)
-        longest = first + max_new_tokens
-        tokens = tf.tile(tf.pad(prompt, [[0, max_new_tokens]])[None], [beams, 1])
-        nats, numbers = tf.zeros([beams, longest]), tf.fill([beams], IMPOSSIBLE)
-        # All beams are the same at first: one of them goes on.
-        begun = tf.where(tf.range(beams) == 0, 0.0, IMPOSSIBLE)
-        lengths = tf.fill([beams], first)
-        alive = Beams(tokens, nats, begun, numbers, lengths)
-        ended = Beams(tokens, nats, numbers, numbers, lengths)
-        state = tf.nest.map_structure(lambda part: _rows(part, tf.zeros([beams], tf.int32)), state)
-
-        def penalty(count: tf.Tensor) -> tf.Tensor:
-            return tf.pow((5.0 + tf.cast(count, tf.float32)) / 6.0, alpha)
-
+        """Return the K best texts of each prompt that have ended, the best first."""
+        count, first = tf.unstack(tf.shape(prompts))
+        beams, longest = width.beams, first + tf.reduce_max(lengths.most)
+        tokens = tf.pad(prompts, [[0, 0], [0, longest - first]])
+        tokens = tf.tile(tokens[:, None], [1, beams, 1])
+        nats, numbers = tf.zeros([count, beams, longest]), tf.fill([count, beams], IMPOSSIBLE)
+        # All beams of a prompt are the same at first: one of them goes on.
+        begun = tf.where(tf.range(beams)[None] == 0, tf.zeros([count, 1]), IMPOSSIBLE)
+        whole = tf.fill([count, beams], first)
+        alive = Beams(tokens, nats, begun, numbers, whole)
+        ended = Beams(tokens, nats, numbers, numbers, whole)
+        state = rows_of(state, tf.repeat(tf.range(count), beams))
+        begins = first if self._apart else tf.cast(prompts[0, 0] == self._begin_id, tf.int32)
         way = self._network.way(rows=2)  # Several, however many.
 
-        def goes_on(length: tf.Tensor, alive: Beams, ended: Beams, _: State) -> tf.Tensor:
+        def penalty(count: tf.Tensor) -> tf.Tensor:
+            return tf.pow((5.0 + tf.cast(count, tf.float32)) / 6.0, width.length_penalty)
+
+        def one_more(search: _Search) -> tuple[_Search]:
+            length, alive, numbers = search.length, search.alive, search.numbers
+            most, least = (tf.gather(part, numbers) for part in lengths)
+            token = tf.reshape(tf.gather(alive.tokens, length - 1, axis=2), [-1, 1])
+            inputs = {"tokens": token, **({"memory": search.memory} if self._network.memory_specs else {})}
+            logits, state = self._network.next_logits(inputs, search.state, matrices, way)  # [n K, V]
+            may_end = tf.repeat(length - first >= least, beams)[:, None]
+            past = rules.Past(
+                tf.reshape(alive.tokens, [-1, longest]), length, first, tf.fill([tf.size(token)], begins)
+            )
+            candidates, parent = self._candidates(logits, alive, may_end, settings, past)
+            scores = candidates.sums / penalty(length + 1 - first)
+            candidates = candidates._replace(scores=scores)
+            chosen = tf.gather(candidates.tokens, length, axis=2)
+            ends = (chosen == self._eod_id) | (length + 1 - first >= most)[:, None]
+            ends |= self._stopped(asks, candidates, first, length)
+            # As transformers does: so one beam is greedy, and ends a text where that is the likeliest.
+            aside = ends & (tf.range(tf.shape(ends)[1]) < beams) if self._apart else ends
+            best = joined(of_prompts(search.ended, numbers), unless(~aside, candidates))
+            best = chosen_of(best, tf.math.top_k(best.scores, beams)[1])
+            _, kept = tf.math.top_k(tf.where(ends, 2 * IMPOSSIBLE, candidates.sums), beams)
+            alive = chosen_of(unless(ends, candidates), kept)
             # No sum rises any more: this is what the best of them can still come to.
-            divisor = penalty(tf.where(alpha > 0, max_new_tokens, length - first + 1))
-            return (length < longest) & (tf.reduce_max(alive.sums) / divisor > tf.reduce_min(ended.scores))
-
-        def one_more(length: tf.Tensor, alive: Beams, ended: Beams, state: State) -> tuple:
-            token = tf.gather(alive.tokens, length - 1, axis=1)
-            inputs = {"tokens": token[:, None]}
-            logits, state = self._network.next_logits(inputs, state, matrices, way)  # [K, V]
-            own = tf.nn.log_softmax(logits)
-            past = rules.Past(alive.tokens, length, first, tf.fill([beams], begins))
-            ruled = rules.adjusted(tf.where(self._allowed, logits, rules.REJECTED), settings, past)
-            sums = alive.sums[:, None] + tf.maximum(tf.nn.log_softmax(ruled), IMPOSSIBLE)
-            width = tf.shape(logits)[1]
-            best, place = tf.math.top_k(tf.reshape(sums, [-1]), tf.minimum(2 * beams, beams * width))
-            parent, chosen = place // width, place % width
-            here = tf.range(longest) == length
-            candidates = Beams(
-                tf.where(here, chosen[:, None], tf.gather(alive.tokens, parent)),
-                tf.where(
-                    here,
-                    tf.gather_nd(own, tf.stack([parent, chosen], 1))[:, None],
-                    tf.gather(alive.nats, parent),
-                ),
-                best,
-                best / penalty(length + 1 - first),
-                tf.fill(tf.shape(place), length + 1),
+            divisor = penalty(tf.where(width.length_penalty > 0, most, length + 2 - first))
+            goes_on = tf.reduce_max(alive.sums, 1) / divisor > tf.gather(
+                best.scores, width.wanted - 1, axis=1
             )
-            stopped = tf.cond(
-                asks,
-                lambda: tf.ensure_shape(
-                    tf.numpy_function(
-                        self._have_ended, [candidates.tokens[:, first : length + 1], best], tf.bool
-                    ),
-                    [None],
-                ),
-                lambda: tf.zeros_like(chosen, tf.bool),
+            goes_on &= (tf.reduce_max(alive.sums, 1) > IMPOSSIBLE / 2) & (length + 1 - first < most)
+            (on,) = tf.unstack(tf.cast(tf.where(goes_on), tf.int32), num=1, axis=1)
+            rows = tf.range(tf.size(numbers))[:, None] * beams + tf.gather(parent, kept, batch_dims=1)
+            after = _Search(
+                length + 1,
+                tf.gather(numbers, on),
+                of_prompts(alive, on),
+                replaced(search.ended, numbers, best),
+                rows_of(search.memory, on),
+                rows_of(state, tf.reshape(tf.gather(rows, on), [-1])),
             )
-            ends = (chosen == self._eod_id) | (length + 1 == longest) | stopped
-            ended = _best(_joined(ended, _unless(~ends, candidates)), beams)
-            _, kept = tf.math.top_k(tf.where(ends, 2 * IMPOSSIBLE, best), beams)
-            alive = tf.nest.map_structure(lambda part: tf.gather(part, kept), _unless(ends, candidates))
-            state = tf.nest.map_structure(lambda part: _rows(part, tf.gather(parent, kept)), state)
-            return length + 1, alive, ended, state
+            return (after,)
 
-        some = Beams(*[tf.TensorShape([None, None])] * 2, *[tf.TensorShape([None])] * 3)
-        specs = tf.nest.map_structure(lambda spec: spec.shape, self._network.state_specs)
-        shapes = [tf.TensorShape([]), some, some, specs]
-        _, _, ended, _ = tf.while_loop(
-            goes_on, one_more, [first, alive, ended, state], shape_invariants=shapes
+        begun = _Search(first, tf.range(count), alive, ended, memory, state)
+        some = Beams(*[tf.TensorShape([None, None, None])] * 2, *[tf.TensorShape([None, None])] * 3)
+        parts = self._network.memory_specs, self._network.state_specs
+        shapes = tf.nest.map_structure(lambda spec: spec.shape, parts)
+        shapes = _Search(tf.TensorShape([]), tf.TensorShape([None]), some, some, *shapes)
+        (found,) = tf.while_loop(
+            lambda search: tf.size(search.numbers) > 0, one_more, [begun], shape_invariants=[shapes]
         )
-        return ended
+        return found.ended
 
+    def _candidates(
+        self,
+        logits: tf.Tensor,
+        alive: Beams,
+        may_end: tf.Tensor,
+        settings: rules.RuleSettings,
+        past: rules.Past,
+    ) -> tuple[Beams, tf.Tensor]:
+        """Return the 2 K best ways to go on of each prompt, and the beam [n, 2 K] that each of them goes on.
 
-NOT_FINITE = (
-    "the model's logits are not finite, so there is nothing to search; its training has diverged, use an"
-    " earlier checkpoint or train with a lower learning rate"
-)
+        Args:
+            logits: [n K, V].
+            alive: the texts so far, [n, K, ...].
+            may_end: [n K, 1] bool.
+            settings, past: of the rules.
+        """
+        count, beams = tf.unstack(tf.shape(alive.sums))
+        width = tf.shape(logits)[1]
+        is_end = tf.range(width) == self._eod_id
+        allowed = self._allowed & (may_end | ~is_end)
+        ruled = rules.adjusted(tf.where(allowed, logits, rules.REJECTED), settings, past)
+        own = tf.reduce_logsumexp(logits, -1, keepdims=True)
+        left = own if self._apart else tf.reduce_logsumexp(ruled, -1, keepdims=True)
+        # Of each text no more than that can be among the best of its prompt.
+        each = tf.minimum(2 * beams, width)
+        values, ids = tf.math.top_k(ruled, each)  # [n K, each]
+        sums = alive.sums[..., None] + tf.reshape(tf.maximum(values - left, IMPOSSIBLE), [count, beams, each])
+        best, place = tf.math.top_k(tf.reshape(sums, [count, -1]), tf.minimum(2 * beams, beams * each))
+        parent = place // each
+        chosen = tf.gather(tf.reshape(ids, [count, -1]), place, batch_dims=1)
+        rows = tf.range(count)[:, None] * beams + parent
+        nats = tf.gather_nd(logits, tf.stack([rows, chosen], -1)) - tf.gather(own[:, 0], rows)
+        here = tf.range(tf.shape(alive.tokens)[2]) == past.length
+        tokens, earlier = (tf.gather(part, parent, batch_dims=1) for part in alive[:2])
+        found = Beams(
+            tf.where(here, chosen[..., None], tokens),
+            tf.where(here, nats[..., None], earlier),
+            best,
+            best,
+            tf.fill(tf.shape(place), past.length + 1),
+        )
+        return found, parent
 
+    def _stopped(self, asks: tf.Tensor, candidates: Beams, first: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+        """Tell which candidates [n, 2 K] hold what ends a text, where that is asked."""
 
-def _rows(part: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Choose rows of a part of the state, which it may not have."""
-    return tf.gather(part, rows) if part.shape.rank else part
+        def asked() -> tf.Tensor:
+            texts = candidates.tokens[:, :, first : length + 1]
+            found = tf.numpy_function(self._have_ended, [texts, candidates.sums], tf.bool)
+            return tf.ensure_shape(found, [None, None])
 
-
-def _joined(some: Beams, others: Beams) -> Beams:
-    return Beams(*(tf.concat(parts, 0) for parts in zip(some, others)))
-
-
-def _unless(gone: tf.Tensor, beams: Beams) -> Beams:
-    """Make hypotheses impossible."""
-    return beams._replace(
-        sums=tf.where(gone, IMPOSSIBLE, beams.sums), scores=tf.where(gone, IMPOSSIBLE, beams.scores)
-    )
-
-
-def _best(some: Beams, count: tf.Tensor) -> Beams:
-    _, kept = tf.math.top_k(some.scores, count)
-    return Beams(*(tf.gather(part, kept) for part in some))
+        return tf.cond(asks, asked, lambda: tf.zeros_like(candidates.sums, tf.bool))

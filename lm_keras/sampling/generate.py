@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import Int8Matrices
-from lm_keras.sampling.beam import BeamSearch
+from lm_keras.sampling.beam import BeamSearch, Lengths, Width
 from lm_keras.sampling.continuation import Continuation, GrowingContinuation, find_stop, unknown_parts
 from lm_keras.sampling.loop import NOTHING, Chosen, DecodeLoop
 from lm_keras.sampling.network import DecodingNetwork, allowed_tokens
@@ -249,13 +249,14 @@ class Sampler:
     def _searched(self, prompt: str, settings: SamplingSettings) -> list[Continuation]:
         """Return the best continuations that beam search finds."""
         ids = self._prompt_ids(prompt, settings)
-        count = settings.max_new_tokens, settings.num_beams, settings.length_penalty
+        lengths, beams = Lengths([settings.max_new_tokens], [0]), settings.num_beams
+        width = Width(beams, settings.length_penalty, wanted=beams)
 
         def stopped(tokens: list[int]) -> bool:
             return find_stop(self._tokenizer.decoder(before=prompt).push(tokens), settings.stop) is not None
 
-        hypotheses = self._beams.search(
-            ids, *count, self._rules(settings), stopped if settings.stop else None
+        (hypotheses,) = self._beams.search(
+            [ids], lengths, width, self._rules(settings), stopped if settings.stop else None
         )
         found = []
         for hypothesis in hypotheses[: settings.num_samples]:

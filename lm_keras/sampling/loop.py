@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.sampling import rules
-from lm_keras.sampling.network import DecodingNetwork, State, cache_size_for
+from lm_keras.sampling.network import DecodingNetwork, Memory, State, cache_size_for
 from lm_keras.sampling.uniforms import uniform_numbers
 
 NOTHING = -1
@@ -49,6 +49,7 @@ class Prompts(NamedTuple):
     limits: Limits
     cache_size: int | None  # slots of the state; None: any number of tokens
     matrices: list[tf.Tensor]  # what `CastOnce.made` returned at the beginning
+    memory: Memory  # what the encoder made of sources, each of as many rows; empty without an encoder
 
 
 class Carry(NamedTuple):
@@ -114,7 +115,7 @@ class DecodeLoop:
         self._carry_specs = Carry(number, number, table, finished, network.state_specs)
         limits, uniforms = Limits(row, row, number, number), tf.TensorSpec([None, None], tf.float32)
         settings, matrices = rules.RuleSettings.signature(), network.matrices.specs
-        signature = [limits, self._carry_specs, uniforms, settings, number, matrices]
+        signature = [limits, self._carry_specs, uniforms, settings, number, matrices, network.memory_specs]
         self._decode = {
             way: tf.function(
                 functools.partial(self._decode_positions, way=way), input_signature=signature, autograph=False
@@ -128,7 +129,7 @@ class DecodeLoop:
         return sum(function.experimental_get_tracing_count() for function in self._decode.values())
 
     def start(
-        self, prompts: list[list[int]], max_new_tokens: int, prefill: bool = True
+        self, prompts: list[list[int]], max_new_tokens: int, prefill: bool = True, memory: Memory = None
     ) -> tuple[Prompts, Carry]:
         """Put the prompts side by side so that they end together, and all but their last tokens through the
         network.
@@ -139,6 +140,7 @@ class DecodeLoop:
             prompts: B lists of at least one token each, and at most as many as the model's context has.
             max_new_tokens: tokens after which a row ends.
             prefill: whether to do the latter; without, the result is the same and takes longer.
+            memory: what an encoder made of sources; as many rows of each follow one another.
 
         Returns:
             The prompts as tensors, and the carry before the first call of `advance`.
@@ -169,7 +171,7 @@ class DecodeLoop:
         carry = Carry(at, at, tf.constant(tokens), finished, state)
         texts = begins + np.array([prompt[0] == self._begin_id for prompt in prompts], np.int32)
         limits = Limits(*map(tf.constant, (begins, texts, max(lengths), max_new_tokens)))
-        return Prompts(limits, cache_size, matrices), carry
+        return Prompts(limits, cache_size, matrices, memory or {}), carry
 
     def uniforms(self, prompts: Prompts, carry: Carry, keys: list[int], positions: int) -> np.ndarray:
         """Return the random numbers [B, N] of the next `positions` positions.
@@ -212,9 +214,8 @@ class DecodeLoop:
             )
             carry = self._with_columns(carry, int(carry.position) + free + 1)
             part = tf.constant(uniforms[:, done : done + free], tf.float32)
-            *values, carry = decode(
-                prompts.limits, carry, part, settings, tf.constant(likeliest), prompts.matrices
-            )
+            fixed = tf.constant(likeliest), prompts.matrices, prompts.memory
+            *values, carry = decode(prompts.limits, carry, part, settings, *fixed)
             parts.append([value.numpy() for value in values])
             done += free
         return Chosen(*(np.concatenate(values, 1) for values in zip(*parts))), carry
@@ -252,6 +253,7 @@ class DecodeLoop:
         settings: rules.RuleSettings,
         likeliest: tf.Tensor,
         matrices: list[tf.Tensor],
+        memory: Memory,
         way: tuple[bool, bool],
     ) -> tuple[tf.Tensor | Carry, ...]:
         """Return what `Chosen` has, and the carry after the last position."""
@@ -263,6 +265,8 @@ class DecodeLoop:
         def one_position(step: tf.Tensor, carry: Carry, *arrays: tf.TensorArray) -> tuple:
             token = tf.gather(carry.tokens, carry.position, axis=1)
             inputs = {"tokens": token[:, None], "reset": limits.begins == carry.position}
+            if memory:
+                inputs["memory"] = memory
             logits, state = self.network.next_logits(inputs, carry.state, matrices, way)
             values, carry = self._decode_one(
                 limits, carry, logits, state, uniforms[:, step], settings, likeliest

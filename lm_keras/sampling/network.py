@@ -1,6 +1,6 @@
 """A network as decoding uses it: prompts go through it part by part, then the text token by token.
 
-B batch (rows), T time, V vocabulary, D width.
+B batch (rows), T time, S positions of a source, V vocabulary, D width.
 """
 
 import functools
@@ -35,6 +35,10 @@ or not.
 State = Any
 """A network's state: a structure of tensors, first axis B where there is one."""
 
+Memory = Any
+"""What an encoder made of sources: a structure of tensors, first axis the sources. Empty without an encoder.
+"""
+
 
 class DecodingNetwork:
     """A network, and its matrices as decoding reads them.
@@ -52,6 +56,7 @@ class DecodingNetwork:
         model, jit: as given.
         matrices: the network's, cast once for a text, or `int8`.
         state_specs: see `state_specs`.
+        memory_specs: the structure of `encoded`, as `state_specs` is of the state.
     """
 
     def __init__(
@@ -70,6 +75,14 @@ class DecodingNetwork:
             )
             for integers in (False, True)
         }
+        self._encode, self.memory_specs = None, {}
+        if getattr(model, "encode", None) is not None:
+            source = tf.TensorSpec([None, None], tf.int32)
+            self._encode = tf.function(model.encode, input_signature=[source, source], autograph=False)
+            made = self._encode.get_concrete_function().structured_outputs
+            self.memory_specs = tf.nest.map_structure(
+                lambda part: tf.TensorSpec(part.shape, part.dtype), made
+            )
         tokens, reset = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.bool)
         self._prefill = tf.function(
             self._prefill_block,
@@ -81,6 +94,15 @@ class DecodingNetwork:
     def traces(self) -> int:
         """How often the prefill was traced: at most once."""
         return self._prefill.experimental_get_tracing_count()
+
+    def encoded(self, source: np.ndarray, source_document: np.ndarray) -> Memory:
+        """Return what the encoder makes of sources [B, S], which `forward` takes as `memory` of its inputs.
+
+        Args:
+            source: tokens, padded behind each source.
+            source_document: 0 at the tokens of a source, and 1 beyond it.
+        """
+        return self._encode(tf.constant(source), tf.constant(source_document))
 
     def prefilled(
         self, tokens: np.ndarray, begins: np.ndarray, cache_size: int, matrices: list[tf.Tensor]
@@ -131,7 +153,7 @@ class DecodingNetwork:
         function.
 
         Args:
-            inputs: `tokens` [B, 1], and optionally `reset` [B]; see the network's `forward`.
+            inputs: `tokens` [B, 1], and optionally `reset` [B] and `memory`; see the network's `forward`.
             state: before the token.
             matrices: those that `CastOnce.made` returned.
             way: what `way` says.

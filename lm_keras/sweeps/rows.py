@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_keras.errors import InputError
 from lm_keras.objectives.measures import MEASURES
-from lm_keras.registry import TASKS, WITH_LABELS
+from lm_keras.registry import TASKS, WITH_LABELS, WITH_PAIRS
 from lm_keras.report.runs import RunRecord, is_number, read_runs
 from lm_keras.sweeps.folder import SweepFolder
 from lm_keras.sweeps.search import Trial, cases_of, shortly
@@ -168,9 +168,11 @@ def row_of(folder: SweepFolder, trial: Trial) -> TrialRow:
 
 
 def _judged_by(run: RunRecord) -> str | None:
-    """Return the measure that `--best_by` names, or by which labels are judged; None for a likelihood."""
+    """Return the measure that `--best_by` names, or by which labels or pairs are judged; None for the
+    likelihood of a text.
+    """
     named, task = run.settings.get("best_by"), run.settings.get("task")
-    if named or task not in WITH_LABELS:
+    if named or task not in (*WITH_LABELS, *WITH_PAIRS):
         return named
     best = TASKS[task].best
     validations = [line for line in run.evaluations if line.get("split") == "valid"]

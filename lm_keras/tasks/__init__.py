@@ -6,6 +6,7 @@ to its class.
 
 from lm_keras import registry
 from lm_keras.config import Config
+from lm_keras.corpora.mixed import specs_in
 from lm_keras.data.labels import Labels
 from lm_keras.errors import InputError
 from lm_keras.tasks.task import Task
@@ -36,12 +37,12 @@ def task_of(
 def check_fields(config: Config) -> None:
     """Raise InputError if the records of a source of text lack a field that the task needs."""
     for flag in ("corpus", "valid_corpus", "test_corpus"):
-        spec = getattr(config.data, flag) or ""
-        source = registry.SOURCES.get(spec.partition(":")[0])  # One that there is not is refused later.
-        missing = [name for name in TASKS[config.task].fields if source and name not in source.fields]
-        if missing:
-            having = [row.form for row in registry.SOURCES.values() if missing[0] in row.fields]
-            raise InputError(
-                f"--task={config.task} needs the field {missing[0]!r} of each record, and --{flag}={spec} has"
-                f" none; take one of {', '.join(having)}"
-            )
+        for spec in specs_in(getattr(config.data, flag) or ""):
+            source = registry.SOURCES.get(spec.partition(":")[0])  # One that there is not is refused later.
+            missing = [name for name in TASKS[config.task].fields if source and name not in source.fields]
+            if missing:
+                having = [row.form for row in registry.SOURCES.values() if missing[0] in row.fields]
+                raise InputError(
+                    f"--task={config.task} needs the field {missing[0]!r} of each record, and --{flag}={spec}"
+                    f" has none; take one of {', '.join(having)}"
+                )

@@ -11,12 +11,12 @@ from lm_keras.config import Config
 from lm_keras.data import scoring
 from lm_keras.data.batch import Batch
 from lm_keras.data.labels import Labels
-from lm_keras.data.order import Rows, StreamOrder, WindowOrder
+from lm_keras.data.order import Rows
 from lm_keras.data.pipeline import documents_of, next_tokens
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError
 from lm_keras.objectives.measures import finite, likelihood_measures
-from lm_keras.tasks.task import Task, common_settings
+from lm_keras.tasks.task import Order, Task, common_settings
 from lm_keras.text.tokenizer import Tokenizer
 
 
@@ -38,7 +38,7 @@ class CausalLM(Task):
     ) -> "CausalLM":
         return cls(**common_settings(config, vocab_size))
 
-    def order(self, store: TokenStore) -> StreamOrder | WindowOrder:
+    def order(self, store: TokenStore) -> Order:
         return self._order(store, self.sequence_length)
 
     def batch(self, rows: Rows, store: TokenStore, step: tf.Tensor) -> Batch:

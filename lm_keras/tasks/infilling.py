@@ -10,7 +10,7 @@ from lm_keras.config import Config
 from lm_keras.data import scoring
 from lm_keras.data.batch import Batch
 from lm_keras.data.labels import Labels
-from lm_keras.data.order import Rows, StreamOrder, WindowOrder
+from lm_keras.data.order import Rows
 from lm_keras.data.packing import side_by_side
 from lm_keras.data.pipeline import texts_of
 from lm_keras.data.spans import EXTRA_TOKENS, Spans
@@ -18,7 +18,7 @@ from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.objectives.measures import finite, likelihood_measures
 from lm_keras.tasks.causal_lm import token_measures
 from lm_keras.tasks.masked_lm import masked_measures, masked_rows
-from lm_keras.tasks.task import Task, common_settings
+from lm_keras.tasks.task import Order, Task, common_settings
 from lm_keras.text.tokenizer import Tokenizer
 
 
@@ -46,7 +46,7 @@ class Infilling(Task):
         spans = Spans.of(config, vocab_size, tokenizer)
         return cls(**common_settings(config, vocab_size), spans=spans)
 
-    def order(self, store: TokenStore) -> StreamOrder | WindowOrder:
+    def order(self, store: TokenStore) -> Order:
         return self._order(store, self.spans.text_length)
 
     def batch(self, rows: Rows, store: TokenStore, step: tf.Tensor) -> Batch:

@@ -17,12 +17,12 @@ from lm_keras.data.batch import Batch
 from lm_keras.data.example_rows import NO_WORD, Example, ExampleRows, Frame, Texts
 from lm_keras.data.examples import check_lengths
 from lm_keras.data.labels import Labels
-from lm_keras.data.order import PackedOrder, Rows
+from lm_keras.data.order import Rows
 from lm_keras.data.preparation import PreparedData
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError, nearest
 from lm_keras.objectives.measures import finite
-from lm_keras.tasks.task import Tally, Task, common_settings
+from lm_keras.tasks.task import Order, Tally, Task, common_settings
 from lm_keras.text.tokenizer import Tokenizer
 
 BALANCED = "balanced"
@@ -88,7 +88,14 @@ class Labelled(Task):
         """
         key = id(store.tokens), too_long or self.too_long
         if key not in self._plans:  # The plan keeps the array, so that no other one gets its id.
-            rows = ExampleRows.of(self.texts(store), self.frame, self.sequence_length, key[1], self.at_last)
+            rows = ExampleRows.of(
+                self.texts(store),
+                self.frame,
+                self.sequence_length,
+                key[1],
+                self.at_last,
+                self._corpora(store),
+            )
             self._plans[key] = rows
         return self._plans[key]
 
@@ -114,8 +121,9 @@ class Labelled(Task):
         lengths, room = store.ends - store.documents, self.sequence_length - around
         check_lengths(name, lengths, room, too_long, source_of, say, around)
 
-    def order(self, store: TokenStore) -> PackedOrder:
-        return PackedOrder(self.plan(store).begins, self.batch_size, self.sequence_length, self.seed)
+    def order(self, store: TokenStore) -> Order:
+        plan = self.plan(store)
+        return self._packed_order(plan.begins, plan.corpora)
 
     def batch(self, rows: Rows, store: TokenStore, step: tf.Tensor) -> Batch:
         plan, count = self.plan(store), rows.number.shape[0]

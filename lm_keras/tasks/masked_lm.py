@@ -8,18 +8,19 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.config import Config
-from lm_keras.data import scoring
+from lm_keras.data import mixing, scoring
 from lm_keras.data.batch import Batch
+from lm_keras.data.corpus_weights import COLUMN, first_targets
 from lm_keras.data.labels import Labels
 from lm_keras.data.masking import AROUND, Masking, masked_positions
-from lm_keras.data.order import PackedOrder, Rows, StreamOrder, WindowOrder
+from lm_keras.data.order import PackedOrder, Rows
 from lm_keras.data.pipeline import texts_of
 from lm_keras.data.spans import Spans
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError
 from lm_keras.objectives.measures import finite, likelihood_measures
 from lm_keras.tasks.causal_lm import token_measures
-from lm_keras.tasks.task import Task, common_settings
+from lm_keras.tasks.task import Order, Task, common_settings
 from lm_keras.text.tokenizer import Tokenizer
 
 
@@ -62,11 +63,15 @@ class MaskedLM(Task):
             self._begins[key] = store.tokens, self.masking.begins(store.tokens, length)
         return self._begins[key][1]
 
-    def order(self, store: TokenStore) -> StreamOrder | WindowOrder | PackedOrder:
+    def order(self, store: TokenStore) -> Order:
         length = self.masking.text_length
         if self.masking.sentences is None:
             return self._order(store, length)
-        return PackedOrder(self.begins(store, length), self.batch_size, length, self.seed)
+        order = PackedOrder(self.begins(store, length), self.batch_size, length, self.seed)
+        if self.corpus_weights is None or COLUMN not in store.columns:
+            return order
+        starts = first_targets(store, len(self.corpus_weights))  # A row is of the corpus it begins in.
+        return mixing.mixed_order(order, np.searchsorted(order.begins, starts), self.corpus_weights)
 
     def batch(self, rows: Rows, store: TokenStore, step: tf.Tensor) -> Batch:
         return Batch(*self.masking(*texts_of(store, rows), step, rows.number[0]))

@@ -14,10 +14,14 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.config import Config
+from lm_keras.corpora.mixed import specs_in
+from lm_keras.data import mixing
 from lm_keras.data import order as orders
 from lm_keras.data.batch import Batch
 from lm_keras.data.columns import Column
+from lm_keras.data.corpus_weights import COLUMN, bounds_of, first_targets, weights_of
 from lm_keras.data.labels import Labels
+from lm_keras.data.mixing import MixedOrder, MixedStreams
 from lm_keras.data.order import PackedOrder, Rows, StreamOrder, WindowOrder
 from lm_keras.data.preparation import PreparedData
 from lm_keras.data.store import TextCounts, TokenStore
@@ -25,6 +29,9 @@ from lm_keras.errors import InputError
 from lm_keras.objectives.losses import SUMS, of_targets
 from lm_keras.objectives.measures import MEASURES
 from lm_keras.text.tokenizer import Tokenizer
+
+Order = StreamOrder | WindowOrder | PackedOrder | MixedOrder | MixedStreams
+"""Which rows of a text each step sees."""
 
 MAX_LOGITS = 2**26
 """Logits that an evaluation holds at a time: 256 MiB, so that a large vocabulary needs no more memory than
@@ -80,6 +87,7 @@ class Task:
         seed: of the order of the rows, and of what is random in them.
         state_reset: probability that a stream is reset at a step.
         best_by: the measure of validation that decides which weights are the best; None for that of the task.
+        corpus_weights: of the corpora of a mixed text; None for a text that is read as it is.
         stride: of an evaluation in windows: targets that each of them scores, the last ones. None for the
             usual way.
         name: of `--task`.
@@ -100,6 +108,7 @@ class Task:
     seed: int = 0
     state_reset: float = 0.0
     best_by: str | None = None
+    corpus_weights: tuple[int, ...] | None = None
     stride: int | None = None
 
     name: ClassVar[str]
@@ -160,7 +169,7 @@ class Task:
             InputError: an example is too long, and that is an error.
         """
 
-    def order(self, store: TokenStore) -> StreamOrder | WindowOrder | PackedOrder:
+    def order(self, store: TokenStore) -> Order:
         """Return which rows of a text each step sees."""
         raise NotImplementedError
 
@@ -248,12 +257,34 @@ class Task:
         """Return the positions of a row of evaluation, at most."""
         return self.context_length or self.sequence_length
 
-    def _order(self, store: TokenStore, length: int) -> StreamOrder | WindowOrder:
+    def _order(self, store: TokenStore, length: int) -> Order:
         """Return the order that `--batching` names, of rows of `length` tokens."""
         targets, documents = len(store.tokens) - 1, len(store.documents)
-        return orders.build(
+        order = orders.build(
             self.batching, targets, self.batch_size, length, self.seed, self.state_reset, documents
         )
+        if self.corpus_weights is None or COLUMN not in store.columns:  # Random tokens have no corpora.
+            return order
+        starts = first_targets(store, len(self.corpus_weights))
+        return mixing.mixed_order(order, starts, self.corpus_weights)
+
+    def _packed_order(self, begins: np.ndarray, rows: np.ndarray) -> Order:
+        """Return the order of packed rows.
+
+        Args:
+            begins: where they begin, as `PackedOrder` has it.
+            rows: the first row of each corpus, and their number; of one corpus both.
+        """
+        order = PackedOrder(begins, self.batch_size, self.sequence_length, self.seed)
+        if self.corpus_weights is None:
+            return order
+        return mixing.mixed_order(order, rows, self.corpus_weights)
+
+    def _corpora(self, store: TokenStore) -> np.ndarray:
+        """Return the first document of each corpus of a split, and their number; of one corpus both."""
+        if self.corpus_weights is None or COLUMN not in store.columns:
+            return np.array([0, len(store.documents)])
+        return bounds_of(store, len(self.corpus_weights))
 
     def _logits_at_once(self) -> int:
         """Return the positions whose logits an evaluation may hold at a time."""
@@ -287,4 +318,5 @@ def common_settings(config: Config, vocab_size: int) -> dict[str, Any]:
         "seed": batches.seed,
         "state_reset": batches.state_reset,
         "best_by": config.learning.best_by,
+        "corpus_weights": weights_of(config.data.corpus_weights, len(specs_in(config.data.corpus))),
     }

@@ -254,10 +254,11 @@ class HuggingFaceTokenizer(Tokenizer):
     def spelled(self, token_id: int, first: bool, last: bool) -> bytes:
         """Return the bytes of a token at a place of a text; see `Chain`."""
         content = self.token_bytes(token_id)
-        name = self._said_names[token_id] if token_id < len(self._said_names) else None
-        if name is None or content == REPLACEMENT:
-            name = REPLACEMENT.decode()
-        return self._chain.bytes_of(name, first, last)
+        if token_id >= self.first_language:
+            return content
+        known = token_id < len(self._said_names) and content != REPLACEMENT
+        name = self._said_names[token_id] if known else None
+        return self._chain.bytes_of(REPLACEMENT.decode() if name is None else name, first, last)
 
     def decoder(self, before: str = "") -> Decoder:
         """Return an incremental decoder; at the beginning of a text it does what the library does there."""
@@ -293,7 +294,7 @@ class HuggingFaceTokenizer(Tokenizer):
         settings = {
             "eod_id": self.eod_id,
             **own,
-            "vocab_size": self.vocab_size - self.reserves_mask,
+            "vocab_size": self.own_size,
             "sha256": hashlib.sha256(self._model).hexdigest(),
         }
         return {MODEL_FILE: self._model, SETTINGS_FILE: self._settings_file(**settings)}

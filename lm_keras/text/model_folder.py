@@ -37,7 +37,8 @@ def read_tokenizer(
 ) -> HuggingFaceTokenizer | SentencePieceModel | None:
     """Read the tokenizer of a model's folder, or return None if there is none.
 
-    A document ends with `eos_token_id` of config.json, if that is there, else with `eos_token` of
+    The target of an encoder and a decoder begins with `decoder_start_token_id` of config.json. Any other
+    document ends with `eos_token_id` there, if that is there, else with `eos_token` of
     tokenizer_config.json, and begins with its `bos_token_id`, else with `bos_token` there, else with what the
     post-processor of tokenizer.json puts first, unless `add_bos_token` says that it does not. Where nothing
     says how, it begins as it ends.
@@ -65,6 +66,10 @@ def read_tokenizer(
     tokenizer = read_folder(folder, eod_id=eod_id, vocab_size=vocab_size)
     if tokenizer is None:
         return None
+    if config.get("is_encoder_decoder") is True or config.get("model_type") == "marian":
+        begin = _id(config, "decoder_start_token_id", vocab_size)
+        if begin is None:
+            raise InputError(f"{path} has no 'decoder_start_token_id', which a decoder reads first")
     if begin is None:
         begin = switches.name_in(theirs, "bos_token") or getattr(tokenizer, "first_name", None)
     return tokenizer if theirs.get("add_bos_token") is False else tokenizer.beginning_with(begin)

@@ -126,7 +126,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _files(self) -> dict[str, bytes]:
         checksum = hashlib.sha256(self._model).hexdigest()
-        settings = self._settings_file(vocab_size=self.vocab_size, model_sha256=checksum)
+        settings = self._settings_file(vocab_size=self.own_size, model_sha256=checksum)
         return {MODEL_FILE: self._model, SETTINGS_FILE: settings}
 
     @classmethod

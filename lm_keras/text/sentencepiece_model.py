@@ -152,7 +152,7 @@ class SentencePieceModel(Tokenizer):
         settings = self._settings_file(
             begin_id=self.begin_id,
             eod_id=self.eod_id,
-            vocab_size=self.vocab_size - self.reserves_mask,
+            vocab_size=self.own_size,
             sha256=hashlib.sha256(self._model).hexdigest(),
         )
         return {MODEL_FILE: self._model, SETTINGS_FILE: settings}

@@ -14,6 +14,7 @@ from lm_keras.disk.files import write_atomically
 from lm_keras.errors import InputError
 from lm_keras.text import normalization as normal_forms
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_settings, write_settings
+from lm_keras.text.languages import LanguageTokens, saved_languages
 from lm_keras.text.names import printable
 
 REPLACEMENT = "\ufffd".encode()  # what an unknown token decodes to
@@ -57,7 +58,7 @@ class Piece(str):
         return made
 
 
-class Tokenizer(abc.ABC):
+class Tokenizer(LanguageTokens, abc.ABC):
     r"""A map between strings and lists of token ids.
 
     Contract: `encode(a + b) == encode(a) + encode(b)` whenever `a` ends with a line feed and both are pieces
@@ -79,7 +80,7 @@ class Tokenizer(abc.ABC):
         mask_id: a token that says nothing of the text, for masks and noise, or None: the unknown one of
             `char` and `sentencepiece`, also where no text ever becomes unknown; of others the one that
             `with_mask` adds.
-        reserves_mask: whether `mask_id` is a token of its own, the last one.
+        reserves_mask: whether `mask_id` is a token of its own, the last one but for languages.
         joins_spaces: whether a token that begins a word has the space before it.
         learns_from_train: whether it learns from the training text alone, and not from the whole corpus.
         lossless: whether the round trip holds for every string of Unicode scalar values.
@@ -135,7 +136,8 @@ class Tokenizer(abc.ABC):
         """Return the ids that stand for no text: begin and end of a document, unknown and mask
         token, if any.
         """
-        return {self.begin_id, self.eod_id, self.unknown_id, self.mask_id} - {None}
+        named = range(self.first_language, self.vocab_size)
+        return {self.begin_id, self.eod_id, self.unknown_id, self.mask_id, *named} - {None}
 
     def with_mask(self) -> "Tokenizer":
         """Return a tokenizer that has a `mask_id`: this one, or a copy with a token that no text becomes.
@@ -148,12 +150,17 @@ class Tokenizer(abc.ABC):
         return self if self.mask_id is not None else self._reserving_mask()
 
     def _reserving_mask(self) -> "Tokenizer":
-        """Return a copy with one token more, the mask token."""
+        """Return a copy with one token more, the mask token, before those of languages."""
         made = copy.copy(self)
-        made.mask_id, made.reserves_mask = self.vocab_size, True
-        made.vocab_size = self.vocab_size + 1
-        made._token_bytes = [*self._token_bytes, REPLACEMENT]
-        return made
+        made.mask_id, made.reserves_mask = self.first_language, True
+        made.languages, made.vocab_size = (), self.first_language + 1
+        made._token_bytes = [*self._token_bytes[: self.first_language], REPLACEMENT]
+        return made.with_languages(self.languages)
+
+    @property
+    def own_size(self) -> int:
+        """Return the tokens without those that are reserved beside the vocabulary."""
+        return self.first_language - self.reserves_mask
 
     def normalize(self, text: str) -> str:
         """Return `text` in this tokenizer's normalization form."""
@@ -219,9 +226,9 @@ class Tokenizer(abc.ABC):
     def settings(self) -> dict[str, str | int | bool]:
         """Return the settings that made this tokenizer what it is, by the names of their flags.
 
-        A reserved mask token comes on top of `vocab_size`.
+        A reserved mask token and languages come on top of `vocab_size`.
         """
-        return {"vocab_size": self.vocab_size - self.reserves_mask, "normalize": self.normalization}
+        return {"vocab_size": self.own_size, "normalize": self.normalization}
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the UTF-8 bytes of a token: none at a document's begin or end, U+FFFD if unknown or mask
@@ -270,7 +277,7 @@ class Tokenizer(abc.ABC):
             return "<unk>"
         if token_id == self.mask_id:
             return "<blank>"
-        return printable(self.token_bytes(token_id))
+        return self.language_label(token_id) or printable(self.token_bytes(token_id))
 
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer to a folder, each file atomically.
@@ -300,13 +307,16 @@ class Tokenizer(abc.ABC):
         tokenizer = cls._from_settings(Path(folder), settings)
         blank = "blank" in settings and field(folder, settings, "blank", bool)
         # Its network was made with that token, also where the kind has found a mask token of its own since.
-        return tokenizer._reserving_mask() if blank and cls.mask_id is None else tokenizer
+        tokenizer = tokenizer._reserving_mask() if blank and cls.mask_id is None else tokenizer
+        return tokenizer.with_languages(saved_languages(Path(folder), settings))
 
     def _settings_file(self, **fields: str | int | bool | list) -> bytes:
         """Return the content of the settings' file: what every kind has, and these fields."""
-        blank = {"blank": True} if self.reserves_mask else {}
+        reserved = {"blank": True} if self.reserves_mask else {}
+        if self.languages:
+            reserved["languages"] = list(self.languages)
         return write_settings(
-            {"tokenizer": self.name, "normalization": self.normalization, **blank, **fields}
+            {"tokenizer": self.name, "normalization": self.normalization, **reserved, **fields}
         )
 
     def fingerprint(self) -> str:

@@ -109,7 +109,7 @@ def total_steps_of(config: Config, data: PreparedData, task: Task) -> int:
     """
     batches = config.batches
     targets = data.splits["train"].counts.tokens
-    if targets < batches.sequence_length and task.labels is None:
+    if targets < batches.sequence_length and task.fields == ("text",):
         raise InputError(
             f"the training text has {targets:,} tokens, fewer than one sequence of --sequence_length="
             f"{batches.sequence_length}; give more text or a smaller --sequence_length"

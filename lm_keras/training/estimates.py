@@ -122,7 +122,7 @@ def memory(model: keras.Model, task: Task, config: Config, replicas: int) -> Mem
     rows = batches.batch_size // replicas // batches.micro_batches
     weights = _bytes(model.trainable_variables)
     slots = _bytes(model.optimizer.variables)
-    logits = 4 * (SMOOTHED_LOGITS_COPIES if config.learning.label_smoothing else LOGITS_COPIES)
+    logits = 4 * (SMOOTHED_LOGITS_COPIES if config.label_smoothing else LOGITS_COPIES)
     short = 0
     if config.learning.precision != "float32":  # Weights and the gradient of the logits again, in 2 bytes.
         short, logits = weights // 2, logits + 2

@@ -22,11 +22,12 @@ from lm_keras.errors import InputError
 from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.evaluation.predictions import Predictions
 from lm_keras.objectives.measures import MEASURES
-from lm_keras.registry import SCORES
+from lm_keras.registry import SCORES, TASKS
 from lm_keras.tasks.task import Task
 from lm_keras.training import distribution, environment, label_results, report, watchers
 from lm_keras.training.building import network, schedule_callbacks, token_noise
 from lm_keras.training.initial_embedding import InitialEmbedding
+from lm_keras.training.pair_results import PairResults
 from lm_keras.training.trainer import Learner, Trainer
 from lm_keras.training.weights import Origin, all_damaged, restore_for_reading
 
@@ -51,6 +52,7 @@ class Run:
         self.evaluator = Evaluator(self.model, task)
         self.validated: dict | None = None
         self.predictions: dict[str, Predictions] = {}
+        self.pairs = PairResults(self) if TASKS[task.name].pairs else None
         self.progress = callbacks.Progress(total_steps)
         noise = token_noise(config.learning, data) if config.learning.token_noise else None
         self.trainer = Trainer(
@@ -88,8 +90,7 @@ class Run:
     @functools.cached_property
     def answer(self) -> Answer:
         """Return what turns the network into text."""
-        task = self.task.name if self.task.labels is None else self.task
-        return answer_for(task, self.model, self.data.tokenizer)
+        return answer_for(self.task, self.model, self.data.tokenizer)
 
     def execute(self) -> int:
         """Train from the newest checkpoint to the end; return the exit code."""
@@ -217,6 +218,8 @@ class Run:
         """Score the validation text in the chief, and tell the others how it came out."""
         if self.workers.chief:
             self.validated = self._evaluated("valid", self.data.splits["valid"], step)
+            if self.pairs:
+                self.validated |= self.pairs.of_sample()
         found = self.validated or dict.fromkeys(SCORES)
         told = dict(zip(SCORES, self.workers.from_chief(*(found.get(name) for name in SCORES))))
         return {name: told.get(name, value) for name, value in found.items()}
@@ -245,6 +248,10 @@ class Run:
             "left_out": self.trainer.left_out,
             "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
         }
+        if self.pairs:
+            for split, details in self.pairs.of_splits().items():
+                results["splits"][split] = {**results["splits"][split], **details}
+            return {**results, "texts": self.pairs.texts()}
         if self.task.labels is None:
             return {**results, "sample": self._sample()}
         label_results.write_predictions(self.folder, self.data, self.predictions)

@@ -219,7 +219,7 @@ class TrainingStep:
                 self._model.output_weights(),
                 targets,
                 weights,
-                learning.label_smoothing,
+                self._config.label_smoothing,
                 learning.z_loss,
                 self._scale() if self._scaled else None,
                 compiled_loss.piece if compiles_loss(self._config) else None,

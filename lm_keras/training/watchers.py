@@ -17,6 +17,7 @@ from lm_keras.config import Config
 from lm_keras.data.preparation import PreparedData
 from lm_keras.evaluation.predictions import Predictions
 from lm_keras.tasks.task import Task
+from lm_keras.training.pair_results import PairResults
 
 
 class WatchedRun(Protocol):
@@ -30,6 +31,7 @@ class WatchedRun(Protocol):
         judged_by: the measure of the validation that decides which weights are the best, and `low` or `high`.
         progress, tensorboard: callbacks that others write to.
         predictions: of the splits that were scored last, where labels are predicted.
+        pairs: what is generated for held-out pairs, where the text is pairs; else None.
         eval_every, checkpoint_every: steps between evaluations and between checkpoints.
     """
 
@@ -41,6 +43,7 @@ class WatchedRun(Protocol):
     progress: callbacks.Progress
     tensorboard: callbacks.TensorBoard
     predictions: dict[str, Predictions]
+    pairs: PairResults | None
     eval_every: int
     checkpoint_every: int
 
@@ -115,7 +118,7 @@ def _metrics_file(run: WatchedRun) -> keras.callbacks.Callback:
 
 
 def _samples(run: WatchedRun) -> keras.callbacks.Callback | None:
-    if run.task.labels is not None:
+    if run.task.labels is not None or run.pairs is not None:
         return None
     running = run.config.running
     prompts, every = running.sample_prompt.split("|"), running.sample_every or run.eval_every
@@ -127,6 +130,11 @@ def _predictions(run: WatchedRun) -> keras.callbacks.Callback | None:
         return None
     documents = run.data.texts["valid"].documents
     return callbacks.PredictionSamples(lambda: run.predictions.get("valid"), documents, run.tensorboard)
+
+
+def _pairs(run: WatchedRun) -> keras.callbacks.Callback | None:
+    pairs = run.pairs
+    return None if pairs is None else callbacks.PairSamples(lambda: pairs.sampled, run.tensorboard)
 
 
 def _histograms(run: WatchedRun) -> keras.callbacks.Callback:
@@ -148,6 +156,7 @@ WATCHERS = (
     Watcher(lambda run: run.tensorboard),
     Watcher(_samples),
     Watcher(_predictions),
+    Watcher(_pairs),
     Watcher(lambda run: run.progress),
     Watcher(_histograms, "histogram_every"),
     Watcher(_projector, "projector"),

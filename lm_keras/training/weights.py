@@ -18,8 +18,8 @@ from lm_keras.data.labels import Labels
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES, NUM_PARAMETERS
-from lm_keras.registry import WITH_LABELS, WITH_MASKS
-from lm_keras.tasks import TASKS
+from lm_keras.registry import WITH_LABELS, WITH_MASKS, WITH_PAIRS
+from lm_keras.tasks import task_of
 from lm_keras.text.tokenizer import Tokenizer
 
 
@@ -157,6 +157,7 @@ def _shape(config: Config) -> dict[str, Any]:
         "hidden_units": model.units,
         "tie_embeddings": model.tied,
         "num_kv_heads": model.kv_heads,
+        "encoder_layers": model.encoder_depth if config.task in WITH_PAIRS else None,
         "context_length": config.context_length if learned else None,
     }
     return {name: value for name, value in settings.items() if not FIELDS[name].metadata["keeps_weights"]}
@@ -255,13 +256,13 @@ def all_damaged(checkpoints: Checkpoints) -> InputError:
 def _network(folder: RunFolder, step: int) -> keras.Model:
     """Build the network of a run, if the checkpoint that will be read has as many weights."""
     config = folder.config()
-    task, labels = TASKS[config.task], folder.labels()
+    tokenizer, labels = folder.tokenizer(), folder.labels()
     if labels is None and config.task in WITH_LABELS:
         raise InputError(
             f"{folder.path} holds a run of --task={config.task} without labels.json; restore it from a copy"
         )
-    outputs = task.outputs if labels is None else len(labels.names)
-    sizes = folder.tokenizer().vocab_size + task.extra_tokens, outputs
+    task = task_of(config, tokenizer.vocab_size, tokenizer, labels)
+    sizes = task.network_vocab_size, task.outputs
     needed = 4 * NUM_PARAMETERS[config.model.model](config, *sizes)
     found = folder.checkpoints().size(step)
     if needed > found:  # Before memory is taken for what a config.json says.

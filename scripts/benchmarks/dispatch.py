@@ -13,7 +13,7 @@ from lm_keras.fields import setting
 
 COMMANDS = (
     "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode",
-    "embeddings", "labels", "scores", "baselines", "page",
+    "embeddings", "labels", "pairs", "scores", "baselines", "page",
 )  # fmt: skip
 SECTIONS = (
     "train",
@@ -40,7 +40,8 @@ class BenchmarkOptions:
         "train, sample: what to measure in turn with it, several with a comma: jit_off (our step with"
         " --jit=off), keras_fit and torch for lstm; torch, torch_compiled and torch_bfloat16 for gpt; to"
         " sample torch for lstm, transformers and ours as compiled_bfloat16 and int8 for gpt; embeddings:"
-        " gensim; labels: torch_labels and torch_labels_bfloat16, on the text of --corpus",
+        " gensim; labels: torch_labels and torch_labels_bfloat16, pairs:"
+        " torch_pairs and torch_pairs_bfloat16, on the text of --corpus",
     )
     repeats: int = setting(5, "measurements of each kind, in turn", low=1)
     seconds: float = setting(3.0, "train: length of one measurement", above=0)
@@ -100,6 +101,7 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         labels,
         loss,
         page,
+        pairs,
         preflight,
         race,
         sample,
@@ -120,6 +122,7 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         "embeddings": lambda: embeddings.embeddings(settings, peers, options.repeats, options.seconds),
         "guards": lambda: guards.guards(options.repeats),
         "labels": lambda: labels.labels(settings, peers, options.repeats, options.seconds),
+        "pairs": lambda: pairs.pairs(settings, peers, options.repeats, options.seconds),
         "preflight": preflight.comparisons,
         "baselines": lambda: baselines.baselines(run_dir, options.part),
     }[command]()

@@ -1,4 +1,4 @@
-"""A classifier and a tagger that were trained for seconds."""
+"""A classifier, a tagger and a translator that were trained for seconds."""
 
 import random
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 import lm_keras
 
 ANIMALS = ["cat", "dog", "bird", "fish"]
+DIGITS = {"1": "one", "2": "two", "3": "three", "4": "four", "5": "five"}
 NAMES = ["Ada", "Bob", "Eve Marie", "Tom"]
 
 
@@ -43,6 +44,13 @@ def tagged(count, seed):
     return found
 
 
+def pairs(count, seed):
+    """Digits, and the same in words."""
+    pick = random.Random(seed)
+    found = [pick.choices(list(DIGITS), k=pick.randint(1, 4)) for _ in range(count)]
+    return [(" ".join(digits), " ".join(DIGITS[digit] for digit in digits)) for digits in found]
+
+
 def table(rows):
     return "".join(f"{text}\t{label}\n" for text, label in rows)
 
@@ -59,10 +67,11 @@ def _trained(folder, tiny_config, train, content, scheme, **settings):
         "valid_corpus": f"{scheme}:{folder}/valid.{scheme}",
         "test_corpus": f"{scheme}:{folder}/test.{scheme}",
     }
-    config = tiny_config(
-        **corpora, tokenizer="word", model="lstm", sequence_length=16, batch_size=8, steps=80, eval_every=40,
-        learning_rate=0.02, embedding_dim=12, **settings,
-    )  # fmt: skip
+    usual = {
+        "tokenizer": "word", "model": "lstm", "sequence_length": 16, "batch_size": 8, "steps": 80,
+        "eval_every": 40, "learning_rate": 0.02, "embedding_dim": 12,
+    }  # fmt: skip
+    config = tiny_config(**{**corpora, **usual, **settings})
     ended = train(config, folder / "run")
     assert ended.code == 0, ended.err
     return Trained(folder / "run", lm_keras.load(folder / "run"), ended.err)
@@ -78,3 +87,13 @@ def classifier(tmp_path_factory, tiny_config, train):
 def tagger(tmp_path_factory, tiny_config, train):
     folder = tmp_path_factory.mktemp("tagger")
     return _trained(folder, tiny_config, train, lambda *how: conll(tagged(*how)), "conll", task="tagging")
+
+
+@pytest.fixture(scope="session")
+def translator(tmp_path_factory, tiny_config, train):
+    folder = tmp_path_factory.mktemp("translator")
+    settings = {"model": "transformer", "positions": "sinusoidal", "num_heads": 2, "embedding_dim": 32}
+    settings |= {"learning_rate": 0.005, "steps": 500, "hidden_units": 64, "batch_size": 16, "beta_2": 0.98}
+    settings |= {"eval_every": 250, "eval_pairs": 8, "label_smoothing": 0.0, "steps_per_call": 50}
+    content = lambda *how: table(pairs(*how))  # noqa: E731
+    return _trained(folder, tiny_config, train, content, "tsv", task="seq2seq", **settings)

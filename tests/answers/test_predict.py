@@ -199,8 +199,8 @@ def test_a_file_of_words(tagger, predicted):
 def test_faults_of_the_script(classifier, predicted, tmp_path):
     err = predicted(classifier, "a\n", "--format=conll", code=1)
     assert err == (
-        "error: --format=conll is for words with tags; this model classifies texts: choose lines, tsv or"
-        " jsonl\n"
+        "error: --format=conll is for words with tags; this model has --task=classification:"
+        " choose lines, tsv or jsonl\n"
     )
     err = predicted(classifier, "a\n", "--too_long=cut", code=1)
     assert "--too_long=cut is unknown" in err or "too_long='cut' is unknown" in err
@@ -316,7 +316,7 @@ def test_evaluate_counts_what_is_odd_in_another_text(classifier, tagger, script,
 def test_predictions_are_those_of_the_evaluation(tagger):
     """The tags that a run writes are those that its measures count."""
     lm = tagger.lm
-    store = lm._text("test", None, lambda line: None)
+    store = lm._text("test", None, lambda line: None).store
 
     evaluator = Evaluator(lm.model, lm.task)
     found = Predictions.of(evaluator.sums(store), lm.task.labels.names)

@@ -15,6 +15,8 @@ import tokenizers as library
 
 V, D, F, L, H, K, PLACES = 60, 24, 40, 2, 4, 2, 16
 GOLDEN = Path(__file__).with_name("golden_logits.json")
+SOURCES, LENGTHS = [[5, 17, 59, 0, 3, 3, 41], [9, 8, 7, 6, 0, 59, 59]], [7, 5]
+TARGETS = [[59, 2, 44, 3, 9], [59, 1, 30, 30, 0]]
 IDS = [[5, 17, 59, 0, 3, 3, 41, 22, 8], [1, 2, 3, 4, 5, 6, 7, 8, 9]]
 
 CONFIGS = {
@@ -56,8 +58,20 @@ CONFIGS = {
         "type_vocab_size": 2,
         "pad_token_id": 0,
     },
+    "marian": {
+        "model_type": "marian", "vocab_size": V, "max_position_embeddings": PLACES, "d_model": D,
+        "encoder_layers": L + 1, "decoder_layers": L, "encoder_attention_heads": H,
+        "decoder_attention_heads": H, "encoder_ffn_dim": F, "decoder_ffn_dim": F,
+        "activation_function": "swish", "scale_embedding": True, "is_encoder_decoder": True,
+        "decoder_start_token_id": V - 1, "pad_token_id": V - 1, "eos_token_id": 0, "forced_eos_token_id": 0,
+    },
 }  # fmt: skip
 
+
+PREFIXES = {
+    "gpt2": "transformer.", "llama": "model.", "mistral": "model.", "qwen2": "model.", "qwen3": "model.",
+    "bert": "bert.", "marian": "model.",
+}  # fmt: skip
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VOCABULARY = [
@@ -89,6 +103,8 @@ def shapes(kind):
         return found | {"ln_f.weight": (D,), "ln_f.bias": (D,)}
     if kind == "bert":
         return bert_shapes()
+    if kind == "marian":
+        return marian_shapes()
     found["embed_tokens.weight"] = (V, D)
     width = CONFIGS[kind].get("head_dim", D // H)
     for n in range(L):
@@ -130,6 +146,23 @@ def bert_shapes():
     return found | {"cls.predictions.bias": (V,)}
 
 
+def marian_shapes():
+    def dense(name, rows, columns):
+        return {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
+
+    found = {"shared.weight": (V, D), "final_logits_bias": (1, V)}
+    for side, layers in (("encoder", L + 1), ("decoder", L)):
+        for n in range(layers):
+            there = f"{side}.layers.{n}."
+            for part in ("self_attn", "encoder_attn") if side == "decoder" else ("self_attn",):
+                for name in ("k", "v", "q", "out"):
+                    found |= dense(f"{there}{part}.{name}_proj", D, D)
+                found |= {f"{there}{part}_layer_norm.{name}": (D,) for name in ("weight", "bias")}
+            found |= dense(f"{there}fc1", F, D) | dense(f"{there}fc2", D, F)
+            found |= {f"{there}final_layer_norm.{name}": (D,) for name in ("weight", "bias")}
+    return found
+
+
 def numbers(shape, number):
     """Numbers between -1/2 and 1/2 that look random."""
     values = np.sin(np.arange(np.prod(shape)) * 12.9898 + 78.233 * number) * 43_758.5453
@@ -138,10 +171,11 @@ def numbers(shape, number):
 
 def tensors(kind):
     """Weights that look random and are the same everywhere, named as a whole model names them."""
-    prefix, made = {"gpt2": "transformer.", "bert": "bert."}.get(kind, "model."), {}
+    prefix, made = PREFIXES[kind], {}
     for number, (name, shape) in enumerate(shapes(kind).items()):
         values = numbers(shape, number)
-        full = name if name.startswith(("lm_head.", "cls.")) else prefix + name
+        bare = name.startswith(("lm_head.", "cls.", "final_logits_bias"))
+        full = name if bare else prefix + name
         made[full] = (values + (1 if len(shape) == 1 and "weight" in name else 0)).astype(np.float32)
     return made
 
@@ -227,11 +261,15 @@ def theirs(folder, ids):
     import torch
     import transformers
 
-    bert = json.loads((folder / "config.json").read_text())["model_type"] == "bert"
-    kind = transformers.AutoModelForMaskedLM if bert else transformers.AutoModelForCausalLM
-    model = kind.from_pretrained(folder).eval()
+    family = json.loads((folder / "config.json").read_text())["model_type"]
+    kinds = {"bert": transformers.AutoModelForMaskedLM, "marian": transformers.MarianMTModel}
+    model = kinds.get(family, transformers.AutoModelForCausalLM).from_pretrained(folder).eval()
     with torch.no_grad():
-        return model(torch.tensor(ids)).logits.numpy()
+        if family != "marian":
+            return model(torch.tensor(ids)).logits.numpy()
+        there = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
+        inputs = {"input_ids": torch.tensor(SOURCES), "attention_mask": there.int()}
+        return model(**inputs, decoder_input_ids=torch.tensor(TARGETS)).logits.numpy()
 
 
 if __name__ == "__main__":

@@ -16,12 +16,12 @@ NEXT = "\n## Tokenizers\n"
 
 TITLES = {
     "gpt2": "GPT-2", "llama": "LLaMA", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3",
-    "bert": "BERT",
+    "bert": "BERT", "marian": "Marian",
 }  # fmt: skip
 
 SETTINGS = """## config.json
 
-`model_type` has to be `gpt2`, `llama`, `mistral`, `qwen2`, `qwen3` or `bert`. Every key has one of
+`model_type` has to be `gpt2`, `llama`, `mistral`, `qwen2`, `qwen3`, `bert` or `marian`. Every key has one of
 three outcomes:
 
 - **used**: its value makes a setting of the run.
@@ -57,6 +57,7 @@ tensor or file.
 | the same where it is true: other numbers than the embedding | exact, with a line: the run is untied |
 | {bias} in a BERT | exact: it is added, as in transformers; a {usual} that differs is left out, with a line |
 | a BERT without {head}* | exact hidden states, with a line: it predicts nothing |
+| {copies} in a Marian | exact: no weights of their own; refused if they differ from `{table}` |
 | an index that names files outside of the folder, a damaged or cut file | refused |
 | {older} alone | refused: save the model as safetensors |
 """
@@ -123,7 +124,7 @@ def _accepted(key) -> str:
 
 def _weights() -> str:
     kinds = foreign.KINDS.values()
-    bert = foreign.KINDS["bert"]
+    bert, marian = foreign.KINDS["bert"], foreign.KINDS["marian"]
     return WEIGHTS.format(
         weights=tensors.WEIGHTS, index=tensors.INDEX, floats=", ".join(tensors.FLOATS),
         prefixes="`, `".join(dict.fromkeys(kind.prefix for kind in kinds)),
@@ -132,6 +133,7 @@ def _weights() -> str:
         unused=", ".join(_pattern(kind.unused) for kind in kinds if kind.unused),
         outputs=" or ".join(dict.fromkeys(_code(kind.output) for kind in kinds)),
         bias=_code(bert.bias[1]), usual=_code(bert.bias[0]), head=_code(bert.head),
+        copies=" and ".join(map(_code, marian.copies)), table=marian.embedding,
         older=", ".join(map(_code, tensors.OLDER)),
     )  # fmt: skip
 

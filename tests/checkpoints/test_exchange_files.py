@@ -90,8 +90,9 @@ def test_an_output_that_is_missing_is_named(tmp_path):
 def test_tensors_that_nobody_reads_are_named(kind, tmp_path):
     layer = {
         "gpt2": "transformer.h.2.ln_1.weight", "bert": "bert.encoder.layer.2.output.dense.bias",
+        "marian": "model.decoder.layers.2.fc1.bias",
     }  # fmt: skip
-    prefix = {"gpt2": "transformer.", "bert": "bert."}.get(kind, "model.")
+    prefix = models.PREFIXES[kind]
     wide = np.ones([models.V, models.D], np.float32)
     for number, name in enumerate(
         [

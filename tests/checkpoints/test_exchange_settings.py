@@ -58,9 +58,26 @@ OTHERS = {
     "intermediate_size": 50, "max_position_embeddings": 32, "layer_norm_eps": 0.01, "num_key_value_heads": 4,
     "rms_norm_eps": 0.01, "rope_parameters": {"rope_theta": 77.0}, "rope_scaling": {"rope_theta": 77.0},
     "rope_theta": 77.0, "sliding_window": None,
+    "decoder_vocab_size": 61, "d_model": 48, "encoder_layers": 4, "decoder_layers": 4,
+    "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 50, "decoder_ffn_dim": 50,
+    "activation_function": "relu", "scale_embedding": False,
 }  # fmt: skip
 
-WIDTHS = ("hidden_size", "n_embd", "num_attention_heads", "n_head", "num_key_value_heads", "sliding_window")
+AGREEING = (
+    "decoder_vocab_size", "encoder_attention_heads", "decoder_attention_heads",
+    "encoder_ffn_dim", "decoder_ffn_dim", "scale_embedding",
+)  # fmt: skip
+"""Keys that have to agree with others, or with what there is here."""
+
+WIDTHS = (
+    "hidden_size",
+    "n_embd",
+    "num_attention_heads",
+    "n_head",
+    "d_model",
+    "num_key_value_heads",
+    "sliding_window",
+)
 """Keys whose default does not go with the sizes of these models."""
 
 
@@ -73,7 +90,10 @@ def test_a_key_that_is_used_changes_the_network_and_is_checked(kind, key):
     }
     before, value = settings(kind, config), OTHERS[key.name]
     value = not key.default if value == "other" else value
-    if value is not None:
+    if key.name in AGREEING:
+        with pytest.raises(InputError, match=f"'{key.name}'"):
+            settings(kind, {**config, key.name: value})
+    elif value is not None:
         changed = settings(kind, {**config, key.name: value})
         # Without the key the default counts.
         assert changed != before or value == key.default
@@ -246,6 +266,8 @@ def test_all_keys_come_back(kind, seed):
         "attn_pdrop",
         "hidden_dropout_prob",
         "attention_probs_dropout_prob",
+        "dropout",
+        "attention_dropout",
     }
     assert names - dropouts == {"tie_word_embeddings"} and (names & dropouts or kind not in ("gpt2", "bert"))
 

@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 
 from lm_keras.config import DataConfig
 from lm_keras.corpora import TfdsSplit, describe, make_splits, open_corpus, tfds_builders
-from lm_keras.corpora.tfds import string_features
+from lm_keras.corpora.tfds_features import string_features
 from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
 
@@ -253,6 +253,43 @@ def test_wrong_feature():
         "only_train", text_field="lime"
     )
     assert "no string feature 'text': its string features are 'de', 'en';" in error("pairs:de_train")
+
+
+# Pairs
+
+
+def sides(corpus):
+    return [(document.pair.source, *document.pair.targets) for document in corpus.documents()]
+
+
+BOTH = ("source", "target")
+
+
+def test_features_of_a_translation_are_a_pair():
+    corpus = opened("pairs:de_train", fields=BOTH, source_field="en", target_field="de")
+    assert sides(corpus) == [(f"green {number}", f"grün {number}") for number in range(7)]
+    corpus = opened("sentences:test", fields=BOTH, source_field="pair/de", target_field="pair/en")
+    assert sides(corpus)[10] == ("grün 10", "green 10")
+    assert sides(corpus.held_out()["valid"])[12] == ("grün 12", "green 12")
+
+
+def test_the_direction_that_a_data_set_says_of_itself(monkeypatch):
+    monkeypatch.setattr(tfds.core.DatasetInfo, "supervised_keys", ("de", "en"))
+    said = []
+    corpus = opened("pairs:de_rest", fields=BOTH, say=said.append)
+    assert sides(corpus)[2] == ("grün 2", "green 2")
+    assert [line.partition(", as")[0] for line in said] == [
+        "the source is the feature 'de'", "the target is the feature 'en'",
+    ]  # fmt: skip
+
+
+def test_sides_that_are_not_there():
+    said = error("pairs:de_train", fields=BOTH, source_field="de")
+    assert "no string feature 'target'" in said and said.endswith("with --target_field")
+    said = error("pairs:de_train", fields=BOTH, source_field="de", target_field="de")
+    assert "the source and the target are both 'de'" in said
+    said = error("sentences:test", fields=BOTH, source_field="raw", target_field="text")
+    assert "example 0: the source is empty" in said
 
 
 # In which order

@@ -42,7 +42,7 @@ def test_the_example_of_streams():
 def test_the_example_of_windows():
     """The arrays of the docstring: windows at 0, 5 and 10, the last of 3 targets; later ones elsewhere."""
     window = WindowOrder(targets=13, batch_size=3, sequence_length=5, seed=1)
-    assert (window.windows, window.steps_per_epoch) == (4, 2)
+    assert (window.count, window.steps_per_epoch) == (4, 2)
     seen = places(window, 0) + places(window, 1)
     assert sorted(seen) == [[], [], [], [0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12]]
     assert seen[4] == seen[5] == []  # the rows that fill up the last batch
@@ -120,7 +120,7 @@ class FewWindows(WindowOrder):
     """Broken: drops the last windows."""
 
     @property
-    def windows(self):
+    def count(self):
         return self.targets // self.sequence_length
 
 
@@ -155,12 +155,12 @@ def test_each_epoch_and_seed_has_its_own_order_of_windows():
 
     def epoch(order, number):
         steps = range(number * order.steps_per_epoch, (number + 1) * order.steps_per_epoch)
-        return np.concatenate([rows_at(order, step)[0] for step in steps])[: order.windows]
+        return np.concatenate([rows_at(order, step)[0] for step in steps])[: order.count]
 
     first, second = epoch(window, 0), epoch(window, 1)
     others = [second, epoch(window, 2), epoch(dataclasses.replace(window, seed=4), 0)]
     for other in others:
-        assert len(set(other)) == window.windows
+        assert len(set(other)) == window.count
         assert np.mean(other // 5 == first // 5) < 0.1
     assert sorted(others[2]) == sorted(first)
     assert set(first % 5) == {0, 4} and len(set(second % 5) - {0, 4}) == 1  # 0 and 999 are clipped

@@ -27,6 +27,12 @@ def search(tiny, allowed):
     return beam.BeamSearch(DecodingNetwork(tiny), EOD, allowed)
 
 
+def found_by(search, prompt, count, beams, alpha, rules, ended=None):
+    """The texts that follow one prompt."""
+    lengths, width = beam.Lengths([count], [0]), beam.Width(beams, alpha, wanted=beams)
+    return search.search([prompt], lengths, width, rules, ended)[0]
+
+
 def log_probabilities(model, prompt, allowed):
     logits = np.where(allowed, model(tf.constant([prompt]))[0, -1].numpy().astype(np.float64), -np.inf)
     return logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
@@ -52,7 +58,7 @@ def every_text(model, prompt, count, alpha, allowed, ended=lambda text: False):
 @pytest.mark.parametrize("prompt", [[0], [0, 5, 3, 8]])
 def test_a_search_that_is_wide_enough_finds_the_best_texts(search, tiny, allowed, prompt, alpha):
     expected = every_text(tiny, prompt, 3, alpha, allowed)
-    found = search.search(prompt, 3, V**3, alpha, RuleSettings.of())
+    found = found_by(search, prompt, 3, V**3, alpha, RuleSettings.of())
     for ours, (text, score) in zip(found[:20], expected):
         assert ours.score == pytest.approx(score, rel=1e-4)
         assert ours.token_ids == text
@@ -68,7 +74,7 @@ def test_a_text_ends_in_the_search_where_it_holds_what_ends_it(search, tiny, all
         return any(pair in itertools.pairwise(text) for pair in ((5, 3), (12, 12), (4, 9)))
 
     expected = every_text(tiny, [0, 5], 3, alpha, allowed, ended)
-    found = search.search([0, 5], 3, V**3, alpha, RuleSettings.of(), ended)
+    found = found_by(search, [0, 5], 3, V**3, alpha, RuleSettings.of(), ended)
     assert len(found) == len(expected) < len(every_text(tiny, [0, 5], 3, alpha, allowed))
     for ours, (text, score) in zip(found[:20], expected):
         assert ours.score == pytest.approx(score, rel=1e-4)
@@ -107,7 +113,7 @@ def test_stop_strings_of_a_search(tiny, tokenizer, monkeypatch):
 
 def test_more_beams_never_find_less_and_one_is_greedy(search, tiny, allowed):
     prompt = [0, 4, 4]
-    best = [search.search(prompt, 6, beams, 0.0, RuleSettings.of())[0] for beams in (1, 2, 4, 16, 64)]
+    best = [found_by(search, prompt, 6, beams, 0.0, RuleSettings.of())[0] for beams in (1, 2, 4, 16, 64)]
     assert best[-1].score >= best[0].score - 1e-5
     greedy, text = [], list(prompt)
     while len(greedy) < 6 and (not greedy or greedy[-1] != EOD):
@@ -119,7 +125,7 @@ def test_more_beams_never_find_less_and_one_is_greedy(search, tiny, allowed):
 
 
 def test_scores_fall_and_texts_differ(search):
-    found = search.search([0, 7], 8, 5, 1.0, RuleSettings.of())
+    found = found_by(search, [0, 7], 8, 5, 1.0, RuleSettings.of())
     scores = [hypothesis.score for hypothesis in found]
     assert len(found) == 5 and scores == sorted(scores, reverse=True)
     for a, b in itertools.combinations(found, 2):
@@ -127,9 +133,9 @@ def test_scores_fall_and_texts_differ(search):
 
 
 def test_rules_that_look_at_the_text_hold_in_a_search(search):
-    found = search.search([0], 9, 4, 0.0, RuleSettings.of(no_repeat_ngram=1))
+    found = found_by(search, [0], 9, 4, 0.0, RuleSettings.of(no_repeat_ngram=1))
     assert all(len(set(h.token_ids)) == len(h.token_ids) for h in found)
-    free = search.search([0], 9, 4, 0.0, RuleSettings.of())
+    free = found_by(search, [0], 9, 4, 0.0, RuleSettings.of())
     assert any(len(set(h.token_ids)) < len(h.token_ids) for h in free)
 
 
@@ -138,7 +144,7 @@ def test_texts_that_do_not_exist_are_not_found(tiny, alpha):
     """Of three tokens, each once, there are 5 texts that end and 2 that are as long as allowed."""
     allowed = np.arange(V) < 3
     search = beam.BeamSearch(DecodingNetwork(tiny), EOD, allowed)
-    found = search.search([0], 3, 40, alpha, RuleSettings.of(no_repeat_ngram=1))
+    found = found_by(search, [0], 3, 40, alpha, RuleSettings.of(no_repeat_ngram=1))
     assert 1 < len(found) < 40 and all(h.score > -1e4 for h in found)
     assert len({tuple(h.token_ids) for h in found}) == len(found)
 

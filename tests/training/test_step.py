@@ -228,7 +228,7 @@ def step_by_hand(model, tokens, config):
             {**inputs, "tokens": read}, model.initial_state(B), draw(config.model.dropout)
         )
         loss = keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=learning.label_smoothing, reduction="none"
+            from_logits=True, label_smoothing=config.label_smoothing, reduction="none"
         )(tf.one_hot(targets, V), model.project(features))
         objective = tf.reduce_sum(loss * weights) / tf.reduce_sum(weights)
         penalty = keras.regularizers.L1L2(learning.l1, learning.l2)

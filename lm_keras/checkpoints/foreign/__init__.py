@@ -6,7 +6,7 @@ side.
 
 from typing import Any
 
-from lm_keras.checkpoints.foreign import bert, gpt, llama
+from lm_keras.checkpoints.foreign import bert, gpt, llama, marian
 from lm_keras.checkpoints.foreign.keys import overlaid, read_values
 from lm_keras.checkpoints.foreign.kind import Kind, Part
 from lm_keras.config import Config, ModelConfig, from_flat
@@ -16,7 +16,7 @@ from lm_keras.text.tokenizer import Tokenizer
 
 __all__ = ["KINDS", "Kind", "Part", "config_of", "kind_for", "kind_of"]
 
-KINDS = gpt.KINDS | llama.KINDS | bert.KINDS
+KINDS = gpt.KINDS | llama.KINDS | bert.KINDS | marian.KINDS
 """By their `model_type`."""
 
 

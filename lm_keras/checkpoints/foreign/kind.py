@@ -17,12 +17,14 @@ class Part(NamedTuple):
         tensors: names of theirs, without a prefix.
         widths: columns of ours that each of them is.
         transposed: whether theirs have rows and columns exchanged.
+        as_row: whether theirs are matrices of one row, where ours is a vector.
     """
 
     variable: str
     tensors: tuple[str, ...]
     widths: tuple[int, ...]
     transposed: bool = False
+    as_row: bool = False
 
 
 CLASSIFIER = "classifier.weight"
@@ -53,6 +55,8 @@ class Kind(NamedTuple):
         classes: our settings and a number of labels -> the parts that heads with labels are made of; None
             for a family that has no such head.
         tasks: ours with labels, and what a class with such a head is called there.
+        copies: names that a tensor may have beside that which `parts` says, by them; their numbers are the
+            same.
     """
 
     family: str
@@ -72,6 +76,7 @@ class Kind(NamedTuple):
     bias: tuple[str, str] | None = None
     classes: Callable[[Config, int], list[Part]] | None = None
     tasks: Mapping[str, str] = types.MappingProxyType({})
+    copies: Mapping[str, str] = types.MappingProxyType({})
 
     def settings(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return our settings, by flag, for the values of the keys that are used.

@@ -1,0 +1,119 @@
+"""Whole runs on several corpora: mixed by weight, and pairs of two target languages."""
+
+import numpy as np
+import pytest
+
+import lm_keras
+from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.config import from_flat
+from lm_keras.errors import InputError
+from lm_keras.training.trainer import Trainer
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+ZIFFERN = ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun")
+MODELS = {
+    "streams": {"model": "lstm", "state_reset": 0.1},
+    "windows": {"model": "gpt", "num_heads": 2, "embedding_dim": 8, "hidden_units": None, "dropout": 0.1},
+}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory, tiny_config):
+    """Returns a function that makes the settings of a run on two texts."""
+    folder = tmp_path_factory.mktemp("mixed")
+    for name, word in (("ups", "up"), ("downs", "down")):
+        lines = (f'{{"text": "{word} and {word} {n}"}}\n' for n in range(90))
+        (folder / f"{name}.jsonl").write_text("".join(lines))
+
+    def make(kind, **settings):
+        corpus = f"text:{folder}/ups.jsonl text:{folder}/downs.jsonl"
+        return tiny_config(corpus=corpus, corpus_weights="3,1", split="80/10/10", **MODELS[kind], **settings)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def two_languages(tmp_path_factory, tiny_config):
+    """Returns a function that makes the settings of a run on numbers in two languages."""
+    folder = tmp_path_factory.mktemp("languages")
+    for name, words in (("en", DIGITS), ("de", ZIFFERN)):
+        rows = (f"{n}\t{' '.join(words[int(digit)] for digit in str(n))}\n" for n in range(10, 200))
+        (folder / f"{name}.tsv").write_text("".join(rows))
+
+    def make(**settings):
+        usual = {
+            "corpus": f"tsv:{folder}/en.tsv tsv:{folder}/de.tsv", "target_languages": "en,de",
+            "task": "seq2seq", "model": "transformer", "num_heads": 2, "embedding_dim": 32,
+            "hidden_units": None, "sequence_length": 48, "batch_size": 6, "steps": 300, "eval_every": 300,
+            "header": "no", "learning_rate": 0.01, "split": "80/10/10",
+        }  # fmt: skip
+        return tiny_config(**{**usual, **settings})
+
+    return make, folder
+
+
+def weights_of(path):
+    return [variable.numpy() for variable in lm_keras.load(path).model.trainable_variables]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_mixed_run_that_was_stopped_goes_on_bit_for_bit(kind, mixed, train, tmp_path, monkeypatch):
+    config = mixed(kind, steps=20, checkpoint_every=5)
+    assert train(config, tmp_path / "whole").code == 0
+
+    class Killed(BaseException):
+        pass
+
+    call = Trainer._call
+
+    def killed(self, schedules):
+        if self.step >= 12:
+            raise Killed
+        return call(self, schedules)
+
+    monkeypatch.setattr(Trainer, "_call", killed)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "parts")
+    monkeypatch.setattr(Trainer, "_call", call)
+    assert "going on from step 10" in train(config, tmp_path / "parts").err
+    assert all(map(np.array_equal, weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")))
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_replicas_and_micro_batches_change_nothing(kind, mixed, train, tmp_path):
+    found = {}
+    for name, split in {"one": {}, "split": {"replicas": 2, "micro_batches": 3}}.items():
+        assert train(mixed(kind, steps=8, **split), tmp_path / name).code == 0
+        found[name] = weights_of(tmp_path / name)
+    for one, other in zip(found["one"], found["split"]):
+        np.testing.assert_allclose(one, other, 1e-4, 1e-5)
+
+
+def test_weights_decide_what_is_learnt_and_stay(mixed, train, tmp_path):
+    ended = train(mixed("windows", steps=4), tmp_path / "run")
+    assert ended.code == 0, ended.err
+    other = from_flat({**mixed("windows", steps=4).flat(), "corpus_weights": "1,1"})
+    assert train(other, tmp_path / "other").code == 0
+    assert not all(map(np.array_equal, weights_of(tmp_path / "run"), weights_of(tmp_path / "other")))
+    with pytest.raises(InputError, match="--corpus_weights: 3,1 in the run, 1,1 now"):
+        train(other, tmp_path / "run")
+
+
+def test_one_network_writes_two_languages(two_languages, train, tmp_path):
+    make, folder = two_languages
+    ended = train(make(), tmp_path / "run")
+    assert ended.code == 0, ended.err
+    lm = lm_keras.load(tmp_path / "run")
+    assert lm.tokenizer.languages == ("de", "en")
+    sources = ["42", "137"]
+    english = lm.translate(sources, target_language="en")
+    german = lm.translate(sources, target_language="de")
+    assert english != german and all(english) and all(german)
+    with pytest.raises(InputError, match="expected one of de, en"):
+        lm.translate(sources)
+    right = lm.evaluate(corpus=f"tsv:{folder}/de.tsv", target_languages="de")["nats_per_token"]
+    wrong = lm.evaluate(corpus=f"tsv:{folder}/de.tsv", target_languages="en")["nats_per_token"]
+    assert right < wrong - 0.3
+    with pytest.raises(InputError, match="names 2 languages for 1 corpus"):
+        lm.evaluate(corpus=f"tsv:{folder}/de.tsv")
+    assert RunFolder(tmp_path / "run").config().data.target_languages == "en,de"

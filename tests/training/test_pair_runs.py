@@ -1,0 +1,143 @@
+"""Whole runs of seq2seq: names of numbers and their digits."""
+
+import numpy as np
+import pytest
+
+import lm_keras
+from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.training.trainer import Trainer
+
+NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+SETTINGS = {
+    "task": "seq2seq", "tokenizer": "char", "sequence_length": 48, "batch_size": 6, "split": "80/10/10",
+    "num_heads": 2, "embedding_dim": 16, "hidden_units": None, "learning_rate": 0.01, "dropout": 0.1,
+    "header": "yes",
+}  # fmt: skip
+FAMILIES = {
+    "transformer": {"model": "transformer", "encoder_layers": 2, "positions": "sinusoidal"},
+    "lstm": {"model": "lstm", "hidden_units": 16, "num_heads": 4},
+    "gpt": {"model": "gpt", "positions": "rotary"},
+    "glm": {"model": "glm"},
+}
+every_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """300 numbers of two to four digits, in words and in digits."""
+    path = tmp_path_factory.mktemp("pairs") / "numbers.tsv"
+    numbers = [str(n * 97 % 9_973 + 10) for n in range(300)]
+    lines = [f"{' '.join(NAMES[int(digit)] for digit in number)}\t{number}" for number in numbers]
+    path.write_text("\n".join(["source\ttarget", *lines]) + "\n")
+    return f"tsv:{path}"
+
+
+@pytest.fixture(scope="module")
+def config_for(corpus, tiny_config):
+    def make(family="transformer", **settings):
+        return tiny_config(**{**SETTINGS, **FAMILIES[family], "corpus": corpus, **settings})
+
+    return make
+
+
+def weights_of(path):
+    return [variable.numpy() for variable in lm_keras.load(path).model.trainable_variables]
+
+
+def losses(path, lines_of):
+    lines = [line for line in lines_of(path / "metrics.jsonl") if line.get("split") == "valid"]
+    return [line["nats_per_token"] for line in lines]
+
+
+@every_family
+def test_a_run_learns(family, config_for, train, tmp_path, lines_of):
+    """A model that guesses digits and ends needs 2.0 nats a token."""
+    ended = train(config_for(family, steps=160, eval_every=40), tmp_path / "run")
+    assert ended.code == 0, ended.err
+    found = losses(tmp_path / "run", lines_of)
+    assert found[-1] < 1.0 and found[-1] < 0.7 * found[0]
+    results = RunFolder(tmp_path / "run").results["splits"]
+    assert lm_keras.load(tmp_path / "run").evaluate("test")["nats_per_token"] == pytest.approx(
+        results["test"]["nats_per_token"]
+    )
+
+
+@every_family
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(family, config_for, train, tmp_path, monkeypatch):
+    config = config_for(family, steps=20, checkpoint_every=5)
+    assert train(config, tmp_path / "whole").code == 0
+
+    class Killed(BaseException):
+        pass
+
+    call = Trainer._call
+
+    def killed(self, schedules):
+        if self.step >= 12:
+            raise Killed
+        return call(self, schedules)
+
+    monkeypatch.setattr(Trainer, "_call", killed)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "parts")
+    monkeypatch.setattr(Trainer, "_call", call)
+    ended = train(config, tmp_path / "parts")
+    assert "going on from step 10" in ended.err
+    assert all(map(np.array_equal, weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")))
+
+
+@every_family
+def test_replicas_and_micro_batches_change_nothing(family, config_for, train, tmp_path):
+    """Law 2, dropout included; another seed changes the weights."""
+    found = {}
+    splits = {"one": {}, "split": {"replicas": 2, "micro_batches": 3}, "other": {"seed": 2}}
+    for name, split in splits.items():
+        assert train(config_for(family, steps=8, **split), tmp_path / name).code == 0
+        found[name] = weights_of(tmp_path / name)
+    for one, other in zip(found["one"], found["split"]):
+        np.testing.assert_allclose(one, other, 1e-4, 2e-5)
+    assert any(np.abs(one - other).max() > 1e-2 for one, other in zip(found["one"], found["other"]))
+
+
+@every_family
+def test_a_run_begins_with_another_one(family, config_for, train, tmp_path):
+    assert train(config_for(family, steps=4), tmp_path / "first").code == 0
+    config = config_for(family, steps=1, init_from=str(tmp_path / "first"), learning_rate=1e-9)
+    ended = train(config, tmp_path / "second")
+    assert ended.code == 0 and "are new" not in ended.err
+    pairs = zip(weights_of(tmp_path / "first"), weights_of(tmp_path / "second"))
+    assert all(np.allclose(one, other, atol=1e-6) for one, other in pairs)
+
+
+def test_a_gpt_begins_with_a_language_model(config_for, tiny_config, train, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("one two three four five six seven eight nine zero 1234567890 " * 20)
+    own = {name: value for name, value in SETTINGS.items() if name not in ("task", "header")}
+    first = tiny_config(
+        **{**own, **FAMILIES["gpt"], "corpus": f"text:{text}", "steps": 4, "split": "100/0/0"}
+    )
+    assert train(first, tmp_path / "first").code == 0
+    ended = train(config_for("gpt", steps=1, init_from=str(tmp_path / "first")), tmp_path / "second")
+    assert ended.code == 0, ended.err
+    assert "beginning with the weights of" in ended.err and "are new" not in ended.err
+
+
+@every_family
+def test_a_dry_run(family, config_for, train):
+    ended = train(config_for(family), None, dry_run=True)
+    assert ended.code == 0 and "parameters" in ended.out
+
+
+def test_settings_without_a_meaning(config_for):
+    for settings, message in (
+        ({"family": "gpt", "encoder_layers": 2}, "--encoder_layers=2 has no meaning for --model=gpt"),
+        ({"family": "lstm", "post_norm": True}, "--post_norm=True has no meaning for --model=lstm"),
+        (
+            {"family": "gpt", "positions": "sinusoidal"},
+            "--positions=sinusoidal has no meaning for --model=gpt",
+        ),
+        ({"embedding_dim": 15, "num_heads": 3}, "--embedding_dim=15 is odd"),
+        ({"rematerialize": True}, "--rematerialize=True has no meaning for --model=transformer"),
+    ):
+        with pytest.raises(lm_keras.InputError, match=message):
+            config_for(**settings)
