@@ -24,8 +24,8 @@ from lm_keras.layers.transformer import DROPOUTS, BlockSettings, TransformerBloc
 from lm_keras.models.costs import Product, block_products, blocks_bytes
 from lm_keras.models.language_model import LanguageModel
 from lm_keras.models.positions import Arranged, positions_within
-from lm_keras.rotary_scaling import parse
 from lm_keras.registry import WITH_PAIRS
+from lm_keras.rotary_scaling import parse
 
 INITIAL_DEVIATION = 0.02
 """Standard deviation of initial weights; of matrices that add to what passes by, over sqrt(2 layers)."""
