@@ -16,12 +16,14 @@ class Answer:
         tokens_generated: by all calls so far.
         fill_settings: the settings of `scripts/sample.py` that have a meaning where masks are filled.
         columns: what a table of predictions calls a prediction and its score.
+        usual_batch_size: rows or sources that go through the network at once, where nothing else is said.
         instead: what to do with the network, for messages.
     """
 
     task: ClassVar[str]
     fill_settings: ClassVar[frozenset[str]] = frozenset()
     columns: ClassVar[tuple[str, str]] = ("predicted", "probability")
+    usual_batch_size: ClassVar[int] = 16
     instead: ClassVar[str] = "continue or fill text with scripts/sample.py"
     tokens_generated: int
 

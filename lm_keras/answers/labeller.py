@@ -39,7 +39,6 @@ class Labeller(Answer):
     Attributes:
         tags_words: whether it predicts tags of words.
         usually_too_long: what is done with a long text where nothing else is said.
-        usual_batch_size: rows that go through the network at once, likewise.
         names: the labels, in the order of the network's outputs.
         temperature: divides the logits of every prediction; see `lm_keras.objectives.calibration`.
     """
@@ -47,7 +46,6 @@ class Labeller(Answer):
     tokens_generated = 0
     tags_words = False
     usually_too_long = "cut_end"
-    usual_batch_size = ROWS
 
     def __init__(
         self,

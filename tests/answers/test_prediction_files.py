@@ -16,7 +16,7 @@ from lm_keras.errors import InputError
 class Lengths(Answer):
     """Stands for a classifier: the class of a text is the number of its letters."""
 
-    tags_words, usually_too_long = False, "cut_end"
+    task, tags_words, usually_too_long = "classification", False, "cut_end"
 
     def __init__(self):
         self.asked = []
