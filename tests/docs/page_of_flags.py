@@ -28,15 +28,17 @@ def scripts() -> dict[str, dict[str, type]]:
     from benchmarks import dispatch
     from lm_keras import config
     from lm_keras.embeddings import settings as embeddings
+    from lm_keras.objectives.scoring_options import ScoringOptions
+    from lm_keras.sampling.pair_settings import PairSettings
     from lm_keras.sampling.settings import SamplingSettings
     from lm_keras.sweeps.comparison import CompareOptions
     from lm_keras.sweeps.settings import SweepOptions
 
     return {
         "train": {"run": config.RunOptions, **config.GROUPS},
-        "evaluate": {"": options_of("evaluate")},
+        "evaluate": {"": options_of("evaluate"), "scoring": ScoringOptions},
         "sample": {"": options_of("sample"), "sampling": SamplingSettings},
-        "predict": {"": options_of("predict")},
+        "predict": {"": options_of("predict"), "targets": PairSettings},
         "convert": {"": options_of("convert")},
         "report": {"": options_of("report")},
         "compare": {"": CompareOptions},
