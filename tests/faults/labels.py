@@ -95,7 +95,7 @@ FAULTS = [
     labels("a text longer than a row, refused", "90 letters, `--too_long=error`",
         HEADED + "e" * 90 + "\tgood\n",
         "a.tsv:26: 90 tokens, and a row has room for 63 of an example (1 of 25 train examples are "
-        "longer; the longest, a.tsv:26, has 90); raise --sequence_length to 92, or choose "
+        "longer; the longest, a.tsv:26, has 90); raise --sequence_length to 91, or choose "
         "--too_long=windows, cut_end or cut_start",
         "--too_long=error"),
     labels("a quote that is not closed", "in a .csv file", "text,label\na,good\n\"b,bad\nc,good\n",
@@ -121,7 +121,7 @@ FAULTS = [
         "before the type; correct it, or name the column of the tags with --label_field", scheme="conll"),
     labels("words that no row holds", "90 letters", SENTENCES + "e" * 90 + "\tO\n",
         "a.conll:145: 91 tokens, and a row has room for 63 of an example (1 of 25 train examples are "
-        "longer; the longest, a.conll:145, has 91); raise --sequence_length to 93, or choose "
+        "longer; the longest, a.conll:145, has 91); raise --sequence_length to 92, or choose "
         "--too_long=windows, cut_end or cut_start", scheme="conll"),
     labels("labels of a text", "`--task=classification` with text:", ROWS,
         "--task=classification needs the field 'label' of each record, and --corpus=text:a.tsv has "

@@ -193,7 +193,8 @@ FAULTS = [
         "it from a copy"),
     model("a model of a kind that is unknown here", '`"model_type": "bloom"`',
         folder_of(config={"model_type": "bloom"}),
-        "config.json has model_type 'bloom'; known are gpt2, llama, bert"),
+        "config.json has model_type 'bloom'; known are gpt2, llama, mistral, qwen2, "
+        "qwen3, bert"),
     model("a model that lacks a tensor", "`ln_f.weight`",
         folder_of(changed={"transformer.ln_f.weight": None}), "model: the tensor 'ln_f.weight' is missing"),
     model("a model without a tokenizer", "`tokenizer.json` deleted",
@@ -213,10 +214,10 @@ FAULTS = [
     model("a model with a layer too many", "weights of three layers where `n_layer` is 2",
         folder_of(changed={"transformer.h.2.ln_1.bias": OTHER_HEAD["lm_head.weight"]}),
         "model: the tensor 'h.2.ln_1.bias' belongs to no such network"),
-    model("a model with stretched positions", '`"rope_parameters": {"type": "linear", "factor": 2.0}`',
-        folder_of("llama", config={"rope_parameters": {"type": "linear", "factor": 2.0}}),
-        "config.json has {'type': 'linear', 'factor': 2.0} for 'rope_parameters', which is not supported; "
-        "known is {'rope_type': 'default', 'rope_theta': a number}"),
+    model("a model with stretched positions", '`"rope_parameters": {"type": "dynamic", "factor": 2.0}`',
+        folder_of("llama", config={"rope_parameters": {"type": "dynamic", "factor": 2.0}}),
+        "config.json has {'type': 'dynamic', 'factor': 2.0} for 'rope_parameters', which is not supported: "
+        "it has 'dynamic' for 'type', which is not supported; known is 'default'"),
     model("a model with two bases of its positions", "`rope_theta` differs from that in `rope_parameters`",
         folder_of("llama", config={"rope_parameters": {"rope_theta": 100.0}}),
         "config.json has different values for 'rope_theta' and 'rope_parameters.rope_theta', which are names "

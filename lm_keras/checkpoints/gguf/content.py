@@ -57,7 +57,7 @@ def open_file(path: Path) -> Content:
     """
     gguf = package.imported()
 
-    class Reader(gguf.GGUFReader):
+    class WholeReader(gguf.GGUFReader):
         def _get(self, offset: Any, dtype: Any, count: int = 1, *more: Any, **others: Any) -> np.ndarray:
             found = super()._get(offset, dtype, count, *more, **others)
             if len(found) < count:  # The package would read on for ever.
@@ -66,7 +66,7 @@ def open_file(path: Path) -> Content:
 
     try:
         with opened(path):  # Which does not wait for a named pipe.
-            reader = Reader(path)
+            reader = WholeReader(path)
         values = {name: field.contents() for name, field in reader.fields.items()}
         tensors = {tensor.name: tensor for tensor in reader.tensors}
     except OSError as error:
