@@ -217,7 +217,8 @@ FAULTS = [
     model("a model with stretched positions", '`"rope_parameters": {"type": "dynamic", "factor": 2.0}`',
         folder_of("llama", config={"rope_parameters": {"type": "dynamic", "factor": 2.0}}),
         "config.json has {'type': 'dynamic', 'factor': 2.0} for 'rope_parameters', which is not supported: "
-        "it has 'dynamic' for 'type', which is not supported; known is 'default'"),
+        "it has 'dynamic' for 'type', which is not supported; known is 'default' or 'linear' or "
+        "'llama3' or 'yarn'"),
     model("a model with two bases of its positions", "`rope_theta` differs from that in `rope_parameters`",
         folder_of("llama", config={"rope_parameters": {"rope_theta": 100.0}}),
         "config.json has different values for 'rope_theta' and 'rope_parameters.rope_theta', which are names "
