@@ -293,7 +293,8 @@ def _named(text: str, names: Sequence[str]) -> dict[str, float]:
         if name not in names:
             raise InputError(
                 f"--class_weights={text}: {name or part!r} is not a label"
-                f"{nearest(name or part, list(names))}; expected none, balanced, or NAME:WEIGHT,... with labels of the training text"
+                f"{nearest(name or part, list(names))}; expected none, balanced, or NAME:WEIGHT,... with "
+                "labels of the training text"
             )
         if name in found:
             raise InputError(f"--class_weights={text}: the label {name!r} has two weights; leave one out")

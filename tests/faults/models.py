@@ -228,8 +228,8 @@ FAULTS = [
         "depends on it; delete it if it changes no number"),
     model("a model with weights in few bits", '`"quantization_config": {"bits": 4}`',
         folder_of(config={"quantization_config": {"bits": 4}}),
-        "config.json has {'bits': 4} for 'quantization_config', which is not supported; known is None: save "
-        "the model with weights of float32, float16 or bfloat16"),
+        "config.json has {'bits': 4} for 'quantization_config', which is not supported; known is None or {}: "
+        "save the model with weights of float32, float16 or bfloat16"),
     model("an adapter in place of a model", "`adapter_config.json`",
         folder_of(then=lambda path: (path / "adapter_config.json").write_text("{}")),
         "model has adapter_config.json: an adapter, which changes the weights of another model; merge it "
