@@ -167,7 +167,7 @@ def test_every_setting_that_is_a_path_says_so():
     names = {name for name, _ in marked}
     assert names == {
         "run_dir", "cache_dir", "tokenizer", "init_from", "embedding_init", "sweep_dir", "compare_dir",
-        "page", "from_hf", "to_hf", "input",
+        "page", "from_hf", "to_hf", "from_gguf", "to_gguf", "input",
         "prompt_file", "vectors", "output", "output_dir",
     }  # fmt: skip
     words = re.compile(r"(?i)^(the )?(html )?(folder|file)\b|\bfolder (of|with|to|for)\b")

@@ -10,7 +10,7 @@ from tiny import TINY
 
 import lm_keras
 from lm_keras import InputError
-from lm_keras.training import runner
+from lm_keras.training import machine, runner
 
 IDS = [[5, 3, 7, 11, 2]]
 
@@ -43,6 +43,17 @@ def test_the_run_is_that_of_the_flags(trained, tiny_config, train, tmp_path):
     train(config, tmp_path / "flags")
     by_flags = lm_keras.load(tmp_path / "flags")
     np.testing.assert_array_equal(trained[1].logits(IDS), by_flags.logits(IDS))
+
+
+def test_a_new_run_does_not_divide_the_cores(settings, tiny_config, train, tmp_path, monkeypatch):
+    """The script may, and a run that it began keeps what it has."""
+    monkeypatch.setattr(machine, "_pays_in_two", lambda config: True)
+    lm = lm_keras.train(run_dir=tmp_path / "python", model="ngram", **settings)
+    assert lm.config.running.replicas is None
+    train(tiny_config(model="ngram"), tmp_path / "flags")
+    for _ in range(2):
+        assert lm_keras.load(tmp_path / "flags").config.running.replicas == 2
+        lm_keras.train(run_dir=tmp_path / "flags", model="ngram", **{**settings, "steps": TINY["steps"] + 4})
 
 
 def test_another_seed_gives_another_run(trained, settings, tmp_path):
@@ -117,7 +128,7 @@ def test_a_run_of_other_settings_stays_as_it_is(trained, settings, contents_of):
 
 @pytest.mark.parametrize(("code", "error"), [(130, KeyboardInterrupt), (143, SystemExit), (129, SystemExit)])
 def test_a_signal_ends_the_program_as_it_ends_the_script(settings, tmp_path, monkeypatch, code, error):
-    monkeypatch.setattr(runner, "train", lambda config, options: code)
+    monkeypatch.setattr(runner, "train", lambda config, options, own_process: code)
     with pytest.raises(error) as caught:
         lm_keras.train(run_dir=tmp_path / "run", **settings)
     assert error is KeyboardInterrupt or caught.value.code == code

@@ -36,8 +36,8 @@ class LockedFolder:
 
     @property
     def identity(self) -> str:
-        """Return what tells this folder from all others: it is drawn when a run begins, and stands in the
-        lock.
+        """Return what tells this folder from all others: a random text that a run writes into the lock when
+        it begins.
         """
         with contextlib.suppress(OSError, UnicodeDecodeError):
             return bytes_of(self.path / "lock").decode("ascii")

@@ -65,7 +65,7 @@ def column_of(text_field: str) -> int | None:
     """Return the column of the word that `--text_field` names, from 0 on; None where it names none.
 
     Raises:
-        InputError: it is no number.
+        InputError: it is not a number.
     """
     return None if text_field == "text" else _number(text_field, "text")
 

@@ -279,7 +279,7 @@ def class_weights(text: str, labels: Labels) -> np.ndarray:
         labels: the C labels.
 
     Raises:
-        InputError: a name is no label, a weight is not a number above 0, or a name has two.
+        InputError: a name is not a label, a weight is not a number above 0, or a name has two.
 
     Example: with 3 examples of `no` and 1 of `yes`, `balanced` gives both labels the same sum, [2/3, 2].
     """
@@ -300,8 +300,9 @@ def _named(text: str, names: Sequence[str]) -> dict[str, float]:
         name, _, weight = part.rpartition(":")
         if name not in names:
             raise InputError(
-                f"--class_weights={text}: {name or part!r} is no label{nearest(name or part, list(names))}; "
-                f"expected none, balanced, or NAME:WEIGHT,... with labels of the training text"
+                f"--class_weights={text}: {name or part!r} is not a label"
+                f"{nearest(name or part, list(names))}; expected none, balanced, or NAME:WEIGHT,... with "
+                "labels of the training text"
             )
         if name in found:
             raise InputError(f"--class_weights={text}: the label {name!r} has two weights; leave one out")
@@ -310,5 +311,5 @@ def _named(text: str, names: Sequence[str]) -> dict[str, float]:
         except ValueError:
             found[name] = 0.0
         if not 0 < found[name] < float("inf"):
-            raise InputError(f"--class_weights={text}: {weight!r} is no weight; expected a number above 0")
+            raise InputError(f"--class_weights={text}: {weight!r} is not a weight; expected a number above 0")
     return found

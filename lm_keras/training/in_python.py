@@ -28,13 +28,14 @@ def train(settings: Mapping[str, Any]) -> str:
     if options.dry_run:
         raise InputError("dry_run=True trains no model to return; use scripts/train.py --dry_run")
     if options.run_dir is not None:
-        _end_if_stopped(runner.train(config, options))
+        _end_if_stopped(runner.train(config, options, own_process=False))
         return options.run_dir
     parent = tempfile.mkdtemp(prefix="lm_keras_")
     run_dir = os.path.join(parent, "run")
     report.say(f"run_dir is not given; the run is kept in {run_dir}")
     try:
-        _end_if_stopped(runner.train(config, dataclasses.replace(options, run_dir=run_dir)))
+        options = dataclasses.replace(options, run_dir=run_dir)
+        _end_if_stopped(runner.train(config, options, own_process=False))
     finally:
         with contextlib.suppress(OSError):
             os.rmdir(parent)  # It is empty if no run began.

@@ -24,8 +24,13 @@ from lm_keras.training.weights import Origin
 from lm_keras.training.workers import LOST, Cluster
 
 
-def train(config: Config, options: RunOptions) -> int:
+def train(config: Config, options: RunOptions, own_process: bool = True) -> int:
     """Carry out a run, or go on with it, and print its results.
+
+    Args:
+        config: the settings.
+        options: where, and how the run begins.
+        own_process: whether this process does nothing else, so that its devices may be chosen for the run.
 
     Returns:
         The exit code: 0 done, 129, 130 or 143 stopped by SIGHUP, SIGINT or SIGTERM with everything saved.
@@ -34,10 +39,10 @@ def train(config: Config, options: RunOptions) -> int:
         InputError: for everything that a user can get wrong; what was there before stays as it was.
     """
     with usual_settings(deterministic=False):  # `distribution.set_up` has the operations be so.
-        return _train(config, options)
+        return _train(config, options, own_process)
 
 
-def _train(config: Config, options: RunOptions) -> int:
+def _train(config: Config, options: RunOptions, own_process: bool) -> int:
     if not config.model.prediction_head and config.task not in WITH_LABELS:
         raise InputError(
             "--prediction_head=false leaves nothing to train: it is for a bert that was imported without that"
@@ -46,8 +51,10 @@ def _train(config: Config, options: RunOptions) -> int:
     check_fields(config)
     begun = RunFolder(options.run_dir) if options.run_dir else None
     before = begun.config() if begun and begun.exists else None
-    for choose in (machine.with_precision, machine.with_replicas, machine.with_jit):
-        config = choose(config, before)
+    config = machine.with_precision(config, before)
+    if own_process or before:
+        config = machine.with_replicas(config, before)
+    config = machine.with_jit(config, before)
     folder = conditions.checked_folder(config, options)
     if options.dry_run:
         return dry_run(config, folder)

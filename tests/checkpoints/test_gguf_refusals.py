@@ -65,7 +65,11 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path):
         ("gpt2", {"tokenizer.ggml.pre": "odd"}, "its tokenizer cuts texts as 'odd' does"),
         ("gpt2", {"tokenizer.ggml.eos_token_id": 99}, "99 for the token that begins or ends a text"),
         ("gpt2", {"tokenizer.ggml.tokens": ["a", "b"]}, "2 tokens, and 60 of 'tokenizer.ggml.token_type'"),
-        ("gpt2", {"tokenizer.ggml.merges": ["ab"]}, "its tokenizer merges 'ab', which is no pair of tokens"),
+        (
+            "gpt2",
+            {"tokenizer.ggml.merges": ["ab"]},
+            "its tokenizer merges 'ab', which is not a pair of tokens",
+        ),
     ],
     ids=str,
 )

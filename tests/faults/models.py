@@ -194,7 +194,7 @@ FAULTS = [
     model("a model of a kind that is unknown here", '`"model_type": "bloom"`',
         folder_of(config={"model_type": "bloom"}),
         "config.json has model_type 'bloom'; known are gpt2, llama, mistral, qwen2, "
-        "qwen3, bert, marian"),
+        "qwen3, bert"),
     model("a model that lacks a tensor", "`ln_f.weight`",
         folder_of(changed={"transformer.ln_f.weight": None}), "model: the tensor 'ln_f.weight' is missing"),
     model("a model without a tokenizer", "`tokenizer.json` deleted",
@@ -217,7 +217,8 @@ FAULTS = [
     model("a model with stretched positions", '`"rope_parameters": {"type": "dynamic", "factor": 2.0}`',
         folder_of("llama", config={"rope_parameters": {"type": "dynamic", "factor": 2.0}}),
         "config.json has {'type': 'dynamic', 'factor': 2.0} for 'rope_parameters', which is not supported: "
-        "it has 'dynamic' for 'type', which is not supported; known is 'default'"),
+        "it has 'dynamic' for 'type', which is not supported; known is 'default' or 'linear' or "
+        "'llama3' or 'yarn'"),
     model("a model with two bases of its positions", "`rope_theta` differs from that in `rope_parameters`",
         folder_of("llama", config={"rope_parameters": {"rope_theta": 100.0}}),
         "config.json has different values for 'rope_theta' and 'rope_parameters.rope_theta', which are names "
@@ -227,8 +228,8 @@ FAULTS = [
         "depends on it; delete it if it changes no number"),
     model("a model with weights in few bits", '`"quantization_config": {"bits": 4}`',
         folder_of(config={"quantization_config": {"bits": 4}}),
-        "config.json has {'bits': 4} for 'quantization_config', which is not supported; known is None: save "
-        "the model with weights of float32, float16 or bfloat16"),
+        "config.json has {'bits': 4} for 'quantization_config', which is not supported; known is None or {}: "
+        "save the model with weights of float32, float16 or bfloat16"),
     model("an adapter in place of a model", "`adapter_config.json`",
         folder_of(then=lambda path: (path / "adapter_config.json").write_text("{}")),
         "model has adapter_config.json: an adapter, which changes the weights of another model; merge it "

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lm_keras.objectives import losses
+from lm_keras.objectives import compiled_loss, losses
 from lm_keras.objectives.losses import of_targets
 
 B, T, V = 3, 5, 13
@@ -239,8 +239,8 @@ def test_short_floats(monkeypatch, dtype, pieces):
     assert value_and_slopes(ours, dtype)[0] != exact[0]  # the products are really rounded
 
 
-@pytest.mark.parametrize("pieces", [1, 4])
-def test_gradients_too_small_for_float16_are_scaled(monkeypatch, pieces):
+@pytest.mark.parametrize(("pieces", "piece"), [(1, None), (4, None), (1, compiled_loss.piece)])
+def test_gradients_too_small_for_float16_are_scaled(monkeypatch, pieces, piece):
     monkeypatch.setattr(losses, "PIECE_VALUES", ROWS * V if pieces == 1 else 4 * V)
     matrix, bias = tf.zeros([D, V]), tf.one_hot(0, V) * 20.0  # e^-20 = 2e-9 for all tokens but one
 
@@ -249,7 +249,7 @@ def test_gradients_too_small_for_float16_are_scaled(monkeypatch, pieces):
         with tf.GradientTape() as tape:
             tape.watch(matrix)
             loss = losses.next_token_loss(
-                features, (matrix, bias, False), tf.zeros([B, T], tf.int32), WEIGHTS, scale=scale
+                features, (matrix, bias, False), tf.zeros([B, T], tf.int32), WEIGHTS, scale=scale, piece=piece
             )
         return tape.gradient(loss.objective, matrix)[:, 1:].numpy()
 

@@ -193,7 +193,7 @@ def test_one_comparison_at_a_time_and_a_folder_that_can_be_written(scripts, flag
 def test_flagfiles_that_are_missing_or_called_alike(scripts, flagfiles, tmp_path):
     options = CompareOptions(str(tmp_path / "made"))
     (one,) = flagfiles(a="pace=1")
-    with pytest.raises(InputError, match="the flagfile nowhere is missing"):
+    with pytest.raises(InputError, match=r"the flagfile nowhere\.flags is missing"):
         compare([one, "nowhere.flags"], options, scripts, "c")
     with pytest.raises(InputError, match="two flagfiles are called a"):
         compare([one, one], options, scripts, "c")

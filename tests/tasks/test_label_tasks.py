@@ -70,12 +70,12 @@ def test_balanced_labels_have_the_same_sum():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("b:2,x:1", "'x' is no label"),
+        ("b:2,x:1", "'x' is not a label"),
         ("b:2,b:1", "'b' has two weights"),
-        ("b:0", "'0' is no weight"),
-        ("b:much", "'much' is no weight"),
-        ("b", "'b' is no label"),
-        ("balancd", "'balancd' is no label"),
+        ("b:0", "'0' is not a weight"),
+        ("b:much", "'much' is not a weight"),
+        ("b", "'b' is not a label"),
+        ("balancd", "'balancd' is not a label"),
     ],
 )
 def test_class_weights_that_are_none(text, said):

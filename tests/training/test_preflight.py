@@ -487,7 +487,7 @@ def test_what_is_said_of_the_precision(tiny_config, monkeypatch, precision, fast
     cudnn, xla, said = machine.kernels(config, distribution.set_up(config).on_gpu, ())
     assert said.startswith("precision  " + expected)
     assert (cudnn.split(), xla.split()) == (
-        ["cuDNN", "no:", "there", "is", "no", "GPU"],
+        ["cuDNN", "no:", "without", "a", "GPU"],
         ["XLA", "no:", "--jit=off"],
     )
 

@@ -43,7 +43,7 @@ def test_the_tokenizer_is_copied_and_recorded(taken, finished, contents_of):
     assert contents_of(path / "tokenizer") == contents_of(finished.path / "tokenizer")
     recorded = RunFolder(path).read_data()["tokenizer"]
     assert recorded == {"kind": "char", "fingerprint": RunFolder(path).tokenizer().fingerprint()}
-    assert "tokenizer `char` with 30 tokens" in (path / "README.md").read_text()
+    assert "tokenizer `char` with 30 tokens" in " ".join((path / "README.md").read_text().split())
     assert f"--tokenizer={config.data.tokenizer}" in (path / "flags.txt").read_text().splitlines()
 
 

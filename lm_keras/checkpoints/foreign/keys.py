@@ -197,9 +197,9 @@ def _accepts(expected: Any, value: Any) -> bool:
 
 
 def _not_supported(name: str, value: Any, key: Key) -> InputError:
-    known = key.values[0]
+    known = " or ".join(map(repr, key.values))
     return InputError(
-        f"config.json has {shown(value)} for {name!r}, which is not supported; known is {known!r}"
+        f"config.json has {shown(value)} for {name!r}, which is not supported; known is {known}"
         + (f": {key.remedy}" if key.remedy else "")
     )
 

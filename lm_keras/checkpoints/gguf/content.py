@@ -41,7 +41,7 @@ class Content(NamedTuple):
         """Return a list of a setting, or None if it is missing.
 
         Raises:
-            InputError: it is none, or has other items.
+            InputError: it is not a list, or has other items.
         """
         found = self.setting(name, (list,))
         if found is not None and not all(type(item) is kind for item in found):
@@ -75,7 +75,9 @@ def open_file(path: Path) -> Content:
         raise
     except Exception as error:  # Of a damaged file the package says many things.
         reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise InputError(f"{path} is damaged or no GGUF file ({reason}); restore it from a copy") from None
+        raise InputError(
+            f"{path} is damaged, or not a GGUF file ({reason}); restore it from a copy"
+        ) from None
     if values.get("split.count", 0) not in (0, 1):
         raise InputError(f"{path} is one of several files; join them with llama-gguf-split --merge")
     return Content(path, values, tensors)
@@ -85,7 +87,7 @@ def architecture_of(content: Content) -> Architecture:
     """Return the family of networks of a file.
 
     Raises:
-        InputError: it is none that is known here.
+        InputError: it is unknown here.
     """
     name = content.values.get("general.architecture")
     if not isinstance(name, str) or name not in ARCHITECTURES:

@@ -121,7 +121,7 @@ def byte_level(vocabulary: TokenTable, eod_id: int, vocab_size: int) -> HuggingF
 def _pair(merge: str) -> list[str]:
     first, space, second = merge.partition(" ")
     if not (first and space and second) or " " in second:
-        raise InputError(f"its tokenizer merges {merge[:40]!r}, which is no pair of tokens")
+        raise InputError(f"its tokenizer merges {merge[:40]!r}, which is not a pair of tokens")
     return [first, second]
 
 

@@ -50,7 +50,7 @@ def write(
         What a user should know of it, in lines.
 
     Raises:
-        InputError: the file exists or cannot be written, or there is no such network or tokenizer there.
+        InputError: the file exists or cannot be written, or llama.cpp lacks such a network or tokenizer.
     """
     gguf, files = package.imported(), files or {}
     original = other_files.object_in(files.get(other_files.CONFIG, "{}"))
