@@ -144,6 +144,7 @@ def _execute(argv: list[str]) -> NoReturn:
     try:
         sys.argv = argv
         runpy.run_path(argv[0], run_name="__main__")
+        code = 0
     except SystemExit as ended:
         code = ended.code or 0
     except BaseException:

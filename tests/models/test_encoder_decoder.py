@@ -29,7 +29,7 @@ KINDS = (*TRANSFORMERS, "lstm", "lstm_tied")
 RANDOM = np.random.default_rng(13)
 
 
-def build(kind, dropout=0.0, **given):
+def build(kind, dropout=0.0, num_layers=2, **given):
     """A network whose weights all differ from what they are at first, biases and gains included."""
     keras.utils.set_random_seed(5)
     if kind in TRANSFORMERS:
@@ -37,10 +37,11 @@ def build(kind, dropout=0.0, **given):
         positions, kv = settings.pop("positions"), settings.pop("kv", 3)
         block = BlockSettings(D, 3, kv, 10, dropout=dropout, **settings)
         tied = kind != "rotary"
-        model = TransformerSeq2Seq(V, 2, 20, block, 3, positions, tie_embeddings=tied, **given)
+        depths = num_layers, 20, block, num_layers + 1
+        model = TransformerSeq2Seq(V, *depths, positions, tie_embeddings=tied, **given)
     else:
         model = LSTMSeq2Seq(
-            V, D, 8, 2, 1, dropout, weight_drop=dropout, tie_embeddings=kind == "lstm_tied", **given
+            V, D, 8, num_layers, 1, dropout, weight_drop=dropout, tie_embeddings=kind == "lstm_tied", **given
         )
     random = np.random.default_rng(6)
     for variable in model.trainable_variables:
@@ -282,7 +283,7 @@ def test_dropout_belongs_to_the_row(kind):
 @pytest.mark.parametrize("kind", ["sinusoidal", "lstm"])
 def test_as_keras_model(kind):
     """`compile`, `fit` and `predict`."""
-    model = build(kind, dropout=0.1)
+    model = build(kind, dropout=0.1, num_layers=1)
     source, _, tokens = pair()
     inputs = {"source": source.numpy(), "tokens": tokens[:B].numpy()}
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
