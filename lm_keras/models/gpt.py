@@ -178,8 +178,8 @@ class GPTLanguageModel(LanguageModel):
         block, layers = self.block_settings, len(self.blocks)
         shape = [batch_size, block.num_kv_heads, length, block.head_width]
         keys, values = ([tf.zeros(shape, self.compute_dtype) for _ in range(layers)] for _ in range(2))
-        begins = tf.zeros([batch_size], tf.int32)
-        return {"length": tf.constant(0), "begins": begins, "keys": keys, "values": values}
+        first = {"length": tf.constant(0), "begins": tf.zeros([batch_size], tf.int32)}
+        return {**first, "keys": keys, "values": values}
 
     def forward(
         self,

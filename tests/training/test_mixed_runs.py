@@ -80,7 +80,7 @@ def test_a_mixed_run_that_was_stopped_goes_on_bit_for_bit(kind, whole, mixed, tr
     call = Trainer._call
 
     def killed(self, schedules):
-        if self.step >= 5:
+        if self.step >= 4:
             raise Killed
         return call(self, schedules)
 

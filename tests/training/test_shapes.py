@@ -11,7 +11,7 @@ from lm_keras.training.building import network
 
 SETTINGS = {
     "ngram": {"optimizer": "sgd"},
-    "lstm": {"num_layers": 2, "dropout": 0.1, "freeze": "embedding"},
+    "lstm": {"num_layers": 2, "dropout": 0.1, "freeze": "embedding", "init_from": "other"},
     "gpt": {"num_heads": 3, "precision": "mixed_float16"},
     "bert": {"num_heads": 3, "optimizer": "adam"},
     "glm": {"num_heads": 3, "tie_embeddings": False},
