@@ -55,7 +55,7 @@ class HuggingFaceTokenizer(Tokenizer):
         components.check_ids(content, ids)
         names = {i: name for name, i in ids.items()}
         special = {token["id"] for token in content.get("added_tokens") or [] if token["special"]}
-        self.own_controls = {names[i]: i for i in sorted(special)}
+        self.own_special = {names[i]: i for i in sorted(special)}
         size = max([*names, eod_id]) + 1
         if vocab_size is not None and vocab_size < size:
             raise InputError(f"the tokenizer has {size:,} tokens, and the network only {vocab_size:,}")

@@ -13,14 +13,14 @@ from lm_keras.text.files import damaged, field
 
 class LanguageTokens:
     """What a tokenizer does with tokens of languages. No text becomes such a token. They are its last ones,
-    but for control tokens.
+    but for special tokens.
 
     Attributes:
         languages: those that have a token, in the order of their tokens.
     """
 
     languages: tuple[str, ...] = ()
-    first_control: int
+    first_special: int
     vocab_size: int
     _token_bytes: list[bytes]
 
@@ -29,9 +29,9 @@ class LanguageTokens:
         new = tuple(dict.fromkeys(name for name in languages if name not in self.languages))
         if not new:
             return self
-        if self.first_control < self.vocab_size:  # Their numbers would be others.
+        if self.first_special < self.vocab_size:  # Their numbers would be others.
             raise InputError(
-                f"the tokenizer has control tokens of conversations, and the language {new[0]!r} would need a"
+                f"the tokenizer has special tokens of conversations, and the language {new[0]!r} would need a"
                 " token before them; begin with a run that has none"
             )
         made = copy.copy(self)
@@ -59,14 +59,14 @@ class LanguageTokens:
     @property
     def first_language(self) -> int:
         """Return the token of the first language; without any the token that would be it."""
-        return self.first_control - len(self.languages)
+        return self.first_special - len(self.languages)
 
     def language_label(self, token_id: int) -> str | None:
         """Return how the token of a language is written, for people; None for any other token.
 
         Example: `<2de>`.
         """
-        if not self.first_language <= token_id < self.first_control:
+        if not self.first_language <= token_id < self.first_special:
             return None
         return f"<2{self.languages[token_id - self.first_language]}>"
 

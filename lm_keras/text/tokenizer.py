@@ -13,7 +13,7 @@ import numpy as np
 from lm_keras.disk.files import write_atomically
 from lm_keras.errors import InputError
 from lm_keras.text import normalization as normal_forms
-from lm_keras.text.control import TEMPLATE_FILE, ControlTokens, saved_controls
+from lm_keras.text.special import TEMPLATE_FILE, SpecialTokens, saved_special
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_settings, write_settings
 from lm_keras.text.languages import LanguageTokens, saved_languages
 from lm_keras.text.names import printable
@@ -59,7 +59,7 @@ class Piece(str):
         return made
 
 
-class Tokenizer(LanguageTokens, ControlTokens, abc.ABC):
+class Tokenizer(LanguageTokens, SpecialTokens, abc.ABC):
     r"""A map between strings and lists of token ids.
 
     Contract: `encode(a + b) == encode(a) + encode(b)` whenever `a` ends with a line feed and both are pieces
@@ -152,12 +152,12 @@ class Tokenizer(LanguageTokens, ControlTokens, abc.ABC):
         return self if self.mask_id is not None else self._reserving_mask()
 
     def _reserving_mask(self) -> "Tokenizer":
-        """Return a copy with one token more, the mask token, before those of languages and control tokens."""
+        """Return a copy with one token more, the mask token, before those of languages and special tokens."""
         made = copy.copy(self)
         made.mask_id, made.reserves_mask = self.first_language, True
-        made.languages, made.added_controls, made.vocab_size = (), (), self.first_language + 1
+        made.languages, made.added_special, made.vocab_size = (), (), self.first_language + 1
         made._token_bytes = [*self._token_bytes[: self.first_language], REPLACEMENT]
-        return made.with_languages(self.languages).with_control_tokens(self.added_controls)
+        return made.with_languages(self.languages).with_special_tokens(self.added_special)
 
     @property
     def own_size(self) -> int:
@@ -228,7 +228,7 @@ class Tokenizer(LanguageTokens, ControlTokens, abc.ABC):
     def settings(self) -> dict[str, str | int | bool]:
         """Return the settings that made this tokenizer what it is, by the names of their flags.
 
-        A reserved mask token, languages and control tokens come on top of `vocab_size`.
+        A reserved mask token, languages and special tokens come on top of `vocab_size`.
         """
         return {"vocab_size": self.own_size, "normalize": self.normalization}
 
@@ -279,7 +279,7 @@ class Tokenizer(LanguageTokens, ControlTokens, abc.ABC):
             return "<unk>"
         if token_id == self.mask_id:
             return "<blank>"
-        named = self.control_label(token_id) or self.language_label(token_id)
+        named = self.special_label(token_id) or self.language_label(token_id)
         return named or printable(self.token_bytes(token_id))
 
     def save(self, folder: str | Path) -> None:
@@ -316,14 +316,14 @@ class Tokenizer(LanguageTokens, ControlTokens, abc.ABC):
         blank = "blank" in settings and field(folder, settings, "blank", bool)
         # Its network was made with that token, also where the kind has found a mask token of its own since.
         tokenizer = tokenizer._reserving_mask() if blank and cls.mask_id is None else tokenizer
-        controls, template = saved_controls(Path(folder), settings)
+        names, template = saved_special(Path(folder), settings)
         tokenizer = tokenizer.with_languages(saved_languages(Path(folder), settings))
-        return tokenizer.with_control_tokens(controls).with_chat_template(template)
+        return tokenizer.with_special_tokens(names).with_chat_template(template)
 
     def _settings_file(self, **fields: str | int | bool | list) -> bytes:
         """Return the content of the settings' file: what every kind has, and these fields."""
         reserved = {"blank": True} if self.reserves_mask else {}
-        added = {"languages": self.languages, "control_tokens": self.added_controls}
+        added = {"languages": self.languages, "special_tokens": self.added_special}
         reserved |= {name: list(tokens) for name, tokens in added.items() if tokens}
         return write_settings(
             {"tokenizer": self.name, "normalization": self.normalization, **reserved, **fields}

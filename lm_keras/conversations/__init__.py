@@ -1,0 +1,1 @@
+"""Conversations: messages of roles, and the template that makes tokens of them."""
