@@ -27,7 +27,7 @@ ROWS = [
         "disk",
     ],
     ["text", "corpora", "flags"],
-    ["draws", "surroundings"],
+    ["draws", "surroundings", "conversations"],
     ["data", "layers"],
     ["models", "objectives", "optimizers"],
     ["tasks", "sampling", "checkpoints"],

@@ -139,6 +139,11 @@ class Tokenizer(LanguageTokens, abc.ABC):
         named = range(self.first_language, self.vocab_size)
         return {self.begin_id, self.eod_id, self.unknown_id, self.mask_id, *named} - {None}
 
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """Return the special tokens that a chat template may write, by name."""
+        return {}
+
     def with_mask(self) -> "Tokenizer":
         """Return a tokenizer that has a `mask_id`: this one, or a copy with a token that no text becomes.
 
