@@ -1,1 +1,4 @@
-"""Conversations: messages of roles, and the template that makes tokens of them."""
+"""Conversations: their messages, and the templates that make tokens of them.
+
+Nothing here needs TensorFlow.
+"""

@@ -13,10 +13,10 @@ import numpy as np
 from lm_keras.disk.files import write_atomically
 from lm_keras.errors import InputError
 from lm_keras.text import normalization as normal_forms
-from lm_keras.text.special import TEMPLATE_FILE, SpecialTokens, saved_special
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_settings, write_settings
 from lm_keras.text.languages import LanguageTokens, saved_languages
 from lm_keras.text.names import printable
+from lm_keras.text.special import TEMPLATE_FILE, SpecialTokens, saved_special
 
 REPLACEMENT = "\ufffd".encode()  # what an unknown token decodes to
 
