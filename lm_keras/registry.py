@@ -288,9 +288,9 @@ class Source:
 SOURCES = {
     "python-docs": Source(
         "annotated_docs",
-        "python-docs[:libraries|:names|:signatures]",
-        " (needs no download; the latter three have labels, tags, or pairs)",
-        fields=("text", "label", "words", "tags", "source", "target"),
+        "python-docs[:libraries|:names|:signatures|:questions]",
+        " (needs no download; the latter four have labels, tags, pairs, or conversations)",
+        fields=("text", "label", "words", "tags", "source", "target", "messages"),
     ),
     "text": Source(
         "text_files", "text:GLOB", " (.txt, .gz, and JSON lines of any name)", "text:data/*.txt", files=True
@@ -314,7 +314,7 @@ SOURCES = {
         "jsonl:GLOB",
         " (one JSON object a line, with fields by name)",
         files=True,
-        fields=("text", "label", "words", "tags", "source", "target"),
+        fields=("text", "label", "words", "tags", "source", "target", "messages"),
     ),
     "lines": Source(
         "line_files",

@@ -54,10 +54,8 @@ class HuggingFaceTokenizer(Tokenizer):
         ids = self._tokenizer.get_vocab(with_added_tokens=True)
         components.check_ids(content, ids)
         names = {i: name for name, i in ids.items()}
-        self._special_tokens = {
-            token["content"]: token["id"] for token in content.get("added_tokens") or [] if token["special"]
-        }
-        special = set(self._special_tokens.values())
+        special = {token["id"] for token in content.get("added_tokens") or [] if token["special"]}
+        self.own_special = {names[i]: i for i in sorted(special)}
         size = max([*names, eod_id]) + 1
         if vocab_size is not None and vocab_size < size:
             raise InputError(f"the tokenizer has {size:,} tokens, and the network only {vocab_size:,}")
@@ -154,11 +152,6 @@ class HuggingFaceTokenizer(Tokenizer):
     def names(self) -> list[str | None]:
         """Return the names of the tokens, by id."""
         return self._names
-
-    @property
-    def special_tokens(self) -> dict[str, int]:
-        """Return the special tokens by name."""
-        return self._special_tokens
 
     @property
     def begin_name(self) -> str:

@@ -54,7 +54,7 @@ class SentencePieceModel(Tokenizer):
             raise InputError(f"the tokenizer has {size:,} tokens, and the network only {vocab_size:,}")
         spelled = [_bytes_of(piece, kind) for piece in proto.pieces]
         super().__init__("none", spelled + [REPLACEMENT] * ((vocab_size or size) - len(spelled)))
-        self._controls = {n for n, piece in enumerate(proto.pieces) if piece.type == kind.CONTROL}
+        self.own_special = {p.piece: n for n, p in enumerate(proto.pieces) if p.type == kind.CONTROL}
         if eod_id is None:
             eod_id = self._processor.eos_id()
         if eod_id < 0:
@@ -90,7 +90,7 @@ class SentencePieceModel(Tokenizer):
     @property
     def special_ids(self) -> set[int]:
         """Return the ids that stand for no text: those of control symbols, too."""
-        return super().special_ids | self._controls
+        return super().special_ids | {*self.own_special.values()}
 
     def _encode(self, text: str) -> np.ndarray:
         if isinstance(text, Piece) and text.maker is self._processor:

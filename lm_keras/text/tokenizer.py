@@ -13,6 +13,7 @@ import numpy as np
 from lm_keras.disk.files import write_atomically
 from lm_keras.errors import InputError
 from lm_keras.text import normalization as normal_forms
+from lm_keras.text.special import TEMPLATE_FILE, SpecialTokens, saved_special
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_settings, write_settings
 from lm_keras.text.languages import LanguageTokens, saved_languages
 from lm_keras.text.names import printable
@@ -58,7 +59,7 @@ class Piece(str):
         return made
 
 
-class Tokenizer(LanguageTokens, abc.ABC):
+class Tokenizer(LanguageTokens, SpecialTokens, abc.ABC):
     r"""A map between strings and lists of token ids.
 
     Contract: `encode(a + b) == encode(a) + encode(b)` whenever `a` ends with a line feed and both are pieces
@@ -80,7 +81,8 @@ class Tokenizer(LanguageTokens, abc.ABC):
         mask_id: a token that says nothing of the text, for masks and noise, or None: the unknown one of
             `char` and `sentencepiece`, also where no text ever becomes unknown; of others the one that
             `with_mask` adds.
-        reserves_mask: whether `mask_id` is a token of its own, the last one but for languages.
+        reserves_mask: whether `mask_id` is a token of its own, the last one but for languages and control
+            tokens.
         joins_spaces: whether a token that begins a word has the space before it.
         learns_from_train: whether it learns from the training text alone, and not from the whole corpus.
         lossless: whether the round trip holds for every string of Unicode scalar values.
@@ -155,12 +157,12 @@ class Tokenizer(LanguageTokens, abc.ABC):
         return self if self.mask_id is not None else self._reserving_mask()
 
     def _reserving_mask(self) -> "Tokenizer":
-        """Return a copy with one token more, the mask token, before those of languages."""
+        """Return a copy with one token more, the mask token, before those of languages and special tokens."""
         made = copy.copy(self)
         made.mask_id, made.reserves_mask = self.first_language, True
-        made.languages, made.vocab_size = (), self.first_language + 1
+        made.languages, made.added_special, made.vocab_size = (), (), self.first_language + 1
         made._token_bytes = [*self._token_bytes[: self.first_language], REPLACEMENT]
-        return made.with_languages(self.languages)
+        return made.with_languages(self.languages).with_special_tokens(self.added_special)
 
     @property
     def own_size(self) -> int:
@@ -231,7 +233,7 @@ class Tokenizer(LanguageTokens, abc.ABC):
     def settings(self) -> dict[str, str | int | bool]:
         """Return the settings that made this tokenizer what it is, by the names of their flags.
 
-        A reserved mask token and languages come on top of `vocab_size`.
+        A reserved mask token, languages and special tokens come on top of `vocab_size`.
         """
         return {"vocab_size": self.own_size, "normalize": self.normalization}
 
@@ -282,7 +284,8 @@ class Tokenizer(LanguageTokens, abc.ABC):
             return "<unk>"
         if token_id == self.mask_id:
             return "<blank>"
-        return self.language_label(token_id) or printable(self.token_bytes(token_id))
+        named = self.special_label(token_id) or self.language_label(token_id)
+        return named or printable(self.token_bytes(token_id))
 
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer to a folder, each file atomically.
@@ -290,8 +293,13 @@ class Tokenizer(LanguageTokens, abc.ABC):
         Raises:
             InputError: the folder cannot be written.
         """
-        for name, content in self._files().items():
+        for name, content in self._all_files().items():
             write_atomically(Path(folder) / name, content)
+
+    def _all_files(self) -> dict[str, bytes]:
+        """Return what `_files` does, and before it the chat template."""
+        template = {} if self.chat_template is None else {TEMPLATE_FILE: self.chat_template.encode()}
+        return {**template, **self._files()}
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tokenizer":
@@ -313,13 +321,15 @@ class Tokenizer(LanguageTokens, abc.ABC):
         blank = "blank" in settings and field(folder, settings, "blank", bool)
         # Its network was made with that token, also where the kind has found a mask token of its own since.
         tokenizer = tokenizer._reserving_mask() if blank and cls.mask_id is None else tokenizer
-        return tokenizer.with_languages(saved_languages(Path(folder), settings))
+        names, template = saved_special(Path(folder), settings)
+        tokenizer = tokenizer.with_languages(saved_languages(Path(folder), settings))
+        return tokenizer.with_special_tokens(names).with_chat_template(template)
 
     def _settings_file(self, **fields: str | int | bool | list) -> bytes:
         """Return the content of the settings' file: what every kind has, and these fields."""
         reserved = {"blank": True} if self.reserves_mask else {}
-        if self.languages:
-            reserved["languages"] = list(self.languages)
+        added = {"languages": self.languages, "special_tokens": self.added_special}
+        reserved |= {name: list(tokens) for name, tokens in added.items() if tokens}
         return write_settings(
             {"tokenizer": self.name, "normalization": self.normalization, **reserved, **fields}
         )
@@ -327,7 +337,7 @@ class Tokenizer(LanguageTokens, abc.ABC):
     def fingerprint(self) -> str:
         """Return a sha256 (64 hexadecimal digits) over what `save` would write."""
         digest = hashlib.sha256()
-        for name, content in sorted(self._files().items()):
+        for name, content in sorted(self._all_files().items()):
             digest.update(f"{name}\n{len(content)}\n".encode())
             digest.update(content)
         return digest.hexdigest()
