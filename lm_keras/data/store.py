@@ -19,7 +19,8 @@ from lm_keras.disk.files import bytes_of, opened
 from lm_keras.disk.folders import cached_folder
 from lm_keras.errors import InputError, shown
 from lm_keras.text import count_words
-from lm_keras.text.tokenizer import Piece, Tokenizer
+from lm_keras.text.pieces import Piece
+from lm_keras.text.tokenizer import Tokenizer
 
 DTYPES = {"uint16": np.uint16, "uint32": np.uint32}
 """The types that tokens may have on disk."""

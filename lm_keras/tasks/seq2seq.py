@@ -202,18 +202,5 @@ class Seq2Seq(Task):
         before = [] if self.has_encoder else [*source.tolist(), *self._mask()]
         return [*before, self.first_id]
 
-    def prefix_rows(self, sources: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Return sources as a network without an encoder reads them before the target, one a row.
-
-        Args:
-            sources: tokens of each, as `fitting` returns them.
-
-        Returns:
-            tokens [B, P] int32, for a GLM with the mask, at the end of each row, and their number, [B] int32;
-            P is a multiple of 8. `first_id` is read behind them.
-        """
-        whole = [np.concatenate([ids, np.array(self._mask(), np.int32)]) for ids in sources]
-        return padded(whole, self.frame.first_id, at_end=False)
-
     def _mask(self) -> list[int]:
         return [] if self.mask_id is None else [self.mask_id]

@@ -153,13 +153,14 @@ def _copy_trained(
 def _shape(config: Config) -> dict[str, Any]:
     """Return the settings that decide what the weights are, with the family's defaults filled in."""
     model = config.model
+    encoder = config.task in WITH_PAIRS and model.has("encoder")
     learned = model.has("attention") and model.positions == "learned"
     settings = {
         **dataclasses.asdict(model),
         "hidden_units": model.units,
         "tie_embeddings": model.tied,
         "num_kv_heads": model.kv_heads,
-        "encoder_layers": model.encoder_depth if config.task in WITH_PAIRS else None,
+        "encoder_layers": model.encoder_depth if encoder else None,
         "context_length": config.context_length if learned else None,
     }
     return {name: value for name, value in settings.items() if not FIELDS[name].metadata["keeps_weights"]}
