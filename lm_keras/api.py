@@ -23,9 +23,10 @@ from lm_keras.data.labels import Labels
 from lm_keras.data.preparation import ScoredText, split_of_run, whole_corpus
 from lm_keras.errors import InputError
 from lm_keras.evaluation import scorer_for
+from lm_keras.evaluation.answers import answers_for
 from lm_keras.evaluation.cloze import matches_in
 from lm_keras.evaluation.evaluator import Evaluator
-from lm_keras.evaluation.generation import GeneratedTargets, generated_for
+from lm_keras.evaluation.generation import GeneratedTargets, generated_for, sample_of
 from lm_keras.evaluation.predictions import Predictions
 from lm_keras.layers.casting import Int8Matrices
 from lm_keras.objectives.rouge import USUAL, RougeSettings
@@ -360,7 +361,8 @@ class TrainedModel:
         target_languages: str | None = None,
         by_label: bool = False,
     ) -> dict:
-        """Score a whole split, every target once; with pairs also generate their targets and score these.
+        """Score a whole split, every target once; with pairs also generate their targets and score these, and
+        with conversations some answers.
 
         Args:
             split: `train`, `valid` or `test` of the run's own text.
@@ -395,6 +397,8 @@ class TrainedModel:
             found = evaluator.measured(sums, text.store, corpus or split, self.step)
             if self._makes_pairs:
                 found |= self._generated(text).measures(bleu_tokenize, rouge_settings)
+            if TASKS[self.config.task].messages:
+                found |= self._answered(text)
         if by_label and self.labels:
             found |= Predictions.of(sums, self.labels.names).by_label()
         return found
@@ -402,6 +406,13 @@ class TrainedModel:
     def _generated(self, text: ScoredText) -> GeneratedTargets:
         """Return the targets of the pairs of a text, decoded as the answer's settings say."""
         return generated_for(self.answer.translate_pairs, text.split.documents(), self.answer.settings)
+
+    def _answered(self, text: ScoredText) -> dict[str, Any]:
+        """Return the measures of answers in a sample of the conversations of a text."""
+        counted = len(text.store.documents), self.config.running.eval_answers
+        sample = sample_of(text.split.documents(), *counted)
+        answers = answers_for(self.answer.replies, sample, self.tokenizer, self.model.context_length)
+        return {} if answers is None else answers.measures()
 
     @with_usual_settings
     def pseudo_likelihood(

@@ -76,7 +76,12 @@ def executed(script, monkeypatch, tmp_path, english):
         "".join(f"{word} {'B-x' if word == 'the' else 'O'}\n" for word in line.split()) for line in lines
     )
     (tmp_path / "tags.conll").write_text("\n".join(tagged))
-    stand_in = {"classification": "tsv:{}/labels.tsv", "tagging": "conll:{}/tags.conll"}
+    pairs = "".join(f"{line}\t{' '.join(reversed(line.split()))}\n" for line in lines)
+    (tmp_path / "pairs.tsv").write_text(f"source\ttarget\n{pairs}")
+    stand_in = {
+        "classification": "tsv:{}/labels.tsv", "tagging": "conll:{}/tags.conll",
+        "seq2seq": "tsv:{}/pairs.tsv",
+    }  # fmt: skip
 
     def train(text):
         lines, _ = given(text)

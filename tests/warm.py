@@ -3,10 +3,11 @@ tests.
 
 A server imports everything once and forks itself for each script. The import starts no thread and no device,
 so that a forked process is what a new one is after its imports; `scripts/reliability.py` and slow tests start
-new ones.
+new ones. A server without lm_keras imports TensorFlow alone, for programs with a changed copy of the package.
 """
 
 import atexit
+import importlib
 import json
 import os
 import runpy
@@ -51,9 +52,13 @@ class Process:
 
 
 class Server:
-    """Forks itself into scripts."""
+    """Forks itself into scripts.
 
-    def __init__(self):
+    Args:
+        lm_keras: whether it imports this project, too.
+    """
+
+    def __init__(self, lm_keras: bool = True):
         quiet = {
             "OPENBLAS_NUM_THREADS": "1",
             "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -65,7 +70,7 @@ class Server:
             "CUDA_VISIBLE_DEVICES": "-1",
         }
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, __file__, "lm_keras" if lm_keras else "tensorflow"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -78,14 +83,15 @@ class Server:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def start(self, script: str, *arguments: str, folder: Path | None = None) -> Process:
-        """Start a script of `scripts/`, or one with its whole path, in a folder."""
+    def start(self, script: str, *arguments: str, folder: Path | None = None, **environment: str) -> Process:
+        """Start a script of `scripts/`, or one with its whole path, in a folder, with some variables of the
+        environment.
+        """
         self._count += 1
         files = [Path(self._folder.name) / f"{self._count}.{name}" for name in ("out", "err")]
         argv = [str(ROOT / "scripts" / script), *map(str, arguments)]
-        return Process(
-            self, self.ask(argv=argv, folder=str(folder or Path.cwd()), files=[*map(str, files)]), files
-        )
+        asked = {"argv": argv, "folder": str(folder or Path.cwd()), "files": [*map(str, files)]}
+        return Process(self, self.ask(**asked, environment=environment), files)
 
     def close(self) -> None:
         self._process.stdin.close()
@@ -138,6 +144,7 @@ def _execute(argv: list[str]) -> NoReturn:
     try:
         sys.argv = argv
         runpy.run_path(argv[0], run_name="__main__")
+        code = 0
     except SystemExit as ended:
         code = ended.code or 0
     except BaseException:
@@ -149,16 +156,18 @@ def _execute(argv: list[str]) -> NoReturn:
         os._exit(code)
 
 
-def _become(argv: list[str], folder: str, files: list[str]) -> None:
+def _become(argv: list[str], folder: str, files: list[str], environment: dict[str, str]) -> None:
     """Turn a forked process into a script."""
     os.chdir(folder)
+    os.environ.update(environment)
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     for descriptor, path in zip((0, 1, 2), (os.devnull, *files)):
         opened = os.open(path, os.O_RDWR | os.O_CREAT)
         os.dup2(opened, descriptor)
     _execute(argv)
 
 
-def _serve() -> None:
+def _import_lm_keras() -> None:
     global in_process
     import in_process
 
@@ -168,6 +177,12 @@ def _serve() -> None:
         Popen=Forked, PIPE=subprocess.PIPE, DEVNULL=subprocess.DEVNULL
     )
 
+
+def _serve(package: str) -> None:
+    if package == "lm_keras":
+        _import_lm_keras()
+    else:
+        importlib.import_module(package)
     assert len(os.listdir("/proc/self/task")) == 1, "the import has started threads, which a fork would lose"
     codes = {}
     for line in sys.stdin:
@@ -187,4 +202,4 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(sys.argv[1])

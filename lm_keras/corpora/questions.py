@@ -22,15 +22,15 @@ _END = re.compile(r"(?<=[.!?])\s")
 class QuestionDocs(Corpus):
     """Conversations of a question about a name and its answer, the first sentence of the docstring.
 
-    The name is that of a function or a class with a docstring, in words, and behind it what encloses it; words
-    are parted at underscores, at capital letters and at digits, and are in lower case:
+    The name is that of a function or a class with a docstring, in words, and behind it that of what encloses
+    it. Words are parted at underscores, at capital letters and at digits, and are in lower case:
 
         user       What does "run in executor" of "base event loop" do?
         assistant  Arrange for a func to be called in the specified executor.
 
     Of a class the question is `What is "base event loop"?`. White space in an answer is one space. Names with
-    a leading underscore are left out, and so are answers with fewer than `FEWEST_WORDS` words or more than
-    `MOST_WORDS`, and a question that comes again.
+    a leading underscore are left out, and so are answers without a full stop, with fewer than `FEWEST_WORDS`
+    words or more than `MOST_WORDS`, and a question that comes again.
 
     Args:
         fields: what is read: without `messages` question and answer are one text.
@@ -82,7 +82,9 @@ def questions(source: str | bytes, path: str) -> Iterator[tuple[str, str, str]]:
         if not text or not name.isascii() or any(part.startswith("_") for part in parts):
             continue
         answer = first_sentence(text)
-        if not answer.isascii() or not FEWEST_WORDS <= len(answer.split()) <= MOST_WORDS:
+        if not FEWEST_WORDS <= len(answer.split()) <= MOST_WORDS:
+            continue
+        if not (answer.isascii() and answer.endswith(".")):
             continue
         words = " of ".join(f'"{in_words(part)}"' for part in reversed(parts[-2:]))
         is_class = isinstance(scope, ast.ClassDef)

@@ -285,13 +285,12 @@ class RowsTogether(PairRows):
         ]
 
 
-def padded(texts: Sequence[np.ndarray], padding: int, at_end: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Put texts into rows, whose length is a multiple of 8.
+def padded(texts: Sequence[np.ndarray], padding: int) -> tuple[np.ndarray, np.ndarray]:
+    """Put texts into rows, with padding behind them. Their length is a multiple of 8.
 
     Args:
         texts: B arrays of tokens.
         padding: the token beside a text.
-        at_end: whether padding is behind a text; else before it.
 
     Returns:
         tokens [B, P] int32 and lengths [B] int32.
@@ -305,6 +304,5 @@ def padded(texts: Sequence[np.ndarray], padding: int, at_end: bool = True) -> tu
     width = -(-int(lengths.max(initial=1)) // PADDED_TO) * PADDED_TO
     tokens = np.full([len(texts), width], padding, np.int32)
     for row, text in zip(tokens, texts):
-        begin = 0 if at_end else width - len(text)
-        row[begin : begin + len(text)] = text
+        row[: len(text)] = text
     return tokens, lengths

@@ -92,12 +92,10 @@ class GLMLanguageModel(GPTLanguageModel):
         """Return the most tokens that go through the network at once: a whole text, masked and shown."""
         return 2 * self.context_length + 1
 
-    def initial_state(
-        self, batch_size: int | tf.Tensor, length: int | None = None, begins: tf.Tensor | None = None
-    ) -> dict[str, Any]:
+    def initial_state(self, batch_size: int | tf.Tensor, length: int | None = None) -> dict[str, Any]:
         """Return the state before a text; as that of a GPT, and `position` and `within` [B] of the latest
         token."""
-        state = super().initial_state(batch_size, length, begins)
+        state = super().initial_state(batch_size, length)
         latest = {name: tf.zeros([batch_size], tf.int32) for name in ("position", "within")}
         return {**state, **latest} if state else {}
 

@@ -24,7 +24,7 @@ from lm_keras.layers.transformer import DROPOUTS, BlockSettings, TransformerBloc
 from lm_keras.models.costs import Product, block_products, blocks_bytes
 from lm_keras.models.language_model import LanguageModel
 from lm_keras.models.positions import Arranged, positions_within
-from lm_keras.registry import WITH_PAIRS
+from lm_keras.registry import WITH_MESSAGES, WITH_PAIRS
 from lm_keras.rotary_scaling import parse
 
 INITIAL_DEVIATION = 0.02
@@ -42,7 +42,7 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
         positions=model.positions,
         rotary_base=model.rotary_base,
         rotary_scaling=model.rotary_scaling,
-        separate_documents=model.separate_documents or config.task in WITH_PAIRS,
+        separate_documents=model.separate_documents or config.task in (*WITH_PAIRS, *WITH_MESSAGES),
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
         num_outputs=num_outputs,
@@ -160,16 +160,13 @@ class GPTLanguageModel(LanguageModel):
         normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
         self._add_output(block.width, features=block.width, bias=False, initializer=normal)
 
-    def initial_state(
-        self, batch_size: int | tf.Tensor, length: int | None = None, begins: tf.Tensor | None = None
-    ) -> dict[str, Any]:
+    def initial_state(self, batch_size: int | tf.Tensor, length: int | None = None) -> dict[str, Any]:
         """Return the state before a document.
 
         Args:
             batch_size: B.
             length: the most tokens that will come, up to L, if they come in several parts; None for rows that
                 come whole, which have no state.
-            begins: [B] int32, tokens of padding that come before each row; None for none.
 
         Returns:
             Nothing, or
@@ -181,8 +178,8 @@ class GPTLanguageModel(LanguageModel):
         block, layers = self.block_settings, len(self.blocks)
         shape = [batch_size, block.num_kv_heads, length, block.head_width]
         keys, values = ([tf.zeros(shape, self.compute_dtype) for _ in range(layers)] for _ in range(2))
-        begins = tf.zeros([batch_size], tf.int32) if begins is None else begins
-        return {"length": tf.constant(0), "begins": begins, "keys": keys, "values": values}
+        first = {"length": tf.constant(0), "begins": tf.zeros([batch_size], tf.int32)}
+        return {**first, "keys": keys, "values": values}
 
     def forward(
         self,

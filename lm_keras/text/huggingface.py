@@ -19,8 +19,9 @@ from lm_keras.text import components, library, long_documents, traits
 from lm_keras.text.chains import ChainDecoder, spelling_of
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_bytes
 from lm_keras.text.marked import MarkedTokenizer
+from lm_keras.text.pieces import Piece
 from lm_keras.text.spelled import Special, Spelled, joined_at
-from lm_keras.text.tokenizer import REPLACEMENT, Decoder, Piece, Tokenizer
+from lm_keras.text.tokenizer import REPLACEMENT, Decoder, Tokenizer
 
 MODEL_FILE = "huggingface.json"
 """What the library calls tokenizer.json."""

@@ -16,8 +16,9 @@ from lm_keras.errors import InputError
 from lm_keras.text import long_documents
 from lm_keras.text.chains import Chain, ChainDecoder
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_bytes
+from lm_keras.text.pieces import Piece
 from lm_keras.text.spelled import Special, Spelled
-from lm_keras.text.tokenizer import REPLACEMENT, Decoder, Piece, Tokenizer
+from lm_keras.text.tokenizer import REPLACEMENT, Decoder, Tokenizer
 
 MODEL_FILE = "sentencepiece.model"
 SPACE_MARK = "\u2581"

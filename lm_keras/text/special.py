@@ -58,6 +58,13 @@ class SpecialTokens:
         made._token_bytes = [*self._token_bytes, *[b""] * len(new)]
         return made
 
+    def without_chat(self) -> Self:
+        """Return a copy without the special tokens that were added and without a chat template."""
+        made = self.with_chat_template(None)
+        made.added_special, made.vocab_size = (), self.first_special
+        made._token_bytes = self._token_bytes[: self.first_special]
+        return made
+
     def with_chat_template(self, source: str | None, variables: Mapping[str, Any] | None = None) -> Self:
         """Return a copy with another chat template, and what it may read beside a conversation."""
         made = copy.copy(self)

@@ -3,7 +3,8 @@ memory, room on the disk, and rates that learn.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -209,9 +210,16 @@ def enough_memory() -> Iterator[None]:
 
 
 def shapes_of(config: Config, task: Task) -> keras.Model:
-    """Build a network of which only shapes are asked."""
-    with tf.Graph().as_default():  # Where variables have shapes and take no memory.
-        return network(config, task.network_vocab_size, task.outputs)
+    """Build a network of which only shapes are asked: its variables have no values."""
+    with tf.Graph().as_default():
+        nothing = tf.Variable(0.0)
+
+        def without_value(create: Callable[..., tf.Variable], **settings: Any) -> tf.Variable:
+            # What an initializer fills has its shape from Keras.
+            return nothing if callable(settings["initial_value"]) else create(**settings)
+
+        with tf.variable_creator_scope(without_value):
+            return network(config, task.network_vocab_size, task.outputs)
 
 
 def check_space(folder: RunFolder, config: Config, task: Task, total_steps: int) -> None:

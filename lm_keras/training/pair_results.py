@@ -92,7 +92,6 @@ class PairResults:
             with writing_atomically(self._run.folder.path / "predictions" / f"{split}.jsonl") as file:
                 for line in generated.lines():
                     file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
-            self._write_attention(generated)
             pairs = [Pairs.in_store(one) for one in (store, self._data.splits["train"])]
             guesses = baselines(*pairs, self._data.texts["train"].documents(), generated)
             found[split] = {
@@ -100,6 +99,8 @@ class PairResults:
                 "by_length": generated.by_length(),
                 "baselines": {name: _scores(own) for name, own in guesses.items()},
             }
+        if found:
+            self._write_attention(generated)  # Of the last split.
         return found
 
     def _write_attention(self, generated: GeneratedTargets) -> None:

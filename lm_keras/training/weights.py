@@ -132,6 +132,8 @@ def _check_fits(config: Config, there: Config, tokenizer: Tokenizer, remedy: str
 def _copy_imported(
     imported: exchange.Imported, model: keras.Model, step: int | None = None, labels: Labels | None = None
 ) -> tuple[int, str]:
+    if labels is None and model.vocab_size > imported.vocab_size:
+        return imported.step, copy_weights(imported.build(), model).remark
     return imported.step, imported.copy_to(model, labels).remark
 
 
@@ -151,13 +153,14 @@ def _copy_trained(
 def _shape(config: Config) -> dict[str, Any]:
     """Return the settings that decide what the weights are, with the family's defaults filled in."""
     model = config.model
+    encoder = config.task in WITH_PAIRS and model.has("encoder")
     learned = model.has("attention") and model.positions == "learned"
     settings = {
         **dataclasses.asdict(model),
         "hidden_units": model.units,
         "tie_embeddings": model.tied,
         "num_kv_heads": model.kv_heads,
-        "encoder_layers": model.encoder_depth if config.task in WITH_PAIRS else None,
+        "encoder_layers": model.encoder_depth if encoder else None,
         "context_length": config.context_length if learned else None,
     }
     return {name: value for name, value in settings.items() if not FIELDS[name].metadata["keeps_weights"]}
@@ -170,7 +173,8 @@ def _other_tokenizer(here: DataConfig, there: DataConfig, tokenizer: Tokenizer) 
         return []  # The run has a copy of its own, wherever that folder is now.
     saved = saved_tokenizer(here)
     if saved:
-        same = tokenizer.fingerprint() in (saved.fingerprint(), saved.with_mask().fingerprint())
+        known = [one.without_chat().fingerprint() for one in (saved, saved.with_mask())]
+        same = tokenizer.without_chat().fingerprint() in known  # Which a task adds.
         return (
             [] if same else [f"--tokenizer={here.tokenizer} holds another tokenizer than that of the weights"]
         )

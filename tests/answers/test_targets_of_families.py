@@ -7,10 +7,10 @@ import pytest
 import lm_keras
 
 FAMILIES = {
-    "transformer": {"model": "transformer", "positions": "rotary", "num_heads": 2, "num_layers": 2},
+    "transformer": {"model": "transformer", "positions": "rotary", "num_heads": 2},
     "lstm": {"model": "lstm", "embedding_dim": 12, "hidden_units": 10},
-    "gpt": {"model": "gpt", "num_heads": 2, "num_layers": 2, "sequence_length": 32},
-    "glm": {"model": "glm", "num_heads": 2, "num_layers": 2, "sequence_length": 32},
+    "gpt": {"model": "gpt", "num_heads": 2, "sequence_length": 32},
+    "glm": {"model": "glm", "num_heads": 2, "sequence_length": 32},
 }
 SOURCES = ["ab", "c", "abcab", "ca", "bbbb", "acc"]
 

@@ -15,6 +15,7 @@ SMALL = {
     "ngram": {"embedding_dim": 8, "hidden_units": 5, "ngram_order": 3},
     "lstm": {"embedding_dim": 8, "hidden_units": 5},
     "gpt": BLOCKS, "bert": BLOCKS, "glm": BLOCKS,
+    "transformer": {**BLOCKS, "task": "seq2seq", "sequence_length": 9},
 }  # fmt: skip
 
 

@@ -355,7 +355,9 @@ def test_files_that_are_missing_or_outside_of_the_folder(tmp_path):
 
 def test_what_has_no_counterpart_there_is_refused():
     lstm, mixed = from_flat({}), from_flat({"model": "gpt", "positions": "rotary"})
-    with pytest.raises(InputError, match="--model=lstm has no counterpart there; bert and gpt have"):
+    with pytest.raises(
+        InputError, match="--model=lstm has no counterpart there; bert, gpt and transformer have"
+    ):
         exchange.foreign.kind_for(lstm)
     with pytest.raises(InputError) as caught:
         exchange.foreign.kind_for(mixed)

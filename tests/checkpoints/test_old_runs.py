@@ -79,34 +79,25 @@ def cut_off_at_4(path):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_goes_on_to_the_same_end(runs, family, train):
+    """And bit by bit as the same run with the settings and the data as this version writes them, on this
+    machine.
+    """
     expected = json.loads((runs / "expected.json").read_text())[family]
-    path = runs / family
-    results = cut_off_at_4(path)
-    begun = sums_of(lm_keras.load(path).model)
-    ended = train(RunFolder(path).config(), path)
-    assert ended.code == 0 and "going on from step 4 of 8\n" in ended.err
-    assert sums_of(lm_keras.load(path).model) == pytest.approx(expected["weights"], rel=1e-5)
-    assert begun != pytest.approx(expected["weights"], rel=1e-5)  # The control: it did learn something.
-    now = json.loads((path / "results.json").read_text())
-    for split, values in results["splits"].items():
-        assert numbers(now["splits"][split]) == pytest.approx(numbers(values), rel=1e-5)
-    assert now["sample"] == results["sample"]
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_it_goes_on_bit_by_bit_as_a_run_of_today(runs, family, train):
-    """The same run with the settings and the data as this version writes them, on this machine."""
     old, new = runs / family, runs / "today"
-    cut_off_at_4(old)
+    results = cut_off_at_4(old)
     shutil.copytree(old, new)
     folder = RunFolder(new)
     folder.write_json("config.json", folder.config().flat())
     folder.write_json("data.json", folder.read_data())
-    begun = weights_of(old)
     assert (new / "config.json").read_bytes() != (old / "config.json").read_bytes()
+    begun = lm_keras.load(old).model
     for path in (old, new):
-        assert train(RunFolder(path).config(), path).code == 0
+        ended = train(RunFolder(path).config(), path)
+        assert ended.code == 0 and "going on from step 4 of 8\n" in ended.err
     assert weights_of(new) == weights_of(old)
-    assert weights_of(new) != begun  # The control.
-    results = [RunFolder(path).results for path in (old, new)]
-    assert results[0]["splits"] == results[1]["splits"] and results[0]["sample"] == results[1]["sample"]
+    assert sums_of(lm_keras.load(old).model) == pytest.approx(expected["weights"], rel=1e-5)
+    assert sums_of(begun) != pytest.approx(expected["weights"], rel=1e-5)  # The control: it did learn.
+    now, today = (RunFolder(path).results for path in (old, new))
+    for split, values in results["splits"].items():
+        assert numbers(now["splits"][split]) == pytest.approx(numbers(values), rel=1e-5)
+    assert now["splits"] == today["splits"] and now["sample"] == today["sample"] == results["sample"]

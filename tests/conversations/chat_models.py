@@ -186,9 +186,9 @@ STYLES = {
 }  # fmt: skip
 
 WORDS = [
-    "the", "quick", "brown", "fox", "and", "a", "user", "assistant", "system", "model", "of", "hello", "world",
-    "answer", "question", "think", "INST", "SYS", "over", "lazy", "dog", "Paris", "capital", "France", "is",
-    "what", "how", "are", "you",
+    "the", "quick", "brown", "fox", "and", "a", "user", "assistant", "system", "model", "of", "hello",
+    "world", "answer", "question", "think", "INST", "SYS", "over", "lazy", "dog", "Paris", "capital",
+    "France", "is", "what", "how", "are", "you",
 ]  # fmt: skip
 
 
@@ -278,7 +278,8 @@ def write_tokenizer(folder: Path, name: str) -> Path:
 
 PIECES = [
     *WORDS, "Hello", "world!", "\n", "\n\n", " ", "  ", "\t", "é", "日本", "🙂", "<", ">", "|", "[", "]",
-    "</", "1234", "don't", "{{ x }}", "{% if %}", "'", '"', "\\", "\\n", "<think>", "</think>", "<tool>", "\r\n",
+    "</", "1234", "don't", "{{ x }}", "{% if %}", "'", '"', "\\", "\\n", "<think>", "</think>", "<tool>",
+    "\r\n",
 ]  # fmt: skip
 
 

@@ -34,8 +34,8 @@ def message(spec, text_field="text", on_bad_text="error"):
 
 def test_unknown_scheme():
     expected = (
-        "expected python-docs[:libraries|:names], text:GLOB such as text:data/*.txt, tsv:GLOB, csv:GLOB, "
-        "jsonl:GLOB, conll:GLOB, or "
+        "expected python-docs[:libraries|:names|:signatures], text:GLOB such as text:data/*.txt, tsv:GLOB, "
+        "csv:GLOB, jsonl:GLOB, lines:SOURCE,TARGET such as lines:train.de,train.en, conll:GLOB, or "
         "tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare"
     )
     assert message("pyhton-docs") == f"unknown corpus 'pyhton-docs' (did you mean 'python-docs'?): {expected}"

@@ -214,5 +214,5 @@ def test_what_is_too_long_is_told_with_its_place():
 
 
 def test_rows_to_generate_from():
-    tokens, lengths = padded([np.array([5] * 9), np.array([7])], 0, at_end=False)
-    assert tokens.shape == (2, 16) and lengths.tolist() == [9, 1] and tokens[1].tolist() == [0] * 15 + [7]
+    tokens, lengths = padded([np.array([5] * 9), np.array([7])], 0)
+    assert tokens.shape == (2, 16) and lengths.tolist() == [9, 1] and tokens[1].tolist() == [7] + [0] * 15

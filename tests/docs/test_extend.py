@@ -4,15 +4,13 @@ A page holds one block of each kind: diff, python and text. The diff is applied 
 program runs with that copy, and what it prints is the text.
 """
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import warm
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in (ROOT / "docs" / "extend").glob("*.md") if path.name != "index.md")
@@ -142,20 +140,30 @@ def test_there_is_a_page_for_each_change():
     assert [name for name in NAMES if f"({name}.md)" not in listed] == []
 
 
+@pytest.fixture(scope="module")
+def execute():
+    """A function that runs a program as a process with a copy of the package, in a folder."""
+    server = warm.Server(lm_keras=False)
+
+    def finished(program: Path, package: Path, folder: Path) -> tuple[int, str, str]:
+        changed = {"PYTHONPATH": str(package), "LM_KERAS_CACHE": str(folder / "cache")}
+        process = server.start(str(program), folder=folder, **changed)
+        out, err = process.communicate()
+        return process.poll(), out, err
+
+    yield finished
+    server.close()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_change_of_a_page_does_what_the_page_says(page, tmp_path):
+def test_the_change_of_a_page_does_what_the_page_says(page, execute, tmp_path):
     tree = copied(tmp_path / "changed")
     check_small(page.name, apply(page.name, blocks(page, "diff"), tree))
     program = tmp_path / "program.py"
     program.write_text(blocks(page, "python"), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(tree), "LM_KERAS_CACHE": str(tmp_path / "cache")}
-    environment |= {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONDONTWRITEBYTECODE": "1"}
-    run = subprocess.run(
-        [sys.executable, str(program)], cwd=tmp_path, env=environment, capture_output=True, text=True,
-        check=False, timeout=300,
-    )  # fmt: skip
-    assert run.returncode == 0, f"{page.name}: {run.stderr}"
-    assert run.stdout == blocks(page, "text"), f"{page.name}: {run.stderr}"
+    code, out, err = execute(program, tree, tmp_path)
+    assert code == 0, f"{page.name}: {err}"
+    assert out == blocks(page, "text"), f"{page.name}: {err}"
 
 
 NEW = "--- /dev/null\n+++ b/new.py\n@@ -0,0 +1,1 @@\n+x = 1\n"

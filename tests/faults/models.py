@@ -194,7 +194,7 @@ FAULTS = [
     model("a model of a kind that is unknown here", '`"model_type": "bloom"`',
         folder_of(config={"model_type": "bloom"}),
         "config.json has model_type 'bloom'; known are gpt2, llama, mistral, qwen2, "
-        "qwen3, bert"),
+        "qwen3, bert, marian"),
     model("a model that lacks a tensor", "`ln_f.weight`",
         folder_of(changed={"transformer.ln_f.weight": None}), "model: the tensor 'ln_f.weight' is missing"),
     model("a model without a tokenizer", "`tokenizer.json` deleted",

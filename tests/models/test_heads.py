@@ -18,7 +18,8 @@ SETTINGS = {
     "gpt": BLOCKS, "bert": BLOCKS, "glm": {**BLOCKS, "tie_embeddings": False},
 }  # fmt: skip
 TOKENS = np.random.default_rng(1).integers(0, V, [B, T])
-every_family = pytest.mark.parametrize("family", FAMILIES)
+every_family = pytest.mark.parametrize("family", SETTINGS)
+"""A transformer has an encoder, and predicts no classes."""
 
 
 def build(family, num_outputs=None):

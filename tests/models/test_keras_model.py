@@ -500,6 +500,9 @@ def test_the_page_names_tests_there_are():
     named = set(
         re.findall(r"`(test_\w+)`", (root / "docs" / "reference" / "keras.md").read_text(encoding="utf-8"))
     )
-    files = ("models/test_keras_model.py", "callbacks/test_callbacks_in_fit.py", "test_surroundings.py")
+    files = (
+        "models/test_keras_model.py", "models/test_encoder_decoder.py",
+        "callbacks/test_callbacks_in_fit.py", "test_surroundings.py",
+    )  # fmt: skip
     there = "".join((root / "tests" / name).read_text(encoding="utf-8") for name in files)
     assert {name for name in named if f"def {name}(" not in there} == {"test_on_batch"}  # of Keras

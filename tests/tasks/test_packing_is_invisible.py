@@ -43,11 +43,11 @@ NETWORKS = {
     "glm": {"model": "glm", **BLOCKS},
 }  # fmt: skip
 POOLINGS = {
-    "lstm": ("last", "mean", "max"), "bidirectional": ("last", "max"), "compiled": ("mean",),
-    "bidirectional compiled": ("max",), "gpt": ("last", "max"), "rotary": ("mean",),
-    "bert": ("first", "mean"), "glm": ("first", "last"),
+    "lstm": ("last", "mean"), "bidirectional": ("last", "max"), "compiled": ("mean",),
+    "bidirectional compiled": ("max",), "gpt": ("max",), "rotary": ("mean",), "bert": ("first",),
+    "glm": ("last",),
 }  # fmt: skip
-"""Each network with some of the poolings, and each pooling with several networks."""
+"""Each network with a pooling, and each pooling with a network."""
 
 TASKS = [
     (name, {"task": "classification", "pooling": pooling})
@@ -58,8 +58,8 @@ TASKS = [
 
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch):
-    """Score few rows at a time."""
-    monkeypatch.setattr(tasks, "MAX_ROWS", 2)
+    """Score one row at a time, so that there is one shape."""
+    monkeypatch.setattr(tasks, "MAX_ROWS", 1)
 
 
 every_task = pytest.mark.parametrize(

@@ -24,6 +24,7 @@ FAMILIES = {
     "glm": {"model": "glm", **BLOCKS},
 }
 TASKS = ("classification", "tagging")
+UNSCORED = {"split": "100/0/0"}
 
 
 def label_of(line):
@@ -74,8 +75,10 @@ def weights_of(path):
     return [variable.numpy() for variable in lm_keras.load(path).model.trainable_variables]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("task", "family"),
+    [*(("classification", family) for family in FAMILIES), ("tagging", "bidirectional"), ("tagging", "bert")],
+)
 def test_a_run_learns_and_says_how_well(task, family, config_for, train, tmp_path, lines_of):
     steps = 60 if "lstm" in FAMILIES[family]["model"] else 240
     pooling = {"pooling": "mean"} if (family, task) == ("bert", "classification") else {}
@@ -108,7 +111,9 @@ def test_a_run_learns_and_says_how_well(task, family, config_for, train, tmp_pat
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(task, config_for, train, tmp_path, monkeypatch):
-    config = config_for(task, "bidirectional", steps=20, checkpoint_every=5, class_weights="balanced")
+    config = config_for(
+        task, "bidirectional", steps=20, checkpoint_every=5, class_weights="balanced", **UNSCORED
+    )
     train(config, tmp_path / "whole")
 
     class Killed(BaseException):
@@ -167,9 +172,10 @@ def test_a_run_begins_with_a_language_model(task, family, config_for, tiny_confi
     usual = {name: value for name, value in FAMILIES[family].items() if name != "bidirectional"}
     text = tmp_path / "text.txt"
     text.write_text("\n".join(lines))
-    first = tiny_config(**{**SETTINGS, **usual, "corpus": f"text:{text}", "steps": 4})
+    first = tiny_config(**{**SETTINGS, **usual, "corpus": f"text:{text}", "steps": 4, **UNSCORED})
     assert train(first, tmp_path / "first").code == 0
-    config = config_for(task, family, steps=4, init_from=str(tmp_path / "first"), freeze="embedding")
+    origin = {"init_from": str(tmp_path / "first"), "freeze": "embedding"}
+    config = config_for(task, family, steps=4, **origin, **UNSCORED)
     ended = train(config, tmp_path / "second")
     assert ended.code == 0, ended.err
     line = next(line for line in ended.err.splitlines() if line.startswith("beginning with the weights of"))
@@ -182,12 +188,13 @@ def test_a_run_begins_with_a_language_model(task, family, config_for, tiny_confi
 
 
 def test_labels_of_another_run_keep_their_weights(config_for, train, tmp_path):
-    assert train(config_for("classification", steps=4), tmp_path / "first").code == 0
+    assert train(config_for("classification", steps=4, **UNSCORED), tmp_path / "first").code == 0
     (tmp_path / "other.tsv").write_text(
         "text\tlabel\n"
         + "".join(f"the {name} cat\tanimal\na {name} bus\tbus\n" for name in map(str, range(60)))
     )
     settings = {"init_from": str(tmp_path / "first"), "corpus": f"tsv:{tmp_path}/other.tsv", "steps": 1}
+    settings |= UNSCORED
     ended = train(config_for("classification", **settings, learning_rate=1e-9), tmp_path / "second")
     assert "the labels 'bus' are new" in ended.err
     there, here = (lm_keras.load(tmp_path / name).model.output_weights()[0] for name in ("first", "second"))
@@ -196,8 +203,9 @@ def test_labels_of_another_run_keep_their_weights(config_for, train, tmp_path):
 
 
 def test_only_the_head_moves_where_the_body_is_frozen(config_for, train, tmp_path):
-    assert train(config_for("classification", "bert", steps=4), tmp_path / "first").code == 0
-    config = config_for("classification", "bert", steps=4, init_from=str(tmp_path / "first"), freeze="body")
+    assert train(config_for("classification", "bert", steps=4, **UNSCORED), tmp_path / "first").code == 0
+    frozen = {"init_from": str(tmp_path / "first"), "freeze": "body", **UNSCORED}
+    config = config_for("classification", "bert", steps=4, **frozen)
     assert train(config, tmp_path / "second").code == 0
     models = [lm_keras.load(tmp_path / name).model for name in ("first", "second")]
     for one, other in zip(*(model.trainable_variables for model in models)):
@@ -212,7 +220,7 @@ def test_a_dry_run_knows_the_labels(task, config_for, train, tmp_path):
 
 
 def test_a_run_without_its_labels_is_not_loaded(config_for, train, tmp_path):
-    train(config_for("classification", steps=1), tmp_path / "run")
+    train(config_for("classification", steps=1, **UNSCORED), tmp_path / "run")
     (tmp_path / "run" / "labels.json").unlink()
     with pytest.raises(InputError, match=r"without labels.json; restore it from a copy"):
         lm_keras.load(tmp_path / "run")
@@ -220,7 +228,7 @@ def test_a_run_without_its_labels_is_not_loaded(config_for, train, tmp_path):
 
 @pytest.mark.parametrize(("task", "family"), [("classification", "bert"), ("tagging", "bidirectional")])
 def test_the_model_of_a_run_works_in_plain_keras(task, family, config_for, lines, train, tmp_path):
-    train(config_for(task, family, steps=4), tmp_path / "run")
+    train(config_for(task, family, steps=4, **UNSCORED), tmp_path / "run")
     lm = lm_keras.load(tmp_path / "run")
     begin, end = lm.tokenizer.begin_id, lm.tokenizer.eod_id
     texts = [[begin, *lm.tokenizer.encode(line), end] for line in lines[:24]]

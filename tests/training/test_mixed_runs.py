@@ -27,7 +27,8 @@ def mixed(tmp_path_factory, tiny_config):
 
     def make(kind, **settings):
         corpus = f"text:{folder}/ups.jsonl text:{folder}/downs.jsonl"
-        return tiny_config(corpus=corpus, corpus_weights="3,1", split="80/10/10", **MODELS[kind], **settings)
+        short = {"split": "100/0/0", "steps": 8, "checkpoint_every": 3}
+        return tiny_config(corpus=corpus, corpus_weights="3,1", **short, **MODELS[kind], **settings)
 
     return make
 
@@ -44,7 +45,8 @@ def two_languages(tmp_path_factory, tiny_config):
         usual = {
             "corpus": f"tsv:{folder}/en.tsv tsv:{folder}/de.tsv", "target_languages": "en,de",
             "task": "seq2seq", "model": "transformer", "num_heads": 2, "embedding_dim": 32,
-            "hidden_units": None, "sequence_length": 48, "batch_size": 6, "steps": 300, "eval_every": 300,
+            "hidden_units": None, "sequence_length": 48, "batch_size": 6, "steps": 300,
+            "eval_every": 300, "eval_pairs": 0, "eval_beams": 1,
             "header": "no", "learning_rate": 0.01, "split": "80/10/10",
         }  # fmt: skip
         return tiny_config(**{**usual, **settings})
@@ -56,47 +58,53 @@ def weights_of(path):
     return [variable.numpy() for variable in lm_keras.load(path).model.trainable_variables]
 
 
-@pytest.mark.parametrize("kind", MODELS)
-def test_a_mixed_run_that_was_stopped_goes_on_bit_for_bit(kind, mixed, train, tmp_path, monkeypatch):
-    config = mixed(kind, steps=20, checkpoint_every=5)
-    assert train(config, tmp_path / "whole").code == 0
+@pytest.fixture(scope="module")
+def whole(mixed, train, tmp_path_factory):
+    """A function that carries out a run of a kind, once, and returns its folder."""
+    folder = tmp_path_factory.mktemp("whole")
 
+    def path_of(kind):
+        path = folder / kind
+        if not path.exists():
+            assert train(mixed(kind), path).code == 0
+        return path
+
+    return path_of
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_mixed_run_that_was_stopped_goes_on_bit_for_bit(kind, whole, mixed, train, tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
     call = Trainer._call
 
     def killed(self, schedules):
-        if self.step >= 12:
+        if self.step >= 4:
             raise Killed
         return call(self, schedules)
 
     monkeypatch.setattr(Trainer, "_call", killed)
     with pytest.raises(Killed):
-        train(config, tmp_path / "parts")
+        train(mixed(kind), tmp_path / "parts")
     monkeypatch.setattr(Trainer, "_call", call)
-    assert "going on from step 10" in train(config, tmp_path / "parts").err
-    assert all(map(np.array_equal, weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")))
+    assert "going on from step 3" in train(mixed(kind), tmp_path / "parts").err
+    assert all(map(np.array_equal, weights_of(whole(kind)), weights_of(tmp_path / "parts")))
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_replicas_and_micro_batches_change_nothing(kind, mixed, train, tmp_path):
-    found = {}
-    for name, split in {"one": {}, "split": {"replicas": 2, "micro_batches": 3}}.items():
-        assert train(mixed(kind, steps=8, **split), tmp_path / name).code == 0
-        found[name] = weights_of(tmp_path / name)
-    for one, other in zip(found["one"], found["split"]):
+def test_replicas_and_micro_batches_change_nothing(kind, whole, mixed, train, tmp_path):
+    assert train(mixed(kind, replicas=2, micro_batches=3), tmp_path / "split").code == 0
+    for one, other in zip(weights_of(whole(kind)), weights_of(tmp_path / "split")):
         np.testing.assert_allclose(one, other, 1e-4, 1e-5)
 
 
-def test_weights_decide_what_is_learnt_and_stay(mixed, train, tmp_path):
-    ended = train(mixed("windows", steps=4), tmp_path / "run")
-    assert ended.code == 0, ended.err
-    other = from_flat({**mixed("windows", steps=4).flat(), "corpus_weights": "1,1"})
+def test_weights_decide_what_is_learnt_and_stay(whole, mixed, train, tmp_path):
+    other = from_flat({**mixed("windows").flat(), "corpus_weights": "1,1"})
     assert train(other, tmp_path / "other").code == 0
-    assert not all(map(np.array_equal, weights_of(tmp_path / "run"), weights_of(tmp_path / "other")))
+    assert not all(map(np.array_equal, weights_of(whole("windows")), weights_of(tmp_path / "other")))
     with pytest.raises(InputError, match="--corpus_weights: 3,1 in the run, 1,1 now"):
-        train(other, tmp_path / "run")
+        train(other, whole("windows"))
 
 
 def test_one_network_writes_two_languages(two_languages, train, tmp_path):

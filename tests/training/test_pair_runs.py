@@ -1,4 +1,4 @@
-"""Whole runs of seq2seq: names of numbers and their digits."""
+"""Whole runs of seq2seq: the digit that a text names."""
 
 import numpy as np
 import pytest
@@ -7,35 +7,37 @@ import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.training.trainer import Trainer
 
+COLOURS = ["red", "green", "blue", "white"]
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 SETTINGS = {
-    "task": "seq2seq", "tokenizer": "char", "sequence_length": 48, "batch_size": 6, "split": "80/10/10",
+    "task": "seq2seq", "tokenizer": "word", "sequence_length": 16, "batch_size": 6, "split": "100/0/0",
     "num_heads": 2, "embedding_dim": 16, "hidden_units": None, "learning_rate": 0.01, "dropout": 0.1,
     "header": "yes",
 }  # fmt: skip
 FAMILIES = {
-    "transformer": {"model": "transformer", "encoder_layers": 2, "positions": "sinusoidal"},
+    "transformer": {"model": "transformer", "positions": "sinusoidal"},
     "lstm": {"model": "lstm", "hidden_units": 16, "num_heads": 4},
     "gpt": {"model": "gpt", "positions": "rotary"},
-    "glm": {"model": "glm"},
+    "glm": {"model": "glm", "learning_rate": 0.003},
 }
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """300 numbers of two to four digits, in words and in digits."""
-    path = tmp_path_factory.mktemp("pairs") / "numbers.tsv"
-    numbers = [str(n * 97 % 9_973 + 10) for n in range(300)]
-    lines = [f"{' '.join(NAMES[int(digit)] for digit in number)}\t{number}" for number in numbers]
-    path.write_text("\n".join(["source\ttarget", *lines]) + "\n")
-    return f"tsv:{path}"
+    """Two files of 240 and 40 pairs such as `red seven` and `7`, by split."""
+    folder, found = tmp_path_factory.mktemp("pairs"), {}
+    for split, count in (("train", 240), ("valid", 40)):
+        lines = [f"{COLOURS[n % 4]} {NAMES[n * 7 % 10]}\t{n * 7 % 10}" for n in range(count)]
+        (folder / f"{split}.tsv").write_text("\n".join(["source\ttarget", *lines]) + "\n")
+        found[split] = f"tsv:{folder}/{split}.tsv"
+    return found
 
 
 @pytest.fixture(scope="module")
 def config_for(corpus, tiny_config):
     def make(family="transformer", **settings):
-        return tiny_config(**{**SETTINGS, **FAMILIES[family], "corpus": corpus, **settings})
+        return tiny_config(**{**SETTINGS, **FAMILIES[family], "corpus": corpus["train"], **settings})
 
     return make
 
@@ -50,22 +52,44 @@ def losses(path, lines_of):
 
 
 @every_family
-def test_a_run_learns(family, config_for, train, tmp_path, lines_of):
-    """A model that guesses digits and ends needs 2.0 nats a token."""
-    ended = train(config_for(family, steps=160, eval_every=40), tmp_path / "run")
+def test_a_run_learns(family, corpus, config_for, train, tmp_path, lines_of):
+    """A model that guesses digits and knows where a target ends needs 0.77 nats a token, and an end is a
+    space and the token.
+    """
+    scored = {"valid_corpus": corpus["valid"], "eval_every": 160, "eval_pairs": 4, "eval_beams": 2}
+    larger = {"embedding_dim": 32, "dropout": 0.0}
+    ended = train(config_for(family, **larger, **scored, steps=160), tmp_path / "run")
     assert ended.code == 0, ended.err
     found = losses(tmp_path / "run", lines_of)
-    assert found[-1] < 1.0 and found[-1] < 0.7 * found[0]
+    assert found[-1] < 0.5
     results = RunFolder(tmp_path / "run").results["splits"]
-    assert lm_keras.load(tmp_path / "run").evaluate("test")["nats_per_token"] == pytest.approx(
-        results["test"]["nats_per_token"]
+    assert lm_keras.load(tmp_path / "run").evaluate("valid")["nats_per_token"] == pytest.approx(
+        results["valid"]["nats_per_token"]
     )
 
 
-@every_family
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(family, config_for, train, tmp_path, monkeypatch):
-    config = config_for(family, steps=20, checkpoint_every=5)
-    assert train(config, tmp_path / "whole").code == 0
+UNSCORED = {"steps": 8, "checkpoint_every": 3}
+"""A short run that scores nothing."""
+
+
+@pytest.fixture(scope="module")
+def whole(config_for, train, tmp_path_factory):
+    """A function that carries out such a run of a family, once, and returns its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+
+    def path_of(family):
+        path = folder / family
+        if not path.exists():
+            assert train(config_for(family, **UNSCORED), path).code == 0
+        return path
+
+    return path_of
+
+
+@pytest.mark.parametrize("family", ["lstm", "glm"])
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(family, whole, config_for, train, tmp_path, monkeypatch):
+    """Rows with an encoder and without."""
+    config = config_for(family, **UNSCORED)
 
     class Killed(BaseException):
         pass
@@ -73,7 +97,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(family, config_for, train, t
     call = Trainer._call
 
     def killed(self, schedules):
-        if self.step >= 12:
+        if self.step >= 4:
             raise Killed
         return call(self, schedules)
 
@@ -82,49 +106,55 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(family, config_for, train, t
         train(config, tmp_path / "parts")
     monkeypatch.setattr(Trainer, "_call", call)
     ended = train(config, tmp_path / "parts")
-    assert "going on from step 10" in ended.err
-    assert all(map(np.array_equal, weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")))
+    assert "going on from step 3" in ended.err
+    assert all(map(np.array_equal, weights_of(whole(family)), weights_of(tmp_path / "parts")))
 
 
 @every_family
-def test_replicas_and_micro_batches_change_nothing(family, config_for, train, tmp_path):
-    """Law 2, dropout included; another seed changes the weights."""
-    found = {}
-    splits = {"one": {}, "split": {"replicas": 2, "micro_batches": 3}, "other": {"seed": 2}}
-    for name, split in splits.items():
-        assert train(config_for(family, steps=8, **split), tmp_path / name).code == 0
-        found[name] = weights_of(tmp_path / name)
-    for one, other in zip(found["one"], found["split"]):
-        np.testing.assert_allclose(one, other, 1e-4, 2e-5)
-    assert any(np.abs(one - other).max() > 1e-2 for one, other in zip(found["one"], found["other"]))
+def test_replicas_and_micro_batches_change_nothing(family, whole, config_for, train, tmp_path):
+    """Law 2, dropout included. Only rounding moves the biases of keys: the same number added to all scores
+    of a query changes nothing.
+    """
+    split = config_for(family, **UNSCORED, replicas=2, micro_batches=3)
+    assert train(split, tmp_path / "split").code == 0
+    names = [variable.path for variable in lm_keras.load(tmp_path / "split").model.trainable_variables]
+    for name, one, other in zip(names, weights_of(whole(family)), weights_of(tmp_path / "split")):
+        np.testing.assert_allclose(one, other, 1e-4, 2e-4 if name.endswith("key_value_bias") else 2e-5)
 
 
-@every_family
-def test_a_run_begins_with_another_one(family, config_for, train, tmp_path):
-    assert train(config_for(family, steps=4), tmp_path / "first").code == 0
-    config = config_for(family, steps=1, init_from=str(tmp_path / "first"), learning_rate=1e-9)
-    ended = train(config, tmp_path / "second")
+def test_another_seed_changes_the_weights(whole, config_for, train, tmp_path):
+    """The control of the comparisons above."""
+    assert train(config_for("lstm", **UNSCORED, seed=2), tmp_path / "other").code == 0
+    pairs = zip(weights_of(whole("lstm")), weights_of(tmp_path / "other"))
+    assert any(np.abs(one - other).max() > 1e-2 for one, other in pairs)
+
+
+@pytest.mark.parametrize("family", ["transformer", "lstm"])
+def test_a_run_begins_with_another_one(family, whole, config_for, train, tmp_path):
+    origin = {"init_from": str(whole(family)), "learning_rate": 1e-9}
+    ended = train(config_for(family, **{**UNSCORED, **origin, "steps": 1}), tmp_path / "second")
     assert ended.code == 0 and "are new" not in ended.err
-    pairs = zip(weights_of(tmp_path / "first"), weights_of(tmp_path / "second"))
+    pairs = zip(weights_of(whole(family)), weights_of(tmp_path / "second"))
     assert all(np.allclose(one, other, atol=1e-6) for one, other in pairs)
 
 
 def test_a_gpt_begins_with_a_language_model(config_for, tiny_config, train, tmp_path):
     text = tmp_path / "text.txt"
-    text.write_text("one two three four five six seven eight nine zero 1234567890 " * 20)
+    words = " ".join([*COLOURS, *NAMES, *map(str, range(10))])
+    text.write_text(f"{words}\n" * 20)
     own = {name: value for name, value in SETTINGS.items() if name not in ("task", "header")}
-    first = tiny_config(
-        **{**own, **FAMILIES["gpt"], "corpus": f"text:{text}", "steps": 4, "split": "100/0/0"}
-    )
+    first = tiny_config(**{**own, **FAMILIES["gpt"], "corpus": f"text:{text}", "steps": 4})
     assert train(first, tmp_path / "first").code == 0
-    ended = train(config_for("gpt", steps=1, init_from=str(tmp_path / "first")), tmp_path / "second")
+    ended = train(
+        config_for("gpt", **{**UNSCORED, "steps": 1}, init_from=str(tmp_path / "first")), tmp_path / "second"
+    )
     assert ended.code == 0, ended.err
     assert "beginning with the weights of" in ended.err and "are new" not in ended.err
 
 
-@every_family
+@pytest.mark.parametrize("family", ["transformer", "glm"])
 def test_a_dry_run(family, config_for, train):
-    ended = train(config_for(family), None, dry_run=True)
+    ended = train(config_for(family, **UNSCORED), None, dry_run=True)
     assert ended.code == 0 and "parameters" in ended.out
 
 

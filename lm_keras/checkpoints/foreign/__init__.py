@@ -62,8 +62,8 @@ def kind_for(config: Config, usual: str | None = None) -> tuple[str, Kind]:
             return name, kind
         reasons.append(f"{name} has no {', '.join(wrong)}")
     if not reasons:
-        known = sorted({kind.family for kind in KINDS.values()})
-        raise InputError(f"--model={family} has no counterpart there; {' and '.join(known)} have")
+        *known, last = sorted({kind.family for kind in KINDS.values()})
+        raise InputError(f"--model={family} has no counterpart there; {', '.join(known)} and {last} have")
     raise InputError(f"this network is none of those that can be written: {'; '.join(reasons)}")
 
 
