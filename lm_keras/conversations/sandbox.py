@@ -1,4 +1,4 @@
-"""The program that renders the chat template of a stranger: `python -I sandbox.py FOLDER...`, a child process.
+"""The program that renders a chat template of others, in a child process: `python -I sandbox.py FOLDER...`.
 
 The folders are where Python finds jinja2. It reads JSON lines and answers each with one: first the template,
 {"source", "variables"}, then conversations, {"messages", "add_generation_prompt"}. It may use little memory

@@ -1,20 +1,20 @@
 """Chat templates: a conversation becomes tokens, and it is known which of them an assistant has to learn.
 
-n tokens.
+c characters, n tokens.
 """
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_keras.conversations.rendered import ANSWER, Rendered, chatml
+from lm_keras.conversations.child import TemplateProcess
+from lm_keras.conversations.messages import ASSISTANT, Message
+from lm_keras.conversations.rendered import Rendered, at_risk, chatml, located
 from lm_keras.errors import InputError
+from lm_keras.text.spelled import Special
 from lm_keras.text.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from lm_keras.conversations.messages import Message
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content']"
@@ -43,59 +43,95 @@ class ChatTemplate:
     """Turns conversations into tokens, as the model of the template was trained to read them.
 
     Names of special tokens that the template writes become those tokens. The same letters in a message never
-    do.
+    do. A template of others is rendered by jinja2 in a child process, which may take 2 s and write 1 MB for a
+    conversation.
 
     Args:
         source: the template, in the jinja of Hugging Face.
+        variables: what it may read beside the conversation, such as `bos_token`.
 
     Example:
         >>> template = ChatTemplate()
         >>> messages = [Message("user", "Hi"), Message("assistant", "Ho")]
-        >>> template.render(messages).text
+        >>> template.render(messages)
         '<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\nHo<|im_end|>\\n'
         >>> ids, learnt = template.encode(messages, tokenizer)
         >>> tokenizer.decode(ids[learnt])  # and the token <|im_end|>
         'Ho'
     """
 
-    def __init__(self, source: str = CHATML):
+    def __init__(self, source: str = CHATML, variables: Mapping[str, Any] | None = None):
         self.source = source
+        self._process = None if source == CHATML else TemplateProcess(source, variables or {})
 
-    def render(self, messages: Sequence["Message"], add_generation_prompt: bool = False) -> Rendered:
+    def render(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
         """Return a conversation as text.
 
         Args:
             messages: of the conversation.
             add_generation_prompt: whether the text ends with what stands before the assistant's next answer.
+
+        Raises:
+            InputError: the template refuses the conversation, or cannot be rendered.
         """
-        if self.source == CHATML:
-            return chatml(messages, add_generation_prompt)
-        raise InputError("only the built-in chat template can be rendered")
+        if self._process is None:
+            return chatml(messages, add_generation_prompt).text
+        return self._process.render([message._asdict() for message in messages], add_generation_prompt)
 
     def encode(
-        self, messages: Sequence["Message"], tokenizer: Tokenizer, add_generation_prompt: bool = False
+        self, messages: Sequence[Message], tokenizer: Tokenizer, add_generation_prompt: bool = False
     ) -> Encoded:
         """Return a conversation in tokens. Nothing comes before the tokens of the template.
 
         Args:
             messages: of the conversation.
             tokenizer: of the model.
-            add_generation_prompt: whether the tokens end with those before the assistant's next answer.
+            add_generation_prompt: whether the tokens end with those before the assistant's next answer. Then
+                `learnt` may be all False.
+
+        Raises:
+            InputError: the template refuses the conversation or cannot be rendered, or changes messages so
+                that their characters cannot be told from its own.
         """
-        rendered = self.render(messages, add_generation_prompt)
+        names = [*tokenizer.special_tokens]
+        rendered = self._rendered(messages, add_generation_prompt, names)
         specials = special_in(rendered, tokenizer.special_tokens)
-        return _encoded(rendered.text, specials, learnt_in(rendered, specials), tokenizer)
+        learnt = learnt_in(rendered, specials)
+        cuts = (np.flatnonzero(np.diff(learnt)) + 1).tolist()
+        ids, begins, ends = tokenizer.encode_around(rendered.text, specials, cuts)
+        counts = np.concatenate([[0], np.cumsum(learnt)])  # [c + 1]
+        return Encoded(ids, counts[ends] > counts[begins])
+
+    def _rendered(
+        self, messages: Sequence[Message], add_generation_prompt: bool, names: Sequence[str]
+    ) -> Rendered:
+        if self._process is None:
+            return chatml(messages, add_generation_prompt)
+
+        def render(messages: Sequence[Message]) -> str:
+            return self.render(messages, add_generation_prompt)
+
+        text = render(messages)
+        if found := located(text, render, messages, self._process.constants, names):
+            return found
+        learns = not add_generation_prompt and any(message.role == ASSISTANT for message in messages)
+        if learns or any(at_risk(message.content, names).any() for message in messages):
+            raise InputError(
+                "the chat template changes the messages of this conversation, so that their characters cannot"
+                " be told from its own; leave the conversation out"
+            )
+        nothing = np.zeros(len(text), bool)
+        return Rendered(text, nothing, nothing)
 
 
-class Special(NamedTuple):
-    """A special token in a text: its characters and its id."""
+def template_of(tokenizer: Tokenizer) -> ChatTemplate | None:
+    """Return the chat template of a tokenizer, or None if it has none."""
+    if tokenizer.chat_template is None:
+        return None
+    return ChatTemplate(tokenizer.chat_template, tokenizer.chat_variables)
 
-    begin: int
-    end: int
-    token_id: int
 
-
-def special_in(rendered: Rendered, special_tokens: dict[str, int]) -> list[Special]:
+def special_in(rendered: Rendered, special_tokens: Mapping[str, int]) -> list[Special]:
     """Return the special tokens whose names the template has written, from left to right.
 
     Where several names begin, the longest counts.
@@ -104,47 +140,19 @@ def special_in(rendered: Rendered, special_tokens: dict[str, int]) -> list[Speci
         return []
     names = sorted(special_tokens, key=len, reverse=True)
     # Of the messages' letters none takes part.
-    written = "".join("\0" if origin else letter for letter, origin in zip(*rendered))
+    written = "".join("\0" if given else letter for letter, given in zip(rendered.text, rendered.given))
     found = re.finditer("|".join(map(re.escape, names)), written)
     return [Special(*match.span(), special_tokens[match[0]]) for match in found]
 
 
-def learnt_in(rendered: Rendered, specials: list[Special]) -> np.ndarray:
-    """Return [characters] bool: what the assistant says, with the special token that ends it.
+def learnt_in(rendered: Rendered, specials: Sequence[Special]) -> np.ndarray:
+    """Return [c] bool: what the assistant says, with the special token that ends it.
 
     That token comes next, behind white space at most.
     """
-    learnt = rendered.origins == ANSWER
-    ends = np.flatnonzero(learnt & ~np.append(learnt[1:], False)) + 1
-    for end in ends:
+    learnt = rendered.answered.copy()
+    for end in np.flatnonzero(learnt & ~np.append(learnt[1:], False)) + 1:
         following = next((special for special in specials if special.begin >= end), None)
         if following and not rendered.text[end : following.begin].strip():
             learnt[end : following.end] = True
     return learnt
-
-
-def _encoded(text: str, specials: list[Special], learnt: np.ndarray, tokenizer: Tokenizer) -> Encoded:
-    """Return the tokens of a text that is cut at special tokens, and where it begins or ceases to be learnt.
-
-    Args:
-        text: of c characters.
-        specials: from left to right.
-        learnt: [c] bool.
-        tokenizer: of the model.
-    """
-    ids, marks, place = [], [], 0
-
-    def add(begin: int, end: int) -> None:
-        cuts = [begin, *(np.flatnonzero(np.diff(learnt[begin:end])) + 1 + begin).tolist(), end]
-        for first, last in zip(cuts, cuts[1:]):
-            part = tokenizer.encode_inside(text[first:last]) if first < last else []
-            ids.extend(part)
-            marks.extend([bool(learnt[first])] * len(part))
-
-    for special in specials:
-        add(place, special.begin)
-        ids.append(special.token_id)
-        marks.append(bool(learnt[special.begin]))
-        place = special.end
-    add(place, len(text))
-    return Encoded(np.array(ids, np.int32), np.array(marks, bool))

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from lm_keras.text import long_documents
 from lm_keras.text.chains import Chain, ChainDecoder
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_bytes
 from lm_keras.text.pieces import Piece
+from lm_keras.text.spelled import Special, Spelled
 from lm_keras.text.tokenizer import REPLACEMENT, Decoder, Tokenizer
 
 MODEL_FILE = "sentencepiece.model"
@@ -123,6 +124,18 @@ class SentencePieceModel(Tokenizer):
             return self.encode(text)
         whole, before = self.encode(f"\n{text}"), self.encode("\n")
         return whole[len(before) :] if whole[: len(before)] == before else self.encode(text)
+
+    def encode_around(self, text: str, specials: Sequence[Special], cuts: Sequence[int]) -> Spelled:
+        """Return the tokens of a text with special tokens in it; what stands between two of them is encoded
+        as a text of its own.
+        """
+        parts, place = [], 0
+        for begin, end, token in [*specials, Special(len(text), len(text), -1)]:
+            ids, begins, ends, _ = self._encoded(text[place:begin])
+            parts.append(Spelled(ids, begins, ends).moved(place))
+            parts += [Spelled.of([token], begin, end)] if token >= 0 else []
+            place = end
+        return Spelled.joined(parts)
 
     def decoder(self, before: str = "") -> Decoder:
         """Return an incremental decoder; at the beginning of a text it leaves out the space that the model

@@ -19,11 +19,13 @@ class SpecialTokens:
         own_special: those that the vocabulary has anyway: name -> token.
         added_special: the names of those that were added to the vocabulary, which are its last tokens.
         chat_template: the source of the template that makes a text of a conversation, or None.
+        chat_variables: what that template may read beside a conversation, such as `bos_token`.
     """
 
     own_special: Mapping[str, int] = {}
     added_special: tuple[str, ...] = ()
     chat_template: str | None = None
+    chat_variables: Mapping[str, Any] = {}
     vocab_size: int
     _token_bytes: list[bytes]
 
@@ -63,10 +65,10 @@ class SpecialTokens:
         made._token_bytes = self._token_bytes[: self.first_special]
         return made
 
-    def with_chat_template(self, source: str | None) -> Self:
-        """Return a copy with another chat template."""
+    def with_chat_template(self, source: str | None, variables: Mapping[str, Any] | None = None) -> Self:
+        """Return a copy with another chat template, and what it may read beside a conversation."""
         made = copy.copy(self)
-        made.chat_template = source
+        made.chat_template, made.chat_variables = source, dict(variables or {})
         return made
 
     def special_label(self, token_id: int) -> str | None:
@@ -75,8 +77,9 @@ class SpecialTokens:
         return self.added_special[index] if index >= 0 else None
 
 
-def saved_special(folder: Path, settings: dict[str, Any]) -> tuple[list[str], str | None]:
-    """Return the added special tokens that the settings of a saved tokenizer name, and its chat template.
+def saved_special(folder: Path, settings: dict[str, Any]) -> tuple[list[str], str | None, dict[str, Any]]:
+    """Return the added special tokens that the settings of a saved tokenizer name, its chat template, and
+    what that may read beside a conversation.
 
     Raises:
         InputError: they are no names, or the template cannot be read.
@@ -84,10 +87,11 @@ def saved_special(folder: Path, settings: dict[str, Any]) -> tuple[list[str], st
     names = field(folder, settings, "special_tokens", list) if "special_tokens" in settings else []
     if not all(isinstance(name, str) and name for name in names):
         raise damaged(folder, "special tokens that are no names")
+    variables = field(folder, settings, "chat_variables", dict) if "chat_variables" in settings else {}
     path = folder / TEMPLATE_FILE
     if not path.exists():
-        return names, None
+        return names, None, {}
     try:
-        return names, read_bytes(path).decode("utf-8")
+        return names, read_bytes(path).decode("utf-8"), variables
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8; restore it from a copy") from None

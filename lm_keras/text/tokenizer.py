@@ -4,7 +4,7 @@ import abc
 import codecs
 import copy
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_settings, wr
 from lm_keras.text.languages import LanguageTokens, saved_languages
 from lm_keras.text.names import printable
 from lm_keras.text.special import TEMPLATE_FILE, SpecialTokens, saved_special
+from lm_keras.text.spelled import Special, Spelled, in_parts
 
 REPLACEMENT = "\ufffd".encode()  # what an unknown token decodes to
 
@@ -201,6 +202,17 @@ class Tokenizer(LanguageTokens, SpecialTokens, abc.ABC):
         """Return the ids of a text that continues another: without what a tokenizer puts before a text."""
         return self.encode_prompt(text)
 
+    def encode_around(self, text: str, specials: Sequence[Special], cuts: Sequence[int]) -> Spelled:
+        """Return the tokens of a text with special tokens in it.
+
+        Args:
+            text: c characters.
+            specials: the special tokens, from left to right.
+            cuts: where else the text is cut, from left to right; a tokenizer of another project tells the
+                characters of its tokens instead.
+        """
+        return in_parts(self.encode_inside, text, specials, cuts)
+
     def begins_word(self, token_id: int) -> bool:
         """Tell whether a word begins with a token: one behind white space, or one that says nothing."""
         return token_id in self.special_ids or self.token_bytes(token_id)[:1] in (b" ", b"\n", b"\t")
@@ -300,15 +312,16 @@ class Tokenizer(LanguageTokens, SpecialTokens, abc.ABC):
         blank = "blank" in settings and field(folder, settings, "blank", bool)
         # Its network was made with that token, also where the kind has found a mask token of its own since.
         tokenizer = tokenizer._reserving_mask() if blank and cls.mask_id is None else tokenizer
-        names, template = saved_special(Path(folder), settings)
+        names, *template = saved_special(Path(folder), settings)
         tokenizer = tokenizer.with_languages(saved_languages(Path(folder), settings))
-        return tokenizer.with_special_tokens(names).with_chat_template(template)
+        return tokenizer.with_special_tokens(names).with_chat_template(*template)
 
     def _settings_file(self, **fields: str | int | bool | list) -> bytes:
         """Return the content of the settings' file: what every kind has, and these fields."""
         reserved = {"blank": True} if self.reserves_mask else {}
         added = {"languages": self.languages, "special_tokens": self.added_special}
         reserved |= {name: list(tokens) for name, tokens in added.items() if tokens}
+        reserved |= {"chat_variables": self.chat_variables} if self.chat_variables else {}
         return write_settings(
             {"tokenizer": self.name, "normalization": self.normalization, **reserved, **fields}
         )

@@ -1,24 +1,18 @@
 """Chat templates: which tokens a conversation becomes, and which of them are learnt."""
 
-import collections
-
 import numpy as np
 import pytest
 
+from lm_keras.conversations.messages import Message
 from lm_keras.conversations.template import CHATML, ChatTemplate
 from lm_keras.text.byte import ByteTokenizer
 
-Message = collections.namedtuple("Message", "role content")
 START, END = 257, 258
-
-
-class WithRoles(ByteTokenizer):
-    special_tokens = {"<|im_start|>": START, "<|im_end|>": END}
 
 
 @pytest.fixture
 def tokenizer():
-    return WithRoles("none")
+    return ByteTokenizer("none").with_special_tokens(["<|im_start|>", "<|im_end|>"])
 
 
 def test_a_conversation_in_chatml_becomes_these_tokens(tokenizer):
