@@ -22,9 +22,7 @@ KEPT = {
     "chat_template.jinja": "comes back as it was",
     "chat_template.json": "comes back as it was",
     "additional_chat_templates/*.jinja": "come back as they were",
-    GENERATION_CONFIG: (
-        "comes back as it was; its `eos_token_id` is compared with the token that ends a text here"
-    ),
+    GENERATION_CONFIG: "comes back as it was; the tokens of its `eos_token_id` end a text here, too",
 }
 """Files that a run keeps, so that they come back with `--to_hf`."""
 
