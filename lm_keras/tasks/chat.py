@@ -1,17 +1,18 @@
 """Predict what the assistant says in a conversation, token by token."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lm_keras.config import Config
+from lm_keras.data.batch import Batch
 from lm_keras.data.conversations import LEARNT
 from lm_keras.data.example_rows import Frame, Texts
 from lm_keras.data.labels import Labels
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.objectives.measures import target_measures
 from lm_keras.tasks.task import common_settings
-from lm_keras.tasks.whole_examples import WholeExamples
+from lm_keras.tasks.whole_examples import WholeExamples, batches_of
 from lm_keras.text.tokenizer import Tokenizer
 
 
@@ -38,6 +39,13 @@ class ChatLM(WholeExamples):
     def texts(self, store: TokenStore) -> Texts:
         """Return the conversations of a split without their last tokens, which are predicted only."""
         return Texts(store.tokens, store.documents, store.ends - 1, tags=store.columns[LEARNT.name])
+
+    def scored(self, store: TokenStore) -> Iterator[Batch]:
+        """Yield the batches of an evaluation; K is a power of two, so that few splits have others."""
+        plan = self.plan(store, self.too_long_to_score)
+        most = min(self.sequence_length, 1 << (plan.predictions - 1).bit_length())
+        plan = dataclasses.replace(plan, predictions=most)
+        return batches_of(plan, self._rows_at_once(self.sequence_length))
 
     def predictions(self, length: int) -> int:
         """Return K of the rows that were planned, else the positions of a row."""

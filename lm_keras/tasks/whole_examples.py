@@ -87,8 +87,8 @@ class WholeExamples(Task):
         source_of: Callable[[int], str],
         say: Callable[[str], None],
     ) -> None:
-        around = self.frame.size
-        lengths, room = store.ends - store.documents, self.sequence_length - around
+        around, texts = self.frame.size, self.texts(store)
+        lengths, room = texts.ends - texts.begins, self.sequence_length - around
         check_lengths(name, lengths, room, too_long, source_of, say, around)
 
     def order(self, store: TokenStore) -> Order:

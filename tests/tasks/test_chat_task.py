@@ -26,10 +26,10 @@ from lm_keras.text import load_tokenizer, train_tokenizer
 
 V, T = TOKENIZER.vocab_size, 64
 CHATS = [
-    said("a", "bc"), said("d", "e", "f", "gh"), said("i", "", system="j"), said("kl", "m"), said("no", "p"),
+    said("a", "bc"), said("d", "e", "f", "gh"), said("i", "xy", system="j"), said("kl", "m"), said("no", "p"),
     said("q", "r", "s", "t"), said("u", "vwxyz"),
 ]  # fmt: skip
-LEARNT_TEXTS = [["bc]"], ["e]", "gh]"], ["]"], ["m]"], ["p]"], ["r]", "t]"], ["vwxyz]"]]
+LEARNT_TEXTS = [["bc]"], ["e]", "gh]"], ["xy]"], ["m]"], ["p]"], ["r]", "t]"], ["vwxyz]"]]
 FAMILY = {
     "gpt": {"model": "gpt", "positions": "rotary", "num_heads": 2, "embedding_dim": 8, "hidden_units": 12},
     "lstm": {"model": "lstm", "embedding_dim": 6, "hidden_units": 10},
@@ -82,9 +82,9 @@ def test_what_is_read_and_predicted_of_a_conversation():
     assert batch.inputs["tokens"][0, :size].tolist() == ids(text)[:-1]
     assert batch.inputs["document"][0].tolist() == [0] * size + [1] * (T - size)
     at = [text.index("e]") - 1, text.index("e]"), *range(text.index("gh]") - 1, size)]
-    assert batch.inputs["predicted"][0].tolist() == at
-    assert batch.targets[0].tolist() == ids("e]gh]")
-    assert batch.weights[0].tolist() == [1] * 5
+    assert batch.inputs["predicted"][0].tolist() == [*at, 0, 0, 0]
+    assert batch.targets[0].tolist() == [*ids("e]gh]"), 0, 0, 0]
+    assert batch.weights[0].tolist() == [1] * 5 + [0] * 3
 
 
 @every_family
@@ -160,14 +160,14 @@ def test_packing_is_invisible(family):
 
 def test_a_long_conversation_is_cut_or_read_in_windows_or_refused():
     store = stored(said("a" * 30, "b" * 30, "c", "d" * 20))
-    for how, learnt in (("cut_end", 64 - 51), ("cut_start", 21 + 5), ("windows", 31 + 21)):
+    for how, learnt in (("cut_end", 16), ("cut_start", 22 + 21), ("windows", 31 + 21)):
         task = made(too_long=how)
         found = sum(int((weights > 0).sum()) for _, _, weights in task.scored(store))
         assert found == learnt, how
     said_lines = []
     made().check_scored("valid", store, lambda number: "chats.jsonl:9", said_lines.append)
-    assert "chats.jsonl:9: 122 tokens, and a row has room for 64" in said_lines[0]
-    with pytest.raises(InputError, match="raise --sequence_length to 122"):
+    assert "chats.jsonl:9: 121 tokens, and a row has room for 64" in said_lines[0]
+    with pytest.raises(InputError, match="raise --sequence_length to 121"):
         made(too_long="error").check_scored("valid", store, lambda number: "a:1", said_lines.append)
 
 
