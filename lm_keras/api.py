@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -18,6 +18,7 @@ from lm_keras.answers.tagger import Span
 from lm_keras.answers.translator import Target
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
+from lm_keras.conversations.messages import Message
 from lm_keras.data.examples import source_at
 from lm_keras.data.labels import Labels
 from lm_keras.data.preparation import ScoredText, split_of_run, whole_corpus
@@ -77,7 +78,8 @@ def load(
     model, step = restore_for_reading(folder, checkpoint, _warn)
     jit = weights == "int8" if jit is None else jit
     int8 = int8_of(model, weights, jit)
-    lm = TrainedModel(model, tokenizer, config, step, folder.read_data(), jit, int8, folder.labels())
+    kept = folder.labels(), folder.end_tokens()
+    lm = TrainedModel(model, tokenizer, config, step, folder.read_data(), jit, int8, *kept)
     if lm.labels:
         lm.fitted_temperature = folder.temperature(step)
     return lm
@@ -139,6 +141,7 @@ class TrainedModel:
         jit: bool = False,
         int8: Int8Matrices | None = None,
         labels: Labels | None = None,
+        end_ids: Sequence[int] = (),
     ):
         self.labels, self.fitted_temperature = labels, None
         self.model, self.tokenizer, self.config, self.step = model, tokenizer, config, step
@@ -146,7 +149,7 @@ class TrainedModel:
         self._data, self._int8 = data, int8
         self._makes_pairs = TASKS[config.task].pairs
         task = self.task if labels is not None or self._makes_pairs else config.task
-        self.answer = answer_for(task, model, tokenizer, _warn, jit, int8)
+        self.answer = answer_for(task, model, tokenizer, _warn, jit, int8, end_ids)
         self._scorer = scorer_for(config.task, model, tokenizer)
 
     @functools.cached_property
@@ -200,6 +203,29 @@ class TrainedModel:
         with usual_settings():
             pieces = self.answer.stream(prompt, **settings)
         return each_with_usual_settings(pieces)
+
+    def chat(
+        self, messages: Sequence[Message | dict[str, str]], stream: bool = False, **settings
+    ) -> str | Iterator[str]:
+        """Answer in a conversation; for `--task=chat` and for instruct models of others.
+
+        Args:
+            messages: of the conversation, each with `role` (`system`, `user` or `assistant`) and `content`.
+            stream: return an iterator over the pieces of the answer instead, as they come.
+            **settings: as for `generate`; max_new_tokens is 512 where it is not given. With
+                long_prompt="keep_end" the oldest turns of a conversation that is too long are left out.
+
+        Raises:
+            InputError: the model has no chat template, the template refuses the messages, they are too many
+                for the model's context, or a setting is not allowed.
+
+        Example:
+            >>> lm.chat([{"role": "user", "content": "What is the capital of France?"}], temperature=0)
+            'The capital of France is Paris.'
+        """
+        with usual_settings():
+            answer = self.answer.reply(messages, stream, **settings)
+        return each_with_usual_settings(answer) if stream else answer
 
     @with_usual_settings
     def fill(self, text: str, words: int = 5, **settings) -> Filled:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lm_keras.conversations.child import TemplateProcess
-from lm_keras.conversations.messages import ASSISTANT, Message
+from lm_keras.conversations.messages import ASSISTANT, USER, Message
 from lm_keras.conversations.rendered import Rendered, at_risk, chatml, located
 from lm_keras.errors import InputError
 from lm_keras.text.spelled import Special
@@ -129,6 +129,14 @@ def template_of(tokenizer: Tokenizer) -> ChatTemplate | None:
     if tokenizer.chat_template is None:
         return None
     return ChatTemplate(tokenizer.chat_template, tokenizer.chat_variables)
+
+
+def end_of_turn(tokenizer: Tokenizer) -> int | None:
+    """Return the special token that the chat template of a tokenizer writes behind an answer, or None."""
+    messages = [Message(USER, "a"), Message(ASSISTANT, "b")]
+    ids, learnt = template_of(tokenizer).encode(messages, tokenizer)
+    last = int(ids[learnt][-1])
+    return last if last in {*tokenizer.special_tokens.values(), tokenizer.eod_id} else None
 
 
 def special_in(rendered: Rendered, special_tokens: Mapping[str, int]) -> list[Special]:

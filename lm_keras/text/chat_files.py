@@ -37,18 +37,22 @@ def template_in(folder: Path, *settings: dict[str, Any]) -> tuple[str | None, di
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8; restore it from a copy") from None
+    try:
+        return template_named({**settings[0], "chat_template": template}, *settings[1:])
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from None
+
+
+def template_named(*settings: dict[str, Any]) -> tuple[str | None, dict[str, str]]:
+    """Return the chat template that settings name, and what it may read; see `template_in`."""
+    template, found = settings[0].get("chat_template"), {}
     if isinstance(template, list):
-        template = next(
-            (
-                one.get("template")
-                for one in template
-                if isinstance(one, dict) and one.get("name") == "default"
-            ),
-            None,
-        )
-    if template is not None and not isinstance(template, str):
-        raise InputError(f"{folder} has a {type(template).__name__} for its chat template; expected a string")
-    found = {}
+        named = {one.get("name"): one.get("template") for one in template if isinstance(one, dict)}
+        template = named.get("default")
+    if template is None:
+        return None, {}
+    if not isinstance(template, str):
+        raise InputError(f"its chat template is a {type(template).__name__}; expected a string")
     for given in reversed(settings):
         found |= {name: value for name in VARIABLES if (value := switches.name_in(given, name)) is not None}
-    return template, found if template is not None else {}
+    return template, found

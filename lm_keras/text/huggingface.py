@@ -161,9 +161,11 @@ class HuggingFaceTokenizer(Tokenizer):
     @property
     def foreign_files(self) -> dict[str, bytes]:
         """Return the files of this tokenizer in a Hugging Face folder."""
-        names = {"tokenizer_class": "PreTrainedTokenizerFast", **self.special_names}
+        names, model = {"tokenizer_class": "PreTrainedTokenizerFast", **self.special_names}, self._model
+        if self.added_special:
+            model = library.with_special(model, self._names, self.added_special)
         return {
-            "tokenizer.json": self._model,
+            "tokenizer.json": model,
             "tokenizer_config.json": (json.dumps(names, indent=1) + "\n").encode(),
         }
 

@@ -4,6 +4,7 @@ needed of them.
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import tokenizers
@@ -56,6 +57,21 @@ def content_of(model: bytes, tokenizer: tokenizers.Tokenizer) -> dict[str, Any]:
     content = json.loads(model)
     typed = isinstance(content.get("model"), dict) and "type" in content["model"]
     return content if typed else json.loads(tokenizer.to_str())  # The library guesses a type that is missing.
+
+
+def with_special(model: bytes, names: Sequence[str | None], added: Sequence[str]) -> bytes:
+    """Return a tokenizer.json with more special tokens.
+
+    Args:
+        model: the tokenizer.json.
+        names: of the tokens by id, before the new ones; None where the network has a token and the tokenizer
+            has none.
+        added: names of the new ones.
+    """
+    tokenizer = tokenizers.Tokenizer.from_buffer(model)
+    fillers = [f"<unused{number}>" for number, name in enumerate(names) if name is None]
+    tokenizer.add_special_tokens([*fillers, *added])
+    return tokenizer.to_str().encode()
 
 
 def refused(error: BaseException, what: str) -> InputError:
