@@ -157,8 +157,15 @@ class SentencePieceModel(Tokenizer):
         for name, token in (("bos_token", self.begin_id), ("eos_token", self.eod_id)):
             if token < len(self._processor):  # A network may have more tokens than the model names.
                 names[name] = self._processor.id_to_piece(token)
+        model = self._model
+        if self.added_special:
+            proto = _proto(model)
+            fillers = [f"<unused{n}>" for n in range(len(self._processor), self.first_special)]
+            for name in (*fillers, *self.added_special):
+                proto.pieces.add(piece=name, score=0.0, type=proto.SentencePiece.CONTROL)
+            model = proto.SerializeToString()
         return {
-            "tokenizer.model": self._model,
+            "tokenizer.model": model,
             "tokenizer_config.json": (json.dumps(names, indent=1) + "\n").encode(),
         }
 
