@@ -135,8 +135,8 @@ def end_of_turn(tokenizer: Tokenizer) -> int | None:
     """Return the special token that the chat template of a tokenizer writes behind an answer, or None."""
     messages = [Message(USER, "a"), Message(ASSISTANT, "b")]
     ids, learnt = template_of(tokenizer).encode(messages, tokenizer)
-    last = int(ids[learnt][-1])
-    return last if last in {*tokenizer.special_tokens.values(), tokenizer.eod_id} else None
+    last = {*ids[learnt][-1:].tolist()} & {*tokenizer.special_tokens.values(), tokenizer.eod_id}
+    return last.pop() if last else None
 
 
 def special_in(rendered: Rendered, special_tokens: Mapping[str, int]) -> list[Special]:

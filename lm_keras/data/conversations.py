@@ -5,8 +5,7 @@ n tokens of a conversation.
 
 import numpy as np
 
-from lm_keras.conversations.messages import ASSISTANT, USER, Message
-from lm_keras.conversations.template import CHATML, Encoded, template_of
+from lm_keras.conversations.template import CHATML, Encoded, end_of_turn, template_of
 from lm_keras.corpora.documents import Document
 from lm_keras.data.columns import Column
 from lm_keras.data.labels import NO_WORD
@@ -25,8 +24,7 @@ def with_template(tokenizer: Tokenizer) -> Tokenizer:
     """
     if tokenizer.chat_template is None:
         tokenizer = tokenizer.with_special_tokens(CHATML_TOKENS).with_chat_template(CHATML)
-    ids, learnt = template_of(tokenizer).encode([Message(USER, "a"), Message(ASSISTANT, "b")], tokenizer)
-    if not {*ids[learnt][-1:].tolist()} & {*tokenizer.special_tokens.values(), tokenizer.eod_id}:
+    if end_of_turn(tokenizer) is None:
         raise InputError(
             "the chat template of the tokenizer writes no special token behind an answer, so that no answer"
             " would end; take another tokenizer, or another template"
