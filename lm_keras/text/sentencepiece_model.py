@@ -99,7 +99,7 @@ class SentencePieceModel(Tokenizer):
             return text.ids
         return np.array(self._processor.encode(text), np.int32)
 
-    def _encoded(self, text: str) -> long_documents.Encoded:
+    def _encoded(self, text: str) -> long_documents.EncodedText:
         content = self._processor.encode(text, out_type="serialized_proto")
         pieces = sentencepiece_pb2.SentencePieceText.FromString(content).pieces
         ids, begins, ends = (
@@ -109,7 +109,7 @@ class SentencePieceModel(Tokenizer):
         starts = (np.frombuffer(text.encode(), np.uint8) & 0xC0) != 0x80
         characters = np.concatenate([[0], np.cumsum(starts)])
         begins, ends = characters[begins], characters[ends]
-        return long_documents.Encoded(ids.astype(np.int32), begins, ends, np.zeros_like(begins))
+        return long_documents.EncodedText(ids.astype(np.int32), begins, ends, np.zeros_like(begins))
 
     def canonical(self, text: str) -> str:
         """Return what the tokens of a text say."""
