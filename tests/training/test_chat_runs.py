@@ -1,4 +1,4 @@
-"""Whole runs of chat: sums of two digits, and a letter that has to be repeated."""
+"""Whole runs of chat: a letter that has to be said twice."""
 
 import json
 
@@ -30,8 +30,8 @@ def corpus(tmp_path_factory):
         for number in range(120):
             messages = []
             for question in range(1 + number % 2):
-                letter = "abcdefgh"[(number + question) % 8]
-                messages += [{"role": "user", "content": f"say {letter} {number}"}]
+                letter = "ABCDEFGH"[(number + question) % 8]
+                messages += [{"role": "user", "content": f"{number} {letter}"}]
                 messages += [{"role": "assistant", "content": letter * 2}]
             file.write(json.dumps({"messages": messages}) + "\n")
     return f"jsonl:{path}"
@@ -66,7 +66,7 @@ def test_a_run_learns_to_answer_and_to_end(family, config_for, train, tmp_path, 
     found = lm_keras.load(path).evaluate("test")
     assert found["nats_per_token"] == pytest.approx(results["nats_per_token"]) and found["ended"] == 1.0
     page = "".join(answers.sections(read_runs([str(path)])))
-    assert "shuffled questions" in page and "user: say" in page and "evenly spaced" in page
+    assert "shuffled questions" in page and "user: " in page and "evenly spaced" in page
     template = (path / "tokenizer" / "chat_template.jinja").read_text()
     assert "<|im_start|>" in template
 
@@ -112,7 +112,7 @@ def test_replicas_and_micro_batches_change_nothing(config_for, train, tmp_path):
 def test_a_chat_begins_with_a_language_model(family, config_for, tiny_config, train, tmp_path):
     """The rows of its vocabulary come over, in the embedding and in the output, and two tokens are new."""
     text = tmp_path / "text.txt"
-    text.write_text("user\nsay abcdefgh 0123456789\nassistant\n" * 40)
+    text.write_text("user\nABCDEFGH 0123456789\nassistant\n" * 40)
     own = {name: value for name, value in SETTINGS.items() if name not in ("task", "eval_answers")}
     first = tiny_config(
         **{**own, **FAMILIES[family], "corpus": f"text:{text}", "steps": 2, "split": "100/0/0"}
