@@ -184,7 +184,7 @@ def test_commands_change_what_is_remembered(monkeypatch):
 
 
 def test_an_answer_that_was_cut_and_turns_that_were_left_out_are_told(monkeypatch, capsys):
-    chat = chat_of("Yes, why", context_length=64)
+    chat = chat_of("Yes, why", context_length=48)
     printed = talk(monkeypatch, capsys, ["Hello", "Why so?"], chat, max_new_tokens=2)
     assert printed.out == "Ye\nYe\n"
     assert printed.err.count("the answer was cut there; --max_new_tokens says") == 2
