@@ -78,8 +78,8 @@ def load(
     model, step = restore_for_reading(folder, checkpoint, _warn)
     jit = weights == "int8" if jit is None else jit
     int8 = int8_of(model, weights, jit)
-    kept = folder.labels(), folder.end_tokens()
-    lm = TrainedModel(model, tokenizer, config, step, folder.read_data(), jit, int8, *kept)
+    data = {**folder.read_data(), "end_tokens": folder.end_tokens()}
+    lm = TrainedModel(model, tokenizer, config, step, data, jit, int8, folder.labels())
     if lm.labels:
         lm.fitted_temperature = folder.temperature(step)
     return lm
@@ -141,7 +141,6 @@ class TrainedModel:
         jit: bool = False,
         int8: Int8Matrices | None = None,
         labels: Labels | None = None,
-        end_ids: Sequence[int] = (),
     ):
         self.labels, self.fitted_temperature = labels, None
         self.model, self.tokenizer, self.config, self.step = model, tokenizer, config, step
@@ -149,7 +148,7 @@ class TrainedModel:
         self._data, self._int8 = data, int8
         self._makes_pairs = TASKS[config.task].pairs
         task = self.task if labels is not None or self._makes_pairs else config.task
-        self.answer = answer_for(task, model, tokenizer, _warn, jit, int8, end_ids)
+        self.answer = answer_for(task, model, tokenizer, _warn, jit, int8, data.get("end_tokens", ()))
         self._scorer = scorer_for(config.task, model, tokenizer)
 
     @functools.cached_property

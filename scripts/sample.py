@@ -17,9 +17,11 @@ class SampleOptions:
     prompt: str = setting("", "text to continue; empty: the start of a document")
     prompt_file: str | None = setting(None, "file with the text to continue; -: standard input", path=True)
     interactive: bool = setting(False, "continue every line of standard input, with the model loaded once")
-    chat: bool = setting(False, "hold a conversation: lines of standard input are messages, or /help")
+    chat: bool = setting(False, "hold a conversation, whose messages are lines of standard input; /help")
     stream: bool = setting(True, "print one sample while it is generated")
-    color: bool = setting(False, "on a terminal, colour likely tokens green, then yellow, magenta, red")
+    color: bool = setting(
+        False, "on a terminal, colour tokens by probability: green from 1/2, yellow 1/10, magenta 1/100, red"
+    )
     jit: str = setting(
         "off", "let XLA compile a token's work: for long texts", choices=("off", "on"), needs=("cache",)
     )
@@ -37,7 +39,6 @@ def main() -> int:
     from lm_keras import api
     from lm_keras.answers import chat_console
     from lm_keras.sampling import console, prompts
-
     chat_console.check(options)
     prompt = prompts.given_prompt(options.prompt, options.prompt_file, options.interactive)
     color = options.color and sys.stdout.isatty()

@@ -1,16 +1,18 @@
 """Networks that answer in conversations, trained here or instruct models of others."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from lm_keras.answers.generator import Generator
 from lm_keras.conversations.messages import ASSISTANT, SYSTEM, USER, Message, read_messages
-from lm_keras.conversations.template import end_of_turn, template_of
+from lm_keras.conversations.template import ChatTemplate, end_of_turn, template_of
 from lm_keras.errors import InputError
 from lm_keras.sampling.continuation import Continuation, GrowingContinuation
 from lm_keras.sampling.generate import GENERATE_POSITIONS
 from lm_keras.sampling.settings import SamplingSettings, settings_from
 from lm_keras.sampling.uniforms import key_of
+from lm_keras.text.tokenizer import Tokenizer
 
 ANSWER_TOKENS = 512
 """Tokens of an answer at most, where nothing else is said."""
@@ -25,6 +27,10 @@ class Chat(Generator):
     """
 
     task = "chat"
+
+    @cached_property
+    def _template(self) -> ChatTemplate:
+        return template_of(self._tokenizer)
 
     def reply(self, messages: Messages, stream: bool = False, **settings: Any) -> str | Iterator[str]:
         """Return the answer of the assistant to a conversation.
@@ -84,9 +90,9 @@ class Chat(Generator):
             InputError: the conversation is too long and nothing of it may be left out, or even its last
                 message is too long.
         """
-        template, most = template_of(self._tokenizer), self._longest_prompt
+        most = self._longest_prompt
         while True:
-            ids = template.encode(messages, self._tokenizer, add_generation_prompt=True).ids.tolist()
+            ids = self._template.encode(messages, self._tokenizer, add_generation_prompt=True).ids.tolist()
             keeps_all = settings.long_prompt == "error"
             if most is None or len(ids) <= (most if keeps_all else _room(most, settings)):
                 return messages, ids
@@ -119,7 +125,7 @@ def without_oldest_turn(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     return messages[:first] + messages[later[0] :] if later else ()
 
 
-def ends_of_turns(tokenizer: Any, end_ids: Iterable[int]) -> tuple[int, ...]:
+def ends_of_turns(tokenizer: Tokenizer, end_ids: Iterable[int]) -> tuple[int, ...]:
     """Return the tokens that end an answer: some that are known, and the one that the chat template of the
     tokenizer writes behind an answer.
     """

@@ -79,7 +79,8 @@ class Talk:
         turns = self.messages[len(system) :]
         if name == "/system":
             system = [Message(SYSTEM, text.strip())] if text.strip() else []
-            read_messages(system or [Message(USER, "")])
+            if system:
+                read_messages(system)
             told = "the system message is set" if system else "there is no system message"
         elif name == "/reset":
             turns, told = [], "a new conversation"

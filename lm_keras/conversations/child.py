@@ -50,11 +50,15 @@ class TemplateProcess:
             InputError: the template is wrong, refuses the conversation, does what is not allowed, takes too
                 long, or writes too much; or jinja2 is missing.
         """
+        asked = {"messages": messages, "add_generation_prompt": add_generation_prompt}
         with self._lock:
-            if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
-                self._start()
-            asked = {"messages": messages, "add_generation_prompt": add_generation_prompt}
-            return self._ask(asked)["text"]
+            try:
+                if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
+                    self._start()
+                return self._ask(asked)["text"]
+            except KeyboardInterrupt:
+                self._stop()  # Its answer would be taken for the next one.
+                raise
 
     def _start(self) -> None:
         command = [sys.executable, "-I", sandbox.__file__, *_folders()]
@@ -72,7 +76,11 @@ class TemplateProcess:
         self._process, self._owner = process, os.getpid()
         weakref.finalize(self, _end, process, self._owner)
         self._answer(START_SECONDS)
-        self.constants = tuple(self._ask(self._asked)["constants"])
+        try:
+            self.constants = tuple(self._ask(self._asked)["constants"])
+        except InputError:
+            self._stop()
+            raise
 
     def _ask(self, content: dict[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(BrokenPipeError):  # It has ended; the answer tells so.
@@ -96,9 +104,13 @@ class TemplateProcess:
             if not part or len(got) > MOST_ANSWER:
                 problem = f"its process ended after {len(got):,} bytes"
                 break
-        _end(self._process, self._owner)
-        self._process = None
+        self._stop()
         raise InputError(f"the chat template cannot be used: {problem}")
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            _end(self._process, self._owner)
+        self._process = None
 
 
 def _folders() -> list[str]:

@@ -69,15 +69,15 @@ def located(
         "<no>", with twins of all characters "<␣no␣>" (where n, o and the spaces are twins), and with twins of
         letters "<no>" again.
     """
+    spaced = [name for name in names if any(map(str.isspace, name))]
 
     def letters(content: str) -> np.ndarray:
-        return np.array([not character.isspace() for character in content], bool)
+        found = np.array([not character.isspace() for character in content], bool)
+        return found | at_risk(content, spaced)
 
     def others(content: str) -> np.ndarray:
-        return letters(content) & (~within(content, constants) | at_risk(content, names))
+        return (letters(content) & ~within(content, constants)) | at_risk(content, names)
 
-    if any(ord(character) >= FIRST_TWIN for character in {*"".join(constants)}):
-        return None
     for chosen in (lambda content: np.ones(len(content), bool), letters, others):
         twins = Twins()
         try:

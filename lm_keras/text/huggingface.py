@@ -183,11 +183,11 @@ class HuggingFaceTokenizer(Tokenizer):
                 error, f"the tokenizer cannot encode the text that begins with {start}: "
             ) from None
 
-    def _encoded(self, text: str) -> long_documents.Encoded:
+    def _encoded(self, text: str) -> long_documents.EncodedText:
         found = self._encoding(text)
         begins, ends = np.array(found.offsets, np.int64).reshape(-1, 2).T
         words = [-1 if word is None else word for word in found.word_ids]
-        return long_documents.Encoded(np.array(found.ids, np.int32), begins, ends, np.array(words))
+        return long_documents.EncodedText(np.array(found.ids, np.int32), begins, ends, np.array(words))
 
     def canonical(self, text: str) -> str:
         """Return what the tokens of a text say: the text itself where that is proven, else what they decode

@@ -99,7 +99,7 @@ class SentencePieceModel(Tokenizer):
             return text.ids
         return np.array(self._processor.encode(text), np.int32)
 
-    def _encoded(self, text: str) -> long_documents.Encoded:
+    def _encoded(self, text: str) -> long_documents.EncodedText:
         content = self._processor.encode(text, out_type="serialized_proto")
         pieces = sentencepiece_pb2.SentencePieceText.FromString(content).pieces
         ids, begins, ends = (
@@ -109,7 +109,7 @@ class SentencePieceModel(Tokenizer):
         starts = (np.frombuffer(text.encode(), np.uint8) & 0xC0) != 0x80
         characters = np.concatenate([[0], np.cumsum(starts)])
         begins, ends = characters[begins], characters[ends]
-        return long_documents.Encoded(ids.astype(np.int32), begins, ends, np.zeros_like(begins))
+        return long_documents.EncodedText(ids.astype(np.int32), begins, ends, np.zeros_like(begins))
 
     def canonical(self, text: str) -> str:
         """Return what the tokens of a text say."""
@@ -157,8 +157,15 @@ class SentencePieceModel(Tokenizer):
         for name, token in (("bos_token", self.begin_id), ("eos_token", self.eod_id)):
             if token < len(self._processor):  # A network may have more tokens than the model names.
                 names[name] = self._processor.id_to_piece(token)
+        model = self._model
+        if self.added_special:
+            proto = _proto(model)
+            fillers = [f"<unused{n}>" for n in range(len(self._processor), self.first_special)]
+            for name in (*fillers, *self.added_special):
+                proto.pieces.add(piece=name, score=0.0, type=proto.SentencePiece.CONTROL)
+            model = proto.SerializeToString()
         return {
-            "tokenizer.model": self._model,
+            "tokenizer.model": model,
             "tokenizer_config.json": (json.dumps(names, indent=1) + "\n").encode(),
         }
 

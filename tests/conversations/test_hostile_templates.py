@@ -81,3 +81,23 @@ def test_a_template_of_others_needs_jinja2(monkeypatch):
     with pytest.raises(InputError, match=r"needs the package jinja2: pip install 'lm_keras\[chat\]'"):
         ChatTemplate("{{ messages }}").render(HI)
     assert ChatTemplate().render(HI)
+
+
+def test_a_template_that_is_wrong_says_so_each_time():
+    template = ChatTemplate("{% for %}")
+    for _ in range(2):
+        with pytest.raises(InputError, match="line 1 of it: Expected"):
+            template.render(HI)
+
+
+def test_an_interrupted_conversation_leaves_no_answer_for_the_next(monkeypatch):
+    template = ChatTemplate("{{ messages[0].content }}")
+    assert template.render(HI) == "Hi"
+
+    def interrupted(seconds):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as changed, pytest.raises(KeyboardInterrupt):
+        changed.setattr(template._process, "_answer", interrupted)
+        template.render([Message("user", "not this")])
+    assert template.render(HI) == "Hi"

@@ -11,6 +11,7 @@ from lm_keras.checkpoints.foreign.tensors import INDEX, WEIGHTS
 from lm_keras.conversations.template import CHATML, END_OF_TURN
 from lm_keras.disk.files import bytes_of
 from lm_keras.errors import InputError
+from lm_keras.text.huggingface import MAX_VOCABULARY
 from lm_keras.text.model_folder import CONFIG_BYTES, FILES, json_of
 from lm_keras.text.special import TEMPLATE_FILE
 from lm_keras.text.tokenizer import Tokenizer
@@ -107,7 +108,8 @@ def end_tokens(files: dict[str, str]) -> list[int]:
     for name in (GENERATION_CONFIG, CONFIG):
         ends = object_in(files.get(name, "{}")).get("eos_token_id")
         if ends is not None:
-            return [token for token in (ends if isinstance(ends, list) else [ends]) if type(token) is int]
+            ends = ends if isinstance(ends, list) else [ends]
+            return [token for token in ends if type(token) is int and 0 <= token < MAX_VOCABULARY]
     return []
 
 

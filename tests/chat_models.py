@@ -1,7 +1,7 @@
 """Folders with a tokenizer and a chat template, in the styles of models that people use; and conversations.
 
-`python tests/conversations/chat_models.py` writes what `transformers` makes of some conversations into
-golden_conversations.json.
+`python tests/chat_models.py` writes what `transformers` makes of some conversations into
+conversations/golden_conversations.json.
 """
 
 import json
@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-GOLDEN = Path(__file__).with_name("golden_conversations.json")
+GOLDEN = Path(__file__).parent / "conversations" / "golden_conversations.json"
 
 CHATML = """{% for message in messages %}
 {% if loop.first and message['role'] != 'system' %}
