@@ -23,7 +23,7 @@ def test_a_model_without_a_template_gets_chatml_and_two_tokens(tiny_config, trai
     imported = exchange.read(folder)
     settings = {**tiny_config().flat(), **imported.settings, "task": "chat", "corpus": f"jsonl:{chats}"}
     settings |= {"init_from": str(folder), "tokenizer": str(folder), "sequence_length": 32, "steps": 1}
-    settings |= {"learning_rate": 1e-9, "eval_answers": 0, "batch_size": 2, "split": "80/20/0"}
+    settings |= {"learning_rate": 1e-9, "eval_answers": 0, "batch_size": 2, "split": "100/0/0"}
     ended = train(from_flat(settings), tmp_path / "run")
     assert ended.code == 0 and "2 added tokens are new" in ended.err and "of the head" not in ended.err
     tuned, there = lm_keras.load(tmp_path / "run"), names_of(imported.build())
