@@ -31,7 +31,7 @@ class SampleOptions:
     json: bool = setting(False, "print one JSON object a continuation, with tokens and log-probabilities")
 
 
-def main() -> int:
+def main() -> None:
     """Read the flags, print prompt and continuation; speed goes to standard error."""
     options, settings = flags.read(SampleOptions), dataclasses.asdict(flags.read(SamplingSettings))
     run_dir = flags.given_run(options.run_dir)
@@ -39,6 +39,7 @@ def main() -> int:
     from lm_keras import api
     from lm_keras.answers import chat_console
     from lm_keras.sampling import console, prompts
+
     chat_console.check(options)
     prompt = prompts.given_prompt(options.prompt, options.prompt_file, options.interactive)
     color = options.color and sys.stdout.isatty()
@@ -52,7 +53,6 @@ def main() -> int:
         console.converse(lm, settings, **how)
     else:
         console.show(lm, prompt, settings, **how)
-    return 0
 
 
 if __name__ == "__main__":

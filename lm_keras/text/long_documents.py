@@ -49,7 +49,9 @@ class EncodedPart(NamedTuple):
     is_last: bool
 
 
-def parts(pieces: Iterable[str], encode: Callable[[str], EncodedText], period: int = 1) -> Iterator[EncodedPart]:
+def parts(
+    pieces: Iterable[str], encode: Callable[[str], EncodedText], period: int = 1
+) -> Iterator[EncodedPart]:
     """Yield a document in parts whose tokens, one after the other, are those of the whole document.
 
     Blocks of text overlap and are encoded one by one. Two of them are joined at a token in the middle of what
