@@ -29,7 +29,7 @@ from lm_keras.errors import InputError
 from lm_keras.flagfiles import flagfile_of
 from lm_keras.surroundings import with_usual_settings
 from lm_keras.text.names import name_of
-from lm_keras.training import environment, machine, report
+from lm_keras.training import environment, memory, report
 from lm_keras.training.signals import Signals
 from lm_keras.training.weights import all_damaged
 
@@ -302,7 +302,7 @@ def _lines(vectors: Vectors) -> Iterator[str]:
 def _check_memory(settings: Settings, vocab_size: int) -> None:
     """Raise InputError if the machine cannot hold the tables."""
     width = settings.embedding.embedding_dim
-    needed, there_is = 2 * 4 * vocab_size * width, machine.total_memory()
+    needed, there_is = 2 * 4 * vocab_size * width, memory.total_memory()
     if there_is is not None and needed > there_is:
         raise InputError(
             f"two tables of {vocab_size:,} tokens x --embedding_dim={width} take {needed / 2**30:,.1f} GiB,"

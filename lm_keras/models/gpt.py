@@ -7,6 +7,7 @@ queries and keys a Qwen3.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -149,14 +150,9 @@ class GPTLanguageModel(LanguageModel):
             for index in range(num_layers)
         ]
         names = norm_weights(block.norm, block.width, block.biases)
-        self.norm_gain = self.add_weight(
-            shape=names["gain"], initializer="ones", autocast=False, name="norm_gain"
-        )
-        self.norm_bias = None
-        if "bias" in names:
-            self.norm_bias = self.add_weight(
-                shape=names["bias"], initializer="zeros", autocast=False, name="norm_bias"
-            )
+        vector = functools.partial(self.add_weight, shape=(block.width,), autocast=False)
+        self.norm_gain = vector(initializer="ones", name="norm_gain")
+        self.norm_bias = vector(initializer="zeros", name="norm_bias") if "bias" in names else None
         normal = keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
         self._add_output(block.width, features=block.width, bias=False, initializer=normal)
 

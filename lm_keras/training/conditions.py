@@ -19,7 +19,7 @@ from lm_keras.errors import InputError, reason_of
 from lm_keras.registry import OF_WHOLE_TEXT
 from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
-from lm_keras.training import distribution, estimates, machine, report
+from lm_keras.training import distribution, estimates, machine, memory, report
 from lm_keras.training.building import network, schedule_callbacks
 from lm_keras.training.weights import Origin
 
@@ -226,7 +226,7 @@ def check_space(folder: RunFolder, config: Config, task: Task, total_steps: int)
     """Raise InputError if the disk cannot hold what the run will write."""
     steps, shapes = folder.checkpoints().steps(), shapes_of(config, task)
     disk = estimates.disk(shapes, config, total_steps, max(steps, default=0), len(steps))
-    free = machine.free_disk(folder.path)
+    free = memory.free_disk(folder.path)
     if free < disk.needed:
         raise InputError(
             f"the disk of --run_dir={folder.path} has {free / 2**20:,.1f} MiB free, and the run still writes"

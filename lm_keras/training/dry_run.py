@@ -9,6 +9,7 @@ from lm_keras.training import (
     estimates,
     known_text,
     machine,
+    memory,
     preflight,
     report,
     timing,
@@ -71,7 +72,7 @@ def dry_run(config: Config, folder: RunFolder | None) -> int:
     if not plan.fits:
         report.write(["timing     none: the memory that is free is not enough for the estimate"])
         return 0
-    meter = machine.MemoryMeter(devices)
+    meter = memory.MemoryMeter(devices)
     with conditions.enough_memory():
         with devices.strategy.scope():
             model = network(config, task.network_vocab_size, task.outputs)

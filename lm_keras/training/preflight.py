@@ -18,7 +18,8 @@ from lm_keras.training import estimates
 from lm_keras.training.distribution import Devices
 from lm_keras.training.initial_embedding import InitialEmbedding
 from lm_keras.training.known_text import KnownText
-from lm_keras.training.machine import MemoryMeter, free_disk, free_memory, kernels
+from lm_keras.training.machine import kernels
+from lm_keras.training.memory import MemoryMeter, free_disk, free_memory
 from lm_keras.training.timing import Speed
 from lm_keras.training.weights import Origin
 

@@ -16,7 +16,7 @@ from lm_keras.registry import WITH_LABELS
 from lm_keras.surroundings import usual_settings
 from lm_keras.tasks import TASKS, check_fields, task_of
 from lm_keras.tasks.task import Task
-from lm_keras.training import conditions, distribution, estimates, machine, report
+from lm_keras.training import conditions, distribution, estimates, machine, memory, report
 from lm_keras.training.dry_run import dry_run
 from lm_keras.training.initial_embedding import InitialEmbedding
 from lm_keras.training.run import Run
@@ -139,7 +139,7 @@ def _begun(
     task = task_of(config, data.tokenizer.vocab_size, data.tokenizer, data.labels)
     task.check(data, report.say)
     total_steps = conditions.total_steps_of(config, data, task)
-    there_is = None if devices.on_gpu else machine.total_memory()
+    there_is = None if devices.on_gpu else memory.total_memory()
     estimates.check_memory(task, config, devices.replicas, there_is)
     conditions.check_space(folder, config, task, total_steps)
     _begin(folder, config, options, data, total_steps, origin)

@@ -25,7 +25,7 @@ from lm_keras.registry import SCORES
 from lm_keras.tasks.task import Task
 from lm_keras.training.distribution import Devices
 from lm_keras.training.guard import LeftOut
-from lm_keras.training.machine import keep_freed_memory
+from lm_keras.training.memory import keep_freed_memory
 from lm_keras.training.meter import Meter
 from lm_keras.training.signals import STOPS, Signals
 from lm_keras.training.step import TrainingStep

@@ -30,6 +30,7 @@ def compiled(model, learning_rate=0.02):
         keras.optimizers.Adam(learning_rate),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        jit_compile=False,
     )
     return model
 

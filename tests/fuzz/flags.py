@@ -173,12 +173,14 @@ SETTINGS = st.fixed_dictionaries({}, optional={name: value_of(field) for name,
 
 
 def holds_written(settings) -> None:
-    """Settings that are allowed come back from the flagfile that a run writes; others are refused
-    there too.
+    """Settings that are allowed come back from the flagfile that a run writes; others are refused there too,
+    but for those that no flagfile can hold, such as a line feed.
     """
     try:
         expected, wrong = from_flat(settings), None
     except InputError as error:
+        if "which no flagfile can hold" in str(error):
+            raise
         expected, wrong = None, error
     path, read = folder() / "written.flags", []
 

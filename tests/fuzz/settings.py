@@ -76,7 +76,7 @@ def holds_sized(case) -> None:
         begun.append(estimates.least_memory(task, config, 1))
 
     with (
-        mock.patch("lm_keras.training.machine.total_memory", return_value=MEMORY),
+        mock.patch("lm_keras.training.memory.total_memory", return_value=MEMORY),
         mock.patch.object(training_run.Run, "__init__", begin),
         mock.patch.object(training_run.Run, "execute", lambda self: 0),
     ):

@@ -281,13 +281,14 @@ def test_dropout_belongs_to_the_row(kind):
 
 
 @pytest.mark.parametrize("kind", ["sinusoidal", "lstm"])
-def test_as_keras_model(kind):
-    """`compile`, `fit` and `predict`."""
+@pytest.mark.parametrize("eager", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_as_keras_model(kind, eager):
+    """`compile`, `fit` and `predict`, eager and with XLA."""
     model = build(kind, dropout=0.1, num_layers=1)
     source, _, tokens = pair()
     inputs = {"source": source.numpy(), "tokens": tokens[:B].numpy()}
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer=optimizers.Adam(0.01), loss=loss)
+    model.compile(optimizer=optimizers.Adam(0.01), loss=loss, run_eagerly=eager)
     losses = model.fit(inputs, ids(B, T), epochs=6, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
     np.testing.assert_allclose(model.predict(inputs, verbose=0), model(inputs), atol=2e-5)

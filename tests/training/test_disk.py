@@ -19,7 +19,7 @@ from lm_keras.checkpoints.state import Checkpoints
 from lm_keras.config import from_flat
 from lm_keras.errors import GO_ON, InputError
 from lm_keras.models import FAMILIES
-from lm_keras.training import estimates, machine, preflight
+from lm_keras.training import estimates, memory, preflight
 from lm_keras.training import run as training_run
 
 MISHAPS = {mishap.name: mishap for mishap in runs.FAULTS if isinstance(mishap, runs.Mishap)}
@@ -255,10 +255,10 @@ def test_a_run_that_goes_on_needs_less(finished, train, up_to_training, tmp_path
     model = network(config)
     new, more = estimates.disk(model, config, 240).needed, estimates.disk(model, config, 240, 24, 2).needed
     assert new - more == 2 * estimates.disk(model, config, 240).checkpoint + estimates.LOGGED * (6 + 3)
-    monkeypatch.setattr(machine, "free_disk", lambda path: more)
+    monkeypatch.setattr(memory, "free_disk", lambda path: more)
     assert train(config, tmp_path / "run").code == 0
     for free, run in ((more - 1, "run"), (new - 1, "new")):
-        monkeypatch.setattr(machine, "free_disk", lambda path, free=free: free)
+        monkeypatch.setattr(memory, "free_disk", lambda path, free=free: free)
         with pytest.raises(InputError, match="MiB free, and the run still writes"):
             train(config, tmp_path / run)
     assert not (tmp_path / "new").exists()
@@ -267,13 +267,13 @@ def test_a_run_that_goes_on_needs_less(finished, train, up_to_training, tmp_path
 def test_where_the_space_is_looked_for(small_disk, tmp_path):
     """On the disk of the checkpoints, which may be another one."""
     small_disk.fill()
-    assert machine.free_disk(tmp_path / "deep" / "run") > 0
-    assert machine.free_disk(small_disk.path / "deep" / "run") == 0
+    assert memory.free_disk(tmp_path / "deep" / "run") > 0
+    assert memory.free_disk(small_disk.path / "deep" / "run") == 0
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoints").symlink_to(small_disk.path)
-    assert machine.free_disk(tmp_path / "run") == 0
+    assert memory.free_disk(tmp_path / "run") == 0
     small_disk.free()
-    assert 0 < machine.free_disk(tmp_path / "run") <= 2**20
+    assert 0 < memory.free_disk(tmp_path / "run") <= 2**20
 
 
 def test_what_saving_takes_is_written_down(finished):

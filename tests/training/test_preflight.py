@@ -28,6 +28,7 @@ from lm_keras.training import (
     estimates,
     known_text,
     machine,
+    memory,
     preflight,
     timing,
 )
@@ -415,15 +416,15 @@ def test_what_no_machine_has(train, tiny_config, tmp_path):
 
 
 def test_memory_of_this_machine(monkeypatch, tmp_path):
-    with_swap = machine.total_memory()
-    assert 0 < machine.free_memory() < with_swap < 2**50
-    monkeypatch.setattr(machine, "GROUP", tmp_path)
+    with_swap = memory.total_memory()
+    assert 0 < memory.free_memory() < with_swap < 2**50
+    monkeypatch.setattr(memory, "GROUP", tmp_path)
     for limit in ("max", str(2**62)):
         (tmp_path / "memory.max").write_text(f"{limit}\n")
         (tmp_path / "memory.current").write_text("7\n")
-        assert machine.total_memory() == with_swap
+        assert memory.total_memory() == with_swap
     (tmp_path / "memory.max").write_text("1234\n")
-    assert (machine.total_memory(), machine.free_memory()) == (1234, 1227)
+    assert (memory.total_memory(), memory.free_memory()) == (1234, 1227)
 
 
 def test_micro_batches_take_less_memory():
@@ -561,11 +562,11 @@ def test_the_time_left_is_that_of_the_steps_and_evaluations(finished, tiny_confi
         40,
         [],
     )
-    meter = machine.MemoryMeter(plan.devices)
-    timing_line, reached, memory, left = plan.takes(timing.Speed(5, 10.0, 7.0), meter, plan.flops.step / 2)
-    assert timing_line.startswith("timing     5 steps, 2,000.0 ms each, 66 tokens/s; the first took 7.0 s")
+    meter = memory.MemoryMeter(plan.devices)
+    first, reached, held, left = plan.takes(timing.Speed(5, 10.0, 7.0), meter, plan.flops.step / 2)
+    assert first.startswith("timing     5 steps, 2,000.0 ms each, 66 tokens/s; the first took 7.0 s")
     assert "100% of what large products reach" in reached
-    assert "MiB of this process" in memory or "memory of this process" in memory
+    assert "MiB of this process" in held or "memory of this process" in held
     # 60 steps of 2 s; evaluations at 60, 90 and 100, and of the test text, at a third of a step's FLOPs a
     # token.
     tokens = 3 * data.splits["valid"].counts.tokens + data.splits["test"].counts.tokens

@@ -24,7 +24,7 @@ from lm_keras.config import from_flat
 from lm_keras.data import pipeline
 from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
-from lm_keras.training import building, conditions, machine
+from lm_keras.training import building, conditions, memory
 from lm_keras.training.signals import MEANING, caught
 from lm_keras.training.step import TrainingStep
 from lm_keras.training.trainer import Trainer
@@ -536,7 +536,7 @@ def test_memory_is_kept_from_the_first_batch_on(monkeypatch):
     """TensorFlow lowers glibc's thresholds as it makes an iterator; only what is set after that holds."""
     events = []
     libc = type("Libc", (), {"mallopt": lambda self, name, value: events.append((name, value))})
-    monkeypatch.setattr(machine, "LIBC", libc())
+    monkeypatch.setattr(memory, "LIBC", libc())
     trainer = trainer_of(from_flat({"vocab_size": 20, "tokenizer": "char", "steps": 10}))
     distribute = trainer.strategy.distribute_datasets_from_function
     monkeypatch.setattr(
@@ -546,10 +546,10 @@ def test_memory_is_kept_from_the_first_batch_on(monkeypatch):
     )
     assert not events
     trainer._distributed_batches()
-    kept = [(machine.M_MMAP_THRESHOLD, 32 << 20), (machine.M_TRIM_THRESHOLD, 1 << 30)]
+    kept = [(memory.M_MMAP_THRESHOLD, 32 << 20), (memory.M_TRIM_THRESHOLD, 1 << 30)]
     assert events == ["iterator", *kept]
-    monkeypatch.setattr(machine, "LIBC", object())  # Another C library, which has no such function.
-    machine.keep_freed_memory()
+    monkeypatch.setattr(memory, "LIBC", object())  # Another C library, which has no such function.
+    memory.keep_freed_memory()
 
 
 def test_too_little_memory_says_how_much_was_asked_for(monkeypatch):

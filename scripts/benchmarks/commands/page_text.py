@@ -83,11 +83,11 @@ its own and after the one before, as TensorFlow computes them outside of any net
 is all of them in one program of XLA's, with matrices transposed.
 
 With `--jit=on` all of a token but its choice is one such program, compiled for a second or two
-for each number of rows and each cache size. XLA computes its operations one after the other, and
-its products of one row on one core. So it pays where one core reads nearly as fast as all, for
-several rows in float32, and with fewer bytes: `compiled_bfloat16` and `int8` are ours with
-`--jit=on`, in bfloat16, and with `--weights=int8`, beside ours in float32 without it. Their
-*compiled* products are those of their own weights. What a
+for each number of rows and each cache size. XLA computes its operations one after the other, each
+on all cores. It pays for several rows in float32, and with fewer bytes: `compiled_bfloat16` and
+`int8` are ours with `--jit=on`, in bfloat16, and with `--weights=int8`, beside ours in float32
+without it. Their *compiled* products are those of their own weights. 8-bit products are limited by
+computing, not by reading: each number is turned into a float32 before it is multiplied. What a
 token takes beside its products are norms, GELU and attention, the writing of keys and values,
 and the choice among 50,257 tokens, a millisecond."""
     ),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from benchmarks import graph_flops
 from benchmarks.trainers import STEPS, train, trainer_of
 from lm_keras.config import Config, from_flat
-from lm_keras.training import distribution, estimates, machine
+from lm_keras.training import distribution, estimates, memory
 
 SHAPES: dict[str, dict] = {
     "characters": {"vocab_size": 60, "embedding_dim": 64, "hidden_units": 512, "sequence_length": 64,
@@ -72,7 +72,7 @@ def measured_memory(settings: dict) -> int:
 
 
 def _growth(config: Config) -> int:
-    meter = machine.MemoryMeter(distribution.set_up(config))
+    meter = memory.MemoryMeter(distribution.set_up(config))
     train(trainer_of(config))
     return meter.peak()
 
