@@ -179,7 +179,7 @@ def test_the_default_task_of_a_family_is_the_first_that_it_can_do(monkeypatch):
     row = registry.TaskEntry("causal_lm.CausalLM", "generator.Generator", "text_scorer.TextScorer", "cache")
     monkeypatch.setattr(registry, "TASKS", registry.TASKS | {"mine": row})
     labels = ("classification", "tagging")
-    assert registry.tasks_of("gpt") == ("causal_lm", *labels, "seq2seq", "mine")
+    assert registry.tasks_of("gpt") == ("causal_lm", *labels, "seq2seq", "chat", "mine")
     assert registry.tasks_of("bert") == ("masked_lm", *labels)
     assert registry.tasks_of("ngram") == ("causal_lm",)
     assert registry.tasks_described() == (
