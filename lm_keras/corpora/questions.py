@@ -25,10 +25,10 @@ class QuestionDocs(Corpus):
     The name is that of a function or a class with a docstring, in words, and behind it that of what encloses
     it. Words are parted at underscores, at capital letters and at digits, and are in lower case:
 
-        user       What does "run in executor" of "base event loop" do?
-        assistant  Arrange for a func to be called in the specified executor.
+        user       What does "clear" of "cookie jar" do?
+        assistant  Clear some cookies.
 
-    Of a class the question is `What is "base event loop"?`. White space in an answer is one space. Names with
+    Of a class the question is `What is "cookie jar"?`. White space in an answer is one space. Names with
     a leading underscore are left out, and so are answers without a full stop, with fewer than `FEWEST_WORDS`
     words or more than `MOST_WORDS`, and a question that comes again.
 
