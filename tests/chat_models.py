@@ -6,7 +6,6 @@ conversations/golden_conversations.json.
 
 import json
 import random
-import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -267,8 +266,7 @@ def write_tokenizer(folder: Path, name: str) -> Path:
     """Write the tokenizer and the chat template of a style."""
     style = STYLES[name]
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": style.end}
-    if style.begin:
-        settings["bos_token"] = style.begin
+    settings |= {"bos_token": style.begin} if style.begin else {}
     folder.mkdir(parents=True, exist_ok=True)
     for file, content in (("tokenizer.json", tokenizer_of(style)), ("tokenizer_config.json", settings)):
         (folder / file).write_text(json.dumps(content), encoding="utf-8")
@@ -320,4 +318,3 @@ if __name__ == "__main__":
             for one in golden_conversations(name)
         ]
     GOLDEN.write_text(json.dumps(found) + "\n")
-    sys.stdout.write(f"{GOLDEN}\n")
