@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -18,14 +18,16 @@ from lm_keras.answers.tagger import Span
 from lm_keras.answers.translator import Target
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
+from lm_keras.conversations.messages import Message
 from lm_keras.data.examples import source_at
 from lm_keras.data.labels import Labels
 from lm_keras.data.preparation import ScoredText, split_of_run, whole_corpus
 from lm_keras.errors import InputError
 from lm_keras.evaluation import scorer_for
+from lm_keras.evaluation.answers import answers_for
 from lm_keras.evaluation.cloze import matches_in
 from lm_keras.evaluation.evaluator import Evaluator
-from lm_keras.evaluation.generation import GeneratedTargets, generated_for
+from lm_keras.evaluation.generation import GeneratedTargets, generated_for, sample_of
 from lm_keras.evaluation.predictions import Predictions
 from lm_keras.layers.casting import Int8Matrices
 from lm_keras.objectives.rouge import USUAL, RougeSettings
@@ -76,7 +78,8 @@ def load(
     model, step = restore_for_reading(folder, checkpoint, _warn)
     jit = weights == "int8" if jit is None else jit
     int8 = int8_of(model, weights, jit)
-    lm = TrainedModel(model, tokenizer, config, step, folder.read_data(), jit, int8, folder.labels())
+    data = {**folder.read_data(), "end_tokens": folder.end_tokens()}
+    lm = TrainedModel(model, tokenizer, config, step, data, jit, int8, folder.labels())
     if lm.labels:
         lm.fitted_temperature = folder.temperature(step)
     return lm
@@ -145,7 +148,7 @@ class TrainedModel:
         self._data, self._int8 = data, int8
         self._makes_pairs = TASKS[config.task].pairs
         task = self.task if labels is not None or self._makes_pairs else config.task
-        self.answer = answer_for(task, model, tokenizer, _warn, jit, int8)
+        self.answer = answer_for(task, model, tokenizer, _warn, jit, int8, data.get("end_tokens", ()))
         self._scorer = scorer_for(config.task, model, tokenizer)
 
     @functools.cached_property
@@ -199,6 +202,29 @@ class TrainedModel:
         with usual_settings():
             pieces = self.answer.stream(prompt, **settings)
         return each_with_usual_settings(pieces)
+
+    def chat(
+        self, messages: Sequence[Message | dict[str, str]], stream: bool = False, **settings
+    ) -> str | Iterator[str]:
+        """Answer in a conversation; for `--task=chat` and for instruct models of others.
+
+        Args:
+            messages: of the conversation, each with `role` (`system`, `user` or `assistant`) and `content`.
+            stream: return an iterator over the pieces of the answer instead, as they come.
+            **settings: as for `generate`; max_new_tokens is 512 where it is not given. With
+                long_prompt="keep_end" the oldest turns of a conversation that is too long are left out.
+
+        Raises:
+            InputError: the model has no chat template, the template refuses the messages, they are too many
+                for the model's context, or a setting is not allowed.
+
+        Example:
+            >>> lm.chat([{"role": "user", "content": "What is the capital of France?"}], temperature=0)
+            'The capital of France is Paris.'
+        """
+        with usual_settings():
+            answer = self.answer.reply(messages, stream, **settings)
+        return each_with_usual_settings(answer) if stream else answer
 
     @with_usual_settings
     def fill(self, text: str, words: int = 5, **settings) -> Filled:
@@ -360,7 +386,8 @@ class TrainedModel:
         target_languages: str | None = None,
         by_label: bool = False,
     ) -> dict:
-        """Score a whole split, every target once; with pairs also generate their targets and score these.
+        """Score a whole split, every target once; with pairs also generate their targets and score these, and
+        with conversations some answers.
 
         Args:
             split: `train`, `valid` or `test` of the run's own text.
@@ -395,6 +422,8 @@ class TrainedModel:
             found = evaluator.measured(sums, text.store, corpus or split, self.step)
             if self._makes_pairs:
                 found |= self._generated(text).measures(bleu_tokenize, rouge_settings)
+            if TASKS[self.config.task].messages:
+                found |= self._answered(text)
         if by_label and self.labels:
             found |= Predictions.of(sums, self.labels.names).by_label()
         return found
@@ -402,6 +431,13 @@ class TrainedModel:
     def _generated(self, text: ScoredText) -> GeneratedTargets:
         """Return the targets of the pairs of a text, decoded as the answer's settings say."""
         return generated_for(self.answer.translate_pairs, text.split.documents(), self.answer.settings)
+
+    def _answered(self, text: ScoredText) -> dict[str, Any]:
+        """Return the measures of answers in a sample of the conversations of a text."""
+        counted = len(text.store.documents), self.config.running.eval_answers
+        sample = sample_of(text.split.documents(), *counted)
+        answers = answers_for(self.answer.replies, sample, self.tokenizer, self.model.context_length)
+        return {} if answers is None else answers.measures()
 
     @with_usual_settings
     def pseudo_likelihood(

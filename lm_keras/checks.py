@@ -11,6 +11,7 @@ from lm_keras.registry import (
     OF_WHOLE_TEXT,
     OPTIMIZERS,
     TASKS,
+    WITH_EXAMPLES,
     WITH_LABELS,
     WITH_MASKS,
     WITH_PAIRS,
@@ -244,7 +245,7 @@ def _check_labels(config: CheckedSettings) -> None:
 
 def _check_examples(config: CheckedSettings) -> None:
     """Raise InputError for settings that have no meaning where rows have whole examples."""
-    if config.task not in (*WITH_LABELS, *WITH_PAIRS):
+    if config.task not in WITH_EXAMPLES:
         return
     if config.task in WITH_PAIRS and config.data.too_long == "windows":
         raise InputError(

@@ -16,8 +16,10 @@ from lm_keras.registry import (
     STRATEGIES,
     TASKS,
     TOKENIZERS,
+    WITH_EXAMPLES,
     WITH_LABELS,
     WITH_MASKS,
+    WITH_MESSAGES,
     WITH_PAIRS,
     families_with,
     listed,
@@ -102,7 +104,7 @@ class DataConfig:
         "what to do with a text that has more tokens than a row, where the task reads whole texts [cut_end; "
         "tagging: error; seq2seq: cut_end for sources, error for targets that are learnt]",
         choices=("error", "cut_end", "cut_start", "windows"),
-        tasks=(*WITH_LABELS, *WITH_PAIRS),
+        tasks=WITH_EXAMPLES,
     )
     on_bad_text: str = setting(
         "error",
@@ -171,7 +173,7 @@ class ModelConfig:
     task: str | None = setting(
         None,
         f"what is predicted: the next token, hidden tokens, what stood in blanks, the label of a text, the "
-        f"tags of its words, or the target of a source [{tasks_described()}]",
+        f"tags of its words, the target of a source, or answers in conversations [{tasks_described()}]",
         choices=tuple(TASKS),
         keeps_weights=True,
     )
@@ -628,6 +630,16 @@ class RunningConfig:
         low=1,
         tasks=WITH_PAIRS,
         on_resume="always",
+        dry_run=False,
+    )
+    eval_answers: int = setting(
+        200,
+        "conversations of each held-out text, evenly spaced, whose last answer an evaluation generates "
+        "greedily; 0: none",
+        low=0,
+        tasks=WITH_MESSAGES,
+        on_resume="always",
+        decides_result=True,
         dry_run=False,
     )
     keep_checkpoints: int = setting(

@@ -132,6 +132,12 @@ def read(kind: type) -> Any:
     return kind(**{field.name: _value(field) for field in dataclasses.fields(kind)})
 
 
+def read_given(kind: type) -> dict[str, Any]:
+    """Return the fields of a dataclass whose flags were given, by name."""
+    given = [field for field in dataclasses.fields(kind) if flags.FLAGS[field.name].present]
+    return {field.name: _value(field) for field in given}
+
+
 def _value(field: dataclasses.Field) -> Any:
     value = flags.FLAGS[field.name].value
     if not field.metadata["several"] or value is None:

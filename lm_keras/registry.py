@@ -32,6 +32,7 @@ CAPABILITIES = {
     "labels": "predicts labels of whole examples or of their words",
     "seq2seq": "generates a target text from a source text",
     "encoder": "reads the source of a pair apart from its target",
+    "chat": "answers in conversations",
 }
 """What a family may have or do. Settings and checks ask for a capability, never for the name of a family."""
 
@@ -48,6 +49,7 @@ class TaskEntry:
         masks: whether it masks tokens, so that the tokenizer needs a token that says nothing.
         labels: whether it predicts labels, whose names the run keeps.
         pairs: whether it learns from pairs of a source and a target text.
+        messages: whether it learns from conversations.
         label_smoothing: its `--label_smoothing` where that is not given.
         scores: names in `SCORES` that only runs with labels or pairs have.
         best: the measure by which its runs are usually judged.
@@ -62,6 +64,7 @@ class TaskEntry:
     masks: bool = False
     labels: bool = False
     pairs: bool = False
+    messages: bool = False
     label_smoothing: float = 0.0
     scores: tuple[str, ...] = ()
     best: str = "nats_per_token"
@@ -97,6 +100,10 @@ TASKS = {
         reads="a source and a target between special tokens",
         scores=("bleu", "chrf", "rouge1", "rouge2", "rougeL"),
     ),
+    "chat": TaskEntry(
+        "chat.ChatLM", "chat.Chat", "text_scorer.TextScorer",
+        needs="chat", messages=True, least_length=8, reads="turns between special tokens",
+    ),
 }  # fmt: skip
 """The choices of `--task`; the first one that a family can do is its default."""
 
@@ -108,6 +115,12 @@ WITH_LABELS = tuple(name for name, row in TASKS.items() if row.labels)
 
 WITH_PAIRS = tuple(name for name, row in TASKS.items() if row.pairs)
 """Tasks that learn from pairs of texts."""
+
+WITH_MESSAGES = tuple(name for name, row in TASKS.items() if row.messages)
+"""Tasks that learn from conversations."""
+
+WITH_EXAMPLES = (*WITH_LABELS, *WITH_PAIRS, *WITH_MESSAGES)
+"""Tasks whose rows have whole examples."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,10 +140,12 @@ class Family:
 
 FAMILIES = {
     "ngram": Family("ngram", ("fixed_context", "causal_lm")),
-    "lstm": Family("lstm", ("recurrence", "causal_lm", "labels", "seq2seq", "encoder"), pooling="max"),
+    "lstm": Family(
+        "lstm", ("recurrence", "causal_lm", "labels", "seq2seq", "encoder", "chat"), pooling="max"
+    ),
     "gpt": Family("gpt", (
         "attention", "grouped_queries", "block_styles", "rotary", "documents", "cache", "rematerialization",
-        "xla_on_cpu", "causal_lm", "labels", "seq2seq",
+        "xla_on_cpu", "causal_lm", "labels", "seq2seq", "chat",
     )),
     "bert": Family("bert", ("attention", "masked_lm", "labels"), pooling="first"),
     "glm": Family("glm", (
@@ -179,7 +194,7 @@ def scores_of(task: str) -> tuple[str, ...]:
     row = TASKS[task]
     if row.labels:
         return ("nats_per_token", "accuracy", *row.scores)
-    if row.pairs:
+    if row.pairs or row.messages:
         return ("nats_per_token", "perplexity", "accuracy", *row.scores)
     left_out = {name for other in TASKS.values() for name in other.scores}
     left_out |= {*OF_WHOLE_TEXT} if row.masks else set()
@@ -288,9 +303,9 @@ class Source:
 SOURCES = {
     "python-docs": Source(
         "annotated_docs",
-        "python-docs[:libraries|:names|:signatures]",
-        " (needs no download; the latter three have labels, tags, or pairs)",
-        fields=("text", "label", "words", "tags", "source", "target"),
+        "python-docs[:libraries|:names|:signatures|:questions]",
+        " (needs no download; the latter four have labels, tags, pairs, or conversations)",
+        fields=("text", "label", "words", "tags", "source", "target", "messages"),
     ),
     "text": Source(
         "text_files", "text:GLOB", " (.txt, .gz, and JSON lines of any name)", "text:data/*.txt", files=True
@@ -314,7 +329,7 @@ SOURCES = {
         "jsonl:GLOB",
         " (one JSON object a line, with fields by name)",
         files=True,
-        fields=("text", "label", "words", "tags", "source", "target"),
+        fields=("text", "label", "words", "tags", "source", "target", "messages"),
     ),
     "lines": Source(
         "line_files",

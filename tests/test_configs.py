@@ -78,9 +78,11 @@ def executed(script, monkeypatch, tmp_path, english):
     (tmp_path / "tags.conll").write_text("\n".join(tagged))
     pairs = "".join(f"{line}\t{' '.join(reversed(line.split()))}\n" for line in lines)
     (tmp_path / "pairs.tsv").write_text(f"source\ttarget\n{pairs}")
+    chats = [[{"role": role, "content": line} for role in ("user", "assistant")] for line in lines]
+    (tmp_path / "chats.jsonl").write_text("".join(f"{json.dumps({'messages': chat})}\n" for chat in chats))
     stand_in = {
         "classification": "tsv:{}/labels.tsv", "tagging": "conll:{}/tags.conll",
-        "seq2seq": "tsv:{}/pairs.tsv",
+        "seq2seq": "tsv:{}/pairs.tsv", "chat": "jsonl:{}/chats.jsonl",
     }  # fmt: skip
 
     def train(text):

@@ -94,8 +94,8 @@ def test_the_examples_in_the_docstrings_run():
 
 def test_a_source_is_described_by_its_row():
     assert registry.sources_expected() == (
-        "python-docs[:libraries|:names|:signatures], text:GLOB such as text:data/*.txt, tsv:GLOB, csv:GLOB, "
-        "jsonl:GLOB, lines:SOURCE,TARGET such as lines:train.de,train.en, conll:GLOB, or "
+        "python-docs[:libraries|:names|:signatures|:questions], text:GLOB such as text:data/*.txt, tsv:GLOB, "
+        "csv:GLOB, jsonl:GLOB, lines:SOURCE,TARGET such as lines:train.de,train.en, conll:GLOB, or "
         "tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare"
     )
     told = f"text to learn, or several with spaces between: {registry.sources_described()}"
@@ -179,7 +179,7 @@ def test_the_default_task_of_a_family_is_the_first_that_it_can_do(monkeypatch):
     row = registry.TaskEntry("causal_lm.CausalLM", "generator.Generator", "text_scorer.TextScorer", "cache")
     monkeypatch.setattr(registry, "TASKS", registry.TASKS | {"mine": row})
     labels = ("classification", "tagging")
-    assert registry.tasks_of("gpt") == ("causal_lm", *labels, "seq2seq", "mine")
+    assert registry.tasks_of("gpt") == ("causal_lm", *labels, "seq2seq", "chat", "mine")
     assert registry.tasks_of("bert") == ("masked_lm", *labels)
     assert registry.tasks_of("ngram") == ("causal_lm",)
     assert registry.tasks_described() == (

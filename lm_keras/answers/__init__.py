@@ -3,12 +3,13 @@
 `ANSWERS` maps each task to its answer, as the rows of `lm_keras.registry.TASKS` say.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 
 from lm_keras import registry
 from lm_keras.answers.answer import Answer
+from lm_keras.answers.chat import Chat, ends_of_turns
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import Int8Matrices
 from lm_keras.tasks.task import Task
@@ -26,6 +27,7 @@ def answer_for(
     say: Callable[[str], None] = lambda line: None,
     jit: bool = False,
     int8: Int8Matrices | None = None,
+    end_ids: Sequence[int] = (),
 ) -> Answer:
     """Return what turns the network of a task into text.
 
@@ -34,7 +36,7 @@ def answer_for(
         model: the network.
         tokenizer: the tokenizer the network was trained with.
         say: called with lines on what happens to a text.
-        jit, int8: see `lm_keras.sampling.generate.Sampler`.
+        jit, int8, end_ids: see `lm_keras.sampling.generate.Sampler`.
 
     Raises:
         InputError: `jit` is for another network.
@@ -52,4 +54,7 @@ def answer_for(
         )
     if row.labels or row.pairs:
         return ANSWERS[name](task, model, tokenizer, say)
-    return ANSWERS[name](model, tokenizer, say, jit=jit, int8=int8)
+    if row.messages:
+        end_ids = ends_of_turns(tokenizer, end_ids)
+    kind = Chat if name == "causal_lm" and tokenizer.chat_template is not None else ANSWERS[name]
+    return kind(model, tokenizer, say, jit=jit, int8=int8, end_ids=end_ids)

@@ -43,6 +43,13 @@ class Answer:
         """Return an iterator over the pieces of one continuation."""
         raise InputError(f"--task={self.task} fills masks and continues no text; use fill")
 
+    def reply(self, messages: Sequence[Any], stream: bool = False, **settings) -> str | Iterator[str]:
+        """Return the answer of the assistant to a conversation."""
+        raise InputError(
+            "this model has no chat template, and holds no conversations; train one with --task=chat, or"
+            " convert an instruct model with scripts/convert.py"
+        )
+
     def fill(self, text: str, words: int, **settings) -> Filled:
         """Return a text with its masks filled, and the likeliest words of each."""
         raise InputError(f"--task={self.task} generates text and fills no masks; use generate")

@@ -3,7 +3,7 @@
 K positions of a row, V tokens of the vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -46,8 +46,9 @@ class MaskFiller(Answer):
         say: Callable[[str], None] = lambda line: None,
         jit: bool = False,
         int8: Int8Matrices | None = None,
+        end_ids: Sequence[int] = (),
     ):
-        del jit, int8
+        del jit, int8, end_ids
         self._say = say
         self._tokenizer, self._reader = tokenizer, Reader(model, tokenizer)
         self._never = list(tokenizer.special_ids)

@@ -6,9 +6,9 @@ require_backend()
 
 from lm_keras.callbacks.checkpoint import Checkpoint
 from lm_keras.callbacks.early_stopping import EarlyStopping
+from lm_keras.callbacks.generated_samples import GeneratedSamples
 from lm_keras.callbacks.histograms import Histograms
 from lm_keras.callbacks.metrics_file import MetricsFile
-from lm_keras.callbacks.pair_samples import PairSamples
 from lm_keras.callbacks.predictions import PredictionSamples
 from lm_keras.callbacks.profile import Profile
 from lm_keras.callbacks.progress import Progress
@@ -26,10 +26,10 @@ __all__ = [
     "Checkpoint",
     "DropoutSchedule",
     "EarlyStopping",
+    "GeneratedSamples",
     "Histograms",
     "LearningRateSchedule",
     "MetricsFile",
-    "PairSamples",
     "PlateauDecay",
     "PredictionSamples",
     "Profile",

@@ -16,6 +16,9 @@ EMBEDDING = "embedding/embeddings"
 CLASSES = ("class_kernel", "class_bias")
 """The weights of a head of classes; their last axis are the labels."""
 
+OUTPUTS = ("output_kernel", "output_bias")
+"""The weights of a head of the vocabulary beside the embedding; their last axis are the tokens."""
+
 MOST_LABELS = 5
 """Labels that a line repeats."""
 
@@ -97,6 +100,8 @@ def copy_weights(
             new += [name] * (not known)
         elif old is not None and old.shape == variable.shape:
             variable.assign(old)
+        elif name in OUTPUTS and old is not None and _is_wider(old, variable):
+            variable.assign(np.concatenate([old.numpy(), variable.numpy()[..., old.shape[-1] :]], -1))
         elif name in may_be_new:
             new.append(name)
         elif name == EMBEDDING and old is not None and _fits(old, variable, model):
@@ -140,6 +145,11 @@ def _fits(old: keras.Variable, new: keras.Variable, model: keras.Model) -> bool:
     fewer: it has no use for the tokens that only the other task has.
     """
     return old.shape[1:] == new.shape[1:] and (new.shape[0] > old.shape[0] or model.num_outputs is not None)
+
+
+def _is_wider(old: keras.Variable, new: keras.Variable) -> bool:
+    """Tell whether weights of a vocabulary have more tokens than others, and else their shape."""
+    return old.shape[:-1] == new.shape[:-1] and new.shape[-1] > old.shape[-1]
 
 
 def _listed(labels: Sequence[str]) -> str:

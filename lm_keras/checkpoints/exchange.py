@@ -182,10 +182,10 @@ class Imported:
                 f"files that are neither read nor written back: {', '.join(others[:MOST_NAMES])}{more}"
             )
         ends = other_files.end_tokens(self.files)
-        if set(ends) - {self.tokenizer.eod_id}:
+        if ends and self.tokenizer.eod_id not in ends:
             lines.append(
-                f"here a text ends at the token {self.tokenizer.eod_id} only; the library ends it at "
-                f"{' and '.join(map(str, ends))}"
+                f"here a text ends at the token {self.tokenizer.eod_id}, too; the library ends it at "
+                f"{' and '.join(map(str, ends))} only"
             )
         if not self.config.model.prediction_head and config.task not in WITH_LABELS:
             lines.append(NO_HEAD)

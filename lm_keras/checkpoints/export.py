@@ -56,7 +56,7 @@ def write(
         content["id2label"] = {str(number): name for number, name in enumerate(names)}
         content["label2id"] = {name: number for number, name in enumerate(names)}
     made = dict(getattr(tokenizer, "foreign_files", {}))
-    if files and isinstance(tokenizer, HuggingFaceTokenizer):
+    if original and isinstance(tokenizer, HuggingFaceTokenizer):
         # Without a class the library takes that of the model's type, as it did for the folder that the run
         # began with.
         made[other_files.TOKENIZER_CONFIG] = (json.dumps(tokenizer.special_names, indent=1) + "\n").encode()
@@ -68,7 +68,7 @@ def write(
             raise OSError(None, str(error), str(folder)) from None
         for file, written in made.items():
             (path / file).write_bytes(written)
-        other_files.write_files(path, files)
+        other_files.write_files(path, {**files, **other_files.chat_files(files, tokenizer)})
         (path / other_files.CONFIG).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     write_folder(folder, fill, "nothing was written")

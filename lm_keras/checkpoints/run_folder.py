@@ -181,6 +181,14 @@ class RunFolder(LockedFolder):
         if files:
             self.write_json(KEPT_FILES, {"files": files})
 
+    def end_tokens(self) -> list[int]:
+        """Return the tokens that end a text of the model of another project that the run began with; none for
+        other runs.
+        """
+        from lm_keras.checkpoints.foreign.files import end_tokens
+
+        return end_tokens(self.kept_files)
+
     def write_labels(self, labels: "Labels | None") -> None:
         """Write down the labels of the run; does nothing without any."""
         if labels:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from lm_keras.corpora.decoding import NOT_TEXT
 from lm_keras.corpora.documents import Corpus, Document, Reading, Word
 from lm_keras.corpora.python_docs import PythonDocs, docstrings, library_sources, scopes
+from lm_keras.corpora.questions import QuestionDocs
 from lm_keras.corpora.signatures import SignatureDocs
 from lm_keras.errors import InputError, nearest
 
@@ -122,7 +123,8 @@ class NameDocs(Corpus):
 
 
 def open_source(rest: str, reading: Reading) -> Corpus:
-    """Return one of the corpora: `rest` is empty, `libraries`, `names` or `signatures`.
+    """Return one of the corpora: `rest` is empty, `libraries`, `names`, `signatures` or
+    `questions`.
 
     Raises:
         InputError: it is missing, or its documents lack what the task needs.
@@ -130,7 +132,7 @@ def open_source(rest: str, reading: Reading) -> Corpus:
     if rest not in KINDS:
         raise InputError(
             f"unknown corpus 'python-docs:{rest}'{nearest(rest, list(KINDS))}: expected python-docs,"
-            " python-docs:libraries, python-docs:names or python-docs:signatures"
+            " python-docs:libraries, python-docs:names, python-docs:signatures or python-docs:questions"
         )
     kind, fields = KINDS[rest]
     lacking = [name for name in reading.fields if name not in ("text", *fields)]
@@ -145,6 +147,7 @@ KINDS = {
     "libraries": (LibraryDocs, ("label",)),
     "names": (NameDocs, ("words", "tags")),
     "signatures": (SignatureDocs, ("source", "target")),
+    "questions": (QuestionDocs, ("messages",)),
 }
 """What may stand behind `python-docs:`; what it is, and which fields its documents have beside a text."""
 

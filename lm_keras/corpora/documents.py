@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from lm_keras.conversations.messages import Message
 from lm_keras.errors import InputError, shown
 
 PIECE_BYTES = 2**20  # aimed-at size of a piece
@@ -52,6 +53,7 @@ class Document:
         label: the class of the text, or None.
         words: the words of a text that is divided into words, with their tags; None for any other text.
         pair: the source and its targets where the document is a pair; None for any other text.
+        messages: those of a conversation; None for any other text.
         corpus: which of several corpora it is from, from 0 on.
     """
 
@@ -60,6 +62,7 @@ class Document:
     label: str | None = dataclasses.field(default=None, repr=False, compare=False)
     words: tuple[Word, ...] | None = dataclasses.field(default=None, repr=False, compare=False)
     pair: Pair | None = dataclasses.field(default=None, repr=False, compare=False)
+    messages: tuple[Message, ...] | None = dataclasses.field(default=None, repr=False, compare=False)
     corpus: int = dataclasses.field(default=0, repr=False, compare=False)
 
     @classmethod
@@ -79,14 +82,21 @@ class Document:
         sides = (pair.source, *pair.targets[:1])
         return cls(source, lambda: (f"{side}\n" for side in sides), pair=pair)
 
+    @classmethod
+    def from_messages(cls, source: str, messages: tuple[Message, ...]) -> "Document":
+        """Make a document of a conversation; its text is for each message the role and the content, a line
+        each or more.
+        """
+        return cls(source, lambda: (f"{role}\n{content}\n" for role, content in messages), messages=messages)
+
     @property
     def is_annotated(self) -> bool:
-        """Tell whether there is a label, words or two sides beside the text."""
-        return self.label is not None or self.words is not None or self.pair is not None
+        """Tell whether there is a label beside the text, or the text has words, two sides or messages."""
+        return any(part is not None for part in (self.label, self.words, self.pair, self.messages))
 
     def annotation(self) -> bytes:
-        """Return the label, the words with their tags, or what of a pair its text does not tell, as bytes;
-        empty for a text alone.
+        """Return the label, the words with their tags, or what of a pair or of messages its text does not
+        tell, as bytes; empty for a text alone.
 
         It belongs to the fingerprint of a corpus.
         """
@@ -94,6 +104,8 @@ class Document:
             return b""
         if self.pair is not None:
             return json.dumps([len(self.pair.source), self.pair.targets[1:], self.pair.language]).encode()
+        if self.messages is not None:
+            return json.dumps([len(message.content) for message in self.messages]).encode()
         words = None if self.words is None else [(word.text, word.tag) for word in self.words]
         return json.dumps([self.label, words]).encode()
 
@@ -119,7 +131,7 @@ class Reading:
         say: called with a line before longer work.
         document_separator: text between the documents of a plain file, or None.
         fields: what a record must have: `text`; `text` and `label`; `words`; `words` and `tags`; `source` and
-            `target`; or `source`. Nothing else of a record is read.
+            `target`; `source`; or `messages`. Nothing else of a record is read.
         label_field: name or number of the field with the label, or with the tags; None for the usual one.
         header: whether the first row of a table names its columns: `auto`, `yes` or `no`.
         source_field, target_field: name or number of the field with the source, and with the target; None

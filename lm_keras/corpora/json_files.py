@@ -1,9 +1,10 @@
-"""The corpus `jsonl:GLOB`: a JSON object a line, with a text and a label, with words and tags, or with a
-source and a target.
+"""The corpus `jsonl:GLOB`: a JSON object a line, with a text and a label, with words and tags, with a source
+and a target, or with messages.
 """
 
 from collections.abc import Iterator
 
+from lm_keras.corpora.conversations import MESSAGES, conversation_of
 from lm_keras.corpora.decoding import NOT_TEXT, Counts
 from lm_keras.corpora.documents import Document, Reading, Word
 from lm_keras.corpora.json_lines import MISSING, Field, kind_of, record_of
@@ -54,6 +55,8 @@ class JsonFiles(RecordFiles):
         self._language = Field(reading.language_field) if reading.language_field else None
         if self._sides:
             self._used = [*self._sides, *([self._language] if self._language else [])]
+        if MESSAGES in fields:
+            self._used = [Field(MESSAGES), Field("role"), Field("content")]
         self._needs = f"with {' and '.join(fields)}"
 
     def _records(
@@ -67,6 +70,8 @@ class JsonFiles(RecordFiles):
                 record = record_of(line, self._used, self._needs, Number)
                 if self._sides:
                     yield self._pair(place, record, counts)
+                elif MESSAGES in self.reading.fields:
+                    yield conversation_of(place, record, counts, self._cleaned)
                 elif "words" in self.reading.fields:
                     yield self._tagged(place, record, counts)
                 else:

@@ -9,7 +9,7 @@ import numpy as np
 from lm_keras.corpora.documents import Document
 from lm_keras.errors import InputError
 
-PER = ("token", "document", "word", "part")
+PER = ("token", "document", "word", "part", "conversation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,13 +18,15 @@ class Column:
 
     Attributes:
         name: of the column, and of its file.
-        per: `token`, `document`, `word` or `part`. A column per word has a number for each token, too: that
-            of the word at the first token of the word, and `between` at all others. One per part has for each
-            token that of the part of the document to which it belongs, such as the source of a pair.
+        per: `token`, `document`, `word`, `part` or `conversation`. A column per word has a number for each
+            token, too: that of the word at the first token of the word, and `between` at all others. One per
+            part has for each token that of the part of the document to which it belongs, such as the source
+            of a pair. One per conversation has a number for each token of its documents.
         dtype: of its numbers, as NumPy names it.
         value: of a column per document: document -> number. Of one per token: piece of text, its tokens [n]
             -> [n] numbers. Of one per word: document -> [words] numbers. Of one per part: index of the part
-            -> number.
+            -> number. Of one per conversation: its tokens [n] and whether each is learnt, [n] bool -> [n]
+            numbers.
         fingerprint: of everything else that decides the numbers; another one makes another store.
         between: the number of a token that no piece of text has: one that begins or ends a document.
     """
@@ -87,6 +89,15 @@ class ColumnWriter:
         elif self._column.per != "document":
             raise ValueError(
                 f"the column {self._column.name} is per {self._column.per}, and a pair has parts"
+            )
+
+    def conversation(self, ids: np.ndarray, learnt: np.ndarray) -> None:
+        """Take in a conversation: its tokens [n], and which of them are learnt, [n] bool."""
+        if self._column.per == "conversation":
+            self._write(self._column.value(ids, learnt))
+        elif self._column.per != "document":
+            raise ValueError(
+                f"the column {self._column.name} is per {self._column.per}, and this is a conversation"
             )
 
     def between(self, count: int) -> None:

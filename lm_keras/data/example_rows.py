@@ -32,17 +32,22 @@ class Frame:
     """The special tokens around each example.
 
     Attributes:
-        begin_id: the token before it.
+        begin_id: the token before it; None for no token.
         end_id: the token behind it; None for no token.
     """
 
-    begin_id: int
+    begin_id: int | None = None
     end_id: int | None = None
 
     @property
     def size(self) -> int:
         """Return the number of these tokens."""
-        return 1 if self.end_id is None else 2
+        return self.before + (self.end_id is not None)
+
+    @property
+    def before(self) -> int:
+        """Return the number of these tokens before an example."""
+        return int(self.begin_id is not None)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -214,11 +219,11 @@ class ExampleRows:
         framed = sizes + self.frame.size
         offset = offsets_in_rows(counts, framed)
         flat = row * self.length + offset
-        tokens = np.full(rows * self.length, self.frame.begin_id, np.int32)
+        tokens = np.full(rows * self.length, self.frame.begin_id or 0, np.int32)
         document = np.repeat(counts, self.length).astype(np.int32)
         document[np.repeat(flat, framed) + within(framed)] = np.repeat(within(counts), framed)
         inside = within(sizes)
-        to, source = np.repeat(flat + 1, sizes) + inside, np.repeat(begins, sizes) + inside
+        to, source = np.repeat(flat + self.frame.before, sizes) + inside, np.repeat(begins, sizes) + inside
         tokens[to] = self.texts.tokens[source]
         if self.frame.end_id is not None:
             tokens[flat + framed - 1] = self.frame.end_id

@@ -10,6 +10,7 @@ from lm_keras.corpora import Split, make_splits
 from lm_keras.corpora.mixed import specs_in
 from lm_keras.data.cache import cache_folder
 from lm_keras.data.columns import Column
+from lm_keras.data.conversations import with_template
 from lm_keras.data.corpus_weights import COLUMN, weights_of
 from lm_keras.data.division import DividedText, divide, opened_corpus, say_of
 from lm_keras.data.examples import documents_at, source_at
@@ -118,9 +119,11 @@ def prepare(
     labels = labels or labels_in(splits, fields, say)
     languages = languages_in(splits, fields, say)
     columns += (*columns_of(fields, labels), *_column_of_corpora(config))
-    of_examples = labels is not None or "source" in fields
+    of_examples = labels is not None or {"source", "messages"} & {*fields}
     tokenizer = tokenizer or saved or trained_tokenizer(config, splits, cache, say, needs_mask, of_examples)
     tokenizer = tokenizer.with_languages(languages)
+    if "messages" in fields:
+        tokenizer = with_template(tokenizer)
     stores = {
         name: tokenized(split, tokenizer, cache, say, columns=columns) for name, split in splits.items()
     }

@@ -13,6 +13,7 @@ from lm_keras.corpora import Split
 from lm_keras.corpora.documents import Document, changed
 from lm_keras.data.cache import fingerprint_of
 from lm_keras.data.columns import PER, Column, ColumnWriter
+from lm_keras.data.conversations import ConversationEncoder
 from lm_keras.data.words import WordEncoder, encoded_source, encoded_text
 from lm_keras.disk.files import bytes_of, opened
 from lm_keras.disk.folders import cached_folder
@@ -164,7 +165,8 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
     begin = np.array([tokenizer.begin_id], dtype).tobytes()
     unscored = None if tokenizer.begin_id == tokenizer.eod_id else tokenizer.begin_id
     separator = np.array([tokenizer.eod_id], dtype).tobytes() + (b"" if unscored is None else begin)
-    encoder, counter = WordEncoder(tokenizer), _TextCounter(tokenizer)
+    encoder, conversations = WordEncoder(tokenizer), ConversationEncoder(tokenizer)
+    counter = _TextCounter(tokenizer)
     filled, first_filled = 0, ()
     tokens, documents = 1, 0
     # Not `ndarray.tofile`, which loses the reason when the disk is full, and flushes the file each time.
@@ -189,16 +191,18 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
             document_file.write(np.int64(tokens).tobytes())
             begun = tokens
             counter.begin_document()
-            pieces = _encoded(document, tokenizer, encoder)
-            for index, (piece, ids, said, is_last, firsts) in enumerate(pieces):
+            pieces = _encoded(document, tokenizer, encoder, conversations)
+            for index, (piece, ids, said, is_last, marks) in enumerate(pieces):
                 token_file.write(ids.astype(dtype).tobytes())
                 for writer in writers:
                     if document.pair is not None:
                         writer.part(index, len(ids))
-                    elif firsts is None:
+                    elif document.messages is not None:
+                        writer.conversation(ids, marks)
+                    elif marks is None:
                         writer.piece(piece, ids)
                     else:
-                        writer.words(document, len(ids), firsts)
+                        writer.words(document, len(ids), marks)
                 if document.pair is not None and _is_empty(ids, said, tokenizer):
                     filled.append((documents, index))
                 tokens += len(ids)
@@ -230,11 +234,16 @@ def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tup
 
 
 def _encoded(
-    document: Document, tokenizer: Tokenizer, encoder: WordEncoder
+    document: Document, tokenizer: Tokenizer, encoder: WordEncoder, conversations: ConversationEncoder
 ) -> Iterator[tuple[str, np.ndarray, str, bool, np.ndarray | None]]:
-    """Yield a document in pieces: text, tokens [n], what these say, whether it is the last piece, and of a
-    text of words the first token of each word, [words].
+    """Yield a document in pieces: text, tokens [n], what these say, whether it is the last piece; and of a
+    text of words the first token of each word, [words], of a conversation which tokens are learnt, [n] bool.
     """
+    if document.messages is not None:
+        text = "".join(document.pieces())
+        ids, learnt = conversations(document)
+        yield text, ids, tokenizer.canonical(text), True, learnt
+        return
     if document.pair is not None:  # A source and a target, without the line feed behind each.
         for number, side in enumerate(document.pieces()):
             text = side.removesuffix("\n")

@@ -39,6 +39,8 @@ class GeneratedTargets:
     outputs: Sequence[str]
     decoded: str = ""
 
+    title = "targets"
+
     @property
     def sources(self) -> list[str]:
         """Return the texts that were read."""

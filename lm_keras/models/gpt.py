@@ -25,7 +25,7 @@ from lm_keras.layers.transformer import DROPOUTS, BlockSettings, TransformerBloc
 from lm_keras.models.costs import Product, block_products, blocks_bytes
 from lm_keras.models.language_model import LanguageModel
 from lm_keras.models.positions import Arranged, positions_within
-from lm_keras.registry import WITH_PAIRS
+from lm_keras.registry import WITH_MESSAGES, WITH_PAIRS
 from lm_keras.rotary_scaling import parse
 
 INITIAL_DEVIATION = 0.02
@@ -43,7 +43,7 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
         positions=model.positions,
         rotary_base=model.rotary_base,
         rotary_scaling=model.rotary_scaling,
-        separate_documents=model.separate_documents or config.task in WITH_PAIRS,
+        separate_documents=model.separate_documents or config.task in (*WITH_PAIRS, *WITH_MESSAGES),
         tie_embeddings=model.tied,
         init_scale=model.init_scale,
         num_outputs=num_outputs,

@@ -20,7 +20,7 @@ from lm_keras.models.costs import Product
 from lm_keras.models.language_model import LanguageModel
 from lm_keras.models.lstm_in_groups import State, in_groups, traced_with_known_shape
 from lm_keras.models.positions import goes_on, positions_within
-from lm_keras.registry import JIT_OF_PARTS, WITH_PAIRS
+from lm_keras.registry import JIT_OF_PARTS, WITH_MESSAGES, WITH_PAIRS
 
 
 def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> keras.Model:
@@ -42,6 +42,7 @@ def build(config: Config, vocab_size: int, num_outputs: int | None = None) -> ke
         num_outputs=num_outputs,
         pooling=config.pooling,
         bidirectional=model.bidirectional,
+        separate_documents=config.task in WITH_MESSAGES,
         dtype=config.learning.precision,
         name="lstm_language_model",  # Else Keras would number it, and the names in checkpoints would differ.
     )
@@ -84,6 +85,8 @@ class LSTMLanguageModel(LanguageModel):
             shape.
         bidirectional: with classes, a second layer of as many units beside each one reads from right to left;
             their outputs are concatenated.
+        separate_documents: reset the state where a document begins, by `document` of the inputs, so that
+            documents side by side in a row are what each would be alone; with classes it is so anyway.
         **kwargs: see `LanguageModel`; `init_scale` holds for the recurrent layers, too.
 
     Attributes:
@@ -105,6 +108,7 @@ class LSTMLanguageModel(LanguageModel):
         weight_drop: float = 0.0,
         jit: str = "auto",
         bidirectional: bool = False,
+        separate_documents: bool = False,
         **kwargs: Any,
     ):
         own = {
@@ -115,10 +119,12 @@ class LSTMLanguageModel(LanguageModel):
             "weight_drop": weight_drop,
             "jit": jit,
             **({"bidirectional": True} if bidirectional else {}),
+            **({"separate_documents": True} if separate_documents else {}),
         }
         super().__init__(vocab_size, embedding_dim, own=own, **kwargs)
         if bidirectional and self.num_outputs is None:
             raise ValueError("a bidirectional network needs classes: it has seen the token that comes next")
+        self.separate_documents = separate_documents or self.num_outputs is not None
 
         def layers(first: int, suffix: str = "") -> list[LSTM]:
             return [
@@ -149,7 +155,7 @@ class LSTMLanguageModel(LanguageModel):
         """Say who runs the recurrent layers, where there is a choice."""
         if not cudnn.available():
             return (f"{JIT_OF_PARTS[self._settings['jit']]} compiled by XLA",) if self._may_compile else ()
-        if self.num_outputs is not None:
+        if self.separate_documents:
             return ("no cuDNN, whose rows hold one text each",)
         return ("recurrence by cuDNN" if self._settings["jit"] != "on" else "no cuDNN, which XLA rules out",)
 
@@ -179,9 +185,9 @@ class LSTMLanguageModel(LanguageModel):
         """Run the network up to the features: the one forward pass of training, evaluation and sampling.
 
         Args:
-            inputs: `tokens` [B, T] int32, and optionally `reset` [B] bool, rows whose state is reset; with
-                classes optionally `document` [B, T] int32, each of which resets the state, too, and
-                `predicted` [B, K].
+            inputs: `tokens` [B, T] int32, and optionally `reset` [B] bool, rows whose state is reset, and
+                `predicted` [B, K]; with `separate_documents` or classes optionally `document` [B, T] int32,
+                each of which resets the state, too.
             state: as `initial_state` returns it.
             draw: masks of the dropout layers; without it they are active only if `training`.
 
@@ -190,11 +196,13 @@ class LSTMLanguageModel(LanguageModel):
             else H; and the state after the last token.
         """
         tokens = inputs["tokens"]
+        document = inputs.get("document") if self.separate_documents else None
         if self.num_outputs is None:
-            return self._states(tokens, self._fresh(inputs, state), None, draw, training)
+            hidden, after = self._states(tokens, self._fresh(inputs, state), document, draw, training)
+            return self._read_off(hidden, inputs, draw, training), after
         rows = tokens.shape[0] or tf.shape(tokens)[0]
         state = [layer.initial_state(rows) for layer in self.recurrent]
-        hidden, _ = self._states(tokens, state, inputs.get("document"), draw, training)
+        hidden, _ = self._states(tokens, state, document, draw, training)
         return self._read_off(hidden, inputs, draw, training), []
 
     def _fresh(self, inputs: Mapping[str, tf.Tensor], state: State) -> State:

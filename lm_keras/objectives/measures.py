@@ -97,6 +97,8 @@ MEASURES: dict[str, Measure] = {
     "rouge1": Measure(".1f", "high", head="ROUGE-1"),
     "rouge2": Measure(".1f", "high", head="ROUGE-2"),
     "rougeL": Measure(".1f", "high", head="ROUGE-L", width=8, title="ROUGE-L", evaluated="rougeL"),
+    "ended": Measure(".3f", "high", head="ended", width=7, title="Share of answers that end by themselves",
+        evaluated="ended", told="ended {}"),
     "signature": Measure("", curve=False),
     "rouge_settings": Measure("", curve=False),
     "decoded": Measure("", curve=False),
@@ -194,6 +196,24 @@ def likelihood_measures(
         "bits_per_character": _ratio(bits, counts.characters) if lossless else None,
     }
     return {name: finite(value) for name, value in values.items()}
+
+
+def target_measures(sums: Mapping[str, float]) -> dict[str, float | None]:
+    """Return the measures of some targets that are not all tokens of a text.
+
+    Args:
+        sums: `nats`, `correct` and `weight` of the targets.
+
+    Returns:
+        nats_per_token, perplexity and accuracy.
+    """
+    weight = sums["weight"]
+    found = likelihood_measures(sums["nats"], weight)
+    return {
+        "nats_per_token": found["nats_per_token"],
+        "perplexity": found["perplexity"],
+        "accuracy": finite(sums["correct"] / weight) if weight else None,
+    }
 
 
 def cost_of(value: float, better: str) -> float:

@@ -2,8 +2,8 @@
 
 from lm_keras.config import GROUPS, Config
 from lm_keras.objectives.measures import MEASURES, columns_of
-from lm_keras.registry import WITH_LABELS, WITH_PAIRS, tasks_of
-from lm_keras.report import comparison, labels, pairs
+from lm_keras.registry import WITH_EXAMPLES, WITH_LABELS, WITH_PAIRS, tasks_of
+from lm_keras.report import answers, comparison, labels, pairs
 from lm_keras.report.plots import COLOURS, svg_of
 from lm_keras.report.runs import RunRecord, is_number
 from lm_keras.report.tables import escaped, row_of, table_of
@@ -60,6 +60,7 @@ def page_of(runs: list[RunRecord]) -> str:
         *_comparison(runs),
         *labels.sections(runs),
         *pairs.sections(runs),
+        *answers.sections(runs),
         "<h2>Curves</h2>",
         _curves(runs),
         *_all_samples(runs),
@@ -191,7 +192,7 @@ def _task_of(run: RunRecord) -> str:
 
 def _all_samples(runs: list[RunRecord]) -> list[str]:
     """Show the samples of all runs that generate text."""
-    parts = [_samples(run) for run in runs if _task_of(run) not in (*WITH_LABELS, *WITH_PAIRS)]
+    parts = [_samples(run) for run in runs if _task_of(run) not in WITH_EXAMPLES]
     return ["<h2>Text samples</h2>", f"<div class='plots'>{''.join(parts)}</div>"] if parts else []
 
 

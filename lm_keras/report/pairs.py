@@ -71,7 +71,7 @@ def _side_by_side(path: Path, split: str) -> list[str]:
     numbers = [number for _, number in costs]
     even = sorted({numbers[round(n * (len(numbers) - 1) / (SHOWN - 1))] for n in range(SHOWN)})
     worst = [number for _, number in sorted(costs)[:SHOWN]]
-    lines = {number: line for number, line in enumerate(_lines(path)) if number in {*even, *worst}}
+    lines = {number: line for number, line in enumerate(lines_of(path)) if number in {*even, *worst}}
     for chosen, what, how in ((even, "evenly spaced", " open"), (worst, "with the lowest chrF", "")):
         table = table_of(_HEAD, [_row(lines[number]) for number in chosen])
         told = f"{len(chosen)} pairs of {split}, {what}"
@@ -80,11 +80,12 @@ def _side_by_side(path: Path, split: str) -> list[str]:
 
 
 def _row(line: dict[str, Any]) -> str:
-    texts = [_short(text) for text in (line["source"], line["references"][0], line["output"])]
+    texts = [short(text) for text in (line["source"], line["references"][0], line["output"])]
     return row_of([line.get("place"), *texts, f"{line['chrf']:.1f}"])
 
 
-def _short(whole: str) -> str:
+def short(whole: str) -> str:
+    """Return the beginning of a text that is too long to be shown."""
     return whole if len(whole) <= LONGEST_TEXT else f"{whole[: LONGEST_TEXT - 1]}…"
 
 
@@ -92,7 +93,7 @@ def _counted(path: Path) -> tuple[list[tuple[float, int]], str]:
     """Return the chrF of each line of predictions with its number, and a note where some cannot be read."""
     costs, damaged = [], 0
     try:
-        for number, line in enumerate(_lines(path)):
+        for number, line in enumerate(lines_of(path)):
             if line is None:
                 damaged += 1
             else:
@@ -104,8 +105,15 @@ def _counted(path: Path) -> tuple[list[tuple[float, int]], str]:
     return costs, f"{path.name}: {damaged:,} of its lines cannot be read and are left out" if damaged else ""
 
 
-def _lines(path: Path, read: Callable[[bytes], dict | None] | None = None) -> Iterator[dict[str, Any] | None]:
-    """Yield the lines of a file as objects, and None for one that is none."""
+def lines_of(
+    path: Path, read: Callable[[bytes], dict | None] | None = None
+) -> Iterator[dict[str, Any] | None]:
+    """Yield the lines of a file as objects, and None for one that is none.
+
+    Args:
+        path: the file.
+        read: makes an object of a line; None for one of pairs.
+    """
     with opened(path) as file:
         for line in iter(lambda: file.readline(LONGEST_LINE), b""):
             yield (read or _pair)(line)
@@ -125,7 +133,7 @@ def _pair(line: bytes) -> dict[str, Any] | None:
 def _attention(path: Path) -> list[str]:
     """Draw which tokens of the source each token of the output looks at."""
     try:
-        found = [line for line in itertools.islice(_lines(path, _weights), SHOWN) if line]
+        found = [line for line in itertools.islice(lines_of(path, _weights), SHOWN) if line]
     except OSError:
         return []
     if not found:

@@ -55,7 +55,7 @@ class BeamSearch:
 
     Args:
         network: what gives the logits.
-        eod_id: the token that ends a document.
+        eod_id: the token that ends a document, or several.
         allowed: [V] bool, the tokens that may be chosen.
         begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
         apart: whether the text is one of its own, as a translation is: the rules that look at the text so far
@@ -69,13 +69,13 @@ class BeamSearch:
     def __init__(
         self,
         network: DecodingNetwork,
-        eod_id: int,
+        eod_id: int | Sequence[int],
         allowed: np.ndarray,
         begin_id: int | None = None,
         apart: bool = False,
     ):
-        self._network, self._eod_id, self._apart = network, eod_id, apart
-        self._begin_id = eod_id if begin_id is None else begin_id
+        self._network, self._ends, self._apart = network, np.array(eod_id, np.int32, ndmin=1), apart
+        self._begin_id = int(self._ends[0]) if begin_id is None else begin_id
         self._allowed = tf.constant(allowed, tf.bool)
         self._ended: Callable[[list[int]], bool] | None = None
         number, row = tf.TensorSpec([], tf.int32), tf.TensorSpec([None], tf.int32)
@@ -206,7 +206,7 @@ class BeamSearch:
             scores = candidates.sums / penalty(length + 1 - first)
             candidates = candidates._replace(scores=scores)
             chosen = tf.gather(candidates.tokens, length, axis=2)
-            ends = (chosen == self._eod_id) | (length + 1 - first >= most)[:, None]
+            ends = tf.reduce_any(chosen[..., None] == self._ends, -1) | (length + 1 - first >= most)[:, None]
             ends |= self._stopped(asks, candidates, first, length)
             # As transformers does: so one beam is greedy, and ends a text where that is the likeliest.
             aside = ends & (tf.range(tf.shape(ends)[1]) < beams) if self._apart else ends
@@ -260,7 +260,7 @@ class BeamSearch:
         """
         count, beams = tf.unstack(tf.shape(alive.sums))
         width = tf.shape(logits)[1]
-        is_end = tf.range(width) == self._eod_id
+        is_end = tf.reduce_any(tf.range(width)[:, None] == self._ends, 1)
         allowed = self._allowed & (may_end | ~is_end)
         ruled = rules.adjusted(tf.where(allowed, logits, rules.REJECTED), settings, past)
         own = tf.reduce_logsumexp(logits, -1, keepdims=True)

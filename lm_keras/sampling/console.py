@@ -117,8 +117,9 @@ def described(prompt: str, found: Continuation, tokenizer: Tokenizer) -> dict[st
 def colored(found: Continuation, tokenizer: Tokenizer, prompt: str) -> str:
     """Return a continuation in which each token has the colour of its probability under the model."""
     decoder, parts, left = tokenizer.decoder(before=prompt), [], len(found.text)
-    for token, score in zip(found.token_ids, found.log_probabilities):
-        text = decoder.push([token])[:left] if token != tokenizer.eod_id else ""
+    for number, (token, score) in enumerate(zip(found.token_ids, found.log_probabilities), 1):
+        ends = found.ended_by == "eod" and number == len(found.token_ids)
+        text = "" if ends else decoder.push([token])[:left]
         left -= len(text)
         shade = next(code for least, code in _SHADES if score >= _LOG[least])
         parts.append(f"{shade}{text}{_PLAIN}" if text else "")

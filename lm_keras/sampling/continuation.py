@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from lm_keras.sampling.prompts import check_text
 from lm_keras.sampling.settings import SamplingSettings
@@ -34,9 +34,17 @@ class Continuation:
 class GrowingContinuation:
     """One continuation as it grows: its tokens, its text, and what of its text is still held back.
 
-    Attributes:
+    Args:
+        tokenizer: of the model.
+        prompt: the text that it continues.
         prompt_ids: the tokens that the model reads before it.
+        settings: of sampling.
         key: of its random numbers, see `lm_keras.sampling.uniforms`.
+        ends: tokens that end it, beside the tokenizer's own.
+        silent: tokens that say nothing.
+
+    Attributes:
+        prompt_ids, key: as given.
         ids, scores, likeliest: see `Continuation`.
         pieces: its text, as far as it is certain.
         streamed: how many pieces were handed out.
@@ -50,15 +58,17 @@ class GrowingContinuation:
         prompt_ids: list[int],
         settings: SamplingSettings,
         key: int,
+        ends: Collection[int] = (),
+        silent: Collection[int] = (),
     ):
         self.prompt_ids, self.key = prompt_ids, key
+        self._ends, self._silent = {tokenizer.eod_id, *ends}, silent
         self.ids: list[int] = []
         self.scores: list[float] = []
         self.likeliest: list[tuple[tuple[int, float], ...]] = []
         self.pieces: list[str] = []
         self.streamed = 0
         self.ended_by = ""
-        self._eod_id = tokenizer.eod_id
         self._max_new_tokens = settings.max_new_tokens
         self._stop = settings.stop
         self._held = ""
@@ -87,10 +97,10 @@ class GrowingContinuation:
             self.ids.append(token)
             self.scores.append(score)
             self.likeliest.append(tuple(zip(*best)))
-            if token == self._eod_id:
+            if token in self._ends:
                 self._end("eod")
             else:
-                self._append(self._decoder.push([token]))
+                self._append("" if token in self._silent else self._decoder.push([token]))
                 if not self.ended_by and len(self.ids) >= self._max_new_tokens:
                     self._end("length")
 

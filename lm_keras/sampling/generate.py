@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -51,6 +51,7 @@ class Sampler:
         jit: compile the network's work for a token as one program of XLA's; see `DecodingNetwork`.
         int8: the network's matrices as 8-bit integers, which the products of text read then; its weights have
             to stay as they are, and `jit` is needed.
+        end_ids: tokens that end a text, beside the tokenizer's own.
 
     Attributes:
         tokens_generated: by all calls so far.
@@ -76,10 +77,12 @@ class Sampler:
         say: Callable[[str], None] = lambda line: None,
         jit: bool = False,
         int8: Int8Matrices | None = None,
+        end_ids: Iterable[int] = (),
     ):
         self._model, self._tokenizer, self._say = model, tokenizer, say
-        self._allowed = allowed = allowed_tokens(model, tokenizer)
-        ends = tokenizer.eod_id, allowed, tokenizer.begin_id
+        self._ends = tuple(dict.fromkeys([tokenizer.eod_id, *end_ids]))
+        self._allowed = allowed = allowed_tokens(model, tokenizer, self._ends)
+        ends = self._ends, allowed, tokenizer.begin_id
         self._network = DecodingNetwork(model, jit, int8, self.reads_in_parts)
         self._loop = DecodeLoop(self._network, *ends)
         self._beams = BeamSearch(self._network, *ends)
@@ -186,7 +189,10 @@ class Sampler:
         """Return the samples of a prompt, which are still empty."""
         ids = self._prompt_ids(prompt, settings)
         keys = [key_of(seed, ids, sample) for sample in range(settings.num_samples)]
-        return [GrowingContinuation(self._tokenizer, prompt, ids, settings, key) for key in keys]
+        return [self._row(prompt, ids, settings, key) for key in keys]
+
+    def _row(self, prompt: str, ids: list[int], settings: SamplingSettings, key: int) -> GrowingContinuation:
+        return GrowingContinuation(self._tokenizer, prompt, ids, settings, key, self._ends)
 
     @property
     def _longest_prompt(self) -> int | None:
@@ -260,7 +266,7 @@ class Sampler:
         )
         found = []
         for hypothesis in hypotheses[: settings.num_samples]:
-            row = GrowingContinuation(self._tokenizer, prompt, ids, settings, 0)
+            row = self._row(prompt, ids, settings, 0)
             row.extend(hypothesis.token_ids, hypothesis.log_probabilities)
             self.tokens_generated += len(row.ids)
             found.append(dataclasses.replace(row.continuation(), score=hypothesis.score))

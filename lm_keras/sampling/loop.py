@@ -19,6 +19,7 @@ its last half is computed again as if it began there, which frees as many slots.
 
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -79,12 +80,11 @@ class Chosen(NamedTuple):
 
 
 class DecodeLoop:
-    """A network's decoding loop. It is traced once, with `jit` twice, whatever the prompts, batch sizes,
-    lengths and settings.
+    """A network's decoding loop. It is traced once, with `jit` twice, whatever the prompts and settings.
 
     Args:
         network: what gives the logits.
-        eod_id: the token that ends a row.
+        eod_id: the token that ends a row, or several.
         allowed: [V] bool, the tokens that may be sampled.
         begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
 
@@ -102,13 +102,14 @@ class DecodeLoop:
     def __init__(
         self,
         network: DecodingNetwork,
-        eod_id: int,
+        eod_id: int | Sequence[int],
         allowed: list[bool] | np.ndarray,
         begin_id: int | None = None,
     ):
         self.network = network
-        self._eod_id = int(eod_id)
-        self._begin_id = self._eod_id if begin_id is None else int(begin_id)
+        self._ends = np.array(eod_id, np.int32, ndmin=1)
+        self._eod_id = int(self._ends[0])
+        self._begin_id = int(self._eod_id if begin_id is None else begin_id)
         self._allowed = tf.constant(allowed, tf.bool)
         row, table = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
         number, finished = tf.TensorSpec([], tf.int32), tf.TensorSpec([None], tf.bool)
@@ -306,7 +307,7 @@ class DecodeLoop:
         number = carry.position + 1 - limits.end  # of the generated token; below 0 in the prompts
         in_prompt = number < 0
         generated = ~in_prompt & ~carry.finished
-        ends = (sampled == self._eod_id) | (number + 1 >= limits.max_new_tokens)
+        ends = tf.reduce_any(sampled[:, None] == self._ends, 1) | (number + 1 >= limits.max_new_tokens)
         here = tf.range(tf.shape(carry.tokens)[1]) == carry.position + 1
         tokens = tf.where(here & ~in_prompt, sampled[:, None], carry.tokens)
         finished = carry.finished | (generated & ends)

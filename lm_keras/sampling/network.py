@@ -5,7 +5,7 @@ B batch (rows), T time, S positions of a source, V vocabulary, D width.
 
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -206,9 +206,9 @@ def state_specs(model: keras.Model) -> State:
     return tf.nest.map_structure(spec, one, other)
 
 
-def allowed_tokens(model: keras.Model, tokenizer: Tokenizer) -> np.ndarray:
+def allowed_tokens(model: keras.Model, tokenizer: Tokenizer, ends: Iterable[int] = ()) -> np.ndarray:
     """Return [V] bool: neither the unknown token nor the mask token, and nothing beyond the vocabulary
-    (logits may be padded).
+    (logits may be padded), but tokens that end a text.
 
     One real step through the model finds V. It also builds a model that has not been called yet, which must
     not happen inside of the compiled loop.
@@ -225,5 +225,5 @@ def allowed_tokens(model: keras.Model, tokenizer: Tokenizer) -> np.ndarray:
             "use the tokenizer that the model was trained with"
         )
     allowed = np.arange(width) < tokenizer.vocab_size
-    allowed[list(tokenizer.special_ids - {tokenizer.eod_id})] = False
+    allowed[list(tokenizer.special_ids - {tokenizer.eod_id, *ends})] = False
     return allowed

@@ -23,17 +23,17 @@ class Notices:
 
     def tell_early_ends(self, found: list[Continuation], settings: SamplingSettings) -> None:
         """Say how many of some texts the model ended before anything but white space."""
-        eod_id = self._tokenizer.eod_id
         ended = [one for one in found if one.ended_by == "eod" and not one.text.strip()]
         if not ended:
             return
         which = f"{len(ended):,} of {len(found):,} texts" if len(found) > 1 else "the text"
         likeliest = max(math.exp(sum(one.log_probabilities)) for one in ended)
+        kept = ",".join(f"{token}:-1000" for token in sorted({one.token_ids[-1] for one in ended}))
         drawn = settings.temperature > 0 and settings.num_beams == 1
         self._say(
             f"the model ended {which} at once, with a probability of"
             f" {'up to ' if len(ended) > 1 else ''}{likeliest:.2g};"
-            f" {'another seed gives another text, and ' if drawn else ''}logit_bias={eod_id}:-1000 keeps it"
+            f" {'another seed gives another text, and ' if drawn else ''}logit_bias={kept} keeps it"
             " from ending"
         )
 

@@ -89,7 +89,9 @@ class SamplingSettings:
     """
 
     max_new_tokens: int = _sampled(
-        100, "tokens to generate at most", AllowedRange("how many tokens to generate, for example 100", low=1)
+        100,
+        "tokens to generate at most; an answer of --chat has 512 where it is not given",
+        AllowedRange("how many tokens to generate, for example 100", low=1),
     )
     temperature: float = _sampled(
         1.0,

@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_keras.errors import InputError
 from lm_keras.objectives.measures import MEASURES
-from lm_keras.registry import TASKS, WITH_LABELS, WITH_PAIRS
+from lm_keras.registry import TASKS, WITH_EXAMPLES
 from lm_keras.report.runs import RunRecord, is_number, read_runs
 from lm_keras.sweeps.folder import SweepFolder
 from lm_keras.sweeps.search import Trial, cases_of, shortly
@@ -172,7 +172,7 @@ def _judged_by(run: RunRecord) -> str | None:
     likelihood of a text.
     """
     named, task = run.settings.get("best_by"), run.settings.get("task")
-    if named or task not in (*WITH_LABELS, *WITH_PAIRS):
+    if named or task not in WITH_EXAMPLES:
         return named
     best = TASKS[task].best
     validations = [line for line in run.evaluations if line.get("split") == "valid"]

@@ -5,8 +5,7 @@ predictions of a row.
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,12 @@ import tensorflow as tf
 from lm_keras.config import Config
 from lm_keras.data.batch import Batch
 from lm_keras.data.example_rows import NO_WORD, Example, ExampleRows, Frame, Texts
-from lm_keras.data.examples import check_lengths
 from lm_keras.data.labels import Labels
-from lm_keras.data.order import Rows
-from lm_keras.data.preparation import PreparedData
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError, nearest
 from lm_keras.objectives.measures import finite
-from lm_keras.tasks.task import Order, Tally, Task, common_settings
+from lm_keras.tasks.task import Tally, common_settings
+from lm_keras.tasks.whole_examples import WholeExamples, batches_of
 from lm_keras.text.tokenizer import Tokenizer
 
 BALANCED = "balanced"
@@ -30,23 +27,16 @@ BALANCED = "balanced"
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Labelled(Task):
+class Labelled(WholeExamples):
     """Predict labels of whole examples or of words. A row has several examples.
 
     Attributes:
         labels: the names of the C labels.
-        frame: the special tokens around each example.
-        too_long: what training does with an example that no row holds.
         class_weights: [C] float32, with mean 1 over the training text.
-        at_last: whether an example is predicted at its last token; else at its first.
     """
 
     labels: Labels
-    frame: Frame
-    too_long: str
     class_weights: np.ndarray
-    at_last: bool = True
-    _plans: dict[tuple[int, str], ExampleRows] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -66,11 +56,6 @@ class Labelled(Task):
     too_long_by_default = "cut_end"
 
     @property
-    def too_long_to_score(self) -> str:
-        """Return what an evaluation does with an example that no row holds."""
-        return self.too_long
-
-    @property
     def outputs(self) -> int:
         """Return C."""
         return len(self.labels.names)
@@ -79,67 +64,8 @@ class Labelled(Task):
         """Return the examples of a split with their labels or tags."""
         return Texts.in_store(store)
 
-    def plan(self, store: TokenStore, too_long: str | None = None) -> ExampleRows:
-        """Return the rows of a split; they are found once.
-
-        Args:
-            store: the split.
-            too_long: what becomes of an example that no row holds; None for what training does.
-        """
-        key = id(store.tokens), too_long or self.too_long
-        if key not in self._plans:  # The plan keeps the array, so that no other one gets its id.
-            rows = ExampleRows.of(
-                self.texts(store),
-                self.frame,
-                self.sequence_length,
-                key[1],
-                self.at_last,
-                self._corpora(store),
-            )
-            self._plans[key] = rows
-        return self._plans[key]
-
-    def check(self, data: PreparedData, say: Callable[[str], None]) -> None:
-        for name, store in data.splits.items():
-            too_long = self.too_long if name == "train" else self.too_long_to_score
-            self._check_lengths(name, store, too_long, functools.partial(data.source, name), say)
-
-    def check_scored(
-        self, name: str, store: TokenStore, source_of: Callable[[int], str], say: Callable[[str], None]
-    ) -> None:
-        self._check_lengths(name, store, self.too_long_to_score, source_of, say)
-
-    def _check_lengths(
-        self,
-        name: str,
-        store: TokenStore,
-        too_long: str,
-        source_of: Callable[[int], str],
-        say: Callable[[str], None],
-    ) -> None:
-        around = self.frame.size
-        lengths, room = store.ends - store.documents, self.sequence_length - around
-        check_lengths(name, lengths, room, too_long, source_of, say, around)
-
-    def order(self, store: TokenStore) -> Order:
-        plan = self.plan(store)
-        return self._packed_order(plan.begins, plan.corpora)
-
-    def batch(self, rows: Rows, store: TokenStore, step: tf.Tensor) -> Batch:
-        plan, count = self.plan(store), rows.number.shape[0]
-        types = [tf.int32] * 5
-        found = tf.numpy_function(plan.arrays, [rows.start, rows.end], types, stateful=False)
-        tokens, document, predicted, targets, _ = (
-            tf.ensure_shape(values, [count, size])
-            for values, size in zip(found, [plan.length] * 2 + [plan.predictions] * 3)
-        )
-        inputs = {"tokens": tokens, "reset": rows.reset, "document": document, "predicted": predicted}
-        weights = tf.gather(tf.constant(self.class_weights), tf.maximum(targets, 0))
-        return Batch(inputs, tf.maximum(targets, 0), tf.where(targets >= 0, weights, 0.0))
-
-    def scored(self, store: TokenStore) -> Iterator[Batch]:
-        plan = self.plan(store, self.too_long_to_score)
-        return _batches(plan, self._rows_at_once(self.sequence_length))
+    def weights_of(self, targets: tf.Tensor) -> tf.Tensor:
+        return tf.gather(tf.constant(self.class_weights), targets)
 
     def batches(
         self, examples: Sequence[Example], rows: int, length: int, too_long: str | None = None
@@ -162,7 +88,7 @@ class Labelled(Task):
         how = too_long or self.too_long_to_score
         plan = ExampleRows.of(Texts.of(examples), self.frame, length, how, self.at_last)
         plan = dataclasses.replace(plan, predictions=1 << (plan.predictions - 1).bit_length())
-        for batch in _batches(plan, rows):
+        for batch in batches_of(plan, rows):
             yield batch, batch.inputs["number"]
 
     def tally(self, store: TokenStore) -> "LabelTally":
@@ -196,23 +122,6 @@ class Labelled(Task):
         if (self.class_weights != 1).any():
             return {}  # The sums know the weights of the targets, not their number.
         return {"accuracy": finite(sums["correct"] / sums["weight"]) if sums["weight"] else None}
-
-    def tokens_per_target(self, store: TokenStore) -> float:
-        plan = self.plan(store)
-        targets = self._targets(plan.texts)
-        return plan.text_tokens / max(1, int(np.count_nonzero(targets >= 0)))
-
-    def in_windows(self, stride: int | None) -> "Labelled":
-        if stride is not None:
-            raise InputError(
-                f"stride={stride} has no meaning for --task={self.name}, which reads whole examples; leave "
-                "it out"
-            )
-        return self
-
-    @staticmethod
-    def _targets(texts: Texts) -> np.ndarray:
-        return np.asarray(texts.labels if texts.tags is None else texts.tags)
 
 
 class LabelTally(Tally):
@@ -256,19 +165,6 @@ class LabelTally(Tally):
             begins = {"begins": np.append(np.searchsorted(words, texts.begins), len(words))}
         targets = int(np.count_nonzero(true >= 0))
         return {"log_probabilities": found, "true": true, "targets": targets, **begins}
-
-
-def _batches(plan: ExampleRows, rows: int) -> Iterator[Batch]:
-    for block in plan.blocks(rows):
-        inputs = {
-            "tokens": block.tokens,
-            "reset": np.ones(rows, bool),
-            "document": block.document,
-            "predicted": block.positions,
-            "number": block.numbers,
-        }
-        weights = (block.targets >= 0).astype(np.float32)
-        yield Batch(inputs, np.maximum(block.targets, 0), weights)
 
 
 def class_weights(text: str, labels: Labels) -> np.ndarray:

@@ -23,8 +23,7 @@ from lm_keras.data.spans import END, EXTRA_TOKENS, GENERATE, START
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.data.words import encoded_source
 from lm_keras.errors import InputError
-from lm_keras.objectives.measures import finite, likelihood_measures
-from lm_keras.tasks.causal_lm import token_measures
+from lm_keras.objectives.measures import target_measures
 from lm_keras.tasks.task import Order, Task, common_settings
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -127,17 +126,10 @@ class Seq2Seq(Task):
         return max((plan.predictions for plan in self._plans.values()), default=length)
 
     def measures(self, sums: Mapping[str, float], counts: TextCounts) -> dict[str, Any]:
-        found = likelihood_measures(sums["nats"], sums["weight"])
-        return {
-            "nats_per_token": found["nats_per_token"],
-            "perplexity": found["perplexity"],
-            "accuracy": finite(sums["correct"] / sums["weight"]) if sums["weight"] else None,
-            "context": self.sequence_length,
-            "stride": None,
-        }
+        return {**target_measures(sums), "context": self.sequence_length, "stride": None}
 
     def training_measures(self, sums: Mapping[str, float], counts: TextCounts) -> dict[str, float | None]:
-        found = token_measures(sums)
+        found = target_measures(sums)
         return {name: found[name] for name in ("perplexity", "accuracy")}
 
     def tokens_per_target(self, store: TokenStore) -> float:

@@ -63,7 +63,7 @@ class ByteTokenizer(Tokenizer):
             self.token_bytes(int(wrong))  # raises
         if self.mask_id is not None and self.mask_id in ids:
             return super().decode(ids.tolist())
-        found = ids[ids != self.eod_id] - FIRST_BYTE_ID
+        found = ids[(ids != self.eod_id) & (ids < self.first_language)] - FIRST_BYTE_ID
         return found.astype(np.uint8).tobytes().decode("utf-8", "replace")
 
     def _files(self) -> dict[str, bytes]:

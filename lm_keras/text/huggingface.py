@@ -7,7 +7,7 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from lm_keras.errors import InputError
 from lm_keras.text import components, library, long_documents, traits
 from lm_keras.text.chains import ChainDecoder, spelling_of
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_bytes
+from lm_keras.text.marked import MarkedTokenizer
 from lm_keras.text.pieces import Piece
+from lm_keras.text.spelled import Special, Spelled, joined_at
 from lm_keras.text.tokenizer import REPLACEMENT, Decoder, Tokenizer
 
 MODEL_FILE = "huggingface.json"
@@ -56,6 +58,7 @@ class HuggingFaceTokenizer(Tokenizer):
         components.check_ids(content, ids)
         names = {i: name for name, i in ids.items()}
         special = {token["id"] for token in content.get("added_tokens") or [] if token["special"]}
+        self.own_special = {names[i]: i for i in sorted({*special, eod_id}) if i in names}
         size = max([*names, eod_id]) + 1
         if vocab_size is not None and vocab_size < size:
             raise InputError(f"the tokenizer has {size:,} tokens, and the network only {vocab_size:,}")
@@ -73,34 +76,13 @@ class HuggingFaceTokenizer(Tokenizer):
         self._token_bytes[eod_id] = b""
         self.eod_id = self.begin_id = eod_id
         self.joins_spaces = not chain.separates
-        unknown = self._find_unknown(content, ids)
+        unknown = traits.unknown_of(content, ids, chain, eod_id)
         if unknown is not None:
             self.unknown_id = self.mask_id = unknown
             self._token_bytes[unknown] = REPLACEMENT
         self._first = traits.begins_with(content)
         self._continues = content["model"].get("continuing_subword_prefix")
         self._prepare(content)
-
-    def _find_unknown(self, content: dict[str, Any], ids: dict[str, int]) -> int | None:
-        """Return the id of the unknown token of a model that may need one, or None.
-
-        Raises:
-            InputError: it is the token that ends documents, too.
-        """
-        model = content["model"]
-        found = model.get("unk_id") if model["type"] == "Unigram" else ids.get(model.get("unk_token"))
-        spells_all = traits.spells_all(content)
-        if found is None or (self.byte_level and spells_all and content.get("normalizer") is None):
-            return None
-        if found == self.eod_id:
-            if spells_all:
-                return None
-            raise InputError(
-                f"its unknown token {self._names[found]!r} is the one that ends documents, and its vocabulary"
-                " does not spell every text: a document would end at what is unknown; give eos_token_id in"
-                " config.json another token"
-            )
-        return found
 
     def _prepare(self, content: dict[str, Any]) -> None:
         """Set what encodes, for these tokens that begin and end a document, and what is known of it."""
@@ -115,6 +97,7 @@ class HuggingFaceTokenizer(Tokenizer):
         self.lossless = traits.is_lossless(content, self._chain)
         self._cuts_at_lines = self.lossless and traits.cuts_at_lines(content)
         self._period, self._prefixes = traits.period_of(content), traits.prefixes(content)
+        self._marked = None
         model = content["model"]
         drops = model["type"] == "BPE" and model.get("unk_token") is None
         self._counting = content if drops and not traits.spells_all(content) else None
@@ -136,6 +119,8 @@ class HuggingFaceTokenizer(Tokenizer):
         made = copy.copy(self)
         found = self._tokenizer.token_to_id(token) if isinstance(token, str) else token
         made.begin_id = self.eod_id if found is None else found
+        if found is not None and self._names[found] is not None:
+            made.own_special = {**self.own_special, self._names[found]: found}
         made._token_bytes = [b"" if i == made.begin_id else b for i, b in enumerate(self._token_bytes)]
         if made.begin_id != self.begin_id:
             made._prepare(library.content_of(self._model, self._tokenizer))
@@ -176,9 +161,11 @@ class HuggingFaceTokenizer(Tokenizer):
     @property
     def foreign_files(self) -> dict[str, bytes]:
         """Return the files of this tokenizer in a Hugging Face folder."""
-        names = {"tokenizer_class": "PreTrainedTokenizerFast", **self.special_names}
+        names, model = {"tokenizer_class": "PreTrainedTokenizerFast", **self.special_names}, self._model
+        if self.added_special:
+            model = library.with_special(model, self._names, self.added_special)
         return {
-            "tokenizer.json": self._model,
+            "tokenizer.json": model,
             "tokenizer_config.json": (json.dumps(names, indent=1) + "\n").encode(),
         }
 
@@ -196,11 +183,11 @@ class HuggingFaceTokenizer(Tokenizer):
                 error, f"the tokenizer cannot encode the text that begins with {start}: "
             ) from None
 
-    def _encoded(self, text: str) -> long_documents.Encoded:
+    def _encoded(self, text: str) -> long_documents.EncodedText:
         found = self._encoding(text)
         begins, ends = np.array(found.offsets, np.int64).reshape(-1, 2).T
         words = [-1 if word is None else word for word in found.word_ids]
-        return long_documents.Encoded(np.array(found.ids, np.int32), begins, ends, np.array(words))
+        return long_documents.EncodedText(np.array(found.ids, np.int32), begins, ends, np.array(words))
 
     def canonical(self, text: str) -> str:
         """Return what the tokens of a text say: the text itself where that is proven, else what they decode
@@ -242,6 +229,15 @@ class HuggingFaceTokenizer(Tokenizer):
             return self.encode(text)
         whole, before = self.encode(f"\n{text}"), self.encode("\n")
         return whole[len(before) :] if whole[: len(before)] == before else self.encode(text)
+
+    def encode_around(self, text: str, specials: Sequence[Special], cuts: Sequence[int]) -> Spelled:
+        """Return the tokens of a text with special tokens in it, those that the library finds in the whole
+        text.
+        """
+        if self._marked is None:
+            content = library.content_of(self._model, self._tokenizer)
+            self._marked = MarkedTokenizer(content, self.own_special)
+        return joined_at(text, specials, self.first_special, self._marked.encode)
 
     def begins_word(self, token_id: int) -> bool:
         """Tell whether a word begins with a token. Of tokens with spaces between them all do, but those that

@@ -12,13 +12,15 @@ from lm_keras.text.files import damaged, field
 
 
 class LanguageTokens:
-    """What a tokenizer does with tokens of languages, which are its last ones. No text becomes such a token.
+    """What a tokenizer does with tokens of languages. No text becomes such a token. They are its last ones,
+    but for special tokens.
 
     Attributes:
         languages: those that have a token, in the order of their tokens.
     """
 
     languages: tuple[str, ...] = ()
+    first_special: int
     vocab_size: int
     _token_bytes: list[bytes]
 
@@ -27,6 +29,11 @@ class LanguageTokens:
         new = tuple(dict.fromkeys(name for name in languages if name not in self.languages))
         if not new:
             return self
+        if self.first_special < self.vocab_size:  # Their numbers would be others.
+            raise InputError(
+                f"the tokenizer has special tokens of conversations, and the language {new[0]!r} would need a"
+                " token before them; begin with a run that has none"
+            )
         made = copy.copy(self)
         made.languages = (*self.languages, *new)
         made.vocab_size = self.vocab_size + len(new)
@@ -51,15 +58,15 @@ class LanguageTokens:
 
     @property
     def first_language(self) -> int:
-        """Return the token of the first language; without any the size of the vocabulary."""
-        return self.vocab_size - len(self.languages)
+        """Return the token of the first language; without any the token that would be it."""
+        return self.first_special - len(self.languages)
 
     def language_label(self, token_id: int) -> str | None:
         """Return how the token of a language is written, for people; None for any other token.
 
         Example: `<2de>`.
         """
-        if token_id < self.first_language:
+        if not self.first_language <= token_id < self.first_special:
             return None
         return f"<2{self.languages[token_id - self.first_language]}>"
 

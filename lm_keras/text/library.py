@@ -4,6 +4,7 @@ needed of them.
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import tokenizers
@@ -58,6 +59,21 @@ def content_of(model: bytes, tokenizer: tokenizers.Tokenizer) -> dict[str, Any]:
     return content if typed else json.loads(tokenizer.to_str())  # The library guesses a type that is missing.
 
 
+def with_special(model: bytes, names: Sequence[str | None], added: Sequence[str]) -> bytes:
+    """Return a tokenizer.json with more special tokens.
+
+    Args:
+        model: the tokenizer.json.
+        names: of the tokens by id, before the new ones; None where the network has a token and the tokenizer
+            has none.
+        added: names of the new ones.
+    """
+    tokenizer = tokenizers.Tokenizer.from_buffer(model)
+    fillers = [f"<unused{number}>" for number, name in enumerate(names) if name is None]
+    tokenizer.add_special_tokens([*fillers, *added])
+    return tokenizer.to_str().encode()
+
+
 def refused(error: BaseException, what: str) -> InputError:
     """Return the error for what the library could not do. Keyboard interrupts and exits are raised again."""
     if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
@@ -98,25 +114,37 @@ def without_names(content: dict[str, Any], names: set[str]) -> bytes | None:
         names = {name for name in names if whole or name in made or len(name) == 1}
     if not names and not matched:
         return None
-    hidden = {name: f"\ufdd0{vocabulary[name]}" for name in names}
-    if isinstance(model["vocab"], dict):
-        vocab = {hidden.get(name, name): number for name, number in vocabulary.items()}
-    else:
-        vocab = [[hidden.get(name, name), score] for name, score in model["vocab"]]
-    changed = {**model, "vocab": vocab}
-    if model["type"] == "BPE":
-        prefix = model.get("continuing_subword_prefix") or ""
-        changed["merges"] = [
-            [a, b]
-            for a, b in merges_of(content)
-            if a not in names and b not in names and a + b.removeprefix(prefix) not in names
-        ]
+    changed = renamed(model, {name: f"\ufdd0{vocabulary[name]}" for name in names})
     added = [
         {**token, "special": token["special"] or token["content"] in matched}
         for token in content.get("added_tokens") or []
         if token["content"] not in names
     ]
     return json.dumps({**content, "model": changed, "added_tokens": added}).encode()
+
+
+def renamed(model: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """Return a model some of whose tokens have other names, so that no text is merged to them.
+
+    Args:
+        model: of a tokenizer.json.
+        names: the new names by the old ones, which are those of tokens of the model.
+    """
+    if isinstance(model["vocab"], dict):
+        vocab = {names.get(name, name): number for name, number in model["vocab"].items()}
+    else:
+        vocab = [[names.get(name, name), score] for name, score in model["vocab"]]
+    changed = {**model, "vocab": vocab}
+    if model.get("unk_token") in names:
+        changed["unk_token"] = names[model["unk_token"]]
+    if model["type"] == "BPE":
+        prefix = model.get("continuing_subword_prefix") or ""
+        changed["merges"] = [
+            [a, b]
+            for a, b in merges_of({"model": model})
+            if a not in names and b not in names and a + b.removeprefix(prefix) not in names
+        ]
+    return changed
 
 
 def _matched(content: dict[str, Any], names: set[str]) -> set[str]:

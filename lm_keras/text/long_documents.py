@@ -25,7 +25,7 @@ LARGEST = 2**22
 """Characters of a block at most: about 670 MB in the library."""
 
 
-class Encoded(NamedTuple):
+class EncodedText(NamedTuple):
     """Tokens of a text.
 
     Attributes:
@@ -49,7 +49,9 @@ class EncodedPart(NamedTuple):
     is_last: bool
 
 
-def parts(pieces: Iterable[str], encode: Callable[[str], Encoded], period: int = 1) -> Iterator[EncodedPart]:
+def parts(
+    pieces: Iterable[str], encode: Callable[[str], EncodedText], period: int = 1
+) -> Iterator[EncodedPart]:
     """Yield a document in parts whose tokens, one after the other, are those of the whole document.
 
     Blocks of text overlap and are encoded one by one. Two of them are joined at a token in the middle of what
@@ -104,7 +106,7 @@ def parts(pieces: Iterable[str], encode: Callable[[str], Encoded], period: int =
 
 
 def _agreed(
-    block: Encoded, after: Encoded, text: str, begin: int, margin: int
+    block: EncodedText, after: EncodedText, text: str, begin: int, margin: int
 ) -> tuple[int, int, int] | None:
     """Return where two blocks may be joined: the character, and its token in each; None if their tokens
     differ.
@@ -142,7 +144,7 @@ def _agreed(
     return int(begins[middle]), one[0] + middle, two[0] + middle
 
 
-def _within(block: Encoded, low: int, high: int) -> tuple[int, int] | None:
+def _within(block: EncodedText, low: int, high: int) -> tuple[int, int] | None:
     """Return the first and the last but one token of those between two characters; None where tokens are not
     in their order.
     """

@@ -10,6 +10,7 @@ from lm_keras.disk.files import bytes_of
 from lm_keras.errors import InputError
 from lm_keras.text import library, switches
 from lm_keras.text.byte_level_bpe import of_two_files
+from lm_keras.text.chat_files import template_in
 from lm_keras.text.files import SETTINGS_FILE
 from lm_keras.text.huggingface import END_NAMES, MAX_VOCABULARY, HuggingFaceTokenizer
 from lm_keras.text.sentencepiece_model import SentencePieceModel
@@ -72,7 +73,10 @@ def read_tokenizer(
             raise InputError(f"{path} has no 'decoder_start_token_id', which a decoder reads first")
     if begin is None:
         begin = switches.name_in(theirs, "bos_token") or getattr(tokenizer, "first_name", None)
-    return tokenizer if theirs.get("add_bos_token") is False else tokenizer.beginning_with(begin)
+    tokenizer = tokenizer if theirs.get("add_bos_token") is False else tokenizer.beginning_with(begin)
+    return tokenizer.with_chat_template(
+        *template_in(folder, theirs, _beside(folder, "special_tokens_map.json"))
+    )
 
 
 def read_folder(folder: Path, **settings: int | None) -> HuggingFaceTokenizer | SentencePieceModel | None:

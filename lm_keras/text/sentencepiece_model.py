@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from lm_keras.text import long_documents
 from lm_keras.text.chains import Chain, ChainDecoder
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_bytes
 from lm_keras.text.pieces import Piece
+from lm_keras.text.spelled import Special, Spelled
 from lm_keras.text.tokenizer import REPLACEMENT, Decoder, Tokenizer
 
 MODEL_FILE = "sentencepiece.model"
@@ -55,7 +56,7 @@ class SentencePieceModel(Tokenizer):
             raise InputError(f"the tokenizer has {size:,} tokens, and the network only {vocab_size:,}")
         spelled = [_bytes_of(piece, kind) for piece in proto.pieces]
         super().__init__("none", spelled + [REPLACEMENT] * ((vocab_size or size) - len(spelled)))
-        self._controls = {n for n, piece in enumerate(proto.pieces) if piece.type == kind.CONTROL}
+        self.own_special = {p.piece: n for n, p in enumerate(proto.pieces) if p.type == kind.CONTROL}
         if eod_id is None:
             eod_id = self._processor.eos_id()
         if eod_id < 0:
@@ -91,14 +92,14 @@ class SentencePieceModel(Tokenizer):
     @property
     def special_ids(self) -> set[int]:
         """Return the ids that stand for no text: those of control symbols, too."""
-        return super().special_ids | self._controls
+        return super().special_ids | {*self.own_special.values()}
 
     def _encode(self, text: str) -> np.ndarray:
         if isinstance(text, Piece) and text.maker is self._processor:
             return text.ids
         return np.array(self._processor.encode(text), np.int32)
 
-    def _encoded(self, text: str) -> long_documents.Encoded:
+    def _encoded(self, text: str) -> long_documents.EncodedText:
         content = self._processor.encode(text, out_type="serialized_proto")
         pieces = sentencepiece_pb2.SentencePieceText.FromString(content).pieces
         ids, begins, ends = (
@@ -108,7 +109,7 @@ class SentencePieceModel(Tokenizer):
         starts = (np.frombuffer(text.encode(), np.uint8) & 0xC0) != 0x80
         characters = np.concatenate([[0], np.cumsum(starts)])
         begins, ends = characters[begins], characters[ends]
-        return long_documents.Encoded(ids.astype(np.int32), begins, ends, np.zeros_like(begins))
+        return long_documents.EncodedText(ids.astype(np.int32), begins, ends, np.zeros_like(begins))
 
     def canonical(self, text: str) -> str:
         """Return what the tokens of a text say."""
@@ -123,6 +124,18 @@ class SentencePieceModel(Tokenizer):
             return self.encode(text)
         whole, before = self.encode(f"\n{text}"), self.encode("\n")
         return whole[len(before) :] if whole[: len(before)] == before else self.encode(text)
+
+    def encode_around(self, text: str, specials: Sequence[Special], cuts: Sequence[int]) -> Spelled:
+        """Return the tokens of a text with special tokens in it; what stands between two of them is encoded
+        as a text of its own.
+        """
+        parts, place = [], 0
+        for begin, end, token in [*specials, Special(len(text), len(text), -1)]:
+            ids, begins, ends, _ = self._encoded(text[place:begin])
+            parts.append(Spelled(ids, begins, ends).moved(place))
+            parts += [Spelled.of([token], begin, end)] if token >= 0 else []
+            place = end
+        return Spelled.joined(parts)
 
     def decoder(self, before: str = "") -> Decoder:
         """Return an incremental decoder; at the beginning of a text it leaves out the space that the model
@@ -144,8 +157,15 @@ class SentencePieceModel(Tokenizer):
         for name, token in (("bos_token", self.begin_id), ("eos_token", self.eod_id)):
             if token < len(self._processor):  # A network may have more tokens than the model names.
                 names[name] = self._processor.id_to_piece(token)
+        model = self._model
+        if self.added_special:
+            proto = _proto(model)
+            fillers = [f"<unused{n}>" for n in range(len(self._processor), self.first_special)]
+            for name in (*fillers, *self.added_special):
+                proto.pieces.add(piece=name, score=0.0, type=proto.SentencePiece.CONTROL)
+            model = proto.SerializeToString()
         return {
-            "tokenizer.model": self._model,
+            "tokenizer.model": model,
             "tokenizer_config.json": (json.dumps(names, indent=1) + "\n").encode(),
         }
 

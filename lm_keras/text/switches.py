@@ -42,8 +42,10 @@ SWITCHES = [
     Switch(("clean_up_tokenization_spaces",), NO_EFFECT, "a text is shown as its tokens say it, with the "
         "spaces before punctuation marks"),
     Switch(("legacy", "split_special_tokens"), NO_EFFECT, "special tokens' names in a text are text"),
-    Switch(("model_max_length", "padding_side", "truncation_side", "pad_token", "chat_template", "errors"),
-        NO_EFFECT, "texts are encoded whole, one by one"),
+    Switch(("chat_template",), EXACT, "what makes tokens of a conversation, where there is no "
+        "chat_template.jinja; of several the one that is called default"),
+    Switch(("model_max_length", "padding_side", "truncation_side", "pad_token", "errors"), NO_EFFECT,
+        "texts are encoded whole, one by one"),
 ]  # fmt: skip
 """In the order of the page. Settings that are not listed are not read."""
 

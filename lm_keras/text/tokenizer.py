@@ -4,7 +4,7 @@ import abc
 import codecs
 import copy
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from lm_keras.text import normalization as normal_forms
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_settings, write_settings
 from lm_keras.text.languages import LanguageTokens, saved_languages
 from lm_keras.text.names import printable
+from lm_keras.text.special import TEMPLATE_FILE, SpecialTokens, saved_special
+from lm_keras.text.spelled import Special, Spelled, in_parts
 
 REPLACEMENT = "\ufffd".encode()  # what an unknown token decodes to
 
@@ -42,7 +44,7 @@ class Decoder:
         return self._utf8.decode(b"", final=True)
 
 
-class Tokenizer(LanguageTokens, abc.ABC):
+class Tokenizer(LanguageTokens, SpecialTokens, abc.ABC):
     r"""A map between strings and lists of token ids.
 
     Contract: `encode(a + b) == encode(a) + encode(b)` whenever `a` ends with a line feed and both are pieces
@@ -64,7 +66,8 @@ class Tokenizer(LanguageTokens, abc.ABC):
         mask_id: a token that says nothing of the text, for masks and noise, or None: the unknown one of
             `char` and `sentencepiece`, also where no text ever becomes unknown; of others the one that
             `with_mask` adds.
-        reserves_mask: whether `mask_id` is a token of its own, the last one but for languages.
+        reserves_mask: whether `mask_id` is a token of its own, the last one but for languages and control
+            tokens.
         joins_spaces: whether a token that begins a word has the space before it.
         learns_from_train: whether it learns from the training text alone, and not from the whole corpus.
         lossless: whether the round trip holds for every string of Unicode scalar values.
@@ -134,12 +137,12 @@ class Tokenizer(LanguageTokens, abc.ABC):
         return self if self.mask_id is not None else self._reserving_mask()
 
     def _reserving_mask(self) -> "Tokenizer":
-        """Return a copy with one token more, the mask token, before those of languages."""
+        """Return a copy with one token more, the mask token, before those of languages and special tokens."""
         made = copy.copy(self)
         made.mask_id, made.reserves_mask = self.first_language, True
-        made.languages, made.vocab_size = (), self.first_language + 1
+        made.languages, made.added_special, made.vocab_size = (), (), self.first_language + 1
         made._token_bytes = [*self._token_bytes[: self.first_language], REPLACEMENT]
-        return made.with_languages(self.languages)
+        return made.with_languages(self.languages).with_special_tokens(self.added_special)
 
     @property
     def own_size(self) -> int:
@@ -199,6 +202,17 @@ class Tokenizer(LanguageTokens, abc.ABC):
         """Return the ids of a text that continues another: without what a tokenizer puts before a text."""
         return self.encode_prompt(text)
 
+    def encode_around(self, text: str, specials: Sequence[Special], cuts: Sequence[int]) -> Spelled:
+        """Return the tokens of a text with special tokens in it.
+
+        Args:
+            text: c characters.
+            specials: the special tokens, from left to right.
+            cuts: where else the text is cut, from left to right; a tokenizer of another project tells the
+                characters of its tokens instead.
+        """
+        return in_parts(self.encode_inside, text, specials, cuts)
+
     def begins_word(self, token_id: int) -> bool:
         """Tell whether a word begins with a token: one behind white space, or one that says nothing."""
         return token_id in self.special_ids or self.token_bytes(token_id)[:1] in (b" ", b"\n", b"\t")
@@ -210,7 +224,7 @@ class Tokenizer(LanguageTokens, abc.ABC):
     def settings(self) -> dict[str, str | int | bool]:
         """Return the settings that made this tokenizer what it is, by the names of their flags.
 
-        A reserved mask token and languages come on top of `vocab_size`.
+        A reserved mask token, languages and special tokens come on top of `vocab_size`.
         """
         return {"vocab_size": self.own_size, "normalize": self.normalization}
 
@@ -261,7 +275,8 @@ class Tokenizer(LanguageTokens, abc.ABC):
             return "<unk>"
         if token_id == self.mask_id:
             return "<blank>"
-        return self.language_label(token_id) or printable(self.token_bytes(token_id))
+        named = self.special_label(token_id) or self.language_label(token_id)
+        return named or printable(self.token_bytes(token_id))
 
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer to a folder, each file atomically.
@@ -269,8 +284,13 @@ class Tokenizer(LanguageTokens, abc.ABC):
         Raises:
             InputError: the folder cannot be written.
         """
-        for name, content in self._files().items():
+        for name, content in self._all_files().items():
             write_atomically(Path(folder) / name, content)
+
+    def _all_files(self) -> dict[str, bytes]:
+        """Return what `_files` does, and before it the chat template."""
+        template = {} if self.chat_template is None else {TEMPLATE_FILE: self.chat_template.encode()}
+        return {**template, **self._files()}
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tokenizer":
@@ -292,13 +312,16 @@ class Tokenizer(LanguageTokens, abc.ABC):
         blank = "blank" in settings and field(folder, settings, "blank", bool)
         # Its network was made with that token, also where the kind has found a mask token of its own since.
         tokenizer = tokenizer._reserving_mask() if blank and cls.mask_id is None else tokenizer
-        return tokenizer.with_languages(saved_languages(Path(folder), settings))
+        names, *template = saved_special(Path(folder), settings)
+        tokenizer = tokenizer.with_languages(saved_languages(Path(folder), settings))
+        return tokenizer.with_special_tokens(names).with_chat_template(*template)
 
     def _settings_file(self, **fields: str | int | bool | list) -> bytes:
         """Return the content of the settings' file: what every kind has, and these fields."""
         reserved = {"blank": True} if self.reserves_mask else {}
-        if self.languages:
-            reserved["languages"] = list(self.languages)
+        added = {"languages": self.languages, "special_tokens": self.added_special}
+        reserved |= {name: list(tokens) for name, tokens in added.items() if tokens}
+        reserved |= {"chat_variables": self.chat_variables} if self.chat_variables else {}
         return write_settings(
             {"tokenizer": self.name, "normalization": self.normalization, **reserved, **fields}
         )
@@ -306,7 +329,7 @@ class Tokenizer(LanguageTokens, abc.ABC):
     def fingerprint(self) -> str:
         """Return a sha256 (64 hexadecimal digits) over what `save` would write."""
         digest = hashlib.sha256()
-        for name, content in sorted(self._files().items()):
+        for name, content in sorted(self._all_files().items()):
             digest.update(f"{name}\n{len(content)}\n".encode())
             digest.update(content)
         return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lm_keras.errors import InputError
 from lm_keras.text.chains import ALPHABET, Chain, byte_of
 from lm_keras.text.components import flat
 from lm_keras.text.library import vocabulary_of
@@ -19,6 +20,29 @@ def spells_all(content: dict[str, Any]) -> bool:
     return (
         last == ["ByteLevel"] and model["type"] in ("BPE", "Unigram") and vocabulary.keys() >= ALPHABET.keys()
     )
+
+
+def unknown_of(content: dict[str, Any], ids: dict[str, int], chain: Chain, eod_id: int) -> int | None:
+    """Return the id of the unknown token of a model that may need one, or None.
+
+    Raises:
+        InputError: it is the token that ends documents, too.
+    """
+    model = content["model"]
+    found = model.get("unk_id") if model["type"] == "Unigram" else ids.get(model.get("unk_token"))
+    spells = spells_all(content)
+    if found is None or (chain.reads == "level" and spells and content.get("normalizer") is None):
+        return None
+    if found == eod_id:
+        if spells:
+            return None
+        name = next(name for name, number in ids.items() if number == found)
+        raise InputError(
+            f"its unknown token {name!r} is the one that ends documents, and its vocabulary does not spell"
+            " every text: a document would end at what is unknown; give eos_token_id in config.json another"
+            " token"
+        )
+    return found
 
 
 def is_lossless(content: dict[str, Any], chain: Chain) -> bool:

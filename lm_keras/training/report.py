@@ -7,7 +7,7 @@ from pathlib import Path
 from lm_keras import paths
 from lm_keras.config import Config
 from lm_keras.objectives.measures import MEASURES, columns_of
-from lm_keras.registry import WITH_LABELS
+from lm_keras.registry import WITH_LABELS, WITH_MESSAGES, WITH_PAIRS
 from lm_keras.training.workers import Cluster
 
 LABEL_WIDTH = 9
@@ -46,8 +46,14 @@ def write(lines: list[str]) -> None:
     sys.stdout.flush()
 
 
-def show(folder: Path, results: dict) -> None:
-    """Write the results to standard output and the next commands to standard error."""
+def show(folder: Path, results: dict, task: str) -> None:
+    """Write the results to standard output and the next commands to standard error.
+
+    Args:
+        folder: of the run.
+        results: of it.
+        task: of it.
+    """
     sample = results.get("sample")
     shown, table = _sample(sample) if sample else [], _table(results["splits"], results.get("best"))
     write([*table, *(["", *shown] if shown else [])])
@@ -57,7 +63,8 @@ def show(folder: Path, results: dict) -> None:
         say(f"steps left out: {reasons}")
     best = results["best_step"]
     if best is not None and best != results["step"]:
-        user = "use those weights with" if sample else "predict.py uses those weights, evaluate.py with"
+        predicts = _script_of(task) == "predict.py"
+        user = "predict.py uses those weights, evaluate.py with" if predicts else "use those weights with"
         say(f"validation was best at step {best:,}; {user} --checkpoint=best")
     say("next:")
     python, tensorboard = (
@@ -66,15 +73,21 @@ def show(folder: Path, results: dict) -> None:
     scripts = Path(sys.argv[0]).absolute().parent
     use_script, evaluate_script = (
         _command(scripts / name if (scripts / name).exists() else Path("scripts") / name)
-        for name in ("sample.py" if sample else "predict.py", "evaluate.py")
+        for name in (_script_of(task), "evaluate.py")
     )
     run_dir = paths.as_word(folder)
     asked = f"--prompt={paths.quoted(sample['prompt'])}" if shown else "--interactive"
+    asked = "--chat" if task in WITH_MESSAGES else asked
     say(f"  {python} {use_script} --run_dir={run_dir} {asked}")
     if results["splits"]:
         options = f"--split={next(iter(results['splits']))}" + ("" if best is None else " --checkpoint=best")
         say(f"  {python} {evaluate_script} --run_dir={run_dir} {options}")
     say(f"  {tensorboard} --logdir={run_dir}")
+
+
+def _script_of(task: str) -> str:
+    """Return the script that uses the networks of a task."""
+    return "predict.py" if task in (*WITH_LABELS, *WITH_PAIRS) else "sample.py"
 
 
 def scores(result: dict) -> list[str]:
@@ -164,7 +177,6 @@ def model_card(config: Config, data: dict) -> str:
         for name, values in data["splits"].items()
     )
     citations = dict.fromkeys(values["citation"] for values in data["splits"].values() if values["citation"])
-    script = "predict.py" if config.task in WITH_LABELS else "sample.py"
     cited = "".join(f"\nThe text is to be cited as:\n\n```\n{citation}\n```\n" for citation in citations)
     return f"""# A model trained with lm_keras
 
@@ -177,5 +189,5 @@ flagfile; results are in `results.json` once the run is finished.
 {splits}
 {cited}
 The model repeats what its text holds, mistakes and biases included, and says nothing of what is true.
-Read it with `lm_keras.load(folder)`, `scripts/{script}` or `scripts/evaluate.py`.
+Read it with `lm_keras.load(folder)`, `scripts/{_script_of(config.task)}` or `scripts/evaluate.py`.
 """

@@ -26,6 +26,7 @@ from lm_keras.registry import SCORES, TASKS
 from lm_keras.tasks.task import Task
 from lm_keras.training import distribution, environment, label_results, report, watchers
 from lm_keras.training.building import network, schedule_callbacks, token_noise
+from lm_keras.training.chat_results import ChatResults
 from lm_keras.training.initial_embedding import InitialEmbedding
 from lm_keras.training.pair_results import PairResults
 from lm_keras.training.trainer import Learner, Trainer
@@ -52,7 +53,9 @@ class Run:
         self.evaluator = Evaluator(self.model, task)
         self.validated: dict | None = None
         self.predictions: dict[str, Predictions] = {}
-        self.pairs = PairResults(self) if TASKS[task.name].pairs else None
+        kinds = {"pairs": PairResults, "messages": ChatResults}
+        made = [kind(self) for name, kind in kinds.items() if getattr(TASKS[task.name], name)]
+        self.generated: PairResults | ChatResults | None = made[0] if made else None
         self.progress = callbacks.Progress(total_steps)
         noise = token_noise(config.learning, data) if config.learning.token_noise else None
         self.trainer = Trainer(
@@ -116,7 +119,7 @@ class Run:
             results = self._results()
             self.folder.check_in_place()
             self.folder.write_results(results)
-            report.show(self.folder.path, results)
+            report.show(self.folder.path, results, self.task.name)
         return 0
 
     def _restore(self) -> None:
@@ -218,8 +221,8 @@ class Run:
         """Score the validation text in the chief, and tell the others how it came out."""
         if self.workers.chief:
             self.validated = self._evaluated("valid", self.data.splits["valid"], step)
-            if self.pairs:
-                self.validated |= self.pairs.of_sample()
+            if self.generated:
+                self.validated |= self.generated.of_sample()
         found = self.validated or dict.fromkeys(SCORES)
         told = dict(zip(SCORES, self.workers.from_chief(*(found.get(name) for name in SCORES))))
         return {name: told.get(name, value) for name, value in found.items()}
@@ -248,10 +251,10 @@ class Run:
             "left_out": self.trainer.left_out,
             "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
         }
-        if self.pairs:
-            for split, details in self.pairs.of_splits().items():
+        if self.generated:
+            for split, details in self.generated.of_splits().items():
                 results["splits"][split] = {**results["splits"][split], **details}
-            return {**results, "texts": self.pairs.texts()}
+            return {**results, "texts": self.generated.texts()}
         if self.task.labels is None:
             return {**results, "sample": self._sample()}
         label_results.write_predictions(self.folder, self.data, self.predictions)

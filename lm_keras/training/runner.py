@@ -77,7 +77,7 @@ def _shown_if_finished(config: Config, folder: RunFolder) -> bool:
     if elsewhere(folder.config().flat(), config.flat()):
         return False  # Whether that text is the same is not known yet.
     report.say(f"the run in {folder.path} is finished; this is what it reached")
-    report.show(folder.path, results)
+    report.show(folder.path, results, config.task)
     return True
 
 

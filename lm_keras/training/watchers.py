@@ -17,6 +17,7 @@ from lm_keras.config import Config
 from lm_keras.data.preparation import PreparedData
 from lm_keras.evaluation.predictions import Predictions
 from lm_keras.tasks.task import Task
+from lm_keras.training.chat_results import ChatResults
 from lm_keras.training.pair_results import PairResults
 
 
@@ -31,7 +32,7 @@ class WatchedRun(Protocol):
         judged_by: the measure of the validation that decides which weights are the best, and `low` or `high`.
         progress, tensorboard: callbacks that others write to.
         predictions: of the splits that were scored last, where labels are predicted.
-        pairs: what is generated for held-out pairs, where the text is pairs; else None.
+        generated: what is generated for held-out pairs or conversations; None for other texts.
         eval_every, checkpoint_every: steps between evaluations and between checkpoints.
     """
 
@@ -43,7 +44,7 @@ class WatchedRun(Protocol):
     progress: callbacks.Progress
     tensorboard: callbacks.TensorBoard
     predictions: dict[str, Predictions]
-    pairs: PairResults | None
+    generated: PairResults | ChatResults | None
     eval_every: int
     checkpoint_every: int
 
@@ -118,7 +119,7 @@ def _metrics_file(run: WatchedRun) -> keras.callbacks.Callback:
 
 
 def _samples(run: WatchedRun) -> keras.callbacks.Callback | None:
-    if run.task.labels is not None or run.pairs is not None:
+    if run.task.labels is not None or run.generated is not None:
         return None
     running = run.config.running
     prompts, every = running.sample_prompt.split("|"), running.sample_every or run.eval_every
@@ -132,9 +133,9 @@ def _predictions(run: WatchedRun) -> keras.callbacks.Callback | None:
     return callbacks.PredictionSamples(lambda: run.predictions.get("valid"), documents, run.tensorboard)
 
 
-def _pairs(run: WatchedRun) -> keras.callbacks.Callback | None:
-    pairs = run.pairs
-    return None if pairs is None else callbacks.PairSamples(lambda: pairs.sampled, run.tensorboard)
+def _generated(run: WatchedRun) -> keras.callbacks.Callback | None:
+    found = run.generated
+    return None if found is None else callbacks.GeneratedSamples(lambda: found.sampled, run.tensorboard)
 
 
 def _histograms(run: WatchedRun) -> keras.callbacks.Callback:
@@ -156,7 +157,7 @@ WATCHERS = (
     Watcher(lambda run: run.tensorboard),
     Watcher(_samples),
     Watcher(_predictions),
-    Watcher(_pairs),
+    Watcher(_generated),
     Watcher(lambda run: run.progress),
     Watcher(_histograms, "histogram_every"),
     Watcher(_projector, "projector"),

@@ -132,6 +132,8 @@ def _check_fits(config: Config, there: Config, tokenizer: Tokenizer, remedy: str
 def _copy_imported(
     imported: exchange.Imported, model: keras.Model, step: int | None = None, labels: Labels | None = None
 ) -> tuple[int, str]:
+    if labels is None and model.vocab_size > imported.vocab_size:
+        return imported.step, copy_weights(imported.build(), model).remark
     return imported.step, imported.copy_to(model, labels).remark
 
 
@@ -171,7 +173,8 @@ def _other_tokenizer(here: DataConfig, there: DataConfig, tokenizer: Tokenizer) 
         return []  # The run has a copy of its own, wherever that folder is now.
     saved = saved_tokenizer(here)
     if saved:
-        same = tokenizer.fingerprint() in (saved.fingerprint(), saved.with_mask().fingerprint())
+        known = [one.without_chat().fingerprint() for one in (saved, saved.with_mask())]
+        same = tokenizer.without_chat().fingerprint() in known  # Which a task adds.
         return (
             [] if same else [f"--tokenizer={here.tokenizer} holds another tokenizer than that of the weights"]
         )

@@ -112,9 +112,7 @@ def test_tensors_that_nobody_reads_are_named(kind, tmp_path):
 
 
 def test_settings_come_back(tmp_path, capfd):
-    """From the folder to a run, from there to another by training, and back; eos ids beyond the first are
-    told of.
-    """
+    """From the folder to a run, from there to another by training, and back; each end token is known."""
     config = {
         "pad_token_id": 1,
         "resid_pdrop": 0.3,
@@ -125,7 +123,7 @@ def test_settings_come_back(tmp_path, capfd):
     folder = folder_with_settings(tmp_path / "model", config=config)
     conversion.to_run(str(folder), str(tmp_path / "run"))
     said = capfd.readouterr().err
-    assert "here a text ends at the token 0 only; the library ends it at 0 and 7" in said
+    assert "here a text ends" not in said and RunFolder(tmp_path / "run").end_tokens() == [0, 7]
     conversion.from_run(str(tmp_path / "run"), "last", str(tmp_path / "back"))
     said = capfd.readouterr().err
     assert "the weights are written as float32; those that the run began with were bfloat16" in said
@@ -153,7 +151,6 @@ def test_settings_come_back_from_a_run_that_was_tuned(through, tiny_config, trai
     settings |= {"tokenizer": str(tmp_path / "run"), "dropout": 0.125}
     ended = train(from_flat({**settings, "init_from": str(tmp_path / through)}), tmp_path / "tuned")
     assert ended.code == 0, ended.err
-    assert ("here a text ends at the token 0 only" in ended.err) == (through == "model")
     conversion.from_run(str(tmp_path / "tuned"), "last", str(tmp_path / "back"))
     for name, content in SETTINGS.items():
         assert (tmp_path / "back" / name).read_bytes() == content.encode(), name
@@ -230,7 +227,9 @@ def test_the_record_of_the_files_is_read_with_distrust(tmp_path):
     record.unlink()  # As in a run of an older version.
     conversion.from_run(str(tmp_path / "run"), "last", str(tmp_path / "back"))
     assert RunFolder(tmp_path / "run").kept_files == {}
-    assert not (tmp_path / "back" / "chat_template.jinja").exists()
+    # Which the tokenizer has, too.
+    template = (tmp_path / "back" / "chat_template.jinja").read_bytes().decode()
+    assert template == SETTINGS["chat_template.jinja"]
 
 
 @pytest.mark.parametrize(
@@ -256,3 +255,13 @@ def _with_dtype(content, dtype):
     header["transformer.wte.weight"]["dtype"] = dtype
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + content[8 + length :]
+
+
+def test_a_token_that_ends_a_text_here_only_is_told(tmp_path):
+    folder = models.write(tmp_path, "gpt2")
+    (folder / "generation_config.json").write_text('{"eos_token_id": [7, 9, -1, 99999999999]}')
+    found = exchange.read(folder)
+    assert files.end_tokens(found.files) == [7, 9]
+    assert found.remarks_for(found.config) == [
+        "here a text ends at the token 0, too; the library ends it at 7 and 9 only"
+    ]

@@ -125,8 +125,8 @@ FAULTS = [
         "--too_long=windows, cut_end or cut_start", scheme="conll"),
     labels("labels of a text", "`--task=classification` with text:", ROWS,
         "--task=classification needs the field 'label' of each record, and --corpus=text:a.tsv has "
-        "none; take one of python-docs[:libraries|:names|:signatures], tsv:GLOB, csv:GLOB, jsonl:GLOB, "
-        "tfds:NAME[/CONFIG][:SPLIT]", "--corpus=text:a.tsv"),
+        "none; take one of python-docs[:libraries|:names|:signatures|:questions], tsv:GLOB, csv:GLOB, "
+        "jsonl:GLOB, tfds:NAME[/CONFIG][:SPLIT]", "--corpus=text:a.tsv"),
     labels("labels without a task", "`--label_field` with the default task", ROWS,
         "--label_field=2 has no meaning for this task, which reads no labels; leave it out",
         "--task=causal_lm", "--label_field=2"),

@@ -59,7 +59,10 @@ def test_every_way_to_print_says_the_same(lm, capsys):
 
 def test_colours_tell_how_likely_a_token_was(tokenizer):
     found = types.SimpleNamespace(
-        text="aé#b", token_ids=(2, 8, 9, 6, 3, 0), log_probabilities=(-0.1, -1.0, -1.0, -3.0, -9.0, 0.0)
+        text="aé#b",
+        token_ids=(2, 8, 9, 6, 3, 0),
+        log_probabilities=(-0.1, -1.0, -1.0, -3.0, -9.0, 0.0),
+        ended_by="eod",
     )
     assert console.colored(found, tokenizer, "") == (
         "\x1b[32ma\x1b[0m\x1b[33mé\x1b[0m\x1b[35m#\x1b[0m\x1b[31mb\x1b[0m"

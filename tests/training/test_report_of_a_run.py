@@ -6,7 +6,7 @@ RESULTS = {"step": 9, "best_step": None, "splits": {}}
 
 
 def shown(sample, tmp_path, capsys):
-    report.show(tmp_path, {**RESULTS, "sample": sample})
+    report.show(tmp_path, {**RESULTS, "sample": sample}, "causal_lm")
     return capsys.readouterr()
 
 

@@ -8,9 +8,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lm_keras.checkpoints.foreign.tensors import INDEX, WEIGHTS
+from lm_keras.conversations.template import CHATML, END_OF_TURN
 from lm_keras.disk.files import bytes_of
 from lm_keras.errors import InputError
+from lm_keras.text.huggingface import MAX_VOCABULARY
 from lm_keras.text.model_folder import CONFIG_BYTES, FILES, json_of
+from lm_keras.text.special import TEMPLATE_FILE
+from lm_keras.text.tokenizer import Tokenizer
 
 CONFIG, TOKENIZER_CONFIG, GENERATION_CONFIG = "config.json", "tokenizer_config.json", "generation_config.json"
 
@@ -19,12 +23,10 @@ KEPT = {
     TOKENIZER_CONFIG: "comes back as it was",
     "special_tokens_map.json": "comes back as it was",
     "added_tokens.json": "comes back as it was",
-    "chat_template.jinja": "comes back as it was",
+    TEMPLATE_FILE: "comes back as it was; it makes tokens of a conversation",
     "chat_template.json": "comes back as it was",
     "additional_chat_templates/*.jinja": "come back as they were",
-    GENERATION_CONFIG: (
-        "comes back as it was; its `eos_token_id` is compared with the token that ends a text here"
-    ),
+    GENERATION_CONFIG: "comes back as it was; the tokens of its `eos_token_id` end a text here, too",
 }
 """Files that a run keeps, so that they come back with `--to_hf`."""
 
@@ -106,8 +108,38 @@ def end_tokens(files: dict[str, str]) -> list[int]:
     for name in (GENERATION_CONFIG, CONFIG):
         ends = object_in(files.get(name, "{}")).get("eos_token_id")
         if ends is not None:
-            return [token for token in (ends if isinstance(ends, list) else [ends]) if type(token) is int]
+            ends = ends if isinstance(ends, list) else [ends]
+            return [token for token in ends if type(token) is int and 0 <= token < MAX_VOCABULARY]
     return []
+
+
+def all_ends(files: dict[str, str], tokenizer: Tokenizer) -> list[int]:
+    """Return the tokens that end a text of a run, beside the one that ends its documents.
+
+    Args:
+        files: those that the run keeps.
+        tokenizer: of the run.
+    """
+    ends = end_tokens(files)
+    if tokenizer.chat_template == CHATML:
+        ends = [*ends, tokenizer.special_tokens[END_OF_TURN]]
+    return [token for token in dict.fromkeys(ends) if token != tokenizer.eod_id]
+
+
+def chat_files(files: dict[str, str], tokenizer: Tokenizer) -> dict[str, str]:
+    """Return the files of a run's chat template and of the tokens that end its answers, by name; none where
+    the files that the run keeps tell them.
+    """
+    found = {}
+    kept = object_in(files.get(TOKENIZER_CONFIG, "{}")).get("chat_template")
+    if tokenizer.chat_template not in (None, files.get(TEMPLATE_FILE), kept):
+        found[TEMPLATE_FILE] = tokenizer.chat_template
+    ends = all_ends(files, tokenizer)
+    if set(ends) - set(end_tokens(files)):
+        there = object_in(files.get(GENERATION_CONFIG, "{}"))
+        content = {**there, "eos_token_id": [tokenizer.eod_id, *ends]}
+        found[GENERATION_CONFIG] = json.dumps(content, indent=1) + "\n"
+    return found
 
 
 def object_in(content: str) -> dict[str, Any]:

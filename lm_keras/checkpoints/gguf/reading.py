@@ -19,6 +19,7 @@ from lm_keras.checkpoints.gguf.content import Content, architecture_of, open_fil
 from lm_keras.checkpoints.gguf.names import ROPE_FREQUENCIES, Architecture
 from lm_keras.checkpoints.gguf.settings import config_of
 from lm_keras.errors import InputError
+from lm_keras.text.chat_files import template_named
 from lm_keras.text.huggingface import HuggingFaceTokenizer
 from lm_keras.text.model_folder import size_in
 from lm_keras.text.sentencepiece_model import SentencePieceModel
@@ -171,4 +172,5 @@ def _tokenizer(
             own["tokenizer_class"] = "LlamaTokenizer"
     except InputError as error:
         raise InputError(f"{content.path}: {error}") from None
-    return (tokenizer.beginning_with(begin_id) if begins else tokenizer), own
+    tokenizer = tokenizer.beginning_with(begin_id) if begins else tokenizer
+    return tokenizer.with_chat_template(*template_named(own)), own

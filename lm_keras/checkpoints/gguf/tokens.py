@@ -169,9 +169,11 @@ def vocabulary_of(tokenizer: Tokenizer, vocab_size: int) -> TokenTable:
             "byte-level BPE have"
         )
     missing = range(len(found.texts), vocab_size)
-    texts = [*found.texts, *(f"[PAD{number}]" for number in missing)]
+    named = {number: name for name, number in tokenizer.special_tokens.items()}
+    texts = [*found.texts, *(named.get(number, f"[PAD{number}]") for number in missing)]
+    types = [*found.types, *(CONTROL if number in named else UNUSED for number in missing)]
     scores = None if found.scores is None else [*found.scores, *(-1e6 for _ in missing)]
-    return found._replace(texts=texts, types=[*found.types, *(UNUSED for _ in missing)], scores=scores)
+    return found._replace(texts=texts, types=types, scores=scores)
 
 
 def _of_pieces(tokenizer: SentencePieceTokenizer | SentencePieceModel) -> TokenTable:

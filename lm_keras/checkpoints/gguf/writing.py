@@ -150,12 +150,10 @@ def _add_tokenizer(
     writer.add_add_space_prefix(vocabulary.add_space_prefix)
     if vocabulary.model == "t5":
         writer.add_remove_extra_whitespaces(False)
-    ends = [token for token in other_files.end_tokens(files) if token != tokenizer.eod_id]
-    if ends:
+    if ends := other_files.all_ends(files, tokenizer):
         writer.add_eot_token_id(ends[0])
-    template = files.get("chat_template.jinja", beside.get("chat_template"))
-    if isinstance(template, str):
-        writer.add_chat_template(template)
+    if tokenizer.chat_template is not None:
+        writer.add_chat_template(tokenizer.chat_template)
 
 
 def _add_tensor(

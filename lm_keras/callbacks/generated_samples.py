@@ -1,27 +1,30 @@
-"""What a network generates for pairs while it trains, in TensorBoard: source, reference and output."""
+"""What a network generates while it trains, in TensorBoard: source, reference and output."""
 
 from collections.abc import Callable
 
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.callbacks.tensorboard import TensorBoard
+from lm_keras.evaluation.answers import GeneratedAnswers
 from lm_keras.evaluation.generation import GeneratedTargets
 
 SHOWN = 10
-"""Pairs that are shown, the first ones."""
+"""Texts that are shown, the first ones."""
 
 LONGEST_TEXT = 400
 """Characters of a text that are shown."""
 
 
-class PairSamples(StepCallback):
-    """Shows some targets of each validation beside their references.
+class GeneratedSamples(StepCallback):
+    """Shows some targets or answers of each validation beside their references.
 
     Args:
         generated: returns those of the validation that has just ended; None for none.
         tensorboard: shows them.
     """
 
-    def __init__(self, generated: Callable[[], GeneratedTargets | None], tensorboard: TensorBoard):
+    def __init__(
+        self, generated: Callable[[], GeneratedTargets | GeneratedAnswers | None], tensorboard: TensorBoard
+    ):
         super().__init__()
         self._generated, self._tensorboard = generated, tensorboard
 
@@ -32,4 +35,4 @@ class PairSamples(StepCallback):
         firsts = [own[0] for own in found.references]
         rows = list(zip(found.sources, firsts, found.outputs))[:SHOWN]
         shown = [[text[:LONGEST_TEXT] for text in row] for row in rows]
-        self._tensorboard.table(self.step(logs), "targets", ["source", "reference", "output"], shown)
+        self._tensorboard.table(self.step(logs), found.title, ["source", "reference", "output"], shown)

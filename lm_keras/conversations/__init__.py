@@ -1,0 +1,4 @@
+"""Conversations: their messages, and the templates that make tokens of them.
+
+Nothing here needs TensorFlow.
+"""

