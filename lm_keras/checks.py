@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from lm_keras import rotary_scaling, schedules
 from lm_keras.errors import InputError
-from lm_keras.fields import LARGEST, LARGEST_FLOAT, SMALLEST_FLOAT, families_of
+from lm_keras.fields import LARGEST_FLOAT, SMALLEST_FLOAT, families_of, profiled_steps
 from lm_keras.registry import (
     JIT_OF_PARTS,
     OF_WHOLE_TEXT,
@@ -307,23 +307,3 @@ def _check_transformer(config: CheckedSettings) -> None:
             f"--batching=stream carries a state from row to row, which --model={model.model} does not have; "
             "leave it out"
         )
-
-
-def profiled_steps(text: str | None) -> tuple[int, int] | None:
-    """Read `--profile_steps`: the first and the last step to record, counted from 1.
-
-    Example:
-        >>> profiled_steps("101:120")
-        (101, 120)
-
-    Raises:
-        InputError: the text is something else.
-    """
-    if text is None:
-        return None
-    first, _, last = text.partition(":")
-    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= LARGEST):
-        raise InputError(
-            f"--profile_steps={text}: expected FIRST:LAST, two steps in rising order, such as 101:120"
-        )
-    return int(first), int(last)

@@ -274,3 +274,23 @@ def expected(field: dataclasses.Field) -> str:
     ]
     limits = " and ".join(f"{name} {bound}" for bound, name in bounds if bound is not None)
     return f"{words} {limits}".strip()
+
+
+def profiled_steps(text: str | None) -> tuple[int, int] | None:
+    """Read `--profile_steps`: the first and the last step to record, counted from 1.
+
+    Example:
+        >>> profiled_steps("101:120")
+        (101, 120)
+
+    Raises:
+        InputError: the text is something else.
+    """
+    if text is None:
+        return None
+    first, _, last = text.partition(":")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= LARGEST):
+        raise InputError(
+            f"--profile_steps={text}: expected FIRST:LAST, two steps in rising order, such as 101:120"
+        )
+    return int(first), int(last)

@@ -425,9 +425,9 @@ def test_steps_to_profile_that_are_none(text):
 
 
 def test_steps_to_profile():
-    assert checks.profiled_steps("7:9") == (7, 9)
-    assert checks.profiled_steps("7:7") == (7, 7)
-    assert checks.profiled_steps(None) is None
+    assert fields.profiled_steps("7:9") == (7, 9)
+    assert fields.profiled_steps("7:7") == (7, 7)
+    assert fields.profiled_steps(None) is None
     assert message_of(profile_steps="7:9") is None
 
 

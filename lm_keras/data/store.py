@@ -14,11 +14,11 @@ from lm_keras.corpora.documents import Document, changed
 from lm_keras.data.cache import fingerprint_of
 from lm_keras.data.columns import PER, Column, ColumnWriter
 from lm_keras.data.conversations import ConversationEncoder
+from lm_keras.data.text_counter import TextCounter
 from lm_keras.data.words import WordEncoder, encoded_source, encoded_text
 from lm_keras.disk.files import bytes_of, opened
 from lm_keras.disk.folders import cached_folder
 from lm_keras.errors import InputError, shown
-from lm_keras.text import count_words
 from lm_keras.text.pieces import Piece
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -128,45 +128,13 @@ def store_in_cache(split: Split, tokenizer: Tokenizer, cache: Path, columns: tup
     return cache / "tokens" / fingerprint
 
 
-class _TextCounter:
-    """Counts what the tokens of a split say, piece by piece.
-
-    Attributes:
-        raw_size: UTF-8 bytes of the pieces themselves.
-        bytes, words, characters, unknown: see `TextCounts`.
-    """
-
-    def __init__(self, tokenizer: Tokenizer):
-        self._tokenizer = tokenizer
-        self.raw_size = self.bytes = self.words = self.characters = self.unknown = 0
-        self.begin_document()
-
-    def begin_document(self) -> None:
-        """Forget how the piece before ended: in the middle of a word, or with a line feed."""
-        self._within_word = self._ends_line = False
-
-    def add(self, piece: str, ids: np.ndarray, said: str, is_last: bool) -> None:
-        """Count a piece; the arguments are those that `_encoded` yields."""
-        self.raw_size += len(piece.encode())
-        self.bytes += len(said.encode())
-        # White space at a word tokenizer's ends is in the piece alone.
-        shown = said if isinstance(piece, Piece) else piece
-        self._ends_line = said[-1:] == "\n" or (not said and self._ends_line)
-        line_ends = said.count("\n") + (is_last and not self._ends_line)
-        joined = self._within_word and shown and not shown[0].isspace()
-        self.words += count_words(said) + line_ends - bool(joined)
-        self._within_word = not shown[-1].isspace() if shown else self._within_word
-        self.characters += len(said)
-        self.unknown += self._tokenizer.count_unknown(piece, ids)
-
-
 def _write_tokens(folder: Path, split: Split, tokenizer: Tokenizer, columns: tuple[Column, ...]) -> None:
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
     begin = np.array([tokenizer.begin_id], dtype).tobytes()
     unscored = None if tokenizer.begin_id == tokenizer.eod_id else tokenizer.begin_id
     separator = np.array([tokenizer.eod_id], dtype).tobytes() + (b"" if unscored is None else begin)
     encoder, conversations = WordEncoder(tokenizer), ConversationEncoder(tokenizer)
-    counter = _TextCounter(tokenizer)
+    counter = TextCounter(tokenizer)
     filled, first_filled = 0, ()
     tokens, documents = 1, 0
     # Not `ndarray.tofile`, which loses the reason when the disk is full, and flushes the file each time.

@@ -18,7 +18,8 @@ from lm_keras.data.labels import Labels
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.errors import InputError, nearest
 from lm_keras.objectives.measures import finite
-from lm_keras.tasks.task import Tally, common_settings
+from lm_keras.tasks.tally import Tally
+from lm_keras.tasks.task import common_settings
 from lm_keras.tasks.whole_examples import WholeExamples, batches_of
 from lm_keras.text.tokenizer import Tokenizer
 

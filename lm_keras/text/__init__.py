@@ -11,13 +11,14 @@ from lm_keras.errors import InputError, nearest
 from lm_keras.text.byte import ByteTokenizer
 from lm_keras.text.char import CharTokenizer
 from lm_keras.text.code_points import count_words
+from lm_keras.text.decoder import Decoder
 from lm_keras.text.files import SETTINGS_FILE, damaged, read_settings
 from lm_keras.text.huggingface import HuggingFaceTokenizer
 from lm_keras.text.model_folder import is_of_library, read_tokenizer
 from lm_keras.text.normalization import FORMS, normalize
 from lm_keras.text.sentencepiece import SentencePieceTokenizer
 from lm_keras.text.sentencepiece_model import SentencePieceModel
-from lm_keras.text.tokenizer import Decoder, Tokenizer
+from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.text.word import WordTokenizer
 from lm_keras.text.wordpiece import WordPieceTokenizer
 

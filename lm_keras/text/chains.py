@@ -9,7 +9,8 @@ from typing import Any
 import tokenizers
 
 from lm_keras.errors import InputError
-from lm_keras.text.tokenizer import REPLACEMENT, Decoder, Tokenizer
+from lm_keras.text.decoder import Decoder
+from lm_keras.text.tokenizer import REPLACEMENT, Tokenizer
 
 CLEANED = (
     (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),

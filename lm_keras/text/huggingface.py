@@ -17,11 +17,12 @@ import tokenizers
 from lm_keras.errors import InputError
 from lm_keras.text import components, library, long_documents, traits
 from lm_keras.text.chains import ChainDecoder, spelling_of
+from lm_keras.text.decoder import Decoder
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_bytes
 from lm_keras.text.marked import MarkedTokenizer
 from lm_keras.text.pieces import Piece
 from lm_keras.text.spelled import Special, Spelled, joined_at
-from lm_keras.text.tokenizer import REPLACEMENT, Decoder, Tokenizer
+from lm_keras.text.tokenizer import REPLACEMENT, Tokenizer
 
 MODEL_FILE = "huggingface.json"
 """What the library calls tokenizer.json."""

@@ -15,10 +15,11 @@ from sentencepiece import sentencepiece_model_pb2, sentencepiece_pb2
 from lm_keras.errors import InputError
 from lm_keras.text import long_documents
 from lm_keras.text.chains import Chain, ChainDecoder
+from lm_keras.text.decoder import Decoder
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_bytes
 from lm_keras.text.pieces import Piece
 from lm_keras.text.spelled import Special, Spelled
-from lm_keras.text.tokenizer import REPLACEMENT, Decoder, Tokenizer
+from lm_keras.text.tokenizer import REPLACEMENT, Tokenizer
 
 MODEL_FILE = "sentencepiece.model"
 SPACE_MARK = "\u2581"

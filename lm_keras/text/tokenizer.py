@@ -1,7 +1,6 @@
 """What every tokenizer can do: text to ids, ids to text, to and from a folder."""
 
 import abc
-import codecs
 import copy
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 from lm_keras.disk.files import write_atomically
 from lm_keras.errors import InputError
 from lm_keras.text import normalization as normal_forms
+from lm_keras.text.decoder import Decoder
 from lm_keras.text.files import SETTINGS_FILE, damaged, field, read_settings, write_settings
 from lm_keras.text.languages import LanguageTokens, saved_languages
 from lm_keras.text.names import printable
@@ -20,28 +20,6 @@ from lm_keras.text.special import TEMPLATE_FILE, SpecialTokens, saved_special
 from lm_keras.text.spelled import Special, Spelled, in_parts
 
 REPLACEMENT = "\ufffd".encode()  # what an unknown token decodes to
-
-
-class Decoder:
-    """Turns ids into text as they arrive, never handing out half a character.
-
-    Example:
-        >>> decoder = tokenizer.decoder()            # ids 195 and 164 are the two bytes of "ä"
-        >>> decoder.push([195]), decoder.push([164]), decoder.finish()
-        ('', 'ä', '')
-    """
-
-    def __init__(self, tokenizer: "Tokenizer"):
-        self._tokenizer = tokenizer
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def push(self, ids: Iterable[int]) -> str:
-        """Take more ids and return the text that is complete by now."""
-        return self._utf8.decode(b"".join(map(self._tokenizer.token_bytes, ids)))
-
-    def finish(self) -> str:
-        """Return what is left; bytes that never became a character are one U+FFFD."""
-        return self._utf8.decode(b"", final=True)
 
 
 class Tokenizer(LanguageTokens, SpecialTokens, abc.ABC):

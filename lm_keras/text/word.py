@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from lm_keras.errors import InputError
+from lm_keras.text.decoder import Decoder
 from lm_keras.text.files import SETTINGS_FILE, damaged, field
 from lm_keras.text.normalization import check_form, normalize
-from lm_keras.text.tokenizer import Decoder, Tokenizer
+from lm_keras.text.tokenizer import Tokenizer
 
 UNKNOWN_WORD = "<unk>"
 UNKNOWN_ID, EOS_ID, FIRST_WORD_ID = 1, 2, 3

@@ -8,8 +8,9 @@ from typing import Any
 import tokenizers as library
 
 from lm_keras.errors import InputError
+from lm_keras.text.decoder import Decoder
 from lm_keras.text.huggingface import HuggingFaceTokenizer
-from lm_keras.text.tokenizer import REPLACEMENT, Decoder
+from lm_keras.text.tokenizer import REPLACEMENT
 
 CONTINUES = "##"
 """What the name of a token begins with that goes on within a word."""

@@ -171,14 +171,12 @@ class Plan:
         lines = [f"  {name:16} {_mib(size):>10}  {remark}".rstrip() for name, size, remark in rows if size]
         free = free_memory()
         if not self.devices.on_gpu and free is not None:
-            lines.append(
-                f"  {'free here':16} {_mib(free):>10}"
-                + f"  {'' if self.fits else 'TOO LITTLE: '}a process takes up to {CPU_ALLOCATOR} times"
-                " the sum"
-            )
-        room = free_disk(self.run_dir) if self.run_dir else None
+            little = "" if self.fits else "TOO LITTLE: "
+            remark = f"{little}a process takes up to {CPU_ALLOCATOR} times the sum"
+            lines.append(f"  {'free here':16} {_mib(free):>10}  {remark}")
         line = f"  {'on disk':16} {_mib(self.disk.needed):>10}  still to write, {self.disk.parts()}"
-        if room is not None:
+        if self.run_dir:
+            room = free_disk(self.run_dir)
             line += f"; {_mib(room)} MiB are free" + ("" if self.disk.needed <= room else ", TOO LITTLE")
         lines.append(line)
         return [f"{'memory, estimated':18} {'MiB':>10}", *lines]

@@ -12,10 +12,10 @@ import keras
 
 from lm_keras import callbacks, schedules
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.checks import profiled_steps
 from lm_keras.config import Config
 from lm_keras.data.preparation import PreparedData
 from lm_keras.evaluation.predictions import Predictions
+from lm_keras.fields import profiled_steps
 from lm_keras.tasks.task import Task
 from lm_keras.training.chat_results import ChatResults
 from lm_keras.training.pair_results import PairResults
