@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +37,14 @@ def sentences(count: int, seed: int = 3) -> list[str]:
         ["the cat", "a dog", "the bird", "a tree", "this house", "that river", "the king"],
     ]
     return [" ".join(map(pick, words)) + ".\n" for _ in range(count)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hangup():
+    """Heed SIGHUP as from a terminal: under `nohup` this process and the runs that it starts ignore it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session", autouse=True)
