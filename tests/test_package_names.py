@@ -6,6 +6,7 @@ import json
 import pathlib
 import threading
 
+import jinja2.ext
 import keras
 import pytest
 
@@ -13,7 +14,17 @@ import lm_keras
 
 PACKAGE = pathlib.Path(lm_keras.__file__).parent
 FROM_OUTSIDE = (keras.Model, keras.layers.Layer, keras.callbacks.Callback, keras.optimizers.AdamW)
-FROM_OUTSIDE += (threading.Thread, json.JSONEncoder, ast.NodeVisitor, dict, list, str, tuple, Exception)
+FROM_OUTSIDE += (
+    jinja2.ext.Extension,
+    threading.Thread,
+    json.JSONEncoder,
+    ast.NodeVisitor,
+    dict,
+    list,
+    str,
+    tuple,
+    Exception,
+)
 
 OF_KERAS = {"model", "params", "nesterov", "epsilon", "momentums", "_momentums", "_velocities"}
 """Attributes that Keras sets when it is asked to, on callbacks and optimizers."""
