@@ -13,7 +13,7 @@ from lm_keras.fields import setting
 
 COMMANDS = (
     "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode",
-    "embeddings", "labels", "pairs", "scores", "baselines", "page",
+    "embeddings", "labels", "pairs", "answers", "scores", "baselines", "page",
 )  # fmt: skip
 SECTIONS = (
     "train",
@@ -41,7 +41,8 @@ class BenchmarkOptions:
         " --jit=off), keras_fit and torch for lstm; torch, torch_compiled and torch_bfloat16 for gpt; to"
         " sample torch for lstm, transformers and ours as compiled_bfloat16 and int8 for gpt; embeddings:"
         " gensim; labels: torch_labels and torch_labels_bfloat16, pairs:"
-        " torch_pairs and torch_pairs_bfloat16, on the text of --corpus",
+        " torch_pairs and torch_pairs_bfloat16, on the text of --corpus; answers: jit, int8, transformers,"
+        " llama_cpp and llama_cpp_q8_0",
     )
     repeats: int = setting(5, "measurements of each kind, in turn", low=1)
     seconds: float = setting(3.0, "train: length of one measurement", above=0)
@@ -50,7 +51,9 @@ class BenchmarkOptions:
         "char,byte,word,sentencepiece",
         "prepare: which to measure, with commas; sentencepiece with both of its models",
     )
-    run_dir: str | None = setting(None, "baselines: folder of the run whose text is measured", path=True)
+    run_dir: str | None = setting(
+        None, "baselines, answers: folder of the run whose text, or speed, is measured", path=True
+    )
     runs: str = setting("", "scores: folders of runs that differ in their seed, with commas")
     part: str = setting("valid", "baselines, scores: part of the text", choices=("train", "valid", "test"))
     sections: str = setting(
@@ -83,16 +86,19 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         from benchmarks.commands.scores import scores
 
         return scores(_listed(options.runs), options.part)
-    run_dir = flags.given_run(options.run_dir) if command == "baselines" else None
+    run_dir = flags.given_run(options.run_dir) if command in ("baselines", "answers") else None
     peers, sections = _listed(options.peer), _listed(options.sections)
     if command in ("train", "sample", "loss"):
         running.check(peers, settings, command == "sample")
+    if command == "answers":
+        _check_peers_of_answers(peers)
     if command == "embeddings":
         _check_peers_of_embeddings(peers)
     if command == "page":
         _check_page(sections, settings.data.corpus)
     quiet.import_tensorflow()
     from benchmarks.commands import (
+        answers,
         baselines,
         decode,
         embeddings,
@@ -123,9 +129,30 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         "guards": lambda: guards.guards(options.repeats),
         "labels": lambda: labels.labels(settings, peers, options.repeats, options.seconds),
         "pairs": lambda: pairs.pairs(settings, peers, options.repeats, options.seconds),
+        "answers": lambda: answers.answers(run_dir, [f"answers_{peer}" for peer in peers], options.repeats),
         "preflight": preflight.comparisons,
         "baselines": lambda: baselines.baselines(run_dir, options.part),
     }[command]()
+
+
+PEERS_OF_ANSWERS = {
+    "jit": [], "int8": [], "transformers": ["torch", "transformers"], "llama_cpp": ["cyllama"],
+    "llama_cpp_q8_0": ["cyllama"],
+}  # fmt: skip
+"""What answers beside our own sampler, and the packages that it needs."""
+
+
+def _check_peers_of_answers(peers: list[str]) -> None:
+    """Raise InputError if a peer is unknown or not installed."""
+    for peer in peers:
+        if peer not in PEERS_OF_ANSWERS:
+            known = ", ".join(PEERS_OF_ANSWERS)
+            raise InputError(f"--peer={peer} is unknown for answers; expected some of {known}")
+        for package in PEERS_OF_ANSWERS[peer]:
+            if importlib.util.find_spec(package) is None:
+                raise InputError(
+                    f"--peer={peer} needs {package}, which is not installed: pip install {package}"
+                )
 
 
 def _check_peers_of_embeddings(peers: list[str]) -> None:

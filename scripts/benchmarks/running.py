@@ -37,6 +37,12 @@ CLASSES = {
     "pairs": "benchmarks.candidates.pairs.Candidate",
     "torch_pairs": "benchmarks.candidates.torch_pairs.Candidate",
     "torch_pairs_bfloat16": "benchmarks.candidates.torch_pairs.InBfloat16",
+    "answers": "benchmarks.candidates.answers.Candidate",
+    "answers_jit": "benchmarks.candidates.answers.Compiled",
+    "answers_int8": "benchmarks.candidates.answers.Int8",
+    "answers_transformers": "benchmarks.candidates.answers_of_peers.Transformers",
+    "answers_llama_cpp": "benchmarks.candidates.answers_of_peers.LlamaCpp",
+    "answers_llama_cpp_q8_0": "benchmarks.candidates.answers_of_peers.LlamaCppInt8",
     "loss_in_pieces": "benchmarks.candidates.loss.LossInPieces",
     "compiled_loss": "benchmarks.candidates.loss.CompiledLoss",
     "plain_loss": "benchmarks.candidates.loss.PlainLoss",
@@ -82,13 +88,13 @@ class Running:
 
     Args:
         name: a key of `CLASSES`.
-        config: the settings; `vocab_size` is that of the random tokens.
+        config: the settings; `vocab_size` is that of the random tokens. Of answers the folder of a run.
 
     Raises:
         InputError: the candidate cannot be built; the line says why.
     """
 
-    def __init__(self, name: str, config: Config):
+    def __init__(self, name: str, config: Config | str):
         self.name = name
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
@@ -126,7 +132,7 @@ class Running:
         return result
 
 
-def _serve(connection, name: str, config: Config) -> None:
+def _serve(connection, name: str, config: Config | str) -> None:
     """Build a candidate and call its methods until the other side hangs up."""
     try:
         if not name.startswith(("torch", "gensim")):
