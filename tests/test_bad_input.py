@@ -95,7 +95,8 @@ def corpora(folder):
         "unknown": (
             "txt:a.txt", "a.txt", TEXT,
             "unknown corpus 'txt:a.txt' (did you mean 'text:a.txt'?): expected "
-            "python-docs[:libraries|:names|:signatures], text:GLOB such as text:data/*.txt, tsv:GLOB, "
+            "python-docs[:libraries|:names|:signatures|:questions], "
+            "text:GLOB such as text:data/*.txt, tsv:GLOB, "
             "csv:GLOB, jsonl:GLOB, lines:SOURCE,TARGET such as lines:train.de,train.en, conll:GLOB, or "
             "tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare",
         ),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import graph_flops, running, trainers
+from benchmarks import dispatch, graph_flops, running, trainers
 from benchmarks.candidates import embeddings as embedding_candidates
 from benchmarks.candidates import loss as loss_candidates
 from benchmarks.candidates import profile
@@ -365,6 +365,19 @@ def test_word_embeddings_without_gensim(script, shared_corpus, monkeypatch):
     assert ended.err == "error: --peer=gensim needs gensim, which is not installed: pip install gensim\n"
     ended = script("benchmark.py", "embeddings", "--peer=torch", *flags)
     assert ended.err == "error: --peer=torch is unknown for word embeddings; expected gensim\n"
+
+
+def test_peers_of_answers(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for peer, line in (
+        (
+            "cyllama",
+            "--peer=cyllama is unknown for answers; expected some of jit, int8, transformers, llama_cpp",
+        ),
+        ("llama_cpp", "--peer=llama_cpp needs cyllama, which is not installed: pip install cyllama"),
+    ):
+        with pytest.raises(InputError, match=line):
+            dispatch._check_peers_of_answers([peer])
 
 
 @pytest.mark.parametrize("peer", ["", "torch_pairs"])

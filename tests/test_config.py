@@ -178,6 +178,7 @@ def test_what_depends_on_a_setting():
     # They may change and decide the result: when validation chooses, and which steps are left out.
     decides = {name for name, known in metadata.items() if known["decides_result"]}
     assert decides & fields.changeable(config.FIELDS) - longer == {
+        "eval_answers",
         "eval_every",
         "eval_pairs",
         "on_nonfinite",
@@ -314,7 +315,7 @@ def test_a_description_that_there_is_not_is_refused():
         (
             {"model": "gpt", "task": "masked_lm"},
             "--task=masked_lm has no meaning for --model=gpt; take --model=bert, or --task=causal_lm or "
-            "classification or tagging or seq2seq",
+            "classification or tagging or seq2seq or chat",
         ),
         (
             {"model": "gpt", "mask_rate": 0.25},

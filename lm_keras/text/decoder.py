@@ -2,10 +2,14 @@
 
 import codecs
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from lm_keras.text.tokenizer import Tokenizer
+
+class Spelling(Protocol):
+    """What a decoder asks of a tokenizer."""
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Return the bytes that a token says."""
 
 
 class Decoder:
@@ -17,7 +21,7 @@ class Decoder:
         ('', 'ä', '')
     """
 
-    def __init__(self, tokenizer: "Tokenizer"):
+    def __init__(self, tokenizer: Spelling):
         self._tokenizer = tokenizer
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 

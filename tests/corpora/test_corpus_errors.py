@@ -34,7 +34,8 @@ def message(spec, text_field="text", on_bad_text="error"):
 
 def test_unknown_scheme():
     expected = (
-        "expected python-docs[:libraries|:names|:signatures], text:GLOB such as text:data/*.txt, tsv:GLOB, "
+        "expected python-docs[:libraries|:names|:signatures|:questions], "
+        "text:GLOB such as text:data/*.txt, tsv:GLOB, "
         "csv:GLOB, jsonl:GLOB, lines:SOURCE,TARGET such as lines:train.de,train.en, conll:GLOB, or "
         "tfds:NAME[/CONFIG][:SPLIT] such as tfds:tiny_shakespeare"
     )

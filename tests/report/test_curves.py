@@ -10,8 +10,10 @@ from lm_keras.registry import TASKS
 from lm_keras.report import page, plots
 from lm_keras.report.runs import points_of, read_runs, thinned
 
-OF_LABELS = {name for row in TASKS.values() for name in row.scores}
-PLOTTED = [name for name, measure in MEASURES.items() if measure.title and name not in OF_LABELS]
+EVALUATED = {"ended", *(name for row in TASKS.values() for name in row.scores)}
+"""Measures that training steps do not have."""
+
+PLOTTED = [name for name, measure in MEASURES.items() if measure.title and name not in EVALUATED]
 
 
 def report_on(*paths):

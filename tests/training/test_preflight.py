@@ -105,8 +105,10 @@ def test_no_folder_is_needed(dry, tiny_config, tmp_path, monkeypatch):
 
 def test_what_a_dry_run_does_not_need_changes_nothing_but_is_named(dry, tiny_config):
     changed = {"sample_every": 7, "sample_prompt": "a|b", "profile_steps": "3:5"}
-    of_pairs = {"eval_pairs", "eval_beams"}
-    assert {*changed, *of_pairs} == {name for name, field in FIELDS.items() if not field.metadata["dry_run"]}
+    generating = {"eval_pairs", "eval_beams", "eval_answers"}
+    assert {*changed, *generating} == {
+        name for name, field in FIELDS.items() if not field.metadata["dry_run"]
+    }
 
     def described(**settings):
         measured = r"free here|GFLOP/s|memory of this process"

@@ -29,7 +29,7 @@ def made(tmp_path):
             eval_every=8,
             checkpoint_every=12,
             show_samples=None,
-            pairs=None,
+            generated=None,
         )
         return [type(callback).__name__ for callback in watchers.made(run, chief)]
 
