@@ -17,7 +17,7 @@ SETTINGS = {
 }  # fmt: skip
 FAMILIES = {
     "gpt": {"model": "gpt", "num_heads": 2, "positions": "rotary"},
-    "lstm": {"model": "lstm", "dropout": 0.1},
+    "lstm": {"model": "lstm", "dropout": 0.1, "hidden_units": 32, "learning_rate": 0.02},
 }
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -50,13 +50,13 @@ def weights_of(path):
 
 
 @pytest.mark.parametrize(
-    ("family", "steps", "most_nats", "gap"), [("gpt", 100, 0.15, 0.1), ("lstm", 200, 0.3, -0.1)]
+    ("family", "steps", "most_nats", "gap"), [("gpt", 100, 0.15, 0.1), ("lstm", 100, 0.25, -0.1)]
 )
 def test_a_run_learns_to_answer_and_to_end(
     family, steps, most_nats, gap, config_for, train, tmp_path, lines_of
 ):
-    """Without the question two letters and an end need 0.23 nats a token. So few steps do not teach an LSTM
-    to remember the question.
+    """Without the question two letters and an end need 0.23 nats a token, without the letter before 0.46. So
+    few steps do not teach an LSTM to remember the question.
     """
     path = tmp_path / "run"
     ended = train(config_for(family, steps=steps, eval_every=steps, dropout=0.0), path)
