@@ -50,7 +50,7 @@ def weights_of(path):
 
 
 @pytest.mark.parametrize(
-    ("family", "steps", "most_nats", "gap"), [("gpt", 100, 0.15, 0.1), ("lstm", 100, 0.25, -0.1)]
+    ("family", "steps", "most_nats", "gap"), [("gpt", 100, 0.15, 0.1), ("lstm", 200, 0.25, -0.1)]
 )
 def test_a_run_learns_to_answer_and_to_end(
     family, steps, most_nats, gap, config_for, train, tmp_path, lines_of
