@@ -7,7 +7,7 @@ import os
 import re
 import sysconfig
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from lm_keras.corpora.decoding import NOT_TEXT
 from lm_keras.corpora.documents import Corpus, Document
@@ -129,3 +129,27 @@ def _distinct(texts: Iterator[tuple[str, str]]) -> list[tuple[str, str]]:
         if not text.isspace() and not NOT_TEXT.search(text):
             first.setdefault(text, source)
     return [(source, text) for text, source in first.items()]
+
+
+def different(
+    spec: str, read: Callable[[str | bytes, str], Iterable[tuple[str, str, str]]]
+) -> list[tuple[str, str, str]]:
+    """Return place and two texts of all that is read of the standard library, each first text once.
+
+    Args:
+        spec: of the corpus.
+        read: called with the source and the path of each file.
+
+    Raises:
+        InputError: this Python comes without the sources of its standard library.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    for path, source in library_sources():
+        for place, one, other in read(source, path):
+            first.setdefault(one, (place, other))
+    if not first:
+        raise InputError(
+            f"{spec} is empty: this Python comes without the sources of its standard library; use another"
+            " Python or other text"
+        )
+    return [(place, one, other) for one, (place, other) in first.items()]

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 from lm_keras.conversations.messages import ASSISTANT, USER, Message
 from lm_keras.corpora.documents import Corpus, Document
-from lm_keras.corpora.python_docs import PythonDocs, library_sources, scopes
+from lm_keras.corpora.python_docs import PythonDocs, different, scopes
 from lm_keras.corpora.signatures import in_words
-from lm_keras.errors import InputError
 
 FEWEST_WORDS, MOST_WORDS = 3, 25
 """Words of an answer."""
@@ -50,16 +49,7 @@ class QuestionDocs(Corpus):
             InputError: this Python comes without the sources of its standard library.
         """
         if self._found is None:
-            first: dict[str, tuple[str, str]] = {}
-            for path, source in library_sources():
-                for place, question, answer in questions(source, path):
-                    first.setdefault(question, (place, answer))
-            self._found = [(place, question, answer) for question, (place, answer) in first.items()]
-            if not self._found:
-                raise InputError(
-                    f"{self.spec} is empty: this Python comes without the sources of its standard library;"
-                    " use another Python or other text"
-                )
+            self._found = different(self.spec, questions)
         for place, question, answer in self._found:
             if "messages" in self._fields:
                 messages = Message(USER, question), Message(ASSISTANT, answer)

@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterator
 
 from lm_keras.corpora.documents import Corpus, Document, Pair
-from lm_keras.corpora.python_docs import PythonDocs, library_sources, scopes
-from lm_keras.errors import InputError
+from lm_keras.corpora.python_docs import PythonDocs, different, scopes
 
 MOST_PARAMETERS = 6
 """Functions with more are left out."""
@@ -48,16 +47,7 @@ class SignatureDocs(Corpus):
             InputError: this Python comes without the sources of its standard library.
         """
         if self._found is None:
-            first: dict[str, tuple[str, str]] = {}
-            for path, source in library_sources():
-                for place, code, words in signatures(source, path):
-                    first.setdefault(code, (place, words))
-            self._found = [(place, code, words) for code, (place, words) in first.items()]
-            if not self._found:
-                raise InputError(
-                    f"{self.spec} is empty: this Python comes without the sources of its standard library;"
-                    " use another Python or other text"
-                )
+            self._found = different(self.spec, signatures)
         for place, code, words in self._found:
             if "source" in self._fields:
                 targets = (words,) if "target" in self._fields else ()

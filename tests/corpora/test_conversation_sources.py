@@ -58,7 +58,7 @@ def test_where_a_message_ends_belongs_to_the_fingerprint(tmp_path):
 def test_questions_about_the_library(monkeypatch):
     """The first files of it, to save time."""
     files = list(itertools.islice(python_docs.library_sources(), 150))
-    monkeypatch.setattr(questions, "library_sources", lambda: files)
+    monkeypatch.setattr(python_docs, "library_sources", lambda: files)
     found = doctest.testmod(questions)
     assert found.attempted > 0 and found.failed == 0
     documents = list(opened("python-docs:questions").documents())
