@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from lm_keras.corpora.decoding import NOT_TEXT
 from lm_keras.corpora.documents import Corpus, Document, Reading, Word
-from lm_keras.corpora.python_docs import PythonDocs, docstrings, library_sources, scopes
+from lm_keras.corpora.python_docs import LibraryCorpus, PythonDocs, different, docstrings, scopes
 from lm_keras.corpora.questions import QuestionDocs
 from lm_keras.corpora.signatures import SignatureDocs
 from lm_keras.errors import InputError, nearest
@@ -34,7 +34,7 @@ _BUILT_IN = frozenset(
 )
 
 
-class LibraryDocs(Corpus):
+class LibraryDocs(LibraryCorpus):
     """Docstrings, each with the library that it belongs to as its label.
 
     The library is the first part of the path of its file: `asyncio` of `asyncio/events.py`, `shutil` of
@@ -46,33 +46,22 @@ class LibraryDocs(Corpus):
     """
 
     spec = "python-docs:libraries"
-    licence = PythonDocs.licence
 
-    def __init__(self, fields: tuple[str, ...]):
-        self._fields = fields
-        self._found: list[tuple[str, str, str]] | None = None
+    def _read(self) -> list[tuple[str, str, str]]:
+        def texts(source: str | bytes, path: str) -> Iterator[tuple[str, str, str]]:
+            for place, text in docstrings(source, path):
+                if text.strip() and not NOT_TEXT.search(text):
+                    yield place, text.strip(), library_of(place)
 
-    def documents(self) -> Iterator[Document]:
-        """Yield a document a docstring.
+        found = different(texts)
+        counts = collections.Counter(library for _, _, library in found)
+        return [one for one in found if counts[one[2]] >= LEAST_DOCSTRINGS]
 
-        Raises:
-            InputError: this Python comes without the sources of its standard library.
-        """
-        if self._found is None:
-            first: dict[str, str] = {}
-            for path, source in library_sources():
-                for place, text in docstrings(source, path):
-                    if text.strip() and not NOT_TEXT.search(text):
-                        first.setdefault(text.strip(), place)
-            found = [(place, text, library_of(place)) for text, place in first.items()]
-            counts = collections.Counter(library for _, _, library in found)
-            self._found = [one for one in found if counts[one[2]] >= LEAST_DOCSTRINGS]
-            _check_found(self._found, self.spec)
-        for place, text, library in self._found:
-            yield Document.from_text(place, text, library if "label" in self._fields else None)
+    def _document(self, place: str, text: str, library: str) -> Document:
+        return Document.from_text(place, text, library if "label" in self._fields else None)
 
 
-class NameDocs(Corpus):
+class NameDocs(LibraryCorpus):
     """Sentences of docstrings, in which names from code are tagged.
 
     A name is an identifier, or several with points between them. It is
@@ -96,30 +85,14 @@ class NameDocs(Corpus):
     """
 
     spec = "python-docs:names"
-    licence = PythonDocs.licence
 
-    def __init__(self, fields: tuple[str, ...]):
-        self._fields = fields
-        self._found: list[tuple[str, tuple[Word, ...]]] | None = None
+    def _read(self) -> list[tuple[str, str, tuple[Word, ...]]]:
+        return different(tagged_sentences)
 
-    def documents(self) -> Iterator[Document]:
-        """Yield a document a sentence.
-
-        Raises:
-            InputError: this Python comes without the sources of its standard library.
-        """
-        if self._found is None:
-            first: dict[str, tuple[str, tuple[Word, ...]]] = {}
-            for path, source in library_sources():
-                for place, sentence, words in tagged_sentences(source, path):
-                    first.setdefault(sentence, (place, words))
-            self._found = list(first.values())
-            _check_found(self._found, self.spec)
-        for place, words in self._found:
-            if "words" in self._fields:
-                yield Document.from_words(place, words)
-            else:
-                yield Document.from_text(place, " ".join(word.text for word in words))
+    def _document(self, place: str, sentence: str, words: tuple[Word, ...]) -> Document:
+        if "words" in self._fields:
+            return Document.from_words(place, words)
+        return Document.from_text(place, " ".join(word.text for word in words))
 
 
 def open_source(rest: str, reading: Reading) -> Corpus:
@@ -222,11 +195,3 @@ def _sentences(text: str) -> Iterator[str]:
     for paragraph in _PARAGRAPH_END.split(text):
         if not _CODE.search(paragraph):
             yield from _SENTENCE_END.split(" ".join(paragraph.split()))
-
-
-def _check_found(found: list, spec: str) -> None:
-    if not found:
-        raise InputError(
-            f"{spec} is empty: this Python comes without the sources of its standard library; use another"
-            " Python or other text"
-        )

@@ -1,6 +1,8 @@
 """The corpus `python-docs`: English prose that comes with every Python."""
 
+import abc
 import ast
+import functools
 import importlib
 import inspect
 import os
@@ -8,6 +10,7 @@ import re
 import sysconfig
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from lm_keras.corpora.decoding import NOT_TEXT
 from lm_keras.corpora.documents import Corpus, Document
@@ -131,25 +134,54 @@ def _distinct(texts: Iterator[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(source, text) for text, source in first.items()]
 
 
-def different(
-    spec: str, read: Callable[[str | bytes, str], Iterable[tuple[str, str, str]]]
-) -> list[tuple[str, str, str]]:
-    """Return place and two texts of all that is read of the standard library, each first text once.
+class LibraryCorpus(Corpus):
+    """Documents of what is found in the sources of the standard library, which are read once.
 
     Args:
-        spec: of the corpus.
-        read: called with the source and the path of each file.
-
-    Raises:
-        InputError: this Python comes without the sources of its standard library.
+        fields: what is read; without those of a task a document is a text.
     """
-    first: dict[str, tuple[str, str]] = {}
+
+    licence = PythonDocs.licence
+
+    def __init__(self, fields: tuple[str, ...]):
+        self._fields = fields
+
+    @abc.abstractmethod
+    def _read(self) -> list[tuple[Any, ...]]:
+        """Return what the documents are made of."""
+
+    @abc.abstractmethod
+    def _document(self, *found: Any) -> Document:
+        """Return a document of what `_read` returned for it."""
+
+    @functools.cached_property
+    def _found(self) -> list[tuple[Any, ...]]:
+        found = self._read()
+        if not found:
+            raise InputError(
+                f"{self.spec} is empty: this Python comes without the sources of its standard library; use"
+                " another Python or other text"
+            )
+        return found
+
+    def documents(self) -> Iterator[Document]:
+        """Yield the documents.
+
+        Raises:
+            InputError: this Python comes without the sources of its standard library.
+        """
+        for one in self._found:
+            yield self._document(*one)
+
+
+def different(
+    read: Callable[[str | bytes, str], Iterable[tuple[str, str, Any]]],
+) -> list[tuple[str, str, Any]]:
+    """Return what `read(source, path)` yields of all files of the standard library: a place, a text and
+    something of it. A text that comes again is left out.
+    """
+    first: dict[str, tuple[str, str, Any]] = {}
     for path, source in library_sources():
-        for place, one, other in read(source, path):
-            first.setdefault(one, (place, other))
-    if not first:
-        raise InputError(
-            f"{spec} is empty: this Python comes without the sources of its standard library; use another"
-            " Python or other text"
-        )
-    return [(place, one, other) for one, (place, other) in first.items()]
+        for found in read(source, path):
+            first.setdefault(found[1], found)
+    return list(first.values())

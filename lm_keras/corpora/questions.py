@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 
 from lm_keras.conversations.messages import ASSISTANT, USER, Message
-from lm_keras.corpora.documents import Corpus, Document
-from lm_keras.corpora.python_docs import PythonDocs, different, scopes
+from lm_keras.corpora.documents import Document
+from lm_keras.corpora.python_docs import LibraryCorpus, different, scopes
 from lm_keras.corpora.signatures import in_words
 
 FEWEST_WORDS, MOST_WORDS = 3, 25
@@ -18,7 +18,7 @@ FEWEST_WORDS, MOST_WORDS = 3, 25
 _END = re.compile(r"(?<=[.!?])\s")
 
 
-class QuestionDocs(Corpus):
+class QuestionDocs(LibraryCorpus):
     """Conversations of a question about a name and its answer, the first sentence of the docstring.
 
     The name is that of a function or a class with a docstring, in words, and behind it that of what encloses
@@ -36,26 +36,14 @@ class QuestionDocs(Corpus):
     """
 
     spec = "python-docs:questions"
-    licence = PythonDocs.licence
 
-    def __init__(self, fields: tuple[str, ...]):
-        self._fields = fields
-        self._found: list[tuple[str, str, str]] | None = None
+    def _read(self) -> list[tuple[str, str, str]]:
+        return different(questions)
 
-    def documents(self) -> Iterator[Document]:
-        """Yield a document a question.
-
-        Raises:
-            InputError: this Python comes without the sources of its standard library.
-        """
-        if self._found is None:
-            self._found = different(self.spec, questions)
-        for place, question, answer in self._found:
-            if "messages" in self._fields:
-                messages = Message(USER, question), Message(ASSISTANT, answer)
-                yield Document.from_messages(place, messages)
-            else:
-                yield Document.from_text(place, f"{question}\n{answer}\n")
+    def _document(self, place: str, question: str, answer: str) -> Document:
+        if "messages" in self._fields:
+            return Document.from_messages(place, (Message(USER, question), Message(ASSISTANT, answer)))
+        return Document.from_text(place, f"{question}\n{answer}\n")
 
 
 def questions(source: str | bytes, path: str) -> Iterator[tuple[str, str, str]]:

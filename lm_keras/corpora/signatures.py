@@ -6,8 +6,8 @@ import ast
 import re
 from collections.abc import Iterator
 
-from lm_keras.corpora.documents import Corpus, Document, Pair
-from lm_keras.corpora.python_docs import PythonDocs, different, scopes
+from lm_keras.corpora.documents import Document, Pair
+from lm_keras.corpora.python_docs import LibraryCorpus, different, scopes
 
 MOST_PARAMETERS = 6
 """Functions with more are left out."""
@@ -17,7 +17,7 @@ _HUMP = re.compile(
 )
 
 
-class SignatureDocs(Corpus):
+class SignatureDocs(LibraryCorpus):
     """Pairs of the signature of a function or a class and a sentence that says it.
 
     The sentence has the words of all names, and says what encloses the function behind it:
@@ -34,26 +34,14 @@ class SignatureDocs(Corpus):
     """
 
     spec = "python-docs:signatures"
-    licence = PythonDocs.licence
 
-    def __init__(self, fields: tuple[str, ...]):
-        self._fields = fields
-        self._found: list[tuple[str, str, str]] | None = None
+    def _read(self) -> list[tuple[str, str, str]]:
+        return different(signatures)
 
-    def documents(self) -> Iterator[Document]:
-        """Yield a pair a signature.
-
-        Raises:
-            InputError: this Python comes without the sources of its standard library.
-        """
-        if self._found is None:
-            self._found = different(self.spec, signatures)
-        for place, code, words in self._found:
-            if "source" in self._fields:
-                targets = (words,) if "target" in self._fields else ()
-                yield Document.from_pair(place, Pair(code, targets))
-            else:
-                yield Document.from_text(place, f"{code}\n{words}\n")
+    def _document(self, place: str, code: str, words: str) -> Document:
+        if "source" in self._fields:
+            return Document.from_pair(place, Pair(code, (words,) if "target" in self._fields else ()))
+        return Document.from_text(place, f"{code}\n{words}\n")
 
 
 def signatures(source: str | bytes, path: str) -> Iterator[tuple[str, str, str]]:
