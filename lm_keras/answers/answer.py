@@ -7,6 +7,12 @@ from lm_keras.errors import InputError
 from lm_keras.sampling.continuation import Continuation
 from lm_keras.sampling.masks import Filled
 
+NO_CONVERSATIONS = (
+    "this model has no chat template, and holds no conversations; train one with --task=chat, or convert an"
+    " instruct model with scripts/convert.py"
+)
+"""Said of a model that is no chat model."""
+
 
 class Answer:
     """Turns prompts into text. What a task has no meaning for is an error that says so.
@@ -45,10 +51,7 @@ class Answer:
 
     def reply(self, messages: Sequence[Any], stream: bool = False, **settings) -> str | Iterator[str]:
         """Return the answer of the assistant to a conversation."""
-        raise InputError(
-            "this model has no chat template, and holds no conversations; train one with --task=chat, or"
-            " convert an instruct model with scripts/convert.py"
-        )
+        raise InputError(NO_CONVERSATIONS)
 
     def fill(self, text: str, words: int, **settings) -> Filled:
         """Return a text with its masks filled, and the likeliest words of each."""

@@ -27,6 +27,7 @@ class Chat(Generator):
     """
 
     task = "chat"
+    instead = "talk to it with scripts/sample.py --chat"
 
     @cached_property
     def _template(self) -> ChatTemplate:

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from lm_keras.answers.chat import last_answer_removed
+from lm_keras.answers.answer import NO_CONVERSATIONS
+from lm_keras.answers.chat import Chat, last_answer_removed
 from lm_keras.conversations.messages import ASSISTANT, SYSTEM, USER, Message, read_messages
 from lm_keras.errors import InputError
 
@@ -27,7 +28,12 @@ def converse(lm: Any, settings: dict[str, Any], stream: bool) -> None:
         settings: fields of `SamplingSettings`, by name. The oldest turns of a conversation that is too long
             are left out.
         stream: whether an answer appears while it is generated.
+
+    Raises:
+        InputError: the model holds no conversations.
     """
+    if not isinstance(lm.answer, Chat):
+        raise InputError(NO_CONVERSATIONS)
     talk = Talk(lm, {"long_prompt": "keep_end", **settings}, stream)
     for line in _lines():
         try:

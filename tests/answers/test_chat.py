@@ -8,7 +8,9 @@ import keras
 import pytest
 import tensorflow as tf
 
+from benchmarks.candidates import answers as speed_of_answers
 from lm_keras.answers import answer_for, chat_console
+from lm_keras.answers.answer import NO_CONVERSATIONS
 from lm_keras.answers.chat import Chat, last_answer_removed, without_oldest_turn
 from lm_keras.conversations.messages import Message
 from lm_keras.conversations.template import CHATML, template_of
@@ -210,7 +212,7 @@ def test_ctrl_c_at_the_question_ends_the_program(monkeypatch):
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr("builtins.input", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        chat_console.converse(None, {}, True)
+        chat_console.converse(Model(answer=chat_of("Yes")), {}, True)
 
 
 def test_other_ways_to_use_a_model_are_refused_beside_a_conversation():
@@ -219,3 +221,11 @@ def test_other_ways_to_use_a_model_are_refused_beside_a_conversation():
     with pytest.raises(InputError, match="--json has no meaning with --chat"):
         chat_console.check(types.SimpleNamespace(chat=True, **options | {"json": True}))
     chat_console.check(types.SimpleNamespace(chat=False, **options | {"json": True}))
+
+
+def test_a_model_without_a_chat_template_is_refused_before_the_first_message(finished, script):
+    """And by the speed of answers, with the same line."""
+    ended = script("sample.py", f"--run_dir={finished.path}", "--chat")
+    assert (ended.code, ended.err) == (1, f"error: {NO_CONVERSATIONS}\n")
+    with pytest.raises(InputError, match="holds no conversations"):
+        speed_of_answers.Candidate(str(finished.path))

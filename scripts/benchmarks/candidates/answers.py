@@ -3,7 +3,10 @@
 import time
 
 import lm_keras
+from lm_keras.answers.answer import NO_CONVERSATIONS
+from lm_keras.answers.chat import Chat
 from lm_keras.conversations.messages import Message
+from lm_keras.errors import InputError
 
 
 class Candidate:
@@ -11,12 +14,17 @@ class Candidate:
 
     Args:
         run_dir: its folder.
+
+    Raises:
+        InputError: it holds no conversations.
     """
 
     jit, weights = False, "float32"
 
     def __init__(self, run_dir: str):
         self._lm = lm_keras.load(run_dir, jit=self.jit, weights=self.weights)
+        if not isinstance(self._lm.answer, Chat):
+            raise InputError(NO_CONVERSATIONS)
 
     def answer(self, question: str, tokens: int) -> tuple[int, float]:
         """Return how many tokens a greedy answer of at most `tokens` has, and the seconds that it took."""
