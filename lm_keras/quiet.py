@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 
 from lm_keras.surroundings import import_keras
 
@@ -18,7 +19,7 @@ def import_tensorflow() -> None:
         InputError: Keras has been imported with another backend.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _captured_stderr():
+    with captured_stderr():
         import_keras()
         import tensorflow as tf
 
@@ -26,7 +27,8 @@ def import_tensorflow() -> None:
 
 
 @contextlib.contextmanager
-def _captured_stderr():
+def captured_stderr() -> Iterator[None]:
+    """Keep from standard error what C++ code writes to it; show it if an exception is raised."""
     try:
         sys.stderr.flush()
         kept = os.dup(2)

@@ -40,6 +40,11 @@ def import_keras() -> None:
     require_backend()
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextlib.contextmanager
 def usual_settings(deterministic: bool | None = None) -> Iterator[None]:
     """Work with the settings that a new process has; afterwards they are what they were before.

@@ -18,7 +18,6 @@ its last half is computed again as if it began there, which frees as many slots.
 """
 
 import functools
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -118,11 +117,14 @@ class DecodeLoop:
         settings, matrices = rules.RuleSettings.signature(), network.matrices.specs
         signature = [limits, self._carry_specs, uniforms, settings, number, matrices, network.memory_specs]
         self._decode = {
-            way: tf.function(
-                functools.partial(self._decode_positions, way=way), input_signature=signature, autograph=False
+            compiled: tf.function(
+                functools.partial(self._decode_positions, compiled=compiled),
+                input_signature=signature,
+                autograph=False,
             )
-            for way in itertools.product((False, True), repeat=2)
+            for compiled in (False, True)
         }
+        self._program = None
 
     @property
     def traces(self) -> int:
@@ -207,7 +209,7 @@ class DecodeLoop:
             What was generated at up to N positions, and the carry.
         """
         parts, done, count = [], 0, uniforms.shape[1]
-        decode = self._decode[self.network.way(len(uniforms))]
+        decode = self._decode[self.network.compiles(len(uniforms))]
         while done < count and not (parts and carry.finished.numpy().all()):
             carry = self._with_free_slot(prompts, carry)
             free = min(
@@ -216,7 +218,12 @@ class DecodeLoop:
             carry = self._with_columns(carry, int(carry.position) + free + 1)
             part = tf.constant(uniforms[:, done : done + free], tf.float32)
             fixed = tf.constant(likeliest), prompts.matrices, prompts.memory
-            *values, carry = decode(prompts.limits, carry, part, settings, *fixed)
+            if self.network.int8 is None:
+                *values, carry = decode(prompts.limits, carry, part, settings, *fixed)
+            else:  # The state is the program's until it is asked for.
+                self._program = self.network.program(carry.state)
+                *values, carry = decode(prompts.limits, carry, part, settings, *fixed)
+                carry = carry._replace(state=self._program.state())
             parts.append([value.numpy() for value in values])
             done += free
         return Chosen(*(np.concatenate(values, 1) for values in zip(*parts))), carry
@@ -255,7 +262,7 @@ class DecodeLoop:
         likeliest: tf.Tensor,
         matrices: list[tf.Tensor],
         memory: Memory,
-        way: tuple[bool, bool],
+        compiled: bool,
     ) -> tuple[tf.Tensor | Carry, ...]:
         """Return what `Chosen` has, and the carry after the last position."""
         count = tf.shape(uniforms)[1]
@@ -268,7 +275,10 @@ class DecodeLoop:
             inputs = {"tokens": token[:, None], "reset": limits.begins == carry.position}
             if memory:
                 inputs["memory"] = memory
-            logits, state = self.network.next_logits(inputs, carry.state, matrices, way)
+            if self.network.int8 is None:
+                logits, state = self.network.next_logits(inputs, carry.state, matrices, compiled)
+            else:
+                logits, state = self._logits_of_program(**inputs), carry.state
             values, carry = self._decode_one(
                 limits, carry, logits, state, uniforms[:, step], settings, likeliest
             )
@@ -283,6 +293,10 @@ class DecodeLoop:
         step, carry, *arrays = tf.while_loop(goes_on, one_position, begun, invariants)
         values = [array.gather(tf.range(step)) for array in arrays]  # [N, B, ...]
         return *(tf.transpose(value, [1, 0, *range(2, len(value.shape))]) for value in values), carry
+
+    def _logits_of_program(self, tokens: tf.Tensor, reset: tf.Tensor) -> tf.Tensor:
+        logits = tf.numpy_function(lambda *inputs: self._program.step(*inputs), [tokens, reset], tf.float32)
+        return tf.ensure_shape(logits, [None, len(self._allowed)])
 
     def _decode_one(
         self,

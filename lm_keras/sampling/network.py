@@ -3,7 +3,6 @@
 B batch (rows), T time, S positions of a source, V vocabulary, D width.
 """
 
-import functools
 import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import CastOnce, Int8Matrices
+from lm_keras.sampling.lite import LiteProgram
 from lm_keras.text.tokenizer import Tokenizer
 
 PREFILL_TOKENS = 1024
@@ -48,12 +48,14 @@ class DecodingNetwork:
         jit: compile what the network, which has `forward_one_token` and `append_to_cache` then, does for a
             token of each row as one program of XLA's, which takes a second or two for each number of rows and
             of slots of the state; but not where that costs more than it saves, see `compiles`.
-        int8: the network's matrices as integers, which the products read then; with `jit` only.
+        int8: the network's matrices as integers, which the products read then; a token's work is a program
+            of TensorFlow Lite's then, whatever `jit` says, and takes some seconds to make for each number of
+            rows and of slots.
         reads_in_parts: whether a prompt may go through the network part by part: its tokens see none after
             them.
 
     Attributes:
-        model, jit: as given.
+        model, jit, int8: as given.
         matrices: the network's, cast once for a text, or `int8`.
         state_specs: see `state_specs`.
         memory_specs: the structure of `encoded`, as `state_specs` is of the state.
@@ -67,14 +69,10 @@ class DecodingNetwork:
         reads_in_parts: bool = True,
     ):
         self.model, self.jit, self._reads_in_parts = model, jit, reads_in_parts
-        self.state_specs, self._integers = state_specs(model), int8 is not None
+        self.state_specs, self.int8 = state_specs(model), int8
         self.matrices = int8 or CastOnce(model, transposed=jit)
-        self._compiled = {
-            integers: tf.function(
-                functools.partial(self._logits_of_one_token, integers), jit_compile=True, autograph=False
-            )
-            for integers in (False, True)
-        }
+        self._compiled = tf.function(self._logits_of_one_token, jit_compile=True, autograph=False)
+        self._programs: dict[tuple[int, int], LiteProgram] = {}
         self._encode, self.memory_specs = None, {}
         if getattr(model, "encode", None) is not None:
             source = tf.TensorSpec([None, None], tf.int32)
@@ -130,24 +128,29 @@ class DecodingNetwork:
 
         On a CPU its products of several rows in bfloat16 take twice the time of TensorFlow's
         (`scripts/benchmark.py sample`, "compiled"); float16 is treated likewise. Products of integers are
-        XLA's.
+        XLA's where they are not TensorFlow Lite's: in a search, whose rows become fewer.
         """
         on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        fast = rows == 1 or on_gpu or self._integers or self.model.compute_dtype == "float32"
-        return self.jit and fast
+        fast = rows == 1 or on_gpu or self.model.compute_dtype == "float32"
+        return self.int8 is not None or (self.jit and fast)
 
-    def way(self, rows: int) -> tuple[bool, bool]:
-        """Return whether the work for a token of `rows` rows is compiled, and whether its products are of
-        integers.
+    def program(self, state: State) -> LiteProgram:
+        """Return the program that does the work for a token of each row of a state, which is put into it.
+
+        The last two are kept.
         """
-        return self.compiles(rows), self._integers and rows > 1
+        rows, _, slots, _ = state["keys"][0].shape
+        program = self._programs.pop((rows, slots), None) or LiteProgram(self.model, self.int8, rows, slots)
+        self._programs = dict([*self._programs.items()][-1:]) | {(rows, slots): program}
+        program.put(state)
+        return program
 
     def next_logits(
         self,
         inputs: Mapping[str, tf.Tensor],
         state: State,
         matrices: list[tf.Tensor],
-        way: tuple[bool, bool],
+        compiled: bool,
     ) -> tuple[tf.Tensor, State]:
         """Return the logits [B, V] that follow a token of each row, and the state after it; within a compiled
         function.
@@ -156,20 +159,19 @@ class DecodingNetwork:
             inputs: `tokens` [B, 1], and optionally `reset` [B] and `memory`; see the network's `forward`.
             state: before the token.
             matrices: those that `CastOnce.made` returned.
-            way: what `way` says.
+            compiled: what `compiles` says.
         """
-        compiled, integers = way
         if compiled:
-            logits, addition = self._compiled[integers](inputs, state, matrices)
+            logits, addition = self._compiled(inputs, state, matrices)
             return logits, self.model.append_to_cache(state, addition)
         with self.matrices.used(matrices):
             features, state = self.model.forward(inputs, state)  # [B, 1, D]
             return self.model.project(features[:, 0]), state
 
     def _logits_of_one_token(
-        self, integers: bool, inputs: Mapping[str, tf.Tensor], state: State, matrices: list[tf.Tensor]
+        self, inputs: Mapping[str, tf.Tensor], state: State, matrices: list[tf.Tensor]
     ) -> tuple[tf.Tensor, State]:
-        with self.matrices.used(matrices, **({"integers": True} if integers else {})):
+        with self.matrices.used(matrices, **({} if self.int8 is None else {"integers": True})):
             features, addition = self.model.forward_one_token(inputs, state)
             return self.model.project(features[:, 0]), addition
 
