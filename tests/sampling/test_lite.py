@@ -19,7 +19,7 @@ SETTINGS = {
         "model": "gpt", **COMMON, "positions": "rotary", "num_kv_heads": 1, "norm": "rms",
         "activation": "swiglu", "qk_norm": True,
     },
-    "glm": {"model": "glm", **COMMON},
+    "glm": {"model": "glm", **COMMON, "activation": "gelu_erf"},
 }  # fmt: skip
 
 
@@ -67,7 +67,9 @@ def test_numbers_are_those_of_the_network(model, int8, programs):
     for ours, theirs in zip(tf.nest.flatten(after), tf.nest.flatten(state), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
     # The control: without rounding they are others.
-    plain = [FloatMatrix(tf.cast(m.values, tf.float32) * m.scales[:, None], None, None) for m in int8.matrices]
+    plain = [
+        FloatMatrix(tf.cast(m.values, tf.float32) * m.scales[:, None], None, None) for m in int8.matrices
+    ]
     with int8.replaced(plain):
         inputs = {"tokens": tf.constant(TOKENS[:, :1]), "reset": tf.constant([True] * 3)}
         features, _ = model.forward(inputs, model.initial_state(3, length=64))

@@ -134,7 +134,7 @@ class OurCandidate:
         """
         if not hasattr(self, "_sampler"):
             self._tokenizer = _characters(self.trainer.model.vocab_size)
-            jit = self.int8 or self._config.running.jit == "on"
+            jit = self._config.running.jit == "on"
             self._int8 = int8_of(self.trainer.model, "int8" if self.int8 else "float32")
             self._sampler = answer_for(
                 self.trainer.task.name, self.trainer.model, self._tokenizer, jit=jit, int8=self._int8
@@ -218,9 +218,13 @@ class CompiledInBfloat16(OurCandidate):
 
 
 class Int8(OurCandidate):
-    """The same with 8-bit weights, and a token's work compiled."""
+    """The same with 8-bit weights; what is not a product of weights is float32."""
 
     int8 = True
+
+    def __init__(self, config: Config):
+        learning = dataclasses.replace(config.learning, precision="float32")
+        super().__init__(dataclasses.replace(config, learning=learning))
 
     def products_of_a_token(self, rows: int) -> dict[str, float]:
         """Return the seconds that the products of a token take with 8-bit weights, in one program."""
