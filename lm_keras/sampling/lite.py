@@ -107,7 +107,7 @@ def interpreter_of(
             nothing but multiply by it.
     """
     traced = tf.function(function, autograph=False).get_concrete_function(*specs)
-    content = tf.lite.TFLiteConverter.from_concrete_functions([traced]).convert()
+    content = tf.lite.TFLiteConverter.from_concrete_functions([traced], tf.Module()).convert()
     content = _with_constants(content, constants)
     with captured_stderr(), warnings.catch_warnings():  # Both say which interpreter this is.
         warnings.simplefilter("ignore")
