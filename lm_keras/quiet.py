@@ -1,12 +1,8 @@
 """Import TensorFlow without the lines that it prints at start."""
 
-import contextlib
 import os
-import sys
-import tempfile
-from collections.abc import Iterator
 
-from lm_keras.surroundings import import_keras
+from lm_keras.surroundings import captured_stderr, import_keras
 
 
 def import_tensorflow() -> None:
@@ -24,27 +20,3 @@ def import_tensorflow() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
-
-
-@contextlib.contextmanager
-def captured_stderr() -> Iterator[None]:
-    """Keep from standard error what C++ code writes to it; show it if an exception is raised."""
-    try:
-        sys.stderr.flush()
-        kept = os.dup(2)
-    except (OSError, AttributeError):  # Nobody reads it, or it is closed.
-        yield
-        return
-    with tempfile.TemporaryFile() as written:
-        os.dup2(written.fileno(), 2)
-        failed = True
-        try:
-            yield
-            failed = False
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            if failed and sys.exc_info()[0] is not KeyboardInterrupt:
-                written.seek(0)
-                sys.stderr.write(written.read().decode(errors="replace"))

@@ -187,7 +187,7 @@ class BeamSearch:
         ended = Beams(tokens, nats, numbers, numbers, whole)
         state = rows_of(state, tf.repeat(tf.range(count), beams))
         begins = first if self._apart else tf.cast(prompts[0, 0] == self._begin_id, tf.int32)
-        compiled = self._network.compiles(rows=2)  # Several, however many.
+        way = self._network.way_of_search()  # Several, however many.
 
         def penalty(count: tf.Tensor) -> tf.Tensor:
             return tf.pow((5.0 + tf.cast(count, tf.float32)) / 6.0, width.length_penalty)
@@ -197,7 +197,7 @@ class BeamSearch:
             most, least = (tf.gather(part, numbers) for part in lengths)
             token = tf.reshape(tf.gather(alive.tokens, length - 1, axis=2), [-1, 1])
             inputs = {"tokens": token, **({"memory": search.memory} if self._network.memory_specs else {})}
-            logits, state = self._network.next_logits(inputs, search.state, matrices, compiled)  # [n K, V]
+            logits, state = self._network.next_logits(inputs, search.state, matrices, way)  # [n K, V]
             may_end = tf.repeat(length - first >= least, beams)[:, None]
             past = rules.Past(
                 tf.reshape(alive.tokens, [-1, longest]), length, first, tf.fill([tf.size(token)], begins)

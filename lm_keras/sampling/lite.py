@@ -21,8 +21,7 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
 from lm_keras.layers.casting import FloatMatrix, Int8Matrices
-from lm_keras.quiet import captured_stderr
-from lm_keras.surroundings import usable_cores
+from lm_keras.surroundings import captured_stderr, usable_cores
 
 IDENTIFIER = b"TFL3"
 """Of a file in TensorFlow Lite's format."""
@@ -30,12 +29,15 @@ IDENTIFIER = b"TFL3"
 SCALE_FOR_EACH_CHANNEL = 9
 """Version of the operation FULLY_CONNECTED that reads 8-bit weights with a scale for each channel."""
 
+ALIGNMENT = 64
+"""Bytes of which the numbers of a matrix begin at a multiple."""
+
 TABLE = "table"
 """Name of the input that is the embedding, which stays in float32."""
 
 
 class LiteProgram:
-    """A network's work for a token of each of B rows, and a state of S slots.
+    """A network's work for a token of each of B rows, and a state of S slots; for one thread at a time.
 
     Args:
         model: a network with `forward_one_token` and `product_matrices`, built, whose weights stay as they
@@ -154,17 +156,16 @@ def _with_constants(program: bytes, constants: dict[str, tuple[tf.Tensor, tf.Ten
     """
     program = schema.ModelT.InitFromPackedBuf(program, 0)
     (graph,) = program.subgraphs
-    left = []
+    left, behind = [], []
     for index in graph.inputs:
         tensor = graph.tensors[index]
         values, scales = constants.get(tensor.name.decode().split(":")[0], (None, None))
         if values is None:
             left.append(index)
             continue
-        buffer = schema.BufferT()
-        buffer.data = np.ascontiguousarray(values).view(np.uint8).ravel()
         tensor.buffer = len(program.buffers)
-        program.buffers.append(buffer)
+        program.buffers.append(schema.BufferT())
+        behind.append((program.buffers[-1], values.numpy()))
         if scales is not None:
             tensor.type, tensor.quantization = schema.TensorType.INT8, schema.QuantizationParametersT()
             tensor.quantization.scale = np.asarray(scales)
@@ -173,10 +174,20 @@ def _with_constants(program: bytes, constants: dict[str, tuple[tf.Tensor, tf.Ten
     for code in program.operatorCodes:
         if code.builtinCode == schema.BuiltinOperator.FULLY_CONNECTED:
             code.version = max(code.version, SCALE_FOR_EACH_CHANNEL)
-    size = sum(len(buffer.data) for buffer in program.buffers if buffer.data is not None)
-    builder = flatbuffers.Builder(size + size // 64 + (1 << 20))
-    builder.Finish(program.Pack(builder), IDENTIFIER)
-    return bytes(builder.Output())
+    # The numbers follow what has at most 2 GiB. Where they will be has no influence on its length.
+    pieces, begin = [b""], ALIGNMENT
+    for _ in range(2):
+        pieces, end = pieces[:1], begin
+        for buffer, values in behind:
+            buffer.offset, buffer.size = end, values.nbytes
+            pieces += [memoryview(values).cast("B"), bytes(-values.nbytes % ALIGNMENT)]
+            end += values.nbytes + len(pieces[-1])
+        builder = flatbuffers.Builder()
+        builder.Finish(program.Pack(builder), IDENTIFIER)
+        described = bytes(builder.Output())
+        pieces[0] = described + bytes(-len(described) % ALIGNMENT)
+        begin = len(pieces[0])
+    return b"".join(pieces)
 
 
 def _named_parts(state: dict[str, Any]) -> list[tuple[str, tf.Tensor]]:

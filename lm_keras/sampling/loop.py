@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.sampling import rules
-from lm_keras.sampling.network import DecodingNetwork, Memory, State, cache_size_for
+from lm_keras.sampling.network import DecodingNetwork, Memory, State, Way, cache_size_for
 from lm_keras.sampling.uniforms import uniform_numbers
 
 NOTHING = -1
@@ -117,14 +117,11 @@ class DecodeLoop:
         settings, matrices = rules.RuleSettings.signature(), network.matrices.specs
         signature = [limits, self._carry_specs, uniforms, settings, number, matrices, network.memory_specs]
         self._decode = {
-            compiled: tf.function(
-                functools.partial(self._decode_positions, compiled=compiled),
-                input_signature=signature,
-                autograph=False,
+            way: tf.function(
+                functools.partial(self._decode_positions, way=way), input_signature=signature, autograph=False
             )
-            for compiled in (False, True)
+            for way in Way
         }
-        self._program = None
 
     @property
     def traces(self) -> int:
@@ -209,7 +206,7 @@ class DecodeLoop:
             What was generated at up to N positions, and the carry.
         """
         parts, done, count = [], 0, uniforms.shape[1]
-        decode = self._decode[self.network.compiles(len(uniforms))]
+        decode = self._decode[self.network.way(len(uniforms))]
         while done < count and not (parts and carry.finished.numpy().all()):
             carry = self._with_free_slot(prompts, carry)
             free = min(
@@ -218,12 +215,9 @@ class DecodeLoop:
             carry = self._with_columns(carry, int(carry.position) + free + 1)
             part = tf.constant(uniforms[:, done : done + free], tf.float32)
             fixed = tf.constant(likeliest), prompts.matrices, prompts.memory
-            if self.network.int8 is None:
+            with self.network.ready(carry.state) as state_after:
                 *values, carry = decode(prompts.limits, carry, part, settings, *fixed)
-            else:  # The state is the program's until it is asked for.
-                self._program = self.network.program(carry.state)
-                *values, carry = decode(prompts.limits, carry, part, settings, *fixed)
-                carry = carry._replace(state=self._program.state())
+                carry = carry._replace(state=state_after(carry.state))
             parts.append([value.numpy() for value in values])
             done += free
         return Chosen(*(np.concatenate(values, 1) for values in zip(*parts))), carry
@@ -262,7 +256,7 @@ class DecodeLoop:
         likeliest: tf.Tensor,
         matrices: list[tf.Tensor],
         memory: Memory,
-        compiled: bool,
+        way: Way,
     ) -> tuple[tf.Tensor | Carry, ...]:
         """Return what `Chosen` has, and the carry after the last position."""
         count = tf.shape(uniforms)[1]
@@ -275,10 +269,7 @@ class DecodeLoop:
             inputs = {"tokens": token[:, None], "reset": limits.begins == carry.position}
             if memory:
                 inputs["memory"] = memory
-            if self.network.int8 is None:
-                logits, state = self.network.next_logits(inputs, carry.state, matrices, compiled)
-            else:
-                logits, state = self._logits_of_program(**inputs), carry.state
+            logits, state = self.network.next_logits(inputs, carry.state, matrices, way)
             values, carry = self._decode_one(
                 limits, carry, logits, state, uniforms[:, step], settings, likeliest
             )
@@ -293,10 +284,6 @@ class DecodeLoop:
         step, carry, *arrays = tf.while_loop(goes_on, one_position, begun, invariants)
         values = [array.gather(tf.range(step)) for array in arrays]  # [N, B, ...]
         return *(tf.transpose(value, [1, 0, *range(2, len(value.shape))]) for value in values), carry
-
-    def _logits_of_program(self, tokens: tf.Tensor, reset: tf.Tensor) -> tf.Tensor:
-        logits = tf.numpy_function(lambda *inputs: self._program.step(*inputs), [tokens, reset], tf.float32)
-        return tf.ensure_shape(logits, [None, len(self._allowed)])
 
     def _decode_one(
         self,
@@ -317,7 +304,6 @@ class DecodeLoop:
             lambda: tuple(tf.math.top_k(tf.nn.log_softmax(logits), likeliest)),
             lambda: (logits[:, :0], tf.zeros([tf.shape(logits)[0], 0], tf.int32)),
         )
-
         number = carry.position + 1 - limits.end  # of the generated token; below 0 in the prompts
         in_prompt = number < 0
         generated = ~in_prompt & ~carry.finished

@@ -3,8 +3,11 @@
 B batch (rows), T time, S positions of a source, V vocabulary, D width.
 """
 
+import contextlib
+import enum
 import itertools
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -40,6 +43,14 @@ Memory = Any
 """
 
 
+class Way(enum.Enum):
+    """How the work for a token of each row is done."""
+
+    PLAIN = "operation by operation"
+    COMPILED = "as a program of XLA's"
+    PROGRAM = "as a program of TensorFlow Lite's"
+
+
 class DecodingNetwork:
     """A network, and its matrices as decoding reads them.
 
@@ -72,7 +83,8 @@ class DecodingNetwork:
         self.state_specs, self.int8 = state_specs(model), int8
         self.matrices = int8 or CastOnce(model, transposed=jit)
         self._compiled = tf.function(self._logits_of_one_token, jit_compile=True, autograph=False)
-        self._programs: dict[tuple[int, int], LiteProgram] = {}
+        self._program, self._programs = None, {}
+        self._one_at_a_time = threading.Lock()
         self._encode, self.memory_specs = None, {}
         if getattr(model, "encode", None) is not None:
             source = tf.TensorSpec([None, None], tf.int32)
@@ -127,30 +139,52 @@ class DecodingNetwork:
         """Tell whether XLA compiles the network's work for a token of `rows` rows.
 
         On a CPU its products of several rows in bfloat16 take twice the time of TensorFlow's
-        (`scripts/benchmark.py sample`, "compiled"); float16 is treated likewise. Products of integers are
-        XLA's where they are not TensorFlow Lite's: in a search, whose rows become fewer.
+        (`scripts/benchmark.py sample`, "compiled"); float16 is treated likewise.
         """
         on_gpu = bool(tf.config.list_physical_devices("GPU"))
         fast = rows == 1 or on_gpu or self.model.compute_dtype == "float32"
-        return self.int8 is not None or (self.jit and fast)
+        return self.jit and fast
 
-    def program(self, state: State) -> LiteProgram:
-        """Return the program that does the work for a token of each row of a state, which is put into it.
+    def way(self, rows: int) -> Way:
+        """Return how the work for a token of each of `rows` rows is done."""
+        if self.int8 is not None:
+            return Way.PROGRAM
+        return Way.COMPILED if self.compiles(rows) else Way.PLAIN
 
-        The last two are kept.
+    def way_of_search(self) -> Way:
+        """Return the same for a search, which has several rows that become fewer: too many sizes for programs
+        of TensorFlow Lite's.
         """
+        return Way.COMPILED if self.int8 is not None or self.compiles(rows=2) else Way.PLAIN
+
+    @contextlib.contextmanager
+    def ready(self, state: State) -> Iterator[Callable[[State], State]]:
+        """Be ready for `next_logits` after a state.
+
+        A program of TensorFlow Lite's has a state of its own, which goes on there, while the one that
+        `next_logits` is given and returns stays as it was. No other thread has the program meanwhile. The
+        last two are kept.
+
+        Yields:
+            What makes the state after the last token, of the one that `next_logits` returned.
+        """
+        if self.int8 is None:
+            yield lambda state: state
+            return
         rows, _, slots, _ = state["keys"][0].shape
-        program = self._programs.pop((rows, slots), None) or LiteProgram(self.model, self.int8, rows, slots)
-        self._programs = dict([*self._programs.items()][-1:]) | {(rows, slots): program}
-        program.put(state)
-        return program
+        with self._one_at_a_time:
+            there = self._programs.pop((rows, slots), None)
+            self._program = there or LiteProgram(self.model, self.int8, rows, slots)
+            self._programs = dict([*self._programs.items()][-1:]) | {(rows, slots): self._program}
+            self._program.put(state)
+            yield lambda _: self._program.state()
 
     def next_logits(
         self,
         inputs: Mapping[str, tf.Tensor],
         state: State,
         matrices: list[tf.Tensor],
-        compiled: bool,
+        way: Way,
     ) -> tuple[tf.Tensor, State]:
         """Return the logits [B, V] that follow a token of each row, and the state after it; within a compiled
         function.
@@ -159,9 +193,13 @@ class DecodingNetwork:
             inputs: `tokens` [B, 1], and optionally `reset` [B] and `memory`; see the network's `forward`.
             state: before the token.
             matrices: those that `CastOnce.made` returned.
-            compiled: what `compiles` says.
+            way: what `way` says.
         """
-        if compiled:
+        if way is Way.PROGRAM:
+            given = [inputs["tokens"], inputs["reset"]]
+            logits = tf.numpy_function(lambda *given: self._program.step(*given), given, tf.float32)
+            return tf.ensure_shape(logits, [None, self.int8.matrices[-1].values.shape[0]]), state
+        if way is Way.COMPILED:
             logits, addition = self._compiled(inputs, state, matrices)
             return logits, self.model.append_to_cache(state, addition)
         with self.matrices.used(matrices):

@@ -147,3 +147,11 @@ def test_a_gpu_is_told(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["one"])
     with pytest.raises(InputError, match="is for text from a CPU, and here is a GPU"):
         int8_of(model, "int8")
+
+
+def test_weights_that_are_not_finite_are_refused():
+    model = FAMILIES["gpt"](from_flat(GPT), 13)
+    assert int8_of(model, "int8") is not None
+    model.norm_gain.assign(model.norm_gain * np.nan)
+    with pytest.raises(InputError, match="some of this model's are not finite; its training has diverged"):
+        int8_of(model, "int8")
