@@ -9,8 +9,10 @@ from lm_keras.conversations import child, sandbox
 from lm_keras.conversations.messages import Message
 from lm_keras.conversations.template import ChatTemplate
 from lm_keras.errors import InputError
+from lm_keras.text import train_tokenizer
 
 HI = [Message("user", "Hi")]
+BYTES = train_tokenizer("byte", [])
 
 HOSTILE = [
     ("{{ ''.__class__.__mro__ }}", "does something that is not allowed: access to attribute '__class__'"),
@@ -54,6 +56,20 @@ def test_a_template_that_takes_long_is_ended(source, monkeypatch):
     with pytest.raises(InputError, match=r"takes more than 0\.5 s"):
         template.render(HI)
     assert time.monotonic() - began < 0.5 + child.START_SECONDS
+
+
+def test_a_conversation_has_its_time_once(monkeypatch):
+    """Also where only the check of what is the template's takes long, or each of its texts a while."""
+    monkeypatch.setattr(sandbox, "SECONDS", 0.5)
+    loop = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    template = ChatTemplate(
+        "{% if messages[0].content > 'zzzz' %}" + loop + "{% endif %}{{ messages[0].content }}"
+    )
+    assert template.render(HI) == "Hi"
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r"takes more than 0\.5 s"):
+        template.encode(HI, BYTES, True)
+    assert time.monotonic() - began < 1.5
 
 
 def test_a_process_goes_on_after_an_error_and_ends_with_its_template():
