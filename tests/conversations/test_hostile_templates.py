@@ -110,7 +110,7 @@ def test_an_interrupted_conversation_leaves_no_answer_for_the_next(monkeypatch):
     template = ChatTemplate("{{ messages[0].content }}")
     assert template.render(HI) == "Hi"
 
-    def interrupted(seconds):
+    def interrupted(seconds, of):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as changed, pytest.raises(KeyboardInterrupt):
