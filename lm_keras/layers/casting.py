@@ -89,7 +89,7 @@ class Int8Matrix:
 
 
 class FloatMatrix(Int8Matrix):
-    """A matrix that stands where an `Int8Matrix` will: its values are floats, and nothing is rounded."""
+    """A matrix of floats in the place of an `Int8Matrix`, while a program is made. It rounds nothing."""
 
     def product(self, rows: tf.Tensor) -> tf.Tensor:
         """Return rows [R, k] times the matrix, [R, n] float32."""

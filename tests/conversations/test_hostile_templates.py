@@ -70,6 +70,13 @@ def test_a_conversation_has_its_time_once(monkeypatch):
     with pytest.raises(InputError, match=r"takes more than 0\.5 s"):
         template.encode(HI, BYTES, True)
     assert time.monotonic() - began < 1.5
+    left = child.Allowance(0.4)
+    plain = ChatTemplate("{{ messages[0].content }}")._process
+    plain.render([HI[0]._asdict()], False, left)
+    assert 0 < left.seconds < 0.4
+    left.seconds = 0.0  # Texts before have taken it.
+    with pytest.raises(child.Ended):
+        plain.render([HI[0]._asdict()], False, left)
 
 
 def test_a_process_goes_on_after_an_error_and_ends_with_its_template():
