@@ -1,0 +1,319 @@
+"""The one thread that computes: requests wait in a queue, and those that fit share a batch.
+
+Texts with the same rules are generated side by side, and join while others are under way. Calls on given
+texts, such as classifying them, are made together where their settings are the same. Both give each text what
+it would get alone.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+from lm_keras.errors import InputError
+from lm_keras.sampling.continuation import GrowingContinuation
+from lm_keras.sampling.generate import NOT_FINITE, STREAM_POSITIONS
+from lm_keras.sampling.settings import RULES, SamplingSettings
+from lm_keras.sampling.shared_batch import FixedBatch, SharedBatch
+from lm_keras.serving.bodies import Refused, shortened
+from lm_keras.surroundings import usual_settings
+
+GONE = "gone"
+"""How a text ends whose client has left."""
+
+
+class Growth(NamedTuple):
+    """What a text of a request has grown by.
+
+    Attributes:
+        number: of the text in its job.
+        text: that is new.
+        ids, scores, likeliest: of its new tokens, see `lm_keras.sampling.continuation.Continuation`.
+        ended_by: see there; empty while the text grows.
+    """
+
+    number: int
+    text: str
+    ids: list[int]
+    scores: list[float]
+    likeliest: list[tuple[tuple[int, float], ...]]
+    ended_by: str
+
+
+class Job:
+    """A part of a request that the thread computes.
+
+    Args:
+        tell: called, in the thread, with what has come of the job, and with an exception if it failed.
+
+    Attributes:
+        gone: whether the client has left, so that nobody waits for it.
+        size: texts that it has.
+    """
+
+    size = 1
+
+    def __init__(self, tell: Callable[[Any], None]):
+        self.tell, self.gone = tell, False
+
+
+class Call(Job):
+    """Given texts that a model is called with. It tells the list of what comes of them.
+
+    Args:
+        work: returns a value for each text.
+        texts: of the request.
+        key: calls with the same key may be made together; None: with no other.
+        tell: see `Job`.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[list[Any]], list[Any]],
+        texts: list[Any],
+        key: Hashable,
+        tell: Callable[[Any], None],
+    ):
+        super().__init__(tell)
+        self.work, self.texts, self.key = work, texts, key
+
+
+class Generation(Job):
+    """Samples of a prompt. It tells a `Growth` whenever one grows, or only at its end.
+
+    Args:
+        answer: what generates, a `lm_keras.answers.generator.Generator`.
+        begin: returns the samples, still empty.
+        settings: of sampling.
+        stream: whether it tells of them while they grow.
+        tell: see `Job`.
+
+    Attributes:
+        rows: the samples, once it has begun.
+    """
+
+    def __init__(
+        self,
+        answer: Any,
+        begin: Callable[[], list[GrowingContinuation]],
+        settings: SamplingSettings,
+        stream: bool,
+        tell: Callable[[Any], None],
+    ):
+        super().__init__(tell)
+        self.answer, self.begin, self.settings, self.stream = answer, begin, settings, stream
+        self.size, self.rows = settings.num_samples, []
+        self._told: list[int] = []
+
+    @property
+    def rules(self) -> Hashable:
+        """Return what rows of a batch must have in common."""
+        return id(self.answer), *(getattr(self.settings, name) for name in RULES)
+
+    def report(self) -> None:
+        """Tell what has come since the last time."""
+        self._told = self._told or [0] * len(self.rows)
+        for number, row in enumerate(self.rows):
+            done = self._told[number]
+            if done < 0 or not (row.ended_by or (self.stream and len(row.ids) > done)):
+                continue
+            text = "".join(row.pieces[row.streamed :])
+            row.streamed, self._told[number] = len(row.pieces), -1 if row.ended_by else len(row.ids)
+            new = row.ids[done:], row.scores[done:], row.likeliest[done:]
+            self.tell(Growth(number, text, *new, row.ended_by))
+
+    def leave(self) -> None:
+        """End the samples that have not ended; their batch lets them go."""
+        self.gone = True
+        for row in self.rows:
+            row.ended_by = row.ended_by or GONE
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether all samples have ended."""
+        return all(row.ended_by for row in self.rows)
+
+
+class Scheduler:
+    """Computes the jobs of all requests in a thread of its own.
+
+    Args:
+        max_batch: texts that are generated side by side, at most.
+        max_queue: texts that wait, at most.
+        batch_wait: seconds that the first job waits for others.
+        say: called with a line if something fails that should not.
+    """
+
+    def __init__(self, max_batch: int, max_queue: int, batch_wait: float, say: Callable[[str], None]):
+        self._max_batch, self._max_queue, self._batch_wait, self._say = max_batch, max_queue, batch_wait, say
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._ends = False
+        self._batches: dict[Hashable, list[SharedBatch | FixedBatch]] = {}
+        self._running: list[Generation] = []
+        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+
+    @property
+    def texts(self) -> tuple[int, int]:
+        """Return how many texts are generated now, and how many wait."""
+        return self._rows, sum(job.size for job in self._waiting)
+
+    @property
+    def _rows(self) -> int:
+        return sum(len(batch.rows) for batches in self._batches.values() for batch in batches)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread when all jobs are done."""
+        with self._changed:
+            self._ends = True
+            self._changed.notify()
+        self._thread.join()
+
+    def add(self, jobs: list[Job]) -> None:
+        """Let jobs wait for their turn.
+
+        Raises:
+            Refused: too many texts wait already.
+        """
+        with self._changed:
+            waiting, more = sum(job.size for job in self._waiting), sum(job.size for job in jobs)
+            if waiting + more > self._max_queue:
+                raise Refused(
+                    429,
+                    f"{waiting} texts wait already, and {self._max_queue} may wait; try again later",
+                    code="queue_full",
+                    headers={"retry-after": "1"},
+                )
+            self._waiting.extend(jobs)
+            self._changed.notify()
+
+    def leave(self, jobs: list[Job]) -> None:
+        """Forget jobs whose client has left; their rows are free after the call that is under way."""
+        for job in jobs:
+            job.gone = True
+        with self._changed:
+            self._changed.notify()
+
+    def _run(self) -> None:
+        with usual_settings():
+            while self._has_work():
+                self._begin()
+                self._advance()
+
+    def _has_work(self) -> bool:
+        """Wait for work; return False at the end."""
+        with self._changed:
+            while not (self._waiting or self._running):
+                if self._ends:
+                    return False
+                self._changed.wait()
+            if not self._running and self._batch_wait:
+                self._changed.wait_for(self._is_full, self._batch_wait)
+            return True
+
+    def _is_full(self) -> bool:
+        return sum(job.size for job in self._waiting) >= self._max_batch
+
+    def _begin(self) -> None:
+        """Begin the jobs whose turn it is, as many as there is space for; make at most one call."""
+        while True:
+            with self._changed:
+                while self._waiting and self._waiting[0].gone:
+                    self._waiting.popleft()
+                if not self._waiting:
+                    return
+                job = self._waiting[0]
+                if isinstance(job, Generation):
+                    if self._rows + job.size > self._max_batch and self._rows:
+                        return
+                    self._waiting.popleft()
+                else:
+                    calls = self._calls_like(job)
+            if not isinstance(job, Generation):
+                self._call(calls)
+                return
+            self._join(job)
+
+    def _calls_like(self, first: Call) -> list[Call]:
+        """Take the calls out of the queue that are made together with the first one."""
+        count, together = 0, []
+        for job in self._waiting:
+            if isinstance(job, Call) and (job is first or (job.key is not None and job.key == first.key)):
+                count += len(job.texts)
+                if not together or count <= self._max_batch:
+                    together.append(job)
+        for job in together:
+            self._waiting.remove(job)
+        return together
+
+    def _call(self, calls: list[Call]) -> None:
+        calls = [call for call in calls if not call.gone]
+        try:
+            found = calls[0].work([text for call in calls for text in call.texts]) if calls else []
+        except Exception as error:
+            if len(calls) > 1:  # One of them may be wrong for another's sake.
+                for call in calls:
+                    self._call([call])
+            else:
+                calls[0].tell(self._failure(error))
+            return
+        for call in calls:
+            call.tell(found[: len(call.texts)])
+            found = found[len(call.texts) :]
+
+    def _join(self, job: Generation) -> None:
+        """Put the rows of a job into a batch with the same rules."""
+        try:
+            job.rows = job.begin()
+            batches = self._batches.setdefault(job.rules, [])
+            free = [batch for batch in batches if batch.takes_rows]
+            if not free:
+                free = [job.answer.batch_for(job.settings)]
+                batches.append(free[0])
+            free[0].join(job.rows)
+        except Exception as error:
+            job.tell(self._failure(error))
+            return
+        self._running.append(job)
+
+    def _advance(self) -> None:
+        """Generate some tokens of all texts, batch after batch, and tell of them."""
+        for job in self._running:
+            if job.gone:
+                job.leave()
+        failed: dict[int, BaseException] = {}
+        for batches in self._batches.values():
+            for batch in list(batches):
+                rows = batch.rows
+                try:
+                    errors = {id(row): InputError(NOT_FINITE) for row in batch.advance(STREAM_POSITIONS)}
+                except Exception as error:
+                    errors = {id(row): error for row in rows}
+                    batches.remove(batch)
+                failed |= errors
+        self._batches = {
+            rules: kept
+            for rules, batches in self._batches.items()
+            if (kept := [batch for batch in batches if batch.rows])
+        }
+        for job in self._running:
+            wrong = [failed[id(row)] for row in job.rows if id(row) in failed]
+            if wrong and not job.gone:
+                job.tell(self._failure(wrong[0]))
+                job.leave()
+            elif not job.gone:
+                job.report()
+        self._running = [job for job in self._running if not (job.gone or job.has_ended)]
+
+    def _failure(self, error: BaseException) -> Refused:
+        """Return the error that a client gets."""
+        if isinstance(error, Refused):
+            return error
+        if isinstance(error, InputError):
+            return Refused(400, shortened(str(error)))
+        self._say(f"error: {type(error).__name__} while a request was computed")
+        return Refused(500, "the server failed to compute this request; its log tells more")
