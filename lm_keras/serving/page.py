@@ -21,12 +21,19 @@ _OWN_CONTROLS = ("num_samples", "top_logprobs")
 
 def content() -> str:
     """Return the page."""
-    page, style, script = (
-        (_FOLDER / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")
+    page, style, *scripts = (
+        (_FOLDER / name).read_text(encoding="utf-8")
+        for name in ("page.html", "page.css", "results.js", "page.js")
     )
     tables = {"sampling": _table(SamplingSettings), "pairs": _table(PairSettings, _OF_PAIRS)}
-    settings = json.dumps(tables).replace("<", "\\u003c")
-    return page.replace("{{style}}", style).replace("{{settings}}", settings).replace("{{script}}", script)
+    parts = {
+        "style": style,
+        "settings": json.dumps(tables).replace("<", "\\u003c"),
+        "script": "".join(scripts),
+    }
+    for name, part in parts.items():
+        page = page.replace(f"{{{{{name}}}}}", part)
+    return page
 
 
 def headers(page: str) -> dict[str, str]:
