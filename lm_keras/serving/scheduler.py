@@ -207,11 +207,11 @@ class Scheduler:
     def _has_work(self) -> bool:
         """Wait for work; return False at the end."""
         with self._changed:
-            while not (self._waiting or self._running):
+            while not (self._waiting or self._batches):
                 if self._ends:
                     return False
                 self._changed.wait()
-            if not self._running and self._batch_wait:
+            if not self._batches and self._batch_wait:
                 self._changed.wait_for(self._is_full, self._batch_wait)
             return True
 
@@ -307,7 +307,7 @@ class Scheduler:
                 job.leave()
             elif not job.gone:
                 job.report()
-        self._running = [job for job in self._running if not (job.gone or job.has_ended)]
+        self._running = [job for job in self._running if not job.has_ended]
 
     def _failure(self, error: BaseException) -> Refused:
         """Return the error that a client gets."""

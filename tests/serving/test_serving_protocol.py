@@ -78,7 +78,8 @@ def test_a_conversation(client, loaded):
     assert status == 200, found
     assert found["choices"][0]["message"] == {"role": "assistant", "content": expected, "refusal": None}
     content = found["choices"][0]["logprobs"]["content"]
-    assert "".join(one["token"] for one in content) == expected.rstrip("\ufffd")
+    said = "".join(one["token"] for one in content)
+    assert expected.startswith(said) and set(expected[len(said) :]) <= {"\ufffd"}  # Half a character.
     assert all(len(one["top_logprobs"]) == 2 for one in content)
     pieces = list(client.events("/v1/chat/completions", sent))
     assert "".join(piece["choices"][0]["delta"]["content"] for piece in pieces) == expected
@@ -193,4 +194,4 @@ def test_the_log_has_a_line_a_request_and_no_text(client):
     line, wrong = client.log[before:]
     assert line.startswith("127.0.0.1 POST /v1/completions 200 model=gpt read=12 generated=")
     assert wrong.startswith("127.0.0.1 POST /v1/completions 400 ")
-    assert "cat" not in json.dumps(client.log)
+    assert "old" not in json.dumps(client.log)

@@ -1,4 +1,4 @@
-"""What a server refuses and survives: wrong requests, other names, no key, full queues, clients that leave."""
+"""What a server refuses and survives: wrong requests, other names, missing keys, clients that leave."""
 
 import contextlib
 import json
@@ -178,7 +178,8 @@ def test_a_client_that_leaves_frees_its_row(small, stream):
 
 @pytest.mark.parametrize(
     "sent",
-    [b"", b"POST /v1/completions HTTP/1.1\r\nhost: loc", b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\n"
+    [b"", b"POST /v1/completions HTTP/1.1\r\nhost: loc",
+        b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\n"
         b"content-type: application/json\r\ncontent-length: 99\r\n\r\n{"],
     ids=["nothing", "half a head", "half a body"],
 )  # fmt: skip
@@ -187,7 +188,9 @@ def test_a_slow_sender_is_told_so(small, monkeypatch, sent):
     monkeypatch.setattr(app, "BODY_SECONDS", 0.3)
     with socket.create_connection(("127.0.0.1", small.port), timeout=10) as connection:
         connection.sendall(sent)
-        reply = connection.makefile("rb").read() if "99" not in str(sent) else connection.recv(9999)
+        reply = b""
+        while not reply.endswith(b"}}"):
+            reply += connection.recv(9999)
     assert reply.startswith(b"HTTP/1.1 408 ")
     assert is_error(json.loads(reply.partition(b"\r\n\r\n")[2]))
 
@@ -225,7 +228,7 @@ def test_the_script(script, finished, tmp_path):
         ((), "--run_dir is missing"),
         ((f"--run_dir={tmp_path}",), "holds no run"),
         ((f"--run_dir={finished.path}", "--host=0.0.0.0"), "lets other machines in; give --api_key_file"),
-        ((f"--run_dir={finished.path}", "--host=no.such.host.example"), "is no address"),
+        ((f"--run_dir={finished.path}", "--port=x"), "--port=x: expected a whole number"),
     ]:
         ended = script("serve.py", "--port=0", *words)
         assert ended.code == 1 and line in ended.err and ended.err.count("\n") == 1, ended
@@ -245,10 +248,13 @@ def test_a_process_finishes_what_it_writes(start, finished, script, contents_of)
     for number in (signal.SIGTERM, signal.SIGKILL):
         process = start("serve.py", f"--run_dir={finished.path}", "--port=0")
         end = time.monotonic() + 60
-        while "listening at " not in process.said():
-            assert process.poll() is None and time.monotonic() < end, process.said()
+        said = ""
+        while "listening at " not in said:
+            assert process.poll() is None and time.monotonic() < end, said
             time.sleep(0.05)
-        address = process.said().partition("listening at ")[2].split(";")[0]
+            with contextlib.suppress(OSError):  # It has not begun to write.
+                said = process.said()
+        address = said.partition("listening at ")[2].split(";")[0]
         request = urllib.request.Request(f"{address}v1/completions", body)
         request.add_header("content-type", "application/json")
         with urllib.request.urlopen(request) as reply:
