@@ -9,21 +9,21 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from lm_keras.answers.answer import Answer
 from lm_keras.errors import InputError
 from lm_keras.sampling.continuation import GrowingContinuation
-from lm_keras.serving import page, protocol, replies
+from lm_keras.serving import page, protocol, replies, responses
 from lm_keras.serving.bodies import Refused, read_object
 from lm_keras.serving.generated import GeneratedTexts, Mailbox
 from lm_keras.serving.guard import COUNTS
+from lm_keras.serving.jobs import Call, Generation, Job
 from lm_keras.serving.models import Models, ServedModel
 from lm_keras.serving.protocol import Asked, Texts
-from lm_keras.serving.scheduler import Call, Generation, Job, Scheduler
+from lm_keras.serving.responses import EventStream, unless_gone
+from lm_keras.serving.scheduler import Scheduler
 from lm_keras.serving.settings import ServeOptions
 
 BODY_SECONDS = 15.0
@@ -69,12 +69,7 @@ class App:
         return Starlette(
             routes=routes,
             lifespan=self._lifespan,
-            exception_handlers={
-                Refused: _refused,
-                HTTPException: _not_found,
-                ClientLeft: _forgotten,
-                Exception: _failed,
-            },
+            exception_handlers=responses.HANDLERS,
         )
 
     @contextlib.asynccontextmanager
@@ -133,13 +128,9 @@ class App:
         texts = GeneratedTexts(served, asked, kind, jobs, echoed, request.scope[COUNTS])
         try:
             if asked.stream:
-                first = await _unless_gone(request, box.next())
-                return StreamingResponse(
-                    _events(texts.stream(box, first)),
-                    media_type="text/event-stream",
-                    headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-                )
-            return JSONResponse(await _unless_gone(request, texts.whole(box)))
+                first = await unless_gone(request, box.next())
+                return EventStream(texts.stream(box, first), box)
+            return JSONResponse(await unless_gone(request, texts.whole(box)))
         except BaseException:
             box.leave()
             raise
@@ -148,14 +139,18 @@ class App:
         """Return the job of a prompt."""
         prompt, tell = asked.prompts[number], box.teller(number)
         settings = asked.settings
-        if settings.num_beams > 1:
-            return Call(lambda _: [served.lm.answer.searched(prompt, settings)], [prompt], None, tell)
 
         def checked() -> list[GrowingContinuation]:
             rows = begin(prompt)
             self._check_prompt(len(rows[0].prompt_ids))
             return rows
 
+        def searched(prompts: list[Any]) -> list[Any]:
+            checked()
+            return [served.lm.answer.searched(one, settings) for one in prompts]
+
+        if settings.num_beams > 1:
+            return Call(searched, [prompt], None, tell)
         return Generation(served.lm.answer, checked, settings, asked.stream, tell)
 
     def _check_prompt(self, tokens: int) -> None:
@@ -182,12 +177,12 @@ class App:
 
     async def _classify(self, request: Request) -> Response:
         asked, served = await self._texts(request, "classify", ("too_long",))
-        found = await self._answered(request, served, asked, Answer.classify.__name__)
+        found = await self._answered(request, served, asked, "classify")
         return JSONResponse(replies.listed(served, found))
 
     async def _tag(self, request: Request) -> Response:
         asked, served = await self._texts(request, "tag", ("too_long",), words=True)
-        found = await self._answered(request, served, asked, Answer.tag.__name__)
+        found = await self._answered(request, served, asked, "tag")
         items = [{"spans": [span._asdict() for span in spans]} for spans in found]
         return JSONResponse(replies.listed(served, items))
 
@@ -196,7 +191,7 @@ class App:
         beams = asked.settings.get("num_beams", min(5, self._options.max_batch))
         settings = {"num_beams": beams, "num_samples": beams, **asked.settings}
         asked = dataclasses.replace(asked, settings=settings)
-        found = await self._answered(request, served, asked, Answer.targets.__name__)
+        found = await self._answered(request, served, asked, "targets")
         items = [
             {"text": targets[0].text, "hypotheses": [{"text": t.text, "score": t.score} for t in targets]}
             for targets in found
@@ -227,7 +222,7 @@ class App:
         box = Mailbox(self._scheduler)
         box.post([Call(work, texts, (id(served.lm), *key), box.teller(0))])
         try:
-            _, found = await _unless_gone(request, box.next())
+            _, found = await unless_gone(request, box.next())
         except BaseException:
             box.leave()
             raise
@@ -255,59 +250,3 @@ class App:
         if size > most:
             raise Refused(413, f"the body has more than {most:,} bytes; send a shorter one", code="too_long")
         return read_object(b"".join(parts))
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
-    """Return what work comes to, unless the client leaves before.
-
-    Raises:
-        ClientLeft: it has left.
-    """
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientLeft
-        return working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-class ClientLeft(Exception):
-    """The client has left before its reply."""
-
-
-async def _events(pieces: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
-    """Yield the events of a stream; an error is one, too."""
-    try:
-        async for piece in pieces:
-            yield f"data: {json.dumps(piece)}\n\n"
-    except Refused as refused:
-        yield f"data: {json.dumps(refused.to_json())}\n\n"
-    yield "data: [DONE]\n\n"
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    return JSONResponse(error.to_json(), error.status, error.headers)
-
-
-async def _not_found(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    what = "has no such method" if error.status_code == 405 else "does not exist"
-    refused = Refused(error.status_code, f"the address {what}; see docs/guides/serve.md", code="not_found")
-    return JSONResponse(refused.to_json(), error.status_code, error.headers)
-
-
-async def _forgotten(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # Nobody reads it but the log.
-
-
-async def _failed(request: Request, error: Exception) -> Response:
-    return JSONResponse(Refused(500, "the server failed; its log tells more").to_json(), 500)

@@ -7,9 +7,10 @@ from typing import Any
 
 from lm_keras.sampling.continuation import Continuation
 from lm_keras.serving import replies
+from lm_keras.serving.jobs import Generation, Growth, Job
 from lm_keras.serving.models import ServedModel
 from lm_keras.serving.protocol import Asked
-from lm_keras.serving.scheduler import Generation, Growth, Job, Scheduler
+from lm_keras.serving.scheduler import Scheduler
 
 
 class Mailbox:
@@ -98,23 +99,17 @@ class GeneratedTexts:
         return self._reply.whole([choices[number] for number in sorted(choices)], self._usage())
 
     async def stream(self, box: Mailbox, first: tuple[int, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Yield the pieces of the reply as they come, `first` first.
-
-        Whoever stops to ask for them leaves the jobs, whose rows are then free.
-        """
+        """Yield the pieces of the reply as they come, `first` first."""
         told = first
-        try:
-            while True:
-                for number, growth in self._growths(*told):
-                    yield self._reply.piece([self._choice(number, growth, piece=True)])
-                if not self._open:
-                    break
-                told = await box.next()
-            usage = self._usage()
-            if self._asked.with_usage:
-                yield self._reply.piece([], usage)
-        finally:
-            box.leave()
+        while True:
+            for number, growth in self._growths(*told):
+                yield self._reply.piece([self._choice(number, growth, piece=True)])
+            if not self._open:
+                break
+            told = await box.next()
+        usage = self._usage()
+        if self._asked.with_usage:
+            yield self._reply.piece([], usage)
 
     def _growths(self, job: int, told: Any) -> Iterator[tuple[int, Growth]]:
         """Yield the numbers of texts that have grown, and by what."""

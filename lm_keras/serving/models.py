@@ -163,6 +163,11 @@ class Models:
         lm = api.load(folder, checkpoint)
         lm.answer.tell(lambda line: None)  # Lines of an answer may repeat what a client has sent.
         served = ServedModel(name, lm, int(time.time()), steps)
+        if not served.endpoints:
+            raise InputError(
+                f"--run_dir={folder} has --task={lm.config.task}, which no address of this server is for;"
+                " fill its masks with scripts/sample.py"
+            )
         if "completions" in served.endpoints:
             lm.generate([""], max_new_tokens=2)  # Compiles the loop, so that no request waits for it.
         self._say(f"{name}: {lm.config.task}, {lm.config.model.model}, step {lm.step:,}, from {folder}")

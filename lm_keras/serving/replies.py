@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lm_keras.evaluation.scorer import ScoredToken
+from lm_keras.serving.jobs import Growth
 from lm_keras.serving.models import ServedModel
-from lm_keras.serving.scheduler import Growth
 from lm_keras.text.tokenizer import Tokenizer
 
 LEAST = -9999.0

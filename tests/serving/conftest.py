@@ -42,7 +42,7 @@ def model_of(name, tokenizer, labels=None, **settings):
             "model": name,
             "sequence_length": 64,
             **SMALL,
-            **({"num_heads": 2} if name == "gpt" else {}),
+            **({"num_heads": 2} if name in ("gpt", "glm") else {}),
             **settings,
         }
     )
@@ -72,6 +72,7 @@ def loaded(gpt, letters):
     return {
         "gpt": gpt,
         "lstm": model_of("lstm", letters),
+        "glm": model_of("glm", letters),
         "chat": model_of("gpt", CHAT, task="chat", sequence_length=300),
         "classes": model_of("gpt", BYTES, CLASSES, task="classification"),
         "tags": model_of("gpt", BYTES, TAGS, task="tagging"),

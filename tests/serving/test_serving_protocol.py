@@ -35,6 +35,14 @@ def test_a_completion_is_what_the_model_generates(client, loaded, model):
         assert client.complete(["The old", ""], model, max_tokens=12, **sent, **theirs) == expected, ours
 
 
+def test_a_model_that_fills_spans_continues_texts_too(client, loaded):
+    prompts, how = ["The old", "", "A"], {"seed": 3, "temperature": 0.9}
+    expected = loaded["glm"].generate(prompts, max_new_tokens=9, **how)
+    assert client.complete(prompts, "glm", max_tokens=9, **how) == expected
+    status, found = client.ask("/v1/completions", {"model": "glm", "prompt": "a [MASK]"})
+    assert status == 400 and "[MASK]" in found["error"]["message"]
+
+
 def test_a_stream_has_the_same_text(client, loaded):
     sent = {"model": "gpt", "prompt": ["The", "A"], "max_tokens": 30, "n": 2, "logprobs": 2}
     sent |= {"stream_options": {"include_usage": True}}

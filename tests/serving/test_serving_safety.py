@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import threading
@@ -13,7 +12,7 @@ import pytest
 from conftest import served
 
 from lm_keras.errors import InputError
-from lm_keras.serving import app, server
+from lm_keras.serving import app, models, server
 from lm_keras.serving.guard import host_of
 from lm_keras.serving.models import Models
 from lm_keras.serving.settings import ServeOptions
@@ -51,6 +50,7 @@ WRONG = {
     "an object": ({**GOOD, "long_prompt": {"a": 1}}, 400, "long_prompt="),
     "n": ({**GOOD, "n": 5}, 400, "n is 5; expected a whole number from 1 to 4"),
     "best_of": ({**GOOD, "best_of": 3}, 400, "best_of=3 has no meaning here"),
+    "texts": ({**GOOD, "prompt": ["a"] * 3, "n": 3}, 400, "asks for 9 texts, and 6 may wait"),
     "suffix": ({**GOOD, "suffix": "end"}, 400, "suffix='end' has no meaning here"),
     "stop": ({**GOOD, "stop": [3]}, 400, "stop=[3] is not a string"),
     "many stops": ({**GOOD, "stop": ["x"] * 99}, 400, "stop is too long"),
@@ -223,6 +223,40 @@ def test_runs_with_one_name_are_refused(tmp_path):
         Models([str(tmp_path / "x" / "a"), str(tmp_path / "y" / "a")], "last", print)
 
 
+def test_a_newer_checkpoint_is_taken(gpt, monkeypatch):
+    """With `--reload`; one that cannot be read changes nothing, and is told once."""
+    steps, said, newer = [8], [], object()
+    monkeypatch.setattr(Models, "_steps", lambda self, name: tuple(steps))
+    monkeypatch.setattr(models.api, "load", lambda folder, checkpoint: gpt)
+    found = Models(["/runs/gpt"], "last", said.append)
+    before = found.named("gpt")
+    found._reload("gpt", before)
+    assert found.named("gpt") is before and len(said) == 1
+
+    def fails(folder, checkpoint):
+        raise InputError("the checkpoint is damaged")
+
+    steps.append(16)
+    monkeypatch.setattr(models.api, "load", fails)
+    for _ in range(3):
+        found._reload("gpt", found.named("gpt"))
+    assert found.named("gpt").lm is gpt and len(said) == 2 and "step 7 stays" in said[1]
+    steps.append(24)
+    monkeypatch.setattr(Models, "_load", lambda self, name: newer)
+    thread = found.watch(0.01)
+    while found.all != [newer]:
+        assert thread.is_alive()
+    found.stop_watching()
+    thread.join()
+
+
+def test_a_model_without_an_address_is_refused(gpt, monkeypatch):
+    monkeypatch.setattr(models.ServedModel, "endpoints", [])
+    monkeypatch.setattr(models.api, "load", lambda folder, checkpoint: gpt)
+    with pytest.raises(InputError, match="has --task=causal_lm, which no address of this server is for"):
+        Models(["/runs/gpt"], "last", print)
+
+
 def test_the_script(script, finished, tmp_path):
     for words, line in [
         ((), "--run_dir is missing"),
@@ -239,36 +273,28 @@ def test_the_script(script, finished, tmp_path):
 
 
 def test_a_process_finishes_what_it_writes(start, finished, script, contents_of):
-    """SIGTERM in the middle of a stream: it comes to its end; then a new server, after a kill -9 of it."""
+    """SIGTERM in the middle of a stream: its text is whole, and that of the script."""
     before = contents_of(finished.path)
     flags = ("--prompt=The", "--max_new_tokens=400", "--seed=3", "--logit_bias=0:-1000")
     expected = script("sample.py", f"--run_dir={finished.path}", *flags).out[len("The") : -1]
     sent = {"model": finished.path.name, "prompt": "The", "max_tokens": 400, "seed": 3, "stream": True}
+    process, said = start("serve.py", f"--run_dir={finished.path}", "--port=0"), ""
+    end = time.monotonic() + 90
+    while "listening at " not in said:
+        assert process.poll() is None and time.monotonic() < end, said
+        time.sleep(0.05)
+        with contextlib.suppress(OSError):  # It has not begun to write.
+            said = process.said()
+    address = said.partition("listening at ")[2].split(";")[0]
     body = json.dumps({**sent, "logit_bias": {"0": -1000}}).encode()
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        process = start("serve.py", f"--run_dir={finished.path}", "--port=0")
-        end = time.monotonic() + 60
-        said = ""
-        while "listening at " not in said:
-            assert process.poll() is None and time.monotonic() < end, said
-            time.sleep(0.05)
-            with contextlib.suppress(OSError):  # It has not begun to write.
-                said = process.said()
-        address = said.partition("listening at ")[2].split(";")[0]
-        request = urllib.request.Request(f"{address}v1/completions", body)
-        request.add_header("content-type", "application/json")
-        with urllib.request.urlopen(request) as reply:
-            lines = [reply.readline()]
-            os.kill(process.pid, number)
-            with contextlib.suppress(OSError):
-                lines += reply.readlines()
-        events = [json.loads(line[len(b"data: ") :]) for line in lines if line.startswith(b"data: {")]
-        text = "".join(event["choices"][0]["text"] for event in events)
-        if number == signal.SIGTERM:
-            assert text == expected and lines[-2] == b"data: [DONE]\n"
-            code, out, err = 143, "", process.communicate()[1]
-            assert process.returncode == code and process.communicate()[0] == out, err
-            assert "generated=400" in err and "Traceback" not in err
-        else:
-            assert expected.startswith(text) and process.communicate() and process.returncode == -number
+    request = urllib.request.Request(f"{address}v1/completions", body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request) as reply:
+        lines = [reply.readline()]
+        process.send_signal(signal.SIGTERM)
+        lines += reply.readlines()
+    events = [json.loads(line[len(b"data: ") :]) for line in lines if line.startswith(b"data: {")]
+    assert "".join(event["choices"][0]["text"] for event in events) == expected
+    assert lines[-2] == b"data: [DONE]\n"
+    out, err = process.communicate()
+    assert (process.returncode, out) == (143, "") and "generated=400" in err and "Traceback" not in err
     assert contents_of(finished.path) == before
