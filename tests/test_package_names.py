@@ -67,7 +67,7 @@ def undefined(files: list[ast.Module]) -> list[str]:
     known |= OF_KERAS | OF_UVICORN
     read = set()
     for node in (node for tree in files for node in ast.walk(tree)):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             known.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             known.add(node.id)

@@ -19,9 +19,9 @@ from lm_keras.serving import page, protocol, replies, responses
 from lm_keras.serving.bodies import Refused, read_object
 from lm_keras.serving.generated import GeneratedTexts, Mailbox
 from lm_keras.serving.guard import COUNTS
-from lm_keras.serving.jobs import Call, Generation, Job
+from lm_keras.serving.jobs import CallJob, GenerationJob, Job
 from lm_keras.serving.models import Models, ServedModel
-from lm_keras.serving.protocol import Asked, Texts
+from lm_keras.serving.protocol import Asked, GivenTexts
 from lm_keras.serving.responses import EventStream, unless_gone
 from lm_keras.serving.scheduler import Scheduler
 from lm_keras.serving.settings import ServeOptions
@@ -150,8 +150,8 @@ class App:
             return [served.lm.answer.searched(one, settings) for one in prompts]
 
         if settings.num_beams > 1:
-            return Call(searched, [prompt], None, tell)
-        return Generation(served.lm.answer, checked, settings, asked.stream, tell)
+            return CallJob(searched, [prompt], None, tell)
+        return GenerationJob(served.lm.answer, checked, settings, asked.stream, tell)
 
     def _check_prompt(self, tokens: int) -> None:
         most = self._options.max_prompt
@@ -200,11 +200,13 @@ class App:
 
     async def _texts(
         self, request: Request, endpoint: str, names: tuple[str, ...], words: bool = False
-    ) -> tuple[Texts, ServedModel]:
+    ) -> tuple[GivenTexts, ServedModel]:
         asked = protocol.texts_asked(await self._body(request), self._options, names, words)
         return asked, self._served(request, asked.model, endpoint)
 
-    async def _answered(self, request: Request, served: ServedModel, asked: Texts, method: str) -> list[Any]:
+    async def _answered(
+        self, request: Request, served: ServedModel, asked: GivenTexts, method: str
+    ) -> list[Any]:
         """Return what a method of the model makes of texts; requests with the same settings share a call."""
 
         def work(texts: list[Any]) -> list[Any]:
@@ -220,7 +222,7 @@ class App:
         self, request: Request, served: ServedModel, work: Callable, texts: list[Any], key: tuple
     ) -> list[Any]:
         box = Mailbox(self._scheduler)
-        box.post([Call(work, texts, (id(served.lm), *key), box.teller(0))])
+        box.post([CallJob(work, texts, (id(served.lm), *key), box.teller(0))])
         try:
             _, found = await unless_gone(request, box.next())
         except BaseException:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_keras.sampling.continuation import Continuation
 from lm_keras.serving import replies
-from lm_keras.serving.jobs import Generation, Growth, Job
+from lm_keras.serving.jobs import GenerationJob, Growth, Job
 from lm_keras.serving.models import ServedModel
 from lm_keras.serving.protocol import Asked
 from lm_keras.serving.scheduler import Scheduler
@@ -139,7 +139,7 @@ class GeneratedTexts:
         """Return the counts of tokens, and keep them for the log."""
         read = 0
         for prompt, job, echoed in zip(self._asked.prompts, self._jobs, self._echoed):
-            if isinstance(job, Generation) and job.rows:
+            if isinstance(job, GenerationJob) and job.rows:
                 read += len(job.rows[0].prompt_ids)
             elif isinstance(prompt, str):
                 read += len(echoed) or len(self._served.lm.tokenizer.encode_prompt(prompt))

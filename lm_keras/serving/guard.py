@@ -19,7 +19,7 @@ COUNTS = "lm_keras.counts"
 """Key of a request's scope: a dictionary of what its line in the log tells."""
 
 
-class Guard:
+class AccessGuard:
     """Lets requests in that come to a name of this server, with a key where one is asked for.
 
     A page elsewhere cannot use a browser to reach the server: a request whose Host or Origin is another name

@@ -45,7 +45,7 @@ class Job:
         self.tell, self.gone = tell, False
 
 
-class Call(Job):
+class CallJob(Job):
     """Given texts that a model is called with. It tells the list of what comes of them.
 
     Args:
@@ -66,7 +66,7 @@ class Call(Job):
         self.work, self.texts, self.key = work, texts, key
 
 
-class Generation(Job):
+class GenerationJob(Job):
     """Samples of a prompt. It tells a `Growth` whenever one grows, or only at its end.
 
     Args:

@@ -144,7 +144,7 @@ def _settings(fields: Fields, more: dict[str, Any]) -> SamplingSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Texts:
+class GivenTexts:
     """A request on given texts: to score, to classify, to tag or to translate.
 
     Attributes:
@@ -160,7 +160,7 @@ class Texts:
 
 def texts_asked(
     body: dict[str, Any], options: ServeOptions, names: Sequence[str], words: bool = False
-) -> Texts:
+) -> GivenTexts:
     """Return what a body asks of given texts.
 
     Args:
@@ -179,7 +179,7 @@ def texts_asked(
         fields.whole("num_beams", 1, options.max_batch)
     settings = fields.given(names)
     fields.end()
-    return Texts(model, texts, settings)
+    return GivenTexts(model, texts, settings)
 
 
 def _has_words(value: Any) -> bool:

@@ -1,6 +1,6 @@
 """The one thread that computes: requests wait in a queue, and those that fit share a batch.
 
-Texts with the same rules are generated side by side, and join while others are under way. Calls on given
+GivenTexts with the same rules are generated side by side, and join while others are under way. Calls on given
 texts, such as classifying them, are made together where their settings are the same. Both give each text what
 it would get alone.
 """
@@ -13,7 +13,7 @@ from lm_keras.errors import InputError
 from lm_keras.sampling.generate import NOT_FINITE, STREAM_POSITIONS
 from lm_keras.sampling.shared_batch import FixedBatch, SharedBatch
 from lm_keras.serving.bodies import Refused, shortened
-from lm_keras.serving.jobs import Call, Generation, Job
+from lm_keras.serving.jobs import CallJob, GenerationJob, Job
 from lm_keras.surroundings import usual_settings
 
 
@@ -33,7 +33,7 @@ class Scheduler:
         self._waiting: deque[Job] = deque()
         self._ends = False
         self._batches: dict[Hashable, list[SharedBatch | FixedBatch]] = {}
-        self._running: list[Generation] = []
+        self._running: list[GenerationJob] = []
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
 
     @property
@@ -105,29 +105,28 @@ class Scheduler:
 
     def _begin(self) -> None:
         """Begin the jobs whose turn it is, as many as there is space for; make at most one call."""
-        while True:
-            with self._changed:
-                while self._waiting and self._waiting[0].gone:
-                    self._waiting.popleft()
-                if not self._waiting:
-                    return
+        begun: list[GenerationJob] = []
+        calls: list[CallJob] = []
+        with self._changed:
+            while self._waiting and not calls:
                 job = self._waiting[0]
-                if isinstance(job, Generation):
-                    if self._rows + job.size > self._max_batch and self._rows:
-                        return
-                    self._waiting.popleft()
-                else:
+                if isinstance(job, CallJob) and not job.gone:
                     calls = self._calls_like(job)
-            if not isinstance(job, Generation):
-                self._call(calls)
-                return
-            self._join(job)
+                    continue
+                rows = self._rows + sum(one.size for one in begun)
+                if not job.gone and rows and rows + job.size > self._max_batch:
+                    break
+                self._waiting.popleft()
+                if not job.gone:
+                    begun.append(job)
+        self._join(begun)
+        self._call(calls)
 
-    def _calls_like(self, first: Call) -> list[Call]:
+    def _calls_like(self, first: CallJob) -> list[CallJob]:
         """Take the calls out of the queue that are made together with the first one."""
         count, together = 0, []
         for job in self._waiting:
-            if isinstance(job, Call) and (job is first or (job.key is not None and job.key == first.key)):
+            if isinstance(job, CallJob) and (job is first or (job.key is not None and job.key == first.key)):
                 count += len(job.texts)
                 if not together or count <= self._max_batch:
                     together.append(job)
@@ -135,7 +134,7 @@ class Scheduler:
             self._waiting.remove(job)
         return together
 
-    def _call(self, calls: list[Call]) -> None:
+    def _call(self, calls: list[CallJob]) -> None:
         calls = [call for call in calls if not call.gone]
         try:
             found = calls[0].work([text for call in calls for text in call.texts]) if calls else []
@@ -150,20 +149,29 @@ class Scheduler:
             call.tell(found[: len(call.texts)])
             found = found[len(call.texts) :]
 
-    def _join(self, job: Generation) -> None:
-        """Put the rows of a job into a batch with the same rules."""
-        try:
-            job.rows = job.begin()
-            batches = self._batches.setdefault(job.rules, [])
-            free = [batch for batch in batches if batch.takes_rows]
-            if not free:
-                free = [job.answer.batch_for(job.settings)]
-                batches.append(free[0])
-            free[0].join(job.rows)
-        except Exception as error:
-            job.tell(self._failure(error))
-            return
-        self._running.append(job)
+    def _join(self, jobs: list[GenerationJob]) -> None:
+        """Put the rows of jobs into batches, those with the same rules into one."""
+        joining: dict[Hashable, list[GenerationJob]] = {}
+        for job in jobs:
+            try:
+                job.rows = job.begin()
+            except Exception as error:
+                job.tell(self._failure(error))
+            else:
+                joining.setdefault(job.rules, []).append(job)
+        for rules, some in joining.items():
+            try:
+                batches = self._batches.setdefault(rules, [])
+                free = [batch for batch in batches if batch.takes_rows]
+                if not free:
+                    free = [some[0].answer.batch_for(some[0].settings)]
+                    batches.append(free[0])
+                free[0].join([row for job in some for row in job.rows])
+            except Exception as error:
+                for job in some:
+                    job.tell(self._failure(error))
+            else:
+                self._running += some
 
     def _advance(self) -> None:
         """Generate some tokens of all texts, batch after batch, and tell of them."""

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from lm_keras.errors import InputError
 from lm_keras.serving.app import App
 from lm_keras.serving.bodies import Refused
-from lm_keras.serving.guard import Guard
+from lm_keras.serving.guard import AccessGuard
 from lm_keras.serving.models import Models
 from lm_keras.serving.scheduler import Scheduler
 from lm_keras.serving.settings import ServeOptions
@@ -45,7 +45,7 @@ def serve(run_dirs: list[str], options: ServeOptions) -> None:
     try:
         models = Models(run_dirs, options.checkpoint, log)
         scheduler = Scheduler(options.max_batch, options.max_queue, options.batch_wait / 1000, log)
-        app = Guard(App(models, scheduler, options).starlette(), options, keys, log)
+        app = AccessGuard(App(models, scheduler, options).starlette(), options, keys, log)
         logging.getLogger("uvicorn").setLevel(logging.ERROR)
         config = uvicorn.Config(
             app,

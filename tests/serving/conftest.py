@@ -20,7 +20,7 @@ from lm_keras.data.labels import Labels
 from lm_keras.models import FAMILIES
 from lm_keras.serving import models, server
 from lm_keras.serving.app import App
-from lm_keras.serving.guard import Guard
+from lm_keras.serving.guard import AccessGuard
 from lm_keras.serving.models import Models
 from lm_keras.serving.scheduler import Scheduler
 from lm_keras.serving.settings import ServeOptions
@@ -130,7 +130,7 @@ def served(loaded, keys=(), **settings):
         found = Models([f"/runs/{name}" for name in loaded], "last", log.append)
     wait = options.batch_wait / 1000
     scheduler = Scheduler(options.max_batch, options.max_queue, wait, log.append)
-    app = Guard(App(found, scheduler, options).starlette(), options, keys, log.append)
+    app = AccessGuard(App(found, scheduler, options).starlette(), options, keys, log.append)
     config = uvicorn.Config(app, http=server.WaryProtocol, ws="none", lifespan="on", log_config=None)
     listening = server.bound(options)
     running = uvicorn.Server(config)
