@@ -59,6 +59,7 @@ def serve(run_dirs: list[str], options: ServeOptions) -> None:
             h11_max_incomplete_event_size=HEADER_BYTES,
             timeout_graceful_shutdown=LAST_SECONDS,
         )
+        listening.listen()  # Whoever reads the line may connect.
         log(f"listening at {address_of(listening)}; Ctrl-C ends")
         signal.signal(signal.SIGTERM, _end)  # uvicorn calls it again when all replies are written.
         uvicorn.Server(config).run(sockets=[listening])
