@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Client
+from running_server import Client
 from test_serving_safety import WRONG, is_error
 
 import lm_keras

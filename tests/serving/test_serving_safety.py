@@ -9,7 +9,7 @@ import time
 import urllib.request
 
 import pytest
-from conftest import served
+from running_server import served
 
 from lm_keras.errors import InputError
 from lm_keras.serving import app, models, server
