@@ -1,5 +1,6 @@
 """Networks that answer in conversations, trained here or instruct models of others."""
 
+import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -71,8 +72,11 @@ class Chat(Generator):
             pass
         return [row.continuation() for row in rows]
 
-    def asked_in_turn(self, messages: Messages, settings: SamplingSettings) -> list[GrowingContinuation]:
-        """Return the answer to a conversation, which is still empty and joins a batch of `batch_for`.
+    def asked_in_turn(
+        self, messages: Messages, settings: SamplingSettings
+    ) -> tuple[list[GrowingContinuation], int]:
+        """Return the answer to a conversation, which is still empty and joins a batch of `batch_for`, and how
+        many messages are left out.
 
         Args:
             messages: as for `reply`.
@@ -81,7 +85,8 @@ class Chat(Generator):
         Raises:
             InputError: as for `reply`.
         """
-        return [self._answer_row(self._fitted(read_messages(messages), settings)[1], self._told(settings))]
+        kept, ids = self._fitted(read_messages(messages), settings)
+        return [self._answer_row(ids, self._told(settings))], len(messages) - len(kept)
 
     def kept(self, messages: Messages, **settings: Any) -> list[Message]:
         """Return the messages of a conversation that the network reads for its answer: without the oldest
@@ -103,28 +108,39 @@ class Chat(Generator):
             InputError: the conversation is too long and nothing of it may be left out, or even its last
                 message is too long.
         """
-        most = self._longest_prompt
-        while True:
-            ids = self._template.encode(messages, self._tokenizer, add_generation_prompt=True).ids.tolist()
-            keeps_all = settings.long_prompt == "error"
-            if most is None or len(ids) <= (most if keeps_all else _room(most, settings)):
-                return messages, ids
-            if keeps_all or not (shorter := without_oldest_turn(messages)):
-                last = "" if keeps_all else "last message of the "
-                raise InputError(
-                    f"the {last}conversation has {len(ids):,} tokens, and the model looks back on {most:,} at"
-                    " most; shorten it"
-                    + (", or take long_prompt=keep_end to leave its oldest turns out" if keeps_all else "")
-                )
-            messages = shorter
+        most, keeps_all = self._longest_prompt, settings.long_prompt == "error"
+        if most is not None and not keeps_all:
+            most = _room(most, settings)
+
+        def encoded(kept: tuple[Message, ...]) -> list[int]:
+            return self._template.encode(kept, self._tokenizer, add_generation_prompt=True).ids.tolist()
+
+        kept, ids = messages, encoded(messages)
+        turns = len(_later_turns(messages))
+        if turns and not (most is None or keeps_all or len(ids) <= most):
+            # Each turn makes it longer, so a long conversation needs to be encoded a few times only.
+            fewest = 1 + bisect.bisect_left(
+                range(1, turns), True, key=lambda n: len(encoded(without_oldest_turn(messages, n))) <= most
+            )
+            kept = without_oldest_turn(messages, fewest)
+            ids = encoded(kept)
+        if most is None or len(ids) <= most:
+            return kept, ids
+        last = "" if keeps_all else "last message of the "
+        raise InputError(
+            f"the {last}conversation has {len(ids):,} tokens, and the model looks back on {most:,} at most;"
+            " shorten it"
+            + (", or take long_prompt=keep_end to leave its oldest turns out" if keeps_all else "")
+        )
 
     def _answer_row(self, ids: list[int], settings: SamplingSettings) -> GrowingContinuation:
         key, silent = key_of(settings.seed, ids, 0), {*self._tokenizer.special_tokens.values()}
         return GrowingContinuation(self._tokenizer, "", ids, settings, key, self._ends, silent)
 
 
-def without_oldest_turn(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Return a conversation without its oldest question and the answers to it; nothing if it has only one.
+def without_oldest_turn(messages: tuple[Message, ...], turns: int = 1) -> tuple[Message, ...]:
+    """Return a conversation without its oldest question and the answers to it, or without some of them;
+    nothing if it has no more.
 
     A system message stays.
 
@@ -133,9 +149,16 @@ def without_oldest_turn(messages: tuple[Message, ...]) -> tuple[Message, ...]:
         >>> without_oldest_turn((hi, ho, so)) == (so,)
         True
     """
+    later = _later_turns(messages)
+    return (
+        messages[: messages[0].role == SYSTEM] + messages[later[turns - 1] :] if len(later) >= turns else ()
+    )
+
+
+def _later_turns(messages: tuple[Message, ...]) -> list[int]:
+    """Return where the turns of a conversation begin, but for the first one."""
     first = int(messages[0].role == SYSTEM)
-    later = [n for n, message in enumerate(messages) if n > first and message.role == USER]
-    return messages[:first] + messages[later[0] :] if later else ()
+    return [n for n, message in enumerate(messages) if n > first and message.role == USER]
 
 
 def ends_of_turns(tokenizer: Tokenizer, end_ids: Iterable[int]) -> tuple[int, ...]:

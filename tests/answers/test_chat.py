@@ -13,7 +13,7 @@ from lm_keras.answers import answer_for, chat_console
 from lm_keras.answers.answer import NO_CONVERSATIONS
 from lm_keras.answers.chat import Chat, last_answer_removed, without_oldest_turn
 from lm_keras.conversations.messages import Message
-from lm_keras.conversations.template import CHATML, template_of
+from lm_keras.conversations.template import CHATML, ChatTemplate, template_of
 from lm_keras.errors import InputError
 from lm_keras.sampling.generate import Sampler
 from lm_keras.text.byte import ByteTokenizer
@@ -121,6 +121,26 @@ def test_a_long_conversation_is_an_error_or_loses_its_oldest_turns():
     assert len(kept) < len(turns) and kept[1:] == turns[-len(kept) + 1 :]
     with pytest.raises(InputError, match="the last message of the conversation has 3"):
         chat.reply([Message("user", "x" * 300)], **settings)
+
+
+@pytest.mark.parametrize("opening", [(), ("system",), ("assistant",), ("system", "assistant")])
+def test_a_long_conversation_is_encoded_a_few_times(monkeypatch, opening):
+    """As few turns are left out as a search turn by turn finds; 1,000 turns need no 1,000 encodings."""
+    chat, encode, times = chat_of("Yes", [], context_length=400), ChatTemplate.encode, []
+    monkeypatch.setattr(
+        ChatTemplate, "encode", lambda *given, **how: times.append(1) or encode(*given, **how)
+    )
+    messages = [Message(role, "begins") for role in opening]
+    for number in range(1000):
+        messages += [Message("user", f"question {number}"), Message("assistant", "a" * (number % 7))]
+    messages.append(Message("user", "last"))
+    for most in (10, 100, 150):
+        expected = tuple(messages[: "system" in opening] + messages[-60:])
+        while len(encode(template_of(TOKENIZER), expected, TOKENIZER, True).ids) > max(200, 400 - most):
+            expected = without_oldest_turn(expected)
+        times.clear()
+        assert tuple(chat.kept(messages, long_prompt="keep_end", max_new_tokens=most)) == expected
+        assert len(times) <= 13
 
 
 def test_turns_are_taken_from_both_ends():
