@@ -51,7 +51,7 @@ class Classifier(Labeller):
         for number, text in enumerate(texts, 1):
             if not text.strip():
                 raise InputError(f"{name_of(number, names)} is empty; expected a text to classify")
-        examples = [Example(encoded_text(self._tokenizer, text)) for text in texts]
+        examples = [self._example(text) for text in texts]
         scores, _ = self.log_probabilities(examples, batch_size, too_long, names)
         return [self._described(np.exp(row.astype(float))) for row in scores]
 
@@ -60,6 +60,9 @@ class Classifier(Labeller):
     ) -> list[dict[str, Any]]:
         found = self._classified(inputs, too_long, batch_size, names)
         return [{"text": text, **answer} for text, answer in zip(inputs, found)]
+
+    def _example(self, text: str) -> Example:
+        return Example(encoded_text(self._tokenizer, text))
 
     def _described(self, probabilities: np.ndarray) -> dict[str, Any]:
         best = int(np.argmax(probabilities))

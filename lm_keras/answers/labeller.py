@@ -138,6 +138,14 @@ class Labeller(Answer):
         """Return the tokens of an example that a row of training and evaluation holds, at most."""
         return self._task.sequence_length - self._task.frame.size
 
+    def count_tokens(self, text: str | list[str]) -> int:
+        """Return the tokens of a text, or of a list of words, before it is cut."""
+        return len(self._example(text).tokens)
+
+    def _example(self, text: str | list[str]) -> Example:
+        """Return a text, or a list of words, as the network reads it."""
+        raise NotImplementedError
+
     def _row_length(self, tokens: int) -> int:
         """Return T for examples of up to `tokens` tokens: a power of two, or that of training."""
         length = SHORTEST_ROW

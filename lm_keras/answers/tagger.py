@@ -116,9 +116,7 @@ class Tagger(Labeller):
         check_words(texts, names)
         check_too_long(too_long)
         sentences = [Sentence.of(text) for text in texts]
-        examples = [
-            Example(*self._words(text[begin:end] for begin, end in words)) for text, words in sentences
-        ]
+        examples = [self._example(sentence) for sentence in sentences]
         scores, are_read = self.log_probabilities(examples, batch_size, too_long, names)
         tags, probabilities, first = [], [], 0
         for _, words in sentences:
@@ -130,6 +128,10 @@ class Tagger(Labeller):
             likely = np.where(is_read, np.exp(own[np.arange(len(words)), chosen]), 0.0)
             probabilities.append(likely.tolist())
         return sentences, tags, probabilities
+
+    def _example(self, text: Sentence | str | list[str]) -> Example:
+        sentence = text if isinstance(text, Sentence) else Sentence.of(text)
+        return Example(*self._words(sentence.text[begin:end] for begin, end in sentence.words))
 
     def _spans(self, sentence: Sentence, tags: list[str], probabilities: list[float]) -> list[Span]:
         text, words = sentence

@@ -209,6 +209,15 @@ class Translator(Answer):
             return [whole]
         return list(map(encoded, parts_of(text, lambda part: len(encoded(part)), room)))
 
+    @property
+    def room(self) -> int:
+        """Return the tokens of a source that the network reads, at most."""
+        return self._task.source_room
+
+    def count_tokens(self, text: str, target_language: str | None = None) -> int:
+        """Return the tokens of a source before it is cut."""
+        return len(self._task.source_ids(self._tokenizer, text.strip(), target_language))
+
     def tell_of_long(self, too_long: str) -> None:
         """Tell how many of the sources since the last time had more tokens than the network reads."""
         if self._longer:

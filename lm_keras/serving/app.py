@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import functools
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -29,10 +29,17 @@ from lm_keras.serving.settings import ServeOptions
 BODY_SECONDS = 15.0
 """A request whose body takes longer is refused."""
 
+STOP_SECONDS = 20.0
+"""How long the server waits at its end for what is computed, or loaded, and cannot be interrupted."""
+
 DRAINED = 64 * 2**20
 """Bytes of a body that is too long which are read all the same, so that its sender can read why."""
 
-_PAIRS = ("num_beams", "length_penalty", "no_repeat_ngram", "target_language", "too_long")
+_CLOSES = {"connection": "close"}
+"""A header: where the rest of a body is not read, the connection has no other use."""
+
+_CUT = ("cut_end", "cut_start")
+"""Where `too_long` is one of them, a model does not read the whole of a long text."""
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -49,6 +56,7 @@ class App:
     def __init__(self, models: Models, scheduler: Scheduler, options: ServeOptions):
         self._models, self._scheduler, self._options = models, scheduler, options
         self._page = page.content()
+        self._page_headers = page.headers(self._page)
 
     def starlette(self) -> Starlette:
         """Return the app as ASGI knows it."""
@@ -66,11 +74,9 @@ class App:
             Route("/v1/models/{name}", self._one, methods=["GET"]),
             Route("/", self._show, methods=["GET"]),
         ]
-        return Starlette(
-            routes=routes,
-            lifespan=self._lifespan,
-            exception_handlers=responses.HANDLERS,
-        )
+        app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=responses.HANDLERS)
+        app.router.redirect_slashes = False
+        return app
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -78,12 +84,12 @@ class App:
         watching = self._models.watch() if self._options.reload else None
         yield
         self._models.stop_watching()
-        await asyncio.to_thread(self._scheduler.stop)
+        await asyncio.to_thread(self._scheduler.stop, STOP_SECONDS)
         if watching:
-            await asyncio.to_thread(watching.join)
+            await asyncio.to_thread(watching.join, STOP_SECONDS)
 
     async def _show(self, request: Request) -> Response:
-        return HTMLResponse(self._page, headers=page.headers(self._page))
+        return HTMLResponse(self._page, headers=self._page_headers)
 
     async def _list(self, request: Request) -> Response:
         data = [served.to_json() for served in self._models.all]
@@ -96,10 +102,13 @@ class App:
         asked = protocol.completion_asked(await self._body(request), self._options)
         served = self._served(request, asked.model, "completions")
 
-        def begin(prompt: str) -> list[GrowingContinuation]:
+        def begin(prompt: str) -> tuple[list[GrowingContinuation], int]:
             if served.lm.answer.fills(prompt):
                 raise InputError("the prompt has a [MASK], which is not filled here; leave it out")
-            return served.lm.answer.asked(prompt, asked.settings)
+            rows, left_out = served.lm.answer.asked(prompt, asked.settings), 0
+            if asked.settings.long_prompt == "keep_end":
+                left_out = 1 + len(served.lm.tokenizer.encode_prompt(prompt)) - len(rows[0].prompt_ids)
+            return rows, left_out
 
         return await self._generated(request, served, asked, begin, "completion")
 
@@ -107,7 +116,7 @@ class App:
         asked = protocol.chat_asked(await self._body(request), self._options)
         served = self._served(request, asked.model, "chat/completions")
 
-        def begin(messages: list[Any]) -> list[GrowingContinuation]:
+        def begin(messages: list[Any]) -> tuple[list[GrowingContinuation], int]:
             return served.lm.answer.asked_in_turn(messages, asked.settings)
 
         return await self._generated(request, served, asked, begin, "chat")
@@ -117,14 +126,17 @@ class App:
     ) -> Response:
         """Answer a request to generate."""
         box = Mailbox(self._scheduler)
-        told = asked.logprobs if asked.echo else None
-        echoed = [()] * len(asked.prompts)
-        if told is not None:
-            work = functools.partial(self._scores, served, told, "encode_prompt")
-            echoed = await self._called(request, served, work, asked.prompts, ("score", told, "prompt"))
+        echoed: list[Any] = [()] * len(asked.prompts)
+        if asked.echo and asked.logprobs is not None:
+            work = functools.partial(self._scores, served, asked.logprobs, "encode_prompt")
+            echoed = await self._called(request, work, asked.prompts)
         jobs = [self._job(served, asked, begin, n, box) for n in range(len(asked.prompts))]
         if asked.generates:
             box.post(jobs)
+        else:
+            work = functools.partial(self._lengths, served)
+            for job, length in zip(jobs, await self._called(request, work, asked.prompts)):
+                job.read = length
         texts = GeneratedTexts(served, asked, kind, jobs, echoed, request.scope[COUNTS])
         try:
             if asked.stream:
@@ -141,22 +153,30 @@ class App:
         settings = asked.settings
 
         def checked() -> list[GrowingContinuation]:
-            rows = begin(prompt)
-            self._check_prompt(len(rows[0].prompt_ids))
+            rows, left_out = begin(prompt)
+            job.read, job.left_out = len(rows[0].prompt_ids), max(0, left_out)
+            self._check_prompt(job.read)
             return rows
 
         def searched(prompts: list[Any]) -> list[Any]:
             checked()
             return [served.lm.answer.searched(one, settings) for one in prompts]
 
+        job: Job = GenerationJob(served.lm.answer, checked, settings, asked.stream, tell)
         if settings.num_beams > 1:
-            return CallJob(searched, [prompt], None, tell)
-        return GenerationJob(served.lm.answer, checked, settings, asked.stream, tell)
+            job = CallJob(searched, [prompt], None, tell)
+        return job
 
     def _check_prompt(self, tokens: int) -> None:
         most = self._options.max_prompt
         if tokens > most:
             raise InputError(f"the text has {tokens:,} tokens, and this server reads {most:,} at most")
+
+    def _lengths(self, served: ServedModel, texts: list[str]) -> list[int]:
+        """Return how many tokens the model reads of prompts."""
+        found = [1 + len(served.lm.tokenizer.encode_prompt(text)) for text in texts]
+        self._check_prompt(max(found))
+        return found
 
     async def _score(self, request: Request) -> Response:
         asked, served = await self._texts(request, "score", ("top_logprobs",))
@@ -164,7 +184,7 @@ class App:
         if type(told) is not int or not 0 <= told <= protocol.MOST_TOLD:
             raise Refused(400, f"expected top_logprobs from 0 to {protocol.MOST_TOLD}", "top_logprobs")
         work = functools.partial(self._scores, served, told, "encode")
-        found = await self._called(request, served, work, asked.texts, ("score", told, "text"))
+        found = await self._called(request, work, asked.texts)
         items = [replies.scored(served.lm.tokenizer, tokens) for tokens in found]
         return JSONResponse(replies.listed(served, items))
 
@@ -178,23 +198,27 @@ class App:
     async def _classify(self, request: Request) -> Response:
         asked, served = await self._texts(request, "classify", ("too_long",))
         found = await self._answered(request, served, asked, "classify")
-        return JSONResponse(replies.listed(served, found))
+        return JSONResponse(replies.listed(served, [{**item, **how} for item, how in found]))
 
     async def _tag(self, request: Request) -> Response:
         asked, served = await self._texts(request, "tag", ("too_long",), words=True)
         found = await self._answered(request, served, asked, "tag")
-        items = [{"spans": [span._asdict() for span in spans]} for spans in found]
+        items = [{"spans": [span._asdict() for span in spans], **how} for spans, how in found]
         return JSONResponse(replies.listed(served, items))
 
     async def _translate(self, request: Request) -> Response:
-        asked, served = await self._texts(request, "translate", _PAIRS)
+        asked, served = await self._texts(request, "translate", (*protocol.OF_PAIRS, "too_long"))
         beams = asked.settings.get("num_beams", min(5, self._options.max_batch))
         settings = {"num_beams": beams, "num_samples": beams, **asked.settings}
         asked = dataclasses.replace(asked, settings=settings)
-        found = await self._answered(request, served, asked, "targets")
+        found = await self._answered(request, served, asked, "targets", beams)
         items = [
-            {"text": targets[0].text, "hypotheses": [{"text": t.text, "score": t.score} for t in targets]}
-            for targets in found
+            {
+                "text": targets[0].text,
+                "hypotheses": [{"text": one.text, "score": one.score} for one in targets],
+                **how,
+            }
+            for targets, how in found
         ]
         return JSONResponse(replies.listed(served, items))
 
@@ -205,24 +229,38 @@ class App:
         return asked, self._served(request, asked.model, endpoint)
 
     async def _answered(
-        self, request: Request, served: ServedModel, asked: GivenTexts, method: str
-    ) -> list[Any]:
-        """Return what a method of the model makes of texts; requests with the same settings share a call."""
+        self, request: Request, served: ServedModel, asked: GivenTexts, method: str, rows: int = 1
+    ) -> list[tuple[Any, dict[str, Any]]]:
+        """Return what a method of the model makes of each text, and how much of the text it has read."""
+        answer = served.lm.answer
+        too_long = asked.settings.get("too_long", answer.usually_too_long)
+        language = asked.settings.get("target_language")
 
         def work(texts: list[Any]) -> list[Any]:
-            try:
-                return getattr(served.lm, method)(texts, **asked.settings)
-            except TypeError:  # Where a number is expected, a text was given.
-                raise InputError("a setting has the wrong type") from None
+            lengths = [answer.count_tokens(text, *([language] if language else [])) for text in texts]
+            self._check_prompt(max(lengths))
+            if too_long == "error" and max(lengths) > answer.room:
+                raise InputError(
+                    f"input has a text of {max(lengths):,} tokens, and the model reads {answer.room:,};"
+                    " shorten it, or choose too_long=cut_end, cut_start or windows"
+                )
+            found = getattr(served.lm, method)(texts, **asked.settings)
+            told = []
+            for item, length in zip(found, lengths):
+                is_cut = length > answer.room and too_long in _CUT
+                read = answer.room if is_cut else length
+                told.append((item, {"tokens": length, "tokens_read": read, "truncated": is_cut}))
+            return told
 
-        key = method, json.dumps(asked.settings, sort_keys=True)
-        return await self._called(request, served, work, asked.texts, key)
+        key = id(served.lm), method, json.dumps(asked.settings, sort_keys=True)
+        return await self._called(request, work, asked.texts, key, rows)
 
     async def _called(
-        self, request: Request, served: ServedModel, work: Callable, texts: list[Any], key: tuple
+        self, request: Request, work: Callable, texts: list[Any], key: Hashable = None, rows: int = 1
     ) -> list[Any]:
+        """Return what work makes of texts; those with the same key, one of their settings, share a call."""
         box = Mailbox(self._scheduler)
-        box.post([CallJob(work, texts, (id(served.lm), *key), box.teller(0))])
+        box.post([CallJob(work, texts, key, box.teller(0), rows)])
         try:
             _, found = await unless_gone(request, box.next())
         except BaseException:
@@ -248,7 +286,8 @@ class App:
                     elif size > DRAINED:
                         break
         except TimeoutError:
-            raise Refused(408, "the body did not come in time; send it at once") from None
+            raise Refused(408, "the body did not come in time; send it at once", headers=_CLOSES) from None
         if size > most:
-            raise Refused(413, f"the body has more than {most:,} bytes; send a shorter one", code="too_long")
+            message, ends = f"the body has more than {most:,} bytes; send a shorter one", size > DRAINED
+            raise Refused(413, message, code="too_long", headers=_CLOSES if ends else None)
         return read_object(b"".join(parts))

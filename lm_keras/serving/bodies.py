@@ -2,13 +2,21 @@
 
 import json
 import math
+import re
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from lm_keras.errors import InputError, nearest
 
+CHARACTERS_OF_TOKEN = 16
+"""A text with more characters for each token that it may have is refused before it is encoded."""
+
 IGNORED = ("user", "metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier")
 """Fields that clients send and that mean nothing to a model."""
+
+_OF_SETTINGS = {"max_new_tokens": "max_tokens", "num_samples": "n", "conversation": "messages"}
+"""What messages of a model call a field, and its name."""
 
 _TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error"}
 
@@ -49,7 +57,8 @@ def read_object(body: bytes) -> dict[str, Any]:
         Refused: it is something else, or has a number that is not finite.
     """
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
+        text = body.decode("utf-8")
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         raise Refused(400, f"the body is not UTF-8 at byte {error.start}; send JSON in UTF-8") from None
     except (ValueError, RecursionError) as error:
@@ -63,6 +72,15 @@ def _finite(number: str) -> float:
     if not math.isfinite(value := float(number)):
         raise Refused(400, f"the body has the number {number[:40]}, which is not finite; send a finite one")
     return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Refused(400, f"the field {shortly(twice)} is given twice; give it once", twice[:100])
+    return found
 
 
 class Fields:
@@ -127,7 +145,7 @@ class Fields:
     def only(self, name: str, *usual: Any) -> None:
         """Refuse a field of the protocol with a meaning that this server does not have."""
         value = self.value(name, "nothing", lambda v: True)
-        if value is not None and value not in usual:
+        if value is not None and not any(type(value) is type(one) and value == one for one in usual):
             raise Refused(400, f"{name}={shortly(value)} has no meaning here; leave it out", name)
 
     def given(self, names: Sequence[str]) -> dict[str, Any]:
@@ -157,3 +175,22 @@ def shortly(value: Any) -> str:
 def shortened(message: str, most: int = 300) -> str:
     """Return a message that does not repeat a long value of the request."""
     return message if len(message) <= most else f"{message[: most // 2]} ... {message[-most // 2 :]}"
+
+
+def refused_by(error: InputError, fields: Sequence[str]) -> Refused:
+    """Return what a client is told where a model or a setting refuses its request.
+
+    Args:
+        error: speaks of flags of scripts and settings in Python.
+        fields: that a request may have; the first one that the message names is what is wrong.
+    """
+    message = re.sub(r"--(?=[a-z])", "", str(error))
+    words = [_OF_SETTINGS.get(word, word) for word in re.findall(r"\w+", message)]
+    return Refused(400, shortened(message), next((word for word in words if word in fields), None))
+
+
+def place_of(error: BaseException) -> str:
+    """Return the type of an exception and where it was raised, for the log; its message may hold a text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"

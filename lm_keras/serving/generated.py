@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_keras.sampling.continuation import Continuation
 from lm_keras.serving import replies
-from lm_keras.serving.jobs import GenerationJob, Growth, Job
+from lm_keras.serving.jobs import Growth, Job
 from lm_keras.serving.models import ServedModel
 from lm_keras.serving.protocol import Asked
 from lm_keras.serving.scheduler import Scheduler
@@ -77,7 +77,7 @@ class GeneratedTexts:
         counts: dict[str, Any],
     ):
         self._asked, self._kind, self._jobs, self._counts = asked, kind, jobs, counts
-        self._echoed, self._reply, self._served = echoed, replies.Reply(served, kind), served
+        self._echoed, self._reply = echoed, replies.Reply(served, kind, asked.with_usage)
         self._samples = asked.settings.num_samples
         given = asked.prompts if kind == "completion" else [""] * len(jobs)
         self._prompts = [prompt for prompt in given for _ in range(self._samples)]
@@ -126,24 +126,21 @@ class GeneratedTexts:
 
     def _choice(self, number: int, growth: Growth, piece: bool = False) -> dict[str, Any]:
         """Return a text, or what is new of it, in the form of the protocol."""
-        writer, text, echoed = self._writers[number], growth.text, ()
-        if self._asked.echo and number not in self._begun:
+        writer, text, echoed, begins = self._writers[number], growth.text, (), number not in self._begun
+        if self._asked.echo and begins:
             text, echoed = self._prompts[number] + text, self._echoed[number // self._samples]
         self._begun.add(number)
         self._generated += len(growth.ids)
-        if self._kind == "chat":
-            return self._reply.choice(number, text, writer.chat(growth), growth.ended_by, piece)
-        return self._reply.choice(number, text, writer.completion(growth, echoed), growth.ended_by)
+        told = writer.chat(growth) if self._kind == "chat" else writer.completion(growth, echoed)
+        choice = self._reply.choice(number, text, told, growth.ended_by, piece, begins)
+        if begins and (left_out := self._jobs[number // self._samples].left_out):
+            unit = "messages" if self._kind == "chat" else "tokens"
+            choice |= {"truncated": True, f"{unit}_left_out": left_out}
+        return choice
 
     def _usage(self) -> dict[str, int]:
         """Return the counts of tokens, and keep them for the log."""
-        read = 0
-        for prompt, job, echoed in zip(self._asked.prompts, self._jobs, self._echoed):
-            if isinstance(job, GenerationJob) and job.rows:
-                read += len(job.rows[0].prompt_ids)
-            elif isinstance(prompt, str):
-                read += len(echoed) or len(self._served.lm.tokenizer.encode_prompt(prompt))
-        counted = replies.usage(read, self._generated)
+        counted = replies.usage(sum(job.read for job in self._jobs), self._generated)
         self._counts |= {"read": counted["prompt_tokens"], "generated": counted["completion_tokens"]}
         return counted
 

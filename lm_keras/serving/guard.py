@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lm_keras.errors import shown
-from lm_keras.serving.bodies import Refused
+from lm_keras.serving.bodies import Refused, place_of
 from lm_keras.serving.settings import ServeOptions
 
 Scope = MutableMapping[str, Any]
@@ -53,16 +53,17 @@ class AccessGuard:
 
         try:
             self._check(scope)
+            await self._app(scope, receive, sent)
         except Refused as refused:
             await send_error(sent, refused)
-        else:
-            await self._app(scope, receive, sent)
+        except Exception as error:  # A traceback could show a text.
+            self._log(f"error: {place_of(error)} while a request was answered")
         finally:
             client = (scope.get("client") or ("-",))[0]
             told = "".join(f" {name}={value}" for name, value in counts.items())
             seconds = time.monotonic() - began
-            path = shown(scope["path"])[:80]
-            self._log(f"{client} {scope['method']} {path} {status or 'gone'}{told} {seconds:.3f} s")
+            method, path = shown(scope["method"])[:10], shown(scope["path"])[:80]
+            self._log(f"{client} {method} {path} {status or 'gone'}{told} {seconds:.3f} s")
 
     def _check(self, scope: Scope) -> None:
         """Refuse a request that may not come in."""
@@ -100,12 +101,12 @@ def host_of(value: str) -> str:
     """Return the name of a Host header, without its port.
 
     Example:
-        >>> host_of("LocalHost:8000"), host_of("[::1]:8000"), host_of("127.0.0.1")
+        >>> host_of("LocalHost.:8000"), host_of("[::1]:8000"), host_of("127.0.0.1")
         ('localhost', '::1', '127.0.0.1')
     """
     if value.startswith("["):
         return value[1:].partition("]")[0].lower()
-    return value.rpartition(":")[0].lower() if value.count(":") == 1 else value.lower().rstrip(".")
+    return (value.rpartition(":")[0] if value.count(":") == 1 else value).lower().rstrip(".")
 
 
 async def send_error(send: Send, refused: Refused) -> None:

@@ -36,23 +36,32 @@ class Job:
 
     Attributes:
         gone: whether the client has left, so that nobody waits for it.
-        size: texts that it has.
+        size: texts that it still has to compute.
+        read: tokens that the model reads before a generated text, once it is known.
+        left_out: tokens of a prompt, or messages of a conversation, that it does not read.
     """
 
     size = 1
 
     def __init__(self, tell: Callable[[Any], None]):
         self.tell, self.gone = tell, False
+        self.read = self.left_out = 0
 
 
 class CallJob(Job):
-    """Given texts that a model is called with. It tells the list of what comes of them.
+    """Given texts that a model is called with, some at a time. It tells the list of what comes of them.
 
     Args:
         work: returns a value for each text.
         texts: of the request.
-        key: calls with the same key may be made together; None: with no other.
+        key: texts of calls with the same key may be computed together; None: one text after the other.
         tell: see `Job`.
+        rows: of the network that a text takes.
+
+    Attributes:
+        work, key, rows: as given.
+        rest: texts that still have to be computed.
+        found: the values of the others.
     """
 
     def __init__(
@@ -61,9 +70,22 @@ class CallJob(Job):
         texts: list[Any],
         key: Hashable,
         tell: Callable[[Any], None],
+        rows: int = 1,
     ):
         super().__init__(tell)
-        self.work, self.texts, self.key = work, texts, key
+        self.work, self.rest, self.key, self.rows = work, texts, key, rows
+        self.found: list[Any] = []
+
+    @property
+    def size(self) -> int:
+        """Return how many texts still have to be computed."""
+        return len(self.rest)
+
+    def take(self, found: list[Any]) -> None:
+        """Keep the values of the next texts, and tell all values once there are no more."""
+        self.found, self.rest = self.found + found, self.rest[len(found) :]
+        if not self.rest:
+            self.tell(self.found)
 
 
 class GenerationJob(Job):

@@ -11,10 +11,10 @@ from lm_keras import api, paths
 from lm_keras.answers.chat import Chat
 from lm_keras.answers.generator import Generator
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.errors import InputError
+from lm_keras.errors import InputError, shown
 from lm_keras.evaluation.text_scorer import TextScorer
 from lm_keras.registry import TASKS
-from lm_keras.serving.bodies import Refused
+from lm_keras.serving.bodies import Refused, place_of
 
 ENDPOINTS = {
     "completions": lambda lm: isinstance(lm.answer, Generator),
@@ -104,6 +104,7 @@ class Models:
             self._folders[path.name] = path
         self._models = {name: self._load(name) for name in self._folders}
         self._ends = threading.Event()
+        self._told: dict[str, str] = {}
 
     @property
     def all(self) -> list[ServedModel]:
@@ -140,15 +141,17 @@ class Models:
                 self._reload(name, served)
 
     def _reload(self, name: str, served: ServedModel) -> None:
+        """Load a newer checkpoint, if there is one that can be read; each reason why not is told once."""
         try:
-            steps = self._steps(name)
-            if steps == served.steps:
-                return
-            newer = self._load(name)
-        except (InputError, OSError) as error:
-            self._say(f"{name}: no newer checkpoint could be read ({error}); step {served.lm.step:,} stays")
-            newer = dataclasses.replace(served, steps=steps)
-        self._models[name] = newer
+            if self._steps(name) != served.steps:
+                self._models[name] = self._load(name)
+            self._told.pop(name, None)
+        except Exception as error:  # The thread goes on: the next time it may be read.
+            reason = str(error) if isinstance(error, InputError | OSError) else place_of(error)
+            if self._told.get(name) != reason:
+                step = f"step {served.lm.step:,} stays"
+                self._say(f"{name}: no newer checkpoint could be read ({shown(reason)}); {step}")
+            self._told[name] = reason
 
     def _steps(self, name: str) -> tuple[int, ...]:
         return tuple(RunFolder(self._folders[name]).checkpoints().steps())

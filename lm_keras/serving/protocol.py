@@ -1,13 +1,17 @@
 """What a request asks for by the OpenAI protocol, and what it may ask for."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from lm_keras.answers.chat import ANSWER_TOKENS
+from lm_keras.data.examples import TOO_LONG
 from lm_keras.errors import InputError
+from lm_keras.sampling.pair_settings import pair_settings_from
+from lm_keras.sampling.prompts import check_text
 from lm_keras.sampling.settings import SamplingSettings
-from lm_keras.serving.bodies import Fields, Refused, shortened
+from lm_keras.serving.bodies import CHARACTERS_OF_TOKEN, Fields, Refused, refused_by, shortly
 from lm_keras.serving.settings import ServeOptions
 
 MOST_STOPS, STOP_CHARACTERS = 16, 1000
@@ -21,6 +25,14 @@ SAMPLING = (
     "no_repeat_ngram", "num_beams", "length_penalty", "long_prompt",
 )  # fmt: skip
 """Fields that are settings of sampling by the same name."""
+
+OF_PAIRS = ("num_beams", "length_penalty", "no_repeat_ngram", "target_language")
+"""Fields that are settings of a search for targets by the same name."""
+
+FIELDS = frozenset(
+    (*SAMPLING, *OF_PAIRS, "too_long", "stop", "logit_bias", "seed", "max_tokens", "n", "prompt", "messages")
+)
+"""Fields that a message of a model may name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +64,8 @@ def completion_asked(body: dict[str, Any], options: ServeOptions) -> Asked:
     """Return what a body of `/v1/completions` asks for."""
     fields = Fields(body)
     model, prompts = _model(fields), fields.texts("prompt", options.max_queue)
+    if body.get("long_prompt") != "keep_end":
+        check_characters("prompt", prompts, options)
     echo = fields.yes("echo")
     most = fields.whole("max_tokens", 0 if echo else 1, options.max_tokens, min(100, options.max_tokens))
     samples = fields.whole("n", 1, options.max_batch, 1)
@@ -70,11 +84,17 @@ def chat_asked(body: dict[str, Any], options: ServeOptions) -> Asked:
     fields = Fields(body)
     model = _model(fields)
     messages = fields.needed("messages", "a list of messages", lambda v: isinstance(v, list))
+    messages = [_with_text(message) for message in messages]
+    if body.get("long_prompt") != "keep_end":
+        contents = [one.get("content") for one in messages if isinstance(one, dict)]
+        check_characters("messages", ["".join(one for one in contents if isinstance(one, str))], options)
     usual = min(ANSWER_TOKENS, options.max_tokens)
     old = fields.whole("max_tokens", 1, options.max_tokens)
     most = fields.whole("max_completion_tokens", 1, options.max_tokens, old or usual)
-    for name in ("tools", "tool_choice", "functions", "function_call", "audio", "prediction"):
-        fields.only(name, [], "none")
+    for name in ("tools", "functions", "audio", "prediction"):
+        fields.only(name, [])
+    for name in ("tool_choice", "function_call"):
+        fields.only(name, "none", "auto")
     fields.only("parallel_tool_calls", True, False)
     fields.only("n", 1)
     fields.only("modalities", ["text"])
@@ -99,6 +119,14 @@ def _checked(asked: Asked, options: ServeOptions) -> Asked:
         raise Refused(400, "logprobs has no meaning with num_beams; leave one of them out", "logprobs")
     if beams > options.max_batch:
         raise Refused(400, f"num_beams={beams} is above the limit of {options.max_batch}", "num_beams")
+    tokens = beams * asked.settings.max_new_tokens * len(asked.prompts)
+    if beams > 1 and tokens > (most := options.max_batch * options.max_tokens):
+        raise Refused(
+            400,
+            f"num_beams={beams} x max_tokens={asked.settings.max_new_tokens} x {len(asked.prompts)} prompts"
+            f" are {tokens:,} tokens, and a request may search for {most:,}; take fewer of one of them",
+            "num_beams",
+        )
     if asked.stream and not asked.generates:
         raise Refused(400, "max_tokens=0 leaves nothing to stream; leave stream out", "stream")
     return asked
@@ -129,18 +157,48 @@ def _settings(fields: Fields, more: dict[str, Any]) -> SamplingSettings:
         limits = f"{MOST_STOPS} texts of {STOP_CHARACTERS} characters"
         raise Refused(400, f"stop is too long; expected at most {limits}", "stop")
     bias = fields.value("logit_bias", "an object of token ids and numbers", lambda v: isinstance(v, dict), {})
-    try:
-        biases = {int(token): value for token, value in bias.items()}
-    except ValueError:
-        raise Refused(400, "logit_bias has a key that is no token id", "logit_bias") from None
+    if not all(re.fullmatch("[0-9]{1,10}", token) for token in bias):
+        raise Refused(400, "logit_bias has a key that is no token id", "logit_bias")
+    biases = {int(token): value for token, value in bias.items()}
+    if len(biases) < len(bias):
+        raise Refused(400, "logit_bias has a token id twice; give it once", "logit_bias")
     seed = fields.whole("seed", -(2**63), 2**63 - 1, 0)
     try:
         return SamplingSettings(**given, **more, stop=stops or None, logit_bias=biases or None, seed=seed)
     except InputError as error:
-        param = next((name for name in (*SAMPLING, "stop", "logit_bias") if name in str(error)), None)
-        raise Refused(400, shortened(str(error)), param) from None
-    except TypeError:  # A text where a number is compared.
-        raise Refused(400, "a setting of sampling has the wrong type; see /v1/models") from None
+        raise refused_by(error, FIELDS) from None
+
+
+def check_characters(name: str, texts: Sequence[str], options: ServeOptions) -> None:
+    """Refuse a text that has too many tokens for sure, before it is encoded.
+
+    Args:
+        name: of the field.
+        texts: of the request.
+        options: of the server.
+    """
+    most = CHARACTERS_OF_TOKEN * options.max_prompt
+    if (longest := max(map(len, texts), default=0)) > most:
+        raise Refused(
+            400,
+            f"{name} has a text of {longest:,} characters, and this server reads {most:,} characters and"
+            f" {options.max_prompt:,} tokens at most; shorten it",
+            name,
+        )
+
+
+def _with_text(message: Any) -> Any:
+    """Return a message whose content is one text, where it is a list of parts."""
+    parts = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(parts, list):
+        return message
+    for part in parts:
+        kind = part.get("type") if isinstance(part, dict) else part
+        if kind != "text" or not isinstance(part.get("text"), str):
+            raise Refused(
+                400, f"messages has a part of type {shortly(kind)}; expected parts of type 'text'", "messages"
+            )
+    return {**message, "content": "".join(part["text"] for part in parts)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,14 +230,39 @@ def texts_asked(
     fields = Fields(body)
     model = _model(fields)
     if words and _has_words(body.get("input")):
-        texts = fields.needed("input", "a list", lambda v: len(v) <= options.max_queue)
+        most = options.max_queue
+        texts = fields.needed("input", f"a list of 1 to {most} texts", lambda v: len(v) <= most)
     else:
         texts = fields.texts("input", options.max_queue)
+    joined = [text if isinstance(text, str) else " ".join(text) for text in texts]
+    check_characters("input", joined, options)
+    _check_given(texts, joined, may_be_empty=words or "too_long" not in names)
     if "num_beams" in names:
         fields.whole("num_beams", 1, options.max_batch)
+    if "too_long" in names:
+        fields.value(
+            "too_long", f"one of {', '.join(TOO_LONG)}", lambda v: isinstance(v, str) and v in TOO_LONG
+        )
     settings = fields.given(names)
+    try:
+        pair_settings_from({name: settings[name] for name in OF_PAIRS if name in settings})
+    except InputError as error:
+        raise refused_by(error, FIELDS) from None
     fields.end()
     return GivenTexts(model, texts, settings)
+
+
+def _check_given(texts: list[Any], joined: list[str], may_be_empty: bool) -> None:
+    """Refuse a text that no model reads, by its number in the request."""
+    for number, (text, whole) in enumerate(zip(texts, joined), 1):
+        if not (may_be_empty or whole.strip()):
+            raise Refused(400, f"text {number} of input is empty; expected a text", "input")
+        if isinstance(text, list) and not all(word.strip() for word in text):
+            raise Refused(400, f"text {number} of input has an empty word; leave it out", "input")
+        try:
+            check_text(f"text {number} of input", whole)
+        except InputError as error:
+            raise Refused(400, str(error), "input") from None
 
 
 def _has_words(value: Any) -> bool:

@@ -13,17 +13,35 @@ from lm_keras.text.tokenizer import Tokenizer
 LEAST = -9999.0
 """Stands for a log-probability of minus infinity, which JSON does not have."""
 
-_REASONS = {"eod": "stop", "stop": "stop", "length": "length"}
-"""What the protocol calls the reasons why a text ends."""
+_STOPS = ("eod", "stop")
+"""The reasons why a text ends that the protocol calls `stop`; it calls the others `length`."""
 
 
 def token_text(tokenizer: Tokenizer, token: int) -> str:
-    """Return a token as text: its characters, or its name where it stands for none."""
+    """Return a token as text: its characters; its bytes where they are no whole characters; or its name where
+    it stands for none.
+    """
     if token >= tokenizer.vocab_size:
         return f"<{token}>"
     if token in tokenizer.special_ids:
         return tokenizer.label(token)
-    return tokenizer.token_bytes(token).decode("utf-8", "replace")
+    content = tokenizer.token_bytes(token)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in content)
+
+
+def token_bytes(tokenizer: Tokenizer, token: int) -> list[int]:
+    """Return the bytes of a token; none where it stands for no text."""
+    return list(tokenizer.token_bytes(token)) if token < tokenizer.vocab_size else []
+
+
+def texts_of(tokenizer: Tokenizer, tokens: Iterable[int]) -> list[str]:
+    """Return the text that each token of a whole text adds; a token within a character adds none."""
+    decoder = tokenizer.decoder()
+    texts = [decoder.push([token]) for token in tokens]
+    return [*texts[:-1], texts[-1] + decoder.finish()] if texts else []
 
 
 def nats(score: float) -> float:
@@ -48,10 +66,13 @@ class ChoiceWriter:
         """Return the text that each new token adds; a token within a character adds none."""
         last = len(growth.ids) - (growth.ended_by == "eod")
         special = self._tokenizer.special_ids
-        return [
+        texts = [
             "" if number >= last or token in special else self._decoder.push([token])
             for number, token in enumerate(growth.ids)
         ]
+        if texts and growth.ended_by not in ("", "stop"):
+            texts[-1] += self._decoder.finish()
+        return texts
 
     def completion(self, growth: Growth, echoed: Sequence[ScoredToken] = ()) -> dict[str, Any] | None:
         """Return the `logprobs` of `/v1/completions`.
@@ -63,7 +84,7 @@ class ChoiceWriter:
         if self._most is None:
             return None
         before = [(one.id, one.log_probability, one.likeliest) for one in echoed]
-        texts = [token_text(self._tokenizer, one.id) for one in echoed] + self.said(growth)
+        texts = texts_of(self._tokenizer, [one.id for one in echoed]) + self.said(growth)
         told = [*before, *zip(growth.ids, growth.scores, growth.likeliest)]
         offsets = []
         for text in texts:
@@ -73,12 +94,20 @@ class ChoiceWriter:
             "tokens": texts,
             "token_logprobs": [nats(score) for _, score, _ in told],
             "top_logprobs": [
-                {token_text(self._tokenizer, one): nats(score) for one, score in best[: self._most]}
-                for _, _, best in told
+                self._by_name([*best[: self._most], (token, score)]) for token, score, best in told
             ],
             "text_offset": offsets,
             "token_ids": [token for token, _, _ in told],
+            "bytes": [token_bytes(self._tokenizer, token) for token, _, _ in told],
         }
+
+    def _by_name(self, tokens: Iterable[tuple[int, float]]) -> dict[str, float]:
+        """Return the log-probabilities of tokens by their texts; those of one text get their number, too."""
+        found: dict[str, float] = {}
+        for token, score in dict(tokens).items():
+            name = token_text(self._tokenizer, token)
+            found[f"{name}<{token}>" if name in found else name] = nats(score)
+        return found
 
     def chat(self, growth: Growth) -> dict[str, Any] | None:
         """Return the `logprobs` of `/v1/chat/completions`."""
@@ -98,9 +127,11 @@ class ChoiceWriter:
         return {"content": content, "refusal": None}
 
     def _token(self, token: int, score: float) -> dict[str, Any]:
-        known = token < self._tokenizer.vocab_size
-        content = list(self._tokenizer.token_bytes(token)) if known else []
-        return {"token": token_text(self._tokenizer, token), "logprob": nats(score), "bytes": content}
+        return {
+            "token": token_text(self._tokenizer, token),
+            "logprob": nats(score),
+            "bytes": token_bytes(self._tokenizer, token),
+        }
 
 
 class Reply:
@@ -109,10 +140,11 @@ class Reply:
     Args:
         served: the model.
         kind: `completion` or `chat`.
+        with_usage: whether the last piece of a stream has the counts of tokens.
     """
 
-    def __init__(self, served: ServedModel, kind: str):
-        self._chat = kind == "chat"
+    def __init__(self, served: ServedModel, kind: str, with_usage: bool = False):
+        self._chat, self._with_usage = kind == "chat", with_usage
         self._frame = {
             "id": f"{'chatcmpl' if self._chat else 'cmpl'}-{secrets.token_hex(12)}",
             "created": int(time.time()),
@@ -128,7 +160,8 @@ class Reply:
     def piece(self, choices: list[dict[str, Any]], usage: dict[str, int] | None = None) -> dict[str, Any]:
         """Return a piece of a stream."""
         kind = "chat.completion.chunk" if self._chat else "text_completion"
-        return {**self._frame, "object": kind, "choices": choices, **({"usage": usage} if usage else {})}
+        counts = {"usage": usage} if self._with_usage else {}
+        return {**self._frame, "object": kind, "choices": choices, **counts}
 
     def choice(
         self,
@@ -137,18 +170,19 @@ class Reply:
         logprobs: dict[str, Any] | None,
         ended_by: str,
         delta: bool = False,
+        begins: bool = False,
     ) -> dict[str, Any]:
-        """Return a text, or with `delta` a piece of it, as one of the choices."""
+        """Return a text, or with `delta` a piece of it, its first one if it `begins`, as one choice."""
         said: dict[str, Any] = {"text": text}
         if self._chat and delta:
-            said = {"delta": {"content": text}}
+            said = {"delta": {**({"role": "assistant"} if begins else {}), "content": text}}
         elif self._chat:
             said = {"message": {"role": "assistant", "content": text, "refusal": None}}
         return {
             "index": index,
             **said,
             "logprobs": logprobs,
-            "finish_reason": _REASONS[ended_by] if ended_by else None,
+            "finish_reason": ("stop" if ended_by in _STOPS else "length") if ended_by else None,
         }
 
 
@@ -164,12 +198,14 @@ def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
 def scored(tokenizer: Tokenizer, tokens: Iterable[ScoredToken]) -> dict[str, Any]:
     """Return what `/v1/score` tells of a text."""
     found = list(tokens)
+    texts = texts_of(tokenizer, [one.id for one in found])
     return {
         "nats": nats(-sum(one.log_probability for one in found)) if found else 0.0,
         "tokens": [
             {
-                "token": token_text(tokenizer, one.id),
+                "token": text,
                 "id": one.id,
+                "bytes": token_bytes(tokenizer, one.id),
                 "logprob": nats(one.log_probability),
                 "rank": one.rank,
                 "top_logprobs": [
@@ -177,7 +213,7 @@ def scored(tokenizer: Tokenizer, tokens: Iterable[ScoredToken]) -> dict[str, Any
                     for token, score in one.likeliest
                 ],
             }
-            for one in found
+            for one, text in zip(found, texts)
         ],
     }
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from lm_keras.serving.bodies import Refused
@@ -90,5 +90,11 @@ async def _failed(request: Request, error: Exception) -> Response:
     return JSONResponse(Refused(500, "the server failed; its log tells more").to_json(), 500)
 
 
-HANDLERS = {Refused: _refused, HTTPException: _not_found, ClientLeft: _forgotten, Exception: _failed}
+HANDLERS = {
+    Refused: _refused,
+    HTTPException: _not_found,
+    ClientLeft: _forgotten,
+    ClientDisconnect: _forgotten,
+    Exception: _failed,
+}
 """What answers where an exception ends a request."""

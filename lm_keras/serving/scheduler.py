@@ -1,19 +1,22 @@
 """The one thread that computes: requests wait in a queue, and those that fit share a batch.
 
-GivenTexts with the same rules are generated side by side, and join while others are under way. Calls on given
-texts, such as classifying them, are made together where their settings are the same. Both give each text what
-it would get alone.
+Texts with the same rules are generated side by side, and join while others are under way. Calls on given
+texts, such as classifying them, are made together where their settings are the same, a few texts at a time
+between the tokens of others. Both give each text what it would get alone.
 """
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
+from typing import Any
 
 from lm_keras.errors import InputError
 from lm_keras.sampling.generate import NOT_FINITE, STREAM_POSITIONS
 from lm_keras.sampling.shared_batch import FixedBatch, SharedBatch
-from lm_keras.serving.bodies import Refused, shortened
+from lm_keras.serving.bodies import Refused, place_of, refused_by
 from lm_keras.serving.jobs import CallJob, GenerationJob, Job
+from lm_keras.serving.protocol import FIELDS
 from lm_keras.surroundings import usual_settings
 
 
@@ -30,7 +33,8 @@ class Scheduler:
     def __init__(self, max_batch: int, max_queue: int, batch_wait: float, say: Callable[[str], None]):
         self._max_batch, self._max_queue, self._batch_wait, self._say = max_batch, max_queue, batch_wait, say
         self._changed = threading.Condition()
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[GenerationJob] = deque()
+        self._calls: deque[CallJob] = deque()
         self._ends = False
         self._batches: dict[Hashable, list[SharedBatch | FixedBatch]] = {}
         self._running: list[GenerationJob] = []
@@ -39,7 +43,12 @@ class Scheduler:
     @property
     def texts(self) -> tuple[int, int]:
         """Return how many texts are generated now, and how many wait."""
-        return self._rows, sum(job.size for job in self._waiting)
+        with self._changed:
+            return self._rows, self._texts_waiting
+
+    @property
+    def _texts_waiting(self) -> int:
+        return sum(job.size for job in (*self._waiting, *self._calls))
 
     @property
     def _rows(self) -> int:
@@ -49,12 +58,17 @@ class Scheduler:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread when all jobs are done."""
+    def stop(self, seconds: float | None = None) -> None:
+        """End the thread when all jobs are done; wait for it some seconds at most."""
         with self._changed:
             self._ends = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(seconds)
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether nothing is computed any more."""
+        return not self._thread.is_alive()
 
     def add(self, jobs: list[Job]) -> None:
         """Let jobs wait for their turn.
@@ -63,7 +77,7 @@ class Scheduler:
             Refused: too many texts wait already.
         """
         with self._changed:
-            waiting, more = sum(job.size for job in self._waiting), sum(job.size for job in jobs)
+            waiting, more = self._texts_waiting, sum(job.size for job in jobs)
             if more > self._max_queue:
                 raise Refused(400, f"the request asks for {more} texts, and {self._max_queue} may wait")
             if waiting + more > self._max_queue:
@@ -73,7 +87,8 @@ class Scheduler:
                     code="queue_full",
                     headers={"retry-after": "1"},
                 )
-            self._waiting.extend(jobs)
+            self._calls.extend(job for job in jobs if isinstance(job, CallJob))
+            self._waiting.extend(job for job in jobs if isinstance(job, GenerationJob))
             self._changed.notify()
 
     def leave(self, jobs: list[Job]) -> None:
@@ -81,78 +96,81 @@ class Scheduler:
         for job in jobs:
             job.gone = True
         with self._changed:
+            self._waiting = deque(job for job in self._waiting if not job.gone)
+            self._calls = deque(job for job in self._calls if not job.gone)
             self._changed.notify()
 
     def _run(self) -> None:
         with usual_settings():
             while self._has_work():
                 self._begin()
+                self._call()
                 self._advance()
 
     def _has_work(self) -> bool:
         """Wait for work; return False at the end."""
         with self._changed:
-            while not (self._waiting or self._batches):
+            while not (self._waiting or self._calls or self._batches):
                 if self._ends:
                     return False
                 self._changed.wait()
-            if not self._batches and self._batch_wait:
+            if not (self._batches or any(call.found for call in self._calls)) and self._batch_wait:
                 self._changed.wait_for(self._is_full, self._batch_wait)
             return True
 
     def _is_full(self) -> bool:
-        return sum(job.size for job in self._waiting) >= self._max_batch
+        return self._texts_waiting >= self._max_batch
 
     def _begin(self) -> None:
-        """Begin the jobs whose turn it is, as many as there is space for; make at most one call."""
+        """Begin the texts whose turn it is, as many as there is space for."""
         begun: list[GenerationJob] = []
-        calls: list[CallJob] = []
         with self._changed:
-            while self._waiting and not calls:
-                job = self._waiting[0]
-                if isinstance(job, CallJob) and not job.gone:
-                    calls = self._calls_like(job)
-                    continue
-                rows = self._rows + sum(one.size for one in begun)
-                if not job.gone and rows and rows + job.size > self._max_batch:
+            while self._waiting:
+                job, rows = self._waiting[0], self._rows + sum(one.size for one in begun)
+                if rows and rows + job.size > self._max_batch:
                     break
-                self._waiting.popleft()
-                if not job.gone:
-                    begun.append(job)
+                begun.append(self._waiting.popleft())
         self._join(begun)
-        self._call(calls)
 
-    def _calls_like(self, first: CallJob) -> list[CallJob]:
-        """Take the calls out of the queue that are made together with the first one."""
-        count, together = 0, []
-        for job in self._waiting:
-            if isinstance(job, CallJob) and (job is first or (job.key is not None and job.key == first.key)):
-                count += len(job.texts)
-                if not together or count <= self._max_batch:
-                    together.append(job)
-        for job in together:
-            self._waiting.remove(job)
-        return together
+    def _call(self) -> None:
+        """Compute some texts of a call, and of others that may be computed together; calls take turns."""
+        with self._changed:
+            if not self._calls:
+                return
+            first = self._calls[0]
+            self._calls.rotate(-1)
+            alike = [one for one in self._calls if one is not first and first.key and one.key == first.key]
+        space, parts = max(1, self._max_batch // first.rows) if first.key else 1, []
+        for call in [first, *alike]:
+            if part := call.rest[:space]:
+                parts.append((call, part))
+                space -= len(part)
+        self._compute(parts)
+        with self._changed:
+            for call, _ in parts:
+                if not call.rest and call in self._calls:
+                    self._calls.remove(call)
 
-    def _call(self, calls: list[CallJob]) -> None:
-        calls = [call for call in calls if not call.gone]
+    def _compute(self, parts: list[tuple[CallJob, list[Any]]]) -> None:
         try:
-            found = calls[0].work([text for call in calls for text in call.texts]) if calls else []
+            found = iter(parts[0][0].work([text for _, texts in parts for text in texts]))
         except Exception as error:
-            if len(calls) > 1:  # One of them may be wrong for another's sake.
-                for call in calls:
-                    self._call([call])
+            if len(parts) > 1:  # One of them may be wrong for another's sake.
+                for part in parts:
+                    self._compute([part])
             else:
-                calls[0].tell(self._failure(error))
+                parts[0][0].rest = []
+                parts[0][0].tell(self._failure(error))
             return
-        for call in calls:
-            call.tell(found[: len(call.texts)])
-            found = found[len(call.texts) :]
+        for call, texts in parts:
+            call.take(list(itertools.islice(found, len(texts))))
 
     def _join(self, jobs: list[GenerationJob]) -> None:
         """Put the rows of jobs into batches, those with the same rules into one."""
         joining: dict[Hashable, list[GenerationJob]] = {}
         for job in jobs:
+            if job.gone:
+                continue
             try:
                 job.rows = job.begin()
             except Exception as error:
@@ -207,6 +225,6 @@ class Scheduler:
         if isinstance(error, Refused):
             return error
         if isinstance(error, InputError):
-            return Refused(400, shortened(str(error)))
-        self._say(f"error: {type(error).__name__} while a request was computed")
+            return refused_by(error, FIELDS)
+        self._say(f"error: {place_of(error)} while a request was computed")
         return Refused(500, "the server failed to compute this request; its log tells more")

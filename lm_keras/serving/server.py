@@ -1,19 +1,23 @@
 """Starts and ends the server: sockets, slow clients, signals."""
 
 import asyncio
+import contextlib
 import http
 import json
 import logging
+import os
 import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lm_keras.errors import InputError
-from lm_keras.serving.app import App
+from lm_keras.serving.app import STOP_SECONDS, App
 from lm_keras.serving.bodies import Refused
 from lm_keras.serving.guard import AccessGuard
 from lm_keras.serving.models import Models
@@ -23,11 +27,20 @@ from lm_keras.serving.settings import ServeOptions
 HEADER_SECONDS = 10.0
 """A connection whose request takes longer to begin is closed."""
 
+STALL_SECONDS = 60.0
+"""A connection whose client does not read what is written is closed after this time."""
+
+MOST_CONNECTIONS = 512
+"""Connections at once; others get status 503."""
+
+CROWDED_SECONDS = 1.0
+"""How long a connection beyond these may send nothing."""
+
 HEADER_BYTES = 16 * 1024
 """Headers of a request, at most."""
 
 LAST_SECONDS = 300
-"""How long replies that are being written may take when the server ends."""
+"""How long the server may take to end; so long replies that are being written go on."""
 
 
 def serve(run_dirs: list[str], options: ServeOptions) -> None:
@@ -46,7 +59,7 @@ def serve(run_dirs: list[str], options: ServeOptions) -> None:
         models = Models(run_dirs, options.checkpoint, log)
         scheduler = Scheduler(options.max_batch, options.max_queue, options.batch_wait / 1000, log)
         app = AccessGuard(App(models, scheduler, options).starlette(), options, keys, log)
-        logging.getLogger("uvicorn").setLevel(logging.ERROR)
+        logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)  # Its tracebacks could show a text.
         config = uvicorn.Config(
             app,
             http=WaryProtocol,
@@ -57,12 +70,18 @@ def serve(run_dirs: list[str], options: ServeOptions) -> None:
             access_log=False,
             server_header=False,
             h11_max_incomplete_event_size=HEADER_BYTES,
-            timeout_graceful_shutdown=LAST_SECONDS,
+            timeout_graceful_shutdown=int(LAST_SECONDS - 2 * STOP_SECONDS),
         )
-        listening.listen()  # Whoever reads the line may connect.
+        with _named(options):
+            listening.listen()  # Whoever reads the line may connect.
         log(f"listening at {address_of(listening)}; Ctrl-C ends")
         signal.signal(signal.SIGTERM, _end)  # uvicorn calls it again when all replies are written.
-        uvicorn.Server(config).run(sockets=[listening])
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            if not scheduler.has_ended:
+                log("a call of a model cannot be interrupted; it is left unfinished")
+                os._exit(128 + signal.SIGTERM)  # Nothing else ends a thread that computes.
     finally:
         listening.close()
 
@@ -86,15 +105,25 @@ def bound(options: ServeOptions) -> socket.socket:
     except OSError as error:
         raise InputError(f"--host={host} is no address: {error.strerror or error}") from None
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-    except OSError as error:
+        with _named(options):
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind(address)
+    except InputError:
         found.close()
+        raise
+    return found
+
+
+@contextlib.contextmanager
+def _named(options: ServeOptions) -> Iterator[None]:
+    """Say of which address an error of the system is."""
+    try:
+        yield
+    except OSError as error:
         raise InputError(
-            f"cannot listen at --host={host} --port={port}: {error.strerror or error}; give"
+            f"cannot listen at --host={options.host} --port={options.port}: {error.strerror or error}; give"
             " another --port, or end what listens there"
         ) from None
-    return found
 
 
 def address_of(listening: socket.socket) -> str:
@@ -108,19 +137,38 @@ def _end(number: int, frame: object) -> None:
 
 
 class WaryProtocol(H11Protocol):
-    """HTTP that closes a connection whose request does not begin in time, and says so in JSON."""
+    """HTTP that closes a connection whose request does not begin in time, whose reply is not read, or that is
+    one too many, and says so in JSON.
+    """
 
     _patience: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+    _is_one_too_many = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        self._wait()
+        self._is_one_too_many = len(self.connections) > MOST_CONNECTIONS
+        self._wait(CROWDED_SECONDS if self._is_one_too_many else HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_no_longer()
+        self.resume_writing()
         super().connection_lost(exc)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        super().resume_writing()
+
     def data_received(self, data: bytes) -> None:
+        if self._is_one_too_many:
+            self._refuse(Refused(503, "too many connections are open; try again later", code="overloaded"))
+            return
         super().data_received(data)
         if not self._is_idle:
             self._wait_no_longer()
@@ -136,8 +184,8 @@ class WaryProtocol(H11Protocol):
         """Tell whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
-    def _wait(self) -> None:
-        self._patience = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+    def _wait(self, seconds: float | None = None) -> None:
+        self._patience = self.loop.call_later(seconds or HEADER_SECONDS, self._too_slow)
 
     def _wait_no_longer(self) -> None:
         if self._patience is not None:
@@ -146,7 +194,9 @@ class WaryProtocol(H11Protocol):
 
     def _too_slow(self) -> None:
         self._patience = None
-        if self._is_idle:
+        if self.conn.our_state is h11.DONE:  # The request has had its reply, and its body never ends.
+            self.transport.close()
+        elif self._is_idle:
             self._refuse(Refused(408, "the request did not come in time; send it at once"))
 
     def _refuse(self, refused: Refused) -> None:

@@ -122,11 +122,11 @@ def bad_request(client, number):
         return status == 413 and is_error(found)
     if name in ("half open", "slow"):
         with socket.create_connection(("127.0.0.1", client.port), timeout=30) as connection:
+            head = b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json"
+            connection.sendall(head)
             if name == "half open":
+                connection.sendall(b"\r\ncontent-length: 99\r\n\r\n{")
                 return True  # Nothing can be answered: the client has left.
-            connection.sendall(
-                b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json"
-            )
             reply = connection.makefile("rb").read()
             return reply.startswith(b"HTTP/1.1 408 ") and is_error(
                 json.loads(reply.partition(b"\r\n\r\n")[2])
@@ -171,6 +171,8 @@ def test_a_thousand_requests_of_which_a_third_is_wrong(start, run_dir, capsys):
         right = many(range(1000))
         time.sleep(1)
         after = memory(process)
+        said = process.said()
+        assert "Traceback" not in said and "error: " not in said and " 499 " in said
     with capsys.disabled():
         print(
             f"\n{len(right)} requests; memory {before / 2**20:.0f} MiB before, {after / 2**20:.0f} MiB after"

@@ -3,7 +3,9 @@
 import concurrent.futures
 import json
 
+import openai
 import pytest
+from running_server import served
 
 from lm_keras.sampling import uniforms
 
@@ -46,11 +48,13 @@ def test_a_model_that_fills_spans_continues_texts_too(client, loaded):
 def test_a_stream_has_the_same_text(client, loaded):
     sent = {"model": "gpt", "prompt": ["The", "A"], "max_tokens": 30, "n": 2, "logprobs": 2}
     sent |= {"stream_options": {"include_usage": True}}
+    _, whole = client.ask("/v1/completions", sent | {"stream_options": None})
     texts, tokens, reasons = [""] * 4, [0] * 4, [None] * 4
     *pieces, last = client.events("/v1/completions", sent)
     for piece in pieces:
         (choice,) = piece["choices"]
         number = choice["index"]
+        assert piece["usage"] is None  # As every piece but the last.
         assert reasons[number] is None
         texts[number] += choice["text"]
         tokens[number] += len(choice["logprobs"]["tokens"])
@@ -58,6 +62,7 @@ def test_a_stream_has_the_same_text(client, loaded):
     assert texts == loaded["gpt"].generate(["The", "A"], max_new_tokens=30, num_samples=2)
     assert last["choices"] == [] and last["usage"]["completion_tokens"] == sum(tokens)
     assert last["usage"]["prompt_tokens"] == 4 + 2 and set(reasons) <= {"stop", "length"}
+    assert last["usage"] == whole["usage"]
     assert len(pieces) > 4
 
 
@@ -68,7 +73,9 @@ def test_log_probabilities(client, loaded):
     told, lm = choice["logprobs"], loaded["gpt"]
     (text,) = lm.generate(["The "], max_new_tokens=12, temperature=0)
     assert choice["text"] == "The " + text == "".join(told["tokens"])
-    assert told["text_offset"] == list(range(16)) and len(told["top_logprobs"][0]) == 3
+    assert told["text_offset"] == list(range(16))
+    for token, score, best in zip(told["tokens"], told["token_logprobs"], told["top_logprobs"], strict=True):
+        assert best[token] == score and len(best) in (3, 4)  # The token itself may be none of the three.
     scores = lm.token_scores("The " + text)
     assert told["token_ids"] == [one.id for one in scores]
     assert told["token_logprobs"] == pytest.approx([one.log_probability for one in scores], abs=1e-4)
@@ -76,6 +83,37 @@ def test_log_probabilities(client, loaded):
     _, nothing = client.ask("/v1/completions", {**sent, "max_tokens": 0})
     assert nothing["choices"][0]["logprobs"]["tokens"] == list("The ")
     assert nothing["choices"][0]["text"] == "The " and nothing["usage"]["completion_tokens"] == 0
+
+
+def test_characters_of_several_bytes(client, loaded):
+    """A character stands where its last byte is, whether it is echoed, scored or generated."""
+    text = "a\u00e9\u20ac\U0001f600"
+    sent = {"model": "chat", "prompt": text, "max_tokens": 0, "logprobs": 5, "echo": True}
+    _, found = client.ask("/v1/completions", sent)
+    told = found["choices"][0]["logprobs"]
+    assert told["tokens"] == ["a", "", "\u00e9", "", "", "\u20ac", "", "", "", "\U0001f600"]
+    assert told["text_offset"] == [0, 1, 1, 2, 2, 2, 3, 3, 3, 3]
+    assert bytes(byte for one in told["bytes"] for byte in one) == text.encode()
+    assert told["top_logprobs"][1]["bytes:\\xc3"] == told["token_logprobs"][1]
+    assert all(len(best) >= 5 for best in told["top_logprobs"])  # No two of them have one name.
+    _, found = client.ask("/v1/score", {"model": "chat", "input": text})
+    scored = found["data"][0]["tokens"]
+    assert [one["token"] for one in scored] == told["tokens"]
+    assert [one["bytes"] for one in scored] == told["bytes"]
+    sent |= {"max_tokens": 40, "logit_bias": {"0": -1000, **{str(byte): 5 for byte in range(180, 240)}}}
+    for echo in (True, False):
+        _, found = client.ask("/v1/completions", {**sent, "echo": echo})
+        (choice,) = found["choices"]
+        assert "".join(choice["logprobs"]["tokens"]) == choice["text"] and "\ufffd" in choice["text"]
+
+
+def test_every_way_counts_the_same_tokens(client):
+    sent = {"model": "gpt", "prompt": ["The old", "A"], "max_tokens": 3}
+    ways = [{}, {"num_beams": 2}, {"echo": True, "logprobs": 1}, {"echo": True, "max_tokens": 0},
+            {"echo": True, "max_tokens": 0, "logprobs": 1}, {"long_prompt": "keep_end"}]  # fmt: skip
+    for way in ways:
+        _, found = client.ask("/v1/completions", {**sent, **way})
+        assert found["usage"]["prompt_tokens"] == 8 + 2, way
 
 
 def test_a_conversation(client, loaded):
@@ -86,12 +124,65 @@ def test_a_conversation(client, loaded):
     assert status == 200, found
     assert found["choices"][0]["message"] == {"role": "assistant", "content": expected, "refusal": None}
     content = found["choices"][0]["logprobs"]["content"]
-    said = "".join(one["token"] for one in content)
-    assert expected.startswith(said) and set(expected[len(said) :]) <= {"\ufffd"}  # Half a character.
+    assert "".join(one["token"] for one in content) == expected
     assert all(len(one["top_logprobs"]) == 2 for one in content)
     pieces = list(client.events("/v1/chat/completions", sent))
     assert "".join(piece["choices"][0]["delta"]["content"] for piece in pieces) == expected
     assert pieces[-1]["choices"][0]["finish_reason"] in ("stop", "length")
+    assert [piece["choices"][0]["delta"].get("role") for piece in pieces][:2] == ["assistant", None]
+    assert all("usage" not in piece for piece in pieces)
+    halves = [{"type": "text", "text": "H"}, {"type": "text", "text": "i"}]
+    sent["messages"] = [messages[0], {"role": "user", "content": halves}]
+    _, found = client.ask("/v1/chat/completions", {**sent, "tool_choice": "auto", "tools": []})
+    assert found["choices"][0]["message"]["content"] == expected
+
+
+def test_what_was_not_read_is_told(client, loaded):
+    turns = [{"role": "user", "content": f"question {number}"} for number in range(40)]
+    sent = {"model": "chat", "messages": turns, "max_tokens": 10, "long_prompt": "keep_end"}
+    left_out = len(turns) - len(loaded["chat"].answer.kept(turns, long_prompt="keep_end", max_new_tokens=10))
+    _, found = client.ask("/v1/chat/completions", sent)
+    first = next(client.events("/v1/chat/completions", sent))
+    for (choice,) in (found["choices"], first["choices"]):
+        assert choice["truncated"] is True and choice["messages_left_out"] == left_out > 0
+    _, found = client.ask("/v1/chat/completions", {**sent, "messages": turns[-1:]})
+    assert "truncated" not in found["choices"][0]
+    sent = {"model": "gpt", "prompt": "a" * 400, "max_tokens": 10, "long_prompt": "keep_end"}
+    _, found = client.ask("/v1/completions", sent)
+    assert found["choices"][0]["tokens_left_out"] == 401 - found["usage"]["prompt_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "model"), [("classify", "classes"), ("tag", "tags"), ("translate", "pairs")]
+)
+def test_a_text_that_is_cut_says_so(client, loaded, path, model):
+    room, texts = loaded[model].answer.room, ["a b " * 30, "a b"]
+    assert 3 < room < 120
+    for how, is_cut in [("cut_end", True), ("cut_start", True), ("windows", False)]:
+        _, found = client.ask(f"/v1/{path}", {"model": model, "input": texts, "too_long": how})
+        long, short = found["data"]
+        assert long["truncated"] is is_cut and short["truncated"] is False
+        assert long["tokens_read"] == (room if is_cut else long["tokens"]) and long["tokens"] >= 100
+        assert short["tokens_read"] == short["tokens"] == 3 - (path == "tag")
+    status, found = client.ask(f"/v1/{path}", {"model": model, "input": texts, "too_long": "error"})
+    assert status == 400 and f"the model reads {room}; shorten it" in found["error"]["message"]
+    with served({model: loaded[model]}, max_prompt=50) as small:
+        status, found = small.ask(f"/v1/{path}", {"model": model, "input": texts})
+        assert status == 400 and "and this server reads 50 at most" in found["error"]["message"]
+        assert small.ask(f"/v1/{path}", {"model": model, "input": texts[1]})[0] == 200
+
+
+def test_conversations_share_a_batch_and_keep_their_answers(client, loaded):
+    asked = [[{"role": "user", "content": "Hello there"[:length]}] for length in range(1, 11)]
+    how = {"temperature": 0, "max_tokens": 20}
+
+    def ask(messages):
+        _, found = client.ask("/v1/chat/completions", {"model": "chat", "messages": messages, **how})
+        return found["choices"][0]["message"]["content"]
+
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        found = list(pool.map(ask, asked))
+    assert found == [loaded["chat"].chat(messages, temperature=0, max_new_tokens=20) for messages in asked]
 
 
 def test_scores_have_ranks(client, loaded):
@@ -172,7 +263,6 @@ def test_the_check_of_shared_batches_can_fail(client, loaded, monkeypatch):
 
 
 def test_the_official_client(client, loaded):
-    openai = pytest.importorskip("openai")
     with openai.OpenAI(base_url=f"http://127.0.0.1:{client.port}/v1", api_key="none") as official:
         assert [model.id for model in official.models.list()] == list(loaded)
         how = {"model": "gpt", "prompt": "The", "max_tokens": 20, "temperature": 0}
@@ -187,6 +277,14 @@ def test_the_official_client(client, loaded):
         assert reply.choices[0].message.content == expected and reply.usage.completion_tokens <= 20
         stream = official.chat.completions.create(**how, stream=True)
         assert "".join(piece.choices[0].delta.content or "" for piece in stream) == expected
+        with official.chat.completions.stream(**how) as events:
+            assert [event.content for event in events if event.type == "content.done"] == [expected]
+        messages.append(reply.choices[0].message)  # The way in which clients go on.
+        messages.append({"role": "user", "content": "And?"})
+        reply = official.chat.completions.create(**how)
+        said = [{"role": "assistant", "content": expected}]
+        expected = loaded["chat"].chat([messages[0], *said, messages[2]], max_new_tokens=20, seed=2)
+        assert reply.choices[0].message.content == expected
         with pytest.raises(openai.NotFoundError, match="there is no such model"):
             official.completions.create(model="other", prompt="x")
         with pytest.raises(openai.BadRequestError) as caught:
