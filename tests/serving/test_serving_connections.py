@@ -66,7 +66,7 @@ def test_clients_that_leave_free_their_places_in_the_queue(small):
 
 
 def test_calls_leave_time_to_others(small, gpt, monkeypatch):
-    """Six texts are scored one by one: a completion need not wait for them, and nobody scores for nobody."""
+    """Five texts are scored one by one: a completion need not wait for them, and nobody scores for nobody."""
     scores, scored = gpt.token_scores, []
 
     def slowly(*arguments):
@@ -74,17 +74,17 @@ def test_calls_leave_time_to_others(small, gpt, monkeypatch):
         return scores(*arguments)
 
     monkeypatch.setattr(gpt, "token_scores", slowly)
-    with asking(small, {"model": "gpt", "input": ["The old cat"] * 6}, b"score") as connection:
+    with asking(small, {"model": "gpt", "input": ["The old cat"] * 5}, b"score") as connection:
         small.wait(lambda: scored)
         assert small.scheduler.texts[1] > 1
         small.complete("The", max_tokens=3)
-        assert len(scored) < 6
-        assert connection.recv(100).startswith(b"HTTP/1.1 200 ") and len(scored) == 6
-    with asking(small, {"model": "gpt", "input": ["The old cat"] * 6}, b"score"):
-        small.wait(lambda: len(scored) > 6)
+        assert len(scored) < 5
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ") and len(scored) == 5
+    with asking(small, {"model": "gpt", "input": ["The old cat"] * 5}, b"score"):
+        small.wait(lambda: len(scored) > 5)
     small.wait(lambda: small.scheduler.texts == (0, 0))
     small.complete("The", max_tokens=3)
-    assert len(scored) < 12
+    assert len(scored) < 10
 
 
 def test_the_end_does_not_wait_for_ever():
@@ -150,7 +150,9 @@ def test_an_error_of_the_server_is_told_without_its_text(small, caplog, monkeypa
     assert status == 500 and is_error(found)
     small.wait(lambda: len(small.log) > before + 1)
     first, second = small.log[before:]
-    assert re.fullmatch(r"error: ValueError at \S+test_serving_safety.py:\d+ while a request was .*", first)
+    assert re.fullmatch(
+        r"error: ValueError at \S+test_serving_connections.py:\d+ while a request was .*", first
+    )
     assert "GET /v1/models 500 " in second and caplog.records == []
 
 

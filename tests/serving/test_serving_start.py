@@ -3,11 +3,13 @@
 import contextlib
 import json
 import logging
+import re
 import signal
 import socket
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,8 @@ from lm_keras.errors import InputError
 from lm_keras.serving import models, server
 from lm_keras.serving.models import Models
 from lm_keras.serving.settings import ServeOptions
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "serve.md"
 
 
 def test_runs_with_one_name_are_refused(tmp_path):
@@ -71,6 +75,24 @@ def test_a_port_that_is_taken_while_models_load(gpt, monkeypatch):
         with pytest.raises(InputError, match=r"^cannot listen at --host=127\.0\.0\.1 --port=.*in use"):
             server.serve(["/runs/gpt"], options)
     logging.getLogger("uvicorn").setLevel(logging.NOTSET)
+
+
+def test_what_cannot_be_interrupted_is_left_at_the_end(monkeypatch):
+    """The process ends though the thread computes on; without that nothing is cut off."""
+    ended, before = [], signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(server, "Models", lambda *given: None)
+    monkeypatch.setattr(server.uvicorn.Server, "run", lambda self, sockets: None)
+    monkeypatch.setattr(server.os, "_exit", ended.append)
+    try:
+        for has_ended in (True, False):
+            monkeypatch.setattr(server.Scheduler, "has_ended", has_ended)
+            server.serve(["/runs/gpt"], ServeOptions(port=0))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        logging.getLogger("uvicorn").setLevel(logging.NOTSET)
+    assert ended == [143]
+    most = server.LAST_SECONDS
+    assert most < int(re.search(r"TimeoutStopSec=(\d+)", GUIDE.read_text())[1])
 
 
 def test_a_missing_package_is_named(script, finished, monkeypatch):
