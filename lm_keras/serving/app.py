@@ -155,7 +155,7 @@ class App:
         def checked() -> list[GrowingContinuation]:
             rows, left_out = begin(prompt)
             job.read, job.left_out = len(rows[0].prompt_ids), max(0, left_out)
-            self._check_prompt(job.read)
+            self._check_prompt(job.read, "prompt" if isinstance(prompt, str) else "messages")
             return rows
 
         def searched(prompts: list[Any]) -> list[Any]:
@@ -167,15 +167,17 @@ class App:
             job = CallJob(searched, [prompt], None, tell)
         return job
 
-    def _check_prompt(self, tokens: int) -> None:
+    def _check_prompt(self, tokens: int, field: str) -> None:
         most = self._options.max_prompt
         if tokens > most:
-            raise InputError(f"the text has {tokens:,} tokens, and this server reads {most:,} at most")
+            raise Refused(
+                400, f"the text has {tokens:,} tokens, and this server reads {most:,} at most", field
+            )
 
     def _lengths(self, served: ServedModel, texts: list[str]) -> list[int]:
         """Return how many tokens the model reads of prompts."""
         found = [1 + len(served.lm.tokenizer.encode_prompt(text)) for text in texts]
-        self._check_prompt(max(found))
+        self._check_prompt(max(found), "prompt")
         return found
 
     async def _score(self, request: Request) -> Response:
@@ -192,7 +194,7 @@ class App:
         """Return the scores of the tokens of texts."""
         ids = [list(getattr(served.lm.tokenizer, encode)(text)) for text in texts]
         for tokens in ids:
-            self._check_prompt(len(tokens))
+            self._check_prompt(len(tokens), "input" if encode == "encode" else "prompt")
         return [served.lm.token_scores(tokens, told) for tokens in ids]
 
     async def _classify(self, request: Request) -> Response:
@@ -238,11 +240,13 @@ class App:
 
         def work(texts: list[Any]) -> list[Any]:
             lengths = [answer.count_tokens(text, *([language] if language else [])) for text in texts]
-            self._check_prompt(max(lengths))
+            self._check_prompt(max(lengths), "input")
             if too_long == "error" and max(lengths) > answer.room:
-                raise InputError(
+                raise Refused(
+                    400,
                     f"input has a text of {max(lengths):,} tokens, and the model reads {answer.room:,};"
-                    " shorten it, or choose too_long=cut_end, cut_start or windows"
+                    " shorten it, or choose too_long=cut_end, cut_start or windows",
+                    "input",
                 )
             found = getattr(served.lm, method)(texts, **asked.settings)
             told = []

@@ -75,11 +75,11 @@ def _finite(number: str) -> float:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Refused(400, f"the field {shortly(twice)} is given twice; give it once", twice[:100])
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise Refused(400, f"the field {shortly(name)} is given twice; give it once", name[:100])
+        found[name] = value
     return found
 
 

@@ -149,11 +149,10 @@ def test_an_error_of_the_server_is_told_without_its_text(small, caplog, monkeypa
     status, found = small.ask("/v1/models")
     assert status == 500 and is_error(found)
     small.wait(lambda: len(small.log) > before + 1)
-    first, second = small.log[before:]
-    assert re.fullmatch(
-        r"error: ValueError at \S+test_serving_connections.py:\d+ while a request was .*", first
-    )
-    assert "GET /v1/models 500 " in second and caplog.records == []
+    error, line = small.log[before:]
+    place = r"\S+test_serving_connections.py:\d+"
+    assert re.fullmatch(rf"error: ValueError at {place} while a request was answered", error)
+    assert "GET /v1/models 500 " in line and caplog.records == []
 
 
 def test_a_method_may_be_anything(small):

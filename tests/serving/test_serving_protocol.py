@@ -166,6 +166,7 @@ def test_a_text_that_is_cut_says_so(client, loaded, path, model):
         assert short["tokens_read"] == short["tokens"] == (4 if path == "tag" else 3)
     status, found = client.ask(f"/v1/{path}", {"model": model, "input": texts, "too_long": "error"})
     assert status == 400 and f"the model reads {room}; shorten it" in found["error"]["message"]
+    assert found["error"]["param"] == "input"
     with served({model: loaded[model]}, max_prompt=50) as small:
         status, found = small.ask(f"/v1/{path}", {"model": model, "input": texts})
         assert status == 400 and "and this server reads 50 at most" in found["error"]["message"]

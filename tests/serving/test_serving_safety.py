@@ -81,6 +81,7 @@ def test_a_wrong_request_gets_one_line(small, what):
         ({"num_beams": 2, "temperature": 0.5}, "temperature"),
         ({"n": 3, "num_beams": 2}, "n"),
         ({"prompt": "a" * 500}, "prompt"),
+        ({"prompt": "a" * 280}, "prompt"),
         ({"logit_bias": {"99999": 1}}, "logit_bias"),
         ({"long_prompt": ["x"]}, "long_prompt"),
     ],
