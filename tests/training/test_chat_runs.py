@@ -77,6 +77,17 @@ def test_a_run_learns_to_answer_and_to_end(
     assert "<|im_start|>" in template
 
 
+def test_a_run_without_answers_says_so_once_for_each_split(config_for, train, tmp_path):
+    """A row of 36 tokens holds a conversation, and leaves an answer fewer than 16."""
+    config = config_for(sequence_length=36, steps=2, eval_every=1)
+    ended = train(config, tmp_path / "run")
+    assert ended.code == 0
+    told = "no answers are generated, of 4 conversations none leaves 16 of the 36 tokens of the context"
+    assert [ended.err.count(f"{split}: {told}") for split in ("valid", "test")] == [1, 1]
+    assert not (tmp_path / "run" / "predictions").exists()
+    assert "Talk to it with `scripts/sample.py --chat`" in (tmp_path / "run" / "README.md").read_text()
+
+
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(config_for, train, tmp_path, monkeypatch):
     """Law 3, with dropout and a state."""
     config = config_for("lstm", steps=10, checkpoint_every=5, split="100/0/0")
