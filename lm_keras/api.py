@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from lm_keras import paths
 from lm_keras.answers import answer_for
-from lm_keras.answers.chat import Reply
+from lm_keras.answers.chat import ChatReply
 from lm_keras.answers.tagger import Span
 from lm_keras.answers.translator import Target
 from lm_keras.checkpoints.run_folder import RunFolder
@@ -30,12 +30,14 @@ from lm_keras.evaluation.cloze import matches_in
 from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.evaluation.generation import GeneratedTargets, generated_for, sample_of
 from lm_keras.evaluation.predictions import Predictions
+from lm_keras.evaluation.scorer import ScoredToken
 from lm_keras.layers.casting import Int8Matrices
 from lm_keras.objectives.rouge import USUAL, RougeSettings
 from lm_keras.registry import TASKS
 from lm_keras.sampling.continuation import Continuation
 from lm_keras.sampling.int8 import int8_of
 from lm_keras.sampling.masks import Filled
+from lm_keras.sampling.prompts import check_text
 from lm_keras.surroundings import each_with_usual_settings, usual_settings, with_usual_settings
 from lm_keras.tasks import task_of
 from lm_keras.tasks.task import Task
@@ -206,7 +208,7 @@ class TrainedModel:
 
     def chat(
         self, messages: Sequence[Message | dict[str, str]], stream: bool = False, **settings
-    ) -> str | Reply:
+    ) -> str | ChatReply:
         """Answer in a conversation; for `--task=chat` and for instruct models of others.
 
         Args:
@@ -361,6 +363,24 @@ class TrainedModel:
         """
         with self._weights():
             return self._scorer.score(texts)
+
+    @with_usual_settings
+    def token_scores(self, text: str | list[int], likeliest: int = 0) -> list[ScoredToken]:
+        """Return the log-probability and the rank of each token of a text, scored as `score` does; for
+        `--task=causal_lm` and `--task=chat`.
+
+        Args:
+            text: a string, or its tokens.
+            likeliest: how many of the likeliest tokens to tell with each.
+
+        Raises:
+            InputError: the text is no text, or the model predicts something else.
+        """
+        if isinstance(text, str):
+            check_text("text", text)
+            text = self.tokenizer.encode(text)
+        with self._weights():
+            return self._scorer.token_scores(text, likeliest)
 
     @with_usual_settings
     def logits(self, ids: ArrayLike) -> np.ndarray:

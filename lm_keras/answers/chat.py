@@ -22,7 +22,7 @@ Messages = Sequence[Message | dict[str, str]]
 
 
 @dataclasses.dataclass(eq=False)
-class Reply(Iterator[str]):
+class ChatReply(Iterator[str]):
     """An answer of the assistant as it comes: an iterator over its pieces.
 
     Attributes:
@@ -63,7 +63,7 @@ class Chat(Generator):
     def _template(self) -> ChatTemplate:
         return template_of(self._tokenizer)
 
-    def reply(self, messages: Messages, stream: bool = False, **settings: Any) -> str | Reply:
+    def reply(self, messages: Messages, stream: bool = False, **settings: Any) -> str | ChatReply:
         """Return the answer of the assistant to a conversation.
 
         A line is said if messages are left out, and, unless the answer is streamed, if it has filled the
@@ -86,7 +86,7 @@ class Chat(Generator):
         if left_out := len(messages) - len(kept):
             self._say(f"the conversation is too long: its {left_out} oldest messages are left out")
         row = self._answer_row(ids, checked)
-        reply = Reply(kept, self._pieces(row, checked), row)
+        reply = ChatReply(kept, self._pieces(row, checked), row)
         if stream:
             return reply
         text = "".join(reply)
@@ -110,6 +110,18 @@ class Chat(Generator):
         for _ in self._decode(rows, checked, GENERATE_POSITIONS):
             pass
         return [row.continuation() for row in rows]
+
+    def asked_in_turn(self, messages: Messages, settings: SamplingSettings) -> list[GrowingContinuation]:
+        """Return the answer to a conversation, which is still empty and joins a batch of `batch_for`.
+
+        Args:
+            messages: as for `reply`.
+            settings: of sampling, with one seed, one sample and one beam.
+
+        Raises:
+            InputError: as for `reply`.
+        """
+        return [self._answer_row(self._fitted(read_messages(messages), settings)[1], self._told(settings))]
 
     def _fitted(
         self, messages: tuple[Message, ...], settings: SamplingSettings

@@ -48,6 +48,7 @@ class GrowingContinuation:
     Attributes:
         prompt_ids, key: as given.
         max_new_tokens: of the settings, or `context_left` if that is less.
+        top_logprobs: of the settings.
         ids, scores, likeliest: see `Continuation`.
         pieces: its text, as far as it is certain.
         streamed: how many pieces were handed out.
@@ -76,6 +77,7 @@ class GrowingContinuation:
         asked = settings.max_new_tokens
         self.max_new_tokens = asked if context_left is None else min(asked, context_left)
         self._limit = "length" if self.max_new_tokens == asked else "context"
+        self.top_logprobs = settings.top_logprobs
         self._stop = settings.stop
         self._held = ""
         self._decoder = tokenizer.decoder(before=prompt)

@@ -10,7 +10,7 @@ from chain_of_bytes import END, LETTERS, TOKENIZER, Chain, chat_of
 from benchmarks.candidates import answers as speed_of_answers
 from lm_keras.answers import chat_console
 from lm_keras.answers.answer import NO_CONVERSATIONS
-from lm_keras.answers.chat import Chat, Reply
+from lm_keras.answers.chat import Chat, ChatReply
 from lm_keras.errors import InputError
 
 
@@ -134,7 +134,7 @@ class Stopped(Chat):
             raise KeyboardInterrupt
 
         self.asked.append([message.content for message in messages])
-        return Reply(tuple(messages), pieces(), None)
+        return ChatReply(tuple(messages), pieces(), None)
 
 
 def typed(chat):
