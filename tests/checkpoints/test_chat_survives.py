@@ -6,6 +6,7 @@ import chat_models
 import folders_of_models as models
 import numpy as np
 import pytest
+from opt_in import slow
 
 import lm_keras
 from lm_keras.answers.chat import Chat
@@ -47,7 +48,7 @@ def tokens_of(tokenizer):
     return template_of(tokenizer).encode(TALK, tokenizer, True).ids.tolist()
 
 
-@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("name", ["llama3", *slow("qwen3")])
 def test_from_a_folder_to_a_run_and_back_to_a_folder_and_a_file(name, tmp_path):
     folder = model_folder(tmp_path / "model", name)
     conversion.to_run(str(folder), str(tmp_path / "run"))

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from opt_in import others_slow
 
 from lm_keras.config import from_flat
 from lm_keras.layers.casting import FloatMatrix, Int8Matrices
@@ -23,7 +24,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=SETTINGS)
+@pytest.fixture(scope="module", params=others_slow(SETTINGS, ["modern", "glm"]))
 def model(request):
     keras.utils.set_random_seed(3)
     settings = SETTINGS[request.param]
