@@ -29,7 +29,7 @@ FROM_OUTSIDE += (
 OF_KERAS = {"model", "params", "nesterov", "epsilon", "momentums", "_momentums", "_velocities"}
 """Attributes that Keras sets when it is asked to, on callbacks and optimizers."""
 
-OF_UVICORN = {"client", "cycle", "loop", "transport"}
+OF_UVICORN = {"client", "conn", "connections", "cycle", "loop", "transport"}
 """Attributes of a connection of uvicorn."""
 
 
