@@ -23,8 +23,11 @@ function makeFields() {
     const wrong = make("small", { id: `${id}-wrong`, class: "error" });
     const box = make("div", {}, make("label", { for: id }, known.name), input, wrong,
       make("small", { id: `${id}-help` }, known.help));
-    const field = { ...known, group: prefix, isNumber, input, wrong, box, usual: null };
-    input.addEventListener("input", () => mark(field, ""));
+    const field = { ...known, group: prefix, isNumber, input, wrong, box, usual: "", isSet: false };
+    input.addEventListener("input", () => {
+      field.isSet = true;
+      mark(field, "");
+    });
     return field;
   });
   fields = [...made("set", tables.sampling), ...made("pair", tables.pairs)];
@@ -43,13 +46,12 @@ function usualOf(field, kind) {
 }
 const shown = () => fields.filter((field) => !field.box.hidden);
 
-// Shows the fields for a kind. What they hold stays, but a default becomes the default of the kind.
+// Shows the fields for a kind. What was set stays; what was not is the default of the kind.
 function showSettings(kind) {
   for (const field of fields) {
-    const usual = usualOf(field, kind), { input } = field;
     field.box.hidden = !fits(field, kind);
-    if (field.usual === null || input.value === field.usual) input.value = usual;
-    field.usual = input.placeholder = usual;
+    field.usual = field.input.placeholder = usualOf(field, kind);
+    if (!field.isSet) field.input.value = field.usual;
   }
   byId("settings-box").hidden = !shown().length;
 }
@@ -63,13 +65,16 @@ function settings() {
 function fillSettings(given) {
   for (const field of fields) {
     field.input.value = field.usual;
+    field.isSet = false;
     mark(field, "");
   }
   return Object.entries(given).filter(([name, value]) => {
     const field = shown().find((one) => one.name === name);
-    if (field) field.input.value = value;
-    if (field && field.input.value !== value) field.input.value = field.usual;
-    return !field || field.input.value !== value;
+    if (!field) return true;
+    field.input.value = value;
+    field.isSet = field.input.value === value;
+    if (!field.isSet) field.input.value = field.usual;
+    return !field.isSet;
   });
 }
 
