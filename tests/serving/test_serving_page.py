@@ -69,7 +69,7 @@ def test_escape_stops(page):
     set_to(page, "set-max_new_tokens", "4000")
     set_to(page, "set-logit_bias", "0:-1000")
     page.press("Control+Enter")
-    page.wait("document.querySelectorAll('.token').length > 3")
+    page.wait("document.querySelectorAll('.said .token').length > 3")
     page.press("Escape")
     page.wait("document.getElementById('status').textContent === 'Stopped'")
 
@@ -148,7 +148,7 @@ def test_alternatives_on_hover(page):
     page.wait(DONE)
     details = "document.querySelector('.details').innerText"
     assert "instead" not in page.run(f"return {details}")
-    page.hover(".token")
+    page.hover(".said .token")
     page.wait(f"{details}.includes('instead')")
 
 
@@ -157,7 +157,7 @@ def test_the_focus_stays_while_the_model_works(page):
     set_to(page, "set-logit_bias", "0:-1000")
     go_to(page, "run")
     page.press("Enter")
-    page.wait("document.querySelectorAll('.token').length > 3")
+    page.wait("document.querySelectorAll('.said .token').length > 3")
     assert page.run(ACTIVE) == "run"
     assert page.run("return document.activeElement.ariaDisabled") == "true"
     page.press("Enter", "Tab")  # Nothing begins twice.

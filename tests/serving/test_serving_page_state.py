@@ -175,7 +175,7 @@ def test_a_pasted_address_stops_what_runs(page):
     follow(page, "#text=The&max_new_tokens=4000&logit_bias=0:-1000")
     page.wait("document.getElementById('text').value === 'The'")
     page.press("Control+Enter")
-    page.wait("document.querySelectorAll('.token').length > 3")
+    page.wait("document.querySelectorAll('.said .token').length > 3")
     follow(page, "#text=Other")
     page.wait("document.getElementById('status').textContent === 'Stopped'")
     assert value(page, "text") == "Other" and "text=Other" in page.run("return location.hash")
@@ -193,7 +193,7 @@ def test_if_one_of_two_models_fails_the_other_stops(page):
     page.press("Control+Enter")
     page.wait(WRONG)
     assert page.run(STATUS) == "Error: lstm: it is ill"
-    count = "return document.querySelectorAll('.token').length"
+    count = "return document.querySelectorAll('.said .token').length"
     drawn = page.run(count)
     assert drawn < 4000
     page.wait("new Promise((done) => setTimeout(() => done(true), 300))")
@@ -220,7 +220,7 @@ def test_tokens_show_the_text_that_came(page, loaded):
     page.wait(DONE)
     expected = loaded["gpt"].sample(["The"], max_new_tokens=30, stop=stop)[0]
     assert said(page) == ["The" + expected.text] and expected.ended_by == "stop"
-    assert page.run("return document.querySelectorAll('.token').length") == len(expected.token_ids)
+    assert page.run("return document.querySelectorAll('.said .token').length") == len(expected.token_ids)
 
 
 DRAW = """
@@ -235,20 +235,20 @@ return view.spans.map((span) => [span.textContent, span.dataset.sign]);
 NO_TEXT, LINE_END, END = "\u2205", "\u23ce", "\u220e"
 
 
-@pytest.mark.parametrize(
-    ("events", "by_model", "drawn"),
-    [
-        ([(["a", "", "\u00e9"], "a\u00e9")], None, [("a", ""), ("", NO_TEXT), ("\u00e9", "")]),
-        ([(["a", "b#"], "a")], None, [("a", "")]),  # What may become a stop string has not come.
-        ([(["a", "b#"], "a"), (["c"], "b#c")], False, [("a", ""), ("b#", ""), ("c", "")]),
-        ([(["a", "b#"], "a"), (["#"], "b")], True, [("a", ""), ("b", ""), ("", NO_TEXT)]),
-        ([(["a", ""], "a"), ([""], "\ufffd")], True, [("a", ""), ("\ufffd", ""), ("", END)]),
-        ([(["a", ""], "a\ufffd")], False, [("a", ""), ("\ufffd", "")]),
-        ([(["a", "\n", ""], "a\n")], True, [("a", ""), ("\n", LINE_END), ("", END)]),
-    ],
-)
-def test_signs_of_tokens_without_characters(page, events, by_model, drawn):
-    assert page.run(DRAW, events, by_model) == [list(one) for one in drawn]
+DRAWN = [
+    ([(["a", "", "\u00e9"], "a\u00e9")], None, [("a", ""), ("", NO_TEXT), ("\u00e9", "")]),
+    ([(["a", "b#"], "a")], None, [("a", "")]),  # What may become a stop string has not come.
+    ([(["a", "b#"], "a"), (["c"], "b#c")], False, [("a", ""), ("b#", ""), ("c", "")]),
+    ([(["a", "b#"], "a"), (["#"], "b")], True, [("a", ""), ("b", ""), ("", NO_TEXT)]),
+    ([(["a", ""], "a"), ([""], "\ufffd")], True, [("a", ""), ("\ufffd", ""), ("", END)]),
+    ([(["a", ""], "a\ufffd")], False, [("a", ""), ("\ufffd", "")]),
+    ([(["a", "\n", ""], "a\n")], True, [("a", ""), ("\n", LINE_END), ("", END)]),
+]
+
+
+def test_signs_of_tokens_without_characters(page):
+    for events, by_model, drawn in DRAWN:
+        assert page.run(DRAW, events, by_model) == [list(one) for one in drawn]
 
 
 def test_a_scored_text_with_accents(page):
@@ -259,7 +259,7 @@ def test_a_scored_text_with_accents(page):
     page.run("document.getElementById('score').click()")
     page.wait(DONE)
     assert said(page) == ["caf\u00e9!"]
-    assert page.run("return document.querySelectorAll('.token').length") == 4
+    assert page.run("return document.querySelectorAll('.said .token').length") == 4
 
 
 def test_help_of_settings_is_for_the_page():
