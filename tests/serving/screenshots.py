@@ -11,7 +11,7 @@ import browser
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs" / "images"
 ADDRESS = "#text=Return+the&max_new_tokens=60&temperature=0.7&seed=4"
-PICTURES = [("serve", 900, 790, "light"), ("serve_narrow_dark", 360, 760, "dark")]
+PICTURES = [("serve", 900, 750, "light"), ("serve_narrow_dark", 360, 760, "dark")]
 
 
 def main(run_dir: str) -> None:

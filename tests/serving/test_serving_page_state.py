@@ -113,6 +113,8 @@ def test_the_length_that_is_shown_is_sent(page, talkers):
     ],
 )
 def test_what_cannot_be_sent_is_refused_at_its_field(page, name, typed, reason):
+    follow(page, "#max_new_tokens=5")
+    page.wait("document.getElementById('set-max_new_tokens').value === '5'")
     record(page)
     field = f"set-{name}"
     page.run("document.getElementById('settings-box').open = true")
