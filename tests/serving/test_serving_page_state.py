@@ -264,6 +264,15 @@ def test_a_scored_text_with_accents(page):
     assert page.run("return document.querySelectorAll('.said .token').length") == 4
 
 
+def test_a_text_that_is_cut_is_told(page):
+    choose(page, "classes")
+    found = {"label": "pet", "probabilities": {"pet": 1}, "truncated": True, "tokens": 90, "tokens_read": 64}
+    page.run("const found = arguments[0]; ask = async () => ({json: async () => ({data: [found]})})", found)
+    page.press("Control+Enter")
+    page.wait(DONE)
+    assert "64 of its 90 tokens" in page.run("return document.getElementById('results').textContent")
+
+
 def test_help_of_settings_is_for_the_page():
     tables = page_file.tables(100)
     words = [row["help"] for name in ("sampling", "pairs") for row in tables[name]]

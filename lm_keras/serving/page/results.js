@@ -5,13 +5,17 @@
 const NO_TEXT = "\u2205", LINE_END = "\u23ce", END = "\u220e";
 const IN_WORDS = { [NO_TEXT]: "no text", [LINE_END]: "line end", [END]: "end of the text" };
 
+// A token as it is named: bytes that are no whole characters come as `bytes:\xc3`.
+const quoted = (text) => /^bytes:(\\x[0-9a-f]{2})+$/.test(text) ? text : JSON.stringify(text);
+const note = (text) => make("p", { class: "note" }, text);
+
 // A text whose tokens have a colour, one of which can be reached by the Tab key, the others by arrow keys.
 // A token is { text, score, rank, alternatives }, where text is what it adds to the text before.
 class ColouredText {
   constructor(label) {
     this.text = make("p", { class: "said", role: "group", "aria-label": label });
     this.details = make("div", { class: "details", "aria-live": "polite" },
-      make("p", { class: "note" }, "Point at a token, or go to it by keys, for its probability."));
+      note("Point at a token, or go to it by keys, for its probability."));
     this.text.addEventListener("keydown", (event) => this.go(event));
     this.text.addEventListener("focusin", (event) => this.stopAt(event.target));
     this.parts = [this.text, this.details];
@@ -74,11 +78,11 @@ class ColouredText {
 
   tell(token, span) {
     const rows = token.alternatives.map(([one, score]) => make("tr", {},
-      make("td", { class: "text" }, JSON.stringify(one)), make("td", {}, Math.exp(score).toFixed(4))));
+      make("td", { class: "text" }, quoted(one)), make("td", {}, Math.exp(score).toFixed(4))));
     const rank = token.rank ? `, rank ${token.rank}` : "";
-    const name = token.text === "" ? IN_WORDS[span.dataset.sign] ?? NO_TEXT : JSON.stringify(token.text);
+    const name = token.text === "" ? IN_WORDS[span.dataset.sign] ?? "no text" : quoted(token.text);
     this.details.replaceChildren(
-      make("p", { class: "note" }, `${name}: ${Math.exp(token.score).toFixed(4)}${rank}`),
+      note(`${name}: ${Math.exp(token.score).toFixed(4)}${rank}`),
       make("table", {}, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "instead"),
         make("th", { scope: "col" }, "probability"))), make("tbody", {}, ...rows)));
   }
@@ -107,7 +111,7 @@ function resultOf(model, ...parts) {
 // Shows the text that a model generates, and returns it.
 async function complete(model, kind, sent, signal) {
   const view = new ColouredText(`Text of ${model.id}`);
-  resultOf(model, ...view.parts);
+  const box = resultOf(model, ...view.parts);
   if (!isChat(kind)) view.addPlain(sent.prompt);
   if (sent.num_beams > 1) {
     const [choice] = (await (await ask(kind[0], sent, signal)).json()).choices;
@@ -121,6 +125,11 @@ async function complete(model, kind, sent, signal) {
     const [choice] = event.choices;
     if (!choice) continue;
     reason = choice.finish_reason ?? reason;
+    if (choice.truncated) {
+      const left = isChat(kind) ? counted(choice.messages_left_out, "message")
+        : counted(choice.tokens_left_out, "token");
+      box.append(note(`The text is too long: the model does not read the first ${left}.`));
+    }
     if (isChat(kind)) view.grow(tokensOfTurn(choice.logprobs), choice.delta.content ?? "");
     else view.grow(tokensOfText(choice.logprobs), choice.text);
   }
@@ -136,8 +145,8 @@ async function score(model, signal) {
   const sent = { model: model.id, input: byId("text").value, top_logprobs: TOLD };
   const [found] = (await (await ask("/v1/score", sent, signal)).json()).data;
   const view = new ColouredText(`Scored text of ${model.id}`);
-  resultOf(model, ...view.parts, make("p", { class: "note" },
-    `${counted(found.tokens.length, "token")}, ${found.nats.toFixed(3)} nats`));
+  resultOf(model, ...view.parts,
+    note(`${counted(found.tokens.length, "token")}, ${found.nats.toFixed(3)} nats`));
   view.grow(found.tokens.map((one) => ({ text: one.token, score: one.logprob, rank: one.rank,
     alternatives: one.top_logprobs.map((other) => [other.token, other.logprob]) })),
   found.tokens.map((one) => one.token).join(""));
@@ -148,7 +157,9 @@ const counted = (number, name) => `${number} ${name}${number === 1 ? "" : "s"}`;
 async function labels(model, kind, sent, signal) {
   const [found] = (await (await ask(kind[0], sent, signal)).json()).data;
   const parts = { "/v1/classify": classes, "/v1/tag": spans, "/v1/translate": targets }[kind[0]];
-  resultOf(model, ...parts(found, sent.input));
+  const box = resultOf(model, ...parts(found, sent.input));
+  const { tokens, tokens_read: read } = found;
+  if (found.truncated) box.append(note(`The text is too long: the model reads ${read} of its ${tokens} tokens.`));
 }
 function classes(found) {
   const rows = Object.entries(found.probabilities).sort((a, b) => b[1] - a[1]).map(([name, p]) =>
@@ -168,7 +179,7 @@ function spans(found, text) {
     at = span.end;
   }
   return [make("p", { class: "entities" }, ...parts, letters.slice(at).join("")),
-    make("p", { class: "note" }, counted(found.spans.length, "span"))];
+    note(counted(found.spans.length, "span"))];
 }
 function targets(found) {
   const rows = found.hypotheses.map((one, n) => make("tr", {}, make("th", { scope: "row" }, String(n + 1)),
