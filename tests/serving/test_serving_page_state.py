@@ -270,7 +270,7 @@ def test_a_text_that_is_cut_is_told(page):
     page.run("const found = arguments[0]; ask = async () => ({json: async () => ({data: [found]})})", found)
     page.press("Control+Enter")
     page.wait(DONE)
-    assert "64 of its 90 tokens" in page.run("return document.getElementById('results').textContent")
+    assert "64 of 90 tokens" in page.run("return document.getElementById('results').textContent")
 
 
 def test_help_of_settings_is_for_the_page():

@@ -159,7 +159,7 @@ async function labels(model, kind, sent, signal) {
   const parts = { "/v1/classify": classes, "/v1/tag": spans, "/v1/translate": targets }[kind[0]];
   const box = resultOf(model, ...parts(found, sent.input));
   const { tokens, tokens_read: read } = found;
-  if (found.truncated) box.append(note(`The text is too long: the model reads ${read} of its ${tokens} tokens.`));
+  if (found.truncated) box.append(note(`The text is too long: the model reads ${read} of ${tokens} tokens.`));
 }
 function classes(found) {
   const rows = Object.entries(found.probabilities).sort((a, b) => b[1] - a[1]).map(([name, p]) =>
