@@ -55,7 +55,7 @@ class App:
 
     def __init__(self, models: Models, scheduler: Scheduler, options: ServeOptions):
         self._models, self._scheduler, self._options = models, scheduler, options
-        self._page = page.content()
+        self._page = page.content(options.max_tokens)
         self._page_headers = page.headers(self._page)
 
     def starlette(self) -> Starlette:

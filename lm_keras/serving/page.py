@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from lm_keras.answers.chat import ANSWER_TOKENS
 from lm_keras.fields import kind_of
 from lm_keras.sampling.pair_settings import PairSettings
 from lm_keras.sampling.settings import SamplingSettings
@@ -18,22 +19,49 @@ _OF_PAIRS = ("num_beams", "length_penalty", "no_repeat_ngram", "target_language"
 _OWN_CONTROLS = ("num_samples", "top_logprobs")
 """Settings of sampling that the page has no field for: it shows one text, and always five alternatives."""
 
+_HELP = {
+    "max_new_tokens": "tokens to generate, at most",
+    "seed": "same seed and text before, same text",
+    "stop": "end before this text; \\n stands for a line end",
+    "long_prompt": "a prompt longer than the context of the model: an error, or its end is used",
+}
+"""Help for settings whose own help is for flags or for Python."""
 
-def content() -> str:
-    """Return the page."""
+
+def content(max_tokens: int) -> str:
+    """Return the page.
+
+    Args:
+        max_tokens: tokens that a request may ask for, at most.
+    """
     page, style, *scripts = (
         (_FOLDER / name).read_text(encoding="utf-8")
-        for name in ("page.html", "page.css", "results.js", "page.js")
+        for name in ("page.html", "page.css", "results.js", "settings.js", "page.js")
     )
-    tables = {"sampling": _table(SamplingSettings), "pairs": _table(PairSettings, _OF_PAIRS)}
     parts = {
         "style": style,
-        "settings": json.dumps(tables).replace("<", "\\u003c"),
+        "settings": json.dumps(tables(max_tokens)).replace("<", "\\u003c"),
         "script": "".join(scripts),
     }
     for name, part in parts.items():
         page = page.replace(f"{{{{{name}}}}}", part)
     return page
+
+
+def tables(max_tokens: int) -> dict[str, Any]:
+    """Return the settings of sampling, those of pairs, and the defaults of conversations.
+
+    Args:
+        max_tokens: tokens that a request may ask for, at most.
+    """
+    sampling = _table(SamplingSettings)
+    length = next(row for row in sampling if row["name"] == "max_new_tokens")
+    length["default"] = min(length["default"], max_tokens)
+    return {
+        "sampling": sampling,
+        "pairs": _table(PairSettings, _OF_PAIRS),
+        "chat": {"max_new_tokens": min(ANSWER_TOKENS, max_tokens)},
+    }
 
 
 def headers(page: str) -> dict[str, str]:
@@ -67,7 +95,7 @@ def _table(kind: type, names: tuple[str, ...] | None = None) -> list[dict[str, A
         {
             "name": field.name,
             "default": field.default,
-            "help": field.metadata["help"],
+            "help": _HELP.get(field.name, field.metadata["help"]),
             "kind": "number" if kind_of(field)[0] in (int, float) else "text",
             "whole": kind_of(field)[0] is int,
             "low": field.metadata["low"],

@@ -30,7 +30,7 @@ class Browser:
     def __init__(self, port: int):
         self._address = f"http://127.0.0.1:{port}"
         options = {"binary": shutil.which("chromium"), "args": ["--headless=new", "--no-sandbox",
-            "--disable-gpu",             "--disable-dev-shm-usage", "--window-size=1100,900"]}  # fmt: skip
+            "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1100,900"]}  # fmt: skip
         wanted = {"browserName": "chrome", "goog:chromeOptions": options,
                   "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}  # fmt: skip
         made = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
@@ -76,6 +76,13 @@ class Browser:
             actions += [{"type": "keyUp", "value": KEYS[one]} for one in reversed(held)]
         source = {"type": "key", "id": "keyboard", "actions": actions}
         self._ask("POST", f"{self._session}/actions", {"actions": [source]})
+
+    def hover(self, selector: str) -> None:
+        """Move the mouse to the middle of the first element that a selector of CSS finds."""
+        element = self.run("return document.querySelector(arguments[0])", selector)
+        move = {"type": "pointerMove", "origin": element, "x": 0, "y": 0, "duration": 0}
+        self._ask("POST", f"{self._session}/actions",
+                  {"actions": [{"type": "pointer", "id": "mouse", "actions": [move]}]})  # fmt: skip
 
     def wait(self, condition: str, seconds: float = 20) -> Any:
         """Wait until an expression of the page is true, and return it."""

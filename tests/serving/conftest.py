@@ -4,6 +4,7 @@ import browser
 import keras
 import numpy as np
 import pytest
+from page_actions import READY
 from running_server import served
 
 from lm_keras import api
@@ -82,9 +83,32 @@ def small(gpt):
 
 
 @pytest.fixture(scope="module")
+def talkers(loaded):
+    """A server of two models that talk."""
+    both = {"chat": loaded["chat"], "talk": model_of("lstm", CHAT, task="chat")}
+    with served(both, max_tokens=300) as found:
+        found.lms = both
+        yield found
+
+
+@pytest.fixture(scope="module")
 def page_browser():
     """A real browser, where one is installed."""
     if not browser.IS_INSTALLED:
         pytest.skip("needs Debian's chromium and chromium-driver")
     with browser.browser() as found:
         yield found
+
+
+@pytest.fixture
+def page(page_browser, client):
+    """The page, with what it asked servers and what it said since it was opened."""
+    page_browser.devtools("Emulation.clearDeviceMetricsOverride")
+    page_browser.devtools("Emulation.setEmulatedMedia", features=[])
+    page_browser.log("performance")
+    page_browser.log("browser")
+    page_browser.address = f"http://127.0.0.1:{client.port}/"
+    page_browser.open("about:blank")
+    page_browser.open(page_browser.address)
+    page_browser.wait(READY)
+    return page_browser

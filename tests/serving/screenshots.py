@@ -11,6 +11,7 @@ import browser
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs" / "images"
 ADDRESS = "#text=Return+the&max_new_tokens=60&temperature=0.7&seed=4"
+PICTURES = [("serve", 900, 750, "light"), ("serve_narrow_dark", 360, 760, "dark")]
 
 
 def main(run_dir: str) -> None:
@@ -26,11 +27,11 @@ def main(run_dir: str) -> None:
         page.press("Control+Enter")
         page.wait("document.getElementById('status').textContent.startsWith('Done')")
         page.run("document.querySelectorAll('.token')[3].focus()")
-        for name, width, scheme in [("serve", 900, "light"), ("serve_narrow_dark", 360, "dark")]:
+        for name, width, height, scheme in PICTURES:
             page.devtools(
                 "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
             )
-            size = {"width": width, "height": 760, "deviceScaleFactor": 1, "mobile": False}
+            size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
             page.devtools("Emulation.setDeviceMetricsOverride", **size)
             time.sleep(0.3)
             page.screenshot(IMAGES / f"{name}.png")

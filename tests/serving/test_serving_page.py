@@ -3,10 +3,8 @@
 import json
 
 import pytest
+from page_actions import ACTIVE, DONE, READY, WRONG, choose, choose_by_keys, go_to, said, set_to, turns
 
-READY = "document.getElementById('status').textContent === 'Ready'"
-DONE = "document.getElementById('status').textContent.startsWith('Done')"
-ACTIVE = "return document.activeElement.id || document.activeElement.className"
 CONTROLS = {"button", "textbox", "combobox", "spinbutton", "link", "checkbox", "DisclosureTriangle", "meter",
             "searchbox", "PopUpButton", "ComboBoxSelect"}  # fmt: skip
 
@@ -31,42 +29,6 @@ return [...document.querySelectorAll(seen)]
 """
 
 
-@pytest.fixture
-def page(page_browser, client):
-    """The page, with what it asked servers and what it said since it was opened."""
-    page_browser.devtools("Emulation.clearDeviceMetricsOverride")
-    page_browser.devtools("Emulation.setEmulatedMedia", features=[])
-    page_browser.log("performance")
-    page_browser.log("browser")
-    page_browser.address = f"http://127.0.0.1:{client.port}/"
-    page_browser.open("about:blank")
-    page_browser.open(page_browser.address)
-    page_browser.wait(READY)
-    return page_browser
-
-
-def go_to(page, wanted, key="Tab", most=60):
-    """Press a key until a control has the focus."""
-    for _ in range(most):
-        if wanted in page.run(ACTIVE).split():
-            return
-        page.press(key)
-    raise AssertionError(f"{wanted} is not reached by {key}")
-
-
-def said(page):
-    return page.run("return [...document.querySelectorAll('.said')].map((one) => one.textContent)")
-
-
-def choose(page, model):
-    """Choose a model."""
-    page.run(
-        "const list = document.getElementById('model'); list.value = arguments[0];"
-        "list.dispatchEvent(new Event('change', {bubbles: true}))",
-        model,
-    )
-
-
 def test_the_whole_flow_by_keyboard(page, loaded):
     go_to(page, "model")
     page.press("l", "s")  # A list goes to what begins so.
@@ -84,14 +46,12 @@ def test_the_whole_flow_by_keyboard(page, loaded):
     page.wait(DONE)
     how = {"max_new_tokens": 12, "temperature": 0}
     shown = [loaded[name].sample(["The old"], **how)[0] for name in ("lstm", "gpt")]
-    texts = [one.text + "\u23ce" * (one.ended_by == "eod") for one in shown]
-    assert said(page) == ["The old" + text for text in texts]
+    assert said(page) == ["The old" + one.text for one in shown]
     go_to(page, "token")
     page.press("Right", "Right")
     assert page.run("return document.querySelectorAll('[role=button][tabindex=\"0\"]').length") == 2
     rows = page.run("return document.querySelector('.details').innerText")
-    best = json.dumps(texts[0][2]) if texts[0][2] != "\u23ce" else ""
-    assert "instead" in rows and best in rows and rows.count("\n") >= 5
+    assert "instead" in rows and json.dumps(shown[0].text[2]) in rows and rows.count("\n") >= 5
     before = said(page)
     address = page.run("return location.href")
     assert "text=The+old" in address and "temperature=0" in address and "model=lstm" in address
@@ -106,16 +66,17 @@ def test_the_whole_flow_by_keyboard(page, loaded):
 
 def test_escape_stops(page):
     page.run("document.getElementById('text').focus()")
-    page.run("document.getElementById('set-max_new_tokens').value = 4000")
-    page.run("document.getElementById('set-logit_bias').value = '0:-1000'")
+    set_to(page, "set-max_new_tokens", "4000")
+    set_to(page, "set-logit_bias", "0:-1000")
     page.press("Control+Enter")
-    page.wait("document.querySelectorAll('.token').length > 3")
+    page.wait("document.querySelectorAll('.said .token').length > 3")
     page.press("Escape")
     page.wait("document.getElementById('status').textContent === 'Stopped'")
 
 
 def test_every_control_has_a_name(page):
     found = set()
+    set_to(page, "set-max_new_tokens", "20")
     for model in ("gpt", "chat", "classes", "tags", "pairs"):
         choose(page, model)
         page.run("document.getElementById('settings-box').open = true")
@@ -136,12 +97,38 @@ def test_every_control_has_a_name(page):
     )
 
 
-def test_other_tasks(page, loaded):
+def test_a_conversation_by_keyboard(page, loaded):
+    choose_by_keys(page, "chat", "c", "h")
+    go_to(page, "text")
+    page.press("Hello", "Tab", "Enter")  # The settings unfold.
+    go_to(page, "set-max_new_tokens")
+    page.press("Control+a", "12")
+    go_to(page, "run")
+    page.press("Enter")
+    page.wait(DONE)
+    assert page.run(ACTIVE) == "run"
+    go_to(page, "text", "Shift+Tab")
+    page.press("Who?", "Control+Enter")
+    page.wait(DONE)
+    messages, lines = [], []
+    for text in ("Hello", "Who?"):
+        messages.append({"role": "user", "content": text})
+        answer = loaded["chat"].chat(messages, max_new_tokens=12)
+        messages.append({"role": "assistant", "content": answer})
+        lines += [f"user: {text}", f"assistant: {answer}"]
+    assert turns(page) == lines
+    go_to(page, "reset")
+    page.press("Enter")
+    assert turns(page) == [] and page.run(ACTIVE) == "text"
+
+
+def test_other_tasks_by_keyboard(page, loaded):
     text = "a cat <img src=x onerror=alert(1)> \U0001f431 dog"
-    page.run("document.getElementById('text').value = arguments[0]", text)
-    for model in ("classes", "tags", "pairs", "chat"):
-        choose(page, model)
-        page.press("Control+Enter")
+    set_to(page, "text", text)
+    for model, *letters in (("classes", "c", "l"), ("tags", "t"), ("pairs", "p")):
+        choose_by_keys(page, model, *letters)
+        go_to(page, "run")
+        page.press("Enter")
         page.wait(DONE)
         shown = page.run("return document.getElementById('results').textContent")
         if model == "classes":
@@ -150,20 +137,45 @@ def test_other_tasks(page, loaded):
             spans = loaded["tags"].tag([text])[0]
             marks = page.run("return [...document.querySelectorAll('mark')].map((m) => m.firstChild.data)")
             assert marks == [span.text for span in spans]
-        elif model == "pairs":
-            assert page.run("return document.querySelectorAll('tbody tr').length") == 5
         else:
-            turns = page.run("return [...document.querySelectorAll('#turns li')].map((t) => t.textContent)")
-            expected = loaded["chat"].chat([{"role": "user", "content": text}], max_new_tokens=100)
-            assert turns == [f"user: {text}", f"assistant: {expected}"]
+            assert page.run("return document.querySelectorAll('tbody tr').length") == 5
     assert page.run("return document.querySelectorAll('img').length") == 0
+
+
+def test_alternatives_on_hover(page):
+    set_to(page, "set-max_new_tokens", "5")
+    page.press("Control+Enter")
+    page.wait(DONE)
+    details = "document.querySelector('.details').innerText"
+    assert "instead" not in page.run(f"return {details}")
+    page.hover(".said .token")
+    page.wait(f"{details}.includes('instead')")
+
+
+def test_the_focus_stays_while_the_model_works(page):
+    set_to(page, "set-max_new_tokens", "4000")
+    set_to(page, "set-logit_bias", "0:-1000")
+    go_to(page, "run")
+    page.press("Enter")
+    page.wait("document.querySelectorAll('.said .token').length > 3")
+    assert page.run(ACTIVE) == "run"
+    assert page.run("return document.activeElement.ariaDisabled") == "true"
+    page.press("Enter", "Tab")  # Nothing begins twice.
+    assert page.run("return document.querySelectorAll('.result').length") == 1
+    go_to(page, "stop")
+    page.press("Enter")
+    page.wait("document.getElementById('status').textContent === 'Stopped'")
+    assert page.run(ACTIVE) == "stop"
+    assert page.run("return document.getElementById('run').ariaDisabled") == "false"
 
 
 def test_an_error_is_said(page):
     page.run("document.getElementById('set-temperature').value = -3")
     page.run("document.getElementById('run').click()")
-    page.wait("document.getElementById('status').className === 'error'")
+    page.wait(WRONG)
     assert "temperature=-3" in page.run("return document.getElementById('status').textContent")
+    assert "temperature=-3" in page.run("return document.getElementById('set-temperature-wrong').textContent")
+    assert page.run(ACTIVE) == "set-temperature"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

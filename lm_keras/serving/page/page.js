@@ -1,7 +1,9 @@
 const byId = (id) => document.getElementById(id);
 const tables = JSON.parse(byId("tables").textContent);
 const TOLD = 5;
-let models = [], messages = [], running = null;
+
+// Turns of the conversation: what the user says, and what each model answers, the second one after the first.
+let models = [], turns = [], running = null;
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -19,91 +21,86 @@ const KINDS = [
 ];
 const modelOf = (id) => models.find((model) => model.id === id);
 const kindOf = (model) => KINDS.find(([address]) => model && model.endpoints.includes(address));
-const fieldsOf = (kind) => kind[0] === "/v1/translate" ? tables.pairs
-  : kind[0].includes("completions") ? tables.sampling.filter((field) =>
-    kind[0] === "/v1/completions" || !["num_beams", "length_penalty"].includes(field.name)) : [];
+const isChat = (kind) => kind[0] === "/v1/chat/completions";
+const generates = (kind) => kind[0].includes("completions");
+const chosen = () => [byId("model").value, byId("other").value].filter(Boolean).map(modelOf);
 
 // The address: everything but the key, after the #, which browsers send to no server.
-function readAddress() {
-  return new URLSearchParams(location.hash.slice(1));
-}
+const ANSWERS = ["assistant", "assistant2"];
+const readAddress = () => new URLSearchParams(location.hash.slice(1));
 function writeAddress() {
-  const found = new URLSearchParams();
-  found.set("model", byId("model").value);
-  if (byId("other").value) found.set("other", byId("other").value);
-  if (byId("system").value) found.set("system", byId("system").value);
-  for (const turn of messages) found.append(turn.role, turn.content);
+  const found = new URLSearchParams(), [model, other] = chosen();
+  found.set("model", model.id);
+  if (other) found.set("other", other.id);
+  if (isChat(kindOf(model))) {
+    if (byId("system").value) found.set("system", byId("system").value);
+    for (const turn of turns) {
+      found.append("user", turn.user);
+      answersOf(turn).forEach((answer, side) => found.append(ANSWERS[side], answer));
+    }
+  }
   found.set("text", byId("text").value);
   for (const [name, value] of Object.entries(settings())) found.set(name, value);
   history.replaceState(null, "", `#${found}`);
 }
-
-function settings() {
-  const found = {};
-  for (const input of byId("settings").querySelectorAll("[data-default]")) {
-    if (input.value !== "" && input.value !== input.dataset.default) found[input.name] = input.value;
+function fillTexts(given) {
+  byId("text").value = given.get("text") ?? "";
+  byId("system").value = given.get("system") ?? "";
+  turns = [];
+  for (const [name, value] of given) {
+    if (name === "user") turns.push({ user: value, answers: [] });
+    else if (ANSWERS.includes(name) && turns.length) turns.at(-1).answers[ANSWERS.indexOf(name)] = value;
   }
-  return found;
+  turns = turns.filter((turn) => turn.answers[0] !== undefined);
 }
-function body(model, kind) {
-  const found = { model: model.id };
-  for (const [name, value] of Object.entries(settings())) {
-    const field = fieldsOf(kind).find((one) => one.name === name);
-    if (!field) continue;
-    if (name === "max_new_tokens") found.max_tokens = Number(value);
-    else if (name === "stop") found.stop = value.replaceAll("\\n", "\n");
-    else if (name === "logit_bias") {
-      found.logit_bias = Object.fromEntries(value.split(",").map((pair) => {
-        const [token, bias] = pair.split(":");
-        return [token.trim(), Number(bias)];
-      }));
-    } else found[name] = field.kind === "number" ? Number(value) : value;
-  }
-  return found;
-}
-
-function showSettings() {
-  const kept = settings(), given = readAddress(), box = byId("settings");
-  const kind = kindOf(modelOf(byId("model").value));
-  box.replaceChildren(...fieldsOf(kind).map((field) => {
-    const usual = field.default === null ? "" : String(field.default);
-    const value = kept[field.name] ?? given.get(field.name) ?? usual;
-    const id = `set-${field.name}`;
-    let input;
-    if (field.choices.length) {
-      input = make("select", {}, ...field.choices.map((one) => make("option", { value: one }, one)));
-    } else {
-      input = make("input", { type: field.kind === "number" ? "number" : "text",
-        min: field.low, max: field.high, step: field.kind === "number" ? (field.whole ? 1 : "any") : null });
-    }
-    Object.assign(input, { id, name: field.name, value });
-    input.dataset.default = usual;
-    input.setAttribute("aria-describedby", `${id}-help`);
-    return make("label", { for: id }, make("span", {}, field.name), input,
-      make("small", { id: `${id}-help` }, field.help));
-  }));
-  byId("settings-box").hidden = !box.children.length;
+// Fills all controls from the address, and says what of it they cannot hold.
+function fillPage() {
+  const { model, other, ...rest } = Object.fromEntries(readAddress());
+  fillTexts(readAddress());
+  if (modelOf(model)) byId("model").value = model;
+  byId("other").value = "";
+  showKind();
+  if (other && modelOf(other)) byId("other").value = other;
+  for (const name of ["text", "system", "user", ...ANSWERS]) delete rest[name];
+  const unknown = fillSettings(rest);
+  if (model && byId("model").value !== model) unknown.unshift(["model", model]);
+  if (other && byId("other").value !== other) unknown.unshift(["other", other]);
+  showKind();
+  byId("results").replaceChildren();
+  if (!unknown.length) return say("Ready");
+  const list = unknown.map((pair) => pair.join("=")).join(", ");
+  say(`The address has ${list}, which this server and model do not have; it is left out`, true);
 }
 
+// Shows the controls for the models that are chosen.
 function showKind() {
-  const kind = kindOf(modelOf(byId("model").value));
-  const chats = kind[0] === "/v1/chat/completions", other = byId("other").value;
-  byId("text-label").textContent = kind[1];
-  byId("run").textContent = kind[2];
-  byId("conversation").hidden = byId("reset").hidden = !chats;
-  byId("score").hidden = !modelOf(byId("model").value).endpoints.includes("/v1/score");
-  byId("legend").hidden = !kind[0].includes("completions");
-  const fitting = models.filter((one) => one.endpoints.includes(kind[0]) && one.id !== byId("model").value);
-  byId("other").replaceChildren(make("option", { value: "" }, "no other model"),
+  const model = modelOf(byId("model").value), kind = kindOf(model), other = byId("other").value;
+  const fitting = models.filter((one) => one !== model && one.endpoints.includes(kind[0]));
+  byId("other").replaceChildren(make("option", { value: "" }, "none"),
     ...fitting.map((one) => make("option", { value: one.id }, one.id)));
   if (fitting.some((one) => one.id === other)) byId("other").value = other;
   byId("other").disabled = !fitting.length;
-  showSettings();
+  byId("text-label").textContent = kind[1];
+  byId("run").textContent = kind[2];
+  byId("conversation").hidden = byId("reset").hidden = !isChat(kind);
+  byId("score").hidden = !chosen().every((one) => one.endpoints.includes("/v1/score"));
+  byId("legend").hidden = !generates(kind);
+  showSettings(kind);
   showTurns();
 }
+
+// A model that joins later goes on from the answers of the first.
+const answersOf = (turn) => turn.answers.slice(0, chosen().length);
+const messagesOf = (side, text) => [
+  ...(byId("system").value ? [{ role: "system", content: byId("system").value }] : []),
+  ...turns.flatMap(({ user, answers }) => [{ role: "user", content: user },
+    { role: "assistant", content: answers[side] ?? answers[0] }]),
+  { role: "user", content: text },
+];
 function showTurns() {
-  byId("turns").replaceChildren(...messages.map((turn) =>
-    make("li", { class: turn.role }, make("strong", {}, `${turn.role}: `), turn.content)));
+  const line = (role, name, text) => make("li", { class: role }, make("strong", {}, `${name}: `), text);
+  byId("turns").replaceChildren(...turns.flatMap((turn) => [line("user", "user", turn.user),
+    ...answersOf(turn).map((text, side) => line("assistant", side ? "second model" : "assistant", text))]));
 }
 
 function say(text, wrong = false) {
@@ -120,7 +117,8 @@ async function ask(address, sent, signal) {
   if (reply.status === 401) byId("key-label").hidden = false;
   if (!reply.ok) {
     const known = await reply.json().catch(() => null);
-    throw new Error(known ? known.error.message : `status ${reply.status}`);
+    const error = new Error(known ? known.error.message : `status ${reply.status}`);
+    throw Object.assign(error, { param: known && known.error.param });
   }
   return reply;
 }
@@ -141,80 +139,103 @@ async function* events(reply) {
   }
 }
 
+// Both models at once; where one fails the other stops, too.
+async function ofEach(stopper, doIt) {
+  let failed = null;
+  const found = await Promise.all(chosen().map(async (model, side) => {
+    try {
+      return await doIt(model, stopper.signal, side);
+    } catch (error) {
+      if (error.name !== "AbortError") error.message = `${model.id}: ${error.message}`;
+      failed ??= error;
+      stopper.abort();
+    }
+  }));
+  if (failed) throw failed;
+  return found;
+}
+// Buttons that have no use now keep the focus, which a disabled one would lose.
+function showRunning() {
+  byId("stop").setAttribute("aria-disabled", String(!running));
+  for (const name of ["run", "score"]) byId(name).setAttribute("aria-disabled", String(Boolean(running)));
+}
 async function work(doIt) {
-  if (running) return;
-  running = new AbortController();
-  byId("stop").disabled = false;
-  byId("run").disabled = byId("score").disabled = true;
+  if (running || !models.length) return;
+  const stopper = running = new AbortController(), began = performance.now();
+  showRunning();
   byId("results").replaceChildren();
   say("The model works ...");
-  const began = performance.now();
+  writeAddress();
   try {
-    const asked = [byId("model").value, byId("other").value].filter(Boolean).map(modelOf);
-    await doIt(asked, running.signal);
+    await doIt(stopper);
     say(`Done in ${((performance.now() - began) / 1000).toFixed(1)} s`);
   } catch (error) {
-    say(error.name === "AbortError" ? "Stopped" : `Error: ${error.message}`, error.name !== "AbortError");
+    if (error.name === "AbortError") say("Stopped");
+    else sayWrong(error);
   }
   running = null;
-  byId("stop").disabled = true;
-  byId("run").disabled = byId("score").disabled = false;
+  showRunning();
   writeAddress();
 }
-const run = () => work(async (asked, signal) => {
-  const kind = kindOf(asked[0]), chats = kind[0] === "/v1/chat/completions", text = byId("text").value;
-  if (chats) messages.push({ role: "user", content: text });
-  writeAddress();
-  try {
-    const all = await Promise.all(asked.map((model) =>
-      (kind[0].includes("completions") ? complete : labels)(model, kind, signal)));
-    if (chats) {
-      messages.push({ role: "assistant", content: all[0] });
-      byId("text").value = "";
-    }
-  } catch (error) {
-    if (chats) messages.pop();
-    throw error;
-  } finally {
-    showTurns();
-  }
+function sayWrong(error) {
+  say(`Error: ${error.message}`, true);
+  const param = error.param === "max_tokens" ? "max_new_tokens" : error.param;
+  const field = error.field ?? shown().find((one) => one.name === param);
+  if (field) showWrong(field, error.reason ?? error.message);
+}
+const run = () => work(async (stopper) => {
+  const kind = kindOf(chosen()[0]), text = byId("text").value, more = requested(), before = turns;
+  const found = await ofEach(stopper, (model, signal, side) => {
+    const input = isChat(kind) ? { messages: messagesOf(side, text) }
+      : generates(kind) ? { prompt: text } : { input: text };
+    return (generates(kind) ? complete : labels)(model, kind, { model: model.id, ...input, ...more }, signal);
+  });
+  if (!isChat(kind)) return;
+  before.push({ user: text, answers: found });
+  if (byId("text").value === text) byId("text").value = "";
+  showTurns();
 });
 
 async function begin() {
+  if (models.length) return;
   models = (await (await ask("/v1/models")).json()).data.filter(kindOf);
   byId("model").replaceChildren(...models.map((one) =>
     make("option", { value: one.id }, `${one.id} (${one.task})`)));
-  const given = readAddress();
-  if (modelOf(given.get("model"))) byId("model").value = given.get("model");
-  messages = [...given].filter(([name]) => ["user", "assistant"].includes(name))
-    .map(([role, content]) => ({ role, content }));
-  byId("system").value = given.get("system") ?? "";
-  byId("text").value = given.get("text") ?? "";
-  showKind();
-  if (modelOf(given.get("other"))) byId("other").value = given.get("other");
-  say("Ready");
+  fillPage();
 }
 const start = () => begin().catch((error) => say(`Error: ${error.message}`, true));
 
 byId("form").addEventListener("submit", (event) => { event.preventDefault(); run(); });
-byId("score").addEventListener("click", () => work((asked, signal) =>
-  Promise.all(asked.map((model) => score(model, signal)))));
+byId("score").addEventListener("click", () => work((stopper) => ofEach(stopper, score)));
 byId("stop").addEventListener("click", () => running && running.abort());
 byId("reset").addEventListener("click", () => {
-  messages = [];
+  turns = [];
   showTurns();
   writeAddress();
   byId("text").focus();
 });
 byId("copy").addEventListener("click", async () => {
   writeAddress();
-  await navigator.clipboard.writeText(location.href).then(() => say("The address is copied"),
-    () => say("Copy the address from the bar of the browser"));
+  try {
+    await navigator.clipboard.writeText(location.href);
+    say("The address is copied");
+  } catch {
+    say("Copy the address from the bar of the browser");
+  }
 });
-byId("model").addEventListener("change", () => { messages = []; showKind(); writeAddress(); });
+for (const name of ["model", "other"]) {
+  byId(name).addEventListener("change", () => { showKind(); writeAddress(); });
+}
 byId("key").addEventListener("change", start);
+// Another address was pasted; what the page writes itself is no such event.
+window.addEventListener("hashchange", () => {
+  if (running) running.abort();
+  if (models.length) fillPage();
+});
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); run(); }
   if (event.key === "Escape" && running) running.abort();
 });
+makeFields();
+showRunning();
 start();
