@@ -33,6 +33,7 @@ ROWS = [
     ["data", "layers"],
     ["models", "objectives", "optimizers"],
     ["tasks", "sampling", "checkpoints"],
+    ["privacy"],
     ["answers", "evaluation"],
     ["callbacks"],
     ["training", "report", "quiet"],
