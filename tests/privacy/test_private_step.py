@@ -27,7 +27,7 @@ SETTINGS = {
     "learning_rate_schedule": "constant", "dp_noise": 0.7, "dp_clip": 0.1, "dp_delta": 1e-3, "dp_seed": 4,
 }  # fmt: skip
 BY_ADAM = {"optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1}
-BY_SGD = {"optimizer": "sgd", "learning_rate": 1.0}
+BY_SGD = {"optimizer": "sgd", "learning_rate": 1.0, "weight_decay": 0.0}
 GPT = {"model": "gpt", "embedding_dim": 8, "num_heads": 2}
 HIDING = {"embedding_dim": 8, "num_heads": 2, "sequence_length": 12, "mask_rate": 0.4}
 
@@ -99,17 +99,20 @@ def differs(run, other, tolerance=1e-5):
 
 
 SPLITS = [
-    ({}, 2, 2, 1), ({"jit": "parts"}, 1, 3, 3), (GPT, 2, 1, 2), ({"model": "ngram"}, 4, 1, 3),
+    ({}, 2, 2, 1), ({"model": "ngram"}, 4, 1, 3), (GPT, 2, 1, 2), ({"jit": "parts"}, 1, 3, 3),
     ({**HIDING, "model": "bert"}, 2, 1, 2), ({**HIDING, "model": "glm"}, 1, 3, 1),
 ]  # fmt: skip
+"""Settings, replicas, micro-batches, parts; those in even places belong to the default tests."""
 
 
-@pytest.mark.parametrize(("settings", "replicas", "micro_batches", "parts"), SPLITS)
+@pytest.mark.parametrize(
+    ("settings", "replicas", "micro_batches", "parts"),
+    [pytest.param(*split, marks=[pytest.mark.slow] * (place % 2)) for place, split in enumerate(SPLITS)],
+)
 def test_every_split_gives_the_same_private_update(fit, settings, replicas, micro_batches, parts):
     whole = fit(1, **settings, steps_per_call=1)
     split = fit(parts, **settings, replicas=replicas, micro_batches=micro_batches)
     assert not differs(split, whole)
-    assert differs(fit(1, **settings, dp_seed=5), whole)
     assert split.private.config.batches.micro_batches > 1 and not whole.left_out
     assert split.traces == 1
     assert len(set(whole.weight.tolist())) > 1  # samples differ in size

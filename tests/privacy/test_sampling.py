@@ -17,7 +17,7 @@ def store_of(lengths, eod=0):
     parts = [[eod]]
     for number, length in enumerate(lengths):
         parts += [[number + 1] * length, [eod]] if number + 1 < len(lengths) else [[number + 1] * length]
-    tokens = np.array(sum(parts, []), np.uint16)
+    tokens = np.concatenate(parts).astype(np.uint16)
     begins = np.cumsum([1, *(length + 1 for length in lengths[:-1])])
     counts = TextCounts(len(tokens) - 1, len(tokens), 1, len(tokens), len(lengths))
     return TokenStore(tokens, begins, counts)
@@ -98,6 +98,7 @@ def test_windows_of_a_document_reach_all_of_it_and_nothing_else():
 def test_a_sample_beyond_the_cap_is_cut_to_a_random_part():
     cut = [(end > start).sum() for start, end in steps_of(order_of(cap=5), 300)]
     assert max(cut) == 5
+    assert len(set(cut)) > 2
     first, last = [], []
     for start, end in steps_of(order_of(expected=N - 1, cap=5), 2_000):
         number = np.searchsorted(order_of().units.starts, start[end > start], "right") - 1
