@@ -10,7 +10,7 @@ from lm_keras.config import Config
 from lm_keras.data.batch import Batch
 from lm_keras.data.store import TokenStore
 from lm_keras.privacy import clipping, key, noise
-from lm_keras.privacy.guarantee import Guarantee
+from lm_keras.privacy.guarantee import Guarantee, promised
 from lm_keras.privacy.sampling import SampledOrder, SampledTask, units_of, with_secret_masks
 from lm_keras.tasks.task import Task
 
@@ -107,6 +107,16 @@ class PrivateStep:
             return totals
         found = noise.normal(self._key, step, [total.shape for total in totals])
         return [total + deviation * one for total, one in zip(totals, found, strict=True)]
+
+
+def promise_of(config: Config, task: Task, store: TokenStore, steps: int) -> Guarantee:
+    """Work out what a run with these settings promises about its training text.
+
+    Raises:
+        InputError: it cannot promise that; see `lm_keras.privacy.guarantee.promised`.
+    """
+    units = units_of(store, config.privacy.dp_unit, task.order(store).sequence_length)
+    return promised(config, len(units), steps)
 
 
 def private_of(folder: RunFolder, config: Config, replicas: int) -> PrivateStep | None:

@@ -13,9 +13,9 @@ from lm_keras.config import Config, RunOptions
 from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.errors import InputError
 from lm_keras.flagfiles import flagfile_of
-from lm_keras.privacy import guarantee, refusals
 from lm_keras.privacy import key as secret
-from lm_keras.privacy.sampling import units_of
+from lm_keras.privacy import refusals
+from lm_keras.privacy.private_step import promise_of
 from lm_keras.registry import WITH_LABELS
 from lm_keras.surroundings import usual_settings
 from lm_keras.tasks import TASKS, check_fields, task_of
@@ -240,9 +240,7 @@ def _promise(
             )
         return promised
     refusals.check_origins(config, data.report["splits"], report.say)
-    store = data.splits["train"]
-    units = len(units_of(store, config.privacy.dp_unit, task.order(store).sequence_length))
-    found = guarantee.promised(config, units, total_steps)
+    found = promise_of(config, task, data.splits["train"], total_steps)
     if config.privacy.dp_seed is None:
         secret.make(folder.path)
     return found.to_json()

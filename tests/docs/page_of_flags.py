@@ -50,6 +50,7 @@ def scripts() -> dict[str, dict[str, type]]:
         "embeddings": {"": options_of("embeddings")},
         "launch_local": {"": options_of("launch_local")},
         "benchmark": {"": dispatch.BenchmarkOptions, **config.GROUPS},
+        "canary": {"": options_of("canary")},
         "reliability": {"": options_of("reliability")},
         "fuzz": {"": options_of("fuzz")},
     }

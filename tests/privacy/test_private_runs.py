@@ -85,3 +85,22 @@ def test_a_private_run_from_the_flag_to_the_files(private_config, train, crash, 
     assert found == [key.NAME]
     assert not list(path.rglob("tokens.tsv"))  # which counts the tokens of the private text
     assert json.loads((path / "data.json").read_text())["privacy"]["units"] < 300
+
+
+def test_a_dry_run_tells_the_promise_and_times_private_steps(private_config, train, monkeypatch):
+    from lm_keras.training import timing
+
+    monkeypatch.setattr(timing, "TIMING_SECONDS", 0.1)
+    ended = train(private_config("ngram", dp_noise=None, dp_epsilon=5.0), None, dry_run=True)
+    assert ended.code == 0
+    assert "privacy    epsilon 5 at delta 1e-4, unit document, Poisson sampling\n" in ended.out
+    assert "accounted by RDP" in ended.out and "timing" in ended.out
+
+
+def test_the_page_of_a_report_says_what_a_run_promises(private_config, train, tmp_path):
+    from lm_keras.report.page import page_of
+    from lm_keras.report.runs import read_runs
+
+    train(private_config("ngram", steps=2), tmp_path / "run")
+    page = page_of(read_runs([str(tmp_path / "run")]))
+    assert "<h2>Privacy</h2>" in page and "at delta 1e-4, unit document, Poisson sampling" in page
