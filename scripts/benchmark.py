@@ -8,6 +8,7 @@ race        a run beside nanoGPT's recipe in PyTorch         page       all of d
 baselines   compressors on the text of --run_dir             decode     the sampler as a text grows
 embeddings  word embeddings, beside gensim                   labels     a network with labels, beside torch
 scores      what runs with labels reach over several seeds   pairs      pairs of texts, beside torch
+privacy     private steps beside plain ones
 """
 
 import json

@@ -142,7 +142,7 @@ class LSTM(keras.layers.Layer):
         time = x.shape[0]
         matrix = self.recurrent_matrix(draw, training)
         # A single step, as the sampler takes them, would pack the weights again each time.
-        if self.by_cudnn and time != 1 and keep is None:
+        if self.by_cudnn and time != 1 and keep is None and not taps.recorded():
             x = tf.cast(x, tf.float32)
             weights = self.kernel.value, tf.cast(matrix, tf.float32), self.bias.value
             outputs, h, c = cudnn.lstm(x, *weights, state["h"], state["c"])

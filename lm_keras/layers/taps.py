@@ -111,6 +111,11 @@ def recording(watch: Callable[[tf.Tensor], None]) -> Iterator[list[Tap]]:
         _RECORDED.reset(token)
 
 
+def recorded() -> bool:
+    """Tell whether somebody records; kernels that hide their products are left out then."""
+    return _RECORDED.get() is not None
+
+
 def product(
     result: tf.Tensor,
     inputs: tf.Tensor | Callable[[], tf.Tensor],

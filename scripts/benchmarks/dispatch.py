@@ -13,7 +13,8 @@ from lm_keras.fields import setting
 
 COMMANDS = (
     "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode",
-    "embeddings", "labels", "pairs", "answers", "scores", "baselines", "page",
+    "embeddings", "labels", "pairs", "answers", "scores", "baselines", "privacy",
+    "page",
 )  # fmt: skip
 SECTIONS = (
     "train",
@@ -109,6 +110,7 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         page,
         pairs,
         preflight,
+        privacy,
         race,
         sample,
         train,
@@ -131,6 +133,7 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         "pairs": lambda: pairs.pairs(settings, peers, options.repeats, options.seconds),
         "answers": lambda: answers.answers(run_dir, [f"answers_{peer}" for peer in peers], options.repeats),
         "preflight": preflight.comparisons,
+        "privacy": lambda: privacy.privacy(options.repeats),
         "baselines": lambda: baselines.baselines(run_dir, options.part),
     }[command]()
 

@@ -10,6 +10,7 @@ from lm_keras.data.batch import Batch
 from lm_keras.layers import taps
 from lm_keras.models import FAMILIES
 from lm_keras.privacy import clipping
+from lm_keras.training.building import freeze
 
 V, B, T = 19, 6, 7
 
@@ -25,16 +26,18 @@ NETWORKS = {
     "gpt": GPT,
     "gpt_untied": {**GPT, "tie_embeddings": False, "post_norm": False, "separate_documents": True},
     "llama": {**GPT, **LLAMA},
+    "lstm_frozen": {"model": "lstm", "tie_embeddings": True, "freeze": "embedding"},
     "qwen3": {**GPT, **LLAMA, "qkv_biases": True, "qk_norm": True},
 }
 
 
 def network(**settings):
     """Return a network whose weights are all away from where they begin, and with tokens that repeat."""
-    known = {"embedding_dim": 5, "hidden_units": 11, "sequence_length": T, **settings}
-    config = from_flat(known)
+    frozen = settings.pop("freeze", "none")
+    config = from_flat({"embedding_dim": 5, "hidden_units": 11, "sequence_length": T, **settings})
     keras.utils.set_random_seed(3)
     model = FAMILIES[config.model.model](config, V)
+    freeze(model, frozen)
     random = np.random.default_rng(1)
     for variable in model.trainable_variables:
         variable.assign(variable + random.normal(size=variable.shape, scale=0.2))
