@@ -46,7 +46,7 @@ from lm_keras.training.weights import best_or_last, restore_for_reading
 def load(
     run_dir: str | os.PathLike,
     checkpoint: str | None = "last",
-    jit: bool | None = False,
+    jit: bool = False,
     weights: str = "float32",
 ) -> "TrainedModel":
     """Load the model of a run; nothing but its folder is needed.
@@ -56,11 +56,12 @@ def load(
         checkpoint: `last`, `best` by the validation and `--best_by`, or None: the best where there is one,
             else the last.
         jit: for a gpt or glm: XLA compiles the work for a token as one program. It takes a second or two for
-            each number of texts and each cache size (64, 128, ...), then a text comes faster. None for
-            whatever `weights` needs. On a CPU TensorFlow keeps several texts at once in bfloat16.
-        weights: `float32`, in the number format of the run's products, or `int8` (gpt and glm, on a CPU, with
-            `jit`): products read 8-bit weights with a scale for each output channel, and round their input
-            likewise. All methods do so; `model` itself does not.
+            each number of texts and each cache size (64, 128, ...), then a text comes faster. On a CPU
+            TensorFlow keeps several texts at once in bfloat16.
+        weights: `float32`, in the number format of the run's products, or `int8` (gpt and glm, on a CPU):
+            products read 8-bit weights with a scale for each output channel, and round their input to 8
+            bits; all else is float32. All methods do so; `model` itself does not. Text comes from a program
+            of TensorFlow Lite's, which takes some seconds where `jit` takes one or two.
 
     Raises:
         InputError: the run or the checkpoint is missing, or `jit` or `weights` is for another model.
@@ -75,11 +76,10 @@ def load(
     if checkpoint is None:
         checkpoint = best_or_last(folder)
     config, tokenizer = folder.config(), folder.tokenizer()
-    model, step = restore_for_reading(folder, checkpoint, _warn)
-    jit = weights == "int8" if jit is None else jit
-    int8 = int8_of(model, weights, jit)
+    model, step = restore_for_reading(folder, checkpoint, _warn, "float32" if weights == "int8" else None)
+    int8 = int8_of(model, weights)
     data = {**folder.read_data(), "end_tokens": folder.end_tokens()}
-    lm = TrainedModel(model, tokenizer, config, step, data, jit, int8, folder.labels())
+    lm = TrainedModel(model, tokenizer, config, step, data, bool(jit), int8, folder.labels())
     if lm.labels:
         lm.fitted_temperature = folder.temperature(step)
     return lm

@@ -1,11 +1,8 @@
 """Import TensorFlow without the lines that it prints at start."""
 
-import contextlib
 import os
-import sys
-import tempfile
 
-from lm_keras.surroundings import import_keras
+from lm_keras.surroundings import captured_stderr, import_keras
 
 
 def import_tensorflow() -> None:
@@ -18,31 +15,8 @@ def import_tensorflow() -> None:
         InputError: Keras has been imported with another backend.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _captured_stderr():
+    with captured_stderr():
         import_keras()
         import tensorflow as tf
 
         tf.config.list_physical_devices()
-
-
-@contextlib.contextmanager
-def _captured_stderr():
-    try:
-        sys.stderr.flush()
-        kept = os.dup(2)
-    except (OSError, AttributeError):  # Nobody reads it, or it is closed.
-        yield
-        return
-    with tempfile.TemporaryFile() as written:
-        os.dup2(written.fileno(), 2)
-        failed = True
-        try:
-            yield
-            failed = False
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            if failed and sys.exc_info()[0] is not KeyboardInterrupt:
-                written.seek(0)
-                sys.stderr.write(written.read().decode(errors="replace"))

@@ -7,6 +7,7 @@ import functools
 import os
 import random
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 
 from lm_keras.errors import InputError
@@ -38,6 +39,35 @@ def import_keras() -> None:
         else:
             os.environ["KERAS_BACKEND"] = before
     require_backend()
+
+
+@contextlib.contextmanager
+def captured_stderr() -> Iterator[None]:
+    """Keep from standard error what C++ code writes to it; show it if an exception is raised."""
+    try:
+        sys.stderr.flush()
+        kept = os.dup(2)
+    except (OSError, AttributeError):  # Nobody reads it, or it is closed.
+        yield
+        return
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            if failed and sys.exc_info()[0] is not KeyboardInterrupt:
+                written.seek(0)
+                sys.stderr.write(written.read().decode(errors="replace"))
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

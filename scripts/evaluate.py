@@ -42,7 +42,7 @@ def main() -> int:
     if scoring.predictions:
         result = scores_of_files(scoring)
     else:
-        lm, split = api.load(run_dir, options.checkpoint, weights=options.weights, jit=None), options.split
+        lm, split = api.load(run_dir, options.checkpoint, weights=options.weights), options.split
         lm.cache_dir = options.cache_dir or lm.cache_dir
         pseudo = lm.pseudo_likelihood(split, options.corpus, report.say) if options.pseudo else {}
         how = {"by_label": not options.json, **scoring.changes}

@@ -26,7 +26,7 @@ class SampleOptions:
         "off", "let XLA compile a token's work: for long texts", choices=("off", "on"), needs=("cache",)
     )
     weights: str = setting(
-        "float32", "int8: 8-bit weights, with --jit=on (CPU)", choices=("float32", "int8"), needs=("cache",)
+        "float32", "int8: 8-bit weights, on a CPU", choices=("float32", "int8"), needs=("cache",)
     )
     json: bool = setting(False, "print one JSON object a continuation, with tokens and log-probabilities")
 

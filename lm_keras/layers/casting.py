@@ -53,6 +53,7 @@ class Int8Matrix:
     Attributes:
         values: [n, k] int8.
         scales: [n] float32, by which they are multiplied.
+        totals: [n] int32, their sums.
         integers: whether products are of integers. Either way they are the same numbers, as long as the sums
             of products of integers stay below 2^24, which float32 holds exactly: a batch of texts is computed
             as its texts one by one.
@@ -60,32 +61,49 @@ class Int8Matrix:
 
     values: tf.Tensor
     scales: tf.Tensor
+    totals: tf.Tensor
     integers: bool = False
 
     def product(self, rows: tf.Tensor) -> tf.Tensor:
-        """Return rows [R, k] times the matrix, [R, n] float32. Each row is rounded to 8 bits by its own
-        largest number.
+        """Return rows [R, k] times the matrix, [R, n] float32. Each row is rounded to 256 steps from its
+        smallest number to its largest, one of which is 0.
+
+        These are the numbers of XNNPACK, which `lm_keras.sampling.lite` uses.
         """
         rows = tf.cast(rows, tf.float32)
-        steps = tf.reduce_max(tf.abs(rows), -1, keepdims=True) / LARGEST_INT8  # [R, 1]
-        rounded = tf.round(rows / tf.where(steps > 0, steps, 1.0))
+        low, high = (find(rows, -1, keepdims=True) for find in (tf.reduce_min, tf.reduce_max))  # [R, 1]
+        low, high = tf.minimum(low, 0.0), tf.maximum(high, 0.0)
+        per_unit = tf.where(low == high, 1.0, 255.0 / (high - low))
+        first, last = -128.0 - low * per_unit, 127.0 - high * per_unit
+        # Of the two ends the one that is nearer to a whole step.
+        zero = tf.where(low * per_unit + high * per_unit - 1.0 > 0, first, last)
+        zero = tf.round(tf.clip_by_value(zero, -128.0, 127.0))
+        rounded = tf.clip_by_value(tf.round(rows * per_unit) + zero, -128.0, 127.0)
         if self.integers:
-            rounded = tf.cast(rounded, tf.int8)
-            sums = tf.cast(
-                tf.matmul(rounded, self.values, transpose_b=True, output_type=tf.int32), tf.float32
-            )
-        else:  # One row in a program of XLA's: what is read are 8-bit numbers, cast within the product.
-            sums = tf.matmul(rounded, tf.cast(self.values, tf.float32), transpose_b=True)
-        return sums * steps * self.scales
+            rounded, zero = tf.cast(rounded, tf.int8), tf.cast(zero, tf.int32)
+            sums = tf.matmul(rounded, self.values, transpose_b=True, output_type=tf.int32)
+            sums = tf.cast(sums - zero * self.totals, tf.float32)
+        else:
+            sums = tf.matmul(rounded - zero, tf.cast(self.values, tf.float32), transpose_b=True)
+        return sums * (1.0 / per_unit) * self.scales
 
 
-def rounded_to_int8(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the values [n, k] int8 and scales [n] of a matrix [n, k], each row of which is an output
-    channel.
+class FloatMatrix(Int8Matrix):
+    """A matrix that stands where an `Int8Matrix` will: its values are floats, and nothing is rounded."""
+
+    def product(self, rows: tf.Tensor) -> tf.Tensor:
+        """Return rows [R, k] times the matrix, [R, n] float32."""
+        return tf.matmul(tf.cast(rows, tf.float32), self.values, transpose_b=True)
+
+
+def rounded_to_int8(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the values [n, k] int8, scales [n] and totals [n] of a matrix [n, k], each row of which is an
+    output channel.
     """
     scales = tf.reduce_max(tf.abs(matrix), -1) / LARGEST_INT8
     scales = tf.where(scales > 0, scales, 1.0)
-    return tf.cast(tf.round(matrix / scales[:, None]), tf.int8), scales
+    values = tf.round(matrix / scales[:, None])
+    return tf.cast(values, tf.int8), scales, tf.reduce_sum(tf.cast(values, tf.int32), -1)
 
 
 class Int8Matrices:
@@ -96,27 +114,33 @@ class Int8Matrices:
         model: a network with `product_matrices`, built, whose weights stay as they are.
 
     Attributes:
+        matrices: one after the other.
         specs: of what `made` returns.
         nbytes: what is held beside the weights themselves.
     """
 
     def __init__(self, model: keras.Model):
-        self._keys, self._made = [], []
+        self._keys, self.matrices = [], []
         for variable, transposed in model.product_matrices:
             matrix = tf.convert_to_tensor(variable)
             self._keys.append((id(variable), tf.as_dtype(model.compute_dtype)))
-            self._made += rounded_to_int8(matrix if transposed else tf.transpose(matrix))
+            self.matrices.append(Int8Matrix(*rounded_to_int8(matrix if transposed else tf.transpose(matrix))))
+        self._made = [part for m in self.matrices for part in (m.values, m.scales, m.totals)]
         self.specs = [tf.TensorSpec(part.shape, part.dtype) for part in self._made]
         self.nbytes = sum(part.dtype.size * part.shape.num_elements() for part in self._made)
 
     def made(self) -> list[tf.Tensor]:
-        """Return values and scales of all matrices, one after the other."""
+        """Return values, scales and totals of all matrices, one after the other."""
         return self._made
 
     def used(self, made: list[tf.Tensor], integers: bool = False) -> contextlib.AbstractContextManager[None]:
         """Have `cast` return what was made; `integers` as in `Int8Matrix`."""
-        pairs = zip(made[::2], made[1::2], strict=True)
-        return _used(self._keys, [Int8Matrix(*pair, integers) for pair in pairs])
+        parts = zip(made[::3], made[1::3], made[2::3], strict=True)
+        return self.replaced([Int8Matrix(*each, integers) for each in parts])
+
+    def replaced(self, by: list[Int8Matrix]) -> contextlib.AbstractContextManager[None]:
+        """Have `cast` return these matrices."""
+        return _used(self._keys, by)
 
 
 class CastOnce:

@@ -187,7 +187,7 @@ class BeamSearch:
         ended = Beams(tokens, nats, numbers, numbers, whole)
         state = rows_of(state, tf.repeat(tf.range(count), beams))
         begins = first if self._apart else tf.cast(prompts[0, 0] == self._begin_id, tf.int32)
-        way = self._network.way(rows=2)  # Several, however many.
+        way = self._network.way_of_search()  # Several, however many.
 
         def penalty(count: tf.Tensor) -> tf.Tensor:
             return tf.pow((5.0 + tf.cast(count, tf.float32)) / 6.0, width.length_penalty)

@@ -14,7 +14,7 @@ from lm_keras.layers.casting import Int8Matrices
 from lm_keras.sampling.beam import BeamSearch, Lengths, Width
 from lm_keras.sampling.continuation import Continuation, GrowingContinuation, find_stop, unknown_parts
 from lm_keras.sampling.loop import NOTHING, Chosen, DecodeLoop
-from lm_keras.sampling.network import DecodingNetwork, allowed_tokens
+from lm_keras.sampling.network import DecodingNetwork, Way, allowed_tokens
 from lm_keras.sampling.notices import Notices
 from lm_keras.sampling.prompts import check_prompts, check_text
 from lm_keras.sampling.rules import RuleSettings
@@ -128,7 +128,7 @@ class Sampler:
         self._check_state(prompts, settings)
         self._notices.tell_stops(settings.stop)
         at_once = len(prompts) * max(settings.num_samples, settings.num_beams)
-        if self._network.jit and not self._network.compiles(at_once):
+        if self._network.jit and self._network.way(at_once) is Way.PLAIN:
             self._say(
                 "jit: several texts at once are not compiled in this number format, which would make them"
                 " slower here"

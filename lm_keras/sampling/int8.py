@@ -12,12 +12,12 @@ WEIGHTS = ("float32", "int8")
 `--precision`."""
 
 
-def int8_of(model: keras.Model, weights: str, jit: bool) -> Int8Matrices | None:
+def int8_of(model: keras.Model, weights: str) -> Int8Matrices | None:
     """Return the matrices of a model as 8-bit integers, or None where `weights` asks for none.
 
     Raises:
-        InputError: `weights` is unknown, or would do nothing: without `jit`, for families without a cache,
-            and on a GPU.
+        InputError: `weights` is unknown, or would do nothing: for families without a cache, and on a GPU; or
+            a weight is not finite.
     """
     if weights not in WEIGHTS:
         raise InputError(
@@ -28,13 +28,14 @@ def int8_of(model: keras.Model, weights: str, jit: bool) -> Int8Matrices | None:
     flag = "--weights=int8 (weights='int8')"
     if model.product_matrices is None:
         raise InputError(f"{flag} is for --model={' or '.join(families_with('cache'))}; leave it out")
-    if not jit:
-        raise InputError(
-            f"{flag} needs --jit=on (jit=True): only a program of XLA's reads 8-bit weights faster; give it "
-            "too, or leave both out"
-        )
     if tf.config.list_physical_devices("GPU"):
         raise InputError(
             f"{flag} is for text from a CPU, and here is a GPU; leave it out, or set CUDA_VISIBLE_DEVICES=-1"
+        )
+    if not all(tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(weight))) for weight in model.weights):
+        # A row with a number that is none would be rounded to numbers.
+        raise InputError(
+            f"{flag} rounds weights, and some of this model's are not finite; its training has diverged, use"
+            " an earlier checkpoint or train with a lower learning rate"
         )
     return Int8Matrices(model)

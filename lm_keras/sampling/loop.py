@@ -18,7 +18,6 @@ its last half is computed again as if it began there, which frees as many slots.
 """
 
 import functools
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.sampling import rules
-from lm_keras.sampling.network import DecodingNetwork, Memory, State, cache_size_for
+from lm_keras.sampling.network import DecodingNetwork, Memory, State, Way, cache_size_for
 from lm_keras.sampling.uniforms import uniform_numbers
 
 NOTHING = -1
@@ -121,7 +120,7 @@ class DecodeLoop:
             way: tf.function(
                 functools.partial(self._decode_positions, way=way), input_signature=signature, autograph=False
             )
-            for way in itertools.product((False, True), repeat=2)
+            for way in Way
         }
 
     @property
@@ -216,7 +215,9 @@ class DecodeLoop:
             carry = self._with_columns(carry, int(carry.position) + free + 1)
             part = tf.constant(uniforms[:, done : done + free], tf.float32)
             fixed = tf.constant(likeliest), prompts.matrices, prompts.memory
-            *values, carry = decode(prompts.limits, carry, part, settings, *fixed)
+            with self.network.ready(carry.state) as state_after:
+                *values, carry = decode(prompts.limits, carry, part, settings, *fixed)
+                carry = carry._replace(state=state_after(carry.state))
             parts.append([value.numpy() for value in values])
             done += free
         return Chosen(*(np.concatenate(values, 1) for values in zip(*parts))), carry
@@ -255,7 +256,7 @@ class DecodeLoop:
         likeliest: tf.Tensor,
         matrices: list[tf.Tensor],
         memory: Memory,
-        way: tuple[bool, bool],
+        way: Way,
     ) -> tuple[tf.Tensor | Carry, ...]:
         """Return what `Chosen` has, and the carry after the last position."""
         count = tf.shape(uniforms)[1]
@@ -303,7 +304,6 @@ class DecodeLoop:
             lambda: tuple(tf.math.top_k(tf.nn.log_softmax(logits), likeliest)),
             lambda: (logits[:, :0], tf.zeros([tf.shape(logits)[0], 0], tf.int32)),
         )
-
         number = carry.position + 1 - limits.end  # of the generated token; below 0 in the prompts
         in_prompt = number < 0
         generated = ~in_prompt & ~carry.finished

@@ -3,9 +3,11 @@
 B batch (rows), T time, S positions of a source, V vocabulary, D width.
 """
 
-import functools
+import contextlib
+import enum
 import itertools
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -14,6 +16,7 @@ import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import CastOnce, Int8Matrices
+from lm_keras.sampling.lite import LiteProgram
 from lm_keras.text.tokenizer import Tokenizer
 
 PREFILL_TOKENS = 1024
@@ -40,6 +43,14 @@ Memory = Any
 """
 
 
+class Way(enum.Enum):
+    """How the work for a token of each row is done."""
+
+    PLAIN = "operation by operation"
+    COMPILED = "as a program of XLA's"
+    PROGRAM = "as a program of TensorFlow Lite's"
+
+
 class DecodingNetwork:
     """A network, and its matrices as decoding reads them.
 
@@ -48,12 +59,14 @@ class DecodingNetwork:
         jit: compile what the network, which has `forward_one_token` and `append_to_cache` then, does for a
             token of each row as one program of XLA's, which takes a second or two for each number of rows and
             of slots of the state; but not where that costs more than it saves, see `compiles`.
-        int8: the network's matrices as integers, which the products read then; with `jit` only.
+        int8: the network's matrices as integers, which the products read then; a token's work is a program
+            of TensorFlow Lite's then, whatever `jit` says, and takes some seconds to make for each number of
+            rows and of slots.
         reads_in_parts: whether a prompt may go through the network part by part: its tokens see none after
             them.
 
     Attributes:
-        model, jit: as given.
+        model, jit, int8: as given.
         matrices: the network's, cast once for a text, or `int8`.
         state_specs: see `state_specs`.
         memory_specs: the structure of `encoded`, as `state_specs` is of the state.
@@ -67,14 +80,11 @@ class DecodingNetwork:
         reads_in_parts: bool = True,
     ):
         self.model, self.jit, self._reads_in_parts = model, jit, reads_in_parts
-        self.state_specs, self._integers = state_specs(model), int8 is not None
+        self.state_specs, self.int8 = state_specs(model), int8
         self.matrices = int8 or CastOnce(model, transposed=jit)
-        self._compiled = {
-            integers: tf.function(
-                functools.partial(self._logits_of_one_token, integers), jit_compile=True, autograph=False
-            )
-            for integers in (False, True)
-        }
+        self._compiled = tf.function(self._logits_of_one_token, jit_compile=True, autograph=False)
+        self._program, self._programs = None, {}
+        self._one_at_a_time = threading.Lock()
         self._encode, self.memory_specs = None, {}
         if getattr(model, "encode", None) is not None:
             source = tf.TensorSpec([None, None], tf.int32)
@@ -129,25 +139,52 @@ class DecodingNetwork:
         """Tell whether XLA compiles the network's work for a token of `rows` rows.
 
         On a CPU its products of several rows in bfloat16 take twice the time of TensorFlow's
-        (`scripts/benchmark.py sample`, "compiled"); float16 is treated likewise. Products of integers are
-        XLA's.
+        (`scripts/benchmark.py sample`, "compiled"); float16 is treated likewise.
         """
         on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        fast = rows == 1 or on_gpu or self._integers or self.model.compute_dtype == "float32"
+        fast = rows == 1 or on_gpu or self.model.compute_dtype == "float32"
         return self.jit and fast
 
-    def way(self, rows: int) -> tuple[bool, bool]:
-        """Return whether the work for a token of `rows` rows is compiled, and whether its products are of
-        integers.
+    def way(self, rows: int) -> Way:
+        """Return how the work for a token of each of `rows` rows is done."""
+        if self.int8 is not None:
+            return Way.PROGRAM
+        return Way.COMPILED if self.compiles(rows) else Way.PLAIN
+
+    def way_of_search(self) -> Way:
+        """Return the same for a search, which has several rows that become fewer: too many sizes for programs
+        of TensorFlow Lite's.
         """
-        return self.compiles(rows), self._integers and rows > 1
+        return Way.COMPILED if self.int8 is not None or self.compiles(rows=2) else Way.PLAIN
+
+    @contextlib.contextmanager
+    def ready(self, state: State) -> Iterator[Callable[[State], State]]:
+        """Be ready for `next_logits` after a state.
+
+        A program of TensorFlow Lite's has a state of its own, which goes on there, while the one that
+        `next_logits` is given and returns stays as it was. No other thread has the program meanwhile. The
+        last two are kept.
+
+        Yields:
+            What makes the state after the last token, of the one that `next_logits` returned.
+        """
+        if self.int8 is None:
+            yield lambda state: state
+            return
+        rows, _, slots, _ = state["keys"][0].shape
+        with self._one_at_a_time:
+            there = self._programs.pop((rows, slots), None)
+            self._program = there or LiteProgram(self.model, self.int8, rows, slots)
+            self._programs = dict([*self._programs.items()][-1:]) | {(rows, slots): self._program}
+            self._program.put(state)
+            yield lambda _: self._program.state()
 
     def next_logits(
         self,
         inputs: Mapping[str, tf.Tensor],
         state: State,
         matrices: list[tf.Tensor],
-        way: tuple[bool, bool],
+        way: Way,
     ) -> tuple[tf.Tensor, State]:
         """Return the logits [B, V] that follow a token of each row, and the state after it; within a compiled
         function.
@@ -158,18 +195,21 @@ class DecodingNetwork:
             matrices: those that `CastOnce.made` returned.
             way: what `way` says.
         """
-        compiled, integers = way
-        if compiled:
-            logits, addition = self._compiled[integers](inputs, state, matrices)
+        if way is Way.PROGRAM:
+            given = [inputs["tokens"], inputs["reset"]]
+            logits = tf.numpy_function(lambda *given: self._program.step(*given), given, tf.float32)
+            return tf.ensure_shape(logits, [None, self.int8.matrices[-1].values.shape[0]]), state
+        if way is Way.COMPILED:
+            logits, addition = self._compiled(inputs, state, matrices)
             return logits, self.model.append_to_cache(state, addition)
         with self.matrices.used(matrices):
             features, state = self.model.forward(inputs, state)  # [B, 1, D]
             return self.model.project(features[:, 0]), state
 
     def _logits_of_one_token(
-        self, integers: bool, inputs: Mapping[str, tf.Tensor], state: State, matrices: list[tf.Tensor]
+        self, inputs: Mapping[str, tf.Tensor], state: State, matrices: list[tf.Tensor]
     ) -> tuple[tf.Tensor, State]:
-        with self.matrices.used(matrices, **({"integers": True} if integers else {})):
+        with self.matrices.used(matrices, **({} if self.int8 is None else {"integers": True})):
             features, addition = self.model.forward_one_token(inputs, state)
             return self.model.project(features[:, 0]), addition
 

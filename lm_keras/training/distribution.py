@@ -10,6 +10,7 @@ import tensorflow as tf
 from lm_keras.config import Config
 from lm_keras.errors import InputError, reason_of
 from lm_keras.registry import STRATEGIES, imported
+from lm_keras.surroundings import usable_cores
 from lm_keras.training import meeting
 from lm_keras.training.workers import Cluster, Workers
 
@@ -240,11 +241,6 @@ def _gpu_memory() -> int:
             f" ({reason}); leave --replicas out"
         )
     return size.value
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _hidden_gpu(gpus: list) -> str:

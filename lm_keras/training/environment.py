@@ -2,10 +2,11 @@
 
 import datetime
 import importlib.metadata
-import os
 import platform
 import subprocess
 from pathlib import Path
+
+from lm_keras.surroundings import usable_cores
 
 PACKAGES = ("lm_keras", "tensorflow", "keras", "numpy", "sentencepiece", "tensorboard")
 
@@ -40,8 +41,7 @@ def machine() -> str:
             if line.startswith("model name")
         ]
         name = names[0] if names else name
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"
+    return f"{name}, {usable_cores()} cores"
 
 
 def commit(folder: Path) -> str | None:

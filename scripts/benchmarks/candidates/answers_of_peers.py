@@ -73,7 +73,7 @@ class LlamaCpp(Peer):
     def _load(self, run_dir: str, folder: Path) -> None:
         from cyllama.llama import llama_cpp
 
-        from lm_keras.training.distribution import usable_cores
+        from lm_keras.surroundings import usable_cores
 
         llama_cpp.disable_logging()
         self._llama, path = llama_cpp, folder / "model.gguf"

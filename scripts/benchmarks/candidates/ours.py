@@ -16,9 +16,9 @@ from lm_keras.callbacks import LearningRateSchedule
 from lm_keras.callbacks.base import StepCallback
 from lm_keras.config import Config
 from lm_keras.errors import InputError
-from lm_keras.layers.casting import Int8Matrix
 from lm_keras.models.costs import Product
 from lm_keras.sampling.int8 import int8_of
+from lm_keras.sampling.lite import interpreter_of, matrix_specs
 from lm_keras.text.char import NUM_SPECIAL, CharTokenizer
 from lm_keras.text.tokenizer import Tokenizer
 from lm_keras.training import estimates
@@ -134,8 +134,8 @@ class OurCandidate:
         """
         if not hasattr(self, "_sampler"):
             self._tokenizer = _characters(self.trainer.model.vocab_size)
-            jit = self.int8 or self._config.running.jit == "on"
-            self._int8 = int8_of(self.trainer.model, "int8" if self.int8 else "float32", jit)
+            jit = self._config.running.jit == "on"
+            self._int8 = int8_of(self.trainer.model, "int8" if self.int8 else "float32")
             self._sampler = answer_for(
                 self.trainer.task.name, self.trainer.model, self._tokenizer, jit=jit, int8=self._int8
             )
@@ -218,24 +218,30 @@ class CompiledInBfloat16(OurCandidate):
 
 
 class Int8(OurCandidate):
-    """The same with 8-bit weights, and a token's work compiled."""
+    """The same with 8-bit weights; what is not a product of weights is float32."""
 
     int8 = True
+
+    def __init__(self, config: Config):
+        learning = dataclasses.replace(config.learning, precision="float32")
+        super().__init__(dataclasses.replace(config, learning=learning))
 
     def products_of_a_token(self, rows: int) -> dict[str, float]:
         """Return the seconds that the products of a token take with 8-bit weights, in one program."""
         if rows not in self._products_of:
-            made = self._int8.made()
+            specs, constants = matrix_specs(self._int8)
+            widest = max(spec.shape[1] for spec in specs)
 
-            def all_of_them(parts):
+            def all_of_them(first, matrices):
                 corner = tf.zeros([])
-                for values, scales in zip(parts[::2], parts[1::2]):
-                    first = tf.ones([rows, values.shape[1]]) + corner
-                    corner = tf.reduce_sum(Int8Matrix(values, scales, rows > 1).product(first)) * TINY
+                for matrix in matrices:
+                    product = tf.matmul(first[:, : matrix.shape[1]] + corner, matrix, transpose_b=True)
+                    corner = tf.reduce_sum(product[:, :1]) * TINY
                 return corner
 
-            compiled = tf.function(all_of_them, autograph=False, jit_compile=True)
-            self._products_of[rows] = {"compiled_products": lambda: compiled(made).numpy()}
+            first = tf.TensorSpec([rows, widest], tf.float32, "first")
+            program = interpreter_of(all_of_them, [first, specs], constants)
+            self._products_of[rows] = {"compiled_products": program.invoke}
         return super().products_of_a_token(rows)
 
 

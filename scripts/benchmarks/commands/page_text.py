@@ -84,12 +84,13 @@ is all of them in one program of XLA's, with matrices transposed.
 
 With `--jit=on` all of a token but its choice is one such program, compiled for a second or two
 for each number of rows and each cache size. XLA computes its operations one after the other, each
-on all cores. It pays for several rows in float32, and with fewer bytes: `compiled_bfloat16` and
-`int8` are ours with `--jit=on`, in bfloat16, and with `--weights=int8`, beside ours in float32
-without it. Their *compiled* products are those of their own weights. 8-bit products are limited by
-computing, not by reading: each number is turned into a float32 before it is multiplied. What a
-token takes beside its products are norms, GELU and attention, the writing of keys and values,
-and the choice among 50,257 tokens, a millisecond."""
+on all cores. It pays for several rows in float32, and with fewer bytes: `compiled_bfloat16` is ours
+with `--jit=on` in bfloat16. `int8` is ours with `--weights=int8`, where a token is a program of
+TensorFlow Lite's; both are beside ours in float32 without it. Their *compiled* products are those
+of their own weights, in such a program. XLA's own 8-bit products took three to four times as long,
+since they turn each number into a float32 first. What a token takes beside its products are norms,
+GELU and attention, and the choice among 50,257 tokens, a millisecond. Prompts of `int8` go through
+TensorFlow's products, which turn the matrices into float32 each time."""
     ),
     "masked": (
         """As for the GPT: six blocks of 384, rows of 128 tokens, and once with `--jit=on`, which
