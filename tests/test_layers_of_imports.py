@@ -50,7 +50,7 @@ ROWS_OF_BENCHMARKS = [
     ["candidates"],
     ["running"],
     ["commands"],
-    ["dispatch"],
+    ["dispatch", "canary"],
 ]
 ROW_OF_BENCHMARK = {name: row for row, names in enumerate(ROWS_OF_BENCHMARKS) for name in names}
 

@@ -88,7 +88,7 @@ def mapped(
             features, _ = model.forward(inputs, model.initial_state(1))
             loss, sums = objective(model.project(features), targets, weights)
         gradients = tape.gradient(loss, [variable.value for variable in variables])
-        return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
+        return [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients], sums
 
     gradients, sums = tf.vectorized_map(one, tuple(batch), fallback_to_while_loop=False)
     squares = [tf.reduce_sum(tf.reshape(tf.square(g), [g.shape[0], -1]), 1) for g in gradients]
@@ -178,15 +178,17 @@ class _Product:
         )
 
     def total(self, scale: tf.Tensor) -> list[tf.Tensor]:
-        """Return the sums of the scaled gradients."""
-        gradient = _kept(self.gradient, scale) * tf.cast(scale, self.gradient.dtype)[:, None, None]
-        flat, found = tf.reshape(gradient, [-1, gradient.shape[-1]]), []
+        """Return the sums of the scaled gradients.
+
+        In float32: a sum over all rows that is rounded to a short format moves by more than one row may.
+        """
+        gradient = tf.cast(_kept(self.gradient, scale), tf.float32) * scale[:, None, None]
+        gradient, found = tf.reshape(gradient, [-1, gradient.shape[-1]]), []
         for part in self.inputs:
-            part = tf.reshape(_kept(part, scale), [-1, part.shape[-1]])
-            short = tf.cast(flat, part.dtype)
-            first, second = (short, part) if self.transposed else (part, short)
-            found.append(tf.cast(tf.matmul(first, second, transpose_a=True), tf.float32))
-        return [*found, *([tf.reduce_sum(tf.cast(flat, tf.float32), 0)] if self.biased else [])]
+            part = tf.cast(tf.reshape(_kept(part, scale), [-1, part.shape[-1]]), tf.float32)
+            first, second = (gradient, part) if self.transposed else (part, gradient)
+            found.append(tf.matmul(first, second, transpose_a=True))
+        return [*found, *([tf.reduce_sum(gradient, 0)] if self.biased else [])]
 
 
 class _Lookup:
