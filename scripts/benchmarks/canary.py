@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import lm_keras
+from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.disk.files import write_atomically
 from lm_keras.errors import InputError
 from lm_keras.privacy import attacks
@@ -27,6 +28,9 @@ SETTINGS = {
     "sample_every": 10**6, "projector": False,
 }  # fmt: skip
 """Of every run; `--dp_epsilon` comes on top."""
+
+PLAIN = {"dp_noise": 0.0, "dp_clip": 1e6, "dp_delta": DELTA}
+"""What takes privacy away and leaves everything else as it is: no noise, and no row is ever clipped."""
 
 BEGIN, END = "<!-- exposures, by scripts/canary.py -->", "<!-- end of exposures -->"
 
@@ -65,23 +69,29 @@ def attacked(options: Any, extra: dict[str, dict[str, Any]] | None = None) -> li
     write_atomically(folder / "text.jsonl", lines.encode())
     results = []
     for name, privacy in {**_runs(options.epsilons), **(extra or {})}.items():
+        run_dir = folder / name
         lm = lm_keras.train(
-            run_dir=folder / name.replace(" ", "_"), corpus=f"jsonl:{folder / 'text.jsonl'}",
+            run_dir=run_dir, corpus=f"jsonl:{folder / 'text.jsonl'}",
             steps=options.steps, seed=options.seed, eval_every=10**6, **SETTINGS, **privacy,
         )  # fmt: skip
-        results.append({"run": name, **found_by(lm, secrets, members, others)})
+        results.append({"run": name, **found_by(lm, run_dir, secrets, members, others)})
     write_atomically(folder / "results.json", (json.dumps(results, indent=1) + "\n").encode())
     write_atomically(folder / "exposure.png", plot(results))
     return results
 
 
 def found_by(
-    lm: Any, secrets: Sequence[attacks.Canary], members: Sequence[str], others: Sequence[str]
+    lm: Any,
+    folder: Path,
+    secrets: Sequence[attacks.Canary],
+    members: Sequence[str],
+    others: Sequence[str],
 ) -> dict[str, Any]:
     """Return what an attacker finds out of a model.
 
     Args:
         lm: the model, loaded.
+        folder: of its run.
         secrets: that were planted.
         members, others: documents that it has learnt, and such as it has not.
     """
@@ -93,10 +103,10 @@ def found_by(
         for copies in sorted({one.copies for one in secrets})
     }
     held_out, learnt = nats(others), nats(members[: len(others)])
-    data = lm._data.get("privacy", {})
+    promised = RunFolder(folder).read_data()["privacy"]
     return {
-        "epsilon": data.get("epsilon"),
-        "noise": data.get("noise"),
+        "epsilon": promised["epsilon"],
+        "noise": promised["noise"],
         "nats_per_token": float(held_out.mean() / (LENGTH + 1)),
         **{f"exposure_{copies}": values for copies, values in exposures.items()},
         "auc": vars(attacks.membership(learnt, held_out)),
@@ -130,7 +140,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     lines = [f"| {' | '.join([*head, 'membership AUC'])} |", "|" + "---|" * (len(head) + 1)]
     for one in results:
         epsilon = one["run"] if one["epsilon"] is None else f"{one['epsilon']:.3g}"
-        noise = "-" if one["noise"] is None else f"{one['noise']:.3g}"
+        noise = f"{one['noise']:.3g}" if one["noise"] else "none, no clipping"
         bits = [f"{np.mean(one[name]):.1f} (at most {max(one[name]):.1f})" for name in copies]
         auc = str(attacks.Membership(**one["auc"]))
         nats = format(one["nats_per_token"], ".2f")
@@ -189,5 +199,5 @@ def _runs(text: str) -> dict[str, dict[str, Any]]:
                 f"--epsilons={text}: expected numbers above 0 or inf, with commas, such as inf,8,1"
             )
         limited = math.isfinite(epsilon)
-        found[part.strip()] = {"dp_epsilon": epsilon, "dp_delta": DELTA} if limited else {}
+        found[part.strip()] = {"dp_epsilon": epsilon, "dp_delta": DELTA} if limited else PLAIN
     return found
