@@ -10,6 +10,7 @@ a constant: the 8-bit integers that there are already.
 B rows, S slots of the cache, V vocabulary.
 """
 
+import logging
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -109,7 +110,14 @@ def interpreter_of(
             nothing but multiply by it.
     """
     traced = tf.function(function, autograph=False).get_concrete_function(*specs)
-    content = tf.lite.TFLiteConverter.from_concrete_functions([traced], tf.Module()).convert()
+    logger = logging.getLogger("absl")
+    level = logger.level
+    try:
+        # It warns that an object which has the function is missing. With one it may rename the arguments.
+        logger.setLevel(logging.ERROR)
+        content = tf.lite.TFLiteConverter.from_concrete_functions([traced]).convert()
+    finally:
+        logger.setLevel(level)
     content = _with_constants(content, constants)
     with captured_stderr(), warnings.catch_warnings():  # Both say which interpreter this is.
         warnings.simplefilter("ignore")
@@ -156,10 +164,10 @@ def _with_constants(program: bytes, constants: dict[str, tuple[tf.Tensor, tf.Ten
     """
     program = schema.ModelT.InitFromPackedBuf(program, 0)
     (graph,) = program.subgraphs
-    left, behind = [], []
+    left, behind, constants = [], [], dict(constants)
     for index in graph.inputs:
         tensor = graph.tensors[index]
-        values, scales = constants.get(tensor.name.decode().split(":")[0], (None, None))
+        values, scales = constants.pop(tensor.name.decode().split(":")[0], (None, None))
         if values is None:
             left.append(index)
             continue
@@ -170,6 +178,8 @@ def _with_constants(program: bytes, constants: dict[str, tuple[tf.Tensor, tf.Ten
             tensor.type, tensor.quantization = schema.TensorType.INT8, schema.QuantizationParametersT()
             tensor.quantization.scale = np.asarray(scales)
             tensor.quantization.zeroPoint = np.zeros(len(scales), np.int64)
+    if constants:
+        raise ValueError(f"the program has no inputs {', '.join(constants)}")
     graph.inputs = np.array(left, np.int32)
     for code in program.operatorCodes:
         if code.builtinCode == schema.BuiltinOperator.FULLY_CONNECTED:
