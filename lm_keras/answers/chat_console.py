@@ -30,10 +30,11 @@ def converse(lm: Any, settings: dict[str, Any], stream: bool) -> None:
         stream: whether an answer appears while it is generated.
 
     Raises:
-        InputError: the model holds no conversations.
+        InputError: the model holds no conversations, or a setting is not allowed.
     """
     if not isinstance(lm.answer, Chat):
         raise InputError(NO_CONVERSATIONS)
+    lm.answer.most_tokens(settings)  # What is wrong with them is said once, before the first message.
     talk = Talk(lm, {"long_prompt": "keep_end", **settings}, stream)
     for line in _lines():
         try:
@@ -81,6 +82,8 @@ class Talk:
     def _command(self, name: str, text: str) -> None:
         if name not in COMMANDS:
             raise InputError(f"{name} is unknown; known are {', '.join(COMMANDS)}")
+        if text.strip() and name != "/system":
+            raise InputError(f"{name} takes nothing behind it; leave {text.strip()!r} out")
         system = [message for message in self.messages[:1] if message.role == SYSTEM]
         turns = self.messages[len(system) :]
         if name == "/system":

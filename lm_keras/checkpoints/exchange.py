@@ -181,6 +181,8 @@ class Imported:
             lines.append(
                 f"files that are neither read nor written back: {', '.join(others[:MOST_NAMES])}{more}"
             )
+        if names := other_files.templates_not_taken(self.files):
+            lines.append(f"no chat template is taken: of {', '.join(names)} none is called default")
         ends = other_files.end_tokens(self.files)
         if ends and self.tokenizer.eod_id not in ends:
             lines.append(

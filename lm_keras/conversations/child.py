@@ -1,6 +1,7 @@
 """A chat template of others, rendered in a child process that is watched."""
 
 import contextlib
+import dataclasses
 import importlib.util
 import json
 import os
@@ -26,6 +27,17 @@ MOST_ANSWER = 12 * sandbox.MOST_BYTES + 2**16
 PACKAGES = ("jinja2", "markupsafe")
 
 
+@dataclasses.dataclass
+class Allowance:
+    """The seconds that a template may take for a conversation, in however many texts it is rendered."""
+
+    seconds: float = dataclasses.field(default_factory=lambda: sandbox.SECONDS)
+
+
+class Ended(InputError):
+    """A template was ended, because it took too long or wrote too much."""
+
+
 class TemplateProcess:
     """A process that renders one template. It starts with the first conversation.
 
@@ -43,8 +55,16 @@ class TemplateProcess:
         self._owner, self._lock = 0, threading.Lock()
         self.constants: tuple[str, ...] = ()
 
-    def render(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
+    def render(
+        self, messages: list[dict[str, str]], add_generation_prompt: bool, left: Allowance | None = None
+    ) -> str:
         """Return a conversation as text.
+
+        Args:
+            messages: of the conversation.
+            add_generation_prompt: see the template's `render`.
+            left: the seconds that the conversation may still take, from which those of this text come off;
+                None for what a conversation has.
 
         Raises:
             InputError: the template is wrong, refuses the conversation, does what is not allowed, takes too
@@ -55,7 +75,7 @@ class TemplateProcess:
             try:
                 if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
                     self._start()
-                return self._ask(asked)["text"]
+                return self._ask(asked, left or Allowance())["text"]
             except KeyboardInterrupt:
                 self._stop()  # Its answer would be taken for the next one.
                 raise
@@ -75,25 +95,29 @@ class TemplateProcess:
         )
         self._process, self._owner = process, os.getpid()
         weakref.finalize(self, _end, process, self._owner)
-        self._answer(START_SECONDS)
+        self._answer(START_SECONDS, of=START_SECONDS)
         try:
-            self.constants = tuple(self._ask(self._asked)["constants"])
+            self.constants = tuple(self._ask(self._asked, Allowance())["constants"])
         except InputError:
             self._stop()
             raise
 
-    def _ask(self, content: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, content: dict[str, Any], left: Allowance) -> dict[str, Any]:
         with contextlib.suppress(BrokenPipeError):  # It has ended; the answer tells so.
             self._process.stdin.write(json.dumps(content).encode("ascii") + b"\n")
-        answer = self._answer(sandbox.SECONDS)
+        began = time.monotonic()
+        answer = self._answer(left.seconds, of=sandbox.SECONDS)
+        left.seconds -= time.monotonic() - began
         if "error" in answer:
             raise InputError(f"the chat template cannot be used: {answer['error']}")
         return answer
 
-    def _answer(self, seconds: float) -> dict[str, Any]:
-        """Return the next line of the process; one that is late, too long or none ends it."""
+    def _answer(self, seconds: float, of: float) -> dict[str, Any]:
+        """Return the next line of the process; one that is late, too long or none ends it. `seconds` are left
+        `of` some.
+        """
         ends, got, pipe = time.monotonic() + seconds, bytearray(), self._process.stdout
-        problem = f"it takes more than {seconds} s"
+        problem = f"it takes more than {of} s"
         while (left := ends - time.monotonic()) > 0:
             if not select.select([pipe], [], [], left)[0]:
                 break
@@ -105,7 +129,7 @@ class TemplateProcess:
                 problem = f"its process ended after {len(got):,} bytes"
                 break
         self._stop()
-        raise InputError(f"the chat template cannot be used: {problem}")
+        raise Ended(f"the chat template cannot be used: {problem}")
 
     def _stop(self) -> None:
         if self._process is not None:

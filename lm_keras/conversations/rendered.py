@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lm_keras.conversations.child import Ended
 from lm_keras.conversations.messages import ASSISTANT, Message
 from lm_keras.errors import InputError
 
@@ -82,6 +83,8 @@ def located(
         twins = Twins()
         try:
             found = render([twins.message(message, chosen(message.content)) for message in messages])
+        except Ended:
+            raise
         except InputError:  # The template says so of what only the twins make of the conversation.
             continue
         if twins.back(found) == text:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_keras.conversations.child import TemplateProcess
+from lm_keras.conversations.child import Allowance, TemplateProcess
 from lm_keras.conversations.messages import ASSISTANT, USER, Message
 from lm_keras.conversations.rendered import Rendered, at_risk, chatml, located
 from lm_keras.errors import InputError
@@ -108,8 +108,11 @@ class ChatTemplate:
         if self._process is None:
             return chatml(messages, add_generation_prompt)
 
+        left = Allowance()
+
         def render(messages: Sequence[Message]) -> str:
-            return self.render(messages, add_generation_prompt)
+            given = [message._asdict() for message in messages]
+            return self._process.render(given, add_generation_prompt, left)
 
         text = render(messages)
         if found := located(text, render, messages, self._process.constants, names):

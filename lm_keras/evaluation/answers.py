@@ -123,22 +123,29 @@ def answers_for(
 def shuffled_questions(documents: Iterable[Document]) -> list[Document]:
     """Return conversations in which each message of a user is that of another conversation.
 
-    Of all these messages in their order each is replaced by the one half of them later, from the beginning
-    again behind the last.
+    The first message of a user becomes that of the conversation half of them later, from the beginning again
+    behind the last; likewise the second among the conversations that have one, and so on. What only one
+    conversation has becomes the first message of the next conversation.
 
     Example: the questions A, B, C, D of four conversations become C, D, A, B.
     """
     documents = list(documents)
-    questions = [message for document in documents for message in document.messages if message.role == USER]
-    half = len(questions) // 2
-    others = iter([*questions[half:], *questions[:half]])
-    return [
-        Document.from_messages(
-            document.source,
-            tuple(next(others) if message.role == USER else message for message in document.messages),
-        )
-        for document in documents
-    ]
+    questions = [[m for m in document.messages if m.role == USER] for document in documents]
+    others: list[list[Message]] = [[] for _ in documents]
+    for turn in range(max(map(len, questions), default=0)):
+        having = [number for number, own in enumerate(questions) if len(own) > turn]
+        for place, number in enumerate(having):
+            other = having[(place + len(having) // 2) % len(having)]
+            if other == number:
+                following = [*questions[number + 1 :], *questions[:number]]
+                others[number].append(next((own[0] for own in following if own), questions[number][turn]))
+            else:
+                others[number].append(questions[other][turn])
+    found = []
+    for document, own in zip(documents, map(iter, others)):
+        messages = tuple(next(own) if message.role == USER else message for message in document.messages)
+        found.append(Document.from_messages(document.source, messages))
+    return found
 
 
 def store_of(documents: Iterable[Document], tokenizer: Tokenizer) -> TokenStore:

@@ -75,7 +75,7 @@ class Int8Matrix:
         low, high = tf.minimum(low, 0.0), tf.maximum(high, 0.0)
         per_unit = tf.where(low == high, 1.0, 255.0 / (high - low))
         first, last = -128.0 - low * per_unit, 127.0 - high * per_unit
-        # Of the two ends the one that is nearer to a whole step.
+        # Both are the same number but for rounding, and XNNPACK takes this one.
         zero = tf.where(low * per_unit + high * per_unit - 1.0 > 0, first, last)
         zero = tf.round(tf.clip_by_value(zero, -128.0, 127.0))
         rounded = tf.clip_by_value(tf.round(rows * per_unit) + zero, -128.0, 127.0)
@@ -89,7 +89,7 @@ class Int8Matrix:
 
 
 class FloatMatrix(Int8Matrix):
-    """A matrix that stands where an `Int8Matrix` will: its values are floats, and nothing is rounded."""
+    """A matrix of floats in the place of an `Int8Matrix`, while a program is made. It rounds nothing."""
 
     def product(self, rows: tf.Tensor) -> tf.Tensor:
         """Return rows [R, k] times the matrix, [R, n] float32."""

@@ -1,5 +1,7 @@
 """Whether products may read weights as 8-bit integers."""
 
+import importlib.util
+
 import keras
 import tensorflow as tf
 
@@ -17,7 +19,7 @@ def int8_of(model: keras.Model, weights: str) -> Int8Matrices | None:
 
     Raises:
         InputError: `weights` is unknown, or would do nothing: for families without a cache, and on a GPU; or
-            a weight is not finite.
+            a weight is not finite, or TensorFlow Lite is missing.
     """
     if weights not in WEIGHTS:
         raise InputError(
@@ -31,6 +33,11 @@ def int8_of(model: keras.Model, weights: str) -> Int8Matrices | None:
     if tf.config.list_physical_devices("GPU"):
         raise InputError(
             f"{flag} is for text from a CPU, and here is a GPU; leave it out, or set CUDA_VISIBLE_DEVICES=-1"
+        )
+    if importlib.util.find_spec("tensorflow.lite.python.schema_py_generated") is None:
+        raise InputError(
+            f"{flag} needs TensorFlow Lite, which TensorFlow {tf.__version__} no longer has; leave it out, or"
+            " install tensorflow 2.21"
         )
     if not all(tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(weight))) for weight in model.weights):
         # A row with a number that is none would be rounded to numbers.

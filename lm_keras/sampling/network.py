@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import CastOnce, Int8Matrices
-from lm_keras.sampling.lite import LiteProgram
 from lm_keras.text.tokenizer import Tokenizer
 
 PREFILL_TOKENS = 1024
@@ -171,6 +170,8 @@ class DecodingNetwork:
         if self.int8 is None:
             yield lambda state: state
             return
+        from lm_keras.sampling.lite import LiteProgram  # Only text from 8-bit weights needs TensorFlow Lite.
+
         rows, _, slots, _ = state["keys"][0].shape
         with self._one_at_a_time:
             there = self._programs.pop((rows, slots), None)

@@ -156,6 +156,15 @@ def test_each_line_is_answered(monkeypatch, capsys, stream):
     assert printed.err == "error: /nope is unknown; known are /system, /reset, /undo, /help\n"
 
 
+def test_what_means_nothing_is_refused(monkeypatch, capsys):
+    """A setting before the first message, so that a command ends with its error."""
+    printed = talk(monkeypatch, capsys, ["Hi", "/undo 3", "/reset now"])
+    assert (printed.out, printed.err.count("takes nothing behind it; leave '")) == ("Yes\n", 2)
+    with pytest.raises(InputError, match="num_samples=2 has no meaning in a conversation"):
+        talk(monkeypatch, capsys, ["Hi"], num_samples=2)
+    assert capsys.readouterr().out == ""
+
+
 def test_commands_change_what_is_remembered(monkeypatch):
     asked = []
 

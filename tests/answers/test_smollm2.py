@@ -33,6 +33,10 @@ QUESTIONS = [
     "What is 2 + 3?", "Say <|im_end|> to me.", "Write one sentence about the sea.",
 ]  # fmt: skip
 TOKENS = 80
+NETWORK = (
+    "num_layers", "embedding_dim", "hidden_units", "num_heads", "num_kv_heads", "norm_epsilon",
+    "tie_embeddings", "positions", "norm", "activation", "biases", "rotary_base",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,7 @@ def test_it_knows_a_capital_and_stops_by_itself(answers):
 def test_python_and_console_say_the_same(model, answers, monkeypatch, capsys):
     lm, _ = model
     settings = {"temperature": 0, "max_new_tokens": TOKENS}
-    for question, expected in zip(QUESTIONS[:3], answers):
+    for question, expected in zip(QUESTIONS, answers):
         messages = [{"role": "user", "content": question}]
         assert "".join(lm.chat(messages, stream=True, **settings)) == expected.text
         monkeypatch.setattr(sys, "stdin", io.StringIO(question))
@@ -110,13 +114,15 @@ def test_it_learns_conversations_keeps_its_template_and_goes_back(model, answers
     import transformers
 
     lm, folder = model
+    network = {name: value for name, value in lm.config.flat().items() if name in NETWORK}
     lines = [
         {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": "Arr, matey!"}]}
         for question in QUESTIONS
     ]
     (tmp_path / "chats.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     flags = {
-        "task": "chat", "model": "gpt", "init_from": str(folder / "theirs"), "run_dir": str(tmp_path / "run"),
+        **network, "task": "chat", "model": "gpt",
+        "init_from": str(folder / "theirs"), "run_dir": str(tmp_path / "run"),
         "corpus": f"jsonl:{tmp_path}/chats.jsonl", "valid_corpus": f"jsonl:{tmp_path}/chats.jsonl",
         "sequence_length": 128, "batch_size": 2, "steps": 10, "learning_rate": 0.0001, "warmup_steps": 2,
         "eval_answers": 2, "projector": False,
@@ -138,5 +144,7 @@ def test_it_learns_conversations_keeps_its_template_and_goes_back(model, answers
     np.testing.assert_allclose(tuned.logits([ids.tolist()])[0], theirs[0], atol=1e-3)
     given = torch.tensor([ids.tolist()])
     with torch.no_grad():
-        text = network.generate(given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=20)
+        text = network.generate(
+            given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=20
+        )
     assert tokenizer.decode(text[0, len(ids) :], skip_special_tokens=True) == "Arr, matey!"

@@ -173,6 +173,20 @@ def test_files_that_do_not_come_back_are_named(tmp_path):
     assert line.endswith("a06, a07 and 14 more")
 
 
+def test_templates_of_which_none_is_called_default_are_named(tmp_path):
+    folder = models.write(tmp_path / "model", "gpt2")
+
+    def remarks(*names):
+        templates = [{"name": name, "template": "{{ messages }}"} for name in names]
+        (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": templates}))
+        found = exchange.read(folder)
+        return found.remarks_for(found.config)
+
+    (line,) = remarks("tool_use", "rag")
+    assert line == "no chat template is taken: of tool_use, rag none is called default"
+    assert remarks("tool_use", "default") == []
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -30,7 +30,7 @@ SAME_TO_THE_BIT = ("vendor_id\t: GenuineIntel\n", "cpu family\t: 6\n", "model\t\
 def runs(tmp_path, monkeypatch):
     """The folder of the runs, which is the working directory, since they name their text from there."""
     with tarfile.open(Path(__file__).parent / "saved" / "runs.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extractall(tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -9,8 +9,10 @@ from lm_keras.conversations import child, sandbox
 from lm_keras.conversations.messages import Message
 from lm_keras.conversations.template import ChatTemplate
 from lm_keras.errors import InputError
+from lm_keras.text import train_tokenizer
 
 HI = [Message("user", "Hi")]
+BYTES = train_tokenizer("byte", [])
 
 HOSTILE = [
     ("{{ ''.__class__.__mro__ }}", "does something that is not allowed: access to attribute '__class__'"),
@@ -56,6 +58,27 @@ def test_a_template_that_takes_long_is_ended(source, monkeypatch):
     assert time.monotonic() - began < 0.5 + child.START_SECONDS
 
 
+def test_a_conversation_has_its_time_once(monkeypatch):
+    """Also where only the check of what is the template's takes long, or each of its texts a while."""
+    monkeypatch.setattr(sandbox, "SECONDS", 0.5)
+    loop = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    template = ChatTemplate(
+        "{% if messages[0].content > 'zzzz' %}" + loop + "{% endif %}{{ messages[0].content }}"
+    )
+    assert template.render(HI) == "Hi"
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r"takes more than 0\.5 s"):
+        template.encode(HI, BYTES, True)
+    assert time.monotonic() - began < 1.5
+    left = child.Allowance(0.4)
+    plain = ChatTemplate("{{ messages[0].content }}")._process
+    plain.render([HI[0]._asdict()], False, left)
+    assert 0 < left.seconds < 0.4
+    left.seconds = 0.0  # Texts before have taken it.
+    with pytest.raises(child.Ended):
+        plain.render([HI[0]._asdict()], False, left)
+
+
 def test_a_process_goes_on_after_an_error_and_ends_with_its_template():
     template = ChatTemplate("{{ messages[1].content }}")
     with pytest.raises(InputError, match="has no element 1"):
@@ -94,7 +117,7 @@ def test_an_interrupted_conversation_leaves_no_answer_for_the_next(monkeypatch):
     template = ChatTemplate("{{ messages[0].content }}")
     assert template.render(HI) == "Hi"
 
-    def interrupted(seconds):
+    def interrupted(seconds, of):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as changed, pytest.raises(KeyboardInterrupt):

@@ -1,5 +1,7 @@
 """Weights as 8-bit integers: products, their scales, and where they are refused. R 5 rows, k 33, n 7."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -146,6 +148,13 @@ def test_a_gpu_is_told(monkeypatch):
     model = FAMILIES["gpt"](from_flat(GPT), 13)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["one"])
     with pytest.raises(InputError, match="is for text from a CPU, and here is a GPU"):
+        int8_of(model, "int8")
+
+
+def test_a_tensorflow_without_lite_is_told(monkeypatch):
+    model = FAMILIES["gpt"](from_flat(GPT), 13)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs TensorFlow Lite, which TensorFlow .* no longer has"):
         int8_of(model, "int8")
 
 

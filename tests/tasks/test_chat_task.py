@@ -222,7 +222,10 @@ def test_shuffled_questions_have_the_answers_of_others():
     documents = [Document.from_messages(str(n), messages) for n, messages in enumerate(CHATS[:4])]
     found = shuffled_questions(documents)
     questions = [m.content for one in found for m in one.messages if m.role == "user"]
-    assert questions == ["f", "i", "kl", "a", "d"]
+    assert questions == ["i", "kl", "i", "a", "d"]
+    long = [Document.from_messages(str(n), CHATS[number]) for n, number in enumerate((1, 5, 0))]
+    asked = [[m.content for m in one.messages if m.role == "user"] for one in shuffled_questions(long)]
+    assert asked == [["q", "s"], ["a", "f"], ["d"]]
     assert found[2].messages[::2] == (Message("system", "j"), CHATS[2][2])
 
 

@@ -126,6 +126,17 @@ def all_ends(files: dict[str, str], tokenizer: Tokenizer) -> list[int]:
     return [token for token in dict.fromkeys(ends) if token != tokenizer.eod_id]
 
 
+def templates_not_taken(files: dict[str, str]) -> list[str]:
+    """Return the names of the chat templates in tokenizer_config.json where there are several and none of
+    them is called default, nor is there a file with one.
+    """
+    named = object_in(files.get(TOKENIZER_CONFIG, "{}")).get("chat_template")
+    if not isinstance(named, list) or TEMPLATE_FILE in files:
+        return []
+    names = [str(one.get("name")) for one in named if isinstance(one, dict)]
+    return [] if "default" in names else names
+
+
 def chat_files(files: dict[str, str], tokenizer: Tokenizer) -> dict[str, str]:
     """Return the files of a run's chat template and of the tokens that end its answers, by name; none where
     the files that the run keeps tell them.
