@@ -22,12 +22,15 @@ def main() -> None:
     """Train, attack and report."""
     options = flags.read(CanaryOptions)
     quiet.import_tensorflow()
-    from benchmarks import canary
+    from benchmarks import canary, marked
 
-    results = canary.attacked(options)
-    print(canary.table(results))
     if options.page:
-        canary.write_page(options.page, results)
+        marked.check(options.page, canary.MARK)
+    results = canary.attacked(options)
+    table = canary.table(results)
+    print(table)
+    if options.page:
+        marked.write(options.page, canary.MARK, table)
 
 
 if __name__ == "__main__":

@@ -46,11 +46,11 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py
 
 BENCHMARKS = ROOT / "scripts" / "benchmarks"
 ROWS_OF_BENCHMARKS = [
-    ["spread", "trainers", "graph_flops"],
+    ["spread", "trainers", "graph_flops", "marked", "epsilons"],
     ["candidates"],
     ["running"],
     ["commands"],
-    ["dispatch", "canary"],
+    ["dispatch", "canary", "fine_tuning"],
 ]
 ROW_OF_BENCHMARK = {name: row for row, names in enumerate(ROWS_OF_BENCHMARKS) for name in names}
 

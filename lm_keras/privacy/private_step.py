@@ -1,6 +1,7 @@
 """What a step and a run do otherwise where the weights are to reveal little of the text."""
 
 import dataclasses
+import math
 
 import keras
 import tensorflow as tf
@@ -11,14 +12,15 @@ from lm_keras.data.batch import Batch
 from lm_keras.data.store import TokenStore
 from lm_keras.privacy import clipping, key, noise
 from lm_keras.privacy.guarantee import Guarantee, promised
+from lm_keras.privacy.row_loss import row_objective
 from lm_keras.privacy.sampling import SampledOrder, SampledTask, units_of, with_secret_masks
+from lm_keras.registry import JIT_OF_PARTS
 from lm_keras.tasks.task import Task
 
-PARTS = 4
-"""Parts of an expected batch that are computed one after the other. A sample rarely fills the rows of a step,
-and parts without rows are not computed.
+ROWS = 32
+"""Rows of a part, about. A sample rarely fills the rows of a step, so they are computed in parts, and parts
+without rows are not computed. Parts of fewer rows take longer, since each adds to the whole sum.
 """
-
 
 ROUNDING = 1e-4
 """Share of the clipping norm that is left for what float32 rounds."""
@@ -48,9 +50,14 @@ class PrivateStep:
         self.guarantee, self._secret = guarantee, secret
         self._key = noise.key_of(key.derived(secret, "noise"))
         self._ghosts = not config.running.rematerialize
-        self._objective = clipping.row_objective(config.label_smoothing, config.learning.z_loss)
+        self._objective = row_objective(
+            config.label_smoothing, config.learning.z_loss, config.running.jit in JIT_OF_PARTS
+        )
         batches = config.batches
-        rows = -(-batches.batch_size // (replicas * batches.micro_batches * PARTS))
+        at_once = replicas * batches.micro_batches
+        usual = batches.micro_batches * max(1, batches.batch_size // (at_once * ROWS))
+        # The usual parts hold a sample that is one standard deviation larger than expected.
+        rows = math.ceil((batches.batch_size + math.sqrt(batches.batch_size)) / (replicas * usual))
         rows += rows % 2  # Two groups of rows are computed side by side.
         parts = -(-guarantee.cap // (replicas * rows))
         batches = dataclasses.replace(batches, batch_size=replicas * parts * rows, micro_batches=parts)
@@ -96,12 +103,18 @@ class PrivateStep:
         taken = tf.reduce_any(tf.reshape(batch.weights > 0, [count, -1]), axis=1)
         return tf.reduce_max(tf.where(taken, tf.range(1, count + 1), 0))
 
-    def clipped(self, model: keras.Model, batch: Batch) -> list[tf.Tensor]:
-        """Return the sums of the clipped gradients of rows, a variable each, and then those of the losses."""
-        way = clipping.ghost if self._ghosts and model.hands_over else clipping.mapped
+    def clipped(self, model: keras.Model, batch: Batch, compiled: bool) -> list[tf.Tensor]:
+        """Return the sums of the clipped gradients of rows, a variable each, and then those of the losses.
+
+        Args:
+            model: the network.
+            batch: rows.
+            compiled: whether XLA compiles the gradients of rows.
+        """
         variables = model.trainable_variables
         clip = (1 - ROUNDING) * self.guarantee.clip
-        totals, sums, _ = way(model, batch, self._objective, clip, variables)
+        way = clipping.ghost if self._ghosts and model.hands_over else clipping.mapped
+        totals, sums, _ = way(model, batch, self._objective, clip, variables, compiled)
         return [*totals, *sums.values()]
 
     def noised(self, totals: list[tf.Tensor], step: tf.Tensor) -> list[tf.Tensor]:
@@ -109,8 +122,8 @@ class PrivateStep:
         deviation = self.guarantee.noise * self.guarantee.clip
         if not deviation:
             return totals
-        found = noise.normal(self._key, step, [total.shape for total in totals])
-        return [total + deviation * one for total, one in zip(totals, found, strict=True)]
+        found = noise.normal(self._key, step, [total.shape for total in totals], deviation)
+        return [total + one for total, one in zip(totals, found, strict=True)]
 
 
 def promise_of(config: Config, task: Task, store: TokenStore, steps: int) -> Guarantee:

@@ -73,8 +73,10 @@ class TrainingStep:
         compiled = compiles_gradients(config)
         dense = learning.l1 or learning.l2 or compiled or private
         self._sparse = one_piece and not dense and optimizers.takes_rows(optimizer)
-        self._gradients = self._clipped_gradients if private else self._gradients_of_micro_batch
-        if compiled:
+        self._gradients, self._compiled = self._gradients_of_micro_batch, compiled
+        if private:
+            self._gradients = self._clipped_gradients
+        elif compiled:
             self._gradients = tf.function(self._gradients, jit_compile=True, autograph=False)
         with tf.device("/cpu:0"):
             self.stopped = tf.Variable(False, trainable=False)
@@ -241,7 +243,7 @@ class TrainingStep:
         self, batch: Batch, state: Any, step: tf.Tensor, rates: Scalars, first_row: tf.Tensor
     ) -> tuple[Gradients, Any]:
         """Return what `_gradients_of_micro_batch` does, with the gradient of each row clipped."""
-        return self._private.clipped(self._model, batch), state
+        return self._private.clipped(self._model, batch, self._compiled), state
 
     def _reduced(self, summed: Any) -> tuple[Gradients, Scalars]:
         """Sum over all replicas: one flat tensor, so that it crosses the network once.

@@ -2,8 +2,6 @@
 
 import functools
 import json
-import math
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from pydoc_data import topics
@@ -13,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 import lm_keras
+from benchmarks.epsilons import runs_of
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.disk.files import write_atomically
 from lm_keras.errors import InputError
@@ -29,10 +28,7 @@ SETTINGS = {
 }  # fmt: skip
 """Of every run; `--dp_epsilon` comes on top."""
 
-PLAIN = {"dp_noise": 0.0, "dp_clip": 1e6, "dp_delta": DELTA}
-"""What takes privacy away and leaves everything else as it is: no noise, and no row is ever clipped."""
-
-BEGIN, END = "<!-- exposures, by scripts/canary.py -->", "<!-- end of exposures -->"
+MARK = "exposures, by scripts/canary.py"
 
 
 def documents(count: int) -> list[str]:
@@ -68,7 +64,7 @@ def attacked(options: Any, extra: dict[str, dict[str, Any]] | None = None) -> li
     )
     write_atomically(folder / "text.jsonl", lines.encode())
     results = []
-    for name, privacy in {**_runs(options.epsilons), **(extra or {})}.items():
+    for name, privacy in {**runs_of(options.epsilons, DELTA), **(extra or {})}.items():
         run_dir = folder / name
         lm = lm_keras.train(
             run_dir=run_dir, corpus=f"jsonl:{folder / 'text.jsonl'}",
@@ -170,34 +166,3 @@ def plot(results: Sequence[dict[str, Any]]) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()
-
-
-def write_page(path: str, results: Sequence[dict[str, Any]]) -> None:
-    """Put the table into a page, in place of the one there."""
-    page = Path(path).read_text(encoding="utf-8")
-    if BEGIN not in page or END not in page:
-        raise InputError(f"--page={path} has no lines {BEGIN} and {END} to write between")
-    inside = f"{BEGIN}\n\n{table(results)}\n\n{END}"
-    page = re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: inside, page, flags=re.DOTALL)
-    write_atomically(path, page.encode())
-
-
-def _runs(text: str) -> dict[str, dict[str, Any]]:
-    """Return the settings of privacy of each epsilon, by its name.
-
-    Raises:
-        InputError: one is no number above 0.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for part in text.split(","):
-        try:
-            epsilon = float(part)
-        except ValueError:
-            epsilon = math.nan
-        if not epsilon > 0:
-            raise InputError(
-                f"--epsilons={text}: expected numbers above 0 or inf, with commas, such as inf,8,1"
-            )
-        limited = math.isfinite(epsilon)
-        found[part.strip()] = {"dp_epsilon": epsilon, "dp_delta": DELTA} if limited else PLAIN
-    return found

@@ -13,7 +13,7 @@ from lm_keras.fields import setting
 
 COMMANDS = (
     "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode",
-    "embeddings", "labels", "pairs", "answers", "scores", "baselines", "privacy",
+    "embeddings", "labels", "pairs", "answers", "scores", "baselines", "privacy", "accounting",
     "page",
 )  # fmt: skip
 SECTIONS = (
@@ -63,6 +63,9 @@ class BenchmarkOptions:
         " written again",
     )
     table: bool = setting(False, "print a Markdown table instead of JSON objects")
+    page: str | None = setting(
+        None, "privacy, accounting: Markdown page whose table is written again", path=True
+    )
 
 
 def measured(command: str, settings: Config, options: BenchmarkOptions, root: Path) -> Iterator[dict]:
@@ -83,6 +86,10 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         if command == "tokenize":
             return text.tokenize(settings.data.corpus, options.repeats)
         return text.preparation(options.gigabytes, options.tokenizers.split(","))
+    if command == "accounting":
+        from benchmarks.commands.accounting import accounting
+
+        return accounting()
     if command == "scores":
         from benchmarks.commands.scores import scores
 

@@ -51,6 +51,7 @@ def scripts() -> dict[str, dict[str, type]]:
         "launch_local": {"": options_of("launch_local")},
         "benchmark": {"": dispatch.BenchmarkOptions, **config.GROUPS},
         "canary": {"": options_of("canary")},
+        "private_fine_tuning": {"": options_of("private_fine_tuning")},
         "reliability": {"": options_of("reliability")},
         "fuzz": {"": options_of("fuzz")},
     }

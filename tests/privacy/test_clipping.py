@@ -10,6 +10,7 @@ from lm_keras.data.batch import Batch
 from lm_keras.layers import taps
 from lm_keras.models import FAMILIES
 from lm_keras.privacy import clipping
+from lm_keras.privacy.row_loss import row_objective
 from lm_keras.training.building import freeze
 
 V, B, T = 19, 6, 7
@@ -93,7 +94,7 @@ FEW = ("lstm", "lstm_compiled", "ngram_direct", "gpt")
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in FEW)) for name in NETWORKS]
 )
 def test_ghost_norms_equal_row_by_row_for_every_variable(name):
-    model, batch, objective = network(**NETWORKS[name]), batch_of(), clipping.row_objective(0.1, 0.01)
+    model, batch, objective = network(**NETWORKS[name]), batch_of(), row_objective(0.1, 0.01)
     rows = row_by_row(model, batch, objective, model.trainable_variables)
     variables = model.trainable_variables
     norms = norms_of(rows)
@@ -119,13 +120,58 @@ def test_ghost_norms_equal_row_by_row_for_every_variable(name):
 )
 def test_a_use_that_is_not_handed_over_is_noticed(monkeypatch, name, lost):
     monkeypatch.setattr(taps, lost, lambda *args, **settings: None)
-    model, batch, objective = network(**NETWORKS[name]), batch_of(), clipping.row_objective()
+    model, batch, objective = network(**NETWORKS[name]), batch_of(), row_objective()
     with pytest.raises(ValueError, match="the network does not hand over how it uses"):
         clipping.ghost(model, batch, objective, 1.0, model.trainable_variables)
 
 
+def test_weights_that_serve_a_row_twice_are_noticed(monkeypatch):
+    """Ghost norms of both uses would leave out what they have in common."""
+    product = taps.product
+
+    def twice(*args, **settings):
+        product(*args, **settings)
+        product(*args, **settings)
+
+    monkeypatch.setattr(taps, "product", twice)
+    model, batch = network(model="ngram"), batch_of()
+    with pytest.raises(ValueError, match="does not use .* once for each row"):
+        clipping.ghost(model, batch, row_objective(), 1.0, model.trainable_variables)
+
+
+@pytest.mark.parametrize(("label_smoothing", "z_loss"), [(0.0, 0.0), (0.1, 0.01)])
+def test_the_compiled_loss_of_rows_is_the_same(label_smoothing, z_loss):
+    random, batch = np.random.default_rng(6), batch_of()
+    logits = tf.constant(random.normal(size=[B, T, V], scale=2).astype(np.float32))
+    found = []
+    for compiled in (False, True):
+        objective = row_objective(label_smoothing, z_loss, compiled)
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss, sums = objective(logits, batch.targets, batch.weights)
+        found.append([loss, *sums.values(), tape.gradient(loss, logits)])
+    for plain, compiled in zip(*found):
+        assert not far(compiled.numpy(), plain.numpy())
+
+
+def test_ghost_norms_are_the_same_where_xla_compiles_the_network():
+    model, batch, objective = network(**GPT), batch_of(), row_objective()
+    found = []
+    for compiled in (False, True):
+        run = tf.function(
+            lambda batch, compiled=compiled: clipping.ghost(
+                model, batch, objective, 0.1, model.trainable_variables, compiled
+            ),
+            autograph=False,
+        )
+        totals, _, norms = run(batch)
+        found.append([*totals, norms])
+    for plain, compiled in zip(*found):
+        assert not far(compiled.numpy(), plain.numpy())
+
+
 def test_a_row_that_is_not_finite_counts_nothing():
-    model, batch, objective = network(model="ngram"), batch_of(), clipping.row_objective()
+    model, batch, objective = network(model="ngram"), batch_of(), row_objective()
     bad = batch._replace(weights=tf.tensor_scatter_nd_update(batch.weights, [[2, 1]], [np.inf]))
     without = batch._replace(weights=batch.weights * (np.arange(B) != 2)[:, None])
     for way in (clipping.ghost, clipping.mapped):
@@ -136,7 +182,7 @@ def test_a_row_that_is_not_finite_counts_nothing():
 
 
 def test_empty_rows_add_nothing():
-    model, batch, objective = network(model="lstm"), batch_of(), clipping.row_objective()
+    model, batch, objective = network(model="lstm"), batch_of(), row_objective()
     empty = batch._replace(weights=tf.zeros_like(batch.weights))
     totals, sums, norms = traced(clipping.ghost, model, empty, objective, 0.1, model.trainable_variables)
     assert not norms.any() and not any(total.any() for total in totals) and sums["nats"] == 0

@@ -57,7 +57,8 @@ def fit(tiny_config, store):
         before = [weight.numpy() for weight in model.trainable_variables]
         with pytest.MonkeyPatch.context() as patch:
             if parts:
-                patch.setattr(private_step, "PARTS", parts)
+                at_once = devices.replicas * config.batches.micro_batches
+                patch.setattr(private_step, "ROWS", max(1, config.batches.batch_size // (at_once * parts)))
             promise = promised(config, N, config.batches.steps)
             private = PrivateStep(promise, config, of_seed(config.privacy.dp_seed), devices.replicas)
         task = private.task(task_of(config, V), store)
@@ -217,3 +218,15 @@ def test_settings_of_the_loop(tiny_config):
         assert batches.batch_size >= guarantee.cap and private.config.learning.clip_norm == 0
         assert batches.batch_size % (replicas * batches.micro_batches) == 0
     assert dataclasses.replace(private.config, batches=config.batches, learning=config.learning) == config
+
+
+@pytest.mark.parametrize(("rows", "units"), [(12, 60), (64, 20_000), (256, 20_000)])
+def test_few_rows_are_empty(tiny_config, rows, units):
+    """On average a step computes at most a quarter more rows than a sample has, 20 of them at least."""
+    config = tiny_config(**{**SETTINGS, "batch_size": rows, "dp_delta": 1e-6})
+    batches = PrivateStep(promised(config, units, 10), config, bytes(16), 1).config.batches
+    part = batches.batch_size // batches.micro_batches
+    sizes = np.random.default_rng(1).binomial(units, rows / units, 10_000)
+    computed = np.minimum(-(-sizes // part) * part, batches.batch_size).mean()
+    assert computed < max(20, 1.25 * rows)
+    assert batches.batch_size > 1.3 * rows  # The control: what would be computed without parts.

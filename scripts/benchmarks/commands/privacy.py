@@ -113,9 +113,9 @@ def _gradients(plain: Trainer, private: Trainer, rows: int, config: Config) -> l
     def usual() -> list[tf.Tensor]:
         return step._gradients(batch, state, tf.constant(0, tf.int64), rates, first)[0]
 
-    @tf.function(autograph=False, jit_compile=compiles_gradients(config) or None)
+    @tf.function(autograph=False)
     def clipped() -> list[tf.Tensor]:
-        return private._private.clipped(plain.model, batch)
+        return private._private.clipped(plain.model, batch, compiles_gradients(config))
 
     def timed(run: Callable[[], list[tf.Tensor]]) -> Callable[[], float]:
         def measure() -> float:
