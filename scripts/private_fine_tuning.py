@@ -1,4 +1,4 @@
-"""Learn public text, then private text with several epsilons: python scripts/private_fine_tuning.py --data=DIR"""
+"""Learn public, then private text with several epsilons: scripts/private_fine_tuning.py --data=DIR"""
 
 import dataclasses
 

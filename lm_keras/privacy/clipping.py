@@ -94,9 +94,7 @@ def ghost(
 
     values, sums = _run(differentiated, compiled)(batch)
     uses = [dataclasses.replace(use, values=tensors) for use, tensors in zip(uses, values)]
-    tied = _tied(uses)
-    uses = [one for use in uses for one in (use.formed() if isinstance(use, ProductUse) else [use])]
-    norms = tf.sqrt(tf.add_n([*(use.squares() for use in uses), *tied]))
+    norms = tf.sqrt(tf.add_n([*(use.squares() for use in uses), *_tied(uses)]))
     scale = _scale(norms, clip)
     totals = tf.cond(
         tf.reduce_all(tf.math.is_finite(norms)),

@@ -18,11 +18,6 @@ from lm_keras.layers import taps
 from lm_keras.layers.normalization import normalized
 
 
-PASSES = 30
-"""Operations of a product that take as long as reading or writing a number of a gradient once for each of
-three passes: forming, squaring and summing gradients of rows."""
-
-
 def kept(values: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     """Return values of rows [B, ...], and 0 for rows whose scale is 0, whatever they hold."""
     counts = tf.reshape(scale > 0, [-1] + [1] * (len(values.shape) - 1))
@@ -72,18 +67,6 @@ class ProductUse:
             pairs = [(right, left) if self.transposed else (left, right) for left in lefts]
             found.append([tf.matmul(*pair, transpose_a=True) for pair in pairs])
         return [tf.add_n(of_kernel) for of_kernel in zip(*found)]
-
-    def formed(self) -> list["Use"]:
-        """Return it with the gradients of each row, where forming them takes less; else as it is.
-
-        They are then summed without another product. Else norms take 2 T^2 (D + K) operations a row.
-        """
-        inputs, gradient = self.values[0]
-        width, (_, time, outputs) = sum(part.shape[-1] for part in inputs), gradient.shape
-        if time * time * (width + outputs) < PASSES * width * outputs:
-            return [self]
-        groups = [_row_products(*group, self.transposed) for group in self.values]
-        return [FormedUse([kernel], list(values)) for kernel, values in zip(self.weights, zip(*groups))]
 
     def times_lookup(self, table: "LookupUse") -> tf.Tensor:
         """Return the inner products [B] with the gradients of a table that also is this kernel."""
@@ -230,15 +213,8 @@ def _squares_of_product(inputs: list[tf.Tensor], gradient: tf.Tensor) -> tf.Tens
     if time * (width + outputs) <= width * outputs:
         grams = tf.add_n([_gram(part) for part in inputs])
         return tf.reduce_sum(grams * _gram(gradient), [1, 2])
-    products = _row_products(inputs, gradient)
+    products = [tf.matmul(part, gradient, transpose_a=True) for part in inputs]
     return tf.add_n([tf.reduce_sum(tf.square(product), [1, 2]) for product in products])
-
-
-def _row_products(inputs: list[tf.Tensor], gradient: tf.Tensor, transposed: bool = False) -> list[tf.Tensor]:
-    """Return the gradients of kernels for each row, [b, D, K] float32, or [b, K, D]."""
-    gradient, inputs = tf.cast(gradient, tf.float32), [tf.cast(part, tf.float32) for part in inputs]
-    pairs = [(gradient, part) if transposed else (part, gradient) for part in inputs]
-    return [tf.matmul(*pair, transpose_a=True) for pair in pairs]
 
 
 def _gram(values: tf.Tensor) -> tf.Tensor:

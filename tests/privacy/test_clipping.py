@@ -135,7 +135,7 @@ def test_weights_that_serve_a_row_twice_are_noticed(monkeypatch):
 
     monkeypatch.setattr(taps, "product", twice)
     model, batch = network(model="ngram"), batch_of()
-    with pytest.raises(ValueError, match="does not use .* once for each row"):
+    with pytest.raises(ValueError, match=r"does not use .* once for each row"):
         clipping.ghost(model, batch, row_objective(), 1.0, model.trainable_variables)
 
 

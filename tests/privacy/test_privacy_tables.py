@@ -10,8 +10,8 @@ import pytest
 from lm_keras.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from benchmarks import fine_tuning, marked  # noqa: E402
-from benchmarks.commands.accounting import accounting  # noqa: E402
+from benchmarks import fine_tuning, marked
+from benchmarks.commands.accounting import accounting
 
 
 def test_a_table_is_written_between_its_marks(tmp_path):
