@@ -29,12 +29,14 @@ from lm_keras.evaluation.cloze import matches_in
 from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.evaluation.generation import GeneratedTargets, generated_for, sample_of
 from lm_keras.evaluation.predictions import Predictions
+from lm_keras.evaluation.scorer import ScoredToken
 from lm_keras.layers.casting import Int8Matrices
 from lm_keras.objectives.rouge import USUAL, RougeSettings
 from lm_keras.registry import TASKS
 from lm_keras.sampling.continuation import Continuation
 from lm_keras.sampling.int8 import int8_of
 from lm_keras.sampling.masks import Filled
+from lm_keras.sampling.prompts import check_text
 from lm_keras.surroundings import each_with_usual_settings, usual_settings, with_usual_settings
 from lm_keras.tasks import task_of
 from lm_keras.tasks.task import Task
@@ -353,6 +355,24 @@ class TrainedModel:
         """
         with self._weights():
             return self._scorer.score(texts)
+
+    @with_usual_settings
+    def token_scores(self, text: str | list[int], likeliest: int = 0) -> list[ScoredToken]:
+        """Return the log-probability and the rank of each token of a text, scored as `score` does; for
+        `--task=causal_lm` and `--task=chat`.
+
+        Args:
+            text: a string, or its tokens.
+            likeliest: how many of the likeliest tokens to tell with each.
+
+        Raises:
+            InputError: the text is no text, or the model predicts something else.
+        """
+        if isinstance(text, str):
+            check_text("text", text)
+            text = self.tokenizer.encode(text)
+        with self._weights():
+            return self._scorer.token_scores(text, likeliest)
 
     @with_usual_settings
     def logits(self, ids: ArrayLike) -> np.ndarray:

@@ -40,6 +40,7 @@ ROWS = [
     ["embeddings"],
     ["sweeps"],
     ["api"],
+    ["serving"],
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py"))

@@ -29,6 +29,9 @@ FROM_OUTSIDE += (
 OF_KERAS = {"model", "params", "nesterov", "epsilon", "momentums", "_momentums", "_velocities"}
 """Attributes that Keras sets when it is asked to, on callbacks and optimizers."""
 
+OF_UVICORN = {"client", "cycle", "loop", "transport"}
+"""Attributes of a connection of uvicorn."""
+
 
 def trees(text: str | None = None) -> list[ast.Module]:
     """Return the syntax trees of the package, and of a text beside it."""
@@ -61,10 +64,10 @@ def unused(files: list[ast.Module]) -> list[str]:
 def undefined(files: list[ast.Module]) -> list[str]:
     """Return the attributes that methods read of themselves and that nothing has."""
     known = {name for kind in FROM_OUTSIDE for name in dir(kind)}
-    known |= OF_KERAS
+    known |= OF_KERAS | OF_UVICORN
     read = set()
     for node in (node for tree in files for node in ast.walk(tree)):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             known.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             known.add(node.id)

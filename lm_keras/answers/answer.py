@@ -1,6 +1,6 @@
 """The contract of an answer: a trained network and a user's input become output."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from lm_keras.errors import InputError
@@ -32,6 +32,10 @@ class Answer:
     usual_batch_size: ClassVar[int] = 16
     instead: ClassVar[str] = "continue or fill text with scripts/sample.py"
     tokens_generated: int
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Call `say` from now on with lines on what happens to a text."""
+        self._say = say
 
     def generate(self, prompts: list[str], **settings) -> list[str]:
         """Return what comes of the prompts: continuations, or the prompts with their masks filled."""

@@ -71,6 +71,18 @@ class Chat(Generator):
             pass
         return [row.continuation() for row in rows]
 
+    def asked_in_turn(self, messages: Messages, settings: SamplingSettings) -> list[GrowingContinuation]:
+        """Return the answer to a conversation, which is still empty and joins a batch of `batch_for`.
+
+        Args:
+            messages: as for `reply`.
+            settings: of sampling, with one seed, one sample and one beam.
+
+        Raises:
+            InputError: as for `reply`.
+        """
+        return [self._answer_row(self._fitted(read_messages(messages), settings)[1], self._told(settings))]
+
     def kept(self, messages: Messages, **settings: Any) -> list[Message]:
         """Return the messages of a conversation that the network reads for its answer: without the oldest
         turns, where it is too long and `long_prompt="keep_end"` allows that. The arguments are those of

@@ -4,7 +4,7 @@ B rows of a batch, T positions of a row, V tokens of the vocabulary, D width.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +13,22 @@ from lm_keras.data.store import TokenStore
 from lm_keras.errors import InputError
 from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
+
+
+class ScoredToken(NamedTuple):
+    """A token of a text, and what a model says of it after those before it.
+
+    Attributes:
+        id: of the token.
+        log_probability: in nats.
+        rank: 1 for the likeliest token there.
+        likeliest: the likeliest tokens there, `(id, log_probability)` each.
+    """
+
+    id: int
+    log_probability: float
+    rank: int
+    likeliest: tuple[tuple[int, float], ...]
 
 
 class Scorer:
@@ -25,6 +41,21 @@ class Scorer:
             InputError: `texts` is not a list of strings, or the logits are not finite.
         """
         raise NotImplementedError
+
+    def token_scores(self, ids: list[int], likeliest: int = 0) -> list[ScoredToken]:
+        """Return the score of each token of a text that begins a document.
+
+        Args:
+            ids: tokens of the text.
+            likeliest: how many of the likeliest tokens are told with each.
+
+        Raises:
+            InputError: the network does not predict a token from those before it.
+        """
+        raise InputError(
+            "this model does not predict a token from those before it alone; scores of tokens are for"
+            " --task=causal_lm and --task=chat"
+        )
 
     def logits(self, ids: ArrayLike) -> np.ndarray:
         """Return the logits float32 [B, T, V] at each token of `ids` [B, T]."""

@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from lm_keras.errors import InputError
-from lm_keras.evaluation.scorer import Scorer, check_ids, counts_of
+from lm_keras.evaluation.scorer import ScoredToken, Scorer, check_ids, counts_of
 from lm_keras.sampling.network import State, state_specs
 from lm_keras.sampling.prompts import check_texts
 from lm_keras.text.tokenizer import Tokenizer
@@ -94,6 +94,36 @@ class TextScorer(Scorer):
             {"nats": float(total), **counts_of(self._tokenizer, text, tokens)}
             for total, tokens, text in zip(nats, ids, texts)
         ]
+
+    def token_scores(self, ids: list[int], likeliest: int = 0) -> list[ScoredToken]:
+        """Return the score of each token of a text, in the windows of `score`; their log-probabilities sum up
+        to its nats.
+
+        Raises:
+            InputError: the model's logits are not finite.
+        """
+        found = [token for window in self._windows(ids) for token in self._tokens_of(window, likeliest)]
+        if not np.isfinite([token.log_probability for token in found]).all():
+            raise InputError(
+                "the model's logits are not finite; its training has diverged, use an earlier checkpoint or"
+                " train with a lower learning rate"
+            )
+        return found
+
+    def _tokens_of(self, window: "_Window", likeliest: int) -> list[ScoredToken]:
+        found, state = [], self._model.initial_state(1, length=len(window.inputs))
+        for begin in range(0, len(window.inputs), BLOCK):
+            part = slice(begin, begin + BLOCK)
+            logits, state = self._logits(tf.constant([window.inputs[part]]), state)
+            scores = tf.nn.log_softmax(logits[0]).numpy()  # [BLOCK, V]
+            targets = np.array(window.targets[part])
+            own = scores[np.arange(len(targets)), targets]
+            known = scores[:, : self._tokenizer.vocab_size]  # Logits may be padded.
+            ranks = 1 + (known > own[:, None]).sum(1)
+            best, best_ids = tf.math.top_k(known, min(likeliest, known.shape[1]))
+            others = [tuple(zip(*both)) for both in zip(best_ids.numpy().tolist(), best.numpy().tolist())]
+            found += map(ScoredToken, targets.tolist(), own.tolist(), ranks.tolist(), others)
+        return found[window.first :]
 
     def logits(self, ids: ArrayLike) -> np.ndarray:
         """Return the logits float32 [B, T, V] after each token of `ids` [B, T], from the model's start state.

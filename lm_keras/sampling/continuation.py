@@ -45,6 +45,7 @@ class GrowingContinuation:
 
     Attributes:
         prompt_ids, key: as given.
+        max_new_tokens, top_logprobs: of the settings.
         ids, scores, likeliest: see `Continuation`.
         pieces: its text, as far as it is certain.
         streamed: how many pieces were handed out.
@@ -69,7 +70,7 @@ class GrowingContinuation:
         self.pieces: list[str] = []
         self.streamed = 0
         self.ended_by = ""
-        self._max_new_tokens = settings.max_new_tokens
+        self.max_new_tokens, self.top_logprobs = settings.max_new_tokens, settings.top_logprobs
         self._stop = settings.stop
         self._held = ""
         self._decoder = tokenizer.decoder(before=prompt)
@@ -101,7 +102,7 @@ class GrowingContinuation:
                 self._end("eod")
             else:
                 self._append("" if token in self._silent else self._decoder.push([token]))
-                if not self.ended_by and len(self.ids) >= self._max_new_tokens:
+                if not self.ended_by and len(self.ids) >= self.max_new_tokens:
                     self._end("length")
 
     def _end(self, reason: str) -> None:

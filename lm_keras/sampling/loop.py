@@ -88,7 +88,7 @@ class DecodeLoop:
         begin_id: the token that a document begins with, which the rules do not see; None for `eod_id`.
 
     Attributes:
-        network: as given.
+        network, begin_id: as given.
 
     Example:
         >>> loop = DecodeLoop(DecodingNetwork(model), eod_id=0, allowed=[True] * vocab_size)
@@ -108,7 +108,7 @@ class DecodeLoop:
         self.network = network
         self._ends = np.array(eod_id, np.int32, ndmin=1)
         self._eod_id = int(self._ends[0])
-        self._begin_id = int(self._eod_id if begin_id is None else begin_id)
+        self.begin_id = int(self._eod_id if begin_id is None else begin_id)
         self._allowed = tf.constant(allowed, tf.bool)
         row, table = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
         number, finished = tf.TensorSpec([], tf.int32), tf.TensorSpec([None], tf.bool)
@@ -169,7 +169,7 @@ class DecodeLoop:
             )
         at, finished = tf.constant(position), tf.zeros([len(prompts)], tf.bool)
         carry = Carry(at, at, tf.constant(tokens), finished, state)
-        texts = begins + np.array([prompt[0] == self._begin_id for prompt in prompts], np.int32)
+        texts = begins + np.array([prompt[0] == self.begin_id for prompt in prompts], np.int32)
         limits = Limits(*map(tf.constant, (begins, texts, max(lengths), max_new_tokens)))
         return Prompts(limits, cache_size, matrices, memory or {}), carry
 

@@ -33,6 +33,7 @@ def scripts() -> dict[str, dict[str, type]]:
     from lm_keras.objectives.scoring_options import ScoringOptions
     from lm_keras.sampling.pair_settings import PairSettings
     from lm_keras.sampling.settings import SamplingSettings
+    from lm_keras.serving.settings import ServeOptions
     from lm_keras.sweeps.comparison import CompareOptions
     from lm_keras.sweeps.settings import SweepOptions
 
@@ -41,6 +42,7 @@ def scripts() -> dict[str, dict[str, type]]:
         "evaluate": {"": options_of("evaluate"), "scoring": ScoringOptions},
         "sample": {"": options_of("sample"), "sampling": SamplingSettings},
         "predict": {"": options_of("predict"), "targets": PairSettings},
+        "serve": {"": ServeOptions},
         "convert": {"": options_of("convert")},
         "report": {"": options_of("report")},
         "compare": {"": CompareOptions},
