@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from lm_keras import paths
 from lm_keras.answers import answer_for
+from lm_keras.answers.chat import ChatReply
 from lm_keras.answers.tagger import Span
 from lm_keras.answers.translator import Target
 from lm_keras.checkpoints.run_folder import RunFolder
@@ -207,14 +208,19 @@ class TrainedModel:
 
     def chat(
         self, messages: Sequence[Message | dict[str, str]], stream: bool = False, **settings
-    ) -> str | Iterator[str]:
+    ) -> str | ChatReply:
         """Answer in a conversation; for `--task=chat` and for instruct models of others.
 
         Args:
             messages: of the conversation, each with `role` (`system`, `user` or `assistant`) and `content`.
-            stream: return an iterator over the pieces of the answer instead, as they come.
+            stream: return the answer as it comes instead.
             **settings: as for `generate`; max_new_tokens is 512 where it is not given. With
                 long_prompt="keep_end" the oldest turns of a conversation that is too long are left out.
+
+        Returns:
+            The answer; or, with stream=True, an iterator over its pieces, whose `ended_by` tells at last why
+            it ended: "eod" (the model ended its turn), "stop", "length" (max_new_tokens) or "context": an
+            answer ends where the conversation has filled the context of the model.
 
         Raises:
             InputError: the model has no chat template, the template refuses the messages, they are too many
@@ -226,7 +232,9 @@ class TrainedModel:
         """
         with usual_settings():
             answer = self.answer.reply(messages, stream, **settings)
-        return each_with_usual_settings(answer) if stream else answer
+        if stream:
+            answer.pieces = each_with_usual_settings(answer.pieces)
+        return answer
 
     @with_usual_settings
     def fill(self, text: str, words: int = 5, **settings) -> Filled:
@@ -443,7 +451,7 @@ class TrainedModel:
             if self._makes_pairs:
                 found |= self._generated(text).measures(bleu_tokenize, rouge_settings)
             if TASKS[self.config.task].messages:
-                found |= self._answered(text)
+                found |= self._answered(text, say)
         if by_label and self.labels:
             found |= Predictions.of(sums, self.labels.names).by_label()
         return found
@@ -452,11 +460,12 @@ class TrainedModel:
         """Return the targets of the pairs of a text, decoded as the answer's settings say."""
         return generated_for(self.answer.translate_pairs, text.split.documents(), self.answer.settings)
 
-    def _answered(self, text: ScoredText) -> dict[str, Any]:
+    def _answered(self, text: ScoredText, say: Callable[[str], None]) -> dict[str, Any]:
         """Return the measures of answers in a sample of the conversations of a text."""
         counted = len(text.store.documents), self.config.running.eval_answers
         sample = sample_of(text.split.documents(), *counted)
-        answers = answers_for(self.answer.replies, sample, self.tokenizer, self.model.context_length)
+        context_length = self.model.context_length
+        answers = answers_for(self.answer.replies, sample, self.tokenizer, context_length, say)
         return {} if answers is None else answers.measures()
 
     @with_usual_settings

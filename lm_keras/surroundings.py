@@ -65,6 +65,13 @@ def captured_stderr() -> Iterator[None]:
                 sys.stderr.write(written.read().decode(errors="replace"))
 
 
+def tell_who_waits(line: str) -> None:
+    """Write a line to standard error if that is a terminal: somebody may wait for work that takes seconds."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
 def usable_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -37,7 +37,7 @@ def main() -> int:
     run_dir = flags.given_run(options.run_dir)
     if options.interactive and {options.input, options.output} != {"-"}:
         raise InputError("--interactive reads standard input; leave --input and --output out")
-    quiet.import_tensorflow()
+    quiet.import_tensorflow(f"loading {run_dir}")
     from lm_keras import api
     from lm_keras.answers import conversation, prediction_files
 

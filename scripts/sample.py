@@ -35,7 +35,7 @@ def main() -> None:
     """Read the flags, print prompt and continuation; speed goes to standard error."""
     options, settings = flags.read(SampleOptions), dataclasses.asdict(flags.read(SamplingSettings))
     run_dir = flags.given_run(options.run_dir)
-    quiet.import_tensorflow()
+    quiet.import_tensorflow(f"loading {run_dir}")
     from lm_keras import api
     from lm_keras.answers import chat_console
     from lm_keras.sampling import console, prompts

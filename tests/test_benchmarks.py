@@ -1,5 +1,6 @@
 """scripts/benchmark.py: the step and the sampler beside their peers, and the page that is made of it."""
 
+import importlib
 import importlib.util
 import json
 import math
@@ -13,6 +14,7 @@ import tensorflow as tf
 from benchmarks import dispatch, graph_flops, running, trainers
 from benchmarks.candidates import embeddings as embedding_candidates
 from benchmarks.candidates import loss as loss_candidates
+from benchmarks.candidates import ours as our_candidates
 from benchmarks.candidates import profile
 from benchmarks.commands import decode, embeddings, guards, loss, page, race, sample, scores, train
 from lm_keras.checkpoints.run_folder import RunFolder
@@ -25,12 +27,16 @@ TINY = {"vocab_size": 11, "embedding_dim": 4, "hidden_units": 6, "sequence_lengt
 FLAGS = [f"--{name}={value}" for name, value in TINY.items()]
 
 
-def test_training_beside_keras(script):
-    ended = script("benchmark.py", "train", *FLAGS, "--peer=keras_fit", "--repeats=2", "--seconds=0.05")
+def test_training_beside_keras_and_what_is_not_compiled(script):
+    flags = [*FLAGS, "--peer=keras_fit,jit_off", "--repeats=2", "--seconds=0.05"]
+    ended = script("benchmark.py", "train", *flags)
     assert (ended.code, ended.err) == (0, "")
-    ours, peer = map(json.loads, ended.out.splitlines())
-    assert (ours["candidate"], peer["candidate"]) == ("lm_keras", "keras_fit")
-    assert ours["parameters"] == peer["parameters"] == 11 * 4 + 24 * (4 + 6 + 1) + 11 * 7
+    ours, peer, plain = map(json.loads, ended.out.splitlines())
+    names = [result["candidate"] for result in (ours, peer, plain)]
+    assert names == ["lm_keras", "keras_fit", "jit_off"]
+    parameters = 11 * 4 + 24 * (4 + 6 + 1) + 11 * 7
+    assert ours["parameters"] == peer["parameters"] == plain["parameters"] == parameters
+    assert ours["jit"] == "parts" and "compiled by XLA" in ours["profile"]
     assert ours["tokens_per_second"] == pytest.approx(20 / ours["milliseconds_per_step"] * 1000, rel=0.02)
     assert 0 < ours["share_of_products"] < 10  # Of so small a step it says little, beside other work nothing.
     assert ours["products"].keys() == {
@@ -42,13 +48,11 @@ def test_training_beside_keras(script):
     assert "times_faster" not in ours and peer["times_faster"] > 0
 
 
-def test_a_compiled_recurrence_beside_one_that_is_not(script):
-    ended = script(
-        "benchmark.py", "train", *FLAGS, "--tie_embeddings", "--peer=jit_off", "--repeats=1", "--seconds=0.05"
-    )
-    ours, peer = map(json.loads, ended.out.splitlines())
-    assert ours["jit"] == "parts" and "compiled by XLA" in ours["profile"]
-    assert (peer["candidate"], peer["parameters"]) == ("jit_off", ours["parameters"])
+def test_what_is_not_compiled_has_every_network_of_ours():
+    config = from_flat({**TINY, "tie_embeddings": True})
+    running.check(["jit_off"], config)
+    with pytest.raises(InputError, match="--tie_embeddings=True: --peer=keras_fit has no such network"):
+        running.check(["keras_fit"], config)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
@@ -68,6 +72,21 @@ SMALL_GPT = {
     "sequence_length": 5, "batch_size": 4,
 }  # fmt: skip
 GPT_FLAGS = [f"--{name}={value}" for name, value in SMALL_GPT.items()]
+
+
+class InThisProcess(running.Running):
+    """A candidate without a process of its own, which would import TensorFlow first."""
+
+    def __init__(self, name, config):
+        module, _, made = running.CLASSES[name].rpartition(".")
+        self.name, self._candidate = name, getattr(importlib.import_module(module), made)(config)
+
+    def call(self, method, *arguments):
+        value = getattr(self._candidate, method)
+        return value(*arguments) if callable(value) else value
+
+    def stop(self):
+        pass
 
 
 def test_decoding_as_a_text_grows(monkeypatch):
@@ -139,8 +158,11 @@ def test_sampling_beside_transformers(script):
     assert 0 <= results[0]["share_of_reading"] < 1 and results[0]["milliseconds_of_compiled_products"] > 0
 
 
-def test_sampling_with_short_weights_beside_ours(script):
-    flags = [*GPT_FLAGS, "--context_length=96", "--precision=float32", "--repeats=1"]
+def test_sampling_with_short_weights_beside_ours(script, monkeypatch):
+    monkeypatch.setattr(sample, "SHAPE_WITH_CACHE", ((1, 2), 4, 6))
+    monkeypatch.setattr(sample, "Running", InThisProcess)
+    monkeypatch.setattr(our_candidates, "READ_BYTES", 2**24)
+    flags = [*GPT_FLAGS, "--context_length=10", "--precision=float32", "--repeats=1"]
     ended = script("benchmark.py", "sample", *flags, "--peer=compiled_bfloat16,int8")
     results = [json.loads(line) for line in ended.out.splitlines()]
     assert [result["candidate"] for result in results] == ["lm_keras", "compiled_bfloat16", "int8"] * 2
@@ -263,7 +285,7 @@ def own_run(script, monkeypatch, tmp_path):
 def test_a_race_trains_both_in_turn(own_run, tiny_config, monkeypatch):
     taken = iter([(3.0, 2.5), (5.0, 2.0)])
     monkeypatch.setattr(race, "_theirs", lambda config: next(taken))
-    ours, theirs = race.race(tiny_config(steps=6, eval_every=6), 2, ROOT)
+    ours, theirs = race.race(tiny_config(steps=6, eval_every=6, jit="off"), 2, ROOT)
     assert (ours["candidate"], theirs["candidate"]) == ("lm_keras", "torch_gpt")
     assert 0 < ours["training_seconds"] < 30 and 0 < ours["nats_per_token"] < 4
     assert (theirs["training_seconds"], theirs["middle_half"]) == (4.0, "3.5 to 4.5")

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from opt_in import others_slow
 
 from lm_keras import flags
 from lm_keras.config import FIELDS
@@ -26,6 +27,9 @@ SMALLER = {
 """What takes time in a file is made smaller, if the file sets it; every other flag is carried out as it
 stands there.
 """
+
+KIND = ("task", "model", "method", "bidirectional", "positions")
+"""Flags that decide what code a run executes."""
 
 NOT_OF_A_RUN = {"sweep_dir", "cases", "vary"}
 FORM = re.compile(r"--(?P<name>[a-z][a-z0-9_]*)=(?P<value>\S.*)?|--(?P<off>no)?(?P<switch>[a-z][a-z0-9_]*)")
@@ -125,24 +129,53 @@ CHANGED = {
 """What the test says otherwise, or no run keeps as it was given."""
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=NAMES)
-def test_three_steps_of_every_config(executed, tmp_path, path):
-    text = path.read_text(encoding="utf-8")
-    lines, ended = executed(text)
-    assert given(text)[1] == []
+def first_of_each_kind():
+    """Return one config for each combination of the flags in `KIND`."""
+    found = {}
+    for path in CONFIGS:
+        lines, _ = given(path.read_text(encoding="utf-8"))
+        found.setdefault(tuple({"model": "--model=lstm", **lines}.get(name) for name in KIND), path)
+    return list(found.values())
+
+
+FIRST = first_of_each_kind()
+OTHERS = [path for path in CONFIGS if path not in FIRST]
+
+
+def check_flags(path, lines, ended, run):
+    """Check that a config has the right form, and that every flag of it arrived in a run."""
+    assert given(path.read_text(encoding="utf-8"))[1] == []
+    assert lines.get("run_dir") in (None, f"--run_dir=runs/{path.stem}")
     assert ended.code == 0, ended.err
-    recorded = json.loads((tmp_path / "run" / "config.json").read_text())
+    recorded = json.loads((run / "config.json").read_text())
     fields = of_embeddings.FIELDS if "method" in lines else FIELDS
     for name in set(lines) - CHANGED:
         match = FORM.fullmatch(lines[name])
         value = str(not match["off"]) if match["switch"] else match["value"]
         assert recorded[name] == flags._Parser(fields[name]).parse(value), name
+
+
+@pytest.mark.parametrize("path", others_slow(CONFIGS, FIRST), ids=NAMES)
+def test_three_steps_of_every_config(executed, tmp_path, path):
+    lines, ended = executed(path.read_text(encoding="utf-8"))
+    check_flags(path, lines, ended, tmp_path / "run")
     if "method" not in lines:
         steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
         assert [line["step"] for line in steps if "learning_rate" in line] == [1, 2, 3]
         assert all(line["loss"] for line in steps if "learning_rate" in line)
-    if lines.get("run_dir"):
-        assert lines["run_dir"] == f"--run_dir=runs/{path.stem}"
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
+def test_every_flag_arrives_in_a_run(executed, up_to_training, tmp_path, path):
+    """A config of `FIRST` executes the same code for three steps."""
+    lines, ended = executed(path.read_text(encoding="utf-8"))
+    check_flags(path, lines, ended, tmp_path / "run")
+
+
+def test_a_flag_that_does_not_arrive_is_seen(executed, up_to_training, tmp_path):
+    lines, ended = executed(OTHERS[0].read_text(encoding="utf-8"))
+    with pytest.raises(AssertionError, match="log_every"):
+        check_flags(OTHERS[0], {**lines, "log_every": "--log_every=9"}, ended, tmp_path / "run")
 
 
 GOOD = (

@@ -29,6 +29,15 @@ def test_a_config_reaches_what_it_says(tmp_path, config, bits_per_byte):
 
 
 @pytest.mark.slow
+def test_the_chat_quickstart_ends_its_answers_and_reads_the_questions(tmp_path):
+    """Of names that are new to it; docs/results/results.md has the numbers."""
+    executed(tmp_path / "run", "--flagfile=configs/chat_quickstart.flags")
+    for split, found in json.loads((tmp_path / "run" / "results.json").read_text())["splits"].items():
+        shuffled = found["baselines"]["shuffled_questions"]["nats_per_token"]
+        assert found["ended"] >= 0.95 and found["nats_per_token"] <= shuffled - 0.2, split
+
+
+@pytest.mark.slow
 def test_noise_helps_against_overfitting(tmp_path):
     """docs/results/noise.md has three seeds; one shows it, since the gap is many times their spread."""
     perplexities = [

@@ -1,6 +1,7 @@
 """What the process around a run is set to, and that it stays so."""
 
 import contextlib
+import io
 import os
 import random
 import subprocess
@@ -158,3 +159,17 @@ def test_another_backend_is_refused(monkeypatch):
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["tensorflow", "jax"]
+
+
+def test_who_waits_at_a_terminal_is_told(capsys, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    surroundings.tell_who_waits("to a file")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    surroundings.tell_who_waits("a line")
+    assert sys.stderr.getvalue() == "a line\n"
+    monkeypatch.setattr(sys, "stderr", None)
+    surroundings.tell_who_waits("nobody")

@@ -48,12 +48,13 @@ def test_the_run_is_that_of_the_flags(trained, tiny_config, train, tmp_path):
 def test_a_new_run_does_not_divide_the_cores(settings, tiny_config, train, tmp_path, monkeypatch):
     """The script may, and a run that it began keeps what it has."""
     monkeypatch.setattr(machine, "_pays_in_two", lambda config: True)
-    lm = lm_keras.train(run_dir=tmp_path / "python", model="ngram", **settings)
+    short = {"model": "ngram", "split": "100/0/0", "projector": False, "steps": 4}
+    lm = lm_keras.train(run_dir=tmp_path / "python", **{**settings, **short})
     assert lm.config.running.replicas is None
-    train(tiny_config(model="ngram"), tmp_path / "flags")
+    train(tiny_config(**short), tmp_path / "flags")
     for _ in range(2):
         assert lm_keras.load(tmp_path / "flags").config.running.replicas == 2
-        lm_keras.train(run_dir=tmp_path / "flags", model="ngram", **{**settings, "steps": TINY["steps"] + 4})
+        lm_keras.train(run_dir=tmp_path / "flags", **{**settings, **short, "steps": 8})
 
 
 def test_another_seed_gives_another_run(trained, settings, tmp_path):

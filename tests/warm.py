@@ -83,14 +83,21 @@ class Server:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def start(self, script: str, *arguments: str, folder: Path | None = None, **environment: str) -> Process:
-        """Start a script of `scripts/`, or one with its whole path, in a folder, with some variables of the
-        environment.
+    def start(
+        self,
+        script: str,
+        *arguments: str,
+        folder: Path | None = None,
+        stdin: Path | str = os.devnull,
+        **environment: str,
+    ) -> Process:
+        """Start a script of `scripts/`, or one with its whole path, in a folder, with a file as its standard
+        input and some variables of the environment.
         """
         self._count += 1
         files = [Path(self._folder.name) / f"{self._count}.{name}" for name in ("out", "err")]
         argv = [str(ROOT / "scripts" / script), *map(str, arguments)]
-        asked = {"argv": argv, "folder": str(folder or Path.cwd()), "files": [*map(str, files)]}
+        asked = {"argv": argv, "folder": str(folder or Path.cwd()), "files": [*map(str, (stdin, *files))]}
         return Process(self, self.ask(**asked, environment=environment), files)
 
     def close(self) -> None:
@@ -161,7 +168,7 @@ def _become(argv: list[str], folder: str, files: list[str], environment: dict[st
     os.chdir(folder)
     os.environ.update(environment)
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
-    for descriptor, path in zip((0, 1, 2), (os.devnull, *files)):
+    for descriptor, path in enumerate(files):
         opened = os.open(path, os.O_RDWR | os.O_CREAT)
         os.dup2(opened, descriptor)
     _execute(argv)

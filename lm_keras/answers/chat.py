@@ -1,5 +1,6 @@
 """Networks that answer in conversations, trained here or instruct models of others."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -20,10 +21,39 @@ ANSWER_TOKENS = 512
 Messages = Sequence[Message | dict[str, str]]
 
 
+@dataclasses.dataclass(eq=False)
+class ChatReply(Iterator[str]):
+    """An answer of the assistant as it comes: an iterator over its pieces.
+
+    Attributes:
+        messages: of the conversation that the network reads: without the oldest turns, where they are left
+            out.
+        pieces: of the answer.
+        growing: the answer so far.
+    """
+
+    messages: tuple[Message, ...]
+    pieces: Iterator[str]
+    growing: GrowingContinuation
+
+    def __next__(self) -> str:
+        return next(self.pieces)
+
+    @property
+    def ended_by(self) -> str:
+        """Return why the answer ended, see `lm_keras.sampling.continuation.Continuation`; empty while it
+        grows.
+        """
+        return self.growing.ended_by
+
+
 class Chat(Generator):
     """Answers in conversations, as the chat template of its tokenizer writes them; and continues texts.
 
     The arguments are those of `lm_keras.sampling.generate.Sampler`. The tokenizer has a chat template.
+
+    An answer ends where the context of the model is full. So the model reads the whole conversation for each
+    of its tokens.
     """
 
     task = "chat"
@@ -33,13 +63,16 @@ class Chat(Generator):
     def _template(self) -> ChatTemplate:
         return template_of(self._tokenizer)
 
-    def reply(self, messages: Messages, stream: bool = False, **settings: Any) -> str | Iterator[str]:
+    def reply(self, messages: Messages, stream: bool = False, **settings: Any) -> str | ChatReply:
         """Return the answer of the assistant to a conversation.
+
+        A line is said if messages are left out, and, unless the answer is streamed, if it has filled the
+        context.
 
         Args:
             messages: of the conversation, each a `Message` or a dictionary with `role` (`system`, `user` or
                 `assistant`) and `content`.
-            stream: return an iterator over the pieces of the answer instead, as they come.
+            stream: return the answer as an iterator over its pieces instead, as they come.
             **settings: fields of `SamplingSettings`; `max_new_tokens` is 512 where it is not given. With
                 `long_prompt="keep_end"` the oldest turns of a conversation that is too long are left out.
 
@@ -47,21 +80,28 @@ class Chat(Generator):
             InputError: the messages are none, the chat template refuses them, they are too many for the
                 model's context, or a setting is not allowed.
         """
-        checked = _checked(settings)
+        checked, messages = settings_of_answer(settings), read_messages(messages)
         self._notices.tell_stops(checked.stop)
-        kept, ids = self._fitted(read_messages(messages), checked)
+        kept, ids = self._fitted(messages, checked)
         if left_out := len(messages) - len(kept):
             self._say(f"the conversation is too long: its {left_out} oldest messages are left out")
         row = self._answer_row(ids, checked)
+        reply = ChatReply(kept, self._pieces(row, checked), row)
         if stream:
-            return self._pieces(row, checked)
-        return "".join(self._pieces(row, checked))
+            return reply
+        text = "".join(reply)
+        if reply.ended_by == "context":
+            self._say(
+                f"the answer was cut at its end: the conversation has filled the {self._longest_prompt:,}"
+                " tokens that the model looks back on"
+            )
+        return text
 
     def replies(self, conversations: Sequence[Messages], **settings: Any) -> list[Continuation]:
         """Return the answer to each conversation, with its tokens and the reason of its end; they are
         generated side by side. The arguments are those of `reply`.
         """
-        checked = _checked(settings)
+        checked = settings_of_answer(settings)
         asked = [self._fitted(read_messages(messages), checked)[1] for messages in conversations]
         if not asked:
             return []
@@ -83,44 +123,44 @@ class Chat(Generator):
         """
         return [self._answer_row(self._fitted(read_messages(messages), settings)[1], self._told(settings))]
 
-    def kept(self, messages: Messages, **settings: Any) -> list[Message]:
-        """Return the messages of a conversation that the network reads for its answer: without the oldest
-        turns, where it is too long and `long_prompt="keep_end"` allows that. The arguments are those of
-        `reply`.
-        """
-        return [*self._fitted(read_messages(messages), _checked(settings))[0]]
-
-    def most_tokens(self, settings: dict[str, Any]) -> int:
-        """Return how many tokens an answer with some settings may have."""
-        return _checked(settings).max_new_tokens
-
     def _fitted(
         self, messages: tuple[Message, ...], settings: SamplingSettings
     ) -> tuple[tuple[Message, ...], list[int]]:
         """Return the messages that the network reads, and their tokens.
 
+        With `long_prompt="keep_end"` they leave the answer its `max_new_tokens`, or half of the context if
+        that is less.
+
         Raises:
-            InputError: the conversation is too long and nothing of it may be left out, or even its last
-                message is too long.
+            InputError: the conversation is too long and nothing more of it may be left out.
         """
-        most = self._longest_prompt
+        context, keeps_all = self._longest_prompt, settings.long_prompt == "error"
+        most = context
+        if context is not None and not keeps_all:
+            most = max(1, context // 2, context - settings.max_new_tokens)
+        kept = messages
         while True:
-            ids = self._template.encode(messages, self._tokenizer, add_generation_prompt=True).ids.tolist()
-            keeps_all = settings.long_prompt == "error"
-            if most is None or len(ids) <= (most if keeps_all else _room(most, settings)):
-                return messages, ids
-            if keeps_all or not (shorter := without_oldest_turn(messages)):
-                last = "" if keeps_all else "last message of the "
+            ids = self._template.encode(kept, self._tokenizer, add_generation_prompt=True).ids.tolist()
+            if most is None or len(ids) <= most:
+                return kept, ids
+            if keeps_all:
                 raise InputError(
-                    f"the {last}conversation has {len(ids):,} tokens, and the model looks back on {most:,} at"
-                    " most; shorten it"
-                    + (", or take long_prompt=keep_end to leave its oldest turns out" if keeps_all else "")
+                    f"the conversation has {len(ids):,} tokens, and the model looks back on {most:,} at most;"
+                    " shorten it, or take long_prompt=keep_end to leave its oldest turns out"
                 )
-            messages = shorter
+            if not (shorter := without_oldest_turn(kept)):
+                which = "" if kept == messages else "even without its oldest turns "
+                raise InputError(
+                    f"{which}the conversation has {len(ids):,} tokens, and {most:,} of the {context:,} that"
+                    " the model looks back on may stand before an answer; shorten it"
+                )
+            kept = shorter
 
     def _answer_row(self, ids: list[int], settings: SamplingSettings) -> GrowingContinuation:
         key, silent = key_of(settings.seed, ids, 0), {*self._tokenizer.special_tokens.values()}
-        return GrowingContinuation(self._tokenizer, "", ids, settings, key, self._ends, silent)
+        context = self._longest_prompt
+        left = None if context is None else context - len(ids) + 1  # Nothing is read behind the last token.
+        return GrowingContinuation(self._tokenizer, "", ids, settings, key, self._ends, silent, left)
 
 
 def without_oldest_turn(messages: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -146,12 +186,12 @@ def ends_of_turns(tokenizer: Tokenizer, end_ids: Iterable[int]) -> tuple[int, ..
     return (*end_ids, *([] if found is None else [found]))
 
 
-def _room(most: int, settings: SamplingSettings) -> int:
-    """Return how many tokens a conversation may have that leaves some for the answer."""
-    return max(1, most // 2, most - settings.max_new_tokens)
+def settings_of_answer(settings: dict[str, Any]) -> SamplingSettings:
+    """Return the settings of an answer, with its own default for `max_new_tokens`.
 
-
-def _checked(settings: dict[str, Any]) -> SamplingSettings:
+    Raises:
+        InputError: one of them is not allowed, or has no meaning in a conversation.
+    """
     checked = settings_from({"max_new_tokens": ANSWER_TOKENS, **settings})
     for name in ("num_samples", "num_beams"):
         if getattr(checked, name) != 1:

@@ -1,11 +1,11 @@
 """A conversation on a terminal: `scripts/sample.py --chat`."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lm_keras.answers.answer import NO_CONVERSATIONS
-from lm_keras.answers.chat import Chat, last_answer_removed
+from lm_keras.answers.chat import Chat, last_answer_removed, settings_of_answer
 from lm_keras.conversations.messages import ASSISTANT, SYSTEM, USER, Message, read_messages
 from lm_keras.errors import InputError
 
@@ -16,12 +16,20 @@ COMMANDS = {
     "/help": "/help: these lines; a message that begins with / is written with two of them",
 }
 
+CUT = {
+    "length": "the answer was cut there; --max_new_tokens says how long it may be",
+    "context": "the answer was cut there: the conversation has filled the context of the model, so the next"
+    " message leaves its oldest turns out",
+}
+"""What is said of an answer that the model has not ended, by the reason."""
+
 
 def converse(lm: Any, settings: dict[str, Any], stream: bool) -> None:
-    """Answer each line of standard input as a message of a conversation; end at the end of the input.
+    """Answer each message on standard input, a line each; end at the end of the input.
 
-    Ctrl-C ends an answer, which stays in the conversation as far as it came, and at the question for a
-    message the program. On a terminal a line can be edited.
+    On a terminal a line can be edited. Ctrl-C ends an answer there, which stays in the conversation as far as
+    it came; it clears a line that is half typed; at an empty one it ends the program. Elsewhere an empty line
+    stands between two answers.
 
     Args:
         lm: a `lm_keras.api.TrainedModel`.
@@ -34,11 +42,12 @@ def converse(lm: Any, settings: dict[str, Any], stream: bool) -> None:
     """
     if not isinstance(lm.answer, Chat):
         raise InputError(NO_CONVERSATIONS)
-    lm.answer.most_tokens(settings)  # What is wrong with them is said once, before the first message.
-    talk = Talk(lm, {"long_prompt": "keep_end", **settings}, stream)
-    for line in _lines():
+    settings_of_answer(settings)  # What is wrong with them is said once, before the first message.
+    on_terminal = sys.stdin.isatty()
+    talk = Talk(lm, {"long_prompt": "keep_end", **settings}, stream, on_terminal)
+    for message in _messages_typed() if on_terminal else _joined(_next_line):
         try:
-            talk.take(line)
+            talk.take(message)
         except InputError as error:
             sys.stderr.write(f"error: {error}\n")
 
@@ -59,85 +68,133 @@ class Talk:
 
     Args:
         lm, settings, stream: see `converse`.
+        on_terminal: whether somebody types the messages.
 
     Attributes:
-        messages: so far.
+        messages: so far, without those that were left out.
     """
 
-    def __init__(self, lm: Any, settings: dict[str, Any], stream: bool):
-        self._lm, self._settings, self._stream = lm, settings, stream
+    def __init__(self, lm: Any, settings: dict[str, Any], stream: bool, on_terminal: bool):
+        self._lm, self._settings, self._stream, self._on_terminal = lm, settings, stream, on_terminal
         self.messages: list[Message] = []
+        self._left_out, self._answers = False, 0
 
-    def take(self, line: str) -> None:
+    def take(self, text: str) -> None:
         """Carry out a command, or answer a message and print the answer.
 
         Raises:
             InputError: the command is unknown, or the message cannot be answered; then it is forgotten.
         """
-        if line.startswith("/") and not line.startswith("//"):
-            self._command(*line.partition(" ")[::2])
-        elif line.strip():
-            self._answer(line[1:] if line.startswith("//") else line)
+        begin = text.lstrip()[:2]
+        if begin.startswith("/") and begin != "//":
+            name, *rest = text.split(maxsplit=1)
+            self._command(name, "".join(rest).strip())
+        elif begin:
+            self._answer(text.replace("//", "/", 1) if begin == "//" else text)
 
     def _command(self, name: str, text: str) -> None:
         if name not in COMMANDS:
-            raise InputError(f"{name} is unknown; known are {', '.join(COMMANDS)}")
-        if text.strip() and name != "/system":
-            raise InputError(f"{name} takes nothing behind it; leave {text.strip()!r} out")
+            raise InputError(
+                f"{name} is unknown; known are {', '.join(COMMANDS)}; a message that begins with / is written"
+                " with two of them"
+            )
+        if text and name != "/system":
+            raise InputError(f"{name} takes nothing behind it; leave {text!r} out")
         system = [message for message in self.messages[:1] if message.role == SYSTEM]
         turns = self.messages[len(system) :]
         if name == "/system":
-            system = [Message(SYSTEM, text.strip())] if text.strip() else []
+            system = [Message(SYSTEM, text)] if text else []
             if system:
                 read_messages(system)
             told = "the system message is set" if system else "there is no system message"
         elif name == "/reset":
-            turns, told = [], "a new conversation"
+            turns, told, self._left_out = [], "a new conversation", False
         elif name == "/undo":
-            before = len(turns)
-            turns = last_answer_removed(turns)
-            told = f"{before - len(turns)} messages taken back"
+            kept = last_answer_removed(turns)
+            told = f"{len(turns) - len(kept)} messages taken back"
+            if kept == turns:
+                gone = ": turns that were left out do not come back" if self._left_out else ""
+                told = f"there is nothing to take back{gone}"
+            turns = kept
         else:
             told = "\n".join(COMMANDS.values())
         self.messages = [*system, *turns]
         sys.stderr.write(f"{told}\n")
 
     def _answer(self, text: str) -> None:
-        lm, asked = self._lm, [*self.messages, Message(USER, text)]
-        kept = lm.answer.kept(asked, **self._settings)
-        if left_out := len(asked) - len(kept):
-            sys.stderr.write(
-                f"the conversation is too long for the model: its {left_out} oldest messages are left out\n"
-            )
-        before, said = lm.tokens_generated, []
+        asked, said = [*self.messages, Message(USER, text)], []
         try:
-            for piece in lm.chat(kept, stream=True, **self._settings):
+            reply = self._lm.chat(asked, stream=True, **self._settings)
+            if self._answers and not self._on_terminal:
+                self._print("\n")
+            for piece in reply:
                 said.append(piece)
                 self._print(piece if self._stream else "")
+            told = CUT.get(reply.ended_by)
         except KeyboardInterrupt:
-            pass
+            if not self._on_terminal:
+                raise
+            if not said:
+                sys.stderr.write("\nstopped before the answer began: the message is forgotten\n")
+                return
+            told = "stopped there; what came stays in the conversation"
         self._print(("" if self._stream else "".join(said)) + "\n")
-        if lm.tokens_generated - before >= lm.answer.most_tokens(self._settings):
-            sys.stderr.write("the answer was cut there; --max_new_tokens says how long it may be\n")
-        self.messages = [*kept, Message(ASSISTANT, "".join(said))]
+        if told:
+            sys.stderr.write(f"{told}\n")
+        self._answers += 1
+        self._left_out |= len(reply.messages) < len(asked)
+        self.messages = [*reply.messages, Message(ASSISTANT, "".join(said))]
 
     def _print(self, text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
 
 
-def _lines() -> Iterator[str]:
-    """Yield the lines of standard input without their ends; on a terminal they can be edited."""
-    if not sys.stdin.isatty():
-        yield from (line.removesuffix("\n") for line in sys.stdin)
-        return
-    try:
-        import readline  # `input` edits lines with it.  # noqa: F401
-    except ImportError:
-        pass
-    sys.stderr.write("/help lists the commands; Ctrl-D ends the conversation\n")
+def _joined(read: Callable[[str], str | None], half_typed: Callable[[], bool] | None = None) -> Iterator[str]:
+    """Yield messages: lines, of which one that ends with a backslash goes on in the next one.
+
+    Args:
+        read: returns the next line, or None; it is called with what stands before the line on a terminal.
+        half_typed: tells whether Ctrl-C has ended a line with something in it, so that the message is dropped
+            and the next one begins; without it Ctrl-C ends the messages.
+    """
+    parts: list[str] = []
     while True:
         try:
-            yield input("> ")
-        except EOFError:
+            line = read("... " if parts else "> ")
+        except KeyboardInterrupt:
+            if half_typed is None or not (parts or half_typed()):
+                raise
+            sys.stderr.write("\n")
+            parts = []
+            continue
+        parts += [] if line is None else [line.removesuffix("\\")]
+        if parts and (line is None or not line.endswith("\\")):
+            yield "\n".join(parts)
+            parts = []
+        if line is None:
             return
+
+
+def _next_line(prompt: str) -> str | None:
+    """Return the next line of standard input without its end, or None behind the last one."""
+    line = sys.stdin.readline()
+    return line.removesuffix("\n") if line else None
+
+
+def _messages_typed() -> Iterator[str]:
+    """Yield the messages that somebody types on a terminal, whose lines can be edited."""
+    try:
+        from readline import get_line_buffer  # With this module `input` edits lines.
+    except ImportError:
+        get_line_buffer = str
+    sys.stderr.write("/help lists the commands; Ctrl-D ends the conversation\n")
+
+    def typed(prompt: str) -> str | None:
+        try:
+            return input(prompt)
+        except EOFError:
+            sys.stderr.write("\n")
+            return None
+
+    yield from _joined(typed, lambda: bool(get_line_buffer()))

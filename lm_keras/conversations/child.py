@@ -29,9 +29,15 @@ PACKAGES = ("jinja2", "markupsafe")
 
 @dataclasses.dataclass
 class Allowance:
-    """The seconds that a template may take for a conversation, in however many texts it is rendered."""
+    """What a template has for a conversation, in however many texts it is rendered.
+
+    Attributes:
+        seconds: that it may still take.
+        now: the time that its clock shows, in seconds since 1970. It stands still, so that the texts agree.
+    """
 
     seconds: float = dataclasses.field(default_factory=lambda: sandbox.SECONDS)
+    now: float = dataclasses.field(default_factory=time.time)
 
 
 class Ended(InputError):
@@ -63,19 +69,20 @@ class TemplateProcess:
         Args:
             messages: of the conversation.
             add_generation_prompt: see the template's `render`.
-            left: the seconds that the conversation may still take, from which those of this text come off;
-                None for what a conversation has.
+            left: what the conversation has left, from which the seconds of this text come off; None for what
+                it has at first.
 
         Raises:
             InputError: the template is wrong, refuses the conversation, does what is not allowed, takes too
                 long, or writes too much; or jinja2 is missing.
         """
-        asked = {"messages": messages, "add_generation_prompt": add_generation_prompt}
+        left = left or Allowance()
+        asked = {"messages": messages, "add_generation_prompt": add_generation_prompt, "now": left.now}
         with self._lock:
             try:
                 if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
                     self._start()
-                return self._ask(asked, left or Allowance())["text"]
+                return self._ask(asked, left)["text"]
             except KeyboardInterrupt:
                 self._stop()  # Its answer would be taken for the next one.
                 raise

@@ -11,12 +11,20 @@ SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
 ROLES = (SYSTEM, USER, ASSISTANT)
 """Who says a message."""
 
-NOT_READ = ("tool_calls", "function_call", "weight")
-"""Fields of a message that would change what it means; they are refused. Any other field is left out."""
+HARMLESS = {"tool_calls": (None, []), "function_call": (None,), "weight": (None, 1)}
+"""Fields of a message that may change what it means, with the values that do not; others are refused. Any
+other field is left out.
+"""
+
+LONGEST_NAME, MOST_NAMES = 40, 5
+"""Of fields, in an error."""
 
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
-_KINDS = {dict: "object", list: "list", tuple: "list", str: "string", bool: "boolean", type(None): "null"}
+_KINDS = {
+    dict: "an object", list: "a list", tuple: "a list", str: "a string", bool: "a boolean", int: "a number",
+    float: "a number", type(None): "null",
+}  # fmt: skip
 
 
 class Message(NamedTuple):
@@ -50,7 +58,7 @@ def read_messages(value: object, where: str = "messages") -> tuple[Message, ...]
     """
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise InputError(
-            f"{where} is a {_kind(value)}: expected a list of messages, such as "
+            f"{where} is {_kind(value)}: expected a list of messages, such as "
             '[{"role": "user", "content": "Hello"}]'
         )
     if not value:
@@ -62,15 +70,15 @@ def _message(value: object, where: str, number: int) -> Message:
     if isinstance(value, Message):
         value = value._asdict()
     if not isinstance(value, Mapping):
-        raise InputError(f"{where} is a {_kind(value)}: expected an object with 'role' and 'content'")
+        raise InputError(f"{where} is {_kind(value)}: expected an object with 'role' and 'content'")
     for name in ("role", "content"):
         if name not in value:
-            known = [key for key in value if isinstance(key, str)]
+            there = ", ".join([repr(key)[:LONGEST_NAME] for key in value][:MOST_NAMES]) or "nothing"
             raise InputError(
-                f"{where} has no {name!r}{nearest(name, known)}: expected an object with 'role' and 'content'"
+                f"{where} has no {name!r}, only {there}: expected an object with 'role' and 'content'"
             )
         if not isinstance(value[name], str):
-            raise InputError(f"{where}: its {name!r} is a {_kind(value[name])}: expected a string")
+            raise InputError(f"{where}: its {name!r} is {_kind(value[name])}: expected a string")
     role, content = value["role"], value["content"]
     if role not in ROLES:
         raise InputError(
@@ -78,7 +86,7 @@ def _message(value: object, where: str, number: int) -> Message:
         )
     if role == SYSTEM and number > 1:
         raise InputError(f"{where} is a system message: expected it as the first message only")
-    if present := [name for name in NOT_READ if value.get(name) is not None]:
+    if present := [name for name, without in HARMLESS.items() if value.get(name) not in without]:
         raise InputError(f"{where} has {present[0]!r}, which is not read here: leave it or the record out")
     if found := _NOT_TEXT.search(content):
         what = "NUL" if found[0] == "\0" else f"the lone surrogate U+{ord(found[0]):04X}"
@@ -87,4 +95,4 @@ def _message(value: object, where: str, number: int) -> Message:
 
 
 def _kind(value: object) -> str:
-    return _KINDS.get(type(value), "number" if isinstance(value, int | float) else type(value).__name__)
+    return _KINDS.get(type(value), f"a {type(value).__name__}")

@@ -1,9 +1,9 @@
 """The program that renders a chat template of others, in a child process: `python -I sandbox.py FOLDER...`.
 
 The folders are where Python finds jinja2. It reads JSON lines and answers each with one: first the template,
-{"source", "variables"}, then conversations, {"messages", "add_generation_prompt"}. It may use little memory
-and time, write no file, start no process, and answer with `MOST_BYTES` at most; who reads it watches the
-clock.
+{"source", "variables"}, then conversations, {"messages", "add_generation_prompt", "now"}, where `now` is the
+time that the clock of the template shows, in seconds since 1970. It may use little memory and time, write no
+file, start no process, and answer with `MOST_BYTES` at most; who reads it watches the clock.
 
 Nothing here imports another file of the package, so that it starts at once.
 """
@@ -155,7 +155,6 @@ def _environment() -> Any:
     made.filters["tojson"] = tojson
     made.globals |= {
         "raise_exception": raise_exception,
-        "strftime_now": lambda form: datetime.datetime.now().strftime(form),
         "dict": Dict(),
         "namespace": Namespace,
     }
@@ -173,11 +172,11 @@ def _compiled(environment: Any, source: str, variables: dict[str, Any]) -> tuple
     }
     template = environment.from_string(source)
 
-    def render(messages: list[dict[str, str]], add_generation_prompt: bool) -> dict[str, Any]:
-        pieces, size = [], 0
-        given = {"tools": None, "documents": None, **variables}
+    def render(messages: list[dict[str, str]], add_generation_prompt: bool, now: float) -> dict[str, Any]:
+        pieces, size, clock = [], 0, datetime.datetime.fromtimestamp(now)
+        given = {"tools": None, "documents": None, "strftime_now": lambda form: clock.strftime(form)}
         for piece in template.generate(
-            messages=messages, add_generation_prompt=add_generation_prompt, **given
+            messages=messages, add_generation_prompt=add_generation_prompt, **given, **variables
         ):
             size += len(piece.encode("utf-8", "surrogatepass"))
             if size > MOST_BYTES:

@@ -26,7 +26,7 @@ MOST_TOKENS = 256
 """Tokens of an answer, at most."""
 
 LEAST_TOKENS = 16
-"""Tokens of an answer for which the network needs room; longer conversations are not answered."""
+"""Tokens of an answer that the context has to leave free; longer conversations are not answered."""
 
 Replies = Callable[..., list[Continuation]]
 """Conversations, and settings of sampling -> the answer to each; see `lm_keras.answers.chat.Chat.replies`."""
@@ -80,7 +80,11 @@ class GeneratedAnswers:
 
 
 def answers_for(
-    replies: Replies, documents: Iterable[Document], tokenizer: Tokenizer, context_length: int | None
+    replies: Replies,
+    documents: Iterable[Document],
+    tokenizer: Tokenizer,
+    context_length: int | None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> GeneratedAnswers | None:
     """Generate the last answer of each conversation greedily.
 
@@ -89,12 +93,13 @@ def answers_for(
         documents: the conversations.
         tokenizer: of the network, with its chat template.
         context_length: the most tokens that the network reads; None for any number. A conversation that
-            leaves no room for an answer is left out.
+            leaves fewer than `LEAST_TOKENS` of them for an answer is left out.
+        say: called with a line where there is no conversation to answer.
 
     Returns:
         The answers; None where there is no conversation to answer.
     """
-    template, asked, whole = template_of(tokenizer), [], 0
+    template, documents, asked, whole = template_of(tokenizer), list(documents), [], 0
     for document in documents:
         last = max(n for n, message in enumerate(document.messages) if message.role == ASSISTANT)
         before, said = document.messages[:last], document.messages[last].content
@@ -102,22 +107,31 @@ def answers_for(
             continue
         whole += 1
         size = len(template.encode(before, tokenizer, add_generation_prompt=True).ids)
-        most = MOST_TOKENS if context_length is None else min(MOST_TOKENS, context_length - size)
-        if most >= LEAST_TOKENS:
-            asked.append((most, document.source, before, said))
+        if context_length is None or context_length - size >= LEAST_TOKENS:
+            asked.append((size, document.source, before, said))
     if not asked:
+        if documents:
+            say(_nothing_asked(len(documents), whole, context_length))
         return None
     order, found = sorted(range(len(asked)), key=lambda number: asked[number][0]), {}
     for begin in range(0, len(order), ROWS):
         numbers = order[begin : begin + ROWS]
         some = [asked[number][2] for number in numbers]
-        found.update(zip(numbers, replies(some, temperature=0.0, max_new_tokens=asked[numbers[0]][0])))
+        found.update(zip(numbers, replies(some, temperature=0.0, max_new_tokens=MOST_TOKENS)))
     answers = [found[number] for number in range(len(asked))]
     _, places, conversations, said = zip(*asked)
     told = f"greedy, {len(asked):,} conversations"
-    told += f"; {whole - len(asked):,} others leave no room for an answer" if whole > len(asked) else ""
+    told += f"; {whole - len(asked):,} others are too long for an answer" if whole > len(asked) else ""
     ended = np.array([answer.ended_by == "eod" for answer in answers])
     return GeneratedAnswers(places, conversations, said, [one.text for one in answers], ended, told)
+
+
+def _nothing_asked(given: int, whole: int, context_length: int | None) -> str:
+    """Return why no answer is generated: of the given conversations `whole` end with an answer to a user."""
+    line = f"no answers are generated, of {given:,} conversations "
+    if not whole:
+        return f"{line}there is none in which the assistant answers a user at last"
+    return f"{line}none leaves {LEAST_TOKENS} of the {context_length:,} tokens of the context for an answer"
 
 
 def shuffled_questions(documents: Iterable[Document]) -> list[Document]:

@@ -17,7 +17,8 @@ class Continuation:
         text: what follows the prompt, without the stop string.
         token_ids: the generated tokens, with the one that ended the text.
         log_probabilities: of each of these tokens under the model's own distribution, in nats.
-        ended_by: "eod" (the model ended the document), "stop" (a stop string) or "length".
+        ended_by: "eod" (the model ended the document), "stop" (a stop string), "length" (`max_new_tokens`)
+            or "context" (an answer has filled the context of the model).
         likeliest: for each of these tokens the likeliest ones there, `(token_id, log_probability)` each, as
             many as `top_logprobs` says.
         score: by which beam search ranks it; None for samples.
@@ -42,10 +43,12 @@ class GrowingContinuation:
         key: of its random numbers, see `lm_keras.sampling.uniforms`.
         ends: tokens that end it, beside the tokenizer's own.
         silent: tokens that say nothing.
+        context_left: tokens of it that the context of the model holds beside the prompt; None for any number.
 
     Attributes:
         prompt_ids, key: as given.
-        max_new_tokens, top_logprobs: of the settings.
+        max_new_tokens: of the settings, or `context_left` if that is less.
+        top_logprobs: of the settings.
         ids, scores, likeliest: see `Continuation`.
         pieces: its text, as far as it is certain.
         streamed: how many pieces were handed out.
@@ -61,6 +64,7 @@ class GrowingContinuation:
         key: int,
         ends: Collection[int] = (),
         silent: Collection[int] = (),
+        context_left: int | None = None,
     ):
         self.prompt_ids, self.key = prompt_ids, key
         self._ends, self._silent = {tokenizer.eod_id, *ends}, silent
@@ -70,7 +74,10 @@ class GrowingContinuation:
         self.pieces: list[str] = []
         self.streamed = 0
         self.ended_by = ""
-        self.max_new_tokens, self.top_logprobs = settings.max_new_tokens, settings.top_logprobs
+        asked = settings.max_new_tokens
+        self.max_new_tokens = asked if context_left is None else min(asked, context_left)
+        self._limit = "length" if self.max_new_tokens == asked else "context"
+        self.top_logprobs = settings.top_logprobs
         self._stop = settings.stop
         self._held = ""
         self._decoder = tokenizer.decoder(before=prompt)
@@ -103,7 +110,7 @@ class GrowingContinuation:
             else:
                 self._append("" if token in self._silent else self._decoder.push([token]))
                 if not self.ended_by and len(self.ids) >= self.max_new_tokens:
-                    self._end("length")
+                    self._end(self._limit)
 
     def _end(self, reason: str) -> None:
         self._append(self._decoder.finish())

@@ -279,7 +279,8 @@ class Sampler:
         rules = self._rules(settings)
         keys = [row.key for row in rows]
         likeliest = min(settings.top_logprobs, self._width)
-        prompts, carry = self._loop.start([row.prompt_ids for row in rows], settings.max_new_tokens)
+        longest = max(row.max_new_tokens for row in rows)
+        prompts, carry = self._loop.start([row.prompt_ids for row in rows], longest)
         while not all(row.ended_by for row in rows):
             uniforms = self._loop.uniforms(prompts, carry, keys, positions)
             chosen, carry = self._loop.advance(prompts, carry, uniforms, rules, likeliest)

@@ -14,6 +14,10 @@ WEIGHTS = ("float32", "int8")
 `--precision`."""
 
 
+LITE = "tensorflow.lite.python.schema_py_generated"
+"""The module of TensorFlow Lite that is imported from the deepest folder."""
+
+
 def int8_of(model: keras.Model, weights: str) -> Int8Matrices | None:
     """Return the matrices of a model as 8-bit integers, or None where `weights` asks for none.
 
@@ -34,7 +38,7 @@ def int8_of(model: keras.Model, weights: str) -> Int8Matrices | None:
         raise InputError(
             f"{flag} is for text from a CPU, and here is a GPU; leave it out, or set CUDA_VISIBLE_DEVICES=-1"
         )
-    if importlib.util.find_spec("tensorflow.lite.python.schema_py_generated") is None:
+    if not _has_lite():
         raise InputError(
             f"{flag} needs TensorFlow Lite, which TensorFlow {tf.__version__} no longer has; leave it out, or"
             " install tensorflow 2.21"
@@ -46,3 +50,10 @@ def int8_of(model: keras.Model, weights: str) -> Int8Matrices | None:
             " an earlier checkpoint or train with a lower learning rate"
         )
     return Int8Matrices(model)
+
+
+def _has_lite() -> bool:
+    try:
+        return importlib.util.find_spec(LITE) is not None
+    except ModuleNotFoundError:  # A folder above it is missing.
+        return False

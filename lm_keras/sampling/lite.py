@@ -164,16 +164,16 @@ def _with_constants(program: bytes, constants: dict[str, tuple[tf.Tensor, tf.Ten
     """
     program = schema.ModelT.InitFromPackedBuf(program, 0)
     (graph,) = program.subgraphs
-    left, behind, constants = [], [], dict(constants)
+    left, values, constants = [], {}, dict(constants)
     for index in graph.inputs:
         tensor = graph.tensors[index]
-        values, scales = constants.pop(tensor.name.decode().split(":")[0], (None, None))
-        if values is None:
+        constant, scales = constants.pop(tensor.name.decode().split(":")[0], (None, None))
+        if constant is None:
             left.append(index)
             continue
         tensor.buffer = len(program.buffers)
         program.buffers.append(schema.BufferT())
-        behind.append((program.buffers[-1], values.numpy()))
+        values[tensor.buffer] = constant.numpy()
         if scales is not None:
             tensor.type, tensor.quantization = schema.TensorType.INT8, schema.QuantizationParametersT()
             tensor.quantization.scale = np.asarray(scales)
@@ -184,19 +184,29 @@ def _with_constants(program: bytes, constants: dict[str, tuple[tf.Tensor, tf.Ten
     for code in program.operatorCodes:
         if code.builtinCode == schema.BuiltinOperator.FULLY_CONNECTED:
             code.version = max(code.version, SCALE_FOR_EACH_CHANNEL)
-    # The numbers follow what has at most 2 GiB. Where they will be has no influence on its length.
-    pieces, begin = [b""], ALIGNMENT
-    for _ in range(2):
-        pieces, end = pieces[:1], begin
-        for buffer, values in behind:
-            buffer.offset, buffer.size = end, values.nbytes
-            pieces += [memoryview(values).cast("B"), bytes(-values.nbytes % ALIGNMENT)]
-            end += values.nbytes + len(pieces[-1])
+    return _packed(program, values)
+
+
+def _packed(program: Any, values: dict[int, np.ndarray]) -> bytes:
+    """Return a program as a file, with the numbers of some buffers, by their index, behind all else: that may
+    have 2 GiB at most.
+    """
+
+    def described(begin: int) -> bytes:
+        """Return the file without these numbers, which begin at a byte."""
+        for index, numbers in values.items():
+            program.buffers[index].offset, program.buffers[index].size = begin, numbers.nbytes
+            begin += numbers.nbytes + -numbers.nbytes % ALIGNMENT
         builder = flatbuffers.Builder()
         builder.Finish(program.Pack(builder), IDENTIFIER)
-        described = bytes(builder.Output())
-        pieces[0] = described + bytes(-len(described) % ALIGNMENT)
-        begin = len(pieces[0])
+        return bytes(builder.Output()) + bytes(-len(builder.Output()) % ALIGNMENT)
+
+    size = len(described(ALIGNMENT))
+    pieces = [described(size)]
+    if len(pieces[0]) != size:
+        raise ValueError(f"the description of a program has {len(pieces[0])} bytes, and had {size}")
+    for numbers in values.values():
+        pieces += [memoryview(numbers).cast("B"), bytes(-numbers.nbytes % ALIGNMENT)]
     return b"".join(pieces)
 
 

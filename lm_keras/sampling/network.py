@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from lm_keras.errors import InputError
 from lm_keras.layers.casting import CastOnce, Int8Matrices
+from lm_keras.surroundings import tell_who_waits
 from lm_keras.text.tokenizer import Tokenizer
 
 PREFILL_TOKENS = 1024
@@ -175,6 +176,8 @@ class DecodingNetwork:
         rows, _, slots, _ = state["keys"][0].shape
         with self._one_at_a_time:
             there = self._programs.pop((rows, slots), None)
+            if there is None:
+                tell_who_waits(f"making a program for 8-bit text of up to {slots:,} tokens, in some seconds")
             self._program = there or LiteProgram(self.model, self.int8, rows, slots)
             self._programs = dict([*self._programs.items()][-1:]) | {(rows, slots): self._program}
             self._program.put(state)

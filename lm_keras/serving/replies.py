@@ -13,7 +13,7 @@ from lm_keras.text.tokenizer import Tokenizer
 LEAST = -9999.0
 """Stands for a log-probability of minus infinity, which JSON does not have."""
 
-_REASONS = {"eod": "stop", "stop": "stop", "length": "length"}
+_REASONS = {"eod": "stop", "stop": "stop", "length": "length", "context": "length"}
 """What the protocol calls the reasons why a text ends."""
 
 

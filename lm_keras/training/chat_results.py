@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import keras
 
+from lm_keras import callbacks
 from lm_keras.answers.chat import Chat
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
@@ -30,6 +31,7 @@ class ChatRun(Protocol):
         model: the network as it is.
         evaluator: of it.
         answer: of it.
+        progress: the callback that shows lines.
     """
 
     config: Config
@@ -39,6 +41,7 @@ class ChatRun(Protocol):
     model: keras.Model
     evaluator: Evaluator
     answer: Chat
+    progress: callbacks.Progress
 
 
 class ChatResults:
@@ -54,6 +57,7 @@ class ChatResults:
     def __init__(self, run: ChatRun):
         self._run, self._task, self._data, self._settings = run, run.task, run.data, run.config.running
         self.sampled: GeneratedAnswers | None = None
+        self._told: set[str] = set()
 
     @functools.cached_property
     def _sample(self) -> list[Document]:
@@ -63,13 +67,20 @@ class ChatResults:
         count = len(self._data.splits[split].documents)
         return sample_of(self._data.texts[split].documents(), count, self._settings.eval_answers)
 
-    def _answers(self, documents: list[Document]) -> GeneratedAnswers | None:
+    def _answers(self, split: str, documents: list[Document]) -> GeneratedAnswers | None:
         run = self._run
-        return answers_for(run.answer.replies, documents, self._data.tokenizer, run.model.context_length)
+
+        def say(line: str) -> None:
+            if split not in self._told:
+                self._told.add(split)
+                run.progress.say(f"{split}: {line}")
+
+        context_length = run.model.context_length
+        return answers_for(run.answer.replies, documents, self._data.tokenizer, context_length, say)
 
     def of_sample(self) -> dict[str, Any]:
         """Generate the answers of the sample; return their measures by name, none without a sample."""
-        self.sampled = self._answers(self._sample) if self._settings.eval_answers else None
+        self.sampled = self._answers("valid", self._sample) if self._settings.eval_answers else None
         return {} if self.sampled is None else self.sampled.measures()
 
     def of_splits(self) -> dict[str, dict[str, Any]]:
@@ -83,7 +94,7 @@ class ChatResults:
         for split in self._data.splits:
             if split == "train":
                 continue
-            answers = self._answers(self._sample_of(split)) if self._settings.eval_answers else None
+            answers = self._answers(split, self._sample_of(split)) if self._settings.eval_answers else None
             if answers is not None:
                 path = self._run.folder.path / "predictions" / f"{split}.jsonl"
                 with writing_atomically(path) as file:

@@ -61,7 +61,7 @@ def _write_run(read: Callable[[], exchange.Imported], run_dir: str) -> None:
         folder.write_json("data.json", data)
         settings = {**dataclasses.asdict(RunOptions(run_dir=run_dir)), **config.flat()}
         folder.write_text("flags.txt", flagfile_of(settings))
-        folder.write_text("README.md", report.model_card(config, data))
+        folder.write_text("README.md", report.model_card(config, data, tokenizer.chat_template is not None))
         folder.write_json("config.json", config.flat())
     report.say(f"{config.model.model} with {model.count_params():,} parameters in {run_dir}")
     for line in imported.remarks_for(config):

@@ -183,8 +183,14 @@ private validation text and what is chosen by them, and sizes and hashes of the 
 """
 
 
-def model_card(config: Config, data: dict) -> str:
-    """Return the README.md of a run folder."""
+def model_card(config: Config, data: dict, has_template: bool = False) -> str:
+    """Return the README.md of a run folder.
+
+    Args:
+        config: the settings of the run.
+        data: what its data.json says; without splits the model was converted.
+        has_template: whether its tokenizer has a chat template.
+    """
     splits = "\n".join(
         f"| {name} | {values['corpus']} | {values['licence'] or 'not known'} | {values['documents']:,} | "
         f"{values['tokens']:,} | {values['bytes']:,} | `{values['fingerprint'][:16]}` |"
@@ -192,16 +198,25 @@ def model_card(config: Config, data: dict) -> str:
     )
     citations = dict.fromkeys(values["citation"] for values in data["splits"].values() if values["citation"])
     cited = "".join(f"\nThe text is to be cited as:\n\n```\n{citation}\n```\n" for citation in citations)
-    return f"""# A model trained with lm_keras
+    family, kind = config.model.model, data["tokenizer"]["kind"]
+    model = f"Family `{family}`, task `{config.task}`, tokenizer `{kind}` with\n{data['vocab_size']:,} tokens"
+    trained = f"""# A model trained with lm_keras
 
-Family `{config.model.model}`, task `{config.task}`, tokenizer `{data["tokenizer"]["kind"]}` with
-{data["vocab_size"]:,} tokens, {data["total_steps"]:,} steps. All settings are in `flags.txt`, which is a
+{model}, {data["total_steps"]:,} steps. All settings are in `flags.txt`, which is a
 flagfile; results are in `results.json` once the run is finished.
 
 | split | corpus | licence | documents | tokens | bytes | fingerprint |
 |---|---|---|---|---|---|---|
 {splits}
-{cited}{_privacy(data)}
+{cited}{_privacy(data)}"""
+    converted = f"""# A model converted with lm_keras
+
+{model}. Its weights are those of a model of another project.
+All settings are in `flags.txt`, which is a flagfile.
+"""
+    chat = "Talk to it with `scripts/sample.py --chat` or `lm_keras.load(folder).chat(messages)`.\n"
+    chat = chat if has_template and config.task in ("causal_lm", *WITH_MESSAGES) else ""
+    return f"""{trained if data["splits"] else converted}
 The model repeats what its text holds, mistakes and biases included, and says nothing of what is true.
 Read it with `lm_keras.load(folder)`, `scripts/{_script_of(config.task)}` or `scripts/evaluate.py`.
-"""
+{chat}"""

@@ -218,7 +218,8 @@ def _begin(
     folder.write_json("data.json", content)
     settings = {**dataclasses.asdict(options), **config.flat()}
     folder.write_text("flags.txt", flagfile_of(settings))
-    folder.write_text("README.md", report.model_card(config, content))
+    has_template = data.tokenizer.chat_template is not None
+    folder.write_text("README.md", report.model_card(config, content, has_template))
     folder.write_json("config.json", config.flat())
     report.say(report.data_line(content))
 

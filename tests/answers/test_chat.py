@@ -1,56 +1,19 @@
-"""Answers in conversations: where they end, what is left out of a long one, and the console."""
-
-import io
-import sys
-import types
+"""Answers in conversations: where they end, and what is left out of a long one."""
 
 import keras
+import numpy as np
 import pytest
-import tensorflow as tf
+from chain_of_bytes import ASK, END, LETTERS, START, TOKENIZER, Chain, chat_of
 
-from benchmarks.candidates import answers as speed_of_answers
-from lm_keras.answers import answer_for, chat_console
-from lm_keras.answers.answer import NO_CONVERSATIONS
+from lm_keras.answers import answer_for
 from lm_keras.answers.chat import Chat, last_answer_removed, without_oldest_turn
+from lm_keras.config import from_flat
 from lm_keras.conversations.messages import Message
-from lm_keras.conversations.template import CHATML, template_of
+from lm_keras.conversations.template import template_of
 from lm_keras.errors import InputError
+from lm_keras.models import FAMILIES
 from lm_keras.sampling.generate import Sampler
 from lm_keras.text.byte import ByteTokenizer
-
-TOKENIZER = (
-    ByteTokenizer("none").with_special_tokens(["<|im_start|>", "<|im_end|>"]).with_chat_template(CHATML)
-)
-START, END = TOKENIZER.special_tokens.values()
-ASK = [Message("user", "Hi")]
-
-
-class Chain(keras.Model):
-    """A network whose next token follows from the last one alone; behind the line feed of a prompt it says a
-    text, in which each byte comes once, and then a token.
-    """
-
-    def __init__(self, text, last=END, context_length=None):
-        super().__init__()
-        self.context_length = context_length
-        ids = [TOKENIZER.encode("\n")[0], *TOKENIZER.encode(text), last]
-        following = dict(zip(ids, ids[1:]))
-        self.table = tf.constant([following.get(n, last) for n in range(TOKENIZER.vocab_size)])
-
-    def initial_state(self, batch_size, length=None):
-        return (tf.zeros([batch_size], tf.int32),)
-
-    def forward(self, inputs, state, draw=None):
-        return tf.cast(inputs["tokens"], tf.float32)[..., None], state
-
-    def project(self, features):
-        following = tf.gather(self.table, tf.cast(features[..., 0], tf.int32))
-        return tf.one_hot(following, TOKENIZER.vocab_size, on_value=30.0)
-
-
-def chat_of(text, said=None, last=END, context_length=None):
-    say = (lambda line: None) if said is None else said.append
-    return answer_for("chat", Chain(text, last, context_length), TOKENIZER, say)
 
 
 def test_an_answer_ends_where_its_turn_does():
@@ -112,15 +75,63 @@ def test_a_long_conversation_is_an_error_or_loses_its_oldest_turns():
         chat.reply(turns)
     settings = {"long_prompt": "keep_end", "max_new_tokens": 10}
     assert chat.reply(turns, **settings) == "Yes"
-    kept = chat.kept(turns, **settings)
-    assert said == [
-        f"the conversation is too long: its {len(turns) - len(kept)} oldest messages are left out"
-    ]
+    kept = [*chat.reply(turns, stream=True, **settings).messages]
+    line = f"the conversation is too long: its {len(turns) - len(kept)} oldest messages are left out"
+    assert said == [line, line]
     assert kept[0] == turns[0] and kept[1].role == "user" and kept[-1] == turns[-1]
     assert len(template_of(TOKENIZER).encode(kept, TOKENIZER, True).ids) <= 118
     assert len(kept) < len(turns) and kept[1:] == turns[-len(kept) + 1 :]
-    with pytest.raises(InputError, match="the last message of the conversation has 3"):
-        chat.reply([Message("user", "x" * 300)], **settings)
+
+
+def test_what_is_too_long_without_its_oldest_turns_is_told_with_what_an_answer_needs():
+    chat, long = chat_of("Yes", context_length=128), Message("user", "x" * 300)
+    settings = {"long_prompt": "keep_end", "max_new_tokens": 10}
+    told = "the conversation has 319 tokens, and 118 of the 128 that the model looks back on may stand before"
+    with pytest.raises(InputError, match=f"^{told} an answer; shorten it$"):
+        chat.reply([long], **settings)
+    with pytest.raises(InputError, match=f"^even without its oldest turns {told}"):
+        chat.reply([*ASK, Message("assistant", "Ho"), long], **settings)
+    with pytest.raises(InputError, match="and 64 of the 128 that the model"):
+        chat.reply([long], long_prompt="keep_end")
+
+
+def test_an_answer_ends_where_the_context_is_full():
+    """A prompt of 21 tokens leaves 44 of 64 for the answer, since the last one is not read."""
+    said = []
+    chat = chat_of(LETTERS, said, context_length=64)
+    assert chat.reply(ASK, temperature=0) == LETTERS[:44]
+    line = "the conversation has filled the 64 tokens that the model looks back on"
+    assert said == [f"the answer was cut at its end: {line}"]
+    reply = chat.reply(ASK, stream=True, temperature=0)
+    assert (reply.ended_by, "".join(reply), reply.ended_by) == ("", LETTERS[:44], "context")
+    asked = [ASK, [Message("user", "Hi" * 9)]]
+    found = chat.replies(asked, temperature=0)
+    assert [(one.text, one.ended_by) for one in found] == [
+        (LETTERS[:44], "context"), (LETTERS[:28], "context"),
+    ]  # fmt: skip
+    (found,) = chat.replies([ASK], temperature=0, max_new_tokens=44)
+    assert found.ended_by == "length" and len(said) == 1
+    longer = chat_of(LETTERS, said, context_length=128)  # The control.
+    assert longer.reply(ASK, temperature=0) == LETTERS and len(said) == 1
+
+
+def test_each_token_of_an_answer_sees_the_whole_conversation():
+    """Up to the last one that the context holds, of a network that looks random."""
+    keras.utils.set_random_seed(3)
+    config = from_flat(
+        {"model": "gpt", "num_layers": 1, "num_heads": 2, "embedding_dim": 16, "sequence_length": 48}
+    )
+    model, drawn = FAMILIES["gpt"](config, TOKENIZER.vocab_size), np.random.default_rng(3)
+    for variable in model.trainable_variables:
+        variable.assign(variable.numpy() + drawn.normal(0, 0.5, variable.shape))
+    ends = [0, END]
+    chat = Chat(model, TOKENIZER, end_ids=ends)
+    (found,) = chat.replies([ASK], temperature=0, logit_bias=dict.fromkeys(ends, -1000.0))
+    prompt = template_of(TOKENIZER).encode(ASK, TOKENIZER, True).ids.tolist()
+    assert (len(found.token_ids), found.ended_by) == (48 - len(prompt) + 1, "context")
+    logits = model(np.array([[*prompt, *found.token_ids[:-1]]]))[0].numpy()[len(prompt) - 1 :]
+    logits[:, [*TOKENIZER.special_ids]] = -np.inf
+    assert logits.argmax(-1).tolist() == [*found.token_ids] and len(set(found.token_ids)) > 3
 
 
 def test_turns_are_taken_from_both_ends():
@@ -136,105 +147,3 @@ def test_a_model_without_a_template_holds_no_conversation():
     with pytest.raises(InputError, match="has no chat template"):
         plain.reply(ASK)
     assert isinstance(answer_for("causal_lm", Chain("Yes"), TOKENIZER), Chat)
-
-
-class Model(types.SimpleNamespace):
-    tokens_generated = property(lambda self: self.answer.tokens_generated)
-
-
-def talk(monkeypatch, capsys, lines, chat=None, stream=True, **settings):
-    chat = chat or chat_of("Yes")
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines)))
-    chat_console.converse(Model(answer=chat, chat=chat.reply), settings, stream)
-    return capsys.readouterr()
-
-
-@pytest.mark.parametrize("stream", [True, False])
-def test_each_line_is_answered(monkeypatch, capsys, stream):
-    printed = talk(monkeypatch, capsys, ["Hi", "", "//no command", "/nope", "And?"], stream=stream)
-    assert printed.out == "Yes\n" * 3
-    assert printed.err == "error: /nope is unknown; known are /system, /reset, /undo, /help\n"
-
-
-def test_what_means_nothing_is_refused(monkeypatch, capsys):
-    """A setting before the first message, so that a command ends with its error."""
-    printed = talk(monkeypatch, capsys, ["Hi", "/undo 3", "/reset now"])
-    assert (printed.out, printed.err.count("takes nothing behind it; leave '")) == ("Yes\n", 2)
-    with pytest.raises(InputError, match="num_samples=2 has no meaning in a conversation"):
-        talk(monkeypatch, capsys, ["Hi"], num_samples=2)
-    assert capsys.readouterr().out == ""
-
-
-def test_commands_change_what_is_remembered(monkeypatch):
-    asked = []
-
-    class Listening(Chat):
-        def reply(self, messages, stream=False, **settings):
-            asked.append([message.content for message in messages])
-            return super().reply(messages, stream, **settings)
-
-    chat = Listening(Chain("Yes"), TOKENIZER, end_ids=(END,))
-    lines = [
-        "/system Be short.",
-        "one",
-        "two",
-        "/undo",
-        "three",
-        "/reset",
-        "four",
-        "/system",
-        "five",
-        "/undo",
-    ]
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join([*lines, "/undo", "/undo", "six"])))
-    chat_console.converse(Model(answer=chat, chat=chat.reply), {}, True)
-    assert asked == [
-        ["Be short.", "one"], ["Be short.", "one", "Yes", "two"], ["Be short.", "one", "Yes", "three"],
-        ["Be short.", "four"], ["four", "Yes", "five"], ["six"],
-    ]  # fmt: skip
-
-
-def test_an_answer_that_was_cut_and_turns_that_were_left_out_are_told(monkeypatch, capsys):
-    chat = chat_of("Yes, why", context_length=48)
-    printed = talk(monkeypatch, capsys, ["Hello", "Why so?"], chat, max_new_tokens=2)
-    assert printed.out == "Ye\nYe\n"
-    assert printed.err.count("the answer was cut there; --max_new_tokens says") == 2
-    assert printed.err.count("its 2 oldest messages are left out") == 1
-
-
-def test_ctrl_c_ends_an_answer_and_what_came_stays(monkeypatch, capsys):
-    class Stopped(Chat):
-        def reply(self, messages, stream=False, **settings):
-            asked.append([message.content for message in messages])
-            yield "Y"
-            raise KeyboardInterrupt
-
-    asked, chat = [], Stopped(Chain("Yes"), TOKENIZER, end_ids=(END,))
-    assert talk(monkeypatch, capsys, ["one", "two"], chat).out == "Y\nY\n"
-    assert asked == [["one"], ["one", "Y", "two"]]
-
-
-def test_ctrl_c_at_the_question_ends_the_program(monkeypatch):
-    def interrupted(prompt):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(isatty=lambda: True))
-    monkeypatch.setattr("builtins.input", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        chat_console.converse(Model(answer=chat_of("Yes")), {}, True)
-
-
-def test_other_ways_to_use_a_model_are_refused_beside_a_conversation():
-    options = {"interactive": False, "prompt": "", "prompt_file": None, "color": False, "json": False}
-    chat_console.check(types.SimpleNamespace(chat=True, **options))
-    with pytest.raises(InputError, match="--json has no meaning with --chat"):
-        chat_console.check(types.SimpleNamespace(chat=True, **options | {"json": True}))
-    chat_console.check(types.SimpleNamespace(chat=False, **options | {"json": True}))
-
-
-def test_a_model_without_a_chat_template_is_refused_before_the_first_message(finished, script):
-    """And by the speed of answers, with the same line."""
-    ended = script("sample.py", f"--run_dir={finished.path}", "--chat")
-    assert (ended.code, ended.err) == (1, f"error: {NO_CONVERSATIONS}\n")
-    with pytest.raises(InputError, match="holds no conversations"):
-        speed_of_answers.Candidate(str(finished.path))

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from opt_in import others_slow
 
 import lm_keras
 
@@ -15,7 +16,7 @@ FAMILIES = {
 SOURCES = ["ab", "c", "abcab", "ca", "bbbb", "acc"]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=others_slow(FAMILIES, ["transformer", "lstm", "glm"]))
 def lm(request, tmp_path_factory, tiny_config, train):
     """A model that has seen so little that its targets are anything, but short."""
     folder, pick = tmp_path_factory.mktemp(request.param), random.Random(5)

@@ -29,11 +29,12 @@ class Client:
         self.context.kv_cache_clear()
         return np.stack([self._step(token, position) for position, token in enumerate(ids)])
 
-    def greedy(self, ids, count):
-        """Return the ids of a greedy continuation."""
+    def greedy(self, ids, count, without=()):
+        """Return the ids of a greedy continuation, of which none is one of some tokens."""
         found = self.logits(ids)[-1]
         chosen = []
         for position in range(len(ids), len(ids) + count):
+            found[list(without)] = -np.inf
             chosen.append(int(found.argmax()))
             found = self._step(chosen[-1], position)
         return chosen

@@ -69,7 +69,7 @@ def is_same(found, expected):
     )
 
 
-@pytest.mark.parametrize("beams", BEAMS)
+@pytest.mark.parametrize("beams", [BEAMS[0], pytest.param(BEAMS[1], marks=pytest.mark.slow)])
 def test_hypotheses_and_scores_are_those_that_transformers_found(tmp_path, beams):
     golden = json.loads(GOLDEN.read_text())[str(beams)]
     assert is_same(ours(models.write(tmp_path / "model", "marian"), beams), golden)

@@ -6,16 +6,20 @@ import chat_models
 import folders_of_models as models
 import numpy as np
 import pytest
+from opt_in import slow
 
 import lm_keras
 from lm_keras.answers.chat import Chat
 from lm_keras.checkpoints import exchange, export
 from lm_keras.checkpoints.gguf import reading, writing
 from lm_keras.checkpoints.run_folder import RunFolder
+from lm_keras.config import from_flat
 from lm_keras.conversations.messages import Message
 from lm_keras.conversations.template import CHATML, template_of
 from lm_keras.data.conversations import with_template
+from lm_keras.errors import InputError
 from lm_keras.models import FAMILIES
+from lm_keras.text import train_tokenizer
 from lm_keras.text.huggingface import HuggingFaceTokenizer
 from lm_keras.training import conversion
 
@@ -44,12 +48,15 @@ def tokens_of(tokenizer):
     return template_of(tokenizer).encode(TALK, tokenizer, True).ids.tolist()
 
 
-@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("name", ["llama3", *slow("qwen3")])
 def test_from_a_folder_to_a_run_and_back_to_a_folder_and_a_file(name, tmp_path):
     folder = model_folder(tmp_path / "model", name)
     conversion.to_run(str(folder), str(tmp_path / "run"))
     lm, run = lm_keras.load(tmp_path / "run"), RunFolder(tmp_path / "run")
     assert isinstance(lm.answer, Chat)
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "model converted with lm_keras" in card and "with `scripts/sample.py --chat`" in card
+    assert " steps" not in card and "|" not in card
     ids = tokens_of(lm.tokenizer)
     ends = [lm.tokenizer.special_tokens[end] for end in ENDS[name]]
     assert run.end_tokens() == ends and lm.answer._ends == (ends[0], ends[1])
@@ -102,3 +109,23 @@ def test_tokens_that_only_the_network_has_keep_their_ids(tmp_path):
     back = HuggingFaceTokenizer((tmp_path / "tokenizer.json").read_bytes(), plain.eod_id)
     for name in ("<|im_start|>", "<|im_end|>"):
         assert back.special_tokens[name] == padded.special_tokens[name]
+
+
+@pytest.mark.parametrize("kind", ["byte", "char", "word", "sentencepiece"])
+def test_a_tokenizer_that_was_learnt_here_stays_here(kind, english, tmp_path):
+    """The template and the end tokens go out to a folder without it; to a file only a sentencepiece model."""
+    size = {"vocab_size": 300} if kind == "sentencepiece" else {}
+    tokenizer = with_template(train_tokenizer(kind, [english, "user\nassistant\n"], **size))
+    config = from_flat({"model": "gpt", "embedding_dim": 32, "sequence_length": 16})
+    model = FAMILIES["gpt"](config, tokenizer.vocab_size)
+    *_, line = export.write(tmp_path / "out", model, config, tokenizer)
+    assert line.startswith(f"its {kind} tokenizer has no counterpart there and was not written")
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"chat_template.jinja", "config.json", "generation_config.json", "model.safetensors"}
+    file = tmp_path / "m.gguf"
+    if kind == "sentencepiece":
+        writing.write(file, "f32", model, config, tokenizer)
+        assert tokens_of(reading.read(file).tokenizer) == tokens_of(tokenizer)
+    else:
+        with pytest.raises(InputError, match=f"its {kind} tokenizer has no counterpart in GGUF"):
+            writing.write(file, "f32", model, config, tokenizer)

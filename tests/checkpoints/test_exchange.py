@@ -129,8 +129,9 @@ def test_a_run_of_it_and_back(kind, tmp_path, capfd):
     lm = lm_keras.load(tmp_path / "run")
     np.testing.assert_allclose(lm.logits(models.IDS), logits(folder), atol=1e-5)
     assert lm.tokenizer.name == "huggingface" and lm.step == 0
-    text = lm.generate(["ABC"], max_new_tokens=40, temperature=0.7)[0]  # Beyond the 16 places.
-    assert text == lm.generate(["ABC"], max_new_tokens=40, temperature=0.7)[0]
+    if kind in ("gpt2", "llama"):  # With places that were learnt, and rotary ones.
+        text = lm.generate(["ABC"], max_new_tokens=40, temperature=0.7)[0]  # Beyond the 16 places.
+        assert text == lm.generate(["ABC"], max_new_tokens=40, temperature=0.7)[0]
     conversion.from_run(str(tmp_path / "run"), "last", str(tmp_path / "back"))
     again = models.tensors(kind)
     with models.safetensors.safe_open(tmp_path / "back" / "model.safetensors", framework="np") as file:

@@ -148,7 +148,7 @@ def test_settings_come_back_from_a_run_that_was_tuned(through, tiny_config, trai
     folder = folder_with_settings(tmp_path / "model", config={"resid_pdrop": 0.3})
     conversion.to_run(str(folder), str(tmp_path / "run"))
     settings = {**tiny_config().flat(), **exchange.read(folder).settings, "sequence_length": 7, "steps": 1}
-    settings |= {"tokenizer": str(tmp_path / "run"), "dropout": 0.125}
+    settings |= {"tokenizer": str(tmp_path / "run"), "dropout": 0.125, "jit": "off"}
     ended = train(from_flat({**settings, "init_from": str(tmp_path / through)}), tmp_path / "tuned")
     assert ended.code == 0, ended.err
     conversion.from_run(str(tmp_path / "tuned"), "last", str(tmp_path / "back"))

@@ -41,3 +41,18 @@ def test_names_of_special_tokens_in_a_message_are_letters(tokenizer, role, conte
 
 def test_chatml_is_the_only_template_that_needs_no_package():
     assert ChatTemplate().source == CHATML
+
+
+def test_the_clock_of_a_template_stands_still_for_a_conversation(tokenizer):
+    """A template that writes microseconds: of a clock that goes, the texts that tell whose each character is
+    would differ.
+    """
+    clock = "{{ strftime_now('%f') }}"
+    turns = "{% for m in messages %}{{ '<|im_start|>' + m.role + m.content + '<|im_end|>' }}{% endfor %}"
+    template = ChatTemplate(clock + turns + clock)
+    talk = [Message("user", "Hi"), Message("assistant", "Ho")]
+    text = template.render(talk)
+    assert text[:6] == text[-6:] and text[:6].isdigit()
+    assert template.render(talk)[:6] != text[:6]  # The next conversation has a later time.
+    ids, learnt = template.encode(talk, tokenizer)
+    assert tokenizer.decode(ids[learnt].tolist()) == "Ho"

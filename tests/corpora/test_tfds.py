@@ -708,21 +708,19 @@ def test_import_stays_cheap():
     assert ended.stdout == "[]\n", ended.stderr
 
 
-def test_a_run_from_the_command_line(shared_folder, tmp_path, script):
-    command = [
-        sys.executable, str(ROOT / "scripts" / "train.py"), "--corpus=tfds:sentences",
-        f"--run_dir={tmp_path}/run",
+def test_a_run_from_the_command_line(shared_folder, tmp_path, start, script):
+    words = [
+        "--corpus=tfds:sentences", f"--run_dir={tmp_path}/run",
         "--tokenizer=char", "--embedding_dim=7", "--hidden_units=13", "--sequence_length=11",
         "--batch_size=6",
         "--steps=9", "--steps_per_call=3", "--eval_every=9",
     ]  # fmt: skip
-    ended = subprocess.run(
-        command, env={**os.environ, "TFDS_DATA_DIR": str(shared_folder)}, capture_output=True, text=True
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines()[0].split() == ["split", "tokens", "loss", "perplexity", "bits/byte"]
-    assert [line.split()[0] for line in ended.stdout.splitlines()[1:3]] == ["valid", "test"]
-    lines = ended.stderr.splitlines()
+    process = start("train.py", *words, TFDS_DATA_DIR=str(shared_folder))
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert out.splitlines()[0].split() == ["split", "tokens", "loss", "perplexity", "bits/byte"]
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["valid", "test"]
+    lines = err.splitlines()
     assert lines[0].startswith("devices: ")
     assert lines[1] == "reading tfds:sentences/mixed:1.2.3:train"
     assert lines[2].startswith(("training a char tokenizer", "tokenizing train"))

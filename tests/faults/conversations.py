@@ -32,7 +32,7 @@ FAULTS = [
         "a.jsonl:21: the field 'messages': message 1 has the role 'human': expected system, user, "
         f"assistant; {REMEDY}"),
     chat("a content without text", "null", lines({"messages": [{"role": "user", "content": None}, HI]}),
-        f"a.jsonl:21: the field 'messages': message 1: its 'content' is a null: expected a string; {REMEDY}"),
+        f"a.jsonl:21: the field 'messages': message 1: its 'content' is null: expected a string; {REMEDY}"),
     chat("a system message in the middle", "as the second one",
         lines({"messages": [HELLO, {"role": "system", "content": "a"}, HI]}),
         "a.jsonl:21: the field 'messages': message 2 is a system message: expected it as the first message "

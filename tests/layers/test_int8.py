@@ -1,7 +1,5 @@
 """Weights as 8-bit integers: products, their scales, and where they are refused. R 5 rows, k 33, n 7."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -151,9 +149,10 @@ def test_a_gpu_is_told(monkeypatch):
         int8_of(model, "int8")
 
 
-def test_a_tensorflow_without_lite_is_told(monkeypatch):
+@pytest.mark.parametrize("name", ["tensorflow.lite.python.gone", "tensorflow.gone.python.schema"])
+def test_a_tensorflow_without_lite_is_told(name, monkeypatch):
     model = FAMILIES["gpt"](from_flat(GPT), 13)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("lm_keras.sampling.int8.LITE", name)
     with pytest.raises(InputError, match=r"needs TensorFlow Lite, which TensorFlow .* no longer has"):
         int8_of(model, "int8")
 

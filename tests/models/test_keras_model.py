@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from opt_in import slow
 
 from lm_keras import optimizers
 from lm_keras.callbacks import Checkpoint
@@ -396,7 +397,7 @@ def test_a_training_step_of_ones_own():
     assert losses[-1] < losses[0]
 
 
-@every_family
+@pytest.mark.parametrize("family", ["lstm", "gpt", *slow("ngram", "bert", "glm")])
 def test_callbacks_of_keras(family, tmp_path):
     model = compiled(build(family, dropout=0.1), metrics=["accuracy"], weighted_metrics=["accuracy"])
     kinds = keras.callbacks

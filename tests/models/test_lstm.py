@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from opt_in import slow
 
 from lm_keras.config import Config, ModelConfig, from_flat
 from lm_keras.draws import Draw
@@ -309,8 +310,14 @@ def learnt(model, tokens, reset, state, draw=None, known=True):
     return compute(tokens), sum(node.attr["_XlaMustCompile"].b for node in operations)
 
 
-@pytest.mark.parametrize(("rows", "groups"), [(6, 2), (5, 1)])
-@pytest.mark.parametrize("dropped", [{}, {"dropout": 0.4, "weight_drop": 0.3}], ids=["whole", "dropped"])
+DROPPED = {"dropout": 0.4, "weight_drop": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("rows", "groups", "dropped"),
+    [(6, 2, DROPPED), (5, 1, {}), *slow((6, 2, {}), (5, 1, DROPPED))],
+    ids=["dropped-6-2", "whole-5-1", "whole-6-2", "dropped-5-1"],
+)
 def test_a_compiled_recurrence_changes_nothing(rows, groups, dropped):
     """Two groups of rows where they are even in number, each with its own rows' masks, and the masks of the
     matrices.

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from opt_in import others_slow
 
 from lm_keras.objectives import compiled_loss, losses
 from lm_keras.objectives.losses import of_targets
@@ -174,8 +175,13 @@ def value_and_slopes(function, dtype=tf.float32, transposed=False, upstream=3.0)
     return [value, *(tf.cast(slope, tf.float32) for slope in tape.gradient(value, given))]
 
 
-@pytest.mark.parametrize(("pieces", "transposed"), [(1, False), (4, True), (15, False), (15, True)])
-@pytest.mark.parametrize(("label_smoothing", "z_loss"), [(0.0, 0.0), (0.2, 0.0), (0.0, 0.01), (0.3, 0.02)])
+PIECES = [(1, False), (4, True), (15, False), (15, True)]
+SMOOTHINGS = [(0.0, 0.0), (0.2, 0.0), (0.0, 0.01), (0.3, 0.02)]
+FORMS = [(*pieces, *smoothing) for smoothing in SMOOTHINGS for pieces in PIECES]
+DIAGONALS = [(*PIECES[k], *SMOOTHINGS[(k + more) % 4]) for k in range(4) for more in (0, 3)]
+
+
+@pytest.mark.parametrize(("pieces", "transposed", "label_smoothing", "z_loss"), others_slow(FORMS, DIAGONALS))
 def test_gradients_in_pieces_equal_those_of_all_logits(
     monkeypatch, pieces, transposed, label_smoothing, z_loss
 ):

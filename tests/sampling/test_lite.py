@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from opt_in import others_slow
 
 from lm_keras.config import from_flat
 from lm_keras.layers.casting import FloatMatrix, Int8Matrices
@@ -23,7 +24,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=SETTINGS)
+@pytest.fixture(scope="module", params=others_slow(SETTINGS, ["modern", "glm"]))
 def model(request):
     keras.utils.set_random_seed(3)
     settings = SETTINGS[request.param]
@@ -112,3 +113,13 @@ def test_texts_that_come_at_once_are_those_that_come_alone(model, tokenizer):
         pieces[1].append(other)
     assert [one[: len("".join(part))] for one, part in zip(alone, pieces)] == ["".join(p) for p in pieces]
     assert alone[0] != alone[1] and min(map(len, pieces)) > 1
+
+
+def test_who_waits_for_a_program_is_told(model, tokenizer, monkeypatch):
+    """Once for each number of rows and of slots."""
+    told = []
+    monkeypatch.setattr("lm_keras.sampling.network.tell_who_waits", told.append)
+    sampler = Sampler(model, tokenizer, int8=Int8Matrices(model))
+    for prompts in (["ab"], ["c"], ["ab", "c"], ["b"]):
+        sampler.generate(prompts, max_new_tokens=3)
+    assert told == ["making a program for 8-bit text of up to 16 tokens, in some seconds"] * 2

@@ -18,9 +18,10 @@ from lm_keras.data.conversations import LEARNT, ConversationEncoder, with_templa
 from lm_keras.data.pipeline import training_batches
 from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
-from lm_keras.evaluation.answers import shuffled_questions
+from lm_keras.evaluation.answers import answers_for, shuffled_questions
 from lm_keras.models import FAMILIES
 from lm_keras.objectives.losses import next_token_loss
+from lm_keras.sampling.continuation import Continuation
 from lm_keras.tasks import task_of
 from lm_keras.text import load_tokenizer, train_tokenizer
 
@@ -227,6 +228,37 @@ def test_shuffled_questions_have_the_answers_of_others():
     asked = [[m.content for m in one.messages if m.role == "user"] for one in shuffled_questions(long)]
     assert asked == [["q", "s"], ["a", "f"], ["d"]]
     assert found[2].messages[::2] == (Message("system", "j"), CHATS[2][2])
+
+
+def generated(conversations, context_length):
+    """What is generated for conversations, the settings of each call, and what is told."""
+    asked, told = [], []
+
+    def replies(some, **settings):
+        asked.append(settings)
+        return [Continuation("x", (1,), (0.0,), "eod")] * len(some)
+
+    documents = [Document.from_messages("a", messages) for messages in conversations]
+    return answers_for(replies, documents, TOKENIZER, context_length, told.append), asked, told
+
+
+def test_why_no_answer_is_generated_is_told():
+    """Before its answer a conversation has 19 tokens and those of the question."""
+    long = [said("a" * 30, "b"), said("c" * 31, "d")]
+    assert generated(long, 64) == (None, [], [
+        "no answers are generated, of 2 conversations none leaves 16 of the 64 tokens of the context for an"
+        " answer"
+    ])  # fmt: skip
+    greeting = said("a", "b")[1:]
+    assert generated([greeting], None) == (None, [], [
+        "no answers are generated, of 1 conversations there is none in which the assistant answers a user at"
+        " last"
+    ])  # fmt: skip
+    assert generated([], 64) == (None, [], [])
+    found, asked, told = generated([*long, said("e", "f")], 65)  # The control.
+    assert told == [] and found.outputs == ["x", "x"]
+    assert found.decoded == "greedy, 2 conversations; 1 others are too long for an answer"
+    assert asked == [{"temperature": 0.0, "max_new_tokens": 256}]
 
 
 @pytest.mark.parametrize(

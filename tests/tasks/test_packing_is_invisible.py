@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from opt_in import others_slow
 
 from lm_keras.config import from_flat
 from lm_keras.data.example_rows import Example
@@ -62,9 +63,13 @@ def few_rows(monkeypatch):
     monkeypatch.setattr(tasks, "MAX_ROWS", 1)
 
 
-every_task = pytest.mark.parametrize(
-    ("name", "settings"), TASKS, ids=[f"{name} {' '.join(settings.values())}" for name, settings in TASKS]
-)
+IDS = [f"{name} {' '.join(settings.values())}" for name, settings in TASKS]
+every_task = pytest.mark.parametrize(("name", "settings"), TASKS, ids=IDS)
+EACH_NETWORK = [
+    *((name, {"task": "classification", "pooling": poolings[0]}) for name, poolings in POOLINGS.items()),
+    *((name, {"task": "tagging"}) for name in ("lstm", "bidirectional compiled", "rotary")),
+]
+"""Pooling only takes what tagging has everywhere, so most networks need one of both tasks."""
 
 
 def task_and_network(name, settings):
@@ -137,7 +142,7 @@ def is_same(one, other):
     return np.isclose(nats, other_nats, 1e-5) and all(close)
 
 
-@every_task
+@pytest.mark.parametrize(("name", "settings"), others_slow(TASKS, EACH_NETWORK), ids=IDS)
 def test_loss_and_gradient_are_those_of_the_examples_alone(name, settings):
     task, model = task_and_network(name, settings)
     assert task.plan(store_of(ALL, task)).count > 1

@@ -13,6 +13,7 @@ from lm_keras import models, optimizers, schedules
 from lm_keras.data.store import TextCounts, TokenStore
 from lm_keras.layers import ScheduledDropout, TokenNoise
 from lm_keras.tasks import TASKS, task_of
+from lm_keras.training import machine, timing
 from lm_keras.training import run as training_run
 from lm_keras.training.distribution import set_up
 from lm_keras.training.step import VALUES
@@ -83,10 +84,14 @@ def small_network(leaky):
     def build(config, vocab_size, num_outputs=None):
         return leaky(vocab_size, dropout=config.model.dropout)
 
+    def num_parameters(config, vocab_size, num_outputs=None):
+        return 2 * 6 * vocab_size
+
     @contextlib.contextmanager
     def patched():
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(models.FAMILIES, "lstm", build)
+            patch.setitem(models.NUM_PARAMETERS, "lstm", num_parameters)
             patch.setattr(training_run, "answer_for", Silent)
             yield patch
 
@@ -97,6 +102,36 @@ def small_network(leaky):
 def small(small_network):
     with small_network():
         yield
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing of the package is asked what to do about it."""
+
+
+@pytest.fixture
+def killed(train, monkeypatch):
+    """A function that begins a run and kills it at the end of the first call that reaches a step."""
+
+    def execute(config, path, step):
+        call = Trainer._call
+
+        def kill(self, schedules):
+            if self.step >= step:
+                raise Killed
+            return call(self, schedules)
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(Trainer, "_call", kill)
+            train(config, path)
+
+    return execute
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Timing steps of a dry run for a tenth of a second."""
+    monkeypatch.setattr(timing, "TIMING_SECONDS", 0.1)
+    monkeypatch.setattr(machine.product_flops, "__defaults__", (0.02,))
 
 
 @pytest.fixture(scope="session")

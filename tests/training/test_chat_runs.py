@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from opt_in import slow
 
 import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.report import answers
 from lm_keras.report.runs import read_runs
-from lm_keras.training.trainer import Trainer
 
 SETTINGS = {
     "task": "chat", "tokenizer": "char", "sequence_length": 96, "batch_size": 6, "split": "80/10/10",
@@ -19,7 +19,6 @@ FAMILIES = {
     "gpt": {"model": "gpt", "num_heads": 2, "positions": "rotary"},
     "lstm": {"model": "lstm", "dropout": 0.1, "hidden_units": 32, "learning_rate": 0.02},
 }
-every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 @pytest.fixture(scope="module")
@@ -77,44 +76,50 @@ def test_a_run_learns_to_answer_and_to_end(
     assert "<|im_start|>" in template
 
 
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(config_for, train, tmp_path, monkeypatch):
+def test_a_run_without_answers_says_so_once_for_each_split(config_for, train, tmp_path):
+    """A row of 36 tokens holds a conversation, and leaves an answer fewer than 16."""
+    config = config_for(sequence_length=36, steps=2, eval_every=1)
+    ended = train(config, tmp_path / "run")
+    assert ended.code == 0
+    told = "no answers are generated, of 4 conversations none leaves 16 of the 36 tokens of the context"
+    assert [ended.err.count(f"{split}: {told}") for split in ("valid", "test")] == [1, 1]
+    assert not (tmp_path / "run" / "predictions").exists()
+    assert "Talk to it with `scripts/sample.py --chat`" in (tmp_path / "run" / "README.md").read_text()
+
+
+UNSCORED = {"steps": 10, "checkpoint_every": 5, "split": "100/0/0"}
+"""A short run that scores nothing."""
+
+
+@pytest.fixture(scope="module")
+def whole(config_for, train, tmp_path_factory):
+    """The folder of such a run, with dropout and a state."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    assert train(config_for("lstm", **UNSCORED), path).code == 0
+    return path
+
+
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(whole, config_for, train, killed, tmp_path):
     """Law 3, with dropout and a state."""
-    config = config_for("lstm", steps=10, checkpoint_every=5, split="100/0/0")
-    assert train(config, tmp_path / "whole").code == 0
-
-    class Killed(BaseException):
-        pass
-
-    call = Trainer._call
-
-    def killed(self, schedules):
-        if self.step >= 6:
-            raise Killed
-        return call(self, schedules)
-
-    monkeypatch.setattr(Trainer, "_call", killed)
-    with pytest.raises(Killed):
-        train(config, tmp_path / "parts")
-    monkeypatch.setattr(Trainer, "_call", call)
+    config = config_for("lstm", **UNSCORED)
+    killed(config, tmp_path / "parts", 6)
     ended = train(config, tmp_path / "parts")
     assert "going on from step 5" in ended.err
-    assert all(map(np.array_equal, weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")))
+    assert all(map(np.array_equal, weights_of(whole), weights_of(tmp_path / "parts")))
 
 
-def test_replicas_and_micro_batches_change_nothing(config_for, train, tmp_path):
+def test_replicas_and_micro_batches_change_nothing(whole, config_for, train, tmp_path):
     """Law 2, dropout included; another seed changes the weights."""
-    found = {}
-    splits = {"one": {}, "split": {"replicas": 2, "micro_batches": 3}, "other": {"seed": 2}}
-    for name, split in splits.items():
-        config = config_for("gpt", steps=6, dropout=0.1, split="100/0/0", **split)
-        assert train(config, tmp_path / name).code == 0
+    found, expected = {}, weights_of(whole)
+    for name, split in {"split": {"replicas": 2, "micro_batches": 3}, "other": {"seed": 2}}.items():
+        assert train(config_for("lstm", **UNSCORED, **split), tmp_path / name).code == 0
         found[name] = weights_of(tmp_path / name)
-    for one, other in zip(found["one"], found["split"]):
+    for one, other in zip(expected, found["split"], strict=True):
         np.testing.assert_allclose(one, other, 1e-4, 2e-5)
-    assert any(np.abs(one - other).max() > 1e-2 for one, other in zip(found["one"], found["other"]))
+    assert any(np.abs(one - other).max() > 1e-2 for one, other in zip(expected, found["other"]))
 
 
-@every_family
+@pytest.mark.parametrize("family", ["lstm", *slow("gpt")])
 def test_a_chat_begins_with_a_language_model(family, config_for, tiny_config, train, tmp_path):
     """The rows of its vocabulary come over, in the embedding and in the output, and two tokens are new."""
     text = tmp_path / "text.txt"
@@ -134,6 +139,6 @@ def test_a_chat_begins_with_a_language_model(family, config_for, tiny_config, tr
         np.testing.assert_allclose(other[same], one, atol=1e-6)
 
 
-def test_a_dry_run(config_for, train):
+def test_a_dry_run(quick, config_for, train):
     ended = train(config_for(), None, dry_run=True)
     assert ended.code == 0 and "parameters" in ended.out

@@ -242,13 +242,6 @@ def test_too_little_space_is_said_before_anything_is_written(
     )
 
 
-@pytest.fixture
-def up_to_training(monkeypatch):
-    """Let a run end where it would train."""
-    monkeypatch.setattr(training_run.Run, "__init__", lambda self, *args: None)
-    monkeypatch.setattr(training_run.Run, "execute", lambda self: 0)
-
-
 def test_a_run_that_goes_on_needs_less(finished, train, up_to_training, tmp_path, monkeypatch):
     shutil.copytree(finished.path, tmp_path / "run")
     config = from_flat({**finished.config.flat(), "steps": 240})

@@ -41,6 +41,15 @@ def initial(monkeypatch):
     return seen
 
 
+@pytest.fixture(scope="module")
+def source(small_network, tiny_config, train, tmp_path_factory):
+    """The folder of a finished run of 24 steps of a network that is traced in no time."""
+    path = tmp_path_factory.mktemp("source") / "run"
+    with small_network():
+        assert train(tiny_config(dropout=0.1, learning_rate_schedule="cosine"), path).code == 0
+    return path
+
+
 def weights_of(path):
     return [variable.numpy() for variable in lm_keras.load(path).model.trainable_variables]
 
@@ -67,9 +76,9 @@ def test_a_run_begins_with_the_weights_of_another(
     assert not equal(initial[1], trained)
 
 
-def test_what_was_learnt_helps(finished, tiny_config, train, tmp_path, lines_of):
+def test_what_was_learnt_helps(source, small, tiny_config, train, tmp_path, lines_of):
     losses = {}
-    for name, origin in (("tuned", str(finished.path)), ("fresh", None)):
+    for name, origin in (("tuned", str(source)), ("fresh", None)):
         config = tiny_config(**LIKE_FINISHED, steps=4, log_every=4, init_from=origin)
         train(config, tmp_path / name)
         losses[name] = lines_of(tmp_path / name / "metrics.jsonl")[0]["loss"]
@@ -81,9 +90,9 @@ class Killed(BaseException):
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_with_them_again(
-    finished, tiny_config, train, tmp_path, initial, monkeypatch
+    source, small, tiny_config, train, tmp_path, initial, monkeypatch
 ):
-    config = tiny_config(**LIKE_FINISHED, steps=9, init_from=str(finished.path))
+    config = tiny_config(**LIKE_FINISHED, steps=9, init_from=str(source))
     whole = train(config, tmp_path / "whole")
     copy = weights.copy_weights
 
@@ -101,8 +110,10 @@ def test_a_run_killed_before_its_first_checkpoint_begins_with_them_again(
     assert equal(weights_of(tmp_path / "parts"), weights_of(tmp_path / "whole"))
 
 
-def test_a_run_that_has_weights_of_its_own_needs_the_other_no_more(finished, tiny_config, train, tmp_path):
-    shutil.copytree(finished.path, tmp_path / "source")
+def test_a_run_that_has_weights_of_its_own_needs_the_other_no_more(
+    source, small, tiny_config, train, tmp_path
+):
+    shutil.copytree(source, tmp_path / "source")
     settings = {**LIKE_FINISHED, "init_from": str(tmp_path / "source")}
     train(tiny_config(**settings, steps=5), tmp_path / "tuned")
     shutil.rmtree(tmp_path / "source")
@@ -139,9 +150,9 @@ def test_what_does_not_fit_is_refused(finished, tiny_config, train, tmp_path):
     )
 
 
-def with_a_better_one_before(finished, path):
+def with_a_better_one_before(source, path):
     """Copy a run, and let its best checkpoint be an earlier one with weights of its own."""
-    shutil.copytree(finished.path, path)
+    shutil.copytree(source, path)
     checkpoints = RunFolder(path).checkpoints()
     model = lm_keras.load(path).model
     for variable in model.trainable_variables:
@@ -151,8 +162,8 @@ def with_a_better_one_before(finished, path):
     return RunFolder(path)
 
 
-def test_the_best_weights_of_another_run(finished, tiny_config, train, tmp_path, initial):
-    source = with_a_better_one_before(finished, tmp_path / "source")
+def test_the_best_weights_of_another_run(source, small, tiny_config, train, tmp_path, initial):
+    source = with_a_better_one_before(source, tmp_path / "source")
     settings, begun_with = {**LIKE_FINISHED, "init_from": str(source.path), "steps": 3}, {}
     for checkpoint, step in {"best": 11, "last": 24}.items():
         path = tmp_path / checkpoint
@@ -195,10 +206,10 @@ def test_a_best_checkpoint_that_there_is_not(finished, tiny_config, train, tmp_p
 
 @pytest.mark.parametrize("checkpoint", ["last", "best"])
 def test_a_run_that_trains_while_another_begins_with_its_weights(
-    finished, tiny_config, train, tmp_path, initial, monkeypatch, checkpoint
+    source, small, tiny_config, train, tmp_path, initial, monkeypatch, checkpoint
 ):
     """Its checkpoints of the moment when the new run was checked are gone when the text is prepared."""
-    source = with_a_better_one_before(finished, tmp_path / "source")
+    source = with_a_better_one_before(source, tmp_path / "source")
     prepare = runner.prepare
 
     def prepare_while_it_trains(*args, **kwargs):

@@ -154,8 +154,8 @@ def test_a_run_keeps_the_program_that_it_was_begun_with(tiny_config, train, tmp_
     compiled the recurrence alone.
     """
     settings = {
-        "dropout": 0.1, "weight_drop": 0.1, "learning_rate_schedule": "constant", "eval_every": 4,
-        "checkpoint_every": 4, "log_every": 2, "sample_every": 99,
+        "dropout": 0.1, "weight_drop": 0.1, "learning_rate_schedule": "constant", "split": "100/0/0",
+        "checkpoint_every": 4, "log_every": 2, "sample_every": 99, "projector": False,
     }  # fmt: skip
     half, whole = (tiny_config(**settings, steps=steps) for steps in (4, 8))
     found = {}

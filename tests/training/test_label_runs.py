@@ -1,17 +1,18 @@
 """Whole runs of classification and tagging: small texts, a label that one word decides."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from opt_in import others_slow, slow
 
 import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.errors import InputError
 from lm_keras.training.run import Run
-from lm_keras.training.trainer import Trainer
 
 KINDS = {"cat": "animal", "dog": "animal", "bird": "animal", "king": "person", "child": "person"}
 SETTINGS = {"tokenizer": "word", "sequence_length": 20, "batch_size": 6, "split": "80/10/10"}
@@ -23,8 +24,11 @@ FAMILIES = {
     "bert": {"model": "bert", **BLOCKS, "learning_rate": 0.003},
     "glm": {"model": "glm", **BLOCKS},
 }
-TASKS = ("classification", "tagging")
 UNSCORED = {"split": "100/0/0"}
+RUNS = [("classification", family) for family in FAMILIES]
+RUNS += [("tagging", family) for family in ("bidirectional", "bert", "glm")]
+LEARN = [("classification", "bidirectional"), ("classification", "glm"), ("tagging", "bert")]
+BEGIN = [("classification", "bidirectional"), ("classification", "bert"), ("tagging", "glm")]
 
 
 def label_of(line):
@@ -75,10 +79,21 @@ def weights_of(path):
     return [variable.numpy() for variable in lm_keras.load(path).model.trainable_variables]
 
 
-@pytest.mark.parametrize(
-    ("task", "family"),
-    [*(("classification", family) for family in FAMILIES), ("tagging", "bidirectional"), ("tagging", "bert")],
-)
+@pytest.fixture(scope="module")
+def short(config_for, train, tmp_path_factory):
+    """A function that carries out a run of four steps, once for all tests, and returns its folder."""
+    folder = tmp_path_factory.mktemp("short")
+
+    def path_of(task, family="lstm"):
+        path = folder / f"{task}-{family}"
+        if not path.exists():
+            assert train(config_for(task, family, steps=4, **UNSCORED), path).code == 0
+        return path
+
+    return path_of
+
+
+@pytest.mark.parametrize(("task", "family"), others_slow(RUNS, LEARN))
 def test_a_run_learns_and_says_how_well(task, family, config_for, train, tmp_path, lines_of):
     steps = 60 if "lstm" in FAMILIES[family]["model"] else 240
     pooling = {"pooling": "mean"} if (family, task) == ("bert", "classification") else {}
@@ -109,33 +124,19 @@ def test_a_run_learns_and_says_how_well(task, family, config_for, train, tmp_pat
     assert found[measure] == pytest.approx(results["splits"]["test"][measure])
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(task, config_for, train, tmp_path, monkeypatch):
+@pytest.mark.parametrize("task", ["tagging", *slow("classification")])
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(task, config_for, train, killed, tmp_path):
     config = config_for(
         task, "bidirectional", steps=20, checkpoint_every=5, class_weights="balanced", **UNSCORED
     )
     train(config, tmp_path / "whole")
-
-    class Killed(BaseException):
-        pass
-
-    call = Trainer._call
-
-    def killed(self, schedules):
-        if self.step >= 12:
-            raise Killed
-        return call(self, schedules)
-
-    monkeypatch.setattr(Trainer, "_call", killed)
-    with pytest.raises(Killed):
-        train(config, tmp_path / "parts")
-    monkeypatch.setattr(Trainer, "_call", call)
+    killed(config, tmp_path / "parts", 12)
     ended = train(config, tmp_path / "parts")
     assert "going on from step 10" in ended.err
     assert all(map(np.array_equal, weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")))
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["classification", *slow("tagging")])
 def test_replicas_and_micro_batches_change_nothing(task, config_for, train, tmp_path):
     found = {}
     for name, split in {"one": {}, "split": {"replicas": 2, "micro_batches": 3}}.items():
@@ -164,10 +165,7 @@ def test_the_judged_measure_stops_a_run_early(config_for, train, tmp_path, lines
     assert max(scores[-3:-2] + scores[:-3]) == scores[-3] >= max(scores[-2:])
 
 
-@pytest.mark.parametrize(
-    ("task", "family"),
-    [*(("classification", family) for family in FAMILIES), ("tagging", "bidirectional"), ("tagging", "glm")],
-)
+@pytest.mark.parametrize(("task", "family"), others_slow(RUNS, BEGIN))
 def test_a_run_begins_with_a_language_model(task, family, config_for, tiny_config, lines, train, tmp_path):
     usual = {name: value for name, value in FAMILIES[family].items() if name != "bidirectional"}
     text = tmp_path / "text.txt"
@@ -187,54 +185,53 @@ def test_a_run_begins_with_a_language_model(task, family, config_for, tiny_confi
     np.testing.assert_array_equal(own, table[: len(own)])
 
 
-def test_labels_of_another_run_keep_their_weights(config_for, train, tmp_path):
-    assert train(config_for("classification", steps=4, **UNSCORED), tmp_path / "first").code == 0
+def test_labels_of_another_run_keep_their_weights(short, config_for, train, tmp_path):
+    first = short("classification")
     (tmp_path / "other.tsv").write_text(
         "text\tlabel\n"
         + "".join(f"the {name} cat\tanimal\na {name} bus\tbus\n" for name in map(str, range(60)))
     )
-    settings = {"init_from": str(tmp_path / "first"), "corpus": f"tsv:{tmp_path}/other.tsv", "steps": 1}
+    settings = {"init_from": str(first), "corpus": f"tsv:{tmp_path}/other.tsv", "steps": 1}
     settings |= UNSCORED
     ended = train(config_for("classification", **settings, learning_rate=1e-9), tmp_path / "second")
     assert "the labels 'bus' are new" in ended.err
-    there, here = (lm_keras.load(tmp_path / name).model.output_weights()[0] for name in ("first", "second"))
-    names = RunFolder(tmp_path / "first").labels().names
+    there, here = (lm_keras.load(path).model.output_weights()[0] for path in (first, tmp_path / "second"))
+    names = RunFolder(first).labels().names
     np.testing.assert_allclose(here[:, 0], there[:, names.index("animal")], atol=1e-6)
 
 
-def test_only_the_head_moves_where_the_body_is_frozen(config_for, train, tmp_path):
-    assert train(config_for("classification", "bert", steps=4, **UNSCORED), tmp_path / "first").code == 0
-    frozen = {"init_from": str(tmp_path / "first"), "freeze": "body", **UNSCORED}
+def test_only_the_head_moves_where_the_body_is_frozen(short, config_for, train, tmp_path):
+    first = short("classification", "bert")
+    frozen = {"init_from": str(first), "freeze": "body", **UNSCORED}
     config = config_for("classification", "bert", steps=4, **frozen)
     assert train(config, tmp_path / "second").code == 0
-    models = [lm_keras.load(tmp_path / name).model for name in ("first", "second")]
+    models = [lm_keras.load(path).model for path in (first, tmp_path / "second")]
     for one, other in zip(*(model.trainable_variables for model in models)):
         head = any(name in one.path for name in ("class_", "pooler_"))
         assert np.array_equal(one, other) != head
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_a_dry_run_knows_the_labels(task, config_for, train, tmp_path):
+@pytest.mark.parametrize("task", ["tagging", *slow("classification")])
+def test_a_dry_run_knows_the_labels(task, quick, config_for, train):
     ended = train(config_for(task, "bert"), None, dry_run=True)
     assert ended.code == 0 and "class_kernel" in ended.out
 
 
-def test_a_run_without_its_labels_is_not_loaded(config_for, train, tmp_path):
-    train(config_for("classification", steps=1, **UNSCORED), tmp_path / "run")
+def test_a_run_without_its_labels_is_not_loaded(short, tmp_path):
+    shutil.copytree(short("classification"), tmp_path / "run")
     (tmp_path / "run" / "labels.json").unlink()
     with pytest.raises(InputError, match=r"without labels.json; restore it from a copy"):
         lm_keras.load(tmp_path / "run")
 
 
 @pytest.mark.parametrize(("task", "family"), [("classification", "bert"), ("tagging", "bidirectional")])
-def test_the_model_of_a_run_works_in_plain_keras(task, family, config_for, lines, train, tmp_path):
-    train(config_for(task, family, steps=4, **UNSCORED), tmp_path / "run")
-    lm = lm_keras.load(tmp_path / "run")
+def test_the_model_of_a_run_works_in_plain_keras(task, family, short, lines, tmp_path):
+    lm = lm_keras.load(short(task, family))
     begin, end = lm.tokenizer.begin_id, lm.tokenizer.eod_id
     texts = [[begin, *lm.tokenizer.encode(line), end] for line in lines[:24]]
     tokens = keras.utils.pad_sequences(texts, padding="post", value=-1)
     if task == "classification":
-        names = RunFolder(tmp_path / "run").labels().names
+        names = RunFolder(short(task, family)).labels().names
         targets = np.array([names.index(label_of(line)) for line in lines[:24]])
         weights = None
     else:

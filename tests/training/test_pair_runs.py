@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from opt_in import others_slow, slow
 
 import lm_keras
 from lm_keras.checkpoints.run_folder import RunFolder
-from lm_keras.training.trainer import Trainer
 
 COLOURS = ["red", "green", "blue", "white"]
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -20,7 +20,6 @@ FAMILIES = {
     "gpt": {"model": "gpt", "positions": "rotary"},
     "glm": {"model": "glm", "learning_rate": 0.003},
 }
-every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +50,13 @@ def losses(path, lines_of):
     return [line["nats_per_token"] for line in lines]
 
 
-@every_family
+@pytest.mark.parametrize("family", others_slow(FAMILIES, ["transformer", "glm"]))
 def test_a_run_learns(family, corpus, config_for, train, tmp_path, lines_of):
     """A model that guesses digits and knows where a target ends needs 0.77 nats a token, and an end is a
     space and the token.
     """
-    scored = {"valid_corpus": corpus["valid"], "eval_every": 160, "eval_pairs": 4, "eval_beams": 2}
+    targets = {"eval_pairs": 4, "eval_beams": 2} if family == "transformer" else {"eval_pairs": 0}
+    scored = {"valid_corpus": corpus["valid"], "eval_every": 160, **targets}
     larger = {"embedding_dim": 32, "dropout": 0.0}
     ended = train(config_for(family, **larger, **scored, steps=160), tmp_path / "run")
     assert ended.code == 0, ended.err
@@ -87,30 +87,16 @@ def whole(config_for, train, tmp_path_factory):
 
 
 @pytest.mark.parametrize("family", ["lstm", "glm"])
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(family, whole, config_for, train, tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(family, whole, config_for, train, killed, tmp_path):
     """Rows with an encoder and without."""
     config = config_for(family, **UNSCORED)
-
-    class Killed(BaseException):
-        pass
-
-    call = Trainer._call
-
-    def killed(self, schedules):
-        if self.step >= 4:
-            raise Killed
-        return call(self, schedules)
-
-    monkeypatch.setattr(Trainer, "_call", killed)
-    with pytest.raises(Killed):
-        train(config, tmp_path / "parts")
-    monkeypatch.setattr(Trainer, "_call", call)
+    killed(config, tmp_path / "parts", 4)
     ended = train(config, tmp_path / "parts")
     assert "going on from step 3" in ended.err
     assert all(map(np.array_equal, weights_of(whole(family)), weights_of(tmp_path / "parts")))
 
 
-@every_family
+@pytest.mark.parametrize("family", others_slow(FAMILIES, ["transformer", "lstm", "glm"]))
 def test_replicas_and_micro_batches_change_nothing(family, whole, config_for, train, tmp_path):
     """Law 2, dropout included. Only rounding moves the biases of keys: the same number added to all scores
     of a query changes nothing.
@@ -143,17 +129,16 @@ def test_a_gpt_begins_with_a_language_model(config_for, tiny_config, train, tmp_
     words = " ".join([*COLOURS, *NAMES, *map(str, range(10))])
     text.write_text(f"{words}\n" * 20)
     own = {name: value for name, value in SETTINGS.items() if name not in ("task", "header")}
-    first = tiny_config(**{**own, **FAMILIES["gpt"], "corpus": f"text:{text}", "steps": 4})
+    first = tiny_config(**{**own, **FAMILIES["gpt"], "corpus": f"text:{text}", "steps": 1, "jit": "off"})
     assert train(first, tmp_path / "first").code == 0
-    ended = train(
-        config_for("gpt", **{**UNSCORED, "steps": 1}, init_from=str(tmp_path / "first")), tmp_path / "second"
-    )
+    origin = {"init_from": str(tmp_path / "first"), "steps": 1, "jit": "off"}
+    ended = train(config_for("gpt", **{**UNSCORED, **origin}), tmp_path / "second")
     assert ended.code == 0, ended.err
     assert "beginning with the weights of" in ended.err and "are new" not in ended.err
 
 
-@pytest.mark.parametrize("family", ["transformer", "glm"])
-def test_a_dry_run(family, config_for, train):
+@pytest.mark.parametrize("family", ["transformer", *slow("glm")])
+def test_a_dry_run(family, quick, config_for, train):
     ended = train(config_for(family, **UNSCORED), None, dry_run=True)
     assert ended.code == 0 and "parameters" in ended.out
 

@@ -41,13 +41,6 @@ def close(estimated, measured):
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    """Timing steps for a tenth of a second."""
-    monkeypatch.setattr(timing, "TIMING_SECONDS", 0.1)
-    monkeypatch.setattr(machine.product_flops, "__defaults__", (0.02,))
-
-
-@pytest.fixture
 def dry(quick, train, monkeypatch):
     """A function that makes a dry run, its timing steps invented unless asked for, and returns its lines."""
     invented = timing.Speed(5, 10.0, 7.0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from comparison import differing, everything_of
+from opt_in import slow
 
 import lm_keras
 from lm_keras import optimizers
@@ -71,7 +72,7 @@ NGRAM = {
 
 
 GPT = {
-    "model": "gpt", "embedding_dim": 8, "num_heads": 2, "separate_documents": True,
+    "model": "gpt", "embedding_dim": 8, "num_heads": 2, "separate_documents": True, "jit": "off",
     "sample_prompt": "more than the context has, which must end no run",
 }  # fmt: skip
 HIDING = {"embedding_dim": 8, "num_heads": 2}
@@ -83,7 +84,11 @@ GLM = {
 }
 
 
-@pytest.mark.parametrize("settings", [{}, NGRAM, GPT, BERT, GLM], ids=["lstm", "ngram", "gpt", "bert", "glm"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, NGRAM, GPT, BERT, *slow({**GPT, "jit": "on"}, GLM)],
+    ids=["lstm", "ngram", "gpt", "bert", "compiled gpt", "glm"],
+)
 def test_an_interrupted_run_equals_the_whole(tiny_config, live, tmp_path, settings):
     config = tiny_config(**{**FULL, **settings})
     assert live(config, tmp_path / "whole").code == 0

@@ -135,7 +135,7 @@ def test_words_are_sampled_in_the_line_of_the_prompt(of_words):
     assert lm.unknown_parts("ab ab x") == ["ab", "x"]
 
 
-def test_blank_noise_reserves_a_token(train, begun, tiny_config, tmp_path, english):
+def test_blank_noise_reserves_a_token(train, small, begun, tiny_config, tmp_path, english):
     plain = train_tokenizer("word", [english], vocab_size=None, normalization="none")
     plain.save(tmp_path / "words")
     noisy = {"tokenizer": str(tmp_path / "words"), "token_noise": 0.3, "token_noise_kind": "blank"}
