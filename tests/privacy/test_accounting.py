@@ -28,12 +28,25 @@ def test_rdp_is_within_a_percent_of_the_package(units, rows, noise, steps, delta
 
 @pytest.mark.slow
 def test_rdp_and_pld_equal_the_package_where_it_is_installed():
+    """At whole orders; at some others the package's series does not converge, and it leaves these out. So
+    ours is never above the package's, and never below what the loss distribution says.
+    """
     package = pytest.importorskip("dp_accounting")
+    whole = [order for order in accounting.ORDERS if order == int(order)]
     for rate, noise, steps in itertools.product((1e-4, 0.01, 0.2), (0.5, 1.0, 4.0), (10, 5_000)):
-        accountant = package.rdp.RdpAccountant()
-        accountant.compose(package.PoissonSampledDpEvent(rate, package.GaussianDpEvent(noise)), steps)
-        wanted = accountant.get_epsilon(1e-5)
-        assert accounting.rdp_epsilon(rate, noise, steps, 1e-5) == pytest.approx(wanted, rel=0.01, abs=1e-3)
+        event = package.PoissonSampledDpEvent(rate, package.GaussianDpEvent(noise))
+
+        def epsilon(accountant, event=event, steps=steps):
+            accountant.compose(event, steps)
+            return accountant.get_epsilon(1e-5)
+
+        found = steps * accounting.divergences(rate, noise)
+        at_whole = np.where(np.isin(accounting.ORDERS, whole), found, np.inf)
+        wanted = epsilon(package.rdp.RdpAccountant(orders=whole))
+        assert accounting.epsilon_of(at_whole, 1e-5) == pytest.approx(wanted, rel=0.01, abs=1e-3)
+        ours = accounting.rdp_epsilon(rate, noise, steps, 1e-5)
+        assert ours <= 1.01 * epsilon(package.rdp.RdpAccountant()) + 1e-3
+        assert ours >= epsilon(package.pld.PLDAccountant()) - 1e-3
     for units, rows, noise, steps, delta, _, pld in TABLE:
         cap = rows + 6 * math.isqrt(rows)
         assert accounting.pld_epsilon(units, rows, cap, noise, steps, delta) == pytest.approx(pld, rel=0.01)
