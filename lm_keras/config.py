@@ -1,6 +1,6 @@
 """Every setting of a run: its name, default, unit, meaning and check. Defaults live here and nowhere else.
 
-Five frozen dataclasses, one for each group of flags, joined in `Config`. Nothing is read from the command
+Six frozen dataclasses, one for each group of flags, joined in `Config`. Nothing is read from the command
 line here (`lm_keras.flags` does that) and nothing is changed afterwards.
 """
 
@@ -29,6 +29,9 @@ from lm_keras.registry import (
     tasks_of,
     tokenizers_described,
 )
+
+WITHOUT_EXAMPLES = tuple(name for name in TASKS if name not in WITH_EXAMPLES)
+"""Tasks whose rows are parts of one document each."""
 
 ATTENTION, RECURRENCE = listed("attention"), listed("recurrence")
 
@@ -440,7 +443,7 @@ class BatchConfig:
     batching: str | None = setting(
         None,
         "stream: rows go on where they ended, with carried state; window: shuffled windows "
-        f"[{RECURRENCE}: stream, else window]",
+        f"[{RECURRENCE} without --dp_epsilon: stream, else window]",
         choices=("stream", "window"),
     )
     state_reset: float = setting(
@@ -552,6 +555,67 @@ class LearningConfig:
         "faster, else float32",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class PrivacyConfig:
+    """What the weights may reveal of any part of the training text (differential privacy).
+
+    Without `--dp_epsilon` or `--dp_noise` nothing is limited.
+    """
+
+    dp_epsilon: float | None = setting(
+        None,
+        "most privacy loss of the whole run at --dp_delta, in nats; decides how much noise there is",
+        above=0,
+        tasks=WITHOUT_EXAMPLES,
+    )
+    dp_noise: float | None = setting(
+        None,
+        "instead of --dp_epsilon: standard deviation of the noise in a sum of gradients, over --dp_clip; "
+        "decides epsilon",
+        low=0,
+        tasks=WITHOUT_EXAMPLES,
+    )
+    dp_delta: float = setting(
+        1e-5,
+        "probability with which the limit may not hold; below 1 over the units of the training text",
+        above=0,
+        below=1,
+        tasks=WITHOUT_EXAMPLES,
+    )
+    dp_clip: float = setting(
+        0.5,
+        "largest norm of the gradient of a row, whose loss is the mean over its positions",
+        above=0,
+        tasks=WITHOUT_EXAMPLES,
+    )
+    dp_unit: str = setting(
+        "document",
+        "what is protected: whole documents, of which a step reads one window each, or fixed windows of "
+        "--sequence_length + 1 tokens",
+        choices=("document", "window"),
+        tasks=WITHOUT_EXAMPLES,
+    )
+    dp_accountant: str = setting(
+        "rdp",
+        "how epsilon is worked out: by Renyi divergences, or a tenth smaller by privacy loss distributions, "
+        "which need the package dp-accounting",
+        choices=("rdp", "pld"),
+        tasks=WITHOUT_EXAMPLES,
+    )
+    dp_seed: int | None = setting(
+        None,
+        "seed of samples and noise for tests: the run is not private [a secret in privacy.key]",
+        low=0,
+        high=LARGEST,
+        tasks=WITHOUT_EXAMPLES,
+    )
+
+    @property
+    def limits(self) -> bool:
+        """Tell whether the run trains with clipped gradients of rows and noise."""
+        return self.dp_epsilon is not None or self.dp_noise is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -705,6 +769,7 @@ class Config(GroupedSettings):
     model: ModelConfig = ModelConfig()
     batches: BatchConfig = BatchConfig()
     learning: LearningConfig = LearningConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     running: RunningConfig = RunningConfig()
 
     def __post_init__(self):
@@ -753,7 +818,8 @@ class Config(GroupedSettings):
     @property
     def batching(self) -> str:
         """Return how batches are made, with the family's default filled in."""
-        return self.batches.batching or ("stream" if self.model.has("recurrence") else "window")
+        carried = self.model.has("recurrence") and not self.privacy.limits
+        return self.batches.batching or ("stream" if carried else "window")
 
 
 GROUPS = Config.groups()

@@ -117,6 +117,19 @@ def takes_rows(optimizer: keras.optimizers.Optimizer) -> bool:
     return isinstance(optimizer, SGD) and optimizer.plain
 
 
+def summed_rows(gradient: Gradient) -> Gradient:
+    """Return a gradient; of a sparse one, the sum of the rows of each token once, followed by rows
+    of zeros.
+    """
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    count = gradient.indices.shape[0]
+    tokens, place = tf.unique(gradient.indices)
+    indices = tf.pad(tokens, [[0, count - tf.size(tokens)]])
+    values = tf.math.unsorted_segment_sum(gradient.values, place, count)
+    return tf.IndexedSlices(values, tf.ensure_shape(indices, [count]), gradient.dense_shape)
+
+
 def apply(
     optimizer: keras.optimizers.Optimizer,
     gradients: list[Gradient],

@@ -8,12 +8,13 @@ race        a run beside nanoGPT's recipe in PyTorch         page       all of d
 baselines   compressors on the text of --run_dir             decode     the sampler as a text grows
 embeddings  word embeddings, beside gensim                   labels     a network with labels, beside torch
 scores      what runs with labels reach over several seeds   pairs      pairs of texts, beside torch
+privacy     private steps beside plain ones                accounting epsilons, beside dp-accounting
 """
 
 import json
 from pathlib import Path
 
-from benchmarks import dispatch
+from benchmarks import dispatch, marked
 from lm_keras import config, flags
 
 ROOT = Path(__file__).parents[1]
@@ -21,12 +22,18 @@ ROOT = Path(__file__).parents[1]
 
 def main(command: str) -> int:
     """Carry out one measurement and print a JSON object, or a row of a table, for each result."""
-    options = flags.read(dispatch.BenchmarkOptions)
+    options, results = flags.read(dispatch.BenchmarkOptions), []
+    mark = f"{command}, by scripts/benchmark.py {command}"
+    if options.page:
+        marked.check(options.page, mark)
     for number, result in enumerate(dispatch.measured(command, flags.read_config(), options, ROOT)):
         if options.table and not number:
             print(f"| {' | '.join(result)} |\n|{'---|' * len(result)}")
         row = f"| {' | '.join(map(str, result.values()))} |" if options.table else json.dumps(result)
         print(row, flush=True)
+        results.append(result)
+    if options.page:
+        marked.write(options.page, mark, marked.table(results))
     return 0
 
 

@@ -301,6 +301,15 @@ OTHERS = {
         "histogram_every": 104,
         "profile_steps": "105:107",
     },
+    **{
+        "dp_epsilon": 3.5,
+        "dp_noise": 0.7,
+        "dp_delta": 2e-7,
+        "dp_clip": 0.3,
+        "dp_unit": "window",
+        "dp_accountant": "pld",
+        "dp_seed": 0,
+    },
     **{"run_dir": "runs/a b=c", "resume": "must", "dry_run": True},
 }
 

@@ -33,6 +33,7 @@ ROWS = [
     ["data", "layers"],
     ["models", "objectives", "optimizers"],
     ["tasks", "sampling", "checkpoints"],
+    ["privacy"],
     ["answers", "evaluation"],
     ["callbacks"],
     ["training", "report", "quiet"],
@@ -46,11 +47,11 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py
 
 BENCHMARKS = ROOT / "scripts" / "benchmarks"
 ROWS_OF_BENCHMARKS = [
-    ["spread", "trainers", "graph_flops"],
+    ["spread", "trainers", "graph_flops", "marked", "epsilons"],
     ["candidates"],
     ["running"],
     ["commands"],
-    ["dispatch"],
+    ["dispatch", "canary", "fine_tuning"],
 ]
 ROW_OF_BENCHMARK = {name: row for row, names in enumerate(ROWS_OF_BENCHMARKS) for name in names}
 

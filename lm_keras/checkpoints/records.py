@@ -44,6 +44,12 @@ LABEL_SCORES = {
 
 EVALUATION = {"tokens?": int, **_MEASURES, "scores?": LABEL_SCORES, "baselines?": {str: _MEASURES}}
 
+PRIVACY = {
+    "unit": str, "units": int, "rows": int, "cap": int, "noise": NUMBER, "clip": NUMBER, "steps": int,
+    "delta": NUMBER, "epsilon": (*NUMBER, None), "accountant": str, "seeded": bool,
+}  # fmt: skip
+"""What a private run promises; see `lm_keras.privacy.guarantee`."""
+
 SHAPES: dict[str, dict[str, Any]] = {
     "data.json": {
         "splits": {str: SPLIT},
@@ -51,6 +57,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "vocab_size?": int,
         "bad_text?": {str: {str: int}},
         "tokenizer?": {"kind": str, "fingerprint": str},
+        "privacy?": PRIVACY,
     },
     "results.json": {
         "step": int,
@@ -60,6 +67,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "seconds?": NUMBER,
         "best_step?": (int, None),
         "best?": {"step": int, "splits": {str: EVALUATION}},
+        "privacy?": {**PRIVACY, "line": str},
         "texts?": {str: {"examples": int, "labels?": {str: int}}},
     },
     "environment.json": {"lives": [{}]},

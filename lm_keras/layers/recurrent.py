@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from lm_keras.draws import Draw
-from lm_keras.layers import compiled_recurrence, cudnn
+from lm_keras.layers import compiled_recurrence, cudnn, taps
 from lm_keras.layers.casting import cast
 from lm_keras.layers.recurrence import lstm
 
@@ -142,14 +142,19 @@ class LSTM(keras.layers.Layer):
         time = x.shape[0]
         matrix = self.recurrent_matrix(draw, training)
         # A single step, as the sampler takes them, would pack the weights again each time.
-        if self.by_cudnn and time != 1 and keep is None:
+        if self.by_cudnn and time != 1 and keep is None and not taps.recorded():
             x = tf.cast(x, tf.float32)
             weights = self.kernel.value, tf.cast(matrix, tf.float32), self.bias.value
             outputs, h, c = cudnn.lstm(x, *weights, state["h"], state["c"])
             return tf.cast(outputs, dtype), {"h": h, "c": c}
         projected = self._projected(x)  # [T B, 4 H]
         shape = [*tf.unstack(tf.shape(x)[:2]), 4 * self.units] if time is None else [time, -1, 4 * self.units]
-        outputs, cell = lstm(tf.reshape(projected, shape), matrix, state["h"], state["c"], keep)
+        projected = tf.reshape(projected, shape)
+        taps.product(projected, x, self.kernel, self.bias)
+        outputs, cell = lstm(projected, matrix, state["h"], state["c"], keep)
+        taps.recurrence(
+            projected, lambda: tf.concat([state["h"][None], outputs[:-1]], 0), self.recurrent_kernel
+        )
         return tf.cast(outputs, dtype), {"h": outputs[-1], "c": cell}
 
     def compiled(
@@ -171,7 +176,11 @@ class LSTM(keras.layers.Layer):
             The hidden states [B, T, H] in the compute dtype, and the state after the last step.
         """
         projected = tf.reshape(self._projected(x), [*x.shape[:2], 4 * self.units])
+        taps.product(projected, x, self.kernel, self.bias, x.shape[0])
         outputs, cell = compiled_recurrence.lstm(projected, matrix, state["h"], state["c"], keep)
+        taps.recurrence(
+            projected, lambda: tf.concat([state["h"][:, None], outputs[:, :-1]], 1), self.recurrent_kernel
+        )
         return tf.cast(outputs, self.compute_dtype), {"h": outputs[:, -1], "c": cell}
 
     def _projected(self, x: tf.Tensor) -> tf.Tensor:

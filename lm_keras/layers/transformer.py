@@ -5,7 +5,6 @@ unless settings say otherwise, F units of the feed-forward part.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,94 +12,20 @@ import keras
 import tensorflow as tf
 
 from lm_keras.draws import Draw
-from lm_keras.layers.activations import WIDTHS, activated
+from lm_keras.layers import taps
+from lm_keras.layers.activations import activated
 from lm_keras.layers.attention import Cache, Scalar, attention, attention_beside
 from lm_keras.layers.attention_mask import AttentionMask, Index
+from lm_keras.layers.block_settings import BlockSettings
 from lm_keras.layers.casting import Int8Matrix, cast, times
 from lm_keras.layers.dropout import Mask, ScheduledDropout
 from lm_keras.layers.fused import added
-from lm_keras.layers.normalization import norm_weights, normalized
+from lm_keras.layers.normalization import normalized
 from lm_keras.layers.rematerialization import computed_again
 from lm_keras.layers.rotary import rotated
 
 DROPOUTS = 3
 """Places for dropout in a block: the attention's weights, and what either part adds."""
-
-
-@dataclasses.dataclass(frozen=True)
-class BlockSettings:
-    """What a block looks like.
-
-    Attributes:
-        width: D.
-        num_heads: H; it divides D, unless `head_dim` is given.
-        num_kv_heads: K; it divides H.
-        hidden_units: F.
-        norm, norm_epsilon: see `normalized`.
-        activation: `gelu` or `swiglu`.
-        biases: whether products and LayerNorms have one.
-        dropout: share of the attention's weights, and of what either part adds, that is dropped.
-        attention_chunk: see `attention`.
-        rematerialize: compute everything inside again for the gradient instead of keeping it.
-        post_norm: norms follow what the parts add, as in the first Transformer, not before the parts.
-        head_dim: d; None for D / H.
-        qkv_biases: whether the product of queries, keys and values has a bias; None for `biases`.
-        qk_norm: whether the queries and keys of each head go through an RMSNorm, as in Qwen3.
-    """
-
-    width: int
-    num_heads: int
-    num_kv_heads: int
-    hidden_units: int
-    norm: str = "layer"
-    norm_epsilon: float = 1e-5
-    activation: str = "gelu"
-    biases: bool = True
-    dropout: float = 0.0
-    attention_chunk: int | None = None
-    rematerialize: bool = False
-    post_norm: bool = False
-    head_dim: int | None = None
-    qkv_biases: bool | None = None
-    qk_norm: bool = False
-
-    @property
-    def head_width(self) -> int:
-        """Return d."""
-        return self.head_dim or self.width // self.num_heads
-
-    def kernels(self) -> dict[str, tuple[int, int]]:
-        """Return the shapes of the matrices by name, in the order in which they are used."""
-        heads = self.num_heads + 2 * self.num_kv_heads
-        return {
-            "query_key_value": (self.width, heads * self.head_width),
-            "attention_output": (self.num_heads * self.head_width, self.width),
-            "feed_forward": (self.width, WIDTHS[self.activation] * self.hidden_units),
-            "feed_forward_output": (self.hidden_units, self.width),
-        }
-
-    def weights(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of all weights by name."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        for norm, names in (
-            ("attention_norm", ("query_key_value", "attention_output")),
-            ("feed_forward_norm", ("feed_forward", "feed_forward_output")),
-        ):
-            for name, shape in norm_weights(self.norm, self.width, self.biases).items():
-                shapes[f"{norm}_{name}"] = shape
-            for name in names:
-                shapes[f"{name}_kernel"] = self.kernels()[name]
-                own = self.qkv_biases if name == "query_key_value" else None
-                if self.biases if own is None else own:
-                    shapes[f"{name}_bias"] = self.kernels()[name][1:]
-        if self.qk_norm:
-            shapes |= {"query_norm_gain": (self.head_width,), "key_norm_gain": (self.head_width,)}
-        return shapes
-
-    @property
-    def parameters(self) -> int:
-        """Return how many numbers a block learns."""
-        return sum(map(math.prod, self.weights().values()))
 
 
 @keras.saving.register_keras_serializable(package="lm_keras", name="TransformerBlock")
@@ -185,7 +110,10 @@ class TransformerBlock(keras.layers.Layer):
             [R, D] float32, and the cache with the new tokens, or None.
         """
         masks = self._masks(draw, training)
-        how = Pass(self.settings, self.compute_dtype, rows, attention_mask, turn, masks, cache_apart)
+        how = Pass(
+            self.settings, self.compute_dtype, rows, attention_mask, turn, masks, cache_apart,
+            variables=self.by_name,
+        )  # fmt: skip
         return self._run(x, cache, how)
 
     def _masks(self, draw: Draw | None, training: bool) -> list[Mask | None]:
@@ -213,6 +141,7 @@ class Pass(NamedTuple):
         dtype: of the products.
         masks: dropout of the attention's weights, and of what either part adds.
         between: computed of x [R, D] between the two parts; None for nothing.
+        variables: the weights by name, where their uses are handed over.
     """
 
     settings: BlockSettings
@@ -223,6 +152,13 @@ class Pass(NamedTuple):
     masks: list[Mask | None]
     cache_apart: bool = False
     between: Callable[[tf.Tensor], tf.Tensor] | None = None
+    variables: Mapping[str, keras.Variable] | None = None
+
+    def hand_over_norm(self, name: str, kind: str, result: tf.Tensor, values: tf.Tensor) -> None:
+        """Hand over a norm; see `lm_keras.layers.taps`."""
+        if self.variables is not None:
+            weights = self.variables[f"{name}_gain"], self.variables.get(f"{name}_bias")
+            taps.norm(result, kind, values, self.settings.norm_epsilon, weights, self.rows)
 
 
 def _block(
@@ -233,7 +169,9 @@ def _block(
 
     def norm(name: str, x: tf.Tensor, dtype: str | tf.DType) -> tf.Tensor:
         gain, bias = weights[f"{name}_gain"], weights.get(f"{name}_bias")
-        return normalized(settings.norm, x, gain, bias, settings.norm_epsilon, dtype)
+        y = normalized(settings.norm, x, gain, bias, settings.norm_epsilon, dtype)
+        how.hand_over_norm(name, settings.norm, y, x)
+        return y
 
     def before(name: str, x: tf.Tensor) -> tf.Tensor:
         """Return what a part reads."""
@@ -245,7 +183,11 @@ def _block(
 
     def product(name: str, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Return a product, and the bias that is still to be added."""
-        return times(x, weights[f"{name}_kernel"]), weights.get(f"{name}_bias")
+        y = times(x, weights[f"{name}_kernel"])
+        if how.variables is not None:
+            variables = how.variables[f"{name}_kernel"], how.variables.get(f"{name}_bias")
+            taps.product(y, x, *variables, rows=how.rows)
+        return y, weights.get(f"{name}_bias")
 
     def add(x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor | None, mask: Mask | None) -> tf.Tensor:
         return added(x, y, bias) if mask is None else added(x, y, bias, *kept(x, how.rows, mask))
@@ -267,10 +209,8 @@ def _attended(
     width = settings.num_heads * settings.head_width
     queries, keys, values = _heads(settings, together, rows)
     if settings.qk_norm:
-        gains = weights["query_norm_gain"], weights["key_norm_gain"]
         queries, keys = (
-            normalized("rms", tf.cast(x, tf.float32), gain, None, settings.norm_epsilon, how.dtype)
-            for x, gain in zip((queries, keys), gains)
+            _head_norm(name, x, weights, how) for name, x in (("query_norm", queries), ("key_norm", keys))
         )
     if how.turn is not None:
         queries, keys = rotated(queries, *how.turn), rotated(keys, *how.turn)
@@ -287,6 +227,14 @@ def _attended(
     dropout = {} if mask is None else {"keep": keep, "rate": mask.rate}
     mixed = attention(queries, keys, values, attention_mask, chunk, **dropout)
     return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, width]), cache
+
+
+def _head_norm(name: str, x: tf.Tensor, weights: Mapping[str, tf.Tensor], how: Pass) -> tf.Tensor:
+    """Return queries or keys [B, H, T, d] with the norm of each head."""
+    x = tf.cast(x, tf.float32)
+    y = normalized("rms", x, weights[f"{name}_gain"], None, how.settings.norm_epsilon, how.dtype)
+    how.hand_over_norm(name, "rms", y, x)
+    return y
 
 
 def _heads(settings: BlockSettings, together: tf.Tensor, rows: Index) -> list[tf.Tensor]:

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from lm_keras.config import Config, ModelConfig
 from lm_keras.draws import Draw
+from lm_keras.layers import taps
 from lm_keras.layers.attention import Cache
 from lm_keras.layers.attention_mask import AttentionMask
 from lm_keras.layers.normalization import norm_weights, normalized
@@ -100,6 +101,7 @@ class GPTLanguageModel(LanguageModel):
     """
 
     context_tokens = None
+    hands_over = True
 
     def __init__(
         self,
@@ -209,6 +211,7 @@ class GPTLanguageModel(LanguageModel):
         arranged = self._arranged(inputs, state, time)
         positions, attention_mask = arranged.positions, arranged.attention_mask
         x = tf.gather(tf.convert_to_tensor(self.embedding.embeddings), tokens)  # [B, T, D]
+        taps.lookup(x, tokens, self.embedding.embeddings, rows)
         x = tf.cast(x, tf.float32)  # Keras casts the table where a mixed network is called as a layer.
         x = self._placed(x, arranged)
         x = tf.reshape(self._drop(0, x, draw, training), [-1, self.block_settings.width])
@@ -221,22 +224,17 @@ class GPTLanguageModel(LanguageModel):
         for number, block in enumerate(self.blocks):
             cache = Cache(state["keys"][number], state["values"][number]) if state else None
             x, cache = block(
-                x,
-                rows=rows,
-                attention_mask=attention_mask,
-                turn=turn,
-                cache=cache,
-                draw=draw,
-                training=training,
-                cache_apart=cache_apart,
-            )
+                x, rows=rows, attention_mask=attention_mask, turn=turn, cache=cache, draw=draw,
+                training=training, cache_apart=cache_apart,
+            )  # fmt: skip
             if state:
                 after["keys"].append(cache.keys)
                 after["values"].append(cache.values)
         bias = None if self.norm_bias is None else tf.convert_to_tensor(self.norm_bias)
         settings = self.block_settings
-        x = normalized(settings.norm, x, tf.convert_to_tensor(self.norm_gain), bias, settings.norm_epsilon)
-        features = tf.reshape(tf.cast(x, self.compute_dtype), [rows, time, settings.width])
+        y = normalized(settings.norm, x, tf.convert_to_tensor(self.norm_gain), bias, settings.norm_epsilon)
+        taps.norm(y, settings.norm, x, settings.norm_epsilon, (self.norm_gain, self.norm_bias), rows)
+        features = tf.reshape(tf.cast(y, self.compute_dtype), [rows, time, settings.width])
         return self._read_off(features, inputs, draw, training), after if state else {}
 
     def forward_one_token(
@@ -301,9 +299,11 @@ class GPTLanguageModel(LanguageModel):
 
     def _placed(self, x: tf.Tensor, arranged: Arranged) -> tf.Tensor:
         """Return embedded tokens [B, T, D] plus their positions."""
-        return (
-            x if self.places is None else x + tf.gather(tf.convert_to_tensor(self.places), arranged.positions)
-        )
+        if self.places is not None:
+            index = functools.partial(tf.broadcast_to, arranged.positions, tf.shape(x)[:2])
+            x += tf.gather(tf.convert_to_tensor(self.places), arranged.positions)
+            taps.lookup(x, index, self.places, x.shape[0])
+        return x
 
     def get_config(self) -> dict[str, Any]:
         return {name: value for name, value in super().get_config().items() if name != "embedding_dim"}

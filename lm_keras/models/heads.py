@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from lm_keras.layers import taps
 from lm_keras.layers.casting import Int8Matrix, cast, times
 
 SMALL_BATCH = (4, 64)
@@ -46,6 +47,7 @@ class Head:
             logits = _small_batch_product(flat, matrix)
         else:
             logits = times(flat, matrix, self.transposed, tf.float32)
+        taps.product(logits, flat, self.matrix, self.bias, features.shape[0], self.transposed)
         if self.bias is not None:
             logits += self.bias
         return tf.reshape(logits, tf.concat([tf.shape(features)[:-1], [self.outputs]], 0))

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from lm_keras.draws import Draw
 from lm_keras.errors import InputError
+from lm_keras.layers import taps
 from lm_keras.layers.casting import cast
 from lm_keras.layers.dropout import ScheduledDropout
 from lm_keras.models.costs import Product
@@ -52,13 +53,14 @@ class LanguageModel(SavableModel):
         has_encoder: whether it reads a source apart from the text that it predicts, see
             `lm_keras.models.encoder_decoder`.
         forward_one_token, product_matrices: see `lm_keras.models`; None where a network has no such thing.
+        hands_over: whether it hands over all uses of its weights, see `lm_keras.layers.taps`.
     """
 
     forward_one_token: Callable | None = None
     product_matrices: list | None = None
     remarks: tuple[str, ...] = ()
     context_length: int | None = None
-    has_encoder = False
+    has_encoder = hands_over = False
 
     def __init__(
         self,
@@ -173,11 +175,15 @@ class LanguageModel(SavableModel):
         self.output_bias = self._bias(self.vocab_size, "output_bias") if bias else None
         return Vocabulary(self.embedding, self.output_kernel, self.output_bias)
 
-    def _projected(self, x: tf.Tensor) -> tf.Tensor:
+    def _projected(self, x: tf.Tensor, time_major: bool = False) -> tf.Tensor:
         """Turn hidden values [..., H] into features [..., D]; a projection is there for tied embeddings
         only.
         """
-        return x if self.projection is None else tf.tensordot(x, cast(self.projection, x.dtype), 1)
+        if self.projection is None:
+            return x
+        features = tf.tensordot(x, cast(self.projection, x.dtype), 1)
+        taps.product(features, x, self.projection, rows=0 if time_major else x.shape[0])
+        return features
 
     @property
     def head_weights(self) -> list[keras.Variable]:

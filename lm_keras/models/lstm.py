@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from lm_keras.config import Config, ModelConfig
 from lm_keras.draws import Draw
-from lm_keras.layers import cudnn
+from lm_keras.layers import cudnn, taps
 from lm_keras.layers.recurrence import activation_values
 from lm_keras.layers.recurrent import LSTM
 from lm_keras.models import lstm_seq2seq
@@ -96,6 +96,7 @@ class LSTMLanguageModel(LanguageModel):
     """
 
     context_tokens = None
+    hands_over = True
 
     def __init__(
         self,
@@ -226,6 +227,7 @@ class LSTMLanguageModel(LanguageModel):
             return self._projected(features), after
         table = tf.convert_to_tensor(self.embedding.embeddings)
         x = tf.cast(tf.gather(table, tf.transpose(tokens)), self.compute_dtype)  # [T, B, E]
+        taps.lookup(x, tf.transpose(tokens), self.embedding.embeddings)
         keep = None if document is None else tf.transpose(goes_on(document))
         back = None if document is None else tf.transpose(goes_on(document[:, ::-1]))
         after = []
@@ -238,7 +240,7 @@ class LSTMLanguageModel(LanguageModel):
                 y = tf.concat([y, z[::-1]], -1)
             x = y
         x = self._drop(len(self.recurrent), x, draw, training)
-        return tf.transpose(self._projected(x), [1, 0, 2]), after
+        return tf.transpose(self._projected(x, time_major=True), [1, 0, 2]), after
 
     def _read_off(
         self, hidden: tf.Tensor, inputs: Mapping[str, tf.Tensor], draw: Draw | None, training: bool

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from lm_keras.draws import Draw
+from lm_keras.layers import taps
 from lm_keras.layers.compiled_recurrence import row_groups
 from lm_keras.layers.recurrent import LSTM
 from lm_keras.models.language_model import LanguageModel
@@ -76,6 +77,7 @@ def _group(
     keep = None if document is None else goes_on(document)
     back = None if document is None else goes_on(document[:, ::-1])
     x, after = tf.cast(tf.gather(table, tokens), network.compute_dtype), []  # [R, T, E]
+    taps.lookup(x, tokens, network.embedding.embeddings, tokens.shape[0])
     for number, layer in enumerate(network.recurrent):
         x = _dropped(network, number, x, draw, training)
         y, new = layer.compiled(x, state[number], matrices[number], keep)

@@ -7,6 +7,7 @@ Read from top to bottom: tokens [B, T] -> embeddings [B, n - 2 + T, E] -> hidden
     x          0 0 a   0 a b   a b c
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ import tensorflow as tf
 
 from lm_keras.config import Config, ModelConfig
 from lm_keras.draws import Draw
+from lm_keras.layers import taps
 from lm_keras.layers.casting import cast
 from lm_keras.models.costs import Product
 from lm_keras.models.language_model import LanguageModel
@@ -80,6 +82,8 @@ class NGramLanguageModel(LanguageModel):
     section 4.2, which has the same equations for n = 2.
     """
 
+    hands_over = True
+
     def __init__(
         self,
         vocab_size: int,
@@ -141,11 +145,13 @@ class NGramLanguageModel(LanguageModel):
         table = tf.convert_to_tensor(self.embedding.embeddings)
         # The oldest token of the context makes room for the first token of the inputs.
         embedded = tf.cast(tf.gather(table, tokens[:, 1:]), self.compute_dtype)  # [B, n - 2 + T, E]
+        taps.lookup(embedded, tokens[:, 1:], self.embedding.embeddings, tokens.shape[0])
         embedded = self._drop(0, embedded, draw, training)
-        x = self._first_product(embedded)
+        read, x = functools.partial(self._side_by_side, embedded), self._first_product(embedded)
         for layer, bias in enumerate(self.biases):
             if layer:
-                x = tf.tensordot(x, cast(self.kernels[layer], x.dtype), 1)
+                read, x = x, tf.tensordot(x, cast(self.kernels[layer], x.dtype), 1)
+            taps.product(x, read, self.kernels[layer], bias, tokens.shape[0])
             x = tf.nn.relu(x + tf.cast(bias, x.dtype))  # [B, T, H]
             x = self._drop(layer + 1, x, draw, training)
         x = self._projected(x)

@@ -54,7 +54,7 @@ def _group(
     if bias is not None:
         logits += bias  # TensorFlow makes it part of a product in float32.
     dtype = features.dtype
-    sums, d_logits, *d_bias = _between(
+    sums, d_logits, *d_bias = between_products(
         logits, targets, weights, label_smoothing, z_loss, dtype, bias is not None, scale
     )
     first, second = (d_logits, features) if transposed else (features, d_logits)
@@ -66,7 +66,7 @@ def _group(
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _between(
+def between_products(
     logits: tf.Tensor,
     targets: tf.Tensor,
     weights: tf.Tensor,

@@ -158,7 +158,7 @@ def _piece(
     vocab_size = logits.shape[-1]
     if bias is not None:
         logits += bias
-    found = _predicted(logits, targets)
+    found = predicted(logits, targets)
     losses, chosen = found.losses, found.chosen
     places = tf.stack([tf.range(tf.shape(targets)[0]), targets], axis=1)
     # Then nobody else needs the probabilities, and their memory is taken.
@@ -194,7 +194,7 @@ def summed(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(values * weights)
 
 
-def _predicted(logits: tf.Tensor, targets: tf.Tensor) -> Predicted:
+def predicted(logits: tf.Tensor, targets: tf.Tensor) -> Predicted:
     """Return what logits [r, V] say of targets [r].
 
     log sum_j exp z_j = max_j z_j - log max_j softmax(z)_j, which takes but passes that are fast: TensorFlow's
@@ -253,5 +253,5 @@ def of_targets(logits: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
         logits: [B, T, V] float32.
         targets: [B, T] int32.
     """
-    found = _predicted(tf.reshape(logits, [-1, logits.shape[-1]]), tf.reshape(targets, [-1]))
+    found = predicted(tf.reshape(logits, [-1, logits.shape[-1]]), tf.reshape(targets, [-1]))
     return {name: tf.reshape(value(found), tf.shape(targets)) for name, value in OF_TARGETS.items()}

@@ -106,6 +106,7 @@ MEASURES: dict[str, Measure] = {
     "learning_rate": Measure(".2g", title="Learning rate", live="lr {}", from_zero=True),
     "dropout": Measure(title="Dropout rate", from_zero=True),
     "token_noise": Measure(),
+    "epsilon": Measure(".3g", title="Epsilon spent", live="epsilon {}", from_zero=True),
     "gradient_norm": Measure(title="Gradient norm before clipping"),
     "skipped": Measure(",.0f", whole=True),
     "data_wait": Measure(),

@@ -2,6 +2,7 @@
 
 from lm_keras.config import GROUPS, Config
 from lm_keras.objectives.measures import MEASURES, columns_of
+from lm_keras.privacy.guarantee import Guarantee
 from lm_keras.registry import WITH_EXAMPLES, WITH_LABELS, WITH_PAIRS, tasks_of
 from lm_keras.report import answers, comparison, labels, pairs
 from lm_keras.report.plots import COLOURS, svg_of
@@ -57,6 +58,7 @@ def page_of(runs: list[RunRecord]) -> str:
         *[f"<p class='note'>{escaped(note)}</p>" for note in notes],
         "<h2>Results</h2>",
         _results(runs),
+        *_privacy(runs),
         *_comparison(runs),
         *labels.sections(runs),
         *pairs.sections(runs),
@@ -139,6 +141,15 @@ def _results(runs: list[RunRecord]) -> str:
             rows.append(row_of([*known, "not evaluated", *[None] * len(columns)]))
     head = ["run", "state", "training", "split", *[MEASURES[field].head for field in columns]]
     return f"<div class='scores'>{table_of(head, rows)}</div>"
+
+
+def _privacy(runs: list[RunRecord]) -> list[str]:
+    """Say what private runs promise."""
+    promised = {run.name: Guarantee.from_json(run.data["privacy"]) for run in runs if "privacy" in run.data}
+    if not promised:
+        return []
+    rows = [row_of([name, one.line, one.details]) for name, one in promised.items()]
+    return ["<h2>Privacy</h2>", table_of(["run", "promise", "details"], rows)]
 
 
 def _comparison(runs: list[RunRecord]) -> list[str]:

@@ -16,6 +16,7 @@ from lm_keras.config import FIELDS, Config, RunOptions
 from lm_keras.data.preparation import PreparedData
 from lm_keras.data.tokenizers import saved_tokenizer
 from lm_keras.errors import InputError, reason_of
+from lm_keras.privacy.sampling import units_of
 from lm_keras.registry import OF_WHOLE_TEXT
 from lm_keras.tasks.task import Task
 from lm_keras.text.tokenizer import Tokenizer
@@ -117,7 +118,12 @@ def total_steps_of(config: Config, data: PreparedData, task: Task) -> int:
         )
     if batches.steps:
         return batches.steps
-    total_steps = (batches.epochs or 1) * task.order(data.splits["train"]).steps_per_epoch
+    order = task.order(data.splits["train"])
+    per_epoch = order.steps_per_epoch
+    if config.privacy.limits:
+        units = units_of(data.splits["train"], config.privacy.dp_unit, order.sequence_length)
+        per_epoch = -(-len(units) // batches.batch_size)
+    total_steps = (batches.epochs or 1) * per_epoch
     check_rates(config, total_steps)
     return total_steps
 

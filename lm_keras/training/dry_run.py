@@ -1,7 +1,12 @@
 """The dry run: what a run would need and how long it would take, printed; nothing is trained."""
 
+import os
+
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import Config
+from lm_keras.privacy import key, refusals
+from lm_keras.privacy.guarantee import Guarantee
+from lm_keras.privacy.private_step import PrivateStep, promise_of
 from lm_keras.tasks import TASKS, task_of
 from lm_keras.training import (
     conditions,
@@ -69,6 +74,9 @@ def dry_run(config: Config, folder: RunFolder | None) -> int:
         schedule_callbacks(config, total_steps) if total_steps else [],
     )  # fmt: skip
     report.write(plan.needs())
+    private = _private(config, folder, plan) if config.privacy.limits and data else None
+    if private:
+        report.write(["", f"privacy    {private.guarantee.line}", f"           {private.guarantee.details}"])
     if not plan.fits:
         report.write(["timing     none: the memory that is free is not enough for the estimate"])
         return 0
@@ -76,9 +84,23 @@ def dry_run(config: Config, folder: RunFolder | None) -> int:
     with conditions.enough_memory():
         with devices.strategy.scope():
             model = network(config, task.network_vocab_size, task.outputs)
-        trainer = Trainer(Learner(model, task), devices, config, store, timing.STEPS, None)
+        learner = Learner(model, task)
+        if private:
+            learner, config = Learner(model, private.task(task, store), private=private), private.config
+        trainer = Trainer(learner, devices, config, store, timing.STEPS, None)
         speed = timing.try_out(trainer)
     if speed is None:
         return 128 + trainer.signal
     report.write(plan.takes(speed, meter, machine.product_flops(devices, trainer.model.compute_dtype)))
     return 0
+
+
+def _private(config: Config, folder: RunFolder | None, plan: preflight.Plan) -> PrivateStep:
+    """Return what makes the steps private, with a secret that nobody keeps."""
+    if folder and folder.exists:
+        guarantee = Guarantee.from_json(folder.read_data()["privacy"])
+    else:
+        data = plan.text.data
+        refusals.check_origins(config, data.report["splits"], report.say)
+        guarantee = promise_of(config, plan.task, data.splits["train"], plan.total_steps)
+    return PrivateStep(guarantee, config, os.urandom(key.SIZE), plan.devices.replicas)

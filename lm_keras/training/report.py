@@ -7,6 +7,7 @@ from pathlib import Path
 from lm_keras import paths
 from lm_keras.config import Config
 from lm_keras.objectives.measures import MEASURES, columns_of
+from lm_keras.privacy.guarantee import Guarantee
 from lm_keras.registry import WITH_LABELS, WITH_MESSAGES, WITH_PAIRS
 from lm_keras.training.workers import Cluster
 
@@ -57,6 +58,8 @@ def show(folder: Path, results: dict, task: str) -> None:
     sample = results.get("sample")
     shown, table = _sample(sample) if sample else [], _table(results["splits"], results.get("best"))
     write([*table, *(["", *shown] if shown else [])])
+    if privacy := results.get("privacy"):
+        say(f"privacy: {privacy['line']}")
     left_out = {name: count for name, count in results.get("left_out", {}).items() if count}
     if left_out:
         reasons = ", ".join(f"{count:,} {name}" for name, count in left_out.items())
@@ -169,6 +172,17 @@ def _also_learnt(split: dict) -> str:
     return "" if share is None else f", {share:.1%} of it in train"
 
 
+def _privacy(data: dict) -> str:
+    """Return the paragraph of a model card on what a private run promises; nothing for other runs."""
+    if "privacy" not in data:
+        return ""
+    promised = Guarantee.from_json(data["privacy"])
+    return f"""
+Differential privacy of the training text: {promised.line} ({promised.details}). Training curves, measures of
+private validation text and what is chosen by them, and sizes and hashes of the text are not covered.
+"""
+
+
 def model_card(config: Config, data: dict, has_template: bool = False) -> str:
     """Return the README.md of a run folder.
 
@@ -194,7 +208,7 @@ flagfile; results are in `results.json` once the run is finished.
 | split | corpus | licence | documents | tokens | bytes | fingerprint |
 |---|---|---|---|---|---|---|
 {splits}
-{cited}"""
+{cited}{_privacy(data)}"""
     converted = f"""# A model converted with lm_keras
 
 {model}. Its weights are those of a model of another project.

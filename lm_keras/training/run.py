@@ -22,6 +22,7 @@ from lm_keras.errors import InputError
 from lm_keras.evaluation.evaluator import Evaluator
 from lm_keras.evaluation.predictions import Predictions
 from lm_keras.objectives.measures import MEASURES
+from lm_keras.privacy.private_step import private_of
 from lm_keras.registry import SCORES, TASKS
 from lm_keras.tasks.task import Task
 from lm_keras.training import distribution, environment, label_results, report, watchers
@@ -58,10 +59,12 @@ class Run:
         self.generated: PairResults | ChatResults | None = made[0] if made else None
         self.progress = callbacks.Progress(total_steps)
         noise = token_noise(config.learning, data) if config.learning.token_noise else None
+        self.private = private_of(folder, config, devices.replicas)
+        learnt = self.private.task(task, data.splits["train"]) if self.private else task
         self.trainer = Trainer(
-            Learner(self.model, task, noise),
+            Learner(self.model, learnt, noise, self.private),
             devices,
-            config,
+            self.private.config if self.private else config,
             data.splits["train"],
             total_steps,
             self._validate if "valid" in data.splits else None,
@@ -81,6 +84,8 @@ class Run:
         self.parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
         model = [config.model.model, f"{self.parameters:,} parameters", *self.model.remarks]
         report.say(f"model: {', '.join(model)}; {total_steps:,} steps")
+        for line in self.private.lines if self.private else ():
+            report.say(line)
 
     @property
     def judged_by(self) -> tuple[str, str]:
@@ -200,6 +205,8 @@ class Run:
     def tensorboard(self) -> callbacks.TensorBoard:
         """Return the callback that writes curves, samples and histograms; the chief has one."""
         flags = (self.folder.path / "flags.txt").read_text(encoding="utf-8")
+        if self.private:
+            flags += f"# {self.private.guarantee.line}\n"
         every = self.config.running.log_every
         return callbacks.TensorBoard(self.folder.path / "events", every, flags, self.config.flat())
 
@@ -249,6 +256,7 @@ class Run:
             "saving_seconds": self.saving.seconds,
             "best_step": self.checkpoints.best(),
             "left_out": self.trainer.left_out,
+            **({"privacy": self.private.guarantee.reported()} if self.private else {}),
             "splits": {name: self._scored(name, store, step) for name, store in held_out.items()},
         }
         if self.generated:

@@ -5,6 +5,7 @@ network, trainer and callbacks.
 import contextlib
 import dataclasses
 import json
+from typing import Any
 
 from lm_keras.checkpoints.changes import differences, elsewhere
 from lm_keras.checkpoints.run_folder import RunFolder
@@ -12,6 +13,9 @@ from lm_keras.config import Config, RunOptions
 from lm_keras.data.preparation import PreparedData, prepare
 from lm_keras.errors import InputError
 from lm_keras.flagfiles import flagfile_of
+from lm_keras.privacy import key as secret
+from lm_keras.privacy import refusals
+from lm_keras.privacy.private_step import promise_of
 from lm_keras.registry import WITH_LABELS
 from lm_keras.surroundings import usual_settings
 from lm_keras.tasks import TASKS, check_fields, task_of
@@ -49,6 +53,7 @@ def _train(config: Config, options: RunOptions, own_process: bool) -> int:
             " part; leave it out, and --init_from=FOLDER gives the imported weights a new head"
         )
     check_fields(config)
+    refusals.check_settings(config)
     begun = RunFolder(options.run_dir) if options.run_dir else None
     before = begun.config() if begun and begun.exists else None
     config = machine.with_precision(config, before)
@@ -142,7 +147,7 @@ def _begun(
     there_is = None if devices.on_gpu else memory.total_memory()
     estimates.check_memory(task, config, devices.replicas, there_is)
     conditions.check_space(folder, config, task, total_steps)
-    _begin(folder, config, options, data, total_steps, origin)
+    _begin(folder, config, options, data, task, total_steps, origin)
     return origin, data, task, total_steps
 
 
@@ -189,11 +194,14 @@ def _begin(
     config: Config,
     options: RunOptions,
     data: PreparedData,
+    task: Task,
     total_steps: int,
     origin: Origin | InitialEmbedding | None,
 ) -> None:
     """Write down what the run is; `config.json` comes last, so that it stands for a complete folder."""
     content = {**data.report, "vocab_size": data.tokenizer.vocab_size, "total_steps": total_steps}
+    if config.privacy.limits:
+        content["privacy"] = _promise(folder, config, data, task, total_steps)
     if folder.exists:
         before = conditions.check_same_run(folder, data, total_steps)
         if total_steps > before:
@@ -214,3 +222,26 @@ def _begin(
     folder.write_text("README.md", report.model_card(config, content, has_template))
     folder.write_json("config.json", config.flat())
     report.say(report.data_line(content))
+
+
+def _promise(
+    folder: RunFolder, config: Config, data: PreparedData, task: Task, total_steps: int
+) -> dict[str, Any]:
+    """Return what a private run promises: what it did when it began, or what it can now.
+
+    Raises:
+        InputError: it would train on, or its weights or its tokenizer know the text.
+    """
+    if folder.exists:
+        promised = folder.read_data()["privacy"]
+        if total_steps > promised["steps"]:
+            raise InputError(
+                f"the private run in {folder.path} is accounted for {promised['steps']:,} steps and can't"
+                f" train for {total_steps:,}; begin a new run with another --run_dir, whose epsilon adds up"
+            )
+        return promised
+    refusals.check_origins(config, data.report["splits"], report.say)
+    found = promise_of(config, task, data.splits["train"], total_steps)
+    if config.privacy.dp_seed is None:
+        secret.make(folder.path)
+    return found.to_json()

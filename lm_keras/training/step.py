@@ -19,6 +19,7 @@ from lm_keras.layers import TokenNoise
 from lm_keras.objectives import compiled_loss
 from lm_keras.objectives.losses import SUMS, next_token_loss
 from lm_keras.objectives.regularizers import add_penalties
+from lm_keras.privacy.private_step import PrivateStep
 from lm_keras.training.guard import LEFT_OUT, Guard
 from lm_keras.training.machine import compiles_gradients, compiles_loss
 
@@ -40,6 +41,7 @@ class TrainingStep:
         strategy: the strategy in whose scope both were made.
         config: the settings of the run.
         noise: replaces tokens before the network reads them; None for none.
+        private: clips gradients of rows and adds noise to their sum; None for neither.
 
     Attributes:
         guard: decides which steps are left out.
@@ -54,9 +56,10 @@ class TrainingStep:
         strategy: tf.distribute.Strategy,
         config: Config,
         noise: TokenNoise | None = None,
+        private: PrivateStep | None = None,
     ):
         self._model, self._optimizer, self._strategy, self._config = model, optimizer, strategy, config
-        self._noise = noise
+        self._noise, self._private = noise, private
         self._variables = model.trainable_variables
         self._sizes = [variable.shape.num_elements() for variable in (v.value for v in self._variables)]
         self._scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -68,10 +71,12 @@ class TrainingStep:
         # Sums over pieces are dense, so are penalties, and XLA has no tensors of unknown length.
         one_piece = strategy.num_replicas_in_sync == config.batches.micro_batches == 1
         compiled = compiles_gradients(config)
-        dense = learning.l1 or learning.l2 or compiled
+        dense = learning.l1 or learning.l2 or compiled or private
         self._sparse = one_piece and not dense and optimizers.takes_rows(optimizer)
-        self._gradients = self._gradients_of_micro_batch
-        if compiled:
+        self._gradients, self._compiled = self._gradients_of_micro_batch, compiled
+        if private:
+            self._gradients = self._clipped_gradients
+        elif compiled:
             self._gradients = tf.function(self._gradients, jit_compile=True, autograph=False)
         with tf.device("/cpu:0"):
             self.stopped = tf.Variable(False, trainable=False)
@@ -132,9 +137,11 @@ class TrainingStep:
             summed, state = self._strategy.run(self._on_replica, args=(batch, state, step, rates))
             gradients, sums = self._reduced(summed)
             weight = sums["weight"]
+            empty, loss = tf.equal(weight, 0.0), sums["nats"] / tf.maximum(weight, 1.0)
+            if self._private:  # Neither the divisor nor whether there is an update may depend on the sample.
+                gradients, weight = self._private.noised(gradients, step), self._private.expected
+                empty, loss = tf.constant(False), tf.zeros([])
             gradients, factor, norm = self._with_penalties(gradients, weight)
-            empty = tf.equal(weight, 0.0)
-            loss = sums["nats"] / tf.maximum(weight, 1.0)
             left_out, recent = self.guard(loss, norm, self._scale(), recent, empty)
             self._update(gradients, factor, rates["learning_rate"], left_out, empty)
             sums = [tf.where(left_out["nonfinite"], 0.0, sums[name]) for name in SUMS]
@@ -190,8 +197,9 @@ class TrainingStep:
             tf.TensorArray(value.dtype, micro_batches, element_shape=[self._rows, *value.shape[1:]])
             for value in tf.nest.flatten(state)
         ]
+        count = self._private.parts_of(batch) if self._private else micro_batches
         _, total, arrays = tf.while_loop(
-            lambda k, *_: k < micro_batches, one_more, (tf.constant(0), zeros, arrays), parallel_iterations=1
+            lambda k, *_: k < count, one_more, (tf.constant(0), zeros, arrays), parallel_iterations=1
         )
         flat = [tf.reshape(a.stack(), v.shape) for a, v in zip(arrays, tf.nest.flatten(state))]
         return total, tf.nest.pack_sequence_as(state, flat)
@@ -227,9 +235,15 @@ class TrainingStep:
             objective = self._optimizer.scale_loss(loss.objective) if self._scaled else loss.objective
         gradients = tape.gradient(objective, [variable.value for variable in self._variables])
         # Rows of a sparse gradient that belong to the same token are summed here, before any norm is taken.
-        whole = _summed_rows if self._sparse else tf.convert_to_tensor
+        whole = optimizers.summed_rows if self._sparse else tf.convert_to_tensor
         gradients = [tf.cast(whole(gradient), tf.float32) for gradient in gradients]
         return [*gradients, *(loss.sums[name] for name in SUMS)], state
+
+    def _clipped_gradients(
+        self, batch: Batch, state: Any, step: tf.Tensor, rates: Scalars, first_row: tf.Tensor
+    ) -> tuple[Gradients, Any]:
+        """Return what `_gradients_of_micro_batch` does, with the gradient of each row clipped."""
+        return self._private.clipped(self._model, batch, self._compiled), state
 
     def _reduced(self, summed: Any) -> tuple[Gradients, Scalars]:
         """Sum over all replicas: one flat tensor, so that it crosses the network once.
@@ -298,19 +312,6 @@ class TrainingStep:
 
         self._optimizer.learning_rate.assign(learning_rate)
         tf.cond(left_out["nonfinite"] | left_out["spiked"] | empty, lambda: False, apply)
-
-
-def _summed_rows(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor | tf.IndexedSlices:
-    """Return a gradient; of a sparse one, the sum of the rows of each token once, followed by rows
-    of zeros.
-    """
-    if not isinstance(gradient, tf.IndexedSlices):
-        return gradient
-    count = gradient.indices.shape[0]
-    tokens, place = tf.unique(gradient.indices)
-    indices = tf.pad(tokens, [[0, count - tf.size(tokens)]])
-    values = tf.math.unsorted_segment_sum(gradient.values, place, count)
-    return tf.IndexedSlices(values, tf.ensure_shape(indices, [count]), gradient.dense_shape)
 
 
 def _finite_or_before(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:

@@ -21,6 +21,7 @@ from lm_keras.data.pipeline import training_batches
 from lm_keras.data.store import TokenStore
 from lm_keras.layers import TokenNoise
 from lm_keras.objectives.measures import MEASURES, finite
+from lm_keras.privacy.private_step import PrivateStep
 from lm_keras.registry import SCORES
 from lm_keras.tasks.task import Task
 from lm_keras.training.distribution import Devices
@@ -42,11 +43,13 @@ class Learner:
         model: the network, with `model.optimizer` built; both made in the scope of a strategy.
         task: what it predicts of the text.
         noise: replaces tokens before the network reads them; None for none.
+        private: limits what the weights reveal of the text, which `task` samples then; None for no limit.
     """
 
     model: keras.Model
     task: Task
     noise: TokenNoise | None = None
+    private: PrivateStep | None = None
 
 
 class Trainer:
@@ -80,7 +83,8 @@ class Trainer:
         self._store, self._evaluate, self._say = store, evaluate, say
         self._tokens_per_target = self.task.tokens_per_target(store)
         self._untimed = config.running.deterministic  # TensorFlow has no clock then.
-        self.compiled_step = TrainingStep(model, model.optimizer, self.strategy, config, noise)
+        private = self._private = learner.private
+        self.compiled_step = TrainingStep(model, model.optimizer, self.strategy, config, noise, private)
         # What holds where no callback has a schedule for it.
         self._rates = {"dropout": config.model.dropout}
         if noise is not None:
@@ -251,6 +255,7 @@ class Trainer:
             "loss": loss,
             **self.task.training_measures(sums, self._store.counts),
             **rates,
+            **(self._private.spent(self.step) if self._private else {}),
             "gradient_norm": finite(meter.gradient_norm / taken) if taken else None,
             **({"skipped": int(meter.left_out)} if self.compiled_step.guard.may_leave_out else {}),
             **({} if self._untimed else {"data_wait": meter.data_wait / meter.steps}),

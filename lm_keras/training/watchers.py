@@ -142,7 +142,9 @@ def _histograms(run: WatchedRun) -> keras.callbacks.Callback:
     return callbacks.Histograms(run.config.running.histogram_every, run.tensorboard.histograms)
 
 
-def _projector(run: WatchedRun) -> keras.callbacks.Callback:
+def _projector(run: WatchedRun) -> keras.callbacks.Callback | None:
+    if run.config.privacy.limits:  # It would count the tokens of the private text.
+        return None
     tokens, where = run.data.splits["train"].tokens[1:], run.folder.path / "events" / "train"
     extra = run.task.extra_tokens
     return callbacks.Projector(where, run.data.tokenizer, tokens, run.checkpoint_every, extra)

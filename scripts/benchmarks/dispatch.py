@@ -13,7 +13,8 @@ from lm_keras.fields import setting
 
 COMMANDS = (
     "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode",
-    "embeddings", "labels", "pairs", "answers", "scores", "baselines", "page",
+    "embeddings", "labels", "pairs", "answers", "scores", "baselines", "privacy", "accounting",
+    "page",
 )  # fmt: skip
 SECTIONS = (
     "train",
@@ -62,6 +63,9 @@ class BenchmarkOptions:
         " written again",
     )
     table: bool = setting(False, "print a Markdown table instead of JSON objects")
+    page: str | None = setting(
+        None, "privacy, accounting: Markdown page whose table is written again", path=True
+    )
 
 
 def measured(command: str, settings: Config, options: BenchmarkOptions, root: Path) -> Iterator[dict]:
@@ -82,6 +86,10 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         if command == "tokenize":
             return text.tokenize(settings.data.corpus, options.repeats)
         return text.preparation(options.gigabytes, options.tokenizers.split(","))
+    if command == "accounting":
+        from benchmarks.commands.accounting import accounting
+
+        return accounting()
     if command == "scores":
         from benchmarks.commands.scores import scores
 
@@ -109,6 +117,7 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         page,
         pairs,
         preflight,
+        privacy,
         race,
         sample,
         train,
@@ -131,6 +140,7 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         "pairs": lambda: pairs.pairs(settings, peers, options.repeats, options.seconds),
         "answers": lambda: answers.answers(run_dir, [f"answers_{peer}" for peer in peers], options.repeats),
         "preflight": preflight.comparisons,
+        "privacy": lambda: privacy.privacy(options.repeats),
         "baselines": lambda: baselines.baselines(run_dir, options.part),
     }[command]()
 

@@ -20,7 +20,9 @@ Made from the settings by `python tests/docs/page_of_flags.py`. A test compares 
 - `--help` shows the flags of a script.
 """
 
-SETTINGS_OF_A_RUN = "and the flags of [scripts/train.py](#train): data, model, batches, learning, running"
+SETTINGS_OF_A_RUN = (
+    "and the flags of [scripts/train.py](#train): data, model, batches, learning, privacy, running"
+)
 
 
 def scripts() -> dict[str, dict[str, type]]:
@@ -50,6 +52,8 @@ def scripts() -> dict[str, dict[str, type]]:
         "embeddings": {"": options_of("embeddings")},
         "launch_local": {"": options_of("launch_local")},
         "benchmark": {"": dispatch.BenchmarkOptions, **config.GROUPS},
+        "canary": {"": options_of("canary")},
+        "private_fine_tuning": {"": options_of("private_fine_tuning")},
         "reliability": {"": options_of("reliability")},
         "fuzz": {"": options_of("fuzz")},
     }

@@ -22,6 +22,7 @@ def training_lines(steps, offset=0.0):
             "step": step, "loss": loss, "perplexity": math.exp(loss), "bits_per_byte": loss / 1.9,
             "learning_rate": 0.01 / step, "dropout": step / 1000, "gradient_norm": 1 + 1 / step + offset,
             "tokens_per_second": None if step == 10 else 20000 + 7 * step, "seconds": 0.5 * step,
+            "epsilon": step / 90,
         }  # fmt: skip
 
 
