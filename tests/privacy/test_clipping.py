@@ -106,12 +106,14 @@ def test_ghost_norms_equal_row_by_row_for_every_variable(name):
         assert sums["weight"] == float(tf.reduce_sum(batch.weights))
         for variable, total, gradient in zip(variables, totals, rows, strict=True):
             assert not far(total, np.tensordot(scale, gradient, 1)), (way.__name__, variable.path)
-    # Alone each variable has the norm of its own gradients, and the control: without it the whole is other.
+    # Alone each variable has the norm of its own gradients, and the control: without one whose gradients are
+    # not so small that float32 loses them, the whole is other.
     for number, variable in enumerate(variables):
         own = norms_of(rows[number : number + 1])
         _, _, found = clipping.ghost(model, batch, objective, clip, [variable])
         assert not far(found.numpy(), own), variable.path
-        assert far(np.sqrt(np.maximum(norms**2 - own**2, 0)), norms), variable.path
+        if np.max(own) > 0.05 * np.max(norms):
+            assert far(np.sqrt(np.maximum(norms**2 - own**2, 0)), norms), variable.path
 
 
 @pytest.mark.parametrize(
