@@ -15,27 +15,15 @@ PRIVATE = (
 LSTM, _, _, WORKERS, *_ = kills.FAULTS
 
 
-@pytest.fixture
-def whole(script, monkeypatch):
-    """A function that carries out a run in this process."""
-
-    def execute(folder, flags):
-        with monkeypatch.context() as patch:
-            patch.chdir(folder)
-            assert script("train.py", *flags).code == 0
-
-    return execute
-
-
 @pytest.mark.slow
-def test_a_killed_private_run_equals_the_whole(whole, start):
+def test_a_killed_private_run_equals_the_whole(start):
     flags = (*LSTM.flags, *PRIVATE)
     run = dataclasses.replace(LSTM, flags=flags, kills=3, steps=200, start=start, start_seconds=2.0)
-    assert run.execute(None).problems == []
+    assert run.execute().problems == []
 
 
 @pytest.mark.slow
-def test_two_private_workers_equal_two_replicas(whole, start):
+def test_two_private_workers_equal_two_replicas(start):
     """And one of them is killed on the way."""
     run = dataclasses.replace(WORKERS, flags=PRIVATE, kills=1, steps=100, start=start)
-    assert run.execute(None).problems == []
+    assert run.execute().problems == []
