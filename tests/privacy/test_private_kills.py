@@ -15,15 +15,27 @@ PRIVATE = (
 LSTM, _, _, WORKERS, *_ = kills.FAULTS
 
 
+@pytest.fixture
+def whole(start):
+    """A function that carries out a run in a process of its own, which generates text, too."""
+
+    def execute(folder, flags):
+        process = start("train.py", *flags, folder=folder)
+        process.communicate()
+        assert process.returncode == 0
+
+    return execute
+
+
 @pytest.mark.slow
-def test_a_killed_private_run_equals_the_whole(start):
+def test_a_killed_private_run_equals_the_whole(whole, start):
     flags = (*LSTM.flags, *PRIVATE)
     run = dataclasses.replace(LSTM, flags=flags, kills=3, steps=200, start=start, start_seconds=2.0)
-    assert run.execute().problems == []
+    assert run.execute(whole).problems == []
 
 
 @pytest.mark.slow
-def test_two_private_workers_equal_two_replicas(start):
+def test_two_private_workers_equal_two_replicas(whole, start):
     """And one of them is killed on the way."""
     run = dataclasses.replace(WORKERS, flags=PRIVATE, kills=1, steps=100, start=start)
-    assert run.execute().problems == []
+    assert run.execute(whole).problems == []
