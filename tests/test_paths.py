@@ -168,7 +168,7 @@ def test_every_setting_that_is_a_path_says_so():
     assert names == {
         "run_dir", "cache_dir", "tokenizer", "init_from", "embedding_init", "sweep_dir", "compare_dir",
         "page", "from_hf", "to_hf", "from_gguf", "to_gguf", "input",
-        "prompt_file", "vectors", "output", "output_dir", "predictions", "references",
+        "prompt_file", "vectors", "output", "output_dir", "predictions", "references", "api_key_file", "data",
     }  # fmt: skip
     words = re.compile(r"(?i)^(the )?(html )?(folder|file)\b|\bfolder (of|with|to|for)\b")
     assert [name for name, text in unmarked if words.search(text) or re.search("_(dir|file)$", name)] == []

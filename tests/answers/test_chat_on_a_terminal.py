@@ -17,12 +17,13 @@ import lm_keras
 ROOT = Path(__file__).parents[2]
 
 OWN_TERMINAL = (
-    "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "import fcntl, os, signal, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "signal.signal(signal.SIGINT, signal.SIG_DFL);"  # What runs in the background ignores it.
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
 """A program that starts another one, which Ctrl-C on its standard input interrupts."""
 
-SECONDS = 150
+SECONDS = 60
 """Until a line comes; TensorFlow starts first."""
 
 
@@ -48,6 +49,11 @@ class Terminal:
 
     def type(self, keys):
         os.write(self._keys, keys.encode())
+
+    def interrupt(self):
+        """Type Ctrl-C, once the program waits for keys: a signal just before that waits with it."""
+        time.sleep(1)
+        self.type("\x03")
 
     def wait_for(self, text):
         """Wait for a text, and forget what was shown up to its end; return that."""
@@ -112,7 +118,7 @@ def test_ctrl_c_ends_an_answer_clears_a_line_and_ends_the_program(terminal):
     assert "loading " in terminal.wait_for("> ")
     terminal.type("/he")
     terminal.wait_for("/he")
-    terminal.type("\x03")
+    terminal.interrupt()
     terminal.wait_for("> ")
     terminal.type("/undo\n")  # Behind what was cleared it would be another command.
     terminal.wait_for("there is nothing to take back\n")
@@ -120,11 +126,11 @@ def test_ctrl_c_ends_an_answer_clears_a_line_and_ends_the_program(terminal):
     terminal.type("1?\n")
     terminal.wait_for("1?\n")
     terminal.wait_for_some(50)
-    terminal.type("\x03")
+    terminal.interrupt()
     terminal.wait_for("stopped there; what came stays in the conversation\n")
     terminal.wait_for("> ")
     terminal.type("/undo\n")
     terminal.wait_for("2 messages taken back\n")
     terminal.wait_for("> ")
-    terminal.type("\x03")
+    terminal.interrupt()
     assert terminal.code() == 130 and "stopped" in terminal.shown and "Traceback" not in terminal.shown

@@ -30,6 +30,7 @@ WORK = [
     "benchmarks.commands.text.preparation",
     "benchmarks.commands.text.tokenize", "benchmarks.commands.preflight.comparisons",
     "lm_keras.sweeps.execute.sweep",
+    "lm_keras.serving.server.serve", "benchmarks.canary.attacked", "benchmarks.fine_tuning.trained",
 ]  # fmt: skip
 
 SCRIPTS = sorted(path.name for path in (Path(__file__).parents[2] / "scripts").glob("*.py"))
