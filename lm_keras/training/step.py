@@ -315,7 +315,5 @@ class TrainingStep:
 
 
 def _finite_or_before(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
-    """Return the state, but its old values where the new ones are not finite: what was left out must not live
-    on.
-    """
+    """Return the state, with its old values where new ones are not finite: what is left out must not stay."""
     return tf.where(tf.math.is_finite(new), new, old) if new.dtype.is_floating else new

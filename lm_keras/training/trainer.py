@@ -303,15 +303,14 @@ class Trainer:
             self._batches = None
 
     def _distributed_batches(self) -> Iterator:
-        strategy, last = self.strategy, self.total_steps
-        local = len(strategy.extended.worker_devices)
+        strategy, local = self.strategy, len(self.strategy.extended.worker_devices)
 
         def batch(rows: Rows, step: tf.Tensor) -> Batch:
             return self.task.batch(rows, self._store, step)
 
         def make(context: tf.distribute.InputContext) -> Any:
             return training_batches(
-                batch, self.order, self.step, last, replicas=local,
+                batch, self.order, self.step, self.total_steps, replicas=local,
                 first_replica=context.input_pipeline_id * local,
                 all_replicas=strategy.num_replicas_in_sync,
             )  # fmt: skip

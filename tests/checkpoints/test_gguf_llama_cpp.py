@@ -73,8 +73,8 @@ def test_logits_of_random_weights(form, gguf_type, most, tokenizer, tmp_path):
 
 @pytest.mark.parametrize("form", ["gpt2", "llama", "qwen3"])
 def test_a_model_that_was_trained_here(form, tiny_config, train, tmp_path, english):
-    """Logits within 1e-3 in f32; in f16, where llama.cpp rounds the inputs of products, too, within 1e-3 of
-    the largest one; and the same 40 tokens.
+    """Logits within 1e-3 in f32; within 1e-3 of the largest one where llama.cpp computes with 16 bits: inputs
+    of products in f16, and its table of gelu; and the same 40 tokens.
     """
     settings = {"model": "gpt", "num_layers": 2, "embedding_dim": 32, "num_heads": 4, "hidden_units": 64,
         "tokenizer": "sentencepiece", "vocab_size": V, "sequence_length": 48, "batch_size": 16, "steps": 200,
@@ -90,8 +90,9 @@ def test_a_model_that_was_trained_here(form, tiny_config, train, tmp_path, engli
     prompt = [lm.tokenizer.begin_id, *lm.tokenizer.encode("The old")]
     ids = [lm.tokenizer.begin_id, *lm.tokenizer.encode(english[:400])][:48]
     ours, theirs = lm.logits([ids])[0], client.logits(ids)
-    assert np.abs(ours - whole.logits(ids)).max() < 1e-3
-    assert np.abs(ours - theirs).max() < 1e-3 * np.abs(ours).max()
+    largest = np.abs(ours).max()
+    assert np.abs(ours - whole.logits(ids)).max() < 1e-3 * (largest if form == "gpt2" else 1)
+    assert np.abs(ours - theirs).max() < 1e-3 * largest
     assert np.ptp(ours, -1).mean() > 5  # It has learnt something.
     end = lm.tokenizer.eod_id
     (row,) = lm.sample(["The old"], max_new_tokens=40, temperature=0, logit_bias={end: -1000})
