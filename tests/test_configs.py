@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from opt_in import others_slow
+from silent import Silent
 
 from lm_keras import flags
 from lm_keras.config import FIELDS
@@ -58,16 +59,6 @@ def given(text):
 @pytest.fixture
 def executed(script, monkeypatch, tmp_path, english):
     """A function that carries out some steps of a config with a stand-in text, and returns how that ended."""
-
-    class Silent:
-        def __init__(self, *args):
-            pass
-
-        def generate(self, prompts, **settings):
-            return [""] * len(prompts)
-
-        def fills(self, prompt):
-            return False
 
     monkeypatch.setattr(training_run, "answer_for", Silent)
     monkeypatch.setattr(

@@ -29,7 +29,7 @@ def converse(lm: Any, settings: dict[str, Any], stream: bool) -> None:
 
     On a terminal a line can be edited. Ctrl-C ends an answer there, which stays in the conversation as far as
     it came; it clears a line that is half typed; at an empty one it ends the program. Elsewhere an empty line
-    stands between two answers.
+    separates two answers.
 
     Args:
         lm: a `lm_keras.api.TrainedModel`.
@@ -154,7 +154,7 @@ def _joined(read: Callable[[str], str | None], half_typed: Callable[[], bool] | 
     """Yield messages: lines, of which one that ends with a backslash goes on in the next one.
 
     Args:
-        read: returns the next line, or None; it is called with what stands before the line on a terminal.
+        read: returns the next line, or None; it is called with the prompt of the line.
         half_typed: tells whether Ctrl-C has ended a line with something in it, so that the message is dropped
             and the next one begins; without it Ctrl-C ends the messages.
     """

@@ -33,7 +33,7 @@ class Allowance:
 
     Attributes:
         seconds: that it may still take.
-        now: the time that its clock shows, in seconds since 1970. It stands still, so that the texts agree.
+        now: the time that its clock shows, in seconds since 1970. It does not advance, so that texts agree.
     """
 
     seconds: float = dataclasses.field(default_factory=lambda: sandbox.SECONDS)

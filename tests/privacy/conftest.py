@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from silent import Silent
 
 from lm_keras.training import run as training_run
 
@@ -23,16 +24,6 @@ FAMILIES = {
 @pytest.fixture(autouse=True)
 def nothing_is_sampled(monkeypatch):
     """Runs generate no text, for which a sampler would be traced."""
-
-    class Silent:
-        def __init__(self, *args):
-            pass
-
-        def generate(self, prompts, **settings):
-            return [""] * len(prompts)
-
-        def fills(self, prompt):
-            return False
 
     monkeypatch.setattr(training_run, "answer_for", Silent)
 

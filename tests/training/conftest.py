@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from silent import Silent
 
 from lm_keras import callbacks as ours
 from lm_keras import models, optimizers, schedules
@@ -70,16 +71,6 @@ def leaky():
 @pytest.fixture(scope="session")
 def small_network(leaky):
     """A context in which runs build a network that is traced in no time, and sample nothing."""
-
-    class Silent:
-        def __init__(self, *args):
-            pass
-
-        def generate(self, prompts, **settings):
-            return [""] * len(prompts)
-
-        def fills(self, prompt):
-            return False
 
     def build(config, vocab_size, num_outputs=None):
         return leaky(vocab_size, dropout=config.model.dropout)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from silent import Silent
 
 from lm_keras import callbacks, models
 from lm_keras.callbacks.base import StepCallback
@@ -79,19 +80,6 @@ def test_the_steps_that_are_recorded(
     assert recorded == expected
     missed = "no profile: steps 9 to 13 were not among those done now"
     assert said == ([] if "start" in expected else [missed])
-
-
-class Silent:
-    """Samples nothing."""
-
-    def __init__(self, *args):
-        pass
-
-    def generate(self, prompts, **settings):
-        return [""] * len(prompts)
-
-    def fills(self, prompt):
-        return False
 
 
 def test_a_run_is_watched_if_asked_to(train, leaky, tiny_config, tmp_path, monkeypatch, lines_of):
