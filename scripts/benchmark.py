@@ -8,7 +8,8 @@ race        a run beside nanoGPT's recipe in PyTorch         page       all of d
 baselines   compressors on the text of --run_dir             decode     the sampler as a text grows
 embeddings  word embeddings, beside gensim                   labels     a network with labels, beside torch
 scores      what runs with labels reach over several seeds   pairs      pairs of texts, beside torch
-privacy     private steps beside plain ones                accounting epsilons, beside dp-accounting
+crf         a tagger in torch, with a CRF and without one    answers    conversations, beside llama.cpp
+privacy     private steps beside plain ones                  accounting epsilons, beside dp-accounting
 """
 
 import json

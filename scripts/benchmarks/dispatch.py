@@ -13,7 +13,7 @@ from lm_keras.fields import setting
 
 COMMANDS = (
     "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode",
-    "embeddings", "labels", "pairs", "answers", "scores", "baselines", "privacy", "accounting",
+    "embeddings", "labels", "crf", "pairs", "answers", "scores", "baselines", "privacy", "accounting",
     "page",
 )  # fmt: skip
 SECTIONS = (
@@ -100,11 +100,17 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         running.check(peers, settings, command == "sample")
     if command == "answers":
         _check_peers_of_answers(peers)
+    if command == "crf" and importlib.util.find_spec("torch") is None:
+        raise InputError("crf needs PyTorch, which is not installed: pip install torch")
     if command == "embeddings":
         _check_peers_of_embeddings(peers)
     if command == "page":
         _check_page(sections, settings.data.corpus)
     quiet.import_tensorflow()
+    if command == "crf":
+        from benchmarks.commands.crf import crf
+
+        return crf(settings, options.repeats)
     from benchmarks.commands import (
         answers,
         baselines,
