@@ -116,12 +116,11 @@ def attention_beside(
         0, 1, tf.shape(earlier_keys)[2]
     )
     # Scores of earlier keys [B, K, H / K, S], and of the own one [B, K, H / K, 1].
-    scores = tf.reduce_sum(single(earlier_keys)[:, :, None] * scaled[..., None, :], -1) + bias
+    scores = tf.matmul(scaled, single(earlier_keys), transpose_b=True) + bias
     own = tf.reduce_sum(single(keys) * scaled, -1, keepdims=True)
     highest = tf.maximum(tf.reduce_max(scores, -1, keepdims=True), own)
     powers, own_power = tf.exp(scores - highest), tf.exp(own - highest)
-    sums = tf.reduce_sum(powers[..., None] * single(earlier_values)[:, :, None], -2)
-    sums += own_power * single(values)
+    sums = tf.matmul(powers, single(earlier_values)) + own_power * single(values)
     mixed = sums / (tf.reduce_sum(powers, -1, keepdims=True) + own_power)
     return tf.cast(tf.reshape(mixed, tf.shape(queries)), queries.dtype)
 

@@ -111,5 +111,5 @@ def _small_batch_product(rows: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     return tf.cond(
         small,
         lambda: tf.transpose(tf.matmul(matrix, rows, transpose_b=True)),
-        lambda: tf.matmul(rows, matrix, transpose_b=True),
+        lambda: times(rows, matrix, transposed=True),
     )

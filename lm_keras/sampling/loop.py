@@ -79,7 +79,7 @@ class Chosen(NamedTuple):
 
 
 class DecodeLoop:
-    """A network's decoding loop. It is traced once, with `jit` twice, whatever the prompts and settings.
+    """A network's decoding loop. It is traced once for each `Way`, whatever the prompts and settings.
 
     Args:
         network: what gives the logits.
@@ -125,7 +125,7 @@ class DecodeLoop:
 
     @property
     def traces(self) -> int:
-        """How often the loop was traced: at most once; with `jit` twice, for one row and many."""
+        """How often the loop was traced: at most once for each `Way`."""
         return sum(function.experimental_get_tracing_count() for function in self._decode.values())
 
     def start(

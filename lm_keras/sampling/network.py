@@ -5,6 +5,7 @@ B batch (rows), T time, S positions of a source, V vocabulary, D width.
 
 import contextlib
 import enum
+import functools
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from lm_keras.errors import InputError
-from lm_keras.layers.casting import CastOnce, Int8Matrices
+from lm_keras.layers.casting import CastOnce, Int8Matrices, products_of_halves
 from lm_keras.surroundings import tell_who_waits
 from lm_keras.text.tokenizer import Tokenizer
 
@@ -48,6 +49,7 @@ class Way(enum.Enum):
 
     PLAIN = "operation by operation"
     COMPILED = "as a program of XLA's"
+    COMPILED_ROW = "as a program of XLA's for one row"
     PROGRAM = "as a program of TensorFlow Lite's"
 
 
@@ -82,7 +84,12 @@ class DecodingNetwork:
         self.model, self.jit, self._reads_in_parts = model, jit, reads_in_parts
         self.state_specs, self.int8 = state_specs(model), int8
         self.matrices = int8 or CastOnce(model, transposed=jit)
-        self._compiled = tf.function(self._logits_of_one_token, jit_compile=True, autograph=False)
+        self._compiled = {
+            way: tf.function(
+                functools.partial(self._logits_of_one_token, way=way), jit_compile=True, autograph=False
+            )
+            for way in (Way.COMPILED, Way.COMPILED_ROW)
+        }
         self._program, self._programs = None, {}
         self._one_at_a_time = threading.Lock()
         self._encode, self.memory_specs = None, {}
@@ -149,7 +156,11 @@ class DecodingNetwork:
         """Return how the work for a token of each of `rows` rows is done."""
         if self.int8 is not None:
             return Way.PROGRAM
-        return Way.COMPILED if self.compiles(rows) else Way.PLAIN
+        if not self.compiles(rows):
+            return Way.PLAIN
+        on_cpu = not tf.config.list_physical_devices("GPU")
+        alone = rows == 1 and on_cpu and self.model.compute_dtype == "float32"
+        return Way.COMPILED_ROW if alone else Way.COMPILED
 
     def way_of_search(self) -> Way:
         """Return the same for a search, which has several rows that become fewer: too many sizes for programs
@@ -203,17 +214,18 @@ class DecodingNetwork:
             given = [inputs["tokens"], inputs["reset"]]
             logits = tf.numpy_function(lambda *given: self._program.step(*given), given, tf.float32)
             return tf.ensure_shape(logits, [None, self.int8.matrices[-1].values.shape[0]]), state
-        if way is Way.COMPILED:
-            logits, addition = self._compiled(inputs, state, matrices)
+        if way in self._compiled:
+            logits, addition = self._compiled[way](inputs, state, matrices)
             return logits, self.model.append_to_cache(state, addition)
         with self.matrices.used(matrices):
             features, state = self.model.forward(inputs, state)  # [B, 1, D]
             return self.model.project(features[:, 0]), state
 
     def _logits_of_one_token(
-        self, inputs: Mapping[str, tf.Tensor], state: State, matrices: list[tf.Tensor]
+        self, inputs: Mapping[str, tf.Tensor], state: State, matrices: list[tf.Tensor], way: Way
     ) -> tuple[tf.Tensor, State]:
-        with self.matrices.used(matrices, **({} if self.int8 is None else {"integers": True})):
+        halves = products_of_halves() if way is Way.COMPILED_ROW else contextlib.nullcontext()
+        with halves, self.matrices.used(matrices, **({} if self.int8 is None else {"integers": True})):
             features, addition = self.model.forward_one_token(inputs, state)
             return self.model.project(features[:, 0]), addition
 

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from lm_keras.config import from_flat
-from lm_keras.layers.casting import CastOnce, cast
+from lm_keras.layers.casting import CastOnce, cast, products_of_halves, times
 from lm_keras.models import FAMILIES
 
 GPT = {"model": "gpt", "num_layers": 1, "num_heads": 1, "embedding_dim": 4, "precision": "mixed_bfloat16"}
@@ -63,3 +63,24 @@ def test_in_float32_nothing_is_made():
         np.testing.assert_array_equal(
             cast(model.trainable_variables[0], "float32"), model.trainable_variables[0]
         )
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("height, expected", [(8, "BatchMatMulV2"), (7, "MatMul")])
+def test_a_product_of_halves_is_the_product(transposed, height, expected):
+    """A matrix whose first axis has no halves stays whole."""
+    random = np.random.default_rng(1)
+    matrix = random.normal(size=[height, 6]).astype("float32")
+    row = random.normal(size=[1, 6 if transposed else height]).astype("float32")
+
+    @tf.function(autograph=False)
+    def product(row):
+        with products_of_halves():
+            return times(row, tf.constant(matrix), transposed)
+
+    kinds = [
+        operation.type for operation in product.get_concrete_function(tf.constant(row)).graph.get_operations()
+    ]
+    assert [kind for kind in kinds if "MatMul" in kind] == [expected]
+    whole = row @ (matrix.T if transposed else matrix)
+    np.testing.assert_allclose(product(tf.constant(row)), whole, rtol=1e-5, atol=1e-6)

