@@ -17,9 +17,10 @@ from lm_keras.privacy.sampling import SampledOrder, SampledTask, units_of, with_
 from lm_keras.registry import JIT_OF_PARTS
 from lm_keras.tasks.task import Task
 
-ROWS = 32
-"""Rows of a part, about. A sample rarely fills the rows of a step, so they are computed in parts, and parts
-without rows are not computed. Parts of fewer rows take longer, since each adds to the whole sum.
+ROWS, PARTS = 32, 4
+"""Fewest rows of a part, about, and most parts of the expected sample. A sample rarely fills the rows of a
+step, so they are computed in parts, and parts without rows are not computed. More parts fit a sample better,
+and each adds to the whole sum.
 """
 
 ROUNDING = 1e-4
@@ -55,7 +56,7 @@ class PrivateStep:
         )
         batches = config.batches
         at_once = replicas * batches.micro_batches
-        usual = batches.micro_batches * max(1, batches.batch_size // (at_once * ROWS))
+        usual = batches.micro_batches * min(PARTS, max(1, batches.batch_size // (at_once * ROWS)))
         # The usual parts hold a sample that is one standard deviation larger than expected.
         rows = math.ceil((batches.batch_size + math.sqrt(batches.batch_size)) / (replicas * usual))
         rows += rows % 2  # Two groups of rows are computed side by side.
