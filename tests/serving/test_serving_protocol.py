@@ -137,6 +137,18 @@ def test_a_conversation(client, loaded):
     assert found["choices"][0]["message"]["content"] == expected
 
 
+def test_an_answer_ends_where_the_context_is_full(client, loaded):
+    """It is as long as the context leaves room, though more is allowed."""
+    never = {str(token): -1000 for token in loaded["chat"].answer._ends}
+    sent = {"model": "chat", "messages": [{"role": "user", "content": "Hi"}], "logit_bias": never}
+    _, found = client.ask("/v1/chat/completions", {**sent, "max_completion_tokens": 400})
+    usage = found["usage"]
+    assert found["choices"][0]["finish_reason"] == "length"
+    assert usage["prompt_tokens"] + usage["completion_tokens"] == 300
+    _, found = client.ask("/v1/chat/completions", {**sent, "max_completion_tokens": 5})
+    assert found["usage"]["completion_tokens"] == 5
+
+
 def test_what_was_not_read_is_told(client, loaded):
     turns = [{"role": "user", "content": f"question {number}"} for number in range(40)]
     sent = {"model": "chat", "messages": turns, "max_tokens": 10, "long_prompt": "keep_end"}
