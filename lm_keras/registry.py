@@ -26,6 +26,7 @@ CAPABILITIES = {
     "cache": "keeps keys and values, so that a token is generated without reading the text again",
     "rematerialization": "can compute a block again for the gradient",
     "xla_on_cpu": "float32 gradients compiled by XLA take less time on a CPU (docs/results/performance.md)",
+    "ghost_norms": "hands over all uses of its weights, so that one backward pass clips gradients of rows",
     "causal_lm": "predicts the next token",
     "masked_lm": "predicts masked tokens from all others",
     "infilling": "predicts masked spans token by token",
@@ -139,13 +140,13 @@ class Family:
 
 
 FAMILIES = {
-    "ngram": Family("ngram", ("fixed_context", "causal_lm")),
-    "lstm": Family(
-        "lstm", ("recurrence", "causal_lm", "labels", "seq2seq", "encoder", "chat"), pooling="max"
-    ),
+    "ngram": Family("ngram", ("fixed_context", "ghost_norms", "causal_lm")),
+    "lstm": Family("lstm", (
+        "recurrence", "ghost_norms", "causal_lm", "labels", "seq2seq", "encoder", "chat",
+    ), pooling="max"),
     "gpt": Family("gpt", (
         "attention", "grouped_queries", "block_styles", "rotary", "documents", "cache", "rematerialization",
-        "xla_on_cpu", "causal_lm", "labels", "seq2seq", "chat",
+        "xla_on_cpu", "ghost_norms", "causal_lm", "labels", "seq2seq", "chat",
     )),
     "bert": Family("bert", ("attention", "masked_lm", "labels"), pooling="first"),
     "glm": Family("glm", (

@@ -69,8 +69,6 @@ class GLMLanguageModel(GPTLanguageModel):
     Reference: Du et al. (2022), section 2.2; the blocks are pre-norm, as theirs.
     """
 
-    hands_over = False
-
     def __init__(
         self,
         vocab_size: int,

@@ -101,7 +101,6 @@ class GPTLanguageModel(LanguageModel):
     """
 
     context_tokens = None
-    hands_over = True
 
     def __init__(
         self,

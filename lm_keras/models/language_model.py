@@ -53,14 +53,13 @@ class LanguageModel(SavableModel):
         has_encoder: whether it reads a source apart from the text that it predicts, see
             `lm_keras.models.encoder_decoder`.
         forward_one_token, product_matrices: see `lm_keras.models`; None where a network has no such thing.
-        hands_over: whether it hands over all uses of its weights, see `lm_keras.layers.taps`.
     """
 
     forward_one_token: Callable | None = None
     product_matrices: list | None = None
     remarks: tuple[str, ...] = ()
     context_length: int | None = None
-    has_encoder = hands_over = False
+    has_encoder = False
 
     def __init__(
         self,

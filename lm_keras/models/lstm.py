@@ -96,7 +96,6 @@ class LSTMLanguageModel(LanguageModel):
     """
 
     context_tokens = None
-    hands_over = True
 
     def __init__(
         self,

@@ -82,8 +82,6 @@ class NGramLanguageModel(LanguageModel):
     section 4.2, which has the same equations for n = 2.
     """
 
-    hands_over = True
-
     def __init__(
         self,
         vocab_size: int,

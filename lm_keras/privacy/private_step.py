@@ -20,7 +20,8 @@ from lm_keras.tasks.task import Task
 ROWS, PARTS = 32, 4
 """Fewest rows of a part, about, and most parts of the expected sample. A sample rarely fills the rows of a
 step, so they are computed in parts, and parts without rows are not computed. More parts fit a sample better,
-and each adds to the whole sum.
+and each adds to the whole sum. Where the gradient of each row is formed all parts have the fewest rows, since
+that takes memory.
 """
 
 ROUNDING = 1e-4
@@ -50,13 +51,14 @@ class PrivateStep:
     def __init__(self, guarantee: Guarantee, config: Config, secret: bytes, replicas: int):
         self.guarantee, self._secret = guarantee, secret
         self._key = noise.key_of(key.derived(secret, "noise"))
-        self._ghosts = not config.running.rematerialize
+        self._ghosts = config.model.has("ghost_norms") and not config.running.rematerialize
         self._objective = row_objective(
             config.label_smoothing, config.learning.z_loss, config.running.jit in JIT_OF_PARTS
         )
         batches = config.batches
         at_once = replicas * batches.micro_batches
-        usual = batches.micro_batches * min(PARTS, max(1, batches.batch_size // (at_once * ROWS)))
+        most = max(1, batches.batch_size // (at_once * ROWS))
+        usual = batches.micro_batches * (min(PARTS, most) if self._ghosts else most)
         # The usual parts hold a sample that is one standard deviation larger than expected.
         rows = math.ceil((batches.batch_size + math.sqrt(batches.batch_size)) / (replicas * usual))
         rows += rows % 2  # Two groups of rows are computed side by side.
@@ -114,7 +116,7 @@ class PrivateStep:
         """
         variables = model.trainable_variables
         clip = (1 - ROUNDING) * self.guarantee.clip
-        way = clipping.ghost if self._ghosts and model.hands_over else clipping.mapped
+        way = clipping.ghost if self._ghosts else clipping.mapped
         totals, sums, _ = way(model, batch, self._objective, clip, variables, compiled)
         return [*totals, *sums.values()]
 
