@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import itertools
 import json
 import math
 import subprocess
@@ -123,6 +124,55 @@ def test_kinds_of_operations():
         ],
     )
     assert list(kinds) == [profile.PRODUCTS, "Tanh", profile.COMPILED, None, None]
+
+
+TAGGING = ["--task=tagging", "--model=lstm", "--bidirectional", "--embedding_dim=8", "--hidden_units=8",
+    "--sequence_length=16", "--tokenizer=byte", "--epochs=1"]  # fmt: skip
+
+
+def test_what_crf_refuses(script, tmp_path):
+    """Settings of another kind in any case; a small text where PyTorch is installed."""
+    for flags in (["--task=classification"], TAGGING[:-1], [*TAGGING[:2], "--epochs=1"]):
+        ended = script("benchmark.py", "crf", *flags)
+        assert ended.code == 1 and "as in configs/wnut17.flags" in ended.err.splitlines()[-1]
+    (tmp_path / "few.conll").write_text("Ann B-name\nran O\n\n" * 9)
+    corpora = [f"--{part}corpus=conll:{tmp_path}/few.conll" for part in ("", "valid_", "test_")]
+    ended = script("benchmark.py", "crf", *TAGGING, *corpora)
+    assert ended.code == 1 and ended.err.splitlines()[-1].startswith("error: crf needs ")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+def test_the_crf_equals_the_sum_over_all_tags():
+    """Its loss and its best tags are those of a search through all sequences; with another one it is not."""
+    import torch
+
+    from benchmarks.candidates.torch_tagger import IMPOSSIBLE, NO_TAG, Tagger
+
+    names = ("B-x", "I-x", "B-y", "O")
+    config = from_flat({"model": "lstm", "task": "tagging", "bidirectional": True, "hidden_units": 4})
+    tagger = Tagger(config, 5, names, True)
+    torch.manual_seed(1)
+    for weight in (tagger.transitions, tagger.first, tagger.last):
+        torch.nn.init.normal_(weight)
+    scores, tags = torch.randn(2, 4, 4), torch.tensor([[0, 1, 3, 2], [3, 2, NO_TAG, NO_TAG]])
+
+    def score(row, path):
+        found = tagger.first[path[0]] + tagger.may_begin[path[0]] + tagger.last[path[-1]]
+        found = found + sum(row[word, tag] for word, tag in enumerate(path))
+        follow = tagger.transitions + tagger.allowed
+        return found + sum(follow[pair] for pair in itertools.pairwise(path))
+
+    nats = 0.0
+    for row, known in zip(scores, tags):
+        known = known[known != NO_TAG].tolist()
+        paths = list(itertools.product(range(4), repeat=len(known)))
+        all_scores = torch.stack([score(row, path) for path in paths])
+        nats += torch.logsumexp(all_scores, 0) - score(row, known)
+        best = tagger.best(row[: len(known)])
+        assert best == [*paths[int(all_scores.argmax())]] and all_scores.max() > IMPOSSIBLE / 2
+    assert float(tagger.loss_of(scores, tags)) == pytest.approx(float(nats / 6), rel=1e-5)
+    tagger.crf = False
+    assert float(tagger.loss_of(scores, tags)) != pytest.approx(float(nats / 6), rel=0.05)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")

@@ -100,20 +100,15 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         running.check(peers, settings, command == "sample")
     if command == "answers":
         _check_peers_of_answers(peers)
-    if command == "crf" and importlib.util.find_spec("torch") is None:
-        raise InputError("crf needs PyTorch, which is not installed: pip install torch")
     if command == "embeddings":
         _check_peers_of_embeddings(peers)
     if command == "page":
         _check_page(sections, settings.data.corpus)
     quiet.import_tensorflow()
-    if command == "crf":
-        from benchmarks.commands.crf import crf
-
-        return crf(settings, options.repeats)
     from benchmarks.commands import (
         answers,
         baselines,
+        crf,
         decode,
         embeddings,
         feed,
@@ -143,6 +138,7 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         "embeddings": lambda: embeddings.embeddings(settings, peers, options.repeats, options.seconds),
         "guards": lambda: guards.guards(options.repeats),
         "labels": lambda: labels.labels(settings, peers, options.repeats, options.seconds),
+        "crf": lambda: crf.crf(settings, options.repeats),
         "pairs": lambda: pairs.pairs(settings, peers, options.repeats, options.seconds),
         "answers": lambda: answers.answers(run_dir, [f"answers_{peer}" for peer in peers], options.repeats),
         "preflight": preflight.comparisons,

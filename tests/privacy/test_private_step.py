@@ -99,6 +99,23 @@ def differs(run, other, tolerance=1e-5):
     return counts or any(map(far, run.weights, other.weights)) or bool(np.any(far(run.norms, other.norms)))
 
 
+def test_rows_of_parts(tiny_config):
+    """A large batch has four parts; where the gradient of each row is formed they stay small."""
+
+    def rows(model, batch_size, **settings):
+        config = tiny_config(
+            **{**SETTINGS, **settings, "model": model, "batch_size": batch_size, "steps": 9, "dp_delta": 1e-6}
+        )
+        promise = promised(config, 20_000, 9)
+        batches = PrivateStep(promise, config, bytes(16), 1).config.batches
+        assert batches.batch_size >= promise.cap
+        return batches.batch_size // batches.micro_batches
+
+    assert [rows("lstm", size) for size in (32, 64, 256)] == [38, 36, 68]
+    assert [rows("bert", size, **HIDING) for size in (64, 256)] == [36, 34]
+    assert rows("lstm", 256, micro_batches=4) == 34
+
+
 SPLITS = [
     ({}, 2, 2, 1), ({**HIDING, "model": "bert"}, 2, 1, 2), (GPT, 2, 1, 2), ({"model": "ngram"}, 4, 1, 3),
     ({"jit": "parts"}, 1, 3, 3), ({**HIDING, "model": "glm"}, 1, 3, 1),

@@ -4,6 +4,7 @@ Shapes: B texts, T tokens of the longest, K its words, C tags.
 """
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -20,8 +21,8 @@ IMPOSSIBLE = -1e4
 
 NO_TAG = -1
 
-TEXTS, EPOCHS = 32, 12
-"""Of a batch, and of a training."""
+TEXTS = 32
+"""Of a batch."""
 
 Example = tuple[np.ndarray, np.ndarray, np.ndarray]
 """The tokens of a text, places of its words' first tokens, and the tags of the words."""
@@ -42,22 +43,26 @@ class Tagger(torch.nn.Module):
     """Embedding, bidirectional LSTM and scores of tags.
 
     Args:
-        config: settings of the network and its dropout.
-        data: for the size of the vocabulary and the names of the tags.
+        config: settings of the network.
+        vocab_size: of the tokenizer.
+        names: of the C tags.
         crf: learn the score of a whole sequence of tags, with scores of transitions, in place of each tag's
             own.
 
     Reference: Lafferty, McCallum and Pereira (2001); Huang, Xu and Yu (2015), section 2.
     """
 
-    def __init__(self, config: Config, data: PreparedData, crf: bool):
+    def __init__(self, config: Config, vocab_size: int, names: Sequence[str], crf: bool):
         super().__init__()
-        model, self.names, self.crf = config.model, data.labels.names, crf
-        count = len(self.names)
-        self.embedding = torch.nn.Embedding(data.tokenizer.vocab_size, model.embedding_dim)
+        model, self.names, self.crf = config.model, names, crf
+        count = len(names)
+        self.embedding = torch.nn.Embedding(vocab_size, model.embedding_dim)
         torch.nn.init.normal_(self.embedding.weight, std=0.1)
         self.dropout = torch.nn.Dropout(model.dropout)
-        self.lstm = torch.nn.LSTM(model.embedding_dim, model.units, batch_first=True, bidirectional=True)
+        self.lstm = torch.nn.LSTM(
+            model.embedding_dim, model.units, model.num_layers, batch_first=True, bidirectional=True,
+            dropout=model.dropout if model.num_layers > 1 else 0.0,
+        )  # fmt: skip
         self.output = torch.nn.Linear(2 * model.units, count)
         self.transitions, self.first, self.last = (
             torch.nn.Parameter(torch.zeros(shape)) for shape in ((count, count), count, count)
@@ -90,7 +95,10 @@ class Tagger(torch.nn.Module):
 
     def loss(self, examples: list[Example]) -> torch.Tensor:
         """Return the negative log-likelihood of the tags, a word."""
-        scores, tags = self(examples)
+        return self.loss_of(*self(examples))
+
+    def loss_of(self, scores: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
+        """Return the same of scores [B, K, C] and tags [B, K]."""
         there = tags != NO_TAG
         if not self.crf:
             return functional.cross_entropy(scores[there], tags[there])
@@ -113,11 +121,12 @@ class Tagger(torch.nn.Module):
         found = []
         for row, count in zip(scores, (tags != NO_TAG).sum(1)):
             row = row[:count]
-            best = self._best(row) if self.crf else best_tags(torch.log_softmax(row, -1).numpy(), self.names)
+            best = self.best(row) if self.crf else best_tags(torch.log_softmax(row, -1).numpy(), self.names)
             found.append([self.names[tag] for tag in best])
         return found
 
-    def _best(self, scores: torch.Tensor) -> list[int]:
+    def best(self, scores: torch.Tensor) -> list[int]:
+        """Return the tags with the highest score of scores [K, C] and transitions."""
         best, origins = self.first + self.may_begin + scores[0], []
         for row in scores[1:]:
             highest, origin = (best[:, None] + self.transitions + self.allowed).max(0)
@@ -130,7 +139,13 @@ class Tagger(torch.nn.Module):
 
 
 def trained(config: Config, data: PreparedData, crf: bool, seed: int) -> tuple[float, float, float]:
-    """Train in batches of `TEXTS` texts, and with a cosine for the learning rate down to 0.
+    """Train in batches of `TEXTS` texts, with Adam and a cosine for the learning rate down to 0.
+
+    Args:
+        config: the settings of a run, of which network, epochs, learning rate and clipping count.
+        data: its text.
+        crf: see `Tagger`.
+        seed: of weights, dropout and order.
 
     Returns:
         The strict span F1 on validation text and on test text, with the weights that are best on the former,
@@ -138,12 +153,14 @@ def trained(config: Config, data: PreparedData, crf: bool, seed: int) -> tuple[f
     """
     torch.manual_seed(seed)
     random, texts = np.random.default_rng(seed), {name: examples_of(s) for name, s in data.splits.items()}
-    network, learning, train = Tagger(config, data, crf), config.learning, texts["train"]
+    learning, train = config.learning, texts["train"]
+    network = Tagger(config, data.tokenizer.vocab_size, data.labels.names, crf)
     optimizer = torch.optim.Adam(network.parameters(), learning.learning_rate)
-    steps = EPOCHS * (len(train) // TEXTS)
+    epochs = config.batches.epochs
+    steps = epochs * (len(train) // TEXTS)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     began, best = time.perf_counter(), (-1.0, -1.0)
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         order = random.permutation(len(train))
         for begin in range(0, len(order) - TEXTS + 1, TEXTS):
             optimizer.zero_grad()

@@ -1,9 +1,9 @@
 """Whether tags learn better with a linear-chain CRF than with softmax: the same network in PyTorch."""
 
+import importlib.util
 import statistics
 from collections.abc import Iterator
 
-from benchmarks.candidates.torch_tagger import trained
 from lm_keras.config import Config
 from lm_keras.data.preparation import prepare
 from lm_keras.errors import InputError
@@ -23,15 +23,26 @@ def crf(config: Config, repeats: int) -> Iterator[dict]:
         mean and range over the seeds.
 
     Raises:
-        InputError: the settings are not those of such a run.
+        InputError: the settings are not those of such a run, the text is too small, or PyTorch is missing.
     """
     model = config.model
-    if config.task != "tagging" or model.model != "lstm" or not model.bidirectional:
+    like_that = config.task == "tagging" and model.model == "lstm" and model.bidirectional
+    if not like_that or not config.batches.epochs:
         raise InputError(
             "crf compares taggers with a bidirectional LSTM; expected --task=tagging --model=lstm"
-            " --bidirectional, as in configs/wnut17.flags"
+            " --bidirectional --epochs=N, as in configs/wnut17.flags"
         )
+    if importlib.util.find_spec("torch") is None:
+        raise InputError("crf needs PyTorch, which is not installed: pip install torch")
+    from benchmarks.candidates.torch_tagger import TEXTS, trained
+
     data = prepare(config.data, needs_mask=config.needs_mask, fields=TASKS[config.task].fields)
+    train = data.splits["train"].documents
+    if not data.labels.spans or len(train) < TEXTS or {"valid", "test"} - {*data.splits}:
+        raise InputError(
+            f"crf needs tags of spans, {TEXTS} training texts, and validation and test text;"
+            f" {config.data.corpus} has {len(train)} texts in {', '.join(data.splits)}"
+        )
     found: dict[bool, list] = {False: [], True: []}
     for seed in range(1, repeats + 1):
         for with_crf, results in found.items():
