@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lm_keras import registry
 from lm_keras.config import from_flat
 from lm_keras.data.batch import Batch
 from lm_keras.layers import taps
@@ -30,6 +31,11 @@ NETWORKS = {
     "lstm_frozen": {"model": "lstm", "tie_embeddings": True, "freeze": "embedding"},
     "qwen3": {**GPT, **LLAMA, "qkv_biases": True, "qk_norm": True},
 }
+
+
+def test_every_family_that_says_so_is_compared():
+    claims = {name for name, family in registry.FAMILIES.items() if "ghost_norms" in family.capabilities}
+    assert claims == {settings["model"] for settings in NETWORKS.values()}
 
 
 def network(**settings):
