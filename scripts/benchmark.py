@@ -10,6 +10,7 @@ embeddings  word embeddings, beside gensim                   labels     a networ
 scores      what runs with labels reach over several seeds   pairs      pairs of texts, beside torch
 crf         a tagger in torch, with a CRF and without one    answers    conversations, beside llama.cpp
 privacy     private steps beside plain ones                  accounting epsilons, beside dp-accounting
+translation how well pairs are learnt, beside torch
 """
 
 import json

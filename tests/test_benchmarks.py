@@ -1,5 +1,6 @@
 """scripts/benchmark.py: the step and the sampler beside their peers, and the page that is made of it."""
 
+import dataclasses
 import importlib
 import importlib.util
 import itertools
@@ -472,6 +473,70 @@ def test_pairs(script, tmp_path, peer):
     assert results[0]["ours_over_theirs"] == 1
     ended = script("benchmark.py", "pairs", *flags, "--post_norm", "--peer=torch_pairs")
     assert "--post_norm=True: --peer=torch_pairs has no such network" in ended.err
+
+
+PAIRS = (
+    "--task=seq2seq", "--model=transformer", "--positions=sinusoidal", "--embedding_dim=8", "--num_heads=2",
+    "--tokenizer=char", "--sequence_length=16", "--batch_size=4", "--header=yes", "--steps=2",
+)  # fmt: skip
+
+
+def test_translation(script, tmp_path):
+    lines = [f"{' '.join(str(n))}\t{str(n)[::-1]}\n" for n in range(100, 200)]
+    (tmp_path / "pairs.tsv").write_text("source\ttarget\n" + "".join(lines))
+    flags = [*PAIRS, f"--corpus=tsv:{tmp_path}/pairs.tsv", "--repeats=1"]
+    refused = {
+        "--learning_rate_schedule=staircase": "staircase counts steps",
+        "--post_norm": "--post_norm=True: --peer=torch_pairs has no such network",
+        "--split=90/10/0": "--split=90/10/0: expected a test text",
+    }
+    if importlib.util.find_spec("torch") is None:
+        ended = script("benchmark.py", "translation", *flags)
+        assert ended.code == 1 and ended.err.splitlines()[-1].startswith("error: translation needs PyTorch")
+        return
+    for flag, line in refused.items():
+        assert line in script("benchmark.py", "translation", *flags, flag).err.splitlines()[-1]
+    ended = script("benchmark.py", "translation", *flags)
+    ours, theirs = map(json.loads, ended.out.splitlines())
+    assert ours["steps"] == 2 <= theirs["steps"] and ours["training_seconds"] == theirs["training_seconds"]
+    assert all(0 <= result[name] <= 100 for result in (ours, theirs) for name in ("bleu", "chrf"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+def test_the_search_in_torch_finds_the_likeliest_target(tmp_path):
+    """With as many beams as there are targets it is the best of all; with one beam not of every network."""
+    import torch
+
+    from benchmarks.candidates.torch_translator import Candidate
+
+    (tmp_path / "pairs.tsv").write_text("source\ttarget\n" + "ab\tb\nb\ta\naa\tab\n" * 20)
+    flat = {flag[2:].partition("=")[0]: flag.partition("=")[2] for flag in PAIRS}
+    numbers = {name: int(value) for name, value in flat.items() if value.isdigit()}
+    config = from_flat(
+        {**flat, **numbers, "sequence_length": 8, "corpus": f"tsv:{tmp_path}/pairs.tsv", "split": "100/0/0"}
+    )
+    found = set()
+    for seed in range(4):
+        batches = dataclasses.replace(config.batches, seed=seed)
+        candidate = Candidate(dataclasses.replace(config, batches=batches))
+        network, tokenizer = candidate._network.eval(), candidate._pairs.tokenizer
+        for weight in network.parameters():
+            weight.data.mul_(3)
+        ids = [n for n in range(tokenizer.vocab_size) if n != tokenizer.eod_id]
+        targets = [[*own] for size in range(7) for own in itertools.product(ids, repeat=size)]
+        source = torch.tensor([[*tokenizer.encode("ab"), tokenizer.eod_id]])
+        there, values = torch.ones_like(source, dtype=torch.bool), []
+        with torch.no_grad():
+            memory = network.encode(source, there)
+            for target in targets:
+                inputs = torch.tensor([[tokenizer.begin_id, *target]])
+                nats = torch.log_softmax(network.decode(memory, there, inputs)[0], -1)
+                whole = sum(float(nats[n, token]) for n, token in enumerate([*target, tokenizer.eod_id]))
+                values.append(whole / ((5 + len(target) + 1) / 6) ** 1.5)
+        best = tokenizer.decode(targets[int(np.argmax(values))])
+        assert candidate.translate(["ab"], len(ids) ** 6, 1.5) == [best]
+        found.add(candidate.translate(["ab"], 1, 1.5) == [best])
+    assert found == {True, False}
 
 
 def test_every_command_of_the_page_can_be_read(script, monkeypatch):

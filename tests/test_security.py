@@ -122,6 +122,7 @@ def test_no_file_runs_what_it_loads(path):
         "torch_labels.py": [*torch, "imports torch.nn"],
         "torch_pairs.py": [*torch, "imports torch.nn"],
         "torch_tagger.py": [*torch, "imports torch.nn"],
+        "torch_translator.py": torch,
         "transformers_peer.py": torch,
         "answers_of_peers.py": torch,
         "running.py": ["calls importlib.import_module"],

@@ -13,8 +13,8 @@ from lm_keras.fields import setting
 
 COMMANDS = (
     "train", "sample", "feed", "prepare", "tokenize", "preflight", "loss", "guards", "race", "decode",
-    "embeddings", "labels", "crf", "pairs", "answers", "scores", "baselines", "privacy", "accounting",
-    "page",
+    "embeddings", "labels", "crf", "pairs", "translation", "answers", "scores", "baselines", "privacy",
+    "accounting", "page",
 )  # fmt: skip
 SECTIONS = (
     "train",
@@ -122,6 +122,7 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         race,
         sample,
         train,
+        translation,
     )
     from lm_keras.training.machine import with_jit, with_precision
 
@@ -140,6 +141,7 @@ def measured(command: str, settings: Config, options: BenchmarkOptions, root: Pa
         "labels": lambda: labels.labels(settings, peers, options.repeats, options.seconds),
         "crf": lambda: crf.crf(settings, options.repeats),
         "pairs": lambda: pairs.pairs(settings, peers, options.repeats, options.seconds),
+        "translation": lambda: translation.translation(settings, options.repeats, root),
         "answers": lambda: answers.answers(run_dir, [f"answers_{peer}" for peer in peers], options.repeats),
         "preflight": preflight.comparisons,
         "privacy": lambda: privacy.privacy(options.repeats),

@@ -37,6 +37,7 @@ CLASSES = {
     "pairs": "benchmarks.candidates.pairs.Candidate",
     "torch_pairs": "benchmarks.candidates.torch_pairs.Candidate",
     "torch_pairs_bfloat16": "benchmarks.candidates.torch_pairs.InBfloat16",
+    "torch_translator": "benchmarks.candidates.torch_translator.Candidate",
     "answers": "benchmarks.candidates.answers.Candidate",
     "answers_jit": "benchmarks.candidates.answers.Compiled",
     "answers_int8": "benchmarks.candidates.answers.Int8",

@@ -8,6 +8,7 @@ from lm_keras.config import Config
 from lm_keras.data.pair_rows import PairFrame, RowsApart
 from lm_keras.data.pairs import Pairs
 from lm_keras.data.preparation import prepare
+from lm_keras.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -16,15 +17,13 @@ class PairsOfText:
 
     Attributes:
         sources, targets: [n] arrays of tokens, each target with its end token.
-        vocab_size: V.
-        begin_id: the token before each target.
+        tokenizer: of both sides.
         per_step: pairs that a step of ours has on average.
     """
 
     sources: list[np.ndarray]
     targets: list[np.ndarray]
-    vocab_size: int
-    begin_id: int
+    tokenizer: Tokenizer
     per_step: int
 
     @property
@@ -37,14 +36,14 @@ class PairsOfText:
         `there`, which of their positions have a token.
         """
         sources, targets = ([side[number] for number in chosen] for side in (self.sources, self.targets))
-        inputs = [np.append(self.begin_id, target[:-1]) for target in targets]
-        (source, source_there), (tokens, there) = _padded(sources), _padded(inputs)
+        inputs = [np.append(self.tokenizer.begin_id, target[:-1]) for target in targets]
+        (source, source_there), (tokens, there) = padded(sources), padded(inputs)
         return {
             "source": source,
             "source_there": source_there,
             "tokens": tokens,
             "there": there,
-            "targets": _padded(targets)[0],
+            "targets": padded(targets)[0],
         }
 
 
@@ -61,10 +60,11 @@ def read(config: Config) -> PairsOfText:
     both = [(tokens[a:b][: length - 1], tokens[b:c][: length - 1]) for a, b, c in sides]
     sources, targets = ([np.concatenate([pair[side], end]) for pair in both] for side in (0, 1))
     per_step = round(len(both) * config.batches.batch_size / rows.count)
-    return PairsOfText(sources, targets, tokenizer.vocab_size, tokenizer.begin_id, per_step)
+    return PairsOfText(sources, targets, tokenizer, per_step)
 
 
-def _padded(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def padded(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of tokens as one array [B, T] int64, 0 behind each, and which positions have a token."""
     lengths = np.array([len(row) for row in rows])
     there = np.arange(lengths.max()) < lengths[:, None]
     tokens = np.zeros(there.shape, np.int64)

@@ -92,10 +92,18 @@ class _Transformer(torch.nn.Module):
 
     def forward(self, source, source_there, tokens):
         """Return logits [B, T, V]."""
+        return self.decode(self.encode(source, source_there), source_there, tokens)
+
+    def encode(self, source, source_there):
+        """Return the sources [B, S] as vectors [B, S, D]."""
         seen, memory = source_there[:, None, None], self.embedded(source)
         for block in self.encoder:
             memory = block(memory, seen)
-        memory, x = self.norms[0](memory), self.embedded(tokens)
+        return self.norms[0](memory)
+
+    def decode(self, memory, source_there, tokens):
+        """Return the logits [B, T, V] of what follows each token of a target."""
+        seen, x = source_there[:, None, None], self.embedded(tokens)
         causal = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool).tril()
         for block in self.decoder:
             x = block(x, causal, memory, seen)
@@ -110,7 +118,7 @@ class Candidate:
     def __init__(self, config: Config):
         torch.manual_seed(config.batches.seed)
         self._pairs: PairsOfText = read(config)
-        self._network = _Transformer(config, self._pairs.vocab_size)
+        self._network = _Transformer(config, self._pairs.tokenizer.vocab_size)
         learning = config.learning
         betas = (learning.beta_1 or 0.9, learning.beta_2 or 0.999)
         self._optimizer = adamw(self._network, learning.learning_rate, betas, learning.weight_decay)

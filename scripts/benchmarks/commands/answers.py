@@ -30,7 +30,8 @@ def answers(run_dir: str, peers: list[str], repeats: int) -> Iterator[dict]:
     running = [Running(name, run_dir) for name in ["answers", *peers]]
     try:
         for candidate in running:
-            candidate.call("answer", QUESTION, TOKENS)  # Compiles, and fills caches.
+            for tokens in (1, TOKENS):  # Each may have a program of its own, which is compiled now.
+                candidate.call("answer", QUESTION, tokens)
         first: dict[str, list[float]] = {candidate.name: [] for candidate in running}
         each: dict[str, list[float]] = {candidate.name: [] for candidate in running}
         for repeat in range(repeats):

@@ -28,7 +28,7 @@ def pairs(config: Config, peers: list[str], repeats: int, seconds: float) -> Ite
     Raises:
         InputError: a process fails, or a peer has no such network.
     """
-    _check(config, peers)
+    check(config, peers)
     running = [Running(name, config) for name in ("pairs", *peers)]
     try:
         for candidate in running:
@@ -65,7 +65,8 @@ def _precision(candidate: Running) -> str:
     return "bfloat16" if candidate.name.endswith("bfloat16") else "float32"
 
 
-def _check(config: Config, peers: list[str]) -> None:
+def check(config: Config, peers: list[str]) -> None:
+    """Raise InputError if one of the peers is unknown, or has no such network."""
     for peer in peers:
         if peer not in PEERS:
             raise InputError(f"--peer={peer} is unknown for pairs; expected {' or '.join(PEERS)}")

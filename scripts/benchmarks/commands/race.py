@@ -61,22 +61,36 @@ def race(config: Config, repeats: int, root: Path) -> Iterator[dict]:
 
 def _ours(config: Config, root: Path) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "flags.txt"
-        path.write_text(flagfile_of(config.flat()), encoding="utf-8")
-        line = [
-            sys.executable,
-            str(root / "scripts" / "train.py"),
-            f"--flagfile={path}",
-            f"--run_dir={folder}/run",
-        ]
-        ended = subprocess.run(line, capture_output=True, text=True)
-        if ended.returncode:
-            said = ended.stderr.strip().splitlines() or [f"our run ended with code {ended.returncode}"]
-            raise InputError(said[-1].removeprefix("error: "))
-        results = RunFolder(f"{folder}/run").results
+        results = trained(config, root, folder).results
     if "valid" not in results["splits"]:
         raise InputError(f"--split={config.data.split}: a race needs a validation text; take 90/10/0")
     return results["seconds"], results["splits"]["valid"]["nats_per_token"]
+
+
+def trained(config: Config, root: Path, folder: str) -> RunFolder:
+    """Train a run of ours in a process of its own.
+
+    Args:
+        config: its settings.
+        root: the folder of the project, for `scripts/train.py`.
+        folder: where the run's folder is made.
+
+    Raises:
+        InputError: it fails.
+    """
+    path = Path(folder) / "flags.txt"
+    path.write_text(flagfile_of(config.flat()), encoding="utf-8")
+    line = [
+        sys.executable,
+        str(root / "scripts" / "train.py"),
+        f"--flagfile={path}",
+        f"--run_dir={folder}/run",
+    ]
+    ended = subprocess.run(line, capture_output=True, text=True)
+    if ended.returncode:
+        said = ended.stderr.strip().splitlines() or [f"our run ended with code {ended.returncode}"]
+        raise InputError(said[-1].removeprefix("error: "))
+    return RunFolder(f"{folder}/run")
 
 
 def _theirs(config: Config) -> tuple[float, float]:
