@@ -486,7 +486,6 @@ def test_translation(script, tmp_path):
     (tmp_path / "pairs.tsv").write_text("source\ttarget\n" + "".join(lines))
     flags = [*PAIRS, f"--corpus=tsv:{tmp_path}/pairs.tsv", "--repeats=1"]
     refused = {
-        "--learning_rate_schedule=staircase": "staircase counts steps",
         "--post_norm": "--post_norm=True: --peer=torch_pairs has no such network",
         "--split=90/10/0": "--split=90/10/0: expected a test text",
     }

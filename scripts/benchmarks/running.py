@@ -50,6 +50,9 @@ CLASSES = {
 }
 """What makes each candidate of a `Config`. It is imported in the candidate's own process only."""
 
+READ_PAIRS = ("torch_pairs", "torch_pairs_bfloat16", "torch_translator")
+"""Those in PyTorch whose text is read by what imports TensorFlow."""
+
 PEERS = {
     "lstm": ("jit_off", "keras_fit", "torch"),
     **dict.fromkeys(("gpt", "bert", "glm"), ("torch", "torch_compiled", "torch_bfloat16")),
@@ -136,7 +139,7 @@ class Running:
 def _serve(connection, name: str, config: Config | str) -> None:
     """Build a candidate and call its methods until the other side hangs up."""
     try:
-        if not name.startswith(("torch", "gensim")):
+        if not name.startswith(("torch", "gensim")) or name in READ_PAIRS:
             from lm_keras import quiet
 
             quiet.import_tensorflow()

@@ -23,18 +23,22 @@ class Candidate(torch_pairs.Candidate):
         self._config = config
         self._scores = None
 
-    def run(self, seconds: float) -> int:
-        """Train for this number of seconds, the learning rate as in our run, and return the steps."""
+    def run(self, seconds: float, our_steps: int) -> int:
+        """Train for a time, and return the steps.
+
+        Args:
+            seconds: of training.
+            our_steps: those of our run in the same time, whose learning rate is taken.
+        """
         learning = self._config.learning
-        factor = schedules.build(learning.learning_rate_schedule, 1_000_000)
-        began, step, done = time.perf_counter(), 0, 0.0
+        factor = schedules.build(learning.learning_rate_schedule, our_steps, learning.warmup_steps)
+        began, steps, done = time.perf_counter(), 0, 0.0
         while done < 1:
-            warm = min(1.0, (step + 1) / max(1, learning.warmup_steps))
             for group in self._optimizer.param_groups:
-                group["lr"] = learning.learning_rate * warm * factor(int(1_000_000 * done))
+                group["lr"] = learning.learning_rate * factor(int(our_steps * done))
             self._step()
-            step, done = step + 1, (time.perf_counter() - began) / seconds
-        return step
+            steps, done = steps + 1, (time.perf_counter() - began) / seconds
+        return steps
 
     @torch.no_grad()
     def translate(self, texts: list[str], beams: int, penalty: float) -> list[str]:

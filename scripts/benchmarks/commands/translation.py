@@ -10,7 +10,6 @@ from pathlib import Path
 from benchmarks.commands.pairs import check
 from benchmarks.commands.race import trained
 from benchmarks.running import Running
-from lm_keras import schedules
 from lm_keras.config import Config
 from lm_keras.errors import InputError
 from lm_keras.objectives.bleu import bleu_and_chrf
@@ -18,14 +17,12 @@ from lm_keras.report.pairs import lines_of
 from lm_keras.sampling.pair_settings import PairSettings
 from lm_keras.training.environment import machine
 
-SHARES = ("constant", "linear", "cosine", "exponential", "wsd")
-"""Schedules that follow the share of the run that is done."""
-
 
 def translation(config: Config, repeats: int, root: Path) -> Iterator[dict]:
     """Train both from scratch, in turn, each in a process of its own, and translate the test text.
 
-    Theirs has our number of pairs in a batch, in batches of like length, our precision and our schedule.
+    Theirs has our number of pairs in a batch, in batches of like length, our precision, and at each time the
+    learning rate that ours has then.
 
     Args:
         config: the settings of our run, one that `pairs` can set beside PyTorch, with a test text.
@@ -43,12 +40,6 @@ def translation(config: Config, repeats: int, root: Path) -> Iterator[dict]:
     if importlib.util.find_spec("torch") is None:
         raise InputError("translation needs PyTorch, which is not installed: pip install torch")
     check(config, ["torch_pairs"])
-    name, given = schedules.parse(config.learning.learning_rate_schedule)
-    if name not in SHARES or {"start", "warmup"} & {*given}:
-        raise InputError(
-            f"--learning_rate_schedule={config.learning.learning_rate_schedule} counts steps; a run that is"
-            f" compared by time needs one of {', '.join(SHARES)}, and --warmup_steps"
-        )
     found: dict[str, list[tuple]] = {"lm_keras": [], "torch": []}
     for seed in range(1, repeats + 1):
         batches = dataclasses.replace(config.batches, seed=seed)
@@ -61,7 +52,7 @@ def translation(config: Config, repeats: int, root: Path) -> Iterator[dict]:
             lines = [*lines_of(run.path / "predictions" / "test.jsonl")]
         ours = results["splits"]["test"]
         found["lm_keras"].append((results["seconds"], results["step"], ours["bleu"], ours["chrf"]))
-        found["torch"].append((results["seconds"], *_theirs(settings, results["seconds"], lines)))
+        found["torch"].append((results["seconds"], *_theirs(settings, results, lines)))
     for candidate, rows in found.items():
         seconds, steps, bleu, chrf = zip(*rows)
         yield {
@@ -78,11 +69,11 @@ def translation(config: Config, repeats: int, root: Path) -> Iterator[dict]:
         }
 
 
-def _theirs(config: Config, seconds: float, lines: list[dict]) -> tuple[int, float, float]:
-    """Train PyTorch's network for a time; return its steps, and BLEU and chrF of the sources of lines."""
+def _theirs(config: Config, ours: dict, lines: list[dict]) -> tuple[int, float, float]:
+    """Train PyTorch's network as long as ours; return its steps, and its BLEU and chrF of some lines."""
     running = Running("torch_translator", config)
     try:
-        steps = running.call("run", seconds)
+        steps = running.call("run", ours["seconds"], ours["step"])
         sources, references = ([line[name] for line in lines] for name in ("source", "references"))
         outputs = running.call("translate", sources, config.running.eval_beams, PairSettings().length_penalty)
     finally:
