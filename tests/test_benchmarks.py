@@ -19,6 +19,7 @@ from benchmarks.candidates import loss as loss_candidates
 from benchmarks.candidates import ours as our_candidates
 from benchmarks.candidates import profile
 from benchmarks.commands import decode, embeddings, guards, loss, page, race, sample, scores, train
+from lm_keras import schedules
 from lm_keras.checkpoints.run_folder import RunFolder
 from lm_keras.config import from_flat
 from lm_keras.errors import InputError
@@ -486,6 +487,7 @@ def test_translation(script, tmp_path):
     (tmp_path / "pairs.tsv").write_text("source\ttarget\n" + "".join(lines))
     flags = [*PAIRS, f"--corpus=tsv:{tmp_path}/pairs.tsv", "--repeats=1"]
     refused = {
+        "--precision=mixed_float16": "--precision=mixed_float16",
         "--post_norm": "--post_norm=True: --peer=torch_pairs has no such network",
         "--split=90/10/0": "--split=90/10/0: expected a test text",
     }
@@ -536,6 +538,10 @@ def test_the_search_in_torch_finds_the_likeliest_target(tmp_path):
         assert candidate.translate(["ab"], len(ids) ** 6, 1.5) == [best]
         found.add(candidate.translate(["ab"], 1, 1.5) == [best])
     assert found == {True, False}
+    candidate.run(0.2, 10)
+    (rate,) = {group["lr"] for group in candidate._optimizer.param_groups}
+    schedule = schedules.build("cosine", 10)
+    assert rate / config.learning.learning_rate in [schedule(step) for step in range(5, 10)]
 
 
 def test_every_command_of_the_page_can_be_read(script, monkeypatch):

@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator
 HELD_OUT = 300
 """Pairs of WikiText-2."""
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 wiki, scitldr, folder = sys.argv[1:]
 random.seed(0)
 

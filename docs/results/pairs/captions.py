@@ -23,6 +23,8 @@ KEYWORDS = {
 }
 """Regular expressions of words, by class."""
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 source, folder = sys.argv[1:]
 patterns = {
     label: re.compile(rf"\b(?:{'|'.join(words.split())})\b", re.IGNORECASE)

@@ -11,6 +11,8 @@ import sys
 
 HELD_OUT = 1_000
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 path, folder = sys.argv[1:]
 translations: dict[str, list[str]] = {}
 with gzip.open(path, "rt", encoding="utf-8") as lines:

@@ -21,7 +21,6 @@ class Candidate(torch_pairs.Candidate):
         self.dtype = torch.bfloat16 if config.learning.precision == "mixed_bfloat16" else torch.float32
         super().__init__(config)
         self._config = config
-        self._scores = None
 
     def run(self, seconds: float, our_steps: int) -> int:
         """Train for a time, and return the steps.

@@ -40,6 +40,10 @@ def translation(config: Config, repeats: int, root: Path) -> Iterator[dict]:
     if importlib.util.find_spec("torch") is None:
         raise InputError("translation needs PyTorch, which is not installed: pip install torch")
     check(config, ["torch_pairs"])
+    if config.learning.precision not in ("float32", "mixed_bfloat16"):
+        raise InputError(
+            f"--precision={config.learning.precision}: PyTorch trains pairs in float32 or mixed_bfloat16 here"
+        )
     found: dict[str, list[tuple]] = {"lm_keras": [], "torch": []}
     for seed in range(1, repeats + 1):
         batches = dataclasses.replace(config.batches, seed=seed)
